@@ -1,0 +1,89 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One set of settings for every target, so that no target is laxer than another.
+let settings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+
+func module(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+    .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: settings)
+}
+
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "sluice",
+    products: [
+        .executable(name: "sluiced", targets: ["sluiced"]),
+        .executable(name: "sluicectl", targets: ["sluicectl"]),
+        .executable(name: "sluice-load", targets: ["sluice-load"]),
+        .library(name: "SluiceClient", targets: ["SluiceClient"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.12.0"),
+        .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-configuration.git", from: "1.4.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift.git", from: "0.2.0"),
+    ],
+    targets: [
+        // Pure: no sockets, no clock.
+        module("SluicePolicy", []),
+        module("SluiceEngine", ["SluicePolicy"]),
+
+        // The two wires: to gateways and to Redis.
+        module("SluiceProtocol", [nioCore]),
+        .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        module("SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging]),
+        module("SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging]),
+        module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
+
+        // Thin mains.
+        program(
+            "sluiced",
+            [
+                "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", nioCore, nioPosix, logging,
+                argumentParser, serviceLifecycle,
+                .product(name: "Configuration", package: "swift-configuration"),
+            ]),
+        program("sluicectl", ["SluiceClient", "SluicePolicy", argumentParser]),
+        program(
+            "sluice-load",
+            [
+                "SluiceClient", "SluiceProtocol", nioCore, nioPosix, argumentParser,
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ]),
+
+        // Tests.
+        .target(
+            name: "Support", dependencies: ["SluiceClient", "SluiceEngine", nioCore, nioPosix],
+            path: "Tests/Support", swiftSettings: settings),
+        tests("SluicePolicyTests", ["SluicePolicy"]),
+        tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy", "Support"]),
+        tests("SluiceProtocolTests", ["SluiceProtocol", nioCore, nioEmbedded]),
+        tests("SluiceRedisTests", ["SluiceRedis", "SluiceEngine", "Support", nioCore, nioPosix, logging]),
+        tests("SluiceServerTests", ["SluiceServer", "SluiceEngine", "Support", nioCore, nioEmbedded]),
+        tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
+        tests("IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration"),
+    ]
+)

@@ -1,0 +1,19 @@
+/// Every bound of a policy document, with its unit and its reason.
+package enum PolicyBounds {
+    /// Highest `max` of a limit. A tally of a hundred such limits still lies below 2^53, where Lua's numbers end.
+    package static let maxLimit: Int64 = 1_000_000_000_000
+    /// Longest window: 366 days in seconds. A counter's key must not outlive what people plan for.
+    package static let maxWindowSeconds: Int64 = 366 * 86_400
+    /// Longest name of a tool, counter, grant or session, in UTF-8 bytes: what the socket protocol carries.
+    package static let maxNameBytes = 256
+    /// Longest `reason` or `on_deny`, in UTF-8 bytes: it is sent with every denial.
+    package static let maxMessageBytes = 1024
+    /// Most limits that one check may meet, the tool's and those over all tools together: each is a key in Redis.
+    package static let maxLimitsPerCheck = 16
+    /// Largest document, in bytes: 10,000 tools with some limits each are about 3 MB.
+    package static let maxDocumentBytes = 16 * 1024 * 1024
+    /// Deepest nesting of JSON: the language itself needs 6.
+    package static let maxDepth = 32
+    /// Most faults that are reported of one document, so that a wrong file cannot flood a terminal.
+    package static let maxFaults = 100
+}
