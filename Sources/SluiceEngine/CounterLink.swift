@@ -1,0 +1,53 @@
+/// A link to a store of counters that replicas share. It moves bytes and decides nothing: when to connect, to give
+/// up and to send is the engine's to say.
+///
+/// Everything happens on one event loop: calls come in on it, and the delegate is called on it, never from inside one of these calls.
+package protocol CounterLink: AnyObject {
+    var delegate: (any CounterLinkDelegate)? { get set }
+
+    /// Opens a connection and readies it (authentication, database, script). Ends in `linkConnected` or `linkClosed`.
+    func connect()
+
+    /// Closes the connection, or stops opening it, at once. No call to the delegate follows for it or for what was
+    /// in flight on it.
+    func disconnect()
+
+    /// Sends one batch; answers come in the order of sending, through `linkAnswered`. When the connection breaks,
+    /// `linkClosed` alone is called: the engine knows what was in flight.
+    func send(_ batch: Batch)
+
+    /// Reads the counters that the store holds, for a person to see: not for the path of a check.
+    /// The completion is called once, on the event loop, within `LinkBounds`' time.
+    func scan(_ query: CounterQuery, completion: @escaping (Result<[StoredCounter], BatchFailure>) -> Void)
+}
+
+package protocol CounterLinkDelegate: AnyObject {
+    /// `server` describes what was reached, for the log: product, version, role.
+    func linkConnected(server: String)
+    /// It could not connect, or the connection broke.
+    func linkClosed(reason: String)
+    func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>)
+}
+
+/// Which counters to read.
+package struct CounterQuery: Sendable, Equatable {
+    /// Only keys that start with these bytes.
+    package var keyPrefix: [UInt8]
+    /// At most this many.
+    package var limit: Int
+
+    package init(keyPrefix: [UInt8], limit: Int) {
+        self.keyPrefix = keyPrefix
+        self.limit = limit
+    }
+}
+
+package struct StoredCounter: Sendable, Equatable {
+    package var key: [UInt8]
+    package var used: Int64
+
+    package init(key: [UInt8], used: Int64) {
+        self.key = key
+        self.used = used
+    }
+}
