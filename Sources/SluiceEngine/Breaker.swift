@@ -1,0 +1,142 @@
+/// Decides whether the store is to be trusted with checks, and when to try it again.
+///
+/// A value-type state machine: events go in with the time, what the shell must do comes out. While it is not `closed`,
+/// every check is answered locally and at once.
+struct Breaker {
+    enum State: Equatable {
+        /// Not connected, and not trying. Waits for its time to try again. Becomes `connecting`.
+        case open(retryAtNs: Int64)
+        /// A connection is being opened. Waits for the link. Becomes `probing` when it is there, `open` when it failed.
+        case connecting
+        /// Connected; one empty batch is out, to see whether the script's whole path works. Waits for its answer.
+        /// Becomes `closed` when it came in time, `resting` when it was refused or late, `stalled` while it is overdue,
+        /// `open` when the connection broke.
+        case probing
+        /// All is well and batches flow. Becomes `stalled` when the oldest answer is overdue, `resting` when a batch was
+        /// refused, `open` when the connection broke.
+        case closed
+        /// Connected but silent. Waits for the answers that are owed, the first sign of life. Becomes `probing` when
+        /// they came, `open` when that took too long and the connection was given up.
+        case stalled(sinceNs: Int64)
+        /// Connected, but the store refuses to work (it is loading, read-only, out of memory) or is too slow. Waits for
+        /// its time to try again. Becomes `probing`, or `open` when the connection broke.
+        case resting(retryAtNs: Int64)
+    }
+
+    /// What the shell must do.
+    enum Action: Equatable {
+        case none
+        case connect
+        /// Close the connection: nothing more is expected of it.
+        case disconnect
+        /// Send one empty batch.
+        case probe
+    }
+
+    private(set) var state: State
+    /// Failures in a row: each doubles the pause before the next try.
+    private(set) var failures = 0
+    /// How long an answer may be owed before the store counts as hanging, ns.
+    let overdueAfterNs: Int64
+    private var random: SeededRandom
+
+    init(overdueAfterNs: Int64, seed: UInt64, now: Moment) {
+        self.overdueAfterNs = overdueAfterNs
+        random = SeededRandom(seed: seed)
+        state = .open(retryAtNs: now.monotonicNs)
+    }
+
+    var isClosed: Bool { state == .closed }
+
+    /// Time has passed. `oldestUnansweredNs` is when the oldest batch that is still owed its answer was sent.
+    mutating func tick(oldestUnansweredNs: Int64?, now: Moment) -> Action {
+        let nowNs = now.monotonicNs
+        switch state {
+        case .open(let retryAtNs):
+            guard nowNs >= retryAtNs else { return .none }
+            state = .connecting
+            return .connect
+        case .connecting:
+            return .none
+        case .probing, .closed:
+            if let oldestUnansweredNs, nowNs - oldestUnansweredNs >= overdueAfterNs {
+                state = .stalled(sinceNs: nowNs)
+            }
+            return .none
+        case .stalled(let sinceNs):
+            guard nowNs - sinceNs >= EngineBounds.stallLimitNs else { return .none }
+            state = .open(retryAtNs: nowNs + nextPauseNs())
+            return .disconnect
+        case .resting(let retryAtNs):
+            guard nowNs >= retryAtNs else { return .none }
+            state = .probing
+            return .probe
+        }
+    }
+
+    mutating func connected() -> Action {
+        guard state == .connecting else { return .none }
+        state = .probing
+        return .probe
+    }
+
+    /// The connection could not be opened, or broke.
+    mutating func disconnected(now: Moment) {
+        state = .open(retryAtNs: now.monotonicNs + nextPauseNs())
+    }
+
+    /// An answer came that shows the script to work; `owesMore` tells whether others are still owed.
+    mutating func answered(sentNs: Int64, owesMore: Bool, now: Moment) -> Action {
+        switch state {
+        case .probing:
+            guard now.monotonicNs - sentNs < overdueAfterNs else {
+                state = .resting(retryAtNs: now.monotonicNs + nextPauseNs())
+                return .none
+            }
+            failures = 0
+            state = .closed
+            return .none
+        case .stalled where owesMore:
+            return .none
+        case .stalled where failures == 0:
+            // The first hang in a row may have been a hiccup: probe at once.
+            failures = 1
+            state = .probing
+            return .probe
+        case .stalled:
+            state = .resting(retryAtNs: now.monotonicNs + nextPauseNs())
+            return .none
+        case .closed, .open, .connecting, .resting:
+            return .none
+        }
+    }
+
+    /// The store refused a batch before it ran.
+    mutating func refused(now: Moment) {
+        switch state {
+        case .closed, .probing, .stalled:
+            state = .resting(retryAtNs: now.monotonicNs + nextPauseNs())
+        case .open, .connecting, .resting:
+            break
+        }
+    }
+
+    /// When `tick` has something to do by itself; nil if only an event from the link can change anything.
+    func nextTickNs(oldestUnansweredNs: Int64?) -> Int64? {
+        switch state {
+        case .open(let retryAtNs), .resting(let retryAtNs): retryAtNs
+        case .connecting: nil
+        case .probing, .closed: oldestUnansweredNs.map { $0 + overdueAfterNs }
+        case .stalled(let sinceNs): sinceNs + EngineBounds.stallLimitNs
+        }
+    }
+
+    /// Half of `min(first * 2^failures, max)`, and up to as much again by chance: replicas that lost the store together
+    /// do not come back together.
+    private mutating func nextPauseNs() -> Int64 {
+        let doublings = min(failures, 20)
+        let ceiling = min(EngineBounds.firstBackoffNs << Int64(doublings), EngineBounds.maxBackoffNs)
+        failures += 1
+        return ceiling / 2 + Int64.random(in: 0...ceiling / 2, using: &random)
+    }
+}

@@ -1,0 +1,40 @@
+/// Every bound of the engine, with its unit, its reason, and what happens when it is met.
+package enum EngineBounds {
+    /// Most checks that may wait for the store at once; one more is answered `BUSY`. At 100 bytes each this is
+    /// 6.5 MB, and more than a store can answer within anybody's budget.
+    package static let maxWaitingChecks = 65_536
+    /// Most counters that one script call charges; what comes after goes into the next batch. At 2 us of Redis' CPU
+    /// each, this keeps one script near a millisecond, so that other clients of that Redis are not held up.
+    package static let maxChargesPerBatch = 512
+    /// Most batches that are on their way at once. While the store works on one, the next may already lie in its
+    /// socket, so that it never waits for us; more would only make batches smaller.
+    package static let maxBatchesInFlight = 2
+    /// How often a batch, or an entry whose window had ended, is sent again before it is answered locally.
+    package static let maxResends = 3
+    /// Most identities (grant, tool and session together) that are remembered. When the table is full, one that has
+    /// nothing to lose is forgotten; if there is none among those looked at, the new check is answered `BUSY`.
+    package static let maxPlans = 1_048_576
+    /// How many plans are looked at for one to forget: bounded work for each new identity.
+    package static let plansSweptPerInsertion = 16
+    /// How many plans are looked at on each tick.
+    package static let plansSweptPerTick = 2_048
+    /// A plan that no check has used for so long is forgotten, ns.
+    package static let planIdleNs: Int64 = 120_000_000_000
+    /// Longest part of the budget that is kept back for the answer's own way, ns. A quarter of the budget if less.
+    package static let maxReserveNs: Int64 = 5_000_000
+    /// How long a connection may stay silent with an answer owed before it is closed, ns.
+    package static let stallLimitNs: Int64 = 1_000_000_000
+    /// First pause before the store is tried again, ns; doubles with each failure.
+    package static let firstBackoffNs: Int64 = 50_000_000
+    /// Longest pause before the store is tried again, ns: so long may shared counting take to resume.
+    package static let maxBackoffNs: Int64 = 1_000_000_000
+    /// After so long without a batch an empty one is sent, ns: it shows that the store is still there, reads its clock,
+    /// and keeps this replica's marker alive.
+    package static let keepAliveNs: Int64 = 10_000_000_000
+    /// How far the store's clock may step back before that is reported, ms: its keys outlive their window by as much.
+    package static let clockStepMs: Int64 = 60_000
+    /// Most notices that wait for the shell to log them; more are dropped, since the newest state is in the status.
+    package static let maxNotices = 64
+    /// How often the engine wants to look at its tables, ns.
+    package static let sweepIntervalNs: Int64 = 1_000_000_000
+}

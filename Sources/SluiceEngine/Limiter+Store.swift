@@ -1,0 +1,371 @@
+import SluicePolicy
+
+/// The store's side of the limiter: batches that go out, answers that come in, and what becomes of checks when none come.
+extension Limiter {
+    // MARK: - Events of the link
+
+    package mutating func linkConnected(now: Moment) {
+        perform(breaker.connected(), now: now)
+    }
+
+    /// The connection could not be opened, or broke.
+    package mutating func linkClosed(reason: String, now: Moment) {
+        let wasClosed = breaker.isClosed
+        breaker.disconnected(now: now)
+        if wasClosed { leaveStore(reason: reason, now: now) }
+        dropConnection()
+    }
+
+    package mutating func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>, now: Moment) {
+        guard let index = flying.firstIndex(where: { $0.sequence == sequence }) else { return }
+        let batch = flying.remove(at: index)
+        switch result {
+        case .success(let reply):
+            answered(batch, reply, now: now)
+        case .failure(.refused(let reason)):
+            refused(batch, reason: reason, now: now)
+        case .failure(.unknown(let reason)):
+            // It may have run: it counts as unresolved until the marker tells.
+            standBack(reason: reason, now: now)
+            var batch = batch
+            answerAllLocally(&batch, now: now)
+            keepUnresolved(batch)
+        }
+    }
+
+    /// What the link must do next; nil if nothing. Asked again until it is nil.
+    package mutating func nextCommand(now: Moment) -> LinkCommand? {
+        if wantsDisconnect {
+            wantsDisconnect = false
+            return .disconnect
+        }
+        if wantsConnect {
+            wantsConnect = false
+            return .connect
+        }
+        if wantsProbe {
+            wantsProbe = false
+            var probe = newBatch()
+            write(&probe, now: now)
+            flying.append(probe)
+            return .send(wire)
+        }
+        while breaker.isClosed, flying.count < EngineBounds.maxBatchesInFlight, !queue.isEmpty {
+            var batch = queue.removeFirst()
+            guard write(&batch, now: now) else {
+                recycle(batch)
+                continue
+            }
+            flying.append(batch)
+            return .send(wire)
+        }
+        return nil
+    }
+
+    // MARK: - Sending
+
+    /// Writes a pending batch into `wire`, cutting windows by the time that it is; false if nobody waits for it any more.
+    @discardableResult
+    private mutating func write(_ batch: inout PendingBatch, now: Moment) -> Bool {
+        let nowMs = clock.nowMs(now)
+        wire.removeAll()
+        for index in batch.entries.indices where batch.entries[index].unanswered > 0 {
+            writeEntry(&batch.entries[index], nowMs: nowMs)
+        }
+        if !batch.entries.isEmpty && wire.entries.isEmpty { return false }
+        lastSequence += 1
+        lastSentNs = now.monotonicNs
+        batch.sequence = lastSequence
+        batch.sentNs = now.monotonicNs
+        batch.cutMs = nowMs
+        wire.sequence = lastSequence
+        wire.acknowledgedSequence = acknowledgedSequence
+        wire.floorMs = clock.highestStoreMs
+        statistics.batches += 1
+        return true
+    }
+
+    private mutating func writeEntry(_ entry: inout PendingBatch.Entry, nowMs: Int64) {
+        let firstCharge = wire.charges.count
+        for limit in table[plan: entry.plan].limits {
+            let startMs = table[counter: limit.counter].window.startMs(at: nowMs)
+            table[counter: limit.counter].roll(to: startMs)
+            wire.keyBytes.append(contentsOf: table[counter: limit.counter].stem)
+            appendDecimal(startMs, to: &wire.keyBytes)
+            wire.charges.append(
+                Batch.Charge(
+                    keyEnd: wire.keyBytes.count, windowStartMs: startMs,
+                    windowEndMs: table[counter: limit.counter].windowEndMs, max: limit.max,
+                    verifiesTimeToLive: !table[counter: limit.counter].isSeen))
+        }
+        // More than an empty window can hold need not be asked for: those behind cannot pass.
+        let most = table[plan: entry.plan].smallestMax / entry.cost
+        entry.isSent = true
+        entry.sentCount = entry.isPeek ? 0 : min(Int64(entry.unanswered), most)
+        statistics.entries += 1
+        statistics.coalesced += Int64(entry.unanswered)
+        wire.entries.append(
+            Batch.Entry(
+                cost: entry.cost, count: entry.sentCount, firstCharge: firstCharge,
+                chargeCount: wire.charges.count - firstCharge))
+    }
+
+    // MARK: - Answers
+
+    private mutating func answered(_ batch: PendingBatch, _ reply: BatchReply, now: Moment) {
+        observeClock(reply.timeMs, now: now)
+        if reply.status == .ran { acknowledgedSequence = batch.sequence }
+        resolve(upTo: reply.status == .forgot ? 0 : reply.previousSequence)
+        let wasClosed = breaker.isClosed
+        perform(breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, now: now), now: now)
+        if !wasClosed && breaker.isClosed { notify(.storeReached) }
+        switch reply.status {
+        case .ran:
+            settle(batch, reply, now: now)
+        case .forgot:
+            // The marker was written: from here on the store remembers this replica again.
+            acknowledgedSequence = batch.sequence
+            statistics.forgotten += 1
+            notify(.storeForgot)
+            sendAgain(batch, now: now)
+        case .superseded:
+            sendAgain(batch, now: now)
+        }
+    }
+
+    private mutating func observeClock(_ timeMs: Int64, now: Moment) {
+        let behindMs = clock.highestStoreMs - timeMs
+        if behindMs > EngineBounds.clockStepMs {
+            if reportsClock { notify(.storeClockBehind(byMs: behindMs)) }
+            reportsClock = false
+        } else {
+            reportsClock = true
+        }
+        clock.observeStore(timeMs: timeMs, now: now)
+    }
+
+    /// The marker told how far this replica's batches got: those up to `sequence` ran, the others never will.
+    private mutating func resolve(upTo sequence: Int64) {
+        guard !unresolved.isEmpty else { return }
+        for batch in unresolved {
+            if batch.sequence <= sequence {
+                for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
+                    for limit in table[plan: entry.plan].limits {
+                        table[counter: limit.counter].settle(entry.locallyAdmitted, cutMs: batch.cutMs)
+                    }
+                }
+            }
+            recycle(batch)
+        }
+        unresolved.removeAll(keepingCapacity: true)
+    }
+
+    /// The store decided: tells every waiter, in order of arrival.
+    private mutating func settle(_ batch: PendingBatch, _ reply: BatchReply, now: Moment) {
+        var again: PendingBatch?
+        var faults = reply.faults.makeIterator()
+        var at = 0
+        for entry in batch.entries where entry.isSent {
+            let outcome = reply.results[at]
+            at += 1
+            switch outcome {
+            case BatchReply.windowIsOver:
+                if again == nil { again = newBatch() }
+                statistics.resends += 1
+                repeatEntry(entry, of: batch, in: &again!)
+            case BatchReply.fault:
+                statistics.faults += 1
+                notify(.keyFault(reason: faults.next() ?? ""))
+                answerLocally(entry, of: batch, now: now)
+            default:
+                let tallies = reply.results[at..<at + table[plan: entry.plan].limits.count]
+                at += tallies.count
+                answer(entry, of: batch, admitted: outcome, tallies: tallies, now: now)
+            }
+        }
+        if var again {
+            again.resends = batch.resends
+            sendAgain(again, now: now)
+        }
+        recycle(batch)
+    }
+
+    private mutating func answer(
+        _ entry: PendingBatch.Entry, of batch: PendingBatch, admitted: Int64, tallies: ArraySlice<Int64>, now: Moment
+    ) {
+        let charged = entry.isPeek ? 0 : admitted * entry.cost
+        let nowMs = clock.nowMs(now)
+        for (limit, tally) in zip(table[plan: entry.plan].limits, tallies) {
+            table[counter: limit.counter].observe(used: tally, cutMs: batch.cutMs)
+            table[counter: limit.counter].settle(min(charged, entry.locallyAdmitted), cutMs: batch.cutMs)
+        }
+        var position: Int64 = 0
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            if waiter.state == .left { continue }
+            position += 1
+            if waiter.state == .overtaken { continue }
+            let allowed = entry.isPeek ? admitted == 1 : position <= admitted
+            // What later ones of this entry charged is not in this one's tally.
+            let charges = allowed && !entry.isPeek ? charged - position * entry.cost : 0
+            var next = tallies.startIndex
+            let decision = conclude(
+                plan: entry.plan, allowed: allowed, source: .shared, wantsTrace: waiter.wantsTrace, nowMs: nowMs,
+                cutMs: batch.cutMs
+            ) { limit, _ in
+                let used = tallies[next] - charges
+                next += 1
+                return (used: used, left: limit.max - used, fits: allowed || used + entry.cost <= limit.max)
+            }
+            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    // MARK: - Again
+
+    /// Puts an entry's waiters into another batch, in the same order.
+    private mutating func repeatEntry(
+        _ entry: PendingBatch.Entry, of batch: PendingBatch, in again: inout PendingBatch
+    ) {
+        guard entry.unanswered > 0 else { return }
+        let copy = again.addEntry(
+            plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek,
+            chargeCount: table[plan: entry.plan].limits.count)
+        table[plan: entry.plan].pins += 1
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .waiting else { continue }
+            again.addWaiter(
+                waiter.ticket, deadlineNs: waiter.deadlineNs, wantsTrace: waiter.wantsTrace, toEntry: copy)
+        }
+    }
+
+    /// A batch that did not run goes out again before all others; after too many times its checks are answered locally.
+    private mutating func sendAgain(_ batch: PendingBatch, now: Moment) {
+        var again = newBatch()
+        for entry in batch.entries { repeatEntry(entry, of: batch, in: &again) }
+        again.resends = batch.resends + 1
+        recycle(batch)
+        guard breaker.isClosed, again.resends <= EngineBounds.maxResends else {
+            answerAllLocally(&again, now: now)
+            recycle(again)
+            return
+        }
+        statistics.resends += 1
+        queue.insert(again, at: 0)
+    }
+
+    // MARK: - Away
+
+    private mutating func refused(_ batch: PendingBatch, reason: String, now: Moment) {
+        var batch = batch
+        standBack(reason: reason, now: now)
+        answerAllLocally(&batch, now: now)
+        recycle(batch)
+    }
+
+    /// The store answers, but not as it should: it is left alone for a while.
+    private mutating func standBack(reason: String, now: Moment) {
+        let wasClosed = breaker.isClosed
+        breaker.refused(now: now)
+        if wasClosed { leaveStore(reason: reason, now: now) }
+    }
+
+    /// The store has gone: whoever waits is answered at once.
+    mutating func leaveStore(reason: String, now: Moment) {
+        statistics.outages += 1
+        notify(.storeLost(reason: reason))
+        answerAllLocally(now: now)
+    }
+
+    mutating func answerAllLocally(now: Moment) {
+        answerExpired(in: \.flying, nowNs: Int64.max, now: now)
+        while !queue.isEmpty {
+            var batch = queue.removeFirst()
+            answerAllLocally(&batch, now: now)
+            recycle(batch)
+        }
+    }
+
+    private mutating func answerAllLocally(_ batch: inout PendingBatch, now: Moment) {
+        answerExpired(&batch, nowNs: Int64.max, now: now)
+    }
+
+    mutating func answerExpired(now: Moment) {
+        answerExpired(in: \.flying, nowNs: now.monotonicNs, now: now)
+        answerExpired(in: \.queue, nowNs: now.monotonicNs, now: now)
+    }
+
+    /// The batches are taken out meanwhile: deciding changes everything else of the limiter, but never them.
+    private mutating func answerExpired(in path: WritableKeyPath<Limiter, [PendingBatch]>, nowNs: Int64, now: Moment) {
+        var batches: [PendingBatch] = []
+        swap(&batches, &self[keyPath: path])
+        for index in batches.indices { answerExpired(&batches[index], nowNs: nowNs, now: now) }
+        swap(&batches, &self[keyPath: path])
+    }
+
+    private mutating func answerExpired(_ batch: inout PendingBatch, nowNs: Int64, now: Moment) {
+        while let waiter = batch.takeExpired(nowNs: nowNs) {
+            statistics.timedOut += 1
+            let entry = batch.entries[waiter.entry]
+            let decision = decideLocally(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
+            if decision.allowed && !entry.isPeek && batch.isSent {
+                batch.entries[waiter.entry].locallyAdmitted += entry.cost
+            }
+            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    /// The entry's own key is at fault: its checks are answered locally, and nobody else's.
+    private mutating func answerLocally(_ entry: PendingBatch.Entry, of batch: PendingBatch, now: Moment) {
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .waiting else { continue }
+            let decision = decideLocally(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
+            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    mutating func oldestDeadlineNs() -> Int64? {
+        var oldest: Int64?
+        for index in flying.indices {
+            if let deadline = flying[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
+        }
+        for index in queue.indices {
+            if let deadline = queue[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
+        }
+        return oldest
+    }
+
+    mutating func perform(_ action: Breaker.Action, now: Moment) {
+        switch action {
+        case .none:
+            break
+        case .connect:
+            wantsConnect = true
+        case .disconnect:
+            dropConnection()
+            wantsDisconnect = true
+        case .probe:
+            wantsProbe = true
+        }
+    }
+
+    /// Nothing that was on its way will be answered any more.
+    private mutating func dropConnection() {
+        wantsProbe = false
+        while !flying.isEmpty { keepUnresolved(flying.removeFirst()) }
+    }
+
+    private mutating func keepUnresolved(_ batch: PendingBatch) {
+        if batch.entries.isEmpty { recycle(batch) } else { unresolved.append(batch) }
+    }
+}

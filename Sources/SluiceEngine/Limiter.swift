@@ -1,0 +1,281 @@
+package import SluicePolicy
+
+package struct LimiterConfiguration: Sendable {
+    /// What the keys of all counters begin with.
+    package var keyPrefix: String
+    /// How long a check may take, from the socket to its answer, ms.
+    package var budgetMs: Int64
+    package var replicas: ReplicaView
+    /// Whether there is a store that replicas share; without one every answer is local.
+    package var usesStore: Bool
+    package var maxPlans = EngineBounds.maxPlans
+    /// For pauses that must differ from one replica to the next.
+    package var seed: UInt64
+
+    package init(keyPrefix: String, budgetMs: Int64, replicas: ReplicaView, usesStore: Bool, seed: UInt64) {
+        precondition(budgetMs >= 1)
+        self.keyPrefix = keyPrefix
+        self.budgetMs = budgetMs
+        self.replicas = replicas
+        self.usesStore = usesStore
+        self.seed = seed
+    }
+}
+
+/// Decides every check of one replica.
+///
+/// A value-type state machine. Events go in, each with the time: a check, an answer of the store, a tick. What comes
+/// out: a decision at once, or later through `takeCompletions`; what the link to the store must do through
+/// `nextCommand`; when to tick next through `nextTickNs`; what a person should know through `takeNotices`. After any
+/// event a shell asks for all four, and does nothing else.
+package struct Limiter {
+    package enum CheckOutcome {
+        case answered(Decision)
+        /// The answer comes as a completion, within the budget.
+        case waiting
+        /// Too much waits already, or too many identities are live: nothing was decided and nothing charged.
+        case overloaded
+    }
+
+    package struct Completion {
+        package var ticket: Ticket
+        package var decision: Decision
+    }
+
+    package enum LinkCommand: Equatable {
+        case connect
+        case disconnect
+        case send(Batch)
+    }
+
+    /// A change that a person should know of: each comes once per change.
+    package enum Notice: Sendable, Equatable {
+        case storeReached
+        case storeLost(reason: String)
+        /// The store no longer remembers what this replica had charged.
+        case storeForgot
+        case storeClockBehind(byMs: Int64)
+        case keyFault(reason: String)
+    }
+
+    package let configuration: LimiterConfiguration
+    let policy: Policy
+    package internal(set) var statistics = Statistics()
+
+    var table: PlanTable
+    var clock: WindowClock
+    var breaker: Breaker
+
+    /// Batches that are being gathered: the last takes new checks.
+    var queue: [PendingBatch] = []
+    /// Batches that the store was sent and has not answered, oldest first.
+    var flying: [PendingBatch] = []
+    /// Batches whose answer will not come: whether they ran shows in the next answer.
+    var unresolved: [PendingBatch] = []
+    var spare: [PendingBatch] = []
+    var wire = Batch()
+    var lastBatchID: Int64 = 0
+    var lastSequence: Int64 = 0
+    var acknowledgedSequence: Int64 = 0
+    var lastSentNs: Int64
+    var waitingChecks = 0
+
+    var completions: [Completion] = []
+    var notices: [Notice] = []
+    var wantsConnect = false
+    var wantsDisconnect = false
+    var wantsProbe = false
+    var reportsClock = true
+    var lastSweepNs: Int64
+
+    /// How much of the budget may be spent on waiting for the store, ns; the rest is for the answer's own way.
+    let patienceNs: Int64
+    private let budgetNs: Int64
+
+    package init(configuration: LimiterConfiguration, policy: Policy, now: Moment) {
+        self.configuration = configuration
+        self.policy = policy
+        countsSessions = (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains { $0.scope == .session }
+        budgetNs = configuration.budgetMs * 1_000_000
+        patienceNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
+        table = PlanTable(maxPlans: configuration.maxPlans)
+        clock = WindowClock(now: now)
+        breaker = Breaker(overdueAfterNs: patienceNs, seed: configuration.seed, now: now)
+        lastSentNs = now.monotonicNs
+        lastSweepNs = now.monotonicNs
+    }
+
+    /// Whether the identity of a check should name its session: where no limit counts by session, checks of all
+    /// sessions are alike.
+    package let countsSessions: Bool
+
+    // MARK: - Checks
+
+    /// Decides one check, or lets it wait for the store.
+    ///
+    /// - Parameters:
+    ///   - cost: what it charges, 1 to 10^12.
+    ///   - isPeek: charges nothing, and tells what a check would find.
+    ///   - ticket: comes back with the completion if the outcome is `waiting`.
+    ///   - now: when the check was read from the socket: its budget counts from here.
+    package mutating func check(
+        _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, ticket: Ticket, now: Moment
+    ) -> CheckOutcome {
+        guard let plan = table.find(identity.key) ?? learn(identity, now: now) else {
+            statistics.overloaded += 1
+            return .overloaded
+        }
+        table[plan: plan].lastUsedNs = now.monotonicNs
+        if let ruled = table[plan: plan].ruled {
+            var decision = ruled
+            if wantsTrace { decision.trace = [] }
+            statistics.count(decision)
+            return .answered(decision)
+        }
+        if cost > table[plan: plan].smallestMax {
+            return .answered(neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now))
+        }
+        guard configuration.usesStore && breaker.isClosed else {
+            return .answered(decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now))
+        }
+        guard waitingChecks < EngineBounds.maxWaitingChecks else {
+            statistics.overloaded += 1
+            return .overloaded
+        }
+        let entry = gather(plan: plan, cost: cost, isPeek: isPeek)
+        queue[queue.count - 1].addWaiter(
+            ticket, deadlineNs: now.monotonicNs + patienceNs, wantsTrace: wantsTrace, toEntry: entry)
+        waitingChecks += 1
+        return .waiting
+    }
+
+    /// The entry, in the batch that is being gathered, which checks of this plan and cost share.
+    private mutating func gather(plan: Int, cost: Int64, isPeek: Bool) -> Int {
+        let charges = table[plan: plan].limits.count
+        if queue.isEmpty || queue[queue.count - 1].chargeCount + charges > EngineBounds.maxChargesPerBatch {
+            queue.append(newBatch())
+        }
+        let last = queue.count - 1
+        let isKnown = table[plan: plan].batchID == queue[last].id
+        var entry = isKnown ? table[plan: plan].firstEntry : -1
+        while entry >= 0 {
+            if queue[last].entries[entry].cost == cost && queue[last].entries[entry].isPeek == isPeek { return entry }
+            entry = queue[last].entries[entry].nextOfPlan
+        }
+        entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
+        if isKnown { queue[last].entries[entry].nextOfPlan = table[plan: plan].firstEntry }
+        table[plan: plan].batchID = queue[last].id
+        table[plan: plan].firstEntry = entry
+        table[plan: plan].pins += 1
+        return entry
+    }
+
+    /// Meets an identity for the first time: asks the policy and names the counters.
+    private mutating func learn(_ identity: borrowing Identity, now: Moment) -> Int? {
+        let parts = identity.parts
+        let ruled: Decision?
+        let limits: [Limit]
+        switch policy.ruling(forTool: parts.tool) {
+        case .deny(let rule, let message):
+            ruled = Decision(verdict: .deny, source: .policy, rule: rule, message: message).never()
+            limits = []
+        case .approve(let rule, let message, _) where !parts.approved:
+            ruled = Decision(verdict: .approve, source: .policy, rule: rule, message: message).never()
+            limits = []
+        case .approve(let rule, _, let counted), .count(let rule, let counted):
+            ruled = counted.isEmpty ? Decision(verdict: .allow, source: .policy, rule: rule) : nil
+            limits = counted
+        }
+        let stems = limits.map {
+            CounterKey.stem(
+                prefix: configuration.keyPrefix, grant: parts.grant, limit: $0, session: parts.session)
+        }
+        return table.insert(
+            identity.key, ruled: ruled, limits: Array(zip(limits, stems)).map { (limit: $0, stem: $1) },
+            nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
+    }
+
+    // MARK: - What the shell asks after an event
+
+    /// Swaps the finished checks for an empty array of the shell's, so that both keep their storage.
+    package mutating func takeCompletions(into finished: inout [Completion]) {
+        finished.removeAll(keepingCapacity: true)
+        swap(&finished, &completions)
+    }
+
+    package mutating func takeNotices() -> [Notice] {
+        defer { notices.removeAll() }
+        return notices
+    }
+
+    /// When `tick` must be called at the latest, by the monotonic clock.
+    package mutating func nextTickNs() -> Int64 {
+        var next = lastSweepNs + EngineBounds.sweepIntervalNs
+        guard configuration.usesStore else { return next }
+        if let deadline = oldestDeadlineNs() { next = min(next, deadline) }
+        if let tick = breaker.nextTickNs(oldestUnansweredNs: flying.first?.sentNs) { next = min(next, tick) }
+        return next
+    }
+
+    // MARK: - Time
+
+    /// Time has passed: answers whoever has waited long enough, and looks after the link and the tables.
+    package mutating func tick(now: Moment) {
+        if configuration.usesStore {
+            answerExpired(now: now)
+            let wasClosed = breaker.isClosed
+            perform(breaker.tick(oldestUnansweredNs: flying.first?.sentNs, now: now), now: now)
+            if wasClosed && !breaker.isClosed { leaveStore(reason: "no answer in time", now: now) }
+            if breaker.isClosed && flying.isEmpty && now.monotonicNs - lastSentNs >= EngineBounds.keepAliveNs {
+                wantsProbe = true
+            }
+        }
+        if now.monotonicNs - lastSweepNs >= EngineBounds.sweepIntervalNs {
+            lastSweepNs = now.monotonicNs
+            clock.observeWall(now: now)
+            table.sweep(
+                EngineBounds.plansSweptPerTick, idleNs: EngineBounds.planIdleNs, nowMs: clock.nowMs(now),
+                nowNs: now.monotonicNs)
+        }
+    }
+
+    /// Everything that waits is answered locally: the replica is going.
+    package mutating func drain(now: Moment) {
+        answerAllLocally(now: now)
+    }
+
+    // MARK: - Shared helpers
+
+    mutating func finish(_ ticket: Ticket, _ decision: Decision, deadlineNs: Int64, now: Moment) {
+        waitingChecks -= 1
+        statistics.count(decision)
+        if now.monotonicNs > deadlineNs - patienceNs + budgetNs { statistics.late += 1 }
+        completions.append(Completion(ticket: ticket, decision: decision))
+    }
+
+    mutating func newBatch() -> PendingBatch {
+        lastBatchID += 1
+        var batch = spare.popLast() ?? PendingBatch()
+        batch.reset(id: lastBatchID)
+        return batch
+    }
+
+    /// Nothing refers to this batch any more.
+    mutating func recycle(_ batch: consuming PendingBatch) {
+        for entry in batch.entries { table[plan: entry.plan].pins -= 1 }
+        guard spare.count <= EngineBounds.maxBatchesInFlight else { return }
+        spare.append(batch)
+    }
+
+    mutating func notify(_ notice: Notice) {
+        if notices.count < EngineBounds.maxNotices { notices.append(notice) }
+    }
+}
+
+extension Decision {
+    /// A denial that no waiting changes.
+    consuming func never() -> Decision {
+        retryAfterMs = -1
+        return self
+    }
+}

@@ -1,0 +1,59 @@
+/// How replicas that cannot talk split what is left of a window, so that the shares add up exactly.
+package struct ReplicaView: Sendable, Equatable {
+    /// This replica.
+    package var own: UInt64
+    /// The replicas that were last known to live, this one among them; empty if nobody has told.
+    package var live: [UInt64]
+    /// At least so many are assumed, whoever is known to live.
+    package var assumed: Int
+
+    package init(own: UInt64, live: [UInt64] = [], assumed: Int) {
+        precondition(assumed >= 1)
+        self.own = own
+        self.live = live
+        self.assumed = assumed
+    }
+
+    /// This replica's share of `total`: the quotient, and one of the units that remain if this replica is among the
+    /// first when all are ranked by a hash of the counter and themselves (so that the same replica does not come first
+    /// for every counter). Where fewer are known than are assumed, ranks are unknown and the remainder goes to nobody:
+    /// the shares then add up to less than `total`, by fewer than there are replicas, and never to more.
+    ///
+    /// - Parameter total: below 0 counts as 0.
+    package func share(of total: Int64, counterHash: UInt64) -> Int64 {
+        guard total > 0 else { return 0 }
+        let replicas = Int64(max(live.count, assumed))
+        let quotient = total / replicas
+        let remainder = Int(total % replicas)
+        guard remainder > 0, live.count >= assumed, live.contains(own) else { return quotient }
+        let mine = Self.rank(own, counterHash)
+        let ahead = live.count { $0 != own && (Self.rank($0, counterHash), $0) < (mine, own) }
+        return quotient + (ahead < remainder ? 1 : 0)
+    }
+
+    private static func rank(_ replica: UInt64, _ counterHash: UInt64) -> UInt64 {
+        var random = SeededRandom(seed: replica ^ counterHash)
+        return random.next()
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number generators"): small, seeded, the same on
+/// every machine.
+package struct SeededRandom: RandomNumberGenerator, Sendable {
+    private var state: UInt64
+
+    package init(seed: UInt64) { state = seed }
+
+    package mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}
+
+/// FNV-1a, 64 bit: the same on every replica, which ranking by hash needs.
+func stableHash(_ bytes: some Sequence<UInt8>) -> UInt64 {
+    bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+}

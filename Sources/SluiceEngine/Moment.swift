@@ -1,0 +1,50 @@
+/// A reading of both clocks of this machine. The engine has no clock of its own: every event brings one.
+package struct Moment: Sendable, Equatable {
+    /// Never steps; only differences mean something. For budgets, timeouts and pauses.
+    package var monotonicNs: Int64
+    /// Milliseconds since the Unix epoch, as this machine believes. Cuts windows only until a store has told its time.
+    package var wallMs: Int64
+
+    package init(monotonicNs: Int64, wallMs: Int64) {
+        self.monotonicNs = monotonicNs
+        self.wallMs = wallMs
+    }
+}
+
+/// What this replica makes of the time that cuts windows.
+///
+/// With a store, that is the store's: the last time it told, plus what has passed here since. It lags behind the truth
+/// by at most the way of one answer, so a window is named too early only at its very end, and the store then says so.
+/// Without one it is this machine's, and goes on by the monotonic clock when the wall clock steps back: a step must not
+/// reopen a window.
+struct WindowClock {
+    /// The highest time that the store has told; 0 if none.
+    private(set) var highestStoreMs: Int64 = 0
+    private var anchorMs: Int64
+    private var anchorNs: Int64
+
+    init(now: Moment) {
+        anchorMs = now.wallMs
+        anchorNs = now.monotonicNs
+    }
+
+    /// Milliseconds since the epoch; at least 0.
+    func nowMs(_ now: Moment) -> Int64 {
+        let elapsed = anchorMs + (now.monotonicNs - anchorNs) / 1_000_000
+        return highestStoreMs == 0 ? max(elapsed, now.wallMs) : elapsed
+    }
+
+    /// The store told its time: windows are cut by the higher of that and the highest before, as the script does.
+    mutating func observeStore(timeMs: Int64, now: Moment) {
+        highestStoreMs = max(highestStoreMs, timeMs)
+        anchorMs = highestStoreMs
+        anchorNs = now.monotonicNs
+    }
+
+    /// Without a store: keeps what has been given out as the least that will be.
+    mutating func observeWall(now: Moment) {
+        guard highestStoreMs == 0 else { return }
+        anchorMs = nowMs(now)
+        anchorNs = now.monotonicNs
+    }
+}

@@ -1,0 +1,112 @@
+/// A shell's name for one check that waits: it comes back with the answer, and means nothing to the engine.
+package struct Ticket: Sendable, Hashable {
+    package var rawValue: UInt64
+
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// Checks that wait for the store together: first gathered, then on their way as one `Batch`.
+///
+/// Equal checks share one entry. The waiters of an entry are linked through the array of all waiters, which keeps the
+/// order of arrival, and with it that of the deadlines.
+struct PendingBatch {
+    struct Entry {
+        var plan: Int
+        var cost: Int64
+        var isPeek: Bool
+        /// Waiters that nobody has answered yet.
+        var unanswered = 0
+        var firstWaiter: Int
+        var lastWaiter: Int
+        /// The next entry of the same plan, with another cost; -1 if none.
+        var nextOfPlan = -1
+        /// Whether it went into the batch that was sent, and how many checks it then stood for.
+        var isSent = false
+        var sentCount: Int64 = 0
+        /// What waiters that had been sent were then admitted to locally, in units of cost.
+        var locallyAdmitted: Int64 = 0
+    }
+
+    struct Waiter {
+        enum State {
+            case waiting
+            /// Answered locally before the batch went out: it has no part in what the store charged.
+            case left
+            /// Answered locally while the store was still expected to answer.
+            case overtaken
+        }
+
+        var ticket: Ticket
+        var deadlineNs: Int64
+        var wantsTrace: Bool
+        var entry: Int
+        var next = -1
+        var state = State.waiting
+    }
+
+    /// Names this batch among all that this engine has gathered.
+    var id: Int64 = 0
+    /// The sequence under which it was sent last; 0 if it was not.
+    var sequence: Int64 = 0
+    var sentNs: Int64 = 0
+    /// The time by which its windows were cut, ms since the epoch.
+    var cutMs: Int64 = 0
+    var resends = 0
+    var chargeCount = 0
+    var entries: [Entry] = []
+    var waiters: [Waiter] = []
+    /// Every waiter before this one has been answered.
+    private var firstWaiting = 0
+
+    var isSent: Bool { sequence != 0 }
+
+    mutating func reset(id: Int64) {
+        self.id = id
+        sequence = 0
+        sentNs = 0
+        cutMs = 0
+        resends = 0
+        chargeCount = 0
+        firstWaiting = 0
+        entries.removeAll(keepingCapacity: true)
+        waiters.removeAll(keepingCapacity: true)
+    }
+
+    /// Starts an entry with no waiter.
+    mutating func addEntry(plan: Int, cost: Int64, isPeek: Bool, chargeCount: Int) -> Int {
+        entries.append(Entry(plan: plan, cost: cost, isPeek: isPeek, firstWaiter: -1, lastWaiter: -1))
+        self.chargeCount += chargeCount
+        return entries.count - 1
+    }
+
+    mutating func addWaiter(_ ticket: Ticket, deadlineNs: Int64, wantsTrace: Bool, toEntry entry: Int) {
+        let index = waiters.count
+        waiters.append(Waiter(ticket: ticket, deadlineNs: deadlineNs, wantsTrace: wantsTrace, entry: entry))
+        if entries[entry].lastWaiter >= 0 {
+            waiters[entries[entry].lastWaiter].next = index
+        } else {
+            entries[entry].firstWaiter = index
+        }
+        entries[entry].lastWaiter = index
+        entries[entry].unanswered += 1
+    }
+
+    /// Takes the oldest waiter that nobody has answered and whose deadline is not after `nowNs`; it counts as answered
+    /// from here on.
+    mutating func takeExpired(nowNs: Int64) -> Waiter? {
+        guard let index = oldestWaiting(), waiters[index].deadlineNs <= nowNs else { return nil }
+        waiters[index].state = isSent ? .overtaken : .left
+        entries[waiters[index].entry].unanswered -= 1
+        return waiters[index]
+    }
+
+    /// When the oldest waiter that nobody has answered must have its answer.
+    mutating func oldestDeadlineNs() -> Int64? {
+        oldestWaiting().map { waiters[$0].deadlineNs }
+    }
+
+    private mutating func oldestWaiting() -> Int? {
+        while firstWaiting < waiters.count, waiters[firstWaiting].state != .waiting { firstWaiting += 1 }
+        return firstWaiting < waiters.count ? firstWaiting : nil
+    }
+}

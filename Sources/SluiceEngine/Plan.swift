@@ -1,0 +1,92 @@
+import SluicePolicy
+
+/// What the policy makes of one identity: decided outright, or counted under these limits.
+struct Plan {
+    struct LimitRef {
+        var counter: Int
+        var max: Int64
+        var rule: String
+        var message: String
+        var messageTellsWait: Bool
+    }
+
+    var identity: ByteString
+    /// The policy alone decides; then there are no limits.
+    var ruled: Decision?
+    var limits: [LimitRef]
+    var smallestMax: Int64
+    var lastUsedNs: Int64
+    /// How many entries of pending batches name this plan: it must not be forgotten before they are done.
+    var pins = 0
+    /// Its first entry in the batch of that id.
+    var batchID: Int64 = -1
+    var firstEntry = -1
+    var isFree = false
+}
+
+/// What this replica knows of one counter: the window it last looked at, how much of it the store said was used, and
+/// what was admitted here without the store.
+struct Counter {
+    /// The key in the store, without the window's start.
+    var stem: [UInt8]
+    var hash: UInt64
+    var window: FixedWindow
+    /// How many plans use it; 0 frees it.
+    var references = 0
+    var windowStartMs: Int64 = -1
+    /// The highest tally that the store told of this window; only if `isSeen`.
+    var sharedUsed: Int64 = 0
+    var isSeen = false
+    /// Admitted locally in this window since the store went away.
+    var localUsed: Int64 = 0
+    /// What may be admitted locally while the store is away; -1 until the first check asks.
+    var localShare: Int64 = -1
+    /// Admitted locally in this window in outages that are over, and not added to the store.
+    var unsettled: Int64 = 0
+
+    var windowEndMs: Int64 { windowStartMs + window.lengthMs }
+
+    /// Turns to another window, with nothing known of it.
+    mutating func roll(to startMs: Int64) {
+        guard windowStartMs != startMs else { return }
+        windowStartMs = startMs
+        sharedUsed = 0
+        isSeen = false
+        localUsed = 0
+        localShare = -1
+        unsettled = 0
+    }
+
+    /// The store told how much is used of the window that holds `cutMs`.
+    mutating func observe(used: Int64, cutMs: Int64) {
+        guard window.startMs(at: cutMs) == windowStartMs else { return }
+        sharedUsed = used
+        isSeen = true
+        if localShare >= 0 {
+            unsettled += localUsed
+            localUsed = 0
+            localShare = -1
+        }
+    }
+
+    /// `amount` that was admitted here turned out to have been charged in the store as well, in the window that holds
+    /// `cutMs`.
+    mutating func settle(_ amount: Int64, cutMs: Int64) {
+        guard window.startMs(at: cutMs) == windowStartMs else { return }
+        unsettled -= min(unsettled, amount)
+    }
+
+    /// What may still be admitted here while the store is away.
+    mutating func leftLocally(max: Int64, replicas: borrowing ReplicaView) -> Int64 {
+        if localShare < 0 {
+            localShare = replicas.share(of: max - sharedUsed - unsettled, counterHash: hash)
+        }
+        return localShare - localUsed
+    }
+
+    /// Whether forgetting it loses anything that matters at `nowMs`: an open window's tally decides what may be
+    /// admitted while the store is away.
+    func isQuiet(nowMs: Int64) -> Bool {
+        windowStartMs < 0 || nowMs >= windowEndMs || (!isSeen && localUsed == 0 && unsettled == 0)
+    }
+}

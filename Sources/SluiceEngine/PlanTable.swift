@@ -1,0 +1,97 @@
+import SluicePolicy
+
+/// Every identity that was seen lately, with its plan, and the counters that plans share. Bounded: see
+/// `EngineBounds.maxPlans`.
+struct PlanTable {
+    private(set) var plans: [Plan] = []
+    private(set) var counters: [Counter] = []
+    private var planByIdentity: [ByteString: Int] = [:]
+    private var counterByStem: [ByteString: Int] = [:]
+    private var freePlans: [Int] = []
+    private var freeCounters: [Int] = []
+    private var sweepPosition = 0
+    private let maxPlans: Int
+
+    init(maxPlans: Int) { self.maxPlans = maxPlans }
+
+    var planCount: Int { planByIdentity.count }
+    var counterCount: Int { counterByStem.count }
+
+    func find(_ identity: ByteString) -> Int? { planByIdentity[identity] }
+
+    subscript(plan index: Int) -> Plan {
+        _read { yield plans[index] }
+        _modify { yield &plans[index] }
+    }
+
+    subscript(counter index: Int) -> Counter {
+        _read { yield counters[index] }
+        _modify { yield &counters[index] }
+    }
+
+    /// Every counter that some plan uses.
+    var liveCounters: some Sequence<Counter> { counters.lazy.filter { $0.references > 0 } }
+
+    /// Remembers a new identity; nil if the table is full of what must not be forgotten.
+    mutating func insert(
+        _ identity: ByteString, ruled: Decision?, limits: [(limit: Limit, stem: [UInt8])], nowMs: Int64, nowNs: Int64
+    ) -> Int? {
+        if planCount >= maxPlans {
+            sweep(EngineBounds.plansSweptPerInsertion, idleNs: 0, nowMs: nowMs, nowNs: nowNs)
+            guard planCount < maxPlans else { return nil }
+        }
+        let references = limits.map { limit, stem in
+            Plan.LimitRef(
+                counter: counter(stem: stem, window: limit.window), max: limit.max, rule: limit.rule,
+                message: limit.denialMessage, messageTellsWait: limit.onDeny == nil && limit.max > 0)
+        }
+        let plan = Plan(
+            identity: identity, ruled: ruled, limits: references,
+            smallestMax: references.reduce(Int64.max) { min($0, $1.max) }, lastUsedNs: nowNs)
+        let index = freePlans.popLast() ?? plans.count
+        if index == plans.count { plans.append(plan) } else { plans[index] = plan }
+        planByIdentity[identity] = index
+        return index
+    }
+
+    private mutating func counter(stem: [UInt8], window: FixedWindow) -> Int {
+        let name = ByteString(bytes: stem)
+        if let index = counterByStem[name] {
+            counters[index].references += 1
+            return index
+        }
+        let counter = Counter(stem: stem, hash: stableHash(stem), window: window, references: 1)
+        let index = freeCounters.popLast() ?? counters.count
+        if index == counters.count { counters.append(counter) } else { counters[index] = counter }
+        counterByStem[name] = index
+        return index
+    }
+
+    /// Looks at `count` plans, going round, and forgets those that nobody used for `idleNs` and that have nothing to
+    /// lose: no batch names them and no open window of theirs holds a tally.
+    mutating func sweep(_ count: Int, idleNs: Int64, nowMs: Int64, nowNs: Int64) {
+        for _ in 0..<min(count, plans.count) {
+            sweepPosition = (sweepPosition + 1) % plans.count
+            let plan = plans[sweepPosition]
+            guard !plan.isFree, plan.pins == 0, nowNs - plan.lastUsedNs >= idleNs,
+                plan.limits.allSatisfy({ counters[$0.counter].isQuiet(nowMs: nowMs) })
+            else { continue }
+            forget(sweepPosition)
+        }
+    }
+
+    private mutating func forget(_ index: Int) {
+        planByIdentity[plans[index].identity] = nil
+        for limit in plans[index].limits {
+            counters[limit.counter].references -= 1
+            if counters[limit.counter].references == 0 {
+                counterByStem[ByteString(bytes: counters[limit.counter].stem)] = nil
+                counters[limit.counter].stem = []
+                freeCounters.append(limit.counter)
+            }
+        }
+        plans[index] = Plan(
+            identity: ByteString(bytes: []), ruled: nil, limits: [], smallestMax: 0, lastUsedNs: 0, isFree: true)
+        freePlans.append(index)
+    }
+}
