@@ -1,0 +1,190 @@
+/// One argument of a command, as `COMMAND DOCS` describes it.
+struct ArgumentDescription: Sendable {
+    enum Kind: String, Sendable {
+        case string
+        case integer
+        case token = "pure-token"
+        case block
+    }
+
+    var name: String
+    var kind = Kind.string
+    /// The word that stands before the value, or is the argument.
+    var token: String?
+    var isOptional = false
+    var isRepeated = false
+    /// What a block is made of.
+    var parts: [ArgumentDescription] = []
+
+    /// How a person writes it: `<grant>`, `[COST n]`, `[ATTR name value]...`.
+    var usage: String {
+        var words = token.map { [$0] } ?? []
+        switch kind {
+        case .token: break
+        case .block: words += parts.map(\.name)
+        case .string, .integer: words.append(isOptional || token != nil ? name : "<\(name)>")
+        }
+        let text = words.joined(separator: " ")
+        return (isOptional ? "[\(text)]" : text) + (isRepeated ? "..." : "")
+    }
+}
+
+/// One command: what parses it checks the number of its arguments here, and `COMMAND` describes it from here.
+struct CommandDescription: Sendable {
+    /// In small letters.
+    var name: String
+    /// The fewest arguments, the command's name counted.
+    var minimumCount: Int
+    /// The most arguments, the command's name counted; `nil` where the frame alone bounds them.
+    var maximumCount: Int?
+    var summary: String
+    var group = "connection"
+    /// Whether the first argument is a grant. Clients that spread keys over servers spread by it.
+    var hasGrant = false
+    var flags = ["fast"]
+    var arguments: [ArgumentDescription] = []
+
+    func accepts(argumentCount count: Int) -> Bool {
+        count >= minimumCount && (maximumCount.map { count <= $0 } ?? true)
+    }
+
+    /// Redis's way to say how many arguments there are: exactly so many, or at least so many when negative.
+    var arity: Int { minimumCount == maximumCount ? minimumCount : -minimumCount }
+
+    var usage: String { ([name.uppercased()] + arguments.map(\.usage)).joined(separator: " ") }
+}
+
+/// Every command that Sluice knows, in the order of its documentation.
+enum CommandTable {
+    static func command(named name: String) -> CommandDescription? { byName[name] }
+
+    /// The names for an error to list.
+    static let allNames = commands.map { $0.name.uppercased() }.joined(separator: ", ")
+
+    private static let byName = Dictionary(uniqueKeysWithValues: commands.map { ($0.name, $0) })
+
+    static let commands: [CommandDescription] = checks + reservations + operators + connection
+
+    private static let grant = ArgumentDescription(name: "grant")
+    private static let reservation = ArgumentDescription(name: "reservation")
+
+    private static let identities = [
+        ArgumentDescription(name: "n", kind: .integer, token: "COST", isOptional: true),
+        ArgumentDescription(name: "server", token: "SERVER", isOptional: true),
+        ArgumentDescription(name: "session", token: "SESSION", isOptional: true),
+        ArgumentDescription(
+            name: "attribute", kind: .block, token: "ATTR", isOptional: true, isRepeated: true,
+            parts: [ArgumentDescription(name: "name"), ArgumentDescription(name: "value")]),
+    ]
+    private static let promises = [
+        ArgumentDescription(name: "reserve", kind: .token, token: "RESERVE", isOptional: true),
+        ArgumentDescription(name: "key", token: "ID", isOptional: true),
+    ]
+    private static let tellings = [
+        ArgumentDescription(name: "approved", kind: .token, token: "APPROVED", isOptional: true),
+        ArgumentDescription(name: "trace", kind: .token, token: "TRACE", isOptional: true),
+    ]
+
+    private static let checks = [
+        CommandDescription(
+            name: "check", minimumCount: 3, summary: "May this grant make this call? Counts it if it may.",
+            group: "sluice", hasGrant: true, flags: ["write", "fast"],
+            arguments: [grant, ArgumentDescription(name: "tool")] + identities + promises + tellings),
+        CommandDescription(
+            name: "peek", minimumCount: 3, summary: "Would that check pass? Counts nothing.",
+            group: "sluice", hasGrant: true, flags: ["readonly", "fast"],
+            arguments: [grant, ArgumentDescription(name: "tool")] + identities + tellings),
+    ]
+
+    private static let reservations = [
+        CommandDescription(
+            name: "commit", minimumCount: 4, maximumCount: 4,
+            summary: "Settles a reservation to the cost it really had.",
+            group: "sluice", hasGrant: true, flags: ["write", "fast"],
+            arguments: [grant, reservation, ArgumentDescription(name: "n", kind: .integer)]),
+        CommandDescription(
+            name: "cancel", minimumCount: 3, maximumCount: 3, summary: "Gives back all that a reservation charged.",
+            group: "sluice", hasGrant: true, flags: ["write", "fast"], arguments: [grant, reservation]),
+        CommandDescription(
+            name: "release", minimumCount: 3, maximumCount: 3, summary: "Frees a concurrency slot.",
+            group: "sluice", hasGrant: true, flags: ["write", "fast"], arguments: [grant, reservation]),
+        CommandDescription(
+            name: "cl.throttle", minimumCount: 5, maximumCount: 6, summary: "Throttles a key as redis-cell does.",
+            group: "sluice", hasGrant: true, flags: ["write", "fast"],
+            arguments: [
+                ArgumentDescription(name: "key"),
+                ArgumentDescription(name: "max_burst", kind: .integer),
+                ArgumentDescription(name: "count_per_period", kind: .integer),
+                ArgumentDescription(name: "period", kind: .integer),
+                ArgumentDescription(name: "quantity", kind: .integer, isOptional: true),
+            ]),
+    ]
+
+    private static let more = ArgumentDescription(name: "argument", isOptional: true, isRepeated: true)
+
+    private static let operators = [
+        CommandDescription(
+            name: "counters", minimumCount: 1, summary: "Lists open counters.", group: "operators",
+            flags: ["admin", "readonly"],
+            arguments: [
+                ArgumentDescription(name: "grant", token: "GRANT", isOptional: true),
+                ArgumentDescription(name: "tool", token: "TOOL", isOptional: true),
+                ArgumentDescription(name: "n", kind: .integer, token: "LIMIT", isOptional: true),
+            ]),
+        CommandDescription(
+            name: "clear", minimumCount: 1, summary: "Clears counters.", group: "operators",
+            flags: ["admin", "write"], arguments: [more]),
+        CommandDescription(
+            name: "explain", minimumCount: 1, summary: "Tells why a check would be allowed or denied.",
+            group: "operators", flags: ["admin", "readonly"], arguments: [more]),
+        CommandDescription(
+            name: "policy", minimumCount: 1, summary: "Shows the policies in force.", group: "operators",
+            flags: ["admin", "readonly"], arguments: [more]),
+        CommandDescription(
+            name: "info", minimumCount: 1, summary: "Tells the state of this replica.", group: "operators",
+            flags: ["readonly"],
+            arguments: [ArgumentDescription(name: "section", isOptional: true, isRepeated: true)]),
+    ]
+
+    private static let subcommand = ArgumentDescription(name: "subcommand")
+
+    private static let connection = [
+        CommandDescription(
+            name: "ping", minimumCount: 1, maximumCount: 2, summary: "Answers PONG, or the message.",
+            arguments: [ArgumentDescription(name: "message", isOptional: true)]),
+        CommandDescription(
+            name: "echo", minimumCount: 2, maximumCount: 2, summary: "Answers the message.",
+            arguments: [ArgumentDescription(name: "message")]),
+        CommandDescription(
+            name: "hello", minimumCount: 1, summary: "Agrees on RESP2 or RESP3.",
+            arguments: [
+                ArgumentDescription(name: "protover", kind: .integer, isOptional: true),
+                ArgumentDescription(
+                    name: "credentials", kind: .block, token: "AUTH", isOptional: true,
+                    parts: [ArgumentDescription(name: "username"), ArgumentDescription(name: "password")]),
+                ArgumentDescription(name: "clientname", token: "SETNAME", isOptional: true),
+            ]),
+        CommandDescription(
+            name: "auth", minimumCount: 2, maximumCount: 3,
+            summary: "Answers OK: whoever may open the socket may use it.",
+            arguments: [
+                ArgumentDescription(name: "username", isOptional: true), ArgumentDescription(name: "password"),
+            ]),
+        CommandDescription(
+            name: "select", minimumCount: 2, maximumCount: 2, summary: "Selects database 0, the only one.",
+            arguments: [ArgumentDescription(name: "index", kind: .integer)]),
+        CommandDescription(
+            name: "client", minimumCount: 2, summary: "Names and describes this connection.",
+            arguments: [subcommand, more]),
+        CommandDescription(
+            name: "command", minimumCount: 1, summary: "Describes the commands.",
+            arguments: [ArgumentDescription(name: "subcommand", isOptional: true), more]),
+        CommandDescription(
+            name: "config", minimumCount: 2, summary: "Answers what common tools ask: CONFIG GET pattern.",
+            arguments: [subcommand, more]),
+        CommandDescription(
+            name: "reset", minimumCount: 1, maximumCount: 1, summary: "Returns to RESP2 and takes the name away."),
+        CommandDescription(
+            name: "quit", minimumCount: 1, summary: "Closes the connection when its replies have gone out."),
+    ]
+}

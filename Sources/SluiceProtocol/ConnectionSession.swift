@@ -1,0 +1,128 @@
+package import NIOCore
+
+/// What one connection has agreed on, and the answers to every command that concerns the connection alone.
+///
+/// `answer` takes effect when the request is read, also where its bytes go out later, behind the answers to checks that
+/// still wait. So write it into a buffer of its own then, and keep `writer` with every request that waits.
+package struct ConnectionSession: Sendable {
+    package enum Disposition: Equatable, Sendable {
+        case goOn
+        /// Close when the answer, and all before it, has gone out. Read nothing more.
+        case closeAfterReply
+    }
+
+    /// The connection's number, unique in this process: what `CLIENT ID` answers.
+    package let id: Int64
+    /// The version of Sluice, as `HELLO` tells it.
+    package let serverVersion: String
+    package private(set) var version = RESPVersion.resp2
+    /// What the client calls itself; empty if it did not say. Printable ASCII without spaces.
+    package private(set) var name = ""
+
+    package init(id: Int64, serverVersion: String) {
+        self.id = id
+        self.serverVersion = serverVersion
+    }
+
+    /// Writes replies as this connection wants them now.
+    package var writer: ReplyWriter { ReplyWriter(version: version) }
+
+    /// Writes the answer to a request; `input` is the buffer that the request was parsed from, its frame still in it.
+    package mutating func answer(
+        _ request: ConnectionRequest, in input: ByteBuffer, to output: inout ByteBuffer
+    ) -> Disposition {
+        switch request {
+        case .ping(nil): writer.writeSimpleString("PONG", to: &output)
+        case .ping(let message?), .echo(let message): writer.writeBulkString(message, of: input, to: &output)
+        case .hello(let version, let name):
+            self.version = version ?? self.version
+            self.name = name ?? self.name
+            writeHello(to: &output)
+        case .auth, .select: writer.writeOK(to: &output)
+        case .client(let request): answer(request, to: &output)
+        case .command(let request): writeCommands(request, in: input, to: &output)
+        case .configGet(let patterns): writeSettings(patterns, to: &output)
+        case .reset:
+            version = .resp2
+            name = ""
+            writer.writeSimpleString("RESET", to: &output)
+        case .quit:
+            writer.writeOK(to: &output)
+            return .closeAfterReply
+        }
+        return .goOn
+    }
+
+    private func writeHello(to output: inout ByteBuffer) {
+        writer.writeMapHeader(7, to: &output)
+        writer.writeBulkString("server", to: &output)
+        writer.writeBulkString("sluice", to: &output)
+        writer.writeBulkString("version", to: &output)
+        writer.writeBulkString(serverVersion, to: &output)
+        writer.writeBulkString("proto", to: &output)
+        writer.writeInteger(Int64(version.rawValue), to: &output)
+        writer.writeBulkString("id", to: &output)
+        writer.writeInteger(id, to: &output)
+        writer.writeBulkString("mode", to: &output)
+        writer.writeBulkString("standalone", to: &output)
+        writer.writeBulkString("role", to: &output)
+        writer.writeBulkString("master", to: &output)
+        writer.writeBulkString("modules", to: &output)
+        writer.writeArrayHeader(0, to: &output)
+    }
+
+    private mutating func answer(_ request: ConnectionRequest.Client, to output: inout ByteBuffer) {
+        switch request {
+        case .id: writer.writeInteger(id, to: &output)
+        case .getName where name.isEmpty: writer.writeNull(to: &output)
+        case .getName: writer.writeBulkString(name, to: &output)
+        case .setName(let name):
+            self.name = name
+            writer.writeOK(to: &output)
+        case .info, .list:
+            // A list of this connection alone: who else is connected is not every caller's business.
+            writer.writeText("id=\(id) name=\(name) db=0 resp=\(version.rawValue)\n", to: &output)
+        case .advice: writer.writeOK(to: &output)
+        }
+    }
+
+    /// What tools ask before they work, redis-benchmark above all: nothing is saved, and there is one database.
+    private static let settings = [("save", ""), ("appendonly", "no"), ("databases", "1")]
+
+    private func writeSettings(_ patterns: [String], to output: inout ByteBuffer) {
+        let found = Self.settings.filter { setting in
+            patterns.contains { Glob.matches(pattern: Array($0.utf8), text: Array(setting.0.utf8)) }
+        }
+        writer.writeMapHeader(found.count, to: &output)
+        for (name, value) in found {
+            writer.writeBulkString(name, to: &output)
+            writer.writeBulkString(value, to: &output)
+        }
+    }
+}
+
+/// Patterns of `CONFIG GET`: `*` is any text, `?` any byte.
+enum Glob {
+    /// Takes at most as many steps as pattern and text have bytes, multiplied: it goes back to the last star alone.
+    static func matches(pattern: [UInt8], text: [UInt8]) -> Bool {
+        var index = 0
+        var position = 0
+        var afterStar: (index: Int, position: Int)?
+        while position < text.count {
+            if index < pattern.count, pattern[index] == UInt8(ascii: "*") {
+                index += 1
+                afterStar = (index, position)
+            } else if index < pattern.count, pattern[index] == UInt8(ascii: "?") || pattern[index] == text[position] {
+                index += 1
+                position += 1
+            } else if let star = afterStar {
+                index = star.index
+                position = star.position + 1
+                afterStar = (index, position)
+            } else {
+                return false
+            }
+        }
+        return pattern[index...].allSatisfy { $0 == UInt8(ascii: "*") }
+    }
+}

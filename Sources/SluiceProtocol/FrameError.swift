@@ -1,0 +1,59 @@
+/// A fault after which the bytes of a connection mean nothing any more: it is sent, and the connection is closed.
+package enum FrameError: Error, Equatable, Sendable {
+    /// A `*` header without a whole number from -1 up.
+    case invalidArgumentCount
+    /// A `*` header or an inline line with more than `ProtocolBounds.maxArguments`.
+    case tooManyArguments
+    /// An argument that does not begin with `$`; the byte that was there.
+    case expectedBulkString(got: UInt8)
+    /// A `$` header without a whole number from 0 up.
+    case invalidBulkLength
+    /// An argument's bytes that are not followed by CR LF.
+    case missingLineEnd
+    /// A frame of more than `ProtocolBounds.maxFrameBytes`.
+    case frameTooBig
+    /// An inline line of more than `ProtocolBounds.maxFrameBytes`.
+    case lineTooBig
+    /// An inline line whose quotes do not pair up, or whose closing quote is not followed by a space.
+    case unbalancedQuotes
+    /// A frame that was not finished within `ProtocolBounds.maxFrameSeconds`; only the server, which has a clock, finds it.
+    case tooSlow
+
+    package var code: ErrorCode {
+        switch self {
+        case .tooManyArguments, .frameTooBig, .lineTooBig: .tooBig
+        case .invalidArgumentCount, .expectedBulkString, .invalidBulkLength, .missingLineEnd, .unbalancedQuotes,
+            .tooSlow:
+            .error
+        }
+    }
+
+    /// One sentence for the person who wrote the client: what was wrong and what to send. Redis's own words come first,
+    /// since clients look for them.
+    package var sentence: String {
+        switch self {
+        case .invalidArgumentCount:
+            "Protocol error: invalid multibulk length, send * and the number of arguments"
+        case .tooManyArguments:
+            "Protocol error: too many arguments, send at most \(ProtocolBounds.maxArguments)"
+        case .expectedBulkString(let byte):
+            "Protocol error: expected '$', got '\(Self.printable(byte))', send every argument as a bulk string"
+        case .invalidBulkLength:
+            "Protocol error: invalid bulk length, send $ and the number of bytes that follow"
+        case .missingLineEnd:
+            "Protocol error: expected CRLF after an argument, send as many bytes as its header says"
+        case .frameTooBig:
+            "Protocol error: too big request, send at most \(ProtocolBounds.maxFrameBytes) bytes"
+        case .lineTooBig:
+            "Protocol error: too big inline request, send at most \(ProtocolBounds.maxFrameBytes) bytes"
+        case .unbalancedQuotes:
+            "Protocol error: unbalanced quotes in request, close each quote and put a space after it"
+        case .tooSlow:
+            "Protocol error: unfinished request, send it whole within \(ProtocolBounds.maxFrameSeconds) seconds"
+        }
+    }
+
+    private static func printable(_ byte: UInt8) -> String {
+        (0x20..<0x7f).contains(byte) ? String(UnicodeScalar(byte)) : "?"
+    }
+}

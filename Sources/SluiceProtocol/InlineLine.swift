@@ -1,0 +1,108 @@
+/// Splits the line of an inline command into words, with the quotes of redis-cli: `"a b\n\x00"` with escapes, `'a b'` with
+/// `\'` alone. A closing quote ends its word and must be followed by a space or the end of the line.
+enum InlineLine {
+    enum Outcome {
+        case plain
+        /// Nothing was split: some word may be quoted.
+        case hasQuotes
+        case failed(FrameError)
+    }
+
+    /// Splits a line without quotes; the ranges count from the line's first byte.
+    static func split(_ line: Span<UInt8>, into words: inout [Range<Int>]) -> Outcome {
+        var index = 0
+        while true {
+            while index < line.count, isSpace(line[index]) { index += 1 }
+            guard index < line.count else { return .plain }
+            let start = index
+            while index < line.count, !isSpace(line[index]) {
+                if line[index] == UInt8(ascii: "\"") || line[index] == UInt8(ascii: "'") { return .hasQuotes }
+                index += 1
+            }
+            guard words.count < ProtocolBounds.maxArguments else { return .failed(.tooManyArguments) }
+            words.append(start..<index)
+        }
+    }
+
+    /// Splits a line and unquotes each word in place: what is written never overtakes what is read.
+    static func splitQuoted(_ line: UnsafeMutableRawBufferPointer, into words: inout [Range<Int>]) -> FrameError? {
+        var index = 0
+        while true {
+            while index < line.count, isSpace(line[index]) { index += 1 }
+            guard index < line.count else { return nil }
+            guard words.count < ProtocolBounds.maxArguments else { return .tooManyArguments }
+            let start = index
+            var end = index
+            while index < line.count, !isSpace(line[index]) {
+                let byte = line[index]
+                index += 1
+                guard byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "'") else {
+                    line[end] = byte
+                    end += 1
+                    continue
+                }
+                guard unquote(line, from: &index, to: &end, quote: byte) else { return .unbalancedQuotes }
+                guard index == line.count || isSpace(line[index]) else { return .unbalancedQuotes }
+            }
+            words.append(start..<end)
+        }
+    }
+
+    /// Copies a quoted stretch down to `end`; `index` is behind the opening quote and comes to stand behind the closing
+    /// one. False if there is none.
+    private static func unquote(
+        _ line: UnsafeMutableRawBufferPointer, from index: inout Int, to end: inout Int, quote: UInt8
+    ) -> Bool {
+        while index < line.count {
+            var byte = line[index]
+            index += 1
+            if byte == quote { return true }
+            if byte == UInt8(ascii: "\\"), index < line.count {
+                if quote == UInt8(ascii: "'") {
+                    if line[index] == quote {
+                        byte = quote
+                        index += 1
+                    }
+                } else {
+                    byte = unescape(line, at: &index)
+                }
+            }
+            line[end] = byte
+            end += 1
+        }
+        return false
+    }
+
+    /// The byte that an escape stands for; `index` is behind the backslash, on a byte of the line.
+    private static func unescape(_ line: UnsafeMutableRawBufferPointer, at index: inout Int) -> UInt8 {
+        let letter = line[index]
+        index += 1
+        if letter == UInt8(ascii: "x"), index + 1 < line.count,
+            let high = hexValue(line[index]), let low = hexValue(line[index + 1])
+        {
+            index += 2
+            return high << 4 | low
+        }
+        return switch letter {
+        case UInt8(ascii: "n"): 0x0a
+        case UInt8(ascii: "r"): 0x0d
+        case UInt8(ascii: "t"): 0x09
+        case UInt8(ascii: "b"): 0x08
+        case UInt8(ascii: "a"): 0x07
+        default: letter
+        }
+    }
+
+    private static func hexValue(_ byte: UInt8) -> UInt8? {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+        case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+        case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+        default: nil
+        }
+    }
+
+    private static func isSpace(_ byte: UInt8) -> Bool {
+        byte == 0x20 || (0x09...0x0d).contains(byte)
+    }
+}

@@ -1,0 +1,47 @@
+/// Every bound of the socket protocol, with its unit, its reason, and what a caller gets when it is met.
+package enum ProtocolBounds {
+    /// Largest request frame, in bytes, with its headers and line ends; an inline command's line counts in full. The
+    /// largest `CHECK` (16 attributes and every option at 256 bytes) is about 10 KiB. Over it: `TOOBIG`, then close.
+    package static let maxFrameBytes = 64 * 1024
+    /// Longest `*n` or `$n` header, in bytes without its line end: 19 digits, a sign and the type byte fit. Over it:
+    /// `ERR Protocol error`, then close.
+    package static let maxHeaderBytes = 24
+    /// Most arguments of one frame, the command's name counted. A `CHECK` with all its options has 62. Over it:
+    /// `TOOBIG`, then close.
+    package static let maxArguments = 128
+    /// Longest name (grant, tool, server, session, id, attribute, attribute's value), in UTF-8 bytes: each becomes part
+    /// of a key in Redis. Over it: `BADARG`.
+    package static let maxNameBytes = 256
+    /// Highest cost of a check: as high as a limit's maximum can be. Over it: `BADARG`.
+    package static let maxCost: Int64 = 1_000_000_000_000
+    /// Most attributes of one check: as many as a check may meet limits. Over it: `BADARG`.
+    package static let maxAttributes = 16
+    /// Most requests of one connection that wait for their answers. At it the server stops reading from the connection
+    /// until answers have gone out; nobody is refused.
+    package static let maxPipelinedRequests = 1024
+    /// Most bytes of replies that a client leaves unread, in bytes: 1024 decisions with messages are about 400 KiB. At
+    /// it the server stops reading from the connection; a client that reads nothing for `maxUnreadSeconds` is closed.
+    package static let maxUnreadOutputBytes = 1024 * 1024
+    /// Longest that a client may leave replies unread at the bound above, in seconds. Past it: close.
+    package static let maxUnreadSeconds = 30
+    /// Longest from the first byte of a frame to its last, in seconds: a frame on a local socket takes microseconds, and
+    /// half a frame holds memory. Past it: `ERR Protocol error`, then close. A connection between frames may idle
+    /// for ever, as pooled connections do.
+    package static let maxFrameSeconds = 10
+    /// Most rows that one `COUNTERS` answers, so that an operator's question cannot stall the checks. Over it: `BADARG`.
+    package static let maxCounterRows = 10_000
+    /// Rows that `COUNTERS` answers when `LIMIT` is not given: a long page for a person.
+    package static let defaultCounterRows = 100
+    /// Most bytes of a caller's word that an error repeats; the rest is cut.
+    package static let maxQuotedBytes = 64
+
+    /// Deepest nesting of a reply that a client accepts: Sluice's own replies need 7 (`COMMAND DOCS`). Over it: the
+    /// reply is malformed and the connection closes.
+    package static let maxReplyDepth = 16
+    /// Largest reply that a client accepts, in bytes: 10,000 counters with long names are about 8 MB.
+    package static let maxReplyBytes = 16 * 1024 * 1024
+    /// Most elements of one aggregate, nested ones not counted, that a client accepts.
+    package static let maxReplyElements = 1_000_000
+    /// Most traced limits of a decision that a client accepts: as many as a check may meet, and room to grow.
+    package static let maxTraceEntries = 64
+}

@@ -1,0 +1,164 @@
+package import NIOCore
+
+/// Everything that the reply to a `CHECK` or a `PEEK` says.
+package struct DecisionFields: Sendable, Equatable {
+    package var allowed: Bool
+    /// The maximum of the binding limit; -1 if none applied.
+    package var limit: Int64
+    /// What is left of the binding limit after this check; -1 if none applied.
+    package var remaining: Int64
+    /// 0 if allowed; how long until the same check could pass, in milliseconds; -1 if it never can.
+    package var retryAfterMs: Int64
+    /// Until the binding window resets, in milliseconds; -1 if none.
+    package var resetMs: Int64
+    package var verdict: ReplyVerdict
+    /// What decided, as a path.
+    package var rule: String
+    package var source: ReplySource
+    /// One sentence for the agent when denied, else empty.
+    package var message: String
+    /// When given, the message goes on with " Try again in N seconds.", N being this rounded up to whole seconds, at
+    /// least 1. In milliseconds.
+    package var waitMs: Int64?
+    /// The id for `COMMIT`, `CANCEL` and `RELEASE`, empty when denied; `nil` where `RESERVE` was not asked.
+    package var reservation: String?
+    /// The limits that were looked at; `nil` where `TRACE` was not asked.
+    package var trace: [TraceEntry]?
+
+    package init(
+        allowed: Bool, limit: Int64 = -1, remaining: Int64 = -1, retryAfterMs: Int64 = 0, resetMs: Int64 = -1,
+        verdict: ReplyVerdict, rule: String, source: ReplySource, message: String = "", waitMs: Int64? = nil,
+        reservation: String? = nil, trace: [TraceEntry]? = nil
+    ) {
+        self.allowed = allowed
+        self.limit = limit
+        self.remaining = remaining
+        self.retryAfterMs = retryAfterMs
+        self.resetMs = resetMs
+        self.verdict = verdict
+        self.rule = rule
+        self.source = source
+        self.message = message
+        self.waitMs = waitMs
+        self.reservation = reservation
+        self.trace = trace
+    }
+}
+
+extension ReplyWriter {
+    /// Writes a decision: in RESP2 an array of nine elements, then the reservation and the trace where they were asked; in
+    /// RESP3 a map of the same in the same order. Allocates nothing but what `output` needs to grow.
+    package func writeDecision(_ fields: borrowing DecisionFields, to output: inout ByteBuffer) {
+        writeDecision(
+            allowed: fields.allowed, limit: fields.limit, remaining: fields.remaining,
+            retryAfterMs: fields.retryAfterMs, resetMs: fields.resetMs, verdict: fields.verdict, rule: fields.rule,
+            source: fields.source, message: fields.message, waitMs: fields.waitMs, reservation: fields.reservation,
+            trace: fields.trace, to: &output)
+    }
+
+    /// As above, for a caller that has the fields apart.
+    package func writeDecision(
+        allowed: Bool, limit: Int64, remaining: Int64, retryAfterMs: Int64, resetMs: Int64, verdict: ReplyVerdict,
+        rule: String, source: ReplySource, message: String = "", waitMs: Int64? = nil, reservation: String? = nil,
+        trace: [TraceEntry]? = nil, to output: inout ByteBuffer
+    ) {
+        let isMap = version == .resp3
+        let textBytes = rule.utf8.count + message.utf8.count + (reservation?.utf8.count ?? 0)
+        output.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.fixedDecisionBytes + textBytes) { bytes in
+            var raw = RawOutput(bytes)
+            raw.integer(
+                isMap ? UInt8(ascii: "%") : UInt8(ascii: "*"), 9 + (reservation == nil ? 0 : 1) + (trace == nil ? 0 : 1)
+            )
+            if isMap { raw.text("$7\r\nallowed\r\n") }
+            raw.text(allowed ? ":1\r\n" : ":0\r\n")
+            if isMap { raw.text("$5\r\nlimit\r\n") }
+            raw.integer(UInt8(ascii: ":"), limit)
+            if isMap { raw.text("$9\r\nremaining\r\n") }
+            raw.integer(UInt8(ascii: ":"), remaining)
+            if isMap { raw.text("$14\r\nretry_after_ms\r\n") }
+            raw.integer(UInt8(ascii: ":"), retryAfterMs)
+            if isMap { raw.text("$8\r\nreset_ms\r\n") }
+            raw.integer(UInt8(ascii: ":"), resetMs)
+            if isMap { raw.text("$7\r\nverdict\r\n") }
+            raw.text(verdict.bulkString)
+            if isMap { raw.text("$4\r\nrule\r\n") }
+            raw.bulkString(rule)
+            if isMap { raw.text("$6\r\nsource\r\n") }
+            raw.text(source.bulkString)
+            if isMap { raw.text("$7\r\nmessage\r\n") }
+            raw.message(message, waitMs: waitMs)
+            if let reservation {
+                if isMap { raw.text("$11\r\nreservation\r\n") }
+                raw.bulkString(reservation)
+            }
+            return raw.count
+        }
+        if let trace { writeTrace(trace, to: &output) }
+    }
+
+    /// More than a decision takes without its texts: the names of its fields in RESP3 (178 bytes), six numbers, five texts'
+    /// headers, verdict, source, and the sentence about waiting.
+    private static let fixedDecisionBytes = 512
+
+    private func writeTrace(_ trace: [TraceEntry], to output: inout ByteBuffer) {
+        if version == .resp3 { output.writeStaticString("$5\r\ntrace\r\n") }
+        writeArrayHeader(trace.count, to: &output)
+        for entry in trace {
+            writeArrayHeader(4, to: &output)
+            writeBulkString(entry.rule, to: &output)
+            writeInteger(entry.windowStartMs, to: &output)
+            writeInteger(entry.used, to: &output)
+            writeInteger(entry.max, to: &output)
+        }
+    }
+}
+
+extension RawOutput {
+    @inline(__always)
+    mutating func bulkString(_ text: String) {
+        integer(UInt8(ascii: "$"), Int64(text.utf8.count))
+        self.text(text)
+        self.text("\r\n")
+    }
+
+    /// A message, and how long to wait if that is given.
+    @inline(__always)
+    mutating func message(_ message: String, waitMs: Int64?) {
+        guard let waitMs else { return bulkString(message) }
+        let seconds = max(1, UInt64(max(0, waitMs)).advanced(by: 999) / 1000)
+        let opening: StaticString = message.isEmpty ? "Try again in " : " Try again in "
+        let closing: StaticString = seconds == 1 ? " second." : " seconds."
+        let length =
+            message.utf8.count + opening.utf8CodeUnitCount + Self.digitCount(seconds) + closing.utf8CodeUnitCount
+        integer(UInt8(ascii: "$"), Int64(length))
+        text(message)
+        text(opening)
+        digits(seconds)
+        text(closing)
+        text("\r\n")
+    }
+}
+
+extension ReplyVerdict {
+    fileprivate var bulkString: StaticString {
+        switch self {
+        case .allow: "$5\r\nallow\r\n"
+        case .limit: "$5\r\nlimit\r\n"
+        case .deny: "$4\r\ndeny\r\n"
+        case .approve: "$7\r\napprove\r\n"
+        case .unavailable: "$11\r\nunavailable\r\n"
+        }
+    }
+}
+
+extension ReplySource {
+    fileprivate var bulkString: StaticString {
+        switch self {
+        case .shared: "$6\r\nshared\r\n"
+        case .local: "$5\r\nlocal\r\n"
+        case .lease: "$5\r\nlease\r\n"
+        case .cache: "$5\r\ncache\r\n"
+        case .policy: "$6\r\npolicy\r\n"
+        }
+    }
+}

@@ -1,0 +1,182 @@
+package import NIOCore
+
+/// A parsed command. Ranges are offsets from the reader index of the buffer that it was parsed from, and hold as long as
+/// the frame is in there, which is until the next call of `RequestFramer.next`.
+package enum Request: Sendable, Equatable {
+    /// `CHECK` and `PEEK`.
+    case check(CheckRequest)
+    /// `COMMIT`, `CANCEL` and `RELEASE`.
+    case settle(SettleRequest)
+    /// `CL.THROTTLE`.
+    case throttle(ThrottleRequest)
+    /// What only operators may ask.
+    case operators(OperatorRequest)
+    /// What `ConnectionSession` answers by itself.
+    case connection(ConnectionRequest)
+}
+
+/// A question whether a call may pass. Every name is valid: 1 to 256 bytes of UTF-8 without a NUL.
+package struct CheckRequest: Sendable, Equatable {
+    /// A further identity of the caller, as `ATTR name value` gives it. Names of one check are distinct.
+    package struct Attribute: Sendable, Equatable {
+        package var name: Range<Int>
+        package var value: Range<Int>
+
+        package init(name: Range<Int>, value: Range<Int>) {
+            self.name = name
+            self.value = value
+        }
+    }
+
+    package var grant: Range<Int>
+    package var tool: Range<Int>
+    /// How much the check charges: 1 to `ProtocolBounds.maxCost`.
+    package var cost: Int64 = 1
+    package var server: Range<Int>?
+    package var session: Range<Int>?
+    /// The id under which the answer is remembered and replayed. Never with `PEEK`.
+    package var id: Range<Int>?
+    /// At most `ProtocolBounds.maxAttributes`, in the order of the request; no allocation when there is none.
+    package var attributes: [Attribute] = []
+    /// The check may later be settled or cancelled. Never with `PEEK`.
+    package var reserve = false
+    /// The gateway vouches that a person approved this call.
+    package var approved = false
+    /// The reply is to list the limits that were looked at.
+    package var trace = false
+    /// `PEEK`: nothing is charged.
+    package var isPeek = false
+
+    package init(grant: Range<Int>, tool: Range<Int>) {
+        self.grant = grant
+        self.tool = tool
+    }
+}
+
+/// The end of a reservation.
+package struct SettleRequest: Sendable, Equatable {
+    package enum Action: Sendable, Equatable {
+        /// Settle to the cost that the call really had: 0 to `ProtocolBounds.maxCost`.
+        case commit(cost: Int64)
+        /// Give it all back.
+        case cancel
+        /// Free a concurrency slot.
+        case release
+    }
+
+    package var action: Action
+    package var grant: Range<Int>
+    package var reservation: Range<Int>
+
+    package init(action: Action, grant: Range<Int>, reservation: Range<Int>) {
+        self.action = action
+        self.grant = grant
+        self.reservation = reservation
+    }
+}
+
+/// `CL.THROTTLE`, in redis-cell's words.
+package struct ThrottleRequest: Sendable, Equatable {
+    package var key: Range<Int>
+    /// 0 up: how much may be spent at once beyond the first.
+    package var maxBurst: Int64
+    /// 1 up: how much comes back in one period.
+    package var countPerPeriod: Int64
+    /// 1 up, in seconds.
+    package var periodSeconds: Int64
+    /// 0 up: 1 when it is not given.
+    package var quantity: Int64
+
+    package init(key: Range<Int>, maxBurst: Int64, countPerPeriod: Int64, periodSeconds: Int64, quantity: Int64) {
+        self.key = key
+        self.maxBurst = maxBurst
+        self.countPerPeriod = countPerPeriod
+        self.periodSeconds = periodSeconds
+        self.quantity = quantity
+    }
+}
+
+/// A command for operators. It is rare, so its words are Strings.
+package enum OperatorRequest: Sendable, Equatable {
+    /// `COUNTERS [GRANT g] [TOOL t] [LIMIT n]`, with `LIMIT` from 1 to `ProtocolBounds.maxCounterRows`.
+    case counters(grant: String?, tool: String?, limit: Int)
+    /// `INFO [section ...]`, sections lower-cased. Some clients ask it while they connect, so whoever may connect should
+    /// get an answer.
+    case info(sections: [String])
+    /// `POLICY ...`, with the words after the command's name.
+    case policy([String])
+    /// `EXPLAIN ...`, with the words after the command's name.
+    case explain([String])
+    /// `CLEAR ...`, with the words after the command's name.
+    case clear([String])
+}
+
+/// A command that concerns the connection alone.
+package enum ConnectionRequest: Sendable, Equatable {
+    package enum Client: Sendable, Equatable {
+        case id
+        case getName
+        /// `SETNAME`; empty takes the name away.
+        case setName(String)
+        case info
+        case list
+        /// `SETINFO`, `NO-EVICT`, `NO-TOUCH` and `CAPA`: advice to a server, that changes nothing here.
+        case advice
+    }
+
+    package enum Command: Sendable, Equatable {
+        case count
+        /// The names of all commands.
+        case list
+        /// The description of the commands named, or of all if none is.
+        case info([String]?)
+        /// The documentation of the commands named, or of all if none is.
+        case docs([String]?)
+        /// The one key, a grant, that a given command is about.
+        case getKeys(key: Range<Int>)
+    }
+
+    case ping(message: Range<Int>?)
+    case echo(message: Range<Int>)
+    /// `HELLO`; `nil` where the version or the name is to stay as it is. Credentials are dropped while parsing.
+    case hello(version: RESPVersion?, name: String?)
+    /// `AUTH`; credentials are dropped while parsing.
+    case auth
+    /// `SELECT 0`.
+    case select
+    case client(Client)
+    case command(Command)
+    case configGet(patterns: [String])
+    case reset
+    case quit
+}
+
+/// An argument that is wrong, or a command that is unknown: it is sent and the connection goes on.
+package struct RequestError: Error, Equatable, Sendable {
+    package var code: ErrorCode
+    /// One sentence that says what was wrong and what to send.
+    package var sentence: String
+
+    package init(_ code: ErrorCode, _ sentence: String) {
+        self.code = code
+        self.sentence = sentence
+    }
+
+    static func badArgument(_ sentence: String) -> RequestError { RequestError(.badArgument, sentence) }
+}
+
+extension Request {
+    /// Parses the frame that `RequestFramer` described with `arguments`, of which there is at least one.
+    ///
+    /// A `CHECK` without attributes allocates nothing. Throws what is to be sent; the connection goes on.
+    package static func parse(_ arguments: [Range<Int>], in buffer: ByteBuffer) throws(RequestError) -> Request {
+        try RequestParser.parse(arguments, in: buffer.readableBytesUInt8Span)
+    }
+}
+
+extension ByteBuffer {
+    /// The bytes of an argument as text; bytes that are not UTF-8 are replaced, which a checked name has none of.
+    package func string(ofArgument range: Range<Int>) -> String {
+        getString(at: readerIndex + range.lowerBound, length: range.count) ?? ""
+    }
+}

@@ -1,0 +1,119 @@
+/// Finds out which command a frame is, and parses those that are not on the hot path.
+enum RequestParser {
+    static func parse(_ arguments: [Range<Int>], in bytes: Span<UInt8>) throws(RequestError) -> Request {
+        precondition(!arguments.isEmpty, "a frame has at least the command's name")
+        switch PackedWord.of(bytes, arguments[0]) {
+        case PackedWord.check: return .check(try CheckParser.parse(arguments, in: bytes, isPeek: false))
+        case PackedWord.peek: return .check(try CheckParser.parse(arguments, in: bytes, isPeek: true))
+        default: return try parseOther(arguments, in: bytes)
+        }
+    }
+
+    private static func parseOther(_ arguments: [Range<Int>], in bytes: Span<UInt8>) throws(RequestError) -> Request {
+        let name = bytes.string(arguments[0]).lowercased()
+        guard let command = CommandTable.command(named: name) else {
+            throw RequestError(
+                .error,
+                "unknown command \(bytes.quoted(arguments[0])), send one of \(CommandTable.allNames)")
+        }
+        guard command.accepts(argumentCount: arguments.count) else { throw .wrongArity(name) }
+        switch name {
+        case "commit", "cancel", "release": return .settle(try settle(name, arguments, bytes))
+        case "cl.throttle": return .throttle(try throttle(arguments, bytes))
+        case "counters": return .operators(try counters(arguments, bytes))
+        case "info": return .operators(.info(sections: try texts(arguments, bytes).map { $0.lowercased() }))
+        case "policy": return .operators(.policy(try texts(arguments, bytes)))
+        case "explain": return .operators(.explain(try texts(arguments, bytes)))
+        case "clear": return .operators(.clear(try texts(arguments, bytes)))
+        default: return .connection(try ConnectionParser.parse(name, arguments, in: bytes))
+        }
+    }
+
+    private static func settle(
+        _ name: String, _ arguments: [Range<Int>], _ bytes: Span<UInt8>
+    ) throws(RequestError) -> SettleRequest {
+        try CheckParser.checkName(bytes, arguments[1], "the grant")
+        try CheckParser.checkName(bytes, arguments[2], "the reservation")
+        let action: SettleRequest.Action =
+            switch name {
+            case "commit": .commit(cost: try CheckParser.cost(bytes, arguments[3], atLeast: 0, "the cost"))
+            case "cancel": .cancel
+            default: .release
+            }
+        return SettleRequest(action: action, grant: arguments[1], reservation: arguments[2])
+    }
+
+    private static func throttle(
+        _ arguments: [Range<Int>], _ bytes: Span<UInt8>
+    ) throws(RequestError) -> ThrottleRequest {
+        try CheckParser.checkName(bytes, arguments[1], "the key")
+        return ThrottleRequest(
+            key: arguments[1],
+            maxBurst: try CheckParser.cost(bytes, arguments[2], atLeast: 0, "max_burst"),
+            countPerPeriod: try CheckParser.cost(bytes, arguments[3], atLeast: 1, "count_per_period"),
+            periodSeconds: try CheckParser.cost(bytes, arguments[4], atLeast: 1, "period"),
+            quantity: arguments.count == 6 ? try CheckParser.cost(bytes, arguments[5], atLeast: 0, "quantity") : 1)
+    }
+
+    private static func counters(
+        _ arguments: [Range<Int>], _ bytes: Span<UInt8>
+    ) throws(RequestError) -> OperatorRequest {
+        var grant: String?
+        var tool: String?
+        var limit: Int?
+        var index = 1
+        while index < arguments.count {
+            let option = bytes.string(arguments[index]).lowercased()
+            guard ["grant", "tool", "limit"].contains(option) else {
+                throw .badArgument("unknown option \(bytes.quoted(arguments[index])), send GRANT, TOOL or LIMIT")
+            }
+            guard index + 1 < arguments.count else {
+                throw .badArgument("\(option.uppercased()) has no value, send \(option.uppercased()) and a value")
+            }
+            let value = arguments[index + 1]
+            let isRepeated =
+                switch option {
+                case "grant": grant != nil
+                case "tool": tool != nil
+                default: limit != nil
+                }
+            guard !isRepeated else { throw .badArgument("\(option.uppercased()) is given twice, send it once") }
+            switch option {
+            case "grant":
+                try CheckParser.checkName(bytes, value, "GRANT")
+                grant = bytes.string(value)
+            case "tool":
+                try CheckParser.checkName(bytes, value, "TOOL")
+                tool = bytes.string(value)
+            default:
+                let maximum = ProtocolBounds.maxCounterRows
+                guard let rows = readDigits(bytes, in: value, maximum: Int64(maximum)), rows > 0 else {
+                    throw .badArgument("LIMIT is \(bytes.quoted(value)), send a whole number from 1 to \(maximum)")
+                }
+                limit = Int(rows)
+            }
+            index += 2
+        }
+        return .counters(grant: grant, tool: tool, limit: limit ?? ProtocolBounds.defaultCounterRows)
+    }
+
+    /// The words behind the command's name as text.
+    private static func texts(_ arguments: [Range<Int>], _ bytes: Span<UInt8>) throws(RequestError) -> [String] {
+        var texts: [String] = []
+        for range in arguments.dropFirst() { texts.append(try text(bytes, range)) }
+        return texts
+    }
+
+    /// One word as text, exactly as it was sent.
+    static func text(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(RequestError) -> String {
+        var index = range.lowerBound
+        while index < range.upperBound {
+            let length = scalarLength(bytes, index, range.upperBound)
+            guard length > 0 else {
+                throw .badArgument("argument \(bytes.quoted(range)) is not valid UTF-8, send text in UTF-8")
+            }
+            index += length
+        }
+        return bytes.string(range)
+    }
+}
