@@ -12,6 +12,7 @@ let settings: [SwiftSetting] = [
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -55,7 +56,8 @@ let package = Package(
         module("SluiceProtocol", [nioCore]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         module("SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging]),
-        module("SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging]),
+        module(
+            "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
         // Thin mains.

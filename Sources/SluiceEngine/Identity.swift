@@ -20,7 +20,7 @@ package struct Identity: Sendable {
 
     /// - Parameters: names of at most 65,534 bytes of UTF-8 (the protocol allows 256); `approved`: a person has
     ///   approved this call; `session`: nil if the gateway named none.
-    package mutating func fill<Bytes: Collection<UInt8>>(grant: Bytes, tool: Bytes, session: Bytes?, approved: Bool) {
+    package mutating func fill(grant: Span<UInt8>, tool: Span<UInt8>, session: Span<UInt8>?, approved: Bool) {
         key.bytes.removeAll(keepingCapacity: true)
         key.bytes.append(approved ? 1 : 0)
         append(grant)
@@ -30,12 +30,11 @@ package struct Identity: Sendable {
         }
     }
 
-    private mutating func append(_ name: some Collection<UInt8>) {
-        let count = name.count
-        precondition(count < 0xFFFF, "names are bounded by the protocol")
-        key.bytes.append(UInt8(truncatingIfNeeded: count >> 8))
-        key.bytes.append(UInt8(truncatingIfNeeded: count))
-        key.bytes.append(contentsOf: name)
+    private mutating func append(_ name: Span<UInt8>) {
+        precondition(name.count < 0xFFFF, "names are bounded by the protocol")
+        key.bytes.append(UInt8(truncatingIfNeeded: name.count >> 8))
+        key.bytes.append(UInt8(truncatingIfNeeded: name.count))
+        name.withUnsafeBufferPointer { key.bytes.append(contentsOf: $0) }
     }
 
     /// The parts again, for the slow path that meets an identity for the first time.

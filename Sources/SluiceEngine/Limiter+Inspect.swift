@@ -1,0 +1,96 @@
+import SluicePolicy
+
+/// One open window of one counter, as a person wants to see it.
+package struct CounterReport: Sendable, Equatable {
+    package var key: CounterKey
+    /// The limit's path in the policy; empty if the policy no longer has it.
+    package var rule: String
+    /// -1 if the policy no longer has the limit.
+    package var max: Int64
+    /// Used over all replicas: read just now if the store answered, else as this replica last saw it; -1 if it never did.
+    package var sharedUsed: Int64
+    /// Admitted by this replica alone while the store was away, in this window.
+    package var localUsed: Int64
+    /// What this replica may admit locally in this window while the store is away; -1 if it had no need to reckon it.
+    package var localShare: Int64
+    package var resetMs: Int64
+
+    package var remaining: Int64 {
+        guard max >= 0 else { return -1 }
+        return Swift.max(0, localShare >= 0 ? localShare - localUsed : max - Swift.max(0, sharedUsed) - localUsed)
+    }
+}
+
+extension Limiter {
+    /// Whether checks are counted in the store right now.
+    package var isShared: Bool { breaker.isClosed }
+
+    /// How the breaker stands, in one word.
+    package var storeState: String {
+        guard configuration.usesStore else { return "none" }
+        return switch breaker.state {
+        case .open: "open"
+        case .connecting: "connecting"
+        case .probing: "probing"
+        case .closed: "closed"
+        case .stalled: "stalled"
+        case .resting: "resting"
+        }
+    }
+
+    package var identityCount: Int { table.planCount }
+    package var counterCount: Int { table.counterCount }
+    package var waitingCount: Int { waitingChecks }
+
+    /// What the keys of the counters begin with that a query for this grant (nil: for all) is about.
+    package func keyPrefix(grant: String?) -> [UInt8] {
+        grant.map { CounterKey.grantPrefix(prefix: configuration.keyPrefix, grant: $0.utf8) }
+            ?? CounterKey.prefix(configuration.keyPrefix)
+    }
+
+    /// Every counter with an open window: those that this replica knows, and those that the store told of.
+    ///
+    /// - Parameters:
+    ///   - stored: what the store holds just now; nil if it could not be asked.
+    ///   - tool: only this tool's counters.
+    /// - Returns: sorted by grant, tool, counter, session; those of limits over all tools first.
+    package func counters(stored: [StoredCounter]?, grant: String?, tool: String?, now: Moment) -> [CounterReport] {
+        let nowMs = clock.nowMs(now)
+        var reports: [CounterKey: CounterReport] = [:]
+        for counter in table.liveCounters where counter.windowStartMs >= 0 && nowMs < counter.windowEndMs {
+            guard counter.isSeen || counter.localUsed > 0 || counter.unsettled > 0 || counter.localShare >= 0,
+                let key = CounterKey(
+                    counter.stem + Array(String(counter.windowStartMs).utf8), prefix: configuration.keyPrefix)
+            else { continue }
+            reports[key] = report(
+                key, sharedUsed: counter.isSeen ? counter.sharedUsed : -1,
+                localUsed: counter.unsettled + counter.localUsed, localShare: counter.localShare, nowMs: nowMs)
+        }
+        for counter in stored ?? [] {
+            guard let key = CounterKey(counter.key, prefix: configuration.keyPrefix),
+                nowMs < key.windowStartMs + key.windowSeconds * 1000
+            else { continue }
+            let known = reports[key]
+            reports[key] = report(
+                key, sharedUsed: counter.used, localUsed: known?.localUsed ?? 0, localShare: known?.localShare ?? -1,
+                nowMs: nowMs)
+        }
+        return reports.values
+            .filter { (grant == nil || $0.key.grant == grant) && (tool == nil || $0.key.tool == tool) }
+            .sorted { $0.key.sortKey.lexicographicallyPrecedes($1.key.sortKey) }
+    }
+
+    private func report(
+        _ key: CounterKey, sharedUsed: Int64, localUsed: Int64, localShare: Int64, nowMs: Int64
+    ) -> CounterReport {
+        let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
+        let limit = limits.first { $0.counter == key.counter && $0.window.seconds == key.windowSeconds }
+        return CounterReport(
+            key: key, rule: limit?.rule ?? "", max: limit?.max ?? -1, sharedUsed: sharedUsed, localUsed: localUsed,
+            localShare: localShare, resetMs: key.windowStartMs + key.windowSeconds * 1000 - nowMs)
+    }
+}
+
+extension CounterKey {
+    fileprivate var sortKey: [String] { [grant, tool ?? "", counter, session ?? "", String(windowSeconds)] }
+}

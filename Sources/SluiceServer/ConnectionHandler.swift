@@ -1,0 +1,273 @@
+import NIOCore
+import SluiceEngine
+import SluiceProtocol
+
+/// One gateway's connection: frames in, replies out in the order of requests. It decides nothing.
+///
+/// Its loop is that of the host; it stops reading while too many requests wait or the peer does not read its answers, and the host sweeps it for
+/// frames that never end.
+final class ConnectionHandler: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private enum Phase {
+        /// Requests are taken.
+        case open
+        /// No more requests are taken; it closes when the last reply is out.
+        case finishing
+        case closed
+    }
+
+    private let host: LimiterHost
+    private let operators: OperatorCommands
+    private var session: ConnectionSession
+    private var framer = RequestFramer()
+    private var queue = ReplyQueue()
+    private var input = ByteBuffer()
+    private var output = ByteBuffer()
+    private var phase = Phase.open
+    private var slot = -1
+    private var context: ChannelHandlerContext?
+    private var holdsBackRead = false
+    /// Whether the current call will flush by itself.
+    private var isReading = false
+    /// Whether the last reply has been handed out, behind which the connection closes.
+    private var isClosing = false
+    private var frameBeganNs: Int64?
+    private var unwritableSinceNs: Int64?
+    /// Whether the peer may use operators' commands; known once its credentials were read.
+    private var isOperator = false
+
+    init(host: LimiterHost, operators: OperatorCommands, session: ConnectionSession) {
+        self.host = host
+        self.operators = operators
+        self.session = session
+    }
+
+    // MARK: - Life
+
+    func channelActive(context: ChannelHandlerContext) {
+        self.context = context
+        guard let slot = host.add(self) else {
+            session.writer.writeError(.busy, "too many connections, close some or raise the bound", to: &output)
+            finish()
+            return
+        }
+        self.slot = slot
+        operators.recognise(context.channel) { [self] in isOperator = $0 }
+        context.fireChannelActive()
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        // The peer has sent all that it will, and may still read the answers.
+        if let event = event as? ChannelEvent, event == .inputClosed { finish() }
+        context.fireUserInboundEventTriggered(event)
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        phase = .closed
+        if slot >= 0 { host.remove(slot: slot) }
+        self.context = nil
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A reset or a broken pipe: the peer is gone, and nobody else is concerned.
+        context.close(promise: nil)
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if context.channel.isWritable {
+            unwritableSinceNs = nil
+            resume()
+        } else {
+            unwritableSinceNs = SystemClock.now().monotonicNs
+        }
+        context.fireChannelWritabilityChanged()
+    }
+
+    // MARK: - Reading
+
+    private var mayRead: Bool {
+        phase == .open && queue.count < ProtocolBounds.maxPipelinedRequests && context?.channel.isWritable == true
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if mayRead { context.read() } else { holdsBackRead = true }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var bytes = unwrapInboundIn(data)
+        if input.readableBytes == 0 { input = bytes } else { input.writeBuffer(&bytes) }
+        takeRequests()
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        flush()
+        context.fireChannelReadComplete()
+    }
+
+    private func takeRequests() {
+        guard input.readableBytes > 0 else { return }
+        isReading = true
+        defer { isReading = false }
+        let now = SystemClock.now()
+        do throws(FrameError) {
+            while mayRead {
+                guard try framer.next(in: &input) == .frame else {
+                    noteUnfinishedFrame(now: now)
+                    break
+                }
+                frameBeganNs = nil
+                take(now: now)
+            }
+        } catch {
+            reject(error)
+        }
+        // Answered bytes are dropped when they are most of the buffer, so that it does not grow with a slow peer.
+        if input.readableBytes == 0 || input.readerIndex > ProtocolBounds.maxFrameBytes { input.discardReadBytes() }
+    }
+
+    private func noteUnfinishedFrame(now: Moment) {
+        if input.readableBytes == 0 {
+            frameBeganNs = nil
+        } else if frameBeganNs == nil {
+            frameBeganNs = now.monotonicNs
+        }
+    }
+
+    /// One frame has been read.
+    private func take(now: Moment) {
+        do throws(RequestError) {
+            switch try Request.parse(framer.arguments, in: input) {
+            case .check(let check): try take(check, now: now)
+            case .connection(let request): take(request)
+            case .operators(let request): take(request)
+            case .settle: throw RequestError(.error, "reservations are not supported yet, send CHECK without RESERVE")
+            case .throttle: throw RequestError(.error, "CL.THROTTLE is not supported yet, send CHECK")
+            }
+        } catch {
+            queue.append(to: &output) { session.writer.writeError(error, to: &$0) }
+        }
+    }
+
+    private func take(_ check: CheckRequest, now: Moment) throws(RequestError) {
+        if check.reserve || check.id != nil {
+            throw RequestError(.badArgument, "RESERVE and ID are not supported yet, send CHECK without them")
+        }
+        let bytes = input.readableBytesUInt8Span
+        let session = host.limiter.countsSessions ? check.session : nil
+        host.identity.fill(
+            grant: bytes.extracting(check.grant), tool: bytes.extracting(check.tool),
+            session: session.map { bytes.extracting($0) }, approved: check.approved)
+        // A place in the queue is taken only if the check waits.
+        let writer = self.session.writer
+        let outcome = host.check(
+            cost: check.cost, isPeek: check.isPeek, wantsTrace: check.trace, slot: slot, number: queue.nextNumber,
+            now: now)
+        switch outcome {
+        case .answered(let decision):
+            queue.append(decision, writer, to: &output)
+        case .waiting:
+            queue.reserve(writer)
+        case .overloaded:
+            throw RequestError(.busy, "too many checks are waiting, retry after a moment or add a replica")
+        }
+    }
+
+    private func take(_ request: ConnectionRequest) {
+        var disposition = ConnectionSession.Disposition.goOn
+        queue.append(to: &output) { disposition = session.answer(request, in: input, to: &$0) }
+        if disposition == .closeAfterReply { finish() }
+    }
+
+    private func take(_ request: OperatorRequest) {
+        guard isOperator || operators.isOpenToAll(request) else {
+            queue.append(to: &output) {
+                session.writer.writeError(
+                    .noPermission, "this command is for operators, call it as the user that runs sluiced or as root",
+                    to: &$0)
+            }
+            return
+        }
+        let number = queue.nextNumber
+        queue.reserve(session.writer)
+        operators.answer(request) { [self] write in
+            guard phase != .closed else { return }
+            queue.fill(number, to: &output, write: write)
+            flushCompleted()
+        }
+    }
+
+    // MARK: - Writing
+
+    /// A check that waited has its decision; `flushCompleted` follows.
+    func complete(_ number: UInt32, _ decision: Decision) {
+        guard phase != .closed else { return }
+        queue.fill(number, with: decision, to: &output)
+    }
+
+    /// Sends what `complete` wrote, and takes requests that had to wait for room.
+    func flushCompleted() {
+        guard !isReading else { return }
+        flush()
+        resume()
+    }
+
+    private func flush() {
+        guard let context else { return }
+        if phase == .finishing && queue.isEmpty && !isClosing {
+            isClosing = true
+            context.writeAndFlush(wrapOutboundOut(output)).assumeIsolated().whenComplete { _ in
+                context.close(promise: nil)
+            }
+        } else if output.readableBytes > 0 {
+            context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+            output.clear()
+        }
+    }
+
+    private func resume() {
+        guard mayRead else { return }
+        takeRequests()
+        flush()
+        if holdsBackRead && mayRead {
+            holdsBackRead = false
+            context?.read()
+        }
+    }
+
+    /// Takes no more requests, and closes when the last reply is out.
+    func finish() {
+        guard phase == .open else { return }
+        phase = .finishing
+        if !isReading { flush() }
+    }
+
+    /// Closes at once, whatever is still owed.
+    func cutOff() { context?.close(promise: nil) }
+
+    private func reject(_ error: FrameError) {
+        queue.append(to: &output) { session.writer.writeError(error, to: &$0) }
+        finish()
+    }
+
+    // MARK: - Sweeping
+
+    /// Looks for a frame that never ends and for answers that nobody reads.
+    func sweep(now: Moment) {
+        if let frameBeganNs, now.monotonicNs - frameBeganNs >= Int64(ProtocolBounds.maxFrameSeconds) * 1_000_000_000,
+            phase == .open
+        {
+            self.frameBeganNs = nil
+            reject(.tooSlow)
+            flush()
+        }
+        if let unwritableSinceNs,
+            now.monotonicNs - unwritableSinceNs >= Int64(ProtocolBounds.maxUnreadSeconds) * 1_000_000_000
+        {
+            cutOff()
+        }
+    }
+}

@@ -1,0 +1,87 @@
+import Glibc
+import SluiceEngine
+
+/// The text of `INFO`: sections of `name:value` lines, as Redis writes them, so that what reads Redis' reads this.
+struct InfoReport {
+    let host: LimiterHost
+    let facts: ServerFacts
+    let now: Moment
+
+    /// All sections if none is named; unknown ones are passed over.
+    func text(sections wanted: [String]) -> String {
+        let all = [
+            ("server", server), ("policy", policy), ("redis", redis), ("checks", checks), ("answers", answers),
+            ("limits", limits),
+        ]
+        let isAll = wanted.isEmpty || wanted.contains { ["all", "default", "everything"].contains($0) }
+        return
+            all
+            .filter { isAll || wanted.contains($0.0) }
+            .map { name, lines in
+                "# \(name.prefix(1).uppercased() + name.dropFirst())\r\n"
+                    + lines.map { "\($0.0):\($0.1)\r\n" }.joined()
+            }
+            .joined(separator: "\r\n")
+    }
+
+    private typealias Lines = [(String, String)]
+    private var statistics: Statistics { host.limiter.statistics }
+
+    private var server: Lines {
+        [
+            ("sluice_version", facts.version),
+            ("process_id", String(getpid())),
+            ("replica_id", facts.replicaID),
+            ("uptime_ms", String((now.monotonicNs - facts.startedAt.monotonicNs) / 1_000_000)),
+            ("connected_clients", String(host.connections.count)),
+        ]
+    }
+
+    private var policy: Lines { [("policy", facts.policyDescription)] }
+
+    private var redis: Lines {
+        [
+            ("redis_address", facts.storeAddress),
+            ("redis_state", host.limiter.storeState),
+            ("redis_server", host.storeDescription),
+            ("counting", host.limiter.isShared ? "shared" : "local"),
+            ("outages", String(statistics.outages)),
+            ("memory_losses", String(statistics.forgotten)),
+        ]
+    }
+
+    private var checks: Lines {
+        [
+            ("checks", String(statistics.total)),
+            ("waiting", String(host.limiter.waitingCount)),
+            ("batches", String(statistics.batches)),
+            ("entries", String(statistics.entries)),
+            ("coalesced_checks", String(statistics.coalesced)),
+            ("resends", String(statistics.resends)),
+            ("timed_out", String(statistics.timedOut)),
+            ("late", String(statistics.late)),
+            ("overloaded", String(statistics.overloaded)),
+            ("key_faults", String(statistics.faults)),
+        ]
+    }
+
+    private var answers: Lines {
+        Decision.Source.allCases.flatMap { source in
+            Decision.Verdict.allCases.compactMap { verdict in
+                let count = statistics.answers(source, verdict)
+                return count == 0 ? nil : ("answers_\(source)_\(verdict)", String(count))
+            }
+        }
+    }
+
+    private var limits: Lines {
+        [
+            ("identities", String(host.limiter.identityCount)),
+            ("counters", String(host.limiter.counterCount)),
+            ("max_identities", String(host.limiter.configuration.maxPlans)),
+            ("max_connections", String(ServerBounds.maxConnections)),
+            ("budget_ms", String(host.limiter.configuration.budgetMs)),
+            ("replicas", String(host.limiter.configuration.replicas.assumed)),
+        ]
+    }
+}

@@ -1,0 +1,254 @@
+import Logging
+import NIOCore
+import SluiceEngine
+
+/// The shell around the limiter: owns it on one event loop, carries events to it and its answers away, decides nothing.
+///
+/// Confined to its event loop; there is no lock, because there is nobody else.
+final class LimiterHost: CounterLinkDelegate {
+    let eventLoop: any EventLoop
+    let logger: Logger
+    /// Filled anew for each check, so that a known identity allocates nothing.
+    var identity = Identity()
+    private(set) var limiter: Limiter
+    private let link: (any CounterLink)?
+    private(set) var connections = ConnectionTable()
+    /// Product and version of the store that was reached last; empty before.
+    private(set) var storeDescription = ""
+
+    private var finished: [Limiter.Completion] = []
+    private var isPumpScheduled = false
+    private var tick: Scheduled<Void>?
+    private var tickNs = Int64.max
+    private var isStopped = false
+    private var whenShared: [() -> Void] = []
+    private var whenDrained: (() -> Void)?
+    private var lastConnectionID: Int64 = 0
+
+    init(limiter: Limiter, link: (any CounterLink)?, eventLoop: any EventLoop, logger: Logger) {
+        self.limiter = limiter
+        self.link = link
+        self.eventLoop = eventLoop
+        self.logger = logger
+        link?.delegate = self
+    }
+
+    func start() {
+        limiter.tick(now: SystemClock.now())
+        pump()
+    }
+
+    /// Answers what waits, and lets go of the link and the timer.
+    func stop() {
+        limiter.drain(now: SystemClock.now())
+        pump()
+        isStopped = true
+        tick?.cancel()
+        link?.disconnect()
+    }
+
+    /// Calls back once checks are counted in the store; never if they never are.
+    func onShared(_ body: @escaping () -> Void) {
+        if limiter.isShared { body() } else { whenShared.append(body) }
+    }
+
+    // MARK: - Checks
+
+    /// One check of the connection in `slot`; `identity` names it. A waiting one is answered through
+    /// `ConnectionHandler.complete` of that connection, under `number`.
+    func check(
+        cost: Int64, isPeek: Bool, wantsTrace: Bool, slot: Int, number: UInt32, now: Moment
+    ) -> Limiter.CheckOutcome {
+        let outcome = limiter.check(
+            identity, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace,
+            ticket: Ticket(rawValue: UInt64(slot) << 32 | UInt64(number)), now: now)
+        if case .waiting = outcome {
+            connections.expectAnswer(slot)
+            schedulePump()
+        }
+        return outcome
+    }
+
+    /// What a person wants to know of the counters: from the store if it answers, else as this replica knows them.
+    func counters(grant: String?, tool: String?, limit: Int, completion: @escaping ([CounterReport], Bool) -> Void) {
+        guard let link, limiter.isShared else {
+            completion(limiter.counters(stored: nil, grant: grant, tool: tool, now: SystemClock.now()), false)
+            return
+        }
+        link.scan(CounterQuery(keyPrefix: limiter.keyPrefix(grant: grant), limit: limit)) { [self] result in
+            let stored = try? result.get()
+            let reports = limiter.counters(stored: stored, grant: grant, tool: tool, now: SystemClock.now())
+            completion(reports, stored != nil)
+        }
+    }
+
+    // MARK: - Connections
+
+    func add(_ connection: ConnectionHandler) -> Int? { connections.add(connection) }
+
+    func remove(slot: Int) {
+        connections.remove(slot)
+        reportDrained()
+    }
+
+    /// A number that no other connection of this process has.
+    func nextConnectionID() -> Int64 {
+        lastConnectionID += 1
+        return lastConnectionID
+    }
+
+    /// Takes no more requests, lets what is in flight be answered, and calls back when every connection has closed.
+    /// Those that do not within the drain's limit are cut off.
+    func drain(_ completion: @escaping () -> Void) {
+        whenDrained = completion
+        for connection in connections.all { connection.finish() }
+        reportDrained()
+        guard whenDrained != nil else { return }
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.drainLimitNs)) { [self] in
+            for connection in connections.all { connection.cutOff() }
+        }
+    }
+
+    private func reportDrained() {
+        guard connections.count == 0, let completion = whenDrained else { return }
+        whenDrained = nil
+        completion()
+    }
+
+    // MARK: - The link
+
+    func linkConnected(server: String) {
+        storeDescription = server
+        limiter.linkConnected(now: SystemClock.now())
+        pump()
+    }
+
+    func linkClosed(reason: String) {
+        limiter.linkClosed(reason: reason, now: SystemClock.now())
+        pump()
+    }
+
+    func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
+        limiter.linkAnswered(sequence: sequence, result, now: SystemClock.now())
+        pump()
+    }
+
+    // MARK: - The pump
+
+    /// Checks that arrive in the same turn of the event loop go out together.
+    private func schedulePump() {
+        guard !isPumpScheduled else { return }
+        isPumpScheduled = true
+        eventLoop.assumeIsolated().execute { [self] in
+            isPumpScheduled = false
+            pump()
+        }
+    }
+
+    /// Carries out whatever the limiter wants after an event.
+    private func pump() {
+        guard !isStopped else { return }
+        let now = SystemClock.now()
+        while let command = limiter.nextCommand(now: now) {
+            switch command {
+            case .connect: link?.connect()
+            case .disconnect: link?.disconnect()
+            case .send(let batch): link?.send(batch)
+            }
+        }
+        deliver()
+        for notice in limiter.takeNotices() { log(notice) }
+        if !whenShared.isEmpty && limiter.isShared {
+            for body in whenShared { body() }
+            whenShared = []
+        }
+        scheduleTick(now: now)
+    }
+
+    private func deliver() {
+        limiter.takeCompletions(into: &finished)
+        for completion in finished {
+            let slot = Int(completion.ticket.rawValue >> 32)
+            connections.answered(slot)?.complete(
+                UInt32(truncatingIfNeeded: completion.ticket.rawValue), completion.decision)
+        }
+        for completion in finished {
+            connections[Int(completion.ticket.rawValue >> 32)]?.flushCompleted()
+        }
+    }
+
+    /// Keeps one timer, at the earliest time that the limiter wants. One that fires early costs less than one that is
+    /// cancelled for every check.
+    private func scheduleTick(now: Moment) {
+        let next = limiter.nextTickNs()
+        guard next < tickNs else { return }
+        tick?.cancel()
+        tickNs = next
+        let delay = TimeAmount.nanoseconds(max(0, next - now.monotonicNs))
+        tick = eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] in
+            tickNs = Int64.max
+            limiter.tick(now: SystemClock.now())
+            pump()
+        }
+    }
+
+    private func log(_ notice: Limiter.Notice) {
+        switch notice {
+        case .storeReached:
+            logger.info("redis answers, counting is shared", metadata: ["server": "\(storeDescription)"])
+        case .storeLost(let reason):
+            logger.warning("redis is away, counting is local", metadata: ["reason": "\(reason)"])
+        case .storeForgot:
+            logger.warning("redis has lost its memory, counters begin anew")
+        case .storeClockBehind(let byMs):
+            logger.error("redis' clock has stepped back, windows stand still", metadata: ["by_ms": "\(byMs)"])
+        case .keyFault(let reason):
+            logger.error("a counter's key in redis is not a counter", metadata: ["reason": "\(reason)"])
+        }
+    }
+}
+
+/// The connections of one event loop, by slot. A slot is free again only when every answer that was under way for it has
+/// come, so that no answer reaches the connection that has the slot next.
+struct ConnectionTable {
+    private struct Slot {
+        var connection: ConnectionHandler?
+        var awaited = 0
+    }
+
+    private var slots: [Slot] = []
+    private var free: [Int] = []
+    private(set) var count = 0
+
+    /// nil if there are too many already.
+    mutating func add(_ connection: ConnectionHandler) -> Int? {
+        guard count < ServerBounds.maxConnections else { return nil }
+        count += 1
+        if let slot = free.popLast() {
+            slots[slot].connection = connection
+            return slot
+        }
+        slots.append(Slot(connection: connection))
+        return slots.count - 1
+    }
+
+    mutating func remove(_ slot: Int) {
+        guard slots[slot].connection != nil else { return }
+        slots[slot].connection = nil
+        count -= 1
+        if slots[slot].awaited == 0 { free.append(slot) }
+    }
+
+    mutating func expectAnswer(_ slot: Int) { slots[slot].awaited += 1 }
+
+    /// An answer has come for the slot: to whom it goes, if they are still there.
+    mutating func answered(_ slot: Int) -> ConnectionHandler? {
+        slots[slot].awaited -= 1
+        if slots[slot].connection == nil && slots[slot].awaited == 0 { free.append(slot) }
+        return slots[slot].connection
+    }
+
+    subscript(slot: Int) -> ConnectionHandler? { slots[slot].connection }
+
+    var all: [ConnectionHandler] { slots.compactMap(\.connection) }
+}

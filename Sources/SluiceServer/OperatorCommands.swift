@@ -1,0 +1,111 @@
+import Glibc
+import NIOCore
+import SluiceEngine
+import SluiceProtocol
+
+/// The commands that people use to see what goes on: `COUNTERS` and `INFO`.
+final class OperatorCommands {
+    /// Writes a reply, as the connection that asked wants it.
+    typealias Write = (ReplyWriter, inout ByteBuffer) -> Void
+
+    private let host: LimiterHost
+    private let facts: ServerFacts
+    private let operatorUserIDs: Set<UInt32>
+
+    init(host: LimiterHost, facts: ServerFacts, operatorUserIDs: Set<UInt32>) {
+        self.host = host
+        self.facts = facts
+        self.operatorUserIDs = operatorUserIDs.union([0, geteuid()])
+    }
+
+    /// Tells whether the peer of a Unix socket may use operators' commands, by the user that the kernel names.
+    func recognise(_ channel: any Channel, completion: @escaping (Bool) -> Void) {
+        guard let provider = channel as? any SocketOptionProvider else { return completion(false) }
+        let credentials: EventLoopFuture<PeerCredentials> = provider.unsafeGetSocketOption(
+            level: .socket, name: NIOBSDSocket.Option(rawValue: SO_PEERCRED))
+        credentials.assumeIsolated().whenComplete { [operatorUserIDs] result in
+            completion((try? result.get()).map { operatorUserIDs.contains($0.userID) } ?? false)
+        }
+    }
+
+    /// `INFO` holds no grant and no secret, and some clients ask for it while they connect.
+    func isOpenToAll(_ request: OperatorRequest) -> Bool {
+        if case .info = request { return true }
+        return false
+    }
+
+    func answer(_ request: OperatorRequest, completion: @escaping (@escaping Write) -> Void) {
+        switch request {
+        case .info(let sections):
+            let text = InfoReport(host: host, facts: facts, now: SystemClock.now()).text(sections: sections)
+            completion { $0.writeText(text, to: &$1) }
+        case .counters(let grant, let tool, let limit):
+            host.counters(grant: grant, tool: tool, limit: limit) { reports, isShared in
+                completion { Self.write(reports, limit: limit, isShared: isShared, $0, to: &$1) }
+            }
+        case .policy, .explain, .clear:
+            completion { $0.writeError(.error, "this command is not supported yet, send COUNTERS or INFO", to: &$1) }
+        }
+    }
+
+    /// A map of `shared` (whether tallies were read from the store just now), `truncated`, and `counters`, each a map.
+    private static func write(
+        _ reports: [CounterReport], limit: Int, isShared: Bool, _ writer: ReplyWriter, to output: inout ByteBuffer
+    ) {
+        writer.writeMapHeader(3, to: &output)
+        writer.writeBulkString("shared", to: &output)
+        writer.writeInteger(isShared ? 1 : 0, to: &output)
+        writer.writeBulkString("truncated", to: &output)
+        writer.writeInteger(reports.count > limit ? 1 : 0, to: &output)
+        writer.writeBulkString("counters", to: &output)
+        writer.writeArrayHeader(min(limit, reports.count), to: &output)
+        for report in reports.prefix(limit) {
+            let texts = [
+                ("grant", report.key.grant), ("tool", report.key.tool ?? ""), ("counter", report.key.counter),
+                ("session", report.key.session ?? ""), ("rule", report.rule),
+            ]
+            let numbers = [
+                ("window_s", report.key.windowSeconds), ("window_start_ms", report.key.windowStartMs),
+                ("reset_ms", report.resetMs), ("max", report.max), ("shared_used", report.sharedUsed),
+                ("local_used", report.localUsed), ("local_share", report.localShare), ("remaining", report.remaining),
+            ]
+            writer.writeMapHeader(texts.count + numbers.count, to: &output)
+            for (name, text) in texts {
+                writer.writeBulkString(name, to: &output)
+                writer.writeBulkString(text, to: &output)
+            }
+            for (name, number) in numbers {
+                writer.writeBulkString(name, to: &output)
+                writer.writeInteger(number, to: &output)
+            }
+        }
+    }
+}
+
+/// `struct ucred` of Linux, unix(7).
+private struct PeerCredentials {
+    var processID: Int32 = 0
+    var userID: UInt32 = 0
+    var groupID: UInt32 = 0
+}
+
+/// What `INFO` tells of a sidecar beside its figures.
+package struct ServerFacts: Sendable {
+    package var version: String
+    /// Where the policy came from.
+    package var policyDescription: String
+    /// The store's address without its password; `none` without a store.
+    package var storeAddress: String
+    package var replicaID: String
+    package var startedAt: Moment
+
+    package init(
+        version: String, policyDescription: String, storeAddress: String, replicaID: String, startedAt: Moment
+    ) {
+        self.version = version
+        self.policyDescription = policyDescription
+        self.storeAddress = storeAddress
+        self.replicaID = replicaID
+        self.startedAt = startedAt
+    }
+}

@@ -1,0 +1,150 @@
+package import Logging
+package import NIOCore
+import NIOPosix
+package import SluiceEngine
+package import SluicePolicy
+import SluiceProtocol
+
+package struct ServerConfiguration: Sendable {
+    package var socketPath: String
+    /// Permission bits of the socket.
+    package var socketMode: UInt32
+    /// nil leaves the group as it is.
+    package var socketGroupID: UInt32?
+    /// Users beside root and the daemon's own that may use operators' commands.
+    package var operatorUserIDs: Set<UInt32>
+    package var limiter: LimiterConfiguration
+    package var facts: ServerFacts
+
+    package init(
+        socketPath: String, socketMode: UInt32, socketGroupID: UInt32?, operatorUserIDs: Set<UInt32>,
+        limiter: LimiterConfiguration, facts: ServerFacts
+    ) {
+        self.socketPath = socketPath
+        self.socketMode = socketMode
+        self.socketGroupID = socketGroupID
+        self.operatorUserIDs = operatorUserIDs
+        self.limiter = limiter
+        self.facts = facts
+    }
+}
+
+/// One sidecar: a limiter, its link to the store and the socket that gateways call, all on one event loop.
+package final class Server: Sendable {
+    package typealias MakeLink = @Sendable (any EventLoop) -> (any CounterLink)?
+
+    private let configuration: ServerConfiguration
+    private let eventLoop: any EventLoop
+    private let host: NIOLoopBound<LimiterHost>
+    private let operators: NIOLoopBound<OperatorCommands>
+    private let listener: NIOLoopBoundBox<(any Channel)?>
+    private let socketFile: NIOLoopBoundBox<SocketFile?>
+    private let sweeper: NIOLoopBoundBox<RepeatedTask?>
+
+    /// - Parameter makeLink: makes the link to the store; called once, on the event loop. nil: no store.
+    package static func make(
+        _ configuration: ServerConfiguration, policy: Policy, eventLoop: any EventLoop, logger: Logger,
+        makeLink: @escaping MakeLink
+    ) async throws -> Server {
+        try await eventLoop.submit {
+            Server(configuration, policy: policy, eventLoop: eventLoop, logger: logger, link: makeLink(eventLoop))
+        }.get()
+    }
+
+    private init(
+        _ configuration: ServerConfiguration, policy: Policy, eventLoop: any EventLoop, logger: Logger,
+        link: (any CounterLink)?
+    ) {
+        self.configuration = configuration
+        self.eventLoop = eventLoop
+        let limiter = Limiter(configuration: configuration.limiter, policy: policy, now: SystemClock.now())
+        let host = LimiterHost(limiter: limiter, link: link, eventLoop: eventLoop, logger: logger)
+        self.host = NIOLoopBound(host, eventLoop: eventLoop)
+        operators = NIOLoopBound(
+            OperatorCommands(
+                host: host, facts: configuration.facts, operatorUserIDs: configuration.operatorUserIDs),
+            eventLoop: eventLoop)
+        listener = NIOLoopBoundBox(nil, eventLoop: eventLoop)
+        socketFile = NIOLoopBoundBox(nil, eventLoop: eventLoop)
+        sweeper = NIOLoopBoundBox(nil, eventLoop: eventLoop)
+    }
+
+    /// Connects to the store, and starts to listen when counting is shared or after `storeWait`: a replica that could
+    /// share counts should not begin with local ones.
+    package func start(storeWait: TimeAmount) async throws {
+        if configuration.limiter.usesStore {
+            try await reachStore(within: storeWait)
+        } else {
+            try await eventLoop.submit { [host] in host.value.start() }.get()
+        }
+        try await listen()
+    }
+
+    private func reachStore(within limit: TimeAmount) async throws {
+        let reached = eventLoop.makePromise(of: Void.self)
+        try await eventLoop.submit { [host, eventLoop] in
+            // Whichever comes first counts; a promise is completed once.
+            let box = NIOLoopBoundBox(Optional(reached), eventLoop: eventLoop)
+            let complete = {
+                box.value?.succeed()
+                box.value = nil
+            }
+            host.value.onShared(complete)
+            _ = eventLoop.assumeIsolated().scheduleTask(in: limit, complete)
+            host.value.start()
+        }.get()
+        try await reached.futureResult.get()
+    }
+
+    /// Binding blocks the thread that calls for a moment, as it sets the mode of the socket before others can connect.
+    private func listen() async throws {
+        let bootstrap = ServerBootstrap(group: eventLoop)
+            .serverChannelOption(.backlog, value: ServerBounds.listenBacklog)
+            .childChannelOption(.allowRemoteHalfClosure, value: true)
+            .childChannelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 65_536))
+            .childChannelOption(
+                .writeBufferWaterMark,
+                value: .init(low: ProtocolBounds.maxUnreadOutputBytes / 2, high: ProtocolBounds.maxUnreadOutputBytes)
+            )
+            .childChannelInitializer { [host, operators, facts = configuration.facts] channel in
+                channel.eventLoop.makeCompletedFuture {
+                    let host = host.value
+                    let session = ConnectionSession(id: host.nextConnectionID(), serverVersion: facts.version)
+                    try channel.pipeline.syncOperations.addHandler(
+                        ConnectionHandler(host: host, operators: operators.value, session: session))
+                }
+            }
+        let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [configuration] in
+            try SocketFile.make(
+                path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
+            ) { path in
+                try bootstrap.bind(unixDomainSocketPath: path).wait()
+            }
+        }
+        try await eventLoop.submit { [listener, socketFile, sweeper, host, eventLoop] in
+            listener.value = bound
+            socketFile.value = file
+            sweeper.value = eventLoop.assumeIsolated().scheduleRepeatedTask(
+                initialDelay: .nanoseconds(ServerBounds.sweepIntervalNs),
+                delay: .nanoseconds(ServerBounds.sweepIntervalNs)
+            ) { _ in
+                let now = SystemClock.now()
+                for connection in host.value.connections.all { connection.sweep(now: now) }
+            }
+        }.get()
+    }
+
+    /// Stops accepting, answers what is in flight, removes the socket. Connections that do not end by themselves within
+    /// the drain's limit are cut off.
+    package func stop() async throws {
+        let drained = eventLoop.makePromise(of: Void.self)
+        try await eventLoop.submit { [host, listener, socketFile, sweeper] in
+            sweeper.value?.cancel()
+            listener.value?.close(promise: nil)
+            socketFile.value?.remove()
+            host.value.drain { drained.succeed() }
+        }.get()
+        try await drained.futureResult.get()
+        try await eventLoop.submit { [host] in host.value.stop() }.get()
+    }
+}

@@ -1,0 +1,13 @@
+/// Every bound of the server, with its unit, its reason, and what happens when it is met.
+package enum ServerBounds {
+    /// Most connections at once; one more is told `BUSY` and closed. A gateway pools a few dozen.
+    package static let maxConnections = 10_000
+    /// How often connections are looked at for frames that never end and answers that nobody reads, ns.
+    package static let sweepIntervalNs: Int64 = 1_000_000_000
+    /// How long a drain may take before what is left is cut off, ns.
+    package static let drainLimitNs: Int64 = 5_000_000_000
+    /// Longest path of a Unix socket in bytes, as the kernel has it.
+    package static let maxSocketPathBytes = 107
+    /// How many connections may wait to be accepted: a gateway that starts opens its pool at once.
+    package static let listenBacklog: Int32 = 1_024
+}
