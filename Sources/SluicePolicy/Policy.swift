@@ -12,12 +12,15 @@ package struct Policy: Sendable, Equatable {
     /// Limits over every call of the grant.
     package let allToolsLimits: [Limit]
     package let tools: [String: ToolRule]
+    /// What `ruling(forTool:)` answers for the listed tools; follows from the other properties.
+    let listedRulings: [String: Ruling]
 
     package init(defaultRuling: Default, hidden: Set<String>, allToolsLimits: [Limit], tools: [String: ToolRule]) {
         self.defaultRuling = defaultRuling
         self.hidden = hidden
         self.allToolsLimits = allToolsLimits
         self.tools = tools
+        listedRulings = Self.listedRulings(hidden: hidden, allToolsLimits: allToolsLimits, tools: tools)
     }
 }
 

@@ -16,4 +16,7 @@ package enum PolicyBounds {
     package static let maxDepth = 32
     /// Most faults that are reported of one document, so that a wrong file cannot flood a terminal.
     package static let maxFaults = 100
+    /// Most faults that are written out while looking for the first `maxFaults`; the others are counted. Without it, a
+    /// document of nothing but faults would take half a minute.
+    package static let maxExaminedFaults = 10_000
 }

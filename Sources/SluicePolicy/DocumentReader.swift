@@ -1,0 +1,183 @@
+/// A value of a document together with its path.
+package struct DocumentNode: Sendable {
+    package let value: JSONValue
+    package let pointer: JSONPointer
+    /// Where the key of this value stands, if it belongs to an object.
+    package let keyPosition: SourcePosition?
+
+    package init(value: JSONValue, pointer: JSONPointer, keyPosition: SourcePosition? = nil) {
+        self.value = value
+        self.pointer = pointer
+        self.keyPosition = keyPosition
+    }
+}
+
+/// The keys that an object may have.
+package struct KnownKeys: Sendable {
+    /// Offered to whoever writes an unknown key.
+    package let keys: [String]
+    /// Keys of the language that this version understands at most in part; not offered, but suggested to whoever
+    /// misspells one.
+    package let others: [String]
+    /// Keys that are refused with any value, and why.
+    package let notSupportedYet: [String: String]
+
+    fileprivate var all: [String] { keys + others + notSupportedYet.keys.sorted() }
+
+    package init(_ keys: [String], others: [String] = [], notSupportedYet: [String: String] = [:]) {
+        self.keys = keys
+        self.others = others
+        self.notSupportedYet = notSupportedYet
+    }
+}
+
+/// An object that is being read: it knows which of its keys nobody asked for yet.
+package struct ObjectReader: Sendable {
+    package let node: DocumentNode
+    /// In the order of the document.
+    package let members: [DocumentNode]
+    fileprivate let keys: [String]
+    fileprivate var isTaken: [Bool]
+
+    fileprivate init(_ node: DocumentNode, _ members: [JSONMember]) {
+        self.node = node
+        keys = members.map(\.key)
+        self.members = members.map {
+            DocumentNode(value: $0.value, pointer: node.pointer.appending($0.key), keyPosition: $0.keyPosition)
+        }
+        isTaken = Array(repeating: false, count: members.count)
+    }
+
+    /// The value of a key, which then counts as read; `nil` if the object does not have it. Of a key that stands
+    /// twice (a fault that the parser noted), the first.
+    package mutating func take(_ key: String) -> DocumentNode? {
+        var first: DocumentNode?
+        for index in keys.indices where keys[index] == key {
+            isTaken[index] = true
+            if first == nil { first = members[index] }
+        }
+        return first
+    }
+
+    /// Every key with its value, in order; all of them then count as read. For objects whose keys are names.
+    package mutating func takeAll() -> [(key: String, node: DocumentNode)] {
+        isTaken = Array(repeating: true, count: members.count)
+        return Array(zip(keys, members)).map { (key: $0.0, node: $0.1) }
+    }
+}
+
+/// Reads checked values out of a document's tree. Whatever is wrong is noted and answered with `nil`, so that the
+/// caller goes on and one reading finds all faults.
+///
+/// It knows nothing of policies: what the fields mean is its callers' matter.
+package struct DocumentReader: Sendable {
+    package private(set) var faults: FaultCollector
+
+    package init(faults: FaultCollector) {
+        self.faults = faults
+    }
+
+    // MARK: Faults
+
+    package mutating func unexpected(
+        _ found: @autoclosure () -> String, at node: DocumentNode, expected: @autoclosure () -> String,
+        nearest: @autoclosure () -> String? = nil
+    ) {
+        unexpected(found(), at: node.value.position, node.pointer, expected: expected(), nearest: nearest())
+    }
+
+    package mutating func unexpected(
+        _ found: @autoclosure () -> String, at position: SourcePosition, _ pointer: JSONPointer,
+        expected: @autoclosure () -> String, nearest: @autoclosure () -> String? = nil
+    ) {
+        faults.add(pointer, position, .unexpected(found: found(), expected: expected(), nearest: nearest()))
+    }
+
+    package mutating func notSupportedYet(_ what: String, at node: DocumentNode, why: String) {
+        faults.add(node.pointer, node.value.position, .notSupportedYet(what: what, why: why))
+    }
+
+    // MARK: Values
+
+    package mutating func object(_ node: DocumentNode, expected: String) -> ObjectReader? {
+        guard case .object(let members) = node.value.content else {
+            unexpected(node.value.summary, at: node, expected: expected)
+            return nil
+        }
+        return ObjectReader(node, members)
+    }
+
+    package mutating func array(_ node: DocumentNode, expected: String) -> [DocumentNode]? {
+        guard case .array(let elements) = node.value.content else {
+            unexpected(node.value.summary, at: node, expected: expected)
+            return nil
+        }
+        return elements.enumerated().map { DocumentNode(value: $1, pointer: node.pointer.appending($0)) }
+    }
+
+    package mutating func string(_ node: DocumentNode, expected: String) -> String? {
+        guard case .string(let text) = node.value.content else {
+            unexpected(node.value.summary, at: node, expected: expected)
+            return nil
+        }
+        return text
+    }
+
+    package mutating func wholeNumber(_ node: DocumentNode, in range: ClosedRange<Int64>, unit: String = "") -> Int64? {
+        guard case .integer(let number) = node.value.content, range.contains(number) else {
+            unexpected(node.value.summary, at: node, expected: Self.wholeNumber(in: range, unit: unit))
+            return nil
+        }
+        return number
+    }
+
+    /// `a whole number of seconds from 1 to 60`
+    package static func wholeNumber(in range: ClosedRange<Int64>, unit: String = "") -> String {
+        let kind = unit.isEmpty ? "a whole number" : "a whole number of \(unit)"
+        return "\(kind) from \(range.lowerBound) to \(range.upperBound)"
+    }
+
+    /// The meaning of one of a few words; anything else is answered with the nearest of them.
+    package mutating func choice<Meaning>(_ node: DocumentNode, _ words: [(word: String, meaning: Meaning)]) -> Meaning?
+    {
+        let known = words.map(\.word)
+        let expected = known.map(\.quoted).joined(separatedBy: "or")
+        guard let text = string(node, expected: expected) else { return nil }
+        if let meaning = words.first(where: { $0.word == text })?.meaning { return meaning }
+        unexpected(text.quoted, at: node, expected: expected, nearest: NearestName.find(text, among: known))
+        return nil
+    }
+
+    // MARK: Keys
+
+    /// The value of a key that must be there.
+    package mutating func required(_ key: String, of object: inout ObjectReader, expected: String) -> DocumentNode? {
+        if let node = object.take(key) { return node }
+        unexpected("no \(key.quoted)", at: object.node, expected: "\(key.quoted): \(expected)")
+        return nil
+    }
+
+    /// Refuses the keys that nobody took: to be called once an object's known keys are read.
+    package mutating func finish(_ object: ObjectReader, _ known: KnownKeys) {
+        for (index, member) in object.members.enumerated() where !object.isTaken[index] {
+            let key = object.keys[index]
+            let position = member.keyPosition ?? member.value.position
+            if let why = known.notSupportedYet[key] {
+                faults.add(member.pointer, position, .notSupportedYet(what: key, why: why))
+            } else {
+                unexpected(
+                    "the unknown key \(key.quoted)", at: position, member.pointer,
+                    expected: known.keys.map(\.quoted).joined(separatedBy: "or"),
+                    nearest: NearestName.find(key, among: known.all))
+            }
+        }
+    }
+}
+
+extension [String] {
+    /// `a`, `a or b`, `a, b or c`.
+    package func joined(separatedBy conjunction: String) -> String {
+        guard count > 1 else { return first ?? "" }
+        return dropLast().joined(separator: ", ") + " \(conjunction) " + self[count - 1]
+    }
+}

@@ -1,0 +1,110 @@
+/// The text of a policy: PolicyLayer's document, version "1".
+package enum PolicyDocument {
+    /// Reads and checks a document and compiles it.
+    ///
+    /// - Parameters:
+    ///   - bytes: JSON in UTF-8, at most `PolicyBounds.maxDocumentBytes`.
+    ///   - file: the document's name as faults repeat it.
+    /// - Throws: everything that is wrong with the document at once, in the order of its text. What the language of
+    ///   policies knows and this version does not count is among it: nothing is ever ignored.
+    package static func parse(_ bytes: some Collection<UInt8>, file: String) throws(PolicyFaults) -> Policy {
+        var faults = FaultCollector(file: file)
+        guard let root = JSONParser.parse(bytes, faults: &faults) else { throw faults.collected() }
+        var reader = PolicyReader(DocumentReader(faults: faults))
+        let policy = reader.policy(DocumentNode(value: root, pointer: .root))
+        guard let policy, reader.document.faults.isEmpty else { throw reader.document.faults.collected() }
+        return policy
+    }
+}
+
+/// Knows what the fields of a policy mean; `DocumentReader` knows how to walk them.
+///
+/// Everything here answers `nil` for what is wrong, having noted why, and reads on.
+struct PolicyReader {
+    var document: DocumentReader
+
+    init(_ document: DocumentReader) {
+        self.document = document
+    }
+
+    mutating func policy(_ node: DocumentNode) -> Policy? {
+        guard var object = document.object(node, expected: "a policy: an object with \"version\" and \"default\"")
+        else { return nil }
+
+        if let version = document.required("version", of: &object, expected: "\"1\"") {
+            _ = document.choice(version, [("1", ())])
+        }
+        let defaultRuling = document.required("default", of: &object, expected: "\"allow\" or \"deny\"")
+            .flatMap { document.choice($0, [("allow", Policy.Default.allow), ("deny", .deny)]) }
+        let hidden = object.take("hide").map { hiddenNames($0) } ?? []
+        let overAllTools = object.take("all_tools").map { allTools($0) } ?? LimitList()
+        var tools: [String: ToolRule] = [:]
+        if let node = object.take("tools"),
+            var list = document.object(node, expected: "an object with a rule for each tool")
+        {
+            for (name, rule) in list.takeAll() {
+                guard let rule = tool(name, rule, limitsOverAllTools: overAllTools.written) else { continue }
+                tools[name] = rule
+            }
+        }
+        document.finish(object, PolicyKeys.policy)
+
+        guard let defaultRuling else { return nil }
+        return Policy(defaultRuling: defaultRuling, hidden: hidden, allToolsLimits: overAllTools.limits, tools: tools)
+    }
+
+    /// `hide`: an array of names, where `*` means all, or `"*"` alone.
+    private mutating func hiddenNames(_ node: DocumentNode) -> Set<String> {
+        if case .string(PolicyKeys.everyTool) = node.value.content { return [PolicyKeys.everyTool] }
+        guard let elements = document.array(node, expected: "an array of tools' names, or \"*\"") else { return [] }
+        var names: Set<String> = []
+        for element in elements {
+            if let name = name(element, of: "a tool") { names.insert(name) }
+        }
+        return names
+    }
+
+    // MARK: Names and messages
+
+    /// A name as a value.
+    mutating func name(_ node: DocumentNode, of what: String) -> String? {
+        guard let text = document.string(node, expected: "the name of \(what)") else { return nil }
+        return isName(text, of: what, at: node.value.position, node.pointer) ? text : nil
+    }
+
+    /// Whether a text is a name that the socket protocol can carry, noting why not.
+    mutating func isName(
+        _ text: String, of what: String, at position: SourcePosition, _ pointer: JSONPointer
+    ) -> Bool {
+        let length = text.utf8.count
+        if length == 0 || length > PolicyBounds.maxNameBytes {
+            document.unexpected(
+                length == 0 ? "an empty name" : "a name of \(length) bytes", at: position, pointer,
+                expected: "the name of \(what), 1 to \(PolicyBounds.maxNameBytes) bytes")
+            return false
+        }
+        if text.utf8.contains(0) {
+            document.unexpected(text.quoted, at: position, pointer, expected: "the name of \(what) without \\u0000")
+            return false
+        }
+        return true
+    }
+
+    /// The words of the document for the agent: they are sent as one line with every denial.
+    mutating func message(_ node: DocumentNode) -> String? {
+        guard let text = document.string(node, expected: "a sentence for the agent") else { return nil }
+        let length = text.utf8.count
+        if length == 0 || length > PolicyBounds.maxMessageBytes {
+            document.unexpected(
+                length == 0 ? "an empty message" : "a message of \(length) bytes", at: node,
+                expected: "a sentence for the agent, 1 to \(PolicyBounds.maxMessageBytes) bytes")
+            return nil
+        }
+        if text.breaksItsLine {
+            document.unexpected(
+                text.quoted, at: node, expected: "a sentence for the agent on one line, without control characters")
+            return nil
+        }
+        return text
+    }
+}

@@ -1,0 +1,99 @@
+/// What a document says of tools.
+extension PolicyReader {
+    /// `all_tools`: limits over every call of the grant.
+    mutating func allTools(_ node: DocumentNode) -> LimitList {
+        guard var object = document.object(node, expected: "an object with \"limits\"") else { return LimitList() }
+        let list = object.take("limits").map { limits($0, of: .allTools, path: "/all_tools") } ?? LimitList()
+        if list.written > PolicyBounds.maxLimitsPerCheck {
+            document.unexpected(
+                "\(list.written) limits", at: node,
+                expected: "at most \(PolicyBounds.maxLimitsPerCheck) for one check")
+        }
+        document.finish(object, PolicyKeys.allTools)
+        return list
+    }
+
+    /// The rule of one tool.
+    /// - Parameter limitsOverAllTools: how many limits a check of this tool meets besides the tool's own.
+    mutating func tool(_ name: String, _ node: DocumentNode, limitsOverAllTools: Int) -> ToolRule? {
+        let isNamed = isToolName(name, node)
+        guard var object = document.object(node, expected: "a tool's rule: an object, {} to allow it") else {
+            return nil
+        }
+        let action = object.take("action").flatMap {
+            document.choice(
+                $0, [("allow", ToolRule.Action.allow), ("deny", .deny), ("require_approval", .requireApproval)])
+        }
+        let reason = toolMessage(&object)
+        let path = "/tools/" + JSONPointer.escape(name)
+        let container = Limit.Container.tool(name)
+        let limitsNode = object.take("limits")
+        var list = limitsNode.map { limits($0, of: container, path: path) } ?? LimitList()
+        if let rateNode = object.take(PolicyKeys.rateLimit) {
+            let isBeforeLimits = limitsNode.map { rateNode.value.position < $0.value.position } ?? true
+            add(rateLimit(rateNode, of: container, path: path), at: rateNode, to: &list, inFront: isBeforeLimits)
+        }
+        if list.written + limitsOverAllTools > PolicyBounds.maxLimitsPerCheck,
+            // Else `all_tools` alone is too much, and says so once instead of at every tool.
+            limitsOverAllTools <= PolicyBounds.maxLimitsPerCheck
+        {
+            let others = limitsOverAllTools == 0 ? "" : " and \(limitsOverAllTools) over all tools"
+            document.unexpected(
+                "\(list.written) limits\(others)", at: node,
+                expected: "at most \(PolicyBounds.maxLimitsPerCheck) for one check")
+        }
+        document.finish(object, PolicyKeys.tool)
+        guard isNamed else { return nil }
+        return rule(action ?? .allow, reason, list.limits)
+    }
+
+    /// An allowed tool is only ever denied by its limits, so its message is theirs unless they have their own: else
+    /// nobody would ever read it.
+    private func rule(_ action: ToolRule.Action, _ reason: String?, _ limits: [Limit]) -> ToolRule {
+        guard action == .allow, let reason else { return ToolRule(action: action, reason: reason, limits: limits) }
+        let worded = limits.map { limit in
+            Limit(
+                container: limit.container, counter: limit.counter, window: limit.window, max: limit.max,
+                scope: limit.scope, rule: limit.rule, onDeny: limit.onDeny ?? reason)
+        }
+        return ToolRule(action: action, reason: reason, limits: worded)
+    }
+
+    private mutating func isToolName(_ name: String, _ node: DocumentNode) -> Bool {
+        let position = node.keyPosition ?? node.value.position
+        if name == PolicyKeys.everyTool {
+            // Taken for a tool of that name it would match nothing, and whoever wrote it would not notice.
+            document.unexpected(
+                name.quoted, at: position, node.pointer,
+                expected: "the name of one tool (\"default\" rules unlisted tools, \"all_tools\" limits all)")
+            return false
+        }
+        return isName(name, of: "a tool", at: position, node.pointer)
+    }
+
+    /// `reason` or `on_deny`: two names of one thing.
+    private mutating func toolMessage(_ object: inout ObjectReader) -> String? {
+        let nodes = [object.take("reason"), object.take("on_deny")].compactMap(\.self)
+        let messages = nodes.map { message($0) }
+        if nodes.count == 2 {
+            let second = nodes[0].value.position < nodes[1].value.position ? nodes[1] : nodes[0]
+            document.unexpected(
+                "\"reason\" and \"on_deny\" in one rule", at: second.keyPosition ?? second.value.position,
+                second.pointer, expected: "one of them: they mean the same")
+        }
+        return messages.first ?? nil
+    }
+
+    private mutating func add(
+        _ limit: Limit?, at node: DocumentNode, to list: inout LimitList, inFront: Bool
+    ) {
+        list.written += 1
+        if list.counters.contains(PolicyKeys.rateLimit) {
+            document.unexpected(
+                "\"rate_limit\" and a limit whose counter is called so", at: node.keyPosition ?? node.value.position,
+                node.pointer, expected: "each counter once in a tool")
+        }
+        guard let limit else { return }
+        list.limits.insert(limit, at: inFront ? 0 : list.limits.count)
+    }
+}
