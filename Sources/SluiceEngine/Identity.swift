@@ -19,16 +19,16 @@ package struct Identity: Sendable {
     package var isEmpty: Bool { key.bytes.isEmpty }
 
     /// - Parameters: names of at most 65,534 bytes of UTF-8 (the protocol allows 256); `approved`: a person has
-    ///   approved this call; `session`: nil if the gateway named none.
-    package mutating func fill(grant: Span<UInt8>, tool: Span<UInt8>, session: Span<UInt8>?, approved: Bool) {
+    ///   approved this call.
+    package mutating func fill(grant: Span<UInt8>, tool: Span<UInt8>, approved: Bool) {
         key.bytes.removeAll(keepingCapacity: true)
         key.bytes.append(approved ? 1 : 0)
         append(grant)
         append(tool)
-        if let session {
-            append(session)
-        }
     }
+
+    /// Adds the session, where the gateway named one and some limit counts by it.
+    package mutating func append(session: Span<UInt8>) { append(session) }
 
     private mutating func append(_ name: Span<UInt8>) {
         precondition(name.count < 0xFFFF, "names are bounded by the protocol")

@@ -156,13 +156,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
         if check.reserve || check.id != nil {
             throw RequestError(.badArgument, "RESERVE and ID are not supported yet, send CHECK without them")
         }
-        let bytes = input.readableBytesUInt8Span
-        let session = host.limiter.countsSessions ? check.session : nil
-        host.identity.fill(
-            grant: bytes.extracting(check.grant), tool: bytes.extracting(check.tool),
-            session: session.map { bytes.extracting($0) }, approved: check.approved)
+        host.identify(check, in: input)
         // A place in the queue is taken only if the check waits.
-        let writer = self.session.writer
+        let writer = session.writer
         let outcome = host.check(
             cost: check.cost, isPeek: check.isPeek, wantsTrace: check.trace, slot: slot, number: queue.nextNumber,
             now: now)

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import SluiceEngine
+import SluiceProtocol
 
 /// The shell around the limiter: owns it on one event loop, carries events to it and its answers away, decides nothing.
 ///
@@ -9,7 +10,7 @@ final class LimiterHost: CounterLinkDelegate {
     let eventLoop: any EventLoop
     let logger: Logger
     /// Filled anew for each check, so that a known identity allocates nothing.
-    var identity = Identity()
+    private var identity = Identity()
     private(set) var limiter: Limiter
     private let link: (any CounterLink)?
     private(set) var connections = ConnectionTable()
@@ -54,7 +55,17 @@ final class LimiterHost: CounterLinkDelegate {
 
     // MARK: - Checks
 
-    /// One check of the connection in `slot`; `identity` names it. A waiting one is answered through
+    /// Names the check that is to be decided next.
+    func identify(_ check: CheckRequest, in input: ByteBuffer) {
+        let bytes = input.readableBytesUInt8Span
+        identity.fill(
+            grant: bytes.extracting(check.grant), tool: bytes.extracting(check.tool), approved: check.approved)
+        if let session = check.session, limiter.countsSessions {
+            identity.append(session: bytes.extracting(session))
+        }
+    }
+
+    /// The check that was identified last, of the connection in `slot`. A waiting one is answered through
     /// `ConnectionHandler.complete` of that connection, under `number`.
     func check(
         cost: Int64, isPeek: Bool, wantsTrace: Bool, slot: Int, number: UInt32, now: Moment
@@ -95,6 +106,16 @@ final class LimiterHost: CounterLinkDelegate {
     func nextConnectionID() -> Int64 {
         lastConnectionID += 1
         return lastConnectionID
+    }
+
+    /// Looks after the connections from now on, until it is stopped.
+    func sweepConnections() {
+        guard !isStopped else { return }
+        let now = SystemClock.now()
+        for connection in connections.all { connection.sweep(now: now) }
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.sweepIntervalNs)) { [self] in
+            sweepConnections()
+        }
     }
 
     /// Takes no more requests, lets what is in flight be answered, and calls back when every connection has closed.

@@ -1,6 +1,6 @@
 import Glibc
 import NIOCore
-import SluiceEngine
+package import SluiceEngine
 import SluiceProtocol
 
 /// The commands that people use to see what goes on: `COUNTERS` and `INFO`.

@@ -39,7 +39,6 @@ package final class Server: Sendable {
     private let operators: NIOLoopBound<OperatorCommands>
     private let listener: NIOLoopBoundBox<(any Channel)?>
     private let socketFile: NIOLoopBoundBox<SocketFile?>
-    private let sweeper: NIOLoopBoundBox<RepeatedTask?>
 
     /// - Parameter makeLink: makes the link to the store; called once, on the event loop. nil: no store.
     package static func make(
@@ -66,7 +65,6 @@ package final class Server: Sendable {
             eventLoop: eventLoop)
         listener = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketFile = NIOLoopBoundBox(nil, eventLoop: eventLoop)
-        sweeper = NIOLoopBoundBox(nil, eventLoop: eventLoop)
     }
 
     /// Connects to the store, and starts to listen when counting is shared or after `storeWait`: a replica that could
@@ -96,12 +94,27 @@ package final class Server: Sendable {
         try await reached.futureResult.get()
     }
 
-    /// Binding blocks the thread that calls for a moment, as it sets the mode of the socket before others can connect.
+    /// Binding blocks the thread that calls for a moment, as the socket's mode is set before others can connect.
     private func listen() async throws {
-        let bootstrap = ServerBootstrap(group: eventLoop)
+        let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [configuration] in
+            try SocketFile.make(
+                path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
+            ) { [self] path in
+                try makeBootstrap().bind(unixDomainSocketPath: path).wait()
+            }
+        }
+        try await eventLoop.submit { [listener, socketFile, host] in
+            listener.value = bound
+            socketFile.value = file
+            host.value.sweepConnections()
+        }.get()
+    }
+
+    private func makeBootstrap() -> ServerBootstrap {
+        ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: ServerBounds.listenBacklog)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: 65_536))
+            .childChannelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: ProtocolBounds.maxFrameBytes))
             .childChannelOption(
                 .writeBufferWaterMark,
                 value: .init(low: ProtocolBounds.maxUnreadOutputBytes / 2, high: ProtocolBounds.maxUnreadOutputBytes)
@@ -114,32 +127,13 @@ package final class Server: Sendable {
                         ConnectionHandler(host: host, operators: operators.value, session: session))
                 }
             }
-        let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [configuration] in
-            try SocketFile.make(
-                path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
-            ) { path in
-                try bootstrap.bind(unixDomainSocketPath: path).wait()
-            }
-        }
-        try await eventLoop.submit { [listener, socketFile, sweeper, host, eventLoop] in
-            listener.value = bound
-            socketFile.value = file
-            sweeper.value = eventLoop.assumeIsolated().scheduleRepeatedTask(
-                initialDelay: .nanoseconds(ServerBounds.sweepIntervalNs),
-                delay: .nanoseconds(ServerBounds.sweepIntervalNs)
-            ) { _ in
-                let now = SystemClock.now()
-                for connection in host.value.connections.all { connection.sweep(now: now) }
-            }
-        }.get()
     }
 
     /// Stops accepting, answers what is in flight, removes the socket. Connections that do not end by themselves within
     /// the drain's limit are cut off.
     package func stop() async throws {
         let drained = eventLoop.makePromise(of: Void.self)
-        try await eventLoop.submit { [host, listener, socketFile, sweeper] in
-            sweeper.value?.cancel()
+        try await eventLoop.submit { [host, listener, socketFile] in
             listener.value?.close(promise: nil)
             socketFile.value?.remove()
             host.value.drain { drained.succeed() }
