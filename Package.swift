@@ -54,7 +54,9 @@ let package = Package(
         // The two wires: to gateways and to Redis.
         module("SluiceProtocol", [nioCore]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
-        module("SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging]),
+        module(
+            "SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging],
+            resources: [.embedInCode("Scripts/charge.lua")]),
         module("SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
