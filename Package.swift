@@ -43,7 +43,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log.git", from: "1.12.0"),
         .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
-        .package(url: "https://github.com/apple/swift-configuration.git", from: "1.4.0"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift.git", from: "0.2.0"),
     ],
@@ -55,7 +54,9 @@ let package = Package(
         // The two wires: to gateways and to Redis.
         module("SluiceProtocol", [nioCore]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
-        module("SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging]),
+        module(
+            "SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging],
+            resources: [.embedInCode("Scripts/charge.lua")]),
         module(
             "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
@@ -66,7 +67,6 @@ let package = Package(
             [
                 "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", nioCore, nioPosix, logging,
                 argumentParser, serviceLifecycle,
-                .product(name: "Configuration", package: "swift-configuration"),
             ]),
         program("sluicectl", ["SluiceClient", "SluicePolicy", argumentParser]),
         program(
@@ -81,10 +81,12 @@ let package = Package(
             name: "Support", dependencies: ["SluiceClient", "SluiceEngine", nioCore, nioPosix],
             path: "Tests/Support", swiftSettings: settings),
         tests("SluicePolicyTests", ["SluicePolicy"]),
-        tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy", "Support"]),
+        tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy"]),
         tests("SluiceProtocolTests", ["SluiceProtocol", nioCore, nioEmbedded]),
         tests("SluiceRedisTests", ["SluiceRedis", "SluiceEngine", "Support", nioCore, nioPosix, logging]),
-        tests("SluiceServerTests", ["SluiceServer", "SluiceEngine", "Support", nioCore, nioEmbedded]),
+        tests(
+            "SluiceServerTests",
+            ["SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
         tests("IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration"),
     ]

@@ -1,0 +1,87 @@
+internal import NIOCore
+internal import SluiceEngine
+
+/// The batches that are in flight on one connection, and the way their answers go back in the order of sending.
+///
+/// There are two orders. Answers come in the order of the wire. A batch that is sent again (after `NOSCRIPT`) goes to
+/// the end of the wire and keeps its place among the batches; answers of later ones wait for it here.
+struct BatchPipeline {
+    struct Slot {
+        var sequence: Int64 = 0
+        var entries: [ExpectedEntry] = []
+        /// The call as it was sent: kept to be sent again, and for its storage.
+        var call = ByteBuffer()
+        /// See `BatchEncoder.encode`.
+        var sharedOffset = 0
+        var arguments = 0
+        var isSentAgain = false
+        /// Its answer, until those before it have theirs.
+        var result: Result<BatchReply, BatchFailure>?
+    }
+
+    /// Used in turn, so that their storage is too.
+    private var slots = [Slot](repeating: Slot(), count: RedisBounds.maxBatchesInFlight)
+    private var first = 0
+    private var count = 0
+    /// Slots in the order in which answers will come.
+    private var wire = CircularBuffer<Int>(initialCapacity: RedisBounds.maxBatchesInFlight)
+
+    var isFull: Bool { count == slots.count }
+
+    /// Forgets everything that is in flight.
+    mutating func removeAll() {
+        first = 0
+        count = 0
+        wire.removeAll(keepingCapacity: true)
+    }
+
+    /// Takes a batch in; must not be full.
+    /// - Returns: what to send.
+    mutating func append(_ batch: Batch, encoder: inout BatchEncoder) -> ByteBuffer {
+        precondition(!isFull)
+        let index = (first + count) % slots.count
+        count += 1
+        wire.append(index)
+        slots[index].sequence = batch.sequence
+        slots[index].entries.removeAll(keepingCapacity: true)
+        for entry in batch.entries { slots[index].entries.append(ExpectedEntry(entry)) }
+        slots[index].call.clear()
+        slots[index].sharedOffset = encoder.encode(batch, into: &slots[index].call)
+        slots[index].arguments = batch.charges.count + 5
+        slots[index].isSentAgain = false
+        slots[index].result = nil
+        return slots[index].call
+    }
+
+    /// The slot that the next reply answers; nil if none is awaited.
+    mutating func takeNextOnWire() -> Int? { wire.popFirst() }
+
+    func slot(_ index: Int) -> Slot { slots[index] }
+
+    /// The batch will be answered by the last reply of all that are awaited.
+    /// - Returns: what to send: the call with the script itself; nil if that was done before.
+    mutating func sendAgain(_ index: Int, script: [UInt8]) -> ByteBuffer? {
+        guard !slots[index].isSentAgain else { return nil }
+        slots[index].isSentAgain = true
+        wire.append(index)
+        var call = ByteBuffer()
+        BatchEncoder.writeWithScript(
+            slots[index].call, shared: slots[index].sharedOffset, arguments: slots[index].arguments,
+            script: script, into: &call)
+        return call
+    }
+
+    mutating func setResult(_ result: Result<BatchReply, BatchFailure>, of index: Int) {
+        slots[index].result = result
+    }
+
+    /// The oldest batch, if it has its answer; it is no longer in flight then.
+    mutating func takeAnswered() -> (sequence: Int64, result: Result<BatchReply, BatchFailure>)? {
+        guard count > 0, let result = slots[first].result else { return nil }
+        let sequence = slots[first].sequence
+        slots[first].result = nil
+        first = (first + 1) % slots.count
+        count -= 1
+        return (sequence, result)
+    }
+}

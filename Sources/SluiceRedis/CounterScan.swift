@@ -1,0 +1,130 @@
+internal import NIOCore
+internal import SluiceEngine
+
+/// Reads counters over a connection of its own, so that checks never wait for it: `SCAN` for a page of keys, then
+/// `MGET` for their values together with the next `SCAN`.
+final class CounterScan: RedisConnectionOwner {
+    typealias Completion = (Result<[StoredCounter], BatchFailure>) -> Void
+
+    /// What the next reply answers.
+    private enum Awaited {
+        case page
+        case values(of: [[UInt8]])
+    }
+
+    private let query: CounterQuery
+    private let address: RedisAddress
+    private let handshake: RedisHandshake
+    private let eventLoop: any EventLoop
+    private let pattern: [UInt8]
+    private var connection: RedisConnection?
+    private var timeLimit: Scheduled<Void>?
+    private var completion: Completion?
+    private var awaited = CircularBuffer<Awaited>()
+    /// `SCAN` may give a key more than once.
+    private var seen: Set<[UInt8]> = []
+    private var counters: [StoredCounter] = []
+
+    init(_ query: CounterQuery, address: RedisAddress, handshake: RedisHandshake, eventLoop: any EventLoop) {
+        self.query = query
+        self.address = address
+        self.handshake = handshake
+        self.eventLoop = eventLoop
+        pattern = Self.pattern(forPrefix: query.keyPrefix)
+    }
+
+    /// The completion is called once, within `RedisBounds.scanTimeLimit`, and not from inside this call.
+    func start(completion: @escaping Completion) {
+        self.completion = completion
+        connection = RedisConnection(to: address, handshake: handshake, eventLoop: eventLoop, owner: self)
+        timeLimit = eventLoop.assumeIsolated().scheduleTask(in: RedisBounds.scanTimeLimit) {
+            let limit = RedisBounds.scanTimeLimit.nanoseconds / 1_000_000
+            self.finish(
+                .failure(.unknown("reading the counters took longer than \(limit) ms: ask for fewer of them")))
+        }
+    }
+
+    func connectionReady(_ server: RedisServer) {
+        guard query.limit > 0 else { return finish(.success([])) }
+        askForPage(cursor: Array("0".utf8), andValuesOf: [])
+    }
+
+    func connectionClosed(_ reason: String) {
+        finish(.failure(.unknown(reason)))
+    }
+
+    func connectionReceived(_ reply: FlatReply) {
+        if let error = reply.error { return finish(.failure(error.failure)) }
+        let understood =
+            switch awaited.popFirst() {
+            case .page: takePage(reply)
+            case .values(let keys): takeValues(reply, of: keys)
+            case nil: false
+            }
+        if !understood { return finish(.failure(.unknown("Redis' answer made no sense"))) }
+        if counters.count >= query.limit || awaited.isEmpty { finish(.success(counters)) }
+    }
+
+    /// Every key that begins with these bytes, taken literally.
+    static func pattern(forPrefix prefix: [UInt8]) -> [UInt8] {
+        var pattern: [UInt8] = []
+        for byte in prefix {
+            if "*?[]\\^-".utf8.contains(byte) { pattern.append(UInt8(ascii: "\\")) }
+            pattern.append(byte)
+        }
+        pattern.append(UInt8(ascii: "*"))
+        return pattern
+    }
+
+    private func takePage(_ reply: FlatReply) -> Bool {
+        guard case .array(let parts) = reply.tree(), parts.count == 2, case .string(let cursor) = parts[0],
+            case .array(let page) = parts[1]
+        else { return false }
+        var keys: [[UInt8]] = []
+        for element in page {
+            guard case .string(let key) = element else { return false }
+            if seen.insert(key).inserted { keys.append(key) }
+        }
+        askForPage(cursor: cursor == Array("0".utf8) ? nil : cursor, andValuesOf: keys)
+        return true
+    }
+
+    /// - Parameter cursor: nil after the last page.
+    private func askForPage(cursor: [UInt8]?, andValuesOf keys: [[UInt8]]) {
+        var commands = ByteBuffer()
+        if !keys.isEmpty {
+            commands.writeCommand([Array("MGET".utf8)] + keys)
+            awaited.append(.values(of: keys))
+        }
+        if let cursor {
+            commands.writeCommand([
+                Array("SCAN".utf8), cursor, Array("MATCH".utf8), pattern, Array("COUNT".utf8),
+                Array("\(RedisBounds.scanKeysPerCall)".utf8),
+            ])
+            awaited.append(.page)
+        }
+        if commands.readableBytes > 0 { connection?.write(commands) }
+    }
+
+    private func takeValues(_ reply: FlatReply, of keys: [[UInt8]]) -> Bool {
+        guard case .array(let values) = reply.tree(), values.count == keys.count else { return false }
+        for (key, value) in zip(keys, values) {
+            // What has expired meanwhile, or is no counter, is left out.
+            guard case .string(let digits) = value, let used = Int64(String(decoding: digits, as: UTF8.self)) else {
+                continue
+            }
+            guard counters.count < query.limit else { break }
+            counters.append(StoredCounter(key: key, used: used))
+        }
+        return true
+    }
+
+    private func finish(_ result: Result<[StoredCounter], BatchFailure>) {
+        guard let completion else { return }
+        self.completion = nil
+        timeLimit?.cancel()
+        connection?.close()
+        connection = nil
+        completion(result)
+    }
+}

@@ -1,0 +1,224 @@
+/// Where Redis is: `redis://[user:password@]host[:port][/db]` or `unix:///path[?db=n]`.
+package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
+    package enum Endpoint: Sendable, Equatable {
+        /// A name or an address (IPv6 without brackets), and a port from 1 to 65535.
+        case tcp(host: String, port: Int)
+        /// A path of at most `RedisBounds.maxSocketPathBytes`.
+        case unix(path: String)
+    }
+
+    package var endpoint: Endpoint
+    /// 0 and above; how many there are is the server's to say (16 unless configured).
+    package var database: Int
+    /// Those in the URL, if any.
+    package var credentials: RedisCredentials?
+
+    package init(endpoint: Endpoint, database: Int = 0, credentials: RedisCredentials? = nil) {
+        self.endpoint = endpoint
+        self.database = database
+        self.credentials = credentials
+    }
+
+    /// Reads a URL. User, password and path are percent-decoded.
+    /// - Throws: what is wrong, where, and how it should look, in one line that never shows a password.
+    package init(_ text: String) throws(RedisAddressError) {
+        guard let colon = text.firstRange(of: "://") else {
+            throw RedisAddressError(
+                "a Redis address starts with redis:// or unix://, such as \(RedisAddressError.tcpExample)")
+        }
+        let rest = text[colon.upperBound...]
+        switch text[..<colon.lowerBound].lowercased() {
+        case "redis": self = try Self.parseTCP(rest)
+        case "unix": self = try Self.parseUnix(rest)
+        case "rediss", "valkeys":
+            throw RedisAddressError(
+                "TLS (rediss://) is not supported yet; use redis:// over a network that is trusted or tunnelled")
+        case let scheme:
+            throw RedisAddressError(
+                "the scheme \(quoted(scheme)) is unknown; expected redis:// or unix://, such as "
+                    + RedisAddressError.tcpExample)
+        }
+    }
+
+    /// As a URL again, with `***` for the password: fit for a log.
+    package var description: String {
+        let database = database == 0 ? "" : "\(database)"
+        switch endpoint {
+        case .unix(let path):
+            return "unix://\(path)\(database.isEmpty ? "" : "?db=\(database)")"
+        case .tcp(let host, let port):
+            let user = credentials.map { "\($0.user ?? ""):***@" } ?? ""
+            let host = host.contains(":") ? "[\(host)]" : host
+            return "redis://\(user)\(host):\(port)\(database.isEmpty ? "" : "/\(database)")"
+        }
+    }
+
+    private static func parseTCP(_ text: Substring) throws(RedisAddressError) -> RedisAddress {
+        let authority = text.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
+        let tail = text[authority.endIndex...]
+        // Before anything is quoted: what comes behind may be the rest of a password.
+        guard !tail.contains("@") else {
+            throw RedisAddressError(
+                "user and password hold a character that must be percent-encoded (/ as %2F, ? as %3F, # as %23), "
+                    + "such as redis://gateway:pa%2Fss@localhost:6379")
+        }
+        var address = RedisAddress(endpoint: .tcp(host: "", port: 6379))
+        var location = authority
+        if let at = authority.lastIndex(of: "@") {
+            address.credentials = try parseCredentials(authority[..<at])
+            location = authority[authority.index(after: at)...]
+        }
+        address.endpoint = try parseLocation(location)
+        guard tail.allSatisfy({ $0 != "?" && $0 != "#" }) else {
+            throw RedisAddressError(
+                "nothing may follow the database in a redis:// address, found \(quoted(tail)); "
+                    + "expected such as \(RedisAddressError.tcpExample)")
+        }
+        address.database = try parseDatabase(tail.dropFirst())
+        return address
+    }
+
+    private static func parseUnix(_ text: Substring) throws(RedisAddressError) -> RedisAddress {
+        guard text.first == "/" else {
+            throw RedisAddressError(
+                "a Unix socket's address holds no host and no user: three slashes, then the path, such as "
+                    + RedisAddressError.unixExample)
+        }
+        let encoded = text.prefix { $0 != "?" }
+        guard let path = percentDecoded(encoded), !path.utf8.contains(0) else {
+            throw RedisAddressError(
+                "the path \(quoted(encoded)) is not percent-encoded UTF-8 (% is written %25); expected such as "
+                    + RedisAddressError.unixExample)
+        }
+        guard path.utf8.count <= RedisBounds.maxSocketPathBytes else {
+            throw RedisAddressError(
+                "the socket's path has \(path.utf8.count) bytes, and the system allows "
+                    + "\(RedisBounds.maxSocketPathBytes); expected such as \(RedisAddressError.unixExample)")
+        }
+        var address = RedisAddress(endpoint: .unix(path: path))
+        let query = text[encoded.endIndex...].dropFirst()
+        if !query.isEmpty {
+            guard query.hasPrefix("db=") else {
+                throw RedisAddressError(
+                    "only db may follow the path of a Unix socket, as in \(RedisAddressError.unixExample)?db=1; "
+                        + "give a password by file or environment")
+            }
+            address.database = try parseDatabase(query.dropFirst(3))
+        }
+        return address
+    }
+
+    private static func parseCredentials(_ text: Substring) throws(RedisAddressError) -> RedisCredentials {
+        guard let colon = text.firstIndex(of: ":") else {
+            throw RedisAddressError(
+                "a user without a password before the @; expected user:password@ or :password@, such as "
+                    + "redis://gateway:secret@localhost:6379")
+        }
+        guard let user = percentDecoded(text[..<colon]),
+            let password = percentDecoded(text[text.index(after: colon)...])
+        else {
+            throw RedisAddressError(
+                "user or password is not percent-encoded UTF-8 (% is written %25), such as "
+                    + "redis://gateway:100%25@localhost:6379")
+        }
+        guard !password.isEmpty else {
+            throw RedisAddressError("the password is empty; leave out user and @ if Redis asks for none")
+        }
+        return RedisCredentials(user: user.isEmpty ? nil : user, password: password)
+    }
+
+    private static func parseLocation(_ text: Substring) throws(RedisAddressError) -> Endpoint {
+        let host: Substring
+        let rest: Substring
+        if text.first == "[" {
+            guard let end = text.firstIndex(of: "]") else {
+                throw RedisAddressError("the bracket of an IPv6 address is not closed; expected redis://[::1]:6379")
+            }
+            host = text[text.index(after: text.startIndex)..<end]
+            rest = text[text.index(after: end)...]
+        } else {
+            host = text.prefix { $0 != ":" }
+            rest = text[host.endIndex...]
+            guard !rest.dropFirst().contains(":") else {
+                throw RedisAddressError(
+                    "the host \(quoted(text)) has several colons: an IPv6 address is written in brackets, such as "
+                        + "redis://[::1]:6379")
+            }
+        }
+        guard !host.isEmpty, host.allSatisfy({ !$0.isWhitespace && $0 != "%" }) else {
+            throw RedisAddressError(
+                "the host \(quoted(host)) is empty or no name; expected such as \(RedisAddressError.tcpExample)")
+        }
+        guard !rest.isEmpty else { return .tcp(host: String(host), port: 6379) }
+        guard rest.first == ":", let port = decimal(rest.dropFirst()), (1...65_535).contains(port) else {
+            throw RedisAddressError(
+                "the port \(quoted(rest.drop { $0 == ":" })) is no number from 1 to 65535; expected such as "
+                    + RedisAddressError.tcpExample)
+        }
+        return .tcp(host: String(host), port: port)
+    }
+
+    private static func parseDatabase(_ text: Substring) throws(RedisAddressError) -> Int {
+        if text.isEmpty { return 0 }
+        guard let database = decimal(text) else {
+            throw RedisAddressError(
+                "the database \(quoted(text)) is no number; expected such as redis://localhost:6379/1")
+        }
+        return database
+    }
+}
+
+/// One line on what is wrong with an address.
+package struct RedisAddressError: Error, Sendable, Equatable, CustomStringConvertible {
+    package var description: String
+
+    init(_ description: String) { self.description = description }
+
+    static let tcpExample = "redis://localhost:6379/0"
+    static let unixExample = "unix:///run/redis/redis.sock"
+}
+
+/// Between quotation marks, on one line, and not too long.
+private func quoted(_ text: some StringProtocol) -> String {
+    let safe = text.unicodeScalars.prefix(60).map { $0.value < 0x20 || $0.value == 0x7f ? "?" : String($0) }
+    return "\"\(safe.joined())\(text.unicodeScalars.count > 60 ? "..." : "")\""
+}
+
+/// Digits alone, up to nine of them.
+private func decimal(_ text: Substring) -> Int? {
+    guard (1...9).contains(text.utf8.count), text.utf8.allSatisfy({ (48...57).contains($0) }) else { return nil }
+    return Int(text)
+}
+
+/// Nil if a `%` has no two digits behind it, or if the bytes are not UTF-8.
+private func percentDecoded(_ text: Substring) -> String? {
+    var bytes: [UInt8] = []
+    var rest = text.utf8[...]
+    while let byte = rest.popFirst() {
+        guard byte == UInt8(ascii: "%") else {
+            bytes.append(byte)
+            continue
+        }
+        guard let high = rest.popFirst().flatMap(hexDigit), let low = rest.popFirst().flatMap(hexDigit) else {
+            return nil
+        }
+        bytes.append(high << 4 | low)
+    }
+    return String(validating: bytes, as: UTF8.self)
+}
+
+private func hexDigit(_ byte: UInt8) -> UInt8? {
+    Character(UnicodeScalar(byte)).hexDigitValue.map { UInt8($0) }
+}
+
+extension String {
+    /// The first occurrence of `needle`.
+    func firstRange(of needle: String) -> Range<Index>? {
+        var at = startIndex
+        while at < endIndex {
+            if self[at...].hasPrefix(needle) { return at..<index(at, offsetBy: needle.count) }
+            at = index(after: at)
+        }
+        return nil
+    }
+}

@@ -1,0 +1,36 @@
+package import NIOCore
+
+/// Every bound of the links to Redis, with its unit, its reason, and what happens when it is met.
+package enum RedisBounds {
+    /// How long a connection may take to open. A server on the same network answers within milliseconds; whoever does
+    /// not answer in two seconds is down or cut off. `linkClosed` follows.
+    package static let connectTimeout = TimeAmount.seconds(2)
+    /// How long the server may take to answer the whole handshake. A server that is stopped accepts connections (the
+    /// kernel does so for it) and then says nothing. `linkClosed` follows.
+    package static let handshakeTimeLimit = TimeAmount.seconds(2)
+    /// Most batches that may be unanswered on one connection. The engine keeps two under way; more than this means
+    /// that something is wrong, and the connection is closed (`linkClosed`).
+    package static let maxBatchesInFlight = 16
+    /// Most bytes of one reply. The longest that is expected is a page of `SCAN` (1,000 keys of some 2 KiB); more is
+    /// taken for a protocol error, and the connection is closed. Exceeded by at most one read.
+    package static let maxReplyBytes = 16 * 1024 * 1024
+    /// How much buffer the reader keeps while it is empty, bytes. hiredis' own default of 16 KiB would have it freed
+    /// and allocated again for each large reply.
+    package static let maxIdleReaderBytes = 256 * 1024
+    /// How long a replica's marker lives after its last batch, ms. A batch that never got its answer can be asked
+    /// about for so long; the engine asks with the first batch after it is connected again.
+    package static let markerTimeToLiveMs: Int64 = 3_600_000
+    /// How many of the latest windows and shapes of a batch are looked through for one that is equal. Batches have
+    /// few of either; one that is not found is written again, which costs a few bytes and is just as right.
+    package static let maxDedupeLookback = 16
+    /// How long `scan` may take from its call to its completion; then it fails. A person waits for it.
+    package static let scanTimeLimit = TimeAmount.seconds(2)
+    /// How many keys Redis looks at for one `SCAN`: some 0.3 ms of its time, so that checks are hardly delayed.
+    package static let scanKeysPerCall = 1_000
+    /// Most scans under way at once; one more is refused. Each has a connection of its own.
+    package static let maxScans = 4
+    /// Longest text of an error from Redis that is kept, bytes; the rest is cut off.
+    package static let maxErrorBytes = 256
+    /// Longest path of a Unix socket, bytes: what `sockaddr_un` holds, less the zero at the end.
+    package static let maxSocketPathBytes = 107
+}

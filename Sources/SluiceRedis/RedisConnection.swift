@@ -1,0 +1,166 @@
+internal import NIOCore
+internal import NIOPosix
+
+/// Who uses a connection. Every call comes on the event loop and never from inside a call to the connection.
+protocol RedisConnectionOwner: AnyObject {
+    /// The handshake is done.
+    func connectionReady(_ server: RedisServer)
+    func connectionReceived(_ reply: FlatReply)
+    /// It did not open, or broke. The last call.
+    func connectionClosed(_ reason: String)
+}
+
+/// One connection to Redis: opens it, says the handshake, and passes on replies. It is used once, on one event loop.
+final class RedisConnection: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+
+    private enum State {
+        /// Waits for the socket. Becomes `handshaking` or `closed`.
+        case opening
+        /// Waits for the answers to the handshake, for at most `RedisBounds.handshakeTimeLimit`. Becomes `ready` or
+        /// `closed`.
+        case handshaking(RedisHandshake, limit: Scheduled<Void>)
+        /// Passes on replies. Becomes `closed`.
+        case ready
+        /// The owner has been told, is about to be, or does not want to know.
+        case closed
+    }
+
+    private let eventLoop: any EventLoop
+    private weak var owner: (any RedisConnectionOwner)?
+    private var state = State.opening
+    private var channel: (any Channel)?
+    private var reader = ReplyReader()
+
+    /// Begins to open a connection; `close` gives it up at any time.
+    init(
+        to address: RedisAddress, handshake: RedisHandshake, eventLoop: any EventLoop,
+        owner: any RedisConnectionOwner
+    ) {
+        self.eventLoop = eventLoop
+        self.owner = owner
+        // Some failures are known at once, and must not reach the owner from inside this call.
+        eventLoop.assumeIsolated().execute { self.open(address, handshake) }
+    }
+
+    /// Sends what was written by `writeCommand` or an encoder. Only while ready.
+    func write(_ buffer: ByteBuffer) {
+        guard case .ready = state, let channel else { return }
+        channel.writeAndFlush(buffer, promise: nil)
+    }
+
+    /// Closes it without a word to the owner.
+    func close() {
+        owner = nil
+        end()
+    }
+
+    /// Closes it and tells the owner why.
+    func fail(_ reason: String) {
+        if case .closed = state { return }
+        end()
+        eventLoop.assumeIsolated().execute {
+            self.owner?.connectionClosed(reason)
+            self.owner = nil
+        }
+    }
+
+    private func end() {
+        if case .handshaking(_, let limit) = state { limit.cancel() }
+        state = .closed
+        channel?.close(promise: nil)
+        channel = nil
+    }
+
+    private func open(_ address: RedisAddress, _ handshake: RedisHandshake) {
+        guard case .opening = state else { return }
+        let bootstrap = ClientBootstrap(group: eventLoop).connectTimeout(RedisBounds.connectTimeout)
+        let opening: EventLoopFuture<any Channel> =
+            switch address.endpoint {
+            case .unix(let path): bootstrap.connect(unixDomainSocketPath: path)
+            case .tcp(let host, let port):
+                bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
+            }
+        opening.assumeIsolated().whenComplete { self.opened($0, handshake) }
+    }
+
+    private func opened(_ result: Result<any Channel, any Error>, _ handshake: RedisHandshake) {
+        switch (result, state) {
+        case (.success(let channel), .opening):
+            self.channel = channel
+            do {
+                try channel.pipeline.syncOperations.addHandler(self)
+            } catch {
+                return fail("the connection closed while it was opened")
+            }
+            guard channel.isActive else { return fail("the connection closed while it was opened") }
+            let limit = eventLoop.assumeIsolated().scheduleTask(in: RedisBounds.handshakeTimeLimit) {
+                self.fail("Redis did not answer within \(RedisBounds.handshakeTimeLimit.nanoseconds / 1_000_000) ms")
+            }
+            state = .handshaking(handshake, limit: limit)
+            var commands = channel.allocator.buffer(capacity: 8_192)
+            handshake.writeCommands(into: &commands)
+            channel.writeAndFlush(commands, promise: nil)
+        case (.success(let channel), _):
+            channel.close(promise: nil)
+        case (.failure(let error), _):
+            fail("cannot connect: \(Self.words(for: error))")
+        }
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        do throws(ReplyProtocolError) {
+            try reader.feed(unwrapInboundIn(data))
+            while true {
+                // Whoever got the last reply may have closed the connection.
+                if case .closed = state { return }
+                guard let reply = try reader.next() else { return }
+                receive(reply)
+            }
+        } catch {
+            fail("Redis did not speak its protocol: \(error.reason)")
+        }
+    }
+
+    private func receive(_ reply: FlatReply) {
+        switch state {
+        case .ready: owner?.connectionReceived(reply)
+        case .handshaking(var handshake, let limit):
+            switch handshake.receive(reply) {
+            case .wait: state = .handshaking(handshake, limit: limit)
+            case .fail(let reason): fail(reason)
+            case .ready(let server):
+                limit.cancel()
+                state = .ready
+                owner?.connectionReady(server)
+            }
+        case .opening, .closed: break
+        }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        if case .handshaking(let handshake, _) = state, let setback = handshake.setback {
+            fail("Redis closed the connection: \(setback)")
+        } else {
+            fail("Redis closed the connection")
+        }
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        fail("the connection broke: \(Self.words(for: error))")
+    }
+
+    /// One line for what NIO throws.
+    private static func words(for error: any Error) -> String {
+        switch error {
+        case let error as NIOConnectionError:
+            let reason = error.connectionErrors.first.map { words(for: $0.error) }
+            return reason ?? "the name \(error.host) was not found"
+        case let error as IOError: return error.description
+        case ChannelError.connectTimeout:
+            return "no answer within \(RedisBounds.connectTimeout.nanoseconds / 1_000_000) ms"
+        default: return "\(error)"
+        }
+    }
+}

@@ -1,0 +1,183 @@
+package import Logging
+package import NIOCore
+package import SluiceEngine
+
+/// The link to one Redis server: a connection on one event loop, the charge script, and batches one after the other.
+///
+/// It decides nothing: when to connect, to give up and to send is the engine's to say. Every call must come on the
+/// event loop, and every call to the delegate comes on it, never from inside a call to the link. Whoever lets go of the
+/// link disconnects it first.
+package final class RedisLink: CounterLink {
+    package struct Configuration: Sendable {
+        package var address: RedisAddress
+        /// From a file or the environment; those in the address otherwise.
+        package var credentials: RedisCredentials?
+        /// This replica, told apart from all others by it: its marker's key and the connection's name hold it.
+        package var replica: UInt64
+        /// What the marker's key begins with, as the counters' keys do.
+        package var keyPrefix: String
+
+        package init(
+            address: RedisAddress, credentials: RedisCredentials? = nil, replica: UInt64, keyPrefix: String = "sluice"
+        ) {
+            self.address = address
+            self.credentials = credentials ?? address.credentials
+            self.replica = replica
+            self.keyPrefix = keyPrefix
+        }
+    }
+
+    private enum State {
+        /// No connection, none wanted. Becomes `connecting`.
+        case idle
+        /// Becomes `connected`, or `idle` with `linkClosed` or through `disconnect`.
+        case connecting(RedisConnection)
+        /// Becomes `idle` with `linkClosed` or through `disconnect`.
+        case connected(RedisConnection)
+    }
+
+    package weak var delegate: (any CounterLinkDelegate)?
+
+    private let configuration: Configuration
+    private let eventLoop: any EventLoop
+    private let logger: Logger
+    private var state = State.idle
+    /// There while connected: it needs the script's hash, which the server tells.
+    private var encoder: BatchEncoder?
+    private var pipeline = BatchPipeline()
+    private var decoder = BatchReplyDecoder()
+    private var scans: [ObjectIdentifier: CounterScan] = [:]
+    /// Whether the log last said that Redis cannot be reached: it says so once, not at every attempt.
+    private var isLoggedAsAway = false
+
+    /// - Parameters:
+    ///   - configuration: where to connect, and as whom.
+    ///   - eventLoop: the one that owns the engine.
+    ///   - logger: gets one line for each change of state, never a secret.
+    package init(_ configuration: Configuration, eventLoop: any EventLoop, logger: Logger) {
+        self.configuration = configuration
+        self.eventLoop = eventLoop
+        var logger = logger
+        logger[metadataKey: "redis"] = "\(configuration.address)"
+        self.logger = logger
+    }
+
+    package func connect() {
+        eventLoop.preconditionInEventLoop()
+        guard case .idle = state else { return }
+        state = .connecting(
+            RedisConnection(
+                to: configuration.address, handshake: handshake(loadsScript: true), eventLoop: eventLoop,
+                owner: self))
+    }
+
+    package func disconnect() {
+        eventLoop.preconditionInEventLoop()
+        switch state {
+        case .idle: return
+        case .connecting(let connection), .connected(let connection): connection.close()
+        }
+        reset()
+    }
+
+    package func send(_ batch: Batch) {
+        eventLoop.preconditionInEventLoop()
+        guard case .connected(let connection) = state, encoder != nil else {
+            return refuse(batch.sequence, "not connected to Redis")
+        }
+        guard !pipeline.isFull else {
+            return connection.fail("\(RedisBounds.maxBatchesInFlight) batches are without an answer")
+        }
+        connection.write(pipeline.append(batch, encoder: &encoder!))
+    }
+
+    package func scan(_ query: CounterQuery, completion: @escaping (Result<[StoredCounter], BatchFailure>) -> Void) {
+        eventLoop.preconditionInEventLoop()
+        guard scans.count < RedisBounds.maxScans else {
+            return eventLoop.assumeIsolated().execute {
+                completion(.failure(.refused("\(RedisBounds.maxScans) scans are under way already: try again")))
+            }
+        }
+        let scan = CounterScan(
+            query, address: configuration.address, handshake: handshake(loadsScript: false), eventLoop: eventLoop)
+        scans[ObjectIdentifier(scan)] = scan
+        scan.start { [weak self] result in
+            self?.scans[ObjectIdentifier(scan)] = nil
+            completion(result)
+        }
+    }
+
+    private func handshake(loadsScript: Bool) -> RedisHandshake {
+        RedisHandshake(
+            address: configuration.address, credentials: configuration.credentials,
+            clientName: "sluice-\(String(configuration.replica, radix: 16))", loadsScript: loadsScript)
+    }
+
+    private func reset() {
+        encoder = nil
+        pipeline.removeAll()
+        state = .idle
+    }
+
+    /// Answers a batch that cannot be sent. There is no connection, so none before it awaits its answer.
+    private func refuse(_ sequence: Int64, _ reason: String) {
+        eventLoop.assumeIsolated().execute {
+            self.delegate?.linkAnswered(sequence: sequence, .failure(.refused(reason)))
+        }
+    }
+}
+
+/// A connection that the link has closed no longer calls, so whoever calls is the present one.
+extension RedisLink: RedisConnectionOwner {
+    func connectionReady(_ server: RedisServer) {
+        guard case .connecting(let connection) = state else { return }
+        let markerKey = BatchEncoder.markerKey(prefix: configuration.keyPrefix, replica: configuration.replica)
+        encoder = BatchEncoder(scriptHash: server.scriptHash, markerKey: markerKey)
+        state = .connected(connection)
+        isLoggedAsAway = false
+        logger.info("connected to Redis", metadata: ["server": "\(server)"])
+        if server.mayEvictCounters {
+            logger.warning(
+                "Redis may evict counters, and then limits are not kept: set maxmemory-policy to noeviction",
+                metadata: ["maxmemory_policy": "\(server.evictionPolicy ?? "")"])
+        }
+        if server.isReplica {
+            logger.warning("this Redis is a replica and takes no writes: connect to its master")
+        }
+        delegate?.linkConnected(server: server.description)
+    }
+
+    func connectionClosed(_ reason: String) {
+        reset()
+        if !isLoggedAsAway {
+            isLoggedAsAway = true
+            logger.warning("no connection to Redis", metadata: ["reason": "\(reason)"])
+        }
+        delegate?.linkClosed(reason: reason)
+    }
+
+    func connectionReceived(_ reply: FlatReply) {
+        guard case .connected(let connection) = state else { return }
+        guard let index = pipeline.takeNextOnWire() else {
+            return connection.fail("Redis answered without being asked")
+        }
+        if let error = reply.error {
+            // The server has lost its scripts (restart, SCRIPT FLUSH): bring it along. The engine need not know.
+            if error.isNoScript, let call = pipeline.sendAgain(index, script: ChargeScript.source) {
+                return connection.write(call)
+            }
+            pipeline.setResult(.failure(error.failure), of: index)
+        } else {
+            do throws(BatchReplyError) {
+                let answer = try decoder.decode(reply, expecting: pipeline.slot(index).entries)
+                pipeline.setResult(.success(answer), of: index)
+            } catch {
+                return connection.fail("Redis' answer made no sense: \(error.reason)")
+            }
+        }
+        // The delegate may send, or disconnect, from inside this call.
+        while case .connected(let current) = state, current === connection, let answer = pipeline.takeAnswered() {
+            delegate?.linkAnswered(sequence: answer.sequence, answer.result)
+        }
+    }
+}

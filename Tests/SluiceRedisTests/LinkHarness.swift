@@ -1,0 +1,115 @@
+import Logging
+import NIOCore
+import NIOPosix
+import SluiceEngine
+import SluiceRedis
+import Support
+
+/// What a link told its delegate.
+enum LinkEvent: Sendable, Equatable {
+    case connected(server: String)
+    case closed(reason: String)
+    case answered(sequence: Int64, Result<BatchReply, BatchFailure>)
+}
+
+/// A link on its event loop, and its delegate, for tests to drive from outside.
+final class LinkHarness: Sendable {
+    private let eventLoop: any EventLoop
+    private let confined: NIOLoopBound<Confined>
+    private let events: AsyncStream<LinkEvent>
+
+    private final class Confined: CounterLinkDelegate {
+        let link: RedisLink
+        let continuation: AsyncStream<LinkEvent>.Continuation
+        /// Whether a call to the link is under way: the delegate must not be called then.
+        var isCalling = false
+
+        init(link: RedisLink, continuation: AsyncStream<LinkEvent>.Continuation) {
+            self.link = link
+            self.continuation = continuation
+            link.delegate = self
+        }
+
+        func linkConnected(server: String) { tell(.connected(server: server)) }
+        func linkClosed(reason: String) { tell(.closed(reason: reason)) }
+        func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
+            tell(.answered(sequence: sequence, result))
+        }
+
+        private func tell(_ event: LinkEvent) {
+            precondition(!isCalling, "the delegate was called from inside a call to the link")
+            continuation.yield(event)
+        }
+
+        func call(_ body: (RedisLink) -> Void) {
+            isCalling = true
+            body(link)
+            isCalling = false
+        }
+    }
+
+    private init(eventLoop: any EventLoop, confined: NIOLoopBound<Confined>, events: AsyncStream<LinkEvent>) {
+        self.eventLoop = eventLoop
+        self.confined = confined
+        self.events = events
+    }
+
+    static func make(_ configuration: RedisLink.Configuration, logger: Logger? = nil) async throws -> LinkHarness {
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        let (events, continuation) = AsyncStream.makeStream(of: LinkEvent.self)
+        let logger = logger ?? Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let confined = try await eventLoop.submit {
+            let link = RedisLink(configuration, eventLoop: eventLoop, logger: logger)
+            return NIOLoopBound(Confined(link: link, continuation: continuation), eventLoop: eventLoop)
+        }.get()
+        return LinkHarness(eventLoop: eventLoop, confined: confined, events: events)
+    }
+
+    static func make(_ url: String, replica: UInt64 = 7, logger: Logger? = nil) async throws -> LinkHarness {
+        try await make(.init(address: RedisAddress(url), replica: replica), logger: logger)
+    }
+
+    /// A link that is connected to this server.
+    static func connected(to redis: RedisProcess, replica: UInt64 = 7) async throws -> LinkHarness {
+        let harness = try await make(redis.url, replica: replica)
+        guard case .connected = try await harness.connect() else { throw SupportError("not connected") }
+        return harness
+    }
+
+    func call(_ body: @escaping @Sendable (RedisLink) -> Void) {
+        eventLoop.execute { self.confined.value.call(body) }
+    }
+
+    /// The next thing that the delegate was told.
+    func next() async throws -> LinkEvent {
+        let events = events
+        return try await within(.seconds(10), "the link tells its delegate something") {
+            for await event in events { return event }
+            throw SupportError("the link is gone")
+        }
+    }
+
+    /// Connects, and waits for how that ends.
+    func connect() async throws -> LinkEvent {
+        call { $0.connect() }
+        return try await next()
+    }
+
+    /// Sends a batch, and waits for its answer.
+    func answer(to batch: Batch) async throws -> Result<BatchReply, BatchFailure> {
+        call { $0.send(batch) }
+        guard case .answered(batch.sequence, let result) = try await next() else {
+            throw SupportError("no answer to batch \(batch.sequence)")
+        }
+        return result
+    }
+
+    /// Sends a batch that the script must answer.
+    func run(_ batch: Batch) async throws -> BatchReply { try await answer(to: batch).get() }
+
+    func scan(_ query: CounterQuery) async throws -> Result<[StoredCounter], BatchFailure> {
+        let promise = eventLoop.makePromise(of: Result<[StoredCounter], BatchFailure>.self)
+        call { $0.scan(query) { promise.succeed($0) } }
+        return try await promise.futureResult.get()
+    }
+}

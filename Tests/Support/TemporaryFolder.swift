@@ -1,0 +1,34 @@
+import Foundation
+
+/// A folder of a test's own, removed with all that is in it when the last reference goes.
+///
+/// It lies right under `/tmp`, because the path of a Unix socket has room for 107 bytes only.
+package final class TemporaryFolder: Sendable {
+    package let path: String
+
+    package init() throws {
+        var template = Array("/tmp/sluice-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw SupportError("mkdtemp: \(String(cString: strerror(errno)))") }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    /// The path of something in it.
+    package func path(_ name: String) -> String { "\(path)/\(name)" }
+
+    /// Writes a file into it.
+    /// - Returns: its path.
+    @discardableResult
+    package func write(_ text: String, to name: String) throws -> String {
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path(name)))
+        return path(name)
+    }
+}
+
+/// A test's own helpers could not do their work: always a failure of the test.
+package struct SupportError: Error, CustomStringConvertible {
+    package let description: String
+
+    package init(_ description: String) { self.description = description }
+}
