@@ -136,7 +136,9 @@ package struct Limiter {
             return .answered(neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now))
         }
         guard configuration.usesStore && breaker.isClosed else {
-            return .answered(decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now))
+            let decision = decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
+            statistics.count(decision)
+            return .answered(decision)
         }
         guard waitingChecks < EngineBounds.maxWaitingChecks else {
             statistics.overloaded += 1
