@@ -14,6 +14,7 @@ struct LimitFinding {
 extension Limiter {
     /// Decides by local counters, and charges them.
     mutating func decideLocally(plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, now: Moment) -> Decision {
+        clock.observeWall(now: now)
         let nowMs = clock.nowMs(now)
         var allFit = true
         for index in table[plan: plan].limits.indices {

@@ -170,6 +170,7 @@ extension Limiter {
             at += 1
             switch outcome {
             case BatchReply.windowIsOver:
+                clock.followStore()
                 if again == nil { again = newBatch() }
                 statistics.resends += 1
                 repeatEntry(entry, of: batch, in: &again!)
