@@ -151,7 +151,7 @@ extension Limiter {
             if batch.sequence <= sequence {
                 for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
                     for limit in table[plan: entry.plan].limits {
-                        table[counter: limit.counter].settle(entry.locallyAdmitted, cutMs: batch.cutMs)
+                        table[counter: limit.counter].resolve(entry.locallyAdmitted, cutMs: batch.cutMs)
                     }
                 }
             }

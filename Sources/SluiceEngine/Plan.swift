@@ -76,6 +76,19 @@ struct Counter {
         unsettled -= min(unsettled, amount)
     }
 
+    /// A batch whose answer never came turned out to have run: `amount` that was admitted here in its place, in the
+    /// window that holds `cutMs`, is the store's from now on. What may still be admitted here stays the same.
+    mutating func resolve(_ amount: Int64, cutMs: Int64) {
+        guard window.startMs(at: cutMs) == windowStartMs else { return }
+        let current = min(localUsed, amount)
+        localUsed -= current
+        localShare -= current
+        let earlier = min(unsettled, amount - current)
+        unsettled -= earlier
+        sharedUsed += current + earlier
+        isSeen = true
+    }
+
     /// What may still be admitted here while the store is away.
     mutating func leftLocally(max: Int64, replicas: borrowing ReplicaView) -> Int64 {
         if localShare < 0 {
