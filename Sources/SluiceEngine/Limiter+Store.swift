@@ -162,18 +162,17 @@ extension Limiter {
 
     /// The store decided: tells every waiter, in order of arrival.
     private mutating func settle(_ batch: PendingBatch, _ reply: BatchReply, now: Moment) {
-        var again: PendingBatch?
+        var batch = batch
         var faults = reply.faults.makeIterator()
         var at = 0
-        for entry in batch.entries where entry.isSent {
+        for index in batch.entries.indices where batch.entries[index].isSent {
+            let entry = batch.entries[index]
             let outcome = reply.results[at]
             at += 1
             switch outcome {
             case BatchReply.windowIsOver:
                 clock.followStore()
-                if again == nil { again = newBatch() }
-                statistics.resends += 1
-                repeatEntry(entry, of: batch, in: &again!)
+                repeatEntry(index, of: &batch)
             case BatchReply.fault:
                 statistics.faults += 1
                 notify(.keyFault(reason: faults.next() ?? ""))
@@ -184,10 +183,7 @@ extension Limiter {
                 answer(entry, of: batch, admitted: outcome, tallies: tallies, now: now)
             }
         }
-        if var again {
-            again.resends = batch.resends
-            sendAgain(again, now: now)
-        }
+        sendRepeated(of: batch, now: now)
         recycle(batch)
     }
 
@@ -226,38 +222,45 @@ extension Limiter {
 
     // MARK: - Again
 
-    /// Puts an entry's waiters into another batch, in the same order.
-    private mutating func repeatEntry(
-        _ entry: PendingBatch.Entry, of batch: PendingBatch, in again: inout PendingBatch
-    ) {
-        guard entry.unanswered > 0 else { return }
-        let copy = again.addEntry(
-            plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek,
-            chargeCount: table[plan: entry.plan].limits.count)
-        table[plan: entry.plan].pins += 1
-        var index = entry.firstWaiter
-        while index >= 0 {
-            let waiter = batch.waiters[index]
-            index = waiter.next
-            guard waiter.state == .waiting else { continue }
-            again.addWaiter(
-                waiter.ticket, deadlineNs: waiter.deadlineNs, wantsTrace: waiter.wantsTrace, toEntry: copy)
-        }
+    /// A batch that did not run goes out again, in its place among the others.
+    private mutating func sendAgain(_ batch: consuming PendingBatch, now: Moment) {
+        for index in batch.entries.indices { repeatEntry(index, of: &batch) }
+        sendRepeated(of: batch, now: now)
+        recycle(batch)
     }
 
-    /// A batch that did not run goes out again before all others; after too many times its checks are answered locally.
-    private mutating func sendAgain(_ batch: PendingBatch, now: Moment) {
+    /// Marks an entry for the batch that goes out in place of this one, if somebody still waits for it.
+    private mutating func repeatEntry(_ index: Int, of batch: inout PendingBatch) {
+        guard batch.entries[index].unanswered > 0 else { return }
+        batch.entries[index].repeated = batch.repeatedCount
+        batch.repeatedCount += 1
+    }
+
+    /// Puts the waiters of the entries that were marked into another batch, in order of arrival: their deadlines keep
+    /// their order with it. After too many times they are answered locally.
+    private mutating func sendRepeated(of batch: borrowing PendingBatch, now: Moment) {
+        guard batch.repeatedCount > 0 else { return }
         var again = newBatch()
-        for entry in batch.entries { repeatEntry(entry, of: batch, in: &again) }
+        again.firstID = batch.firstID
         again.resends = batch.resends + 1
-        recycle(batch)
+        for entry in batch.entries where entry.repeated >= 0 {
+            _ = again.addEntry(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek,
+                chargeCount: table[plan: entry.plan].limits.count)
+            table[plan: entry.plan].pins += 1
+        }
+        for waiter in batch.waiters where waiter.state == .waiting && batch.entries[waiter.entry].repeated >= 0 {
+            again.addWaiter(
+                waiter.ticket, deadlineNs: waiter.deadlineNs, wantsTrace: waiter.wantsTrace,
+                toEntry: batch.entries[waiter.entry].repeated)
+        }
         guard breaker.isClosed, again.resends <= EngineBounds.maxResends else {
             answerAllLocally(&again, now: now)
             recycle(again)
             return
         }
         statistics.resends += 1
-        queue.insert(again, at: 0)
+        queue.insert(again, at: queue.firstIndex { $0.firstID > again.firstID } ?? queue.endIndex)
     }
 
     // MARK: - Away
