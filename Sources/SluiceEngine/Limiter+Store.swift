@@ -129,6 +129,9 @@ extension Limiter {
             notify(.storeForgot)
             sendAgain(batch, now: now)
         case .superseded:
+            // The marker may be ahead of all that was ever sent from here (it is kept for longer than a process may
+            // live): without going beyond it no batch would ever run.
+            lastSequence = max(lastSequence, reply.previousSequence)
             sendAgain(batch, now: now)
         }
     }
