@@ -26,10 +26,10 @@ extension Limiter {
             refused(batch, reason: reason, now: now)
         case .failure(.unknown(let reason)):
             // It may have run: it counts as unresolved until the marker tells.
-            standBack(reason: reason, now: now)
             var batch = batch
             answerAllLocally(&batch, now: now)
             keepUnresolved(batch)
+            standBack(reason: reason, now: now)
         }
     }
 
@@ -270,9 +270,9 @@ extension Limiter {
 
     private mutating func refused(_ batch: PendingBatch, reason: String, now: Moment) {
         var batch = batch
-        standBack(reason: reason, now: now)
         answerAllLocally(&batch, now: now)
         recycle(batch)
+        standBack(reason: reason, now: now)
     }
 
     /// The store answers, but not as it should: it is left alone for a while.
