@@ -317,7 +317,7 @@ extension Limiter {
 
     private mutating func answerExpired(_ batch: inout PendingBatch, nowNs: Int64, now: Moment) {
         while let waiter = batch.takeExpired(nowNs: nowNs) {
-            statistics.timedOut += 1
+            if waiter.deadlineNs <= now.monotonicNs { statistics.timedOut += 1 }
             let entry = batch.entries[waiter.entry]
             let decision = decideLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
