@@ -178,11 +178,14 @@ extension Limiter {
                 repeatEntry(index, of: &batch)
             case BatchReply.fault:
                 statistics.faults += 1
-                notify(.keyFault(reason: faults.next() ?? ""))
+                let reason = faults.next() ?? ""
+                if !table[plan: entry.plan].isFaulty { notify(.keyFault(reason: reason)) }
+                table[plan: entry.plan].isFaulty = true
                 answerLocally(entry, of: batch, now: now)
             default:
                 let tallies = reply.results[at..<at + table[plan: entry.plan].limits.count]
                 at += tallies.count
+                table[plan: entry.plan].isFaulty = false
                 answer(entry, of: batch, admitted: outcome, tallies: tallies, now: now)
             }
         }

@@ -21,6 +21,8 @@ struct Plan {
     /// Its first entry in the batch of that id.
     var batchID: Int64 = -1
     var firstEntry = -1
+    /// Whether the store could not charge one of its counters when it was last asked.
+    var isFaulty = false
     var isFree = false
 }
 
