@@ -27,6 +27,9 @@ struct PendingBatch {
         var locallyAdmitted: Int64 = 0
         /// The entry, in the batch that goes out in place of this one, for its waiters; -1 if none.
         var repeated = -1
+
+        /// Whether a check of the same plan is equal to those that it stands for.
+        func joins(cost: Int64, isPeek: Bool) -> Bool { self.cost == cost && self.isPeek == isPeek }
     }
 
     struct Waiter {
