@@ -76,7 +76,10 @@ extension Limiter {
                 nowMs: nowMs)
         }
         return reports.values
-            .filter { (grant == nil || $0.key.grant == grant) && (tool == nil || $0.key.tool == tool) }
+            .filter { report in
+                grant.map { report.key.grant.utf8.elementsEqual($0.utf8) } ?? true
+                    && (tool == nil || report.key.tool == tool)
+            }
             .sorted { $0.key.sortKey.lexicographicallyPrecedes($1.key.sortKey) }
     }
 
