@@ -60,8 +60,7 @@ extension Limiter {
         for counter in table.liveCounters where counter.windowStartMs >= 0 && nowMs < counter.windowEndMs {
             guard counter.stem.starts(with: prefix),
                 counter.isSeen || counter.localUsed > 0 || counter.unsettled > 0 || counter.localShare >= 0,
-                let key = CounterKey(
-                    counter.stem + Array(String(counter.windowStartMs).utf8), prefix: configuration.keyPrefix)
+                let key = CounterKey(counter.key, prefix: configuration.keyPrefix)
             else { continue }
             reports[key] = report(
                 key, sharedUsed: counter.isSeen ? counter.sharedUsed : -1,

@@ -87,16 +87,15 @@ extension Limiter {
 
     private mutating func writeEntry(_ entry: inout PendingBatch.Entry, nowMs: Int64) {
         let firstCharge = wire.charges.count
-        for limit in table[plan: entry.plan].limits {
-            let startMs = table[counter: limit.counter].window.startMs(at: nowMs)
-            table[counter: limit.counter].roll(to: startMs)
-            wire.keyBytes.append(contentsOf: table[counter: limit.counter].stem)
-            appendDecimal(startMs, to: &wire.keyBytes)
+        for index in table[plan: entry.plan].limits.indices {
+            let counter = table[plan: entry.plan].limits[index].counter
+            table[counter: counter].roll(at: nowMs)
+            wire.keyBytes.append(contentsOf: table[counter: counter].key)
             wire.charges.append(
                 Batch.Charge(
-                    keyEnd: wire.keyBytes.count, windowStartMs: startMs,
-                    windowEndMs: table[counter: limit.counter].windowEndMs, max: limit.max,
-                    verifiesTimeToLive: !table[counter: limit.counter].isSeen))
+                    keyEnd: wire.keyBytes.count, windowStartMs: table[counter: counter].windowStartMs,
+                    windowEndMs: table[counter: counter].windowEndMs, max: table[plan: entry.plan].limits[index].max,
+                    verifiesTimeToLive: !table[counter: counter].isSeen))
         }
         // More than an empty window can hold need not be asked for: those behind cannot pass.
         let most = table[plan: entry.plan].smallestMax / entry.cost
@@ -198,9 +197,10 @@ extension Limiter {
     ) {
         let charged = entry.isPeek ? 0 : admitted * entry.cost
         let nowMs = clock.nowMs(now)
-        for (limit, tally) in zip(table[plan: entry.plan].limits, tallies) {
-            table[counter: limit.counter].observe(used: tally, cutMs: batch.cutMs)
-            table[counter: limit.counter].settle(min(charged, entry.locallyAdmitted), cutMs: batch.cutMs)
+        for index in table[plan: entry.plan].limits.indices {
+            let counter = table[plan: entry.plan].limits[index].counter
+            table[counter: counter].observe(used: tallies[tallies.startIndex + index], cutMs: batch.cutMs)
+            table[counter: counter].settle(min(charged, entry.locallyAdmitted), cutMs: batch.cutMs)
         }
         var position: Int64 = 0
         var index = entry.firstWaiter
@@ -213,13 +213,11 @@ extension Limiter {
             let allowed = entry.isPeek ? admitted == 1 : position <= admitted
             // What later ones of this entry charged is not in this one's tally.
             let charges = allowed && !entry.isPeek ? charged - position * entry.cost : 0
-            var next = tallies.startIndex
             let decision = conclude(
                 plan: entry.plan, allowed: allowed, source: .shared, wantsTrace: waiter.wantsTrace, nowMs: nowMs,
                 cutMs: batch.cutMs
-            ) { limit, _ in
-                let used = tallies[next] - charges
-                next += 1
+            ) { limit in
+                let used = tallies[tallies.startIndex + limit.index] - charges
                 return (used: used, left: limit.max - used, fits: allowed || used + entry.cost <= limit.max)
             }
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)

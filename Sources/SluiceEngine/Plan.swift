@@ -29,13 +29,16 @@ struct Plan {
 /// What this replica knows of one counter: the window it last looked at, how much of it the store said was used, and
 /// what was admitted here without the store.
 struct Counter {
-    /// The key in the store, without the window's start.
-    var stem: [UInt8]
-    var hash: UInt64
-    var window: FixedWindow
+    /// The key in the store of the window at `windowStartMs`: the stem, which stays the same, and then that start. Kept
+    /// whole, so that charging it again in the same window is one copy.
+    private(set) var key: [UInt8]
+    private let stemCount: Int
+    let hash: UInt64
+    let window: FixedWindow
+    private let lengthMs: Int64
     /// How many plans use it; 0 frees it.
     var references = 0
-    var windowStartMs: Int64 = -1
+    private(set) var windowStartMs: Int64 = -1
     /// The highest tally that the store told of this window; only if `isSeen`.
     var sharedUsed: Int64 = 0
     var isSeen = false
@@ -46,12 +49,32 @@ struct Counter {
     /// Admitted locally in this window in outages that are over, and not added to the store.
     var unsettled: Int64 = 0
 
-    var windowEndMs: Int64 { windowStartMs + window.lengthMs }
+    init(stem: [UInt8], window: FixedWindow) {
+        key = stem
+        stemCount = stem.count
+        hash = stableHash(stem)
+        self.window = window
+        lengthMs = window.lengthMs
+    }
 
-    /// Turns to another window, with nothing known of it.
-    mutating func roll(to startMs: Int64) {
+    /// The key without the window's start.
+    var stem: ArraySlice<UInt8> { key[..<stemCount] }
+    /// Exclusive.
+    var windowEndMs: Int64 { windowStartMs + lengthMs }
+
+    /// When the window that holds `nowMs` starts. It mostly is the one that is open here: then that costs no division.
+    func startMs(at nowMs: Int64) -> Int64 {
+        windowStartMs >= 0 && nowMs >= windowStartMs && nowMs < windowEndMs
+            ? windowStartMs : window.startMs(at: nowMs)
+    }
+
+    /// Turns to the window that holds `nowMs`, with nothing known of it if it is another.
+    mutating func roll(at nowMs: Int64) {
+        let startMs = startMs(at: nowMs)
         guard windowStartMs != startMs else { return }
         windowStartMs = startMs
+        key.removeSubrange(stemCount...)
+        appendDecimal(startMs, to: &key)
         sharedUsed = 0
         isSeen = false
         localUsed = 0
@@ -61,7 +84,7 @@ struct Counter {
 
     /// The store told how much is used of the window that holds `cutMs`.
     mutating func observe(used: Int64, cutMs: Int64) {
-        guard window.startMs(at: cutMs) == windowStartMs else { return }
+        guard startMs(at: cutMs) == windowStartMs else { return }
         sharedUsed = used
         isSeen = true
         if localShare >= 0 {
@@ -74,14 +97,14 @@ struct Counter {
     /// `amount` that was admitted here turned out to have been charged in the store as well, in the window that holds
     /// `cutMs`.
     mutating func settle(_ amount: Int64, cutMs: Int64) {
-        guard window.startMs(at: cutMs) == windowStartMs else { return }
+        guard startMs(at: cutMs) == windowStartMs else { return }
         unsettled -= min(unsettled, amount)
     }
 
     /// A batch whose answer never came turned out to have run: `amount` that was admitted here in its place, in the
     /// window that holds `cutMs`, is the store's from now on. What may still be admitted here stays the same.
     mutating func resolve(_ amount: Int64, cutMs: Int64) {
-        guard window.startMs(at: cutMs) == windowStartMs else { return }
+        guard startMs(at: cutMs) == windowStartMs else { return }
         let current = min(localUsed, amount)
         localUsed -= current
         localShare -= current
@@ -98,6 +121,9 @@ struct Counter {
         }
         return localShare - localUsed
     }
+
+    /// All that is known here to be used.
+    var knownUsed: Int64 { sharedUsed + unsettled + localUsed }
 
     /// Whether forgetting it loses anything that matters at `nowMs`: an open window's tally decides what may be
     /// admitted while the store is away.

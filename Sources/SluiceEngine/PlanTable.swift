@@ -60,7 +60,8 @@ struct PlanTable {
             counters[index].references += 1
             return index
         }
-        let counter = Counter(stem: stem, hash: stableHash(stem), window: window, references: 1)
+        var counter = Counter(stem: stem, window: window)
+        counter.references = 1
         let index = freeCounters.popLast() ?? counters.count
         if index == counters.count { counters.append(counter) } else { counters[index] = counter }
         counterByStem[name] = index
@@ -87,8 +88,8 @@ struct PlanTable {
         for limit in plans[index].limits {
             counters[limit.counter].references -= 1
             if counters[limit.counter].references == 0 {
-                counterByStem[ByteString(bytes: counters[limit.counter].stem)] = nil
-                counters[limit.counter].stem = []
+                counterByStem[ByteString(bytes: Array(counters[limit.counter].stem))] = nil
+                counters[limit.counter] = Counter(stem: [], window: counters[limit.counter].window)
                 freeCounters.append(limit.counter)
             }
         }

@@ -5,8 +5,8 @@ import Testing
 
 @Suite struct CounterTests {
     private func counter() -> Counter {
-        var counter = Counter(stem: [1], hash: 5, window: FixedWindow(seconds: 60))
-        counter.roll(to: 60_000)
+        var counter = Counter(stem: [1], window: FixedWindow(seconds: 60))
+        counter.roll(at: 60_000)
         return counter
     }
     private let alone = ReplicaView(own: 1, assumed: 1)
@@ -16,9 +16,9 @@ import Testing
         counter.observe(used: 4, cutMs: 61_000)
         #expect(counter.leftLocally(max: 10, replicas: alone) == 6)
         counter.localUsed = 2
-        counter.roll(to: 60_000)
+        counter.roll(at: 60_000)
         #expect(counter.leftLocally(max: 10, replicas: alone) == 4 && counter.isSeen)
-        counter.roll(to: 120_000)
+        counter.roll(at: 120_000)
         #expect(!counter.isSeen && counter.sharedUsed == 0 && counter.localUsed == 0)
         #expect(counter.leftLocally(max: 10, replicas: alone) == 10)
         #expect(counter.windowEndMs == 180_000)
@@ -66,20 +66,20 @@ import Testing
         var counter = counter()
         counter.observe(used: 4, cutMs: 60_000)
         #expect(counter.leftLocally(max: 10, replicas: ReplicaView(own: 1, assumed: 3)) == 2)
-        counter.roll(to: 120_000)
+        counter.roll(at: 120_000)
         counter.observe(used: 12, cutMs: 120_000)
         #expect(counter.leftLocally(max: 10, replicas: alone) == 0)
     }
 
     @Test func quietOnceNothingIsLost() {
-        var fresh = Counter(stem: [1], hash: 5, window: FixedWindow(seconds: 60))
+        var fresh = Counter(stem: [1], window: FixedWindow(seconds: 60))
         #expect(fresh.isQuiet(nowMs: 0))
-        fresh.roll(to: 60_000)
+        fresh.roll(at: 60_000)
         #expect(fresh.isQuiet(nowMs: 70_000))
         fresh.observe(used: 1, cutMs: 60_000)
         #expect(!fresh.isQuiet(nowMs: 119_999))
         #expect(fresh.isQuiet(nowMs: 120_000))
-        fresh.roll(to: 120_000)
+        fresh.roll(at: 120_000)
         fresh.localUsed = 1
         #expect(!fresh.isQuiet(nowMs: 120_000))
     }
@@ -120,7 +120,7 @@ import Testing
         var table = PlanTable(maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, stems: [number], into: &table) != nil) }
         let seen = try #require(table.find(name(1)))
-        table[counter: table[plan: seen].limits[0].counter].roll(to: 60_000)
+        table[counter: table[plan: seen].limits[0].counter].roll(at: 60_000)
         table[counter: table[plan: seen].limits[0].counter].observe(used: 1, cutMs: 60_000)
         table[plan: try #require(table.find(name(2)))].pins = 1
         table[plan: try #require(table.find(name(3)))].lastUsedNs = 50
@@ -141,7 +141,7 @@ import Testing
         var table = PlanTable(maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, stems: [0], into: &table) != nil) }
         let counter = table[plan: try #require(table.find(name(0)))].limits[0].counter
-        table[counter: counter].roll(to: 60_000)
+        table[counter: counter].roll(at: 60_000)
         table[counter: counter].observe(used: 1, cutMs: 60_000)
         table.sweep(1_000, idleNs: 0, nowMs: 60_000, nowNs: 1)
         #expect(table.planCount == 1 && table.counterCount == 1)
