@@ -60,4 +60,21 @@ package struct Decision: Sendable, Equatable {
         self.rule = rule
         self.message = message
     }
+
+    /// With every field at once: a value that is changed after it was made is copied when it is returned.
+    init(
+        verdict: Verdict, source: Source, limit: Int64, remaining: Int64, retryAfterMs: Int64, resetMs: Int64,
+        rule: String, message: String, messageTellsWait: Bool, trace: [Look]?
+    ) {
+        self.verdict = verdict
+        self.source = source
+        self.limit = limit
+        self.remaining = remaining
+        self.retryAfterMs = retryAfterMs
+        self.resetMs = resetMs
+        self.rule = rule
+        self.message = message
+        self.messageTellsWait = messageTellsWait
+        self.trace = trace
+    }
 }

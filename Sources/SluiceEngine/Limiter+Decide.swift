@@ -109,17 +109,12 @@ extension Limiter {
             binding = found
         }
         guard let binding else { preconditionFailure("a counted plan has limits") }
-        var decision = Decision(
-            verdict: allowed ? .allow : .limit, source: source, rule: table[plan: plan].limits[binding.index].rule)
-        decision.limit = binding.max
-        decision.remaining = min(max(0, binding.left), binding.max)
-        decision.resetMs = max(1, binding.windowEndMs - nowMs)
-        decision.trace = trace
-        if !allowed {
-            decision.retryAfterMs = decision.resetMs
-            decision.message = table[plan: plan].limits[binding.index].message
-            decision.messageTellsWait = table[plan: plan].limits[binding.index].messageTellsWait
-        }
-        return decision
+        let resetMs = max(1, binding.windowEndMs - nowMs)
+        return Decision(
+            verdict: allowed ? .allow : .limit, source: source, limit: binding.max,
+            remaining: min(max(0, binding.left), binding.max), retryAfterMs: allowed ? 0 : resetMs, resetMs: resetMs,
+            rule: table[plan: plan].limits[binding.index].rule,
+            message: allowed ? "" : table[plan: plan].limits[binding.index].message,
+            messageTellsWait: !allowed && table[plan: plan].limits[binding.index].messageTellsWait, trace: trace)
     }
 }

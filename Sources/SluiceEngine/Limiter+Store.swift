@@ -18,7 +18,7 @@ extension Limiter {
 
     package mutating func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>, now: Moment) {
         guard let index = flying.firstIndex(where: { $0.sequence == sequence }) else { return }
-        let batch = flying.remove(at: index)
+        var batch = flying.remove(at: index)
         switch result {
         case .success(let reply):
             answered(batch, reply, now: now)
@@ -26,7 +26,6 @@ extension Limiter {
             refused(batch, reason: reason, now: now)
         case .failure(.unknown(let reason)):
             // It may have run: it counts as unresolved until the marker tells.
-            var batch = batch
             answerAllLocally(&batch, now: now)
             keepUnresolved(batch)
             standBack(reason: reason, now: now)
@@ -111,7 +110,7 @@ extension Limiter {
 
     // MARK: - Answers
 
-    private mutating func answered(_ batch: PendingBatch, _ reply: BatchReply, now: Moment) {
+    private mutating func answered(_ batch: consuming PendingBatch, _ reply: BatchReply, now: Moment) {
         observeClock(reply.timeMs, now: now)
         if reply.status == .ran { acknowledgedSequence = batch.sequence }
         resolve(upTo: reply.status == .forgot ? 0 : reply.previousSequence)
@@ -163,8 +162,7 @@ extension Limiter {
     }
 
     /// The store decided: tells every waiter, in order of arrival.
-    private mutating func settle(_ batch: PendingBatch, _ reply: BatchReply, now: Moment) {
-        var batch = batch
+    private mutating func settle(_ batch: consuming PendingBatch, _ reply: BatchReply, now: Moment) {
         var faults = reply.faults.makeIterator()
         var at = 0
         for index in batch.entries.indices where batch.entries[index].isSent {
@@ -269,8 +267,7 @@ extension Limiter {
 
     // MARK: - Away
 
-    private mutating func refused(_ batch: PendingBatch, reason: String, now: Moment) {
-        var batch = batch
+    private mutating func refused(_ batch: consuming PendingBatch, reason: String, now: Moment) {
         answerAllLocally(&batch, now: now)
         recycle(batch)
         standBack(reason: reason, now: now)
@@ -372,7 +369,7 @@ extension Limiter {
         while !flying.isEmpty { keepUnresolved(flying.removeFirst()) }
     }
 
-    private mutating func keepUnresolved(_ batch: PendingBatch) {
+    private mutating func keepUnresolved(_ batch: consuming PendingBatch) {
         if batch.entries.isEmpty { recycle(batch) } else { unresolved.append(batch) }
     }
 }
