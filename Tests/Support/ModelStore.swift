@@ -87,7 +87,7 @@ package struct ModelStore: Sendable {
                 return nil
             }
             tallies.append(used)
-            if used + entry.cost > batch.charges[index].max { passes = 0 }
+            if used > batch.charges[index].max - entry.cost { passes = 0 }
         }
         return passes
     }
