@@ -65,8 +65,9 @@ let package = Package(
         program(
             "sluiced",
             [
-                "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", nioCore, nioPosix, logging,
+                "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging,
                 argumentParser, serviceLifecycle,
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         program("sluicectl", ["SluiceClient", "SluicePolicy", argumentParser]),
         program(

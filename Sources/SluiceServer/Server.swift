@@ -142,3 +142,10 @@ package final class Server: Sendable {
         try await eventLoop.submit { [host] in host.value.stop() }.get()
     }
 }
+
+extension Server {
+    /// Whether checks are counted in the store right now.
+    package func isShared() async throws -> Bool {
+        try await eventLoop.submit { [host] in host.value.limiter.isShared }.get()
+    }
+}
