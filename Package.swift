@@ -61,6 +61,11 @@ let package = Package(
             "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
+        // For people at a terminal.
+        module("SluiceTerminal", []),
+        module(
+            "SluiceControl", ["SluiceTerminal", "SluiceClient", "SluicePolicy", "SluiceProtocol", argumentParser]),
+
         // Thin mains.
         program(
             "sluiced",
@@ -69,7 +74,7 @@ let package = Package(
                 argumentParser, serviceLifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
-        program("sluicectl", ["SluiceClient", "SluicePolicy", argumentParser]),
+        program("sluicectl", ["SluiceControl"]),
         program(
             "sluice-load",
             [
@@ -89,6 +94,7 @@ let package = Package(
             "SluiceServerTests",
             ["SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
+        tests("SluiceControlTests", ["SluiceControl", "SluiceTerminal", "SluiceClient", "Support"]),
         tests("IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration"),
     ]
 )
