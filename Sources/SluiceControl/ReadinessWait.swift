@@ -44,8 +44,8 @@ struct ReadinessWait {
             let status = try await sluice.status()
             await sluice.close()
             if status.isReady { return nil }
-            return "counting is local, Redis (\(TerminalText.visible(status.text("redis_address")))) is "
-                + TerminalText.visible(status.text("redis_state"))
+            let redis = TerminalText.visible(status.text("redis_address"))
+            return "counting is local, Redis at \(redis): \(TerminalText.visible(status.redisState))"
         } catch {
             return ControlFailure(error, socket: path).line
         }

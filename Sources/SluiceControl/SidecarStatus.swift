@@ -38,6 +38,19 @@ struct SidecarStatus {
     var isSidecar: Bool { fields["sluice_version"] != nil }
     var hasRedis: Bool { fields["redis_address"].map { $0 != "none" } ?? false }
     var isShared: Bool { fields["counting"] == "shared" }
+    /// How it stands with Redis, for people: the sidecar's own word is that of its breaker.
+    var redisState: String {
+        switch text("redis_state") {
+        case "closed": "connected"
+        case "open": "no connection"
+        case "connecting": "connecting"
+        case "probing": "connected, being probed"
+        case "stalled": "connected, but silent"
+        case "resting": "connected, but it refuses to work"
+        case let state: state
+        }
+    }
+
     /// Whether it does what it was set up for: counts in Redis, or alone if it has none.
     var isReady: Bool { isSidecar && (isShared || !hasRedis) }
 }

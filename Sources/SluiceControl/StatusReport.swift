@@ -53,7 +53,10 @@ struct StatusReport {
             ("counting", counting),
             ("outages", "\(status.text("outages")), \(status.text("memory_losses")) with memory lost"),
             ("checks", .init(checks)),
-            ("batches", "\(status.text("batches")), \(status.text("coalesced_checks")) checks joined an equal one"),
+            (
+                "batches",
+                "\(status.text("batches")), of \(status.text("entries")) entries for \(status.text("coalesced_checks")) checks"
+            ),
             (
                 "trouble",
                 .init(
@@ -67,7 +70,7 @@ struct StatusReport {
         guard status.hasRedis else { return .init("none") }
         // Before the first connection there is no word of the server.
         let server = status.text("redis_server")
-        let parts = [status.text("redis_address"), status.text("redis_state"), server].filter { !$0.isEmpty }
+        let parts = [status.text("redis_address"), status.redisState, server].filter { !$0.isEmpty }
         return .init(parts.joined(separator: ", "), status.isShared ? .plain : .caution)
     }
 
