@@ -70,7 +70,8 @@ let package = Package(
         program(
             "sluiced",
             [
-                "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging,
+                "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
+                logging,
                 argumentParser, serviceLifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
@@ -94,7 +95,9 @@ let package = Package(
             "SluiceServerTests",
             ["SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
-        tests("SluiceControlTests", ["SluiceControl", "SluiceTerminal", "SluiceClient", "Support"]),
+        tests(
+            "SluiceControlTests",
+            ["SluiceControl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests("IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration"),
     ]
 )
