@@ -21,7 +21,7 @@ package final class RedisClient {
     private var position = 0
 
     /// - Parameter answerLimit: how long to wait for an answer, in seconds.
-    package init(path: String, answerLimit: Int = 5) throws {
+    package init(path: String, answerLimit: Int = 30) throws {
         socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         guard socket >= 0 else { throw SupportError("socket: \(String(cString: strerror(errno)))") }
         var limit = timeval(tv_sec: answerLimit, tv_usec: 0)
