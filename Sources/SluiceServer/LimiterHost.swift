@@ -86,7 +86,9 @@ final class LimiterHost: CounterLinkDelegate {
             completion(limiter.counters(stored: nil, grant: grant, tool: tool, now: SystemClock.now()), false)
             return
         }
-        link.scan(CounterQuery(keyPrefix: limiter.keyPrefix(grant: grant), limit: limit)) { [self] result in
+        // One more than is wanted shows whether there are more; and what a tool's counters are is known only here.
+        let most = tool == nil ? limit + 1 : ProtocolBounds.maxCounterRows + 1
+        link.scan(CounterQuery(keyPrefix: limiter.keyPrefix(grant: grant), limit: most)) { [self] result in
             let stored = try? result.get()
             let reports = limiter.counters(stored: stored, grant: grant, tool: tool, now: SystemClock.now())
             completion(reports, stored != nil)
