@@ -22,6 +22,8 @@ final class LimiterHost: CounterLinkDelegate {
     private var tick: Scheduled<Void>?
     private var tickNs = Int64.max
     private var isStopped = false
+    /// Whether connections that open now are closed as soon as they have their answers.
+    private(set) var isDraining = false
     private var whenShared: [() -> Void] = []
     private var whenDrained: (() -> Void)?
     private var lastConnectionID: Int64 = 0
@@ -124,7 +126,8 @@ final class LimiterHost: CounterLinkDelegate {
     /// Those that do not within the drain's limit are cut off.
     func drain(_ completion: @escaping () -> Void) {
         whenDrained = completion
-        for connection in connections.all { connection.finish() }
+        isDraining = true
+        for connection in connections.all { connection.drain() }
         reportDrained()
         guard whenDrained != nil else { return }
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.drainLimitNs)) { [self] in
