@@ -100,7 +100,11 @@ package final class Server: Sendable {
             try SocketFile.make(
                 path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
             ) { [self] path in
-                try makeBootstrap().bind(unixDomainSocketPath: path).wait()
+                do {
+                    return try makeBootstrap().bind(unixDomainSocketPath: path).wait()
+                } catch let error as IOError {
+                    throw SocketFile.Failure.system("cannot listen there", path: path, errno: error.errnoCode)
+                }
             }
         }
         try await eventLoop.submit { [listener, socketFile, host] in
@@ -114,7 +118,11 @@ package final class Server: Sendable {
         ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: ServerBounds.listenBacklog)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: ProtocolBounds.maxFrameBytes))
+            .childChannelOption(
+                .recvAllocator,
+                value: AdaptiveRecvByteBufferAllocator(
+                    minimum: 1024, initial: 4096, maximum: ProtocolBounds.maxFrameBytes)
+            )
             .childChannelOption(
                 .writeBufferWaterMark,
                 value: .init(low: ProtocolBounds.maxUnreadOutputBytes / 2, high: ProtocolBounds.maxUnreadOutputBytes)
