@@ -57,7 +57,14 @@ package final class Server: Sendable {
         self.configuration = configuration
         self.eventLoop = eventLoop
         let limiter = Limiter(configuration: configuration.limiter, policy: policy, now: SystemClock.now())
-        let host = LimiterHost(limiter: limiter, link: link, eventLoop: eventLoop, logger: logger)
+        let maxConnections = OpenFileLimit.raise()
+        if maxConnections < ServerBounds.maxConnections {
+            logger.warning(
+                "the limit on open files leaves room for few connections: raise it (ulimit -n, LimitNOFILE)",
+                metadata: ["max_connections": "\(maxConnections)"])
+        }
+        let host = LimiterHost(
+            limiter: limiter, link: link, maxConnections: maxConnections, eventLoop: eventLoop, logger: logger)
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
         operators = NIOLoopBound(
             OperatorCommands(
