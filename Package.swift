@@ -63,6 +63,11 @@ let package = Package(
             "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
+        // For people at a terminal.
+        module("SluiceTerminal", []),
+        module(
+            "SluiceControl", ["SluiceTerminal", "SluiceClient", "SluicePolicy", "SluiceProtocol", argumentParser]),
+
         // Thin mains.
         program(
             "sluiced",
@@ -72,7 +77,7 @@ let package = Package(
                 argumentParser, serviceLifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
-        program("sluicectl", ["SluiceClient", "SluicePolicy", argumentParser]),
+        program("sluicectl", ["SluiceControl"]),
         program(
             "sluice-load",
             [
@@ -95,5 +100,6 @@ let package = Package(
         tests(
             "IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration",
             exclude: ["StockClients"]),
+        tests("SluiceControlTests", ["SluiceControl", "SluiceTerminal", "SluiceClient", "Support"]),
     ]
 )
