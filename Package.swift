@@ -26,8 +26,10 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
-    .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
+func tests(
+    _ name: String, _ dependencies: [Target.Dependency], path: String? = nil, exclude: [String] = []
+) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: settings)
 }
 
 let package = Package(
@@ -98,6 +100,8 @@ let package = Package(
         tests(
             "SluiceControlTests",
             ["SluiceControl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
-        tests("IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration"),
+        tests(
+            "IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration",
+            exclude: ["StockClients"]),
     ]
 )

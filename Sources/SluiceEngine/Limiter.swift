@@ -136,7 +136,9 @@ package struct Limiter {
             return .answered(neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now))
         }
         guard configuration.usesStore && breaker.isClosed else {
-            return .answered(decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now))
+            let decision = decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
+            statistics.count(decision)
+            return .answered(decision)
         }
         guard waitingChecks < EngineBounds.maxWaitingChecks else {
             statistics.overloaded += 1
@@ -151,19 +153,24 @@ package struct Limiter {
 
     /// The entry, in the batch that is being gathered, which checks of this plan and cost share.
     private mutating func gather(plan: Int, cost: Int64, isPeek: Bool) -> Int {
+        if queue.isEmpty { queue.append(newBatch()) }
+        var first = -1
+        if table[plan: plan].batchID == queue[queue.count - 1].id {
+            first = table[plan: plan].firstEntry
+            var entry = first
+            while entry >= 0 {
+                if queue[queue.count - 1].entries[entry].joins(cost: cost, isPeek: isPeek) { return entry }
+                entry = queue[queue.count - 1].entries[entry].nextOfPlan
+            }
+        }
         let charges = table[plan: plan].limits.count
-        if queue.isEmpty || queue[queue.count - 1].chargeCount + charges > EngineBounds.maxChargesPerBatch {
+        if queue[queue.count - 1].chargeCount + charges > EngineBounds.maxChargesPerBatch {
             queue.append(newBatch())
+            first = -1
         }
         let last = queue.count - 1
-        let isKnown = table[plan: plan].batchID == queue[last].id
-        var entry = isKnown ? table[plan: plan].firstEntry : -1
-        while entry >= 0 {
-            if queue[last].entries[entry].cost == cost && queue[last].entries[entry].isPeek == isPeek { return entry }
-            entry = queue[last].entries[entry].nextOfPlan
-        }
-        entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
-        if isKnown { queue[last].entries[entry].nextOfPlan = table[plan: plan].firstEntry }
+        let entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
+        queue[last].entries[entry].nextOfPlan = first
         table[plan: plan].batchID = queue[last].id
         table[plan: plan].firstEntry = entry
         table[plan: plan].pins += 1

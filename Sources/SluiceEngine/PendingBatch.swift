@@ -25,6 +25,11 @@ struct PendingBatch {
         var sentCount: Int64 = 0
         /// What waiters that had been sent were then admitted to locally, in units of cost.
         var locallyAdmitted: Int64 = 0
+        /// The entry, in the batch that goes out in place of this one, for its waiters; -1 if none.
+        var repeated = -1
+
+        /// Whether a check of the same plan is equal to those that it stands for.
+        func joins(cost: Int64, isPeek: Bool) -> Bool { self.cost == cost && self.isPeek == isPeek }
     }
 
     struct Waiter {
@@ -46,6 +51,8 @@ struct PendingBatch {
 
     /// Names this batch among all that this engine has gathered.
     var id: Int64 = 0
+    /// The id of the batch in which its checks came first: less means that they have waited longer.
+    var firstID: Int64 = 0
     /// The sequence under which it was sent last; 0 if it was not.
     var sequence: Int64 = 0
     var sentNs: Int64 = 0
@@ -53,6 +60,8 @@ struct PendingBatch {
     var cutMs: Int64 = 0
     var resends = 0
     var chargeCount = 0
+    /// How many entries go out again in another batch.
+    var repeatedCount = 0
     var entries: [Entry] = []
     var waiters: [Waiter] = []
     /// Every waiter before this one has been answered.
@@ -62,11 +71,13 @@ struct PendingBatch {
 
     mutating func reset(id: Int64) {
         self.id = id
+        firstID = id
         sequence = 0
         sentNs = 0
         cutMs = 0
         resends = 0
         chargeCount = 0
+        repeatedCount = 0
         firstWaiting = 0
         entries.removeAll(keepingCapacity: true)
         waiters.removeAll(keepingCapacity: true)

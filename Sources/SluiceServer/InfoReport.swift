@@ -79,7 +79,7 @@ struct InfoReport {
             ("identities", String(host.limiter.identityCount)),
             ("counters", String(host.limiter.counterCount)),
             ("max_identities", String(host.limiter.configuration.maxPlans)),
-            ("max_connections", String(ServerBounds.maxConnections)),
+            ("max_connections", String(host.connections.capacity)),
             ("budget_ms", String(host.limiter.configuration.budgetMs)),
             ("replicas", String(host.limiter.configuration.replicas.assumed)),
         ]

@@ -17,7 +17,8 @@ package struct JSONLogHandler: LogHandler {
     }
 
     package func log(event: LogEvent) {
-        var line = "{\"time_ms\":\(SystemClock.now().wallMs),\"level\":\"\(event.level)\",\"logger\":\(Self.quoted(label)),"
+        var line =
+            "{\"time_ms\":\(SystemClock.now().wallMs),\"level\":\"\(event.level)\",\"logger\":\(Self.quoted(label)),"
         line += "\"message\":\(Self.quoted(event.message.description))"
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
         for (key, value) in all.sorted(by: { $0.key < $1.key }) {

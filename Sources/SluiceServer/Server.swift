@@ -57,7 +57,14 @@ package final class Server: Sendable {
         self.configuration = configuration
         self.eventLoop = eventLoop
         let limiter = Limiter(configuration: configuration.limiter, policy: policy, now: SystemClock.now())
-        let host = LimiterHost(limiter: limiter, link: link, eventLoop: eventLoop, logger: logger)
+        let maxConnections = OpenFileLimit.raise()
+        if maxConnections < ServerBounds.maxConnections {
+            logger.warning(
+                "the limit on open files leaves room for few connections: raise it (ulimit -n, LimitNOFILE)",
+                metadata: ["max_connections": "\(maxConnections)"])
+        }
+        let host = LimiterHost(
+            limiter: limiter, link: link, maxConnections: maxConnections, eventLoop: eventLoop, logger: logger)
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
         operators = NIOLoopBound(
             OperatorCommands(
@@ -100,7 +107,11 @@ package final class Server: Sendable {
             try SocketFile.make(
                 path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
             ) { [self] path in
-                try makeBootstrap().bind(unixDomainSocketPath: path).wait()
+                do {
+                    return try makeBootstrap().bind(unixDomainSocketPath: path).wait()
+                } catch let error as IOError {
+                    throw SocketFile.Failure.system("cannot listen there", path: path, errno: error.errnoCode)
+                }
             }
         }
         try await eventLoop.submit { [listener, socketFile, host] in
@@ -114,7 +125,11 @@ package final class Server: Sendable {
         ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: ServerBounds.listenBacklog)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: ProtocolBounds.maxFrameBytes))
+            .childChannelOption(
+                .recvAllocator,
+                value: AdaptiveRecvByteBufferAllocator(
+                    minimum: 1024, initial: 4096, maximum: ProtocolBounds.maxFrameBytes)
+            )
             .childChannelOption(
                 .writeBufferWaterMark,
                 value: .init(low: ProtocolBounds.maxUnreadOutputBytes / 2, high: ProtocolBounds.maxUnreadOutputBytes)

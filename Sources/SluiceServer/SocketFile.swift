@@ -8,6 +8,11 @@ package struct SocketFile: Sendable {
         case notASocket(String)
         case system(String, path: String, errno: Int32)
 
+        /// Whether it is another one's; all else is a matter of settings.
+        package var isInUse: Bool {
+            if case .inUse = self { true } else { false }
+        }
+
         package var description: String {
             switch self {
             case .pathTooLong(let path):
@@ -38,7 +43,7 @@ package struct SocketFile: Sendable {
     ) throws -> (SocketFile, Listener) {
         guard path.utf8.count <= ServerBounds.maxSocketPathBytes else { throw Failure.pathTooLong(path) }
         let folder = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) } ?? "."
-        let lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let lock = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard lock >= 0 else { throw Failure.system("cannot open its folder", path: path, errno: errno) }
         defer { close(lock) }
         guard flock(lock, LOCK_EX) == 0 else {
@@ -50,13 +55,24 @@ package struct SocketFile: Sendable {
         let result = Result { try bind(path) }
         umask(previousMask)
         let listener = try result.get()
+        do {
+            return (try open(path, mode: mode, groupID: groupID), listener)
+        } catch {
+            // A socket that nobody may connect to is of use to nobody, and would be in the next one's way.
+            unlink(path)
+            throw error
+        }
+    }
+
+    /// Sets who may connect.
+    private static func open(_ path: String, mode: UInt32, groupID: UInt32?) throws -> SocketFile {
         if let groupID, chown(path, uid_t.max, groupID) != 0 {
             throw Failure.system("cannot set its group", path: path, errno: errno)
         }
         guard chmod(path, mode) == 0 else { throw Failure.system("cannot set its mode", path: path, errno: errno) }
         var status = stat()
         guard lstat(path, &status) == 0 else { throw Failure.system("cannot look at it", path: path, errno: errno) }
-        return (SocketFile(path: path, inode: UInt64(status.st_ino)), listener)
+        return SocketFile(path: path, inode: UInt64(status.st_ino))
     }
 
     /// Removes the file if it is still the one that was made.

@@ -35,7 +35,8 @@ struct Sluiced: AsyncParsableCommand {
     var socketMode: String?
     @Option(help: "Group of the socket, by name or id (default: that of the process).")
     var socketGroup: String?
-    @Option(help: "User ids that may use operators' commands beside root and sluiced's own, with commas (default: none).")
+    @Option(
+        help: "User ids that may use operators' commands beside root and sluiced's own, with commas (default: none).")
     var operators: String?
     @Option(help: "Path of the policy document that every grant gets (required).")
     var policy: String?
@@ -72,11 +73,12 @@ struct Sluiced: AsyncParsableCommand {
         let group = ServiceGroup(
             configuration: .init(
                 services: [.init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)],
-                gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
         do {
             try await group.run()
         } catch let failure as SocketFile.Failure {
-            throw fail(EX_UNAVAILABLE, "\(failure)")
+            throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
         }
     }
 

@@ -4,24 +4,29 @@ import Testing
 
 /// `sluicectl` against a real sidecar, in a process of its own.
 @Suite struct SidecarTests {
+    /// An hour, so that hardly ever a window rolls over between two calls of a test.
+    private static let policy = """
+        {"version": "1", "default": "deny",
+         "tools": {"run": {"limits": [{"counter": "c", "window": "hour", "max": 10}]}}}
+        """
+
     @Test func tenPassTheEleventhIsDenied() async throws {
-        let sidecar = try await Sidecar(redis: nil)
+        let sidecar = try await SidecarProcess(policy: Self.policy, replicas: 1)
         var codes: [Int32] = []
-        // An hour, so that no window rolls over between two of them but once in a thousand runs.
         for _ in 1...11 {
-            codes.append(await ControlRun.of("check", "--socket", sidecar.path, "alice", "run").exitCode)
+            codes.append(await ControlRun.of("check", "--socket", sidecar.socketPath, "alice", "run").exitCode)
         }
         #expect(codes == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])
-        #expect(await ControlRun.of("peek", "--socket", sidecar.path, "bob", "run").exitCode == 0)
-        #expect(await ControlRun.of("check", "--socket", sidecar.path, "alice", "other").exitCode == 1)
+        #expect(await ControlRun.of("peek", "--socket", sidecar.socketPath, "bob", "run").exitCode == 0)
+        #expect(await ControlRun.of("check", "--socket", sidecar.socketPath, "alice", "other").exitCode == 1)
 
-        let counters = try await ControlRun.of("counters", "--socket", sidecar.path, "--json").json()
+        let counters = try await ControlRun.of("counters", "--socket", sidecar.socketPath, "--json").json()
         let rows = try #require(counters["counters"] as? [[String: Any]])
         #expect(counters["shared"] as? Bool == false)
-        #expect(rows.map { $0["grant"] as? String } == ["alice"])
-        #expect(rows.first?["remaining"] as? Int == 0)
+        #expect(rows.map { $0["grant"] as? String } == ["alice", "bob"])
+        #expect(rows.map { $0["remaining"] as? Int } == [0, 10])
 
-        let status = try await ControlRun.of("status", "--socket", sidecar.path, "--wait", "--json").json()
+        let status = try await ControlRun.of("status", "--socket", sidecar.socketPath, "--wait", "--json").json()
         #expect(status["checks"] as? Int == 13)
         #expect(status["ready"] as? Bool == true)
     }
@@ -32,18 +37,20 @@ import Testing
         let acl = try String(contentsOfFile: Repository.path("deploy/redis/acl.txt"), encoding: .utf8)
         let path = try folder.write(acl.replacing("CHANGE-ME", with: "secret"), to: "acl.txt")
         let redis = try await RedisProcess(configuration: ["aclfile \(path)"])
-        let sidecar = try await Sidecar(redis: redis.url, user: "sluice", password: "secret")
+        let sidecar = try await SidecarProcess(
+            policy: Self.policy, redis: redis.url, arguments: ["--redis-user", "sluice"],
+            environment: ["SLUICE_REDIS_PASSWORD": "secret"])
 
-        let status = try await ControlRun.of("status", "--socket", sidecar.path, "--wait", "--json").json()
+        let status = try await ControlRun.of("status", "--socket", sidecar.socketPath, "--wait", "--json").json()
         #expect(status["counting"] as? String == "shared")
         let server = (status["redis"] as? [String: Any])?["server"] as? String
         #expect(server?.hasPrefix("Redis ") == true, "INFO is allowed")
         for expected: Int32 in [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] {
-            let check = await ControlRun.of("check", "--socket", sidecar.path, "alice", "run", "--json")
+            let check = await ControlRun.of("check", "--socket", sidecar.socketPath, "alice", "run", "--json")
             #expect(check.exitCode == expected)
             #expect(try check.json()["source"] as? String == "shared")
         }
-        let counters = try await ControlRun.of("counters", "--socket", sidecar.path, "--json").json()
+        let counters = try await ControlRun.of("counters", "--socket", sidecar.socketPath, "--json").json()
         #expect(counters["shared"] as? Bool == true, "SCAN and MGET are allowed")
         #expect((counters["counters"] as? [[String: Any]])?.first?["shared_used"] as? Int == 10)
         // Nothing of the above was tried in vain.
@@ -64,42 +71,10 @@ import Testing
     }
 }
 
-/// A process of sluiced.
-private final class Sidecar: Sendable {
-    private let folder: TemporaryFolder
-    private let process: ChildProcess
-    let path: String
-
-    /// Starts it, and waits until it answers.
-    init(redis: String?, user: String? = nil, password: String? = nil) async throws {
-        folder = try TemporaryFolder()
-        path = folder.path("sluice.sock")
-        let policy = try folder.write(
-            #"{"version": "1", "default": "deny", "tools": {"run": {"limits": [{"counter": "c", "window": "hour", "max": 10}]}}}"#,
-            to: "policy.json")
-        var arguments = ["--socket", path, "--policy", policy, "--redis", redis ?? "none"]
-        if let user { arguments += ["--redis-user", user] }
-        process = try ChildProcess(
-            Repository.program("sluiced"), arguments,
-            environment: password.map { ["SLUICE_REDIS_PASSWORD": $0] } ?? [:])
-        let (path, process) = (path, process)
-        try await waitUntil("sluiced listens", timeout: .seconds(20)) {
-            guard process.isRunning else { throw SupportError("sluiced did not start:\n\(process.errors)") }
-            return FileManager.default.fileExists(atPath: path)
-        }
-    }
-}
-
 private enum Repository {
     /// A path in the repository.
     static func path(_ relative: String, file: String = #filePath) -> String {
         URL(fileURLWithPath: file).deletingLastPathComponent().appendingPathComponent("../../\(relative)")
             .standardizedFileURL.path
-    }
-
-    /// A program of this package, which lies beside the tests.
-    static func program(_ name: String) -> String {
-        URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
-            .appendingPathComponent(name).path
     }
 }

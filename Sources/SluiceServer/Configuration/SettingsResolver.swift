@@ -86,7 +86,9 @@ package struct SettingsResolver {
         let mode = parsed(.socketMode, default: 0o660, expected: "an octal mode such as 0660") { text in
             UInt32(text, radix: 8).flatMap { $0 <= 0o777 ? $0 : nil }
         }
-        let operators = parsed(.operators, default: [], expected: "user ids with commas between them, such as 1001,1002") {
+        let operators = parsed(
+            .operators, default: [], expected: "user ids with commas between them, such as 1001,1002"
+        ) {
             text -> Set<UInt32>? in
             let ids = text.split(separator: ",").map { UInt32($0) }
             return ids.contains(nil) ? nil : Set(ids.compactMap { $0 })
