@@ -3,7 +3,7 @@
 -- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran
 -- KEYS[2..]  the counters of entry 1, then those of entry 2, and so on; each counts one window of one limit
 --
--- ARGV[1]    MessagePack array:
+-- ARGV[1]    MessagePack values, one after the other (not in an array: Redis builds tables slowly):
 --            [1] sequence      this batch's, counted from 1 by the replica
 --            [2] acknowledged  the highest sequence that the replica knows to have run; 0: none
 --            [3] floor         the highest time of this store that the replica has seen, ms
@@ -23,10 +23,11 @@
 --
 -- Numbers are integers below 2^53, where Lua's are exact; Redis passes them on to commands with all their digits.
 
-local call, pcall, floor = redis.call, redis.pcall, math.floor
+local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+local KEYS = KEYS
 local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that a clock that steps back finds them
 
-local sequence, acknowledged, floorMs, markerTtl, windows, shapes, entries = unpack(cmsgpack.unpack(ARGV[1]))
+local sequence, acknowledged, floorMs, markerTtl, windows, shapes, entries = cmsgpack.unpack(ARGV[1])
 
 local time = call('TIME')
 local timeMs = time[1] * 1000 + floor(time[2] / 1000)
@@ -46,6 +47,8 @@ for i = 1, #shapes do
     local shape = shapes[i]
     shape.counters = (#shape - 2) / 3
     shape.holds = true
+    shape.wanted = shape[1] * shape[2]
+    shape.wantedText = format('%.0f', shape.wanted) -- once a shape: Redis would write it out for every command
     for at = 3, #shape, 3 do
         local w = shape[at] * 2
         if now < windows[w - 1] or now >= windows[w] then
@@ -67,8 +70,8 @@ local function peek(shape, firstKey)
             return value.err
         end
         used[i] = tonumber(value or 0)
-        if not used[i] then
-            return 'ERR value is not an integer'
+        if not used[i] or used[i] % 1 ~= 0 then
+            return 'ERR value is not an integer or out of range'
         end
         if used[i] + shape[1] > shape[i * 3 + 1] then
             passes = 0
@@ -80,14 +83,14 @@ end
 -- Adds first and takes back what does not fit: one command a counter when everything passes.
 local function charge(shape, firstKey)
     local cost, count = shape[1], shape[2]
-    local wanted, admitted = cost * count, count
+    local wanted, wantedText, admitted = shape.wanted, shape.wantedText, count
     for i = 1, shape.counters do
         local at = i * 3
         local key = KEYS[firstKey + i]
-        local tally = pcall('INCRBY', key, wanted)
+        local tally = pcall('INCRBY', key, wantedText)
         if type(tally) == 'table' then
             for j = 1, i - 1 do
-                call('DECRBY', KEYS[firstKey + j], wanted)
+                call('DECRBY', KEYS[firstKey + j], wantedText)
             end
             return tally.err
         end
@@ -95,9 +98,11 @@ local function charge(shape, firstKey)
         if tally == wanted or (shape[at + 2] == 1 and call('PTTL', key) == -1) then
             call('PEXPIREAT', key, windows[shape[at] * 2] + EXPIRY_SLACK_MS)
         end
-        local fits = floor((shape[at + 1] - tally + wanted) / cost)
-        if fits < admitted then
-            admitted = fits > 0 and fits or 0
+        if tally > shape[at + 1] then
+            local fits = floor((shape[at + 1] - tally + wanted) / cost)
+            if fits < admitted then
+                admitted = fits > 0 and fits or 0
+            end
         end
     end
     if admitted < count then
