@@ -61,6 +61,16 @@ let package = Package(
             "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
+        // What the load driver is made of; a library, so that tests reach it.
+        module(
+            "SluiceLoad",
+            [
+                "SluiceEngine", "SluiceProtocol", nioCore, nioPosix, argumentParser,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ]),
+
         // Thin mains.
         program(
             "sluiced",
@@ -70,12 +80,7 @@ let package = Package(
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         program("sluicectl", ["SluiceClient", "SluicePolicy", argumentParser]),
-        program(
-            "sluice-load",
-            [
-                "SluiceClient", "SluiceProtocol", nioCore, nioPosix, argumentParser,
-                .product(name: "Histogram", package: "hdrhistogram-swift"),
-            ]),
+        program("sluice-load", ["SluiceLoad"]),
 
         // Tests.
         .target(
@@ -89,6 +94,12 @@ let package = Package(
             "SluiceServerTests",
             ["SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
+        tests(
+            "SluiceLoadTests",
+            [
+                "SluiceLoad", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ]),
         tests("IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration"),
     ]
 )
