@@ -99,13 +99,16 @@ forget() {
 # stop PID [SIGNAL]: ends a process that `start` started, by force after five seconds, and waits for it.
 stop() {
     local pid="$1" tries
-    kill -"${2:-TERM}" "$pid" 2>/dev/null || true
-    for ((tries = 0; tries < 100; tries++)); do
-        kill -0 "$pid" 2>/dev/null || break
-        sleep 0.05
-    done
-    kill -KILL "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
+    # Bash reports the death of what it started, wherever it learns of it; here it is no news.
+    {
+        kill -"${2:-TERM}" "$pid" || true
+        for ((tries = 0; tries < 100; tries++)); do
+            kill -0 "$pid" || break
+            sleep 0.05
+        done
+        kill -KILL "$pid" || true
+        wait "$pid" || true
+    } 2>/dev/null
     forget "$pid"
 }
 
