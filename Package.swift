@@ -68,22 +68,26 @@ let package = Package(
         module(
             "SluiceControl", ["SluiceTerminal", "SluiceClient", "SluicePolicy", "SluiceProtocol", argumentParser]),
 
+        // What the load driver is made of; a library, so that tests reach it.
+        module(
+            "SluiceLoad",
+            [
+                "SluiceEngine", "SluiceProtocol", nioCore, nioPosix, argumentParser,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ]),
+
         // Thin mains.
         program(
             "sluiced",
             [
                 "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
-                logging,
-                argumentParser, serviceLifecycle,
+                logging, argumentParser, serviceLifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         program("sluicectl", ["SluiceControl"]),
-        program(
-            "sluice-load",
-            [
-                "SluiceClient", "SluiceProtocol", nioCore, nioPosix, argumentParser,
-                .product(name: "Histogram", package: "hdrhistogram-swift"),
-            ]),
+        program("sluice-load", ["SluiceLoad"]),
 
         // Tests.
         .target(
@@ -98,8 +102,16 @@ let package = Package(
             ["SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
         tests(
+            "SluiceLoadTests",
+            [
+                "SluiceLoad", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ]),
+        tests(
+            "SluiceControlTests",
+            ["SluiceControl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
+        tests(
             "IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration",
             exclude: ["StockClients"]),
-        tests("SluiceControlTests", ["SluiceControl", "SluiceTerminal", "SluiceClient", "Support"]),
     ]
 )
