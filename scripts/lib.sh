@@ -82,6 +82,8 @@ make_temporary_folder() { TEMPORARY_FOLDER="$(mktemp -d /tmp/sluice-XXXXXX)"; }
 start() {
     local log="$1"
     shift
+    # It is there at once, for whoever reads what the process says.
+    : >>"$log"
     "$@" >>"$log" 2>&1 </dev/null &
     STARTED_PID=$!
     STARTED_PIDS+=("$STARTED_PID")

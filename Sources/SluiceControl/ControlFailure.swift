@@ -30,7 +30,8 @@ struct ControlFailure: Error, Equatable {
         case .closed:
             self.init("\(shownSocket): the sidecar closed the connection before it answered", exitCode: .couldNotAsk)
         case .timedOut:
-            self.init("\(shownSocket): no answer in time, is the sidecar stopped or overloaded?", exitCode: .couldNotAsk)
+            self.init(
+                "\(shownSocket): no answer in time, is the sidecar stopped or overloaded?", exitCode: .couldNotAsk)
         case .cancelled, .tooManyPending, .badRequest:
             self.init(TerminalText.visible(error.description), exitCode: .couldNotAsk)
         case .malformedReply(let expected):

@@ -82,7 +82,8 @@ struct StatusReport {
     private var checks: String {
         guard let rate else { return status.text("checks") }
         let tenths = rate.tenthsPerSecond
-        let span = rate.isSampled ? "in the last \(DurationText.format(milliseconds: rate.milliseconds))" : "since start"
+        let span =
+            rate.isSampled ? "in the last \(DurationText.format(milliseconds: rate.milliseconds))" : "since start"
         return "\(status.text("checks")), \(tenths / 10).\(tenths % 10)/s \(span)"
     }
 
