@@ -94,7 +94,7 @@ let package = Package(
             name: "Support", dependencies: ["SluiceClient", "SluiceEngine", nioCore, nioPosix],
             path: "Tests/Support", swiftSettings: settings),
         tests("SluicePolicyTests", ["SluicePolicy"]),
-        tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy"]),
+        tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy", "Support"]),
         tests("SluiceProtocolTests", ["SluiceProtocol", nioCore, nioEmbedded]),
         tests("SluiceRedisTests", ["SluiceRedis", "SluiceEngine", "Support", nioCore, nioPosix, logging]),
         tests(

@@ -87,7 +87,8 @@ package struct CounterKey: Sendable, Hashable {
         let limit = Limit(
             container: tool.map { .tool($0) } ?? .allTools, counter: counter, window: window, max: 0,
             scope: session == nil ? .grant : .session, rule: "", onDeny: nil)
-        var key = Self.stem(prefix: prefix, grant: Array(grant.utf8), limit: limit, session: session.map { Array($0.utf8) })
+        var key = Self.stem(
+            prefix: prefix, grant: Array(grant.utf8), limit: limit, session: session.map { Array($0.utf8) })
         appendDecimal(windowStartMs, to: &key)
         return key
     }

@@ -58,7 +58,8 @@ extension Limiter {
         // Before anything is read again, so that asking for one grant costs little however many are known.
         let prefix = keyPrefix(grant: grant)
         for counter in table.liveCounters where counter.windowStartMs >= 0 && nowMs < counter.windowEndMs {
-            guard counter.stem.starts(with: prefix), counter.isSeen || counter.localUsed > 0 || counter.unsettled > 0 || counter.localShare >= 0,
+            guard counter.stem.starts(with: prefix),
+                counter.isSeen || counter.localUsed > 0 || counter.unsettled > 0 || counter.localShare >= 0,
                 let key = CounterKey(
                     counter.stem + Array(String(counter.windowStartMs).utf8), prefix: configuration.keyPrefix)
             else { continue }

@@ -319,14 +319,13 @@ extension Limiter {
     }
 
     private mutating func answerExpired(_ batch: inout PendingBatch, nowNs: Int64, now: Moment) {
-        while let waiter = batch.takeExpired(nowNs: nowNs) {
+        while let index = batch.takeExpired(nowNs: nowNs) {
+            let waiter = batch.waiters[index]
             if waiter.deadlineNs <= now.monotonicNs { statistics.timedOut += 1 }
             let entry = batch.entries[waiter.entry]
             let decision = decideLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
-            if decision.allowed && !entry.isPeek && batch.isSent {
-                batch.entries[waiter.entry].locallyAdmitted += entry.cost
-            }
+            if decision.allowed && !entry.isPeek { batch.admitLocally(index) }
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
         }
     }

@@ -95,7 +95,9 @@ package struct Limiter {
     package init(configuration: LimiterConfiguration, policy: Policy, now: Moment) {
         self.configuration = configuration
         self.policy = policy
-        countsSessions = (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains { $0.scope == .session }
+        countsSessions = (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains {
+            $0.scope == .session
+        }
         budgetNs = configuration.budgetMs * 1_000_000
         patienceNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
         table = PlanTable(maxPlans: configuration.maxPlans)

@@ -35,9 +35,10 @@ struct PendingBatch {
     struct Waiter {
         enum State {
             case waiting
-            /// Answered locally before the batch went out: it has no part in what the store charged.
+            /// Answered locally before the batch went out, or refused locally after that: it has no part in what the
+            /// store admits, and its place goes to those behind it.
             case left
-            /// Answered locally while the store was still expected to answer.
+            /// Admitted locally while the store was still expected to answer: it keeps its place.
             case overtaken
         }
 
@@ -102,13 +103,21 @@ struct PendingBatch {
         entries[entry].unanswered += 1
     }
 
-    /// Takes the oldest waiter that nobody has answered and whose deadline is not after `nowNs`; it counts as answered
-    /// from here on.
-    mutating func takeExpired(nowNs: Int64) -> Waiter? {
+    /// Takes the oldest waiter that nobody has answered and whose deadline is not after `nowNs`; it has `left` from
+    /// here on.
+    /// - Returns: its index.
+    mutating func takeExpired(nowNs: Int64) -> Int? {
         guard let index = oldestWaiting(), waiters[index].deadlineNs <= nowNs else { return nil }
-        waiters[index].state = isSent ? .overtaken : .left
+        waiters[index].state = .left
         entries[waiters[index].entry].unanswered -= 1
-        return waiters[index]
+        return index
+    }
+
+    /// A waiter that was taken has been admitted locally.
+    mutating func admitLocally(_ index: Int) {
+        guard isSent else { return }
+        waiters[index].state = .overtaken
+        entries[waiters[index].entry].locallyAdmitted += entries[waiters[index].entry].cost
     }
 
     /// When the oldest waiter that nobody has answered must have its answer.
