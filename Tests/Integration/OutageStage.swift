@@ -11,12 +11,12 @@ extension Integration.Outages {
 
         init() async throws {
             redis = try await RedisProcess(configuration: ["enable-debug-command yes"])
-            proxy = try await FaultProxy(to: redis.socketPath)
+            proxy = try await FaultProxy(to: redis)
             let url = proxy.url
             let one = try await SidecarProcess(
-                policy: Integration.Outages.policy, redis: url, budget: Integration.Outages.budget)
+                policy: Integration.Outages.policy, redis: url, store: proxy, budget: Integration.Outages.budget)
             let other = try await SidecarProcess(
-                policy: Integration.Outages.policy, redis: url, budget: Integration.Outages.budget)
+                policy: Integration.Outages.policy, redis: url, store: proxy, budget: Integration.Outages.budget)
             sidecars = [one, other]
             for sidecar in sidecars { try await sidecar.waitUntilShared() }
             clients = try sidecars.map { try $0.client() }

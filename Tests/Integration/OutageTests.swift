@@ -82,7 +82,7 @@ extension Integration {
         @Test func redisIsNotThereAtTheStart() async throws {
             let redis = try await RedisProcess()
             try await redis.kill()
-            let sidecar = try await SidecarProcess(policy: Self.policy, redis: redis.url, budget: Self.budget)
+            let sidecar = try await SidecarProcess(policy: Self.policy, over: redis, budget: Self.budget)
             #expect(sidecar.log.contains("counting=local"))
             let client = try sidecar.client()
             try expectShare(500, of: Grants.next(), client)
