@@ -102,12 +102,6 @@ let package = Package(
             ["SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
         tests(
-            "SluiceLoadTests",
-            [
-                "SluiceLoad", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
-                .product(name: "Histogram", package: "hdrhistogram-swift"),
-            ]),
-        tests(
             "SluiceControlTests",
             ["SluiceControl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests(

@@ -34,6 +34,6 @@ package enum RedisBounds {
     package static let maxScans = 4
     /// Longest text of an error from Redis that is kept, bytes; the rest is cut off.
     package static let maxErrorBytes = 256
-    /// Longest path of a Unix socket, bytes: what `sockaddr_un` holds, less the zero at the end.
-    package static let maxSocketPathBytes = 107
+    /// Longest path of a Unix socket, bytes: what SwiftNIO takes on every system, four less than Linux has room for.
+    package static let maxSocketPathBytes = 103
 }

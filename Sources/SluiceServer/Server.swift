@@ -101,17 +101,13 @@ package final class Server: Sendable {
         try await reached.futureResult.get()
     }
 
-    /// Binding blocks the thread that calls for a moment, as the socket's mode is set before others can connect.
+    /// Looking at files blocks the thread that does it for a moment.
     private func listen() async throws {
         let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [configuration] in
             try SocketFile.make(
                 path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
-            ) { [self] path in
-                do {
-                    return try makeBootstrap().bind(unixDomainSocketPath: path).wait()
-                } catch let error as IOError {
-                    throw SocketFile.Failure.system("cannot listen there", path: path, errno: error.errnoCode)
-                }
+            ) { [self] socket in
+                try makeBootstrap().withBoundSocket(socket).wait()
             }
         }
         try await eventLoop.submit { [listener, socketFile, host] in

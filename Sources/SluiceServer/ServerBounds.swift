@@ -10,8 +10,8 @@ package enum ServerBounds {
     package static let sweepIntervalNs: Int64 = 1_000_000_000
     /// How long a drain may take before what is left is cut off, ns.
     package static let drainLimitNs: Int64 = 5_000_000_000
-    /// Longest path of a Unix socket in bytes, as the kernel has it.
-    package static let maxSocketPathBytes = 107
+    /// Longest path of a Unix socket in bytes: what SwiftNIO takes on every system, four less than Linux has room for.
+    package static let maxSocketPathBytes = 103
     /// How many connections may wait to be accepted: a gateway that starts opens its pool at once.
     package static let listenBacklog: Int32 = 1_024
 }

@@ -182,7 +182,7 @@ extension Integration {
             let redis = try await RedisProcess()
             let grant = Grants.next()
             for round in 1...3 {
-                let sidecar = try await SidecarProcess(policy: Policies.broad, redis: redis.url)
+                let sidecar = try await SidecarProcess(policy: Policies.broad, over: redis)
                 try await sidecar.waitUntilShared()
                 let client = try sidecar.client()
                 for call in 1...3 {

@@ -32,8 +32,8 @@ struct Pair {
 
     init(policy: String, configuration: [String] = [], budget: String = "5s") async throws {
         redis = try await RedisProcess(configuration: configuration)
-        one = try await SidecarProcess(policy: policy, redis: redis.url, budget: budget)
-        other = try await SidecarProcess(policy: policy, redis: redis.url, budget: budget)
+        one = try await SidecarProcess(policy: policy, over: redis, budget: budget)
+        other = try await SidecarProcess(policy: policy, over: redis, budget: budget)
         try await one.waitUntilShared()
         try await other.waitUntilShared()
     }

@@ -26,6 +26,8 @@ package final class FaultProxy: Sendable {
     private let eventLoop: any EventLoop
     private let confined: NIOLoopBound<Confined>
     private let listener: any Channel
+    /// It must not end before this does.
+    private let redis: RedisProcess
 
     /// Everything that its event loop owns.
     fileprivate final class Confined {
@@ -41,8 +43,9 @@ package final class FaultProxy: Sendable {
     /// As `--redis` takes it.
     package var url: String { "unix://\(socketPath)" }
 
-    /// - Parameter target: the path of Redis' socket.
-    package init(to target: String) async throws {
+    package init(to redis: RedisProcess) async throws {
+        self.redis = redis
+        let target = redis.socketPath
         folder = try TemporaryFolder()
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         self.eventLoop = eventLoop

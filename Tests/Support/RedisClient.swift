@@ -41,12 +41,17 @@ package enum RedisAnswer: Sendable, Equatable {
 /// For one thread at a time.
 package final class RedisClient {
     private let socket: Int32
+    /// What must live as long as this, such as the process at the other end.
+    private let server: AnyObject?
     private let answerLimit: Int
     private var received: [UInt8] = []
     private var position = 0
 
-    /// - Parameter answerLimit: how long to wait for an answer, in seconds.
-    package init(path: String, answerLimit: Int = 30) throws {
+    /// - Parameters:
+    ///   - answerLimit: how long to wait for an answer, in seconds.
+    ///   - server: is kept alive.
+    package init(path: String, answerLimit: Int = 30, server: AnyObject? = nil) throws {
+        self.server = server
         self.answerLimit = answerLimit
         socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard socket >= 0 else { throw SupportError("socket: \(String(cString: strerror(errno)))") }

@@ -57,7 +57,7 @@ package final class RedisProcess: @unchecked Sendable {
 
     /// A connection for many commands.
     package func client() throws -> RedisClient {
-        let client = try RedisClient(path: socketPath)
+        let client = try RedisClient(path: socketPath, server: self)
         if let password { _ = try client.command(["AUTH", password]) }
         return client
     }

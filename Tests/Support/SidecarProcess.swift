@@ -8,6 +8,8 @@ package final class SidecarProcess: Sendable {
     package let folder: TemporaryFolder
     package let socketPath: String
     package let process: ChildProcess
+    /// It must not end before this does.
+    private let store: (any Sendable & AnyObject)?
 
     package var pid: Int32 { process.pid }
     /// What it has logged so far.
@@ -17,14 +19,17 @@ package final class SidecarProcess: Sendable {
     /// - Parameters:
     ///   - policy: the document's text.
     ///   - redis: as `--redis` takes it; nil leaves it out.
+    ///   - store: what is behind that address; is kept alive.
     ///   - budget: as `--budget` takes it. The default is long, so that a machine that is busy with something else does
     ///     not turn a shared answer into a local one; tests of outages set a short one.
     ///   - arguments: further ones.
     ///   - wrapper: a command that runs the program, such as `prlimit`.
     package init(
-        policy: String, redis: String? = nil, replicas: Int = 2, budget: String = "5s", arguments: [String] = [],
+        policy: String, redis: String? = nil, store: (any Sendable & AnyObject)? = nil, replicas: Int = 2,
+        budget: String = "5s", arguments: [String] = [],
         environment: [String: String] = [:], wrapper: [String] = []
     ) async throws {
+        self.store = store
         folder = try TemporaryFolder()
         socketPath = folder.path("sluice.sock")
         let file = try folder.write(policy, to: "policy.json")
@@ -37,6 +42,35 @@ package final class SidecarProcess: Sendable {
         words += arguments
         process = try ChildProcess(words[0], Array(words.dropFirst()), environment: environment)
         try await Self.waitUntilReady(process)
+    }
+
+    /// Starts `sluiced` with exactly these arguments, and waits for nothing.
+    package static func launch(_ arguments: [String], environment: [String: String] = [:]) throws -> ChildProcess {
+        try ChildProcess(program(), arguments, environment: environment)
+    }
+
+    /// Starts `sluiced` with exactly these arguments, which must end by itself.
+    /// - Returns: its exit status, and the lines of its standard error.
+    package static func outcome(
+        _ arguments: [String], environment: [String: String] = [:]
+    ) async throws -> (status: Int32, errors: [String]) {
+        let process = try launch(arguments, environment: environment)
+        guard case .exited(let status) = try await process.wait(timeout: .seconds(20)) else {
+            throw SupportError("sluiced was killed: \(process.errors)")
+        }
+        return (
+            status, process.errors.split(separator: "\n", omittingEmptySubsequences: false).map(String.init).dropLast()
+        )
+    }
+
+    /// The same, over a Redis of the test's own.
+    package convenience init(
+        policy: String, over redis: RedisProcess, budget: String = "5s", arguments: [String] = [],
+        environment: [String: String] = [:]
+    ) async throws {
+        try await self.init(
+            policy: policy, redis: redis.url, store: redis, budget: budget, arguments: arguments,
+            environment: environment)
     }
 
     /// Waits for the line that tells that it listens.
@@ -68,7 +102,7 @@ package final class SidecarProcess: Sendable {
 
     /// A connection.
     package func client(answerLimit: Int = 10) throws -> RedisClient {
-        try RedisClient(path: socketPath, answerLimit: answerLimit)
+        try RedisClient(path: socketPath, answerLimit: answerLimit, server: self)
     }
 
     /// One field of `INFO`, as a number.
