@@ -186,6 +186,40 @@ import Testing
         let reply = try await link.run(batch)
         #expect(reply.status == .forgot && reply.previousSequence == 0 && reply.results.isEmpty)
         #expect(try redis.command("EXISTS", "a") == .integer(0))
+        // Whoever knows goes on, and none of what forgot counts as having run.
+        batch.sequence = 7
+        batch.acknowledgedSequence = 6
+        let next = try await link.run(batch)
+        #expect(next.status == .ran && next.previousSequence == 0 && next.results == [1, 1])
+    }
+
+    @Test func thatItForgotIsToldUntilItIsKnown() async throws {
+        var batch = Batch(sequence: 6, acknowledged: 5)
+        batch.add(TestCharge(key: "a", max: 9))
+        // Two that were on their way at once, and one more for which both answers were lost.
+        for sequence in 6...Int64(8) {
+            batch.sequence = sequence
+            #expect(try await link.run(batch).status == .forgot)
+        }
+        #expect(try redis.command("EXISTS", "a") == .integer(0))
+        // The answer to the first of them is enough, though it did not name the last.
+        batch.sequence = 9
+        batch.acknowledgedSequence = 6
+        #expect(try await link.run(batch).results == [1, 1])
+        batch.sequence = 10
+        #expect(try await link.run(batch).results == [1, 2])
+    }
+
+    @Test func aReplicaThatCountsFromOneAgainIsNotLockedOut() async throws {
+        var batch = Batch(sequence: 100, acknowledged: 99)
+        batch.add(TestCharge(key: "a", max: 9))
+        #expect(try await link.run(batch).status == .forgot)
+        batch.sequence = 1
+        batch.acknowledgedSequence = 0
+        #expect(try await link.run(batch).status == .forgot)
+        batch.sequence = 2
+        batch.acknowledgedSequence = 1
+        #expect(try await link.run(batch).results == [1, 1])
     }
 
     @Test func theMarkerBelongsToTheReplicaAndExpires() async throws {

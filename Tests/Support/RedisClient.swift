@@ -66,10 +66,9 @@ package final class RedisClient {
                 connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
+        // All that is stored is set by now, so `deinit` runs for an init that throws, and closes the socket.
         guard result == 0 else {
-            let reason = String(cString: strerror(errno))
-            close(socket)
-            throw SupportError("cannot connect to \(path): \(reason)")
+            throw SupportError("cannot connect to \(path): \(String(cString: strerror(errno)))")
         }
     }
 

@@ -1,11 +1,13 @@
 -- Charges one batch of checks: each entry all or nothing, entries in order, none hurt by another's fault.
 --
--- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran
+-- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran; negated: of the first batch
+--            that was told that this store forgot, while no later one has acknowledged that
 -- KEYS[2..]  the counters of entry 1, then those of entry 2, and so on; each counts one window of one limit
 --
 -- ARGV[1]    MessagePack values, one after the other (not in an array: Redis builds tables slowly):
 --            [1] sequence      this batch's, counted from 1 by the replica
---            [2] acknowledged  the highest sequence that the replica knows to have run; 0: none
+--            [2] acknowledged  the highest sequence that the replica knows to have run, or to have been told that this
+--                              store forgot; 0: none
 --            [3] floor         the highest time of this store that the replica has seen, ms
 --            [4] markerTtl     how long the marker lives, ms
 --            [5] windows       start, end (exclusive), start, end ... in ms since the epoch
@@ -14,9 +16,10 @@
 --                              verify (1: look whether the key still has a time to live)
 --            [7] entries       for each entry its shape (index in [6], from 1)
 --
--- Returns    [1] 1: ran; 0: this store does not remember `acknowledged`; -1: a later batch of this replica ran before
+-- Returns    [1] 1: ran; else nothing was charged: 0: this store does not remember `acknowledged`; -1: a later batch
+--                of this replica ran before
 --            [2] this store's clock, ms
---            [3] the sequence in the marker before this batch; 0: none
+--            [3] the sequence in the marker before this batch; 0: none, or negated
 --            then, if it ran, for each entry: how many of its checks were admitted (peek: 1 if it would be), followed
 --            by each counter's tally after that; or -1 alone: a window does not hold now; or, as a string alone, what
 --            went wrong with a counter.
@@ -40,7 +43,13 @@ if previous >= sequence then
     return {-1, timeMs, previous}
 end
 if previous < acknowledged then
-    return {0, timeMs, previous}
+    -- An answer can get lost: it is told again until a batch shows that the replica knows.
+    local since = previous < 0 and -previous <= sequence and -previous or sequence
+    if previous >= 0 or acknowledged < since then
+        call('SET', KEYS[1], -since, 'PX', markerTtl)
+        return {0, timeMs, previous > 0 and previous or 0}
+    end
+    previous = 0
 end
 
 for i = 1, #shapes do
