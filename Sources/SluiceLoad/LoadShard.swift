@@ -37,7 +37,6 @@ final class LoadShard {
     private var nextLane = 0
     private var phase = Phase.idle
     private var tally = Tally()
-    private var events: [SharedOracle.Event] = []
     private var random: SeededRandom
     private var drained: EventLoopPromise<Void>?
 
@@ -100,16 +99,15 @@ final class LoadShard {
     }
 
     /// A connection broke, with these checks unanswered.
-    func closed(_ connection: LoadConnection, lost: some Collection<LoadConnection.Outstanding>) {
+    func closed(_ connection: LoadConnection, lost: some Collection<Exchange.Outstanding>) {
         let lane = connection.lane
         guard lanes[lane].connection === connection else { return }
         lanes[lane].connection = nil
         guard phase != .over else { return }
         tally.brokenConnections += 1
         tally.count(.lost, Int64(lost.count))
-        for check in lost { loseSight(of: check.target) }
-        if oracle != nil { events.append(.lostConnection(sidecar: lanes[lane].sidecar)) }
-        flushEvents()
+        loseSight(of: lost)
+        oracle?.withOracle { $0.lostConnection(toSidecar: lanes[lane].sidecar) }
         connectAgain(lane)
         reportDrained()
     }
@@ -149,9 +147,7 @@ final class LoadShard {
     /// A closed loop keeps its pipeline full.
     private func refill(_ connection: LoadConnection, nowNs: Int64) {
         guard phase == .sending, pacer == nil else { return }
-        while connection.outstandingCount < settings.pipeline {
-            connection.add(lanes[connection.lane].workload.next(), intendedNs: nowNs, nowNs: nowNs)
-        }
+        connection.fill(to: settings.pipeline, from: &lanes[connection.lane].workload, nowNs: nowNs)
         connection.flush()
     }
 
@@ -174,7 +170,7 @@ final class LoadShard {
                 tally.count(.unsent)
                 continue
             }
-            connection.add(target, intendedNs: intendedNs, nowNs: nowNs)
+            connection.send(target, intendedNs: intendedNs, nowNs: nowNs)
             tally.recordLateness(nowNs - intendedNs)
         }
         for lane in lanes { lane.connection?.flush() }
@@ -201,48 +197,65 @@ final class LoadShard {
 
     // MARK: - Answers
 
-    func received(
-        _ decision: DecisionReply, of check: LoadConnection.Outstanding, lane: Int, nowNs: Int64
-    ) {
+    /// A read has brought these answers.
+    func received(_ answered: borrowing [Exchange.Answered], lane: Int, nowNs: Int64) {
+        guard answered.count > 0 else { return }
         lanes[lane].failures = 0
-        let latencyNs = nowNs - check.intendedNs
-        tally.count(decision.source, isAllowed: decision.allowed, latencyNs: latencyNs)
-        if latencyNs > settings.budgetNs { tally.overBudget += 1 }
-        guard oracle != nil else { return }
-        let answer = Oracle.Answer(
-            subject: settings.subject(of: check.target), sidecar: lanes[lane].sidecar, isAllowed: decision.allowed,
-            source: decision.source, cost: settings.cost, sentNs: check.sentNs, receivedNs: nowNs)
-        events.append(.answer(answer, trace: decision.trace))
-    }
-
-    /// - Parameter check: nil if the error answers none.
-    func received(error sentence: String, of check: LoadConnection.Outstanding?) {
-        tally.note(fault: sentence)
-        guard let check else { return }
-        if sentence.hasPrefix("\(ErrorCode.busy.rawValue) ") {
-            tally.count(.busy)
-        } else {
-            tally.count(.refused)
-            loseSight(of: check.target)
+        Self.count(answered, in: &tally, budgetNs: settings.budgetNs, nowNs: nowNs)
+        guard let oracle else { return }
+        let sidecar = lanes[lane].sidecar
+        oracle.withOracle { oracle in
+            for index in answered.indices {
+                guard let check = answered[index].check else { continue }
+                let subject = settings.subject(of: check.target)
+                switch answered[index].answer {
+                case .decision(let isAllowed, let source, let trace):
+                    let answer = Oracle.Answer(
+                        subject: subject, sidecar: sidecar, isAllowed: isAllowed, source: source, cost: settings.cost,
+                        sentNs: check.sentNs, receivedNs: nowNs)
+                    oracle.observe(answer, trace: trace)
+                case .error(let sentence):
+                    if !Self.isBusy(sentence) { oracle.lostSight(ofSubject: subject) }
+                case .garbage:
+                    oracle.lostSight(ofSubject: subject)
+                }
+            }
         }
     }
 
-    func receivedGarbage(_ fault: String) {
-        tally.count(.malformed)
-        tally.note(fault: "not an answer of Sluice: \(fault)")
+    private static func count(
+        _ answered: borrowing [Exchange.Answered], in tally: inout Tally, budgetNs: Int64, nowNs: Int64
+    ) {
+        for index in answered.indices {
+            switch (answered[index].answer, answered[index].check) {
+            case (.decision(let isAllowed, let source, _), let check):
+                let latencyNs = nowNs - (check?.intendedNs ?? nowNs)
+                tally.count(source, isAllowed: isAllowed, latencyNs: latencyNs)
+                if latencyNs > budgetNs { tally.overBudget += 1 }
+            case (.error(let sentence), let check):
+                tally.note(fault: sentence)
+                // One that answers no check is told as the connection's end.
+                if check != nil { tally.count(isBusy(sentence) ? .busy : .refused) }
+            case (.garbage(let expectation), _):
+                tally.note(fault: "an answer that is not Sluice's: \(expectation)")
+                tally.count(.malformed)
+            }
+        }
     }
 
+    /// Whether the check was turned away before anything was decided or charged.
+    private static func isBusy(_ sentence: String) -> Bool { sentence.hasPrefix("\(ErrorCode.busy.rawValue) ") }
+
     func readCompleted(_ connection: LoadConnection) {
-        flushEvents()
         refill(connection, nowNs: Clock.nowNs())
         reportDrained()
     }
 
-    private func loseSight(of target: CheckTarget) {
-        if oracle != nil { events.append(.lostSight(subject: settings.subject(of: target))) }
+    private func loseSight(of checks: some Sequence<Exchange.Outstanding>) {
+        oracle?.withOracle { oracle in
+            for check in checks { oracle.lostSight(ofSubject: settings.subject(of: check.target)) }
+        }
     }
-
-    private func flushEvents() { oracle?.take(&events) }
 
     /// Tells the oracle of checks that have been waiting for long, again and again while they do.
     private func sweep() {
@@ -250,9 +263,8 @@ final class LoadShard {
         let staleNs = Clock.nowNs() - LoadBounds.staleAfterNs
         for lane in lanes {
             guard let connection = lane.connection else { continue }
-            for check in connection.outstanding(sentBefore: staleNs) { loseSight(of: check.target) }
+            loseSight(of: connection.outstanding(sentBefore: staleNs))
         }
-        flushEvents()
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(LoadBounds.sweepIntervalNs)) { [self] in sweep() }
     }
 
@@ -288,12 +300,9 @@ final class LoadShard {
     func end() {
         for lane in lanes {
             guard let connection = lane.connection else { continue }
-            for check in connection.outstanding(sentBefore: .max) {
-                tally.count(.unanswered)
-                loseSight(of: check.target)
-            }
+            tally.count(.unanswered, Int64(connection.outstandingCount))
+            loseSight(of: connection.outstanding(sentBefore: .max))
         }
-        flushEvents()
         phase = .over
         for lane in lanes.indices {
             lanes[lane].connection?.close()

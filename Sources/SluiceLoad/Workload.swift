@@ -89,10 +89,9 @@ extension SeededRandom {
     }
 }
 
-/// The bytes of checks, made beforehand: sending one is two or three copies.
+/// The bytes of checks, made beforehand: sending one is a copy, with sessions two.
 package struct CheckFrames: Sendable {
-    private let opening: [UInt8]
-    /// Each grant, then the tool and what else is the same in all checks.
+    /// For each grant the whole frame but for the session.
     private let grants: Pieces
     private let sessions: Pieces
 
@@ -114,8 +113,8 @@ package struct CheckFrames: Sendable {
             tail += Self.bulk("SESSION")
             words += 2
         }
-        opening = Array("*\(words)\r\n".utf8) + Self.bulk("CHECK")
-        grants = Pieces(count: grantCount) { Self.bulk(Self.grantName(grantPrefix, $0)) + tail }
+        let opening = Array("*\(words)\r\n".utf8) + Self.bulk("CHECK")
+        grants = Pieces(count: grantCount) { opening + Self.bulk(Self.grantName(grantPrefix, $0)) + tail }
         sessions = Pieces(count: sessionCount) { Self.bulk(Self.sessionName($0)) }
     }
 
@@ -124,7 +123,6 @@ package struct CheckFrames: Sendable {
 
     /// Appends the check for `target`.
     package func write(_ target: CheckTarget, to output: inout ByteBuffer) {
-        output.writeBytes(opening)
         output.writeBytes(grants[Int(target.grant)])
         if !sessions.isEmpty { output.writeBytes(sessions[Int(target.session)]) }
     }
