@@ -86,6 +86,8 @@ package struct Limiter {
     var wantsDisconnect = false
     var wantsProbe = false
     var reportsClock = true
+    /// Whether a person has been told how the store stands: after that, only changes are told.
+    var hasReportedStore = false
     var lastSweepNs: Int64
 
     /// How much of the budget may be spent on waiting for the store, ns; the rest is for the answer's own way.

@@ -137,7 +137,8 @@ extension RedisLink: RedisConnectionOwner {
         encoder = BatchEncoder(scriptHash: server.scriptHash, markerKey: markerKey)
         state = .connected(connection)
         isLoggedAsAway = false
-        logger.info("connected to Redis", metadata: ["server": "\(server)"])
+        // What follows from a connection, and from its loss, is told by whoever counts; here it would be said twice.
+        logger.debug("connected to Redis", metadata: ["server": "\(server)"])
         if server.mayEvictCounters {
             logger.warning(
                 "Redis may evict counters, and then limits are not kept: set maxmemory-policy to noeviction",
@@ -153,7 +154,7 @@ extension RedisLink: RedisConnectionOwner {
         reset()
         if !isLoggedAsAway {
             isLoggedAsAway = true
-            logger.warning("no connection to Redis", metadata: ["reason": "\(reason)"])
+            logger.debug("no connection to Redis", metadata: ["reason": "\(reason)"])
         }
         delegate?.linkClosed(reason: reason)
     }
