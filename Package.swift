@@ -63,35 +63,47 @@ let package = Package(
             "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
+        // For people at a terminal.
+        module("SluiceTerminal", []),
+        module(
+            "SluiceControl", ["SluiceTerminal", "SluiceClient", "SluicePolicy", "SluiceProtocol", argumentParser]),
+
+        // What the load driver is made of; a library, so that tests reach it.
+        module(
+            "SluiceLoad",
+            [
+                "SluiceEngine", "SluiceProtocol", nioCore, nioPosix, argumentParser,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ]),
+
         // Thin mains.
         program(
             "sluiced",
             [
                 "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
-                logging,
-                argumentParser, serviceLifecycle,
+                logging, argumentParser, serviceLifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
-        program("sluicectl", ["SluiceClient", "SluicePolicy", argumentParser]),
-        program(
-            "sluice-load",
-            [
-                "SluiceClient", "SluiceProtocol", nioCore, nioPosix, argumentParser,
-                .product(name: "Histogram", package: "hdrhistogram-swift"),
-            ]),
+        program("sluicectl", ["SluiceControl"]),
+        program("sluice-load", ["SluiceLoad"]),
 
         // Tests.
         .target(
             name: "Support", dependencies: ["SluiceClient", "SluiceEngine", nioCore, nioPosix],
             path: "Tests/Support", swiftSettings: settings),
         tests("SluicePolicyTests", ["SluicePolicy"]),
-        tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy"]),
+        tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy", "Support"]),
         tests("SluiceProtocolTests", ["SluiceProtocol", nioCore, nioEmbedded]),
         tests("SluiceRedisTests", ["SluiceRedis", "SluiceEngine", "Support", nioCore, nioPosix, logging]),
         tests(
             "SluiceServerTests",
             ["SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
+        tests(
+            "SluiceControlTests",
+            ["SluiceControl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests(
             "IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration",
             exclude: ["StockClients"]),

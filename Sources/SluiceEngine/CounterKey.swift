@@ -18,6 +18,8 @@ package struct CounterKey: Sendable, Hashable {
     static let allTools = "all_tools"
     private static let algorithm = "fixed_window"
     private static let sessionMark = ";session="
+    /// The year 9999: far beyond every window, and with room for the arithmetic of times.
+    private static let latestStartMs: Int64 = 253_402_300_800_000
 
     /// What comes before the window's start: it stays the same for the life of a counter.
     static func stem(prefix: String, grant: [UInt8], limit: Limit, session: [UInt8]?) -> [UInt8] {
@@ -51,28 +53,44 @@ package struct CounterKey: Sendable, Hashable {
     /// How the keys of all counters begin.
     package static func prefix(_ prefix: String) -> [UInt8] { Array("\(prefix):1:{".utf8) }
 
-    /// Reads a key again; nil if it is not one of a counter under this prefix.
+    /// Reads a key again; nil if it is not one of a counter under this prefix. Only the one spelling that `stem` writes
+    /// is taken: anybody may write to the store, and no two keys are read as the same counter.
     package init?(_ key: some Sequence<UInt8>, prefix: String) {
-        let text = String(decoding: Array(key), as: UTF8.self)
-        let start = "\(prefix):1:{"
-        guard text.hasPrefix(start) else { return nil }
-        let parts = text.dropFirst(start.count).split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 6, parts[0].hasSuffix("}"), parts[3] == Self.algorithm, parts[4].hasSuffix("s"),
-            let seconds = Int64(parts[4].dropLast()), seconds > 0, let startMs = Int64(parts[5])
+        let bytes = Array(key)
+        let start = Self.prefix(prefix)
+        guard bytes.starts(with: start) else { return nil }
+        let parts = bytes.dropFirst(start.count).split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
+        guard parts.count == 6, parts[0].last == UInt8(ascii: "}"), parts[4].last == UInt8(ascii: "s"),
+            let seconds = Int64(String(decoding: parts[4].dropLast(), as: UTF8.self)),
+            let startMs = Int64(String(decoding: parts[5], as: UTF8.self)),
+            (1...PolicyBounds.maxWindowSeconds).contains(seconds), (0...Self.latestStartMs).contains(startMs)
         else { return nil }
-        let named = parts[2].split(separator: ";", maxSplits: 1)
-        guard let counter = named.first.flatMap(Self.decoded), let grant = Self.decoded(parts[0].dropLast()),
-            let container = Self.decoded(parts[1])
+        let window = FixedWindow(seconds: seconds)
+        let named = parts[2].split(separator: UInt8(ascii: ";"), maxSplits: 1, omittingEmptySubsequences: false)
+        let session = named.count == 2 ? named[1].dropFirst(Self.sessionMark.utf8.count - 1) : nil
+        guard let grant = Self.decoded(parts[0].dropLast()), let container = Self.decoded(parts[1]),
+            let counter = Self.decoded(named[0]), !counter.isEmpty, window.startMs(at: startMs) == startMs
         else { return nil }
         self.grant = grant
-        self.tool = parts[1] == Self.allTools ? nil : container
+        tool = parts[1].elementsEqual(Self.allTools.utf8) ? nil : container
         self.counter = counter
-        if named.count == 2 {
-            guard named[1].hasPrefix("session="), let session = Self.decoded(named[1].dropFirst(8)) else { return nil }
+        if let session {
+            guard let session = Self.decoded(session) else { return nil }
             self.session = session
         }
         windowSeconds = seconds
         windowStartMs = startMs
+        guard bytes == spelt(prefix: prefix, window: window) else { return nil }
+    }
+
+    private func spelt(prefix: String, window: FixedWindow) -> [UInt8] {
+        let limit = Limit(
+            container: tool.map { .tool($0) } ?? .allTools, counter: counter, window: window, max: 0,
+            scope: session == nil ? .grant : .session, rule: "", onDeny: nil)
+        var key = Self.stem(
+            prefix: prefix, grant: Array(grant.utf8), limit: limit, session: session.map { Array($0.utf8) })
+        appendDecimal(windowStartMs, to: &key)
+        return key
     }
 
     private static func appendEncoded(_ name: some Sequence<UInt8>, to key: inout [UInt8]) {
@@ -91,15 +109,15 @@ package struct CounterKey: Sendable, Hashable {
         }
     }
 
-    private static func decoded(_ part: some StringProtocol) -> String? {
+    private static func decoded(_ part: ArraySlice<UInt8>) -> String? {
         var bytes: [UInt8] = []
-        var rest = Array(part.utf8)[...]
+        var rest = part
         while let byte = rest.popFirst() {
             guard byte == UInt8(ascii: "%") else {
                 bytes.append(byte)
                 continue
             }
-            guard let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16), rest.count >= 2 else {
+            guard rest.count >= 2, let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) else {
                 return nil
             }
             bytes.append(value)
@@ -107,6 +125,23 @@ package struct CounterKey: Sendable, Hashable {
         }
         return String(validating: bytes, as: UTF8.self)
     }
+}
+
+/// By bytes, as the store compares: strings that are written differently are different counters, even where Swift takes
+/// them for equal (an accent of its own or within its letter).
+extension CounterKey {
+    package static func == (one: CounterKey, other: CounterKey) -> Bool {
+        one.windowSeconds == other.windowSeconds && one.windowStartMs == other.windowStartMs
+            && zip(one.names, other.names).allSatisfy { $0.map { Array($0.utf8) } == $1.map { Array($0.utf8) } }
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        for name in names { hasher.combine(name.map { Array($0.utf8) }) }
+        hasher.combine(windowStartMs)
+        hasher.combine(windowSeconds)
+    }
+
+    private var names: [String?] { [grant, tool, counter, session] }
 }
 
 /// Appends a number in decimal, without a String.

@@ -14,6 +14,7 @@ struct LimitFinding {
 extension Limiter {
     /// Decides by local counters, and charges them.
     mutating func decideLocally(plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, now: Moment) -> Decision {
+        clock.observeWall(now: now)
         let nowMs = clock.nowMs(now)
         var allFit = true
         for index in table[plan: plan].limits.indices {
@@ -68,6 +69,7 @@ extension Limiter {
         finding: (Plan.LimitRef, borrowing Counter) -> (used: Int64, left: Int64, fits: Bool)
     ) -> Decision {
         var binding: LimitFinding?
+        var bindingFits = false
         var trace: [Decision.Look]? = wantsTrace ? [] : nil
         for limit in table[plan: plan].limits {
             let (used, left, fits) = finding(limit, table[counter: limit.counter])
@@ -77,14 +79,22 @@ extension Limiter {
                 limit: limit, windowStartMs: startMs, windowEndMs: startMs + window.lengthMs, used: used, left: left)
             trace?.append(
                 Decision.Look(rule: limit.rule, windowStartMs: found.windowStartMs, used: used, max: limit.max))
-            if !allowed && fits { continue }
-            if let other = binding, !found.binds(more: other, allowed: allowed) { continue }
+            if let other = binding {
+                // Of a denied check's limits one at least does not fit; if none does that (the store's tallies are no
+                // more to be trusted than whoever else writes to it), any may be told.
+                if !allowed && fits != bindingFits {
+                    if fits { continue }
+                } else if !found.binds(more: other, allowed: allowed) {
+                    continue
+                }
+            }
             binding = found
+            bindingFits = fits
         }
-        guard let binding else { preconditionFailure("a counted plan has limits, and a denial one that does not fit") }
+        guard let binding else { preconditionFailure("a counted plan has limits") }
         var decision = Decision(verdict: allowed ? .allow : .limit, source: source, rule: binding.limit.rule)
         decision.limit = binding.limit.max
-        decision.remaining = max(0, binding.left)
+        decision.remaining = min(max(0, binding.left), binding.limit.max)
         decision.resetMs = max(1, binding.windowEndMs - nowMs)
         decision.trace = trace
         if !allowed {

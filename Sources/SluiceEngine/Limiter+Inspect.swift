@@ -11,14 +11,12 @@ package struct CounterReport: Sendable, Equatable {
     package var sharedUsed: Int64
     /// Admitted by this replica alone while the store was away, in this window.
     package var localUsed: Int64
-    /// What this replica may admit locally in this window while the store is away; -1 if it had no need to reckon it.
+    /// What this replica may admit locally in this window, what it has admitted included; -1 while the store decides,
+    /// and where there was no need yet to reckon it.
     package var localShare: Int64
+    /// What this replica would still admit; -1 if the policy no longer has the limit.
+    package var remaining: Int64
     package var resetMs: Int64
-
-    package var remaining: Int64 {
-        guard max >= 0 else { return -1 }
-        return Swift.max(0, localShare >= 0 ? localShare - localUsed : max - Swift.max(0, sharedUsed) - localUsed)
-    }
 }
 
 extension Limiter {
@@ -57,14 +55,19 @@ extension Limiter {
     package func counters(stored: [StoredCounter]?, grant: String?, tool: String?, now: Moment) -> [CounterReport] {
         let nowMs = clock.nowMs(now)
         var reports: [CounterKey: CounterReport] = [:]
+        // Before anything is read again, so that asking for one grant costs little however many are known.
+        let prefix = keyPrefix(grant: grant)
         for counter in table.liveCounters where counter.windowStartMs >= 0 && nowMs < counter.windowEndMs {
-            guard counter.isSeen || counter.localUsed > 0 || counter.unsettled > 0 || counter.localShare >= 0,
+            guard counter.stem.starts(with: prefix),
+                counter.isSeen || counter.localUsed > 0 || counter.unsettled > 0 || counter.localShare >= 0,
                 let key = CounterKey(
                     counter.stem + Array(String(counter.windowStartMs).utf8), prefix: configuration.keyPrefix)
             else { continue }
             reports[key] = report(
                 key, sharedUsed: counter.isSeen ? counter.sharedUsed : -1,
-                localUsed: counter.unsettled + counter.localUsed, localShare: counter.localShare, nowMs: nowMs)
+                localUsed: counter.unsettled + counter.localUsed,
+                localShare: isShared || counter.localShare < 0 ? -1 : counter.unsettled + counter.localShare,
+                nowMs: nowMs)
         }
         for counter in stored ?? [] {
             guard let key = CounterKey(counter.key, prefix: configuration.keyPrefix),
@@ -76,7 +79,10 @@ extension Limiter {
                 nowMs: nowMs)
         }
         return reports.values
-            .filter { (grant == nil || $0.key.grant == grant) && (tool == nil || $0.key.tool == tool) }
+            .filter { report in
+                grant.map { report.key.grant.utf8.elementsEqual($0.utf8) } ?? true
+                    && (tool == nil || report.key.tool == tool)
+            }
             .sorted { $0.key.sortKey.lexicographicallyPrecedes($1.key.sortKey) }
     }
 
@@ -85,9 +91,13 @@ extension Limiter {
     ) -> CounterReport {
         let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
         let limit = limits.first { $0.counter == key.counter && $0.window.seconds == key.windowSeconds }
+        // The store decides by its own tally alone; it has not been told of what was admitted here.
+        let used = localShare >= 0 || isShared ? 0 : localUsed
+        let left = localShare >= 0 ? localShare - localUsed : (limit?.max ?? 0) - max(0, sharedUsed) - used
         return CounterReport(
             key: key, rule: limit?.rule ?? "", max: limit?.max ?? -1, sharedUsed: sharedUsed, localUsed: localUsed,
-            localShare: localShare, resetMs: key.windowStartMs + key.windowSeconds * 1000 - nowMs)
+            localShare: localShare, remaining: limit == nil ? -1 : max(0, left),
+            resetMs: key.windowStartMs + key.windowSeconds * 1000 - nowMs)
     }
 }
 

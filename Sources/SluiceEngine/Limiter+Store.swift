@@ -12,7 +12,13 @@ extension Limiter {
     package mutating func linkClosed(reason: String, now: Moment) {
         let wasClosed = breaker.isClosed
         breaker.disconnected(now: now)
-        if wasClosed { leaveStore(reason: reason, now: now) }
+        if wasClosed {
+            leaveStore(reason: reason, now: now)
+        } else if !hasReportedStore {
+            // It was not there from the start.
+            notify(.storeLost(reason: reason))
+        }
+        hasReportedStore = true
         dropConnection()
     }
 
@@ -26,10 +32,10 @@ extension Limiter {
             refused(batch, reason: reason, now: now)
         case .failure(.unknown(let reason)):
             // It may have run: it counts as unresolved until the marker tells.
-            standBack(reason: reason, now: now)
             var batch = batch
             answerAllLocally(&batch, now: now)
             keepUnresolved(batch)
+            standBack(reason: reason, now: now)
         }
     }
 
@@ -118,7 +124,10 @@ extension Limiter {
         resolve(upTo: reply.status == .forgot ? 0 : reply.previousSequence)
         let wasClosed = breaker.isClosed
         perform(breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, now: now), now: now)
-        if !wasClosed && breaker.isClosed { notify(.storeReached) }
+        if !wasClosed && breaker.isClosed {
+            hasReportedStore = true
+            notify(.storeReached)
+        }
         switch reply.status {
         case .ran:
             settle(batch, reply, now: now)
@@ -129,6 +138,9 @@ extension Limiter {
             notify(.storeForgot)
             sendAgain(batch, now: now)
         case .superseded:
+            // The marker may be ahead of all that was ever sent from here (it is kept for longer than a process may
+            // live): without going beyond it no batch would ever run.
+            lastSequence = max(lastSequence, reply.previousSequence)
             sendAgain(batch, now: now)
         }
     }
@@ -151,7 +163,7 @@ extension Limiter {
             if batch.sequence <= sequence {
                 for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
                     for limit in table[plan: entry.plan].limits {
-                        table[counter: limit.counter].settle(entry.locallyAdmitted, cutMs: batch.cutMs)
+                        table[counter: limit.counter].resolve(entry.locallyAdmitted, cutMs: batch.cutMs)
                     }
                 }
             }
@@ -162,31 +174,31 @@ extension Limiter {
 
     /// The store decided: tells every waiter, in order of arrival.
     private mutating func settle(_ batch: PendingBatch, _ reply: BatchReply, now: Moment) {
-        var again: PendingBatch?
+        var batch = batch
         var faults = reply.faults.makeIterator()
         var at = 0
-        for entry in batch.entries where entry.isSent {
+        for index in batch.entries.indices where batch.entries[index].isSent {
+            let entry = batch.entries[index]
             let outcome = reply.results[at]
             at += 1
             switch outcome {
             case BatchReply.windowIsOver:
-                if again == nil { again = newBatch() }
-                statistics.resends += 1
-                repeatEntry(entry, of: batch, in: &again!)
+                clock.followStore()
+                repeatEntry(index, of: &batch)
             case BatchReply.fault:
                 statistics.faults += 1
-                notify(.keyFault(reason: faults.next() ?? ""))
+                let reason = faults.next() ?? ""
+                if !table[plan: entry.plan].isFaulty { notify(.keyFault(reason: reason)) }
+                table[plan: entry.plan].isFaulty = true
                 answerLocally(entry, of: batch, now: now)
             default:
                 let tallies = reply.results[at..<at + table[plan: entry.plan].limits.count]
                 at += tallies.count
+                table[plan: entry.plan].isFaulty = false
                 answer(entry, of: batch, admitted: outcome, tallies: tallies, now: now)
             }
         }
-        if var again {
-            again.resends = batch.resends
-            sendAgain(again, now: now)
-        }
+        sendRepeated(of: batch, now: now)
         recycle(batch)
     }
 
@@ -225,47 +237,54 @@ extension Limiter {
 
     // MARK: - Again
 
-    /// Puts an entry's waiters into another batch, in the same order.
-    private mutating func repeatEntry(
-        _ entry: PendingBatch.Entry, of batch: PendingBatch, in again: inout PendingBatch
-    ) {
-        guard entry.unanswered > 0 else { return }
-        let copy = again.addEntry(
-            plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek,
-            chargeCount: table[plan: entry.plan].limits.count)
-        table[plan: entry.plan].pins += 1
-        var index = entry.firstWaiter
-        while index >= 0 {
-            let waiter = batch.waiters[index]
-            index = waiter.next
-            guard waiter.state == .waiting else { continue }
-            again.addWaiter(
-                waiter.ticket, deadlineNs: waiter.deadlineNs, wantsTrace: waiter.wantsTrace, toEntry: copy)
-        }
+    /// A batch that did not run goes out again, in its place among the others.
+    private mutating func sendAgain(_ batch: consuming PendingBatch, now: Moment) {
+        for index in batch.entries.indices { repeatEntry(index, of: &batch) }
+        sendRepeated(of: batch, now: now)
+        recycle(batch)
     }
 
-    /// A batch that did not run goes out again before all others; after too many times its checks are answered locally.
-    private mutating func sendAgain(_ batch: PendingBatch, now: Moment) {
+    /// Marks an entry for the batch that goes out in place of this one, if somebody still waits for it.
+    private mutating func repeatEntry(_ index: Int, of batch: inout PendingBatch) {
+        guard batch.entries[index].unanswered > 0 else { return }
+        batch.entries[index].repeated = batch.repeatedCount
+        batch.repeatedCount += 1
+    }
+
+    /// Puts the waiters of the entries that were marked into another batch, in order of arrival: their deadlines keep
+    /// their order with it. After too many times they are answered locally.
+    private mutating func sendRepeated(of batch: borrowing PendingBatch, now: Moment) {
+        guard batch.repeatedCount > 0 else { return }
         var again = newBatch()
-        for entry in batch.entries { repeatEntry(entry, of: batch, in: &again) }
+        again.firstID = batch.firstID
         again.resends = batch.resends + 1
-        recycle(batch)
+        for entry in batch.entries where entry.repeated >= 0 {
+            _ = again.addEntry(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek,
+                chargeCount: table[plan: entry.plan].limits.count)
+            table[plan: entry.plan].pins += 1
+        }
+        for waiter in batch.waiters where waiter.state == .waiting && batch.entries[waiter.entry].repeated >= 0 {
+            again.addWaiter(
+                waiter.ticket, deadlineNs: waiter.deadlineNs, wantsTrace: waiter.wantsTrace,
+                toEntry: batch.entries[waiter.entry].repeated)
+        }
         guard breaker.isClosed, again.resends <= EngineBounds.maxResends else {
             answerAllLocally(&again, now: now)
             recycle(again)
             return
         }
         statistics.resends += 1
-        queue.insert(again, at: 0)
+        queue.insert(again, at: queue.firstIndex { $0.firstID > again.firstID } ?? queue.endIndex)
     }
 
     // MARK: - Away
 
     private mutating func refused(_ batch: PendingBatch, reason: String, now: Moment) {
         var batch = batch
-        standBack(reason: reason, now: now)
         answerAllLocally(&batch, now: now)
         recycle(batch)
+        standBack(reason: reason, now: now)
     }
 
     /// The store answers, but not as it should: it is left alone for a while.
@@ -309,14 +328,13 @@ extension Limiter {
     }
 
     private mutating func answerExpired(_ batch: inout PendingBatch, nowNs: Int64, now: Moment) {
-        while let waiter = batch.takeExpired(nowNs: nowNs) {
-            statistics.timedOut += 1
+        while let index = batch.takeExpired(nowNs: nowNs) {
+            let waiter = batch.waiters[index]
+            if waiter.deadlineNs <= now.monotonicNs { statistics.timedOut += 1 }
             let entry = batch.entries[waiter.entry]
             let decision = decideLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
-            if decision.allowed && !entry.isPeek && batch.isSent {
-                batch.entries[waiter.entry].locallyAdmitted += entry.cost
-            }
+            if decision.allowed && !entry.isPeek { batch.admitLocally(index) }
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
         }
     }

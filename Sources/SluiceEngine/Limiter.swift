@@ -86,6 +86,8 @@ package struct Limiter {
     var wantsDisconnect = false
     var wantsProbe = false
     var reportsClock = true
+    /// Whether a person has been told how the store stands: after that, only changes are told.
+    var hasReportedStore = false
     var lastSweepNs: Int64
 
     /// How much of the budget may be spent on waiting for the store, ns; the rest is for the answer's own way.
@@ -95,7 +97,9 @@ package struct Limiter {
     package init(configuration: LimiterConfiguration, policy: Policy, now: Moment) {
         self.configuration = configuration
         self.policy = policy
-        countsSessions = (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains { $0.scope == .session }
+        countsSessions = (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains {
+            $0.scope == .session
+        }
         budgetNs = configuration.budgetMs * 1_000_000
         patienceNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
         table = PlanTable(maxPlans: configuration.maxPlans)
@@ -136,7 +140,9 @@ package struct Limiter {
             return .answered(neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now))
         }
         guard configuration.usesStore && breaker.isClosed else {
-            return .answered(decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now))
+            let decision = decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
+            statistics.count(decision)
+            return .answered(decision)
         }
         guard waitingChecks < EngineBounds.maxWaitingChecks else {
             statistics.overloaded += 1
@@ -151,19 +157,24 @@ package struct Limiter {
 
     /// The entry, in the batch that is being gathered, which checks of this plan and cost share.
     private mutating func gather(plan: Int, cost: Int64, isPeek: Bool) -> Int {
+        if queue.isEmpty { queue.append(newBatch()) }
+        var first = -1
+        if table[plan: plan].batchID == queue[queue.count - 1].id {
+            first = table[plan: plan].firstEntry
+            var entry = first
+            while entry >= 0 {
+                if queue[queue.count - 1].entries[entry].joins(cost: cost, isPeek: isPeek) { return entry }
+                entry = queue[queue.count - 1].entries[entry].nextOfPlan
+            }
+        }
         let charges = table[plan: plan].limits.count
-        if queue.isEmpty || queue[queue.count - 1].chargeCount + charges > EngineBounds.maxChargesPerBatch {
+        if queue[queue.count - 1].chargeCount + charges > EngineBounds.maxChargesPerBatch {
             queue.append(newBatch())
+            first = -1
         }
         let last = queue.count - 1
-        let isKnown = table[plan: plan].batchID == queue[last].id
-        var entry = isKnown ? table[plan: plan].firstEntry : -1
-        while entry >= 0 {
-            if queue[last].entries[entry].cost == cost && queue[last].entries[entry].isPeek == isPeek { return entry }
-            entry = queue[last].entries[entry].nextOfPlan
-        }
-        entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
-        if isKnown { queue[last].entries[entry].nextOfPlan = table[plan: plan].firstEntry }
+        let entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
+        queue[last].entries[entry].nextOfPlan = first
         table[plan: plan].batchID = queue[last].id
         table[plan: plan].firstEntry = entry
         table[plan: plan].pins += 1

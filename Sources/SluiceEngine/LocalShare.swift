@@ -1,16 +1,18 @@
 /// How replicas that cannot talk split what is left of a window, so that the shares add up exactly.
 package struct ReplicaView: Sendable, Equatable {
     /// This replica.
-    package var own: UInt64
-    /// The replicas that were last known to live, this one among them; empty if nobody has told.
-    package var live: [UInt64]
+    package let own: UInt64
+    /// The replicas that were last known to live, each once and this one among them; empty if nobody has told.
+    package let live: [UInt64]
     /// At least so many are assumed, whoever is known to live.
-    package var assumed: Int
+    package let assumed: Int
 
     package init(own: UInt64, live: [UInt64] = [], assumed: Int) {
         precondition(assumed >= 1)
         self.own = own
-        self.live = live
+        // A share is reckoned from how many there are: a list that misses this one, or has one twice, would make
+        // shares that do not add up.
+        self.live = live.isEmpty ? [] : Set(live).union([own]).sorted()
         self.assumed = assumed
     }
 
@@ -25,7 +27,7 @@ package struct ReplicaView: Sendable, Equatable {
         let replicas = Int64(max(live.count, assumed))
         let quotient = total / replicas
         let remainder = Int(total % replicas)
-        guard remainder > 0, live.count >= assumed, live.contains(own) else { return quotient }
+        guard remainder > 0, live.count >= assumed else { return quotient }
         let mine = Self.rank(own, counterHash)
         let ahead = live.count { $0 != own && (Self.rank($0, counterHash), $0) < (mine, own) }
         return quotient + (ahead < remainder ? 1 : 0)

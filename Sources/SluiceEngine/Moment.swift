@@ -15,13 +15,17 @@ package struct Moment: Sendable, Equatable {
 ///
 /// With a store, that is the store's: the last time it told, plus what has passed here since. It lags behind the truth
 /// by at most the way of one answer, so a window is named too early only at its very end, and the store then says so.
+/// An answer that was long on its way does not turn it back: that would open a window again that has ended.
 /// Without one it is this machine's, and goes on by the monotonic clock when the wall clock steps back: a step must not
 /// reopen a window.
 struct WindowClock {
     /// The highest time that the store has told; 0 if none.
     private(set) var highestStoreMs: Int64 = 0
+    /// A time from which this clock runs on by the monotonic one.
     private var anchorMs: Int64
     private var anchorNs: Int64
+    /// What it showed when an answer told less: the least that it shows until the told time has caught up.
+    private var heldMs: Int64 = 0
 
     init(now: Moment) {
         anchorMs = now.wallMs
@@ -30,21 +34,27 @@ struct WindowClock {
 
     /// Milliseconds since the epoch; at least 0.
     func nowMs(_ now: Moment) -> Int64 {
-        let elapsed = anchorMs + (now.monotonicNs - anchorNs) / 1_000_000
-        return highestStoreMs == 0 ? max(elapsed, now.wallMs) : elapsed
+        let elapsedMs = anchorMs + (now.monotonicNs - anchorNs) / 1_000_000
+        return max(elapsedMs, highestStoreMs == 0 ? now.wallMs : heldMs)
     }
 
     /// The store told its time: windows are cut by the higher of that and the highest before, as the script does.
     mutating func observeStore(timeMs: Int64, now: Moment) {
+        // The first time that it tells replaces this machine's, however far back that is.
+        heldMs = highestStoreMs == 0 ? 0 : nowMs(now)
         highestStoreMs = max(highestStoreMs, timeMs)
         anchorMs = highestStoreMs
         anchorNs = now.monotonicNs
     }
 
-    /// Without a store: keeps what has been given out as the least that will be.
+    /// The store said that a window which was named by this clock does not hold: what it has told is what counts, even
+    /// if that is back.
+    mutating func followStore() { heldMs = 0 }
+
+    /// Without a store: keeps what is given out now as the least that will be.
     mutating func observeWall(now: Moment) {
-        guard highestStoreMs == 0 else { return }
-        anchorMs = nowMs(now)
+        guard highestStoreMs == 0, now.wallMs > nowMs(Moment(monotonicNs: now.monotonicNs, wallMs: 0)) else { return }
+        anchorMs = now.wallMs
         anchorNs = now.monotonicNs
     }
 }

@@ -25,14 +25,20 @@ struct PendingBatch {
         var sentCount: Int64 = 0
         /// What waiters that had been sent were then admitted to locally, in units of cost.
         var locallyAdmitted: Int64 = 0
+        /// The entry, in the batch that goes out in place of this one, for its waiters; -1 if none.
+        var repeated = -1
+
+        /// Whether a check of the same plan is equal to those that it stands for.
+        func joins(cost: Int64, isPeek: Bool) -> Bool { self.cost == cost && self.isPeek == isPeek }
     }
 
     struct Waiter {
         enum State {
             case waiting
-            /// Answered locally before the batch went out: it has no part in what the store charged.
+            /// Answered locally before the batch went out, or refused locally after that: it has no part in what the
+            /// store admits, and its place goes to those behind it.
             case left
-            /// Answered locally while the store was still expected to answer.
+            /// Admitted locally while the store was still expected to answer: it keeps its place.
             case overtaken
         }
 
@@ -46,6 +52,8 @@ struct PendingBatch {
 
     /// Names this batch among all that this engine has gathered.
     var id: Int64 = 0
+    /// The id of the batch in which its checks came first: less means that they have waited longer.
+    var firstID: Int64 = 0
     /// The sequence under which it was sent last; 0 if it was not.
     var sequence: Int64 = 0
     var sentNs: Int64 = 0
@@ -53,6 +61,8 @@ struct PendingBatch {
     var cutMs: Int64 = 0
     var resends = 0
     var chargeCount = 0
+    /// How many entries go out again in another batch.
+    var repeatedCount = 0
     var entries: [Entry] = []
     var waiters: [Waiter] = []
     /// Every waiter before this one has been answered.
@@ -62,11 +72,13 @@ struct PendingBatch {
 
     mutating func reset(id: Int64) {
         self.id = id
+        firstID = id
         sequence = 0
         sentNs = 0
         cutMs = 0
         resends = 0
         chargeCount = 0
+        repeatedCount = 0
         firstWaiting = 0
         entries.removeAll(keepingCapacity: true)
         waiters.removeAll(keepingCapacity: true)
@@ -91,13 +103,21 @@ struct PendingBatch {
         entries[entry].unanswered += 1
     }
 
-    /// Takes the oldest waiter that nobody has answered and whose deadline is not after `nowNs`; it counts as answered
-    /// from here on.
-    mutating func takeExpired(nowNs: Int64) -> Waiter? {
+    /// Takes the oldest waiter that nobody has answered and whose deadline is not after `nowNs`; it has `left` from
+    /// here on.
+    /// - Returns: its index.
+    mutating func takeExpired(nowNs: Int64) -> Int? {
         guard let index = oldestWaiting(), waiters[index].deadlineNs <= nowNs else { return nil }
-        waiters[index].state = isSent ? .overtaken : .left
+        waiters[index].state = .left
         entries[waiters[index].entry].unanswered -= 1
-        return waiters[index]
+        return index
+    }
+
+    /// A waiter that was taken has been admitted locally.
+    mutating func admitLocally(_ index: Int) {
+        guard isSent else { return }
+        waiters[index].state = .overtaken
+        entries[waiters[index].entry].locallyAdmitted += entries[waiters[index].entry].cost
     }
 
     /// When the oldest waiter that nobody has answered must have its answer.

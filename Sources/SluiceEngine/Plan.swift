@@ -21,6 +21,8 @@ struct Plan {
     /// Its first entry in the batch of that id.
     var batchID: Int64 = -1
     var firstEntry = -1
+    /// Whether the store could not charge one of its counters when it was last asked.
+    var isFaulty = false
     var isFree = false
 }
 
@@ -74,6 +76,19 @@ struct Counter {
     mutating func settle(_ amount: Int64, cutMs: Int64) {
         guard window.startMs(at: cutMs) == windowStartMs else { return }
         unsettled -= min(unsettled, amount)
+    }
+
+    /// A batch whose answer never came turned out to have run: `amount` that was admitted here in its place, in the
+    /// window that holds `cutMs`, is the store's from now on. What may still be admitted here stays the same.
+    mutating func resolve(_ amount: Int64, cutMs: Int64) {
+        guard window.startMs(at: cutMs) == windowStartMs else { return }
+        let current = min(localUsed, amount)
+        localUsed -= current
+        localShare -= current
+        let earlier = min(unsettled, amount - current)
+        unsettled -= earlier
+        sharedUsed += current + earlier
+        isSeen = true
     }
 
     /// What may still be admitted here while the store is away.

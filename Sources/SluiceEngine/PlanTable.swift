@@ -74,11 +74,13 @@ struct PlanTable {
             sweepPosition = (sweepPosition + 1) % plans.count
             let plan = plans[sweepPosition]
             guard !plan.isFree, plan.pins == 0, nowNs - plan.lastUsedNs >= idleNs,
-                plan.limits.allSatisfy({ counters[$0.counter].isQuiet(nowMs: nowMs) })
+                plan.limits.allSatisfy({ isKeptByOthers($0.counter) || counters[$0.counter].isQuiet(nowMs: nowMs) })
             else { continue }
             forget(sweepPosition)
         }
     }
+
+    private func isKeptByOthers(_ counter: Int) -> Bool { counters[counter].references > 1 }
 
     private mutating func forget(_ index: Int) {
         planByIdentity[plans[index].identity] = nil

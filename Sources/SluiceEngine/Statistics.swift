@@ -13,7 +13,7 @@ package struct Statistics: Sendable, Equatable {
     package var entries: Int64 = 0
     /// Checks that went to the store in those entries.
     package var coalesced: Int64 = 0
-    /// Batches and entries that were sent again because they had not run.
+    /// Batches that were sent again, whole or in part, because they had not run.
     package var resends: Int64 = 0
     /// Entries that failed by a fault of their own key.
     package var faults: Int64 = 0

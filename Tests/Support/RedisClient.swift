@@ -50,7 +50,7 @@ package final class RedisClient {
     /// - Parameters:
     ///   - answerLimit: how long to wait for an answer, in seconds.
     ///   - server: is kept alive.
-    package init(path: String, answerLimit: Int = 5, server: AnyObject? = nil) throws {
+    package init(path: String, answerLimit: Int = 30, server: AnyObject? = nil) throws {
         self.server = server
         self.answerLimit = answerLimit
         socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
@@ -66,10 +66,9 @@ package final class RedisClient {
                 connect(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
+        // All that is stored is set by now, so `deinit` runs for an init that throws, and closes the socket.
         guard result == 0 else {
-            let reason = String(cString: strerror(errno))
-            close(socket)
-            throw SupportError("cannot connect to \(path): \(reason)")
+            throw SupportError("cannot connect to \(path): \(String(cString: strerror(errno)))")
         }
     }
 

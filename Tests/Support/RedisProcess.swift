@@ -28,6 +28,9 @@ package final class RedisProcess: @unchecked Sendable {
         try await waitUntilReady()
     }
 
+    /// It goes before its folder does.
+    deinit { process.endAtOnce() }
+
     /// Ends it at once, as a crash would (SIGKILL), and waits for that.
     package func kill() async throws { try await current.end() }
 
@@ -80,7 +83,7 @@ package final class RedisProcess: @unchecked Sendable {
 
     private func waitUntilReady() async throws {
         let process = current
-        try await waitUntil("redis-server answers PING", timeout: .seconds(10)) {
+        try await waitUntil("redis-server answers PING") {
             guard process.isRunning else {
                 throw SupportError("redis-server did not start:\n\(process.output)\(process.errors)")
             }

@@ -1,0 +1,203 @@
+import SluicePolicy
+import Support
+import Testing
+
+@testable import SluiceEngine
+
+/// A limiter and a model store, joined by hand: a test says what is sent, what runs and what is answered.
+struct LimiterRig {
+    static let startMs: Int64 = 1_700_000_040_000  // begins a minute
+    static let replica: UInt64 = 7
+
+    var limiter: Limiter
+    var store: ModelStore
+    var now: Moment
+    /// The answers that came as completions, by ticket.
+    var answers: [UInt64: Decision] = [:]
+    /// Tickets in the order of their answers.
+    var order: [UInt64] = []
+    private var lastTicket: UInt64 = 0
+
+    init(
+        _ policy: Policy, replicas: Int = 1, usesStore: Bool = true, connected: Bool = true, maxPlans: Int? = nil,
+        wallSkewMs: Int64 = 0
+    ) {
+        now = Moment(monotonicNs: 5_000_000_000, wallMs: Self.startMs + wallSkewMs)
+        store = ModelStore(clockMs: Self.startMs)
+        var configuration = LimiterConfiguration(
+            keyPrefix: "sluice", budgetMs: 20, replicas: ReplicaView(own: Self.replica, assumed: replicas),
+            usesStore: usesStore, seed: 1)
+        if let maxPlans { configuration.maxPlans = maxPlans }
+        limiter = Limiter(configuration: configuration, policy: policy, now: now)
+        if usesStore && connected { connect() }
+    }
+
+    /// Lets time pass, here and in the store.
+    mutating func pass(ms: Int64) { pass(ns: ms * 1_000_000) }
+
+    mutating func pass(ns: Int64) {
+        let before = now.monotonicNs / 1_000_000
+        now.monotonicNs += ns
+        let passedMs = now.monotonicNs / 1_000_000 - before
+        now.wallMs += passedMs
+        store.clockMs += passedMs
+    }
+
+    mutating func tick() {
+        limiter.tick(now: now)
+        collect()
+    }
+
+    /// Everything that the limiter wants of its link now.
+    mutating func commands() -> [Limiter.LinkCommand] {
+        var commands: [Limiter.LinkCommand] = []
+        while let command = limiter.nextCommand(now: now) { commands.append(command) }
+        return commands
+    }
+
+    /// The batches that it sends now.
+    mutating func sent() -> [Batch] {
+        commands().compactMap { if case .send(let batch) = $0 { batch } else { nil } }
+    }
+
+    /// Waits until the limiter tries its link again, and answers the probe.
+    mutating func connect() {
+        for _ in 0..<100 where !limiter.isShared {
+            tick()
+            if commands() == [.connect] {
+                limiter.linkConnected(now: now)
+                exchange()
+            }
+            if !limiter.isShared { pass(ms: 20) }
+        }
+        precondition(limiter.isShared)
+        _ = limiter.takeNotices()
+    }
+
+    mutating func run(_ batch: Batch) -> Result<BatchReply, BatchFailure> { store.run(batch, replica: Self.replica) }
+
+    mutating func answer(_ batch: Batch, _ result: Result<BatchReply, BatchFailure>) {
+        limiter.linkAnswered(sequence: batch.sequence, result, now: now)
+        collect()
+    }
+
+    mutating func close(_ reason: String = "reset") {
+        limiter.linkClosed(reason: reason, now: now)
+        collect()
+    }
+
+    /// Runs and answers what is sent, until nothing more is.
+    mutating func exchange() {
+        for _ in 0..<100 {
+            let batches = sent()
+            if batches.isEmpty { return }
+            for batch in batches { answer(batch, run(batch)) }
+        }
+        preconditionFailure("it never stops sending")
+    }
+
+    mutating func collect() {
+        var finished: [Limiter.Completion] = []
+        limiter.takeCompletions(into: &finished)
+        for completion in finished {
+            let ticket = completion.ticket.rawValue
+            precondition(answers[ticket] == nil, "answered twice")
+            answers[ticket] = completion.decision
+            order.append(ticket)
+        }
+    }
+
+    enum Asked {
+        case answered(Decision)
+        case waiting(UInt64)
+        case overloaded
+    }
+
+    /// One check, or one peek, as far as the engine takes it by itself.
+    mutating func ask(
+        _ tool: String = "t", grant: String = "g", session: String? = nil, cost: Int64 = 1, isPeek: Bool = false,
+        approved: Bool = false, wantsTrace: Bool = false
+    ) -> Asked {
+        var identity = Identity()
+        identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: approved)
+        if let session, limiter.countsSessions { identity.append(session: session.utf8Span.span) }
+        lastTicket += 1
+        let outcome = limiter.check(
+            identity, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, ticket: Ticket(rawValue: lastTicket),
+            now: now)
+        return switch outcome {
+        case .answered(let decision): .answered(decision)
+        case .waiting: .waiting(lastTicket)
+        case .overloaded: .overloaded
+        }
+    }
+
+    /// A check that must wait for the store: its ticket.
+    mutating func wait(
+        _ tool: String = "t", grant: String = "g", session: String? = nil, cost: Int64 = 1, isPeek: Bool = false,
+        wantsTrace: Bool = false
+    ) -> UInt64 {
+        let asked = ask(
+            tool, grant: grant, session: session, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace)
+        guard case .waiting(let ticket) = asked else { preconditionFailure("it does not wait: \(asked)") }
+        return ticket
+    }
+
+    /// One check with its answer, over the store if need be.
+    mutating func decide(
+        _ tool: String = "t", grant: String = "g", session: String? = nil, cost: Int64 = 1, isPeek: Bool = false,
+        approved: Bool = false, wantsTrace: Bool = false
+    ) -> Decision {
+        let asked = ask(
+            tool, grant: grant, session: session, cost: cost, isPeek: isPeek, approved: approved,
+            wantsTrace: wantsTrace)
+        switch asked {
+        case .answered(let decision): return decision
+        case .overloaded: preconditionFailure("overloaded")
+        case .waiting(let ticket):
+            exchange()
+            guard let decision = answers[ticket] else { preconditionFailure("no answer") }
+            return decision
+        }
+    }
+}
+
+/// As `#expect`, for loops of many thousands: that one takes microseconds even when all is well.
+func expectQuickly(
+    _ isSo: Bool, _ what: @autoclosure () -> String, sourceLocation: SourceLocation = #_sourceLocation
+) {
+    if !isSo { Issue.record(Comment(rawValue: what()), sourceLocation: sourceLocation) }
+}
+
+// MARK: - Policies
+
+func limit(
+    _ counter: String = "c", max: Int64, per seconds: Int64 = 60, of tool: String? = "t",
+    scope: Limit.Scope = .grant, onDeny: String? = nil
+) -> Limit {
+    Limit(
+        container: tool.map { .tool($0) } ?? .allTools, counter: counter, window: FixedWindow(seconds: seconds),
+        max: max, scope: scope, rule: tool.map { "/tools/\($0)/limits/\(counter)" } ?? "/all_tools/limits/\(counter)",
+        onDeny: onDeny)
+}
+
+/// A policy whose tools are those that the limits name.
+func policy(_ limits: Limit..., allTools: [Limit] = [], tools: [String: ToolRule] = [:]) -> Policy {
+    policy(limits, allTools: allTools, tools: tools)
+}
+
+func policy(_ limits: [Limit], allTools: [Limit] = [], tools: [String: ToolRule] = [:]) -> Policy {
+    var rules = tools
+    for limit in limits {
+        guard case .tool(let tool) = limit.container else { continue }
+        rules[tool] = ToolRule(action: .allow, reason: nil, limits: (rules[tool]?.limits ?? []) + [limit])
+    }
+    return Policy(defaultRuling: .deny, hidden: [], allToolsLimits: allTools, tools: rules)
+}
+
+/// The key of a limit's counter in one window.
+func key(_ limit: Limit, grant: String = "g", session: String? = nil, startMs: Int64 = LimiterRig.startMs) -> [UInt8] {
+    CounterKey.stem(
+        prefix: "sluice", grant: Array(grant.utf8), limit: limit, session: session.map { Array($0.utf8) })
+        + Array(String(startMs).utf8)
+}

@@ -1,0 +1,194 @@
+import SluicePolicy
+import Testing
+
+@testable import SluiceEngine
+
+@Suite struct CounterTests {
+    private func counter() -> Counter {
+        var counter = Counter(stem: [1], hash: 5, window: FixedWindow(seconds: 60))
+        counter.roll(to: 60_000)
+        return counter
+    }
+    private let alone = ReplicaView(own: 1, assumed: 1)
+
+    @Test func rollingForgetsTheWindowBefore() {
+        var counter = counter()
+        counter.observe(used: 4, cutMs: 61_000)
+        #expect(counter.leftLocally(max: 10, replicas: alone) == 6)
+        counter.localUsed = 2
+        counter.roll(to: 60_000)
+        #expect(counter.leftLocally(max: 10, replicas: alone) == 4 && counter.isSeen)
+        counter.roll(to: 120_000)
+        #expect(!counter.isSeen && counter.sharedUsed == 0 && counter.localUsed == 0)
+        #expect(counter.leftLocally(max: 10, replicas: alone) == 10)
+        #expect(counter.windowEndMs == 180_000)
+    }
+
+    @Test func theStoreEndsLocalCounting() {
+        var counter = counter()
+        #expect(counter.leftLocally(max: 10, replicas: alone) == 10)
+        counter.localUsed = 3
+        counter.observe(used: 5, cutMs: 119_999)
+        #expect(counter.unsettled == 3 && counter.localUsed == 0 && counter.localShare == -1)
+        #expect(counter.leftLocally(max: 10, replicas: alone) == 2)
+    }
+
+    @Test func anAnswerOfAnotherWindowIsNoNews() {
+        var counter = counter()
+        counter.observe(used: 9, cutMs: 59_999)
+        counter.observe(used: 9, cutMs: 120_000)
+        #expect(!counter.isSeen && counter.sharedUsed == 0)
+        counter.unsettled = 3
+        counter.settle(2, cutMs: 59_999)
+        #expect(counter.unsettled == 3)
+        counter.settle(2, cutMs: 60_000)
+        #expect(counter.unsettled == 1)
+        counter.settle(2, cutMs: 60_000)
+        #expect(counter.unsettled == 0)
+    }
+
+    /// A batch is found to have run before the store has told this counter's tally again: what was admitted here in
+    /// the meantime is counted once, and as the store's.
+    @Test func chargesThatTurnOutToHaveRun() {
+        var counter = counter()
+        counter.observe(used: 4, cutMs: 60_000)
+        #expect(counter.leftLocally(max: 10, replicas: alone) == 6)
+        counter.localUsed = 3
+        counter.resolve(2, cutMs: 60_000)
+        #expect(counter.sharedUsed == 6)
+        #expect(counter.unsettled + counter.localUsed == 1)
+        #expect(counter.leftLocally(max: 10, replicas: alone) == 3)
+        counter.resolve(2, cutMs: 59_000)
+        #expect(counter.sharedUsed == 6)
+    }
+
+    @Test func sharesOfWhatIsLeft() {
+        var counter = counter()
+        counter.observe(used: 4, cutMs: 60_000)
+        #expect(counter.leftLocally(max: 10, replicas: ReplicaView(own: 1, assumed: 3)) == 2)
+        counter.roll(to: 120_000)
+        counter.observe(used: 12, cutMs: 120_000)
+        #expect(counter.leftLocally(max: 10, replicas: alone) == 0)
+    }
+
+    @Test func quietOnceNothingIsLost() {
+        var fresh = Counter(stem: [1], hash: 5, window: FixedWindow(seconds: 60))
+        #expect(fresh.isQuiet(nowMs: 0))
+        fresh.roll(to: 60_000)
+        #expect(fresh.isQuiet(nowMs: 70_000))
+        fresh.observe(used: 1, cutMs: 60_000)
+        #expect(!fresh.isQuiet(nowMs: 119_999))
+        #expect(fresh.isQuiet(nowMs: 120_000))
+        fresh.roll(to: 120_000)
+        fresh.localUsed = 1
+        #expect(!fresh.isQuiet(nowMs: 120_000))
+    }
+}
+
+@Suite struct PlanTableTests {
+    private func name(_ number: Int) -> ByteString { ByteString(bytes: Array("plan\(number)".utf8)) }
+    private func stem(_ number: Int) -> [UInt8] { Array("stem\(number)".utf8) }
+    private let limit = SluiceEngineTests.limit(max: 5)
+
+    private func insert(_ number: Int, stems: [Int], into table: inout PlanTable, nowNs: Int64 = 0) -> Int? {
+        table.insert(
+            name(number), ruled: nil, limits: stems.map { (limit: limit, stem: stem($0)) }, nowMs: 60_000, nowNs: nowNs)
+    }
+
+    @Test func findsWhatItWasTold() throws {
+        var table = PlanTable(maxPlans: 10)
+        let first = insert(1, stems: [1, 2], into: &table)
+        let one = try #require(first)
+        let second = insert(2, stems: [2, 3], into: &table)
+        let two = try #require(second)
+        #expect(table.find(name(1)) == one && table.find(name(2)) == two && table.find(name(3)) == nil)
+        #expect(table.planCount == 2 && table.counterCount == 3)
+        #expect(table[plan: one].limits[1].counter == table[plan: two].limits[0].counter)
+        #expect(table[plan: one].smallestMax == 5)
+        #expect(Array(table.liveCounters).count == 3)
+    }
+
+    @Test func theSmallestMaximumCounts() throws {
+        var table = PlanTable(maxPlans: 10)
+        let limits = [(limit: SluiceEngineTests.limit(max: 9), stem: stem(1)), (limit: limit, stem: stem(2))]
+        let inserted = table.insert(name(1), ruled: nil, limits: limits, nowMs: 0, nowNs: 0)
+        let plan = try #require(inserted)
+        #expect(table[plan: plan].smallestMax == 5)
+    }
+
+    @Test func sweepsWhatIsIdleAndQuiet() throws {
+        var table = PlanTable(maxPlans: 100)
+        for number in 0..<10 { #expect(insert(number, stems: [number], into: &table) != nil) }
+        let seen = try #require(table.find(name(1)))
+        table[counter: table[plan: seen].limits[0].counter].roll(to: 60_000)
+        table[counter: table[plan: seen].limits[0].counter].observe(used: 1, cutMs: 60_000)
+        table[plan: try #require(table.find(name(2)))].pins = 1
+        table[plan: try #require(table.find(name(3)))].lastUsedNs = 50
+        table.sweep(5, idleNs: 100, nowMs: 60_000, nowNs: 100)
+        #expect(table.planCount >= 5)
+        table.sweep(100, idleNs: 100, nowMs: 60_000, nowNs: 100)
+        #expect((0..<10).filter { table.find(name($0)) != nil } == [1, 2, 3])
+        #expect(table.counterCount == 3)
+        // Its window over, its batch done, its time come: nothing stays.
+        table[plan: try #require(table.find(name(2)))].pins = 0
+        table.sweep(100, idleNs: 100, nowMs: 120_000, nowNs: 150)
+        #expect(table.planCount == 0 && table.counterCount == 0)
+        #expect(Array(table.liveCounters).isEmpty)
+    }
+
+    /// Forgetting a plan loses nothing of a counter that another plan keeps.
+    @Test func plansThatShareABusyCounter() throws {
+        var table = PlanTable(maxPlans: 100)
+        for number in 0..<10 { #expect(insert(number, stems: [0], into: &table) != nil) }
+        let counter = table[plan: try #require(table.find(name(0)))].limits[0].counter
+        table[counter: counter].roll(to: 60_000)
+        table[counter: counter].observe(used: 1, cutMs: 60_000)
+        table.sweep(1_000, idleNs: 0, nowMs: 60_000, nowNs: 1)
+        #expect(table.planCount == 1 && table.counterCount == 1)
+        #expect(table[counter: counter].sharedUsed == 1 && table[counter: counter].references == 1)
+    }
+
+    @Test func places() throws {
+        var table = PlanTable(maxPlans: 3)
+        for number in 0..<3 { #expect(insert(number, stems: [number], into: &table) != nil) }
+        // All are quiet: one must go for the next.
+        let inserted = insert(3, stems: [3], into: &table)
+        let fourth = try #require(inserted)
+        #expect(table.planCount <= 3 && table.find(name(3)) == fourth)
+        for number in 0..<4 {
+            guard let plan = table.find(name(number)) else { continue }
+            table[plan: plan].pins = 1
+        }
+        while table.planCount < 3 {
+            let inserted = insert(100 + table.planCount, stems: [], into: &table)
+            let plan = try #require(inserted)
+            table[plan: plan].pins = 1
+        }
+        #expect(insert(5, stems: [5], into: &table) == nil)
+        #expect(table.planCount == 3)
+    }
+
+    /// A random life: references are exact, and every plan finds its own counters.
+    @Test func randomLife() throws {
+        var random = SeededRandom(seed: 3)
+        var table = PlanTable(maxPlans: 40)
+        for step in 0..<20_000 {
+            let number = Int.random(in: 0..<100, using: &random)
+            if table.find(name(number)) == nil {
+                let stems = Set(
+                    (0..<Int.random(in: 0...3, using: &random)).map { _ in
+                        number % 7 + Int.random(in: 0...2, using: &random) * 10
+                    })
+                _ = insert(number, stems: stems.sorted(), into: &table, nowNs: Int64(step))
+            }
+            if step % 7 == 0 { table.sweep(3, idleNs: 20, nowMs: 60_000, nowNs: Int64(step)) }
+            expectQuickly(table.planCount <= 40, "\(table.planCount) plans")
+        }
+        let live = (0..<100).compactMap { table.find(name($0)) }
+        #expect(Set(live).count == table.planCount)
+        var references: [Int: Int] = [:]
+        for limit in live.flatMap({ table[plan: $0].limits }) { references[limit.counter, default: 0] += 1 }
+        #expect(references.count == table.counterCount)
+        for (counter, count) in references { #expect(table[counter: counter].references == count) }
+    }
+}
