@@ -98,6 +98,7 @@ let package = Package(
             "SluiceLoadTests",
             [
                 "SluiceLoad", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         tests("IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration"),
