@@ -94,7 +94,8 @@ extension PolicyReader {
         }
         document.unexpected(
             node.value.summary, at: node,
-            expected: DocumentReader.wholeNumber(in: Self.holdRange, unit: "seconds") + ", or such as \"90s\" or \"5m\"")
+            expected: DocumentReader.wholeNumber(in: Self.holdRange, unit: "seconds") + ", or such as \"90s\" or \"5m\""
+        )
         return byDefault
     }
 
@@ -139,6 +140,6 @@ extension PolicyReader {
         guard number > most else { return }
         document.unexpected(
             String(number), at: node,
-            expected: "at most \(most) in a window of \(window.words): calls times milliseconds must not exceed 2^53")
+            expected: "at most \(most) per \(window.words): calls times milliseconds must not exceed 2^53")
     }
 }

@@ -28,10 +28,21 @@ package struct Zone: Sendable {
             return
         }
         guard name.utf8.count <= PolicyBounds.maxZoneNameBytes, name.utf8.contains(UInt8(ascii: "/")),
-            name != Self.unknownName, let zone = TimeZone(identifier: name)
+            name.utf8.allSatisfy(Self.isOfName), name != Self.unknownName, let zone = TimeZone(identifier: name)
         else { return nil }
         self.name = name
         self.zone = zone
+    }
+
+    /// What names are made of. Foundation's look-up ends at a zero byte, and would take two names for one zone.
+    private static func isOfName(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "/"), UInt8(ascii: "_"), UInt8(ascii: "+"),
+            UInt8(ascii: "-"):
+            true
+        default: false
+        }
     }
 
     package var isUTC: Bool { zone == nil }

@@ -153,7 +153,12 @@ import Testing
     }
 
     /// From window to window over every change of clocks there is, nothing is left out or comes twice.
-    @Test(arguments: zones)
+    @Test(
+        arguments: [
+            "Europe/Dublin", "America/St_Johns", "America/Sao_Paulo", "America/Nuuk", "Africa/Cairo",
+            "Africa/Casablanca", "Africa/Monrovia", "Asia/Beirut", "Asia/Gaza", "Australia/Lord_Howe", "Pacific/Apia",
+            "Pacific/Kwajalein",
+        ])
     func daysFollowEachOther(zoneName: String) throws {
         let zone = try #require(Zone(name: zoneName))
         let calendar = try #require(TimeZone(identifier: zoneName))
