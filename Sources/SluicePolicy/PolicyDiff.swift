@@ -1,4 +1,5 @@
-/// What a reload would change, in words: one line a change, each saying where it belongs.
+/// What a reload would change, in words: one line a change, each saying where it belongs. What changes no answer, such
+/// as the order of tools, is not told.
 ///
 /// The lines name grants, so they are for operators who ask, not for the log.
 package struct PolicyDiff: Sendable, Equatable {
@@ -112,9 +113,8 @@ private struct DocumentDiff {
             lines.append("\(name): now \(standing.rawValue)")
         } else if (before == nil) != (after == nil) {
             lines.append("\(name): \(after == nil ? "no longer listed" : "now listed"), \(standing.rawValue) as before")
-        }
-        // The message of an allowed tool is that of its limits.
-        if let before, let after, before.reason != after.reason, after.action != .allow {
+        } else if before?.reason != after?.reason, after?.action != .allow {
+            // The message of an allowed tool is that of its limits, which tell of it themselves.
             lines.append("\(name): message changed")
         }
         let checked = after?.hasArgumentRules ?? false

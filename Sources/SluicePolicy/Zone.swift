@@ -2,8 +2,9 @@ import Foundation
 
 /// A time zone by its name in the IANA database, such as `Europe/Berlin`.
 ///
-/// All that is asked of the database (Foundation's) is the offset at an instant; the calendar is ours. UTC needs no
-/// database at all. Two zones with the same name are the same.
+/// All that is asked of the database is the offset at an instant; the calendar is ours. UTC needs no database at all.
+/// It is the database that Foundation brings along, not the system's: the replicas of one release cut windows alike,
+/// wherever they run. Two zones with the same name are the same.
 package struct Zone: Sendable {
     package static let utc = Zone(utcNamed: utcNames[0])
     private static let utcNames = ["UTC", "Etc/UTC"]
