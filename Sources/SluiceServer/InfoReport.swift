@@ -37,7 +37,14 @@ struct InfoReport {
         ]
     }
 
-    private var policy: Lines { [("policy", facts.policyDescription)] }
+    private var policy: Lines {
+        [
+            ("policy", facts.policyDescription),
+            ("policy_reloads", String(host.policyHistory.reloads)),
+            ("policy_refusals", String(host.policyHistory.refusals)),
+            ("policy_last_refusal", host.policyHistory.lastRefusal.split(separator: "\n").first.map(String.init) ?? ""),
+        ]
+    }
 
     private var redis: Lines {
         [

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import SluiceEngine
+import SluicePolicy
 import SluiceProtocol
 
 /// The shell around the limiter: owns it on one event loop, carries events to it and its answers away, decides nothing.
@@ -52,6 +53,29 @@ final class LimiterHost: CounterLinkDelegate {
         isStopped = true
         tick?.cancel()
         link?.disconnect()
+    }
+
+    // MARK: - Policies
+
+    /// What has become of the policies since the start, for people to see.
+    struct PolicyHistory {
+        var reloads = 0
+        var refusals = 0
+        /// Why the newest policies were refused; empty when the present ones are the newest.
+        var lastRefusal = ""
+    }
+
+    private(set) var policyHistory = PolicyHistory()
+
+    func replacePolicies(_ policies: PolicySet) {
+        limiter.replacePolicies(policies)
+        policyHistory.reloads += 1
+        policyHistory.lastRefusal = ""
+    }
+
+    func refusePolicies(reason: String) {
+        policyHistory.refusals += 1
+        policyHistory.lastRefusal = reason
     }
 
     /// Calls back once checks are counted in the store; never if they never are.

@@ -42,21 +42,21 @@ package final class Server: Sendable {
 
     /// - Parameter makeLink: makes the link to the store; called once, on the event loop. nil: no store.
     package static func make(
-        _ configuration: ServerConfiguration, policy: Policy, eventLoop: any EventLoop, logger: Logger,
+        _ configuration: ServerConfiguration, policies: PolicySet, eventLoop: any EventLoop, logger: Logger,
         makeLink: @escaping MakeLink
     ) async throws -> Server {
         try await eventLoop.submit {
-            Server(configuration, policy: policy, eventLoop: eventLoop, logger: logger, link: makeLink(eventLoop))
+            Server(configuration, policies: policies, eventLoop: eventLoop, logger: logger, link: makeLink(eventLoop))
         }.get()
     }
 
     private init(
-        _ configuration: ServerConfiguration, policy: Policy, eventLoop: any EventLoop, logger: Logger,
+        _ configuration: ServerConfiguration, policies: PolicySet, eventLoop: any EventLoop, logger: Logger,
         link: (any CounterLink)?
     ) {
         self.configuration = configuration
         self.eventLoop = eventLoop
-        let limiter = Limiter(configuration: configuration.limiter, policy: policy, now: SystemClock.now())
+        let limiter = Limiter(configuration: configuration.limiter, policies: policies, now: SystemClock.now())
         let maxConnections = OpenFileLimit.raise()
         if maxConnections < ServerBounds.maxConnections {
             logger.warning(
@@ -158,5 +158,15 @@ extension Server {
     /// Whether checks are counted in the store right now.
     package func isShared() async throws -> Bool {
         try await eventLoop.submit { [host] in host.value.limiter.isShared }.get()
+    }
+
+    /// Puts other policies in force between two checks.
+    package func replacePolicies(_ policies: PolicySet) async throws {
+        try await eventLoop.submit { [host] in host.value.replacePolicies(policies) }.get()
+    }
+
+    /// Keeps in mind, for `INFO`, that newer policies were refused.
+    package func refusePolicies(reason: String) async throws {
+        try await eventLoop.submit { [host] in host.value.refusePolicies(reason: reason) }.get()
     }
 }

@@ -38,8 +38,13 @@ struct Sluiced: AsyncParsableCommand {
     @Option(
         help: "User ids that may use operators' commands beside root and sluiced's own, with commas (default: none).")
     var operators: String?
-    @Option(help: "Path of the policy document that every grant gets (required).")
+    @Option(help: "Path of the policy document that every grant gets (this or --policies is required).")
     var policy: String?
+    @Option(
+        help:
+            "Path of a folder with NAME.json documents, and grants.json, which maps a grant (or *) to a document's name."
+    )
+    var policies: String?
     @Option(
         help: """
             Where counters are shared: redis://[user:password@]host[:port][/db], unix:///path[?db=n], or none: one \
@@ -65,14 +70,22 @@ struct Sluiced: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try resolveSettings()
-        let policy = try readPolicy(settings.policyPath)
+        let fingerprint = settings.policySource.fingerprint()
+        let policies = try readPolicies(settings.policySource)
         let logger = makeLogger(settings)
         let store = try makeStore(settings)
-        let server = try await makeServer(settings, policy: policy, store: store, logger: logger)
+        let server = try await makeServer(settings, policies: policies, store: store, logger: logger)
         let service = SidecarService(server: server, settings: settings, logger: logger)
         let group = ServiceGroup(
             configuration: .init(
-                services: [.init(service: service, successTerminationBehavior: .gracefullyShutdownGroup)],
+                services: [
+                    .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup),
+                    .init(
+                        service: PolicyReloadService(
+                            PolicyReloader(
+                                source: settings.policySource, policies: policies, fingerprint: fingerprint,
+                                server: server, logger: logger))),
+                ],
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
         do {
@@ -87,7 +100,8 @@ struct Sluiced: AsyncParsableCommand {
     private func resolveSettings() throws -> Settings {
         let flags: [SettingName: String?] = [
             .socket: socket, .socketMode: socketMode, .socketGroup: socketGroup, .operators: operators,
-            .policy: policy, .redis: redis, .redisUser: redisUser, .redisPasswordFile: redisPasswordFile,
+            .policy: policy, .policies: policies, .redis: redis, .redisUser: redisUser,
+            .redisPasswordFile: redisPasswordFile,
             .budget: budget, .keyPrefix: keyPrefix, .replicas: replicas, .logLevel: logLevel, .logFormat: logFormat,
         ]
         do {
@@ -100,12 +114,9 @@ struct Sluiced: AsyncParsableCommand {
         }
     }
 
-    private func readPolicy(_ path: String) throws -> Policy {
+    private func readPolicies(_ source: PolicySource) throws -> PolicySet {
         do {
-            return try PolicyDocument.parse(
-                try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes), file: path)
-        } catch let error as FileReadError {
-            throw fail(EX_CONFIG, "\(path): \(error.reason)")
+            return try source.read()
         } catch {
             throw fail(EX_CONFIG, "\(error)")
         }
@@ -137,7 +148,7 @@ struct Sluiced: AsyncParsableCommand {
     }
 
     private func makeServer(
-        _ settings: Settings, policy: Policy, store: RedisLink.Configuration?, logger: Logger
+        _ settings: Settings, policies: PolicySet, store: RedisLink.Configuration?, logger: Logger
     ) async throws -> Server {
         let replica = store?.replica ?? UInt64.random(in: 1...UInt64.max)
         let configuration = ServerConfiguration(
@@ -148,11 +159,11 @@ struct Sluiced: AsyncParsableCommand {
                 replicas: ReplicaView(own: replica, assumed: settings.replicas), usesStore: store != nil,
                 seed: replica),
             facts: ServerFacts(
-                version: SluiceVersion.current, policyDescription: settings.policyPath,
+                version: SluiceVersion.current, policyDescription: "\(settings.policySource)",
                 storeAddress: store.map { "\($0.address)" } ?? "none", replicaID: String(replica, radix: 16),
                 startedAt: SystemClock.now()))
         return try await Server.make(
-            configuration, policy: policy, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
+            configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
             logger: logger
         ) { eventLoop in
             store.map { RedisLink($0, eventLoop: eventLoop, logger: logger) }
@@ -186,7 +197,7 @@ struct SidecarService: Service {
         logger.info(
             "ready",
             metadata: [
-                "socket": "\(settings.socketPath)", "policy": "\(settings.policyPath)",
+                "socket": "\(settings.socketPath)", "policy": "\(settings.policySource)",
                 "counting": "\(isShared ? "shared" : "local")", "version": "\(SluiceVersion.current)",
                 "pid": "\(ProcessInfo.processInfo.processIdentifier)",
             ])

@@ -36,7 +36,10 @@ import Testing
 
     @Test func onlyTheNamedSectionsAreTold() throws {
         let (report, rig) = try report()
-        #expect(report.text(sections: ["policy"]) == "# Policy\r\npolicy:policy.json\r\n")
+        #expect(
+            report.text(sections: ["policy"])
+                == "# Policy\r\npolicy:policy.json\r\npolicy_reloads:0\r\npolicy_refusals:0\r\n"
+                + "policy_last_refusal:\r\n")
         #expect(report.text(sections: ["policy", "server"]).hasPrefix("# Server\r\n"))
         #expect(report.text(sections: ["nonsense"]) == "")
         withExtendedLifetime(rig) {}

@@ -62,7 +62,7 @@ final class ServerRig {
         let policy = try PolicyDocument.parse(Array(Self.policy.utf8), file: "policy.json")
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         host = LimiterHost(
-            limiter: Limiter(configuration: configuration, policy: policy, now: now), link: link,
+            limiter: Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now), link: link,
             maxConnections: maxConnections, eventLoop: eventLoop, logger: logger)
         operators = OperatorCommands(host: host, facts: Self.facts(now), operatorUserIDs: [])
         host.start()

@@ -35,8 +35,15 @@ import Testing
             try resolve()
                 == Settings(
                     redisURL: nil, redisUser: nil, redisPassword: nil, socketPath: "/s", socketMode: 0o660,
-                    socketGroup: nil, operatorUserIDs: [], policyPath: "/p", budgetMs: 20, keyPrefix: "sluice",
+                    socketGroup: nil, operatorUserIDs: [], policySource: .file("/p"), budgetMs: 20, keyPrefix: "sluice",
                     replicas: 1, logLevel: .info, logFormat: .text))
+    }
+
+    @Test func policiesComeFromAFileOrAFolder() throws {
+        #expect(try resolve([.socket: "/s", .policies: "/d"]).policySource == .folder("/d"))
+        #expect(
+            faults([.socket: "/s", .policy: "/f"], environment: ["SLUICE_POLICIES": "/d"])
+                == ["--policy, SLUICE_POLICIES: found both, expected one document or one folder of them"])
     }
 
     @Test func everythingCanBeSetInEveryWay() throws {
@@ -47,7 +54,7 @@ import Testing
         ]
         let expected = Settings(
             redisURL: "redis://h", redisUser: "u", redisPassword: "secret", socketPath: "/a", socketMode: 0o600,
-            socketGroup: "www", operatorUserIDs: [1, 2], policyPath: "/b", budgetMs: 2_000, keyPrefix: "k-1",
+            socketGroup: "www", operatorUserIDs: [1, 2], policySource: .file("/b"), budgetMs: 2_000, keyPrefix: "k-1",
             replicas: 7, logLevel: .debug, logFormat: .json)
         #expect(try resolve(values) == expected)
         let environment = Dictionary(uniqueKeysWithValues: values.map { ($0.key.environmentName, $0.value) })
@@ -116,7 +123,8 @@ import Testing
             faults([:]) == [
                 "--socket: missing, expected the path of the socket that gateways call, such as "
                     + "/run/sluice/sluice.sock (or SLUICE_SOCKET)",
-                "--policy: missing, expected the path of a policy document, such as policy.json (or SLUICE_POLICY)",
+                "--policy: missing, expected the path of a policy document, such as policy.json (or SLUICE_POLICY, or a "
+                    + "folder of documents as --policies)",
             ])
         #expect(faults([.socket: "", .policy: "/p"]).count == 1)
     }

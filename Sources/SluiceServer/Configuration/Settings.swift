@@ -10,7 +10,7 @@ package struct Settings: Sendable, Equatable {
     package var socketMode: UInt32
     package var socketGroup: String?
     package var operatorUserIDs: Set<UInt32>
-    package var policyPath: String
+    package var policySource: PolicySource
     package var budgetMs: Int64
     package var keyPrefix: String
     package var replicas: Int
@@ -28,6 +28,7 @@ package enum SettingName: String, Sendable, CaseIterable {
     case socketGroup = "socket-group"
     case operators
     case policy
+    case policies
     case redis
     case redisUser = "redis-user"
     /// Not a flag: a command line is for everybody to read.

@@ -82,7 +82,7 @@ package struct SettingsResolver {
 
     private mutating func settings() -> Settings? {
         let socketPath = required(.socket, "the path of the socket that gateways call, such as /run/sluice/sluice.sock")
-        let policyPath = required(.policy, "the path of a policy document, such as policy.json")
+        let policySource = policySource()
         let mode = parsed(.socketMode, default: 0o660, expected: "an octal mode such as 0660") { text in
             UInt32(text, radix: 8).flatMap { $0 <= 0o777 ? $0 : nil }
         }
@@ -108,15 +108,29 @@ package struct SettingsResolver {
             Settings.LogFormat(rawValue: $0)
         }
         let password = password()
-        guard let socketPath, let policyPath, let mode, let operators, let budgetMs, let keyPrefix, let replicas,
+        guard let socketPath, let policySource, let mode, let operators, let budgetMs, let keyPrefix, let replicas,
             let logLevel, let logFormat
         else { return nil }
         let redis = value(.redis)?.text ?? "none"
         return Settings(
             redisURL: redis == "none" ? nil : redis, redisUser: value(.redisUser)?.text, redisPassword: password,
             socketPath: socketPath, socketMode: mode, socketGroup: value(.socketGroup)?.text,
-            operatorUserIDs: operators, policyPath: policyPath, budgetMs: budgetMs, keyPrefix: keyPrefix,
+            operatorUserIDs: operators, policySource: policySource, budgetMs: budgetMs, keyPrefix: keyPrefix,
             replicas: replicas, logLevel: logLevel, logFormat: logFormat)
+    }
+
+    private mutating func policySource() -> PolicySource? {
+        switch (value(.policy), value(.policies)) {
+        case (let file?, nil): return .file(file.text)
+        case (nil, let folder?): return .folder(folder.text)
+        case (let file?, let folder?):
+            faults.append("\(file.origin), \(folder.origin): found both, expected one document or one folder of them")
+        case (nil, nil):
+            faults.append(
+                "--policy: missing, expected the path of a policy document, such as policy.json (or "
+                    + "\(SettingName.policy.environmentName), or a folder of documents as --policies)")
+        }
+        return nil
     }
 
     private mutating func required(_ name: SettingName, _ expected: String) -> String? {
