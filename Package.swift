@@ -99,7 +99,10 @@ let package = Package(
         tests("SluiceRedisTests", ["SluiceRedis", "SluiceEngine", "Support", nioCore, nioPosix, logging]),
         tests(
             "SluiceServerTests",
-            ["SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded]),
+            [
+                "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded,
+                logging,
+            ]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
         tests(
             "SluiceLoadTests",

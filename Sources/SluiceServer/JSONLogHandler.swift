@@ -2,7 +2,7 @@ import Glibc
 package import Logging
 import SluiceEngine
 
-/// Writes each log line as one JSON object to standard error: `time` (ms since the epoch), `level`, `message`, and the
+/// Writes each log line as one JSON object to standard error: `time_ms` (since the epoch), `level`, `message`, and the
 /// metadata beside them.
 package struct JSONLogHandler: LogHandler {
     package var logLevel: Logger.Level = .info
@@ -17,6 +17,13 @@ package struct JSONLogHandler: LogHandler {
     }
 
     package func log(event: LogEvent) {
+        var line = line(for: event)
+        // One write a line, so that lines of several threads do not mix.
+        _ = line.withUTF8 { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    }
+
+    /// The event as one line, with its end.
+    func line(for event: LogEvent) -> String {
         var line =
             "{\"time_ms\":\(SystemClock.now().wallMs),\"level\":\"\(event.level)\",\"logger\":\(Self.quoted(label)),"
         line += "\"message\":\(Self.quoted(event.message.description))"
@@ -24,9 +31,7 @@ package struct JSONLogHandler: LogHandler {
         for (key, value) in all.sorted(by: { $0.key < $1.key }) {
             line += ",\(Self.quoted(key)):\(Self.quoted(value.description))"
         }
-        line += "}\n"
-        // One write a line, so that lines of several threads do not mix.
-        _ = line.withUTF8 { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+        return line + "}\n"
     }
 
     private static func quoted(_ text: String) -> String {

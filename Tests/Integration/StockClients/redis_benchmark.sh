@@ -9,7 +9,10 @@ requests=${SLUICE_TEST_BENCHMARK_REQUESTS:-300000}
 run() {
   local output
   output=$(timeout 120 redis-benchmark -s "$path" -q "$@" 2>&1)
-  grep -q 'requests per second' <<<"$output" && ! grep -qi error <<<"$output" || { echo "$output" >&2; exit 1; }
+  if ! grep -q 'requests per second' <<<"$output" || grep -qi error <<<"$output"; then
+    echo "$output" >&2
+    exit 1
+  fi
 }
 
 run -n "$requests" -P 64 -c 16 -r 1000 CHECK "$grant-__rand_int__" big

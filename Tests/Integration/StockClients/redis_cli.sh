@@ -19,7 +19,7 @@ for protocol in 2 3; do
   "${cli[@]}" INFO server | grep -q sluice_version || fail INFO
   "${cli[@]}" COUNTERS GRANT "$grant-$protocol" | grep -q "$grant-$protocol" || fail COUNTERS
   # Commands from its standard input, on one connection.
-  for i in $(seq 100); do echo "CHECK $grant-$protocol big"; done | "${cli[@]}" | grep -cw allow | grep -qx 100 || fail input
+  for _ in $(seq 100); do echo "CHECK $grant-$protocol big"; done | "${cli[@]}" | grep -cw allow | grep -qx 100 || fail input
   echo "ok redis-cli-resp$protocol $version"
 done
 
@@ -27,6 +27,7 @@ done
 redis-cli -s "$path" -3 CHECK "$grant-3" big | grep -q remaining || fail 'a map'
 
 # Mass insertion: everything in one stream, ended by an ECHO.
-for i in $(seq 2000); do printf '*3\r\n$5\r\nCHECK\r\n$%d\r\n%s\r\n$3\r\nbig\r\n' "${#grant}" "$grant"; done \
+# shellcheck disable=SC2016 # The dollars are RESP's.
+for _ in $(seq 2000); do printf '*3\r\n$5\r\nCHECK\r\n$%d\r\n%s\r\n$3\r\nbig\r\n' "${#grant}" "$grant"; done \
   | redis-cli -s "$path" --pipe | grep -q 'errors: 0, replies: 2000' || fail --pipe
 echo "ok redis-cli-pipe $version"
