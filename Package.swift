@@ -72,7 +72,7 @@ let package = Package(
         module(
             "SluiceLoad",
             [
-                "SluiceEngine", "SluiceProtocol", nioCore, nioPosix, argumentParser,
+                "SluiceTerminal", "SluiceEngine", "SluiceProtocol", nioCore, nioPosix, argumentParser,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -107,7 +107,7 @@ let package = Package(
         tests(
             "SluiceLoadTests",
             [
-                "SluiceLoad", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
+                "SluiceLoad", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),

@@ -1,6 +1,7 @@
 import ArgumentParser
-import Glibc
+import Foundation
 import NIOConcurrencyHelpers
+import SluiceTerminal
 import UnixSignals
 
 /// `sluice-load` from its arguments to its exit code.
@@ -27,7 +28,7 @@ package enum LoadProgram {
             return tell(error)
         }
         signal(SIGPIPE, SIG_IGN)
-        let isTerminal = isatty(STDERR_FILENO) == 1
+        let isTerminal = Style.isTerminal(descriptor: STDERR_FILENO)
         let progress = NIOLockedValueBox(LoadProgress(isTerminal: isTerminal))
         let runner = LoadRunner(settings) { sample in
             if let text = progress.withLockedValue({ $0.take(sample) }) { writeError(text) }
@@ -35,12 +36,13 @@ package enum LoadProgram {
         do {
             let summary = try await runUntilInterrupted(runner)
             writeError(LoadProgress(isTerminal: isTerminal).ending)
-            print(try command.wantsJSON ? summary.json() : summary.table(isColoured: isColoured), terminator: "")
+            print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
             return summary.isKept ? ExitCode.ok : ExitCode.brokenPromise
         } catch is CancellationError {
             return ExitCode.interrupted
         } catch {
-            writeError("\(LoadProgress(isTerminal: isTerminal).ending)sluice-load: \(error)\n")
+            writeError(
+                "\(LoadProgress(isTerminal: isTerminal).ending)sluice-load: \(TerminalText.visible("\(error)"))\n")
             return ExitCode.couldNotRun
         }
     }
@@ -71,10 +73,9 @@ package enum LoadProgram {
         return try await run.value
     }
 
-    private static var isColoured: Bool {
-        // https://no-color.org: present and not empty.
-        let noColour = getenv("NO_COLOR").map { $0.pointee != 0 } ?? false
-        return isatty(STDOUT_FILENO) == 1 && !noColour
+    private static var style: Style {
+        Style(
+            isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
     }
 
     private static func writeError(_ text: String) {

@@ -35,6 +35,8 @@ final class LoadShard {
     private var pacer: Pacer?
     /// The lane that an open loop's next check goes to.
     private var nextLane = 0
+    /// Connections that an open loop's turn has written to; kept for its storage.
+    private var written: [LoadConnection] = []
     private var phase = Phase.idle
     private var tally = Tally()
     private var random: SeededRandom
@@ -171,9 +173,11 @@ final class LoadShard {
                 continue
             }
             connection.send(target, intendedNs: intendedNs, nowNs: nowNs)
+            written.append(connection)
             tally.recordLateness(nowNs - intendedNs)
         }
-        for lane in lanes { lane.connection?.flush() }
+        for connection in written { connection.flush() }
+        written.removeAll(keepingCapacity: true)
         let shortestNs = hasRoom ? Self.shortestWaitNs : Self.waitForRoomNs
         let waitNs = max(shortestNs, pacer!.nextNs - Clock.nowNs())
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(waitNs)) { [self] in sendDue() }

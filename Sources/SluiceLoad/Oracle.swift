@@ -9,7 +9,7 @@ package import SluiceProtocol
 /// - *Every charge counts*: each shared admission moved the tally, so no two of them report the same units of it.
 /// - *Never needlessly under*: a refusal by `shared`, `lease` or `cache` shows a limit that the check would exceed.
 /// - *Full means full*: a window that lies wholly in the run and refused somebody admitted its maximum. Only where every
-///   admission was seen: not if answers were lost, nor if somebody was admitted locally.
+///   charge was seen: not if answers were lost, nor near local answers, whose checks the store may have charged.
 /// - *Local within its share*, *total within its bound*: see `OracleWindow.localBound` and `totalBound`.
 ///
 /// Answers overtake each other between connections, so whatever depends on their order is judged when a window is
@@ -52,7 +52,7 @@ package struct Oracle: Sendable {
         var foldedThroughMs = Int64.min
         /// By start, ascending.
         var windows: [OracleWindow] = []
-        /// Whether the window that opens next may hold a charge that was not seen.
+        /// Whether the window that opens next may hold the charge of a missed answer.
         var nextIsUncertain = false
     }
 
@@ -124,6 +124,7 @@ package struct Oracle: Sendable {
                 report.lateAnswers += 1
                 continue
             }
+            if answer.source == .local { expectUnseenCharge(in: window, track: track, subject: answer.subject) }
             let found = tracks[answer.subject][track].windows[window].observe(
                 answer, look, isProven: isProven, sidecarLife: sidecars[answer.sidecar].life,
                 slowLocalNs: sidecars[answer.sidecar].slowLocalNs)
@@ -144,6 +145,13 @@ package struct Oracle: Sendable {
                 tracks[subject][track].windows[window].isUncertain = true
             }
         }
+    }
+
+    /// A check was answered locally in this window. The store may have been given it before, in this window or at the end
+    /// of the one before, and charge it whatever the local answer was.
+    private mutating func expectUnseenCharge(in window: Int, track: Int, subject: Int) {
+        tracks[subject][track].windows[window].mayHoldMore = true
+        if window > 0 { tracks[subject][track].windows[window - 1].mayHoldMore = true }
     }
 
     /// A connection to this sidecar broke: it may have been started anew, with nothing known.
@@ -232,7 +240,9 @@ package struct Oracle: Sendable {
     private mutating func judgeFull(_ window: OracleWindow, track: Int, subject: Int) {
         let rule = rules[tracks[subject][track].rule]
         let isInside = window.startMs > rule.firstStartMs && window.startMs < rule.lastStartMs
-        guard isInside, window.refusedCost < .max, !window.isUncertain, !window.maximumChanged, !window.hasLeases else {
+        guard isInside, window.refusedCost < .max, !window.isUncertain, !window.mayHoldMore, !window.maximumChanged,
+            !window.hasLeases
+        else {
             return
         }
         report.fullWindows += 1

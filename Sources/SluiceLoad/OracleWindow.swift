@@ -65,8 +65,10 @@ struct OracleWindow: Sendable {
     var charges = ChargeLog()
     /// The lowest cost that a shared answer refused because this window was full; `Int64.max` if none was.
     var refusedCost = Int64.max
-    /// Whether a check may have been charged whose answer was not seen.
+    /// Whether the answer of a check may have been missed.
     var isUncertain: Bool
+    /// Whether the tally may hold a charge of a check that was answered locally.
+    var mayHoldMore = false
     var hasLeases = false
     /// The promises that it has broken, so that each is told once.
     var broken: Set<OracleReport.Break.Promise> = []

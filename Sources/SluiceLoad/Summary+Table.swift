@@ -1,25 +1,24 @@
 import Histogram
 import SluiceProtocol
+package import SluiceTerminal
 
 extension Summary {
     /// The summary as a person reads it.
-    /// - Parameter isColoured: whether to use colours.
-    package func table(isColoured: Bool) -> String {
-        let paint = Paint(isOn: isColoured)
-        var lines = [paint.bold(heading), ""]
+    package func table(style: Style) -> String {
+        var lines = [style.apply(.strong, to: heading), ""]
         lines += facts([
             (
                 "checks",
                 "\(Format.count(decidedWhileSending)) in \(Format.decimal(Double(elapsedNs) / 1e9, places: 2)) s"
             ),
-            ("rate", paint.bold("\(Format.count(Int64(checksPerSecond.rounded()))) checks/s")),
+            ("rate", style.apply(.strong, to: "\(Format.count(Int64(checksPerSecond.rounded()))) checks/s")),
         ])
         lines.append("")
-        lines += latencyLines(paint)
+        lines += latencyLines(style)
         lines.append("")
-        lines += sourceLines(paint)
+        lines += sourceLines(style)
         lines.append("")
-        lines += facts(failureFacts(paint) + driverFacts(paint) + oracleFacts(paint))
+        lines += facts(failureFacts(style) + driverFacts(style) + oracleFacts(style))
         return lines.joined(separator: "\n") + "\n"
     }
 
@@ -57,20 +56,22 @@ extension Summary {
         return pad(name, Self.nameColumns) + cells.joined()
     }
 
-    private func latencyLines(_ paint: Paint) -> [String] {
+    private func latencyLines(_ style: Style) -> [String] {
         let names = Self.percentiles.map(\.name)
         let values = Self.percentiles.map { Format.time(tally.latency.valueAtPercentile($0.value)) }
         let note = settings.ratePerSecond == nil ? "from sending to answer" : "from when it should have been sent"
-        var lines = [paint.bold(row("", names)), row("latency", values) + "   " + paint.dim(note)]
+        var lines = [
+            style.apply(.strong, to: row("", names)), row("latency", values) + "   " + style.apply(.faint, to: note),
+        ]
         if settings.ratePerSecond != nil {
             let late = Self.percentiles.map { Format.time(tally.lateness.valueAtPercentile($0.value)) }
-            lines.append(row("late sends", late) + "   " + paint.dim("how late the driver itself was"))
+            lines.append(row("late sends", late) + "   " + style.apply(.faint, to: "how late the driver itself was"))
         }
         return lines
     }
 
-    private func sourceLines(_ paint: Paint) -> [String] {
-        var lines = [paint.bold(row("source", ["allowed", "denied"]))]
+    private func sourceLines(_ style: Style) -> [String] {
+        var lines = [style.apply(.strong, to: row("source", ["allowed", "denied"]))]
         for source in ReplySource.allCases where tally[source] != Tally.Decisions() {
             lines.append(
                 row(source.rawValue, [Format.count(tally[source].allowed), Format.count(tally[source].denied)]))
@@ -80,39 +81,41 @@ extension Summary {
         return lines
     }
 
-    private func failureFacts(_ paint: Paint) -> [(name: String, text: String)] {
+    private func failureFacts(_ style: Style) -> [(name: String, text: String)] {
         var kinds = Tally.Failure.allCases.filter { tally[$0] > 0 }
             .map { "\(Format.count(tally[$0])) \($0.words)" }
         if tally.brokenConnections > 0 { kinds.append(plural(tally.brokenConnections, "broken connection")) }
         let count = Format.count(tally.failureCount)
-        var facts = [("errors", kinds.isEmpty ? count : paint.red(count) + ": " + kinds.joined(separator: ", "))]
-        if let fault = tally.firstFault, !kinds.isEmpty { facts.append(("", "first: \(fault)")) }
+        var facts = [
+            ("errors", kinds.isEmpty ? count : style.apply(.bad, to: count) + ": " + kinds.joined(separator: ", "))
+        ]
+        if let fault = tally.firstFault, !kinds.isEmpty { facts.append(("", "first: \(TerminalText.visible(fault))")) }
         facts.append(
             ("late", "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"))
         return facts
     }
 
-    private func driverFacts(_ paint: Paint) -> [(name: String, text: String)] {
+    private func driverFacts(_ style: Style) -> [(name: String, text: String)] {
         let seconds = Format.decimal(Double(processorNs) / 1e9, places: 2)
         let perCheck = Format.decimal(processorNsPerCheck / 1e3, places: 2)
         let busy = Format.decimal(busyShare * 100, places: 0)
         let verdict =
             bottlenecks.isEmpty
             ? "it was not the bottleneck"
-            : paint.red("it may have been the bottleneck") + ": " + bottlenecks.joined(separator: "; ")
+            : style.apply(.bad, to: "it may have been the bottleneck") + ": " + bottlenecks.joined(separator: "; ")
         return [("driver", "\(seconds) s of CPU, \(perCheck) us a check, \(busy) % of its threads; \(verdict)")]
     }
 
-    private func oracleFacts(_ paint: Paint) -> [(name: String, text: String)] {
+    private func oracleFacts(_ style: Style) -> [(name: String, text: String)] {
         guard let oracle else { return [("oracle", "not asked")] }
         let kept =
             oracle.isKept
-            ? paint.green("every promise was kept")
-            : paint.red(plural(oracle.breakCount, "broken promise"))
+            ? style.apply(.good, to: "every promise was kept")
+            : style.apply(.bad, to: plural(oracle.breakCount, "broken promise"))
         var facts = [
             ("oracle", "\(kept) (\(Format.count(oracle.answers)) answers, \(Format.count(oracle.windows)) windows)")
         ]
-        facts += oracle.breaks.map { ("", describe($0)) }
+        facts += oracle.breaks.map { ("", TerminalText.visible(describe($0))) }
         facts.append(
             (
                 "",
@@ -146,16 +149,4 @@ extension Tally.Failure {
         case .unanswered: "not answered"
         }
     }
-}
-
-/// Colours of a terminal, or none.
-private struct Paint {
-    let isOn: Bool
-
-    func bold(_ text: String) -> String { wrap(text, "1") }
-    func dim(_ text: String) -> String { wrap(text, "2") }
-    func red(_ text: String) -> String { wrap(text, "31") }
-    func green(_ text: String) -> String { wrap(text, "32") }
-
-    private func wrap(_ text: String, _ code: String) -> String { isOn ? "\u{1b}[\(code)m\(text)\u{1b}[0m" : text }
 }

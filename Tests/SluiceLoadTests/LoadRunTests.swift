@@ -2,6 +2,7 @@ import Histogram
 import NIOConcurrencyHelpers
 import SluiceLoad
 import SluiceProtocol
+import SluiceTerminal
 import Support
 import Testing
 
@@ -62,7 +63,7 @@ import Testing
         #expect(!summary.isKept)
         let first = try #require(summary.oracle?.breaks.first)
         #expect(first.promise == .neverOver && first.rule == "/tools/t/limits/c")
-        #expect(summary.table(isColoured: false).contains("never over: grant load-"))
+        #expect(summary.table(style: .plain).contains("never over: grant load-"))
         try await stub.stop()
     }
 

@@ -112,6 +112,17 @@ import Testing
         #expect(report.isKept && report.fullWindows == 0)
     }
 
+    @Test func aCheckThatWasRefusedLocallyMayHaveBeenChargedAllTheSame() {
+        var fixture = OracleFixture()
+        fixture.surround()
+        fixture.admitShared(1...8, window: 2)
+        fixture.answer(false, .local, used: 8, window: 2)
+        fixture.answer(true, .shared, used: 10, window: 2)
+        fixture.answer(false, .shared, used: 10, window: 2)
+        let report = fixture.oracle.finish()
+        #expect(report.isKept && report.fullWindows == 0)
+    }
+
     @Test func aLaterWindowBeginsWithNothingKnown() {
         var fixture = OracleFixture()
         fixture.admitShared(1...10, window: 1)

@@ -1,6 +1,7 @@
 import Foundation
 import SluiceLoad
 import SluiceProtocol
+import SluiceTerminal
 import Testing
 
 @Suite struct SummaryTests {
@@ -50,15 +51,15 @@ import Testing
     }
 
     @Test func printsATable() {
-        #expect(summary().table(isColoured: false) == Self.table)
+        #expect(summary().table(style: .plain) == Self.table)
     }
 
     @Test func printsWhatWentWrong() {
-        #expect(broken().table(isColoured: false) == Self.brokenTable)
+        #expect(broken().table(style: .plain) == Self.brokenTable)
     }
 
     @Test func coloursChangeNothingButColours() throws {
-        let coloured = broken().table(isColoured: true)
+        let coloured = broken().table(style: Style(isColoured: true))
         #expect(coloured != Self.brokenTable)
         let plain = coloured.replacing(try Regex("\u{1b}\\[[0-9]+m"), with: "")
         #expect(plain == Self.brokenTable)
@@ -91,7 +92,7 @@ import Testing
     @Test func withoutAnOracleThereIsNoWordOfIt() throws {
         var summary = summary()
         summary.oracle = nil
-        #expect(summary.isKept && summary.table(isColoured: false).contains("oracle      not asked"))
+        #expect(summary.isKept && summary.table(style: .plain).contains("oracle      not asked"))
         let object = try JSONSerialization.jsonObject(with: Data(try summary.json().utf8)) as? [String: Any]
         #expect(object?["oracle"] == nil)
     }
