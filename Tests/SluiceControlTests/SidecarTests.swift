@@ -53,6 +53,9 @@ import Testing
         let counters = try await ControlRun.of("counters", "--socket", sidecar.socketPath, "--json").json()
         #expect(counters["shared"] as? Bool == true, "SCAN and MGET are allowed")
         #expect((counters["counters"] as? [[String: Any]])?.first?["shared_used"] as? Int == 10)
+        try redis.command("SCRIPT", "FLUSH")
+        let check = try await ControlRun.of("check", "--socket", sidecar.socketPath, "bob", "run", "--json").json()
+        #expect(check["source"] as? String == "shared", "EVAL is allowed")
         // Nothing of the above was tried in vain.
         #expect(try redis.command("ACL", "LOG") == .array([]))
 
