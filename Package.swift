@@ -105,6 +105,13 @@ let package = Package(
             ]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
         tests(
+            "SluiceLoadTests",
+            [
+                "SluiceLoad", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ]),
+        tests(
             "SluiceControlTests",
             ["SluiceControl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests(

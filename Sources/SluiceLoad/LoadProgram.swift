@@ -28,19 +28,19 @@ package enum LoadProgram {
         }
         signal(SIGPIPE, SIG_IGN)
         let isTerminal = isatty(STDERR_FILENO) == 1
-        let progress = NIOLockedValueBox(Progress(isTerminal: isTerminal))
+        let progress = NIOLockedValueBox(LoadProgress(isTerminal: isTerminal))
         let runner = LoadRunner(settings) { sample in
             if let text = progress.withLockedValue({ $0.take(sample) }) { writeError(text) }
         }
         do {
             let summary = try await runUntilInterrupted(runner)
-            writeError(Progress(isTerminal: isTerminal).ending)
+            writeError(LoadProgress(isTerminal: isTerminal).ending)
             print(try command.wantsJSON ? summary.json() : summary.table(isColoured: isColoured), terminator: "")
             return summary.isKept ? ExitCode.ok : ExitCode.brokenPromise
         } catch is CancellationError {
             return ExitCode.interrupted
         } catch {
-            writeError("\(Progress(isTerminal: isTerminal).ending)sluice-load: \(error)\n")
+            writeError("\(LoadProgress(isTerminal: isTerminal).ending)sluice-load: \(error)\n")
             return ExitCode.couldNotRun
         }
     }

@@ -24,11 +24,12 @@ package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
 /// answers, and with a summary of what was measured until then.
 package struct LoadRunner: Sendable {
     private let settings: LoadSettings
-    private let onSample: @Sendable (consuming Progress.Sample) -> Void
+    private let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
 
     /// - Parameter onSample: called once a second while checks are sent.
-    package init(_ settings: LoadSettings, onSample: @escaping @Sendable (consuming Progress.Sample) -> Void = { _ in })
-    {
+    package init(
+        _ settings: LoadSettings, onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in }
+    ) {
         self.settings = settings
         self.onSample = onSample
     }
@@ -99,7 +100,7 @@ package struct LoadRunner: Sendable {
 private struct Run {
     let shards: [NIOLoopBound<LoadShard>]
     let settings: LoadSettings
-    let onSample: @Sendable (consuming Progress.Sample) -> Void
+    let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     /// Whether any decision came, warm-up included.
     var hasDecided = false
     private var total = Tally()
@@ -110,7 +111,7 @@ private struct Run {
 
     init(
         shards: [NIOLoopBound<LoadShard>], settings: LoadSettings,
-        onSample: @escaping @Sendable (consuming Progress.Sample) -> Void
+        onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void
     ) {
         self.shards = shards
         self.settings = settings
@@ -152,7 +153,7 @@ private struct Run {
         total.add(tally)
         if tally.decisionCount > 0 { hasDecided = true }
         onSample(
-            Progress.Sample(
+            LoadProgress.Sample(
                 elapsedNs: nowNs - startNs, intervalNs: nowNs - lastSampleNs, isWarmUp: isWarmUp, tally: tally))
         lastSampleNs = nowNs
     }

@@ -36,7 +36,7 @@ extension Summary {
         return "sluice-load: " + parts.joined(separator: ", ")
     }
 
-    private func plural(_ count: Int, _ noun: String) -> String {
+    private func plural(_ count: some BinaryInteger, _ noun: String) -> String {
         "\(Format.count(Int64(count))) \(noun)\(count == 1 ? "" : "s")"
     }
 
@@ -83,7 +83,7 @@ extension Summary {
     private func failureFacts(_ paint: Paint) -> [(name: String, text: String)] {
         var kinds = Tally.Failure.allCases.filter { tally[$0] > 0 }
             .map { "\(Format.count(tally[$0])) \($0.words)" }
-        if tally.brokenConnections > 0 { kinds.append("\(Format.count(tally.brokenConnections)) broken connections") }
+        if tally.brokenConnections > 0 { kinds.append(plural(tally.brokenConnections, "broken connection")) }
         let count = Format.count(tally.failureCount)
         var facts = [("errors", kinds.isEmpty ? count : paint.red(count) + ": " + kinds.joined(separator: ", "))]
         if let fault = tally.firstFault, !kinds.isEmpty { facts.append(("", "first: \(fault)")) }
@@ -108,7 +108,7 @@ extension Summary {
         let kept =
             oracle.isKept
             ? paint.green("every promise was kept")
-            : paint.red("\(Format.count(oracle.breakCount)) broken promises")
+            : paint.red(plural(oracle.breakCount, "broken promise"))
         var facts = [
             ("oracle", "\(kept) (\(Format.count(oracle.answers)) answers, \(Format.count(oracle.windows)) windows)")
         ]

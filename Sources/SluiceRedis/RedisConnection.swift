@@ -1,3 +1,4 @@
+import Glibc
 internal import NIOCore
 internal import NIOPosix
 
@@ -159,7 +160,7 @@ final class RedisConnection: ChannelInboundHandler {
         case let error as NIOConnectionError:
             let reason = error.connectionErrors.first.map { words(for: $0.error) }
             return reason ?? "the name \(error.host) was not found"
-        case let error as IOError: return error.description
+        case let error as IOError: return String(cString: strerror(error.errnoCode))
         case ChannelError.connectTimeout(let limit): return "no answer within \(limit.inMilliseconds)"
         default: return "\(error)"
         }

@@ -204,7 +204,7 @@ import Testing
     }
 }
 
-/// Keeps what was logged at `info` and above.
+/// Keeps what was logged at `debug` and above.
 private final class LogRecorder: @unchecked Sendable {
     private let lock = NSLock()
     private var lines: [(message: String, all: String)] = []
@@ -219,7 +219,7 @@ private final class LogRecorder: @unchecked Sendable {
     private struct Handler: LogHandler {
         var recorder: LogRecorder
         var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.info
+        var logLevel = Logger.Level.debug
 
         subscript(metadataKey key: String) -> Logger.Metadata.Value? {
             get { metadata[key] }

@@ -2,7 +2,7 @@ import Histogram
 
 /// What a person sees while a run goes on: on a terminal one line that is written over once a second, elsewhere a line of
 /// its own every five seconds.
-package struct Progress: Sendable {
+package struct LoadProgress: Sendable {
     /// What happened since the last sample.
     package struct Sample: Sendable {
         /// Since the run began, warm-up included.
