@@ -1,5 +1,6 @@
 import Foundation
 import Support
+import Testing
 
 extension Integration.Outages {
     /// Two sidecars, each with a client, and Redis behind a proxy.
@@ -8,6 +9,7 @@ extension Integration.Outages {
         let proxy: FaultProxy
         let sidecars: [SidecarProcess]
         let clients: [RedisClient]
+        private let machine = StallWatch()
 
         init() async throws {
             redis = try await RedisProcess(configuration: ["enable-debug-command yes"])
@@ -79,7 +81,28 @@ extension Integration.Outages {
                 ] { _ = try client.command(command) }
             case .restartedEmpty: try await redis.restartEmpty()
             case .connectionsCut: try await proxy.set(.forward, cutsAll: true)
+            case .cutMidReply:
+                let before = try sidecars.map { try $0.figure("outages") }
+                try await proxy.set(.cut(afterReplyBytes: 30))
+                for (sidecar, outages) in zip(sidecars, before) {
+                    try await waitUntil("a reply was cut") { try sidecar.figure("outages") > outages }
+                }
+                try await proxy.set(.forward)
             }
+        }
+
+        /// No check was answered past its budget. The sidecar keeps five milliseconds of it for the answer's own way; where
+        /// the machine itself kept processes waiting for as long, some few may have been late for want of a processor.
+        func expectInTime(_ sidecar: SidecarProcess) throws {
+            let (late, checks) = (try sidecar.figure("late"), try sidecar.figure("checks"))
+            let isStarved = machine.longestStall >= .milliseconds(4)
+            #expect(late <= (isStarved ? checks / 50 : 0), "\(late) of \(checks), \(machine.longestStall)")
+        }
+
+        /// What Redis has counted for a grant.
+        func tally(of grant: String) throws -> Int {
+            guard let key = try redis.command("KEYS", "*{\(grant)}*").elements?.first?.text else { return 0 }
+            return try redis.command("GET", key).text.flatMap { Int($0) } ?? 0
         }
     }
 }

@@ -57,7 +57,10 @@ extension Integration {
 
         /// Ways to be away for a moment, or not even that.
         enum Passing: String, CaseIterable, Sendable, CustomTestStringConvertible {
-            case clientsKilled, scriptsFlushed, flushed, asleep, reloading, restartedEmpty, connectionsCut
+            case clientsKilled, scriptsFlushed, flushed, asleep, reloading, restartedEmpty, connectionsCut, cutMidReply
+
+            /// Whether Redis then still holds what it was told.
+            var keepsCounts: Bool { self != .flushed && self != .restartedEmpty }
 
             var testDescription: String { rawValue }
         }
@@ -65,7 +68,8 @@ extension Integration {
         @Test(arguments: Passing.allCases)
         func passesUnnoticed(_ fault: Passing) async throws {
             let stage = try await Stage()
-            let traffic = Traffic(to: stage.sidecars, grants: (1...5).map { Grants.next("traffic\($0)") })
+            let grants = (1...50).map { Grants.next("traffic\($0)") }
+            let traffic = Traffic(to: stage.sidecars, grants: grants)
             for _ in 1...2 {
                 try await stage.pass(fault)
                 for sidecar in stage.sidecars {
@@ -75,7 +79,15 @@ extension Integration {
                     }
                 }
             }
-            try expectHealthy(try await traffic.end(), stage)
+            let tallies = try await traffic.end()
+            try expectHealthy(tallies, stage)
+            guard fault.keepsCounts else { return }
+            for grant in grants {
+                // What was admitted for all is in Redis, and what one replica admitted alone may be.
+                let shared = tallies.reduce(0) { $0 + ($1.admitted["shared"]?[grant] ?? 0) }
+                let tally = try stage.tally(of: grant)
+                #expect(shared <= tally && tally <= Self.max)
+            }
         }
 
         /// A sidecar that starts without Redis serves, and finds Redis when it comes.
@@ -132,7 +144,7 @@ extension Integration {
                 let most = tally.admitted["local", default: [:]].values.max() ?? 0
                 #expect(most <= Self.max)
                 #expect(sidecar.process.isRunning)
-                #expect(try sidecar.figure("late") == 0)
+                try stage.expectInTime(sidecar)
                 #expect(try sidecar.figure("overloaded") == 0)
             }
         }
