@@ -169,32 +169,6 @@ func expectQuickly(
     if !isSo { Issue.record(Comment(rawValue: what()), sourceLocation: sourceLocation) }
 }
 
-// MARK: - Policies
-
-func limit(
-    _ counter: String = "c", max: Int64, per seconds: Int64 = 60, of tool: String? = "t",
-    scope: Limit.Scope = .grant, onDeny: String? = nil
-) -> Limit {
-    Limit(
-        container: tool.map { .tool($0) } ?? .allTools, counter: counter, window: FixedWindow(seconds: seconds),
-        max: max, scope: scope, rule: tool.map { "/tools/\($0)/limits/\(counter)" } ?? "/all_tools/limits/\(counter)",
-        onDeny: onDeny)
-}
-
-/// A policy whose tools are those that the limits name.
-func policy(_ limits: Limit..., allTools: [Limit] = [], tools: [String: ToolRule] = [:]) -> Policy {
-    policy(limits, allTools: allTools, tools: tools)
-}
-
-func policy(_ limits: [Limit], allTools: [Limit] = [], tools: [String: ToolRule] = [:]) -> Policy {
-    var rules = tools
-    for limit in limits {
-        guard case .tool(let tool) = limit.container else { continue }
-        rules[tool] = ToolRule(action: .allow, reason: nil, limits: (rules[tool]?.limits ?? []) + [limit])
-    }
-    return Policy(defaultRuling: .deny, hidden: [], allToolsLimits: allTools, tools: rules)
-}
-
 /// The key of a limit's counter in one window.
 func key(_ limit: Limit, grant: String = "g", session: String? = nil, startMs: Int64 = LimiterRig.startMs) -> [UInt8] {
     CounterKey.stem(

@@ -1,0 +1,167 @@
+import Support
+
+@testable import SluiceEngine
+
+/// The way to the store, the store itself, and what goes wrong with them.
+extension Simulation {
+    private func active(_ matches: (SimulationScenario.Fault) -> Bool) -> SimulationScenario.Episode? {
+        scenario.episodes.first { nowNs >= $0.startNs && nowNs < $0.endNs && matches($0.fault) }
+    }
+
+    private func isUnreachable(_ replica: Int) -> Bool {
+        active { if case .unreachable(let one) = $0 { one == nil || one == replica } else { false } } != nil
+    }
+
+    private func isFlaky(_ replica: Int) -> Bool {
+        active { if case .flaky(let one) = $0 { one == nil || one == replica } else { false } } != nil
+    }
+
+    /// Until when the store stands still; nil if it does not.
+    private var hangsUntilNs: Int64? {
+        active { if case .hanging = $0 { true } else { false } }?.endNs
+    }
+
+    private mutating func delayNs(_ replica: Int) -> Int64 {
+        var longest = scenario.usualDelayNs
+        for episode in scenario.episodes where nowNs >= episode.startNs && nowNs < episode.endNs {
+            if case .slow(let ns, let one) = episode.fault, one == nil || one == replica { longest = max(longest, ns) }
+        }
+        return Int64.random(in: 10_000...longest, using: &random)
+    }
+
+    // MARK: - Connections
+
+    mutating func connect(_ replica: Int) {
+        connections.append(Connection(replica: replica, id: replicas[replica].id))
+        let connection = connections.count - 1
+        replicas[replica].connection = connection
+        let arrivesNs = nowNs + delayNs(replica)
+        if isUnreachable(replica) {
+            let failsNs = Bool.random(using: &random) ? arrivesNs : nowNs + Self.connectLimitNs
+            events.push(.closed(connection: connection, reason: "unreachable"), atNs: failsNs)
+        } else if let hangsUntilNs, hangsUntilNs > arrivesNs {
+            if hangsUntilNs - nowNs > Self.connectLimitNs {
+                events.push(.closed(connection: connection, reason: "too long"), atNs: nowNs + Self.connectLimitNs)
+            } else {
+                events.push(.opened(connection: connection), atNs: hangsUntilNs + 100_000)
+            }
+        } else {
+            events.push(.opened(connection: connection), atNs: arrivesNs + 100_000)
+        }
+    }
+
+    /// Neither side hears from it any more; of what is on its way a part may still arrive, soon or late.
+    mutating func breakOff(_ connection: Int) {
+        connections[connection].isOpen = false
+        guard connections[connection].isWhole else { return }
+        connections[connection].isWhole = false
+        connections[connection].survivors = Int.random(in: 0...connections[connection].onTheirWay, using: &random)
+        connections[connection].lateNs = [0, 1_000_000, 300_000_000, 3_000_000_000].randomElement(using: &random) ?? 0
+    }
+
+    mutating func send(_ batch: Batch, from replica: Int) {
+        guard let connection = replicas[replica].connection else { return }
+        let atNs = max(nowNs + delayNs(replica), connections[connection].lastUpNs)
+        connections[connection].lastUpNs = atNs
+        connections[connection].onTheirWay += 1
+        events.push(.arrive(connection: connection, batch: batch, isInside: false), atNs: atNs)
+        if isFlaky(replica) && Int.random(in: 0..<20, using: &random) == 0 {
+            let breaksNs = nowNs + Int64.random(in: 0...20_000_000, using: &random)
+            events.push(.closed(connection: connection, reason: "reset"), atNs: breaksNs)
+        }
+    }
+
+    // MARK: - The store
+
+    mutating func arrive(_ connection: Int, _ batch: Batch, isInside: Bool) {
+        if !isInside {
+            connections[connection].onTheirWay -= 1
+            if !connections[connection].isWhole {
+                guard connections[connection].survivors > 0 else { return }
+                connections[connection].survivors -= 1
+                let lateNs = nowNs + connections[connection].lateNs
+                events.push(.arrive(connection: connection, batch: batch, isInside: true), atNs: lateNs)
+                return
+            }
+        }
+        if let hangsUntilNs {
+            events.push(.arrive(connection: connection, batch: batch, isInside: true), atNs: hangsUntilNs)
+            return
+        }
+        let replica = connections[connection].replica
+        if let earlier = connections[connection].heldBack {
+            connections[connection].heldBack = nil
+            let later = execute(batch, connection)
+            answer(connection, earlier.sequence, execute(earlier, connection))
+            answer(connection, batch.sequence, later)
+        } else if isFlaky(replica), connections[connection].isWhole, connections[connection].onTheirWay > 0,
+            Int.random(in: 0..<4, using: &random) == 0
+        {
+            connections[connection].heldBack = batch
+        } else {
+            answer(connection, batch.sequence, execute(batch, connection))
+        }
+    }
+
+    private mutating func execute(_ batch: Batch, _ connection: Int) -> Result<BatchReply, BatchFailure> {
+        setClock()
+        store.refusal = active { if case .refusing = $0 { true } else { false } } == nil ? nil : "LOADING"
+        let result = store.run(batch, replica: connections[connection].id)
+        for (index, charge) in batch.charges.enumerated() {
+            let tally = store.tally(of: Array(batch.key(ofCharge: index)))
+            precondition(tally <= charge.max, "seed \(seed): the store holds \(tally) of \(charge.max)")
+        }
+        return result
+    }
+
+    private mutating func setClock() { store.clockMs = Self.startMs + nowNs / 1_000_000 + storeStepMs }
+
+    private mutating func answer(_ connection: Int, _ sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
+        if isVerbose { print("    answers \(result)") }
+        guard connections[connection].isWhole else { return }
+        let replica = connections[connection].replica
+        let atNs = max(nowNs + delayNs(replica), connections[connection].lastDownNs)
+        connections[connection].lastDownNs = atNs
+        var result = result
+        if isFlaky(replica), Int.random(in: 0..<50, using: &random) == 0 { result = .failure(.unknown("garbage")) }
+        events.push(.answer(connection: connection, sequence: sequence, result: result), atNs: atNs)
+    }
+
+    // MARK: - Faults
+
+    mutating func begin(_ fault: SimulationScenario.Fault) throws {
+        switch fault {
+        case .slow, .hanging, .refusing:
+            break
+        case .flaky(let one), .unreachable(let one):
+            for (index, replica) in replicas.enumerated() where one == nil || one == index {
+                guard let connection = replica.connection else { continue }
+                let atNs = nowNs + Int64.random(in: 0...5_000_000, using: &random)
+                events.push(.closed(connection: connection, reason: "reset"), atNs: atNs)
+            }
+        case .flush:
+            setClock()
+            let highestMs = replicas.map { $0.limiter.clock.highestStoreMs }.reduce(store.clockMs, max)
+            // A clock that steps back may come to windows again that had ended.
+            oracle.storeForgot(store.clockMs - (scenario.stepsClock ? 60_000 : 0)...highestMs)
+            store.flush()
+        case .clockStep(let ms):
+            storeStepMs += ms
+        case .wallStep(let ms, let replica):
+            replicas[replica].wallSkewMs += ms
+        case .crash(let index):
+            crash(index)
+        }
+    }
+
+    private mutating func crash(_ index: Int) {
+        if let connection = replicas[index].connection { breakOff(connection) }
+        oracle.crashed(index)
+        let id = replicas[index].id + 1_000
+        replicas[index].connection = nil
+        replicas[index].id = id
+        replicas[index].limiter = makeLimiter(id: id, now: moment(index))
+        replicas[index].tickNs = nowNs
+        events.push(.tick(replica: index, dueNs: nowNs), atNs: nowNs)
+    }
+}

@@ -1,0 +1,305 @@
+import SluicePolicy
+import Support
+
+@testable import SluiceEngine
+
+/// Some limiters, one model store, and a network between them that does its worst, in virtual time.
+///
+/// Everything follows from the seed: the same seed, the same run.
+struct Simulation {
+    struct Replica {
+        var limiter: Limiter
+        /// Names it in the store; another after a crash.
+        var id: UInt64
+        var connection: Int?
+        var wallSkewMs: Int64
+        /// How much faster than true its monotonic clock runs, parts in a million.
+        var drift: Int64
+        var tickNs = Int64.max
+    }
+
+    struct Connection {
+        var replica: Int
+        /// As which the store knows it.
+        var id: UInt64
+        /// The replica hears from it.
+        var isOpen = true
+        /// The store hears from it.
+        var isWhole = true
+        /// How many batches that were on their way when it broke still arrive, and how much later.
+        var survivors = 0
+        var lateNs: Int64 = 0
+        /// Nothing overtakes on the way up or down.
+        var lastUpNs: Int64 = 0
+        var lastDownNs: Int64 = 0
+        var onTheirWay = 0
+        /// A batch that the next one overtakes.
+        var heldBack: Batch?
+    }
+
+    enum Event {
+        case checks(replica: Int)
+        case tick(replica: Int, dueNs: Int64)
+        /// `isInside`: the store's machine has it, so that it runs whatever becomes of the connection.
+        case arrive(connection: Int, batch: Batch, isInside: Bool)
+        case answer(connection: Int, sequence: Int64, result: Result<BatchReply, BatchFailure>)
+        case opened(connection: Int)
+        case closed(connection: Int, reason: String)
+        case fault(SimulationScenario.Fault)
+    }
+
+    static let startMs: Int64 = 1_700_000_000_000
+    static let connectLimitNs: Int64 = 2_000_000_000
+
+    let seed: UInt64
+    let scenario: SimulationScenario
+    /// Prints every event.
+    let isVerbose: Bool
+    var random: SeededRandom
+    var nowNs: Int64 = 0
+    var events = EventQueue<Event>()
+    var store: ModelStore
+    var storeStepMs: Int64 = 0
+    var replicas: [Replica] = []
+    var connections: [Connection] = []
+    var oracle = SimulationOracle()
+    var lastTicket: UInt64 = 0
+    var checks = 0
+    private var finished: [Limiter.Completion] = []
+
+    init(seed: UInt64, isVerbose: Bool = false) {
+        self.seed = seed
+        self.isVerbose = isVerbose
+        random = SeededRandom(seed: seed)
+        scenario = SimulationScenario(random: &random)
+        store = ModelStore(clockMs: Self.startMs)
+        for index in 0..<SimulationScenario.replicas {
+            let skewMs = Int64.random(in: -3_000...3_000, using: &random)
+            let drift = Int64.random(in: -200...200, using: &random)
+            replicas.append(
+                Replica(
+                    limiter: Self.limiter(
+                        id: UInt64(index) + 1, scenario, Moment(monotonicNs: 0, wallMs: Self.startMs + skewMs)),
+                    id: UInt64(index) + 1, wallSkewMs: skewMs, drift: drift))
+        }
+    }
+
+    private static func limiter(id: UInt64, _ scenario: SimulationScenario, _ now: Moment) -> Limiter {
+        Limiter(
+            configuration: LimiterConfiguration(
+                keyPrefix: "sluice", budgetMs: SimulationScenario.budgetMs,
+                replicas: ReplicaView(own: id, assumed: SimulationScenario.replicas), usesStore: true, seed: id),
+            policy: scenario.policy, now: now)
+    }
+
+    func makeLimiter(id: UInt64, now: Moment) -> Limiter { Self.limiter(id: id, scenario, now) }
+
+    // MARK: - The run
+
+    mutating func run() throws {
+        if isVerbose { print("\(scenario)") }
+        for index in replicas.indices {
+            replicas[index].limiter.tick(now: moment(index))
+            try pump(index)
+            events.push(.checks(replica: index), atNs: Int64.random(in: 0...scenario.pauseNs, using: &random))
+        }
+        for episode in scenario.episodes { events.push(.fault(episode.fault), atNs: episode.startNs) }
+        var steps = 0
+        // Nothing is asked after the end; all that is open then must be answered in its time.
+        while let next = events.pop(), next.atNs <= scenario.endNs + 2 * SimulationScenario.budgetMs * 1_000_000 {
+            nowNs = next.atNs
+            try handle(next.event)
+            steps += 1
+            if steps > 2_000_000 { throw SimulationFailure(description: "it never comes to an end") }
+        }
+        try judge()
+    }
+
+    private mutating func handle(_ event: Event) throws {
+        if isVerbose { print("\(Double(nowNs) / 1_000_000) ms: \(event)") }
+        switch event {
+        case .checks(let replica):
+            if nowNs <= scenario.endNs { try ask(replica) }
+        case .tick(let replica, let dueNs):
+            guard replicas[replica].tickNs == dueNs else { return }
+            replicas[replica].tickNs = .max
+            replicas[replica].limiter.tick(now: moment(replica))
+            try pump(replica)
+        case .arrive(let connection, let batch, let isInside):
+            arrive(connection, batch, isInside: isInside)
+        case .answer(let connection, let sequence, let result):
+            guard connections[connection].isOpen else { return }
+            let replica = connections[connection].replica
+            replicas[replica].limiter.linkAnswered(sequence: sequence, result, now: moment(replica))
+            try pump(replica)
+        case .opened(let connection):
+            guard connections[connection].isOpen else { return }
+            let replica = connections[connection].replica
+            replicas[replica].limiter.linkConnected(now: moment(replica))
+            try pump(replica)
+        case .closed(let connection, let reason):
+            guard connections[connection].isOpen else { return }
+            breakOff(connection)
+            let replica = connections[connection].replica
+            replicas[replica].connection = nil
+            replicas[replica].limiter.linkClosed(reason: reason, now: moment(replica))
+            try pump(replica)
+        case .fault(let fault):
+            try begin(fault)
+        }
+    }
+
+    func moment(_ replica: Int) -> Moment {
+        Moment(
+            monotonicNs: nowNs + nowNs * replicas[replica].drift / 1_000_000,
+            wallMs: Self.startMs + replicas[replica].wallSkewMs + nowNs / 1_000_000)
+    }
+
+    // MARK: - Callers
+
+    private mutating func ask(_ replica: Int) throws {
+        for _ in 0..<Int.random(in: 1...scenario.burst, using: &random) {
+            let tool = scenario.tools.randomElement(using: &random) ?? "t"
+            let grant = Bool.random(using: &random) ? "g" : "h"
+            let session: String? = [nil, "a", "b"].randomElement(using: &random) ?? nil
+            let cost = scenario.costs.randomElement(using: &random) ?? 1
+            let isPeek = Int.random(in: 0..<100, using: &random) < scenario.peekPercent
+            let limits = (scenario.policy.tools[tool]?.limits ?? []) + scenario.policy.allToolsLimits
+            var identity = Identity()
+            identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: false)
+            if let session, replicas[replica].limiter.countsSessions {
+                identity.append(session: session.utf8Span.span)
+            }
+            lastTicket += 1
+            checks += 1
+            oracle.asks(
+                lastTicket,
+                SimulationOracle.Question(
+                    replica: replica, askedNs: nowNs, cost: cost, isPeek: isPeek, grant: grant, session: session,
+                    limits: limits))
+            let outcome = replicas[replica].limiter.check(
+                identity, cost: cost, isPeek: isPeek, wantsTrace: true, ticket: Ticket(rawValue: lastTicket),
+                now: moment(replica))
+            switch outcome {
+            case .answered(let decision): try answered(lastTicket, decision)
+            case .waiting: break
+            case .overloaded: throw SimulationFailure(description: "overloaded")
+            }
+        }
+        try pump(replica)
+        // While all wait for things to heal there is little to learn.
+        let isHealing = nowNs > SimulationScenario.calmNs && nowNs < SimulationScenario.healedNs
+        let pauseNs = scenario.course == .healing && isHealing ? 50_000_000 : scenario.pauseNs
+        events.push(.checks(replica: replica), atNs: nowNs + Int64.random(in: 1...2 * pauseNs, using: &random))
+    }
+
+    private mutating func answered(_ ticket: UInt64, _ decision: Decision) throws {
+        let mustBeShared = scenario.course == .faultless ? nowNs > 50_000_000 : nowNs > SimulationScenario.healedNs
+        if decision.source == .local && mustBeShared && scenario.course != .ending {
+            throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
+        }
+        try oracle.answers(ticket, decision, nowNs: nowNs)
+    }
+
+    /// Carries out what a limiter wants, as its shell does.
+    private mutating func pump(_ replica: Int) throws {
+        let now = moment(replica)
+        while let command = replicas[replica].limiter.nextCommand(now: now) {
+            if isVerbose { print("    replica \(replica): \(command)") }
+            switch command {
+            case .connect: connect(replica)
+            case .disconnect:
+                if let connection = replicas[replica].connection { breakOff(connection) }
+                replicas[replica].connection = nil
+            case .send(let batch): send(batch, from: replica)
+            }
+        }
+        replicas[replica].limiter.takeCompletions(into: &finished)
+        for completion in finished { try answered(completion.ticket.rawValue, completion.decision) }
+        let notices = replicas[replica].limiter.takeNotices()
+        if isVerbose && !notices.isEmpty { print("    replica \(replica): \(notices)") }
+        if replicas[replica].limiter.flying.count > EngineBounds.maxBatchesInFlight {
+            throw SimulationFailure(description: "too many batches in flight")
+        }
+        let drift = replicas[replica].drift
+        let wantedNs = replicas[replica].limiter.nextTickNs()
+        let dueNs = max(nowNs, Int64(Double(wantedNs) / (1 + Double(drift) / 1_000_000)) + 1_000)
+        guard dueNs < replicas[replica].tickNs else { return }
+        // A timer fires a little late.
+        let atNs = dueNs + Int64.random(in: 0...500_000, using: &random)
+        replicas[replica].tickNs = atNs
+        events.push(.tick(replica: replica, dueNs: atNs), atNs: atNs)
+    }
+
+    // MARK: - The end
+
+    private mutating func judge() throws {
+        if let lost = oracle.open.first { throw SimulationFailure(description: "never answered: \(lost)") }
+        for (index, replica) in replicas.enumerated() {
+            let statistics = replica.limiter.statistics
+            guard replica.limiter.waitingCount == 0, statistics.total == oracle.answered[index], statistics.late == 0
+            else {
+                throw SimulationFailure(
+                    description:
+                        "\(replica.limiter.waitingCount) wait, \(oracle.answered[index]) answered: \(statistics)")
+            }
+            try judgePins(replica.limiter)
+        }
+        try oracle.judgeShared()
+        switch scenario.course {
+        case .faultless:
+            try oracle.judgeFaultless(store, isPlain: scenario.isPlain)
+        case .healing:
+            break
+        case .ending:
+            try oracle.judgeLocal(after: Self.startMs + SimulationScenario.calmNs / 1_000_000 + 500)
+        }
+    }
+
+    /// Every pin belongs to an entry of some batch.
+    private func judgePins(_ limiter: Limiter) throws {
+        var pins: [Int: Int] = [:]
+        for batch in limiter.queue + limiter.flying + limiter.unresolved {
+            for entry in batch.entries { pins[entry.plan, default: 0] += 1 }
+        }
+        for (index, plan) in limiter.table.plans.enumerated() where plan.pins != pins[index] ?? 0 {
+            throw SimulationFailure(description: "plan \(index) has \(plan.pins) pins instead of \(pins[index] ?? 0)")
+        }
+    }
+}
+
+/// Events in order of time, and of coming in where times are equal: a binary heap.
+struct EventQueue<Event> {
+    private var heap: [(atNs: Int64, number: Int64, event: Event)] = []
+    private var lastNumber: Int64 = 0
+
+    mutating func push(_ event: Event, atNs: Int64) {
+        lastNumber += 1
+        heap.append((atNs, lastNumber, event))
+        var child = heap.count - 1
+        while child > 0, isBefore(child, (child - 1) / 2) {
+            heap.swapAt(child, (child - 1) / 2)
+            child = (child - 1) / 2
+        }
+    }
+
+    mutating func pop() -> (atNs: Int64, event: Event)? {
+        guard !heap.isEmpty else { return nil }
+        heap.swapAt(0, heap.count - 1)
+        let next = heap.removeLast()
+        var parent = 0
+        while true {
+            var least = parent
+            for child in [parent * 2 + 1, parent * 2 + 2] where child < heap.count && isBefore(child, least) {
+                least = child
+            }
+            if least == parent { return (next.atNs, next.event) }
+            heap.swapAt(parent, least)
+            parent = least
+        }
+    }
+
+    private func isBefore(_ one: Int, _ other: Int) -> Bool {
+        (heap[one].atNs, heap[one].number) < (heap[other].atNs, heap[other].number)
+    }
+}

@@ -1,0 +1,173 @@
+import SluicePolicy
+import Support
+
+@testable import SluiceEngine
+
+/// What a simulation found to be wrong.
+struct SimulationFailure: Error, CustomStringConvertible {
+    var description: String
+}
+
+/// Knows every question and every answer of a simulation, and what may never be.
+struct SimulationOracle {
+    struct Question {
+        var replica: Int
+        var askedNs: Int64
+        var cost: Int64
+        var isPeek: Bool
+        var grant: String
+        var session: String?
+        var limits: [Limit]
+    }
+
+    /// One window of one counter.
+    struct Window: Hashable {
+        var grant: String
+        /// Only where the limit counts by session.
+        var session: String?
+        var rule: String
+        var startMs: Int64
+    }
+
+    private struct Tally {
+        var limit: Limit
+        var max: Int64 { limit.max }
+        var endMs: Int64
+        /// The places of the tally that shared answers claim: from (exclusive), to.
+        var claims: [(from: Int64, to: Int64)] = []
+        var asked: Int64 = 0
+        var admitted: Int64 = 0
+        var admittedLocally: Int64 = 0
+    }
+
+    private(set) var open: [UInt64: Question] = [:]
+    private(set) var answered = [Int64](repeating: 0, count: SimulationScenario.replicas)
+    private var tallies: [Window: Tally] = [:]
+    /// Windows that hold one of these times of the store were forgotten by it.
+    private var forgotten: [ClosedRange<Int64>] = []
+
+    // MARK: - What happens
+
+    mutating func asks(_ ticket: UInt64, _ question: Question) { open[ticket] = question }
+
+    mutating func crashed(_ replica: Int) {
+        open = open.filter { $0.value.replica != replica }
+        answered[replica] = 0
+    }
+
+    mutating func storeForgot(_ times: ClosedRange<Int64>) { forgotten.append(times) }
+
+    mutating func answers(_ ticket: UInt64, _ decision: Decision, nowNs: Int64) throws {
+        guard let question = open.removeValue(forKey: ticket) else {
+            throw SimulationFailure(description: "ticket \(ticket) is answered without being open: \(decision)")
+        }
+        answered[question.replica] += 1
+        let tookNs = nowNs - question.askedNs
+        func demand(_ isSo: Bool, _ what: String) throws {
+            if !isSo {
+                throw SimulationFailure(
+                    description: "\(what): ticket \(ticket), \(question), answered \(decision) after \(tookNs) ns")
+            }
+        }
+        try demand(tookNs <= SimulationScenario.budgetMs * 1_000_000, "over its budget")
+        try demand(decision.trace?.count == question.limits.count, "not all limits in the trace")
+        let looks = decision.trace ?? []
+        for (limit, look) in zip(question.limits, looks) {
+            try demand(look.rule == limit.rule && look.max == limit.max, "a trace of other limits")
+            try demand(look.windowStartMs % limit.window.lengthMs == 0, "no window starts then")
+        }
+        try demand((decision.retryAfterMs == 0) == decision.allowed, "a time to wait")
+        try demand(decision.message.isEmpty == decision.allowed, "a message")
+        switch decision.source {
+        case .policy:
+            let most = question.limits.map(\.max).min() ?? 0
+            try demand(!decision.allowed && question.cost > most && decision.retryAfterMs == -1, "a refusal for ever")
+        case .local:
+            if decision.allowed && !question.isPeek { count(question, looks) { $0.admittedLocally += question.cost } }
+        case .shared:
+            try judge(question, decision, looks, demand)
+        case .lease, .cache:
+            try demand(false, "an unknown source")
+        }
+    }
+
+    private mutating func judge(
+        _ question: Question, _ decision: Decision, _ looks: [Decision.Look], _ demand: (Bool, String) throws -> Void
+    ) throws {
+        guard let binding = looks.first(where: { $0.rule == decision.rule }) else {
+            return try demand(false, "no binding limit")
+        }
+        try demand(decision.limit == binding.max, "the maximum of another limit")
+        try demand(decision.remaining == max(0, binding.max - binding.used), "what remains")
+        if decision.allowed && !question.isPeek {
+            try demand(looks.allSatisfy { $0.used >= question.cost && $0.used <= $0.max }, "more than fits")
+            count(question, looks) { $0.admitted += question.cost }
+            for (limit, look) in zip(question.limits, looks) {
+                tallies[window(limit, question, look)]?.claims.append((look.used - question.cost, look.used))
+            }
+        } else if decision.allowed {
+            try demand(looks.allSatisfy { $0.used + question.cost <= $0.max }, "a peek at more than fits")
+        } else {
+            try demand(binding.used + question.cost > binding.max, "refused without need")
+        }
+        if !question.isPeek { count(question, looks) { $0.asked += question.cost } }
+    }
+
+    private func window(_ limit: Limit, _ question: Question, _ look: Decision.Look) -> Window {
+        Window(
+            grant: question.grant, session: limit.scope == .session ? question.session : nil, rule: limit.rule,
+            startMs: look.windowStartMs)
+    }
+
+    private mutating func count(_ question: Question, _ looks: [Decision.Look], _ change: (inout Tally) -> Void) {
+        for (limit, look) in zip(question.limits, looks) {
+            let endMs = look.windowStartMs + limit.window.lengthMs
+            change(&tallies[window(limit, question, look), default: Tally(limit: limit, endMs: endMs)])
+        }
+    }
+
+    // MARK: - What must be so in the end
+
+    func isForgotten(startMs: Int64, endMs: Int64) -> Bool {
+        forgotten.contains { startMs <= $0.upperBound && endMs > $0.lowerBound }
+    }
+
+    /// Shared answers never admit more than the maximum, and no two of them claim the same place of a tally.
+    func judgeShared() throws {
+        for (window, tally) in tallies where !isForgotten(startMs: window.startMs, endMs: tally.endMs) {
+            if tally.admitted > tally.max {
+                throw SimulationFailure(description: "\(tally.admitted) of \(tally.max) admitted: \(window)")
+            }
+            var last: Int64 = 0
+            for claim in tally.claims.sorted(by: { $0.to < $1.to }) {
+                if claim.from < last { throw SimulationFailure(description: "two have place \(claim.to): \(window)") }
+                last = claim.to
+            }
+        }
+    }
+
+    /// Where nothing went wrong, the store holds what was admitted, to the unit; and of checks of cost 1 under one limit
+    /// as many were admitted as were asked for, up to the maximum.
+    func judgeFaultless(_ store: ModelStore, isPlain: Bool) throws {
+        for (window, tally) in tallies {
+            let key = CounterKey.stem(
+                prefix: "sluice", grant: Array(window.grant.utf8), limit: tally.limit,
+                session: window.session.map { Array($0.utf8) })
+            let stored = store.tally(of: key + Array(String(window.startMs).utf8))
+            if store.clockMs < tally.endMs + 60_000 && stored != tally.admitted {
+                throw SimulationFailure(description: "\(tally.admitted) admitted, \(stored) stored: \(window)")
+            }
+            if isPlain && tally.admitted != min(tally.asked, tally.max) {
+                throw SimulationFailure(
+                    description: "\(tally.admitted) of \(tally.asked) admitted under \(tally.max): \(window)")
+            }
+        }
+    }
+
+    /// In windows that began after the store was gone, all replicas together admit no more than the maximum.
+    func judgeLocal(after timeMs: Int64) throws {
+        for (window, tally) in tallies where window.startMs > timeMs && tally.admittedLocally > tally.max {
+            throw SimulationFailure(description: "\(tally.admittedLocally) of \(tally.max) locally: \(window)")
+        }
+    }
+}

@@ -1,0 +1,130 @@
+import SluicePolicy
+
+@testable import SluiceEngine
+
+/// What one seed makes of the world: policy, callers, network, and what goes wrong when.
+struct SimulationScenario {
+    enum Course {
+        /// Nothing goes wrong.
+        case faultless
+        /// Things go wrong for some seconds, and then no more.
+        case healing
+        /// Things go wrong, and then the store is gone for good.
+        case ending
+    }
+
+    enum Fault {
+        /// Messages take up to so long.
+        case slow(ns: Int64, replica: Int?)
+        /// Connections break at random, and batches on one connection may overtake each other.
+        case flaky(replica: Int?)
+        /// No connection holds, none can be made.
+        case unreachable(replica: Int?)
+        /// The store stands still, and does later what came in meanwhile.
+        case hanging
+        case refusing
+        case flush
+        case clockStep(ms: Int64)
+        /// The wall clock of a replica's machine.
+        case wallStep(ms: Int64, replica: Int)
+        /// A replica dies, and another takes its place.
+        case crash(replica: Int)
+    }
+
+    struct Episode {
+        var fault: Fault
+        var startNs: Int64
+        var endNs: Int64
+    }
+
+    static let replicas = 3
+    static let budgetMs: Int64 = 20
+    /// What goes wrong has ended by then.
+    static let calmNs: Int64 = 2_000_000_000
+    /// From here on everything must be as it should: a connection attempt that hangs, a pause and a probe later.
+    static let healedNs: Int64 = calmNs + 4_500_000_000
+
+    var course: Course
+    /// One limit and a cost of 1: what must be admitted can be told exactly.
+    var isPlain: Bool
+    var policy: Policy
+    var tools: [String]
+    var costs: [Int64]
+    var peekPercent: Int
+    var pauseNs: Int64
+    var burst: Int
+    var usualDelayNs: Int64
+    var episodes: [Episode] = []
+    var stepsClock: Bool
+    var endNs: Int64
+
+    init(random: inout SeededRandom) {
+        course = [.faultless, .healing, .healing, .healing, .ending].randomElement(using: &random) ?? .healing
+        tools = Bool.random(using: &random) ? ["t"] : ["t", "u"]
+        isPlain = Int.random(in: 0..<4, using: &random) == 0
+        policy = isPlain ? plainPolicy(&random) : randomPolicy(tools, &random)
+        costs = isPlain ? [1] : [[1], [1, 1, 1, 2], [1, 2, 3, 7], [5, 8]].randomElement(using: &random) ?? [1]
+        if isPlain { tools = ["t"] }
+        peekPercent = isPlain ? 0 : [0, 0, 10, 50].randomElement(using: &random) ?? 0
+        burst = [1, 1, 3, 10].randomElement(using: &random) ?? 1
+        let pauseMs: Int64 = [4, 20, 40, 60, 60, 100].randomElement(using: &random) ?? 20
+        pauseNs = pauseMs * 1_000_000 * (1 + Int64(burst)) / 2
+        usualDelayNs = [100_000, 1_000_000, 3_000_000].randomElement(using: &random) ?? 100_000
+        stepsClock = Int.random(in: 0..<4, using: &random) == 0
+        endNs = Self.healedNs + 1_000_000_000
+        if course == .faultless { endNs = 3_000_000_000 }
+        if course != .faultless { addEpisodes(&random) }
+    }
+
+    private mutating func addEpisodes(_ random: inout SeededRandom) {
+        for _ in 0..<Int.random(in: 1...8, using: &random) {
+            let startNs = Int64.random(in: 0..<Self.calmNs, using: &random)
+            let longest: Int64 = [20_000_000, 200_000_000, 2_000_000_000].randomElement(using: &random) ?? 20_000_000
+            let endNs = min(Self.calmNs, startNs + Int64.random(in: 1_000_000...longest, using: &random))
+            episodes.append(Episode(fault: fault(&random), startNs: startNs, endNs: endNs))
+        }
+        if course == .ending {
+            episodes.append(
+                Episode(fault: .unreachable(replica: nil), startNs: Self.calmNs, endNs: Int64.max))
+        }
+    }
+
+    private func fault(_ random: inout SeededRandom) -> Fault {
+        let one = Int.random(in: 0..<Self.replicas, using: &random)
+        let some: Int? = Bool.random(using: &random) ? one : nil
+        switch Int.random(in: 0..<12, using: &random) {
+        case 0, 1: return .slow(ns: Int64.random(in: 1_000_000...60_000_000, using: &random), replica: some)
+        case 2, 3: return .flaky(replica: some)
+        case 4, 5: return .unreachable(replica: some)
+        case 6, 7: return .hanging
+        case 8: return .refusing
+        case 9: return .flush
+        case 10:
+            if course == .healing && Bool.random(using: &random) { return .crash(replica: one) }
+            return .wallStep(ms: Int64.random(in: -5_000...5_000, using: &random), replica: one)
+        default:
+            guard stepsClock else { return .hanging }
+            return .clockStep(ms: Int64.random(in: -6_000...3_000, using: &random))
+        }
+    }
+}
+
+private func plainPolicy(_ random: inout SeededRandom) -> Policy {
+    policy([
+        limit(max: Int64.random(in: 1...60, using: &random), per: Int64.random(in: 1...3, using: &random))
+    ])
+}
+
+private func randomPolicy(_ tools: [String], _ random: inout SeededRandom) -> Policy {
+    func one(_ counter: String, _ tool: String?) -> Limit {
+        limit(
+            counter, max: [0, 1, 2, 5, 10, 40, 200, 1_000_000_000_000].randomElement(using: &random) ?? 1,
+            per: Int64.random(in: 1...4, using: &random), of: tool,
+            scope: Bool.random(using: &random) ? .session : .grant)
+    }
+    let all = Int.random(in: 0..<3, using: &random) == 0 ? [one("all", nil)] : []
+    let limits = tools.flatMap { tool in
+        (1...Int.random(in: 1...2, using: &random)).map { one("c\($0)", tool) }
+    }
+    return policy(limits, allTools: all)
+}
