@@ -47,7 +47,7 @@ struct ControlFailure: Error, Equatable {
             ("errno: 2)", "No such file or directory, is sluiced running?"),
             ("errno: 111)", "Connection refused, is sluiced running?"),
             ("errno: 13)", "Permission denied, may your user open the socket (sluiced --socket-mode, --socket-group)?"),
-            ("athTooLong", "the path is too long for a socket, at most 107 bytes"),
+            ("athTooLong", "the path is too long for a socket, at most 103 bytes"),
         ]
         return words.first { reason.contains($0.0) }?.1 ?? "\(reason), is sluiced running?"
     }

@@ -31,7 +31,7 @@ extension Integration {
             Script("redis_cli.sh", "bash"), Script("inline.sh", "bash"), Script("redis_benchmark.sh", "bash"),
             Script("redis_py.py", "\(installed)/venv/bin/python", "python3"), Script("redis_rb.rb", "ruby"),
             Script("phpredis.php", "php"), Script("redis_perl.pl", "perl"), Script("redis_lua.lua", "lua5.1", "lua5.3"),
-            Script("node_redis.js", "node"), Script("redigo.sh", "bash"), Script("go_redis.sh", "bash"),
+            Script("node_redis.js", "node"), Script("redigo.sh", "bash"),
         ]
 
         static let policy = """

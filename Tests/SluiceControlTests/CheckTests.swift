@@ -125,7 +125,7 @@ import Testing
         let path = "/" + String(repeating: "x", count: 200)
         let run = await ControlRun.of("check", "--socket", path, "a", "b")
         #expect(run.exitCode == 2)
-        #expect(run.errors.hasSuffix(": the path is too long for a socket, at most 107 bytes\n"))
+        #expect(run.errors.hasSuffix(": the path is too long for a socket, at most 103 bytes\n"))
     }
 
     @Test func errorsOfTheSidecarHaveTheirCodes() async throws {
