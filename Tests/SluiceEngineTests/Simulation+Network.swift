@@ -106,6 +106,11 @@ extension Simulation {
     private mutating func execute(_ batch: Batch, _ connection: Int) -> Result<BatchReply, BatchFailure> {
         setClock()
         store.refusal = active { if case .refusing = $0 { true } else { false } } == nil ? nil : "LOADING"
+        if active({ if case .forgetful = $0 { true } else { false } }) != nil,
+            Int.random(in: 0..<3, using: &random) == 0
+        {
+            store.forgetMarker(of: connections[connection].id)
+        }
         let result = store.run(batch, replica: connections[connection].id)
         for (index, charge) in batch.charges.enumerated() {
             let tally = store.tally(of: Array(batch.key(ofCharge: index)))
@@ -131,7 +136,7 @@ extension Simulation {
 
     mutating func begin(_ fault: SimulationScenario.Fault) throws {
         switch fault {
-        case .slow, .hanging, .refusing:
+        case .slow, .hanging, .refusing, .forgetful:
             break
         case .flaky(let one), .unreachable(let one):
             for (index, replica) in replicas.enumerated() where one == nil || one == index {

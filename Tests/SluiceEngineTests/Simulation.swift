@@ -226,7 +226,7 @@ struct Simulation {
         let dueNs = max(nowNs, Int64(Double(wantedNs) / (1 + Double(drift) / 1_000_000)) + 1_000)
         guard dueNs < replicas[replica].tickNs else { return }
         // A timer fires a little late.
-        let atNs = dueNs + Int64.random(in: 0...500_000, using: &random)
+        let atNs = min(replicas[replica].tickNs - 1, dueNs + Int64.random(in: 0...500_000, using: &random))
         replicas[replica].tickNs = atNs
         events.push(.tick(replica: replica, dueNs: atNs), atNs: atNs)
     }
@@ -246,13 +246,14 @@ struct Simulation {
             try judgePins(replica.limiter)
         }
         try oracle.judgeShared()
+        if !scenario.stepsClock { try oracle.judgeLocal() }
         switch scenario.course {
         case .faultless:
             try oracle.judgeFaultless(store, isPlain: scenario.isPlain)
         case .healing:
             break
         case .ending:
-            try oracle.judgeLocal(after: Self.startMs + SimulationScenario.calmNs / 1_000_000 + 500)
+            try oracle.judgeOutage(after: Self.startMs + SimulationScenario.calmNs / 1_000_000 + 500)
         }
     }
 

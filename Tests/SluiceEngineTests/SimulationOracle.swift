@@ -37,12 +37,15 @@ struct SimulationOracle {
         var claims: [(from: Int64, to: Int64)] = []
         var asked: Int64 = 0
         var admitted: Int64 = 0
-        var admittedLocally: Int64 = 0
+        /// Admitted locally by each replica, since it knows the store's time.
+        var admittedLocally = [Int64](repeating: 0, count: SimulationScenario.replicas)
     }
 
     private(set) var open: [UInt64: Question] = [:]
     private(set) var answered = [Int64](repeating: 0, count: SimulationScenario.replicas)
     private var tallies: [Window: Tally] = [:]
+    /// Which replicas have had an answer of the store.
+    private var knowsTime = [Bool](repeating: false, count: SimulationScenario.replicas)
     /// Windows that hold one of these times of the store were forgotten by it.
     private var forgotten: [ClosedRange<Int64>] = []
 
@@ -53,6 +56,8 @@ struct SimulationOracle {
     mutating func crashed(_ replica: Int) {
         open = open.filter { $0.value.replica != replica }
         answered[replica] = 0
+        knowsTime[replica] = false
+        for window in Array(tallies.keys) { tallies[window]?.admittedLocally[replica] = 0 }
     }
 
     mutating func storeForgot(_ times: ClosedRange<Int64>) { forgotten.append(times) }
@@ -69,7 +74,7 @@ struct SimulationOracle {
                     description: "\(what): ticket \(ticket), \(question), answered \(decision) after \(tookNs) ns")
             }
         }
-        try demand(tookNs <= SimulationScenario.budgetMs * 1_000_000, "over its budget")
+        try demand(tookNs <= SimulationScenario.patienceNs, "too late")
         try demand(decision.trace?.count == question.limits.count, "not all limits in the trace")
         let looks = decision.trace ?? []
         for (limit, look) in zip(question.limits, looks) {
@@ -83,8 +88,11 @@ struct SimulationOracle {
             let most = question.limits.map(\.max).min() ?? 0
             try demand(!decision.allowed && question.cost > most && decision.retryAfterMs == -1, "a refusal for ever")
         case .local:
-            if decision.allowed && !question.isPeek { count(question, looks) { $0.admittedLocally += question.cost } }
+            if decision.allowed && !question.isPeek && knowsTime[question.replica] {
+                count(question, looks) { $0.admittedLocally[question.replica] += question.cost }
+            }
         case .shared:
+            knowsTime[question.replica] = true
             try judge(question, decision, looks, demand)
         case .lease, .cache:
             try demand(false, "an unknown source")
@@ -164,10 +172,20 @@ struct SimulationOracle {
         }
     }
 
+    /// However often the store comes and goes, no replica admits more than the maximum of a window by itself.
+    func judgeLocal() throws {
+        for (window, tally) in tallies where !isForgotten(startMs: window.startMs, endMs: tally.endMs) {
+            if let most = tally.admittedLocally.max(), most > tally.max {
+                throw SimulationFailure(description: "\(most) of \(tally.max) by one replica locally: \(window)")
+            }
+        }
+    }
+
     /// In windows that began after the store was gone, all replicas together admit no more than the maximum.
-    func judgeLocal(after timeMs: Int64) throws {
-        for (window, tally) in tallies where window.startMs > timeMs && tally.admittedLocally > tally.max {
-            throw SimulationFailure(description: "\(tally.admittedLocally) of \(tally.max) locally: \(window)")
+    func judgeOutage(after timeMs: Int64) throws {
+        for (window, tally) in tallies where window.startMs > timeMs {
+            let all = tally.admittedLocally.reduce(0, +)
+            if all > tally.max { throw SimulationFailure(description: "\(all) of \(tally.max) locally: \(window)") }
         }
     }
 }

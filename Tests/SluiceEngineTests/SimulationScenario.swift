@@ -24,6 +24,8 @@ struct SimulationScenario {
         case hanging
         case refusing
         case flush
+        /// The store keeps its counters and loses markers now and then.
+        case forgetful
         case clockStep(ms: Int64)
         /// The wall clock of a replica's machine.
         case wallStep(ms: Int64, replica: Int)
@@ -39,6 +41,8 @@ struct SimulationScenario {
 
     static let replicas = 3
     static let budgetMs: Int64 = 20
+    /// By then every answer must be there: the budget without its reserve, and a timer that is a little late.
+    static let patienceNs: Int64 = 15_000_000 + 600_000
     /// What goes wrong has ended by then.
     static let calmNs: Int64 = 2_000_000_000
     /// From here on everything must be as it should: a connection attempt that hangs, a pause and a probe later.
@@ -92,14 +96,15 @@ struct SimulationScenario {
     private func fault(_ random: inout SeededRandom) -> Fault {
         let one = Int.random(in: 0..<Self.replicas, using: &random)
         let some: Int? = Bool.random(using: &random) ? one : nil
-        switch Int.random(in: 0..<12, using: &random) {
+        switch Int.random(in: 0..<14, using: &random) {
         case 0, 1: return .slow(ns: Int64.random(in: 1_000_000...60_000_000, using: &random), replica: some)
         case 2, 3: return .flaky(replica: some)
         case 4, 5: return .unreachable(replica: some)
         case 6, 7: return .hanging
         case 8: return .refusing
         case 9: return .flush
-        case 10:
+        case 10, 11: return .forgetful
+        case 12:
             if course == .healing && Bool.random(using: &random) { return .crash(replica: one) }
             return .wallStep(ms: Int64.random(in: -5_000...5_000, using: &random), replica: one)
         default:
