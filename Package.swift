@@ -26,8 +26,10 @@ func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
     .executableTarget(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
-    .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
+func tests(
+    _ name: String, _ dependencies: [Target.Dependency], path: String? = nil, exclude: [String] = []
+) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: settings)
 }
 
 let package = Package(
@@ -61,20 +63,31 @@ let package = Package(
             "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
+        // For people at a terminal.
+        module("SluiceTerminal", []),
+        module(
+            "SluiceControl", ["SluiceTerminal", "SluiceClient", "SluicePolicy", "SluiceProtocol", argumentParser]),
+
+        // What the load driver is made of; a library, so that tests reach it.
+        module(
+            "SluiceLoad",
+            [
+                "SluiceTerminal", "SluiceEngine", "SluiceProtocol", nioCore, nioPosix, argumentParser,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ]),
+
         // Thin mains.
         program(
             "sluiced",
             [
-                "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", nioCore, nioPosix, logging,
-                argumentParser, serviceLifecycle,
+                "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
+                logging, argumentParser, serviceLifecycle,
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
-        program("sluicectl", ["SluiceClient", "SluicePolicy", argumentParser]),
-        program(
-            "sluice-load",
-            [
-                "SluiceClient", "SluiceProtocol", nioCore, nioPosix, argumentParser,
-                .product(name: "Histogram", package: "hdrhistogram-swift"),
-            ]),
+        program("sluicectl", ["SluiceControl"]),
+        program("sluice-load", ["SluiceLoad"]),
 
         // Tests.
         .target(
@@ -86,8 +99,23 @@ let package = Package(
         tests("SluiceRedisTests", ["SluiceRedis", "SluiceEngine", "Support", nioCore, nioPosix, logging]),
         tests(
             "SluiceServerTests",
-            ["SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded]),
+            [
+                "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded,
+                logging,
+            ]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
-        tests("IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration"),
+        tests(
+            "SluiceLoadTests",
+            [
+                "SluiceLoad", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ]),
+        tests(
+            "SluiceControlTests",
+            ["SluiceControl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
+        tests(
+            "IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration",
+            exclude: ["StockClients"]),
     ]
 )

@@ -88,7 +88,8 @@ extension Limiter {
     private func report(
         _ key: CounterKey, sharedUsed: Int64, localUsed: Int64, localShare: Int64, nowMs: Int64
     ) -> CounterReport {
-        let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
+        let policy = policies.policy(forGrant: key.grant)
+        let limits = key.tool.map { policy?.tools[$0]?.limits ?? [] } ?? policy?.allToolsLimits ?? []
         let limit = limits.first { $0.counter == key.counter && $0.window.seconds == key.windowSeconds }
         // The store decides by its own tally alone; it has not been told of what was admitted here.
         let used = localShare >= 0 || isShared ? 0 : localUsed

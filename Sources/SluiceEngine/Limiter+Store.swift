@@ -12,7 +12,13 @@ extension Limiter {
     package mutating func linkClosed(reason: String, now: Moment) {
         let wasClosed = breaker.isClosed
         breaker.disconnected(now: now)
-        if wasClosed { leaveStore(reason: reason, now: now) }
+        if wasClosed {
+            leaveStore(reason: reason, now: now)
+        } else if !hasReportedStore {
+            // It was not there from the start.
+            notify(.storeLost(reason: reason))
+        }
+        hasReportedStore = true
         dropConnection()
     }
 
@@ -116,7 +122,10 @@ extension Limiter {
         resolve(upTo: reply.status == .forgot ? 0 : reply.previousSequence)
         let wasClosed = breaker.isClosed
         perform(breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, now: now), now: now)
-        if !wasClosed && breaker.isClosed { notify(.storeReached) }
+        if !wasClosed && breaker.isClosed {
+            hasReportedStore = true
+            notify(.storeReached)
+        }
         switch reply.status {
         case .ran:
             settle(batch, reply, now: now)

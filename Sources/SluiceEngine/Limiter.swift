@@ -59,7 +59,7 @@ package struct Limiter {
     }
 
     package let configuration: LimiterConfiguration
-    let policy: Policy
+    private(set) var policies: PolicySet
     package internal(set) var statistics = Statistics()
 
     var table: PlanTable
@@ -86,18 +86,18 @@ package struct Limiter {
     var wantsDisconnect = false
     var wantsProbe = false
     var reportsClock = true
+    /// Whether a person has been told how the store stands: after that, only changes are told.
+    var hasReportedStore = false
     var lastSweepNs: Int64
 
     /// How much of the budget may be spent on waiting for the store, ns; the rest is for the answer's own way.
     let patienceNs: Int64
     private let budgetNs: Int64
 
-    package init(configuration: LimiterConfiguration, policy: Policy, now: Moment) {
+    package init(configuration: LimiterConfiguration, policies: PolicySet, now: Moment) {
         self.configuration = configuration
-        self.policy = policy
-        countsSessions = (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains {
-            $0.scope == .session
-        }
+        self.policies = policies
+        countsSessions = policies.countsSessions
         budgetNs = configuration.budgetMs * 1_000_000
         patienceNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
         table = PlanTable(maxPlans: configuration.maxPlans)
@@ -109,7 +109,15 @@ package struct Limiter {
 
     /// Whether the identity of a check should name its session: where no limit counts by session, checks of all
     /// sessions are alike.
-    package let countsSessions: Bool
+    package private(set) var countsSessions: Bool
+
+    /// Replaces the policies between two checks. Counters whose identity stays keep their count, whatever their maximum
+    /// is now; checks that already wait are decided as they were asked.
+    package mutating func replacePolicies(_ policies: PolicySet) {
+        self.policies = policies
+        countsSessions = policies.countsSessions
+        table.outdate()
+    }
 
     // MARK: - Checks
 
@@ -179,12 +187,12 @@ package struct Limiter {
         return entry
     }
 
-    /// Meets an identity for the first time: asks the policy and names the counters.
+    /// Meets an identity for the first time under these policies: asks them, and names the counters.
     private mutating func learn(_ identity: borrowing Identity, now: Moment) -> Int? {
         let parts = identity.parts
         let ruled: Decision?
         let limits: [Limit]
-        switch policy.ruling(forTool: parts.tool) {
+        switch policies.ruling(forGrant: String(decoding: parts.grant, as: UTF8.self), tool: parts.tool) {
         case .deny(let rule, let message):
             ruled = Decision(verdict: .deny, source: .policy, rule: rule, message: message).never()
             limits = []
@@ -271,7 +279,7 @@ package struct Limiter {
 
     /// Nothing refers to this batch any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
-        for entry in batch.entries { table[plan: entry.plan].pins -= 1 }
+        for entry in batch.entries { table.unpin(entry.plan) }
         guard spare.count <= EngineBounds.maxBatchesInFlight else { return }
         spare.append(batch)
     }
@@ -286,5 +294,14 @@ extension Decision {
     consuming func never() -> Decision {
         retryAfterMs = -1
         return self
+    }
+}
+
+extension PolicySet {
+    /// Whether some limit counts by session.
+    fileprivate var countsSessions: Bool {
+        policies.contains { policy in
+            (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains { $0.scope == .session }
+        }
     }
 }

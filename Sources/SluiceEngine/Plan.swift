@@ -24,6 +24,10 @@ struct Plan {
     /// Whether the store could not charge one of its counters when it was last asked.
     var isFaulty = false
     var isFree = false
+    /// Which policies it was made by: see `PlanTable.outdate`.
+    var edition = 0
+    /// Another plan has its identity now; it goes when no batch names it any more.
+    var isReplaced = false
 }
 
 /// What this replica knows of one counter: the window it last looked at, how much of it the store said was used, and
@@ -46,6 +50,8 @@ struct Counter {
     var localUsed: Int64 = 0
     /// What may be admitted locally while the store is away; -1 until the first check asks.
     var localShare: Int64 = -1
+    /// The maximum of which that is the share.
+    var shareMax: Int64 = -1
     /// Admitted locally in this window in outages that are over, and not added to the store.
     var unsettled: Int64 = 0
 
@@ -116,7 +122,8 @@ struct Counter {
 
     /// What may still be admitted here while the store is away.
     mutating func leftLocally(max: Int64, replicas: borrowing ReplicaView) -> Int64 {
-        if localShare < 0 {
+        if localShare < 0 || shareMax != max {
+            shareMax = max
             localShare = replicas.share(of: max - sharedUsed - unsettled, counterHash: hash)
         }
         return localShare - localUsed

@@ -10,6 +10,7 @@ struct PlanTable {
     private var freePlans: [Int] = []
     private var freeCounters: [Int] = []
     private var sweepPosition = 0
+    private var edition = 0
     private let maxPlans: Int
 
     init(maxPlans: Int) { self.maxPlans = maxPlans }
@@ -17,7 +18,14 @@ struct PlanTable {
     var planCount: Int { planByIdentity.count }
     var counterCount: Int { counterByStem.count }
 
-    func find(_ identity: ByteString) -> Int? { planByIdentity[identity] }
+    /// The plan of an identity, if it was made by the present policies.
+    func find(_ identity: ByteString) -> Int? {
+        guard let index = planByIdentity[identity], plans[index].edition == edition else { return nil }
+        return index
+    }
+
+    /// The policies have changed: every plan is made anew when its identity is asked for next.
+    mutating func outdate() { edition += 1 }
 
     subscript(plan index: Int) -> Plan {
         _read { yield plans[index] }
@@ -36,7 +44,8 @@ struct PlanTable {
     mutating func insert(
         _ identity: ByteString, ruled: Decision?, limits: [(limit: Limit, stem: [UInt8])], nowMs: Int64, nowNs: Int64
     ) -> Int? {
-        if planCount >= maxPlans {
+        let replaced = planByIdentity[identity]
+        if replaced == nil && planCount >= maxPlans {
             sweep(EngineBounds.plansSweptPerInsertion, idleNs: 0, nowMs: nowMs, nowNs: nowNs)
             guard planCount < maxPlans else { return nil }
         }
@@ -47,10 +56,12 @@ struct PlanTable {
         }
         let plan = Plan(
             identity: identity, ruled: ruled, limits: references,
-            smallestMax: references.reduce(Int64.max) { min($0, $1.max) }, lastUsedNs: nowNs)
+            smallestMax: references.reduce(Int64.max) { min($0, $1.max) }, lastUsedNs: nowNs, edition: edition)
         let index = freePlans.popLast() ?? plans.count
         if index == plans.count { plans.append(plan) } else { plans[index] = plan }
         planByIdentity[identity] = index
+        // Only now: counters that both have must not be forgotten in between.
+        if let replaced { replace(replaced) }
         return index
     }
 
@@ -81,10 +92,21 @@ struct PlanTable {
         }
     }
 
+    private mutating func replace(_ index: Int) {
+        plans[index].isReplaced = true
+        if plans[index].pins == 0 { forget(index) }
+    }
+
+    /// A batch does not name the plan any more.
+    mutating func unpin(_ index: Int) {
+        plans[index].pins -= 1
+        if plans[index].isReplaced && plans[index].pins == 0 { forget(index) }
+    }
+
     private func isKeptByOthers(_ counter: Int) -> Bool { counters[counter].references > 1 }
 
     private mutating func forget(_ index: Int) {
-        planByIdentity[plans[index].identity] = nil
+        if !plans[index].isReplaced { planByIdentity[plans[index].identity] = nil }
         for limit in plans[index].limits {
             counters[limit.counter].references -= 1
             if counters[limit.counter].references == 0 {

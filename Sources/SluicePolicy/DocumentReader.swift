@@ -19,15 +19,12 @@ package struct KnownKeys: Sendable {
     /// Keys of the language that this version understands at most in part; not offered, but suggested to whoever
     /// misspells one.
     package let others: [String]
-    /// Keys that are refused with any value, and why.
-    package let notSupportedYet: [String: String]
 
-    fileprivate var all: [String] { keys + others + notSupportedYet.keys.sorted() }
+    fileprivate var all: [String] { keys + others }
 
-    package init(_ keys: [String], others: [String] = [], notSupportedYet: [String: String] = [:]) {
+    package init(_ keys: [String], others: [String] = []) {
         self.keys = keys
         self.others = others
-        self.notSupportedYet = notSupportedYet
     }
 }
 
@@ -47,6 +44,9 @@ package struct ObjectReader: Sendable {
         }
         isTaken = Array(repeating: false, count: members.count)
     }
+
+    /// The value of a key that somebody else will read; `nil` if the object does not have it.
+    package func peek(_ key: String) -> DocumentNode? { keys.firstIndex(of: key).map { members[$0] } }
 
     /// The value of a key, which then counts as read; `nil` if the object does not have it. Of a key that stands
     /// twice (a fault that the parser noted), the first.
@@ -93,8 +93,11 @@ package struct DocumentReader: Sendable {
         faults.add(pointer, position, .unexpected(found: found(), expected: expected(), nearest: nearest()))
     }
 
-    package mutating func notSupportedYet(_ what: String, at node: DocumentNode, why: String) {
-        faults.add(node.pointer, node.value.position, .notSupportedYet(what: what, why: why))
+    /// - Parameter isAboutKey: whether the key is not supported with any value.
+    package mutating func notSupportedYet(_ what: String, at node: DocumentNode, why: String, isAboutKey: Bool = false)
+    {
+        let position = isAboutKey ? node.keyPosition ?? node.value.position : node.value.position
+        faults.add(node.pointer, position, .notSupportedYet(what: what, why: why))
     }
 
     // MARK: Values
@@ -161,15 +164,10 @@ package struct DocumentReader: Sendable {
     package mutating func finish(_ object: ObjectReader, _ known: KnownKeys) {
         for (index, member) in object.members.enumerated() where !object.isTaken[index] {
             let key = object.keys[index]
-            let position = member.keyPosition ?? member.value.position
-            if let why = known.notSupportedYet[key] {
-                faults.add(member.pointer, position, .notSupportedYet(what: key, why: why))
-            } else {
-                unexpected(
-                    "the unknown key \(key.quoted)", at: position, member.pointer,
-                    expected: known.keys.map(\.quoted).joined(separatedBy: "or"),
-                    nearest: NearestName.find(key, among: known.all))
-            }
+            unexpected(
+                "the unknown key \(key.quoted)", at: member.keyPosition ?? member.value.position, member.pointer,
+                expected: known.keys.map(\.quoted).joined(separatedBy: "or"),
+                nearest: NearestName.find(key, among: known.all))
         }
     }
 }

@@ -1,36 +1,101 @@
 extension Limit {
-    /// The window as a person says it after "per": `minute`, or `90 seconds`.
-    package var windowName: String {
-        switch window.seconds {
-        case 1: "second"
-        case 60: "minute"
-        case 3600: "hour"
-        case 86_400: "day"
-        default: "\(window.seconds) seconds"
+    /// What this limit admits: `10 per minute`, `10 in any 60 seconds`, `5 at once`.
+    package var rate: String { "\(max) \(manner)" }
+
+    /// How long a stretch `max` is for, as it follows the number.
+    private var manner: String {
+        switch algorithm {
+        case .fixedWindow, .tokenBucket: "per \(window.words)"
+        case .slidingWindow: "in any \(window.slidingWords)"
+        case .concurrency: "at once"
         }
     }
-
-    /// What this limit admits: `10 per minute`.
-    package var rate: String { "\(max) per \(windowName)" }
 
     /// One sentence fit to show the agent when this limit denies: the document's own, if it has one.
     package var denialMessage: String {
         if let onDeny { return onDeny }
-        let calls = max == 1 ? "1 call" : "\(max) calls"
         switch container {
         case .tool(let tool):
             let tool = tool.onOneLine
             if max == 0 { return "\(tool) is blocked by this policy." }
-            switch scope {
-            case .grant: return "\(tool) is limited to \(calls) per \(windowName) for this grant."
-            case .session: return "\(tool) is limited to \(calls) per \(windowName) per session."
-            }
+            return "\(tool) is limited to \(calls) \(sharers)."
         case .allTools:
             if max == 0 { return "Every tool is blocked by this policy." }
-            switch scope {
-            case .grant: return "This grant is limited to \(calls) per \(windowName) over all tools."
-            case .session: return "Each session is limited to \(calls) per \(windowName) over all tools."
-            }
+            let everything = acrossGrants ? "all tools and grants" : "all tools"
+            return "\(subject) limited to \(calls) over \(everything)."
         }
+    }
+
+    /// `10 calls per minute`
+    private var calls: String {
+        let calls = (max == 1 ? "1 call" : "\(max) calls") + " \(manner)"
+        return switch algorithm {
+        case .fixedWindow, .slidingWindow: calls
+        case .concurrency: "at most \(calls)"
+        case .tokenBucket(max): calls
+        case .tokenBucket(let burst): "\(calls) (in bursts of up to \(burst))"
+        }
+    }
+
+    /// Whose calls share the limit, at the end of a sentence on one tool.
+    private var sharers: String {
+        let grants = acrossGrants ? " over all grants" : ""
+        return switch scope {
+        case .grant: "for this grant"
+        case .session: "per session\(grants)"
+        case .server: "per server\(grants)"
+        case .global: "for all grants together"
+        case .attribute(let name): "per \(name.onOneLine)\(grants)"
+        }
+    }
+
+    /// Whose calls share the limit, at the beginning of a sentence on all tools.
+    private var subject: String {
+        switch scope {
+        case .grant: "This grant is"
+        case .session: "Each session is"
+        case .server: "Each server is"
+        case .global: "All grants together are"
+        case .attribute(let name): "Each \(name.onOneLine) is"
+        }
+    }
+
+    /// Whose calls share the limit, in a table: `session`, or `session of all grants`.
+    var scopeWords: String { scope.name.onOneLine + (acrossGrants ? " of all grants" : "") }
+}
+
+extension Window {
+    /// The window as a person says it after "per": `minute`, `90 seconds`, `day (Europe/Berlin)`.
+    package var words: String {
+        switch kind {
+        case .seconds(let seconds): Self.words(ofSeconds: seconds, one: "")
+        case .calendar(let period, let zone): zone.isUTC ? period.rawValue : "\(period.rawValue) (\(zone.name))"
+        case .endless: "all time"
+        }
+    }
+
+    /// The window as a person says it after "any", so that nobody takes it for one that begins with the clock's hand:
+    /// `60 seconds`, `24 hours`.
+    var slidingWords: String {
+        switch kind {
+        case .seconds(60): "60 seconds"
+        case .seconds(3600): "60 minutes"
+        case .seconds(PolicyBounds.secondsPerDay): "24 hours"
+        case .seconds, .calendar, .endless: words
+        }
+    }
+
+    private static let units: [(name: String, seconds: Int64)] = [
+        ("day", PolicyBounds.secondsPerDay), ("hour", 3600), ("minute", 60), ("second", 1),
+    ]
+
+    /// A stretch of time in the largest unit that measures it exactly: `90 seconds`, `2 hours`.
+    /// - Parameter one: what stands before a unit if there is one of it.
+    static func words(ofSeconds seconds: Int64, one: String = "1 ") -> String {
+        for unit in units where seconds % unit.seconds == 0 {
+            let count = seconds / unit.seconds
+            return count == 1 ? one + unit.name : "\(count) \(unit.name)s"
+        }
+        preconditionFailure("every whole number of seconds is measured by seconds")
     }
 }

@@ -50,3 +50,9 @@ extension Policy {
         "\(tool.onOneLine) is not allowed by this grant's policy."
     }
 }
+
+extension Ruling {
+    /// For a grant that no policy is given to.
+    package static let noPolicy = Ruling.deny(
+        rule: "(no policy)", message: "This grant has no policy, so no tool is allowed.")
+}

@@ -4,6 +4,19 @@ package enum PolicyBounds {
     package static let maxLimit: Int64 = 1_000_000_000_000
     /// Longest window: 366 days in seconds. A counter's key must not outlive what people plan for.
     package static let maxWindowSeconds: Int64 = 366 * 86_400
+    /// The largest integer up to which Lua's numbers, and JavaScript's, are exact: 2^53.
+    package static let maxExact: Int64 = 1 << 53
+    /// Seconds of a day that is neither shortened nor lengthened by a change of clocks.
+    package static let secondsPerDay: Int64 = 86_400
+    /// Longest life of a slot of a `concurrency` limit, in seconds: a day. What a lost call holds, it holds for so long.
+    package static let maxHoldSeconds: Int64 = 86_400
+    /// Life of a slot where the document does not say, in seconds: longer than most calls of tools, and short enough
+    /// to wait out.
+    package static let defaultHoldSeconds: Int64 = 300
+    /// Longest name of an attribute in a limit's scope, in UTF-8 bytes: it becomes part of counters' keys.
+    package static let maxAttributeNameBytes = 64
+    /// Longest name of a time zone, in UTF-8 bytes; the database's longest has 32.
+    package static let maxZoneNameBytes = 64
     /// Longest name of a tool, counter, grant or session, in UTF-8 bytes: what the socket protocol carries.
     package static let maxNameBytes = 256
     /// Longest `reason` or `on_deny`, in UTF-8 bytes: it is sent with every denial.
@@ -12,6 +25,8 @@ package enum PolicyBounds {
     package static let maxLimitsPerCheck = 16
     /// Largest document, in bytes: 10,000 tools with some limits each are about 3 MB.
     package static let maxDocumentBytes = 16 * 1024 * 1024
+    /// Most documents of one folder.
+    package static let maxDocuments = 1_000
     /// Deepest nesting of JSON: the language itself needs 6.
     package static let maxDepth = 32
     /// Most faults that are reported of one document, so that a wrong file cannot flood a terminal.
@@ -19,4 +34,7 @@ package enum PolicyBounds {
     /// Most faults that are written out while looking for the first `maxFaults`; the others are counted. Without it, a
     /// document of nothing but faults would take half a minute.
     package static let maxExaminedFaults = 10_000
+    /// Most unknown time zones, or documents, of one file for which the nearest known name is looked up: in a long list
+    /// that takes milliseconds.
+    package static let maxSuggestions = 20
 }

@@ -5,12 +5,15 @@ package enum PolicyDocument {
     /// - Parameters:
     ///   - bytes: JSON in UTF-8, at most `PolicyBounds.maxDocumentBytes`.
     ///   - file: the document's name as faults repeat it.
+    ///   - features: what the caller can act on.
     /// - Throws: everything that is wrong with the document at once, in the order of its text. What the language of
-    ///   policies knows and this version does not count is among it: nothing is ever ignored.
-    package static func parse(_ bytes: some Collection<UInt8>, file: String) throws(PolicyFaults) -> Policy {
+    ///   policies knows and `features` does not hold is among it: nothing is ever ignored.
+    package static func parse(
+        _ bytes: some Collection<UInt8>, file: String, features: PolicyFeatures = .supported
+    ) throws(PolicyFaults) -> Policy {
         var faults = FaultCollector(file: file)
         guard let root = JSONParser.parse(bytes, faults: &faults) else { throw faults.collected() }
-        var reader = PolicyReader(DocumentReader(faults: faults))
+        var reader = PolicyReader(DocumentReader(faults: faults), features: features)
         let policy = reader.policy(DocumentNode(value: root, pointer: .root))
         guard let policy, reader.document.faults.isEmpty else { throw reader.document.faults.collected() }
         return policy
@@ -22,9 +25,21 @@ package enum PolicyDocument {
 /// Everything here answers `nil` for what is wrong, having noted why, and reads on.
 struct PolicyReader {
     var document: DocumentReader
+    let features: PolicyFeatures
+    let toolKeys: KnownKeys
+    let limitKeys: KnownKeys
+    /// What may stand for a window.
+    let windowWords: String
+    /// The time zones that the document has named so far.
+    var zones: [String: Zone] = [:]
+    private var suggestions = 0
 
-    init(_ document: DocumentReader) {
+    init(_ document: DocumentReader, features: PolicyFeatures) {
         self.document = document
+        self.features = features
+        toolKeys = PolicyKeys.tool(features)
+        limitKeys = PolicyKeys.limit(features)
+        windowWords = Self.windowWords(features)
     }
 
     mutating func policy(_ node: DocumentNode) -> Policy? {
@@ -62,6 +77,13 @@ struct PolicyReader {
             if let name = name(element, of: "a tool") { names.insert(name) }
         }
         return names
+    }
+
+    /// Looks up the nearest name in a long list, as often as the bound allows.
+    mutating func suggestion(_ find: () -> String?) -> String? {
+        guard suggestions < PolicyBounds.maxSuggestions else { return nil }
+        suggestions += 1
+        return find()
     }
 
     // MARK: Names and messages

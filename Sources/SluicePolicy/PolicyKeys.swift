@@ -1,81 +1,88 @@
-/// The keys of a policy document, and those parts of the language that are known but not counted yet.
+/// The keys of a policy document.
 enum PolicyKeys {
     /// In `hide`: every tool.
     static let everyTool = "*"
     /// The key of a tool's short rate limit, and the name of the counter that it makes.
     static let rateLimit = "rate_limit"
+    /// Rules on arguments, which only the gateway sees.
+    static let argumentRules = ["require", "deny_if"]
 
     static let policy = KnownKeys(["version", "default", "hide", "all_tools", "tools"])
     static let allTools = KnownKeys(["limits"])
-    static let tool = KnownKeys(
-        ["limits", "action", "reason", "on_deny", rateLimit],
-        notSupportedYet: [
-            "require": "only the gateway sees arguments, so it must check them",
-            "deny_if": "only the gateway sees arguments, so it must check them",
-        ])
     static let rateLimitObject = KnownKeys(["max", "window"])
-    static let limit = KnownKeys(
-        ["counter", "window", "max", "scope", "on_deny"],
-        others: fixedFields.map(\.key),
-        notSupportedYet: [
-            "burst": "only fixed windows are counted",
-            "hold": "only fixed windows are counted",
-        ])
 
-    /// Fields of a limit that may only say what happens anyway.
-    static let fixedFields = [
-        FixedField(
-            key: "algorithm", only: .string("fixed_window"),
-            later: .words(["sliding_window", "token_bucket", "concurrency"]), why: "only fixed windows are counted"),
-        FixedField(
-            key: "on_outage", only: .string("local"), later: .words(["allow", "deny"]),
-            why: "while Redis is away every limit goes on from local counters"),
-        FixedField(key: "mode", only: .string("enforce"), later: .words(["shadow"]), why: "every limit is enforced"),
-        FixedField(
-            key: "precision", only: .string("exact"), later: .words(["leased"]), why: "every call is counted exactly"),
-        FixedField(key: "timezone", only: .string("UTC"), later: .anyString, why: "windows are aligned to UTC"),
-        FixedField(
-            key: "across_grants", only: .bool(false), later: .words([]), why: "counters are kept inside the grant"),
+    private static let toolKeys = ["limits", "action", "reason", "on_deny", rateLimit]
+    /// In the order in which they are offered to whoever writes an unknown one.
+    private static let limitKeys: [(key: String, needs: [PolicyFeatures])] = [
+        ("counter", []), ("window", []), ("timezone", [.calendarWindows]), ("max", []), ("scope", []),
+        ("across_grants", [.moreScopes]), ("algorithm", [.slidingWindow, .tokenBucket, .concurrency]),
+        ("burst", [.tokenBucket]), ("hold", [.concurrency]), ("on_outage", [.onOutage]), ("mode", [.shadow]),
+        ("on_deny", []),
     ]
+    /// What may be written and only ever says what happens anyway.
+    private static let needlessLimitKeys = ["precision"]
 
-    /// Scopes and windows that later versions count.
-    static let laterScopes = ["server", "global"]
-    static let laterScopePrefix = "attribute:"
-    static let laterWindows = ["week", "month"]
-}
-
-/// A field of which this version accepts one value: the one that changes nothing.
-struct FixedField: Sendable {
-    enum Later: Sendable {
-        case words([String])
-        case anyString
+    static func tool(_ features: PolicyFeatures) -> KnownKeys {
+        features.contains(.argumentsCheckedByGateway)
+            ? KnownKeys(toolKeys + argumentRules) : KnownKeys(toolKeys, others: argumentRules)
     }
 
-    let key: String
-    let only: JSONValue.Content
-    /// What the language of policies also knows.
-    let later: Later
-    let why: String
+    /// A key is offered once one of the features that give it a meaning is there.
+    static func limit(_ features: PolicyFeatures) -> KnownKeys {
+        let isOffered = { (needs: [PolicyFeatures]) in needs.isEmpty || needs.contains(where: features.contains) }
+        return KnownKeys(
+            limitKeys.filter { isOffered($0.needs) }.map(\.key),
+            others: limitKeys.filter { !isOffered($0.needs) }.map(\.key) + needlessLimitKeys)
+    }
+}
+
+/// A word that a field may hold, and the part of the language that it belongs to.
+struct FeatureWord<Meaning: Sendable>: Sendable {
+    let word: String
+    let meaning: Meaning
+    /// Not read without these.
+    let needs: PolicyFeatures
+
+    init(_ word: String, _ meaning: Meaning, needs: PolicyFeatures = []) {
+        self.word = word
+        self.meaning = meaning
+        self.needs = needs
+    }
 }
 
 extension PolicyReader {
-    /// Reads the fields that may only say what happens anyway.
-    mutating func fixedFields(of object: inout ObjectReader) {
-        for field in PolicyKeys.fixedFields {
-            guard let node = object.take(field.key), node.value.content != field.only else { continue }
-            switch (field.only, node.value.content, field.later) {
-            case (.bool, .bool, _), (.string, .string, .anyString):
-                document.notSupportedYet(field.key, at: node, why: field.why)
-            case (.string, .string(let text), .words(let words)) where words.contains(text):
-                document.notSupportedYet(field.key, at: node, why: field.why)
-            case (.string(let only), .string(let text), .words(let words)):
-                document.unexpected(
-                    text.quoted, at: node, expected: only.quoted,
-                    nearest: NearestName.find(text, among: [only] + words))
-            default:
-                document.unexpected(
-                    node.value.summary, at: node, expected: JSONValue(field.only, at: node.value.position).summary)
-            }
+    /// The meaning of one of a few words, of which those that belong to a feature may be refused for now.
+    /// - Parameters:
+    ///   - key: what is named as not supported yet; the word itself if it is `nil`.
+    ///   - why: what happens, or what may be written, instead.
+    mutating func choice<Meaning: Sendable>(
+        _ node: DocumentNode, _ words: [FeatureWord<Meaning>], key: String?, why: String
+    ) -> Meaning? {
+        let expected = Self.quoted(known(words))
+        guard let text = document.string(node, expected: expected) else { return nil }
+        guard let found = words.first(where: { $0.word == text }) else {
+            document.unexpected(
+                text.quoted, at: node, expected: expected, nearest: NearestName.find(text, among: words.map(\.word)))
+            return nil
         }
+        guard features.isSuperset(of: found.needs) else {
+            document.notSupportedYet(key ?? text, at: node, why: why)
+            return nil
+        }
+        return found.meaning
+    }
+
+    /// The words that are read with the features that are there.
+    func known(_ words: [FeatureWord<some Sendable>]) -> [String] {
+        words.filter { features.isSuperset(of: $0.needs) }.map(\.word)
+    }
+
+    /// `"a", "b" or "c"`
+    static func quoted(_ words: [String]) -> String { words.map(\.quoted).joined(separatedBy: "or") }
+
+    /// Refuses a key that has no meaning beside what else its object says.
+    mutating func misplaced(_ node: DocumentNode, key: String, beside other: String, expected: String) {
+        document.unexpected(
+            "\(key.quoted) \(other)", at: node.keyPosition ?? node.value.position, node.pointer, expected: expected)
     }
 }

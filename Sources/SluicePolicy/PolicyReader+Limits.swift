@@ -9,14 +9,8 @@ struct LimitList {
 
 /// What a document says of limits.
 extension PolicyReader {
-    private static let windows: [(word: String, seconds: Int64)] = [
-        ("second", 1), ("minute", 60), ("hour", 3600), ("day", 86_400),
-    ]
-    private static let maxRange: ClosedRange<Int64> = 0...PolicyBounds.maxLimit
-    private static let windowRange: ClosedRange<Int64> = 1...PolicyBounds.maxWindowSeconds
-    private static let maxWords = DocumentReader.wholeNumber(in: maxRange)
-    private static let secondsWords = DocumentReader.wholeNumber(in: windowRange, unit: "seconds")
-    private static let windowWords = windows.map(\.word.quoted).joined(separator: ", ") + " or " + secondsWords
+    static let maxRange: ClosedRange<Int64> = 0...PolicyBounds.maxLimit
+    static let maxWords = DocumentReader.wholeNumber(in: maxRange)
 
     /// `limits` of a container whose path in a reply's `rule` is `path`.
     mutating func limits(_ node: DocumentNode, of container: Limit.Container, path: String) -> LimitList {
@@ -40,19 +34,21 @@ extension PolicyReader {
         else { return nil }
         let counter = document.required("counter", of: &object, expected: "a name")
             .flatMap { counterName($0, counters: &counters) }
-        let window = document.required("window", of: &object, expected: Self.windowWords)
-            .flatMap { self.window($0) }
-        let max = document.required("max", of: &object, expected: Self.maxWords)
-            .flatMap { document.wholeNumber($0, in: Self.maxRange) }
-        let scope = object.take("scope").flatMap { self.scope($0) }
+        let maxNode = document.required("max", of: &object, expected: Self.maxWords)
+        let max = maxNode.flatMap { document.wholeNumber($0, in: Self.maxRange) }
+        let method = method(of: &object, max: max, at: maxNode)
+        let sharing = sharing(of: &object)
+        let onOutage = object.take("on_outage").flatMap { self.onOutage($0) }
+        let mode = object.take("mode").flatMap { self.mode($0) }
+        if let node = object.take("precision") { precision(node) }
         let onDeny = object.take("on_deny").flatMap { message($0) }
-        fixedFields(of: &object)
-        document.finish(object, PolicyKeys.limit)
+        document.finish(object, limitKeys)
 
-        guard let counter, let window, let max else { return nil }
+        guard let counter, let max, let method else { return nil }
         return Limit(
-            container: container, counter: counter, window: window, max: max, scope: scope ?? .grant,
-            rule: "\(path)/limits/\(JSONPointer.escape(counter))", onDeny: onDeny)
+            container: container, counter: counter, window: method.window, max: max, scope: sharing.scope,
+            rule: "\(path)/limits/\(JSONPointer.escape(counter))", onDeny: onDeny, algorithm: method.algorithm,
+            acrossGrants: sharing.acrossGrants, onOutage: onOutage ?? .local, mode: mode ?? .enforce)
     }
 
     /// A counter's name; one name a container, since a reply's `rule` names a limit by it, and since two limits with
@@ -67,104 +63,107 @@ extension PolicyReader {
         return name
     }
 
-    private mutating func window(_ node: DocumentNode) -> FixedWindow? {
-        let words = Self.windows.map(\.word)
-        let expected = Self.windowWords
-        switch node.value.content {
-        case .integer(let seconds) where Self.windowRange.contains(seconds):
-            return FixedWindow(seconds: seconds)
-        case .string(let text):
-            if let known = Self.windows.first(where: { $0.word == text }) { return FixedWindow(seconds: known.seconds) }
-            if PolicyKeys.laterWindows.contains(text) {
-                document.notSupportedYet(text, at: node, why: "a window is \(expected)")
-            } else if let seconds = Self.duration(text) {
-                document.notSupportedYet(text, at: node, why: "write the window in seconds, \(seconds)")
-            } else {
-                document.unexpected(
-                    text.quoted, at: node, expected: expected,
-                    nearest: NearestName.find(text, among: words + PolicyKeys.laterWindows))
-            }
-        default:
-            document.unexpected(node.value.summary, at: node, expected: expected)
+    // MARK: Whose calls
+
+    private static let scopes = [
+        FeatureWord("grant", Limit.Scope.grant), FeatureWord("session", .session),
+        FeatureWord("server", .server, needs: .moreScopes), FeatureWord("global", .global, needs: .moreScopes),
+    ]
+    private static let attributeWord = "\(Limit.Scope.attributePrefix)NAME"
+
+    /// `scope` and `across_grants`; what is wrong is read as if it were not there.
+    private mutating func sharing(of object: inout ObjectReader) -> (scope: Limit.Scope, acrossGrants: Bool) {
+        let node = object.take("scope")
+        let scope = node.map { self.scope($0) } ?? .grant
+        let acrossNode = object.take("across_grants")
+        guard let acrossNode, acrossGrants(acrossNode) else { return (scope ?? .grant, false) }
+        switch scope {
+        case .session, .server, .attribute, nil: break
+        case .grant, .global:
+            misplaced(
+                acrossNode, key: "across_grants", beside: "with the scope \((scope?.name ?? "").quoted)",
+                expected: "it only with \(Self.quoted(["session", "server", Self.attributeWord]))")
         }
-        return nil
-    }
-
-    /// The seconds of `90s`, `15m`, `6h` or `2d`, if they make a window.
-    private static func duration(_ text: String) -> Int64? {
-        let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
-        guard let unit = text.last.flatMap({ units[$0] }), let number = decimal(text.dropLast()) else { return nil }
-        let (seconds, overflow) = number.multipliedReportingOverflow(by: unit)
-        return !overflow && windowRange.contains(seconds) ? seconds : nil
-    }
-
-    /// Digits and nothing else: `Int64` alone would take a sign.
-    private static func decimal(_ text: some StringProtocol) -> Int64? {
-        text.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") } ? Int64(text) : nil
+        return (scope ?? .grant, true)
     }
 
     private mutating func scope(_ node: DocumentNode) -> Limit.Scope? {
-        if case .string(let text) = node.value.content,
-            PolicyKeys.laterScopes.contains(text) || text.hasPrefix(PolicyKeys.laterScopePrefix)
-        {
-            document.notSupportedYet(text, at: node, why: "a limit's scope is \"grant\" or \"session\"")
+        let hasMore = features.contains(.moreScopes)
+        let known = Self.quoted(known(Self.scopes) + (hasMore ? [Self.attributeWord] : []))
+        guard let text = document.string(node, expected: known) else { return nil }
+        if text.hasPrefix(Limit.Scope.attributePrefix) {
+            guard hasMore else {
+                document.notSupportedYet(text, at: node, why: "a limit's scope is \(known)")
+                return nil
+            }
+            let name = String(text.dropFirst(Limit.Scope.attributePrefix.count))
+            return isAttributeName(name, at: node) ? .attribute(name) : nil
+        }
+        guard Self.scopes.contains(where: { $0.word == text }) else {
+            document.unexpected(
+                text.quoted, at: node, expected: known,
+                nearest: NearestName.find(text, among: Self.scopes.map(\.word) + [Self.attributeWord]))
             return nil
         }
-        return document.choice(node, [("grant", .grant), ("session", .session)])
+        return choice(node, Self.scopes, key: nil, why: "a limit's scope is \(known)")
     }
 
-    // MARK: rate_limit
+    private mutating func isAttributeName(_ name: String, at node: DocumentNode) -> Bool {
+        let length = name.utf8.count
+        if (1...PolicyBounds.maxAttributeNameBytes).contains(length), !name.utf8.contains(0) { return true }
+        let found =
+            switch length {
+            case 0: "an empty name"
+            case ...PolicyBounds.maxAttributeNameBytes: name.quoted
+            default: "a name of \(length) bytes"
+            }
+        document.unexpected(
+            found, at: node,
+            expected: "\(Self.attributeWord.quoted) with the name of an attribute, 1 to"
+                + " \(PolicyBounds.maxAttributeNameBytes) bytes without \\u0000")
+        return false
+    }
 
-    /// `rate_limit` in both its forms: a limit for each session.
-    mutating func rateLimit(_ node: DocumentNode, of container: Limit.Container, path: String) -> Limit? {
-        let rate: (max: Int64, window: FixedWindow)?
-        switch node.value.content {
-        case .object: rate = rateObject(node)
-        case .string(let text): rate = rateText(text, node)
+    private mutating func acrossGrants(_ node: DocumentNode) -> Bool {
+        let isKnown = features.contains(.moreScopes)
+        guard case .bool(let acrossGrants) = node.value.content else {
+            document.unexpected(node.value.summary, at: node, expected: isKnown ? "true or false" : "false")
+            return false
+        }
+        if acrossGrants && !isKnown {
+            document.notSupportedYet("across_grants", at: node, why: "counters are kept inside the grant")
+        }
+        return acrossGrants && isKnown
+    }
+
+    // MARK: What else happens
+
+    private static let outages = Limit.OnOutage.allCases.map {
+        FeatureWord($0.rawValue, $0, needs: $0 == .local ? [] : .onOutage)
+    }
+    private static let modes = Limit.Mode.allCases.map {
+        FeatureWord($0.rawValue, $0, needs: $0 == .enforce ? [] : .shadow)
+    }
+
+    private mutating func onOutage(_ node: DocumentNode) -> Limit.OnOutage? {
+        choice(
+            node, Self.outages, key: "on_outage", why: "while Redis is away every limit goes on from local counters")
+    }
+
+    private mutating func mode(_ node: DocumentNode) -> Limit.Mode? {
+        choice(node, Self.modes, key: "mode", why: "every limit is enforced")
+    }
+
+    /// `precision` may only say what happens anyway, whatever the features.
+    private mutating func precision(_ node: DocumentNode) {
+        guard let text = document.string(node, expected: "\"exact\"") else { return }
+        switch text {
+        case "exact": return
+        case "leased": document.notSupportedYet("precision", at: node, why: "every call is counted exactly")
         default:
             document.unexpected(
-                node.value.summary, at: node, expected: "such as {\"max\": 10, \"window\": 60} or \"10/minute\"")
-            rate = nil
+                text.quoted, at: node, expected: "\"exact\"",
+                nearest: NearestName.find(text, among: ["exact", "leased"]))
         }
-        guard let rate else { return nil }
-        return Limit(
-            container: container, counter: PolicyKeys.rateLimit, window: rate.window, max: rate.max, scope: .session,
-            rule: "\(path)/\(PolicyKeys.rateLimit)", onDeny: nil)
-    }
-
-    /// `{"max": 10, "window": 60}`, the window in seconds.
-    private mutating func rateObject(_ node: DocumentNode) -> (max: Int64, window: FixedWindow)? {
-        guard var object = document.object(node, expected: "an object") else { return nil }
-        let max = document.required("max", of: &object, expected: Self.maxWords)
-            .flatMap { document.wholeNumber($0, in: Self.maxRange) }
-        let seconds = document.required("window", of: &object, expected: Self.secondsWords)
-            .flatMap { document.wholeNumber($0, in: Self.windowRange, unit: "seconds") }
-        document.finish(object, PolicyKeys.rateLimitObject)
-        guard let max, let seconds else { return nil }
-        return (max, FixedWindow(seconds: seconds))
-    }
-
-    /// `10/minute` or `10/90s`.
-    private mutating func rateText(_ text: String, _ node: DocumentNode) -> (max: Int64, window: FixedWindow)? {
-        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-        let max = parts.count == 2 ? Self.decimal(parts[0]) : nil
-        var nearest: String?
-        if let max, Self.maxRange.contains(max) {
-            let unit = String(parts[1])
-            if let known = Self.windows.first(where: { $0.word == unit }) {
-                return (max, FixedWindow(seconds: known.seconds))
-            }
-            if unit.hasSuffix("s"), let seconds = Self.decimal(unit.dropLast()), Self.windowRange.contains(seconds) {
-                return (max, FixedWindow(seconds: seconds))
-            }
-            nearest = NearestName.find(unit, among: Self.windows.map(\.word)).map { "\(max)/\($0)" }
-        }
-        let units = Self.windows.map { "\"N/\($0.word)\"" }.joined(separator: ", ")
-        document.unexpected(
-            text.quoted, at: node,
-            expected: "\(units) or \"N/Ss\" with N up to \(PolicyBounds.maxLimit)"
-                + " and S up to \(PolicyBounds.maxWindowSeconds) seconds",
-            nearest: nearest)
-        return nil
     }
 }

@@ -42,21 +42,44 @@ extension PolicyReader {
                 "\(list.written) limits\(others)", at: node,
                 expected: "at most \(PolicyBounds.maxLimitsPerCheck) for one check")
         }
-        document.finish(object, PolicyKeys.tool)
+        let hasArgumentRules = argumentRules(of: &object)
+        document.finish(object, toolKeys)
         guard isNamed else { return nil }
-        return rule(action ?? .allow, reason, list.limits)
+        return rule(action ?? .allow, reason, list.limits, hasArgumentRules: hasArgumentRules)
     }
 
     /// An allowed tool is only ever denied by its limits, so its message is theirs unless they have their own: else
     /// nobody would ever read it.
-    private func rule(_ action: ToolRule.Action, _ reason: String?, _ limits: [Limit]) -> ToolRule {
-        guard action == .allow, let reason else { return ToolRule(action: action, reason: reason, limits: limits) }
-        let worded = limits.map { limit in
-            Limit(
-                container: limit.container, counter: limit.counter, window: limit.window, max: limit.max,
-                scope: limit.scope, rule: limit.rule, onDeny: limit.onDeny ?? reason)
+    private func rule(
+        _ action: ToolRule.Action, _ reason: String?, _ limits: [Limit], hasArgumentRules: Bool
+    ) -> ToolRule {
+        var limits = limits
+        if action == .allow, let reason {
+            for index in limits.indices where limits[index].onDeny == nil { limits[index].onDeny = reason }
         }
-        return ToolRule(action: action, reason: reason, limits: worded)
+        return ToolRule(action: action, reason: reason, limits: limits, hasArgumentRules: hasArgumentRules)
+    }
+
+    /// `require` and `deny_if`, whose inside is the gateway's affair.
+    private mutating func argumentRules(of object: inout ObjectReader) -> Bool {
+        var hasRules = false
+        for key in PolicyKeys.argumentRules {
+            guard let node = object.take(key) else { continue }
+            hasRules = true
+            guard features.contains(.argumentsCheckedByGateway) else {
+                document.unexpected(
+                    key.quoted, at: node.keyPosition ?? node.value.position, node.pointer,
+                    expected: "no argument rules unless --arguments-checked-by-gateway says that the gateway checks"
+                        + " them: only it sees arguments")
+                continue
+            }
+            switch node.value.content {
+            case .array, .object: break
+            case .null, .bool, .integer, .otherNumber, .string:
+                document.unexpected(node.value.summary, at: node, expected: "argument rules: an array or an object")
+            }
+        }
+        return hasRules
     }
 
     private mutating func isToolName(_ name: String, _ node: DocumentNode) -> Bool {

@@ -11,38 +11,48 @@ package struct PolicySummary: Sendable {
 
     /// A table with a row for each limit and each tool without one, and then `line`. Ends with a line feed.
     ///
-    /// Tools are sorted by name; each row repeats its tool, so that the rows of one can be searched for.
+    /// Tools are sorted by name; each row repeats its tool, so that the rows of one can be searched for. Columns that
+    /// tell of algorithms, outages and modes are there only if some limit is not as limits are by default.
     package func render() -> String {
-        let rows = [["tool", "action", "counter", "limit", "scope"]] + toolRows + hiddenRows + otherRows
-        var widths = Array(repeating: 0, count: rows[0].count)
-        for row in rows {
-            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.count) }
+        let columns = usedColumns
+        let header = ["tool", "action", "counter"] + columns.map(\.title)
+        let rows = (toolRows + hiddenRows + otherRows).flatMap { row in
+            let limits = row.limits.map { limit in
+                [row.tool, row.action, limit.counter.onOneLine] + columns.map { $0.cell(limit) }
+            }
+            return limits.isEmpty ? [[row.tool, row.action, "-"] + columns.map { _ in "-" }] : limits
         }
-        let table = rows.map { row in
-            let cells = zip(row, widths).map { cell, width in cell + String(repeating: " ", count: width - cell.count) }
-            let line = cells.joined(separator: "  ")
-            return line[...(line.lastIndex { $0 != " " } ?? line.startIndex)] + "\n"
-        }
-        return table.joined() + "\n" + line + "\n"
+        return TextTable.render([header] + rows) + "\n" + line + "\n"
     }
 
     /// `policy.json: ok, 1 tool, 1 limit, default deny`
     package var line: String {
-        let limits = policy.allToolsLimits.count + policy.tools.values.reduce(0) { $0 + $1.limits.count }
-        var facts = ["ok", Self.count(policy.tools.count, "tool"), Self.count(limits, "limit")]
+        var facts = ["ok", counted(policy.tools.count, "tool"), counted(limits.count, "limit")]
         facts.append(policy.defaultRuling == .deny ? "default deny" : "default allow")
         if hidesEverything {
             facts.append("every tool hidden")
         } else if !policy.hidden.isEmpty {
             facts.append("\(policy.hidden.count) hidden")
         }
+        let checked = policy.tools.values.count { $0.hasArgumentRules }
+        if checked > 0 { facts.append("\(counted(checked, "tool")) with arguments for the gateway to check") }
         return "\(file.onOneLine): " + facts.joined(separator: ", ")
     }
 
     private var hidesEverything: Bool { policy.hidden.contains(PolicyKeys.everyTool) }
 
-    private var toolRows: [[String]] {
-        policy.tools.sorted { $0.key < $1.key }.flatMap { tool, rule in
+    private var limits: [Limit] { policy.allToolsLimits + policy.tools.values.flatMap(\.limits) }
+
+    // MARK: Rows
+
+    private struct Row {
+        var tool: String
+        var action: String
+        var limits: [Limit] = []
+    }
+
+    private var toolRows: [Row] {
+        policy.tools.sorted { $0.key < $1.key }.map { tool, rule in
             let isHidden = hidesEverything || policy.hidden.contains(tool)
             let action =
                 switch rule.action {
@@ -51,38 +61,95 @@ package struct PolicySummary: Sendable {
                 case .deny: "deny"
                 case .requireApproval: "require_approval"
                 }
-            return Self.rows(tool.onOneLine, action, rule.limits)
+            return Row(tool: tool.onOneLine, action: action, limits: rule.limits)
         }
     }
 
     /// Hidden names that the document does not list.
-    private var hiddenRows: [[String]] {
+    private var hiddenRows: [Row] {
         let names = policy.hidden.subtracting(policy.tools.keys).subtracting([PolicyKeys.everyTool])
-        return names.sorted().flatMap { Self.rows($0.onOneLine, "hidden", []) }
+        return names.sorted().map { Row(tool: $0.onOneLine, action: "hidden") }
     }
 
-    private var otherRows: [[String]] {
+    private var otherRows: [Row] {
         let action =
             switch policy.defaultRuling {
             case _ where hidesEverything: "hidden"
             case .allow: "allow"
             case .deny: "deny"
             }
-        let overAll = policy.allToolsLimits.isEmpty ? [] : Self.rows("(all tools)", "-", policy.allToolsLimits)
-        return Self.rows("(any other)", action, []) + overAll
+        let overAll = Row(tool: "(all tools)", action: "-", limits: policy.allToolsLimits)
+        return [Row(tool: "(any other)", action: action)] + (overAll.limits.isEmpty ? [] : [overAll])
     }
 
-    private static func rows(_ tool: String, _ action: String, _ limits: [Limit]) -> [[String]] {
-        if limits.isEmpty { return [[tool, action, "-", "-", "-"]] }
-        return limits.map { limit in
-            let scope =
-                switch limit.scope {
-                case .grant: "grant"
-                case .session: "session"
-                }
-            return [tool, action, limit.counter.onOneLine, limit.rate, scope]
+    // MARK: Columns
+
+    private struct Column {
+        let title: String
+        let isUsed: @Sendable (Limit) -> Bool
+        let cell: @Sendable (Limit) -> String
+    }
+
+    private static let columns = [
+        Column(title: "limit", isUsed: { _ in true }, cell: { $0.rate }),
+        Column(title: "algorithm", isUsed: { $0.algorithm != .fixedWindow }, cell: { $0.algorithm.name }),
+        Column(title: "burst", isUsed: { $0.burst != nil }, cell: { $0.burst.map { String($0) } ?? "-" }),
+        Column(title: "hold", isUsed: { $0.holdWords != nil }, cell: { $0.holdWords ?? "-" }),
+        Column(title: "scope", isUsed: { _ in true }, cell: { $0.scopeWords }),
+        Column(title: "outage", isUsed: { $0.onOutage != .local }, cell: { $0.onOutage.rawValue }),
+        Column(title: "mode", isUsed: { $0.mode != .enforce }, cell: { $0.mode.rawValue }),
+    ]
+    /// Columns of every summary, whether the policy has limits or not.
+    private static let constantTitles = ["limit", "scope"]
+
+    private var usedColumns: [Column] {
+        let limits = limits
+        return Self.columns.filter { column in
+            Self.constantTitles.contains(column.title) || limits.contains(where: column.isUsed)
         }
     }
+}
 
-    private static func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
+extension Limit {
+    /// What the bucket holds, if there is one.
+    var burst: Int64? {
+        if case .tokenBucket(let burst) = algorithm { burst } else { nil }
+    }
+
+    /// The longest life of a slot, if slots are counted.
+    var holdWords: String? {
+        if case .concurrency(let holdMs) = algorithm { Window.words(ofSeconds: holdMs / 1000) } else { nil }
+    }
+}
+
+/// The policies of all grants as a person reads them.
+package struct PolicySetSummary: Sendable {
+    private let policies: PolicySet
+    private let file: String
+
+    /// - Parameter file: the name of the folder, or of the one document, as the summary repeats it.
+    package init(_ policies: PolicySet, file: String) {
+        self.policies = policies
+        self.file = file
+    }
+
+    /// Which grant has which document, each document, and then `line`; of a single policy, its own summary. Ends with
+    /// a line feed.
+    package func render() -> String {
+        if let single = policies.single { return PolicySummary(single, file: file).render() }
+        let grants = policies.grants.sorted(by: PolicySet.precedes).map { [$0.key.onOneLine, $0.value.onOneLine] }
+        let documents = policies.documents.sorted { $0.key < $1.key }.map { name, policy in
+            PolicySummary(policy, file: PolicySet.fileName(ofDocument: name)).render() + "\n"
+        }
+        let others = policies.grants[PolicySet.everyGrant] == nil ? [["(any other)", "no policy: denied"]] : []
+        return TextTable.render([["grant", "policy"]] + grants + others) + "\n" + documents.joined() + line + "\n"
+    }
+
+    /// `policies: ok, 2 documents (1 unused), 3 grants`
+    package var line: String {
+        if let single = policies.single { return PolicySummary(single, file: file).line }
+        let unused = Set(policies.documents.keys).subtracting(policies.grants.values).count
+        let documents = counted(policies.documents.count, "document") + (unused > 0 ? " (\(unused) unused)" : "")
+        return "\(file.onOneLine): ok, \(documents), \(counted(policies.grants.count, "grant"))"
+    }
 }

@@ -42,6 +42,44 @@ func readDecimal(_ bytes: Span<UInt8>, from start: Int, maxBytes: Int) -> Decima
     return .value(value == .min ? .max : -value, end: index + 2)
 }
 
+/// A header that is here in full, with a number of one to three digits and no leading zero.
+struct ShortHeader {
+    var value: Int
+    /// The offset behind CR LF.
+    var end: Int
+
+    /// `nil` if there is anything else.
+    @inline(__always)
+    init?(_ bytes: RawSpan, at start: Int, type: UInt8) {
+        guard start &+ 4 <= bytes.byteCount else { return nil }
+        let word = UInt32(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: start, as: UInt32.self))
+        guard UInt8(truncatingIfNeeded: word) == type else { return nil }
+        let first = Int(word >> 8 & 0xff) &- 0x30
+        guard first >= 0, first <= 9 else { return nil }
+        if word >> 16 == 0x0a0d {
+            (value, end) = (first, start &+ 4)
+            return
+        }
+        let second = Int(word >> 16 & 0xff) &- 0x30
+        guard first != 0, second >= 0, second <= 9, start &+ 6 <= bytes.byteCount else { return nil }
+        if bytes.isLineEnd(at: start &+ 3) {
+            (value, end) = (first &* 10 &+ second, start &+ 5)
+            return
+        }
+        let third = Int(word >> 24) &- 0x30
+        guard third >= 0, third <= 9, bytes.isLineEnd(at: start &+ 4) else { return nil }
+        (value, end) = (first &* 100 &+ second &* 10 &+ third, start &+ 6)
+    }
+}
+
+extension RawSpan {
+    /// Whether CR LF is at an offset, two bytes before the end or earlier.
+    @inline(__always)
+    func isLineEnd(at offset: Int) -> Bool {
+        UInt16(littleEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: UInt16.self)) == 0x0a0d
+    }
+}
+
 /// Reads a whole number of digits alone; `nil` if there is anything else, nothing, or more than `maximum`.
 func readDigits(_ bytes: Span<UInt8>, in range: Range<Int>, maximum: Int64) -> Int64? {
     guard !range.isEmpty, range.count <= 19 else { return nil }

@@ -40,7 +40,10 @@ package enum ProtocolBounds {
     package static let maxReplyDepth = 16
     /// Largest reply that a client accepts, in bytes: 10,000 counters with long names are about 8 MB.
     package static let maxReplyBytes = 16 * 1024 * 1024
-    /// Most elements of one aggregate, nested ones not counted, that a client accepts.
+    /// Longest simple string or error that a client accepts, in bytes: a sentence is far shorter.
+    package static let maxReplyLineBytes = 64 * 1024
+    /// Most elements of one reply, nested ones counted, that a client accepts: 10,000 counters have about 20 each. Nothing
+    /// is reserved for elements that are only announced.
     package static let maxReplyElements = 1_000_000
     /// Most traced limits of a decision that a client accepts: as many as a check may meet, and room to grow.
     package static let maxTraceEntries = 64

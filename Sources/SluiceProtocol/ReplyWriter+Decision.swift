@@ -118,7 +118,7 @@ extension RawOutput {
     mutating func bulkString(_ text: String) {
         integer(UInt8(ascii: "$"), Int64(text.utf8.count))
         self.text(text)
-        self.text("\r\n")
+        lineEnd()
     }
 
     /// A message, and how long to wait if that is given.
@@ -135,7 +135,7 @@ extension RawOutput {
         text(opening)
         digits(seconds)
         text(closing)
-        text("\r\n")
+        lineEnd()
     }
 }
 

@@ -114,40 +114,57 @@ package struct ReplyWriter: Sendable, Equatable {
     }
 }
 
-/// Writes RESP into memory that was reserved beforehand, without a check of its length for each piece.
+/// Writes RESP into memory that was reserved beforehand: who makes one has seen to it that all it will write fits, and
+/// `padding` besides, since numbers are stored eight bytes at a time.
 struct RawOutput {
     /// Most bytes of a number with its type byte and line end.
-    static let integerBytes = 1 + 20 + 2
+    static let integerBytes = 1 + 20 + 2 + padding
+    /// Bytes that may be written behind the last one that counts.
+    static let padding = 8
 
-    private let bytes: UnsafeMutableRawBufferPointer
+    private let start: UnsafeMutableRawPointer
     private(set) var count = 0
 
+    @inline(__always)
     init(_ bytes: UnsafeMutableRawBufferPointer) {
-        self.bytes = bytes
+        start = bytes.baseAddress!
     }
 
     @inline(__always)
     mutating func byte(_ byte: UInt8) {
-        bytes[count] = byte
-        count += 1
+        start.storeBytes(of: byte, toByteOffset: count, as: UInt8.self)
+        count &+= 1
     }
 
     @inline(__always)
     mutating func text(_ text: StaticString) {
         let length = text.utf8CodeUnitCount
-        UnsafeMutableRawBufferPointer(rebasing: bytes[count..<count + length])
-            .copyMemory(from: UnsafeRawBufferPointer(start: text.utf8Start, count: length))
-        count += length
+        (start + count).copyMemory(from: text.utf8Start, byteCount: length)
+        count &+= length
     }
 
     @inline(__always)
     mutating func text(_ text: String) {
-        var text = text
-        text.withUTF8 { utf8 in
-            UnsafeMutableRawBufferPointer(rebasing: bytes[count..<count + utf8.count])
-                .copyMemory(from: UnsafeRawBufferPointer(utf8))
-            count += utf8.count
+        let position = start + count
+        let length = text.utf8.withContiguousStorageIfAvailable { utf8 in
+            if let base = utf8.baseAddress { position.copyMemory(from: base, byteCount: utf8.count) }
+            return utf8.count
         }
+        guard let length else { return slowText(text) }
+        count &+= length
+    }
+
+    /// A String whose bytes do not lie together, which only Foundation makes.
+    @inline(never)
+    private mutating func slowText(_ text: String) {
+        for unit in text.utf8 { byte(unit) }
+    }
+
+    /// CR LF.
+    @inline(__always)
+    mutating func lineEnd() {
+        start.storeBytes(of: UInt16(0x0a0d).littleEndian, toByteOffset: count, as: UInt16.self)
+        count &+= 2
     }
 
     /// A type byte, a number and a line end.
@@ -156,34 +173,49 @@ struct RawOutput {
         byte(type)
         if value < 0 { byte(UInt8(ascii: "-")) }
         digits(value.magnitude)
-        byte(UInt8(ascii: "\r"))
-        byte(UInt8(ascii: "\n"))
+        lineEnd()
     }
 
-    /// A number digit by digit, from the last one.
+    /// A number in decimal.
     @inline(__always)
     mutating func digits(_ value: UInt64) {
-        let length = Self.digitCount(value)
-        var rest = value
-        var index = count + length
-        repeat {
-            index -= 1
-            let (quotient, digit) = rest.quotientAndRemainder(dividingBy: 10)
-            bytes[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: digit)
-            rest = quotient
-        } while rest > 0
-        count += length
+        if value < 100_000_000 { shortDigits(UInt32(truncatingIfNeeded: value)) } else { longDigits(value) }
     }
 
+    /// Fewer than nine digits: gathered in a word from the last one on, the first ending up in the lowest byte.
     @inline(__always)
+    private mutating func shortDigits(_ value: UInt32) {
+        var rest = value
+        var word: UInt64 = 0
+        var length = 0
+        repeat {
+            let quotient = rest / 10
+            word = word << 8 | UInt64(rest &- quotient &* 10 &+ 0x30)
+            rest = quotient
+            length &+= 1
+        } while rest > 0
+        start.storeBytes(of: word.littleEndian, toByteOffset: count, as: UInt64.self)
+        count &+= length
+    }
+
+    @inline(never)
+    private mutating func longDigits(_ value: UInt64) {
+        let (high, low) = value.quotientAndRemainder(dividingBy: 100_000_000)
+        digits(high)
+        var rest = UInt32(low)
+        for place in stride(from: 7, through: 0, by: -1) {
+            start.storeBytes(of: UInt8(0x30 + rest % 10), toByteOffset: count + place, as: UInt8.self)
+            rest /= 10
+        }
+        count += 8
+    }
+
     static func digitCount(_ value: UInt64) -> Int {
         var length = 1
-        var power: UInt64 = 10
-        while value >= power, length < 20 {
+        var rest = value / 10
+        while rest > 0 {
             length += 1
-            let (next, overflow) = power.multipliedReportingOverflow(by: 10)
-            if overflow { return value >= power ? 20 : length }
-            power = next
+            rest /= 10
         }
         return length
     }

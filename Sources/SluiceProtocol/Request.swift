@@ -16,6 +16,8 @@ package enum Request: Sendable, Equatable {
 }
 
 /// A question whether a call may pass. Every name is valid: 1 to 256 bytes of UTF-8 without a NUL.
+///
+/// It is copied a few times on its way, so it is kept small: offsets within a frame need no more than 32 bits.
 package struct CheckRequest: Sendable, Equatable {
     /// A further identity of the caller, as `ATTR name value` gives it. Names of one check are distinct.
     package struct Attribute: Sendable, Equatable {
@@ -28,14 +30,30 @@ package struct CheckRequest: Sendable, Equatable {
         }
     }
 
-    package var grant: Range<Int>
-    package var tool: Range<Int>
+    private struct Bytes: Equatable {
+        var lower: UInt32 = 0
+        /// 0 where there is no name: names begin behind a header and are not empty.
+        var upper: UInt32 = 0
+
+        @inline(__always)
+        init(_ range: Range<Int>?) {
+            guard let range else { return }
+            lower = UInt32(truncatingIfNeeded: range.lowerBound)
+            upper = UInt32(truncatingIfNeeded: range.upperBound)
+        }
+
+        @inline(__always) var range: Range<Int> { Range(uncheckedBounds: (Int(lower), Int(upper))) }
+        @inline(__always) var optionalRange: Range<Int>? { upper == 0 ? nil : range }
+    }
+
+    private var grantBytes: Bytes
+    private var toolBytes: Bytes
+    private var serverBytes = Bytes(nil)
+    private var sessionBytes = Bytes(nil)
+    private var idBytes = Bytes(nil)
+
     /// How much the check charges: 1 to `ProtocolBounds.maxCost`.
     package var cost: Int64 = 1
-    package var server: Range<Int>?
-    package var session: Range<Int>?
-    /// The id under which the answer is remembered and replayed. Never with `PEEK`.
-    package var id: Range<Int>?
     /// At most `ProtocolBounds.maxAttributes`, in the order of the request; no allocation when there is none.
     package var attributes: [Attribute] = []
     /// The check may later be settled or cancelled. Never with `PEEK`.
@@ -48,8 +66,34 @@ package struct CheckRequest: Sendable, Equatable {
     package var isPeek = false
 
     package init(grant: Range<Int>, tool: Range<Int>) {
-        self.grant = grant
-        self.tool = tool
+        grantBytes = Bytes(grant)
+        toolBytes = Bytes(tool)
+    }
+
+    package var grant: Range<Int> {
+        get { grantBytes.range }
+        set { grantBytes = Bytes(newValue) }
+    }
+
+    package var tool: Range<Int> {
+        get { toolBytes.range }
+        set { toolBytes = Bytes(newValue) }
+    }
+
+    package var server: Range<Int>? {
+        get { serverBytes.optionalRange }
+        set { serverBytes = Bytes(newValue) }
+    }
+
+    package var session: Range<Int>? {
+        get { sessionBytes.optionalRange }
+        set { sessionBytes = Bytes(newValue) }
+    }
+
+    /// The id under which the answer is remembered and replayed. Never with `PEEK`.
+    package var id: Range<Int>? {
+        get { idBytes.optionalRange }
+        set { idBytes = Bytes(newValue) }
     }
 }
 

@@ -48,7 +48,7 @@ package struct RequestFramer: Sendable {
         case failed(FrameError)
     }
 
-    /// The arguments of the current frame, the command's name first. Ranges are offsets from the buffer's reader
+    /// The arguments of the current frame, the command's name first; meaningless unless `next` returned `.frame`. Ranges are offsets from the buffer's reader
     /// index: they index its readable bytes.
     package private(set) var arguments: [Range<Int>] = []
 
@@ -90,7 +90,6 @@ package struct RequestFramer: Sendable {
     private mutating func takeOff(_ buffer: inout ByteBuffer) {
         buffer.moveReaderIndex(forwardBy: position)
         position = 0
-        arguments.removeAll(keepingCapacity: true)
         state = .start
     }
 
@@ -117,9 +116,12 @@ package struct RequestFramer: Sendable {
     private mutating func readStart(_ bytes: Span<UInt8>) -> Step? {
         guard !bytes.isEmpty else { return .incomplete(needsAtLeast: 1) }
         guard bytes[0] == UInt8(ascii: "*") else {
+            arguments.removeAll(keepingCapacity: true)
             state = .line
             return nil
         }
+        if readWhole(bytes) { return .frame }
+        arguments.removeAll(keepingCapacity: true)
         switch readDecimal(bytes, from: 1, maxBytes: ProtocolBounds.maxHeaderBytes) {
         case .value(let count, let end):
             guard count >= -1 else { return .failed(.invalidArgumentCount) }
@@ -131,6 +133,33 @@ package struct RequestFramer: Sendable {
         case .incomplete: return .incomplete(needsAtLeast: 1)
         case .invalid: return .failed(.invalidArgumentCount)
         }
+    }
+
+    /// Reads a frame that is here in full and has numbers of one to three digits, which is nearly every frame; false if it
+    /// is anything else. It is tried once for a frame, so what it looks at in vain is looked at twice in all.
+    private mutating func readWhole(_ bytes: Span<UInt8>) -> Bool {
+        let raw = bytes.bytes
+        guard let count = ShortHeader(raw, at: 0, type: UInt8(ascii: "*")),
+            count.value > 0, count.value <= ProtocolBounds.maxArguments
+        else { return false }
+        // Requests of one connection mostly have one shape, and then the array keeps its length.
+        if arguments.count < count.value {
+            for _ in arguments.count..<count.value { arguments.append(0..<0) }
+        } else if arguments.count > count.value {
+            arguments.removeLast(arguments.count - count.value)
+        }
+        var offset = count.end
+        var slots = arguments.mutableSpan
+        for index in 0..<count.value {
+            guard let length = ShortHeader(raw, at: offset, type: UInt8(ascii: "$")) else { return false }
+            let end = length.end &+ length.value
+            guard end &+ 2 <= raw.byteCount, raw.isLineEnd(at: end) else { return false }
+            slots[index] = Range(uncheckedBounds: (length.end, end))
+            offset = end &+ 2
+        }
+        guard offset <= ProtocolBounds.maxFrameBytes else { return false }
+        position = offset
+        return true
     }
 
     private mutating func readHeader(_ bytes: Span<UInt8>, remaining: Int) -> Step? {

@@ -1,5 +1,6 @@
 /// Finds out which command a frame is, and parses those that are not on the hot path.
 enum RequestParser {
+    @inline(__always)
     static func parse(_ arguments: [Range<Int>], in bytes: Span<UInt8>) throws(RequestError) -> Request {
         precondition(!arguments.isEmpty, "a frame has at least the command's name")
         switch PackedWord.of(bytes, arguments[0]) {

@@ -16,7 +16,12 @@ enum PackedWord {
     /// The packed word of a range; 0, which is no word, if it is empty or has more than eight bytes.
     @inline(__always)
     static func of(_ bytes: Span<UInt8>, _ range: Range<Int>) -> UInt64 {
-        guard range.count <= 8 else { return 0 }
+        guard range.count <= 8, !range.isEmpty else { return 0 }
+        if range.lowerBound &+ 8 <= bytes.count {
+            // What follows the word is read with it and shifted out.
+            let word = bytes.bytes.unsafeLoadUnaligned(fromByteOffset: range.lowerBound, as: UInt64.self)
+            return (UInt64(bigEndian: word) | 0x2020_2020_2020_2020) >> UInt64(64 &- 8 &* range.count)
+        }
         var word: UInt64 = 0
         for index in range { word = word << 8 | UInt64(bytes[index] | 0x20) }
         return word
@@ -43,18 +48,31 @@ enum NameFault {
     @inline(__always)
     private static func isPlainASCII(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
         guard range.count >= 8 else {
-            for index in range where bytes[index] &- 1 >= 127 { return false }
-            return true
+            guard range.lowerBound &+ 8 <= bytes.count else {
+                for index in range where bytes[index] &- 1 >= 127 { return false }
+                return true
+            }
+            let word = bytes.bytes.unsafeLoadUnaligned(fromByteOffset: range.lowerBound, as: UInt64.self)
+            // What follows the name is read with it and shifted out; ones take its place, which are plain.
+            return isPlain(
+                UInt64(littleEndian: word) << UInt64(64 &- 8 &* range.count) | 0x0101_0101_0101_0101
+                    >> UInt64(8 &* range.count))
         }
         var index = range.lowerBound
         while index < range.upperBound {
             let offset = min(index, range.upperBound - 8)
             let word = bytes.bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self)
-            // A zero byte borrows from its own top bit; bytes above 127 are caught with it, either way not plain.
-            guard (word | (word &- 0x0101_0101_0101_0101)) & 0x8080_8080_8080_8080 == 0 else { return false }
-            index += 8
+            guard isPlain(word) else { return false }
+            index &+= 8
         }
         return true
+    }
+
+    /// Whether each byte of a word is 1 to 127: subtracting one sets the top bit of a zero byte, and where no byte is zero
+    /// it sets none.
+    @inline(__always)
+    private static func isPlain(_ word: UInt64) -> Bool {
+        (word | (word &- 0x0101_0101_0101_0101)) & 0x8080_8080_8080_8080 == 0
     }
 
     private static func findSlowly(in bytes: Span<UInt8>, _ range: Range<Int>) -> NameFault? {

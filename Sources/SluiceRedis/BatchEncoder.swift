@@ -80,7 +80,6 @@ package struct BatchEncoder {
     private mutating func describe(_ batch: Batch) {
         collectShapes(batch)
         header.removeAll()
-        header.writeArray(count: 7)
         header.write(batch.sequence)
         header.write(batch.acknowledgedSequence)
         header.write(batch.floorMs)

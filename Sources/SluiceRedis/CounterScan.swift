@@ -15,6 +15,7 @@ final class CounterScan: RedisConnectionOwner {
     private let query: CounterQuery
     private let address: RedisAddress
     private let handshake: RedisHandshake
+    private let limits: RedisTimeLimits
     private let eventLoop: any EventLoop
     private let pattern: [UInt8]
     private var connection: RedisConnection?
@@ -25,7 +26,11 @@ final class CounterScan: RedisConnectionOwner {
     private var seen: Set<[UInt8]> = []
     private var counters: [StoredCounter] = []
 
-    init(_ query: CounterQuery, address: RedisAddress, handshake: RedisHandshake, eventLoop: any EventLoop) {
+    init(
+        _ query: CounterQuery, address: RedisAddress, handshake: RedisHandshake, limits: RedisTimeLimits,
+        eventLoop: any EventLoop
+    ) {
+        self.limits = limits
         self.query = query
         self.address = address
         self.handshake = handshake
@@ -33,14 +38,14 @@ final class CounterScan: RedisConnectionOwner {
         pattern = Self.pattern(forPrefix: query.keyPrefix)
     }
 
-    /// The completion is called once, within `RedisBounds.scanTimeLimit`, and not from inside this call.
+    /// The completion is called once, within `RedisTimeLimits.scan`, and not from inside this call.
     func start(completion: @escaping Completion) {
         self.completion = completion
-        connection = RedisConnection(to: address, handshake: handshake, eventLoop: eventLoop, owner: self)
-        timeLimit = eventLoop.assumeIsolated().scheduleTask(in: RedisBounds.scanTimeLimit) {
-            let limit = RedisBounds.scanTimeLimit.nanoseconds / 1_000_000
-            self.finish(
-                .failure(.unknown("reading the counters took longer than \(limit) ms: ask for fewer of them")))
+        connection = RedisConnection(
+            to: address, handshake: handshake, limits: limits, eventLoop: eventLoop, owner: self)
+        timeLimit = eventLoop.assumeIsolated().scheduleTask(in: limits.scan) {
+            let limit = self.limits.scan.inMilliseconds
+            self.finish(.failure(.unknown("reading the counters took longer than \(limit): ask for fewer of them")))
         }
     }
 

@@ -4,7 +4,7 @@ package import NIOCore
 package enum RedisBounds {
     /// How long a connection may take to open. A server on the same network answers within milliseconds; whoever does
     /// not answer in two seconds is down or cut off. `linkClosed` follows.
-    package static let connectTimeout = TimeAmount.seconds(2)
+    package static let connectTimeLimit = TimeAmount.seconds(2)
     /// How long the server may take to answer the whole handshake. A server that is stopped accepts connections (the
     /// kernel does so for it) and then says nothing. `linkClosed` follows.
     package static let handshakeTimeLimit = TimeAmount.seconds(2)
@@ -14,6 +14,9 @@ package enum RedisBounds {
     /// Most bytes of one reply. The longest that is expected is a page of `SCAN` (1,000 keys of some 2 KiB); more is
     /// taken for a protocol error, and the connection is closed. Exceeded by at most one read.
     package static let maxReplyBytes = 16 * 1024 * 1024
+    /// How deep the arrays of a reply may lie in one another. Nothing that is asked for is deeper than two; hiredis 1.x
+    /// has no bound of its own. A deeper reply is taken for nonsense.
+    package static let maxReplyDepth = 7
     /// How much buffer the reader keeps while it is empty, bytes. hiredis' own default of 16 KiB would have it freed
     /// and allocated again for each large reply.
     package static let maxIdleReaderBytes = 256 * 1024
@@ -31,6 +34,6 @@ package enum RedisBounds {
     package static let maxScans = 4
     /// Longest text of an error from Redis that is kept, bytes; the rest is cut off.
     package static let maxErrorBytes = 256
-    /// Longest path of a Unix socket, bytes: what `sockaddr_un` holds, less the zero at the end.
-    package static let maxSocketPathBytes = 107
+    /// Longest path of a Unix socket, bytes: what SwiftNIO takes on every system, four less than Linux has room for.
+    package static let maxSocketPathBytes = 103
 }

@@ -1,3 +1,4 @@
+import Glibc
 internal import NIOCore
 internal import NIOPosix
 
@@ -17,7 +18,7 @@ final class RedisConnection: ChannelInboundHandler {
     private enum State {
         /// Waits for the socket. Becomes `handshaking` or `closed`.
         case opening
-        /// Waits for the answers to the handshake, for at most `RedisBounds.handshakeTimeLimit`. Becomes `ready` or
+        /// Waits for the answers to the handshake, for at most `RedisTimeLimits.handshake`. Becomes `ready` or
         /// `closed`.
         case handshaking(RedisHandshake, limit: Scheduled<Void>)
         /// Passes on replies. Becomes `closed`.
@@ -27,6 +28,7 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     private let eventLoop: any EventLoop
+    private let limits: RedisTimeLimits
     private weak var owner: (any RedisConnectionOwner)?
     private var state = State.opening
     private var channel: (any Channel)?
@@ -34,10 +36,11 @@ final class RedisConnection: ChannelInboundHandler {
 
     /// Begins to open a connection; `close` gives it up at any time.
     init(
-        to address: RedisAddress, handshake: RedisHandshake, eventLoop: any EventLoop,
+        to address: RedisAddress, handshake: RedisHandshake, limits: RedisTimeLimits, eventLoop: any EventLoop,
         owner: any RedisConnectionOwner
     ) {
         self.eventLoop = eventLoop
+        self.limits = limits
         self.owner = owner
         // Some failures are known at once, and must not reach the owner from inside this call.
         eventLoop.assumeIsolated().execute { self.open(address, handshake) }
@@ -74,7 +77,7 @@ final class RedisConnection: ChannelInboundHandler {
 
     private func open(_ address: RedisAddress, _ handshake: RedisHandshake) {
         guard case .opening = state else { return }
-        let bootstrap = ClientBootstrap(group: eventLoop).connectTimeout(RedisBounds.connectTimeout)
+        let bootstrap = ClientBootstrap(group: eventLoop).connectTimeout(limits.connect)
         let opening: EventLoopFuture<any Channel> =
             switch address.endpoint {
             case .unix(let path): bootstrap.connect(unixDomainSocketPath: path)
@@ -94,8 +97,8 @@ final class RedisConnection: ChannelInboundHandler {
                 return fail("the connection closed while it was opened")
             }
             guard channel.isActive else { return fail("the connection closed while it was opened") }
-            let limit = eventLoop.assumeIsolated().scheduleTask(in: RedisBounds.handshakeTimeLimit) {
-                self.fail("Redis did not answer within \(RedisBounds.handshakeTimeLimit.nanoseconds / 1_000_000) ms")
+            let limit = eventLoop.assumeIsolated().scheduleTask(in: limits.handshake) {
+                self.fail("Redis did not answer within \(self.limits.handshake.inMilliseconds)")
             }
             state = .handshaking(handshake, limit: limit)
             var commands = channel.allocator.buffer(capacity: 8_192)
@@ -157,9 +160,8 @@ final class RedisConnection: ChannelInboundHandler {
         case let error as NIOConnectionError:
             let reason = error.connectionErrors.first.map { words(for: $0.error) }
             return reason ?? "the name \(error.host) was not found"
-        case let error as IOError: return error.description
-        case ChannelError.connectTimeout:
-            return "no answer within \(RedisBounds.connectTimeout.nanoseconds / 1_000_000) ms"
+        case let error as IOError: return String(cString: strerror(error.errnoCode))
+        case ChannelError.connectTimeout(let limit): return "no answer within \(limit.inMilliseconds)"
         default: return "\(error)"
         }
     }

@@ -16,6 +16,7 @@ package final class RedisLink: CounterLink {
         package var replica: UInt64
         /// What the marker's key begins with, as the counters' keys do.
         package var keyPrefix: String
+        package var limits = RedisTimeLimits()
 
         package init(
             address: RedisAddress, credentials: RedisCredentials? = nil, replica: UInt64, keyPrefix: String = "sluice"
@@ -67,8 +68,8 @@ package final class RedisLink: CounterLink {
         guard case .idle = state else { return }
         state = .connecting(
             RedisConnection(
-                to: configuration.address, handshake: handshake(loadsScript: true), eventLoop: eventLoop,
-                owner: self))
+                to: configuration.address, handshake: handshake(loadsScript: true), limits: configuration.limits,
+                eventLoop: eventLoop, owner: self))
     }
 
     package func disconnect() {
@@ -99,7 +100,8 @@ package final class RedisLink: CounterLink {
             }
         }
         let scan = CounterScan(
-            query, address: configuration.address, handshake: handshake(loadsScript: false), eventLoop: eventLoop)
+            query, address: configuration.address, handshake: handshake(loadsScript: false),
+            limits: configuration.limits, eventLoop: eventLoop)
         scans[ObjectIdentifier(scan)] = scan
         scan.start { [weak self] result in
             self?.scans[ObjectIdentifier(scan)] = nil
@@ -135,7 +137,8 @@ extension RedisLink: RedisConnectionOwner {
         encoder = BatchEncoder(scriptHash: server.scriptHash, markerKey: markerKey)
         state = .connected(connection)
         isLoggedAsAway = false
-        logger.info("connected to Redis", metadata: ["server": "\(server)"])
+        // What follows from a connection, and from its loss, is told by whoever counts; here it would be said twice.
+        logger.debug("connected to Redis", metadata: ["server": "\(server)"])
         if server.mayEvictCounters {
             logger.warning(
                 "Redis may evict counters, and then limits are not kept: set maxmemory-policy to noeviction",
@@ -151,7 +154,7 @@ extension RedisLink: RedisConnectionOwner {
         reset()
         if !isLoggedAsAway {
             isLoggedAsAway = true
-            logger.warning("no connection to Redis", metadata: ["reason": "\(reason)"])
+            logger.debug("no connection to Redis", metadata: ["reason": "\(reason)"])
         }
         delegate?.linkClosed(reason: reason)
     }

@@ -49,15 +49,16 @@ package struct FlatReply: Sendable, Equatable {
         return RedisError(words(of: first))
     }
 
-    /// The reply as a tree; nil if it is not complete or is of a kind that was not asked for (RESP3's maps, say).
+    /// The reply as a tree; nil if it is of a kind that was not asked for (RESP3's maps, say) or deeper than
+    /// `RedisBounds.maxReplyDepth`.
     package func tree() -> RedisReply? {
         var at = 0
-        let reply = node(&at)
+        let reply = node(&at, depth: 1)
         return at == items.count ? reply : nil
     }
 
-    private func node(_ at: inout Int) -> RedisReply? {
-        guard at < items.count else { return nil }
+    private func node(_ at: inout Int, depth: Int) -> RedisReply? {
+        guard at < items.count, depth <= RedisBounds.maxReplyDepth else { return nil }
         let item = items[at]
         at += 1
         switch item.kind {
@@ -71,7 +72,7 @@ package struct FlatReply: Sendable, Equatable {
             var elements: [RedisReply] = []
             elements.reserveCapacity(Int(item.value))
             for _ in 0..<item.value {
-                guard let element = node(&at) else { return nil }
+                guard let element = node(&at, depth: depth + 1) else { return nil }
                 elements.append(element)
             }
             return .array(elements)

@@ -4,17 +4,20 @@ import SluiceProtocol
 
 /// One gateway's connection: frames in, replies out in the order of requests. It decides nothing.
 ///
-/// Its loop is that of the host; it stops reading while too many requests wait or the peer does not read its answers, and the host sweeps it for
-/// frames that never end.
+/// Its loop is that of the host. It stops reading while too many requests wait or the peer does not read its answers,
+/// and the host sweeps it for frames that never end.
 final class ConnectionHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
     private enum Phase {
-        /// Requests are taken.
+        /// Requests are read and taken. Becomes any of the others.
         case open
-        /// No more requests are taken; it closes when the last reply is out.
+        /// Nothing more is read; requests that have been read are still taken. Becomes `finishing` after the last of
+        /// them, or `closed`.
+        case draining
+        /// No more requests are taken; it closes when the last reply is out. Becomes `closed`.
         case finishing
         case closed
     }
@@ -30,8 +33,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var slot = -1
     private var context: ChannelHandlerContext?
     private var holdsBackRead = false
-    /// Whether the current call will flush by itself.
-    private var isReading = false
+    /// Whether requests are being taken or replies written: what happens meanwhile (a reply that is there at once, a
+    /// change of writability from inside a write) must not begin the same again.
+    private var isBusy = false
     /// Whether the last reply has been handed out, behind which the connection closes.
     private var isClosing = false
     private var frameBeganNs: Int64?
@@ -50,18 +54,23 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func channelActive(context: ChannelHandlerContext) {
         self.context = context
         guard let slot = host.add(self) else {
-            session.writer.writeError(.busy, "too many connections, close some or raise the bound", to: &output)
-            finish()
+            session.writer.writeError(
+                .busy, "too many connections, close some or let sluiced open more files", to: &output)
+            phase = .finishing
+            advance()
             return
         }
         self.slot = slot
+        if host.isDraining { phase = .draining }
         operators.recognise(context.channel) { [self] in isOperator = $0 }
         context.fireChannelActive()
+        advance()
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        // The peer has sent all that it will, and may still read the answers.
-        if let event = event as? ChannelEvent, event == .inputClosed { finish() }
+        // The peer has sent all that it will, and may still read the answers. What it sent has been read to its end,
+        // whether or not there was room for it.
+        if let event = event as? ChannelEvent, event == .inputClosed { drain() }
         context.fireUserInboundEventTriggered(event)
     }
 
@@ -80,7 +89,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         if context.channel.isWritable {
             unwritableSinceNs = nil
-            resume()
+            advance()
         } else {
             unwritableSinceNs = SystemClock.now().monotonicNs
         }
@@ -89,34 +98,51 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     // MARK: - Reading
 
-    private var mayRead: Bool {
-        phase == .open && queue.count < ProtocolBounds.maxPipelinedRequests && context?.channel.isWritable == true
+    /// Whether there is room for one more request: for its place among those that wait, and for its reply.
+    private var hasRoom: Bool {
+        queue.count < ProtocolBounds.maxPipelinedRequests
+            && output.readableBytes < ProtocolBounds.maxUnreadOutputBytes && context?.channel.isWritable == true
     }
+
+    private var mayRead: Bool { phase == .open && hasRoom }
+    private var mayTake: Bool { (phase == .open || phase == .draining) && hasRoom }
 
     func read(context: ChannelHandlerContext) {
         if mayRead { context.read() } else { holdsBackRead = true }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        // What comes after the last request that will be taken is not kept.
+        guard phase == .open else { return }
         var bytes = unwrapInboundIn(data)
         if input.readableBytes == 0 { input = bytes } else { input.writeBuffer(&bytes) }
+        guard !isBusy else { return }
+        isBusy = true
         takeRequests()
+        isBusy = false
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        flush()
+        advance()
         context.fireChannelReadComplete()
     }
 
-    private func takeRequests() {
-        guard input.readableBytes > 0 else { return }
-        isReading = true
-        defer { isReading = false }
+    /// Takes the requests that have been read, as far as there is room.
+    /// - Returns: whether some may be left for want of room.
+    @discardableResult
+    private func takeRequests() -> Bool {
+        guard input.readableBytes > 0 else {
+            if phase == .draining { phase = .finishing }
+            return false
+        }
         let now = SystemClock.now()
+        var lacksRoom = true
         do throws(FrameError) {
-            while mayRead {
+            while mayTake {
                 guard try framer.next(in: &input) == .frame else {
                     noteUnfinishedFrame(now: now)
+                    lacksRoom = false
+                    if phase == .draining { phase = .finishing }
                     break
                 }
                 frameBeganNs = nil
@@ -127,6 +153,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
         // Answered bytes are dropped when they are most of the buffer, so that it does not grow with a slow peer.
         if input.readableBytes == 0 || input.readerIndex > ProtocolBounds.maxFrameBytes { input.discardReadBytes() }
+        return lacksRoom
     }
 
     private func noteUnfinishedFrame(now: Moment) {
@@ -205,10 +232,22 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     /// Sends what `complete` wrote, and takes requests that had to wait for room.
-    func flushCompleted() {
-        guard !isReading else { return }
-        flush()
-        resume()
+    func flushCompleted() { advance() }
+
+    /// Does all that can be done now: takes requests and sends replies in turn, until requests or room run out.
+    private func advance() {
+        guard !isBusy, phase != .closed else { return }
+        isBusy = true
+        repeat {
+            let lacksRoom = takeRequests()
+            flush()
+            guard lacksRoom else { break }
+        } while mayTake
+        isBusy = false
+        if holdsBackRead && mayRead {
+            holdsBackRead = false
+            context?.read()
+        }
     }
 
     private func flush() {
@@ -220,29 +259,26 @@ final class ConnectionHandler: ChannelDuplexHandler {
             }
         } else if output.readableBytes > 0 {
             context.writeAndFlush(wrapOutboundOut(output), promise: nil)
-            output.clear()
         }
+        output.clear()
     }
 
-    private func resume() {
-        guard mayRead else { return }
-        takeRequests()
-        flush()
-        if holdsBackRead && mayRead {
-            holdsBackRead = false
-            context?.read()
-        }
-    }
-
-    /// Takes no more requests, and closes when the last reply is out.
-    func finish() {
+    /// Reads no more; what has been read is answered, and then it closes.
+    func drain() {
         guard phase == .open else { return }
-        phase = .finishing
-        if !isReading { flush() }
+        phase = .draining
+        advance()
     }
 
     /// Closes at once, whatever is still owed.
     func cutOff() { context?.close(promise: nil) }
+
+    /// Takes no more requests, and closes when the last reply is out.
+    private func finish() {
+        guard phase == .open || phase == .draining else { return }
+        phase = .finishing
+        input.clear()
+    }
 
     private func reject(_ error: FrameError) {
         queue.append(to: &output) { session.writer.writeError(error, to: &$0) }
@@ -253,12 +289,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Looks for a frame that never ends and for answers that nobody reads.
     func sweep(now: Moment) {
+        // While nothing is read, a frame cannot end: that is not the peer's delay.
+        if frameBeganNs != nil && !mayRead { frameBeganNs = now.monotonicNs }
         if let frameBeganNs, now.monotonicNs - frameBeganNs >= Int64(ProtocolBounds.maxFrameSeconds) * 1_000_000_000,
             phase == .open
         {
             self.frameBeganNs = nil
             reject(.tooSlow)
-            flush()
+            advance()
         }
         if let unwritableSinceNs,
             now.monotonicNs - unwritableSinceNs >= Int64(ProtocolBounds.maxUnreadSeconds) * 1_000_000_000

@@ -37,7 +37,14 @@ struct InfoReport {
         ]
     }
 
-    private var policy: Lines { [("policy", facts.policyDescription)] }
+    private var policy: Lines {
+        [
+            ("policy", facts.policyDescription),
+            ("policy_reloads", String(host.policyHistory.reloads)),
+            ("policy_refusals", String(host.policyHistory.refusals)),
+            ("policy_last_refusal", host.policyHistory.lastRefusal.split(separator: "\n").first.map(String.init) ?? ""),
+        ]
+    }
 
     private var redis: Lines {
         [
@@ -79,7 +86,7 @@ struct InfoReport {
             ("identities", String(host.limiter.identityCount)),
             ("counters", String(host.limiter.counterCount)),
             ("max_identities", String(host.limiter.configuration.maxPlans)),
-            ("max_connections", String(ServerBounds.maxConnections)),
+            ("max_connections", String(host.connections.capacity)),
             ("budget_ms", String(host.limiter.configuration.budgetMs)),
             ("replicas", String(host.limiter.configuration.replicas.assumed)),
         ]

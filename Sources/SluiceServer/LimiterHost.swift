@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import SluiceEngine
+import SluicePolicy
 import SluiceProtocol
 
 /// The shell around the limiter: owns it on one event loop, carries events to it and its answers away, decides nothing.
@@ -13,7 +14,7 @@ final class LimiterHost: CounterLinkDelegate {
     private var identity = Identity()
     private(set) var limiter: Limiter
     private let link: (any CounterLink)?
-    private(set) var connections = ConnectionTable()
+    private(set) var connections: ConnectionTable
     /// Product and version of the store that was reached last; empty before.
     private(set) var storeDescription = ""
 
@@ -22,11 +23,17 @@ final class LimiterHost: CounterLinkDelegate {
     private var tick: Scheduled<Void>?
     private var tickNs = Int64.max
     private var isStopped = false
+    /// Whether connections that open now are closed as soon as they have their answers.
+    private(set) var isDraining = false
     private var whenShared: [() -> Void] = []
     private var whenDrained: (() -> Void)?
     private var lastConnectionID: Int64 = 0
 
-    init(limiter: Limiter, link: (any CounterLink)?, eventLoop: any EventLoop, logger: Logger) {
+    init(
+        limiter: Limiter, link: (any CounterLink)?, maxConnections: Int = ServerBounds.maxConnections,
+        eventLoop: any EventLoop, logger: Logger
+    ) {
+        connections = ConnectionTable(capacity: maxConnections)
         self.limiter = limiter
         self.link = link
         self.eventLoop = eventLoop
@@ -46,6 +53,29 @@ final class LimiterHost: CounterLinkDelegate {
         isStopped = true
         tick?.cancel()
         link?.disconnect()
+    }
+
+    // MARK: - Policies
+
+    /// What has become of the policies since the start, for people to see.
+    struct PolicyHistory {
+        var reloads = 0
+        var refusals = 0
+        /// Why the newest policies were refused; empty when the present ones are the newest.
+        var lastRefusal = ""
+    }
+
+    private(set) var policyHistory = PolicyHistory()
+
+    func replacePolicies(_ policies: PolicySet) {
+        limiter.replacePolicies(policies)
+        policyHistory.reloads += 1
+        policyHistory.lastRefusal = ""
+    }
+
+    func refusePolicies(reason: String) {
+        policyHistory.refusals += 1
+        policyHistory.lastRefusal = reason
     }
 
     /// Calls back once checks are counted in the store; never if they never are.
@@ -86,7 +116,9 @@ final class LimiterHost: CounterLinkDelegate {
             completion(limiter.counters(stored: nil, grant: grant, tool: tool, now: SystemClock.now()), false)
             return
         }
-        link.scan(CounterQuery(keyPrefix: limiter.keyPrefix(grant: grant), limit: limit)) { [self] result in
+        // One more than is wanted shows whether there are more; and what a tool's counters are is known only here.
+        let most = tool == nil ? limit + 1 : ProtocolBounds.maxCounterRows + 1
+        link.scan(CounterQuery(keyPrefix: limiter.keyPrefix(grant: grant), limit: most)) { [self] result in
             let stored = try? result.get()
             let reports = limiter.counters(stored: stored, grant: grant, tool: tool, now: SystemClock.now())
             completion(reports, stored != nil)
@@ -122,7 +154,8 @@ final class LimiterHost: CounterLinkDelegate {
     /// Those that do not within the drain's limit are cut off.
     func drain(_ completion: @escaping () -> Void) {
         whenDrained = completion
-        for connection in connections.all { connection.finish() }
+        isDraining = true
+        for connection in connections.all { connection.drain() }
         reportDrained()
         guard whenDrained != nil else { return }
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.drainLimitNs)) { [self] in
@@ -227,49 +260,4 @@ final class LimiterHost: CounterLinkDelegate {
             logger.error("a counter's key in redis is not a counter", metadata: ["reason": "\(reason)"])
         }
     }
-}
-
-/// The connections of one event loop, by slot. A slot is free again only when every answer that was under way for it has
-/// come, so that no answer reaches the connection that has the slot next.
-struct ConnectionTable {
-    private struct Slot {
-        var connection: ConnectionHandler?
-        var awaited = 0
-    }
-
-    private var slots: [Slot] = []
-    private var free: [Int] = []
-    private(set) var count = 0
-
-    /// nil if there are too many already.
-    mutating func add(_ connection: ConnectionHandler) -> Int? {
-        guard count < ServerBounds.maxConnections else { return nil }
-        count += 1
-        if let slot = free.popLast() {
-            slots[slot].connection = connection
-            return slot
-        }
-        slots.append(Slot(connection: connection))
-        return slots.count - 1
-    }
-
-    mutating func remove(_ slot: Int) {
-        guard slots[slot].connection != nil else { return }
-        slots[slot].connection = nil
-        count -= 1
-        if slots[slot].awaited == 0 { free.append(slot) }
-    }
-
-    mutating func expectAnswer(_ slot: Int) { slots[slot].awaited += 1 }
-
-    /// An answer has come for the slot: to whom it goes, if they are still there.
-    mutating func answered(_ slot: Int) -> ConnectionHandler? {
-        slots[slot].awaited -= 1
-        if slots[slot].connection == nil && slots[slot].awaited == 0 { free.append(slot) }
-        return slots[slot].connection
-    }
-
-    subscript(slot: Int) -> ConnectionHandler? { slots[slot].connection }
-
-    var all: [ConnectionHandler] { slots.compactMap(\.connection) }
 }

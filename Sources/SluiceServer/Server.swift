@@ -42,22 +42,29 @@ package final class Server: Sendable {
 
     /// - Parameter makeLink: makes the link to the store; called once, on the event loop. nil: no store.
     package static func make(
-        _ configuration: ServerConfiguration, policy: Policy, eventLoop: any EventLoop, logger: Logger,
+        _ configuration: ServerConfiguration, policies: PolicySet, eventLoop: any EventLoop, logger: Logger,
         makeLink: @escaping MakeLink
     ) async throws -> Server {
         try await eventLoop.submit {
-            Server(configuration, policy: policy, eventLoop: eventLoop, logger: logger, link: makeLink(eventLoop))
+            Server(configuration, policies: policies, eventLoop: eventLoop, logger: logger, link: makeLink(eventLoop))
         }.get()
     }
 
     private init(
-        _ configuration: ServerConfiguration, policy: Policy, eventLoop: any EventLoop, logger: Logger,
+        _ configuration: ServerConfiguration, policies: PolicySet, eventLoop: any EventLoop, logger: Logger,
         link: (any CounterLink)?
     ) {
         self.configuration = configuration
         self.eventLoop = eventLoop
-        let limiter = Limiter(configuration: configuration.limiter, policy: policy, now: SystemClock.now())
-        let host = LimiterHost(limiter: limiter, link: link, eventLoop: eventLoop, logger: logger)
+        let limiter = Limiter(configuration: configuration.limiter, policies: policies, now: SystemClock.now())
+        let maxConnections = OpenFileLimit.raise()
+        if maxConnections < ServerBounds.maxConnections {
+            logger.warning(
+                "the limit on open files leaves room for few connections: raise it (ulimit -n, LimitNOFILE)",
+                metadata: ["max_connections": "\(maxConnections)"])
+        }
+        let host = LimiterHost(
+            limiter: limiter, link: link, maxConnections: maxConnections, eventLoop: eventLoop, logger: logger)
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
         operators = NIOLoopBound(
             OperatorCommands(
@@ -94,13 +101,13 @@ package final class Server: Sendable {
         try await reached.futureResult.get()
     }
 
-    /// Binding blocks the thread that calls for a moment, as the socket's mode is set before others can connect.
+    /// Looking at files blocks the thread that does it for a moment.
     private func listen() async throws {
         let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [configuration] in
             try SocketFile.make(
                 path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
-            ) { [self] path in
-                try makeBootstrap().bind(unixDomainSocketPath: path).wait()
+            ) { [self] socket in
+                try makeBootstrap().withBoundSocket(socket).wait()
             }
         }
         try await eventLoop.submit { [listener, socketFile, host] in
@@ -114,7 +121,11 @@ package final class Server: Sendable {
         ServerBootstrap(group: eventLoop)
             .serverChannelOption(.backlog, value: ServerBounds.listenBacklog)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
-            .childChannelOption(.recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: ProtocolBounds.maxFrameBytes))
+            .childChannelOption(
+                .recvAllocator,
+                value: AdaptiveRecvByteBufferAllocator(
+                    minimum: 1024, initial: 4096, maximum: ProtocolBounds.maxFrameBytes)
+            )
             .childChannelOption(
                 .writeBufferWaterMark,
                 value: .init(low: ProtocolBounds.maxUnreadOutputBytes / 2, high: ProtocolBounds.maxUnreadOutputBytes)
@@ -140,5 +151,22 @@ package final class Server: Sendable {
         }.get()
         try await drained.futureResult.get()
         try await eventLoop.submit { [host] in host.value.stop() }.get()
+    }
+}
+
+extension Server {
+    /// Whether checks are counted in the store right now.
+    package func isShared() async throws -> Bool {
+        try await eventLoop.submit { [host] in host.value.limiter.isShared }.get()
+    }
+
+    /// Puts other policies in force between two checks.
+    package func replacePolicies(_ policies: PolicySet) async throws {
+        try await eventLoop.submit { [host] in host.value.replacePolicies(policies) }.get()
+    }
+
+    /// Keeps in mind, for `INFO`, that newer policies were refused.
+    package func refusePolicies(reason: String) async throws {
+        try await eventLoop.submit { [host] in host.value.refusePolicies(reason: reason) }.get()
     }
 }

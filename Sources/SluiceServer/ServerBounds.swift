@@ -1,13 +1,17 @@
 /// Every bound of the server, with its unit, its reason, and what happens when it is met.
 package enum ServerBounds {
-    /// Most connections at once; one more is told `BUSY` and closed. A gateway pools a few dozen.
+    /// Most connections at once; one more is told `BUSY` and closed. A gateway pools a few dozen. Fewer where the
+    /// system permits fewer open files.
     package static let maxConnections = 10_000
+    /// Files that are kept back from connections when the system permits fewer than those need: the event loop's own,
+    /// the links to the store, the listener. Without them, a full house could not even refuse.
+    package static let reservedFiles = 64
     /// How often connections are looked at for frames that never end and answers that nobody reads, ns.
     package static let sweepIntervalNs: Int64 = 1_000_000_000
     /// How long a drain may take before what is left is cut off, ns.
     package static let drainLimitNs: Int64 = 5_000_000_000
-    /// Longest path of a Unix socket in bytes, as the kernel has it.
-    package static let maxSocketPathBytes = 107
+    /// Longest path of a Unix socket in bytes: what SwiftNIO takes on every system, four less than Linux has room for.
+    package static let maxSocketPathBytes = 103
     /// How many connections may wait to be accepted: a gateway that starts opens its pool at once.
     package static let listenBacklog: Int32 = 1_024
 }

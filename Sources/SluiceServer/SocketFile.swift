@@ -8,6 +8,11 @@ package struct SocketFile: Sendable {
         case notASocket(String)
         case system(String, path: String, errno: Int32)
 
+        /// Whether it is another one's; all else is a matter of settings.
+        package var isInUse: Bool {
+            if case .inUse = self { true } else { false }
+        }
+
         package var description: String {
             switch self {
             case .pathTooLong(let path):
@@ -23,18 +28,21 @@ package struct SocketFile: Sendable {
     }
 
     package let path: String
-    /// Names the file that was made, so that a later owner's is not removed.
+    /// Names the file that was made, so that a later owner's is not removed. The time is when it was made: the number
+    /// alone is free for the next file as soon as this one is gone.
     private let inode: UInt64
+    private let madeSeconds: Int
+    private let madeNanoseconds: Int
 
-    /// Makes way for a socket, lets `bind` make it, and opens it to others only when its mode and group are set.
+    /// Makes way for a socket, makes it, and lets others connect only when its mode and group are set.
     ///
     /// The folder is locked meanwhile, so that of two that start together one sees the other listening.
     /// - Parameters:
     ///   - mode: permission bits, such as 0o660.
     ///   - groupID: nil leaves the group as it is.
-    ///   - bind: makes the socket at the path that it is given, and listens.
+    ///   - listen: listens on the socket, which is bound, and owns it from then on.
     package static func make<Listener>(
-        path: String, mode: UInt32, groupID: UInt32?, bind: (String) throws -> Listener
+        path: String, mode: UInt32, groupID: UInt32?, listen: (Int32) throws -> Listener
     ) throws -> (SocketFile, Listener) {
         guard path.utf8.count <= ServerBounds.maxSocketPathBytes else { throw Failure.pathTooLong(path) }
         let folder = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) } ?? "."
@@ -45,24 +53,57 @@ package struct SocketFile: Sendable {
             throw Failure.system("cannot lock its folder", path: path, errno: errno)
         }
         try removeStale(path)
-        // Nobody but the owner's own processes can connect until the mode is set: the file is made without any bits.
-        let previousMask = umask(0o777)
-        let result = Result { try bind(path) }
-        umask(previousMask)
-        let listener = try result.get()
+        let socket = try bind(path)
+        do {
+            // Until it listens nobody can connect, whatever its mode.
+            let file = try SocketFile(path: path, mode: mode, groupID: groupID)
+            return (file, try listen(socket))
+        } catch {
+            // A socket that nobody listens on is of use to nobody, and would be in the next one's way.
+            unlink(path)
+            throw error
+        }
+    }
+
+    /// Makes the socket and its file. The event loop is not asked to: it would remove whatever socket is at the path
+    /// when it closes its own, another sidecar's too.
+    private static func bind(_ path: String) throws -> Int32 {
+        let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+        let handle = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | flags, 0)
+        guard handle >= 0 else { throw Failure.system("cannot make a socket", path: path, errno: errno) }
+        guard withAddress(of: path, { Glibc.bind(handle, $0, $1) }) == 0 else {
+            defer { close(handle) }
+            throw Failure.system("cannot listen there", path: path, errno: errno)
+        }
+        return handle
+    }
+
+    /// Sets who may connect.
+    private init(path: String, mode: UInt32, groupID: UInt32?) throws {
         if let groupID, chown(path, uid_t.max, groupID) != 0 {
             throw Failure.system("cannot set its group", path: path, errno: errno)
         }
         guard chmod(path, mode) == 0 else { throw Failure.system("cannot set its mode", path: path, errno: errno) }
         var status = stat()
         guard lstat(path, &status) == 0 else { throw Failure.system("cannot look at it", path: path, errno: errno) }
-        return (SocketFile(path: path, inode: UInt64(status.st_ino)), listener)
+        self.init(path: path, status)
+    }
+
+    private init(path: String, _ status: stat) {
+        self.path = path
+        inode = UInt64(status.st_ino)
+        madeSeconds = status.st_mtim.tv_sec
+        madeNanoseconds = status.st_mtim.tv_nsec
     }
 
     /// Removes the file if it is still the one that was made.
     package func remove() {
         var status = stat()
-        guard lstat(path, &status) == 0, UInt64(status.st_ino) == inode else { return }
+        guard lstat(path, &status) == 0 else { return }
+        let found = SocketFile(path: path, status)
+        guard (found.inode, found.madeSeconds, found.madeNanoseconds) == (inode, madeSeconds, madeNanoseconds) else {
+            return
+        }
         unlink(path)
     }
 
@@ -86,14 +127,18 @@ package struct SocketFile: Sendable {
         let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         guard probe >= 0 else { return errno }
         defer { close(probe) }
+        let result = withAddress(of: path) { connect(probe, $0, $1) }
+        return result == 0 ? 0 : errno
+    }
+
+    private static func withAddress(of path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        let result = withUnsafePointer(to: &address) {
+        return withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(probe, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
-        return result == 0 ? 0 : errno
     }
 }

@@ -1,1 +1,4 @@
-print("not yet")
+import Glibc
+import SluiceLoad
+
+exit(await LoadProgram.run(arguments: Array(CommandLine.arguments.dropFirst())))

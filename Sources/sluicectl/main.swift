@@ -1,1 +1,4 @@
-print("not yet")
+import Glibc
+import SluiceControl
+
+exit(await ControlProgram.run(Array(CommandLine.arguments.dropFirst())))

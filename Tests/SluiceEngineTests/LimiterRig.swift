@@ -28,7 +28,7 @@ struct LimiterRig {
             keyPrefix: "sluice", budgetMs: 20, replicas: ReplicaView(own: Self.replica, assumed: replicas),
             usesStore: usesStore, seed: 1)
         if let maxPlans { configuration.maxPlans = maxPlans }
-        limiter = Limiter(configuration: configuration, policy: policy, now: now)
+        limiter = Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now)
         if usesStore && connected { connect() }
     }
 

@@ -89,7 +89,7 @@ struct Simulation {
             configuration: LimiterConfiguration(
                 keyPrefix: "sluice", budgetMs: SimulationScenario.budgetMs,
                 replicas: ReplicaView(own: id, assumed: SimulationScenario.replicas), usesStore: true, seed: id),
-            policy: scenario.policy, now: now)
+            policies: PolicySet(single: scenario.policy), now: now)
     }
 
     func makeLimiter(id: UInt64, now: Moment) -> Limiter { Self.limiter(id: id, scenario, now) }

@@ -21,16 +21,18 @@ let seedDocument = """
 
     """
 
-func parse(_ text: String) throws(PolicyFaults) -> Policy {
-    try PolicyDocument.parse(text.utf8, file: "policy.json")
+func parse(_ text: String, features: PolicyFeatures = []) throws(PolicyFaults) -> Policy {
+    try PolicyDocument.parse(text.utf8, file: "policy.json", features: features)
 }
 
 /// The lines that a document's author sees; none if the document is right.
-func faultLines(_ text: String) -> [String] { faultLines(Array(text.utf8)) }
+func faultLines(_ text: String, features: PolicyFeatures = []) -> [String] {
+    faultLines(Array(text.utf8), features: features)
+}
 
-func faultLines(_ bytes: [UInt8]) -> [String] {
+func faultLines(_ bytes: [UInt8], features: PolicyFeatures = []) -> [String] {
     do throws(PolicyFaults) {
-        _ = try PolicyDocument.parse(bytes, file: "policy.json")
+        _ = try PolicyDocument.parse(bytes, file: "policy.json", features: features)
         return []
     } catch {
         return error.description.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)

@@ -9,17 +9,24 @@ import Testing
             (.tool("x"), 1, 1, .grant, "x is limited to 1 call per second for this grant."),
             (.tool("x"), 2, 86_400, .session, "x is limited to 2 calls per day per session."),
             (.tool("x"), 5, 90, .grant, "x is limited to 5 calls per 90 seconds for this grant."),
+            (.tool("x"), 5, 60, .server, "x is limited to 5 calls per minute per server."),
+            (.tool("x"), 5, 60, .global, "x is limited to 5 calls per minute for all grants together."),
+            (.tool("x"), 5, 60, .attribute("team"), "x is limited to 5 calls per minute per team."),
+            (.tool("x"), 5, 60, .attribute("a\nb"), #"x is limited to 5 calls per minute per a\u000ab."#),
             (.tool("opencode_run"), 0, 60, .grant, "opencode_run is blocked by this policy."),
             (.tool("a\nb"), 0, 60, .session, #"a\u000ab is blocked by this policy."#),
             (.allTools, 100, 3600, .grant, "This grant is limited to 100 calls per hour over all tools."),
             (.allTools, 1, 3600, .session, "Each session is limited to 1 call per hour over all tools."),
+            (.allTools, 9, 3600, .server, "Each server is limited to 9 calls per hour over all tools."),
+            (.allTools, 9, 3600, .global, "All grants together are limited to 9 calls per hour over all tools."),
+            (.allTools, 9, 3600, .attribute("team"), "Each team is limited to 9 calls per hour over all tools."),
             (.allTools, 0, 3600, .grant, "Every tool is blocked by this policy."),
         ] as [(Limit.Container, Int64, Int64, Limit.Scope, String)])
     func denialMessage(container: Limit.Container, max: Int64, seconds: Int64, scope: Limit.Scope, message: String) {
         func limit(onDeny: String?) -> Limit {
             Limit(
-                container: container, counter: "c", window: FixedWindow(seconds: seconds), max: max, scope: scope,
-                rule: "/r", onDeny: onDeny)
+                container: container, counter: "c", window: .seconds(seconds), max: max, scope: scope, rule: "/r",
+                onDeny: onDeny)
         }
         #expect(limit(onDeny: nil).denialMessage == message)
         #expect(limit(onDeny: "Come back tomorrow.").denialMessage == "Come back tomorrow.")
@@ -27,14 +34,53 @@ import Testing
 
     @Test(
         arguments: [
-            (1, "second"), (2, "2 seconds"), (60, "minute"), (90, "90 seconds"), (3600, "hour"), (86_400, "day"),
-            (604_800, "604800 seconds"),
-        ] as [(Int64, String)])
-    func windowName(seconds: Int64, name: String) {
-        let limit = Limit(
-            container: .allTools, counter: "c", window: FixedWindow(seconds: seconds), max: 1, scope: .grant,
-            rule: "/r",
-            onDeny: nil)
-        #expect(limit.windowName == name)
+            (.session, "x is limited to 3 calls per hour per session over all grants.", "Each session is"),
+            (.server, "x is limited to 3 calls per hour per server over all grants.", "Each server is"),
+            (.attribute("org"), "x is limited to 3 calls per hour per org over all grants.", "Each org is"),
+        ] as [(Limit.Scope, String, String)])
+    func acrossGrants(scope: Limit.Scope, message: String, subject: String) {
+        func limit(_ container: Limit.Container) -> Limit {
+            Limit(
+                container: container, counter: "c", window: .seconds(3600), max: 3, scope: scope, rule: "/r",
+                onDeny: nil, acrossGrants: true)
+        }
+        #expect(limit(.tool("x")).denialMessage == message)
+        #expect(
+            limit(.allTools).denialMessage == "\(subject) limited to 3 calls per hour over all tools and grants.")
     }
+
+    @Test(
+        arguments: [
+            (.fixedWindow, "60s", "10 per minute", "10 calls per minute"),
+            (.fixedWindow, "86400s", "10 per day", "10 calls per day"),
+            (.fixedWindow, "day@Europe/Berlin", "10 per day (Europe/Berlin)", "10 calls per day (Europe/Berlin)"),
+            (.fixedWindow, "week", "10 per week", "10 calls per week"),
+            (
+                .fixedWindow, "month@Asia/Kolkata", "10 per month (Asia/Kolkata)",
+                "10 calls per month (Asia/Kolkata)"
+            ),
+            (.slidingWindow, "1s", "10 in any second", "10 calls in any second"),
+            (.slidingWindow, "60s", "10 in any 60 seconds", "10 calls in any 60 seconds"),
+            (.slidingWindow, "3600s", "10 in any 60 minutes", "10 calls in any 60 minutes"),
+            (.slidingWindow, "7200s", "10 in any 2 hours", "10 calls in any 2 hours"),
+            (.slidingWindow, "86400s", "10 in any 24 hours", "10 calls in any 24 hours"),
+            (.slidingWindow, "week", "10 in any week", "10 calls in any week"),
+            (.tokenBucket(burst: 10), "60s", "10 per minute", "10 calls per minute"),
+            (.tokenBucket(burst: 25), "60s", "10 per minute", "10 calls per minute (in bursts of up to 25)"),
+            (.concurrency(holdMs: 300_000), "endless", "10 at once", "at most 10 calls at once"),
+        ] as [(Limit.Algorithm, String, String, String)])
+    func algorithms(algorithm: Limit.Algorithm, window: String, rate: String, calls: String) throws {
+        let limit = Limit(
+            container: .tool("x"), counter: "c", window: try #require(Window(name: window)), max: 10, scope: .grant,
+            rule: "/r", onDeny: nil, algorithm: algorithm)
+        #expect(limit.rate == rate)
+        #expect(limit.denialMessage == "x is limited to \(calls) for this grant.")
+    }
+
+    @Test(
+        arguments: [
+            (1, "second"), (2, "2 seconds"), (60, "minute"), (90, "90 seconds"), (120, "2 minutes"), (3600, "hour"),
+            (5400, "90 minutes"), (21_600, "6 hours"), (86_400, "day"), (172_800, "2 days"), (604_800, "7 days"),
+        ] as [(Int64, String)])
+    func windowWords(seconds: Int64, words: String) { #expect(Window.seconds(seconds).words == words) }
 }

@@ -6,7 +6,7 @@ import Testing
     @Test func seedDocument() throws {
         let policy = try parse(SluicePolicyTests.seedDocument)
         let limit = Limit(
-            container: .tool("opencode_run"), counter: "opencode_run_rate", window: FixedWindow(seconds: 60), max: 10,
+            container: .tool("opencode_run"), counter: "opencode_run_rate", window: Window.seconds(60), max: 10,
             scope: .grant, rule: "/tools/opencode_run/limits/opencode_run_rate", onDeny: nil)
         #expect(
             policy
@@ -47,7 +47,8 @@ import Testing
     @Test(
         arguments: [
             (#""second""#, 1), (#""minute""#, 60), (#""hour""#, 3600), (#""day""#, 86_400), ("1", 1), ("90", 90),
-            ("31622400", 31_622_400),
+            ("31622400", 31_622_400), (#""1s""#, 1), (#""90s""#, 90), (#""15m""#, 900), (#""6h""#, 21_600),
+            (#""2d""#, 172_800), (#""366d""#, 31_622_400),
         ] as [(String, Int64)])
     func window(text: String, seconds: Int64) throws {
         let limit = try onlyLimit(document(limit: #"{"counter":"c","window":\#(text),"max":1}"#))
@@ -80,13 +81,14 @@ import Testing
         arguments: [
             (#"{"max":10,"window":60}"#, 10, 60), (#"{"window":5,"max":0}"#, 0, 5), (#""10/second""#, 10, 1),
             (#""10/minute""#, 10, 60), (#""1/hour""#, 1, 3600), (#""0/day""#, 0, 86_400), (#""10/90s""#, 10, 90),
+            (#""10/15m""#, 10, 900),
         ] as [(String, Int64, Int64)])
     func rateLimit(text: String, max: Int64, seconds: Int64) throws {
         let limit = try onlyLimit(document(tool: #"{"rate_limit":\#(text)}"#))
         #expect(
             limit
                 == Limit(
-                    container: .tool("x"), counter: "rate_limit", window: FixedWindow(seconds: seconds), max: max,
+                    container: .tool("x"), counter: "rate_limit", window: Window.seconds(seconds), max: max,
                     scope: .session, rule: "/tools/x/rate_limit", onDeny: nil))
     }
 
@@ -104,7 +106,7 @@ import Testing
         #expect(
             policy.allToolsLimits == [
                 Limit(
-                    container: .allTools, counter: "calls", window: FixedWindow(seconds: 3600), max: 100, scope: .grant,
+                    container: .allTools, counter: "calls", window: Window.seconds(3600), max: 100, scope: .grant,
                     rule: "/all_tools/limits/calls", onDeny: "Enough.")
             ])
         #expect(try parse(document(members: #""all_tools":{}"#)).allToolsLimits == [])

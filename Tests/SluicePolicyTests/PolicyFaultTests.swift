@@ -4,7 +4,7 @@ import Testing
 /// What the author of a wrong document reads: every kind of fault with its exact line.
 @Suite struct PolicyFaultTests {
     private static let window =
-        #""second", "minute", "hour", "day" or a whole number of seconds from 1 to 31622400"#
+        #""second", "minute", "hour", "day", a time such as "90s", "15m", "6h" or "2d" or a whole number of seconds from 1 to 31622400"#
 
     @Test(arguments: FaultTables.documentFaults)
     func ofTheDocument(text: String, line: String) {

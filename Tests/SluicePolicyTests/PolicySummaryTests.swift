@@ -55,4 +55,64 @@ import Testing
 
                 """)
     }
+
+    /// Columns are there for what some limit uses.
+    @Test func theWholeLanguage() throws {
+        let policy = try parse(wholeLanguage, features: .all)
+        #expect(
+            PolicySummary(policy, file: "p.json").render() == """
+                tool         action            counter     limit                               algorithm       burst  hold        scope                         outage  mode
+                edit         allow             rate_limit  10 per 15 minutes                   fixed_window    -      -           session                       local   enforce
+                run          require_approval  rate_limit  1 per minute                        fixed_window    -      -           session                       local   enforce
+                search       allow             smooth      10 in any 60 seconds                sliding_window  -      -           grant                         local   enforce
+                search       allow             bucket      10 per 90 seconds                   token_bucket    20     -           grant                         local   enforce
+                search       allow             at once     3 at once                           concurrency     -      10 minutes  grant                         deny    enforce
+                search       allow             try out     1 per day                           fixed_window    -      -           server                        local   shadow
+                secret       hidden            -           -                                   -               -      -           -                             -       -
+                (any other)  deny              -           -                                   -               -      -           -                             -       -
+                (all tools)  -                 monthly     10000 per month (America/New_York)  fixed_window    -      -           grant                         local   enforce
+                (all tools)  -                 everybody   100000 per hour                     fixed_window    -      -           global                        allow   enforce
+                (all tools)  -                 team        5000 per week                       fixed_window    -      -           attribute:team of all grants  local   enforce
+
+                p.json: ok, 3 tools, 9 limits, default deny, 1 hidden, 1 tool with arguments for the gateway to check
+
+                """)
+        let shadow = try parse(
+            document(limit: #"{"counter":"c","max":1,"window":1,"mode":"shadow"}"#), features: .all)
+        #expect(
+            PolicySummary(shadow, file: "p.json").render().hasPrefix(
+                "tool         action  counter  limit         scope  mode\n"))
+    }
+
+    @Test func aFolder() throws {
+        let files = [
+            ("open.json", #"{"version":"1","default":"allow"}"#), ("unused.json", #"{"version":"1","default":"deny"}"#),
+            ("grants.json", #"{"bob":"open","ann":"open"}"#),
+        ]
+        let policies = try PolicySet.parse(files: files.map { ($0.0, Array($0.1.utf8)) })
+        #expect(
+            PolicySetSummary(policies, file: "policies").render() == """
+                grant        policy
+                ann          open
+                bob          open
+                (any other)  no policy: denied
+
+                tool         action  counter  limit  scope
+                (any other)  allow   -        -      -
+
+                open.json: ok, 0 tools, 0 limits, default allow
+
+                tool         action  counter  limit  scope
+                (any other)  deny    -        -      -
+
+                unused.json: ok, 0 tools, 0 limits, default deny
+
+                policies: ok, 2 documents (1 unused), 2 grants
+
+                """)
+        let single = try parse(SluicePolicyTests.seedDocument)
+        #expect(
+            PolicySetSummary(PolicySet(single: single), file: "policy.json").render()
+                == PolicySummary(single, file: "policy.json").render())
+    }
 }

@@ -54,19 +54,32 @@ final class LinkHarness: Sendable {
         self.events = events
     }
 
-    static func make(_ configuration: RedisLink.Configuration, logger: Logger? = nil) async throws -> LinkHarness {
+    deinit {
+        let confined = confined
+        eventLoop.execute { confined.value.link.disconnect() }
+    }
+
+    /// - Parameter limits: those of the tests are long, for machines that are busy with other things.
+    static func make(
+        _ configuration: RedisLink.Configuration, limits: RedisTimeLimits = .patient, logger: Logger? = nil
+    ) async throws -> LinkHarness {
+        var configuration = configuration
+        configuration.limits = limits
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let (events, continuation) = AsyncStream.makeStream(of: LinkEvent.self)
         let logger = logger ?? Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        let settled = configuration
         let confined = try await eventLoop.submit {
-            let link = RedisLink(configuration, eventLoop: eventLoop, logger: logger)
+            let link = RedisLink(settled, eventLoop: eventLoop, logger: logger)
             return NIOLoopBound(Confined(link: link, continuation: continuation), eventLoop: eventLoop)
         }.get()
         return LinkHarness(eventLoop: eventLoop, confined: confined, events: events)
     }
 
-    static func make(_ url: String, replica: UInt64 = 7, logger: Logger? = nil) async throws -> LinkHarness {
-        try await make(.init(address: RedisAddress(url), replica: replica), logger: logger)
+    static func make(
+        _ url: String, replica: UInt64 = 7, limits: RedisTimeLimits = .patient
+    ) async throws -> LinkHarness {
+        try await make(.init(address: RedisAddress(url), replica: replica), limits: limits)
     }
 
     /// A link that is connected to this server.
@@ -83,7 +96,7 @@ final class LinkHarness: Sendable {
     /// The next thing that the delegate was told.
     func next() async throws -> LinkEvent {
         let events = events
-        return try await within(.seconds(10), "the link tells its delegate something") {
+        return try await within(.seconds(60), "the link tells its delegate something") {
             for await event in events { return event }
             throw SupportError("the link is gone")
         }
@@ -108,8 +121,35 @@ final class LinkHarness: Sendable {
     func run(_ batch: Batch) async throws -> BatchReply { try await answer(to: batch).get() }
 
     func scan(_ query: CounterQuery) async throws -> Result<[StoredCounter], BatchFailure> {
-        let promise = eventLoop.makePromise(of: Result<[StoredCounter], BatchFailure>.self)
-        call { $0.scan(query) { promise.succeed($0) } }
-        return try await promise.futureResult.get()
+        try await scan(query, times: 1)[0]
+    }
+
+    /// Several scans that begin at once.
+    func scan(_ query: CounterQuery, times: Int) async throws -> [Result<[StoredCounter], BatchFailure>] {
+        let promises = (0..<times).map { _ in
+            eventLoop.makePromise(of: Result<[StoredCounter], BatchFailure>.self)
+        }
+        call { link in
+            for promise in promises { link.scan(query) { promise.succeed($0) } }
+        }
+        return try await EventLoopFuture.whenAllSucceed(promises.map(\.futureResult), on: eventLoop).get()
+    }
+}
+
+extension RedisTimeLimits {
+    static var patient: RedisTimeLimits {
+        var limits = RedisTimeLimits()
+        limits.connect = .seconds(60)
+        limits.handshake = .seconds(60)
+        limits.scan = .seconds(60)
+        return limits
+    }
+
+    /// For tests of the limits themselves.
+    static var brief: RedisTimeLimits {
+        var limits = RedisTimeLimits.patient
+        limits.handshake = .milliseconds(50)
+        limits.scan = .milliseconds(50)
+        return limits
     }
 }

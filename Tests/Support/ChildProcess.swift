@@ -45,8 +45,7 @@ package final class ChildProcess: @unchecked Sendable {
     }
 
     deinit {
-        signal(SIGKILL)
-        while !reap() { usleep(1_000) }
+        endAtOnce()
         watchdog.end()
     }
 
@@ -65,7 +64,7 @@ package final class ChildProcess: @unchecked Sendable {
 
     /// Waits for its end.
     /// - Throws: with all that it wrote, if it goes on for longer.
-    package func wait(timeout: Duration = .seconds(10)) async throws -> Ending {
+    package func wait(timeout: Duration = .seconds(30)) async throws -> Ending {
         let deadline = ContinuousClock.now + timeout
         while !reap() {
             guard ContinuousClock.now < deadline else {
@@ -78,7 +77,7 @@ package final class ChildProcess: @unchecked Sendable {
 
     /// Asks it to end (SIGTERM), and waits for that.
     @discardableResult
-    package func terminate(timeout: Duration = .seconds(10)) async throws -> Ending {
+    package func terminate(timeout: Duration = .seconds(30)) async throws -> Ending {
         signal(SIGTERM)
         return try await wait(timeout: timeout)
     }
@@ -87,6 +86,12 @@ package final class ChildProcess: @unchecked Sendable {
     package func end() async throws {
         signal(SIGKILL)
         _ = try await wait()
+    }
+
+    /// Kills it and waits for that on this thread: for when the last reference goes.
+    func endAtOnce() {
+        signal(SIGKILL)
+        while !reap() { usleep(1_000) }
     }
 
     /// Whether it has ended; its id is free for others from then on.

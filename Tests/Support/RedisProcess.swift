@@ -28,6 +28,9 @@ package final class RedisProcess: @unchecked Sendable {
         try await waitUntilReady()
     }
 
+    /// It goes before its folder does.
+    deinit { process.endAtOnce() }
+
     /// Ends it at once, as a crash would (SIGKILL), and waits for that.
     package func kill() async throws { try await current.end() }
 
@@ -54,7 +57,7 @@ package final class RedisProcess: @unchecked Sendable {
 
     /// A connection for many commands.
     package func client() throws -> RedisClient {
-        let client = try RedisClient(path: socketPath)
+        let client = try RedisClient(path: socketPath, server: self)
         if let password { _ = try client.command(["AUTH", password]) }
         return client
     }
@@ -80,7 +83,7 @@ package final class RedisProcess: @unchecked Sendable {
 
     private func waitUntilReady() async throws {
         let process = current
-        try await waitUntil("redis-server answers PING", timeout: .seconds(10)) {
+        try await waitUntil("redis-server answers PING") {
             guard process.isRunning else {
                 throw SupportError("redis-server did not start:\n\(process.output)\(process.errors)")
             }

@@ -1,11 +1,13 @@
 -- Charges one batch of checks: each entry all or nothing, entries in order, none hurt by another's fault.
 --
--- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran
+-- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran; negated: of the first batch
+--            that was told that this store forgot, while no later one has acknowledged that
 -- KEYS[2..]  the counters of entry 1, then those of entry 2, and so on; each counts one window of one limit
 --
--- ARGV[1]    MessagePack array:
+-- ARGV[1]    MessagePack values, one after the other (not in an array: Redis builds tables slowly):
 --            [1] sequence      this batch's, counted from 1 by the replica
---            [2] acknowledged  the highest sequence that the replica knows to have run; 0: none
+--            [2] acknowledged  the highest sequence that the replica knows to have run, or to have been told that this
+--                              store forgot; 0: none
 --            [3] floor         the highest time of this store that the replica has seen, ms
 --            [4] markerTtl     how long the marker lives, ms
 --            [5] windows       start, end (exclusive), start, end ... in ms since the epoch
@@ -14,19 +16,21 @@
 --                              verify (1: look whether the key still has a time to live)
 --            [7] entries       for each entry its shape (index in [6], from 1)
 --
--- Returns    [1] 1: ran; 0: this store does not remember `acknowledged`; -1: a later batch of this replica ran before
+-- Returns    [1] 1: ran; else nothing was charged: 0: this store does not remember `acknowledged`; -1: a later batch
+--                of this replica ran before
 --            [2] this store's clock, ms
---            [3] the sequence in the marker before this batch; 0: none
+--            [3] the sequence in the marker before this batch; 0: none, or negated
 --            then, if it ran, for each entry: how many of its checks were admitted (peek: 1 if it would be), followed
 --            by each counter's tally after that; or -1 alone: a window does not hold now; or, as a string alone, what
 --            went wrong with a counter.
 --
 -- Numbers are integers below 2^53, where Lua's are exact; Redis passes them on to commands with all their digits.
 
-local call, pcall, floor = redis.call, redis.pcall, math.floor
+local call, pcall, floor, format = redis.call, redis.pcall, math.floor, string.format
+local KEYS = KEYS
 local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that a clock that steps back finds them
 
-local sequence, acknowledged, floorMs, markerTtl, windows, shapes, entries = unpack(cmsgpack.unpack(ARGV[1]))
+local sequence, acknowledged, floorMs, markerTtl, windows, shapes, entries = cmsgpack.unpack(ARGV[1])
 
 local time = call('TIME')
 local timeMs = time[1] * 1000 + floor(time[2] / 1000)
@@ -39,13 +43,21 @@ if previous >= sequence then
     return {-1, timeMs, previous}
 end
 if previous < acknowledged then
-    return {0, timeMs, previous}
+    -- An answer can get lost: it is told again until a batch shows that the replica knows.
+    local since = previous < 0 and -previous <= sequence and -previous or sequence
+    if previous >= 0 or acknowledged < since then
+        call('SET', KEYS[1], -since, 'PX', markerTtl)
+        return {0, timeMs, previous > 0 and previous or 0}
+    end
+    previous = 0
 end
 
 for i = 1, #shapes do
     local shape = shapes[i]
     shape.counters = (#shape - 2) / 3
     shape.holds = true
+    shape.wanted = shape[1] * shape[2]
+    shape.wantedText = format('%.0f', shape.wanted) -- once a shape: Redis would write it out for every command
     for at = 3, #shape, 3 do
         local w = shape[at] * 2
         if now < windows[w - 1] or now >= windows[w] then
@@ -67,8 +79,8 @@ local function peek(shape, firstKey)
             return value.err
         end
         used[i] = tonumber(value or 0)
-        if not used[i] then
-            return 'ERR value is not an integer'
+        if not used[i] or used[i] % 1 ~= 0 then
+            return 'ERR value is not an integer or out of range'
         end
         if used[i] + shape[1] > shape[i * 3 + 1] then
             passes = 0
@@ -80,14 +92,14 @@ end
 -- Adds first and takes back what does not fit: one command a counter when everything passes.
 local function charge(shape, firstKey)
     local cost, count = shape[1], shape[2]
-    local wanted, admitted = cost * count, count
+    local wanted, wantedText, admitted = shape.wanted, shape.wantedText, count
     for i = 1, shape.counters do
         local at = i * 3
         local key = KEYS[firstKey + i]
-        local tally = pcall('INCRBY', key, wanted)
+        local tally = pcall('INCRBY', key, wantedText)
         if type(tally) == 'table' then
             for j = 1, i - 1 do
-                call('DECRBY', KEYS[firstKey + j], wanted)
+                call('DECRBY', KEYS[firstKey + j], wantedText)
             end
             return tally.err
         end
@@ -95,9 +107,11 @@ local function charge(shape, firstKey)
         if tally == wanted or (shape[at + 2] == 1 and call('PTTL', key) == -1) then
             call('PEXPIREAT', key, windows[shape[at] * 2] + EXPIRY_SLACK_MS)
         end
-        local fits = floor((shape[at + 1] - tally + wanted) / cost)
-        if fits < admitted then
-            admitted = fits > 0 and fits or 0
+        if tally > shape[at + 1] then
+            local fits = floor((shape[at + 1] - tally + wanted) / cost)
+            if fits < admitted then
+                admitted = fits > 0 and fits or 0
+            end
         end
     end
     if admitted < count then

@@ -1,0 +1,55 @@
+internal import SluiceProtocol
+
+/// A reply to any command. What a command answers is the same in RESP2 and RESP3 but for maps, booleans and floating-point
+/// numbers, which RESP2 has as arrays, integers and strings.
+public enum Reply: Sendable, Equatable {
+    /// One key and its value.
+    public struct Pair: Sendable, Equatable {
+        public var key: Reply
+        public var value: Reply
+
+        public init(key: Reply, value: Reply) {
+            self.key = key
+            self.value = value
+        }
+    }
+
+    case string(String)
+    case integer(Int64)
+    case double(Double)
+    case boolean(Bool)
+    case null
+    case array([Reply])
+    /// In the order of the reply.
+    case map([Pair])
+    /// An error inside an array or a map. An error that is the whole reply is thrown as `SluiceError.server`.
+    case error(code: String, message: String)
+
+    init(_ value: RESPValue) {
+        switch value {
+        case .string(let text): self = .string(text)
+        case .integer(let number): self = .integer(number)
+        case .double(let number): self = .double(number)
+        case .boolean(let flag): self = .boolean(flag)
+        case .null: self = .null
+        case .array(let elements), .push(let elements): self = .array(elements.map(Reply.init))
+        case .map(let pairs): self = .map(pairs.map { Pair(key: Reply($0.key), value: Reply($0.value)) })
+        case .error(let code, let message): self = .error(code: code, message: message)
+        }
+    }
+
+    /// The text, if this is a string.
+    public var string: String? {
+        if case .string(let text) = self { text } else { nil }
+    }
+
+    /// The number, if this is an integer.
+    public var integer: Int64? {
+        if case .integer(let number) = self { number } else { nil }
+    }
+
+    /// The elements, if this is an array.
+    public var array: [Reply]? {
+        if case .array(let elements) = self { elements } else { nil }
+    }
+}

@@ -1,0 +1,106 @@
+internal import NIOCore
+internal import SluiceProtocol
+internal import Synchronization
+
+/// Sends requests and hands their replies to those who wait. It lives on the event loop of its channel.
+final class ReplyHandler: ChannelDuplexHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    private var context: ChannelHandlerContext?
+    private var parser = ReplyParser()
+    private var input = ByteBuffer()
+    private var queue = ReplyQueue()
+    private var isClosed = false
+    private var willFlush = false
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        close(.closed)
+        self.context = nil
+    }
+
+    /// Writes a request; `continuation` is resumed exactly once.
+    func send(
+        _ request: ByteBuffer, ticket: Ticket, timeout: TimeAmount, continuation: ReplyQueue.Continuation
+    ) {
+        guard !ticket.isCancelled.load(ordering: .acquiring) else {
+            return continuation.resume(returning: .failure(.cancelled))
+        }
+        guard let context, !isClosed else { return continuation.resume(returning: .failure(.closed)) }
+        guard queue.count < ClientBounds.maxPendingRequests else {
+            return continuation.resume(returning: .failure(.tooManyPending(queue.count)))
+        }
+        let loop = context.eventLoop
+        let timer = loop.assumeIsolated().scheduleTask(in: timeout) { self.abandon(ticket, .timedOut) }
+        queue.append(.init(ticket: ticket, continuation: continuation, timeout: timer))
+        context.write(wrapOutboundOut(request), promise: nil)
+        guard !willFlush else { return }
+        // Requests that many tasks send in one turn of the loop go out in one system call.
+        willFlush = true
+        loop.assumeIsolated().execute {
+            self.willFlush = false
+            self.context?.flush()
+        }
+    }
+
+    /// Tells the caller of a request that it waits in vain. Nothing happens if the reply was faster.
+    func abandon(_ ticket: Ticket, _ error: SluiceError) {
+        guard let waiter = queue.abandon(ticket) else { return }
+        waiter.timeout.cancel()
+        waiter.continuation?.resume(returning: .failure(error))
+    }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        var bytes = unwrapInboundIn(data)
+        guard !isClosed else { return }
+        if input.readableBytes == 0 { input = bytes } else { input.writeBuffer(&bytes) }
+        do {
+            while let value = try parser.next(in: &input) {
+                if case .push = value { continue }
+                guard let waiter = queue.popFirst() else {
+                    return fail(context, .malformedReply("expected no reply, since nothing was asked"))
+                }
+                waiter.timeout.cancel()
+                waiter.continuation?.resume(returning: .success(value))
+            }
+        } catch {
+            fail(context, Self.describe(error))
+        }
+        input.discardReadBytes()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        close(.closed)
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        fail(context, .closed)
+    }
+
+    private func fail(_ context: ChannelHandlerContext, _ error: SluiceError) {
+        close(error)
+        context.close(promise: nil)
+    }
+
+    private func close(_ error: SluiceError) {
+        isClosed = true
+        for waiter in queue.removeAll() {
+            waiter.timeout.cancel()
+            waiter.continuation?.resume(returning: .failure(error))
+        }
+    }
+
+    private static func describe(_ error: ReplyError) -> SluiceError {
+        switch error {
+        case .malformed(let expected): .malformedReply(expected)
+        case .tooBig: .malformedReply("expected at most \(ProtocolBounds.maxReplyBytes) bytes")
+        case .tooDeep: .malformedReply("expected at most \(ProtocolBounds.maxReplyDepth) levels")
+        }
+    }
+}

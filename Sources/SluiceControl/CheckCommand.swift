@@ -1,0 +1,87 @@
+import ArgumentParser
+import SluiceClient
+
+/// What `check` and `peek` take alike.
+struct CheckArguments: ParsableArguments {
+    @Argument(help: "The identity that the gateway authenticated, such as alice-laptop.")
+    var grant: String
+    @Argument(help: "What is called, such as opencode_run.")
+    var tool: String
+    @Option(help: ArgumentHelp("How much the check charges, 1 to 10^12.", valueName: "n"))
+    var cost: Int64 = 1
+    @Option(help: "The session of the call (default: none).")
+    var session: String?
+    @Option(help: "The MCP server of the tool (default: none).")
+    var server: String?
+    @Flag(help: "A person approved this call: require_approval acts as allow.")
+    var approved = false
+    @Flag(help: "One line of JSON instead of tables.")
+    var json = false
+
+    func validate() throws {
+        guard cost >= 1 else { throw ValidationError("--cost: found \(cost), expected a whole number from 1 to 10^12") }
+    }
+
+    var options: CheckOptions {
+        CheckOptions(cost: cost, server: server, session: session, approved: approved, trace: true)
+    }
+
+    /// Shows the decision, and ends with the code of a denial if it is one.
+    func finish(_ decision: Decision, _ console: Console) throws {
+        let report = DecisionReport(decision: decision)
+        console.write(json ? report.json.line + "\n" : report.text(console.style))
+        if !decision.allowed { throw ExitCode.denied }
+    }
+}
+
+struct CheckCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check",
+        abstract: "Asks whether a grant may call a tool, and counts the call if it may.",
+        discussion: """
+            This is what a gateway does for every request: an allowed check is charged. Use peek to look without \
+            charging.
+
+            Examples:
+              sluicectl check alice-laptop opencode_run
+              sluicectl check alice-laptop opencode_run --cost 5 --session s-17
+              sluicectl check alice-laptop opencode_run --json | jq .remaining
+
+            Exit codes: 0 allowed, 1 denied, 2 the sidecar could not be asked, 64 wrong usage.
+            """)
+
+    @OptionGroup var sidecar: SidecarOptions
+    @OptionGroup var check: CheckArguments
+
+    func run() async throws {
+        let console = Console.current
+        let decision = try await sidecar.ask(console) { sluice throws(SluiceError) in
+            try await sluice.check(grant: check.grant, tool: check.tool, options: check.options)
+        }
+        try check.finish(decision, console)
+    }
+}
+
+struct PeekCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "peek",
+        abstract: "Asks whether a check would pass, and counts nothing.",
+        discussion: """
+            Examples:
+              sluicectl peek alice-laptop opencode_run
+              sluicectl peek alice-laptop opencode_run --cost 5 && echo "five more would pass"
+
+            Exit codes: 0 it would be allowed, 1 denied, 2 the sidecar could not be asked, 64 wrong usage.
+            """)
+
+    @OptionGroup var sidecar: SidecarOptions
+    @OptionGroup var check: CheckArguments
+
+    func run() async throws {
+        let console = Console.current
+        let decision = try await sidecar.ask(console) { sluice throws(SluiceError) in
+            try await sluice.peek(grant: check.grant, tool: check.tool, options: check.options)
+        }
+        try check.finish(decision, console)
+    }
+}

@@ -1,0 +1,52 @@
+import Glibc
+package import SluiceTerminal
+
+import class Foundation.ProcessInfo
+
+/// Where a command writes, and what it knows of the world around it. Tests put their own in its place.
+package struct Console: Sendable {
+    /// Writes to standard output.
+    package var write: @Sendable (String) -> Void
+    /// Writes to standard error.
+    package var writeError: @Sendable (String) -> Void
+    /// How standard output is written.
+    package var style: Style
+    /// How standard error is written.
+    package var errorStyle: Style
+    package var environment: [String: String]
+
+    package init(
+        write: @escaping @Sendable (String) -> Void, writeError: @escaping @Sendable (String) -> Void,
+        style: Style = .plain, errorStyle: Style = .plain, environment: [String: String] = [:]
+    ) {
+        self.write = write
+        self.writeError = writeError
+        self.style = style
+        self.errorStyle = errorStyle
+        self.environment = environment
+    }
+
+    /// The console of the command that runs.
+    @TaskLocal package static var current = Console.ofProcess()
+
+    /// The process' own streams.
+    private static func ofProcess() -> Console {
+        let environment = ProcessInfo.processInfo.environment
+        return Console(
+            write: { writeAll($0, to: STDOUT_FILENO) }, writeError: { writeAll($0, to: STDERR_FILENO) },
+            style: Style(isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: environment),
+            errorStyle: Style(isTerminal: Style.isTerminal(descriptor: STDERR_FILENO), environment: environment),
+            environment: environment)
+    }
+
+    /// What cannot be written is lost: the reader of a pipe may have seen enough.
+    private static func writeAll(_ text: String, to descriptor: Int32) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { return }
+            rest = rest.dropFirst(count)
+        }
+    }
+}

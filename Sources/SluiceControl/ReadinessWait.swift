@@ -1,0 +1,55 @@
+import ArgumentParser
+import SluiceClient
+import SluiceTerminal
+
+/// Waits until a sidecar does what it was set up for, and tells what it waits for if that takes long.
+struct ReadinessWait {
+    let path: String
+    let timeout: Duration
+    let console: Console
+
+    /// Between two looks: a sidecar is ready within some of these, and a look costs it microseconds.
+    private static let pause = Duration.milliseconds(100)
+    /// Most time for one look, so that a stuck sidecar does not use up all of it silently.
+    private static let lookLimit = Duration.seconds(1)
+    /// From when on, and how often, a person is told.
+    private static let progressPause = Duration.seconds(2)
+
+    /// - Throws: what was missing in the end.
+    func run() async throws {
+        let start = ContinuousClock.now
+        let deadline = start + timeout
+        var nextProgress = start + Self.progressPause
+        while true {
+            guard let missing = await look(until: deadline) else { return }
+            let now = ContinuousClock.now
+            if now >= deadline {
+                throw ControlFailure(
+                    "not ready after \(DurationText.format(timeout)): \(missing)", exitCode: .couldNotAsk)
+            }
+            if now >= nextProgress {
+                nextProgress = now + Self.progressPause
+                let text = "waiting, \(Self.wholeSeconds(now - start)) of \(DurationText.format(timeout)): \(missing)"
+                console.writeError(console.errorStyle.apply(.faint, to: text) + "\n")
+            }
+            try await Task.sleep(until: min(now + Self.pause, deadline))
+        }
+    }
+
+    /// What is missing; nil if nothing is.
+    private func look(until deadline: ContinuousClock.Instant) async -> String? {
+        let limit = max(.milliseconds(50), min(Self.lookLimit, deadline - .now))
+        do throws(SluiceError) {
+            let sluice = try await SluiceConnection.connect(path: path, timeout: limit, requestTimeout: limit)
+            let status = try await sluice.status()
+            await sluice.close()
+            if status.isReady { return nil }
+            let redis = TerminalText.visible(status.text("redis_address"))
+            return "counting is local, Redis at \(redis): \(TerminalText.visible(status.redisState))"
+        } catch {
+            return ControlFailure(error, socket: path).line
+        }
+    }
+
+    private static func wholeSeconds(_ duration: Duration) -> String { "\(duration.components.seconds)s" }
+}

@@ -1,0 +1,32 @@
+import ArgumentParser
+import SluiceClient
+
+/// Which sidecar is asked.
+struct SidecarOptions: ParsableArguments {
+    static let environmentName = "SLUICE_SOCKET"
+    static let defaultPath = "/run/sluice/sluice.sock"
+
+    @Option(
+        help: ArgumentHelp(
+            "Path of the sidecar's socket (default: $\(Self.environmentName), else \(Self.defaultPath)).",
+            valueName: "path"))
+    var socket: String?
+
+    func path(_ console: Console) -> String {
+        socket ?? console.environment[Self.environmentName].flatMap { $0.isEmpty ? nil : $0 } ?? Self.defaultPath
+    }
+
+    /// Connects and asks.
+    func ask<Answer>(
+        _ console: Console, _ question: (SluiceConnection) async throws(SluiceError) -> Answer
+    ) async throws(ControlFailure) -> Answer {
+        let path = path(console)
+        do throws(SluiceError) {
+            let sluice = try await SluiceConnection.connect(path: path)
+            // The last reference closes the connection.
+            return try await question(sluice)
+        } catch {
+            throw ControlFailure(error, socket: path)
+        }
+    }
+}

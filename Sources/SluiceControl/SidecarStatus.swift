@@ -1,0 +1,56 @@
+/// What `INFO` tells of a sidecar.
+struct SidecarStatus {
+    /// How often a source gave a verdict.
+    struct Answers: Equatable {
+        var source: String
+        var verdict: String
+        var count: Int64
+    }
+
+    private let fields: [String: String]
+    /// In the order of the report; none that is zero.
+    let answers: [Answers]
+
+    /// - Parameter info: lines of `name:value`, and headings that begin with `#`.
+    init(info: String) {
+        var fields: [String: String] = [:]
+        var answers: [Answers] = []
+        for line in info.split(whereSeparator: \.isNewline) where !line.hasPrefix("#") {
+            guard let colon = line.firstIndex(of: ":") else { continue }
+            let (name, value) = (line[..<colon], String(line[line.index(after: colon)...]))
+            fields[String(name)] = value
+            let words = name.split(separator: "_", maxSplits: 2)
+            if words.count == 3, words[0] == "answers", let count = Int64(value) {
+                answers.append(Answers(source: String(words[1]), verdict: String(words[2]), count: count))
+            }
+        }
+        self.fields = fields
+        self.answers = answers
+    }
+
+    /// The value of a field; `-` where the sidecar does not tell it.
+    func text(_ field: String) -> String { fields[field] ?? "-" }
+
+    /// Nil where the sidecar does not tell it.
+    func integer(_ field: String) -> Int64? { fields[field].flatMap { Int64($0) } }
+
+    /// Whether this is the report of a sidecar at all: Redis answers `INFO` too.
+    var isSidecar: Bool { fields["sluice_version"] != nil }
+    var hasRedis: Bool { fields["redis_address"].map { $0 != "none" } ?? false }
+    var isShared: Bool { fields["counting"] == "shared" }
+    /// How it stands with Redis, for people: the sidecar's own word is that of its breaker.
+    var redisState: String {
+        switch text("redis_state") {
+        case "closed": "connected"
+        case "open": "no connection"
+        case "connecting": "connecting"
+        case "probing": "connected, being probed"
+        case "stalled": "connected, but silent"
+        case "resting": "connected, but it refuses to work"
+        case let state: state
+        }
+    }
+
+    /// Whether it does what it was set up for: counts in Redis, or alone if it has none.
+    var isReady: Bool { isSidecar && (isShared || !hasRedis) }
+}

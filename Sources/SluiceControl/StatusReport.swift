@@ -1,0 +1,155 @@
+import SluiceTerminal
+
+/// What `status` shows.
+struct StatusReport {
+    /// Checks in a stretch of time.
+    struct Rate {
+        var checks: Int64
+        var milliseconds: Int64
+        /// Whether it was counted just now, rather than since the start.
+        var isSampled: Bool
+
+        /// Checks per second, in tenths.
+        var tenthsPerSecond: Int64 {
+            milliseconds <= 0 ? 0 : Int64((Double(checks) * 10_000 / Double(milliseconds)).rounded())
+        }
+    }
+
+    let socket: String
+    let status: SidecarStatus
+    /// Nil if the sidecar does not tell what it takes.
+    let rate: Rate?
+
+    /// - Parameter earlier: an older reading, to tell the rate since then.
+    init(socket: String, status: SidecarStatus, earlier: SidecarStatus? = nil) {
+        self.socket = socket
+        self.status = status
+        if let checks = status.integer("checks"), let uptime = status.integer("uptime_ms") {
+            rate = Rate(
+                checks: checks - (earlier?.integer("checks") ?? 0),
+                milliseconds: uptime - (earlier?.integer("uptime_ms") ?? 0), isSampled: earlier != nil)
+        } else {
+            rate = nil
+        }
+    }
+
+    func text(_ style: Style) -> String {
+        let facts = TextTable(facts: facts).render(style)
+        return status.answers.isEmpty ? facts : facts + "\n" + answers.render(style)
+    }
+
+    // MARK: - For people
+
+    private var facts: [(name: String, value: TextTable.Cell)] {
+        let uptime = status.integer("uptime_ms").map { DurationText.format(milliseconds: $0) } ?? "-"
+        let hasTrouble = ["late", "overloaded", "key_faults"].contains { (status.integer($0) ?? 0) > 0 }
+        return [
+            ("version", .init(status.text("sluice_version"))),
+            ("uptime", .init(uptime)),
+            ("process", "\(status.text("process_id")), replica \(status.text("replica_id"))"),
+            ("socket", "\(socket), \(status.text("connected_clients")) connected"),
+            ("policy", .init(status.text("policy"))),
+            ("redis", redis),
+            ("counting", counting),
+            ("outages", "\(status.text("outages")), \(status.text("memory_losses")) with memory lost"),
+            ("checks", .init(checks)),
+            (
+                "batches",
+                "\(status.text("batches")), of \(status.text("entries")) entries for \(status.text("coalesced_checks")) checks"
+            ),
+            (
+                "trouble",
+                .init(
+                    "\(status.text("late")) late, \(status.text("timed_out")) timed out, \(status.text("overloaded")) "
+                        + "overloaded, \(status.text("key_faults")) key faults", hasTrouble ? .caution : .plain)
+            ),
+        ]
+    }
+
+    private var redis: TextTable.Cell {
+        guard status.hasRedis else { return .init("none") }
+        // Before the first connection there is no word of the server.
+        let server = status.text("redis_server")
+        let parts = [status.text("redis_address"), status.redisState, server].filter { !$0.isEmpty }
+        return .init(parts.joined(separator: ", "), status.isShared ? .plain : .caution)
+    }
+
+    private var counting: TextTable.Cell {
+        if status.isShared { return .init("shared", .good) }
+        return status.hasRedis ? .init("local: Redis does not answer", .caution) : .init("local: there is no Redis")
+    }
+
+    private var checks: String {
+        guard let rate else { return status.text("checks") }
+        let tenths = rate.tenthsPerSecond
+        let span =
+            rate.isSampled ? "in the last \(DurationText.format(milliseconds: rate.milliseconds))" : "since start"
+        return "\(status.text("checks")), \(tenths / 10).\(tenths % 10)/s \(span)"
+    }
+
+    /// A row for each source, a column for each verdict that was given.
+    private var answers: TextTable {
+        let verdicts = status.answers.map(\.verdict).unique
+        var table = TextTable([.init("source")] + verdicts.map { .init($0, .right) })
+        for source in status.answers.map(\.source).unique {
+            table.append(
+                [.init(source)]
+                    + verdicts.map { verdict in
+                        let answers = status.answers.first { $0.source == source && $0.verdict == verdict }
+                        return .init(answers?.count ?? 0)
+                    })
+        }
+        return table
+    }
+
+    // MARK: - For programs
+
+    var json: JSONText {
+        let server = status.text("redis_server")
+        let redis: JSONText =
+            status.hasRedis
+            ? .object([
+                ("address", .string(status.text("redis_address"))), ("state", .string(status.text("redis_state"))),
+                ("server", server.isEmpty ? .null : .string(server)),
+            ]) : .null
+        let numbers = [
+            "outages", "memory_losses", "checks", "waiting", "batches", "entries", "coalesced_checks", "resends",
+            "timed_out", "late", "overloaded", "key_faults", "identities", "counters", "budget_ms", "replicas",
+        ]
+        return .object(
+            [
+                ("version", .string(status.text("sluice_version"))),
+                ("uptime_ms", number("uptime_ms")),
+                ("process_id", number("process_id")),
+                ("replica_id", .string(status.text("replica_id"))),
+                ("socket", .string(socket)),
+                ("connected_clients", number("connected_clients")),
+                ("policy", .string(status.text("policy"))),
+                ("redis", redis),
+                ("counting", .string(status.text("counting"))),
+                ("ready", .boolean(status.isReady)),
+            ] + numbers.map { ($0, number($0)) } + [
+                ("checks_per_s", rate.map { .tenths($0.tenthsPerSecond) } ?? .null),
+                ("rate_over_ms", rate.map { .integer($0.milliseconds) } ?? .null),
+                (
+                    "answers",
+                    .array(
+                        status.answers.map { answers in
+                            .object([
+                                ("source", .string(answers.source)), ("verdict", .string(answers.verdict)),
+                                ("count", .integer(answers.count)),
+                            ])
+                        })
+                ),
+            ])
+    }
+
+    private func number(_ field: String) -> JSONText { status.integer(field).map { .integer($0) } ?? .null }
+}
+
+extension [String] {
+    /// Each once, in the order of their first place.
+    fileprivate var unique: [String] {
+        reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+    }
+}

@@ -1,0 +1,20 @@
+import Glibc
+
+/// The clocks that the driver reads, and what it has used of the processor.
+package enum Clock {
+    /// CLOCK_MONOTONIC, ns.
+    package static func nowNs() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+
+    /// What this process has used of the processor so far, user and system, ns.
+    package static func processorNs() -> Int64 {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return [usage.ru_utime, usage.ru_stime].reduce(0) {
+            $0 + Int64($1.tv_sec) * 1_000_000_000 + Int64($1.tv_usec) * 1000
+        }
+    }
+}

@@ -1,0 +1,62 @@
+import SluiceProtocol
+
+/// Every bound of the load driver, with its unit, its reason, and what a person gets when it is met.
+package enum LoadBounds {
+    /// Most sidecars of one run: far more than one machine runs. Over it: refused.
+    package static let maxSockets = 64
+    /// Most connections of one run, over all sockets: descriptors of one process. Over it: refused.
+    package static let maxConnections = 10_000
+    /// Most checks in flight on one connection: there the sidecar stops reading. Over it: refused.
+    package static let maxPipeline = ProtocolBounds.maxPipelinedRequests
+    /// Most counted identities (grants times sessions) of one run: each has its own windows in the oracle, about 1 KiB.
+    /// Over it: refused.
+    package static let maxSubjects = 1_000_000
+    /// Most event loops. Over it: refused.
+    package static let maxThreads = 64
+    /// Highest rate of an open loop, checks a second: ten times what one sidecar answers. Over it: refused.
+    package static let maxRate = 20_000_000
+    /// Highest cost of a check, the protocol's own.
+    package static let maxCost = ProtocolBounds.maxCost
+    /// Longest name, in bytes, the protocol's own.
+    package static let maxNameBytes = ProtocolBounds.maxNameBytes
+    /// Most replicas to assume. Over it: refused.
+    package static let maxReplicas = 10_000
+    /// Steepest skew: at 10 the second grant gets a thousandth of the first's checks. Over it: refused.
+    package static let maxSkew = 10.0
+    /// Longest run or warm-up, in seconds: a week of soaking. Over it: refused.
+    package static let maxSeconds: Int64 = 7 * 86_400
+
+    /// How long to try the first connection to each socket, ns. Past it: the run does not start.
+    package static let connectTimeoutNs: Int64 = 5_000_000_000
+    /// First pause before a broken connection is opened again, ns; doubles with each failure in a row.
+    package static let firstBackoffNs: Int64 = 20_000_000
+    /// Longest pause before a broken connection is opened again, ns: a sidecar that is back is under load within it.
+    package static let maxBackoffNs: Int64 = 1_000_000_000
+    /// How long to wait for outstanding answers after the last check was sent, ns: fifty times a sidecar's budget. Past
+    /// it they count as unanswered.
+    package static let graceNs: Int64 = 1_000_000_000
+    /// A check that has been outstanding for so long may have been charged unseen, ns: the oracle is told, long before
+    /// it judges the windows concerned.
+    package static let staleAfterNs: Int64 = 500_000_000
+    /// How often to look for those, ns.
+    package static let sweepIntervalNs: Int64 = 250_000_000
+    /// Most checks that an open loop sends in one turn before it looks at its answers.
+    package static let maxSendsPerTurn = 4096
+    /// Longest latency that the histogram tells apart, ns: anything longer counts as this.
+    package static let maxLatencyNs: UInt64 = 600_000_000_000
+
+    /// Windows of one counter that the oracle keeps open: answers come in order but for what connections and sidecars
+    /// are apart, which is far below the shortest window. Older ones are judged and folded into totals; an answer for
+    /// a folded window is counted as late and not judged.
+    package static let keptWindows = 4
+    /// Most separate stretches of one window's tally that the oracle keeps apart: checks in flight arrive in another
+    /// order than they were charged in. Beyond it, charges of that window are no longer told apart, and it is reported.
+    package static let maxStretches = 4096
+    /// Rules that one run may meet: limits of one tool and of all tools. More are not judged, and it is reported.
+    package static let maxRules = 256
+    /// Broken promises that are told in full; the rest is counted.
+    package static let maxBreaks = 10
+    /// Batches of a sidecar that may be on their way when the store falls silent; each can be answered late and start a
+    /// new local share without this driver seeing a shared answer (the engine's own bound is the same).
+    package static let hiddenLooks: Int64 = 2
+}

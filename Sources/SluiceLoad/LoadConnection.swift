@@ -1,0 +1,80 @@
+import NIOCore
+
+/// One connection to a sidecar: carries bytes between its channel and its `Exchange`. What becomes of answers is the
+/// shard's business.
+///
+/// Confined to the shard's event loop.
+final class LoadConnection: ChannelInboundHandler {
+    typealias InboundIn = ByteBuffer
+    typealias OutboundOut = ByteBuffer
+
+    /// Which of the shard's lanes this connection serves.
+    let lane: Int
+    private unowned let shard: LoadShard
+    private var exchange = Exchange()
+    private var answered: [Exchange.Answered] = []
+    private var context: ChannelHandlerContext?
+
+    init(lane: Int, shard: LoadShard) {
+        self.lane = lane
+        self.shard = shard
+    }
+
+    var isOpen: Bool { context != nil }
+    var outstandingCount: Int { exchange.outstanding.count }
+
+    /// Checks that have been waiting since before `ns`, the oldest first.
+    func outstanding(sentBefore ns: Int64) -> some Sequence<Exchange.Outstanding> {
+        exchange.outstanding.lazy.prefix { $0.sentNs < ns }
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+    // MARK: - Sending
+
+    /// Adds a check to what goes out with the next `flush`.
+    func send(_ target: CheckTarget, intendedNs: Int64, nowNs: Int64) {
+        exchange.send(target, shard.frames, intendedNs: intendedNs, nowNs: nowNs)
+    }
+
+    /// Adds checks to what goes out with the next `flush`, until `count` are outstanding.
+    func fill(to count: Int, from workload: inout Workload, nowNs: Int64) {
+        exchange.fill(to: count, from: &workload, shard.frames, nowNs: nowNs)
+    }
+
+    func flush() {
+        guard let context, exchange.output.readableBytes > 0 else { return }
+        // A write that fails may close the channel, and end this exchange, before it returns.
+        context.writeAndFlush(wrapOutboundOut(exchange.output), promise: nil)
+        exchange.clearOutput()
+    }
+
+    func close() { context?.close(promise: nil) }
+
+    // MARK: - Reading
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let nowNs = Clock.nowNs()
+        let makesSense = exchange.receive(unwrapInboundIn(data), into: &answered)
+        shard.received(answered, lane: lane, nowNs: nowNs)
+        answered.removeAll(keepingCapacity: true)
+        // Whatever else was outstanding counts as lost when it has closed.
+        if !makesSense { context.close(promise: nil) }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        shard.readCompleted(self)
+        context.fireChannelReadComplete()
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        self.context = nil
+        shard.closed(self, lost: exchange.takeOutstanding())
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A reset or a broken pipe; the shard sees it close.
+        context.close(promise: nil)
+    }
+}

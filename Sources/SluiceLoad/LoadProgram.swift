@@ -1,0 +1,89 @@
+import ArgumentParser
+import Foundation
+import NIOConcurrencyHelpers
+import SluiceTerminal
+import UnixSignals
+
+/// `sluice-load` from its arguments to its exit code.
+package enum LoadProgram {
+    package enum ExitCode {
+        package static let ok: Int32 = 0
+        /// The oracle found a broken promise.
+        package static let brokenPromise: Int32 = 1
+        package static let couldNotRun: Int32 = 2
+        /// EX_USAGE.
+        package static let usage: Int32 = 64
+        /// As a shell reports a program that Ctrl-C ended.
+        package static let interrupted: Int32 = 130
+    }
+
+    /// - Parameter arguments: without the program's name.
+    package static func run(arguments: [String]) async -> Int32 {
+        let command: LoadCommand
+        let settings: LoadSettings
+        do {
+            command = try LoadCommand.parse(arguments)
+            settings = try command.settings(chance: UInt64.random(in: 0...999_999))
+        } catch {
+            return tell(error)
+        }
+        signal(SIGPIPE, SIG_IGN)
+        let isTerminal = Style.isTerminal(descriptor: STDERR_FILENO)
+        let progress = NIOLockedValueBox(LoadProgress(isTerminal: isTerminal))
+        let runner = LoadRunner(settings) { sample in
+            if let text = progress.withLockedValue({ $0.take(sample) }) { writeError(text) }
+        }
+        do {
+            let summary = try await runUntilInterrupted(runner)
+            writeError(LoadProgress(isTerminal: isTerminal).ending)
+            print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
+            return summary.isKept ? ExitCode.ok : ExitCode.brokenPromise
+        } catch is CancellationError {
+            return ExitCode.interrupted
+        } catch {
+            writeError(
+                "\(LoadProgress(isTerminal: isTerminal).ending)sluice-load: \(TerminalText.visible("\(error)"))\n")
+            return ExitCode.couldNotRun
+        }
+    }
+
+    /// Help goes to standard output; what is wrong with the arguments is one line on standard error.
+    private static func tell(_ error: any Error) -> Int32 {
+        guard LoadCommand.exitCode(for: error) != .success else {
+            print(LoadCommand.fullMessage(for: error))
+            return ExitCode.ok
+        }
+        let message = LoadCommand.message(for: error).split(separator: "\n").joined(separator: " ")
+        writeError("sluice-load: \(message) (sluice-load --help tells all options)\n")
+        return ExitCode.usage
+    }
+
+    /// The first Ctrl-C or SIGTERM ends the run with a summary, the second ends the process.
+    private static func runUntilInterrupted(_ runner: LoadRunner) async throws -> Summary {
+        let run = Task { try await runner.run() }
+        let watch = Task {
+            var hasEnded = false
+            for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
+                if hasEnded { exit(ExitCode.interrupted) }
+                hasEnded = true
+                run.cancel()
+            }
+        }
+        defer { watch.cancel() }
+        return try await run.value
+    }
+
+    private static var style: Style {
+        Style(
+            isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
+    }
+
+    private static func writeError(_ text: String) {
+        var bytes = ArraySlice(text.utf8)
+        while !bytes.isEmpty {
+            let written = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+            guard written > 0 else { return }
+            bytes = bytes.dropFirst(written)
+        }
+    }
+}

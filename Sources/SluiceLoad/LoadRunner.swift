@@ -1,0 +1,190 @@
+import NIOCore
+import NIOPosix
+
+/// Why a run could not be.
+package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
+    case cannotConnect(path: String, reason: String)
+    /// Not one decision came.
+    case noDecision(fault: String?)
+
+    package var description: String {
+        switch self {
+        case .cannotConnect(let path, let reason):
+            return "cannot connect to \(path): \(reason); start sluiced with --socket \(path), or name another --socket"
+        case .noDecision(let fault):
+            let fault = fault.map { "the first fault was: \($0)" } ?? "nothing was answered"
+            return "no check was decided, \(fault); is it a sluiced that listens there?"
+        }
+    }
+}
+
+/// Carries out one run: connects, warms up, measures, drains, asks the oracle.
+///
+/// It ends when the duration is over, or early when its task is cancelled; either way within the grace for outstanding
+/// answers, and with a summary of what was measured until then.
+package struct LoadRunner: Sendable {
+    private let settings: LoadSettings
+    private let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
+
+    /// - Parameter onSample: called once a second while checks are sent.
+    package init(
+        _ settings: LoadSettings, onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in }
+    ) {
+        self.settings = settings
+        self.onSample = onSample
+    }
+
+    /// - Throws: `LoadFailure`, or `CancellationError` if it was cancelled before the first check.
+    package func run() async throws -> Summary {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: settings.threadCount)
+        do {
+            let summary = try await run(on: group)
+            try await group.shutdownGracefully()
+            return summary
+        } catch {
+            try await group.shutdownGracefully()
+            throw error
+        }
+    }
+
+    private func run(on group: MultiThreadedEventLoopGroup) async throws -> Summary {
+        let oracle = settings.usesOracle ? SharedOracle(makeOracle()) : nil
+        let shards = try await makeShards(on: group, oracle: oracle)
+        for shard in shards { try await shard.eventLoop.flatSubmit { shard.value.connect() }.get() }
+        try Task.checkCancellation()
+        var run = Run(shards: shards, settings: settings, onSample: onSample)
+        try await run.start()
+        var isInterrupted = try await run.proceed(forNs: settings.warmUpNs, isWarmUp: true) == false
+        run.beginMeasuring()
+        if !isInterrupted {
+            isInterrupted = try await run.proceed(forNs: settings.durationNs, isWarmUp: false) == false
+        }
+        var summary = run.measured()
+        try await run.drain(into: &summary)
+        summary.isInterrupted = isInterrupted
+        summary.oracle = oracle?.finish()
+        guard run.hasDecided else { throw LoadFailure.noDecision(fault: summary.tally.firstFault) }
+        return summary
+    }
+
+    private func makeOracle() -> Oracle {
+        Oracle(
+            subjects: settings.subjectCount, sidecars: settings.socketPaths.count, replicas: settings.replicaCount,
+            budgetNs: settings.budgetNs)
+    }
+
+    private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<
+        LoadShard
+    >] {
+        let chooser = GrantChooser(count: settings.grantCount, exponent: settings.skew)
+        let frames = CheckFrames(
+            grantPrefix: settings.grantPrefix, grantCount: settings.grantCount, sessionCount: settings.sessionCount,
+            tool: settings.tool, cost: settings.cost, traced: settings.usesOracle)
+        var shards: [NIOLoopBound<LoadShard>] = []
+        for index in 0..<settings.threadCount {
+            let eventLoop = group.next()
+            let shard = eventLoop.submit {
+                NIOLoopBound(
+                    LoadShard(
+                        settings: settings, index: index, chooser: chooser, frames: frames, oracle: oracle,
+                        eventLoop: eventLoop),
+                    eventLoop: eventLoop)
+            }
+            shards.append(try await shard.get())
+        }
+        return shards
+    }
+}
+
+/// One run under way.
+private struct Run {
+    let shards: [NIOLoopBound<LoadShard>]
+    let settings: LoadSettings
+    let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
+    /// Whether any decision came, warm-up included.
+    var hasDecided = false
+    private var total = Tally()
+    private var startNs: Int64 = 0
+    private var measuredFromNs: Int64 = 0
+    private var processorFromNs: Int64 = 0
+    private var lastSampleNs: Int64 = 0
+
+    init(
+        shards: [NIOLoopBound<LoadShard>], settings: LoadSettings,
+        onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void
+    ) {
+        self.shards = shards
+        self.settings = settings
+        self.onSample = onSample
+    }
+
+    mutating func start() async throws {
+        startNs = Clock.nowNs()
+        lastSampleNs = startNs
+        for (index, shard) in shards.enumerated() {
+            let pacer = settings.ratePerSecond.map {
+                Pacer(startNs: startNs, ratePerSecond: $0, share: index, of: shards.count)
+            }
+            try await shard.eventLoop.submit { shard.value.start(pacer: pacer) }.get()
+        }
+    }
+
+    /// Lets it run, with a sample once a second.
+    /// - Returns: whether it ran to the end; false if the task was cancelled.
+    mutating func proceed(forNs durationNs: Int64, isWarmUp: Bool) async throws -> Bool {
+        let endNs = Clock.nowNs() + durationNs
+        while true {
+            let leftNs = endNs - Clock.nowNs()
+            guard leftNs > 0 else { return true }
+            let tickNs = max(0, min(leftNs, lastSampleNs + 1_000_000_000 - Clock.nowNs()))
+            let isCancelled = (try? await Task.sleep(for: .nanoseconds(tickNs))) == nil
+            try await sample(isWarmUp: isWarmUp)
+            if isCancelled { return false }
+        }
+    }
+
+    /// Collects what was tallied since the last time, and tells of it.
+    private mutating func sample(isWarmUp: Bool) async throws {
+        var tally = Tally()
+        for shard in shards {
+            tally.add(try await shard.eventLoop.submit { shard.value.takeTally() }.get())
+        }
+        let nowNs = Clock.nowNs()
+        total.add(tally)
+        if tally.decisionCount > 0 { hasDecided = true }
+        onSample(
+            LoadProgress.Sample(
+                elapsedNs: nowNs - startNs, intervalNs: nowNs - lastSampleNs, isWarmUp: isWarmUp, tally: tally))
+        lastSampleNs = nowNs
+    }
+
+    /// The warm-up is over: what was tallied so far does not count.
+    mutating func beginMeasuring() {
+        let fault = total.firstFault
+        total = Tally()
+        total.firstFault = fault
+        measuredFromNs = Clock.nowNs()
+        processorFromNs = Clock.processorNs()
+    }
+
+    /// The sending is over: what the rate and the processor's use are told for.
+    func measured() -> Summary {
+        Summary(
+            settings: settings, elapsedNs: max(1, Clock.nowNs() - measuredFromNs),
+            processorNs: Clock.processorNs() - processorFromNs, decidedWhileSending: total.decisionCount, tally: total)
+    }
+
+    /// Waits for the last answers; they count, too.
+    mutating func drain(into summary: inout Summary) async throws {
+        let drains = shards.map { shard in shard.eventLoop.flatSubmit { shard.value.drain() } }
+        for drain in drains { try await drain.get() }
+        for shard in shards {
+            let last = try await shard.eventLoop.submit {
+                shard.value.end()
+                return shard.value.takeTally()
+            }.get()
+            if last.decisionCount > 0 { hasDecided = true }
+            summary.tally.add(last)
+        }
+    }
+}

@@ -1,0 +1,316 @@
+import Glibc
+import NIOCore
+import NIOPosix
+import SluiceEngine
+import SluiceProtocol
+
+/// The connections of one event loop: keeps them busy, opens them again when they break, tallies their answers.
+///
+/// Confined to its event loop.
+final class LoadShard {
+    /// The place of one connection: what stays when the connection itself breaks and is opened again.
+    private struct Lane {
+        let sidecar: Int
+        var workload: Workload
+        var connection: LoadConnection?
+        var failures = 0
+    }
+
+    private enum Phase {
+        /// Connections are opened, nothing is sent.
+        case idle
+        /// Checks are sent.
+        case sending
+        /// No more checks are sent; the last answers are awaited.
+        case draining
+        /// Nothing counts any more.
+        case over
+    }
+
+    let eventLoop: any EventLoop
+    let frames: CheckFrames
+    private let settings: LoadSettings
+    private let oracle: SharedOracle?
+    private var lanes: [Lane]
+    private var pacer: Pacer?
+    /// The lane that an open loop's next check goes to.
+    private var nextLane = 0
+    /// Connections that an open loop's turn has written to; kept for its storage.
+    private var written: [LoadConnection] = []
+    private var phase = Phase.idle
+    private var tally = Tally()
+    private var random: SeededRandom
+    private var drained: EventLoopPromise<Void>?
+
+    /// - Parameters:
+    ///   - index: which of `settings.threadCount` shards this is: connections are dealt to them in turn.
+    init(
+        settings: LoadSettings, index: Int, chooser: GrantChooser, frames: CheckFrames, oracle: SharedOracle?,
+        eventLoop: any EventLoop
+    ) {
+        self.settings = settings
+        self.frames = frames
+        self.oracle = oracle
+        self.eventLoop = eventLoop
+        random = SeededRandom(seed: settings.seed &+ UInt64(index))
+        // The connections of all sockets in turn, so that an open loop alternates between sidecars.
+        lanes = stride(from: index, to: settings.connectionCount, by: settings.threadCount).map { number in
+            Lane(
+                sidecar: number % settings.socketPaths.count,
+                workload: Workload(
+                    chooser: chooser, sessionCount: settings.sessionCount, seed: settings.seed, connection: number))
+        }
+    }
+
+    // MARK: - Connecting
+
+    /// Opens every connection; fails if one cannot be opened.
+    func connect() -> EventLoopFuture<Void> {
+        EventLoopFuture.andAllSucceed(lanes.indices.map { connect($0) }, on: eventLoop)
+    }
+
+    /// Fails with a `LoadFailure`.
+    private func connect(_ lane: Int) -> EventLoopFuture<Void> {
+        let shard = NIOLoopBound(self, eventLoop: eventLoop)
+        let path = settings.socketPaths[lanes[lane].sidecar]
+        return ClientBootstrap(group: eventLoop)
+            .connectTimeout(.nanoseconds(LoadBounds.connectTimeoutNs))
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(LoadConnection(lane: lane, shard: shard.value))
+                }
+            }
+            .connect(unixDomainSocketPath: path)
+            .flatMapThrowing { channel in
+                let connection = try channel.pipeline.syncOperations.handler(type: LoadConnection.self)
+                guard connection.isOpen else { throw ChannelError.alreadyClosed }
+                shard.value.opened(connection)
+            }
+            .flatMapErrorThrowing { throw LoadFailure.cannotConnect(path: path, reason: Self.reason($0)) }
+    }
+
+    private static func reason(_ error: any Error) -> String {
+        if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
+        return "\(error)"
+    }
+
+    private func opened(_ connection: LoadConnection) {
+        guard phase == .idle || phase == .sending else { return connection.close() }
+        lanes[connection.lane].connection = connection
+        refill(connection, nowNs: Clock.nowNs())
+    }
+
+    /// A connection broke, with these checks unanswered.
+    func closed(_ connection: LoadConnection, lost: some Collection<Exchange.Outstanding>) {
+        let lane = connection.lane
+        guard lanes[lane].connection === connection else { return }
+        lanes[lane].connection = nil
+        guard phase != .over else { return }
+        tally.brokenConnections += 1
+        tally.count(.lost, Int64(lost.count))
+        loseSight(of: lost)
+        oracle?.withOracle { $0.lostConnection(toSidecar: lanes[lane].sidecar) }
+        connectAgain(lane)
+        reportDrained()
+    }
+
+    /// After min(first * 2^failures, max), between half of it and all: connections that broke together do not come back
+    /// together.
+    private func connectAgain(_ lane: Int) {
+        guard phase == .idle || phase == .sending else { return }
+        let ceiling = min(LoadBounds.firstBackoffNs << Int64(min(lanes[lane].failures, 16)), LoadBounds.maxBackoffNs)
+        lanes[lane].failures += 1
+        let pause = TimeAmount.nanoseconds(Int64.random(in: ceiling / 2...ceiling, using: &random))
+        eventLoop.assumeIsolated().scheduleTask(in: pause) { [self] in
+            guard phase == .idle || phase == .sending else { return }
+            connect(lane).assumeIsolated().whenFailure { [self] error in
+                tally.brokenConnections += 1
+                tally.note(fault: "\(error)")
+                connectAgain(lane)
+            }
+        }
+    }
+
+    // MARK: - Sending
+
+    /// Begins to send.
+    /// - Parameter pacer: for an open loop; nil for a closed one.
+    func start(pacer: Pacer?) {
+        phase = .sending
+        self.pacer = pacer
+        let nowNs = Clock.nowNs()
+        for lane in lanes.indices {
+            if let connection = lanes[lane].connection { refill(connection, nowNs: nowNs) }
+        }
+        if pacer != nil { sendDue() }
+        sweep()
+    }
+
+    /// A closed loop keeps its pipeline full.
+    private func refill(_ connection: LoadConnection, nowNs: Int64) {
+        guard phase == .sending, pacer == nil else { return }
+        connection.fill(to: settings.pipeline, from: &lanes[connection.lane].workload, nowNs: nowNs)
+        connection.flush()
+    }
+
+    /// An open loop sends what is due, and comes back when the next is.
+    private func sendDue() {
+        guard phase == .sending, pacer != nil else { return }
+        let nowNs = Clock.nowNs()
+        var sends = 0
+        var hasRoom = true
+        while sends < LoadBounds.maxSendsPerTurn {
+            guard let lane = laneWithRoom() else {
+                hasRoom = false
+                break
+            }
+            guard let intendedNs = pacer!.take(nowNs: nowNs) else { break }
+            sends += 1
+            nextLane = (lane + 1) % lanes.count
+            let target = lanes[lane].workload.next()
+            guard let connection = lanes[lane].connection else {
+                tally.count(.unsent)
+                continue
+            }
+            connection.send(target, intendedNs: intendedNs, nowNs: nowNs)
+            written.append(connection)
+            tally.recordLateness(nowNs - intendedNs)
+        }
+        for connection in written { connection.flush() }
+        written.removeAll(keepingCapacity: true)
+        let shortestNs = hasRoom ? Self.shortestWaitNs : Self.waitForRoomNs
+        let waitNs = max(shortestNs, pacer!.nextNs - Clock.nowNs())
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(waitNs)) { [self] in sendDue() }
+    }
+
+    /// How long an open loop waits at least before it looks again, ns: at high rates a timer for every check would cost
+    /// more than the check.
+    private static let shortestWaitNs: Int64 = 20_000
+    /// How long it waits when no connection can take more, ns.
+    private static let waitForRoomNs: Int64 = 500_000
+
+    /// The next lane in turn, passing over connections that can take no more; nil if none can. A lane that is down keeps
+    /// its turn, so that the others do not get more than their part.
+    private func laneWithRoom() -> Int? {
+        for offset in lanes.indices {
+            let lane = (nextLane + offset) % lanes.count
+            if (lanes[lane].connection?.outstandingCount ?? 0) < LoadBounds.maxPipeline { return lane }
+        }
+        return nil
+    }
+
+    // MARK: - Answers
+
+    /// A read has brought these answers.
+    func received(_ answered: borrowing [Exchange.Answered], lane: Int, nowNs: Int64) {
+        guard answered.count > 0 else { return }
+        lanes[lane].failures = 0
+        Self.count(answered, in: &tally, budgetNs: settings.budgetNs, nowNs: nowNs)
+        guard let oracle else { return }
+        let sidecar = lanes[lane].sidecar
+        oracle.withOracle { oracle in
+            for index in answered.indices {
+                guard let check = answered[index].check else { continue }
+                let subject = settings.subject(of: check.target)
+                switch answered[index].answer {
+                case .decision(let isAllowed, let source, let trace):
+                    let answer = Oracle.Answer(
+                        subject: subject, sidecar: sidecar, isAllowed: isAllowed, source: source, cost: settings.cost,
+                        sentNs: check.sentNs, receivedNs: nowNs)
+                    oracle.observe(answer, trace: trace)
+                case .error(let sentence):
+                    if !Self.isBusy(sentence) { oracle.lostSight(ofSubject: subject) }
+                case .garbage:
+                    oracle.lostSight(ofSubject: subject)
+                }
+            }
+        }
+    }
+
+    private static func count(
+        _ answered: borrowing [Exchange.Answered], in tally: inout Tally, budgetNs: Int64, nowNs: Int64
+    ) {
+        for index in answered.indices {
+            switch (answered[index].answer, answered[index].check) {
+            case (.decision(let isAllowed, let source, _), let check):
+                let latencyNs = nowNs - (check?.intendedNs ?? nowNs)
+                tally.count(source, isAllowed: isAllowed, latencyNs: latencyNs)
+                if latencyNs > budgetNs { tally.overBudget += 1 }
+            case (.error(let sentence), let check):
+                tally.note(fault: sentence)
+                // One that answers no check is told as the connection's end.
+                if check != nil { tally.count(isBusy(sentence) ? .busy : .refused) }
+            case (.garbage(let expectation), _):
+                tally.note(fault: "an answer that is not Sluice's: \(expectation)")
+                tally.count(.malformed)
+            }
+        }
+    }
+
+    /// Whether the check was turned away before anything was decided or charged.
+    private static func isBusy(_ sentence: String) -> Bool { sentence.hasPrefix("\(ErrorCode.busy.rawValue) ") }
+
+    func readCompleted(_ connection: LoadConnection) {
+        refill(connection, nowNs: Clock.nowNs())
+        reportDrained()
+    }
+
+    private func loseSight(of checks: some Sequence<Exchange.Outstanding>) {
+        oracle?.withOracle { oracle in
+            for check in checks { oracle.lostSight(ofSubject: settings.subject(of: check.target)) }
+        }
+    }
+
+    /// Tells the oracle of checks that have been waiting for long, again and again while they do.
+    private func sweep() {
+        guard oracle != nil, phase == .sending || phase == .draining else { return }
+        let staleNs = Clock.nowNs() - LoadBounds.staleAfterNs
+        for lane in lanes {
+            guard let connection = lane.connection else { continue }
+            loseSight(of: connection.outstanding(sentBefore: staleNs))
+        }
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(LoadBounds.sweepIntervalNs)) { [self] in sweep() }
+    }
+
+    // MARK: - Ending
+
+    /// Hands over what was tallied since the last time.
+    func takeTally() -> Tally {
+        defer { tally = Tally() }
+        return tally
+    }
+
+    /// Sends no more, and completes when the last answer is there or the grace is over.
+    func drain() -> EventLoopFuture<Void> {
+        phase = .draining
+        let promise = eventLoop.makePromise(of: Void.self)
+        drained = promise
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(LoadBounds.graceNs)) { [self] in completeDrain() }
+        reportDrained()
+        return promise.futureResult
+    }
+
+    private func reportDrained() {
+        guard phase == .draining, lanes.allSatisfy({ ($0.connection?.outstandingCount ?? 0) == 0 }) else { return }
+        completeDrain()
+    }
+
+    private func completeDrain() {
+        drained?.succeed()
+        drained = nil
+    }
+
+    /// Closes everything; what is still outstanding counts as unanswered.
+    func end() {
+        for lane in lanes {
+            guard let connection = lane.connection else { continue }
+            tally.count(.unanswered, Int64(connection.outstandingCount))
+            loseSight(of: connection.outstanding(sentBefore: .max))
+        }
+        phase = .over
+        for lane in lanes.indices {
+            lanes[lane].connection?.close()
+            lanes[lane].connection = nil
+        }
+    }
+}

@@ -1,0 +1,354 @@
+package import SluiceProtocol
+
+/// Watches every answer of a run and tells whether the promises about counting were kept.
+///
+/// It knows nothing but the answers' traces. Over all sidecars, for each counted identity, rule and window:
+///
+/// - *Never over*: what `shared`, `lease` and `cache` admitted never exceeds the maximum, nor does the tally of a shared
+///   admission.
+/// - *Every charge counts*: each shared admission moved the tally, so no two of them report the same units of it.
+/// - *Never needlessly under*: a refusal by `shared`, `lease` or `cache` shows a limit that the check would exceed.
+/// - *Full means full*: a window that lies wholly in the run and refused somebody admitted its maximum. Only where every
+///   charge was seen: not if answers were lost, nor near local answers, whose checks the store may have charged.
+/// - *Local within its share*, *total within its bound*: see `OracleWindow.localBound` and `totalBound`.
+///
+/// Answers overtake each other between connections, so whatever depends on their order is judged when a window is
+/// folded, and always in the sidecar's favour: a sidecar knew of a tally only if we had read it before we sent the check.
+///
+/// A value without a clock: times come with the answers. Memory is bounded: `LoadBounds.keptWindows` a counter, and
+/// `LoadBounds.maxStretches` a window.
+package struct Oracle: Sendable {
+    /// One decision.
+    package struct Answer: Sendable {
+        /// The identity that is counted, below `subjects`.
+        package var subject: Int
+        /// Which socket it came from, below `sidecars`.
+        package var sidecar: Int
+        package var isAllowed: Bool
+        package var source: ReplySource
+        package var cost: Int64
+        /// When the check was sent, and its answer read, ns.
+        package var sentNs: Int64
+        package var receivedNs: Int64
+
+        package init(
+            subject: Int, sidecar: Int, isAllowed: Bool, source: ReplySource, cost: Int64, sentNs: Int64,
+            receivedNs: Int64
+        ) {
+            self.subject = subject
+            self.sidecar = sidecar
+            self.isAllowed = isAllowed
+            self.source = source
+            self.cost = cost
+            self.sentNs = sentNs
+            self.receivedNs = receivedNs
+        }
+    }
+
+    /// One counter: a rule of one identity.
+    private struct Track {
+        let rule: Int
+        /// Windows up to this one have been judged.
+        var foldedThroughMs = Int64.min
+        /// By start, ascending.
+        var windows: [OracleWindow] = []
+        /// Whether the window that opens next may hold the charge of a missed answer.
+        var nextIsUncertain = false
+    }
+
+    private struct Rule {
+        let name: String
+        /// The first and the last window that anybody was counted in: both may lie only partly in the run.
+        var firstStartMs = Int64.max
+        var lastStartMs = Int64.min
+    }
+
+    private struct Sidecar {
+        /// Raised when its connections broke, since it may have been started anew.
+        var life: Int32 = 0
+        /// When we last read a local answer that took so long that its check had been given to the store.
+        var slowLocalNs = Int64.min
+    }
+
+    private let replicas: Int64
+    /// A local answer that took at least so long may have waited for the store first, ns.
+    private let slowAfterNs: Int64
+    private var rules: [Rule] = []
+    private var sidecars: [Sidecar]
+    /// By identity.
+    private var tracks: [[Track]]
+    private var report = OracleReport()
+
+    /// - Parameters:
+    ///   - replicas: among how many the sidecars split what is left while Redis is away.
+    ///   - budgetNs: the sidecars' budget for a check.
+    package init(subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64) {
+        precondition(subjects >= 1 && sidecars >= 1 && replicas >= 1)
+        self.replicas = Int64(replicas)
+        // A check waits for the store at least three quarters of its budget before it is answered locally.
+        slowAfterNs = budgetNs / 2
+        self.sidecars = Array(repeating: Sidecar(), count: sidecars)
+        tracks = Array(repeating: [], count: subjects)
+    }
+
+    /// Windows that are being kept open.
+    package var openWindows: Int { tracks.reduce(0) { $0 + $1.reduce(0) { $0 + $1.windows.count } } }
+
+    /// What was found so far.
+    package var current: OracleReport { report }
+
+    // MARK: - Events
+
+    /// A decision was read, and what it traced; nil if it had no trace.
+    package mutating func observe(_ answer: Answer, trace: [TraceEntry]?) {
+        report.answers += 1
+        // What the policy alone decides is not counted anywhere.
+        guard answer.source != .policy else { return }
+        guard let trace, !trace.isEmpty else {
+            report.untracedAnswers += 1
+            return
+        }
+        if answer.source == .local && answer.receivedNs - answer.sentNs >= slowAfterNs {
+            sidecars[answer.sidecar].slowLocalNs = max(sidecars[answer.sidecar].slowLocalNs, answer.receivedNs)
+        }
+        let isProven = answer.isAllowed || answer.source == .local || trace.contains { $0.isExceeded(by: answer.cost) }
+        for look in trace {
+            guard let rule = findRule(look.rule) else {
+                report.unjudgedAnswers += 1
+                continue
+            }
+            rules[rule].firstStartMs = min(rules[rule].firstStartMs, look.windowStartMs)
+            rules[rule].lastStartMs = max(rules[rule].lastStartMs, look.windowStartMs)
+            let track = findTrack(rule, of: answer.subject)
+            guard let window = findWindow(look, track: track, subject: answer.subject) else {
+                report.lateAnswers += 1
+                continue
+            }
+            if answer.source == .local { expectUnseenCharge(in: window, track: track, subject: answer.subject) }
+            let found = tracks[answer.subject][track].windows[window].observe(
+                answer, look, isProven: isProven, sidecarLife: sidecars[answer.sidecar].life,
+                slowLocalNs: sidecars[answer.sidecar].slowLocalNs)
+            switch found {
+            case .fine: break
+            case .unjudged: report.unjudgedAnswers += 1
+            case .broken(let promise, let facts):
+                tell(promise, subject: answer.subject, track: track, window: window, facts)
+            }
+        }
+    }
+
+    /// A check of this identity may have been charged without our having seen its answer.
+    package mutating func lostSight(ofSubject subject: Int) {
+        for track in tracks[subject].indices {
+            tracks[subject][track].nextIsUncertain = true
+            for window in tracks[subject][track].windows.indices {
+                tracks[subject][track].windows[window].isUncertain = true
+            }
+        }
+    }
+
+    /// A check was answered locally in this window. The store may have been given it before, in this window or at the end
+    /// of the one before, and charge it whatever the local answer was.
+    private mutating func expectUnseenCharge(in window: Int, track: Int, subject: Int) {
+        tracks[subject][track].windows[window].mayHoldMore = true
+        if window > 0 { tracks[subject][track].windows[window - 1].mayHoldMore = true }
+    }
+
+    /// A connection to this sidecar broke: it may have been started anew, with nothing known.
+    package mutating func lostConnection(toSidecar sidecar: Int) { sidecars[sidecar].life += 1 }
+
+    /// The run is over: judges what is still open.
+    package mutating func finish() -> OracleReport {
+        for subject in tracks.indices {
+            for track in tracks[subject].indices {
+                while !tracks[subject][track].windows.isEmpty { fold(track, of: subject) }
+            }
+        }
+        return report
+    }
+
+    // MARK: - Finding
+
+    private mutating func findRule(_ name: String) -> Int? {
+        for index in rules.indices where rules[index].name == name { return index }
+        guard rules.count < LoadBounds.maxRules else { return nil }
+        rules.append(Rule(name: name))
+        return rules.count - 1
+    }
+
+    private mutating func findTrack(_ rule: Int, of subject: Int) -> Int {
+        for index in tracks[subject].indices where tracks[subject][index].rule == rule { return index }
+        tracks[subject].append(Track(rule: rule))
+        return tracks[subject].count - 1
+    }
+
+    /// Where the window is in its track, opened if it is new; nil if it has been judged.
+    private mutating func findWindow(_ look: TraceEntry, track: Int, subject: Int) -> Int? {
+        let last = tracks[subject][track].windows.count - 1
+        if last >= 0 && tracks[subject][track].windows[last].startMs == look.windowStartMs { return last }
+        guard look.windowStartMs > tracks[subject][track].foldedThroughMs else { return nil }
+        var place = last + 1
+        while place > 0 && tracks[subject][track].windows[place - 1].startMs >= look.windowStartMs { place -= 1 }
+        if place <= last && tracks[subject][track].windows[place].startMs == look.windowStartMs { return place }
+        let opened = OracleWindow(
+            startMs: look.windowStartMs, maximum: look.max, sidecars: sidecars.count,
+            isUncertain: tracks[subject][track].nextIsUncertain)
+        tracks[subject][track].nextIsUncertain = false
+        tracks[subject][track].windows.insert(opened, at: place)
+        guard tracks[subject][track].windows.count > LoadBounds.keptWindows else { return place }
+        fold(track, of: subject)
+        return place == 0 ? nil : place - 1
+    }
+
+    // MARK: - Judging
+
+    /// Judges the oldest open window of a track, and forgets it.
+    private mutating func fold(_ track: Int, of subject: Int) {
+        let window = tracks[subject][track].windows[0]
+        report.windows += 1
+        if window.localAdmitted > 0 {
+            report.localWindows += 1
+            judgeLocal(window, track: track, subject: subject)
+        } else {
+            judgeFull(window, track: track, subject: subject)
+        }
+        tracks[subject][track].foldedThroughMs = window.startMs
+        tracks[subject][track].windows.removeFirst()
+    }
+
+    private mutating func judgeLocal(_ window: OracleWindow, track: Int, subject: Int) {
+        for index in window.parts.indices where window.parts[index].localAdmitted > 0 {
+            let part = window.parts[index]
+            let bound = window.localBound(of: index, replicas: replicas)
+            guard part.localAdmitted > bound else { continue }
+            let known = part.lives > 1 ? 0 : part.knownUsed
+            tell(
+                .localWithinShare, subject: subject, track: track, window: 0,
+                "sidecar \(index + 1) admitted \(part.localAdmitted) locally, its share was at most \(bound) "
+                    + "(maximum \(window.maximum), \(known) known to be used, \(replicas) replicas)")
+        }
+        // A sidecar that was started anew has lost what it had admitted and not yet added.
+        guard !window.isUncertain, window.parts.allSatisfy({ $0.lives <= 1 }) else { return }
+        let total = window.admitted + window.localAdmitted
+        guard total > window.totalBound else { return }
+        tell(
+            .totalWithinBound, subject: subject, track: track, window: 0,
+            "\(window.admitted) admitted by shared answers and \(window.localAdmitted) locally, "
+                + "at most \(window.totalBound) was to be (maximum \(window.maximum))")
+    }
+
+    private mutating func judgeFull(_ window: OracleWindow, track: Int, subject: Int) {
+        let rule = rules[tracks[subject][track].rule]
+        let isInside = window.startMs > rule.firstStartMs && window.startMs < rule.lastStartMs
+        guard isInside, window.refusedCost < .max, !window.isUncertain, !window.mayHoldMore, !window.maximumChanged,
+            !window.hasLeases
+        else {
+            return
+        }
+        report.fullWindows += 1
+        if window.admitted > window.maximum - window.refusedCost {
+            report.exactWindows += 1
+        } else {
+            tell(
+                .fullMeansFull, subject: subject, track: track, window: 0,
+                "checks were refused with only \(window.admitted) of \(window.maximum) admitted "
+                    + "(or somebody else calls for the same grants)")
+        }
+    }
+
+    private mutating func tell(
+        _ promise: OracleReport.Break.Promise, subject: Int, track: Int, window: Int, _ facts: String
+    ) {
+        guard tracks[subject][track].windows[window].broken.insert(promise).inserted else { return }
+        report.breakCount += 1
+        guard report.breaks.count < LoadBounds.maxBreaks else { return }
+        report.breaks.append(
+            OracleReport.Break(
+                promise: promise, subject: subject, rule: rules[tracks[subject][track].rule].name,
+                windowStartMs: tracks[subject][track].windows[window].startMs, facts: facts))
+    }
+}
+
+extension TraceEntry {
+    /// Whether a check of this cost does not fit any more.
+    fileprivate func isExceeded(by cost: Int64) -> Bool { used > max - cost }
+}
+
+extension OracleWindow {
+    fileprivate enum Finding {
+        case fine
+        case unjudged
+        case broken(OracleReport.Break.Promise, facts: String)
+    }
+
+    /// Takes in one look of one answer.
+    /// - Parameter isProven: whether some look of a refusal shows that it was due.
+    fileprivate mutating func observe(
+        _ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool, sidecarLife: Int32, slowLocalNs: Int64
+    ) -> Finding {
+        if look.max != maximum {
+            maximumChanged = true
+            maximum = max(maximum, look.max)
+        }
+        parts[answer.sidecar].enter(life: sidecarLife)
+        parts[answer.sidecar].firstSentNs = min(parts[answer.sidecar].firstSentNs, answer.sentNs)
+        if slowLocalNs >= parts[answer.sidecar].firstSentNs { parts[answer.sidecar].mayHaveLooked = true }
+        switch answer.source {
+        case .shared:
+            parts[answer.sidecar].sight(used: look.used, receivedNs: answer.receivedNs)
+            parts[answer.sidecar].isInLocalRun = false
+        case .local:
+            if answer.isAllowed { admitLocally(answer) }
+            return .fine
+        case .lease:
+            hasLeases = true
+        case .cache, .policy:
+            break
+        }
+        guard answer.isAllowed else { return refuse(answer, look, isProven: isProven) }
+        return admit(answer, look)
+    }
+
+    private mutating func admitLocally(_ answer: Oracle.Answer) {
+        if !parts[answer.sidecar].isInLocalRun {
+            parts[answer.sidecar].isInLocalRun = true
+            parts[answer.sidecar].localRuns += 1
+        }
+        parts[answer.sidecar].localAdmitted += answer.cost
+        parts[answer.sidecar].knownUsed = min(
+            parts[answer.sidecar].knownUsed, parts[answer.sidecar].usedKnown(sentNs: answer.sentNs))
+    }
+
+    private mutating func admit(_ answer: Oracle.Answer, _ look: TraceEntry) -> Finding {
+        admitted += answer.cost
+        if answer.source == .shared { parts[answer.sidecar].sharedAdmitted += answer.cost }
+        if admitted > maximum {
+            return .broken(.neverOver, facts: "\(admitted) were admitted, the maximum is \(maximum)")
+        }
+        guard answer.source == .shared else { return .fine }
+        if look.used > look.max {
+            return .broken(
+                .neverOver, facts: "a check was admitted as number \(look.used), the maximum is \(look.max)")
+        }
+        guard look.used >= answer.cost else {
+            return .broken(
+                .everyChargeCounts,
+                facts: "a check that costs \(answer.cost) was admitted and the tally is \(look.used)")
+        }
+        switch charges.insert(used: look.used, cost: answer.cost) {
+        case .new: return .fine
+        case .unknown: return .unjudged
+        case .overlaps:
+            return .broken(
+                .everyChargeCounts, facts: "two admitted checks report the same tally, \(look.used) of \(look.max)")
+        }
+    }
+
+    private mutating func refuse(_ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool) -> Finding {
+        if look.isExceeded(by: answer.cost) { refusedCost = min(refusedCost, answer.cost) }
+        guard !isProven else { return .fine }
+        return .broken(
+            .neverNeedlesslyUnder,
+            facts: "a check that costs \(answer.cost) was refused with \(look.used) of \(look.max) used")
+    }
+}

@@ -1,0 +1,61 @@
+/// What the oracle found.
+package struct OracleReport: Sendable, Equatable {
+    /// One promise that one window broke.
+    package struct Break: Sendable, Equatable {
+        package enum Promise: String, Sendable, CaseIterable {
+            /// Shared answers admitted more than the maximum.
+            case neverOver = "never over"
+            /// Two admitted answers report the same units of the tally.
+            case everyChargeCounts = "every charge counts"
+            /// A check was refused although it fitted.
+            case neverNeedlesslyUnder = "never needlessly under"
+            /// A window was refusing checks before its maximum was admitted.
+            case fullMeansFull = "full means full"
+            /// A sidecar admitted more than its share while Redis was away.
+            case localWithinShare = "local within its share"
+            /// All sidecars together admitted more than the maximum and what they could not see of each other.
+            case totalWithinBound = "total within its bound"
+        }
+
+        package var promise: Promise
+        /// The identity that is counted; see `LoadSettings.subjectName`.
+        package var subject: Int
+        package var rule: String
+        package var windowStartMs: Int64
+        /// What was seen and what was promised, as one sentence's end.
+        package var facts: String
+
+        package init(promise: Promise, subject: Int, rule: String, windowStartMs: Int64, facts: String) {
+            self.promise = promise
+            self.subject = subject
+            self.rule = rule
+            self.windowStartMs = windowStartMs
+            self.facts = facts
+        }
+    }
+
+    /// Decisions that were looked at.
+    package var answers: Int64 = 0
+    /// Windows that were looked at, over all identities and rules.
+    package var windows: Int64 = 0
+    /// Windows that lie in the run from start to end, refused somebody, and whose admissions were all seen.
+    package var fullWindows: Int64 = 0
+    /// Those of them in which exactly the maximum was admitted (no further check fitted).
+    package var exactWindows: Int64 = 0
+    /// Windows in which somebody was admitted locally.
+    package var localWindows: Int64 = 0
+    /// Answers for windows that had been judged already; they are not judged.
+    package var lateAnswers: Int64 = 0
+    /// Answers whose charge could not be told apart from others', or whose rule was one too many.
+    package var unjudgedAnswers: Int64 = 0
+    /// Decisions without a trace where there should be one.
+    package var untracedAnswers: Int64 = 0
+    /// How many times a promise was broken, counted once a promise and window.
+    package var breakCount: Int64 = 0
+    /// The first of them.
+    package var breaks: [Break] = []
+
+    package init() {}
+
+    package var isKept: Bool { breakCount == 0 }
+}

@@ -1,0 +1,13 @@
+import NIOConcurrencyHelpers
+import SluiceProtocol
+
+/// The one oracle of a run, for all its threads: each takes it once a read, with all the answers that the read brought.
+final class SharedOracle: Sendable {
+    private let oracle: NIOLockedValueBox<Oracle>
+
+    init(_ oracle: Oracle) { self.oracle = NIOLockedValueBox(oracle) }
+
+    func withOracle(_ body: (inout Oracle) -> Void) { oracle.withLockedValue(body) }
+
+    func finish() -> OracleReport { oracle.withLockedValue { $0.finish() } }
+}

@@ -1,0 +1,137 @@
+import Foundation
+import Histogram
+import SluiceProtocol
+
+extension Summary {
+    /// The summary as one JSON object on one line, with units in the names.
+    package func json() throws -> String {
+        let encoder = JSONEncoder()
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return String(decoding: try encoder.encode(SummaryDocument(self)), as: UTF8.self) + "\n"
+    }
+}
+
+/// The JSON document: its names, written with underscores, are a promise to whoever reads it.
+private struct SummaryDocument: Encodable {
+    struct Load: Encodable {
+        var sockets: [String]
+        var connectionsPerSocket: Int
+        var pipeline: Int
+        var threads: Int
+        var grants: Int
+        var grantPrefix: String
+        var skew: Double
+        var sessions: Int
+        var tool: String
+        var cost: Int64
+        var rate: Int?
+        var seed: UInt64
+        var scope: String
+        var replicas: Int
+    }
+
+    struct Decisions: Encodable {
+        var allowed: Int64
+        var denied: Int64
+    }
+
+    struct Driver: Encodable {
+        var cpuSeconds: Double
+        var cpuUsPerCheck: Double
+        var busyShare: Double
+        var mayBeBottleneck: Bool
+        var reasons: [String]
+    }
+
+    struct Oracle: Encodable {
+        struct Break: Encodable {
+            var promise: String
+            var subject: String
+            var rule: String
+            var windowStartMs: Int64
+            var facts: String
+        }
+
+        var kept: Bool
+        var answers: Int64
+        var windows: Int64
+        var fullWindows: Int64
+        var exactWindows: Int64
+        var localWindows: Int64
+        var lateAnswers: Int64
+        var unjudgedAnswers: Int64
+        var untracedAnswers: Int64
+        var breakCount: Int64
+        var breaks: [Break]
+    }
+
+    var load: Load
+    var interrupted: Bool
+    var elapsedSeconds: Double
+    var checks: Int64
+    var checksPerSecond: Double
+    var latencyUs: [String: Double]
+    var sendLatenessUs: [String: Double]?
+    var decisions: [String: Decisions]
+    var decisionsOverBudget: Int64
+    var errors: [String: Int64]
+    var brokenConnections: Int64
+    var firstFault: String?
+    var driver: Driver
+    var oracle: Oracle?
+
+    init(_ summary: Summary) {
+        let settings = summary.settings
+        let tally = summary.tally
+        load = Load(
+            sockets: settings.socketPaths, connectionsPerSocket: settings.connectionsPerSocket,
+            pipeline: settings.pipeline, threads: settings.threadCount, grants: settings.grantCount,
+            grantPrefix: settings.grantPrefix, skew: settings.skew, sessions: settings.sessionCount,
+            tool: settings.tool, cost: settings.cost, rate: settings.ratePerSecond, seed: settings.seed,
+            scope: settings.scope.rawValue, replicas: settings.replicaCount)
+        interrupted = summary.isInterrupted
+        elapsedSeconds = Double(summary.elapsedNs) / 1e9
+        checks = summary.decidedWhileSending
+        checksPerSecond = summary.checksPerSecond
+        func percentiles(_ value: (Double) -> UInt64) -> [String: Double] {
+            Dictionary(uniqueKeysWithValues: Summary.percentiles.map { ($0.name, Double(value($0.value)) / 1e3) })
+        }
+        latencyUs = percentiles { tally.latency.valueAtPercentile($0) }
+        sendLatenessUs =
+            settings.ratePerSecond == nil ? nil : percentiles { tally.lateness.valueAtPercentile($0) }
+        decisions = Dictionary(
+            uniqueKeysWithValues: ReplySource.allCases.map {
+                ($0.rawValue, Decisions(allowed: tally[$0].allowed, denied: tally[$0].denied))
+            })
+        decisionsOverBudget = tally.overBudget
+        errors = Dictionary(uniqueKeysWithValues: Tally.Failure.allCases.map { ("\($0)", tally[$0]) })
+        brokenConnections = tally.brokenConnections
+        firstFault = tally.firstFault
+        driver = Driver(
+            cpuSeconds: Double(summary.processorNs) / 1e9, cpuUsPerCheck: summary.processorNsPerCheck / 1e3,
+            busyShare: summary.busyShare, mayBeBottleneck: !summary.bottlenecks.isEmpty,
+            reasons: summary.bottlenecks)
+        oracle = summary.oracle.map { Oracle($0, settings: settings) }
+    }
+}
+
+extension SummaryDocument.Oracle {
+    fileprivate init(_ report: OracleReport, settings: LoadSettings) {
+        kept = report.isKept
+        answers = report.answers
+        windows = report.windows
+        fullWindows = report.fullWindows
+        exactWindows = report.exactWindows
+        localWindows = report.localWindows
+        lateAnswers = report.lateAnswers
+        unjudgedAnswers = report.unjudgedAnswers
+        untracedAnswers = report.untracedAnswers
+        breakCount = report.breakCount
+        breaks = report.breaks.map {
+            Break(
+                promise: $0.promise.rawValue, subject: settings.subjectName($0.subject), rule: $0.rule,
+                windowStartMs: $0.windowStartMs, facts: $0.facts)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+import Histogram
+import SluiceProtocol
+package import SluiceTerminal
+
+extension Summary {
+    /// The summary as a person reads it.
+    package func table(style: Style) -> String {
+        var lines = [style.apply(.strong, to: heading), ""]
+        lines += facts([
+            (
+                "checks",
+                "\(Format.count(decidedWhileSending)) in \(Format.decimal(Double(elapsedNs) / 1e9, places: 2)) s"
+            ),
+            ("rate", style.apply(.strong, to: "\(Format.count(Int64(checksPerSecond.rounded()))) checks/s")),
+        ])
+        lines.append("")
+        lines += latencyLines(style)
+        lines.append("")
+        lines += sourceLines(style)
+        lines.append("")
+        lines += facts(failureFacts(style) + driverFacts(style) + oracleFacts(style))
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private var heading: String {
+        let loop = settings.ratePerSecond.map { "open loop at \(Format.count(Int64($0))) checks/s" }
+        var parts = [
+            plural(settings.socketPaths.count, "sidecar"), plural(settings.connectionCount, "connection"),
+            loop ?? "closed loop, \(settings.pipeline) in flight each", plural(settings.threadCount, "thread"),
+            plural(settings.grantCount, "grant") + (settings.skew > 0 ? " skewed by \(settings.skew)" : ""),
+        ]
+        if settings.sessionCount > 0 { parts.append("\(plural(settings.sessionCount, "session")) each") }
+        parts.append("seed \(settings.seed)")
+        if isInterrupted { parts.append("ended early") }
+        return "sluice-load: " + parts.joined(separator: ", ")
+    }
+
+    private func plural(_ count: some BinaryInteger, _ noun: String) -> String {
+        "\(Format.count(Int64(count))) \(noun)\(count == 1 ? "" : "s")"
+    }
+
+    /// Names in one column, what is to say of them in the next.
+    private func facts(_ facts: [(name: String, text: String)]) -> [String] {
+        facts.map { pad($0.name, Self.nameColumns) + $0.text }
+    }
+
+    private static let nameColumns = 12
+    private static let valueColumns = 14
+
+    private func pad(_ text: String, _ columns: Int) -> String {
+        text + String(repeating: " ", count: max(0, columns - text.count))
+    }
+
+    private func row(_ name: String, _ cells: [String]) -> String {
+        let cells = cells.map { String(repeating: " ", count: max(1, Self.valueColumns - $0.count)) + $0 }
+        return pad(name, Self.nameColumns) + cells.joined()
+    }
+
+    private func latencyLines(_ style: Style) -> [String] {
+        let names = Self.percentiles.map(\.name)
+        let values = Self.percentiles.map { Format.time(tally.latency.valueAtPercentile($0.value)) }
+        let note = settings.ratePerSecond == nil ? "from sending to answer" : "from when it should have been sent"
+        var lines = [
+            style.apply(.strong, to: row("", names)), row("latency", values) + "   " + style.apply(.faint, to: note),
+        ]
+        if settings.ratePerSecond != nil {
+            let late = Self.percentiles.map { Format.time(tally.lateness.valueAtPercentile($0.value)) }
+            lines.append(row("late sends", late) + "   " + style.apply(.faint, to: "how late the driver itself was"))
+        }
+        return lines
+    }
+
+    private func sourceLines(_ style: Style) -> [String] {
+        var lines = [style.apply(.strong, to: row("source", ["allowed", "denied"]))]
+        for source in ReplySource.allCases where tally[source] != Tally.Decisions() {
+            lines.append(
+                row(source.rawValue, [Format.count(tally[source].allowed), Format.count(tally[source].denied)]))
+        }
+        let decided = tally.decided
+        lines.append(row("all", [Format.count(decided.allowed), Format.count(decided.denied)]))
+        return lines
+    }
+
+    private func failureFacts(_ style: Style) -> [(name: String, text: String)] {
+        var kinds = Tally.Failure.allCases.filter { tally[$0] > 0 }
+            .map { "\(Format.count(tally[$0])) \($0.words)" }
+        if tally.brokenConnections > 0 { kinds.append(plural(tally.brokenConnections, "broken connection")) }
+        let count = Format.count(tally.failureCount)
+        var facts = [
+            ("errors", kinds.isEmpty ? count : style.apply(.bad, to: count) + ": " + kinds.joined(separator: ", "))
+        ]
+        if let fault = tally.firstFault, !kinds.isEmpty { facts.append(("", "first: \(TerminalText.visible(fault))")) }
+        facts.append(
+            ("late", "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"))
+        return facts
+    }
+
+    private func driverFacts(_ style: Style) -> [(name: String, text: String)] {
+        let seconds = Format.decimal(Double(processorNs) / 1e9, places: 2)
+        let perCheck = Format.decimal(processorNsPerCheck / 1e3, places: 2)
+        let busy = Format.decimal(busyShare * 100, places: 0)
+        let verdict =
+            bottlenecks.isEmpty
+            ? "it was not the bottleneck"
+            : style.apply(.bad, to: "it may have been the bottleneck") + ": " + bottlenecks.joined(separator: "; ")
+        return [("driver", "\(seconds) s of CPU, \(perCheck) us a check, \(busy) % of its threads; \(verdict)")]
+    }
+
+    private func oracleFacts(_ style: Style) -> [(name: String, text: String)] {
+        guard let oracle else { return [("oracle", "not asked")] }
+        let kept =
+            oracle.isKept
+            ? style.apply(.good, to: "every promise was kept")
+            : style.apply(.bad, to: plural(oracle.breakCount, "broken promise"))
+        var facts = [
+            ("oracle", "\(kept) (\(Format.count(oracle.answers)) answers, \(Format.count(oracle.windows)) windows)")
+        ]
+        facts += oracle.breaks.map { ("", TerminalText.visible(describe($0))) }
+        facts.append(
+            (
+                "",
+                "full windows from start to end: \(Format.count(oracle.fullWindows)), admitted = max in "
+                    + "\(Format.count(oracle.exactWindows)); windows with local admissions: "
+                    + "\(Format.count(oracle.localWindows))"
+            ))
+        let skipped = oracle.lateAnswers + oracle.unjudgedAnswers + oracle.untracedAnswers
+        if skipped > 0 {
+            facts.append(
+                (
+                    "",
+                    "not judged: \(Format.count(oracle.lateAnswers)) late answers, "
+                        + "\(Format.count(oracle.unjudgedAnswers)) that could not be told apart, "
+                        + "\(Format.count(oracle.untracedAnswers)) without a trace"
+                ))
+        }
+        return facts
+    }
+}
+
+extension Tally.Failure {
+    /// As the table tells it, behind a count.
+    fileprivate var words: String {
+        switch self {
+        case .busy: "answered BUSY"
+        case .refused: "other error answers"
+        case .malformed: "answers that made no sense"
+        case .lost: "lost with their connection"
+        case .unsent: "not sent, their connection was down"
+        case .unanswered: "not answered"
+        }
+    }
+}

@@ -1,0 +1,68 @@
+import Histogram
+
+/// What a run measured and found.
+package struct Summary: Sendable {
+    package var settings: LoadSettings
+    /// How long checks were sent, without the warm-up, ns.
+    package var elapsedNs: Int64
+    /// What the driver itself used of the processor meanwhile, user and system, ns.
+    package var processorNs: Int64
+    /// Decisions that were read meanwhile.
+    package var decidedWhileSending: Int64
+    /// All that came of it, the last answers included.
+    package var tally: Tally
+    /// nil without an oracle.
+    package var oracle: OracleReport?
+    /// Whether it was ended early.
+    package var isInterrupted = false
+
+    package init(
+        settings: LoadSettings, elapsedNs: Int64, processorNs: Int64, decidedWhileSending: Int64, tally: Tally
+    ) {
+        self.settings = settings
+        self.elapsedNs = elapsedNs
+        self.processorNs = processorNs
+        self.decidedWhileSending = decidedWhileSending
+        self.tally = tally
+    }
+
+    /// Whether every promise was kept.
+    package var isKept: Bool { oracle?.isKept ?? true }
+
+    package var checksPerSecond: Double { Double(decidedWhileSending) * 1e9 / Double(elapsedNs) }
+
+    package var processorNsPerCheck: Double {
+        decidedWhileSending > 0 ? Double(processorNs) / Double(decidedWhileSending) : 0
+    }
+
+    /// How much of its threads' time the driver was working; 1 is all of it.
+    package var busyShare: Double { Double(processorNs) / Double(elapsedNs) / Double(settings.threadCount) }
+
+    /// Why the driver itself may have held back what was measured; empty if it did not.
+    package var bottlenecks: [String] {
+        var reasons: [String] = []
+        if busyShare >= Self.busyShareLimit {
+            reasons.append("its threads were busy nearly all the time, add --threads")
+        }
+        if tally.lateness.valueAtPercentile(99) >= Self.latenessLimitNs {
+            reasons.append("its sends were late, lower --rate or add --threads or --connections")
+        }
+        return reasons
+    }
+
+    /// From here on an event loop has queues of its own.
+    private static let busyShareLimit = 0.85
+    /// A hundredth of the checks sent later than this: more than a timer and a scheduler take.
+    private static let latenessLimitNs: UInt64 = 2_000_000
+
+    /// The percentiles that are told, and what they are called.
+    static let percentiles: [(name: String, value: Double)] = [
+        ("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100),
+    ]
+
+    /// What one broken promise is told as.
+    func describe(_ found: OracleReport.Break) -> String {
+        "\(found.promise.rawValue): \(settings.subjectName(found.subject)), \(found.rule), window from "
+            + "\(Format.date(ms: found.windowStartMs)): \(found.facts)"
+    }
+}

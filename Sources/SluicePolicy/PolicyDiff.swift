@@ -1,0 +1,175 @@
+/// What a reload would change, in words: one line a change, each saying where it belongs. What changes no answer, such
+/// as the order of tools, is not told.
+///
+/// The lines name grants, so they are for operators who ask, not for the log.
+package struct PolicyDiff: Sendable, Equatable {
+    /// Document by document, by name, and then the mapping of grants; each line on one line. Empty if nothing changes.
+    package private(set) var lines: [String] = []
+
+    package init(from old: PolicySet, to new: PolicySet) {
+        if let before = old.single, let after = new.single {
+            lines = DocumentDiff(from: before, to: after).lines
+            return
+        }
+        if old.single != nil { lines.append("policies: one for all grants -> documents by grant") }
+        if new.single != nil { lines.append("policies: documents by grant -> one for all grants") }
+        addDocuments(old, new)
+        addGrants(old, new)
+    }
+
+    package init(from old: Policy, to new: Policy) {
+        self.init(from: PolicySet(single: old), to: PolicySet(single: new))
+    }
+
+    package var isEmpty: Bool { lines.isEmpty }
+
+    /// Every line with a line feed; the empty string if nothing changes.
+    package func render() -> String { lines.map { $0 + "\n" }.joined() }
+
+    private mutating func addDocuments(_ old: PolicySet, _ new: PolicySet) {
+        for name in Set(old.documents.keys).union(new.documents.keys).sorted() {
+            switch (old.documents[name], new.documents[name]) {
+            case (let before?, let after?):
+                lines += DocumentDiff(from: before, to: after).lines.map { "\(name.onOneLine): \($0)" }
+            case (nil, _?): lines.append("document \(name.onOneLine): added")
+            case (_?, nil): lines.append("document \(name.onOneLine): removed")
+            case (nil, nil): break
+            }
+        }
+    }
+
+    private mutating func addGrants(_ old: PolicySet, _ new: PolicySet) {
+        let all = old.grants.merging(new.grants) { $1 }
+        for (grant, _) in all.sorted(by: PolicySet.precedes) {
+            let line: String
+            switch (old.grants[grant], new.grants[grant]) {
+            case (let before?, let after?):
+                if before == after { continue }
+                line = "policy \(before.onOneLine) -> \(after.onOneLine)"
+            case (nil, let after?): line = "added, policy \(after.onOneLine)"
+            case (_?, nil): line = "removed, now \(Self.policyOfOthers(new))"
+            case (nil, nil): continue
+            }
+            lines.append("grant \(grant.onOneLine): \(line)")
+        }
+    }
+
+    /// What a grant gets that is not named.
+    private static func policyOfOthers(_ policies: PolicySet) -> String {
+        if policies.single != nil { return "the one policy" }
+        return policies.grants[PolicySet.everyGrant].map { "policy \($0.onOneLine)" } ?? "without a policy: denied"
+    }
+}
+
+/// What changes from one document to another.
+private struct DocumentDiff {
+    private(set) var lines: [String] = []
+
+    init(from old: Policy, to new: Policy) {
+        if old.defaultRuling != new.defaultRuling {
+            lines.append("default: \(Self.word(old.defaultRuling)) -> \(Self.word(new.defaultRuling))")
+        }
+        let everyTool = PolicyKeys.everyTool
+        if old.hidden.contains(everyTool) != new.hidden.contains(everyTool) {
+            lines.append("every tool: " + (new.hidden.contains(everyTool) ? "now hidden" : "no longer hidden"))
+        }
+        addLimits("all_tools", old.allToolsLimits, new.allToolsLimits)
+        let tools = Set(old.tools.keys).union(new.tools.keys).union(old.hidden).union(new.hidden)
+        for tool in tools.subtracting([everyTool]).sorted() { add(tool, old, new) }
+    }
+
+    private static func word(_ ruling: Policy.Default) -> String {
+        switch ruling {
+        case .allow: "allow"
+        case .deny: "deny"
+        }
+    }
+
+    // MARK: Tools
+
+    /// What a caller of a tool meets first, as it follows "now".
+    private enum Standing: String {
+        case hidden
+        case denied
+        case approved = "needs approval"
+        case allowed
+    }
+
+    /// That everything is hidden is told once, not of each tool.
+    private static func standing(of tool: String, in policy: Policy) -> Standing {
+        if policy.hidden.contains(tool) { return .hidden }
+        return switch (policy.tools[tool]?.action, policy.defaultRuling) {
+        case (.allow, _), (nil, .allow): .allowed
+        case (.deny, _), (nil, .deny): .denied
+        case (.requireApproval, _): .approved
+        }
+    }
+
+    private mutating func add(_ tool: String, _ old: Policy, _ new: Policy) {
+        let name = "tool \(tool.onOneLine)"
+        let (before, after) = (old.tools[tool], new.tools[tool])
+        let standing = Self.standing(of: tool, in: new)
+        if standing != Self.standing(of: tool, in: old) {
+            lines.append("\(name): now \(standing.rawValue)")
+        } else if (before == nil) != (after == nil) {
+            lines.append("\(name): \(after == nil ? "no longer listed" : "now listed"), \(standing.rawValue) as before")
+        } else if before?.reason != after?.reason, after?.action != .allow {
+            // The message of an allowed tool is that of its limits, which tell of it themselves.
+            lines.append("\(name): message changed")
+        }
+        let checked = after?.hasArgumentRules ?? false
+        if checked != before?.hasArgumentRules ?? false {
+            lines.append("\(name): the gateway \(checked ? "now" : "no longer") has arguments to check")
+        }
+        addLimits("tools/\(tool.onOneLine)", before?.limits ?? [], after?.limits ?? [])
+    }
+
+    // MARK: Limits
+
+    private mutating func addLimits(_ container: String, _ old: [Limit], _ new: [Limit]) {
+        if old == new { return }
+        let after = Dictionary(new.map { ($0.counter, $0) }) { first, _ in first }
+        let before = Set(old.map(\.counter))
+        for limit in old {
+            let line = after[limit.counter].map { Self.changes(from: limit, to: $0) } ?? "removed"
+            guard let line else { continue }
+            lines.append("\(container): limit \(limit.counter.onOneLine): \(line)")
+        }
+        for limit in new where !before.contains(limit.counter) {
+            let words = ["added", limit.rate, "scope \(limit.scopeWords)"] + Self.extras(of: limit)
+            lines.append("\(container): limit \(limit.counter.onOneLine): " + words.joined(separator: ", "))
+        }
+    }
+
+    /// The parts of a limit that are not as they are by default.
+    private static func extras(of limit: Limit) -> [String] {
+        var words: [String] = []
+        if limit.algorithm != .fixedWindow { words.append(limit.algorithm.name) }
+        if let burst = limit.burst { words.append("burst \(burst)") }
+        if let hold = limit.holdWords { words.append("hold \(hold)") }
+        if limit.onOutage != .local { words.append("on_outage \(limit.onOutage.rawValue)") }
+        if limit.mode != .enforce { words.append("mode \(limit.mode.rawValue)") }
+        return words
+    }
+
+    /// `max 10 -> 20, keeps its count`; `nil` if nothing changes.
+    private static func changes(from old: Limit, to new: Limit) -> String? {
+        if old == new { return nil }
+        let fields: [(name: String, word: (Limit) -> String)] = [
+            ("algorithm", { $0.algorithm.name }),
+            ("max", { String($0.max) }),
+            ("window", { $0.window == .endless ? "none" : $0.window.words }),
+            ("burst", { $0.burst.map { String($0) } ?? "none" }),
+            ("hold", { $0.holdWords ?? "none" }),
+            ("scope", { $0.scopeWords }),
+            ("on_outage", { $0.onOutage.rawValue }),
+            ("mode", { $0.mode.rawValue }),
+            ("rule", { $0.rule.onOneLine }),
+        ]
+        var words = fields.filter { $0.word(old) != $0.word(new) }
+            .map { "\($0.name) \($0.word(old)) -> \($0.word(new))" }
+        if old.onDeny != new.onDeny { words.append("message changed") }
+        words.append(old.identity == new.identity ? "keeps its count" : "starts a new counter")
+        return words.joined(separator: ", ")
+    }
+}

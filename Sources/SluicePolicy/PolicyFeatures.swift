@@ -1,0 +1,34 @@
+/// Parts of the language of policies that whoever reads a document can act on. A document that uses another part is
+/// refused: a limit that is read and not kept would be worse than none.
+package struct PolicyFeatures: OptionSet, Sendable {
+    package let rawValue: UInt16
+
+    package init(rawValue: UInt16) { self.rawValue = rawValue }
+
+    /// The windows `week` and `month`, and `timezone`.
+    package static let calendarWindows = PolicyFeatures(rawValue: 1 << 0)
+    /// The scopes `server`, `global` and `attribute:NAME`, and `across_grants`.
+    package static let moreScopes = PolicyFeatures(rawValue: 1 << 1)
+    /// `"algorithm": "sliding_window"`.
+    package static let slidingWindow = PolicyFeatures(rawValue: 1 << 2)
+    /// `"algorithm": "token_bucket"`, and `burst`.
+    package static let tokenBucket = PolicyFeatures(rawValue: 1 << 3)
+    /// `"algorithm": "concurrency"`, and `hold`.
+    package static let concurrency = PolicyFeatures(rawValue: 1 << 4)
+    /// `on_outage` other than `local`.
+    package static let onOutage = PolicyFeatures(rawValue: 1 << 5)
+    /// `"mode": "shadow"`.
+    package static let shadow = PolicyFeatures(rawValue: 1 << 6)
+    /// `require` and `deny_if`: the operator vouches, by `--arguments-checked-by-gateway`, that the gateway evaluates
+    /// them, since only it sees arguments.
+    package static let argumentsCheckedByGateway = PolicyFeatures(rawValue: 1 << 7)
+
+    /// The whole language.
+    package static let all: PolicyFeatures = [
+        .calendarWindows, .moreScopes, .slidingWindow, .tokenBucket, .concurrency, .onOutage, .shadow,
+        .argumentsCheckedByGateway,
+    ]
+
+    /// What the engine counts today.
+    package static let supported: PolicyFeatures = []
+}

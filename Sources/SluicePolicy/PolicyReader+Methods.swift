@@ -1,0 +1,145 @@
+/// How a limit counts: its algorithm and its window, since each rules what the other may be.
+struct CountingMethod {
+    let algorithm: Limit.Algorithm
+    let window: Window
+}
+
+/// The algorithms, without what else they need.
+enum AlgorithmKind: String, CaseIterable {
+    case fixedWindow = "fixed_window"
+    case slidingWindow = "sliding_window"
+    case tokenBucket = "token_bucket"
+    case concurrency
+
+    var needs: PolicyFeatures {
+        switch self {
+        case .fixedWindow: []
+        case .slidingWindow: .slidingWindow
+        case .tokenBucket: .tokenBucket
+        case .concurrency: .concurrency
+        }
+    }
+}
+
+/// What a document says of algorithms.
+extension PolicyReader {
+    private static let algorithms = AlgorithmKind.allCases.map { FeatureWord($0.rawValue, $0, needs: $0.needs) }
+    private static let burstRange: ClosedRange<Int64> = 1...PolicyBounds.maxLimit
+    private static let holdRange: ClosedRange<Int64> = 1...PolicyBounds.maxHoldSeconds
+
+    /// `algorithm`, `burst`, `hold`, `window` and `timezone`.
+    /// - Parameter max: the limit's maximum and its node, as far as they could be read.
+    mutating func method(of object: inout ObjectReader, max: Int64?, at maxNode: DocumentNode?) -> CountingMethod? {
+        // nil if there is a fault: then what belongs to one algorithm only is not held against the limit.
+        let kind = object.take("algorithm").map { algorithm($0) } ?? .fixedWindow
+        let burst = burst(of: &object, kind: kind, max: max)
+        let hold = hold(of: &object, kind: kind)
+        if kind == .concurrency {
+            refuseWindow(of: &object)
+            return CountingMethod(algorithm: .concurrency(holdMs: hold * 1000), window: .endless)
+        }
+        let windowNode = object.peek("window")
+        let window = window(of: &object, isRequired: kind != nil)
+        guard let kind, let window else { return nil }
+        if let max, let maxNode, kind != .fixedWindow {
+            let largest = [(size: max, node: maxNode), burst].compactMap(\.self).max { $0.size < $1.size }
+            if let largest { checkExactness(of: largest.size, window: window, at: largest.node) }
+        }
+        switch kind {
+        case .fixedWindow: return CountingMethod(algorithm: .fixedWindow, window: window)
+        case .slidingWindow: return CountingMethod(algorithm: .slidingWindow, window: window)
+        case .tokenBucket:
+            guard window.fixedLengthMs != nil else {
+                if let windowNode { refuseUnevenWindow(window, at: windowNode) }
+                return nil
+            }
+            guard let capacity = burst?.size ?? max else { return nil }
+            return CountingMethod(algorithm: .tokenBucket(burst: capacity), window: window)
+        case .concurrency: return nil
+        }
+    }
+
+    private mutating func algorithm(_ node: DocumentNode) -> AlgorithmKind? {
+        choice(node, Self.algorithms, key: "algorithm", why: countedAlgorithms)
+    }
+
+    private var countedAlgorithms: String {
+        let known = known(Self.algorithms)
+        return known.count == 1 ? "only fixed windows are counted" : "a limit's algorithm is \(Self.quoted(known))"
+    }
+
+    /// `burst`: what a token bucket holds.
+    private mutating func burst(
+        of object: inout ObjectReader, kind: AlgorithmKind?, max: Int64?
+    ) -> (size: Int64, node: DocumentNode)? {
+        guard let node = taken("burst", from: &object, kind: kind, only: .tokenBucket),
+            let size = document.wholeNumber(node, in: Self.burstRange)
+        else { return nil }
+        if max == 0, kind == .tokenBucket {
+            // It could mean nothing ever, or that many calls once.
+            misplaced(node, key: "burst", beside: "with the \"max\" 0", expected: "no burst where 0 blocks every call")
+        }
+        return (size, node)
+    }
+
+    /// `hold`: the longest life of a slot, in seconds.
+    private mutating func hold(of object: inout ObjectReader, kind: AlgorithmKind?) -> Int64 {
+        let byDefault = PolicyBounds.defaultHoldSeconds
+        guard let node = taken("hold", from: &object, kind: kind, only: .concurrency) else { return byDefault }
+        switch node.value.content {
+        case .integer(let seconds) where Self.holdRange.contains(seconds): return seconds
+        case .string(let text):
+            if let seconds = Self.seconds(ofTime: text), Self.holdRange.contains(seconds) { return seconds }
+        default: break
+        }
+        document.unexpected(
+            node.value.summary, at: node,
+            expected: DocumentReader.wholeNumber(in: Self.holdRange, unit: "seconds") + ", or such as \"90s\" or \"5m\""
+        )
+        return byDefault
+    }
+
+    /// The value of a key that belongs to one algorithm; `nil` if it is not there, or has been refused.
+    private mutating func taken(
+        _ key: String, from object: inout ObjectReader, kind: AlgorithmKind?, only owner: AlgorithmKind
+    ) -> DocumentNode? {
+        guard let node = object.take(key) else { return nil }
+        if !features.isSuperset(of: owner.needs) {
+            document.notSupportedYet(key, at: node, why: countedAlgorithms, isAboutKey: true)
+            return nil
+        }
+        guard let kind, kind != owner else { return node }
+        misplaced(
+            node, key: key, beside: "with the algorithm \(kind.rawValue.quoted)",
+            expected: "it only with \(owner.rawValue.quoted)")
+        return nil
+    }
+
+    /// Calls that are going on are counted whenever they began.
+    private mutating func refuseWindow(of object: inout ObjectReader) {
+        let concurrency = AlgorithmKind.concurrency.rawValue
+        for key in ["window", "timezone"] {
+            guard let node = object.take(key) else { continue }
+            misplaced(
+                node, key: key, beside: "with the algorithm \(concurrency.quoted)",
+                expected: "no \(key.quoted): calls at once are counted, however long they take")
+        }
+    }
+
+    /// A bucket is refilled evenly, by the same amount in every millisecond.
+    private mutating func refuseUnevenWindow(_ window: Window, at node: DocumentNode) {
+        document.unexpected(
+            "the window \(window.name)", at: node,
+            expected: "a window of one length with \(AlgorithmKind.tokenBucket.rawValue.quoted): no month, and no"
+                + " day or week of a time zone")
+    }
+
+    /// Both algorithms multiply calls by milliseconds, in numbers that are exact up to 2^53.
+    private mutating func checkExactness(of number: Int64, window: Window, at node: DocumentNode) {
+        let most = PolicyBounds.maxExact / window.longestLengthMs
+        guard number > most else { return }
+        document.unexpected(
+            String(number), at: node,
+            expected: "at most \(most) per \(window.words): calls times milliseconds must not exceed 2^53")
+    }
+}

@@ -1,0 +1,171 @@
+/// Which policy each grant has: one for all (`--policy FILE`), or documents by name and a mapping (`--policies DIR`).
+package struct PolicySet: Sendable, Equatable {
+    /// In `grants.json`: every grant that is not named there.
+    package static let everyGrant = "*"
+
+    /// The policies by their document's name, without `.json`.
+    package let documents: [String: Policy]
+    /// Names of documents by grant, or by `everyGrant`; each is a key of `documents`.
+    package let grants: [String: String]
+    /// The one policy of all grants, if there are no documents by name.
+    package let single: Policy?
+
+    package init(single: Policy) {
+        documents = [:]
+        grants = [:]
+        self.single = single
+    }
+
+    /// - Parameter grants: name documents that are there.
+    init(documents: [String: Policy], grants: [String: String]) {
+        precondition(grants.values.allSatisfy { documents[$0] != nil })
+        self.documents = documents
+        self.grants = grants
+        single = nil
+    }
+
+    /// The policy of a grant: the one that is mapped to its name, else to `*`; `nil` if there is neither.
+    package func policy(forGrant grant: String) -> Policy? {
+        single ?? (grants[grant] ?? grants[Self.everyGrant]).flatMap { documents[$0] }
+    }
+
+    /// What the grant's policy says of a tool before anything is counted; without a policy, a denial.
+    package func ruling(forGrant grant: String, tool: String) -> Ruling {
+        policy(forGrant: grant)?.ruling(forTool: tool) ?? .noPolicy
+    }
+
+    /// Every policy that a grant may have.
+    package var policies: some Collection<Policy> { single.map { [$0] } ?? Array(documents.values) }
+
+    /// Grants by name, and at the end the entry of all others.
+    static func precedes(_ left: (key: String, value: String), _ right: (key: String, value: String)) -> Bool {
+        if left.key == everyGrant || right.key == everyGrant { return left.key != everyGrant }
+        return left.key < right.key
+    }
+}
+
+/// Everything that is wrong with the files of a folder, at least one file's.
+package struct PolicySetFaults: Error, Sendable, Equatable, CustomStringConvertible {
+    /// In the order of the files' names.
+    package let files: [PolicyFaults]
+
+    /// The lines of all files. No line feed at the end.
+    package var description: String { files.map(\.description).joined(separator: "\n") }
+}
+
+// MARK: - Reading a folder
+
+extension PolicySet {
+    private static let grantsFile = "grants.json"
+    private static let suffix = ".json"
+
+    static func fileName(ofDocument name: String) -> String { name + suffix }
+
+    /// Reads the files of a folder: `NAME.json` documents, and `grants.json`, which maps a grant (or `*`) to a
+    /// document's name. Files whose names do not end in `.json`, or begin with a dot, are somebody else's.
+    ///
+    /// - Parameters:
+    ///   - files: names are distinct, and without the folder.
+    ///   - folder: its name as faults repeat it in front of the files'; empty for none.
+    ///   - features: what the caller can act on.
+    /// - Throws: everything that is wrong with all of the files at once.
+    package static func parse(
+        files: [(name: String, bytes: [UInt8])], folder: String = "", features: PolicyFeatures = .supported
+    ) throws(PolicySetFaults) -> PolicySet {
+        let path = { (name: String) in folder.isEmpty ? name : folder + (folder.hasSuffix("/") ? "" : "/") + name }
+        let files = files.filter { $0.name.hasSuffix(suffix) && !$0.name.hasPrefix(".") }.sorted { $0.name < $1.name }
+        let documentFiles = files.filter { $0.name != grantsFile }
+        let names = documentFiles.map { String($0.name.dropLast(suffix.count)) }
+        if let fault = tooManyFault(names.count, folder: folder) { throw PolicySetFaults(files: [fault]) }
+
+        var faults: [PolicyFaults] = []
+        var documents: [String: Policy] = [:]
+        for (name, file) in zip(names, documentFiles) {
+            do throws(PolicyFaults) {
+                documents[name] = try PolicyDocument.parse(file.bytes, file: path(file.name), features: features)
+            } catch {
+                faults.append(error)
+            }
+        }
+        var grants: [String: String] = [:]
+        do throws(PolicyFaults) {
+            let bytes = files.first { $0.name == grantsFile }?.bytes
+            grants = try Self.grants(bytes, file: path(grantsFile), documents: DocumentNames(names))
+        } catch {
+            faults.append(error)
+        }
+        guard faults.isEmpty else { throw PolicySetFaults(files: faults.sorted { $0.file < $1.file }) }
+        return PolicySet(documents: documents, grants: grants)
+    }
+
+    private static func tooManyFault(_ count: Int, folder: String) -> PolicyFaults? {
+        guard count > PolicyBounds.maxDocuments else { return nil }
+        var faults = FaultCollector(file: folder)
+        faults.add(
+            .root, SourcePosition(line: 1, column: 1),
+            .unexpected(
+                found: "\(count) documents", expected: "at most \(PolicyBounds.maxDocuments) in one folder",
+                nearest: nil))
+        return faults.collected()
+    }
+
+    /// - Parameter bytes: of `grants.json`; `nil` if it is not there.
+    private static func grants(
+        _ bytes: [UInt8]?, file: String, documents: DocumentNames
+    ) throws(PolicyFaults) -> [String: String] {
+        let expected = "an object that maps each grant, or \"*\", to the name of a document here"
+        var faults = FaultCollector(file: file)
+        guard let bytes else {
+            faults.add(
+                .root, SourcePosition(line: 1, column: 1),
+                .unexpected(found: "no such file", expected: expected, nearest: nil))
+            throw faults.collected()
+        }
+        guard let root = JSONParser.parse(bytes, faults: &faults) else { throw faults.collected() }
+        var reader = PolicyReader(DocumentReader(faults: faults), features: [])
+        var grants: [String: String] = [:]
+        if var object = reader.document.object(DocumentNode(value: root, pointer: .root), expected: expected) {
+            for (grant, node) in object.takeAll() {
+                let position = node.keyPosition ?? node.value.position
+                guard reader.isName(grant, of: "a grant", at: position, node.pointer) else { continue }
+                grants[grant] = reader.documentName(node, among: documents)
+            }
+        }
+        guard reader.document.faults.isEmpty else { throw reader.document.faults.collected() }
+        return grants
+    }
+}
+
+/// The names of a folder's documents, those with faults included.
+private struct DocumentNames {
+    /// Most that a fault counts up; of more, only the nearest is named.
+    private static let maxListed = 5
+
+    let sorted: [String]
+    let all: Set<String>
+
+    init(_ names: [String]) {
+        sorted = names
+        all = Set(names)
+    }
+
+    /// What may stand for one of them.
+    var expected: String {
+        !sorted.isEmpty && sorted.count <= Self.maxListed
+            ? PolicyReader.quoted(sorted) : "the name of a document here, without \".json\""
+    }
+
+    func nearest(to name: String) -> String? {
+        sorted.first { PolicySet.fileName(ofDocument: $0) == name } ?? NearestName.find(name, among: sorted)
+    }
+}
+
+extension PolicyReader {
+    fileprivate mutating func documentName(_ node: DocumentNode, among documents: DocumentNames) -> String? {
+        guard let name = document.string(node, expected: documents.expected) else { return nil }
+        if documents.all.contains(name) { return name }
+        let nearest = suggestion { documents.nearest(to: name) }
+        document.unexpected(name.quoted, at: node, expected: documents.expected, nearest: nearest)
+        return nil
+    }
+}

@@ -1,0 +1,19 @@
+package import NIOCore
+
+/// How long a link waits. The defaults are those of `RedisBounds`; tests take others, to wait for less or to wait on a
+/// busy machine.
+package struct RedisTimeLimits: Sendable, Equatable {
+    /// For a connection to open.
+    package var connect = RedisBounds.connectTimeLimit
+    /// For the handshake's answers.
+    package var handshake = RedisBounds.handshakeTimeLimit
+    /// For a scan, from its call to its completion.
+    package var scan = RedisBounds.scanTimeLimit
+
+    package init() {}
+}
+
+extension TimeAmount {
+    /// For a sentence, such as `2000 ms`.
+    var inMilliseconds: String { "\(nanoseconds / 1_000_000) ms" }
+}

@@ -1,0 +1,67 @@
+package import Logging
+
+/// Everything that an operator can set, checked. Flags go over the environment, and that over the configuration file.
+package struct Settings: Sendable, Equatable {
+    /// The store's address as it was given; nil for `none`. It may hold a password: never log it.
+    package var redisURL: String?
+    package var redisUser: String?
+    package var redisPassword: String?
+    package var socketPath: String
+    package var socketMode: UInt32
+    package var socketGroup: String?
+    package var operatorUserIDs: Set<UInt32>
+    package var policySource: PolicySource
+    package var budgetMs: Int64
+    package var keyPrefix: String
+    package var replicas: Int
+    package var logLevel: Logger.Level
+    package var logFormat: LogFormat
+
+    package enum LogFormat: String, Sendable, CaseIterable { case text, json }
+}
+
+/// One thing that can be set: its flag without dashes, which is also its key in the configuration file; in the environment
+/// it is `SLUICE_` and the name in capitals.
+package enum SettingName: String, Sendable, CaseIterable {
+    case socket
+    case socketMode = "socket-mode"
+    case socketGroup = "socket-group"
+    case operators
+    case policy
+    case policies
+    case redis
+    case redisUser = "redis-user"
+    /// Not a flag: a command line is for everybody to read.
+    case redisPassword = "redis-password"
+    case redisPasswordFile = "redis-password-file"
+    case budget
+    case keyPrefix = "key-prefix"
+    case replicas
+    case logLevel = "log-level"
+    case logFormat = "log-format"
+
+    package var environmentName: String {
+        "SLUICE_" + rawValue.uppercased().map { $0 == "-" ? "_" : String($0) }.joined()
+    }
+}
+
+/// What was set, and where it was said.
+package struct SettingValue: Sendable, Equatable {
+    package var text: String
+    /// `--budget`, `SLUICE_BUDGET`, or `sluice.json:3:12: /budget`.
+    package var origin: String
+
+    package init(text: String, origin: String) {
+        self.text = text
+        self.origin = origin
+    }
+}
+
+/// Everything that is wrong with the settings, a line each.
+package struct SettingFaults: Error, Sendable, Equatable, CustomStringConvertible {
+    package var lines: [String]
+
+    package init(_ lines: [String]) { self.lines = lines }
+
+    package var description: String { lines.joined(separator: "\n") }
+}

@@ -1,0 +1,48 @@
+/// The connections of one event loop, by slot. A slot is free again only when every answer that was under way for it has
+/// come, so that no answer reaches the connection that has the slot next.
+struct ConnectionTable {
+    private struct Slot {
+        var connection: ConnectionHandler?
+        var awaited = 0
+    }
+
+    let capacity: Int
+    private var slots: [Slot] = []
+    private var free: [Int] = []
+    private(set) var count = 0
+
+    /// - Parameter capacity: how many there may be at once.
+    init(capacity: Int) { self.capacity = capacity }
+
+    /// nil if there are too many already.
+    mutating func add(_ connection: ConnectionHandler) -> Int? {
+        guard count < capacity else { return nil }
+        count += 1
+        if let slot = free.popLast() {
+            slots[slot].connection = connection
+            return slot
+        }
+        slots.append(Slot(connection: connection))
+        return slots.count - 1
+    }
+
+    mutating func remove(_ slot: Int) {
+        guard slots[slot].connection != nil else { return }
+        slots[slot].connection = nil
+        count -= 1
+        if slots[slot].awaited == 0 { free.append(slot) }
+    }
+
+    mutating func expectAnswer(_ slot: Int) { slots[slot].awaited += 1 }
+
+    /// An answer has come for the slot: to whom it goes, if they are still there.
+    mutating func answered(_ slot: Int) -> ConnectionHandler? {
+        slots[slot].awaited -= 1
+        if slots[slot].connection == nil && slots[slot].awaited == 0 { free.append(slot) }
+        return slots[slot].connection
+    }
+
+    subscript(slot: Int) -> ConnectionHandler? { slots[slot].connection }
+
+    var all: [ConnectionHandler] { slots.compactMap(\.connection) }
+}

@@ -1,0 +1,209 @@
+import ArgumentParser
+import Foundation
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+import SluiceEngine
+import SluicePolicy
+import SluiceProtocol
+import SluiceRedis
+import SluiceServer
+import UnixSignals
+
+@main
+struct Sluiced: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sluiced",
+        abstract: "Answers gateways' rate-limit checks over a Unix socket, and counts in Redis for all replicas.",
+        discussion: """
+            Every setting can also come from the environment (SLUICE_SOCKET, SLUICE_REDIS, SLUICE_BUDGET, ...) and from a \
+            JSON file (--config FILE, whose keys are the flags' names); flags go over the environment, and that over the \
+            file. Redis' password comes from SLUICE_REDIS_PASSWORD or --redis-password-file.
+
+            Example:
+              sluiced --socket /run/sluice/sluice.sock --policy policy.json --redis redis://127.0.0.1:6379 --replicas 2
+              redis-cli -s /run/sluice/sluice.sock CHECK alice-laptop opencode_run
+
+            Exit codes: 0 after SIGTERM, 64 wrong usage, 69 the socket is in use, 78 a wrong setting or policy, 1 anything else.
+            """,
+        version: SluiceVersion.current)
+
+    @Option(help: "Path of the socket that gateways call (required).")
+    var socket: String?
+    @Option(help: "Permission bits of the socket, octal (default: 0660).")
+    var socketMode: String?
+    @Option(help: "Group of the socket, by name or id (default: that of the process).")
+    var socketGroup: String?
+    @Option(
+        help: "User ids that may use operators' commands beside root and sluiced's own, with commas (default: none).")
+    var operators: String?
+    @Option(help: "Path of the policy document that every grant gets (this or --policies is required).")
+    var policy: String?
+    @Option(
+        help:
+            "Path of a folder with NAME.json documents, and grants.json, which maps a grant (or *) to a document's name."
+    )
+    var policies: String?
+    @Option(
+        help: """
+            Where counters are shared: redis://[user:password@]host[:port][/db], unix:///path[?db=n], or none: one \
+            replica, local counters (default: none).
+            """)
+    var redis: String?
+    @Option(help: "User for Redis (default: that of --redis, else Redis' default user).")
+    var redisUser: String?
+    @Option(help: "File that holds Redis' password (default: none).")
+    var redisPasswordFile: String?
+    @Option(help: "How long a check may take, from the socket to its answer; ms or s (default: 20ms).")
+    var budget: String?
+    @Option(help: "What every key in Redis begins with (default: sluice).")
+    var keyPrefix: String?
+    @Option(help: "How many replicas to assume, at least, while Redis is away (default: 1).")
+    var replicas: String?
+    @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
+    var logLevel: String?
+    @Option(help: "text or json, on standard error (default: text).")
+    var logFormat: String?
+    @Option(help: "JSON file with any of these settings (default: none).")
+    var config: String?
+
+    func run() async throws {
+        let settings = try resolveSettings()
+        let fingerprint = settings.policySource.fingerprint()
+        let policies = try readPolicies(settings.policySource)
+        let logger = makeLogger(settings)
+        let store = try makeStore(settings)
+        let server = try await makeServer(settings, policies: policies, store: store, logger: logger)
+        let service = SidecarService(server: server, settings: settings, logger: logger)
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [
+                    .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup),
+                    .init(
+                        service: PolicyReloadService(
+                            PolicyReloader(
+                                source: settings.policySource, policies: policies, fingerprint: fingerprint,
+                                server: server, logger: logger))),
+                ],
+                gracefulShutdownSignals: [.sigterm, .sigint],
+                logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
+        do {
+            try await group.run()
+        } catch let failure as SocketFile.Failure {
+            throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
+        }
+    }
+
+    // MARK: - Parts
+
+    private func resolveSettings() throws -> Settings {
+        let flags: [SettingName: String?] = [
+            .socket: socket, .socketMode: socketMode, .socketGroup: socketGroup, .operators: operators,
+            .policy: policy, .policies: policies, .redis: redis, .redisUser: redisUser,
+            .redisPasswordFile: redisPasswordFile,
+            .budget: budget, .keyPrefix: keyPrefix, .replicas: replicas, .logLevel: logLevel, .logFormat: logFormat,
+        ]
+        do {
+            return try SettingsResolver.resolve(
+                flags: flags.compactMapValues(\.self), environment: ProcessInfo.processInfo.environment,
+                configurationPath: config
+            ) { path throws(FileReadError) in try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes) }
+        } catch {
+            throw fail(EX_CONFIG, "\(error)")
+        }
+    }
+
+    private func readPolicies(_ source: PolicySource) throws -> PolicySet {
+        do {
+            return try source.read()
+        } catch {
+            throw fail(EX_CONFIG, "\(error)")
+        }
+    }
+
+    private func makeLogger(_ settings: Settings) -> Logger {
+        var logger = Logger(label: "sluiced") { label in
+            switch settings.logFormat {
+            case .text: StreamLogHandler.standardError(label: label)
+            case .json: JSONLogHandler(label: label)
+            }
+        }
+        logger.logLevel = settings.logLevel
+        return logger
+    }
+
+    private func makeStore(_ settings: Settings) throws -> RedisLink.Configuration? {
+        guard let url = settings.redisURL else { return nil }
+        do {
+            let address = try RedisAddress(url)
+            let user = settings.redisUser ?? address.credentials?.user
+            let password = settings.redisPassword ?? address.credentials?.password
+            return RedisLink.Configuration(
+                address: address, credentials: password.map { RedisCredentials(user: user, password: $0) },
+                replica: UInt64.random(in: 1...UInt64.max), keyPrefix: settings.keyPrefix)
+        } catch {
+            throw fail(EX_CONFIG, "--redis: \(error)")
+        }
+    }
+
+    private func makeServer(
+        _ settings: Settings, policies: PolicySet, store: RedisLink.Configuration?, logger: Logger
+    ) async throws -> Server {
+        let replica = store?.replica ?? UInt64.random(in: 1...UInt64.max)
+        let configuration = ServerConfiguration(
+            socketPath: settings.socketPath, socketMode: settings.socketMode,
+            socketGroupID: try settings.socketGroup.map(groupID), operatorUserIDs: settings.operatorUserIDs,
+            limiter: LimiterConfiguration(
+                keyPrefix: settings.keyPrefix, budgetMs: settings.budgetMs,
+                replicas: ReplicaView(own: replica, assumed: settings.replicas), usesStore: store != nil,
+                seed: replica),
+            facts: ServerFacts(
+                version: SluiceVersion.current, policyDescription: "\(settings.policySource)",
+                storeAddress: store.map { "\($0.address)" } ?? "none", replicaID: String(replica, radix: 16),
+                startedAt: SystemClock.now()))
+        return try await Server.make(
+            configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
+            logger: logger
+        ) { eventLoop in
+            store.map { RedisLink($0, eventLoop: eventLoop, logger: logger) }
+        }
+    }
+
+    private func groupID(_ text: String) throws -> UInt32 {
+        if let id = UInt32(text) { return id }
+        guard let group = getgrnam(text) else {
+            throw fail(EX_CONFIG, "--socket-group: there is no group \"\(text)\", name one or give its id")
+        }
+        return group.pointee.gr_gid
+    }
+
+    /// Says what is wrong on standard error, and ends with the code.
+    private func fail(_ code: Int32, _ lines: String) -> ExitCode {
+        FileHandle.standardError.write(Data((lines + "\n").utf8))
+        return ExitCode(code)
+    }
+}
+
+/// Runs the sidecar until it is told to stop, then drains it.
+struct SidecarService: Service {
+    let server: Server
+    let settings: Settings
+    let logger: Logger
+
+    func run() async throws {
+        try await server.start(storeWait: .seconds(1))
+        let isShared = try await server.isShared()
+        logger.info(
+            "ready",
+            metadata: [
+                "socket": "\(settings.socketPath)", "policy": "\(settings.policySource)",
+                "counting": "\(isShared ? "shared" : "local")", "version": "\(SluiceVersion.current)",
+                "pid": "\(ProcessInfo.processInfo.processIdentifier)",
+            ])
+        try await gracefulShutdown()
+        logger.info("draining")
+        try await server.stop()
+        logger.info("stopped")
+    }
+}

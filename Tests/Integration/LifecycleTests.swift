@@ -1,0 +1,196 @@
+import Foundation
+import Support
+import Testing
+
+extension Integration {
+    /// From the start to the end of a sidecar, and who owns its socket meanwhile.
+    @Suite struct Lifecycle {
+        @Test func tellsWhenItIsReady() async throws {
+            let redis = try await RedisProcess()
+            let sidecar = try await SidecarProcess(policy: Policies.seed, over: redis)
+            let line = try #require(sidecar.log.split(whereSeparator: \.isNewline).first { $0.contains(" ready") })
+            for word in ["socket=\(sidecar.socketPath)", "counting=shared", "pid=\(sidecar.pid)", "policy="] {
+                #expect(line.contains(word))
+            }
+            #expect(try await sidecar.process.terminate() == .exited(status: 0))
+            #expect(sidecar.log.contains("draining") && sidecar.log.contains("stopped"))
+            #expect(sidecar.process.output == "")
+        }
+
+        @Test func logsAsJSON() async throws {
+            let sidecar = try await SidecarProcess(
+                policy: Policies.seed, redis: "none", arguments: ["--log-format", "json"])
+            try await sidecar.process.terminate()
+            for line in sidecar.log.split(whereSeparator: \.isNewline) {
+                let object = try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+                #expect(object?["time_ms"] is Int && object?["message"] is String && object?["level"] is String)
+            }
+        }
+
+        /// Checks that wait for Redis when SIGTERM comes get their answers, and nothing is cut short.
+        @Test(arguments: [SIGTERM, SIGINT])
+        func answersWhatIsInFlightBeforeItEnds(signal: Int32) async throws {
+            let redis = try await RedisProcess()
+            let sidecar = try await SidecarProcess(policy: Policies.rate(10_000, per: Policies.longWindow), over: redis)
+            try await sidecar.waitUntilShared()
+            let (client, idle, watcher) = (try sidecar.client(), try sidecar.client(), try sidecar.client())
+            let grant = Grants.next()
+            redis.stop()
+            let count = 500
+            try client.send(Array(repeating: RedisClient.frame(["CHECK", grant, "run"]), count: count).flatMap(\.self))
+            try await waitUntil("the checks wait") { try watcher.info("waiting") == "\(count)" }
+            sidecar.process.signal(signal)
+            try await waitUntil("it drains") { sidecar.log.contains("draining") }
+            #expect(idle.isClosedByServer())
+            #expect(throws: SupportError.self) { try sidecar.client() }
+            redis.continue()
+            for index in 1...count {
+                let reply = try CheckReply(client.answer())
+                #expect(reply.source == "shared" && reply.remaining == 10_000 - index)
+            }
+            #expect(client.isClosedByServer())
+            #expect(try await sidecar.process.wait() == .exited(status: 0))
+            #expect(!FileManager.default.fileExists(atPath: sidecar.socketPath))
+        }
+
+        /// Redis hangs and does not come back: the checks are answered locally, and it ends all the same.
+        @Test func endsThoughRedisHangs() async throws {
+            let redis = try await RedisProcess()
+            let sidecar = try await SidecarProcess(policy: Policies.seed, over: redis, budget: "500ms")
+            try await sidecar.waitUntilShared()
+            let client = try sidecar.client()
+            redis.stop()
+            try client.send(RedisClient.frame(["CHECK", Grants.next(), "opencode_run"]))
+            try await waitUntil("the check waits") { try sidecar.client().info("waiting") == "1" }
+            sidecar.process.signal(SIGTERM)
+            #expect(try CheckReply(client.answer()).source == "local")
+            #expect(try await sidecar.process.wait() == .exited(status: 0))
+        }
+
+        /// A client that does not read its answers cannot keep it from ending.
+        @Test func endsThoughAClientDoesNotRead() async throws {
+            let sidecar = try await SidecarProcess(policy: Policies.seed, redis: "none")
+            let client = try sidecar.client()
+            let bytes = Array(repeating: RedisClient.frame(["COMMAND", "DOCS"]), count: 500).flatMap(\.self)
+            let watcher = try sidecar.client()
+            var refusals = 0
+            while refusals < 3 {
+                refusals = client.sendSome(bytes) == 0 ? refusals + 1 : 0
+                // Its answer shows that the sidecar has come round to look at everyone since.
+                _ = try watcher.info("uptime_ms")
+            }
+            sidecar.process.signal(SIGTERM)
+            #expect(try await sidecar.process.wait(timeout: .seconds(20)) == .exited(status: 0))
+            withExtendedLifetime(client) {}
+        }
+
+        @Test func aLiveSocketIsNotTakenOver() async throws {
+            let sidecar = try await SidecarProcess(policy: Policies.seed, redis: "none")
+            let client = try sidecar.client()
+            let second = try await SidecarProcess.outcome([
+                "--socket", sidecar.socketPath, "--policy", sidecar.folder.path("policy.json"),
+            ])
+            #expect(second.status == 69)
+            #expect(
+                second.errors.last
+                    == "\(sidecar.socketPath): another sluiced is listening there, stop it first or choose "
+                    + "another --socket")
+            #expect(try client.check(Grants.next(), "opencode_run").allowed)
+            #expect(try sidecar.client().check(Grants.next(), "opencode_run").allowed)
+        }
+
+        /// Of two that start together, one gets the socket and the other gives up.
+        @Test func ofTwoThatStartTogetherOneWins() async throws {
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(Policies.seed, to: "policy.json")
+            let arguments = ["--socket", folder.path("s.sock"), "--policy", policy]
+            let both = try (1...2).map { _ in try SidecarProcess.launch(arguments) }
+            try await waitUntil("one has given up") { both.contains { !$0.isRunning } }
+            let loser = try #require(both.first { !$0.isRunning })
+            let winner = try #require(both.first { $0.isRunning })
+            #expect(try await loser.wait() == .exited(status: 69))
+            try await SidecarProcess.waitUntilReady(winner)
+            #expect(try RedisClient(path: folder.path("s.sock")).command("PING") == .string("PONG"))
+        }
+
+        @Test func aStaleSocketIsReplaced() async throws {
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(Policies.seed, to: "policy.json")
+            let arguments = ["--socket", folder.path("s.sock"), "--policy", policy]
+            let first = try SidecarProcess.launch(arguments)
+            try await SidecarProcess.waitUntilReady(first)
+            try await first.end()
+            #expect(FileManager.default.fileExists(atPath: folder.path("s.sock")))
+            let second = try SidecarProcess.launch(arguments)
+            try await SidecarProcess.waitUntilReady(second)
+            #expect(try RedisClient(path: folder.path("s.sock")).command("PING") == .string("PONG"))
+        }
+
+        /// A sidecar whose socket was replaced by another's leaves that alone when it ends.
+        @Test func anothersSocketIsNotRemoved() async throws {
+            let first = try await SidecarProcess(policy: Policies.seed, redis: "none")
+            try FileManager.default.removeItem(atPath: first.socketPath)
+            let second = try SidecarProcess.launch([
+                "--socket", first.socketPath, "--policy", first.folder.path("policy.json"),
+            ])
+            try await SidecarProcess.waitUntilReady(second)
+            #expect(try await first.process.terminate() == .exited(status: 0))
+            #expect(try first.client().command("PING") == .string("PONG"))
+            #expect(second.isRunning)
+        }
+
+        @Test func aFileAtThePathIsLeftAlone() async throws {
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(Policies.seed, to: "policy.json")
+            let file = try folder.write("precious", to: "notes.txt")
+            let outcome = try await SidecarProcess.outcome(["--socket", file, "--policy", policy])
+            #expect(outcome.status == 78)
+            #expect(
+                outcome.errors.last
+                    == "\(file): there is a file that is not a socket, remove it or choose another --socket")
+            #expect(try String(contentsOfFile: file, encoding: .utf8) == "precious")
+        }
+
+        @Test func aPathThatCannotBeIsRefused() async throws {
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(Policies.seed, to: "policy.json")
+            let long = folder.path(String(repeating: "x", count: 103 - folder.path.utf8.count))
+            let outcome = try await SidecarProcess.outcome(["--socket", long, "--policy", policy])
+            #expect(outcome.status == 78)
+            #expect(outcome.errors.last == "\(long): a socket's path has at most 103 bytes, choose a shorter one")
+            let longest = String(long.dropLast())
+            #expect(longest.utf8.count == 103)
+            let sidecar = try SidecarProcess.launch(["--socket", longest, "--policy", policy])
+            try await SidecarProcess.waitUntilReady(sidecar)
+            #expect(try RedisClient(path: longest).command("PING") == .string("PONG"))
+
+            let nowhere = folder.path("none/s.sock")
+            let missing = try await SidecarProcess.outcome(["--socket", nowhere, "--policy", policy])
+            #expect(missing.status == 78)
+            #expect(missing.errors.last == "\(nowhere): cannot open its folder: No such file or directory")
+        }
+
+        @Test(arguments: [(nil, 0o660), ("0600", 0o600), ("666", 0o666)])
+        func theSocketHasItsMode(setting: String?, mode: Int) async throws {
+            let sidecar = try await SidecarProcess(
+                policy: Policies.seed, redis: "none", arguments: setting.map { ["--socket-mode", $0] } ?? [])
+            let attributes = try FileManager.default.attributesOfItem(atPath: sidecar.socketPath)
+            #expect(attributes[.posixPermissions] as? Int == mode)
+        }
+
+        @Test(.enabled(if: getuid() == 0, "only root may give a socket to any group"))
+        func theSocketHasItsGroup() async throws {
+            let sidecar = try await SidecarProcess(
+                policy: Policies.seed, redis: "none", arguments: ["--socket-group", "65534"])
+            let attributes = try FileManager.default.attributesOfItem(atPath: sidecar.socketPath)
+            #expect(attributes[.groupOwnerAccountID] as? Int == 65_534)
+            let outcome = try await SidecarProcess.outcome([
+                "--socket", sidecar.folder.path("other.sock"), "--policy", sidecar.folder.path("policy.json"),
+                "--socket-group", "no such group",
+            ])
+            #expect(outcome.status == 78)
+            #expect(
+                outcome.errors.last == "--socket-group: there is no group \"no such group\", name one or give its id")
+        }
+    }
+}

@@ -1,0 +1,146 @@
+import Foundation
+import Support
+import Testing
+
+extension Integration {
+    /// What an operator sets, and is told when it is wrong.
+    @Suite struct Setting {
+        @Test func everyFaultOfAPolicyIsListed() async throws {
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(Policies.twentyFaults, to: "policy.json")
+            let outcome = try await SidecarProcess.outcome(["--socket", folder.path("s.sock"), "--policy", policy])
+            #expect(outcome.status == 78)
+            for tool in 1...20 {
+                let place = "\(policy):\(tool + 1):\(tool > 9 ? 12 : 11): /tools/tool\(tool)/actoin: "
+                #expect(outcome.errors.contains { $0.hasPrefix(place) && $0.hasSuffix("did you mean \"action\"?") })
+            }
+            #expect(!FileManager.default.fileExists(atPath: folder.path("s.sock")))
+        }
+
+        @Test func missingSettingsAreNamedTogether() async throws {
+            let outcome = try await SidecarProcess.outcome([])
+            #expect(outcome.status == 78)
+            #expect(outcome.errors.count == 2)
+            #expect(outcome.errors.first?.hasPrefix("--socket: missing, expected ") == true)
+            #expect(outcome.errors.first?.hasSuffix("(or SLUICE_SOCKET)") == true)
+            #expect(outcome.errors.last?.hasPrefix("--policy: missing, expected ") == true)
+        }
+
+        @Test(arguments: [
+            "localhost", "http://localhost", "redis://", "redis://h:99999", "rediss://h", "unix://relative",
+        ])
+        func aBadAddressOfRedisIsRefused(url: String) async throws {
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(Policies.seed, to: "policy.json")
+            let outcome = try await SidecarProcess.outcome([
+                "--socket", folder.path("s.sock"), "--policy", policy, "--redis", url,
+            ])
+            #expect(outcome.status == 78)
+            #expect(outcome.errors.count == 1 && outcome.errors[0].hasPrefix("--redis: "))
+        }
+
+        @Test func aPasswordInABadAddressIsNotShown() async throws {
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(Policies.seed, to: "policy.json")
+            let outcome = try await SidecarProcess.outcome([
+                "--socket", folder.path("s.sock"), "--policy", policy, "--redis", "redis://u:hunter2@host:notaport/x",
+            ])
+            #expect(outcome.status == 78)
+            #expect(!outcome.errors.joined().contains("hunter2"))
+        }
+
+        @Test func flagsGoOverTheEnvironmentAndThatOverTheFile() async throws {
+            let folder = try TemporaryFolder()
+            let file = try folder.write(
+                #"{"budget": "111ms", "replicas": 3, "key-prefix": "filed"}"#, to: "sluice.json")
+            let cases: [(flags: [String], environment: [String: String], budget: Int)] = [
+                (["--config", file], [:], 111),
+                (["--config", file], ["SLUICE_BUDGET": "222ms"], 222),
+                (["--config", file, "--budget", "333ms"], ["SLUICE_BUDGET": "222ms"], 333),
+                ([], ["SLUICE_CONFIG": file], 111),
+            ]
+            let policy = try folder.write(Policies.seed, to: "policy.json")
+            for (index, each) in cases.enumerated() {
+                let path = folder.path("s\(index).sock")
+                let process = try SidecarProcess.launch(
+                    each.flags + ["--policy", policy],
+                    environment: each.environment.merging(["SLUICE_SOCKET": path]) { $1 })
+                try await SidecarProcess.waitUntilReady(process)
+                let client = try RedisClient(path: path)
+                #expect(try client.info("budget_ms") == "\(each.budget)")
+                #expect(try client.info("replicas") == "3")
+            }
+        }
+
+        @Test func everyFaultOfTheConfigurationIsListed() async throws {
+            let folder = try TemporaryFolder()
+            let file = try folder.write(
+                """
+                {
+                  "sokcet": "/tmp/s.sock",
+                  "replicas": 0,
+                  "budget": true
+                }
+                """, to: "sluice.json")
+            let outcome = try await SidecarProcess.outcome(["--config", file, "--log-level", "loud"])
+            #expect(outcome.status == 78)
+            let starts = [
+                "\(file):4:13: /budget: found true, expected a string or a whole number",
+                "\(file):2:3: /sokcet: found ",
+                "--socket: missing", "--policy: missing",
+                "\(file):3:15: /replicas: found \"0\", expected a whole number from 1 to 1000",
+                "--log-level: found \"loud\", expected ",
+            ]
+            for start in starts { #expect(outcome.errors.contains { $0.hasPrefix(start) }, "\(start)") }
+            #expect(outcome.errors.contains { $0.contains("/sokcet") && $0.hasSuffix("did you mean \"socket\"?") })
+            #expect(outcome.errors.count == starts.count)
+        }
+
+        @Test func filesThatCannotBeReadAreNamed() async throws {
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(Policies.seed, to: "policy.json")
+            let none = folder.path("none")
+            let socket = ["--socket", folder.path("s.sock")]
+            for arguments in [
+                socket + ["--policy", none], socket + ["--policy", policy, "--config", none],
+                socket + ["--policy", policy, "--redis-password-file", none],
+            ] {
+                let outcome = try await SidecarProcess.outcome(arguments)
+                #expect(outcome.status == 78)
+                #expect(outcome.errors == ["\(none): cannot be opened: No such file or directory"])
+            }
+        }
+
+        /// The password opens Redis, whichever way it comes, and is never written anywhere.
+        @Test func thePasswordComesFromAFileOrTheEnvironment() async throws {
+            let password = "correct horse battery"
+            let redis = try await RedisProcess(configuration: ["requirepass \"\(password)\""], password: password)
+            let folder = try TemporaryFolder()
+            let file = try folder.write(password + "\n", to: "password")
+            for (arguments, environment) in [
+                (["--redis-password-file", file], [:]), ([], ["SLUICE_REDIS_PASSWORD": password]),
+            ] {
+                let sidecar = try await SidecarProcess(
+                    policy: Policies.seed, over: redis, arguments: arguments + ["--log-level", "trace"],
+                    environment: environment)
+                try await sidecar.waitUntilShared()
+                #expect(try sidecar.client().check(Grants.next(), "opencode_run").source == "shared")
+                #expect(!sidecar.log.contains("correct horse"))
+                #expect(try sidecar.client().command("INFO").text?.contains("correct horse") == false)
+            }
+            let wrong = try await SidecarProcess(
+                policy: Policies.seed, over: redis, environment: ["SLUICE_REDIS_PASSWORD": "incorrect mule"])
+            try await waitUntil("it says why") { wrong.log.contains("did not accept the credentials") }
+            #expect(!wrong.log.contains("incorrect mule"))
+            #expect(try wrong.client().check(Grants.next(), "opencode_run").source == "local")
+        }
+
+        @Test func wrongUsageIsToldApart() async throws {
+            let unknown = try await SidecarProcess.outcome(["--no-such-flag"])
+            #expect(unknown.status == 64)
+            let version = try SidecarProcess.launch(["--version"])
+            #expect(try await version.wait() == .exited(status: 0))
+            #expect(version.output.hasPrefix("0."))
+        }
+    }
+}

@@ -1,0 +1,42 @@
+import Foundation
+import SluiceControl
+import SluiceTerminal
+import Synchronization
+import Testing
+
+/// What a command line of `sluicectl` did, run in this process.
+struct ControlRun {
+    var exitCode: Int32
+    var output: String
+    var errors: String
+
+    static func of(
+        _ arguments: String..., style: Style = .plain, environment: [String: String] = [:]
+    ) async -> ControlRun {
+        await of(arguments, style: style, environment: environment)
+    }
+
+    static func of(
+        _ arguments: [String], style: Style = .plain, environment: [String: String] = [:]
+    ) async -> ControlRun {
+        let output = Collector()
+        let errors = Collector()
+        let console = Console(
+            write: { output.append($0) }, writeError: { errors.append($0) }, style: style, environment: environment)
+        let exitCode = await ControlProgram.run(arguments, console: console)
+        return ControlRun(exitCode: exitCode, output: output.text, errors: errors.text)
+    }
+
+    /// The output as Foundation reads JSON; it must be one line.
+    func json() throws -> [String: Any] {
+        try #require(output.hasSuffix("\n") && output.filter { $0 == "\n" }.count == 1, "expected one line")
+        return try #require(JSONSerialization.jsonObject(with: Data(output.utf8)) as? [String: Any])
+    }
+}
+
+private final class Collector: Sendable {
+    private let texts = Mutex("")
+
+    var text: String { texts.withLock { $0 } }
+    func append(_ text: String) { texts.withLock { $0 += text } }
+}

@@ -1,0 +1,140 @@
+import Support
+import Synchronization
+import Testing
+
+@Suite struct StatusTests {
+    private static func info(
+        redis: String = "unix:///r.sock", state: String = "closed", counting: String = "shared", checks: Int = 420,
+        uptimeMs: Int = 245_000, late: Int = 0,
+        answers: String = "answers_shared_allow:400\r\nanswers_local_limit:20\r\n"
+    ) -> String {
+        StubSidecar.text(
+            """
+            # Server\r
+            sluice_version:9.8.7\r
+            process_id:17\r
+            replica_id:ab12\r
+            uptime_ms:\(uptimeMs)\r
+            connected_clients:3\r
+            \r
+            # Policy\r
+            policy:deploy/policy.json\r
+            \r
+            # Redis\r
+            redis_address:\(redis)\r
+            redis_state:\(state)\r
+            redis_server:Redis 7.0.15, master\r
+            counting:\(counting)\r
+            outages:1\r
+            memory_losses:0\r
+            \r
+            # Checks\r
+            checks:\(checks)\r
+            batches:30\r
+            entries:40\r
+            coalesced_checks:400\r
+            timed_out:2\r
+            late:\(late)\r
+            overloaded:0\r
+            key_faults:0\r
+            \r
+            # Answers\r
+            \(answers)
+            """)
+    }
+
+    @Test func theTablesAreShown() async throws {
+        let stub = try await StubSidecar { _ in Self.info() }
+        let run = await ControlRun.of("status", "--socket", stub.path)
+        #expect(run.errors == "")
+        #expect(run.exitCode == 0)
+        #expect(
+            run.output == """
+                version   9.8.7
+                uptime    4m 5s
+                process   17, replica ab12
+                socket    \(stub.path), 3 connected
+                policy    deploy/policy.json
+                redis     unix:///r.sock, connected, Redis 7.0.15, master
+                counting  shared
+                outages   1, 0 with memory lost
+                checks    420, 1.7/s since start
+                batches   30, of 40 entries for 400 checks
+                trouble   0 late, 2 timed out, 0 overloaded, 0 key faults
+
+                source  allow  limit
+                shared    400      0
+                local       0     20
+
+                """)
+    }
+
+    @Test func aSampleIsTakenOfOneSecond() async throws {
+        let readings = Mutex(0)
+        let stub = try await StubSidecar { _ in
+            let reading = readings.withLock { count in
+                count += 1
+                return count
+            }
+            return Self.info(checks: 420 * reading, uptimeMs: 245_000 + 1_000 * (reading - 1))
+        }
+        let run = await ControlRun.of("status", "--socket", stub.path, "--rate")
+        #expect(run.output.contains("\nchecks    840, 420.0/s in the last 1s\n"))
+    }
+
+    @Test func json() async throws {
+        let stub = try await StubSidecar { _ in Self.info(redis: "none", state: "none", counting: "local") }
+        let run = await ControlRun.of("status", "--socket", stub.path, "--json")
+        let json = try run.json()
+        #expect(json["version"] as? String == "9.8.7")
+        #expect(json["redis"] as? String == nil)
+        #expect(json["ready"] as? Bool == true)
+        #expect(json["checks_per_s"] as? Double == 1.7)
+        #expect((json["answers"] as? [[String: Any]])?.count == 2)
+    }
+
+    @Test func redisItselfIsNotASidecar() async throws {
+        let stub = try await StubSidecar { _ in StubSidecar.text("# Server\r\nredis_version:7.0.15\r\n") }
+        let run = await ControlRun.of("status", "--socket", stub.path)
+        #expect(run.exitCode == 2)
+        #expect(run.errors.contains("expected the INFO of a sidecar"))
+    }
+
+    // MARK: - Waiting
+
+    @Test func itWaitsUntilCountingIsShared() async throws {
+        let readings = Mutex(0)
+        let stub = try await StubSidecar { _ in
+            let reading = readings.withLock { count in
+                count += 1
+                return count
+            }
+            return reading < 4 ? Self.info(state: "open", counting: "local") : Self.info()
+        }
+        let run = await ControlRun.of("status", "--socket", stub.path, "--wait")
+        #expect(run.exitCode == 0)
+        #expect(run.output.contains("\ncounting  shared\n"))
+    }
+
+    @Test func itTellsWhatItWaitsForAndGivesUp() async throws {
+        let stub = try await StubSidecar { _ in Self.info(state: "resting", counting: "local") }
+        let run = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "4s")
+        #expect(run.exitCode == 2)
+        #expect(run.output == "")
+        let missing = "counting is local, Redis at unix:///r.sock: connected, but it refuses to work"
+        // A busy machine may come to it a second late.
+        let lines = run.errors.split(separator: "\n")
+        #expect(["waiting, 2s of 4s: \(missing)", "waiting, 3s of 4s: \(missing)"].contains(String(lines.first ?? "")))
+        #expect(lines.last == "sluicectl: not ready after 4s: \(missing)")
+    }
+
+    @Test func noSidecarIsWaitedForToo() async throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("a.sock")
+        let run = await ControlRun.of("status", "--socket", path, "--wait", "--timeout", "200ms")
+        #expect(run.exitCode == 2)
+        #expect(
+            run.errors == "sluicectl: not ready after 200ms: cannot connect to \(path): No such file or directory, is "
+                + "sluiced running?\n")
+    }
+}

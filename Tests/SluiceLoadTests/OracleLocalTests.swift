@@ -1,0 +1,134 @@
+import SluiceLoad
+import SluiceProtocol
+import Testing
+
+/// What local counting promises, with a maximum of 10 and two replicas unless said otherwise.
+@Suite struct OracleLocalTests {
+    @Test func withNothingKnownASidecarHasItsShareOfTheMaximum() {
+        var fixture = OracleFixture()
+        fixture.admitLocally(5)
+        fixture.admitLocally(5, sidecar: 1)
+        let report = fixture.oracle.finish()
+        #expect(report.isKept && report.localWindows == 1)
+    }
+
+    @Test func oneMoreThanItsShareIsCaught() throws {
+        var fixture = OracleFixture()
+        fixture.admitLocally(6)
+        let report = fixture.oracle.finish()
+        #expect(report.breaks.map(\.promise) == [.localWithinShare])
+        #expect(
+            report.breaks.first?.facts
+                == "sidecar 1 admitted 6 locally, its share was at most 5 (maximum 10, 0 known to be used, 2 replicas)")
+    }
+
+    @Test func sharesAreRoundedUpInTheSidecarsFavour() {
+        var fixture = OracleFixture(replicas: 3)
+        fixture.admitLocally(4)
+        #expect(fixture.broken() == [])
+    }
+
+    @Test func inTheOpenWindowItsShareIsOfWhatWasLeft() {
+        var fixture = OracleFixture()
+        fixture.admitShared(1...6)
+        fixture.admitLocally(2)
+        #expect(fixture.broken() == [])
+        fixture.admitLocally(1)
+        #expect(fixture.broken() == [.localWithinShare])
+    }
+
+    @Test func whatAnotherSidecarSawIsNotWhatThisOneKnew() {
+        var fixture = OracleFixture()
+        fixture.admitShared(1...6, sidecar: 1)
+        fixture.admitLocally(5)
+        // 6 shared of another and 5 local: one over the maximum, which neither could see.
+        #expect(fixture.broken() == [])
+    }
+
+    @Test func aTallyThatWasReadAfterACheckWasSentMayHaveBeenUnknown() {
+        var fixture = OracleFixture()
+        fixture.answer(true, .shared, used: 6)
+        for _ in 0..<4 {
+            fixture.answer(true, .local, used: 0, tookNs: 1_000_000, agoNs: 5_000_000)
+        }
+        // The first of them was sent before 6 was read: then nothing was known, and half of 10 was its share.
+        #expect(fixture.broken() == [])
+    }
+
+    @Test func itMayTakeAnotherShareEachTimeItWasBack() {
+        var fixture = OracleFixture()
+        fixture.answer(true, .shared, used: 2)
+        fixture.admitLocally(4)
+        fixture.answer(false, .shared, used: 10, cost: 10)
+        fixture.admitLocally(3)
+        #expect(fixture.broken() == [])
+    }
+
+    @Test func aSlowLocalAnswerMayHideAnotherShare() {
+        var fixture = OracleFixture()
+        fixture.admitLocally(1, tookNs: 15_000_000)
+        fixture.admitLocally(6)
+        #expect(fixture.broken() == [])
+        // Never more than what was left.
+        fixture.admitLocally(4)
+        #expect(fixture.broken() == [.localWithinShare, .totalWithinBound])
+    }
+
+    @Test func aSidecarThatWasStartedAnewKnowsNothing() {
+        var fixture = OracleFixture()
+        fixture.admitShared(1...6)
+        fixture.admitLocally(2)
+        fixture.oracle.lostConnection(toSidecar: 0)
+        fixture.admitLocally(5)
+        #expect(fixture.broken() == [])
+    }
+
+    @Test func aReplicaAloneNeverPassesTheMaximum() {
+        var fixture = OracleFixture(sidecars: 1, replicas: 1)
+        fixture.admitShared(1...6)
+        fixture.admitLocally(4)
+        #expect(fixture.broken() == [])
+        // Back at the store, what was admitted locally was not added.
+        fixture.answer(true, .shared, used: 7)
+        #expect(fixture.broken() == [.totalWithinBound])
+    }
+
+    @Test func whatWasLostSightOfExcusesTheTotal() {
+        var fixture = OracleFixture(sidecars: 1, replicas: 1)
+        fixture.admitShared(1...6)
+        fixture.admitLocally(4)
+        fixture.oracle.lostSight(ofSubject: 0)
+        fixture.answer(true, .shared, used: 7)
+        #expect(fixture.broken() == [])
+    }
+
+    @Test func aWindowWithLocalAdmissionsNeedNotBeFull() {
+        var fixture = OracleFixture()
+        fixture.surround()
+        fixture.admitShared(1...8, window: 2)
+        fixture.admitLocally(1, window: 2)
+        fixture.answer(false, .shared, used: 10, window: 2)
+        let report = fixture.oracle.finish()
+        #expect(report.isKept && report.fullWindows == 0)
+    }
+
+    @Test func aCheckThatWasRefusedLocallyMayHaveBeenChargedAllTheSame() {
+        var fixture = OracleFixture()
+        fixture.surround()
+        fixture.admitShared(1...8, window: 2)
+        fixture.answer(false, .local, used: 8, window: 2)
+        fixture.answer(true, .shared, used: 10, window: 2)
+        fixture.answer(false, .shared, used: 10, window: 2)
+        let report = fixture.oracle.finish()
+        #expect(report.isKept && report.fullWindows == 0)
+    }
+
+    @Test func aLaterWindowBeginsWithNothingKnown() {
+        var fixture = OracleFixture()
+        fixture.admitShared(1...10, window: 1)
+        fixture.admitLocally(5, window: 2)
+        #expect(fixture.broken() == [])
+        fixture.admitLocally(1, window: 2)
+        #expect(fixture.broken() == [.localWithinShare])
+    }
+}

@@ -1,0 +1,150 @@
+import Foundation
+import SluiceLoad
+import SluiceProtocol
+import SluiceTerminal
+import Testing
+
+@Suite struct SummaryTests {
+    private func summary() -> Summary {
+        var settings = LoadSettings(socketPaths: ["a.sock", "b.sock"])
+        settings.seed = 7
+        settings.skew = 1.1
+        var tally = Tally()
+        for _ in 0..<900 { tally.count(.shared, isAllowed: true, latencyNs: 250_000) }
+        for _ in 0..<90 { tally.count(.shared, isAllowed: false, latencyNs: 1_500_000) }
+        for _ in 0..<10 { tally.count(.policy, isAllowed: false, latencyNs: 25_000_000) }
+        tally.overBudget = 10
+        var summary = Summary(
+            settings: settings, elapsedNs: 2_000_000_000, processorNs: 400_000_000, decidedWhileSending: 1_000_000,
+            tally: tally)
+        summary.oracle = report
+        return summary
+    }
+
+    private var report: OracleReport {
+        var report = OracleReport()
+        report.answers = 1234
+        report.windows = 60
+        report.fullWindows = 50
+        report.exactWindows = 50
+        return report
+    }
+
+    private func broken() -> Summary {
+        var summary = summary()
+        summary.oracle?.breakCount = 1
+        summary.oracle?.breaks = [
+            OracleReport.Break(
+                promise: .neverOver, subject: 3, rule: "/tools/t/limits/c", windowStartMs: 1_763_834_100_000,
+                facts: "11 were admitted, the maximum is 10")
+        ]
+        summary.oracle?.lateAnswers = 2
+        summary.tally.count(.lost, 3)
+        summary.tally.count(.busy, 2)
+        summary.tally.brokenConnections = 1
+        summary.tally.note(fault: "BUSY too many checks are waiting")
+        summary.settings.ratePerSecond = 100_000
+        summary.tally.recordLateness(5_000_000)
+        summary.processorNs = 1_900_000_000
+        summary.isInterrupted = true
+        return summary
+    }
+
+    @Test func printsATable() {
+        #expect(summary().table(style: .plain) == Self.table)
+    }
+
+    @Test func printsWhatWentWrong() {
+        #expect(broken().table(style: .plain) == Self.brokenTable)
+    }
+
+    @Test func coloursChangeNothingButColours() throws {
+        let coloured = broken().table(style: Style(isColoured: true))
+        #expect(coloured != Self.brokenTable)
+        let plain = coloured.replacing(try Regex("\u{1b}\\[[0-9]+m"), with: "")
+        #expect(plain == Self.brokenTable)
+    }
+
+    @Test func printsOneJSONObjectOnOneLine() throws {
+        let text = try broken().json()
+        #expect(text.hasSuffix("}\n") && text.filter { $0 == "\n" }.count == 1)
+        let object = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+        #expect(
+            object.keys.sorted() == [
+                "broken_connections", "checks", "checks_per_second", "decisions", "decisions_over_budget", "driver",
+                "elapsed_seconds", "errors", "first_fault", "interrupted", "latency_us", "load", "oracle",
+                "send_lateness_us",
+            ])
+        #expect(object["checks_per_second"] as? Double == 500_000)
+        let latency = try #require(object["latency_us"] as? [String: Double])
+        #expect(latency.keys.sorted() == ["max", "p50", "p90", "p99", "p99.9"])
+        let decisions = try #require(object["decisions"] as? [String: [String: Int]])
+        #expect(decisions["shared"] == ["allowed": 900, "denied": 90])
+        #expect((object["errors"] as? [String: Int])?["lost"] == 3)
+        let oracle = try #require(object["oracle"] as? [String: Any])
+        #expect(oracle["kept"] as? Bool == false)
+        let found = try #require((oracle["breaks"] as? [[String: Any]])?.first)
+        #expect(found["subject"] as? String == "grant load-3" && found["window_start_ms"] as? Int == 1_763_834_100_000)
+        let driver = try #require(object["driver"] as? [String: Any])
+        #expect(driver["cpu_us_per_check"] as? Double == 1.9 && driver["may_be_bottleneck"] as? Bool == true)
+    }
+
+    @Test func withoutAnOracleThereIsNoWordOfIt() throws {
+        var summary = summary()
+        summary.oracle = nil
+        #expect(summary.isKept && summary.table(style: .plain).contains("oracle      not asked"))
+        let object = try JSONSerialization.jsonObject(with: Data(try summary.json().utf8)) as? [String: Any]
+        #expect(object?["oracle"] == nil)
+    }
+
+    private static let table = """
+        sluice-load: 2 sidecars, 32 connections, closed loop, 16 in flight each, 1 thread, 50 grants skewed by 1.1, seed 7
+
+        checks      1,000,000 in 2.00 s
+        rate        500,000 checks/s
+
+                               p50           p90           p99         p99.9           max
+        latency             250 us        250 us       1.50 ms      25.00 ms      25.00 ms   from sending to answer
+
+        source             allowed        denied
+        shared                 900            90
+        policy                   0            10
+        all                    900           100
+
+        errors      0
+        late        10 decisions took over 20.00 ms
+        driver      0.40 s of CPU, 0.40 us a check, 20 % of its threads; it was not the bottleneck
+        oracle      every promise was kept (1,234 answers, 60 windows)
+                    full windows from start to end: 50, admitted = max in 50; windows with local admissions: 0
+
+        """
+
+    private static let brokenTable = """
+        sluice-load: 2 sidecars, 32 connections, open loop at 100,000 checks/s, 1 thread, 50 grants skewed by 1.1, seed 7, \
+        ended early
+
+        checks      1,000,000 in 2.00 s
+        rate        500,000 checks/s
+
+                               p50           p90           p99         p99.9           max
+        latency             250 us        250 us       1.50 ms      25.00 ms      25.00 ms   from when it should have been sent
+        late sends         5.00 ms       5.00 ms       5.00 ms       5.00 ms       5.00 ms   how late the driver itself was
+
+        source             allowed        denied
+        shared                 900            90
+        policy                   0            10
+        all                    900           100
+
+        errors      5: 2 answered BUSY, 3 lost with their connection, 1 broken connection
+                    first: BUSY too many checks are waiting
+        late        10 decisions took over 20.00 ms
+        driver      1.90 s of CPU, 1.90 us a check, 95 % of its threads; it may have been the bottleneck: its threads were \
+        busy nearly all the time, add --threads; its sends were late, lower --rate or add --threads or --connections
+        oracle      1 broken promise (1,234 answers, 60 windows)
+                    never over: grant load-3, /tools/t/limits/c, window from 2025-11-22T17:55:00Z: 11 were admitted, the \
+        maximum is 10
+                    full windows from start to end: 50, admitted = max in 50; windows with local admissions: 0
+                    not judged: 2 late answers, 0 that could not be told apart, 0 without a trace
+
+        """
+}

@@ -1,0 +1,136 @@
+import NIOCore
+import SluiceProtocol
+import Testing
+
+@Suite struct ReplyWriterTests {
+    static let allowed = DecisionFields(
+        allowed: true, limit: 100, remaining: 99, retryAfterMs: 0, resetMs: 51_000, verdict: .allow,
+        rule: "/tools/x/limits/rate", source: .shared)
+
+    @Test func anAllowedCheckInRESP2() {
+        #expect(
+            written { $0.writeDecision(Self.allowed, to: &$1) }
+                == "*9\r\n:1\r\n:100\r\n:99\r\n:0\r\n:51000\r\n$5\r\nallow\r\n$20\r\n/tools/x/limits/rate\r\n$6\r\nshared\r\n$0\r\n\r\n"
+        )
+    }
+
+    @Test func anAllowedCheckInRESP3() {
+        #expect(
+            written(.resp3) { $0.writeDecision(Self.allowed, to: &$1) }
+                == "%9\r\n$7\r\nallowed\r\n:1\r\n$5\r\nlimit\r\n:100\r\n$9\r\nremaining\r\n:99\r\n$14\r\nretry_after_ms\r\n:0\r\n"
+                + "$8\r\nreset_ms\r\n:51000\r\n$7\r\nverdict\r\n$5\r\nallow\r\n$4\r\nrule\r\n$20\r\n/tools/x/limits/rate\r\n"
+                + "$6\r\nsource\r\n$6\r\nshared\r\n$7\r\nmessage\r\n$0\r\n\r\n")
+    }
+
+    @Test func aDeniedCheckWithEverything() {
+        let fields = DecisionFields(
+            allowed: false, limit: 0, remaining: 0, retryAfterMs: -1, resetMs: -1, verdict: .unavailable,
+            rule: "(default deny)", source: .local, message: "Nein, ü.", reservation: "",
+            trace: [TraceEntry(rule: "/all_tools/limits/a", windowStartMs: 1_785_000_000_000, used: 5, max: 4)])
+        #expect(
+            written { $0.writeDecision(fields, to: &$1) }
+                == "*11\r\n:0\r\n:0\r\n:0\r\n:-1\r\n:-1\r\n$11\r\nunavailable\r\n$14\r\n(default deny)\r\n$5\r\nlocal\r\n"
+                + "$9\r\nNein, ü.\r\n$0\r\n\r\n*1\r\n*4\r\n$19\r\n/all_tools/limits/a\r\n:1785000000000\r\n:5\r\n:4\r\n"
+        )
+        #expect(
+            written(.resp3) { $0.writeDecision(fields, to: &$1) }.hasSuffix(
+                "$7\r\nmessage\r\n$9\r\nNein, ü.\r\n$11\r\nreservation\r\n$0\r\n\r\n$5\r\ntrace\r\n*1\r\n*4\r\n"
+                    + "$19\r\n/all_tools/limits/a\r\n:1785000000000\r\n:5\r\n:4\r\n"))
+    }
+
+    @Test func optionalElementsComeEachByItself() {
+        var fields = Self.allowed
+        fields.reservation = "0123456789abcdef0123456789abcdef"
+        #expect(written { $0.writeDecision(fields, to: &$1) }.hasPrefix("*10\r\n"))
+        #expect(written { $0.writeDecision(fields, to: &$1) }.hasSuffix("$32\r\n0123456789abcdef0123456789abcdef\r\n"))
+        fields.reservation = nil
+        fields.trace = []
+        #expect(written(.resp3) { $0.writeDecision(fields, to: &$1) }.hasPrefix("%10\r\n"))
+        #expect(written(.resp3) { $0.writeDecision(fields, to: &$1) }.hasSuffix("$5\r\ntrace\r\n*0\r\n"))
+    }
+
+    @Test(arguments: [
+        (Int64(0), "Try again in 1 second."), (1, "Try again in 1 second."), (1000, "Try again in 1 second."),
+        (1001, "Try again in 2 seconds."), (59_999, "Try again in 60 seconds."), (-5, "Try again in 1 second."),
+        (123_456_789_000, "Try again in 123456789 seconds."),
+        (.max, "Try again in 9223372036854776 seconds."),
+    ]) func theWaitIsRoundedUp(_ waitMs: Int64, _ sentence: String) {
+        for message in ["", "Too many runs."] {
+            var fields = Self.allowed
+            fields.message = message
+            fields.waitMs = waitMs
+            let text = message.isEmpty ? sentence : message + " " + sentence
+            #expect(
+                written { $0.writeDecision(fields, to: &$1) }.hasSuffix(
+                    "$6\r\nshared\r\n$\(text.utf8.count)\r\n\(text)\r\n"))
+        }
+    }
+
+    @Test(arguments: ReplyVerdict.allCases) func verdictsAreTheirRawValues(_ verdict: ReplyVerdict) {
+        var fields = Self.allowed
+        fields.verdict = verdict
+        let word = verdict.rawValue
+        #expect(written { $0.writeDecision(fields, to: &$1) }.contains("\r\n$\(word.utf8.count)\r\n\(word)\r\n$20\r\n"))
+    }
+
+    @Test(arguments: ReplySource.allCases) func sourcesAreTheirRawValues(_ source: ReplySource) {
+        var fields = Self.allowed
+        fields.source = source
+        let word = source.rawValue
+        #expect(
+            written { $0.writeDecision(fields, to: &$1) }.hasSuffix("\r\n$\(word.utf8.count)\r\n\(word)\r\n$0\r\n\r\n"))
+    }
+
+    @Test func longTexts() {
+        var fields = Self.allowed
+        fields.rule = String(repeating: "r", count: 1000)
+        fields.message = String(repeating: "m", count: 1024)
+        let text = written { $0.writeDecision(fields, to: &$1) }
+        #expect(text.hasSuffix("$1000\r\n\(fields.rule)\r\n$6\r\nshared\r\n$1024\r\n\(fields.message)\r\n"))
+    }
+
+    @Test func decisionsFollowEachOtherInOneBuffer() {
+        var output = ByteBuffer()
+        let writer = ReplyWriter(version: .resp2)
+        var expected = ""
+        for number in 0..<200 as Range<Int64> {
+            var fields = Self.allowed
+            fields.remaining = number
+            writer.writeDecision(fields, to: &output)
+            expected += written { $0.writeDecision(fields, to: &$1) }
+        }
+        #expect(String(buffer: output) == expected)
+    }
+
+    @Test(
+        arguments: [
+            0, 1, 9, 10, 99, 100, 12_345_678, 99_999_999, 100_000_000, 100_000_001, 1_000_000_000_000,
+            9_999_999_999_999_999, 10_000_000_000_000_000, .max, .min, -1, -100_000_000,
+        ] as [Int64]) func integers(_ value: Int64)
+    {
+        #expect(written { $0.writeInteger(value, to: &$1) } == ":\(value)\r\n")
+    }
+
+    @Test func simpleTypes() {
+        #expect(written { $0.writeOK(to: &$1) } == "+OK\r\n")
+        #expect(written { $0.writeSimpleString("a\r\nb", to: &$1) } == "+a  b\r\n")
+        #expect(
+            written { $0.writeError(.busy, "too many checks are waiting,\ntry again", to: &$1) }
+                == "-BUSY too many checks are waiting, try again\r\n")
+        #expect(written { $0.writeBulkString("é", to: &$1) } == "$2\r\né\r\n")
+        #expect(written { $0.writeArrayHeader(3, to: &$1) } == "*3\r\n")
+    }
+
+    @Test func typesThatDifferByVersion() {
+        #expect(written(.resp2) { $0.writeNull(to: &$1) } == "$-1\r\n")
+        #expect(written(.resp3) { $0.writeNull(to: &$1) } == "_\r\n")
+        #expect(written(.resp2) { $0.writeBoolean(true, to: &$1) } == ":1\r\n")
+        #expect(written(.resp3) { $0.writeBoolean(false, to: &$1) } == "#f\r\n")
+        #expect(written(.resp2) { $0.writeMapHeader(2, to: &$1) } == "*4\r\n")
+        #expect(written(.resp3) { $0.writeMapHeader(2, to: &$1) } == "%2\r\n")
+        #expect(written(.resp2) { $0.writeSetHeader(2, to: &$1) } == "*2\r\n")
+        #expect(written(.resp3) { $0.writeSetHeader(2, to: &$1) } == "~2\r\n")
+        #expect(written(.resp2) { $0.writeText("ab", to: &$1) } == "$2\r\nab\r\n")
+        #expect(written(.resp3) { $0.writeText("ab", to: &$1) } == "=6\r\ntxt:ab\r\n")
+    }
+}

@@ -1,0 +1,225 @@
+import NIOCore
+import SluiceEngine
+import SluiceRedis
+import Testing
+
+@Suite struct BatchEncoderTests {
+    private func encode(_ batch: Batch) -> (text: [UInt8], shared: Int) {
+        var encoder = BatchEncoder(scriptHash: Array("5ca1e".utf8), markerKey: Array("p:1:replica:7".utf8))
+        var buffer = ByteBuffer()
+        let shared = encoder.encode(batch, into: &buffer)
+        return (Array(buffer.readableBytesView), shared)
+    }
+
+    /// The header of a call is its last argument.
+    private func header(_ batch: Batch, count: Int) -> [UInt8] { Array(encode(batch).text.dropLast(2).suffix(count)) }
+
+    @Test func writesASmallBatchToTheByte() {
+        var batch = Batch(sequence: 300, acknowledged: 299, floorMs: 0)
+        batch.add(TestCharge(key: "k1", max: 10, window: 0..<60_000))
+        batch.add(cost: 2, count: 3, TestCharge(key: "key2", max: 200, window: 0..<60_000, verifies: true))
+        batch.add(TestCharge(key: "k3", max: 10, window: 0..<60_000))
+        let header: [UInt8] = [
+            0xcd, 0x01, 0x2c,  // sequence 300
+            0xcd, 0x01, 0x2b,  // acknowledged 299
+            0x00,  // floor
+            0xce, 0x00, 0x36, 0xee, 0x80,  // the marker's time to live, 3,600,000
+            0x92, 0x00, 0xcd, 0xea, 0x60,  // windows: 0, 60,000
+            0x92,  // two shapes
+            0x95, 0x01, 0x01, 0x01, 0x0a, 0x00,
+            0x95, 0x02, 0x03, 0x01, 0xcc, 0xc8, 0x01,
+            0x93, 0x01, 0x02, 0x01,  // entries
+        ]
+        let expected =
+            Array(
+                ("*8\r\n$7\r\nEVALSHA\r\n$5\r\n5ca1e\r\n$1\r\n4\r\n$13\r\np:1:replica:7\r\n$2\r\nk1\r\n$4\r\nkey2\r\n"
+                    + "$2\r\nk3\r\n$\(header.count)\r\n").utf8) + header + Array("\r\n".utf8)
+        let (text, shared) = encode(batch)
+        #expect(text == expected)
+        #expect(Array(text[shared...].prefix(7)) == Array("$1\r\n4\r\n".utf8))
+    }
+
+    @Test func writesACallThatBringsTheScript() {
+        var batch = Batch(sequence: 1)
+        batch.add(TestCharge(key: "k", max: 1))
+        let (text, shared) = encode(batch)
+        var buffer = ByteBuffer()
+        BatchEncoder.writeWithScript(
+            ByteBuffer(bytes: text), shared: shared, arguments: 6, script: Array("return 1".utf8), into: &buffer)
+        #expect(
+            Array(buffer.readableBytesView)
+                == Array("*6\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n".utf8) + Array(text[shared...]))
+    }
+
+    @Test func keysOfEveryLengthAreWrittenWhole() {
+        for length in [0, 1, 9, 10, 99, 100, 999, 1_000, 12_345] {
+            var batch = Batch(sequence: 1)
+            let key = String(repeating: "k", count: length)
+            batch.add(TestCharge(key: key, max: 1))
+            let text = String(decoding: encode(batch).text, as: UTF8.self)
+            #expect(text.contains("\r\n$\(length)\r\n\(key)\r\n$"))
+        }
+    }
+
+    @Test func equalEntriesShareAShape() {
+        var batch = Batch(sequence: 1)
+        for i in 0..<200 {
+            batch.add(TestCharge(key: "a\(i)", max: 5, window: 0..<1), TestCharge(key: "b\(i)", max: 6, window: 0..<2))
+            batch.add(count: 2, TestCharge(key: "c\(i)", max: 5, window: 0..<1))
+        }
+        // Windows [0, 1, 0, 2], two shapes, and 400 entries of a byte each.
+        let tail: [UInt8] =
+            [0x94, 0, 1, 0, 2, 0x92, 0x98, 1, 1, 1, 5, 0, 2, 6, 0, 0x95, 1, 2, 1, 5, 0, 0xdc, 0x01, 0x90]
+            + (0..<200).flatMap { _ in [1, 2] as [UInt8] }
+        #expect(header(batch, count: tail.count) == tail)
+    }
+
+    @Test func moreShapesThanAreLookedThroughAreWrittenAgain() {
+        var batch = Batch(sequence: 1)
+        for i in 0..<Int64(100) { batch.add(TestCharge(key: "a", max: i % 50, window: i % 40..<1_000)) }
+        // It still ends in one number for each entry, each naming a shape of its own.
+        let tail: [UInt8] = [0xdc, 0, 100] + (1...100)
+        #expect(header(batch, count: tail.count) == tail)
+    }
+
+    @Test func everySizeOfIntegerIsWritten() {
+        let values: [(Int64, [UInt8])] = [
+            (0, [0]), (127, [0x7f]), (128, [0xcc, 0x80]), (255, [0xcc, 0xff]), (256, [0xcd, 1, 0]),
+            (65_535, [0xcd, 0xff, 0xff]), (65_536, [0xce, 0, 1, 0, 0]),
+            (4_294_967_295, [0xce, 0xff, 0xff, 0xff, 0xff]),
+            (4_294_967_296, [0xcf, 0, 0, 0, 1, 0, 0, 0, 0]),
+            (1_000_000_000_000, [0xcf, 0, 0, 0, 0xe8, 0xd4, 0xa5, 0x10, 0]),
+            (-1, [0xd3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        ]
+        for (value, bytes) in values {
+            var batch = Batch(sequence: 1)
+            batch.add(TestCharge(key: "a", max: value, window: 0..<1))
+            let tail = [1, 1, 1] + bytes + [0, 0x91, 1]
+            #expect(header(batch, count: tail.count) == tail)
+        }
+    }
+
+    @Test func nothingIsLeftOverFromTheBatchBefore() {
+        var encoder = BatchEncoder(scriptHash: [], markerKey: [])
+        var first = Batch(sequence: 1)
+        first.add(TestCharge(key: "a", max: 1), TestCharge(key: "b", max: 2, window: 5..<6))
+        var second = Batch(sequence: 2)
+        second.add(TestCharge(key: "c", max: 3, window: 7..<8))
+        var reused = ByteBuffer()
+        _ = encoder.encode(first, into: &reused)
+        reused.clear()
+        _ = encoder.encode(second, into: &reused)
+        var fresh = BatchEncoder(scriptHash: [], markerKey: [])
+        var expected = ByteBuffer()
+        _ = fresh.encode(second, into: &expected)
+        #expect(reused == expected)
+    }
+}
+
+@Suite struct ReplyReaderTests {
+    private func read(_ text: String, chunk: Int = .max, max: Int = 1_000) throws -> [RedisReply?] {
+        var reader = ReplyReader(maxReplyBytes: max)
+        var replies: [RedisReply?] = []
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            try reader.feed(ByteBuffer(bytes: rest.prefix(chunk)))
+            rest = rest.dropFirst(chunk)
+            while let reply = try reader.next() { replies.append(reply.tree()) }
+        }
+        return replies
+    }
+
+    @Test(arguments: [1, 2, 3, 7, .max])
+    func readsEveryKindHoweverItIsCutUp(chunk: Int) throws {
+        let text =
+            "+OK\r\n-ERR no\r\n:-12\r\n$5\r\na\r\nbc\r\n$-1\r\n*-1\r\n*0\r\n$0\r\n\r\n"
+            + "*3\r\n:9007199254740992\r\n*2\r\n$1\r\nx\r\n*0\r\n-ERR in\r\n:9223372036854775807\r\n"
+        let expected: [RedisReply?] = [
+            .status("OK"), .error(RedisError("ERR no")), .integer(-12), .string(Array("a\r\nbc".utf8)), .null, .null,
+            .array([]), .string([]),
+            .array([
+                .integer(9_007_199_254_740_992), .array([.string(Array("x".utf8)), .array([])]),
+                .error(RedisError("ERR in")),
+            ]),
+            .integer(.max),
+        ]
+        #expect(try read(text, chunk: chunk) == expected)
+    }
+
+    @Test(arguments: [
+        "x", "HTTP/1.1 200 OK\r\n", ":abc\r\n", ":9223372036854775808\r\n", "$-2\r\n", "$x\r\n", "*-2\r\n",
+        "*99999999999999\r\n",
+    ])
+    func refusesWhatIsNotRESP(_ text: String) {
+        #expect(throws: ReplyProtocolError.self) { try read(text) }
+        #expect(throws: ReplyProtocolError.self) { try read(text, chunk: 1) }
+    }
+
+    @Test func makesNoTreeOfAReplyThatIsTooDeep() throws {
+        func nested(_ depth: Int) -> String { String(repeating: "*1\r\n", count: depth) + ":1\r\n" }
+        #expect(try read(nested(6)).compactMap(\.self).count == 1)
+        // hiredis 0.14 refuses it, 1.x reads it.
+        let tooDeep = (try? read(nested(100))) ?? []
+        #expect(tooDeep.compactMap(\.self).isEmpty)
+    }
+
+    @Test func refusesAReplyThatIsTooLong() throws {
+        let string = "$950\r\n" + String(repeating: "a", count: 950) + "\r\n"
+        let array = "*500\r\n" + String(repeating: ":1\r\n", count: 500)
+        // Short ones do not add up.
+        #expect(try read(string + string + string, chunk: 10).count == 3)
+        #expect(throws: ReplyProtocolError.self) { try read(array, chunk: 10).count }
+        #expect(throws: ReplyProtocolError.self) { try read("$1000000\r\n" + string + string, chunk: 10) }
+        #expect(throws: ReplyProtocolError.self) {
+            try read("+" + String(repeating: "a", count: 2_000), chunk: 10)
+        }
+    }
+}
+
+@Suite struct BatchReplyDecoderTests {
+    private func decode(_ text: String, _ batch: Batch) throws -> BatchReply {
+        var reader = ReplyReader()
+        try reader.feed(ByteBuffer(string: text))
+        let reply = try #require(try reader.next())
+        var decoder = BatchReplyDecoder()
+        return try decoder.decode(reply, expecting: batch.entries.map(ExpectedEntry.init))
+    }
+
+    private var batch: Batch {
+        var batch = Batch(sequence: 1)
+        batch.add(count: 2, TestCharge(key: "a", max: 1), TestCharge(key: "b", max: 1))
+        batch.add(count: 0, TestCharge(key: "c", max: 1))
+        return batch
+    }
+
+    @Test func readsWhatTheScriptGives() throws {
+        let reply = try decode("*8\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:1\r\n:0\r\n", batch)
+        #expect(reply.status == .ran && reply.timeMs == 17 && reply.previousSequence == 4)
+        #expect(reply.results == [2, 5, 6, 1, 0] && reply.faults.isEmpty)
+        let partly = try decode("*5\r\n:1\r\n:17\r\n:4\r\n$3\r\nERR\r\n:-1\r\n", batch)
+        #expect(partly.results == [-2, -1] && partly.faults == ["ERR"])
+        #expect(try decode("*3\r\n:0\r\n:17\r\n:0\r\n", batch).status == .forgot)
+        #expect(try decode("*3\r\n:-1\r\n:17\r\n:9\r\n", batch).status == .superseded)
+    }
+
+    @Test func keepsTalliesInRange() throws {
+        let reply = try decode(
+            "*8\r\n:1\r\n:17\r\n:4\r\n:0\r\n:-5\r\n:9223372036854775807\r\n:0\r\n:0\r\n", batch)
+        #expect(reply.results == [0, 0, 1 << 53, 0, 0])
+    }
+
+    @Test(arguments: [
+        ":1\r\n", "$-1\r\n", "*0\r\n", "*2\r\n:1\r\n:17\r\n", "*3\r\n:1\r\n:17\r\n:4\r\n", "*3\r\n:2\r\n:17\r\n:4\r\n",
+        "*3\r\n:0\r\n:0\r\n:4\r\n", "*3\r\n:0\r\n:17\r\n:-4\r\n", "*3\r\n:0\r\n:17\r\n$1\r\n1\r\n",
+        "*4\r\n:0\r\n:17\r\n:4\r\n:1\r\n", "*7\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:1\r\n",
+        "*9\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:1\r\n:0\r\n:0\r\n",
+        "*8\r\n:1\r\n:17\r\n:4\r\n:3\r\n:5\r\n:6\r\n:1\r\n:0\r\n",
+        "*8\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:2\r\n:0\r\n",
+        "*5\r\n:1\r\n:17\r\n:4\r\n:-2\r\n:-1\r\n", "*5\r\n:1\r\n:17\r\n:4\r\n:-1\r\n*0\r\n",
+        "*5\r\n:1\r\n:17\r\n:4\r\n*1\r\n:1\r\n:-1\r\n", "*5\r\n:1\r\n:17\r\n:4\r\n$-1\r\n:-1\r\n",
+        "*8\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n$1\r\n6\r\n:1\r\n:0\r\n",
+    ])
+    func refusesWhatDoesNotFit(_ text: String) {
+        #expect(throws: BatchReplyError.self) { try decode(text, batch) }
+    }
+}

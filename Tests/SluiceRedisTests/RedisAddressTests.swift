@@ -1,0 +1,89 @@
+import SluiceRedis
+import Testing
+
+@Suite struct RedisAddressTests {
+    struct Good: Sendable, CustomTestStringConvertible {
+        var url: String
+        var endpoint: RedisAddress.Endpoint
+        var database = 0
+        var user: String?
+        var password: String?
+        var testDescription: String { url }
+    }
+
+    @Test(arguments: [
+        Good(url: "redis://localhost", endpoint: .tcp(host: "localhost", port: 6379)),
+        Good(url: "redis://localhost/", endpoint: .tcp(host: "localhost", port: 6379)),
+        Good(url: "REDIS://Redis.example:7000/3", endpoint: .tcp(host: "Redis.example", port: 7000), database: 3),
+        Good(url: "redis://[::1]", endpoint: .tcp(host: "::1", port: 6379)),
+        Good(url: "redis://[fe80::1]:1/2", endpoint: .tcp(host: "fe80::1", port: 1), database: 2),
+        Good(url: "redis://u:p@h:65535", endpoint: .tcp(host: "h", port: 65535), user: "u", password: "p"),
+        Good(url: "redis://:p@h", endpoint: .tcp(host: "h", port: 6379), password: "p"),
+        Good(url: "redis://a%40b:p%3A%2F%25@h", endpoint: .tcp(host: "h", port: 6379), user: "a@b", password: "p:/%"),
+        Good(url: "redis://u:p@ss:w@h", endpoint: .tcp(host: "h", port: 6379), user: "u", password: "p@ss:w"),
+        Good(url: "redis://u:%C3%A9@h", endpoint: .tcp(host: "h", port: 6379), user: "u", password: "é"),
+        Good(url: "unix:///run/redis.sock", endpoint: .unix(path: "/run/redis.sock")),
+        Good(url: "unix:///run/a%20b?db=12", endpoint: .unix(path: "/run/a b"), database: 12),
+    ])
+    func reads(_ good: Good) throws {
+        let address = try RedisAddress(good.url)
+        #expect(address.endpoint == good.endpoint)
+        #expect(address.database == good.database)
+        #expect(address.credentials?.user == good.user)
+        #expect(address.credentials?.password == good.password)
+    }
+
+    @Test(arguments: [
+        ("", "starts with redis:// or unix://"),
+        ("localhost:6379", "starts with redis:// or unix://"),
+        ("http://localhost", "the scheme \"http\" is unknown"),
+        ("rediss://localhost", "TLS (rediss://) is not supported yet"),
+        ("redis://", "the host \"\" is empty"),
+        ("redis://:6379", "the host \"\" is empty"),
+        ("redis://h:", "the port \"\" is no number"),
+        ("redis://h:0", "the port \"0\""),
+        ("redis://h:65536", "the port \"65536\""),
+        ("redis://h:6379x", "the port \"6379x\""),
+        ("redis://::1:6379", "in brackets"),
+        ("redis://[::1", "not closed"),
+        ("redis://[::1]x", "the port \"x\""),
+        ("redis://h/one", "the database \"one\""),
+        ("redis://h/-1", "the database \"-1\""),
+        ("redis://h/1/2", "the database \"1/2\""),
+        ("redis://h/0?x=1", "nothing may follow the database"),
+        ("redis://user@h", "a user without a password"),
+        ("redis://user:@h", "the password is empty"),
+        ("redis://u:%zz@h", "not percent-encoded"),
+        ("redis://u:%ff@h", "not percent-encoded"),
+        ("unix://run/redis.sock", "three slashes"),
+        ("unix:///a?password=x", "only db may follow"),
+        ("unix:///a?db=x", "the database \"x\""),
+        ("unix:///a%", "not percent-encoded"),
+        ("unix:///" + String(repeating: "a", count: 107), "108 bytes"),
+    ])
+    func refuses(_ url: String, _ reason: String) {
+        let error = #expect(throws: RedisAddressError.self) { try RedisAddress(url) }
+        #expect(error?.description.contains(reason) == true, "\(error?.description ?? "")")
+        #expect(error?.description.contains("\n") == false)
+    }
+
+    @Test(arguments: [
+        "redis://u:s3cret@h:x", "redis://u:s3/cret@h", "redis://u:s3?cret@h", "redis://u:s3#cret@h/1",
+        "redis://u:s3cret%zz@h", "redis://u:s3cret@", "rediss://u:s3cret@h", "redis://u:s3cret@h/s", "x://u:s3cret@h",
+    ])
+    func neverShowsAPassword(_ url: String) {
+        let error = #expect(throws: RedisAddressError.self) { try RedisAddress(url) }
+        #expect(error?.description.contains("s3") == false, "\(error?.description ?? "")")
+    }
+
+    @Test func describesItselfWithoutThePassword() throws {
+        let address = try RedisAddress("redis://gateway:s3cret@[::1]:7000/2")
+        #expect("\(address)" == "redis://gateway:***@[::1]:7000/2")
+        #expect(try "\(RedisAddress("unix:///run/r.sock?db=3"))" == "unix:///run/r.sock?db=3")
+        var dumped = ""
+        dump(address, to: &dumped)
+        #expect(!dumped.contains("s3cret"))
+        #expect(!String(reflecting: address).contains("s3cret"))
+        #expect(!"\(try #require(address.credentials))".contains("s3cret"))
+    }
+}

@@ -1,0 +1,164 @@
+import SluiceEngine
+import SluiceRedis
+import Support
+import Testing
+
+/// What Redis refuses, and whether anything was charged then.
+@Suite struct RedisRefusalTests {
+    private var batch: Batch {
+        var batch = Batch(sequence: 1)
+        batch.add(TestCharge(key: "a", max: 9))
+        return batch
+    }
+
+    @Test(arguments: [
+        ("READONLY", ["replicaof 127.0.0.1 1"]),
+        ("OOM", ["maxmemory 1", "maxmemory-policy noeviction"]),
+        ("NOREPLICAS", ["min-replicas-to-write 1"]),
+        ("MASTERDOWN", ["replicaof 127.0.0.1 1", "replica-serve-stale-data no"]),
+    ])
+    func aServerThatTakesNoWritesRefuses(_ code: String, _ configuration: [String]) async throws {
+        let redis = try await RedisProcess()
+        let link = try await LinkHarness.connected(to: redis)
+        for line in configuration {
+            let words = line.split(separator: " ").map(String.init)
+            if words[0] == "replicaof" {
+                try redis.command("REPLICAOF", words[1], words[2])
+            } else {
+                #expect(try redis.command(["CONFIG", "SET"] + words) == .string("OK"))
+            }
+        }
+        guard case .failure(.refused(let reason)) = try await link.answer(to: batch) else {
+            throw SupportError("not refused")
+        }
+        #expect(reason.hasPrefix(code))
+        try redis.command("REPLICAOF", "NO", "ONE")
+        #expect(try redis.command("EXISTS", "a") == .integer(0))
+    }
+
+    @Test func aServerThatIsBusyRefuses() async throws {
+        let redis = try await RedisProcess(configuration: ["busy-reply-threshold 10"])
+        let link = try await LinkHarness.connected(to: redis)
+        let client = try redis.client()
+        let busy = Task.detached { try redis.command("EVAL", "while true do end", "0") }
+        try await waitUntil("the server is busy") {
+            guard case .error(let reason) = try client.command(["GET", "x"]) else { return false }
+            return reason.hasPrefix("BUSY")
+        }
+        guard case .failure(.refused(let reason)) = try await link.answer(to: batch) else {
+            throw SupportError("not refused")
+        }
+        #expect(reason.hasPrefix("BUSY"))
+        #expect(try client.command(["SCRIPT", "KILL"]) == .string("OK"))
+        _ = try await busy.value
+        #expect(try await link.run(batch).results == [1, 1])
+    }
+
+    @Test func aCommandThatIsMissingInsideTheScriptLeavesOpenWhatWasCharged() async throws {
+        let redis = try await RedisProcess()
+        try redis.command("ACL", "SETUSER", "narrow", "on", ">pw", "~*", "+@all", "-decrby")
+        let address = try RedisAddress(redis.url)
+        let link = try await LinkHarness.make(
+            .init(address: address, credentials: RedisCredentials(user: "narrow", password: "pw"), replica: 7))
+        guard case .connected = try await link.connect() else { throw SupportError("not connected") }
+        var batch = Batch(sequence: 1)
+        batch.add(TestCharge(key: "a", max: 0))
+        guard case .failure(.unknown) = try await link.answer(to: batch) else { throw SupportError("not unknown") }
+        #expect(try redis.command("GET", "a") == .string("1"))
+        // Without the script itself nothing runs.
+        try redis.command("ACL", "SETUSER", "narrow", "-evalsha")
+        batch.sequence = 2
+        guard case .failure(.refused) = try await link.answer(to: batch) else { throw SupportError("not refused") }
+    }
+
+    @Test func credentialsAreAskedForAndChecked() async throws {
+        let redis = try await RedisProcess(configuration: ["requirepass right"], password: "right")
+        func event(_ credentials: RedisCredentials?) async throws -> LinkEvent {
+            let address = try RedisAddress("unix://\(redis.socketPath)")
+            return try await LinkHarness.make(.init(address: address, credentials: credentials, replica: 7)).connect()
+        }
+        guard case .closed(let missing) = try await event(nil) else { throw SupportError("connected") }
+        #expect(missing == "Redis asks for a password: NOAUTH Authentication required.")
+        guard case .closed(let wrong) = try await event(RedisCredentials(password: "wrong")) else {
+            throw SupportError("connected")
+        }
+        #expect(wrong.hasPrefix("Redis did not accept the credentials: WRONGPASS"))
+        guard case .connected = try await event(RedisCredentials(password: "right")) else {
+            throw SupportError("not connected")
+        }
+        guard case .connected = try await event(RedisCredentials(user: "default", password: "right")) else {
+            throw SupportError("not connected")
+        }
+    }
+
+    @Test func aUserWithTheDocumentedPermissionsIsEnough() async throws {
+        let redis = try await RedisProcess()
+        let commands =
+            "+evalsha +eval +script|load +time +set +get +incrby +decrby +pttl +pexpireat +scan +mget +info "
+            + "+client|setname +select"
+        try redis.command(
+            ["ACL", "SETUSER", "sluice", "on", ">pa/ss", "resetkeys", "~sluice:1:*", "-@all"]
+                + commands.split(separator: " ").map(String.init))
+        let address = try RedisAddress("unix://\(redis.socketPath)?db=1")
+        let link = try await LinkHarness.make(
+            .init(address: address, credentials: RedisCredentials(user: "sluice", password: "pa/ss"), replica: 7))
+        guard case .connected(let server) = try await link.connect() else { throw SupportError("not connected") }
+        #expect(server.hasSuffix(", master"))
+        var batch = Batch(sequence: 1)
+        batch.add(TestCharge(key: "sluice:1:{g}:a", max: 1, verifies: true))
+        #expect(try await link.run(batch).results == [1, 1])
+        batch.sequence = 2
+        #expect(try await link.run(batch).results == [0, 1])
+        let counters = try await link.scan(CounterQuery(keyPrefix: Array("sluice:1:{".utf8), limit: 9)).get()
+        #expect(counters == [StoredCounter(key: Array("sluice:1:{g}:a".utf8), used: 1)])
+    }
+
+    @Test func theDatabaseIsSelected() async throws {
+        let redis = try await RedisProcess()
+        let link = try await LinkHarness.make("unix://\(redis.socketPath)?db=3")
+        guard case .connected = try await link.connect() else { throw SupportError("not connected") }
+        #expect(try await link.run(batch).results == [1, 1])
+        #expect(try redis.command("EXISTS", "a") == .integer(0))
+        let client = try redis.client()
+        _ = try client.command(["SELECT", "3"])
+        #expect(try client.command(["GET", "a"]) == .string("1"))
+        let beyond = try await LinkHarness.make("unix://\(redis.socketPath)?db=99")
+        #expect(
+            try await beyond.connect()
+                == .closed(reason: "Redis did not select database 99: ERR DB index is out of range"))
+    }
+
+    @Test(arguments: [
+        ("NOSCRIPT No matching script. Please use EVAL.", true),
+        ("MOVED 3999 127.0.0.1:6381", true),
+        ("ASK 3999 127.0.0.1:6381", true),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", true),
+        ("CLUSTERDOWN Hash slot not served", true),
+        ("CROSSSLOT Keys in request don't hash to the same slot", true),
+        ("LOADING Redis is loading the dataset in memory", true),
+        ("BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.", true),
+        ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", true),
+        ("NOAUTH Authentication required.", true),
+        ("NOPERM this user has no permissions to run the 'evalsha' command", true),
+        ("EXECABORT Transaction discarded because of previous errors.", true),
+        ("READONLY You can't write against a read only replica. script: 5c, on @user_script:32.", true),
+        ("OOM command not allowed when used memory > 'maxmemory'. script: 5c, on @user_script:32.", true),
+        ("MISCONF Redis is configured to save RDB snapshots. script: 5c, on @user_script:32.", true),
+        (
+            "ERR Error running script (call to f_5c): @user_script:32: @user_script: 32: -READONLY You can't write "
+                + "against a read only replica.", true
+        ),
+        ("ERR Error running script (call to f_5c): @user_script:32: -OOM command not allowed", true),
+        ("ERR Error running script (call to f_5c): @user_script:32: -MISCONF Redis is configured", true),
+        ("ERR Error running script (call to f_5c): @user_script:32: -NOPERM no permissions", false),
+        ("ERR Error running script (call to f_5c): @user_script:32: attempt to say -OOM here", false),
+        ("NOPERM this user has no permissions. script: 5c, on @user_script:90.", false),
+        ("WRONGTYPE Operation against a key. script: 5c, on @user_script:32.", false),
+        ("ERR user_script:32: attempt to compare nil with number script: 5c, on @user_script:32.", false),
+        ("ERR unknown command 'EVALSHA'", false),
+        ("", false),
+    ])
+    func errorsAreTold(_ message: String, isRefusal: Bool) {
+        #expect(RedisError(message).failure == (isRefusal ? .refused(message) : .unknown(message)))
+    }
+}

@@ -1,0 +1,157 @@
+import Logging
+import Testing
+
+@testable import SluiceServer
+
+@Suite struct SettingsResolverTests {
+    private static let required: [SettingName: String] = [.socket: "/s", .policy: "/p"]
+
+    private func resolve(
+        _ flags: [SettingName: String] = required, environment: [String: String] = [:], path: String? = nil,
+        files: [String: String] = [:]
+    ) throws(SettingFaults) -> Settings {
+        try SettingsResolver.resolve(flags: flags, environment: environment, configurationPath: path) {
+            path throws(FileReadError) in
+            guard let text = files[path] else { throw FileReadError(reason: "cannot be opened: it is not there") }
+            return Array(text.utf8)
+        }
+    }
+
+    /// What is said of settings that are wrong.
+    private func faults(
+        _ flags: [SettingName: String] = required, environment: [String: String] = [:], path: String? = nil,
+        files: [String: String] = [:]
+    ) -> [String] {
+        do {
+            _ = try resolve(flags, environment: environment, path: path, files: files)
+            return []
+        } catch {
+            return error.lines
+        }
+    }
+
+    @Test func whatIsNotSetHasADefault() throws {
+        #expect(
+            try resolve()
+                == Settings(
+                    redisURL: nil, redisUser: nil, redisPassword: nil, socketPath: "/s", socketMode: 0o660,
+                    socketGroup: nil, operatorUserIDs: [], policySource: .file("/p"), budgetMs: 20, keyPrefix: "sluice",
+                    replicas: 1, logLevel: .info, logFormat: .text))
+    }
+
+    @Test func policiesComeFromAFileOrAFolder() throws {
+        #expect(try resolve([.socket: "/s", .policies: "/d"]).policySource == .folder("/d"))
+        #expect(
+            faults([.socket: "/s", .policy: "/f"], environment: ["SLUICE_POLICIES": "/d"])
+                == ["--policy, SLUICE_POLICIES: found both, expected one document or one folder of them"])
+    }
+
+    @Test func everythingCanBeSetInEveryWay() throws {
+        let values: [SettingName: String] = [
+            .socket: "/a", .socketMode: "0600", .socketGroup: "www", .operators: "1,2", .policy: "/b",
+            .redis: "redis://h", .redisUser: "u", .redisPassword: "secret", .budget: "2s", .keyPrefix: "k-1",
+            .replicas: "7", .logLevel: "debug", .logFormat: "json",
+        ]
+        let expected = Settings(
+            redisURL: "redis://h", redisUser: "u", redisPassword: "secret", socketPath: "/a", socketMode: 0o600,
+            socketGroup: "www", operatorUserIDs: [1, 2], policySource: .file("/b"), budgetMs: 2_000, keyPrefix: "k-1",
+            replicas: 7, logLevel: .debug, logFormat: .json)
+        #expect(try resolve(values) == expected)
+        let environment = Dictionary(uniqueKeysWithValues: values.map { ($0.key.environmentName, $0.value) })
+        #expect(environment["SLUICE_SOCKET_MODE"] == "0600")
+        #expect(try resolve([:], environment: environment) == expected)
+        let file = "{" + values.map { "\"\($0.key.rawValue)\": \"\($0.value)\"" }.joined(separator: ", ") + "}"
+        #expect(try resolve([:], path: "c.json", files: ["c.json": file]) == expected)
+        #expect(try resolve([:], environment: ["SLUICE_CONFIG": "c.json"], files: ["c.json": file]) == expected)
+    }
+
+    @Test func flagsGoOverTheEnvironmentAndThatOverTheFile() throws {
+        let files = ["c.json": #"{"replicas": 3, "budget": "3ms", "key-prefix": "c"}"#]
+        var flags = Self.required
+        flags[.keyPrefix] = "a"
+        let settings = try resolve(
+            flags, environment: ["SLUICE_BUDGET": "2ms", "SLUICE_KEY_PREFIX": "b"], path: "c.json", files: files)
+        #expect(settings.keyPrefix == "a" && settings.budgetMs == 2 && settings.replicas == 3)
+        // A flag goes over a wrong value elsewhere; that is not even looked at.
+        #expect(try resolve(flags, environment: ["SLUICE_KEY_PREFIX": "no good"]).keyPrefix == "a")
+    }
+
+    @Test func noneIsNoRedis() throws {
+        #expect(try resolve([.socket: "/s", .policy: "/p", .redis: "none"]).redisURL == nil)
+    }
+
+    @Test func thePasswordsFileGoesOverThePasswordAndLosesItsLineEnd() throws {
+        var flags = Self.required
+        flags[.redisPasswordFile] = "pw"
+        for (text, password) in [("a b\n", "a b"), ("x\r\n\n", "x"), ("plain", "plain"), ("", "")] {
+            let settings = try resolve(flags, environment: ["SLUICE_REDIS_PASSWORD": "other"], files: ["pw": text])
+            #expect(settings.redisPassword == password)
+        }
+        #expect(faults(flags) == ["pw: cannot be opened: it is not there"])
+    }
+
+    /// Every message, word for word: people search for them.
+    @Test(
+        arguments: [
+            (SettingName.socketMode, "999", "an octal mode such as 0660"),
+            (.socketMode, "1777", "an octal mode such as 0660"),
+            (.operators, "root", "user ids with commas between them, such as 1001,1002"),
+            (.operators, "1,-2", "user ids with commas between them, such as 1001,1002"),
+            (.budget, "20", "a duration from 1ms to 10s, such as 20ms"),
+            (.budget, "0ms", "a duration from 1ms to 10s, such as 20ms"),
+            (.budget, "11s", "a duration from 1ms to 10s, such as 20ms"),
+            (.budget, "10001ms", "a duration from 1ms to 10s, such as 20ms"),
+            (.budget, "9999999999999999999s", "a duration from 1ms to 10s, such as 20ms"),
+            (.keyPrefix, "", "1 to 64 letters, digits, '.', '_' or '-'"),
+            (.keyPrefix, "a:b", "1 to 64 letters, digits, '.', '_' or '-'"),
+            (.replicas, "0", "a whole number from 1 to 1000"), (.replicas, "1001", "a whole number from 1 to 1000"),
+            (.replicas, "two", "a whole number from 1 to 1000"),
+            (.logLevel, "loud", "trace, debug, info, notice, warning, error or critical"),
+            (.logFormat, "xml", "text or json"),
+        ])
+    func aWrongValueIsToldWithWhatIsExpected(name: SettingName, text: String, expected: String) {
+        var flags = Self.required
+        flags[name] = text
+        #expect(faults(flags) == ["--\(name.rawValue): found \"\(text)\", expected \(expected)"])
+        #expect(
+            faults(environment: [name.environmentName: text])
+                == ["\(name.environmentName): found \"\(text)\", expected \(expected)"])
+    }
+
+    @Test func whatIsMissingIsTold() {
+        #expect(
+            faults([:]) == [
+                "--socket: missing, expected the path of the socket that gateways call, such as "
+                    + "/run/sluice/sluice.sock (or SLUICE_SOCKET)",
+                "--policy: missing, expected the path of a policy document, such as policy.json (or SLUICE_POLICY, or a "
+                    + "folder of documents as --policies)",
+            ])
+        #expect(faults([.socket: "", .policy: "/p"]).count == 1)
+    }
+
+    @Test func allFaultsAreToldAtOnce() {
+        let file = """
+            {
+              "sokcet": "/s",
+              "budget": [],
+              "replicas": 0,
+              "log-level": "loud"
+            }
+            """
+        let lines = faults([:], environment: ["SLUICE_LOG_FORMAT": "xml"], path: "c.json", files: ["c.json": file])
+        for start in [
+            "c.json:2:3: /sokcet: ", "c.json:3:13: /budget: ", "--socket: missing", "--policy: missing",
+            "c.json:4:15: /replicas: found \"0\", expected a whole number",
+            "c.json:5:16: /log-level: found \"loud\", expected trace", "SLUICE_LOG_FORMAT: found \"xml\"",
+        ] { #expect(lines.contains { $0.hasPrefix(start) }, "\(start)") }
+        #expect(lines.count == 7)
+        #expect(lines.contains { $0.hasSuffix("did you mean \"socket\"?") })
+    }
+
+    @Test func aFileThatIsNoObjectOfSettingsIsTold() {
+        #expect(faults(path: "none") == ["none: cannot be opened: it is not there"])
+        for text in ["[]", "{", "{\"socket\": \"/a\", \"socket\": \"/b\"}", ""] {
+            #expect(faults(path: "c.json", files: ["c.json": text]).contains { $0.hasPrefix("c.json:") })
+        }
+    }
+}

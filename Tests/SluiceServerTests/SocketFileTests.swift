@@ -1,0 +1,118 @@
+import Foundation
+import Support
+import Testing
+
+@testable import SluiceServer
+
+@Suite struct SocketFileTests {
+    /// Makes a socket that listens.
+    private func make(_ path: String, mode: UInt32 = 0o660) throws -> (SocketFile, Int32) {
+        try SocketFile.make(path: path, mode: mode, groupID: nil) { handle in
+            guard listen(handle, 8) == 0 else { throw SupportError("listen") }
+            return handle
+        }
+    }
+
+    private func failure(_ body: () throws -> Void) -> String? {
+        do {
+            try body()
+            return nil
+        } catch { return "\(error)" }
+    }
+
+    @Test func theModeIsSetBeforeAnyoneCanConnect() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        let (file, handle) = try SocketFile.make(path: path, mode: 0o640, groupID: nil) { handle in
+            var status = stat()
+            #expect(lstat(path, &status) == 0 && status.st_mode & 0o777 == 0o640)
+            #expect(throws: SupportError.self) { try RedisClient(path: path) }
+            listen(handle, 8)
+            return handle
+        }
+        _ = try RedisClient(path: path)
+        file.remove()
+        #expect(!FileManager.default.fileExists(atPath: path))
+        close(handle)
+    }
+
+    @Test func aLiveSocketIsInUseAndAStaleOneIsReplaced() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        let (_, first) = try make(path)
+        #expect(
+            failure { _ = try make(path) }
+                == "\(path): another sluiced is listening there, stop it first or choose another --socket")
+        #expect(SocketFile.Failure.inUse(path).isInUse && !SocketFile.Failure.notASocket(path).isInUse)
+        close(first)
+        let (file, second) = try make(path)
+        file.remove()
+        close(second)
+    }
+
+    /// A socket with no room for one more connection is in use all the same.
+    @Test func aBusySocketIsInUse() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        let (_, handle) = try SocketFile.make(path: path, mode: 0o660, groupID: nil) { handle in
+            listen(handle, 0)
+            return handle
+        }
+        let waiting = try RedisClient(path: path)
+        #expect(throws: SocketFile.Failure.inUse(path)) { try make(path) }
+        withExtendedLifetime(waiting) {}
+        close(handle)
+    }
+
+    @Test func nothingIsLeftBehindWhenItFails() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        #expect(throws: SupportError.self) {
+            try SocketFile.make(path: path, mode: 0o660, groupID: nil) { _ in throw SupportError("no") }
+        }
+        #expect(!FileManager.default.fileExists(atPath: path))
+    }
+
+    @Test func whatIsNoSocketIsLeftAlone() throws {
+        let folder = try TemporaryFolder()
+        let file = try folder.write("text", to: "file")
+        try FileManager.default.createDirectory(atPath: folder.path("folder"), withIntermediateDirectories: false)
+        try FileManager.default.createSymbolicLink(atPath: folder.path("link"), withDestinationPath: file)
+        for name in ["file", "folder", "link"] {
+            let path = folder.path(name)
+            #expect(throws: SocketFile.Failure.notASocket(path)) { try make(path) }
+            #expect(FileManager.default.fileExists(atPath: path))
+        }
+    }
+
+    /// A later owner's socket is not removed, also where it has the number of the one before.
+    @Test func onlyTheOwnFileIsRemoved() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        let (first, one) = try make(path)
+        unlink(path)
+        let (second, other) = try make(path)
+        first.remove()
+        #expect(FileManager.default.fileExists(atPath: path))
+        second.remove()
+        #expect(!FileManager.default.fileExists(atPath: path))
+        second.remove()
+        for handle in [one, other] { close(handle) }
+    }
+
+    @Test func aPathIsBounded() throws {
+        let folder = try TemporaryFolder()
+        let fits = folder.path(String(repeating: "x", count: 102 - folder.path.utf8.count))
+        #expect(fits.utf8.count == 103)
+        let (file, handle) = try make(fits)
+        file.remove()
+        close(handle)
+        #expect(throws: SocketFile.Failure.pathTooLong(fits + "x")) { try make(fits + "x") }
+    }
+
+    @Test func aMissingFolderIsNamed() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("none/s.sock")
+        #expect(failure { _ = try make(path) } == "\(path): cannot open its folder: No such file or directory")
+    }
+}

@@ -1,0 +1,127 @@
+import Foundation
+
+/// A real `sluiced` of a test's own, on a socket in a temporary folder.
+///
+/// The program is the one that was built beside the tests; `SLUICE_TEST_SLUICED` names another. Safe to use from any
+/// thread. It ends with the last reference, or with the test process, or after five minutes.
+package final class SidecarProcess: Sendable {
+    package let folder: TemporaryFolder
+    package let socketPath: String
+    package let process: ChildProcess
+    /// It must not end before this does.
+    private let store: (any Sendable & AnyObject)?
+
+    package var pid: Int32 { process.pid }
+    /// What it has logged so far.
+    package var log: String { process.errors }
+
+    /// Starts it, and waits until it is ready.
+    /// - Parameters:
+    ///   - policy: the document's text.
+    ///   - redis: as `--redis` takes it; nil leaves it out.
+    ///   - store: what is behind that address; is kept alive.
+    ///   - budget: as `--budget` takes it. The default is long, so that a machine that is busy with something else does
+    ///     not turn a shared answer into a local one; tests of outages set a short one.
+    ///   - arguments: further ones.
+    ///   - wrapper: a command that runs the program, such as `prlimit`.
+    package init(
+        policy: String, redis: String? = nil, store: (any Sendable & AnyObject)? = nil, replicas: Int = 2,
+        budget: String = "5s", arguments: [String] = [],
+        environment: [String: String] = [:], wrapper: [String] = []
+    ) async throws {
+        self.store = store
+        folder = try TemporaryFolder()
+        socketPath = folder.path("sluice.sock")
+        let file = try folder.write(policy, to: "policy.json")
+        var words =
+            wrapper + [
+                try Self.program(), "--socket", socketPath, "--policy", file, "--replicas", "\(replicas)", "--budget",
+                budget,
+            ]
+        if let redis { words += ["--redis", redis] }
+        words += arguments
+        process = try ChildProcess(words[0], Array(words.dropFirst()), environment: environment)
+        try await Self.waitUntilReady(process)
+    }
+
+    /// Starts `sluiced` with exactly these arguments, and waits for nothing.
+    package static func launch(_ arguments: [String], environment: [String: String] = [:]) throws -> ChildProcess {
+        try ChildProcess(program(), arguments, environment: environment)
+    }
+
+    /// Starts `sluiced` with exactly these arguments, which must end by itself.
+    /// - Returns: its exit status, and the lines of its standard error.
+    package static func outcome(
+        _ arguments: [String], environment: [String: String] = [:]
+    ) async throws -> (status: Int32, errors: [String]) {
+        let process = try launch(arguments, environment: environment)
+        guard case .exited(let status) = try await process.wait(timeout: .seconds(20)) else {
+            throw SupportError("sluiced was killed: \(process.errors)")
+        }
+        return (
+            status, process.errors.split(separator: "\n", omittingEmptySubsequences: false).map(String.init).dropLast()
+        )
+    }
+
+    /// The same, over a Redis of the test's own.
+    package convenience init(
+        policy: String, over redis: RedisProcess, budget: String = "5s", arguments: [String] = [],
+        environment: [String: String] = [:]
+    ) async throws {
+        try await self.init(
+            policy: policy, redis: redis.url, store: redis, budget: budget, arguments: arguments,
+            environment: environment)
+    }
+
+    /// Waits for the line that tells that it listens.
+    package static func waitUntilReady(_ process: ChildProcess) async throws {
+        try await waitUntil("sluiced is ready", timeout: .seconds(20)) {
+            if process.errors.split(whereSeparator: \.isNewline).contains(where: isReadyLine) { return true }
+            guard process.isRunning else {
+                throw SupportError("sluiced did not start:\n\(process.output)\(process.errors)")
+            }
+            return false
+        }
+    }
+
+    private static func isReadyLine(_ line: Substring) -> Bool {
+        line.contains(" ready") || line.contains("\"message\":\"ready\"")
+    }
+
+    /// The path of the built program.
+    package static func program() throws -> String {
+        if let path = ProcessInfo.processInfo.environment["SLUICE_TEST_SLUICED"] { return path }
+        // The tests run from `.build/CONFIGURATION/` themselves.
+        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        for folder in [own, CommandLine.arguments[0]].map({ URL(fileURLWithPath: $0).deletingLastPathComponent() }) {
+            let path = folder.appendingPathComponent("sluiced").path
+            if FileManager.default.isExecutableFile(atPath: path) { return path }
+        }
+        throw SupportError("there is no sluiced beside \(own): run swift build, or set SLUICE_TEST_SLUICED")
+    }
+
+    /// A connection.
+    package func client(answerLimit: Int = 10) throws -> RedisClient {
+        try RedisClient(path: socketPath, answerLimit: answerLimit, server: self)
+    }
+
+    /// One field of `INFO`, as a number.
+    package func figure(_ field: String) throws -> Int {
+        guard let text = try client().info(field), let number = Int(text) else {
+            throw SupportError("INFO has no figure \(field)")
+        }
+        return number
+    }
+
+    package func waitUntilShared(timeout: Duration = .seconds(15)) async throws {
+        try await waitUntil("counting is shared\n\(log)", timeout: timeout) {
+            try self.client().info("counting") == "shared"
+        }
+    }
+
+    package func waitUntilLocal(timeout: Duration = .seconds(15)) async throws {
+        try await waitUntil("counting is local\n\(log)", timeout: timeout) {
+            try self.client().info("counting") == "local"
+        }
+    }
+}

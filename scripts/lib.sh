@@ -1,0 +1,141 @@
+# shellcheck shell=bash
+# What the scripts share. Sourced, not run; bash with `set -euo pipefail`.
+
+# Where the repository is; the scripts work from there, wherever they are called.
+SLUICE_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export SLUICE_ROOT
+
+if [[ -t 1 && -z "${NO_COLOR:-}" && "${TERM:-dumb}" != dumb ]]; then
+    BOLD=$'\e[1m' GREEN=$'\e[32m' RED=$'\e[31m' FAINT=$'\e[2m' PLAIN=$'\e[0m'
+else
+    BOLD='' GREEN='' RED='' FAINT='' PLAIN=''
+fi
+
+say() { printf '%s\n' "$*"; }
+note() { printf '%s    %s%s\n' "$FAINT" "$*" "$PLAIN"; }
+heading() { printf '\n%s%s%s\n' "$BOLD" "$*" "$PLAIN"; }
+seen() { printf '  %s✓%s %s\n' "$GREEN" "$PLAIN" "$*"; }
+
+# Ends the script: what is wrong, in one line, and what to do about it.
+fail() {
+    printf '  %s✗%s %s\n' "$RED" "$PLAIN" "$*" >&2
+    exit 1
+}
+
+# Prints the comment at the top of a script, which is its help.
+show_help() {
+    sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$1"
+}
+
+# --- What has to be there -------------------------------------------------------------------------------------------
+
+# Installs what building and running need, on Debian and Ubuntu; elsewhere says what to install.
+need_packages() {
+    local missing=()
+    [[ -e /usr/include/hiredis/hiredis.h || -e /usr/local/include/hiredis/hiredis.h ]] || missing+=(libhiredis-dev)
+    { command -v redis-server && command -v redis-cli; } >/dev/null || missing+=(redis-server)
+    ((${#missing[@]})) || return 0
+
+    command -v apt-get >/dev/null || fail "missing: ${missing[*]} (Debian's names). Install the C library hiredis with" \
+        "its headers, and Redis 6.2 or newer with redis-cli, with your system's package manager; then run this again."
+    local as_root=()
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || fail "missing: ${missing[*]}. Run as root: apt-get install ${missing[*]}"
+        as_root=(sudo)
+    fi
+    say "Installing ${missing[*]} with apt-get${as_root[*]:+ (by sudo)}."
+    # Debian starts Redis as a service when it is installed; these scripts start private ones and do not use it.
+    "${as_root[@]}" apt-get -q update || say "apt-get update failed; trying with the package lists that are there."
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" \
+        || fail "apt-get could not install ${missing[*]}. Install them by hand, then run this again."
+}
+
+# Finds Swift 6.2 or newer and puts it first in PATH; says where to get it if there is none.
+need_swift() {
+    local folder version
+    for folder in "" "${SWIFTLY_BIN_DIR:-$HOME/.local/share/swiftly/bin}" /opt/swift/usr/bin /usr/share/swift/usr/bin \
+        /usr/libexec/swift/bin; do
+        if [[ -n "$folder" && ! -x "$folder/swift" ]]; then continue; fi
+        version="$(PATH="${folder:+$folder:}$PATH" swift --version 2>/dev/null \
+            | sed -n 's/.*Swift version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | head -n 1)" || continue
+        read -r major minor <<<"${version:-0 0}"
+        if ((major > 6 || (major == 6 && minor >= 2))); then
+            PATH="${folder:+$folder:}$PATH"
+            export PATH
+            return 0
+        fi
+    done
+    fail "Swift 6.2 or newer was not found. Get it from https://www.swift.org/install/linux/, then run this again."
+}
+
+# --- Processes ------------------------------------------------------------------------------------------------------
+
+# Ids of what this script started and has not ended. Nothing is ever ended by name.
+STARTED_PIDS=()
+# Removed when the script ends.
+TEMPORARY_FOLDER=''
+
+# Makes the folder TEMPORARY_FOLDER. Under /tmp, since a socket's path has room for 107 bytes only.
+make_temporary_folder() { TEMPORARY_FOLDER="$(mktemp -d /tmp/sluice-XXXXXX)"; }
+
+# start LOG COMMAND...: starts a process whose output goes to a file; its id is in STARTED_PID.
+start() {
+    local log="$1"
+    shift
+    # It is there at once, for whoever reads what the process says.
+    : >>"$log"
+    "$@" >>"$log" 2>&1 </dev/null &
+    STARTED_PID=$!
+    STARTED_PIDS+=("$STARTED_PID")
+}
+
+# forget PID: it has ended.
+forget() {
+    local pid kept=()
+    for pid in "${STARTED_PIDS[@]}"; do [[ "$pid" == "$1" ]] || kept+=("$pid"); done
+    STARTED_PIDS=("${kept[@]}")
+}
+
+# stop PID [SIGNAL]: ends a process that `start` started, by force after five seconds, and waits for it.
+stop() {
+    local pid="$1" tries
+    # Bash reports the death of what it started, wherever it learns of it; here it is no news.
+    {
+        kill -"${2:-TERM}" "$pid" || true
+        for ((tries = 0; tries < 100; tries++)); do
+            kill -0 "$pid" || break
+            sleep 0.05
+        done
+        kill -KILL "$pid" || true
+        wait "$pid" || true
+    } 2>/dev/null
+    forget "$pid"
+}
+
+# bounded SECONDS COMMAND...: runs a command, for so long at most; 124 if it took longer. In the background, so that a
+# signal ends this script, and with it the command, at once.
+bounded() {
+    local status=0 pid
+    timeout --kill-after=10 "$@" &
+    pid=$!
+    STARTED_PIDS+=("$pid")
+    wait "$pid" || status=$?
+    forget "$pid"
+    return "$status"
+}
+
+# Ends what was started, last first, and removes the folder. Set as the trap of EXIT by `clean_up_at_exit`.
+clean_up() {
+    local status=$? index
+    trap - EXIT INT TERM HUP
+    for ((index = ${#STARTED_PIDS[@]} - 1; index >= 0; index--)); do stop "${STARTED_PIDS[index]}"; done
+    if [[ -n "$TEMPORARY_FOLDER" ]]; then rm -rf "$TEMPORARY_FOLDER"; fi
+    exit "$status"
+}
+
+clean_up_at_exit() {
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+}
