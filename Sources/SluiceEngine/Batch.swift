@@ -3,45 +3,98 @@
 /// Plain arrays, so that a codec walks it once without a lookup. The engine builds it, a `CounterLink` carries it to
 /// the store, and the answer comes back as a `BatchReply` in the same order.
 package struct Batch: Sendable, Equatable {
-    /// Some equal checks: the same counters, the same cost.
+    /// Some equal checks: the same counters, the same cost. Or the end of one reservation.
     package struct Entry: Sendable, Equatable {
-        /// What one of the checks charges, 1 to 10^12.
+        /// What one of the checks charges, 1 to 10^12; 0 at the end of a reservation.
         package var cost: Int64
         /// How many equal checks want to pass; 0 for a peek, which charges nothing.
         package var count: Int64
-        /// Its charges are `charges[firstCharge..<firstCharge + chargeCount]`; at least one.
+        /// Its charges are `charges[firstCharge..<firstCharge + chargeCount]`; at least one, but none at the end of a
+        /// reservation.
         package var firstCharge: Int
         package var chargeCount: Int
+        /// What is out of the ordinary about it, in `specials`; -1 if nothing.
+        package var special: Int
 
-        package init(cost: Int64, count: Int64, firstCharge: Int, chargeCount: Int) {
+        package init(cost: Int64, count: Int64, firstCharge: Int, chargeCount: Int, special: Int = -1) {
             self.cost = cost
             self.count = count
             self.firstCharge = firstCharge
             self.chargeCount = chargeCount
+            self.special = special
         }
     }
 
     /// One counter that an entry is held to.
     package struct Charge: Sendable, Equatable {
-        /// Where the counter's key ends in `keyBytes`; it starts where the charge before it ends.
-        package var keyEnd: Int
-        package var windowStartMs: Int64
-        /// Exclusive.
-        package var windowEndMs: Int64
-        package var max: Int64
+        package var terms: Terms
+        /// A shadow limit never holds back a check. Of those that the other limits admit it counts the ones that it has
+        /// room for, and tells how many it had none for.
+        package var isShadow: Bool
         /// Whether the store must look if the key still has a time to live: asked once a window and replica, so that
         /// a key which lost it is repaired without a second command for every charge.
         package var verifiesTimeToLive: Bool
 
-        package init(
-            keyEnd: Int, windowStartMs: Int64, windowEndMs: Int64, max: Int64, verifiesTimeToLive: Bool
-        ) {
-            self.keyEnd = keyEnd
-            self.windowStartMs = windowStartMs
-            self.windowEndMs = windowEndMs
-            self.max = max
+        package init(terms: Terms, isShadow: Bool = false, verifiesTimeToLive: Bool) {
+            self.terms = terms
+            self.isShadow = isShadow
             self.verifiesTimeToLive = verifiesTimeToLive
         }
+
+        /// How many keys it has, in this order: the counter's; of a sliding window, the one of the window before; of a
+        /// shadow limit, the one of the checks that it would have denied.
+        package var keyCount: Int { (terms.algorithm == .slidingWindow ? 2 : 1) + (isShadow ? 1 : 0) }
+
+        /// In how many numbers the store tells its tally: `used`; of a sliding window then `previous`, of concurrency
+        /// `firstExpiryMs` and `lastExpiryMs`; of a shadow limit at last `refusals`. See `Tally`.
+        package var tallyCount: Int {
+            let count =
+                switch terms.algorithm {
+                case .fixedWindow, .tokenBucket: 1
+                case .slidingWindow: 2
+                case .concurrency: 3
+                }
+            return count + (isShadow ? 1 : 0)
+        }
+    }
+
+    /// What is out of the ordinary about an entry. The key of the reservation's record comes after the keys of the
+    /// charges, and after that the key of the memo.
+    package enum Special: Sendable, Equatable {
+        /// A check (`count` is 1) that is recorded, so that it can be settled later, or remembered, so that it is
+        /// charged once however often it is asked, or both.
+        case check(isReserved: Bool, memo: Memo?)
+        /// The end of a reservation; its record's key is the only key.
+        case settle(Settlement)
+
+        package var keyCount: Int {
+            switch self {
+            case .check(let isReserved, let memo): (isReserved ? 1 : 0) + (memo == nil ? 0 : 1)
+            case .settle: 1
+            }
+        }
+    }
+
+    /// What makes the second of two checks with the same id the same check.
+    package struct Memo: Sendable, Equatable {
+        /// Of everything that the gateway said; another one under the same id is an error. 16 hexadecimal digits.
+        package var argumentsHash: String
+        /// Of the counters: if the policy changed in between, tallies are not those of the limits that now apply.
+        package var countersHash: String
+
+        package init(argumentsHash: String, countersHash: String) {
+            self.argumentsHash = argumentsHash
+            self.countersHash = countersHash
+        }
+    }
+
+    package enum Settlement: Sendable, Equatable {
+        /// Settles to the cost that the call really had: 0 to 10^12. Slots are kept.
+        case commit(cost: Int64)
+        /// Gives back what was charged, and the slots.
+        case cancel
+        /// Frees the slots.
+        case release
     }
 
     /// Counts this replica's batches from 1; the script records it, see `BatchReply.previousSequence`.
@@ -54,8 +107,15 @@ package struct Batch: Sendable, Equatable {
     package var floorMs: Int64 = 0
     package var entries: [Entry] = []
     package var charges: [Charge] = []
-    /// The keys of all charges, one after the other.
+    package var specials: [Special] = []
+    /// The keys of all entries, one after the other: for each those of its charges, then those of its special.
     package var keyBytes: [UInt8] = []
+    /// Where in `keyBytes` each key ends; it starts where the one before it ends.
+    package var keyEnds: [Int] = []
+    /// Whether there is nothing but plain checks of fixed windows, which are the cheapest to decide.
+    package var isPlain: Bool {
+        specials.isEmpty && charges.allSatisfy { $0.terms.algorithm == .fixedWindow && !$0.isShadow }
+    }
 
     package init() {}
 
@@ -63,13 +123,19 @@ package struct Batch: Sendable, Equatable {
     package mutating func removeAll() {
         entries.removeAll(keepingCapacity: true)
         charges.removeAll(keepingCapacity: true)
+        specials.removeAll(keepingCapacity: true)
         keyBytes.removeAll(keepingCapacity: true)
+        keyEnds.removeAll(keepingCapacity: true)
     }
 
-    /// The key of `charges[index]`.
-    package func key(ofCharge index: Int) -> ArraySlice<UInt8> {
-        let start = index == 0 ? 0 : charges[index - 1].keyEnd
-        return keyBytes[start..<charges[index].keyEnd]
+    /// The next key, after all that are there.
+    package mutating func appendKey(_ key: some Sequence<UInt8>) {
+        keyBytes.append(contentsOf: key)
+        keyEnds.append(keyBytes.count)
+    }
+
+    package func key(_ index: Int) -> ArraySlice<UInt8> {
+        keyBytes[(index == 0 ? 0 : keyEnds[index - 1])..<keyEnds[index]]
     }
 }
 
@@ -91,16 +157,24 @@ package struct BatchReply: Sendable, Equatable {
     /// never came ran if, and only if, its sequence is not above this.
     package var previousSequence: Int64 = 0
     /// For each entry in turn: how many of its checks were admitted (for a peek: 1 if it would be), then the tally of
-    /// each of its charges after that; or `windowIsOver` or `fault` alone. Empty unless `status` is `ran`.
+    /// each of its charges after that, in `Batch.Charge.tallyCount` numbers; or one of the codes below with what it
+    /// says that follows. For the end of a reservation: 1 if it was done, 0 if there is no such reservation or it is
+    /// spent. Empty unless `status` is `ran`.
     package var results: [Int64] = []
-    /// The store's words for each `fault`, in order.
-    package var faults: [String] = []
+    /// The store's words for each `fault`, and the reservation for each `replayed`, in order.
+    package var words: [String] = []
 
     /// In place of an entry's results: one of its windows does not hold the store's time. Nothing was charged.
     package static let windowIsOver: Int64 = -1
     /// In place of an entry's results: a counter could not be charged (a key of the wrong type, say). Whatever the
     /// entry had charged was taken back.
     package static let fault: Int64 = -2
+    /// In place of an entry's results: this id was admitted before, and nothing was charged now. Then come the time, ms,
+    /// at which it was, the number of numbers that follow, and those: the tallies as they were told then, or none if
+    /// its counters were others. In `words`: the id of its reservation, or nothing.
+    package static let replayed: Int64 = -3
+    /// In place of an entry's results: this id was admitted before, with other arguments. Nothing was charged.
+    package static let otherArguments: Int64 = -4
 
     package init() {}
 }

@@ -95,11 +95,11 @@ extension Limiter {
         for index in table[plan: entry.plan].limits.indices {
             let counter = table[plan: entry.plan].limits[index].counter
             table[counter: counter].roll(at: nowMs)
-            wire.keyBytes.append(contentsOf: table[counter: counter].key)
+            wire.appendKey(table[counter: counter].key)
             wire.charges.append(
                 Batch.Charge(
-                    keyEnd: wire.keyBytes.count, windowStartMs: table[counter: counter].windowStartMs,
-                    windowEndMs: table[counter: counter].windowEndMs, max: table[plan: entry.plan].limits[index].max,
+                    terms: .fixedWindow(
+                        max: table[plan: entry.plan].limits[index].max, window: table[counter: counter].openWindow),
                     verifiesTimeToLive: !table[counter: counter].isSeen))
         }
         // More than an empty window can hold need not be asked for: those behind cannot pass.
@@ -172,7 +172,7 @@ extension Limiter {
 
     /// The store decided: tells every waiter, in order of arrival.
     private mutating func settle(_ batch: consuming PendingBatch, _ reply: BatchReply, now: Moment) {
-        var faults = reply.faults.makeIterator()
+        var words = reply.words.makeIterator()
         var at = 0
         for index in batch.entries.indices where batch.entries[index].isSent {
             let entry = batch.entries[index]
@@ -184,7 +184,7 @@ extension Limiter {
                 repeatEntry(index, of: &batch)
             case BatchReply.fault:
                 statistics.faults += 1
-                let reason = faults.next() ?? ""
+                let reason = words.next() ?? ""
                 if !table[plan: entry.plan].isFaulty { notify(.keyFault(reason: reason)) }
                 table[plan: entry.plan].isFaulty = true
                 answerLocally(entry, of: batch, now: now)

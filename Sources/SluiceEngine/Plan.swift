@@ -68,6 +68,8 @@ struct Counter {
     /// Exclusive.
     var windowEndMs: Int64 { windowStartMs + lengthMs }
 
+    var openWindow: Range<Int64> { windowStartMs..<windowEndMs }
+
     /// When the window that holds `nowMs` starts. It mostly is the one that is open here: then that costs no division.
     func startMs(at nowMs: Int64) -> Int64 {
         windowStartMs >= 0 && nowMs >= windowStartMs && nowMs < windowEndMs

@@ -55,9 +55,9 @@ package struct BatchEncoder {
         buffer.writeBulk(decimal: batch.charges.count + 1)
         buffer.writeBulk(markerKey)
         var keyStart = 0
-        for charge in batch.charges {
-            buffer.writeBulk(batch.keyBytes[keyStart..<charge.keyEnd])
-            keyStart = charge.keyEnd
+        for keyEnd in batch.keyEnds {
+            buffer.writeBulk(batch.keyBytes[keyStart..<keyEnd])
+            keyStart = keyEnd
         }
         buffer.writeBulk(header.bytes)
         return shared
@@ -100,7 +100,7 @@ package struct BatchEncoder {
         for i in 0..<entry.chargeCount {
             let charge = batch.charges[entry.firstCharge + i]
             header.write(Int64(shapeWindows[shape.firstWindow + i]))
-            header.write(charge.max)
+            header.write(charge.terms.max)
             header.write(charge.verifiesTimeToLive ? 1 : 0)
         }
     }
@@ -137,11 +137,11 @@ package struct BatchEncoder {
     private mutating func window(of charge: Batch.Charge) -> Int {
         let count = windows.count / 2
         for number in (max(0, count - RedisBounds.maxDedupeLookback)..<count).reversed()
-        where windows[number * 2] == charge.windowStartMs && windows[number * 2 + 1] == charge.windowEndMs {
+        where windows[number * 2] == charge.terms.windowStartMs && windows[number * 2 + 1] == charge.terms.windowEndMs {
             return number + 1
         }
-        windows.append(charge.windowStartMs)
-        windows.append(charge.windowEndMs)
+        windows.append(charge.terms.windowStartMs)
+        windows.append(charge.terms.windowEndMs)
         return count + 1
     }
 
@@ -154,9 +154,7 @@ package struct BatchEncoder {
         for i in 0..<one.chargeCount {
             let a = batch.charges[one.firstCharge + i]
             let b = batch.charges[other.firstCharge + i]
-            guard a.windowStartMs == b.windowStartMs, a.windowEndMs == b.windowEndMs, a.max == b.max,
-                a.verifiesTimeToLive == b.verifiesTimeToLive
-            else { return false }
+            guard a == b else { return false }
         }
         return true
     }

@@ -38,7 +38,7 @@ package struct BatchReplyDecoder {
             let status = BatchReply.Status(rawValue: items[1].value), items[2].value > 0, items[3].value >= 0
         else { throw BatchReplyError(reason: "the answer does not begin with a status, a time and a sequence") }
         reply.results.removeAll(keepingCapacity: true)
-        reply.faults.removeAll(keepingCapacity: true)
+        reply.words.removeAll(keepingCapacity: true)
         reply.status = status
         reply.timeMs = items[2].value
         reply.previousSequence = items[3].value
@@ -59,7 +59,7 @@ package struct BatchReplyDecoder {
         at += 1
         if outcome.kind == .string {
             reply.results.append(BatchReply.fault)
-            reply.faults.append(flat.words(of: outcome))
+            reply.words.append(flat.words(of: outcome))
             return
         }
         guard outcome.kind == .integer else { throw BatchReplyError(reason: "an entry has no number") }

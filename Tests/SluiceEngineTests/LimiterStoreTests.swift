@@ -33,12 +33,11 @@ import Testing
         #expect(rig.limiter.waitingCount == 1)
         let batch = try #require(rig.sent().first)
         #expect(batch.entries == [Batch.Entry(cost: 2, count: 1, firstCharge: 0, chargeCount: 1)])
-        #expect(Array(batch.key(ofCharge: 0)) == key(limit(max: 5)))
+        #expect(Array(batch.key(0)) == key(limit(max: 5)))
         #expect(
             batch.charges == [
                 Batch.Charge(
-                    keyEnd: batch.keyBytes.count, windowStartMs: Self.start, windowEndMs: Self.start + 60_000, max: 5,
-                    verifiesTimeToLive: true)
+                    terms: .fixedWindow(max: 5, window: Self.start..<Self.start + 60_000), verifiesTimeToLive: true)
             ])
         #expect(batch.sequence == 2 && batch.acknowledgedSequence == 1 && batch.floorMs == Self.start)
         rig.pass(ms: 3)
@@ -114,7 +113,7 @@ import Testing
         for _ in 0..<3 { for grant in 0..<50 { tickets.append(rig.wait(grant: "g\(grant)")) } }
         let batch = try #require(rig.sent().first)
         #expect(batch.entries.count == 50 && batch.charges.count == 100)
-        #expect(Set((0..<100).map { Array(batch.key(ofCharge: $0)) }).count == 100)
+        #expect(Set((0..<100).map { Array(batch.key($0)) }).count == 100)
         rig.answer(batch, rig.run(batch))
         #expect(tickets.filter { rig.answers[$0]?.allowed == true } == Array(tickets[..<100]))
         let denied = rig.answers[tickets[149]]
@@ -196,7 +195,7 @@ import Testing
         #expect(rig.order == [tickets[1]])
         let again = try #require(rig.sent().first)
         #expect(again.entries == [Batch.Entry(cost: 1, count: 2, firstCharge: 0, chargeCount: 1)])
-        #expect(again.charges[0].windowStartMs == Self.start + 60_000)
+        #expect(again.charges[0].terms.windowStartMs == Self.start + 60_000)
         rig.answer(again, rig.run(again))
         #expect(rig.order == [tickets[1], tickets[0], tickets[2], tickets[3]])
         #expect(rig.order.compactMap { rig.answers[$0]?.allowed } == [true, true, true, false])

@@ -113,8 +113,8 @@ extension Simulation {
         }
         let result = store.run(batch, replica: connections[connection].id)
         for (index, charge) in batch.charges.enumerated() {
-            let tally = store.tally(of: Array(batch.key(ofCharge: index)))
-            precondition(tally <= charge.max, "seed \(seed): the store holds \(tally) of \(charge.max)")
+            let tally = store.tally(of: Array(batch.key(index)))
+            precondition(tally <= charge.terms.max, "seed \(seed): the store holds \(tally) of \(charge.terms.max)")
         }
         return result
     }

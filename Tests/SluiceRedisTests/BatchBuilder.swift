@@ -23,11 +23,10 @@ extension Batch {
         entries.append(
             Entry(cost: cost, count: count, firstCharge: self.charges.count, chargeCount: charges.count))
         for charge in charges {
-            keyBytes += charge.key.utf8
+            appendKey(charge.key.utf8)
             self.charges.append(
                 Charge(
-                    keyEnd: keyBytes.count, windowStartMs: charge.window.lowerBound,
-                    windowEndMs: charge.window.upperBound, max: charge.max, verifiesTimeToLive: charge.verifies))
+                    terms: .fixedWindow(max: charge.max, window: charge.window), verifiesTimeToLive: charge.verifies))
         }
     }
 }

@@ -110,8 +110,8 @@ import Testing
             $0.add(TestCharge(key: "b", max: 9))
         }
         #expect(reply.results == [1, 1, -2, -2, -2, 1, 1])
-        #expect(reply.faults.count == 3)
-        for fault in reply.faults {
+        #expect(reply.words.count == 3)
+        for fault in reply.words {
             #expect(fault.hasPrefix("WRONGTYPE ") || fault.hasPrefix("ERR value is not an integer"))
         }
         // What had been charged was taken back, and what was created to charge it expires.

@@ -195,9 +195,9 @@ import Testing
     @Test func readsWhatTheScriptGives() throws {
         let reply = try decode("*8\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:1\r\n:0\r\n", batch)
         #expect(reply.status == .ran && reply.timeMs == 17 && reply.previousSequence == 4)
-        #expect(reply.results == [2, 5, 6, 1, 0] && reply.faults.isEmpty)
+        #expect(reply.results == [2, 5, 6, 1, 0] && reply.words.isEmpty)
         let partly = try decode("*5\r\n:1\r\n:17\r\n:4\r\n$3\r\nERR\r\n:-1\r\n", batch)
-        #expect(partly.results == [-2, -1] && partly.faults == ["ERR"])
+        #expect(partly.results == [-2, -1] && partly.words == ["ERR"])
         #expect(try decode("*3\r\n:0\r\n:17\r\n:0\r\n", batch).status == .forgot)
         #expect(try decode("*3\r\n:-1\r\n:17\r\n:9\r\n", batch).status == .superseded)
     }

@@ -58,7 +58,7 @@ package struct ModelStore: Sendable {
     private mutating func run(_ entry: Batch.Entry, of batch: Batch, nowMs: Int64, into reply: inout BatchReply) {
         let charges = entry.firstCharge..<entry.firstCharge + entry.chargeCount
         let holds = charges.allSatisfy {
-            nowMs >= batch.charges[$0].windowStartMs && nowMs < batch.charges[$0].windowEndMs
+            nowMs >= batch.charges[$0].terms.windowStartMs && nowMs < batch.charges[$0].terms.windowEndMs
         }
         guard holds else {
             reply.results.append(BatchReply.windowIsOver)
@@ -70,7 +70,7 @@ package struct ModelStore: Sendable {
             ? peek(entry, charges, of: batch, tallies: &tallies) : charge(entry, charges, of: batch, tallies: &tallies)
         guard let outcome else {
             reply.results.append(BatchReply.fault)
-            reply.faults.append("WRONGTYPE Operation against a key holding the wrong kind of value")
+            reply.words.append("WRONGTYPE Operation against a key holding the wrong kind of value")
             return
         }
         reply.results.append(outcome)
@@ -83,11 +83,11 @@ package struct ModelStore: Sendable {
     ) -> Int64? {
         var passes: Int64 = 1
         for index in charges {
-            guard case .integer(let used) = value(of: Array(batch.key(ofCharge: index))) ?? .integer(0) else {
+            guard case .integer(let used) = value(of: Array(batch.key(index))) ?? .integer(0) else {
                 return nil
             }
             tallies.append(used)
-            if used > batch.charges[index].max - entry.cost { passes = 0 }
+            if used > batch.charges[index].terms.max - entry.cost { passes = 0 }
         }
         return passes
     }
@@ -100,19 +100,19 @@ package struct ModelStore: Sendable {
         var admitted = entry.count
         for index in charges {
             let charge = batch.charges[index]
-            let key = Array(batch.key(ofCharge: index))
+            let key = Array(batch.key(index))
             guard let tally = add(wanted, to: key) else {
-                for earlier in charges.lowerBound..<index { _ = add(-wanted, to: Array(batch.key(ofCharge: earlier))) }
+                for earlier in charges.lowerBound..<index { _ = add(-wanted, to: Array(batch.key(earlier))) }
                 return nil
             }
             if tally == wanted || (charge.verifiesTimeToLive && counters[key]?.expiresAtMs == nil) {
-                counters[key]?.expiresAtMs = charge.windowEndMs + Self.expirySlackMs
+                counters[key]?.expiresAtMs = charge.terms.windowEndMs + Self.expirySlackMs
             }
-            let room = charge.max - tally + wanted
+            let room = charge.terms.max - tally + wanted
             admitted = min(admitted, room < 0 ? 0 : room / entry.cost)
         }
         let back = (entry.count - admitted) * entry.cost
-        for index in charges { tallies.append(add(-back, to: Array(batch.key(ofCharge: index))) ?? 0) }
+        for index in charges { tallies.append(add(-back, to: Array(batch.key(index))) ?? 0) }
         return admitted
     }
 

@@ -1,0 +1,190 @@
+/// What one limit grants, in the window that is looked at: an algorithm and its numbers.
+///
+/// With a `Tally` this is the specification of every algorithm: a pure function of what was counted and of the time.
+/// Local counters and the tests' model of the store call it; the store's scripts do the same arithmetic in Lua, and
+/// one contract suite holds them all to it. Only integers, and none above 2^53.
+package struct Terms: Sendable, Equatable {
+    package enum Algorithm: Int64, Sendable, CaseIterable {
+        /// A tally for each window, which starts from nothing.
+        case fixedWindow = 0
+        /// The tally of the window that is open, and of the one before it as much as a window of the same length that
+        /// ends now reaches back into it, rounded up. (Cloudflare, "How we built rate limiting capable of scaling to
+        /// millions of domains", 2017.)
+        case slidingWindow = 1
+        /// A bucket that each check fills by its cost, and that leaks `max` in every `lengthMs`, evenly; it holds
+        /// `burst`. This is the generic cell rate algorithm (ITU-T I.371) in its leaky-bucket form.
+        case tokenBucket = 2
+        /// Calls that are going on. Each takes one slot, whatever it costs, until it is released or has expired.
+        case concurrency = 3
+    }
+
+    package var algorithm: Algorithm
+    /// What a window admits, in units of cost; of concurrency: the slots. 0 to 10^12.
+    package var max: Int64
+    /// What a token bucket holds, in units of cost. 0 with any other algorithm.
+    package var burst: Int64
+    /// How long a slot lives that nobody releases, ms. 0 with any other algorithm.
+    package var holdMs: Int64
+    /// The window that is open, half-open, in ms since the epoch. All time, `Terms.endless`, for token buckets and
+    /// concurrency.
+    package var windowStartMs: Int64
+    package var windowEndMs: Int64
+    /// Of a token bucket the time in which `max` leaks; else the length of the window, ms.
+    package var lengthMs: Int64
+
+    /// All the time there is: up to the largest integer that is exact in a double.
+    package static let endless: Range<Int64> = 0..<maxExact
+    package static let maxExact: Int64 = 1 << 53
+    /// How long a caller is told to wait for a slot at most, ms: one may be released at any moment, and nobody knows
+    /// when.
+    package static let slotPollMs: Int64 = 1000
+
+    package init(
+        algorithm: Algorithm, max: Int64, burst: Int64 = 0, holdMs: Int64 = 0, windowStartMs: Int64, windowEndMs: Int64,
+        lengthMs: Int64
+    ) {
+        self.algorithm = algorithm
+        self.max = max
+        self.burst = burst
+        self.holdMs = holdMs
+        self.windowStartMs = windowStartMs
+        self.windowEndMs = windowEndMs
+        self.lengthMs = lengthMs
+    }
+
+    package static func fixedWindow(max: Int64, window: Range<Int64>) -> Terms {
+        Terms(
+            algorithm: .fixedWindow, max: max, windowStartMs: window.lowerBound, windowEndMs: window.upperBound,
+            lengthMs: window.upperBound - window.lowerBound)
+    }
+
+    /// What may be used at once, in units of cost; of concurrency: in slots.
+    package var capacity: Int64 { algorithm == .tokenBucket ? burst : max }
+
+    /// Whether a check of this cost can pass when nothing at all is used. A slot costs 1, whatever the call costs.
+    package func canEverPass(cost: Int64) -> Bool {
+        algorithm == .concurrency ? max >= 1 : cost <= capacity
+    }
+
+    // MARK: - At one moment
+
+    /// How much more may be used; below 0 where more is used than may be.
+    package func left(_ tally: Tally, nowMs: Int64) -> Int64 {
+        switch algorithm {
+        case .fixedWindow, .concurrency: max - tally.used
+        case .slidingWindow: max - tally.used - reach(of: tally.previous, nowMs: nowMs)
+        // Rounded down: what has leaked in part is not there to be used.
+        case .tokenBucket: floorDivide(burst * lengthMs - tally.used, lengthMs)
+        }
+    }
+
+    /// How much counts as used.
+    package func used(_ tally: Tally, nowMs: Int64) -> Int64 { capacity - left(tally, nowMs: nowMs) }
+
+    /// How many checks of this cost fit, one after the other.
+    package func room(cost: Int64, _ tally: Tally, nowMs: Int64) -> Int64 {
+        Swift.max(0, left(tally, nowMs: nowMs)) / (algorithm == .concurrency ? 1 : cost)
+    }
+
+    /// How much of the window before still counts, rounded up.
+    package func reach(of previous: Int64, nowMs: Int64) -> Int64 {
+        guard previous > 0 else { return 0 }
+        // A commit above its reservation may have driven it beyond the maximum for which the product was checked.
+        let bounded = min(previous, Self.maxExact / lengthMs)
+        return (bounded * Swift.max(0, windowEndMs - nowMs) + lengthMs - 1) / lengthMs
+    }
+
+    /// What a bucket's level is after it has leaked.
+    package func drained(_ level: Int64, sinceMs: Int64, nowMs: Int64) -> Int64 {
+        guard nowMs > sinceMs else { return level }
+        let (leaked, overflow) = max.multipliedReportingOverflow(by: nowMs - sinceMs)
+        return overflow || leaked >= level ? 0 : level - leaked
+    }
+
+    /// What `count` checks of this cost add to `Tally.used`.
+    package func charge(cost: Int64, count: Int64) -> Int64 {
+        switch algorithm {
+        case .fixedWindow, .slidingWindow: cost * count
+        case .tokenBucket: cost * count * lengthMs
+        case .concurrency: count
+        }
+    }
+
+    // MARK: - Until later
+
+    /// How long until a check of this cost could pass if nobody else asked, ms: at least 1, for one that does not fit
+    /// now; -1 if it never can.
+    package func retryAfterMs(cost: Int64, _ tally: Tally, nowMs: Int64) -> Int64 {
+        guard canEverPass(cost: cost) else { return -1 }
+        switch algorithm {
+        case .fixedWindow:
+            return Swift.max(1, windowEndMs - nowMs)
+        case .slidingWindow:
+            let room = max - tally.used - cost
+            // In this window, when enough of the one before no longer reaches into it; else in the next, of this one.
+            let at =
+                room >= 0
+                ? windowEndMs - timeLeft(forReach: room, of: tally.previous)
+                : windowEndMs + lengthMs - timeLeft(forReach: max - cost, of: tally.used)
+            return Swift.max(1, at - nowMs)
+        case .tokenBucket:
+            let missing = tally.used + cost * lengthMs - burst * lengthMs
+            return Swift.max(1, ceilDivide(missing, max))
+        case .concurrency:
+            return Swift.max(1, min(Self.slotPollMs, tally.firstExpiryMs - nowMs))
+        }
+    }
+
+    /// How long until nothing counts as used any more if nobody asked, ms; of fixed windows until the window ends.
+    package func resetMs(_ tally: Tally, nowMs: Int64) -> Int64 {
+        switch algorithm {
+        case .fixedWindow: Swift.max(1, windowEndMs - nowMs)
+        case .slidingWindow: Swift.max(1, windowEndMs - nowMs + (tally.used > 0 ? lengthMs : 0))
+        case .tokenBucket: tally.used == 0 || max == 0 ? 0 : ceilDivide(tally.used, max)
+        case .concurrency: Swift.max(0, tally.lastExpiryMs - nowMs)
+        }
+    }
+
+    /// How much of a window must be left at most for `previous` to reach into it by no more than `reach`, ms.
+    private func timeLeft(forReach reach: Int64, of previous: Int64) -> Int64 {
+        guard previous > reach else { return lengthMs }
+        return reach * lengthMs / min(previous, Self.maxExact / lengthMs)
+    }
+}
+
+/// What was counted for one limit, at one moment.
+package struct Tally: Sendable, Equatable {
+    /// Fixed and sliding windows: units of cost in the window that is open. Token bucket: its level now, in units of cost
+    /// times `Terms.lengthMs`. Concurrency: slots taken.
+    package var used: Int64
+    /// Sliding windows: units of cost in the window before.
+    package var previous: Int64 = 0
+    /// Concurrency: when the first and when the last slot expires, ms since the epoch; 0 if none is taken.
+    package var firstExpiryMs: Int64 = 0
+    package var lastExpiryMs: Int64 = 0
+    /// How many checks a shadow limit would have denied, of all that were allowed while its key lived.
+    package var refusals: Int64 = 0
+
+    package init(used: Int64) { self.used = used }
+
+    /// Reads the numbers in which `Batch.Charge.tallyCount` says that the store tells it.
+    package init(_ numbers: ArraySlice<Int64>, of algorithm: Terms.Algorithm, isShadow: Bool) {
+        let first = numbers.startIndex
+        used = numbers[first]
+        switch algorithm {
+        case .fixedWindow, .tokenBucket: break
+        case .slidingWindow: previous = numbers[first + 1]
+        case .concurrency:
+            firstExpiryMs = numbers[first + 1]
+            lastExpiryMs = numbers[first + 2]
+        }
+        if isShadow { refusals = numbers[numbers.endIndex - 1] }
+    }
+}
+
+private func floorDivide(_ dividend: Int64, _ divisor: Int64) -> Int64 {
+    let quotient = dividend / divisor
+    return dividend % divisor < 0 ? quotient - 1 : quotient
+}
+
+private func ceilDivide(_ dividend: Int64, _ divisor: Int64) -> Int64 { (dividend + divisor - 1) / divisor }
