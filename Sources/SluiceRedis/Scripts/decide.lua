@@ -75,8 +75,8 @@ local function drained(level, sinceMs, maximum)
 end
 
 -- When a bucket of this level will be empty; one that does not leak is kept for as long as it would leak otherwise.
-local function drainedAt(level, maximum, lengthMs, sinceMs)
-    return min(MAX_EXACT, sinceMs + (maximum > 0 and divideUp(level, maximum) or lengthMs))
+local function drainedAt(level, maximum, lengthMs)
+    return min(MAX_EXACT, now + (maximum > 0 and divideUp(level, maximum) or lengthMs))
 end
 
 local function room(charge, i, cost)
@@ -103,12 +103,11 @@ local function readTally(key)
     if type(value) == 'table' then
         return nil, value.err
     end
-    local isInRange = #value < 19 or (#value == 19 and value <= '9223372036854775807')
-    local number = isInRange and (value == '0' or find(value, '^%-?[1-9]%d*$')) and tonumber(value)
-    if not number or number < -MAX_EXACT then
+    local number = (value == '0' or find(value, '^%-?[1-9]%d*$')) and tonumber(value)
+    if not number or number < -MAX_EXACT or number > MAX_EXACT then
         return nil, 'ERR value is not an integer or out of range'
     end
-    return min(number, MAX_EXACT), nil, true
+    return number, nil, true
 end
 
 -- A bucket's level and when it was that, or nil and what is wrong with it.
@@ -121,10 +120,11 @@ local function readBucket(key)
         return nil, value.err
     end
     local level, since = match(value, '^(%d+) (%d+)$')
-    if not level then
+    level, since = tonumber(level), tonumber(since)
+    if not level or level > MAX_EXACT or since > MAX_EXACT then
         return nil, 'ERR value is not a token bucket'
     end
-    return min(tonumber(level), MAX_EXACT), min(tonumber(since), MAX_EXACT)
+    return level, since, true
 end
 
 local function scoreAt(found)
@@ -190,10 +190,10 @@ local function add(key, amount, verifies, expiresAtMs)
     end
 end
 
+-- A clock that steps back must not let it leak twice.
 local function writeBucket(key, level, sinceMs, maximum, lengthMs)
-    sinceMs = max(now, sinceMs)
-    call('SET', key, format('%.0f %.0f', level, sinceMs), 'PXAT',
-        format('%.0f', min(MAX_EXACT, drainedAt(level, maximum, lengthMs, sinceMs) + EXPIRY_SLACK_MS)))
+    call('SET', key, format('%.0f %.0f', level, max(now, sinceMs)), 'PXAT',
+        format('%.0f', drainedAt(level, maximum, lengthMs) + EXPIRY_SLACK_MS))
 end
 
 -- `n` checks pass, and a shadow limit had no room for `refused` more.
@@ -204,7 +204,7 @@ local function apply(charge, i, cost, n, refused, firstKey, reservation)
         if n > 0 then
             writeBucket(key, used[i], lastMs[i], charge.max, charge.lengthMs)
         else
-            add(key, 0, charge.verifies, drainedAt(used[i], charge.max, charge.lengthMs, now) + EXPIRY_SLACK_MS)
+            add(key, 0, charge.verifies, drainedAt(used[i], charge.max, charge.lengthMs) + EXPIRY_SLACK_MS)
         end
     elseif charge.algorithm == CONCURRENCY then
         if n > 0 then
@@ -239,7 +239,7 @@ local function record(shape, firstKey)
         local entry = {charge.algorithm, KEYS[firstKey + charge.key]}
         if charge.algorithm == TOKEN_BUCKET then
             entry[3], entry[4], entry[5] = charge.max, charge.lengthMs, used[i]
-            untilMs = max(untilMs, drainedAt(used[i], charge.max, charge.lengthMs, max(now, lastMs[i])))
+            untilMs = max(untilMs, drainedAt(used[i], charge.max, charge.lengthMs))
         elseif charge.algorithm == CONCURRENCY then
             untilMs = max(untilMs, now + charge.holdMs)
         else
@@ -414,20 +414,17 @@ end
 -- What has leaked since the charge is not given back: it is there to be used already.
 local function settleBucket(charge, difference, chargedMs)
     local maximum, lengthMs, levelAfter = charge[3], charge[4], charge[5]
-    local level, since = readBucket(charge[2])
-    if not level then
+    local level, since, exists = readBucket(charge[2])
+    if not level or (difference < 0 and not exists) then
         return
     end
     level = drained(level, since, maximum)
-    local settled
     if difference > 0 then
-        settled = min(MAX_EXACT, level + difference * lengthMs)
+        level = min(MAX_EXACT, level + difference * lengthMs)
     else
-        settled = level - min(-difference * lengthMs, drained(levelAfter, chargedMs, maximum), level)
+        level = level - min(-difference * lengthMs, drained(levelAfter, chargedMs, maximum), level)
     end
-    if settled ~= level then
-        writeBucket(charge[2], settled, since, maximum, lengthMs)
-    end
+    writeBucket(charge[2], level, since, maximum, lengthMs)
 end
 
 -- Whether anything of it was still to be done; or what went wrong.
