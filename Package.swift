@@ -58,7 +58,10 @@ let package = Package(
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         module(
             "SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging],
-            resources: [.embedInCode("Scripts/charge.lua")]),
+            resources: [
+                .embedInCode("Scripts/prelude.lua"), .embedInCode("Scripts/charge.lua"),
+                .embedInCode("Scripts/decide.lua"),
+            ]),
         module(
             "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
