@@ -31,4 +31,9 @@ package struct PolicyFeatures: OptionSet, Sendable {
 
     /// What the engine counts today.
     package static let supported: PolicyFeatures = []
+
+    /// What a document may use: what is counted, and argument rules where the operator vouches for the gateway.
+    package static func supported(argumentsCheckedByGateway: Bool) -> PolicyFeatures {
+        argumentsCheckedByGateway ? supported.union(.argumentsCheckedByGateway) : supported
+    }
 }
