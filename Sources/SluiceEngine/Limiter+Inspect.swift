@@ -137,8 +137,9 @@ extension Limiter {
             + counter.locallyUsed(terms, nowMs: nowMs)
     }
 
-    /// The limit that counts by it, if a policy still has it.
+    /// The limit that counts by it, if a policy still has it. Of `CL.THROTTLE` each call brings its own.
     private func limit(of key: CounterKey) -> Limit? {
+        if case .throttle = key.subject { return nil }
         // A counter that grants share belongs to whichever policy has such a limit.
         let candidates = key.grant.map { policies.policy(forGrant: $0).map { [$0] } ?? [] } ?? Array(policies.policies)
         for policy in candidates {

@@ -226,6 +226,12 @@ package struct Limiter {
 
     /// Meets an identity for the first time under these policies: asks them, and names the counters.
     private mutating func learn(_ identity: borrowing Identity, now: Moment) -> Int? {
+        if let throttle = identity.throttle {
+            return table.insert(
+                identity.key, ruled: nil,
+                limits: [(limit: throttle.limit, stem: throttle.stem(prefix: configuration.keyPrefix))], rule: "",
+                nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
+        }
         let parts = identity.parts
         let ruled: Decision?
         let limits: [Limit]
