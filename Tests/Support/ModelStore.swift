@@ -1,17 +1,54 @@
 package import SluiceEngine
 
-/// A model of a Redis that runs `charge.lua`, in plain Swift: for tests that want a store without a process.
+/// A model of a Redis that runs the scripts, in plain Swift: for tests that want a store without a process.
 ///
-/// Its clock stands still until the test moves it. `run` does what one call of the script does, atomically.
+/// Its clock stands still until the test moves it. `run` does what one call of a script does, atomically. What an entry
+/// does is in `ModelStore+Check.swift` and `ModelStore+Settle.swift`.
 package struct ModelStore: Sendable {
     /// What a key holds.
     package enum Value: Sendable, Equatable {
+        /// The tally of a window, or a number of refusals.
         case integer(Int64)
-        /// Something that is no counter: a list, say, or a string that is not a number.
+        /// A token bucket: its level at a time, ms since the epoch.
+        case bucket(level: Int64, lastMs: Int64)
+        /// Slots that are taken: when each expires, ms since the epoch, by the reservation that holds it.
+        case slots([String: Int64])
+        case record(Record)
+        case memo(StoredMemo)
+        /// A string that is none of these.
+        case text(String)
+        /// Something of a wrong type: a list, say.
         case foreign
     }
 
-    private struct Item {
+    /// What a reservation charged, and what of it has been settled.
+    package struct Record: Sendable, Equatable {
+        package struct Charge: Sendable, Equatable {
+            package var key: [UInt8]
+            package var terms: Terms
+            /// A token bucket's level right after the charge, and when that was, ms since the epoch.
+            package var levelAfter: Int64
+            package var chargedMs: Int64
+        }
+
+        package var cost: Int64
+        package var charges: [Charge]
+        package var isCostSpent = false
+        package var areSlotsFreed = false
+
+        package var hasSlots: Bool { charges.contains { $0.terms.algorithm == .concurrency } }
+    }
+
+    /// What is remembered of a check that was admitted.
+    package struct StoredMemo: Sendable, Equatable {
+        package var memo: Batch.Memo
+        package var admittedMs: Int64
+        /// Empty if it reserved nothing.
+        package var reservation: String
+        package var numbers: [Int64]
+    }
+
+    struct Item {
         var value: Value
         /// By the store's clock, ms; nil: it lives for ever.
         var expiresAtMs: Int64?
@@ -23,11 +60,9 @@ package struct ModelStore: Sendable {
     package var refusal: String?
     /// How many calls ran, whatever they answered.
     package private(set) var runs = 0
-    private var counters: [[UInt8]: Item] = [:]
+    var items: [[UInt8]: Item] = [:]
     private var markers: [UInt64: Item] = [:]
 
-    /// How long keys outlive their window, ms; as in the script.
-    private static let expirySlackMs: Int64 = 60_000
     private static let markerTimeToLiveMs: Int64 = 3_600_000
 
     package init(clockMs: Int64) { self.clockMs = clockMs }
@@ -37,140 +72,163 @@ package struct ModelStore: Sendable {
     package mutating func run(_ batch: Batch, replica: UInt64) -> Result<BatchReply, BatchFailure> {
         if let refusal { return .failure(.refused(refusal)) }
         runs += 1
-        let nowMs = max(clockMs, batch.floorMs)
         var reply = BatchReply()
         reply.timeMs = clockMs
-        reply.previousSequence = marker(of: replica)
-        let isLate = reply.previousSequence >= batch.sequence
-        markers[replica] = Item(
-            value: .integer(isLate ? reply.previousSequence : batch.sequence),
-            expiresAtMs: clockMs + Self.markerTimeToLiveMs)
-        if isLate {
+        let marker = marker(of: replica)
+        reply.previousSequence = max(0, marker)
+        if marker >= batch.sequence {
             reply.status = .superseded
-        } else if reply.previousSequence < batch.acknowledgedSequence {
-            reply.status = .forgot
-        } else {
-            for entry in batch.entries { run(entry, of: batch, nowMs: nowMs, into: &reply) }
+            setMarker(of: replica, marker)
+            return .success(reply)
+        }
+        setMarker(of: replica, batch.sequence)
+        if marker < batch.acknowledgedSequence {
+            // Negated it is the first batch that was told so: an answer can get lost, and so it is told again until a
+            // batch shows that the replica knows.
+            let since = marker < 0 && -marker <= batch.sequence ? -marker : batch.sequence
+            if marker >= 0 || batch.acknowledgedSequence < since {
+                reply.status = .forgot
+                setMarker(of: replica, -since)
+                return .success(reply)
+            }
+        }
+        let nowMs = max(clockMs, batch.floorMs)
+        var firstKey = 0
+        for entry in batch.entries {
+            let keys = EntryKeys(of: entry, in: batch, from: &firstKey)
+            do throws(KeyFault) {
+                if entry.special >= 0, case .settle(let settlement) = batch.specials[entry.special] {
+                    let isDone = try settle(settlement, record: keys.special[0], nowMs: nowMs)
+                    reply.results.append(isDone ? 1 : 0)
+                } else {
+                    try check(entry, keys, of: batch, nowMs: nowMs, into: &reply)
+                }
+            } catch {
+                reply.results.append(BatchReply.fault)
+                reply.words.append(error.words)
+            }
         }
         return .success(reply)
     }
 
-    private mutating func run(_ entry: Batch.Entry, of batch: Batch, nowMs: Int64, into reply: inout BatchReply) {
-        let charges = entry.firstCharge..<entry.firstCharge + entry.chargeCount
-        let holds = charges.allSatisfy {
-            nowMs >= batch.charges[$0].terms.windowStartMs && nowMs < batch.charges[$0].terms.windowEndMs
-        }
-        guard holds else {
-            reply.results.append(BatchReply.windowIsOver)
-            return
-        }
-        var tallies: [Int64] = []
-        let outcome =
-            entry.count == 0
-            ? peek(entry, charges, of: batch, tallies: &tallies) : charge(entry, charges, of: batch, tallies: &tallies)
-        guard let outcome else {
-            reply.results.append(BatchReply.fault)
-            reply.words.append("WRONGTYPE Operation against a key holding the wrong kind of value")
-            return
-        }
-        reply.results.append(outcome)
-        reply.results += tallies
-    }
+    /// The keys of one entry.
+    struct EntryKeys {
+        /// For each charge, in the order of `Batch.Charge.keyCount`.
+        var charges: [[[UInt8]]] = []
+        var special: [[UInt8]] = []
 
-    /// nil: a counter is at fault.
-    private func peek(
-        _ entry: Batch.Entry, _ charges: Range<Int>, of batch: Batch, tallies: inout [Int64]
-    ) -> Int64? {
-        var passes: Int64 = 1
-        for index in charges {
-            guard case .integer(let used) = value(of: Array(batch.key(index))) ?? .integer(0) else {
-                return nil
+        /// - Parameter next: the first of its keys; afterwards that of the next entry.
+        init(of entry: Batch.Entry, in batch: Batch, from next: inout Int) {
+            func take(_ count: Int) -> [[UInt8]] {
+                next += count
+                return (next - count..<next).map { Array(batch.key($0)) }
             }
-            tallies.append(used)
-            if used > batch.charges[index].terms.max - entry.cost { passes = 0 }
-        }
-        return passes
-    }
-
-    /// nil: a counter is at fault, and what was charged has been taken back.
-    private mutating func charge(
-        _ entry: Batch.Entry, _ charges: Range<Int>, of batch: Batch, tallies: inout [Int64]
-    ) -> Int64? {
-        let wanted = entry.cost * entry.count
-        var admitted = entry.count
-        for index in charges {
-            let charge = batch.charges[index]
-            let key = Array(batch.key(index))
-            guard let tally = add(wanted, to: key) else {
-                for earlier in charges.lowerBound..<index { _ = add(-wanted, to: Array(batch.key(earlier))) }
-                return nil
+            for charge in batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount] {
+                charges.append(take(charge.keyCount))
             }
-            if tally == wanted || (charge.verifiesTimeToLive && counters[key]?.expiresAtMs == nil) {
-                counters[key]?.expiresAtMs = charge.terms.windowEndMs + Self.expirySlackMs
+            if entry.special >= 0 { special = take(batch.specials[entry.special].keyCount) }
+        }
+    }
+
+    /// Why an entry cannot be decided.
+    enum KeyFault: Error {
+        case wrongType, notANumber
+
+        var words: String {
+            switch self {
+            case .wrongType: "WRONGTYPE Operation against a key holding the wrong kind of value"
+            case .notANumber: "ERR value is not an integer or out of range"
             }
-            let room = charge.terms.max - tally + wanted
-            admitted = min(admitted, room < 0 ? 0 : room / entry.cost)
-        }
-        let back = (entry.count - admitted) * entry.cost
-        for index in charges { tallies.append(add(-back, to: Array(batch.key(index))) ?? 0) }
-        return admitted
-    }
-
-    /// `INCRBY`: nil if the key holds no integer.
-    private mutating func add(_ amount: Int64, to key: [UInt8]) -> Int64? {
-        switch value(of: key) {
-        case .foreign:
-            return nil
-        case .integer(let before):
-            let (after, overflow) = before.addingReportingOverflow(amount)
-            if overflow { return nil }
-            counters[key]?.value = .integer(after)
-            return after
-        case nil:
-            counters[key] = Item(value: .integer(amount), expiresAtMs: nil)
-            return amount
         }
     }
 
+    // MARK: - Keys
+
+    /// The sequence of the last batch that ran; negated, of the first that was told that the store forgot; 0 if none.
     private func marker(of replica: UInt64) -> Int64 {
         guard let item = markers[replica], !isExpired(item), case .integer(let sequence) = item.value else { return 0 }
         return sequence
     }
 
+    private mutating func setMarker(of replica: UInt64, _ sequence: Int64) {
+        markers[replica] = Item(value: .integer(sequence), expiresAtMs: clockMs + Self.markerTimeToLiveMs)
+    }
+
     private func isExpired(_ item: Item) -> Bool { item.expiresAtMs.map { $0 <= clockMs } ?? false }
+
+    /// What lies under a key that has not expired.
+    func item(_ key: [UInt8]) -> Item? { items[key].flatMap { isExpired($0) ? nil : $0 } }
 
     // MARK: - What a test arranges and looks up
 
     /// nil if there is no such key, or it has expired.
-    package func value(of key: [UInt8]) -> Value? {
-        guard let item = counters[key], !isExpired(item) else { return nil }
-        return item.value
-    }
+    package func value(of key: [UInt8]) -> Value? { item(key)?.value }
 
-    /// The tally of a counter; 0 if there is none.
+    /// The tally of a window; 0 if there is none.
     package func tally(of key: [UInt8]) -> Int64 {
         if case .integer(let tally) = value(of: key) { tally } else { 0 }
     }
 
-    package func timeToLiveMs(of key: [UInt8]) -> Int64? {
-        guard let item = counters[key], !isExpired(item) else { return nil }
-        return item.expiresAtMs.map { $0 - clockMs }
+    /// A token bucket as it was left.
+    package func bucket(of key: [UInt8]) -> (level: Int64, lastMs: Int64)? {
+        if case .bucket(let level, let lastMs) = value(of: key) { (level, lastMs) } else { nil }
     }
 
-    /// Writes a key as another client would, with no time to live.
-    package mutating func set(_ key: [UInt8], _ value: Value) { counters[key] = Item(value: value, expiresAtMs: nil) }
+    /// When each slot expires, ms since the epoch, by the reservation that holds it; also of those that have expired
+    /// and that nobody has removed yet.
+    package func slots(of key: [UInt8]) -> [String: Int64] {
+        if case .slots(let slots) = value(of: key) { slots } else { [:] }
+    }
 
-    /// Every counter under a prefix, as a scan finds them.
+    package func record(of key: [UInt8]) -> Record? {
+        if case .record(let record) = value(of: key) { record } else { nil }
+    }
+
+    package func memo(of key: [UInt8]) -> StoredMemo? {
+        if case .memo(let memo) = value(of: key) { memo } else { nil }
+    }
+
+    package func expiresAtMs(of key: [UInt8]) -> Int64? { item(key)?.expiresAtMs }
+
+    package func timeToLiveMs(of key: [UInt8]) -> Int64? { expiresAtMs(of: key).map { $0 - clockMs } }
+
+    /// Writes a key as another client would, with no time to live.
+    package mutating func set(_ key: [UInt8], _ value: Value) { items[key] = Item(value: value, expiresAtMs: nil) }
+
+    /// `SET`: the string is taken for what a script takes it.
+    package mutating func set(_ key: [UInt8], text: String) {
+        let numbers = text.split(separator: " ", omittingEmptySubsequences: false).map { Int64($0) }
+        if numbers.count == 1, let number = numbers[0] {
+            set(key, .integer(number))
+        } else if numbers.count == 2, let level = numbers[0], let lastMs = numbers[1], level >= 0, lastMs >= 0 {
+            set(key, .bucket(level: level, lastMs: lastMs))
+        } else {
+            set(key, .text(text))
+        }
+    }
+
+    /// `PERSIST`.
+    package mutating func persist(_ key: [UInt8]) { items[key]?.expiresAtMs = nil }
+
+    /// `DEL`.
+    package mutating func delete(_ key: [UInt8]) { items[key] = nil }
+
+    /// Every counter under a prefix, as a scan finds them: of a token bucket the level as it was left, of slots how many
+    /// have not expired.
     package func stored(prefix: [UInt8]) -> [StoredCounter] {
-        counters.keys.filter { $0.starts(with: prefix) }.compactMap { key in
-            guard case .integer(let used) = value(of: key) else { return nil }
-            return StoredCounter(key: key, used: used)
+        items.keys.filter { $0.starts(with: prefix) }.compactMap { key in
+            switch value(of: key) {
+            case .integer(let used): StoredCounter(key: key, used: used)
+            case .bucket(let level, _): StoredCounter(key: key, used: level)
+            case .slots(let slots): StoredCounter(key: key, used: Int64(slots.values.count { $0 > clockMs }))
+            case .record, .memo, .text, .foreign, nil: nil
+            }
         }
     }
 
     /// `FLUSHALL`.
     package mutating func flush() {
-        counters = [:]
+        items = [:]
         markers = [:]
     }
 

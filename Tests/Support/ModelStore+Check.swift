@@ -1,0 +1,251 @@
+import SluiceEngine
+
+/// How the model decides a check.
+extension ModelStore {
+    /// How long keys outlive what they count, ms: a clock that steps back finds them.
+    static let expirySlackMs: Int64 = 60_000
+    /// How long the refusals of a token bucket and of slots are kept, ms.
+    private static let refusalsTimeToLiveMs: Int64 = 86_400_000
+    private static let memoTimeToLiveMs: Int64 = 600_000
+    /// A reservation's id is the end of its record's key.
+    private static let reservationBytes = 32
+
+    /// A counter as it was found.
+    private struct Reading {
+        var tally: Tally
+        /// Of a token bucket: when its level was last true, ms since the epoch.
+        var lastMs: Int64 = 0
+        var slots: [String: Int64] = [:]
+    }
+
+    mutating func check(
+        _ entry: Batch.Entry, _ keys: EntryKeys, of batch: Batch, nowMs: Int64, into reply: inout BatchReply
+    ) throws(KeyFault) {
+        var special = (isReserved: false, memo: Batch.Memo?.none)
+        if entry.special >= 0, case .check(let isReserved, let memo) = batch.specials[entry.special] {
+            precondition(entry.count <= 1, "checks with a reservation or an id are never joined")
+            special = (isReserved, memo)
+        }
+        if let memo = special.memo, try replay(memo, at: keys.special[keys.special.count - 1], into: &reply) { return }
+        let charges = Array(batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount])
+        guard charges.allSatisfy({ $0.terms.windowStartMs <= nowMs && nowMs < $0.terms.windowEndMs }) else {
+            reply.results.append(BatchReply.windowIsOver)
+            return
+        }
+        var readings: [Reading] = []
+        for (index, charge) in charges.enumerated() {
+            readings.append(try read(charge, keys.charges[index], isPeek: entry.count == 0, nowMs: nowMs))
+        }
+        let rooms = charges.indices.map {
+            charges[$0].terms.room(cost: entry.cost, readings[$0].tally, nowMs: nowMs)
+        }
+        let admitted = charges.indices.reduce(max(1, entry.count)) {
+            charges[$1].isShadow ? $0 : min($0, rooms[$1])
+        }
+        if entry.count > 0 {
+            let reservation = special.isReserved ? keys.special[0] : nil
+            var record = Record(cost: entry.cost, charges: [])
+            for (index, charge) in charges.enumerated() {
+                // An enforced limit has room for all that are admitted.
+                let count = charge.isShadow ? min(admitted, rooms[index]) : admitted
+                apply(
+                    charge, keys.charges[index], cost: entry.cost, count: count, refused: admitted - count,
+                    to: &readings[index], reservation: reservation, nowMs: nowMs)
+                if count > 0 {
+                    record.charges.append(
+                        Record.Charge(
+                            key: keys.charges[index][0], terms: charge.terms, levelAfter: readings[index].tally.used,
+                            chargedMs: nowMs))
+                }
+            }
+            if let reservation, admitted > 0 { write(record, at: reservation, nowMs: nowMs) }
+        }
+        let numbers = charges.indices.flatMap { Self.numbers(readings[$0].tally, of: charges[$0]) }
+        reply.results.append(admitted)
+        reply.results += numbers
+        if let memo = special.memo, entry.count > 0, admitted > 0 {
+            items[keys.special[keys.special.count - 1]] = Item(
+                value: .memo(
+                    StoredMemo(
+                        memo: memo, admittedMs: nowMs,
+                        reservation: special.isReserved ? Self.reservation(keys.special[0]) : "", numbers: numbers)),
+                expiresAtMs: clockMs + Self.memoTimeToLiveMs)
+        }
+    }
+
+    static func reservation(_ recordKey: [UInt8]) -> String {
+        String(decoding: recordKey.suffix(reservationBytes), as: UTF8.self)
+    }
+
+    /// Answers from what is remembered; false if nothing is.
+    private func replay(_ memo: Batch.Memo, at key: [UInt8], into reply: inout BatchReply) throws(KeyFault) -> Bool {
+        switch value(of: key) {
+        case nil:
+            return false
+        case .memo(let stored):
+            if stored.memo.argumentsHash != memo.argumentsHash {
+                reply.results.append(BatchReply.otherArguments)
+                return true
+            }
+            let numbers = stored.memo.countersHash == memo.countersHash ? stored.numbers : []
+            reply.results += [BatchReply.replayed, stored.admittedMs, Int64(numbers.count)] + numbers
+            reply.words.append(stored.reservation)
+            return true
+        case .slots, .foreign:
+            throw .wrongType
+        case .integer, .bucket, .record, .text:
+            throw .notANumber
+        }
+    }
+
+    // MARK: - Counters
+
+    private mutating func read(
+        _ charge: Batch.Charge, _ keys: [[UInt8]], isPeek: Bool, nowMs: Int64
+    ) throws(KeyFault) -> Reading {
+        var reading: Reading
+        switch charge.terms.algorithm {
+        case .fixedWindow:
+            reading = Reading(tally: Tally(used: try integer(keys[0])))
+        case .slidingWindow:
+            reading = Reading(tally: Tally(used: try integer(keys[0])))
+            reading.tally.previous = try integer(keys[1])
+        case .tokenBucket:
+            let (level, lastMs) = try storedBucket(keys[0]) ?? (0, nowMs)
+            reading = Reading(
+                tally: Tally(used: charge.terms.drained(level, sinceMs: lastMs, nowMs: nowMs)),
+                lastMs: max(nowMs, lastMs))
+        case .concurrency:
+            let slots = try storedSlots(keys[0]).filter { $0.value > nowMs }
+            if !isPeek { writeSlots(slots, at: keys[0]) }
+            reading = Reading(tally: Self.tally(of: slots), slots: slots)
+        }
+        if charge.isShadow { reading.tally.refusals = try integer(keys[keys.count - 1]) }
+        return reading
+    }
+
+    /// Charges `count` checks, and tells of a shadow limit that it had no room for `refused` more.
+    private mutating func apply(
+        _ charge: Batch.Charge, _ keys: [[UInt8]], cost: Int64, count: Int64, refused: Int64,
+        to reading: inout Reading, reservation: [UInt8]?, nowMs: Int64
+    ) {
+        let terms = charge.terms
+        if count > 0, terms.algorithm == .concurrency {
+            guard let reservation else { preconditionFailure("slots are taken by reservations alone") }
+            let refusals = reading.tally.refusals
+            reading.slots[Self.reservation(reservation)] = nowMs + terms.holdMs
+            reading.tally = Self.tally(of: reading.slots)
+            reading.tally.refusals = refusals
+        } else {
+            reading.tally.used += terms.charge(cost: cost, count: count)
+        }
+        let untilMs = Self.neededUntilMs(terms, reading.tally, nowMs: nowMs) + Self.expirySlackMs
+        if count > 0 {
+            switch terms.algorithm {
+            case .fixedWindow, .slidingWindow:
+                write(.integer(reading.tally.used), at: keys[0], untilMs: untilMs)
+            case .tokenBucket:
+                items[keys[0]] = Item(
+                    value: .bucket(level: reading.tally.used, lastMs: reading.lastMs), expiresAtMs: untilMs)
+            case .concurrency:
+                items[keys[0]] = Item(value: .slots(reading.slots), expiresAtMs: untilMs)
+            }
+        }
+        repair(keys[0], charge, untilMs: untilMs)
+        guard charge.isShadow else { return }
+        let isWindow = terms.algorithm == .fixedWindow || terms.algorithm == .slidingWindow
+        let refusalsUntilMs = isWindow ? untilMs : nowMs + Self.refusalsTimeToLiveMs
+        reading.tally.refusals += refused
+        if refused > 0 { write(.integer(reading.tally.refusals), at: keys[keys.count - 1], untilMs: refusalsUntilMs) }
+        repair(keys[keys.count - 1], charge, untilMs: refusalsUntilMs)
+    }
+
+    /// Writes a key that keeps the time to live that it was given when it was new.
+    mutating func write(_ value: Value, at key: [UInt8], untilMs: Int64) {
+        if item(key) == nil {
+            items[key] = Item(value: value, expiresAtMs: untilMs)
+        } else {
+            items[key]?.value = value
+        }
+    }
+
+    private mutating func repair(_ key: [UInt8], _ charge: Batch.Charge, untilMs: Int64) {
+        if charge.verifiesTimeToLive, let item = item(key), item.expiresAtMs == nil {
+            items[key]?.expiresAtMs = untilMs
+        }
+    }
+
+    /// Until when what was counted counts, ms since the epoch.
+    static func neededUntilMs(_ terms: Terms, _ tally: Tally, nowMs: Int64) -> Int64 {
+        switch terms.algorithm {
+        case .fixedWindow: terms.windowEndMs
+        case .slidingWindow: terms.windowEndMs + terms.lengthMs
+        case .tokenBucket: nowMs + (terms.max == 0 ? terms.lengthMs : terms.resetMs(tally, nowMs: nowMs))
+        case .concurrency: tally.lastExpiryMs
+        }
+    }
+
+    /// Keeps the record for as long as there is something to be settled.
+    private mutating func write(_ record: Record, at key: [UInt8], nowMs: Int64) {
+        let untilMs = record.charges.map {
+            var tally = Tally(used: $0.levelAfter)
+            tally.lastExpiryMs = nowMs + $0.terms.holdMs
+            return Self.neededUntilMs($0.terms, tally, nowMs: nowMs)
+        }
+        items[key] = Item(value: .record(record), expiresAtMs: untilMs.reduce(nowMs + 1, max))
+    }
+
+    // MARK: - Values
+
+    /// nil if there is none.
+    private func storedInteger(_ key: [UInt8]) throws(KeyFault) -> Int64? {
+        switch value(of: key) {
+        case nil: return nil
+        case .integer(let number) where number.magnitude <= Terms.maxExact.magnitude: return number
+        case .integer, .bucket, .record, .memo, .text: throw .notANumber
+        case .slots, .foreign: throw .wrongType
+        }
+    }
+
+    private func integer(_ key: [UInt8]) throws(KeyFault) -> Int64 { try storedInteger(key) ?? 0 }
+
+    private func storedBucket(_ key: [UInt8]) throws(KeyFault) -> (level: Int64, lastMs: Int64)? {
+        switch value(of: key) {
+        case nil: return nil
+        case .bucket(let level, let lastMs) where max(level, lastMs) <= Terms.maxExact: return (level, lastMs)
+        case .bucket, .integer, .record, .memo, .text: throw .notANumber
+        case .slots, .foreign: throw .wrongType
+        }
+    }
+
+    private func storedSlots(_ key: [UInt8]) throws(KeyFault) -> [String: Int64] {
+        switch value(of: key) {
+        case nil: return [:]
+        case .slots(let slots): return slots
+        case .integer, .bucket, .record, .memo, .text, .foreign: throw .wrongType
+        }
+    }
+
+    /// Without slots there is no key.
+    mutating func writeSlots(_ slots: [String: Int64], at key: [UInt8]) {
+        if slots.isEmpty { items[key] = nil } else { items[key]?.value = .slots(slots) }
+    }
+
+    private static func tally(of slots: [String: Int64]) -> Tally {
+        var tally = Tally(used: Int64(slots.count))
+        tally.firstExpiryMs = slots.values.min() ?? 0
+        tally.lastExpiryMs = slots.values.max() ?? 0
+        return tally
+    }
+
+    /// In the order that `Batch.Charge.tallyCount` says.
+    private static func numbers(_ tally: Tally, of charge: Batch.Charge) -> [Int64] {
+        let numbers: [Int64] =
+            switch charge.terms.algorithm {
+            case .fixedWindow, .tokenBucket: [tally.used]
+            case .slidingWindow: [tally.used, tally.previous]
+            case .concurrency: [tally.used, tally.firstExpiryMs, tally.lastExpiryMs]
+            }
+        return charge.isShadow ? numbers + [tally.refusals] : numbers
+    }
+}
