@@ -73,7 +73,7 @@ package struct Limiter {
     }
 
     package let configuration: LimiterConfiguration
-    private(set) var policies: PolicySet
+    package private(set) var policies: PolicySet
     package internal(set) var statistics = Statistics()
 
     var table: PlanTable
