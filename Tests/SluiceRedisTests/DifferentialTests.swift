@@ -62,7 +62,9 @@ import Testing
     ) throws {
         let keys = random.keys.sorted()
         let answers = try client.pipeline(
-            keys.flatMap { [["TYPE", $0], ["GET", $0], ["ZRANGE", $0, "0", "-1", "WITHSCORES"], ["PEXPIRETIME", $0]] })
+            keys.flatMap {
+                [["TYPE", $0], ["GET", $0], ["ZRANGE", $0, "0", "-1", "WITHSCORES"], ["PEXPIRETIME", $0]]
+            })
         for (index, key) in keys.enumerated() {
             let found = answers[index * 4..<index * 4 + 4].map(\.self)
             let bytes = Array(key.utf8)

@@ -7,8 +7,8 @@
 --            that it would have denied), then its reservation's record, then its memo
 --
 -- ARGV[1]    [6] shapes: for each: cost (at the end of a reservation: what it is settled to), count (0: peek, charges
---            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release), then for each
---            charge: window (index of its pair in [5], from 1), max, flags (4 * algorithm, 0: fixed window,
+--            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release), then for
+--            each charge: window (index of its pair in [5], from 1), max, flags (4 * algorithm, 0: fixed window,
 --            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
 --            a time to live), length in ms, what else the algorithm needs (burst, or how long a slot is held, ms)
 --            [8] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters
