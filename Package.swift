@@ -51,7 +51,7 @@ let package = Package(
     targets: [
         // Pure: no sockets, no clock.
         module("SluicePolicy", []),
-        module("SluiceEngine", ["SluicePolicy"]),
+        module("SluiceEngine", ["SluicePolicy", deque]),
 
         // The two wires: to gateways and to Redis.
         module("SluiceProtocol", [nioCore]),

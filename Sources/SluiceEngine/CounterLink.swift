@@ -42,13 +42,11 @@ package struct CounterQuery: Sendable, Equatable {
     }
 }
 
-/// One counter, or the refusals of a shadow limit, as it lies in the store.
 package struct StoredCounter: Sendable, Equatable {
     package var key: [UInt8]
-    /// Of a window: units of cost; of a token bucket: its level when it was last written; of concurrency: the slots that
-    /// had not expired.
+    /// As `Tally.used`.
     package var used: Int64
-    /// Of a token bucket: when that was its level, ms since the epoch; else 0.
+    /// Of a token bucket: when it had that level, ms since the epoch.
     package var lastMs: Int64
 
     package init(key: [UInt8], used: Int64, lastMs: Int64 = 0) {
