@@ -95,7 +95,7 @@ import Testing
         let redis = try await RedisProcess()
         let commands =
             "+evalsha +eval +script|load +time +set +get +incrby +decrby +pttl +pexpireat +scan +mget +info "
-            + "+client|setname +select +del +zadd +zrem +zremrangebyscore +zcount +zrangebyscore +zrange"
+            + "+client|setname +select +del +zadd +zrem +zremrangebyscore +zcount +zcard +zrangebyscore +zrange"
         try redis.command(
             ["ACL", "SETUSER", "sluice", "on", ">pa/ss", "resetkeys", "~sluice:1:*", "-@all"]
                 + commands.split(separator: " ").map(String.init))

@@ -99,18 +99,24 @@ end
 
 -- How many slots are taken, and when the first and the last of them expire; or nil and what is wrong.
 local function readSlots(key, isPeek)
-    local count = not isPeek and try('ZREMRANGEBYSCORE', key, '-inf', nowText)
-    if type(count) ~= 'table' then
-        count = try('ZCOUNT', key, '(' .. nowText, '+inf')
+    local first = try('ZRANGE', key, 0, 0, 'WITHSCORES')
+    if first.err then
+        return nil, first.err
     end
-    if type(count) == 'table' then
-        return nil, count.err
+    local count
+    if first[1] and tonumber(first[2]) <= now then
+        if isPeek then
+            count = call('ZCOUNT', key, '(' .. nowText, '+inf')
+            first = call('ZRANGEBYSCORE', key, '(' .. nowText, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+        else
+            call('ZREMRANGEBYSCORE', key, '-inf', nowText)
+            first = call('ZRANGE', key, 0, 0, 'WITHSCORES')
+        end
     end
-    if count == 0 then
+    if not first[1] then
         return 0, 0, 0
     end
-    local first = call('ZRANGEBYSCORE', key, '(' .. nowText, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    return count, scoreAt(first), scoreAt(call('ZRANGE', key, -1, -1, 'WITHSCORES'))
+    return count or call('ZCARD', key), scoreAt(first), scoreAt(call('ZRANGE', key, -1, -1, 'WITHSCORES'))
 end
 
 -- Finds what was counted for one charge; what is wrong, if anything is.
