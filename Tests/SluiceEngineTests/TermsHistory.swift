@@ -22,26 +22,26 @@ struct TermsHistory<Subject: TermsSubject> {
         self.seed = seed
         random = SeededRandom(seed: seed)
         limit = TermsLimit(algorithm, random: &random)
-        stepsBack = Int.random(in: 0..<4, using: &random) == 0
+        stepsBack = random.number(0, 3) == 0
         subject = Subject(limit)
         oracle = TermsOracle(limit)
         // Around the beginning of a window.
-        nowMs = limit.lengthMs * (1_800_000_000_000 / limit.lengthMs + 2) + Int64.random(in: -2...2, using: &random)
+        nowMs = limit.lengthMs * (1_800_000_000_000 / limit.lengthMs + 2) + random.number(-2, 2)
     }
 
     /// - Returns: how many events there were.
     mutating func run() throws -> Int {
-        let events = Int.random(in: 1...60, using: &random)
+        let events = random.number(1, 60)
         for _ in 0..<events { try step() }
         if !stepsBack, let promise = oracle.brokenPromise() { throw failure("over: \(promise)") }
-        return events
+        return Int(events)
     }
 
     private mutating func step() throws {
         advance()
         highestMs = max(highestMs, nowMs)
-        if limit.algorithm == .concurrency, !held.isEmpty, Int.random(in: 0..<4, using: &random) == 0 {
-            let number = held.remove(at: Int.random(in: 0..<held.count, using: &random))
+        if limit.algorithm == .concurrency, !held.isEmpty, random.number(0, 3) == 0 {
+            let number = held.remove(at: Int(random.number(0, Int64(held.count) - 1)))
             if oracle.expiriesMs[number] > nowMs {
                 subject.release(number, nowMs: nowMs)
                 oracle.release(number)
@@ -120,23 +120,23 @@ struct TermsHistory<Subject: TermsSubject> {
 
     private mutating func advance() {
         let endMs = limit.windowStartMs(at: nowMs) + limit.lengthMs
-        switch Int.random(in: 0..<(stepsBack ? 14 : 12), using: &random) {
+        switch random.number(0, stepsBack ? 13 : 11) {
         case 0...2: break
         case 3, 4: nowMs += 1
-        case 5, 6: nowMs += Int64.random(in: 1...max(1, limit.lengthMs / max(1, limit.max)), using: &random)
-        case 7: nowMs += Int64.random(in: 1...max(1, limit.lengthMs / 10), using: &random)
-        case 8: nowMs = max(nowMs, endMs - Int64.random(in: 1...2, using: &random))
-        case 9: nowMs = endMs + Int64.random(in: 0...1, using: &random)
-        case 10: nowMs += Int64.random(in: 1...2 * limit.lengthMs, using: &random)
+        case 5, 6: nowMs += random.number(1, max(1, limit.lengthMs / max(1, limit.max)))
+        case 7: nowMs += random.number(1, max(1, limit.lengthMs / 10))
+        case 8: nowMs = max(nowMs, endMs - random.number(1, 2))
+        case 9: nowMs = endMs + random.number(0, 1)
+        case 10: nowMs += random.number(1, 2 * limit.lengthMs)
         case 11:
             // To the very moment at which a check could pass, or one ms before it.
             let waitMs = limit.terms(at: nowMs).retryAfterMs(
                 cost: max(1, limit.capacity), subject.tally(nowMs: nowMs), nowMs: nowMs)
-            if waitMs < 10 * TermsLimit.longestMs { nowMs += max(0, waitMs - Int64.random(in: 0...1, using: &random)) }
+            if waitMs < 10 * TermsLimit.longestMs { nowMs += max(0, waitMs - random.number(0, 1)) }
         default:
             let backMs = Bool.random(using: &random) ? 2 : limit.lengthMs
             nowMs = max(
-                nowMs - Int64.random(in: 1...backMs, using: &random),
+                nowMs - random.number(1, backMs),
                 highestMs - min(highestMs, Subject.longestStepBackMs))
         }
     }
@@ -145,24 +145,32 @@ struct TermsHistory<Subject: TermsSubject> {
     private mutating func randomCost(used: Int64) -> Int64 {
         let left = limit.capacity - used
         let cost =
-            switch Int.random(in: 0..<8, using: &random) {
+            switch random.number(0, 7) {
             case 0, 1: Int64(1)
-            case 2, 3: Int64.random(in: 1...max(1, limit.capacity / 4), using: &random)
+            case 2, 3: random.number(1, max(1, limit.capacity / 4))
             case 4: left
             case 5: left + 1
-            case 6: Int64.random(in: 1...max(1, limit.capacity), using: &random)
-            default: limit.capacity + Int64.random(in: 0...1, using: &random)
+            case 6: random.number(1, max(1, limit.capacity))
+            default: limit.capacity + random.number(0, 1)
             }
         return min(1_000_000_000_000, max(1, cost))
     }
 
     private mutating func randomCount() -> Int64 {
         if limit.algorithm == .concurrency { return 1 }
-        return switch Int.random(in: 0..<8, using: &random) {
+        return switch random.number(0, 7) {
         case 0...4: 1
-        case 5, 6: Int64.random(in: 2...5, using: &random)
-        default: Int64.random(in: 2...1_000_000, using: &random)
+        case 5, 6: random.number(2, 5)
+        default: random.number(2, 1_000_000)
         }
+    }
+}
+
+extension SeededRandom {
+    /// A number of that range, both ends included. Without optimization the library's way takes microseconds.
+    mutating func number(_ least: Int64, _ most: Int64) -> Int64 {
+        precondition(least <= most)
+        return least &+ Int64(truncatingIfNeeded: next() % (UInt64(bitPattern: most &- least) + 1))
     }
 }
 
@@ -177,7 +185,7 @@ extension TermsLimit {
         self.algorithm = algorithm
         switch algorithm {
         case .concurrency:
-            max = Int64.random(in: 0...8, using: &random)
+            max = random.number(0, 8)
             lengthMs = 60_000
             holdMs = [1000, 1500, 60_000, 86_400_000].randomElement(using: &random) ?? 1000
         case .fixedWindow, .slidingWindow, .tokenBucket:
@@ -196,18 +204,18 @@ extension TermsLimit {
             let lengthMs = lengths.randomElement(using: &random) ?? 1000
             return (min(maxLimit, Terms.maxExact / lengthMs), lengthMs)
         }
-        let largest = Int64.random(in: Terms.maxExact / longestMs...maxLimit, using: &random)
+        let largest = random.number(Terms.maxExact / longestMs, maxLimit)
         return (largest, Terms.maxExact / largest)
     }
 
     private static func some(upTo largest: Int64, random: inout SeededRandom) -> Int64 {
         let number =
-            switch Int.random(in: 0..<8, using: &random) {
+            switch random.number(0, 7) {
             case 0: Int64(1)
             case 1: largest
             case 2: largest - 1
-            case 3: Int64.random(in: 0...largest, using: &random)
-            default: Int64.random(in: 0...12, using: &random)
+            case 3: random.number(0, largest)
+            default: random.number(0, 12)
             }
         return min(largest, Swift.max(0, number))
     }

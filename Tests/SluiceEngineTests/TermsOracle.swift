@@ -97,6 +97,9 @@ struct TermsOracle {
     /// Gives back the slot of one event.
     mutating func release(_ index: Int) { expiriesMs[index] = 0 }
 
+    /// As if so much had been admitted then.
+    mutating func settle(_ index: Int, to amount: Int64) { amounts[index] = amount }
+
     private func sum(from startMs: Int64) -> Int64 {
         let (timesMs, amounts, endMs) = (timesMs, amounts, startMs + limit.lengthMs)
         var sum: Int64 = 0

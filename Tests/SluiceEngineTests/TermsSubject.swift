@@ -23,8 +23,8 @@ struct TermsCounter: TermsSubject {
     private var tallies: [Int64: Int64] = [:]
     private var level: Int64 = 0
     private var lastMs: Int64 = 0
-    /// When each slot expires; nil once it is over.
-    private var slots: [Int64?] = []
+    /// When each slot expires; 0 once it is over.
+    private var slots: [Int64] = []
 
     init(_ limit: TermsLimit) { self.limit = limit }
 
@@ -39,7 +39,7 @@ struct TermsCounter: TermsSubject {
         case .tokenBucket:
             if admitted > 0 { (level, lastMs) = (used, max(lastMs, nowMs)) }
         case .concurrency:
-            for index in slots.indices where slots[index] ?? .max <= nowMs { slots[index] = nil }
+            for index in slots.indices where slots[index] <= nowMs { slots[index] = 0 }
             if admitted > 0 { slots.append(nowMs + limit.holdMs) }
         }
         return (admitted, tally(nowMs: nowMs))
@@ -57,15 +57,17 @@ struct TermsCounter: TermsSubject {
         case .tokenBucket:
             return Tally(used: terms.drained(level, sinceMs: lastMs, nowMs: nowMs))
         case .concurrency:
-            let live = slots.compactMap { $0 }.filter { $0 > nowMs }
-            var tally = Tally(used: Int64(live.count))
-            tally.firstExpiryMs = live.min() ?? 0
-            tally.lastExpiryMs = live.max() ?? 0
+            var tally = Tally(used: 0)
+            for expiryMs in slots where expiryMs > nowMs {
+                tally.firstExpiryMs = tally.used == 0 ? expiryMs : min(tally.firstExpiryMs, expiryMs)
+                tally.lastExpiryMs = max(tally.lastExpiryMs, expiryMs)
+                tally.used += 1
+            }
             return tally
         }
     }
 
-    mutating func release(_ number: Int, nowMs: Int64) { slots[number] = nil }
+    mutating func release(_ number: Int, nowMs: Int64) { slots[number] = 0 }
 }
 
 /// The model of the store, which is asked one check a batch.
@@ -74,6 +76,8 @@ struct ModelCounter: TermsSubject {
     static let longestStepBackMs: Int64 = 60_000
 
     private let limit: TermsLimit
+    /// Whether every check is reserved, so that it can be settled.
+    var reservesAll = false
     private var store = ModelStore(clockMs: 0)
     private var sequence: Int64 = 0
     private var admittedChecks = 0
@@ -81,7 +85,7 @@ struct ModelCounter: TermsSubject {
     init(_ limit: TermsLimit) { self.limit = limit }
 
     mutating func check(cost: Int64, count: Int64, nowMs: Int64) -> (admitted: Int64, tally: Tally) {
-        let isReserved = limit.algorithm == .concurrency && count > 0
+        let isReserved = (limit.algorithm == .concurrency || reservesAll) && count > 0
         let (limit, number) = (limit, admittedChecks)
         let results = run(nowMs: nowMs) { batch in
             batch.entries.append(
@@ -101,12 +105,16 @@ struct ModelCounter: TermsSubject {
 
     mutating func tally(nowMs: Int64) -> Tally { check(cost: 1, count: 0, nowMs: nowMs).tally }
 
-    mutating func release(_ number: Int, nowMs: Int64) {
-        _ = run(nowMs: nowMs) { batch in
+    mutating func release(_ number: Int, nowMs: Int64) { _ = settle(number, .release, nowMs: nowMs) }
+
+    /// Whether there was something to be done.
+    mutating func settle(_ number: Int, _ settlement: Batch.Settlement, nowMs: Int64) -> Bool {
+        let results = run(nowMs: nowMs) { batch in
             batch.entries.append(Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0))
-            batch.specials.append(.settle(.release))
+            batch.specials.append(.settle(settlement))
             batch.appendKey(Self.recordKey(number).utf8)
         }
+        return results == [1]
     }
 
     private mutating func run(nowMs: Int64, _ fill: (inout Batch) -> Void) -> [Int64] {
