@@ -51,14 +51,17 @@ let package = Package(
     targets: [
         // Pure: no sockets, no clock.
         module("SluicePolicy", []),
-        module("SluiceEngine", ["SluicePolicy"]),
+        module("SluiceEngine", ["SluicePolicy", deque]),
 
         // The two wires: to gateways and to Redis.
         module("SluiceProtocol", [nioCore]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         module(
             "SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging],
-            resources: [.embedInCode("Scripts/charge.lua")]),
+            resources: [
+                .embedInCode("Scripts/prelude.lua"), .embedInCode("Scripts/charge.lua"),
+                .embedInCode("Scripts/decide.lua"),
+            ]),
         module(
             "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),

@@ -1,17 +1,21 @@
 import SluiceClient
 import SluiceTerminal
 
-/// One open window of one counter, as `COUNTERS` tells it. Numbers below zero are not known.
+/// One counter in which something counts, as `COUNTERS` tells it. Numbers below zero are not known.
 struct CounterRow {
+    /// Empty where grants share the counter.
     var grant: String
     /// Empty for a limit over all tools.
     var tool: String
     var counter: String
-    /// Empty unless it is counted by session.
-    var session: String
+    /// Whose calls it counts beside the grant's, such as `session=ID`; empty for all of the grant's.
+    var subject: String
+    var algorithm: String
+    /// As keys in Redis name it: `60s`, `day@Europe/Berlin`, `endless`.
+    var window: String
+    var isShadow: Bool
     /// The limit's path in the policy; empty if the policy no longer has it.
     var rule: String
-    var windowSeconds: Int64
     var windowStartMs: Int64
     var resetMs: Int64
     var max: Int64
@@ -20,15 +24,19 @@ struct CounterRow {
     var localUsed: Int64
     var localShare: Int64
     var remaining: Int64
+    /// Checks that a shadow limit would have denied.
+    var wouldDeny: Int64
 
     init(_ reply: Reply) throws(SluiceError) {
         let fields = try ReplyFields(reply)
         grant = try fields.string("grant")
         tool = try fields.string("tool")
         counter = try fields.string("counter")
-        session = try fields.string("session")
+        subject = try fields.string("subject")
+        algorithm = try fields.string("algorithm")
+        window = try fields.string("window")
+        isShadow = try fields.string("mode") == "shadow"
         rule = try fields.string("rule")
-        windowSeconds = try fields.integer("window_s")
         windowStartMs = try fields.integer("window_start_ms")
         resetMs = try fields.integer("reset_ms")
         max = try fields.integer("max")
@@ -36,6 +44,7 @@ struct CounterRow {
         localUsed = try fields.integer("local_used")
         localShare = try fields.integer("local_share")
         remaining = try fields.integer("remaining")
+        wouldDeny = try fields.integer("would_deny")
     }
 }
 
@@ -79,25 +88,34 @@ struct CountersReport {
     }
 
     private var table: TextTable {
-        let hasSessions = rows.contains { !$0.session.isEmpty }
+        let hasSubjects = rows.contains { !$0.subject.isEmpty }
+        let hasAlgorithms = rows.contains { $0.algorithm != "fixed_window" }
+        let hasShadows = rows.contains(where: \.isShadow)
         var columns: [TextTable.Column] = [.init("grant"), .init("tool"), .init("counter")]
-        if hasSessions { columns.append(.init("session")) }
+        if hasSubjects { columns.append(.init("of")) }
+        if hasAlgorithms { columns.append(.init("algorithm")) }
         columns += [
             .init("window", .right), .init("used", .right), .init("local", .right), .init("max", .right),
             .init("remaining", .right), .init("resets in", .right),
         ]
+        if hasShadows { columns.append(.init("would deny", .right)) }
         var table = TextTable(columns)
         for row in rows {
             var cells: [TextTable.Cell] = [
-                .init(row.grant), .init(row.tool.isEmpty ? "(all tools)" : row.tool), .init(row.counter),
+                .init(row.grant.isEmpty ? "(all grants)" : row.grant),
+                .init(row.tool.isEmpty ? "(all tools)" : row.tool), .init(row.counter),
             ]
-            if hasSessions { cells.append(.init(row.session.isEmpty ? "-" : row.session)) }
+            if hasSubjects { cells.append(.init(row.subject.isEmpty ? "-" : row.subject)) }
+            if hasAlgorithms { cells.append(.init(row.algorithm)) }
             cells += [
-                .init(DurationText.format(seconds: row.windowSeconds)), Self.known(row.sharedUsed),
+                .init(Self.windowText(row.window)), Self.known(row.sharedUsed),
                 .init(row.localUsed, row.localUsed > 0 ? .caution : .plain), Self.known(row.max),
                 Self.known(row.remaining, row.remaining == 0 ? .bad : .plain),
-                .init(DurationText.format(milliseconds: Swift.max(0, row.resetMs))),
+                .init(row.resetMs < 0 ? "-" : DurationText.format(milliseconds: row.resetMs)),
             ]
+            if hasShadows {
+                cells.append(row.isShadow ? .init(row.wouldDeny, row.wouldDeny > 0 ? .caution : .plain) : .init("-"))
+            }
             table.append(cells)
         }
         return table
@@ -115,25 +133,34 @@ struct CountersReport {
 
     private var originTone: Style.Tone { origin == .memory ? .caution : .faint }
 
+    private static func windowText(_ name: String) -> String {
+        if name == "endless" { return "-" }
+        guard name.last == "s", let seconds = Int64(name.dropLast()) else { return name }
+        return DurationText.format(seconds: seconds)
+    }
+
     private static func known(_ number: Int64, _ tone: Style.Tone = .plain) -> TextTable.Cell {
         .init(number < 0 ? "-" : "\(number)", tone)
     }
 
     private static func json(_ row: CounterRow) -> JSONText {
         .object([
-            ("grant", .string(row.grant)),
+            ("grant", row.grant.isEmpty ? .null : .string(row.grant)),
             ("tool", row.tool.isEmpty ? .null : .string(row.tool)),
             ("counter", .string(row.counter)),
-            ("session", row.session.isEmpty ? .null : .string(row.session)),
+            ("subject", row.subject.isEmpty ? .null : .string(row.subject)),
+            ("algorithm", .string(row.algorithm)),
+            ("window", .string(row.window)),
+            ("mode", .string(row.isShadow ? "shadow" : "enforce")),
             ("rule", row.rule.isEmpty ? .null : .string(row.rule)),
-            ("window_s", .integer(row.windowSeconds)),
             ("window_start_ms", .integer(row.windowStartMs)),
-            ("reset_ms", .integer(row.resetMs)),
+            ("reset_ms", .known(row.resetMs)),
             ("max", .known(row.max)),
             ("shared_used", .known(row.sharedUsed)),
             ("local_used", .known(row.localUsed)),
             ("local_share", .known(row.localShare)),
             ("remaining", .known(row.remaining)),
+            ("would_deny", .integer(row.wouldDeny)),
         ])
     }
 }

@@ -121,6 +121,15 @@ struct Breaker {
         }
     }
 
+    /// When the store will be tried again, or heard of otherwise, at the latest.
+    func nextTryNs(now: Moment) -> Int64 {
+        switch state {
+        case .open(let retryAtNs), .resting(let retryAtNs): retryAtNs
+        case .stalled(let sinceNs): sinceNs + EngineBounds.stallLimitNs
+        case .connecting, .probing, .closed: now.monotonicNs + overdueAfterNs
+        }
+    }
+
     /// When `tick` has something to do by itself; nil if only an event from the link can change anything.
     func nextTickNs(oldestUnansweredNs: Int64?) -> Int64? {
         switch state {

@@ -1,50 +1,134 @@
-import SluicePolicy
+package import SluicePolicy
 
-/// The name of a counter in the store: `PREFIX:1:{GRANT}:CONTAINER:COUNTER[;session=SESSION]:fixed_window:60s:START`.
+/// The name of a counter in the store:
+/// `PREFIX:1:{GRANT}:CONTAINER:COUNTER[;SUBJECT]:ALGORITHM:WINDOW[:START]`, or, counted across grants,
+/// `PREFIX:1:{SUBJECT}:CONTAINER:COUNTER:ALGORITHM:WINDOW[:START]`, with a subject such as `session=ID`.
 ///
-/// Every part is percent-encoded down to the unreserved characters of RFC 3986, so that no name can forge another's key;
+/// Every name is percent-encoded down to the unreserved characters of RFC 3986, so that none can forge another's key;
 /// what stands between braces is Redis Cluster's hash tag, so that all counters of a grant share a slot. `1` is the
 /// version of this layout. A tool that is really called `all_tools` is spelt with an encoded underscore, so that it is
 /// not taken for the container of limits over all tools.
 package struct CounterKey: Sendable, Hashable {
-    package var grant: String
+    /// Whose calls a counter counts, beside the grant's.
+    package enum Subject: Sendable, Hashable {
+        /// Nothing else: all of the grant's calls. Also where a check lacks the identity that the limit counts by.
+        case grant
+        case session(String)
+        case server(String)
+        case attribute(name: String, value: String)
+        /// Everybody's.
+        case global
+        /// Those of `CL.THROTTLE` with this key.
+        case throttle(String)
+
+        /// As people see it: `session=ID`; empty for the grant.
+        package var words: String {
+            switch self {
+            case .grant: ""
+            case .session(let id): "session=\(id)"
+            case .server(let name): "server=\(name)"
+            case .attribute(let name, let value): "attribute:\(name)=\(value)"
+            case .global: "global"
+            case .throttle(let key): "throttle=\(key)"
+            }
+        }
+    }
+
+    /// nil where grants share the counter.
+    package var grant: String?
+    package var subject: Subject
     /// A tool's name, or nil for the limits over all tools.
     package var tool: String?
     package var counter: String
-    package var session: String?
-    package var windowSeconds: Int64
+    package var algorithm: Terms.Algorithm
+    package var window: Window
+    /// 0 where the algorithm has no windows.
     package var windowStartMs: Int64
+    /// Whether it is the tally of checks that a shadow limit would have denied.
+    package var isRefusals = false
 
     static let allTools = "all_tools"
-    private static let algorithm = "fixed_window"
-    private static let sessionMark = ";session="
+    private static let colon = UInt8(ascii: ":")
+    static let refusalsSuffix = Array(":refused".utf8)
     /// The year 9999: far beyond every window, and with room for the arithmetic of times.
     private static let latestStartMs: Int64 = 253_402_300_800_000
 
-    /// What comes before the window's start: it stays the same for the life of a counter.
-    static func stem(prefix: String, grant: [UInt8], limit: Limit, session: [UInt8]?) -> [UInt8] {
-        var key = grantPrefix(prefix: prefix, grant: grant)
-        switch limit.container {
-        case .allTools:
-            key += allTools.utf8
-        case .tool(allTools):
-            key += "all%5Ftools".utf8
-        case .tool(let tool):
-            appendEncoded(tool.utf8, to: &key)
+    // MARK: Writing
+
+    /// What comes before the window's start: it stays the same for the life of a counter. Where the algorithm has no
+    /// windows it is the whole key.
+    static func stem(prefix: String, limit: Limit, identity: Identity.Parts) -> [UInt8] {
+        let subject = subject(of: limit, identity)
+        let isShared = subject == .global || (limit.acrossGrants && subject != .grant)
+        return stem(
+            prefix: prefix, grant: isShared ? nil : identity.grant, subject: subject, container: limit.container,
+            counter: limit.counter, algorithm: Terms.Algorithm(limit.algorithm), window: limit.window)
+    }
+
+    private static func subject(of limit: Limit, _ identity: Identity.Parts) -> Subject {
+        func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+        switch limit.scope {
+        case .grant: return .grant
+        case .global: return .global
+        // A missing identity counts for the grant alone: never do all that lack it share one counter.
+        case .session: return identity.session.map { .session(text($0)) } ?? .grant
+        case .server: return identity.server.map { .server(text($0)) } ?? .grant
+        case .attribute(let name):
+            return identity.attributes[Array(name.utf8)].map { .attribute(name: name, value: text($0)) } ?? .grant
         }
-        key.append(UInt8(ascii: ":"))
-        appendEncoded(limit.counter.utf8, to: &key)
-        if limit.scope == .session, let session {
-            key += sessionMark.utf8
-            appendEncoded(session, to: &key)
+    }
+
+    static func stem(
+        prefix: String, grant: [UInt8]?, subject: Subject, container: Limit.Container, counter: String,
+        algorithm: Terms.Algorithm, window: Window
+    ) -> [UInt8] {
+        var key: [UInt8]
+        if let grant {
+            key = grantPrefix(prefix: prefix, grant: grant)
+        } else {
+            key = Self.prefix(prefix)
+            append(subject, to: &key)
+            key += "}:".utf8
         }
-        key += ":\(algorithm):\(limit.window.seconds)s:".utf8
+        switch container {
+        case .allTools: key += allTools.utf8
+        case .tool(allTools): key += "all%5Ftools".utf8
+        case .tool(let tool): appendEncoded(tool.utf8, to: &key)
+        }
+        key.append(colon)
+        appendEncoded(counter.utf8, to: &key)
+        if grant != nil && subject != .grant {
+            key.append(UInt8(ascii: ";"))
+            append(subject, to: &key)
+        }
+        key += ":\(algorithm.name):".utf8
+        appendEncoded(window.name.utf8, to: &key)
+        if algorithm.hasWindows { key.append(colon) }
         return key
     }
 
-    /// How all keys of one grant begin.
+    /// The mark `=` is never part of an encoded name: so no subject is taken for a grant.
+    private static func append(_ subject: Subject, to key: inout [UInt8]) {
+        switch subject {
+        case .grant: break
+        case .session(let id): append("session=", id, to: &key)
+        case .server(let name): append("server=", name, to: &key)
+        case .attribute(let name, let value):
+            append("attribute=", name, to: &key)
+            append("=", value, to: &key)
+        case .global: key += "global=".utf8
+        case .throttle(let name): append("throttle=", name, to: &key)
+        }
+    }
+
+    private static func append(_ mark: String, _ name: String, to key: inout [UInt8]) {
+        key += mark.utf8
+        appendEncoded(name.utf8, to: &key)
+    }
+
+    /// How all keys that lie under one grant's tag begin.
     package static func grantPrefix(prefix: String, grant: some Sequence<UInt8>) -> [UInt8] {
-        var key = Array("\(prefix):1:{".utf8)
+        var key = Self.prefix(prefix)
         appendEncoded(grant, to: &key)
         key += "}:".utf8
         return key
@@ -53,43 +137,87 @@ package struct CounterKey: Sendable, Hashable {
     /// How the keys of all counters begin.
     package static func prefix(_ prefix: String) -> [UInt8] { Array("\(prefix):1:{".utf8) }
 
+    /// The key of a shadow limit's tally of checks that it would have denied.
+    static func refusals(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + refusalsSuffix }
+
+    /// The key of a reservation's record.
+    static func reservation(_ id: ReservationID, prefix: String, grant: some Sequence<UInt8>) -> [UInt8] {
+        grantPrefix(prefix: prefix, grant: grant) + "reservation:\(id)".utf8
+    }
+
+    /// The key of what a check with an id was answered.
+    static func memo(_ id: [UInt8], prefix: String, grant: [UInt8], tool: [UInt8]) -> [UInt8] {
+        var key = grantPrefix(prefix: prefix, grant: grant) + "id:".utf8
+        appendEncoded(tool, to: &key)
+        key.append(colon)
+        appendEncoded(id, to: &key)
+        return key
+    }
+
+    // MARK: Reading
+
     /// Reads a key again; nil if it is not one of a counter under this prefix. Only the one spelling that `stem` writes
     /// is taken: anybody may write to the store, and no two keys are read as the same counter.
     package init?(_ key: some Sequence<UInt8>, prefix: String) {
-        let bytes = Array(key)
+        var bytes = Array(key)
         let start = Self.prefix(prefix)
         guard bytes.starts(with: start) else { return nil }
-        let parts = bytes.dropFirst(start.count).split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
-        guard parts.count == 6, parts[0].last == UInt8(ascii: "}"), parts[4].last == UInt8(ascii: "s"),
-            let seconds = Int64(String(decoding: parts[4].dropLast(), as: UTF8.self)),
-            let startMs = Int64(String(decoding: parts[5], as: UTF8.self)),
-            (1...PolicyBounds.maxWindowSeconds).contains(seconds), (0...Self.latestStartMs).contains(startMs)
+        if bytes.suffix(Self.refusalsSuffix.count).elementsEqual(Self.refusalsSuffix) {
+            isRefusals = true
+            bytes.removeLast(Self.refusalsSuffix.count)
+        }
+        let parts = bytes.dropFirst(start.count).split(separator: Self.colon, omittingEmptySubsequences: false)
+        guard parts.count >= 5, parts[0].last == UInt8(ascii: "}"),
+            let algorithm = Terms.Algorithm(name: String(decoding: parts[3], as: UTF8.self)),
+            parts.count == (algorithm.hasWindows ? 6 : 5),
+            let window = Self.decoded(parts[4]).flatMap({ Window(name: $0) }), window.isOf(algorithm)
         else { return nil }
-        let window = FixedWindow(seconds: seconds)
+        let startMs = algorithm.hasWindows ? Int64(String(decoding: parts[5], as: UTF8.self)) : 0
+        guard let startMs, (0...Self.latestStartMs).contains(startMs),
+            !algorithm.hasWindows || Swift.max(0, window.startMs(at: startMs)) == startMs
+        else { return nil }
         let named = parts[2].split(separator: UInt8(ascii: ";"), maxSplits: 1, omittingEmptySubsequences: false)
-        let session = named.count == 2 ? named[1].dropFirst(Self.sessionMark.utf8.count - 1) : nil
-        guard let grant = Self.decoded(parts[0].dropLast()), let container = Self.decoded(parts[1]),
-            let counter = Self.decoded(named[0]), !counter.isEmpty, window.startMs(at: startMs) == startMs
-        else { return nil }
-        self.grant = grant
+        guard let container = Self.decoded(parts[1]), let counter = Self.decoded(named[0]), !counter.isEmpty else {
+            return nil
+        }
+        let tag = parts[0].dropLast()
+        if tag.contains(UInt8(ascii: "=")) {
+            guard named.count == 1, let subject = Self.subject(tag) else { return nil }
+            self.subject = subject
+        } else {
+            guard let grant = Self.decoded(tag), let subject = named.count == 2 ? Self.subject(named[1]) : .grant else {
+                return nil
+            }
+            self.grant = grant
+            self.subject = subject
+        }
         tool = parts[1].elementsEqual(Self.allTools.utf8) ? nil : container
         self.counter = counter
-        if let session {
-            guard let session = Self.decoded(session) else { return nil }
-            self.session = session
-        }
-        windowSeconds = seconds
+        self.algorithm = algorithm
+        self.window = window
         windowStartMs = startMs
-        guard bytes == spelt(prefix: prefix, window: window) else { return nil }
+        guard bytes == spelt(prefix: prefix) else { return nil }
     }
 
-    private func spelt(prefix: String, window: FixedWindow) -> [UInt8] {
-        let limit = Limit(
-            container: tool.map { .tool($0) } ?? .allTools, counter: counter, window: window, max: 0,
-            scope: session == nil ? .grant : .session, rule: "", onDeny: nil)
+    private static func subject(_ bytes: ArraySlice<UInt8>) -> Subject? {
+        let parts = bytes.split(separator: UInt8(ascii: "="), omittingEmptySubsequences: false)
+        let values = parts.dropFirst().compactMap { decoded($0) }
+        guard values.count == parts.count - 1, let value = values.first else { return nil }
+        switch (String(decoding: parts[0], as: UTF8.self), values.count) {
+        case ("session", 1): return .session(value)
+        case ("server", 1): return .server(value)
+        case ("attribute", 2): return .attribute(name: value, value: values[1])
+        case ("global", 1) where value.isEmpty: return .global
+        case ("throttle", 1): return .throttle(value)
+        default: return nil
+        }
+    }
+
+    private func spelt(prefix: String) -> [UInt8] {
         var key = Self.stem(
-            prefix: prefix, grant: Array(grant.utf8), limit: limit, session: session.map { Array($0.utf8) })
-        appendDecimal(windowStartMs, to: &key)
+            prefix: prefix, grant: grant.map { Array($0.utf8) }, subject: subject,
+            container: tool.map { .tool($0) } ?? .allTools, counter: counter, algorithm: algorithm, window: window)
+        if algorithm.hasWindows { appendDecimal(windowStartMs, to: &key) }
         return key
     }
 
@@ -131,17 +259,10 @@ package struct CounterKey: Sendable, Hashable {
 /// them for equal (an accent of its own or within its letter).
 extension CounterKey {
     package static func == (one: CounterKey, other: CounterKey) -> Bool {
-        one.windowSeconds == other.windowSeconds && one.windowStartMs == other.windowStartMs
-            && zip(one.names, other.names).allSatisfy { $0.map { Array($0.utf8) } == $1.map { Array($0.utf8) } }
+        one.isRefusals == other.isRefusals && one.spelt(prefix: "") == other.spelt(prefix: "")
     }
 
-    package func hash(into hasher: inout Hasher) {
-        for name in names { hasher.combine(name.map { Array($0.utf8) }) }
-        hasher.combine(windowStartMs)
-        hasher.combine(windowSeconds)
-    }
-
-    private var names: [String?] { [grant, tool, counter, session] }
+    package func hash(into hasher: inout Hasher) { hasher.combine(spelt(prefix: "")) }
 }
 
 /// Appends a number in decimal, without a String.
@@ -152,5 +273,46 @@ func appendDecimal(_ number: Int64, to bytes: inout [UInt8]) {
     while divisor > 0 {
         bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: number / divisor % 10))
         divisor /= 10
+    }
+}
+
+extension Terms.Algorithm {
+    init(_ algorithm: Limit.Algorithm) {
+        self =
+            switch algorithm {
+            case .fixedWindow: .fixedWindow
+            case .slidingWindow: .slidingWindow
+            case .tokenBucket: .tokenBucket
+            case .concurrency: .concurrency
+            }
+    }
+
+    /// As documents and counters' keys write it.
+    package var name: String {
+        switch self {
+        case .fixedWindow: "fixed_window"
+        case .slidingWindow: "sliding_window"
+        case .tokenBucket: "token_bucket"
+        case .concurrency: "concurrency"
+        }
+    }
+
+    init?(name: String) {
+        guard let algorithm = Self.allCases.first(where: { $0.name == name }) else { return nil }
+        self = algorithm
+    }
+
+    /// Whether each window has a counter of its own.
+    package var hasWindows: Bool { self == .fixedWindow || self == .slidingWindow }
+}
+
+extension Window {
+    /// Whether a limit of this algorithm may have it.
+    fileprivate func isOf(_ algorithm: Terms.Algorithm) -> Bool {
+        switch algorithm {
+        case .fixedWindow, .slidingWindow: self != .endless
+        case .tokenBucket: fixedLengthMs != nil
+        case .concurrency: self == .endless
+        }
     }
 }

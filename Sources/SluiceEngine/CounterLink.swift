@@ -44,10 +44,14 @@ package struct CounterQuery: Sendable, Equatable {
 
 package struct StoredCounter: Sendable, Equatable {
     package var key: [UInt8]
+    /// As `Tally.used`.
     package var used: Int64
+    /// Of a token bucket: when it had that level, ms since the epoch.
+    package var lastMs: Int64
 
-    package init(key: [UInt8], used: Int64) {
+    package init(key: [UInt8], used: Int64, lastMs: Int64 = 0) {
         self.key = key
         self.used = used
+        self.lastMs = lastMs
     }
 }

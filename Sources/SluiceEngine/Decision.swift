@@ -24,13 +24,17 @@ package struct Decision: Sendable, Equatable {
         package var windowStartMs: Int64
         package var used: Int64
         package var max: Int64
-
-        package init(rule: String, windowStartMs: Int64, used: Int64, max: Int64) {
-            self.rule = rule
-            self.windowStartMs = windowStartMs
-            self.used = used
-            self.max = max
-        }
+        /// What may still be admitted, by whoever decided: the store, or this replica by its share. Below 0 where more is
+        /// used than may be.
+        package var left: Int64
+        /// Whether it had room for the check.
+        package var fits: Bool
+        /// How long until it would have had, ms; 0 if it has, -1 if never.
+        package var waitMs: Int64
+        package var resetMs: Int64
+        package var isShadow: Bool
+        /// How many checks a shadow limit would have denied.
+        package var refusals: Int64
     }
 
     package var verdict: Verdict
@@ -51,6 +55,8 @@ package struct Decision: Sendable, Equatable {
     package var messageTellsWait = false
     /// Only for a check that asked for it.
     package var trace: [Look]?
+    /// Only for a check that asked for one: the reservation's id, or nothing where it was denied.
+    package var reservation: String?
 
     package var allowed: Bool { verdict == .allow }
 

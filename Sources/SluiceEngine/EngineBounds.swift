@@ -14,6 +14,13 @@ package enum EngineBounds {
     /// Most identities (grant, tool and session together) that are remembered. When the table is full, one that has
     /// nothing to lose is forgotten; if there is none among those looked at, the new check is answered `BUSY`.
     package static let maxPlans = 1_048_576
+    /// Most reservations that are made here while the store is away and not settled yet. One more is answered
+    /// `unavailable`: none that was promised may be forgotten.
+    package static let maxLocalReservations = 65_536
+    /// Most answers to checks with an id that are remembered here; with more, the oldest is forgotten.
+    package static let maxMemos = 65_536
+    /// How long an answer to a check with an id is remembered, ns: ten minutes, as in the store.
+    package static let memoLifeNs: Int64 = 600_000_000_000
     /// How many plans are looked at for one to forget: bounded work for each new identity.
     package static let plansSweptPerInsertion = 16
     /// How many plans are looked at on each tick.

@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// Bytes as a dictionary's key.
 struct ByteString: Hashable, Sendable {
     var bytes: [UInt8]
@@ -16,6 +18,9 @@ package struct Identity: Sendable {
 
     package init() { key.bytes.reserveCapacity(256) }
 
+    /// One that was met before.
+    init(key: ByteString) { self.key = key }
+
     package var isEmpty: Bool { key.bytes.isEmpty }
 
     /// - Parameters: names of at most 65,534 bytes of UTF-8 (the protocol allows 256); `approved`: a person has
@@ -27,8 +32,21 @@ package struct Identity: Sendable {
         append(tool)
     }
 
-    /// Adds the session, where the gateway named one and some limit counts by it.
-    package mutating func append(session: Span<UInt8>) { append(session) }
+    /// Adds the session, where the gateway named one and some limit counts by it. Whatever is added is added in this
+    /// order: session, server, attributes in the order of `CountedIdentities`.
+    package mutating func append(session: Span<UInt8>) { append(session, as: .session) }
+    package mutating func append(server: Span<UInt8>) { append(server, as: .server) }
+    package mutating func append(attribute name: Span<UInt8>, value: Span<UInt8>) {
+        append(name, as: .attribute)
+        append(value)
+    }
+
+    private enum Kind: UInt8 { case session = 1, server, attribute }
+
+    private mutating func append(_ name: Span<UInt8>, as kind: Kind) {
+        key.bytes.append(kind.rawValue)
+        append(name)
+    }
 
     private mutating func append(_ name: Span<UInt8>) {
         precondition(name.count < 0xFFFF, "names are bounded by the protocol")
@@ -41,22 +59,58 @@ package struct Identity: Sendable {
     struct Parts: Equatable {
         var grant: [UInt8]
         var tool: String
-        var session: [UInt8]?
         var approved: Bool
+        var session: [UInt8]?
+        var server: [UInt8]?
+        var attributes: [[UInt8]: [UInt8]] = [:]
     }
 
     var parts: Parts {
         var rest = key.bytes[...]
         let approved = rest.removeFirst() == 1
-        var names: [[UInt8]] = []
-        while !rest.isEmpty {
-            let count = Int(rest.removeFirst()) << 8 | Int(rest.removeFirst())
-            names.append(Array(rest.prefix(count)))
-            rest = rest.dropFirst(count)
+        let grant = Self.takeName(&rest)
+        let tool = String(decoding: Self.takeName(&rest), as: UTF8.self)
+        var parts = Parts(grant: grant, tool: tool, approved: approved)
+        while let kind = rest.popFirst() {
+            switch Kind(rawValue: kind) {
+            case .session: parts.session = Self.takeName(&rest)
+            case .server: parts.server = Self.takeName(&rest)
+            case .attribute:
+                let name = Self.takeName(&rest)
+                parts.attributes[name] = Self.takeName(&rest)
+            case nil: preconditionFailure("an identity has only parts of these kinds")
+            }
         }
-        precondition(names.count == 2 || names.count == 3)
-        return Parts(
-            grant: names[0], tool: String(decoding: names[1], as: UTF8.self),
-            session: names.count == 3 ? names[2] : nil, approved: approved)
+        return parts
+    }
+
+    private static func takeName(_ rest: inout ArraySlice<UInt8>) -> [UInt8] {
+        let count = Int(rest.removeFirst()) << 8 | Int(rest.removeFirst())
+        defer { rest = rest.dropFirst(count) }
+        return Array(rest.prefix(count))
+    }
+}
+
+/// What of a check some limit counts by, beside its grant and tool: only that is part of its identity, so that checks
+/// which differ in nothing that counts are alike.
+package struct CountedIdentities: Sendable, Equatable {
+    package private(set) var sessions = false
+    package private(set) var servers = false
+    /// The names of attributes, each once, in the order in which they become part of an identity.
+    package private(set) var attributes: [[UInt8]] = []
+
+    init(_ policies: PolicySet) {
+        var names: Set<String> = []
+        for policy in policies.policies {
+            for limit in policy.allToolsLimits + policy.tools.values.flatMap(\.limits) {
+                switch limit.scope {
+                case .grant, .global: break
+                case .session: sessions = true
+                case .server: servers = true
+                case .attribute(let name): names.insert(name)
+                }
+            }
+        }
+        attributes = names.map { Array($0.utf8) }.sorted { $0.lexicographicallyPrecedes($1) }
     }
 }

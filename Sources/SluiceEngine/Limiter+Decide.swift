@@ -1,120 +1,248 @@
 import SluicePolicy
 
-/// What this replica knows of one limit of a plan.
-struct LimitView {
-    /// Among the plan's limits.
-    var index: Int
-    var max: Int64
-    var knownUsed: Int64
-    /// Of this replica's share; only if that has been reckoned.
-    var leftLocally: Int64
-}
-
 /// One limit as it was found, for one check.
-private struct LimitFinding {
+struct LimitFinding {
     /// Among the plan's limits.
     var index: Int
-    var max: Int64
-    var windowEndMs: Int64
+    var capacity: Int64
     /// What may still be admitted after this check.
     var left: Int64
     /// Whether this limit has room for the check.
     var fits: Bool
+    /// How long until it would have, ms; -1: never. 0 if it does.
+    var waitMs: Int64
+    var resetMs: Int64
 
     /// Whether this one is told rather than `other`.
     func binds(more other: LimitFinding, allowed: Bool) -> Bool {
         guard allowed else {
             // Of a denied check's limits one at least does not fit; if none does that (the store's tallies are no more
             // to be trusted than whoever else writes to it), any may be told.
-            return fits == other.fits ? windowEndMs > other.windowEndMs : other.fits
+            if fits != other.fits { return other.fits }
+            return (waitMs < 0 ? .max : waitMs, resetMs) > (other.waitMs < 0 ? .max : other.waitMs, other.resetMs)
         }
-        // left / max < other.left / other.max, without leaving the integers.
-        let mine = Swift.max(0, left).multipliedFullWidth(by: other.max)
-        let others = Swift.max(0, other.left).multipliedFullWidth(by: max)
+        // left / capacity < other.left / other.capacity, without leaving the integers.
+        let mine = max(0, left).multipliedFullWidth(by: other.capacity)
+        let others = max(0, other.left).multipliedFullWidth(by: capacity)
         return (mine.high, mine.low) < (others.high, others.low)
     }
 }
 
+/// Gathers what was found of a check's limits, and keeps the binding one: when denied the one that makes the caller wait
+/// longest, when allowed the one with the smallest share left. Shadow limits never bind.
+struct Findings {
+    let allowed: Bool
+    private(set) var binding: LimitFinding?
+    /// Only if the check asked for it.
+    private(set) var trace: [Decision.Look]?
+
+    init(allowed: Bool, wantsTrace: Bool) {
+        self.allowed = allowed
+        trace = wantsTrace ? [] : nil
+    }
+
+    var wantsTrace: Bool { trace != nil }
+
+    mutating func add(_ finding: LimitFinding, of limit: borrowing Plan.LimitRef) {
+        guard !limit.isShadow else { return }
+        if let other = binding, !finding.binds(more: other, allowed: allowed) { return }
+        binding = finding
+    }
+
+    mutating func add(_ look: Decision.Look) { trace?.append(look) }
+}
+
+/// What makes a check that reserves, or that has an id, more than a plain one.
+struct SpecialCheck {
+    var reservation: ReservationID?
+    /// Whether the gateway asked for it; a shadow limit that counts calls that are going on needs one as well.
+    var tellsReservation: Bool
+    /// The key of the reservation's record in the store.
+    var reservationKey: ByteString
+    var memoKey: ByteString?
+    var argumentsHash: UInt64
+}
+
 /// Limits are walked by index, and their numbers read one by one: a copy of one would retain its words for nothing.
 extension Limiter {
+    /// The terms of one limit of a plan in the window that its counter last looked at.
+    func terms(plan: Int, _ index: Int) -> Terms {
+        let counter = table[plan: plan].limits[index].counter
+        return table[plan: plan].limits[index].terms.at(
+            (table[counter: counter].windowStartMs, table[counter: counter].windowEndMs))
+    }
+
     /// Decides by local counters, and charges them.
-    mutating func decideLocally(plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, now: Moment) -> Decision {
+    ///
+    /// - Parameter mayBeStored: a batch with this check may run in the store as well.
+    mutating func decideLocally(
+        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, special: SpecialCheck? = nil, mayBeStored: Bool = false,
+        now: Moment
+    ) -> Decision {
         clock.observeWall(now: now)
         let nowMs = clock.nowMs(now)
         var allFit = true
         for index in table[plan: plan].limits.indices {
             let counter = table[plan: plan].limits[index].counter
             table[counter: counter].roll(at: nowMs)
-            let max = table[plan: plan].limits[index].max
-            if cost > table[counter: counter].leftLocally(max: max, replicas: configuration.replicas) { allFit = false }
-        }
-        if allFit && !isPeek {
-            for index in table[plan: plan].limits.indices {
-                table[counter: table[plan: plan].limits[index].counter].localUsed += cost
+            if table[plan: plan].limits[index].isShadow { continue }
+            switch configuration.usesStore ? table[plan: plan].limits[index].onOutage : .local {
+            case .local:
+                let terms = terms(plan: plan, index)
+                if !fitsLocally(counter, terms, cost: cost, nowMs: nowMs) { allFit = false }
+            case .allow:
+                break
+            case .deny:
+                return unavailable(plan: plan, index, special: special, wantsTrace: wantsTrace, now: now)
             }
         }
-        return conclude(
-            plan: plan, allowed: allFit, source: .local, wantsTrace: wantsTrace, nowMs: nowMs, cutMs: nowMs
-        ) { limit in
-            (used: limit.knownUsed, left: limit.leftLocally, fits: allFit || cost <= limit.leftLocally)
+        if allFit, !isPeek, let special, special.reservation != nil {
+            reservations.makeRoom(nowMs: nowMs)
+            if reservations.isFull {
+                return unavailable(plan: plan, 0, special: special, wantsTrace: wantsTrace, now: now)
+            }
         }
+        if allFit && !isPeek {
+            let charged = chargeLocally(plan: plan, cost: cost, reservation: special?.reservation, nowMs: nowMs)
+            if let special { keep(special, cost: cost, charged: charged, mayBeStored: mayBeStored, nowMs: nowMs) }
+        }
+        var findings = Findings(allowed: allFit, wantsTrace: wantsTrace)
+        for index in table[plan: plan].limits.indices {
+            findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
+        }
+        var decision = conclude(plan: plan, findings, source: .local)
+        if let special { complete(&decision, special, isPeek: isPeek, now: now) }
+        return decision
+    }
+
+    private mutating func fitsLocally(_ counter: Int, _ terms: Terms, cost: Int64, nowMs: Int64) -> Bool {
+        table[counter: counter].leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
+            >= terms.units(ofCost: cost)
+    }
+
+    /// - Returns: the counters that were charged: all but those of shadow limits that had no room.
+    private mutating func chargeLocally(
+        plan: Int, cost: Int64, reservation: ReservationID?, nowMs: Int64
+    ) -> [LocalReservations.Item] {
+        var charged: [LocalReservations.Item] = []
+        for index in table[plan: plan].limits.indices {
+            let counter = table[plan: plan].limits[index].counter
+            let terms = terms(plan: plan, index)
+            if table[plan: plan].limits[index].isShadow, !fitsLocally(counter, terms, cost: cost, nowMs: nowMs) {
+                table[counter: counter].refuseLocally()
+                continue
+            }
+            table[counter: counter].admitLocally(terms, cost: cost, reservation: reservation, nowMs: nowMs)
+            if reservation != nil {
+                charged.append(
+                    LocalReservations.Item(
+                        stem: ByteString(bytes: Array(table[counter: counter].stem)), terms: terms))
+            }
+        }
+        return charged
+    }
+
+    private mutating func findLocally(
+        plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into findings: inout Findings
+    ) {
+        let counter = table[plan: plan].limits[index].counter
+        let terms = terms(plan: plan, index)
+        let left = table[counter: counter].leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
+        let passesAll = table[plan: plan].limits[index].onOutage == .allow && configuration.usesStore
+        let fits = findings.allowed || passesAll || left >= terms.units(ofCost: cost)
+        let waitMs =
+            fits
+            ? 0
+            : table[counter: counter].retryAfterLocally(
+                terms, cost: cost, replicas: configuration.replicas, nowMs: nowMs)
+        let known = table[counter: counter].known(terms, nowMs: nowMs)
+        let finding = LimitFinding(
+            index: index, capacity: terms.capacity, left: left, fits: fits, waitMs: waitMs,
+            resetMs: terms.resetMs(known, nowMs: nowMs))
+        if findings.wantsTrace { findings.add(look(plan: plan, terms, known, finding, nowMs: nowMs)) }
+        findings.add(finding, of: table[plan: plan].limits[index])
+    }
+
+    /// A limit that wants nothing admitted while the store is away.
+    private mutating func unavailable(
+        plan: Int, _ index: Int, special: SpecialCheck?, wantsTrace: Bool, now: Moment
+    ) -> Decision {
+        let rule = table[plan: plan].limits[index].rule
+        var decision = Decision(
+            verdict: .unavailable, source: .local, rule: rule,
+            message: "The limit on this call cannot be checked right now.")
+        decision.limit = table[plan: plan].limits[index].terms.capacity
+        decision.remaining = 0
+        decision.retryAfterMs = max(1, (breaker.nextTryNs(now: now) - now.monotonicNs + 999_999) / 1_000_000)
+        decision.messageTellsWait = true
+        if wantsTrace { decision.trace = [] }
+        if let special { decision.reservation = special.tellsReservation ? "" : nil }
+        return decision
     }
 
     /// A check that costs more than some limit's maximum: no window can ever admit it.
     mutating func neverDecision(plan: Int, cost: Int64, wantsTrace: Bool, now: Moment) -> Decision {
         let nowMs = clock.nowMs(now)
+        var findings = Findings(allowed: false, wantsTrace: wantsTrace)
         for index in table[plan: plan].limits.indices {
-            table[counter: table[plan: plan].limits[index].counter].roll(at: nowMs)
+            let counter = table[plan: plan].limits[index].counter
+            table[counter: counter].roll(at: nowMs)
+            let terms = terms(plan: plan, index)
+            let known = table[counter: counter].known(terms, nowMs: nowMs)
+            let fits = terms.canEverPass(cost: cost)
+            let finding = LimitFinding(
+                index: index, capacity: terms.capacity, left: terms.left(known, nowMs: nowMs), fits: fits,
+                waitMs: fits ? 0 : -1, resetMs: terms.resetMs(known, nowMs: nowMs))
+            if wantsTrace { findings.add(look(plan: plan, terms, known, finding, nowMs: nowMs)) }
+            findings.add(finding, of: table[plan: plan].limits[index])
         }
-        var decision = conclude(
-            plan: plan, allowed: false, source: .policy, wantsTrace: wantsTrace, nowMs: nowMs, cutMs: nowMs
-        ) { limit in
-            (used: limit.knownUsed, left: limit.max - limit.knownUsed, fits: cost <= limit.max)
-        }
+        var decision = conclude(plan: plan, findings, source: .policy)
         decision.retryAfterMs = -1
         decision.messageTellsWait = false
         statistics.count(decision)
         return decision
     }
 
-    /// Puts a decision together. Of the limits, the binding one is told: when denied the one that makes the caller wait
-    /// longest, when allowed the one with the smallest share left.
-    ///
-    /// - Parameters:
-    ///   - cutMs: the time by which the windows were cut that `finding` tells of; `nowMs` is when the answer leaves.
-    ///   - finding: for a limit the tally with this check's charge in it, what is left after it, and whether the check
-    ///     fits. It must not look at the limiter, which would be copied for it.
-    func conclude(
-        plan: Int, allowed: Bool, source: Decision.Source, wantsTrace: Bool, nowMs: Int64, cutMs: Int64,
-        finding: (LimitView) -> (used: Int64, left: Int64, fits: Bool)
-    ) -> Decision {
-        var binding: LimitFinding?
-        var trace: [Decision.Look]? = wantsTrace ? [] : nil
-        for index in table[plan: plan].limits.indices {
-            let counter = table[plan: plan].limits[index].counter
-            let max = table[plan: plan].limits[index].max
-            let (used, left, fits) = finding(
-                LimitView(
-                    index: index, max: max, knownUsed: table[counter: counter].knownUsed,
-                    leftLocally: table[counter: counter].localShare - table[counter: counter].localUsed))
-            let startMs = table[counter: counter].startMs(at: cutMs)
-            if wantsTrace {
-                let rule = table[plan: plan].limits[index].rule
-                trace?.append(Decision.Look(rule: rule, windowStartMs: startMs, used: used, max: max))
-            }
-            let found = LimitFinding(
-                index: index, max: max, windowEndMs: startMs + table[counter: counter].window.lengthMs, left: left,
-                fits: fits)
-            if let other = binding, !found.binds(more: other, allowed: allowed) { continue }
-            binding = found
+    /// Puts a decision together.
+    func conclude(plan: Int, _ findings: consuming Findings, source: Decision.Source) -> Decision {
+        let allowed = findings.allowed
+        guard let binding = findings.binding else {
+            // Nothing but shadow limits.
+            return Decision(
+                verdict: .allow, source: source, limit: -1, remaining: -1, retryAfterMs: 0, resetMs: -1,
+                rule: table[plan: plan].rule, message: "", messageTellsWait: false, trace: findings.trace)
         }
-        guard let binding else { preconditionFailure("a counted plan has limits") }
-        let resetMs = max(1, binding.windowEndMs - nowMs)
         return Decision(
-            verdict: allowed ? .allow : .limit, source: source, limit: binding.max,
-            remaining: min(max(0, binding.left), binding.max), retryAfterMs: allowed ? 0 : resetMs, resetMs: resetMs,
-            rule: table[plan: plan].limits[binding.index].rule,
+            verdict: allowed ? .allow : .limit, source: source, limit: binding.capacity,
+            remaining: min(max(0, binding.left), binding.capacity),
+            retryAfterMs: allowed ? 0 : (binding.fits ? max(1, binding.resetMs) : binding.waitMs),
+            resetMs: binding.resetMs, rule: table[plan: plan].limits[binding.index].rule,
             message: allowed ? "" : table[plan: plan].limits[binding.index].message,
-            messageTellsWait: !allowed && table[plan: plan].limits[binding.index].messageTellsWait, trace: trace)
+            messageTellsWait: !allowed && table[plan: plan].limits[binding.index].messageTellsWait,
+            trace: findings.trace)
     }
+
+    func look(plan: Int, _ terms: Terms, _ tally: Tally, _ finding: LimitFinding, nowMs: Int64) -> Decision.Look {
+        Decision.Look(
+            rule: table[plan: plan].limits[finding.index].rule, windowStartMs: terms.windowStartMs,
+            used: terms.used(tally, nowMs: nowMs), max: terms.capacity, left: finding.left, fits: finding.fits,
+            waitMs: finding.waitMs, resetMs: finding.resetMs,
+            isShadow: table[plan: plan].limits[finding.index].isShadow,
+            refusals: tally.refusals)
+    }
+
+    /// The part of an answer that only such a check has; an admitted one with an id is remembered.
+    mutating func complete(_ decision: inout Decision, _ special: SpecialCheck, isPeek: Bool, now: Moment) {
+        if special.tellsReservation {
+            decision.reservation = decision.allowed ? special.reservation?.description ?? "" : ""
+        }
+        if decision.allowed, !isPeek, let key = special.memoKey {
+            memos.insert(key, argumentsHash: special.argumentsHash, decision, now: now)
+        }
+    }
+}
+
+extension Terms {
+    /// What a check takes of what is left: its cost, or one slot.
+    func units(ofCost cost: Int64) -> Int64 { algorithm == .concurrency ? 1 : cost }
 }

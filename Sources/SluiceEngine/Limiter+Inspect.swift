@@ -5,6 +5,7 @@ package struct CounterReport: Sendable, Equatable {
     package var key: CounterKey
     /// The limit's path in the policy; empty if the policy no longer has it.
     package var rule: String
+    package var isShadow: Bool
     /// -1 if the policy no longer has the limit.
     package var max: Int64
     /// Used over all replicas: read just now if the store answered, else as this replica last saw it; -1 if it never did.
@@ -16,7 +17,10 @@ package struct CounterReport: Sendable, Equatable {
     package var localShare: Int64
     /// What this replica would still admit; -1 if the policy no longer has the limit.
     package var remaining: Int64
+    /// -1 if the policy no longer has the limit, and it has no windows.
     package var resetMs: Int64
+    /// How many checks a shadow limit would have denied.
+    package var refusals: Int64
 }
 
 extension Limiter {
@@ -46,61 +50,111 @@ extension Limiter {
             ?? CounterKey.prefix(configuration.keyPrefix)
     }
 
-    /// Every counter with an open window: those that this replica knows, and those that the store told of.
+    /// Every counter in which something counts: those that this replica knows, and those that the store told of.
     ///
     /// - Parameters:
     ///   - stored: what the store holds just now; nil if it could not be asked.
     ///   - tool: only this tool's counters.
-    /// - Returns: sorted by grant, tool, counter, session; those of limits over all tools first.
+    /// - Returns: sorted by grant, tool, counter, subject; those of limits over all tools first.
     package func counters(stored: [StoredCounter]?, grant: String?, tool: String?, now: Moment) -> [CounterReport] {
         let nowMs = clock.nowMs(now)
-        var reports: [CounterKey: CounterReport] = [:]
+        var found: [ByteString: FoundCounter] = [:]
         // Before anything is read again, so that asking for one grant costs little however many are known.
         let prefix = keyPrefix(grant: grant)
         for counter in table.liveCounters where counter.windowStartMs >= 0 && nowMs < counter.windowEndMs {
-            guard counter.stem.starts(with: prefix),
-                counter.isSeen || counter.localUsed > 0 || counter.unsettled > 0 || counter.localShare >= 0,
-                let key = CounterKey(counter.key, prefix: configuration.keyPrefix)
-            else { continue }
-            reports[key] = report(
-                key, sharedUsed: counter.isSeen ? counter.sharedUsed : -1,
-                localUsed: counter.unsettled + counter.localUsed,
-                localShare: isShared || counter.localShare < 0 ? -1 : counter.unsettled + counter.localShare,
-                nowMs: nowMs)
+            guard counter.stem.starts(with: prefix), counter.isTouched else { continue }
+            found[ByteString(bytes: counter.key)] = FoundCounter(known: counter)
         }
         for counter in stored ?? [] {
-            guard let key = CounterKey(counter.key, prefix: configuration.keyPrefix),
-                nowMs < key.windowStartMs + key.windowSeconds * 1000
-            else { continue }
-            let known = reports[key]
-            reports[key] = report(
-                key, sharedUsed: counter.used, localUsed: known?.localUsed ?? 0, localShare: known?.localShare ?? -1,
-                nowMs: nowMs)
+            guard let key = CounterKey(counter.key, prefix: configuration.keyPrefix) else { continue }
+            if key.isRefusals {
+                let name = ByteString(bytes: counter.key.dropLast(CounterKey.refusalsSuffix.count))
+                found[name, default: FoundCounter()].refusals = counter.used
+            } else {
+                found[ByteString(bytes: counter.key), default: FoundCounter()].stored = counter
+            }
         }
-        return reports.values
+        return found.compactMap { name, found in report(name, found, nowMs: nowMs) }
             .filter { report in
-                grant.map { report.key.grant.utf8.elementsEqual($0.utf8) } ?? true
+                grant.map { grant in report.key.grant.map { $0.utf8.elementsEqual(grant.utf8) } ?? false } ?? true
                     && (tool == nil || report.key.tool == tool)
             }
             .sorted { $0.key.sortKey.lexicographicallyPrecedes($1.key.sortKey) }
     }
 
-    private func report(
-        _ key: CounterKey, sharedUsed: Int64, localUsed: Int64, localShare: Int64, nowMs: Int64
-    ) -> CounterReport {
-        let policy = policies.policy(forGrant: key.grant)
-        let limits = key.tool.map { policy?.tools[$0]?.limits ?? [] } ?? policy?.allToolsLimits ?? []
-        let limit = limits.first { $0.counter == key.counter && $0.window.seconds == key.windowSeconds }
-        // The store decides by its own tally alone; it has not been told of what was admitted here.
-        let used = localShare >= 0 || isShared ? 0 : localUsed
-        let left = localShare >= 0 ? localShare - localUsed : (limit?.max ?? 0) - max(0, sharedUsed) - used
+    private struct FoundCounter {
+        var known: Counter?
+        var stored: StoredCounter?
+        var refusals: Int64?
+    }
+
+    private func report(_ name: ByteString, _ found: FoundCounter, nowMs: Int64) -> CounterReport? {
+        guard let key = CounterKey(name.bytes, prefix: configuration.keyPrefix) else { return nil }
+        let bounds: (startMs: Int64, endMs: Int64) =
+            key.algorithm.hasWindows
+            ? key.window.bounds(atMs: key.windowStartMs) : (Terms.endless.lowerBound, Terms.endless.upperBound)
+        guard nowMs < bounds.endMs else { return nil }
+        let limit = limit(of: key)
+        let terms = limit.map { Terms($0).at(bounds) }
+        let share = share(found.known, terms, nowMs: nowMs)
+        let shared = sharedTally(found, terms, nowMs: nowMs)
+        let local = found.known.map { $0.locallyUsed(terms, nowMs: nowMs) } ?? 0
+        var left: Int64 = -1
+        if let terms {
+            // The store decides by its own tally alone; it has not been told of what was admitted here.
+            left =
+                share >= 0 ? share - local : terms.left(shared ?? Tally(used: 0), nowMs: nowMs) - (isShared ? 0 : local)
+        }
+        var resetMs = key.algorithm.hasWindows ? bounds.endMs - nowMs : -1
+        if let terms, !key.algorithm.hasWindows {
+            resetMs = terms.resetMs(shared ?? found.known?.known(terms, nowMs: nowMs) ?? Tally(used: 0), nowMs: nowMs)
+        }
         return CounterReport(
-            key: key, rule: limit?.rule ?? "", max: limit?.max ?? -1, sharedUsed: sharedUsed, localUsed: localUsed,
-            localShare: localShare, remaining: limit == nil ? -1 : max(0, left),
-            resetMs: key.windowStartMs + key.windowSeconds * 1000 - nowMs)
+            key: key, rule: limit?.rule ?? "", isShadow: limit?.mode == .shadow, max: terms?.capacity ?? -1,
+            sharedUsed: shared.map { tally in terms?.used(tally, nowMs: nowMs) ?? tally.used } ?? -1,
+            localUsed: local, localShare: share, remaining: limit == nil ? -1 : max(0, left), resetMs: resetMs,
+            refusals: found.refusals ?? found.known?.refusals ?? 0)
+    }
+
+    /// What the store told: just now, or else when it last did; nil if it never did.
+    private func sharedTally(_ found: FoundCounter, _ terms: Terms?, nowMs: Int64) -> Tally? {
+        guard let stored = found.stored else {
+            return found.known.flatMap { $0.isSeen ? $0.shared(terms, nowMs: nowMs) : nil }
+        }
+        var tally = Tally(used: stored.used)
+        if let terms, terms.algorithm == .tokenBucket {
+            tally.used = terms.drained(stored.used, sinceMs: stored.lastMs, nowMs: nowMs)
+        }
+        tally.previous = found.known?.shared(terms, nowMs: nowMs).previous ?? 0
+        if let slots = found.known?.shared(terms, nowMs: nowMs) { tally.lastExpiryMs = slots.lastExpiryMs }
+        return tally
+    }
+
+    /// What this replica may admit locally, what it has admitted included; -1 while the store decides.
+    private func share(_ counter: Counter?, _ terms: Terms?, nowMs: Int64) -> Int64 {
+        guard !isShared, var counter, let terms else { return -1 }
+        return counter.leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
+            + counter.locallyUsed(terms, nowMs: nowMs)
+    }
+
+    /// The limit that counts by it, if a policy still has it.
+    private func limit(of key: CounterKey) -> Limit? {
+        // A counter that grants share belongs to whichever policy has such a limit.
+        let candidates = key.grant.map { policies.policy(forGrant: $0).map { [$0] } ?? [] } ?? Array(policies.policies)
+        for policy in candidates {
+            let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
+            let limit = limits.first {
+                $0.counter == key.counter && $0.window == key.window
+                    && Terms.Algorithm($0.algorithm) == key.algorithm
+            }
+            if let limit { return limit }
+        }
+        return nil
     }
 }
 
 extension CounterKey {
-    fileprivate var sortKey: [String] { [grant, tool ?? "", counter, session ?? "", String(windowSeconds)] }
+    fileprivate var sortKey: [String] {
+        [grant ?? "", tool ?? "", counter, subject.words, algorithm.name, window.name]
+    }
 }

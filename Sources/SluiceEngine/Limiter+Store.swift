@@ -74,7 +74,7 @@ extension Limiter {
     private mutating func write(_ batch: inout PendingBatch, now: Moment) -> Bool {
         let nowMs = clock.nowMs(now)
         wire.removeAll()
-        for index in batch.entries.indices where batch.entries[index].unanswered > 0 {
+        for index in batch.entries.indices where batch.entries[index].isWanted {
             writeEntry(&batch.entries[index], nowMs: nowMs)
         }
         if !batch.entries.isEmpty && wire.entries.isEmpty { return false }
@@ -86,32 +86,64 @@ extension Limiter {
         wire.sequence = lastSequence
         wire.acknowledgedSequence = acknowledgedSequence
         wire.floorMs = clock.highestStoreMs
+        batch.floorMs = wire.floorMs
         statistics.batches += 1
         return true
     }
 
     private mutating func writeEntry(_ entry: inout PendingBatch.Entry, nowMs: Int64) {
         let firstCharge = wire.charges.count
+        entry.isSent = true
+        statistics.entries += 1
+        guard entry.plan >= 0 else { return writeSettlement(entry) }
         for index in table[plan: entry.plan].limits.indices {
             let counter = table[plan: entry.plan].limits[index].counter
             table[counter: counter].roll(at: nowMs)
             wire.appendKey(table[counter: counter].key)
+            if table[counter: counter].algorithm == .slidingWindow {
+                wire.appendKey(table[counter: counter].previousKey())
+            }
+            let isShadow = table[plan: entry.plan].limits[index].isShadow
+            if isShadow { wire.appendKey(CounterKey.refusals(of: table[counter: counter].key)) }
             wire.charges.append(
                 Batch.Charge(
-                    terms: .fixedWindow(
-                        max: table[plan: entry.plan].limits[index].max, window: table[counter: counter].openWindow),
+                    terms: terms(plan: entry.plan, index), isShadow: isShadow,
                     verifiesTimeToLive: !table[counter: counter].isSeen))
         }
         // More than an empty window can hold need not be asked for: those behind cannot pass.
         let most = table[plan: entry.plan].smallestMax / entry.cost
-        entry.isSent = true
         entry.sentCount = entry.isPeek ? 0 : min(Int64(entry.unanswered), most)
-        statistics.entries += 1
         statistics.coalesced += Int64(entry.unanswered)
         wire.entries.append(
             Batch.Entry(
                 cost: entry.cost, count: entry.sentCount, firstCharge: firstCharge,
-                chargeCount: wire.charges.count - firstCharge))
+                chargeCount: wire.charges.count - firstCharge, special: writeSpecial(of: entry)))
+    }
+
+    /// - Returns: its place in the batch, -1 if there is nothing special about the entry.
+    private mutating func writeSpecial(of entry: PendingBatch.Entry) -> Int {
+        guard case .check(let special)? = entry.special, !entry.isPeek else { return -1 }
+        if special.reservation != nil { wire.appendKey(special.reservationKey.bytes) }
+        if let key = special.memoKey { wire.appendKey(key.bytes) }
+        let counters = table[plan: entry.plan].limits.reduce(into: stableHash([])) { hash, limit in
+            hash = stableHash(table[counter: limit.counter].stem, after: hash)
+        }
+        let memo = special.memoKey.map { _ in
+            Batch.Memo(
+                argumentsHash: ReservationID.hexadecimal(special.argumentsHash),
+                countersHash: ReservationID.hexadecimal(counters))
+        }
+        wire.specials.append(.check(isReserved: special.reservation != nil, memo: memo))
+        return wire.specials.count - 1
+    }
+
+    private mutating func writeSettlement(_ entry: PendingBatch.Entry) {
+        guard case .settle(let key, let settlement, _)? = entry.special else { preconditionFailure("has no plan") }
+        wire.appendKey(key.bytes)
+        wire.specials.append(.settle(settlement))
+        wire.entries.append(
+            Batch.Entry(
+                cost: 0, count: 0, firstCharge: wire.charges.count, chargeCount: 0, special: wire.specials.count - 1))
     }
 
     // MARK: - Answers
@@ -172,6 +204,7 @@ extension Limiter {
 
     /// The store decided: tells every waiter, in order of arrival.
     private mutating func settle(_ batch: consuming PendingBatch, _ reply: BatchReply, now: Moment) {
+        let decidedMs = max(reply.timeMs, batch.floorMs)
         var words = reply.words.makeIterator()
         var at = 0
         for index in batch.entries.indices where batch.entries[index].isSent {
@@ -183,51 +216,128 @@ extension Limiter {
                 clock.followStore()
                 repeatEntry(index, of: &batch)
             case BatchReply.fault:
-                statistics.faults += 1
-                let reason = words.next() ?? ""
-                if !table[plan: entry.plan].isFaulty { notify(.keyFault(reason: reason)) }
-                table[plan: entry.plan].isFaulty = true
-                answerLocally(entry, of: batch, now: now)
+                fail(entry, of: batch, reason: words.next() ?? "", now: now)
+            case BatchReply.otherArguments:
+                finishAll(entry, of: batch, .otherArguments, now: now)
+            case BatchReply.replayed:
+                let numbers = reply.results[at + 2..<at + 2 + Int(reply.results[at + 1])]
+                replay(
+                    entry, of: batch, atMs: reply.results[at], numbers: numbers, reservation: words.next() ?? "",
+                    now: now)
+                at = numbers.endIndex
             default:
-                let tallies = reply.results[at..<at + table[plan: entry.plan].limits.count]
-                at += tallies.count
+                guard entry.plan >= 0 else {
+                    finishAll(entry, of: batch, .settled(outcome == 1), now: now)
+                    continue
+                }
+                let numbers = reply.results[at..<at + table[plan: entry.plan].tallyCount]
+                at = numbers.endIndex
                 table[plan: entry.plan].isFaulty = false
-                answer(entry, of: batch, admitted: outcome, tallies: tallies, now: now)
+                answer(entry, of: batch, admitted: outcome, numbers: numbers, decidedMs: decidedMs, now: now)
             }
         }
         sendRepeated(of: batch, now: now)
         recycle(batch)
     }
 
+    /// The store could not charge one of the entry's counters, or read its record: nobody else is concerned.
+    private mutating func fail(_ entry: PendingBatch.Entry, of batch: PendingBatch, reason: String, now: Moment) {
+        statistics.faults += 1
+        guard entry.plan >= 0 else {
+            notify(.keyFault(reason: reason))
+            return finishAll(entry, of: batch, .settled(false), now: now)
+        }
+        if !table[plan: entry.plan].isFaulty { notify(.keyFault(reason: reason)) }
+        table[plan: entry.plan].isFaulty = true
+        answerLocally(entry, of: batch, now: now)
+    }
+
     private mutating func answer(
-        _ entry: PendingBatch.Entry, of batch: PendingBatch, admitted: Int64, tallies: ArraySlice<Int64>, now: Moment
+        _ entry: PendingBatch.Entry, of batch: PendingBatch, admitted: Int64, numbers: ArraySlice<Int64>,
+        decidedMs: Int64, now: Moment
     ) {
         let charged = entry.isPeek ? 0 : admitted * entry.cost
         let nowMs = clock.nowMs(now)
-        for index in table[plan: entry.plan].limits.indices {
-            let counter = table[plan: entry.plan].limits[index].counter
-            table[counter: counter].observe(used: tallies[tallies.startIndex + index], cutMs: batch.cutMs)
-            table[counter: counter].settle(min(charged, entry.locallyAdmitted), cutMs: batch.cutMs)
-        }
+        observe(entry, numbers: numbers, charged: charged, cutMs: batch.cutMs, decidedMs: decidedMs)
         var position: Int64 = 0
         var index = entry.firstWaiter
         while index >= 0 {
             let waiter = batch.waiters[index]
             index = waiter.next
-            if waiter.state == .left { continue }
-            position += 1
-            if waiter.state == .overtaken { continue }
-            let allowed = entry.isPeek ? admitted == 1 : position <= admitted
-            // What later ones of this entry charged is not in this one's tally.
-            let charges = allowed && !entry.isPeek ? charged - position * entry.cost : 0
-            let decision = conclude(
-                plan: entry.plan, allowed: allowed, source: .shared, wantsTrace: waiter.wantsTrace, nowMs: nowMs,
-                cutMs: batch.cutMs
-            ) { limit in
-                let used = tallies[tallies.startIndex + limit.index] - charges
-                return (used: used, left: limit.max - used, fits: allowed || used + entry.cost <= limit.max)
+            if waiter.state == .left {
+                if admitted > 0, case .check(let special)? = entry.special { overtake(special, wasAdmitted: false) }
+                continue
             }
-            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+            position += 1
+            if waiter.state == .overtaken {
+                if admitted > 0, case .check(let special)? = entry.special { overtake(special, wasAdmitted: true) }
+                continue
+            }
+            let allowed = entry.isPeek ? admitted == 1 : position <= admitted
+            var findings = Findings(allowed: allowed, wantsTrace: waiter.wantsTrace)
+            findShared(
+                entry, numbers: numbers, laterOnes: allowed && !entry.isPeek ? admitted - position : 0,
+                atMs: batch.cutMs, decidedMs: decidedMs, nowMs: nowMs, into: &findings)
+            if case .check(let special)? = entry.special {
+                var decision = conclude(plan: entry.plan, findings, source: .shared)
+                complete(&decision, special, isPeek: entry.isPeek, now: now)
+                finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+            } else {
+                let decision = conclude(plan: entry.plan, findings, source: .shared)
+                finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+            }
+        }
+    }
+
+    /// Remembers what the store told of an entry's counters.
+    private mutating func observe(
+        _ entry: PendingBatch.Entry, numbers: ArraySlice<Int64>, charged: Int64, cutMs: Int64, decidedMs: Int64
+    ) {
+        var at = numbers.startIndex
+        for index in table[plan: entry.plan].limits.indices {
+            let counter = table[plan: entry.plan].limits[index].counter
+            let tally = tally(plan: entry.plan, index, numbers, &at)
+            table[counter: counter].observe(tally, cutMs: cutMs, decidedMs: decidedMs)
+            table[counter: counter].settle(min(charged, entry.locallyAdmitted), cutMs: cutMs)
+        }
+    }
+
+    /// The next of the tallies that the store told of a plan's limits.
+    private func tally(plan: Int, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Tally {
+        let count = table[plan: plan].limits[index].tallyCount
+        defer { at += count }
+        return Tally(
+            numbers[at..<at + count], of: table[plan: plan].limits[index].terms.algorithm,
+            isShadow: table[plan: plan].limits[index].isShadow)
+    }
+
+    /// What the store found of an entry's limits, for one of its checks.
+    ///
+    /// - Parameters:
+    ///   - laterOnes: how many checks of this entry were admitted after this one: their charges are not in its tally.
+    ///   - atMs: the time by which the windows were cut.
+    ///   - decidedMs: the time by which the store decided; `nowMs` is when the answer leaves.
+    func findShared(
+        _ entry: borrowing PendingBatch.Entry, numbers: ArraySlice<Int64>, laterOnes: Int64, atMs: Int64,
+        decidedMs: Int64, nowMs: Int64, into findings: inout Findings
+    ) {
+        var at = numbers.startIndex
+        for index in table[plan: entry.plan].limits.indices {
+            let counter = table[plan: entry.plan].limits[index].counter
+            let terms = table[plan: entry.plan].limits[index].terms.at(table[counter: counter].bounds(at: atMs))
+            var tally = tally(plan: entry.plan, index, numbers, &at)
+            if laterOnes > 0 && !table[plan: entry.plan].limits[index].isShadow {
+                tally.used -= terms.charge(cost: entry.cost, count: laterOnes)
+            }
+            let left = terms.left(tally, nowMs: decidedMs)
+            let isShadow = table[plan: entry.plan].limits[index].isShadow
+            let fits = (findings.allowed && !isShadow) || left >= terms.units(ofCost: entry.cost)
+            let finding = LimitFinding(
+                index: index, capacity: terms.capacity, left: left, fits: fits,
+                waitMs: fits ? 0 : terms.retryAfterMs(cost: entry.cost, tally, nowMs: nowMs),
+                resetMs: terms.resetMs(tally, nowMs: nowMs))
+            if findings.wantsTrace { findings.add(look(plan: entry.plan, terms, tally, finding, nowMs: decidedMs)) }
+            findings.add(finding, of: table[plan: entry.plan].limits[index])
         }
     }
 
@@ -242,7 +352,7 @@ extension Limiter {
 
     /// Marks an entry for the batch that goes out in place of this one, if somebody still waits for it.
     private mutating func repeatEntry(_ index: Int, of batch: inout PendingBatch) {
-        guard batch.entries[index].unanswered > 0 else { return }
+        guard batch.entries[index].isWanted else { return }
         batch.entries[index].repeated = batch.repeatedCount
         batch.repeatedCount += 1
     }
@@ -255,10 +365,10 @@ extension Limiter {
         again.firstID = batch.firstID
         again.resends = batch.resends + 1
         for entry in batch.entries where entry.repeated >= 0 {
+            let charges = entry.plan < 0 ? 1 : table[plan: entry.plan].limits.count
             _ = again.addEntry(
-                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek,
-                chargeCount: table[plan: entry.plan].limits.count)
-            table[plan: entry.plan].pins += 1
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, chargeCount: charges, special: entry.special)
+            if entry.plan >= 0 { table[plan: entry.plan].pins += 1 }
         }
         for waiter in batch.waiters where waiter.state == .waiting && batch.entries[waiter.entry].repeated >= 0 {
             again.addWaiter(
@@ -327,8 +437,13 @@ extension Limiter {
             let waiter = batch.waiters[index]
             if waiter.deadlineNs <= now.monotonicNs { statistics.timedOut += 1 }
             let entry = batch.entries[waiter.entry]
+            guard entry.plan >= 0 else {
+                finish(waiter.ticket, .storeAway, deadlineNs: waiter.deadlineNs, now: now)
+                continue
+            }
             let decision = decideLocally(
-                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                special: entry.specialCheck, mayBeStored: batch.isSent, now: now)
             if decision.allowed && !entry.isPeek { batch.admitLocally(index) }
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
         }
@@ -342,7 +457,8 @@ extension Limiter {
             index = waiter.next
             guard waiter.state == .waiting else { continue }
             let decision = decideLocally(
-                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                special: entry.specialCheck, now: now)
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
         }
     }

@@ -35,11 +35,25 @@ package struct Limiter {
         case waiting
         /// Too much waits already, or too many identities are live: nothing was decided and nothing charged.
         case overloaded
+        /// A limit counts the calls that are going on: the check must reserve, so that its end can be told.
+        case mustReserve
+        /// The id was used before, for a check with other arguments.
+        case otherArguments
     }
 
     package struct Completion {
+        package enum Answer {
+            case decision(Decision)
+            /// As `CheckOutcome.otherArguments`.
+            case otherArguments
+            /// Whether there was such a reservation that was not spent.
+            case settled(Bool)
+            /// The store went away before it could settle a reservation: it may or may not have.
+            case storeAway
+        }
+
         package var ticket: Ticket
-        package var decision: Decision
+        package var answer: Answer
     }
 
     package enum LinkCommand: Equatable {
@@ -80,6 +94,11 @@ package struct Limiter {
     var lastSentNs: Int64
     var waitingChecks = 0
 
+    var reservations = LocalReservations()
+    var memos = MemoTable()
+    /// For what nobody has to guess.
+    var random: SeededRandom
+
     var completions: [Completion] = []
     var notices: [Notice] = []
     var wantsConnect = false
@@ -97,7 +116,8 @@ package struct Limiter {
     package init(configuration: LimiterConfiguration, policies: PolicySet, now: Moment) {
         self.configuration = configuration
         self.policies = policies
-        countsSessions = policies.countsSessions
+        counted = CountedIdentities(policies)
+        random = SeededRandom(seed: ~configuration.seed)
         budgetNs = configuration.budgetMs * 1_000_000
         patienceNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
         table = PlanTable(maxPlans: configuration.maxPlans)
@@ -107,15 +127,14 @@ package struct Limiter {
         lastSweepNs = now.monotonicNs
     }
 
-    /// Whether the identity of a check should name its session: where no limit counts by session, checks of all
-    /// sessions are alike.
-    package private(set) var countsSessions: Bool
+    /// What the identity of a check should name beside its grant and tool.
+    package private(set) var counted: CountedIdentities
 
     /// Replaces the policies between two checks. Counters whose identity stays keep their count, whatever their maximum
     /// is now; checks that already wait are decided as they were asked.
     package mutating func replacePolicies(_ policies: PolicySet) {
         self.policies = policies
-        countsSessions = policies.countsSessions
+        counted = CountedIdentities(policies)
         table.outdate()
     }
 
@@ -125,11 +144,12 @@ package struct Limiter {
     ///
     /// - Parameters:
     ///   - cost: what it charges, 1 to 10^12.
-    ///   - isPeek: charges nothing, and tells what a check would find.
+    ///   - isPeek: charges nothing, and tells what a check would find; then there are no extras.
     ///   - ticket: comes back with the completion if the outcome is `waiting`.
     ///   - now: when the check was read from the socket: its budget counts from here.
     package mutating func check(
-        _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, ticket: Ticket, now: Moment
+        _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras? = nil,
+        ticket: Ticket, now: Moment
     ) -> CheckOutcome {
         guard let plan = table.find(identity.key) ?? learn(identity, now: now) else {
             statistics.overloaded += 1
@@ -139,8 +159,14 @@ package struct Limiter {
         if let ruled = table[plan: plan].ruled {
             var decision = ruled
             if wantsTrace { decision.trace = [] }
+            if let extras, let id = extras.reservation { decision.reservation = decision.allowed ? "\(id)" : "" }
             statistics.count(decision)
             return .answered(decision)
+        }
+        if extras != nil || (table[plan: plan].countsSlots && !isPeek) {
+            return checkSpecially(
+                plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
+            )
         }
         if cost > table[plan: plan].smallestMax {
             return .answered(neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now))
@@ -155,17 +181,31 @@ package struct Limiter {
             return .overloaded
         }
         let entry = gather(plan: plan, cost: cost, isPeek: isPeek)
+        wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
+        return .waiting
+    }
+
+    /// Somebody waits for an entry of the batch that is being gathered.
+    mutating func wait(_ ticket: Ticket, wantsTrace: Bool, entry: Int, now: Moment) {
         queue[queue.count - 1].addWaiter(
             ticket, deadlineNs: now.monotonicNs + patienceNs, wantsTrace: wantsTrace, toEntry: entry)
         waitingChecks += 1
-        return .waiting
+    }
+
+    /// The batch that is being gathered, with room for so many charges more.
+    mutating func openBatch(charges: Int) -> Int {
+        if queue.isEmpty || queue[queue.count - 1].chargeCount + charges > EngineBounds.maxChargesPerBatch {
+            queue.append(newBatch())
+        }
+        return queue.count - 1
     }
 
     /// The entry, in the batch that is being gathered, which checks of this plan and cost share.
     private mutating func gather(plan: Int, cost: Int64, isPeek: Bool) -> Int {
-        if queue.isEmpty { queue.append(newBatch()) }
         var first = -1
-        if table[plan: plan].batchID == queue[queue.count - 1].id {
+        if queue.isEmpty {
+            queue.append(newBatch())
+        } else if table[plan: plan].batchID == queue[queue.count - 1].id {
             first = table[plan: plan].firstEntry
             var entry = first
             while entry >= 0 {
@@ -174,11 +214,8 @@ package struct Limiter {
             }
         }
         let charges = table[plan: plan].limits.count
-        if queue[queue.count - 1].chargeCount + charges > EngineBounds.maxChargesPerBatch {
-            queue.append(newBatch())
-            first = -1
-        }
-        let last = queue.count - 1
+        let last = openBatch(charges: charges)
+        if table[plan: plan].batchID != queue[last].id { first = -1 }
         let entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
         queue[last].entries[entry].nextOfPlan = first
         table[plan: plan].batchID = queue[last].id
@@ -192,23 +229,26 @@ package struct Limiter {
         let parts = identity.parts
         let ruled: Decision?
         let limits: [Limit]
+        let ruling: String
         switch policies.ruling(forGrant: String(decoding: parts.grant, as: UTF8.self), tool: parts.tool) {
         case .deny(let rule, let message):
             ruled = Decision(verdict: .deny, source: .policy, rule: rule, message: message).never()
             limits = []
+            ruling = rule
         case .approve(let rule, let message, _) where !parts.approved:
             ruled = Decision(verdict: .approve, source: .policy, rule: rule, message: message).never()
             limits = []
+            ruling = rule
         case .approve(let rule, _, let counted), .count(let rule, let counted):
             ruled = counted.isEmpty ? Decision(verdict: .allow, source: .policy, rule: rule) : nil
             limits = counted
+            ruling = rule
         }
-        let stems = limits.map {
-            CounterKey.stem(
-                prefix: configuration.keyPrefix, grant: parts.grant, limit: $0, session: parts.session)
+        let counters = limits.map {
+            (limit: $0, stem: CounterKey.stem(prefix: configuration.keyPrefix, limit: $0, identity: parts))
         }
         return table.insert(
-            identity.key, ruled: ruled, limits: Array(zip(limits, stems)).map { (limit: $0, stem: $1) },
+            identity.key, ruled: ruled, limits: counters, rule: ruling,
             nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
     }
 
@@ -253,6 +293,8 @@ package struct Limiter {
             table.sweep(
                 EngineBounds.plansSweptPerTick, idleNs: EngineBounds.planIdleNs, nowMs: clock.nowMs(now),
                 nowNs: now.monotonicNs)
+            reservations.expire(nowMs: clock.nowMs(now))
+            memos.expire(now: now)
         }
     }
 
@@ -264,10 +306,14 @@ package struct Limiter {
     // MARK: - Shared helpers
 
     mutating func finish(_ ticket: Ticket, _ decision: Decision, deadlineNs: Int64, now: Moment) {
-        waitingChecks -= 1
         statistics.count(decision)
+        finish(ticket, .decision(decision), deadlineNs: deadlineNs, now: now)
+    }
+
+    mutating func finish(_ ticket: Ticket, _ answer: Completion.Answer, deadlineNs: Int64, now: Moment) {
+        waitingChecks -= 1
         if now.monotonicNs > deadlineNs - patienceNs + budgetNs { statistics.late += 1 }
-        completions.append(Completion(ticket: ticket, decision: decision))
+        completions.append(Completion(ticket: ticket, answer: answer))
     }
 
     mutating func newBatch() -> PendingBatch {
@@ -279,7 +325,7 @@ package struct Limiter {
 
     /// Nothing refers to this batch any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
-        for entry in batch.entries { table.unpin(entry.plan) }
+        for entry in batch.entries where entry.plan >= 0 { table.unpin(entry.plan) }
         guard spare.count <= EngineBounds.maxBatchesInFlight else { return }
         spare.append(batch)
     }
@@ -294,14 +340,5 @@ extension Decision {
     consuming func never() -> Decision {
         retryAfterMs = -1
         return self
-    }
-}
-
-extension PolicySet {
-    /// Whether some limit counts by session.
-    fileprivate var countsSessions: Bool {
-        policies.contains { policy in
-            (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains { $0.scope == .session }
-        }
     }
 }

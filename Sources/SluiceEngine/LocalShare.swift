@@ -16,6 +16,9 @@ package struct ReplicaView: Sendable, Equatable {
         self.assumed = assumed
     }
 
+    /// Over how many replicas whatever is divided is divided.
+    var count: Int64 { Int64(max(live.count, assumed)) }
+
     /// This replica's share of `total`: the quotient, and one of the units that remain if this replica is among the
     /// first when all are ranked by a hash of the counter and themselves (so that the same replica does not come first
     /// for every counter). Where fewer are known than are assumed, ranks are unknown and the remainder goes to nobody:
@@ -24,7 +27,7 @@ package struct ReplicaView: Sendable, Equatable {
     /// - Parameter total: below 0 counts as 0.
     package func share(of total: Int64, counterHash: UInt64) -> Int64 {
         guard total > 0 else { return 0 }
-        let replicas = Int64(max(live.count, assumed))
+        let replicas = count
         let quotient = total / replicas
         let remainder = Int(total % replicas)
         guard remainder > 0, live.count >= assumed else { return quotient }
@@ -56,6 +59,6 @@ package struct SeededRandom: RandomNumberGenerator, Sendable {
 }
 
 /// FNV-1a, 64 bit: the same on every replica, which ranking by hash needs.
-func stableHash(_ bytes: some Sequence<UInt8>) -> UInt64 {
-    bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+package func stableHash(_ bytes: some Sequence<UInt8>, after hash: UInt64 = 0xCBF2_9CE4_8422_2325) -> UInt64 {
+    bytes.reduce(hash) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
 }

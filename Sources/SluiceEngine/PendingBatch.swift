@@ -10,7 +10,15 @@ package struct Ticket: Sendable, Hashable {
 /// Equal checks share one entry. The waiters of an entry are linked through the array of all waiters, which keeps the
 /// order of arrival, and with it that of the deadlines.
 struct PendingBatch {
+    /// What is out of the ordinary about an entry; such a one stands for itself alone.
+    enum Special {
+        case check(SpecialCheck)
+        /// The end of the reservation of that key; owed if it must go out though nobody waits for it.
+        case settle(ByteString, Batch.Settlement, isOwed: Bool)
+    }
+
     struct Entry {
+        /// -1 at the end of a reservation.
         var plan: Int
         var cost: Int64
         var isPeek: Bool
@@ -27,9 +35,22 @@ struct PendingBatch {
         var locallyAdmitted: Int64 = 0
         /// The entry, in the batch that goes out in place of this one, for its waiters; -1 if none.
         var repeated = -1
+        var special: Special?
+
+        var specialCheck: SpecialCheck? {
+            if case .check(let check)? = special { check } else { nil }
+        }
+
+        /// Whether it is to go out.
+        var isWanted: Bool {
+            if case .settle(_, _, isOwed: true)? = special { return true }
+            return unanswered > 0
+        }
 
         /// Whether a check of the same plan is equal to those that it stands for.
-        func joins(cost: Int64, isPeek: Bool) -> Bool { self.cost == cost && self.isPeek == isPeek }
+        func joins(cost: Int64, isPeek: Bool) -> Bool {
+            self.cost == cost && self.isPeek == isPeek && special == nil
+        }
     }
 
     struct Waiter {
@@ -59,6 +80,8 @@ struct PendingBatch {
     var sentNs: Int64 = 0
     /// The time by which its windows were cut, ms since the epoch.
     var cutMs: Int64 = 0
+    /// The least time by which the store then decides, ms since the epoch.
+    var floorMs: Int64 = 0
     var resends = 0
     var chargeCount = 0
     /// How many entries go out again in another batch.
@@ -76,6 +99,7 @@ struct PendingBatch {
         sequence = 0
         sentNs = 0
         cutMs = 0
+        floorMs = 0
         resends = 0
         chargeCount = 0
         repeatedCount = 0
@@ -85,10 +109,16 @@ struct PendingBatch {
     }
 
     /// Starts an entry with no waiter.
-    mutating func addEntry(plan: Int, cost: Int64, isPeek: Bool, chargeCount: Int) -> Int {
-        entries.append(Entry(plan: plan, cost: cost, isPeek: isPeek, firstWaiter: -1, lastWaiter: -1))
+    mutating func addEntry(plan: Int, cost: Int64, isPeek: Bool, chargeCount: Int, special: Special? = nil) -> Int {
+        entries.append(
+            Entry(plan: plan, cost: cost, isPeek: isPeek, firstWaiter: -1, lastWaiter: -1, special: special))
         self.chargeCount += chargeCount
         return entries.count - 1
+    }
+
+    /// The end of a reservation.
+    mutating func addEntry(special: Special) -> Int {
+        addEntry(plan: -1, cost: 0, isPeek: false, chargeCount: 1, special: special)
     }
 
     mutating func addWaiter(_ ticket: Ticket, deadlineNs: Int64, wantsTrace: Bool, toEntry entry: Int) {

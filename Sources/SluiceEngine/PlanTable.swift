@@ -37,26 +37,25 @@ struct PlanTable {
         _modify { yield &counters[index] }
     }
 
+    /// The counter of that name, if some plan uses it.
+    func counter(named stem: ByteString) -> Int? { counterByStem[stem] }
+
     /// Every counter that some plan uses.
     var liveCounters: some Sequence<Counter> { counters.lazy.filter { $0.references > 0 } }
 
     /// Remembers a new identity; nil if the table is full of what must not be forgotten.
     mutating func insert(
-        _ identity: ByteString, ruled: Decision?, limits: [(limit: Limit, stem: [UInt8])], nowMs: Int64, nowNs: Int64
+        _ identity: ByteString, ruled: Decision?, limits: [(limit: Limit, stem: [UInt8])], rule: String, nowMs: Int64,
+        nowNs: Int64
     ) -> Int? {
         let replaced = planByIdentity[identity]
         if replaced == nil && planCount >= maxPlans {
             sweep(EngineBounds.plansSweptPerInsertion, idleNs: 0, nowMs: nowMs, nowNs: nowNs)
             guard planCount < maxPlans else { return nil }
         }
-        let references = limits.map { limit, stem in
-            Plan.LimitRef(
-                counter: counter(stem: stem, window: limit.window), max: limit.max, rule: limit.rule,
-                message: limit.denialMessage, messageTellsWait: limit.onDeny == nil && limit.max > 0)
-        }
+        let references = limits.map { limit, stem in Plan.LimitRef(limit, counter: counter(stem: stem, of: limit)) }
         let plan = Plan(
-            identity: identity, ruled: ruled, limits: references,
-            smallestMax: references.reduce(Int64.max) { min($0, $1.max) }, lastUsedNs: nowNs, edition: edition)
+            identity: identity, ruled: ruled, limits: references, rule: rule, lastUsedNs: nowNs, edition: edition)
         let index = freePlans.popLast() ?? plans.count
         if index == plans.count { plans.append(plan) } else { plans[index] = plan }
         planByIdentity[identity] = index
@@ -65,13 +64,13 @@ struct PlanTable {
         return index
     }
 
-    private mutating func counter(stem: [UInt8], window: FixedWindow) -> Int {
+    private mutating func counter(stem: [UInt8], of limit: Limit) -> Int {
         let name = ByteString(bytes: stem)
         if let index = counterByStem[name] {
             counters[index].references += 1
             return index
         }
-        var counter = Counter(stem: stem, window: window)
+        var counter = Counter(stem: stem, window: limit.window, algorithm: Terms.Algorithm(limit.algorithm))
         counter.references = 1
         let index = freeCounters.popLast() ?? counters.count
         if index == counters.count { counters.append(counter) } else { counters[index] = counter }
@@ -86,7 +85,9 @@ struct PlanTable {
             sweepPosition = (sweepPosition + 1) % plans.count
             let plan = plans[sweepPosition]
             guard !plan.isFree, plan.pins == 0, nowNs - plan.lastUsedNs >= idleNs,
-                plan.limits.allSatisfy({ isKeptByOthers($0.counter) || counters[$0.counter].isQuiet(nowMs: nowMs) })
+                plan.limits.allSatisfy({
+                    isKeptByOthers($0.counter) || counters[$0.counter].isQuiet(nowMs: nowMs, terms: $0.terms)
+                })
             else { continue }
             forget(sweepPosition)
         }
@@ -111,12 +112,11 @@ struct PlanTable {
             counters[limit.counter].references -= 1
             if counters[limit.counter].references == 0 {
                 counterByStem[ByteString(bytes: Array(counters[limit.counter].stem))] = nil
-                counters[limit.counter] = Counter(stem: [], window: counters[limit.counter].window)
+                counters[limit.counter] = Counter(stem: [], window: .endless, algorithm: .fixedWindow)
                 freeCounters.append(limit.counter)
             }
         }
-        plans[index] = Plan(
-            identity: ByteString(bytes: []), ruled: nil, limits: [], smallestMax: 0, lastUsedNs: 0, isFree: true)
+        plans[index] = .free
         freePlans.append(index)
     }
 }

@@ -26,13 +26,13 @@ extension Limit {
         }
     }
 
-    /// `10 calls per minute`
+    /// `10 calls per minute`, `3 calls at once`
     private var calls: String {
         let calls = (max == 1 ? "1 call" : "\(max) calls") + " \(manner)"
         return switch algorithm {
-        case .fixedWindow, .slidingWindow: calls
-        case .concurrency: "at most \(calls)"
-        case .tokenBucket(max): calls
+        case .fixedWindow, .slidingWindow, .concurrency, .tokenBucket(max): calls
+        // The next call comes as soon as its share of the window has passed, and no sooner.
+        case .tokenBucket(1): "\(calls) (evenly spaced)"
         case .tokenBucket(let burst): "\(calls) (in bursts of up to \(burst))"
         }
     }
@@ -75,9 +75,10 @@ extension Window {
     }
 
     /// The window as a person says it after "any", so that nobody takes it for one that begins with the clock's hand:
-    /// `60 seconds`, `24 hours`.
+    /// `60 seconds`, `24 hours`, `7 days`.
     var slidingWords: String {
         switch kind {
+        case .calendar(.week, let zone) where zone.isUTC: "7 days"
         case .seconds(60): "60 seconds"
         case .seconds(3600): "60 minutes"
         case .seconds(PolicyBounds.secondsPerDay): "24 hours"

@@ -46,7 +46,7 @@ extension Policy {
 
     private static func hiddenRuling(_ tool: String) -> Ruling { .deny(rule: "(hidden)", message: notAllowed(tool)) }
 
-    private static func notAllowed(_ tool: String) -> String {
+    static func notAllowed(_ tool: String) -> String {
         "\(tool.onOneLine) is not allowed by this grant's policy."
     }
 }

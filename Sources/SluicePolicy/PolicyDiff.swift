@@ -3,16 +3,17 @@
 ///
 /// The lines name grants, so they are for operators who ask, not for the log.
 package struct PolicyDiff: Sendable, Equatable {
-    /// Document by document, by name, and then the mapping of grants; each line on one line. Empty if nothing changes.
-    package private(set) var lines: [String] = []
+    /// Document by document, by name, and then the mapping of grants. Empty if nothing changes.
+    package private(set) var changes: [PolicyChange] = []
 
     package init(from old: PolicySet, to new: PolicySet) {
         if let before = old.single, let after = new.single {
-            lines = DocumentDiff(from: before, to: after).lines
+            changes = DocumentDiff(nil, from: before, to: after).changes
             return
         }
-        if old.single != nil { lines.append("policies: one for all grants -> documents by grant") }
-        if new.single != nil { lines.append("policies: documents by grant -> one for all grants") }
+        let (one, byGrant) = ("one for all grants", "documents by grant")
+        if old.single != nil { changes.append(PolicyChange(.policies, .changed, "\(one) -> \(byGrant)")) }
+        if new.single != nil { changes.append(PolicyChange(.policies, .changed, "\(byGrant) -> \(one)")) }
         addDocuments(old, new)
         addGrants(old, new)
     }
@@ -21,7 +22,10 @@ package struct PolicyDiff: Sendable, Equatable {
         self.init(from: PolicySet(single: old), to: PolicySet(single: new))
     }
 
-    package var isEmpty: Bool { lines.isEmpty }
+    package var isEmpty: Bool { changes.isEmpty }
+
+    /// The changes, each on one line that says where it belongs.
+    package var lines: [String] { changes.map(\.line) }
 
     /// Every line with a line feed; the empty string if nothing changes.
     package func render() -> String { lines.map { $0 + "\n" }.joined() }
@@ -30,9 +34,11 @@ package struct PolicyDiff: Sendable, Equatable {
         for name in Set(old.documents.keys).union(new.documents.keys).sorted() {
             switch (old.documents[name], new.documents[name]) {
             case (let before?, let after?):
-                lines += DocumentDiff(from: before, to: after).lines.map { "\(name.onOneLine): \($0)" }
-            case (nil, _?): lines.append("document \(name.onOneLine): added")
-            case (_?, nil): lines.append("document \(name.onOneLine): removed")
+                changes += DocumentDiff(name, from: before, to: after).changes
+            case (nil, _?):
+                changes.append(PolicyChange(.documents, .added, "document \(name.onOneLine): added"))
+            case (_?, nil):
+                changes.append(PolicyChange(.documents, .removed, "document \(name.onOneLine): removed"))
             case (nil, nil): break
             }
         }
@@ -41,16 +47,17 @@ package struct PolicyDiff: Sendable, Equatable {
     private mutating func addGrants(_ old: PolicySet, _ new: PolicySet) {
         let all = old.grants.merging(new.grants) { $1 }
         for (grant, _) in all.sorted(by: PolicySet.precedes) {
-            let line: String
+            let kind: PolicyChange.Kind
+            let words: String
             switch (old.grants[grant], new.grants[grant]) {
             case (let before?, let after?):
                 if before == after { continue }
-                line = "policy \(before.onOneLine) -> \(after.onOneLine)"
-            case (nil, let after?): line = "added, policy \(after.onOneLine)"
-            case (_?, nil): line = "removed, now \(Self.policyOfOthers(new))"
+                (kind, words) = (.changed, "policy \(before.onOneLine) -> \(after.onOneLine)")
+            case (nil, let after?): (kind, words) = (.added, "added, policy \(after.onOneLine)")
+            case (_?, nil): (kind, words) = (.removed, "removed, now \(Self.policyOfOthers(new))")
             case (nil, nil): continue
             }
-            lines.append("grant \(grant.onOneLine): \(line)")
+            changes.append(PolicyChange(.grants, kind, "grant \(grant.onOneLine): \(words)"))
         }
     }
 
@@ -63,19 +70,29 @@ package struct PolicyDiff: Sendable, Equatable {
 
 /// What changes from one document to another.
 private struct DocumentDiff {
-    private(set) var lines: [String] = []
+    private let document: String?
+    private(set) var changes: [PolicyChange] = []
 
-    init(from old: Policy, to new: Policy) {
+    /// - Parameter document: its name, if it is one of several.
+    init(_ document: String?, from old: Policy, to new: Policy) {
+        self.document = document
         if old.defaultRuling != new.defaultRuling {
-            lines.append("default: \(Self.word(old.defaultRuling)) -> \(Self.word(new.defaultRuling))")
+            add(.byDefault, .changed, "\(Self.word(old.defaultRuling)) -> \(Self.word(new.defaultRuling))")
         }
         let everyTool = PolicyKeys.everyTool
         if old.hidden.contains(everyTool) != new.hidden.contains(everyTool) {
-            lines.append("every tool: " + (new.hidden.contains(everyTool) ? "now hidden" : "no longer hidden"))
+            add(.everyTool, .changed, new.hidden.contains(everyTool) ? "now hidden" : "no longer hidden")
         }
-        addLimits("all_tools", old.allToolsLimits, new.allToolsLimits)
+        addLimits(.allTools, old.allToolsLimits, new.allToolsLimits)
         let tools = Set(old.tools.keys).union(new.tools.keys).union(old.hidden).union(new.hidden)
         for tool in tools.subtracting([everyTool]).sorted() { add(tool, old, new) }
+    }
+
+    private mutating func add(
+        _ place: PolicyChange.Place, _ kind: PolicyChange.Kind, _ words: String,
+        counter: PolicyChange.Counter? = nil
+    ) {
+        changes.append(PolicyChange(place, kind, words, document: document, counter: counter))
     }
 
     private static func word(_ ruling: Policy.Default) -> String {
@@ -106,38 +123,48 @@ private struct DocumentDiff {
     }
 
     private mutating func add(_ tool: String, _ old: Policy, _ new: Policy) {
-        let name = "tool \(tool.onOneLine)"
+        let place = PolicyChange.Place.tool(tool)
         let (before, after) = (old.tools[tool], new.tools[tool])
+        let kind: PolicyChange.Kind = (before == nil) == (after == nil) ? .changed : after == nil ? .removed : .added
         let standing = Self.standing(of: tool, in: new)
         if standing != Self.standing(of: tool, in: old) {
-            lines.append("\(name): now \(standing.rawValue)")
-        } else if (before == nil) != (after == nil) {
-            lines.append("\(name): \(after == nil ? "no longer listed" : "now listed"), \(standing.rawValue) as before")
+            add(place, kind, "now \(standing.rawValue)")
+        } else if kind != .changed {
+            add(place, kind, "\(after == nil ? "no longer listed" : "now listed"), \(standing.rawValue) as before")
         } else if before?.reason != after?.reason, after?.action != .allow {
             // The message of an allowed tool is that of its limits, which tell of it themselves.
-            lines.append("\(name): message changed")
+            add(place, .changed, "message changed")
         }
         let checked = after?.hasArgumentRules ?? false
         if checked != before?.hasArgumentRules ?? false {
-            lines.append("\(name): the gateway \(checked ? "now" : "no longer") has arguments to check")
+            add(place, .changed, "the gateway \(checked ? "now" : "no longer") has arguments to check")
         }
-        addLimits("tools/\(tool.onOneLine)", before?.limits ?? [], after?.limits ?? [])
+        addLimits(place, before?.limits ?? [], after?.limits ?? [])
     }
 
     // MARK: Limits
 
-    private mutating func addLimits(_ container: String, _ old: [Limit], _ new: [Limit]) {
+    private mutating func addLimits(_ place: PolicyChange.Place, _ old: [Limit], _ new: [Limit]) {
         if old == new { return }
         let after = Dictionary(new.map { ($0.counter, $0) }) { first, _ in first }
         let before = Set(old.map(\.counter))
         for limit in old {
-            let line = after[limit.counter].map { Self.changes(from: limit, to: $0) } ?? "removed"
-            guard let line else { continue }
-            lines.append("\(container): limit \(limit.counter.onOneLine): \(line)")
+            let name = "limit \(limit.counter.onOneLine)"
+            guard let next = after[limit.counter] else {
+                add(place, .removed, "\(name): removed", counter: .init(name: limit.counter, fate: .ends))
+                continue
+            }
+            guard let words = Self.changes(from: limit, to: next) else { continue }
+            let isKept = limit.identity == next.identity
+            add(
+                place, .changed, "\(name): \(words), \(isKept ? "keeps its count" : "starts a new counter")",
+                counter: .init(name: limit.counter, fate: isKept ? .goesOn : .begins))
         }
         for limit in new where !before.contains(limit.counter) {
             let words = ["added", limit.rate, "scope \(limit.scopeWords)"] + Self.extras(of: limit)
-            lines.append("\(container): limit \(limit.counter.onOneLine): " + words.joined(separator: ", "))
+            add(
+                place, .added, "limit \(limit.counter.onOneLine): " + words.joined(separator: ", "),
+                counter: .init(name: limit.counter, fate: .begins))
         }
     }
 
@@ -152,7 +179,7 @@ private struct DocumentDiff {
         return words
     }
 
-    /// `max 10 -> 20, keeps its count`; `nil` if nothing changes.
+    /// `max 10 -> 20, message changed`; `nil` if nothing changes.
     private static func changes(from old: Limit, to new: Limit) -> String? {
         if old == new { return nil }
         let fields: [(name: String, word: (Limit) -> String)] = [
@@ -169,7 +196,6 @@ private struct DocumentDiff {
         var words = fields.filter { $0.word(old) != $0.word(new) }
             .map { "\($0.name) \($0.word(old)) -> \($0.word(new))" }
         if old.onDeny != new.onDeny { words.append("message changed") }
-        words.append(old.identity == new.identity ? "keeps its count" : "starts a new counter")
         return words.joined(separator: ", ")
     }
 }

@@ -29,6 +29,11 @@ package struct PolicyFeatures: OptionSet, Sendable {
         .argumentsCheckedByGateway,
     ]
 
-    /// What the engine counts today.
-    package static let supported: PolicyFeatures = []
+    /// What the engine counts.
+    package static let supported = all.subtracting(.argumentsCheckedByGateway)
+
+    /// What a document may use: what is counted, and argument rules where the operator vouches for the gateway.
+    package static func supported(argumentsCheckedByGateway: Bool) -> PolicyFeatures {
+        argumentsCheckedByGateway ? supported.union(.argumentsCheckedByGateway) : supported
+    }
 }

@@ -69,8 +69,8 @@ extension PolicyReader {
             guard features.contains(.argumentsCheckedByGateway) else {
                 document.unexpected(
                     key.quoted, at: node.keyPosition ?? node.value.position, node.pointer,
-                    expected: "no argument rules unless --arguments-checked-by-gateway says that the gateway checks"
-                        + " them: only it sees arguments")
+                    expected: "no rules on arguments, which only the gateway sees: let it check them and say so with"
+                        + " --arguments-checked-by-gateway, or take them out")
                 continue
             }
             switch node.value.content {

@@ -26,7 +26,15 @@ package struct PolicySet: Sendable, Equatable {
 
     /// The policy of a grant: the one that is mapped to its name, else to `*`; `nil` if there is neither.
     package func policy(forGrant grant: String) -> Policy? {
-        single ?? (grants[grant] ?? grants[Self.everyGrant]).flatMap { documents[$0] }
+        single ?? documentName(forGrant: grant).flatMap { documents[$0] }
+    }
+
+    /// The name of the document that a grant has; `nil` for none, and if there is one policy for all.
+    package func documentName(forGrant grant: String) -> String? { grants[grant] ?? grants[Self.everyGrant] }
+
+    /// Grants with their documents, by name; at the end the entry of all others.
+    package var sortedGrants: [(grant: String, document: String)] {
+        grants.sorted(by: Self.precedes).map { (grant: $0.key, document: $0.value) }
     }
 
     /// What the grant's policy says of a tool before anything is counted; without a policy, a denial.

@@ -16,71 +16,34 @@ package struct PolicySummary: Sendable {
     package func render() -> String {
         let columns = usedColumns
         let header = ["tool", "action", "counter"] + columns.map(\.title)
-        let rows = (toolRows + hiddenRows + otherRows).flatMap { row in
-            let limits = row.limits.map { limit in
-                [row.tool, row.action, limit.counter.onOneLine] + columns.map { $0.cell(limit) }
+        let rows = PolicyListing(policy).entries.flatMap { entry in
+            let subject = [entry.subject.title, entry.action?.rawValue ?? "-"]
+            let limits = entry.limits.map { limit in
+                subject + [limit.counter.onOneLine] + columns.map { $0.cell(limit) }
             }
-            return limits.isEmpty ? [[row.tool, row.action, "-"] + columns.map { _ in "-" }] : limits
+            return limits.isEmpty ? [subject + ["-"] + columns.map { _ in "-" }] : limits
         }
         return TextTable.render([header] + rows) + "\n" + line + "\n"
     }
 
     /// `policy.json: ok, 1 tool, 1 limit, default deny`
-    package var line: String {
-        var facts = ["ok", counted(policy.tools.count, "tool"), counted(limits.count, "limit")]
+    package var line: String { "\(file.onOneLine): ok, \(facts)" }
+
+    /// `1 tool, 1 limit, default deny`
+    package var facts: String {
+        var facts = [counted(policy.tools.count, "tool"), counted(limits.count, "limit")]
         facts.append(policy.defaultRuling == .deny ? "default deny" : "default allow")
-        if hidesEverything {
+        if policy.hidesEverything {
             facts.append("every tool hidden")
         } else if !policy.hidden.isEmpty {
             facts.append("\(policy.hidden.count) hidden")
         }
         let checked = policy.tools.values.count { $0.hasArgumentRules }
         if checked > 0 { facts.append("\(counted(checked, "tool")) with arguments for the gateway to check") }
-        return "\(file.onOneLine): " + facts.joined(separator: ", ")
+        return facts.joined(separator: ", ")
     }
-
-    private var hidesEverything: Bool { policy.hidden.contains(PolicyKeys.everyTool) }
 
     private var limits: [Limit] { policy.allToolsLimits + policy.tools.values.flatMap(\.limits) }
-
-    // MARK: Rows
-
-    private struct Row {
-        var tool: String
-        var action: String
-        var limits: [Limit] = []
-    }
-
-    private var toolRows: [Row] {
-        policy.tools.sorted { $0.key < $1.key }.map { tool, rule in
-            let isHidden = hidesEverything || policy.hidden.contains(tool)
-            let action =
-                switch rule.action {
-                case _ where isHidden: "hidden"
-                case .allow: "allow"
-                case .deny: "deny"
-                case .requireApproval: "require_approval"
-                }
-            return Row(tool: tool.onOneLine, action: action, limits: rule.limits)
-        }
-    }
-
-    /// Hidden names that the document does not list.
-    private var hiddenRows: [Row] {
-        let names = policy.hidden.subtracting(policy.tools.keys).subtracting([PolicyKeys.everyTool])
-        return names.sorted().map { Row(tool: $0.onOneLine, action: "hidden") }
-    }
-
-    private var otherRows: [Row] {
-        let action =
-            switch policy.defaultRuling {
-            case _ where hidesEverything: "hidden"
-            case .allow: "allow"
-            case .deny: "deny"
-            }
-        let overAll = Row(tool: "(all tools)", action: "-", limits: policy.allToolsLimits)
-        return [Row(tool: "(any other)", action: action)] + (overAll.limits.isEmpty ? [] : [overAll])
-    }
 
     // MARK: Columns
 
@@ -110,18 +73,6 @@ package struct PolicySummary: Sendable {
     }
 }
 
-extension Limit {
-    /// What the bucket holds, if there is one.
-    var burst: Int64? {
-        if case .tokenBucket(let burst) = algorithm { burst } else { nil }
-    }
-
-    /// The longest life of a slot, if slots are counted.
-    var holdWords: String? {
-        if case .concurrency(let holdMs) = algorithm { Window.words(ofSeconds: holdMs / 1000) } else { nil }
-    }
-}
-
 /// The policies of all grants as a person reads them.
 package struct PolicySetSummary: Sendable {
     private let policies: PolicySet
@@ -137,7 +88,7 @@ package struct PolicySetSummary: Sendable {
     /// a line feed.
     package func render() -> String {
         if let single = policies.single { return PolicySummary(single, file: file).render() }
-        let grants = policies.grants.sorted(by: PolicySet.precedes).map { [$0.key.onOneLine, $0.value.onOneLine] }
+        let grants = policies.sortedGrants.map { [$0.grant.onOneLine, $0.document.onOneLine] }
         let documents = policies.documents.sorted { $0.key < $1.key }.map { name, policy in
             PolicySummary(policy, file: PolicySet.fileName(ofDocument: name)).render() + "\n"
         }

@@ -1,13 +1,13 @@
 package import NIOCore
 package import SluiceEngine
 
-/// Writes a `Batch` as the call of the script `charge.lua`; the script's head documents the form.
+/// Writes a `Batch` as the call of a script; the heads of `prelude.lua` and of its body document the form.
 ///
 /// Checks of one kind look alike, so what entries have in common (their shape: cost, count, windows, maxima) is sent
 /// once, and an entry is its shape's number and its keys. It allocates nothing once its arrays have grown.
 package struct BatchEncoder {
     private let markerKey: [UInt8]
-    private let scriptHash: [UInt8]
+    private let scriptHashes: BatchScriptHashes
     private var header = MessagePackWriter()
     /// Start and end of each window, by turns.
     private var windows: [Int64] = []
@@ -17,6 +17,21 @@ package struct BatchEncoder {
     /// For each entry of the batch its shape, from 1.
     private var entryShapes: [Int] = []
 
+    /// Of the entries that have one, in order.
+    private var memos: [Batch.Memo] = []
+
+    private enum Kind: Int64 {
+        case check = 0
+        case reserved = 1
+        case remembered = 2
+        case reservedAndRemembered = 3
+        case commit = 4
+        case cancel = 5
+        case release = 6
+
+        var isSettlement: Bool { rawValue >= Kind.commit.rawValue }
+    }
+
     /// An entry that stands for all that look like it.
     private struct Shape {
         var entry: Int
@@ -25,10 +40,10 @@ package struct BatchEncoder {
     }
 
     /// - Parameters:
-    ///   - scriptHash: the script's SHA-1 in hexadecimal, as `SCRIPT LOAD` answered it.
-    ///   - markerKey: the key under which the script keeps this replica's sequence.
-    package init(scriptHash: [UInt8], markerKey: [UInt8]) {
-        self.scriptHash = scriptHash
+    ///   - scriptHashes: what the server answered to `SCRIPT LOAD`.
+    ///   - markerKey: the key under which the scripts keep this replica's sequence.
+    package init(scriptHashes: BatchScriptHashes, markerKey: [UInt8]) {
+        self.scriptHashes = scriptHashes
         self.markerKey = markerKey
     }
 
@@ -39,20 +54,21 @@ package struct BatchEncoder {
     }
 
     /// Appends the call to `buffer`.
+    /// - Parameter script: `BatchScript(for: batch)`.
     /// - Returns: where in it, counted from what was written first, the part begins that is the same for `EVALSHA`
     ///   and `EVAL`.
-    package mutating func encode(_ batch: Batch, into buffer: inout ByteBuffer) -> Int {
-        describe(batch)
+    package mutating func encode(_ batch: Batch, for script: BatchScript, into buffer: inout ByteBuffer) -> Int {
+        describe(batch, for: script)
         let start = buffer.writerIndex
         // A head of some 80 bytes; for each key at most "$12345\r\n" and "\r\n".
         buffer.reserveCapacity(
             minimumWritableBytes: 160 + markerKey.count + header.bytes.count + batch.keyBytes.count
-                + batch.charges.count * 10)
-        buffer.writeArrayHeader(batch.charges.count + 5)
+                + batch.keyEnds.count * 10)
+        buffer.writeArrayHeader(batch.keyEnds.count + 5)
         buffer.writeStaticString("$7\r\nEVALSHA\r\n")
-        buffer.writeBulk(scriptHash)
+        buffer.writeBulk(scriptHashes[script])
         let shared = buffer.writerIndex - start
-        buffer.writeBulk(decimal: batch.charges.count + 1)
+        buffer.writeBulk(decimal: batch.keyEnds.count + 1)
         buffer.writeBulk(markerKey)
         var keyStart = 0
         for keyEnd in batch.keyEnds {
@@ -77,7 +93,7 @@ package struct BatchEncoder {
     }
 
     /// Fills `header` with ARGV[1].
-    private mutating func describe(_ batch: Batch) {
+    private mutating func describe(_ batch: Batch, for script: BatchScript) {
         collectShapes(batch)
         header.removeAll()
         header.write(batch.sequence)
@@ -87,21 +103,72 @@ package struct BatchEncoder {
         header.writeArray(count: windows.count)
         for bound in windows { header.write(bound) }
         header.writeArray(count: shapes.count)
-        for shape in shapes { write(shape, of: batch) }
+        for shape in shapes {
+            switch script {
+            case .charge: writePlain(shape, of: batch)
+            case .decide: write(shape, of: batch)
+            }
+        }
         header.writeArray(count: entryShapes.count)
         for shape in entryShapes { header.write(Int64(shape)) }
+        if script == .decide { writeMemos(of: batch) }
     }
 
-    private mutating func write(_ shape: Shape, of batch: Batch) {
+    private mutating func writePlain(_ shape: Shape, of batch: Batch) {
         let entry = batch.entries[shape.entry]
         header.writeArray(count: 2 + 3 * entry.chargeCount)
         header.write(entry.cost)
-        header.write(entry.count)
+        // More than fit any limit need not be told, and the script's product of both stays exact.
+        header.write(min(entry.count, RedisBounds.maxCostPerEntry / entry.cost))
         for i in 0..<entry.chargeCount {
             let charge = batch.charges[entry.firstCharge + i]
             header.write(Int64(shapeWindows[shape.firstWindow + i]))
             header.write(charge.terms.max)
             header.write(charge.verifiesTimeToLive ? 1 : 0)
+        }
+    }
+
+    private mutating func write(_ shape: Shape, of batch: Batch) {
+        let entry = batch.entries[shape.entry]
+        let (kind, settledCost) = Self.kind(of: entry, in: batch)
+        header.writeArray(count: 3 + 5 * entry.chargeCount)
+        header.write(kind.isSettlement ? settledCost : entry.cost)
+        header.write(entry.count)
+        header.write(kind.rawValue)
+        for i in 0..<entry.chargeCount {
+            let charge = batch.charges[entry.firstCharge + i]
+            header.write(Int64(shapeWindows[shape.firstWindow + i]))
+            header.write(charge.terms.max)
+            header.write(
+                charge.terms.algorithm.rawValue * 4 + (charge.isShadow ? 2 : 0) + (charge.verifiesTimeToLive ? 1 : 0))
+            header.write(charge.terms.lengthMs)
+            header.write(charge.terms.algorithm == .concurrency ? charge.terms.holdMs : charge.terms.burst)
+        }
+    }
+
+    private mutating func writeMemos(of batch: Batch) {
+        memos.removeAll(keepingCapacity: true)
+        for entry in batch.entries where entry.special >= 0 {
+            if case .check(_, let memo?) = batch.specials[entry.special] { memos.append(memo) }
+        }
+        header.writeArray(count: 2 * memos.count)
+        for memo in memos {
+            header.write(memo.argumentsHash)
+            header.write(memo.countersHash)
+        }
+    }
+
+    /// What an entry is, as `decide.lua` numbers it; and the cost that a commit settles to.
+    private static func kind(of entry: Batch.Entry, in batch: Batch) -> (kind: Kind, settledCost: Int64) {
+        guard entry.special >= 0 else { return (.check, 0) }
+        switch batch.specials[entry.special] {
+        case .check(isReserved: false, memo: nil): return (.check, 0)
+        case .check(isReserved: true, memo: nil): return (.reserved, 0)
+        case .check(isReserved: false, memo: .some): return (.remembered, 0)
+        case .check(isReserved: true, memo: .some): return (.reservedAndRemembered, 0)
+        case .settle(.commit(let cost)): return (.commit, cost)
+        case .settle(.cancel): return (.cancel, 0)
+        case .settle(.release): return (.release, 0)
         }
     }
 
@@ -149,6 +216,9 @@ package struct BatchEncoder {
         let one = batch.entries[index]
         let other = batch.entries[shape.entry]
         guard one.cost == other.cost, one.count == other.count, one.chargeCount == other.chargeCount else {
+            return false
+        }
+        if one.special != other.special, Self.kind(of: one, in: batch) != Self.kind(of: other, in: batch) {
             return false
         }
         for i in 0..<one.chargeCount {

@@ -9,6 +9,7 @@ struct BatchPipeline {
     struct Slot {
         var sequence: Int64 = 0
         var entries: [ExpectedEntry] = []
+        var script = BatchScript.charge
         /// The call as it was sent: kept to be sent again, and for its storage.
         var call = ByteBuffer()
         /// See `BatchEncoder.encode`.
@@ -44,10 +45,11 @@ struct BatchPipeline {
         wire.append(index)
         slots[index].sequence = batch.sequence
         slots[index].entries.removeAll(keepingCapacity: true)
-        for entry in batch.entries { slots[index].entries.append(ExpectedEntry(entry)) }
+        for entry in batch.entries { slots[index].entries.append(ExpectedEntry(entry, of: batch)) }
         slots[index].call.clear()
-        slots[index].sharedOffset = encoder.encode(batch, into: &slots[index].call)
-        slots[index].arguments = batch.charges.count + 5
+        slots[index].script = BatchScript(for: batch)
+        slots[index].sharedOffset = encoder.encode(batch, for: slots[index].script, into: &slots[index].call)
+        slots[index].arguments = batch.keyEnds.count + 5
         slots[index].isSentAgain = false
         slots[index].result = nil
         return slots[index].call
@@ -60,14 +62,14 @@ struct BatchPipeline {
 
     /// The batch will be answered by the last reply of all that are awaited.
     /// - Returns: what to send: the call with the script itself; nil if that was done before.
-    mutating func sendAgain(_ index: Int, script: [UInt8]) -> ByteBuffer? {
+    mutating func sendAgain(_ index: Int) -> ByteBuffer? {
         guard !slots[index].isSentAgain else { return nil }
         slots[index].isSentAgain = true
         wire.append(index)
         var call = ByteBuffer()
         BatchEncoder.writeWithScript(
             slots[index].call, shared: slots[index].sharedOffset, arguments: slots[index].arguments,
-            script: script, into: &call)
+            script: slots[index].script.source, into: &call)
         return call
     }
 

@@ -2,13 +2,21 @@ package import SluiceEngine
 
 /// What the answer to a batch must look like, kept while the batch is in flight.
 package struct ExpectedEntry: Sendable, Equatable {
-    /// How many checks wanted to pass; 0 for a peek.
+    /// How many checks wanted to pass; 0 for a peek, and for the end of a reservation.
     package var count: Int64
-    package var chargeCount: Int
+    /// In how many numbers the tallies of its charges are told.
+    package var tallyCount: Int
+    /// Whether it may turn out to have been charged before.
+    package var hasMemo: Bool
 
-    package init(_ entry: Batch.Entry) {
+    package init(_ entry: Batch.Entry, of batch: Batch) {
         count = entry.count
-        chargeCount = entry.chargeCount
+        tallyCount = 0
+        for index in entry.firstCharge..<entry.firstCharge + entry.chargeCount {
+            tallyCount += batch.charges[index].tallyCount
+        }
+        hasMemo = false
+        if entry.special >= 0, case .check(_, memo: .some) = batch.specials[entry.special] { hasMemo = true }
     }
 }
 
@@ -17,7 +25,7 @@ package struct BatchReplyError: Error, Sendable, Equatable {
     package var reason: String
 }
 
-/// Reads the script's answer, and believes nothing of it that it has not looked at.
+/// Reads a script's answer, and believes nothing of it that it has not looked at.
 package struct BatchReplyDecoder {
     /// Kept for its storage.
     private var reply = BatchReply()
@@ -63,22 +71,62 @@ package struct BatchReplyDecoder {
             return
         }
         guard outcome.kind == .integer else { throw BatchReplyError(reason: "an entry has no number") }
-        if outcome.value == BatchReply.windowIsOver {
+        switch outcome.value {
+        case BatchReply.windowIsOver where entry.tallyCount > 0:
             reply.results.append(BatchReply.windowIsOver)
-            return
-        }
-        guard outcome.value >= 0, outcome.value <= max(entry.count, 1) else {
+        case BatchReply.otherArguments where entry.hasMemo:
+            reply.results.append(BatchReply.otherArguments)
+        case BatchReply.replayed where entry.hasMemo:
+            try readReplay(of: entry, of: flat, at: &at)
+        case 0...max(entry.count, 1):
+            reply.results.append(outcome.value)
+            try readTallies(entry.tallyCount, of: flat, at: &at)
+        default:
             throw BatchReplyError(reason: "an entry admits other than 0 to all of its checks")
         }
-        reply.results.append(outcome.value)
-        guard at + entry.chargeCount <= flat.items.count else {
+    }
+
+    /// When it was charged, the reservation, how many numbers follow, and those.
+    private mutating func readReplay(
+        of entry: ExpectedEntry, of flat: FlatReply, at: inout Int
+    ) throws(BatchReplyError) {
+        guard at + 3 <= flat.items.count else { throw BatchReplyError(reason: "a replay is cut off") }
+        let (time, reservation, count) = (flat.items[at], flat.items[at + 1], flat.items[at + 2])
+        at += 3
+        guard time.kind == .integer, reservation.kind == .string, count.kind == .integer else {
+            throw BatchReplyError(reason: "a replay does not begin with a time, a reservation and a number")
+        }
+        guard Self.isReservation(flat.bytes(of: reservation)) else {
+            throw BatchReplyError(reason: "a replay names what is no reservation")
+        }
+        guard count.value == 0 || count.value == Int64(entry.tallyCount) else {
+            throw BatchReplyError(reason: "a replay has other than none or all of its tallies")
+        }
+        reply.results.append(BatchReply.replayed)
+        reply.results.append(min(max(time.value, 0), Self.maxTally))
+        reply.results.append(count.value)
+        reply.words.append(flat.words(of: reservation))
+        try readTallies(Int(count.value), of: flat, at: &at)
+    }
+
+    private mutating func readTallies(
+        _ count: Int, of flat: FlatReply, at: inout Int
+    ) throws(BatchReplyError) {
+        guard at + count <= flat.items.count else {
             throw BatchReplyError(reason: "an entry has too few tallies")
         }
-        for item in flat.items[at..<at + entry.chargeCount] {
+        for item in flat.items[at..<at + count] {
             guard item.kind == .integer else { throw BatchReplyError(reason: "a tally is not a number") }
             // Whoever else wrote to the key may have left anything in it: that is no reason to close the connection.
             reply.results.append(min(max(item.value, 0), Self.maxTally))
         }
-        at += entry.chargeCount
+        at += count
+    }
+
+    /// Nothing, or the id of a reservation.
+    private static func isReservation(_ bytes: ArraySlice<UInt8>) -> Bool {
+        bytes.isEmpty
+            || bytes.count == RedisBounds.reservationBytes
+                && bytes.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
     }
 }

@@ -2,7 +2,8 @@ internal import NIOCore
 internal import SluiceEngine
 
 /// Reads counters over a connection of its own, so that checks never wait for it: `SCAN` for a page of keys, then
-/// `MGET` for their values together with the next `SCAN`.
+/// `MGET` for their values together with the next `SCAN`. What `MGET` does not give may be the slots of a concurrency
+/// limit, and is counted as such.
 final class CounterScan: RedisConnectionOwner {
     typealias Completion = (Result<[StoredCounter], BatchFailure>) -> Void
 
@@ -10,6 +11,13 @@ final class CounterScan: RedisConnectionOwner {
     private enum Awaited {
         case page
         case values(of: [[UInt8]])
+        /// The store's clock, by which slots of these keys have expired or not.
+        case clock
+        case slots(of: [UInt8])
+
+        var isOfOneKey: Bool {
+            if case .slots = self { true } else { false }
+        }
     }
 
     private let query: CounterQuery
@@ -25,6 +33,8 @@ final class CounterScan: RedisConnectionOwner {
     /// `SCAN` may give a key more than once.
     private var seen: Set<[UInt8]> = []
     private var counters: [StoredCounter] = []
+    /// What has no string, and waits for the clock.
+    private var otherKeys: [[UInt8]] = []
 
     init(
         _ query: CounterQuery, address: RedisAddress, handshake: RedisHandshake, limits: RedisTimeLimits,
@@ -59,11 +69,15 @@ final class CounterScan: RedisConnectionOwner {
     }
 
     func connectionReceived(_ reply: FlatReply) {
-        if let error = reply.error { return finish(.failure(error.failure)) }
+        let question = awaited.popFirst()
+        // An error about one key alone: it is of another type, and no counter.
+        if let error = reply.error, question?.isOfOneKey != true { return finish(.failure(error.failure)) }
         let understood =
-            switch awaited.popFirst() {
+            switch question {
             case .page: takePage(reply)
             case .values(let keys): takeValues(reply, of: keys)
+            case .clock: takeClock(reply)
+            case .slots(let key): takeSlots(reply, of: key)
             case nil: false
             }
         if !understood { return finish(.failure(.unknown("Redis' answer made no sense"))) }
@@ -100,6 +114,8 @@ final class CounterScan: RedisConnectionOwner {
         if !keys.isEmpty {
             commands.writeCommand([Array("MGET".utf8)] + keys)
             awaited.append(.values(of: keys))
+            commands.writeCommand("TIME")
+            awaited.append(.clock)
         }
         if let cursor {
             commands.writeCommand([
@@ -114,14 +130,54 @@ final class CounterScan: RedisConnectionOwner {
     private func takeValues(_ reply: FlatReply, of keys: [[UInt8]]) -> Bool {
         guard case .array(let values) = reply.tree(), values.count == keys.count else { return false }
         for (key, value) in zip(keys, values) {
-            // What has expired meanwhile, or is no counter, is left out.
-            guard case .string(let digits) = value, let used = Int64(String(decoding: digits, as: UTF8.self)) else {
+            guard case .string(let text) = value else {
+                otherKeys.append(key)
                 continue
             }
-            guard counters.count < query.limit else { break }
-            counters.append(StoredCounter(key: key, used: used))
+            if let counter = Self.counter(key, text) { append(counter) }
         }
         return true
+    }
+
+    /// The tally of a window, or a token bucket; nil for a record, say, that is neither.
+    private static func counter(_ key: [UInt8], _ text: [UInt8]) -> StoredCounter? {
+        let words = text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
+        let numbers = words.compactMap { Int64(String(decoding: $0, as: UTF8.self)) }
+        guard numbers.count == words.count else { return nil }
+        switch numbers.count {
+        case 1: return StoredCounter(key: key, used: numbers[0])
+        case 2 where numbers[0] >= 0 && numbers[1] >= 0:
+            return StoredCounter(key: key, used: numbers[0], lastMs: numbers[1])
+        default: return nil
+        }
+    }
+
+    private func takeClock(_ reply: FlatReply) -> Bool {
+        guard case .array(let parts) = reply.tree(), parts.count == 2, case .string(let seconds) = parts[0],
+            case .string(let microseconds) = parts[1], let seconds = Int64(String(decoding: seconds, as: UTF8.self)),
+            let microseconds = Int64(String(decoding: microseconds, as: UTF8.self)),
+            (0...Terms.maxExact / 1000).contains(seconds)
+        else { return false }
+        let nowMs = seconds * 1000 + microseconds / 1000
+        var commands = ByteBuffer()
+        for key in otherKeys {
+            commands.writeCommand([Array("ZCOUNT".utf8), key, Array("(\(nowMs)".utf8), Array("+inf".utf8)])
+            awaited.append(.slots(of: key))
+        }
+        otherKeys.removeAll()
+        if commands.readableBytes > 0 { connection?.write(commands) }
+        return true
+    }
+
+    private func takeSlots(_ reply: FlatReply, of key: [UInt8]) -> Bool {
+        guard let first = reply.items.first, first.kind == .integer else { return reply.error != nil }
+        // None: all have expired, or the key has.
+        if first.value > 0 { append(StoredCounter(key: key, used: first.value)) }
+        return true
+    }
+
+    private func append(_ counter: StoredCounter) {
+        if counters.count < query.limit { counters.append(counter) }
     }
 
     private func finish(_ result: Result<[StoredCounter], BatchFailure>) {

@@ -1,4 +1,4 @@
-/// Writes the little of MessagePack that the scripts' headers need: arrays and integers, each in its shortest form.
+/// Writes the little of MessagePack that the scripts' headers need: arrays, integers and short strings, each in its shortest form.
 /// See https://github.com/msgpack/msgpack/blob/master/spec.md
 struct MessagePackWriter {
     private(set) var bytes: [UInt8] = []
@@ -39,6 +39,19 @@ struct MessagePackWriter {
             bytes.append(0xcf)
             append(UInt64(value), bytes: 8)
         }
+    }
+
+    /// A string of at most 65,535 bytes.
+    mutating func write(_ text: String) {
+        let count = text.utf8.count
+        precondition(count <= 0xffff)
+        if count < 32 {
+            bytes.append(0xa0 | UInt8(count))
+        } else {
+            bytes.append(0xda)
+            append(UInt64(count), bytes: 2)
+        }
+        bytes.append(contentsOf: text.utf8)
     }
 
     private mutating func append(_ value: UInt64, bytes count: Int) {

@@ -23,6 +23,11 @@ package enum RedisBounds {
     /// How long a replica's marker lives after its last batch, ms. A batch that never got its answer can be asked
     /// about for so long; the engine asks with the first batch after it is connected again.
     package static let markerTimeToLiveMs: Int64 = 3_600_000
+    /// Most that the checks of one plain entry may cost together: more than any limit admits, and far below 2^53.
+    package static let maxCostPerEntry: Int64 = 2_000_000_000_000
+    /// How long the id of a reservation is, bytes: so many hexadecimal digits. Any other in an answer is taken for
+    /// nonsense.
+    package static let reservationBytes = 32
     /// How many of the latest windows and shapes of a batch are looked through for one that is equal. Batches have
     /// few of either; one that is not found is written again, which costs a few bytes and is just as right.
     package static let maxDedupeLookback = 16

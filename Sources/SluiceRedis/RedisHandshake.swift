@@ -12,7 +12,9 @@ struct RedisHandshake {
     }
 
     private enum Step: Equatable {
-        case authenticate, select, setName, loadScript, readServer, readMemory, readReplication
+        case authenticate, select, setName
+        case loadScript(BatchScript)
+        case readServer, readMemory, readReplication
     }
 
     private let credentials: RedisCredentials?
@@ -26,8 +28,8 @@ struct RedisHandshake {
 
     /// - Parameters:
     ///   - clientName: shown by `CLIENT LIST`.
-    ///   - loadsScript: whether the connection is for charging; one for reading needs neither script nor server.
-    init(address: RedisAddress, credentials: RedisCredentials?, clientName: String, loadsScript: Bool) {
+    ///   - loadsScripts: whether the connection is for charging; one for reading needs neither scripts nor server.
+    init(address: RedisAddress, credentials: RedisCredentials?, clientName: String, loadsScripts: Bool) {
         self.credentials = credentials
         self.database = address.database
         self.clientName = clientName
@@ -35,7 +37,10 @@ struct RedisHandshake {
         if credentials != nil { steps.append(.authenticate) }
         if database != 0 { steps.append(.select) }
         steps.append(.setName)
-        if loadsScript { steps += [.loadScript, .readServer, .readMemory, .readReplication] }
+        if loadsScripts {
+            steps += BatchScript.allCases.map { .loadScript($0) }
+            steps += [.readServer, .readMemory, .readReplication]
+        }
         self.steps = steps
     }
 
@@ -51,8 +56,8 @@ struct RedisHandshake {
                 }
             case .select: buffer.writeCommand("SELECT", "\(database)")
             case .setName: buffer.writeCommand("CLIENT", "SETNAME", clientName)
-            case .loadScript:
-                buffer.writeCommand([Array("SCRIPT".utf8), Array("LOAD".utf8), ChargeScript.source])
+            case .loadScript(let script):
+                buffer.writeCommand([Array("SCRIPT".utf8), Array("LOAD".utf8), script.source])
             // One command a section: several at once are understood by Redis 7 and later only.
             case .readServer: buffer.writeCommand("INFO", "server")
             case .readMemory: buffer.writeCommand("INFO", "memory")
@@ -97,11 +102,11 @@ struct RedisHandshake {
         switch step {
         case .authenticate, .select, .setName:
             return first.kind == .status ? nil : "Redis answered with other than OK"
-        case .loadScript:
+        case .loadScript(let script):
             let hash = Array(reply.bytes(of: first))
             let isHash = hash.count == 40 && hash.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
             guard isHash else { return "Redis answered SCRIPT LOAD with other than a hash" }
-            server.scriptHash = hash
+            server.scriptHashes[script] = hash
         case .readServer, .readMemory, .readReplication:
             server.read(info: reply.bytes(of: first))
         }
@@ -111,7 +116,7 @@ struct RedisHandshake {
 
 /// What the handshake learnt.
 struct RedisServer: Equatable, CustomStringConvertible {
-    var scriptHash: [UInt8] = []
+    var scriptHashes = BatchScriptHashes()
     private var fields: [String: String] = [:]
 
     /// Takes the lines `field:value` of one section of `INFO`.

@@ -2,7 +2,7 @@ package import Logging
 package import NIOCore
 package import SluiceEngine
 
-/// The link to one Redis server: a connection on one event loop, the charge script, and batches one after the other.
+/// The link to one Redis server: a connection on one event loop, the scripts, and batches one after the other.
 ///
 /// It decides nothing: when to connect, to give up and to send is the engine's to say. Every call must come on the
 /// event loop, and every call to the delegate comes on it, never from inside a call to the link. Whoever lets go of the
@@ -43,7 +43,7 @@ package final class RedisLink: CounterLink {
     private let eventLoop: any EventLoop
     private let logger: Logger
     private var state = State.idle
-    /// There while connected: it needs the script's hash, which the server tells.
+    /// There while connected: it needs the scripts' hashes, which the server tells.
     private var encoder: BatchEncoder?
     private var pipeline = BatchPipeline()
     private var decoder = BatchReplyDecoder()
@@ -68,7 +68,7 @@ package final class RedisLink: CounterLink {
         guard case .idle = state else { return }
         state = .connecting(
             RedisConnection(
-                to: configuration.address, handshake: handshake(loadsScript: true), limits: configuration.limits,
+                to: configuration.address, handshake: handshake(loadsScripts: true), limits: configuration.limits,
                 eventLoop: eventLoop, owner: self))
     }
 
@@ -100,7 +100,7 @@ package final class RedisLink: CounterLink {
             }
         }
         let scan = CounterScan(
-            query, address: configuration.address, handshake: handshake(loadsScript: false),
+            query, address: configuration.address, handshake: handshake(loadsScripts: false),
             limits: configuration.limits, eventLoop: eventLoop)
         scans[ObjectIdentifier(scan)] = scan
         scan.start { [weak self] result in
@@ -109,10 +109,10 @@ package final class RedisLink: CounterLink {
         }
     }
 
-    private func handshake(loadsScript: Bool) -> RedisHandshake {
+    private func handshake(loadsScripts: Bool) -> RedisHandshake {
         RedisHandshake(
             address: configuration.address, credentials: configuration.credentials,
-            clientName: "sluice-\(String(configuration.replica, radix: 16))", loadsScript: loadsScript)
+            clientName: "sluice-\(String(configuration.replica, radix: 16))", loadsScripts: loadsScripts)
     }
 
     private func reset() {
@@ -134,7 +134,7 @@ extension RedisLink: RedisConnectionOwner {
     func connectionReady(_ server: RedisServer) {
         guard case .connecting(let connection) = state else { return }
         let markerKey = BatchEncoder.markerKey(prefix: configuration.keyPrefix, replica: configuration.replica)
-        encoder = BatchEncoder(scriptHash: server.scriptHash, markerKey: markerKey)
+        encoder = BatchEncoder(scriptHashes: server.scriptHashes, markerKey: markerKey)
         state = .connected(connection)
         isLoggedAsAway = false
         // What follows from a connection, and from its loss, is told by whoever counts; here it would be said twice.
@@ -166,7 +166,7 @@ extension RedisLink: RedisConnectionOwner {
         }
         if let error = reply.error {
             // The server has lost its scripts (restart, SCRIPT FLUSH): bring it along. The engine need not know.
-            if error.isNoScript, let call = pipeline.sendAgain(index, script: ChargeScript.source) {
+            if error.isNoScript, let call = pipeline.sendAgain(index) {
                 return connection.write(call)
             }
             pipeline.setResult(.failure(error.failure), of: index)

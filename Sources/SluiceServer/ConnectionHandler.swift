@@ -171,7 +171,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             case .check(let check): try take(check, now: now)
             case .connection(let request): take(request)
             case .operators(let request): take(request)
-            case .settle: throw RequestError(.error, "reservations are not supported yet, send CHECK without RESERVE")
+            case .settle(let request): try take(request, now: now)
             case .throttle: throw RequestError(.error, "CL.THROTTLE is not supported yet, send CHECK")
             }
         } catch {
@@ -180,22 +180,39 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     private func take(_ check: CheckRequest, now: Moment) throws(RequestError) {
-        if check.reserve || check.id != nil {
-            throw RequestError(.badArgument, "RESERVE and ID are not supported yet, send CHECK without them")
-        }
         host.identify(check, in: input)
         // A place in the queue is taken only if the check waits.
         let writer = session.writer
         let outcome = host.check(
-            cost: check.cost, isPeek: check.isPeek, wantsTrace: check.trace, slot: slot, number: queue.nextNumber,
-            now: now)
+            cost: check.cost, isPeek: check.isPeek, wantsTrace: check.trace,
+            extras: host.extras(of: check, in: input), slot: slot, number: queue.nextNumber, now: now)
         switch outcome {
         case .answered(let decision):
             queue.append(decision, writer, to: &output)
         case .waiting:
             queue.reserve(writer)
         case .overloaded:
-            throw RequestError(.busy, "too many checks are waiting, retry after a moment or add a replica")
+            throw .overloaded
+        case .mustReserve:
+            throw RequestError(
+                .badArgument,
+                "this tool counts calls that are going on, send CHECK with RESERVE, and RELEASE at its end")
+        case .otherArguments:
+            throw .otherArguments
+        }
+    }
+
+    private func take(_ request: SettleRequest, now: Moment) throws(RequestError) {
+        let writer = session.writer
+        switch host.settle(request, in: input, slot: slot, number: queue.nextNumber, now: now) {
+        case .answered(let done):
+            queue.append(to: &output) { writer.writeInteger(done ? 1 : 0, to: &$0) }
+        case .waiting:
+            queue.reserve(writer)
+        case .overloaded:
+            throw .overloaded
+        case .storeAway:
+            throw .storeAway
         }
     }
 
@@ -226,9 +243,18 @@ final class ConnectionHandler: ChannelDuplexHandler {
     // MARK: - Writing
 
     /// A check that waited has its decision; `flushCompleted` follows.
-    func complete(_ number: UInt32, _ decision: Decision) {
+    func complete(_ number: UInt32, _ answer: Limiter.Completion.Answer) {
         guard phase != .closed else { return }
-        queue.fill(number, with: decision, to: &output)
+        switch answer {
+        case .decision(let decision):
+            queue.fill(number, with: decision, to: &output)
+        case .settled(let done):
+            queue.fill(number, to: &output) { $0.writeInteger(done ? 1 : 0, to: &$1) }
+        case .otherArguments:
+            queue.fill(number, to: &output) { $0.writeError(RequestError.otherArguments, to: &$1) }
+        case .storeAway:
+            queue.fill(number, to: &output) { $0.writeError(RequestError.storeAway, to: &$1) }
+        }
     }
 
     /// Sends what `complete` wrote, and takes requests that had to wait for room.
@@ -304,4 +330,13 @@ final class ConnectionHandler: ChannelDuplexHandler {
             cutOff()
         }
     }
+}
+
+extension RequestError {
+    fileprivate static let overloaded = RequestError(
+        .busy, "too many checks are waiting, retry after a moment or add a replica")
+    fileprivate static let otherArguments = RequestError(
+        .badArgument, "this ID was used for a check with other arguments, send the same ones or another ID")
+    fileprivate static let storeAway = RequestError(
+        .busy, "redis is away and this sidecar does not know the reservation, send it again in a moment")
 }

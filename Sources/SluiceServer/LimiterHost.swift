@@ -12,6 +12,8 @@ final class LimiterHost: CounterLinkDelegate {
     let logger: Logger
     /// Filled anew for each check, so that a known identity allocates nothing.
     private var identity = Identity()
+    /// The system's: nobody can guess what it gives.
+    private var random = SystemRandomNumberGenerator()
     private(set) var limiter: Limiter
     private let link: (any CounterLink)?
     private(set) var connections: ConnectionTable
@@ -90,24 +92,62 @@ final class LimiterHost: CounterLinkDelegate {
         let bytes = input.readableBytesUInt8Span
         identity.fill(
             grant: bytes.extracting(check.grant), tool: bytes.extracting(check.tool), approved: check.approved)
-        if let session = check.session, limiter.countsSessions {
+        if let session = check.session, limiter.counted.sessions {
             identity.append(session: bytes.extracting(session))
+        }
+        if let server = check.server, limiter.counted.servers { identity.append(server: bytes.extracting(server)) }
+        if check.attributes.isEmpty { return }
+        for name in limiter.counted.attributes {
+            for attribute in check.attributes where name.elementsEqual(input.bytes(ofArgument: attribute.name)) {
+                identity.append(
+                    attribute: bytes.extracting(attribute.name), value: bytes.extracting(attribute.value))
+            }
         }
     }
 
     /// The check that was identified last, of the connection in `slot`. A waiting one is answered through
     /// `ConnectionHandler.complete` of that connection, under `number`.
     func check(
-        cost: Int64, isPeek: Bool, wantsTrace: Bool, slot: Int, number: UInt32, now: Moment
+        cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras?, slot: Int, number: UInt32, now: Moment
     ) -> Limiter.CheckOutcome {
         let outcome = limiter.check(
-            identity, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace,
-            ticket: Ticket(rawValue: UInt64(slot) << 32 | UInt64(number)), now: now)
-        if case .waiting = outcome {
-            connections.expectAnswer(slot)
-            schedulePump()
-        }
+            identity, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras,
+            ticket: Ticket(slot: slot, number: number), now: now)
+        if case .waiting = outcome { expectAnswer(slot) }
         return outcome
+    }
+
+    /// The end of a reservation; a waiting one is answered as a waiting check is.
+    func settle(
+        _ request: SettleRequest, in input: ByteBuffer, slot: Int, number: UInt32, now: Moment
+    ) -> Limiter.SettleOutcome {
+        let settlement: Batch.Settlement =
+            switch request.action {
+            case .commit(let cost): .commit(cost: cost)
+            case .cancel: .cancel
+            case .release: .release
+            }
+        let outcome = limiter.settle(
+            grant: Array(input.bytes(ofArgument: request.grant)),
+            reservation: input.bytes(ofArgument: request.reservation), settlement,
+            ticket: Ticket(slot: slot, number: number), now: now)
+        // What is owed to the store goes out even if the answer is there at once.
+        if case .waiting = outcome { expectAnswer(slot) } else { schedulePump() }
+        return outcome
+    }
+
+    private func expectAnswer(_ slot: Int) {
+        connections.expectAnswer(slot)
+        schedulePump()
+    }
+
+    /// What is out of the ordinary about a check; nil if nothing.
+    func extras(of check: CheckRequest, in input: ByteBuffer) -> CheckExtras? {
+        guard check.reserve || check.id != nil else { return nil }
+        return CheckExtras(
+            reservation: check.reserve ? ReservationID(using: &random) : nil,
+            id: check.id.map { Array(input.bytes(ofArgument: $0)) },
+            argumentsHash: check.id == nil ? 0 : check.argumentsHash(in: input))
     }
 
     /// What a person wants to know of the counters: from the store if it answers, else as this replica knows them.
@@ -224,7 +264,7 @@ final class LimiterHost: CounterLinkDelegate {
         for completion in finished {
             let slot = Int(completion.ticket.rawValue >> 32)
             connections.answered(slot)?.complete(
-                UInt32(truncatingIfNeeded: completion.ticket.rawValue), completion.decision)
+                UInt32(truncatingIfNeeded: completion.ticket.rawValue), completion.answer)
         }
         for completion in finished {
             connections[Int(completion.ticket.rawValue >> 32)]?.flushCompleted()
@@ -259,5 +299,33 @@ final class LimiterHost: CounterLinkDelegate {
         case .keyFault(let reason):
             logger.error("a counter's key in redis is not a counter", metadata: ["reason": "\(reason)"])
         }
+    }
+}
+
+extension Ticket {
+    /// A place among the replies of a connection.
+    fileprivate init(slot: Int, number: UInt32) { self.init(rawValue: UInt64(slot) << 32 | UInt64(number)) }
+}
+
+extension ByteBuffer {
+    /// The bytes of an argument.
+    fileprivate func bytes(ofArgument range: Range<Int>) -> ByteBufferView {
+        ByteBufferView(self)[readerIndex + range.lowerBound..<readerIndex + range.upperBound]
+    }
+}
+
+extension CheckRequest {
+    /// Tells apart the checks that a gateway may ask under one id. The order of options is no part of it.
+    fileprivate func argumentsHash(in input: ByteBuffer) -> UInt64 {
+        func name(_ range: Range<Int>?) -> [UInt8] {
+            // The length comes first, so that no two lists of names are written alike.
+            guard let range else { return [0xFF] }
+            return [UInt8(range.count >> 8), UInt8(range.count & 0xFF)] + input.bytes(ofArgument: range)
+        }
+        let attributes = attributes.map { name($0.name) + name($0.value) }.sorted { $0.lexicographicallyPrecedes($1) }
+        let flags: [UInt8] = [reserve ? 1 : 0, approved ? 1 : 0]
+        var hash = stableHash(withUnsafeBytes(of: cost.littleEndian, Array.init) + flags)
+        for part in [name(session), name(server)] + attributes { hash = stableHash(part, after: hash) }
+        return hash
     }
 }

@@ -1,6 +1,7 @@
 import Glibc
 import NIOCore
 package import SluiceEngine
+import SluicePolicy
 import SluiceProtocol
 
 /// The commands that people use to see what goes on: `COUNTERS` and `INFO`.
@@ -61,13 +62,16 @@ final class OperatorCommands {
         writer.writeArrayHeader(min(limit, reports.count), to: &output)
         for report in reports.prefix(limit) {
             let texts = [
-                ("grant", report.key.grant), ("tool", report.key.tool ?? ""), ("counter", report.key.counter),
-                ("session", report.key.session ?? ""), ("rule", report.rule),
+                ("grant", report.key.grant ?? ""), ("tool", report.key.tool ?? ""), ("counter", report.key.counter),
+                ("subject", report.key.subject.words), ("algorithm", report.key.algorithm.name),
+                ("window", report.key.window.name), ("mode", report.isShadow ? "shadow" : "enforce"),
+                ("rule", report.rule),
             ]
             let numbers = [
-                ("window_s", report.key.windowSeconds), ("window_start_ms", report.key.windowStartMs),
+                ("window_start_ms", report.key.windowStartMs),
                 ("reset_ms", report.resetMs), ("max", report.max), ("shared_used", report.sharedUsed),
                 ("local_used", report.localUsed), ("local_share", report.localShare), ("remaining", report.remaining),
+                ("would_deny", report.refusals),
             ]
             writer.writeMapHeader(texts.count + numbers.count, to: &output)
             for (name, text) in texts {

@@ -93,6 +93,7 @@ extension ReplyWriter {
             retryAfterMs: decision.retryAfterMs, resetMs: decision.resetMs, verdict: ReplyVerdict(decision.verdict),
             rule: decision.rule, source: ReplySource(decision.source), message: decision.message,
             waitMs: decision.messageTellsWait ? decision.retryAfterMs : nil,
+            reservation: decision.reservation,
             trace: decision.trace?.map {
                 TraceEntry(rule: $0.rule, windowStartMs: $0.windowStartMs, used: $0.used, max: $0.max)
             },

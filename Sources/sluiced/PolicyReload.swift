@@ -7,16 +7,22 @@ import UnixSignals
 /// Reads the policies again, and puts them in force if they are good: all of them or none.
 actor PolicyReloader {
     private let source: PolicySource
+    private let features: PolicyFeatures
     private let server: Server
     private let logger: Logger
     private var policies: PolicySet
     private var fingerprint: [String]
 
     /// - Parameters:
+    ///   - features: what the policies may use.
     ///   - policies: those in force.
     ///   - fingerprint: the source's, taken before they were read.
-    init(source: PolicySource, policies: PolicySet, fingerprint: [String], server: Server, logger: Logger) {
+    init(
+        source: PolicySource, features: PolicyFeatures, policies: PolicySet, fingerprint: [String], server: Server,
+        logger: Logger
+    ) {
         self.source = source
+        self.features = features
         self.policies = policies
         self.fingerprint = fingerprint
         self.server = server
@@ -31,7 +37,7 @@ actor PolicyReloader {
         // Before reading: what changes while it is read is then read again.
         fingerprint = source.fingerprint()
         do {
-            let newest = try source.read()
+            let newest = try source.read(features: features)
             let changes = PolicyDiff(from: policies, to: newest).lines.count
             policies = newest
             try await server.replacePolicies(newest)

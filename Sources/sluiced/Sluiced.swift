@@ -45,6 +45,13 @@ struct Sluiced: AsyncParsableCommand {
             "Path of a folder with NAME.json documents, and grants.json, which maps a grant (or *) to a document's name."
     )
     var policies: String?
+    @Flag(
+        inversion: .prefixedNo,
+        help: ArgumentHelp(
+            "The gateway evaluates the policies' require and deny_if, which are refused otherwise (default: it does not)."
+        )
+    )
+    var argumentsCheckedByGateway: Bool?
     @Option(
         help: """
             Where counters are shared: redis://[user:password@]host[:port][/db], unix:///path[?db=n], or none: one \
@@ -71,7 +78,7 @@ struct Sluiced: AsyncParsableCommand {
     func run() async throws {
         let settings = try resolveSettings()
         let fingerprint = settings.policySource.fingerprint()
-        let policies = try readPolicies(settings.policySource)
+        let policies = try readPolicies(settings)
         let logger = makeLogger(settings)
         let store = try makeStore(settings)
         let server = try await makeServer(settings, policies: policies, store: store, logger: logger)
@@ -83,8 +90,8 @@ struct Sluiced: AsyncParsableCommand {
                     .init(
                         service: PolicyReloadService(
                             PolicyReloader(
-                                source: settings.policySource, policies: policies, fingerprint: fingerprint,
-                                server: server, logger: logger))),
+                                source: settings.policySource, features: settings.policyFeatures,
+                                policies: policies, fingerprint: fingerprint, server: server, logger: logger))),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint],
                 logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
@@ -100,7 +107,9 @@ struct Sluiced: AsyncParsableCommand {
     private func resolveSettings() throws -> Settings {
         let flags: [SettingName: String?] = [
             .socket: socket, .socketMode: socketMode, .socketGroup: socketGroup, .operators: operators,
-            .policy: policy, .policies: policies, .redis: redis, .redisUser: redisUser,
+            .policy: policy, .policies: policies,
+            .argumentsCheckedByGateway: argumentsCheckedByGateway.map { String($0) }, .redis: redis,
+            .redisUser: redisUser,
             .redisPasswordFile: redisPasswordFile,
             .budget: budget, .keyPrefix: keyPrefix, .replicas: replicas, .logLevel: logLevel, .logFormat: logFormat,
         ]
@@ -114,9 +123,9 @@ struct Sluiced: AsyncParsableCommand {
         }
     }
 
-    private func readPolicies(_ source: PolicySource) throws -> PolicySet {
+    private func readPolicies(_ settings: Settings) throws -> PolicySet {
         do {
-            return try source.read()
+            return try settings.policySource.read(features: settings.policyFeatures)
         } catch {
             throw fail(EX_CONFIG, "\(error)")
         }

@@ -21,8 +21,8 @@ extension Integration {
             #expect(run["grant"] == .string(grant) && run["counter"] == .string("runs"))
             #expect(run["shared_used"] == .integer(3) && run["max"] == .integer(10))
             #expect(run["remaining"] == .integer(7) && run["rule"] == .string("/tools/run/limits/runs"))
-            #expect(run["window_s"] == .integer(Policies.longWindow))
-            #expect(counters.contains { $0["session"] == .string("s one") })
+            #expect(run["window"] == .string("\(Policies.longWindow)s") && run["algorithm"] == .string("fixed_window"))
+            #expect(counters.contains { $0["subject"] == .string("session=s one") })
         }
 
         @Test func countersSayWhenThereAreMore() async throws {

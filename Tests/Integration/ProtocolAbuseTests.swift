@@ -85,7 +85,8 @@ extension Integration {
                 (["CHECK", "g", "run", "FAST"], "BADARG unknown option 'FAST'"),
                 (["CHECK", "g\0", "run"], "BADARG the grant has a NUL"),
                 (["PEEK", "g", "run", "RESERVE"], "BADARG PEEK"),
-                (["CHECK", "g", "run", "RESERVE"], "BADARG"), (["HELLO", "4"], "NOPROTO"),
+                (["CHECK", "g", "run", "RESERVE", "RESERVE"], "BADARG RESERVE is given twice"),
+                (["HELLO", "4"], "NOPROTO"),
                 (["SELECT", "1"], "ERR DB index"),
             ]
             for (words, error) in wrong {

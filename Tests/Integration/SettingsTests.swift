@@ -17,6 +17,26 @@ extension Integration {
             #expect(!FileManager.default.fileExists(atPath: folder.path("s.sock")))
         }
 
+        /// Also when the document is read again.
+        @Test func argumentRulesNeedAGatewayThatChecksThem() async throws {
+            let rules = { (key: String) in
+                #"{"version": "1", "default": "deny", "tools": {"edit": {"\#(key)": [{"path": "/file"}]}}}"#
+            }
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(rules("require"), to: "policy.json")
+            let refused = try await SidecarProcess.outcome(["--socket", folder.path("s.sock"), "--policy", policy])
+            #expect(refused.status == 78)
+            #expect(refused.errors.count == 1)
+            #expect(refused.errors.first?.contains("say so with --arguments-checked-by-gateway") == true)
+
+            let sidecar = try await SidecarProcess(
+                policy: rules("require"), replicas: 1, arguments: ["--arguments-checked-by-gateway"])
+            let client = try sidecar.client()
+            #expect(try client.check(Grants.next(), "edit").verdict == "allow")
+            _ = try sidecar.folder.write(rules("deny_if"), to: "policy.json")
+            try await waitUntil("the file is read again\n\(sidecar.log)") { try sidecar.figure("policy_reloads") == 1 }
+        }
+
         @Test func missingSettingsAreNamedTogether() async throws {
             let outcome = try await SidecarProcess.outcome([])
             #expect(outcome.status == 78)

@@ -5,7 +5,7 @@ import Testing
         var grant = "alice"
         var tool = "opencode_run"
         var counter = "opencode_run_rate"
-        var session = ""
+        var subject = ""
         var windowSeconds: Int64 = 60
         var max: Int64 = 10
         var sharedUsed: Int64 = 3
@@ -15,12 +15,13 @@ import Testing
         var reply: String {
             StubSidecar.map([
                 ("grant", StubSidecar.text(grant)), ("tool", StubSidecar.text(tool)),
-                ("counter", StubSidecar.text(counter)), ("session", StubSidecar.text(session)),
-                ("rule", StubSidecar.text("")), ("window_s", StubSidecar.integer(windowSeconds)),
+                ("counter", StubSidecar.text(counter)), ("subject", StubSidecar.text(subject)),
+                ("rule", StubSidecar.text("")), ("algorithm", StubSidecar.text("fixed_window")),
+                ("window", StubSidecar.text("\(windowSeconds)s")), ("mode", StubSidecar.text("enforce")),
                 ("window_start_ms", StubSidecar.integer(1_795_371_240_000)), ("reset_ms", StubSidecar.integer(37_250)),
                 ("max", StubSidecar.integer(max)), ("shared_used", StubSidecar.integer(sharedUsed)),
                 ("local_used", StubSidecar.integer(localUsed)), ("local_share", StubSidecar.integer(-1)),
-                ("remaining", StubSidecar.integer(remaining)),
+                ("remaining", StubSidecar.integer(remaining)), ("would_deny", StubSidecar.integer(0)),
             ])
         }
     }
@@ -58,15 +59,19 @@ import Testing
     @Test func sessionsAndUnknownTalliesAndOddNames() async throws {
         let stub = try await Self.stub(
             [
-                Row(grant: "日本\u{1B}[2J", session: "s-17", max: -1, sharedUsed: -1, localUsed: 2, remaining: -1),
+                Row(
+                    grant: "日本\u{1B}[2J", subject: "session=s-17", max: -1, sharedUsed: -1, localUsed: 2, remaining: -1),
                 Row(),
             ], shared: false, truncated: true)
         let run = await ControlRun.of("counters", "--socket", stub.path)
         #expect(
             run.output == """
-                grant          tool          counter            session  window  used  local  max  remaining  resets in
-                日本\\u001b[2J  opencode_run  opencode_run_rate  s-17         1m     -      2    -          -      37.2s
-                alice          opencode_run  opencode_run_rate  -            1m     3      0   10          7      37.2s
+                grant          tool          counter            of            window  used  local  max  remaining  \
+                resets in
+                日本\\u001b[2J  opencode_run  opencode_run_rate  session=s-17      1m     -      2    -          -  \
+                    37.2s
+                alice          opencode_run  opencode_run_rate  -                 1m     3      0   10          7  \
+                    37.2s
 
                 2 counters, as this replica last knew: Redis does not answer; there are more: raise --limit, or name a \
                 --grant or --tool
@@ -87,7 +92,7 @@ import Testing
         #expect(json["shared"] as? Bool == true)
         #expect(json["truncated"] as? Bool == false)
         let row = try #require((json["counters"] as? [[String: Any]])?.first)
-        #expect(row.count == 13)
+        #expect(row.count == 16)
         #expect(row["grant"] as? String == "alice")
         #expect(row["tool"] as? String == nil)
         #expect(row["shared_used"] as? Int == nil)

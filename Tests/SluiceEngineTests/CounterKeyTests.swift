@@ -24,11 +24,11 @@ import Testing
 
     private func stem(_ name: Name, prefix: String = "sluice") -> [UInt8] {
         CounterKey.stem(
-            prefix: prefix, grant: name.grant,
+            prefix: prefix,
             limit: SluiceEngineTests.limit(
                 text(name.counter), max: 1, per: name.seconds, of: name.tool.map(text),
                 scope: name.session == nil ? .grant : .session),
-            session: name.session)
+            identity: Identity.Parts(grant: name.grant, tool: "t", approved: false, session: name.session))
     }
 
     /// A key is printable ASCII that no codec stumbles over, with one pair of braces, around the grant alone; and it
@@ -43,10 +43,12 @@ import Testing
             Issue.record("\(text(bytes)) does not read back")
             return
         }
-        let parts = Array(key.grant.utf8) == name.grant && key.tool.map { Array($0.utf8) } == name.tool
-        let rest = Array(key.counter.utf8) == name.counter && key.session.map { Array($0.utf8) } == name.session
+        let parts = key.grant.map { Array($0.utf8) } == name.grant && key.tool.map { Array($0.utf8) } == name.tool
+        let rest =
+            Array(key.counter.utf8) == name.counter
+            && key.subject == (name.session.map { .session(text($0)) } ?? .grant)
         expectQuickly(parts && rest, "\(text(bytes)) reads back as \(key)")
-        expectQuickly(key.windowSeconds == name.seconds && key.windowStartMs == startMs, text(bytes))
+        expectQuickly(key.window == .seconds(name.seconds) && key.windowStartMs == startMs, text(bytes))
     }
 
     @Test func reads() {
@@ -108,9 +110,11 @@ import Testing
 
     @Test func aSessionCountsOnlyWhereTheLimitSaysSo() {
         let limit = SluiceEngineTests.limit(max: 1)
+        let one = Identity.Parts(grant: [1], tool: "t", approved: false, session: [2], server: [3])
+        let other = Identity.Parts(grant: [1], tool: "t", approved: false)
         #expect(
-            CounterKey.stem(prefix: "p", grant: [1], limit: limit, session: [2])
-                == CounterKey.stem(prefix: "p", grant: [1], limit: limit, session: nil))
+            CounterKey.stem(prefix: "p", limit: limit, identity: one)
+                == CounterKey.stem(prefix: "p", limit: limit, identity: other))
     }
 
     /// What others have left in the store is not taken for a counter, and hurts nobody.

@@ -77,9 +77,9 @@ import Testing
             for name in ["z", "a"] { _ = rig.decide("u", grant: grant, session: name) }
         }
         let keys = reports(rig, stored: true).map {
-            [$0.key.grant, $0.key.tool ?? "", $0.key.counter, $0.key.session ?? ""]
+            [$0.key.grant ?? "", $0.key.tool ?? "", $0.key.counter, $0.key.subject.words]
         }
-        let ofOne = [["", "all", ""], ["t", "c", ""], ["u", "s", "a"], ["u", "s", "z"]]
+        let ofOne = [["", "all", ""], ["t", "c", ""], ["u", "s", "session=a"], ["u", "s", "session=z"]]
         #expect(keys == ["g", "h"].flatMap { grant in ofOne.map { [grant] + $0 } })
         #expect(reports(rig, stored: true, grant: "h").count == 4 && reports(rig, grant: "h").count == 4)
         #expect(reports(rig, tool: "u").allSatisfy { $0.key.tool == "u" && $0.rule == "/tools/u/limits/s" })

@@ -18,8 +18,8 @@ import Testing
         #expect(
             whole.parts
                 == Identity.Parts(
-                    grant: Array("alice-laptop".utf8), tool: "opencode_run", session: Array("s1".utf8), approved: true))
-        #expect(identity("", "", "").parts == Identity.Parts(grant: [], tool: "", session: [], approved: false))
+                    grant: Array("alice-laptop".utf8), tool: "opencode_run", approved: true, session: Array("s1".utf8)))
+        #expect(identity("", "", "").parts == Identity.Parts(grant: [], tool: "", approved: false, session: []))
         #expect(identity("g", "t").parts.session == nil)
     }
 
@@ -58,8 +58,8 @@ import Testing
             let approved = Bool.random(using: &random)
             let made = identity(names[0], names[1], hasSession ? names[2] : nil, approved: approved)
             let parts = Identity.Parts(
-                grant: Array(names[0].utf8), tool: names[1], session: hasSession ? Array(names[2].utf8) : nil,
-                approved: approved)
+                grant: Array(names[0].utf8), tool: names[1], approved: approved,
+                session: hasSession ? Array(names[2].utf8) : nil)
             expectQuickly(made.parts == parts, "\(parts) came back as \(made.parts)")
             let other = seen.updateValue(parts, forKey: made.key) ?? parts
             expectQuickly(other == parts, "\(other) and \(parts) are alike")

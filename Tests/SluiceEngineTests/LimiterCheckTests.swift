@@ -124,7 +124,7 @@ import Testing
 
     @Test func sessionsDoNotMatterWhereNoLimitCountsThem() {
         var rig = LimiterRig(policy(limit(max: 2)), usesStore: false)
-        #expect(!rig.limiter.countsSessions)
+        #expect(!rig.limiter.counted.sessions)
         #expect(rig.decide(session: "a").allowed && rig.decide(session: "b").allowed)
         #expect(!rig.decide(session: "c").allowed)
         #expect(rig.limiter.identityCount == 1)
@@ -157,10 +157,10 @@ import Testing
         let first = rig.decide(cost: 1, wantsTrace: true)
         #expect(first.rule == "/tools/t/limits/b" && first.remaining == 3 && first.limit == 4)
         #expect(
-            first.trace == [
-                Decision.Look(rule: "/tools/t/limits/a", windowStartMs: Self.start, used: 1, max: 10),
-                Decision.Look(rule: "/tools/t/limits/b", windowStartMs: Self.start, used: 1, max: 4),
-                Decision.Look(
+            first.trace?.map(\.told) == [
+                Decision.Look.Told(rule: "/tools/t/limits/a", windowStartMs: Self.start, used: 1, max: 10),
+                Decision.Look.Told(rule: "/tools/t/limits/b", windowStartMs: Self.start, used: 1, max: 4),
+                Decision.Look.Told(
                     rule: "/tools/t/limits/c", windowStartMs: Self.start, used: 1, max: 1_000_000_000_000),
             ])
     }

@@ -53,9 +53,9 @@ import Testing
     @Test func sessionsCountFromNowOn() {
         var rig = LimiterRig(policy(limit(max: 5)))
         _ = rig.decide(session: "s")
-        #expect(!rig.limiter.countsSessions)
+        #expect(!rig.limiter.counted.sessions)
         rig.limiter.replacePolicies(Self.set(limit(max: 5, scope: .session)))
-        #expect(rig.limiter.countsSessions)
+        #expect(rig.limiter.counted.sessions)
         #expect(rig.decide(session: "s").remaining == 4 && rig.decide(session: "r").remaining == 4)
     }
 

@@ -102,7 +102,7 @@ struct LimiterRig {
         for completion in finished {
             let ticket = completion.ticket.rawValue
             precondition(answers[ticket] == nil, "answered twice")
-            answers[ticket] = completion.decision
+            if case .decision(let decision) = completion.answer { answers[ticket] = decision }
             order.append(ticket)
         }
     }
@@ -120,7 +120,7 @@ struct LimiterRig {
     ) -> Asked {
         var identity = Identity()
         identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: approved)
-        if let session, limiter.countsSessions { identity.append(session: session.utf8Span.span) }
+        if let session, limiter.counted.sessions { identity.append(session: session.utf8Span.span) }
         lastTicket += 1
         let outcome = limiter.check(
             identity, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, ticket: Ticket(rawValue: lastTicket),
@@ -129,6 +129,7 @@ struct LimiterRig {
         case .answered(let decision): .answered(decision)
         case .waiting: .waiting(lastTicket)
         case .overloaded: .overloaded
+        case .mustReserve, .otherArguments: preconditionFailure("\(outcome)")
         }
     }
 
@@ -171,7 +172,7 @@ func expectQuickly(
 
 /// The key of a limit's counter in one window.
 func key(_ limit: Limit, grant: String = "g", session: String? = nil, startMs: Int64 = LimiterRig.startMs) -> [UInt8] {
-    CounterKey.stem(
-        prefix: "sluice", grant: Array(grant.utf8), limit: limit, session: session.map { Array($0.utf8) })
-        + Array(String(startMs).utf8)
+    let identity = Identity.Parts(
+        grant: Array(grant.utf8), tool: "t", approved: false, session: session.map { Array($0.utf8) })
+    return CounterKey.stem(prefix: "sluice", limit: limit, identity: identity) + Array(String(startMs).utf8)
 }

@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct CounterTests {
     private func counter() -> Counter {
-        var counter = Counter(stem: [1], window: FixedWindow(seconds: 60))
+        var counter = Counter(stem: [1])
         counter.roll(at: 60_000)
         return counter
     }
@@ -72,7 +72,7 @@ import Testing
     }
 
     @Test func quietOnceNothingIsLost() {
-        var fresh = Counter(stem: [1], window: FixedWindow(seconds: 60))
+        var fresh = Counter(stem: [1])
         #expect(fresh.isQuiet(nowMs: 0))
         fresh.roll(at: 60_000)
         #expect(fresh.isQuiet(nowMs: 70_000))
@@ -92,7 +92,8 @@ import Testing
 
     private func insert(_ number: Int, stems: [Int], into table: inout PlanTable, nowNs: Int64 = 0) -> Int? {
         table.insert(
-            name(number), ruled: nil, limits: stems.map { (limit: limit, stem: stem($0)) }, nowMs: 60_000, nowNs: nowNs)
+            name(number), ruled: nil, limits: stems.map { (limit: limit, stem: stem($0)) }, rule: "", nowMs: 60_000,
+            nowNs: nowNs)
     }
 
     @Test func findsWhatItWasTold() throws {
@@ -111,7 +112,7 @@ import Testing
     @Test func theSmallestMaximumCounts() throws {
         var table = PlanTable(maxPlans: 10)
         let limits = [(limit: SluiceEngineTests.limit(max: 9), stem: stem(1)), (limit: limit, stem: stem(2))]
-        let inserted = table.insert(name(1), ruled: nil, limits: limits, nowMs: 0, nowNs: 0)
+        let inserted = table.insert(name(1), ruled: nil, limits: limits, rule: "", nowMs: 0, nowNs: 0)
         let plan = try #require(inserted)
         #expect(table[plan: plan].smallestMax == 5)
     }

@@ -167,7 +167,7 @@ struct Simulation {
             let limits = (scenario.policy.tools[tool]?.limits ?? []) + scenario.policy.allToolsLimits
             var identity = Identity()
             identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: false)
-            if let session, replicas[replica].limiter.countsSessions {
+            if let session, replicas[replica].limiter.counted.sessions {
                 identity.append(session: session.utf8Span.span)
             }
             lastTicket += 1
@@ -183,7 +183,7 @@ struct Simulation {
             switch outcome {
             case .answered(let decision): try answered(lastTicket, decision)
             case .waiting: break
-            case .overloaded: throw SimulationFailure(description: "overloaded")
+            case .overloaded, .mustReserve, .otherArguments: throw SimulationFailure(description: "\(outcome)")
             }
         }
         try pump(replica)
@@ -215,7 +215,12 @@ struct Simulation {
             }
         }
         replicas[replica].limiter.takeCompletions(into: &finished)
-        for completion in finished { try answered(completion.ticket.rawValue, completion.decision) }
+        for completion in finished {
+            guard case .decision(let decision) = completion.answer else {
+                throw SimulationFailure(description: "\(completion.answer)")
+            }
+            try answered(completion.ticket.rawValue, decision)
+        }
         let notices = replicas[replica].limiter.takeNotices()
         if isVerbose && !notices.isEmpty { print("    replica \(replica): \(notices)") }
         if replicas[replica].limiter.flying.count > EngineBounds.maxBatchesInFlight {

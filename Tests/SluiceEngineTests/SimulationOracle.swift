@@ -158,10 +158,8 @@ struct SimulationOracle {
     /// as many were admitted as were asked for, up to the maximum.
     func judgeFaultless(_ store: ModelStore, isPlain: Bool) throws {
         for (window, tally) in tallies {
-            let key = CounterKey.stem(
-                prefix: "sluice", grant: Array(window.grant.utf8), limit: tally.limit,
-                session: window.session.map { Array($0.utf8) })
-            let stored = store.tally(of: key + Array(String(window.startMs).utf8))
+            let stored = store.tally(
+                of: key(tally.limit, grant: window.grant, session: window.session, startMs: window.startMs))
             if store.clockMs < tally.endMs + 60_000 && stored != tally.admitted {
                 throw SimulationFailure(description: "\(tally.admitted) admitted, \(stored) stored: \(window)")
             }

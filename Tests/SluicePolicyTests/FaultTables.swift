@@ -7,7 +7,7 @@ enum FaultTables {
     private static let rate =
         #""N/second", "N/minute", "N/hour", "N/day" or "N/T" with N up to 1000000000000 and T such as "90s", "15m", "6h" or "2d""#
     private static let noArguments =
-        "no argument rules unless --arguments-checked-by-gateway says that the gateway checks them: only it sees arguments"
+        "no rules on arguments, which only the gateway sees: let it check them and say so with --arguments-checked-by-gateway, or take them out"
     private static let policyKeys = #""version", "default", "hide", "all_tools" or "tools""#
     private static let toolKeys = #""limits", "action", "reason", "on_deny" or "rate_limit""#
     private static let limitKeys = #""counter", "window", "max", "scope" or "on_deny""#

@@ -103,7 +103,7 @@ import Testing
             let text = document(tool: #"{"\#(key)":\#(rules)}"#)
             #expect(
                 faultLines(text, features: .all.subtracting(.argumentsCheckedByGateway)) == [
-                    #"policy.json:2:6: /tools/x/\#(key): found "\#(key)", expected no argument rules unless --arguments-checked-by-gateway says that the gateway checks them: only it sees arguments"#
+                    #"policy.json:2:6: /tools/x/\#(key): found "\#(key)", expected no rules on arguments, which only the gateway sees: let it check them and say so with --arguments-checked-by-gateway, or take them out"#
                 ])
             let policy = try parse(text, features: .argumentsCheckedByGateway)
             #expect(policy.tools["x"]?.hasArgumentRules == true)
@@ -111,7 +111,18 @@ import Testing
         #expect(try parse(document(tool: "{}"), features: .all).tools["x"]?.hasArgumentRules == false)
     }
 
-    @Test func theEngineCountsWhatWasThereFirst() { #expect(PolicyFeatures.supported == []) }
+    @Test func theEngineCountsEverything() {
+        #expect(PolicyFeatures.supported == .all.subtracting(.argumentsCheckedByGateway))
+    }
+
+    /// Nobody but the operator can know that the gateway checks arguments.
+    @Test func argumentsAreTheOperatorsToVouchFor() {
+        #expect(!PolicyFeatures.supported.contains(.argumentsCheckedByGateway))
+        #expect(PolicyFeatures.supported(argumentsCheckedByGateway: false) == .supported)
+        #expect(
+            PolicyFeatures.supported(argumentsCheckedByGateway: true)
+                == PolicyFeatures.supported.union(.argumentsCheckedByGateway))
+    }
 
     @Test func allIsEveryOne() {
         let alone: [PolicyFeatures] = [

@@ -64,10 +64,16 @@ import Testing
             (.slidingWindow, "3600s", "10 in any 60 minutes", "10 calls in any 60 minutes"),
             (.slidingWindow, "7200s", "10 in any 2 hours", "10 calls in any 2 hours"),
             (.slidingWindow, "86400s", "10 in any 24 hours", "10 calls in any 24 hours"),
-            (.slidingWindow, "week", "10 in any week", "10 calls in any week"),
+            (.slidingWindow, "week", "10 in any 7 days", "10 calls in any 7 days"),
+            (
+                .slidingWindow, "day@Europe/Berlin", "10 in any day (Europe/Berlin)",
+                "10 calls in any day (Europe/Berlin)"
+            ),
             (.tokenBucket(burst: 10), "60s", "10 per minute", "10 calls per minute"),
             (.tokenBucket(burst: 25), "60s", "10 per minute", "10 calls per minute (in bursts of up to 25)"),
-            (.concurrency(holdMs: 300_000), "endless", "10 at once", "at most 10 calls at once"),
+            (.tokenBucket(burst: 3), "60s", "10 per minute", "10 calls per minute (in bursts of up to 3)"),
+            (.tokenBucket(burst: 1), "60s", "10 per minute", "10 calls per minute (evenly spaced)"),
+            (.concurrency(holdMs: 300_000), "endless", "10 at once", "10 calls at once"),
         ] as [(Limit.Algorithm, String, String, String)])
     func algorithms(algorithm: Limit.Algorithm, window: String, rate: String, calls: String) throws {
         let limit = Limit(

@@ -15,74 +15,74 @@ import Testing
             (#""hide":[]"#, #""tools":{}"#, []),
             (
                 limited(limit), limited(by: #""max":20,"window":60"#),
-                ["tools/x: limit c: max 10 -> 20, keeps its count"]
+                ["tool x: limit c: max 10 -> 20, keeps its count"]
             ),
             (
                 limited(limit), limited(by: #""max":10,"window":"hour""#),
-                ["tools/x: limit c: window minute -> hour, starts a new counter"]
+                ["tool x: limit c: window minute -> hour, starts a new counter"]
             ),
             (
                 limited(limit), limited(by: #""max":5,"window":"day","timezone":"Asia/Tokyo","scope":"session""#),
                 [
-                    "tools/x: limit c: max 10 -> 5, window minute -> day (Asia/Tokyo), scope grant -> session, starts a new counter"
+                    "tool x: limit c: max 10 -> 5, window minute -> day (Asia/Tokyo), scope grant -> session, starts a new counter"
                 ]
             ),
             (
                 limited(limit), limited(by: #""max":10,"window":60,"algorithm":"token_bucket""#),
                 [
-                    "tools/x: limit c: algorithm fixed_window -> token_bucket, burst none -> 10, starts a new counter"
+                    "tool x: limit c: algorithm fixed_window -> token_bucket, burst none -> 10, starts a new counter"
                 ]
             ),
             (
                 limited(by: #""max":10,"window":60,"algorithm":"token_bucket""#),
                 limited(by: #""max":10,"window":60,"algorithm":"token_bucket","burst":20"#),
-                ["tools/x: limit c: burst 10 -> 20, keeps its count"]
+                ["tool x: limit c: burst 10 -> 20, keeps its count"]
             ),
             (
                 limited(by: #""max":10,"algorithm":"concurrency""#),
                 limited(by: #""max":10,"algorithm":"concurrency","hold":"90s""#),
-                ["tools/x: limit c: hold 5 minutes -> 90 seconds, keeps its count"]
+                ["tool x: limit c: hold 5 minutes -> 90 seconds, keeps its count"]
             ),
             (
                 limited(limit), limited(by: #""max":10,"algorithm":"concurrency""#),
                 [
-                    "tools/x: limit c: algorithm fixed_window -> concurrency, window minute -> none, hold none -> 5 minutes, starts a new counter"
+                    "tool x: limit c: algorithm fixed_window -> concurrency, window minute -> none, hold none -> 5 minutes, starts a new counter"
                 ]
             ),
             (
                 limited(by: #""max":1,"window":1,"scope":"server""#),
                 limited(by: #""max":1,"window":1,"scope":"server","across_grants":true"#),
-                ["tools/x: limit c: scope server -> server of all grants, starts a new counter"]
+                ["tool x: limit c: scope server -> server of all grants, starts a new counter"]
             ),
             (
                 limited(limit),
                 limited(by: #""max":10,"window":60,"on_outage":"deny","mode":"shadow","on_deny":"No.""#),
                 [
-                    "tools/x: limit c: on_outage local -> deny, mode enforce -> shadow, message changed, keeps its count"
+                    "tool x: limit c: on_outage local -> deny, mode enforce -> shadow, message changed, keeps its count"
                 ]
             ),
-            (tool("{}"), limited(limit), ["tools/x: limit c: added, 10 per minute, scope grant"]),
+            (tool("{}"), limited(limit), ["tool x: limit c: added, 10 per minute, scope grant"]),
             (
                 tool("{}"),
                 limited(by: #""max":9,"window":1,"algorithm":"token_bucket","on_outage":"allow","mode":"shadow""#),
                 [
-                    "tools/x: limit c: added, 9 per second, scope grant, token_bucket, burst 9, on_outage allow, mode shadow"
+                    "tool x: limit c: added, 9 per second, scope grant, token_bucket, burst 9, on_outage allow, mode shadow"
                 ]
             ),
-            (limited(limit), tool("{}"), ["tools/x: limit c: removed"]),
+            (limited(limit), tool("{}"), ["tool x: limit c: removed"]),
             (
                 limited(by: #""max":10,"window":60,"scope":"session""#).replacing(#""c""#, with: #""rate_limit""#),
                 tool(#"{"rate_limit":"10/minute"}"#),
                 [
-                    "tools/x: limit rate_limit: rule /tools/x/limits/rate_limit -> /tools/x/rate_limit, keeps its count"
+                    "tool x: limit rate_limit: rule /tools/x/limits/rate_limit -> /tools/x/rate_limit, keeps its count"
                 ]
             ),
             (
-                "", #""all_tools":{"limits":[\#(limit)]}"#, ["all_tools: limit c: added, 10 per minute, scope grant"]
+                "", #""all_tools":{"limits":[\#(limit)]}"#, ["all tools: limit c: added, 10 per minute, scope grant"]
             ),
             (tool("{}"), tool(#"{"action":"deny"}"#), ["tool x: now denied"]),
             (tool("{}"), "", ["tool x: now denied"]),
-            (limited(limit), "", ["tool x: now denied", "tools/x: limit c: removed"]),
+            (limited(limit), "", ["tool x: now denied", "tool x: limit c: removed"]),
             ("", tool(#"{"action":"require_approval"}"#), ["tool x: now needs approval"]),
             ("", tool(#"{"action":"deny"}"#), ["tool x: now listed, denied as before"]),
             (tool(#"{"action":"deny"}"#), "", ["tool x: no longer listed, denied as before"]),
@@ -96,7 +96,7 @@ import Testing
             ),
             (
                 limited(limit), tool(#"{"reason":"Slow down.","limits":[\#(limit)]}"#),
-                ["tools/x: limit c: message changed, keeps its count"]
+                ["tool x: limit c: message changed, keeps its count"]
             ),
             (tool("{}"), tool(#"{"require":[]}"#), ["tool x: the gateway now has arguments to check"]),
             (tool(#"{"deny_if":[]}"#), tool("{}"), ["tool x: the gateway no longer has arguments to check"]),

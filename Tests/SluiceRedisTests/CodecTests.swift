@@ -5,9 +5,12 @@ import Testing
 
 @Suite struct BatchEncoderTests {
     private func encode(_ batch: Batch) -> (text: [UInt8], shared: Int) {
-        var encoder = BatchEncoder(scriptHash: Array("5ca1e".utf8), markerKey: Array("p:1:replica:7".utf8))
+        var hashes = BatchScriptHashes()
+        hashes[.charge] = Array("5ca1e".utf8)
+        hashes[.decide] = Array("d0d0".utf8)
+        var encoder = BatchEncoder(scriptHashes: hashes, markerKey: Array("p:1:replica:7".utf8))
         var buffer = ByteBuffer()
-        let shared = encoder.encode(batch, into: &buffer)
+        let shared = encoder.encode(batch, for: BatchScript(for: batch), into: &buffer)
         return (Array(buffer.readableBytesView), shared)
     }
 
@@ -100,18 +103,18 @@ import Testing
     }
 
     @Test func nothingIsLeftOverFromTheBatchBefore() {
-        var encoder = BatchEncoder(scriptHash: [], markerKey: [])
+        var encoder = BatchEncoder(scriptHashes: BatchScriptHashes(), markerKey: [])
         var first = Batch(sequence: 1)
         first.add(TestCharge(key: "a", max: 1), TestCharge(key: "b", max: 2, window: 5..<6))
         var second = Batch(sequence: 2)
         second.add(TestCharge(key: "c", max: 3, window: 7..<8))
         var reused = ByteBuffer()
-        _ = encoder.encode(first, into: &reused)
+        _ = encoder.encode(first, for: .charge, into: &reused)
         reused.clear()
-        _ = encoder.encode(second, into: &reused)
-        var fresh = BatchEncoder(scriptHash: [], markerKey: [])
+        _ = encoder.encode(second, for: .charge, into: &reused)
+        var fresh = BatchEncoder(scriptHashes: BatchScriptHashes(), markerKey: [])
         var expected = ByteBuffer()
-        _ = fresh.encode(second, into: &expected)
+        _ = fresh.encode(second, for: .charge, into: &expected)
         #expect(reused == expected)
     }
 }
@@ -182,7 +185,7 @@ import Testing
         try reader.feed(ByteBuffer(string: text))
         let reply = try #require(try reader.next())
         var decoder = BatchReplyDecoder()
-        return try decoder.decode(reply, expecting: batch.entries.map(ExpectedEntry.init))
+        return try decoder.decode(reply, expecting: batch.entries.map { ExpectedEntry($0, of: batch) })
     }
 
     private var batch: Batch {

@@ -6,7 +6,7 @@ import Support
 final class StubServer: Sendable {
     /// What a well-behaved server answers to the handshake of a link without credentials.
     static let greeting =
-        "+OK\r\n$40\r\n\(String(repeating: "a", count: 40))\r\n"
+        "+OK\r\n$40\r\n\(String(repeating: "a", count: 40))\r\n$40\r\n\(String(repeating: "b", count: 40))\r\n"
         + "$21\r\nredis_version:9.9.9\r\n\r\n$0\r\n\r\n$13\r\nrole:master\r\n\r\n"
 
     let url: String

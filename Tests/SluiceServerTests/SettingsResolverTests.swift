@@ -1,4 +1,5 @@
 import Logging
+import SluicePolicy
 import Testing
 
 @testable import SluiceServer
@@ -35,8 +36,8 @@ import Testing
             try resolve()
                 == Settings(
                     redisURL: nil, redisUser: nil, redisPassword: nil, socketPath: "/s", socketMode: 0o660,
-                    socketGroup: nil, operatorUserIDs: [], policySource: .file("/p"), budgetMs: 20, keyPrefix: "sluice",
-                    replicas: 1, logLevel: .info, logFormat: .text))
+                    socketGroup: nil, operatorUserIDs: [], policySource: .file("/p"), argumentsCheckedByGateway: false,
+                    budgetMs: 20, keyPrefix: "sluice", replicas: 1, logLevel: .info, logFormat: .text))
     }
 
     @Test func policiesComeFromAFileOrAFolder() throws {
@@ -49,13 +50,14 @@ import Testing
     @Test func everythingCanBeSetInEveryWay() throws {
         let values: [SettingName: String] = [
             .socket: "/a", .socketMode: "0600", .socketGroup: "www", .operators: "1,2", .policy: "/b",
-            .redis: "redis://h", .redisUser: "u", .redisPassword: "secret", .budget: "2s", .keyPrefix: "k-1",
+            .argumentsCheckedByGateway: "true", .redis: "redis://h", .redisUser: "u", .redisPassword: "secret",
+            .budget: "2s", .keyPrefix: "k-1",
             .replicas: "7", .logLevel: "debug", .logFormat: "json",
         ]
         let expected = Settings(
             redisURL: "redis://h", redisUser: "u", redisPassword: "secret", socketPath: "/a", socketMode: 0o600,
-            socketGroup: "www", operatorUserIDs: [1, 2], policySource: .file("/b"), budgetMs: 2_000, keyPrefix: "k-1",
-            replicas: 7, logLevel: .debug, logFormat: .json)
+            socketGroup: "www", operatorUserIDs: [1, 2], policySource: .file("/b"), argumentsCheckedByGateway: true,
+            budgetMs: 2_000, keyPrefix: "k-1", replicas: 7, logLevel: .debug, logFormat: .json)
         #expect(try resolve(values) == expected)
         let environment = Dictionary(uniqueKeysWithValues: values.map { ($0.key.environmentName, $0.value) })
         #expect(environment["SLUICE_SOCKET_MODE"] == "0600")
@@ -63,6 +65,20 @@ import Testing
         let file = "{" + values.map { "\"\($0.key.rawValue)\": \"\($0.value)\"" }.joined(separator: ", ") + "}"
         #expect(try resolve([:], path: "c.json", files: ["c.json": file]) == expected)
         #expect(try resolve([:], environment: ["SLUICE_CONFIG": "c.json"], files: ["c.json": file]) == expected)
+    }
+
+    @Test func aSwitchMayBeABooleanInTheFile() throws {
+        let settings = { (value: String) in
+            try resolve(path: "c", files: ["c": "{\"arguments-checked-by-gateway\": \(value)}"])
+        }
+        #expect(try settings("true").argumentsCheckedByGateway)
+        #expect(try !settings("false").argumentsCheckedByGateway)
+        #expect(
+            faults(path: "c", files: ["c": #"{"arguments-checked-by-gateway": []}"#]) == [
+                "c:1:34: /arguments-checked-by-gateway: found an empty array, expected true or false"
+            ])
+        #expect(try settings("true").policyFeatures.contains(.argumentsCheckedByGateway))
+        #expect(try resolve().policyFeatures == .supported)
     }
 
     @Test func flagsGoOverTheEnvironmentAndThatOverTheFile() throws {
@@ -107,7 +123,7 @@ import Testing
             (.replicas, "0", "a whole number from 1 to 1000"), (.replicas, "1001", "a whole number from 1 to 1000"),
             (.replicas, "two", "a whole number from 1 to 1000"),
             (.logLevel, "loud", "trace, debug, info, notice, warning, error or critical"),
-            (.logFormat, "xml", "text or json"),
+            (.logFormat, "xml", "text or json"), (.argumentsCheckedByGateway, "1", "true or false"),
         ])
     func aWrongValueIsToldWithWhatIsExpected(name: SettingName, text: String, expected: String) {
         var flags = Self.required

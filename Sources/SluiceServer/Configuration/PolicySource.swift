@@ -17,19 +17,20 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    package func read() throws(Refusal) -> PolicySet {
+    /// - Parameter features: what the documents may use.
+    package func read(features: PolicyFeatures) throws(Refusal) -> PolicySet {
         do {
             switch self {
             case .file(let path):
                 let bytes = try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes)
-                return PolicySet(single: try PolicyDocument.parse(bytes, file: path))
+                return PolicySet(single: try PolicyDocument.parse(bytes, file: path, features: features))
             case .folder(let path):
                 var files: [(name: String, bytes: [UInt8])] = []
                 for name in try Self.names(in: path) {
                     let bytes = try Self.readNamed("\(path)/\(name)")
                     files.append((name: name, bytes: bytes))
                 }
-                return try PolicySet.parse(files: files, folder: path)
+                return try PolicySet.parse(files: files, folder: path, features: features)
             }
         } catch let error as FileReadError {
             throw Refusal(description: "\(self): \(error.reason)")

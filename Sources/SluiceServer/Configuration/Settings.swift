@@ -1,4 +1,5 @@
 package import Logging
+package import SluicePolicy
 
 /// Everything that an operator can set, checked. Flags go over the environment, and that over the configuration file.
 package struct Settings: Sendable, Equatable {
@@ -11,6 +12,8 @@ package struct Settings: Sendable, Equatable {
     package var socketGroup: String?
     package var operatorUserIDs: Set<UInt32>
     package var policySource: PolicySource
+    /// Whether the gateway evaluates the policies' rules on arguments, which only it sees.
+    package var argumentsCheckedByGateway: Bool
     package var budgetMs: Int64
     package var keyPrefix: String
     package var replicas: Int
@@ -18,6 +21,11 @@ package struct Settings: Sendable, Equatable {
     package var logFormat: LogFormat
 
     package enum LogFormat: String, Sendable, CaseIterable { case text, json }
+
+    /// What policies may use.
+    package var policyFeatures: PolicyFeatures {
+        .supported(argumentsCheckedByGateway: argumentsCheckedByGateway)
+    }
 }
 
 /// One thing that can be set: its flag without dashes, which is also its key in the configuration file; in the environment
@@ -29,6 +37,7 @@ package enum SettingName: String, Sendable, CaseIterable {
     case operators
     case policy
     case policies
+    case argumentsCheckedByGateway = "arguments-checked-by-gateway"
     case redis
     case redisUser = "redis-user"
     /// Not a flag: a command line is for everybody to read.
@@ -39,6 +48,9 @@ package enum SettingName: String, Sendable, CaseIterable {
     case replicas
     case logLevel = "log-level"
     case logFormat = "log-format"
+
+    /// Whether it is either on or off: `true` or `false`.
+    package var isSwitch: Bool { self == .argumentsCheckedByGateway }
 
     package var environmentName: String {
         "SLUICE_" + rawValue.uppercased().map { $0 == "-" ? "_" : String($0) }.joined()

@@ -56,8 +56,11 @@ package struct SettingsResolver {
                 switch node.value.content {
                 case .string(let text): file[name] = SettingValue(text: text, origin: origin)
                 case .integer(let number): file[name] = SettingValue(text: String(number), origin: origin)
+                case .bool(let isOn) where name.isSwitch:
+                    file[name] = SettingValue(text: String(isOn), origin: origin)
                 default:
-                    reader.unexpected(node.value.summary, at: node, expected: "a string or a whole number")
+                    let expected = name.isSwitch ? "true or false" : "a string or a whole number"
+                    reader.unexpected(node.value.summary, at: node, expected: expected)
                 }
             }
             reader.finish(object, KnownKeys(SettingName.allCases.map(\.rawValue)))
@@ -83,6 +86,9 @@ package struct SettingsResolver {
     private mutating func settings() -> Settings? {
         let socketPath = required(.socket, "the path of the socket that gateways call, such as /run/sluice/sluice.sock")
         let policySource = policySource()
+        let argumentsChecked = parsed(.argumentsCheckedByGateway, default: false, expected: "true or false") {
+            Bool($0)
+        }
         let mode = parsed(.socketMode, default: 0o660, expected: "an octal mode such as 0660") { text in
             UInt32(text, radix: 8).flatMap { $0 <= 0o777 ? $0 : nil }
         }
@@ -108,15 +114,15 @@ package struct SettingsResolver {
             Settings.LogFormat(rawValue: $0)
         }
         let password = password()
-        guard let socketPath, let policySource, let mode, let operators, let budgetMs, let keyPrefix, let replicas,
-            let logLevel, let logFormat
+        guard let socketPath, let policySource, let argumentsChecked, let mode, let operators, let budgetMs,
+            let keyPrefix, let replicas, let logLevel, let logFormat
         else { return nil }
         let redis = value(.redis)?.text ?? "none"
         return Settings(
             redisURL: redis == "none" ? nil : redis, redisUser: value(.redisUser)?.text, redisPassword: password,
             socketPath: socketPath, socketMode: mode, socketGroup: value(.socketGroup)?.text,
-            operatorUserIDs: operators, policySource: policySource, budgetMs: budgetMs, keyPrefix: keyPrefix,
-            replicas: replicas, logLevel: logLevel, logFormat: logFormat)
+            operatorUserIDs: operators, policySource: policySource, argumentsCheckedByGateway: argumentsChecked,
+            budgetMs: budgetMs, keyPrefix: keyPrefix, replicas: replicas, logLevel: logLevel, logFormat: logFormat)
     }
 
     private mutating func policySource() -> PolicySource? {

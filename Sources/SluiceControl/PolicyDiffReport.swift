@@ -1,0 +1,85 @@
+import SluicePolicy
+import SluiceTerminal
+
+/// What `policy diff` shows.
+struct PolicyDiffReport {
+    private let changes: [PolicyChange]
+
+    init(_ diff: PolicyDiff) {
+        changes = diff.changes
+    }
+
+    var hasChanges: Bool { !changes.isEmpty }
+
+    /// The changes under a heading for each place, and a line that sums them up.
+    func text(_ style: Style) -> String {
+        guard hasChanges else { return "no difference\n" }
+        var text = ""
+        var heading = ""
+        for change in changes {
+            if change.heading != heading {
+                heading = change.heading
+                text += (text.isEmpty ? "" : "\n") + style.apply(.strong, to: heading) + "\n"
+            }
+            let (sign, tone) = Self.mark(change.kind)
+            text += style.apply(tone, to: "\(sign) \(change.words)") + "\n"
+        }
+        return text + "\n" + style.apply(.faint, to: closing) + "\n"
+    }
+
+    var json: JSONText {
+        .object([
+            ("same", .boolean(!hasChanges)),
+            ("changes", .array(changes.map(Self.json))),
+        ])
+    }
+
+    /// `3 changes: 1 added, 2 changed; 1 counter begins from nothing`
+    private var closing: String {
+        let kinds = [PolicyChange.Kind.added, .removed, .changed].compactMap { kind in
+            let count = changes.count { $0.kind == kind }
+            return count == 0 ? nil : "\(count) \(kind.rawValue)"
+        }
+        let restarted = changes.count { $0.counter?.fate == .begins && $0.kind == .changed }
+        let counters = restarted == 1 ? "1 counter begins anew" : "\(restarted) counters begin anew"
+        return "\(changes.count) \(changes.count == 1 ? "change" : "changes"): " + kinds.joined(separator: ", ")
+            + (restarted == 0 ? "" : "; \(counters)")
+    }
+
+    private static func mark(_ kind: PolicyChange.Kind) -> (sign: String, tone: Style.Tone) {
+        switch kind {
+        case .added: ("+", .good)
+        case .removed: ("-", .bad)
+        case .changed: ("~", .caution)
+        }
+    }
+
+    private static func json(_ change: PolicyChange) -> JSONText {
+        let (place, tool) = place(change.place)
+        return .object([
+            ("kind", .string(change.kind.rawValue)),
+            ("document", change.document.map { .string($0) } ?? .null),
+            ("place", .string(place)),
+            ("tool", tool.map { .string($0) } ?? .null),
+            (
+                "counter",
+                change.counter.map {
+                    .object([("name", .string($0.name)), ("fate", .string($0.fate.rawValue))])
+                } ?? .null
+            ),
+            ("change", .string(change.words)),
+        ])
+    }
+
+    private static func place(_ place: PolicyChange.Place) -> (name: String, tool: String?) {
+        switch place {
+        case .policies: ("policies", nil)
+        case .documents: ("documents", nil)
+        case .grants: ("grants", nil)
+        case .byDefault: ("default", nil)
+        case .everyTool: ("every_tool", nil)
+        case .allTools: ("all_tools", nil)
+        case .tool(let name): ("tool", name)
+        }
+    }
+}

@@ -1,0 +1,195 @@
+import SluicePolicy
+import SluiceTerminal
+
+/// What `policy show` shows.
+struct PolicyReport {
+    private struct Document {
+        /// As `grants.json` names it; `nil` for the one policy of all grants.
+        let name: String?
+        let policy: Policy
+        let listing: PolicyListing
+    }
+
+    private let source: String
+    private let grant: String?
+    /// Which grant has which document, if there are several.
+    private let grants: [(grant: String, document: String)]
+    private let isSingle: Bool
+    private let documents: [Document]
+
+    /// - Parameters:
+    ///   - source: where the policies come from.
+    ///   - grant: whose document is shown; all for `nil`.
+    ///   - tool: the one tool that is shown; all for `nil`.
+    init(_ policies: PolicySet, source: String, grant: String?, tool: String?) {
+        let document = { (name: String?, policy: Policy) in
+            Document(
+                name: name, policy: policy,
+                listing: tool.map { PolicyListing(policy, tool: $0) } ?? PolicyListing(policy))
+        }
+        self.source = source
+        self.grant = grant
+        isSingle = policies.single != nil
+        if let single = policies.single {
+            grants = []
+            documents = [document(nil, single)]
+        } else if let grant {
+            let name = policies.documentName(forGrant: grant)
+            grants = name.map { [(grant, $0)] } ?? []
+            documents = name.flatMap { name in policies.documents[name].map { [document(name, $0)] } } ?? []
+        } else {
+            grants = policies.sortedGrants
+            documents = policies.documents.sorted { $0.key < $1.key }.map { document($0.key, $0.value) }
+        }
+    }
+
+    // MARK: - Text
+
+    func text(_ style: Style) -> String {
+        let parts = (isSingle ? [] : [grantTable(style)]) + documents.map { text(of: $0, style) }
+        return parts.joined(separator: "\n")
+    }
+
+    private func grantTable(_ style: Style) -> String {
+        var table = TextTable([.init("grant"), .init("policy")])
+        for entry in grants { table.append([.init(entry.grant), .init(entry.document)]) }
+        if let grant, grants.isEmpty { table.append([.init(grant), .init("no policy: denied", .bad)]) }
+        if grant == nil && !grants.contains(where: { $0.grant == PolicySet.everyGrant }) {
+            table.append(["(any other)", .init("no policy: denied", .bad)])
+        }
+        return table.render(style)
+    }
+
+    private func text(of document: Document, _ style: Style) -> String {
+        let name = TerminalText.visible(document.name ?? source)
+        let heading = style.apply(.strong, to: name) + ": " + PolicySummary(document.policy, file: name).facts
+        let messages = messageTable(document.listing)
+        return heading + "\n\n" + ruleTable(document.listing).render(style)
+            + (messages.map { "\n" + $0.render(style) } ?? "")
+    }
+
+    /// A row for each limit, and for each tool without one. Columns that no limit has are left out.
+    private func ruleTable(_ listing: PolicyListing) -> TextTable {
+        let limits = listing.entries.flatMap(\.limits)
+        let columns = Self.columns.filter { column in column.isAlways || limits.contains { column.cell($0) != nil } }
+        let hasArguments = listing.entries.contains(where: \.hasArgumentRules)
+        var table = TextTable(
+            [.init("tool"), .init("action"), .init("counter")] + columns.map { .init($0.title, $0.alignment) }
+                + (hasArguments ? [.init("arguments")] : []))
+        for entry in listing.entries {
+            let subject: [TextTable.Cell] = [.init(entry.subject.title), Self.cell(entry.action)]
+            let arguments: [TextTable.Cell] = hasArguments ? [entry.hasArgumentRules ? "by the gateway" : "-"] : []
+            for limit in entry.limits {
+                let cells = columns.map { $0.cell(limit) ?? "-" }
+                table.append(subject + [.init(limit.counter)] + cells + arguments)
+            }
+            if entry.limits.isEmpty { table.append(subject + ["-"] + columns.map { _ in "-" } + arguments) }
+        }
+        return table
+    }
+
+    /// What agents are told, by what denies them.
+    private func messageTable(_ listing: PolicyListing) -> TextTable? {
+        var table = TextTable([.init("tool"), .init("denied by"), .init("what the agent is told")])
+        var isEmpty = true
+        for entry in listing.entries {
+            let limits = entry.limits.filter { $0.mode == .enforce }.map { ($0.counter, $0.denialMessage) }
+            let all = (entry.message.map { [(entry.action?.rawValue ?? "", $0)] } ?? []) + limits
+            for (cause, message) in all {
+                isEmpty = false
+                table.append([.init(entry.subject.title), .init(cause), .init(message)])
+            }
+        }
+        return isEmpty ? nil : table
+    }
+
+    private static func cell(_ action: PolicyListing.Action?) -> TextTable.Cell {
+        switch action {
+        case nil: "-"
+        case .allow: .init("allow", .good)
+        case .deny: .init("deny", .bad)
+        case .requireApproval: .init("require_approval", .caution)
+        case .hidden: .init("hidden", .faint)
+        }
+    }
+
+    private struct Column: Sendable {
+        var title: String
+        var alignment = TextTable.Alignment.left
+        /// Whether it is there even if no limit has it.
+        var isAlways = true
+        /// `nil` for what a limit does not have.
+        let cell: @Sendable (Limit) -> TextTable.Cell?
+    }
+
+    private static let columns = [
+        Column(title: "max", alignment: .right) { .init($0.max, $0.max == 0 ? .bad : .plain) },
+        Column(title: "window") { $0.window == .endless ? "at once" : .init($0.window.words) },
+        Column(title: "algorithm") { .init($0.algorithm.name) },
+        Column(title: "burst", alignment: .right, isAlways: false) { $0.burst.map { .init($0) } },
+        Column(title: "hold", isAlways: false) { $0.holdWords.map { .init($0) } },
+        Column(title: "scope") { .init($0.scope.name) },
+        Column(title: "across grants", isAlways: false) { $0.acrossGrants ? "yes" : nil },
+        Column(title: "outage") { .init($0.onOutage.rawValue, $0.onOutage == .deny ? .caution : .plain) },
+        Column(title: "mode") { .init($0.mode.rawValue, $0.mode == .shadow ? .caution : .plain) },
+    ]
+
+    // MARK: - JSON
+
+    var json: JSONText {
+        let entries = grants.map { entry in
+            JSONText.object([("grant", .string(entry.grant)), ("policy", .string(entry.document))])
+        }
+        return .object([
+            ("source", .string(source)),
+            ("grants", isSingle ? .null : .array(entries)),
+            ("documents", .array(documents.map(Self.json))),
+        ])
+    }
+
+    private static func json(_ document: Document) -> JSONText {
+        let entries = document.listing.entries
+        return .object([
+            ("name", document.name.map { .string($0) } ?? .null),
+            ("default", .string(document.policy.defaultRuling == .allow ? "allow" : "deny")),
+            ("hide", .array(document.policy.hidden.sorted().map { .string($0) })),
+            ("tools", .array(entries.compactMap(tool))),
+            ("all_tools", .array(entries.filter { $0.subject == .allTools }.flatMap(\.limits).map(json))),
+        ])
+    }
+
+    private static func tool(_ entry: PolicyListing.Entry) -> JSONText? {
+        let name: String
+        let isListed: Bool
+        switch entry.subject {
+        case .tool(let tool): (name, isListed) = (tool, true)
+        case .unlisted(let tool): (name, isListed) = (tool, false)
+        case .anyOther, .allTools: return nil
+        }
+        return .object([
+            ("tool", .string(name)),
+            ("listed", .boolean(isListed)),
+            ("action", entry.action.map { .string($0.rawValue) } ?? .null),
+            ("message", entry.message.map { .string($0) } ?? .null),
+            ("arguments_checked_by_gateway", .boolean(entry.hasArgumentRules)),
+            ("limits", .array(entry.limits.map(json))),
+        ])
+    }
+
+    private static func json(_ limit: Limit) -> JSONText {
+        .object([
+            ("counter", .string(limit.counter)),
+            ("algorithm", .string(limit.algorithm.name)),
+            ("max", .integer(limit.max)),
+            ("window", limit.window == .endless ? .null : .string(limit.window.name)),
+            ("burst", limit.burst.map { .integer($0) } ?? .null),
+            ("hold_s", limit.holdSeconds.map { .integer($0) } ?? .null),
+            ("scope", .string(limit.scope.name)),
+            ("across_grants", .boolean(limit.acrossGrants)),
+            ("on_outage", .string(limit.onOutage.rawValue)),
+            ("mode", .string(limit.mode.rawValue)),
+            ("rule", .string(limit.rule)),
+            ("message", .string(limit.denialMessage)),
+        ])
+    }
+}

@@ -1,0 +1,251 @@
+import SluicePolicy
+
+/// What this replica knows of one counter: what the store last told of it, and what was admitted here without the store.
+struct Counter {
+    /// The key in the store: the stem, which stays the same, and then the open window's start where the algorithm has
+    /// windows. Kept whole, so that charging it again in the same window is one copy.
+    private(set) var key: [UInt8]
+    private let stemCount: Int
+    let hash: UInt64
+    let window: Window
+    let algorithm: Terms.Algorithm
+    /// How many plans use it; 0 frees it.
+    var references = 0
+    /// The window that was looked at last; -1 before any was. All time where the algorithm has no windows.
+    private(set) var windowStartMs: Int64 = -1
+    /// Exclusive.
+    private(set) var windowEndMs: Int64 = -1
+    /// Whether the store told of this window (of this bucket, of these slots) at all.
+    private(set) var isSeen = false
+    /// Of fixed and sliding windows.
+    var windowed = WindowTally()
+    /// Of the other algorithms.
+    private(set) var other: OtherTally?
+    /// Checks that a shadow limit would have denied: as the store last told, and here without the store.
+    private(set) var sharedRefusals: Int64 = 0
+    private(set) var localRefusals: Int64 = 0
+
+    enum OtherTally {
+        case bucket(BucketTally)
+        case slots(SlotTally)
+    }
+
+    init(stem: [UInt8], window: Window, algorithm: Terms.Algorithm) {
+        key = stem
+        stemCount = stem.count
+        hash = stableHash(stem)
+        self.window = window
+        self.algorithm = algorithm
+        switch algorithm {
+        case .fixedWindow, .slidingWindow: break
+        case .tokenBucket: other = .bucket(BucketTally())
+        case .concurrency: other = .slots(SlotTally())
+        }
+    }
+
+    /// The key without the window's start.
+    var stem: ArraySlice<UInt8> { key[..<stemCount] }
+
+    // MARK: - Windows
+
+    /// The window that holds `nowMs`, half-open. It mostly is the one that is open here: then that costs no division.
+    func bounds(at nowMs: Int64) -> (startMs: Int64, endMs: Int64) {
+        guard algorithm.hasWindows else { return (Terms.endless.lowerBound, Terms.endless.upperBound) }
+        if windowStartMs >= 0 && nowMs >= windowStartMs && nowMs < windowEndMs { return (windowStartMs, windowEndMs) }
+        let (startMs, endMs) = window.bounds(atMs: nowMs)
+        // The first window of a calendar may have begun before there was time.
+        return (max(0, startMs), endMs)
+    }
+
+    /// Turns to the window that holds `nowMs`, with nothing known of it if it is another.
+    mutating func roll(at nowMs: Int64) {
+        guard windowStartMs < 0 || nowMs < windowStartMs || nowMs >= windowEndMs else { return }
+        let (startMs, endMs) = bounds(at: nowMs)
+        windowed.roll(isNext: startMs == windowEndMs && algorithm == .slidingWindow)
+        windowStartMs = startMs
+        windowEndMs = endMs
+        isSeen = false
+        sharedRefusals = 0
+        localRefusals = 0
+        guard algorithm.hasWindows else { return }
+        key.removeSubrange(stemCount...)
+        appendDecimal(startMs, to: &key)
+    }
+
+    /// The key of the window before the open one.
+    func previousKey() -> [UInt8] {
+        var key = Array(stem)
+        appendDecimal(max(0, window.bounds(atMs: max(0, windowStartMs - 1)).startMs), to: &key)
+        return key
+    }
+
+    // MARK: - What the store tells
+
+    /// - Parameters:
+    ///   - cutMs: the time by which the window was cut.
+    ///   - decidedMs: the time at which the store decided.
+    mutating func observe(_ tally: Tally, cutMs: Int64, decidedMs: Int64) {
+        guard bounds(at: cutMs).startMs == windowStartMs else { return }
+        isSeen = true
+        sharedRefusals = tally.refusals
+        switch other {
+        case nil:
+            windowed.observe(tally)
+        case .bucket(var bucket):
+            bucket.observe(level: tally.used, atMs: decidedMs)
+            other = .bucket(bucket)
+        case .slots(var slots):
+            slots.observe(tally)
+            other = .slots(slots)
+        }
+    }
+
+    /// `amount` that was admitted here turned out to have been charged in the store as well, in the window that holds
+    /// `cutMs`; the store's tally has it.
+    mutating func settle(_ amount: Int64, cutMs: Int64) {
+        guard amount > 0, bounds(at: cutMs).startMs == windowStartMs else { return }
+        windowed.unsettled -= min(windowed.unsettled, amount)
+    }
+
+    /// A batch whose answer never came turned out to have run: `amount` that was admitted here in its place, in the
+    /// window that holds `cutMs`, is the store's from now on. What may still be admitted here stays the same.
+    mutating func resolve(_ amount: Int64, cutMs: Int64) {
+        guard bounds(at: cutMs).startMs == windowStartMs, algorithm.hasWindows else { return }
+        windowed.resolve(amount)
+        isSeen = true
+    }
+
+    // MARK: - While the store is away
+
+    /// What may still be admitted here, in units of cost; of concurrency, in slots.
+    mutating func leftLocally(_ terms: Terms, replicas: borrowing ReplicaView, nowMs: Int64) -> Int64 {
+        switch other {
+        case nil:
+            return windowed.left(terms, replicas: replicas, hash: hash, nowMs: nowMs)
+        case .bucket(var bucket):
+            bucket.turnLocal(terms, replicas: replicas, hash: hash, nowMs: nowMs)
+            other = .bucket(bucket)
+            return bucket.left(terms)
+        case .slots(var slots):
+            slots.expire(nowMs: nowMs)
+            other = .slots(slots)
+            return slots.left(terms, replicas: replicas, hash: hash, nowMs: nowMs)
+        }
+    }
+
+    /// Charges what was admitted here; `leftLocally` was asked just before.
+    mutating func admitLocally(_ terms: Terms, cost: Int64, reservation: ReservationID?, nowMs: Int64) {
+        switch other {
+        case nil:
+            windowed.localUsed += cost
+        case .bucket(var bucket):
+            bucket.admit(terms, cost: cost)
+            other = .bucket(bucket)
+        case .slots(var slots):
+            if let reservation { slots.take(reservation, expiryMs: nowMs + terms.holdMs) }
+            other = .slots(slots)
+        }
+    }
+
+    /// A shadow limit had no room for a check that was admitted here.
+    mutating func refuseLocally() { localRefusals += 1 }
+
+    /// Takes back what was admitted here in the window that began at `startMs`, or charges more than was admitted; what
+    /// the store was told is no matter of this.
+    mutating func adjustLocally(by amount: Int64, terms: Terms, windowStartMs startMs: Int64) {
+        switch other {
+        case nil:
+            windowed.adjust(by: amount, isCurrent: startMs == windowStartMs)
+        case .bucket(var bucket):
+            bucket.adjust(by: amount, terms)
+            other = .bucket(bucket)
+        case .slots:
+            break
+        }
+    }
+
+    mutating func releaseLocally(_ reservation: ReservationID) {
+        guard case .slots(var slots) = other else { return }
+        slots.release(reservation)
+        other = .slots(slots)
+    }
+
+    /// How long until a check that does not fit here could, if the store stays away and nobody else asks, ms.
+    func retryAfterLocally(
+        _ terms: Terms, cost: Int64, replicas: borrowing ReplicaView, nowMs: Int64
+    ) -> Int64 {
+        switch other {
+        case nil:
+            return windowed.retryAfterMs(terms, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
+        case .bucket(let bucket):
+            return bucket.retryAfterMs(terms, cost: cost)
+        case .slots(let slots):
+            return slots.retryAfterMs(nowMs: nowMs)
+        }
+    }
+
+    // MARK: - What is known here
+
+    /// All that is known here to count, as if the store had told it at `nowMs`.
+    func known(_ terms: Terms, nowMs: Int64) -> Tally {
+        var tally: Tally
+        switch other {
+        case nil: tally = windowed.known
+        case .bucket(let bucket): tally = Tally(used: bucket.knownLevel(terms, nowMs: nowMs))
+        case .slots(let slots): tally = slots.known(nowMs: nowMs)
+        }
+        tally.refusals = sharedRefusals + localRefusals
+        return tally
+    }
+
+    /// What the store told, as it is at `nowMs`; only if `isSeen`.
+    func shared(_ terms: Terms?, nowMs: Int64) -> Tally {
+        var tally: Tally
+        switch other {
+        case nil:
+            tally = Tally(used: windowed.sharedUsed)
+            tally.previous = windowed.sharedPrevious
+        case .bucket(let bucket): tally = Tally(used: bucket.sharedLevel(terms, nowMs: nowMs))
+        case .slots(let slots): tally = slots.shared(nowMs: nowMs)
+        }
+        tally.refusals = sharedRefusals
+        return tally
+    }
+
+    /// What was admitted here without the store and counts at `nowMs`, in units of cost; of concurrency, in slots.
+    func locallyUsed(_ terms: Terms?, nowMs: Int64) -> Int64 {
+        switch other {
+        case nil: windowed.unsettled + windowed.localUsed
+        case .bucket(let bucket): bucket.locallyUsed(terms, nowMs: nowMs)
+        case .slots(let slots): slots.locallyUsed(nowMs: nowMs)
+        }
+    }
+
+    var refusals: Int64 { sharedRefusals + localRefusals }
+
+    /// Whether anything at all is known of it that a person would want to see.
+    var isTouched: Bool {
+        if isSeen || localRefusals > 0 { return true }
+        return switch other {
+        case nil: windowed.localUsed > 0 || windowed.unsettled > 0 || windowed.localShare >= 0
+        case .bucket(let bucket): bucket.isTouched
+        case .slots(let slots): slots.isTouched
+        }
+    }
+
+    /// Whether forgetting it loses anything that matters at `nowMs`: what counts still decides what may be admitted
+    /// while the store is away.
+    func isQuiet(nowMs: Int64, terms: Terms?) -> Bool {
+        switch other {
+        case nil:
+            // What was used reaches into the window after its own where windows slide.
+            let lastMs = algorithm == .slidingWindow ? windowEndMs + (windowEndMs - windowStartMs) : windowEndMs
+            return windowStartMs < 0 || nowMs >= lastMs || !(isSeen || windowed.isTouched)
+        case .bucket(let bucket):
+            guard let terms else { return true }
+            return bucket.knownLevel(terms, nowMs: nowMs) == 0
+        case .slots(let slots):
+            return slots.known(nowMs: nowMs).used == 0
+        }
+    }
+}

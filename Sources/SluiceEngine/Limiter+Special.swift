@@ -1,0 +1,234 @@
+import SluicePolicy
+
+/// What a check asks beside its cost.
+package struct CheckExtras: Sendable {
+    /// It may be settled or cancelled later, under this id; nobody else may know it beforehand.
+    package var reservation: ReservationID?
+    /// However often it is asked under this id, it is charged once.
+    package var id: [UInt8]?
+    /// Of everything that the gateway said of the check: see `stableHash`.
+    package var argumentsHash: UInt64
+
+    package init(reservation: ReservationID?, id: [UInt8]?, argumentsHash: UInt64) {
+        self.reservation = reservation
+        self.id = id
+        self.argumentsHash = argumentsHash
+    }
+}
+
+/// Reservations, and checks that have an id.
+extension Limiter {
+    package enum SettleOutcome {
+        /// Whether there was such a reservation that was not spent.
+        case answered(Bool)
+        /// The answer comes as a completion, within the budget.
+        case waiting
+        /// Too much waits already.
+        case overloaded
+        /// The store is away, and this replica does not know the reservation.
+        case storeAway
+    }
+
+    // MARK: - Checks
+
+    mutating func checkSpecially(
+        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras?, ticket: Ticket, now: Moment
+    ) -> CheckOutcome {
+        if extras?.reservation == nil && table[plan: plan].mustReserve { return .mustReserve }
+        let special = special(plan: plan, extras)
+        if let key = special.memoKey, let memo = memos.find(key, now: now) {
+            guard memo.argumentsHash == special.argumentsHash else { return .otherArguments }
+            return .answered(memo.decision)
+        }
+        if cost > table[plan: plan].smallestMax {
+            var decision = neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
+            complete(&decision, special, isPeek: isPeek, now: now)
+            return .answered(decision)
+        }
+        guard configuration.usesStore && breaker.isClosed else {
+            let decision = decideLocally(
+                plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: special, now: now)
+            statistics.count(decision)
+            return .answered(decision)
+        }
+        guard waitingChecks < EngineBounds.maxWaitingChecks else {
+            statistics.overloaded += 1
+            return .overloaded
+        }
+        let batch = openBatch(charges: table[plan: plan].limits.count)
+        let entry = queue[batch].addEntry(
+            plan: plan, cost: cost, isPeek: isPeek, chargeCount: table[plan: plan].limits.count,
+            special: .check(special))
+        table[plan: plan].pins += 1
+        wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
+        return .waiting
+    }
+
+    private mutating func special(plan: Int, _ extras: CheckExtras?) -> SpecialCheck {
+        let identity = Identity(key: table[plan: plan].identity).parts
+        // A shadow limit that counts calls which are going on holds nobody to saying RESERVE: the slot then expires.
+        let reservation =
+            extras?.reservation ?? (table[plan: plan].countsSlots ? ReservationID(using: &random) : nil)
+        let prefix = configuration.keyPrefix
+        return SpecialCheck(
+            reservation: reservation, tellsReservation: extras?.reservation != nil,
+            reservationKey: ByteString(
+                bytes: reservation.map { CounterKey.reservation($0, prefix: prefix, grant: identity.grant) } ?? []),
+            memoKey: (extras?.id).map {
+                let tool = Array(identity.tool.utf8)
+                return ByteString(bytes: CounterKey.memo($0, prefix: prefix, grant: identity.grant, tool: tool))
+            },
+            argumentsHash: extras?.argumentsHash ?? 0)
+    }
+
+    /// Remembers what a reservation charged here.
+    mutating func keep(
+        _ special: SpecialCheck, cost: Int64, charged: [LocalReservations.Item], mayBeStored: Bool, nowMs: Int64
+    ) {
+        guard let id = special.reservation, !charged.isEmpty else { return }
+        let expiryMs = charged.reduce(nowMs + 1) { max($0, $1.terms.countsUntilMs(nowMs: nowMs)) }
+        reservations[special.reservationKey] = LocalReservations.Record(
+            items: charged, cost: cost, id: id, expiryMs: expiryMs, mayBeStored: mayBeStored)
+    }
+
+    // MARK: - The end of a reservation
+
+    /// Settles, cancels or releases a reservation of a grant.
+    ///
+    /// - Parameters:
+    ///   - reservation: what the gateway takes for the id of one.
+    ///   - ticket: comes back with the completion if the outcome is `waiting`.
+    package mutating func settle(
+        grant: [UInt8], reservation: some Sequence<UInt8>, _ settlement: Batch.Settlement, ticket: Ticket, now: Moment
+    ) -> SettleOutcome {
+        guard let id = ReservationID(reservation) else { return .answered(false) }
+        let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
+        let isShared = configuration.usesStore && breaker.isClosed
+        if let (done, mayBeStored) = settleLocally(key, settlement, now: now) {
+            if mayBeStored && isShared { tellStore(key, settlement) }
+            return .answered(done)
+        }
+        guard configuration.usesStore else { return .answered(false) }
+        guard isShared else { return .storeAway }
+        guard waitingChecks < EngineBounds.maxWaitingChecks else { return .overloaded }
+        let batch = openBatch(charges: 1)
+        let entry = queue[batch].addEntry(special: .settle(key, settlement, isOwed: false))
+        wait(ticket, wantsTrace: false, entry: entry, now: now)
+        return .waiting
+    }
+
+    /// The store is to do this whenever it can, and nobody waits for it.
+    mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
+        let batch = openBatch(charges: 1)
+        _ = queue[batch].addEntry(special: .settle(key, settlement, isOwed: true))
+    }
+
+    /// nil if no such reservation was made here.
+    private mutating func settleLocally(
+        _ key: ByteString, _ settlement: Batch.Settlement, now: Moment
+    ) -> (done: Bool, mayBeStored: Bool)? {
+        let nowMs = clock.nowMs(now)
+        guard var record = reservations[key], record.expiryMs > nowMs else { return nil }
+        var done = false
+        switch settlement {
+        case .commit(let cost):
+            done = !record.isCostSpent
+            if done { adjust(record, to: cost, nowMs: nowMs) }
+            record.isCostSpent = true
+        case .cancel:
+            done = !record.isCostSpent || (record.takesSlots && !record.areSlotsFreed)
+            if !record.isCostSpent { adjust(record, to: 0, nowMs: nowMs) }
+            record.isCostSpent = true
+            release(&record)
+        case .release:
+            done = record.takesSlots && !record.areSlotsFreed
+            release(&record)
+        }
+        let isSpent = record.isCostSpent && (record.areSlotsFreed || !record.takesSlots)
+        // What the store may hold as well is kept in mind until it expires: else a second settling would reach it.
+        reservations[key] = isSpent && !record.mayBeStored ? nil : record
+        return (done, record.mayBeStored)
+    }
+
+    private mutating func adjust(_ record: LocalReservations.Record, to cost: Int64, nowMs: Int64) {
+        for item in record.items where nowMs < item.terms.countsUntilMs(nowMs: nowMs) {
+            guard let counter = table.counter(named: item.stem) else { continue }
+            table[counter: counter].roll(at: nowMs)
+            table[counter: counter].adjustLocally(
+                by: cost - record.cost, terms: item.terms, windowStartMs: item.terms.windowStartMs)
+        }
+    }
+
+    private mutating func release(_ record: inout LocalReservations.Record) {
+        guard record.takesSlots, !record.areSlotsFreed else { return }
+        record.areSlotsFreed = true
+        for item in record.items {
+            guard let counter = table.counter(named: item.stem) else { continue }
+            table[counter: counter].releaseLocally(record.id)
+        }
+    }
+
+    // MARK: - Answers of the store
+
+    /// A check of that id was admitted before: it is answered as it was then.
+    mutating func replay(
+        _ entry: PendingBatch.Entry, of batch: PendingBatch, atMs: Int64, numbers: ArraySlice<Int64>,
+        reservation: String, now: Moment
+    ) {
+        guard case .check(let special)? = entry.special else { preconditionFailure("only such a check is replayed") }
+        var findings = Findings(allowed: true, wantsTrace: batch.waiters[entry.firstWaiter].wantsTrace)
+        if !numbers.isEmpty {
+            findShared(entry, numbers: numbers, laterOnes: 0, atMs: atMs, decidedMs: atMs, nowMs: atMs, into: &findings)
+        }
+        var decision = conclude(plan: entry.plan, findings, source: .shared)
+        if special.tellsReservation { decision.reservation = reservation }
+        if let key = special.memoKey {
+            memos.insert(key, argumentsHash: special.argumentsHash, decision, now: now)
+        }
+        finishAll(entry, of: batch, .decision(decision), now: now)
+    }
+
+    /// Answers whoever still waits for an entry alike.
+    mutating func finishAll(
+        _ entry: PendingBatch.Entry, of batch: PendingBatch, _ answer: Completion.Answer, now: Moment
+    ) {
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .waiting else { continue }
+            if case .decision(let decision) = answer { statistics.count(decision) }
+            finish(waiter.ticket, answer, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    /// A check that reserves was admitted by the store, but had been answered here before: what the store charged for
+    /// it is given back if it had been refused, and what was charged here is forgotten if it had been admitted.
+    mutating func overtake(_ special: SpecialCheck, wasAdmitted: Bool) {
+        guard special.reservation != nil else { return }
+        if wasAdmitted {
+            guard let record = reservations[special.reservationKey] else { return }
+            // Settled in the meantime, it is settled in the store as well.
+            if record.isCostSpent || record.areSlotsFreed { return }
+            for item in record.items {
+                guard let counter = table.counter(named: item.stem) else { continue }
+                table[counter: counter].releaseLocally(record.id)
+            }
+            reservations[special.reservationKey] = nil
+        } else {
+            tellStore(special.reservationKey, .cancel)
+        }
+    }
+}
+
+extension Terms {
+    /// Until when what is charged now counts, ms since the epoch.
+    func countsUntilMs(nowMs: Int64) -> Int64 {
+        switch algorithm {
+        case .fixedWindow: windowEndMs
+        case .slidingWindow: windowEndMs + lengthMs
+        case .tokenBucket: max == 0 ? nowMs + lengthMs : nowMs + burst * lengthMs / max + 1
+        case .concurrency: nowMs + holdMs
+        }
+    }
+}

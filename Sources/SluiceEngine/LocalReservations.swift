@@ -1,0 +1,85 @@
+import DequeModule
+
+/// Reservations that were made here while the store was away, until they are settled or what they charged no longer
+/// counts. Those of the store are the store's.
+struct LocalReservations {
+    /// One counter that was charged.
+    struct Item {
+        var stem: ByteString
+        var terms: Terms
+    }
+
+    struct Record {
+        var items: [Item]
+        var cost: Int64
+        var id: ReservationID
+        var expiryMs: Int64
+        /// Whether a batch with the same check may have run in the store as well.
+        var mayBeStored: Bool
+        var isCostSpent = false
+        var areSlotsFreed = false
+
+        var takesSlots: Bool { items.contains { $0.terms.algorithm == .concurrency } }
+    }
+
+    /// By the key that the record would have in the store, which names the grant and the reservation.
+    private var records: [ByteString: Record] = [:]
+
+    var count: Int { records.count }
+
+    subscript(key: ByteString) -> Record? {
+        get { records[key] }
+        set { records[key] = newValue }
+    }
+
+    /// No more can be made: see `EngineBounds.maxLocalReservations`.
+    var isFull: Bool { records.count >= EngineBounds.maxLocalReservations }
+
+    mutating func makeRoom(nowMs: Int64) {
+        if isFull { expire(nowMs: nowMs) }
+    }
+
+    mutating func expire(nowMs: Int64) {
+        guard !records.isEmpty else { return }
+        records = records.filter { $0.value.expiryMs > nowMs }
+    }
+}
+
+/// What checks with an id were answered, for as long as an id lives. When there are too many, the oldest is forgotten:
+/// a check that is asked again after that may be charged again, and `forgotten` tells how many could be.
+struct MemoTable {
+    struct Memo {
+        var argumentsHash: UInt64
+        var decision: Decision
+        var expiryNs: Int64
+    }
+
+    private var memos: [ByteString: Memo] = [:]
+    /// In the order in which they came, and so in that in which they go.
+    private var order: Deque<ByteString> = []
+    private(set) var forgotten: Int64 = 0
+
+    func find(_ key: ByteString, now: Moment) -> Memo? {
+        guard let memo = memos[key], memo.expiryNs > now.monotonicNs else { return nil }
+        return memo
+    }
+
+    mutating func insert(_ key: ByteString, argumentsHash: UInt64, _ decision: Decision, now: Moment) {
+        expire(now: now)
+        guard memos[key] == nil else { return }
+        if order.count >= EngineBounds.maxMemos, let oldest = order.popFirst() {
+            memos[oldest] = nil
+            forgotten += 1
+        }
+        memos[key] = Memo(
+            argumentsHash: argumentsHash, decision: decision, expiryNs: now.monotonicNs + EngineBounds.memoLifeNs)
+        order.append(key)
+    }
+
+    mutating func expire(now: Moment) {
+        while let oldest = order.first, memos[oldest].map({ $0.expiryNs <= now.monotonicNs }) ?? true {
+            memos[oldest] = nil
+            order.removeFirst()
+        }
+    }
+}

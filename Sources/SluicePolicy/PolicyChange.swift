@@ -1,0 +1,77 @@
+/// One thing that a reload would change.
+package struct PolicyChange: Sendable, Equatable {
+    /// What it belongs to; changes of one place follow each other.
+    package enum Place: Sendable, Hashable {
+        /// Whether there is one policy or documents by grant.
+        case policies
+        /// Which documents there are.
+        case documents
+        /// Which grant has which document.
+        case grants
+        /// What tools that are not listed get.
+        case byDefault
+        /// That every tool is hidden.
+        case everyTool
+        /// Limits over every call of the grant.
+        case allTools
+        case tool(String)
+    }
+
+    package enum Kind: String, Sendable { case added, removed, changed }
+
+    /// What becomes of a counter whose limit changes.
+    package struct Counter: Sendable, Equatable {
+        package enum Fate: String, Sendable {
+            /// It starts from nothing.
+            case begins
+            /// It keeps its count.
+            case goesOn = "goes_on"
+            case ends
+        }
+
+        package let name: String
+        package let fate: Fate
+    }
+
+    /// The document's name without `.json`, if it is one of several.
+    package let document: String?
+    package let place: Place
+    package let kind: Kind
+    /// What changes, on one line, without the place: `limit c: max 10 -> 20, keeps its count`.
+    package let words: String
+    package let counter: Counter?
+
+    init(_ place: Place, _ kind: Kind, _ words: String, document: String? = nil, counter: Counter? = nil) {
+        self.document = document
+        self.place = place
+        self.kind = kind
+        self.words = words
+        self.counter = counter
+    }
+
+    /// The place as a heading above its changes: `tool run`, or `team-a: tool run` of one document of several.
+    package var heading: String { (document.map { "\($0.onOneLine): " } ?? "") + place.title }
+
+    /// The change on one line that says where it belongs.
+    package var line: String {
+        switch place {
+        // What changes there has a name of its own.
+        case .documents, .grants: words
+        case .policies, .byDefault, .everyTool, .allTools, .tool: "\(heading): \(words)"
+        }
+    }
+}
+
+extension PolicyChange.Place {
+    fileprivate var title: String {
+        switch self {
+        case .policies: "policies"
+        case .documents: "documents"
+        case .grants: "grants"
+        case .byDefault: "default"
+        case .everyTool: "every tool"
+        case .allTools: "all tools"
+        case .tool(let name): "tool \(name.onOneLine)"
+        }
+    }
+}

@@ -1,0 +1,126 @@
+/// What a policy says, tool by tool, for whoever shows it: as a table, or to a program.
+package struct PolicyListing: Sendable {
+    package enum Subject: Sendable, Hashable {
+        /// A tool that the document lists or hides.
+        case tool(String)
+        /// A tool that it does not mention.
+        case unlisted(String)
+        /// Every tool that it does not mention.
+        case anyOther
+        /// All calls of the grant together.
+        case allTools
+    }
+
+    package enum Action: String, Sendable {
+        case allow
+        case deny
+        case requireApproval = "require_approval"
+        case hidden
+    }
+
+    package struct Entry: Sendable {
+        package let subject: Subject
+        /// `nil` over all tools, where there are limits only.
+        package let action: Action?
+        /// What the agent is told when the action forbids the call; `nil` if it does not.
+        package let message: String?
+        /// Whether the gateway has arguments to check.
+        package let hasArgumentRules: Bool
+        /// The subject's own, in the order of the document.
+        package let limits: [Limit]
+    }
+
+    /// Tools by name, then those that are only hidden, all others, and what is over all tools if there are limits.
+    package let entries: [Entry]
+
+    package init(_ policy: Policy) {
+        let listed = policy.tools.keys.sorted()
+        let hidden = policy.hidden.subtracting(policy.tools.keys).subtracting([PolicyKeys.everyTool]).sorted()
+        entries =
+            (listed + hidden).map { Self.entry(ofTool: $0, policy) } + [Self.others(policy)] + Self.allTools(policy)
+    }
+
+    /// What a call of one tool meets: the tool's entry, and what is over all tools.
+    package init(_ policy: Policy, tool: String) {
+        entries = [Self.entry(ofTool: tool, policy)] + Self.allTools(policy)
+    }
+
+    private static func entry(ofTool tool: String, _ policy: Policy) -> Entry {
+        let rule = policy.tools[tool]
+        let isMentioned = rule != nil || policy.hidden.contains(tool)
+        let ruling = policy.ruling(forTool: tool)
+        return Entry(
+            subject: isMentioned ? .tool(tool) : .unlisted(tool), action: action(of: tool, ruling, policy),
+            message: ruling.message, hasArgumentRules: rule?.hasArgumentRules ?? false, limits: rule?.limits ?? [])
+    }
+
+    private static func action(of tool: String, _ ruling: Ruling, _ policy: Policy) -> Action {
+        if policy.hidesEverything || policy.hidden.contains(tool) { return .hidden }
+        return switch ruling {
+        case .count: .allow
+        case .deny: .deny
+        case .approve: .requireApproval
+        }
+    }
+
+    private static func others(_ policy: Policy) -> Entry {
+        let action: Action =
+            switch policy.defaultRuling {
+            case _ where policy.hidesEverything: .hidden
+            case .allow: .allow
+            case .deny: .deny
+            }
+        return Entry(
+            subject: .anyOther, action: action, message: action == .allow ? nil : Policy.notAllowed("NAME"),
+            hasArgumentRules: false, limits: [])
+    }
+
+    private static func allTools(_ policy: Policy) -> [Entry] {
+        guard !policy.allToolsLimits.isEmpty else { return [] }
+        return [
+            Entry(
+                subject: .allTools, action: nil, message: nil, hasArgumentRules: false, limits: policy.allToolsLimits)
+        ]
+    }
+}
+
+extension PolicyListing.Subject {
+    /// As tables name it, on one line.
+    package var title: String {
+        switch self {
+        case .tool(let name): name.onOneLine
+        case .unlisted(let name): "\(name.onOneLine) (not listed)"
+        case .anyOther: "(any other)"
+        case .allTools: "(all tools)"
+        }
+    }
+}
+
+extension Policy {
+    var hidesEverything: Bool { hidden.contains(PolicyKeys.everyTool) }
+}
+
+extension Ruling {
+    /// What the agent is told before anything is counted; `nil` if nothing forbids the call.
+    fileprivate var message: String? {
+        switch self {
+        case .deny(_, let message), .approve(_, let message, _): message
+        case .count: nil
+        }
+    }
+}
+
+extension Limit {
+    /// What the bucket holds, if there is one.
+    package var burst: Int64? {
+        if case .tokenBucket(let burst) = algorithm { burst } else { nil }
+    }
+
+    /// The longest life of a slot in seconds, if slots are counted.
+    package var holdSeconds: Int64? {
+        if case .concurrency(let holdMs) = algorithm { holdMs / 1000 } else { nil }
+    }
+
+    /// The longest life of a slot as a person says it: `5 minutes`.
+    package var holdWords: String? { holdSeconds.map { Window.words(ofSeconds: $0) } }
+}

@@ -1,0 +1,44 @@
+package import SluiceEngine
+
+/// The scripts in `Scripts/`, embedded in the program. Each is `prelude.lua` and a body of its own, put together once.
+package enum BatchScript: Sendable, CaseIterable {
+    /// For plain batches: one command a counter.
+    case charge
+    /// For all others: it reads all counters of an entry before it writes to any.
+    case decide
+
+    package init(for batch: Batch) { self = batch.isPlain ? .charge : .decide }
+
+    package var source: [UInt8] {
+        switch self {
+        case .charge: Self.chargeSource
+        case .decide: Self.decideSource
+        }
+    }
+
+    private static let chargeSource = PackageResources.prelude_lua + PackageResources.charge_lua
+    private static let decideSource = PackageResources.prelude_lua + PackageResources.decide_lua
+}
+
+/// The SHA-1 of each script in hexadecimal, as `SCRIPT LOAD` answered it.
+package struct BatchScriptHashes: Sendable, Equatable {
+    private var charge: [UInt8] = []
+    private var decide: [UInt8] = []
+
+    package init() {}
+
+    package subscript(script: BatchScript) -> [UInt8] {
+        get {
+            switch script {
+            case .charge: charge
+            case .decide: decide
+            }
+        }
+        set {
+            switch script {
+            case .charge: charge = newValue
+            case .decide: decide = newValue
+            }
+        }
+    }
+}

@@ -1,0 +1,535 @@
+-- Decides one batch in which there is more than plain checks of fixed windows: other algorithms, shadow limits,
+-- reservations and their ends, checks with an id. Entries in order, none hurt by another's fault. `prelude.lua` comes
+-- before it and tells of KEYS[1], ARGV and the head of the answer.
+--
+-- KEYS[2..]  the keys of entry 1, then those of entry 2, and so on. Of an entry: those of each of its charges (the
+--            counter's; of a sliding window, the one of the window before; of a shadow limit, the one of the checks
+--            that it would have denied), then its reservation's record, then its memo
+--
+-- ARGV[1]    [6] shapes: for each: cost (at the end of a reservation: what it is settled to), count (0: peek, charges
+--            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release), then for each
+--            charge: window (index of its pair in [5], from 1), max, flags (4 * algorithm, 0: fixed window,
+--            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
+--            a time to live), length in ms, what else the algorithm needs (burst, or how long a slot is held, ms)
+--            [8] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters
+--
+-- What lies under the keys: windows and refusals, an integer; a token bucket, "LEVEL MS", its level and when it was
+-- that; concurrency, a sorted set of reservations by the time at which they expire; records and memos, MessagePack,
+-- see `record` and `remember`.
+--
+-- Returns    for each entry: how many of its checks were admitted (peek: 1 if it would be), followed by each charge's
+--            tally after that (the counter; of a sliding window then the window before; of concurrency the first and
+--            the last expiry; of a shadow limit at last its refusals); or -1 alone: a window does not hold now; or -3,
+--            when, the reservation or '', n, n numbers: charged then, as it was told then; or -4 alone: the id is that
+--            of a check with other arguments; or, as a string alone, what went wrong. For the end of a reservation:
+--            1: done; 0: there is none, or it is spent.
+--
+-- An entry reads all of its counters before it writes to any: nothing has to be taken back.
+
+local luaPcall, pack, unpack = pcall, cmsgpack.pack, cmsgpack.unpack
+local fmod, max, min, find, match = math.fmod, math.max, math.min, string.find, string.match
+local FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, CONCURRENCY = 0, 1, 2, 3
+local RESERVED, REMEMBERED, COMMIT, RELEASE = 1, 2, 4, 6
+local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS = -1, -3, -4
+local MAX_EXACT = 9007199254740992 -- 2^53
+local MEMO_TTL_MS = 600000
+local REFUSALS_TTL_MS = 86400000 -- where no window ends that they belong to
+local SPENT = -1
+
+local nowText = format('%.0f', now)
+
+local reply = {1, timeMs, previous}
+local size = 3
+local function tell(value)
+    size = size + 1
+    reply[size] = value
+end
+
+-- What each charge of the entry at hand found, and what of it the checks took.
+local used, before, firstExpiry, lastExpiry, refusals, lastMs, taken = {}, {}, {}, {}, {}, {}, {}
+
+-- Arithmetic --------------------------------------------------------------------------------------------------------
+
+-- Rounded down. The quotient alone may be rounded up to a whole number when the dividend is near 2^53.
+local function divide(dividend, divisor)
+    return (dividend - fmod(dividend, divisor)) / divisor
+end
+
+local function divideUp(dividend, divisor)
+    local rest = fmod(dividend, divisor)
+    return (dividend - rest) / divisor + (rest > 0 and 1 or 0)
+end
+
+-- How much of the window before still counts.
+local function reach(charge, previousUsed)
+    if previousUsed <= 0 then
+        return 0
+    end
+    local bounded = min(previousUsed, divide(MAX_EXACT, charge.lengthMs))
+    return divideUp(bounded * max(0, charge.endMs - now), charge.lengthMs)
+end
+
+-- A product beyond 2^53 is not exact, but then it is more than any level.
+local function drained(level, sinceMs, maximum)
+    return now > sinceMs and max(0, level - maximum * (now - sinceMs)) or level
+end
+
+-- When a bucket of this level will be empty; one that does not leak is kept for as long as it would leak otherwise.
+local function drainedAt(level, maximum, lengthMs)
+    return min(MAX_EXACT, now + (maximum > 0 and divideUp(level, maximum) or lengthMs))
+end
+
+local function room(charge, i, cost)
+    local left = charge.capacity - used[i]
+    if charge.algorithm == SLIDING_WINDOW then
+        left = left - reach(charge, before[i])
+    elseif charge.algorithm == TOKEN_BUCKET then
+        left = divide(charge.capacity * charge.lengthMs - used[i], charge.lengthMs)
+    end
+    if left <= 0 then
+        return 0
+    end
+    return charge.algorithm == CONCURRENCY and left or divide(left, cost)
+end
+
+-- Reading -----------------------------------------------------------------------------------------------------------
+
+-- The integer under a key, or nil and what is wrong with it: only what Redis itself would add to is one.
+local function readTally(key)
+    local value = try('GET', key)
+    if not value then
+        return 0
+    end
+    if type(value) == 'table' then
+        return nil, value.err
+    end
+    local number = (value == '0' or find(value, '^%-?[1-9]%d*$')) and tonumber(value)
+    if not number or number < -MAX_EXACT or number > MAX_EXACT then
+        return nil, 'ERR value is not an integer or out of range'
+    end
+    return number, nil, true
+end
+
+-- A bucket's level and when it was that, or nil and what is wrong with it.
+local function readBucket(key)
+    local value = try('GET', key)
+    if not value then
+        return 0, 0
+    end
+    if type(value) == 'table' then
+        return nil, value.err
+    end
+    local level, since = match(value, '^(%d+) (%d+)$')
+    level, since = tonumber(level), tonumber(since)
+    if not level or level > MAX_EXACT or since > MAX_EXACT then
+        return nil, 'ERR value is not a token bucket'
+    end
+    return level, since, true
+end
+
+local function scoreAt(found)
+    return min(floor(tonumber(found[2])), MAX_EXACT)
+end
+
+-- How many slots are taken, and when the first and the last of them expire; or nil and what is wrong.
+local function readSlots(key, isPeek)
+    local count = not isPeek and try('ZREMRANGEBYSCORE', key, '-inf', nowText)
+    if type(count) ~= 'table' then
+        count = try('ZCOUNT', key, '(' .. nowText, '+inf')
+    end
+    if type(count) == 'table' then
+        return nil, count.err
+    end
+    if count == 0 then
+        return 0, 0, 0
+    end
+    local first = call('ZRANGEBYSCORE', key, '(' .. nowText, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    return count, scoreAt(first), scoreAt(call('ZRANGE', key, -1, -1, 'WITHSCORES'))
+end
+
+-- Finds what was counted for one charge; what is wrong, if anything is.
+local function look(charge, i, firstKey, isPeek)
+    local key = KEYS[firstKey + charge.key]
+    local tally, second, third
+    if charge.algorithm == TOKEN_BUCKET then
+        tally, second = readBucket(key)
+        if tally then
+            lastMs[i] = second
+            tally = drained(tally, second, charge.max)
+        end
+    elseif charge.algorithm == CONCURRENCY then
+        tally, second, third = readSlots(key, isPeek)
+        firstExpiry[i], lastExpiry[i] = second, third
+    else
+        tally, second = readTally(key)
+        if tally and charge.algorithm == SLIDING_WINDOW then
+            before[i], second = readTally(KEYS[firstKey + charge.key + 1])
+            tally = before[i] and tally
+        end
+    end
+    used[i] = tally
+    if tally and charge.isShadow then
+        refusals[i], second = readTally(KEYS[firstKey + charge.refusalsKey])
+        tally = refusals[i]
+    end
+    return not tally and second or nil
+end
+
+-- Writing -----------------------------------------------------------------------------------------------------------
+
+-- Adds to a tally that is known to be an integer, and sees to its time to live.
+local function add(key, amount, verifies, expiresAtMs)
+    local isNew = false
+    local tally
+    if amount > 0 then
+        tally = call('INCRBY', key, format('%.0f', amount))
+        isNew = tally == amount
+    end
+    if isNew or (verifies and call('PTTL', key) == -1) then
+        call('PEXPIREAT', key, expiresAtMs)
+    end
+end
+
+-- A clock that steps back must not let it leak twice.
+local function writeBucket(key, level, sinceMs, maximum, lengthMs)
+    call('SET', key, format('%.0f %.0f', level, max(now, sinceMs)), 'PXAT',
+        format('%.0f', drainedAt(level, maximum, lengthMs) + EXPIRY_SLACK_MS))
+end
+
+-- `n` checks pass, and a shadow limit had no room for `refused` more.
+local function apply(charge, i, cost, n, refused, firstKey, reservation)
+    local key = KEYS[firstKey + charge.key]
+    if charge.algorithm == TOKEN_BUCKET then
+        used[i] = used[i] + cost * n * charge.lengthMs
+        if n > 0 then
+            writeBucket(key, used[i], lastMs[i], charge.max, charge.lengthMs)
+        else
+            add(key, 0, charge.verifies, drainedAt(used[i], charge.max, charge.lengthMs) + EXPIRY_SLACK_MS)
+        end
+    elseif charge.algorithm == CONCURRENCY then
+        if n > 0 then
+            local expiry = now + charge.holdMs
+            call('ZADD', key, format('%.0f', expiry), reservation)
+            firstExpiry[i] = used[i] == 0 and expiry or min(firstExpiry[i], expiry)
+            lastExpiry[i] = max(lastExpiry[i], expiry)
+            used[i] = used[i] + n
+            call('PEXPIREAT', key, lastExpiry[i] + EXPIRY_SLACK_MS)
+        else
+            add(key, 0, charge.verifies, lastExpiry[i] + EXPIRY_SLACK_MS)
+        end
+    else
+        used[i] = used[i] + cost * n
+        add(key, cost * n, charge.verifies, charge.countsUntilMs + EXPIRY_SLACK_MS)
+    end
+    if charge.isShadow then
+        local more = max(0, min(refused, MAX_EXACT - refusals[i]))
+        refusals[i] = refusals[i] + more
+        local expiry = charge.countsUntilMs and charge.countsUntilMs + EXPIRY_SLACK_MS or now + REFUSALS_TTL_MS
+        add(KEYS[firstKey + charge.refusalsKey], more, charge.verifies, expiry)
+    end
+end
+
+-- Writes what it takes to settle the reservation: {cost, or SPENT, when it was charged, charges}. Charges are those
+-- that were applied: {algorithm, key}, then of windows: end, length; of a bucket: max, length, level after the charge.
+-- It lives for as long as any of the entry's counters, for whoever settles it late asks about nothing any more.
+local function record(shape, firstKey)
+    local charged, untilMs = {}, now + 1
+    for i = 1, #shape.charges do
+        local charge = shape.charges[i]
+        local entry = {charge.algorithm, KEYS[firstKey + charge.key]}
+        if charge.algorithm == TOKEN_BUCKET then
+            entry[3], entry[4], entry[5] = charge.max, charge.lengthMs, used[i]
+            untilMs = max(untilMs, drainedAt(used[i], charge.max, charge.lengthMs))
+        elseif charge.algorithm == CONCURRENCY then
+            untilMs = max(untilMs, now + charge.holdMs)
+        else
+            entry[3], entry[4] = charge.endMs, charge.lengthMs
+            untilMs = max(untilMs, charge.countsUntilMs)
+        end
+        if taken[i] > 0 then
+            charged[#charged + 1] = entry
+        end
+    end
+    call('SET', KEYS[firstKey + shape.recordKey], pack({shape.cost, now, charged}), 'PXAT', format('%.0f', untilMs))
+end
+
+-- Checks ------------------------------------------------------------------------------------------------------------
+
+local function tellTallies(shape, list)
+    for i = 1, #shape.charges do
+        local charge = shape.charges[i]
+        list(used[i])
+        if charge.algorithm == SLIDING_WINDOW then
+            list(before[i])
+        elseif charge.algorithm == CONCURRENCY then
+            list(firstExpiry[i])
+            list(lastExpiry[i])
+        end
+        if charge.isShadow then
+            list(refusals[i])
+        end
+    end
+end
+
+local function isWhole(number)
+    return type(number) == 'number' and number >= -MAX_EXACT and number <= MAX_EXACT and number % 1 == 0
+end
+
+-- Whether it is what `remember` wrote: {hash of the arguments, hash of the counters, when, the reservation or '',
+-- then the tallies}.
+local function isMemo(memo)
+    if type(memo) ~= 'table' or type(memo[1]) ~= 'string' or type(memo[2]) ~= 'string' or not isWhole(memo[3])
+        or type(memo[4]) ~= 'string' or not (memo[4] == '' or (#memo[4] == 32 and not find(memo[4], '[^0-9a-f]'))) then
+        return false
+    end
+    for i = 5, #memo do
+        if not isWhole(memo[i]) then
+            return false
+        end
+    end
+    return true
+end
+
+-- Tells what is remembered under a memo's key; false if nothing is.
+local function recall(shape, key, arguments, counters)
+    local value = try('GET', key)
+    if not value then
+        return false
+    end
+    if type(value) == 'table' then
+        tell(value.err)
+        return true
+    end
+    local isRead, memo = luaPcall(unpack, value)
+    if not isRead or not isMemo(memo) then
+        tell('ERR value is not a memo')
+    elseif memo[1] ~= arguments then
+        tell(OTHER_ARGUMENTS)
+    else
+        local count = memo[2] == counters and #memo - 4 == shape.tallies and shape.tallies or 0
+        tell(REPLAYED)
+        tell(memo[3])
+        tell(memo[4])
+        tell(count)
+        for i = 1, count do
+            tell(memo[4 + i])
+        end
+    end
+    return true
+end
+
+local function remember(shape, key, reservation, arguments, counters)
+    local memo = {arguments, counters, now, reservation}
+    tellTallies(shape, function(number) memo[#memo + 1] = number end)
+    call('SET', key, pack(memo), 'PX', MEMO_TTL_MS)
+end
+
+local function check(shape, firstKey, arguments, counters)
+    local memoKey = shape.memoKey and KEYS[firstKey + shape.memoKey]
+    if memoKey and recall(shape, memoKey, arguments, counters) then
+        return
+    end
+    if not shape.holds then
+        return tell(WINDOW_IS_OVER)
+    end
+    local isPeek = shape.count == 0
+    local admitted = isPeek and 1 or shape.count
+    for i = 1, #shape.charges do
+        local charge = shape.charges[i]
+        local fault = look(charge, i, firstKey, isPeek)
+        if fault then
+            return tell(fault)
+        end
+        taken[i] = room(charge, i, shape.cost)
+        if not charge.isShadow then
+            admitted = min(admitted, taken[i])
+        end
+    end
+    local reservation = shape.recordKey and string.sub(KEYS[firstKey + shape.recordKey], -32) or ''
+    if not isPeek then
+        if shape.takesSlots and reservation == '' then
+            return tell('ERR a slot is only for a reservation')
+        end
+        for i = 1, #shape.charges do
+            local charge = shape.charges[i]
+            taken[i] = charge.isShadow and min(admitted, taken[i]) or admitted
+            apply(charge, i, shape.cost, taken[i], admitted - taken[i], firstKey, reservation)
+        end
+    end
+    tell(admitted)
+    tellTallies(shape, tell)
+    if not isPeek and admitted > 0 then
+        if shape.recordKey then
+            record(shape, firstKey)
+        end
+        if memoKey then
+            remember(shape, memoKey, reservation, arguments, counters)
+        end
+    end
+end
+
+-- Ends of reservations ----------------------------------------------------------------------------------------------
+
+-- Whether it is what `record` wrote.
+local function isRecord(value)
+    if type(value) ~= 'table' or not isWhole(value[1]) or value[1] < SPENT or not isWhole(value[2])
+        or type(value[3]) ~= 'table' then
+        return false
+    end
+    for i = 1, #value[3] do
+        local charge = value[3][i]
+        if type(charge) ~= 'table' or type(charge[2]) ~= 'string' then
+            return false
+        end
+        local numbers = ({[FIXED_WINDOW] = 4, [SLIDING_WINDOW] = 4, [TOKEN_BUCKET] = 5, [CONCURRENCY] = 2})[charge[1]]
+        for at = 3, numbers or 0 do
+            if not isWhole(charge[at]) or charge[at] < 0 then
+                return false
+            end
+        end
+        if not numbers then
+            return false
+        end
+    end
+    return true
+end
+
+-- Changes the tally of the window that was charged, while it still counts.
+local function settleWindow(charge, difference)
+    local countsUntilMs = charge[3] + (charge[1] == SLIDING_WINDOW and charge[4] or 0)
+    if now >= countsUntilMs then
+        return
+    end
+    local tally, _, exists = readTally(charge[2])
+    if not tally then
+        return
+    end
+    if difference > 0 then
+        add(charge[2], max(0, min(difference, MAX_EXACT - tally)), false, countsUntilMs + EXPIRY_SLACK_MS)
+    elseif exists and tally > 0 then
+        call('DECRBY', charge[2], format('%.0f', min(-difference, tally)))
+    end
+end
+
+-- What has leaked since the charge is not given back: it is there to be used already.
+local function settleBucket(charge, difference, chargedMs)
+    local maximum, lengthMs, levelAfter = charge[3], charge[4], charge[5]
+    local level, since, exists = readBucket(charge[2])
+    if not level or (difference < 0 and not exists) then
+        return
+    end
+    level = drained(level, since, maximum)
+    if difference > 0 then
+        level = min(MAX_EXACT, level + difference * lengthMs)
+    else
+        level = level - min(-difference * lengthMs, drained(levelAfter, chargedMs, maximum), level)
+    end
+    writeBucket(charge[2], level, since, maximum, lengthMs)
+end
+
+-- Whether anything of it was still to be done; or what went wrong.
+local function settle(shape, key)
+    local value = try('GET', key)
+    if not value then
+        return 0
+    end
+    if type(value) == 'table' then
+        return value.err
+    end
+    local isRead, reservation = luaPcall(unpack, value)
+    if not isRead or not isRecord(reservation) then
+        return 'ERR value is not a reservation'
+    end
+    local cost, chargedMs, charges = reservation[1], reservation[2], reservation[3]
+    local settlesCost, freesSlots = shape.kind ~= RELEASE and cost ~= SPENT, false
+    local difference = (shape.kind == COMMIT and shape.cost or 0) - cost
+    local rest = {}
+    for i = 1, #charges do
+        local charge = charges[i]
+        if charge[1] == CONCURRENCY and shape.kind ~= COMMIT then
+            freesSlots = true
+            try('ZREM', charge[2], string.sub(key, -32))
+        elseif charge[1] == CONCURRENCY or not settlesCost then
+            rest[#rest + 1] = charge
+        elseif difference ~= 0 then
+            (charge[1] == TOKEN_BUCKET and settleBucket or settleWindow)(charge, difference, chargedMs)
+        end
+    end
+    if not settlesCost and not freesSlots then
+        return 0
+    end
+    cost = settlesCost and SPENT or cost
+    if cost == SPENT and #rest == 0 then
+        call('DEL', key)
+    else
+        call('SET', key, pack({cost, chargedMs, rest}), 'KEEPTTL')
+    end
+    return 1
+end
+
+-- The batch ---------------------------------------------------------------------------------------------------------
+
+-- Gives the numbers of a shape their names, and its keys their places.
+local function understand(shape)
+    shape.cost, shape.count, shape.kind = shape[1], shape[2], shape[3]
+    shape.charges, shape.holds, shape.tallies = {}, true, 0
+    local keys = 0
+    for at = 4, #shape, 5 do
+        local window, flags, lengthMs, extra = shape[at] * 2, shape[at + 2], shape[at + 3], shape[at + 4]
+        local algorithm = floor(flags / 4)
+        local charge = {
+            algorithm = algorithm, max = shape[at + 1], lengthMs = lengthMs, holdMs = extra, endMs = windows[window],
+            capacity = algorithm == TOKEN_BUCKET and extra or shape[at + 1],
+            isShadow = flags % 4 >= 2, verifies = flags % 2 == 1, key = keys + 1,
+        }
+        keys = keys + 1
+        shape.tallies = shape.tallies + 1
+        if algorithm == FIXED_WINDOW then
+            charge.countsUntilMs = charge.endMs
+        elseif algorithm == SLIDING_WINDOW then
+            charge.countsUntilMs = charge.endMs + lengthMs
+            keys = keys + 1
+            shape.tallies = shape.tallies + 1
+        elseif algorithm == CONCURRENCY then
+            shape.takesSlots = true
+            shape.tallies = shape.tallies + 2
+        end
+        if charge.isShadow then
+            keys = keys + 1
+            charge.refusalsKey = keys
+            shape.tallies = shape.tallies + 1
+        end
+        if now < windows[window - 1] or now >= windows[window] then
+            shape.holds = false
+        end
+        shape.charges[#shape.charges + 1] = charge
+    end
+    if shape.kind >= COMMIT or shape.kind % 2 == RESERVED then
+        keys = keys + 1
+        shape.recordKey = keys
+    end
+    if shape.kind < COMMIT and shape.kind >= REMEMBERED then
+        keys = keys + 1
+        shape.memoKey = keys
+    end
+    shape.keys = keys
+end
+
+for i = 1, #shapes do
+    understand(shapes[i])
+end
+
+local firstKey, memo = 1, 0
+for e = 1, #entries do
+    local shape = shapes[entries[e]]
+    if shape.kind >= COMMIT then
+        tell(settle(shape, KEYS[firstKey + 1]))
+    elseif shape.memoKey then
+        check(shape, firstKey, memos[memo + 1], memos[memo + 2])
+        memo = memo + 2
+    else
+        check(shape, firstKey)
+    end
+    firstKey = firstKey + shape.keys
+end
+return reply

@@ -1,0 +1,50 @@
+-- The beginning of every script, put before its body: the clock, and the marker that keeps a batch from running twice.
+--
+-- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran; negated: of the first batch
+--            that was told that this store forgot, while no later one has acknowledged that
+-- KEYS[2..]  see the body
+--
+-- ARGV[1]    MessagePack values, one after the other (not in an array: Redis builds tables slowly):
+--            [1] sequence      this batch's, counted from 1 by the replica
+--            [2] acknowledged  the highest sequence that the replica knows to have run, or to have been told that this
+--                              store forgot; 0: none
+--            [3] floor         the highest time of this store that the replica has seen, ms
+--            [4] markerTtl     how long the marker lives, ms
+--            [5] windows       start, end (exclusive), start, end ... in ms since the epoch
+--            [6] shapes        what entries have in common: see the body
+--            [7] entries       for each entry its shape (index in [6], from 1)
+--            [8] memos         see the body; may be left out
+--
+-- Returns    [1] 1: ran; else nothing was charged: 0: this store does not remember `acknowledged`; -1: a later batch
+--                of this replica ran before
+--            [2] this store's clock, ms
+--            [3] the sequence in the marker before this batch; 0: none, or negated
+--            then, if it ran, what the body tells of each entry.
+--
+-- Numbers are integers up to 2^53, where Lua's are exact; Redis passes them on to commands with all their digits.
+
+local call, try, floor, format = redis.call, redis.pcall, math.floor, string.format
+local KEYS = KEYS
+local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that a clock that steps back finds them
+
+local sequence, acknowledged, floorMs, markerTtl, windows, shapes, entries, memos = cmsgpack.unpack(ARGV[1])
+
+local time = call('TIME')
+local timeMs = time[1] * 1000 + floor(time[2] / 1000)
+local now = timeMs > floorMs and timeMs or floorMs
+
+-- The first write: a store that cannot take it (read-only, out of memory) ends the script here, with nothing charged.
+local previous = tonumber(call('SET', KEYS[1], sequence, 'PX', markerTtl, 'GET') or 0)
+if previous >= sequence then
+    call('SET', KEYS[1], previous, 'PX', markerTtl)
+    return {-1, timeMs, previous}
+end
+if previous < acknowledged then
+    -- An answer can get lost: it is told again until a batch shows that the replica knows.
+    local since = previous < 0 and -previous <= sequence and -previous or sequence
+    if previous >= 0 or acknowledged < since then
+        call('SET', KEYS[1], -since, 'PX', markerTtl)
+        return {0, timeMs, previous > 0 and previous or 0}
+    end
+    previous = 0
+end

@@ -1,0 +1,160 @@
+import SluiceTerminal
+import Support
+import Testing
+
+@Suite struct PolicyShowTests {
+    private static let document = """
+        {"version": "1", "default": "deny", "hide": ["secret"],
+         "all_tools": {"limits": [{"counter": "all", "window": "hour", "max": 100}]},
+         "tools": {
+           "run": {"limits": [{"counter": "runs", "window": "minute", "max": 10, "on_deny": "Slow\\u202e down."}],
+                   "rate_limit": "5/90s"},
+           "ask": {"action": "require_approval", "reason": "Ask Ann."},
+           "off": {"action": "deny"}}}
+        """
+
+    private static func show(_ arguments: String..., style: Style = .plain) async throws -> ControlRun {
+        let folder = try TemporaryFolder()
+        let path = try folder.write(document, to: "policy.json")
+        var run = await ControlRun.of(["policy", "show", path] + arguments, style: style)
+        run.output = run.output.replacing(path, with: "policy.json")
+        return run
+    }
+
+    @Test func everyToolAndLimitAndMessage() async throws {
+        let run = try await Self.show()
+        #expect(run.errors == "")
+        #expect(run.exitCode == 0)
+        #expect(
+            run.output == """
+                policy.json: 3 tools, 3 limits, default deny, 1 hidden
+
+                tool         action            counter     max  window      algorithm     scope    outage  mode
+                ask          require_approval  -             -  -           -             -        -       -
+                off          deny              -             -  -           -             -        -       -
+                run          allow             runs         10  minute      fixed_window  grant    local   enforce
+                run          allow             rate_limit    5  90 seconds  fixed_window  session  local   enforce
+                secret       hidden            -             -  -           -             -        -       -
+                (any other)  deny              -             -  -           -             -        -       -
+                (all tools)  -                 all         100  hour        fixed_window  grant    local   enforce
+
+                tool         denied by         what the agent is told
+                ask          require_approval  Ask Ann.
+                off          deny              off is not allowed by this grant's policy.
+                run          runs              Slow\\u202e down.
+                run          rate_limit        run is limited to 5 calls per 90 seconds per session.
+                secret       hidden            secret is not allowed by this grant's policy.
+                (any other)  deny              NAME is not allowed by this grant's policy.
+                (all tools)  all               This grant is limited to 100 calls per hour over all tools.
+
+                """)
+    }
+
+    @Test func oneToolShowsWhatItsCallMeets() async throws {
+        let run = try await Self.show("--tool", "off")
+        #expect(
+            run.output == """
+                policy.json: 3 tools, 3 limits, default deny, 1 hidden
+
+                tool         action  counter  max  window  algorithm     scope  outage  mode
+                off          deny    -          -  -       -             -      -       -
+                (all tools)  -       all      100  hour    fixed_window  grant  local   enforce
+
+                tool         denied by  what the agent is told
+                off          deny       off is not allowed by this grant's policy.
+                (all tools)  all        This grant is limited to 100 calls per hour over all tools.
+
+                """)
+        let unlisted = try await Self.show("--tool", "nix")
+        #expect(unlisted.output.contains("\nnix (not listed)  deny    -"))
+        #expect(unlisted.output.contains("nix is not allowed by this grant's policy.\n"))
+    }
+
+    @Test func actionsHaveColours() async throws {
+        let run = try await Self.show(style: Style(isColoured: true))
+        #expect(run.output.contains("\u{1B}[31mdeny\u{1B}[0m"))
+        #expect(run.output.contains("\u{1B}[33mrequire_approval\u{1B}[0m"))
+    }
+
+    @Test func jsonHasAllOfIt() async throws {
+        let run = try await Self.show("--tool", "run", "--json")
+        #expect(
+            run.output == """
+                {"source":"policy.json","grants":null,"documents":[{"name":null,"default":"deny","hide":["secret"],\
+                "tools":[{"tool":"run","listed":true,"action":"allow","message":null,\
+                "arguments_checked_by_gateway":false,"limits":[{"counter":"runs","algorithm":"fixed_window","max":10,\
+                "window":"60s","burst":null,"hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local",\
+                "mode":"enforce","rule":"/tools/run/limits/runs","message":"Slow\\u202e down."},\
+                {"counter":"rate_limit","algorithm":"fixed_window","max":5,"window":"90s","burst":null,"hold_s":null,\
+                "scope":"session","across_grants":false,"on_outage":"local","mode":"enforce",\
+                "rule":"/tools/run/rate_limit","message":"run is limited to 5 calls per 90 seconds per session."}]}],\
+                "all_tools":[{"counter":"all","algorithm":"fixed_window","max":100,"window":"3600s","burst":null,\
+                "hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local","mode":"enforce",\
+                "rule":"/all_tools/limits/all",\
+                "message":"This grant is limited to 100 calls per hour over all tools."}]}]}
+
+                """)
+        let all = try await Self.show("--json").json()
+        let documents = try #require(all["documents"] as? [[String: Any]])
+        let tools = try #require(documents.first?["tools"] as? [[String: Any]])
+        #expect(tools.map { $0["tool"] as? String } == ["ask", "off", "run", "secret"])
+    }
+
+    // MARK: - Folders
+
+    private static func folder() throws -> TemporaryFolder {
+        let folder = try TemporaryFolder()
+        _ = try folder.write(#"{"version": "1", "default": "allow"}"#, to: "open.json")
+        _ = try folder.write(#"{"version": "1", "default": "deny", "tools": {"run": {}}}"#, to: "shut.json")
+        _ = try folder.write(#"{"bob": "shut", "ann": "open"}"#, to: "grants.json")
+        return folder
+    }
+
+    @Test func aFolderShowsItsGrantsAndEachDocument() async throws {
+        let folder = try Self.folder()
+        let run = await ControlRun.of("policy", "show", folder.path)
+        #expect(
+            run.output == """
+                grant        policy
+                ann          open
+                bob          shut
+                (any other)  no policy: denied
+
+                open: 0 tools, 0 limits, default allow
+
+                tool         action  counter  max  window  algorithm  scope  outage  mode
+                (any other)  allow   -          -  -       -          -      -       -
+
+                shut: 1 tool, 0 limits, default deny
+
+                tool         action  counter  max  window  algorithm  scope  outage  mode
+                run          allow   -          -  -       -          -      -       -
+                (any other)  deny    -          -  -       -          -      -       -
+
+                tool         denied by  what the agent is told
+                (any other)  deny       NAME is not allowed by this grant's policy.
+
+                """)
+    }
+
+    @Test func aGrantShowsItsOwn() async throws {
+        let folder = try Self.folder()
+        let ann = await ControlRun.of("policy", "show", folder.path, "--grant", "ann")
+        #expect(ann.output.hasPrefix("grant  policy\nann    open\n\nopen: 0 tools"))
+        #expect(!ann.output.contains("shut"))
+        let carl = await ControlRun.of("policy", "show", folder.path, "--grant", "carl")
+        #expect(carl.output == "grant  policy\ncarl   no policy: denied\n")
+        #expect(carl.exitCode == 0)
+        let json = try await ControlRun.of("policy", "show", folder.path, "--grant", "bob", "--json").json()
+        #expect(json["grants"] as? [[String: String]] == [["grant": "bob", "policy": "shut"]])
+        #expect((json["documents"] as? [[String: Any]])?.map { $0["name"] as? String } == ["shut"])
+    }
+
+    @Test(arguments: ["show", "diff", "check"])
+    func helpHasAnExample(command: String) async {
+        let run = await ControlRun.of("policy", command, "--help")
+        #expect(run.exitCode == 0)
+        #expect(run.output.contains("sluicectl policy \(command) "))
+        #expect(run.output.contains("Exit codes"))
+    }
+}

@@ -1,0 +1,42 @@
+import SluicePolicy
+
+@testable import SluiceEngine
+
+/// Counters of fixed windows of a minute, in the words of their tests.
+extension Counter {
+    init(stem: [UInt8]) { self.init(stem: stem, window: .seconds(60), algorithm: .fixedWindow) }
+
+    mutating func observe(used: Int64, cutMs: Int64) {
+        observe(Tally(used: used), cutMs: cutMs, decidedMs: cutMs)
+    }
+
+    mutating func leftLocally(max: Int64, replicas: ReplicaView) -> Int64 {
+        leftLocally(
+            .fixedWindow(max: max, window: windowStartMs..<windowEndMs), replicas: replicas, nowMs: windowStartMs)
+    }
+
+    func isQuiet(nowMs: Int64) -> Bool { isQuiet(nowMs: nowMs, terms: nil) }
+
+    var sharedUsed: Int64 { windowed.sharedUsed }
+    var localShare: Int64 { windowed.localShare }
+    var localUsed: Int64 {
+        get { windowed.localUsed }
+        set { windowed.localUsed = newValue }
+    }
+    var unsettled: Int64 {
+        get { windowed.unsettled }
+        set { windowed.unsettled = newValue }
+    }
+}
+
+extension Decision.Look {
+    /// What the socket tells of it.
+    struct Told: Equatable {
+        var rule: String
+        var windowStartMs: Int64
+        var used: Int64
+        var max: Int64
+    }
+
+    var told: Told { Told(rule: rule, windowStartMs: windowStartMs, used: used, max: max) }
+}
