@@ -41,6 +41,16 @@ extension StoreContract {
                 contract.check(a, memo: memo), contract.check(a, memo: memo),
                 gives: [1, 1, 0, 1, 1, 1, 1, -3, contract.nowMs, 1, 1], words: [""])
         },
+        Case("id: nor is what a window that is over kept from being decided") { contract in
+            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let old = contract.fixed("a", max: 9)
+            contract.pass(until: 60_000)
+            let now = contract.fixed("a", max: 9)
+            try await contract.expect(
+                contract.check(old, reserve: "1", memo: memo), contract.check(now, reserve: "2", memo: memo),
+                contract.check(now, reserve: "3", memo: memo), contract.cancel("1"),
+                gives: [-1, 1, 1, -3, contract.nowMs, 1, 1, 0], words: [contract.id("2")])
+        },
         Case("id: with a reservation") { contract in
             let end = contract.nowMs + 3_600_000
             let (a, slots) = (contract.fixed("a", max: 10).shadow(), contract.slots("c", max: 1))
