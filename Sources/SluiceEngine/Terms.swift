@@ -89,9 +89,10 @@ package struct Terms: Sendable, Equatable {
     /// How much of the window before still counts, rounded up.
     package func reach(of previous: Int64, nowMs: Int64) -> Int64 {
         guard previous > 0 else { return 0 }
-        // A commit above its reservation may have driven it beyond the maximum for which the product was checked.
+        // A commit above its reservation may have driven it beyond the maximum for which the product was checked; and
+        // before the window begins it counts once, and not more than that.
         let bounded = min(previous, Self.maxExact / lengthMs)
-        return (bounded * Swift.max(0, windowEndMs - nowMs) + lengthMs - 1) / lengthMs
+        return ceilDivide(bounded * min(lengthMs, Swift.max(0, windowEndMs - nowMs)), lengthMs)
     }
 
     /// What a bucket's level is after it has leaked.
@@ -128,6 +129,8 @@ package struct Terms: Sendable, Equatable {
                 : windowEndMs + lengthMs - timeLeft(forReach: max - cost, of: tally.used)
             return Swift.max(1, at - nowMs)
         case .tokenBucket:
+            // What never leaks never makes room.
+            guard max > 0 else { return -1 }
             let missing = tally.used + cost * lengthMs - burst * lengthMs
             return Swift.max(1, ceilDivide(missing, max))
         case .concurrency:
