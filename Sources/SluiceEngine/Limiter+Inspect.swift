@@ -90,9 +90,7 @@ extension Limiter {
 
     private func report(_ name: ByteString, _ found: FoundCounter, nowMs: Int64) -> CounterReport? {
         guard let key = CounterKey(name.bytes, prefix: configuration.keyPrefix) else { return nil }
-        let bounds: (startMs: Int64, endMs: Int64) =
-            key.algorithm.hasWindows
-            ? key.window.bounds(atMs: key.windowStartMs) : (Terms.endless.lowerBound, Terms.endless.upperBound)
+        let bounds = Counter.bounds(of: key.window, key.algorithm, at: key.windowStartMs)
         guard nowMs < bounds.endMs else { return nil }
         let limit = limit(of: key)
         let terms = limit.map { Terms($0).at(bounds) }

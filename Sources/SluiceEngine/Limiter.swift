@@ -213,7 +213,7 @@ package struct Limiter {
                 entry = queue[queue.count - 1].entries[entry].nextOfPlan
             }
         }
-        let charges = table[plan: plan].limits.count
+        let charges = table[plan: plan].chargeWeight
         let last = openBatch(charges: charges)
         if table[plan: plan].batchID != queue[last].id { first = -1 }
         let entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)

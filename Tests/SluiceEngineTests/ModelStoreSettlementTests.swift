@@ -42,7 +42,6 @@ private struct SettlementHistory {
     /// In the order in which they were admitted; which of the oracle's events each is.
     private var reservations: [(Reservation, event: Int)] = []
     /// How many there were when something was given back last.
-    private var admittedBeforeCredit = 0
 
     init(_ algorithm: Terms.Algorithm, seed: UInt64) {
         self.seed = seed
@@ -103,7 +102,6 @@ private struct SettlementHistory {
         let isKnown = !reservation.isSpent && nowMs < reservation.untilMs
         let settlement: Batch.Settlement =
             switch random.number(0, 5) {
-            case 0...3 where !mayGiveBack(index): .commit(cost: reservation.cost)
             case 0, 1: .cancel
             case 2, 3: .commit(cost: random.number(0, reservation.cost))
             case 4: .commit(cost: reservation.cost + random.number(0, max(1, limit.capacity / 2)))
@@ -121,7 +119,6 @@ private struct SettlementHistory {
         guard isDone == isKnown else { throw failure("\(settlement) of \(reservation): \(isDone)") }
         guard isDone else { return }
         reservations[index].0.isSpent = true
-        if cost < reservation.cost { admittedBeforeCredit = reservations.count }
         if cost <= reservation.cost {
             oracle.settle(event, to: cost)
         } else if limit.algorithm == .tokenBucket {
@@ -129,12 +126,6 @@ private struct SettlementHistory {
         } else {
             oracle.settle(event, to: cost)
         }
-    }
-
-    /// A bucket knows what is left of a charge by its level right after it, which tells too much once a part of that
-    /// level was given back to somebody else.
-    private func mayGiveBack(_ index: Int) -> Bool {
-        limit.algorithm != .tokenBucket || index >= admittedBeforeCredit
     }
 
     private mutating func compare() throws {

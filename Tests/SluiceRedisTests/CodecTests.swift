@@ -121,7 +121,7 @@ import Testing
         let tail: [UInt8] =
             [0x94, 0, 100, 0] + endless + [0x98]
             + [0x98, 1, 1, 2, 1, 10, 1, 100, 0]  // a fixed window, to be verified, with a memo
-            + [0x98, 3, 1, 1, 1, 9, 6, 100, 0]  // a sliding window, a shadow, reserved
+            + [0x98, 3, 1, 1, 1, 9, 6, 100, 0xcc, 200]  // a sliding window, a shadow, reserved
             + [0x98, 1, 0, 0, 2, 7, 8, 9, 8]  // a peek at a token bucket
             + [0x98, 1, 1, 3, 2, 5, 12] + endless + [6]  // a slot
             + [0x93, 4, 0, 4, 0x93, 0, 0, 5, 0x93, 0, 0, 6, 0x93, 5, 0, 4]

@@ -26,8 +26,7 @@ package struct ModelStore: Sendable {
         package struct Charge: Sendable, Equatable {
             package var key: [UInt8]
             package var terms: Terms
-            /// A token bucket's level right after the charge, and when that was, ms since the epoch.
-            package var levelAfter: Int64
+            /// When it was charged, ms since the epoch.
             package var chargedMs: Int64
         }
 

@@ -10,7 +10,8 @@
 --            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release), then for
 --            each charge: window (index of its pair in [5], from 1), max, flags (4 * algorithm, 0: fixed window,
 --            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
---            a time to live), length in ms, what else the algorithm needs (burst, or how long a slot is held, ms)
+--            a time to live), length in ms, what else the algorithm needs (when the window
+--            after this one ends, ms; burst; how long a slot is held, ms)
 --            [8] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters
 --
 -- What lies under the keys: windows and refusals, an integer; a token bucket, "LEVEL MS", its level and when it was
@@ -42,7 +43,7 @@ end
 -- Checks ------------------------------------------------------------------------------------------------------------
 
 -- Writes what it takes to settle the reservation: {cost, or SPENT, when it was charged, charges}. Charges are those
--- that were applied: {algorithm, key}, then of windows: end, length; of a bucket: max, length, level after the charge.
+-- that were applied: {algorithm, key}, then of windows: until when they count; of a bucket: max, length.
 -- It lives for as long as any of the entry's counters, for whoever settles it late asks about nothing any more.
 local function record(shape, firstKey)
     local charged, untilMs = {}, now + 1
@@ -50,12 +51,12 @@ local function record(shape, firstKey)
         local charge = shape.charges[i]
         local entry = {charge.algorithm, KEYS[firstKey + charge.key]}
         if charge.algorithm == TOKEN_BUCKET then
-            entry[3], entry[4], entry[5] = charge.max, charge.lengthMs, used[i]
+            entry[3], entry[4] = charge.max, charge.lengthMs
             untilMs = max(untilMs, drainedAt(used[i], charge.max, charge.lengthMs))
         elseif charge.algorithm == CONCURRENCY then
             untilMs = max(untilMs, now + charge.holdMs)
         else
-            entry[3], entry[4] = charge.endMs, charge.lengthMs
+            entry[3] = charge.countsUntilMs
             untilMs = max(untilMs, charge.countsUntilMs)
         end
         if taken[i] > 0 then
@@ -191,7 +192,7 @@ local function isRecord(value)
         if type(charge) ~= 'table' or type(charge[2]) ~= 'string' then
             return false
         end
-        local numbers = ({[FIXED_WINDOW] = 4, [SLIDING_WINDOW] = 4, [TOKEN_BUCKET] = 5, [CONCURRENCY] = 2})[charge[1]]
+        local numbers = ({[FIXED_WINDOW] = 3, [SLIDING_WINDOW] = 3, [TOKEN_BUCKET] = 4, [CONCURRENCY] = 2})[charge[1]]
         for at = 3, numbers or 0 do
             if not isWhole(charge[at]) or charge[at] < 0 then
                 return false
@@ -206,7 +207,7 @@ end
 
 -- Changes the tally of the window that was charged, while it still counts.
 local function settleWindow(charge, difference)
-    local countsUntilMs = charge[3] + (charge[1] == SLIDING_WINDOW and charge[4] or 0)
+    local countsUntilMs = charge[3]
     if now >= countsUntilMs then
         return
     end
@@ -221,9 +222,9 @@ local function settleWindow(charge, difference)
     end
 end
 
--- What has leaked since the charge is not given back: it is there to be used already.
-local function settleBucket(charge, difference, chargedMs)
-    local maximum, lengthMs, levelAfter = charge[3], charge[4], charge[5]
+-- What would have leaked of the charge by itself is not given back: it may be there to be used already.
+local function settleBucket(charge, difference, cost, chargedMs)
+    local maximum, lengthMs = charge[3], charge[4]
     local level, since, exists = readBucket(charge[2])
     if not level or (difference < 0 and not exists) then
         return
@@ -232,7 +233,7 @@ local function settleBucket(charge, difference, chargedMs)
     if difference > 0 then
         level = min(MAX_EXACT, level + difference * lengthMs)
     else
-        level = level - min(-difference * lengthMs, drained(levelAfter, chargedMs, maximum), level)
+        level = level - min(-difference * lengthMs, drained(cost * lengthMs, chargedMs, maximum), level)
     end
     writeBucket(charge[2], level, since, maximum, lengthMs)
 end
@@ -262,7 +263,7 @@ local function settle(shape, key)
         elseif charge[1] == CONCURRENCY or not settlesCost then
             rest[#rest + 1] = charge
         elseif difference ~= 0 then
-            (charge[1] == TOKEN_BUCKET and settleBucket or settleWindow)(charge, difference, chargedMs)
+            (charge[1] == TOKEN_BUCKET and settleBucket or settleWindow)(charge, difference, cost, chargedMs)
         end
     end
     if not settlesCost and not freesSlots then
@@ -297,7 +298,7 @@ local function understand(shape)
         if algorithm == FIXED_WINDOW then
             charge.countsUntilMs = charge.endMs
         elseif algorithm == SLIDING_WINDOW then
-            charge.countsUntilMs = charge.endMs + lengthMs
+            charge.countsUntilMs = extra
             keys = keys + 1
             shape.tallies = shape.tallies + 1
         elseif algorithm == CONCURRENCY then
