@@ -43,7 +43,7 @@ public struct CheckOptions: Sendable, Equatable {
     }
 
     /// The options as the words of a request.
-    var arguments: [String] {
+    package var arguments: [String] {
         var words: [String] = []
         if cost != 1 { words += ["COST", String(cost)] }
         if let server { words += ["SERVER", server] }

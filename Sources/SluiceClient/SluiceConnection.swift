@@ -80,6 +80,28 @@ public final class SluiceConnection: Sendable {
         try Decision(await value(["PEEK", grant, tool] + options.arguments))
     }
 
+    /// Settles a reservation to the cost that the call really had, 0 to 10^12; a higher one is charged even past the
+    /// maximum.
+    ///
+    /// - Returns: whether it was done; false if there is no such reservation of this grant, or it was settled before.
+    /// - Throws: `SluiceError.server` with `BUSY` while Redis is away and the sidecar does not know the reservation: send
+    ///   it again then.
+    public func commit(
+        grant: String, reservation: String, cost: Int64
+    ) async throws(SluiceError) -> Bool {
+        try await send(["COMMIT", grant, reservation, String(cost)]).integer == 1
+    }
+
+    /// Gives back all that a reservation charged, for a call that was never made. As `commit` otherwise.
+    public func cancel(grant: String, reservation: String) async throws(SluiceError) -> Bool {
+        try await send(["CANCEL", grant, reservation]).integer == 1
+    }
+
+    /// Frees the slot of a call that has ended, and leaves what it cost. As `commit` otherwise.
+    public func release(grant: String, reservation: String) async throws(SluiceError) -> Bool {
+        try await send(["RELEASE", grant, reservation]).integer == 1
+    }
+
     /// Sends any command, its name first: `["INFO", "server"]`.
     ///
     /// - Throws: `SluiceError.server` where Sluice answers an error, `badRequest` if there is no word to send.

@@ -1,7 +1,7 @@
 import ArgumentParser
 import SluiceClient
 
-/// What `check` and `peek` take alike.
+/// What `check`, `peek` and `explain` take alike.
 struct CheckArguments: ParsableArguments {
     @Argument(help: "The identity that the gateway authenticated, such as alice-laptop.")
     var grant: String
@@ -13,6 +13,12 @@ struct CheckArguments: ParsableArguments {
     var session: String?
     @Option(help: "The MCP server of the tool (default: none).")
     var server: String?
+    @Option(
+        name: .customLong("attr"), parsing: .singleValue,
+        help: ArgumentHelp(
+            "An attribute of the call, for limits that count by attribute:NAME; may be repeated.",
+            valueName: "name=value"))
+    var attributes: [String] = []
     @Flag(help: "A person approved this call: require_approval acts as allow.")
     var approved = false
     @Flag(help: "One line of JSON instead of tables.")
@@ -20,10 +26,18 @@ struct CheckArguments: ParsableArguments {
 
     func validate() throws {
         guard cost >= 1 else { throw ValidationError("--cost: found \(cost), expected a whole number from 1 to 10^12") }
+        for attribute in attributes where attribute.split(separator: "=", maxSplits: 1).count < 2 {
+            throw ValidationError("--attr: found \(attribute), expected name=value")
+        }
     }
 
     var options: CheckOptions {
-        CheckOptions(cost: cost, server: server, session: session, approved: approved, trace: true)
+        CheckOptions(
+            cost: cost, server: server, session: session,
+            attributes: attributes.map { attribute in
+                let parts = attribute.split(separator: "=", maxSplits: 1)
+                return .init(name: String(parts[0]), value: String(parts[1]))
+            }, approved: approved, trace: true)
     }
 
     /// Shows the decision, and ends with the code of a denial if it is one.

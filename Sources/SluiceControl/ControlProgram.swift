@@ -39,6 +39,7 @@ struct RootCommand: AsyncParsableCommand {
         discussion: """
             Examples:
               sluicectl check alice-laptop opencode_run
+              sluicectl explain alice-laptop opencode_run
               sluicectl counters --grant alice-laptop
               sluicectl status --wait --timeout 30s
               sluicectl policy check policy.json
@@ -49,7 +50,8 @@ struct RootCommand: AsyncParsableCommand {
             """,
         version: SluiceVersion.current,
         subcommands: [
-            CheckCommand.self, PeekCommand.self, CountersCommand.self, StatusCommand.self, PolicyCommand.self,
+            CheckCommand.self, PeekCommand.self, ExplainCommand.self, CountersCommand.self, StatusCommand.self,
+            PolicyCommand.self,
         ])
 
     @OptionGroup var sidecar: SidecarOptions

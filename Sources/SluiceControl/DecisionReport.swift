@@ -60,7 +60,7 @@ struct DecisionReport {
             let isFull = limit.used >= limit.max
             table.append([
                 .init(limit.rule), .init(limit.used < 0 ? "-" : "\(limit.used)", isFull ? .bad : .plain),
-                .init(limit.max), .init(Self.time(limit.windowStartMs)),
+                .init(limit.max), .init(limit.windowStartMs == 0 ? "-" : Self.time(limit.windowStartMs)),
             ])
         }
         return table

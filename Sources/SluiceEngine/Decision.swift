@@ -35,6 +35,8 @@ package struct Decision: Sendable, Equatable {
         package var isShadow: Bool
         /// How many checks a shadow limit would have denied.
         package var refusals: Int64
+        /// What this replica admitted by itself while the store was away, and counts still.
+        package var localUsed: Int64
     }
 
     package var verdict: Verdict

@@ -229,7 +229,8 @@ extension Limiter {
             used: terms.used(tally, nowMs: nowMs), max: terms.capacity, left: finding.left, fits: finding.fits,
             waitMs: finding.waitMs, resetMs: finding.resetMs,
             isShadow: table[plan: plan].limits[finding.index].isShadow,
-            refusals: tally.refusals)
+            refusals: tally.refusals,
+            localUsed: table[counter: table[plan: plan].limits[finding.index].counter].locallyUsed(terms, nowMs: nowMs))
     }
 
     /// The part of an answer that only such a check has; an admitted one with an id is remembered.

@@ -109,7 +109,7 @@ extension Limiter {
         }
         return CounterReport(
             key: key, rule: limit?.rule ?? "", isShadow: limit?.mode == .shadow, max: terms?.capacity ?? -1,
-            sharedUsed: shared.map { tally in terms?.used(tally, nowMs: nowMs) ?? tally.used } ?? -1,
+            sharedUsed: shared.map { tally in terms?.used(tally, nowMs: nowMs) ?? key.units(of: tally) } ?? -1,
             localUsed: local, localShare: share, remaining: limit == nil ? -1 : max(0, left), resetMs: resetMs,
             refusals: found.refusals ?? found.known?.refusals ?? 0)
     }
@@ -153,6 +153,12 @@ extension Limiter {
 }
 
 extension CounterKey {
+    /// What is used in units of cost, where the limit is not known that it counts for.
+    fileprivate func units(of tally: Tally) -> Int64 {
+        guard algorithm == .tokenBucket, let lengthMs = window.fixedLengthMs else { return tally.used }
+        return (tally.used + lengthMs - 1) / lengthMs
+    }
+
     fileprivate var sortKey: [String] {
         [grant ?? "", tool ?? "", counter, subject.words, algorithm.name, window.name]
     }

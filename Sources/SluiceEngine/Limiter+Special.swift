@@ -148,9 +148,8 @@ extension Limiter {
             done = record.takesSlots && !record.areSlotsFreed
             release(&record)
         }
-        let isSpent = record.isCostSpent && (record.areSlotsFreed || !record.takesSlots)
-        // What the store may hold as well is kept in mind until it expires: else a second settling would reach it.
-        reservations[key] = isSpent && !record.mayBeStored ? nil : record
+        // A spent one is kept in mind until it expires: settled a second time, it is known to be spent.
+        reservations[key] = record
         return (done, record.mayBeStored)
     }
 

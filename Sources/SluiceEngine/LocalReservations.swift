@@ -19,6 +19,7 @@ struct LocalReservations {
         var isCostSpent = false
         var areSlotsFreed = false
 
+        var isSpent: Bool { isCostSpent && (areSlotsFreed || !takesSlots) }
         var takesSlots: Bool { items.contains { $0.terms.algorithm == .concurrency } }
     }
 
@@ -36,7 +37,8 @@ struct LocalReservations {
     var isFull: Bool { records.count >= EngineBounds.maxLocalReservations }
 
     mutating func makeRoom(nowMs: Int64) {
-        if isFull { expire(nowMs: nowMs) }
+        guard isFull else { return }
+        records = records.filter { $0.value.expiryMs > nowMs && !$0.value.isSpent }
     }
 
     mutating func expire(nowMs: Int64) {

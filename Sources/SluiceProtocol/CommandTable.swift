@@ -135,8 +135,9 @@ enum CommandTable {
             name: "clear", minimumCount: 1, summary: "Clears counters.", group: "operators",
             flags: ["admin", "write"], arguments: [more]),
         CommandDescription(
-            name: "explain", minimumCount: 1, summary: "Tells why a check would be allowed or denied.",
-            group: "operators", flags: ["admin", "readonly"], arguments: [more]),
+            name: "explain", minimumCount: 3, summary: "Tells why a check would be allowed or denied, limit by limit.",
+            group: "operators", hasGrant: true, flags: ["admin", "readonly"],
+            arguments: [grant, ArgumentDescription(name: "tool")] + identities + tellings),
         CommandDescription(
             name: "policy", minimumCount: 1, summary: "Shows the policies in force.", group: "operators",
             flags: ["admin", "readonly"], arguments: [more]),

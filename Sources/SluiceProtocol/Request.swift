@@ -9,6 +9,8 @@ package enum Request: Sendable, Equatable {
     case settle(SettleRequest)
     /// `CL.THROTTLE`.
     case throttle(ThrottleRequest)
+    /// `EXPLAIN`, which only operators may ask: as `PEEK`, and answered limit by limit.
+    case explain(CheckRequest)
     /// What only operators may ask.
     case operators(OperatorRequest)
     /// What `ConnectionSession` answers by itself.
@@ -149,8 +151,6 @@ package enum OperatorRequest: Sendable, Equatable {
     case info(sections: [String])
     /// `POLICY ...`, with the words after the command's name.
     case policy([String])
-    /// `EXPLAIN ...`, with the words after the command's name.
-    case explain([String])
     /// `CLEAR ...`, with the words after the command's name.
     case clear([String])
 }

@@ -24,7 +24,7 @@ enum RequestParser {
         case "counters": return .operators(try counters(arguments, bytes))
         case "info": return .operators(.info(sections: try texts(arguments, bytes).map { $0.lowercased() }))
         case "policy": return .operators(.policy(try texts(arguments, bytes)))
-        case "explain": return .operators(.explain(try texts(arguments, bytes)))
+        case "explain": return .explain(try CheckParser.parse(arguments, in: bytes, isPeek: true))
         case "clear": return .operators(.clear(try texts(arguments, bytes)))
         default: return .connection(try ConnectionParser.parse(name, arguments, in: bytes))
         }

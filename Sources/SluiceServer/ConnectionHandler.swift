@@ -170,7 +170,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
             switch try Request.parse(framer.arguments, in: input) {
             case .check(let check): try take(check, now: now)
             case .connection(let request): take(request)
-            case .operators(let request): take(request)
+            case .explain(let check): try explain(check, now: now)
+            case .operators(let request): try take(request)
             case .settle(let request): try take(request, now: now)
             case .throttle(let request): try take(request, now: now)
             }
@@ -242,15 +243,26 @@ final class ConnectionHandler: ChannelDuplexHandler {
         if disposition == .closeAfterReply { finish() }
     }
 
-    private func take(_ request: OperatorRequest) {
-        guard isOperator || operators.isOpenToAll(request) else {
-            queue.append(to: &output) {
-                session.writer.writeError(
-                    .noPermission, "this command is for operators, call it as the user that runs sluiced or as root",
-                    to: &$0)
-            }
-            return
+    private func explain(_ check: CheckRequest, now: Moment) throws(RequestError) {
+        guard isOperator else { throw .forOperators }
+        host.identify(check, in: input)
+        let writer = session.writer
+        let form = ReplyQueue.Form.explanation(
+            of: ExplainedCheck(
+                grant: input.string(ofArgument: check.grant), tool: input.string(ofArgument: check.tool),
+                cost: check.cost, policies: host.limiter.policies))
+        let outcome = host.check(
+            cost: check.cost, isPeek: true, wantsTrace: true, extras: nil, slot: slot, number: queue.nextNumber,
+            now: now)
+        switch outcome {
+        case .answered(let decision): queue.append(decision, writer, form, to: &output)
+        case .waiting: queue.reserve(writer, form)
+        case .overloaded, .mustReserve, .otherArguments: throw .overloaded
         }
+    }
+
+    private func take(_ request: OperatorRequest) throws(RequestError) {
+        guard isOperator || operators.isOpenToAll(request) else { throw .forOperators }
         let number = queue.nextNumber
         queue.reserve(session.writer)
         operators.answer(request) { [self] write in
@@ -355,6 +367,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
 extension RequestError {
     fileprivate static let overloaded = RequestError(
         .busy, "too many checks are waiting, retry after a moment or add a replica")
+    fileprivate static let forOperators = RequestError(
+        .noPermission, "this command is for operators, call it as the user that runs sluiced or as root")
     fileprivate static let otherArguments = RequestError(
         .badArgument, "this ID was used for a check with other arguments, send the same ones or another ID")
     fileprivate static let storeAway = RequestError(

@@ -48,9 +48,10 @@ final class OperatorCommands {
             }
         case .policy(let words):
             policy(words, completion: completion)
-        case .explain, .clear:
+        case .clear:
             completion {
-                $0.writeError(.error, "this command is not supported yet, send COUNTERS, INFO or POLICY", to: &$1)
+                $0.writeError(
+                    .error, "CLEAR is not supported yet, send COUNTERS, EXPLAIN, INFO or POLICY", to: &$1)
             }
         }
     }
@@ -103,14 +104,7 @@ final class OperatorCommands {
                 ("would_deny", report.refusals),
             ]
             writer.writeMapHeader(texts.count + numbers.count, to: &output)
-            for (name, text) in texts {
-                writer.writeBulkString(name, to: &output)
-                writer.writeBulkString(text, to: &output)
-            }
-            for (name, number) in numbers {
-                writer.writeBulkString(name, to: &output)
-                writer.writeInteger(number, to: &output)
-            }
+            writer.write(texts, numbers, to: &output)
         }
     }
 }

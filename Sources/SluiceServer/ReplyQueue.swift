@@ -10,6 +10,7 @@ struct ReplyQueue {
     enum Form {
         case check
         case throttle(ThrottleForm)
+        case explanation(of: ExplainedCheck)
     }
 
     private enum Slot {
@@ -107,6 +108,7 @@ extension ReplyWriter {
         switch form {
         case .check: writeDecision(decision, to: &output)
         case .throttle(let form): write(decision, form, to: &output)
+        case .explanation(let check): check.write(decision, self, to: &output)
         }
     }
 

@@ -34,7 +34,10 @@ import Testing
         #expect(try parsed("INFO") == .operators(.info(sections: [])))
         #expect(try parsed("INFO", "Server", "all") == .operators(.info(sections: ["server", "all"])))
         #expect(try parsed("POLICY", "SHOW", "Alice") == .operators(.policy(["SHOW", "Alice"])))
-        #expect(try parsed("EXPLAIN", "g", "t") == .operators(.explain(["g", "t"])))
+        guard case .explain(let check) = try parsed("EXPLAIN", "g", "t", "COST", "3") else {
+            throw RequestError(.error, "not EXPLAIN")
+        }
+        #expect(check.isPeek && check.cost == 3)
         #expect(try parsed("CLEAR", "é") == .operators(.clear(["é"])))
     }
 

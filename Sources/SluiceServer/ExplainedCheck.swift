@@ -1,0 +1,75 @@
+import NIOCore
+import SluiceEngine
+import SluicePolicy
+import SluiceProtocol
+
+/// A check that an operator wants explained, and the policies by which it is decided.
+struct ExplainedCheck {
+    var grant: String
+    var tool: String
+    var cost: Int64
+    var policies: PolicySet
+
+    /// A map of the decision, without what only matters to a gateway, and of `limits`: each limit that was looked at, a
+    /// map as well. Numbers are -1 where there is nothing to tell.
+    func write(_ decision: Decision, _ writer: ReplyWriter, to output: inout ByteBuffer) {
+        let texts = [
+            ("verdict", ReplyVerdict(decision.verdict).rawValue), ("rule", decision.rule),
+            ("source", ReplySource(decision.source).rawValue), ("message", decision.message),
+            ("policy", policyName),
+        ]
+        let numbers = [
+            ("allowed", decision.allowed ? 1 : 0), ("retry_after_ms", decision.retryAfterMs),
+            ("reset_ms", decision.resetMs), ("limit", decision.limit), ("remaining", decision.remaining),
+            ("cost", cost),
+        ]
+        writer.writeMapHeader(texts.count + numbers.count + 1, to: &output)
+        writer.write(texts, numbers, to: &output)
+        writer.writeBulkString("limits", to: &output)
+        let looks = decision.trace ?? []
+        writer.writeArrayHeader(looks.count, to: &output)
+        for look in looks { write(look, writer, to: &output) }
+    }
+
+    private func write(_ look: Decision.Look, _ writer: ReplyWriter, to output: inout ByteBuffer) {
+        let limit = limit(of: look.rule)
+        let texts = [
+            ("rule", look.rule), ("rate", limit?.rate ?? ""), ("scope", limit?.scope.name ?? ""),
+            ("algorithm", limit?.algorithm.name ?? ""), ("window", limit?.window.name ?? ""),
+            ("mode", look.isShadow ? Limit.Mode.shadow.rawValue : Limit.Mode.enforce.rawValue),
+            ("on_outage", limit?.onOutage.rawValue ?? ""),
+        ]
+        let numbers = [
+            ("passes", look.fits ? 1 : 0), ("max", look.max), ("used", look.used), ("left", look.left),
+            ("local_used", look.localUsed), ("retry_after_ms", look.waitMs), ("reset_ms", look.resetMs),
+            ("window_start_ms", look.windowStartMs), ("would_deny", look.refusals),
+        ]
+        writer.writeMapHeader(texts.count + numbers.count, to: &output)
+        writer.write(texts, numbers, to: &output)
+    }
+
+    private func limit(of rule: String) -> Limit? {
+        guard let policy = policies.policy(forGrant: grant) else { return nil }
+        return (policy.tools[tool]?.limits ?? []).first { $0.rule == rule }
+            ?? policy.allToolsLimits.first { $0.rule == rule }
+    }
+
+    /// The document's name; empty where all grants have the same one, or this grant has none.
+    private var policyName: String {
+        policies.grants[grant] ?? policies.grants[PolicySet.everyGrant] ?? ""
+    }
+}
+
+extension ReplyWriter {
+    /// The members of a map.
+    func write(_ texts: [(String, String)], _ numbers: [(String, Int64)], to output: inout ByteBuffer) {
+        for (name, text) in texts {
+            writeBulkString(name, to: &output)
+            writeBulkString(text, to: &output)
+        }
+        for (name, number) in numbers {
+            writeBulkString(name, to: &output)
+            writeInteger(number, to: &output)
+        }
+    }
+}
