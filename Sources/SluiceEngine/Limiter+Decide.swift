@@ -106,12 +106,12 @@ extension Limiter {
             let charged = chargeLocally(plan: plan, cost: cost, reservation: special?.reservation, nowMs: nowMs)
             if let special { keep(special, cost: cost, charged: charged, mayBeStored: mayBeStored, nowMs: nowMs) }
         }
-        var findings = Findings(allowed: allFit, wantsTrace: wantsTrace)
+        var findings = Findings(allowed: allFit, wantsTrace: wantsTrace || special?.memoKey != nil)
         for index in table[plan: plan].limits.indices {
             findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
         }
         var decision = conclude(plan: plan, findings, source: .local)
-        if let special { complete(&decision, special, isPeek: isPeek, now: now) }
+        if let special { complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now) }
         return decision
     }
 
@@ -231,14 +231,18 @@ extension Limiter {
             refusals: tally.refusals)
     }
 
-    /// The part of an answer that only such a check has; an admitted one with an id is remembered.
-    mutating func complete(_ decision: inout Decision, _ special: SpecialCheck, isPeek: Bool, now: Moment) {
+    /// The part of an answer that only such a check has; an admitted one with an id is remembered, with its trace:
+    /// whoever asks again may want one.
+    mutating func complete(
+        _ decision: inout Decision, _ special: SpecialCheck, isPeek: Bool, wantsTrace: Bool, now: Moment
+    ) {
         if special.tellsReservation {
             decision.reservation = decision.allowed ? special.reservation?.description ?? "" : ""
         }
         if decision.allowed, !isPeek, let key = special.memoKey {
             memos.insert(key, argumentsHash: special.argumentsHash, decision, now: now)
         }
+        if !wantsTrace { decision.trace = nil }
     }
 }
 

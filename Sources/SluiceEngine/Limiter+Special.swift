@@ -38,11 +38,14 @@ extension Limiter {
         let special = special(plan: plan, extras)
         if let key = special.memoKey, let memo = memos.find(key, now: now) {
             guard memo.argumentsHash == special.argumentsHash else { return .otherArguments }
-            return .answered(memo.decision)
+            var decision = memo.decision
+            if !wantsTrace { decision.trace = nil }
+            statistics.count(decision)
+            return .answered(decision)
         }
         if cost > table[plan: plan].smallestMax {
             var decision = neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
-            complete(&decision, special, isPeek: isPeek, now: now)
+            complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
             return .answered(decision)
         }
         guard configuration.usesStore && breaker.isClosed else {
@@ -176,7 +179,8 @@ extension Limiter {
         reservation: String, now: Moment
     ) {
         guard case .check(let special)? = entry.special else { preconditionFailure("only such a check is replayed") }
-        var findings = Findings(allowed: true, wantsTrace: batch.waiters[entry.firstWaiter].wantsTrace)
+        let wantsTrace = batch.waiters[entry.firstWaiter].wantsTrace
+        var findings = Findings(allowed: true, wantsTrace: wantsTrace || special.memoKey != nil)
         if !numbers.isEmpty {
             findShared(entry, numbers: numbers, laterOnes: 0, atMs: atMs, decidedMs: atMs, nowMs: atMs, into: &findings)
         }
@@ -185,6 +189,7 @@ extension Limiter {
         if let key = special.memoKey {
             memos.insert(key, argumentsHash: special.argumentsHash, decision, now: now)
         }
+        if !wantsTrace { decision.trace = nil }
         finishAll(entry, of: batch, .decision(decision), now: now)
     }
 

@@ -274,13 +274,14 @@ extension Limiter {
                 continue
             }
             let allowed = entry.isPeek ? admitted == 1 : position <= admitted
-            var findings = Findings(allowed: allowed, wantsTrace: waiter.wantsTrace)
+            var findings = Findings(
+                allowed: allowed, wantsTrace: waiter.wantsTrace || entry.specialCheck?.memoKey != nil)
             findShared(
                 entry, numbers: numbers, laterOnes: allowed && !entry.isPeek ? admitted - position : 0,
                 atMs: batch.cutMs, decidedMs: decidedMs, nowMs: nowMs, into: &findings)
             if case .check(let special)? = entry.special {
                 var decision = conclude(plan: entry.plan, findings, source: .shared)
-                complete(&decision, special, isPeek: entry.isPeek, now: now)
+                complete(&decision, special, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             } else {
                 let decision = conclude(plan: entry.plan, findings, source: .shared)
