@@ -108,7 +108,7 @@ extension Limiter {
         let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
         let isShared = configuration.usesStore && breaker.isClosed
         if let (done, mayBeStored) = settleLocally(key, settlement, now: now) {
-            if mayBeStored && isShared { tellStore(key, settlement) }
+            if mayBeStored { tellStore(key, settlement) }
             return .answered(done)
         }
         guard configuration.usesStore else { return .answered(false) }
@@ -120,10 +120,17 @@ extension Limiter {
         return .waiting
     }
 
-    /// The store is to do this whenever it can, and nobody waits for it.
+    /// The store is to do this whenever it can, and nobody waits for it: if it is away, once it is back.
     mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
         let batch = openBatch(charges: 1)
         _ = queue[batch].addEntry(special: .settle(key, settlement, isOwed: true))
+    }
+
+    /// What was owed to the store in a batch that it will not answer is told again: it does it once at most.
+    mutating func tellStoreAgain(_ entries: [PendingBatch.Entry]) {
+        for entry in entries {
+            if case .settle(let key, let settlement, isOwed: true)? = entry.special { tellStore(key, settlement) }
+        }
     }
 
     /// nil if no such reservation was made here.
@@ -147,9 +154,9 @@ extension Limiter {
             done = record.takesSlots && !record.areSlotsFreed
             release(&record)
         }
-        let isSpent = record.isCostSpent && (record.areSlotsFreed || !record.takesSlots)
-        // What the store may hold as well is kept in mind until it expires: else a second settling would reach it.
-        reservations[key] = isSpent && !record.mayBeStored ? nil : record
+        // Where there is a store it is kept in mind even if it is spent: a second settling is answered here, and does
+        // not wait for a store that may be away.
+        reservations[key] = record.isSpent && !configuration.usesStore ? nil : record
         return (done, record.mayBeStored)
     }
 
@@ -220,7 +227,7 @@ extension Limiter {
                 table[counter: counter].releaseLocally(record.id)
             }
             reservations[special.reservationKey] = nil
-        } else {
+        } else if special.memoKey == nil {
             tellStore(special.reservationKey, .cancel)
         }
     }

@@ -76,7 +76,7 @@ extension Integration {
 
         @Test(arguments: Away.allCases)
         func eachLimitChoosesWhatAnOutageMeans(_ away: Away) async throws {
-            let pair = try await Pair(policy: Self.choosing, budget: "100ms")
+            let pair = try await Pair(policy: Self.choosing, budget: "300ms")
             let clients = try pair.both.map { try $0.client() }
             let grant = Grants.next()
             #expect(try clients[0].check(grant, "deny").remaining == 9)
