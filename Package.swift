@@ -60,7 +60,7 @@ let package = Package(
             "SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging],
             resources: [
                 .embedInCode("Scripts/prelude.lua"), .embedInCode("Scripts/charge.lua"),
-                .embedInCode("Scripts/decide.lua"),
+                .embedInCode("Scripts/counters.lua"), .embedInCode("Scripts/decide.lua"),
             ]),
         module(
             "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),

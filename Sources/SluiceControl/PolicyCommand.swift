@@ -4,14 +4,14 @@ import SluicePolicy
 struct PolicyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "policy",
-        abstract: "Works on policy documents; no sidecar is needed.",
+        abstract: "Checks, shows and compares policies, of documents or of a running sidecar.",
         discussion: """
             Wherever a document is named, a folder with NAME.json documents and grants.json may be named as well.
 
             Examples:
               sluicectl policy check policy.json
               sluicectl policy show policies/ --grant alice-laptop
-              sluicectl policy diff /etc/sluice/policy.json policy.json
+              sluicectl policy diff --socket /run/sluice/sluice.sock policy.json
             """,
         subcommands: [PolicyCheckCommand.self, PolicyShowCommand.self, PolicyDiffCommand.self])
 }
@@ -42,27 +42,29 @@ struct PolicyCheckCommand: ParsableCommand {
     }
 }
 
-struct PolicyShowCommand: ParsableCommand {
+struct PolicyShowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",
-        abstract: "Shows all that policy documents say: every tool, every limit, and what agents are told.",
+        abstract: "Shows all that policies say: every tool, every limit, and what agents are told.",
         discussion: """
-            With --tool only what a call of that tool meets is shown, whether the document lists the tool or not; with \
-            --grant only the document that this grant has.
+            Shows documents, or without any what a running sidecar has in force. With --tool only what a call of that tool \
+            meets is shown, whether the document lists the tool or not; with --grant only the document that this grant has.
 
             Examples:
               sluicectl policy show policy.json
               sluicectl policy show policies/ --grant alice-laptop --tool opencode_run
-              sluicectl policy show policy.json --json | jq '.documents[].tools[] | select(.action == "deny") | .tool'
+              sluicectl policy show --socket /run/sluice/sluice.sock
+              sluicectl policy show policy.json --json | jq '.documents[].tools[].tool'
 
             A dash is what a limit does not have. A slot of a concurrency limit that nobody releases is held for "hold"; \
             "outage" is what happens while Redis is away.
 
-            Exit codes: 0 done, 1 faults, 2 a file could not be read, 64 wrong usage.
+            Exit codes: 0 done, 1 faults, 2 a file could not be read or the sidecar not be asked, 64 wrong usage.
             """)
 
-    @Argument(help: "The document, JSON, or a folder of documents.")
-    var file: String
+    @OptionGroup var sidecar: SidecarOptions
+    @Argument(help: "The document, JSON, or a folder of documents (default: what the sidecar has in force).")
+    var file: String?
     @Option(help: "Only the document of this grant.")
     var grant: String?
     @Option(help: "Only what a call of this tool meets.")
@@ -71,47 +73,72 @@ struct PolicyShowCommand: ParsableCommand {
     var json = false
     @OptionGroup var options: PolicyOptions
 
-    func run() throws {
+    func validate() throws {
+        guard file == nil || sidecar.socket == nil else {
+            throw ValidationError("found a document and --socket, expected one of them")
+        }
+    }
+
+    func run() async throws {
         let console = Console.current
-        let policies = try options.read(file, faults: .faults, console)
-        let report = PolicyReport(policies, source: file, grant: grant, tool: tool)
+        let report: PolicyReport
+        if let file {
+            let policies = try options.read(file, faults: .faults, console)
+            report = PolicyReport(policies, source: file, grant: grant, tool: tool)
+        } else {
+            let running = try await RunningPolicies.ask(sidecar, console)
+            report = PolicyReport(running.policies, source: running.source, grant: grant, tool: tool)
+        }
         console.write(json ? report.json.line + "\n" : report.text(console.style))
     }
 }
 
-struct PolicyDiffCommand: ParsableCommand {
+struct PolicyDiffCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff",
         abstract: "Shows what changes for callers from one policy to another.",
         discussion: """
             This is what a reload would do: which tools are allowed or denied now, which limits change, and which counters \
-            keep their count. What changes no answer, such as the order of tools, is no difference.
+            keep their count. What changes no answer, such as the order of tools, is no difference. Of one document, what \
+            changes is told from what a running sidecar has in force.
 
             Examples:
-              sluicectl policy diff /etc/sluice/policy.json policy.json
-              git show HEAD:policy.json > old.json; sluicectl policy diff old.json policy.json
+              sluicectl policy diff old.json new.json
+              sluicectl policy diff --socket /run/sluice/sluice.sock policy.json
               sluicectl policy diff old.json new.json --json | jq '.changes[] | select(.counter.fate == "begins")'
 
             Lines begin with + (added), - (removed) or ~ (changed).
 
-            Exit codes, as diff(1) has them: 0 no difference, 1 differences, 2 a document has faults or could not be read; \
-            64 wrong usage.
+            Exit codes, as diff(1) has them: 0 no difference, 1 differences, 2 a document has faults or could not be read, \
+            or the sidecar could not be asked; 64 wrong usage.
             """)
 
-    @Argument(help: "The document that is in force, JSON, or a folder of documents.")
-    var old: String
-    @Argument(help: "The document that would be, or a folder of documents.")
-    var new: String
+    @OptionGroup var sidecar: SidecarOptions
+    @Argument(
+        help: ArgumentHelp(
+            "Documents, JSON, or folders of them: what is in force and what would be, or the latter alone.",
+            valueName: "document"))
+    var documents: [String]
     @Flag(help: "One line of JSON instead of text.")
     var json = false
     @OptionGroup var options: PolicyOptions
 
-    func run() throws {
+    func validate() throws {
+        guard (1...2).contains(documents.count) else {
+            throw ValidationError("found \(documents.count) documents, expected two, or one and a sidecar")
+        }
+        guard documents.count == 1 || sidecar.socket == nil else {
+            throw ValidationError("found two documents and --socket, expected one of each, or two documents")
+        }
+    }
+
+    func run() async throws {
         let console = Console.current
         // The faults of both are shown, not only of the one that is read first.
-        let before = Result { try options.read(old, faults: .couldNotCompare, console) }
-        let after = Result { try options.read(new, faults: .couldNotCompare, console) }
-        let report = PolicyDiffReport(PolicyDiff(from: try before.get(), to: try after.get()))
+        let read = documents.map { path in Result { try options.read(path, faults: .couldNotCompare, console) } }
+        let policies = try read.map { try $0.get() }
+        let old = policies.count == 2 ? policies[0] : try await RunningPolicies.ask(sidecar, console).policies
+        let report = PolicyDiffReport(PolicyDiff(from: old, to: policies[policies.count - 1]))
         console.write(json ? report.json.line + "\n" : report.text(console.style))
         if report.hasChanges { throw ExitCode.differences }
     }

@@ -158,6 +158,14 @@ struct PolicyReport {
         ])
     }
 
+    private static func window(_ limit: Limit) -> (window: String?, timeZone: String?) {
+        switch limit.window.kind {
+        case .seconds(let seconds): ("\(seconds)s", nil)
+        case .calendar(let period, let zone): (period.rawValue, zone.name)
+        case .endless: (nil, nil)
+        }
+    }
+
     private static func tool(_ entry: PolicyListing.Entry) -> JSONText? {
         let name: String
         let isListed: Bool
@@ -176,12 +184,15 @@ struct PolicyReport {
         ])
     }
 
+    /// In the words of documents, so that whoever writes one can copy them.
     private static func json(_ limit: Limit) -> JSONText {
-        .object([
+        let (window, timeZone) = window(limit)
+        return .object([
             ("counter", .string(limit.counter)),
             ("algorithm", .string(limit.algorithm.name)),
             ("max", .integer(limit.max)),
-            ("window", limit.window == .endless ? .null : .string(limit.window.name)),
+            ("window", window.map { .string($0) } ?? .null),
+            ("timezone", timeZone.map { .string($0) } ?? .null),
             ("burst", limit.burst.map { .integer($0) } ?? .null),
             ("hold_s", limit.holdSeconds.map { .integer($0) } ?? .null),
             ("scope", .string(limit.scope.name)),

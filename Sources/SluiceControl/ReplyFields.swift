@@ -29,6 +29,31 @@ struct ReplyFields {
         return text
     }
 
+    /// A map of names to texts, in its order.
+    func pairs(_ name: String) throws(SluiceError) -> [(String, String)] {
+        var pairs: [(String, String)] = []
+        switch members[name] {
+        case .map(let entries):
+            for entry in entries {
+                guard let name = entry.key.string, let text = entry.value.string else { throw Self.noPairs(name) }
+                pairs.append((name, text))
+            }
+        case .array(let elements) where elements.count.isMultiple(of: 2):
+            for index in stride(from: 0, to: elements.count, by: 2) {
+                guard let name = elements[index].string, let text = elements[index + 1].string else {
+                    throw Self.noPairs(name)
+                }
+                pairs.append((name, text))
+            }
+        default: throw Self.noPairs(name)
+        }
+        return pairs
+    }
+
+    private static func noPairs(_ name: String) -> SluiceError {
+        .malformedReply("expected the map \(name) of texts")
+    }
+
     func array(_ name: String) throws(SluiceError) -> [Reply] {
         guard let elements = members[name]?.array else { throw .malformedReply("expected the array \(name)") }
         return elements

@@ -11,10 +11,8 @@ struct Counter {
     let algorithm: Terms.Algorithm
     /// How many plans use it; 0 frees it.
     var references = 0
-    /// The window that was looked at last; -1 before any was. All time where the algorithm has no windows.
-    private(set) var windowStartMs: Int64 = -1
-    /// Exclusive.
-    private(set) var windowEndMs: Int64 = -1
+    /// The window that was looked at last. All time where the algorithm has no windows.
+    private(set) var open = OpenWindow.none
     /// Whether the store told of this window (of this bucket, of these slots) at all.
     private(set) var isSeen = false
     /// Of fixed and sliding windows.
@@ -24,6 +22,22 @@ struct Counter {
     /// Checks that a shadow limit would have denied: as the store last told, and here without the store.
     private(set) var sharedRefusals: Int64 = 0
     private(set) var localRefusals: Int64 = 0
+
+    struct OpenWindow: Equatable {
+        var startMs: Int64
+        /// Exclusive.
+        var endMs: Int64
+        /// Of sliding windows, when the window after it ends; else as `endMs`.
+        var nextEndMs: Int64
+
+        /// None was looked at.
+        static let none = OpenWindow(startMs: -1, endMs: -1, nextEndMs: -1)
+        static let endless = OpenWindow(
+            startMs: Terms.endless.lowerBound, endMs: Terms.endless.upperBound, nextEndMs: Terms.endless.upperBound)
+    }
+
+    var windowStartMs: Int64 { open.startMs }
+    var windowEndMs: Int64 { open.endMs }
 
     enum OtherTally {
         case bucket(BucketTally)
@@ -48,28 +62,33 @@ struct Counter {
 
     // MARK: - Windows
 
-    /// The window that holds `nowMs`, half-open. It mostly is the one that is open here: then that costs no division.
-    func bounds(at nowMs: Int64) -> (startMs: Int64, endMs: Int64) {
-        guard algorithm.hasWindows else { return (Terms.endless.lowerBound, Terms.endless.upperBound) }
-        if windowStartMs >= 0 && nowMs >= windowStartMs && nowMs < windowEndMs { return (windowStartMs, windowEndMs) }
+    /// The window that holds `nowMs`. It mostly is the one that is open here: then that costs no division.
+    func bounds(at nowMs: Int64) -> OpenWindow {
+        if nowMs >= open.startMs && nowMs < open.endMs { return open }
+        return Self.bounds(of: window, algorithm, at: nowMs)
+    }
+
+    static func bounds(of window: Window, _ algorithm: Terms.Algorithm, at nowMs: Int64) -> OpenWindow {
+        guard algorithm.hasWindows else { return .endless }
         let (startMs, endMs) = window.bounds(atMs: nowMs)
         // The first window of a calendar may have begun before there was time.
-        return (max(0, startMs), endMs)
+        return OpenWindow(
+            startMs: max(0, startMs), endMs: endMs,
+            nextEndMs: algorithm == .slidingWindow ? window.bounds(atMs: endMs).endMs : endMs)
     }
 
     /// Turns to the window that holds `nowMs`, with nothing known of it if it is another.
     mutating func roll(at nowMs: Int64) {
-        guard windowStartMs < 0 || nowMs < windowStartMs || nowMs >= windowEndMs else { return }
-        let (startMs, endMs) = bounds(at: nowMs)
-        windowed.roll(isNext: startMs == windowEndMs && algorithm == .slidingWindow)
-        windowStartMs = startMs
-        windowEndMs = endMs
+        guard nowMs < open.startMs || nowMs >= open.endMs else { return }
+        let next = bounds(at: nowMs)
+        windowed.roll(isNext: next.startMs == open.endMs && algorithm == .slidingWindow)
+        open = next
         isSeen = false
         sharedRefusals = 0
         localRefusals = 0
         guard algorithm.hasWindows else { return }
         key.removeSubrange(stemCount...)
-        appendDecimal(startMs, to: &key)
+        appendDecimal(next.startMs, to: &key)
     }
 
     /// The key of the window before the open one.
@@ -239,8 +258,7 @@ struct Counter {
         switch other {
         case nil:
             // What was used reaches into the window after its own where windows slide.
-            let lastMs = algorithm == .slidingWindow ? windowEndMs + (windowEndMs - windowStartMs) : windowEndMs
-            return windowStartMs < 0 || nowMs >= lastMs || !(isSeen || windowed.isTouched)
+            return windowStartMs < 0 || nowMs >= open.nextEndMs || !(isSeen || windowed.isTouched)
         case .bucket(let bucket):
             guard let terms else { return true }
             return bucket.knownLevel(terms, nowMs: nowMs) == 0

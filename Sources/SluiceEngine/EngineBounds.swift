@@ -6,6 +6,9 @@ package enum EngineBounds {
     /// Most counters that one script call charges; what comes after goes into the next batch. At 2 us of Redis' CPU
     /// each, this keeps one script near a millisecond, so that other clients of that Redis are not held up.
     package static let maxChargesPerBatch = 512
+    /// What a charge of another kind than a fixed window's, and whatever reserves, has an id or settles, counts as in
+    /// that: it costs Redis that much more.
+    package static let chargesOfUnusualWork = 8
     /// Most batches that are on their way at once. While the store works on one, the next may already lie in its
     /// socket, so that it never waits for us; more would only make batches smaller.
     package static let maxBatchesInFlight = 2

@@ -27,10 +27,22 @@ package struct Identity: Sendable {
     ///   approved this call.
     package mutating func fill(grant: Span<UInt8>, tool: Span<UInt8>, approved: Bool) {
         key.bytes.removeAll(keepingCapacity: true)
-        key.bytes.append(approved ? 1 : 0)
+        key.bytes.append((approved ? Form.approved : Form.plain).rawValue)
         append(grant)
         append(tool)
     }
+
+    /// Who asks is a key of `CL.THROTTLE`, which brings its own limit along.
+    package mutating func fill(_ throttle: Throttle) {
+        key.bytes.removeAll(keepingCapacity: true)
+        key.bytes.append(Form.throttle.rawValue)
+        for number in [throttle.burst, throttle.count, throttle.periodSeconds] {
+            withUnsafeBytes(of: number.littleEndian) { key.bytes.append(contentsOf: $0) }
+        }
+        key.bytes.append(contentsOf: throttle.key)
+    }
+
+    private enum Form: UInt8 { case plain, approved, throttle }
 
     /// Adds the session, where the gateway named one and some limit counts by it. Whatever is added is added in this
     /// order: session, server, attributes in the order of `CountedIdentities`.
@@ -67,7 +79,7 @@ package struct Identity: Sendable {
 
     var parts: Parts {
         var rest = key.bytes[...]
-        let approved = rest.removeFirst() == 1
+        let approved = rest.removeFirst() == Form.approved.rawValue
         let grant = Self.takeName(&rest)
         let tool = String(decoding: Self.takeName(&rest), as: UTF8.self)
         var parts = Parts(grant: grant, tool: tool, approved: approved)
@@ -84,10 +96,61 @@ package struct Identity: Sendable {
         return parts
     }
 
+    /// nil for a check.
+    var throttle: Throttle? {
+        guard key.bytes.first == Form.throttle.rawValue else { return nil }
+        let numbers = key.bytes.dropFirst().prefix(24).withUnsafeBytes { bytes in
+            (0..<3).map { Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: $0 * 8, as: Int64.self)) }
+        }
+        return Throttle(
+            key: Array(key.bytes.dropFirst(25)), burst: numbers[0], count: numbers[1], periodSeconds: numbers[2])
+    }
+
     private static func takeName(_ rest: inout ArraySlice<UInt8>) -> [UInt8] {
         let count = Int(rest.removeFirst()) << 8 | Int(rest.removeFirst())
         defer { rest = rest.dropFirst(count) }
         return Array(rest.prefix(count))
+    }
+}
+
+/// The limit that `CL.THROTTLE` brings along: a token bucket.
+package struct Throttle: Sendable, Equatable {
+    package let key: [UInt8]
+    /// What the bucket holds.
+    package let burst: Int64
+    /// What comes back in one period.
+    package let count: Int64
+    package let periodSeconds: Int64
+
+    /// nil where the numbers are beyond what is counted exactly: `burst` and `count` at most 10^12, the
+    ///   larger of them times the period in ms at most 2^53, the period at most 366 days.
+    package init?(key: [UInt8], maxBurst: Int64, count: Int64, periodSeconds: Int64) {
+        let largest = max(maxBurst + 1, count)
+        guard largest <= PolicyBounds.maxLimit, periodSeconds <= PolicyBounds.maxWindowSeconds,
+            largest <= Terms.maxExact / (periodSeconds * 1000)
+        else { return nil }
+        self.init(key: key, burst: maxBurst + 1, count: count, periodSeconds: periodSeconds)
+    }
+
+    fileprivate init(key: [UInt8], burst: Int64, count: Int64, periodSeconds: Int64) {
+        self.key = key
+        self.burst = burst
+        self.count = count
+        self.periodSeconds = periodSeconds
+    }
+
+    private static let name = "throttle"
+
+    var limit: Limit {
+        Limit(
+            container: .allTools, counter: Self.name, window: .seconds(periodSeconds), max: count, scope: .grant,
+            rule: "CL.THROTTLE", onDeny: nil, algorithm: .tokenBucket(burst: burst))
+    }
+
+    func stem(prefix: String) -> [UInt8] {
+        CounterKey.stem(
+            prefix: prefix, grant: nil, subject: .throttle(String(decoding: key, as: UTF8.self)), container: .allTools,
+            counter: Self.name, algorithm: .tokenBucket, window: .seconds(periodSeconds))
     }
 }
 

@@ -68,8 +68,7 @@ extension Limiter {
     /// The terms of one limit of a plan in the window that its counter last looked at.
     func terms(plan: Int, _ index: Int) -> Terms {
         let counter = table[plan: plan].limits[index].counter
-        return table[plan: plan].limits[index].terms.at(
-            (table[counter: counter].windowStartMs, table[counter: counter].windowEndMs))
+        return table[plan: plan].limits[index].terms.at(table[counter: counter].open)
     }
 
     /// Decides by local counters, and charges them.
@@ -104,7 +103,9 @@ extension Limiter {
         }
         if allFit && !isPeek {
             let charged = chargeLocally(plan: plan, cost: cost, reservation: special?.reservation, nowMs: nowMs)
-            if let special { keep(special, cost: cost, charged: charged, mayBeStored: mayBeStored, nowMs: nowMs) }
+            if let special, special.reservation != nil {
+                keep(special, plan: plan, cost: cost, charged: charged, mayBeStored: mayBeStored, nowMs: nowMs)
+            }
         }
         var findings = Findings(allowed: allFit, wantsTrace: wantsTrace || special?.memoKey != nil)
         for index in table[plan: plan].limits.indices {

@@ -90,9 +90,7 @@ extension Limiter {
 
     private func report(_ name: ByteString, _ found: FoundCounter, nowMs: Int64) -> CounterReport? {
         guard let key = CounterKey(name.bytes, prefix: configuration.keyPrefix) else { return nil }
-        let bounds: (startMs: Int64, endMs: Int64) =
-            key.algorithm.hasWindows
-            ? key.window.bounds(atMs: key.windowStartMs) : (Terms.endless.lowerBound, Terms.endless.upperBound)
+        let bounds = Counter.bounds(of: key.window, key.algorithm, at: key.windowStartMs)
         guard nowMs < bounds.endMs else { return nil }
         let limit = limit(of: key)
         let terms = limit.map { Terms($0).at(bounds) }
@@ -137,8 +135,9 @@ extension Limiter {
             + counter.locallyUsed(terms, nowMs: nowMs)
     }
 
-    /// The limit that counts by it, if a policy still has it.
+    /// The limit that counts by it, if a policy still has it. Of `CL.THROTTLE` each call brings its own.
     private func limit(of key: CounterKey) -> Limit? {
+        if case .throttle = key.subject { return nil }
         // A counter that grants share belongs to whichever policy has such a limit.
         let candidates = key.grant.map { policies.policy(forGrant: $0).map { [$0] } ?? [] } ?? Array(policies.policies)
         for policy in candidates {

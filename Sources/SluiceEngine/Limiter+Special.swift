@@ -58,10 +58,10 @@ extension Limiter {
             statistics.overloaded += 1
             return .overloaded
         }
-        let batch = openBatch(charges: table[plan: plan].limits.count)
+        let charges = table[plan: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
+        let batch = openBatch(charges: charges)
         let entry = queue[batch].addEntry(
-            plan: plan, cost: cost, isPeek: isPeek, chargeCount: table[plan: plan].limits.count,
-            special: .check(special))
+            plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges, special: .check(special))
         table[plan: plan].pins += 1
         wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
         return .waiting
@@ -86,10 +86,14 @@ extension Limiter {
 
     /// Remembers what a reservation charged here.
     mutating func keep(
-        _ special: SpecialCheck, cost: Int64, charged: [LocalReservations.Item], mayBeStored: Bool, nowMs: Int64
+        _ special: SpecialCheck, plan: Int, cost: Int64, charged: [LocalReservations.Item], mayBeStored: Bool,
+        nowMs: Int64
     ) {
-        guard let id = special.reservation, !charged.isEmpty else { return }
-        let expiryMs = charged.reduce(nowMs + 1) { max($0, $1.terms.countsUntilMs(nowMs: nowMs)) }
+        guard let id = special.reservation else { return }
+        // For as long as any of the check's limits, whoever settles late has something to settle.
+        let expiryMs = table[plan: plan].limits.indices.reduce(nowMs + 1) {
+            max($0, terms(plan: plan, $1).countsUntilMs(nowMs: nowMs))
+        }
         reservations[special.reservationKey] = LocalReservations.Record(
             items: charged, cost: cost, id: id, expiryMs: expiryMs, mayBeStored: mayBeStored)
     }
@@ -114,7 +118,7 @@ extension Limiter {
         guard configuration.usesStore else { return .answered(false) }
         guard isShared else { return .storeAway }
         guard waitingChecks < EngineBounds.maxWaitingChecks else { return .overloaded }
-        let batch = openBatch(charges: 1)
+        let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
         let entry = queue[batch].addEntry(special: .settle(key, settlement, isOwed: false))
         wait(ticket, wantsTrace: false, entry: entry, now: now)
         return .waiting
@@ -122,7 +126,7 @@ extension Limiter {
 
     /// The store is to do this whenever it can, and nobody waits for it: if it is away, once it is back.
     mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
-        let batch = openBatch(charges: 1)
+        let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
         _ = queue[batch].addEntry(special: .settle(key, settlement, isOwed: true))
     }
 
@@ -238,7 +242,7 @@ extension Terms {
     func countsUntilMs(nowMs: Int64) -> Int64 {
         switch algorithm {
         case .fixedWindow: windowEndMs
-        case .slidingWindow: windowEndMs + lengthMs
+        case .slidingWindow: nextEndMs
         case .tokenBucket: max == 0 ? nowMs + lengthMs : nowMs + burst * lengthMs / max + 1
         case .concurrency: nowMs + holdMs
         }

@@ -367,7 +367,7 @@ extension Limiter {
         again.firstID = batch.firstID
         again.resends = batch.resends + 1
         for entry in batch.entries where entry.repeated >= 0 {
-            let charges = entry.plan < 0 ? 1 : table[plan: entry.plan].limits.count
+            let charges = entry.plan < 0 ? 0 : table[plan: entry.plan].chargeWeight
             _ = again.addEntry(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, chargeCount: charges, special: entry.special)
             if entry.plan >= 0 { table[plan: entry.plan].pins += 1 }

@@ -73,7 +73,7 @@ package struct Limiter {
     }
 
     package let configuration: LimiterConfiguration
-    private(set) var policies: PolicySet
+    package private(set) var policies: PolicySet
     package internal(set) var statistics = Statistics()
 
     var table: PlanTable
@@ -213,7 +213,7 @@ package struct Limiter {
                 entry = queue[queue.count - 1].entries[entry].nextOfPlan
             }
         }
-        let charges = table[plan: plan].limits.count
+        let charges = table[plan: plan].chargeWeight
         let last = openBatch(charges: charges)
         if table[plan: plan].batchID != queue[last].id { first = -1 }
         let entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
@@ -226,6 +226,12 @@ package struct Limiter {
 
     /// Meets an identity for the first time under these policies: asks them, and names the counters.
     private mutating func learn(_ identity: borrowing Identity, now: Moment) -> Int? {
+        if let throttle = identity.throttle {
+            return table.insert(
+                identity.key, ruled: nil,
+                limits: [(limit: throttle.limit, stem: throttle.stem(prefix: configuration.keyPrefix))], rule: "",
+                nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
+        }
         let parts = identity.parts
         let ruled: Decision?
         let limits: [Limit]

@@ -82,7 +82,9 @@ struct WindowTally {
             }
             tally.roll(isNext: true)
             terms.windowStartMs = terms.windowEndMs
-            terms.windowEndMs += terms.lengthMs
+            terms.windowEndMs = terms.nextEndMs
+            terms.lengthMs = terms.windowEndMs - terms.windowStartMs
+            terms.nextEndMs += terms.lengthMs
         }
         // More than this replica's share: not before the store is back, or both windows are over.
         return max(1, terms.windowEndMs - terms.lengthMs - nowMs)

@@ -118,7 +118,8 @@ struct PendingBatch {
 
     /// The end of a reservation.
     mutating func addEntry(special: Special) -> Int {
-        addEntry(plan: -1, cost: 0, isPeek: false, chargeCount: 1, special: special)
+        addEntry(
+            plan: -1, cost: 0, isPeek: false, chargeCount: EngineBounds.chargesOfUnusualWork, special: special)
     }
 
     mutating func addWaiter(_ ticket: Ticket, deadlineNs: Int64, wantsTrace: Bool, toEntry entry: Int) {

@@ -38,6 +38,8 @@ struct Plan {
     var countsSlots: Bool
     /// Whether such a limit holds checks back: they must then reserve, so that the slot can be released.
     var mustReserve: Bool
+    /// What its charges count as in a batch: see `EngineBounds.maxChargesPerBatch`.
+    var chargeWeight: Int
     /// In how many numbers the store tells the tallies of all its limits.
     var tallyCount: Int
     var lastUsedNs: Int64
@@ -68,6 +70,10 @@ struct Plan {
             return min(smallest, limit.terms.capacity)
         }
         countsSlots = limits.contains { $0.terms.algorithm == .concurrency }
+        chargeWeight = limits.reduce(0) { weight, limit in
+            let isPlain = limit.terms.algorithm == .fixedWindow && !limit.isShadow
+            return weight + (isPlain ? 1 : EngineBounds.chargesOfUnusualWork)
+        }
         tallyCount = limits.reduce(0) { $0 + $1.tallyCount }
         mustReserve = limits.contains { $0.terms.algorithm == .concurrency && !$0.isShadow }
     }
@@ -97,11 +103,12 @@ extension Terms {
     }
 
     /// The same for one window.
-    func at(_ bounds: (startMs: Int64, endMs: Int64)) -> Terms {
+    func at(_ window: Counter.OpenWindow) -> Terms {
         var terms = self
-        terms.windowStartMs = bounds.startMs
-        terms.windowEndMs = bounds.endMs
-        if algorithm.hasWindows { terms.lengthMs = bounds.endMs - bounds.startMs }
+        terms.windowStartMs = window.startMs
+        terms.windowEndMs = window.endMs
+        terms.nextEndMs = window.nextEndMs
+        if algorithm.hasWindows { terms.lengthMs = window.endMs - window.startMs }
         return terms
     }
 }

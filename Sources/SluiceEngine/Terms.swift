@@ -31,6 +31,9 @@ package struct Terms: Sendable, Equatable {
     package var windowEndMs: Int64
     /// Of a token bucket the time in which `max` leaks; else the length of the window, ms.
     package var lengthMs: Int64
+    /// Sliding windows: when the window after the open one ends, until when what is used in the open one counts. It is not
+    /// always as long: think of months. Else the end of the open window.
+    package var nextEndMs: Int64
 
     /// All the time there is: up to the largest integer that is exact in a double.
     package static let endless: Range<Int64> = 0..<maxExact
@@ -41,7 +44,7 @@ package struct Terms: Sendable, Equatable {
 
     package init(
         algorithm: Algorithm, max: Int64, burst: Int64 = 0, holdMs: Int64 = 0, windowStartMs: Int64, windowEndMs: Int64,
-        lengthMs: Int64
+        lengthMs: Int64, nextEndMs: Int64? = nil
     ) {
         self.algorithm = algorithm
         self.max = max
@@ -50,6 +53,7 @@ package struct Terms: Sendable, Equatable {
         self.windowStartMs = windowStartMs
         self.windowEndMs = windowEndMs
         self.lengthMs = lengthMs
+        self.nextEndMs = algorithm == .slidingWindow ? nextEndMs ?? windowEndMs + lengthMs : windowEndMs
     }
 
     package static func fixedWindow(max: Int64, window: Range<Int64>) -> Terms {
@@ -89,9 +93,10 @@ package struct Terms: Sendable, Equatable {
     /// How much of the window before still counts, rounded up.
     package func reach(of previous: Int64, nowMs: Int64) -> Int64 {
         guard previous > 0 else { return 0 }
-        // A commit above its reservation may have driven it beyond the maximum for which the product was checked.
+        // A commit above its reservation may have driven it beyond the maximum for which the product was checked; and
+        // before the window begins it counts once, and not more than that.
         let bounded = min(previous, Self.maxExact / lengthMs)
-        return (bounded * Swift.max(0, windowEndMs - nowMs) + lengthMs - 1) / lengthMs
+        return ceilDivide(bounded * min(lengthMs, Swift.max(0, windowEndMs - nowMs)), lengthMs)
     }
 
     /// What a bucket's level is after it has leaked.
@@ -124,10 +129,13 @@ package struct Terms: Sendable, Equatable {
             // In this window, when enough of the one before no longer reaches into it; else in the next, of this one.
             let at =
                 room >= 0
-                ? windowEndMs - timeLeft(forReach: room, of: tally.previous)
-                : windowEndMs + lengthMs - timeLeft(forReach: max - cost, of: tally.used)
+                ? windowEndMs - Self.timeLeft(forReach: room, of: tally.previous, lengthMs: lengthMs)
+                : nextEndMs
+                    - Self.timeLeft(forReach: max - cost, of: tally.used, lengthMs: nextEndMs - windowEndMs)
             return Swift.max(1, at - nowMs)
         case .tokenBucket:
+            // What never leaks never makes room.
+            guard max > 0 else { return -1 }
             let missing = tally.used + cost * lengthMs - burst * lengthMs
             return Swift.max(1, ceilDivide(missing, max))
         case .concurrency:
@@ -139,16 +147,16 @@ package struct Terms: Sendable, Equatable {
     package func resetMs(_ tally: Tally, nowMs: Int64) -> Int64 {
         switch algorithm {
         case .fixedWindow: Swift.max(1, windowEndMs - nowMs)
-        case .slidingWindow: Swift.max(1, windowEndMs - nowMs + (tally.used > 0 ? lengthMs : 0))
+        case .slidingWindow: Swift.max(1, (tally.used > 0 ? nextEndMs : windowEndMs) - nowMs)
         case .tokenBucket: tally.used == 0 || max == 0 ? 0 : ceilDivide(tally.used, max)
         case .concurrency: Swift.max(0, tally.lastExpiryMs - nowMs)
         }
     }
 
     /// How much of a window must be left at most for `previous` to reach into it by no more than `reach`, ms.
-    private func timeLeft(forReach reach: Int64, of previous: Int64) -> Int64 {
+    private static func timeLeft(forReach reach: Int64, of previous: Int64, lengthMs: Int64) -> Int64 {
         guard previous > reach else { return lengthMs }
-        return reach * lengthMs / min(previous, Self.maxExact / lengthMs)
+        return reach * lengthMs / min(previous, maxExact / lengthMs)
     }
 }
 

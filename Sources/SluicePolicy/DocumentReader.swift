@@ -118,9 +118,9 @@ package struct DocumentReader: Sendable {
         return elements.enumerated().map { DocumentNode(value: $1, pointer: node.pointer.appending($0)) }
     }
 
-    package mutating func string(_ node: DocumentNode, expected: String) -> String? {
+    package mutating func string(_ node: DocumentNode, expected: @autoclosure () -> String) -> String? {
         guard case .string(let text) = node.value.content else {
-            unexpected(node.value.summary, at: node, expected: expected)
+            unexpected(node.value.summary, at: node, expected: expected())
             return nil
         }
         return text
@@ -143,11 +143,11 @@ package struct DocumentReader: Sendable {
     /// The meaning of one of a few words; anything else is answered with the nearest of them.
     package mutating func choice<Meaning>(_ node: DocumentNode, _ words: [(word: String, meaning: Meaning)]) -> Meaning?
     {
-        let known = words.map(\.word)
-        let expected = known.map(\.quoted).joined(separatedBy: "or")
-        guard let text = string(node, expected: expected) else { return nil }
+        let expected = { words.map(\.word.quoted).joined(separatedBy: "or") }
+        guard let text = string(node, expected: expected()) else { return nil }
         if let meaning = words.first(where: { $0.word == text })?.meaning { return meaning }
-        unexpected(text.quoted, at: node, expected: expected, nearest: NearestName.find(text, among: known))
+        unexpected(
+            text.quoted, at: node, expected: expected(), nearest: NearestName.find(text, among: words.map(\.word)))
         return nil
     }
 

@@ -56,24 +56,25 @@ extension PolicyReader {
     ///   - key: what is named as not supported yet; the word itself if it is `nil`.
     ///   - why: what happens, or what may be written, instead.
     mutating func choice<Meaning: Sendable>(
-        _ node: DocumentNode, _ words: [FeatureWord<Meaning>], key: String?, why: String
+        _ node: DocumentNode, _ words: [FeatureWord<Meaning>], key: String?, why: @autoclosure () -> String
     ) -> Meaning? {
-        let expected = Self.quoted(known(words))
-        guard let text = document.string(node, expected: expected) else { return nil }
+        let features = features
+        let expected = { Self.quoted(Self.known(words, features)) }
+        guard let text = document.string(node, expected: expected()) else { return nil }
         guard let found = words.first(where: { $0.word == text }) else {
             document.unexpected(
-                text.quoted, at: node, expected: expected, nearest: NearestName.find(text, among: words.map(\.word)))
+                text.quoted, at: node, expected: expected(), nearest: NearestName.find(text, among: words.map(\.word)))
             return nil
         }
         guard features.isSuperset(of: found.needs) else {
-            document.notSupportedYet(key ?? text, at: node, why: why)
+            document.notSupportedYet(key ?? text, at: node, why: why())
             return nil
         }
         return found.meaning
     }
 
-    /// The words that are read with the features that are there.
-    func known(_ words: [FeatureWord<some Sendable>]) -> [String] {
+    /// The words that are read with these features.
+    static func known(_ words: [FeatureWord<some Sendable>], _ features: PolicyFeatures) -> [String] {
         words.filter { features.isSuperset(of: $0.needs) }.map(\.word)
     }
 

@@ -89,11 +89,12 @@ extension PolicyReader {
 
     private mutating func scope(_ node: DocumentNode) -> Limit.Scope? {
         let hasMore = features.contains(.moreScopes)
-        let known = Self.quoted(known(Self.scopes) + (hasMore ? [Self.attributeWord] : []))
-        guard let text = document.string(node, expected: known) else { return nil }
+        let features = features
+        let known = { Self.quoted(Self.known(Self.scopes, features) + (hasMore ? [Self.attributeWord] : [])) }
+        guard let text = document.string(node, expected: known()) else { return nil }
         if text.hasPrefix(Limit.Scope.attributePrefix) {
             guard hasMore else {
-                document.notSupportedYet(text, at: node, why: "a limit's scope is \(known)")
+                document.notSupportedYet(text, at: node, why: "a limit's scope is \(known())")
                 return nil
             }
             let name = String(text.dropFirst(Limit.Scope.attributePrefix.count))
@@ -101,11 +102,11 @@ extension PolicyReader {
         }
         guard Self.scopes.contains(where: { $0.word == text }) else {
             document.unexpected(
-                text.quoted, at: node, expected: known,
+                text.quoted, at: node, expected: known(),
                 nearest: NearestName.find(text, among: Self.scopes.map(\.word) + [Self.attributeWord]))
             return nil
         }
-        return choice(node, Self.scopes, key: nil, why: "a limit's scope is \(known)")
+        return choice(node, Self.scopes, key: nil, why: "a limit's scope is \(known())")
     }
 
     private mutating func isAttributeName(_ name: String, at node: DocumentNode) -> Bool {

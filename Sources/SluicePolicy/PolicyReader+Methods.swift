@@ -60,12 +60,13 @@ extension PolicyReader {
     }
 
     private mutating func algorithm(_ node: DocumentNode) -> AlgorithmKind? {
-        choice(node, Self.algorithms, key: "algorithm", why: countedAlgorithms)
+        let features = features
+        return choice(node, Self.algorithms, key: "algorithm", why: Self.countedAlgorithms(features))
     }
 
-    private var countedAlgorithms: String {
-        let known = known(Self.algorithms)
-        return known.count == 1 ? "only fixed windows are counted" : "a limit's algorithm is \(Self.quoted(known))"
+    private static func countedAlgorithms(_ features: PolicyFeatures) -> String {
+        let known = known(algorithms, features)
+        return known.count == 1 ? "only fixed windows are counted" : "a limit's algorithm is \(quoted(known))"
     }
 
     /// `burst`: what a token bucket holds.
@@ -105,7 +106,7 @@ extension PolicyReader {
     ) -> DocumentNode? {
         guard let node = object.take(key) else { return nil }
         if !features.isSuperset(of: owner.needs) {
-            document.notSupportedYet(key, at: node, why: countedAlgorithms, isAboutKey: true)
+            document.notSupportedYet(key, at: node, why: Self.countedAlgorithms(features), isAboutKey: true)
             return nil
         }
         guard let kind, kind != owner else { return node }

@@ -25,6 +25,7 @@ extension PolicyReader {
         let node = isRequired ? document.required("window", of: &object, expected: windowWords) : object.take("window")
         guard let node else { return nil }
         if case .string(let text) = node.value.content, Self.periods.contains(where: { $0.word == text }) {
+            let windowWords = windowWords
             let period = choice(node, Self.periods, key: nil, why: "a window is \(windowWords)")
             guard let period, let zone else { return nil }
             return .calendar(period, in: zone)

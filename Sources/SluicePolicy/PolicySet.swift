@@ -64,7 +64,7 @@ package struct PolicySetFaults: Error, Sendable, Equatable, CustomStringConverti
 // MARK: - Reading a folder
 
 extension PolicySet {
-    private static let grantsFile = "grants.json"
+    static let grantsFile = "grants.json"
     private static let suffix = ".json"
 
     static func fileName(ofDocument name: String) -> String { name + suffix }

@@ -142,7 +142,7 @@ package struct BatchEncoder {
             header.write(
                 charge.terms.algorithm.rawValue * 4 + (charge.isShadow ? 2 : 0) + (charge.verifiesTimeToLive ? 1 : 0))
             header.write(charge.terms.lengthMs)
-            header.write(charge.terms.algorithm == .concurrency ? charge.terms.holdMs : charge.terms.burst)
+            header.write(charge.terms.extra)
         }
     }
 
@@ -227,5 +227,17 @@ package struct BatchEncoder {
             guard a == b else { return false }
         }
         return true
+    }
+}
+
+extension Terms {
+    /// What only one algorithm has.
+    fileprivate var extra: Int64 {
+        switch algorithm {
+        case .fixedWindow: 0
+        case .slidingWindow: nextEndMs
+        case .tokenBucket: burst
+        case .concurrency: holdMs
+        }
     }
 }

@@ -1,6 +1,6 @@
 package import SluiceEngine
 
-/// The scripts in `Scripts/`, embedded in the program. Each is `prelude.lua` and a body of its own, put together once.
+/// The scripts in `Scripts/`, embedded in the program. Each begins with `prelude.lua`, and is put together once.
 package enum BatchScript: Sendable, CaseIterable {
     /// For plain batches: one command a counter.
     case charge
@@ -17,7 +17,8 @@ package enum BatchScript: Sendable, CaseIterable {
     }
 
     private static let chargeSource = PackageResources.prelude_lua + PackageResources.charge_lua
-    private static let decideSource = PackageResources.prelude_lua + PackageResources.decide_lua
+    private static let decideSource =
+        PackageResources.prelude_lua + PackageResources.counters_lua + PackageResources.decide_lua
 }
 
 /// The SHA-1 of each script in hexadecimal, as `SCRIPT LOAD` answered it.

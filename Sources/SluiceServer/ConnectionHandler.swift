@@ -172,7 +172,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             case .connection(let request): take(request)
             case .operators(let request): take(request)
             case .settle(let request): try take(request, now: now)
-            case .throttle: throw RequestError(.error, "CL.THROTTLE is not supported yet, send CHECK")
+            case .throttle(let request): try take(request, now: now)
             }
         } catch {
             queue.append(to: &output) { session.writer.writeError(error, to: &$0) }
@@ -199,6 +199,26 @@ final class ConnectionHandler: ChannelDuplexHandler {
                 "this tool counts calls that are going on, send CHECK with RESERVE, and RELEASE at its end")
         case .otherArguments:
             throw .otherArguments
+        }
+    }
+
+    private func take(_ request: ThrottleRequest, now: Moment) throws(RequestError) {
+        guard let throttle = host.throttle(request, in: input) else {
+            throw RequestError(
+                .badArgument,
+                "these numbers are too large to be counted exactly, send max_burst and count_per_period below 10^12,"
+                    + " at most 2^53 times the period in ms, and at most 366 days")
+        }
+        let form: ThrottleForm =
+            request.quantity == 0 ? .look : request.quantity > throttle.burst ? .never : .plain
+        let writer = session.writer
+        let outcome = host.check(
+            throttle, cost: form == .plain ? request.quantity : 1, isPeek: form != .plain, slot: slot,
+            number: queue.nextNumber, now: now)
+        switch outcome {
+        case .answered(let decision): queue.append(decision, writer, .throttle(form), to: &output)
+        case .waiting: queue.reserve(writer, .throttle(form))
+        case .overloaded, .mustReserve, .otherArguments: throw .overloaded
         }
     }
 

@@ -117,6 +117,22 @@ final class LimiterHost: CounterLinkDelegate {
         return outcome
     }
 
+    /// A call of `CL.THROTTLE`; nil if its numbers are too large.
+    func throttle(_ request: ThrottleRequest, in input: ByteBuffer) -> Throttle? {
+        Throttle(
+            key: Array(input.bytes(ofArgument: request.key)), maxBurst: request.maxBurst, count: request.countPerPeriod,
+            periodSeconds: request.periodSeconds)
+    }
+
+    /// As the other, for a key that brings its own limit along.
+    func check(
+        _ throttle: Throttle, cost: Int64, isPeek: Bool, slot: Int, number: UInt32, now: Moment
+    ) -> Limiter.CheckOutcome {
+        identity.fill(throttle)
+        return check(
+            cost: cost, isPeek: isPeek, wantsTrace: false, extras: nil, slot: slot, number: number, now: now)
+    }
+
     /// The end of a reservation; a waiting one is answered as a waiting check is.
     func settle(
         _ request: SettleRequest, in input: ByteBuffer, slot: Int, number: UInt32, now: Moment

@@ -1,10 +1,12 @@
 import Glibc
 import NIOCore
+import NIOPosix
 package import SluiceEngine
+import SluicePolicy
 import SluicePolicy
 import SluiceProtocol
 
-/// The commands that people use to see what goes on: `COUNTERS` and `INFO`.
+/// The commands that people use to see what goes on: `COUNTERS`, `INFO` and `POLICY`.
 final class OperatorCommands {
     /// Writes a reply, as the connection that asked wants it.
     typealias Write = (ReplyWriter, inout ByteBuffer) -> Void
@@ -44,9 +46,36 @@ final class OperatorCommands {
             host.counters(grant: grant, tool: tool, limit: limit) { reports, isShared in
                 completion { Self.write(reports, limit: limit, isShared: isShared, $0, to: &$1) }
             }
-        case .policy, .explain, .clear:
-            completion { $0.writeError(.error, "this command is not supported yet, send COUNTERS or INFO", to: &$1) }
+        case .policy(let words):
+            policy(words, completion: completion)
+        case .explain, .clear:
+            completion {
+                $0.writeError(.error, "this command is not supported yet, send COUNTERS, INFO or POLICY", to: &$1)
+            }
         }
+    }
+
+    /// Put together on another thread, since a long answer would hold up the checks.
+    private func policy(_ words: [String], completion: @escaping (@escaping Write) -> Void) {
+        guard let question = PolicyQuestion(words) else {
+            let found = words.joined(separator: " ").quoted
+            completion {
+                $0.writeError(
+                    .badArgument, "POLICY: found \(found), expected \(PolicyQuestion.expected)", to: &$1)
+            }
+            return
+        }
+        let (policies, source) = (host.limiter.policies, facts.policyDescription)
+        NIOThreadPool.singleton.runIfActive(eventLoop: host.eventLoop) { question.answer(policies, source: source) }
+            .assumeIsolated()
+            .whenComplete { result in
+                completion { writer, output in
+                    switch result {
+                    case .success(let answer): answer.write(writer, to: &output)
+                    case .failure: writer.writeError(.busy, "the sidecar is stopping, ask again later", to: &output)
+                    }
+                }
+            }
     }
 
     /// A map of `shared` (whether tallies were read from the store just now), `truncated`, and `counters`, each a map.

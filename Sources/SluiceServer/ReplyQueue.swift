@@ -6,10 +6,16 @@ import SluiceProtocol
 /// The replies of one connection that cannot go out yet, because one before them is not there: replies come in the order
 /// of requests. A value-type state machine; the handler moves the bytes.
 struct ReplyQueue {
+    /// How a decision is to be told.
+    enum Form {
+        case check
+        case throttle(ThrottleForm)
+    }
+
     private enum Slot {
         /// Its check waits for the store.
-        case waiting(ReplyWriter)
-        case decided(Decision, ReplyWriter)
+        case waiting(ReplyWriter, Form)
+        case decided(Decision, ReplyWriter, Form)
         case written(ByteBuffer)
     }
 
@@ -24,16 +30,18 @@ struct ReplyQueue {
     var nextNumber: UInt32 { firstNumber &+ UInt32(slots.count) }
 
     /// Keeps a place for a reply that comes later; `nextNumber`, read before, names it in `fill`.
-    mutating func reserve(_ writer: ReplyWriter) {
-        slots.append(.waiting(writer))
+    mutating func reserve(_ writer: ReplyWriter, _ form: Form = .check) {
+        slots.append(.waiting(writer, form))
     }
 
     /// A decision that is there at once: straight out if nothing is before it.
-    mutating func append(_ decision: Decision, _ writer: ReplyWriter, to output: inout ByteBuffer) {
+    mutating func append(
+        _ decision: Decision, _ writer: ReplyWriter, _ form: Form = .check, to output: inout ByteBuffer
+    ) {
         if slots.isEmpty {
-            writer.writeDecision(decision, to: &output)
+            writer.write(decision, form, to: &output)
         } else {
-            slots.append(.decided(decision, writer))
+            slots.append(.decided(decision, writer, form))
         }
     }
 
@@ -51,21 +59,21 @@ struct ReplyQueue {
     /// The decision of a reserved place has come; whatever can go out now is written.
     mutating func fill(_ number: UInt32, with decision: Decision, to output: inout ByteBuffer) {
         let index = Int(number &- firstNumber)
-        guard case .waiting(let writer) = slots[index] else { preconditionFailure("a place is filled once") }
+        guard case .waiting(let writer, let form) = slots[index] else { preconditionFailure("a place is filled once") }
         if index == 0 {
             slots.removeFirst()
             firstNumber &+= 1
-            writer.writeDecision(decision, to: &output)
+            writer.write(decision, form, to: &output)
             release(to: &output)
         } else {
-            slots[index] = .decided(decision, writer)
+            slots[index] = .decided(decision, writer, form)
         }
     }
 
     /// The same for a reply of another kind.
     mutating func fill(_ number: UInt32, to output: inout ByteBuffer, write: (ReplyWriter, inout ByteBuffer) -> Void) {
         let index = Int(number &- firstNumber)
-        guard case .waiting(let writer) = slots[index] else { preconditionFailure("a place is filled once") }
+        guard case .waiting(let writer, _) = slots[index] else { preconditionFailure("a place is filled once") }
         var written = ByteBuffer()
         write(writer, &written)
         slots[index] = .written(written)
@@ -76,7 +84,7 @@ struct ReplyQueue {
         while let first = slots.first {
             switch first {
             case .waiting: return
-            case .decided(let decision, let writer): writer.writeDecision(decision, to: &output)
+            case .decided(let decision, let writer, let form): writer.write(decision, form, to: &output)
             case .written(var bytes): output.writeBuffer(&bytes)
             }
             slots.removeFirst()
@@ -85,7 +93,37 @@ struct ReplyQueue {
     }
 }
 
+/// How the answer to `CL.THROTTLE` differs from the decision that it is made of.
+enum ThrottleForm {
+    case plain
+    /// A quantity of 0 only looks, and is never limited.
+    case look
+    /// A quantity beyond what the bucket holds: it was looked at, and can never pass.
+    case never
+}
+
 extension ReplyWriter {
+    fileprivate func write(_ decision: Decision, _ form: ReplyQueue.Form, to output: inout ByteBuffer) {
+        switch form {
+        case .check: writeDecision(decision, to: &output)
+        case .throttle(let form): write(decision, form, to: &output)
+        }
+    }
+
+    /// As redis-cell tells it: whether it is limited, the limit, what remains, and in seconds, rounded up, when to retry
+    /// (-1: now, or never) and when all is there again.
+    private func write(_ decision: Decision, _ form: ThrottleForm, to output: inout ByteBuffer) {
+        func seconds(_ ms: Int64) -> Int64 { ms < 0 ? -1 : ms / 1000 + (ms % 1000 > 0 ? 1 : 0) }
+        let isLimited = form == .never || (form == .plain && !decision.allowed)
+        let retryAfterMs = form == .plain && isLimited ? decision.retryAfterMs : -1
+        writeArrayHeader(5, to: &output)
+        for number in [
+            isLimited ? 1 : 0, decision.limit, decision.remaining, seconds(retryAfterMs), seconds(decision.resetMs),
+        ] {
+            writeInteger(number, to: &output)
+        }
+    }
+
     /// The engine's decision in the protocol's words.
     func writeDecision(_ decision: Decision, to output: inout ByteBuffer) {
         writeDecision(

@@ -83,12 +83,12 @@ import Testing
                 {"source":"policy.json","grants":null,"documents":[{"name":null,"default":"deny","hide":["secret"],\
                 "tools":[{"tool":"run","listed":true,"action":"allow","message":null,\
                 "arguments_checked_by_gateway":false,"limits":[{"counter":"runs","algorithm":"fixed_window","max":10,\
-                "window":"60s","burst":null,"hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local",\
+                "window":"60s","timezone":null,"burst":null,"hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local",\
                 "mode":"enforce","rule":"/tools/run/limits/runs","message":"Slow\\u202e down."},\
-                {"counter":"rate_limit","algorithm":"fixed_window","max":5,"window":"90s","burst":null,"hold_s":null,\
+                {"counter":"rate_limit","algorithm":"fixed_window","max":5,"window":"90s","timezone":null,"burst":null,"hold_s":null,\
                 "scope":"session","across_grants":false,"on_outage":"local","mode":"enforce",\
                 "rule":"/tools/run/rate_limit","message":"run is limited to 5 calls per 90 seconds per session."}]}],\
-                "all_tools":[{"counter":"all","algorithm":"fixed_window","max":100,"window":"3600s","burst":null,\
+                "all_tools":[{"counter":"all","algorithm":"fixed_window","max":100,"window":"3600s","timezone":null,"burst":null,\
                 "hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local","mode":"enforce",\
                 "rule":"/all_tools/limits/all",\
                 "message":"This grant is limited to 100 calls per hour over all tools."}]}]}
@@ -98,6 +98,47 @@ import Testing
         let documents = try #require(all["documents"] as? [[String: Any]])
         let tools = try #require(documents.first?["tools"] as? [[String: Any]])
         #expect(tools.map { $0["tool"] as? String } == ["ask", "off", "run", "secret"])
+    }
+
+    /// Columns for what some limit has; a sidecar may know more of the language than is read from files.
+    @Test func everyPartOfALimit() async throws {
+        let document = """
+            {"version": "1", "default": "deny", "tools": {"x": {"limits": [
+              {"counter": "tokens", "window": "minute", "max": 10, "burst": 25, "algorithm": "token_bucket"},
+              {"counter": "slots", "max": 3, "algorithm": "concurrency", "on_outage": "deny"},
+              {"counter": "smooth", "window": "day", "timezone": "Europe/Berlin", "max": 0, "mode": "shadow",
+               "algorithm": "sliding_window", "scope": "attribute:team", "across_grants": true}]}}}
+            """
+        let stub = try await StubSidecar { words in
+            words != ["POLICY", "DOCUMENTS"]
+                ? nil
+                : StubSidecar.map([
+                    ("source", StubSidecar.text("p.json")), ("single", StubSidecar.integer(1)),
+                    ("files", StubSidecar.map([("policy.json", StubSidecar.text(document))])),
+                ])
+        }
+        let run = await ControlRun.of("policy", "show", "--socket", stub.path, "--tool", "x")
+        #expect(
+            run.output == """
+                p.json: 1 tool, 3 limits, default deny
+
+                tool  action  counter  max  window               algorithm       burst  hold       scope           across grants  outage  mode
+                x     allow   tokens    10  minute               token_bucket       25  -          grant           -              local   enforce
+                x     allow   slots      3  at once              concurrency         -  5 minutes  grant           -              deny    enforce
+                x     allow   smooth     0  day (Europe/Berlin)  sliding_window      -  -          attribute:team  yes            local   shadow
+
+                tool  denied by  what the agent is told
+                x     tokens     x is limited to 10 calls per minute (in bursts of up to 25) for this grant.
+                x     slots      x is limited to 3 calls at once for this grant.
+
+                """)
+        let json = try await ControlRun.of("policy", "show", "--socket", stub.path, "--json").json()
+        let tools = (json["documents"] as? [[String: Any]])?.first?["tools"] as? [[String: Any]]
+        let limits = try #require(tools?.first?["limits"] as? [[String: Any]])
+        #expect(limits.map { $0["window"] as? String } == ["60s", nil, "day"])
+        #expect(limits.map { $0["timezone"] as? String } == [nil, nil, "Europe/Berlin"])
+        #expect(limits.map { $0["burst"] as? Int } == [25, nil, nil])
+        #expect(limits.map { $0["hold_s"] as? Int } == [nil, 300, nil])
     }
 
     // MARK: - Folders

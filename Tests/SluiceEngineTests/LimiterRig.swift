@@ -133,6 +133,18 @@ struct LimiterRig {
         }
     }
 
+    /// One check of an identity that was made by hand, over the store if need be.
+    mutating func decide(_ identity: Identity, cost: Int64 = 1, isPeek: Bool = false) -> Decision {
+        lastTicket += 1
+        let ticket = lastTicket
+        let outcome = limiter.check(
+            identity, cost: cost, isPeek: isPeek, wantsTrace: false, ticket: Ticket(rawValue: ticket), now: now)
+        if case .answered(let decision) = outcome { return decision }
+        exchange()
+        guard let decision = answers[ticket] else { preconditionFailure("no answer: \(outcome)") }
+        return decision
+    }
+
     /// A check that must wait for the store: its ticket.
     mutating func wait(
         _ tool: String = "t", grant: String = "g", session: String? = nil, cost: Int64 = 1, isPeek: Bool = false,

@@ -9,7 +9,56 @@ struct TestCharge {
     var max: Int64
     var window = longWindow
     var verifies = false
+    var algorithm = Terms.Algorithm.fixedWindow
+    var burst: Int64 = 0
+    var holdMs: Int64 = 0
+    /// nil: that of the window.
+    var lengthMs: Int64?
+    /// Of a sliding window: the key of the window before.
+    var previousKey = ""
+    var isShadow = false
+
+    static func sliding(
+        _ key: String, before: String, max: Int64, window: Range<Int64> = longWindow, verifies: Bool = false
+    ) -> TestCharge {
+        TestCharge(
+            key: key, max: max, window: window, verifies: verifies, algorithm: .slidingWindow, previousKey: before)
+    }
+
+    static func bucket(_ key: String, max: Int64, burst: Int64, lengthMs: Int64, verifies: Bool = false) -> TestCharge {
+        TestCharge(
+            key: key, max: max, window: Terms.endless, verifies: verifies, algorithm: .tokenBucket, burst: burst,
+            lengthMs: lengthMs)
+    }
+
+    static func slots(_ key: String, max: Int64, holdMs: Int64, verifies: Bool = false) -> TestCharge {
+        TestCharge(
+            key: key, max: max, window: Terms.endless, verifies: verifies, algorithm: .concurrency, holdMs: holdMs)
+    }
+
+    /// The same limit as a shadow.
+    var shadow: TestCharge {
+        var charge = self
+        charge.isShadow = true
+        return charge
+    }
+
+    var keys: [String] {
+        [key] + (algorithm == .slidingWindow ? [previousKey] : []) + (isShadow ? [key + ":refused"] : [])
+    }
+
+    var charge: Batch.Charge {
+        let terms = Terms(
+            algorithm: algorithm, max: max, burst: burst, holdMs: holdMs, windowStartMs: window.lowerBound,
+            windowEndMs: window.upperBound, lengthMs: lengthMs ?? (window.upperBound - window.lowerBound))
+        return Batch.Charge(terms: terms, isShadow: isShadow, verifiesTimeToLive: verifies)
+    }
 }
+
+/// The key of a reservation's record, from a short name of hexadecimal digits.
+func recordKey(_ name: String) -> String { "reservation:" + reservationID(name) }
+
+func reservationID(_ name: String) -> String { String(repeating: "0", count: 32 - name.utf8.count) + name }
 
 extension Batch {
     init(sequence: Int64, acknowledged: Int64 = 0, floorMs: Int64 = 0) {
@@ -20,13 +69,34 @@ extension Batch {
     }
 
     mutating func add(cost: Int64 = 1, count: Int64 = 1, _ charges: TestCharge...) {
+        add(cost: cost, count: count, charges)
+    }
+
+    /// - Parameters:
+    ///   - reserve: the reservation's short name, see `recordKey`.
+    ///   - memo: its key and what it holds.
+    mutating func add(
+        cost: Int64 = 1, count: Int64 = 1, _ charges: [TestCharge], reserve: String? = nil,
+        memo: (key: String, memo: Memo)? = nil
+    ) {
+        let isSpecial = reserve != nil || memo != nil
         entries.append(
-            Entry(cost: cost, count: count, firstCharge: self.charges.count, chargeCount: charges.count))
+            Entry(
+                cost: cost, count: count, firstCharge: self.charges.count, chargeCount: charges.count,
+                special: isSpecial ? specials.count : -1))
         for charge in charges {
-            appendKey(charge.key.utf8)
-            self.charges.append(
-                Charge(
-                    terms: .fixedWindow(max: charge.max, window: charge.window), verifiesTimeToLive: charge.verifies))
+            for key in charge.keys { appendKey(key.utf8) }
+            self.charges.append(charge.charge)
         }
+        if isSpecial { specials.append(.check(isReserved: reserve != nil, memo: memo?.memo)) }
+        if let reserve { appendKey(recordKey(reserve).utf8) }
+        if let memo { appendKey(memo.key.utf8) }
+    }
+
+    mutating func settle(_ settlement: Settlement, _ reservation: String) {
+        entries.append(
+            Entry(cost: 0, count: 0, firstCharge: charges.count, chargeCount: 0, special: specials.count))
+        specials.append(.settle(settlement))
+        appendKey(recordKey(reservation).utf8)
     }
 }

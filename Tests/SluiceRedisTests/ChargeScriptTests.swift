@@ -257,6 +257,17 @@ import Testing
                 == .array([.string("1000000000000"), .string("999999999999"), .string("9007199254740989")]))
     }
 
+    @Test func whatManyChecksWouldCostTogetherIsNeverTooMuch() async throws {
+        let trillion: Int64 = 1_000_000_000_000
+        let reply = try await run(1) {
+            // 6.5 * 10^16 together, which Lua's numbers do not hold exactly.
+            $0.add(cost: trillion - 1, count: 65_535, TestCharge(key: "a", max: trillion))
+            $0.add(cost: 499_999_999_999, count: 65_535, TestCharge(key: "b", max: trillion))
+        }
+        #expect(reply.results == [1, trillion - 1, 2, trillion - 2])
+        #expect(try redis.command("MGET", "a", "b").elements?.map(\.text) == ["999999999999", "999999999998"])
+    }
+
     @Test func manyThousandsOfKeysFitOneBatch() async throws {
         let reply = try await run(1) { batch in
             for i in 0..<20_000 { batch.add(TestCharge(key: "k\(i % 10_000)", max: 1)) }

@@ -102,6 +102,41 @@ import Testing
         }
     }
 
+    @Test func writesEverySpecialToTheByte() {
+        var batch = Batch(sequence: 1)
+        let hash = "0123456789abcdef"
+        let memo = Batch.Memo(argumentsHash: hash, countersHash: String(hash.reversed()))
+        let fixed = TestCharge(key: "f", max: 10, window: 0..<100, verifies: true)
+        batch.add([fixed], memo: (key: "m", memo: memo))
+        batch.add(cost: 3, [.sliding("s", before: "s0", max: 9, window: 0..<100).shadow], reserve: "a")
+        batch.add(count: 0, [.bucket("b", max: 7, burst: 8, lengthMs: 9)])
+        batch.add([.slots("c", max: 5, holdMs: 6)], reserve: "b", memo: (key: "m2", memo: memo))
+        batch.settle(.commit(cost: 4), "a")
+        batch.settle(.cancel, "a")
+        batch.settle(.release, "b")
+        batch.settle(.commit(cost: 4), "b")
+        batch.settle(.commit(cost: 5), "b")
+        let endless: [UInt8] = [0xcf, 0, 0x20, 0, 0, 0, 0, 0, 0]
+        let hashes = [UInt8(0xb0)] + Array(hash.utf8) + [0xb0] + Array(hash.utf8.reversed())
+        let tail: [UInt8] =
+            [0x94, 0, 100, 0] + endless + [0x98]
+            + [0x98, 1, 1, 2, 1, 10, 1, 100, 0]  // a fixed window, to be verified, with a memo
+            + [0x98, 3, 1, 1, 1, 9, 6, 100, 0xcc, 200]  // a sliding window, a shadow, reserved
+            + [0x98, 1, 0, 0, 2, 7, 8, 9, 8]  // a peek at a token bucket
+            + [0x98, 1, 1, 3, 2, 5, 12] + endless + [6]  // a slot
+            + [0x93, 4, 0, 4, 0x93, 0, 0, 5, 0x93, 0, 0, 6, 0x93, 5, 0, 4]
+            + [0x99, 1, 2, 3, 4, 5, 6, 7, 5, 8, 0x94] + hashes + hashes
+        #expect(header(batch, count: tail.count) == tail)
+        let text = String(decoding: encode(batch).text, as: UTF8.self)
+        let record = { "$44\r\n\(recordKey($0))\r\n" }
+        let keys =
+            "$1\r\nf\r\n$1\r\nm\r\n$1\r\ns\r\n$2\r\ns0\r\n$9\r\ns:refused\r\n\(record("a"))$1\r\nb\r\n$1\r\nc\r\n"
+            + "\(record("b"))$2\r\nm2\r\n" + ["a", "a", "b", "b", "b"].map(record).joined()
+        #expect(
+            text.hasPrefix(
+                "*20\r\n$7\r\nEVALSHA\r\n$4\r\nd0d0\r\n$2\r\n16\r\n$13\r\np:1:replica:7\r\n\(keys)$"))
+    }
+
     @Test func nothingIsLeftOverFromTheBatchBefore() {
         var encoder = BatchEncoder(scriptHashes: BatchScriptHashes(), markerKey: [])
         var first = Batch(sequence: 1)
@@ -203,6 +238,44 @@ import Testing
         #expect(partly.results == [-2, -1] && partly.words == ["ERR"])
         #expect(try decode("*3\r\n:0\r\n:17\r\n:0\r\n", batch).status == .forgot)
         #expect(try decode("*3\r\n:-1\r\n:17\r\n:9\r\n", batch).status == .superseded)
+    }
+
+    private var specials: Batch {
+        var batch = Batch(sequence: 1)
+        let memo = Batch.Memo(argumentsHash: "", countersHash: "")
+        batch.add(
+            [.sliding("s", before: "s0", max: 1), .slots("c", max: 1, holdMs: 1).shadow], memo: (key: "m", memo: memo))
+        batch.settle(.cancel, "a")
+        return batch
+    }
+
+    @Test func readsWhatIsOutOfTheOrdinary() throws {
+        let id = String(repeating: "0af9", count: 8)
+        let start = ":1\r\n:17\r\n:4\r\n"
+        let tallies = ":1\r\n:2\r\n:3\r\n:4\r\n:5\r\n:6\r\n"
+        let charged = try decode("*11\r\n\(start):1\r\n\(tallies):1\r\n", specials)
+        #expect(charged.results == [1, 1, 2, 3, 4, 5, 6, 1])
+        let replayed = try decode("*14\r\n\(start):-3\r\n:16\r\n$32\r\n\(id)\r\n:6\r\n\(tallies):0\r\n", specials)
+        #expect(replayed.results == [-3, 16, 6, 1, 2, 3, 4, 5, 6, 0] && replayed.words == [id])
+        let changed = try decode("*8\r\n\(start):-3\r\n:16\r\n$0\r\n\r\n:0\r\n$3\r\nERR\r\n", specials)
+        #expect(changed.results == [-3, 16, 0, -2] && changed.words == ["", "ERR"])
+        let other = try decode("*5\r\n\(start):-4\r\n:0\r\n", specials)
+        #expect(other.results == [-4, 0] && other.words.isEmpty)
+    }
+
+    /// In place of the first entry's results, or of the second's.
+    @Test(arguments: [
+        ("*5", ":-5\r\n:1\r\n"), ("*5", ":-4\r\n:2\r\n"), ("*5", ":-4\r\n:-1\r\n"), ("*5", ":-4\r\n:-4\r\n"),
+        ("*5", ":-3\r\n:1\r\n"), ("*7", ":-3\r\n:16\r\n$0\r\n\r\n:1\r\n"),
+        ("*9", ":-3\r\n:16\r\n$0\r\n\r\n:1\r\n:1\r\n:1\r\n"), ("*8", ":-3\r\n:16\r\n$0\r\n\r\n:-1\r\n:1\r\n"),
+        ("*8", ":-3\r\n:16\r\n$0\r\n\r\n:9223372036854775807\r\n:1\r\n"),
+        ("*8", ":-3\r\n:16\r\n:0\r\n:0\r\n:1\r\n"), ("*8", ":-3\r\n$1\r\n1\r\n$0\r\n\r\n:0\r\n:1\r\n"),
+        ("*8", ":-3\r\n:16\r\n$2\r\nab\r\n:0\r\n:1\r\n"),
+        ("*8", ":-3\r\n:16\r\n$32\r\n0123456789abcdef0123456789abcdeF\r\n:0\r\n:1\r\n"),
+        ("*8", ":-3\r\n:16\r\n$0\r\n\r\n$1\r\n0\r\n:1\r\n"),
+    ])
+    func refusesSpecialsThatDoNotFit(_ count: String, _ results: String) {
+        #expect(throws: BatchReplyError.self) { try decode("\(count)\r\n:1\r\n:17\r\n:4\r\n\(results)", specials) }
     }
 
     @Test func keepsTalliesInRange() throws {

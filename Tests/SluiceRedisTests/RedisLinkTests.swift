@@ -146,6 +146,7 @@ import Testing
         ("*-5\r\n", "did not speak its protocol"),
         ("+OK\r\n+OK\r\n", "other than a hash"),
         ("+OK\r\n$3\r\nabc\r\n", "other than a hash"),
+        ("+OK\r\n$40\r\n\(String(repeating: "a", count: 40))\r\n$3\r\nabc\r\n", "other than a hash"),
         ("*1\r\n:1\r\n", "answered with an array"),
         ("$2\r\nno\r\n", "other than OK"),
         ("-DENIED Redis is running in protected mode\r\n", "protected mode"),

@@ -95,7 +95,7 @@ import Testing
         let redis = try await RedisProcess()
         let commands =
             "+evalsha +eval +script|load +time +set +get +incrby +decrby +pttl +pexpireat +scan +mget +info "
-            + "+client|setname +select"
+            + "+client|setname +select +del +zadd +zrem +zremrangebyscore +zcount +zcard +zrangebyscore +zrange"
         try redis.command(
             ["ACL", "SETUSER", "sluice", "on", ">pa/ss", "resetkeys", "~sluice:1:*", "-@all"]
                 + commands.split(separator: " ").map(String.init))
@@ -111,6 +111,44 @@ import Testing
         #expect(try await link.run(batch).results == [0, 1])
         let counters = try await link.scan(CounterQuery(keyPrefix: Array("sluice:1:{".utf8), limit: 9)).get()
         #expect(counters == [StoredCounter(key: Array("sluice:1:{g}:a".utf8), used: 1)])
+        try await everythingElseIsAllowed(link)
+    }
+
+    private func everythingElseIsAllowed(_ link: LinkHarness) async throws {
+        let key = "sluice:1:{g}:"
+        func special(_ sequence: Int64, _ special: Batch.Special, _ charges: TestCharge...) -> Batch {
+            var batch = Batch(sequence: sequence)
+            let isCheck = !charges.isEmpty
+            batch.entries = [
+                .init(
+                    cost: isCheck ? 1 : 0, count: isCheck ? 1 : 0, firstCharge: 0, chargeCount: charges.count,
+                    special: 0)
+            ]
+            batch.charges = charges.map(\.charge)
+            batch.specials = [special]
+            for charge in charges { charge.keys.forEach { batch.appendKey($0.utf8) } }
+            batch.appendKey("\(key)reservation:\(reservationID("1"))".utf8)
+            if case .check(_, memo: .some) = special { batch.appendKey("\(key)id:tool:1".utf8) }
+            return batch
+        }
+        let memo = Batch.Memo(argumentsHash: "0123456789abcdef", countersHash: "0123456789abcdef")
+        let charges = [
+            TestCharge.slots("\(key)c", max: 9, holdMs: 60_000),
+            .bucket("\(key)b", max: 9, burst: 9, lengthMs: 60_000),
+            TestCharge(key: "\(key)s", max: 9, verifies: true).shadow,
+        ]
+        let check = special(3, .check(isReserved: true, memo: memo), charges[0], charges[1], charges[2])
+        #expect(try await link.run(check).results.first == 1)
+        let peek = {
+            var batch = Batch(sequence: 4)
+            batch.add(count: 0, [charges[0]])
+            return batch
+        }()
+        #expect(try await link.run(peek).results.prefix(2) == [1, 1])
+        #expect(try await link.run(special(5, .settle(.commit(cost: 0)))).results == [1])
+        #expect(try await link.run(special(6, .settle(.cancel))).results == [1])
+        let stored = try await link.scan(CounterQuery(keyPrefix: Array("\(key)c".utf8), limit: 9))
+        #expect(try stored.get() == [])
     }
 
     @Test func theDatabaseIsSelected() async throws {

@@ -45,6 +45,7 @@ extension ModelStore {
         if entry.count > 0 {
             let reservation = special.isReserved ? keys.special[0] : nil
             var record = Record(cost: entry.cost, charges: [])
+            var recordUntilMs = nowMs + 1
             for (index, charge) in charges.enumerated() {
                 // An enforced limit has room for all that are admitted.
                 let count = charge.isShadow ? min(admitted, rooms[index]) : admitted
@@ -53,12 +54,16 @@ extension ModelStore {
                     to: &readings[index], reservation: reservation, nowMs: nowMs)
                 if count > 0 {
                     record.charges.append(
-                        Record.Charge(
-                            key: keys.charges[index][0], terms: charge.terms, levelAfter: readings[index].tally.used,
-                            chargedMs: nowMs))
+                        Record.Charge(key: keys.charges[index][0], terms: charge.terms, chargedMs: nowMs))
                 }
+                // Of all charges: whoever settles late what a shadow limit did not count asks about nothing any more.
+                var tally = readings[index].tally
+                tally.lastExpiryMs = nowMs + charge.terms.holdMs
+                recordUntilMs = max(recordUntilMs, Self.neededUntilMs(charge.terms, tally, nowMs: nowMs))
             }
-            if let reservation, admitted > 0 { write(record, at: reservation, nowMs: nowMs) }
+            if let reservation, admitted > 0 {
+                items[reservation] = Item(value: .record(record), expiresAtMs: recordUntilMs)
+            }
         }
         let numbers = charges.indices.flatMap { Self.numbers(readings[$0].tally, of: charges[$0]) }
         reply.results.append(admitted)
@@ -179,20 +184,10 @@ extension ModelStore {
     static func neededUntilMs(_ terms: Terms, _ tally: Tally, nowMs: Int64) -> Int64 {
         switch terms.algorithm {
         case .fixedWindow: terms.windowEndMs
-        case .slidingWindow: terms.windowEndMs + terms.lengthMs
+        case .slidingWindow: terms.nextEndMs
         case .tokenBucket: nowMs + (terms.max == 0 ? terms.lengthMs : terms.resetMs(tally, nowMs: nowMs))
         case .concurrency: tally.lastExpiryMs
         }
-    }
-
-    /// Keeps the record for as long as there is something to be settled.
-    private mutating func write(_ record: Record, at key: [UInt8], nowMs: Int64) {
-        let untilMs = record.charges.map {
-            var tally = Tally(used: $0.levelAfter)
-            tally.lastExpiryMs = nowMs + $0.terms.holdMs
-            return Self.neededUntilMs($0.terms, tally, nowMs: nowMs)
-        }
-        items[key] = Item(value: .record(record), expiresAtMs: untilMs.reduce(nowMs + 1, max))
     }
 
     // MARK: - Values

@@ -39,7 +39,7 @@ extension ModelStore {
             case .fixedWindow, .slidingWindow:
                 settleWindow(charge, difference: cost - record.cost, nowMs: nowMs)
             case .tokenBucket:
-                settleBucket(charge, difference: cost - record.cost, nowMs: nowMs)
+                settleBucket(charge, cost: record.cost, difference: cost - record.cost, nowMs: nowMs)
             case .concurrency:
                 break
             }
@@ -70,8 +70,8 @@ extension ModelStore {
         if difference != 0 { write(.integer(after), at: charge.key, untilMs: neededUntilMs + Self.expirySlackMs) }
     }
 
-    /// What has leaked since is not given back: it no longer counted.
-    private mutating func settleBucket(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
+    /// What would have leaked of the charge by itself is not given back: it may no longer count.
+    private mutating func settleBucket(_ charge: Record.Charge, cost: Int64, difference: Int64, nowMs: Int64) {
         let terms = charge.terms
         var (level, lastMs) = (Int64(0), nowMs)
         switch value(of: charge.key) {
@@ -82,7 +82,7 @@ extension ModelStore {
         case nil, .integer, .slots, .record, .memo, .text, .foreign: return
         }
         if difference < 0 {
-            let left = terms.drained(charge.levelAfter, sinceMs: charge.chargedMs, nowMs: nowMs)
+            let left = terms.drained(cost * terms.lengthMs, sinceMs: charge.chargedMs, nowMs: nowMs)
             level -= min(-difference * terms.lengthMs, left, level)
         } else if difference > 0 {
             let (more, overflow) = difference.multipliedReportingOverflow(by: terms.lengthMs)

@@ -26,8 +26,7 @@ package struct ModelStore: Sendable {
         package struct Charge: Sendable, Equatable {
             package var key: [UInt8]
             package var terms: Terms
-            /// A token bucket's level right after the charge, and when that was, ms since the epoch.
-            package var levelAfter: Int64
+            /// When it was charged, ms since the epoch.
             package var chargedMs: Int64
         }
 
@@ -219,7 +218,7 @@ package struct ModelStore: Sendable {
         items.keys.filter { $0.starts(with: prefix) }.compactMap { key in
             switch value(of: key) {
             case .integer(let used): StoredCounter(key: key, used: used)
-            case .bucket(let level, _): StoredCounter(key: key, used: level)
+            case .bucket(let level, let lastMs): StoredCounter(key: key, used: level, lastMs: lastMs)
             case .slots(let slots): StoredCounter(key: key, used: Int64(slots.values.count { $0 > clockMs }))
             case .record, .memo, .text, .foreign, nil: nil
             }

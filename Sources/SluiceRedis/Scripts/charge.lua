@@ -1,5 +1,5 @@
--- Charges one batch of plain checks, which fixed windows alone decide: each entry all or nothing, entries in order, none
--- hurt by another's fault. `prelude.lua` comes before it and tells of KEYS[1], ARGV and the head of the answer.
+-- Charges one batch of plain checks, which fixed windows alone decide: each entry all or nothing, entries in order,
+-- none hurt by another's fault. `prelude.lua` comes before it and tells of KEYS[1], ARGV and the head of the answer.
 --
 -- KEYS[2..]  the counters of entry 1, then those of entry 2, and so on; each counts one window of one limit
 --

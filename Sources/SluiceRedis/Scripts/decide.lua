@@ -1,16 +1,17 @@
 -- Decides one batch in which there is more than plain checks of fixed windows: other algorithms, shadow limits,
--- reservations and their ends, checks with an id. Entries in order, none hurt by another's fault. `prelude.lua` comes
--- before it and tells of KEYS[1], ARGV and the head of the answer.
+-- reservations and their ends, checks with an id. Entries in order, none hurt by another's fault. `prelude.lua`
+-- comes before it and tells of KEYS[1], ARGV and the head of the answer; then comes `counters.lua`.
 --
 -- KEYS[2..]  the keys of entry 1, then those of entry 2, and so on. Of an entry: those of each of its charges (the
 --            counter's; of a sliding window, the one of the window before; of a shadow limit, the one of the checks
 --            that it would have denied), then its reservation's record, then its memo
 --
 -- ARGV[1]    [6] shapes: for each: cost (at the end of a reservation: what it is settled to), count (0: peek, charges
---            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release), then for each
---            charge: window (index of its pair in [5], from 1), max, flags (4 * algorithm, 0: fixed window,
+--            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release), then for
+--            each charge: window (index of its pair in [5], from 1), max, flags (4 * algorithm, 0: fixed window,
 --            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
---            a time to live), length in ms, what else the algorithm needs (burst, or how long a slot is held, ms)
+--            a time to live), length in ms, what else the algorithm needs (when the window
+--            after this one ends, ms; burst; how long a slot is held, ms)
 --            [8] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters
 --
 -- What lies under the keys: windows and refusals, an integer; a token bucket, "LEVEL MS", its level and when it was
@@ -26,17 +27,11 @@
 --
 -- An entry reads all of its counters before it writes to any: nothing has to be taken back.
 
-local luaPcall, pack, unpack = pcall, cmsgpack.pack, cmsgpack.unpack
-local fmod, max, min, find, match = math.fmod, math.max, math.min, string.find, string.match
-local FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, CONCURRENCY = 0, 1, 2, 3
+local pack, unpack = cmsgpack.pack, cmsgpack.unpack
 local RESERVED, REMEMBERED, COMMIT, RELEASE = 1, 2, 4, 6
 local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS = -1, -3, -4
-local MAX_EXACT = 9007199254740992 -- 2^53
 local MEMO_TTL_MS = 600000
-local REFUSALS_TTL_MS = 86400000 -- where no window ends that they belong to
 local SPENT = -1
-
-local nowText = format('%.0f', now)
 
 local reply = {1, timeMs, previous}
 local size = 3
@@ -45,192 +40,10 @@ local function tell(value)
     reply[size] = value
 end
 
--- What each charge of the entry at hand found, and what of it the checks took.
-local used, before, firstExpiry, lastExpiry, refusals, lastMs, taken = {}, {}, {}, {}, {}, {}, {}
-
--- Arithmetic --------------------------------------------------------------------------------------------------------
-
--- Rounded down. The quotient alone may be rounded up to a whole number when the dividend is near 2^53.
-local function divide(dividend, divisor)
-    return (dividend - fmod(dividend, divisor)) / divisor
-end
-
-local function divideUp(dividend, divisor)
-    local rest = fmod(dividend, divisor)
-    return (dividend - rest) / divisor + (rest > 0 and 1 or 0)
-end
-
--- How much of the window before still counts.
-local function reach(charge, previousUsed)
-    if previousUsed <= 0 then
-        return 0
-    end
-    local bounded = min(previousUsed, divide(MAX_EXACT, charge.lengthMs))
-    return divideUp(bounded * max(0, charge.endMs - now), charge.lengthMs)
-end
-
--- A product beyond 2^53 is not exact, but then it is more than any level.
-local function drained(level, sinceMs, maximum)
-    return now > sinceMs and max(0, level - maximum * (now - sinceMs)) or level
-end
-
--- When a bucket of this level will be empty; one that does not leak is kept for as long as it would leak otherwise.
-local function drainedAt(level, maximum, lengthMs)
-    return min(MAX_EXACT, now + (maximum > 0 and divideUp(level, maximum) or lengthMs))
-end
-
-local function room(charge, i, cost)
-    local left = charge.capacity - used[i]
-    if charge.algorithm == SLIDING_WINDOW then
-        left = left - reach(charge, before[i])
-    elseif charge.algorithm == TOKEN_BUCKET then
-        left = divide(charge.capacity * charge.lengthMs - used[i], charge.lengthMs)
-    end
-    if left <= 0 then
-        return 0
-    end
-    return charge.algorithm == CONCURRENCY and left or divide(left, cost)
-end
-
--- Reading -----------------------------------------------------------------------------------------------------------
-
--- The integer under a key, or nil and what is wrong with it: only what Redis itself would add to is one.
-local function readTally(key)
-    local value = try('GET', key)
-    if not value then
-        return 0
-    end
-    if type(value) == 'table' then
-        return nil, value.err
-    end
-    local number = (value == '0' or find(value, '^%-?[1-9]%d*$')) and tonumber(value)
-    if not number or number < -MAX_EXACT or number > MAX_EXACT then
-        return nil, 'ERR value is not an integer or out of range'
-    end
-    return number, nil, true
-end
-
--- A bucket's level and when it was that, or nil and what is wrong with it.
-local function readBucket(key)
-    local value = try('GET', key)
-    if not value then
-        return 0, 0
-    end
-    if type(value) == 'table' then
-        return nil, value.err
-    end
-    local level, since = match(value, '^(%d+) (%d+)$')
-    level, since = tonumber(level), tonumber(since)
-    if not level or level > MAX_EXACT or since > MAX_EXACT then
-        return nil, 'ERR value is not a token bucket'
-    end
-    return level, since, true
-end
-
-local function scoreAt(found)
-    return min(floor(tonumber(found[2])), MAX_EXACT)
-end
-
--- How many slots are taken, and when the first and the last of them expire; or nil and what is wrong.
-local function readSlots(key, isPeek)
-    local count = not isPeek and try('ZREMRANGEBYSCORE', key, '-inf', nowText)
-    if type(count) ~= 'table' then
-        count = try('ZCOUNT', key, '(' .. nowText, '+inf')
-    end
-    if type(count) == 'table' then
-        return nil, count.err
-    end
-    if count == 0 then
-        return 0, 0, 0
-    end
-    local first = call('ZRANGEBYSCORE', key, '(' .. nowText, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    return count, scoreAt(first), scoreAt(call('ZRANGE', key, -1, -1, 'WITHSCORES'))
-end
-
--- Finds what was counted for one charge; what is wrong, if anything is.
-local function look(charge, i, firstKey, isPeek)
-    local key = KEYS[firstKey + charge.key]
-    local tally, second, third
-    if charge.algorithm == TOKEN_BUCKET then
-        tally, second = readBucket(key)
-        if tally then
-            lastMs[i] = second
-            tally = drained(tally, second, charge.max)
-        end
-    elseif charge.algorithm == CONCURRENCY then
-        tally, second, third = readSlots(key, isPeek)
-        firstExpiry[i], lastExpiry[i] = second, third
-    else
-        tally, second = readTally(key)
-        if tally and charge.algorithm == SLIDING_WINDOW then
-            before[i], second = readTally(KEYS[firstKey + charge.key + 1])
-            tally = before[i] and tally
-        end
-    end
-    used[i] = tally
-    if tally and charge.isShadow then
-        refusals[i], second = readTally(KEYS[firstKey + charge.refusalsKey])
-        tally = refusals[i]
-    end
-    return not tally and second or nil
-end
-
--- Writing -----------------------------------------------------------------------------------------------------------
-
--- Adds to a tally that is known to be an integer, and sees to its time to live.
-local function add(key, amount, verifies, expiresAtMs)
-    local isNew = false
-    local tally
-    if amount > 0 then
-        tally = call('INCRBY', key, format('%.0f', amount))
-        isNew = tally == amount
-    end
-    if isNew or (verifies and call('PTTL', key) == -1) then
-        call('PEXPIREAT', key, expiresAtMs)
-    end
-end
-
--- A clock that steps back must not let it leak twice.
-local function writeBucket(key, level, sinceMs, maximum, lengthMs)
-    call('SET', key, format('%.0f %.0f', level, max(now, sinceMs)), 'PXAT',
-        format('%.0f', drainedAt(level, maximum, lengthMs) + EXPIRY_SLACK_MS))
-end
-
--- `n` checks pass, and a shadow limit had no room for `refused` more.
-local function apply(charge, i, cost, n, refused, firstKey, reservation)
-    local key = KEYS[firstKey + charge.key]
-    if charge.algorithm == TOKEN_BUCKET then
-        used[i] = used[i] + cost * n * charge.lengthMs
-        if n > 0 then
-            writeBucket(key, used[i], lastMs[i], charge.max, charge.lengthMs)
-        else
-            add(key, 0, charge.verifies, drainedAt(used[i], charge.max, charge.lengthMs) + EXPIRY_SLACK_MS)
-        end
-    elseif charge.algorithm == CONCURRENCY then
-        if n > 0 then
-            local expiry = now + charge.holdMs
-            call('ZADD', key, format('%.0f', expiry), reservation)
-            firstExpiry[i] = used[i] == 0 and expiry or min(firstExpiry[i], expiry)
-            lastExpiry[i] = max(lastExpiry[i], expiry)
-            used[i] = used[i] + n
-            call('PEXPIREAT', key, lastExpiry[i] + EXPIRY_SLACK_MS)
-        else
-            add(key, 0, charge.verifies, lastExpiry[i] + EXPIRY_SLACK_MS)
-        end
-    else
-        used[i] = used[i] + cost * n
-        add(key, cost * n, charge.verifies, charge.countsUntilMs + EXPIRY_SLACK_MS)
-    end
-    if charge.isShadow then
-        local more = max(0, min(refused, MAX_EXACT - refusals[i]))
-        refusals[i] = refusals[i] + more
-        local expiry = charge.countsUntilMs and charge.countsUntilMs + EXPIRY_SLACK_MS or now + REFUSALS_TTL_MS
-        add(KEYS[firstKey + charge.refusalsKey], more, charge.verifies, expiry)
-    end
-end
+-- Checks ------------------------------------------------------------------------------------------------------------
 
 -- Writes what it takes to settle the reservation: {cost, or SPENT, when it was charged, charges}. Charges are those
--- that were applied: {algorithm, key}, then of windows: end, length; of a bucket: max, length, level after the charge.
+-- that were applied: {algorithm, key}, then of windows: until when they count; of a bucket: max, length.
 -- It lives for as long as any of the entry's counters, for whoever settles it late asks about nothing any more.
 local function record(shape, firstKey)
     local charged, untilMs = {}, now + 1
@@ -238,12 +51,12 @@ local function record(shape, firstKey)
         local charge = shape.charges[i]
         local entry = {charge.algorithm, KEYS[firstKey + charge.key]}
         if charge.algorithm == TOKEN_BUCKET then
-            entry[3], entry[4], entry[5] = charge.max, charge.lengthMs, used[i]
+            entry[3], entry[4] = charge.max, charge.lengthMs
             untilMs = max(untilMs, drainedAt(used[i], charge.max, charge.lengthMs))
         elseif charge.algorithm == CONCURRENCY then
             untilMs = max(untilMs, now + charge.holdMs)
         else
-            entry[3], entry[4] = charge.endMs, charge.lengthMs
+            entry[3] = charge.countsUntilMs
             untilMs = max(untilMs, charge.countsUntilMs)
         end
         if taken[i] > 0 then
@@ -252,8 +65,6 @@ local function record(shape, firstKey)
     end
     call('SET', KEYS[firstKey + shape.recordKey], pack({shape.cost, now, charged}), 'PXAT', format('%.0f', untilMs))
 end
-
--- Checks ------------------------------------------------------------------------------------------------------------
 
 local function tellTallies(shape, list)
     for i = 1, #shape.charges do
@@ -300,7 +111,7 @@ local function recall(shape, key, arguments, counters)
         tell(value.err)
         return true
     end
-    local isRead, memo = luaPcall(unpack, value)
+    local isRead, memo = pcall(unpack, value)
     if not isRead or not isMemo(memo) then
         tell('ERR value is not a memo')
     elseif memo[1] ~= arguments then
@@ -381,7 +192,7 @@ local function isRecord(value)
         if type(charge) ~= 'table' or type(charge[2]) ~= 'string' then
             return false
         end
-        local numbers = ({[FIXED_WINDOW] = 4, [SLIDING_WINDOW] = 4, [TOKEN_BUCKET] = 5, [CONCURRENCY] = 2})[charge[1]]
+        local numbers = ({[FIXED_WINDOW] = 3, [SLIDING_WINDOW] = 3, [TOKEN_BUCKET] = 4, [CONCURRENCY] = 2})[charge[1]]
         for at = 3, numbers or 0 do
             if not isWhole(charge[at]) or charge[at] < 0 then
                 return false
@@ -396,7 +207,7 @@ end
 
 -- Changes the tally of the window that was charged, while it still counts.
 local function settleWindow(charge, difference)
-    local countsUntilMs = charge[3] + (charge[1] == SLIDING_WINDOW and charge[4] or 0)
+    local countsUntilMs = charge[3]
     if now >= countsUntilMs then
         return
     end
@@ -411,9 +222,9 @@ local function settleWindow(charge, difference)
     end
 end
 
--- What has leaked since the charge is not given back: it is there to be used already.
-local function settleBucket(charge, difference, chargedMs)
-    local maximum, lengthMs, levelAfter = charge[3], charge[4], charge[5]
+-- What would have leaked of the charge by itself is not given back: it may be there to be used already.
+local function settleBucket(charge, difference, cost, chargedMs)
+    local maximum, lengthMs = charge[3], charge[4]
     local level, since, exists = readBucket(charge[2])
     if not level or (difference < 0 and not exists) then
         return
@@ -422,7 +233,7 @@ local function settleBucket(charge, difference, chargedMs)
     if difference > 0 then
         level = min(MAX_EXACT, level + difference * lengthMs)
     else
-        level = level - min(-difference * lengthMs, drained(levelAfter, chargedMs, maximum), level)
+        level = level - min(-difference * lengthMs, drained(cost * lengthMs, chargedMs, maximum), level)
     end
     writeBucket(charge[2], level, since, maximum, lengthMs)
 end
@@ -436,7 +247,7 @@ local function settle(shape, key)
     if type(value) == 'table' then
         return value.err
     end
-    local isRead, reservation = luaPcall(unpack, value)
+    local isRead, reservation = pcall(unpack, value)
     if not isRead or not isRecord(reservation) then
         return 'ERR value is not a reservation'
     end
@@ -452,7 +263,7 @@ local function settle(shape, key)
         elseif charge[1] == CONCURRENCY or not settlesCost then
             rest[#rest + 1] = charge
         elseif difference ~= 0 then
-            (charge[1] == TOKEN_BUCKET and settleBucket or settleWindow)(charge, difference, chargedMs)
+            (charge[1] == TOKEN_BUCKET and settleBucket or settleWindow)(charge, difference, cost, chargedMs)
         end
     end
     if not settlesCost and not freesSlots then
@@ -487,7 +298,7 @@ local function understand(shape)
         if algorithm == FIXED_WINDOW then
             charge.countsUntilMs = charge.endMs
         elseif algorithm == SLIDING_WINDOW then
-            charge.countsUntilMs = charge.endMs + lengthMs
+            charge.countsUntilMs = extra
             keys = keys + 1
             shape.tallies = shape.tallies + 1
         elseif algorithm == CONCURRENCY then

@@ -1,0 +1,106 @@
+/// Policies written as documents again, so that those in force can be looked at, and compared, as files are.
+extension PolicyDocument {
+    /// A document that means this policy: `parse` makes an equal one of it. Tools are sorted by name, and what is as it
+    /// is by default is left out. Of rules on arguments, which are the gateway's, only that there are some is known.
+    package static func text(of policy: Policy) -> String {
+        var members = [
+            "\"version\": \"1\"", "\"default\": \(policy.defaultRuling == .allow ? "\"allow\"" : "\"deny\"")",
+        ]
+        if !policy.hidden.isEmpty {
+            members.append("\"hide\": [" + policy.hidden.sorted().map(\.asJSON).joined(separator: ", ") + "]")
+        }
+        if !policy.allToolsLimits.isEmpty {
+            members.append("\"all_tools\": {\(limits(policy.allToolsLimits))}")
+        }
+        if !policy.tools.isEmpty {
+            let tools = policy.tools.sorted { $0.key < $1.key }.map { "    \($0.key.asJSON): {\(rule($0.value))}" }
+            members.append("\"tools\": {\n" + tools.joined(separator: ",\n") + "\n  }")
+        }
+        return "{\n" + members.map { "  \($0)" }.joined(separator: ",\n") + "\n}\n"
+    }
+
+    private static func rule(_ rule: ToolRule) -> String {
+        var members: [String] = []
+        switch rule.action {
+        case .allow: break
+        case .deny: members.append(#""action": "deny""#)
+        case .requireApproval: members.append(#""action": "require_approval""#)
+        }
+        if let reason = rule.reason { members.append("\"reason\": \(reason.asJSON)") }
+        if rule.hasArgumentRules { members.append("\"require\": []") }
+        let short = rule.limits.firstIndex(where: \.isShortRate)
+        let others = rule.limits.indices.filter { $0 != short }.map { rule.limits[$0] }
+        let list = others.isEmpty ? [] : [limits(others)]
+        let rate = short.map { index in
+            let limit = rule.limits[index]
+            return "\"\(PolicyKeys.rateLimit)\": {\"max\": \(limit.max), \"window\": \(limit.window.seconds)}"
+        }
+        // Limits keep the order in which the two are written.
+        members += short == 0 ? [rate].compactMap(\.self) + list : list + [rate].compactMap(\.self)
+        return members.joined(separator: ", ")
+    }
+
+    private static func limits(_ limits: [Limit]) -> String {
+        let indent = "      "
+        return "\"limits\": [\n" + limits.map { "\(indent){\(members(of: $0))}" }.joined(separator: ",\n") + "\n    ]"
+    }
+
+    private static func members(of limit: Limit) -> String {
+        var members = ["\"counter\": \(limit.counter.asJSON)"]
+        switch limit.window.kind {
+        case .seconds(let seconds): members.append("\"window\": \(seconds)")
+        case .calendar(let period, let zone):
+            members.append("\"window\": \(period.rawValue.asJSON)")
+            if !zone.isUTC { members.append("\"timezone\": \(zone.name.asJSON)") }
+        case .endless: break
+        }
+        members.append("\"max\": \(limit.max)")
+        if limit.scope != .grant { members.append("\"scope\": \(limit.scope.name.asJSON)") }
+        if limit.acrossGrants { members.append("\"across_grants\": true") }
+        if limit.algorithm != .fixedWindow { members.append("\"algorithm\": \(limit.algorithm.name.asJSON)") }
+        if let burst = limit.burst, burst != limit.max { members.append("\"burst\": \(burst)") }
+        if let hold = limit.holdSeconds { members.append("\"hold\": \(hold)") }
+        if limit.onOutage != .local { members.append("\"on_outage\": \(limit.onOutage.rawValue.asJSON)") }
+        if limit.mode != .enforce { members.append("\"mode\": \(limit.mode.rawValue.asJSON)") }
+        if let onDeny = limit.onDeny { members.append("\"on_deny\": \(onDeny.asJSON)") }
+        return members.joined(separator: ", ")
+    }
+}
+
+extension PolicySet {
+    /// The files of a folder that means these policies: `parse(files:)` makes equal ones of them. Of a single policy
+    /// its one document.
+    package var files: [(name: String, text: String)] {
+        if let single { return [(name: "policy.json", text: PolicyDocument.text(of: single))] }
+        let mapping = sortedGrants.map { "  \($0.grant.asJSON): \($0.document.asJSON)" }
+        return [(name: Self.grantsFile, text: "{\n" + mapping.joined(separator: ",\n") + "\n}\n")]
+            + documents.sorted { $0.key < $1.key }.map {
+                (name: Self.fileName(ofDocument: $0.key), text: PolicyDocument.text(of: $0.value))
+            }
+    }
+}
+
+extension Limit {
+    /// Whether it stands as its tool's `rate_limit`, rather than among the `limits`.
+    fileprivate var isShortRate: Bool {
+        guard case .tool(let tool) = container else { return false }
+        return rule == "/tools/\(JSONPointer.escape(tool))/\(PolicyKeys.rateLimit)"
+    }
+}
+
+extension String {
+    /// The text as a JSON string.
+    fileprivate var asJSON: String {
+        var text = "\""
+        for scalar in unicodeScalars {
+            switch scalar {
+            case "\"", "\\":
+                text += "\\"
+                text.unicodeScalars.append(scalar)
+            case "\u{0}"..<" ": text += String(scalar).onOneLine
+            default: text.unicodeScalars.append(scalar)
+            }
+        }
+        return text + "\""
+    }
+}

@@ -1,0 +1,35 @@
+import Foundation
+import Testing
+
+@testable import SluiceEngine
+
+/// Every algorithm does what a brute-force oracle says, over random histories.
+///
+/// `SLUICE_PROPERTY_ROUNDS` multiplies the number of histories; `SLUICE_PROPERTY_SEED` is the seed of the first one.
+@Suite struct TermsPropertyTests {
+    private static func setting(_ name: String) -> UInt64? {
+        ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
+    }
+
+    private static let rounds = Int(setting("SLUICE_PROPERTY_ROUNDS") ?? 1)
+    private static let firstSeed = setting("SLUICE_PROPERTY_SEED") ?? 1
+
+    private func run<Subject: TermsSubject>(
+        _ algorithm: Terms.Algorithm, _ subject: Subject.Type, histories: Int
+    ) throws {
+        var events = 0
+        for index in 0..<histories * Self.rounds {
+            var history = TermsHistory<Subject>(algorithm, seed: Self.firstSeed &+ UInt64(index))
+            events += try history.run()
+        }
+        #expect(events > histories)
+    }
+
+    @Test(arguments: Terms.Algorithm.allCases) func termsKeepThePromises(_ algorithm: Terms.Algorithm) throws {
+        try run(algorithm, TermsCounter.self, histories: 600)
+    }
+
+    @Test(arguments: Terms.Algorithm.allCases) func soDoesTheModelOfTheStore(_ algorithm: Terms.Algorithm) throws {
+        try run(algorithm, ModelCounter.self, histories: 60)
+    }
+}

@@ -1,0 +1,136 @@
+import Support
+
+@testable import SluiceEngine
+
+/// Something that counts by `Terms`.
+protocol TermsSubject {
+    /// How far back time may step and still find everything that was counted, ms.
+    static var longestStepBackMs: Int64 { get }
+
+    init(_ limit: TermsLimit)
+    mutating func check(cost: Int64, count: Int64, nowMs: Int64) -> (admitted: Int64, tally: Tally)
+    /// What a peek finds.
+    mutating func tally(nowMs: Int64) -> Tally
+    /// Gives back the slot that was taken by the check of that number, counted from 0 over those that were admitted.
+    mutating func release(_ number: Int, nowMs: Int64)
+}
+
+/// The least that can count by `Terms`: it keeps what a store would keep.
+struct TermsCounter: TermsSubject {
+    static let longestStepBackMs = Int64.max
+
+    private let limit: TermsLimit
+    private var tallies: [Int64: Int64] = [:]
+    private var level: Int64 = 0
+    private var lastMs: Int64 = 0
+    /// When each slot expires; 0 once it is over.
+    private var slots: [Int64] = []
+
+    init(_ limit: TermsLimit) { self.limit = limit }
+
+    mutating func check(cost: Int64, count: Int64, nowMs: Int64) -> (admitted: Int64, tally: Tally) {
+        let terms = limit.terms(at: nowMs)
+        let before = tally(nowMs: nowMs)
+        let admitted = min(count, terms.room(cost: cost, before, nowMs: nowMs))
+        let used = before.used + terms.charge(cost: cost, count: admitted)
+        switch limit.algorithm {
+        case .fixedWindow, .slidingWindow:
+            tallies[terms.windowStartMs] = used
+        case .tokenBucket:
+            if admitted > 0 { (level, lastMs) = (used, max(lastMs, nowMs)) }
+        case .concurrency:
+            for index in slots.indices where slots[index] <= nowMs { slots[index] = 0 }
+            if admitted > 0 { slots.append(nowMs + limit.holdMs) }
+        }
+        return (admitted, tally(nowMs: nowMs))
+    }
+
+    func tally(nowMs: Int64) -> Tally {
+        let terms = limit.terms(at: nowMs)
+        switch limit.algorithm {
+        case .fixedWindow:
+            return Tally(used: tallies[terms.windowStartMs] ?? 0)
+        case .slidingWindow:
+            var tally = Tally(used: tallies[terms.windowStartMs] ?? 0)
+            tally.previous = tallies[terms.windowStartMs - limit.lengthMs] ?? 0
+            return tally
+        case .tokenBucket:
+            return Tally(used: terms.drained(level, sinceMs: lastMs, nowMs: nowMs))
+        case .concurrency:
+            var tally = Tally(used: 0)
+            for expiryMs in slots where expiryMs > nowMs {
+                tally.firstExpiryMs = tally.used == 0 ? expiryMs : min(tally.firstExpiryMs, expiryMs)
+                tally.lastExpiryMs = max(tally.lastExpiryMs, expiryMs)
+                tally.used += 1
+            }
+            return tally
+        }
+    }
+
+    mutating func release(_ number: Int, nowMs: Int64) { slots[number] = 0 }
+}
+
+/// The model of the store, which is asked one check a batch.
+struct ModelCounter: TermsSubject {
+    /// So long keys outlive what they count.
+    static let longestStepBackMs: Int64 = 60_000
+
+    private let limit: TermsLimit
+    /// Whether every check is reserved, so that it can be settled.
+    var reservesAll = false
+    private var store = ModelStore(clockMs: 0)
+    private var sequence: Int64 = 0
+    private var admittedChecks = 0
+
+    init(_ limit: TermsLimit) { self.limit = limit }
+
+    mutating func check(cost: Int64, count: Int64, nowMs: Int64) -> (admitted: Int64, tally: Tally) {
+        let isReserved = (limit.algorithm == .concurrency || reservesAll) && count > 0
+        let (limit, number) = (limit, admittedChecks)
+        let results = run(nowMs: nowMs) { batch in
+            batch.entries.append(
+                Batch.Entry(cost: cost, count: count, firstCharge: 0, chargeCount: 1, special: isReserved ? 0 : -1))
+            let terms = limit.terms(at: nowMs)
+            batch.charges.append(Batch.Charge(terms: terms, verifiesTimeToLive: false))
+            let isWindow = terms.algorithm == .fixedWindow || terms.algorithm == .slidingWindow
+            batch.appendKey("c\(isWindow ? terms.windowStartMs : 0)".utf8)
+            if terms.algorithm == .slidingWindow { batch.appendKey("c\(terms.windowStartMs - limit.lengthMs)".utf8) }
+            guard isReserved else { return }
+            batch.specials.append(.check(isReserved: true, memo: nil))
+            batch.appendKey(Self.recordKey(number).utf8)
+        }
+        if count > 0 && results[0] > 0 { admittedChecks += 1 }
+        return (results[0], Tally(results[1...], of: limit.algorithm, isShadow: false))
+    }
+
+    mutating func tally(nowMs: Int64) -> Tally { check(cost: 1, count: 0, nowMs: nowMs).tally }
+
+    mutating func release(_ number: Int, nowMs: Int64) { _ = settle(number, .release, nowMs: nowMs) }
+
+    /// Whether there was something to be done.
+    mutating func settle(_ number: Int, _ settlement: Batch.Settlement, nowMs: Int64) -> Bool {
+        let results = run(nowMs: nowMs) { batch in
+            batch.entries.append(Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0))
+            batch.specials.append(.settle(settlement))
+            batch.appendKey(Self.recordKey(number).utf8)
+        }
+        return results == [1]
+    }
+
+    private mutating func run(nowMs: Int64, _ fill: (inout Batch) -> Void) -> [Int64] {
+        var batch = Batch()
+        sequence += 1
+        batch.sequence = sequence
+        store.clockMs = nowMs
+        fill(&batch)
+        guard case .success(let reply) = store.run(batch, replica: 1), reply.status == .ran, reply.results[0] >= 0
+        else {
+            preconditionFailure("the store did not run \(batch) at \(nowMs)")
+        }
+        return reply.results
+    }
+
+    private static func recordKey(_ number: Int) -> String {
+        "r:" + String(repeating: "0", count: 32 - "\(number)".count) + "\(number)"
+    }
+}

@@ -1,0 +1,126 @@
+import Testing
+
+/// Every key of the language, and every word of its choices, each with an example document.
+struct KeyRow: Sendable, CustomTestStringConvertible {
+    enum Object: String, Sendable, CaseIterable {
+        case document, allTools, tool, rateLimit, limit
+    }
+
+    let object: Object
+    let key: String
+    /// One of the words that the key chooses among; `nil` if it does not, or for an example with none of them.
+    let word: String?
+    /// The object's members, in JSON; those that an object must have are left out where they are not the point.
+    let members: String
+
+    /// A whole document that uses the key.
+    var document: String {
+        switch object {
+        case .document: members
+        case .allTools: SluicePolicyTests.document(members: #""all_tools":{\#(members)}"#)
+        case .tool: SluicePolicyTests.document(tool: "{\(members)}")
+        case .rateLimit: SluicePolicyTests.document(tool: #"{"rate_limit":{\#(members)}}"#)
+        case .limit: SluicePolicyTests.document(limit: #"{"counter":"c","max":10,\#(members)}"#)
+        }
+    }
+
+    var testDescription: String { "\(object.rawValue)/\(key)" + (word.map { "=\($0)" } ?? "") }
+
+    fileprivate init(_ object: Object, _ key: String, _ members: String) {
+        self.init(object, key, nil, members)
+    }
+
+    fileprivate init(_ object: Object, _ key: String, _ word: String?, _ members: String) {
+        self.object = object
+        self.key = key
+        self.word = word
+        self.members = members
+    }
+}
+
+enum KeyTable {
+    static let rows = documents + tools + limits + windows
+
+    private static let documents = [
+        KeyRow(.document, "version", "1", #"{"version":"1","default":"deny"}"#),
+        KeyRow(.document, "default", "deny", #"{"version":"1","default":"deny"}"#),
+        KeyRow(.document, "default", "allow", #"{"version":"1","default":"allow"}"#),
+        KeyRow(.document, "hide", #"{"version":"1","default":"allow","hide":["x"]}"#),
+        KeyRow(.document, "hide", "*", #"{"version":"1","default":"allow","hide":"*"}"#),
+        KeyRow(.document, "all_tools", #"{"version":"1","default":"allow","all_tools":{}}"#),
+        KeyRow(.document, "tools", #"{"version":"1","default":"deny","tools":{"x":{}}}"#),
+        KeyRow(.allTools, "limits", #""limits":[{"counter":"c","window":"day","max":10}]"#),
+    ]
+
+    private static let tools = [
+        KeyRow(.tool, "limits", #""limits":[{"counter":"c","window":"day","max":10}]"#),
+        KeyRow(.tool, "action", "allow", #""action":"allow""#),
+        KeyRow(.tool, "action", "deny", #""action":"deny""#),
+        KeyRow(.tool, "action", "require_approval", #""action":"require_approval""#),
+        KeyRow(.tool, "reason", #""action":"deny","reason":"Ask Ann.""#),
+        KeyRow(.tool, "on_deny", #""action":"deny","on_deny":"Ask Ann.""#),
+        KeyRow(.tool, "rate_limit", #""rate_limit":"10/minute""#),
+        KeyRow(.tool, "require", #""require":[{"path":"/file"}]"#),
+        KeyRow(.tool, "deny_if", #""deny_if":{"path":"/etc"}"#),
+        KeyRow(.rateLimit, "max", #""max":10,"window":60"#),
+        KeyRow(.rateLimit, "window", #""max":10,"window":60"#),
+    ]
+
+    private static let limits = [
+        KeyRow(.limit, "counter", #""window":1"#),
+        KeyRow(.limit, "max", #""window":1"#),
+        KeyRow(.limit, "scope", "grant", #""window":1,"scope":"grant""#),
+        KeyRow(.limit, "scope", "session", #""window":1,"scope":"session""#),
+        KeyRow(.limit, "scope", "server", #""window":1,"scope":"server""#),
+        KeyRow(.limit, "scope", "global", #""window":1,"scope":"global""#),
+        KeyRow(.limit, "scope", "attribute:NAME", #""window":1,"scope":"attribute:NAME""#),
+        KeyRow(.limit, "across_grants", #""window":1,"scope":"session","across_grants":true"#),
+        KeyRow(.limit, "algorithm", "fixed_window", #""window":1,"algorithm":"fixed_window""#),
+        KeyRow(.limit, "algorithm", "sliding_window", #""window":1,"algorithm":"sliding_window""#),
+        KeyRow(.limit, "algorithm", "token_bucket", #""window":1,"algorithm":"token_bucket""#),
+        KeyRow(.limit, "algorithm", "concurrency", #""algorithm":"concurrency""#),
+        KeyRow(.limit, "burst", #""window":1,"algorithm":"token_bucket","burst":20"#),
+        KeyRow(.limit, "hold", #""algorithm":"concurrency","hold":600"#),
+        KeyRow(.limit, "hold", "90s", #""algorithm":"concurrency","hold":"90s""#),
+        KeyRow(.limit, "hold", "5m", #""algorithm":"concurrency","hold":"5m""#),
+        KeyRow(.limit, "on_outage", "local", #""window":1,"on_outage":"local""#),
+        KeyRow(.limit, "on_outage", "allow", #""window":1,"on_outage":"allow""#),
+        KeyRow(.limit, "on_outage", "deny", #""window":1,"on_outage":"deny""#),
+        KeyRow(.limit, "mode", "enforce", #""window":1,"mode":"enforce""#),
+        KeyRow(.limit, "mode", "shadow", #""window":1,"mode":"shadow""#),
+        KeyRow(.limit, "precision", "exact", #""window":1,"precision":"exact""#),
+        KeyRow(.limit, "on_deny", #""window":1,"on_deny":"Slow down.""#),
+    ]
+
+    private static let windows =
+        ["second", "minute", "hour", "day", "week", "month", "90s", "15m", "6h", "2d"]
+        .map { (word: String) in KeyRow(.limit, "window", word, #""window":"\#(word)""#) } + [
+            KeyRow(.limit, "window", #""window":90"#),
+            KeyRow(.limit, "timezone", "Europe/Berlin", #""window":"day","timezone":"Europe/Berlin""#),
+            KeyRow(.limit, "timezone", "UTC", #""window":"hour","timezone":"UTC""#),
+        ]
+
+    /// Objects in which something nobody knows is written, so that the fault names all that is known there: keys of each
+    /// object, and words of each key that chooses.
+    static let probes: [(object: KeyRow.Object, key: String?, document: String)] = [
+        (.document, nil, #"{"version":"1","default":"deny","?":0}"#),
+        (.allTools, nil, document(members: #""all_tools":{"?":0}"#)),
+        (.tool, nil, document(tool: #"{"?":0}"#)),
+        (.rateLimit, nil, document(tool: #"{"rate_limit":{"max":1,"window":1,"?":0}}"#)),
+        (.limit, nil, document(limit: #"{"counter":"c","max":1,"window":1,"?":0}"#)),
+        (.document, "version", #"{"version":"?","default":"deny"}"#),
+        (.document, "default", #"{"version":"1","default":"?"}"#),
+        (.document, "hide", document(members: #""hide":"?""#)),
+        (.tool, "action", document(tool: #"{"action":"?"}"#)),
+        (.limit, "window", document(limit: #"{"counter":"c","max":1,"window":"?"}"#)),
+        (.limit, "timezone", document(limit: #"{"counter":"c","max":1,"window":"day","timezone":"?"}"#)),
+        (.limit, "scope", document(limit: #"{"counter":"c","max":1,"window":1,"scope":"?"}"#)),
+        (.limit, "algorithm", document(limit: #"{"counter":"c","max":1,"window":1,"algorithm":"?"}"#)),
+        (.limit, "hold", document(limit: #"{"counter":"c","max":1,"algorithm":"concurrency","hold":"?"}"#)),
+        (.limit, "on_outage", document(limit: #"{"counter":"c","max":1,"window":1,"on_outage":"?"}"#)),
+        (.limit, "mode", document(limit: #"{"counter":"c","max":1,"window":1,"mode":"?"}"#)),
+        (.limit, "precision", document(limit: #"{"counter":"c","max":1,"window":1,"precision":"?"}"#)),
+    ]
+    /// Read, and not offered to whoever writes an unknown key, since it says what happens anyway.
+    static let needlessKeys = ["precision"]
+}

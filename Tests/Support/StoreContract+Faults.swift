@@ -1,0 +1,174 @@
+import SluiceEngine
+
+extension StoreContract {
+    static let memoCases: [Case] = [
+        Case("id: the same check is charged once, and told as it was") { contract in
+            let (a, b) = (contract.fixed("a", max: 10), contract.sliding("b", max: 10))
+            let firstMs = contract.nowMs
+            let memo = (id: "1", arguments: "0123456789abcdef", counters: "fedcba9876543210")
+            try await contract.expect(contract.check(cost: 2, a, b, memo: memo), gives: [1, 2, 2, 0])
+            contract.pass(until: 1_000)
+            try await contract.expect(
+                contract.check(cost: 3, a, b), contract.check(cost: 2, a, b, memo: memo), contract.peek(a, b),
+                gives: [1, 5, 5, 0, -3, firstMs, 3, 2, 2, 0, 1, 5, 5, 0], words: [""])
+            // Also when its windows are over, or it would not fit.
+            contract.pass(until: 60_000)
+            try await contract.expect(
+                contract.check(cost: 2, a, b, memo: memo), contract.check(cost: 20, a, b, memo: memo),
+                gives: [-3, firstMs, 3, 2, 2, 0, -3, firstMs, 3, 2, 2, 0], words: ["", ""])
+        },
+        Case("id: with other arguments") { contract in
+            let a = contract.fixed("a", max: 10)
+            try await contract.expect(
+                contract.check(a, memo: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                contract.check(a, memo: ("1", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")),
+                contract.check(a, memo: ("2", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")), contract.peek(a),
+                gives: [1, 1, -4, 1, 2, 1, 2])
+        },
+        Case("id: of counters that are others now no tally is told") { contract in
+            let (a, b) = (contract.fixed("a", max: 10), contract.fixed("b", max: 10))
+            try await contract.expect(
+                contract.check(a, memo: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                contract.check(b, memo: ("1", "aaaaaaaaaaaaaaaa", "dddddddddddddddd")),
+                contract.check(b, memo: ("1", "bbbbbbbbbbbbbbbb", "dddddddddddddddd")), contract.peek(b),
+                gives: [1, 1, -3, contract.nowMs, 0, -4, 1, 0], words: [""])
+        },
+        Case("id: what was refused is not remembered") { contract in
+            let a = contract.fixed("a", max: 1)
+            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            try await contract.expect(
+                contract.check(a, reserve: "1"), contract.check(a, memo: memo), contract.cancel("1"),
+                contract.check(a, memo: memo), contract.check(a, memo: memo),
+                gives: [1, 1, 0, 1, 1, 1, 1, -3, contract.nowMs, 1, 1], words: [""])
+        },
+        Case("id: nor is what a window that is over kept from being decided") { contract in
+            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let old = contract.fixed("a", max: 9)
+            contract.pass(until: 60_000)
+            let now = contract.fixed("a", max: 9)
+            try await contract.expect(
+                contract.check(old, reserve: "1", memo: memo), contract.check(now, reserve: "2", memo: memo),
+                contract.check(now, reserve: "3", memo: memo), contract.cancel("1"),
+                gives: [-1, 1, 1, -3, contract.nowMs, 1, 1, 0], words: [contract.id("2")])
+        },
+        Case("id: with a reservation") { contract in
+            let end = contract.nowMs + 3_600_000
+            let (a, slots) = (contract.fixed("a", max: 10).shadow(), contract.slots("c", max: 1))
+            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            try await contract.expect(
+                contract.check(cost: 4, a, slots, reserve: "1", memo: memo),
+                contract.check(cost: 4, a, slots, reserve: "2", memo: memo),
+                gives: [1, 4, 0, 1, end, end, -3, contract.nowMs, 5, 4, 0, 1, end, end], words: [contract.id("1")])
+            // The second has reserved nothing; settling the first changes nothing of what is remembered.
+            try await contract.expect(
+                contract.cancel("2"), contract.cancel("1"), contract.peek(a, slots),
+                contract.check(cost: 4, a, slots, reserve: "3", memo: memo),
+                gives: [0, 1, 1, 0, 0, 0, 0, 0, -3, contract.nowMs, 5, 4, 0, 1, end, end], words: [contract.id("1")])
+        },
+    ]
+
+    /// What another client may have put where a tally belongs.
+    private static let noTallies = ["many", "1.5", "", "1 2", "1x"]
+    private static let noBuckets = ["many", "7", "1 2 3", "1.5 7", "x 7", "7 x", "", " "]
+
+    static let faultCases: [Case] = [
+        Case("fault: hurts its own entry only, and charges nothing") { contract in
+            let (a, b) = (contract.fixed("a", max: 9), contract.fixed("b", max: 9))
+            let bad = contract.fixed("bad", max: 9)
+            try await contract.store.setList(bad.keys[0])
+            try await contract.expect(
+                contract.check(a), contract.check(cost: 2, count: 2, b, bad), contract.check(bad, b),
+                contract.peek(b, bad), contract.check(b), gives: [1, 1, -2, -2, -2, 1, 1])
+        },
+        Case("fault: nothing of any algorithm") { contract in
+            let bad = contract.sliding("bad", max: 9)
+            try await contract.store.setList(bad.keys[0])
+            let (a, b) = (contract.fixed("a", max: 9), contract.sliding("b", max: 9))
+            let (bucket, slots) = (contract.bucket("c", max: 6, burst: 5), contract.slots("d", max: 5))
+            try await contract.expect(
+                contract.check(
+                    a, b, bucket, slots, bad, reserve: "1", memo: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                contract.cancel("1"), contract.peek(a, b, bucket, slots),
+                contract.check(a, memo: ("1", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")),
+                gives: [-2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1])
+        },
+        Case("fault: a window that is no number") { contract in
+            for (index, text) in noTallies.enumerated() {
+                let (a, b) = (contract.fixed("a\(index)", max: 9), contract.sliding("b\(index)", max: 9))
+                let (c, d) = (contract.sliding("c\(index)", max: 9), contract.fixed("d\(index)", max: 9).shadow())
+                for key in [a.keys[0], b.keys[0], c.keys[1], d.keys[1]] { try await contract.store.set(key, text) }
+                try await contract.expect(
+                    contract.check(a), contract.peek(a), contract.check(b), contract.peek(b), contract.check(c),
+                    contract.peek(c), contract.check(d), contract.peek(d), gives: [-2, -2, -2, -2, -2, -2, -2, -2])
+                try await contract.expect(a.keys[0], holds: text)
+                try await contract.expect(d.keys[0], holds: nil)
+            }
+        },
+        Case("fault: a token bucket that is none") { contract in
+            for (index, text) in noBuckets.enumerated() {
+                let a = contract.bucket("a\(index)", max: 6, burst: 9)
+                try await contract.store.set(a.keys[0], text)
+                try await contract.expect(contract.check(a), contract.peek(a), gives: [-2, -2])
+                try await contract.expect(a.keys[0], holds: text)
+            }
+            let list = contract.bucket("list", max: 6, burst: 9)
+            try await contract.store.setList(list.keys[0])
+            try await contract.expect(contract.check(list), contract.peek(list), gives: [-2, -2])
+        },
+        Case("fault: slots that are none") { contract in
+            let (text, list) = (contract.slots("text", max: 6), contract.slots("list", max: 6))
+            try await contract.store.set(text.keys[0], "1")
+            try await contract.store.setList(list.keys[0])
+            try await contract.expect(
+                contract.check(text, reserve: "1"), contract.peek(text), contract.check(list, reserve: "2"),
+                contract.peek(list), gives: [-2, -2, -2, -2])
+        },
+        Case("fault: a record or a memory that is none") { contract in
+            let a = contract.fixed("a", max: 9)
+            try await contract.store.setList(contract.recordKey("1"))
+            try await contract.store.setList(contract.key("id:1"))
+            try await contract.store.set(contract.key("id:2"), "garbage")
+            try await contract.store.set(contract.key("id:3"), "")
+            let hash = "aaaaaaaaaaaaaaaa"
+            try await contract.expect(
+                contract.commit("1", 1), contract.cancel("1"), contract.release("1"),
+                contract.check(a, memo: ("1", hash, hash)), contract.check(a, memo: ("2", hash, hash)),
+                contract.check(a, memo: ("3", hash, hash)), contract.peek(a),
+                gives: [-2, -2, -2, -2, -2, -2, 1, 0])
+        },
+    ]
+
+    static let markerCases: [Case] = [
+        Case("marker: a batch that was overtaken charges nothing") { contract in
+            let a = contract.fixed("a", max: 9)
+            try await contract.expect(contract.check(a), gives: [1, 1])
+            let last = contract.sequence
+            for sequence in [last, last - 1] {
+                let reply = try await contract.run([contract.check(a)], sequence: sequence, acknowledged: 0)
+                guard reply.status == .superseded, reply.previousSequence == last, reply.results.isEmpty else {
+                    throw contract.violation("\(reply)", line: #line)
+                }
+            }
+            let next = try await contract.run([contract.check(a)], sequence: last + 5, acknowledged: last)
+            guard next.status == .ran, next.previousSequence == last, next.results == [1, 2] else {
+                throw contract.violation("\(next)", line: #line)
+            }
+        },
+        Case("marker: a store that forgot charges nothing, until the replica knows") { contract in
+            let a = contract.fixed("a", max: 9)
+            let last = contract.sequence + 10
+            // It remembers none of those that the replica had an answer to.
+            for sequence in [last, last + 1, last + 2] {
+                let reply = try await contract.run([contract.check(a)], sequence: sequence, acknowledged: last - 1)
+                guard reply.status == .forgot, reply.results.isEmpty else {
+                    throw contract.violation("\(reply)", line: #line)
+                }
+            }
+            let next = try await contract.run([contract.check(a)], sequence: last + 3, acknowledged: last)
+            guard next.status == .ran, next.previousSequence == 0, next.results == [1, 1] else {
+                throw contract.violation("\(next)", line: #line)
+            }
+            try await contract.expect(contract.check(a), gives: [1, 2])
+        },
+    ]
+}

@@ -1,0 +1,261 @@
+package import SluiceEngine
+
+/// A store that the contract suite is run over: it answers batches, and lets a test look at its keys and spoil them.
+package protocol ContractStore {
+    /// Every batch comes from the same replica.
+    mutating func run(_ batch: Batch) async throws -> BatchReply
+    /// `GET`; nil if there is no such key. Asked only of windows, refusals and token buckets.
+    mutating func text(of key: String) async throws -> String?
+    /// When a key expires, ms since the epoch; nil if it never does, or if there is none.
+    mutating func expiresAtMs(of key: String) async throws -> Int64?
+    /// `SET`, with no time to live.
+    mutating func set(_ key: String, _ text: String) async throws
+    /// Makes it a list, which is nothing that the store's scripts write.
+    mutating func setList(_ key: String) async throws
+    /// `PERSIST`.
+    mutating func persist(_ key: String) async throws
+    /// `DEL`.
+    mutating func delete(_ key: String) async throws
+}
+
+/// What every store promises of the batches that it runs: the same cases for the model and for a real one.
+///
+/// The clock of a real store cannot be set. But no store's `now` is below `Batch.floorMs`, so every batch has a floor in
+/// the far future, and each case begins later than the one before ended. Nothing expires meanwhile: keys go by the real
+/// clock.
+package struct StoreContract {
+    package struct Case: Sendable, CustomStringConvertible {
+        package let name: String
+        let body: @Sendable (inout StoreContract) async throws -> Void
+
+        package var description: String { name }
+
+        init(_ name: String, _ body: @escaping @Sendable (inout StoreContract) async throws -> Void) {
+            self.name = name
+            self.body = body
+        }
+    }
+
+    package struct Violation: Error, CustomStringConvertible {
+        package let description: String
+    }
+
+    package static let cases: [Case] =
+        fixedWindowCases + slidingWindowCases + tokenBucketCases + concurrencyCases + mixedCases + shadowCases
+        + commitCases + cancelCases + bucketSettlementCases + slotSettlementCases + memoCases + faultCases + markerCases
+
+    /// 2030-01-01: ahead of the clock of any store that this runs over.
+    private static let firstDayMs: Int64 = 1_893_456_000_000
+    static let dayMs: Int64 = 86_400_000
+
+    var store: any ContractStore
+    /// Gives every batch another entry, which is decided only by the script for more than plain fixed windows.
+    private let isDressed: Bool
+    private var caseName = ""
+    private var lastSequence: Int64 = 0
+    /// When the case began: the beginning of a day, and with it of every shorter window.
+    private(set) var startMs: Int64
+    /// What time it is for the store.
+    private(set) var nowMs: Int64
+
+    /// - Parameter store: holds no key under `contract:`, and has seen no batch of this replica.
+    package init(over store: any ContractStore, isDressed: Bool = false) {
+        self.store = store
+        self.isDressed = isDressed
+        startMs = Self.firstDayMs
+        nowMs = Self.firstDayMs
+    }
+
+    /// Runs one case after the others that ran.
+    package mutating func run(_ one: Case) async throws {
+        caseName = one.name
+        startMs = (nowMs / Self.dayMs + 1) * Self.dayMs
+        nowMs = startMs
+        try await one.body(&self)
+    }
+
+    // MARK: - What a case says
+
+    /// One counter.
+    struct Charge {
+        var keys: [String]
+        var terms: Terms
+        var isShadow = false
+        var verifies = false
+
+        /// The same limit as a shadow.
+        func shadow() -> Charge {
+            var charge = self
+            charge.isShadow = true
+            charge.keys.append(charge.keys[0] + ":refused")
+            return charge
+        }
+
+        func verifying() -> Charge {
+            var charge = self
+            charge.verifies = true
+            return charge
+        }
+    }
+
+    struct Entry {
+        var cost: Int64 = 0
+        var count: Int64 = 0
+        var charges: [Charge] = []
+        var special: Batch.Special?
+        var specialKeys: [String] = []
+    }
+
+    func key(_ name: String) -> String { "contract:{\(caseName)}:\(name)" }
+
+    /// A reservation's id: 32 hexadecimal digits.
+    func id(_ reservation: String) -> String {
+        let digits = reservation.utf8.map { String($0, radix: 16) }.joined()
+        return String(repeating: "0", count: max(0, 32 - digits.count)) + digits
+    }
+
+    func recordKey(_ reservation: String) -> String { key("reservation:\(id(reservation))") }
+
+    /// The window of that length that holds now.
+    func window(_ lengthMs: Int64) -> Range<Int64> { nowMs / lengthMs * lengthMs..<(nowMs / lengthMs + 1) * lengthMs }
+
+    func fixedKey(_ name: String, _ lengthMs: Int64 = 60_000) -> String {
+        key("\(name):\(window(lengthMs).lowerBound)")
+    }
+
+    func fixed(_ name: String, max: Int64, lengthMs: Int64 = 60_000) -> Charge {
+        Charge(keys: [fixedKey(name, lengthMs)], terms: .fixedWindow(max: max, window: window(lengthMs)))
+    }
+
+    func sliding(_ name: String, max: Int64, lengthMs: Int64 = 60_000) -> Charge {
+        let window = window(lengthMs)
+        return Charge(
+            keys: [fixedKey(name, lengthMs), key("\(name):\(window.lowerBound - lengthMs)")],
+            terms: Terms(
+                algorithm: .slidingWindow, max: max, windowStartMs: window.lowerBound, windowEndMs: window.upperBound,
+                lengthMs: lengthMs))
+    }
+
+    func bucket(_ name: String, max: Int64, burst: Int64, lengthMs: Int64 = 60_000) -> Charge {
+        Charge(
+            keys: [key(name)],
+            terms: Terms(
+                algorithm: .tokenBucket, max: max, burst: burst, windowStartMs: Terms.endless.lowerBound,
+                windowEndMs: Terms.endless.upperBound, lengthMs: lengthMs))
+    }
+
+    func slots(_ name: String, max: Int64, holdMs: Int64 = 3_600_000) -> Charge {
+        Charge(
+            keys: [key(name)],
+            terms: Terms(
+                algorithm: .concurrency, max: max, holdMs: holdMs, windowStartMs: Terms.endless.lowerBound,
+                windowEndMs: Terms.endless.upperBound, lengthMs: Terms.maxExact))
+    }
+
+    /// A limit that never binds, and for which a record is kept for a day.
+    func anchor() -> Charge { fixed("anchor", max: 1_000_000_000, lengthMs: Self.dayMs) }
+
+    func check(
+        cost: Int64 = 1, count: Int64 = 1, _ charges: Charge..., reserve: String? = nil,
+        memo: (id: String, arguments: String, counters: String)? = nil
+    ) -> Entry {
+        var entry = Entry(cost: cost, count: count, charges: charges)
+        guard reserve != nil || memo != nil else { return entry }
+        if let reserve { entry.specialKeys.append(recordKey(reserve)) }
+        if let memo { entry.specialKeys.append(key("id:\(memo.id)")) }
+        entry.special = .check(
+            isReserved: reserve != nil,
+            memo: memo.map { Batch.Memo(argumentsHash: $0.arguments, countersHash: $0.counters) })
+        return entry
+    }
+
+    func peek(cost: Int64 = 1, _ charges: Charge...) -> Entry { Entry(cost: cost, count: 0, charges: charges) }
+
+    func settle(_ settlement: Batch.Settlement, _ reservation: String) -> Entry {
+        Entry(special: .settle(settlement), specialKeys: [recordKey(reservation)])
+    }
+
+    func commit(_ reservation: String, _ cost: Int64) -> Entry { settle(.commit(cost: cost), reservation) }
+
+    func cancel(_ reservation: String) -> Entry { settle(.cancel, reservation) }
+
+    func release(_ reservation: String) -> Entry { settle(.release, reservation) }
+
+    // MARK: - What a case does
+
+    /// Lets time pass until so long after the case began; never back.
+    mutating func pass(until offsetMs: Int64) {
+        precondition(startMs + offsetMs >= nowMs, "floors only rise")
+        nowMs = startMs + offsetMs
+    }
+
+    /// Runs a batch and compares what it answers. Of faults only their number is compared with `words`, and that words
+    /// were said.
+    mutating func expect(
+        _ entries: Entry..., gives results: [Int64], words: [String] = [], line: UInt = #line
+    ) async throws {
+        let reply = try await run(entries)
+        let faults = results.count { $0 == BatchReply.fault }
+        guard reply.status == .ran, reply.results == results else {
+            throw violation("\(reply.status) \(reply.results) \(reply.words) instead of \(results)", line: line)
+        }
+        guard faults > 0 ? reply.words.count == faults && !reply.words.contains("") : reply.words == words else {
+            throw violation("words \(reply.words) instead of \(words)", line: line)
+        }
+    }
+
+    mutating func run(
+        _ entries: [Entry], sequence: Int64? = nil, acknowledged: Int64? = nil
+    ) async throws -> BatchReply {
+        var batch = Batch()
+        batch.acknowledgedSequence = acknowledged ?? lastSequence
+        lastSequence = sequence ?? lastSequence + 1
+        batch.sequence = lastSequence
+        batch.floorMs = nowMs
+        for entry in entries { batch.append(entry) }
+        guard isDressed else { return try await store.run(batch) }
+        batch.append(peek(bucket("dress", max: 1, burst: 1)))
+        var reply = try await store.run(batch)
+        guard reply.status == .ran else { return reply }
+        guard reply.results.suffix(2) == [1, 0] else {
+            throw violation("the dress is at fault: \(reply.results) \(reply.words)", line: #line)
+        }
+        reply.results.removeLast(2)
+        return reply
+    }
+
+    /// The sequence of the last batch.
+    var sequence: Int64 { lastSequence }
+
+    /// Compares what a key holds, as `GET` tells it.
+    mutating func expect(_ key: String, holds text: String?, line: UInt = #line) async throws {
+        let found = try await store.text(of: key)
+        if found != text { throw violation("\(key) holds \(found ?? "nothing"), not \(text ?? "nothing")", line: line) }
+    }
+
+    /// Compares when a key expires, ms after the case began.
+    mutating func expect(_ key: String, expiresAt offsetMs: Int64?, line: UInt = #line) async throws {
+        let found = try await store.expiresAtMs(of: key).map { $0 - startMs }
+        if found != offsetMs { throw violation("\(key) expires at \(String(describing: found)) ms", line: line) }
+    }
+
+    func violation(_ what: String, line: UInt) -> Violation {
+        Violation(description: "\(caseName), line \(line): \(what)")
+    }
+}
+
+extension Batch {
+    fileprivate mutating func append(_ entry: StoreContract.Entry) {
+        entries.append(
+            Entry(
+                cost: entry.cost, count: entry.count, firstCharge: charges.count, chargeCount: entry.charges.count,
+                special: entry.special == nil ? -1 : specials.count))
+        for charge in entry.charges {
+            for key in charge.keys { appendKey(key.utf8) }
+            charges.append(
+                Charge(terms: charge.terms, isShadow: charge.isShadow, verifiesTimeToLive: charge.verifies))
+        }
+        if let special = entry.special { specials.append(special) }
+        for key in entry.specialKeys { appendKey(key.utf8) }
+    }
+}
