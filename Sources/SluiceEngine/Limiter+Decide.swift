@@ -107,12 +107,12 @@ extension Limiter {
                 keep(special, plan: plan, cost: cost, charged: charged, mayBeStored: mayBeStored, nowMs: nowMs)
             }
         }
-        var findings = Findings(allowed: allFit, wantsTrace: wantsTrace)
+        var findings = Findings(allowed: allFit, wantsTrace: wantsTrace || special?.memoKey != nil)
         for index in table[plan: plan].limits.indices {
             findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
         }
         var decision = conclude(plan: plan, findings, source: .local)
-        if let special { complete(&decision, special, isPeek: isPeek, now: now) }
+        if let special { complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now) }
         return decision
     }
 
@@ -233,14 +233,18 @@ extension Limiter {
             localUsed: table[counter: table[plan: plan].limits[finding.index].counter].locallyUsed(terms, nowMs: nowMs))
     }
 
-    /// The part of an answer that only such a check has; an admitted one with an id is remembered.
-    mutating func complete(_ decision: inout Decision, _ special: SpecialCheck, isPeek: Bool, now: Moment) {
+    /// The part of an answer that only such a check has; an admitted one with an id is remembered, with its trace:
+    /// whoever asks again may want one.
+    mutating func complete(
+        _ decision: inout Decision, _ special: SpecialCheck, isPeek: Bool, wantsTrace: Bool, now: Moment
+    ) {
         if special.tellsReservation {
             decision.reservation = decision.allowed ? special.reservation?.description ?? "" : ""
         }
         if decision.allowed, !isPeek, let key = special.memoKey {
             memos.insert(key, argumentsHash: special.argumentsHash, decision, now: now)
         }
+        if !wantsTrace { decision.trace = nil }
     }
 }
 

@@ -38,11 +38,14 @@ extension Limiter {
         let special = special(plan: plan, extras)
         if let key = special.memoKey, let memo = memos.find(key, now: now) {
             guard memo.argumentsHash == special.argumentsHash else { return .otherArguments }
-            return .answered(memo.decision)
+            var decision = memo.decision
+            if !wantsTrace { decision.trace = nil }
+            statistics.count(decision)
+            return .answered(decision)
         }
         if cost > table[plan: plan].smallestMax {
             var decision = neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
-            complete(&decision, special, isPeek: isPeek, now: now)
+            complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
             return .answered(decision)
         }
         guard configuration.usesStore && breaker.isClosed else {
@@ -109,7 +112,7 @@ extension Limiter {
         let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
         let isShared = configuration.usesStore && breaker.isClosed
         if let (done, mayBeStored) = settleLocally(key, settlement, now: now) {
-            if mayBeStored && isShared { tellStore(key, settlement) }
+            if mayBeStored { tellStore(key, settlement) }
             return .answered(done)
         }
         guard configuration.usesStore else { return .answered(false) }
@@ -121,10 +124,17 @@ extension Limiter {
         return .waiting
     }
 
-    /// The store is to do this whenever it can, and nobody waits for it.
+    /// The store is to do this whenever it can, and nobody waits for it: if it is away, once it is back.
     mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
         let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
         _ = queue[batch].addEntry(special: .settle(key, settlement, isOwed: true))
+    }
+
+    /// What was owed to the store in a batch that it will not answer is told again: it does it once at most.
+    mutating func tellStoreAgain(_ entries: [PendingBatch.Entry]) {
+        for entry in entries {
+            if case .settle(let key, let settlement, isOwed: true)? = entry.special { tellStore(key, settlement) }
+        }
     }
 
     /// nil if no such reservation was made here.
@@ -148,8 +158,9 @@ extension Limiter {
             done = record.takesSlots && !record.areSlotsFreed
             release(&record)
         }
-        // A spent one is kept in mind until it expires: settled a second time, it is known to be spent.
-        reservations[key] = record
+        // Where there is a store it is kept in mind even if it is spent: a second settling is answered here, and does
+        // not wait for a store that may be away.
+        reservations[key] = record.isSpent && !configuration.usesStore ? nil : record
         return (done, record.mayBeStored)
     }
 
@@ -179,7 +190,8 @@ extension Limiter {
         reservation: String, now: Moment
     ) {
         guard case .check(let special)? = entry.special else { preconditionFailure("only such a check is replayed") }
-        var findings = Findings(allowed: true, wantsTrace: batch.waiters[entry.firstWaiter].wantsTrace)
+        let wantsTrace = batch.waiters[entry.firstWaiter].wantsTrace
+        var findings = Findings(allowed: true, wantsTrace: wantsTrace || special.memoKey != nil)
         if !numbers.isEmpty {
             findShared(entry, numbers: numbers, laterOnes: 0, atMs: atMs, decidedMs: atMs, nowMs: atMs, into: &findings)
         }
@@ -188,6 +200,7 @@ extension Limiter {
         if let key = special.memoKey {
             memos.insert(key, argumentsHash: special.argumentsHash, decision, now: now)
         }
+        if !wantsTrace { decision.trace = nil }
         finishAll(entry, of: batch, .decision(decision), now: now)
     }
 
@@ -218,7 +231,7 @@ extension Limiter {
                 table[counter: counter].releaseLocally(record.id)
             }
             reservations[special.reservationKey] = nil
-        } else {
+        } else if special.memoKey == nil {
             tellStore(special.reservationKey, .cancel)
         }
     }

@@ -33,6 +33,7 @@ extension Limiter {
         case .failure(.unknown(let reason)):
             // It may have run: it counts as unresolved until the marker tells.
             answerAllLocally(&batch, now: now)
+            tellStoreAgain(batch.entries)
             keepUnresolved(batch)
             standBack(reason: reason, now: now)
         }
@@ -274,13 +275,14 @@ extension Limiter {
                 continue
             }
             let allowed = entry.isPeek ? admitted == 1 : position <= admitted
-            var findings = Findings(allowed: allowed, wantsTrace: waiter.wantsTrace)
+            var findings = Findings(
+                allowed: allowed, wantsTrace: waiter.wantsTrace || entry.specialCheck?.memoKey != nil)
             findShared(
                 entry, numbers: numbers, laterOnes: allowed && !entry.isPeek ? admitted - position : 0,
                 atMs: batch.cutMs, decidedMs: decidedMs, nowMs: nowMs, into: &findings)
             if case .check(let special)? = entry.special {
                 var decision = conclude(plan: entry.plan, findings, source: .shared)
-                complete(&decision, special, isPeek: entry.isPeek, now: now)
+                complete(&decision, special, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             } else {
                 let decision = conclude(plan: entry.plan, findings, source: .shared)
@@ -377,6 +379,7 @@ extension Limiter {
         }
         guard breaker.isClosed, again.resends <= EngineBounds.maxResends else {
             answerAllLocally(&again, now: now)
+            if !breaker.isClosed { tellStoreAgain(again.entries) }
             recycle(again)
             return
         }
@@ -388,6 +391,7 @@ extension Limiter {
 
     private mutating func refused(_ batch: consuming PendingBatch, reason: String, now: Moment) {
         answerAllLocally(&batch, now: now)
+        tellStoreAgain(batch.entries)
         recycle(batch)
         standBack(reason: reason, now: now)
     }
@@ -408,11 +412,11 @@ extension Limiter {
 
     mutating func answerAllLocally(now: Moment) {
         answerExpired(in: \.flying, nowNs: Int64.max, now: now)
-        while !queue.isEmpty {
-            var batch = queue.removeFirst()
-            answerAllLocally(&batch, now: now)
-            recycle(batch)
-        }
+        answerExpired(in: \.queue, nowNs: Int64.max, now: now)
+        let queued = queue
+        queue.removeAll()
+        for batch in flying + queued { tellStoreAgain(batch.entries) }
+        for batch in queued { recycle(batch) }
     }
 
     private mutating func answerAllLocally(_ batch: inout PendingBatch, now: Moment) {

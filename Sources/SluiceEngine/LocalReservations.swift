@@ -19,7 +19,9 @@ struct LocalReservations {
         var isCostSpent = false
         var areSlotsFreed = false
 
+        /// Nothing of it is left to be settled.
         var isSpent: Bool { isCostSpent && (areSlotsFreed || !takesSlots) }
+
         var takesSlots: Bool { items.contains { $0.terms.algorithm == .concurrency } }
     }
 
@@ -36,9 +38,10 @@ struct LocalReservations {
     /// No more can be made: see `EngineBounds.maxLocalReservations`.
     var isFull: Bool { records.count >= EngineBounds.maxLocalReservations }
 
+    /// Of those that are spent it is only known that they were: they go first.
     mutating func makeRoom(nowMs: Int64) {
-        guard isFull else { return }
-        records = records.filter { $0.value.expiryMs > nowMs && !$0.value.isSpent }
+        if isFull { expire(nowMs: nowMs) }
+        if isFull { records = records.filter { !$0.value.isSpent || $0.value.mayBeStored } }
     }
 
     mutating func expire(nowMs: Int64) {

@@ -16,6 +16,8 @@ package struct CheckReply: Sendable, Equatable {
     package var rule: String
     package var source: String
     package var message: String
+    /// nil if it was not asked for; empty if there is none.
+    package var reservation: String?
     /// nil if it was not asked for.
     package var trace: [Look]?
 
@@ -24,6 +26,9 @@ package struct CheckReply: Sendable, Equatable {
         "allowed", "limit", "remaining", "retry_after_ms", "reset_ms", "verdict", "rule", "source", "message",
     ]
 
+    /// What may come after them.
+    private static let extraNames = [[], ["reservation"], ["trace"], ["reservation", "trace"]]
+
     /// - Throws: the answer itself, if it is not a decision.
     package init(_ answer: RedisAnswer) throws {
         var fields: [RedisAnswer]
@@ -31,11 +36,13 @@ package struct CheckReply: Sendable, Equatable {
         case .array(let elements): fields = elements
         case .map(let pairs):
             let names = stride(from: 0, to: pairs.count, by: 2).map { pairs[$0].text ?? "" }
-            guard names.prefix(9).elementsEqual(Self.fieldNames) else { throw SupportError("other fields: \(names)") }
+            guard names.prefix(9).elementsEqual(Self.fieldNames),
+                Self.extraNames.contains(Array(names.dropFirst(9)))
+            else { throw SupportError("other fields: \(names)") }
             fields = stride(from: 1, to: pairs.count, by: 2).map { pairs[$0] }
         default: throw SupportError("not a decision: \(answer)")
         }
-        guard fields.count == 9 || fields.count == 10 else { throw SupportError("\(fields.count) fields: \(answer)") }
+        guard (9...11).contains(fields.count) else { throw SupportError("\(fields.count) fields: \(answer)") }
         let numbers = fields.prefix(5).compactMap(\.integer)
         let texts = fields[5..<9].compactMap(\.text)
         guard numbers.count == 5, texts.count == 4, numbers[0] == 0 || numbers[0] == 1 else {
@@ -50,7 +57,15 @@ package struct CheckReply: Sendable, Equatable {
         rule = texts[1]
         source = texts[2]
         message = texts[3]
-        if fields.count == 10 { trace = try (fields[9].elements ?? []).map(Self.look) }
+        // A reservation is a text, a trace is a list, and they come in this order.
+        var extras = fields[9...]
+        reservation = extras.first?.text
+        if reservation != nil { extras.removeFirst() }
+        trace = try extras.popFirst().map { extra in
+            guard let looks = extra.elements else { throw SupportError("not a trace: \(extra)") }
+            return try looks.map(Self.look)
+        }
+        guard extras.isEmpty else { throw SupportError("too many fields: \(answer)") }
     }
 
     private static func look(_ answer: RedisAnswer) throws -> Look {

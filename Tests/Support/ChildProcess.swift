@@ -114,6 +114,14 @@ package final class ChildProcess: @unchecked Sendable {
     /// open.
     fileprivate static let spawning = NSLock()
 
+    /// Sees to it that no child gets this process' descriptors: NIO does not for connections that it accepts, and one
+    /// that a child holds as well is never seen to close.
+    private static func keepDescriptors() {
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
+            if let descriptor = Int32(name), descriptor > 2 { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+        }
+    }
+
     /// - Parameter files: for standard input, output and error.
     fileprivate static func spawn(
         _ command: [String], environment: [String: String], files: [String?], input: Int32 = -1
@@ -141,6 +149,7 @@ package final class ChildProcess: @unchecked Sendable {
         let arguments = command.map { strdup($0) } + [nil]
         let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { for pointer in arguments + variables { free(pointer) } }
+        keepDescriptors()
         var pid: pid_t = 0
         let result = posix_spawnp(&pid, command[0], &actions, &attributes, arguments, variables)
         guard result == 0 else {

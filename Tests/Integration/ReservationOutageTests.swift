@@ -1,0 +1,154 @@
+import Support
+import Testing
+
+extension Integration {
+    /// Reservations while Redis is away.
+    @Suite struct ReservationOutages {
+        private static let policy = Document.tools([
+            "run": [Document.limit("c", max: 1_000)],
+            "slots": [Document.limit("c", max: 1_000), Document.slots("s", max: 6)],
+            "denied": [Document.limit("c", max: 1_000, #""on_outage": "deny""#), Document.slots("s", max: 6)],
+        ])
+
+        private struct Stage {
+            let redis: RedisProcess
+            let proxy: FaultProxy
+            let sidecars: [SidecarProcess]
+            let clients: [RedisClient]
+
+            init() async throws {
+                redis = try await RedisProcess()
+                proxy = try await FaultProxy(to: redis)
+                var sidecars: [SidecarProcess] = []
+                for _ in 1...2 {
+                    sidecars.append(
+                        try await SidecarProcess(policy: policy, redis: proxy.url, store: proxy, budget: "300ms"))
+                }
+                for sidecar in sidecars { try await sidecar.waitUntilShared() }
+                self.sidecars = sidecars
+                clients = try sidecars.map { try $0.client() }
+            }
+
+            func waitUntilLocal() async throws { for sidecar in sidecars { try await sidecar.waitUntilLocal() } }
+            func waitUntilShared() async throws { for sidecar in sidecars { try await sidecar.waitUntilShared() } }
+        }
+
+        /// Those that only Redis knows must wait for it; those that were made here are settled here, once.
+        @Test func areSettledWhereTheyAreKnown() async throws {
+            let stage = try await Stage()
+            let (one, other) = (stage.clients[0], stage.clients[1])
+            let grant = Grants.next()
+            let stored = try (1...3).map { _ in try one.reserve(grant, "slots", "COST", "100") }
+            try await stage.proxy.set(.refuse, cutsAll: true)
+            try await stage.waitUntilLocal()
+            for client in stage.clients {
+                for words in [
+                    ["COMMIT", grant, stored[0], "1"], ["CANCEL", grant, stored[0]], ["RELEASE", grant, stored[0]],
+                ] {
+                    guard case .error(let text) = try client.command(words), text.hasPrefix("BUSY ") else {
+                        Issue.record("\(words)")
+                        continue
+                    }
+                }
+                // What cannot be one is none, whoever is away.
+                #expect(try !client.settle("CANCEL", grant, "no reservation"))
+            }
+            // Half of the 700 and of the 3 slots that are left may be taken here.
+            let admitted = try (1...2).map { _ in try CheckReply(one.command("CHECK", grant, "slots", "RESERVE")) }
+            #expect(admitted.map(\.source) == ["local", "local"])
+            let taken = admitted.filter(\.allowed).compactMap(\.reservation)
+            #expect((1...2).contains(taken.count))
+            let used = try one.used(grant, "slots")
+            #expect(try one.settle("COMMIT", grant, taken[0], "51"))
+            #expect(try !one.settle("COMMIT", grant, taken[0], "51"))
+            #expect(try one.used(grant, "slots") == [used[0] + 50, used[1]])
+            #expect(try one.settle("RELEASE", grant, taken[0]))
+            #expect(try !one.settle("CANCEL", grant, taken[0]))
+            #expect(try one.used(grant, "slots") == [used[0] + 50, used[1] - 1])
+            let cancelled = try one.reserve(grant, "run", "COST", "20", "ID", "x")
+            #expect(try one.reserve(grant, "run", "COST", "20", "ID", "x") == cancelled)
+            #expect(try one.used(grant, "run") == [20])
+            #expect(try one.settle("CANCEL", grant, cancelled))
+            #expect(try !one.settle("CANCEL", grant, cancelled))
+            #expect(try one.used(grant, "run") == [0])
+            let open = try one.reserve(grant, "run", "COST", "30")
+            guard case .error = try other.command("CANCEL", grant, open) else {
+                throw SupportError("settled by one that does not know it")
+            }
+
+            try await stage.proxy.set(.forward)
+            try await stage.waitUntilShared()
+            #expect(try other.settle("COMMIT", grant, stored[0], "10"))
+            #expect(try other.settle("CANCEL", grant, stored[1]))
+            #expect(try one.settle("RELEASE", grant, stored[0]))
+            #expect(try other.used(grant, "slots") == [110, 1])
+            #expect(try !other.settle("CANCEL", grant, open))
+            #expect(try one.settle("CANCEL", grant, open))
+            #expect(try !one.settle("CANCEL", grant, open))
+        }
+
+        /// When a gateway has settled what Redis has not answered yet.
+        enum Settled: String, CaseIterable, Sendable { case meanwhile, later, afterTheConnectionIsGone }
+
+        /// Redis hangs, so the check is answered here; then it goes on and charges the check as well. What became of the
+        /// call here becomes of it there.
+        @Test(arguments: Settled.allCases)
+        func whatRedisChargesLateIsSettledToo(_ settled: Settled) async throws {
+            let stage = try await Stage()
+            let (one, other) = (stage.clients[0], stage.clients[1])
+            let grants = (1...2).map { Grants.next("\($0)") }
+            let before = try stage.sidecars[0].figure("outages")
+            stage.redis.stop()
+            // In one batch, which lies in Redis' socket.
+            let replies = try one.pipeline(grants.map { ["CHECK", $0, "slots", "COST", "10", "RESERVE"] })
+                .map(CheckReply.init)
+            #expect(replies.allSatisfy { $0.allowed && $0.source == "local" })
+            let ids = replies.compactMap(\.reservation)
+            func settle() throws {
+                #expect(try one.settle("CANCEL", grants[0], ids[0]))
+                #expect(try one.settle("COMMIT", grants[1], ids[1], "4"))
+                #expect(try one.settle("RELEASE", grants[1], ids[1]))
+                #expect(try !one.settle("CANCEL", grants[0], ids[0]))
+            }
+            if settled != .later { try settle() }
+            if settled == .afterTheConnectionIsGone { try await stage.proxy.set(.refuse, cutsAll: true) }
+            stage.redis.continue()
+            // What lay in its sockets has run when it answers a newer connection.
+            try stage.redis.command("PING")
+            try await stage.proxy.set(.forward)
+            try await stage.waitUntilShared()
+            if settled == .later { try settle() }
+            try await waitUntil("it is settled in Redis as well") {
+                try other.used(grants[0], "slots") == [0, 0] && other.used(grants[1], "slots") == [4, 0]
+            }
+            for (grant, id) in zip(grants, ids) {
+                for client in stage.clients { #expect(try !client.settle("CANCEL", grant, id)) }
+            }
+            #expect(try stage.sidecars[0].figure("outages") > before)
+        }
+
+        /// What was refused here for want of Redis is given back when Redis admits it after all; unless it has an id, for
+        /// then whoever asks again is told that it was admitted, and must have been charged.
+        @Test func whatRedisAdmitsTooLateIsGivenBack() async throws {
+            let stage = try await Stage()
+            let (one, other) = (stage.clients[0], stage.clients[1])
+            let (grant, retrying) = (Grants.next(), Grants.next("retrying"))
+            stage.redis.stop()
+            let checks = [
+                ["CHECK", grant, "denied", "RESERVE"], ["CHECK", retrying, "denied", "RESERVE", "ID", "x"],
+            ]
+            for reply in try one.pipeline(checks).map(CheckReply.init) {
+                #expect(reply.verdict == "unavailable" && reply.reservation == "")
+            }
+            stage.redis.continue()
+            try stage.redis.command("PING")
+            try await stage.waitUntilShared()
+            try await waitUntil("it is given back") { try other.used(grant, "denied") == [0, 0] }
+            let again = try CheckReply(other.command(checks[1]))
+            #expect(again.allowed && again.source == "shared")
+            #expect(try one.used(retrying, "denied") == [1, 1])
+            #expect(try one.settle("COMMIT", retrying, again.reservation ?? "", "5"))
+            #expect(try other.used(retrying, "denied") == [5, 1])
+        }
+    }
+}
