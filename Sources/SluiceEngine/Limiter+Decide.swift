@@ -132,11 +132,13 @@ extension Limiter {
                 table[counter: counter].refuseLocally()
                 continue
             }
-            table[counter: counter].admitLocally(terms, cost: cost, reservation: reservation, nowMs: nowMs)
+            let levelAfter = table[counter: counter].admitLocally(
+                terms, cost: cost, reservation: reservation, nowMs: nowMs)
             if reservation != nil {
                 charged.append(
                     LocalReservations.Item(
-                        stem: ByteString(bytes: Array(table[counter: counter].stem)), terms: terms))
+                        stem: ByteString(bytes: Array(table[counter: counter].stem)), terms: terms, chargedMs: nowMs,
+                        levelAfter: levelAfter))
             }
         }
         return charged
@@ -149,7 +151,8 @@ extension Limiter {
         let terms = terms(plan: plan, index)
         let left = table[counter: counter].leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
         let passesAll = table[plan: plan].limits[index].onOutage == .allow && configuration.usesStore
-        let fits = findings.allowed || passesAll || left >= terms.units(ofCost: cost)
+        let isShadow = table[plan: plan].limits[index].isShadow
+        let fits = (!isShadow && (findings.allowed || passesAll)) || left >= terms.units(ofCost: cost)
         let waitMs =
             fits
             ? 0

@@ -36,9 +36,12 @@ extension Limiter {
     ) -> CheckOutcome {
         if extras?.reservation == nil && table[plan: plan].mustReserve { return .mustReserve }
         let special = special(plan: plan, extras)
-        if let key = special.memoKey, let memo = memos.find(key, now: now) {
-            guard memo.argumentsHash == special.argumentsHash else { return .otherArguments }
-            return .answered(memo.decision)
+        switch recall(special, now: now) {
+        case nil: break
+        case .sameCheck(let decision):
+            statistics.count(decision)
+            return .answered(decision)
+        case .otherArguments: return .otherArguments
         }
         if cost > table[plan: plan].smallestMax {
             var decision = neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
@@ -64,6 +67,17 @@ extension Limiter {
         return .waiting
     }
 
+    enum Recalled {
+        case sameCheck(Decision)
+        case otherArguments
+    }
+
+    /// What is remembered of the id of a check; nil if it has none, or was not admitted before.
+    func recall(_ special: SpecialCheck?, now: Moment) -> Recalled? {
+        guard let special, let key = special.memoKey, let memo = memos.find(key, now: now) else { return nil }
+        return memo.argumentsHash == special.argumentsHash ? .sameCheck(memo.decision) : .otherArguments
+    }
+
     private mutating func special(plan: Int, _ extras: CheckExtras?) -> SpecialCheck {
         let identity = Identity(key: table[plan: plan].identity).parts
         // A shadow limit that counts calls which are going on holds nobody to saying RESERVE: the slot then expires.
@@ -85,8 +99,8 @@ extension Limiter {
     mutating func keep(
         _ special: SpecialCheck, cost: Int64, charged: [LocalReservations.Item], mayBeStored: Bool, nowMs: Int64
     ) {
-        guard let id = special.reservation, !charged.isEmpty else { return }
-        let expiryMs = charged.reduce(nowMs + 1) { max($0, $1.terms.countsUntilMs(nowMs: nowMs)) }
+        guard let id = special.reservation else { return }
+        let expiryMs = charged.reduce(nowMs + 1) { max($0, $1.countsUntilMs) }
         reservations[special.reservationKey] = LocalReservations.Record(
             items: charged, cost: cost, id: id, expiryMs: expiryMs, mayBeStored: mayBeStored)
     }
@@ -105,7 +119,7 @@ extension Limiter {
         let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
         let isShared = configuration.usesStore && breaker.isClosed
         if let (done, mayBeStored) = settleLocally(key, settlement, now: now) {
-            if mayBeStored && isShared { tellStore(key, settlement) }
+            if mayBeStored { tellStore(key, settlement) }
             return .answered(done)
         }
         guard configuration.usesStore else { return .answered(false) }
@@ -119,8 +133,27 @@ extension Limiter {
 
     /// The store is to do this whenever it can, and nobody waits for it.
     mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
+        guard breaker.isClosed else {
+            // With too many, what the store has charged stays charged until it no longer counts.
+            if owed.count < EngineBounds.maxOwedSettlements { owed.append((key, settlement)) }
+            return
+        }
         let batch = openBatch(charges: 1)
         _ = queue[batch].addEntry(special: .settle(key, settlement, isOwed: true))
+    }
+
+    /// The store is back: it gets what it is owed.
+    mutating func payStore() {
+        let settlements = owed
+        owed.removeAll()
+        for (key, settlement) in settlements { tellStore(key, settlement) }
+    }
+
+    /// A batch did not run and will not: what of it the store is owed it is owed still.
+    mutating func oweAgain(_ batch: borrowing PendingBatch) {
+        for entry in batch.entries {
+            if case .settle(let key, let settlement, isOwed: true)? = entry.special { tellStore(key, settlement) }
+        }
     }
 
     /// nil if no such reservation was made here.
@@ -133,12 +166,10 @@ extension Limiter {
         switch settlement {
         case .commit(let cost):
             done = !record.isCostSpent
-            if done { adjust(record, to: cost, nowMs: nowMs) }
-            record.isCostSpent = true
+            if done { spend(&record, cost: cost, nowMs: nowMs) }
         case .cancel:
             done = !record.isCostSpent || (record.takesSlots && !record.areSlotsFreed)
-            if !record.isCostSpent { adjust(record, to: 0, nowMs: nowMs) }
-            record.isCostSpent = true
+            if !record.isCostSpent { spend(&record, cost: 0, nowMs: nowMs) }
             release(&record)
         case .release:
             done = record.takesSlots && !record.areSlotsFreed
@@ -150,13 +181,13 @@ extension Limiter {
         return (done, record.mayBeStored)
     }
 
-    private mutating func adjust(_ record: LocalReservations.Record, to cost: Int64, nowMs: Int64) {
-        for item in record.items where nowMs < item.terms.countsUntilMs(nowMs: nowMs) {
+    private mutating func spend(_ record: inout LocalReservations.Record, cost: Int64, nowMs: Int64) {
+        for item in record.items {
             guard let counter = table.counter(named: item.stem) else { continue }
-            table[counter: counter].roll(at: nowMs)
-            table[counter: counter].adjustLocally(
-                by: cost - record.cost, terms: item.terms, windowStartMs: item.terms.windowStartMs)
+            table[counter: counter].adjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
         }
+        record.cost = cost
+        record.isCostSpent = true
     }
 
     private mutating func release(_ record: inout LocalReservations.Record) {
@@ -177,7 +208,7 @@ extension Limiter {
     ) {
         guard case .check(let special)? = entry.special else { preconditionFailure("only such a check is replayed") }
         var findings = Findings(allowed: true, wantsTrace: batch.waiters[entry.firstWaiter].wantsTrace)
-        if !numbers.isEmpty {
+        if numbers.count == table[plan: entry.plan].tallyCount {
             findShared(entry, numbers: numbers, laterOnes: 0, atMs: atMs, decidedMs: atMs, nowMs: atMs, into: &findings)
         }
         var decision = conclude(plan: entry.plan, findings, source: .shared)
@@ -203,7 +234,8 @@ extension Limiter {
     }
 
     /// A check that reserves was admitted by the store, but had been answered here before: what the store charged for
-    /// it is given back if it had been refused, and what was charged here is forgotten if it had been admitted.
+    /// it is given back if it had been refused, and what was charged here is forgotten if it had been admitted. A check
+    /// with an id keeps its charge: whoever asks again under that id is told that it was admitted.
     mutating func overtake(_ special: SpecialCheck, wasAdmitted: Bool) {
         guard special.reservation != nil else { return }
         if wasAdmitted {
@@ -215,20 +247,16 @@ extension Limiter {
                 table[counter: counter].releaseLocally(record.id)
             }
             reservations[special.reservationKey] = nil
-        } else {
+        } else if special.memoKey == nil {
             tellStore(special.reservationKey, .cancel)
         }
     }
-}
 
-extension Terms {
-    /// Until when what is charged now counts, ms since the epoch.
-    func countsUntilMs(nowMs: Int64) -> Int64 {
-        switch algorithm {
-        case .fixedWindow: windowEndMs
-        case .slidingWindow: windowEndMs + lengthMs
-        case .tokenBucket: max == 0 ? nowMs + lengthMs : nowMs + burst * lengthMs / max + 1
-        case .concurrency: nowMs + holdMs
-        }
+    /// How much of what an entry charged in the store was charged here as well, in units of cost: of a reservation that
+    /// was settled here in the meantime, what it was settled to.
+    func chargedTwice(_ entry: PendingBatch.Entry, charged: Int64) -> Int64 {
+        let amount = min(charged, entry.locallyAdmitted)
+        guard amount > 0, let special = entry.specialCheck else { return amount }
+        return reservations[special.reservationKey]?.cost ?? amount
     }
 }

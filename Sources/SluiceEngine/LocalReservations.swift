@@ -6,11 +6,27 @@ struct LocalReservations {
     /// One counter that was charged.
     struct Item {
         var stem: ByteString
+        /// Of the window in which it was charged.
         var terms: Terms
+        var chargedMs: Int64
+        /// Of a token bucket: as `Counter.admitLocally` returned it; else 0.
+        var levelAfter: Int64
+
+        /// Until when what was charged counts, ms since the epoch.
+        var countsUntilMs: Int64 {
+            switch terms.algorithm {
+            case .fixedWindow: terms.windowEndMs
+            case .slidingWindow: terms.windowEndMs + terms.lengthMs
+            case .tokenBucket:
+                chargedMs + (terms.max == 0 ? terms.lengthMs : (levelAfter + terms.max - 1) / terms.max)
+            case .concurrency: chargedMs + terms.holdMs
+            }
+        }
     }
 
     struct Record {
         var items: [Item]
+        /// What it charged, and after a commit or a cancel what it was settled to.
         var cost: Int64
         var id: ReservationID
         var expiryMs: Int64
