@@ -17,6 +17,8 @@ package enum EngineBounds {
     /// Most reservations that are made here while the store is away and not settled yet. One more is answered
     /// `unavailable`: none that was promised may be forgotten.
     package static let maxLocalReservations = 65_536
+    /// When there are too many of them, those that have expired are looked for this often at most, ms.
+    package static let fullReservationsPauseMs: Int64 = 100
     /// Most ends of reservations that are kept for the store while it is away; what they would give back then stays
     /// charged until it no longer counts.
     package static let maxOwedSettlements = 131_072

@@ -99,7 +99,8 @@ extension Limiter {
         if allFit, !isPeek, let special, special.reservation != nil {
             reservations.makeRoom(nowMs: nowMs)
             if reservations.isFull {
-                return unavailable(plan: plan, 0, special: special, wantsTrace: wantsTrace, now: now)
+                let enforced = table[plan: plan].limits.firstIndex { !$0.isShadow } ?? 0
+                return unavailable(plan: plan, enforced, special: special, wantsTrace: wantsTrace, now: now)
             }
         }
         if allFit && !isPeek {

@@ -40,6 +40,8 @@ struct LocalReservations {
 
     /// By the key that the record would have in the store, which names the grant and the reservation.
     private var records: [ByteString: Record] = [:]
+    /// When what had expired was removed last, ms since the epoch.
+    private var lastExpiredMs: Int64 = 0
 
     var count: Int { records.count }
 
@@ -51,11 +53,13 @@ struct LocalReservations {
     /// No more can be made: see `EngineBounds.maxLocalReservations`.
     var isFull: Bool { records.count >= EngineBounds.maxLocalReservations }
 
+    /// Looking through all of them takes a millisecond: not for every check while none has expired.
     mutating func makeRoom(nowMs: Int64) {
-        if isFull { expire(nowMs: nowMs) }
+        if isFull && nowMs - lastExpiredMs >= EngineBounds.fullReservationsPauseMs { expire(nowMs: nowMs) }
     }
 
     mutating func expire(nowMs: Int64) {
+        lastExpiredMs = nowMs
         guard !records.isEmpty else { return }
         records = records.filter { $0.value.expiryMs > nowMs }
     }
@@ -74,6 +78,8 @@ struct MemoTable {
     /// In the order in which they came, and so in that in which they go.
     private var order: Deque<ByteString> = []
     private(set) var forgotten: Int64 = 0
+
+    var count: Int { memos.count }
 
     func find(_ key: ByteString, now: Moment) -> Memo? {
         guard let memo = memos[key], memo.expiryNs > now.monotonicNs else { return nil }
