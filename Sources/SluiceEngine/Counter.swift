@@ -121,17 +121,33 @@ struct Counter {
 
     /// `amount` that was admitted here turned out to have been charged in the store as well, in the window that holds
     /// `cutMs`; the store's tally has it.
-    mutating func settle(_ amount: Int64, cutMs: Int64) {
+    mutating func settle(_ amount: Int64, terms: Terms, cutMs: Int64) {
         guard amount > 0, bounds(at: cutMs).startMs == windowStartMs else { return }
-        windowed.unsettled -= min(windowed.unsettled, amount)
+        switch other {
+        case nil:
+            windowed.unsettled -= min(windowed.unsettled, amount)
+        case .bucket(var bucket):
+            bucket.settle(amount, terms)
+            other = .bucket(bucket)
+        case .slots:
+            break
+        }
     }
 
     /// A batch whose answer never came turned out to have run: `amount` that was admitted here in its place, in the
     /// window that holds `cutMs`, is the store's from now on. What may still be admitted here stays the same.
-    mutating func resolve(_ amount: Int64, cutMs: Int64) {
-        guard bounds(at: cutMs).startMs == windowStartMs, algorithm.hasWindows else { return }
-        windowed.resolve(amount)
-        isSeen = true
+    mutating func resolve(_ amount: Int64, terms: Terms, cutMs: Int64) {
+        guard bounds(at: cutMs).startMs == windowStartMs else { return }
+        switch other {
+        case nil:
+            windowed.resolve(amount)
+            isSeen = true
+        case .bucket(var bucket):
+            bucket.resolve(amount, terms)
+            other = .bucket(bucket)
+        case .slots:
+            break
+        }
     }
 
     // MARK: - While the store is away
@@ -153,30 +169,41 @@ struct Counter {
     }
 
     /// Charges what was admitted here; `leftLocally` was asked just before.
-    mutating func admitLocally(_ terms: Terms, cost: Int64, reservation: ReservationID?, nowMs: Int64) {
+    ///
+    /// - Returns: of a token bucket, what `adjustLocally` wants.
+    @discardableResult
+    mutating func admitLocally(
+        _ terms: Terms, cost: Int64, reservation: ReservationID?, nowMs: Int64
+    ) -> BucketTally.Mark? {
         switch other {
         case nil:
-            windowed.localUsed += cost
+            windowed.admit(cost)
         case .bucket(var bucket):
-            bucket.admit(terms, cost: cost)
-            other = .bucket(bucket)
+            defer { other = .bucket(bucket) }
+            return bucket.admit(terms, cost: cost)
         case .slots(var slots):
             if let reservation { slots.take(reservation, expiryMs: nowMs + terms.holdMs) }
             other = .slots(slots)
         }
+        return nil
     }
 
     /// A shadow limit had no room for a check that was admitted here.
     mutating func refuseLocally() { localRefusals += 1 }
 
-    /// Takes back what was admitted here in the window that began at `startMs`, or charges more than was admitted; what
-    /// the store was told is no matter of this.
-    mutating func adjustLocally(by amount: Int64, terms: Terms, windowStartMs startMs: Int64) {
+    /// Takes back what was admitted here, or charges more than was admitted; what the store was told is no matter of
+    /// this. Only a window that still counts is changed.
+    mutating func adjustLocally(by cost: Int64, of item: LocalReservations.Item, nowMs: Int64) {
+        roll(at: nowMs)
         switch other {
         case nil:
-            windowed.adjust(by: amount, isCurrent: startMs == windowStartMs)
+            let isCurrent = item.terms.windowStartMs == windowStartMs
+            guard isCurrent || (algorithm == .slidingWindow && item.terms.windowEndMs == windowStartMs) else { return }
+            windowed.adjust(by: cost, isCurrent: isCurrent)
         case .bucket(var bucket):
-            bucket.adjust(by: amount, terms)
+            if let mark = item.mark {
+                bucket.adjust(by: cost, after: mark, chargedMs: item.chargedMs, item.terms, nowMs: nowMs)
+            }
             other = .bucket(bucket)
         case .slots:
             break
@@ -193,6 +220,7 @@ struct Counter {
     func retryAfterLocally(
         _ terms: Terms, cost: Int64, replicas: borrowing ReplicaView, nowMs: Int64
     ) -> Int64 {
+        guard terms.canEverPass(cost: cost) else { return -1 }
         switch other {
         case nil:
             return windowed.retryAfterMs(terms, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
@@ -222,7 +250,7 @@ struct Counter {
         var tally: Tally
         switch other {
         case nil:
-            tally = Tally(used: windowed.sharedUsed)
+            tally = Tally(used: windowed.sharedUsed + windowed.resolved)
             tally.previous = windowed.sharedPrevious
         case .bucket(let bucket): tally = Tally(used: bucket.sharedLevel(terms, nowMs: nowMs))
         case .slots(let slots): tally = slots.shared(nowMs: nowMs)
@@ -258,7 +286,8 @@ struct Counter {
         switch other {
         case nil:
             // What was used reaches into the window after its own where windows slide.
-            return windowStartMs < 0 || nowMs >= open.nextEndMs || !(isSeen || windowed.isTouched)
+            return windowStartMs < 0 || nowMs >= open.nextEndMs
+                || !(isSeen || windowed.isTouched || localRefusals > 0)
         case .bucket(let bucket):
             guard let terms else { return true }
             return bucket.knownLevel(terms, nowMs: nowMs) == 0

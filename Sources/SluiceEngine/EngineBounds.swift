@@ -20,6 +20,11 @@ package enum EngineBounds {
     /// Most reservations that are made here while the store is away and not settled yet. One more is answered
     /// `unavailable`: none that was promised may be forgotten.
     package static let maxLocalReservations = 65_536
+    /// When there are too many of them, those that have expired are looked for this often at most, ms.
+    package static let fullReservationsPauseMs: Int64 = 100
+    /// Most ends of reservations that are kept for the store while it is away; what they would give back then stays
+    /// charged until it no longer counts.
+    package static let maxOwedSettlements = 131_072
     /// Most answers to checks with an id that are remembered here; with more, the oldest is forgotten.
     package static let maxMemos = 65_536
     /// How long an answer to a check with an id is remembered, ns: ten minutes, as in the store.

@@ -98,7 +98,8 @@ extension Limiter {
         if allFit, !isPeek, let special, special.reservation != nil {
             reservations.makeRoom(nowMs: nowMs)
             if reservations.isFull {
-                return unavailable(plan: plan, 0, special: special, wantsTrace: wantsTrace, now: now)
+                let enforced = table[plan: plan].limits.firstIndex { !$0.isShadow } ?? 0
+                return unavailable(plan: plan, enforced, special: special, wantsTrace: wantsTrace, now: now)
             }
         }
         if allFit && !isPeek {
@@ -133,11 +134,13 @@ extension Limiter {
                 table[counter: counter].refuseLocally()
                 continue
             }
-            table[counter: counter].admitLocally(terms, cost: cost, reservation: reservation, nowMs: nowMs)
+            let mark = table[counter: counter].admitLocally(
+                terms, cost: cost, reservation: reservation, nowMs: nowMs)
             if reservation != nil {
                 charged.append(
                     LocalReservations.Item(
-                        stem: ByteString(bytes: Array(table[counter: counter].stem)), terms: terms))
+                        stem: ByteString(bytes: Array(table[counter: counter].stem)), terms: terms, chargedMs: nowMs,
+                        mark: mark))
             }
         }
         return charged
@@ -150,7 +153,8 @@ extension Limiter {
         let terms = terms(plan: plan, index)
         let left = table[counter: counter].leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
         let passesAll = table[plan: plan].limits[index].onOutage == .allow && configuration.usesStore
-        let fits = findings.allowed || passesAll || left >= terms.units(ofCost: cost)
+        let isShadow = table[plan: plan].limits[index].isShadow
+        let fits = (!isShadow && (findings.allowed || passesAll)) || left >= terms.units(ofCost: cost)
         let waitMs =
             fits
             ? 0

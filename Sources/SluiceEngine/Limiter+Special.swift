@@ -36,12 +36,13 @@ extension Limiter {
     ) -> CheckOutcome {
         if extras?.reservation == nil && table[plan: plan].mustReserve { return .mustReserve }
         let special = special(plan: plan, extras)
-        if let key = special.memoKey, let memo = memos.find(key, now: now) {
-            guard memo.argumentsHash == special.argumentsHash else { return .otherArguments }
-            var decision = memo.decision
-            if !wantsTrace { decision.trace = nil }
+        // The store knows more: what other replicas admitted, and what was cancelled since.
+        switch isShared ? nil : recall(special, wantsTrace: wantsTrace, now: now) {
+        case nil: break
+        case .sameCheck(let decision):
             statistics.count(decision)
             return .answered(decision)
+        case .otherArguments: return .otherArguments
         }
         if cost > table[plan: plan].smallestMax {
             var decision = neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
@@ -65,6 +66,20 @@ extension Limiter {
         table[plan: plan].pins += 1
         wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
         return .waiting
+    }
+
+    enum Recalled {
+        case sameCheck(Decision)
+        case otherArguments
+    }
+
+    /// What is remembered of the id of a check; nil if it has none, or was not admitted before.
+    func recall(_ special: SpecialCheck?, wantsTrace: Bool, now: Moment) -> Recalled? {
+        guard let special, let key = special.memoKey, let memo = memos.find(key, now: now) else { return nil }
+        guard memo.argumentsHash == special.argumentsHash else { return .otherArguments }
+        var decision = memo.decision
+        if !wantsTrace { decision.trace = nil }
+        return .sameCheck(decision)
     }
 
     private mutating func special(plan: Int, _ extras: CheckExtras?) -> SpecialCheck {
@@ -92,10 +107,12 @@ extension Limiter {
         guard let id = special.reservation else { return }
         // For as long as any of the check's limits, whoever settles late has something to settle.
         let expiryMs = table[plan: plan].limits.indices.reduce(nowMs + 1) {
-            max($0, terms(plan: plan, $1).countsUntilMs(nowMs: nowMs))
+            let terms = terms(plan: plan, $1)
+            let known = table[counter: table[plan: plan].limits[$1].counter].known(terms, nowMs: nowMs)
+            return max($0, terms.countsUntilMs(known, nowMs: nowMs))
         }
         reservations[special.reservationKey] = LocalReservations.Record(
-            items: charged, cost: cost, id: id, expiryMs: expiryMs, mayBeStored: mayBeStored)
+            items: charged, cost: cost, id: id, expiryMs: expiryMs, memoKey: special.memoKey, mayBeStored: mayBeStored)
     }
 
     // MARK: - The end of a reservation
@@ -126,13 +143,25 @@ extension Limiter {
 
     /// The store is to do this whenever it can, and nobody waits for it: if it is away, once it is back.
     mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
+        guard breaker.isClosed else {
+            // With too many, what the store has charged stays charged until it no longer counts.
+            if owed.count < EngineBounds.maxOwedSettlements { owed.append((key, settlement)) }
+            return
+        }
         let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
         _ = queue[batch].addEntry(special: .settle(key, settlement, isOwed: true))
     }
 
-    /// What was owed to the store in a batch that it will not answer is told again: it does it once at most.
-    mutating func tellStoreAgain(_ entries: [PendingBatch.Entry]) {
-        for entry in entries {
+    /// The store is back: it gets what it is owed.
+    mutating func payStore() {
+        let settlements = owed
+        owed.removeAll()
+        for (key, settlement) in settlements { tellStore(key, settlement) }
+    }
+
+    /// A batch did not run and will not: what of it the store is owed it is owed still.
+    mutating func oweAgain(_ batch: borrowing PendingBatch) {
+        for entry in batch.entries {
             if case .settle(let key, let settlement, isOwed: true)? = entry.special { tellStore(key, settlement) }
         }
     }
@@ -147,12 +176,13 @@ extension Limiter {
         switch settlement {
         case .commit(let cost):
             done = !record.isCostSpent
-            if done { adjust(record, to: cost, nowMs: nowMs) }
-            record.isCostSpent = true
+            if done { spend(&record, cost: cost, nowMs: nowMs) }
         case .cancel:
             done = !record.isCostSpent || (record.takesSlots && !record.areSlotsFreed)
-            if !record.isCostSpent { adjust(record, to: 0, nowMs: nowMs) }
-            record.isCostSpent = true
+            if !record.isCostSpent {
+                if let memoKey = record.memoKey { memos.forget(memoKey) }
+                spend(&record, cost: 0, nowMs: nowMs)
+            }
             release(&record)
         case .release:
             done = record.takesSlots && !record.areSlotsFreed
@@ -164,13 +194,13 @@ extension Limiter {
         return (done, record.mayBeStored)
     }
 
-    private mutating func adjust(_ record: LocalReservations.Record, to cost: Int64, nowMs: Int64) {
-        for item in record.items where nowMs < item.terms.countsUntilMs(nowMs: nowMs) {
+    private mutating func spend(_ record: inout LocalReservations.Record, cost: Int64, nowMs: Int64) {
+        for item in record.items {
             guard let counter = table.counter(named: item.stem) else { continue }
-            table[counter: counter].roll(at: nowMs)
-            table[counter: counter].adjustLocally(
-                by: cost - record.cost, terms: item.terms, windowStartMs: item.terms.windowStartMs)
+            table[counter: counter].adjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
         }
+        record.cost = cost
+        record.isCostSpent = true
     }
 
     private mutating func release(_ record: inout LocalReservations.Record) {
@@ -192,7 +222,7 @@ extension Limiter {
         guard case .check(let special)? = entry.special else { preconditionFailure("only such a check is replayed") }
         let wantsTrace = batch.waiters[entry.firstWaiter].wantsTrace
         var findings = Findings(allowed: true, wantsTrace: wantsTrace || special.memoKey != nil)
-        if !numbers.isEmpty {
+        if numbers.count == table[plan: entry.plan].tallyCount {
             findShared(entry, numbers: numbers, laterOnes: 0, atMs: atMs, decidedMs: atMs, nowMs: atMs, into: &findings)
         }
         var decision = conclude(plan: entry.plan, findings, source: .shared)
@@ -219,7 +249,8 @@ extension Limiter {
     }
 
     /// A check that reserves was admitted by the store, but had been answered here before: what the store charged for
-    /// it is given back if it had been refused, and what was charged here is forgotten if it had been admitted.
+    /// it is given back if it had been refused, and what was charged here is forgotten if it had been admitted. A check
+    /// with an id keeps its charge: whoever asks again under that id is told that it was admitted.
     mutating func overtake(_ special: SpecialCheck, wasAdmitted: Bool) {
         guard special.reservation != nil else { return }
         if wasAdmitted {
@@ -235,15 +266,23 @@ extension Limiter {
             tellStore(special.reservationKey, .cancel)
         }
     }
+
+    /// How much of what an entry charged in the store was charged here as well, in units of cost: of a reservation that
+    /// was settled here in the meantime, what it was settled to.
+    func chargedTwice(_ entry: PendingBatch.Entry, charged: Int64) -> Int64 {
+        let amount = min(charged, entry.locallyAdmitted)
+        guard amount > 0, let special = entry.specialCheck else { return amount }
+        return reservations[special.reservationKey]?.cost ?? amount
+    }
 }
 
 extension Terms {
-    /// Until when what is charged now counts, ms since the epoch.
-    func countsUntilMs(nowMs: Int64) -> Int64 {
+    /// Until when what was charged just now counts, ms since the epoch.
+    fileprivate func countsUntilMs(_ tally: Tally, nowMs: Int64) -> Int64 {
         switch algorithm {
         case .fixedWindow: windowEndMs
         case .slidingWindow: nextEndMs
-        case .tokenBucket: max == 0 ? nowMs + lengthMs : nowMs + burst * lengthMs / max + 1
+        case .tokenBucket: nowMs + (max == 0 ? lengthMs : resetMs(tally, nowMs: nowMs))
         case .concurrency: nowMs + holdMs
         }
     }

@@ -33,7 +33,6 @@ extension Limiter {
         case .failure(.unknown(let reason)):
             // It may have run: it counts as unresolved until the marker tells.
             answerAllLocally(&batch, now: now)
-            tellStoreAgain(batch.entries)
             keepUnresolved(batch)
             standBack(reason: reason, now: now)
         }
@@ -128,6 +127,8 @@ extension Limiter {
         if let key = special.memoKey { wire.appendKey(key.bytes) }
         let counters = table[plan: entry.plan].limits.reduce(into: stableHash([])) { hash, limit in
             hash = stableHash(table[counter: limit.counter].stem, after: hash)
+            // A shadow limit is told in other numbers.
+            hash = stableHash([limit.isShadow ? 1 : 0], after: hash)
         }
         let memo = special.memoKey.map { _ in
             Batch.Memo(
@@ -158,6 +159,7 @@ extension Limiter {
         if !wasClosed && breaker.isClosed {
             hasReportedStore = true
             notify(.storeReached)
+            payStore()
         }
         switch reply.status {
         case .ran:
@@ -191,16 +193,25 @@ extension Limiter {
     private mutating func resolve(upTo sequence: Int64) {
         guard !unresolved.isEmpty else { return }
         for batch in unresolved {
-            if batch.sequence <= sequence {
-                for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
-                    for limit in table[plan: entry.plan].limits {
-                        table[counter: limit.counter].resolve(entry.locallyAdmitted, cutMs: batch.cutMs)
-                    }
-                }
-            }
+            if batch.sequence <= sequence { resolve(batch) } else { oweAgain(batch) }
             recycle(batch)
         }
         unresolved.removeAll(keepingCapacity: true)
+    }
+
+    /// A batch that was not answered turned out to have run.
+    private mutating func resolve(_ batch: borrowing PendingBatch) {
+        for entry in batch.entries where entry.isSent && entry.plan >= 0 {
+            if entry.locallyAdmitted > 0 {
+                let amount = chargedTwice(entry, charged: entry.locallyAdmitted)
+                for limit in table[plan: entry.plan].limits {
+                    table[counter: limit.counter].resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
+                }
+            } else if case .check(let special)? = entry.special, !entry.isPeek {
+                // It was refused here; if the store admitted it, then for nobody.
+                overtake(special, wasAdmitted: false)
+            }
+        }
     }
 
     /// The store decided: tells every waiter, in order of arrival.
@@ -296,11 +307,15 @@ extension Limiter {
         _ entry: PendingBatch.Entry, numbers: ArraySlice<Int64>, charged: Int64, cutMs: Int64, decidedMs: Int64
     ) {
         var at = numbers.startIndex
+        let chargedTwice = entry.locallyAdmitted > 0 ? chargedTwice(entry, charged: charged) : 0
         for index in table[plan: entry.plan].limits.indices {
             let counter = table[plan: entry.plan].limits[index].counter
             let tally = tally(plan: entry.plan, index, numbers, &at)
             table[counter: counter].observe(tally, cutMs: cutMs, decidedMs: decidedMs)
-            table[counter: counter].settle(min(charged, entry.locallyAdmitted), cutMs: cutMs)
+            if chargedTwice > 0 {
+                let terms = table[plan: entry.plan].limits[index].terms
+                table[counter: counter].settle(chargedTwice, terms: terms, cutMs: cutMs)
+            }
         }
     }
 
@@ -379,126 +394,11 @@ extension Limiter {
         }
         guard breaker.isClosed, again.resends <= EngineBounds.maxResends else {
             answerAllLocally(&again, now: now)
-            if !breaker.isClosed { tellStoreAgain(again.entries) }
+            oweAgain(again)
             recycle(again)
             return
         }
         statistics.resends += 1
         queue.insert(again, at: queue.firstIndex { $0.firstID > again.firstID } ?? queue.endIndex)
-    }
-
-    // MARK: - Away
-
-    private mutating func refused(_ batch: consuming PendingBatch, reason: String, now: Moment) {
-        answerAllLocally(&batch, now: now)
-        tellStoreAgain(batch.entries)
-        recycle(batch)
-        standBack(reason: reason, now: now)
-    }
-
-    /// The store answers, but not as it should: it is left alone for a while.
-    private mutating func standBack(reason: String, now: Moment) {
-        let wasClosed = breaker.isClosed
-        breaker.refused(now: now)
-        if wasClosed { leaveStore(reason: reason, now: now) }
-    }
-
-    /// The store has gone: whoever waits is answered at once.
-    mutating func leaveStore(reason: String, now: Moment) {
-        statistics.outages += 1
-        notify(.storeLost(reason: reason))
-        answerAllLocally(now: now)
-    }
-
-    mutating func answerAllLocally(now: Moment) {
-        answerExpired(in: \.flying, nowNs: Int64.max, now: now)
-        answerExpired(in: \.queue, nowNs: Int64.max, now: now)
-        let queued = queue
-        queue.removeAll()
-        for batch in flying + queued { tellStoreAgain(batch.entries) }
-        for batch in queued { recycle(batch) }
-    }
-
-    private mutating func answerAllLocally(_ batch: inout PendingBatch, now: Moment) {
-        answerExpired(&batch, nowNs: Int64.max, now: now)
-    }
-
-    mutating func answerExpired(now: Moment) {
-        answerExpired(in: \.flying, nowNs: now.monotonicNs, now: now)
-        answerExpired(in: \.queue, nowNs: now.monotonicNs, now: now)
-    }
-
-    /// The batches are taken out meanwhile: deciding changes everything else of the limiter, but never them.
-    private mutating func answerExpired(in path: WritableKeyPath<Limiter, [PendingBatch]>, nowNs: Int64, now: Moment) {
-        var batches: [PendingBatch] = []
-        swap(&batches, &self[keyPath: path])
-        for index in batches.indices { answerExpired(&batches[index], nowNs: nowNs, now: now) }
-        swap(&batches, &self[keyPath: path])
-    }
-
-    private mutating func answerExpired(_ batch: inout PendingBatch, nowNs: Int64, now: Moment) {
-        while let index = batch.takeExpired(nowNs: nowNs) {
-            let waiter = batch.waiters[index]
-            if waiter.deadlineNs <= now.monotonicNs { statistics.timedOut += 1 }
-            let entry = batch.entries[waiter.entry]
-            guard entry.plan >= 0 else {
-                finish(waiter.ticket, .storeAway, deadlineNs: waiter.deadlineNs, now: now)
-                continue
-            }
-            let decision = decideLocally(
-                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
-                special: entry.specialCheck, mayBeStored: batch.isSent, now: now)
-            if decision.allowed && !entry.isPeek { batch.admitLocally(index) }
-            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
-        }
-    }
-
-    /// The entry's own key is at fault: its checks are answered locally, and nobody else's.
-    private mutating func answerLocally(_ entry: PendingBatch.Entry, of batch: PendingBatch, now: Moment) {
-        var index = entry.firstWaiter
-        while index >= 0 {
-            let waiter = batch.waiters[index]
-            index = waiter.next
-            guard waiter.state == .waiting else { continue }
-            let decision = decideLocally(
-                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
-                special: entry.specialCheck, now: now)
-            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
-        }
-    }
-
-    mutating func oldestDeadlineNs() -> Int64? {
-        var oldest: Int64?
-        for index in flying.indices {
-            if let deadline = flying[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
-        }
-        for index in queue.indices {
-            if let deadline = queue[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
-        }
-        return oldest
-    }
-
-    mutating func perform(_ action: Breaker.Action, now: Moment) {
-        switch action {
-        case .none:
-            break
-        case .connect:
-            wantsConnect = true
-        case .disconnect:
-            dropConnection()
-            wantsDisconnect = true
-        case .probe:
-            wantsProbe = true
-        }
-    }
-
-    /// Nothing that was on its way will be answered any more.
-    private mutating func dropConnection() {
-        wantsProbe = false
-        while !flying.isEmpty { keepUnresolved(flying.removeFirst()) }
-    }
-
-    private mutating func keepUnresolved(_ batch: consuming PendingBatch) {
-        if batch.entries.isEmpty { recycle(batch) } else { unresolved.append(batch) }
     }
 }

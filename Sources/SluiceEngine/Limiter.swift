@@ -96,6 +96,8 @@ package struct Limiter {
 
     var reservations = LocalReservations()
     var memos = MemoTable()
+    /// Ends of reservations that the store must be told of when it is back, in order.
+    var owed: [(key: ByteString, settlement: Batch.Settlement)] = []
     /// For what nobody has to guess.
     var random: SeededRandom
 

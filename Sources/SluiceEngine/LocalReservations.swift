@@ -6,14 +6,21 @@ struct LocalReservations {
     /// One counter that was charged.
     struct Item {
         var stem: ByteString
+        /// Of the window in which it was charged.
         var terms: Terms
+        var chargedMs: Int64
+        /// Of a token bucket: as `Counter.admitLocally` returned it.
+        var mark: BucketTally.Mark?
     }
 
     struct Record {
         var items: [Item]
+        /// What it charged, and after a commit or a cancel what it was settled to.
         var cost: Int64
         var id: ReservationID
         var expiryMs: Int64
+        /// What remembers the check, if it has an id.
+        var memoKey: ByteString?
         /// Whether a batch with the same check may have run in the store as well.
         var mayBeStored: Bool
         var isCostSpent = false
@@ -27,6 +34,8 @@ struct LocalReservations {
 
     /// By the key that the record would have in the store, which names the grant and the reservation.
     private var records: [ByteString: Record] = [:]
+    /// When what had expired was removed last, ms since the epoch.
+    private var lastExpiredMs: Int64 = 0
 
     var count: Int { records.count }
 
@@ -38,13 +47,16 @@ struct LocalReservations {
     /// No more can be made: see `EngineBounds.maxLocalReservations`.
     var isFull: Bool { records.count >= EngineBounds.maxLocalReservations }
 
-    /// Of those that are spent it is only known that they were: they go first.
+    /// Of those that are spent it is only known that they were: they go first. Looking through all of them takes a
+    /// millisecond: not for every check while none has expired.
     mutating func makeRoom(nowMs: Int64) {
-        if isFull { expire(nowMs: nowMs) }
+        guard isFull && nowMs - lastExpiredMs >= EngineBounds.fullReservationsPauseMs else { return }
+        expire(nowMs: nowMs)
         if isFull { records = records.filter { !$0.value.isSpent || $0.value.mayBeStored } }
     }
 
     mutating func expire(nowMs: Int64) {
+        lastExpiredMs = nowMs
         guard !records.isEmpty else { return }
         records = records.filter { $0.value.expiryMs > nowMs }
     }
@@ -64,6 +76,8 @@ struct MemoTable {
     private var order: Deque<ByteString> = []
     private(set) var forgotten: Int64 = 0
 
+    var count: Int { memos.count }
+
     func find(_ key: ByteString, now: Moment) -> Memo? {
         guard let memo = memos[key], memo.expiryNs > now.monotonicNs else { return nil }
         return memo
@@ -80,6 +94,9 @@ struct MemoTable {
             argumentsHash: argumentsHash, decision: decision, expiryNs: now.monotonicNs + EngineBounds.memoLifeNs)
         order.append(key)
     }
+
+    /// A call that was admitted was never made.
+    mutating func forget(_ key: ByteString) { memos[key] = nil }
 
     mutating func expire(now: Moment) {
         while let oldest = order.first, memos[oldest].map({ $0.expiryNs <= now.monotonicNs }) ?? true {

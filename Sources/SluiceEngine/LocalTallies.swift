@@ -7,6 +7,8 @@ struct WindowTally {
     var localUsed: Int64 = 0
     /// Admitted locally in this window in outages that are over, and not added to the store.
     var unsettled: Int64 = 0
+    /// Admitted locally in this window, and charged in the store as well, as it turned out after it had last told.
+    var resolved: Int64 = 0
     /// Admitted locally in the window before.
     var localPrevious: Int64 = 0
     /// What may be admitted locally while the store is away, of a fixed window; -1 until the first check asks.
@@ -19,7 +21,7 @@ struct WindowTally {
         var next = WindowTally()
         if isNext {
             next.sharedPrevious = sharedUsed
-            next.localPrevious = localUsed + unsettled
+            next.localPrevious = own
         }
         self = next
     }
@@ -27,36 +29,45 @@ struct WindowTally {
     mutating func observe(_ tally: Tally) {
         sharedUsed = tally.used
         sharedPrevious = tally.previous
-        unsettled += localUsed
+        unsettled = Self.sum(unsettled, localUsed)
         localUsed = 0
+        resolved = 0
         localShare = -1
     }
 
+    /// What was admitted here stays taken from this replica's share, which was reckoned without it.
     mutating func resolve(_ amount: Int64) {
         let current = min(localUsed, amount)
         localUsed -= current
-        if localShare >= 0 { localShare -= current }
         let earlier = min(unsettled, amount - current)
         unsettled -= earlier
-        sharedUsed += current + earlier
+        resolved = Self.sum(resolved, current + earlier)
     }
+
+    mutating func admit(_ cost: Int64) { localUsed = Self.sum(localUsed, cost) }
+
+    /// All that was admitted here: it is taken from this replica's share alone, so that a store which comes and goes
+    /// does not hand out the share anew.
+    private var own: Int64 { Self.sum(localUsed, Self.sum(unsettled, resolved)) }
+
+    /// Where a limit passes every check, or a commit charges what it likes, there is no maximum that bounds a tally.
+    private static func sum(_ one: Int64, _ other: Int64) -> Int64 { min(Terms.maxExact, one + other) }
 
     mutating func left(_ terms: Terms, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) -> Int64 {
         if terms.algorithm == .slidingWindow { return slidingLeft(terms, replicas: replicas, hash: hash, nowMs: nowMs) }
         if localShare < 0 || shareMax != terms.max {
             shareMax = terms.max
-            localShare = replicas.share(of: terms.max - sharedUsed - unsettled, counterHash: hash)
+            localShare = replicas.share(of: terms.max - sharedUsed, counterHash: hash)
         }
-        return localShare - localUsed
+        return localShare - own
     }
 
     /// The share grows while the window before moves out of reach; what was admitted here is taken from it alone.
     private func slidingLeft(
         _ terms: Terms, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
     ) -> Int64 {
-        let shared = terms.max - sharedUsed - unsettled - terms.reach(of: sharedPrevious, nowMs: nowMs)
-        return replicas.share(of: shared, counterHash: hash) - localUsed
-            - terms.reach(of: localPrevious, nowMs: nowMs)
+        let shared = terms.max - sharedUsed - terms.reach(of: sharedPrevious, nowMs: nowMs)
+        return replicas.share(of: shared, counterHash: hash) - own - terms.reach(of: localPrevious, nowMs: nowMs)
     }
 
     func retryAfterMs(
@@ -93,11 +104,11 @@ struct WindowTally {
     /// - Parameter isCurrent: it was admitted in the open window, else in the one before.
     mutating func adjust(by amount: Int64, isCurrent: Bool) {
         guard isCurrent else {
-            localPrevious = max(0, localPrevious + amount)
+            localPrevious = max(0, Self.sum(localPrevious, amount))
             return
         }
         if amount >= 0 {
-            localUsed += amount
+            admit(amount)
         } else {
             let current = min(localUsed, -amount)
             localUsed -= current
@@ -106,12 +117,12 @@ struct WindowTally {
     }
 
     var known: Tally {
-        var tally = Tally(used: sharedUsed + unsettled + localUsed)
-        tally.previous = sharedPrevious + localPrevious
+        var tally = Tally(used: Self.sum(sharedUsed, own))
+        tally.previous = Self.sum(sharedPrevious, localPrevious)
         return tally
     }
 
-    var isTouched: Bool { localUsed > 0 || unsettled > 0 || localPrevious > 0 || sharedPrevious > 0 }
+    var isTouched: Bool { own > 0 || localPrevious > 0 || sharedPrevious > 0 }
 }
 
 /// What is counted of a token bucket. While the store is away this replica has a bucket of its own, which holds its share
@@ -125,6 +136,10 @@ struct BucketTally {
     private var localLevel: Int64 = -1
     /// What of it was admitted here, fine: it stays counted when the store is back, for the next outage.
     private var ownLevel: Int64 = 0
+    /// What was given back of that so far, fine.
+    private var credited: Int64 = 0
+    /// What of that was charged in the store as well, fine, as it turned out after it had last told.
+    private var resolvedLevel: Int64 = 0
     private var localMs: Int64 = 0
     private var replicaCount: Int64 = 1
     /// This replica's share of the bucket, fine.
@@ -137,41 +152,87 @@ struct BucketTally {
         sharedLevel = level
         sharedMs = atMs
         localLevel = -1
+        ownLevel = max(0, ownLevel - resolvedLevel)
+        resolvedLevel = 0
+    }
+
+    /// Of what was admitted here, this much is in the store's level that was just told.
+    mutating func settle(_ cost: Int64, _ terms: Terms) {
+        ownLevel = max(0, ownLevel - Self.fine(cost, terms.lengthMs, replicaCount))
+    }
+
+    /// It stays counted here until the store tells its level.
+    mutating func resolve(_ cost: Int64, _ terms: Terms) {
+        resolvedLevel = min(ownLevel, resolvedLevel + Self.fine(cost, terms.lengthMs, replicaCount))
     }
 
     /// The time has passed; if the store has just gone, the bucket is divided.
     mutating func turnLocal(_ terms: Terms, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) {
-        ownLevel = terms.drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
         let share = Self.fine(replicas.share(of: terms.burst * terms.lengthMs, counterHash: hash), replicas.count)
         if localLevel < 0 {
             let free = terms.burst * terms.lengthMs - terms.drained(sharedLevel, sinceMs: sharedMs, nowMs: nowMs)
             let freeShare = Self.fine(replicas.share(of: free, counterHash: hash), replicas.count)
+            drain(terms, nowMs: nowMs)
             localLevel = min(Self.most, share - freeShare + ownLevel)
         } else {
-            localLevel = terms.drained(localLevel, sinceMs: localMs, nowMs: nowMs)
+            drain(terms, nowMs: nowMs)
         }
         replicaCount = replicas.count
         localCapacity = share
+    }
+
+    private mutating func drain(_ terms: Terms, nowMs: Int64) {
+        ownLevel = terms.drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
+        resolvedLevel = terms.drained(resolvedLevel, sinceMs: localMs, nowMs: nowMs)
+        if localLevel >= 0 { localLevel = terms.drained(localLevel, sinceMs: localMs, nowMs: nowMs) }
         localMs = max(localMs, nowMs)
     }
 
     func left(_ terms: Terms) -> Int64 {
         let free = localCapacity - localLevel
         let unit = terms.lengthMs * replicaCount
-        return free < 0 ? -1 : free / unit
+        // Rounded down, as the store does.
+        return free >= 0 ? free / unit : -((unit - 1 - free) / unit)
     }
 
-    mutating func admit(_ terms: Terms, cost: Int64) { adjust(by: cost, terms) }
+    /// A bucket right after a charge.
+    struct Mark {
+        /// The level of what was admitted here, fine.
+        var level: Int64
+        /// What had been given back of that by then, fine.
+        var credited: Int64
+    }
 
-    mutating func adjust(by cost: Int64, _ terms: Terms) {
-        let level = cost * terms.lengthMs
-        let fine = level < 0 ? -Self.fine(-level, replicaCount) : Self.fine(level, replicaCount)
-        ownLevel = max(0, min(Self.most, ownLevel + fine))
-        if localLevel >= 0 { localLevel = max(0, min(Self.most, localLevel + fine)) }
+    mutating func admit(_ terms: Terms, cost: Int64) -> Mark {
+        raise(by: Self.fine(cost, terms.lengthMs, replicaCount))
+        return Mark(level: ownLevel, credited: credited)
+    }
+
+    /// Settles what was admitted here to another cost. What has leaked of it is not given back: it no longer counted. What
+    /// lay under it leaked first, but for what was given back of that since; whose that was is not known, so all of it
+    /// counts as what lay under it.
+    mutating func adjust(
+        by cost: Int64, after mark: Mark, chargedMs: Int64, _ terms: Terms, nowMs: Int64
+    ) {
+        drain(terms, nowMs: nowMs)
+        let amount = Self.fine(abs(cost), terms.lengthMs, replicaCount)
+        if cost >= 0 { return raise(by: amount) }
+        let remaining = terms.drained(
+            max(0, mark.level - (credited - mark.credited)), sinceMs: chargedMs, nowMs: nowMs)
+        let back = min(amount, remaining, ownLevel)
+        credited = min(Self.most, credited + back)
+        ownLevel -= back
+        if localLevel >= 0 { localLevel = max(0, localLevel - back) }
+    }
+
+    private mutating func raise(by amount: Int64) {
+        let fullest = Self.fine(Terms.maxExact, replicaCount)
+        ownLevel = min(fullest, ownLevel + amount)
+        if localLevel >= 0 { localLevel = min(fullest, localLevel + amount) }
     }
 
     func retryAfterMs(_ terms: Terms, cost: Int64) -> Int64 {
-        let missing = localLevel + Self.fine(cost * terms.lengthMs, replicaCount) - localCapacity
+        let missing = localLevel + Self.fine(cost, terms.lengthMs, replicaCount) - localCapacity
         guard terms.max > 0 else { return -1 }
         return max(1, (min(missing, Self.most) + terms.max - 1) / terms.max)
     }
@@ -198,6 +259,11 @@ struct BucketTally {
     private static func fine(_ level: Int64, _ replicas: Int64) -> Int64 {
         let (product, overflow) = level.multipliedReportingOverflow(by: replicas)
         return overflow ? most : min(product, most)
+    }
+
+    /// What a cost adds to a level. A commit may say any cost, and so the product may be beyond the integers.
+    private static func fine(_ cost: Int64, _ lengthMs: Int64, _ replicas: Int64) -> Int64 {
+        fine(fine(cost, lengthMs), replicas)
     }
 }
 
@@ -231,8 +297,9 @@ struct SlotTally {
     mutating func release(_ id: ReservationID) { own.removeAll { $0.id == id } }
 
     func retryAfterMs(nowMs: Int64) -> Int64 {
-        let first = own.map(\.expiryMs).min() ?? sharedLastMs
-        return max(1, min(Terms.slotPollMs, first - nowMs))
+        var firstMs = own.map(\.expiryMs).min() ?? .max
+        if sharedLastMs > nowMs { firstMs = min(firstMs, sharedLastMs) }
+        return max(1, min(Terms.slotPollMs, firstMs - nowMs))
     }
 
     func shared(nowMs: Int64) -> Tally {

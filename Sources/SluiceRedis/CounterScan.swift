@@ -146,7 +146,7 @@ final class CounterScan: RedisConnectionOwner {
         guard numbers.count == words.count else { return nil }
         switch numbers.count {
         case 1: return StoredCounter(key: key, used: numbers[0])
-        case 2 where numbers[0] >= 0 && numbers[1] >= 0:
+        case 2...3 where numbers.allSatisfy { $0 >= 0 }:
             return StoredCounter(key: key, used: numbers[0], lastMs: numbers[1])
         default: return nil
         }

@@ -38,13 +38,13 @@ import Testing
         #expect(rig.decide(cost: 2).allowed)
         let report = try #require(reports(rig).first)
         #expect(report.sharedUsed == 4 && report.localUsed == 2 && report.localShare == 3 && report.remaining == 1)
-        // Once more away, in the same window: 6 less 2 that the store does not know of, in halves.
+        // Once more away, in the same window: half of 6, less the 2 that the store does not know of.
         rig.connect()
         #expect(rig.decide(isPeek: true).source == .shared)
         rig.close()
-        #expect(rig.decide().remaining == 1)
+        #expect(rig.decide().remaining == 0)
         let later = try #require(reports(rig).first)
-        #expect(later.localUsed == 3 && later.remaining == 1)
+        #expect(later.localUsed == 3 && later.remaining == 0)
     }
 
     /// While the store decides, what it holds is what counts.

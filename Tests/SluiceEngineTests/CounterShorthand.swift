@@ -17,7 +17,12 @@ extension Counter {
 
     func isQuiet(nowMs: Int64) -> Bool { isQuiet(nowMs: nowMs, terms: nil) }
 
-    var sharedUsed: Int64 { windowed.sharedUsed }
+    mutating func settle(_ amount: Int64, cutMs: Int64) { settle(amount, terms: Self.anyTerms, cutMs: cutMs) }
+    mutating func resolve(_ amount: Int64, cutMs: Int64) { resolve(amount, terms: Self.anyTerms, cutMs: cutMs) }
+    /// Fixed windows do not ask for them.
+    private static let anyTerms = Terms.fixedWindow(max: 0, window: 0..<60_000)
+
+    var sharedUsed: Int64 { shared(nil, nowMs: windowStartMs).used }
     var localShare: Int64 { windowed.localShare }
     var localUsed: Int64 {
         get { windowed.localUsed }

@@ -9,6 +9,7 @@ struct LimiterRig {
     static let startMs: Int64 = 1_700_000_040_000  // begins a minute
     static let replica: UInt64 = 7
 
+    let replica: UInt64
     var limiter: Limiter
     var store: ModelStore
     var now: Moment
@@ -16,16 +17,23 @@ struct LimiterRig {
     var answers: [UInt64: Decision] = [:]
     /// Tickets in the order of their answers.
     var order: [UInt64] = []
+    /// What became of settlements that waited: nil where the store went away.
+    var settled: [UInt64: Bool?] = [:]
+    /// Checks that were told that their id was used for another.
+    var otherArguments: Set<UInt64> = []
+    /// For the ids of reservations, which gateways and shells draw.
+    var random = SeededRandom(seed: 99)
     private var lastTicket: UInt64 = 0
 
     init(
         _ policy: Policy, replicas: Int = 1, usesStore: Bool = true, connected: Bool = true, maxPlans: Int? = nil,
-        wallSkewMs: Int64 = 0
+        wallSkewMs: Int64 = 0, replica: UInt64 = Self.replica
     ) {
+        self.replica = replica
         now = Moment(monotonicNs: 5_000_000_000, wallMs: Self.startMs + wallSkewMs)
         store = ModelStore(clockMs: Self.startMs)
         var configuration = LimiterConfiguration(
-            keyPrefix: "sluice", budgetMs: 20, replicas: ReplicaView(own: Self.replica, assumed: replicas),
+            keyPrefix: "sluice", budgetMs: 20, replicas: ReplicaView(own: replica, assumed: replicas),
             usesStore: usesStore, seed: 1)
         if let maxPlans { configuration.maxPlans = maxPlans }
         limiter = Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now)
@@ -74,7 +82,7 @@ struct LimiterRig {
         _ = limiter.takeNotices()
     }
 
-    mutating func run(_ batch: Batch) -> Result<BatchReply, BatchFailure> { store.run(batch, replica: Self.replica) }
+    mutating func run(_ batch: Batch) -> Result<BatchReply, BatchFailure> { store.run(batch, replica: replica) }
 
     mutating func answer(_ batch: Batch, _ result: Result<BatchReply, BatchFailure>) {
         limiter.linkAnswered(sequence: batch.sequence, result, now: now)
@@ -102,7 +110,12 @@ struct LimiterRig {
         for completion in finished {
             let ticket = completion.ticket.rawValue
             precondition(answers[ticket] == nil, "answered twice")
-            if case .decision(let decision) = completion.answer { answers[ticket] = decision }
+            switch completion.answer {
+            case .decision(let decision): answers[ticket] = decision
+            case .otherArguments: otherArguments.insert(ticket)
+            case .settled(let done): settled[ticket] = .some(done)
+            case .storeAway: settled[ticket] = .some(nil)
+            }
             order.append(ticket)
         }
     }
@@ -111,6 +124,13 @@ struct LimiterRig {
         case answered(Decision)
         case waiting(UInt64)
         case overloaded
+        case mustReserve
+        case otherArguments
+    }
+
+    mutating func nextTicket() -> UInt64 {
+        lastTicket += 1
+        return lastTicket
     }
 
     /// One check, or one peek, as far as the engine takes it by itself.
@@ -118,19 +138,10 @@ struct LimiterRig {
         _ tool: String = "t", grant: String = "g", session: String? = nil, cost: Int64 = 1, isPeek: Bool = false,
         approved: Bool = false, wantsTrace: Bool = false
     ) -> Asked {
-        var identity = Identity()
-        identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: approved)
-        if let session, limiter.counted.sessions { identity.append(session: session.utf8Span.span) }
-        lastTicket += 1
-        let outcome = limiter.check(
-            identity, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, ticket: Ticket(rawValue: lastTicket),
-            now: now)
-        return switch outcome {
-        case .answered(let decision): .answered(decision)
-        case .waiting: .waiting(lastTicket)
-        case .overloaded: .overloaded
-        case .mustReserve, .otherArguments: preconditionFailure("\(outcome)")
-        }
+        ask(
+            Question(
+                tool: tool, grant: grant, session: session, cost: cost, isPeek: isPeek, approved: approved,
+                wantsTrace: wantsTrace))
     }
 
     /// One check of an identity that was made by hand, over the store if need be.
@@ -166,7 +177,7 @@ struct LimiterRig {
             wantsTrace: wantsTrace)
         switch asked {
         case .answered(let decision): return decision
-        case .overloaded: preconditionFailure("overloaded")
+        case .overloaded, .mustReserve, .otherArguments: preconditionFailure("\(asked)")
         case .waiting(let ticket):
             exchange()
             guard let decision = answers[ticket] else { preconditionFailure("no answer") }

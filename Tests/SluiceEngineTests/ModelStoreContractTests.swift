@@ -26,7 +26,8 @@ private struct ModelContractStore: ContractStore {
     func text(of key: String) -> String? {
         switch store.value(of: Array(key.utf8)) {
         case .integer(let number): "\(number)"
-        case .bucket(let level, let lastMs): "\(level) \(lastMs)"
+        case .bucket(let level, let lastMs, let credited):
+            credited > 0 ? "\(level) \(lastMs) \(credited)" : "\(level) \(lastMs)"
         case .text(let text): text
         case .slots, .record, .memo, .foreign, nil: nil
         }

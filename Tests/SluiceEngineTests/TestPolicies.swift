@@ -4,12 +4,14 @@ import SluicePolicy
 
 func limit(
     _ counter: String = "c", max: Int64, per seconds: Int64 = 60, of tool: String? = "t",
-    scope: Limit.Scope = .grant, onDeny: String? = nil
+    scope: Limit.Scope = .grant, onDeny: String? = nil, algorithm: Limit.Algorithm = .fixedWindow,
+    window: Window? = nil, acrossGrants: Bool = false, onOutage: Limit.OnOutage = .local, mode: Limit.Mode = .enforce
 ) -> Limit {
-    Limit(
-        container: tool.map { .tool($0) } ?? .allTools, counter: counter, window: FixedWindow(seconds: seconds),
-        max: max, scope: scope, rule: tool.map { "/tools/\($0)/limits/\(counter)" } ?? "/all_tools/limits/\(counter)",
-        onDeny: onDeny)
+    let cut: Window = if case .concurrency = algorithm { .endless } else { window ?? .seconds(seconds) }
+    return Limit(
+        container: tool.map { .tool($0) } ?? .allTools, counter: counter, window: cut, max: max, scope: scope,
+        rule: tool.map { "/tools/\($0)/limits/\(counter)" } ?? "/all_tools/limits/\(counter)", onDeny: onDeny,
+        algorithm: algorithm, acrossGrants: acrossGrants, onOutage: onOutage, mode: mode)
 }
 
 /// A policy whose tools are those that the limits name.

@@ -25,7 +25,7 @@ import Testing
 
     @Test func readsEveryKindOfCounter() async throws {
         let redis = try await RedisProcess()
-        try redis.command(["MSET", "p:f", "10", "p:f:refused", "2", "p:b", "700 1800000000000", "p:odd", "1 2 3"])
+        try redis.command(["MSET", "p:f", "10", "p:f:refused", "2", "p:b", "700 1800000000000", "p:odd", "1 2 3 4"])
         try redis.command(["MSET", "p:b2", "-7 1800000000000", "p:b3", "7  8", "q:b", "1 2"])
         for (key, score) in [("p:c", "inf"), ("p:c", "9000000000000"), ("p:c", "1000"), ("p:gone", "1000")] {
             try redis.command("ZADD", key, score, score)

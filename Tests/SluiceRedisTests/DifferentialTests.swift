@@ -74,8 +74,9 @@ import Testing
                 #expect(found[0].text == "none" || found[1].text == "0", "\(key) after batch \(number)")
                 continue
             case .integer(let tally): #expect(found[1].text == "\(tally)", "\(key) after batch \(number)")
-            case .bucket(let level, let lastMs):
-                #expect(found[1].text == "\(level) \(lastMs)", "\(key) after batch \(number)")
+            case .bucket(let level, let lastMs, let credited):
+                let text = credited > 0 ? "\(level) \(lastMs) \(credited)" : "\(level) \(lastMs)"
+                #expect(found[1].text == text, "\(key) after batch \(number)")
             case .slots(let slots):
                 let pairs = found[2].elements ?? []
                 var stored: [String: Int64] = [:]

@@ -15,6 +15,7 @@ extension ModelStore {
         var tally: Tally
         /// Of a token bucket: when its level was last true, ms since the epoch.
         var lastMs: Int64 = 0
+        var credited: Int64 = 0
         var slots: [String: Int64] = [:]
     }
 
@@ -44,7 +45,8 @@ extension ModelStore {
         }
         if entry.count > 0 {
             let reservation = special.isReserved ? keys.special[0] : nil
-            var record = Record(cost: entry.cost, charges: [])
+            var record = Record(
+                cost: entry.cost, charges: [], memoKey: special.memo.map { _ in keys.special[keys.special.count - 1] })
             var recordUntilMs = nowMs + 1
             for (index, charge) in charges.enumerated() {
                 // An enforced limit has room for all that are admitted.
@@ -54,7 +56,9 @@ extension ModelStore {
                     to: &readings[index], reservation: reservation, nowMs: nowMs)
                 if count > 0 {
                     record.charges.append(
-                        Record.Charge(key: keys.charges[index][0], terms: charge.terms, chargedMs: nowMs))
+                        Record.Charge(
+                            key: keys.charges[index][0], terms: charge.terms, levelAfter: readings[index].tally.used,
+                            creditedBefore: readings[index].credited, chargedMs: nowMs))
                 }
                 // Of all charges: whoever settles late what a shadow limit did not count asks about nothing any more.
                 var tally = readings[index].tally
@@ -116,10 +120,10 @@ extension ModelStore {
             reading = Reading(tally: Tally(used: try integer(keys[0])))
             reading.tally.previous = try integer(keys[1])
         case .tokenBucket:
-            let (level, lastMs) = try storedBucket(keys[0]) ?? (0, nowMs)
+            let (level, lastMs, credited) = try storedBucket(keys[0]) ?? (0, nowMs, 0)
             reading = Reading(
                 tally: Tally(used: charge.terms.drained(level, sinceMs: lastMs, nowMs: nowMs)),
-                lastMs: max(nowMs, lastMs))
+                lastMs: max(nowMs, lastMs), credited: credited)
         case .concurrency:
             let slots = try storedSlots(keys[0]).filter { $0.value > nowMs }
             if !isPeek { writeSlots(slots, at: keys[0]) }
@@ -151,7 +155,9 @@ extension ModelStore {
                 write(.integer(reading.tally.used), at: keys[0], untilMs: untilMs)
             case .tokenBucket:
                 items[keys[0]] = Item(
-                    value: .bucket(level: reading.tally.used, lastMs: reading.lastMs), expiresAtMs: untilMs)
+                    value: .bucket(
+                        level: reading.tally.used, lastMs: reading.lastMs, credited: reading.credited),
+                    expiresAtMs: untilMs)
             case .concurrency:
                 items[keys[0]] = Item(value: .slots(reading.slots), expiresAtMs: untilMs)
             }
@@ -204,10 +210,11 @@ extension ModelStore {
 
     private func integer(_ key: [UInt8]) throws(KeyFault) -> Int64 { try storedInteger(key) ?? 0 }
 
-    private func storedBucket(_ key: [UInt8]) throws(KeyFault) -> (level: Int64, lastMs: Int64)? {
+    private func storedBucket(_ key: [UInt8]) throws(KeyFault) -> (level: Int64, lastMs: Int64, credited: Int64)? {
         switch value(of: key) {
         case nil: return nil
-        case .bucket(let level, let lastMs) where max(level, lastMs) <= Terms.maxExact: return (level, lastMs)
+        case .bucket(let level, let lastMs, let credited) where max(level, lastMs) <= Terms.maxExact:
+            return (level, lastMs, credited)
         case .bucket, .integer, .record, .memo, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }

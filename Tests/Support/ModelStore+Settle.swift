@@ -16,6 +16,8 @@ extension ModelStore {
         case .commit(let cost):
             spend(&after, cost: cost, nowMs: nowMs)
         case .cancel:
+            // A call that was never made is not remembered as one that was admitted.
+            if !after.isCostSpent, let memoKey = after.memoKey { items[memoKey] = nil }
             spend(&after, cost: 0, nowMs: nowMs)
             freeSlots(&after, of: Self.reservation(key))
         case .release:
@@ -39,7 +41,7 @@ extension ModelStore {
             case .fixedWindow, .slidingWindow:
                 settleWindow(charge, difference: cost - record.cost, nowMs: nowMs)
             case .tokenBucket:
-                settleBucket(charge, cost: record.cost, difference: cost - record.cost, nowMs: nowMs)
+                settleBucket(charge, difference: cost - record.cost, nowMs: nowMs)
             case .concurrency:
                 break
             }
@@ -70,20 +72,27 @@ extension ModelStore {
         if difference != 0 { write(.integer(after), at: charge.key, untilMs: neededUntilMs + Self.expirySlackMs) }
     }
 
-    /// What would have leaked of the charge by itself is not given back: it may no longer count.
-    private mutating func settleBucket(_ charge: Record.Charge, cost: Int64, difference: Int64, nowMs: Int64) {
+    /// What has leaked of the charge is not given back: it no longer counted. What lay under it leaked first, but for
+    /// what was given back since.
+    private mutating func settleBucket(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
         let terms = charge.terms
-        var (level, lastMs) = (Int64(0), nowMs)
+        var (level, lastMs, credited) = (Int64(0), nowMs, Int64(0))
         switch value(of: charge.key) {
-        case .bucket(let found, let foundMs):
+        case .bucket(let found, let foundMs, let foundCredit):
+            credited = foundCredit
             level = terms.drained(found, sinceMs: foundMs, nowMs: nowMs)
             lastMs = max(nowMs, foundMs)
         case nil where difference > 0: break
         case nil, .integer, .slots, .record, .memo, .text, .foreign: return
         }
         if difference < 0 {
-            let left = terms.drained(cost * terms.lengthMs, sinceMs: charge.chargedMs, nowMs: nowMs)
-            level -= min(-difference * terms.lengthMs, left, level)
+            let under = max(0, charge.levelAfter - (credited - charge.creditedBefore))
+            let left =
+                credited < charge.creditedBefore
+                ? 0 : terms.drained(under, sinceMs: charge.chargedMs, nowMs: nowMs)
+            let credit = min(-difference * terms.lengthMs, left, level)
+            level -= credit
+            credited = credited + credit > Terms.maxExact ? 0 : credited + credit
         } else if difference > 0 {
             let (more, overflow) = difference.multipliedReportingOverflow(by: terms.lengthMs)
             level = overflow || more > Terms.maxExact - level ? Terms.maxExact : level + more
@@ -91,6 +100,7 @@ extension ModelStore {
             return
         }
         let untilMs = Self.neededUntilMs(terms, Tally(used: level), nowMs: nowMs) + Self.expirySlackMs
-        items[charge.key] = Item(value: .bucket(level: level, lastMs: lastMs), expiresAtMs: untilMs)
+        items[charge.key] = Item(
+            value: .bucket(level: level, lastMs: lastMs, credited: credited), expiresAtMs: untilMs)
     }
 }

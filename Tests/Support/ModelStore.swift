@@ -9,8 +9,8 @@ package struct ModelStore: Sendable {
     package enum Value: Sendable, Equatable {
         /// The tally of a window, or a number of refusals.
         case integer(Int64)
-        /// A token bucket: its level at a time, ms since the epoch.
-        case bucket(level: Int64, lastMs: Int64)
+        /// A token bucket: its level at a time, ms since the epoch, and what was given back of it so far.
+        case bucket(level: Int64, lastMs: Int64, credited: Int64)
         /// Slots that are taken: when each expires, ms since the epoch, by the reservation that holds it.
         case slots([String: Int64])
         case record(Record)
@@ -26,12 +26,17 @@ package struct ModelStore: Sendable {
         package struct Charge: Sendable, Equatable {
             package var key: [UInt8]
             package var terms: Terms
+            /// A token bucket's level right after the charge, and what had been given back of it by then.
+            package var levelAfter: Int64
+            package var creditedBefore: Int64
             /// When it was charged, ms since the epoch.
             package var chargedMs: Int64
         }
 
         package var cost: Int64
         package var charges: [Charge]
+        /// Of the check's memo, if it has one.
+        package var memoKey: [UInt8]?
         package var isCostSpent = false
         package var areSlotsFreed = false
 
@@ -170,7 +175,7 @@ package struct ModelStore: Sendable {
 
     /// A token bucket as it was left.
     package func bucket(of key: [UInt8]) -> (level: Int64, lastMs: Int64)? {
-        if case .bucket(let level, let lastMs) = value(of: key) { (level, lastMs) } else { nil }
+        if case .bucket(let level, let lastMs, _) = value(of: key) { (level, lastMs) } else { nil }
     }
 
     /// When each slot expires, ms since the epoch, by the reservation that holds it; also of those that have expired
@@ -200,7 +205,7 @@ package struct ModelStore: Sendable {
         if numbers.count == 1, let number = numbers[0] {
             set(key, .integer(number))
         } else if numbers.count == 2, let level = numbers[0], let lastMs = numbers[1], level >= 0, lastMs >= 0 {
-            set(key, .bucket(level: level, lastMs: lastMs))
+            set(key, .bucket(level: level, lastMs: lastMs, credited: 0))
         } else {
             set(key, .text(text))
         }
@@ -218,7 +223,7 @@ package struct ModelStore: Sendable {
         items.keys.filter { $0.starts(with: prefix) }.compactMap { key in
             switch value(of: key) {
             case .integer(let used): StoredCounter(key: key, used: used)
-            case .bucket(let level, let lastMs): StoredCounter(key: key, used: level, lastMs: lastMs)
+            case .bucket(let level, let lastMs, _): StoredCounter(key: key, used: level, lastMs: lastMs)
             case .slots(let slots): StoredCounter(key: key, used: Int64(slots.values.count { $0 > clockMs }))
             case .record, .memo, .text, .foreign, nil: nil
             }

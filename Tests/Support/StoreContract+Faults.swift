@@ -69,7 +69,7 @@ extension StoreContract {
 
     /// What another client may have put where a tally belongs.
     private static let noTallies = ["many", "1.5", "", "1 2", "1x"]
-    private static let noBuckets = ["many", "7", "1 2 3", "1.5 7", "x 7", "7 x", "", " "]
+    private static let noBuckets = ["many", "7", "1 2 3 4", "1.5 7", "x 7", "7 x", "", " "]
 
     static let faultCases: [Case] = [
         Case("fault: hurts its own entry only, and charges nothing") { contract in

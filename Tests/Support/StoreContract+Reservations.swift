@@ -145,7 +145,7 @@ extension StoreContract {
             try await contract.expect(
                 contract.check(cost: 4, a, reserve: "1"), contract.commit("1", 3), contract.commit("1", 1),
                 contract.peek(a), gives: [1, 240_000, 1, 0, 1, 180_000])
-            try await contract.expect(a.keys[0], holds: "180000 \(contract.nowMs)")
+            try await contract.expect(a.keys[0], holds: "180000 \(contract.nowMs) 60000")
             try await contract.expect(a.keys[0], expiresAt: 90_000)
         },
         Case("bucket: a higher cost fills it, also above its burst") { contract in

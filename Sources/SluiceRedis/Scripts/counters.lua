@@ -12,7 +12,8 @@ local REFUSALS_TTL_MS = 86400000 -- where no window ends that they belong to
 local nowText = format('%.0f', now)
 
 -- What each charge of the entry at hand found, and what of it the checks took.
-local used, before, firstExpiry, lastExpiry, refusals, lastMs, taken = {}, {}, {}, {}, {}, {}, {}
+local used, before, firstExpiry, lastExpiry, refusals, taken = {}, {}, {}, {}, {}, {}
+local lastMs, credits = {}, {}
 
 -- Arithmetic --------------------------------------------------------------------------------------------------------
 
@@ -80,17 +81,17 @@ end
 local function readBucket(key)
     local value = try('GET', key)
     if not value then
-        return 0, 0
+        return 0, 0, 0
     end
     if type(value) == 'table' then
         return nil, value.err
     end
-    local level, since = match(value, '^(%d+) (%d+)$')
-    level, since = tonumber(level), tonumber(since)
-    if not level or level > MAX_EXACT or since > MAX_EXACT then
+    local level, since, credited = match(value, '^(%d+) (%d+) ?(%d*)$')
+    level, since, credited = tonumber(level), tonumber(since), tonumber(credited) or 0
+    if not level or level > MAX_EXACT or since > MAX_EXACT or credited > MAX_EXACT then
         return nil, 'ERR value is not a token bucket'
     end
-    return level, since, true
+    return level, since, credited, true
 end
 
 local function scoreAt(found)
@@ -124,9 +125,9 @@ local function look(charge, i, firstKey, isPeek)
     local key = KEYS[firstKey + charge.key]
     local tally, second, third
     if charge.algorithm == TOKEN_BUCKET then
-        tally, second = readBucket(key)
+        tally, second, third = readBucket(key)
         if tally then
-            lastMs[i] = second
+            lastMs[i], credits[i] = second, third
             tally = drained(tally, second, charge.max)
         end
     elseif charge.algorithm == CONCURRENCY then
@@ -163,9 +164,10 @@ local function add(key, amount, verifies, expiresAtMs)
 end
 
 -- A clock that steps back must not let it leak twice.
-local function writeBucket(key, level, sinceMs, maximum, lengthMs)
-    call('SET', key, format('%.0f %.0f', level, max(now, sinceMs)), 'PXAT',
-        format('%.0f', drainedAt(level, maximum, lengthMs) + EXPIRY_SLACK_MS))
+local function writeBucket(key, level, sinceMs, credited, maximum, lengthMs)
+    local value = credited > 0 and format('%.0f %.0f %.0f', level, max(now, sinceMs), credited)
+        or format('%.0f %.0f', level, max(now, sinceMs))
+    call('SET', key, value, 'PXAT', format('%.0f', drainedAt(level, maximum, lengthMs) + EXPIRY_SLACK_MS))
 end
 
 -- `n` checks pass, and a shadow limit had no room for `refused` more.
@@ -174,7 +176,7 @@ local function apply(charge, i, cost, n, refused, firstKey, reservation)
     if charge.algorithm == TOKEN_BUCKET then
         used[i] = used[i] + cost * n * charge.lengthMs
         if n > 0 then
-            writeBucket(key, used[i], lastMs[i], charge.max, charge.lengthMs)
+            writeBucket(key, used[i], lastMs[i], credits[i], charge.max, charge.lengthMs)
         else
             add(key, 0, charge.verifies, drainedAt(used[i], charge.max, charge.lengthMs) + EXPIRY_SLACK_MS)
         end

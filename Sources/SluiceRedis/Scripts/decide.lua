@@ -28,7 +28,7 @@
 -- An entry reads all of its counters before it writes to any: nothing has to be taken back.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
-local RESERVED, REMEMBERED, COMMIT, RELEASE = 1, 2, 4, 6
+local RESERVED, REMEMBERED, COMMIT, CANCEL, RELEASE = 1, 2, 4, 5, 6
 local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS = -1, -3, -4
 local MEMO_TTL_MS = 600000
 local SPENT = -1
@@ -42,16 +42,18 @@ end
 
 -- Checks ------------------------------------------------------------------------------------------------------------
 
--- Writes what it takes to settle the reservation: {cost, or SPENT, when it was charged, charges}. Charges are those
--- that were applied: {algorithm, key}, then of windows: until when they count; of a bucket: max, length.
+-- Writes what it takes to settle the reservation: {cost, or SPENT, when it was charged, charges, the memo's key
+-- or ''}. Charges are those
+-- that were applied: {algorithm, key}, then of windows: until when they count; of a bucket: max, length, level
+-- after the charge, what had been given back of the bucket by then.
 -- It lives for as long as any of the entry's counters, for whoever settles it late asks about nothing any more.
-local function record(shape, firstKey)
+local function record(shape, firstKey, memoKey)
     local charged, untilMs = {}, now + 1
     for i = 1, #shape.charges do
         local charge = shape.charges[i]
         local entry = {charge.algorithm, KEYS[firstKey + charge.key]}
         if charge.algorithm == TOKEN_BUCKET then
-            entry[3], entry[4] = charge.max, charge.lengthMs
+            entry[3], entry[4], entry[5], entry[6] = charge.max, charge.lengthMs, used[i], credits[i]
             untilMs = max(untilMs, drainedAt(used[i], charge.max, charge.lengthMs))
         elseif charge.algorithm == CONCURRENCY then
             untilMs = max(untilMs, now + charge.holdMs)
@@ -63,7 +65,8 @@ local function record(shape, firstKey)
             charged[#charged + 1] = entry
         end
     end
-    call('SET', KEYS[firstKey + shape.recordKey], pack({shape.cost, now, charged}), 'PXAT', format('%.0f', untilMs))
+    call('SET', KEYS[firstKey + shape.recordKey], pack({shape.cost, now, charged, memoKey or ''}),
+        'PXAT', format('%.0f', untilMs))
 end
 
 local function tellTallies(shape, list)
@@ -171,7 +174,7 @@ local function check(shape, firstKey, arguments, counters)
     tellTallies(shape, tell)
     if not isPeek and admitted > 0 then
         if shape.recordKey then
-            record(shape, firstKey)
+            record(shape, firstKey, memoKey)
         end
         if memoKey then
             remember(shape, memoKey, reservation, arguments, counters)
@@ -184,7 +187,7 @@ end
 -- Whether it is what `record` wrote.
 local function isRecord(value)
     if type(value) ~= 'table' or not isWhole(value[1]) or value[1] < SPENT or not isWhole(value[2])
-        or type(value[3]) ~= 'table' then
+        or type(value[3]) ~= 'table' or type(value[4]) ~= 'string' then
         return false
     end
     for i = 1, #value[3] do
@@ -192,7 +195,7 @@ local function isRecord(value)
         if type(charge) ~= 'table' or type(charge[2]) ~= 'string' then
             return false
         end
-        local numbers = ({[FIXED_WINDOW] = 3, [SLIDING_WINDOW] = 3, [TOKEN_BUCKET] = 4, [CONCURRENCY] = 2})[charge[1]]
+        local numbers = ({[FIXED_WINDOW] = 3, [SLIDING_WINDOW] = 3, [TOKEN_BUCKET] = 6, [CONCURRENCY] = 2})[charge[1]]
         for at = 3, numbers or 0 do
             if not isWhole(charge[at]) or charge[at] < 0 then
                 return false
@@ -222,10 +225,11 @@ local function settleWindow(charge, difference)
     end
 end
 
--- What would have leaked of the charge by itself is not given back: it may be there to be used already.
-local function settleBucket(charge, difference, cost, chargedMs)
-    local maximum, lengthMs = charge[3], charge[4]
-    local level, since, exists = readBucket(charge[2])
+-- What has leaked of the charge is not given back: it is there to be used already. What lay under it leaked first, but
+-- for what was given back of that since; whose that was is not known, so all of it counts as what lay under it.
+local function settleBucket(charge, difference, chargedMs)
+    local maximum, lengthMs, levelAfter, creditedBefore = charge[3], charge[4], charge[5], charge[6]
+    local level, since, credited, exists = readBucket(charge[2])
     if not level or (difference < 0 and not exists) then
         return
     end
@@ -233,9 +237,14 @@ local function settleBucket(charge, difference, cost, chargedMs)
     if difference > 0 then
         level = min(MAX_EXACT, level + difference * lengthMs)
     else
-        level = level - min(-difference * lengthMs, drained(cost * lengthMs, chargedMs, maximum), level)
+        local under = max(0, levelAfter - (credited - creditedBefore))
+        -- Less was credited than before the charge: the bucket has been empty since, or the sum has begun anew.
+        local rest = credited < creditedBefore and 0 or drained(under, chargedMs, maximum)
+        local credit = min(-difference * lengthMs, rest, level)
+        level = level - credit
+        credited = credited + credit > MAX_EXACT and 0 or credited + credit
     end
-    writeBucket(charge[2], level, since, maximum, lengthMs)
+    writeBucket(charge[2], level, since, credited, maximum, lengthMs)
 end
 
 -- Whether anything of it was still to be done; or what went wrong.
@@ -263,17 +272,21 @@ local function settle(shape, key)
         elseif charge[1] == CONCURRENCY or not settlesCost then
             rest[#rest + 1] = charge
         elseif difference ~= 0 then
-            (charge[1] == TOKEN_BUCKET and settleBucket or settleWindow)(charge, difference, cost, chargedMs)
+            (charge[1] == TOKEN_BUCKET and settleBucket or settleWindow)(charge, difference, chargedMs)
         end
     end
     if not settlesCost and not freesSlots then
         return 0
     end
+    -- A call that was never made is not remembered as one that was admitted.
+    if settlesCost and shape.kind == CANCEL and reservation[4] ~= '' then
+        call('DEL', reservation[4])
+    end
     cost = settlesCost and SPENT or cost
     if cost == SPENT and #rest == 0 then
         call('DEL', key)
     else
-        call('SET', key, pack({cost, chargedMs, rest}), 'KEEPTTL')
+        call('SET', key, pack({cost, chargedMs, rest, reservation[4]}), 'KEEPTTL')
     end
     return 1
 end

@@ -1,0 +1,133 @@
+/// What becomes of checks when the store refuses them, is too slow, or has gone.
+extension Limiter {
+    mutating func refused(_ batch: consuming PendingBatch, reason: String, now: Moment) {
+        answerAllLocally(&batch, now: now)
+        standBack(reason: reason, now: now)
+        oweAgain(batch)
+        recycle(batch)
+    }
+
+    /// The store answers, but not as it should: it is left alone for a while.
+    mutating func standBack(reason: String, now: Moment) {
+        let wasClosed = breaker.isClosed
+        breaker.refused(now: now)
+        if wasClosed { leaveStore(reason: reason, now: now) }
+    }
+
+    /// The store has gone: whoever waits is answered at once.
+    mutating func leaveStore(reason: String, now: Moment) {
+        statistics.outages += 1
+        notify(.storeLost(reason: reason))
+        answerAllLocally(now: now)
+    }
+
+    mutating func answerAllLocally(now: Moment) {
+        answerExpired(in: \.flying, nowNs: Int64.max, now: now)
+        // What is owed may be queued again.
+        var batches: [PendingBatch] = []
+        swap(&batches, &queue)
+        while !batches.isEmpty {
+            var batch = batches.removeFirst()
+            answerAllLocally(&batch, now: now)
+            oweAgain(batch)
+            recycle(batch)
+        }
+    }
+
+    mutating func answerAllLocally(_ batch: inout PendingBatch, now: Moment) {
+        answerExpired(&batch, nowNs: Int64.max, now: now)
+    }
+
+    mutating func answerExpired(now: Moment) {
+        answerExpired(in: \.flying, nowNs: now.monotonicNs, now: now)
+        answerExpired(in: \.queue, nowNs: now.monotonicNs, now: now)
+    }
+
+    /// The batches are taken out meanwhile: deciding changes everything else of the limiter, but never them.
+    private mutating func answerExpired(in path: WritableKeyPath<Limiter, [PendingBatch]>, nowNs: Int64, now: Moment) {
+        var batches: [PendingBatch] = []
+        swap(&batches, &self[keyPath: path])
+        for index in batches.indices { answerExpired(&batches[index], nowNs: nowNs, now: now) }
+        swap(&batches, &self[keyPath: path])
+    }
+
+    private mutating func answerExpired(_ batch: inout PendingBatch, nowNs: Int64, now: Moment) {
+        while let index = batch.takeExpired(nowNs: nowNs) {
+            let waiter = batch.waiters[index]
+            if waiter.deadlineNs <= now.monotonicNs { statistics.timedOut += 1 }
+            let entry = batch.entries[waiter.entry]
+            guard entry.plan >= 0 else {
+                finish(waiter.ticket, .storeAway, deadlineNs: waiter.deadlineNs, now: now)
+                continue
+            }
+            if answerAgain(waiter, entry, now: now) { continue }
+            let decision = decideLocally(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                special: entry.specialCheck, mayBeStored: batch.isSent, now: now)
+            if decision.allowed && !entry.isPeek { batch.admitLocally(index) }
+            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    /// Answers a check whose id was admitted here while it waited for the store.
+    private mutating func answerAgain(
+        _ waiter: PendingBatch.Waiter, _ entry: borrowing PendingBatch.Entry, now: Moment
+    ) -> Bool {
+        switch recall(entry.specialCheck, wantsTrace: waiter.wantsTrace, now: now) {
+        case nil: return false
+        case .sameCheck(let decision): finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+        case .otherArguments: finish(waiter.ticket, .otherArguments, deadlineNs: waiter.deadlineNs, now: now)
+        }
+        return true
+    }
+
+    /// The entry's own key is at fault: its checks are answered locally, and nobody else's.
+    mutating func answerLocally(_ entry: PendingBatch.Entry, of batch: PendingBatch, now: Moment) {
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .waiting else { continue }
+            if answerAgain(waiter, entry, now: now) { continue }
+            let decision = decideLocally(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                special: entry.specialCheck, now: now)
+            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    mutating func oldestDeadlineNs() -> Int64? {
+        var oldest: Int64?
+        for index in flying.indices {
+            if let deadline = flying[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
+        }
+        for index in queue.indices {
+            if let deadline = queue[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
+        }
+        return oldest
+    }
+
+    mutating func perform(_ action: Breaker.Action, now: Moment) {
+        switch action {
+        case .none:
+            break
+        case .connect:
+            wantsConnect = true
+        case .disconnect:
+            dropConnection()
+            wantsDisconnect = true
+        case .probe:
+            wantsProbe = true
+        }
+    }
+
+    /// Nothing that was on its way will be answered any more.
+    mutating func dropConnection() {
+        wantsProbe = false
+        while !flying.isEmpty { keepUnresolved(flying.removeFirst()) }
+    }
+
+    mutating func keepUnresolved(_ batch: consuming PendingBatch) {
+        if batch.entries.isEmpty { recycle(batch) } else { unresolved.append(batch) }
+    }
+}

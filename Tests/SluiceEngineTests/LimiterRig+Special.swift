@@ -1,0 +1,130 @@
+import SluicePolicy
+
+@testable import SluiceEngine
+
+/// Everything that a gateway may say of a check, and the ends of reservations.
+extension LimiterRig {
+    struct Question {
+        var tool = "t"
+        var grant = "g"
+        var session: String?
+        var server: String?
+        var attributes: [String: String] = [:]
+        var cost: Int64 = 1
+        var isPeek = false
+        var approved = false
+        var wantsTrace = false
+        var reserves = false
+        var id: String?
+
+        /// Of everything that makes another check under the same id another one.
+        var argumentsHash: UInt64 {
+            let others = attributes.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+            let said = "\(cost) \(session ?? "-") \(server ?? "-") \(reserves) \(approved) \(others)"
+            return stableHash(said.utf8)
+        }
+
+        /// As a shell fills it: only what some limit counts by.
+        func identity(_ counted: CountedIdentities) -> Identity {
+            var identity = Identity()
+            identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: approved)
+            if let session, counted.sessions { identity.append(session: session.utf8Span.span) }
+            if let server, counted.servers { identity.append(server: server.utf8Span.span) }
+            for name in counted.attributes {
+                let name = String(decoding: name, as: UTF8.self)
+                guard let value = attributes[name] else { continue }
+                identity.append(attribute: name.utf8Span.span, value: value.utf8Span.span)
+            }
+            return identity
+        }
+    }
+
+    mutating func ask(_ question: Question) -> Asked {
+        var extras: CheckExtras?
+        if !question.isPeek, question.reserves || question.id != nil {
+            extras = CheckExtras(
+                reservation: question.reserves ? ReservationID(using: &random) : nil,
+                id: question.id.map { Array($0.utf8) }, argumentsHash: question.id == nil ? 0 : question.argumentsHash)
+        }
+        let ticket = nextTicket()
+        let outcome = limiter.check(
+            question.identity(limiter.counted), cost: question.cost, isPeek: question.isPeek,
+            wantsTrace: question.wantsTrace, extras: extras, ticket: Ticket(rawValue: ticket), now: now)
+        return switch outcome {
+        case .answered(let decision): .answered(decision)
+        case .waiting: .waiting(ticket)
+        case .overloaded: .overloaded
+        case .mustReserve: .mustReserve
+        case .otherArguments: .otherArguments
+        }
+    }
+
+    /// As `ask`, over the store if need be.
+    mutating func askToTheEnd(_ question: Question) -> Asked {
+        let asked = ask(question)
+        guard case .waiting(let ticket) = asked else { return asked }
+        exchange()
+        if otherArguments.contains(ticket) { return .otherArguments }
+        guard let decision = answers[ticket] else { preconditionFailure("no answer") }
+        return .answered(decision)
+    }
+
+    mutating func decide(_ question: Question) -> Decision {
+        let asked = askToTheEnd(question)
+        guard case .answered(let decision) = asked else { preconditionFailure("\(asked)") }
+        return decision
+    }
+
+    mutating func wait(_ question: Question) -> UInt64 {
+        let asked = ask(question)
+        guard case .waiting(let ticket) = asked else { preconditionFailure("it does not wait: \(asked)") }
+        return ticket
+    }
+
+    mutating func reserve(_ tool: String = "t", grant: String = "g", cost: Int64 = 1, id: String? = nil) -> Decision {
+        decide(Question(tool: tool, grant: grant, cost: cost, reserves: true, id: id))
+    }
+
+    enum Settled: Equatable {
+        case answered(Bool)
+        case waiting(UInt64)
+        case overloaded
+        case storeAway
+    }
+
+    mutating func askToSettle(
+        _ reservation: String, _ settlement: Batch.Settlement, grant: String = "g"
+    ) -> Settled {
+        let ticket = nextTicket()
+        let outcome = limiter.settle(
+            grant: Array(grant.utf8), reservation: reservation.utf8, settlement, ticket: Ticket(rawValue: ticket),
+            now: now)
+        return switch outcome {
+        case .answered(let done): .answered(done)
+        case .waiting: .waiting(ticket)
+        case .overloaded: .overloaded
+        case .storeAway: .storeAway
+        }
+    }
+
+    /// As `askToSettle`, over the store if need be; nil where the store is away.
+    mutating func settle(_ reservation: String, _ settlement: Batch.Settlement, grant: String = "g") -> Bool? {
+        switch askToSettle(reservation, settlement, grant: grant) {
+        case .answered(let done):
+            // The store may be owed something.
+            if limiter.isShared { exchange() }
+            return done
+        case .waiting(let ticket):
+            exchange()
+            return settled[ticket] ?? nil
+        case .storeAway: return nil
+        case .overloaded: preconditionFailure("overloaded")
+        }
+    }
+
+    /// The store is gone at once and for good, as far as this test goes.
+    mutating func lose() {
+        close("gone")
+        _ = limiter.takeNotices()
+    }
+}

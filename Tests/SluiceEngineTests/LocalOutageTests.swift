@@ -1,0 +1,171 @@
+import SluicePolicy
+import Support
+import Testing
+
+@testable import SluiceEngine
+
+/// Going local and coming back, for each algorithm: what replicas admit together while the store is away, and what one
+/// that loses it again and again does.
+@Suite struct LocalOutageTests {
+    private static let algorithms: [Limit.Algorithm] = [
+        .fixedWindow, .slidingWindow, .tokenBucket(burst: 20), .concurrency(holdMs: 3_600_000),
+    ]
+
+    private static func limit(_ algorithm: Limit.Algorithm, max: Int64 = 20) -> Limit {
+        SluiceEngineTests.limit(max: max, per: 3600, algorithm: algorithm)
+    }
+
+    private func question(_ algorithm: Limit.Algorithm, cost: Int64 = 1) -> LimiterRig.Question {
+        var reserves = false
+        if case .concurrency = algorithm { reserves = true }
+        return LimiterRig.Question(cost: cost, reserves: reserves)
+    }
+
+    /// How many more it admits, at this moment.
+    private func admitted(_ rig: inout LimiterRig, _ algorithm: Limit.Algorithm) -> Int {
+        var admitted = 0
+        while rig.decide(question(algorithm)).allowed { admitted += 1 }
+        return admitted
+    }
+
+    // MARK: - Shares
+
+    /// What was left is split over all replicas, and none of it is lost but what does not divide.
+    @Test(arguments: algorithms) func whatWasLeftIsSplit(_ algorithm: Limit.Algorithm) {
+        for replicas in 1...4 {
+            var together = 0
+            var store = ModelStore(clockMs: LimiterRig.startMs)
+            for replica in 1...replicas {
+                var rig = LimiterRig(policy(Self.limit(algorithm)), replicas: replicas, replica: UInt64(replica))
+                if replica == 1 {
+                    for _ in 0..<5 { #expect(rig.decide(question(algorithm)).source == .shared) }
+                    store = rig.store
+                } else {
+                    rig.store = store
+                    _ = rig.decide(LimiterRig.Question(isPeek: true))
+                }
+                rig.lose()
+                together += admitted(&rig, algorithm)
+            }
+            #expect(together <= 15 && together > 15 - replicas, "\(algorithm), \(replicas) replicas: \(together)")
+        }
+    }
+
+    /// Replicas that never saw the store share the maximum, in every window anew.
+    @Test(arguments: algorithms) func windowsThatBeginMeanwhile(_ algorithm: Limit.Algorithm) {
+        for replicas in 1...4 {
+            var rigs = (1...replicas).map { replica in
+                LimiterRig(
+                    policy(Self.limit(algorithm)), replicas: replicas, connected: false, replica: UInt64(replica))
+            }
+            for _ in 0..<3 {
+                let together = rigs.indices.reduce(0) { $0 + admitted(&rigs[$1], algorithm) }
+                #expect(together <= 20 && together > 20 - replicas, "\(algorithm), \(replicas) replicas: \(together)")
+                for index in rigs.indices { rigs[index].pass(ms: 7_200_000) }
+            }
+        }
+    }
+
+    /// In every stretch of time all buckets together admit no more than one would.
+    @Test func bucketsTogether() {
+        let limit = SluiceEngineTests.limit(max: 60, per: 60, algorithm: .tokenBucket(burst: 7))
+        for replicas in 1...4 {
+            var admissions: [Int64] = []
+            for replica in 1...replicas {
+                var rig = LimiterRig(
+                    policy(limit), replicas: replicas, connected: false, replica: UInt64(replica))
+                var random = SeededRandom(seed: UInt64(replica))
+                while rig.now.wallMs < LimiterRig.startMs + 30_000 {
+                    if rig.decide().allowed { admissions.append(rig.now.wallMs) }
+                    rig.pass(ms: random.one(of: [0, 1, 100, 400, 3_000]))
+                }
+            }
+            admissions.sort()
+            for first in admissions.indices {
+                for last in first..<admissions.count {
+                    let most = 7 + (admissions[last] - admissions[first]) / 1_000
+                    expectQuickly(Int64(last - first + 1) <= most, "\(replicas): \(last - first + 1) of \(most)")
+                }
+            }
+            #expect(admissions.count >= 30, "\(replicas) replicas admit \(admissions.count)")
+        }
+    }
+
+    // MARK: - Coming and going
+
+    /// A store that comes and goes does not hand out the share anew: not even though it is never told what was admitted
+    /// without it.
+    @Test(arguments: algorithms) func flapping(_ algorithm: Limit.Algorithm) {
+        for replicas in [1, 3] {
+            var rig = LimiterRig(policy(Self.limit(algorithm)), replicas: replicas)
+            let share = 20 / replicas
+            _ = rig.decide(LimiterRig.Question(isPeek: true))
+            var local = 0
+            for round in 0..<6 {
+                rig.lose()
+                // A third of it in the first round, the rest in the second.
+                var wanted = round == 0 ? share / 3 : 100
+                while wanted > 0, rig.decide(question(algorithm)).allowed {
+                    local += 1
+                    wanted -= 1
+                }
+                rig.connect()
+                let peek = rig.decide(LimiterRig.Question(isPeek: true))
+                #expect(peek.source == .shared && peek.remaining == 20)
+            }
+            #expect(local == share, "\(algorithm), \(replicas) replicas")
+        }
+    }
+
+    /// Back again, the store decides by its own tally alone; and what it admits then is not there in the next outage.
+    @Test(arguments: algorithms) func backAgain(_ algorithm: Limit.Algorithm) {
+        var rig = LimiterRig(policy(Self.limit(algorithm)))
+        for _ in 0..<4 { #expect(rig.decide(question(algorithm)).allowed) }
+        rig.lose()
+        for _ in 0..<6 { #expect(rig.decide(question(algorithm)).source == .local) }
+        #expect(rig.decide(LimiterRig.Question(isPeek: true)).remaining == 10)
+        rig.connect()
+        let decision = rig.decide(question(algorithm))
+        #expect(decision.source == .shared && decision.remaining == 15)
+        rig.lose()
+        #expect(rig.decide(LimiterRig.Question(isPeek: true)).remaining == 9)
+        #expect(admitted(&rig, algorithm) == 9)
+    }
+
+    // MARK: - Waiting
+
+    /// One ms before the time to wait is over a check is refused, and then it passes, if nobody else asks: also for
+    /// shares of what the store told.
+    @Test func theTimeToWait() {
+        var random = SeededRandom(seed: 5)
+        var refusals = 0
+        for _ in 0..<300 {
+            var limit = random.limit("c", of: "t")
+            while limit.scope != .grant || limit.mode == .shadow { limit = random.limit("c", of: "t") }
+            if case .concurrency = limit.algorithm { continue }
+            let replicas = random.one(of: [1, 2, 3])
+            var rig = LimiterRig(policy(limit), replicas: replicas)
+            rig.pass(ms: random.one(of: [1, 700, 20_000]))
+            let large = max(1, limit.max / random.one(of: [2, 3, 7]))
+            if large <= Terms(limit).capacity { _ = rig.decide(cost: large) }
+            if random.once(in: 2) { rig.pass(ms: random.one(of: [1, 400, 1_000, 2_500])) }
+            rig.lose()
+            // No more than a replica's share of an empty window: more never fits here.
+            let most = max(1, Terms(limit).capacity / Int64(replicas))
+            for cost in [1, most, most, most / 2 + 1] {
+                let decision = rig.decide(cost: cost)
+                guard decision.verdict == .limit, decision.source == .local else { continue }
+                guard Terms(limit).capacity >= Int64(replicas) else { continue }
+                refusals += 1
+                var before = rig
+                before.pass(ms: decision.retryAfterMs - 1)
+                let early = before.decide(cost: cost, isPeek: true)
+                expectQuickly(!early.allowed, "\(limit) admits \(cost) 1 ms before \(decision)")
+                rig.pass(ms: decision.retryAfterMs)
+                let passes = rig.decide(cost: cost)
+                expectQuickly(passes.allowed, "\(limit) refuses \(cost) after \(decision): \(passes)")
+            }
+        }
+        #expect(refusals > 50)
+    }
+}

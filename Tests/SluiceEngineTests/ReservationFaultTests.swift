@@ -1,0 +1,243 @@
+import SluicePolicy
+import Support
+import Testing
+
+@testable import SluiceEngine
+
+/// Checks that reserve, or have an id, while the store is slow, gone or forgetful.
+@Suite struct ReservationFaultTests {
+    private let ten = limit(max: 10)
+    private let slots = limit("s", max: 2, algorithm: .concurrency(holdMs: 60_000))
+    private let bucket = limit("b", max: 60, algorithm: .tokenBucket(burst: 10))
+    private static let reserving = LimiterRig.Question(reserves: true)
+
+    private func used(_ rig: LimiterRig, _ limit: Limit) -> Int64 {
+        switch limit.algorithm {
+        case .concurrency: Int64(rig.store.slots(of: stem(limit)).count)
+        case .tokenBucket: ((rig.store.bucket(of: stem(limit))?.level ?? 0) + 59_999) / 60_000
+        case .fixedWindow, .slidingWindow: rig.store.tally(of: key(limit))
+        }
+    }
+
+    private func stem(_ limit: Limit) -> [UInt8] {
+        CounterKey.stem(
+            prefix: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
+    }
+
+    /// What this replica takes for used, with the store's and without.
+    private func known(_ rig: LimiterRig, _ limit: Limit) -> Int64 {
+        let counter = rig.limiter.table.liveCounters.first { $0.stem.elementsEqual(stem(limit)) }
+        guard let counter else { return -1 }
+        let nowMs = rig.limiter.clock.nowMs(rig.now)
+        let terms = Terms(limit).at(counter.bounds(at: nowMs))
+        return terms.used(counter.known(terms, nowMs: nowMs), nowMs: nowMs)
+    }
+
+    /// A reserving check whose answer is late: it is answered locally, and the batch is still on its way.
+    private func timedOut(_ limits: Limit..., replicas: Int = 1, cost: Int64 = 1) throws
+        -> (rig: LimiterRig, local: Decision, batch: Batch)
+    {
+        var rig = LimiterRig(policy(limits), replicas: replicas)
+        let ticket = rig.wait(LimiterRig.Question(cost: cost, reserves: true))
+        let batch = try #require(rig.sent().first)
+        rig.pass(ms: 15)
+        rig.tick()
+        let local = try #require(rig.answers[ticket])
+        #expect(local.source == .local && rig.limiter.storeState == "stalled")
+        return (rig, local, batch)
+    }
+
+    // MARK: - Late answers
+
+    /// Admitted here and there: it is the store's from then on, counted once, and any replica can settle it.
+    @Test func lateAndAdmittedTwice() throws {
+        var (rig, local, batch) = try timedOut(ten, slots, bucket, cost: 3)
+        let id = try #require(local.reservation)
+        #expect(local.allowed && known(rig, ten) == 3 && known(rig, slots) == 1 && known(rig, bucket) == 3)
+        rig.answer(batch, rig.run(batch))
+        #expect(known(rig, ten) == 3 && known(rig, slots) == 1 && known(rig, bucket) == 3)
+        #expect(rig.limiter.reservations.count == 0)
+        rig.connectAgain()
+        #expect(rig.settle(id, .commit(cost: 5)) == true && rig.settle(id, .commit(cost: 5)) == false)
+        #expect(used(rig, ten) == 5 && used(rig, slots) == 1)
+        #expect(rig.settle(id, .release) == true && rig.settle(id, .release) == false && used(rig, slots) == 0)
+    }
+
+    /// Refused here for want of a share, and admitted there: nobody was told that, so it is given back.
+    @Test func lateAndRefusedHere() throws {
+        var (rig, local, batch) = try timedOut(limit(max: 2), slots, replicas: 3)
+        #expect(local.verdict == .limit && local.reservation == "")
+        rig.answer(batch, rig.run(batch))
+        #expect(used(rig, ten) == 1 && used(rig, slots) == 1)
+        rig.connectAgain()
+        #expect(used(rig, ten) == 0 && used(rig, slots) == 0)
+        #expect(rig.limiter.queue.isEmpty && rig.limiter.owed.isEmpty)
+    }
+
+    /// Settled here before the store's answer came: the store is told as well, and once.
+    @Test(arguments: [Batch.Settlement.commit(cost: 7), .cancel, .release])
+    func settledWhileItWasLate(_ settlement: Batch.Settlement) throws {
+        var (rig, local, batch) = try timedOut(ten, slots, bucket, cost: 3)
+        let id = try #require(local.reservation)
+        #expect(rig.settle(id, settlement) == true && rig.settle(id, settlement) == false)
+        rig.answer(batch, rig.run(batch))
+        rig.connectAgain()
+        let (cost, isHeld): (Int64, Int64) =
+            switch settlement {
+            case .commit(let cost): (cost, 1)
+            case .cancel: (0, 0)
+            case .release: (3, 0)
+            }
+        #expect(used(rig, ten) == cost && used(rig, slots) == isHeld && used(rig, bucket) == cost)
+        #expect(rig.settle(id, settlement) == false)
+        #expect(used(rig, ten) == cost && used(rig, slots) == isHeld && used(rig, bucket) == cost)
+    }
+
+    /// The same, where the answer got lost with its connection: the batch turns out to have run, or not.
+    @Test(arguments: [true, false], [Batch.Settlement.commit(cost: 7), .cancel, .release])
+    func settledWithoutAnAnswer(ran: Bool, _ settlement: Batch.Settlement) throws {
+        var (rig, local, batch) = try timedOut(ten, slots, bucket, cost: 3)
+        let id = try #require(local.reservation)
+        if ran { _ = rig.run(batch) }
+        rig.lose()
+        #expect(rig.settle(id, settlement) == true)
+        rig.connect()
+        rig.exchange()
+        let (cost, isHeld): (Int64, Int64) =
+            switch settlement {
+            case .commit(let cost): (cost, 1)
+            case .cancel: (0, 0)
+            case .release: (3, 0)
+            }
+        #expect(used(rig, ten) == (ran ? cost : 0) && used(rig, slots) == (ran ? isHeld : 0))
+        #expect(used(rig, bucket) == (ran ? cost : 0))
+        #expect(rig.settle(id, settlement) == false && rig.limiter.owed.isEmpty)
+        // Here it is counted once, however often the store goes.
+        rig.lose()
+        #expect(known(rig, ten) == cost && known(rig, bucket) == cost)
+    }
+
+    /// Refused here; the answer, which would have told that the store admitted it, got lost.
+    @Test func refusedHereWithoutAnAnswer() throws {
+        var (rig, local, batch) = try timedOut(limit(max: 2), slots, replicas: 3)
+        #expect(!local.allowed)
+        _ = rig.run(batch)
+        rig.lose()
+        #expect(used(rig, slots) == 1)
+        rig.connect()
+        rig.exchange()
+        #expect(used(rig, ten) == 0 && used(rig, slots) == 0)
+    }
+
+    /// What the store is owed is not lost with a connection, a refusal or the store's memory.
+    @Test(arguments: 0..<4) func whatIsOwedIsPaid(fault: Int) throws {
+        var (rig, _, batch) = try timedOut(limit(max: 2), slots, replicas: 3)
+        _ = rig.run(batch)
+        rig.lose()
+        while rig.commands() != [.connect] {
+            rig.pass(ms: 20)
+            rig.tick()
+        }
+        rig.limiter.linkConnected(now: rig.now)
+        let probe = try #require(rig.sent().first)
+        rig.answer(probe, rig.run(probe))
+        let cancelling = try #require(rig.sent().first)
+        #expect(cancelling.specials == [.settle(.cancel)])
+        switch fault {
+        case 0:
+            rig.lose()
+        case 1:
+            rig.store.refusal = "LOADING"
+            rig.answer(cancelling, rig.run(cancelling))
+            rig.store.refusal = nil
+            rig.connectAgain()
+        case 2:
+            rig.answer(cancelling, .failure(.unknown("garbage")))
+            rig.connectAgain()
+        default:
+            // The marker only: the counters are still there.
+            rig.store.forgetMarker(of: LimiterRig.replica)
+            rig.answer(cancelling, rig.run(cancelling))
+        }
+        if !rig.limiter.isShared { rig.connect() }
+        rig.exchange()
+        #expect(used(rig, ten) == 0 && used(rig, slots) == 0 && rig.limiter.owed.isEmpty)
+    }
+
+    // MARK: - Settlements that wait
+
+    @Test func settlingWhenTheStoreGoesAway() throws {
+        var rig = LimiterRig(policy(ten))
+        let id = try #require(rig.reserve().reservation)
+        guard case .waiting(let ticket) = rig.askToSettle(id, .cancel) else { return #expect(Bool(false)) }
+        #expect(rig.limiter.waitingCount == 1)
+        let batch = try #require(rig.sent().first)
+        rig.lose()
+        #expect(rig.settled[ticket] == .some(nil) && rig.limiter.waitingCount == 0)
+        #expect(rig.askToSettle(id, .cancel) == .storeAway)
+        // Nobody waits any more for what has not run: it is not sent again by itself.
+        rig.connect()
+        #expect(rig.commands().isEmpty && used(rig, ten) == 1)
+        guard case .success(let late) = rig.run(batch) else { return }
+        #expect(late.status == .superseded)
+        #expect(rig.settle(id, .cancel) == true && used(rig, ten) == 0)
+    }
+
+    @Test func settlingIsSentAgainToAStoreThatForgot() throws {
+        var rig = LimiterRig(policy(ten))
+        let id = try #require(rig.reserve().reservation)
+        guard case .waiting(let ticket) = rig.askToSettle(id, .commit(cost: 4)) else { return #expect(Bool(false)) }
+        rig.store.forgetMarker(of: LimiterRig.replica)
+        rig.exchange()
+        #expect(rig.settled[ticket] == true && used(rig, ten) == 4)
+    }
+
+    @Test func nonsenseSettlesNothing() {
+        var rig = LimiterRig(policy(ten))
+        for nonsense in ["", "x", String(repeating: "0", count: 31), String(repeating: "A", count: 32)] {
+            #expect(rig.askToSettle(nonsense, .cancel) == .answered(false))
+        }
+        #expect(rig.settle(String(repeating: "0", count: 32), .cancel) == false)
+    }
+
+    /// Only the reserving checks of a batch are in another window: they go out again under the same reservation.
+    @Test func aReservingCheckWhoseWindowIsOver() throws {
+        var rig = LimiterRig(policy(ten, slots))
+        let ticket = rig.wait(Self.reserving)
+        let batch = try #require(rig.sent().first)
+        rig.store.clockMs += 60_000
+        rig.answer(batch, rig.run(batch))
+        rig.exchange()
+        let id = try #require(rig.answers[ticket]?.reservation)
+        #expect(rig.answers[ticket]?.source == .shared && used(rig, slots) == 1)
+        #expect(rig.settle(id, .cancel) == true && used(rig, slots) == 0)
+    }
+
+    /// A reserving check that timed out is not sent again when its batch did not run.
+    @Test func aTimedOutReservationThatDidNotRun() throws {
+        var (rig, local, batch) = try timedOut(ten, slots)
+        rig.store.forgetMarker(of: LimiterRig.replica)
+        rig.limiter.acknowledgedSequence = 1
+        rig.answer(batch, rig.run(batch))
+        rig.connectAgain()
+        #expect(used(rig, ten) == 0 && used(rig, slots) == 0 && local.allowed)
+        #expect(rig.settle(local.reservation ?? "", .cancel) == true)
+        #expect(known(rig, ten) == 0 && known(rig, slots) == 0)
+    }
+
+    /// A commit of any cost is arithmetic that cannot overflow.
+    @Test(arguments: [true, false]) func hugeCommits(usesStore: Bool) throws {
+        let limits = ["t", "u", "v"].map { tool in
+            let algorithm: Limit.Algorithm =
+                tool == "t" ? .fixedWindow : tool == "u" ? .slidingWindow : .tokenBucket(burst: 3)
+            return limit(max: 3, per: 31_536_000, of: tool, algorithm: algorithm, onOutage: .allow)
+        }
+        var rig = LimiterRig(policy(limits), usesStore: usesStore, connected: false)
+        for tool in ["t", "u", "v"] {
+            let id = try #require(rig.reserve(tool).reservation)
+            #expect(rig.settle(id, .commit(cost: 1_000_000_000_000)) == true)
+            let after = rig.decide(tool, isPeek: true)
+            #expect(after.remaining == 0 && after.allowed == usesStore)
+        }
+    }
+}
