@@ -97,7 +97,6 @@ extension Integration {
             let stage = try await Stage()
             let (one, other) = (stage.clients[0], stage.clients[1])
             let grants = (1...2).map { Grants.next("\($0)") }
-            let before = try stage.sidecars[0].figure("outages")
             stage.redis.stop()
             // In one batch, which lies in Redis' socket.
             let replies = try one.pipeline(grants.map { ["CHECK", $0, "slots", "COST", "10", "RESERVE"] })
@@ -124,7 +123,6 @@ extension Integration {
             for (grant, id) in zip(grants, ids) {
                 for client in stage.clients { #expect(try !client.settle("CANCEL", grant, id)) }
             }
-            #expect(try stage.sidecars[0].figure("outages") > before)
         }
 
         /// What was refused here for want of Redis is given back when Redis admits it after all; unless it has an id, for

@@ -13,7 +13,7 @@ extension Integration {
                 "brief": [Document.slots("c", max: 2, hold: "1")],
                 "free": [],
                 "fast": [Document.limit("c", max: 100, window: "1")],
-            ], allTools: [Document.limit("all", max: 1_000_000)])
+            ], allTools: [Document.limit("all", max: 1_000_000_000_000)])
 
         private static let counted = ["run", "sliding", "bucket"]
 
@@ -25,7 +25,12 @@ extension Integration {
             for tool in Self.counted {
                 let grant = Grants.next()
                 func expectUsed(_ used: Int) throws {
-                    for client in desk.both { #expect(try client.used(grant, tool) == [used, used], "\(tool)") }
+                    // Each that gives back to a bucket takes it for the one that leaked: that rounds up.
+                    let most = tool == "bucket" ? used + 1 : used
+                    for client in desk.both {
+                        let found = try client.used(grant, tool)
+                        #expect((used...most).contains(found[0]) && found[1] == used, "\(tool)")
+                    }
                 }
                 let lower = try desk.one.reserve(grant, tool, "COST", "40")
                 let higher = try desk.other.reserve(grant, tool, "COST", "10")
@@ -57,8 +62,13 @@ extension Integration {
                 for client in desk.both {
                     let denied = try client.check(grant, tool, "TRACE")
                     #expect(!denied.allowed && denied.remaining == 0 && denied.retryAfterMs > 0)
-                    #expect(denied.trace?.first?.used == 565)
+                    #expect((565...566).contains(denied.trace?.first?.used ?? 0))
                 }
+                // A gateway may say what it likes.
+                let absurd = Grants.next()
+                let id = try desk.one.reserve(absurd, tool, "COST", "100")
+                #expect(try desk.other.settle("COMMIT", absurd, id, "1000000000000"))
+                #expect(try desk.one.check(absurd, tool).retryAfterMs > 0)
             }
         }
 

@@ -1,0 +1,68 @@
+import SluicePolicy
+import Testing
+
+@testable import SluiceEngine
+
+/// Token buckets that are counted here alone, and reservations of theirs.
+@Suite struct LocalBucketTests {
+    private static func bucket(_ counter: String, max: Int64, per seconds: Int64, mode: Limit.Mode = .enforce) -> Limit
+    {
+        Limit(
+            container: .tool("t"), counter: counter, window: .seconds(seconds), max: max, scope: .grant,
+            rule: "/tools/t/limits/\(counter)", onDeny: nil, algorithm: .tokenBucket(burst: max), mode: mode)
+    }
+
+    private static func reserve(_ rig: inout LimiterRig, cost: Int64) throws -> ReservationID {
+        var identity = Identity()
+        identity.fill(grant: "g".utf8Span.span, tool: "t".utf8Span.span, approved: false)
+        var random = SeededRandom(seed: 3)
+        let id = ReservationID(using: &random)
+        let outcome = rig.limiter.check(
+            identity, cost: cost, isPeek: false, wantsTrace: false,
+            extras: CheckExtras(reservation: id, id: nil, argumentsHash: 0), ticket: Ticket(rawValue: 1), now: rig.now)
+        guard case .answered(let decision) = outcome, decision.allowed else {
+            Issue.record("not reserved: \(outcome)")
+            return id
+        }
+        return id
+    }
+
+    private static func settle(
+        _ rig: inout LimiterRig, _ id: ReservationID, _ settlement: Batch.Settlement
+    ) -> Bool {
+        let outcome = rig.limiter.settle(
+            grant: Array("g".utf8), reservation: id.description.utf8, settlement, ticket: Ticket(rawValue: 2),
+            now: rig.now)
+        if case .answered(true) = outcome { return true }
+        return false
+    }
+
+    /// What has leaked of it was there to be used again, and has been.
+    @Test func whatHasLeakedIsNotGivenBack() throws {
+        var rig = LimiterRig(policy(Self.bucket("c", max: 10, per: 1)), usesStore: false)
+        let id = try Self.reserve(&rig, cost: 10)
+        rig.pass(ms: 600)
+        #expect(rig.decide(cost: 6).allowed)
+        #expect(Self.settle(&rig, id, .cancel))
+        #expect(rig.decide(isPeek: true).remaining == 4)
+        #expect(!Self.settle(&rig, id, .cancel))
+    }
+
+    /// No number that the protocol takes is too large for the arithmetic.
+    @Test func absurdCostsStayInBounds() throws {
+        let highest: Int64 = 1_000_000_000_000
+        var rig = LimiterRig(policy(Self.bucket("c", max: 10, per: 31_622_400)), usesStore: false)
+        let id = try Self.reserve(&rig, cost: 10)
+        #expect(Self.settle(&rig, id, .commit(cost: highest)))
+        #expect(rig.decide().retryAfterMs > 0)
+
+        // A shadow limit does not hold back what is more than it can ever hold.
+        var tried = LimiterRig(
+            policy(limit(max: highest), Self.bucket("tried", max: 10, per: 31_622_400, mode: .shadow)),
+            usesStore: false)
+        for isAllowed in [true, false] {
+            let decision = tried.decide(cost: highest, wantsTrace: true)
+            #expect(decision.allowed == isAllowed && decision.trace?.count == 2)
+        }
+    }
+}
