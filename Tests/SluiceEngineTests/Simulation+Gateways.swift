@@ -39,6 +39,13 @@ extension Simulation {
         let stems = scenario.limits(of: question.tool).map {
             CounterKey.stem(prefix: "sluice", limit: $0, identity: identity.parts)
         }
+        let reservation = question.reserves ? ReservationID(using: &random) : nil
+        var extras: CheckExtras?
+        if question.reserves || question.id != nil {
+            extras = CheckExtras(
+                reservation: reservation,
+                id: question.id.map { Array($0.utf8) }, argumentsHash: question.argumentsHash)
+        }
         lastTicket += 1
         checks += 1
         oracle.asks(
@@ -47,14 +54,8 @@ extension Simulation {
                 replica: replica, askedNs: nowNs, cost: question.cost, isPeek: question.isPeek, grant: question.grant,
                 session: question.session, limits: scenario.limits(of: question.tool),
                 mixed: SimulationOracle.Mixed(
-                    reserves: question.reserves, id: question.id,
+                    reserves: question.reserves, id: question.id, reservation: reservation?.description,
                     group: SimulationLedger.Group(stems: stems, cost: question.cost))))
-        var extras: CheckExtras?
-        if question.reserves || question.id != nil {
-            extras = CheckExtras(
-                reservation: question.reserves ? ReservationID(using: &random) : nil,
-                id: question.id.map { Array($0.utf8) }, argumentsHash: question.argumentsHash)
-        }
         let outcome = replicas[replica].limiter.check(
             identity, cost: question.cost, isPeek: question.isPeek, wantsTrace: true, extras: extras,
             ticket: Ticket(rawValue: lastTicket), now: moment(replica))

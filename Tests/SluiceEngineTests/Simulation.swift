@@ -273,7 +273,9 @@ struct Simulation {
         }
         try oracle.judgeShared()
         if scenario.isMixed {
-            try oracle.judgeMixed(ledger, isFaultless: scenario.course == .faultless)
+            try oracle.judgeMixed(
+                ledger, isFaultless: scenario.course == .faultless,
+                isHealed: scenario.course != .ending && !scenario.crashes)
             try judgeMemory()
         }
         if !scenario.stepsClock { try oracle.judgeLocal() }

@@ -47,6 +47,14 @@ struct SimulationLedger {
         memos = []
     }
 
+    /// Whether nothing of a reservation counts any more, if the store ever admitted it.
+    func isGivenBack(_ reservation: String) -> Bool {
+        records.allSatisfy { key, record in
+            !key.suffix(32).elementsEqual(reservation.utf8)
+                || (record.isCostSpent && record.charges.allSatisfy { slots[$0.key]?[key] == nil })
+        }
+    }
+
     /// The store ran a batch.
     mutating func add(_ batch: Batch, _ reply: BatchReply, nowMs: Int64) throws {
         guard reply.status == .ran else { return }

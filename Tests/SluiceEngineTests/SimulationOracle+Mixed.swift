@@ -12,6 +12,7 @@ extension SimulationOracle {
         let promises = decision.reservation.map { !$0.isEmpty } ?? false
         try demand((decision.reservation != nil) == mixed.reserves, "a reservation")
         try demand(promises == (mixed.reserves && decision.allowed), "a promise")
+        if !decision.allowed, mixed.id == nil, let reservation = mixed.reservation { refused.insert(reservation) }
         let looks = decision.trace ?? []
         let found = zip(question.limits, looks)
         if decision.verdict == .unavailable {
@@ -49,14 +50,17 @@ extension SimulationOracle {
     }
 
     /// No more was told to be admitted than the store did admit, which the ledger holds to the limits; where nothing
-    /// went wrong, as much.
-    func judgeMixed(_ ledger: SimulationLedger, isFaultless: Bool) throws {
+    /// went wrong, as much. Where all is well again nothing is charged that was refused.
+    func judgeMixed(_ ledger: SimulationLedger, isFaultless: Bool, isHealed: Bool) throws {
         for (group, count) in admitted {
             let stored = ledger.admitted[group] ?? 0
             if count > stored || (isFaultless && count != stored) {
                 let stems = group.stems.map { String(decoding: $0, as: UTF8.self) }
                 throw SimulationFailure(description: "\(count) admitted, \(stored) stored: \(stems) \(group.cost)")
             }
+        }
+        if isHealed, let kept = refused.first(where: { !ledger.isGivenBack($0) }) {
+            throw SimulationFailure(description: "reservation \(kept) was refused and is charged")
         }
         if let nobodys = promised.subtracting(ledger.reservations).first {
             throw SimulationFailure(description: "the store never admitted reservation \(nobodys)")

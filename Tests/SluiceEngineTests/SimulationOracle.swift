@@ -25,6 +25,8 @@ struct SimulationOracle {
     struct Mixed {
         var reserves: Bool
         var id: String?
+        /// What it reserves under.
+        var reservation: String?
         var group: SimulationLedger.Group
     }
 
@@ -55,6 +57,8 @@ struct SimulationOracle {
     /// How many checks were admitted as shared; those with one id count once.
     var admitted: [SimulationLedger.Group: Int64] = [:]
     var admittedIDs: Set<String> = []
+    /// Reservations that nobody was promised, and that were not meant to be kept for an id.
+    var refused: Set<String> = []
     /// Reservations that were promised as shared.
     var promised: Set<String> = []
     /// Which replicas have had an answer of the store.

@@ -87,6 +87,11 @@ struct SimulationScenario {
         if course != .faultless { addEpisodes(&random) }
     }
 
+    /// What a replica owed the store dies with it.
+    var crashes: Bool {
+        episodes.contains { if case .crash = $0.fault { true } else { false } }
+    }
+
     private mutating func addEpisodes(_ random: inout SeededRandom) {
         for _ in 0..<Int.random(in: 1...8, using: &random) {
             let startNs = Int64.random(in: 0..<Self.calmNs, using: &random)
