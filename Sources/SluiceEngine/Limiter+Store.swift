@@ -153,7 +153,7 @@ extension Limiter {
     private mutating func answered(_ batch: consuming PendingBatch, _ reply: BatchReply, now: Moment) {
         observeClock(reply.timeMs, now: now)
         if reply.status == .ran { acknowledgedSequence = batch.sequence }
-        resolve(upTo: reply.status == .forgot ? 0 : reply.previousSequence)
+        resolve(upTo: reply.status == .forgot ? nil : reply.previousSequence)
         let wasClosed = breaker.isClosed
         perform(breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, now: now), now: now)
         if !wasClosed && breaker.isClosed {
@@ -190,10 +190,18 @@ extension Limiter {
     }
 
     /// The marker told how far this replica's batches got: those up to `sequence` ran, the others never will.
-    private mutating func resolve(upTo sequence: Int64) {
+    ///
+    /// - Parameter sequence: nil if the store has forgotten that. Its counters may still be there, and so what was refused
+    ///   here is taken back in any case.
+    private mutating func resolve(upTo sequence: Int64?) {
         guard !unresolved.isEmpty else { return }
         for batch in unresolved {
-            if batch.sequence <= sequence { resolve(batch) } else { oweAgain(batch) }
+            if let sequence, batch.sequence <= sequence {
+                resolve(batch)
+            } else {
+                oweAgain(batch)
+                if sequence == nil { takeBack(batch) }
+            }
             recycle(batch)
         }
         unresolved.removeAll(keepingCapacity: true)
@@ -201,16 +209,19 @@ extension Limiter {
 
     /// A batch that was not answered turned out to have run.
     private mutating func resolve(_ batch: borrowing PendingBatch) {
-        for entry in batch.entries where entry.isSent && entry.plan >= 0 {
-            if entry.locallyAdmitted > 0 {
-                let amount = chargedTwice(entry, charged: entry.locallyAdmitted)
-                for limit in table[plan: entry.plan].limits {
-                    table[counter: limit.counter].resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
-                }
-            } else if case .check(let special)? = entry.special, !entry.isPeek {
-                // It was refused here; if the store admitted it, then for nobody.
-                overtake(special, wasAdmitted: false)
+        takeBack(batch)
+        for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
+            let amount = chargedTwice(entry, charged: entry.locallyAdmitted)
+            for limit in table[plan: entry.plan].limits {
+                table[counter: limit.counter].resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
             }
+        }
+    }
+
+    /// What was refused here and reserves: if the store admitted it, then for nobody.
+    private mutating func takeBack(_ batch: borrowing PendingBatch) {
+        for entry in batch.entries where entry.isSent && entry.locallyAdmitted == 0 && !entry.isPeek {
+            if case .check(let special)? = entry.special { overtake(special, wasAdmitted: false) }
         }
     }
 

@@ -118,12 +118,16 @@ import Testing
     }
 
     /// Refused here; the answer, which would have told that the store admitted it, got lost.
-    @Test func refusedHereWithoutAnAnswer() throws {
+    @Test(arguments: [true, false]) func refusedHereWithoutAnAnswer(isMarkerLost: Bool) throws {
         var (rig, local, batch) = try timedOut(limit(max: 2), slots, replicas: 3)
         #expect(!local.allowed)
         _ = rig.run(batch)
         rig.lose()
         #expect(used(rig, slots) == 1)
+        if isMarkerLost {
+            rig.store.forgetMarker(of: LimiterRig.replica)
+            rig.limiter.acknowledgedSequence = 1
+        }
         rig.connect()
         rig.exchange()
         #expect(used(rig, ten) == 0 && used(rig, slots) == 0)

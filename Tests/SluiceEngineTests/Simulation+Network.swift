@@ -73,7 +73,7 @@ extension Simulation {
 
     // MARK: - The store
 
-    mutating func arrive(_ connection: Int, _ batch: Batch, isInside: Bool) {
+    mutating func arrive(_ connection: Int, _ batch: Batch, isInside: Bool) throws {
         if !isInside {
             connections[connection].onTheirWay -= 1
             if !connections[connection].isWhole {
@@ -91,19 +91,19 @@ extension Simulation {
         let replica = connections[connection].replica
         if let earlier = connections[connection].heldBack {
             connections[connection].heldBack = nil
-            let later = execute(batch, connection)
-            answer(connection, earlier.sequence, execute(earlier, connection))
+            let later = try execute(batch, connection)
+            answer(connection, earlier.sequence, try execute(earlier, connection))
             answer(connection, batch.sequence, later)
         } else if isFlaky(replica), connections[connection].isWhole, connections[connection].onTheirWay > 0,
             Int.random(in: 0..<4, using: &random) == 0
         {
             connections[connection].heldBack = batch
         } else {
-            answer(connection, batch.sequence, execute(batch, connection))
+            answer(connection, batch.sequence, try execute(batch, connection))
         }
     }
 
-    private mutating func execute(_ batch: Batch, _ connection: Int) -> Result<BatchReply, BatchFailure> {
+    private mutating func execute(_ batch: Batch, _ connection: Int) throws -> Result<BatchReply, BatchFailure> {
         setClock()
         store.refusal = active { if case .refusing = $0 { true } else { false } } == nil ? nil : "LOADING"
         if active({ if case .forgetful = $0 { true } else { false } }) != nil,
@@ -112,6 +112,12 @@ extension Simulation {
             store.forgetMarker(of: connections[connection].id)
         }
         let result = store.run(batch, replica: connections[connection].id)
+        if scenario.isMixed {
+            if case .success(let reply) = result {
+                try ledger.add(batch, reply, nowMs: max(store.clockMs, batch.floorMs))
+            }
+            return result
+        }
         for (index, charge) in batch.charges.enumerated() {
             let tally = store.tally(of: Array(batch.key(index)))
             precondition(tally <= charge.terms.max, "seed \(seed): the store holds \(tally) of \(charge.terms.max)")
@@ -150,6 +156,7 @@ extension Simulation {
             // A clock that steps back may come to windows again that had ended.
             oracle.storeForgot(store.clockMs - (scenario.stepsClock ? 60_000 : 0)...highestMs)
             store.flush()
+            ledger.forget()
         case .clockStep(let ms):
             storeStepMs += ms
         case .wallStep(let ms, let replica):
@@ -162,6 +169,9 @@ extension Simulation {
     private mutating func crash(_ index: Int) {
         if let connection = replicas[index].connection { breakOff(connection) }
         oracle.crashed(index)
+        // What it had in mind of its own reservations is gone; the store may have them as well.
+        settledForGood = []
+        openSettlings = openSettlings.filter { $0.value.replica != index }
         let id = replicas[index].id + 1_000
         replicas[index].connection = nil
         replicas[index].id = id

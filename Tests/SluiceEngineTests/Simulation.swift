@@ -46,6 +46,7 @@ struct Simulation {
         case opened(connection: Int)
         case closed(connection: Int, reason: String)
         case fault(SimulationScenario.Fault)
+        case settle(replica: Int, Settling)
     }
 
     static let startMs: Int64 = 1_700_000_000_000
@@ -63,6 +64,12 @@ struct Simulation {
     var replicas: [Replica] = []
     var connections: [Connection] = []
     var oracle = SimulationOracle()
+    var ledger = SimulationLedger()
+    /// Checks with an id, by that.
+    var asked: [String: LimiterRig.Question] = [:]
+    var openSettlings: [UInt64: OpenSettling] = [:]
+    /// What was settled for good.
+    var settledForGood: Set<String> = []
     var lastTicket: UInt64 = 0
     var checks = 0
     private var finished: [Limiter.Completion] = []
@@ -126,7 +133,7 @@ struct Simulation {
             replicas[replica].limiter.tick(now: moment(replica))
             try pump(replica)
         case .arrive(let connection, let batch, let isInside):
-            arrive(connection, batch, isInside: isInside)
+            try arrive(connection, batch, isInside: isInside)
         case .answer(let connection, let sequence, let result):
             guard connections[connection].isOpen else { return }
             let replica = connections[connection].replica
@@ -146,6 +153,10 @@ struct Simulation {
             try pump(replica)
         case .fault(let fault):
             try begin(fault)
+        case .settle(let replica, let settling):
+            guard nowNs <= scenario.endNs else { return }
+            try settle(replica, settling)
+            try pump(replica)
         }
     }
 
@@ -159,6 +170,10 @@ struct Simulation {
 
     private mutating func ask(_ replica: Int) throws {
         for _ in 0..<Int.random(in: 1...scenario.burst, using: &random) {
+            if scenario.isMixed {
+                try askMixed(replica)
+                continue
+            }
             let tool = scenario.tools.randomElement(using: &random) ?? "t"
             let grant = Bool.random(using: &random) ? "g" : "h"
             let session: String? = [nil, "a", "b"].randomElement(using: &random) ?? nil
@@ -193,12 +208,15 @@ struct Simulation {
         events.push(.checks(replica: replica), atNs: nowNs + Int64.random(in: 1...2 * pauseNs, using: &random))
     }
 
-    private mutating func answered(_ ticket: UInt64, _ decision: Decision) throws {
+    mutating func answered(_ ticket: UInt64, _ decision: Decision) throws {
+        let question = oracle.open[ticket]
         let mustBeShared = scenario.course == .faultless ? nowNs > 50_000_000 : nowNs > SimulationScenario.healedNs
-        if decision.source == .local && mustBeShared && scenario.course != .ending {
+        // What was answered locally under an id stays the answer.
+        if decision.source == .local && mustBeShared && scenario.course != .ending && question?.mixed?.id == nil {
             throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
         }
         try oracle.answers(ticket, decision, nowNs: nowNs)
+        if let question, question.mixed != nil { plan(decision, of: question) }
     }
 
     /// Carries out what a limiter wants, as its shell does.
@@ -216,10 +234,12 @@ struct Simulation {
         }
         replicas[replica].limiter.takeCompletions(into: &finished)
         for completion in finished {
-            guard case .decision(let decision) = completion.answer else {
-                throw SimulationFailure(description: "\(completion.answer)")
+            switch completion.answer {
+            case .decision(let decision): try answered(completion.ticket.rawValue, decision)
+            case .settled(let done): try settled(completion.ticket.rawValue, done)
+            case .storeAway: try settled(completion.ticket.rawValue, nil)
+            case .otherArguments: throw SimulationFailure(description: "other arguments")
             }
-            try answered(completion.ticket.rawValue, decision)
         }
         let notices = replicas[replica].limiter.takeNotices()
         if isVerbose && !notices.isEmpty { print("    replica \(replica): \(notices)") }
@@ -239,6 +259,7 @@ struct Simulation {
     // MARK: - The end
 
     private mutating func judge() throws {
+        if let lost = openSettlings.first { throw SimulationFailure(description: "never answered: \(lost)") }
         if let lost = oracle.open.first { throw SimulationFailure(description: "never answered: \(lost)") }
         for (index, replica) in replicas.enumerated() {
             let statistics = replica.limiter.statistics
@@ -251,6 +272,12 @@ struct Simulation {
             try judgePins(replica.limiter)
         }
         try oracle.judgeShared()
+        if scenario.isMixed {
+            try oracle.judgeMixed(
+                ledger, isFaultless: scenario.course == .faultless,
+                isHealed: scenario.course != .ending && !scenario.crashes)
+            try judgeMemory()
+        }
         if !scenario.stepsClock { try oracle.judgeLocal() }
         switch scenario.course {
         case .faultless:
@@ -266,7 +293,7 @@ struct Simulation {
     private func judgePins(_ limiter: Limiter) throws {
         var pins: [Int: Int] = [:]
         for batch in limiter.queue + limiter.flying + limiter.unresolved {
-            for entry in batch.entries { pins[entry.plan, default: 0] += 1 }
+            for entry in batch.entries where entry.plan >= 0 { pins[entry.plan, default: 0] += 1 }
         }
         for (index, plan) in limiter.table.plans.enumerated() where plan.pins != pins[index] ?? 0 {
             throw SimulationFailure(description: "plan \(index) has \(plan.pins) pins instead of \(pins[index] ?? 0)")

@@ -18,6 +18,16 @@ struct SimulationOracle {
         var grant: String
         var session: String?
         var limits: [Limit]
+        var mixed: Mixed?
+    }
+
+    /// What only limits of every kind need.
+    struct Mixed {
+        var reserves: Bool
+        var id: String?
+        /// What it reserves under.
+        var reservation: String?
+        var group: SimulationLedger.Group
     }
 
     /// One window of one counter.
@@ -44,6 +54,13 @@ struct SimulationOracle {
     private(set) var open: [UInt64: Question] = [:]
     private(set) var answered = [Int64](repeating: 0, count: SimulationScenario.replicas)
     private var tallies: [Window: Tally] = [:]
+    /// How many checks were admitted as shared; those with one id count once.
+    var admitted: [SimulationLedger.Group: Int64] = [:]
+    var admittedIDs: Set<String> = []
+    /// Reservations that nobody was promised, and that were not meant to be kept for an id.
+    var refused: Set<String> = []
+    /// Reservations that were promised as shared.
+    var promised: Set<String> = []
     /// Which replicas have had an answer of the store.
     private var knowsTime = [Bool](repeating: false, count: SimulationScenario.replicas)
     /// Windows that hold one of these times of the store were forgotten by it.
@@ -75,6 +92,7 @@ struct SimulationOracle {
             }
         }
         try demand(tookNs <= SimulationScenario.patienceNs, "too late")
+        if let mixed = question.mixed { return try judge(question, mixed, decision, demand) }
         try demand(decision.trace?.count == question.limits.count, "not all limits in the trace")
         let looks = decision.trace ?? []
         for (limit, look) in zip(question.limits, looks) {

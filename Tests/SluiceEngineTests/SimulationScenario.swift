@@ -51,6 +51,8 @@ struct SimulationScenario {
     var course: Course
     /// One limit and a cost of 1: what must be admitted can be told exactly.
     var isPlain: Bool
+    /// Limits of every kind, and gateways that reserve and settle.
+    var isMixed: Bool
     var policy: Policy
     var tools: [String]
     var costs: [Int64]
@@ -66,18 +68,28 @@ struct SimulationScenario {
         course = [.faultless, .healing, .healing, .healing, .ending].randomElement(using: &random) ?? .healing
         tools = Bool.random(using: &random) ? ["t"] : ["t", "u"]
         isPlain = Int.random(in: 0..<4, using: &random) == 0
-        policy = isPlain ? plainPolicy(&random) : randomPolicy(tools, &random)
+        isMixed = !isPlain && random.once(in: 2)
+        policy =
+            isPlain
+            ? plainPolicy(&random) : isMixed ? Self.mixedPolicy(tools, &random) : randomPolicy(tools, &random)
         costs = isPlain ? [1] : [[1], [1, 1, 1, 2], [1, 2, 3, 7], [5, 8]].randomElement(using: &random) ?? [1]
         if isPlain { tools = ["t"] }
         peekPercent = isPlain ? 0 : [0, 0, 10, 50].randomElement(using: &random) ?? 0
         burst = [1, 1, 3, 10].randomElement(using: &random) ?? 1
         let pauseMs: Int64 = [4, 20, 40, 60, 60, 100].randomElement(using: &random) ?? 20
         pauseNs = pauseMs * 1_000_000 * (1 + Int64(burst)) / 2
+        // They take longer to simulate.
+        if isMixed { pauseNs *= 2 }
         usualDelayNs = [100_000, 1_000_000, 3_000_000].randomElement(using: &random) ?? 100_000
         stepsClock = Int.random(in: 0..<4, using: &random) == 0
         endNs = Self.healedNs + 1_000_000_000
         if course == .faultless { endNs = 3_000_000_000 }
         if course != .faultless { addEpisodes(&random) }
+    }
+
+    /// What a replica owed the store dies with it.
+    var crashes: Bool {
+        episodes.contains { if case .crash = $0.fault { true } else { false } }
     }
 
     private mutating func addEpisodes(_ random: inout SeededRandom) {

@@ -116,13 +116,13 @@ package struct ModelStore: Sendable {
     }
 
     /// The keys of one entry.
-    struct EntryKeys {
+    package struct EntryKeys {
         /// For each charge, in the order of `Batch.Charge.keyCount`.
-        var charges: [[[UInt8]]] = []
-        var special: [[UInt8]] = []
+        package var charges: [[[UInt8]]] = []
+        package var special: [[UInt8]] = []
 
         /// - Parameter next: the first of its keys; afterwards that of the next entry.
-        init(of entry: Batch.Entry, in batch: Batch, from next: inout Int) {
+        package init(of entry: Batch.Entry, in batch: Batch, from next: inout Int) {
             func take(_ count: Int) -> [[UInt8]] {
                 next += count
                 return (next - count..<next).map { Array(batch.key($0)) }

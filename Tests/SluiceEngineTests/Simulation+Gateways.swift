@@ -1,0 +1,182 @@
+import SluicePolicy
+import Support
+
+@testable import SluiceEngine
+
+/// Gateways that use every kind of limit: they reserve, settle, ask again under one id, or die before they release.
+extension Simulation {
+    /// The end of a reservation that a gateway means to tell.
+    struct Settling {
+        var grant: String
+        var reservation: String
+        var settlement: Batch.Settlement
+        /// Nobody else has the reservation, as with an id somebody may.
+        var isOwn: Bool
+        var tries = 3
+    }
+
+    struct OpenSettling {
+        var settling: Settling
+        var replica: Int
+        var askedNs: Int64
+    }
+
+    mutating func askMixed(_ replica: Int) throws {
+        var question = LimiterRig.Question(
+            tool: random.one(of: scenario.tools), grant: random.one(of: ["g", "h"]),
+            session: random.one(of: [nil, "a", "b"]), cost: random.one(of: scenario.costs), wantsTrace: true)
+        if random.once(in: 2) { question.attributes["team"] = random.one(of: ["x", "y"]) }
+        question.isPeek = Int64(random.next() % 100) < scenario.peekPercent
+        let limits = scenario.limits(of: question.tool)
+        question.reserves = !question.isPeek && (limits.contains { $0.isSlots } || random.once(in: 3))
+        if !question.isPeek, random.once(in: 8) {
+            let id = "\(random.next() % 20)"
+            question.id = id
+            question = asked[id] ?? question
+            asked[id] = question
+        }
+        let identity = question.identity(replicas[replica].limiter.counted)
+        let stems = scenario.limits(of: question.tool).map {
+            CounterKey.stem(prefix: "sluice", limit: $0, identity: identity.parts)
+        }
+        let reservation = question.reserves ? ReservationID(using: &random) : nil
+        var extras: CheckExtras?
+        if question.reserves || question.id != nil {
+            extras = CheckExtras(
+                reservation: reservation,
+                id: question.id.map { Array($0.utf8) }, argumentsHash: question.argumentsHash)
+        }
+        lastTicket += 1
+        checks += 1
+        oracle.asks(
+            lastTicket,
+            SimulationOracle.Question(
+                replica: replica, askedNs: nowNs, cost: question.cost, isPeek: question.isPeek, grant: question.grant,
+                session: question.session, limits: scenario.limits(of: question.tool),
+                mixed: SimulationOracle.Mixed(
+                    reserves: question.reserves, id: question.id, reservation: reservation?.description,
+                    group: SimulationLedger.Group(stems: stems, cost: question.cost))))
+        let outcome = replicas[replica].limiter.check(
+            identity, cost: question.cost, isPeek: question.isPeek, wantsTrace: true, extras: extras,
+            ticket: Ticket(rawValue: lastTicket), now: moment(replica))
+        switch outcome {
+        case .answered(let decision): try answered(lastTicket, decision)
+        case .waiting: break
+        case .overloaded, .mustReserve, .otherArguments: throw SimulationFailure(description: "\(outcome)")
+        }
+    }
+
+    /// A gateway that has a reservation: it mostly settles it, sometimes twice, and sometimes it dies.
+    mutating func plan(_ decision: Decision, of question: SimulationOracle.Question) {
+        guard let reservation = decision.reservation, !reservation.isEmpty, !random.once(in: 6) else { return }
+        var settlements: [Batch.Settlement] = []
+        switch random.next() % 5 {
+        case 0: settlements = [.cancel]
+        case 1: settlements = [.release, .commit(cost: question.cost)]
+        case 2: settlements = [.commit(cost: question.cost - 1), .release]
+        case 3: settlements = [.commit(cost: question.cost / 2), .cancel]
+        default: settlements = [.release, .cancel]
+        }
+        if random.once(in: 3) { settlements += settlements }
+        var atNs = nowNs
+        // What was counted in the store any replica can settle.
+        let anywhere = decision.source == .shared && random.once(in: 2)
+        let replica = anywhere ? Int(random.next() % UInt64(SimulationScenario.replicas)) : question.replica
+        for settlement in settlements {
+            atNs += Int64(random.next() % UInt64(random.one(of: [1_000_000, 100_000_000, 2_000_000_000])))
+            let settling = Settling(
+                grant: question.grant, reservation: reservation, settlement: settlement,
+                isOwn: question.mixed?.id == nil)
+            events.push(.settle(replica: replica, settling), atNs: atNs)
+        }
+    }
+
+    mutating func settle(_ replica: Int, _ settling: Settling) throws {
+        lastTicket += 1
+        openSettlings[lastTicket] = OpenSettling(settling: settling, replica: replica, askedNs: nowNs)
+        let outcome = replicas[replica].limiter.settle(
+            grant: Array(settling.grant.utf8), reservation: settling.reservation.utf8, settling.settlement,
+            ticket: Ticket(rawValue: lastTicket), now: moment(replica))
+        switch outcome {
+        case .answered(let done): try settled(lastTicket, done)
+        case .waiting: break
+        case .storeAway: try settled(lastTicket, nil)
+        case .overloaded: throw SimulationFailure(description: "\(outcome)")
+        }
+    }
+
+    /// - Parameter done: nil if the store went away, and nobody knows.
+    mutating func settled(_ ticket: UInt64, _ done: Bool?) throws {
+        guard let open = openSettlings.removeValue(forKey: ticket) else {
+            throw SimulationFailure(description: "settling \(ticket) is answered without being open")
+        }
+        guard nowNs - open.askedNs <= SimulationScenario.patienceNs else {
+            throw SimulationFailure(description: "too late: \(open)")
+        }
+        if done == true && open.settling.isOwn {
+            let name = "\(open.settling.reservation) \(open.settling.settlement)"
+            guard settledForGood.insert(name).inserted else {
+                throw SimulationFailure(description: "settled twice: \(name)")
+            }
+        }
+        guard done == nil, open.settling.tries > 0 else { return }
+        var again = open.settling
+        again.tries -= 1
+        events.push(.settle(replica: open.replica, again), atNs: nowNs + 200_000_000)
+    }
+
+    /// Nothing is kept of what has expired.
+    func judgeMemory() throws {
+        for (index, replica) in replicas.enumerated() {
+            var limiter = replica.limiter
+            var now = moment(index)
+            for _ in 0..<3 {
+                now.monotonicNs += 1_000_000_000_000
+                now.wallMs += 1_000_000
+                limiter.tick(now: now)
+            }
+            guard limiter.reservations.count == 0, limiter.memos.count == 0,
+                limiter.owed.count <= lastTicket,
+                !limiter.unresolved.isEmpty || !limiter.flying.isEmpty || limiter.counterCount == 0
+            else {
+                throw SimulationFailure(
+                    description: "replica \(index) keeps \(limiter.reservations.count) reservations, "
+                        + "\(limiter.memos.count) memos, \(limiter.counterCount) counters")
+            }
+            guard scenario.course == .ending || limiter.owed.isEmpty else {
+                throw SimulationFailure(description: "replica \(index) still owes \(limiter.owed)")
+            }
+        }
+    }
+}
+
+extension Limit {
+    var isSlots: Bool { if case .concurrency = algorithm { true } else { false } }
+}
+
+extension SimulationScenario {
+    func limits(of tool: String) -> [Limit] { (policy.tools[tool]?.limits ?? []) + policy.allToolsLimits }
+
+    /// Limits of every kind, whose windows are short enough for many of them to pass in one run.
+    static func mixedPolicy(_ tools: [String], _ random: inout SeededRandom) -> Policy {
+        func one(_ counter: String, _ tool: String?) -> Limit {
+            let max: Int64 = random.one(of: [0, 1, 2, 3, 5, 10, 40])
+            let algorithm: Limit.Algorithm =
+                switch random.next() % 4 {
+                case 0: .fixedWindow
+                case 1: .slidingWindow
+                case 2: .tokenBucket(burst: max == 0 ? 0 : random.one(of: [1, max, 2 * max]))
+                default: .concurrency(holdMs: random.one(of: [1_000, 2_000, 60_000]))
+                }
+            let scope: Limit.Scope = random.one(of: [.grant, .grant, .session, .global, .attribute("team")])
+            return limit(
+                counter, max: max, per: random.one(of: [1, 2, 4]), of: tool, scope: scope, algorithm: algorithm,
+                acrossGrants: ![.grant, .global].contains(scope) && random.once(in: 2),
+                onOutage: random.one(of: [.local, .local, .allow, .deny]),
+                mode: random.once(in: 4) ? .shadow : .enforce)
+        }
+        let all = random.once(in: 3) ? [one("all", nil)] : []
+        return SluiceEngineTests.policy(
+            tools.flatMap { tool in (1...random.one(of: [1, 2, 3])).map { one("c\($0)", tool) } }, allTools: all)
+    }
+}

@@ -1,0 +1,174 @@
+import Support
+
+@testable import SluiceEngine
+
+/// What the store of a simulation admitted, check by check, and what each algorithm may admit, added up the long way.
+struct SimulationLedger {
+    /// Equal checks: the counters that hold them, without their windows, and the cost.
+    struct Group: Hashable {
+        var stems: [[UInt8]]
+        var cost: Int64
+    }
+
+    private struct Record {
+        var cost: Int64
+        var charges: [(key: [UInt8], terms: Terms)] = []
+        var isCostSpent = false
+    }
+
+    private struct Drop {
+        var atMs: Int64
+        var amount: Int64
+        var record: [UInt8]?
+    }
+
+    /// By key, settled: of windows in units of cost.
+    private var windows: [[UInt8]: Int64] = [:]
+    private var buckets: [[UInt8]: [Drop]] = [:]
+    /// How often something was given back to a bucket. The store reckons what it gives back without what was given back
+    /// before: from the second time on its level may be too low, and the bucket is not judged any more.
+    private var givenBack: [[UInt8]: Int] = [:]
+    /// When each slot expires, by the record of its reservation.
+    private var slots: [[UInt8]: [[UInt8]: Int64]] = [:]
+    private var records: [[UInt8]: Record] = [:]
+    /// Ids that were admitted.
+    private var memos: Set<[UInt8]> = []
+    private(set) var admitted: [Group: Int64] = [:]
+    /// Reservations that were admitted, as text.
+    private(set) var reservations: Set<String> = []
+
+    /// The store lost everything.
+    mutating func forget() {
+        windows = [:]
+        buckets = [:]
+        givenBack = [:]
+        slots = [:]
+        records = [:]
+        memos = []
+    }
+
+    /// Whether nothing of a reservation counts any more, if the store ever admitted it.
+    func isGivenBack(_ reservation: String) -> Bool {
+        records.allSatisfy { key, record in
+            !key.suffix(32).elementsEqual(reservation.utf8)
+                || (record.isCostSpent && record.charges.allSatisfy { slots[$0.key]?[key] == nil })
+        }
+    }
+
+    /// The store ran a batch.
+    mutating func add(_ batch: Batch, _ reply: BatchReply, nowMs: Int64) throws {
+        guard reply.status == .ran else { return }
+        var firstKey = 0
+        var at = 0
+        for entry in batch.entries {
+            let keys = ModelStore.EntryKeys(of: entry, in: batch, from: &firstKey)
+            let outcome = reply.results[at]
+            at += 1
+            if entry.special >= 0, case .settle(let settlement) = batch.specials[entry.special] {
+                if outcome == 1 { settle(keys.special[0], settlement) }
+                continue
+            }
+            let charges = Array(batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount])
+            switch outcome {
+            case BatchReply.replayed: at += 2 + Int(reply.results[at + 1])
+            case BatchReply.windowIsOver, BatchReply.otherArguments: break
+            case BatchReply.fault: throw SimulationFailure(description: "a fault: \(reply)")
+            default:
+                at += charges.reduce(0) { $0 + $1.tallyCount }
+                if entry.count > 0 && outcome > 0 {
+                    try admit(outcome, entry, charges, keys, batch, nowMs: nowMs)
+                }
+            }
+        }
+    }
+
+    private mutating func admit(
+        _ count: Int64, _ entry: Batch.Entry, _ charges: [Batch.Charge], _ keys: ModelStore.EntryKeys, _ batch: Batch,
+        nowMs: Int64
+    ) throws {
+        func demand(_ isSo: Bool, _ what: @autoclosure () -> String) throws {
+            if !isSo {
+                throw SimulationFailure(description: "the store admits too much: \(what()) at \(nowMs), \(entry)")
+            }
+        }
+        let stems = zip(charges, keys.charges).map { charge, keys in
+            charge.terms.algorithm.hasWindows ? Array(keys[0][...(keys[0].lastIndex(of: 58) ?? 0)]) : keys[0]
+        }
+        admitted[Group(stems: stems, cost: entry.cost), default: 0] += count
+        var record: [UInt8]?
+        if entry.special >= 0, case .check(let isReserved, let memo) = batch.specials[entry.special] {
+            if isReserved { record = keys.special[0] }
+            if memo != nil {
+                let isNew = memos.insert(keys.special[keys.special.count - 1]).inserted
+                try demand(isNew, "an id twice")
+            }
+        }
+        var kept = Record(cost: entry.cost)
+        for (charge, keys) in zip(charges, keys.charges) where !charge.isShadow {
+            let terms = charge.terms
+            try demand(terms.windowStartMs <= nowMs && nowMs < terms.windowEndMs, "another window")
+            kept.charges.append((keys[0], terms))
+            switch terms.algorithm {
+            case .fixedWindow, .slidingWindow:
+                windows[keys[0], default: 0] += entry.cost * count
+                var used = windows[keys[0]] ?? 0
+                if terms.algorithm == .slidingWindow {
+                    let reach = (windows[keys[1]] ?? 0) * (terms.windowEndMs - nowMs)
+                    used += (reach + terms.lengthMs - 1) / terms.lengthMs
+                }
+                try demand(used <= terms.max, "\(used) of \(terms)")
+            case .tokenBucket:
+                // A bucket does not leak while time is back.
+                let atMs = max(nowMs, buckets[keys[0]]?.last?.atMs ?? 0)
+                buckets[keys[0], default: []].append(Drop(atMs: atMs, amount: entry.cost * count, record: record))
+                var sum: Int64 = 0
+                for drop in (buckets[keys[0]] ?? []).reversed() {
+                    sum += drop.amount
+                    let most = terms.burst * terms.lengthMs + terms.max * (atMs - drop.atMs)
+                    if givenBack[keys[0], default: 0] > 1 { break }
+                    try demand(sum * terms.lengthMs <= most, "\(sum) in \(atMs - drop.atMs) ms of \(terms)")
+                }
+            case .concurrency:
+                guard let record else { throw SimulationFailure(description: "a slot that nobody can release") }
+                var taken = (slots[keys[0]] ?? [:]).filter { $0.value > nowMs }
+                taken[record] = nowMs + terms.holdMs
+                slots[keys[0]] = taken
+                try demand(taken.count <= terms.max, "\(taken.count) slots of \(terms)")
+            }
+        }
+        guard let record else { return }
+        records[record] = kept
+        reservations.insert(String(decoding: record.suffix(32), as: UTF8.self))
+    }
+
+    /// - Parameter settlement: never to more than was reserved.
+    private mutating func settle(_ key: [UInt8], _ settlement: Batch.Settlement) {
+        guard var record = records[key] else { return }
+        switch settlement {
+        case .commit(let cost): spend(&record, key, cost: cost)
+        case .cancel:
+            spend(&record, key, cost: 0)
+            for charge in record.charges { slots[charge.key]?[key] = nil }
+        case .release:
+            for charge in record.charges { slots[charge.key]?[key] = nil }
+        }
+        records[key] = record
+    }
+
+    private mutating func spend(_ record: inout Record, _ key: [UInt8], cost: Int64) {
+        guard !record.isCostSpent else { return }
+        record.isCostSpent = true
+        for charge in record.charges {
+            switch charge.terms.algorithm {
+            case .fixedWindow, .slidingWindow:
+                windows[charge.key] = max(0, (windows[charge.key] ?? 0) + cost - record.cost)
+            case .tokenBucket:
+                if cost < record.cost { givenBack[charge.key, default: 0] += 1 }
+                for index in (buckets[charge.key] ?? []).indices where buckets[charge.key]?[index].record == key {
+                    buckets[charge.key]?[index].amount = cost
+                }
+            case .concurrency: break
+            }
+        }
+    }
+}
