@@ -90,7 +90,8 @@ extension Limiter {
                 let terms = terms(plan: plan, index)
                 if !fitsLocally(counter, terms, cost: cost, nowMs: nowMs) { allFit = false }
             case .allow:
-                break
+                // What can never pass does not pass for want of a store.
+                if !table[plan: plan].limits[index].terms.canEverPass(cost: cost) { allFit = false }
             case .deny:
                 return unavailable(plan: plan, index, special: special, wantsTrace: wantsTrace, now: now)
             }
@@ -152,7 +153,9 @@ extension Limiter {
         let counter = table[plan: plan].limits[index].counter
         let terms = terms(plan: plan, index)
         let left = table[counter: counter].leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
-        let passesAll = table[plan: plan].limits[index].onOutage == .allow && configuration.usesStore
+        let passesAll =
+            table[plan: plan].limits[index].onOutage == .allow && configuration.usesStore
+            && terms.canEverPass(cost: cost)
         let isShadow = table[plan: plan].limits[index].isShadow
         let fits = (!isShadow && (findings.allowed || passesAll)) || left >= terms.units(ofCost: cost)
         let waitMs =
@@ -223,7 +226,8 @@ extension Limiter {
             retryAfterMs: allowed ? 0 : (binding.fits ? max(1, binding.resetMs) : binding.waitMs),
             resetMs: binding.resetMs, rule: table[plan: plan].limits[binding.index].rule,
             message: allowed ? "" : table[plan: plan].limits[binding.index].message,
-            messageTellsWait: !allowed && table[plan: plan].limits[binding.index].messageTellsWait,
+            messageTellsWait: !allowed && binding.waitMs >= 0
+                && table[plan: plan].limits[binding.index].messageTellsWait,
             trace: findings.trace)
     }
 

@@ -44,7 +44,8 @@ extension Limiter {
             return .answered(decision)
         case .otherArguments: return .otherArguments
         }
-        if cost > table[plan: plan].smallestMax {
+        // One with an id may have been admitted by another policy: it is asked for.
+        if special.memoKey == nil && cost > table[plan: plan].smallestMax {
             var decision = neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
             complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
             return .answered(decision)
@@ -109,7 +110,7 @@ extension Limiter {
         let expiryMs = table[plan: plan].limits.indices.reduce(nowMs + 1) {
             let terms = terms(plan: plan, $1)
             let known = table[counter: table[plan: plan].limits[$1].counter].known(terms, nowMs: nowMs)
-            return max($0, terms.countsUntilMs(known, nowMs: nowMs))
+            return max($0, terms.countsUntilMs(known, replicas: configuration.replicas, nowMs: nowMs))
         }
         reservations[special.reservationKey] = LocalReservations.Record(
             items: charged, cost: cost, id: id, expiryMs: expiryMs, memoKey: special.memoKey, mayBeStored: mayBeStored)
@@ -277,12 +278,12 @@ extension Limiter {
 }
 
 extension Terms {
-    /// Until when what was charged just now counts, ms since the epoch.
-    fileprivate func countsUntilMs(_ tally: Tally, nowMs: Int64) -> Int64 {
+    /// Until when what was charged here just now counts, ms since the epoch. A replica's own bucket leaks only its share.
+    fileprivate func countsUntilMs(_ tally: Tally, replicas: ReplicaView, nowMs: Int64) -> Int64 {
         switch algorithm {
         case .fixedWindow: windowEndMs
         case .slidingWindow: nextEndMs
-        case .tokenBucket: nowMs + (max == 0 ? lengthMs : resetMs(tally, nowMs: nowMs))
+        case .tokenBucket: nowMs + (max == 0 ? lengthMs : resetMs(tally, nowMs: nowMs) * replicas.count)
         case .concurrency: nowMs + holdMs
         }
     }

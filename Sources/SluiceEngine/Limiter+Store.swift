@@ -112,7 +112,7 @@ extension Limiter {
         }
         // More than an empty window can hold need not be asked for: those behind cannot pass.
         let most = table[plan: entry.plan].smallestMax / entry.cost
-        entry.sentCount = entry.isPeek ? 0 : min(Int64(entry.unanswered), most)
+        entry.sentCount = entry.isPeek ? 0 : entry.special == nil ? min(Int64(entry.unanswered), most) : 1
         statistics.coalesced += Int64(entry.unanswered)
         wire.entries.append(
             Batch.Entry(

@@ -69,11 +69,14 @@ struct MemoTable {
         var argumentsHash: UInt64
         var decision: Decision
         var expiryNs: Int64
+        /// Tells it from an earlier one of the same id.
+        var number: Int64
     }
 
     private var memos: [ByteString: Memo] = [:]
-    /// In the order in which they came, and so in that in which they go.
-    private var order: Deque<ByteString> = []
+    /// In the order in which they came, and so in that in which they go. One that was forgotten leaves its place behind.
+    private var order: Deque<(key: ByteString, number: Int64)> = []
+    private var lastNumber: Int64 = 0
     private(set) var forgotten: Int64 = 0
 
     var count: Int { memos.count }
@@ -86,22 +89,34 @@ struct MemoTable {
     mutating func insert(_ key: ByteString, argumentsHash: UInt64, _ decision: Decision, now: Moment) {
         expire(now: now)
         guard memos[key] == nil else { return }
-        if order.count >= EngineBounds.maxMemos, let oldest = order.popFirst() {
-            memos[oldest] = nil
+        if order.count >= EngineBounds.maxMemos, let oldest = order.first, isThere(oldest) {
             forgotten += 1
+            removeOldest()
         }
+        lastNumber += 1
         memos[key] = Memo(
-            argumentsHash: argumentsHash, decision: decision, expiryNs: now.monotonicNs + EngineBounds.memoLifeNs)
-        order.append(key)
+            argumentsHash: argumentsHash, decision: decision, expiryNs: now.monotonicNs + EngineBounds.memoLifeNs,
+            number: lastNumber)
+        order.append((key, lastNumber))
     }
 
     /// A call that was admitted was never made.
     mutating func forget(_ key: ByteString) { memos[key] = nil }
 
     mutating func expire(now: Moment) {
-        while let oldest = order.first, memos[oldest].map({ $0.expiryNs <= now.monotonicNs }) ?? true {
-            memos[oldest] = nil
-            order.removeFirst()
+        while let oldest = order.first,
+            !isThere(oldest) || memos[oldest.key].map({ $0.expiryNs <= now.monotonicNs }) ?? true
+        {
+            removeOldest()
         }
+    }
+
+    private func isThere(_ place: (key: ByteString, number: Int64)) -> Bool {
+        memos[place.key]?.number == place.number
+    }
+
+    private mutating func removeOldest() {
+        let oldest = order.removeFirst()
+        if isThere(oldest) { memos[oldest.key] = nil }
     }
 }

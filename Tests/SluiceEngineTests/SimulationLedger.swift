@@ -12,6 +12,7 @@ struct SimulationLedger {
 
     private struct Record {
         var cost: Int64
+        var memoKey: [UInt8]?
         var charges: [(key: [UInt8], terms: Terms)] = []
         var isCostSpent = false
     }
@@ -25,9 +26,6 @@ struct SimulationLedger {
     /// By key, settled: of windows in units of cost.
     private var windows: [[UInt8]: Int64] = [:]
     private var buckets: [[UInt8]: [Drop]] = [:]
-    /// How often something was given back to a bucket. The store reckons what it gives back without what was given back
-    /// before: from the second time on its level may be too low, and the bucket is not judged any more.
-    private var givenBack: [[UInt8]: Int] = [:]
     /// When each slot expires, by the record of its reservation.
     private var slots: [[UInt8]: [[UInt8]: Int64]] = [:]
     private var records: [[UInt8]: Record] = [:]
@@ -41,7 +39,6 @@ struct SimulationLedger {
     mutating func forget() {
         windows = [:]
         buckets = [:]
-        givenBack = [:]
         slots = [:]
         records = [:]
         memos = []
@@ -96,14 +93,15 @@ struct SimulationLedger {
         }
         admitted[Group(stems: stems, cost: entry.cost), default: 0] += count
         var record: [UInt8]?
+        var memoKey: [UInt8]?
         if entry.special >= 0, case .check(let isReserved, let memo) = batch.specials[entry.special] {
             if isReserved { record = keys.special[0] }
             if memo != nil {
-                let isNew = memos.insert(keys.special[keys.special.count - 1]).inserted
-                try demand(isNew, "an id twice")
+                memoKey = keys.special[keys.special.count - 1]
+                try demand(memos.insert(keys.special[keys.special.count - 1]).inserted, "an id twice")
             }
         }
-        var kept = Record(cost: entry.cost)
+        var kept = Record(cost: entry.cost, memoKey: memoKey)
         for (charge, keys) in zip(charges, keys.charges) where !charge.isShadow {
             let terms = charge.terms
             try demand(terms.windowStartMs <= nowMs && nowMs < terms.windowEndMs, "another window")
@@ -125,7 +123,6 @@ struct SimulationLedger {
                 for drop in (buckets[keys[0]] ?? []).reversed() {
                     sum += drop.amount
                     let most = terms.burst * terms.lengthMs + terms.max * (atMs - drop.atMs)
-                    if givenBack[keys[0], default: 0] > 1 { break }
                     try demand(sum * terms.lengthMs <= most, "\(sum) in \(atMs - drop.atMs) ms of \(terms)")
                 }
             case .concurrency:
@@ -147,6 +144,8 @@ struct SimulationLedger {
         switch settlement {
         case .commit(let cost): spend(&record, key, cost: cost)
         case .cancel:
+            // What was never called may be asked for anew.
+            if !record.isCostSpent, let memoKey = record.memoKey { memos.remove(memoKey) }
             spend(&record, key, cost: 0)
             for charge in record.charges { slots[charge.key]?[key] = nil }
         case .release:
@@ -163,7 +162,6 @@ struct SimulationLedger {
             case .fixedWindow, .slidingWindow:
                 windows[charge.key] = max(0, (windows[charge.key] ?? 0) + cost - record.cost)
             case .tokenBucket:
-                if cost < record.cost { givenBack[charge.key, default: 0] += 1 }
                 for index in (buckets[charge.key] ?? []).indices where buckets[charge.key]?[index].record == key {
                     buckets[charge.key]?[index].amount = cost
                 }

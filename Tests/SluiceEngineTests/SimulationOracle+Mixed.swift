@@ -41,7 +41,9 @@ extension SimulationOracle {
             }
             if promises, let reservation = decision.reservation { promised.insert(reservation) }
             if let id = mixed.id {
-                guard admittedIDs.insert("\(mixed.group.stems) \(question.grant) \(id)").inserted else { return }
+                // Asked again it is the same call; after a cancel it is another, with a reservation of its own.
+                let call = "\(mixed.group.stems) \(question.grant) \(id) \(decision.reservation ?? "")"
+                guard admittedIDs.insert(call).inserted else { return }
             }
             admitted[mixed.group, default: 0] += 1
         case .lease, .cache:

@@ -204,8 +204,9 @@ package struct ModelStore: Sendable {
         let numbers = text.split(separator: " ", omittingEmptySubsequences: false).map { Int64($0) }
         if numbers.count == 1, let number = numbers[0] {
             set(key, .integer(number))
-        } else if numbers.count == 2, let level = numbers[0], let lastMs = numbers[1], level >= 0, lastMs >= 0 {
-            set(key, .bucket(level: level, lastMs: lastMs, credited: 0))
+        } else if (2...3).contains(numbers.count), numbers.allSatisfy({ $0.map { $0 >= 0 } ?? false }) {
+            let bucket = numbers.map { $0 ?? 0 } + [0]
+            set(key, .bucket(level: bucket[0], lastMs: bucket[1], credited: bucket[2]))
         } else {
             set(key, .text(text))
         }

@@ -59,11 +59,15 @@ extension StoreContract {
                 contract.check(cost: 4, a, slots, reserve: "1", memo: memo),
                 contract.check(cost: 4, a, slots, reserve: "2", memo: memo),
                 gives: [1, 4, 0, 1, end, end, -3, contract.nowMs, 5, 4, 0, 1, end, end], words: [contract.id("1")])
-            // The second has reserved nothing; settling the first changes nothing of what is remembered.
+            // The second has reserved nothing; when the first is cancelled, the call was never made and is decided anew.
             try await contract.expect(
                 contract.cancel("2"), contract.cancel("1"), contract.peek(a, slots),
                 contract.check(cost: 4, a, slots, reserve: "3", memo: memo),
-                gives: [0, 1, 1, 0, 0, 0, 0, 0, -3, contract.nowMs, 5, 4, 0, 1, end, end], words: [contract.id("1")])
+                gives: [0, 1, 1, 0, 0, 0, 0, 0, 1, 4, 0, 1, end, end])
+            // What it cost in the end is no matter of what is remembered.
+            try await contract.expect(
+                contract.commit("3", 0), contract.check(cost: 4, a, slots, reserve: "4", memo: memo),
+                gives: [1, -3, contract.nowMs, 5, 4, 0, 1, end, end], words: [contract.id("3")])
         },
     ]
 
