@@ -23,6 +23,22 @@ package enum LoadBounds {
     package static let maxReplicas = 10_000
     /// Steepest skew: at 10 the second grant gets a thousandth of the first's checks. Over it: refused.
     package static let maxSkew = 10.0
+    /// Most kinds of checks of one run: tools times costs, with and without a reservation. Over it: refused.
+    package static let maxKinds = 256
+    /// Most checks of one burst: what the connections can take is sent, the rest counts as not sent. Over it: refused.
+    package static let maxBurst = 1_000_000
+    /// Longest path of a Unix socket, in bytes: sockaddr_un has room for 108, the last a NUL. Over it: refused.
+    package static let maxPathBytes = 107
+    /// Most steps of a search for a rate: from 1 to `maxRate` by doubling takes 25, and closing in 5, each failure told by
+    /// two. Past it: the best so far is taken.
+    package static let maxSearchSteps = 40
+    /// How long a step of a search loads before it measures, ns: what the step before left behind is answered by then.
+    package static let settleNs: Int64 = 500_000_000
+    /// How long a step of a search measures, ns: a thousand checks at 500 a second, so that a p99 is told by ten of them.
+    package static let searchStepNs: Int64 = 2_000_000_000
+    /// Most points of a run's timeline: an hour and a half of seconds, a few hundred KiB. Past it: every other one is
+    /// dropped.
+    package static let maxTimelinePoints = 5400
     /// Longest run or warm-up, in seconds: a week of soaking. Over it: refused.
     package static let maxSeconds: Int64 = 7 * 86_400
 

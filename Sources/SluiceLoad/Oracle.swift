@@ -10,6 +10,9 @@ package import SluiceProtocol
 /// - *Never needlessly under*: a refusal by `shared`, `lease` or `cache` shows a limit that the check would exceed.
 /// - *Full means full*: a window that lies wholly in the run and refused somebody admitted its maximum. Only where every
 ///   charge was seen: not if answers were lost, nor near local answers, whose checks the store may have charged.
+/// - Reservations count as charged until their settlement is sent; from then on, in the sidecar's favour, what it gives
+///   back counts as given back. In such a window units are charged more than once and refusals may be outdated, so that
+///   neither tallies are compared nor fullness is judged.
 /// - *Local within its share*, *total within its bound*: see `OracleWindow.localBound` and `totalBound`.
 ///
 /// Answers overtake each other between connections, so whatever depends on their order is judged when a window is
@@ -137,6 +140,20 @@ package struct Oracle: Sendable {
         }
     }
 
+    /// A reservation is about to be settled.
+    /// - Parameters:
+    ///   - answer: the check that reserved.
+    ///   - committed: what it is settled to; 0 where it is cancelled.
+    package mutating func settle(_ answer: Answer, to committed: Int64, trace: [TraceEntry]) {
+        for look in trace {
+            guard let rule = rules.firstIndex(where: { $0.name == look.rule }) else { continue }
+            let track = findTrack(rule, of: answer.subject)
+            let windows = tracks[answer.subject][track].windows
+            guard let window = windows.firstIndex(where: { $0.startMs == look.windowStartMs }) else { continue }
+            tracks[answer.subject][track].windows[window].settle(answer, to: committed)
+        }
+    }
+
     /// A check of this identity may have been charged without our having seen its answer.
     package mutating func lostSight(ofSubject subject: Int) {
         for track in tracks[subject].indices {
@@ -241,7 +258,7 @@ package struct Oracle: Sendable {
         let rule = rules[tracks[subject][track].rule]
         let isInside = window.startMs > rule.firstStartMs && window.startMs < rule.lastStartMs
         guard isInside, window.refusedCost < .max, !window.isUncertain, !window.mayHoldMore, !window.maximumChanged,
-            !window.hasLeases
+            !window.hasLeases, !window.hasSettlements
         else {
             return
         }
@@ -335,12 +352,26 @@ extension OracleWindow {
                 .everyChargeCounts,
                 facts: "a check that costs \(answer.cost) was admitted and the tally is \(look.used)")
         }
+        guard !hasSettlements else { return .fine }
         switch charges.insert(used: look.used, cost: answer.cost) {
         case .new: return .fine
         case .unknown: return .unjudged
         case .overlaps:
             return .broken(
                 .everyChargeCounts, facts: "two admitted checks report the same tally, \(look.used) of \(look.max)")
+        }
+    }
+
+    fileprivate mutating func settle(_ answer: Oracle.Answer, to committed: Int64) {
+        hasSettlements = true
+        let back = answer.cost - committed
+        // What is committed above the reservation is held back by no maximum, and admits nobody.
+        guard back > 0 else { return }
+        if answer.source == .local {
+            parts[answer.sidecar].localAdmitted -= back
+        } else {
+            admitted -= back
+            if answer.source == .shared { parts[answer.sidecar].sharedAdmitted -= back }
         }
     }
 

@@ -60,7 +60,7 @@ struct OracleWindow: Sendable {
     /// The highest that was told: while replicas hold different documents, the largest binds.
     var maximum: Int64
     var maximumChanged = false
-    /// Costs admitted by `shared`, `lease` and `cache`.
+    /// Costs admitted by `shared`, `lease` and `cache`, less what settlements gave back.
     var admitted: Int64 = 0
     var charges = ChargeLog()
     /// The lowest cost that a shared answer refused because this window was full; `Int64.max` if none was.
@@ -70,6 +70,8 @@ struct OracleWindow: Sendable {
     /// Whether the tally may hold a charge of a check that was answered locally.
     var mayHoldMore = false
     var hasLeases = false
+    /// Whether reservations of this window were settled: units that were given back are charged again.
+    var hasSettlements = false
     /// The promises that it has broken, so that each is told once.
     var broken: Set<OracleReport.Break.Promise> = []
     /// By sidecar.

@@ -14,7 +14,7 @@ extension Summary {
             ("rate", style.apply(.strong, to: "\(Format.count(Int64(checksPerSecond.rounded()))) checks/s")),
         ])
         lines.append("")
-        lines += latencyLines(style)
+        lines += searchLines(style) + rampLines(style) + latencyLines(style)
         lines.append("")
         lines += sourceLines(style)
         lines.append("")
@@ -23,9 +23,17 @@ extension Summary {
     }
 
     private var heading: String {
-        let loop = settings.ratePerSecond.map { "open loop at \(Format.count(Int64($0))) checks/s" }
+        let loop = settings.ratePerSecond.map { rate in
+            let ramp = settings.rampToPerSecond.map {
+                "from \(Format.count(Int64(rate))) to \(Format.count(Int64($0)))"
+            }
+            return "open loop \(ramp ?? "at \(Format.count(Int64(rate)))") checks/s"
+        }
+        let count = settings.socketPaths.count
+        let what =
+            settings.target == .redis ? "\(Format.count(Int64(count))) Redis" : plural(count, settings.target.noun)
         var parts = [
-            plural(settings.socketPaths.count, "sidecar"), plural(settings.connectionCount, "connection"),
+            what, plural(settings.connectionCount, "connection"),
             loop ?? "closed loop, \(settings.pipeline) in flight each", plural(settings.threadCount, "thread"),
             plural(settings.grantCount, "grant") + (settings.skew > 0 ? " skewed by \(settings.skew)" : ""),
         ]
@@ -74,7 +82,9 @@ extension Summary {
         var lines = [style.apply(.strong, to: row("source", ["allowed", "denied"]))]
         for source in ReplySource.allCases where tally[source] != Tally.Decisions() {
             lines.append(
-                row(source.rawValue, [Format.count(tally[source].allowed), Format.count(tally[source].denied)]))
+                row(
+                    settings.target.name(of: source),
+                    [Format.count(tally[source].allowed), Format.count(tally[source].denied)]))
         }
         let decided = tally.decided
         lines.append(row("all", [Format.count(decided.allowed), Format.count(decided.denied)]))
@@ -90,6 +100,14 @@ extension Summary {
             ("errors", kinds.isEmpty ? count : style.apply(.bad, to: count) + ": " + kinds.joined(separator: ", "))
         ]
         if let fault = tally.firstFault, !kinds.isEmpty { facts.append(("", "first: \(TerminalText.visible(fault))")) }
+        if tally.committed + tally.cancelled + tally.unknownReservations > 0 {
+            facts.append(
+                (
+                    "reserved",
+                    "\(Format.count(tally.committed)) committed, \(Format.count(tally.cancelled)) cancelled, "
+                        + "\(Format.count(tally.unknownReservations)) unknown to the sidecar"
+                ))
+        }
         facts.append(
             ("late", "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"))
         return facts

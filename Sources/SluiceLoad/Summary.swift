@@ -13,6 +13,10 @@ package struct Summary: Sendable {
     package var tally: Tally
     /// nil without an oracle.
     package var oracle: OracleReport?
+    /// How it went; empty where nobody sampled it.
+    package var timeline = Timeline()
+    /// The steps of a search for a rate; nil if none was asked.
+    package var search: RateSearch?
     /// Whether it was ended early.
     package var isInterrupted = false
 
@@ -26,8 +30,8 @@ package struct Summary: Sendable {
         self.tally = tally
     }
 
-    /// Whether every promise was kept.
-    package var isKept: Bool { oracle?.isKept ?? true }
+    /// Whether every promise was kept, and a rate was found if one was searched.
+    package var isKept: Bool { (oracle?.isKept ?? true) && (search.map { $0.kept != nil } ?? true) }
 
     package var checksPerSecond: Double { Double(decidedWhileSending) * 1e9 / Double(elapsedNs) }
 
