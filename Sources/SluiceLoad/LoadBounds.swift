@@ -39,6 +39,18 @@ package enum LoadBounds {
     /// Most points of a run's timeline: an hour and a half of seconds, a few hundred KiB. Past it: every other one is
     /// dropped.
     package static let maxTimelinePoints = 5400
+    /// Most actions of a fault script. Over it: refused.
+    package static let maxFaults = 1000
+    /// Most sidecars that the driver starts itself. Over it: refused.
+    package static let maxSpawned = 16
+    /// How long a process that the driver started may take until it answers, ns. Past it: the run does not start.
+    package static let startTimeoutNs: Int64 = 20_000_000_000
+    /// How long such a process may take to end by itself, ns. Past it: it is killed.
+    package static let endTimeoutNs: Int64 = 5_000_000_000
+    /// Longest answer to what is not measured, in bytes. Past it: it is none.
+    static let maxProbeBytes = 1024
+    /// Rows of windows that a report shows, over all rules. Past it: the first are kept, and it is told.
+    package static let maxWindowRows = 2000
     /// Longest run or warm-up, in seconds: a week of soaking. Over it: refused.
     package static let maxSeconds: Int64 = 7 * 86_400
 

@@ -1,12 +1,14 @@
 import ArgumentParser
+import Foundation
 
 extension LoadCommand {
     /// The settings that the options ask for.
     /// - Parameter chance: the seed if none is given.
     /// - Throws: `ValidationError`, one sentence that names the option, what was given and what is valid.
     package func settings(chance: UInt64) throws -> LoadSettings {
-        var settings = LoadSettings(socketPaths: try sockets())
-        settings.target = try resolvedTarget()
+        let target = try resolvedTarget()
+        var settings = LoadSettings(socketPaths: try own.spawn ? spawnedSockets(target) : sockets())
+        settings.target = target
         settings.seed = load.seed ?? chance
         settings.usesOracle = !verdict.noOracle && settings.target == .sluice
         try setLoad(&settings)
@@ -16,8 +18,47 @@ extension LoadCommand {
         return settings
     }
 
+    /// What is to be started, and what is to be done to it; nil without `--spawn`.
+    package func stagePlan(_ settings: LoadSettings) throws -> StagePlan? {
+        guard own.spawn else { return nil }
+        let sidecars = own.sidecars ?? 2
+        var plan = StagePlan(sidecars: sidecars)
+        plan.policy =
+            try own.policy.map { try read($0, "--policy") }
+            ?? Stage.defaultPolicy(tools: settings.kinds.map(\.tool), scope: settings.scope)
+        guard let path = own.faults else { return plan }
+        do {
+            plan.faults = try FaultScript(text: read(path, "--faults"), sidecars: sidecars)
+        } catch let fault as FaultScript.Fault {
+            throw ValidationError("--faults \(path): \(fault)")
+        }
+        return plan
+    }
+
+    private func read(_ path: String, _ option: String) throws -> String {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw ValidationError("\(option) \(path): there is no such file, or it cannot be read")
+        }
+        return String(decoding: data, as: UTF8.self)
+    }
+
+    /// As many places as there will be: where exactly is known when they have been started.
+    private func spawnedSockets(_ target: LoadTarget) throws -> [String] {
+        guard socket.isEmpty else { throw ValidationError("--spawn and --socket exclude each other") }
+        let sidecars = own.sidecars ?? 2
+        try check("--sidecars", sidecars, in: 1...LoadBounds.maxSpawned)
+        return Array(repeating: "", count: target == .redis ? 1 : sidecars)
+    }
+
     private func sockets() throws -> [String] {
-        guard !socket.isEmpty else { throw ValidationError("--socket is missing: give the path of a sidecar's socket") }
+        for (option, isGiven) in [
+            ("--sidecars", own.sidecars != nil), ("--policy", own.policy != nil), ("--faults", own.faults != nil),
+        ] where isGiven {
+            throw ValidationError("\(option) needs --spawn: it is for processes that the driver started")
+        }
+        guard !socket.isEmpty else {
+            throw ValidationError("--socket is missing: give the path of a sidecar's socket, or --spawn")
+        }
         for path in socket {
             guard (1...LoadBounds.maxPathBytes).contains(path.utf8.count) else {
                 throw ValidationError(

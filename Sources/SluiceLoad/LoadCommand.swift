@@ -27,6 +27,7 @@ package struct LoadCommand: ParsableCommand {
               sluice-load --socket a.sock --rate 20000 --connections 50 --json
               sluice-load --socket a.sock --find-rate --p99 5ms --connections 50
               sluice-load --socket a.sock --tool search=3 --tool build=1 --cost 1=9 --cost 5=1 --reserve 20
+              sluice-load --spawn --faults outage.txt --duration 1m
               sluice-load --target redis --socket /run/redis/redis.sock
 
             EXIT CODES: 0 ok, 1 the oracle found a broken promise (or --find-rate no rate), 2 the run could not be carried out, 64 wrong usage. \
@@ -35,7 +36,7 @@ package struct LoadCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Path of a sidecar's socket, or tcp://host:port; give it again for each sidecar (required).",
+            "Path of a sidecar's socket, or tcp://host:port; give it again for each sidecar (this or --spawn).",
             valueName: "path"))
     var socket: [String] = []
     @Option(help: ArgumentHelp("What listens there: sluice, redis or ping.", valueName: "target"))
@@ -48,6 +49,7 @@ package struct LoadCommand: ParsableCommand {
     @OptionGroup(title: "LOAD") var load: LoadOptions
     @OptionGroup(title: "RATE") var rates: RateOptions
     @OptionGroup(title: "WORKLOAD") var workload: WorkloadOptions
+    @OptionGroup(title: "PROCESSES OF ITS OWN") var own: SpawnOptions
     @OptionGroup(title: "VERDICT") var verdict: VerdictOptions
 
     package init() {}

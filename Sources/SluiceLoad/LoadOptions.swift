@@ -83,6 +83,30 @@ struct WorkloadOptions: ParsableArguments {
     var hold: Int64 = 0
 }
 
+/// What the driver starts itself, and what it does to it.
+struct SpawnOptions: ParsableArguments {
+    @Flag(
+        help: """
+            Start redis-server and sluiced (found beside sluice-load or in PATH) in a temporary folder, load them, and end \
+            them; instead of --socket.
+            """)
+    var spawn = false
+    @Option(help: ArgumentHelp("Sidecars to start (default: 2).", valueName: "count"))
+    var sidecars: Int?
+    @Option(
+        help: ArgumentHelp(
+            "Policy document of the sidecars that are started (default: 100 in 5 s for each grant and tool).",
+            valueName: "file"))
+    var policy: String?
+    @Option(
+        help: ArgumentHelp(
+            """
+            Does to what was started what the file says, one action a line, timed from the end of the warm-up: \
+            'at 10s stop redis'; then continue, kill, restart (redis, or sidecar 1), flush redis, reload policy [file].
+            """, valueName: "file"))
+    var faults: String?
+}
+
 /// What is judged, and how it is told.
 struct VerdictOptions: ParsableArguments {
     @Option(

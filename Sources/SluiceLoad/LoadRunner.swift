@@ -29,17 +29,21 @@ package struct LoadRunner: Sendable {
     private let settings: LoadSettings
     private let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     private let onNote: @Sendable (String) -> Void
+    private let faults: FaultPlayer?
 
     /// - Parameters:
+    ///   - stage: what is loaded, if the driver started it, and `faults` what is done to it.
     ///   - onSample: called once a second while checks are sent.
     ///   - onNote: called with one line about what was done or found meanwhile.
     package init(
-        _ settings: LoadSettings, onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in },
+        _ settings: LoadSettings, stage: Stage? = nil, faults: FaultScript = FaultScript(),
+        onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in },
         onNote: @escaping @Sendable (String) -> Void = { _ in }
     ) {
         self.settings = settings
         self.onSample = onSample
         self.onNote = onNote
+        self.faults = stage.map { FaultPlayer(stage: $0, script: faults) }
     }
 
     /// - Throws: `LoadFailure`, or `CancellationError` if it was cancelled before the first check.
@@ -66,10 +70,17 @@ package struct LoadRunner: Sendable {
         var search = settings.search
         if !isInterrupted, search != nil { isInterrupted = try await run.find(&search!, onNote) == false }
         run.beginMeasuring()
+        let measuredFromNs = Clock.nowNs()
+        let player = Task { [isInterrupted] in
+            isInterrupted ? [] : await faults?.play(fromNs: measuredFromNs, onNote: onNote) ?? []
+        }
+        defer { player.cancel() }
         if !isInterrupted {
             isInterrupted = try await run.proceed(forNs: settings.durationNs, isWarmUp: false) == false
         }
+        player.cancel()
         var summary = run.measured()
+        summary.timeline.marks = await player.value
         try await run.drain(into: &summary)
         summary.search = search
         summary.isInterrupted = isInterrupted
