@@ -9,18 +9,21 @@ package struct CheckFrames: Sendable {
     /// By grant and by session; as arguments of their own for sidecars, as parts of a key for Redis.
     private let grants: Pieces
     private let sessions: Pieces
+    /// By kind of check.
+    private let namesSession: [Bool]
 
     package init(_ settings: LoadSettings) {
         target = settings.target
         let kinds = settings.kinds
-        func grantName(_ index: Int) -> String { Self.grantName(settings.grantPrefix, index) }
+        namesSession = kinds.map { $0.hasSession && settings.sessionCount > 0 }
+        func grantName(_ index: Int) -> String { settings.grantName(index) }
         switch settings.target {
         case .sluice:
             let tail = kinds.map { Self.checkTail($0, settings) }
             openings = Pieces(tail.map { Array("*\($0.words + 2)\r\n".utf8) + Self.bulk("CHECK") })
             tails = Pieces(tail.map(\.bytes))
             grants = Pieces((0..<settings.grantCount).map { Self.bulk(grantName($0)) })
-            sessions = Pieces((0..<settings.sessionCount).map { Self.bulk(Self.sessionName($0)) })
+            sessions = Pieces((0..<settings.sessionCount).map { Self.bulk(settings.sessionName($0)) })
         case .redis:
             openings = Pieces([
                 Array("*7\r\n".utf8) + Self.bulk("EVALSHA") + Self.bulk(BaselineScript.sha1) + Self.bulk("1")
@@ -31,7 +34,7 @@ package struct CheckFrames: Sendable {
                         + Self.bulk(String(settings.baselineWindowMs))
                 })
             grants = Pieces((0..<settings.grantCount).map { Array("\(BaselineScript.keyPrefix)\(grantName($0))".utf8) })
-            sessions = Pieces((0..<settings.sessionCount).map { Array(":\(Self.sessionName($0))".utf8) })
+            sessions = Pieces((0..<settings.sessionCount).map { Array(":\(settings.sessionName($0))".utf8) })
         case .ping:
             openings = Pieces([Array("*1\r\n".utf8) + Self.bulk("PING")])
             tails = Pieces([])
@@ -46,7 +49,7 @@ package struct CheckFrames: Sendable {
         if kind.reserves { words.append("RESERVE") }
         if settings.usesOracle { words.append("TRACE") }
         // Its value is written behind all of this.
-        let hasSession = settings.sessionCount > 0
+        let hasSession = settings.sessionCount > 0 && kind.hasSession
         if hasSession { words.append("SESSION") }
         return (words.count + (hasSession ? 1 : 0), words.flatMap(bulk))
     }
@@ -61,7 +64,7 @@ package struct CheckFrames: Sendable {
             output.writeBytes(openings[Int(check.kind)])
             output.writeBytes(grants[Int(check.grant)])
             output.writeBytes(tails[Int(check.kind)])
-            if !sessions.isEmpty { output.writeBytes(sessions[Int(check.session)]) }
+            if namesSession[Int(check.kind)] { output.writeBytes(sessions[Int(check.session)]) }
         case .redis:
             let grant = grants[Int(check.grant)]
             let session = sessions.isEmpty ? [] : sessions[Int(check.session)]

@@ -39,6 +39,8 @@ package enum LoadBounds {
     /// Most points of a run's timeline: an hour and a half of seconds, a few hundred KiB. Past it: every other one is
     /// dropped.
     package static let maxTimelinePoints = 5400
+    /// Most checks of a trace, replayed or recorded: about 300 MiB of memory. Over it: a trace is refused, and a record ends.
+    package static let maxTraceChecks = 10_000_000
     /// Most actions of a fault script. Over it: refused.
     package static let maxFaults = 1000
     /// Most sidecars that the driver starts itself. Over it: refused.

@@ -14,6 +14,7 @@ extension LoadCommand {
         try setLoad(&settings)
         try setWorkload(&settings)
         try setRates(&settings)
+        try setTraces(&settings)
         try setVerdict(&settings)
         return settings
     }
@@ -182,6 +183,30 @@ extension LoadCommand {
         settings.burst = LoadSettings.Burst(count: count, periodNs: periodNs)
     }
 
+    private func setTraces(_ settings: inout LoadSettings) throws {
+        settings.isRecorded = traces.record != nil
+        guard let path = traces.trace else { return }
+        guard rates.rate == nil, rates.ramp == nil, !rates.findRate, load.duration == nil else {
+            throw ValidationError("--trace has its own timing, leave out --rate, --ramp, --find-rate and --duration")
+        }
+        let trace: Trace
+        do {
+            trace = try Trace(text: read(path, "--trace"))
+        } catch let fault as Trace.Fault {
+            throw ValidationError("--trace \(path): \(fault)")
+        }
+        guard !trace.entries.isEmpty else { throw ValidationError("--trace \(path): there is no check in it") }
+        settings.replay = trace
+        settings.kinds = trace.kinds
+        settings.grantCount = trace.grants.count
+        settings.sessionCount = trace.sessions.count
+        try check(
+            "--trace", trace.grants.count * max(1, trace.sessions.count), in: 1...LoadBounds.maxSubjects,
+            "grants times sessions")
+        settings.warmUpNs = 0
+        settings.durationNs = trace.durationNs + 1_000_000
+    }
+
     private func setRamp(_ text: String, _ settings: inout LoadSettings) throws {
         guard rates.rate == nil, load.duration == nil else {
             throw ValidationError("--ramp has its own rates and duration, leave out --rate and --duration")
@@ -200,17 +225,17 @@ extension LoadCommand {
     private func setVerdict(_ settings: inout LoadSettings) throws {
         try check("--replicas", verdict.replicas ?? 1, in: 1...LoadBounds.maxReplicas)
         guard verdict.budget > 0 else { throw ValidationError("--budget is 0, expected more") }
-        settings.scope = try resolvedScope()
+        settings.scope = try resolvedScope(settings)
         settings.replicaCount = verdict.replicas ?? settings.socketPaths.count
         settings.budgetNs = verdict.budget
     }
 
-    private func resolvedScope() throws -> LoadSettings.Scope {
-        guard let scope = verdict.scope else { return workload.sessions > 0 ? .session : .grant }
+    private func resolvedScope(_ settings: LoadSettings) throws -> LoadSettings.Scope {
+        guard let scope = verdict.scope else { return settings.sessionCount > 0 ? .session : .grant }
         guard let value = LoadSettings.Scope(rawValue: scope) else {
             throw ValidationError("--scope is '\(scope)', expected grant, session or global")
         }
-        guard value != .session || workload.sessions > 0 else {
+        guard value != .session || settings.sessionCount > 0 else {
             throw ValidationError("--scope session needs --sessions: without one, a check counts for its grant")
         }
         return value

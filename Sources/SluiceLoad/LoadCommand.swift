@@ -27,7 +27,7 @@ package struct LoadCommand: ParsableCommand {
               sluice-load --socket a.sock --rate 20000 --connections 50 --json
               sluice-load --socket a.sock --find-rate --p99 5ms --connections 50
               sluice-load --socket a.sock --tool search=3 --tool build=1 --cost 1=9 --cost 5=1 --reserve 20
-              sluice-load --spawn --faults outage.txt --duration 1m
+              sluice-load --spawn --faults outage.txt --duration 1m --report out.html
               sluice-load --target redis --socket /run/redis/redis.sock
 
             EXIT CODES: 0 ok, 1 the oracle found a broken promise (or --find-rate no rate), 2 the run could not be carried out, 64 wrong usage. \
@@ -49,10 +49,17 @@ package struct LoadCommand: ParsableCommand {
     @OptionGroup(title: "LOAD") var load: LoadOptions
     @OptionGroup(title: "RATE") var rates: RateOptions
     @OptionGroup(title: "WORKLOAD") var workload: WorkloadOptions
+    @OptionGroup(title: "TRACES") var traces: TraceOptions
     @OptionGroup(title: "PROCESSES OF ITS OWN") var own: SpawnOptions
     @OptionGroup(title: "VERDICT") var verdict: VerdictOptions
 
     package init() {}
+
+    /// Where the trace of what was sent is to be; nil for nowhere.
+    package var recordPath: String? { traces.record }
+
+    /// Where the report for a browser is to be; nil for nowhere.
+    package var reportPath: String? { verdict.report }
 
     /// Whether the summary is to be JSON.
     package var wantsJSON: Bool { verdict.json }

@@ -44,6 +44,17 @@ struct RateOptions: ParsableArguments {
     var burst: String?
 }
 
+/// What is sent again, and what is written down to be.
+struct TraceOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Open loop: sends the checks of a trace with their timing, one a line: ms grant tool [cost n] [session name] [reserve].",
+            valueName: "file"))
+    var trace: String?
+    @Option(help: ArgumentHelp("Writes the checks that were sent as such a trace.", valueName: "file"))
+    var record: String?
+}
+
 /// What is asked.
 struct WorkloadOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Grants that checks are for.", valueName: "count"))
@@ -126,6 +137,9 @@ struct VerdictOptions: ParsableArguments {
     var budget: Int64 = 20_000_000
     @Flag(help: "Print one JSON object instead of the table.")
     var json = false
+    @Option(
+        help: ArgumentHelp("Also write a report to look at: one page with plots, for any browser.", valueName: "file"))
+    var report: String?
     @Flag(help: "Send checks without TRACE, and prove nothing.")
     var noOracle = false
 }

@@ -50,6 +50,8 @@ package enum LoadProgram {
             let summary = try await runUntilInterrupted(runner, on: stage)
             await stage?.end()
             writeError(LoadProgress(isTerminal: isTerminal).ending)
+            if let path = command.recordPath { try save(Trace.text(of: summary.recorded, settings), to: path) }
+            if let path = command.reportPath { try save(summary.html(), to: path) }
             print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
             return summary.isKept ? ExitCode.ok : ExitCode.brokenPromise
         } catch {
@@ -57,6 +59,14 @@ package enum LoadProgram {
             if error is CancellationError { return ExitCode.interrupted }
             note("sluice-load: \(error)")
             return ExitCode.couldNotRun
+        }
+    }
+
+    private static func save(_ text: String, to path: String) throws {
+        do {
+            try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+        } catch {
+            throw StageFailure("cannot write \(path): \(error.localizedDescription)")
         }
     }
 

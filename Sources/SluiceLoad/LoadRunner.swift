@@ -71,6 +71,7 @@ package struct LoadRunner: Sendable {
         if !isInterrupted, search != nil { isInterrupted = try await run.find(&search!, onNote) == false }
         run.beginMeasuring()
         let measuredFromNs = Clock.nowNs()
+        let startWallMs = Clock.wallNs() / 1_000_000
         let player = Task { [isInterrupted] in
             isInterrupted ? [] : await faults?.play(fromNs: measuredFromNs, onNote: onNote) ?? []
         }
@@ -80,6 +81,7 @@ package struct LoadRunner: Sendable {
         }
         player.cancel()
         var summary = run.measured()
+        summary.timeline.startWallMs = startWallMs
         summary.timeline.marks = await player.value
         try await run.drain(into: &summary)
         summary.search = search
@@ -143,9 +145,8 @@ private struct Run {
         startNs = Clock.nowNs()
         lastSampleNs = startNs
         for (index, shard) in shards.enumerated() {
-            let pacer = settings.schedule.map {
-                Pacer(startNs: startNs, schedule: $0, share: index, of: shards.count)
-            }
+            let timing = settings.replay.map { Pacer.Timing.replay($0) } ?? settings.schedule.map { .schedule($0) }
+            let pacer = timing.map { Pacer(startNs: startNs, timing: $0, share: index, of: shards.count) }
             try await shard.eventLoop.submit { shard.value.start(pacer: pacer) }.get()
         }
     }
@@ -243,6 +244,10 @@ private struct Run {
             }.get()
             if last.decisionCount > 0 { hasDecided = true }
             summary.tally.add(last)
+            let recorded = try await shard.eventLoop.submit { shard.value.takeRecorded() }.get()
+            summary.recorded += recorded.map {
+                Trace.Entry(atNs: max(0, $0.atNs - startNs), target: $0.target)
+            }
         }
     }
 }

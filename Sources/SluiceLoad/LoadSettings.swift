@@ -57,6 +57,10 @@ package struct LoadSettings: Sendable, Equatable {
     package var ratePerSecond: Int?
     /// An open loop's rate goes from `ratePerSecond` to this over the duration.
     package var rampToPerSecond: Int?
+    /// Recorded checks that are sent instead of any others, with their timing.
+    package var replay: Trace?
+    /// Whether what is sent is recorded.
+    package var isRecorded = false
     /// For a search of the highest rate: the p99 that is to be kept, ns.
     package var searchedP99Ns: Int64?
     package var threadCount = 1
@@ -73,6 +77,8 @@ package struct LoadSettings: Sendable, Equatable {
         replicaCount = max(1, socketPaths.count)
     }
 
+    /// Whether checks are sent at their times, whatever the answers do.
+    package var isOpenLoop: Bool { ratePerSecond != nil || replay != nil }
     package var connectionCount: Int { connectionsPerSocket * socketPaths.count }
 
     /// The search that is asked for, before its first step.
@@ -82,7 +88,7 @@ package struct LoadSettings: Sendable, Equatable {
 
     /// How the rate of an open loop goes.
     package var schedule: RateSchedule? {
-        guard let ratePerSecond else { return nil }
+        guard let ratePerSecond, replay == nil else { return nil }
         guard let rampToPerSecond else { return RateSchedule(ratePerSecond: ratePerSecond) }
         return RateSchedule(
             holdNs: warmUpNs, fromPerSecond: ratePerSecond, toPerSecond: rampToPerSecond, rampNs: durationNs)
@@ -107,15 +113,22 @@ package struct LoadSettings: Sendable, Equatable {
         }
     }
 
+    package func grantName(_ index: Int) -> String {
+        replay?.grants[index] ?? CheckFrames.grantName(grantPrefix, index)
+    }
+    package func sessionName(_ index: Int) -> String { replay?.sessions[index] ?? CheckFrames.sessionName(index) }
+
     /// How a person calls that identity.
     package func subjectName(_ subject: Int) -> String {
         switch scope {
         case .global: return "all grants"
-        case .grant: return "grant \(CheckFrames.grantName(grantPrefix, subject))"
+        case .grant: return "grant \(grantName(subject))"
         case .session:
-            let (grant, session) = subject.quotientAndRemainder(dividingBy: max(1, sessionCount))
-            let name = "grant \(CheckFrames.grantName(grantPrefix, grant))"
-            return sessionCount > 0 ? "\(name), session \(CheckFrames.sessionName(session))" : name
+            let (grant, sessionIndex) = subject.quotientAndRemainder(dividingBy: max(1, sessionCount))
+            let name = "grant \(grantName(grant))"
+            guard sessionCount > 0 else { return name }
+            let session = sessionName(sessionIndex)
+            return session.isEmpty ? name : "\(name), session \(session)"
         }
     }
 }

@@ -42,6 +42,7 @@ final class LoadShard {
     private var written: [LoadConnection] = []
     private var phase = Phase.idle
     private var tally = Tally()
+    private var recorded: [Trace.Entry] = []
     private var random: SeededRandom
     private var drained: EventLoopPromise<Void>?
 
@@ -164,7 +165,8 @@ final class LoadShard {
     private func refill(_ connection: LoadConnection, nowNs: Int64) {
         guard phase == .sending, pacer == nil else { return }
         while connection.outstandingCount < settings.pipeline {
-            connection.send(lanes[connection.lane].workload.next(), intendedNs: nowNs, nowNs: nowNs)
+            let target = lanes[connection.lane].workload.next()
+            send(target, on: connection, intendedNs: nowNs, nowNs: nowNs)
         }
         connection.flush()
     }
@@ -180,25 +182,38 @@ final class LoadShard {
                 hasRoom = false
                 break
             }
+            let number = pacer!.next
             guard let intendedNs = pacer!.take(nowNs: nowNs) else { break }
             sends += 1
             nextLane = (lane + 1) % lanes.count
-            let target = lanes[lane].workload.next()
+            let target = settings.replay?.entries[Int(number)].target ?? lanes[lane].workload.next()
             guard let connection = lanes[lane].connection else {
                 tally.count(.unsent)
                 continue
             }
-            connection.send(target, intendedNs: intendedNs, nowNs: nowNs)
+            send(target, on: connection, intendedNs: intendedNs, nowNs: nowNs)
             written.append(connection)
             tally.recordLateness(nowNs - intendedNs)
         }
         for connection in written { connection.flush() }
         written.removeAll(keepingCapacity: true)
         let shortestNs = hasRoom ? Self.shortestWaitNs : Self.waitForRoomNs
-        let waitNs = max(shortestNs, pacer!.nextNs - Clock.nowNs())
+        let waitNs = min(max(shortestNs, pacer!.nextNs - Clock.nowNs()), Self.longestWaitNs)
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(waitNs)) { [self] in sendDue() }
     }
 
+    private func send(_ target: CheckTarget, on connection: LoadConnection, intendedNs: Int64, nowNs: Int64) {
+        connection.send(target, intendedNs: intendedNs, nowNs: nowNs)
+        guard settings.isRecorded else { return }
+        guard recorded.count < LoadBounds.maxTraceChecks / settings.threadCount else {
+            tally.note(fault: "more checks than a trace has room for: the rest is not recorded")
+            return
+        }
+        recorded.append(Trace.Entry(atNs: intendedNs, target: target))
+    }
+
+    /// How long an open loop waits at most, ns: after the last check of a trace there is nothing to wait for.
+    private static let longestWaitNs: Int64 = 1_000_000_000
     /// How long an open loop waits at least before it looks again, ns: at high rates a timer for every check would cost
     /// more than the check.
     private static let shortestWaitNs: Int64 = 20_000
@@ -243,7 +258,7 @@ final class LoadShard {
                 continue
             }
             nextLane = (lane + 1) % lanes.count
-            connection.send(lanes[lane].workload.next(), intendedNs: nowNs, nowNs: nowNs)
+            send(lanes[lane].workload.next(), on: connection, intendedNs: nowNs, nowNs: nowNs)
         }
         for lane in lanes { lane.connection?.flush() }
     }
@@ -383,6 +398,12 @@ final class LoadShard {
     }
 
     // MARK: - Ending
+
+    /// Hands over what was recorded, with times of the driver's clock.
+    func takeRecorded() -> [Trace.Entry] {
+        defer { recorded = [] }
+        return recorded
+    }
 
     /// Hands over what was tallied since the last time.
     func takeTally() -> Tally {

@@ -81,6 +81,8 @@ package struct Oracle: Sendable {
     /// By identity.
     private var tracks: [[Track]]
     private var report = OracleReport()
+    /// By rule and start of the window.
+    private var totals: [Int: [Int64: OracleReport.WindowTotal]] = [:]
 
     /// - Parameters:
     ///   - replicas: among how many the sidecars split what is left while Redis is away.
@@ -181,6 +183,7 @@ package struct Oracle: Sendable {
                 while !tracks[subject][track].windows.isEmpty { fold(track, of: subject) }
             }
         }
+        report.windowTotals = totals.values.flatMap(\.values).sorted { ($0.rule, $0.startMs) < ($1.rule, $1.startMs) }
         return report
     }
 
@@ -229,8 +232,22 @@ package struct Oracle: Sendable {
         } else {
             judgeFull(window, track: track, subject: subject)
         }
+        // Judging may have found it broken.
+        addTotal(of: tracks[subject][track].windows[0], rule: tracks[subject][track].rule)
         tracks[subject][track].foldedThroughMs = window.startMs
         tracks[subject][track].windows.removeFirst()
+    }
+
+    private mutating func addTotal(of window: OracleWindow, rule: Int) {
+        if totals[rule]?[window.startMs] == nil {
+            guard totals.values.reduce(0, { $0 + $1.count }) < LoadBounds.maxWindowRows else { return }
+            totals[rule, default: [:]][window.startMs] = OracleReport.WindowTotal(
+                rule: rules[rule].name, startMs: window.startMs)
+        }
+        let admitted = window.admitted + window.localAdmitted
+        let share = window.maximum > 0 ? Double(admitted) / Double(window.maximum) : 0
+        totals[rule]?[window.startMs]?.add(
+            window, isBroken: !window.broken.isEmpty, share: share)
     }
 
     private mutating func judgeLocal(_ window: OracleWindow, track: Int, subject: Int) {
@@ -289,6 +306,17 @@ package struct Oracle: Sendable {
 extension TraceEntry {
     /// Whether a check of this cost does not fit any more.
     fileprivate func isExceeded(by cost: Int64) -> Bool { used > max - cost }
+}
+
+extension OracleReport.WindowTotal {
+    fileprivate mutating func add(_ window: OracleWindow, isBroken: Bool, share: Double) {
+        identities += 1
+        limit += window.maximum
+        shared += window.admitted
+        local += window.localAdmitted
+        fullestShare = max(fullestShare, share)
+        if isBroken { self.isBroken = true }
+    }
 }
 
 extension OracleWindow {

@@ -34,6 +34,27 @@ package struct OracleReport: Sendable, Equatable {
         }
     }
 
+    /// What one rule admitted in one window, over all identities.
+    package struct WindowTotal: Sendable, Equatable {
+        package var rule: String
+        package var startMs: Int64
+        package var identities: Int64 = 0
+        /// The sum of the identities' maxima.
+        package var limit: Int64 = 0
+        /// Costs admitted by `shared`, `lease` and `cache`, and by `local`.
+        package var shared: Int64 = 0
+        package var local: Int64 = 0
+        /// The highest share of its maximum that one identity was admitted.
+        package var fullestShare = 0.0
+        /// Whether the window of some identity broke a promise.
+        package var isBroken = false
+
+        package init(rule: String, startMs: Int64) {
+            self.rule = rule
+            self.startMs = startMs
+        }
+    }
+
     /// Decisions that were looked at.
     package var answers: Int64 = 0
     /// Windows that were looked at, over all identities and rules.
@@ -54,6 +75,9 @@ package struct OracleReport: Sendable, Equatable {
     package var breakCount: Int64 = 0
     /// The first of them.
     package var breaks: [Break] = []
+
+    /// By rule and start; the first `LoadBounds.maxWindowRows` of them.
+    package var windowTotals: [WindowTotal] = []
 
     package init() {}
 

@@ -141,7 +141,7 @@ private struct SummaryDocument: Encodable {
         }
         latencyUs = percentiles { tally.latency.valueAtPercentile($0) }
         sendLatenessUs =
-            settings.ratePerSecond == nil ? nil : percentiles { tally.lateness.valueAtPercentile($0) }
+            !settings.isOpenLoop ? nil : percentiles { tally.lateness.valueAtPercentile($0) }
         decisions = Dictionary(
             uniqueKeysWithValues: (settings.target == .sluice ? ReplySource.allCases : [.shared]).map {
                 (settings.target.name(of: $0), Decisions(allowed: tally[$0].allowed, denied: tally[$0].denied))

@@ -14,6 +14,16 @@ extension Summary {
             ("rate", style.apply(.strong, to: "\(Format.count(Int64(checksPerSecond.rounded()))) checks/s")),
         ])
         lines.append("")
+        if !timeline.marks.isEmpty {
+            lines += facts(
+                timeline.marks.enumerated().map { index, mark in
+                    (
+                        index == 0 ? "done" : "",
+                        "at \(Format.decimal(Double(mark.atNs) / 1e9, places: 1)) s: \(TerminalText.visible(mark.text))"
+                    )
+                })
+            lines.append("")
+        }
         lines += searchLines(style) + rampLines(style) + latencyLines(style)
         lines.append("")
         lines += sourceLines(style)
@@ -22,19 +32,21 @@ extension Summary {
         return lines.joined(separator: "\n") + "\n"
     }
 
-    private var heading: String {
+    var heading: String {
         let loop = settings.ratePerSecond.map { rate in
             let ramp = settings.rampToPerSecond.map {
                 "from \(Format.count(Int64(rate))) to \(Format.count(Int64($0)))"
             }
             return "open loop \(ramp ?? "at \(Format.count(Int64(rate)))") checks/s"
         }
+        let replay = settings.replay.map { "a trace of \(plural($0.entries.count, "check"))" }
         let count = settings.socketPaths.count
         let what =
             settings.target == .redis ? "\(Format.count(Int64(count))) Redis" : plural(count, settings.target.noun)
         var parts = [
             what, plural(settings.connectionCount, "connection"),
-            loop ?? "closed loop, \(settings.pipeline) in flight each", plural(settings.threadCount, "thread"),
+            replay ?? loop ?? "closed loop, \(settings.pipeline) in flight each",
+            plural(settings.threadCount, "thread"),
             plural(settings.grantCount, "grant") + (settings.skew > 0 ? " skewed by \(settings.skew)" : ""),
         ]
         if settings.sessionCount > 0 { parts.append("\(plural(settings.sessionCount, "session")) each") }
@@ -67,11 +79,11 @@ extension Summary {
     private func latencyLines(_ style: Style) -> [String] {
         let names = Self.percentiles.map(\.name)
         let values = Self.percentiles.map { Format.time(tally.latency.valueAtPercentile($0.value)) }
-        let note = settings.ratePerSecond == nil ? "from sending to answer" : "from when it should have been sent"
+        let note = !settings.isOpenLoop ? "from sending to answer" : "from when it should have been sent"
         var lines = [
             style.apply(.strong, to: row("", names)), row("latency", values) + "   " + style.apply(.faint, to: note),
         ]
-        if settings.ratePerSecond != nil {
+        if settings.isOpenLoop {
             let late = Self.percentiles.map { Format.time(tally.lateness.valueAtPercentile($0.value)) }
             lines.append(row("late sends", late) + "   " + style.apply(.faint, to: "how late the driver itself was"))
         }
@@ -157,7 +169,7 @@ extension Summary {
 
 extension Tally.Failure {
     /// As the table tells it, behind a count.
-    fileprivate var words: String {
+    var words: String {
         switch self {
         case .busy: "answered BUSY"
         case .refused: "other error answers"

@@ -15,6 +15,8 @@ package struct Summary: Sendable {
     package var oracle: OracleReport?
     /// How it went; empty where nobody sampled it.
     package var timeline = Timeline()
+    /// What was sent, with times from the beginning of the warm-up; empty unless it was to be recorded.
+    package var recorded: [Trace.Entry] = []
     /// The steps of a search for a rate; nil if none was asked.
     package var search: RateSearch?
     /// Whether it was ended early.

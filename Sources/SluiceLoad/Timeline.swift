@@ -47,6 +47,8 @@ package struct Timeline: Sendable {
 
     package var points: [Point] = []
     package var marks: [Mark] = []
+    /// When the measured part began, ms since 1970: windows are told by such times.
+    package var startWallMs: Int64 = 0
 
     package init() {}
 

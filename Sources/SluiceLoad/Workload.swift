@@ -22,6 +22,8 @@ package struct CheckKind: Sendable, Hashable {
     package var cost: Int64
     /// Whether it asks for a reservation.
     package var reserves: Bool
+    /// Whether it names a session, where the run has sessions.
+    package var hasSession = true
     /// In proportion to those of the other kinds.
     package var weight: Double
 
