@@ -228,6 +228,7 @@ extension LoadCommand {
         settings.scope = try resolvedScope(settings)
         settings.replicaCount = verdict.replicas ?? settings.socketPaths.count
         settings.budgetNs = verdict.budget
+        settings.requiresSettling = verdict.requireSettling
     }
 
     private func resolvedScope(_ settings: LoadSettings) throws -> LoadSettings.Scope {

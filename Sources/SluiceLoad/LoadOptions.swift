@@ -140,6 +140,12 @@ struct VerdictOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("Also write a report to look at: one page with plots, for any browser.", valueName: "file"))
     var report: String?
+    @Flag(
+        help: """
+            Fail the run, too, if a sidecar is back at Redis without adding what it had admitted locally to the open window \
+            (told in any case).
+            """)
+    var requireSettling = false
     @Flag(help: "Send checks without TRACE, and prove nothing.")
     var noOracle = false
 }

@@ -94,7 +94,7 @@ package struct LoadRunner: Sendable {
     private func makeOracle() -> Oracle {
         Oracle(
             subjects: settings.subjectCount, sidecars: settings.socketPaths.count, replicas: settings.replicaCount,
-            budgetNs: settings.budgetNs)
+            budgetNs: settings.budgetNs, requiresSettling: settings.requiresSettling)
     }
 
     private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<

@@ -66,6 +66,8 @@ package struct LoadSettings: Sendable, Equatable {
     package var threadCount = 1
     package var seed: UInt64 = 0
     package var usesOracle = true
+    /// Whether local admissions that are not added to Redis afterwards break a promise.
+    package var requiresSettling = false
     package var scope = Scope.grant
     /// Replicas among which sidecars split what is left while Redis is away.
     package var replicaCount = 1

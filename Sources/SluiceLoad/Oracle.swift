@@ -18,6 +18,9 @@ package import SluiceProtocol
 /// Answers overtake each other between connections, so whatever depends on their order is judged when a window is
 /// folded, and always in the sidecar's favour: a sidecar knew of a tally only if we had read it before we sent the check.
 ///
+/// - *Settled up*: what a sidecar admitted locally is in the tally of the window once its answers are shared again. Where it
+///   is not, the window is counted as unsettled; it breaks a promise only if the run requires it.
+///
 /// A value without a clock: times come with the answers. Memory is bounded: `LoadBounds.keptWindows` a counter, and
 /// `LoadBounds.maxStretches` a window.
 package struct Oracle: Sendable {
@@ -74,6 +77,7 @@ package struct Oracle: Sendable {
     }
 
     private let replicas: Int64
+    private let requiresSettling: Bool
     /// A local answer that took at least so long may have waited for the store first, ns.
     private let slowAfterNs: Int64
     private var rules: [Rule] = []
@@ -87,7 +91,11 @@ package struct Oracle: Sendable {
     /// - Parameters:
     ///   - replicas: among how many the sidecars split what is left while Redis is away.
     ///   - budgetNs: the sidecars' budget for a check.
-    package init(subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64) {
+    ///   - requiresSettling: whether a window that was not settled breaks a promise.
+    package init(
+        subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, requiresSettling: Bool = false
+    ) {
+        self.requiresSettling = requiresSettling
         precondition(subjects >= 1 && sidecars >= 1 && replicas >= 1)
         self.replicas = Int64(replicas)
         // A check waits for the store at least three quarters of its budget before it is answered locally.
@@ -132,10 +140,12 @@ package struct Oracle: Sendable {
             if answer.source == .local { expectUnseenCharge(in: window, track: track, subject: answer.subject) }
             let found = tracks[answer.subject][track].windows[window].observe(
                 answer, look, isProven: isProven, sidecarLife: sidecars[answer.sidecar].life,
-                slowLocalNs: sidecars[answer.sidecar].slowLocalNs)
+                slowLocalNs: sidecars[answer.sidecar].slowLocalNs,
+                isPending: answer.receivedNs - answer.sentNs >= slowAfterNs)
             switch found {
             case .fine: break
             case .unjudged: report.unjudgedAnswers += 1
+            case .broken(.settledUp, _) where !requiresSettling: break
             case .broken(let promise, let facts):
                 tell(promise, subject: answer.subject, track: track, window: window, facts)
             }
@@ -228,6 +238,7 @@ package struct Oracle: Sendable {
         report.windows += 1
         if window.localAdmitted > 0 {
             report.localWindows += 1
+            if window.isUnsettled { report.unsettledWindows += 1 }
             judgeLocal(window, track: track, subject: subject)
         } else {
             judgeFull(window, track: track, subject: subject)
@@ -329,7 +340,8 @@ extension OracleWindow {
     /// Takes in one look of one answer.
     /// - Parameter isProven: whether some look of a refusal shows that it was due.
     fileprivate mutating func observe(
-        _ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool, sidecarLife: Int32, slowLocalNs: Int64
+        _ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool, sidecarLife: Int32, slowLocalNs: Int64,
+        isPending: Bool
     ) -> Finding {
         if look.max != maximum {
             maximumChanged = true
@@ -338,23 +350,33 @@ extension OracleWindow {
         parts[answer.sidecar].enter(life: sidecarLife)
         parts[answer.sidecar].firstSentNs = min(parts[answer.sidecar].firstSentNs, answer.sentNs)
         if slowLocalNs >= parts[answer.sidecar].firstSentNs { parts[answer.sidecar].mayHaveLooked = true }
+        var unsettled: Int64?
         switch answer.source {
         case .shared:
+            if let settled = mustBeSettled(by: answer.sidecar, sentNs: answer.sentNs), look.used < settled {
+                unsettled = settled
+            }
             parts[answer.sidecar].sight(used: look.used, receivedNs: answer.receivedNs)
             parts[answer.sidecar].isInLocalRun = false
         case .local:
-            if answer.isAllowed { admitLocally(answer) }
+            if answer.isAllowed { admitLocally(answer, isPending: isPending) }
             return .fine
         case .lease:
             hasLeases = true
         case .cache, .policy:
             break
         }
-        guard answer.isAllowed else { return refuse(answer, look, isProven: isProven) }
-        return admit(answer, look)
+        let found = answer.isAllowed ? admit(answer, look) : refuse(answer, look, isProven: isProven)
+        guard case .fine = found, let unsettled, !isUnsettled else { return found }
+        isUnsettled = true
+        return .broken(
+            .settledUp,
+            facts: "sidecar \(answer.sidecar + 1) had admitted \(unsettled) locally, and the tally is \(look.used)")
     }
 
-    private mutating func admitLocally(_ answer: Oracle.Answer) {
+    private mutating func admitLocally(_ answer: Oracle.Answer, isPending: Bool) {
+        parts[answer.sidecar].localReceivedNs = max(parts[answer.sidecar].localReceivedNs, answer.receivedNs)
+        if isPending { parts[answer.sidecar].pendingAdmitted += answer.cost }
         if !parts[answer.sidecar].isInLocalRun {
             parts[answer.sidecar].isInLocalRun = true
             parts[answer.sidecar].localRuns += 1

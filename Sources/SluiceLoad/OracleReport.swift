@@ -15,6 +15,8 @@ package struct OracleReport: Sendable, Equatable {
             case localWithinShare = "local within its share"
             /// All sidecars together admitted more than the maximum and what they could not see of each other.
             case totalWithinBound = "total within its bound"
+            /// A sidecar was back at Redis without adding what it had admitted locally.
+            case settledUp = "settled up"
         }
 
         package var promise: Promise
@@ -65,6 +67,8 @@ package struct OracleReport: Sendable, Equatable {
     package var exactWindows: Int64 = 0
     /// Windows in which somebody was admitted locally.
     package var localWindows: Int64 = 0
+    /// Those of them in which a sidecar was back at the store, and what it had admitted locally was not in the tally.
+    package var unsettledWindows: Int64 = 0
     /// Answers for windows that had been judged already; they are not judged.
     package var lateAnswers: Int64 = 0
     /// Answers whose charge could not be told apart from others', or whose rule was one too many.

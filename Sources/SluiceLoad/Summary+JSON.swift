@@ -95,6 +95,7 @@ private struct SummaryDocument: Encodable {
         var fullWindows: Int64
         var exactWindows: Int64
         var localWindows: Int64
+        var unsettledWindows: Int64
         var lateAnswers: Int64
         var unjudgedAnswers: Int64
         var untracedAnswers: Int64
@@ -190,6 +191,7 @@ extension SummaryDocument.Oracle {
         fullWindows = report.fullWindows
         exactWindows = report.exactWindows
         localWindows = report.localWindows
+        unsettledWindows = report.unsettledWindows
         lateAnswers = report.lateAnswers
         unjudgedAnswers = report.unjudgedAnswers
         untracedAnswers = report.untracedAnswers

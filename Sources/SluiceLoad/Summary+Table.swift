@@ -136,6 +136,14 @@ extension Summary {
         return [("driver", "\(seconds) s of CPU, \(perCheck) us a check, \(busy) % of its threads; \(verdict)")]
     }
 
+    /// What is told where sidecars did not settle up, whether that breaks a promise or not.
+    var unsettledNote: String? {
+        guard let oracle, oracle.unsettledWindows > 0 else { return nil }
+        return
+            "not settled up: in \(plural(oracle.unsettledWindows, "window")) a sidecar was back at Redis without adding "
+            + "what it had admitted locally, so more than the limit may have passed"
+    }
+
     private func oracleFacts(_ style: Style) -> [(name: String, text: String)] {
         guard let oracle else { return [("oracle", "not asked")] }
         let kept =
@@ -153,6 +161,7 @@ extension Summary {
                     + "\(Format.count(oracle.exactWindows)); windows with local admissions: "
                     + "\(Format.count(oracle.localWindows))"
             ))
+        if let note = unsettledNote { facts.append(("", style.apply(.bad, to: note))) }
         let skipped = oracle.lateAnswers + oracle.unjudgedAnswers + oracle.untracedAnswers
         if skipped > 0 {
             facts.append(

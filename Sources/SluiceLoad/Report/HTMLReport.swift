@@ -44,6 +44,7 @@ extension Summary {
         } else {
             sentences.append("A baseline: the same load on \(settings.target.noun), without a sidecar.")
         }
+        if let unsettledNote { sentences.append("But \(unsettledNote).") }
         sentences.append(
             bottlenecks.isEmpty
                 ? "The driver was not the bottleneck."

@@ -61,7 +61,7 @@ struct ReportCharts {
     func throughput() -> (svg: String, series: [Plot.Series]) {
         let highest = points.map { max($0.perSecond + perSecond($0.failures, $0), $0.intendedRate ?? 0) }.max() ?? 1
         var plot = Plot(x: timeAxis, y: .linear(to: max(1, highest)))
-        plot.labelY("answers a second", plot.y.ticks(5).map { ($0, Self.short($0)) })
+        plot.labelY("answers/s", plot.y.ticks(5).map { ($0, Self.short($0)) })
         labelSeconds(&plot)
         var bases = Array(repeating: 0.0, count: points.count)
         var shown: [Plot.Series] = []
@@ -119,7 +119,7 @@ struct ReportCharts {
         let first = min(timeAxis.range.lowerBound, starts.first ?? 0)
         let last = max(timeAxis.range.upperBound, (starts.last ?? 0) + width)
         var plot = Plot(x: .linear(first...last), y: .linear(to: highest))
-        plot.labelY("admitted, of what the limit allows", plot.y.ticks(5).map { ($0, "\(Self.short($0)) %") })
+        plot.labelY("admitted", plot.y.ticks(5).map { ($0, "\(Self.short($0)) %") })
         labelSeconds(&plot)
         for (start, row) in zip(starts, rows) {
             let range = start...start + width
