@@ -9,6 +9,13 @@ package enum Clock {
         return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 
+    /// CLOCK_REALTIME, ns since 1970.
+    package static func wallNs() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+    }
+
     /// What this process has used of the processor so far, user and system, ns.
     package static func processorNs() -> Int64 {
         var usage = rusage()

@@ -23,6 +23,36 @@ package enum LoadBounds {
     package static let maxReplicas = 10_000
     /// Steepest skew: at 10 the second grant gets a thousandth of the first's checks. Over it: refused.
     package static let maxSkew = 10.0
+    /// Most kinds of checks of one run: tools times costs, with and without a reservation. Over it: refused.
+    package static let maxKinds = 256
+    /// Most checks of one burst: what the connections can take is sent, the rest counts as not sent. Over it: refused.
+    package static let maxBurst = 1_000_000
+    /// Longest path of a Unix socket, in bytes: sockaddr_un has room for 108, the last a NUL. Over it: refused.
+    package static let maxPathBytes = 107
+    /// Most steps of a search for a rate: from 1 to `maxRate` by doubling takes 25, and closing in 5, each failure told by
+    /// two. Past it: the best so far is taken.
+    package static let maxSearchSteps = 40
+    /// How long a step of a search loads before it measures, ns: what the step before left behind is answered by then.
+    package static let settleNs: Int64 = 500_000_000
+    /// How long a step of a search measures, ns: a thousand checks at 500 a second, so that a p99 is told by ten of them.
+    package static let searchStepNs: Int64 = 2_000_000_000
+    /// Most points of a run's timeline: an hour and a half of seconds, a few hundred KiB. Past it: every other one is
+    /// dropped.
+    package static let maxTimelinePoints = 5400
+    /// Most checks of a trace, replayed or recorded: about 300 MiB of memory. Over it: a trace is refused, and a record ends.
+    package static let maxTraceChecks = 10_000_000
+    /// Most actions of a fault script. Over it: refused.
+    package static let maxFaults = 1000
+    /// Most sidecars that the driver starts itself. Over it: refused.
+    package static let maxSpawned = 16
+    /// How long a process that the driver started may take until it answers, ns. Past it: the run does not start.
+    package static let startTimeoutNs: Int64 = 20_000_000_000
+    /// How long such a process may take to end by itself, ns. Past it: it is killed.
+    package static let endTimeoutNs: Int64 = 5_000_000_000
+    /// Longest answer to what is not measured, in bytes. Past it: it is none.
+    static let maxProbeBytes = 1024
+    /// Rows of windows that a report shows, over all rules. Past it: the first are kept, and it is told.
+    package static let maxWindowRows = 2000
     /// Longest run or warm-up, in seconds: a week of soaking. Over it: refused.
     package static let maxSeconds: Int64 = 7 * 86_400
 

@@ -11,13 +11,14 @@ final class LoadConnection: ChannelInboundHandler {
     /// Which of the shard's lanes this connection serves.
     let lane: Int
     private unowned let shard: LoadShard
-    private var exchange = Exchange()
+    private var exchange: Exchange
     private var answered: [Exchange.Answered] = []
     private var context: ChannelHandlerContext?
 
     init(lane: Int, shard: LoadShard) {
         self.lane = lane
         self.shard = shard
+        exchange = Exchange(target: shard.target)
     }
 
     var isOpen: Bool { context != nil }
@@ -38,10 +39,13 @@ final class LoadConnection: ChannelInboundHandler {
         exchange.send(target, shard.frames, intendedNs: intendedNs, nowNs: nowNs)
     }
 
-    /// Adds checks to what goes out with the next `flush`, until `count` are outstanding.
-    func fill(to count: Int, from workload: inout Workload, nowNs: Int64) {
-        exchange.fill(to: count, from: &workload, shard.frames, nowNs: nowNs)
+    /// Adds a settlement to what goes out with the next `flush`.
+    func settle(_ settlement: Settlement, nowNs: Int64) {
+        exchange.settle(settlement, shard.frames, nowNs: nowNs)
     }
+
+    /// Adds what must go before the first check.
+    func greet() { exchange.greet() }
 
     func flush() {
         guard let context, exchange.output.readableBytes > 0 else { return }

@@ -20,30 +20,53 @@ package enum LoadProgram {
     /// - Parameter arguments: without the program's name.
     package static func run(arguments: [String]) async -> Int32 {
         let command: LoadCommand
-        let settings: LoadSettings
+        var settings: LoadSettings
+        let plan: StagePlan?
         do {
             command = try LoadCommand.parse(arguments)
             settings = try command.settings(chance: UInt64.random(in: 0...999_999))
+            plan = try command.stagePlan(settings)
         } catch {
             return tell(error)
         }
         signal(SIGPIPE, SIG_IGN)
         let isTerminal = Style.isTerminal(descriptor: STDERR_FILENO)
         let progress = NIOLockedValueBox(LoadProgress(isTerminal: isTerminal))
-        let runner = LoadRunner(settings) { sample in
+        let tell: @Sendable (consuming LoadProgress.Sample) -> Void = { sample in
             if let text = progress.withLockedValue({ $0.take(sample) }) { writeError(text) }
         }
+        let note = { @Sendable (text: String) in
+            writeError("\(LoadProgress(isTerminal: isTerminal).ending)\(TerminalText.visible(text))\n")
+        }
+        var stage: Stage?
         do {
-            let summary = try await runUntilInterrupted(runner)
+            if let plan {
+                let made = try Stage(sidecars: plan.sidecars, policy: plan.policy, budgetNs: settings.budgetNs)
+                stage = made
+                settings.socketPaths = settings.target == .redis ? [made.redisSocket] : made.sidecarSockets
+            }
+            let runner = LoadRunner(
+                settings, stage: stage, faults: plan?.faults ?? FaultScript(), onSample: tell, onNote: note)
+            let summary = try await runUntilInterrupted(runner, on: stage)
+            await stage?.end()
             writeError(LoadProgress(isTerminal: isTerminal).ending)
+            if let path = command.recordPath { try save(Trace.text(of: summary.recorded, settings), to: path) }
+            if let path = command.reportPath { try save(summary.html(), to: path) }
             print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
             return summary.isKept ? ExitCode.ok : ExitCode.brokenPromise
-        } catch is CancellationError {
-            return ExitCode.interrupted
         } catch {
-            writeError(
-                "\(LoadProgress(isTerminal: isTerminal).ending)sluice-load: \(TerminalText.visible("\(error)"))\n")
+            await stage?.end()
+            if error is CancellationError { return ExitCode.interrupted }
+            note("sluice-load: \(error)")
             return ExitCode.couldNotRun
+        }
+    }
+
+    private static func save(_ text: String, to path: String) throws {
+        do {
+            try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+        } catch {
+            throw StageFailure("cannot write \(path): \(error.localizedDescription)")
         }
     }
 
@@ -59,8 +82,11 @@ package enum LoadProgram {
     }
 
     /// The first Ctrl-C or SIGTERM ends the run with a summary, the second ends the process.
-    private static func runUntilInterrupted(_ runner: LoadRunner) async throws -> Summary {
-        let run = Task { try await runner.run() }
+    private static func runUntilInterrupted(_ runner: LoadRunner, on stage: Stage?) async throws -> Summary {
+        let run = Task {
+            try await stage?.start()
+            return try await runner.run()
+        }
         let watch = Task {
             var hasEnded = false
             for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {

@@ -1,19 +1,22 @@
+import Histogram
 import NIOCore
 import NIOPosix
 
 /// Why a run could not be.
 package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
-    case cannotConnect(path: String, reason: String)
+    case cannotConnect(path: String, reason: String, target: LoadTarget)
     /// Not one decision came.
     case noDecision(fault: String?)
 
     package var description: String {
         switch self {
-        case .cannotConnect(let path, let reason):
+        case .cannotConnect(let path, let reason, .sluice):
             return "cannot connect to \(path): \(reason); start sluiced with --socket \(path), or name another --socket"
+        case .cannotConnect(let path, let reason, let target):
+            return "cannot connect to \(path): \(reason); start the \(target.noun) there, or name another --socket"
         case .noDecision(let fault):
             let fault = fault.map { "the first fault was: \($0)" } ?? "nothing was answered"
-            return "no check was decided, \(fault); is it a sluiced that listens there?"
+            return "no check was decided, \(fault); is it what --target says that listens there?"
         }
     }
 }
@@ -25,13 +28,22 @@ package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
 package struct LoadRunner: Sendable {
     private let settings: LoadSettings
     private let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
+    private let onNote: @Sendable (String) -> Void
+    private let faults: FaultPlayer?
 
-    /// - Parameter onSample: called once a second while checks are sent.
+    /// - Parameters:
+    ///   - stage: what is loaded, if the driver started it, and `faults` what is done to it.
+    ///   - onSample: called once a second while checks are sent.
+    ///   - onNote: called with one line about what was done or found meanwhile.
     package init(
-        _ settings: LoadSettings, onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in }
+        _ settings: LoadSettings, stage: Stage? = nil, faults: FaultScript = FaultScript(),
+        onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in },
+        onNote: @escaping @Sendable (String) -> Void = { _ in }
     ) {
         self.settings = settings
         self.onSample = onSample
+        self.onNote = onNote
+        self.faults = stage.map { FaultPlayer(stage: $0, script: faults) }
     }
 
     /// - Throws: `LoadFailure`, or `CancellationError` if it was cancelled before the first check.
@@ -55,12 +67,24 @@ package struct LoadRunner: Sendable {
         var run = Run(shards: shards, settings: settings, onSample: onSample)
         try await run.start()
         var isInterrupted = try await run.proceed(forNs: settings.warmUpNs, isWarmUp: true) == false
+        var search = settings.search
+        if !isInterrupted, search != nil { isInterrupted = try await run.find(&search!, onNote) == false }
         run.beginMeasuring()
+        let measuredFromNs = Clock.nowNs()
+        let startWallMs = Clock.wallNs() / 1_000_000
+        let player = Task { [isInterrupted] in
+            isInterrupted ? [] : await faults?.play(fromNs: measuredFromNs, onNote: onNote) ?? []
+        }
+        defer { player.cancel() }
         if !isInterrupted {
             isInterrupted = try await run.proceed(forNs: settings.durationNs, isWarmUp: false) == false
         }
+        player.cancel()
         var summary = run.measured()
+        summary.timeline.startWallMs = startWallMs
+        summary.timeline.marks = await player.value
         try await run.drain(into: &summary)
+        summary.search = search
         summary.isInterrupted = isInterrupted
         summary.oracle = oracle?.finish()
         guard run.hasDecided else { throw LoadFailure.noDecision(fault: summary.tally.firstFault) }
@@ -70,16 +94,14 @@ package struct LoadRunner: Sendable {
     private func makeOracle() -> Oracle {
         Oracle(
             subjects: settings.subjectCount, sidecars: settings.socketPaths.count, replicas: settings.replicaCount,
-            budgetNs: settings.budgetNs)
+            budgetNs: settings.budgetNs, requiresSettling: settings.requiresSettling)
     }
 
     private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<
         LoadShard
     >] {
-        let chooser = GrantChooser(count: settings.grantCount, exponent: settings.skew)
-        let frames = CheckFrames(
-            grantPrefix: settings.grantPrefix, grantCount: settings.grantCount, sessionCount: settings.sessionCount,
-            tool: settings.tool, cost: settings.cost, traced: settings.usesOracle)
+        let chooser = Chooser(count: settings.grantCount, exponent: settings.skew)
+        let frames = CheckFrames(settings)
         var shards: [NIOLoopBound<LoadShard>] = []
         for index in 0..<settings.threadCount {
             let eventLoop = group.next()
@@ -99,8 +121,9 @@ package struct LoadRunner: Sendable {
 /// One run under way.
 private struct Run {
     let shards: [NIOLoopBound<LoadShard>]
-    let settings: LoadSettings
+    private(set) var settings: LoadSettings
     let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
+    private var timeline = Timeline()
     /// Whether any decision came, warm-up included.
     var hasDecided = false
     private var total = Tally()
@@ -122,11 +145,41 @@ private struct Run {
         startNs = Clock.nowNs()
         lastSampleNs = startNs
         for (index, shard) in shards.enumerated() {
-            let pacer = settings.ratePerSecond.map {
-                Pacer(startNs: startNs, ratePerSecond: $0, share: index, of: shards.count)
-            }
+            let timing = settings.replay.map { Pacer.Timing.replay($0) } ?? settings.schedule.map { .schedule($0) }
+            let pacer = timing.map { Pacer(startNs: startNs, timing: $0, share: index, of: shards.count) }
             try await shard.eventLoop.submit { shard.value.start(pacer: pacer) }.get()
         }
+    }
+
+    /// Goes on at another rate from now.
+    private mutating func change(ratePerSecond: Int) async throws {
+        let nowNs = Clock.nowNs()
+        settings.ratePerSecond = ratePerSecond
+        for (index, shard) in shards.enumerated() {
+            let pacer = Pacer(
+                startNs: nowNs, schedule: RateSchedule(ratePerSecond: ratePerSecond), share: index, of: shards.count)
+            try await shard.eventLoop.submit { shard.value.change(pacer: pacer) }.get()
+        }
+    }
+
+    /// Searches the highest rate that keeps the goal, and goes on at it.
+    /// - Returns: false if the task was cancelled.
+    mutating func find(_ search: inout RateSearch, _ onNote: (String) -> Void) async throws -> Bool {
+        while let rate = search.nextRate {
+            try await change(ratePerSecond: rate)
+            guard try await proceed(forNs: LoadBounds.settleNs, isWarmUp: true) else { return false }
+            beginMeasuring()
+            guard try await proceed(forNs: LoadBounds.searchStepNs, isWarmUp: true) else { return false }
+            let elapsedNs = Clock.nowNs() - measuredFromNs
+            let step = RateSearch.Step(
+                ratePerSecond: rate, answeredPerSecond: Double(total.decisionCount) * 1e9 / Double(elapsedNs),
+                p99Ns: total.latency.valueAtPercentile(99), failures: total.failureCount,
+                latenessNs: total.lateness.valueAtPercentile(99))
+            search.record(step)
+            onNote(search.line(for: step))
+        }
+        try await change(ratePerSecond: search.kept ?? search.steps.last?.ratePerSecond ?? 1)
+        return try await proceed(forNs: LoadBounds.settleNs, isWarmUp: true)
     }
 
     /// Lets it run, with a sample once a second.
@@ -152,6 +205,10 @@ private struct Run {
         let nowNs = Clock.nowNs()
         total.add(tally)
         if tally.decisionCount > 0 { hasDecided = true }
+        timeline.append(
+            Timeline.Point(
+                startNs: lastSampleNs - startNs, intervalNs: nowNs - lastSampleNs,
+                intendedRate: settings.schedule?.rate(atNs: (lastSampleNs + nowNs) / 2 - startNs), tally: tally))
         onSample(
             LoadProgress.Sample(
                 elapsedNs: nowNs - startNs, intervalNs: nowNs - lastSampleNs, isWarmUp: isWarmUp, tally: tally))
@@ -169,9 +226,11 @@ private struct Run {
 
     /// The sending is over: what the rate and the processor's use are told for.
     func measured() -> Summary {
-        Summary(
+        var summary = Summary(
             settings: settings, elapsedNs: max(1, Clock.nowNs() - measuredFromNs),
             processorNs: Clock.processorNs() - processorFromNs, decidedWhileSending: total.decisionCount, tally: total)
+        summary.timeline = timeline.counted(fromNs: measuredFromNs - startNs)
+        return summary
     }
 
     /// Waits for the last answers; they count, too.
@@ -185,6 +244,10 @@ private struct Run {
             }.get()
             if last.decisionCount > 0 { hasDecided = true }
             summary.tally.add(last)
+            let recorded = try await shard.eventLoop.submit { shard.value.takeRecorded() }.get()
+            summary.recorded += recorded.map {
+                Trace.Entry(atNs: max(0, $0.atNs - startNs), target: $0.target)
+            }
         }
     }
 }

@@ -7,6 +7,37 @@ package struct LoadSettings: Sendable, Equatable {
         case global
     }
 
+    /// What checks become of reservations.
+    package struct Reservations: Sendable, Equatable {
+        /// Share of checks that reserve, 0 to 1.
+        package var share = 0.0
+        /// Share of reservations that are cancelled, 0 to 1; the others are committed.
+        package var cancelShare = 0.5
+        /// What is committed; nil for any cost from 1 to what was reserved, by chance.
+        package var committedCost: Int64?
+        /// How long a reservation is held, ns.
+        package var holdNs: Int64 = 0
+
+        package init() {}
+    }
+
+    /// Checks that are sent at once at every boundary of a window, beside all others.
+    package struct Burst: Sendable, Equatable {
+        package var count: Int
+        /// Boundaries are its multiples since 1970.
+        package var periodNs: Int64
+
+        package init(count: Int, periodNs: Int64) {
+            self.count = count
+            self.periodNs = periodNs
+        }
+    }
+
+    package var target = LoadTarget.sluice
+    /// What the script of `LoadTarget.redis` counts against.
+    package var baselineMax: Int64 = 10
+    package var baselineWindowMs: Int64 = 60_000
+    /// Paths of Unix sockets, or `tcp://host:port`.
     package var socketPaths: [String]
     package var connectionsPerSocket = 16
     package var pipeline = 16
@@ -14,17 +45,29 @@ package struct LoadSettings: Sendable, Equatable {
     package var grantPrefix = "load-"
     /// Exponent of Zipf's law; 0 for all grants alike.
     package var skew = 0.0
-    package var tool = "opencode_run"
-    package var cost: Int64 = 1
+    /// What is called, and how often; at least one.
+    package var kinds = [CheckKind(tool: "opencode_run", cost: 1)]
+    package var reservations = Reservations()
+    package var burst: Burst?
     /// Sessions of each grant; 0 for none.
     package var sessionCount = 0
     package var durationNs: Int64 = 10_000_000_000
     package var warmUpNs: Int64 = 1_000_000_000
-    /// Checks a second in all for an open loop; nil for a closed one.
+    /// Checks a second in all for an open loop; nil for a closed one. A search begins with it.
     package var ratePerSecond: Int?
+    /// An open loop's rate goes from `ratePerSecond` to this over the duration.
+    package var rampToPerSecond: Int?
+    /// Recorded checks that are sent instead of any others, with their timing.
+    package var replay: Trace?
+    /// Whether what is sent is recorded.
+    package var isRecorded = false
+    /// For a search of the highest rate: the p99 that is to be kept, ns.
+    package var searchedP99Ns: Int64?
     package var threadCount = 1
     package var seed: UInt64 = 0
     package var usesOracle = true
+    /// Whether local admissions that are not added to Redis afterwards break a promise.
+    package var requiresSettling = false
     package var scope = Scope.grant
     /// Replicas among which sidecars split what is left while Redis is away.
     package var replicaCount = 1
@@ -36,7 +79,22 @@ package struct LoadSettings: Sendable, Equatable {
         replicaCount = max(1, socketPaths.count)
     }
 
+    /// Whether checks are sent at their times, whatever the answers do.
+    package var isOpenLoop: Bool { ratePerSecond != nil || replay != nil }
     package var connectionCount: Int { connectionsPerSocket * socketPaths.count }
+
+    /// The search that is asked for, before its first step.
+    package var search: RateSearch? {
+        searchedP99Ns.map { RateSearch(goalNs: $0, firstRate: ratePerSecond ?? 1) }
+    }
+
+    /// How the rate of an open loop goes.
+    package var schedule: RateSchedule? {
+        guard let ratePerSecond, replay == nil else { return nil }
+        guard let rampToPerSecond else { return RateSchedule(ratePerSecond: ratePerSecond) }
+        return RateSchedule(
+            holdNs: warmUpNs, fromPerSecond: ratePerSecond, toPerSecond: rampToPerSecond, rampNs: durationNs)
+    }
 
     /// How many identities are counted apart.
     package var subjectCount: Int {
@@ -57,15 +115,22 @@ package struct LoadSettings: Sendable, Equatable {
         }
     }
 
+    package func grantName(_ index: Int) -> String {
+        replay?.grants[index] ?? CheckFrames.grantName(grantPrefix, index)
+    }
+    package func sessionName(_ index: Int) -> String { replay?.sessions[index] ?? CheckFrames.sessionName(index) }
+
     /// How a person calls that identity.
     package func subjectName(_ subject: Int) -> String {
         switch scope {
         case .global: return "all grants"
-        case .grant: return "grant \(CheckFrames.grantName(grantPrefix, subject))"
+        case .grant: return "grant \(grantName(subject))"
         case .session:
-            let (grant, session) = subject.quotientAndRemainder(dividingBy: max(1, sessionCount))
-            let name = "grant \(CheckFrames.grantName(grantPrefix, grant))"
-            return sessionCount > 0 ? "\(name), session \(CheckFrames.sessionName(session))" : name
+            let (grant, sessionIndex) = subject.quotientAndRemainder(dividingBy: max(1, sessionCount))
+            let name = "grant \(grantName(grant))"
+            guard sessionCount > 0 else { return name }
+            let session = sessionName(sessionIndex)
+            return session.isEmpty ? name : "\(name), session \(session)"
         }
     }
 }

@@ -29,23 +29,27 @@ final class LoadShard {
 
     let eventLoop: any EventLoop
     let frames: CheckFrames
+    var target: LoadTarget { settings.target }
     private let settings: LoadSettings
     private let oracle: SharedOracle?
     private var lanes: [Lane]
     private var pacer: Pacer?
     /// The lane that an open loop's next check goes to.
     private var nextLane = 0
+    /// Reservations that the last answers brought, to be settled; kept for its storage.
+    private var reserved: [Settlement] = []
     /// Connections that an open loop's turn has written to; kept for its storage.
     private var written: [LoadConnection] = []
     private var phase = Phase.idle
     private var tally = Tally()
+    private var recorded: [Trace.Entry] = []
     private var random: SeededRandom
     private var drained: EventLoopPromise<Void>?
 
     /// - Parameters:
     ///   - index: which of `settings.threadCount` shards this is: connections are dealt to them in turn.
     init(
-        settings: LoadSettings, index: Int, chooser: GrantChooser, frames: CheckFrames, oracle: SharedOracle?,
+        settings: LoadSettings, index: Int, chooser: Chooser, frames: CheckFrames, oracle: SharedOracle?,
         eventLoop: any EventLoop
     ) {
         self.settings = settings
@@ -54,11 +58,13 @@ final class LoadShard {
         self.eventLoop = eventLoop
         random = SeededRandom(seed: settings.seed &+ UInt64(index))
         // The connections of all sockets in turn, so that an open loop alternates between sidecars.
+        let kindWeights = settings.kinds.map(\.weight)
         lanes = stride(from: index, to: settings.connectionCount, by: settings.threadCount).map { number in
             Lane(
                 sidecar: number % settings.socketPaths.count,
                 workload: Workload(
-                    chooser: chooser, sessionCount: settings.sessionCount, seed: settings.seed, connection: number))
+                    chooser: chooser, kindWeights: kindWeights, sessionCount: settings.sessionCount,
+                    seed: settings.seed, connection: number))
         }
     }
 
@@ -73,20 +79,23 @@ final class LoadShard {
     private func connect(_ lane: Int) -> EventLoopFuture<Void> {
         let shard = NIOLoopBound(self, eventLoop: eventLoop)
         let path = settings.socketPaths[lanes[lane].sidecar]
-        return ClientBootstrap(group: eventLoop)
+        let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(.nanoseconds(LoadBounds.connectTimeoutNs))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(LoadConnection(lane: lane, shard: shard.value))
                 }
             }
-            .connect(unixDomainSocketPath: path)
+        let address = SocketPlace(path)
+        return address.connect(bootstrap)
             .flatMapThrowing { channel in
                 let connection = try channel.pipeline.syncOperations.handler(type: LoadConnection.self)
                 guard connection.isOpen else { throw ChannelError.alreadyClosed }
                 shard.value.opened(connection)
             }
-            .flatMapErrorThrowing { throw LoadFailure.cannotConnect(path: path, reason: Self.reason($0)) }
+            .flatMapErrorThrowing { [target] in
+                throw LoadFailure.cannotConnect(path: path, reason: Self.reason($0), target: target)
+            }
     }
 
     private static func reason(_ error: any Error) -> String {
@@ -97,6 +106,8 @@ final class LoadShard {
     private func opened(_ connection: LoadConnection) {
         guard phase == .idle || phase == .sending else { return connection.close() }
         lanes[connection.lane].connection = connection
+        connection.greet()
+        connection.flush()
         refill(connection, nowNs: Clock.nowNs())
     }
 
@@ -143,13 +154,20 @@ final class LoadShard {
             if let connection = lanes[lane].connection { refill(connection, nowNs: nowNs) }
         }
         if pacer != nil { sendDue() }
+        if settings.burst != nil { awaitBoundary() }
         sweep()
     }
+
+    /// Goes on at another rate from now.
+    func change(pacer: Pacer) { self.pacer = pacer }
 
     /// A closed loop keeps its pipeline full.
     private func refill(_ connection: LoadConnection, nowNs: Int64) {
         guard phase == .sending, pacer == nil else { return }
-        connection.fill(to: settings.pipeline, from: &lanes[connection.lane].workload, nowNs: nowNs)
+        while connection.outstandingCount < settings.pipeline {
+            let target = lanes[connection.lane].workload.next()
+            send(target, on: connection, intendedNs: nowNs, nowNs: nowNs)
+        }
         connection.flush()
     }
 
@@ -164,25 +182,38 @@ final class LoadShard {
                 hasRoom = false
                 break
             }
+            let number = pacer!.next
             guard let intendedNs = pacer!.take(nowNs: nowNs) else { break }
             sends += 1
             nextLane = (lane + 1) % lanes.count
-            let target = lanes[lane].workload.next()
+            let target = settings.replay?.entries[Int(number)].target ?? lanes[lane].workload.next()
             guard let connection = lanes[lane].connection else {
                 tally.count(.unsent)
                 continue
             }
-            connection.send(target, intendedNs: intendedNs, nowNs: nowNs)
+            send(target, on: connection, intendedNs: intendedNs, nowNs: nowNs)
             written.append(connection)
             tally.recordLateness(nowNs - intendedNs)
         }
         for connection in written { connection.flush() }
         written.removeAll(keepingCapacity: true)
         let shortestNs = hasRoom ? Self.shortestWaitNs : Self.waitForRoomNs
-        let waitNs = max(shortestNs, pacer!.nextNs - Clock.nowNs())
+        let waitNs = min(max(shortestNs, pacer!.nextNs - Clock.nowNs()), Self.longestWaitNs)
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(waitNs)) { [self] in sendDue() }
     }
 
+    private func send(_ target: CheckTarget, on connection: LoadConnection, intendedNs: Int64, nowNs: Int64) {
+        connection.send(target, intendedNs: intendedNs, nowNs: nowNs)
+        guard settings.isRecorded else { return }
+        guard recorded.count < LoadBounds.maxTraceChecks / settings.threadCount else {
+            tally.note(fault: "more checks than a trace has room for: the rest is not recorded")
+            return
+        }
+        recorded.append(Trace.Entry(atNs: intendedNs, target: target))
+    }
+
+    /// How long an open loop waits at most, ns: after the last check of a trace there is nothing to wait for.
+    private static let longestWaitNs: Int64 = 1_000_000_000
     /// How long an open loop waits at least before it looks again, ns: at high rates a timer for every check would cost
     /// more than the check.
     private static let shortestWaitNs: Int64 = 20_000
@@ -199,6 +230,39 @@ final class LoadShard {
         return nil
     }
 
+    // MARK: - Bursts
+
+    /// Waits for the next boundary of the windows that bursts are meant for.
+    private func awaitBoundary() {
+        guard let burst = settings.burst, phase == .sending else { return }
+        let waitNs = burst.periodNs - Clock.wallNs() % burst.periodNs
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(waitNs)) { [self] in
+            guard phase == .sending else { return }
+            send(burst)
+            awaitBoundary()
+        }
+    }
+
+    /// Sends this shard's part of a burst, at once.
+    private func send(_ burst: LoadSettings.Burst) {
+        let nowNs = Clock.nowNs()
+        // Connections are dealt evenly, and so is the burst.
+        let whole = burst.count * lanes.count
+        let count =
+            whole / settings.connectionCount
+            + (random.next() % UInt64(settings.connectionCount)
+                < UInt64(whole % settings.connectionCount) ? 1 : 0)
+        for _ in 0..<count {
+            guard let lane = laneWithRoom(), let connection = lanes[lane].connection else {
+                tally.count(.unsent)
+                continue
+            }
+            nextLane = (lane + 1) % lanes.count
+            send(lanes[lane].workload.next(), on: connection, intendedNs: nowNs, nowNs: nowNs)
+        }
+        for lane in lanes { lane.connection?.flush() }
+    }
+
     // MARK: - Answers
 
     /// A read has brought these answers.
@@ -206,25 +270,78 @@ final class LoadShard {
         guard answered.count > 0 else { return }
         lanes[lane].failures = 0
         Self.count(answered, in: &tally, budgetNs: settings.budgetNs, nowNs: nowNs)
-        guard let oracle else { return }
-        let sidecar = lanes[lane].sidecar
-        oracle.withOracle { oracle in
-            for index in answered.indices {
-                guard let check = answered[index].check else { continue }
-                let subject = settings.subject(of: check.target)
-                switch answered[index].answer {
-                case .decision(let isAllowed, let source, let trace):
-                    let answer = Oracle.Answer(
-                        subject: subject, sidecar: sidecar, isAllowed: isAllowed, source: source, cost: settings.cost,
-                        sentNs: check.sentNs, receivedNs: nowNs)
-                    oracle.observe(answer, trace: trace)
-                case .error(let sentence):
-                    if !Self.isBusy(sentence) { oracle.lostSight(ofSubject: subject) }
-                case .garbage:
-                    oracle.lostSight(ofSubject: subject)
-                }
+        for index in answered.indices {
+            if let settlement = settlement(of: answered[index]) { reserved.append(settlement) }
+        }
+        oracle?.withOracle { tell(&$0, answered, sidecar: lanes[lane].sidecar, nowNs: nowNs) }
+        settleReserved(lane: lane)
+    }
+
+    private func tell(
+        _ oracle: inout Oracle, _ answered: borrowing [Exchange.Answered], sidecar: Int, nowNs: Int64
+    ) {
+        for index in answered.indices {
+            guard let check = answered[index].check else { continue }
+            let subject = settings.subject(of: check.target)
+            switch answered[index].answer {
+            case .decision(let isAllowed, let source, let trace, _):
+                let answer = Oracle.Answer(
+                    subject: subject, sidecar: sidecar, isAllowed: isAllowed, source: source,
+                    cost: settings.kinds[Int(check.target.kind)].cost, sentNs: check.sentNs, receivedNs: nowNs)
+                oracle.observe(answer, trace: trace)
+            case .settled: break
+            case .error(let sentence):
+                if !Self.isBusy(sentence) { oracle.lostSight(ofSubject: subject) }
+            case .garbage:
+                oracle.lostSight(ofSubject: subject)
             }
         }
+    }
+
+    // MARK: - Reservations
+
+    /// How the reservation that an answer brought is to end; nil if it brought none.
+    private func settlement(of answered: Exchange.Answered) -> Settlement? {
+        guard case .decision(_, let source, let trace, let reservation?) = answered.answer, let check = answered.check
+        else { return nil }
+        let cost = settings.kinds[Int(check.target.kind)].cost
+        let isCancelled = Double(random.next() >> 11) * 0x1p-53 < settings.reservations.cancelShare
+        let committed = settings.reservations.committedCost ?? Int64.random(in: 1...cost, using: &random)
+        return Settlement(
+            target: check.target, reservation: reservation, cost: cost, committedCost: isCancelled ? nil : committed,
+            source: source, trace: trace)
+    }
+
+    /// Settles what was reserved on this lane just now, after as long as a call is to take.
+    private func settleReserved(lane: Int) {
+        guard !reserved.isEmpty else { return }
+        guard settings.reservations.holdNs > 0 else {
+            settle(reserved, lane: lane)
+            reserved.removeAll(keepingCapacity: true)
+            return
+        }
+        let held = reserved
+        reserved.removeAll()
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(settings.reservations.holdNs)) { [self] in
+            guard phase == .sending else { return }
+            settle(held, lane: lane)
+            lanes[lane].connection?.flush()
+        }
+    }
+
+    private func settle(_ settlements: [Settlement], lane: Int) {
+        guard let connection = lanes[lane].connection else { return }
+        let nowNs = Clock.nowNs()
+        oracle?.withOracle { oracle in
+            for settlement in settlements {
+                guard let trace = settlement.trace else { continue }
+                let answer = Oracle.Answer(
+                    subject: settings.subject(of: settlement.target), sidecar: lanes[lane].sidecar, isAllowed: true,
+                    source: settlement.source, cost: settlement.cost, sentNs: nowNs, receivedNs: nowNs)
+                oracle.settle(answer, to: settlement.committedCost ?? 0, trace: trace)
+            }
+        }
+        for settlement in settlements { connection.settle(settlement, nowNs: nowNs) }
     }
 
     private static func count(
@@ -232,10 +349,16 @@ final class LoadShard {
     ) {
         for index in answered.indices {
             switch (answered[index].answer, answered[index].check) {
-            case (.decision(let isAllowed, let source, _), let check):
+            case (.decision(let isAllowed, let source, _, _), let check):
                 let latencyNs = nowNs - (check?.intendedNs ?? nowNs)
                 tally.count(source, isAllowed: isAllowed, latencyNs: latencyNs)
                 if latencyNs > budgetNs { tally.overBudget += 1 }
+            case (.settled(let kind, let isDone), _):
+                switch kind {
+                case _ where !isDone: tally.unknownReservations += 1
+                case .commit: tally.committed += 1
+                case .cancel: tally.cancelled += 1
+                }
             case (.error(let sentence), let check):
                 tally.note(fault: sentence)
                 // One that answers no check is told as the connection's end.
@@ -252,6 +375,8 @@ final class LoadShard {
 
     func readCompleted(_ connection: LoadConnection) {
         refill(connection, nowNs: Clock.nowNs())
+        // Settlements wait for it in an open loop.
+        connection.flush()
         reportDrained()
     }
 
@@ -273,6 +398,12 @@ final class LoadShard {
     }
 
     // MARK: - Ending
+
+    /// Hands over what was recorded, with times of the driver's clock.
+    func takeRecorded() -> [Trace.Entry] {
+        defer { recorded = [] }
+        return recorded
+    }
 
     /// Hands over what was tallied since the last time.
     func takeTally() -> Tally {

@@ -10,10 +10,16 @@ package import SluiceProtocol
 /// - *Never needlessly under*: a refusal by `shared`, `lease` or `cache` shows a limit that the check would exceed.
 /// - *Full means full*: a window that lies wholly in the run and refused somebody admitted its maximum. Only where every
 ///   charge was seen: not if answers were lost, nor near local answers, whose checks the store may have charged.
+/// - Reservations count as charged until their settlement is sent; from then on, in the sidecar's favour, what it gives
+///   back counts as given back. In such a window units are charged more than once and refusals may be outdated, so that
+///   neither tallies are compared nor fullness is judged.
 /// - *Local within its share*, *total within its bound*: see `OracleWindow.localBound` and `totalBound`.
 ///
 /// Answers overtake each other between connections, so whatever depends on their order is judged when a window is
 /// folded, and always in the sidecar's favour: a sidecar knew of a tally only if we had read it before we sent the check.
+///
+/// - *Settled up*: what a sidecar admitted locally is in the tally of the window once its answers are shared again. Where it
+///   is not, the window is counted as unsettled; it breaks a promise only if the run requires it.
 ///
 /// A value without a clock: times come with the answers. Memory is bounded: `LoadBounds.keptWindows` a counter, and
 /// `LoadBounds.maxStretches` a window.
@@ -71,6 +77,7 @@ package struct Oracle: Sendable {
     }
 
     private let replicas: Int64
+    private let requiresSettling: Bool
     /// A local answer that took at least so long may have waited for the store first, ns.
     private let slowAfterNs: Int64
     private var rules: [Rule] = []
@@ -78,11 +85,17 @@ package struct Oracle: Sendable {
     /// By identity.
     private var tracks: [[Track]]
     private var report = OracleReport()
+    /// By rule and start of the window.
+    private var totals: [Int: [Int64: OracleReport.WindowTotal]] = [:]
 
     /// - Parameters:
     ///   - replicas: among how many the sidecars split what is left while Redis is away.
     ///   - budgetNs: the sidecars' budget for a check.
-    package init(subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64) {
+    ///   - requiresSettling: whether a window that was not settled breaks a promise.
+    package init(
+        subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, requiresSettling: Bool = false
+    ) {
+        self.requiresSettling = requiresSettling
         precondition(subjects >= 1 && sidecars >= 1 && replicas >= 1)
         self.replicas = Int64(replicas)
         // A check waits for the store at least three quarters of its budget before it is answered locally.
@@ -127,13 +140,29 @@ package struct Oracle: Sendable {
             if answer.source == .local { expectUnseenCharge(in: window, track: track, subject: answer.subject) }
             let found = tracks[answer.subject][track].windows[window].observe(
                 answer, look, isProven: isProven, sidecarLife: sidecars[answer.sidecar].life,
-                slowLocalNs: sidecars[answer.sidecar].slowLocalNs)
+                slowLocalNs: sidecars[answer.sidecar].slowLocalNs,
+                isPending: answer.receivedNs - answer.sentNs >= slowAfterNs)
             switch found {
             case .fine: break
             case .unjudged: report.unjudgedAnswers += 1
+            case .broken(.settledUp, _) where !requiresSettling: break
             case .broken(let promise, let facts):
                 tell(promise, subject: answer.subject, track: track, window: window, facts)
             }
+        }
+    }
+
+    /// A reservation is about to be settled.
+    /// - Parameters:
+    ///   - answer: the check that reserved.
+    ///   - committed: what it is settled to; 0 where it is cancelled.
+    package mutating func settle(_ answer: Answer, to committed: Int64, trace: [TraceEntry]) {
+        for look in trace {
+            guard let rule = rules.firstIndex(where: { $0.name == look.rule }) else { continue }
+            let track = findTrack(rule, of: answer.subject)
+            let windows = tracks[answer.subject][track].windows
+            guard let window = windows.firstIndex(where: { $0.startMs == look.windowStartMs }) else { continue }
+            tracks[answer.subject][track].windows[window].settle(answer, to: committed)
         }
     }
 
@@ -164,6 +193,7 @@ package struct Oracle: Sendable {
                 while !tracks[subject][track].windows.isEmpty { fold(track, of: subject) }
             }
         }
+        report.windowTotals = totals.values.flatMap(\.values).sorted { ($0.rule, $0.startMs) < ($1.rule, $1.startMs) }
         return report
     }
 
@@ -208,12 +238,27 @@ package struct Oracle: Sendable {
         report.windows += 1
         if window.localAdmitted > 0 {
             report.localWindows += 1
+            if window.isUnsettled { report.unsettledWindows += 1 }
             judgeLocal(window, track: track, subject: subject)
         } else {
             judgeFull(window, track: track, subject: subject)
         }
+        // Judging may have found it broken.
+        addTotal(of: tracks[subject][track].windows[0], rule: tracks[subject][track].rule)
         tracks[subject][track].foldedThroughMs = window.startMs
         tracks[subject][track].windows.removeFirst()
+    }
+
+    private mutating func addTotal(of window: OracleWindow, rule: Int) {
+        if totals[rule]?[window.startMs] == nil {
+            guard totals.values.reduce(0, { $0 + $1.count }) < LoadBounds.maxWindowRows else { return }
+            totals[rule, default: [:]][window.startMs] = OracleReport.WindowTotal(
+                rule: rules[rule].name, startMs: window.startMs)
+        }
+        let admitted = window.admitted + window.localAdmitted
+        let share = window.maximum > 0 ? Double(admitted) / Double(window.maximum) : 0
+        totals[rule]?[window.startMs]?.add(
+            window, isBroken: !window.broken.isEmpty, share: share)
     }
 
     private mutating func judgeLocal(_ window: OracleWindow, track: Int, subject: Int) {
@@ -241,7 +286,7 @@ package struct Oracle: Sendable {
         let rule = rules[tracks[subject][track].rule]
         let isInside = window.startMs > rule.firstStartMs && window.startMs < rule.lastStartMs
         guard isInside, window.refusedCost < .max, !window.isUncertain, !window.mayHoldMore, !window.maximumChanged,
-            !window.hasLeases
+            !window.hasLeases, !window.hasSettlements
         else {
             return
         }
@@ -274,6 +319,17 @@ extension TraceEntry {
     fileprivate func isExceeded(by cost: Int64) -> Bool { used > max - cost }
 }
 
+extension OracleReport.WindowTotal {
+    fileprivate mutating func add(_ window: OracleWindow, isBroken: Bool, share: Double) {
+        identities += 1
+        limit += window.maximum
+        shared += window.admitted
+        local += window.localAdmitted
+        fullestShare = max(fullestShare, share)
+        if isBroken { self.isBroken = true }
+    }
+}
+
 extension OracleWindow {
     fileprivate enum Finding {
         case fine
@@ -284,7 +340,8 @@ extension OracleWindow {
     /// Takes in one look of one answer.
     /// - Parameter isProven: whether some look of a refusal shows that it was due.
     fileprivate mutating func observe(
-        _ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool, sidecarLife: Int32, slowLocalNs: Int64
+        _ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool, sidecarLife: Int32, slowLocalNs: Int64,
+        isPending: Bool
     ) -> Finding {
         if look.max != maximum {
             maximumChanged = true
@@ -293,23 +350,33 @@ extension OracleWindow {
         parts[answer.sidecar].enter(life: sidecarLife)
         parts[answer.sidecar].firstSentNs = min(parts[answer.sidecar].firstSentNs, answer.sentNs)
         if slowLocalNs >= parts[answer.sidecar].firstSentNs { parts[answer.sidecar].mayHaveLooked = true }
+        var unsettled: Int64?
         switch answer.source {
         case .shared:
+            if let settled = mustBeSettled(by: answer.sidecar, sentNs: answer.sentNs), look.used < settled {
+                unsettled = settled
+            }
             parts[answer.sidecar].sight(used: look.used, receivedNs: answer.receivedNs)
             parts[answer.sidecar].isInLocalRun = false
         case .local:
-            if answer.isAllowed { admitLocally(answer) }
+            if answer.isAllowed { admitLocally(answer, isPending: isPending) }
             return .fine
         case .lease:
             hasLeases = true
         case .cache, .policy:
             break
         }
-        guard answer.isAllowed else { return refuse(answer, look, isProven: isProven) }
-        return admit(answer, look)
+        let found = answer.isAllowed ? admit(answer, look) : refuse(answer, look, isProven: isProven)
+        guard case .fine = found, let unsettled, !isUnsettled else { return found }
+        isUnsettled = true
+        return .broken(
+            .settledUp,
+            facts: "sidecar \(answer.sidecar + 1) had admitted \(unsettled) locally, and the tally is \(look.used)")
     }
 
-    private mutating func admitLocally(_ answer: Oracle.Answer) {
+    private mutating func admitLocally(_ answer: Oracle.Answer, isPending: Bool) {
+        parts[answer.sidecar].localReceivedNs = max(parts[answer.sidecar].localReceivedNs, answer.receivedNs)
+        if isPending { parts[answer.sidecar].pendingAdmitted += answer.cost }
         if !parts[answer.sidecar].isInLocalRun {
             parts[answer.sidecar].isInLocalRun = true
             parts[answer.sidecar].localRuns += 1
@@ -335,12 +402,26 @@ extension OracleWindow {
                 .everyChargeCounts,
                 facts: "a check that costs \(answer.cost) was admitted and the tally is \(look.used)")
         }
+        guard !hasSettlements else { return .fine }
         switch charges.insert(used: look.used, cost: answer.cost) {
         case .new: return .fine
         case .unknown: return .unjudged
         case .overlaps:
             return .broken(
                 .everyChargeCounts, facts: "two admitted checks report the same tally, \(look.used) of \(look.max)")
+        }
+    }
+
+    fileprivate mutating func settle(_ answer: Oracle.Answer, to committed: Int64) {
+        hasSettlements = true
+        let back = answer.cost - committed
+        // What is committed above the reservation is held back by no maximum, and admits nobody.
+        guard back > 0 else { return }
+        if answer.source == .local {
+            parts[answer.sidecar].localAdmitted -= back
+        } else {
+            admitted -= back
+            if answer.source == .shared { parts[answer.sidecar].sharedAdmitted -= back }
         }
     }
 

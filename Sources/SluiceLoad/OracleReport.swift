@@ -15,6 +15,8 @@ package struct OracleReport: Sendable, Equatable {
             case localWithinShare = "local within its share"
             /// All sidecars together admitted more than the maximum and what they could not see of each other.
             case totalWithinBound = "total within its bound"
+            /// A sidecar was back at Redis without adding what it had admitted locally.
+            case settledUp = "settled up"
         }
 
         package var promise: Promise
@@ -34,6 +36,27 @@ package struct OracleReport: Sendable, Equatable {
         }
     }
 
+    /// What one rule admitted in one window, over all identities.
+    package struct WindowTotal: Sendable, Equatable {
+        package var rule: String
+        package var startMs: Int64
+        package var identities: Int64 = 0
+        /// The sum of the identities' maxima.
+        package var limit: Int64 = 0
+        /// Costs admitted by `shared`, `lease` and `cache`, and by `local`.
+        package var shared: Int64 = 0
+        package var local: Int64 = 0
+        /// The highest share of its maximum that one identity was admitted.
+        package var fullestShare = 0.0
+        /// Whether the window of some identity broke a promise.
+        package var isBroken = false
+
+        package init(rule: String, startMs: Int64) {
+            self.rule = rule
+            self.startMs = startMs
+        }
+    }
+
     /// Decisions that were looked at.
     package var answers: Int64 = 0
     /// Windows that were looked at, over all identities and rules.
@@ -44,6 +67,8 @@ package struct OracleReport: Sendable, Equatable {
     package var exactWindows: Int64 = 0
     /// Windows in which somebody was admitted locally.
     package var localWindows: Int64 = 0
+    /// Those of them in which a sidecar was back at the store, and what it had admitted locally was not in the tally.
+    package var unsettledWindows: Int64 = 0
     /// Answers for windows that had been judged already; they are not judged.
     package var lateAnswers: Int64 = 0
     /// Answers whose charge could not be told apart from others', or whose rule was one too many.
@@ -54,6 +79,9 @@ package struct OracleReport: Sendable, Equatable {
     package var breakCount: Int64 = 0
     /// The first of them.
     package var breaks: [Break] = []
+
+    /// By rule and start; the first `LoadBounds.maxWindowRows` of them.
+    package var windowTotals: [WindowTotal] = []
 
     package init() {}
 

@@ -8,6 +8,10 @@ struct OracleWindow: Sendable {
         /// Stretches of local admissions, shared answers between them.
         var localRuns: Int64 = 0
         var isInLocalRun = false
+        /// Of the local admissions, those whose checks the store may have been given before; it may charge them late.
+        var pendingAdmitted: Int64 = 0
+        /// When we last read a local admission.
+        var localReceivedNs = Int64.min
         /// The least that it must have known to be used when it admitted locally; only after a local admission.
         var knownUsed = Int64.max
         /// When the first check that it answered in this window was sent.
@@ -60,7 +64,7 @@ struct OracleWindow: Sendable {
     /// The highest that was told: while replicas hold different documents, the largest binds.
     var maximum: Int64
     var maximumChanged = false
-    /// Costs admitted by `shared`, `lease` and `cache`.
+    /// Costs admitted by `shared`, `lease` and `cache`, less what settlements gave back.
     var admitted: Int64 = 0
     var charges = ChargeLog()
     /// The lowest cost that a shared answer refused because this window was full; `Int64.max` if none was.
@@ -70,6 +74,10 @@ struct OracleWindow: Sendable {
     /// Whether the tally may hold a charge of a check that was answered locally.
     var mayHoldMore = false
     var hasLeases = false
+    /// Whether reservations of this window were settled: units that were given back are charged again.
+    var hasSettlements = false
+    /// Whether a sidecar was back at the store, and its local admissions were not in the tally.
+    var isUnsettled = false
     /// The promises that it has broken, so that each is told once.
     var broken: Set<OracleReport.Break.Promise> = []
     /// By sidecar.
@@ -99,6 +107,16 @@ struct OracleWindow: Sendable {
         let looks = part.localRuns * (part.mayHaveLooked ? 1 + LoadBounds.hiddenLooks : 1)
         let (shares, overflows) = share.multipliedReportingOverflow(by: looks)
         return (overflows ? left : min(left, shares)) * max(1, part.lives)
+    }
+
+    /// What must be in the tally of a shared answer to a check that was sent at `sentNs` to sidecar `index`: what it had
+    /// admitted locally in this window, as far as it can be told; nil where it cannot.
+    func mustBeSettled(by index: Int, sentNs: Int64) -> Int64? {
+        let part = parts[index]
+        guard part.localAdmitted > 0, sentNs > part.localReceivedNs, part.lives == 1, !hasSettlements else {
+            return nil
+        }
+        return part.localAdmitted - part.pendingAdmitted
     }
 
     /// The most that all may have admitted together: max, and for each sidecar that admitted locally what the others

@@ -15,6 +15,7 @@ extension Summary {
 /// The JSON document: its names, written with underscores, are a promise to whoever reads it.
 private struct SummaryDocument: Encodable {
     struct Load: Encodable {
+        var target: String
         var sockets: [String]
         var connectionsPerSocket: Int
         var pipeline: Int
@@ -23,12 +24,47 @@ private struct SummaryDocument: Encodable {
         var grantPrefix: String
         var skew: Double
         var sessions: Int
-        var tool: String
-        var cost: Int64
+        var kinds: [Kind]
         var rate: Int?
+        var rampTo: Int?
+        var burst: Int?
+        var burstEverySeconds: Double?
         var seed: UInt64
         var scope: String
         var replicas: Int
+    }
+
+    struct Kind: Encodable {
+        var tool: String
+        var cost: Int64
+        var reserves: Bool
+        var weight: Double
+    }
+
+    struct Second: Encodable {
+        var startSeconds: Double
+        var intendedPerSecond: Double?
+        var answeredPerSecond: Double
+        var p50Us: Double
+        var p99Us: Double
+        var maxUs: Double
+        var errors: Int64
+    }
+
+    struct Search: Encodable {
+        struct Step: Encodable {
+            var rate: Int
+            var answeredPerSecond: Double
+            var p99Us: Double
+            var errors: Int64
+            var sendLatenessP99Us: Double
+            var fault: String?
+        }
+
+        var p99GoalUs: Double
+        var found: Int?
+        var limitedByDriver: Bool
+        var steps: [Step]
     }
 
     struct Decisions: Encodable {
@@ -59,6 +95,7 @@ private struct SummaryDocument: Encodable {
         var fullWindows: Int64
         var exactWindows: Int64
         var localWindows: Int64
+        var unsettledWindows: Int64
         var lateAnswers: Int64
         var unjudgedAnswers: Int64
         var untracedAnswers: Int64
@@ -78,17 +115,23 @@ private struct SummaryDocument: Encodable {
     var errors: [String: Int64]
     var brokenConnections: Int64
     var firstFault: String?
+    var reservations: [String: Int64]
     var driver: Driver
+    var search: Search?
+    var seconds: [Second]
     var oracle: Oracle?
 
     init(_ summary: Summary) {
         let settings = summary.settings
         let tally = summary.tally
         load = Load(
-            sockets: settings.socketPaths, connectionsPerSocket: settings.connectionsPerSocket,
+            target: settings.target.rawValue, sockets: settings.socketPaths,
+            connectionsPerSocket: settings.connectionsPerSocket,
             pipeline: settings.pipeline, threads: settings.threadCount, grants: settings.grantCount,
             grantPrefix: settings.grantPrefix, skew: settings.skew, sessions: settings.sessionCount,
-            tool: settings.tool, cost: settings.cost, rate: settings.ratePerSecond, seed: settings.seed,
+            kinds: settings.kinds.map { Kind(tool: $0.tool, cost: $0.cost, reserves: $0.reserves, weight: $0.weight) },
+            rate: settings.ratePerSecond, rampTo: settings.rampToPerSecond, burst: settings.burst?.count,
+            burstEverySeconds: settings.burst.map { Double($0.periodNs) / 1e9 }, seed: settings.seed,
             scope: settings.scope.rawValue, replicas: settings.replicaCount)
         interrupted = summary.isInterrupted
         elapsedSeconds = Double(summary.elapsedNs) / 1e9
@@ -99,10 +142,10 @@ private struct SummaryDocument: Encodable {
         }
         latencyUs = percentiles { tally.latency.valueAtPercentile($0) }
         sendLatenessUs =
-            settings.ratePerSecond == nil ? nil : percentiles { tally.lateness.valueAtPercentile($0) }
+            !settings.isOpenLoop ? nil : percentiles { tally.lateness.valueAtPercentile($0) }
         decisions = Dictionary(
-            uniqueKeysWithValues: ReplySource.allCases.map {
-                ($0.rawValue, Decisions(allowed: tally[$0].allowed, denied: tally[$0].denied))
+            uniqueKeysWithValues: (settings.target == .sluice ? ReplySource.allCases : [.shared]).map {
+                (settings.target.name(of: $0), Decisions(allowed: tally[$0].allowed, denied: tally[$0].denied))
             })
         decisionsOverBudget = tally.overBudget
         errors = Dictionary(uniqueKeysWithValues: Tally.Failure.allCases.map { ("\($0)", tally[$0]) })
@@ -112,7 +155,31 @@ private struct SummaryDocument: Encodable {
             cpuSeconds: Double(summary.processorNs) / 1e9, cpuUsPerCheck: summary.processorNsPerCheck / 1e3,
             busyShare: summary.busyShare, mayBeBottleneck: !summary.bottlenecks.isEmpty,
             reasons: summary.bottlenecks)
+        reservations = [
+            "committed": tally.committed, "cancelled": tally.cancelled, "unknown": tally.unknownReservations,
+        ]
+        search = summary.search.map { Search($0) }
+        seconds = summary.timeline.points.map {
+            Second(
+                startSeconds: Double($0.startNs) / 1e9, intendedPerSecond: $0.intendedRate,
+                answeredPerSecond: $0.perSecond, p50Us: Double($0.p50Ns) / 1e3, p99Us: Double($0.p99Ns) / 1e3,
+                maxUs: Double($0.maxNs) / 1e3, errors: $0.failures)
+        }
         oracle = summary.oracle.map { Oracle($0, settings: settings) }
+    }
+}
+
+extension SummaryDocument.Search {
+    fileprivate init(_ search: RateSearch) {
+        p99GoalUs = Double(search.goalNs) / 1e3
+        found = search.kept
+        limitedByDriver = search.isLimitedByDriver
+        steps = search.steps.map {
+            Step(
+                rate: $0.ratePerSecond, answeredPerSecond: $0.answeredPerSecond, p99Us: Double($0.p99Ns) / 1e3,
+                errors: $0.failures, sendLatenessP99Us: Double($0.latenessNs) / 1e3,
+                fault: search.fault(of: $0)?.rawValue)
+        }
     }
 }
 
@@ -124,6 +191,7 @@ extension SummaryDocument.Oracle {
         fullWindows = report.fullWindows
         exactWindows = report.exactWindows
         localWindows = report.localWindows
+        unsettledWindows = report.unsettledWindows
         lateAnswers = report.lateAnswers
         unjudgedAnswers = report.unjudgedAnswers
         untracedAnswers = report.untracedAnswers

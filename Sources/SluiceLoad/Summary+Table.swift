@@ -14,7 +14,17 @@ extension Summary {
             ("rate", style.apply(.strong, to: "\(Format.count(Int64(checksPerSecond.rounded()))) checks/s")),
         ])
         lines.append("")
-        lines += latencyLines(style)
+        if !timeline.marks.isEmpty {
+            lines += facts(
+                timeline.marks.enumerated().map { index, mark in
+                    (
+                        index == 0 ? "done" : "",
+                        "at \(Format.decimal(Double(mark.atNs) / 1e9, places: 1)) s: \(TerminalText.visible(mark.text))"
+                    )
+                })
+            lines.append("")
+        }
+        lines += searchLines(style) + rampLines(style) + latencyLines(style)
         lines.append("")
         lines += sourceLines(style)
         lines.append("")
@@ -22,11 +32,21 @@ extension Summary {
         return lines.joined(separator: "\n") + "\n"
     }
 
-    private var heading: String {
-        let loop = settings.ratePerSecond.map { "open loop at \(Format.count(Int64($0))) checks/s" }
+    var heading: String {
+        let loop = settings.ratePerSecond.map { rate in
+            let ramp = settings.rampToPerSecond.map {
+                "from \(Format.count(Int64(rate))) to \(Format.count(Int64($0)))"
+            }
+            return "open loop \(ramp ?? "at \(Format.count(Int64(rate)))") checks/s"
+        }
+        let replay = settings.replay.map { "a trace of \(plural($0.entries.count, "check"))" }
+        let count = settings.socketPaths.count
+        let what =
+            settings.target == .redis ? "\(Format.count(Int64(count))) Redis" : plural(count, settings.target.noun)
         var parts = [
-            plural(settings.socketPaths.count, "sidecar"), plural(settings.connectionCount, "connection"),
-            loop ?? "closed loop, \(settings.pipeline) in flight each", plural(settings.threadCount, "thread"),
+            what, plural(settings.connectionCount, "connection"),
+            replay ?? loop ?? "closed loop, \(settings.pipeline) in flight each",
+            plural(settings.threadCount, "thread"),
             plural(settings.grantCount, "grant") + (settings.skew > 0 ? " skewed by \(settings.skew)" : ""),
         ]
         if settings.sessionCount > 0 { parts.append("\(plural(settings.sessionCount, "session")) each") }
@@ -59,11 +79,11 @@ extension Summary {
     private func latencyLines(_ style: Style) -> [String] {
         let names = Self.percentiles.map(\.name)
         let values = Self.percentiles.map { Format.time(tally.latency.valueAtPercentile($0.value)) }
-        let note = settings.ratePerSecond == nil ? "from sending to answer" : "from when it should have been sent"
+        let note = !settings.isOpenLoop ? "from sending to answer" : "from when it should have been sent"
         var lines = [
             style.apply(.strong, to: row("", names)), row("latency", values) + "   " + style.apply(.faint, to: note),
         ]
-        if settings.ratePerSecond != nil {
+        if settings.isOpenLoop {
             let late = Self.percentiles.map { Format.time(tally.lateness.valueAtPercentile($0.value)) }
             lines.append(row("late sends", late) + "   " + style.apply(.faint, to: "how late the driver itself was"))
         }
@@ -74,7 +94,9 @@ extension Summary {
         var lines = [style.apply(.strong, to: row("source", ["allowed", "denied"]))]
         for source in ReplySource.allCases where tally[source] != Tally.Decisions() {
             lines.append(
-                row(source.rawValue, [Format.count(tally[source].allowed), Format.count(tally[source].denied)]))
+                row(
+                    settings.target.name(of: source),
+                    [Format.count(tally[source].allowed), Format.count(tally[source].denied)]))
         }
         let decided = tally.decided
         lines.append(row("all", [Format.count(decided.allowed), Format.count(decided.denied)]))
@@ -90,6 +112,14 @@ extension Summary {
             ("errors", kinds.isEmpty ? count : style.apply(.bad, to: count) + ": " + kinds.joined(separator: ", "))
         ]
         if let fault = tally.firstFault, !kinds.isEmpty { facts.append(("", "first: \(TerminalText.visible(fault))")) }
+        if tally.committed + tally.cancelled + tally.unknownReservations > 0 {
+            facts.append(
+                (
+                    "reserved",
+                    "\(Format.count(tally.committed)) committed, \(Format.count(tally.cancelled)) cancelled, "
+                        + "\(Format.count(tally.unknownReservations)) unknown to the sidecar"
+                ))
+        }
         facts.append(
             ("late", "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"))
         return facts
@@ -104,6 +134,14 @@ extension Summary {
             ? "it was not the bottleneck"
             : style.apply(.bad, to: "it may have been the bottleneck") + ": " + bottlenecks.joined(separator: "; ")
         return [("driver", "\(seconds) s of CPU, \(perCheck) us a check, \(busy) % of its threads; \(verdict)")]
+    }
+
+    /// What is told where sidecars did not settle up, whether that breaks a promise or not.
+    var unsettledNote: String? {
+        guard let oracle, oracle.unsettledWindows > 0 else { return nil }
+        return
+            "not settled up: in \(plural(oracle.unsettledWindows, "window")) a sidecar was back at Redis without adding "
+            + "what it had admitted locally, so more than the limit may have passed"
     }
 
     private func oracleFacts(_ style: Style) -> [(name: String, text: String)] {
@@ -123,6 +161,7 @@ extension Summary {
                     + "\(Format.count(oracle.exactWindows)); windows with local admissions: "
                     + "\(Format.count(oracle.localWindows))"
             ))
+        if let note = unsettledNote { facts.append(("", style.apply(.bad, to: note))) }
         let skipped = oracle.lateAnswers + oracle.unjudgedAnswers + oracle.untracedAnswers
         if skipped > 0 {
             facts.append(
@@ -139,7 +178,7 @@ extension Summary {
 
 extension Tally.Failure {
     /// As the table tells it, behind a count.
-    fileprivate var words: String {
+    var words: String {
         switch self {
         case .busy: "answered BUSY"
         case .refused: "other error answers"

@@ -13,6 +13,12 @@ package struct Summary: Sendable {
     package var tally: Tally
     /// nil without an oracle.
     package var oracle: OracleReport?
+    /// How it went; empty where nobody sampled it.
+    package var timeline = Timeline()
+    /// What was sent, with times from the beginning of the warm-up; empty unless it was to be recorded.
+    package var recorded: [Trace.Entry] = []
+    /// The steps of a search for a rate; nil if none was asked.
+    package var search: RateSearch?
     /// Whether it was ended early.
     package var isInterrupted = false
 
@@ -26,8 +32,8 @@ package struct Summary: Sendable {
         self.tally = tally
     }
 
-    /// Whether every promise was kept.
-    package var isKept: Bool { oracle?.isKept ?? true }
+    /// Whether every promise was kept, and a rate was found if one was searched.
+    package var isKept: Bool { (oracle?.isKept ?? true) && (search.map { $0.kept != nil } ?? true) }
 
     package var checksPerSecond: Double { Double(decidedWhileSending) * 1e9 / Double(elapsedNs) }
 

@@ -34,6 +34,10 @@ package struct Tally: Sendable {
 
     private var decisions = Array(repeating: Decisions(), count: ReplySource.allCases.count)
     private var failures = Array(repeating: Int64(0), count: Failure.allCases.count)
+    /// Reservations that were committed and cancelled, and those that the sidecar knew no more of.
+    package var committed: Int64 = 0
+    package var cancelled: Int64 = 0
+    package var unknownReservations: Int64 = 0
     /// Decisions that took longer than the sidecars' budget.
     package var overBudget: Int64 = 0
     /// Connections that broke or could not be opened.
@@ -90,6 +94,9 @@ package struct Tally: Sendable {
             decisions[index].denied += other.decisions[index].denied
         }
         for index in failures.indices { failures[index] += other.failures[index] }
+        committed += other.committed
+        cancelled += other.cancelled
+        unknownReservations += other.unknownReservations
         overBudget += other.overBudget
         brokenConnections += other.brokenConnections
         if firstFault == nil { firstFault = other.firstFault }

@@ -1,5 +1,4 @@
 import Glibc
-package import NIOCore
 package import SluiceEngine
 
 /// Whom one check is for.
@@ -7,18 +6,40 @@ package struct CheckTarget: Sendable, Hashable {
     package var grant: UInt32
     /// 0 where no sessions are given.
     package var session: UInt32
+    /// Index into the run's kinds of checks.
+    package var kind: UInt16
 
-    package init(grant: UInt32, session: UInt32 = 0) {
+    package init(grant: UInt32, session: UInt32 = 0, kind: UInt16 = 0) {
         self.grant = grant
         self.session = session
+        self.kind = kind
     }
 }
 
-/// Draws grants: all equally often, or by Zipf's law, the grant of rank k in proportion to 1 / k^exponent.
+/// What one kind of check calls and charges, and how often it is sent.
+package struct CheckKind: Sendable, Hashable {
+    package var tool: String
+    package var cost: Int64
+    /// Whether it asks for a reservation.
+    package var reserves: Bool
+    /// Whether it names a session, where the run has sessions.
+    package var hasSession = true
+    /// In proportion to those of the other kinds.
+    package var weight: Double
+
+    package init(tool: String, cost: Int64, reserves: Bool = false, weight: Double = 1) {
+        self.tool = tool
+        self.cost = cost
+        self.reserves = reserves
+        self.weight = weight
+    }
+}
+
+/// Draws one of several: all equally often, by weight, or by Zipf's law, the one of rank k in proportion to 1 / k^exponent.
 ///
-/// Zipf is drawn from an alias table (Walker 1977, built as Vose 1991): one random number and one look a draw, however
-/// many grants there are.
-package struct GrantChooser: Sendable {
+/// What is unequal is drawn from an alias table (Walker 1977, built as Vose 1991): one random number and one look a draw,
+/// however many there are.
+package struct Chooser: Sendable {
     private let count: UInt64
     /// Empty where all grants are alike. Below its threshold a column stands for itself, above for its alias.
     private var thresholds: [UInt64] = []
@@ -29,9 +50,19 @@ package struct GrantChooser: Sendable {
     ///   - exponent: 0 for all alike.
     package init(count: Int, exponent: Double) {
         precondition(count >= 1 && exponent >= 0)
+        self.init(weights: exponent > 0 ? (1...count).map { pow(Double($0), -exponent) } : [], count: count)
+    }
+
+    /// - Parameter weights: at least one, none negative, not all 0.
+    package init(weights: [Double]) {
+        precondition(!weights.isEmpty && weights.allSatisfy { $0 >= 0 } && weights.contains { $0 > 0 })
+        self.init(weights: weights.allSatisfy { $0 == weights[0] } ? [] : weights, count: weights.count)
+    }
+
+    /// - Parameter weights: none where all are alike.
+    private init(weights: [Double], count: Int) {
         self.count = UInt64(count)
-        guard exponent > 0 else { return }
-        let weights = (1...count).map { pow(Double($0), -exponent) }
+        guard !weights.isEmpty else { return }
         let scale = Double(count) / weights.reduce(0, +)
         var heights = weights.map { $0 * scale }
         thresholds = Array(repeating: UInt64.max, count: count)
@@ -59,15 +90,23 @@ package struct GrantChooser: Sendable {
 
 /// The checks of one connection, in order: the same seed and connection give the same ones.
 package struct Workload: Sendable {
-    private let chooser: GrantChooser
+    private let chooser: Chooser
+    private let kinds: Chooser
+    private let kindCount: Int
     private let sessionCount: UInt64
     private var random: SeededRandom
 
     /// - Parameters:
+    ///   - chooser: draws grants.
+    ///   - kindWeights: how often each kind of check is sent.
     ///   - sessionCount: sessions of each grant; 0 for none.
     ///   - connection: the connection's number in the run.
-    package init(chooser: GrantChooser, sessionCount: Int, seed: UInt64, connection: Int) {
+    package init(
+        chooser: Chooser, kindWeights: [Double] = [1], sessionCount: Int, seed: UInt64, connection: Int
+    ) {
         self.chooser = chooser
+        kinds = Chooser(weights: kindWeights)
+        kindCount = kindWeights.count
         self.sessionCount = UInt64(sessionCount)
         var mixer = SeededRandom(seed: seed)
         // The generator's steps are the same for all seeds, so neighbouring seeds would share most of their numbers.
@@ -76,9 +115,9 @@ package struct Workload: Sendable {
 
     package mutating func next() -> CheckTarget {
         let grant = chooser.next(using: &random)
-        guard sessionCount > 0 else { return CheckTarget(grant: grant) }
-        return CheckTarget(
-            grant: grant, session: UInt32(random.next().multipliedFullWidth(by: sessionCount).high))
+        let session = sessionCount > 0 ? UInt32(random.next().multipliedFullWidth(by: sessionCount).high) : 0
+        let kind = kindCount > 1 ? UInt16(kinds.next(using: &random)) : 0
+        return CheckTarget(grant: grant, session: session, kind: kind)
     }
 }
 
@@ -86,63 +125,5 @@ extension SeededRandom {
     fileprivate static func scrambled(_ value: UInt64) -> UInt64 {
         var random = SeededRandom(seed: value)
         return random.next()
-    }
-}
-
-/// The bytes of checks, made beforehand: sending one is a copy, with sessions two.
-package struct CheckFrames: Sendable {
-    /// For each grant the whole frame but for the session.
-    private let grants: Pieces
-    private let sessions: Pieces
-
-    /// - Parameter traced: whether checks ask for `TRACE`.
-    package init(
-        grantPrefix: String, grantCount: Int, sessionCount: Int, tool: String, cost: Int64, traced: Bool
-    ) {
-        var tail = Self.bulk(tool)
-        var words = 3
-        if cost != 1 {
-            tail += Self.bulk("COST") + Self.bulk(String(cost))
-            words += 2
-        }
-        if traced {
-            tail += Self.bulk("TRACE")
-            words += 1
-        }
-        if sessionCount > 0 {
-            tail += Self.bulk("SESSION")
-            words += 2
-        }
-        let opening = Array("*\(words)\r\n".utf8) + Self.bulk("CHECK")
-        grants = Pieces(count: grantCount) { opening + Self.bulk(Self.grantName(grantPrefix, $0)) + tail }
-        sessions = Pieces(count: sessionCount) { Self.bulk(Self.sessionName($0)) }
-    }
-
-    package static func grantName(_ prefix: String, _ index: Int) -> String { "\(prefix)\(index)" }
-    package static func sessionName(_ index: Int) -> String { "session-\(index)" }
-
-    /// Appends the check for `target`.
-    package func write(_ target: CheckTarget, to output: inout ByteBuffer) {
-        output.writeBytes(grants[Int(target.grant)])
-        if !sessions.isEmpty { output.writeBytes(sessions[Int(target.session)]) }
-    }
-
-    private static func bulk(_ text: String) -> [UInt8] { Array("$\(text.utf8.count)\r\n\(text)\r\n".utf8) }
-
-    /// Many byte strings in one array.
-    private struct Pieces: Sendable {
-        private var bytes: [UInt8] = []
-        private var ends: [Int] = []
-
-        init(count: Int, _ piece: (Int) -> [UInt8]) {
-            for index in 0..<count {
-                bytes += piece(index)
-                ends.append(bytes.count)
-            }
-        }
-
-        var isEmpty: Bool { ends.isEmpty }
-
-        subscript(index: Int) -> ArraySlice<UInt8> { bytes[(index == 0 ? 0 : ends[index - 1])..<ends[index]] }
     }
 }

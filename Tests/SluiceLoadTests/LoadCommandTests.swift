@@ -39,8 +39,7 @@ import Testing
         expected.grantCount = 5
         expected.grantPrefix = "x"
         expected.skew = 1.5
-        expected.tool = "t"
-        expected.cost = 6
+        expected.kinds = [CheckKind(tool: "t", cost: 6)]
         expected.sessionCount = 7
         expected.durationNs = 120_000_000_000
         expected.warmUpNs = 250_000_000
@@ -51,6 +50,32 @@ import Testing
         expected.budgetNs = 5_000_000
         expected.usesOracle = false
         #expect(settings == expected)
+    }
+
+    @Test func takesWeightsAndReservations() throws {
+        let settings = try settings(
+            "--socket a --tool x=3 --tool y --cost 1=9 --cost 5 --reserve 25 --cancel 10 --commit-cost 2 --hold 5ms")
+        #expect(settings.kinds.count == 8)
+        #expect(settings.kinds[0] == CheckKind(tool: "x", cost: 1, weight: 3 * 9 * 0.75))
+        #expect(settings.kinds[7] == CheckKind(tool: "y", cost: 5, reserves: true, weight: 0.25))
+        #expect(settings.reservations.share == 0.25 && settings.reservations.cancelShare == 0.1)
+        #expect(settings.reservations.committedCost == 2 && settings.reservations.holdNs == 5_000_000)
+    }
+
+    @Test func takesRates() throws {
+        let ramp = try settings("--socket a --ramp 1000:5000:30s")
+        #expect(ramp.ratePerSecond == 1000 && ramp.rampToPerSecond == 5000 && ramp.durationNs == 30_000_000_000)
+        #expect(ramp.schedule?.rate(atNs: 16_000_000_000) == 3000)
+        let search = try settings("--socket a --find-rate --p99 3ms")
+        #expect(search.search?.goalNs == 3_000_000 && search.search?.nextRate == 1000)
+        let burst = try settings("--socket a --burst 500@60s")
+        #expect(burst.burst == LoadSettings.Burst(count: 500, periodNs: 60_000_000_000) && burst.schedule == nil)
+    }
+
+    @Test func takesBaselines() throws {
+        let settings = try settings("--target redis --socket tcp://localhost:6379 --redis-limit 100/1s")
+        #expect(settings.target == .redis && !settings.usesOracle)
+        #expect(settings.baselineMax == 100 && settings.baselineWindowMs == 1000)
     }
 
     @Test func replicasAreTheSocketsAndScopeIsTheSessionUnlessSaid() throws {
@@ -69,7 +94,10 @@ import Testing
     }
 
     @Test(arguments: [
-        ("", "--socket is missing: give the path of a sidecar's socket"),
+        ("", "--socket is missing: give the path of a sidecar's socket, or --spawn"),
+        ("--socket a --faults f", "--faults needs --spawn: it is for processes that the driver started"),
+        ("--spawn --socket a", "--spawn and --socket exclude each other"),
+        ("--spawn --sidecars 17", "--sidecars is 17, expected 1 to 16"),
         ("--socket \(String(repeating: "x", count: 108))", "--socket is 108 bytes long, a socket's path has 1 to 107"),
         ("--socket a --connections 0", "--connections is 0, expected 1 to 10000"),
         (
@@ -83,6 +111,23 @@ import Testing
             "--sessions is 1001000 times --grants, expected 1 to 1000000 times --grants"
         ),
         ("--socket a --cost 0", "--cost is 0, expected 1 to 1000000000000"),
+        ("--socket a --cost x", "--cost is 'x', expected a whole number, or one and =weight"),
+        ("--socket a --tool t=0", "a weight is 0.0, expected more than 0"),
+        ("--socket a --target disk", "--target is 'disk', expected sluice, redis or ping"),
+        (
+            "--socket a --target redis --reserve 5",
+            "--reserve needs --target sluice: nobody else knows reservations"
+        ),
+        ("--socket a --reserve 101", "--reserve is 101.0, expected 0 to 100"),
+        ("--socket a --redis-limit 10", "--redis-limit is '10', expected a maximum and a window, such as 10/60s"),
+        ("--socket a --ramp 1:2", "--ramp is '1:2', expected two rates and a time, such as 1000:50000:1m"),
+        (
+            "--socket a --ramp 1:2:3s --rate 5",
+            "--ramp has its own rates and duration, leave out --rate and --duration"
+        ),
+        ("--socket a --p99 5ms", "--p99 needs --find-rate"),
+        ("--socket a --find-rate --ramp 1:2:3s", "--find-rate and --ramp exclude each other"),
+        ("--socket a --burst 5", "--burst is '5', expected how many and how often, such as 500@60s"),
         ("--socket a --skew=-1", "--skew is -1.0, expected 0 to 10.0"),
         ("--socket a --skew nan", "--skew is nan, expected 0 to 10.0"),
         ("--socket a --rate 0", "--rate is 0 checks a second, expected 1 to 20000000 checks a second"),

@@ -130,7 +130,9 @@ import Testing
 
     @Test func aSocketThatIsNotThereCannotBeMeasured() async throws {
         let path = settings.socketPaths[0]
-        await #expect(throws: LoadFailure.cannotConnect(path: path, reason: "No such file or directory")) {
+        await #expect(
+            throws: LoadFailure.cannotConnect(path: path, reason: "No such file or directory", target: .sluice)
+        ) {
             _ = try await LoadRunner(settings).run()
         }
         let arguments = ["--socket", path, "--duration", "1"]

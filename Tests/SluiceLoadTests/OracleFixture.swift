@@ -9,8 +9,10 @@ struct OracleFixture {
     var oracle: Oracle
     var nowNs: Int64 = 1_000_000_000
 
-    init(subjects: Int = 2, sidecars: Int = 2, replicas: Int = 2) {
-        oracle = Oracle(subjects: subjects, sidecars: sidecars, replicas: replicas, budgetNs: 20_000_000)
+    init(subjects: Int = 2, sidecars: Int = 2, replicas: Int = 2, requiresSettling: Bool = false) {
+        oracle = Oracle(
+            subjects: subjects, sidecars: sidecars, replicas: replicas, budgetNs: 20_000_000,
+            requiresSettling: requiresSettling)
     }
 
     mutating func answer(

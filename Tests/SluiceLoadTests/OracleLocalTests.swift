@@ -131,4 +131,43 @@ import Testing
         fixture.admitLocally(1, window: 2)
         #expect(fixture.broken() == [.localWithinShare])
     }
+
+    @Test func whatWasAdmittedLocallyIsToBeInTheTallyAfterwards() {
+        for (used, unsettled): (Int64, Int64) in [(3, 1), (4, 0), (5, 0)] {
+            var fixture = OracleFixture()
+            fixture.admitLocally(4)
+            fixture.answer(true, .shared, used: used)
+            let report = fixture.oracle.finish()
+            #expect(report.isKept && report.unsettledWindows == unsettled)
+        }
+        var strict = OracleFixture(requiresSettling: true)
+        strict.admitLocally(4)
+        strict.answer(true, .shared, used: 1)
+        strict.answer(true, .shared, used: 2)
+        let report = strict.oracle.finish()
+        #expect(report.breaks.map(\.promise) == [.settledUp] && report.breakCount == 1)
+        #expect(report.breaks.first?.facts == "sidecar 1 had admitted 4 locally, and the tally is 1")
+    }
+
+    @Test func whatCannotBeToldIsNoLackOfSettling() {
+        // The store had been given the checks and may charge them late; what was sent before is read before.
+        var slow = OracleFixture(requiresSettling: true)
+        slow.admitLocally(4, tookNs: 15_000_000)
+        slow.answer(true, .shared, used: 1)
+        #expect(slow.broken() == [])
+        var early = OracleFixture(requiresSettling: true)
+        early.admitLocally(4)
+        early.answer(true, .shared, used: 1, agoNs: 20_000_000)
+        #expect(early.broken() == [])
+        // Another sidecar's admissions are its own to settle.
+        var other = OracleFixture(requiresSettling: true)
+        other.admitLocally(4)
+        other.answer(true, .shared, used: 1, sidecar: 1)
+        #expect(other.broken() == [])
+        var anew = OracleFixture(requiresSettling: true)
+        anew.admitLocally(4)
+        anew.oracle.lostConnection(toSidecar: 0)
+        anew.answer(true, .shared, used: 1)
+        #expect(anew.broken() == [])
+    }
 }

@@ -73,7 +73,8 @@ import Testing
             object.keys.sorted() == [
                 "broken_connections", "checks", "checks_per_second", "decisions", "decisions_over_budget", "driver",
                 "elapsed_seconds", "errors", "first_fault", "interrupted", "latency_us", "load", "oracle",
-                "send_lateness_us",
+                "reservations",
+                "seconds", "send_lateness_us",
             ])
         #expect(object["checks_per_second"] as? Double == 500_000)
         let latency = try #require(object["latency_us"] as? [String: Double])

@@ -8,7 +8,7 @@ import Testing
         _ count: Int, grants: Int = 50, skew: Double = 0, sessions: Int = 0, seed: UInt64 = 1, connection: Int = 0
     ) -> [CheckTarget] {
         var workload = Workload(
-            chooser: GrantChooser(count: grants, exponent: skew), sessionCount: sessions, seed: seed,
+            chooser: Chooser(count: grants, exponent: skew), sessionCount: sessions, seed: seed,
             connection: connection)
         return (0..<count).map { _ in workload.next() }
     }
@@ -52,14 +52,53 @@ import Testing
         #expect(counts.values.allSatisfy { abs($0 - 3000) < 300 })
     }
 
+    private func settings(sessions: Int = 0, cost: Int64 = 1, traced: Bool = true) -> LoadSettings {
+        var settings = LoadSettings(socketPaths: ["a"])
+        settings.grantPrefix = "g"
+        settings.grantCount = 3
+        settings.sessionCount = sessions
+        settings.kinds = [CheckKind(tool: "t", cost: cost)]
+        settings.usesOracle = traced
+        return settings
+    }
+
+    private func bytes(_ target: CheckTarget, _ settings: LoadSettings) -> ByteBuffer {
+        var output = ByteBuffer()
+        CheckFrames(settings).write(target, to: &output)
+        return output
+    }
+
     private func bytes(
         _ target: CheckTarget, sessions: Int = 0, cost: Int64 = 1, traced: Bool = true
     ) -> ByteBuffer {
-        let frames = CheckFrames(
-            grantPrefix: "g", grantCount: 3, sessionCount: sessions, tool: "t", cost: cost, traced: traced)
-        var output = ByteBuffer()
-        frames.write(target, to: &output)
-        return output
+        bytes(target, settings(sessions: sessions, cost: cost, traced: traced))
+    }
+
+    @Test func kindsAreDrawnByWeight() {
+        var workload = Workload(
+            chooser: Chooser(count: 1, exponent: 0), kindWeights: [3, 1], sessionCount: 0, seed: 1, connection: 0)
+        let counts = Dictionary(grouping: (0..<40_000).map { _ in workload.next() }, by: \.kind).mapValues(\.count)
+        #expect(abs((counts[0] ?? 0) - 30_000) < 600)
+        #expect((counts[0] ?? 0) + (counts[1] ?? 0) == 40_000)
+    }
+
+    @Test func writesAReservation() {
+        var settings = settings(traced: false)
+        settings.kinds = [CheckKind(tool: "t", cost: 1), CheckKind(tool: "u", cost: 2, reserves: true)]
+        #expect(
+            String(buffer: bytes(CheckTarget(grant: 0, kind: 1), settings))
+                == "*6\r\n$5\r\nCHECK\r\n$2\r\ng0\r\n$1\r\nu\r\n$4\r\nCOST\r\n$1\r\n2\r\n$7\r\nRESERVE\r\n")
+    }
+
+    @Test func writesBaselines() {
+        var settings = settings(sessions: 2)
+        settings.target = .ping
+        #expect(String(buffer: bytes(CheckTarget(grant: 0), settings)) == "*1\r\n$4\r\nPING\r\n")
+        settings.target = .redis
+        #expect(
+            String(buffer: bytes(CheckTarget(grant: 1, session: 1), settings))
+                == "*7\r\n$7\r\nEVALSHA\r\n$40\r\n\(BaselineScript.sha1)\r\n$1\r\n1\r\n$24\r\nsluice-load:g1:session-1\r\n"
+                + "$1\r\n1\r\n$2\r\n10\r\n$5\r\n60000\r\n")
     }
 
     @Test func writesTheShortestCheck() {

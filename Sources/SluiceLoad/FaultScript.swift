@@ -1,0 +1,120 @@
+/// What is to be done to the processes under load, and when: one action a line, such as `at 10s stop redis`.
+///
+/// Empty lines and what is behind a `#` are passed over. Times count from the beginning of the measured part.
+package struct FaultScript: Sendable, Equatable {
+    package enum Victim: Sendable, Equatable {
+        case redis
+        /// Counted from 1.
+        case sidecar(Int)
+    }
+
+    package enum Action: Sendable, Equatable {
+        /// Hangs it: connections are accepted and nothing is answered (SIGSTOP).
+        case stop(Victim)
+        /// Ends a `stop` (SIGCONT).
+        case `continue`(Victim)
+        /// Ends it at once, as a crash would (SIGKILL).
+        case kill(Victim)
+        /// Starts it anew with nothing remembered; ends it first if it still runs.
+        case restart(Victim)
+        /// Deletes all that Redis holds (FLUSHALL).
+        case flush
+        /// Makes sidecars read their policy again, from another file if one is named.
+        case reloadPolicy(path: String?)
+    }
+
+    package struct Step: Sendable, Equatable {
+        package var atNs: Int64
+        package var action: Action
+
+        package init(atNs: Int64, action: Action) {
+            self.atNs = atNs
+            self.action = action
+        }
+    }
+
+    /// What is wrong with a script, with the line it is on.
+    package struct Fault: Error, Sendable, Equatable, CustomStringConvertible {
+        package let line: Int
+        package let problem: String
+
+        package var description: String { "line \(line): \(problem)" }
+    }
+
+    /// By time, those of one time in the order that they were written in.
+    package let steps: [Step]
+
+    package init(steps: [Step] = []) {
+        self.steps = steps.enumerated().sorted { ($0.element.atNs, $0.offset) < ($1.element.atNs, $1.offset) }
+            .map(\.element)
+    }
+
+    /// - Parameter sidecars: how many there are to name.
+    package init(text: String, sidecars: Int) throws(Fault) {
+        var steps: [Step] = []
+        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            let words = line.prefix { $0 != "#" }.split(whereSeparator: \.isWhitespace).map(String.init)
+            guard !words.isEmpty else { continue }
+            steps.append(try Self.step(words, line: index + 1, sidecars: sidecars))
+            guard steps.count <= LoadBounds.maxFaults else {
+                throw Fault(line: index + 1, problem: "there are more than \(LoadBounds.maxFaults) actions")
+            }
+        }
+        self.init(steps: steps)
+    }
+
+    private static func step(_ words: [String], line: Int, sidecars: Int) throws(Fault) -> Step {
+        func fault(_ problem: String) -> Fault { Fault(line: line, problem: problem) }
+        guard words.count >= 4, words[0] == "at", let atNs = try? OptionValue.time(words[1]) else {
+            throw fault("'\(words.joined(separator: " "))' is no action, expected one such as 'at 10s stop redis'")
+        }
+        if words[2] == "flush" && words[3] == "redis" && words.count == 4 { return Step(atNs: atNs, action: .flush) }
+        if words[2] == "reload" && words[3] == "policy" && words.count <= 5 {
+            return Step(atNs: atNs, action: .reloadPolicy(path: words.count == 5 ? words[4] : nil))
+        }
+        let victim: Victim
+        switch (words[3], words.count) {
+        case ("redis", 4): victim = .redis
+        case ("sidecar", 5):
+            guard let number = Int(words[4]), (1...max(1, sidecars)).contains(number) else {
+                throw fault("sidecar is '\(words[4])', expected 1 to \(sidecars)")
+            }
+            victim = .sidecar(number)
+        default:
+            throw fault(
+                "'\(words.dropFirst(3).joined(separator: " "))' is nothing to act on, expected redis or sidecar N")
+        }
+        switch words[2] {
+        case "stop": return Step(atNs: atNs, action: .stop(victim))
+        case "continue": return Step(atNs: atNs, action: .continue(victim))
+        case "kill": return Step(atNs: atNs, action: .kill(victim))
+        case "restart": return Step(atNs: atNs, action: .restart(victim))
+        default:
+            throw fault(
+                "'\(words[2])' is no action, expected stop, continue, kill, restart, flush redis or reload policy")
+        }
+    }
+}
+
+extension FaultScript.Victim: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .redis: "redis"
+        case .sidecar(let number): "sidecar \(number)"
+        }
+    }
+}
+
+extension FaultScript.Action: CustomStringConvertible {
+    /// As it is written in a script.
+    package var description: String {
+        switch self {
+        case .stop(let victim): "stop \(victim)"
+        case .continue(let victim): "continue \(victim)"
+        case .kill(let victim): "kill \(victim)"
+        case .restart(let victim): "restart \(victim)"
+        case .flush: "flush redis"
+        case .reloadPolicy(let path): "reload policy" + (path.map { " \($0)" } ?? "")
+        }
+    }
+}

@@ -1,0 +1,260 @@
+import ArgumentParser
+import Foundation
+
+extension LoadCommand {
+    /// The settings that the options ask for.
+    /// - Parameter chance: the seed if none is given.
+    /// - Throws: `ValidationError`, one sentence that names the option, what was given and what is valid.
+    package func settings(chance: UInt64) throws -> LoadSettings {
+        let target = try resolvedTarget()
+        var settings = LoadSettings(socketPaths: try own.spawn ? spawnedSockets(target) : sockets())
+        settings.target = target
+        settings.seed = load.seed ?? chance
+        settings.usesOracle = !verdict.noOracle && settings.target == .sluice
+        try setLoad(&settings)
+        try setWorkload(&settings)
+        try setRates(&settings)
+        try setTraces(&settings)
+        try setVerdict(&settings)
+        return settings
+    }
+
+    /// What is to be started, and what is to be done to it; nil without `--spawn`.
+    package func stagePlan(_ settings: LoadSettings) throws -> StagePlan? {
+        guard own.spawn else { return nil }
+        let sidecars = own.sidecars ?? 2
+        var plan = StagePlan(sidecars: sidecars)
+        plan.policy =
+            try own.policy.map { try read($0, "--policy") }
+            ?? Stage.defaultPolicy(tools: settings.kinds.map(\.tool), scope: settings.scope)
+        guard let path = own.faults else { return plan }
+        do {
+            plan.faults = try FaultScript(text: read(path, "--faults"), sidecars: sidecars)
+        } catch let fault as FaultScript.Fault {
+            throw ValidationError("--faults \(path): \(fault)")
+        }
+        return plan
+    }
+
+    private func read(_ path: String, _ option: String) throws -> String {
+        guard let data = FileManager.default.contents(atPath: path) else {
+            throw ValidationError("\(option) \(path): there is no such file, or it cannot be read")
+        }
+        return String(decoding: data, as: UTF8.self)
+    }
+
+    /// As many places as there will be: where exactly is known when they have been started.
+    private func spawnedSockets(_ target: LoadTarget) throws -> [String] {
+        guard socket.isEmpty else { throw ValidationError("--spawn and --socket exclude each other") }
+        let sidecars = own.sidecars ?? 2
+        try check("--sidecars", sidecars, in: 1...LoadBounds.maxSpawned)
+        return Array(repeating: "", count: target == .redis ? 1 : sidecars)
+    }
+
+    private func sockets() throws -> [String] {
+        for (option, isGiven) in [
+            ("--sidecars", own.sidecars != nil), ("--policy", own.policy != nil), ("--faults", own.faults != nil),
+        ] where isGiven {
+            throw ValidationError("\(option) needs --spawn: it is for processes that the driver started")
+        }
+        guard !socket.isEmpty else {
+            throw ValidationError("--socket is missing: give the path of a sidecar's socket, or --spawn")
+        }
+        for path in socket {
+            guard (1...LoadBounds.maxPathBytes).contains(path.utf8.count) else {
+                throw ValidationError(
+                    "--socket is \(path.utf8.count) bytes long, a socket's path has 1 to \(LoadBounds.maxPathBytes)")
+            }
+        }
+        try check("--socket", socket.count, in: 1...LoadBounds.maxSockets, "sockets")
+        return socket
+    }
+
+    private func resolvedTarget() throws -> LoadTarget {
+        guard let value = LoadTarget(rawValue: target) else {
+            throw ValidationError("--target is '\(target)', expected sluice, redis or ping")
+        }
+        return value
+    }
+
+    private func setLoad(_ settings: inout LoadSettings) throws {
+        let sockets = settings.socketPaths.count
+        try check("--connections", load.connections, in: 1...LoadBounds.maxConnections)
+        try check("--connections", load.connections * sockets, in: 1...LoadBounds.maxConnections, "over all sockets")
+        try check("--pipeline", load.pipeline, in: 1...LoadBounds.maxPipeline)
+        try check(
+            "--threads", load.threads, in: 1...min(LoadBounds.maxThreads, load.connections * sockets),
+            "(at most one for each connection)")
+        settings.connectionsPerSocket = load.connections
+        settings.pipeline = load.pipeline
+        settings.durationNs = load.duration ?? settings.durationNs
+        settings.warmUpNs = load.warmUp
+        settings.threadCount = load.threads
+        guard settings.durationNs > 0 else { throw ValidationError("--duration is 0, expected more") }
+        let limit = redisLimit.split(separator: "/", maxSplits: 1).map(String.init)
+        guard limit.count == 2, let max = Int64(limit[0]), (1...LoadBounds.maxCost).contains(max),
+            let windowNs = try? OptionValue.time(limit[1]), windowNs >= 1_000_000
+        else {
+            throw ValidationError("--redis-limit is '\(redisLimit)', expected a maximum and a window, such as 10/60s")
+        }
+        settings.baselineMax = max
+        settings.baselineWindowMs = windowNs / 1_000_000
+    }
+
+    private func setWorkload(_ settings: inout LoadSettings) throws {
+        let workload = workload
+        try check("--grants", workload.grants, in: 1...LoadBounds.maxSubjects)
+        try check("--sessions", workload.sessions, in: 0...LoadBounds.maxSubjects)
+        try check(
+            "--sessions", workload.grants * max(1, workload.sessions), in: 1...LoadBounds.maxSubjects, "times --grants")
+        guard workload.skew >= 0, workload.skew <= LoadBounds.maxSkew else {
+            throw ValidationError("--skew is \(workload.skew), expected 0 to \(LoadBounds.maxSkew)")
+        }
+        try checkName("--grant-prefix", CheckFrames.grantName(workload.grantPrefix, workload.grants - 1))
+        settings.grantCount = workload.grants
+        settings.grantPrefix = workload.grantPrefix
+        settings.skew = workload.skew
+        settings.sessionCount = workload.sessions
+        settings.reservations = try reservations(settings.target)
+        settings.kinds = try kinds(reservedShare: settings.reservations.share)
+    }
+
+    private func reservations(_ target: LoadTarget) throws -> LoadSettings.Reservations {
+        var reservations = LoadSettings.Reservations()
+        for (option, percent) in [("--reserve", workload.reserve), ("--cancel", workload.cancel)] {
+            guard (0...100).contains(percent) else {
+                throw ValidationError("\(option) is \(percent), expected 0 to 100")
+            }
+        }
+        guard workload.reserve == 0 || target == .sluice else {
+            throw ValidationError("--reserve needs --target sluice: nobody else knows reservations")
+        }
+        reservations.share = workload.reserve / 100
+        reservations.cancelShare = workload.cancel / 100
+        if let cost = workload.commitCost { try check("--commit-cost", cost, in: 0...LoadBounds.maxCost) }
+        reservations.committedCost = workload.commitCost
+        reservations.holdNs = workload.hold
+        return reservations
+    }
+
+    /// Each tool at each cost, with and without a reservation.
+    private func kinds(reservedShare: Double) throws -> [CheckKind] {
+        let tools = (workload.tool.isEmpty ? ["opencode_run"] : workload.tool).map(OptionValue.weighted)
+        let costs = (workload.cost.isEmpty ? ["1"] : workload.cost).map(OptionValue.weighted)
+        for weight in (tools + costs).map(\.weight) where weight <= 0 {
+            throw ValidationError("a weight is \(weight), expected more than 0")
+        }
+        var kinds: [CheckKind] = []
+        for tool in tools {
+            try checkName("--tool", tool.value)
+            for cost in costs {
+                guard let units = Int64(cost.value) else {
+                    throw ValidationError("--cost is '\(cost.value)', expected a whole number, or one and =weight")
+                }
+                try check("--cost", units, in: 1...LoadBounds.maxCost)
+                let weight = tool.weight * cost.weight
+                for (reserves, share) in [(false, 1 - reservedShare), (true, reservedShare)] where share > 0 {
+                    kinds.append(
+                        CheckKind(tool: tool.value, cost: units, reserves: reserves, weight: weight * share))
+                }
+            }
+        }
+        try check("--tool", kinds.count, in: 1...LoadBounds.maxKinds, "kinds of checks with --cost and --reserve")
+        return kinds
+    }
+
+    private func setRates(_ settings: inout LoadSettings) throws {
+        if let rate = rates.rate { try check("--rate", rate, in: 1...LoadBounds.maxRate, "checks a second") }
+        settings.ratePerSecond = rates.rate
+        if let text = rates.ramp { try setRamp(text, &settings) }
+        guard rates.findRate || rates.keptP99 == nil else { throw ValidationError("--p99 needs --find-rate") }
+        if rates.findRate {
+            guard rates.ramp == nil else { throw ValidationError("--find-rate and --ramp exclude each other") }
+            settings.ratePerSecond = rates.rate ?? 1000
+            settings.searchedP99Ns = rates.keptP99 ?? 5_000_000
+            guard settings.searchedP99Ns != 0 else { throw ValidationError("--p99 is 0, expected more") }
+        }
+        guard let burst = rates.burst else { return }
+        let parts = burst.split(separator: "@", maxSplits: 1).map(String.init)
+        guard parts.count == 2, let count = Int(parts[0]), let periodNs = try? OptionValue.time(parts[1]),
+            periodNs >= 1_000_000
+        else { throw ValidationError("--burst is '\(burst)', expected how many and how often, such as 500@60s") }
+        try check("--burst", count, in: 1...LoadBounds.maxBurst, "checks")
+        settings.burst = LoadSettings.Burst(count: count, periodNs: periodNs)
+    }
+
+    private func setTraces(_ settings: inout LoadSettings) throws {
+        settings.isRecorded = traces.record != nil
+        guard let path = traces.trace else { return }
+        guard rates.rate == nil, rates.ramp == nil, !rates.findRate, load.duration == nil else {
+            throw ValidationError("--trace has its own timing, leave out --rate, --ramp, --find-rate and --duration")
+        }
+        let trace: Trace
+        do {
+            trace = try Trace(text: read(path, "--trace"))
+        } catch let fault as Trace.Fault {
+            throw ValidationError("--trace \(path): \(fault)")
+        }
+        guard !trace.entries.isEmpty else { throw ValidationError("--trace \(path): there is no check in it") }
+        settings.replay = trace
+        settings.kinds = trace.kinds
+        settings.grantCount = trace.grants.count
+        settings.sessionCount = trace.sessions.count
+        try check(
+            "--trace", trace.grants.count * max(1, trace.sessions.count), in: 1...LoadBounds.maxSubjects,
+            "grants times sessions")
+        settings.warmUpNs = 0
+        settings.durationNs = trace.durationNs + 1_000_000
+    }
+
+    private func setRamp(_ text: String, _ settings: inout LoadSettings) throws {
+        guard rates.rate == nil, load.duration == nil else {
+            throw ValidationError("--ramp has its own rates and duration, leave out --rate and --duration")
+        }
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 3, let from = Int(parts[0]), let to = Int(parts[1]),
+            let durationNs = try? OptionValue.time(parts[2]), durationNs > 0
+        else { throw ValidationError("--ramp is '\(text)', expected two rates and a time, such as 1000:50000:1m") }
+        try check("--ramp", from, in: 1...LoadBounds.maxRate, "checks a second")
+        try check("--ramp", to, in: 1...LoadBounds.maxRate, "checks a second")
+        settings.ratePerSecond = from
+        settings.rampToPerSecond = to
+        settings.durationNs = durationNs
+    }
+
+    private func setVerdict(_ settings: inout LoadSettings) throws {
+        try check("--replicas", verdict.replicas ?? 1, in: 1...LoadBounds.maxReplicas)
+        guard verdict.budget > 0 else { throw ValidationError("--budget is 0, expected more") }
+        settings.scope = try resolvedScope(settings)
+        settings.replicaCount = verdict.replicas ?? settings.socketPaths.count
+        settings.budgetNs = verdict.budget
+        settings.requiresSettling = verdict.requireSettling
+    }
+
+    private func resolvedScope(_ settings: LoadSettings) throws -> LoadSettings.Scope {
+        guard let scope = verdict.scope else { return settings.sessionCount > 0 ? .session : .grant }
+        guard let value = LoadSettings.Scope(rawValue: scope) else {
+            throw ValidationError("--scope is '\(scope)', expected grant, session or global")
+        }
+        guard value != .session || settings.sessionCount > 0 else {
+            throw ValidationError("--scope session needs --sessions: without one, a check counts for its grant")
+        }
+        return value
+    }
+
+    private func check<Value: BinaryInteger>(
+        _ option: String, _ value: Value, in range: ClosedRange<Value>, _ unit: String = ""
+    ) throws {
+        guard !range.contains(value) else { return }
+        let unit = unit.isEmpty ? "" : " \(unit)"
+        throw ValidationError(
+            "\(option) is \(value)\(unit), expected \(range.lowerBound) to \(range.upperBound)\(unit)")
+    }
+
+    private func checkName(_ option: String, _ name: String) throws {
+        guard (1...LoadBounds.maxNameBytes).contains(name.utf8.count), !name.utf8.contains(0) else {
+            throw ValidationError(
+                "\(option) makes a name of \(name.utf8.count) bytes, expected 1 to \(LoadBounds.maxNameBytes), no NUL")
+        }
+    }
+}

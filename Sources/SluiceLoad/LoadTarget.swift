@@ -1,0 +1,53 @@
+import SluiceProtocol
+
+/// What a run loads.
+package enum LoadTarget: String, Sendable, CaseIterable {
+    /// Sidecars, with `CHECK`.
+    case sluice
+    /// Redis itself, with one script a check: what a limiter without a sidecar would do.
+    case redis
+    /// Any server that speaks RESP, with `PING`: what the socket and the driver alone cost.
+    case ping
+
+    /// What answers of a source are told under: what is no sidecar has one source, itself.
+    func name(of source: ReplySource) -> String { self == .sluice ? source.rawValue : rawValue }
+
+    /// What a person calls what is behind a socket.
+    var noun: String {
+        switch self {
+        case .sluice: "sidecar"
+        case .redis: "Redis"
+        case .ping: "RESP server"
+        }
+    }
+}
+
+/// The script of `LoadTarget.redis`: the cheapest that counts a check against one limit in Redis alone. It increments
+/// first and takes back on refusal, so that an admission, which is the common case, costs one command.
+package enum BaselineScript {
+    /// What every key of it begins with.
+    package static let keyPrefix = "sluice-load:"
+
+    /// KEYS[1]: the counter. ARGV[1]: cost. ARGV[2]: maximum. ARGV[3]: the window in ms, which begins with the first check.
+    ///
+    /// Answers what is left after the check; less than 0 if it was refused.
+    package static let text = """
+        local used = redis.call('INCRBY', KEYS[1], ARGV[1])
+        local left = ARGV[2] - used
+        if left < 0 then
+            redis.call('DECRBY', KEYS[1], ARGV[1])
+        elseif used == tonumber(ARGV[1]) then
+            redis.call('PEXPIRE', KEYS[1], ARGV[3])
+        end
+        return left
+        """
+
+    /// What `SCRIPT LOAD` answers for `text`.
+    package static let sha1 = "6dc0593a9be634110af5e4c3a3213209bfa51bea"
+    /// Lines of that answer: a bulk string's length and itself.
+    static let answerLines = 2
+
+    /// The bytes that make a server know the script: sent first on every connection, since a server that was started anew
+    /// has forgotten it.
+    static let loading = "*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$\(text.utf8.count)\r\n\(text)\r\n"
+}

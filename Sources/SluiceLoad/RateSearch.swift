@@ -1,0 +1,100 @@
+/// The search of the highest rate that keeps a p99: doubles the rate until a step fails, then halves what is left between
+/// the highest rate that kept it and the lowest that did not, by ratio, until they are close. A step that fails is repeated
+/// once.
+///
+/// A value: whoever runs the steps asks for `nextRate` and tells what came of it.
+package struct RateSearch: Sendable, Equatable {
+    /// A stretch at one rate.
+    package struct Step: Sendable, Equatable {
+        package var ratePerSecond: Int
+        package var answeredPerSecond: Double
+        package var p99Ns: UInt64
+        /// Checks without a decision.
+        package var failures: Int64
+        /// p99 of how late the driver sent.
+        package var latenessNs: UInt64
+
+        package init(
+            ratePerSecond: Int, answeredPerSecond: Double, p99Ns: UInt64, failures: Int64 = 0, latenessNs: UInt64 = 0
+        ) {
+            self.ratePerSecond = ratePerSecond
+            self.answeredPerSecond = answeredPerSecond
+            self.p99Ns = p99Ns
+            self.failures = failures
+            self.latenessNs = latenessNs
+        }
+    }
+
+    /// Why a step failed.
+    package enum Fault: String, Sendable {
+        /// Nobody can tell how fast answers would have been.
+        case driverLate = "the driver itself was late"
+        case errors = "checks without an answer"
+        case tooFewAnswers = "answers fell behind the rate"
+        case tooSlow = "p99 too high"
+    }
+
+    package let goalNs: Int64
+    package private(set) var steps: [Step] = []
+    /// The highest rate that kept the goal, and the lowest that did not.
+    package private(set) var kept: Int?
+    package private(set) var failed: Int?
+    /// nil when the search is over.
+    package private(set) var nextRate: Int?
+
+    /// - Parameters:
+    ///   - goalNs: the p99 that is to be kept.
+    ///   - firstRate: at least 1.
+    package init(goalNs: Int64, firstRate: Int) {
+        self.goalNs = goalNs
+        nextRate = firstRate
+    }
+
+    package func fault(of step: Step) -> Fault? {
+        // A late driver makes answers late, so this is told first.
+        if Double(step.latenessNs) > Double(goalNs) * Self.latenessShare { return .driverLate }
+        if step.failures > 0 { return .errors }
+        if step.answeredPerSecond + 1 < Double(step.ratePerSecond) * Self.answeredShare { return .tooFewAnswers }
+        return step.p99Ns > UInt64(goalNs) ? .tooSlow : nil
+    }
+
+    /// Whether the search could go no higher because of the driver.
+    package var isLimitedByDriver: Bool {
+        steps.contains { $0.ratePerSecond == failed && fault(of: $0) == .driverLate }
+    }
+
+    /// Takes in what came of the step at `nextRate`.
+    package mutating func record(_ step: Step) {
+        let isRepeated = steps.last?.ratePerSecond == step.ratePerSecond
+        steps.append(step)
+        if fault(of: step) != nil, !isRepeated, steps.count < LoadBounds.maxSearchSteps {
+            // A machine may have been busy with something else for a moment: what fails twice fails.
+            nextRate = step.ratePerSecond
+            return
+        }
+        if fault(of: step) == nil {
+            kept = max(kept ?? 0, step.ratePerSecond)
+        } else {
+            failed = min(failed ?? .max, step.ratePerSecond)
+        }
+        nextRate = steps.count < LoadBounds.maxSearchSteps ? next() : nil
+    }
+
+    private func next() -> Int? {
+        switch (kept, failed) {
+        case (let kept?, nil): return kept < LoadBounds.maxRate ? min(kept * 2, LoadBounds.maxRate) : nil
+        case (nil, let failed?): return failed > 1 ? max(1, failed / 4) : nil
+        case (let kept?, let failed?):
+            guard Double(failed) > Double(kept) * Self.closeRatio, failed - kept > 1 else { return nil }
+            let middle = (Double(kept) * Double(failed)).squareRoot()
+            return min(max(Int(middle), kept + 1), failed - 1)
+        case (nil, nil): return nil
+        }
+    }
+
+    /// Rates that differ by less than this are told apart by no step of a few seconds.
+    private static let closeRatio = 1.04
+    private static let answeredShare = 0.97
+    /// A driver that is late by more than this share of the goal measures itself.
+    private static let latenessShare = 0.5
+}

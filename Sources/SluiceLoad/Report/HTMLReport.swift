@@ -1,0 +1,146 @@
+import Histogram
+import SluiceProtocol
+
+extension Summary {
+    /// The summary as one page that needs nothing else: no network, no script; light or dark as the reader's system is.
+    package func html() -> String {
+        let charts = ReportCharts(summary: self)
+        let title = "sluice-load: \(isKept ? "every promise was kept" : "a promise was broken")"
+        let parts = [
+            "<header><h1>\(HTML.escape(isKept ? "Every promise was kept" : "A promise was broken"))</h1>"
+                + "<p>\(HTML.escape(heading))</p></header>",
+            verdict, tiles,
+            "<section class='plots'>" + plots(charts).joined(separator: "\n") + "</section>",
+            faultList, searchTable, sourceTable, breakList,
+            "<footer>Times count from the end of the warm-up. Latency counts from "
+                + "\(!settings.isOpenLoop ? "sending" : "when a check should have been sent"). "
+                + "Made by sluice-load.</footer>",
+        ]
+        return """
+            <!DOCTYPE html>
+            <html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>
+            <meta name='color-scheme' content='light dark'><title>\(HTML.escape(title))</title>
+            <style>\(ReportStyle.css)</style></head>
+            <body class='\(isKept ? "kept" : "broken")'>
+            \(parts.filter { !$0.isEmpty }.joined(separator: "\n"))
+            </body></html>
+
+            """
+    }
+
+    // MARK: - Words
+
+    private var verdict: String {
+        var sentences: [String] = []
+        if let oracle {
+            sentences.append(
+                "The oracle watched \(Format.count(oracle.answers)) answers in \(Format.count(oracle.windows)) windows: "
+                    + (oracle.isKept
+                        ? "nothing was admitted that should not have been, and nothing refused that fitted."
+                        : "\(Format.count(oracle.breakCount)) times a promise was broken."))
+            if let first = oracle.breaks.first { sentences.append("First, \(describe(first)).") }
+        } else if settings.target == .sluice {
+            sentences.append("The oracle was not asked: this says how fast answers were, not whether they were right.")
+        } else {
+            sentences.append("A baseline: the same load on \(settings.target.noun), without a sidecar.")
+        }
+        if let unsettledNote { sentences.append("But \(unsettledNote).") }
+        sentences.append(
+            bottlenecks.isEmpty
+                ? "The driver was not the bottleneck."
+                : "The driver itself may have been the bottleneck: \(bottlenecks.joined(separator: "; ")).")
+        let words = HTML.escape(sentences.joined(separator: " "))
+        return "<p class='verdict'>\(words)</p>"
+    }
+
+    private var tiles: String {
+        let decided = tally.decided
+        let tiles = [
+            ("answers a second", Format.count(Int64(checksPerSecond.rounded()))),
+            ("p50", Format.time(tally.latency.valueAtPercentile(50))),
+            ("p99", Format.time(tally.latency.valueAtPercentile(99))),
+            ("max", Format.time(tally.latency.valueAtPercentile(100))),
+            ("allowed", Format.count(decided.allowed)), ("denied", Format.count(decided.denied)),
+            ("errors", Format.count(tally.failureCount)), ("over budget", Format.count(tally.overBudget)),
+            ("driver's CPU a check", "\(Format.decimal(processorNsPerCheck / 1e3, places: 1)) us"),
+        ]
+        return "<section class='tiles'>"
+            + tiles.map { "<div><b>\(HTML.escape($0.1))</b><span>\(HTML.escape($0.0))</span></div>" }.joined()
+            + "</section>"
+    }
+
+    // MARK: - Plots
+
+    private func plots(_ charts: ReportCharts) -> [String] {
+        var figures = [
+            figure("How slow are the slowest answers?", charts.percentiles()),
+            figure("How much was answered, and from where?", charts.throughput()),
+            figure("How long did answers take, second by second?", charts.latencies()),
+        ]
+        var rules: [String] = []
+        for total in oracle?.windowTotals ?? [] where !rules.contains(total.rule) { rules.append(total.rule) }
+        for rule in rules.prefix(Self.maxRulePlots) {
+            figures.append(
+                figure(
+                    "Was more admitted than allowed? \(rule)", (charts.windows(of: rule), charts.windowSeries(of: rule))
+                ))
+        }
+        return figures
+    }
+
+    /// More limits than a check can meet in practice; the verdict is about all.
+    private static let maxRulePlots = 8
+
+    private func figure(_ question: String, _ chart: (svg: String, series: [Plot.Series])) -> String {
+        let key = chart.series.map { "<span class='key \($0.style)'><i></i>\(HTML.escape($0.name))</span>" }.joined()
+        return
+            "<figure><figcaption>\(HTML.escape(question))</figcaption>\(chart.svg)<div class='keys'>\(key)</div></figure>"
+    }
+
+    // MARK: - Tables
+
+    private var faultList: String {
+        guard !timeline.marks.isEmpty else { return "" }
+        let rows = timeline.marks.map {
+            "<li>\(HTML.escape($0.text)) <small>at \(Format.decimal(Double($0.atNs) / 1e9, places: 1)) s</small></li>"
+        }
+        return "<section><h2>What was done meanwhile</h2><ol class='faults'>\(rows.joined())</ol></section>"
+    }
+
+    private var searchTable: String {
+        guard let search else { return "" }
+        let rows = search.steps.map { step in
+            [
+                Format.count(Int64(step.ratePerSecond)), Format.count(Int64(step.answeredPerSecond)),
+                Format.time(step.p99Ns), search.fault(of: step)?.rawValue ?? "kept",
+            ]
+        }
+        return table("The search for the highest rate", ["rate", "answered", "p99", "verdict"], rows)
+    }
+
+    private var sourceTable: String {
+        let rows = ReplySource.allCases.filter { tally[$0] != Tally.Decisions() }.map {
+            [settings.target.name(of: $0), Format.count(tally[$0].allowed), Format.count(tally[$0].denied)]
+        }
+        let failures = Tally.Failure.allCases.filter { tally[$0] > 0 }.map {
+            ["\($0.words)", "", Format.count(tally[$0])]
+        }
+        return table("Answers", ["", "allowed", "denied"], rows)
+            + (failures.isEmpty ? "" : table("Checks without a decision", ["", "", "count"], failures))
+    }
+
+    private var breakList: String {
+        guard let oracle, !oracle.breaks.isEmpty else { return "" }
+        let items = oracle.breaks.map { "<li>\(HTML.escape(describe($0)))</li>" }.joined()
+        let more = oracle.breakCount - Int64(oracle.breaks.count)
+        return "<section><h2>Broken promises</h2><ul>\(items)</ul>"
+            + (more > 0 ? "<p>and \(Format.count(more)) more</p>" : "") + "</section>"
+    }
+
+    private func table(_ title: String, _ columns: [String], _ rows: [[String]]) -> String {
+        let head = columns.map { "<th>\(HTML.escape($0))</th>" }.joined()
+        let body = rows.map { "<tr>" + $0.map { "<td>\(HTML.escape($0))</td>" }.joined() + "</tr>" }.joined()
+        return
+            "<section><h2>\(HTML.escape(title))</h2><div class='scroll'><table><tr>\(head)</tr>\(body)</table></div></section>"
+    }
+}
