@@ -75,7 +75,7 @@ STARTED_PIDS=()
 # Removed when the script ends.
 TEMPORARY_FOLDER=''
 
-# Makes the folder TEMPORARY_FOLDER. Under /tmp, since a socket's path has room for 107 bytes only.
+# Makes the folder TEMPORARY_FOLDER. Under /tmp, since a socket's path has room for 103 bytes only.
 make_temporary_folder() { TEMPORARY_FOLDER="$(mktemp -d /tmp/sluice-XXXXXX)"; }
 
 # start LOG COMMAND...: starts a process whose output goes to a file; its id is in STARTED_PID.

@@ -2,7 +2,7 @@ import Foundation
 
 /// A folder of a test's own, removed with all that is in it when the last reference goes.
 ///
-/// It lies right under `/tmp`, because the path of a Unix socket has room for 107 bytes only.
+/// It lies right under `/tmp`, because the path of a Unix socket has room for 103 bytes only.
 package final class TemporaryFolder: Sendable {
     package let path: String
 
