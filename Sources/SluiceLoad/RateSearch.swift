@@ -51,11 +51,12 @@ package struct RateSearch: Sendable, Equatable {
     }
 
     package func fault(of step: Step) -> Fault? {
-        // A late driver makes answers late, so this is told first.
-        if Double(step.latenessNs) > Double(goalNs) * Self.latenessShare { return .driverLate }
         if step.failures > 0 { return .errors }
-        if step.answeredPerSecond + 1 < Double(step.ratePerSecond) * Self.answeredShare { return .tooFewAnswers }
-        return step.p99Ns > UInt64(goalNs) ? .tooSlow : nil
+        let isBehind = step.answeredPerSecond + 1 < Double(step.ratePerSecond) * Self.answeredShare
+        guard isBehind || step.p99Ns > UInt64(goalNs) else { return nil }
+        // Latency counts from when a check was meant to be sent, so a late driver alone can make it too long.
+        if Double(step.latenessNs) > Double(goalNs) * Self.latenessShare { return .driverLate }
+        return isBehind ? .tooFewAnswers : .tooSlow
     }
 
     /// Whether the search could go no higher because of the driver.
@@ -95,6 +96,6 @@ package struct RateSearch: Sendable, Equatable {
     /// Rates that differ by less than this are told apart by no step of a few seconds.
     private static let closeRatio = 1.04
     private static let answeredShare = 0.97
-    /// A driver that is late by more than this share of the goal measures itself.
+    /// A driver that is late by more than this share of the goal has measured itself.
     private static let latenessShare = 0.5
 }

@@ -50,6 +50,13 @@ import Testing
         #expect(page.contains("<li>stop redis <small>at 0.0 s</small></li>"))
     }
 
+    @Test func whatWasNotSettledIsNoCleanVerdict() {
+        var summary = summary()
+        summary.oracle?.unsettledWindows = 1
+        let page = summary.html()
+        #expect(parses(page) && page.contains("but not all was settled up"))
+    }
+
     @Test func tellsWhatBroke() {
         let page = summary(breaks: 1).html()
         #expect(parses(page))

@@ -5,9 +5,10 @@ extension Summary {
     /// The summary as one page that needs nothing else: no network, no script; light or dark as the reader's system is.
     package func html() -> String {
         let charts = ReportCharts(summary: self)
-        let title = "sluice-load: \(isKept ? "every promise was kept" : "a promise was broken")"
+        let outcome = outcome
+        let title = "sluice-load: \(outcome.title)"
         let parts = [
-            "<header><h1>\(HTML.escape(isKept ? "Every promise was kept" : "A promise was broken"))</h1>"
+            "<header><h1>\(HTML.escape(outcome.title))</h1>"
                 + "<p>\(HTML.escape(heading))</p></header>",
             verdict, tiles,
             "<section class='plots'>" + plots(charts).joined(separator: "\n") + "</section>",
@@ -21,7 +22,7 @@ extension Summary {
             <html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>
             <meta name='color-scheme' content='light dark'><title>\(HTML.escape(title))</title>
             <style>\(ReportStyle.css)</style></head>
-            <body class='\(isKept ? "kept" : "broken")'>
+            <body class='\(outcome.style)'>
             \(parts.filter { !$0.isEmpty }.joined(separator: "\n"))
             </body></html>
 
@@ -30,13 +31,24 @@ extension Summary {
 
     // MARK: - Words
 
+    /// The verdict in one line, and the class of the page's style for it.
+    private var outcome: (title: String, style: String) {
+        switch (oracle, search) {
+        case (let oracle?, _) where !oracle.isKept: ("A promise was broken", "broken")
+        case (_, let search?) where search.kept == nil: ("No rate kept the p99", "broken")
+        case (.some, _) where unsettledNote != nil: ("No promise was broken, but not all was settled up", "doubtful")
+        case (.some, _): ("Every promise was kept", "kept")
+        case (nil, _): ("Measured, not judged", "kept")
+        }
+    }
+
     private var verdict: String {
         var sentences: [String] = []
         if let oracle {
             sentences.append(
                 "The oracle watched \(Format.count(oracle.answers)) answers in \(Format.count(oracle.windows)) windows: "
                     + (oracle.isKept
-                        ? "nothing was admitted that should not have been, and nothing refused that fitted."
+                        ? "no window broke a promise."
                         : "\(Format.count(oracle.breakCount)) times a promise was broken."))
             if let first = oracle.breaks.first { sentences.append("First, \(describe(first)).") }
         } else if settings.target == .sluice {
@@ -44,7 +56,7 @@ extension Summary {
         } else {
             sentences.append("A baseline: the same load on \(settings.target.noun), without a sidecar.")
         }
-        if let unsettledNote { sentences.append("But \(unsettledNote).") }
+        if let unsettledNote { sentences.append("It was \(unsettledNote).") }
         sentences.append(
             bottlenecks.isEmpty
                 ? "The driver was not the bottleneck."

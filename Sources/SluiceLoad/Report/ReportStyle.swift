@@ -12,6 +12,7 @@ enum ReportStyle {
           font: 15px/1.5 system-ui, sans-serif; }
         h1 { margin: 0; font-size: 26px; line-height: 1.25; } h2 { margin: 0 0 8px; font-size: 16px; }
         .kept h1 { color: var(--good); } .broken h1 { color: var(--bad); }
+        .doubtful h1 { color: var(--local); }
         header p, footer { color: var(--faint); margin: 4px 0 0; } footer { margin-top: 24px; font-size: 13px; }
         .verdict { max-width: 80ch; overflow-wrap: anywhere; }
         section { margin-top: 20px; }
