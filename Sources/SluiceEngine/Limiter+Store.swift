@@ -221,7 +221,7 @@ extension Limiter {
     /// What was refused here and reserves: if the store admitted it, then for nobody.
     private mutating func takeBack(_ batch: borrowing PendingBatch) {
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted == 0 && !entry.isPeek {
-            if case .check(let special)? = entry.special { overtake(special, wasAdmitted: false) }
+            if let special = entry.specialCheck { overtake(special, wasAdmitted: false) }
         }
     }
 
@@ -282,27 +282,27 @@ extension Limiter {
         let charged = entry.isPeek ? 0 : admitted * entry.cost
         let nowMs = clock.nowMs(now)
         observe(entry, numbers: numbers, charged: charged, cutMs: batch.cutMs, decidedMs: decidedMs)
+        let special = entry.specialCheck
         var position: Int64 = 0
         var index = entry.firstWaiter
         while index >= 0 {
             let waiter = batch.waiters[index]
             index = waiter.next
             if waiter.state == .left {
-                if admitted > 0, case .check(let special)? = entry.special { overtake(special, wasAdmitted: false) }
+                if admitted > 0, let special { overtake(special, wasAdmitted: false) }
                 continue
             }
             position += 1
             if waiter.state == .overtaken {
-                if admitted > 0, case .check(let special)? = entry.special { overtake(special, wasAdmitted: true) }
+                if admitted > 0, let special { overtake(special, wasAdmitted: true) }
                 continue
             }
             let allowed = entry.isPeek ? admitted == 1 : position <= admitted
-            var findings = Findings(
-                allowed: allowed, wantsTrace: waiter.wantsTrace || entry.specialCheck?.memoKey != nil)
+            var findings = Findings(allowed: allowed, wantsTrace: waiter.wantsTrace || special?.memoKey != nil)
             findShared(
                 entry, numbers: numbers, laterOnes: allowed && !entry.isPeek ? admitted - position : 0,
                 atMs: batch.cutMs, decidedMs: decidedMs, nowMs: nowMs, into: &findings)
-            if case .check(let special)? = entry.special {
+            if let special {
                 var decision = conclude(plan: entry.plan, findings, source: .shared)
                 complete(&decision, special, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
@@ -353,12 +353,12 @@ extension Limiter {
         for index in table[plan: entry.plan].limits.indices {
             let counter = table[plan: entry.plan].limits[index].counter
             let terms = table[plan: entry.plan].limits[index].terms.at(table[counter: counter].bounds(at: atMs))
+            let isShadow = table[plan: entry.plan].limits[index].isShadow
             var tally = tally(plan: entry.plan, index, numbers, &at)
-            if laterOnes > 0 && !table[plan: entry.plan].limits[index].isShadow {
+            if laterOnes > 0 && !isShadow {
                 tally.used -= terms.charge(cost: entry.cost, count: laterOnes)
             }
             let left = terms.left(tally, nowMs: decidedMs)
-            let isShadow = table[plan: entry.plan].limits[index].isShadow
             let fits = (findings.allowed && !isShadow) || left >= terms.units(ofCost: entry.cost)
             let finding = LimitFinding(
                 index: index, capacity: terms.capacity, left: left, fits: fits,
@@ -393,9 +393,9 @@ extension Limiter {
         again.firstID = batch.firstID
         again.resends = batch.resends + 1
         for entry in batch.entries where entry.repeated >= 0 {
-            let charges = entry.plan < 0 ? 0 : table[plan: entry.plan].chargeWeight
             _ = again.addEntry(
-                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, chargeCount: charges, special: entry.special)
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, chargeCount: entry.chargeCount,
+                special: entry.special)
             if entry.plan >= 0 { table[plan: entry.plan].pins += 1 }
         }
         for waiter in batch.waiters where waiter.state == .waiting && batch.entries[waiter.entry].repeated >= 0 {

@@ -288,8 +288,7 @@ struct SlotTally {
     }
 
     func left(_ terms: Terms, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) -> Int64 {
-        let shared = nowMs < sharedLastMs ? sharedUsed : 0
-        return replicas.share(of: terms.max - shared, counterHash: hash) - Int64(own.count)
+        replicas.share(of: terms.max - shared(nowMs: nowMs).used, counterHash: hash) - Int64(own.count)
     }
 
     mutating func take(_ id: ReservationID, expiryMs: Int64) { own.append((id, expiryMs)) }
@@ -314,10 +313,10 @@ struct SlotTally {
 
     func known(nowMs: Int64) -> Tally {
         let live = own.lazy.filter { $0.expiryMs > nowMs }.map(\.expiryMs)
-        let shared = nowMs < sharedLastMs ? sharedUsed : 0
-        var tally = Tally(used: shared + Int64(live.count))
-        tally.firstExpiryMs = min(live.min() ?? .max, shared > 0 ? max(sharedFirstMs, nowMs + 1) : .max)
-        tally.lastExpiryMs = max(live.max() ?? 0, shared > 0 ? sharedLastMs : 0)
+        let shared = shared(nowMs: nowMs)
+        var tally = Tally(used: shared.used + Int64(live.count))
+        tally.firstExpiryMs = min(live.min() ?? .max, shared.used > 0 ? max(shared.firstExpiryMs, nowMs + 1) : .max)
+        tally.lastExpiryMs = max(live.max() ?? 0, shared.used > 0 ? shared.lastExpiryMs : 0)
         if tally.used == 0 { tally.firstExpiryMs = 0 }
         return tally
     }

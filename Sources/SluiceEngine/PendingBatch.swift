@@ -22,6 +22,8 @@ struct PendingBatch {
         var plan: Int
         var cost: Int64
         var isPeek: Bool
+        /// What it counts as in `EngineBounds.maxChargesPerBatch`.
+        var chargeCount: Int
         /// Waiters that nobody has answered yet.
         var unanswered = 0
         var firstWaiter: Int
@@ -111,7 +113,9 @@ struct PendingBatch {
     /// Starts an entry with no waiter.
     mutating func addEntry(plan: Int, cost: Int64, isPeek: Bool, chargeCount: Int, special: Special? = nil) -> Int {
         entries.append(
-            Entry(plan: plan, cost: cost, isPeek: isPeek, firstWaiter: -1, lastWaiter: -1, special: special))
+            Entry(
+                plan: plan, cost: cost, isPeek: isPeek, chargeCount: chargeCount, firstWaiter: -1, lastWaiter: -1,
+                special: special))
         self.chargeCount += chargeCount
         return entries.count - 1
     }

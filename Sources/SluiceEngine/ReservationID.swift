@@ -27,7 +27,8 @@ package struct ReservationID: Sendable, Hashable, CustomStringConvertible {
 
     package var description: String { Self.hexadecimal(high) + Self.hexadecimal(low) }
 
-    static func hexadecimal(_ number: UInt64) -> String {
+    /// 16 digits.
+    package static func hexadecimal(_ number: UInt64) -> String {
         let digits = String(number, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
     }

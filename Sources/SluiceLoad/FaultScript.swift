@@ -33,13 +33,7 @@ package struct FaultScript: Sendable, Equatable {
         }
     }
 
-    /// What is wrong with a script, with the line it is on.
-    package struct Fault: Error, Sendable, Equatable, CustomStringConvertible {
-        package let line: Int
-        package let problem: String
-
-        package var description: String { "line \(line): \(problem)" }
-    }
+    package typealias Fault = LineFault
 
     /// By time, those of one time in the order that they were written in.
     package let steps: [Step]

@@ -18,18 +18,7 @@ package struct Trace: Sendable, Equatable {
         }
     }
 
-    /// What is wrong with a trace, with the line it is on.
-    package struct Fault: Error, Sendable, Equatable, CustomStringConvertible {
-        package let line: Int
-        package let problem: String
-
-        package init(line: Int, problem: String) {
-            self.line = line
-            self.problem = problem
-        }
-
-        package var description: String { "line \(line): \(problem)" }
-    }
+    package typealias Fault = LineFault
 
     /// By time.
     package private(set) var entries: [Entry] = []

@@ -219,6 +219,11 @@ extension Request {
 }
 
 extension ByteBuffer {
+    /// The bytes of an argument.
+    package func bytes(ofArgument range: Range<Int>) -> ByteBufferView {
+        ByteBufferView(self)[readerIndex + range.lowerBound..<readerIndex + range.upperBound]
+    }
+
     /// The bytes of an argument as text; bytes that are not UTF-8 are replaced, which a checked name has none of.
     package func string(ofArgument range: Range<Int>) -> String {
         getString(at: readerIndex + range.lowerBound, length: range.count) ?? ""

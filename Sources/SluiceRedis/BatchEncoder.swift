@@ -49,8 +49,7 @@ package struct BatchEncoder {
 
     /// The key of a replica's marker: `PREFIX:1:replica:ID`, the id in hexadecimal.
     package static func markerKey(prefix: String, replica: UInt64) -> [UInt8] {
-        let id = String(replica, radix: 16)
-        return Array("\(prefix):1:replica:\(String(repeating: "0", count: 16 - id.count))\(id)".utf8)
+        Array("\(prefix):1:replica:\(ReservationID.hexadecimal(replica))".utf8)
     }
 
     /// Appends the call to `buffer`.

@@ -323,13 +323,6 @@ extension Ticket {
     fileprivate init(slot: Int, number: UInt32) { self.init(rawValue: UInt64(slot) << 32 | UInt64(number)) }
 }
 
-extension ByteBuffer {
-    /// The bytes of an argument.
-    fileprivate func bytes(ofArgument range: Range<Int>) -> ByteBufferView {
-        ByteBufferView(self)[readerIndex + range.lowerBound..<readerIndex + range.upperBound]
-    }
-}
-
 extension CheckRequest {
     /// Tells apart the checks that a gateway may ask under one id. The order of options is no part of it.
     fileprivate func argumentsHash(in input: ByteBuffer) -> UInt64 {
