@@ -50,9 +50,10 @@ package enum LoadProgram {
             let summary = try await runUntilInterrupted(runner, on: stage)
             await stage?.end()
             writeError(LoadProgress(isTerminal: isTerminal).ending)
+            // First what cannot be had again: a file may turn out not to be writable.
+            print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
             if let path = command.recordPath { try save(Trace.text(of: summary.recorded, settings), to: path) }
             if let path = command.reportPath { try save(summary.html(), to: path) }
-            print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
             return summary.isKept ? ExitCode.ok : ExitCode.brokenPromise
         } catch {
             await stage?.end()
@@ -62,9 +63,14 @@ package enum LoadProgram {
         }
     }
 
-    private static func save(_ text: String, to path: String) throws {
+    /// A file is replaced whole, so that a full disk leaves the one that was there. What is no file (a device, a pipe, a
+    /// link) is written into: replacing it would take it from whoever else uses it.
+    static func save(_ text: String, to path: String) throws {
         do {
-            try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+            let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+            let type = attributes?[.type] as? FileAttributeType
+            let isReplaced = type == nil || type == .typeRegular
+            try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: isReplaced ? .atomic : [])
         } catch {
             throw StageFailure("cannot write \(path): \(error.localizedDescription)")
         }
