@@ -27,8 +27,9 @@ package enum LoadBounds {
     package static let maxKinds = 256
     /// Most checks of one burst: what the connections can take is sent, the rest counts as not sent. Over it: refused.
     package static let maxBurst = 1_000_000
-    /// Longest path of a Unix socket, in bytes: sockaddr_un has room for 108, the last a NUL. Over it: refused.
-    package static let maxPathBytes = 107
+    /// Longest path of a Unix socket, in bytes: SwiftNIO refuses more, as it counts with systems whose `sockaddr_un` has
+    /// room for 104, the last a NUL. Over it: refused.
+    package static let maxSocketPathBytes = 103
     /// Most steps of a search for a rate: from 1 to `maxRate` by doubling takes 25, and closing in 5, each failure told by
     /// two. Past it: the best so far is taken.
     package static let maxSearchSteps = 40

@@ -60,10 +60,11 @@ extension LoadCommand {
         guard !socket.isEmpty else {
             throw ValidationError("--socket is missing: give the path of a sidecar's socket, or --spawn")
         }
-        for path in socket {
-            guard (1...LoadBounds.maxPathBytes).contains(path.utf8.count) else {
+        for case .path(let path) in socket.map(SocketPlace.init) {
+            guard (1...LoadBounds.maxSocketPathBytes).contains(path.utf8.count) else {
                 throw ValidationError(
-                    "--socket is \(path.utf8.count) bytes long, a socket's path has 1 to \(LoadBounds.maxPathBytes)")
+                    "--socket is \(path.utf8.count) bytes long, a socket's path has 1 to "
+                        + "\(LoadBounds.maxSocketPathBytes): choose a shorter one")
             }
         }
         try check("--socket", socket.count, in: 1...LoadBounds.maxSockets, "sockets")
