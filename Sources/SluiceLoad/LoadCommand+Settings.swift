@@ -36,11 +36,17 @@ extension LoadCommand {
         return plan
     }
 
-    private func read(_ path: String, _ option: String) throws -> String {
+    private func read(_ path: String, _ option: String, maxBytes: Int = .max) throws -> String {
         guard let data = FileManager.default.contents(atPath: path) else {
             throw ValidationError("\(option) \(path): there is no such file, or it cannot be read")
         }
-        return String(decoding: data, as: UTF8.self)
+        guard data.count <= maxBytes else {
+            throw ValidationError("\(option) \(path): it has \(data.count) bytes, expected at most \(maxBytes)")
+        }
+        guard let text = String(validating: data, as: UTF8.self) else {
+            throw ValidationError("\(option) \(path): it is not text in UTF-8")
+        }
+        return text
     }
 
     /// As many places as there will be: where exactly is known when they have been started.
@@ -104,23 +110,49 @@ extension LoadCommand {
 
     private func setWorkload(_ settings: inout LoadSettings) throws {
         let workload = workload
-        try check("--grants", workload.grants, in: 1...LoadBounds.maxSubjects)
+        try setGrants(&settings)
         try check("--sessions", workload.sessions, in: 0...LoadBounds.maxSubjects)
         try check(
-            "--sessions", workload.grants * max(1, workload.sessions), in: 1...LoadBounds.maxSubjects, "times --grants")
-        guard workload.skew >= 0, workload.skew <= LoadBounds.maxSkew else {
-            throw ValidationError("--skew is \(workload.skew), expected 0 to \(LoadBounds.maxSkew)")
-        }
-        try checkName("--grant-prefix", CheckFrames.grantName(workload.grantPrefix, workload.grants - 1))
-        settings.grantCount = workload.grants
-        settings.grantPrefix = workload.grantPrefix
-        settings.skew = workload.skew
+            "--sessions", settings.grantCount * max(1, workload.sessions), in: 1...LoadBounds.maxSubjects,
+            "times --grants")
         settings.sessionCount = workload.sessions
         settings.reservations = try reservations(settings.target)
         settings.kinds = try kinds(reservedShare: settings.reservations.share)
     }
 
     private func reservations(_ target: LoadTarget) throws -> LoadSettings.Reservations {
+    private func setGrants(_ settings: inout LoadSettings) throws {
+        if let path = workload.grantsFile {
+            for (option, isGiven) in [
+                ("--grants", workload.grants != nil), ("--grant-prefix", workload.grantPrefix != nil),
+                ("--skew", workload.skew != nil), ("--trace", traces.trace != nil),
+            ] where isGiven {
+                throw ValidationError("--grants-file and \(option) exclude each other")
+            }
+            let list: GrantList
+            do {
+                list = try GrantList(text: read(path, "--grants-file", maxBytes: LoadBounds.maxGrantsFileBytes))
+            } catch let fault as LineFault {
+                throw ValidationError("--grants-file \(path): \(fault)")
+            }
+            guard !list.names.isEmpty else { throw ValidationError("--grants-file \(path): there is no grant in it") }
+            settings.namedGrants = list
+            settings.grantCount = list.names.count
+            return
+        }
+        let count = workload.grants ?? settings.grantCount
+        let prefix = workload.grantPrefix ?? settings.grantPrefix
+        let skew = workload.skew ?? settings.skew
+        try check("--grants", count, in: 1...LoadBounds.maxSubjects)
+        guard skew >= 0, skew <= LoadBounds.maxSkew else {
+            throw ValidationError("--skew is \(skew), expected 0 to \(LoadBounds.maxSkew)")
+        }
+        try checkName("--grant-prefix", CheckFrames.grantName(prefix, count - 1))
+        settings.grantCount = count
+        settings.grantPrefix = prefix
+        settings.skew = skew
+    }
+
         var reservations = LoadSettings.Reservations()
         for (option, percent) in [("--reserve", workload.reserve), ("--cancel", workload.cancel)] {
             guard (0...100).contains(percent) else {

@@ -100,7 +100,9 @@ package struct LoadRunner: Sendable {
     private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<
         LoadShard
     >] {
-        let chooser = Chooser(count: settings.grantCount, exponent: settings.skew)
+        let chooser =
+            settings.namedGrants.map { Chooser(weights: $0.weights) }
+            ?? Chooser(count: settings.grantCount, exponent: settings.skew)
         let frames = CheckFrames(settings)
         var shards: [NIOLoopBound<LoadShard>] = []
         for index in 0..<settings.threadCount {
