@@ -123,9 +123,15 @@ private struct SummaryDocument: Encodable {
 
     init(_ summary: Summary) {
         let settings = summary.settings
+    /// From when checks really were sent; null in a closed loop.
+    var latencySinceSentUs: [String: Double]?
         let tally = summary.tally
+    /// Null without such settlements.
+    var commitLatencyUs: [String: Double]?
+    var cancelLatencyUs: [String: Double]?
         load = Load(
             target: settings.target.rawValue, sockets: settings.socketPaths,
+    var decisionsOverBudgetSinceSent: Int64
             connectionsPerSocket: settings.connectionsPerSocket,
             pipeline: settings.pipeline, threads: settings.threadCount, grants: settings.grantCount,
             grantPrefix: settings.grantPrefix, skew: settings.skew, sessions: settings.sessionCount,
@@ -161,7 +167,12 @@ private struct SummaryDocument: Encodable {
         search = summary.search.map { Search($0) }
         seconds = summary.timeline.points.map {
             Second(
+        latencySinceSentUs =
+            !settings.isOpenLoop ? nil : percentiles { tally.latencySinceSent.valueAtPercentile($0) }
+        commitLatencyUs = tally.commitLatency.map { histogram in percentiles { histogram.valueAtPercentile($0) } }
+        cancelLatencyUs = tally.cancelLatency.map { histogram in percentiles { histogram.valueAtPercentile($0) } }
                 startSeconds: Double($0.startNs) / 1e9, intendedPerSecond: $0.intendedRate,
+        decisionsOverBudgetSinceSent = tally.overBudgetSinceSent
                 answeredPerSecond: $0.perSecond, p50Us: Double($0.p50Ns) / 1e3, p99Us: Double($0.p99Ns) / 1e3,
                 maxUs: Double($0.maxNs) / 1e3, errors: $0.failures)
         }

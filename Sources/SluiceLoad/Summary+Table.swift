@@ -83,14 +83,35 @@ extension Summary {
         var lines = [
             style.apply(.strong, to: row("", names)), row("latency", values) + "   " + style.apply(.faint, to: note),
         ]
-        if settings.isOpenLoop {
-            let late = Self.percentiles.map { Format.time(tally.lateness.valueAtPercentile($0.value)) }
-            lines.append(row("late sends", late) + "   " + style.apply(.faint, to: "how late the driver itself was"))
+        for more in moreLatencies {
+            let values = Self.percentiles.map { Format.time(more.histogram.valueAtPercentile($0.value)) }
+            lines.append(row(more.name, values) + "   " + style.apply(.faint, to: more.note))
         }
         return lines
     }
 
     private func sourceLines(_ style: Style) -> [String] {
+    /// What is measured beside the latency of checks.
+    var moreLatencies: [(name: String, histogram: Histogram<UInt64>, note: String)] {
+        var rows: [(name: String, histogram: Histogram<UInt64>, note: String)] = []
+        if settings.isOpenLoop {
+            rows.append(("since sent", tally.latencySinceSent, "from when it really was sent: the sidecar's part"))
+            rows.append(("late sends", tally.lateness, "how late the driver itself was"))
+        }
+        if let commits = tally.commitLatency { rows.append(("commit", commits, "from sending COMMIT to its answer")) }
+        if let cancels = tally.cancelLatency { rows.append(("cancel", cancels, "from sending CANCEL to its answer")) }
+        return rows
+    }
+
+    /// How many decisions took longer than the budget, and whose fault it was.
+    var lateNote: String {
+        let count = "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"
+        let sentLate = tally.overBudget - tally.overBudgetSinceSent
+        guard settings.isOpenLoop, tally.overBudget > 0 else { return count }
+        return count + ": \(Format.count(tally.overBudgetSinceSent)) took so long to be answered, "
+            + "\(Format.count(sentLate)) only because the driver sent them late"
+    }
+
         var lines = [style.apply(.strong, to: row("source", ["allowed", "denied"]))]
         for source in ReplySource.allCases where tally[source] != Tally.Decisions() {
             lines.append(
@@ -120,8 +141,7 @@ extension Summary {
                         + "\(Format.count(tally.unknownReservations)) unknown to the sidecar"
                 ))
         }
-        facts.append(
-            ("late", "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"))
+        facts.append(("late", lateNote))
         return facts
     }
 

@@ -12,7 +12,7 @@ extension Summary {
                 + "<p>\(HTML.escape(heading))</p></header>",
             verdict, tiles,
             "<section class='plots'>" + plots(charts).joined(separator: "\n") + "</section>",
-            faultList, searchTable, sourceTable, breakList,
+            faultList, searchTable, latencyTable, sourceTable, breakList,
             "<footer>Times count from the end of the warm-up. Latency counts from "
                 + "\(!settings.isOpenLoop ? "sending" : "when a check should have been sent"). "
                 + "Made by sluice-load.</footer>",
@@ -58,6 +58,7 @@ extension Summary {
         }
         if let unsettledNote { sentences.append("It was \(unsettledNote).") }
         sentences.append(
+        if settings.isOpenLoop, tally.overBudget > 0 { sentences.append("\(lateNote).") }
             bottlenecks.isEmpty
                 ? "The driver was not the bottleneck."
                 : "The driver itself may have been the bottleneck: \(bottlenecks.joined(separator: "; ")).")
@@ -73,7 +74,8 @@ extension Summary {
             ("p99", Format.time(tally.latency.valueAtPercentile(99))),
             ("max", Format.time(tally.latency.valueAtPercentile(100))),
             ("allowed", Format.count(decided.allowed)), ("denied", Format.count(decided.denied)),
-            ("errors", Format.count(tally.failureCount)), ("over budget", Format.count(tally.overBudget)),
+            ("errors", Format.count(tally.failureCount)),
+            ("answered over budget", Format.count(tally.overBudgetSinceSent)),
             ("driver's CPU a check", "\(Format.decimal(processorNsPerCheck / 1e3, places: 1)) us"),
         ]
         return "<section class='tiles'>"
@@ -131,6 +133,16 @@ extension Summary {
     }
 
     private var sourceTable: String {
+    private var latencyTable: String {
+        func row(_ name: String, _ histogram: Histogram<UInt64>) -> [String] {
+            [name] + Self.percentiles.map { Format.time(histogram.valueAtPercentile($0.value)) }
+        }
+        let rows =
+            [row(settings.isOpenLoop ? "from when it should have been sent" : "from sending", tally.latency)]
+            + moreLatencies.map { row("\($0.name), \($0.note)", $0.histogram) }
+        return table("Latency", [""] + Self.percentiles.map(\.name), rows)
+    }
+
         let rows = ReplySource.allCases.filter { tally[$0] != Tally.Decisions() }.map {
             [settings.target.name(of: $0), Format.count(tally[$0].allowed), Format.count(tally[$0].denied)]
         }

@@ -17,6 +17,7 @@ struct ReportCharts {
     static let meant = Plot.Series(name: "meant to send", style: "meant")
     static let late = Plot.Series(name: "late sends of the driver", style: "late")
     static let answer = Plot.Series(name: "latency", style: "p99")
+    static let sinceSent = Plot.Series(name: "from when it really was sent", style: "p50")
     static let budget = Plot.Series(name: "budget", style: "limit")
     static let limit = Plot.Series(name: "limit", style: "limit")
 
@@ -26,20 +27,22 @@ struct ReportCharts {
     func percentiles() -> (svg: String, series: [Plot.Series]) {
         let latency = curve(summary.tally.latency)
         let lateness = !settings.isOpenLoop ? [] : curve(summary.tally.lateness)
+        let sinceSent = !settings.isOpenLoop ? [] : curve(summary.tally.latencySinceSent)
         let nines = max(2, latency.last?.x ?? 2)
         var plot = Plot(
             x: .linear(Self.medianPlace...nines),
-            y: timeScale(latency.map(\.y) + lateness.map(\.y) + [Double(settings.budgetNs)]))
+            y: timeScale(latency.map(\.y) + lateness.map(\.y) + sinceSent.map(\.y) + [Double(settings.budgetNs)]))
         labelTimes(&plot, "latency")
         let names = ["90", "99", "99.9", "99.99", "99.999", "99.9999", "99.99999"]
         let ticks = names.enumerated().map { (value: Double($0.offset + 1), text: $0.element) }
         plot.labelX("percentile of all answers", [(Self.medianPlace, "50")] + ticks.filter { $0.value <= nines })
         plot.line(lateness, Self.late)
         plot.line(latency, Self.answer)
+        plot.line(sinceSent, Self.sinceSent)
         plot.level(Double(settings.budgetNs), Self.budget, text: "budget")
         return (
             plot.svg(description: "Latency by percentile, logarithmic"),
-            lateness.isEmpty ? [Self.answer] : [Self.answer, Self.late]
+            [Self.answer] + (sinceSent.isEmpty ? [] : [Self.sinceSent]) + (lateness.isEmpty ? [] : [Self.late])
         )
     }
 
