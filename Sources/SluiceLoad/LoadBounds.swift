@@ -91,6 +91,8 @@ package enum LoadBounds {
     /// Longest latency that the histogram tells apart, ns: anything longer counts as this.
     package static let maxLatencyNs: UInt64 = 600_000_000_000
 
+    /// Windows that were not settled and are told in full; the rest is counted.
+    package static let maxNotSettledTold = 3
     /// Windows of one counter that the oracle keeps open: answers come in order but for what connections and sidecars
     /// are apart, which is far below the shortest window. Older ones are judged and folded into totals; an answer for
     /// a folded window is counted as late and not judged.

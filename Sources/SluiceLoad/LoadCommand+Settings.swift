@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import SluicePolicy
 
 extension LoadCommand {
     /// The settings that the options ask for.
@@ -120,7 +121,6 @@ extension LoadCommand {
         settings.kinds = try kinds(reservedShare: settings.reservations.share)
     }
 
-    private func reservations(_ target: LoadTarget) throws -> LoadSettings.Reservations {
     private func setGrants(_ settings: inout LoadSettings) throws {
         if let path = workload.grantsFile {
             for (option, isGiven) in [
@@ -153,6 +153,7 @@ extension LoadCommand {
         settings.skew = skew
     }
 
+    private func reservations(_ target: LoadTarget) throws -> LoadSettings.Reservations {
         var reservations = LoadSettings.Reservations()
         for (option, percent) in [("--reserve", workload.reserve), ("--cancel", workload.cancel)] {
             guard (0...100).contains(percent) else {
@@ -262,6 +263,28 @@ extension LoadCommand {
         settings.replicaCount = verdict.replicas ?? settings.socketPaths.count
         settings.budgetNs = verdict.budget
         settings.requiresSettling = verdict.requireSettling
+        try setLimits(&settings)
+    }
+
+    private func setLimits(_ settings: inout LoadSettings) throws {
+        guard let path = verdict.judgeBy else {
+            // What is wrong with it the sidecar tells, which may know more than this driver.
+            if let path = own.policy, let policy = try? policy(path, "--policy") {
+                settings.limits = JudgedLimit.limits(of: policy, bindsMaximum: false)
+            }
+            return
+        }
+        guard !verdict.noOracle else { throw ValidationError("--judge-by and --no-oracle exclude each other") }
+        settings.limits = JudgedLimit.limits(of: try policy(path, "--judge-by"), bindsMaximum: true)
+    }
+
+    private func policy(_ path: String, _ option: String) throws -> Policy {
+        let text = try read(path, option)
+        do {
+            return try PolicyDocument.parse(Array(text.utf8), file: path, features: .all)
+        } catch {
+            throw ValidationError("\(option) \(path): \(error.faults.first.map { "\($0)" } ?? "it is no policy")")
+        }
     }
 
     private func resolvedScope(_ settings: LoadSettings) throws -> LoadSettings.Scope {

@@ -154,6 +154,13 @@ struct VerdictOptions: ParsableArguments {
             (told in any case).
             """)
     var requireSettling = false
+    @Option(
+        help: ArgumentHelp(
+            """
+            Judge by the maxima of this policy document, not by those that the answers name: what the sidecars are meant to \
+            hold, whatever they do hold.
+            """, valueName: "file"))
+    var judgeBy: String?
     @Flag(help: "Send checks without TRACE, and prove nothing.")
     var noOracle = false
 }

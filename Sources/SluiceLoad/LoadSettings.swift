@@ -71,6 +71,8 @@ package struct LoadSettings: Sendable, Equatable {
     /// Whether local admissions that are not added to Redis afterwards break a promise.
     package var requiresSettling = false
     package var scope = Scope.grant
+    /// What is known of limits, by their path in the policy.
+    package var limits: [String: JudgedLimit] = [:]
     /// Replicas among which sidecars split what is left while Redis is away.
     package var replicaCount = 1
     /// The sidecars' own budget for a check, ns.

@@ -289,7 +289,7 @@ final class LoadShard {
                     subject: subject, sidecar: sidecar, isAllowed: isAllowed, source: source,
                     cost: settings.kinds[Int(check.target.kind)].cost, sentNs: check.sentNs, receivedNs: nowNs)
                 oracle.observe(answer, trace: trace)
-            case .settled: break
+            case .settled(_, let isDone): oracle.settled(subject: subject, isDone: isDone)
             case .error(let sentence):
                 if !Self.isBusy(sentence) { oracle.lostSight(ofSubject: subject) }
             case .garbage:

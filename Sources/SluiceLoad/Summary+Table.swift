@@ -47,7 +47,8 @@ extension Summary {
             what, plural(settings.connectionCount, "connection"),
             replay ?? loop ?? "closed loop, \(settings.pipeline) in flight each",
             plural(settings.threadCount, "thread"),
-            plural(settings.grantCount, "grant") + (settings.skew > 0 ? " skewed by \(settings.skew)" : ""),
+            plural(settings.grantCount, "grant") + (settings.namedGrants == nil ? "" : " of a file")
+                + (settings.skew > 0 ? " skewed by \(settings.skew)" : ""),
         ]
         if settings.sessionCount > 0 { parts.append("\(plural(settings.sessionCount, "session")) each") }
         parts.append("seed \(settings.seed)")
@@ -90,7 +91,6 @@ extension Summary {
         return lines
     }
 
-    private func sourceLines(_ style: Style) -> [String] {
     /// What is measured beside the latency of checks.
     var moreLatencies: [(name: String, histogram: Histogram<UInt64>, note: String)] {
         var rows: [(name: String, histogram: Histogram<UInt64>, note: String)] = []
@@ -112,6 +112,7 @@ extension Summary {
             + "\(Format.count(sentLate)) only because the driver sent them late"
     }
 
+    private func sourceLines(_ style: Style) -> [String] {
         var lines = [style.apply(.strong, to: row("source", ["allowed", "denied"]))]
         for source in ReplySource.allCases where tally[source] != Tally.Decisions() {
             lines.append(
@@ -181,6 +182,7 @@ extension Summary {
                     + "\(Format.count(oracle.exactWindows)); windows with local admissions: "
                     + "\(Format.count(oracle.localWindows))"
             ))
+        facts += counterFacts(oracle, style)
         if let note = unsettledNote { facts.append(("", style.apply(.bad, to: note))) }
         let skipped = oracle.lateAnswers + oracle.unjudgedAnswers + oracle.untracedAnswers
         if skipped > 0 {
@@ -192,7 +194,44 @@ extension Summary {
                         + "\(Format.count(oracle.untracedAnswers)) without a trace"
                 ))
         }
+        if !oracle.unjudgedRules.isEmpty {
+            facts.append(("", "not judged, since only fixed windows that are enforced are: " + unjudgedRuleNames))
+        }
         return facts
+    }
+
+    /// The limits that were only measured.
+    var unjudgedRuleNames: String {
+        (oracle?.unjudgedRules.sorted() ?? []).map(TerminalText.visible).joined(separator: ", ")
+    }
+
+    /// How the store's counters compare with what was admitted, in one line; nil without an oracle.
+    var countersNote: String? {
+        guard let oracle else { return nil }
+        if let reason = oracle.countersUnread { return "counters at the end were not read: \(reason)" }
+        guard let counters = oracle.counters else { return nil }
+        let compared = counters.agreeing + counters.differing
+        var note =
+            "counters at the end, from \(counters.origin.rawValue): used = admitted in "
+            + "\(Format.count(counters.agreeing)) of \(plural(compared, "window"))"
+        var rest: [String] = []
+        if counters.notSettled > 0 {
+            rest.append("\(Format.count(counters.notSettled)) not settled (answered locally meanwhile)")
+        }
+        if counters.unknown > 0 { rest.append("\(Format.count(counters.unknown)) that cannot be told") }
+        if counters.isTruncated { rest.append("and more than were read") }
+        if !rest.isEmpty { note += "; beside them " + rest.joined(separator: ", ") }
+        return note
+    }
+
+    private func counterFacts(_ oracle: OracleReport, _ style: Style) -> [(name: String, text: String)] {
+        guard let note = countersNote else { return [] }
+        let isBroken = (oracle.counters?.differing ?? 0) > 0
+        let visible = TerminalText.visible(note)
+        return [("", isBroken ? style.apply(.bad, to: visible) : visible)]
+            + (oracle.counters?.firstNotSettled ?? []).map {
+                ("", TerminalText.visible("not settled: " + describeFacts($0)))
+            }
     }
 }
 

@@ -116,6 +116,11 @@ package struct Tally: Sendable {
         if firstFault == nil { firstFault = fault() }
     }
 
+    private static func add(_ other: Histogram<UInt64>?, to sum: inout Histogram<UInt64>?) {
+        guard let other else { return }
+        if sum == nil { sum = other } else { sum?.add(other) }
+    }
+
     package mutating func recordLateness(_ ns: Int64) {
         lateness.record(min(UInt64(max(0, ns)), LoadBounds.maxLatencyNs))
     }
@@ -130,19 +135,19 @@ package struct Tally: Sendable {
         cancelled += other.cancelled
         unknownReservations += other.unknownReservations
         overBudget += other.overBudget
+        overBudgetSinceSent += other.overBudgetSinceSent
         brokenConnections += other.brokenConnections
         if firstFault == nil { firstFault = other.firstFault }
         latency.add(other.latency)
         lateness.add(other.lateness)
+        latencySinceSent.add(other.latencySinceSent)
+        Self.add(other.commitLatency, to: &commitLatency)
+        Self.add(other.cancelLatency, to: &cancelLatency)
     }
-        overBudgetSinceSent += other.overBudgetSinceSent
 }
 
 extension ReplySource {
     @inline(__always)
-        latencySinceSent.add(other.latencySinceSent)
-        Self.add(other.commitLatency, to: &commitLatency)
-        Self.add(other.cancelLatency, to: &cancelLatency)
     fileprivate var index: Int {
         switch self {
         case .shared: 0

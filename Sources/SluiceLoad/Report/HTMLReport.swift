@@ -56,9 +56,10 @@ extension Summary {
         } else {
             sentences.append("A baseline: the same load on \(settings.target.noun), without a sidecar.")
         }
+        if let countersNote { sentences.append(countersNote.prefix(1).uppercased() + countersNote.dropFirst() + ".") }
         if let unsettledNote { sentences.append("It was \(unsettledNote).") }
-        sentences.append(
         if settings.isOpenLoop, tally.overBudget > 0 { sentences.append("\(lateNote).") }
+        sentences.append(
             bottlenecks.isEmpty
                 ? "The driver was not the bottleneck."
                 : "The driver itself may have been the bottleneck: \(bottlenecks.joined(separator: "; ")).")
@@ -132,7 +133,6 @@ extension Summary {
         return table("The search for the highest rate", ["rate", "answered", "p99", "verdict"], rows)
     }
 
-    private var sourceTable: String {
     private var latencyTable: String {
         func row(_ name: String, _ histogram: Histogram<UInt64>) -> [String] {
             [name] + Self.percentiles.map { Format.time(histogram.valueAtPercentile($0.value)) }
@@ -143,6 +143,7 @@ extension Summary {
         return table("Latency", [""] + Self.percentiles.map(\.name), rows)
     }
 
+    private var sourceTable: String {
         let rows = ReplySource.allCases.filter { tally[$0] != Tally.Decisions() }.map {
             [settings.target.name(of: $0), Format.count(tally[$0].allowed), Format.count(tally[$0].denied)]
         }
