@@ -48,6 +48,7 @@ private struct SummaryDocument: Encodable {
         var p50Us: Double
         var p99Us: Double
         var maxUs: Double
+        var p99SinceSentUs: Double?
         var errors: Int64
     }
 
@@ -188,7 +189,8 @@ private struct SummaryDocument: Encodable {
             Second(
                 startSeconds: Double($0.startNs) / 1e9, intendedPerSecond: $0.intendedRate,
                 answeredPerSecond: $0.perSecond, p50Us: Double($0.p50Ns) / 1e3, p99Us: Double($0.p99Ns) / 1e3,
-                maxUs: Double($0.maxNs) / 1e3, errors: $0.failures)
+                maxUs: Double($0.maxNs) / 1e3,
+                p99SinceSentUs: $0.p99SinceSentNs > 0 ? Double($0.p99SinceSentNs) / 1e3 : nil, errors: $0.failures)
         }
         oracle = summary.oracle.map { Oracle($0, settings: settings) }
     }

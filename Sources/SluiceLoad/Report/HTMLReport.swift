@@ -88,7 +88,7 @@ extension Summary {
 
     private func plots(_ charts: ReportCharts) -> [String] {
         var figures = [
-            figure("How slow are the slowest answers?", charts.percentiles()),
+            figure("How slow are the slowest answers?", charts.percentiles(), hasTime: false),
             figure("How much was answered, and from where?", charts.throughput()),
             figure("How long did answers take, second by second?", charts.latencies()),
         ]
@@ -105,9 +105,19 @@ extension Summary {
 
     /// More limits than a check can meet in practice; the verdict is about all.
     private static let maxRulePlots = 8
+    /// More are in the list below alone.
+    private static let maxEventsInKey = 8
 
-    private func figure(_ question: String, _ chart: (svg: String, series: [Plot.Series])) -> String {
-        let key = chart.series.map { "<span class='key \($0.style)'><i></i>\(HTML.escape($0.name))</span>" }.joined()
+    /// - Parameter hasTime: whether what was done meanwhile is marked in it.
+    private func figure(
+        _ question: String, _ chart: (svg: String, series: [Plot.Series]), hasTime: Bool = true
+    ) -> String {
+        var key = chart.series.map { "<span class='key \($0.style)'><i></i>\(HTML.escape($0.name))</span>" }.joined()
+        if hasTime, timeline.marks.count <= Self.maxEventsInKey {
+            key += timeline.marks.enumerated().map {
+                "<span class='event'><b>\($0.offset + 1)</b>\(HTML.escape($0.element.text))</span>"
+            }.joined()
+        }
         return
             "<figure><figcaption>\(HTML.escape(question))</figcaption>\(chart.svg)<div class='keys'>\(key)</div></figure>"
     }
