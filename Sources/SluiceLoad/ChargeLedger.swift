@@ -20,7 +20,7 @@ struct ChargeLedger: Sendable {
         case agrees
         case differs(expected: ClosedRange<Int64>)
         /// Local admissions are not in the tally, or more is than was admitted: that is between the sidecars and the store.
-        case notSettled(expected: Int64)
+        case notSettled(expected: ClosedRange<Int64>)
         /// Too little was seen to tell.
         case unknown
     }
@@ -49,8 +49,8 @@ struct ChargeLedger: Sendable {
         let own = entry.charged.expected(isSettled: isOpen && settlementsKnown)
         let expected = base + own.lowerBound...base + own.upperBound
         if entry.sawLocal {
-            let settled = expected.upperBound + entry.localAdmitted
-            return used == settled ? .agrees : .notSettled(expected: settled)
+            let settled = expected.lowerBound + entry.localAdmitted...expected.upperBound + entry.localAdmitted
+            return settled.contains(used) ? .agrees : .notSettled(expected: settled)
         }
         return expected.contains(used) ? .agrees : .differs(expected: expected)
     }

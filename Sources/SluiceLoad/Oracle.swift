@@ -357,7 +357,8 @@ package struct Oracle: Sendable {
                 guard counters.firstNotSettled.count < LoadBounds.maxNotSettledTold else { continue }
                 counters.firstNotSettled.append(
                     broken(
-                        "Redis counts \(tally.used), \(expected) were admitted, \(entry.localAdmitted) of them locally")
+                        "Redis counts \(tally.used), \(expected.words) were admitted, \(entry.localAdmitted) of them locally"
+                    )
                 )
             case .differs(let expected):
                 counters.differing += 1
