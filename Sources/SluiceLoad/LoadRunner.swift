@@ -30,6 +30,7 @@ package struct LoadRunner: Sendable {
     private let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     private let onNote: @Sendable (String) -> Void
     private let faults: FaultPlayer?
+    private let ownRedis: String?
 
     /// - Parameters:
     ///   - stage: what is loaded, if the driver started it, and `faults` what is done to it.
@@ -43,6 +44,7 @@ package struct LoadRunner: Sendable {
         self.settings = settings
         self.onSample = onSample
         self.onNote = onNote
+        ownRedis = stage?.redisSocket
         self.faults = stage.map { FaultPlayer(stage: $0, script: faults) }
     }
 
@@ -86,7 +88,12 @@ package struct LoadRunner: Sendable {
         try await run.drain(into: &summary)
         summary.search = search
         summary.isInterrupted = isInterrupted
-        summary.oracle = oracle?.finish()
+        if let oracle {
+            let reader = CounterReader(settings, redisSocket: ownRedis)
+            // In a task of its own: Ctrl-C ends the sending, not this.
+            let reading = await Task { await reader.read() }.value
+            summary.oracle = oracle.finish(reading)
+        }
         guard run.hasDecided else { throw LoadFailure.noDecision(fault: summary.tally.firstFault) }
         return summary
     }
@@ -94,13 +101,16 @@ package struct LoadRunner: Sendable {
     private func makeOracle() -> Oracle {
         Oracle(
             subjects: settings.subjectCount, sidecars: settings.socketPaths.count, replicas: settings.replicaCount,
-            budgetNs: settings.budgetNs, requiresSettling: settings.requiresSettling)
+            budgetNs: settings.budgetNs, requiresSettling: settings.requiresSettling, limits: settings.limits,
+            startsEmpty: ownRedis != nil)
     }
 
     private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<
         LoadShard
     >] {
-        let chooser = Chooser(count: settings.grantCount, exponent: settings.skew)
+        let chooser =
+            settings.namedGrants.map { Chooser(weights: $0.weights) }
+            ?? Chooser(count: settings.grantCount, exponent: settings.skew)
         let frames = CheckFrames(settings)
         var shards: [NIOLoopBound<LoadShard>] = []
         for index in 0..<settings.threadCount {

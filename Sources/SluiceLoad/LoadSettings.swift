@@ -43,6 +43,8 @@ package struct LoadSettings: Sendable, Equatable {
     package var pipeline = 16
     package var grantCount = 50
     package var grantPrefix = "load-"
+    /// Grants by name instead of by number; `grantCount` is how many.
+    package var namedGrants: GrantList?
     /// Exponent of Zipf's law; 0 for all grants alike.
     package var skew = 0.0
     /// What is called, and how often; at least one.
@@ -69,6 +71,8 @@ package struct LoadSettings: Sendable, Equatable {
     /// Whether local admissions that are not added to Redis afterwards break a promise.
     package var requiresSettling = false
     package var scope = Scope.grant
+    /// What is known of limits, by their path in the policy.
+    package var limits: [String: JudgedLimit] = [:]
     /// Replicas among which sidecars split what is left while Redis is away.
     package var replicaCount = 1
     /// The sidecars' own budget for a check, ns.
@@ -116,7 +120,7 @@ package struct LoadSettings: Sendable, Equatable {
     }
 
     package func grantName(_ index: Int) -> String {
-        replay?.grants[index] ?? CheckFrames.grantName(grantPrefix, index)
+        replay?.grants[index] ?? namedGrants?.names[index] ?? CheckFrames.grantName(grantPrefix, index)
     }
     package func sessionName(_ index: Int) -> String { replay?.sessions[index] ?? CheckFrames.sessionName(index) }
 

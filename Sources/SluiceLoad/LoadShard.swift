@@ -269,7 +269,7 @@ final class LoadShard {
     func received(_ answered: borrowing [Exchange.Answered], lane: Int, nowNs: Int64) {
         guard answered.count > 0 else { return }
         lanes[lane].failures = 0
-        Self.count(answered, in: &tally, budgetNs: settings.budgetNs, nowNs: nowNs)
+        Self.count(answered, in: &tally, settings, nowNs: nowNs)
         for index in answered.indices {
             if let settlement = settlement(of: answered[index]) { reserved.append(settlement) }
         }
@@ -289,7 +289,7 @@ final class LoadShard {
                     subject: subject, sidecar: sidecar, isAllowed: isAllowed, source: source,
                     cost: settings.kinds[Int(check.target.kind)].cost, sentNs: check.sentNs, receivedNs: nowNs)
                 oracle.observe(answer, trace: trace)
-            case .settled: break
+            case .settled(_, let isDone): oracle.settled(subject: subject, isDone: isDone)
             case .error(let sentence):
                 if !Self.isBusy(sentence) { oracle.lostSight(ofSubject: subject) }
             case .garbage:
@@ -345,20 +345,18 @@ final class LoadShard {
     }
 
     private static func count(
-        _ answered: borrowing [Exchange.Answered], in tally: inout Tally, budgetNs: Int64, nowNs: Int64
+        _ answered: borrowing [Exchange.Answered], in tally: inout Tally, _ settings: LoadSettings, nowNs: Int64
     ) {
         for index in answered.indices {
             switch (answered[index].answer, answered[index].check) {
             case (.decision(let isAllowed, let source, _, _), let check):
                 let latencyNs = nowNs - (check?.intendedNs ?? nowNs)
                 tally.count(source, isAllowed: isAllowed, latencyNs: latencyNs)
-                if latencyNs > budgetNs { tally.overBudget += 1 }
-            case (.settled(let kind, let isDone), _):
-                switch kind {
-                case _ where !isDone: tally.unknownReservations += 1
-                case .commit: tally.committed += 1
-                case .cancel: tally.cancelled += 1
-                }
+                tally.judge(
+                    latencyNs: latencyNs, sinceSentNs: nowNs - (check?.sentNs ?? nowNs), budgetNs: settings.budgetNs,
+                    isOpenLoop: settings.isOpenLoop)
+            case (.settled(let kind, let isDone), let settlement):
+                tally.count(kind, isDone: isDone, latencyNs: nowNs - (settlement?.sentNs ?? nowNs))
             case (.error(let sentence), let check):
                 tally.note(fault: sentence)
                 // One that answers no check is told as the connection's end.

@@ -68,7 +68,12 @@ package struct Summary: Sendable {
 
     /// What one broken promise is told as.
     func describe(_ found: OracleReport.Break) -> String {
-        "\(found.promise.rawValue): \(settings.subjectName(found.subject)), \(found.rule), window from "
+        "\(found.promise.rawValue): \(describeFacts(found))"
+    }
+
+    /// Where it was, and what was seen.
+    func describeFacts(_ found: OracleReport.Break) -> String {
+        "\(settings.subjectName(found.subject)), \(found.rule), window from "
             + "\(Format.date(ms: found.windowStartMs)): \(found.facts)"
     }
 }
