@@ -21,6 +21,8 @@ package struct LoadCommand: ParsableCommand {
             share exceeded while Redis was away. Nobody else may call for the same grants meanwhile (--grant-prefix). \
             With --sessions it takes limits to count by session, else by grant (--scope).
 
+            'sluice-load bench' measures Sluice side by side with Redis called directly; see sluice-load bench --help.
+
             EXAMPLES:
               sluice-load --socket /run/sluice/sluice.sock
               sluice-load --socket a.sock --socket b.sock --grants 1000 --skew 1.1 --duration 1m

@@ -37,6 +37,8 @@ package struct LoadSettings: Sendable, Equatable {
     /// What the script of `LoadTarget.redis` counts against.
     package var baselineMax: Int64 = 10
     package var baselineWindowMs: Int64 = 60_000
+    /// How many such limits a check is counted by: 1 or 3.
+    package var baselineLimits = 1
     /// Paths of Unix sockets, or `tcp://host:port`.
     package var socketPaths: [String]
     package var connectionsPerSocket = 16
