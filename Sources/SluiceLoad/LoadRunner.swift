@@ -104,7 +104,10 @@ package struct LoadRunner: Sendable {
     private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<
         LoadShard
     >] {
-        let chooser = Chooser(count: settings.grantCount, exponent: settings.skew)
+        let chooser =
+            settings.isInOrder
+            ? Chooser(inOrderOf: settings.grantCount, visitors: settings.connectionCount)
+            : Chooser(count: settings.grantCount, exponent: settings.skew)
         let frames = CheckFrames(settings)
         var shards: [NIOLoopBound<LoadShard>] = []
         for index in 0..<settings.threadCount {
@@ -200,6 +203,7 @@ private struct Run {
             let isCancelled = (try? await Task.sleep(for: .nanoseconds(tickNs))) == nil
             try await sample(isWarmUp: isWarmUp)
             if isCancelled { return false }
+            if let enough = settings.enoughDecisions, total.decisionCount >= enough { return true }
         }
     }
 

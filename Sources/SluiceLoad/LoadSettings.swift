@@ -47,6 +47,10 @@ package struct LoadSettings: Sendable, Equatable {
     package var grantPrefix = "load-"
     /// Exponent of Zipf's law; 0 for all grants alike.
     package var skew = 0.0
+    /// Whether grants are checked one after the other instead of by chance.
+    package var isInOrder = false
+    /// So many decisions are enough: the run ends within a second of them; nil for all of its duration.
+    package var enoughDecisions: Int64?
     /// What is called, and how often; at least one.
     package var kinds = [CheckKind(tool: "opencode_run", cost: 1)]
     package var reservations = Reservations()

@@ -29,14 +29,6 @@ package struct Trace: Sendable, Equatable {
 
     package var durationNs: Int64 { entries.last?.atNs ?? 0 }
 
-    /// One check for each grant in turn.
-    /// - Parameter spacingNs: between two checks.
-    init(oneFor grants: [String], kind: CheckKind, spacingNs: Int64) {
-        self.grants = grants
-        kinds = [kind]
-        entries = grants.indices.map { Entry(atNs: Int64($0) * spacingNs, target: CheckTarget(grant: UInt32($0))) }
-    }
-
     // MARK: - Reading
 
     package init(text: String) throws(Fault) {

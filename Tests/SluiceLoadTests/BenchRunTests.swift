@@ -82,7 +82,7 @@ import Testing
             cell.memory = BenchCell.Memory(from: 50)
         }
         #expect(result.counts.isClean && result.measured.count == 2)
-        #expect((1...200).contains(try #require(result.counts.admitted[.sluice]).allowed))
+        #expect(try #require(result.counts.admitted[.sluice]).allowed >= 250)
         #expect(try #require(result.measured[0].value).median > 1)
     }
 

@@ -25,8 +25,8 @@ package struct BenchRunner {
     /// How long sidecars may take for a check, ns. Long, since a closed loop of thousands of checks would else be answered
     /// from local counters, which costs less: only what was counted exactly is to be measured.
     private static let budgetNs: Int64 = 5_000_000_000
-    /// Time between two checks when every grant is checked once, ns.
-    private static let fillSpacingNs: Int64 = 12_500
+    /// How long it may take to check every grant once, ns. Past it: the cell fails.
+    private static let maxFillNs: Int64 = 300_000_000_000
     /// Most grants of the judged round: the oracle keeps about 1 KiB for each.
     private static let maxJudgedGrants = 100_000
     private static let tool = "opencode_run"
@@ -93,7 +93,7 @@ package struct BenchRunner {
     /// Fills, loads every contender once, the sidecars before the oracle, and finds the rate of an open loop.
     private mutating func warmUp() async throws {
         for contender in cell.contenders {
-            if contender.isFilled { try await fill(contender, from: 0, to: contender.load.grants) }
+            if contender.isFilled { try await fill(contender, grants: contender.load.grants) }
             var settings = settings(of: contender, round: plan.rounds)
             settings.warmUpNs = 0
             settings.usesOracle = contender.target == .sluice
@@ -156,19 +156,19 @@ package struct BenchRunner {
 
     // MARK: - Filling
 
-    /// Checks each of these grants once, unless it takes much longer than it should.
-    /// - Returns: how many were.
-    @discardableResult
-    private mutating func fill(_ contender: BenchCell.Contender, from: Int, to: Int) async throws -> Int64 {
+    /// Checks each of so many grants once, and some again.
+    private mutating func fill(_ contender: BenchCell.Contender, grants: Int) async throws {
         var settings = settings(of: contender, round: 0)
-        let names = (from..<to).map { CheckFrames.grantName(settings.grantPrefix, $0) }
-        let trace = Trace(oneFor: names, kind: settings.kinds[0], spacingNs: Self.fillSpacingNs)
-        settings.ratePerSecond = nil
-        settings.replay = trace
-        settings.grantCount = names.count
+        settings.grantCount = grants
+        settings.isInOrder = true
+        // Connections are not equally fast: a tenth more, so that the slowest has been through, too.
+        settings.enoughDecisions = Int64(grants + grants / 10)
         settings.warmUpNs = 0
-        settings.durationNs = trace.durationNs + trace.durationNs / 2 + LoadBounds.settleNs
-        return try await run(contender, settings).tally.decisionCount
+        settings.durationNs = Self.maxFillNs
+        let summary = try await run(contender, settings)
+        guard summary.tally.decisionCount >= grants else {
+            throw StageFailure("\(contender.name) took too long to check \(grants) grants once")
+        }
     }
 
     // MARK: - Memory
@@ -178,10 +178,10 @@ package struct BenchRunner {
         let meter = ProcessMeter([process])
         func resident() -> Double { Double((meter.residentBytes().first ?? nil) ?? 0) }
         let idle = resident()
-        let contender = BenchCell.Contender("sluice", .sluice, BenchCell.Load(connections: 4, pipeline: 1))
-        try await fill(contender, from: 0, to: memory.from)
+        let contender = BenchCell.Contender("sluice", .sluice, BenchCell.Load(connections: 4))
+        try await fill(contender, grants: memory.from)
         let before = resident()
-        let count = try await fill(contender, from: memory.from, to: memory.to)
+        try await fill(contender, grants: memory.to)
         let grown = resident() - before
         // As all names of the greater part are long.
         let nameBytes = CheckFrames.grantName(LoadSettings(socketPaths: []).grantPrefix, memory.to - 1).utf8.count
@@ -191,7 +191,7 @@ package struct BenchRunner {
                 bar: .atMost(20)),
             BenchResult.Measured(
                 cell: cell.name, name: "the same, for each further local counter (150 and its name of \(nameBytes))",
-                value: count > 0 ? Spread([grown / Double(count)]) : nil, unit: .bytes,
+                value: Spread([grown / Double(memory.to - memory.from)]), unit: .bytes,
                 bar: .atMost(Double(150 + nameBytes))),
         ]
     }
