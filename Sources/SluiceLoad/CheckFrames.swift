@@ -26,7 +26,8 @@ package struct CheckFrames: Sendable {
             sessions = Pieces((0..<settings.sessionCount).map { Self.bulk(settings.sessionName($0)) })
         case .redis:
             openings = Pieces([
-                Array("*7\r\n".utf8) + Self.bulk("EVALSHA") + Self.bulk(BaselineScript.sha1) + Self.bulk("1")
+                Array("*7\r\n".utf8) + Self.bulk("EVALSHA")
+                    + Self.bulk(BaselineScript.sha1(limits: settings.baselineLimits)) + Self.bulk("1")
             ])
             tails = Pieces(
                 kinds.map {

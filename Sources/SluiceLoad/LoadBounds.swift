@@ -72,6 +72,9 @@ package enum LoadBounds {
     /// Longest run or warm-up, in seconds: a week of soaking. Over it: refused.
     package static let maxSeconds: Int64 = 7 * 86_400
 
+    /// Most rounds of a benchmark: an hour for most cells. Over it: refused.
+    package static let maxBenchRounds = 1000
+
     /// How long to try the first connection to each socket, ns. Past it: the run does not start.
     package static let connectTimeoutNs: Int64 = 5_000_000_000
     /// First pause before a broken connection is opened again, ns; doubles with each failure in a row.

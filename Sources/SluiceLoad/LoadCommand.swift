@@ -23,6 +23,8 @@ package struct LoadCommand: ParsableCommand {
             counters in Redis with what was admitted: a charge that was lost, or taken twice, breaks a promise, too. Limits \
             that are no fixed windows, or shadows, are measured and not judged, where --policy or --judge-by tells of them.
 
+            'sluice-load bench' measures Sluice side by side with Redis called directly; see sluice-load bench --help.
+
             EXAMPLES:
               sluice-load --socket /run/sluice/sluice.sock
               sluice-load --socket a.sock --socket b.sock --grants 1000 --skew 1.1 --duration 1m

@@ -37,6 +37,8 @@ package struct LoadSettings: Sendable, Equatable {
     /// What the script of `LoadTarget.redis` counts against.
     package var baselineMax: Int64 = 10
     package var baselineWindowMs: Int64 = 60_000
+    /// How many such limits a check is counted by: 1 or 3.
+    package var baselineLimits = 1
     /// Paths of Unix sockets, or `tcp://host:port`.
     package var socketPaths: [String]
     package var connectionsPerSocket = 16
@@ -47,6 +49,10 @@ package struct LoadSettings: Sendable, Equatable {
     package var namedGrants: GrantList?
     /// Exponent of Zipf's law; 0 for all grants alike.
     package var skew = 0.0
+    /// Whether grants are checked one after the other instead of by chance.
+    package var isInOrder = false
+    /// So many decisions are enough: the run ends within a second of them; nil for all of its duration.
+    package var enoughDecisions: Int64?
     /// What is called, and how often; at least one.
     package var kinds = [CheckKind(tool: "opencode_run", cost: 1)]
     package var reservations = Reservations()
