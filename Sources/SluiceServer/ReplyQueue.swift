@@ -63,7 +63,9 @@ struct ReplyQueue {
     mutating func fill(_ number: UInt32, with decision: Decision, to output: inout ByteBuffer) {
         let index = Int(number &- firstNumber)
         guard index == 0 else {
-            guard case .waiting(let writer, let form) = slots[index] else { preconditionFailure("a place is filled once") }
+            guard case .waiting(let writer, let form) = slots[index] else {
+                preconditionFailure("a place is filled once")
+            }
             slots[index] = .decided(decision, writer, form)
             return
         }
