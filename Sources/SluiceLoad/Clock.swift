@@ -1,20 +1,12 @@
-import Glibc
+package import Glibc
 
 /// The clocks that the driver reads, and what it has used of the processor.
 package enum Clock {
     /// CLOCK_MONOTONIC, ns.
-    package static func nowNs() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
-    }
+    package static func nowNs() -> Int64 { ns(CLOCK_MONOTONIC) }
 
     /// CLOCK_REALTIME, ns since 1970.
-    package static func wallNs() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
-    }
+    package static func wallNs() -> Int64 { ns(CLOCK_REALTIME) }
 
     /// What this process has used of the processor so far, user and system, ns.
     package static func processorNs() -> Int64 {
@@ -23,5 +15,19 @@ package enum Clock {
         return [usage.ru_utime, usage.ru_stime].reduce(0) {
             $0 + Int64($1.tv_sec) * 1_000_000_000 + Int64($1.tv_usec) * 1000
         }
+    }
+
+    /// The clock of what the calling thread uses of the processor; any thread may read it with `ns`, while it lives.
+    package static func ofThisThread() -> clockid_t {
+        var clock = clockid_t()
+        pthread_getcpuclockid(pthread_self(), &clock)
+        return clock
+    }
+
+    /// What a clock shows, ns.
+    package static func ns(_ clock: clockid_t) -> Int64 {
+        var time = timespec()
+        clock_gettime(clock, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 }

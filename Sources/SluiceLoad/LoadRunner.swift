@@ -1,4 +1,5 @@
 import Histogram
+internal import Glibc
 import NIOCore
 import NIOPosix
 
@@ -146,6 +147,9 @@ private struct Run {
     private var startNs: Int64 = 0
     private var measuredFromNs: Int64 = 0
     private var processorFromNs: Int64 = 0
+    /// Of the threads that send, and what they had used when the measuring began, ns.
+    private var threadClocks: [clockid_t] = []
+    private var threadsFromNs: [Int64] = []
     private let meter: ProcessMeter
     private var processesFromNs: [Int64] = []
     private var lastSampleNs: Int64 = 0
@@ -166,7 +170,11 @@ private struct Run {
         for (index, shard) in shards.enumerated() {
             let timing = settings.replay.map { Pacer.Timing.replay($0) } ?? settings.schedule.map { .schedule($0) }
             let pacer = timing.map { Pacer(startNs: startNs, timing: $0, share: index, of: shards.count) }
-            try await shard.eventLoop.submit { shard.value.start(pacer: pacer) }.get()
+            let clock = shard.eventLoop.submit {
+                shard.value.start(pacer: pacer)
+                return Clock.ofThisThread()
+            }
+            threadClocks.append(try await clock.get())
         }
     }
 
@@ -242,6 +250,7 @@ private struct Run {
         total.firstFault = fault
         measuredFromNs = Clock.nowNs()
         processorFromNs = Clock.processorNs()
+        threadsFromNs = threadClocks.map(Clock.ns)
         processesFromNs = meter.processorNs()
     }
 
@@ -250,6 +259,7 @@ private struct Run {
         var summary = Summary(
             settings: settings, elapsedNs: max(1, Clock.nowNs() - measuredFromNs),
             processorNs: Clock.processorNs() - processorFromNs, decidedWhileSending: total.decisionCount, tally: total)
+        summary.busiestThreadNs = zip(threadClocks, threadsFromNs).map { Clock.ns($0) - $1 }.max() ?? 0
         summary.processesNs = zip(meter.processorNs(), processesFromNs).map(-)
         summary.timeline = timeline.counted(fromNs: measuredFromNs - startNs)
         return summary

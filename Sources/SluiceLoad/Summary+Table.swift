@@ -154,7 +154,7 @@ extension Summary {
             bottlenecks.isEmpty
             ? "it was not the bottleneck"
             : style.apply(.bad, to: "it may have been the bottleneck") + ": " + bottlenecks.joined(separator: "; ")
-        return [("driver", "\(seconds) s of CPU, \(perCheck) us a check, \(busy) % of its threads; \(verdict)")]
+        return [("driver", "\(seconds) s of CPU, \(perCheck) us a check, \(busy) % of its busiest thread; \(verdict)")]
     }
 
     /// What is told where sidecars did not settle up, whether that breaks a promise or not.

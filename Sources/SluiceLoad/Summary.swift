@@ -7,6 +7,8 @@ package struct Summary: Sendable {
     package var elapsedNs: Int64
     /// What the driver itself used of the processor meanwhile, user and system, ns.
     package var processorNs: Int64
+    /// What the busiest of its sending threads used meanwhile, ns.
+    package var busiestThreadNs: Int64 = 0
     /// What each process of the run's `ProcessMeter` used meanwhile.
     package var processesNs: [Int64] = []
     /// Decisions that were read meanwhile.
@@ -43,14 +45,15 @@ package struct Summary: Sendable {
         decidedWhileSending > 0 ? Double(processorNs) / Double(decidedWhileSending) : 0
     }
 
-    /// How much of its threads' time the driver was working; 1 is all of it.
-    package var busyShare: Double { Double(processorNs) / Double(elapsedNs) / Double(settings.threadCount) }
+    /// How much of the time the busiest of the driver's threads was working; 1 is all of it. The mean would hide one that
+    /// holds the others' checks back.
+    package var busyShare: Double { Double(busiestThreadNs) / Double(elapsedNs) }
 
     /// Why the driver itself may have held back what was measured; empty if it did not.
     package var bottlenecks: [String] {
         var reasons: [String] = []
         if busyShare >= Self.busyShareLimit {
-            reasons.append("its threads were busy nearly all the time, add --threads")
+            reasons.append("a thread of its was busy nearly all the time, add --threads")
         }
         if tally.lateness.valueAtPercentile(99) >= Self.latenessLimitNs {
             reasons.append("its sends were late, lower --rate or add --threads or --connections")

@@ -19,6 +19,7 @@ import Testing
         var summary = Summary(
             settings: settings, elapsedNs: 2_000_000_000, processorNs: 400_000_000, decidedWhileSending: 1_000_000,
             tally: tally)
+        summary.busiestThreadNs = 400_000_000
         summary.oracle = report
         return summary
     }
@@ -50,6 +51,7 @@ import Testing
         summary.tally.overBudgetSinceSent = 4
         summary.tally.latencySinceSent.record(3_000_000)
         summary.processorNs = 1_900_000_000
+        summary.busiestThreadNs = 1_900_000_000
         summary.isInterrupted = true
         return summary
     }
@@ -165,7 +167,7 @@ import Testing
 
         errors      0
         late        10 decisions took over 20.00 ms
-        driver      0.40 s of CPU, 0.40 us a check, 20 % of its threads; it was not the bottleneck
+        driver      0.40 s of CPU, 0.40 us a check, 20 % of its busiest thread; it was not the bottleneck
         oracle      every promise was kept (1,234 answers, 60 windows)
                     full windows from start to end: 50, admitted = max in 50; windows with local admissions: 0
 
@@ -191,7 +193,7 @@ import Testing
         errors      5: 2 answered BUSY, 3 lost with their connection, 1 broken connection
                     first: BUSY too many checks are waiting
         late        10 decisions took over 20.00 ms: 4 took so long to be answered, 6 only because the driver sent them late
-        driver      1.90 s of CPU, 1.90 us a check, 95 % of its threads; it may have been the bottleneck: its threads were \
+        driver      1.90 s of CPU, 1.90 us a check, 95 % of its busiest thread; it may have been the bottleneck: a thread of its was \
         busy nearly all the time, add --threads; its sends were late, lower --rate or add --threads or --connections
         oracle      1 broken promise (1,234 answers, 60 windows)
                     never over: grant load-3, /tools/t/limits/c, window from 2025-11-22T17:55:00Z: 11 were admitted, the \

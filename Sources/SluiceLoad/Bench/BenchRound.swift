@@ -11,7 +11,7 @@ package struct BenchRound: Sendable, Equatable {
     package var driverUs = 0.0
     package var sidecarsUs: [Double] = []
     package var redisUs: Double?
-    /// How much of its threads' time the driver was working.
+    /// How much of the time the driver's busiest thread was working.
     package var driverBusyShare = 0.0
     package var allowed: Int64 = 0
     package var denied: Int64 = 0
