@@ -22,6 +22,10 @@ struct Counter {
     /// Checks that a shadow limit would have denied: as the store last told, and here without the store.
     private(set) var sharedRefusals: Int64 = 0
     private(set) var localRefusals: Int64 = 0
+    /// When the batch was sent in which the store last refused a check by it or beside it; what it told then, or later,
+    /// still proves something for a while. Its place in `RefusalMemory` tells until when.
+    var provenNs = RefusalMemory.never
+    let changeSlot: UInt16
 
     struct OpenWindow: Equatable {
         var startMs: Int64
@@ -48,6 +52,7 @@ struct Counter {
         key = stem
         stemCount = stem.count
         hash = stableHash(stem)
+        changeSlot = RefusalMemory.slot(of: stem[...])
         self.window = window
         self.algorithm = algorithm
         switch algorithm {

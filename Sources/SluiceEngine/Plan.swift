@@ -43,6 +43,8 @@ struct Plan {
     /// In how many numbers the store tells the tallies of all its limits.
     var tallyCount: Int
     var lastUsedNs: Int64
+    /// Until then a check may be refused by what its counters are known to hold: see `Limiter.refuseAgain`.
+    var refusedUntilNs = Int64.min
     /// How many entries of pending batches name this plan: it must not be forgotten before they are done.
     var pins = 0
     /// Its first entry in the batch of that id.
