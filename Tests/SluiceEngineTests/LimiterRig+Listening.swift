@@ -1,4 +1,5 @@
 import SluicePolicy
+import Support
 
 @testable import SluiceEngine
 

@@ -114,6 +114,12 @@ final class LinkHarness: Sendable {
         return try await next()
     }
 
+    /// Begins or ends to listen, or probes, and waits for how that ends.
+    func listen(_ command: ListeningCommand) async throws -> LinkEvent {
+        call { $0.listen(command) }
+        return try await next()
+    }
+
     /// Sends a batch, and waits for its answer.
     func answer(to batch: Batch) async throws -> Result<BatchReply, BatchFailure> {
         call { $0.send(batch) }
