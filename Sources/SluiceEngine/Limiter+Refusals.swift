@@ -88,6 +88,13 @@ extension Limiter {
     }
 }
 
+extension PendingBatch.Entry {
+    /// Whether the store, which admitted so many, refused any of its checks.
+    func hasRefused(admitted: Int64) -> Bool {
+        isPeek ? admitted == 0 : admitted < max(sentCount, Int64(unanswered))
+    }
+}
+
 extension Counter {
     /// Whether the window that was looked at last holds `nowMs`, and the store told of it.
     func isOpen(atMs nowMs: Int64) -> Bool { isSeen && nowMs >= windowStartMs && nowMs < windowEndMs }

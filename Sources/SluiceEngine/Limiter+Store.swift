@@ -285,7 +285,7 @@ extension Limiter {
         let charged = entry.isPeek ? 0 : admitted * entry.cost
         let nowMs = clock.nowMs(now)
         observe(entry, numbers: numbers, charged: charged, cutMs: batch.cutMs, decidedMs: decidedMs)
-        if admitted < max(1, entry.sentCount) { rememberRefusal(entry, of: batch) }
+        if entry.hasRefused(admitted: admitted) { rememberRefusal(entry, of: batch) }
         let special = entry.specialCheck
         var position: Int64 = 0
         var index = entry.firstWaiter

@@ -91,8 +91,7 @@ extension Integration {
         /// A user who may not use the channel counts as well as any other, and remembers nothing.
         @Test func withoutTheChannelNothingIsRemembered() async throws {
             let redis = try await RedisProcess(configuration: [
-                "user default off", "user sluice on >secret ~* resetchannels +@all",
-                "user tester on nopass ~* &* +@all",
+                "user sluice on >secret ~* resetchannels +@all"
             ])
             let sidecar = try await SidecarProcess(
                 policy: Self.policy, redis: redis.url, store: redis, arguments: ["--redis-user", "sluice"],

@@ -19,7 +19,12 @@ extension LimiterRig {
         for _ in 0..<1_000 where !limiter.hearsChanges {
             tick()
             exchange()
-            if listening.last == .open { hear(.opened) } else { pass(ms: 20) }
+            if listening.last == .open {
+                listening = []
+                hear(.opened)
+            } else {
+                pass(ms: 20)
+            }
         }
         precondition(limiter.hearsChanges)
         pass(ms: 1)

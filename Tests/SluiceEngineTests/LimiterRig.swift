@@ -83,6 +83,9 @@ struct LimiterRig {
             if !limiter.isShared { pass(ms: 20) }
         }
         precondition(limiter.isShared)
+        // It wants to listen from now on.
+        tick()
+        _ = commands()
         _ = limiter.takeNotices()
     }
 
