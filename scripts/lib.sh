@@ -68,6 +68,29 @@ need_swift() {
     fail "Swift 6.2 or newer was not found. Get it from https://www.swift.org/install/linux/, then run this again."
 }
 
+# --- Building -------------------------------------------------------------------------------------------------------
+
+# Checks of exclusive access while the program runs cost a tenth of a check's time; the tests, which build for debugging,
+# run with them.
+RELEASE_FLAGS=(-c release -Xswiftc -enforce-exclusivity=unchecked)
+# A first build takes some minutes; one that takes longer than this, in seconds, is stuck.
+RELEASE_BUILD_LIMIT=2400
+
+# build_release PRODUCT...: builds them for release, and leaves the log in TEMPORARY_FOLDER; where they are is in SLUICE_BIN.
+build_release() {
+    local product
+    for product in "$@"; do
+        bounded "$RELEASE_BUILD_LIMIT" swift build "${RELEASE_FLAGS[@]}" --product "$product" \
+            >"$TEMPORARY_FOLDER/build.log" 2>&1 || {
+            tail -n 40 "$TEMPORARY_FOLDER/build.log" >&2
+            fail "$product was not built; the end of what the compiler said stands above"
+        }
+        note "$product"
+    done
+    # shellcheck disable=SC2034 # for whoever sources this
+    SLUICE_BIN="$(swift build "${RELEASE_FLAGS[@]}" --show-bin-path)"
+}
+
 # --- Processes ------------------------------------------------------------------------------------------------------
 
 # Ids of what this script started and has not ended. Nothing is ever ended by name.

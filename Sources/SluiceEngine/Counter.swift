@@ -5,26 +5,26 @@ struct Counter {
     /// The key in the store: the stem, which stays the same, and then the open window's start where the algorithm has
     /// windows. Kept whole, so that charging it again in the same window is one copy.
     private(set) var key: [UInt8]
-    private let stemCount: Int
-    let hash: UInt64
-    let window: Window
-    let algorithm: Terms.Algorithm
-    /// How many plans use it; 0 frees it.
-    var references = 0
     /// The window that was looked at last. All time where the algorithm has no windows.
     private(set) var open = OpenWindow.none
-    /// Whether the store told of this window (of this bucket, of these slots) at all.
-    private(set) var isSeen = false
     /// Of fixed and sliding windows.
     var windowed = WindowTally()
-    /// Of the other algorithms.
-    private(set) var other: OtherTally?
+    /// Of the other algorithms: apart, since most counters have none, and a million of them lie side by side.
+    private var other: Apart<OtherTally>?
     /// Checks that a shadow limit would have denied: as the store last told, and here without the store.
     private(set) var sharedRefusals: Int64 = 0
     private(set) var localRefusals: Int64 = 0
     /// When the batch was sent in which the store last refused a check by it or beside it; what it told then, or later,
     /// still proves something for a while. Its place in `RefusalMemory` tells until when.
     var provenNs = RefusalMemory.never
+    let hash: UInt64
+    let window: Window
+    private let stemCount: Int32
+    /// How many plans use it; 0 frees it.
+    var references: Int32 = 0
+    let algorithm: Terms.Algorithm
+    /// Whether the store told of this window (of this bucket, of these slots) at all.
+    private(set) var isSeen = false
     let changeSlot: UInt16
 
     struct OpenWindow: Equatable {
@@ -43,27 +43,27 @@ struct Counter {
     var windowStartMs: Int64 { open.startMs }
     var windowEndMs: Int64 { open.endMs }
 
-    enum OtherTally {
+    private enum OtherTally {
         case bucket(BucketTally)
         case slots(SlotTally)
     }
 
     init(stem: [UInt8], window: Window, algorithm: Terms.Algorithm) {
         key = stem
-        stemCount = stem.count
+        stemCount = Int32(stem.count)
         hash = stableHash(stem)
         changeSlot = RefusalMemory.slot(of: stem[...])
         self.window = window
         self.algorithm = algorithm
         switch algorithm {
         case .fixedWindow, .slidingWindow: break
-        case .tokenBucket: other = .bucket(BucketTally())
-        case .concurrency: other = .slots(SlotTally())
+        case .tokenBucket: other = Apart(.bucket(BucketTally()))
+        case .concurrency: other = Apart(.slots(SlotTally()))
         }
     }
 
     /// The key without the window's start.
-    var stem: ArraySlice<UInt8> { key[..<stemCount] }
+    var stem: ArraySlice<UInt8> { key[..<Int(stemCount)] }
 
     // MARK: - Windows
 
@@ -92,7 +92,7 @@ struct Counter {
         sharedRefusals = 0
         localRefusals = 0
         guard algorithm.hasWindows else { return }
-        key.removeSubrange(stemCount...)
+        key.removeSubrange(Int(stemCount)...)
         appendDecimal(next.startMs, to: &key)
     }
 
@@ -112,15 +112,15 @@ struct Counter {
         guard bounds(at: cutMs).startMs == windowStartMs else { return }
         isSeen = true
         sharedRefusals = tally.refusals
-        switch other {
+        switch other?.value {
         case nil:
             windowed.observe(tally)
         case .bucket(var bucket):
             bucket.observe(level: tally.used, atMs: decidedMs)
-            other = .bucket(bucket)
+            other?.value = .bucket(bucket)
         case .slots(var slots):
             slots.observe(tally)
-            other = .slots(slots)
+            other?.value = .slots(slots)
         }
     }
 
@@ -128,12 +128,12 @@ struct Counter {
     /// `cutMs`; the store's tally has it.
     mutating func settle(_ amount: Int64, terms: Terms, cutMs: Int64) {
         guard amount > 0, bounds(at: cutMs).startMs == windowStartMs else { return }
-        switch other {
+        switch other?.value {
         case nil:
             windowed.unsettled -= min(windowed.unsettled, amount)
         case .bucket(var bucket):
             bucket.settle(amount, terms)
-            other = .bucket(bucket)
+            other?.value = .bucket(bucket)
         case .slots:
             break
         }
@@ -143,13 +143,13 @@ struct Counter {
     /// window that holds `cutMs`, is the store's from now on. What may still be admitted here stays the same.
     mutating func resolve(_ amount: Int64, terms: Terms, cutMs: Int64) {
         guard bounds(at: cutMs).startMs == windowStartMs else { return }
-        switch other {
+        switch other?.value {
         case nil:
             windowed.resolve(amount)
             isSeen = true
         case .bucket(var bucket):
             bucket.resolve(amount, terms)
-            other = .bucket(bucket)
+            other?.value = .bucket(bucket)
         case .slots:
             break
         }
@@ -159,16 +159,16 @@ struct Counter {
 
     /// What may still be admitted here, in units of cost; of concurrency, in slots.
     mutating func leftLocally(_ terms: Terms, replicas: borrowing ReplicaView, nowMs: Int64) -> Int64 {
-        switch other {
+        switch other?.value {
         case nil:
             return windowed.left(terms, replicas: replicas, hash: hash, nowMs: nowMs)
         case .bucket(var bucket):
             bucket.turnLocal(terms, replicas: replicas, hash: hash, nowMs: nowMs)
-            other = .bucket(bucket)
+            other?.value = .bucket(bucket)
             return bucket.left(terms)
         case .slots(var slots):
             slots.expire(nowMs: nowMs)
-            other = .slots(slots)
+            other?.value = .slots(slots)
             return slots.left(terms, replicas: replicas, hash: hash, nowMs: nowMs)
         }
     }
@@ -180,15 +180,15 @@ struct Counter {
     mutating func admitLocally(
         _ terms: Terms, cost: Int64, reservation: ReservationID?, nowMs: Int64
     ) -> BucketTally.Mark? {
-        switch other {
+        switch other?.value {
         case nil:
             windowed.admit(cost)
         case .bucket(var bucket):
-            defer { other = .bucket(bucket) }
+            defer { other?.value = .bucket(bucket) }
             return bucket.admit(terms, cost: cost)
         case .slots(var slots):
             if let reservation { slots.take(reservation, expiryMs: nowMs + terms.holdMs) }
-            other = .slots(slots)
+            other?.value = .slots(slots)
         }
         return nil
     }
@@ -200,7 +200,7 @@ struct Counter {
     /// this. Only a window that still counts is changed.
     mutating func adjustLocally(by cost: Int64, of item: LocalReservations.Item, nowMs: Int64) {
         roll(at: nowMs)
-        switch other {
+        switch other?.value {
         case nil:
             let isCurrent = item.terms.windowStartMs == windowStartMs
             guard isCurrent || (algorithm == .slidingWindow && item.terms.windowEndMs == windowStartMs) else { return }
@@ -209,16 +209,16 @@ struct Counter {
             if let mark = item.mark {
                 bucket.adjust(by: cost, after: mark, chargedMs: item.chargedMs, item.terms, nowMs: nowMs)
             }
-            other = .bucket(bucket)
+            other?.value = .bucket(bucket)
         case .slots:
             break
         }
     }
 
     mutating func releaseLocally(_ reservation: ReservationID) {
-        guard case .slots(var slots) = other else { return }
+        guard case .slots(var slots)? = other?.value else { return }
         slots.release(reservation)
-        other = .slots(slots)
+        other?.value = .slots(slots)
     }
 
     /// How long until a check that does not fit here could, if the store stays away and nobody else asks, ms.
@@ -226,7 +226,7 @@ struct Counter {
         _ terms: Terms, cost: Int64, replicas: borrowing ReplicaView, nowMs: Int64
     ) -> Int64 {
         guard terms.canEverPass(cost: cost) else { return -1 }
-        switch other {
+        switch other?.value {
         case nil:
             return windowed.retryAfterMs(terms, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
         case .bucket(let bucket):
@@ -241,7 +241,7 @@ struct Counter {
     /// All that is known here to count, as if the store had told it at `nowMs`.
     func known(_ terms: Terms, nowMs: Int64) -> Tally {
         var tally: Tally
-        switch other {
+        switch other?.value {
         case nil: tally = windowed.known
         case .bucket(let bucket): tally = Tally(used: bucket.knownLevel(terms, nowMs: nowMs))
         case .slots(let slots): tally = slots.known(nowMs: nowMs)
@@ -253,7 +253,7 @@ struct Counter {
     /// What the store told, as it is at `nowMs`; only if `isSeen`.
     func shared(_ terms: Terms?, nowMs: Int64) -> Tally {
         var tally: Tally
-        switch other {
+        switch other?.value {
         case nil:
             tally = Tally(used: windowed.sharedUsed + windowed.resolved)
             tally.previous = windowed.sharedPrevious
@@ -266,7 +266,7 @@ struct Counter {
 
     /// What was admitted here without the store and counts at `nowMs`, in units of cost; of concurrency, in slots.
     func locallyUsed(_ terms: Terms?, nowMs: Int64) -> Int64 {
-        switch other {
+        switch other?.value {
         case nil: windowed.unsettled + windowed.localUsed
         case .bucket(let bucket): bucket.locallyUsed(terms, nowMs: nowMs)
         case .slots(let slots): slots.locallyUsed(nowMs: nowMs)
@@ -278,7 +278,7 @@ struct Counter {
     /// Whether anything at all is known of it that a person would want to see.
     var isTouched: Bool {
         if isSeen || localRefusals > 0 { return true }
-        return switch other {
+        return switch other?.value {
         case nil: windowed.localUsed > 0 || windowed.unsettled > 0 || windowed.localShare >= 0
         case .bucket(let bucket): bucket.isTouched
         case .slots(let slots): slots.isTouched
@@ -288,7 +288,7 @@ struct Counter {
     /// Whether forgetting it loses anything that matters at `nowMs`: what counts still decides what may be admitted
     /// while the store is away.
     func isQuiet(nowMs: Int64, terms: Terms?) -> Bool {
-        switch other {
+        switch other?.value {
         case nil:
             // What was used reaches into the window after its own where windows slide.
             return windowStartMs < 0 || nowMs >= open.nextEndMs

@@ -43,7 +43,7 @@ struct Findings {
 
     var wantsTrace: Bool { trace != nil }
 
-    mutating func add(_ finding: LimitFinding, of limit: borrowing Plan.LimitRef) {
+    mutating func add(_ finding: LimitFinding, of limit: borrowing Rules.LimitRule) {
         guard !limit.isShadow else { return }
         if let other = binding, !finding.binds(more: other, allowed: allowed) { return }
         binding = finding
@@ -67,8 +67,8 @@ struct SpecialCheck {
 extension Limiter {
     /// The terms of one limit of a plan in the window that its counter last looked at.
     func terms(plan: Int, _ index: Int) -> Terms {
-        let counter = table[plan: plan].limits[index].counter
-        return table[plan: plan].limits[index].terms.at(table[counter: counter].open)
+        let counter = table.counter(ofPlan: plan, index)
+        return table[rulesOf: plan].limits[index].terms.at(table[counter: counter].open)
     }
 
     /// Decides by local counters, and charges them.
@@ -81,17 +81,17 @@ extension Limiter {
         clock.observeWall(now: now)
         let nowMs = clock.nowMs(now)
         var allFit = true
-        for index in table[plan: plan].limits.indices {
-            let counter = table[plan: plan].limits[index].counter
+        for index in table[rulesOf: plan].limits.indices {
+            let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
-            if table[plan: plan].limits[index].isShadow { continue }
-            switch configuration.usesStore ? table[plan: plan].limits[index].onOutage : .local {
+            if table[rulesOf: plan].limits[index].isShadow { continue }
+            switch configuration.usesStore ? table[rulesOf: plan].limits[index].onOutage : .local {
             case .local:
                 let terms = terms(plan: plan, index)
                 if !fitsLocally(counter, terms, cost: cost, nowMs: nowMs) { allFit = false }
             case .allow:
                 // What can never pass does not pass for want of a store.
-                if !table[plan: plan].limits[index].terms.canEverPass(cost: cost) { allFit = false }
+                if !table[rulesOf: plan].limits[index].terms.canEverPass(cost: cost) { allFit = false }
             case .deny:
                 return unavailable(plan: plan, index, special: special, wantsTrace: wantsTrace, now: now)
             }
@@ -99,7 +99,7 @@ extension Limiter {
         if allFit, !isPeek, let special, special.reservation != nil {
             reservations.makeRoom(nowMs: nowMs)
             if reservations.isFull {
-                let enforced = table[plan: plan].limits.firstIndex { !$0.isShadow } ?? 0
+                let enforced = table[rulesOf: plan].limits.firstIndex { !$0.isShadow } ?? 0
                 return unavailable(plan: plan, enforced, special: special, wantsTrace: wantsTrace, now: now)
             }
         }
@@ -110,7 +110,7 @@ extension Limiter {
             }
         }
         var findings = Findings(allowed: allFit, wantsTrace: wantsTrace || special?.memoKey != nil)
-        for index in table[plan: plan].limits.indices {
+        for index in table[rulesOf: plan].limits.indices {
             findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
         }
         var decision = conclude(plan: plan, findings, source: .local)
@@ -128,10 +128,10 @@ extension Limiter {
         plan: Int, cost: Int64, reservation: ReservationID?, nowMs: Int64
     ) -> [LocalReservations.Item] {
         var charged: [LocalReservations.Item] = []
-        for index in table[plan: plan].limits.indices {
-            let counter = table[plan: plan].limits[index].counter
+        for index in table[rulesOf: plan].limits.indices {
+            let counter = table.counter(ofPlan: plan, index)
             let terms = terms(plan: plan, index)
-            if table[plan: plan].limits[index].isShadow, !fitsLocally(counter, terms, cost: cost, nowMs: nowMs) {
+            if table[rulesOf: plan].limits[index].isShadow, !fitsLocally(counter, terms, cost: cost, nowMs: nowMs) {
                 table[counter: counter].refuseLocally()
                 continue
             }
@@ -150,13 +150,13 @@ extension Limiter {
     private mutating func findLocally(
         plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into findings: inout Findings
     ) {
-        let counter = table[plan: plan].limits[index].counter
+        let counter = table.counter(ofPlan: plan, index)
         let terms = terms(plan: plan, index)
         let left = table[counter: counter].leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
         let passesAll =
-            table[plan: plan].limits[index].onOutage == .allow && configuration.usesStore
+            table[rulesOf: plan].limits[index].onOutage == .allow && configuration.usesStore
             && terms.canEverPass(cost: cost)
-        let isShadow = table[plan: plan].limits[index].isShadow
+        let isShadow = table[rulesOf: plan].limits[index].isShadow
         let fits = (!isShadow && (findings.allowed || passesAll)) || left >= terms.units(ofCost: cost)
         let waitMs =
             fits
@@ -168,18 +168,18 @@ extension Limiter {
             index: index, capacity: terms.capacity, left: left, fits: fits, waitMs: waitMs,
             resetMs: terms.resetMs(known, nowMs: nowMs))
         if findings.wantsTrace { findings.add(look(plan: plan, terms, known, finding, nowMs: nowMs)) }
-        findings.add(finding, of: table[plan: plan].limits[index])
+        findings.add(finding, of: table[rulesOf: plan].limits[index])
     }
 
     /// A limit that wants nothing admitted while the store is away.
     private mutating func unavailable(
         plan: Int, _ index: Int, special: SpecialCheck?, wantsTrace: Bool, now: Moment
     ) -> Decision {
-        let rule = table[plan: plan].limits[index].rule
+        let rule = table[rulesOf: plan].limits[index].rule
         var decision = Decision(
             verdict: .unavailable, source: .local, rule: rule,
             message: "The limit on this call cannot be checked right now.")
-        decision.limit = table[plan: plan].limits[index].terms.capacity
+        decision.limit = table[rulesOf: plan].limits[index].terms.capacity
         decision.remaining = 0
         decision.retryAfterMs = max(1, (breaker.nextTryNs(now: now) - now.monotonicNs + 999_999) / 1_000_000)
         decision.messageTellsWait = true
@@ -192,8 +192,8 @@ extension Limiter {
     mutating func neverDecision(plan: Int, cost: Int64, wantsTrace: Bool, now: Moment) -> Decision {
         let nowMs = clock.nowMs(now)
         var findings = Findings(allowed: false, wantsTrace: wantsTrace)
-        for index in table[plan: plan].limits.indices {
-            let counter = table[plan: plan].limits[index].counter
+        for index in table[rulesOf: plan].limits.indices {
+            let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
             let terms = terms(plan: plan, index)
             let known = table[counter: counter].known(terms, nowMs: nowMs)
@@ -202,7 +202,7 @@ extension Limiter {
                 index: index, capacity: terms.capacity, left: terms.left(known, nowMs: nowMs), fits: fits,
                 waitMs: fits ? 0 : -1, resetMs: terms.resetMs(known, nowMs: nowMs))
             if wantsTrace { findings.add(look(plan: plan, terms, known, finding, nowMs: nowMs)) }
-            findings.add(finding, of: table[plan: plan].limits[index])
+            findings.add(finding, of: table[rulesOf: plan].limits[index])
         }
         var decision = conclude(plan: plan, findings, source: .policy)
         decision.retryAfterMs = -1
@@ -218,27 +218,27 @@ extension Limiter {
             // Nothing but shadow limits.
             return Decision(
                 verdict: .allow, source: source, limit: -1, remaining: -1, retryAfterMs: 0, resetMs: -1,
-                rule: table[plan: plan].rule, message: "", messageTellsWait: false, trace: findings.trace)
+                rule: table[rulesOf: plan].rule, message: "", messageTellsWait: false, trace: findings.trace)
         }
         return Decision(
             verdict: allowed ? .allow : .limit, source: source, limit: binding.capacity,
             remaining: min(max(0, binding.left), binding.capacity),
             retryAfterMs: allowed ? 0 : (binding.fits ? max(1, binding.resetMs) : binding.waitMs),
-            resetMs: binding.resetMs, rule: table[plan: plan].limits[binding.index].rule,
-            message: allowed ? "" : table[plan: plan].limits[binding.index].message,
+            resetMs: binding.resetMs, rule: table[rulesOf: plan].limits[binding.index].rule,
+            message: allowed ? "" : table[rulesOf: plan].limits[binding.index].message,
             messageTellsWait: !allowed && binding.waitMs >= 0
-                && table[plan: plan].limits[binding.index].messageTellsWait,
+                && table[rulesOf: plan].limits[binding.index].messageTellsWait,
             trace: findings.trace)
     }
 
     func look(plan: Int, _ terms: Terms, _ tally: Tally, _ finding: LimitFinding, nowMs: Int64) -> Decision.Look {
         Decision.Look(
-            rule: table[plan: plan].limits[finding.index].rule, windowStartMs: terms.windowStartMs,
+            rule: table[rulesOf: plan].limits[finding.index].rule, windowStartMs: terms.windowStartMs,
             used: terms.used(tally, nowMs: nowMs), max: terms.capacity, left: finding.left, fits: finding.fits,
             waitMs: finding.waitMs, resetMs: finding.resetMs,
-            isShadow: table[plan: plan].limits[finding.index].isShadow,
+            isShadow: table[rulesOf: plan].limits[finding.index].isShadow,
             refusals: tally.refusals,
-            localUsed: table[counter: table[plan: plan].limits[finding.index].counter].locallyUsed(terms, nowMs: nowMs))
+            localUsed: table[counter: table.counter(ofPlan: plan, finding.index)].locallyUsed(terms, nowMs: nowMs))
     }
 
     /// The part of an answer that only such a check has; an admitted one with an id is remembered, with its trace:

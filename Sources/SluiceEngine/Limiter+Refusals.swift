@@ -7,12 +7,15 @@ extension Limiter {
     /// The store refused some checks of an entry: what it told of all of its counters is kept in mind.
     mutating func rememberRefusal(_ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch) {
         guard refusals.isListening else { return }
-        // From when it was sent: the store decided no earlier.
-        table[plan: entry.plan].refusedUntilNs = batch.sentNs + EngineBounds.refusalLifeNs
-        for limit in table[plan: entry.plan].limits {
+        for index in table[rulesOf: entry.plan].limits.indices {
+            let counter = table.counter(ofPlan: entry.plan, index)
             // What was told of another window than the open one was passed over.
-            guard table[counter: limit.counter].isOpen(atMs: batch.cutMs) else { continue }
-            table[counter: limit.counter].provenNs = batch.sentNs
+            guard table[counter: counter].algorithm != .concurrency,
+                table[counter: counter].isOpen(atMs: batch.cutMs)
+            else { continue }
+            // From when it was sent: the store decided no earlier.
+            table[counter: counter].provenNs = batch.sentNs
+            table[plan: entry.plan].wasRefused = true
         }
     }
 
@@ -22,29 +25,32 @@ extension Limiter {
     mutating func refuseAgain(plan: Int, cost: Int64, wantsTrace: Bool, now: Moment) -> Decision? {
         let nowMs = clock.nowMs(now)
         var isProven = false
-        for index in table[plan: plan].limits.indices {
-            let counter = table[plan: plan].limits[index].counter
+        for index in table[rulesOf: plan].limits.indices {
+            let counter = table.counter(ofPlan: plan, index)
             if table[counter: counter].algorithm == .concurrency { continue }
             // Without any one of them it is not known which one binds.
             guard table[counter: counter].isOpen(atMs: nowMs),
                 refusals.holds(
                     provenNs: table[counter: counter].provenNs, slot: table[counter: counter].changeSlot,
                     nowNs: now.monotonicNs)
-            else { return nil }
-            if isProven || table[plan: plan].limits[index].isShadow { continue }
+            else {
+                table[plan: plan].wasRefused = false
+                return nil
+            }
+            if isProven || table[rulesOf: plan].limits[index].isShadow { continue }
             let terms = terms(plan: plan, index)
             isProven = terms.left(table[counter: counter].told(terms, nowMs: nowMs), nowMs: nowMs) < cost
         }
         guard isProven else { return nil }
         var findings = Findings(allowed: false, wantsTrace: wantsTrace)
-        for index in table[plan: plan].limits.indices {
+        for index in table[rulesOf: plan].limits.indices {
             findProven(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
         }
         return conclude(plan: plan, findings, source: .cache)
     }
 
     private func findProven(plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into findings: inout Findings) {
-        let counter = table[plan: plan].limits[index].counter
+        let counter = table.counter(ofPlan: plan, index)
         let terms = terms(plan: plan, index)
         let tally = table[counter: counter].told(terms, nowMs: nowMs)
         let left = terms.left(tally, nowMs: nowMs)
@@ -54,7 +60,7 @@ extension Limiter {
             waitMs: fits ? 0 : terms.retryAfterMs(cost: cost, tally, nowMs: nowMs),
             resetMs: terms.resetMs(tally, nowMs: nowMs))
         if findings.wantsTrace { findings.add(look(plan: plan, terms, tally, finding, nowMs: nowMs)) }
-        if terms.algorithm != .concurrency { findings.add(finding, of: table[plan: plan].limits[index]) }
+        if terms.algorithm != .concurrency { findings.add(finding, of: table[rulesOf: plan].limits[index]) }
     }
 
     /// A reservation was settled in the store: what it had charged may have been lowered.
@@ -102,7 +108,7 @@ extension Counter {
     /// What the store told last, as it is at `nowMs`, without what turned out later to have been charged.
     func told(_ terms: Terms, nowMs: Int64) -> Tally {
         var tally = shared(terms, nowMs: nowMs)
-        if case nil = other { tally.used = windowed.sharedUsed }
+        if algorithm.hasWindows { tally.used = windowed.sharedUsed }
         return tally
     }
 }

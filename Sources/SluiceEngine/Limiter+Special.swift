@@ -34,7 +34,7 @@ extension Limiter {
     mutating func checkSpecially(
         plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras?, ticket: Ticket, now: Moment
     ) -> CheckOutcome {
-        if extras?.reservation == nil && table[plan: plan].mustReserve { return .mustReserve }
+        if extras?.reservation == nil && table[rulesOf: plan].mustReserve { return .mustReserve }
         let special = special(plan: plan, extras)
         // The store knows more: what other replicas admitted, and what was cancelled since.
         switch isShared ? nil : recall(special, wantsTrace: wantsTrace, now: now) {
@@ -45,7 +45,7 @@ extension Limiter {
         case .otherArguments: return .otherArguments
         }
         // One with an id may have been admitted by another policy: it is asked for.
-        if special.memoKey == nil && cost > table[plan: plan].smallestMax {
+        if special.memoKey == nil && cost > table[rulesOf: plan].smallestMax {
             var decision = neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
             complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
             return .answered(decision)
@@ -57,7 +57,7 @@ extension Limiter {
             return .answered(decision)
         }
         // One with an id may have been admitted before: the store knows.
-        if special.memoKey == nil, now.monotonicNs <= table[plan: plan].refusedUntilNs,
+        if special.memoKey == nil, table[plan: plan].wasRefused,
             var decision = refuseAgain(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
@@ -68,7 +68,7 @@ extension Limiter {
             statistics.overloaded += 1
             return .overloaded
         }
-        let charges = table[plan: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
+        let charges = table[rulesOf: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
         let batch = openBatch(charges: charges)
         let entry = queue[batch].addEntry(
             plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges, special: .check(special))
@@ -95,7 +95,7 @@ extension Limiter {
         let identity = Identity(key: table[plan: plan].identity).parts
         // A shadow limit that counts calls which are going on holds nobody to saying RESERVE: the slot then expires.
         let reservation =
-            extras?.reservation ?? (table[plan: plan].countsSlots ? ReservationID(using: &random) : nil)
+            extras?.reservation ?? (table[rulesOf: plan].countsSlots ? ReservationID(using: &random) : nil)
         let prefix = configuration.keyPrefix
         return SpecialCheck(
             reservation: reservation, tellsReservation: extras?.reservation != nil,
@@ -115,9 +115,9 @@ extension Limiter {
     ) {
         guard let id = special.reservation else { return }
         // For as long as any of the check's limits, whoever settles late has something to settle.
-        let expiryMs = table[plan: plan].limits.indices.reduce(nowMs + 1) {
+        let expiryMs = table[rulesOf: plan].limits.indices.reduce(nowMs + 1) {
             let terms = terms(plan: plan, $1)
-            let known = table[counter: table[plan: plan].limits[$1].counter].known(terms, nowMs: nowMs)
+            let known = table[counter: table.counter(ofPlan: plan, $1)].known(terms, nowMs: nowMs)
             return max($0, terms.countsUntilMs(known, replicas: configuration.replicas, nowMs: nowMs))
         }
         reservations[special.reservationKey] = LocalReservations.Record(
@@ -231,7 +231,7 @@ extension Limiter {
         guard case .check(let special)? = entry.special else { preconditionFailure("only such a check is replayed") }
         let wantsTrace = batch.waiters[entry.firstWaiter].wantsTrace
         var findings = Findings(allowed: true, wantsTrace: wantsTrace || special.memoKey != nil)
-        if numbers.count == table[plan: entry.plan].tallyCount {
+        if numbers.count == table[rulesOf: entry.plan].tallyCount {
             findShared(entry, numbers: numbers, laterOnes: 0, atMs: atMs, decidedMs: atMs, nowMs: atMs, into: &findings)
         }
         var decision = conclude(plan: entry.plan, findings, source: .shared)

@@ -97,14 +97,14 @@ extension Limiter {
         entry.isSent = true
         statistics.entries += 1
         guard entry.plan >= 0 else { return writeSettlement(entry) }
-        for index in table[plan: entry.plan].limits.indices {
-            let counter = table[plan: entry.plan].limits[index].counter
+        for index in table[rulesOf: entry.plan].limits.indices {
+            let counter = table.counter(ofPlan: entry.plan, index)
             table[counter: counter].roll(at: nowMs)
             wire.appendKey(table[counter: counter].key)
             if table[counter: counter].algorithm == .slidingWindow {
                 wire.appendKey(table[counter: counter].previousKey())
             }
-            let isShadow = table[plan: entry.plan].limits[index].isShadow
+            let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
             if isShadow { wire.appendKey(CounterKey.refusals(of: table[counter: counter].key)) }
             wire.charges.append(
                 Batch.Charge(
@@ -112,7 +112,7 @@ extension Limiter {
                     verifiesTimeToLive: !table[counter: counter].isSeen))
         }
         // More than an empty window can hold need not be asked for: those behind cannot pass.
-        let most = table[plan: entry.plan].smallestMax / entry.cost
+        let most = table[rulesOf: entry.plan].smallestMax / entry.cost
         entry.sentCount = entry.isPeek ? 0 : entry.special == nil ? min(Int64(entry.unanswered), most) : 1
         statistics.coalesced += Int64(entry.unanswered)
         wire.entries.append(
@@ -126,10 +126,11 @@ extension Limiter {
         guard case .check(let special)? = entry.special, !entry.isPeek else { return -1 }
         if special.reservation != nil { wire.appendKey(special.reservationKey.bytes) }
         if let key = special.memoKey { wire.appendKey(key.bytes) }
-        let counters = table[plan: entry.plan].limits.reduce(into: stableHash([])) { hash, limit in
-            hash = stableHash(table[counter: limit.counter].stem, after: hash)
+        var counters = stableHash([])
+        for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
+            counters = stableHash(table[counter: table.counter(ofPlan: entry.plan, index)].stem, after: counters)
             // A shadow limit is told in other numbers.
-            hash = stableHash([limit.isShadow ? 1 : 0], after: hash)
+            counters = stableHash([limit.isShadow ? 1 : 0], after: counters)
         }
         let memo = special.memoKey.map { _ in
             Batch.Memo(
@@ -214,8 +215,9 @@ extension Limiter {
         takeBack(batch)
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
             let amount = chargedTwice(entry, charged: entry.locallyAdmitted)
-            for limit in table[plan: entry.plan].limits {
-                table[counter: limit.counter].resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
+            for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
+                table[counter: table.counter(ofPlan: entry.plan, index)]
+                    .resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
             }
         }
     }
@@ -256,7 +258,7 @@ extension Limiter {
                     finishAll(entry, of: batch, .settled(outcome == 1), now: now)
                     continue
                 }
-                let numbers = reply.results[at..<at + table[plan: entry.plan].tallyCount]
+                let numbers = reply.results[at..<at + table[rulesOf: entry.plan].tallyCount]
                 at = numbers.endIndex
                 table[plan: entry.plan].isFaulty = false
                 answer(entry, of: batch, admitted: outcome, numbers: numbers, decidedMs: decidedMs, now: now)
@@ -323,12 +325,12 @@ extension Limiter {
     ) {
         var at = numbers.startIndex
         let chargedTwice = entry.locallyAdmitted > 0 ? chargedTwice(entry, charged: charged) : 0
-        for index in table[plan: entry.plan].limits.indices {
-            let counter = table[plan: entry.plan].limits[index].counter
+        for index in table[rulesOf: entry.plan].limits.indices {
+            let counter = table.counter(ofPlan: entry.plan, index)
             let tally = tally(plan: entry.plan, index, numbers, &at)
             table[counter: counter].observe(tally, cutMs: cutMs, decidedMs: decidedMs)
             if chargedTwice > 0 {
-                let terms = table[plan: entry.plan].limits[index].terms
+                let terms = table[rulesOf: entry.plan].limits[index].terms
                 table[counter: counter].settle(chargedTwice, terms: terms, cutMs: cutMs)
             }
         }
@@ -336,11 +338,11 @@ extension Limiter {
 
     /// The next of the tallies that the store told of a plan's limits.
     private func tally(plan: Int, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Tally {
-        let count = table[plan: plan].limits[index].tallyCount
+        let count = table[rulesOf: plan].limits[index].tallyCount
         defer { at += count }
         return Tally(
-            numbers[at..<at + count], of: table[plan: plan].limits[index].terms.algorithm,
-            isShadow: table[plan: plan].limits[index].isShadow)
+            numbers[at..<at + count], of: table[rulesOf: plan].limits[index].terms.algorithm,
+            isShadow: table[rulesOf: plan].limits[index].isShadow)
     }
 
     /// What the store found of an entry's limits, for one of its checks.
@@ -354,10 +356,10 @@ extension Limiter {
         decidedMs: Int64, nowMs: Int64, into findings: inout Findings
     ) {
         var at = numbers.startIndex
-        for index in table[plan: entry.plan].limits.indices {
-            let counter = table[plan: entry.plan].limits[index].counter
-            let terms = table[plan: entry.plan].limits[index].terms.at(table[counter: counter].bounds(at: atMs))
-            let isShadow = table[plan: entry.plan].limits[index].isShadow
+        for index in table[rulesOf: entry.plan].limits.indices {
+            let counter = table.counter(ofPlan: entry.plan, index)
+            let terms = table[rulesOf: entry.plan].limits[index].terms.at(table[counter: counter].bounds(at: atMs))
+            let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
             var tally = tally(plan: entry.plan, index, numbers, &at)
             if laterOnes > 0 && !isShadow {
                 tally.used -= terms.charge(cost: entry.cost, count: laterOnes)
@@ -369,7 +371,7 @@ extension Limiter {
                 waitMs: fits ? 0 : terms.retryAfterMs(cost: entry.cost, tally, nowMs: nowMs),
                 resetMs: terms.resetMs(tally, nowMs: nowMs))
             if findings.wantsTrace { findings.add(look(plan: entry.plan, terms, tally, finding, nowMs: decidedMs)) }
-            findings.add(finding, of: table[plan: entry.plan].limits[index])
+            findings.add(finding, of: table[rulesOf: entry.plan].limits[index])
         }
     }
 

@@ -166,19 +166,19 @@ package struct Limiter {
             return .overloaded
         }
         table[plan: plan].lastUsedNs = now.monotonicNs
-        if let ruled = table[plan: plan].ruled {
+        if let ruled = table[rulesOf: plan].ruled {
             var decision = ruled
             if wantsTrace { decision.trace = [] }
             if let extras, let id = extras.reservation { decision.reservation = decision.allowed ? "\(id)" : "" }
             statistics.count(decision)
             return .answered(decision)
         }
-        if extras != nil || (table[plan: plan].countsSlots && !isPeek) {
+        if extras != nil || (table[rulesOf: plan].countsSlots && !isPeek) {
             return checkSpecially(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
             )
         }
-        if cost > table[plan: plan].smallestMax {
+        if cost > table[rulesOf: plan].smallestMax {
             return .answered(neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now))
         }
         guard configuration.usesStore && breaker.isClosed else {
@@ -186,7 +186,7 @@ package struct Limiter {
             statistics.count(decision)
             return .answered(decision)
         }
-        if now.monotonicNs <= table[plan: plan].refusedUntilNs,
+        if table[plan: plan].wasRefused,
             let decision = refuseAgain(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             statistics.count(decision)
@@ -218,60 +218,54 @@ package struct Limiter {
 
     /// The entry, in the batch that is being gathered, which checks of this plan and cost share.
     private mutating func gather(plan: Int, cost: Int64, isPeek: Bool) -> Int {
-        var first = -1
+        var first: Int32 = -1
         if queue.isEmpty {
             queue.append(newBatch())
         } else if table[plan: plan].batchID == queue[queue.count - 1].id {
             first = table[plan: plan].firstEntry
             var entry = first
             while entry >= 0 {
-                if queue[queue.count - 1].entries[entry].joins(cost: cost, isPeek: isPeek) { return entry }
-                entry = queue[queue.count - 1].entries[entry].nextOfPlan
+                if queue[queue.count - 1].entries[Int(entry)].joins(cost: cost, isPeek: isPeek) { return Int(entry) }
+                entry = queue[queue.count - 1].entries[Int(entry)].nextOfPlan
             }
         }
-        let charges = table[plan: plan].chargeWeight
+        let charges = table[rulesOf: plan].chargeWeight
         let last = openBatch(charges: charges)
         if table[plan: plan].batchID != queue[last].id { first = -1 }
         let entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
         queue[last].entries[entry].nextOfPlan = first
         table[plan: plan].batchID = queue[last].id
-        table[plan: plan].firstEntry = entry
+        table[plan: plan].firstEntry = Int32(entry)
         table[plan: plan].pins += 1
         return entry
     }
 
     /// Meets an identity for the first time under these policies: asks them, and names the counters.
     private mutating func learn(_ identity: borrowing Identity, now: Moment) -> Int? {
+        let ruling: CallRuling
+        let stems: [[UInt8]]
         if let throttle = identity.throttle {
-            return table.insert(
-                identity.key, ruled: nil,
-                limits: [(limit: throttle.limit, stem: throttle.stem(prefix: configuration.keyPrefix))], rule: "",
-                nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
+            ruling = CallRuling(rule: "", limits: [throttle.limit])
+            stems = [throttle.stem(prefix: configuration.keyPrefix)]
+        } else {
+            let parts = identity.parts
+            ruling = self.ruling(parts)
+            stems = ruling.limits.map {
+                CounterKey.stem(prefix: configuration.keyPrefix, limit: $0, identity: parts)
+            }
         }
-        let parts = identity.parts
-        let ruled: Decision?
-        let limits: [Limit]
-        let ruling: String
-        switch policies.ruling(forGrant: String(decoding: parts.grant, as: UTF8.self), tool: parts.tool) {
+        return table.insert(identity.key, ruling, stems: stems, nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
+    }
+
+    private func ruling(_ identity: Identity.Parts) -> CallRuling {
+        switch policies.ruling(forGrant: String(decoding: identity.grant, as: UTF8.self), tool: identity.tool) {
         case .deny(let rule, let message):
-            ruled = Decision(verdict: .deny, source: .policy, rule: rule, message: message).never()
-            limits = []
-            ruling = rule
-        case .approve(let rule, let message, _) where !parts.approved:
-            ruled = Decision(verdict: .approve, source: .policy, rule: rule, message: message).never()
-            limits = []
-            ruling = rule
-        case .approve(let rule, _, let counted), .count(let rule, let counted):
-            ruled = counted.isEmpty ? Decision(verdict: .allow, source: .policy, rule: rule) : nil
-            limits = counted
-            ruling = rule
+            CallRuling(.deny, rule: rule, message: message)
+        case .approve(let rule, let message, _) where !identity.approved:
+            CallRuling(.approve, rule: rule, message: message)
+        case .approve(let rule, _, let limits), .count(let rule, let limits):
+            CallRuling(rule: rule, limits: limits)
         }
-        let counters = limits.map {
-            (limit: $0, stem: CounterKey.stem(prefix: configuration.keyPrefix, limit: $0, identity: parts))
-        }
-        return table.insert(
-            identity.key, ruled: ruled, limits: counters, rule: ruling,
-            nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
     }
 
     // MARK: - What the shell asks after an event
@@ -356,13 +350,5 @@ package struct Limiter {
 
     mutating func notify(_ notice: Notice) {
         if notices.count < EngineBounds.maxNotices { notices.append(notice) }
-    }
-}
-
-extension Decision {
-    /// A denial that no waiting changes.
-    consuming func never() -> Decision {
-        retryAfterMs = -1
-        return self
     }
 }

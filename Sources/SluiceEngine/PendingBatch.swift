@@ -11,7 +11,8 @@ package struct Ticket: Sendable, Hashable {
 /// order of arrival, and with it that of the deadlines.
 struct PendingBatch {
     /// What is out of the ordinary about an entry; such a one stands for itself alone.
-    enum Special {
+    /// Apart from the entry, which is copied for every check and mostly has none.
+    indirect enum Special {
         case check(SpecialCheck)
         /// The end of the reservation of that key; owed if it must go out though nobody waits for it.
         case settle(ByteString, Batch.Settlement, isOwed: Bool)
@@ -29,7 +30,7 @@ struct PendingBatch {
         var firstWaiter: Int
         var lastWaiter: Int
         /// The next entry of the same plan, with another cost; -1 if none.
-        var nextOfPlan = -1
+        var nextOfPlan: Int32 = -1
         /// Whether it went into the batch that was sent, and how many checks it then stood for.
         var isSent = false
         var sentCount: Int64 = 0

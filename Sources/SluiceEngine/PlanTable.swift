@@ -1,31 +1,40 @@
 import SluicePolicy
 
-/// Every identity that was seen lately, with its plan, and the counters that plans share. Bounded: see
+/// Every identity that was seen lately, with its plan; the rules and the counters that plans share. Bounded: see
 /// `EngineBounds.maxPlans`.
 struct PlanTable {
     private(set) var plans: [Plan] = []
     private(set) var counters: [Counter] = []
-    private var planByIdentity: [ByteString: Int] = [:]
-    private var counterByStem: [ByteString: Int] = [:]
-    private var freePlans: [Int] = []
-    private var freeCounters: [Int] = []
+    private var rules: [Rules] = []
+    private var planByIdentity = HashIndex()
+    private var counterByStem = HashIndex()
+    private var rulesByRuling: [CallRuling: Int32] = [:]
+    private var freePlans: [Int32] = []
+    private var freeCounters: [Int32] = []
+    private var freeRules: [Int32] = []
     private var sweepPosition = 0
-    private var edition = 0
+    private var edition: Int32 = 0
     private let maxPlans: Int
 
-    init(maxPlans: Int) { self.maxPlans = maxPlans }
+    init(maxPlans: Int) {
+        precondition(maxPlans <= Int(Int32.max))
+        self.maxPlans = maxPlans
+    }
 
     var planCount: Int { planByIdentity.count }
     var counterCount: Int { counterByStem.count }
+    var rulesCount: Int { rulesByRuling.count }
 
     /// The plan of an identity, if it was made by the present policies.
     func find(_ identity: ByteString) -> Int? {
-        guard let index = planByIdentity[identity], plans[index].edition == edition else { return nil }
+        guard let index = planByIdentity.find(identity.hashValue, where: { plans[$0].identity == identity }),
+            plans[index].edition == edition
+        else { return nil }
         return index
     }
 
     /// The policies have changed: every plan is made anew when its identity is asked for next.
-    mutating func outdate() { edition += 1 }
+    mutating func outdate() { edition &+= 1 }
 
     subscript(plan index: Int) -> Plan {
         _read { yield plans[index] }
@@ -37,44 +46,68 @@ struct PlanTable {
         _modify { yield &counters[index] }
     }
 
+    subscript(rulesOf plan: Int) -> Rules {
+        _read { yield rules[Int(plans[plan].rules)] }
+    }
+
+    /// The counter of a plan's limit of that index.
+    func counter(ofPlan plan: Int, _ index: Int) -> Int { plans[plan].counters[index] }
+
     /// The counter of that name, if some plan uses it.
-    func counter(named stem: ByteString) -> Int? { counterByStem[stem] }
+    func counter(named stem: ByteString) -> Int? {
+        counterByStem.find(stem.hashValue) { counters[$0].stem.elementsEqual(stem.bytes) }
+    }
 
     /// Every counter that some plan uses.
     var liveCounters: some Sequence<Counter> { counters.lazy.filter { $0.references > 0 } }
 
     /// Remembers a new identity; nil if the table is full of what must not be forgotten.
+    ///
+    /// - Parameter stems: of the counters of the ruling's limits, in their order.
     mutating func insert(
-        _ identity: ByteString, ruled: Decision?, limits: [(limit: Limit, stem: [UInt8])], rule: String, nowMs: Int64,
-        nowNs: Int64
+        _ identity: ByteString, _ ruling: CallRuling, stems: [[UInt8]], nowMs: Int64, nowNs: Int64
     ) -> Int? {
-        let replaced = planByIdentity[identity]
+        let replaced = planByIdentity.find(identity.hashValue) { plans[$0].identity == identity }
         if replaced == nil && planCount >= maxPlans {
             sweep(EngineBounds.plansSweptPerInsertion, idleNs: 0, nowMs: nowMs, nowNs: nowNs)
             guard planCount < maxPlans else { return nil }
         }
-        let references = limits.map { limit, stem in Plan.LimitRef(limit, counter: counter(stem: stem, of: limit)) }
+        let counters = zip(stems, ruling.limits).map { counter(stem: $0, of: $1) }
         let plan = Plan(
-            identity: identity, ruled: ruled, limits: references, rule: rule, lastUsedNs: nowNs, edition: edition)
-        let index = freePlans.popLast() ?? plans.count
+            identity: identity, rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs,
+            edition: edition)
+        let index = freePlans.popLast().map { Int($0) } ?? plans.count
         if index == plans.count { plans.append(plan) } else { plans[index] = plan }
-        planByIdentity[identity] = index
         // Only now: counters that both have must not be forgotten in between.
         if let replaced { replace(replaced) }
+        planByIdentity.insert(index, hash: identity.hashValue)
         return index
     }
 
     private mutating func counter(stem: [UInt8], of limit: Limit) -> Int {
         let name = ByteString(bytes: stem)
-        if let index = counterByStem[name] {
+        if let index = counter(named: name) {
             counters[index].references += 1
             return index
         }
         var counter = Counter(stem: stem, window: limit.window, algorithm: Terms.Algorithm(limit.algorithm))
         counter.references = 1
-        let index = freeCounters.popLast() ?? counters.count
+        let index = freeCounters.popLast().map { Int($0) } ?? counters.count
         if index == counters.count { counters.append(counter) } else { counters[index] = counter }
-        counterByStem[name] = index
+        counterByStem.insert(index, hash: name.hashValue)
+        return index
+    }
+
+    private mutating func rules(_ ruling: CallRuling) -> Int32 {
+        if let index = rulesByRuling[ruling] {
+            rules[Int(index)].references += 1
+            return index
+        }
+        var compiled = Rules(ruling)
+        compiled.references = 1
+        let index = freeRules.popLast() ?? Int32(rules.count)
+        if Int(index) == rules.count { rules.append(compiled) } else { rules[Int(index)] = compiled }
+        rulesByRuling[ruling] = index
         return index
     }
 
@@ -83,17 +116,25 @@ struct PlanTable {
     mutating func sweep(_ count: Int, idleNs: Int64, nowMs: Int64, nowNs: Int64) {
         for _ in 0..<min(count, plans.count) {
             sweepPosition = (sweepPosition + 1) % plans.count
-            let plan = plans[sweepPosition]
-            guard !plan.isFree, plan.pins == 0, nowNs - plan.lastUsedNs >= idleNs,
-                plan.limits.allSatisfy({
-                    isKeptByOthers($0.counter) || counters[$0.counter].isQuiet(nowMs: nowMs, terms: $0.terms)
-                })
+            guard !plans[sweepPosition].isFree, plans[sweepPosition].pins == 0,
+                nowNs - plans[sweepPosition].lastUsedNs >= idleNs, isQuiet(sweepPosition, nowMs: nowMs)
             else { continue }
             forget(sweepPosition)
         }
     }
 
+    private func isQuiet(_ plan: Int, nowMs: Int64) -> Bool {
+        for index in 0..<plans[plan].counters.count {
+            let counter = plans[plan].counters[index]
+            if counters[counter].references > 1 { continue }
+            let terms = self[rulesOf: plan].limits[index].terms
+            guard counters[counter].isQuiet(nowMs: nowMs, terms: terms) else { return false }
+        }
+        return true
+    }
+
     private mutating func replace(_ index: Int) {
+        planByIdentity.remove(index, hash: plans[index].identity.hashValue)
         plans[index].isReplaced = true
         if plans[index].pins == 0 { forget(index) }
     }
@@ -104,19 +145,27 @@ struct PlanTable {
         if plans[index].isReplaced && plans[index].pins == 0 { forget(index) }
     }
 
-    private func isKeptByOthers(_ counter: Int) -> Bool { counters[counter].references > 1 }
-
     private mutating func forget(_ index: Int) {
-        if !plans[index].isReplaced { planByIdentity[plans[index].identity] = nil }
-        for limit in plans[index].limits {
-            counters[limit.counter].references -= 1
-            if counters[limit.counter].references == 0 {
-                counterByStem[ByteString(bytes: Array(counters[limit.counter].stem))] = nil
-                counters[limit.counter] = Counter(stem: [], window: .endless, algorithm: .fixedWindow)
-                freeCounters.append(limit.counter)
-            }
-        }
+        if !plans[index].isReplaced { planByIdentity.remove(index, hash: plans[index].identity.hashValue) }
+        for position in 0..<plans[index].counters.count { release(counter: plans[index].counters[position]) }
+        release(rules: plans[index].rules)
         plans[index] = .free
-        freePlans.append(index)
+        freePlans.append(Int32(index))
+    }
+
+    private mutating func release(counter: Int) {
+        counters[counter].references -= 1
+        guard counters[counter].references == 0 else { return }
+        let stem = ByteString(bytes: Array(counters[counter].stem))
+        counterByStem.remove(counter, hash: stem.hashValue)
+        counters[counter] = Counter(stem: [], window: .endless, algorithm: .fixedWindow)
+        freeCounters.append(Int32(counter))
+    }
+
+    private mutating func release(rules index: Int32) {
+        rules[Int(index)].references -= 1
+        guard rules[Int(index)].references == 0 else { return }
+        rulesByRuling[rules[Int(index)].ruling] = nil
+        freeRules.append(index)
     }
 }

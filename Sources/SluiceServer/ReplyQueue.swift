@@ -10,7 +10,8 @@ struct ReplyQueue {
     enum Form {
         case check
         case throttle(ThrottleForm)
-        case explanation(of: ExplainedCheck)
+        /// Apart: it is rare, and every reply that waits has the room of the largest form.
+        indirect case explanation(of: ExplainedCheck)
     }
 
     private enum Slot {

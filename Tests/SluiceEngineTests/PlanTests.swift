@@ -92,8 +92,8 @@ import Testing
 
     private func insert(_ number: Int, stems: [Int], into table: inout PlanTable, nowNs: Int64 = 0) -> Int? {
         table.insert(
-            name(number), ruled: nil, limits: stems.map { (limit: limit, stem: stem($0)) }, rule: "", nowMs: 60_000,
-            nowNs: nowNs)
+            name(number), CallRuling(rule: "", limits: stems.map { _ in limit }), stems: stems.map { stem($0) },
+            nowMs: 60_000, nowNs: nowNs)
     }
 
     @Test func findsWhatItWasTold() throws {
@@ -104,25 +104,25 @@ import Testing
         let two = try #require(second)
         #expect(table.find(name(1)) == one && table.find(name(2)) == two && table.find(name(3)) == nil)
         #expect(table.planCount == 2 && table.counterCount == 3)
-        #expect(table[plan: one].limits[1].counter == table[plan: two].limits[0].counter)
-        #expect(table[plan: one].smallestMax == 5)
+        #expect(table.counter(ofPlan: one, 1) == table.counter(ofPlan: two, 0))
+        #expect(table[rulesOf: one].smallestMax == 5)
         #expect(Array(table.liveCounters).count == 3)
     }
 
     @Test func theSmallestMaximumCounts() throws {
         var table = PlanTable(maxPlans: 10)
-        let limits = [(limit: SluiceEngineTests.limit(max: 9), stem: stem(1)), (limit: limit, stem: stem(2))]
-        let inserted = table.insert(name(1), ruled: nil, limits: limits, rule: "", nowMs: 0, nowNs: 0)
+        let ruling = CallRuling(rule: "", limits: [SluiceEngineTests.limit(max: 9), limit])
+        let inserted = table.insert(name(1), ruling, stems: [stem(1), stem(2)], nowMs: 0, nowNs: 0)
         let plan = try #require(inserted)
-        #expect(table[plan: plan].smallestMax == 5)
+        #expect(table[rulesOf: plan].smallestMax == 5)
     }
 
     @Test func sweepsWhatIsIdleAndQuiet() throws {
         var table = PlanTable(maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, stems: [number], into: &table) != nil) }
         let seen = try #require(table.find(name(1)))
-        table[counter: table[plan: seen].limits[0].counter].roll(at: 60_000)
-        table[counter: table[plan: seen].limits[0].counter].observe(used: 1, cutMs: 60_000)
+        table[counter: table.counter(ofPlan: seen, 0)].roll(at: 60_000)
+        table[counter: table.counter(ofPlan: seen, 0)].observe(used: 1, cutMs: 60_000)
         table[plan: try #require(table.find(name(2)))].pins = 1
         table[plan: try #require(table.find(name(3)))].lastUsedNs = 50
         table.sweep(5, idleNs: 100, nowMs: 60_000, nowNs: 100)
@@ -141,7 +141,7 @@ import Testing
     @Test func plansThatShareABusyCounter() throws {
         var table = PlanTable(maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, stems: [0], into: &table) != nil) }
-        let counter = table[plan: try #require(table.find(name(0)))].limits[0].counter
+        let counter = table.counter(ofPlan: try #require(table.find(name(0))), 0)
         table[counter: counter].roll(at: 60_000)
         table[counter: counter].observe(used: 1, cutMs: 60_000)
         table.sweep(1_000, idleNs: 0, nowMs: 60_000, nowNs: 1)
@@ -188,7 +188,11 @@ import Testing
         let live = (0..<100).compactMap { table.find(name($0)) }
         #expect(Set(live).count == table.planCount)
         var references: [Int: Int] = [:]
-        for limit in live.flatMap({ table[plan: $0].limits }) { references[limit.counter, default: 0] += 1 }
+        for plan in live {
+            for index in 0..<table[plan: plan].counters.count {
+                references[table.counter(ofPlan: plan, index), default: 0] += 1
+            }
+        }
         #expect(references.count == table.counterCount)
         for (counter, count) in references { #expect(table[counter: counter].references == count) }
     }

@@ -299,7 +299,7 @@ struct Simulation {
 
     /// Every pin belongs to an entry of some batch.
     private func judgePins(_ limiter: Limiter) throws {
-        var pins: [Int: Int] = [:]
+        var pins: [Int: Int32] = [:]
         for batch in limiter.queue + limiter.flying + limiter.unresolved {
             for entry in batch.entries where entry.plan >= 0 { pins[entry.plan, default: 0] += 1 }
         }

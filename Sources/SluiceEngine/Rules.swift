@@ -1,0 +1,127 @@
+import SluicePolicy
+
+/// What the policies say of a call: decided outright, or counted under these limits.
+struct CallRuling: Hashable {
+    /// nil if limits count it.
+    var verdict: Decision.Verdict?
+    /// What allowed or denied it.
+    var rule: String
+    /// For the agent, when denied.
+    var message: String
+    var limits: [Limit]
+
+    init(_ verdict: Decision.Verdict, rule: String, message: String = "") {
+        self.verdict = verdict
+        self.rule = rule
+        self.message = message
+        limits = []
+    }
+
+    init(rule: String, limits: [Limit]) {
+        verdict = limits.isEmpty ? .allow : nil
+        self.rule = rule
+        message = ""
+        self.limits = limits
+    }
+}
+
+/// A ruling, ready to be applied: shared by all identities that it is for, so that a check of one among a million
+/// touches little memory that no other check has touched.
+struct Rules {
+    struct LimitRule {
+        /// Without the window, which is the counter's to know.
+        var terms: Terms
+        var isShadow: Bool
+        var onOutage: Limit.OnOutage
+        var rule: String
+        var message: String
+        var messageTellsWait: Bool
+        /// In how many numbers the store tells its tally.
+        var tallyCount: Int
+
+        init(_ limit: Limit) {
+            terms = Terms(limit)
+            isShadow = limit.mode == .shadow
+            onOutage = limit.onOutage
+            rule = limit.rule
+            message = limit.denialMessage
+            messageTellsWait = limit.onDeny == nil && terms.capacity > 0
+            tallyCount = Batch.Charge(terms: terms, isShadow: isShadow, verifiesTimeToLive: false).tallyCount
+        }
+    }
+
+    let ruling: CallRuling
+    /// The policy alone decides; then there are no limits.
+    let ruled: Decision?
+    let limits: [LimitRule]
+    /// What allowed it, where no limit has a say.
+    var rule: String { ruling.rule }
+    /// A check that costs more can never pass.
+    let smallestMax: Int64
+    /// Whether one of its limits counts the calls that are going on: each call then takes a slot of its own.
+    let countsSlots: Bool
+    /// Whether such a limit holds checks back: they must then reserve, so that the slot can be released.
+    let mustReserve: Bool
+    /// What its charges count as in a batch: see `EngineBounds.maxChargesPerBatch`.
+    let chargeWeight: Int
+    /// In how many numbers the store tells the tallies of all its limits.
+    let tallyCount: Int
+    /// How many plans have them; 0 frees them.
+    var references = 0
+
+    init(_ ruling: CallRuling) {
+        self.ruling = ruling
+        ruled = ruling.verdict.map {
+            let decision = Decision(verdict: $0, source: .policy, rule: ruling.rule, message: ruling.message)
+            return $0 == .allow ? decision : decision.never()
+        }
+        let limits = ruling.limits.map { LimitRule($0) }
+        self.limits = limits
+        smallestMax = limits.reduce(Int64.max) { smallest, limit in
+            if limit.isShadow || (limit.terms.algorithm == .concurrency && limit.terms.max > 0) { return smallest }
+            return min(smallest, limit.terms.capacity)
+        }
+        countsSlots = limits.contains { $0.terms.algorithm == .concurrency }
+        mustReserve = limits.contains { $0.terms.algorithm == .concurrency && !$0.isShadow }
+        chargeWeight = limits.reduce(0) { weight, limit in
+            let isPlain = limit.terms.algorithm == .fixedWindow && !limit.isShadow
+            return weight + (isPlain ? 1 : EngineBounds.chargesOfUnusualWork)
+        }
+        tallyCount = limits.reduce(0) { $0 + $1.tallyCount }
+    }
+}
+
+extension Decision {
+    /// A denial that no waiting changes.
+    fileprivate consuming func never() -> Decision {
+        retryAfterMs = -1
+        return self
+    }
+}
+
+extension Terms {
+    /// Of a limit, without a window: see `at`.
+    init(_ limit: Limit) {
+        var burst: Int64 = 0
+        var holdMs: Int64 = 0
+        switch limit.algorithm {
+        case .fixedWindow, .slidingWindow: break
+        case .tokenBucket(let size): burst = size
+        case .concurrency(let ms): holdMs = ms
+        }
+        self.init(
+            algorithm: Algorithm(limit.algorithm), max: limit.max, burst: burst, holdMs: holdMs,
+            windowStartMs: Self.endless.lowerBound, windowEndMs: Self.endless.upperBound,
+            lengthMs: limit.window.fixedLengthMs ?? 1)
+    }
+
+    /// The same for one window.
+    func at(_ window: Counter.OpenWindow) -> Terms {
+        var terms = self
+        terms.windowStartMs = window.startMs
+        terms.windowEndMs = window.endMs
+        terms.nextEndMs = window.nextEndMs
+        if algorithm.hasWindows { terms.lengthMs = window.endMs - window.startMs }
+        return terms
+    }
+}
