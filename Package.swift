@@ -75,7 +75,8 @@ let package = Package(
         module(
             "SluiceLoad",
             [
-                "SluiceTerminal", "SluiceEngine", "SluiceProtocol", nioCore, nioPosix, argumentParser,
+                "SluiceTerminal", "SluiceClient", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
+                argumentParser,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),

@@ -1,10 +1,13 @@
 package import NIOCore
 
 /// The bytes of checks, made beforehand: sending one is a few copies.
-package struct CheckFrames: Sendable {
+///
+/// Made once a run, and shared by all connections.
+package final class CheckFrames: Sendable {
     private let target: LoadTarget
-    /// By kind of check: what stands before the grant and behind it.
+    /// What stands before the grant: for sidecars by kind of check, for Redis by the length of the key.
     private let openings: Pieces
+    /// What stands behind the grant, by kind of check.
     private let tails: Pieces
     /// By grant and by session; as arguments of their own for sidecars, as parts of a key for Redis.
     private let grants: Pieces
@@ -25,16 +28,16 @@ package struct CheckFrames: Sendable {
             grants = Pieces((0..<settings.grantCount).map { Self.bulk(grantName($0)) })
             sessions = Pieces((0..<settings.sessionCount).map { Self.bulk(settings.sessionName($0)) })
         case .redis:
-            openings = Pieces([
-                Array("*7\r\n".utf8) + Self.bulk("EVALSHA") + Self.bulk(BaselineScript.sha1) + Self.bulk("1")
-            ])
-            tails = Pieces(
-                kinds.map {
-                    Self.bulk(String($0.cost)) + Self.bulk(String(settings.baselineMax))
-                        + Self.bulk(String(settings.baselineWindowMs))
-                })
             grants = Pieces((0..<settings.grantCount).map { Array("\(BaselineScript.keyPrefix)\(grantName($0))".utf8) })
             sessions = Pieces((0..<settings.sessionCount).map { Array(":\(settings.sessionName($0))".utf8) })
+            let sha1 = BaselineScript.sha1(limits: settings.baselineLimits)
+            let command = Array("*7\r\n".utf8) + Self.bulk("EVALSHA") + Self.bulk(sha1) + Self.bulk("1")
+            openings = Pieces((0...grants.longest + sessions.longest).map { command + Array("$\($0)\r\n".utf8) })
+            tails = Pieces(
+                kinds.map {
+                    Array("\r\n".utf8) + Self.bulk(String($0.cost)) + Self.bulk(String(settings.baselineMax))
+                        + Self.bulk(String(settings.baselineWindowMs))
+                })
         case .ping:
             openings = Pieces([Array("*1\r\n".utf8) + Self.bulk("PING")])
             tails = Pieces([])
@@ -61,28 +64,28 @@ package struct CheckFrames: Sendable {
     package func write(_ check: CheckTarget, to output: inout ByteBuffer) {
         switch target {
         case .sluice:
-            output.writeBytes(openings[Int(check.kind)])
-            output.writeBytes(grants[Int(check.grant)])
-            output.writeBytes(tails[Int(check.kind)])
-            if namesSession[Int(check.kind)] { output.writeBytes(sessions[Int(check.session)]) }
+            let kind = Int(check.kind)
+            openings.write(kind, to: &output)
+            grants.write(Int(check.grant), to: &output)
+            tails.write(kind, to: &output)
+            if namesSession[kind] { sessions.write(Int(check.session), to: &output) }
         case .redis:
-            let grant = grants[Int(check.grant)]
-            let session = sessions.isEmpty ? [] : sessions[Int(check.session)]
-            output.writeBytes(openings[0])
-            output.writeString("$\(grant.count + session.count)\r\n")
-            output.writeBytes(grant)
-            output.writeBytes(session)
-            output.writeStaticString("\r\n")
-            output.writeBytes(tails[Int(check.kind)])
+            let hasSession = !sessions.isEmpty
+            let grant = Int(check.grant)
+            let session = Int(check.session)
+            openings.write(grants.count(grant) + (hasSession ? sessions.count(session) : 0), to: &output)
+            grants.write(grant, to: &output)
+            if hasSession { sessions.write(session, to: &output) }
+            tails.write(Int(check.kind), to: &output)
         case .ping:
-            output.writeBytes(openings[0])
+            openings.write(0, to: &output)
         }
     }
 
     /// Appends what settles a reservation.
     func write(_ settlement: Settlement, to output: inout ByteBuffer) {
         output.writeString(settlement.committedCost == nil ? "*3\r\n$6\r\nCANCEL\r\n" : "*4\r\n$6\r\nCOMMIT\r\n")
-        output.writeBytes(grants[Int(settlement.target.grant)])
+        grants.write(Int(settlement.target.grant), to: &output)
         output.writeBytes(Self.bulk(settlement.reservation))
         if let cost = settlement.committedCost { output.writeBytes(Self.bulk(String(cost))) }
     }
@@ -92,17 +95,27 @@ package struct CheckFrames: Sendable {
     /// Many byte strings in one array.
     private struct Pieces: Sendable {
         private var bytes: [UInt8] = []
-        private var ends: [Int] = []
+        /// Where each begins, and behind them where the last one ends.
+        private var starts = [0]
+        /// The length of the longest.
+        private(set) var longest = 0
 
         init(_ pieces: some Collection<[UInt8]>) {
             for piece in pieces {
                 bytes += piece
-                ends.append(bytes.count)
+                starts.append(bytes.count)
+                longest = max(longest, piece.count)
             }
         }
 
-        var isEmpty: Bool { ends.isEmpty }
+        var isEmpty: Bool { starts.count == 1 }
 
-        subscript(index: Int) -> ArraySlice<UInt8> { bytes[(index == 0 ? 0 : ends[index - 1])..<ends[index]] }
+        @inline(__always)
+        func count(_ index: Int) -> Int { starts[index + 1] - starts[index] }
+
+        @inline(__always)
+        func write(_ index: Int, to output: inout ByteBuffer) {
+            output.writeBytes(bytes.span.bytes.extracting(starts[index]..<starts[index + 1]))
+        }
     }
 }

@@ -54,7 +54,8 @@ struct Exchange {
     }
 
     private let target: LoadTarget
-    private var input = ByteBuffer()
+    /// The beginning of an answer that is not here in full.
+    private var rest = ByteBuffer()
     private(set) var outstanding = CircularBuffer<Outstanding>(initialCapacity: 64)
     /// Lines that answer what was sent before the first check.
     private var greetingLines = 0
@@ -75,6 +76,11 @@ struct Exchange {
         outstanding.append(Outstanding(target: target, intendedNs: intendedNs, sentNs: nowNs))
     }
 
+    /// Sends what `workload` has next until so many are outstanding.
+    mutating func fill(to count: Int, from workload: inout Workload, _ frames: CheckFrames, nowNs: Int64) {
+        while outstanding.count < count { send(workload.next(), frames, intendedNs: nowNs, nowNs: nowNs) }
+    }
+
     mutating func settle(_ settlement: Settlement, _ frames: CheckFrames, nowNs: Int64) {
         frames.write(settlement, to: &output)
         outstanding.append(
@@ -93,99 +99,108 @@ struct Exchange {
 
     /// Takes in what arrived, and appends the questions that it answers.
     /// - Returns: whether all of it made sense; if not, the connection is to be closed.
-    mutating func receive(_ bytes: ByteBuffer, into answered: inout [Answered]) -> Bool {
-        if input.readableBytes == 0 {
-            input = bytes
-        } else {
-            var bytes = bytes
-            input.writeBuffer(&bytes)
+    mutating func receive(_ arrived: ByteBuffer, into answered: inout [Answered]) -> Bool {
+        var bytes = arrived
+        if rest.readableBytes > 0 {
+            rest.writeImmutableBuffer(arrived)
+            swap(&rest, &bytes)
         }
+        // It holds on to no more of what was read than an unfinished answer.
+        rest = ByteBuffer()
+        var offset = 0
         do throws(ReplyError) {
-            while input.readableBytes > 0, let next = try readAnswer() { answered.append(next) }
+            let span = bytes.readableBytesUInt8Span
+            while offset < span.count, let next = try readAnswer(span, &offset) { answered.append(next) }
         } catch {
             answered.append(Answered(check: outstanding.popFirst(), answer: .garbage("\(error)")))
             return false
         }
-        if input.readableBytes == 0 {
-            // The next bytes replace it: it is given back meanwhile.
-            input = ByteBuffer()
-        } else if input.readerIndex > ProtocolBounds.maxFrameBytes {
-            input.discardReadBytes()
-        }
+        guard offset < bytes.readableBytes else { return true }
+        bytes.moveReaderIndex(forwardBy: offset)
+        if bytes.readerIndex > ProtocolBounds.maxFrameBytes { bytes.discardReadBytes() }
+        rest = bytes
         return true
     }
 
-    private mutating func readAnswer() throws(ReplyError) -> Answered? {
-        if target == .sluice && outstanding.first?.settlement == nil { return try readDecision() }
-        return try readLineAnswer()
+    /// The answer at `offset`, which moves behind it; nil if it is not here in full.
+    private mutating func readAnswer(_ bytes: Span<UInt8>, _ offset: inout Int) throws(ReplyError) -> Answered? {
+        if target == .sluice && outstanding.first?.settlement == nil { return try readDecision(bytes, &offset) }
+        return try readLineAnswer(bytes, &offset)
     }
 
-    private mutating func readDecision() throws(ReplyError) -> Answered? {
-        switch try DecisionReply.read(input) {
+    private mutating func readDecision(_ bytes: Span<UInt8>, _ offset: inout Int) throws(ReplyError) -> Answered? {
+        switch try DecisionReply.read(at: offset, of: bytes) {
         case .incomplete:
             return nil
         case .decision(let decision):
             guard let check = outstanding.popFirst() else { throw .malformed("an answer that nobody asked for") }
-            let reservation = decision.reservation.flatMap { range in
-                range.isEmpty
-                    ? nil : input.getString(at: input.readerIndex + range.lowerBound, length: range.count)
+            var reservation: String?
+            if decision.allowed, let range = decision.reservation, !range.isEmpty {
+                reservation = bytes.string(offset + range.lowerBound..<offset + range.upperBound)
             }
-            input.moveReaderIndex(forwardBy: decision.byteCount)
+            offset += decision.byteCount
             return Answered(
                 check: check,
                 answer: .decision(
                     isAllowed: decision.allowed, source: decision.source, trace: decision.trace,
-                    reservation: decision.allowed ? reservation : nil))
+                    reservation: reservation))
         case .error(let text, let byteCount):
-            let sentence = input.getString(at: input.readerIndex + text.lowerBound, length: text.count) ?? ""
-            input.moveReaderIndex(forwardBy: byteCount)
+            let sentence = bytes.string(offset + text.lowerBound..<offset + text.upperBound)
+            offset += byteCount
             return Answered(check: outstanding.popFirst(), answer: .error(sentence))
         }
     }
 
     /// An answer of one line: to a settlement, to Redis's script, to `PING`.
-    private mutating func readLineAnswer() throws(ReplyError) -> Answered? {
-        while let line = try readLine() {
+    private mutating func readLineAnswer(_ bytes: Span<UInt8>, _ offset: inout Int) throws(ReplyError) -> Answered? {
+        while offset < bytes.count {
+            var end = offset
+            while end < bytes.count, bytes[end] != UInt8(ascii: "\n") { end += 1 }
+            guard end < bytes.count else {
+                guard end - offset <= ProtocolBounds.maxReplyLineBytes else { throw .tooBig }
+                return nil
+            }
+            // Without its CRLF.
+            let line = offset..<max(offset, end - 1)
+            offset = end + 1
+            let isError = bytes[line.lowerBound] == UInt8(ascii: "-")
             if greetingLines > 0 {
                 greetingLines -= 1
-                guard line.first == UInt8(ascii: "-") else { continue }
+                guard isError else { continue }
                 greetingLines = 0
-                return Answered(check: nil, answer: .error(String(decoding: line.dropFirst(), as: UTF8.self)))
+                return Answered(check: nil, answer: .error(bytes.string(line.dropFirst())))
             }
             guard let check = outstanding.popFirst() else { throw .malformed("an answer that nobody asked for") }
-            if line.first == UInt8(ascii: "-") {
-                return Answered(check: check, answer: .error(String(decoding: line.dropFirst(), as: UTF8.self)))
+            if isError {
+                return Answered(check: check, answer: .error(bytes.string(line.dropFirst())))
             }
-            return Answered(check: check, answer: try answer(line, to: check))
+            return Answered(check: check, answer: try answer(bytes, line, to: check.settlement))
         }
         return nil
     }
 
-    private func answer(_ line: ByteBufferView, to check: Outstanding) throws(ReplyError) -> Answered.Answer {
-        if let settlement = check.settlement {
-            guard line.first == UInt8(ascii: ":") else { throw .malformed("expected 1 or 0") }
-            return .settled(settlement, isDone: line.elementsEqual(":1".utf8))
+    private func answer(
+        _ bytes: Span<UInt8>, _ line: Range<Int>, to settlement: SettlementKind?
+    ) throws(ReplyError) -> Answered.Answer {
+        if let settlement {
+            guard bytes[line.lowerBound] == UInt8(ascii: ":") else { throw .malformed("expected 1 or 0") }
+            return .settled(settlement, isDone: Self.equal(bytes, line, ":1"))
         }
         switch target {
         case .ping:
-            guard line.elementsEqual("+PONG".utf8) else { throw .malformed("expected PONG") }
+            guard Self.equal(bytes, line, "+PONG") else { throw .malformed("expected PONG") }
             return .decision(isAllowed: true, source: .shared, trace: nil, reservation: nil)
         case .redis, .sluice:
-            guard line.first == UInt8(ascii: ":") else { throw .malformed("expected a whole number") }
-            let isAllowed = line.dropFirst().first != UInt8(ascii: "-")
+            guard bytes[line.lowerBound] == UInt8(ascii: ":") else { throw .malformed("expected a whole number") }
+            let isAllowed = bytes[line.lowerBound + 1] != UInt8(ascii: "-")
             return .decision(isAllowed: isAllowed, source: .shared, trace: nil, reservation: nil)
         }
     }
 
-    /// The next line without its CRLF; nil if it is not here in full.
-    private mutating func readLine() throws(ReplyError) -> ByteBufferView? {
-        let view = input.readableBytesView
-        guard let end = view.firstIndex(of: UInt8(ascii: "\n")) else {
-            guard view.count <= ProtocolBounds.maxReplyLineBytes else { throw .tooBig }
-            return nil
-        }
-        input.moveReaderIndex(forwardBy: end - view.startIndex + 1)
-        return view[view.startIndex..<max(view.startIndex, end - 1)]
+    private static func equal(_ bytes: Span<UInt8>, _ range: Range<Int>, _ text: StaticString) -> Bool {
+        guard range.count == text.utf8CodeUnitCount else { return false }
+        for index in 0..<range.count where bytes[range.lowerBound + index] != text.utf8Start[index] { return false }
+        return true
     }
 
     /// The connection is gone: the questions that were never answered.

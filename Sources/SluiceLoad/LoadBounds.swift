@@ -27,8 +27,9 @@ package enum LoadBounds {
     package static let maxKinds = 256
     /// Most checks of one burst: what the connections can take is sent, the rest counts as not sent. Over it: refused.
     package static let maxBurst = 1_000_000
-    /// Longest path of a Unix socket, in bytes: sockaddr_un has room for 108, the last a NUL. Over it: refused.
-    package static let maxPathBytes = 107
+    /// Longest path of a Unix socket, in bytes: SwiftNIO refuses more, as it counts with systems whose `sockaddr_un` has
+    /// room for 104, the last a NUL. Over it: refused.
+    package static let maxSocketPathBytes = 103
     /// Most steps of a search for a rate: from 1 to `maxRate` by doubling takes 25, and closing in 5, each failure told by
     /// two. Past it: the best so far is taken.
     package static let maxSearchSteps = 40
@@ -36,6 +37,21 @@ package enum LoadBounds {
     package static let settleNs: Int64 = 500_000_000
     /// How long a step of a search measures, ns: a thousand checks at 500 a second, so that a p99 is told by ten of them.
     package static let searchStepNs: Int64 = 2_000_000_000
+    /// Highest weight of a grant: sums of as many as there may be stay exact enough to draw by. Over it: refused.
+    package static let maxWeight = 1e9
+    /// Longest file of grants, in bytes: the most grants with the longest names and a weight. Over it: refused.
+    package static let maxGrantsFileBytes = maxSubjects * (maxNameBytes + 32)
+    /// Most windows that were judged and are kept to be compared with the store's counters at the end, about 15 MiB. Past
+    /// it: the oldest are not compared.
+    package static let maxComparedWindows = 200_000
+    /// Most counters that are read at the end, through a sidecar (its own bound) and from Redis. Past it: the others are
+    /// not compared, and it is told.
+    package static let maxReportedCounters = 10_000
+    package static let maxStoredCounters = 1_000_000
+    /// Keys that Redis is asked for at a time when its counters are read.
+    static let keysPerScan = 1000
+    /// How long a sidecar or Redis may take to answer when its counters are read, s. Past it: they are not compared.
+    static let readTimeoutSeconds = 2
     /// Most points of a run's timeline: an hour and a half of seconds, a few hundred KiB. Past it: every other one is
     /// dropped.
     package static let maxTimelinePoints = 5400
@@ -56,6 +72,9 @@ package enum LoadBounds {
     /// Longest run or warm-up, in seconds: a week of soaking. Over it: refused.
     package static let maxSeconds: Int64 = 7 * 86_400
 
+    /// Most rounds of a benchmark: an hour for most cells. Over it: refused.
+    package static let maxBenchRounds = 1000
+
     /// How long to try the first connection to each socket, ns. Past it: the run does not start.
     package static let connectTimeoutNs: Int64 = 5_000_000_000
     /// First pause before a broken connection is opened again, ns; doubles with each failure in a row.
@@ -75,6 +94,8 @@ package enum LoadBounds {
     /// Longest latency that the histogram tells apart, ns: anything longer counts as this.
     package static let maxLatencyNs: UInt64 = 600_000_000_000
 
+    /// Windows that were not settled and are told in full; the rest is counted.
+    package static let maxNotSettledTold = 3
     /// Windows of one counter that the oracle keeps open: answers come in order but for what connections and sidecars
     /// are apart, which is far below the shortest window. Older ones are judged and folded into totals; an answer for
     /// a folded window is counted as late and not judged.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import SluicePolicy
 
 extension LoadCommand {
     /// The settings that the options ask for.
@@ -36,11 +37,17 @@ extension LoadCommand {
         return plan
     }
 
-    private func read(_ path: String, _ option: String) throws -> String {
+    private func read(_ path: String, _ option: String, maxBytes: Int = .max) throws -> String {
         guard let data = FileManager.default.contents(atPath: path) else {
             throw ValidationError("\(option) \(path): there is no such file, or it cannot be read")
         }
-        return String(decoding: data, as: UTF8.self)
+        guard data.count <= maxBytes else {
+            throw ValidationError("\(option) \(path): it has \(data.count) bytes, expected at most \(maxBytes)")
+        }
+        guard let text = String(validating: data, as: UTF8.self) else {
+            throw ValidationError("\(option) \(path): it is not text in UTF-8")
+        }
+        return text
     }
 
     /// As many places as there will be: where exactly is known when they have been started.
@@ -60,10 +67,11 @@ extension LoadCommand {
         guard !socket.isEmpty else {
             throw ValidationError("--socket is missing: give the path of a sidecar's socket, or --spawn")
         }
-        for path in socket {
-            guard (1...LoadBounds.maxPathBytes).contains(path.utf8.count) else {
+        for case .path(let path) in socket.map(SocketPlace.init) {
+            guard (1...LoadBounds.maxSocketPathBytes).contains(path.utf8.count) else {
                 throw ValidationError(
-                    "--socket is \(path.utf8.count) bytes long, a socket's path has 1 to \(LoadBounds.maxPathBytes)")
+                    "--socket is \(path.utf8.count) bytes long, a socket's path has 1 to "
+                        + "\(LoadBounds.maxSocketPathBytes): choose a shorter one")
             }
         }
         try check("--socket", socket.count, in: 1...LoadBounds.maxSockets, "sockets")
@@ -103,20 +111,46 @@ extension LoadCommand {
 
     private func setWorkload(_ settings: inout LoadSettings) throws {
         let workload = workload
-        try check("--grants", workload.grants, in: 1...LoadBounds.maxSubjects)
+        try setGrants(&settings)
         try check("--sessions", workload.sessions, in: 0...LoadBounds.maxSubjects)
         try check(
-            "--sessions", workload.grants * max(1, workload.sessions), in: 1...LoadBounds.maxSubjects, "times --grants")
-        guard workload.skew >= 0, workload.skew <= LoadBounds.maxSkew else {
-            throw ValidationError("--skew is \(workload.skew), expected 0 to \(LoadBounds.maxSkew)")
-        }
-        try checkName("--grant-prefix", CheckFrames.grantName(workload.grantPrefix, workload.grants - 1))
-        settings.grantCount = workload.grants
-        settings.grantPrefix = workload.grantPrefix
-        settings.skew = workload.skew
+            "--sessions", settings.grantCount * max(1, workload.sessions), in: 1...LoadBounds.maxSubjects,
+            "times --grants")
         settings.sessionCount = workload.sessions
         settings.reservations = try reservations(settings.target)
         settings.kinds = try kinds(reservedShare: settings.reservations.share)
+    }
+
+    private func setGrants(_ settings: inout LoadSettings) throws {
+        if let path = workload.grantsFile {
+            for (option, isGiven) in [
+                ("--grants", workload.grants != nil), ("--grant-prefix", workload.grantPrefix != nil),
+                ("--skew", workload.skew != nil), ("--trace", traces.trace != nil),
+            ] where isGiven {
+                throw ValidationError("--grants-file and \(option) exclude each other")
+            }
+            let list: GrantList
+            do {
+                list = try GrantList(text: read(path, "--grants-file", maxBytes: LoadBounds.maxGrantsFileBytes))
+            } catch let fault as LineFault {
+                throw ValidationError("--grants-file \(path): \(fault)")
+            }
+            guard !list.names.isEmpty else { throw ValidationError("--grants-file \(path): there is no grant in it") }
+            settings.namedGrants = list
+            settings.grantCount = list.names.count
+            return
+        }
+        let count = workload.grants ?? settings.grantCount
+        let prefix = workload.grantPrefix ?? settings.grantPrefix
+        let skew = workload.skew ?? settings.skew
+        try check("--grants", count, in: 1...LoadBounds.maxSubjects)
+        guard skew >= 0, skew <= LoadBounds.maxSkew else {
+            throw ValidationError("--skew is \(skew), expected 0 to \(LoadBounds.maxSkew)")
+        }
+        try checkName("--grant-prefix", CheckFrames.grantName(prefix, count - 1))
+        settings.grantCount = count
+        settings.grantPrefix = prefix
+        settings.skew = skew
     }
 
     private func reservations(_ target: LoadTarget) throws -> LoadSettings.Reservations {
@@ -229,6 +263,28 @@ extension LoadCommand {
         settings.replicaCount = verdict.replicas ?? settings.socketPaths.count
         settings.budgetNs = verdict.budget
         settings.requiresSettling = verdict.requireSettling
+        try setLimits(&settings)
+    }
+
+    private func setLimits(_ settings: inout LoadSettings) throws {
+        guard let path = verdict.judgeBy else {
+            // What is wrong with it the sidecar tells, which may know more than this driver.
+            if let path = own.policy, let policy = try? policy(path, "--policy") {
+                settings.limits = JudgedLimit.limits(of: policy, bindsMaximum: false)
+            }
+            return
+        }
+        guard !verdict.noOracle else { throw ValidationError("--judge-by and --no-oracle exclude each other") }
+        settings.limits = JudgedLimit.limits(of: try policy(path, "--judge-by"), bindsMaximum: true)
+    }
+
+    private func policy(_ path: String, _ option: String) throws -> Policy {
+        let text = try read(path, option)
+        do {
+            return try PolicyDocument.parse(Array(text.utf8), file: path, features: .all)
+        } catch {
+            throw ValidationError("\(option) \(path): \(error.faults.first.map { "\($0)" } ?? "it is no policy")")
+        }
     }
 
     private func resolvedScope(_ settings: LoadSettings) throws -> LoadSettings.Scope {

@@ -11,6 +11,7 @@ final class LoadConnection: ChannelInboundHandler {
     /// Which of the shard's lanes this connection serves.
     let lane: Int
     private unowned let shard: LoadShard
+    private let frames: CheckFrames
     private var exchange: Exchange
     private var answered: [Exchange.Answered] = []
     private var context: ChannelHandlerContext?
@@ -18,6 +19,7 @@ final class LoadConnection: ChannelInboundHandler {
     init(lane: Int, shard: LoadShard) {
         self.lane = lane
         self.shard = shard
+        frames = shard.frames
         exchange = Exchange(target: shard.target)
     }
 
@@ -29,6 +31,9 @@ final class LoadConnection: ChannelInboundHandler {
         exchange.outstanding.lazy.prefix { $0.sentNs < ns }
     }
 
+    /// What is outstanding but for the first `count`.
+    func outstanding(from count: Int) -> some Sequence<Exchange.Outstanding> { exchange.outstanding.dropFirst(count) }
+
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
     func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
 
@@ -36,12 +41,17 @@ final class LoadConnection: ChannelInboundHandler {
 
     /// Adds a check to what goes out with the next `flush`.
     func send(_ target: CheckTarget, intendedNs: Int64, nowNs: Int64) {
-        exchange.send(target, shard.frames, intendedNs: intendedNs, nowNs: nowNs)
+        exchange.send(target, frames, intendedNs: intendedNs, nowNs: nowNs)
+    }
+
+    /// Adds what `workload` has next, until so many are outstanding, to what goes out with the next `flush`.
+    func fill(to count: Int, from workload: inout Workload, nowNs: Int64) {
+        exchange.fill(to: count, from: &workload, frames, nowNs: nowNs)
     }
 
     /// Adds a settlement to what goes out with the next `flush`.
     func settle(_ settlement: Settlement, nowNs: Int64) {
-        exchange.settle(settlement, shard.frames, nowNs: nowNs)
+        exchange.settle(settlement, frames, nowNs: nowNs)
     }
 
     /// Adds what must go before the first check.

@@ -57,14 +57,22 @@ struct TraceOptions: ParsableArguments {
 
 /// What is asked.
 struct WorkloadOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("Grants that checks are for.", valueName: "count"))
-    var grants = 50
-    @Option(help: ArgumentHelp("What their names begin with.", valueName: "text"))
-    var grantPrefix = "load-"
+    @Option(help: ArgumentHelp("Grants that checks are for (default: 50).", valueName: "count"))
+    var grants: Int?
+    @Option(help: ArgumentHelp("What their names begin with (default: load-).", valueName: "text"))
+    var grantPrefix: String?
     @Option(
         help: ArgumentHelp(
-            "How unequal grants are: 0 for all alike, else the exponent of Zipf's law.", valueName: "exponent"))
-    var skew = 0.0
+            "How unequal grants are: 0 for all alike, else the exponent of Zipf's law (default: 0).",
+            valueName: "exponent"))
+    var skew: Double?
+    @Option(
+        help: ArgumentHelp(
+            """
+            Grants by name, one a line, and how often each is checked compared with the others: a weight behind a tab, 1 \
+            where none is given. Instead of --grants, --grant-prefix and --skew.
+            """, valueName: "file"))
+    var grantsFile: String?
     @Option(
         help: ArgumentHelp(
             "A tool that is called, and how often compared with the others; again for each (default: opencode_run).",
@@ -146,6 +154,13 @@ struct VerdictOptions: ParsableArguments {
             (told in any case).
             """)
     var requireSettling = false
+    @Option(
+        help: ArgumentHelp(
+            """
+            Judge by the maxima of this policy document, not by those that the answers name: what the sidecars are meant to \
+            hold, whatever they do hold.
+            """, valueName: "file"))
+    var judgeBy: String?
     @Flag(help: "Send checks without TRACE, and prove nothing.")
     var noOracle = false
 }

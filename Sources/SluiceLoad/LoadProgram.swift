@@ -19,6 +19,9 @@ package enum LoadProgram {
 
     /// - Parameter arguments: without the program's name.
     package static func run(arguments: [String]) async -> Int32 {
+        if arguments.first == BenchProgram.word {
+            return await BenchProgram.run(arguments: Array(arguments.dropFirst()))
+        }
         let command: LoadCommand
         var settings: LoadSettings
         let plan: StagePlan?
@@ -27,7 +30,7 @@ package enum LoadProgram {
             settings = try command.settings(chance: UInt64.random(in: 0...999_999))
             plan = try command.stagePlan(settings)
         } catch {
-            return tell(error)
+            return tell(error, of: LoadCommand.self)
         }
         signal(SIGPIPE, SIG_IGN)
         let isTerminal = Style.isTerminal(descriptor: STDERR_FILENO)
@@ -77,13 +80,14 @@ package enum LoadProgram {
     }
 
     /// Help goes to standard output; what is wrong with the arguments is one line on standard error.
-    private static func tell(_ error: any Error) -> Int32 {
-        guard LoadCommand.exitCode(for: error) != .success else {
-            print(LoadCommand.fullMessage(for: error))
+    static func tell(_ error: any Error, of command: (some ParsableCommand).Type) -> Int32 {
+        guard command.exitCode(for: error) != .success else {
+            print(command.fullMessage(for: error))
             return ExitCode.ok
         }
-        let message = LoadCommand.message(for: error).split(separator: "\n").joined(separator: " ")
-        writeError("sluice-load: \(message) (sluice-load --help tells all options)\n")
+        let message = command.message(for: error).split(separator: "\n").joined(separator: " ")
+        let name = command.configuration.commandName ?? "sluice-load"
+        writeError("\(name): \(message) (\(name) --help tells all options)\n")
         return ExitCode.usage
     }
 
@@ -110,7 +114,7 @@ package enum LoadProgram {
             isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
     }
 
-    private static func writeError(_ text: String) {
+    static func writeError(_ text: String) {
         var bytes = ArraySlice(text.utf8)
         while !bytes.isEmpty {
             let written = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }

@@ -30,19 +30,25 @@ package struct LoadRunner: Sendable {
     private let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     private let onNote: @Sendable (String) -> Void
     private let faults: FaultPlayer?
+    private let ownRedis: String?
+    private let meter: ProcessMeter
 
     /// - Parameters:
+    ///   - meter: the processes whose use of the processor is told beside the driver's own.
     ///   - stage: what is loaded, if the driver started it, and `faults` what is done to it.
     ///   - onSample: called once a second while checks are sent.
     ///   - onNote: called with one line about what was done or found meanwhile.
     package init(
         _ settings: LoadSettings, stage: Stage? = nil, faults: FaultScript = FaultScript(),
+        meter: ProcessMeter = ProcessMeter(),
         onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in },
         onNote: @escaping @Sendable (String) -> Void = { _ in }
     ) {
         self.settings = settings
+        self.meter = meter
         self.onSample = onSample
         self.onNote = onNote
+        ownRedis = stage?.redisSocket
         self.faults = stage.map { FaultPlayer(stage: $0, script: faults) }
     }
 
@@ -64,7 +70,7 @@ package struct LoadRunner: Sendable {
         let shards = try await makeShards(on: group, oracle: oracle)
         for shard in shards { try await shard.eventLoop.flatSubmit { shard.value.connect() }.get() }
         try Task.checkCancellation()
-        var run = Run(shards: shards, settings: settings, onSample: onSample)
+        var run = Run(shards: shards, settings: settings, meter: meter, onSample: onSample)
         try await run.start()
         var isInterrupted = try await run.proceed(forNs: settings.warmUpNs, isWarmUp: true) == false
         var search = settings.search
@@ -86,7 +92,12 @@ package struct LoadRunner: Sendable {
         try await run.drain(into: &summary)
         summary.search = search
         summary.isInterrupted = isInterrupted
-        summary.oracle = oracle?.finish()
+        if let oracle {
+            let reader = CounterReader(settings, redisSocket: ownRedis)
+            // In a task of its own: Ctrl-C ends the sending, not this.
+            let reading = await Task { await reader.read() }.value
+            summary.oracle = oracle.finish(reading)
+        }
         guard run.hasDecided else { throw LoadFailure.noDecision(fault: summary.tally.firstFault) }
         return summary
     }
@@ -94,13 +105,18 @@ package struct LoadRunner: Sendable {
     private func makeOracle() -> Oracle {
         Oracle(
             subjects: settings.subjectCount, sidecars: settings.socketPaths.count, replicas: settings.replicaCount,
-            budgetNs: settings.budgetNs, requiresSettling: settings.requiresSettling)
+            budgetNs: settings.budgetNs, requiresSettling: settings.requiresSettling, limits: settings.limits,
+            startsEmpty: ownRedis != nil)
     }
 
     private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<
         LoadShard
     >] {
-        let chooser = Chooser(count: settings.grantCount, exponent: settings.skew)
+        let chooser =
+            settings.namedGrants.map { Chooser(weights: $0.weights) }
+            ?? (settings.isInOrder
+                ? Chooser(inOrderOf: settings.grantCount, visitors: settings.connectionCount)
+                : Chooser(count: settings.grantCount, exponent: settings.skew))
         let frames = CheckFrames(settings)
         var shards: [NIOLoopBound<LoadShard>] = []
         for index in 0..<settings.threadCount {
@@ -130,14 +146,17 @@ private struct Run {
     private var startNs: Int64 = 0
     private var measuredFromNs: Int64 = 0
     private var processorFromNs: Int64 = 0
+    private let meter: ProcessMeter
+    private var processesFromNs: [Int64] = []
     private var lastSampleNs: Int64 = 0
 
     init(
-        shards: [NIOLoopBound<LoadShard>], settings: LoadSettings,
+        shards: [NIOLoopBound<LoadShard>], settings: LoadSettings, meter: ProcessMeter,
         onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void
     ) {
         self.shards = shards
         self.settings = settings
+        self.meter = meter
         self.onSample = onSample
     }
 
@@ -193,6 +212,7 @@ private struct Run {
             let isCancelled = (try? await Task.sleep(for: .nanoseconds(tickNs))) == nil
             try await sample(isWarmUp: isWarmUp)
             if isCancelled { return false }
+            if let enough = settings.enoughDecisions, total.decisionCount >= enough { return true }
         }
     }
 
@@ -222,6 +242,7 @@ private struct Run {
         total.firstFault = fault
         measuredFromNs = Clock.nowNs()
         processorFromNs = Clock.processorNs()
+        processesFromNs = meter.processorNs()
     }
 
     /// The sending is over: what the rate and the processor's use are told for.
@@ -229,6 +250,7 @@ private struct Run {
         var summary = Summary(
             settings: settings, elapsedNs: max(1, Clock.nowNs() - measuredFromNs),
             processorNs: Clock.processorNs() - processorFromNs, decidedWhileSending: total.decisionCount, tally: total)
+        summary.processesNs = zip(meter.processorNs(), processesFromNs).map(-)
         summary.timeline = timeline.counted(fromNs: measuredFromNs - startNs)
         return summary
     }

@@ -37,14 +37,22 @@ package struct LoadSettings: Sendable, Equatable {
     /// What the script of `LoadTarget.redis` counts against.
     package var baselineMax: Int64 = 10
     package var baselineWindowMs: Int64 = 60_000
+    /// How many such limits a check is counted by: 1 or 3.
+    package var baselineLimits = 1
     /// Paths of Unix sockets, or `tcp://host:port`.
     package var socketPaths: [String]
     package var connectionsPerSocket = 16
     package var pipeline = 16
     package var grantCount = 50
     package var grantPrefix = "load-"
+    /// Grants by name instead of by number; `grantCount` is how many.
+    package var namedGrants: GrantList?
     /// Exponent of Zipf's law; 0 for all grants alike.
     package var skew = 0.0
+    /// Whether grants are checked one after the other instead of by chance.
+    package var isInOrder = false
+    /// So many decisions are enough: the run ends within a second of them; nil for all of its duration.
+    package var enoughDecisions: Int64?
     /// What is called, and how often; at least one.
     package var kinds = [CheckKind(tool: "opencode_run", cost: 1)]
     package var reservations = Reservations()
@@ -69,6 +77,8 @@ package struct LoadSettings: Sendable, Equatable {
     /// Whether local admissions that are not added to Redis afterwards break a promise.
     package var requiresSettling = false
     package var scope = Scope.grant
+    /// What is known of limits, by their path in the policy.
+    package var limits: [String: JudgedLimit] = [:]
     /// Replicas among which sidecars split what is left while Redis is away.
     package var replicaCount = 1
     /// The sidecars' own budget for a check, ns.
@@ -116,7 +126,7 @@ package struct LoadSettings: Sendable, Equatable {
     }
 
     package func grantName(_ index: Int) -> String {
-        replay?.grants[index] ?? CheckFrames.grantName(grantPrefix, index)
+        replay?.grants[index] ?? namedGrants?.names[index] ?? CheckFrames.grantName(grantPrefix, index)
     }
     package func sessionName(_ index: Int) -> String { replay?.sessions[index] ?? CheckFrames.sessionName(index) }
 

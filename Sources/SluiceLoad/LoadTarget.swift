@@ -42,12 +42,31 @@ package enum BaselineScript {
         return left
         """
 
-    /// What `SCRIPT LOAD` answers for `text`.
-    package static let sha1 = "6dc0593a9be634110af5e4c3a3213209bfa51bea"
-    /// Lines of that answer: a bulk string's length and itself.
-    static let answerLines = 2
+    /// The same for three limits alike, all or nothing. Their keys are made from KEYS[1], which is fit for one server.
+    package static let textForThree = """
+        local left = tonumber(ARGV[2])
+        for limit = 1, 3 do
+            local key = KEYS[1] .. ':' .. limit
+            local used = redis.call('INCRBY', key, ARGV[1])
+            if ARGV[2] - used < left then left = ARGV[2] - used end
+            if used == tonumber(ARGV[1]) then redis.call('PEXPIRE', key, ARGV[3]) end
+        end
+        if left < 0 then
+            for limit = 1, 3 do redis.call('DECRBY', KEYS[1] .. ':' .. limit, ARGV[1]) end
+        end
+        return left
+        """
 
-    /// The bytes that make a server know the script: sent first on every connection, since a server that was started anew
-    /// has forgotten it.
-    static let loading = "*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$\(text.utf8.count)\r\n\(text)\r\n"
+    /// What `SCRIPT LOAD` answers for `text`, and for `textForThree`.
+    package static let sha1 = "6dc0593a9be634110af5e4c3a3213209bfa51bea"
+    package static let sha1ForThree = "c870cd26c448ed9b36ee83aaf9f4f36e5c1111a3"
+
+    static func sha1(limits: Int) -> String { limits == 3 ? sha1ForThree : sha1 }
+    /// Lines of both answers: each a bulk string's length and itself.
+    static let answerLines = 4
+
+    /// The bytes that make a server know the scripts: sent first on every connection, since a server that was started anew
+    /// has forgotten them.
+    static let loading = [text, textForThree]
+        .map { "*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$\($0.utf8.count)\r\n\($0)\r\n" }.joined()
 }

@@ -12,11 +12,16 @@ package import SluiceProtocol
 ///   charge was seen: not if answers were lost, nor near local answers, whose checks the store may have charged.
 /// - Reservations count as charged until their settlement is sent; from then on, in the sidecar's favour, what it gives
 ///   back counts as given back. In such a window units are charged more than once and refusals may be outdated, so that
-///   neither tallies are compared nor fullness is judged.
+///   tallies are not told apart; but no tally may be below what was read to be admitted, less all that was to be given
+///   back, and none above all that was ever admitted.
+/// - *Charged once*: at the end the store's counter of a window is what was admitted in it. Where checks were answered
+///   locally, a difference is told and breaks nothing.
 /// - *Local within its share*, *total within its bound*: see `OracleWindow.localBound` and `totalBound`.
 ///
 /// Answers overtake each other between connections, so whatever depends on their order is judged when a window is
 /// folded, and always in the sidecar's favour: a sidecar knew of a tally only if we had read it before we sent the check.
+///
+/// Judged are fixed windows that are enforced: of other limits (`JudgedLimit`) a check is only measured.
 ///
 /// - *Settled up*: what a sidecar admitted locally is in the tally of the window once its answers are shared again. Where it
 ///   is not, the window is counted as unsettled; it breaks a promise only if the run requires it.
@@ -64,6 +69,7 @@ package struct Oracle: Sendable {
 
     private struct Rule {
         let name: String
+        let judged: JudgedLimit
         /// The first and the last window that anybody was counted in: both may lie only partly in the run.
         var firstStartMs = Int64.max
         var lastStartMs = Int64.min
@@ -78,6 +84,9 @@ package struct Oracle: Sendable {
 
     private let replicas: Int64
     private let requiresSettling: Bool
+    private let limits: [String: JudgedLimit]
+    /// Whether nobody can have charged anything before the run.
+    private let startsEmpty: Bool
     /// A local answer that took at least so long may have waited for the store first, ns.
     private let slowAfterNs: Int64
     private var rules: [Rule] = []
@@ -87,15 +96,23 @@ package struct Oracle: Sendable {
     private var report = OracleReport()
     /// By rule and start of the window.
     private var totals: [Int: [Int64: OracleReport.WindowTotal]] = [:]
+    private var ledger = ChargeLedger()
+    /// By identity, settlements that were sent and are not known to have been done.
+    private var openSettlements: [Int: Int] = [:]
 
     /// - Parameters:
     ///   - replicas: among how many the sidecars split what is left while Redis is away.
     ///   - budgetNs: the sidecars' budget for a check.
     ///   - requiresSettling: whether a window that was not settled breaks a promise.
+    ///   - limits: what is known of limits, by their path in the policy.
+    ///   - startsEmpty: whether the store was empty before the run.
     package init(
-        subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, requiresSettling: Bool = false
+        subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, requiresSettling: Bool = false,
+        limits: [String: JudgedLimit] = [:], startsEmpty: Bool = false
     ) {
         self.requiresSettling = requiresSettling
+        self.limits = limits
+        self.startsEmpty = startsEmpty
         precondition(subjects >= 1 && sidecars >= 1 && replicas >= 1)
         self.replicas = Int64(replicas)
         // A check waits for the store at least three quarters of its budget before it is answered locally.
@@ -119,22 +136,31 @@ package struct Oracle: Sendable {
         guard answer.source != .policy else { return }
         guard let trace, !trace.isEmpty else {
             report.untracedAnswers += 1
-            return
+            return lostSight(ofSubject: answer.subject)
         }
         if answer.source == .local && answer.receivedNs - answer.sentNs >= slowAfterNs {
             sidecars[answer.sidecar].slowLocalNs = max(sidecars[answer.sidecar].slowLocalNs, answer.receivedNs)
         }
-        let isProven = answer.isAllowed || answer.source == .local || trace.contains { $0.isExceeded(by: answer.cost) }
-        for look in trace {
-            guard let rule = findRule(look.rule) else {
+        let isProven =
+            answer.isAllowed || answer.source == .local
+            || trace.contains { judged($0).isExceeded(by: answer.cost) }
+        for told in trace {
+            guard let rule = findRule(told.rule) else {
                 report.unjudgedAnswers += 1
                 continue
             }
+            // Where there are no windows, none has a start.
+            guard rules[rule].judged.isJudged, told.windowStartMs > 0 else {
+                report.unjudgedRules.insert(told.rule)
+                continue
+            }
+            let look = judged(told)
             rules[rule].firstStartMs = min(rules[rule].firstStartMs, look.windowStartMs)
             rules[rule].lastStartMs = max(rules[rule].lastStartMs, look.windowStartMs)
             let track = findTrack(rule, of: answer.subject)
             guard let window = findWindow(look, track: track, subject: answer.subject) else {
                 report.lateAnswers += 1
+                ledger.loseSight(ofSubject: answer.subject, rule: rule, startMs: look.windowStartMs)
                 continue
             }
             if answer.source == .local { expectUnseenCharge(in: window, track: track, subject: answer.subject) }
@@ -157,6 +183,7 @@ package struct Oracle: Sendable {
     ///   - answer: the check that reserved.
     ///   - committed: what it is settled to; 0 where it is cancelled.
     package mutating func settle(_ answer: Answer, to committed: Int64, trace: [TraceEntry]) {
+        openSettlements[answer.subject, default: 0] += 1
         for look in trace {
             guard let rule = rules.firstIndex(where: { $0.name == look.rule }) else { continue }
             let track = findTrack(rule, of: answer.subject)
@@ -164,6 +191,13 @@ package struct Oracle: Sendable {
             guard let window = windows.firstIndex(where: { $0.startMs == look.windowStartMs }) else { continue }
             tracks[answer.subject][track].windows[window].settle(answer, to: committed)
         }
+    }
+
+    /// A settlement for this identity was answered: whether it was done.
+    package mutating func settled(subject: Int, isDone: Bool) {
+        // What was not done may have been done before, or not at all: of windows with settlements no more is known then.
+        guard isDone, let open = openSettlements[subject] else { return }
+        openSettlements[subject] = open > 1 ? open - 1 : nil
     }
 
     /// A check of this identity may have been charged without our having seen its answer.
@@ -186,12 +220,17 @@ package struct Oracle: Sendable {
     /// A connection to this sidecar broke: it may have been started anew, with nothing known.
     package mutating func lostConnection(toSidecar sidecar: Int) { sidecars[sidecar].life += 1 }
 
-    /// The run is over: judges what is still open.
-    package mutating func finish() -> OracleReport {
+    /// The run is over: judges what is still open, and what the store has counted.
+    package mutating func finish(_ reading: CounterReading? = nil) -> OracleReport {
         for subject in tracks.indices {
             for track in tracks[subject].indices {
                 while !tracks[subject][track].windows.isEmpty { fold(track, of: subject) }
             }
+        }
+        switch reading {
+        case .read(let stored)?: compare(stored)
+        case .unread(let reason)?: report.countersUnread = reason
+        case nil: break
         }
         report.windowTotals = totals.values.flatMap(\.values).sorted { ($0.rule, $0.startMs) < ($1.rule, $1.startMs) }
         return report
@@ -202,8 +241,14 @@ package struct Oracle: Sendable {
     private mutating func findRule(_ name: String) -> Int? {
         for index in rules.indices where rules[index].name == name { return index }
         guard rules.count < LoadBounds.maxRules else { return nil }
-        rules.append(Rule(name: name))
+        rules.append(Rule(name: name, judged: limits[name] ?? JudgedLimit()))
         return rules.count - 1
+    }
+
+    /// A look with the maximum that it is judged by.
+    private func judged(_ look: TraceEntry) -> TraceEntry {
+        guard let max = limits[look.rule]?.max else { return look }
+        return TraceEntry(rule: look.rule, windowStartMs: look.windowStartMs, used: look.used, max: max)
     }
 
     private mutating func findTrack(_ rule: Int, of subject: Int) -> Int {
@@ -243,8 +288,10 @@ package struct Oracle: Sendable {
         } else {
             judgeFull(window, track: track, subject: subject)
         }
+        judgeCharges(window, track: track, subject: subject)
         // Judging may have found it broken.
         addTotal(of: tracks[subject][track].windows[0], rule: tracks[subject][track].rule)
+        keep(window, rule: tracks[subject][track].rule, subject: subject)
         tracks[subject][track].foldedThroughMs = window.startMs
         tracks[subject][track].windows.removeFirst()
     }
@@ -259,6 +306,70 @@ package struct Oracle: Sendable {
         let share = window.maximum > 0 ? Double(admitted) / Double(window.maximum) : 0
         totals[rule]?[window.startMs]?.add(
             window, isBroken: !window.broken.isEmpty, share: share)
+    }
+
+    private mutating func keep(_ window: OracleWindow, rule: Int, subject: Int) {
+        // Nobody who only looked charged anything; what is leased is charged before it is admitted.
+        ledger.append(
+            ChargeLedger.Entry(
+                subject: subject, rule: rule, startMs: window.startMs, charged: window.charged,
+                localAdmitted: window.localAdmitted, sawLocal: window.mayHoldMore || window.localAdmitted > 0,
+                mayHoldOthers: !startsEmpty && window.startMs <= rules[rule].firstStartMs,
+                isCertain: !window.isUncertain && !window.hasLeases))
+    }
+
+    /// No tally may be above everything that was ever admitted.
+    private mutating func judgeCharges(_ window: OracleWindow, track: Int, subject: Int) {
+        let rule = rules[tracks[subject][track].rule]
+        let isInside = startsEmpty || (window.startMs > rule.firstStartMs && window.startMs < rule.lastStartMs)
+        guard isInside, !window.isUncertain, !window.mayHoldMore, !window.hasLeases else { return }
+        if window.hasSettlements { report.reservedWindows += 1 }
+        // Whatever else it broke shows in its tallies, too.
+        guard tracks[subject][track].windows[0].broken.isEmpty,
+            window.charged.highestTold > window.charged.most
+        else { return }
+        tell(
+            .chargedOnce, subject: subject, track: track, window: 0,
+            "a tally of \(window.charged.highestTold) was told, and only \(window.charged.most) were ever admitted "
+                + "(or somebody else calls for the same grants)")
+    }
+
+    /// Compares what the store has counted with what was admitted, window by window.
+    private mutating func compare(_ stored: StoredTallies) {
+        var counters = OracleReport.Counters(origin: stored.origin, isTruncated: stored.isTruncated)
+        for entry in ledger.entries {
+            let rule = rules[entry.rule].name
+            let key = StoredTallies.Key(subject: entry.subject, rule: rule, startMs: entry.startMs)
+            guard let tally = stored.tally(of: key) else { continue }
+            let found = ChargeLedger.compare(
+                entry, used: tally.used, isOpen: tally.isOpen,
+                settlementsKnown: openSettlements[entry.subject] == nil)
+            func broken(_ facts: String) -> OracleReport.Break {
+                OracleReport.Break(
+                    promise: .chargedOnce, subject: entry.subject, rule: rule, windowStartMs: entry.startMs,
+                    facts: facts)
+            }
+            switch found {
+            case .agrees: counters.agreeing += 1
+            case .unknown: counters.unknown += 1
+            case .notSettled(let expected):
+                counters.notSettled += 1
+                guard counters.firstNotSettled.count < LoadBounds.maxNotSettledTold else { continue }
+                counters.firstNotSettled.append(
+                    broken(
+                        "Redis counts \(tally.used), \(expected.words) were admitted, \(entry.localAdmitted) of them locally"
+                    )
+                )
+            case .differs(let expected):
+                counters.differing += 1
+                totals[entry.rule]?[entry.startMs]?.isBroken = true
+                report.note(
+                    broken(
+                        "Redis counts \(tally.used) at the end, \(expected.words) were admitted: "
+                            + (tally.used > expected.upperBound ? "something was charged twice" : "a charge was lost")))
+            }
+        }
+        report.counters = counters
     }
 
     private mutating func judgeLocal(_ window: OracleWindow, track: Int, subject: Int) {
@@ -291,6 +402,8 @@ package struct Oracle: Sendable {
             return
         }
         report.fullWindows += 1
+        // More than the maximum was told before.
+        guard window.admitted <= window.maximum else { return }
         if window.admitted > window.maximum - window.refusedCost {
             report.exactWindows += 1
         } else {
@@ -305,18 +418,28 @@ package struct Oracle: Sendable {
         _ promise: OracleReport.Break.Promise, subject: Int, track: Int, window: Int, _ facts: String
     ) {
         guard tracks[subject][track].windows[window].broken.insert(promise).inserted else { return }
-        report.breakCount += 1
-        guard report.breaks.count < LoadBounds.maxBreaks else { return }
-        report.breaks.append(
+        report.note(
             OracleReport.Break(
                 promise: promise, subject: subject, rule: rules[tracks[subject][track].rule].name,
                 windowStartMs: tracks[subject][track].windows[window].startMs, facts: facts))
     }
 }
 
+extension ClosedRange<Int64> {
+    /// As a person reads it: a number, or the least and the most.
+    fileprivate var words: String { lowerBound == upperBound ? "\(lowerBound)" : "\(lowerBound) to \(upperBound)" }
+}
+
+extension OracleReport {
+    fileprivate mutating func note(_ found: Break) {
+        breakCount += 1
+        if breaks.count < LoadBounds.maxBreaks { breaks.append(found) }
+    }
+}
+
 extension TraceEntry {
     /// Whether a check of this cost does not fit any more.
-    fileprivate func isExceeded(by cost: Int64) -> Bool { used > max - cost }
+    func isExceeded(by cost: Int64) -> Bool { used > max - cost }
 }
 
 extension OracleReport.WindowTotal {
@@ -327,109 +450,5 @@ extension OracleReport.WindowTotal {
         local += window.localAdmitted
         fullestShare = max(fullestShare, share)
         if isBroken { self.isBroken = true }
-    }
-}
-
-extension OracleWindow {
-    fileprivate enum Finding {
-        case fine
-        case unjudged
-        case broken(OracleReport.Break.Promise, facts: String)
-    }
-
-    /// Takes in one look of one answer.
-    /// - Parameter isProven: whether some look of a refusal shows that it was due.
-    fileprivate mutating func observe(
-        _ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool, sidecarLife: Int32, slowLocalNs: Int64,
-        isPending: Bool
-    ) -> Finding {
-        if look.max != maximum {
-            maximumChanged = true
-            maximum = max(maximum, look.max)
-        }
-        parts[answer.sidecar].enter(life: sidecarLife)
-        parts[answer.sidecar].firstSentNs = min(parts[answer.sidecar].firstSentNs, answer.sentNs)
-        if slowLocalNs >= parts[answer.sidecar].firstSentNs { parts[answer.sidecar].mayHaveLooked = true }
-        var unsettled: Int64?
-        switch answer.source {
-        case .shared:
-            if let settled = mustBeSettled(by: answer.sidecar, sentNs: answer.sentNs), look.used < settled {
-                unsettled = settled
-            }
-            parts[answer.sidecar].sight(used: look.used, receivedNs: answer.receivedNs)
-            parts[answer.sidecar].isInLocalRun = false
-        case .local:
-            if answer.isAllowed { admitLocally(answer, isPending: isPending) }
-            return .fine
-        case .lease:
-            hasLeases = true
-        case .cache, .policy:
-            break
-        }
-        let found = answer.isAllowed ? admit(answer, look) : refuse(answer, look, isProven: isProven)
-        guard case .fine = found, let unsettled, !isUnsettled else { return found }
-        isUnsettled = true
-        return .broken(
-            .settledUp,
-            facts: "sidecar \(answer.sidecar + 1) had admitted \(unsettled) locally, and the tally is \(look.used)")
-    }
-
-    private mutating func admitLocally(_ answer: Oracle.Answer, isPending: Bool) {
-        parts[answer.sidecar].localReceivedNs = max(parts[answer.sidecar].localReceivedNs, answer.receivedNs)
-        if isPending { parts[answer.sidecar].pendingAdmitted += answer.cost }
-        if !parts[answer.sidecar].isInLocalRun {
-            parts[answer.sidecar].isInLocalRun = true
-            parts[answer.sidecar].localRuns += 1
-        }
-        parts[answer.sidecar].localAdmitted += answer.cost
-        parts[answer.sidecar].knownUsed = min(
-            parts[answer.sidecar].knownUsed, parts[answer.sidecar].usedKnown(sentNs: answer.sentNs))
-    }
-
-    private mutating func admit(_ answer: Oracle.Answer, _ look: TraceEntry) -> Finding {
-        admitted += answer.cost
-        if answer.source == .shared { parts[answer.sidecar].sharedAdmitted += answer.cost }
-        if admitted > maximum {
-            return .broken(.neverOver, facts: "\(admitted) were admitted, the maximum is \(maximum)")
-        }
-        guard answer.source == .shared else { return .fine }
-        if look.used > look.max {
-            return .broken(
-                .neverOver, facts: "a check was admitted as number \(look.used), the maximum is \(look.max)")
-        }
-        guard look.used >= answer.cost else {
-            return .broken(
-                .everyChargeCounts,
-                facts: "a check that costs \(answer.cost) was admitted and the tally is \(look.used)")
-        }
-        guard !hasSettlements else { return .fine }
-        switch charges.insert(used: look.used, cost: answer.cost) {
-        case .new: return .fine
-        case .unknown: return .unjudged
-        case .overlaps:
-            return .broken(
-                .everyChargeCounts, facts: "two admitted checks report the same tally, \(look.used) of \(look.max)")
-        }
-    }
-
-    fileprivate mutating func settle(_ answer: Oracle.Answer, to committed: Int64) {
-        hasSettlements = true
-        let back = answer.cost - committed
-        // What is committed above the reservation is held back by no maximum, and admits nobody.
-        guard back > 0 else { return }
-        if answer.source == .local {
-            parts[answer.sidecar].localAdmitted -= back
-        } else {
-            admitted -= back
-            if answer.source == .shared { parts[answer.sidecar].sharedAdmitted -= back }
-        }
-    }
-
-    private mutating func refuse(_ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool) -> Finding {
-        if look.isExceeded(by: answer.cost) { refusedCost = min(refusedCost, answer.cost) }
-        guard !isProven else { return .fine }
-        return .broken(
-            .neverNeedlesslyUnder,
-            facts: "a check that costs \(answer.cost) was refused with \(look.used) of \(look.max) used")
     }
 }

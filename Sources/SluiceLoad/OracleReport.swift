@@ -7,6 +7,8 @@ package struct OracleReport: Sendable, Equatable {
             case neverOver = "never over"
             /// Two admitted answers report the same units of the tally.
             case everyChargeCounts = "every charge counts"
+            /// The store's counter is not what was admitted: something was charged twice, or not at all.
+            case chargedOnce = "charged once"
             /// A check was refused although it fitted.
             case neverNeedlesslyUnder = "never needlessly under"
             /// A window was refusing checks before its maximum was admitted.
@@ -57,6 +59,27 @@ package struct OracleReport: Sendable, Equatable {
         }
     }
 
+    /// The store's counters at the end against what was admitted.
+    package struct Counters: Sendable, Equatable {
+        package var origin: StoredTallies.Origin
+        /// Whether there were more than were read.
+        package var isTruncated: Bool
+        /// Windows whose counter is what was admitted, and those where it is not.
+        package var agreeing: Int64 = 0
+        package var differing: Int64 = 0
+        /// Windows in which checks were answered locally, and the counter is not what was admitted in all.
+        package var notSettled: Int64 = 0
+        /// Windows that cannot be compared: answers were lost, or others may have charged them before the run.
+        package var unknown: Int64 = 0
+        /// The first that were not settled.
+        package var firstNotSettled: [Break] = []
+
+        package init(origin: StoredTallies.Origin, isTruncated: Bool = false) {
+            self.origin = origin
+            self.isTruncated = isTruncated
+        }
+    }
+
     /// Decisions that were looked at.
     package var answers: Int64 = 0
     /// Windows that were looked at, over all identities and rules.
@@ -65,6 +88,8 @@ package struct OracleReport: Sendable, Equatable {
     package var fullWindows: Int64 = 0
     /// Those of them in which exactly the maximum was admitted (no further check fitted).
     package var exactWindows: Int64 = 0
+    /// Windows with settlements whose tallies were judged.
+    package var reservedWindows: Int64 = 0
     /// Windows in which somebody was admitted locally.
     package var localWindows: Int64 = 0
     /// Those of them in which a sidecar was back at the store, and what it had admitted locally was not in the tally.
@@ -75,6 +100,11 @@ package struct OracleReport: Sendable, Equatable {
     package var unjudgedAnswers: Int64 = 0
     /// Decisions without a trace where there should be one.
     package var untracedAnswers: Int64 = 0
+    /// Limits whose windows are not of a kind that is judged.
+    package var unjudgedRules: Set<String> = []
+    /// nil where they were not read; then `countersUnread` tells why, if they were to be.
+    package var counters: Counters?
+    package var countersUnread: String?
     /// How many times a promise was broken, counted once a promise and window.
     package var breakCount: Int64 = 0
     /// The first of them.

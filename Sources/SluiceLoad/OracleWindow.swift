@@ -21,16 +21,8 @@ struct OracleWindow: Sendable {
         /// Which life of the sidecar answered last, and how many did in this window.
         private var life: Int32 = -1
         private(set) var lives: Int64 = 0
-        /// Shared tallies that it told, and when we had read them, the latest first: at least `sightingSpacingNs` lie
-        /// between the second and the third, and between the third and the fourth.
-        private var sightings: InlineArray<4, Sighting> = .init(repeating: Sighting())
-
-        private struct Sighting: Sendable {
-            var receivedNs: Int64 = .min
-            var used: Int64 = 0
-        }
-
-        private static let sightingSpacingNs: Int64 = 10_000_000
+        /// Shared tallies that it told.
+        private var sightings = Sightings()
 
         /// An answer came from this life of the sidecar: another one knows nothing of what was told before.
         mutating func enter(life: Int32) {
@@ -38,26 +30,15 @@ struct OracleWindow: Sendable {
             self.life = life
             lives += 1
             isInLocalRun = false
-            sightings = .init(repeating: Sighting())
+            sightings = Sightings()
         }
 
         /// A shared answer that was read at `receivedNs` told that `used` is used.
-        mutating func sight(used: Int64, receivedNs: Int64) {
-            if sightings[1].receivedNs == .min || receivedNs - sightings[1].receivedNs >= Self.sightingSpacingNs {
-                sightings[3] = sightings[2]
-                sightings[2] = sightings[1]
-                sightings[1] = sightings[0]
-            }
-            sightings[0] = Sighting(
-                receivedNs: max(receivedNs, sightings[0].receivedNs), used: max(used, sightings[0].used))
-        }
+        mutating func sight(used: Int64, receivedNs: Int64) { sightings.add(used, seenNs: receivedNs) }
 
         /// What the sidecar must have known to be used when it decided a check that was sent at `sentNs`: the highest
         /// tally that we had read from it before that. It may have known of more.
-        func usedKnown(sentNs: Int64) -> Int64 {
-            for index in sightings.indices where sightings[index].receivedNs < sentNs { return sightings[index].used }
-            return 0
-        }
+        func usedKnown(sentNs: Int64) -> Int64 { sightings.value(before: sentNs) }
     }
 
     let startMs: Int64
@@ -67,6 +48,8 @@ struct OracleWindow: Sendable {
     /// Costs admitted by `shared`, `lease` and `cache`, less what settlements gave back.
     var admitted: Int64 = 0
     var charges = ChargeLog()
+    /// What the answers tell that the store must have charged.
+    var charged = WindowCharges()
     /// The lowest cost that a shared answer refused because this window was full; `Int64.max` if none was.
     var refusedCost = Int64.max
     /// Whether the answer of a check may have been missed.

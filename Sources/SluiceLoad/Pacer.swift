@@ -13,6 +13,8 @@ package struct Pacer: Sendable, Equatable {
     private let stride: Int64
     /// The number of the check that is next.
     package private(set) var next: Int64
+    /// The intended time of the check that is next; `Int64.max` if none is.
+    package private(set) var nextNs = Int64.max
 
     /// - Parameter share: which of `shares` pacers this is: their checks interleave evenly.
     package init(startNs: Int64, schedule: RateSchedule, share: Int = 0, of shares: Int = 1) {
@@ -25,14 +27,14 @@ package struct Pacer: Sendable, Equatable {
         self.timing = timing
         stride = Int64(shares)
         next = Int64(share)
+        nextNs = intendedNs(ofCheck: next)
     }
 
-    /// The intended time of the check that is next; `Int64.max` if none is.
-    package var nextNs: Int64 {
+    private func intendedNs(ofCheck number: Int64) -> Int64 {
         switch timing {
-        case .schedule(let schedule): return startNs + schedule.intendedNs(ofCheck: next)
+        case .schedule(let schedule): return startNs + schedule.intendedNs(ofCheck: number)
         case .replay(let trace):
-            return next < trace.entries.count ? startNs + trace.entries[Int(next)].atNs : .max
+            return number < trace.entries.count ? startNs + trace.entries[Int(number)].atNs : .max
         }
     }
 
@@ -41,6 +43,7 @@ package struct Pacer: Sendable, Equatable {
         let dueNs = nextNs
         guard dueNs <= nowNs else { return nil }
         next += stride
+        nextNs = intendedNs(ofCheck: next)
         return dueNs
     }
 }

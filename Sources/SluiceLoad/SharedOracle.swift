@@ -9,5 +9,5 @@ final class SharedOracle: Sendable {
 
     func withOracle(_ body: (inout Oracle) -> Void) { oracle.withLockedValue(body) }
 
-    func finish() -> OracleReport { oracle.withLockedValue { $0.finish() } }
+    func finish(_ reading: CounterReading) -> OracleReport { oracle.withLockedValue { $0.finish(reading) } }
 }

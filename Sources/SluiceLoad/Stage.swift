@@ -1,5 +1,5 @@
 import Foundation
-import Glibc
+package import Glibc
 
 /// A Redis and sidecars of the driver's own, in a temporary folder, and what a fault script does to them.
 ///
@@ -22,13 +22,23 @@ package actor Stage {
     private let policyPath: String
 
     package nonisolated let redisSocket: String
+    /// How the sidecars reach Redis, as `--socket` names it; nil if there is none.
+    package nonisolated let redisPlace: String?
     package nonisolated let sidecarSockets: [String]
+
+    /// How sidecars and the driver reach Redis.
+    package enum RedisTransport: String, Sendable, CaseIterable {
+        case unix
+        case tcp
+        /// Redis is not started, and sidecars count alone.
+        case none
+    }
 
     /// Starts nothing yet.
     /// - Parameters:
     ///   - policy: the document's text.
     ///   - budgetNs: the sidecars' budget for a check.
-    package init(sidecars: Int, policy: String, budgetNs: Int64) throws {
+    package init(sidecars: Int, policy: String, budgetNs: Int64, redis transport: RedisTransport = .unix) throws {
         var template = Array("/tmp/sluice-load-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw StageFailure("mkdtemp: \(String(cString: strerror(errno)))") }
         let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -37,23 +47,37 @@ package actor Stage {
         policyPath = "\(folder)/policy.json"
         redisSocket = "\(folder)/redis.sock"
         sidecarSockets = (1...sidecars).map { "\(folder)/sidecar-\($0).sock" }
+        let port = transport == .tcp ? try Self.freePort() : 0
         let redis = [
-            "redis-server", "--port", "0", "--unixsocket", redisSocket, "--dir", folder, "--save", "", "--appendonly",
-            "no",
+            "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--unixsocket", redisSocket, "--dir", folder,
+            "--save", "", "--appendonly", "no",
         ]
-        processes.append(
-            Process(victim: .redis, command: redis, log: "\(folder)/redis.log", socket: redisSocket))
+        let url: String
+        switch transport {
+        case .unix: (redisPlace, url) = (redisSocket, "unix://\(redisSocket)")
+        case .tcp: (redisPlace, url) = ("tcp://127.0.0.1:\(port)", "redis://127.0.0.1:\(port)")
+        case .none: (redisPlace, url) = (nil, "none")
+        }
+        if transport != .none {
+            processes.append(
+                Process(victim: .redis, command: redis, log: "\(folder)/redis.log", socket: redisSocket))
+        }
         let sluiced = Self.program("sluiced")
         for (index, socket) in sidecarSockets.enumerated() {
             let command = [
-                sluiced, "--socket", socket, "--policy", policyPath, "--redis", "unix://\(redisSocket)", "--replicas",
-                "\(sidecars)", "--budget", "\(max(1, budgetNs / 1_000_000))ms",
+                sluiced, "--socket", socket, "--policy", policyPath, "--redis", url, "--replicas", "\(sidecars)",
+                "--budget", "\(max(1, budgetNs / 1_000_000))ms",
             ]
             processes.append(
                 Process(
                     victim: .sidecar(index + 1), command: command, log: "\(folder)/sidecar-\(index + 1).log",
                     socket: socket))
         }
+    }
+
+    /// The id of a process that runs; nil if it does not.
+    package func processID(of victim: FaultScript.Victim) -> pid_t? {
+        processes.first { $0.victim == victim }?.pid
     }
 
     /// Starts Redis and then the sidecars, and waits until each answers.
@@ -157,6 +181,23 @@ package actor Stage {
         }
     }
 
+    /// A port of the loopback that nobody uses; Redis says so when it starts if somebody took it meanwhile.
+    private static func freePort() throws -> Int {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
+            }
+        }
+        guard result == 0 else { throw StageFailure("no free port: \(String(cString: strerror(errno)))") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+
     /// One that lies beside the driver, else the name, which is looked for in `PATH`.
     private static func program(_ name: String) -> String {
         let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
@@ -193,7 +234,7 @@ enum RESPProbe {
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
-        guard path.utf8.count <= LoadBounds.maxPathBytes else { return nil }
+        guard path.utf8.count <= LoadBounds.maxSocketPathBytes else { return nil }
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
         let connected = withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {

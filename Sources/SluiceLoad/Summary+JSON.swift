@@ -48,6 +48,7 @@ private struct SummaryDocument: Encodable {
         var p50Us: Double
         var p99Us: Double
         var maxUs: Double
+        var p99SinceSentUs: Double?
         var errors: Int64
     }
 
@@ -89,9 +90,23 @@ private struct SummaryDocument: Encodable {
             var facts: String
         }
 
+        struct Counters: Encodable {
+            /// `redis` or `sidecar`; null where they were not read.
+            var source: String?
+            var notRead: String?
+            var agreeing: Int64
+            var differing: Int64
+            var notSettled: Int64
+            var unknown: Int64
+            var truncated: Bool
+        }
+
         var kept: Bool
         var answers: Int64
         var windows: Int64
+        var reservedWindows: Int64
+        var unjudgedRules: [String]
+        var counters: Counters?
         var fullWindows: Int64
         var exactWindows: Int64
         var localWindows: Int64
@@ -109,9 +124,15 @@ private struct SummaryDocument: Encodable {
     var checks: Int64
     var checksPerSecond: Double
     var latencyUs: [String: Double]
+    /// From when checks really were sent; null in a closed loop.
+    var latencySinceSentUs: [String: Double]?
     var sendLatenessUs: [String: Double]?
+    /// Null without such settlements.
+    var commitLatencyUs: [String: Double]?
+    var cancelLatencyUs: [String: Double]?
     var decisions: [String: Decisions]
     var decisionsOverBudget: Int64
+    var decisionsOverBudgetSinceSent: Int64
     var errors: [String: Int64]
     var brokenConnections: Int64
     var firstFault: String?
@@ -147,7 +168,12 @@ private struct SummaryDocument: Encodable {
             uniqueKeysWithValues: (settings.target == .sluice ? ReplySource.allCases : [.shared]).map {
                 (settings.target.name(of: $0), Decisions(allowed: tally[$0].allowed, denied: tally[$0].denied))
             })
+        latencySinceSentUs =
+            !settings.isOpenLoop ? nil : percentiles { tally.latencySinceSent.valueAtPercentile($0) }
+        commitLatencyUs = tally.commitLatency.map { histogram in percentiles { histogram.valueAtPercentile($0) } }
+        cancelLatencyUs = tally.cancelLatency.map { histogram in percentiles { histogram.valueAtPercentile($0) } }
         decisionsOverBudget = tally.overBudget
+        decisionsOverBudgetSinceSent = tally.overBudgetSinceSent
         errors = Dictionary(uniqueKeysWithValues: Tally.Failure.allCases.map { ("\($0)", tally[$0]) })
         brokenConnections = tally.brokenConnections
         firstFault = tally.firstFault
@@ -163,7 +189,8 @@ private struct SummaryDocument: Encodable {
             Second(
                 startSeconds: Double($0.startNs) / 1e9, intendedPerSecond: $0.intendedRate,
                 answeredPerSecond: $0.perSecond, p50Us: Double($0.p50Ns) / 1e3, p99Us: Double($0.p99Ns) / 1e3,
-                maxUs: Double($0.maxNs) / 1e3, errors: $0.failures)
+                maxUs: Double($0.maxNs) / 1e3,
+                p99SinceSentUs: $0.p99SinceSentNs > 0 ? Double($0.p99SinceSentNs) / 1e3 : nil, errors: $0.failures)
         }
         oracle = summary.oracle.map { Oracle($0, settings: settings) }
     }
@@ -188,6 +215,15 @@ extension SummaryDocument.Oracle {
         kept = report.isKept
         answers = report.answers
         windows = report.windows
+        reservedWindows = report.reservedWindows
+        unjudgedRules = report.unjudgedRules.sorted()
+        if report.counters != nil || report.countersUnread != nil {
+            counters = Counters(
+                source: report.counters.map { "\($0.origin)" }, notRead: report.countersUnread,
+                agreeing: report.counters?.agreeing ?? 0, differing: report.counters?.differing ?? 0,
+                notSettled: report.counters?.notSettled ?? 0, unknown: report.counters?.unknown ?? 0,
+                truncated: report.counters?.isTruncated ?? false)
+        }
         fullWindows = report.fullWindows
         exactWindows = report.exactWindows
         localWindows = report.localWindows

@@ -47,7 +47,8 @@ extension Summary {
             what, plural(settings.connectionCount, "connection"),
             replay ?? loop ?? "closed loop, \(settings.pipeline) in flight each",
             plural(settings.threadCount, "thread"),
-            plural(settings.grantCount, "grant") + (settings.skew > 0 ? " skewed by \(settings.skew)" : ""),
+            plural(settings.grantCount, "grant") + (settings.namedGrants == nil ? "" : " of a file")
+                + (settings.skew > 0 ? " skewed by \(settings.skew)" : ""),
         ]
         if settings.sessionCount > 0 { parts.append("\(plural(settings.sessionCount, "session")) each") }
         parts.append("seed \(settings.seed)")
@@ -83,11 +84,32 @@ extension Summary {
         var lines = [
             style.apply(.strong, to: row("", names)), row("latency", values) + "   " + style.apply(.faint, to: note),
         ]
-        if settings.isOpenLoop {
-            let late = Self.percentiles.map { Format.time(tally.lateness.valueAtPercentile($0.value)) }
-            lines.append(row("late sends", late) + "   " + style.apply(.faint, to: "how late the driver itself was"))
+        for more in moreLatencies {
+            let values = Self.percentiles.map { Format.time(more.histogram.valueAtPercentile($0.value)) }
+            lines.append(row(more.name, values) + "   " + style.apply(.faint, to: more.note))
         }
         return lines
+    }
+
+    /// What is measured beside the latency of checks.
+    var moreLatencies: [(name: String, histogram: Histogram<UInt64>, note: String)] {
+        var rows: [(name: String, histogram: Histogram<UInt64>, note: String)] = []
+        if settings.isOpenLoop {
+            rows.append(("since sent", tally.latencySinceSent, "from when it really was sent: the sidecar's part"))
+            rows.append(("late sends", tally.lateness, "how late the driver itself was"))
+        }
+        if let commits = tally.commitLatency { rows.append(("commit", commits, "from sending COMMIT to its answer")) }
+        if let cancels = tally.cancelLatency { rows.append(("cancel", cancels, "from sending CANCEL to its answer")) }
+        return rows
+    }
+
+    /// How many decisions took longer than the budget, and whose fault it was.
+    var lateNote: String {
+        let count = "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"
+        let sentLate = tally.overBudget - tally.overBudgetSinceSent
+        guard settings.isOpenLoop, tally.overBudget > 0 else { return count }
+        return count + ": \(Format.count(tally.overBudgetSinceSent)) took so long to be answered, "
+            + "\(Format.count(sentLate)) only because the driver sent them late"
     }
 
     private func sourceLines(_ style: Style) -> [String] {
@@ -120,8 +142,7 @@ extension Summary {
                         + "\(Format.count(tally.unknownReservations)) unknown to the sidecar"
                 ))
         }
-        facts.append(
-            ("late", "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"))
+        facts.append(("late", lateNote))
         return facts
     }
 
@@ -161,6 +182,7 @@ extension Summary {
                     + "\(Format.count(oracle.exactWindows)); windows with local admissions: "
                     + "\(Format.count(oracle.localWindows))"
             ))
+        facts += counterFacts(oracle, style)
         if let note = unsettledNote { facts.append(("", style.apply(.bad, to: note))) }
         let skipped = oracle.lateAnswers + oracle.unjudgedAnswers + oracle.untracedAnswers
         if skipped > 0 {
@@ -172,7 +194,44 @@ extension Summary {
                         + "\(Format.count(oracle.untracedAnswers)) without a trace"
                 ))
         }
+        if !oracle.unjudgedRules.isEmpty {
+            facts.append(("", "not judged, since only fixed windows that are enforced are: " + unjudgedRuleNames))
+        }
         return facts
+    }
+
+    /// The limits that were only measured.
+    var unjudgedRuleNames: String {
+        (oracle?.unjudgedRules.sorted() ?? []).map(TerminalText.visible).joined(separator: ", ")
+    }
+
+    /// How the store's counters compare with what was admitted, in one line; nil without an oracle.
+    var countersNote: String? {
+        guard let oracle else { return nil }
+        if let reason = oracle.countersUnread { return "counters at the end were not read: \(reason)" }
+        guard let counters = oracle.counters else { return nil }
+        let compared = counters.agreeing + counters.differing
+        var note =
+            "counters at the end, from \(counters.origin.rawValue): used = admitted in "
+            + "\(Format.count(counters.agreeing)) of \(plural(compared, "window"))"
+        var rest: [String] = []
+        if counters.notSettled > 0 {
+            rest.append("\(Format.count(counters.notSettled)) not settled (answered locally meanwhile)")
+        }
+        if counters.unknown > 0 { rest.append("\(Format.count(counters.unknown)) that cannot be told") }
+        if counters.isTruncated { rest.append("and more than were read") }
+        if !rest.isEmpty { note += "; beside them " + rest.joined(separator: ", ") }
+        return note
+    }
+
+    private func counterFacts(_ oracle: OracleReport, _ style: Style) -> [(name: String, text: String)] {
+        guard let note = countersNote else { return [] }
+        let isBroken = (oracle.counters?.differing ?? 0) > 0
+        let visible = TerminalText.visible(note)
+        return [("", isBroken ? style.apply(.bad, to: visible) : visible)]
+            + (oracle.counters?.firstNotSettled ?? []).map {
+                ("", TerminalText.visible("not settled: " + describeFacts($0)))
+            }
     }
 }
 

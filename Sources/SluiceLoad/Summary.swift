@@ -7,6 +7,8 @@ package struct Summary: Sendable {
     package var elapsedNs: Int64
     /// What the driver itself used of the processor meanwhile, user and system, ns.
     package var processorNs: Int64
+    /// What each process of the run's `ProcessMeter` used meanwhile.
+    package var processesNs: [Int64] = []
     /// Decisions that were read meanwhile.
     package var decidedWhileSending: Int64
     /// All that came of it, the last answers included.
@@ -68,7 +70,12 @@ package struct Summary: Sendable {
 
     /// What one broken promise is told as.
     func describe(_ found: OracleReport.Break) -> String {
-        "\(found.promise.rawValue): \(settings.subjectName(found.subject)), \(found.rule), window from "
+        "\(found.promise.rawValue): \(describeFacts(found))"
+    }
+
+    /// Where it was, and what was seen.
+    func describeFacts(_ found: OracleReport.Break) -> String {
+        "\(settings.subjectName(found.subject)), \(found.rule), window from "
             + "\(Format.date(ms: found.windowStartMs)): \(found.facts)"
     }
 }

@@ -40,12 +40,19 @@ package struct Tally: Sendable {
     package var unknownReservations: Int64 = 0
     /// Decisions that took longer than the sidecars' budget.
     package var overBudget: Int64 = 0
+    /// Those of them that took so long from when their checks were really sent; the others were sent late.
+    package var overBudgetSinceSent: Int64 = 0
     /// Connections that broke or could not be opened.
     package var brokenConnections: Int64 = 0
     /// The first error reply or fault, for a person.
     package var firstFault: String?
     /// From sending a check (in an open loop: from when it should have been sent) to its answer, ns.
     package var latency = Tally.makeHistogram()
+    /// From when an open loop really sent a check to its answer, ns.
+    package var latencySinceSent = Tally.makeHistogram()
+    /// From sending a settlement to its answer, ns; nil without any.
+    package private(set) var commitLatency: Histogram<UInt64>?
+    package private(set) var cancelLatency: Histogram<UInt64>?
     /// How much later than intended an open loop sent its checks, ns.
     package var lateness = Tally.makeHistogram()
 
@@ -76,12 +83,42 @@ package struct Tally: Sendable {
         latency.record(min(UInt64(max(0, latencyNs)), LoadBounds.maxLatencyNs))
     }
 
+    /// A settlement was answered: whether it was done.
+    mutating func count(_ settlement: Exchange.SettlementKind, isDone: Bool, latencyNs: Int64) {
+        let value = min(UInt64(max(0, latencyNs)), LoadBounds.maxLatencyNs)
+        switch settlement {
+        case .commit:
+            commitLatency = commitLatency ?? Self.makeHistogram()
+            commitLatency?.record(value)
+            if isDone { committed += 1 }
+        case .cancel:
+            cancelLatency = cancelLatency ?? Self.makeHistogram()
+            cancelLatency?.record(value)
+            if isDone { cancelled += 1 }
+        }
+        if !isDone { unknownReservations += 1 }
+    }
+
+    /// How long a decision took that was intended to be asked for, and really was, so long ago.
+    @inline(__always)
+    package mutating func judge(latencyNs: Int64, sinceSentNs: Int64, budgetNs: Int64, isOpenLoop: Bool) {
+        if isOpenLoop { latencySinceSent.record(min(UInt64(max(0, sinceSentNs)), LoadBounds.maxLatencyNs)) }
+        guard latencyNs > budgetNs else { return }
+        overBudget += 1
+        if sinceSentNs > budgetNs { overBudgetSinceSent += 1 }
+    }
+
     package mutating func count(_ failure: Failure, _ amount: Int64 = 1) {
         failures[failure.rawValue] += amount
     }
 
     package mutating func note(fault: @autoclosure () -> String) {
         if firstFault == nil { firstFault = fault() }
+    }
+
+    private static func add(_ other: Histogram<UInt64>?, to sum: inout Histogram<UInt64>?) {
+        guard let other else { return }
+        if sum == nil { sum = other } else { sum?.add(other) }
     }
 
     package mutating func recordLateness(_ ns: Int64) {
@@ -98,10 +135,14 @@ package struct Tally: Sendable {
         cancelled += other.cancelled
         unknownReservations += other.unknownReservations
         overBudget += other.overBudget
+        overBudgetSinceSent += other.overBudgetSinceSent
         brokenConnections += other.brokenConnections
         if firstFault == nil { firstFault = other.firstFault }
         latency.add(other.latency)
         lateness.add(other.lateness)
+        latencySinceSent.add(other.latencySinceSent)
+        Self.add(other.commitLatency, to: &commitLatency)
+        Self.add(other.cancelLatency, to: &cancelLatency)
     }
 }
 

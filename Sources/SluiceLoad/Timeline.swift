@@ -16,6 +16,8 @@ package struct Timeline: Sendable {
         package var p50Ns: UInt64
         package var p99Ns: UInt64
         package var maxNs: UInt64
+        /// From when checks really were sent; 0 in a closed loop.
+        package var p99SinceSentNs: UInt64
 
         package init(startNs: Int64, intervalNs: Int64, intendedRate: Double?, tally: borrowing Tally) {
             self.startNs = startNs
@@ -27,6 +29,7 @@ package struct Timeline: Sendable {
             p50Ns = tally.latency.valueAtPercentile(50)
             p99Ns = tally.latency.valueAtPercentile(99)
             maxNs = tally.latency.valueAtPercentile(100)
+            p99SinceSentNs = tally.latencySinceSent.valueAtPercentile(99)
         }
 
         package var decisionCount: Int64 { decisions.reduce(0) { $0 + $1.allowed + $1.denied } }

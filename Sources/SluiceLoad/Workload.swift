@@ -44,6 +44,16 @@ package struct Chooser: Sendable {
     /// Empty where all grants are alike. Below its threshold a column stands for itself, above for its alias.
     private var thresholds: [UInt64] = []
     private var aliases: [UInt32] = []
+    /// How many visit all in turn, each its part of them; 0 to draw by chance.
+    fileprivate private(set) var visitors: UInt64 = 0
+
+    /// Draws nothing: so many connections go through all, again and again.
+    package init(inOrderOf count: Int, visitors: Int) {
+        self.init(count: count, exponent: 0)
+        self.visitors = UInt64(visitors)
+    }
+
+    fileprivate func visit(_ number: UInt64) -> UInt32 { UInt32(number % count) }
 
     /// - Parameters:
     ///   - count: at least 1.
@@ -95,6 +105,8 @@ package struct Workload: Sendable {
     private let kindCount: Int
     private let sessionCount: UInt64
     private var random: SeededRandom
+    /// The grant that is next where they are visited in order.
+    private var visit: UInt64
 
     /// - Parameters:
     ///   - chooser: draws grants.
@@ -108,13 +120,15 @@ package struct Workload: Sendable {
         kinds = Chooser(weights: kindWeights)
         kindCount = kindWeights.count
         self.sessionCount = UInt64(sessionCount)
+        visit = UInt64(connection)
         var mixer = SeededRandom(seed: seed)
         // The generator's steps are the same for all seeds, so neighbouring seeds would share most of their numbers.
         random = SeededRandom(seed: mixer.next() ^ SeededRandom.scrambled(UInt64(connection)))
     }
 
     package mutating func next() -> CheckTarget {
-        let grant = chooser.next(using: &random)
+        let grant = chooser.visitors > 0 ? chooser.visit(visit) : chooser.next(using: &random)
+        visit += chooser.visitors
         let session = sessionCount > 0 ? UInt32(random.next().multipliedFullWidth(by: sessionCount).high) : 0
         let kind = kindCount > 1 ? UInt16(kinds.next(using: &random)) : 0
         return CheckTarget(grant: grant, session: session, kind: kind)

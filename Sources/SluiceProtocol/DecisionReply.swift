@@ -35,8 +35,13 @@ package struct DecisionReply: Sendable, Equatable {
     ///
     /// Elements and fields that are not known are passed over. Throws if the reply is neither a decision nor an error.
     package static func read(_ buffer: ByteBuffer) throws(ReplyError) -> Outcome {
+        try read(at: 0, of: buffer.readableBytesUInt8Span)
+    }
+
+    /// Reads the reply that begins at `start`, in the same way; its ranges count from there.
+    package static func read(at start: Int, of bytes: Span<UInt8>) throws(ReplyError) -> Outcome {
         do {
-            return try read(buffer.readableBytesUInt8Span)
+            return try read(bytes.extracting(start..<bytes.count))
         } catch {
             switch error {
             case .incomplete: return .incomplete

@@ -108,7 +108,7 @@ func scalarLength(_ bytes: Span<UInt8>, _ index: Int, _ end: Int) -> Int {
 
 extension Span where Element == UInt8 {
     /// The text of a range; bytes that are not UTF-8 are replaced.
-    func string(_ range: Range<Int>) -> String {
+    package func string(_ range: Range<Int>) -> String {
         extracting(range).withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
     }
 

@@ -33,6 +33,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var slot = -1
     private var context: ChannelHandlerContext?
     private var holdsBackRead = false
+    /// Whether answers have come since the last flush.
+    private var owesFlush = false
     /// Whether requests are being taken or replies written: what happens meanwhile (a reply that is there at once, a
     /// change of writability from inside a write) must not begin the same again.
     private var isBusy = false
@@ -40,6 +42,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var isClosing = false
     private var frameBeganNs: Int64?
     private var unwritableSinceNs: Int64?
+    /// What the channel last said of itself: asking it costs more than all else that is asked for each request.
+    private var isWritable = true
     /// Whether the peer may use operators' commands; known once its credentials were read.
     private var isOperator = false
 
@@ -87,7 +91,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if context.channel.isWritable {
+        isWritable = context.channel.isWritable
+        if isWritable {
             unwritableSinceNs = nil
             advance()
         } else {
@@ -101,7 +106,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Whether there is room for one more request: for its place among those that wait, and for its reply.
     private var hasRoom: Bool {
         queue.count < ProtocolBounds.maxPipelinedRequests
-            && output.readableBytes < ProtocolBounds.maxUnreadOutputBytes && context?.channel.isWritable == true
+            && output.readableBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && context != nil
     }
 
     private var mayRead: Bool { phase == .open && hasRoom }
@@ -268,7 +273,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         operators.answer(request) { [self] write in
             guard phase != .closed else { return }
             queue.fill(number, to: &output, write: write)
-            flushCompleted()
+            advance()
         }
     }
 
@@ -277,6 +282,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// A check that waited has its decision; `flushCompleted` follows.
     func complete(_ number: UInt32, _ answer: Limiter.Completion.Answer) {
         guard phase != .closed else { return }
+        owesFlush = true
         switch answer {
         case .decision(let decision):
             queue.fill(number, with: decision, to: &output)
@@ -289,8 +295,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    /// Sends what `complete` wrote, and takes requests that had to wait for room.
-    func flushCompleted() { advance() }
+    /// Sends what `complete` wrote, and takes requests that had to wait for room. Once for all of a turn.
+    func flushCompleted() {
+        guard owesFlush else { return }
+        owesFlush = false
+        advance()
+    }
 
     /// Does all that can be done now: takes requests and sends replies in turn, until requests or room run out.
     private func advance() {

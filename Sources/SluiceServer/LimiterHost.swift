@@ -284,14 +284,11 @@ final class LimiterHost: CounterLinkDelegate {
 
     private func deliver() {
         limiter.takeCompletions(into: &finished)
-        for completion in finished {
-            let slot = Int(completion.ticket.rawValue >> 32)
-            connections.answered(slot)?.complete(
-                UInt32(truncatingIfNeeded: completion.ticket.rawValue), completion.answer)
+        for index in finished.indices {
+            let ticket = finished[index].ticket
+            connections.answered(ticket.slot)?.complete(ticket.number, finished[index].answer)
         }
-        for completion in finished {
-            connections[Int(completion.ticket.rawValue >> 32)]?.flushCompleted()
-        }
+        for index in finished.indices { connections[finished[index].ticket.slot]?.flushCompleted() }
     }
 
     /// Keeps one timer, at the earliest time that the limiter wants. One that fires early costs less than one that is
@@ -333,6 +330,9 @@ final class LimiterHost: CounterLinkDelegate {
 extension Ticket {
     /// A place among the replies of a connection.
     fileprivate init(slot: Int, number: UInt32) { self.init(rawValue: UInt64(slot) << 32 | UInt64(number)) }
+
+    fileprivate var slot: Int { Int(rawValue >> 32) }
+    fileprivate var number: UInt32 { UInt32(truncatingIfNeeded: rawValue) }
 }
 
 extension CheckRequest {

@@ -17,8 +17,9 @@ struct ReplyQueue {
     private enum Slot {
         /// Its check waits for the store.
         case waiting(ReplyWriter, Form)
-        case decided(Decision, ReplyWriter, Form)
-        case written(ByteBuffer)
+        /// Apart, like what is written: a reply seldom comes before the one ahead of it, and slots stay small by that.
+        indirect case decided(Decision, ReplyWriter, Form)
+        indirect case written(ByteBuffer)
     }
 
     private var slots: Deque<Slot> = []
@@ -61,15 +62,19 @@ struct ReplyQueue {
     /// The decision of a reserved place has come; whatever can go out now is written.
     mutating func fill(_ number: UInt32, with decision: Decision, to output: inout ByteBuffer) {
         let index = Int(number &- firstNumber)
-        guard case .waiting(let writer, let form) = slots[index] else { preconditionFailure("a place is filled once") }
-        if index == 0 {
-            slots.removeFirst()
-            firstNumber &+= 1
-            writer.write(decision, form, to: &output)
-            release(to: &output)
-        } else {
+        guard index == 0 else {
+            guard case .waiting(let writer, let form) = slots[index] else {
+                preconditionFailure("a place is filled once")
+            }
             slots[index] = .decided(decision, writer, form)
+            return
         }
+        guard case .waiting(let writer, let form) = slots.removeFirst() else {
+            preconditionFailure("a place is filled once")
+        }
+        firstNumber &+= 1
+        writer.write(decision, form, to: &output)
+        release(to: &output)
     }
 
     /// The same for a reply of another kind.

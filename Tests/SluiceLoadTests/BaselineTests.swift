@@ -21,6 +21,8 @@ import Testing
     @Test func theScriptIsWhatItsHashSays() async throws {
         let redis = try await RedisProcess()
         #expect(try redis.command("SCRIPT", "LOAD", BaselineScript.text) == .string(BaselineScript.sha1))
+        let three = try redis.command("SCRIPT", "LOAD", BaselineScript.textForThree)
+        #expect(three == .string(BaselineScript.sha1ForThree))
     }
 
     @Test func redisCountsEveryCheck() async throws {

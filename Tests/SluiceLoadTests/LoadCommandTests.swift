@@ -98,7 +98,10 @@ import Testing
         ("--socket a --faults f", "--faults needs --spawn: it is for processes that the driver started"),
         ("--spawn --socket a", "--spawn and --socket exclude each other"),
         ("--spawn --sidecars 17", "--sidecars is 17, expected 1 to 16"),
-        ("--socket \(String(repeating: "x", count: 108))", "--socket is 108 bytes long, a socket's path has 1 to 107"),
+        (
+            "--socket \(String(repeating: "x", count: 104))",
+            "--socket is 104 bytes long, a socket's path has 1 to 103: choose a shorter one"
+        ),
         ("--socket a --connections 0", "--connections is 0, expected 1 to 10000"),
         (
             "--socket a --socket b --connections 6000",

@@ -57,6 +57,14 @@ import Testing
         try await stub.stop()
     }
 
+    @Test func answersMayComeInPieces() async throws {
+        let stub = try await stub(.drips)
+        let summary = try await run(until: 1500, of: stub)
+        #expect(summary.isKept && summary.tally.failureCount == 0)
+        #expect(summary.tally.decisionCount == Int64(stub.checkCount))
+        try await stub.stop()
+    }
+
     @Test func oneAdmissionTooManyIsCaught() async throws {
         let stub = try await stub(.admitsOneTooMany)
         let summary = try await run(of: stub)

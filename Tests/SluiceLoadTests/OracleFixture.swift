@@ -9,10 +9,13 @@ struct OracleFixture {
     var oracle: Oracle
     var nowNs: Int64 = 1_000_000_000
 
-    init(subjects: Int = 2, sidecars: Int = 2, replicas: Int = 2, requiresSettling: Bool = false) {
+    init(
+        subjects: Int = 2, sidecars: Int = 2, replicas: Int = 2, requiresSettling: Bool = false,
+        limits: [String: JudgedLimit] = [:], startsEmpty: Bool = false
+    ) {
         oracle = Oracle(
             subjects: subjects, sidecars: sidecars, replicas: replicas, budgetNs: 20_000_000,
-            requiresSettling: requiresSettling)
+            requiresSettling: requiresSettling, limits: limits, startsEmpty: startsEmpty)
     }
 
     mutating func answer(

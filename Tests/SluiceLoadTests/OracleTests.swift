@@ -79,8 +79,8 @@ import Testing
     @Test func aRefusalIsDueIfOneOfItsLimitsIsFull() {
         var fixture = OracleFixture()
         let looks = [
-            TraceEntry(rule: "a", windowStartMs: 0, used: 1, max: 10),
-            TraceEntry(rule: "b", windowStartMs: 0, used: 9, max: 10),
+            TraceEntry(rule: "a", windowStartMs: 1000, used: 1, max: 10),
+            TraceEntry(rule: "b", windowStartMs: 1000, used: 9, max: 10),
         ]
         fixture.answer(false, .shared, looks, cost: 2)
         #expect(fixture.broken() == [])

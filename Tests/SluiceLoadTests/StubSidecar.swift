@@ -9,6 +9,8 @@ import Support
 final class StubSidecar: Sendable {
     enum Conduct: Sendable {
         case honest
+        /// Honest, and writes a few bytes at a time.
+        case drips
         /// Admits one check more than the maximum, and counts it.
         case admitsOneTooMany
         /// Forgets the fifth charge of every window.
@@ -105,7 +107,7 @@ private final class StubHandler: ChannelInboundHandler {
                     (counters.decide(grant ?? "", conduct), counters.checkCount)
                 }
                 switch conduct {
-                case .honest, .admitsOneTooMany, .losesCharges:
+                case .honest, .drips, .admitsOneTooMany, .losesCharges:
                     writer.writeDecision(decision, to: &output)
                 case .answersGarbage:
                     if number % 5 == 0 {
@@ -123,6 +125,11 @@ private final class StubHandler: ChannelInboundHandler {
             }
         } catch {
             return context.close(promise: nil)
+        }
+        if case .drips = conduct {
+            while let piece = output.readSlice(length: min(7, output.readableBytes)), piece.readableBytes > 0 {
+                context.writeAndFlush(wrapOutboundOut(piece), promise: nil)
+            }
         }
         context.writeAndFlush(wrapOutboundOut(output), promise: nil)
     }

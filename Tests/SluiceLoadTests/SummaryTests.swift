@@ -1,8 +1,10 @@
 import Foundation
-import SluiceLoad
+import Histogram
 import SluiceProtocol
 import SluiceTerminal
 import Testing
+
+@testable import SluiceLoad
 
 @Suite struct SummaryTests {
     private func summary() -> Summary {
@@ -45,6 +47,8 @@ import Testing
         summary.tally.note(fault: "BUSY too many checks are waiting")
         summary.settings.ratePerSecond = 100_000
         summary.tally.recordLateness(5_000_000)
+        summary.tally.overBudgetSinceSent = 4
+        summary.tally.latencySinceSent.record(3_000_000)
         summary.processorNs = 1_900_000_000
         summary.isInterrupted = true
         return summary
@@ -71,10 +75,9 @@ import Testing
         let object = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
         #expect(
             object.keys.sorted() == [
-                "broken_connections", "checks", "checks_per_second", "decisions", "decisions_over_budget", "driver",
-                "elapsed_seconds", "errors", "first_fault", "interrupted", "latency_us", "load", "oracle",
-                "reservations",
-                "seconds", "send_lateness_us",
+                "broken_connections", "checks", "checks_per_second", "decisions", "decisions_over_budget",
+                "decisions_over_budget_since_sent", "driver", "elapsed_seconds", "errors", "first_fault", "interrupted",
+                "latency_since_sent_us", "latency_us", "load", "oracle", "reservations", "seconds", "send_lateness_us",
             ])
         #expect(object["checks_per_second"] as? Double == 500_000)
         let latency = try #require(object["latency_us"] as? [String: Double])
@@ -96,6 +99,54 @@ import Testing
         #expect(summary.isKept && summary.table(style: .plain).contains("oracle      not asked"))
         let object = try JSONSerialization.jsonObject(with: Data(try summary.json().utf8)) as? [String: Any]
         #expect(object?["oracle"] == nil)
+    }
+
+    @Test func tellsWhetherAnswersOrSendsWereLate() {
+        var tally = Tally()
+        for (latencyMs, sinceSentMs) in [(10, 10), (30, 10), (30, 25), (40, 1)] as [(Int64, Int64)] {
+            tally.judge(
+                latencyNs: latencyMs * 1_000_000, sinceSentNs: sinceSentMs * 1_000_000, budgetNs: 20_000_000,
+                isOpenLoop: true)
+        }
+        #expect(tally.overBudget == 3 && tally.overBudgetSinceSent == 1)
+        #expect(tally.latencySinceSent.totalCount == 4)
+        var sum = Tally()
+        sum.add(tally)
+        sum.add(tally)
+        #expect(sum.overBudget == 6 && sum.overBudgetSinceSent == 2 && sum.latencySinceSent.totalCount == 8)
+    }
+
+    @Test func settlementsHaveRowsOfTheirOwn() throws {
+        var tally = Tally()
+        tally.count(.commit, isDone: true, latencyNs: 2_000_000)
+        tally.count(.cancel, isDone: false, latencyNs: 3_000_000)
+        var summary = summary()
+        summary.tally.add(tally)
+        summary.tally.add(tally)
+        let text = summary.table(style: .plain)
+        #expect(text.contains("\ncommit             2.00 ms ") && text.contains("\ncancel             3.00 ms "))
+        #expect(text.contains("reserved    2 committed, 0 cancelled, 2 unknown to the sidecar"))
+        #expect(summary.html().contains("from sending COMMIT to its answer"))
+        let object = try JSONSerialization.jsonObject(with: Data(try summary.json().utf8)) as? [String: Any]
+        #expect((object?["commit_latency_us"] as? [String: Double])?["max"].map { $0.rounded() } == 2000)
+    }
+
+    @Test func tellsHowCountersCompare() throws {
+        var summary = summary()
+        var counters = OracleReport.Counters(origin: .redis)
+        counters.agreeing = 148
+        counters.notSettled = 2
+        summary.oracle?.counters = counters
+        #expect(
+            summary.table(style: .plain).contains(
+                "counters at the end, from Redis: used = admitted in 148 of 148 windows; beside them 2 not settled "
+                    + "(answered locally meanwhile)\n"))
+        summary.oracle?.counters = nil
+        summary.oracle?.countersUnread = "NOPERM"
+        #expect(summary.table(style: .plain).contains("counters at the end were not read: NOPERM\n"))
+        let object = try JSONSerialization.jsonObject(with: Data(try summary.json().utf8)) as? [String: Any]
+        let oracle = try #require(object?["oracle"] as? [String: Any])
+        #expect((oracle["counters"] as? [String: Any])?["not_read"] as? String == "NOPERM")
     }
 
     private static let table = """
@@ -129,6 +180,7 @@ import Testing
 
                                p50           p90           p99         p99.9           max
         latency             250 us        250 us       1.50 ms      25.00 ms      25.00 ms   from when it should have been sent
+        since sent         3.00 ms       3.00 ms       3.00 ms       3.00 ms       3.00 ms   from when it really was sent: the sidecar's part
         late sends         5.00 ms       5.00 ms       5.00 ms       5.00 ms       5.00 ms   how late the driver itself was
 
         source             allowed        denied
@@ -138,7 +190,7 @@ import Testing
 
         errors      5: 2 answered BUSY, 3 lost with their connection, 1 broken connection
                     first: BUSY too many checks are waiting
-        late        10 decisions took over 20.00 ms
+        late        10 decisions took over 20.00 ms: 4 took so long to be answered, 6 only because the driver sent them late
         driver      1.90 s of CPU, 1.90 us a check, 95 % of its threads; it may have been the bottleneck: its threads were \
         busy nearly all the time, add --threads; its sends were late, lower --rate or add --threads or --connections
         oracle      1 broken promise (1,234 answers, 60 windows)

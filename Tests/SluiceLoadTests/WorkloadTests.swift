@@ -121,4 +121,11 @@ import Testing
         #expect(try framer.next(in: &input) != .frame)
         #expect(input.readableBytes == 0)
     }
+
+    @Test func grantsInOrderAreAllVisited() {
+        let chooser = Chooser(inOrderOf: 5, visitors: 2)
+        var workloads = (0..<2).map { Workload(chooser: chooser, sessionCount: 0, seed: 1, connection: $0) }
+        #expect((0..<5).map { _ in workloads[0].next().grant } == [0, 2, 4, 1, 3])
+        #expect((0..<3).map { _ in workloads[1].next().grant } == [1, 3, 0])
+    }
 }

@@ -12,7 +12,7 @@ extension Summary {
                 + "<p>\(HTML.escape(heading))</p></header>",
             verdict, tiles,
             "<section class='plots'>" + plots(charts).joined(separator: "\n") + "</section>",
-            faultList, searchTable, sourceTable, breakList,
+            faultList, searchTable, latencyTable, sourceTable, breakList,
             "<footer>Times count from the end of the warm-up. Latency counts from "
                 + "\(!settings.isOpenLoop ? "sending" : "when a check should have been sent"). "
                 + "Made by sluice-load.</footer>",
@@ -56,7 +56,9 @@ extension Summary {
         } else {
             sentences.append("A baseline: the same load on \(settings.target.noun), without a sidecar.")
         }
+        if let countersNote { sentences.append(countersNote.prefix(1).uppercased() + countersNote.dropFirst() + ".") }
         if let unsettledNote { sentences.append("It was \(unsettledNote).") }
+        if settings.isOpenLoop, tally.overBudget > 0 { sentences.append("\(lateNote).") }
         sentences.append(
             bottlenecks.isEmpty
                 ? "The driver was not the bottleneck."
@@ -73,7 +75,8 @@ extension Summary {
             ("p99", Format.time(tally.latency.valueAtPercentile(99))),
             ("max", Format.time(tally.latency.valueAtPercentile(100))),
             ("allowed", Format.count(decided.allowed)), ("denied", Format.count(decided.denied)),
-            ("errors", Format.count(tally.failureCount)), ("over budget", Format.count(tally.overBudget)),
+            ("errors", Format.count(tally.failureCount)),
+            ("answered over budget", Format.count(tally.overBudgetSinceSent)),
             ("driver's CPU a check", "\(Format.decimal(processorNsPerCheck / 1e3, places: 1)) us"),
         ]
         return "<section class='tiles'>"
@@ -85,7 +88,7 @@ extension Summary {
 
     private func plots(_ charts: ReportCharts) -> [String] {
         var figures = [
-            figure("How slow are the slowest answers?", charts.percentiles()),
+            figure("How slow are the slowest answers?", charts.percentiles(), hasTime: false),
             figure("How much was answered, and from where?", charts.throughput()),
             figure("How long did answers take, second by second?", charts.latencies()),
         ]
@@ -102,9 +105,19 @@ extension Summary {
 
     /// More limits than a check can meet in practice; the verdict is about all.
     private static let maxRulePlots = 8
+    /// More are in the list below alone.
+    private static let maxEventsInKey = 8
 
-    private func figure(_ question: String, _ chart: (svg: String, series: [Plot.Series])) -> String {
-        let key = chart.series.map { "<span class='key \($0.style)'><i></i>\(HTML.escape($0.name))</span>" }.joined()
+    /// - Parameter hasTime: whether what was done meanwhile is marked in it.
+    private func figure(
+        _ question: String, _ chart: (svg: String, series: [Plot.Series]), hasTime: Bool = true
+    ) -> String {
+        var key = chart.series.map { "<span class='key \($0.style)'><i></i>\(HTML.escape($0.name))</span>" }.joined()
+        if hasTime, timeline.marks.count <= Self.maxEventsInKey {
+            key += timeline.marks.enumerated().map {
+                "<span class='event'><b>\($0.offset + 1)</b>\(HTML.escape($0.element.text))</span>"
+            }.joined()
+        }
         return
             "<figure><figcaption>\(HTML.escape(question))</figcaption>\(chart.svg)<div class='keys'>\(key)</div></figure>"
     }
@@ -128,6 +141,16 @@ extension Summary {
             ]
         }
         return table("The search for the highest rate", ["rate", "answered", "p99", "verdict"], rows)
+    }
+
+    private var latencyTable: String {
+        func row(_ name: String, _ histogram: Histogram<UInt64>) -> [String] {
+            [name] + Self.percentiles.map { Format.time(histogram.valueAtPercentile($0.value)) }
+        }
+        let rows =
+            [row(settings.isOpenLoop ? "from when it should have been sent" : "from sending", tally.latency)]
+            + moreLatencies.map { row("\($0.name), \($0.note)", $0.histogram) }
+        return table("Latency", [""] + Self.percentiles.map(\.name), rows)
     }
 
     private var sourceTable: String {

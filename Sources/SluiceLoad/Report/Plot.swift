@@ -8,11 +8,11 @@ struct Plot {
     }
 
     static let width = 560.0
-    static let height = 270.0
+    static let height = 296.0
     private static let left = 62.0
     private static let right = 26.0
-    private static let top = 22.0
-    private static let bottom = 34.0
+    private static let top = 40.0
+    private static let bottom = 46.0
 
     let x: PlotScale
     let y: PlotScale
@@ -32,11 +32,11 @@ struct Plot {
             let place = Self.number(placeX(tick.value))
             axes.append(
                 "<line class='grid' x1='\(place)' x2='\(place)' y1='\(Self.top)' y2='\(Self.height - Self.bottom)'/>"
-                    + "<text x='\(place)' y='\(Self.height - Self.bottom + 15)' text-anchor='middle'>\(HTML.escape(tick.text))</text>"
+                    + "<text x='\(place)' y='\(Self.height - Self.bottom + 18)' text-anchor='middle'>\(HTML.escape(tick.text))</text>"
             )
         }
         axes.append(
-            "<text class='title' x='\(Self.width - Self.right)' y='\(Self.height - 4)' text-anchor='end'>\(HTML.escape(title))</text>"
+            "<text class='title' x='\(Self.width - Self.right)' y='\(Self.height - 5)' text-anchor='end'>\(HTML.escape(title))</text>"
         )
     }
 
@@ -48,7 +48,7 @@ struct Plot {
                     + "<text x='\(Self.left - 6)' y='\(Self.number(place + 4))' text-anchor='end'>\(HTML.escape(tick.text))</text>"
             )
         }
-        axes.append("<text class='title' x='4' y='12'>\(HTML.escape(title))</text>")
+        axes.append("<text class='title' x='4' y='14'>\(HTML.escape(title))</text>")
     }
 
     // MARK: - Shapes
@@ -106,8 +106,8 @@ struct Plot {
         let place = Self.number(placeX(value))
         overlays.append(
             "<g class='mark'><title>\(HTML.escape(hint))</title><line x1='\(place)' x2='\(place)' y1='\(Self.top)' "
-                + "y2='\(Self.height - Self.bottom)'/><circle cx='\(place)' cy='\(Self.top - 5)' r='8'/>"
-                + "<text x='\(place)' y='\(Self.top - 1)' text-anchor='middle'>\(HTML.escape(label))</text></g>")
+                + "y2='\(Self.height - Self.bottom)'/><circle cx='\(place)' cy='\(Self.top - 9)' r='8'/>"
+                + "<text x='\(place)' y='\(Self.top - 5)' text-anchor='middle'>\(HTML.escape(label))</text></g>")
     }
 
     // MARK: - The whole

@@ -13,10 +13,12 @@ struct ReportCharts {
     static let errors = Plot.Series(name: "errors", style: "errors")
     static let median = Plot.Series(name: "p50", style: "p50")
     static let high = Plot.Series(name: "p99", style: "p99")
+    static let highSinceSent = Plot.Series(name: "p99 from when it really was sent", style: "since")
     static let longest = Plot.Series(name: "max", style: "max")
     static let meant = Plot.Series(name: "meant to send", style: "meant")
     static let late = Plot.Series(name: "late sends of the driver", style: "late")
     static let answer = Plot.Series(name: "latency", style: "p99")
+    static let sinceSent = Plot.Series(name: "from when it really was sent", style: "since")
     static let budget = Plot.Series(name: "budget", style: "limit")
     static let limit = Plot.Series(name: "limit", style: "limit")
 
@@ -26,20 +28,22 @@ struct ReportCharts {
     func percentiles() -> (svg: String, series: [Plot.Series]) {
         let latency = curve(summary.tally.latency)
         let lateness = !settings.isOpenLoop ? [] : curve(summary.tally.lateness)
+        let sinceSent = !settings.isOpenLoop ? [] : curve(summary.tally.latencySinceSent)
         let nines = max(2, latency.last?.x ?? 2)
         var plot = Plot(
             x: .linear(Self.medianPlace...nines),
-            y: timeScale(latency.map(\.y) + lateness.map(\.y) + [Double(settings.budgetNs)]))
+            y: timeScale(latency.map(\.y) + lateness.map(\.y) + sinceSent.map(\.y) + [Double(settings.budgetNs)]))
         labelTimes(&plot, "latency")
         let names = ["90", "99", "99.9", "99.99", "99.999", "99.9999", "99.99999"]
         let ticks = names.enumerated().map { (value: Double($0.offset + 1), text: $0.element) }
         plot.labelX("percentile of all answers", [(Self.medianPlace, "50")] + ticks.filter { $0.value <= nines })
         plot.line(lateness, Self.late)
         plot.line(latency, Self.answer)
+        plot.line(sinceSent, Self.sinceSent)
         plot.level(Double(settings.budgetNs), Self.budget, text: "budget")
         return (
             plot.svg(description: "Latency by percentile, logarithmic"),
-            lateness.isEmpty ? [Self.answer] : [Self.answer, Self.late]
+            [Self.answer] + (sinceSent.isEmpty ? [] : [Self.sinceSent]) + (lateness.isEmpty ? [] : [Self.late])
         )
     }
 
@@ -100,10 +104,13 @@ struct ReportCharts {
         plot.line(answered.map { (middle($0), Double($0.maxNs)) }, Self.longest)
         plot.line(answered.map { (middle($0), Double($0.p99Ns)) }, Self.high)
         plot.line(answered.map { (middle($0), Double($0.p50Ns)) }, Self.median)
+        let sent = answered.filter { $0.p99SinceSentNs > 0 }
+        if !sent.isEmpty { plot.line(sent.map { (middle($0), Double($0.p99SinceSentNs)) }, Self.highSinceSent) }
         plot.level(Double(settings.budgetNs), Self.budget, text: "budget")
         markFaults(&plot)
         return (
-            plot.svg(description: "p50, p99 and max over time, logarithmic"), [Self.median, Self.high, Self.longest]
+            plot.svg(description: "p50, p99 and max over time, logarithmic"),
+            [Self.median, Self.high, Self.longest] + (sent.isEmpty ? [] : [Self.highSinceSent])
         )
     }
 

@@ -31,11 +31,11 @@ enum ReportStyle {
         .grid { stroke: var(--line); stroke-width: 1; }
         .line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round; } .dot { fill: var(--c); }
         .area { fill: var(--c); } .level { stroke: var(--c); stroke-width: 1.5; stroke-dasharray: 5 3; }
-        .line.meant, .line.late { stroke-dasharray: 5 4; stroke-width: 1.5; }
+        .line.meant, .line.late, .line.since { stroke-dasharray: 5 4; stroke-width: 1.5; }
         .shared { --c: var(--shared); } .local { --c: var(--local); } .lease { --c: var(--lease); }
         .cache { --c: var(--cache); } .policy { --c: var(--policy); } .errors { --c: var(--bad); }
         .p50 { --c: var(--p50); } .p99 { --c: var(--p99); } .max { --c: var(--max); } .limit { --c: var(--limit); }
-        .meant { --c: var(--ink); } .late { --c: var(--local); } .fullest { --c: var(--cache); }
+        .meant { --c: var(--ink); } .late { --c: var(--local); } .since { --c: var(--p50); } .fullest { --c: var(--cache); }
         .mark line { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 2 2; } .mark circle { fill: var(--bad); }
         svg .mark text { fill: var(--card); font-weight: 700; font-size: 11px; }
         .keys { display: flex; flex-wrap: wrap; gap: 4px 16px; margin-top: 8px; font-size: 13px; color: var(--faint); }
@@ -43,8 +43,10 @@ enum ReportStyle {
           background: var(--c); vertical-align: -1px; }
         .key.fullest i { border-radius: 50%; width: 10px; height: 10px; }
         .key.limit i { height: 0; border-top: 2px dashed var(--c); border-radius: 0; background: none; vertical-align: 4px; }
-        .key.meant i, .key.late i { height: 0; border-top: 2px dashed var(--c); border-radius: 0; background: none;
+        .key.meant i, .key.late i, .key.since i { height: 0; border-top: 2px dashed var(--c); border-radius: 0; background: none;
           vertical-align: 4px; }
+        .event { white-space: nowrap; } .event b { display: inline-block; min-width: 16px; margin-right: 5px; border-radius: 8px;
+          background: var(--bad); color: var(--card); font-size: 11px; line-height: 16px; text-align: center; }
         .faults { columns: 3 220px; margin: 0; padding-left: 28px; } .faults li::marker { color: var(--bad); font-weight: 700; }
         .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
         th, td { padding: 4px 24px 4px 0; text-align: right; border-bottom: 1px solid var(--line); }

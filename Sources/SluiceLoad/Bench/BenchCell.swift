@@ -1,0 +1,182 @@
+/// One thing that a benchmark measures: what is started, what is loaded in turn, and what is compared with what.
+package struct BenchCell: Sendable, Equatable {
+    /// What `--only` calls it.
+    package var name: String
+    package var stage = Setting()
+    /// Loaded one after the other, round by round.
+    package var contenders: [Contender]
+    /// The rate of an open loop for every contender; nil for closed loops.
+    package var rate: Rate?
+    package var measures: [Measure] = []
+    /// What the sidecar holds of the memory is measured instead of rounds; nil for rounds.
+    package var memory: Memory?
+
+    /// How much local counters cost: from so many to so many live ones.
+    package struct Memory: Sendable, Equatable {
+        /// The one four times the other, so that tables, which double, are as full at either end.
+        package var from: Int
+        package var to: Int
+
+        package init(from: Int) {
+            self.from = from
+            to = 4 * from
+        }
+    }
+
+    /// What is started for a cell, anew for each.
+    package struct Setting: Sendable, Equatable {
+        package var sidecars = 1
+        package var redis = Stage.RedisTransport.unix
+        /// Limits that each check is counted by.
+        package var limits = 1
+        /// Whether the maximum is so high that all is allowed, or so low that nearly all is denied.
+        package var isMostlyDenied = false
+
+        package init() {}
+
+        /// The maximum of every limit. It stays far below what Redis and Lua count exactly.
+        package var maximum: Int64 { isMostlyDenied ? 10 : 1_000_000_000 }
+    }
+
+    /// One of those that take turns.
+    package struct Contender: Sendable, Equatable {
+        package enum Target: String, Sendable {
+            /// One script a check, straight at Redis.
+            case direct
+            /// Checks, dealt over all sidecars.
+            case sluice
+            /// `PING` to the sidecars, and to Redis.
+            case pingSluice
+            case pingRedis
+        }
+
+        package var name: String
+        package var target: Target
+        package var load: Load
+        /// Whether each grant is checked once before, so that all their counters are there.
+        package var isFilled = false
+
+        package init(_ name: String, _ target: Target, _ load: Load, isFilled: Bool = false) {
+            self.name = name
+            self.target = target
+            self.load = load
+            self.isFilled = isFilled
+        }
+    }
+
+    package struct Load: Sendable, Equatable {
+        /// Over all sockets.
+        package var connections: Int
+        package var pipeline: Int
+        package var grants: Int
+        /// Exponent of Zipf's law; 0 for all grants alike.
+        package var skew = 0.0
+
+        package init(connections: Int = 64, pipeline: Int = 16, grants: Int = 100_000, skew: Double = 0) {
+            self.connections = connections
+            self.pipeline = pipeline
+            self.grants = grants
+            self.skew = skew
+        }
+    }
+
+    /// So much of what a contender reaches in a closed loop.
+    package struct Rate: Sendable, Equatable {
+        package var share: Double
+        package var peakOf: String
+
+        package init(share: Double, peakOf: String) {
+            self.share = share
+            self.peakOf = peakOf
+        }
+    }
+
+    package init(_ name: String, contenders: [Contender], measures: [Measure] = []) {
+        self.name = name
+        self.contenders = contenders
+        self.measures = measures
+    }
+
+    /// What a cell is, for people.
+    package var about: String {
+        if let memory {
+            return "memory at rest, and from \(Format.count(Int64(memory.from))) to \(Format.count(Int64(memory.to))) "
+                + "live local counters, no Redis"
+        }
+        var parts: [String] = []
+        let loads = contenders.map(\.load)
+        func tell(_ texts: [String]) {
+            var distinct: [String] = []
+            for text in texts where !distinct.contains(text) { distinct.append(text) }
+            parts.append(distinct.joined(separator: " or "))
+        }
+        tell(loads.map { "\(Format.count(Int64($0.connections))) connection\($0.connections == 1 ? "" : "s")" })
+        if rate == nil { tell(loads.map { "pipeline \($0.pipeline)" }) } else { parts.append("open loop") }
+        tell(loads.map(\.grantWords))
+        if contenders.contains(where: { $0.target == .direct || $0.target == .sluice }) {
+            parts.append("\(stage.limits) limit\(stage.limits == 1 ? "" : "s")")
+            parts.append(stage.isMostlyDenied ? "mostly denied" : "all allowed")
+        }
+        if stage.sidecars > 1 { parts.append("\(stage.sidecars) sidecars") }
+        switch stage.redis {
+        case .unix: parts.append("Redis by Unix socket")
+        case .tcp: parts.append("Redis by TCP")
+        case .none: parts.append("no Redis")
+        }
+        return parts.joined(separator: ", ")
+    }
+}
+
+extension BenchCell.Load {
+    fileprivate var grantWords: String {
+        guard grants > 1 else { return "one hot grant" }
+        return "\(Format.count(Int64(grants))) grants\(skew > 0 ? " by Zipf's law" : "")"
+    }
+}
+
+extension BenchCell {
+    /// A figure of some contenders compared with that of others, and what it is to be.
+    package struct Measure: Sendable, Equatable {
+        package enum Figure: String, Sendable {
+            case checksPerSecond
+            case p50
+            case p99
+            /// CPU per check of all sidecars, of Redis, and of both.
+            case sidecarProcessor
+            case redisProcessor
+            case processor
+        }
+
+        package enum Relation: Sendable, Equatable {
+            /// The one divided by the other.
+            case ratio(of: String, to: String)
+            /// How it grows from one contender to another, divided by how it does for two others.
+            case growth(from: String, to: String, againstFrom: String, againstTo: String)
+        }
+
+        package enum Bar: Sendable, Equatable {
+            case atLeast(Double)
+            case atMost(Double)
+
+            package func isMet(by value: Double) -> Bool {
+                switch self {
+                case .atLeast(let bar): value >= bar
+                case .atMost(let bar): value <= bar
+                }
+            }
+        }
+
+        package var name: String
+        package var figure: Figure
+        package var relation: Relation
+        /// nil for what is only told.
+        package var bar: Bar?
+
+        package init(_ name: String, _ figure: Figure, _ relation: Relation, _ bar: Bar? = nil) {
+            self.name = name
+            self.figure = figure
+            self.relation = relation
+            self.bar = bar
+        }
+    }
+}

@@ -1,0 +1,145 @@
+import SluiceProtocol
+
+/// Whether what a cell measured was counted right, and what came of it besides decisions.
+package struct BenchCounts: Sendable, Equatable {
+    /// What Redis holds of one kind of counters.
+    package struct Stored: Sendable, Equatable {
+        package var sum: Int64 = 0
+        package var highest: Int64 = 0
+
+        package init(sum: Int64 = 0, highest: Int64 = 0) {
+            self.sum = sum
+            self.highest = highest
+        }
+    }
+
+    /// Whose counters.
+    package enum Owner: String, Sendable, CaseIterable {
+        case direct
+        case sluice
+    }
+
+    package struct Admitted: Sendable, Equatable {
+        package var allowed: Int64 = 0
+        package var denied: Int64 = 0
+        /// Decisions of local counters.
+        package var local: Int64 = 0
+
+        package init() {}
+    }
+
+    /// Over all rounds, warm-ups included.
+    package var admitted: [Owner: Admitted] = [:]
+    package var failures: Int64 = 0
+    package var firstFault: String?
+    /// What the oracle found in the judged round; nil if no sidecar was checked.
+    package var oracle: OracleReport?
+    /// What is wrong, a sentence each.
+    package private(set) var faults: [String] = []
+    /// What could not be compared, and why.
+    package private(set) var gaps: [String] = []
+
+    package init() {}
+
+    /// Whether nothing was counted wrong, and nothing failed.
+    package var isClean: Bool { faults.isEmpty && failures == 0 }
+
+    package mutating func add(_ tally: borrowing Tally, owner: Owner?) {
+        failures += tally.failureCount
+        if firstFault == nil { firstFault = tally.firstFault }
+        guard let owner else { return }
+        admitted[owner, default: Admitted()].allowed += tally.decided.allowed
+        admitted[owner, default: Admitted()].denied += tally.decided.denied
+        if owner == .sluice { admitted[owner]?.local += tally[.local].allowed + tally[.local].denied }
+    }
+
+    package mutating func add(_ other: BenchCounts) {
+        failures += other.failures
+        if firstFault == nil { firstFault = other.firstFault }
+        for (owner, more) in other.admitted {
+            admitted[owner, default: Admitted()].allowed += more.allowed
+            admitted[owner, default: Admitted()].denied += more.denied
+            admitted[owner, default: Admitted()].local += more.local
+        }
+    }
+
+    package mutating func fail(_ sentence: String) { faults.append(sentence) }
+
+    package mutating func judge(_ report: OracleReport, describe: (OracleReport.Break) -> String) {
+        oracle = report
+        for found in report.breaks { fail(describe(found)) }
+        if report.untracedAnswers > 0 { fail("\(report.untracedAnswers) answers had no trace") }
+    }
+
+    /// Compares what was admitted with what lies in Redis.
+    /// - Parameters:
+    ///   - stored: nil if there is no Redis.
+    ///   - hasTurned: whether a window ended meanwhile, so that counters of two windows may be there, or one be gone.
+    package mutating func compare(
+        _ owner: Owner, with stored: Stored?, setting: BenchCell.Setting, hasTurned: Bool
+    ) {
+        guard let admitted = admitted[owner] else { return }
+        if !setting.isMostlyDenied, admitted.denied > 0 {
+            fail("\(owner.rawValue): \(admitted.denied) checks were denied far below the maximum")
+        }
+        guard let stored else { return }
+        guard !hasTurned else { return gaps.append("\(owner.rawValue): a day ended meanwhile") }
+        guard admitted.local == 0 else {
+            return gaps.append("\(owner.rawValue): \(Format.count(admitted.local)) answers were local")
+        }
+        guard failures == 0 else { return gaps.append("\(owner.rawValue): not every answer came") }
+        if stored.highest > setting.maximum {
+            fail("\(owner.rawValue): a counter stands at \(stored.highest), its maximum is \(setting.maximum)")
+        }
+        // Direct checks are counted by one script under as many limits.
+        let charges = admitted.allowed * Int64(setting.limits)
+        if stored.sum != charges {
+            fail("\(owner.rawValue): Redis holds \(stored.sum) charges, \(charges) were admitted")
+        }
+    }
+}
+
+/// Adds up the counters that lie in a Redis.
+enum StoreTotal {
+    /// What a cell's counters begin with, as Redis's `MATCH` has it.
+    static func pattern(of owner: BenchCounts.Owner) -> String {
+        switch owner {
+        case .direct: "\(BaselineScript.keyPrefix)*"
+        case .sluice: "sluice:1:{*"
+        }
+    }
+
+    /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Answers in one line the next cursor, the sum of what these
+    /// keys hold, and the highest of it.
+    private static let script = """
+        local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 5000)
+        local sum, highest = 0, 0
+        for first = 1, #found[2], 1000 do
+            local values = redis.call('MGET', unpack(found[2], first, math.min(first + 999, #found[2])))
+            for i = 1, #values do
+                local value = tonumber(values[i] or 0)
+                sum = sum + value
+                if value > highest then highest = value end
+            end
+        end
+        return redis.status_reply(string.format('%s %.0f %.0f', found[1], sum, highest))
+        """
+
+    /// - Throws: `StageFailure`, or `CancellationError`.
+    static func read(_ owner: BenchCounts.Owner, from redisSocket: String) throws -> BenchCounts.Stored {
+        var stored = BenchCounts.Stored()
+        var cursor = "0"
+        repeat {
+            try Task.checkCancellation()
+            let answer = RESPProbe.ask(redisSocket, ["EVAL", script, "0", cursor, pattern(of: owner)])
+            let words = (answer ?? "").dropFirst().split(separator: " ")
+            guard words.count == 3, let sum = Int64(words[1]), let highest = Int64(words[2]) else {
+                throw StageFailure("Redis's counters could not be read: \(answer ?? "no answer")")
+            }
+            stored.sum += sum
+            stored.highest = max(stored.highest, highest)
+            cursor = String(words[0])
+        } while cursor != "0"
+        return stored
+    }
+}

@@ -1,0 +1,86 @@
+import ArgumentParser
+import Foundation
+import SluiceTerminal
+import UnixSignals
+
+/// `sluice-load bench` from its arguments to its exit code.
+enum BenchProgram {
+    /// The word that `sluice-load` begins with for it.
+    static let word = "bench"
+
+    /// - Parameter arguments: behind the word.
+    static func run(arguments: [String]) async -> Int32 {
+        let command: BenchCommand
+        let plan: BenchPlan
+        let cells: [BenchCell]
+        do {
+            command = try BenchCommand.parse(arguments)
+            plan = try command.plan()
+            cells = try command.cells()
+        } catch {
+            return LoadProgram.tell(error, of: BenchCommand.self)
+        }
+        let style = Style(
+            isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
+        if command.isList {
+            for cell in cells { print("\(cell.name): \(cell.about)") }
+            return LoadProgram.ExitCode.ok
+        }
+        signal(SIGPIPE, SIG_IGN)
+        return await untilInterrupted {
+            let run = await measure(cells, plan, style)
+            if Task.isCancelled { return LoadProgram.ExitCode.interrupted }
+            print(BenchReport.measures(run.results, style), terminator: "")
+            for failure in run.failures { LoadProgram.writeError("sluice-load bench: \(failure)\n") }
+            if let path = command.jsonPath {
+                do {
+                    let text = try BenchReport.json(run.results, plan: plan, machine: .current)
+                    try LoadProgram.save(text, to: path)
+                } catch {
+                    LoadProgram.writeError("sluice-load bench: \(error)\n")
+                    return LoadProgram.ExitCode.couldNotRun
+                }
+            }
+            if !run.failures.isEmpty { return LoadProgram.ExitCode.couldNotRun }
+            return run.results.allSatisfy(\.counts.isClean)
+                ? LoadProgram.ExitCode.ok : LoadProgram.ExitCode.brokenPromise
+        }
+    }
+
+    /// A cell that cannot be carried out does not keep the others from it.
+    private static func measure(
+        _ cells: [BenchCell], _ plan: BenchPlan, _ style: Style
+    ) async -> (results: [BenchResult], failures: [String]) {
+        var results: [BenchResult] = []
+        var failures: [String] = []
+        for (index, cell) in cells.enumerated() where !Task.isCancelled {
+            LoadProgram.writeError("[\(index + 1)/\(cells.count)] \(cell.name)\n")
+            do {
+                let result = try await BenchRunner.run(cell, plan: plan)
+                results.append(result)
+                print(BenchReport.section(result, style), terminator: "")
+                fflush(nil)
+            } catch is CancellationError {
+                break
+            } catch {
+                failures.append("\(cell.name): \(error)")
+            }
+        }
+        return (results, failures)
+    }
+
+    /// The first Ctrl-C or SIGTERM ends what runs, the second the process.
+    private static func untilInterrupted(_ body: @escaping @Sendable () async -> Int32) async -> Int32 {
+        let run = Task { await body() }
+        let watch = Task {
+            var hasEnded = false
+            for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
+                if hasEnded { exit(LoadProgram.ExitCode.interrupted) }
+                hasEnded = true
+                run.cancel()
+            }
+        }
+        defer { watch.cancel() }
+        return await run.value
+    }
+}

@@ -1,0 +1,157 @@
+import Histogram
+package import SluiceProtocol
+
+/// What one contender reached in one round.
+package struct BenchRound: Sendable, Equatable {
+    package var checksPerSecond = 0.0
+    package var p50Us = 0.0
+    package var p99Us = 0.0
+    package var p999Us = 0.0
+    /// CPU per check, us: of the driver, of each sidecar, and of Redis (nil if there is none).
+    package var driverUs = 0.0
+    package var sidecarsUs: [Double] = []
+    package var redisUs: Double?
+    /// How much of its threads' time the driver was working.
+    package var driverBusyShare = 0.0
+    package var allowed: Int64 = 0
+    package var denied: Int64 = 0
+    /// Of these, by what answered; none for what is no sidecar.
+    package var bySource: [ReplySource: Int64] = [:]
+    package var failures: Int64 = 0
+
+    package init() {}
+
+    /// - Parameter hasRedis: whether the last of the summary's processes is Redis; the others are sidecars.
+    init(_ summary: borrowing Summary, hasRedis: Bool) {
+        let checks = Double(max(1, summary.decidedWhileSending))
+        var processes = summary.processesNs.map { Double($0) / 1e3 / checks }
+        if hasRedis { redisUs = processes.popLast() }
+        sidecarsUs = processes
+        driverUs = summary.processorNsPerCheck / 1e3
+        driverBusyShare = summary.busyShare
+        checksPerSecond = summary.checksPerSecond
+        p50Us = Double(summary.tally.latency.valueAtPercentile(50)) / 1e3
+        p99Us = Double(summary.tally.latency.valueAtPercentile(99)) / 1e3
+        p999Us = Double(summary.tally.latency.valueAtPercentile(99.9)) / 1e3
+        (allowed, denied) = (summary.tally.decided.allowed, summary.tally.decided.denied)
+        failures = summary.tally.failureCount
+        guard summary.settings.target == .sluice else { return }
+        for source in ReplySource.allCases {
+            let decisions = summary.tally[source]
+            if decisions != Tally.Decisions() { bySource[source] = decisions.allowed + decisions.denied }
+        }
+    }
+
+    package var sidecarUs: Double { sidecarsUs.reduce(0, +) }
+
+    /// The figure that a measure compares; nil if there is none, or nothing that one could divide by.
+    package func value(of figure: BenchCell.Measure.Figure) -> Double? {
+        let value: Double? =
+            switch figure {
+            case .checksPerSecond: checksPerSecond
+            case .p50: p50Us
+            case .p99: p99Us
+            case .sidecarProcessor: sidecarUs
+            case .redisProcessor: redisUs
+            case .processor: sidecarUs + (redisUs ?? 0)
+            }
+        return value.flatMap { $0 > 0 ? $0 : nil }
+    }
+}
+
+/// Several rounds' values of one figure.
+package struct Spread: Sendable, Equatable {
+    package var median: Double
+    package var least: Double
+    package var most: Double
+
+    /// nil without values.
+    package init?(_ values: some Sequence<Double>) {
+        let sorted = values.sorted()
+        guard let least = sorted.first, let most = sorted.last else { return nil }
+        let middle = sorted.count / 2
+        median = sorted.count.isMultiple(of: 2) ? (sorted[middle - 1] + sorted[middle]) / 2 : sorted[middle]
+        self.least = least
+        self.most = most
+    }
+
+    /// From the least to the most, as a share of the median.
+    package var width: Double { median > 0 ? (most - least) / median : 0 }
+}
+
+/// What a cell came to.
+package struct BenchResult: Sendable {
+    /// One comparison, and what it is to be.
+    package struct Measured: Sendable, Equatable {
+        package enum Unit: String, Sendable {
+            case ratio
+            case bytes
+            case mebibytes
+        }
+
+        package var cell: String
+        package var name: String
+        /// nil if it could not be measured.
+        package var value: Spread?
+        package var unit = Unit.ratio
+        package var bar: BenchCell.Measure.Bar?
+
+        /// nil where there is no bar, or nothing was measured.
+        package var isMet: Bool? {
+            guard let bar, let value else { return nil }
+            return bar.isMet(by: value.median)
+        }
+    }
+
+    package var cell: BenchCell
+    /// By contender, in the cell's order.
+    package var rounds: [[BenchRound]]
+    package var ratePerSecond: Int?
+    package var counts = BenchCounts()
+    /// Beside what `cell.measures` compare.
+    package var extra: [Measured] = []
+
+    package init(cell: BenchCell) {
+        self.cell = cell
+        rounds = Array(repeating: [], count: cell.contenders.count)
+    }
+
+    package var measured: [Measured] {
+        extra
+            + cell.measures.map {
+                Measured(cell: cell.name, name: $0.name, value: Spread(values(of: $0)), bar: $0.bar)
+            }
+    }
+
+    /// A measure's value in each round. Each round is compared in itself, and the median taken of that: what drifts from
+    /// round to round falls out.
+    private func values(of measure: BenchCell.Measure) -> [Double] {
+        (0..<(rounds.map(\.count).min() ?? 0)).compactMap { round in
+            func quotient(_ above: String, _ below: String) -> Double? {
+                guard let above = value(measure.figure, of: above, round),
+                    let below = value(measure.figure, of: below, round)
+                else { return nil }
+                return above / below
+            }
+            switch measure.relation {
+            case .ratio(let of, let to):
+                return quotient(of, to)
+            case .growth(let from, let to, let otherFrom, let otherTo):
+                guard let growth = quotient(to, from), let other = quotient(otherTo, otherFrom) else { return nil }
+                return growth / other
+            }
+        }
+    }
+
+    private func value(_ figure: BenchCell.Measure.Figure, of contender: String, _ round: Int) -> Double? {
+        guard let index = cell.contenders.firstIndex(where: { $0.name == contender }) else {
+            preconditionFailure("a measure names contenders of its cell")
+        }
+        return rounds[index][round].value(of: figure)
+    }
+
+    /// Something of one contender, over the rounds.
+    package func spread(_ contender: Int, _ value: (BenchRound) -> Double?) -> Spread? {
+        Spread(rounds[contender].compactMap(value))
+    }
+}

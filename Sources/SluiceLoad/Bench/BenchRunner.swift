@@ -1,0 +1,224 @@
+import Foundation
+import NIOConcurrencyHelpers
+
+/// How long and how often a benchmark measures.
+package struct BenchPlan: Sendable, Equatable {
+    package var rounds = 5
+    package var durationNs: Int64 = 1_000_000_000
+    package var warmUpNs: Int64 = 200_000_000
+
+    package init() {}
+}
+
+/// Carries out one cell: starts what it needs, has each contender loaded once for warmth and judgement, then all of them
+/// in turn, round by round, and compares at the end what Redis holds with what was admitted.
+///
+/// The oracle needs a trace with each answer, which a gateway would not ask for, and works in the driver, which shares the
+/// machine with what is measured. So it judges a round of its own. In the measured rounds the proof is the counters: all that
+/// was admitted, and no more, lies in Redis, and none is over its maximum.
+package struct BenchRunner {
+    let cell: BenchCell
+    let plan: BenchPlan
+    private let stage: Stage
+    private var result: BenchResult
+
+    /// How long sidecars may take for a check, ns. Long, since a closed loop of thousands of checks would else be answered
+    /// from local counters, which costs less: only what was counted exactly is to be measured.
+    private static let budgetNs: Int64 = 5_000_000_000
+    /// How long it may take to check every grant once, ns. Past it: the cell fails.
+    private static let maxFillNs: Int64 = 300_000_000_000
+    /// Most grants of the judged round: the oracle keeps about 1 KiB for each.
+    private static let maxJudgedGrants = 100_000
+    private static let tool = "opencode_run"
+
+    init(_ cell: BenchCell, plan: BenchPlan) throws {
+        precondition(cell.stage.redis != .none || cell.contenders.allSatisfy(\.target.isSidecar))
+        self.cell = cell
+        self.plan = plan
+        stage = try Stage(
+            sidecars: cell.stage.sidecars, policy: Self.policy(cell.stage), budgetNs: Self.budgetNs,
+            redis: cell.stage.redis)
+        result = BenchResult(cell: cell)
+    }
+
+    /// The document of a cell's sidecars. Its windows are long, so that none ends in a round.
+    package static func policy(_ setting: BenchCell.Setting) throws -> String {
+        let limits: [[String: Any]] = ["day", "week", "month"].prefix(setting.limits).map {
+            ["counter": "bench_\($0)", "window": $0, "max": setting.maximum, "scope": "grant"]
+        }
+        let document: [String: Any] = ["version": "1", "default": "deny", "tools": [tool: ["limits": limits]]]
+        let data = try JSONSerialization.data(withJSONObject: document, options: [.sortedKeys, .prettyPrinted])
+        return String(decoding: data, as: UTF8.self)
+    }
+
+    /// - Throws: `LoadFailure`, `StageFailure`, or `CancellationError`.
+    package static func run(_ cell: BenchCell, plan: BenchPlan) async throws -> BenchResult {
+        var runner = try BenchRunner(cell, plan: plan)
+        do {
+            try await runner.stage.start()
+            try await runner.carryOut()
+        } catch {
+            await runner.stage.end()
+            throw error
+        }
+        await runner.stage.end()
+        return runner.result
+    }
+
+    private mutating func carryOut() async throws {
+        let dayAtStart = Self.day
+        if let memory = cell.memory {
+            try await weigh(memory)
+        } else {
+            try await warmUp()
+            for round in 0..<plan.rounds {
+                for (index, contender) in cell.contenders.enumerated() {
+                    let summary = try await run(contender, settings(of: contender, round: round))
+                    result.rounds[index].append(BenchRound(summary, hasRedis: stage.redisPlace != nil))
+                }
+            }
+        }
+        let hasTurned = Self.day != dayAtStart
+        for owner in BenchCounts.Owner.allCases where result.counts.admitted[owner] != nil {
+            let stored = stage.redisPlace != nil ? try StoreTotal.read(owner, from: stage.redisSocket) : nil
+            result.counts.compare(owner, with: stored, setting: cell.stage, hasTurned: hasTurned)
+        }
+    }
+
+    /// Days since 1970.
+    private static var day: Int64 { Clock.wallNs() / 86_400_000_000_000 }
+
+    // MARK: - Rounds
+
+    /// Fills, loads every contender once, the sidecars before the oracle, and finds the rate of an open loop.
+    private mutating func warmUp() async throws {
+        for contender in cell.contenders {
+            if contender.isFilled { try await fill(contender, grants: contender.load.grants) }
+            var settings = settings(of: contender, round: plan.rounds)
+            settings.warmUpNs = 0
+            settings.usesOracle = contender.target == .sluice
+            if settings.usesOracle { settings.grantCount = min(settings.grantCount, Self.maxJudgedGrants) }
+            let summary = try await run(contender, settings)
+            if let report = summary.oracle { result.counts.judge(report) { summary.describe($0) } }
+        }
+        guard let rate = cell.rate, let peak = cell.contenders.first(where: { $0.name == rate.peakOf }) else { return }
+        var peaks: [Double] = []
+        for round in 0..<plan.rounds {
+            peaks.append(try await run(peak, settings(of: peak, round: round)).checksPerSecond)
+        }
+        result.ratePerSecond = Spread(peaks).map { max(1, Int($0.median * rate.share)) }
+    }
+
+    private func settings(of contender: BenchCell.Contender, round: Int) -> LoadSettings {
+        let sockets = contender.target.isSidecar ? stage.sidecarSockets : [stage.redisPlace ?? ""]
+        var settings = LoadSettings(socketPaths: sockets)
+        settings.target = contender.target.loadTarget
+        settings.connectionsPerSocket = max(1, contender.load.connections / sockets.count)
+        settings.pipeline = contender.load.pipeline
+        settings.grantCount = contender.load.grants
+        settings.skew = contender.load.skew
+        settings.kinds = [CheckKind(tool: Self.tool, cost: 1)]
+        settings.warmUpNs = plan.warmUpNs
+        settings.durationNs = plan.durationNs
+        settings.ratePerSecond = result.ratePerSecond
+        // The same checks for all that take turns, others in each round.
+        settings.seed = UInt64(round + 1)
+        settings.usesOracle = false
+        settings.budgetNs = Self.budgetNs
+        settings.baselineMax = cell.stage.maximum
+        settings.baselineWindowMs = 86_400_000
+        settings.baselineLimits = cell.stage.limits
+        return settings
+    }
+
+    private mutating func run(_ contender: BenchCell.Contender, _ settings: LoadSettings) async throws -> Summary {
+        var processes: [pid_t] = []
+        for sidecar in 1...cell.stage.sidecars {
+            guard let process = await stage.processID(of: .sidecar(sidecar)) else {
+                throw StageFailure("sidecar \(sidecar) is gone")
+            }
+            processes.append(process)
+        }
+        if let redis = await stage.processID(of: .redis) { processes.append(redis) }
+        let owner = contender.target.owner
+        let warmUps = NIOLockedValueBox(BenchCounts())
+        let runner = LoadRunner(settings, meter: ProcessMeter(processes)) { sample in
+            guard sample.isWarmUp else { return }
+            let tally = sample.tally
+            warmUps.withLockedValue { $0.add(tally, owner: owner) }
+        }
+        let summary = try await runner.run()
+        try Task.checkCancellation()
+        result.counts.add(warmUps.withLockedValue { $0 })
+        result.counts.add(summary.tally, owner: owner)
+        return summary
+    }
+
+    // MARK: - Filling
+
+    /// Checks each of so many grants once, and some again.
+    private mutating func fill(_ contender: BenchCell.Contender, grants: Int) async throws {
+        var settings = settings(of: contender, round: 0)
+        settings.grantCount = grants
+        settings.isInOrder = true
+        // Connections are not equally fast: a tenth more, so that the slowest has been through, too.
+        settings.enoughDecisions = Int64(grants + grants / 10)
+        settings.warmUpNs = 0
+        settings.durationNs = Self.maxFillNs
+        let summary = try await run(contender, settings)
+        guard summary.tally.decisionCount >= grants else {
+            throw StageFailure("\(contender.name) took too long to check \(grants) grants once")
+        }
+    }
+
+    // MARK: - Memory
+
+    private mutating func weigh(_ memory: BenchCell.Memory) async throws {
+        guard let process = await stage.processID(of: .sidecar(1)) else { return }
+        let meter = ProcessMeter([process])
+        func resident() -> Double { Double((meter.residentBytes().first ?? nil) ?? 0) }
+        let idle = resident()
+        let contender = BenchCell.Contender("sluice", .sluice, BenchCell.Load(connections: 4))
+        try await fill(contender, grants: memory.from)
+        let before = resident()
+        try await fill(contender, grants: memory.to)
+        let grown = resident() - before
+        // As all names of the greater part are long.
+        let nameBytes = CheckFrames.grantName(LoadSettings(socketPaths: []).grantPrefix, memory.to - 1).utf8.count
+        result.extra = [
+            BenchResult.Measured(
+                cell: cell.name, name: "resident memory at rest", value: Spread([idle / 1_048_576]), unit: .mebibytes,
+                bar: .atMost(20)),
+            BenchResult.Measured(
+                cell: cell.name, name: "the same, for each further local counter (150 and its name of \(nameBytes))",
+                value: Spread([grown / Double(memory.to - memory.from)]), unit: .bytes,
+                bar: .atMost(Double(150 + nameBytes))),
+        ]
+    }
+}
+
+extension BenchCell.Contender.Target {
+    var isSidecar: Bool {
+        switch self {
+        case .sluice, .pingSluice: true
+        case .direct, .pingRedis: false
+        }
+    }
+
+    fileprivate var loadTarget: LoadTarget {
+        switch self {
+        case .direct: .redis
+        case .sluice: .sluice
+        case .pingSluice, .pingRedis: .ping
+        }
+    }
+
+    /// Whose counters it moves.
+    fileprivate var owner: BenchCounts.Owner? {
+        switch self {
+        case .direct: .direct
+        case .sluice: .sluice
+        case .pingSluice, .pingRedis: nil
+        }
+    }
+}

@@ -1,0 +1,193 @@
+/// The cells that there are: what `bench` measures by default, and what `--full` adds.
+package enum BenchTable {
+    private typealias Load = BenchCell.Load
+    private typealias Measure = BenchCell.Measure
+
+    private static let direct = "direct"
+    private static let sluice = "sluice"
+    private static let ping = "PING sluice"
+
+    /// What a default run takes, in this order.
+    package static let standard: [BenchCell] = [
+        socket("socket", Load()),
+        against(
+            "distinct-p16", Load(),
+            measures: [
+                compared("checks/s", .checksPerSecond, .atLeast(1.5)),
+                compared("CPU of Redis per check", .redisProcessor, .atMost(0.5)),
+            ]),
+        against(
+            "distinct-p1", Load(pipeline: 1),
+            measures: [
+                compared("checks/s", .checksPerSecond, .atLeast(0.75)),
+                compared("CPU of Redis per check", .redisProcessor, .atMost(0.5)),
+            ]),
+        against(
+            "hot-p16", Load(grants: 1),
+            measures: [
+                compared("checks/s", .checksPerSecond, .atLeast(3)),
+                compared("CPU of Redis per check", .redisProcessor, .atMost(0.05)),
+            ]),
+        against("zipf-p16", Load(skew: 1.1), measures: told),
+        against("two-p16", Load(), measures: told) { $0.sidecars = 2 },
+        against("tcp-p16", Load(), measures: told) { $0.redis = .tcp },
+        against("limits-p16", Load(), measures: told) { $0.limits = 3 },
+        against("lone", Load(connections: 1, pipeline: 1), measures: [compared("p50", .p50, .atMost(1.8))]),
+        halfPeak("half-peak", Load()),
+        againstPing("denied-p16", Load(grants: 1000), bar: 2.5) { $0.isMostlyDenied = true },
+        againstPing("denied-p1", Load(pipeline: 1, grants: 1000), bar: 1.2) { $0.isMostlyDenied = true },
+        againstPing("local-p16", Load(), bar: 2.5) { $0.redis = .none },
+        againstPing("local-p1", Load(pipeline: 1), bar: 1.2) { $0.redis = .none },
+        growth("growth-grants", ("1,000", Load(grants: 1000)), ("1,000,000", Load(grants: 1_000_000)), isFilled: true),
+        growth("growth-connections", ("16", Load(connections: 16)), ("1,000", Load(connections: 1000))),
+        memory,
+    ]
+
+    /// Every combination of what can be combined, named by it: `c64-p16-uniform-l1-allowed-unix-s1`.
+    package static let combinations: [BenchCell] = {
+        var cells: [BenchCell] = []
+        let connections = [1, 16, 64, 1000]
+        let pipelines = [1, 16, 64]
+        for count in connections {
+            for pipeline in pipelines {
+                let load = Load(connections: count, pipeline: pipeline)
+                cells.append(socket("c\(count)-p\(pipeline)-ping", load))
+                for setting in settings {
+                    for (grants, load) in [
+                        ("uniform", load), ("zipf", Load(connections: count, pipeline: pipeline, skew: 1.1)),
+                        ("hot", Load(connections: count, pipeline: pipeline, grants: 1)),
+                    ] {
+                        let name = "c\(count)-p\(pipeline)-\(grants)-\(setting.words)"
+                        // Each connection is to one sidecar.
+                        guard count >= setting.sidecars else { continue }
+                        cells.append(against(name, load, measures: told) { $0 = setting })
+                    }
+                }
+            }
+        }
+        return cells
+    }()
+
+    package static var all: [BenchCell] { standard + combinations }
+
+    private static var settings: [BenchCell.Setting] {
+        var settings: [BenchCell.Setting] = []
+        for limits in [1, 3] {
+            for isMostlyDenied in [false, true] {
+                for redis in Stage.RedisTransport.allCases {
+                    // Without Redis nobody shares a window.
+                    for sidecars in redis == .none ? [1] : [1, 2] {
+                        var setting = BenchCell.Setting()
+                        setting.limits = limits
+                        setting.isMostlyDenied = isMostlyDenied
+                        setting.redis = redis
+                        setting.sidecars = sidecars
+                        settings.append(setting)
+                    }
+                }
+            }
+        }
+        return settings
+    }
+
+    // MARK: - Kinds of cells
+
+    /// What the socket alone allows.
+    private static func socket(_ name: String, _ load: BenchCell.Load) -> BenchCell {
+        BenchCell(
+            name,
+            contenders: [
+                BenchCell.Contender("PING Redis", .pingRedis, load), BenchCell.Contender(ping, .pingSluice, load),
+            ],
+            measures: [
+                Measure("PING's checks/s, Sluice against Redis", .checksPerSecond, .ratio(of: ping, to: "PING Redis"))
+            ])
+    }
+
+    /// Sluice against one script a check on Redis. Without Redis there is no direct way.
+    private static func against(
+        _ name: String, _ load: BenchCell.Load, measures: [BenchCell.Measure],
+        _ change: (inout BenchCell.Setting) -> Void = { _ in }
+    ) -> BenchCell {
+        var cell = BenchCell(
+            name, contenders: [BenchCell.Contender(direct, .direct, load), BenchCell.Contender(sluice, .sluice, load)],
+            measures: measures)
+        change(&cell.stage)
+        if cell.stage.redis == .none {
+            cell.contenders.removeFirst()
+            cell.measures = []
+        }
+        return cell
+    }
+
+    private static func compared(
+        _ what: String, _ figure: BenchCell.Measure.Figure, _ bar: BenchCell.Measure.Bar? = nil
+    ) -> BenchCell.Measure {
+        Measure("\(what) against direct", figure, .ratio(of: sluice, to: direct), bar)
+    }
+
+    private static let told = [
+        compared("checks/s", .checksPerSecond), compared("CPU of Redis per check", .redisProcessor),
+    ]
+
+    /// What a sidecar answers by itself against what its socket allows.
+    private static func againstPing(
+        _ name: String, _ load: BenchCell.Load, bar: Double, _ change: (inout BenchCell.Setting) -> Void
+    ) -> BenchCell {
+        var cell = BenchCell(
+            name,
+            contenders: [BenchCell.Contender(ping, .pingSluice, load), BenchCell.Contender(sluice, .sluice, load)],
+            measures: [
+                Measure(
+                    "CPU of the sidecar per check, against PING on its socket", .sidecarProcessor,
+                    .ratio(of: sluice, to: ping), .atMost(bar))
+            ])
+        change(&cell.stage)
+        return cell
+    }
+
+    private static func halfPeak(_ name: String, _ load: BenchCell.Load) -> BenchCell {
+        var cell = against(
+            name, load, measures: [compared("p99 at half of direct's peak rate", .p99, .atMost(2))])
+        cell.rate = BenchCell.Rate(share: 0.5, peakOf: direct)
+        return cell
+    }
+
+    /// What a check costs in all, of the processor: of sidecar and Redis together, against Redis alone.
+    private static func growth(
+        _ name: String, _ small: (String, BenchCell.Load), _ large: (String, BenchCell.Load), isFilled: Bool = false
+    ) -> BenchCell {
+        func contender(_ name: String, _ target: BenchCell.Contender.Target, _ size: (String, BenchCell.Load))
+            -> BenchCell.Contender
+        {
+            BenchCell.Contender("\(name) \(size.0)", target, size.1, isFilled: isFilled)
+        }
+        return BenchCell(
+            name,
+            contenders: [
+                contender(direct, .direct, small), contender(sluice, .sluice, small),
+                contender(direct, .direct, large), contender(sluice, .sluice, large),
+            ],
+            measures: [
+                Measure(
+                    "growth of CPU per check, against direct's own growth", .processor,
+                    .growth(
+                        from: "\(sluice) \(small.0)", to: "\(sluice) \(large.0)", againstFrom: "\(direct) \(small.0)",
+                        againstTo: "\(direct) \(large.0)"), .atMost(1.2))
+            ])
+    }
+
+    private static let memory: BenchCell = {
+        var cell = BenchCell("memory", contenders: [])
+        cell.stage.redis = .none
+        cell.memory = BenchCell.Memory(from: 100_000)
+        return cell
+    }()
+}
+
+extension BenchCell.Setting {
+    /// As a combination's name has it.
+    fileprivate var words: String {
+        "l\(limits)-\(isMostlyDenied ? "denied" : "allowed")-\(redis.rawValue)-s\(sidecars)"
+    }
+}

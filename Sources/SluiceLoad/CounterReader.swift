@@ -1,0 +1,195 @@
+import SluiceClient
+import SluiceEngine
+import SluicePolicy
+
+/// Reads at the end of a run what the store has counted for the run's grants: from Redis itself where the driver started
+/// it, which also has windows that ended up to a minute ago; else from the first sidecar that can tell.
+struct CounterReader: Sendable {
+    private let settings: LoadSettings
+    private let redisSocket: String?
+    private let subjects: SubjectIndex
+
+    /// - Parameter redisSocket: that of the driver's own Redis.
+    init(_ settings: LoadSettings, redisSocket: String?) {
+        self.settings = settings
+        self.redisSocket = redisSocket
+        subjects = SubjectIndex(settings)
+    }
+
+    func read() async -> CounterReading {
+        var reasons: [String] = []
+        if let redisSocket {
+            do {
+                return .read(try await readRedis(redisSocket))
+            } catch {
+                return .unread("\(error)")
+            }
+        }
+        for socket in settings.socketPaths {
+            guard case .path(let path) = SocketPlace(socket) else {
+                reasons.append("\(socket) is no Unix socket, and only there COUNTERS is answered")
+                continue
+            }
+            do throws(SluiceError) {
+                guard let stored = try await readSidecar(path) else {
+                    reasons.append("\(path) could not ask Redis")
+                    continue
+                }
+                return .read(stored)
+            } catch {
+                reasons.append("\(error)")
+            }
+        }
+        return .unread(reasons.first ?? "there is no sidecar")
+    }
+
+    // MARK: - Through a sidecar
+
+    /// - Returns: nil if the sidecar told what it remembers, since Redis did not answer.
+    private func readSidecar(_ path: String) async throws(SluiceError) -> StoredTallies? {
+        let limit = LoadBounds.maxReportedCounters
+        let reply = try await ask(path) { connection throws(SluiceError) in
+            try await connection.send(["COUNTERS", "LIMIT", "\(limit)"])
+        }
+        guard Self.field("shared", of: reply)?.integer == 1 else { return nil }
+        var stored = StoredTallies(origin: .sidecar)
+        stored.isTruncated = Self.field("truncated", of: reply)?.integer == 1
+        for counter in Self.field("counters", of: reply)?.array ?? [] {
+            func text(_ name: String) -> String { Self.field(name, of: counter)?.string ?? "" }
+            func number(_ name: String) -> Int64 { Self.field(name, of: counter)?.integer ?? -1 }
+            let grant = text("grant")
+            guard text("algorithm") == Terms.Algorithm.fixedWindow.name, text("mode") == "enforce",
+                let subject = subjects.subject(grant: grant.isEmpty ? nil : grant, words: text("subject")),
+                number("shared_used") >= 0
+            else { continue }
+            let key = StoredTallies.Key(
+                subject: subject, rule: text("rule"), startMs: number("window_start_ms"))
+            stored.tallies[key] = StoredTallies.Tally(used: number("shared_used"), isOpen: true)
+        }
+        return stored
+    }
+
+    /// RESP2 has a map as an array of keys and values in turn.
+    private static func field(_ name: String, of reply: Reply) -> Reply? {
+        guard let elements = reply.array else { return nil }
+        for index in stride(from: 0, to: elements.count - 1, by: 2) where elements[index].string == name {
+            return elements[index + 1]
+        }
+        return nil
+    }
+
+    // MARK: - From Redis
+
+    private func readRedis(_ path: String) async throws(SluiceError) -> StoredTallies {
+        try await ask(path) { connection throws(SluiceError) in
+            var stored = StoredTallies(origin: .redis)
+            var windows: [String: Window] = [:]
+            var keys: [CounterKey: Int64] = [:]
+            var cursor = "0"
+            repeat {
+                let page = try await connection.send([
+                    "SCAN", cursor, "MATCH", "\(Self.keyPrefix):1:*", "COUNT", "\(LoadBounds.keysPerScan)",
+                ]).array
+                guard let page, page.count == 2, let next = page[0].string, let names = page[1].array else {
+                    throw .malformedReply("a page of SCAN")
+                }
+                cursor = next
+                try await readValues(of: names.compactMap(\.string), connection, into: &keys)
+                stored.isTruncated = keys.count > LoadBounds.maxStoredCounters
+            } while cursor != "0" && !stored.isTruncated
+            let clock = try await connection.send(["TIME"]).array?.first?.string.flatMap(Int64.init)
+            guard let clock else { throw .malformedReply("TIME") }
+            let nowMs = clock * 1000
+            for (key, used) in keys {
+                guard let subject = subjects.subject(of: key) else { continue }
+                let rule = Self.rule(of: key)
+                windows[rule] = key.window
+                stored.tallies[StoredTallies.Key(subject: subject, rule: rule, startMs: key.windowStartMs)] =
+                    StoredTallies.Tally(used: used, isOpen: nowMs < key.window.bounds(atMs: key.windowStartMs).endMs)
+            }
+            stored.openStartMs = windows.mapValues { $0.bounds(atMs: nowMs).startMs }
+            return stored
+        }
+    }
+
+    /// What sidecars that the driver started put before every key.
+    private static let keyPrefix = "sluice"
+
+    private func readValues(
+        of names: [String], _ connection: SluiceConnection, into keys: inout [CounterKey: Int64]
+    ) async throws(SluiceError) {
+        let counters = names.compactMap { name in
+            CounterKey(name.utf8, prefix: Self.keyPrefix).map { (name: name, key: $0) }
+        }.filter { $0.key.algorithm == .fixedWindow && !$0.key.isRefusals }
+        guard !counters.isEmpty else { return }
+        let values = try await connection.send(["MGET"] + counters.map(\.name)).array
+        guard let values, values.count == counters.count else { throw .malformedReply("the values of MGET") }
+        for (counter, value) in zip(counters, values) {
+            // One that has expired meanwhile has none.
+            if let used = value.string.flatMap(Int64.init) { keys[counter.key] = used }
+        }
+    }
+
+    /// The limit's path in the policy, as answers name it.
+    private static func rule(of key: CounterKey) -> String {
+        guard let tool = key.tool else { return "/all_tools/limits/\(JSONPointer.escape(key.counter))" }
+        let place = "/tools/\(JSONPointer.escape(tool))"
+        // A limit beside it may not be called so.
+        return key.counter == "rate_limit"
+            ? "\(place)/rate_limit" : "\(place)/limits/\(JSONPointer.escape(key.counter))"
+    }
+
+    private func ask<Answer>(
+        _ path: String, _ body: (SluiceConnection) async throws(SluiceError) -> Answer
+    ) async throws(SluiceError) -> Answer {
+        let limit = Duration.seconds(LoadBounds.readTimeoutSeconds)
+        let connection = try await SluiceConnection.connect(path: path, timeout: limit, requestTimeout: limit)
+        do throws(SluiceError) {
+            let answer = try await body(connection)
+            await connection.close()
+            return answer
+        } catch {
+            await connection.close()
+            throw error
+        }
+    }
+}
+
+/// Finds the identities of a run by their names.
+private struct SubjectIndex: Sendable {
+    private let settings: LoadSettings
+    private let grants: [String: Int]
+    private let sessions: [String: Int]
+
+    init(_ settings: LoadSettings) {
+        self.settings = settings
+        func numbers(_ count: Int, _ name: (Int) -> String) -> [String: Int] {
+            Dictionary((0..<count).map { (name($0), $0) }, uniquingKeysWith: { first, _ in first })
+        }
+        grants = numbers(settings.grantCount, settings.grantName)
+        sessions = numbers(settings.sessionCount, settings.sessionName)
+    }
+
+    func subject(of key: CounterKey) -> Int? { subject(grant: key.grant, words: key.subject.words) }
+
+    /// - Parameter words: whose calls are counted beside the grant's, as `COUNTERS` tells it.
+    /// - Returns: nil for what is not of the run, or counted by something else than its scope.
+    func subject(grant: String?, words: String) -> Int? {
+        let target: CheckTarget
+        switch settings.scope {
+        case .global:
+            return words == CounterKey.Subject.global.words ? 0 : nil
+        case .grant:
+            guard words.isEmpty, let grant, let number = grants[grant] else { return nil }
+            target = CheckTarget(grant: UInt32(number))
+        case .session:
+            // A check without a session counts for its grant; of a trace it has the session without a name.
+            let session = words.isEmpty ? "" : words.hasPrefix("session=") ? String(words.dropFirst(8)) : nil
+            guard let grant, let number = grants[grant], let session, let sessionNumber = sessions[session] else {
+                return nil
+            }
+            target = CheckTarget(grant: UInt32(number), session: UInt32(sessionNumber))
+        }
+        return settings.subject(of: target)
+    }
+}

@@ -1,0 +1,51 @@
+/// Grants by name, and how often each is checked: one a line, and where a weight is given, a tab and it behind the name.
+///
+///     alice-laptop
+///     bob\t12.5
+///
+/// A name is taken as it stands, spaces and all. Empty lines are passed over; a carriage return at a line's end is no part
+/// of it. Without a weight a grant has 1.
+package struct GrantList: Sendable, Equatable {
+    package private(set) var names: [String] = []
+    /// In proportion to each other; one a name.
+    package private(set) var weights: [Double] = []
+
+    package init(text: String) throws(LineFault) {
+        var seen: Set<String> = []
+        for (index, line) in text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+            .enumerated()
+        {
+            let line = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+            guard !line.isEmpty else { continue }
+            let grant = try Self.grant(line, line: index + 1)
+            guard seen.insert(grant.name).inserted else {
+                throw LineFault(line: index + 1, problem: "'\(grant.name)' is there twice")
+            }
+            guard names.count < LoadBounds.maxSubjects else {
+                throw LineFault(line: index + 1, problem: "there are more than \(LoadBounds.maxSubjects) grants")
+            }
+            names.append(grant.name)
+            weights.append(grant.weight)
+        }
+    }
+
+    private static func grant(
+        _ line: Substring.UTF8View, line number: Int
+    ) throws(LineFault) -> (name: String, weight: Double) {
+        let parts = line.split(separator: UInt8(ascii: "\t"), maxSplits: 1, omittingEmptySubsequences: false)
+        let name = String(Substring(parts[0]))
+        guard (1...LoadBounds.maxNameBytes).contains(name.utf8.count), !name.utf8.contains(0) else {
+            throw LineFault(
+                line: number,
+                problem: "a name of \(name.utf8.count) bytes, expected 1 to \(LoadBounds.maxNameBytes), no NUL")
+        }
+        guard parts.count == 2 else { return (name, 1) }
+        let text = Substring(parts[1])
+        guard let weight = Double(text), weight > 0, weight <= LoadBounds.maxWeight else {
+            throw LineFault(
+                line: number,
+                problem: "the weight is '\(text)', expected a number above 0, at most \(LoadBounds.maxWeight)")
+        }
+        return (name, weight)
+    }
+}
