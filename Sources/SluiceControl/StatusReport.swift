@@ -75,6 +75,9 @@ struct StatusReport {
     }
 
     private var counting: TextTable.Cell {
+        if status.isShared && status.text("subscription") == "down" {
+            return .init("shared, refusals are not remembered: Redis does not tell of changes", .caution)
+        }
         if status.isShared { return .init("shared", .good) }
         return status.hasRedis ? .init("local: Redis does not answer", .caution) : .init("local: there is no Redis")
     }

@@ -14,6 +14,9 @@ struct Counter {
     /// Checks that a shadow limit would have denied: as the store last told, and here without the store.
     private(set) var sharedRefusals: Int64 = 0
     private(set) var localRefusals: Int64 = 0
+    /// When the batch was sent in which the store last refused a check by it or beside it; what it told then, or later,
+    /// still proves something for a while. Its place in `RefusalMemory` tells until when.
+    var provenNs = RefusalMemory.never
     let hash: UInt64
     let window: Window
     private let stemCount: Int32
@@ -22,6 +25,7 @@ struct Counter {
     let algorithm: Terms.Algorithm
     /// Whether the store told of this window (of this bucket, of these slots) at all.
     private(set) var isSeen = false
+    let changeSlot: UInt16
 
     struct OpenWindow: Equatable {
         var startMs: Int64
@@ -48,6 +52,7 @@ struct Counter {
         key = stem
         stemCount = Int32(stem.count)
         hash = stableHash(stem)
+        changeSlot = RefusalMemory.slot(of: stem[...])
         self.window = window
         self.algorithm = algorithm
         switch algorithm {

@@ -16,6 +16,9 @@ package protocol CounterLink: AnyObject {
     /// `linkClosed` alone is called: the engine knows what was in flight.
     func send(_ batch: Batch)
 
+    /// Begins or ends to listen for counters that were lowered, whoever did it: apart from the connection for batches.
+    func listen(_ command: ListeningCommand)
+
     /// Reads the counters that the store holds, for a person to see: not for the path of a check.
     /// The completion is called once, on the event loop, within `LinkBounds`' time.
     func scan(_ query: CounterQuery, completion: @escaping (Result<[StoredCounter], BatchFailure>) -> Void)
@@ -27,6 +30,27 @@ package protocol CounterLinkDelegate: AnyObject {
     /// It could not connect, or the connection broke.
     func linkClosed(reason: String)
     func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>)
+    func linkListening(_ event: ListeningEvent)
+}
+
+/// What a link is to do so that changes of counters are heard of.
+package enum ListeningCommand: Sendable, Equatable {
+    /// Ends in `opened` or `closed`.
+    case open
+    /// Asks for a sign of life; ends in `alive` or `closed`.
+    case probe
+    /// No event follows.
+    case close
+}
+
+package enum ListeningEvent: Sendable, Equatable {
+    /// From here on every change is told: the store has said so.
+    case opened
+    /// Counters were lowered: what their keys begin with, up to the end of the part in braces.
+    case changed([UInt8])
+    case alive
+    /// It could not be opened, or broke.
+    case closed(reason: String)
 }
 
 /// Which counters to read.

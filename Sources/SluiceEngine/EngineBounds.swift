@@ -29,6 +29,19 @@ package enum EngineBounds {
     package static let maxMemos = 65_536
     /// How long an answer to a check with an id is remembered, ns: ten minutes, as in the store.
     package static let memoLifeNs: Int64 = 600_000_000_000
+    /// How old the state may be by which a check is refused without asking the store, ns: what the contract allows.
+    package static let refusalLifeNs: Int64 = 1_000_000_000
+    /// Changes of counters are kept apart by so many places; counters that share one drop each other's refusals, which
+    /// costs a question to the store. 8 bytes each.
+    package static let changeSlots = 16_384
+    /// After so long without a word from where changes are told, a sign of life is asked for, ns.
+    package static let listeningProbeNs: Int64 = 1_000_000_000
+    /// How long that may take before nothing is remembered any more and it is given up, ns.
+    package static let listeningSilenceNs: Int64 = 1_000_000_000
+    /// How long it may take to begin to listen, ns: longer than a connection and its handshake may.
+    package static let listeningOpenNs: Int64 = 5_000_000_000
+    /// Longest pause before it is tried again, ns; the first is `firstBackoffNs`. It is only about speed.
+    package static let maxListeningBackoffNs: Int64 = 10_000_000_000
     /// How many plans are looked at for one to forget: bounded work for each new identity.
     package static let plansSweptPerInsertion = 16
     /// How many plans are looked at on each tick.

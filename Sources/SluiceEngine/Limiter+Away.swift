@@ -18,6 +18,7 @@ extension Limiter {
     mutating func leaveStore(reason: String, now: Moment) {
         statistics.outages += 1
         notify(.storeLost(reason: reason))
+        refusals.storeLeft(now: now)
         answerAllLocally(now: now)
     }
 

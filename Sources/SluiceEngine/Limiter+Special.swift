@@ -56,6 +56,14 @@ extension Limiter {
             statistics.count(decision)
             return .answered(decision)
         }
+        // One with an id may have been admitted before: the store knows.
+        if special.memoKey == nil, table[plan: plan].wasRefused,
+            var decision = refuseAgain(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
+        {
+            complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
+            statistics.count(decision)
+            return .answered(decision)
+        }
         guard waitingChecks < EngineBounds.maxWaitingChecks else {
             statistics.overloaded += 1
             return .overloaded

@@ -48,6 +48,7 @@ extension Limiter {
             wantsConnect = false
             return .connect
         }
+        if let command = refusals.takeCommand() { return .listening(command) }
         if wantsProbe {
             wantsProbe = false
             var probe = newBatch()
@@ -169,6 +170,7 @@ extension Limiter {
             // The marker was written: from here on the store remembers this replica again.
             acknowledgedSequence = batch.sequence
             statistics.forgotten += 1
+            refusals.forgetAll(now: now)
             notify(.storeForgot)
             sendAgain(batch, now: now)
         case .superseded:
@@ -252,6 +254,7 @@ extension Limiter {
                 at = numbers.endIndex
             default:
                 guard entry.plan >= 0 else {
+                    if outcome == 1 { forgetRefusals(settledBy: entry, now: now) }
                     finishAll(entry, of: batch, .settled(outcome == 1), now: now)
                     continue
                 }
@@ -284,6 +287,7 @@ extension Limiter {
         let charged = entry.isPeek ? 0 : admitted * entry.cost
         let nowMs = clock.nowMs(now)
         observe(entry, numbers: numbers, charged: charged, cutMs: batch.cutMs, decidedMs: decidedMs)
+        if entry.hasRefused(admitted: admitted) { rememberRefusal(entry, of: batch) }
         let special = entry.specialCheck
         var position: Int64 = 0
         var index = entry.firstWaiter

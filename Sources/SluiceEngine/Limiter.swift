@@ -60,6 +60,7 @@ package struct Limiter {
         case connect
         case disconnect
         case send(Batch)
+        case listening(ListeningCommand)
     }
 
     /// A change that a person should know of: each comes once per change.
@@ -70,6 +71,9 @@ package struct Limiter {
         case storeForgot
         case storeClockBehind(byMs: Int64)
         case keyFault(reason: String)
+        /// It cannot be heard when counters are lowered: refusals are not remembered.
+        case changesUnheard(reason: String)
+        case changesHeard
     }
 
     package let configuration: LimiterConfiguration
@@ -94,6 +98,7 @@ package struct Limiter {
     var lastSentNs: Int64
     var waitingChecks = 0
 
+    var refusals: RefusalMemory
     var reservations = LocalReservations()
     var memos = MemoTable()
     /// Ends of reservations that the store must be told of when it is back, in order.
@@ -109,6 +114,8 @@ package struct Limiter {
     var reportsClock = true
     /// Whether a person has been told how the store stands: after that, only changes are told.
     var hasReportedStore = false
+    /// Whether a person has been told that changes of counters are not heard of.
+    var reportedUnheard = false
     var lastSweepNs: Int64
 
     /// How much of the budget may be spent on waiting for the store, ns; the rest is for the answer's own way.
@@ -125,6 +132,7 @@ package struct Limiter {
         table = PlanTable(maxPlans: configuration.maxPlans)
         clock = WindowClock(now: now)
         breaker = Breaker(overdueAfterNs: patienceNs, seed: configuration.seed, now: now)
+        refusals = RefusalMemory(seed: configuration.seed, now: now)
         lastSentNs = now.monotonicNs
         lastSweepNs = now.monotonicNs
     }
@@ -175,6 +183,12 @@ package struct Limiter {
         }
         guard configuration.usesStore && breaker.isClosed else {
             let decision = decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
+            statistics.count(decision)
+            return .answered(decision)
+        }
+        if table[plan: plan].wasRefused,
+            let decision = refuseAgain(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
+        {
             statistics.count(decision)
             return .answered(decision)
         }
@@ -273,6 +287,7 @@ package struct Limiter {
         guard configuration.usesStore else { return next }
         if let deadline = oldestDeadlineNs() { next = min(next, deadline) }
         if let tick = breaker.nextTickNs(oldestUnansweredNs: flying.first?.sentNs) { next = min(next, tick) }
+        if let tick = refusals.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
         return next
     }
 
@@ -288,6 +303,7 @@ package struct Limiter {
             if breaker.isClosed && flying.isEmpty && now.monotonicNs - lastSentNs >= EngineBounds.keepAliveNs {
                 wantsProbe = true
             }
+            listen(now: now)
         }
         if now.monotonicNs - lastSweepNs >= EngineBounds.sweepIntervalNs {
             lastSweepNs = now.monotonicNs

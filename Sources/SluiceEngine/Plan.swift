@@ -15,6 +15,9 @@ struct Plan {
     var edition: Int32
     /// Whether the store could not charge one of its counters when it was last asked.
     var isFaulty = false
+    /// Whether the store refused one of its checks lately, so that it may be known to refuse others: see
+    /// `Limiter.refuseAgain`.
+    var wasRefused = false
     var isFree = false
     /// Another plan has its identity now; it goes when no batch names it any more.
     var isReplaced = false

@@ -52,6 +52,9 @@ package struct BatchEncoder {
         Array("\(prefix):1:replica:\(ReservationID.hexadecimal(replica))".utf8)
     }
 
+    /// The channel on which scripts tell of counters that they lowered, which `decide.lua` makes of the marker's key.
+    package static func changeChannel(prefix: String) -> String { "\(prefix):1:changed" }
+
     /// Appends the call to `buffer`.
     /// - Parameter script: `BatchScript(for: batch)`.
     /// - Returns: where in it, counted from what was written first, the part begins that is the same for `EVALSHA`

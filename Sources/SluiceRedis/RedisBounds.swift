@@ -8,6 +8,9 @@ package enum RedisBounds {
     /// How long the server may take to answer the whole handshake. A server that is stopped accepts connections (the
     /// kernel does so for it) and then says nothing. `linkClosed` follows.
     package static let handshakeTimeLimit = TimeAmount.seconds(2)
+    /// Longest message on the channel for changes that is taken, bytes; a tag holds a name of 256 bytes at most, each
+    /// written in up to three. A longer one is none of ours, and is passed over.
+    package static let maxChangeBytes = 2_048
     /// Most batches that may be unanswered on one connection. The engine keeps two under way; more than this means
     /// that something is wrong, and the connection is closed (`linkClosed`).
     package static let maxBatchesInFlight = 16

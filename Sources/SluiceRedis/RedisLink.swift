@@ -6,7 +6,7 @@ package import SluiceEngine
 ///
 /// It decides nothing: when to connect, to give up and to send is the engine's to say. Every call must come on the
 /// event loop, and every call to the delegate comes on it, never from inside a call to the link. Whoever lets go of the
-/// link disconnects it first.
+/// link disconnects it first, and ends its listening.
 package final class RedisLink: CounterLink {
     package struct Configuration: Sendable {
         package var address: RedisAddress
@@ -48,6 +48,8 @@ package final class RedisLink: CounterLink {
     private var pipeline = BatchPipeline()
     private var decoder = BatchReplyDecoder()
     private var scans: [ObjectIdentifier: CounterScan] = [:]
+    /// There while it is opened or open.
+    private var subscription: ChangeSubscription?
     /// Whether the log last said that Redis cannot be reached: it says so once, not at every attempt.
     private var isLoggedAsAway = false
 
@@ -106,6 +108,26 @@ package final class RedisLink: CounterLink {
         scan.start { [weak self] result in
             self?.scans[ObjectIdentifier(scan)] = nil
             completion(result)
+        }
+    }
+
+    package func listen(_ command: ListeningCommand) {
+        eventLoop.preconditionInEventLoop()
+        switch command {
+        case .open:
+            subscription?.close()
+            subscription = ChangeSubscription(
+                channel: BatchEncoder.changeChannel(prefix: configuration.keyPrefix), address: configuration.address,
+                handshake: handshake(loadsScripts: false), limits: configuration.limits, eventLoop: eventLoop
+            ) { [weak self] event in
+                if case .closed = event { self?.subscription = nil }
+                self?.delegate?.linkListening(event)
+            }
+        case .probe:
+            subscription?.probe()
+        case .close:
+            subscription?.close()
+            subscription = nil
         }
     }
 

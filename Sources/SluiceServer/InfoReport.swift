@@ -52,6 +52,7 @@ struct InfoReport {
             ("redis_state", host.limiter.storeState),
             ("redis_server", host.storeDescription),
             ("counting", host.limiter.isShared ? "shared" : "local"),
+            ("subscription", host.limiter.hearsChanges ? "up" : "down"),
             ("outages", String(statistics.outages)),
             ("memory_losses", String(statistics.forgotten)),
         ]

@@ -55,6 +55,7 @@ final class LimiterHost: CounterLinkDelegate {
         isStopped = true
         tick?.cancel()
         link?.disconnect()
+        link?.listen(.close)
     }
 
     // MARK: - Policies
@@ -243,6 +244,11 @@ final class LimiterHost: CounterLinkDelegate {
         pump()
     }
 
+    func linkListening(_ event: ListeningEvent) {
+        limiter.linkListening(event, now: SystemClock.now())
+        pump()
+    }
+
     // MARK: - The pump
 
     /// Checks that arrive in the same turn of the event loop go out together.
@@ -264,6 +270,7 @@ final class LimiterHost: CounterLinkDelegate {
             case .connect: link?.connect()
             case .disconnect: link?.disconnect()
             case .send(let batch): link?.send(batch)
+            case .listening(let command): link?.listen(command)
             }
         }
         deliver()
@@ -311,6 +318,11 @@ final class LimiterHost: CounterLinkDelegate {
             logger.error("redis' clock has stepped back, windows stand still", metadata: ["by_ms": "\(byMs)"])
         case .keyFault(let reason):
             logger.error("a counter's key in redis is not a counter", metadata: ["reason": "\(reason)"])
+        case .changesUnheard(let reason):
+            logger.warning(
+                "redis does not tell of changes, refusals are not remembered", metadata: ["reason": "\(reason)"])
+        case .changesHeard:
+            logger.info("redis tells of changes, refusals are remembered")
         }
     }
 }

@@ -68,7 +68,8 @@ extension Integration {
                 let answers = try client.pipeline(grants.map { ["CHECK", "\(prefix)-\($0)", "run", "TRACE"] })
                 for (grant, answer) in zip(grants, answers) {
                     let reply = try CheckReply(answer)
-                    guard reply.source == "shared", let look = reply.trace?.first else {
+                    let isRemembered = reply.source == "cache" && !reply.allowed
+                    guard reply.source == "shared" || isRemembered, let look = reply.trace?.first else {
                         throw SupportError("not counted for all: \(answer)")
                     }
                     let window = Window(grant: grant, startMs: look.windowStartMs)

@@ -140,7 +140,7 @@ extension Integration {
             for (sidecar, tally) in zip(stage.sidecars, tallies) {
                 #expect(tally.answers > 0)
                 #expect(tally.errors.isEmpty)
-                #expect(Set(tally.sources.keys).isSubset(of: ["shared", "local"]))
+                #expect(Set(tally.sources.keys).isSubset(of: ["shared", "local", "cache"]))
                 let most = tally.admitted["local", default: [:]].values.max() ?? 0
                 #expect(most <= Self.max)
                 #expect(sidecar.process.isRunning)

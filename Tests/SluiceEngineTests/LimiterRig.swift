@@ -17,6 +17,8 @@ struct LimiterRig {
     var answers: [UInt64: Decision] = [:]
     /// Tickets in the order of their answers.
     var order: [UInt64] = []
+    /// What it wanted of its listening; nobody answers but a test.
+    var listening: [ListeningCommand] = []
     /// What became of settlements that waited: nil where the store went away.
     var settled: [UInt64: Bool?] = [:]
     /// Checks that were told that their id was used for another.
@@ -59,7 +61,9 @@ struct LimiterRig {
     /// Everything that the limiter wants of its link now.
     mutating func commands() -> [Limiter.LinkCommand] {
         var commands: [Limiter.LinkCommand] = []
-        while let command = limiter.nextCommand(now: now) { commands.append(command) }
+        while let command = limiter.nextCommand(now: now) {
+            if case .listening(let command) = command { listening.append(command) } else { commands.append(command) }
+        }
         return commands
     }
 
@@ -79,6 +83,9 @@ struct LimiterRig {
             if !limiter.isShared { pass(ms: 20) }
         }
         precondition(limiter.isShared)
+        // It wants to listen from now on.
+        tick()
+        _ = commands()
         _ = limiter.takeNotices()
     }
 

@@ -8,7 +8,7 @@ extension Simulation {
         scenario.episodes.first { nowNs >= $0.startNs && nowNs < $0.endNs && matches($0.fault) }
     }
 
-    private func isUnreachable(_ replica: Int) -> Bool {
+    func isUnreachable(_ replica: Int) -> Bool {
         active { if case .unreachable(let one) = $0 { one == nil || one == replica } else { false } } != nil
     }
 
@@ -17,11 +17,11 @@ extension Simulation {
     }
 
     /// Until when the store stands still; nil if it does not.
-    private var hangsUntilNs: Int64? {
+    var hangsUntilNs: Int64? {
         active { if case .hanging = $0 { true } else { false } }?.endNs
     }
 
-    private mutating func delayNs(_ replica: Int) -> Int64 {
+    mutating func delayNs(_ replica: Int) -> Int64 {
         var longest = scenario.usualDelayNs
         for episode in scenario.episodes where nowNs >= episode.startNs && nowNs < episode.endNs {
             if case .slow(let ns, let one) = episode.fault, one == nil || one == replica { longest = max(longest, ns) }
@@ -112,6 +112,8 @@ extension Simulation {
             store.forgetMarker(of: connections[connection].id)
         }
         let result = store.run(batch, replica: connections[connection].id)
+        history.note(batch, result, store, atNs: nowNs)
+        tellChanges()
         if scenario.isMixed {
             if case .success(let reply) = result {
                 try ledger.add(batch, reply, nowMs: max(store.clockMs, batch.floorMs))
@@ -150,6 +152,9 @@ extension Simulation {
                 let atNs = nowNs + Int64.random(in: 0...5_000_000, using: &random)
                 events.push(.closed(connection: connection, reason: "reset"), atNs: atNs)
             }
+            for (index, replica) in replicas.enumerated() where one == nil || one == index {
+                if let subscription = replica.subscription { breakSubscription(subscription) }
+            }
         case .flush:
             setClock()
             let highestMs = replicas.map { $0.limiter.clock.highestStoreMs }.reduce(store.clockMs, max)
@@ -157,6 +162,7 @@ extension Simulation {
             oracle.storeForgot(store.clockMs - (scenario.stepsClock ? 60_000 : 0)...highestMs)
             store.flush()
             ledger.forget()
+            history.forget(atNs: nowNs)
         case .clockStep(let ms):
             storeStepMs += ms
         case .wallStep(let ms, let replica):
@@ -174,6 +180,7 @@ extension Simulation {
         openSettlings = openSettlings.filter { $0.value.replica != index }
         let id = replicas[index].id + 1_000
         replicas[index].connection = nil
+        if let subscription = replicas[index].subscription { listen(index, .close, of: subscription) }
         replicas[index].id = id
         replicas[index].limiter = makeLimiter(id: id, now: moment(index))
         replicas[index].tickNs = nowNs

@@ -12,6 +12,7 @@ struct Simulation {
         /// Names it in the store; another after a crash.
         var id: UInt64
         var connection: Int?
+        var subscription: Int?
         var wallSkewMs: Int64
         /// How much faster than true its monotonic clock runs, parts in a million.
         var drift: Int64
@@ -47,6 +48,7 @@ struct Simulation {
         case closed(connection: Int, reason: String)
         case fault(SimulationScenario.Fault)
         case settle(replica: Int, Settling)
+        case listening(Listening)
     }
 
     static let startMs: Int64 = 1_700_000_000_000
@@ -63,6 +65,8 @@ struct Simulation {
     var storeStepMs: Int64 = 0
     var replicas: [Replica] = []
     var connections: [Connection] = []
+    var subscriptions: [Subscription] = []
+    var history = StoreHistory()
     var oracle = SimulationOracle()
     var ledger = SimulationLedger()
     /// Checks with an id, by that.
@@ -157,6 +161,8 @@ struct Simulation {
             guard nowNs <= scenario.endNs else { return }
             try settle(replica, settling)
             try pump(replica)
+        case .listening(let event):
+            if let replica = handle(event) { try pump(replica) }
         }
     }
 
@@ -215,6 +221,7 @@ struct Simulation {
         if decision.source == .local && mustBeShared && scenario.course != .ending && question?.mixed?.id == nil {
             throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
         }
+        if let question, decision.source == .cache { try judgeRemembered(question, decision) }
         try oracle.answers(ticket, decision, nowNs: nowNs)
         if let question, question.mixed != nil { plan(decision, of: question) }
     }
@@ -230,6 +237,7 @@ struct Simulation {
                 if let connection = replicas[replica].connection { breakOff(connection) }
                 replicas[replica].connection = nil
             case .send(let batch): send(batch, from: replica)
+            case .listening(let command): listen(replica, command)
             }
         }
         replicas[replica].limiter.takeCompletions(into: &finished)

@@ -46,7 +46,8 @@ extension SimulationOracle {
                 guard admittedIDs.insert(call).inserted else { return }
             }
             admitted[mixed.group, default: 0] += 1
-        case .lease, .cache:
+        case .cache: try demand(!decision.allowed && mixed.id == nil, "admitted from memory")
+        case .lease:
             try demand(false, "an unknown source")
         }
     }

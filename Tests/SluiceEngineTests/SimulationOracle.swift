@@ -112,7 +112,10 @@ struct SimulationOracle {
         case .shared:
             knowsTime[question.replica] = true
             try judge(question, decision, looks, demand)
-        case .lease, .cache:
+        case .cache:
+            try demand(!decision.allowed, "admitted from memory")
+            try judge(question, decision, looks, demand)
+        case .lease:
             try demand(false, "an unknown source")
         }
     }

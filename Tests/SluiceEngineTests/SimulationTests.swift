@@ -23,21 +23,28 @@ import Testing
         let first = Self.number("SLUICE_SIMULATION_FIRST") ?? 1
         let runs = Self.number("SLUICE_SIMULATION_RUNS") ?? 200
         var failures = 0
+        var remembered: Int64 = 0
         for seed in first..<first + runs where seed % Self.parts == part && failures < 3 {
-            if !run(seed, isVerbose: false) { failures += 1 }
+            guard let simulation = run(seed, isVerbose: false) else {
+                failures += 1
+                continue
+            }
+            remembered += simulation.replicas.reduce(0) { $0 + $1.limiter.statistics.answers(.cache) }
         }
+        // What never happens is not tried.
+        if runs >= 200 { #expect(remembered > 1_000) }
     }
 
     @discardableResult
-    private func run(_ seed: UInt64, isVerbose: Bool) -> Bool {
+    private func run(_ seed: UInt64, isVerbose: Bool) -> Simulation? {
         var simulation = Simulation(seed: seed, isVerbose: isVerbose)
         do {
             try simulation.run()
-            return true
+            return simulation
         } catch {
             let at = simulation.nowNs / 1_000_000
             Issue.record("SLUICE_SIMULATION_SEED=\(seed), at \(at) ms: \(error)")
-            return false
+            return nil
         }
     }
 }

@@ -10,6 +10,7 @@ enum LinkEvent: Sendable, Equatable {
     case connected(server: String)
     case closed(reason: String)
     case answered(sequence: Int64, Result<BatchReply, BatchFailure>)
+    case listening(ListeningEvent)
 }
 
 /// A link on its event loop, and its delegate, for tests to drive from outside.
@@ -36,6 +37,8 @@ final class LinkHarness: Sendable {
             tell(.answered(sequence: sequence, result))
         }
 
+        func linkListening(_ event: ListeningEvent) { tell(.listening(event)) }
+
         private func tell(_ event: LinkEvent) {
             precondition(!isCalling, "the delegate was called from inside a call to the link")
             continuation.yield(event)
@@ -56,7 +59,10 @@ final class LinkHarness: Sendable {
 
     deinit {
         let confined = confined
-        eventLoop.execute { confined.value.link.disconnect() }
+        eventLoop.execute {
+            confined.value.link.disconnect()
+            confined.value.link.listen(.close)
+        }
     }
 
     /// - Parameter limits: those of the tests are long, for machines that are busy with other things.
@@ -105,6 +111,12 @@ final class LinkHarness: Sendable {
     /// Connects, and waits for how that ends.
     func connect() async throws -> LinkEvent {
         call { $0.connect() }
+        return try await next()
+    }
+
+    /// Begins or ends to listen, or probes, and waits for how that ends.
+    func listen(_ command: ListeningCommand) async throws -> LinkEvent {
+        call { $0.listen(command) }
         return try await next()
     }
 

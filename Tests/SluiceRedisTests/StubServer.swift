@@ -24,11 +24,15 @@ final class StubServer: Sendable {
     /// - Parameters:
     ///   - replies: the first goes out once the whole handshake has come, each of the others after one more read.
     ///   - closes: whether the connection is closed after the last of them.
-    static func start(_ replies: [String], closes: Bool = false, tcp: Bool = false) async throws -> StubServer {
+    ///   - handshakeEnd: with what the handshake ends.
+    static func start(
+        _ replies: [String], closes: Bool = false, tcp: Bool = false, handshakeEnd: String = "replication\r\n"
+    ) async throws -> StubServer {
         let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(Handler(replies: replies, closes: closes))
+                    try channel.pipeline.syncOperations.addHandler(
+                        Handler(replies: replies, closes: closes, handshakeEnd: handshakeEnd))
                 }
             }
         if tcp {
@@ -46,17 +50,19 @@ final class StubServer: Sendable {
         typealias OutboundOut = ByteBuffer
         private var replies: ArraySlice<String>
         private let closes: Bool
+        private let handshakeEnd: String
         private var received = ""
         private var isGreeted = false
 
-        init(replies: [String], closes: Bool) {
+        init(replies: [String], closes: Bool, handshakeEnd: String) {
             self.replies = replies[...]
+            self.handshakeEnd = handshakeEnd
             self.closes = closes
         }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             received += String(buffer: unwrapInboundIn(data))
-            guard isGreeted || received.hasSuffix("replication\r\n") else { return }
+            guard isGreeted || received.hasSuffix(handshakeEnd) else { return }
             isGreeted = true
             guard let reply = replies.popFirst() else { return }
             context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: reply)), promise: nil)

@@ -19,6 +19,7 @@ final class HeldLink: CounterLink {
     func connect() { wantsConnection = true }
     func disconnect() { sent = [] }
     func send(_ batch: Batch) { sent.append(batch) }
+    func listen(_ command: ListeningCommand) {}
 
     func scan(_ query: CounterQuery, completion: @escaping (Result<[StoredCounter], BatchFailure>) -> Void) {
         scans.append { completion(.success([])) }

@@ -24,12 +24,22 @@ extension ModelStore {
             freeSlots(&after, of: Self.reservation(key))
         }
         guard after != record else { return false }
+        publishLowerings()
         if after.isCostSpent && (after.areSlotsFreed || !after.hasSlots) {
             items[key] = nil
         } else {
             items[key]?.value = .record(after)
         }
         return true
+    }
+
+    private mutating func publishLowerings() {
+        for key in lowered {
+            guard let end = key.firstIndex(of: UInt8(ascii: "}")) else { continue }
+            let tag = Array(key[...end])
+            if !published.contains(tag) { published.append(tag) }
+        }
+        lowered = []
     }
 
     /// Settles windows and buckets to another cost, once.
@@ -68,6 +78,7 @@ extension ModelStore {
         case nil where difference > 0: tally = 0
         case nil, .bucket, .slots, .record, .memo, .text, .foreign: return
         }
+        if difference < 0, tally > 0 { lowered.append(charge.key) }
         let after = difference < 0 ? max(0, tally + difference) : min(Terms.maxExact, tally + difference)
         if difference != 0 { write(.integer(after), at: charge.key, untilMs: neededUntilMs + Self.expirySlackMs) }
     }
@@ -93,6 +104,7 @@ extension ModelStore {
             let credit = min(-difference * terms.lengthMs, left, level)
             level -= credit
             credited = credited + credit > Terms.maxExact ? 0 : credited + credit
+            lowered.append(charge.key)
         } else if difference > 0 {
             let (more, overflow) = difference.multipliedReportingOverflow(by: terms.lengthMs)
             level = overflow || more > Terms.maxExact - level ? Terms.maxExact : level + more

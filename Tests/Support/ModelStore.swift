@@ -66,6 +66,10 @@ package struct ModelStore: Sendable {
     package private(set) var runs = 0
     var items: [[UInt8]: Item] = [:]
     private var markers: [UInt64: Item] = [:]
+    /// What was published of counters that were lowered, oldest first; see `takePublished`.
+    var published: [[UInt8]] = []
+    /// The keys that the settlement at hand has lowered.
+    var lowered: [[UInt8]] = []
 
     private static let markerTimeToLiveMs: Int64 = 3_600_000
 
@@ -229,6 +233,12 @@ package struct ModelStore: Sendable {
             case .record, .memo, .text, .foreign, nil: nil
             }
         }
+    }
+
+    /// What was published since the last call: it goes to all who listen.
+    package mutating func takePublished() -> [[UInt8]] {
+        defer { published = [] }
+        return published
     }
 
     /// `FLUSHALL`.

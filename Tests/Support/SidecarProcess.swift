@@ -119,6 +119,13 @@ package final class SidecarProcess: Sendable {
         }
     }
 
+    /// Waits until it hears of changes, and so remembers refusals.
+    package func waitUntilSubscribed(timeout: Duration = .seconds(15)) async throws {
+        try await waitUntil("changes are heard of\n\(log)", timeout: timeout) {
+            try self.client().info("subscription") == "up"
+        }
+    }
+
     package func waitUntilLocal(timeout: Duration = .seconds(15)) async throws {
         try await waitUntil("counting is local\n\(log)", timeout: timeout) {
             try self.client().info("counting") == "local"

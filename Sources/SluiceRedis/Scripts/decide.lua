@@ -26,6 +26,9 @@
 --            1: done; 0: there is none, or it is spent.
 --
 -- An entry reads all of its counters before it writes to any: nothing has to be taken back.
+--
+-- Whenever the end of a reservation lowers counters of windows or buckets, that is published on `PREFIX:1:changed`: of
+-- their keys the part up to the end of the braces, each once. Slots that are freed are not: nobody remembers them.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
 local RESERVED, REMEMBERED, COMMIT, CANCEL, RELEASE = 1, 2, 4, 5, 6
@@ -208,6 +211,26 @@ local function isRecord(value)
     return true
 end
 
+-- Which tags the settlement at hand has lowered counters of.
+local lowerings = {}
+
+local function lowered(key)
+    local tag = match(key, '^[^}]*}')
+    if tag and not lowerings[tag] then
+        lowerings[tag] = true
+        lowerings[#lowerings + 1] = tag
+    end
+end
+
+-- A user who may not publish can still settle; who may not subscribe either remembers no refusals.
+local function publishLowerings()
+    local prefix = match(KEYS[1], '^(.*:)replica:')
+    for i = 1, prefix and #lowerings or 0 do
+        try('PUBLISH', prefix .. 'changed', lowerings[i])
+    end
+    lowerings = {}
+end
+
 -- Changes the tally of the window that was charged, while it still counts.
 local function settleWindow(charge, difference)
     local countsUntilMs = charge[3]
@@ -222,6 +245,7 @@ local function settleWindow(charge, difference)
         add(charge[2], max(0, min(difference, MAX_EXACT - tally)), false, countsUntilMs + EXPIRY_SLACK_MS)
     elseif exists and tally > 0 then
         call('DECRBY', charge[2], format('%.0f', min(-difference, tally)))
+        lowered(charge[2])
     end
 end
 
@@ -245,6 +269,9 @@ local function settleBucket(charge, difference, chargedMs)
         credited = credited + credit > MAX_EXACT and 0 or credited + credit
     end
     writeBucket(charge[2], level, since, credited, maximum, lengthMs)
+    if difference < 0 then
+        lowered(charge[2])
+    end
 end
 
 -- Whether anything of it was still to be done; or what went wrong.
@@ -282,6 +309,7 @@ local function settle(shape, key)
     if settlesCost and shape.kind == CANCEL and reservation[4] ~= '' then
         call('DEL', reservation[4])
     end
+    publishLowerings()
     cost = settlesCost and SPENT or cost
     if cost == SPENT and #rest == 0 then
         call('DEL', key)

@@ -1,0 +1,111 @@
+import Support
+import Testing
+
+extension Integration {
+    /// Refusals that sidecars remember, and what ends that.
+    @Suite struct Refusals {
+        private static let tools = ["fixed", "sliding", "bucket", "shared"]
+        private static let policy = Document.tools([
+            "fixed": [Document.limit("c", max: 2)],
+            "sliding": [Document.limit("c", max: 2, #""algorithm": "sliding_window""#)],
+            "bucket": [Document.limit("c", max: 1, #""algorithm": "token_bucket", "burst": 2"#)],
+            "shared": [Document.limit("c", max: 2, #""scope": "global""#)],
+        ])
+
+        private static func pair() async throws -> Pair {
+            let pair = try await Pair(policy: policy)
+            for sidecar in pair.both { try await sidecar.waitUntilSubscribed() }
+            return pair
+        }
+
+        /// A refusal that was remembered is admitted through one replica as soon as another was told to cancel: by the
+        /// message, not by the second that it lives otherwise (which the test cannot tell apart, but for its first try).
+        @Test func aCancelElsewhereIsHeard() async throws {
+            let pair = try await Self.pair()
+            let (one, other) = (try pair.one.client(), try pair.other.client())
+            for tool in Self.tools {
+                let grant = Grants.next()
+                let id = try other.reserve(grant, tool, "COST", "2")
+                let shared = try one.check(grant, tool)
+                #expect(!shared.allowed && shared.source == "shared")
+                try await waitUntil("a refusal is remembered") { try one.check(grant, tool).source == "cache" }
+                let before = try pair.one.figure("answers_cache_limit")
+                let cached = try one.check(grant, tool, "TRACE")
+                #expect(cached.rule == shared.rule && cached.limit == 2 && cached.remaining == 0)
+                #expect(cached.retryAfterMs > 0 && cached.retryAfterMs <= shared.retryAfterMs)
+                #expect(!cached.message.isEmpty)
+                if cached.source == "cache" { #expect(try pair.one.figure("answers_cache_limit") == before + 1) }
+                #expect(try other.settle("CANCEL", grant, id))
+                try await waitUntil("what was cancelled is there again") { try one.peek(grant, tool).allowed }
+                // On the replica that settled it is so at once.
+                #expect(try other.check(grant, tool).allowed)
+                let again = try other.reserve(grant, tool)
+                #expect(try !other.check(grant, tool).allowed)
+                _ = try other.check(grant, tool)
+                #expect(try other.settle("COMMIT", grant, again, "0"))
+                #expect(try other.check(grant, tool).allowed)
+                #expect(try other.settle("CANCEL", grant, again) == false)
+            }
+        }
+
+        /// Many refusals cost Redis no command, and none of them is admitted.
+        @Test func refusalsCostRedisNothing() async throws {
+            let pair = try await Self.pair()
+            let client = try pair.one.client()
+            let grant = Grants.next()
+            for _ in 1...2 { #expect(try client.check(grant, "fixed").allowed) }
+            #expect(try !client.check(grant, "fixed").allowed)
+            let batches = try pair.one.figure("batches")
+            var cached = 0
+            for _ in 1...20 {
+                let replies = try client.pipeline(Array(repeating: ["CHECK", grant, "fixed"], count: 100))
+                    .map(CheckReply.init)
+                #expect(replies.allSatisfy { !$0.allowed })
+                cached += replies.count { $0.source == "cache" }
+            }
+            #expect(cached > 1_000)
+            #expect(try pair.one.figure("batches") - batches <= 2_000 - cached + 20)
+        }
+
+        /// A killed subscription is opened anew; meanwhile, and with Redis' memory gone, nothing is remembered.
+        @Test func aKilledSubscriptionComesBack() async throws {
+            let pair = try await Self.pair()
+            let client = try pair.one.client()
+            let grant = Grants.next()
+            for _ in 1...2 { _ = try client.check(grant, "fixed") }
+            #expect(try !client.check(grant, "fixed").allowed)
+            #expect(try pair.redis.command("CLIENT", "KILL", "TYPE", "pubsub") == .integer(2))
+            for sidecar in pair.both { try await sidecar.waitUntilSubscribed() }
+            try await waitUntil("refusals are remembered again") {
+                try client.check(grant, "fixed").source == "cache"
+            }
+            for sidecar in pair.both { #expect(try sidecar.figure("outages") == 0) }
+            try await pair.redis.restartEmpty()
+            try await waitUntil("the store is back, and empty") {
+                let reply = try client.check(grant, "fixed")
+                return reply.allowed && reply.source == "shared"
+            }
+            for sidecar in pair.both { try await sidecar.waitUntilSubscribed() }
+        }
+
+        /// A user who may not use the channel counts as well as any other, and remembers nothing.
+        @Test func withoutTheChannelNothingIsRemembered() async throws {
+            let redis = try await RedisProcess(configuration: [
+                "user sluice on >secret ~* resetchannels +@all"
+            ])
+            let sidecar = try await SidecarProcess(
+                policy: Self.policy, redis: redis.url, store: redis, arguments: ["--redis-user", "sluice"],
+                environment: ["SLUICE_REDIS_PASSWORD": "secret"])
+            try await sidecar.waitUntilShared()
+            let client = try sidecar.client()
+            try await waitUntil("it is said") { sidecar.log.contains("refusals are not remembered") }
+            #expect(try client.info("subscription") == "down")
+            let grant = Grants.next()
+            let id = try client.reserve(grant, "fixed", "COST", "2")
+            for _ in 1...5 { #expect(try client.check(grant, "fixed").source == "shared") }
+            #expect(try client.settle("CANCEL", grant, id))
+            #expect(try client.check(grant, "fixed").allowed)
+            #expect(try sidecar.figure("outages") == 0)
+        }
+    }
+}

@@ -1,0 +1,256 @@
+import SluicePolicy
+import Support
+import Testing
+
+@testable import SluiceEngine
+
+/// Refusals that are answered by what an earlier one proved.
+@Suite struct RefusalTests {
+    private typealias Question = LimiterRig.Question
+
+    /// A limiter whose store holds so much of one limit, and that was refused a check of this cost.
+    private func refused(_ limits: Limit..., used: Int64, cost: Int64 = 1) -> LimiterRig {
+        var rig = LimiterRig.listening(policy(limits))
+        for _ in 0..<used { #expect(rig.decide().allowed) }
+        let decision = rig.decide(cost: cost)
+        #expect(!decision.allowed && decision.source == .shared)
+        return rig
+    }
+
+    // MARK: - What is proved
+
+    @Test func aSecondRefusalAsksNobody() throws {
+        var rig = refused(limit(max: 3), used: 3)
+        let shared = rig.decide(cost: 2, wantsTrace: true)
+        #expect(shared.source == .cache)
+        let runs = rig.store.runs
+        rig.pass(ms: 400)
+        let again = rig.decide(wantsTrace: true)
+        #expect(rig.store.runs == runs && again.source == .cache && again.verdict == .limit)
+        #expect(again.limit == 3 && again.remaining == 0 && again.rule == "/tools/t/limits/c")
+        #expect(again.retryAfterMs == again.resetMs && again.resetMs == shared.resetMs - 400)
+        #expect(!again.message.isEmpty && again.messageTellsWait)
+        let look = try #require(again.trace?.first)
+        #expect(look.used == 3 && look.max == 3 && !look.fits && look.windowStartMs == LimiterRig.startMs)
+        #expect(rig.limiter.statistics.answers(.cache, .limit) == 2)
+        #expect(rig.limiter.statistics.answers(.cache) == 2)
+    }
+
+    /// It says what the store would have said at that moment, field by field.
+    @Test(arguments: [1, 5, 17, 300, 900] as [Int64])
+    func saysWhatTheStoreWouldSay(afterMs: Int64) {
+        let limits = [
+            limit(max: 4), limit("s", max: 6, algorithm: .slidingWindow),
+            limit("b", max: 5, algorithm: .tokenBucket(burst: 5)),
+            limit("w", max: 2, mode: .shadow),
+        ]
+        for limits in [limits] + limits.dropLast().map({ [$0] }) {
+            var rig = LimiterRig.listening(policy(limits))
+            rig.pass(ms: 20_000)
+            while rig.decide().allowed {}
+            rig.pass(ms: afterMs)
+            var other = rig
+            other.hear(.closed(reason: "reset"))
+            var cached = rig.decide(wantsTrace: true)
+            let shared = other.decide(wantsTrace: true)
+            #expect(cached.source == .cache && shared.source == .shared)
+            cached.source = .shared
+            // The store counts what a shadow limit would have denied of those that pass.
+            #expect(cached == shared, "\(limits)")
+        }
+    }
+
+    @Test func aRefusedFiveSaysNothingAboutOne() {
+        var rig = refused(limit(max: 10), used: 7, cost: 5)
+        #expect(rig.decide(cost: 4).source == .cache)
+        let one = rig.decide(cost: 1)
+        #expect(one.allowed && one.source == .shared && one.remaining == 2)
+        // What was told since proves more.
+        #expect(rig.decide(cost: 3).source == .cache)
+        #expect(rig.decide(cost: 2).allowed)
+    }
+
+    @Test func aPeekProvesAndIsProved() {
+        var rig = LimiterRig.listening(policy(limit(max: 1)))
+        _ = rig.decide()
+        #expect(rig.decide(isPeek: true).source == .shared)
+        #expect(rig.decide(isPeek: true).source == .cache)
+        #expect(rig.decide().source == .cache)
+    }
+
+    /// Of equal checks that went together some passed: those that did not proved it.
+    @Test func aPartOfABatchProves() {
+        var rig = LimiterRig.listening(policy(limit(max: 2)))
+        let tickets = (0..<5).map { _ in rig.wait() }
+        rig.exchange()
+        #expect(tickets.map { rig.answers[$0]?.allowed } == [true, true, false, false, false])
+        #expect(rig.decide().source == .cache)
+    }
+
+    @Test func anAdmittedCheckProvesNothing() {
+        var rig = LimiterRig.listening(policy(limit(max: 2)))
+        for _ in 0..<2 { #expect(rig.decide().source == .shared) }
+        #expect(rig.decide().source == .shared)
+    }
+
+    // MARK: - How long
+
+    @Test func itIsAtMostOneSecondOld() {
+        var rig = LimiterRig.listening(policy(limit(max: 1)))
+        _ = rig.decide()
+        let ticket = rig.wait()
+        let batches = rig.sent()
+        // It is as old as the question: nobody knows when the store decided.
+        rig.pass(ms: 10)
+        for batch in batches { rig.answer(batch, rig.run(batch)) }
+        #expect(rig.answers[ticket]?.allowed == false)
+        rig.pass(ms: 990)
+        #expect(rig.decide().source == .cache)
+        rig.pass(ns: 1)
+        #expect(rig.decide().source == .shared)
+        #expect(rig.decide().source == .cache, "asked again, it is remembered again")
+    }
+
+    @Test(arguments: [Limit.Algorithm.fixedWindow, .slidingWindow])
+    func itEndsWithItsWindow(_ algorithm: Limit.Algorithm) {
+        var rig = LimiterRig.listening(policy(limit(max: 2, per: 2, algorithm: algorithm)))
+        rig.pass(ms: 1_500 - (rig.store.clockMs - LimiterRig.startMs) % 2_000)
+        for _ in 0..<2 { #expect(rig.decide().allowed) }
+        #expect(!rig.decide().allowed)
+        rig.pass(ms: 499)
+        #expect(rig.decide().source == .cache)
+        rig.pass(ms: 1)
+        #expect(rig.decide().source == .shared, "another window is open")
+    }
+
+    /// The time by which windows are cut steps back: what is open then is another window.
+    @Test func theClockThatCutsWindowsCounts() {
+        var rig = refused(limit(max: 1), used: 1)
+        rig.now.wallMs += 3_600_000
+        #expect(rig.decide().source == .cache, "this machine's wall clock does not")
+        rig.limiter.clock.observeStore(timeMs: rig.store.clockMs + 60_000, now: rig.now)
+        #expect(rig.decide().source == .shared)
+    }
+
+    @Test func aSlidingWindowMakesRoomInTime() {
+        // 10 in the window before, 4 in this one: what reaches over shrinks by one in 200 ms.
+        var rig = LimiterRig.listening(policy(limit(max: 10, per: 2, algorithm: .slidingWindow)))
+        rig.pass(ms: 1_900 - (rig.store.clockMs - LimiterRig.startMs) % 2_000)
+        for _ in 0..<10 { #expect(rig.decide().allowed) }
+        rig.pass(ms: 200)
+        let denied = rig.decide()
+        #expect(!denied.allowed && denied.source == .shared)
+        rig.pass(ms: denied.retryAfterMs - 1)
+        let last = rig.decide()
+        #expect(last.source == .cache && last.retryAfterMs == 1)
+        rig.pass(ms: 1)
+        let passed = rig.decide()
+        #expect(passed.allowed && passed.source == .shared)
+    }
+
+    @Test func aBucketMakesRoomInTime() {
+        // One leaks in 100 ms.
+        var rig = LimiterRig.listening(policy(limit(max: 10, per: 1, algorithm: .tokenBucket(burst: 3))))
+        for _ in 0..<3 { #expect(rig.decide().allowed) }
+        let denied = rig.decide()
+        #expect(!denied.allowed && denied.retryAfterMs == 100)
+        rig.pass(ms: 99)
+        let last = rig.decide()
+        #expect(last.source == .cache && last.retryAfterMs == 1)
+        #expect(rig.decide(cost: 3).retryAfterMs == 201)
+        rig.pass(ms: 1)
+        #expect(rig.decide().allowed)
+    }
+
+    // MARK: - Which limits
+
+    @Test func oneFullLimitOfSeveralIsEnough() throws {
+        var rig = LimiterRig.listening(policy(limit(max: 9), limit("d", max: 2), limit("e", max: 3, per: 3600)))
+        for _ in 0..<2 { _ = rig.decide() }
+        #expect(!rig.decide().allowed)
+        let denied = rig.decide(wantsTrace: true)
+        #expect(denied.source == .cache && denied.rule == "/tools/t/limits/d")
+        #expect(denied.trace?.map(\.fits) == [true, false, true] && denied.trace?.map(\.used) == [2, 2, 2])
+        // Of two the one binds that makes it wait longer.
+        #expect(!rig.decide(cost: 2).allowed)
+        #expect(rig.decide(cost: 2).rule == "/tools/t/limits/e")
+    }
+
+    /// Another tool under the same limit learns it by one question of its own.
+    @Test func aSharedLimitIsProvedForEachTool() {
+        var rig = LimiterRig.listening(
+            policy([limit(max: 9), limit(max: 9, of: "u")], allTools: [limit("all", max: 1, of: nil)]))
+        #expect(rig.decide("t").allowed)
+        #expect(rig.decide("t").source == .shared && rig.decide("t").source == .cache)
+        #expect(rig.decide("u").source == .shared && rig.decide("u").source == .cache)
+        #expect(rig.decide("u", grant: "h").allowed)
+    }
+
+    @Test func shadowLimitsNeverRefuse() {
+        var rig = LimiterRig.listening(policy(limit(max: 1, mode: .shadow), limit("d", max: 5)))
+        for _ in 0..<5 { #expect(rig.decide().allowed) }
+        #expect(rig.decide().source == .shared && rig.decide().source == .cache)
+        var shadows = LimiterRig.listening(policy(limit(max: 1, mode: .shadow)))
+        for _ in 0..<5 { #expect(shadows.decide().source == .shared) }
+    }
+
+    @Test func slotsAreNeverProof() {
+        let slots = limit("s", max: 1, algorithm: .concurrency(holdMs: 60_000))
+        var rig = LimiterRig.listening(policy(slots))
+        let first = rig.reserve()
+        #expect(first.allowed)
+        for _ in 0..<3 { #expect(rig.reserve().source == .shared) }
+        #expect(rig.settle(first.reservation ?? "", .release) == true)
+        #expect(rig.reserve().allowed)
+        // A window beside them is, and it binds then.
+        var both = LimiterRig.listening(policy(slots, limit(max: 1, per: 1)))
+        _ = both.reserve()
+        #expect(both.reserve().source == .shared)
+        let denied = both.decide(Question(wantsTrace: true, reserves: true))
+        #expect(denied.source == .cache && denied.rule == "/tools/t/limits/c" && denied.reservation == "")
+        #expect(denied.trace?.map(\.fits) == [false, false])
+    }
+
+    @Test func reservingIsRefusedAndAnIdIsAskedFor() throws {
+        var rig = LimiterRig.listening(policy(limit(max: 2)))
+        let named = rig.reserve(id: "a")
+        _ = rig.decide()
+        #expect(rig.reserve().source == .shared, "the first refusal")
+        let plain = rig.reserve()
+        #expect(plain.source == .cache && plain.reservation == "" && !plain.allowed)
+        let replayed = rig.reserve(id: "a")
+        #expect(replayed.allowed && replayed.source == .shared && replayed.reservation == named.reservation)
+        #expect(rig.reserve(id: "b").source == .shared)
+    }
+
+    // MARK: - Without a store
+
+    @Test func whileTheStoreIsAwayLocalCountersAnswer() {
+        var rig = refused(limit(max: 1), used: 1)
+        rig.lose()
+        #expect(rig.decide().source == .local)
+        rig.connect()
+        #expect(rig.decide().source == .shared)
+    }
+
+    @Test func aStoreThatForgotProvedNothing() {
+        var rig = refused(limit(max: 1), used: 1)
+        rig.store.flush()
+        let ticket = rig.wait(Question(grant: "other"))
+        rig.exchange()
+        #expect(rig.answers[ticket]?.allowed == true && rig.limiter.statistics.forgotten == 1)
+        #expect(rig.decide().allowed)
+    }
+
+    @Test func aReloadDropsWhatItChanges() {
+        var rig = refused(limit(max: 2), used: 2)
+        #expect(rig.decide().source == .cache)
+        rig.limiter.replacePolicies(PolicySet(single: policy(limit(max: 3))))
+        #expect(rig.decide().allowed)
+        #expect(rig.decide().source == .shared && rig.decide().source == .cache)
+        rig.limiter.replacePolicies(PolicySet(single: policy(limit(max: 1))))
+        let denied = rig.decide()
+        #expect(!denied.allowed && denied.limit == 1)
+        #expect(rig.decide().source == .cache)
+    }
+}

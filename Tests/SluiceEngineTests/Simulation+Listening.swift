@@ -1,0 +1,200 @@
+import SluicePolicy
+import Support
+
+@testable import SluiceEngine
+
+/// How replicas of a simulation hear of changes, and what a refusal from memory must rest on.
+extension Simulation {
+    /// A connection on which the store tells of changes.
+    struct Subscription {
+        var replica: Int
+        /// The replica hears from it, and the store knows of it.
+        var isOpen = true
+        /// What is sent on it arrives. If not, nobody need be told so.
+        var isWhole = true
+        var isSubscribed = false
+        var lastDownNs: Int64 = 0
+    }
+
+    enum Listening {
+        case arrives(subscription: Int, isProbe: Bool)
+        /// What the store said or did at `sinceNs`.
+        case heard(subscription: Int, ListeningEvent, sinceNs: Int64)
+    }
+
+    // MARK: - The way
+
+    mutating func listen(_ replica: Int, _ command: ListeningCommand, of subscription: Int? = nil) {
+        switch command {
+        case .open:
+            subscriptions.append(Subscription(replica: replica))
+            let subscription = subscriptions.count - 1
+            replicas[replica].subscription = subscription
+            if isUnreachable(replica) {
+                say(.closed(reason: "unreachable"), on: subscription)
+            } else {
+                events.push(
+                    .listening(.arrives(subscription: subscription, isProbe: false)), atNs: nowNs + delayNs(replica))
+            }
+        case .probe:
+            guard let subscription = replicas[replica].subscription else { return }
+            events.push(
+                .listening(.arrives(subscription: subscription, isProbe: true)), atNs: nowNs + delayNs(replica))
+        case .close:
+            if let subscription = subscription ?? replicas[replica].subscription {
+                subscriptions[subscription].isOpen = false
+            }
+            replicas[replica].subscription = nil
+        }
+    }
+
+    /// Returns the replica that heard something.
+    mutating func handle(_ event: Listening) -> Int? {
+        switch event {
+        case .arrives(let subscription, let isProbe):
+            guard subscriptions[subscription].isOpen, subscriptions[subscription].isWhole else { return nil }
+            if let hangsUntilNs {
+                events.push(.listening(event), atNs: hangsUntilNs)
+                return nil
+            }
+            subscriptions[subscription].isSubscribed = true
+            say(isProbe ? .alive : .opened, on: subscription)
+            return nil
+        case .heard(let subscription, let event, let sinceNs):
+            guard subscriptions[subscription].isOpen else { return nil }
+            let replica = subscriptions[subscription].replica
+            switch event {
+            case .opened: history.hears(replica, sinceNs: sinceNs)
+            case .changed(let tag): history.hears(replica, of: tag, sinceNs: sinceNs)
+            case .alive: break
+            case .closed:
+                subscriptions[subscription].isOpen = false
+                replicas[replica].subscription = nil
+            }
+            replicas[replica].limiter.linkListening(event, now: moment(replica))
+            return replica
+        }
+    }
+
+    private mutating func say(_ event: ListeningEvent, on subscription: Int) {
+        let atNs = max(
+            nowNs + delayNs(subscriptions[subscription].replica), subscriptions[subscription].lastDownNs)
+        subscriptions[subscription].lastDownNs = atNs
+        events.push(.listening(.heard(subscription: subscription, event, sinceNs: nowNs)), atNs: atNs)
+    }
+
+    /// The store tells all who listen.
+    mutating func tellChanges() {
+        for tag in store.takePublished() {
+            for index in subscriptions.indices {
+                guard subscriptions[index].isOpen, subscriptions[index].isWhole, subscriptions[index].isSubscribed
+                else { continue }
+                say(.changed(tag), on: index)
+            }
+        }
+    }
+
+    /// It breaks; the replica is told, or left to find out.
+    mutating func breakSubscription(_ subscription: Int) {
+        subscriptions[subscription].isWhole = false
+        if random.once(in: 2) { say(.closed(reason: "reset"), on: subscription) }
+    }
+
+    // MARK: - What must be so
+
+    /// The limit that binds was full by some state of the store that is at most a second old, and that is no older than
+    /// what the replica has heard of since.
+    func judgeRemembered(_ question: SimulationOracle.Question, _ decision: Decision) throws {
+        let limiter = replicas[question.replica].limiter
+        guard limiter.isShared, limiter.hearsChanges else {
+            throw SimulationFailure(description: "it remembers without hearing: \(decision)")
+        }
+        guard let index = question.limits.firstIndex(where: { $0.rule == decision.rule }) else {
+            throw SimulationFailure(description: "no binding limit: \(decision)")
+        }
+        let limit = question.limits[index]
+        let identity = Identity.Parts(
+            grant: Array(question.grant.utf8), tool: "t", approved: false,
+            session: question.session.map { Array($0.utf8) })
+        let stem =
+            question.mixed?.group.stems[index] ?? CounterKey.stem(prefix: "sluice", limit: limit, identity: identity)
+        let nowMs = limiter.clock.nowMs(moment(question.replica))
+        let open = Counter.bounds(of: limit.window, Terms.Algorithm(limit.algorithm), at: nowMs)
+        let terms = Terms(limit).at(open)
+        // A replica's clock runs a little slower than true.
+        let sinceNs = max(
+            nowNs - EngineBounds.refusalLifeNs - 1_000_000,
+            history.heardNs(question.replica, tag: Array(stem.prefix { $0 != UInt8(ascii: "}") }) + [125]))
+        func most(_ startMs: Int64) -> Int64 {
+            let key = terms.algorithm.hasWindows ? stem + Array("\(startMs)".utf8) : stem
+            return history.most(of: key, terms, sinceNs: sinceNs, nowMs: nowMs)
+        }
+        var tally = Tally(used: most(open.startMs))
+        if terms.algorithm == .slidingWindow {
+            tally.previous = most(max(0, limit.window.bounds(atMs: max(0, open.startMs - 1)).startMs))
+        }
+        guard !limit.isSlots, limit.mode == .enforce, terms.left(tally, nowMs: nowMs) < question.cost else {
+            throw SimulationFailure(
+                description: "refused without a reason of this second: \(question), \(decision), \(tally)")
+        }
+    }
+}
+
+/// What the store of a simulation held lately, and what replicas have heard of that.
+struct StoreHistory {
+    private var states: [[UInt8]: [(atNs: Int64, value: ModelStore.Value?)]] = [:]
+    /// By replica: since when it hears everything, and when that was done which it has heard of each tag.
+    private var openedNs: [Int: Int64] = [:]
+    private var changedNs: [Int: [[UInt8]: Int64]] = [:]
+
+    /// The store ran a batch.
+    mutating func note(
+        _ batch: Batch, _ result: Result<BatchReply, BatchFailure>, _ store: ModelStore, atNs: Int64
+    ) {
+        guard case .success(let reply) = result, reply.status == .ran else { return }
+        var firstKey = 0
+        var hasSettled = false
+        for entry in batch.entries {
+            let keys = ModelStore.EntryKeys(of: entry, in: batch, from: &firstKey)
+            hasSettled = hasSettled || entry.chargeCount == 0
+            for charge in keys.charges { note(charge[0], store, atNs: atNs) }
+        }
+        if hasSettled { for key in states.keys { note(key, store, atNs: atNs) } }
+    }
+
+    private mutating func note(_ key: [UInt8], _ store: ModelStore, atNs: Int64) {
+        let value = store.value(of: key)
+        if let last = states[key]?.last, last.value == value { return }
+        states[key, default: []].append((atNs, value))
+    }
+
+    mutating func forget(atNs: Int64) {
+        for key in states.keys { states[key]?.append((atNs, nil)) }
+    }
+
+    mutating func hears(_ replica: Int, sinceNs: Int64) { openedNs[replica] = sinceNs }
+
+    mutating func hears(_ replica: Int, of tag: [UInt8], sinceNs: Int64) {
+        changedNs[replica, default: [:]][tag] = sinceNs
+    }
+
+    func heardNs(_ replica: Int, tag: [UInt8]) -> Int64 {
+        max(openedNs[replica] ?? .max, changedNs[replica]?[tag] ?? 0)
+    }
+
+    /// The most that a key held at any time since then, as it is by `nowMs`.
+    func most(of key: [UInt8], _ terms: Terms, sinceNs: Int64, nowMs: Int64) -> Int64 {
+        var most: Int64 = 0
+        for state in (states[key] ?? []).reversed() {
+            switch state.value {
+            case .integer(let tally): most = max(most, tally)
+            case .bucket(let level, let lastMs, _):
+                most = max(most, terms.drained(level, sinceMs: lastMs, nowMs: nowMs))
+            case .slots, .record, .memo, .text, .foreign, nil: break
+            }
+            // This one was there already when it began.
+            if state.atNs <= sinceNs { break }
+        }
+        return most
+    }
+}
