@@ -128,6 +128,9 @@ package struct Batch: Sendable, Equatable {
         keyEnds.removeAll(keepingCapacity: true)
     }
 
+    /// Makes room for keys of so many bytes in all.
+    mutating func reserve(keyByteCount: Int) { keyBytes.reserveCapacity(keyByteCount) }
+
     /// The next key, after all that are there.
     package mutating func appendKey(_ key: some Sequence<UInt8>) {
         keyBytes.append(contentsOf: key)

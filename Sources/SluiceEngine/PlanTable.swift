@@ -53,6 +53,18 @@ struct PlanTable {
     /// The counter of a plan's limit of that index.
     func counter(ofPlan plan: Int, _ index: Int) -> Int { plans[plan].counters[index] }
 
+    /// Turns the counters of a plan to the windows that hold `nowMs`.
+    /// - Returns: how many bytes their keys then have.
+    mutating func roll(countersOf plan: Int, at nowMs: Int64) -> Int {
+        var keyByteCount = 0
+        for index in 0..<plans[plan].counters.count {
+            let counter = plans[plan].counters[index]
+            counters[counter].roll(at: nowMs)
+            keyByteCount += counters[counter].key.count
+        }
+        return keyByteCount
+    }
+
     /// The counter of that name, if some plan uses it.
     func counter(named stem: ByteString) -> Int? {
         counterByStem.find(stem.hashValue) { counters[$0].stem.elementsEqual(stem.bytes) }

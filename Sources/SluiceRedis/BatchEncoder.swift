@@ -4,7 +4,7 @@ package import SluiceEngine
 /// Writes a `Batch` as the call of a script; the heads of `prelude.lua` and of its body document the form.
 ///
 /// Checks of one kind look alike, so what entries have in common (their shape: cost, count, windows, maxima) is sent
-/// once, and an entry is its shape's number and its keys. It allocates nothing once its arrays have grown.
+/// once, and an entry is its place in a run of one shape and its keys. It allocates nothing once its arrays have grown.
 package struct BatchEncoder {
     private let markerKey: [UInt8]
     private let scriptHashes: BatchScriptHashes
@@ -14,8 +14,8 @@ package struct BatchEncoder {
     private var shapes: [Shape] = []
     /// The window of each charge of each shape, from 1.
     private var shapeWindows: [Int] = []
-    /// For each entry of the batch its shape, from 1.
-    private var entryShapes: [Int] = []
+    /// The shapes of the batch's entries, in their order.
+    private var runs: [Run] = []
 
     /// Of the entries that have one, in order.
     private var memos: [Batch.Memo] = []
@@ -37,6 +37,13 @@ package struct BatchEncoder {
         var entry: Int
         /// Where its windows begin in `shapeWindows`.
         var firstWindow: Int
+    }
+
+    /// Neighbours of one shape.
+    private struct Run {
+        /// From 1.
+        var shape: Int
+        var length: Int
     }
 
     /// - Parameters:
@@ -111,9 +118,20 @@ package struct BatchEncoder {
             case .decide: write(shape, of: batch)
             }
         }
-        header.writeArray(count: entryShapes.count)
-        for shape in entryShapes { header.write(Int64(shape)) }
-        if script == .decide { writeMemos(of: batch) }
+        switch script {
+        case .charge:
+            header.writeArray(count: runs.count * 2)
+            for run in runs {
+                header.write(Int64(run.shape))
+                header.write(Int64(run.length))
+            }
+        case .decide:
+            header.writeArray(count: batch.entries.count)
+            for run in runs {
+                for _ in 0..<run.length { header.write(Int64(run.shape)) }
+            }
+            writeMemos(of: batch)
+        }
     }
 
     private mutating func writePlain(_ shape: Shape, of batch: Batch) {
@@ -178,13 +196,13 @@ package struct BatchEncoder {
         windows.removeAll(keepingCapacity: true)
         shapes.removeAll(keepingCapacity: true)
         shapeWindows.removeAll(keepingCapacity: true)
-        entryShapes.removeAll(keepingCapacity: true)
+        runs.removeAll(keepingCapacity: true)
         for index in batch.entries.indices {
             // Neighbours are the likeliest to look alike.
-            if let last = entryShapes.last, look(batch, index, like: shapes[last - 1]) {
-                entryShapes.append(last)
+            if let last = runs.last, look(batch, index, like: shapes[last.shape - 1]) {
+                runs[runs.count - 1].length += 1
             } else {
-                entryShapes.append(shape(of: index, in: batch))
+                runs.append(Run(shape: shape(of: index, in: batch), length: 1))
             }
         }
     }

@@ -31,7 +31,7 @@ import Testing
             0x92,  // two shapes
             0x95, 0x01, 0x01, 0x01, 0x0a, 0x00,
             0x95, 0x02, 0x03, 0x01, 0xcc, 0xc8, 0x01,
-            0x93, 0x01, 0x02, 0x01,  // entries
+            0x96, 0x01, 0x01, 0x02, 0x01, 0x01, 0x01,  // entries: three runs of one each
         ]
         let expected =
             Array(
@@ -70,18 +70,25 @@ import Testing
             batch.add(TestCharge(key: "a\(i)", max: 5, window: 0..<1), TestCharge(key: "b\(i)", max: 6, window: 0..<2))
             batch.add(count: 2, TestCharge(key: "c\(i)", max: 5, window: 0..<1))
         }
-        // Windows [0, 1, 0, 2], two shapes, and 400 entries of a byte each.
+        // Windows [0, 1, 0, 2], two shapes, and 400 runs of one entry.
         let tail: [UInt8] =
-            [0x94, 0, 1, 0, 2, 0x92, 0x98, 1, 1, 1, 5, 0, 2, 6, 0, 0x95, 1, 2, 1, 5, 0, 0xdc, 0x01, 0x90]
-            + (0..<200).flatMap { _ in [1, 2] as [UInt8] }
+            [0x94, 0, 1, 0, 2, 0x92, 0x98, 1, 1, 1, 5, 0, 2, 6, 0, 0x95, 1, 2, 1, 5, 0, 0xdc, 0x03, 0x20]
+            + (0..<200).flatMap { _ in [1, 1, 2, 1] as [UInt8] }
+        #expect(header(batch, count: tail.count) == tail)
+    }
+
+    @Test func neighboursOfOneShapeAreARun() {
+        var batch = Batch(sequence: 1)
+        for i in 0..<300 { batch.add(count: i < 200 ? 1 : 2, TestCharge(key: "a\(i)", max: 5, window: 0..<1)) }
+        let tail: [UInt8] = [0x94, 1, 0xcc, 200, 2, 100]
         #expect(header(batch, count: tail.count) == tail)
     }
 
     @Test func moreShapesThanAreLookedThroughAreWrittenAgain() {
         var batch = Batch(sequence: 1)
         for i in 0..<Int64(100) { batch.add(TestCharge(key: "a", max: i % 50, window: i % 40..<1_000)) }
-        // It still ends in one number for each entry, each naming a shape of its own.
-        let tail: [UInt8] = [0xdc, 0, 100] + (1...100)
+        // It still ends in one run for each entry, each naming a shape of its own.
+        let tail: [UInt8] = [0xdc, 0, 200] + (1...100).flatMap { [$0, 1] as [UInt8] }
         #expect(header(batch, count: tail.count) == tail)
     }
 
@@ -97,7 +104,7 @@ import Testing
         for (value, bytes) in values {
             var batch = Batch(sequence: 1)
             batch.add(TestCharge(key: "a", max: value, window: 0..<1))
-            let tail = [1, 1, 1] + bytes + [0, 0x91, 1]
+            let tail = [1, 1, 1] + bytes + [0, 0x92, 1, 1]
             #expect(header(batch, count: tail.count) == tail)
         }
     }

@@ -12,6 +12,7 @@
 --            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
 --            a time to live), length in ms, what else the algorithm needs (when the window
 --            after this one ends, ms; burst; how long a slot is held, ms)
+--            [7] entries: for each its shape, an index in [6] from 1
 --            [8] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters
 --
 -- What lies under the keys: windows and refusals, an integer; a token bucket, "LEVEL MS", its level and when it was

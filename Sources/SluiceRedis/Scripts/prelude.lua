@@ -12,7 +12,7 @@
 --            [4] markerTtl     how long the marker lives, ms
 --            [5] windows       start, end (exclusive), start, end ... in ms since the epoch
 --            [6] shapes        what entries have in common: see the body
---            [7] entries       for each entry its shape (index in [6], from 1)
+--            [7] entries       which entry has which shape: see the body
 --            [8] memos         see the body; may be left out
 --
 -- Returns    [1] 1: ran; else nothing was charged: 0: this store does not remember `acknowledged`; -1: a later batch
