@@ -92,7 +92,7 @@ extension Limiter {
     }
 
     private mutating func special(plan: Int, _ extras: CheckExtras?) -> SpecialCheck {
-        let identity = Identity(key: table[plan: plan].identity).parts
+        let identity = Identity(key: table.identity(ofPlan: plan)).parts
         // A shadow limit that counts calls which are going on holds nobody to saying RESERVE: the slot then expires.
         let reservation =
             extras?.reservation ?? (table[rulesOf: plan].countsSlots ? ReservationID(using: &random) : nil)

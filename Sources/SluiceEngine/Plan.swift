@@ -1,7 +1,6 @@
 /// What one identity is held to: the rules for it, and the counters that are its own or shared with others. Kept within a
 /// line of the processor's cache, since with many identities each check fetches another one from memory.
 struct Plan {
-    var identity: ByteString
     /// Of its rules' limits, in their order.
     var counters: CounterList
     var lastUsedNs: Int64
@@ -22,8 +21,7 @@ struct Plan {
     /// Another plan has its identity now; it goes when no batch names it any more.
     var isReplaced = false
 
-    init(identity: ByteString, rules: Int32, counters: CounterList, lastUsedNs: Int64, edition: Int32 = 0) {
-        self.identity = identity
+    init(rules: Int32, counters: CounterList, lastUsedNs: Int64, edition: Int32 = 0) {
         self.rules = rules
         self.counters = counters
         self.lastUsedNs = lastUsedNs
@@ -32,8 +30,7 @@ struct Plan {
 
     /// The place of one that was forgotten.
     static var free: Plan {
-        var plan = Plan(
-            identity: ByteString(bytes: []), rules: -1, counters: CounterList([]), lastUsedNs: 0)
+        var plan = Plan(rules: -1, counters: CounterList([]), lastUsedNs: 0)
         plan.isFree = true
         return plan
     }

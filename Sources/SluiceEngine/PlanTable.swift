@@ -5,6 +5,8 @@ import SluicePolicy
 struct PlanTable {
     private(set) var plans: [Plan] = []
     private(set) var counters: [Counter] = []
+    /// The identities of plans.
+    private var names = NameTable()
     private var rules: [Rules] = []
     private var planByIdentity = HashIndex()
     private var counterByStem = HashIndex()
@@ -27,11 +29,16 @@ struct PlanTable {
 
     /// The plan of an identity, if it was made by the present policies.
     func find(_ identity: ByteString) -> Int? {
-        guard let index = planByIdentity.find(identity.hashValue, where: { plans[$0].identity == identity }),
-            plans[index].edition == edition
-        else { return nil }
+        guard let index = index(of: identity), plans[index].edition == edition else { return nil }
         return index
     }
+
+    private func index(of identity: ByteString) -> Int? {
+        planByIdentity.find(identity.hashValue) { names.isName(identity.bytes, of: $0) }
+    }
+
+    /// The identity of a plan.
+    func identity(ofPlan plan: Int) -> ByteString { ByteString(bytes: names[plan]) }
 
     /// The policies have changed: every plan is made anew when its identity is asked for next.
     mutating func outdate() { edition &+= 1 }
@@ -79,17 +86,18 @@ struct PlanTable {
     mutating func insert(
         _ identity: ByteString, _ ruling: CallRuling, stems: [[UInt8]], nowMs: Int64, nowNs: Int64
     ) -> Int? {
-        let replaced = planByIdentity.find(identity.hashValue) { plans[$0].identity == identity }
+        let replaced = index(of: identity)
         if replaced == nil && planCount >= maxPlans {
             sweep(EngineBounds.plansSweptPerInsertion, idleNs: 0, nowMs: nowMs, nowNs: nowNs)
             guard planCount < maxPlans else { return nil }
         }
         let counters = zip(stems, ruling.limits).map { counter(stem: $0, of: $1) }
         let plan = Plan(
-            identity: identity, rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs,
+            rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs,
             edition: edition)
         let index = freePlans.popLast().map { Int($0) } ?? plans.count
         if index == plans.count { plans.append(plan) } else { plans[index] = plan }
+        names.set(index, identity.bytes)
         // Only now: counters that both have must not be forgotten in between.
         if let replaced { replace(replaced) }
         planByIdentity.insert(index, hash: identity.hashValue)
@@ -146,7 +154,7 @@ struct PlanTable {
     }
 
     private mutating func replace(_ index: Int) {
-        planByIdentity.remove(index, hash: plans[index].identity.hashValue)
+        planByIdentity.remove(index, hash: identity(ofPlan: index).hashValue)
         plans[index].isReplaced = true
         if plans[index].pins == 0 { forget(index) }
     }
@@ -158,10 +166,11 @@ struct PlanTable {
     }
 
     private mutating func forget(_ index: Int) {
-        if !plans[index].isReplaced { planByIdentity.remove(index, hash: plans[index].identity.hashValue) }
+        if !plans[index].isReplaced { planByIdentity.remove(index, hash: identity(ofPlan: index).hashValue) }
         for position in 0..<plans[index].counters.count { release(counter: plans[index].counters[position]) }
         release(rules: plans[index].rules)
         plans[index] = .free
+        names.set(index, [])
         freePlans.append(Int32(index))
     }
 
