@@ -54,17 +54,21 @@ extension Limiter {
     ///
     /// - Parameters:
     ///   - stored: what the store holds just now; nil if it could not be asked.
+    ///   - most: how many are looked at, of a million maybe: checks wait meanwhile. With as many in `stored`, the store may
+    ///     hold more. Of what it did not tell, this replica knows only how it was when it last looked, and others may have
+    ///     counted since: it is left out.
     ///   - tool: only this tool's counters.
     /// - Returns: sorted by grant, tool, counter, subject; those of limits over all tools first.
-    package func counters(stored: [StoredCounter]?, grant: String?, tool: String?, now: Moment) -> [CounterReport] {
+    package func counters(
+        stored: [StoredCounter]?, most: Int = .max, grant: String?, tool: String?, now: Moment
+    ) -> [CounterReport] {
         let nowMs = clock.nowMs(now)
-        var found: [ByteString: FoundCounter] = [:]
-        // Before anything is read again, so that asking for one grant costs little however many are known.
-        let prefix = keyPrefix(grant: grant)
-        for counter in table.liveCounters where counter.windowStartMs >= 0 && nowMs < counter.windowEndMs {
-            guard counter.stem.starts(with: prefix), counter.isTouched else { continue }
-            found[ByteString(bytes: counter.key)] = FoundCounter(known: counter)
-        }
+        var found =
+            if let stored, stored.count >= most {
+                knownCounters(among: stored, nowMs: nowMs)
+            } else {
+                knownCounters(grant: grant, most: most, nowMs: nowMs)
+            }
         for counter in stored ?? [] {
             guard let key = CounterKey(counter.key, prefix: configuration.keyPrefix) else { continue }
             if key.isRefusals {
@@ -79,7 +83,42 @@ extension Limiter {
                 grant.map { grant in report.key.grant.map { $0.utf8.elementsEqual(grant.utf8) } ?? false } ?? true
                     && (tool == nil || report.key.tool == tool)
             }
-            .sorted { $0.key.sortKey.lexicographicallyPrecedes($1.key.sortKey) }
+            .map { (order: $0.key.sortKey, report: $0) }
+            .sorted { $0.order.lexicographicallyPrecedes($1.order) }
+            .map(\.report)
+    }
+
+    private func knownCounters(grant: String?, most: Int, nowMs: Int64) -> [ByteString: FoundCounter] {
+        var found: [ByteString: FoundCounter] = [:]
+        // Before anything is read again, so that asking for one grant costs little however many are known.
+        let prefix = keyPrefix(grant: grant)
+        for counter in table.liveCounters where isShown(counter, nowMs: nowMs) {
+            guard counter.stem.starts(with: prefix) else { continue }
+            found[ByteString(bytes: counter.key)] = FoundCounter(known: counter)
+            guard found.count < most else { break }
+        }
+        return found
+    }
+
+    /// What this replica knows of the counters that the store told of.
+    private func knownCounters(among stored: [StoredCounter], nowMs: Int64) -> [ByteString: FoundCounter] {
+        var found: [ByteString: FoundCounter] = [:]
+        for counter in stored {
+            // A key is its stem, and behind that the window's start, if it has one.
+            let start = counter.key.lastIndex { !(UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            let stem = counter.key[..<(start.map { $0 + 1 } ?? 0)]
+            let names = [ByteString(bytes: Array(stem)), ByteString(bytes: counter.key)]
+            guard let index = names.lazy.compactMap({ table.counter(named: $0) }).first else { continue }
+            let known = table[counter: index]
+            guard known.key == counter.key, isShown(known, nowMs: nowMs) else { continue }
+            found[ByteString(bytes: counter.key)] = FoundCounter(known: known)
+        }
+        return found
+    }
+
+    /// Whether something counts in it just now.
+    private func isShown(_ counter: Counter, nowMs: Int64) -> Bool {
+        counter.windowStartMs >= 0 && nowMs < counter.windowEndMs && counter.isTouched
     }
 
     private struct FoundCounter {

@@ -94,6 +94,7 @@ struct CounterReader: Sendable {
                     throw .malformedReply("a page of SCAN")
                 }
                 cursor = next
+                // Redis may hold many more than this run has.
                 try await readValues(of: names.compactMap(\.string), connection, into: &keys)
                 stored.isTruncated = keys.count > LoadBounds.maxStoredCounters
             } while cursor != "0" && !stored.isTruncated
@@ -120,7 +121,7 @@ struct CounterReader: Sendable {
     ) async throws(SluiceError) {
         let counters = names.compactMap { name in
             CounterKey(name.utf8, prefix: Self.keyPrefix).map { (name: name, key: $0) }
-        }.filter { $0.key.algorithm == .fixedWindow && !$0.key.isRefusals }
+        }.filter { $0.key.algorithm == .fixedWindow && !$0.key.isRefusals && subjects.subject(of: $0.key) != nil }
         guard !counters.isEmpty else { return }
         let values = try await connection.send(["MGET"] + counters.map(\.name)).array
         guard let values, values.count == counters.count else { throw .malformedReply("the values of MGET") }

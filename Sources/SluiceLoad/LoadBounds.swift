@@ -74,9 +74,15 @@ package enum LoadBounds {
 
     /// Most rounds of a benchmark: an hour for most cells. Over it: refused.
     package static let maxBenchRounds = 1000
+    /// How long a benchmark may take to check every grant once, ns: a million at 9,000 a second. Past it: the cell fails.
+    package static let maxFillNs: Int64 = 120_000_000_000
+    /// Most grants of the round that a benchmark's oracle judges: it keeps about 1 KiB for each. Others are not checked in it.
+    package static let maxJudgedGrants = 100_000
 
     /// How long to try the first connection to each socket, ns. Past it: the run does not start.
     package static let connectTimeoutNs: Int64 = 5_000_000_000
+    /// Pause before a socket is tried again whose queue of callers is full, ns: in it a sidecar takes dozens of them.
+    package static let fullQueuePauseNs: Int64 = 5_000_000
     /// First pause before a broken connection is opened again, ns; doubles with each failure in a row.
     package static let firstBackoffNs: Int64 = 20_000_000
     /// Longest pause before a broken connection is opened again, ns: a sidecar that is back is under load within it.

@@ -10,7 +10,9 @@ final class LoadConnection: ChannelInboundHandler {
 
     /// Which of the shard's lanes this connection serves.
     let lane: Int
-    private unowned let shard: LoadShard
+    /// Held until the channel has let go of this handler: channels close some turns after the shard has closed them, or when
+    /// their event loop ends, and what they tell then must still find it.
+    private var shard: LoadShard?
     private let frames: CheckFrames
     private var exchange: Exchange
     private var answered: [Exchange.Answered] = []
@@ -35,7 +37,10 @@ final class LoadConnection: ChannelInboundHandler {
     func outstanding(from count: Int) -> some Sequence<Exchange.Outstanding> { exchange.outstanding.dropFirst(count) }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
-    func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        shard = nil
+    }
 
     // MARK: - Sending
 
@@ -71,20 +76,20 @@ final class LoadConnection: ChannelInboundHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let nowNs = Clock.nowNs()
         let makesSense = exchange.receive(unwrapInboundIn(data), into: &answered)
-        shard.received(answered, lane: lane, nowNs: nowNs)
+        shard?.received(answered, lane: lane, nowNs: nowNs)
         answered.removeAll(keepingCapacity: true)
         // Whatever else was outstanding counts as lost when it has closed.
         if !makesSense { context.close(promise: nil) }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        shard.readCompleted(self)
+        shard?.readCompleted(self)
         context.fireChannelReadComplete()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
         self.context = nil
-        shard.closed(self, lost: exchange.takeOutstanding())
+        shard?.closed(self, lost: exchange.takeOutstanding())
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

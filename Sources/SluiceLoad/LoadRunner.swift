@@ -31,17 +31,20 @@ package struct LoadRunner: Sendable {
     private let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     private let onNote: @Sendable (String) -> Void
     private let faults: FaultPlayer?
-    private let ownRedis: String?
+    private let redisSocket: String?
+    private let startsEmpty: Bool
     private let meter: ProcessMeter
 
     /// - Parameters:
     ///   - meter: the processes whose use of the processor is told beside the driver's own.
-    ///   - stage: what is loaded, if the driver started it, and `faults` what is done to it.
+    ///   - stage: what is loaded, if the driver started it for this run, and `faults` what is done to it.
+    ///   - redisSocket: the Redis that the counters are read from at the end; nil for that of `stage`, or else through a
+    ///     sidecar.
     ///   - onSample: called once a second while checks are sent.
     ///   - onNote: called with one line about what was done or found meanwhile.
     package init(
         _ settings: LoadSettings, stage: Stage? = nil, faults: FaultScript = FaultScript(),
-        meter: ProcessMeter = ProcessMeter(),
+        redisSocket: String? = nil, meter: ProcessMeter = ProcessMeter(),
         onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in },
         onNote: @escaping @Sendable (String) -> Void = { _ in }
     ) {
@@ -49,7 +52,8 @@ package struct LoadRunner: Sendable {
         self.meter = meter
         self.onSample = onSample
         self.onNote = onNote
-        ownRedis = stage?.redisSocket
+        self.redisSocket = redisSocket ?? stage?.redisSocket
+        startsEmpty = stage != nil
         self.faults = stage.map { FaultPlayer(stage: $0, script: faults) }
     }
 
@@ -94,7 +98,7 @@ package struct LoadRunner: Sendable {
         summary.search = search
         summary.isInterrupted = isInterrupted
         if let oracle {
-            let reader = CounterReader(settings, redisSocket: ownRedis)
+            let reader = CounterReader(settings, redisSocket: redisSocket)
             // In a task of its own: Ctrl-C ends the sending, not this.
             let reading = await Task { await reader.read() }.value
             summary.oracle = oracle.finish(reading)
@@ -107,7 +111,7 @@ package struct LoadRunner: Sendable {
         Oracle(
             subjects: settings.subjectCount, sidecars: settings.socketPaths.count, replicas: settings.replicaCount,
             budgetNs: settings.budgetNs, requiresSettling: settings.requiresSettling, limits: settings.limits,
-            startsEmpty: ownRedis != nil)
+            startsEmpty: startsEmpty)
     }
 
     private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<

@@ -78,8 +78,31 @@ final class LoadShard {
         EventLoopFuture.andAllSucceed(lanes.indices.map { connect($0) }, on: eventLoop)
     }
 
-    /// Fails with a `LoadFailure`.
+    /// Fails with a `LoadFailure`. While a listener's queue is full, as when many connect at once, it is tried again.
     private func connect(_ lane: Int) -> EventLoopFuture<Void> {
+        let path = settings.socketPaths[lanes[lane].sidecar]
+        return knock(lane, untilNs: Clock.nowNs() + LoadBounds.connectTimeoutNs)
+            .flatMapErrorThrowing { [target] in
+                throw LoadFailure.cannotConnect(path: path, reason: Self.reason($0), target: target)
+            }
+    }
+
+    private func knock(_ lane: Int, untilNs: Int64) -> EventLoopFuture<Void> {
+        attempt(lane).assumeIsolated()
+            .flatMapError { [self] error -> EventLoopFuture<Void> in
+                // What a Unix socket says then; a TCP one lets callers wait.
+                guard (error as? IOError)?.errnoCode == EAGAIN, Clock.nowNs() < untilNs else {
+                    return eventLoop.makeFailedFuture(error)
+                }
+                let nextTry = NIODeadline.now() + .nanoseconds(LoadBounds.fullQueuePauseNs)
+                return eventLoop.assumeIsolated().flatScheduleTask(deadline: nextTry) { [self] in
+                    knock(lane, untilNs: untilNs)
+                }.futureResult
+            }
+            .nonisolated()
+    }
+
+    private func attempt(_ lane: Int) -> EventLoopFuture<Void> {
         let shard = NIOLoopBound(self, eventLoop: eventLoop)
         let path = settings.socketPaths[lanes[lane].sidecar]
         let bootstrap = ClientBootstrap(group: eventLoop)
@@ -95,9 +118,6 @@ final class LoadShard {
                 let connection = try channel.pipeline.syncOperations.handler(type: LoadConnection.self)
                 guard connection.isOpen else { throw ChannelError.alreadyClosed }
                 shard.value.opened(connection)
-            }
-            .flatMapErrorThrowing { [target] in
-                throw LoadFailure.cannotConnect(path: path, reason: Self.reason($0), target: target)
             }
     }
 

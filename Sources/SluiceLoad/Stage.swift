@@ -80,6 +80,17 @@ package actor Stage {
         processes.first { $0.victim == victim }?.pid
     }
 
+    /// The last line of each sidecar's log that tells of trouble, as far as there is one.
+    package func complaints() -> [String] {
+        processes.compactMap { process in
+            guard case .sidecar = process.victim, let log = FileManager.default.contents(atPath: process.log) else {
+                return nil
+            }
+            return String(decoding: log, as: UTF8.self).split(separator: "\n")
+                .last { $0.contains(" warning ") || $0.contains(" error ") }.map(String.init)
+        }
+    }
+
     /// Starts Redis and then the sidecars, and waits until each answers.
     package func start() async throws {
         group = try ProcessGroup(folder: folder)

@@ -168,17 +168,23 @@ final class LimiterHost: CounterLinkDelegate {
     }
 
     /// What a person wants to know of the counters: from the store if it answers, else as this replica knows them.
-    func counters(grant: String?, tool: String?, limit: Int, completion: @escaping ([CounterReport], Bool) -> Void) {
-        guard let link, limiter.isShared else {
-            completion(limiter.counters(stored: nil, grant: grant, tool: tool, now: SystemClock.now()), false)
-            return
-        }
+    /// - Parameter completion: gets the counters, whether the store told them, and whether there may be more.
+    func counters(
+        grant: String?, tool: String?, limit: Int, completion: @escaping ([CounterReport], Bool, Bool) -> Void
+    ) {
         // One more than is wanted shows whether there are more; and what a tool's counters are is known only here.
         let most = tool == nil ? limit + 1 : ProtocolBounds.maxCounterRows + 1
+        guard let link, limiter.isShared else {
+            let reports = limiter.counters(
+                stored: nil, most: most, grant: grant, tool: tool, now: SystemClock.now())
+            completion(reports, false, tool != nil && limiter.counterCount >= most)
+            return
+        }
         link.scan(CounterQuery(keyPrefix: limiter.keyPrefix(grant: grant), limit: most)) { [self] result in
             let stored = try? result.get()
-            let reports = limiter.counters(stored: stored, grant: grant, tool: tool, now: SystemClock.now())
-            completion(reports, stored != nil)
+            let reports = limiter.counters(
+                stored: stored, most: most, grant: grant, tool: tool, now: SystemClock.now())
+            completion(reports, stored != nil, (stored?.count ?? 0) >= most)
         }
     }
 

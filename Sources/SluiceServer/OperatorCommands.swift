@@ -43,8 +43,8 @@ final class OperatorCommands {
             let text = InfoReport(host: host, facts: facts, now: SystemClock.now()).text(sections: sections)
             completion { $0.writeText(text, to: &$1) }
         case .counters(let grant, let tool, let limit):
-            host.counters(grant: grant, tool: tool, limit: limit) { reports, isShared in
-                completion { Self.write(reports, limit: limit, isShared: isShared, $0, to: &$1) }
+            host.counters(grant: grant, tool: tool, limit: limit) { reports, isShared, isCutOff in
+                completion { Self.write(reports, limit: limit, isShared: isShared, isCutOff: isCutOff, $0, to: &$1) }
             }
         case .policy(let words):
             policy(words, completion: completion)
@@ -81,13 +81,14 @@ final class OperatorCommands {
 
     /// A map of `shared` (whether tallies were read from the store just now), `truncated`, and `counters`, each a map.
     private static func write(
-        _ reports: [CounterReport], limit: Int, isShared: Bool, _ writer: ReplyWriter, to output: inout ByteBuffer
+        _ reports: [CounterReport], limit: Int, isShared: Bool, isCutOff: Bool, _ writer: ReplyWriter,
+        to output: inout ByteBuffer
     ) {
         writer.writeMapHeader(3, to: &output)
         writer.writeBulkString("shared", to: &output)
         writer.writeInteger(isShared ? 1 : 0, to: &output)
         writer.writeBulkString("truncated", to: &output)
-        writer.writeInteger(reports.count > limit ? 1 : 0, to: &output)
+        writer.writeInteger(isCutOff || reports.count > limit ? 1 : 0, to: &output)
         writer.writeBulkString("counters", to: &output)
         writer.writeArrayHeader(min(limit, reports.count), to: &output)
         for report in reports.prefix(limit) {

@@ -86,6 +86,29 @@ import Testing
         #expect(reports(rig, grant: "nobody").isEmpty)
     }
 
+    /// Another replica has counted since this one last looked. What the store did not tell, because more was not asked for,
+    /// is not told as this replica remembers it.
+    @Test func whatTheStoreDidNotTellIsLeftOut() throws {
+        let bucket = limit("b", max: 10, of: "u", algorithm: .tokenBucket(burst: 10))
+        var rig = LimiterRig(policy(ten, bucket))
+        for grant in ["a", "b"] {
+            _ = rig.decide(grant: grant)
+            _ = rig.decide("u", grant: grant)
+        }
+        var stored = rig.store.stored(prefix: rig.limiter.keyPrefix(grant: "a"))
+        #expect(stored.count == 2)
+        for index in stored.indices where stored[index].lastMs == 0 { stored[index].used = 7 }
+        func told(most: Int) -> [CounterReport] {
+            rig.limiter.counters(stored: stored, most: most, grant: nil, tool: nil, now: rig.now)
+        }
+        #expect(told(most: 3).map(\.key.grant) == ["a", "a", "b"], "no more than are looked at")
+        let cutOff = told(most: 2)
+        #expect(cutOff.map(\.key.grant) == ["a", "a"] && cutOff.map(\.key.counter) == ["c", "b"])
+        #expect(cutOff.first?.sharedUsed == 7 && cutOff.first?.remaining == 3 && cutOff.last?.max == 10)
+        // Without the store, too, only so many are looked at.
+        #expect(rig.limiter.counters(stored: nil, most: 3, grant: nil, tool: nil, now: rig.now).count == 3)
+    }
+
     /// Two names that look alike are two: they are told apart by their bytes, as the store does.
     @Test func namesThatLookAlike() {
         var rig = LimiterRig(policy(ten))

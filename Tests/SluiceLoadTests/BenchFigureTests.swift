@@ -105,7 +105,7 @@ import Testing
         var local = counts(100, local: 7)
         local.compare(.sluice, with: .init(), setting: setting(), hasTurned: false)
         #expect(turned.isClean && turned.gaps.count == 1)
-        #expect(local.isClean && local.gaps == ["sluice: 7 answers were local"])
+        #expect(local.isClean && local.gaps == ["sluice: 7 answers were local (no sidecar said why)"])
     }
 
     @Test func whatFailedIsNotClean() {

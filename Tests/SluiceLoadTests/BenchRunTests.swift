@@ -42,8 +42,23 @@ import Testing
         #expect(oracle.isKept && oracle.answers > 0)
         let admitted = try #require(result.counts.admitted[.sluice])
         #expect(admitted.allowed > oracle.answers && admitted.denied == 0)
-        let json = try BenchReport.json([result], plan: BenchPlan(), machine: .current)
+        let json = try BenchReport.json([result], plan: BenchPlan(), machine: .current, commit: "abc")
+        let redis = try #require(result.redisVersion)
+        #expect(json.contains("\"redis\" : \"\(redis)\"") && json.contains("\"commit\" : \"abc\""))
+        #expect(BenchReport.origin([result], machine: .current, commit: "abc").contains("(abc), Redis \(redis), "))
         #expect(json.contains("\"checks_per_second\"") && json.contains("\"right\" : true"))
+    }
+
+    /// More counters than a sidecar tells at once, and two sidecars, of which neither has seen what the other counted.
+    @Test func manyCountersOfTwoSidecarsAreJudged() async throws {
+        let grants = ProtocolBounds.maxCounterRows + 2000
+        let result = try await run([("sluice", .sluice)], grants: grants) { cell in
+            cell.stage.sidecars = 2
+            cell.contenders[0].isFilled = true
+        }
+        expectClean(result)
+        let counters = try #require(result.counts.oracle?.counters)
+        #expect(counters.origin == .redis && counters.agreeing > 0 && counters.differing == 0)
     }
 
     @Test func denialsOverTCPAreCounted() async throws {

@@ -147,6 +147,27 @@ import Testing
         #expect(await LoadProgram.run(arguments: arguments) == LoadProgram.ExitCode.couldNotRun)
     }
 
+    /// The run is over before the connections that were opened are closed.
+    @Test func aSecondSocketThatIsNotThereEndsTheRun() async throws {
+        let stub = try await stub(.honest)
+        var settings = settings
+        settings.connectionsPerSocket = 50
+        settings.socketPaths.append(folder.path("b.sock"))
+        await #expect(throws: LoadFailure.self) { _ = try await LoadRunner(settings).run() }
+        try await stub.stop()
+    }
+
+    /// More connections than the stub's listener lets wait to be accepted.
+    @Test func manyConnectionsAreOpened() async throws {
+        let stub = try await stub(.honest)
+        var suite = self
+        suite.settings.connectionsPerSocket = 600
+        let summary = try await suite.run(of: stub)
+        #expect(summary.isKept && summary.tally.brokenConnections == 0)
+        #expect(summary.tally.decisionCount == Int64(stub.checkCount))
+        try await stub.stop()
+    }
+
     @Test func anOpenLoopSendsWhatWasMeant() async throws {
         let stub = try await stub(.honest)
         var suite = self

@@ -33,6 +33,8 @@ package struct BenchCommand: ParsableCommand {
     var duration: Int64 = 1_000_000_000
     @Option(help: ArgumentHelp("Also writes all figures as JSON.", valueName: "file"))
     var json: String?
+    @Option(help: ArgumentHelp("What was built, told in the JSON.", valueName: "commit"))
+    var commit: String?
 
     package init() {}
 

@@ -74,9 +74,10 @@ package struct BenchCounts: Sendable, Equatable {
     /// Compares what was admitted with what lies in Redis.
     /// - Parameters:
     ///   - stored: nil if there is no Redis.
+    ///   - complaints: what sidecars said of trouble.
     ///   - hasTurned: whether a window ended meanwhile, so that counters of two windows may be there, or one be gone.
     package mutating func compare(
-        _ owner: Owner, with stored: Stored?, setting: BenchCell.Setting, hasTurned: Bool
+        _ owner: Owner, with stored: Stored?, setting: BenchCell.Setting, complaints: [String] = [], hasTurned: Bool
     ) {
         guard let admitted = admitted[owner] else { return }
         if !setting.isMostlyDenied, admitted.denied > 0 {
@@ -85,7 +86,8 @@ package struct BenchCounts: Sendable, Equatable {
         guard let stored else { return }
         guard !hasTurned else { return gaps.append("\(owner.rawValue): a day ended meanwhile") }
         guard admitted.local == 0 else {
-            return gaps.append("\(owner.rawValue): \(Format.count(admitted.local)) answers were local")
+            let reason = complaints.isEmpty ? "no sidecar said why" : complaints.joined(separator: "; ")
+            return gaps.append("\(owner.rawValue): \(Format.count(admitted.local)) answers were local (\(reason))")
         }
         guard failures == 0 else { return gaps.append("\(owner.rawValue): not every answer came") }
         if stored.highest > setting.maximum {
@@ -124,6 +126,13 @@ enum StoreTotal {
         end
         return redis.status_reply(string.format('%s %.0f %.0f', found[1], sum, highest))
         """
+
+    /// As Redis tells it; nil if it does not.
+    static func version(_ redisSocket: String) -> String? {
+        let script = "return redis.status_reply(redis.call('INFO', 'server'):match('redis_version:([^\\r\\n]+)'))"
+        let answer = RESPProbe.ask(redisSocket, ["EVAL", script, "0"])
+        return answer.flatMap { $0.hasPrefix("+") ? String($0.dropFirst()) : nil }
+    }
 
     /// - Throws: `StageFailure`, or `CancellationError`.
     static func read(_ owner: BenchCounts.Owner, from redisSocket: String) throws -> BenchCounts.Stored {

@@ -31,10 +31,15 @@ enum BenchProgram {
             let run = await measure(cells, plan, style)
             if Task.isCancelled { return LoadProgram.ExitCode.interrupted }
             print(BenchReport.measures(run.results, style), terminator: "")
+            print(
+                style.apply(.faint, to: BenchReport.origin(run.results, machine: .current, commit: command.commit)),
+                terminator: "")
+            // Told when it happened, too, far above by now.
             for failure in run.failures { LoadProgram.writeError("sluice-load bench: \(failure)\n") }
             if let path = command.jsonPath {
                 do {
-                    let text = try BenchReport.json(run.results, plan: plan, machine: .current)
+                    let text = try BenchReport.json(
+                        run.results, plan: plan, machine: .current, commit: command.commit)
                     try LoadProgram.save(text, to: path)
                 } catch {
                     LoadProgram.writeError("sluice-load bench: \(error)\n")
@@ -53,17 +58,24 @@ enum BenchProgram {
     ) async -> (results: [BenchResult], failures: [String]) {
         var results: [BenchResult] = []
         var failures: [String] = []
+        let startNs = Clock.nowNs()
         for (index, cell) in cells.enumerated() where !Task.isCancelled {
-            LoadProgram.writeError("[\(index + 1)/\(cells.count)] \(cell.name)\n")
+            let elapsed = index > 0 ? " (\((Clock.nowNs() - startNs) / 1_000_000_000) s so far)" : ""
+            LoadProgram.writeError("[\(index + 1)/\(cells.count)] \(cell.name)\(elapsed)\n")
             do {
-                let result = try await BenchRunner.run(cell, plan: plan)
+                let result = try await BenchRunner.run(cell, plan: plan) { LoadProgram.writeError("  \($0)\n") }
                 results.append(result)
                 print(BenchReport.section(result, style), terminator: "")
                 fflush(nil)
-            } catch is CancellationError {
-                break
             } catch {
-                failures.append("\(cell.name): \(error)")
+                // Whatever fails when all is being ended fails for that.
+                if Task.isCancelled || error is CancellationError {
+                    LoadProgram.writeError("\(cell.name): cut off, nothing is told of it\n")
+                    break
+                }
+                let failure = "\(cell.name): not measured: \(error)"
+                LoadProgram.writeError("\(failure)\n")
+                failures.append(failure)
             }
         }
         return (results, failures)

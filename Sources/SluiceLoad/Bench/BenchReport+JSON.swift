@@ -7,6 +7,9 @@ package struct BenchMachine: Sendable, Encodable {
     package var processor: String
     package var kernel: String
 
+    /// As a person writes it beside figures.
+    package var about: String { "\(cores) core\(cores == 1 ? "" : "s") of \(processor), Linux \(kernel)" }
+
     /// This machine.
     package static var current: BenchMachine {
         let lines = (FileManager.default.contents(atPath: "/proc/cpuinfo")).map { String(decoding: $0, as: UTF8.self) }
@@ -22,11 +25,14 @@ package struct BenchMachine: Sendable, Encodable {
 
 extension BenchReport {
     /// All of it as one JSON object, with units in the names.
-    package static func json(_ results: [BenchResult], plan: BenchPlan, machine: BenchMachine) throws -> String {
+    /// - Parameter commit: what was built; nil if that is not known.
+    package static func json(
+        _ results: [BenchResult], plan: BenchPlan, machine: BenchMachine, commit: String? = nil
+    ) throws -> String {
         let encoder = JSONEncoder()
         encoder.keyEncodingStrategy = .convertToSnakeCase
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
-        let document = BenchDocument(results, plan: plan, machine: machine)
+        let document = BenchDocument(results, plan: plan, machine: machine, commit: commit)
         return String(decoding: try encoder.encode(document), as: UTF8.self) + "\n"
     }
 }
@@ -90,14 +96,23 @@ private struct BenchDocument: Encodable {
         var met: Bool?
     }
 
+    struct Versions: Encodable {
+        var sluice = SluiceVersion.current
+        var commit: String?
+        /// nil if no cell had one.
+        var redis: String?
+    }
+
     var machine: BenchMachine
+    var versions: Versions
     var roundCount: Int
     var roundSeconds: Double
     var cells: [Cell]
     var measures: [Measure]
 
-    init(_ results: [BenchResult], plan: BenchPlan, machine: BenchMachine) {
+    init(_ results: [BenchResult], plan: BenchPlan, machine: BenchMachine, commit: String?) {
         self.machine = machine
+        versions = Versions(commit: commit, redis: results.lazy.compactMap(\.redisVersion).first)
         roundCount = plan.rounds
         roundSeconds = Double(plan.durationNs) / 1e9
         cells = results.map { Cell($0) }

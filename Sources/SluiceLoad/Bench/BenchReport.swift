@@ -1,3 +1,4 @@
+import SluiceProtocol
 package import SluiceTerminal
 
 /// Writes what a benchmark found, for people.
@@ -96,6 +97,13 @@ package enum BenchReport {
             ])
         }
         return "\n" + table.render(style)
+    }
+
+    /// What was measured, on what: figures mean little without it.
+    package static func origin(_ results: [BenchResult], machine: BenchMachine, commit: String?) -> String {
+        var parts = ["Sluice \(SluiceVersion.current)\(commit.map { " (\($0))" } ?? "")"]
+        if let redis = results.lazy.compactMap(\.redisVersion).first { parts.append("Redis \(redis)") }
+        return "\n" + TerminalText.visible((parts + [machine.about]).joined(separator: ", ")) + "\n"
     }
 
     private static func verdict(_ measured: BenchResult.Measured) -> TextTable.Cell {

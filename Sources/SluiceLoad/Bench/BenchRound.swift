@@ -107,6 +107,8 @@ package struct BenchResult: Sendable {
     /// By contender, in the cell's order.
     package var rounds: [[BenchRound]]
     package var ratePerSecond: Int?
+    /// nil if there is no Redis.
+    package var redisVersion: String?
     package var counts = BenchCounts()
     /// Beside what `cell.measures` compare.
     package var extra: [Measured] = []

@@ -21,20 +21,21 @@ package struct BenchRunner {
     let plan: BenchPlan
     private let stage: Stage
     private var result: BenchResult
+    /// Called with a line about what takes a while.
+    private let onNote: (String) -> Void
 
     /// How long sidecars may take for a check, ns. Long, since a closed loop of thousands of checks would else be answered
     /// from local counters, which costs less: only what was counted exactly is to be measured.
     private static let budgetNs: Int64 = 5_000_000_000
-    /// How long it may take to check every grant once, ns. Past it: the cell fails.
-    private static let maxFillNs: Int64 = 300_000_000_000
-    /// Most grants of the judged round: the oracle keeps about 1 KiB for each.
-    private static let maxJudgedGrants = 100_000
+    /// From how many grants on it takes long enough to be told that each is checked once.
+    private static let toldFill = 100_000
     private static let tool = "opencode_run"
 
-    init(_ cell: BenchCell, plan: BenchPlan) throws {
+    init(_ cell: BenchCell, plan: BenchPlan, onNote: @escaping (String) -> Void) throws {
         precondition(cell.stage.redis != .none || cell.contenders.allSatisfy(\.target.isSidecar))
         self.cell = cell
         self.plan = plan
+        self.onNote = onNote
         stage = try Stage(
             sidecars: cell.stage.sidecars, policy: Self.policy(cell.stage), budgetNs: Self.budgetNs,
             redis: cell.stage.redis)
@@ -51,9 +52,12 @@ package struct BenchRunner {
         return String(decoding: data, as: UTF8.self)
     }
 
+    /// - Parameter onNote: called with a line about what takes a while.
     /// - Throws: `LoadFailure`, `StageFailure`, or `CancellationError`.
-    package static func run(_ cell: BenchCell, plan: BenchPlan) async throws -> BenchResult {
-        var runner = try BenchRunner(cell, plan: plan)
+    package static func run(
+        _ cell: BenchCell, plan: BenchPlan, onNote: @escaping (String) -> Void = { _ in }
+    ) async throws -> BenchResult {
+        var runner = try BenchRunner(cell, plan: plan, onNote: onNote)
         do {
             try await runner.stage.start()
             try await runner.carryOut()
@@ -67,6 +71,7 @@ package struct BenchRunner {
 
     private mutating func carryOut() async throws {
         let dayAtStart = Self.day
+        if stage.redisPlace != nil { result.redisVersion = StoreTotal.version(stage.redisSocket) }
         if let memory = cell.memory {
             try await weigh(memory)
         } else {
@@ -79,9 +84,11 @@ package struct BenchRunner {
             }
         }
         let hasTurned = Self.day != dayAtStart
+        let complaints = await stage.complaints()
         for owner in BenchCounts.Owner.allCases where result.counts.admitted[owner] != nil {
             let stored = stage.redisPlace != nil ? try StoreTotal.read(owner, from: stage.redisSocket) : nil
-            result.counts.compare(owner, with: stored, setting: cell.stage, hasTurned: hasTurned)
+            result.counts.compare(
+                owner, with: stored, setting: cell.stage, complaints: complaints, hasTurned: hasTurned)
         }
     }
 
@@ -97,11 +104,12 @@ package struct BenchRunner {
             var settings = settings(of: contender, round: plan.rounds)
             settings.warmUpNs = 0
             settings.usesOracle = contender.target == .sluice
-            if settings.usesOracle { settings.grantCount = min(settings.grantCount, Self.maxJudgedGrants) }
+            if settings.usesOracle { settings.grantCount = min(settings.grantCount, LoadBounds.maxJudgedGrants) }
             let summary = try await run(contender, settings)
             if let report = summary.oracle { result.counts.judge(report) { summary.describe($0) } }
         }
         guard let rate = cell.rate, let peak = cell.contenders.first(where: { $0.name == rate.peakOf }) else { return }
+        onNote("finding the peak of \(peak.name)")
         var peaks: [Double] = []
         for round in 0..<plan.rounds {
             peaks.append(try await run(peak, settings(of: peak, round: round)).checksPerSecond)
@@ -142,7 +150,9 @@ package struct BenchRunner {
         if let redis = await stage.processID(of: .redis) { processes.append(redis) }
         let owner = contender.target.owner
         let warmUps = NIOLockedValueBox(BenchCounts())
-        let runner = LoadRunner(settings, meter: ProcessMeter(processes)) { sample in
+        // A sidecar tells fewer counters than a cell has.
+        let redisSocket = stage.redisPlace != nil ? stage.redisSocket : nil
+        let runner = LoadRunner(settings, redisSocket: redisSocket, meter: ProcessMeter(processes)) { sample in
             guard sample.isWarmUp else { return }
             let tally = sample.tally
             warmUps.withLockedValue { $0.add(tally, owner: owner) }
@@ -158,16 +168,22 @@ package struct BenchRunner {
 
     /// Checks each of so many grants once, and some again.
     private mutating func fill(_ contender: BenchCell.Contender, grants: Int) async throws {
+        if grants >= Self.toldFill {
+            onNote("checking each of \(Format.count(Int64(grants))) grants once (\(contender.name))")
+        }
         var settings = settings(of: contender, round: 0)
         settings.grantCount = grants
         settings.isInOrder = true
         // Connections are not equally fast: a tenth more, so that the slowest has been through, too.
         settings.enoughDecisions = Int64(grants + grants / 10)
         settings.warmUpNs = 0
-        settings.durationNs = Self.maxFillNs
+        settings.durationNs = LoadBounds.maxFillNs
         let summary = try await run(contender, settings)
         guard summary.tally.decisionCount >= grants else {
-            throw StageFailure("\(contender.name) took too long to check \(grants) grants once")
+            throw StageFailure(
+                "\(contender.name) had checked \(Format.count(summary.tally.decisionCount)) of "
+                    + "\(Format.count(Int64(grants))) grants once when \(LoadBounds.maxFillNs / 1_000_000_000) s were over"
+            )
         }
     }
 
