@@ -101,14 +101,16 @@ package struct BatchEncoder {
         buffer.writeBuffer(&rest)
     }
 
+    private static let markerTimeToLive = String(RedisBounds.markerTimeToLiveMs)
+
     /// Fills `header` with ARGV[1].
     private mutating func describe(_ batch: Batch, for script: BatchScript) {
         collectShapes(batch)
         header.removeAll()
-        header.write(batch.sequence)
+        header.write(String(batch.sequence))
         header.write(batch.acknowledgedSequence)
         header.write(batch.floorMs)
-        header.write(RedisBounds.markerTimeToLiveMs)
+        header.write(Self.markerTimeToLive)
         header.writeArray(count: windows.count)
         for bound in windows { header.write(bound) }
         header.writeArray(count: shapes.count)

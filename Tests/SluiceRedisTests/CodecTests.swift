@@ -23,10 +23,10 @@ import Testing
         batch.add(cost: 2, count: 3, TestCharge(key: "key2", max: 200, window: 0..<60_000, verifies: true))
         batch.add(TestCharge(key: "k3", max: 10, window: 0..<60_000))
         let header: [UInt8] = [
-            0xcd, 0x01, 0x2c,  // sequence 300
+            0xa3, 0x33, 0x30, 0x30,  // sequence "300"
             0xcd, 0x01, 0x2b,  // acknowledged 299
             0x00,  // floor
-            0xce, 0x00, 0x36, 0xee, 0x80,  // the marker's time to live, 3,600,000
+            0xa7, 0x33, 0x36, 0x30, 0x30, 0x30, 0x30, 0x30,  // the marker's time to live, "3600000"
             0x92, 0x00, 0xcd, 0xea, 0x60,  // windows: 0, 60,000
             0x92,  // two shapes
             0x95, 0x01, 0x01, 0x01, 0x0a, 0x00,

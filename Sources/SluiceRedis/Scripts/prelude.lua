@@ -5,11 +5,12 @@
 -- KEYS[2..]  see the body
 --
 -- ARGV[1]    MessagePack values, one after the other (not in an array: Redis builds tables slowly):
---            [1] sequence      this batch's, counted from 1 by the replica
+--            [1] sequence      this batch's, counted from 1 by the replica; as text: it is given to a command, and Redis
+--                              takes microseconds to write out a number of a script's
 --            [2] acknowledged  the highest sequence that the replica knows to have run, or to have been told that this
 --                              store forgot; 0: none
 --            [3] floor         the highest time of this store that the replica has seen, ms
---            [4] markerTtl     how long the marker lives, ms
+--            [4] markerTtl     how long the marker lives, ms; as text
 --            [5] windows       start, end (exclusive), start, end ... in ms since the epoch
 --            [6] shapes        what entries have in common: see the body
 --            [7] entries       which entry has which shape: see the body
@@ -27,14 +28,15 @@ local call, try, floor, format = redis.call, redis.pcall, math.floor, string.for
 local KEYS = KEYS
 local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that a clock that steps back finds them
 
-local sequence, acknowledged, floorMs, markerTtl, windows, shapes, entries, memos = cmsgpack.unpack(ARGV[1])
+local sequenceText, acknowledged, floorMs, markerTtl, windows, shapes, entries, memos = cmsgpack.unpack(ARGV[1])
+local sequence = tonumber(sequenceText)
 
 local time = call('TIME')
 local timeMs = time[1] * 1000 + floor(time[2] / 1000)
 local now = timeMs > floorMs and timeMs or floorMs
 
 -- The first write: a store that cannot take it (read-only, out of memory) ends the script here, with nothing charged.
-local previous = tonumber(call('SET', KEYS[1], sequence, 'PX', markerTtl, 'GET') or 0)
+local previous = tonumber(call('SET', KEYS[1], sequenceText, 'PX', markerTtl, 'GET') or 0)
 if previous >= sequence then
     call('SET', KEYS[1], previous, 'PX', markerTtl)
     return {-1, timeMs, previous}
