@@ -5,12 +5,13 @@
 package struct Batch: Sendable, Equatable {
     /// Some equal checks: the same counters, the same cost. Or the end of one reservation.
     package struct Entry: Sendable, Equatable {
-        /// What one of the checks charges, 1 to 10^12; 0 at the end of a reservation.
+        /// What one of the checks charges, 1 to 10^12, and of a token bucket whose `lengthMs` is 1 up to 2^53; what is
+        /// offered; 0 at the end of a reservation and of a sign of life.
         package var cost: Int64
         /// How many equal checks want to pass; 0 for a peek, which charges nothing.
         package var count: Int64
         /// Its charges are `charges[firstCharge..<firstCharge + chargeCount]`; at least one, but none at the end of a
-        /// reservation.
+        /// reservation and of a sign of life.
         package var firstCharge: Int
         package var chargeCount: Int
         /// What is out of the ordinary about it, in `specials`; -1 if nothing.
@@ -66,11 +67,18 @@ package struct Batch: Sendable, Equatable {
         case check(isReserved: Bool, memo: Memo?)
         /// The end of a reservation; its record's key is the only key.
         case settle(Settlement)
+        /// What a replica last saw of the one charge's counter, `cost` in all: the counter is raised to that, and never
+        /// lowered. For a store that has forgotten.
+        case offer
+        /// A sign of life of this replica, which asks for those of all others: the key of their list is the only key. A
+        /// sign of life counts for so long.
+        case heartbeat(lifeMs: Int64)
 
         package var keyCount: Int {
             switch self {
             case .check(let isReserved, let memo): (isReserved ? 1 : 0) + (memo == nil ? 0 : 1)
-            case .settle: 1
+            case .settle, .heartbeat: 1
+            case .offer: 0
             }
         }
     }
@@ -162,7 +170,9 @@ package struct BatchReply: Sendable, Equatable {
     /// For each entry in turn: how many of its checks were admitted (for a peek: 1 if it would be), then the tally of
     /// each of its charges after that, in `Batch.Charge.tallyCount` numbers; or one of the codes below with what it
     /// says that follows. For the end of a reservation: 1 if it was done, 0 if there is no such reservation or it is
-    /// spent. Empty unless `status` is `ran`.
+    /// spent. For what was offered: 1, then the tally. For a sign of life: 1, how many replicas are told of, then for
+    /// each its number (as a bit pattern) and when its last sign of life came, ms since the epoch. Empty unless `status`
+    /// is `ran`.
     package var results: [Int64] = []
     /// The store's words for each `fault`, and the reservation for each `replayed`, in order.
     package var words: [String] = []

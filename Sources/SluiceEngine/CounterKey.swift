@@ -137,6 +137,9 @@ package struct CounterKey: Sendable, Hashable {
     /// How the keys of all counters begin.
     package static func prefix(_ prefix: String) -> [UInt8] { Array("\(prefix):1:{".utf8) }
 
+    /// The key of the list of all replicas by their last sign of life: `PREFIX:1:replicas`.
+    package static func replicas(prefix: String) -> [UInt8] { Array("\(prefix):1:replicas".utf8) }
+
     /// The key of a shadow limit's tally of checks that it would have denied.
     static func refusals(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + refusalsSuffix }
 

@@ -28,8 +28,8 @@ package struct BatchEncoder {
         case commit = 4
         case cancel = 5
         case release = 6
-
-        var isSettlement: Bool { rawValue >= Kind.commit.rawValue }
+        case offer = 7
+        case heartbeat = 8
     }
 
     /// An entry that stands for all that look like it.
@@ -152,9 +152,9 @@ package struct BatchEncoder {
 
     private mutating func write(_ shape: Shape, of batch: Batch) {
         let entry = batch.entries[shape.entry]
-        let (kind, settledCost) = Self.kind(of: entry, in: batch)
+        let (kind, number) = Self.kind(of: entry, in: batch)
         header.writeArray(count: 3 + 5 * entry.chargeCount)
-        header.write(kind.isSettlement ? settledCost : entry.cost)
+        header.write(number)
         header.write(entry.count)
         header.write(kind.rawValue)
         for i in 0..<entry.chargeCount {
@@ -180,17 +180,20 @@ package struct BatchEncoder {
         }
     }
 
-    /// What an entry is, as `decide.lua` numbers it; and the cost that a commit settles to.
-    private static func kind(of entry: Batch.Entry, in batch: Batch) -> (kind: Kind, settledCost: Int64) {
-        guard entry.special >= 0 else { return (.check, 0) }
+    /// What an entry is, as `decide.lua` numbers it; and the number that it goes by: its cost, what a commit settles to,
+    /// how long a sign of life counts.
+    private static func kind(of entry: Batch.Entry, in batch: Batch) -> (kind: Kind, number: Int64) {
+        guard entry.special >= 0 else { return (.check, entry.cost) }
         switch batch.specials[entry.special] {
-        case .check(isReserved: false, memo: nil): return (.check, 0)
-        case .check(isReserved: true, memo: nil): return (.reserved, 0)
-        case .check(isReserved: false, memo: .some): return (.remembered, 0)
-        case .check(isReserved: true, memo: .some): return (.reservedAndRemembered, 0)
+        case .check(isReserved: false, memo: nil): return (.check, entry.cost)
+        case .check(isReserved: true, memo: nil): return (.reserved, entry.cost)
+        case .check(isReserved: false, memo: .some): return (.remembered, entry.cost)
+        case .check(isReserved: true, memo: .some): return (.reservedAndRemembered, entry.cost)
         case .settle(.commit(let cost)): return (.commit, cost)
         case .settle(.cancel): return (.cancel, 0)
         case .settle(.release): return (.release, 0)
+        case .offer: return (.offer, entry.cost)
+        case .heartbeat(let lifeMs): return (.heartbeat, lifeMs)
         }
     }
 

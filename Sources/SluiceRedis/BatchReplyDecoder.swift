@@ -8,6 +8,8 @@ package struct ExpectedEntry: Sendable, Equatable {
     package var tallyCount: Int
     /// Whether it may turn out to have been charged before.
     package var hasMemo: Bool
+    /// Whether it asks for the replicas' signs of life.
+    package var isHeartbeat: Bool
 
     package init(_ entry: Batch.Entry, of batch: Batch) {
         count = entry.count
@@ -16,7 +18,14 @@ package struct ExpectedEntry: Sendable, Equatable {
             tallyCount += batch.charges[index].tallyCount
         }
         hasMemo = false
-        if entry.special >= 0, case .check(_, memo: .some) = batch.specials[entry.special] { hasMemo = true }
+        isHeartbeat = false
+        guard entry.special >= 0 else { return }
+        switch batch.specials[entry.special] {
+        case .check(_, let memo): hasMemo = memo != nil
+        case .heartbeat: isHeartbeat = true
+        case .offer: count = 1
+        case .settle: break
+        }
     }
 }
 
@@ -78,7 +87,10 @@ package struct BatchReplyDecoder {
             reply.results.append(BatchReply.otherArguments)
         case BatchReply.replayed where entry.hasMemo:
             try readReplay(of: entry, of: flat, at: &at)
-        case 0...max(entry.count, 1):
+        case 1 where entry.isHeartbeat:
+            reply.results.append(1)
+            try readReplicas(of: flat, at: &at)
+        case 0...max(entry.count, 1) where !entry.isHeartbeat:
             reply.results.append(outcome.value)
             try readTallies(entry.tallyCount, of: flat, at: &at)
         default:
@@ -121,6 +133,26 @@ package struct BatchReplyDecoder {
             reply.results.append(min(max(item.value, 0), Self.maxTally))
         }
         at += count
+    }
+
+    /// One string: a replica's number in hexadecimal, when its last sign of life came, and so on for each.
+    private mutating func readReplicas(of flat: FlatReply, at: inout Int) throws(BatchReplyError) {
+        guard at < flat.items.count, flat.items[at].kind == .string else {
+            throw BatchReplyError(reason: "a sign of life is not answered with a list of replicas")
+        }
+        let parts = flat.bytes(of: flat.items[at]).split(separator: UInt8(ascii: " "))
+        at += 1
+        guard parts.count % 2 == 0, parts.count <= 2 * RedisBounds.maxReplicasTold else {
+            throw BatchReplyError(reason: "a list of replicas does not consist of pairs")
+        }
+        reply.results.append(Int64(parts.count / 2))
+        for index in stride(from: 0, to: parts.count, by: 2) {
+            guard let replica = UInt64(String(decoding: parts[index], as: UTF8.self), radix: 16),
+                let seenMs = Int64(String(decoding: parts[index + 1], as: UTF8.self)), seenMs >= 0
+            else { throw BatchReplyError(reason: "a list of replicas holds other than numbers and times") }
+            reply.results.append(Int64(bitPattern: replica))
+            reply.results.append(min(seenMs, Self.maxTally))
+        }
     }
 
     /// Nothing, or the id of a reservation.

@@ -31,6 +31,8 @@ package enum RedisBounds {
     /// How long the id of a reservation is, bytes: so many hexadecimal digits. Any other in an answer is taken for
     /// nonsense.
     package static let reservationBytes = 32
+    /// Most replicas that a list of signs of life names: as many as the script tells. More is taken for nonsense.
+    package static let maxReplicasTold = 1_024
     /// How many of the latest windows and shapes of a batch are looked through for one that is equal. Batches have
     /// few of either; one that is not found is written again, which costs a few bytes and is just as right.
     package static let maxDedupeLookback = 16

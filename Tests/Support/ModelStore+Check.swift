@@ -82,6 +82,24 @@ extension ModelStore {
         }
     }
 
+    /// Raises a counter to what a replica saw before the store forgot.
+    mutating func offer(
+        _ entry: Batch.Entry, _ keys: EntryKeys, of batch: Batch, nowMs: Int64, into reply: inout BatchReply
+    ) throws(KeyFault) {
+        let charge = batch.charges[entry.firstCharge]
+        guard charge.terms.windowStartMs <= nowMs && nowMs < charge.terms.windowEndMs else {
+            reply.results.append(BatchReply.windowIsOver)
+            return
+        }
+        var reading = try read(charge, keys.charges[0], isPeek: false, nowMs: nowMs)
+        let more = max(0, entry.cost - reading.tally.used)
+        apply(
+            charge, keys.charges[0], cost: more, count: more > 0 ? 1 : 0, refused: 0, to: &reading, reservation: nil,
+            nowMs: nowMs)
+        reply.results.append(1)
+        reply.results += Self.numbers(reading.tally, of: charge)
+    }
+
     static func reservation(_ recordKey: [UInt8]) -> String {
         String(decoding: recordKey.suffix(reservationBytes), as: UTF8.self)
     }

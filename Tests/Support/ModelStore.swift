@@ -66,6 +66,8 @@ package struct ModelStore: Sendable {
     package private(set) var runs = 0
     var items: [[UInt8]: Item] = [:]
     private var markers: [UInt64: Item] = [:]
+    /// When each replica gave its last sign of life, ms since the epoch.
+    private var heartbeats: [UInt64: Int64] = [:]
     /// What was published of counters that were lowered, oldest first; see `takePublished`.
     var published: [[UInt8]] = []
     /// The keys that the settlement at hand has lowered.
@@ -105,10 +107,15 @@ package struct ModelStore: Sendable {
         for entry in batch.entries {
             let keys = EntryKeys(of: entry, in: batch, from: &firstKey)
             do throws(KeyFault) {
-                if entry.special >= 0, case .settle(let settlement) = batch.specials[entry.special] {
+                switch entry.special >= 0 ? batch.specials[entry.special] : nil {
+                case .settle(let settlement):
                     let isDone = try settle(settlement, record: keys.special[0], nowMs: nowMs)
                     reply.results.append(isDone ? 1 : 0)
-                } else {
+                case .offer:
+                    try offer(entry, keys, of: batch, nowMs: nowMs, into: &reply)
+                case .heartbeat(let lifeMs):
+                    note(replica, lifeMs: lifeMs, nowMs: nowMs, into: &reply)
+                case .check, nil:
                     try check(entry, keys, of: batch, nowMs: nowMs, into: &reply)
                 }
             } catch {
@@ -117,6 +124,14 @@ package struct ModelStore: Sendable {
             }
         }
         return .success(reply)
+    }
+
+    private mutating func note(_ replica: UInt64, lifeMs: Int64, nowMs: Int64, into reply: inout BatchReply) {
+        heartbeats[replica] = nowMs
+        heartbeats = heartbeats.filter { $0.value > nowMs - lifeMs }
+        let latestFirst = heartbeats.sorted { ($0.value, $0.key) > ($1.value, $1.key) }
+        reply.results += [1, Int64(heartbeats.count)]
+        for (replica, seenMs) in latestFirst { reply.results += [Int64(bitPattern: replica), seenMs] }
     }
 
     /// The keys of one entry.
@@ -245,6 +260,7 @@ package struct ModelStore: Sendable {
     package mutating func flush() {
         items = [:]
         markers = [:]
+        heartbeats = [:]
     }
 
     /// Forgets the last batch of a replica, as if its marker had been evicted.

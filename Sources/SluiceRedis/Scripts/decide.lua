@@ -7,7 +7,8 @@
 --            that it would have denied), then its reservation's record, then its memo
 --
 -- ARGV[1]    [6] shapes: for each: cost (at the end of a reservation: what it is settled to), count (0: peek, charges
---            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release), then for
+--            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release; 7: an offer,
+--            cost in all; 8: a sign of life, which counts for cost ms), then for
 --            each charge: window (index of its pair in [5], from 1), max, flags (4 * algorithm, 0: fixed window,
 --            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
 --            a time to live), length in ms, what else the algorithm needs (when the window
@@ -24,7 +25,8 @@
 --            the last expiry; of a shadow limit at last its refusals); or -1 alone: a window does not hold now; or -3,
 --            when, the reservation or '', n, n numbers: charged then, as it was told then; or -4 alone: the id is that
 --            of a check with other arguments; or, as a string alone, what went wrong. For the end of a reservation:
---            1: done; 0: there is none, or it is spent.
+--            1: done; 0: there is none, or it is spent. For an offer: 1, the tally. For a sign of life: 1, and as one
+--            string "REPLICA MS REPLICA MS ...", the latest first: replicas, and when each gave its last one.
 --
 -- An entry reads all of its counters before it writes to any: nothing has to be taken back.
 --
@@ -32,7 +34,8 @@
 -- their keys the part up to the end of the braces, each once. Slots that are freed are not: nobody remembers them.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
-local RESERVED, REMEMBERED, COMMIT, CANCEL, RELEASE = 1, 2, 4, 5, 6
+local RESERVED, REMEMBERED, COMMIT, CANCEL, RELEASE, OFFER, HEARTBEAT = 1, 2, 4, 5, 6, 7, 8
+local MAX_REPLICAS_TOLD = 1024
 local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS = -1, -3, -4
 local MEMO_TTL_MS = 600000
 local SPENT = -1
@@ -320,6 +323,36 @@ local function settle(shape, key)
     return 1
 end
 
+-- Replicas ----------------------------------------------------------------------------------------------------------
+
+-- Raises a counter to what a replica saw before this store forgot.
+local function offer(shape, firstKey)
+    if not shape.holds then
+        return tell(WINDOW_IS_OVER)
+    end
+    local charge = shape.charges[1]
+    local fault = look(charge, 1, firstKey, false)
+    if fault then
+        return tell(fault)
+    end
+    local more = max(0, shape.cost - used[1])
+    apply(charge, 1, more, more > 0 and 1 or 0, 0, firstKey, '')
+    tell(1)
+    tellTallies(shape, tell)
+end
+
+-- Notes that this replica lives, forgets those that have not said so for long, and tells of all others.
+local function heartbeat(lifeMs, key)
+    local noted = try('ZADD', key, nowText, match(KEYS[1], '[^:]*$'))
+    if type(noted) == 'table' then
+        return tell(noted.err)
+    end
+    call('ZREMRANGEBYSCORE', key, '-inf', format('%.0f', now - lifeMs))
+    call('PEXPIREAT', key, format('%.0f', now + lifeMs))
+    tell(1)
+    tell(table.concat(call('ZRANGE', key, 0, MAX_REPLICAS_TOLD - 1, 'REV', 'WITHSCORES'), ' '))
+end
+
 -- The batch ---------------------------------------------------------------------------------------------------------
 
 -- Gives the numbers of a shape their names, and its keys their places.
@@ -357,7 +390,7 @@ local function understand(shape)
         end
         shape.charges[#shape.charges + 1] = charge
     end
-    if shape.kind >= COMMIT or shape.kind % 2 == RESERVED then
+    if (shape.kind >= COMMIT and shape.kind ~= OFFER) or (shape.kind < COMMIT and shape.kind % 2 == RESERVED) then
         keys = keys + 1
         shape.recordKey = keys
     end
@@ -375,7 +408,11 @@ end
 local firstKey, memo = 1, 0
 for e = 1, #entries do
     local shape = shapes[entries[e]]
-    if shape.kind >= COMMIT then
+    if shape.kind == OFFER then
+        offer(shape, firstKey)
+    elseif shape.kind == HEARTBEAT then
+        heartbeat(shape.cost, KEYS[firstKey + 1])
+    elseif shape.kind >= COMMIT then
         tell(settle(shape, KEYS[firstKey + 1]))
     elseif shape.memoKey then
         check(shape, firstKey, memos[memo + 1], memos[memo + 2])
