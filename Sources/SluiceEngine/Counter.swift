@@ -20,11 +20,15 @@ struct Counter {
     let hash: UInt64
     let window: Window
     private let stemCount: Int32
-    /// How many plans use it; 0 frees it.
+    /// How many plans use it, and payments and the journal; 0 frees it.
     var references: Int32 = 0
     let algorithm: Terms.Algorithm
     /// Whether the store told of this window (of this bucket, of these slots) at all.
     private(set) var isSeen = false
+    /// Whether it is in the limiter's journal, which then uses it as a plan does.
+    var isJournalled = false
+    /// Which memory of the store told of it: see `Limiter.storeEpoch`.
+    private(set) var seenEpoch: Int32 = 0
     let changeSlot: UInt16
 
     struct OpenWindow: Equatable {
@@ -108,9 +112,11 @@ struct Counter {
     /// - Parameters:
     ///   - cutMs: the time by which the window was cut.
     ///   - decidedMs: the time at which the store decided.
-    mutating func observe(_ tally: Tally, cutMs: Int64, decidedMs: Int64) {
+    ///   - epoch: of the store's memory: see `Limiter.storeEpoch`.
+    mutating func observe(_ tally: Tally, cutMs: Int64, decidedMs: Int64, epoch: Int32) {
         guard bounds(at: cutMs).startMs == windowStartMs else { return }
         isSeen = true
+        seenEpoch = epoch
         sharedRefusals = tally.refusals
         switch other?.value {
         case nil:
@@ -127,10 +133,10 @@ struct Counter {
     /// `amount` that was admitted here turned out to have been charged in the store as well, in the window that holds
     /// `cutMs`; the store's tally has it.
     mutating func settle(_ amount: Int64, terms: Terms, cutMs: Int64) {
-        guard amount > 0, bounds(at: cutMs).startMs == windowStartMs else { return }
+        guard amount > 0, let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
         case nil:
-            windowed.unsettled -= min(windowed.unsettled, amount)
+            windowed[keyPath: place].settle(amount)
         case .bucket(var bucket):
             bucket.settle(amount, terms)
             other?.value = .bucket(bucket)
@@ -142,14 +148,149 @@ struct Counter {
     /// A batch whose answer never came turned out to have run: `amount` that was admitted here in its place, in the
     /// window that holds `cutMs`, is the store's from now on. What may still be admitted here stays the same.
     mutating func resolve(_ amount: Int64, terms: Terms, cutMs: Int64) {
-        guard bounds(at: cutMs).startMs == windowStartMs else { return }
+        guard let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
         case nil:
-            windowed.resolve(amount)
-            isSeen = true
+            resolveWindow(amount, place)
         case .bucket(var bucket):
             bucket.resolve(amount, terms)
             other?.value = .bucket(bucket)
+        case .slots:
+            break
+        }
+    }
+
+    private mutating func resolveWindow(_ amount: Int64, _ place: WritableKeyPath<WindowTally, Unsettled>) {
+        guard place == \.own else {
+            windowed.sharedPrevious += windowed[keyPath: place].settle(amount)
+            return
+        }
+        windowed.resolve(amount)
+        isSeen = true
+    }
+
+    // MARK: - What the store is still to be told
+
+    /// Where the window is counted that holds `cutMs`; nil if nothing of it counts any more.
+    private func place(ofWindowAt cutMs: Int64) -> WritableKeyPath<WindowTally, Unsettled>? {
+        let window = bounds(at: cutMs)
+        if window.startMs == windowStartMs { return \.own }
+        return algorithm == .slidingWindow && window.endMs == windowStartMs ? \.ownPrevious : nil
+    }
+
+    /// Whether two times lie in one window.
+    func isOneWindow(_ oneMs: Int64, _ otherMs: Int64) -> Bool {
+        bounds(at: oneMs).startMs == bounds(at: otherMs).startMs
+    }
+
+    /// So much of what was admitted here, in the window that holds `cutMs`, must not be told to the store for now; less
+    /// than 0: it may be told again.
+    mutating func doubt(_ amount: Int64, cutMs: Int64) {
+        switch other?.value {
+        case nil:
+            if let place = place(ofWindowAt: cutMs) { windowed[keyPath: place].doubt(amount) }
+        case .bucket(var bucket):
+            bucket.doubt(amount)
+            other?.value = .bucket(bucket)
+        case .slots:
+            break
+        }
+    }
+
+    /// What the store is to be told next of the windows that still count.
+    ///
+    /// - Parameter epoch: of the store's present memory: what was seen before that is offered to it.
+    /// - Returns: additions come after offers, and no amount is above `EngineBounds.maxSettled`.
+    func debts(nowMs: Int64, epoch: Int32) -> [Debt] {
+        var debts: [Debt] = []
+        let forgotten = isSeen && seenEpoch != epoch
+        switch other?.value {
+        case nil:
+            let previousMs = algorithm == .slidingWindow ? windowStartMs - 1 : -1
+            if forgotten, windowed.sharedPrevious > 0, previousMs >= 0 {
+                debts.append(Debt(.offer, windowed.sharedPrevious, windowMs: previousMs))
+            }
+            if forgotten {
+                debts.append(Debt(.offer, windowed.sharedUsed + windowed.resolved, windowMs: windowStartMs))
+            }
+            if previousMs >= 0 { debts.append(Debt(.addition, windowed.ownPrevious.owed, windowMs: previousMs)) }
+            debts.append(Debt(.addition, windowed.own.owed, windowMs: windowStartMs))
+        case .bucket(let bucket):
+            guard let terms = bucket.terms else { return [] }
+            if forgotten {
+                debts.append(Debt(.offer, bucket.sharedLevel(terms, nowMs: nowMs), windowMs: windowStartMs))
+            }
+            debts.append(Debt(.addition, bucket.owedLevel(terms, nowMs: nowMs), windowMs: windowStartMs))
+        case .slots:
+            break
+        }
+        return debts.filter { $0.amount > 0 }
+    }
+
+    /// What one window's key is charged to pay a debt: whatever is used, it passes.
+    func terms(of debt: Debt) -> Terms {
+        if case .bucket(let bucket)? = other?.value, let terms = bucket.terms { return terms.unlimitedLevel }
+        let window = bounds(at: debt.windowMs)
+        return .fixedWindow(max: Terms.maxExact, window: window.startMs..<Swift.max(window.endMs, window.nextEndMs))
+    }
+
+    /// The key of the window that holds `windowMs`.
+    func key(ofWindowAt windowMs: Int64) -> [UInt8] {
+        guard algorithm.hasWindows, bounds(at: windowMs).startMs != windowStartMs else { return key }
+        var key = Array(stem)
+        appendDecimal(bounds(at: windowMs).startMs, to: &key)
+        return key
+    }
+
+    /// A debt is on its way: nobody pays it a second time until it is known what became of it.
+    mutating func send(_ debt: Debt) { if debt.kind == .addition { doubt(debt.amount, cutMs: debt.windowMs) } }
+
+    /// Of a token bucket: the limit that it is for.
+    mutating func learn(_ terms: Terms) {
+        guard case .bucket(var bucket)? = other?.value, bucket.terms != terms else { return }
+        bucket.learn(terms)
+        other?.value = .bucket(bucket)
+    }
+
+    /// Whether anything that was admitted here is not known to be in the store's tally, and still counts there.
+    func holdsUnsettled(nowMs: Int64) -> Bool {
+        switch other?.value {
+        case nil: windowed.own.used > 0 || windowed.ownPrevious.used > 0
+        case .bucket(let bucket): bucket.holdsUnsettled(nowMs: nowMs)
+        case .slots: false
+        }
+    }
+
+    /// What became of it is known.
+    mutating func recall(_ debt: Debt) { if debt.kind == .addition { doubt(-debt.amount, cutMs: debt.windowMs) } }
+
+    /// The store was paid.
+    ///
+    /// - Parameter tally: as it told it; nil if its answer never came.
+    mutating func paid(_ debt: Debt, tally: Int64?, decidedMs: Int64, epoch: Int32) {
+        guard let place = place(ofWindowAt: debt.windowMs) else { return }
+        let amount = debt.kind == .addition ? debt.amount : 0
+        switch other?.value {
+        case nil:
+            guard let tally else { return resolveWindow(amount, place) }
+            windowed[keyPath: place].settle(amount)
+            if place == \.own {
+                var told = Tally(used: tally)
+                told.previous = windowed.sharedPrevious
+                told.refusals = sharedRefusals
+                observe(told, cutMs: debt.windowMs, decidedMs: decidedMs, epoch: epoch)
+            } else {
+                windowed.sharedPrevious = tally
+            }
+        case .bucket(var bucket):
+            if let tally {
+                bucket.settle(level: amount)
+                bucket.observe(level: tally, atMs: decidedMs)
+            } else {
+                bucket.resolve(level: amount)
+            }
+            other?.value = .bucket(bucket)
+            if tally != nil { seenEpoch = epoch }
         case .slots:
             break
         }
@@ -267,7 +408,7 @@ struct Counter {
     /// What was admitted here without the store and counts at `nowMs`, in units of cost; of concurrency, in slots.
     func locallyUsed(_ terms: Terms?, nowMs: Int64) -> Int64 {
         switch other?.value {
-        case nil: windowed.unsettled + windowed.localUsed
+        case nil: windowed.own.used
         case .bucket(let bucket): bucket.locallyUsed(terms, nowMs: nowMs)
         case .slots(let slots): slots.locallyUsed(nowMs: nowMs)
         }
@@ -279,7 +420,7 @@ struct Counter {
     var isTouched: Bool {
         if isSeen || localRefusals > 0 { return true }
         return switch other?.value {
-        case nil: windowed.localUsed > 0 || windowed.unsettled > 0 || windowed.localShare >= 0
+        case nil: windowed.own.used > 0 || windowed.localShare >= 0
         case .bucket(let bucket): bucket.isTouched
         case .slots(let slots): slots.isTouched
         }

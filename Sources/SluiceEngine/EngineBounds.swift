@@ -56,9 +56,23 @@ package enum EngineBounds {
     package static let firstBackoffNs: Int64 = 50_000_000
     /// Longest pause before the store is tried again, ns: so long may shared counting take to resume.
     package static let maxBackoffNs: Int64 = 1_000_000_000
-    /// After so long without a batch an empty one is sent, ns: it shows that the store is still there, reads its clock,
-    /// and keeps this replica's marker alive.
-    package static let keepAliveNs: Int64 = 10_000_000_000
+    /// How often a replica gives a sign of life in the store, ns: it shows that the store is still there, reads its clock,
+    /// keeps this replica's marker alive, and tells who else lives.
+    package static let heartbeatIntervalNs: Int64 = 1_000_000_000
+    /// How long a sign of life counts, ns. A replica that is gone has its share of an outage for so long; and one that
+    /// lives may miss many.
+    package static let heartbeatLifeNs: Int64 = 30_000_000_000
+    /// How long checks may be answered locally after the store forgot, because not all replicas have offered what they
+    /// last saw, ns: what the contract allows.
+    package static let maxRecoveryNs: Int64 = 2_000_000_000
+    /// How often it is asked meanwhile who has, ns.
+    package static let recoveryPollNs: Int64 = 50_000_000
+    /// Most counters that one batch settles or offers beside those of its own checks: some 0.3 ms of Redis' time.
+    package static let maxPaymentsPerBatch = 128
+    /// Most counters that are looked at, for each batch, for some to offer.
+    package static let countersOfferedPerBatch = 4_096
+    /// Most that is added to a counter at once, in units of cost; the rest is added next. As the largest cost of a check.
+    package static let maxAddition: Int64 = 1_000_000_000_000
     /// How far the store's clock may step back before that is reported, ms: its keys outlive their window by as much.
     package static let clockStepMs: Int64 = 60_000
     /// Most notices that wait for the shell to log them; more are dropped, since the newest state is in the status.

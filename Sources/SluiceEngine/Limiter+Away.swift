@@ -65,7 +65,10 @@ extension Limiter {
             let decision = decideLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
                 special: entry.specialCheck, mayBeStored: batch.isSent, now: now)
-            if decision.allowed && !entry.isPeek { batch.admitLocally(index) }
+            if decision.allowed && !entry.isPeek {
+                batch.admitLocally(index, atMs: clock.nowMs(now))
+                if batch.isSent { doubt(batch.waiters[index], of: batch, isOver: false) }
+            }
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
         }
     }
@@ -129,6 +132,6 @@ extension Limiter {
     }
 
     mutating func keepUnresolved(_ batch: consuming PendingBatch) {
-        if batch.entries.isEmpty { recycle(batch) } else { unresolved.append(batch) }
+        if batch.tellsNothing { recycle(batch) } else { unresolved.append(batch) }
     }
 }

@@ -119,7 +119,7 @@ extension Limiter {
     }
 
     private mutating func fitsLocally(_ counter: Int, _ terms: Terms, cost: Int64, nowMs: Int64) -> Bool {
-        table[counter: counter].leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
+        table[counter: counter].leftLocally(terms, replicas: live.view, nowMs: nowMs)
             >= terms.units(ofCost: cost)
     }
 
@@ -137,6 +137,7 @@ extension Limiter {
             }
             let mark = table[counter: counter].admitLocally(
                 terms, cost: cost, reservation: reservation, nowMs: nowMs)
+            if configuration.usesStore && terms.algorithm != .concurrency { enterJournal(counter) }
             if reservation != nil {
                 charged.append(
                     LocalReservations.Item(
@@ -152,7 +153,7 @@ extension Limiter {
     ) {
         let counter = table.counter(ofPlan: plan, index)
         let terms = terms(plan: plan, index)
-        let left = table[counter: counter].leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
+        let left = table[counter: counter].leftLocally(terms, replicas: live.view, nowMs: nowMs)
         let passesAll =
             table[rulesOf: plan].limits[index].onOutage == .allow && configuration.usesStore
             && terms.canEverPass(cost: cost)
@@ -162,7 +163,7 @@ extension Limiter {
             fits
             ? 0
             : table[counter: counter].retryAfterLocally(
-                terms, cost: cost, replicas: configuration.replicas, nowMs: nowMs)
+                terms, cost: cost, replicas: live.view, nowMs: nowMs)
         let known = table[counter: counter].known(terms, nowMs: nowMs)
         let finding = LimitFinding(
             index: index, capacity: terms.capacity, left: left, fits: fits, waitMs: waitMs,

@@ -25,7 +25,7 @@ package struct CounterReport: Sendable, Equatable {
 
 extension Limiter {
     /// Whether checks are counted in the store right now.
-    package var isShared: Bool { breaker.isClosed }
+    package var isShared: Bool { configuration.usesStore && breaker.isClosed && recovery == nil }
 
     /// How the breaker stands, in one word.
     package var storeState: String {
@@ -170,7 +170,7 @@ extension Limiter {
     /// What this replica may admit locally, what it has admitted included; -1 while the store decides.
     private func share(_ counter: Counter?, _ terms: Terms?, nowMs: Int64) -> Int64 {
         guard !isShared, var counter, let terms else { return -1 }
-        return counter.leftLocally(terms, replicas: configuration.replicas, nowMs: nowMs)
+        return counter.leftLocally(terms, replicas: live.view, nowMs: nowMs)
             + counter.locallyUsed(terms, nowMs: nowMs)
     }
 

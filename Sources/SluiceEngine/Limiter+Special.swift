@@ -50,7 +50,7 @@ extension Limiter {
             complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
             return .answered(decision)
         }
-        guard configuration.usesStore && breaker.isClosed else {
+        guard isShared else {
             let decision = decideLocally(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: special, now: now)
             statistics.count(decision)
@@ -114,11 +114,13 @@ extension Limiter {
         nowMs: Int64
     ) {
         guard let id = special.reservation else { return }
+        // What may yet be given back is not added to the store's tally before it is known.
+        for item in charged { doubt(item, by: cost) }
         // For as long as any of the check's limits, whoever settles late has something to settle.
         let expiryMs = table[rulesOf: plan].limits.indices.reduce(nowMs + 1) {
             let terms = terms(plan: plan, $1)
             let known = table[counter: table.counter(ofPlan: plan, $1)].known(terms, nowMs: nowMs)
-            return max($0, terms.countsUntilMs(known, replicas: configuration.replicas, nowMs: nowMs))
+            return max($0, terms.countsUntilMs(known, replicas: live.view, nowMs: nowMs))
         }
         reservations[special.reservationKey] = LocalReservations.Record(
             items: charged, cost: cost, id: id, expiryMs: expiryMs, memoKey: special.memoKey, mayBeStored: mayBeStored)
@@ -136,13 +138,12 @@ extension Limiter {
     ) -> SettleOutcome {
         guard let id = ReservationID(reservation) else { return .answered(false) }
         let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
-        let isShared = configuration.usesStore && breaker.isClosed
         if let (done, mayBeStored) = settleLocally(key, settlement, now: now) {
             if mayBeStored { tellStore(key, settlement) }
             return .answered(done)
         }
         guard configuration.usesStore else { return .answered(false) }
-        guard isShared else { return .storeAway }
+        guard breaker.isClosed else { return .storeAway }
         guard waitingChecks < EngineBounds.maxWaitingChecks else { return .overloaded }
         let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
         let entry = queue[batch].addEntry(special: .settle(key, settlement, isOwed: false))
@@ -204,9 +205,11 @@ extension Limiter {
     }
 
     private mutating func spend(_ record: inout LocalReservations.Record, cost: Int64, nowMs: Int64) {
+        undoubt(&record)
         for item in record.items {
             guard let counter = table.counter(named: item.stem) else { continue }
             table[counter: counter].adjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
+            if configuration.usesStore && cost > 0 && item.terms.algorithm != .concurrency { enterJournal(counter) }
         }
         record.cost = cost
         record.isCostSpent = true
@@ -263,23 +266,67 @@ extension Limiter {
     mutating func overtake(_ special: SpecialCheck, wasAdmitted: Bool) {
         guard special.reservation != nil else { return }
         if wasAdmitted {
-            guard let record = reservations[special.reservationKey] else { return }
+            guard var record = reservations[special.reservationKey] else { return }
             // Settled in the meantime, it is settled in the store as well.
             if record.isCostSpent || record.areSlotsFreed { return }
             for item in record.items {
                 guard let counter = table.counter(named: item.stem) else { continue }
                 table[counter: counter].releaseLocally(record.id)
             }
+            undoubt(&record)
             reservations[special.reservationKey] = nil
         } else if special.memoKey == nil {
             tellStore(special.reservationKey, .cancel)
         }
     }
 
-    /// How much of what an entry charged in the store was charged here as well, in units of cost: of a reservation that
-    /// was settled here in the meantime, what it was settled to.
-    func chargedTwice(_ entry: PendingBatch.Entry, charged: Int64) -> Int64 {
-        let amount = min(charged, entry.locallyAdmitted)
+    // MARK: - Doubt
+
+    private mutating func doubt(_ item: LocalReservations.Item, by cost: Int64) {
+        guard let counter = table.counter(named: item.stem) else { return }
+        table[counter: counter].doubt(cost, cutMs: item.chargedMs)
+    }
+
+    /// What a reservation comes to is known, or the store has it.
+    mutating func undoubt(_ record: inout LocalReservations.Record) {
+        guard record.isInDoubt else { return }
+        record.isInDoubt = false
+        for item in record.items { doubt(item, by: -record.cost) }
+    }
+
+    mutating func expireReservations(nowMs: Int64) {
+        for var record in reservations.expire(nowMs: nowMs) { undoubt(&record) }
+    }
+
+    /// A waiter was admitted here while a batch with its check was under way: until it is known what became of that, the
+    /// store is not told of it again.
+    mutating func doubt(_ waiter: PendingBatch.Waiter, of batch: borrowing PendingBatch, isOver: Bool) {
+        let entry = batch.entries[waiter.entry]
+        guard entry.isSent, entry.plan >= 0 else { return }
+        for index in table[rulesOf: entry.plan].limits.indices {
+            let counter = table.counter(ofPlan: entry.plan, index)
+            guard table[counter: counter].isOneWindow(waiter.admittedMs, batch.cutMs) else { continue }
+            table[counter: counter].doubt(isOver ? -entry.cost : entry.cost, cutMs: batch.cutMs)
+        }
+    }
+
+    /// How much of what an entry charged in the store was charged here as well, in the same window of one of its limits, in
+    /// units of cost: of a reservation that was settled here in the meantime, what it was settled to.
+    func chargedTwice(
+        _ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch, _ limit: Int, charged: Int64
+    ) -> Int64 {
+        let counter = table.counter(ofPlan: entry.plan, limit)
+        var amount: Int64 = 0
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .overtaken,
+                table[counter: counter].isOneWindow(waiter.admittedMs, batch.cutMs)
+            else { continue }
+            amount += entry.cost
+        }
+        amount = min(charged, amount)
         guard amount > 0, let special = entry.specialCheck else { return amount }
         return reservations[special.reservationKey]?.cost ?? amount
     }

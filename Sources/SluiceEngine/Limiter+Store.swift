@@ -51,10 +51,12 @@ extension Limiter {
         if let command = refusals.takeCommand() { return .listening(command) }
         if wantsProbe {
             wantsProbe = false
-            var probe = newBatch()
-            write(&probe, now: now)
-            flying.append(probe)
-            return .send(wire)
+            return sendHeartbeat(now: now)
+        }
+        if breaker.isClosed, flying.count < EngineBounds.maxBatchesInFlight, let nextHeartbeatNs,
+            now.monotonicNs >= nextHeartbeatNs
+        {
+            return sendHeartbeat(now: now)
         }
         while breaker.isClosed, flying.count < EngineBounds.maxBatchesInFlight, !queue.isEmpty {
             var batch = queue.removeFirst()
@@ -65,6 +67,7 @@ extension Limiter {
             flying.append(batch)
             return .send(wire)
         }
+        if wantsPayments, breaker.isClosed, flying.isEmpty { return sendPayments(now: now) }
         return nil
     }
 
@@ -72,7 +75,7 @@ extension Limiter {
 
     /// Writes a pending batch into `wire`, cutting windows by the time that it is; false if nobody waits for it any more.
     @discardableResult
-    private mutating func write(_ batch: inout PendingBatch, now: Moment) -> Bool {
+    mutating func write(_ batch: inout PendingBatch, now: Moment) -> Bool {
         let nowMs = clock.nowMs(now)
         wire.removeAll()
         // A pass of its own: in a loop that does little else the processor fetches many counters at a time from memory,
@@ -82,12 +85,12 @@ extension Limiter {
             keyByteCount += table.roll(countersOf: batch.entries[index].plan, at: nowMs)
         }
         wire.reserve(keyByteCount: keyByteCount)
+        if breaker.isClosed, journal.count > 0 || owesOffers { payDebts(in: &batch, nowMs: nowMs) }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             writeEntry(&batch.entries[index], nowMs: nowMs)
         }
         if !batch.entries.isEmpty && wire.entries.isEmpty { return false }
         lastSequence += 1
-        lastSentNs = now.monotonicNs
         batch.sequence = lastSequence
         batch.sentNs = now.monotonicNs
         batch.cutMs = nowMs
@@ -102,6 +105,7 @@ extension Limiter {
     private mutating func writeEntry(_ entry: inout PendingBatch.Entry, nowMs: Int64) {
         let firstCharge = wire.charges.count
         entry.isSent = true
+        if entry.isHeartbeat { return writeHeartbeat() }
         statistics.entries += 1
         guard entry.plan >= 0 else { return writeSettlement(entry) }
         for index in table[rulesOf: entry.plan].limits.indices {
@@ -167,18 +171,23 @@ extension Limiter {
         if !wasClosed && breaker.isClosed {
             hasReportedStore = true
             notify(.storeReached)
+            live.storeReached(now: now)
+            recovery?.startedNs = now.monotonicNs
+            wantsPayments = true
             payStore()
         }
+        if !batch.payments.isEmpty || owesOffers { wantsPayments = true }
         switch reply.status {
         case .ran:
             settle(batch, reply, now: now)
         case .forgot:
             // The marker was written: from here on the store remembers this replica again.
             acknowledgedSequence = batch.sequence
-            statistics.forgotten += 1
             refusals.forgetAll(now: now)
-            notify(.storeForgot)
+            if batch.sequence > forgotSequence { storeForgot(timeMs: reply.timeMs, now: now) }
             sendAgain(batch, now: now)
+            // Until all replicas have offered, nobody counts on what the store holds.
+            if recovery != nil { answerAllLocally(now: now) }
         case .superseded:
             // The marker may be ahead of all that was ever sent from here (it is kept for longer than a process may
             // live): without going beyond it no batch would ever run.
@@ -207,9 +216,14 @@ extension Limiter {
         for batch in unresolved {
             if let sequence, batch.sequence <= sequence {
                 resolve(batch)
+                resolvePayments(of: batch)
             } else {
                 oweAgain(batch)
-                if sequence == nil { takeBack(batch) }
+                if sequence == nil {
+                    takeBack(batch)
+                    // If the store had them, they are offered with what it told.
+                    resolvePayments(of: batch)
+                }
             }
             recycle(batch)
         }
@@ -220,10 +234,14 @@ extension Limiter {
     private mutating func resolve(_ batch: borrowing PendingBatch) {
         takeBack(batch)
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
-            let amount = chargedTwice(entry, charged: entry.locallyAdmitted)
             for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
+                let amount = chargedTwice(entry, of: batch, index, charged: entry.locallyAdmitted)
                 table[counter: table.counter(ofPlan: entry.plan, index)]
                     .resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
+            }
+            if let special = entry.specialCheck, var record = reservations[special.reservationKey] {
+                undoubt(&record)
+                reservations[special.reservationKey] = record
             }
         }
     }
@@ -240,6 +258,7 @@ extension Limiter {
         let decidedMs = max(reply.timeMs, batch.floorMs)
         var words = reply.words.makeIterator()
         var at = 0
+        paid(&batch, reply, &at, words: &words, decidedMs: decidedMs)
         for index in batch.entries.indices where batch.entries[index].isSent {
             let entry = batch.entries[index]
             let outcome = reply.results[at]
@@ -259,6 +278,12 @@ extension Limiter {
                     now: now)
                 at = numbers.endIndex
             default:
+                if entry.isHeartbeat {
+                    let numbers = reply.results[at + 1..<at + 1 + 2 * Int(reply.results[at])]
+                    at = numbers.endIndex
+                    heard(numbers, now: now)
+                    continue
+                }
                 guard entry.plan >= 0 else {
                     if outcome == 1 { forgetRefusals(settledBy: entry, now: now) }
                     finishAll(entry, of: batch, .settled(outcome == 1), now: now)
@@ -292,7 +317,7 @@ extension Limiter {
     ) {
         let charged = entry.isPeek ? 0 : admitted * entry.cost
         let nowMs = clock.nowMs(now)
-        observe(entry, numbers: numbers, charged: charged, cutMs: batch.cutMs, decidedMs: decidedMs)
+        observe(entry, of: batch, numbers: numbers, charged: charged, decidedMs: decidedMs)
         if entry.hasRefused(admitted: admitted) { rememberRefusal(entry, of: batch) }
         let special = entry.specialCheck
         var position: Int64 = 0
@@ -327,17 +352,21 @@ extension Limiter {
 
     /// Remembers what the store told of an entry's counters.
     private mutating func observe(
-        _ entry: PendingBatch.Entry, numbers: ArraySlice<Int64>, charged: Int64, cutMs: Int64, decidedMs: Int64
+        _ entry: PendingBatch.Entry, of batch: borrowing PendingBatch, numbers: ArraySlice<Int64>, charged: Int64,
+        decidedMs: Int64
     ) {
         var at = numbers.startIndex
-        let chargedTwice = entry.locallyAdmitted > 0 ? chargedTwice(entry, charged: charged) : 0
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             let tally = tally(plan: entry.plan, index, numbers, &at)
-            table[counter: counter].observe(tally, cutMs: cutMs, decidedMs: decidedMs)
-            if chargedTwice > 0 {
+            table[counter: counter].observe(tally, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: storeEpoch)
+            if table[counter: counter].algorithm == .tokenBucket {
+                table[counter: counter].learn(table[rulesOf: entry.plan].limits[index].terms)
+            }
+            if entry.locallyAdmitted > 0 {
+                let amount = chargedTwice(entry, of: batch, index, charged: charged)
                 let terms = table[rulesOf: entry.plan].limits[index].terms
-                table[counter: counter].settle(chargedTwice, terms: terms, cutMs: cutMs)
+                table[counter: counter].settle(amount, terms: terms, cutMs: batch.cutMs)
             }
         }
     }
@@ -415,7 +444,7 @@ extension Limiter {
                 waiter.ticket, deadlineNs: waiter.deadlineNs, wantsTrace: waiter.wantsTrace,
                 toEntry: batch.entries[waiter.entry].repeated)
         }
-        guard breaker.isClosed, again.resends <= EngineBounds.maxResends else {
+        guard isShared, again.resends <= EngineBounds.maxResends else {
             answerAllLocally(&again, now: now)
             oweAgain(again)
             recycle(again)

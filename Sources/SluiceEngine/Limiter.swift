@@ -95,12 +95,25 @@ package struct Limiter {
     var lastBatchID: Int64 = 0
     var lastSequence: Int64 = 0
     var acknowledgedSequence: Int64 = 0
-    var lastSentNs: Int64
     var waitingChecks = 0
 
     var refusals: RefusalMemory
     var reservations = LocalReservations()
     var memos = MemoTable()
+    /// Counters that hold what the store is to be told: see `enterJournal`.
+    var journal = Journal()
+    /// Whether there may be payments for a batch that carries nothing else.
+    var wantsPayments = false
+    /// Counts how often the store was found to have forgotten; counters of which it told before are offered to it.
+    var storeEpoch: Int32 = 0
+    /// Every counter of the table before this one has been looked at for something to offer.
+    var offerPosition = Int.max
+    /// The batches up to this one were sent before it was known that the store had forgotten.
+    var forgotSequence: Int64 = 0
+    /// Set while checks are answered locally because the store forgot.
+    var recovery: Recovery?
+    var live: LiveReplicas
+    var lastHeartbeatNs = Int64.min / 2
     /// Ends of reservations that the store must be told of when it is back, in order.
     var owed: [(key: ByteString, settlement: Batch.Settlement)] = []
     /// For what nobody has to guess.
@@ -133,7 +146,7 @@ package struct Limiter {
         clock = WindowClock(now: now)
         breaker = Breaker(overdueAfterNs: patienceNs, seed: configuration.seed, now: now)
         refusals = RefusalMemory(seed: configuration.seed, now: now)
-        lastSentNs = now.monotonicNs
+        live = LiveReplicas(configuration.replicas, now: now)
         lastSweepNs = now.monotonicNs
     }
 
@@ -181,7 +194,7 @@ package struct Limiter {
         if cost > table[rulesOf: plan].smallestMax {
             return .answered(neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now))
         }
-        guard configuration.usesStore && breaker.isClosed else {
+        guard isShared else {
             let decision = decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
             statistics.count(decision)
             return .answered(decision)
@@ -288,6 +301,10 @@ package struct Limiter {
         if let deadline = oldestDeadlineNs() { next = min(next, deadline) }
         if let tick = breaker.nextTickNs(oldestUnansweredNs: flying.first?.sentNs) { next = min(next, tick) }
         if let tick = refusals.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
+        if breaker.isClosed, flying.count < EngineBounds.maxBatchesInFlight, let heartbeatNs = nextHeartbeatNs {
+            next = min(next, heartbeatNs)
+        }
+        if let recovery { next = min(next, recovery.endNs) }
         return next
     }
 
@@ -300,9 +317,7 @@ package struct Limiter {
             let wasClosed = breaker.isClosed
             perform(breaker.tick(oldestUnansweredNs: flying.first?.sentNs, now: now), now: now)
             if wasClosed && !breaker.isClosed { leaveStore(reason: "no answer in time", now: now) }
-            if breaker.isClosed && flying.isEmpty && now.monotonicNs - lastSentNs >= EngineBounds.keepAliveNs {
-                wantsProbe = true
-            }
+            endRecovery(now: now)
             listen(now: now)
         }
         if now.monotonicNs - lastSweepNs >= EngineBounds.sweepIntervalNs {
@@ -311,7 +326,8 @@ package struct Limiter {
             table.sweep(
                 EngineBounds.plansSweptPerTick, idleNs: EngineBounds.planIdleNs, nowMs: clock.nowMs(now),
                 nowNs: now.monotonicNs)
-            reservations.expire(nowMs: clock.nowMs(now))
+            expireReservations(nowMs: clock.nowMs(now))
+            sweepJournal(nowMs: clock.nowMs(now))
             memos.expire(now: now)
         }
     }
@@ -343,6 +359,8 @@ package struct Limiter {
 
     /// Nothing refers to this batch any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
+        recall(&batch)
+        for waiter in batch.waiters where waiter.state == .overtaken { doubt(waiter, of: batch, isOver: true) }
         for entry in batch.entries where entry.plan >= 0 { table.unpin(entry.plan) }
         guard spare.count <= EngineBounds.maxBatchesInFlight else { return }
         spare.append(batch)

@@ -23,6 +23,8 @@ struct LocalReservations {
         var memoKey: ByteString?
         /// Whether a batch with the same check may have run in the store as well.
         var mayBeStored: Bool
+        /// Whether what it charged is kept from the store: see `Unsettled.inDoubt`.
+        var isInDoubt = true
         var isCostSpent = false
         var areSlotsFreed = false
 
@@ -51,14 +53,17 @@ struct LocalReservations {
     /// millisecond: not for every check while none has expired.
     mutating func makeRoom(nowMs: Int64) {
         guard isFull && nowMs - lastExpiredMs >= EngineBounds.fullReservationsPauseMs else { return }
-        expire(nowMs: nowMs)
+        // What has expired counts nowhere any more.
+        _ = expire(nowMs: nowMs)
         if isFull { records = records.filter { !$0.value.isSpent || $0.value.mayBeStored } }
     }
 
-    mutating func expire(nowMs: Int64) {
+    /// - Returns: what was removed.
+    mutating func expire(nowMs: Int64) -> [Record] {
         lastExpiredMs = nowMs
-        guard !records.isEmpty else { return }
-        records = records.filter { $0.value.expiryMs > nowMs }
+        guard records.contains(where: { $0.value.expiryMs <= nowMs }) else { return [] }
+        defer { records = records.filter { $0.value.expiryMs > nowMs } }
+        return records.values.filter { $0.expiryMs <= nowMs }
     }
 }
 

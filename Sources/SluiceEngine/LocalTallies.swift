@@ -3,14 +3,12 @@ struct WindowTally {
     /// The highest tally that the store told of the open window, and what it told of the one before.
     var sharedUsed: Int64 = 0
     var sharedPrevious: Int64 = 0
-    /// Admitted locally in the open window since the store went away.
-    var localUsed: Int64 = 0
-    /// Admitted locally in this window in outages that are over, and not added to the store.
-    var unsettled: Int64 = 0
+    /// Admitted locally in the open window, and not known to be in the store's tally.
+    var own = Unsettled()
+    /// The same of the window before.
+    var ownPrevious = Unsettled()
     /// Admitted locally in this window, and charged in the store as well, as it turned out after it had last told.
     var resolved: Int64 = 0
-    /// Admitted locally in the window before.
-    var localPrevious: Int64 = 0
     /// What may be admitted locally while the store is away, of a fixed window; -1 until the first check asks.
     var localShare: Int64 = -1
     /// The maximum of which that is the share.
@@ -20,8 +18,8 @@ struct WindowTally {
     mutating func roll(isNext: Bool) {
         var next = WindowTally()
         if isNext {
-            next.sharedPrevious = sharedUsed
-            next.localPrevious = own
+            next.sharedPrevious = Self.sum(sharedUsed, resolved)
+            next.ownPrevious = own
         }
         self = next
     }
@@ -29,26 +27,20 @@ struct WindowTally {
     mutating func observe(_ tally: Tally) {
         sharedUsed = tally.used
         sharedPrevious = tally.previous
-        unsettled = Self.sum(unsettled, localUsed)
-        localUsed = 0
         resolved = 0
         localShare = -1
     }
 
     /// What was admitted here stays taken from this replica's share, which was reckoned without it.
     mutating func resolve(_ amount: Int64) {
-        let current = min(localUsed, amount)
-        localUsed -= current
-        let earlier = min(unsettled, amount - current)
-        unsettled -= earlier
-        resolved = Self.sum(resolved, current + earlier)
+        resolved = Self.sum(resolved, own.settle(amount))
     }
 
-    mutating func admit(_ cost: Int64) { localUsed = Self.sum(localUsed, cost) }
+    mutating func admit(_ cost: Int64) { own.used = Self.sum(own.used, cost) }
 
     /// All that was admitted here: it is taken from this replica's share alone, so that a store which comes and goes
     /// does not hand out the share anew.
-    private var own: Int64 { Self.sum(localUsed, Self.sum(unsettled, resolved)) }
+    private var taken: Int64 { Self.sum(own.used, resolved) }
 
     /// Where a limit passes every check, or a commit charges what it likes, there is no maximum that bounds a tally.
     private static func sum(_ one: Int64, _ other: Int64) -> Int64 { min(Terms.maxExact, one + other) }
@@ -59,7 +51,7 @@ struct WindowTally {
             shareMax = terms.max
             localShare = replicas.share(of: terms.max - sharedUsed, counterHash: hash)
         }
-        return localShare - own
+        return localShare - taken
     }
 
     /// The share grows while the window before moves out of reach; what was admitted here is taken from it alone.
@@ -67,7 +59,8 @@ struct WindowTally {
         _ terms: Terms, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
     ) -> Int64 {
         let shared = terms.max - sharedUsed - terms.reach(of: sharedPrevious, nowMs: nowMs)
-        return replicas.share(of: shared, counterHash: hash) - own - terms.reach(of: localPrevious, nowMs: nowMs)
+        return replicas.share(of: shared, counterHash: hash) - taken
+            - terms.reach(of: ownPrevious.used, nowMs: nowMs)
     }
 
     func retryAfterMs(
@@ -103,26 +96,42 @@ struct WindowTally {
 
     /// - Parameter isCurrent: it was admitted in the open window, else in the one before.
     mutating func adjust(by amount: Int64, isCurrent: Bool) {
-        guard isCurrent else {
-            localPrevious = max(0, Self.sum(localPrevious, amount))
-            return
-        }
-        if amount >= 0 {
-            admit(amount)
+        if isCurrent {
+            own.used = max(0, Self.sum(own.used, amount))
         } else {
-            let current = min(localUsed, -amount)
-            localUsed -= current
-            unsettled -= min(unsettled, -amount - current)
+            ownPrevious.used = max(0, Self.sum(ownPrevious.used, amount))
         }
     }
 
     var known: Tally {
-        var tally = Tally(used: Self.sum(sharedUsed, own))
-        tally.previous = Self.sum(sharedPrevious, localPrevious)
+        var tally = Tally(used: Self.sum(sharedUsed, taken))
+        tally.previous = Self.sum(sharedPrevious, ownPrevious.used)
         return tally
     }
 
-    var isTouched: Bool { own > 0 || localPrevious > 0 || sharedPrevious > 0 }
+    var isTouched: Bool { taken > 0 || ownPrevious.used > 0 || sharedPrevious > 0 }
+}
+
+/// What was admitted here in one window and the store is still to be told.
+struct Unsettled {
+    var used: Int64 = 0
+    /// What of that must not be told now: a batch that is on its way may have charged it, or a reservation may yet give
+    /// it back.
+    var inDoubt: Int64 = 0
+
+    /// What the store can be told now.
+    var owed: Int64 { max(0, used - inDoubt) }
+
+    /// The store has it.
+    /// - Returns: how much of it was still counted here.
+    @discardableResult
+    mutating func settle(_ amount: Int64) -> Int64 {
+        let settled = min(used, amount)
+        used -= settled
+        return settled
+    }
+
+    mutating func doubt(_ amount: Int64) { inDoubt = max(0, min(Terms.maxExact, inDoubt + amount)) }
 }
 
 /// What is counted of a token bucket. While the store is away this replica has a bucket of its own, which holds its share
@@ -144,6 +153,11 @@ struct BucketTally {
     private var replicaCount: Int64 = 1
     /// This replica's share of the bucket, fine.
     private var localCapacity: Int64 = 0
+    /// As `Unsettled.inDoubt`, in units of cost. What of a level that is cannot be told: while there is any, nothing is
+    /// settled.
+    private var inDoubt: Int64 = 0
+    /// The limit, as it was when it was last asked of here.
+    private(set) var terms: Terms?
 
     /// Beyond every level that means anything, with room for sums.
     private static let most: Int64 = 1 << 61
@@ -159,6 +173,31 @@ struct BucketTally {
     /// Of what was admitted here, this much is in the store's level that was just told.
     mutating func settle(_ cost: Int64, _ terms: Terms) {
         ownLevel = max(0, ownLevel - Self.fine(cost, terms.lengthMs, replicaCount))
+    }
+
+    /// What never leaks admits nothing.
+    mutating func learn(_ terms: Terms) { self.terms = terms.max > 0 ? terms : nil }
+
+    func holdsUnsettled(nowMs: Int64) -> Bool {
+        guard let terms else { return false }
+        return terms.drained(ownLevel - resolvedLevel, sinceMs: localMs, nowMs: nowMs) > 0
+    }
+
+    mutating func doubt(_ cost: Int64) { inDoubt = max(0, min(Terms.maxExact, inDoubt + cost)) }
+
+    /// What the store is still to be told, as a level of its bucket; rounded up.
+    func owedLevel(_ terms: Terms, nowMs: Int64) -> Int64 {
+        guard inDoubt == 0 else { return 0 }
+        let level = terms.drained(ownLevel - resolvedLevel, sinceMs: localMs, nowMs: nowMs)
+        return max(0, min(Terms.maxExact, (level + replicaCount - 1) / replicaCount))
+    }
+
+    /// The store has it, and has told its level.
+    mutating func settle(level: Int64) { ownLevel = max(0, ownLevel - Self.fine(level, replicaCount)) }
+
+    /// It stays counted here until the store tells its level.
+    mutating func resolve(level: Int64) {
+        resolvedLevel = min(ownLevel, resolvedLevel + Self.fine(level, replicaCount))
     }
 
     /// It stays counted here until the store tells its level.
@@ -179,6 +218,7 @@ struct BucketTally {
         }
         replicaCount = replicas.count
         localCapacity = share
+        learn(terms)
     }
 
     private mutating func drain(_ terms: Terms, nowMs: Int64) {

@@ -16,10 +16,17 @@ struct PendingBatch {
         case check(SpecialCheck)
         /// The end of the reservation of that key; owed if it must go out though nobody waits for it.
         case settle(ByteString, Batch.Settlement, isOwed: Bool)
+        case heartbeat
+    }
+
+    /// What the store is told for no check. Its counter is used by it as by a plan.
+    struct Payment {
+        var counter: Int
+        var debt: Debt
     }
 
     struct Entry {
-        /// -1 at the end of a reservation.
+        /// -1 at the end of a reservation and of a sign of life.
         var plan: Int
         var cost: Int64
         var isPeek: Bool
@@ -46,9 +53,13 @@ struct PendingBatch {
 
         /// Whether it is to go out.
         var isWanted: Bool {
-            if case .settle(_, _, isOwed: true)? = special { return true }
-            return unanswered > 0
+            switch special {
+            case .settle(_, _, isOwed: true)?, .heartbeat?: true
+            case .settle?, .check?, nil: unanswered > 0
+            }
         }
+
+        var isHeartbeat: Bool { if case .heartbeat? = special { true } else { false } }
 
         /// Whether a check of the same plan is equal to those that it stands for.
         func joins(cost: Int64, isPeek: Bool) -> Bool {
@@ -72,6 +83,8 @@ struct PendingBatch {
         var entry: Int
         var next = -1
         var state = State.waiting
+        /// When it was admitted locally, if it is overtaken, ms since the epoch.
+        var admittedMs: Int64 = 0
     }
 
     /// Names this batch among all that this engine has gathered.
@@ -89,6 +102,8 @@ struct PendingBatch {
     var chargeCount = 0
     /// How many entries go out again in another batch.
     var repeatedCount = 0
+    /// What goes out ahead of the entries, in that order.
+    var payments: [Payment] = []
     var entries: [Entry] = []
     var waiters: [Waiter] = []
     /// Every waiter before this one has been answered.
@@ -107,6 +122,7 @@ struct PendingBatch {
         chargeCount = 0
         repeatedCount = 0
         firstWaiting = 0
+        payments.removeAll(keepingCapacity: true)
         entries.removeAll(keepingCapacity: true)
         waiters.removeAll(keepingCapacity: true)
     }
@@ -150,11 +166,15 @@ struct PendingBatch {
     }
 
     /// A waiter that was taken has been admitted locally.
-    mutating func admitLocally(_ index: Int) {
+    mutating func admitLocally(_ index: Int, atMs: Int64) {
         guard isSent else { return }
         waiters[index].state = .overtaken
+        waiters[index].admittedMs = atMs
         entries[waiters[index].entry].locallyAdmitted += entries[waiters[index].entry].cost
     }
+
+    /// Whether it matters to nobody if it ran.
+    var tellsNothing: Bool { payments.isEmpty && entries.allSatisfy(\.isHeartbeat) }
 
     /// When the oldest waiter that nobody has answered must have its answer.
     mutating func oldestDeadlineNs() -> Int64? {

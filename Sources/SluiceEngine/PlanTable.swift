@@ -146,7 +146,8 @@ struct PlanTable {
     private func isQuiet(_ plan: Int, nowMs: Int64) -> Bool {
         for index in 0..<plans[plan].counters.count {
             let counter = plans[plan].counters[index]
-            if counters[counter].references > 1 { continue }
+            // The journal is no use of its own: what it names must not be forgotten while it matters.
+            if counters[counter].references > (counters[counter].isJournalled ? 2 : 1) { continue }
             let terms = self[rulesOf: plan].limits[index].terms
             guard counters[counter].isQuiet(nowMs: nowMs, terms: terms) else { return false }
         }
@@ -174,7 +175,8 @@ struct PlanTable {
         freePlans.append(Int32(index))
     }
 
-    private mutating func release(counter: Int) {
+    /// Somebody does not use it any more.
+    mutating func release(counter: Int) {
         counters[counter].references -= 1
         guard counters[counter].references == 0 else { return }
         let stem = ByteString(bytes: Array(counters[counter].stem))

@@ -19,6 +19,8 @@ package struct Statistics: Sendable, Equatable {
     package var faults: Int64 = 0
     /// How often the store went away.
     package var outages: Int64 = 0
+    /// How often something that was admitted locally was added to a counter of the store.
+    package var settled: Int64 = 0
     /// How often the store had lost its memory.
     package var forgotten: Int64 = 0
 

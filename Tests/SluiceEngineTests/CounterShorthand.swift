@@ -7,7 +7,7 @@ extension Counter {
     init(stem: [UInt8]) { self.init(stem: stem, window: .seconds(60), algorithm: .fixedWindow) }
 
     mutating func observe(used: Int64, cutMs: Int64) {
-        observe(Tally(used: used), cutMs: cutMs, decidedMs: cutMs)
+        observe(Tally(used: used), cutMs: cutMs, decidedMs: cutMs, epoch: 0)
     }
 
     mutating func leftLocally(max: Int64, replicas: ReplicaView) -> Int64 {
@@ -24,13 +24,10 @@ extension Counter {
 
     var sharedUsed: Int64 { shared(nil, nowMs: windowStartMs).used }
     var localShare: Int64 { windowed.localShare }
+    /// Admitted here, and not known to be in the store's tally.
     var localUsed: Int64 {
-        get { windowed.localUsed }
-        set { windowed.localUsed = newValue }
-    }
-    var unsettled: Int64 {
-        get { windowed.unsettled }
-        set { windowed.unsettled = newValue }
+        get { windowed.own.used }
+        set { windowed.own.used = newValue }
     }
 }
 

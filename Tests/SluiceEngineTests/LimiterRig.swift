@@ -103,7 +103,7 @@ struct LimiterRig {
 
     /// Runs and answers what is sent, until nothing more is.
     mutating func exchange() {
-        for _ in 0..<100 {
+        for _ in 0..<10_000 {
             let batches = sent()
             if batches.isEmpty { return }
             for batch in batches { answer(batch, run(batch)) }

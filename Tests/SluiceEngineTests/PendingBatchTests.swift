@@ -42,12 +42,12 @@ import Testing
         #expect(batch.takeExpired(nowNs: 250) == nil)
         #expect(batch.oldestDeadlineNs() == 300)
         #expect(batch.entries[0].unanswered == 2 && batch.entries[1].unanswered == 1)
-        batch.admitLocally(0)
+        batch.admitLocally(0, atMs: 5)
         #expect(batch.waiters[0].state == .left && batch.entries[0].locallyAdmitted == 0)
         batch.sequence = 9
         #expect(batch.takeExpired(nowNs: 300) == 2)
         #expect(batch.waiters[2].state == .left)
-        batch.admitLocally(2)
+        batch.admitLocally(2, atMs: 5)
         #expect(batch.waiters[2].state == .overtaken && batch.entries[0].locallyAdmitted == 1)
         while batch.takeExpired(nowNs: .max) != nil {}
         #expect(batch.oldestDeadlineNs() == nil)

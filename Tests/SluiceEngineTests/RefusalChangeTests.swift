@@ -68,6 +68,7 @@ import Testing
     @Test func anAnswerFromBeforeTheChangeIsNotRemembered() throws {
         var (rig, reservation) = try refused(limit(max: 2))
         rig.pass(ms: 1_001)
+        rig.exchange()
         let ticket = rig.wait()
         let batch = try #require(rig.sent().first)
         let result = rig.run(batch)
@@ -114,7 +115,7 @@ import Testing
         rig.listening = []
         rig.pass(ms: 1_000)
         rig.tick()
-        _ = rig.commands()
+        rig.exchange()
         #expect(rig.listening == [.probe])
         rig.pass(ms: 999)
         rig.tick()
@@ -122,7 +123,7 @@ import Testing
         #expect(rig.decide().source == .shared && rig.decide().source == .cache)
         rig.pass(ms: 1)
         rig.tick()
-        _ = rig.commands()
+        rig.exchange()
         #expect(rig.listening == [.probe, .close] && !rig.limiter.hearsChanges)
         #expect(rig.decide().source == .shared)
         rig.listen()

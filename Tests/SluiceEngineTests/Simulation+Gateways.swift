@@ -151,7 +151,11 @@ extension Simulation {
 }
 
 extension Limit {
-    var isSlots: Bool { if case .concurrency = algorithm { true } else { false } }
+    var isSlots: Bool { algorithm.isSlots }
+}
+
+extension Limit.Algorithm {
+    var isSlots: Bool { if case .concurrency = self { true } else { false } }
 }
 
 extension SimulationScenario {

@@ -121,6 +121,9 @@ extension Simulation {
             return result
         }
         for (index, charge) in batch.charges.enumerated() {
+            // What was admitted without the store is added whatever is used.
+            if charge.isUnlimited { settledKeys.insert(Array(batch.key(index))) }
+            if settledKeys.contains(Array(batch.key(index))) { continue }
             let tally = store.tally(of: Array(batch.key(index)))
             precondition(tally <= charge.terms.max, "seed \(seed): the store holds \(tally) of \(charge.terms.max)")
         }

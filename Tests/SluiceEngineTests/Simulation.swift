@@ -72,6 +72,8 @@ struct Simulation {
     /// Checks with an id, by that.
     var asked: [String: LimiterRig.Question] = [:]
     var openSettlings: [UInt64: OpenSettling] = [:]
+    /// Counters to which something was added that was admitted without the store.
+    var settledKeys: Set<[UInt8]> = []
     /// What was settled for good.
     var settledForGood: Set<String> = []
     var lastTicket: UInt64 = 0

@@ -61,11 +61,25 @@ struct SimulationLedger {
             let keys = ModelStore.EntryKeys(of: entry, in: batch, from: &firstKey)
             let outcome = reply.results[at]
             at += 1
-            if entry.special >= 0, case .settle(let settlement) = batch.specials[entry.special] {
+            let charges = Array(batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount])
+            switch entry.special >= 0 ? batch.specials[entry.special] : nil {
+            case .settle(let settlement):
                 if outcome == 1 { settle(keys.special[0], settlement) }
                 continue
+            case .heartbeat:
+                at += 1 + 2 * Int(reply.results[at])
+                continue
+            case .offer:
+                if outcome == 1 { raise(keys.charges[0][0], charges[0], to: reply.results[at]) }
+                at += outcome == 1 ? 1 : 0
+                continue
+            case .check, nil: break
             }
-            let charges = Array(batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount])
+            if charges.contains(where: \.isUnlimited) {
+                if outcome == 1 { raise(keys.charges[0][0], charges[0], to: reply.results[at]) }
+                at += outcome == 1 ? 1 : 0
+                continue
+            }
             switch outcome {
             case BatchReply.replayed: at += 2 + Int(reply.results[at + 1])
             case BatchReply.windowIsOver, BatchReply.otherArguments: break
@@ -77,6 +91,12 @@ struct SimulationLedger {
                 }
             }
         }
+    }
+
+    /// Something was added that was not admitted by the store. Of buckets it may be left out: the less is known to be in
+    /// them, the less is found to be too much.
+    private mutating func raise(_ key: [UInt8], _ charge: Batch.Charge, to tally: Int64) {
+        if charge.terms.algorithm.hasWindows { windows[key] = tally }
     }
 
     private mutating func admit(
@@ -169,4 +189,9 @@ struct SimulationLedger {
             }
         }
     }
+}
+
+extension Batch.Charge {
+    /// It passes whatever is used: it is for no check.
+    var isUnlimited: Bool { max(terms.max, terms.burst) == Terms.maxExact }
 }

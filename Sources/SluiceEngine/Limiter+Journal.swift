@@ -1,0 +1,225 @@
+import SluicePolicy
+
+/// What the store is told beside checks: what was admitted here without it, what it has forgotten, and that this replica
+/// lives.
+///
+/// Payments go out ahead of the checks of the same batch. So a counter turns shared again in the very script that settles
+/// it: no check is decided by a tally that lacks what this replica knows. Whether a batch without an answer ran, its
+/// replica's marker tells, and until then nothing of it is told again: so everything is added once.
+extension Limiter {
+    /// Something was admitted here that the store is to be told.
+    mutating func enterJournal(_ counter: Int) {
+        guard configuration.usesStore, !table[counter: counter].isJournalled else { return }
+        table[counter: counter].isJournalled = true
+        table[counter: counter].references += 1
+        journal.append(counter)
+    }
+
+    /// How many counters hold something that the store is to be told.
+    package var journalCount: Int { journal.count }
+
+    // MARK: - Sending
+
+    /// Puts what a counter owes ahead of the checks of a batch.
+    mutating func pay(_ counter: Int, in batch: inout PendingBatch, nowMs: Int64) {
+        for debt in table[counter: counter].debts(nowMs: nowMs, epoch: storeEpoch) {
+            wire.appendKey(table[counter: counter].key(ofWindowAt: debt.windowMs))
+            wire.charges.append(
+                Batch.Charge(terms: table[counter: counter].terms(of: debt), verifiesTimeToLive: false))
+            if debt.kind == .offer { wire.specials.append(.offer) }
+            wire.entries.append(
+                Batch.Entry(
+                    cost: debt.amount, count: 1, firstCharge: wire.charges.count - 1, chargeCount: 1,
+                    special: debt.kind == .offer ? wire.specials.count - 1 : -1))
+            table[counter: counter].send(debt)
+            table[counter: counter].references += 1
+            batch.payments.append(PendingBatch.Payment(counter: counter, debt: debt))
+        }
+    }
+
+    /// What the counters of a batch's checks owe, and then some of what others do.
+    mutating func payDebts(in batch: inout PendingBatch, nowMs: Int64) {
+        for index in batch.entries.indices where batch.entries[index].plan >= 0 && batch.entries[index].isWanted {
+            let plan = batch.entries[index].plan
+            for limit in table[rulesOf: plan].limits.indices {
+                let counter = table.counter(ofPlan: plan, limit)
+                if table[counter: counter].mayOwe(epoch: storeEpoch) { pay(counter, in: &batch, nowMs: nowMs) }
+            }
+        }
+        for _ in 0..<min(journal.count, EngineBounds.maxPaymentsPerBatch) {
+            guard batch.payments.count < EngineBounds.maxPaymentsPerBatch, let counter = journal.popFirst() else {
+                break
+            }
+            table[counter: counter].roll(at: nowMs)
+            pay(counter, in: &batch, nowMs: nowMs)
+            keepInJournal(counter, nowMs: nowMs)
+        }
+        while let counter = nextToOffer(), batch.payments.count < EngineBounds.maxPaymentsPerBatch {
+            table[counter: counter].roll(at: nowMs)
+            pay(counter, in: &batch, nowMs: nowMs)
+        }
+    }
+
+    /// Whether there may be counters to be offered.
+    var owesOffers: Bool { offerPosition < table.counters.count }
+
+    /// A batch that carries payments and nothing else; nil if there are none.
+    mutating func sendPayments(now: Moment) -> LinkCommand? {
+        wantsPayments = false
+        guard journal.count > 0 || owesOffers else { return nil }
+        var batch = newBatch()
+        write(&batch, now: now)
+        guard !batch.payments.isEmpty || owesOffers else {
+            recycle(batch)
+            return nil
+        }
+        flying.append(batch)
+        return .send(wire)
+    }
+
+    /// What is over counts nowhere any more: the journal need not keep it.
+    mutating func sweepJournal(nowMs: Int64) {
+        for _ in 0..<min(journal.count, EngineBounds.plansSweptPerTick) {
+            guard let counter = journal.popFirst() else { return }
+            table[counter: counter].roll(at: nowMs)
+            keepInJournal(counter, nowMs: nowMs)
+        }
+    }
+
+    private mutating func keepInJournal(_ counter: Int, nowMs: Int64) {
+        if table[counter: counter].holdsUnsettled(nowMs: nowMs) {
+            journal.append(counter)
+        } else {
+            table[counter: counter].isJournalled = false
+            table.release(counter: counter)
+        }
+    }
+
+    /// The next counter of which the store told before it forgot; some thousand are looked at for each batch.
+    private mutating func nextToOffer() -> Int? {
+        for _ in 0..<EngineBounds.countersOfferedPerBatch {
+            guard offerPosition < table.counters.count else { return nil }
+            offerPosition += 1
+            if table[counter: offerPosition - 1].owesOffer(epoch: storeEpoch) { return offerPosition - 1 }
+        }
+        return nil
+    }
+
+    // MARK: - Answers
+
+    /// The store told of the payments of a batch, which come first.
+    mutating func paid(
+        _ batch: inout PendingBatch, _ reply: BatchReply, _ at: inout Int, words: inout IndexingIterator<[String]>,
+        decidedMs: Int64
+    ) {
+        for payment in batch.payments {
+            let outcome = reply.results[at]
+            at += 1
+            let counter = payment.counter
+            switch outcome {
+            case BatchReply.windowIsOver:
+                // By the store's time nothing of it counts any more.
+                table[counter: counter].paid(payment.debt, tally: nil, decidedMs: decidedMs, epoch: storeEpoch)
+            case BatchReply.fault:
+                // The next check of the counter reports it.
+                _ = words.next()
+                table[counter: counter].paid(payment.debt, tally: nil, decidedMs: decidedMs, epoch: storeEpoch)
+            default:
+                if payment.debt.kind == .addition { statistics.settled += 1 }
+                table[counter: counter].paid(
+                    payment.debt, tally: reply.results[at], decidedMs: decidedMs, epoch: storeEpoch)
+                at += 1
+            }
+        }
+        recall(&batch)
+    }
+
+    /// What has become of a batch's payments is known.
+    mutating func recall(_ batch: inout PendingBatch) {
+        for payment in batch.payments {
+            table[counter: payment.counter].recall(payment.debt)
+            table.release(counter: payment.counter)
+        }
+        batch.payments.removeAll(keepingCapacity: true)
+    }
+
+    /// A batch that was not answered turned out to have run, and with it its payments.
+    mutating func resolvePayments(of batch: borrowing PendingBatch) {
+        for payment in batch.payments where payment.debt.kind == .addition {
+            table[counter: payment.counter].paid(payment.debt, tally: nil, decidedMs: 0, epoch: storeEpoch)
+        }
+    }
+
+    // MARK: - Signs of life
+
+    /// When the next one is due, by the monotonic clock; nil while this replica still has something to offer.
+    var nextHeartbeatNs: Int64? {
+        guard recovery != nil else { return lastHeartbeatNs + EngineBounds.heartbeatIntervalNs }
+        return hasOffered ? lastHeartbeatNs + EngineBounds.recoveryPollNs : nil
+    }
+
+    /// A batch that shows whether the store is there, and tells it that this replica lives.
+    mutating func sendHeartbeat(now: Moment) -> LinkCommand {
+        var batch = newBatch()
+        if nextHeartbeatNs != nil {
+            lastHeartbeatNs = now.monotonicNs
+            _ = batch.addEntry(special: .heartbeat)
+        }
+        write(&batch, now: now)
+        flying.append(batch)
+        return .send(wire)
+    }
+
+    mutating func writeHeartbeat() {
+        wire.appendKey(CounterKey.replicas(prefix: configuration.keyPrefix))
+        wire.specials.append(.heartbeat(lifeMs: EngineBounds.heartbeatLifeNs / 1_000_000))
+        wire.entries.append(
+            Batch.Entry(
+                cost: 0, count: 0, firstCharge: wire.charges.count, chargeCount: 0, special: wire.specials.count - 1))
+    }
+
+    /// - Parameter numbers: replicas and times by turns.
+    mutating func heard(_ numbers: ArraySlice<Int64>, now: Moment) {
+        var replicas: [UInt64] = []
+        for at in stride(from: numbers.startIndex, to: numbers.endIndex, by: 2) {
+            replicas.append(UInt64(bitPattern: numbers[at]))
+            recovery?.told(UInt64(bitPattern: numbers[at]), seenMs: numbers[at + 1])
+        }
+        replicas.removeAll { $0 == configuration.replicas.own }
+        live.told(replicas, now: now)
+        endRecovery(now: now)
+    }
+
+    // MARK: - After the store forgot
+
+    /// Whether all that the store told of before it forgot has been offered to it, and answered.
+    var hasOffered: Bool { offerPosition >= table.counters.count && !flying.contains { !$0.payments.isEmpty } }
+
+    /// The store lost its memory. Where others live, who may know more, checks are answered locally until they have told
+    /// it; else each counter is offered ahead of its next check.
+    mutating func storeForgot(timeMs: Int64, now: Moment) {
+        statistics.forgotten += 1
+        notify(.storeForgot)
+        storeEpoch &+= 1
+        offerPosition = 0
+        wantsPayments = true
+        forgotSequence = lastSequence
+        let forgotMs = max(timeMs, clock.highestStoreMs)
+        let recovery = Recovery(awaiting: live.others, forgotMs: forgotMs, now: now)
+        self.recovery = recovery.awaited.isEmpty ? nil : recovery
+        // Others wait for it, once the offers are made.
+        if self.recovery != nil { lastHeartbeatNs = .min / 2 }
+    }
+
+    mutating func endRecovery(now: Moment) {
+        guard let recovery, recovery.isOver(hasOffered: hasOffered, now: now) else { return }
+        self.recovery = nil
+    }
+}
+
+extension Counter {
+    /// Whether it may have something to tell the store.
+    func mayOwe(epoch: Int32) -> Bool { isJournalled || owesOffer(epoch: epoch) }
+
+    func owesOffer(epoch: Int32) -> Bool { references > 0 && isSeen && seenEpoch != epoch }
+}

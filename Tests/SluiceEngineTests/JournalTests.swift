@@ -1,0 +1,205 @@
+import SluicePolicy
+import Support
+import Testing
+
+@testable import SluiceEngine
+
+/// What was admitted without the store is added to it once; what it forgot it is told again.
+@Suite struct JournalTests {
+    private let ten = limit(max: 10)
+
+    private func used(_ rig: LimiterRig, _ limit: Limit, startMs: Int64 = LimiterRig.startMs) -> Int64 {
+        rig.store.tally(of: key(limit, startMs: startMs))
+    }
+
+    // MARK: - Settling
+
+    @Test func aCounterTurnsSharedInTheScriptThatSettlesIt() throws {
+        var rig = LimiterRig(policy(ten), replicas: 2)
+        rig.lose()
+        for _ in 0..<3 { #expect(rig.decide().source == .local) }
+        rig.connect()
+        // Another replica has used all but one meanwhile; the first check after it all is decided with what is added.
+        #expect(used(rig, ten) == 3 && rig.limiter.statistics.settled == 1)
+        let denied = rig.decide(cost: 8)
+        #expect(denied.source == .shared && !denied.allowed && denied.remaining == 7)
+    }
+
+    @Test func settlementsComeAheadOfTheChecksOfTheirCounter() throws {
+        var rig = LimiterRig(policy(ten))
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        while rig.commands() != [.connect] {
+            rig.pass(ms: 20)
+            rig.tick()
+        }
+        rig.limiter.linkConnected(now: rig.now)
+        let probe = try #require(rig.sent().first)
+        let result = rig.run(probe)
+        rig.limiter.linkAnswered(sequence: probe.sequence, result, now: rig.now)
+        let ticket = rig.wait()
+        let batch = try #require(rig.sent().first)
+        #expect(batch.entries.map(\.cost) == [4, 1])
+        rig.answer(batch, rig.run(batch))
+        #expect(rig.answers[ticket]?.remaining == 5)
+        rig.exchange()
+        #expect(used(rig, ten) == 5 && rig.limiter.journalCount == 0)
+    }
+
+    /// Whether a batch ran that settles, its marker tells: it is added once either way.
+    @Test(arguments: [true, false], [true, false]) func settledOnce(ran: Bool, isSliding: Bool) throws {
+        let one = limit(max: 10, algorithm: isSliding ? .slidingWindow : .fixedWindow)
+        var rig = LimiterRig(policy(one))
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        for _ in 0..<3 {
+            while rig.commands() != [.connect] {
+                rig.pass(ms: 20)
+                rig.tick()
+            }
+            rig.limiter.linkConnected(now: rig.now)
+            let probe = try #require(rig.sent().first)
+            rig.answer(probe, rig.run(probe))
+            let settling = rig.sent()
+            if ran { for batch in settling { _ = rig.run(batch) } }
+            rig.lose()
+        }
+        rig.connect()
+        #expect(used(rig, one) == 4)
+        #expect(rig.decide(isPeek: true).remaining == 6 && rig.limiter.journalCount == 0)
+    }
+
+    @Test func whatAWindowCountedIsDroppedWithIt() {
+        var rig = LimiterRig(policy(ten))
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed && rig.limiter.journalCount == 1)
+        rig.pass(ms: 60_000)
+        rig.tick()
+        #expect(rig.limiter.journalCount == 0)
+        rig.connect()
+        #expect(used(rig, ten) == 0 && used(rig, ten, startMs: LimiterRig.startMs + 60_000) == 0)
+    }
+
+    /// A sliding window counts in the next one, too.
+    @Test func theWindowBeforeIsSettledWhileItCounts() {
+        let sliding = limit(max: 10, algorithm: .slidingWindow)
+        var rig = LimiterRig(policy(sliding))
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        rig.pass(ms: 60_000)
+        #expect(rig.decide(cost: 3).allowed)
+        rig.connect()
+        #expect(used(rig, sliding) == 4 && used(rig, sliding, startMs: LimiterRig.startMs + 60_000) == 3)
+    }
+
+    @Test func aBucketIsSettledAsItsLevel() {
+        let bucket = limit(max: 60, algorithm: .tokenBucket(burst: 20))
+        var rig = LimiterRig(policy(bucket))
+        rig.lose()
+        #expect(rig.decide(cost: 10).allowed)
+        rig.pass(ms: 2_000)
+        rig.connect()
+        let left = rig.decide(isPeek: true).remaining
+        // Ten, less what has leaked in some two seconds at one a second.
+        #expect((12...13).contains(left))
+        for _ in 0..<3 {
+            rig.lose()
+            rig.connect()
+        }
+        #expect(rig.decide(isPeek: true).remaining >= left)
+    }
+
+    /// A reload that drops the limit meanwhile: what was admitted under it is settled, and then nothing is kept.
+    @Test func aReloadDoesNotLoseIt() {
+        var rig = LimiterRig(policy(ten))
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        rig.limiter.replacePolicies(PolicySet(single: policy(limit("other", max: 5))))
+        #expect(rig.decide().allowed)
+        rig.connect()
+        #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
+    }
+
+    // MARK: - Replicas
+
+    @Test func sharesFollowTheSignsOfLife() {
+        var rig = LimiterRig(policy(ten), replicas: 1)
+        var other = Batch()
+        for replica in [UInt64(11), 12, 13] {
+            other.sequence += 1
+            other.appendKey(CounterKey.replicas(prefix: "sluice"))
+            other.specials = [.heartbeat(lifeMs: 30_000)]
+            other.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
+            _ = rig.store.run(other, replica: replica)
+        }
+        rig.pass(ms: 1_000)
+        rig.tick()
+        rig.exchange()
+        #expect(rig.limiter.live.view.count == 4)
+        rig.lose()
+        var admitted = 0
+        while rig.decide().allowed { admitted += 1 }
+        #expect((2...3).contains(admitted), "a quarter of ten")
+        // It stands still while the store is away, and those that are gone are forgotten when it is back for long enough.
+        rig.pass(ms: 120_000)
+        rig.connect()
+        #expect(rig.limiter.live.view.count == 4)
+        for _ in 0..<31 {
+            rig.pass(ms: 1_000)
+            rig.tick()
+            rig.exchange()
+        }
+        #expect(rig.limiter.live.view.count == 1)
+    }
+
+    // MARK: - A store that forgot
+
+    @Test func whatItForgotItIsToldAgain() {
+        let sliding = limit("s", max: 20, of: "u", algorithm: .slidingWindow)
+        var rig = LimiterRig(policy(ten, sliding))
+        #expect(rig.decide(cost: 7).allowed && rig.decide("u", cost: 9).allowed)
+        rig.store.flush()
+        rig.pass(ms: 1_000)
+        rig.tick()
+        rig.exchange()
+        #expect(used(rig, ten) == 7 && rig.limiter.statistics.forgotten == 1)
+        #expect(rig.decide().remaining == 2 && rig.decide("u").remaining == 10)
+    }
+
+    /// Where others live, checks are answered locally until all of them have told what they know; for two seconds at most.
+    @Test(arguments: [true, false]) func theOthersAreAwaited(theyCome: Bool) throws {
+        var rig = LimiterRig(policy(ten), replicas: 2)
+        func beat(_ sequence: Int64, at store: inout ModelStore) {
+            var batch = Batch()
+            batch.sequence = sequence
+            batch.appendKey(CounterKey.replicas(prefix: "sluice"))
+            batch.specials = [.heartbeat(lifeMs: 30_000)]
+            batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
+            _ = store.run(batch, replica: 99)
+        }
+        beat(1, at: &rig.store)
+        rig.pass(ms: 1_000)
+        rig.tick()
+        rig.exchange()
+        #expect(rig.decide(cost: 4).source == .shared)
+        rig.store.flush()
+        rig.pass(ms: 1_000)
+        rig.tick()
+        rig.exchange()
+        #expect(!rig.limiter.isShared && rig.decide().source == .local)
+        if theyCome {
+            beat(2, at: &rig.store)
+            rig.pass(ms: 60)
+        } else {
+            rig.pass(ms: 1_900)
+            rig.tick()
+            rig.exchange()
+            #expect(!rig.limiter.isShared)
+            rig.pass(ms: 100)
+        }
+        rig.tick()
+        rig.exchange()
+        #expect(rig.limiter.isShared)
+        #expect(rig.decide().remaining == 4, "four that were offered, one that was admitted here, and this one")
+    }
+}
