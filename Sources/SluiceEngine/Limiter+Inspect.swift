@@ -34,7 +34,7 @@ extension Limiter {
         case .open: "open"
         case .connecting: "connecting"
         case .probing: "probing"
-        case .closed: "closed"
+        case .closed: recovery == nil ? "closed" : "recovering"
         case .stalled: "stalled"
         case .resting: "resting"
         }

@@ -15,6 +15,9 @@ extension Limiter {
         journal.append(counter)
     }
 
+    /// How many replicas share what is left while the store is away.
+    package var replicaCount: Int64 { live.view.count }
+
     /// How many counters hold something that the store is to be told.
     package var journalCount: Int { journal.count }
 
@@ -23,6 +26,8 @@ extension Limiter {
     /// Puts what a counter owes ahead of the checks of a batch.
     mutating func pay(_ counter: Int, in batch: inout PendingBatch, nowMs: Int64) {
         for debt in table[counter: counter].debts(nowMs: nowMs, epoch: storeEpoch) {
+            // An offer that came after an addition would swallow it: first all offer.
+            if recovery != nil && debt.kind == .addition { continue }
             wire.appendKey(table[counter: counter].key(ofWindowAt: debt.windowMs))
             wire.charges.append(
                 Batch.Charge(terms: table[counter: counter].terms(of: debt), verifiesTimeToLive: false))
@@ -46,7 +51,7 @@ extension Limiter {
                 if table[counter: counter].mayOwe(epoch: storeEpoch) { pay(counter, in: &batch, nowMs: nowMs) }
             }
         }
-        for _ in 0..<min(journal.count, EngineBounds.maxPaymentsPerBatch) {
+        for _ in 0..<(recovery == nil ? min(journal.count, EngineBounds.maxPaymentsPerBatch) : 0) {
             guard batch.payments.count < EngineBounds.maxPaymentsPerBatch, let counter = journal.popFirst() else {
                 break
             }
@@ -66,7 +71,7 @@ extension Limiter {
     /// A batch that carries payments and nothing else; nil if there are none.
     mutating func sendPayments(now: Moment) -> LinkCommand? {
         wantsPayments = false
-        guard journal.count > 0 || owesOffers else { return nil }
+        guard (journal.count > 0 && recovery == nil) || owesOffers else { return nil }
         var batch = newBatch()
         write(&batch, now: now)
         guard !batch.payments.isEmpty || owesOffers else {
@@ -214,6 +219,7 @@ extension Limiter {
     mutating func endRecovery(now: Moment) {
         guard let recovery, recovery.isOver(hasOffered: hasOffered, now: now) else { return }
         self.recovery = nil
+        wantsPayments = true
     }
 }
 

@@ -70,6 +70,8 @@ struct InfoReport {
             ("late", String(statistics.late)),
             ("overloaded", String(statistics.overloaded)),
             ("key_faults", String(statistics.faults)),
+            ("settled", String(statistics.settled)),
+            ("unsettled_counters", String(host.limiter.journalCount)),
         ]
     }
 
@@ -90,6 +92,7 @@ struct InfoReport {
             ("max_connections", String(host.connections.capacity)),
             ("budget_ms", String(host.limiter.configuration.budgetMs)),
             ("replicas", String(host.limiter.configuration.replicas.assumed)),
+            ("live_replicas", String(host.limiter.replicaCount)),
         ]
     }
 }

@@ -3,7 +3,7 @@ import Support
 import Testing
 
 extension Integration.Outages {
-    /// Two sidecars, each with a client, and Redis behind a proxy.
+    /// Some sidecars, each with a client, and Redis behind a proxy.
     struct Stage {
         let redis: RedisProcess
         let proxy: FaultProxy
@@ -11,15 +11,17 @@ extension Integration.Outages {
         let clients: [RedisClient]
         private let machine = StallWatch()
 
-        init() async throws {
+        init(sidecars count: Int = 2, policy: String = Integration.Outages.policy) async throws {
             redis = try await RedisProcess(configuration: ["enable-debug-command yes"])
             proxy = try await FaultProxy(to: redis)
             let url = proxy.url
-            let one = try await SidecarProcess(
-                policy: Integration.Outages.policy, redis: url, store: proxy, budget: Integration.Outages.budget)
-            let other = try await SidecarProcess(
-                policy: Integration.Outages.policy, redis: url, store: proxy, budget: Integration.Outages.budget)
-            sidecars = [one, other]
+            var sidecars: [SidecarProcess] = []
+            for _ in 0..<count {
+                sidecars.append(
+                    try await SidecarProcess(
+                        policy: policy, redis: url, store: proxy, replicas: count, budget: Integration.Outages.budget))
+            }
+            self.sidecars = sidecars
             for sidecar in sidecars { try await sidecar.waitUntilShared() }
             clients = try sidecars.map { try $0.client() }
         }
