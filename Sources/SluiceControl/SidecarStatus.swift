@@ -46,6 +46,7 @@ struct SidecarStatus {
         case "connecting": "connecting"
         case "probing": "connected, being probed"
         case "stalled": "connected, but silent"
+        case "recovering": "connected; it forgot, and is being told again"
         case "resting": "connected, but it refuses to work"
         case let state: state
         }
