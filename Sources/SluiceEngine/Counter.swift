@@ -200,7 +200,7 @@ struct Counter {
     /// What the store is to be told next of the windows that still count.
     ///
     /// - Parameter epoch: of the store's present memory: what was seen before that is offered to it.
-    /// - Returns: additions come after offers, and no amount is above `EngineBounds.maxSettled`.
+    /// - Returns: additions come after offers, and none is above `EngineBounds.maxAddition`.
     func debts(nowMs: Int64, epoch: Int32) -> [Debt] {
         var debts: [Debt] = []
         let forgotten = isSeen && seenEpoch != epoch
@@ -231,7 +231,7 @@ struct Counter {
     func terms(of debt: Debt) -> Terms {
         if case .bucket(let bucket)? = other?.value, let terms = bucket.terms { return terms.unlimitedLevel }
         let window = bounds(at: debt.windowMs)
-        return .fixedWindow(max: Terms.maxExact, window: window.startMs..<Swift.max(window.endMs, window.nextEndMs))
+        return .fixedWindow(max: Terms.maxExact, window: window.startMs..<window.nextEndMs)
     }
 
     /// The key of the window that holds `windowMs`.
@@ -244,6 +244,9 @@ struct Counter {
 
     /// A debt is on its way: nobody pays it a second time until it is known what became of it.
     mutating func send(_ debt: Debt) { if debt.kind == .addition { doubt(debt.amount, cutMs: debt.windowMs) } }
+
+    /// What became of it is known.
+    mutating func recall(_ debt: Debt) { if debt.kind == .addition { doubt(-debt.amount, cutMs: debt.windowMs) } }
 
     /// Of a token bucket: the limit that it is for.
     mutating func learn(_ terms: Terms) {
@@ -260,9 +263,6 @@ struct Counter {
         case .slots: false
         }
     }
-
-    /// What became of it is known.
-    mutating func recall(_ debt: Debt) { if debt.kind == .addition { doubt(-debt.amount, cutMs: debt.windowMs) } }
 
     /// The store was paid.
     ///

@@ -97,7 +97,7 @@ extension Limiter {
             }
         }
         if allFit, !isPeek, let special, special.reservation != nil {
-            reservations.makeRoom(nowMs: nowMs)
+            undoubt(reservations.makeRoom(nowMs: nowMs))
             if reservations.isFull {
                 let enforced = table[rulesOf: plan].limits.firstIndex { !$0.isShadow } ?? 0
                 return unavailable(plan: plan, enforced, special: special, wantsTrace: wantsTrace, now: now)

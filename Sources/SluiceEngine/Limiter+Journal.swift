@@ -59,7 +59,8 @@ extension Limiter {
             pay(counter, in: &batch, nowMs: nowMs)
             keepInJournal(counter, nowMs: nowMs)
         }
-        while let counter = nextToOffer(), batch.payments.count < EngineBounds.maxPaymentsPerBatch {
+        // Asked in this order: a counter that was looked at is not looked at again.
+        while batch.payments.count < EngineBounds.maxPaymentsPerBatch, let counter = nextToOffer() {
             table[counter: counter].roll(at: nowMs)
             pay(counter, in: &batch, nowMs: nowMs)
         }
@@ -122,12 +123,9 @@ extension Limiter {
             at += 1
             let counter = payment.counter
             switch outcome {
-            case BatchReply.windowIsOver:
-                // By the store's time nothing of it counts any more.
-                table[counter: counter].paid(payment.debt, tally: nil, decidedMs: decidedMs, epoch: storeEpoch)
-            case BatchReply.fault:
-                // The next check of the counter reports it.
-                _ = words.next()
+            case BatchReply.windowIsOver, BatchReply.fault:
+                // By the store's time nothing of it counts any more; or the next check of the counter reports it.
+                if outcome == BatchReply.fault { _ = words.next() }
                 table[counter: counter].paid(payment.debt, tally: nil, decidedMs: decidedMs, epoch: storeEpoch)
             default:
                 if payment.debt.kind == .addition { statistics.settled += 1 }
@@ -175,16 +173,15 @@ extension Limiter {
         return .send(wire)
     }
 
-    mutating func writeHeartbeat() {
-        wire.appendKey(CounterKey.replicas(prefix: configuration.keyPrefix))
-        wire.specials.append(.heartbeat(lifeMs: EngineBounds.heartbeatLifeNs / 1_000_000))
-        wire.entries.append(
-            Batch.Entry(
-                cost: 0, count: 0, firstCharge: wire.charges.count, chargeCount: 0, special: wire.specials.count - 1))
+    /// The store could not note it: what a person should know is told once, until it can again.
+    mutating func heartbeatFailed(reason: String) {
+        if !isHeartbeatFaulty { notify(.keyFault(reason: reason)) }
+        isHeartbeatFaulty = true
     }
 
     /// - Parameter numbers: replicas and times by turns.
     mutating func heard(_ numbers: ArraySlice<Int64>, now: Moment) {
+        isHeartbeatFaulty = false
         var replicas: [UInt64] = []
         for at in stride(from: numbers.startIndex, to: numbers.endIndex, by: 2) {
             replicas.append(UInt64(bitPattern: numbers[at]))

@@ -294,9 +294,8 @@ extension Limiter {
         for item in record.items { doubt(item, by: -record.cost) }
     }
 
-    mutating func expireReservations(nowMs: Int64) {
-        for var record in reservations.expire(nowMs: nowMs) { undoubt(&record) }
-    }
+    /// They have expired.
+    mutating func undoubt(_ expired: [LocalReservations.Record]) { for var record in expired { undoubt(&record) } }
 
     /// A waiter was admitted here while a batch with its check was under way: until it is known what became of that, the
     /// store is not told of it again.

@@ -105,9 +105,8 @@ extension Limiter {
     private mutating func writeEntry(_ entry: inout PendingBatch.Entry, nowMs: Int64) {
         let firstCharge = wire.charges.count
         entry.isSent = true
-        if entry.isHeartbeat { return writeHeartbeat() }
-        statistics.entries += 1
-        guard entry.plan >= 0 else { return writeSettlement(entry) }
+        if !entry.isHeartbeat { statistics.entries += 1 }
+        guard entry.plan >= 0 else { return writeUncharged(entry) }
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             wire.appendKey(table[counter: counter].key)
@@ -151,10 +150,17 @@ extension Limiter {
         return wire.specials.count - 1
     }
 
-    private mutating func writeSettlement(_ entry: PendingBatch.Entry) {
-        guard case .settle(let key, let settlement, _)? = entry.special else { preconditionFailure("has no plan") }
-        wire.appendKey(key.bytes)
-        wire.specials.append(.settle(settlement))
+    /// An entry that is for no check.
+    private mutating func writeUncharged(_ entry: PendingBatch.Entry) {
+        switch entry.special {
+        case .settle(let key, let settlement, _)?:
+            wire.appendKey(key.bytes)
+            wire.specials.append(.settle(settlement))
+        case .heartbeat?:
+            wire.appendKey(CounterKey.replicas(prefix: configuration.keyPrefix))
+            wire.specials.append(.heartbeat(lifeMs: EngineBounds.heartbeatLifeNs / 1_000_000))
+        case .check?, nil: preconditionFailure("has no plan")
+        }
         wire.entries.append(
             Batch.Entry(
                 cost: 0, count: 0, firstCharge: wire.charges.count, chargeCount: 0, special: wire.specials.count - 1))
@@ -302,6 +308,7 @@ extension Limiter {
     /// The store could not charge one of the entry's counters, or read its record: nobody else is concerned.
     private mutating func fail(_ entry: PendingBatch.Entry, of batch: PendingBatch, reason: String, now: Moment) {
         statistics.faults += 1
+        if entry.isHeartbeat { return heartbeatFailed(reason: reason) }
         guard entry.plan >= 0 else {
             notify(.keyFault(reason: reason))
             return finishAll(entry, of: batch, .settled(false), now: now)

@@ -114,6 +114,8 @@ package struct Limiter {
     var recovery: Recovery?
     var live: LiveReplicas
     var lastHeartbeatNs = Int64.min / 2
+    /// Whether the store could not note the last one.
+    var isHeartbeatFaulty = false
     /// Ends of reservations that the store must be told of when it is back, in order.
     var owed: [(key: ByteString, settlement: Batch.Settlement)] = []
     /// For what nobody has to guess.
@@ -326,7 +328,7 @@ package struct Limiter {
             table.sweep(
                 EngineBounds.plansSweptPerTick, idleNs: EngineBounds.planIdleNs, nowMs: clock.nowMs(now),
                 nowNs: now.monotonicNs)
-            expireReservations(nowMs: clock.nowMs(now))
+            undoubt(reservations.expire(nowMs: clock.nowMs(now)))
             sweepJournal(nowMs: clock.nowMs(now))
             memos.expire(now: now)
         }
@@ -360,7 +362,9 @@ package struct Limiter {
     /// Nothing refers to this batch any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
         recall(&batch)
-        for waiter in batch.waiters where waiter.state == .overtaken { doubt(waiter, of: batch, isOver: true) }
+        if batch.hasOvertaken {
+            for waiter in batch.waiters where waiter.state == .overtaken { doubt(waiter, of: batch, isOver: true) }
+        }
         for entry in batch.entries where entry.plan >= 0 { table.unpin(entry.plan) }
         guard spare.count <= EngineBounds.maxBatchesInFlight else { return }
         spare.append(batch)

@@ -51,11 +51,13 @@ struct LocalReservations {
 
     /// Of those that are spent it is only known that they were: they go first. Looking through all of them takes a
     /// millisecond: not for every check while none has expired.
-    mutating func makeRoom(nowMs: Int64) {
-        guard isFull && nowMs - lastExpiredMs >= EngineBounds.fullReservationsPauseMs else { return }
-        // What has expired counts nowhere any more.
-        _ = expire(nowMs: nowMs)
+    ///
+    /// - Returns: what had expired.
+    mutating func makeRoom(nowMs: Int64) -> [Record] {
+        guard isFull && nowMs - lastExpiredMs >= EngineBounds.fullReservationsPauseMs else { return [] }
+        let expired = expire(nowMs: nowMs)
         if isFull { records = records.filter { !$0.value.isSpent || $0.value.mayBeStored } }
+        return expired
     }
 
     /// - Returns: what was removed.

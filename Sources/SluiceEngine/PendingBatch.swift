@@ -102,6 +102,8 @@ struct PendingBatch {
     var chargeCount = 0
     /// How many entries go out again in another batch.
     var repeatedCount = 0
+    /// Whether any of its waiters was admitted locally while the store was still expected to answer.
+    private(set) var hasOvertaken = false
     /// What goes out ahead of the entries, in that order.
     var payments: [Payment] = []
     var entries: [Entry] = []
@@ -121,6 +123,7 @@ struct PendingBatch {
         resends = 0
         chargeCount = 0
         repeatedCount = 0
+        hasOvertaken = false
         firstWaiting = 0
         payments.removeAll(keepingCapacity: true)
         entries.removeAll(keepingCapacity: true)
@@ -170,6 +173,7 @@ struct PendingBatch {
         guard isSent else { return }
         waiters[index].state = .overtaken
         waiters[index].admittedMs = atMs
+        hasOvertaken = true
         entries[waiters[index].entry].locallyAdmitted += entries[waiters[index].entry].cost
     }
 

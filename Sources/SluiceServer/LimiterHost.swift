@@ -319,11 +319,11 @@ final class LimiterHost: CounterLinkDelegate {
         case .storeLost(let reason):
             logger.warning("redis is away, counting is local", metadata: ["reason": "\(reason)"])
         case .storeForgot:
-            logger.warning("redis has lost its memory, counters begin anew")
+            logger.warning("redis has lost its memory, and is told what was last seen of its counters")
         case .storeClockBehind(let byMs):
             logger.error("redis' clock has stepped back, windows stand still", metadata: ["by_ms": "\(byMs)"])
         case .keyFault(let reason):
-            logger.error("a counter's key in redis is not a counter", metadata: ["reason": "\(reason)"])
+            logger.error("a key in redis holds what does not belong there", metadata: ["reason": "\(reason)"])
         case .changesUnheard(let reason):
             logger.warning(
                 "redis does not tell of changes, refusals are not remembered", metadata: ["reason": "\(reason)"])

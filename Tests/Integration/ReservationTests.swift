@@ -29,7 +29,7 @@ extension Integration {
                     let most = tool == "bucket" ? used + 1 : used
                     for client in desk.both {
                         let found = try client.used(grant, tool)
-                        #expect((used...most).contains(found[0]) && found[1] == used, "\(tool)")
+                        #expect((used...most).contains(found[0]) && found[1] == used, "\(tool) \(found) \(used)")
                     }
                 }
                 let lower = try desk.one.reserve(grant, tool, "COST", "40")
@@ -44,6 +44,10 @@ extension Integration {
                 try expectUsed(100)
                 #expect(try !desk.other.check(grant, tool).allowed)
                 #expect(try desk.other.settle("CANCEL", grant, cancelled))
+                // That it was full may be remembered until word of the change has come.
+                for client in desk.both {
+                    try await waitUntil("the change is heard of") { try client.peek(grant, tool).source != "cache" }
+                }
                 try expectUsed(70)
                 for client in desk.both {
                     for spent in [lower, higher, cancelled] {

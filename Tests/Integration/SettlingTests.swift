@@ -47,6 +47,10 @@ extension Integration.Outages {
             let grants = (1...20).map { Grants.next("settled\($0)") }
             let traffic = Traffic(to: stage.sidecars, grants: grants, clients: clients)
             try await body()
+            // Enough that some few which were late for want of a processor are few among them.
+            for sidecar in stage.sidecars {
+                try await waitUntil("there was load") { try sidecar.figure("checks") >= 1_000 }
+            }
             let tallies = try await traffic.end()
             for sidecar in stage.sidecars {
                 try await waitUntil("all is settled") { try sidecar.figure("unsettled_counters") == 0 }

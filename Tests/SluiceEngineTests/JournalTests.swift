@@ -12,6 +12,16 @@ import Testing
         rig.store.tally(of: key(limit, startMs: startMs))
     }
 
+    /// Another replica gives a sign of life, in its batch of that sequence.
+    private func beat(_ replica: UInt64, _ sequence: Int64, at store: inout ModelStore) {
+        var batch = Batch()
+        batch.sequence = sequence
+        batch.appendKey(CounterKey.replicas(prefix: "sluice"))
+        batch.specials = [.heartbeat(lifeMs: 30_000)]
+        batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
+        _ = store.run(batch, replica: replica)
+    }
+
     // MARK: - Settling
 
     @Test func aCounterTurnsSharedInTheScriptThatSettlesIt() throws {
@@ -19,7 +29,7 @@ import Testing
         rig.lose()
         for _ in 0..<3 { #expect(rig.decide().source == .local) }
         rig.connect()
-        // Another replica has used all but one meanwhile; the first check after it all is decided with what is added.
+        // The first check after it all is decided with what was added.
         #expect(used(rig, ten) == 3 && rig.limiter.statistics.settled == 1)
         let denied = rig.decide(cost: 8)
         #expect(denied.source == .shared && !denied.allowed && denied.remaining == 7)
@@ -29,14 +39,8 @@ import Testing
         var rig = LimiterRig(policy(ten))
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
-        while rig.commands() != [.connect] {
-            rig.pass(ms: 20)
-            rig.tick()
-        }
-        rig.limiter.linkConnected(now: rig.now)
-        let probe = try #require(rig.sent().first)
-        let result = rig.run(probe)
-        rig.limiter.linkAnswered(sequence: probe.sequence, result, now: rig.now)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
         let ticket = rig.wait()
         let batch = try #require(rig.sent().first)
         #expect(batch.entries.map(\.cost) == [4, 1])
@@ -53,12 +57,7 @@ import Testing
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
         for _ in 0..<3 {
-            while rig.commands() != [.connect] {
-                rig.pass(ms: 20)
-                rig.tick()
-            }
-            rig.limiter.linkConnected(now: rig.now)
-            let probe = try #require(rig.sent().first)
+            let probe = rig.probe()
             rig.answer(probe, rig.run(probe))
             let settling = rig.sent()
             if ran { for batch in settling { _ = rig.run(batch) } }
@@ -124,14 +123,7 @@ import Testing
 
     @Test func sharesFollowTheSignsOfLife() {
         var rig = LimiterRig(policy(ten), replicas: 1)
-        var other = Batch()
-        for replica in [UInt64(11), 12, 13] {
-            other.sequence += 1
-            other.appendKey(CounterKey.replicas(prefix: "sluice"))
-            other.specials = [.heartbeat(lifeMs: 30_000)]
-            other.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
-            _ = rig.store.run(other, replica: replica)
-        }
+        for replica in [UInt64(11), 12, 13] { beat(replica, 1, at: &rig.store) }
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
@@ -166,18 +158,43 @@ import Testing
         #expect(rig.decide().remaining == 2 && rig.decide("u").remaining == 10)
     }
 
+    /// However many there are: none is passed over between two batches.
+    @Test func allThatItForgotItIsToldAgain() {
+        var rig = LimiterRig(policy(ten))
+        let grants = (1...2 * EngineBounds.maxPaymentsPerBatch + 40).map { "g\($0)" }
+        for grant in grants { #expect(rig.decide(grant: grant, cost: 3).allowed) }
+        rig.store.flush()
+        rig.pass(ms: 1_000)
+        rig.tick()
+        rig.exchange()
+        for grant in grants { #expect(rig.store.tally(of: key(ten, grant: grant)) == 3, "\(grant)") }
+    }
+
+    /// A list that the store cannot keep is reported once, and counting goes on.
+    @Test func aFaultyListOfReplicas() {
+        var rig = LimiterRig(policy(ten))
+        rig.store.areHeartbeatsFaulty = true
+        for _ in 0..<3 {
+            rig.pass(ms: 1_000)
+            rig.tick()
+            rig.exchange()
+        }
+        #expect(rig.limiter.takeNotices().count == 1 && rig.decide().source == .shared)
+        rig.store.areHeartbeatsFaulty = false
+        rig.pass(ms: 1_000)
+        rig.tick()
+        rig.exchange()
+        rig.store.areHeartbeatsFaulty = true
+        rig.pass(ms: 1_000)
+        rig.tick()
+        rig.exchange()
+        #expect(rig.limiter.takeNotices().count == 1)
+    }
+
     /// Where others live, checks are answered locally until all of them have told what they know; for two seconds at most.
     @Test(arguments: [true, false]) func theOthersAreAwaited(theyCome: Bool) throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
-        func beat(_ sequence: Int64, at store: inout ModelStore) {
-            var batch = Batch()
-            batch.sequence = sequence
-            batch.appendKey(CounterKey.replicas(prefix: "sluice"))
-            batch.specials = [.heartbeat(lifeMs: 30_000)]
-            batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
-            _ = store.run(batch, replica: 99)
-        }
-        beat(1, at: &rig.store)
+        beat(99, 1, at: &rig.store)
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
@@ -188,7 +205,7 @@ import Testing
         rig.exchange()
         #expect(!rig.limiter.isShared && rig.decide().source == .local)
         if theyCome {
-            beat(2, at: &rig.store)
+            beat(99, 2, at: &rig.store)
             rig.pass(ms: 60)
         } else {
             rig.pass(ms: 1_900)

@@ -89,6 +89,18 @@ struct LimiterRig {
         _ = limiter.takeNotices()
     }
 
+    /// Waits until the limiter tries its link again.
+    /// - Returns: the probe that it sends.
+    mutating func probe() -> Batch {
+        while commands() != [.connect] {
+            pass(ms: 20)
+            tick()
+        }
+        limiter.linkConnected(now: now)
+        guard let probe = sent().first else { preconditionFailure("no probe") }
+        return probe
+    }
+
     mutating func run(_ batch: Batch) -> Result<BatchReply, BatchFailure> { store.run(batch, replica: replica) }
 
     mutating func answer(_ batch: Batch, _ result: Result<BatchReply, BatchFailure>) {

@@ -140,12 +140,7 @@ import Testing
         var (rig, _, batch) = try timedOut(limit(max: 2), slots, replicas: 3)
         _ = rig.run(batch)
         rig.lose()
-        while rig.commands() != [.connect] {
-            rig.pass(ms: 20)
-            rig.tick()
-        }
-        rig.limiter.linkConnected(now: rig.now)
-        let probe = try #require(rig.sent().first)
+        let probe = rig.probe()
         rig.answer(probe, rig.run(probe))
         let cancelling = try #require(rig.sent().first)
         #expect(cancelling.specials == [.settle(.cancel)])

@@ -66,6 +66,8 @@ package struct ModelStore: Sendable {
     package private(set) var runs = 0
     var items: [[UInt8]: Item] = [:]
     private var markers: [UInt64: Item] = [:]
+    /// Whether something else lies where the list of replicas should.
+    package var areHeartbeatsFaulty = false
     /// When each replica gave its last sign of life, ms since the epoch.
     private var heartbeats: [UInt64: Int64] = [:]
     /// What was published of counters that were lowered, oldest first; see `takePublished`.
@@ -114,6 +116,7 @@ package struct ModelStore: Sendable {
                 case .offer:
                     try offer(entry, keys, of: batch, nowMs: nowMs, into: &reply)
                 case .heartbeat(let lifeMs):
+                    if areHeartbeatsFaulty { throw KeyFault.wrongType }
                     note(replica, lifeMs: lifeMs, nowMs: nowMs, into: &reply)
                 case .check, nil:
                     try check(entry, keys, of: batch, nowMs: nowMs, into: &reply)
