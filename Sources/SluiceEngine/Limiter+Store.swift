@@ -215,8 +215,9 @@ extension Limiter {
 
     /// The marker told how far this replica's batches got: those up to `sequence` ran, the others never will.
     ///
-    /// - Parameter sequence: nil if the store has forgotten that. Its counters may still be there, and so what was refused
-    ///   here is taken back in any case.
+    /// - Parameter sequence: nil if the store has forgotten that. Then the store is told again, for nothing is to be lost:
+    ///   what was admitted is counted twice if another replica saw it counted and offers that. Its counters may still be
+    ///   there, and so what was refused here is taken back in any case.
     private mutating func resolve(upTo sequence: Int64?) {
         guard !unresolved.isEmpty else { return }
         for batch in unresolved {
@@ -225,11 +226,7 @@ extension Limiter {
                 resolvePayments(of: batch)
             } else {
                 oweAgain(batch)
-                if sequence == nil {
-                    takeBack(batch)
-                    // If the store had them, they are offered with what it told.
-                    resolvePayments(of: batch)
-                }
+                if sequence == nil { takeBack(batch) }
             }
             recycle(batch)
         }

@@ -43,9 +43,12 @@ extension Integration.Outages {
             case .silent: try await proxy.set(.silent)
             case .garbage: try await proxy.set(.garbage(seed: 7))
             case .cutReplies: try await proxy.set(.cut(afterReplyBytes: 20), cutsAll: true)
-            case .loading: try await proxy.set(.answer("-LOADING Redis is loading the dataset in memory\r\n"))
-            case .busy: try await proxy.set(.answer("-BUSY Redis is busy running a script\r\n"))
-            case .nothingButOK: try await proxy.set(.answer("+OK\r\n"))
+            // Connections that are open must not live on: what Redis still answers there would come after what the
+            // proxy says, and no server answers out of order.
+            case .loading:
+                try await proxy.set(.answer("-LOADING Redis is loading the dataset in memory\r\n"), cutsAll: true)
+            case .busy: try await proxy.set(.answer("-BUSY Redis is busy running a script\r\n"), cutsAll: true)
+            case .nothingButOK: try await proxy.set(.answer("+OK\r\n"), cutsAll: true)
             }
         }
 
@@ -99,6 +102,14 @@ extension Integration.Outages {
             let (late, checks) = (try sidecar.figure("late"), try sidecar.figure("checks"))
             let isStarved = machine.longestStall >= .milliseconds(4)
             #expect(late <= (isStarved ? checks / 50 : 0), "\(late) of \(checks), \(machine.longestStall)")
+        }
+
+        /// What befell the sidecars, for whoever reads of a failure.
+        func account() throws -> String {
+            try sidecars.map { sidecar in
+                try ["outages", "memory_losses", "settled", "timed_out", "late"].map { "\($0) \(try sidecar.figure($0))" }
+                    .joined(separator: ", ")
+            }.joined(separator: "; ") + "; machine stalled \(machine.longestStall)"
         }
 
         /// What Redis has counted for a grant.

@@ -57,11 +57,13 @@ extension Integration.Outages {
                 try stage.expectInTime(sidecar)
             }
             #expect(tallies.allSatisfy { $0.errors.isEmpty && $0.answers > 0 })
+            let account = try stage.account()
             for grant in grants {
                 let admitted = tallies.reduce(0) { sum, tally in
                     sum + tally.admitted.values.reduce(0) { $0 + ($1[grant] ?? 0) }
                 }
-                #expect(try stage.tally(of: grant) == admitted)
+                let counted = try stage.tally(of: grant)
+                #expect(counted == admitted, "\(grant), \(account)")
             }
         }
     }
