@@ -67,7 +67,7 @@ extension Limiter {
     }
 
     /// Whether there may be counters to be offered.
-    var owesOffers: Bool { offerPosition < table.counters.count }
+    var owesOffers: Bool { offerPosition < offerEnd }
 
     /// A batch that carries payments and nothing else; nil if there are none.
     mutating func sendPayments(now: Moment) -> LinkCommand? {
@@ -104,7 +104,7 @@ extension Limiter {
     /// The next counter of which the store told before it forgot; some thousand are looked at for each batch.
     private mutating func nextToOffer() -> Int? {
         for _ in 0..<EngineBounds.countersOfferedPerBatch {
-            guard offerPosition < table.counters.count else { return nil }
+            guard owesOffers else { return nil }
             offerPosition += 1
             if table[counter: offerPosition - 1].owesOffer(epoch: storeEpoch) { return offerPosition - 1 }
         }
@@ -137,9 +137,12 @@ extension Limiter {
         recall(&batch)
     }
 
-    /// What has become of a batch's payments is known.
+    /// What has become of a batch's payments is known. What it offered and the store did not take is looked for again.
     mutating func recall(_ batch: inout PendingBatch) {
         for payment in batch.payments {
+            if payment.debt.kind == .offer && table[counter: payment.counter].owesOffer(epoch: storeEpoch) {
+                offerPosition = 0
+            }
             table[counter: payment.counter].recall(payment.debt)
             table.release(counter: payment.counter)
         }
@@ -184,10 +187,11 @@ extension Limiter {
         isHeartbeatFaulty = false
         var replicas: [UInt64] = []
         for at in stride(from: numbers.startIndex, to: numbers.endIndex, by: 2) {
-            replicas.append(UInt64(bitPattern: numbers[at]))
-            recovery?.told(UInt64(bitPattern: numbers[at]), seenMs: numbers[at + 1])
+            let replica = UInt64(bitPattern: numbers[at])
+            guard replica != configuration.replicas.own else { continue }
+            replicas.append(replica)
+            recovery?.told(replica, seenMs: numbers[at + 1])
         }
-        replicas.removeAll { $0 == configuration.replicas.own }
         live.told(replicas, now: now)
         endRecovery(now: now)
     }
@@ -195,7 +199,7 @@ extension Limiter {
     // MARK: - After the store forgot
 
     /// Whether all that the store told of before it forgot has been offered to it, and answered.
-    var hasOffered: Bool { offerPosition >= table.counters.count && !flying.contains { !$0.payments.isEmpty } }
+    var hasOffered: Bool { !owesOffers && !flying.contains { !$0.payments.isEmpty } }
 
     /// The store lost its memory. Where others live, who may know more, checks are answered locally until they have told
     /// it; else each counter is offered ahead of its next check.
@@ -204,11 +208,14 @@ extension Limiter {
         notify(.storeForgot)
         storeEpoch &+= 1
         offerPosition = 0
+        // Whoever comes later was not told of before.
+        offerEnd = table.counters.count
         wantsPayments = true
         forgotSequence = lastSequence
         let forgotMs = max(timeMs, clock.highestStoreMs)
-        let recovery = Recovery(awaiting: live.others, forgotMs: forgotMs, now: now)
-        self.recovery = recovery.awaited.isEmpty ? nil : recovery
+        let recovery = Recovery(
+            awaiting: live.others, assumed: live.view.assumed, forgotMs: forgotMs, now: now)
+        self.recovery = recovery.isAwaiting ? recovery : nil
         // Others wait for it, once the offers are made.
         if self.recovery != nil { lastHeartbeatNs = .min / 2 }
     }

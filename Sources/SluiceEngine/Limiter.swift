@@ -106,8 +106,9 @@ package struct Limiter {
     var wantsPayments = false
     /// Counts how often the store was found to have forgotten; counters of which it told before are offered to it.
     var storeEpoch: Int32 = 0
-    /// Every counter of the table before this one has been looked at for something to offer.
-    var offerPosition = Int.max
+    /// Every counter of the table before this one has been looked at for something to offer; none from `offerEnd` on has any.
+    var offerPosition = 0
+    var offerEnd = 0
     /// The batches up to this one were sent before it was known that the store had forgotten.
     var forgotSequence: Int64 = 0
     /// Set while checks are answered locally because the store forgot.

@@ -9,20 +9,35 @@ struct Recovery: Equatable {
     /// The store's time when it was found to have forgotten, ms since the epoch.
     var forgotMs: Int64
     /// Replicas that have not offered yet.
-    var awaited: Set<UInt64>
+    private(set) var awaited: Set<UInt64>
+    /// How many more than those are assumed to live: one that has just started may not have been heard of yet.
+    let unknown: Int
+    /// Who of the unknown ones has offered.
+    private var strangers: Set<UInt64> = []
 
-    init(awaiting others: some Sequence<UInt64>, forgotMs: Int64, now: Moment) {
+    /// - Parameters:
+    ///   - others: those that are known.
+    ///   - assumed: how many live at least, this one included.
+    init(awaiting others: some Sequence<UInt64>, assumed: Int, forgotMs: Int64, now: Moment) {
         startedNs = now.monotonicNs
         self.forgotMs = forgotMs
         awaited = Set(others)
+        unknown = max(0, assumed - 1 - awaited.count)
     }
+
+    /// Whether anybody else is to be heard.
+    var isAwaiting: Bool { !awaited.isEmpty || strangers.count < unknown }
 
     /// The last moment of it, whoever is still awaited.
     var endNs: Int64 { startedNs + EngineBounds.maxRecoveryNs }
 
     func isOver(hasOffered: Bool, now: Moment) -> Bool {
-        now.monotonicNs >= endNs || (hasOffered && awaited.isEmpty)
+        now.monotonicNs >= endNs || (hasOffered && !isAwaiting)
     }
 
-    mutating func told(_ replica: UInt64, seenMs: Int64) { if seenMs >= forgotMs { awaited.remove(replica) } }
+    /// - Parameter replica: another one.
+    mutating func told(_ replica: UInt64, seenMs: Int64) {
+        guard seenMs >= forgotMs, awaited.remove(replica) == nil else { return }
+        strangers.insert(replica)
+    }
 }

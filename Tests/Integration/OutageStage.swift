@@ -22,7 +22,10 @@ extension Integration.Outages {
                         policy: policy, redis: url, store: proxy, replicas: count, budget: Integration.Outages.budget))
             }
             self.sidecars = sidecars
-            for sidecar in sidecars { try await sidecar.waitUntilShared() }
+            for sidecar in sidecars {
+                try await sidecar.waitUntilShared()
+                try await waitUntil("all know of each other") { try sidecar.figure("live_replicas") == count }
+            }
             clients = try sidecars.map { try $0.client() }
         }
 

@@ -72,14 +72,15 @@ struct LimiterRig {
         commands().compactMap { if case .send(let batch) = $0 { batch } else { nil } }
     }
 
-    /// Waits until the limiter tries its link again, and answers the probe.
+    /// Waits until the limiter tries its link again, and answers the probe; where it awaits other replicas, until it does
+    /// no longer.
     mutating func connect() {
-        for _ in 0..<100 where !limiter.isShared {
+        for _ in 0..<200 where !limiter.isShared {
             tick()
-            if commands() == [.connect] {
-                limiter.linkConnected(now: now)
-                exchange()
-            }
+            let commands = commands()
+            if commands == [.connect] { limiter.linkConnected(now: now) }
+            for case .send(let batch) in commands { answer(batch, run(batch)) }
+            exchange()
             if !limiter.isShared { pass(ms: 20) }
         }
         precondition(limiter.isShared)

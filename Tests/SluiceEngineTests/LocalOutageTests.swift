@@ -36,12 +36,14 @@ import Testing
             var together = 0
             var store = ModelStore(clockMs: LimiterRig.startMs)
             for replica in 1...replicas {
-                var rig = LimiterRig(policy(Self.limit(algorithm)), replicas: replicas, replica: UInt64(replica))
+                var rig = LimiterRig(
+                    policy(Self.limit(algorithm)), replicas: replicas, connected: false, replica: UInt64(replica))
+                if replica > 1 { rig.store = store }
+                rig.connect()
                 if replica == 1 {
                     for _ in 0..<5 { #expect(rig.decide(question(algorithm)).source == .shared) }
                     store = rig.store
                 } else {
-                    rig.store = store
                     _ = rig.decide(LimiterRig.Question(isPeek: true))
                 }
                 rig.lose()
