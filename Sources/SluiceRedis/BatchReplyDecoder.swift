@@ -45,27 +45,76 @@ package struct BatchReplyDecoder {
 
     /// - Parameters:
     ///   - flat: a reply that is not an error.
+    ///   - script: the one that gave it.
     ///   - entries: those of the batch, in order.
     package mutating func decode(
-        _ flat: FlatReply, expecting entries: [ExpectedEntry]
+        _ flat: FlatReply, of script: BatchScript, expecting entries: [ExpectedEntry]
     ) throws(BatchReplyError) -> BatchReply {
         let items = flat.items
-        guard let array = items.first, array.kind == .array, array.value == items.count - 1, items.count >= 4,
-            items[1...3].allSatisfy({ $0.kind == .integer }),
-            let status = BatchReply.Status(rawValue: items[1].value), items[2].value > 0, items[3].value >= 0
+        guard let array = items.first, array.kind == .array, array.value >= 0 else {
+            throw BatchReplyError(reason: "the answer is no list")
+        }
+        // Where keys were replaced by answers, the head lies in the place of the first.
+        let isInPlace = script == .charge && items.count > 1 && items[1].kind == .array && items[1].value == 3
+        let head = isInPlace ? 2 : 1
+        guard items.count >= head + 3, items[head..<head + 3].allSatisfy({ $0.kind == .integer }),
+            let status = BatchReply.Status(rawValue: items[head].value), items[head + 1].value > 0,
+            items[head + 2].value >= 0, isInPlace == (script == .charge && status == .ran)
         else { throw BatchReplyError(reason: "the answer does not begin with a status, a time and a sequence") }
         reply.results.removeAll(keepingCapacity: true)
         reply.words.removeAll(keepingCapacity: true)
         reply.status = status
-        reply.timeMs = items[2].value
-        reply.previousSequence = items[3].value
-        var at = 4
+        reply.timeMs = items[head + 1].value
+        reply.previousSequence = items[head + 2].value
+        var at = head + 3
+        var places = isInPlace ? 1 : items.count - 1
         if status == .ran {
-            reply.results.reserveCapacity(items.count)
-            for entry in entries { try read(entry, of: flat, at: &at) }
+            reply.results.reserveCapacity(items.count * 2)
+            for entry in entries {
+                if isInPlace {
+                    try readPlaces(of: entry, of: flat, at: &at)
+                    places += entry.tallyCount
+                } else {
+                    try read(entry, of: flat, at: &at)
+                }
+            }
         }
-        guard at == items.count else { throw BatchReplyError(reason: "the answer goes on after the last entry") }
+        guard at == items.count, array.value == places else {
+            throw BatchReplyError(reason: "the answer goes on after the last entry")
+        }
         return reply
+    }
+
+    /// What `charge.lua` put in the places of an entry's keys.
+    @inline(__always)
+    private mutating func readPlaces(
+        of entry: ExpectedEntry, of flat: FlatReply, at: inout Int
+    ) throws(BatchReplyError) {
+        guard at < flat.items.count else { throw BatchReplyError(reason: "the answer has too few entries") }
+        let first = flat.items[at]
+        let all = max(entry.count, 1)
+        switch first.kind {
+        case .integer:
+            reply.results.append(all)
+            try readTallies(entry.tallyCount, of: flat, at: &at)
+        case .array:
+            guard first.value == 2, at + 1 < flat.items.count, flat.items[at + 1].kind == .integer,
+                0..<all ~= flat.items[at + 1].value
+            else { throw BatchReplyError(reason: "an entry admits other than 0 to all of its checks") }
+            reply.results.append(flat.items[at + 1].value)
+            at += 2
+            try readTallies(entry.tallyCount, of: flat, at: &at)
+        case .null, .string:
+            reply.results.append(first.kind == .null ? BatchReply.windowIsOver : BatchReply.fault)
+            if first.kind == .string { reply.words.append(flat.words(of: first)) }
+            let end = at + entry.tallyCount
+            guard end <= flat.items.count, flat.items[at + 1..<end].allSatisfy({ $0.kind == .null }) else {
+                throw BatchReplyError(reason: "an entry that was not decided has tallies")
+            }
+            at = end
+        case .status, .error:
+            throw BatchReplyError(reason: "an entry has no number")
+        }
     }
 
     private mutating func read(

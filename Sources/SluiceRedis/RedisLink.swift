@@ -194,7 +194,8 @@ extension RedisLink: RedisConnectionOwner {
             pipeline.setResult(.failure(error.failure), of: index)
         } else {
             do throws(BatchReplyError) {
-                let answer = try decoder.decode(reply, expecting: pipeline.slot(index).entries)
+                let slot = pipeline.slot(index)
+                let answer = try decoder.decode(reply, of: slot.script, expecting: slot.entries)
                 pipeline.setResult(.success(answer), of: index)
             } catch {
                 return connection.fail("Redis' answer made no sense: \(error.reason)")

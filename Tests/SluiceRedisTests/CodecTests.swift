@@ -227,7 +227,8 @@ import Testing
         try reader.feed(ByteBuffer(string: text))
         let reply = try #require(try reader.next())
         var decoder = BatchReplyDecoder()
-        return try decoder.decode(reply, expecting: batch.entries.map { ExpectedEntry($0, of: batch) })
+        return try decoder.decode(
+            reply, of: BatchScript(for: batch), expecting: batch.entries.map { ExpectedEntry($0, of: batch) })
     }
 
     private var batch: Batch {
@@ -237,12 +238,17 @@ import Testing
         return batch
     }
 
+    /// Of an answer in the places of the keys.
+    private let head = "*3\r\n:1\r\n:17\r\n:4\r\n"
+
     @Test func readsWhatTheScriptGives() throws {
-        let reply = try decode("*8\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:1\r\n:0\r\n", batch)
+        let reply = try decode("*4\r\n\(head):5\r\n:6\r\n:0\r\n", batch)
         #expect(reply.status == .ran && reply.timeMs == 17 && reply.previousSequence == 4)
         #expect(reply.results == [2, 5, 6, 1, 0] && reply.words.isEmpty)
-        let partly = try decode("*5\r\n:1\r\n:17\r\n:4\r\n$3\r\nERR\r\n:-1\r\n", batch)
-        #expect(partly.results == [-2, -1] && partly.words == ["ERR"])
+        let partly = try decode("*4\r\n\(head)*2\r\n:1\r\n:5\r\n:6\r\n*2\r\n:0\r\n:7\r\n", batch)
+        #expect(partly.results == [1, 5, 6, 0, 7] && partly.words.isEmpty)
+        let undecided = try decode("*4\r\n\(head)$3\r\nERR\r\n$-1\r\n$-1\r\n", batch)
+        #expect(undecided.results == [-2, -1] && undecided.words == ["ERR"])
         #expect(try decode("*3\r\n:0\r\n:17\r\n:0\r\n", batch).status == .forgot)
         #expect(try decode("*3\r\n:-1\r\n:17\r\n:9\r\n", batch).status == .superseded)
     }
@@ -286,21 +292,27 @@ import Testing
     }
 
     @Test func keepsTalliesInRange() throws {
-        let reply = try decode(
-            "*8\r\n:1\r\n:17\r\n:4\r\n:0\r\n:-5\r\n:9223372036854775807\r\n:0\r\n:0\r\n", batch)
-        #expect(reply.results == [0, 0, 1 << 53, 0, 0])
+        let reply = try decode("*4\r\n\(head)*2\r\n:0\r\n:-5\r\n:9223372036854775807\r\n:0\r\n", batch)
+        #expect(reply.results == [0, 0, 1 << 53, 1, 0])
     }
 
     @Test(arguments: [
         ":1\r\n", "$-1\r\n", "*0\r\n", "*2\r\n:1\r\n:17\r\n", "*3\r\n:1\r\n:17\r\n:4\r\n", "*3\r\n:2\r\n:17\r\n:4\r\n",
         "*3\r\n:0\r\n:0\r\n:4\r\n", "*3\r\n:0\r\n:17\r\n:-4\r\n", "*3\r\n:0\r\n:17\r\n$1\r\n1\r\n",
-        "*4\r\n:0\r\n:17\r\n:4\r\n:1\r\n", "*7\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:1\r\n",
-        "*9\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:1\r\n:0\r\n:0\r\n",
-        "*8\r\n:1\r\n:17\r\n:4\r\n:3\r\n:5\r\n:6\r\n:1\r\n:0\r\n",
-        "*8\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:2\r\n:0\r\n",
-        "*5\r\n:1\r\n:17\r\n:4\r\n:-2\r\n:-1\r\n", "*5\r\n:1\r\n:17\r\n:4\r\n:-1\r\n*0\r\n",
-        "*5\r\n:1\r\n:17\r\n:4\r\n*1\r\n:1\r\n:-1\r\n", "*5\r\n:1\r\n:17\r\n:4\r\n$-1\r\n:-1\r\n",
-        "*8\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n$1\r\n6\r\n:1\r\n:0\r\n",
+        "*4\r\n:0\r\n:17\r\n:4\r\n:1\r\n",
+        // Of another length than there are keys, or with another head.
+        "*3\r\n*3\r\n:1\r\n:17\r\n:4\r\n:5\r\n:6\r\n", "*5\r\n*3\r\n:1\r\n:17\r\n:4\r\n:5\r\n:6\r\n:0\r\n:0\r\n",
+        "*4\r\n*3\r\n:0\r\n:17\r\n:4\r\n:5\r\n:6\r\n:0\r\n", "*1\r\n*3\r\n:0\r\n:17\r\n:4\r\n",
+        "*4\r\n*2\r\n:1\r\n:17\r\n:5\r\n:6\r\n:0\r\n", "*4\r\n*3\r\n:1\r\n:17\r\n$1\r\n4\r\n:5\r\n:6\r\n:0\r\n",
+        "*7\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:1\r\n", "*8\r\n:1\r\n:17\r\n:4\r\n:2\r\n:5\r\n:6\r\n:1\r\n:0\r\n",
+        // An entry that admits too many, or says otherwise what it must not.
+        "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n*2\r\n:2\r\n:5\r\n:6\r\n:0\r\n",
+        "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n*2\r\n:-1\r\n:5\r\n:6\r\n:0\r\n",
+        "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n:5\r\n:6\r\n*2\r\n:1\r\n:0\r\n",
+        "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n*3\r\n:1\r\n:5\r\n:0\r\n:6\r\n:0\r\n",
+        "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n*0\r\n:6\r\n:0\r\n", "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n:5\r\n$1\r\n6\r\n:0\r\n",
+        "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n$-1\r\n:6\r\n:0\r\n", "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n:5\r\n$-1\r\n:0\r\n",
+        "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n+OK\r\n$-1\r\n:0\r\n", "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n:5\r\n:6\r\n*2\r\n:0\r\n",
     ])
     func refusesWhatDoesNotFit(_ text: String) {
         #expect(throws: BatchReplyError.self) { try decode(text, batch) }

@@ -7,16 +7,16 @@
 --            pair in [5], from 1), max, verify (1: look whether the key still has a time to live)
 --            [7] entries: runs of neighbours of one shape: index in [6], from 1, and how many they are, by turns
 --
--- Returns    for each entry: how many of its checks were admitted (peek: 1 if it would be), followed by each counter's
---            tally after that; or -1 alone: a window does not hold now; or, as a string alone, what went wrong with a
---            counter.
+-- Returns    the keys themselves, with something else in the place of each: Redis made that table, and one of our own would
+--            have to grow. In place of KEYS[1] comes the head, a table; in place of an entry's first key its tally if
+--            all of the entry's checks were admitted (a peek: if it would be); or {how many were, tally}; or nothing: a
+--            window does not hold now; or, as a string, what went wrong with a counter. In place of its other keys come
+--            their tallies; or nothing, where it was not decided. Tallies are as the entry left them.
 --
 -- With hundreds of entries in a batch the interpreter's own work is a third of what a batch costs. So what a run has in
 -- common is looked up once, and the loop over its entries touches locals and little else.
 
-local type = type
-local reply = {1, timeMs, previous}
-local size = 3
+local type, min = type, math.min
 
 -- What the counters of each shape are held to: whether all windows hold now, and lists of maxima, expiries and verifies.
 local terms = {}
@@ -32,96 +32,123 @@ for number = 1, #shapes do
     terms[number] = {holds, maxima, expiries, verifies}
 end
 
--- Replaces what was told of an entry by what went wrong.
-local function tellFault(fault, told)
-    for i = 2, told + 1 do
-        reply[size + i] = nil
+-- Puts something in the place of an entry's first key, and nothing in the places of the others.
+local function tell(something, first, counters)
+    KEYS[first] = something
+    for at = first + 1, first + counters - 1 do
+        KEYS[at] = false
     end
-    size = size + 1
-    reply[size] = fault
+end
+
+-- Puts the tallies in the places of an entry's keys.
+local function tellTallies(admitted, count, tallies, first, counters)
+    KEYS[first] = admitted == count and tallies[1] or {admitted, tallies[1]}
+    for i = 2, counters do
+        KEYS[first + i - 1] = tallies[i]
+    end
 end
 
 -- Tells what a check of this cost would find.
-local function peek(cost, maxima, counters, firstKey)
-    local passes = 1
+local function peek(cost, maxima, counters, first)
+    local passes, tallies = 1, {}
     for i = 1, counters do
-        local value = try('GET', KEYS[firstKey + i])
+        local value = try('GET', KEYS[first + i - 1])
         if type(value) == 'table' then
-            return tellFault(value.err, i - 1)
+            return tell(value.err, first, counters)
         end
         local used = tonumber(value or 0)
         if not used or used % 1 ~= 0 then
-            return tellFault('ERR value is not an integer or out of range', i - 1)
+            return tell('ERR value is not an integer or out of range', first, counters)
         end
-        reply[size + 1 + i] = used
+        tallies[i] = used
         if used + cost > maxima[i] then
             passes = 0
         end
     end
-    reply[size + 1] = passes
-    size = size + 1 + counters
+    tellTallies(passes, 1, tallies, first, counters)
 end
 
--- Charges the entries of a run: adds first and takes back what does not fit, so one command a counter when everything
--- passes.
-local function charge(shape, length, counters, maxima, expiries, verifies, firstKey)
-    local cost, count = shape[1], shape[2]
+-- How many of an entry's checks fit beside what others had used of a counter, if not all of them do.
+local function fitting(maximum, tally, wanted, cost)
+    local fits = floor((maximum - tally + wanted) / cost)
+    return fits > 0 and fits or 0
+end
+
+-- Charges a run of entries with one counter each, as most have: adds first and takes back what does not fit, so one
+-- command when everything passes.
+local function chargeSingles(cost, count, length, maximum, expiry, verifies, first)
     local wanted = cost * count
     local wantedText = format('%.0f', wanted) -- once a run: Redis would write it out for every command
-    for base = firstKey, firstKey + (length - 1) * counters, counters do
-        local admitted, fault = count, nil
-        for i = 1, counters do
-            local key = KEYS[base + i]
-            local tally = try('INCRBY', key, wantedText)
-            if type(tally) == 'table' then
-                for j = 1, i - 1 do
-                    call('DECRBY', KEYS[base + j], wantedText)
-                end
-                fault = tally.err
-                tellFault(fault, i - 1)
-                break
+    for at = first, first + length - 1 do
+        local key = KEYS[at]
+        local tally = try('INCRBY', key, wantedText)
+        if type(tally) == 'table' then
+            KEYS[at] = tally.err
+        else
+            if tally == wanted or (verifies and call('PTTL', key) == -1) then
+                call('PEXPIREAT', key, expiry)
             end
-            reply[size + 1 + i] = tally
-            if tally == wanted or (verifies[i] and call('PTTL', key) == -1) then
-                call('PEXPIREAT', key, expiries[i])
+            if tally <= maximum then
+                KEYS[at] = tally
+            else
+                local admitted = fitting(maximum, tally, wanted, cost)
+                KEYS[at] = {admitted, call('DECRBY', key, (count - admitted) * cost)}
             end
-            if tally > maxima[i] then
-                local fits = floor((maxima[i] - tally + wanted) / cost)
-                if fits < admitted then
-                    admitted = fits > 0 and fits or 0
-                end
-            end
-        end
-        if not fault then
-            if admitted < count then
-                local back = (count - admitted) * cost
-                for i = 1, counters do
-                    reply[size + 1 + i] = call('DECRBY', KEYS[base + i], back)
-                end
-            end
-            reply[size + 1] = admitted
-            size = size + 1 + counters
         end
     end
 end
 
-local firstKey = 1
-for at = 1, #entries, 2 do
-    local shape, length = shapes[entries[at]], entries[at + 1]
-    local counters = (#shape - 2) / 3
-    local holds, maxima, expiries, verifies = unpack(terms[entries[at]])
-    if not holds then
-        for _ = 1, length do
-            size = size + 1
-            reply[size] = -1
+-- The same for one entry of several counters.
+local function chargeAll(cost, count, counters, maxima, expiries, verifies, first)
+    local wanted = cost * count
+    local wantedText = format('%.0f', wanted)
+    local admitted, tallies = count, {}
+    for i = 1, counters do
+        local key = KEYS[first + i - 1]
+        local tally = try('INCRBY', key, wantedText)
+        if type(tally) == 'table' then
+            for at = first, first + i - 2 do
+                call('DECRBY', KEYS[at], wantedText)
+            end
+            return tell(tally.err, first, counters)
         end
-    elseif shape[2] > 0 then
-        charge(shape, length, counters, maxima, expiries, verifies, firstKey)
-    else
-        for base = firstKey, firstKey + (length - 1) * counters, counters do
-            peek(shape[1], maxima, counters, base)
+        tallies[i] = tally
+        if tally == wanted or (verifies[i] and call('PTTL', key) == -1) then
+            call('PEXPIREAT', key, expiries[i])
+        end
+        if tally > maxima[i] then
+            admitted = min(admitted, fitting(maxima[i], tally, wanted, cost))
         end
     end
-    firstKey = firstKey + length * counters
+    if admitted < count then
+        local back = (count - admitted) * cost
+        for i = 1, counters do
+            tallies[i] = call('DECRBY', KEYS[first + i - 1], back)
+        end
+    end
+    tellTallies(admitted, count, tallies, first, counters)
 end
-return reply
+
+local first = 2
+for at = 1, #entries, 2 do
+    local shape, length = shapes[entries[at]], entries[at + 1]
+    local cost, count, counters = shape[1], shape[2], (#shape - 2) / 3
+    local holds, maxima, expiries, verifies = unpack(terms[entries[at]])
+    local after = first + length * counters
+    if holds and count > 0 and counters == 1 then
+        chargeSingles(cost, count, length, maxima[1], expiries[1], verifies[1], first)
+    else
+        for entry = first, after - 1, counters do
+            if not holds then
+                tell(false, entry, counters)
+            elseif count > 0 then
+                chargeAll(cost, count, counters, maxima, expiries, verifies, entry)
+            else
+                peek(cost, maxima, counters, entry)
+            end
+        end
+    end
+    first = after
+end
+KEYS[1] = {1, timeMs, previous}
+return KEYS

@@ -16,7 +16,8 @@
 --            [7] entries       which entry has which shape: see the body
 --            [8] memos         see the body; may be left out
 --
--- Returns    [1] 1: ran; else nothing was charged: 0: this store does not remember `acknowledged`; -1: a later batch
+-- Returns    first, as a list of its own where the body says so:
+--            [1] 1: ran; else nothing was charged: 0: this store does not remember `acknowledged`; -1: a later batch
 --                of this replica ran before
 --            [2] this store's clock, ms
 --            [3] the sequence in the marker before this batch; 0: none, or negated
