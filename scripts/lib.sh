@@ -71,8 +71,8 @@ need_swift() {
 # --- Building -------------------------------------------------------------------------------------------------------
 
 # Checks of exclusive access while the program runs cost a tenth of a check's time; the tests, which build for debugging,
-# run with them.
-RELEASE_FLAGS=(-c release -Xswiftc -enforce-exclusivity=unchecked)
+# run with them. The standard library is linked in, as for a machine without Swift: at rest that takes a fifth less memory.
+RELEASE_FLAGS=(-c release -Xswiftc -enforce-exclusivity=unchecked --static-swift-stdlib)
 # A first build takes some minutes; one that takes longer than this, in seconds, is stuck.
 RELEASE_BUILD_LIMIT=2400
 

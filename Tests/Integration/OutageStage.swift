@@ -110,8 +110,10 @@ extension Integration.Outages {
         /// What befell the sidecars, for whoever reads of a failure.
         func account() throws -> String {
             try sidecars.map { sidecar in
-                try ["outages", "memory_losses", "settled", "timed_out", "late"].map { "\($0) \(try sidecar.figure($0))" }
-                    .joined(separator: ", ")
+                try ["outages", "memory_losses", "settled", "timed_out", "late"].map {
+                    "\($0) \(try sidecar.figure($0))"
+                }
+                .joined(separator: ", ")
             }.joined(separator: "; ") + "; machine stalled \(machine.longestStall)"
         }
 
