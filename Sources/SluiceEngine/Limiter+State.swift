@@ -25,6 +25,15 @@ extension Limiter {
     /// Whether no batch may leave before what has changed is recorded.
     package var mustRecord: Bool { !changes.departing.isEmpty || !endedFlights.isEmpty }
 
+    /// The time by which windows are cut, ms since the epoch.
+    package func nowMs(_ now: Moment) -> Int64 { clock.nowMs(now) }
+
+    /// A batch leaves only now: its answer was not to be expected before.
+    package mutating func batchLeft(sequence: Int64, now: Moment) {
+        guard let index = flying.firstIndex(where: { $0.sequence == sequence }) else { return }
+        flying[index].sentNs = now.monotonicNs
+    }
+
     // MARK: - Changes
 
     /// A counter changed in what a restart must not lose.

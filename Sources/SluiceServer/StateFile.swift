@@ -8,12 +8,13 @@ package import SluiceEngine
 /// first; checksums are CRC-32 as zlib has it.
 ///
 /// A process may end in the middle of a frame: reading ends there, and what comes behind is cut off. Nobody but the one
-/// that holds the lock on the folder reads or writes. Every call blocks its thread.
-package struct StateFile: ~Copyable {
+/// that holds the lock on the folder reads or writes. Every call blocks its thread; one thread at a time may call.
+package final class StateFile: @unchecked Sendable {
     package enum Failure: Error, Equatable, CustomStringConvertible {
         case inUse(folder: String)
         case isNewer(path: String, version: UInt32)
         case notOurs(path: String)
+        case full(path: String)
         case system(String, path: String, errno: Int32)
 
         package var description: String {
@@ -25,6 +26,8 @@ package struct StateFile: ~Copyable {
                     + "\(StateFile.version): start the newer one, or choose another folder"
             case .notOurs(let path):
                 "--state-dir: \(path): is no file of sluiced's, choose another folder"
+            case .full(let path):
+                "--state-dir: \(path): is full, at most \(ServerBounds.maxStateFileBytes) bytes are kept"
             case .system(let what, let path, let errno):
                 "--state-dir: \(path): \(what): \(String(cString: strerror(errno)))"
             }
@@ -58,6 +61,8 @@ package struct StateFile: ~Copyable {
     private let folderHandle: Int32
     private var handle: Int32
     private var encoded: [UInt8] = []
+    /// How large it was when it was last written anew, bytes.
+    private var compactSize = 0
 
     /// Opens the file of a folder, or makes both.
     ///
@@ -96,7 +101,7 @@ package struct StateFile: ~Copyable {
                 contents.replica = replica
                 let end = scan(bytes, into: &contents.records)
                 contents.droppedBytes = bytes.count - end
-                var file = StateFile(folder: folder, path: path, replica: replica, folderHandle: folderHandle)
+                let file = StateFile(folder: folder, path: path, replica: replica, folderHandle: folderHandle)
                 try file.open(truncatedTo: end)
                 return (file, contents)
             case nil:
@@ -107,7 +112,7 @@ package struct StateFile: ~Copyable {
                 }
             }
         }
-        var file = StateFile(folder: folder, path: path, replica: newReplica, folderHandle: folderHandle)
+        let file = StateFile(folder: folder, path: path, replica: newReplica, folderHandle: folderHandle)
         try file.replace(with: [])
         return (file, contents)
     }
@@ -129,10 +134,11 @@ package struct StateFile: ~Copyable {
 
     /// Writes records behind all others, and returns when they are on the disk. If it throws, what is in the file is what
     /// was there before.
-    package mutating func append(_ records: [StateRecord]) throws(Failure) {
+    package func append(_ records: [StateRecord]) throws(Failure) {
         guard handle >= 0 else { throw .system("is not open", path: path, errno: EBADF) }
         encoded.removeAll(keepingCapacity: true)
         Self.encode(records, into: &encoded)
+        guard size + encoded.count <= ServerBounds.maxStateFileBytes else { throw .full(path: path) }
         do throws(Failure) {
             try Self.write(encoded, to: handle, path: path)
             guard fdatasync(handle) == 0 else { throw .system("cannot be written", path: path, errno: errno) }
@@ -145,10 +151,13 @@ package struct StateFile: ~Copyable {
         if encoded.capacity > ServerBounds.stateBufferBytes { encoded = [] }
     }
 
+    /// Whether most of it may be of no use any more.
+    package var wantsCompaction: Bool { size > max(ServerBounds.minCompactedBytes, 2 * compactSize) }
+
     /// Writes the file anew with what still counts of it, and returns when that is on the disk.
     ///
     /// - Parameter nowMs: what is over by then is left out, ms since the epoch.
-    package mutating func compact(nowMs: Int64) throws(Failure) {
+    package func compact(nowMs: Int64) throws(Failure) {
         guard let bytes = try Self.read(path) else { throw .system("is gone", path: path, errno: ENOENT) }
         var records: [StateRecord] = []
         _ = Self.scan(bytes[..<min(size, bytes.count)], into: &records)
@@ -162,7 +171,7 @@ package struct StateFile: ~Copyable {
         return last.values.sorted().map { records[$0] }.filter { !$0.isVoid(nowMs: nowMs) }
     }
 
-    private mutating func replace(with records: [StateRecord]) throws(Failure) {
+    private func replace(with records: [StateRecord]) throws(Failure) {
         let temporary = "\(path).new"
         let next = Glibc.open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0o600)
         guard next >= 0 else { throw .system("cannot be made", path: temporary, errno: errno) }
@@ -185,9 +194,10 @@ package struct StateFile: ~Copyable {
         if handle >= 0 { close(handle) }
         handle = next
         size = bytes.count
+        compactSize = size
     }
 
-    private mutating func open(truncatedTo end: Int) throws(Failure) {
+    private func open(truncatedTo end: Int) throws(Failure) {
         handle = Glibc.open(path, O_RDWR | O_CLOEXEC | O_APPEND)
         guard handle >= 0 else { throw .system("cannot be opened", path: path, errno: errno) }
         guard ftruncate(handle, off_t(end)) == 0 else { throw .system("cannot be cut", path: path, errno: errno) }

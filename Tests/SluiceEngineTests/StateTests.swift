@@ -286,7 +286,8 @@ import Testing
     }
 
     @Test func recordsAreReadAsWritten() {
-        let window = CounterState.WindowState(sharedUsed: 1, sharedPrevious: 0, own: 1 << 53, ownPrevious: 2, resolved: 3)
+        let window = CounterState.WindowState(
+            sharedUsed: 1, sharedPrevious: 0, own: 1 << 53, ownPrevious: 2, resolved: 3)
         let bucket = CounterState.BucketState(
             sharedLevel: 5, sharedMs: 6, localLevel: -1, ownLevel: 1 << 61, resolvedLevel: 7, localMs: 8,
             replicaCount: 2, localCapacity: 9, max: 10, burst: 11, lengthMs: 12)
@@ -314,7 +315,9 @@ import Testing
         }
         var random = SeededRandom(seed: 5)
         for _ in 0..<20_000 {
-            let noise = (0..<Int.random(in: 0...40, using: &random)).map { _ in UInt8.random(in: 0...255, using: &random) }
+            let noise = (0..<Int.random(in: 0...40, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
             _ = StateRecord(noise[...])
         }
     }
