@@ -28,10 +28,15 @@ extension Limiter {
     /// The time by which windows are cut, ms since the epoch.
     package func nowMs(_ now: Moment) -> Int64 { clock.nowMs(now) }
 
-    /// A batch leaves only now: its answer was not to be expected before.
-    package mutating func batchLeft(sequence: Int64, now: Moment) {
+    /// A batch does not leave yet: its answer is not to be expected, and the store does not hang.
+    package mutating func batchHeld(sequence: Int64) { setSent(sequence, atNs: .max / 2) }
+
+    /// A batch that was held leaves now.
+    package mutating func batchLeft(sequence: Int64, now: Moment) { setSent(sequence, atNs: now.monotonicNs) }
+
+    private mutating func setSent(_ sequence: Int64, atNs: Int64) {
         guard let index = flying.firstIndex(where: { $0.sequence == sequence }) else { return }
-        flying[index].sentNs = now.monotonicNs
+        flying[index].sentNs = atNs
     }
 
     // MARK: - Changes
@@ -106,7 +111,9 @@ extension Limiter {
     /// counters to go through there is more to take afterwards: see `hasChanges`.
     ///
     /// Whoever takes records and cannot keep them calls `recordAll`.
-    package mutating func takeRecords(into records: inout [StateRecord], now: Moment) {
+    ///
+    /// - Parameter seenToo: whether there is room for what was only seen of counters; else, what is to be settled.
+    package mutating func takeRecords(into records: inout [StateRecord], seenToo: Bool = true, now: Moment) {
         guard hasChanges else { return }
         records.append(.replica(replicaState(now: now)))
         changes.wantsReplica = false
@@ -117,7 +124,7 @@ extension Limiter {
             table.release(counter: Int(counter))
         }
         changes.counters.removeAll(keepingCapacity: true)
-        walk(into: &records, nowMs: clock.nowMs(now))
+        walk(into: &records, seenToo: seenToo, nowMs: clock.nowMs(now))
         for sequence in changes.doubtful.union(changes.departing).sorted() where isUnderWay(sequence) {
             let state = flightState(sequence)
             if state.payments.isEmpty && state.doubts.isEmpty { continue }
@@ -137,13 +144,13 @@ extension Limiter {
         records.append(.counter(state))
     }
 
-    private mutating func walk(into records: inout [StateRecord], nowMs: Int64) {
+    private mutating func walk(into records: inout [StateRecord], seenToo: Bool, nowMs: Int64) {
         guard changes.walkPosition < table.counters.count else { return }
         let end = min(table.counters.count, changes.walkPosition + EngineBounds.countersRecordedAtOnce)
         for counter in changes.walkPosition..<end where table[counter: counter].references > 0 {
-            guard let state = table[counter: counter].state(epoch: storeEpoch), !state.isVoid(nowMs: nowMs) else {
-                continue
-            }
+            guard let state = table[counter: counter].state(epoch: storeEpoch), !state.isVoid(nowMs: nowMs),
+                seenToo || state.isOwed
+            else { continue }
             records.append(.counter(state))
         }
         changes.walkPosition = end == table.counters.count ? .max : end

@@ -9,8 +9,15 @@ extension LimiterHost {
             link?.send(batch)
             return
         }
+        limiter.batchHeld(sequence: batch.sequence)
         keeper.held.append(batch)
         record()
+        guard keeper.held.count == 1 else { return }
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.stateHoldLimitNs)) { [self] in
+            guard keeper.held.first?.sequence == batch.sequence else { return }
+            keeper.giveUp()
+            release()
+        }
     }
 
     /// The connection for which batches were held is gone: the limiter counts them among those without an answer.
@@ -34,7 +41,7 @@ extension LimiterHost {
         let now = SystemClock.now()
         let isUrgent = limiter.mustRecord
         var records: [StateRecord] = []
-        limiter.takeRecords(into: &records, now: now)
+        limiter.takeRecords(into: &records, seenToo: keeper.hasRoom, now: now)
         keeper.write(records, isUrgent: isUrgent, nowMs: limiter.nowMs(now)) { [self] isDone in
             // They are taken again, as they are by then.
             if !isDone { limiter.recordAll() }
@@ -72,7 +79,7 @@ extension LimiterHost {
             isStateWritten = true
             let now = SystemClock.now()
             var records: [StateRecord] = []
-            while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }
+            while limiter.hasChanges { limiter.takeRecords(into: &records, seenToo: keeper.hasRoom, now: now) }
             whenStateIsClosed = completion
             keeper.write(records, isUrgent: false, nowMs: limiter.nowMs(now)) { [self] _ in whenRecorded() }
             return

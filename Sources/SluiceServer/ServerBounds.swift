@@ -17,7 +17,11 @@ package enum ServerBounds {
     package static let stateIntervalNs: Int64 = 20_000_000
     /// How long nothing is written after that failed, ns.
     package static let stateRetryNs: Int64 = 1_000_000_000
-    /// Largest file of a state, bytes: some 500,000 counters. What does not fit is not kept, and that is reported.
+    /// How long a batch waits at most until what must be known of it after a crash is on the disk, ns. A disk that takes
+    /// longer counts as broken.
+    package static let stateHoldLimitNs: Int64 = 500_000_000
+    /// Largest file of a state, bytes: some 500,000 counters. What does not fit is not kept, and that is reported;
+    /// when half of it is used, tallies that were only seen are left out.
     package static let maxStateFileBytes = 67_108_864
     /// A state's file is written anew when it is larger than this, bytes, and twice as large as it was then.
     package static let minCompactedBytes = 1_048_576

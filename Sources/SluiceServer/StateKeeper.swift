@@ -53,6 +53,9 @@ final class StateKeeper {
         signal(SIGXFSZ, SIG_IGN)
     }
 
+    /// Whether there is room for more than what is to be settled.
+    var hasRoom: Bool { fileBytes < ServerBounds.maxStateFileBytes / 2 }
+
     /// Whether a batch must wait until a write is done.
     func mustHold(urgent: Bool) -> Bool { !isResting && (!held.isEmpty || isUrgent || urgent) }
 
@@ -91,15 +94,22 @@ final class StateKeeper {
             }
             completion(true)
         case .failure(let error):
-            faults += 1
-            if !isResting {
-                logger.error(
-                    "state is not kept: what is admitted without redis from now on is lost if sluiced ends",
-                    metadata: ["reason": "\(error)"])
-            }
-            isResting = true
+            fail(reason: "\(error)")
             completion(false)
         }
+    }
+
+    /// A write takes too long: nothing waits for it any more.
+    func giveUp() { fail(reason: "the disk does not answer") }
+
+    private func fail(reason: String) {
+        faults += 1
+        if !isResting {
+            logger.error(
+                "state is not kept: what is admitted without redis from now on is lost if sluiced ends",
+                metadata: ["reason": "\(reason)"])
+        }
+        isResting = true
     }
 
     /// Lets go of the thread, and of the file with the last reference.
