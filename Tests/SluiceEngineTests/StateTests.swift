@@ -184,6 +184,43 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining == 6)
     }
 
+    /// Its marker tells of it alone: nothing leaves behind it.
+    @Test func nothingLeavesBehindASettlement() throws {
+        var rig = LimiterRig(policy(ten))
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let paying = try #require(rig.sent().first)
+        let ticket = rig.wait()
+        rig.pass(ms: 1_000)
+        #expect(rig.sent().isEmpty, "neither a check nor a sign of life")
+        rig.answer(paying, rig.run(paying))
+        rig.exchange()
+        #expect(rig.answers[ticket]?.remaining == 5)
+    }
+
+    /// What is held by the disk is no sign that the store hangs.
+    @Test func aBatchThatIsHeldIsNotOverdue() throws {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let paying = try #require(rig.sent().first)
+        rig.limiter.batchHeld(sequence: paying.sequence)
+        rig.pass(ms: 300)
+        rig.tick()
+        #expect(rig.limiter.isShared && rig.limiter.nextTickNs() > rig.now.monotonicNs)
+        rig.limiter.batchLeft(sequence: paying.sequence, now: rig.now)
+        rig.pass(ms: 14)
+        rig.tick()
+        #expect(rig.limiter.isShared)
+        rig.pass(ms: 2)
+        rig.tick()
+        #expect(!rig.limiter.isShared)
+    }
+
     /// One that was refused did not run: that is recorded before anything else leaves, and it is paid by another batch.
     @Test func aRefusedOneIsPaidByAnother() throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
