@@ -1,4 +1,3 @@
-import DequeModule
 import SluicePolicy
 
 /// What of a replica outlives its process: what it admitted without the store and what was on its way there, what it last
@@ -66,14 +65,12 @@ extension Limiter {
         if configuration.keepsState { changes.doubtful.insert(batch.sequence) }
     }
 
-    /// The store has gone, and with it the memory of what it told: all of that is recorded, some counters at a time. Also
-    /// for when records were lost.
-    package mutating func recordAll() {
+    /// The store has gone, and with it the memory of what it told: all of that is recorded, some counters at a time.
+    mutating func recordAll() {
         guard configuration.keepsState else { return }
         // One that goes on is not begun anew: where the store comes and goes, it would never end.
         if changes.walkPosition == .max { changes.walkPosition = 0 }
         changes.wantsReplica = true
-        changes.doubtful.formUnion(changes.recorded)
     }
 
     /// Looks after what is kept for its own sake.
@@ -110,7 +107,7 @@ extension Limiter {
     /// Appends what has changed, in an order in which a reader may stop anywhere: counters, then flights. With many
     /// counters to go through there is more to take afterwards: see `hasChanges`.
     ///
-    /// Whoever takes records and cannot keep them calls `recordAll`.
+    /// Whoever takes records keeps them, or keeps trying to: they are not told again.
     ///
     /// - Parameter seenToo: whether there is room for what was only seen of counters; else, what is to be settled.
     package mutating func takeRecords(into records: inout [StateRecord], seenToo: Bool = true, now: Moment) {

@@ -25,7 +25,7 @@ extension LimiterHost {
 
     /// Something may have changed: it is written soon, with all that changes until then.
     func recordSoon() {
-        guard let keeper, !keeper.isDue, limiter.hasChanges else { return }
+        guard let keeper, !keeper.isDue, limiter.hasChanges || !keeper.failed.isEmpty else { return }
         keeper.isDue = true
         let delayNs = keeper.isResting ? ServerBounds.stateRetryNs : ServerBounds.stateIntervalNs
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(delayNs)) { [self] in
@@ -37,14 +37,12 @@ extension LimiterHost {
     /// Writes what has changed, unless something is being written: then once that is done.
     private func record() {
         guard let keeper, !keeper.isWriting else { return }
-        guard limiter.hasChanges else { return release() }
+        guard limiter.hasChanges || !keeper.failed.isEmpty else { return release() }
         let now = SystemClock.now()
         let isUrgent = limiter.mustRecord
         var records: [StateRecord] = []
         limiter.takeRecords(into: &records, seenToo: keeper.hasRoom, now: now)
         keeper.write(records, isUrgent: isUrgent, nowMs: limiter.nowMs(now)) { [self] isDone in
-            // They are taken again, as they are by then.
-            if !isDone { limiter.recordAll() }
             if isDone && limiter.mustRecord { record() } else { release() }
             whenRecorded()
             recordSoon()
@@ -75,7 +73,7 @@ extension LimiterHost {
             whenStateIsClosed = completion
             return
         }
-        if limiter.hasChanges && !isStateWritten {
+        if (limiter.hasChanges || !keeper.failed.isEmpty) && !isStateWritten {
             isStateWritten = true
             let now = SystemClock.now()
             var records: [StateRecord] = []
@@ -88,5 +86,8 @@ extension LimiterHost {
     }
 
     /// How much has changed that is not on the disk.
-    var unwrittenCount: Int { (keeper?.writingCount ?? 0) + (keeper == nil ? 0 : limiter.unrecordedCount) }
+    var unwrittenCount: Int {
+        guard let keeper else { return 0 }
+        return keeper.writingCount + keeper.failed.count + limiter.unrecordedCount
+    }
 }

@@ -154,21 +154,24 @@ package final class StateFile: @unchecked Sendable {
     /// Whether most of it may be of no use any more.
     package var wantsCompaction: Bool { size > max(ServerBounds.minCompactedBytes, 2 * compactSize) }
 
-    /// Writes the file anew with what still counts of it, and returns when that is on the disk.
+    /// Writes the file anew with what still counts of it, and returns when that is on the disk. If it throws, the file is as it
+    /// was.
     ///
     /// - Parameter nowMs: what is over by then is left out, ms since the epoch.
     package func compact(nowMs: Int64) throws(Failure) {
+        // If it fails, it is tried again when there is more to be won.
+        compactSize = size
         guard let bytes = try Self.read(path) else { throw .system("is gone", path: path, errno: ENOENT) }
         var records: [StateRecord] = []
         _ = Self.scan(bytes[..<min(size, bytes.count)], into: &records)
-        try replace(with: Self.latest(records, nowMs: nowMs))
+        try replace(with: Self.latest(records).filter { !$0.isVoid(nowMs: nowMs) })
     }
 
-    /// The last record of each subject, in their order, without those that say nothing any more.
-    static func latest(_ records: [StateRecord], nowMs: Int64) -> [StateRecord] {
+    /// The last record of each subject, in their order.
+    static func latest(_ records: [StateRecord]) -> [StateRecord] {
         var last: [StateRecord.Subject: Int] = [:]
         for (index, record) in records.enumerated() { last[record.subject] = index }
-        return last.values.sorted().map { records[$0] }.filter { !$0.isVoid(nowMs: nowMs) }
+        return last.values.sorted().map { records[$0] }
     }
 
     private func replace(with records: [StateRecord]) throws(Failure) {

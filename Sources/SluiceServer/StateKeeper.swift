@@ -26,6 +26,8 @@ final class StateKeeper {
     private(set) var fileBytes: Int
     /// How many records are being written.
     private(set) var writingCount = 0
+    /// What could not be written: it is tried again, ahead of what has changed since. One record of each subject.
+    private(set) var failed: [StateRecord] = []
     /// Whether a write is under way.
     var isWriting: Bool { writingCount > 0 }
     /// Whether what has changed will be written by itself.
@@ -53,33 +55,38 @@ final class StateKeeper {
         signal(SIGXFSZ, SIG_IGN)
     }
 
+    deinit { threads.shutdownGracefully { _ in } }
+
     /// Whether there is room for more than what is to be settled.
     var hasRoom: Bool { fileBytes < ServerBounds.maxStateFileBytes / 2 }
 
     /// Whether a batch must wait until a write is done.
     func mustHold(urgent: Bool) -> Bool { !isResting && (!held.isEmpty || isUrgent || urgent) }
 
-    /// Writes records; there must be some, and no other write under way.
+    /// Writes records, and before them those that could not be written; there must be some, and no other write under way.
     ///
     /// - Parameters:
     ///   - isUrgent: nothing may leave before it is done.
     ///   - nowMs: ms since the epoch: what is over by then need not be kept.
     ///   - completion: gets whether it is on the disk; called later, on the event loop.
-    func write(_ records: [StateRecord], isUrgent: Bool, nowMs: Int64, completion: @escaping (Bool) -> Void) {
+    func write(_ newRecords: [StateRecord], isUrgent: Bool, nowMs: Int64, completion: @escaping (Bool) -> Void) {
+        let records = failed.isEmpty ? newRecords : StateFile.latest(failed + newRecords)
         precondition(!isWriting && !records.isEmpty)
+        failed = []
         writingCount = records.count
         self.isUrgent = isUrgent
         let mustRepair = faults > 0 && isResting
         let done = threads.runIfActive(eventLoop: eventLoop) { [file] in
-            // After a failure nobody knows what is on the disk.
-            if mustRepair { try file.compact(nowMs: nowMs) }
+            // After a failure nobody knows what is on the disk; and what is over may make room.
+            if mustRepair { try? file.compact(nowMs: nowMs) }
             try file.append(records)
-            if file.wantsCompaction { try file.compact(nowMs: nowMs) }
+            if file.wantsCompaction { try? file.compact(nowMs: nowMs) }
             return file.size
         }
         done.assumeIsolated().whenComplete { [self] result in
             writingCount = 0
             self.isUrgent = false
+            if case .failure = result { failed = records }
             finish(result, completion)
         }
     }

@@ -103,7 +103,7 @@ extension Integration.Outages {
 
         /// A disk that is full is said once, and checks go on.
         @Test func theDiskIsFull() async throws {
-            let fleet = try await Fleet(count: 1, wrapper: ["prlimit", "--fsize=2000"])
+            let fleet = try await Fleet(count: 1, wrapper: ["prlimit", "--fsize=2000:unlimited"])
             let sidecar = fleet.sidecars[0]
             try await fleet.proxy.set(.refuse, cutsAll: true)
             try await sidecar.waitUntilLocal()
@@ -111,6 +111,13 @@ extension Integration.Outages {
             try await waitUntil("it could not be written") { try sidecar.figure("state_faults") >= 2 }
             try fleet.call(0, (1...100).map { Grants.next("fuller\($0)") })
             #expect(sidecar.log.split(separator: "\n").count { $0.contains("state is not kept") } == 1)
+            // There is room again: nothing that was admitted meanwhile is missing.
+            let relief = try ChildProcess("prlimit", ["--pid", "\(sidecar.pid)", "--fsize=unlimited:unlimited"])
+            #expect(try await relief.wait() == .exited(status: 0))
+            try await fleet.waitUntilWritten(0)
+            #expect(sidecar.log.contains("state is kept again"))
+            try await sidecar.process.end()
+            try await fleet.start(0)
             try await fleet.proxy.set(.forward)
             try await fleet.expectTrueCounts()
         }
