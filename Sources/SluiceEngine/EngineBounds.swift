@@ -73,8 +73,8 @@ package enum EngineBounds {
     package static let countersOfferedPerBatch = 4_096
     /// Most that is added to a counter at once, in units of cost; the rest is added next. As the largest cost of a check.
     package static let maxAddition: Int64 = 1_000_000_000_000
-    /// Most counters that are looked at, for each time that records are taken, for some to record: a millisecond's work.
-    package static let countersRecordedAtOnce = 8_192
+    /// Most counters that are recorded each time that records are taken: a millisecond or two of work, while checks wait.
+    package static let countersRecordedAtOnce = 4_096
     /// How many batches may go out before it is recorded how far the sequence got.
     package static let sequencesPerRecord: Int64 = 1_000_000
     /// How far a replica that is started again goes beyond the last sequence that was recorded: more than went out after

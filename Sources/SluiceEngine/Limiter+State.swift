@@ -1,3 +1,4 @@
+import DequeModule
 import SluicePolicy
 
 /// What of a replica outlives its process: what it admitted without the store and what was on its way there, what it last
@@ -104,8 +105,8 @@ extension Limiter {
 
     // MARK: - Taking records
 
-    /// Appends what has changed, in an order in which a reader may stop anywhere: counters, then flights. With many
-    /// counters to go through there is more to take afterwards: see `hasChanges`.
+    /// Appends what has changed, in an order in which a reader may stop anywhere: counters, then flights. Where many
+    /// counters have changed, or are to be gone through, there is more to take afterwards: see `hasChanges`.
     ///
     /// Whoever takes records keeps them, or keeps trying to: they are not told again.
     ///
@@ -115,12 +116,12 @@ extension Limiter {
         records.append(.replica(replicaState(now: now)))
         changes.wantsReplica = false
         changes.recordedSequence = lastSequence
-        for counter in changes.counters {
+        for _ in 0..<EngineBounds.countersRecordedAtOnce {
+            guard let counter = changes.counters.popFirst() else { break }
             record(Int(counter), into: &records)
             table[counter: Int(counter)].isChanged = false
             table.release(counter: Int(counter))
         }
-        changes.counters.removeAll(keepingCapacity: true)
         walk(into: &records, seenToo: seenToo, nowMs: clock.nowMs(now))
         for sequence in changes.doubtful.union(changes.departing).sorted() where isUnderWay(sequence) {
             let state = flightState(sequence)
@@ -130,7 +131,8 @@ extension Limiter {
         }
         changes.doubtful.removeAll()
         changes.departing.removeAll()
-        for sequence in endedFlights.sorted() {
+        // Only behind what they settled: or a reader would take that for unsettled.
+        for sequence in changes.counters.isEmpty ? endedFlights.sorted() : [] {
             records.append(.flight(FlightState(sequence: sequence)))
             changes.recorded.remove(sequence)
         }
@@ -142,7 +144,7 @@ extension Limiter {
     }
 
     private mutating func walk(into records: inout [StateRecord], seenToo: Bool, nowMs: Int64) {
-        guard changes.walkPosition < table.counters.count else { return }
+        guard changes.counters.isEmpty, changes.walkPosition < table.counters.count else { return }
         let end = min(table.counters.count, changes.walkPosition + EngineBounds.countersRecordedAtOnce)
         for counter in changes.walkPosition..<end where table[counter: counter].references > 0 {
             guard let state = table[counter: counter].state(epoch: storeEpoch), !state.isVoid(nowMs: nowMs),

@@ -301,6 +301,24 @@ import Testing
         #expect(!rig.limiter.hasChanges && rig.limiter.changes.counters.isEmpty)
     }
 
+    /// However many have changed: all are taken in the end, and what was settled before that it was.
+    @Test func manyAreTakenSomeAtATime() throws {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        let grants = (1...EngineBounds.countersRecordedAtOnce + 100).map { "g\($0)" }
+        for grant in grants { #expect(rig.decide(grant: grant, cost: 2).allowed) }
+        var first: [StateRecord] = []
+        rig.limiter.takeRecords(into: &first, now: rig.now)
+        #expect(first.count == EngineBounds.countersRecordedAtOnce + 1 && rig.limiter.hasChanges)
+        rig.records += first
+        rig.restart()
+        #expect(rig.restoration.unsettled == grants.count)
+        rig.connect()
+        rig.restart()
+        #expect(rig.restoration.unsettled == 0 && rig.limiter.unresolved.isEmpty)
+        for grant in grants { expectQuickly(rig.store.tally(of: key(ten, grant: grant)) == 2, grant) }
+    }
+
     /// A counter that nobody uses any more is recorded as it was left.
     @Test func whatIsForgottenIsRecordedFirst() {
         var rig = LimiterRig(policy(ten), maxPlans: 1, keepsState: true)
