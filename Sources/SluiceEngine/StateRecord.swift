@@ -10,6 +10,15 @@ package enum StateRecord: Sendable, Equatable {
         case replica
         case counter([UInt8])
         case flight(Int64)
+
+        /// Names as whole runs of bytes, not one by one: there may be hundreds of thousands.
+        package func hash(into hasher: inout Hasher) {
+            switch self {
+            case .replica: hasher.combine(0)
+            case .counter(let stem): stem.withUnsafeBytes { hasher.combine(bytes: $0) }
+            case .flight(let sequence): hasher.combine(sequence)
+            }
+        }
     }
 
     package var subject: Subject {
