@@ -184,9 +184,16 @@ package final class Server: Sendable {
         }.get()
         try await drained.futureResult.get()
         let closed = eventLoop.makePromise(of: Void.self)
-        try await eventLoop.submit { [host] in
+        try await eventLoop.submit { [host, eventLoop] in
             host.value.stop()
-            host.value.closeState { closed.succeed() }
+            // A disk that does not answer must not keep the process.
+            let box = NIOLoopBoundBox(Optional(closed), eventLoop: eventLoop)
+            let complete = {
+                box.value?.succeed()
+                box.value = nil
+            }
+            host.value.closeState(complete)
+            eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.stateCloseLimitNs), complete)
         }.get()
         try await closed.futureResult.get()
     }

@@ -20,6 +20,8 @@ package enum ServerBounds {
     /// How long a batch waits at most until what must be known of it after a crash is on the disk, ns. A disk that takes
     /// longer counts as broken.
     package static let stateHoldLimitNs: Int64 = 500_000_000
+    /// How long a process that ends waits until all is on the disk, ns.
+    package static let stateCloseLimitNs: Int64 = 5_000_000_000
     /// Largest file of a state, bytes: some 500,000 counters. What does not fit is not kept, and that is reported;
     /// when half of it is used, tallies that were only seen are left out.
     package static let maxStateFileBytes = 67_108_864
