@@ -27,6 +27,10 @@ struct Counter {
     private(set) var isSeen = false
     /// Whether it is in the limiter's journal, which then uses it as a plan does.
     var isJournalled = false
+    /// Whether a change of it is still to be recorded: see `Limiter.noteChange`. That, too, uses it as a plan does.
+    var isChanged = false
+    /// Whether it was there before this process began, and is kept until nothing of it counts any more.
+    var isRestored = false
     /// Which memory of the store told of it: see `Limiter.storeEpoch`.
     private(set) var seenEpoch: Int32 = 0
     let changeSlot: UInt16
@@ -440,5 +444,56 @@ struct Counter {
         case .slots(let slots):
             return slots.known(nowMs: nowMs).used == 0
         }
+    }
+}
+
+// MARK: - Over a restart
+
+extension Counter {
+    /// How many use it that are no plan and keep it by themselves, beside payments.
+    var keepers: Int32 { (isJournalled ? 1 : 0) + (isChanged ? 1 : 0) + (isRestored ? 1 : 0) }
+
+    /// What a restart must not lose; nil where nothing is kept of the algorithm.
+    func state(epoch: Int32) -> CounterState? {
+        let tally: CounterState.Tally
+        var countsUntilMs = open.nextEndMs
+        switch other?.value {
+        case nil:
+            tally = .window(
+                CounterState.WindowState(
+                    sharedUsed: windowed.sharedUsed, sharedPrevious: windowed.sharedPrevious, own: windowed.own.used,
+                    ownPrevious: windowed.ownPrevious.used, resolved: windowed.resolved))
+        case .bucket(let bucket):
+            tally = .bucket(bucket.state)
+            countsUntilMs = bucket.countsUntilMs
+        case .slots: return nil
+        }
+        return CounterState(
+            stem: Array(stem), startMs: open.startMs, countsUntilMs: countsUntilMs, isSeen: isSeen,
+            owesOffer: isSeen && seenEpoch != epoch, tally: tally)
+    }
+
+    /// Makes a new one what it was.
+    ///
+    /// - Parameter epoch: of the store's present memory.
+    mutating func restore(_ state: CounterState, epoch: Int32) {
+        roll(at: max(0, state.startMs))
+        isSeen = state.isSeen
+        seenEpoch = state.owesOffer ? epoch &- 1 : epoch
+        switch state.tally {
+        case .window(let window):
+            windowed.sharedUsed = window.sharedUsed
+            windowed.sharedPrevious = window.sharedPrevious
+            windowed.own.used = window.own
+            windowed.ownPrevious.used = window.ownPrevious
+            windowed.resolved = window.resolved
+        case .bucket(let bucket):
+            other?.value = .bucket(BucketTally(bucket))
+        }
+    }
+
+    /// Of a token bucket: the limit as it was last asked of.
+    var bucketTerms: Terms? {
+        if case .bucket(let bucket)? = other?.value { bucket.terms } else { nil }
     }
 }

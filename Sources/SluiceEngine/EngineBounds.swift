@@ -73,6 +73,13 @@ package enum EngineBounds {
     package static let countersOfferedPerBatch = 4_096
     /// Most that is added to a counter at once, in units of cost; the rest is added next. As the largest cost of a check.
     package static let maxAddition: Int64 = 1_000_000_000_000
+    /// Most counters that are recorded each time that records are taken: a millisecond or two of work, while checks wait.
+    package static let countersRecordedAtOnce = 4_096
+    /// How many batches may go out before it is recorded how far the sequence got.
+    package static let sequencesPerRecord: Int64 = 1_000_000
+    /// How far a replica that is started again goes beyond the last sequence that was recorded: more than went out after
+    /// that. Two million restarts stay below 2^53.
+    package static let sequencesSkippedAtRestart: Int64 = 1 << 32
     /// How far the store's clock may step back before that is reported, ms: its keys outlive their window by as much.
     package static let clockStepMs: Int64 = 60_000
     /// Most notices that wait for the shell to log them; more are dropped, since the newest state is in the status.

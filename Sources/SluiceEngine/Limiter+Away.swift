@@ -3,6 +3,8 @@ extension Limiter {
     mutating func refused(_ batch: consuming PendingBatch, reason: String, now: Moment) {
         answerAllLocally(&batch, now: now)
         standBack(reason: reason, now: now)
+        // The one in whose place it went may have run.
+        if batch.isRepeat { return keepUnresolved(batch) }
         oweAgain(batch)
         recycle(batch)
     }
@@ -19,6 +21,7 @@ extension Limiter {
         statistics.outages += 1
         notify(.storeLost(reason: reason))
         refusals.storeLeft(now: now)
+        recordAll()
         answerAllLocally(now: now)
     }
 
@@ -67,7 +70,10 @@ extension Limiter {
                 special: entry.specialCheck, mayBeStored: batch.isSent, now: now)
             if decision.allowed && !entry.isPeek {
                 batch.admitLocally(index, atMs: clock.nowMs(now))
-                if batch.isSent { doubt(batch.waiters[index], of: batch, isOver: false) }
+                if batch.isSent {
+                    doubt(batch.waiters[index], of: batch, isOver: false)
+                    noteDoubt(batch)
+                }
             }
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
         }

@@ -9,6 +9,7 @@ import SluicePolicy
 extension Limiter {
     /// Something was admitted here that the store is to be told.
     mutating func enterJournal(_ counter: Int) {
+        noteChange(counter)
         guard configuration.usesStore, !table[counter: counter].isJournalled else { return }
         table[counter: counter].isJournalled = true
         table[counter: counter].references += 1
@@ -28,18 +29,26 @@ extension Limiter {
         for debt in table[counter: counter].debts(nowMs: nowMs, epoch: storeEpoch) {
             // An offer that came after an addition would swallow it: first all offer.
             if recovery != nil && debt.kind == .addition { continue }
-            wire.appendKey(table[counter: counter].key(ofWindowAt: debt.windowMs))
-            wire.charges.append(
-                Batch.Charge(terms: table[counter: counter].terms(of: debt), verifiesTimeToLive: false))
-            if debt.kind == .offer { wire.specials.append(.offer) }
-            wire.entries.append(
-                Batch.Entry(
-                    cost: debt.amount, count: 1, firstCharge: wire.charges.count - 1, chargeCount: 1,
-                    special: debt.kind == .offer ? wire.specials.count - 1 : -1))
             table[counter: counter].send(debt)
             table[counter: counter].references += 1
-            batch.payments.append(PendingBatch.Payment(counter: counter, debt: debt))
+            let payment = PendingBatch.Payment(counter: counter, debt: debt)
+            write(payment)
+            batch.payments.append(payment)
+            if debt.kind == .addition { batch.settles = true }
         }
+    }
+
+    /// Puts a payment into `wire`, as its counter stands.
+    mutating func write(_ payment: PendingBatch.Payment) {
+        let debt = payment.debt
+        wire.appendKey(table[counter: payment.counter].key(ofWindowAt: debt.windowMs))
+        wire.charges.append(
+            Batch.Charge(terms: table[counter: payment.counter].terms(of: debt), verifiesTimeToLive: false))
+        if debt.kind == .offer { wire.specials.append(.offer) }
+        wire.entries.append(
+            Batch.Entry(
+                cost: debt.amount, count: 1, firstCharge: wire.charges.count - 1, chargeCount: 1,
+                special: debt.kind == .offer ? wire.specials.count - 1 : -1))
     }
 
     /// What the counters of a batch's checks owe, and then some of what others do.
@@ -122,6 +131,7 @@ extension Limiter {
             let outcome = reply.results[at]
             at += 1
             let counter = payment.counter
+            noteChange(counter)
             switch outcome {
             case BatchReply.windowIsOver, BatchReply.fault:
                 // By the store's time nothing of it counts any more; or the next check of the counter reports it.
@@ -152,6 +162,7 @@ extension Limiter {
     /// A batch that was not answered turned out to have run, and with it its payments.
     mutating func resolvePayments(of batch: borrowing PendingBatch) {
         for payment in batch.payments where payment.debt.kind == .addition {
+            noteChange(payment.counter)
             table[counter: payment.counter].paid(payment.debt, tally: nil, decidedMs: 0, epoch: storeEpoch)
         }
     }
@@ -166,7 +177,7 @@ extension Limiter {
 
     /// A batch that shows whether the store is there, and tells it that this replica lives.
     mutating func sendHeartbeat(now: Moment) -> LinkCommand {
-        var batch = newBatch()
+        var batch = unpaid() ?? newBatch()
         if nextHeartbeatNs != nil {
             lastHeartbeatNs = now.monotonicNs
             _ = batch.addEntry(special: .heartbeat)
@@ -174,6 +185,21 @@ extension Limiter {
         write(&batch, now: now)
         flying.append(batch)
         return .send(wire)
+    }
+
+    /// What a batch was to settle of which it is not known whether it ran. It goes out again under the same sequence,
+    /// before anything else: then it runs now, or the marker says that it had run. With a later sequence the marker
+    /// would no longer tell if this answer got lost as well.
+    private mutating func unpaid() -> PendingBatch? {
+        guard let index = unresolved.firstIndex(where: \.settles) else { return nil }
+        var again = newBatch()
+        again.sequence = unresolved[index].sequence
+        again.isRepeat = true
+        again.settles = true
+        unresolved[index].settles = false
+        swap(&again.payments, &unresolved[index].payments)
+        if unresolved[index].tellsNothing { recycle(unresolved.remove(at: index)) }
+        return again
     }
 
     /// The store could not note it: what a person should know is told once, until it can again.

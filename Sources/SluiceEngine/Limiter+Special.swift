@@ -209,6 +209,7 @@ extension Limiter {
         for item in record.items {
             guard let counter = table.counter(named: item.stem) else { continue }
             table[counter: counter].adjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
+            noteChange(counter)
             if configuration.usesStore && cost > 0 && item.terms.algorithm != .concurrency { enterJournal(counter) }
         }
         record.cost = cost

@@ -53,12 +53,10 @@ extension Limiter {
             wantsProbe = false
             return sendHeartbeat(now: now)
         }
-        if breaker.isClosed, flying.count < EngineBounds.maxBatchesInFlight, let nextHeartbeatNs,
-            now.monotonicNs >= nextHeartbeatNs
-        {
+        if breaker.isClosed, mayFly, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
         }
-        while breaker.isClosed, flying.count < EngineBounds.maxBatchesInFlight, !queue.isEmpty {
+        while breaker.isClosed, mayFly, !queue.isEmpty {
             var batch = queue.removeFirst()
             guard write(&batch, now: now) else {
                 recycle(batch)
@@ -73,6 +71,9 @@ extension Limiter {
 
     // MARK: - Sending
 
+    /// Whether another batch may leave. Behind one that settles none may: its marker tells of it alone.
+    var mayFly: Bool { flying.count < EngineBounds.maxBatchesInFlight && !(flying.last?.settles ?? false) }
+
     /// Writes a pending batch into `wire`, cutting windows by the time that it is; false if nobody waits for it any more.
     @discardableResult
     mutating func write(_ batch: inout PendingBatch, now: Moment) -> Bool {
@@ -85,16 +86,23 @@ extension Limiter {
             keyByteCount += table.roll(countersOf: batch.entries[index].plan, at: nowMs)
         }
         wire.reserve(keyByteCount: keyByteCount)
-        if breaker.isClosed, journal.count > 0 || owesOffers { payDebts(in: &batch, nowMs: nowMs) }
+        if batch.isRepeat {
+            for payment in batch.payments { write(payment) }
+        } else if breaker.isClosed, journal.count > 0 || owesOffers {
+            payDebts(in: &batch, nowMs: nowMs)
+        }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             writeEntry(&batch.entries[index], nowMs: nowMs)
         }
         if !batch.entries.isEmpty && wire.entries.isEmpty { return false }
-        lastSequence += 1
-        batch.sequence = lastSequence
+        if !batch.isRepeat {
+            lastSequence += 1
+            batch.sequence = lastSequence
+        }
+        noteDeparture(batch)
         batch.sentNs = now.monotonicNs
         batch.cutMs = nowMs
-        wire.sequence = lastSequence
+        wire.sequence = batch.sequence
         wire.acknowledgedSequence = acknowledgedSequence
         wire.floorMs = clock.highestStoreMs
         batch.floorMs = wire.floorMs
@@ -183,6 +191,8 @@ extension Limiter {
             payStore()
         }
         if !batch.payments.isEmpty || owesOffers { wantsPayments = true }
+        // It had run before, or the store forgot whether it had.
+        if batch.isRepeat && reply.status != .ran { resolvePayments(of: batch) }
         switch reply.status {
         case .ran:
             settle(batch, reply, now: now)
@@ -242,6 +252,7 @@ extension Limiter {
                 table[counter: table.counter(ofPlan: entry.plan, index)]
                     .resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
             }
+            noteChanges(ofPlan: entry.plan)
             if let special = entry.specialCheck, var record = reservations[special.reservationKey] {
                 undoubt(&record)
                 reservations[special.reservationKey] = record
@@ -371,6 +382,7 @@ extension Limiter {
                 let amount = chargedTwice(entry, of: batch, index, charged: charged)
                 let terms = table[rulesOf: entry.plan].limits[index].terms
                 table[counter: counter].settle(amount, terms: terms, cutMs: batch.cutMs)
+                noteChange(counter)
             }
         }
     }

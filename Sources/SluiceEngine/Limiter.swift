@@ -9,6 +9,8 @@ package struct LimiterConfiguration: Sendable {
     /// Whether there is a store that replicas share; without one every answer is local.
     package var usesStore: Bool
     package var maxPlans = EngineBounds.maxPlans
+    /// Whether the shell takes records, so that what is not settled outlives the process: see `Limiter.takeRecords`.
+    package var keepsState = false
     /// For pauses that must differ from one replica to the next.
     package var seed: UInt64
 
@@ -102,6 +104,8 @@ package struct Limiter {
     var memos = MemoTable()
     /// Counters that hold what the store is to be told: see `enterJournal`.
     var journal = Journal()
+    /// What is to be recorded, where the shell takes records.
+    var changes = StateChanges()
     /// Whether there may be payments for a batch that carries nothing else.
     var wantsPayments = false
     /// Counts how often the store was found to have forgotten; counters of which it told before are offered to it.
@@ -304,7 +308,7 @@ package struct Limiter {
         if let deadline = oldestDeadlineNs() { next = min(next, deadline) }
         if let tick = breaker.nextTickNs(oldestUnansweredNs: flying.first?.sentNs) { next = min(next, tick) }
         if let tick = refusals.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
-        if breaker.isClosed, flying.count < EngineBounds.maxBatchesInFlight, let heartbeatNs = nextHeartbeatNs {
+        if breaker.isClosed, mayFly, let heartbeatNs = nextHeartbeatNs {
             next = min(next, heartbeatNs)
         }
         if let recovery { next = min(next, recovery.endNs) }
@@ -331,6 +335,7 @@ package struct Limiter {
                 nowNs: now.monotonicNs)
             undoubt(reservations.expire(nowMs: clock.nowMs(now)))
             sweepJournal(nowMs: clock.nowMs(now))
+            sweepState(nowMs: clock.nowMs(now))
             memos.expire(now: now)
         }
     }

@@ -296,6 +296,38 @@ struct BucketTally {
 
     var isTouched: Bool { sharedLevel > 0 || ownLevel > 0 }
 
+    /// What a restart must not lose; what is given back of it after that counts as given back of what lay under it.
+    var state: CounterState.BucketState {
+        CounterState.BucketState(
+            sharedLevel: sharedLevel, sharedMs: sharedMs, localLevel: localLevel, ownLevel: ownLevel,
+            resolvedLevel: resolvedLevel, localMs: localMs, replicaCount: replicaCount, localCapacity: localCapacity,
+            max: terms?.max ?? 0, burst: terms?.burst ?? 0, lengthMs: terms?.lengthMs ?? 0)
+    }
+
+    init() {}
+
+    init(_ state: CounterState.BucketState) {
+        sharedLevel = state.sharedLevel
+        sharedMs = state.sharedMs
+        localLevel = state.localLevel
+        ownLevel = state.ownLevel
+        resolvedLevel = state.resolvedLevel
+        localMs = state.localMs
+        replicaCount = state.replicaCount
+        localCapacity = state.localCapacity
+        guard state.max > 0, state.lengthMs > 0 else { return }
+        terms = Terms(
+            algorithm: .tokenBucket, max: state.max, burst: state.burst, windowStartMs: Terms.endless.lowerBound,
+            windowEndMs: Terms.endless.upperBound, lengthMs: state.lengthMs)
+    }
+
+    /// When nothing of it counts any more, ms since the epoch.
+    var countsUntilMs: Int64 {
+        guard let terms else { return 0 }
+        let shared = sharedMs + (sharedLevel + terms.max - 1) / terms.max
+        return max(shared, localMs + (ownLevel + terms.max - 1) / terms.max)
+    }
+
     private static func fine(_ level: Int64, _ replicas: Int64) -> Int64 {
         let (product, overflow) = level.multipliedReportingOverflow(by: replicas)
         return overflow ? most : min(product, most)

@@ -32,6 +32,15 @@ struct WindowClock {
         anchorNs = now.monotonicNs
     }
 
+    /// Goes on where the clock of an earlier process of this replica was: what the store had told by then, and by how
+    /// much that was ahead of this machine's clock.
+    mutating func restore(highestStoreMs: Int64, aheadMs: Int64, now: Moment) {
+        guard highestStoreMs > 0 else { return }
+        self.highestStoreMs = highestStoreMs
+        anchorMs = max(highestStoreMs, now.wallMs + aheadMs)
+        anchorNs = now.monotonicNs
+    }
+
     /// Milliseconds since the epoch; at least 0.
     func nowMs(_ now: Moment) -> Int64 {
         let elapsedMs = anchorMs + (now.monotonicNs - anchorNs) / 1_000_000

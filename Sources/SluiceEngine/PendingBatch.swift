@@ -106,6 +106,12 @@ struct PendingBatch {
     private(set) var hasOvertaken = false
     /// What goes out ahead of the entries, in that order.
     var payments: [Payment] = []
+    /// Whether there are additions among them: nothing may leave behind it before it is known whether it ran.
+    var settles = false
+    /// Whether it goes out under the sequence of an earlier one, to do what that was to do if that did not.
+    var isRepeat = false
+    /// Whether its payments are none, but what it may have charged for checks of an earlier process.
+    var isQuestion = false
     var entries: [Entry] = []
     var waiters: [Waiter] = []
     /// Every waiter before this one has been answered.
@@ -126,6 +132,9 @@ struct PendingBatch {
         hasOvertaken = false
         firstWaiting = 0
         payments.removeAll(keepingCapacity: true)
+        settles = false
+        isRepeat = false
+        isQuestion = false
         entries.removeAll(keepingCapacity: true)
         waiters.removeAll(keepingCapacity: true)
     }

@@ -110,11 +110,16 @@ struct PlanTable {
             counters[index].references += 1
             return index
         }
-        var counter = Counter(stem: stem, window: limit.window, algorithm: Terms.Algorithm(limit.algorithm))
+        return insert(Counter(stem: stem, window: limit.window, algorithm: Terms.Algorithm(limit.algorithm)))
+    }
+
+    /// A counter whose name no other has; whoever asked for it uses it.
+    mutating func insert(_ newCounter: Counter) -> Int {
+        var counter = newCounter
         counter.references = 1
         let index = freeCounters.popLast().map { Int($0) } ?? counters.count
         if index == counters.count { counters.append(counter) } else { counters[index] = counter }
-        counterByStem.insert(index, hash: name.hashValue)
+        counterByStem.insert(index, hash: ByteString(bytes: Array(counter.stem)).hashValue)
         return index
     }
 
@@ -146,8 +151,8 @@ struct PlanTable {
     private func isQuiet(_ plan: Int, nowMs: Int64) -> Bool {
         for index in 0..<plans[plan].counters.count {
             let counter = plans[plan].counters[index]
-            // The journal is no use of its own: what it names must not be forgotten while it matters.
-            if counters[counter].references > (counters[counter].isJournalled ? 2 : 1) { continue }
+            // The journal and its like are no use of their own: what they name must not be forgotten while it matters.
+            if counters[counter].references > 1 + counters[counter].keepers { continue }
             let terms = self[rulesOf: plan].limits[index].terms
             guard counters[counter].isQuiet(nowMs: nowMs, terms: terms) else { return false }
         }

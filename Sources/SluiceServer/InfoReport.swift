@@ -11,7 +11,7 @@ struct InfoReport {
     func text(sections wanted: [String]) -> String {
         let all = [
             ("server", server), ("policy", policy), ("redis", redis), ("checks", checks), ("answers", answers),
-            ("limits", limits),
+            ("limits", limits), ("state", state),
         ]
         let isAll = wanted.isEmpty || wanted.contains { ["all", "default", "everything"].contains($0) }
         return
@@ -82,6 +82,15 @@ struct InfoReport {
                 return count == 0 ? nil : ("answers_\(source)_\(verdict)", String(count))
             }
         }
+    }
+
+    private var state: Lines {
+        [
+            ("state_dir", host.keeper?.folder ?? "none"),
+            ("state_file_bytes", String(host.keeper?.fileBytes ?? 0)),
+            ("state_unwritten", String(host.unwrittenCount)),
+            ("state_faults", String(host.keeper?.faults ?? 0)),
+        ]
     }
 
     private var limits: Lines {

@@ -14,8 +14,14 @@ final class LimiterHost: CounterLinkDelegate {
     private var identity = Identity()
     /// The system's: nobody can guess what it gives.
     private var random = SystemRandomNumberGenerator()
-    private(set) var limiter: Limiter
-    private let link: (any CounterLink)?
+    var limiter: Limiter
+    let link: (any CounterLink)?
+    /// Where there is a state folder.
+    let keeper: StateKeeper?
+    /// Called when the state is closed; while it is set, that is under way.
+    var whenStateIsClosed: (() -> Void)?
+    /// Whether the last of the state was written.
+    var isStateWritten = false
     private(set) var connections: ConnectionTable
     /// Product and version of the store that was reached last; empty before.
     private(set) var storeDescription = ""
@@ -32,9 +38,10 @@ final class LimiterHost: CounterLinkDelegate {
     private var lastConnectionID: Int64 = 0
 
     init(
-        limiter: Limiter, link: (any CounterLink)?, maxConnections: Int = ServerBounds.maxConnections,
-        eventLoop: any EventLoop, logger: Logger
+        limiter: Limiter, link: (any CounterLink)?, keeper: StateKeeper? = nil,
+        maxConnections: Int = ServerBounds.maxConnections, eventLoop: any EventLoop, logger: Logger
     ) {
+        self.keeper = keeper
         connections = ConnectionTable(capacity: maxConnections)
         self.limiter = limiter
         self.link = link
@@ -54,6 +61,7 @@ final class LimiterHost: CounterLinkDelegate {
         pump()
         isStopped = true
         tick?.cancel()
+        dropHeld()
         link?.disconnect()
         link?.listen(.close)
     }
@@ -114,7 +122,7 @@ final class LimiterHost: CounterLinkDelegate {
         let outcome = limiter.check(
             identity, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras,
             ticket: Ticket(slot: slot, number: number), now: now)
-        if case .waiting = outcome { expectAnswer(slot) }
+        if case .waiting = outcome { expectAnswer(slot) } else if keeper != nil { recordSoon() }
         return outcome
     }
 
@@ -241,6 +249,7 @@ final class LimiterHost: CounterLinkDelegate {
     }
 
     func linkClosed(reason: String) {
+        dropHeld()
         limiter.linkClosed(reason: reason, now: SystemClock.now())
         pump()
     }
@@ -274,8 +283,10 @@ final class LimiterHost: CounterLinkDelegate {
         while let command = limiter.nextCommand(now: now) {
             switch command {
             case .connect: link?.connect()
-            case .disconnect: link?.disconnect()
-            case .send(let batch): link?.send(batch)
+            case .disconnect:
+                dropHeld()
+                link?.disconnect()
+            case .send(let batch): send(batch)
             case .listening(let command): link?.listen(command)
             }
         }
@@ -286,6 +297,7 @@ final class LimiterHost: CounterLinkDelegate {
             whenShared = []
         }
         scheduleTick(now: now)
+        recordSoon()
     }
 
     private func deliver() {

@@ -14,12 +14,15 @@ package struct ServerConfiguration: Sendable {
     /// Users beside root and the daemon's own that may use operators' commands.
     package var operatorUserIDs: Set<UInt32>
     package var limiter: LimiterConfiguration
+    /// What outlives the process; nil: nothing does.
+    package var state: SavedState?
     package var facts: ServerFacts
 
     package init(
         socketPath: String, socketMode: UInt32, socketGroupID: UInt32?, operatorUserIDs: Set<UInt32>,
-        limiter: LimiterConfiguration, facts: ServerFacts
+        limiter: LimiterConfiguration, state: SavedState? = nil, facts: ServerFacts
     ) {
+        self.state = state
         self.socketPath = socketPath
         self.socketMode = socketMode
         self.socketGroupID = socketGroupID
@@ -54,9 +57,18 @@ package final class Server: Sendable {
         _ configuration: ServerConfiguration, policies: PolicySet, eventLoop: any EventLoop, logger: Logger,
         link: (any CounterLink)?
     ) {
-        self.configuration = configuration
+        var kept = configuration
+        // The records are of no use any more.
+        kept.state = nil
+        self.configuration = kept
         self.eventLoop = eventLoop
-        let limiter = Limiter(configuration: configuration.limiter, policies: policies, now: SystemClock.now())
+        var limiterConfiguration = configuration.limiter
+        limiterConfiguration.keepsState = configuration.state != nil
+        var limiter = Limiter(configuration: limiterConfiguration, policies: policies, now: SystemClock.now())
+        let keeper = configuration.state.map {
+            Self.restore(&limiter, from: $0.contents, folder: $0.file.folder, logger: logger)
+            return StateKeeper($0.file, eventLoop: eventLoop, logger: logger)
+        }
         let maxConnections = OpenFileLimit.raise()
         if maxConnections < ServerBounds.maxConnections {
             logger.warning(
@@ -64,7 +76,8 @@ package final class Server: Sendable {
                 metadata: ["max_connections": "\(maxConnections)"])
         }
         let host = LimiterHost(
-            limiter: limiter, link: link, maxConnections: maxConnections, eventLoop: eventLoop, logger: logger)
+            limiter: limiter, link: link, keeper: keeper, maxConnections: maxConnections, eventLoop: eventLoop,
+            logger: logger)
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
         operators = NIOLoopBound(
             OperatorCommands(
@@ -72,6 +85,26 @@ package final class Server: Sendable {
             eventLoop: eventLoop)
         listener = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketFile = NIOLoopBoundBox(nil, eventLoop: eventLoop)
+    }
+
+    private static func restore(
+        _ limiter: inout Limiter, from contents: StateFile.Contents, folder: String, logger: Logger
+    ) {
+        if contents.droppedBytes > 0 {
+            logger.warning(
+                contents.isSetAside
+                    ? "the state cannot be read: it was set aside, and this is a new replica"
+                    : "the end of the state cannot be read: it was dropped",
+                metadata: ["folder": "\(folder)", "bytes": "\(contents.droppedBytes)"])
+        }
+        let restoration = limiter.restore(contents.records, now: SystemClock.now())
+        guard !contents.records.isEmpty else { return }
+        logger.info(
+            "goes on from its state",
+            metadata: [
+                "counters": "\(restoration.counters)", "unsettled": "\(restoration.unsettled)",
+                "dropped": "\(restoration.dropped)",
+            ])
     }
 
     /// Connects to the store, and starts to listen when counting is shared or after `storeWait`: a replica that could
@@ -140,7 +173,7 @@ package final class Server: Sendable {
             }
     }
 
-    /// Stops accepting, answers what is in flight, removes the socket. Connections that do not end by themselves within
+    /// Stops accepting, answers what is in flight, removes the socket, writes what must outlive the process. Connections that do not end by themselves within
     /// the drain's limit are cut off.
     package func stop() async throws {
         let drained = eventLoop.makePromise(of: Void.self)
@@ -150,7 +183,19 @@ package final class Server: Sendable {
             host.value.drain { drained.succeed() }
         }.get()
         try await drained.futureResult.get()
-        try await eventLoop.submit { [host] in host.value.stop() }.get()
+        let closed = eventLoop.makePromise(of: Void.self)
+        try await eventLoop.submit { [host, eventLoop] in
+            host.value.stop()
+            // A disk that does not answer must not keep the process.
+            let box = NIOLoopBoundBox(Optional(closed), eventLoop: eventLoop)
+            let complete = {
+                box.value?.succeed()
+                box.value = nil
+            }
+            host.value.closeState(complete)
+            eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.stateCloseLimitNs), complete)
+        }.get()
+        try await closed.futureResult.get()
     }
 }
 

@@ -12,6 +12,23 @@ package enum ServerBounds {
     package static let drainLimitNs: Int64 = 5_000_000_000
     /// Longest path of a Unix socket in bytes: what SwiftNIO takes on every system, four less than Linux has room for.
     package static let maxSocketPathBytes = 103
+    /// How often what has changed is written to the state's file, ns: so much of what was admitted without the store may be
+    /// lost with the process. Half as long as a person would notice; an fsync takes a disk some milliseconds.
+    package static let stateIntervalNs: Int64 = 20_000_000
+    /// How long nothing is written after that failed, ns.
+    package static let stateRetryNs: Int64 = 1_000_000_000
+    /// How long a batch waits at most until what must be known of it after a crash is on the disk, ns. A disk that takes
+    /// longer counts as broken.
+    package static let stateHoldLimitNs: Int64 = 500_000_000
+    /// How long a process that ends waits until all is on the disk, ns.
+    package static let stateCloseLimitNs: Int64 = 5_000_000_000
+    /// Largest file of a state, bytes: some 500,000 counters. What does not fit is not kept, and that is reported;
+    /// when half of it is used, tallies that were only seen are left out.
+    package static let maxStateFileBytes = 67_108_864
+    /// A state's file is written anew when it is larger than this, bytes, and twice as large as it was then.
+    package static let minCompactedBytes = 1_048_576
+    /// A buffer for writing a state's file is let go when it is larger than this, bytes.
+    package static let stateBufferBytes = 1_048_576
     /// How many connections may wait to be accepted: a gateway that starts opens its pool at once.
     package static let listenBacklog: Int32 = 1_024
 }

@@ -68,6 +68,11 @@ struct Sluiced: AsyncParsableCommand {
     var keyPrefix: String?
     @Option(help: "How many replicas to assume, at least, while Redis is away (default: 1).")
     var replicas: String?
+    @Option(
+        help: """
+            Folder in which what Redis is still to be told outlives a restart; each sidecar needs its own (default: none).
+            """)
+    var stateDir: String?
     @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
     var logLevel: String?
     @Option(help: "text or json, on standard error (default: text).")
@@ -80,8 +85,11 @@ struct Sluiced: AsyncParsableCommand {
         let fingerprint = settings.policySource.fingerprint()
         let policies = try readPolicies(settings)
         let logger = makeLogger(settings)
-        let store = try makeStore(settings)
-        let server = try await makeServer(settings, policies: policies, store: store, logger: logger)
+        let state = try openState(settings)
+        let replica = state?.contents.replica ?? UInt64.random(in: 1...UInt64.max)
+        let store = try makeStore(settings, replica: replica)
+        let server = try await makeServer(
+            settings, policies: policies, replica: replica, state: state, store: store, logger: logger)
         let service = SidecarService(server: server, settings: settings, logger: logger)
         let group = ServiceGroup(
             configuration: .init(
@@ -111,7 +119,8 @@ struct Sluiced: AsyncParsableCommand {
             .argumentsCheckedByGateway: argumentsCheckedByGateway.map { String($0) }, .redis: redis,
             .redisUser: redisUser,
             .redisPasswordFile: redisPasswordFile,
-            .budget: budget, .keyPrefix: keyPrefix, .replicas: replicas, .logLevel: logLevel, .logFormat: logFormat,
+            .budget: budget, .keyPrefix: keyPrefix, .replicas: replicas, .stateFolder: stateDir, .logLevel: logLevel,
+            .logFormat: logFormat,
         ]
         do {
             return try SettingsResolver.resolve(
@@ -142,7 +151,17 @@ struct Sluiced: AsyncParsableCommand {
         return logger
     }
 
-    private func makeStore(_ settings: Settings) throws -> RedisLink.Configuration? {
+    /// It takes its time, and nothing is to be done before.
+    private func openState(_ settings: Settings) throws -> SavedState? {
+        guard let folder = settings.stateFolder else { return nil }
+        do {
+            return try SavedState(folder: folder, newReplica: UInt64.random(in: 1...UInt64.max))
+        } catch {
+            throw fail(EX_CONFIG, "\(error)")
+        }
+    }
+
+    private func makeStore(_ settings: Settings, replica: UInt64) throws -> RedisLink.Configuration? {
         guard let url = settings.redisURL else { return nil }
         do {
             let address = try RedisAddress(url)
@@ -150,23 +169,25 @@ struct Sluiced: AsyncParsableCommand {
             let password = settings.redisPassword ?? address.credentials?.password
             return RedisLink.Configuration(
                 address: address, credentials: password.map { RedisCredentials(user: user, password: $0) },
-                replica: UInt64.random(in: 1...UInt64.max), keyPrefix: settings.keyPrefix)
+                replica: replica, keyPrefix: settings.keyPrefix)
         } catch {
             throw fail(EX_CONFIG, "--redis: \(error)")
         }
     }
 
     private func makeServer(
-        _ settings: Settings, policies: PolicySet, store: RedisLink.Configuration?, logger: Logger
+        _ settings: Settings, policies: PolicySet, replica: UInt64, state: SavedState?,
+        store: RedisLink.Configuration?, logger: Logger
     ) async throws -> Server {
-        let replica = store?.replica ?? UInt64.random(in: 1...UInt64.max)
         let configuration = ServerConfiguration(
             socketPath: settings.socketPath, socketMode: settings.socketMode,
             socketGroupID: try settings.socketGroup.map(groupID), operatorUserIDs: settings.operatorUserIDs,
             limiter: LimiterConfiguration(
                 keyPrefix: settings.keyPrefix, budgetMs: settings.budgetMs,
                 replicas: ReplicaView(own: replica, assumed: settings.replicas), usesStore: store != nil,
-                seed: replica),
+                // A replica that is started again must not draw again what it drew before.
+                seed: UInt64.random(in: 0...UInt64.max)),
+            state: state,
             facts: ServerFacts(
                 version: SluiceVersion.current, policyDescription: "\(settings.policySource)",
                 storeAddress: store.map { "\($0.address)" } ?? "none", replicaID: String(replica, radix: 16),

@@ -23,13 +23,17 @@ struct LimiterRig {
     var settled: [UInt64: Bool?] = [:]
     /// Checks that were told that their id was used for another.
     var otherArguments: Set<UInt64> = []
+    /// What was recorded so far, and what became of that when it was started again last.
+    var records: [StateRecord] = []
+    var restoration = Limiter.Restoration()
+    var policy: Policy
     /// For the ids of reservations, which gateways and shells draw.
     var random = SeededRandom(seed: 99)
     private var lastTicket: UInt64 = 0
 
     init(
         _ policy: Policy, replicas: Int = 1, usesStore: Bool = true, connected: Bool = true, maxPlans: Int? = nil,
-        wallSkewMs: Int64 = 0, replica: UInt64 = Self.replica
+        wallSkewMs: Int64 = 0, replica: UInt64 = Self.replica, keepsState: Bool = false
     ) {
         self.replica = replica
         now = Moment(monotonicNs: 5_000_000_000, wallMs: Self.startMs + wallSkewMs)
@@ -38,6 +42,8 @@ struct LimiterRig {
             keyPrefix: "sluice", budgetMs: 20, replicas: ReplicaView(own: replica, assumed: replicas),
             usesStore: usesStore, seed: 1)
         if let maxPlans { configuration.maxPlans = maxPlans }
+        configuration.keepsState = keepsState
+        self.policy = policy
         limiter = Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now)
         if usesStore && connected { connect() }
     }

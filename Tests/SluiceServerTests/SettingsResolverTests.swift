@@ -52,12 +52,12 @@ import Testing
             .socket: "/a", .socketMode: "0600", .socketGroup: "www", .operators: "1,2", .policy: "/b",
             .argumentsCheckedByGateway: "true", .redis: "redis://h", .redisUser: "u", .redisPassword: "secret",
             .budget: "2s", .keyPrefix: "k-1",
-            .replicas: "7", .logLevel: "debug", .logFormat: "json",
+            .replicas: "7", .stateFolder: "/d", .logLevel: "debug", .logFormat: "json",
         ]
         let expected = Settings(
             redisURL: "redis://h", redisUser: "u", redisPassword: "secret", socketPath: "/a", socketMode: 0o600,
             socketGroup: "www", operatorUserIDs: [1, 2], policySource: .file("/b"), argumentsCheckedByGateway: true,
-            budgetMs: 2_000, keyPrefix: "k-1", replicas: 7, logLevel: .debug, logFormat: .json)
+            budgetMs: 2_000, keyPrefix: "k-1", replicas: 7, stateFolder: "/d", logLevel: .debug, logFormat: .json)
         #expect(try resolve(values) == expected)
         let environment = Dictionary(uniqueKeysWithValues: values.map { ($0.key.environmentName, $0.value) })
         #expect(environment["SLUICE_SOCKET_MODE"] == "0600")
@@ -65,6 +65,21 @@ import Testing
         let file = "{" + values.map { "\"\($0.key.rawValue)\": \"\($0.value)\"" }.joined(separator: ", ") + "}"
         #expect(try resolve([:], path: "c.json", files: ["c.json": file]) == expected)
         #expect(try resolve([:], environment: ["SLUICE_CONFIG": "c.json"], files: ["c.json": file]) == expected)
+    }
+
+    /// Without Redis nothing is ever settled.
+    @Test func aStateFolderIsForRedis() throws {
+        let redis = Self.required.merging([.redis: "redis://h"]) { $1 }
+        #expect(try resolve(redis).stateFolder == nil)
+        #expect(try resolve(redis.merging([.stateFolder: "none"]) { $1 }).stateFolder == nil)
+        #expect(try resolve(Self.required.merging([.stateFolder: "none"]) { $1 }).stateFolder == nil)
+        #expect(
+            faults(redis.merging([.stateFolder: ""]) { $1 })
+                == ["--state-dir: found an empty string, expected the path of a folder, or none"])
+        #expect(
+            faults(Self.required, environment: ["SLUICE_STATE_DIR": "/d"]) == [
+                "SLUICE_STATE_DIR: found \"/d\" without --redis, expected none: it keeps what Redis is still to be told"
+            ])
     }
 
     @Test func aSwitchMayBeABooleanInTheFile() throws {

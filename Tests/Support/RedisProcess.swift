@@ -41,7 +41,10 @@ package final class RedisProcess: @unchecked Sendable {
     package func `continue`() { current.signal(SIGCONT) }
 
     /// Starts it again on the same socket, with nothing remembered; ends it first if it still runs.
-    package func restartEmpty() async throws {
+    package func restartEmpty() async throws { try await restart() }
+
+    /// The same, with what its configuration made it write down.
+    package func restart() async throws {
         try await current.end()
         let next = try Self.start(in: folder, configuration)
         lock.withLock { process = next }

@@ -17,6 +17,8 @@ package struct Settings: Sendable, Equatable {
     package var budgetMs: Int64
     package var keyPrefix: String
     package var replicas: Int
+    /// Where what is not settled outlives the process; nil: nowhere.
+    package var stateFolder: String?
     package var logLevel: Logger.Level
     package var logFormat: LogFormat
 
@@ -46,6 +48,7 @@ package enum SettingName: String, Sendable, CaseIterable {
     case budget
     case keyPrefix = "key-prefix"
     case replicas
+    case stateFolder = "state-dir"
     case logLevel = "log-level"
     case logFormat = "log-format"
 

@@ -118,11 +118,29 @@ package struct SettingsResolver {
             let keyPrefix, let replicas, let logLevel, let logFormat
         else { return nil }
         let redis = value(.redis)?.text ?? "none"
+        guard let stateFolder = stateFolder(redis: redis) else { return nil }
         return Settings(
             redisURL: redis == "none" ? nil : redis, redisUser: value(.redisUser)?.text, redisPassword: password,
             socketPath: socketPath, socketMode: mode, socketGroup: value(.socketGroup)?.text,
             operatorUserIDs: operators, policySource: policySource, argumentsCheckedByGateway: argumentsChecked,
-            budgetMs: budgetMs, keyPrefix: keyPrefix, replicas: replicas, logLevel: logLevel, logFormat: logFormat)
+            budgetMs: budgetMs, keyPrefix: keyPrefix, replicas: replicas,
+            stateFolder: stateFolder == "none" ? nil : stateFolder, logLevel: logLevel, logFormat: logFormat)
+    }
+
+    /// `none` where nothing is to be kept; nil if it is wrong.
+    private mutating func stateFolder(redis: String) -> String? {
+        guard let folder = value(.stateFolder), folder.text != "none" else { return "none" }
+        if folder.text.isEmpty {
+            faults.append("\(folder.origin): found an empty string, expected the path of a folder, or none")
+            return nil
+        }
+        if redis == "none" {
+            faults.append(
+                "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what Redis is "
+                    + "still to be told")
+            return nil
+        }
+        return folder.text
     }
 
     private mutating func policySource() -> PolicySource? {

@@ -1,0 +1,296 @@
+import DequeModule
+import SluicePolicy
+
+/// What of a replica outlives its process: what it admitted without the store and what was on its way there, what it last
+/// saw of counters once the store has gone, and how far it got.
+///
+/// Changes are noted as they happen and taken as records now and then, and so a crash may lose the latest admissions.
+/// What is paid to the store it cannot lose or pay twice: a batch that pays leaves only after it is recorded
+/// (`mustRecord`), and one whose fate is unknown is sent again under its own sequence, before anything else. If it ran,
+/// the replica's marker says so; if not, it runs now. No later batch leaves in between, so that the marker tells of it
+/// alone, however often answers or processes are lost.
+///
+/// Reservations made here, answers to checks with an id, and slots are not kept: what a reservation had charged then
+/// counts in full.
+extension Limiter {
+    /// How many things have changed since they were last recorded.
+    package var unrecordedCount: Int {
+        changes.counters.count + changes.doubtful.count + changes.departing.count + endedFlights.count
+            + max(0, table.counters.count - changes.walkPosition) + (changes.wantsReplica ? 1 : 0)
+    }
+
+    /// Whether there is anything to record.
+    package var hasChanges: Bool { configuration.keepsState && unrecordedCount > 0 }
+
+    /// Whether no batch may leave before what has changed is recorded.
+    package var mustRecord: Bool { !changes.departing.isEmpty || !endedFlights.isEmpty }
+
+    /// The time by which windows are cut, ms since the epoch.
+    package func nowMs(_ now: Moment) -> Int64 { clock.nowMs(now) }
+
+    /// A batch does not leave yet: its answer is not to be expected, and the store does not hang.
+    package mutating func batchHeld(sequence: Int64) { setSent(sequence, atNs: .max / 2) }
+
+    /// A batch that was held leaves now.
+    package mutating func batchLeft(sequence: Int64, now: Moment) { setSent(sequence, atNs: now.monotonicNs) }
+
+    private mutating func setSent(_ sequence: Int64, atNs: Int64) {
+        guard let index = flying.firstIndex(where: { $0.sequence == sequence }) else { return }
+        flying[index].sentNs = atNs
+    }
+
+    // MARK: - Changes
+
+    /// A counter changed in what a restart must not lose.
+    mutating func noteChange(_ counter: Int) {
+        guard configuration.keepsState, !table[counter: counter].isChanged else { return }
+        table[counter: counter].isChanged = true
+        table[counter: counter].references += 1
+        changes.counters.append(Int32(counter))
+    }
+
+    /// The counters of a plan changed.
+    mutating func noteChanges(ofPlan plan: Int) {
+        guard configuration.keepsState else { return }
+        for index in table[rulesOf: plan].limits.indices { noteChange(table.counter(ofPlan: plan, index)) }
+    }
+
+    /// A batch is about to leave.
+    mutating func noteDeparture(_ batch: borrowing PendingBatch) {
+        guard configuration.keepsState, batch.settles, !batch.isRepeat else { return }
+        changes.departing.insert(batch.sequence)
+    }
+
+    /// A check was admitted here while its batch was under way.
+    mutating func noteDoubt(_ batch: borrowing PendingBatch) {
+        if configuration.keepsState { changes.doubtful.insert(batch.sequence) }
+    }
+
+    /// The store has gone, and with it the memory of what it told: all of that is recorded, some counters at a time.
+    mutating func recordAll() {
+        guard configuration.keepsState else { return }
+        // One that goes on is not begun anew: where the store comes and goes, it would never end.
+        if changes.walkPosition == .max { changes.walkPosition = 0 }
+        changes.wantsReplica = true
+    }
+
+    /// Looks after what is kept for its own sake.
+    mutating func sweepState(nowMs: Int64) {
+        guard configuration.keepsState else { return }
+        if lastSequence - changes.recordedSequence >= EngineBounds.sequencesPerRecord { changes.wantsReplica = true }
+        for _ in 0..<min(changes.restored.count, EngineBounds.plansSweptPerTick) {
+            if changes.restoredPosition >= changes.restored.count { changes.restoredPosition = 0 }
+            let counter = Int(changes.restored[changes.restoredPosition])
+            guard table[counter: counter].isQuiet(nowMs: nowMs, terms: table[counter: counter].bucketTerms),
+                !table[counter: counter].isJournalled
+            else {
+                changes.restoredPosition += 1
+                continue
+            }
+            changes.restored.swapAt(changes.restoredPosition, changes.restored.count - 1)
+            changes.restored.removeLast()
+            table[counter: counter].isRestored = false
+            table.release(counter: counter)
+        }
+    }
+
+    /// Batches of which there is a record, and whose fate is known by now.
+    private var endedFlights: [Int64] {
+        changes.recorded.isEmpty ? [] : changes.recorded.filter { !isUnderWay($0) }
+    }
+
+    private func isUnderWay(_ sequence: Int64) -> Bool {
+        flying.contains { $0.sequence == sequence } || unresolved.contains { $0.sequence == sequence }
+    }
+
+    // MARK: - Taking records
+
+    /// Appends what has changed, in an order in which a reader may stop anywhere: counters, then flights. Where many
+    /// counters have changed, or are to be gone through, there is more to take afterwards: see `hasChanges`.
+    ///
+    /// Whoever takes records keeps them, or keeps trying to: they are not told again.
+    ///
+    /// - Parameter seenToo: whether there is room for what was only seen of counters; else, what is to be settled.
+    package mutating func takeRecords(into records: inout [StateRecord], seenToo: Bool = true, now: Moment) {
+        guard hasChanges else { return }
+        records.append(.replica(replicaState(now: now)))
+        changes.wantsReplica = false
+        changes.recordedSequence = lastSequence
+        for _ in 0..<EngineBounds.countersRecordedAtOnce {
+            guard let counter = changes.counters.popFirst() else { break }
+            record(Int(counter), into: &records)
+            table[counter: Int(counter)].isChanged = false
+            table.release(counter: Int(counter))
+        }
+        walk(into: &records, seenToo: seenToo, nowMs: clock.nowMs(now))
+        for sequence in changes.doubtful.union(changes.departing).sorted() where isUnderWay(sequence) {
+            let state = flightState(sequence)
+            if state.payments.isEmpty && state.doubts.isEmpty { continue }
+            records.append(.flight(state))
+            changes.recorded.insert(sequence)
+        }
+        changes.doubtful.removeAll()
+        changes.departing.removeAll()
+        // Only behind what they settled: or a reader would take that for unsettled.
+        for sequence in changes.counters.isEmpty ? endedFlights.sorted() : [] {
+            records.append(.flight(FlightState(sequence: sequence)))
+            changes.recorded.remove(sequence)
+        }
+    }
+
+    private func record(_ counter: Int, into records: inout [StateRecord]) {
+        guard let state = table[counter: counter].state(epoch: storeEpoch) else { return }
+        records.append(.counter(state))
+    }
+
+    private mutating func walk(into records: inout [StateRecord], seenToo: Bool, nowMs: Int64) {
+        guard changes.counters.isEmpty, changes.walkPosition < table.counters.count else { return }
+        let end = min(table.counters.count, changes.walkPosition + EngineBounds.countersRecordedAtOnce)
+        for counter in changes.walkPosition..<end where table[counter: counter].references > 0 {
+            guard let state = table[counter: counter].state(epoch: storeEpoch), !state.isVoid(nowMs: nowMs),
+                seenToo || state.isOwed
+            else { continue }
+            records.append(.counter(state))
+        }
+        changes.walkPosition = end == table.counters.count ? .max : end
+    }
+
+    private func replicaState(now: Moment) -> ReplicaState {
+        ReplicaState(
+            keyPrefix: configuration.keyPrefix, lastSequence: lastSequence,
+            acknowledgedSequence: acknowledgedSequence, highestStoreMs: clock.highestStoreMs,
+            aheadMs: clock.nowMs(now) - now.wallMs, others: live.others.sorted())
+    }
+
+    /// All that is on its way under that sequence; nothing if it is over.
+    private func flightState(_ sequence: Int64) -> FlightState {
+        var state = FlightState(sequence: sequence)
+        for batch in flying + unresolved where batch.sequence == sequence {
+            for payment in batch.payments {
+                let item = FlightState.Item(
+                    stem: Array(table[counter: payment.counter].stem), isOffer: payment.debt.kind == .offer,
+                    amount: payment.debt.amount, windowMs: payment.debt.windowMs)
+                if batch.isQuestion { state.doubts.append(item) } else { state.payments.append(item) }
+            }
+            for waiter in batch.waiters where waiter.state == .overtaken {
+                state.doubts += doubts(of: waiter, in: batch)
+            }
+        }
+        return state
+    }
+
+    /// What a batch may have charged for a check that was admitted here as well.
+    private func doubts(of waiter: PendingBatch.Waiter, in batch: PendingBatch) -> [FlightState.Item] {
+        let entry = batch.entries[waiter.entry]
+        guard entry.isSent, entry.plan >= 0 else { return [] }
+        return table[rulesOf: entry.plan].limits.indices.compactMap { index in
+            let counter = table.counter(ofPlan: entry.plan, index)
+            let terms = table[rulesOf: entry.plan].limits[index].terms
+            guard terms.algorithm != .concurrency,
+                table[counter: counter].isOneWindow(waiter.admittedMs, batch.cutMs)
+            else { return nil }
+            return FlightState.Item(
+                stem: Array(table[counter: counter].stem), isOffer: false,
+                amount: min(Terms.maxExact, terms.charge(cost: entry.cost, count: 1)), windowMs: batch.cutMs)
+        }
+    }
+}
+
+// MARK: - Beginning again
+
+extension Limiter {
+    /// What became of records of an earlier process.
+    package struct Restoration: Sendable, Equatable {
+        /// Counters that still count.
+        package var counters = 0
+        /// Of those, the ones of which the store is still to be told.
+        package var unsettled = 0
+        /// Counters whose window is over, and what could not be understood or belongs to other keys.
+        package var dropped = 0
+    }
+
+    /// Goes on where an earlier process of this replica ended. To be called before anything else.
+    ///
+    /// - Parameter records: in the order in which they were taken; later ones replace earlier ones.
+    package mutating func restore(_ records: [StateRecord], now: Moment) -> Restoration {
+        var restoration = Restoration()
+        var latest: [StateRecord.Subject: StateRecord] = [:]
+        for record in records { latest[record.subject] = record }
+        guard case .replica(let replica)? = latest[.replica] else { return restoration }
+        guard replica.keyPrefix == configuration.keyPrefix else {
+            restoration.dropped = latest.count - 1
+            return restoration
+        }
+        lastSequence = replica.lastSequence + EngineBounds.sequencesSkippedAtRestart
+        acknowledgedSequence = replica.acknowledgedSequence
+        changes.wantsReplica = true
+        clock.restore(highestStoreMs: replica.highestStoreMs, aheadMs: replica.aheadMs, now: now)
+        let view = configuration.replicas
+        live = LiveReplicas(
+            ReplicaView(
+                own: view.own, live: replica.others.isEmpty ? view.live : view.live + replica.others,
+                assumed: view.assumed), now: now)
+        var flights: [FlightState] = []
+        for record in latest.values {
+            switch record {
+            case .replica: break
+            case .flight(let state): flights.append(state)
+            case .counter(let state): restore(state, into: &restoration, nowMs: clock.nowMs(now))
+            }
+        }
+        for flight in flights.sorted(by: { $0.sequence < $1.sequence }) { restore(flight) }
+        return restoration
+    }
+
+    private mutating func restore(_ state: CounterState, into restoration: inout Restoration, nowMs: Int64) {
+        // Where the algorithm has windows, the start of one comes behind the last colon.
+        let isStart = state.stem.last == UInt8(ascii: ":")
+        let key = CounterKey(
+            state.stem + (isStart ? Array("\(state.startMs)".utf8) : []), prefix: configuration.keyPrefix)
+        guard !state.isVoid(nowMs: nowMs), let key, !key.isRefusals, key.algorithm.keeps(state.tally) else {
+            restoration.dropped += 1
+            return
+        }
+        var counter = Counter(stem: state.stem, window: key.window, algorithm: key.algorithm)
+        counter.restore(state, epoch: storeEpoch)
+        counter.isRestored = true
+        let index = table.insert(counter)
+        changes.restored.append(Int32(index))
+        restoration.counters += 1
+        if state.owesOffer { offerPosition = 0 }
+        if state.isOwed {
+            restoration.unsettled += 1
+            enterJournal(index)
+        }
+    }
+
+    /// What was on its way is so again: its marker will tell, or it goes out once more.
+    private mutating func restore(_ flight: FlightState) {
+        lastSequence = max(lastSequence, flight.sequence + EngineBounds.sequencesSkippedAtRestart)
+        changes.recorded.insert(flight.sequence)
+        for (items, isQuestion) in [(flight.doubts, true), (flight.payments, false)] {
+            var batch = newBatch()
+            batch.sequence = flight.sequence
+            batch.isRepeat = !isQuestion
+            batch.settles = !isQuestion
+            batch.isQuestion = isQuestion
+            for item in items {
+                guard let counter = table.counter(named: ByteString(bytes: item.stem)) else { continue }
+                let debt = Debt(item.isOffer ? .offer : .addition, item.amount, windowMs: item.windowMs)
+                table[counter: counter].send(debt)
+                table[counter: counter].references += 1
+                batch.payments.append(PendingBatch.Payment(counter: counter, debt: debt))
+            }
+            if batch.payments.isEmpty { recycle(batch) } else { unresolved.append(batch) }
+        }
+    }
+}
+
+extension Terms.Algorithm {
+    fileprivate func keeps(_ tally: CounterState.Tally) -> Bool {
+        switch (self, tally) {
+        case (.fixedWindow, .window), (.slidingWindow, .window), (.tokenBucket, .bucket): true
+        case (.fixedWindow, .bucket), (.slidingWindow, .bucket), (.tokenBucket, .window), (.concurrency, _): false
+        }
+    }
+}

@@ -1,0 +1,164 @@
+/// How records are written: a byte for the kind, then numbers of seven bits a byte, low ones first, with the sign in the
+/// lowest bit (LEB128 and zigzag, as Protocol Buffers have them); names and lists come after their length.
+extension StateRecord {
+    private enum Kind: Int64 { case replica = 1, counter, flight }
+    private enum TallyKind: Int64 { case window = 1, bucket }
+
+    package func append(to bytes: inout [UInt8]) {
+        var writer = StateWriter(bytes: bytes)
+        bytes = []
+        switch self {
+        case .replica(let state):
+            writer.put(Kind.replica.rawValue)
+            writer.put(name: Array(state.keyPrefix.utf8))
+            writer.put(state.lastSequence, state.acknowledgedSequence, state.highestStoreMs, state.aheadMs)
+            writer.put(Int64(state.others.count))
+            for other in state.others { writer.put(Int64(bitPattern: other)) }
+        case .counter(let state):
+            writer.put(Kind.counter.rawValue)
+            writer.put(name: state.stem)
+            writer.put(state.startMs, state.countsUntilMs, state.isSeen ? 1 : 0, state.owesOffer ? 1 : 0)
+            Self.put(state.tally, to: &writer)
+        case .flight(let state):
+            writer.put(Kind.flight.rawValue)
+            writer.put(state.sequence)
+            for items in [state.payments, state.doubts] {
+                writer.put(Int64(items.count))
+                for item in items {
+                    writer.put(name: item.stem)
+                    writer.put(item.isOffer ? 1 : 0, item.amount, item.windowMs)
+                }
+            }
+        }
+        bytes = writer.bytes
+    }
+
+    private static func put(_ tally: CounterState.Tally, to writer: inout StateWriter) {
+        switch tally {
+        case .window(let window):
+            writer.put(TallyKind.window.rawValue)
+            writer.put(window.sharedUsed, window.sharedPrevious, window.own, window.ownPrevious, window.resolved)
+        case .bucket(let bucket):
+            writer.put(TallyKind.bucket.rawValue)
+            writer.put(bucket.sharedLevel, bucket.sharedMs, bucket.localLevel, bucket.ownLevel, bucket.resolvedLevel)
+            writer.put(bucket.localMs, bucket.replicaCount, bucket.localCapacity)
+            writer.put(bucket.max, bucket.burst, bucket.lengthMs)
+        }
+    }
+
+    /// nil unless it is exactly what `append` writes.
+    package init?(_ bytes: ArraySlice<UInt8>) {
+        var reader = StateReader(rest: bytes)
+        guard let kind = reader.number().flatMap({ Kind(rawValue: $0) }) else { return nil }
+        switch kind {
+        case .replica:
+            guard let prefix = reader.name(), let numbers = reader.numbers(4), let others = reader.list() else {
+                return nil
+            }
+            self = .replica(
+                ReplicaState(
+                    keyPrefix: String(decoding: prefix, as: UTF8.self), lastSequence: numbers[0],
+                    acknowledgedSequence: numbers[1], highestStoreMs: numbers[2], aheadMs: numbers[3],
+                    others: others.map { UInt64(bitPattern: $0) }))
+        case .counter:
+            guard let stem = reader.name(), let numbers = reader.numbers(4), let tally = Self.tally(&reader) else {
+                return nil
+            }
+            self = .counter(
+                CounterState(
+                    stem: stem, startMs: numbers[0], countsUntilMs: numbers[1], isSeen: numbers[2] == 1,
+                    owesOffer: numbers[3] == 1, tally: tally))
+        case .flight:
+            guard let sequence = reader.number(), let payments = Self.items(&reader), let doubts = Self.items(&reader)
+            else { return nil }
+            self = .flight(FlightState(sequence: sequence, payments: payments, doubts: doubts))
+        }
+        guard reader.rest.isEmpty else { return nil }
+    }
+
+    private static func tally(_ reader: inout StateReader) -> CounterState.Tally? {
+        switch reader.number().flatMap({ TallyKind(rawValue: $0) }) {
+        case .window:
+            guard let numbers = reader.numbers(5), numbers.allSatisfy({ $0 >= 0 }) else { return nil }
+            return .window(
+                CounterState.WindowState(
+                    sharedUsed: numbers[0], sharedPrevious: numbers[1], own: numbers[2], ownPrevious: numbers[3],
+                    resolved: numbers[4]))
+        case .bucket:
+            guard let numbers = reader.numbers(11), numbers[6] >= 1, numbers.allSatisfy({ $0 >= -1 }) else {
+                return nil
+            }
+            return .bucket(
+                CounterState.BucketState(
+                    sharedLevel: numbers[0], sharedMs: numbers[1], localLevel: numbers[2], ownLevel: numbers[3],
+                    resolvedLevel: numbers[4], localMs: numbers[5], replicaCount: numbers[6],
+                    localCapacity: numbers[7], max: numbers[8], burst: numbers[9], lengthMs: numbers[10]))
+        case nil: return nil
+        }
+    }
+
+    private static func items(_ reader: inout StateReader) -> [FlightState.Item]? {
+        guard let count = reader.number(), count >= 0, count <= reader.rest.count else { return nil }
+        var items: [FlightState.Item] = []
+        for _ in 0..<count {
+            guard let stem = reader.name(), let numbers = reader.numbers(3) else { return nil }
+            items.append(
+                FlightState.Item(stem: stem, isOffer: numbers[0] == 1, amount: numbers[1], windowMs: numbers[2]))
+        }
+        return items
+    }
+}
+
+private struct StateWriter {
+    var bytes: [UInt8]
+
+    mutating func put(_ numbers: Int64...) { for number in numbers { put(number) } }
+
+    mutating func put(_ number: Int64) {
+        var rest = UInt64(bitPattern: (number << 1) ^ (number >> 63))
+        while rest >= 0x80 {
+            bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+            rest >>= 7
+        }
+        bytes.append(UInt8(truncatingIfNeeded: rest))
+    }
+
+    mutating func put(name: [UInt8]) {
+        put(Int64(name.count))
+        bytes += name
+    }
+}
+
+private struct StateReader {
+    var rest: ArraySlice<UInt8>
+
+    mutating func number() -> Int64? {
+        var value: UInt64 = 0
+        for shift in stride(from: UInt64(0), to: 64, by: 7) {
+            guard let byte = rest.popFirst() else { return nil }
+            value |= UInt64(byte & 0x7F) << shift
+            if byte < 0x80 { return Int64(bitPattern: value >> 1) ^ -Int64(bitPattern: value & 1) }
+        }
+        return nil
+    }
+
+    mutating func numbers(_ count: Int) -> [Int64]? {
+        var numbers: [Int64] = []
+        for _ in 0..<count {
+            guard let number = number() else { return nil }
+            numbers.append(number)
+        }
+        return numbers
+    }
+
+    mutating func list() -> [Int64]? {
+        guard let count = number(), count >= 0, count <= rest.count else { return nil }
+        return numbers(Int(count))
+    }
+
+    mutating func name() -> [UInt8]? {
+        guard let count = number(), count >= 0, count <= rest.count else { return nil }
+        defer { rest = rest.dropFirst(Int(count)) }
+        return Array(rest.prefix(Int(count)))
+    }
+}

@@ -1,0 +1,138 @@
+/// One thing that a replica must not lose when it is started again. Records are absolute: of two of the same subject the
+/// later one counts, and nothing is added up.
+package enum StateRecord: Sendable, Equatable {
+    case replica(ReplicaState)
+    case counter(CounterState)
+    case flight(FlightState)
+
+    /// What a record is about.
+    package enum Subject: Hashable, Sendable {
+        case replica
+        case counter([UInt8])
+        case flight(Int64)
+
+        /// Names as whole runs of bytes, not one by one: there may be hundreds of thousands.
+        package func hash(into hasher: inout Hasher) {
+            switch self {
+            case .replica: hasher.combine(0)
+            case .counter(let stem): stem.withUnsafeBytes { hasher.combine(bytes: $0) }
+            case .flight(let sequence): hasher.combine(sequence)
+            }
+        }
+    }
+
+    package var subject: Subject {
+        switch self {
+        case .replica: .replica
+        case .counter(let state): .counter(state.stem)
+        case .flight(let state): .flight(state.sequence)
+        }
+    }
+
+    /// Whether a reader learns nothing from it: what it is about is over, or never was.
+    ///
+    /// - Parameter nowMs: ms since the epoch.
+    package func isVoid(nowMs: Int64) -> Bool {
+        switch self {
+        case .replica: false
+        case .counter(let state): state.isVoid(nowMs: nowMs)
+        case .flight(let state): state.payments.isEmpty && state.doubts.isEmpty
+        }
+    }
+}
+
+/// How far a replica got.
+package struct ReplicaState: Sendable, Equatable {
+    /// What keys began with: a replica that is started with another prefix knows nothing of these counters.
+    package var keyPrefix: String
+    package var lastSequence: Int64
+    package var acknowledgedSequence: Int64
+    /// The highest time that the store has told, ms since the epoch; 0: none.
+    package var highestStoreMs: Int64
+    /// By how much the time that cuts windows was ahead of this machine's wall clock, ms; below 0 where it was behind.
+    package var aheadMs: Int64
+    /// The other replicas that were last known to live.
+    package var others: [UInt64]
+}
+
+/// What is known of one counter.
+package struct CounterState: Sendable, Equatable {
+    /// As `Counter.stem`: it names the algorithm and the window's length as well.
+    package var stem: [UInt8]
+    /// The window that was open, half-open, ms since the epoch; all time where the algorithm has no windows.
+    package var startMs: Int64
+    /// When nothing of it counts any more: of a sliding window, at the end of the next.
+    package var countsUntilMs: Int64
+    /// Whether the store has told of it.
+    package var isSeen: Bool
+    /// Whether the store has forgotten it since, and was not yet told again.
+    package var owesOffer: Bool
+    package var tally: Tally
+
+    package enum Tally: Sendable, Equatable {
+        case window(WindowState)
+        case bucket(BucketState)
+    }
+
+    /// In units of cost; see `WindowTally`.
+    package struct WindowState: Sendable, Equatable {
+        package var sharedUsed: Int64
+        package var sharedPrevious: Int64
+        package var own: Int64
+        package var ownPrevious: Int64
+        package var resolved: Int64
+    }
+
+    /// See `BucketTally`.
+    package struct BucketState: Sendable, Equatable {
+        package var sharedLevel: Int64
+        package var sharedMs: Int64
+        /// -1 while the store counts.
+        package var localLevel: Int64
+        package var ownLevel: Int64
+        package var resolvedLevel: Int64
+        package var localMs: Int64
+        package var replicaCount: Int64
+        package var localCapacity: Int64
+        /// The limit; a maximum of 0: none was learnt.
+        package var max: Int64
+        package var burst: Int64
+        package var lengthMs: Int64
+    }
+
+    func isVoid(nowMs: Int64) -> Bool {
+        guard nowMs < countsUntilMs else { return true }
+        return switch tally {
+        case .window(let window):
+            window.sharedUsed <= 0 && window.sharedPrevious <= 0 && window.own <= 0 && window.ownPrevious <= 0
+                && window.resolved <= 0
+        case .bucket(let bucket):
+            bucket.sharedLevel <= 0 && bucket.ownLevel <= 0
+        }
+    }
+
+    /// Whether the store is still to be told something of it.
+    var isOwed: Bool {
+        switch tally {
+        case .window(let window): window.own > 0 || window.ownPrevious > 0
+        case .bucket(let bucket): bucket.ownLevel > bucket.resolvedLevel
+        }
+    }
+}
+
+/// What went out in one batch and must be known to have been counted or not. A flight with nothing in it is over.
+package struct FlightState: Sendable, Equatable {
+    package var sequence: Int64
+    /// What the store was to be told beside checks, in order: it goes out again under the same sequence.
+    package var payments: [Item] = []
+    /// Checks that were admitted here while their batch was under way: its marker tells whether they were charged.
+    package var doubts: [Item] = []
+
+    package struct Item: Sendable, Equatable {
+        package var stem: [UInt8]
+        /// As `Debt`; else it is an addition.
+        package var isOffer: Bool
+        package var amount: Int64
+        package var windowMs: Int64
+    }
+}

@@ -1,0 +1,307 @@
+import Glibc
+package import SluiceEngine
+
+/// The file in which a sidecar keeps what must outlive it: records, one behind the other, of which the later count.
+///
+/// It begins with a head: `magic`, the version of the format (4 bytes), the replica's number (8) and the checksum of all
+/// that (4). Then come frames: the length of a record (4), its checksum (4) and the record. Numbers have their low bytes
+/// first; checksums are CRC-32 as zlib has it.
+///
+/// A process may end in the middle of a frame: reading ends there, and what comes behind is cut off. Nobody but the one
+/// that holds the lock on the folder reads or writes. Every call blocks its thread; one thread at a time may call.
+package final class StateFile: @unchecked Sendable {
+    package enum Failure: Error, Equatable, CustomStringConvertible {
+        case inUse(folder: String)
+        case isNewer(path: String, version: UInt32)
+        case notOurs(path: String)
+        case full(path: String)
+        case system(String, path: String, errno: Int32)
+
+        package var description: String {
+            switch self {
+            case .inUse(let folder):
+                "--state-dir: \(folder): another sluiced uses it, give each its own"
+            case .isNewer(let path, let version):
+                "--state-dir: \(path): has version \(version) of the format, and this sluiced knows none above "
+                    + "\(StateFile.version): start the newer one, or choose another folder"
+            case .notOurs(let path):
+                "--state-dir: \(path): is no file of sluiced's, choose another folder"
+            case .full(let path):
+                "--state-dir: \(path): is full, at most \(ServerBounds.maxStateFileBytes) bytes are kept"
+            case .system(let what, let path, let errno):
+                "--state-dir: \(path): \(what): \(String(cString: strerror(errno)))"
+            }
+        }
+    }
+
+    /// What was found when it was opened.
+    package struct Contents: Sendable, Equatable {
+        /// The number of the replica that keeps it.
+        package var replica: UInt64
+        /// In the order in which they were written.
+        package var records: [StateRecord] = []
+        /// So much at the end could not be read, and was cut off, bytes.
+        package var droppedBytes = 0
+        /// Whether the head could not be read: the file was set aside, and the replica is a new one.
+        package var isSetAside = false
+    }
+
+    static let version: UInt32 = 1
+    static let magic = Array("SLUICE\r\n".utf8)
+    private static let headSize = magic.count + 4 + 8 + 4
+    private static let frameHeadSize = 8
+    private static let name = "journal"
+
+    package let folder: String
+    package let path: String
+    /// Up to here it is known to be whole, bytes.
+    package private(set) var size = 0
+    private let replica: UInt64
+    /// Holds the lock.
+    private let folderHandle: Int32
+    private var handle: Int32
+    private var encoded: [UInt8] = []
+    /// How large it was when it was last written anew, bytes.
+    private var compactSize = 0
+
+    /// Opens the file of a folder, or makes both.
+    ///
+    /// - Parameters:
+    ///   - folder: made if it is not there, for the owner alone; its parent must be.
+    ///   - newReplica: the number of the replica if there is none yet.
+    package static func open(folder: String, newReplica: UInt64) throws(Failure) -> (StateFile, Contents) {
+        if mkdir(folder, 0o700) != 0 && errno != EEXIST {
+            throw .system("cannot be made", path: folder, errno: errno)
+        }
+        let folderHandle = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard folderHandle >= 0 else { throw .system("cannot be opened", path: folder, errno: errno) }
+        guard flock(folderHandle, LOCK_EX | LOCK_NB) == 0 else {
+            defer { close(folderHandle) }
+            if errno == EWOULDBLOCK { throw .inUse(folder: folder) }
+            throw .system("cannot be locked", path: folder, errno: errno)
+        }
+        do throws(Failure) {
+            return try open(folder: folder, folderHandle: folderHandle, newReplica: newReplica)
+        } catch {
+            close(folderHandle)
+            throw error
+        }
+    }
+
+    private static func open(
+        folder: String, folderHandle: Int32, newReplica: UInt64
+    ) throws(Failure) -> (StateFile, Contents) {
+        let path = "\(folder)/\(name)"
+        // Left behind by a process that ended while it wrote the file anew.
+        unlink("\(path).new")
+        var contents = Contents(replica: newReplica)
+        if let bytes = try read(path) {
+            switch try head(of: bytes, path: path) {
+            case let replica?:
+                contents.replica = replica
+                let end = scan(bytes, into: &contents.records)
+                contents.droppedBytes = bytes.count - end
+                let file = StateFile(folder: folder, path: path, replica: replica, folderHandle: folderHandle)
+                try file.open(truncatedTo: end)
+                return (file, contents)
+            case nil:
+                contents.isSetAside = true
+                contents.droppedBytes = bytes.count
+                guard rename(path, "\(path).unreadable") == 0 else {
+                    throw .system("cannot be set aside", path: path, errno: errno)
+                }
+            }
+        }
+        let file = StateFile(folder: folder, path: path, replica: newReplica, folderHandle: folderHandle)
+        try file.replace(with: [])
+        return (file, contents)
+    }
+
+    private init(folder: String, path: String, replica: UInt64, folderHandle: Int32) {
+        self.folder = folder
+        self.path = path
+        self.replica = replica
+        self.folderHandle = folderHandle
+        handle = -1
+    }
+
+    deinit {
+        if handle >= 0 { close(handle) }
+        close(folderHandle)
+    }
+
+    // MARK: - Writing
+
+    /// Writes records behind all others, and returns when they are on the disk. If it throws, what is in the file is what
+    /// was there before.
+    package func append(_ records: [StateRecord]) throws(Failure) {
+        guard handle >= 0 else { throw .system("is not open", path: path, errno: EBADF) }
+        encoded.removeAll(keepingCapacity: true)
+        Self.encode(records, into: &encoded)
+        guard size + encoded.count <= ServerBounds.maxStateFileBytes else { throw .full(path: path) }
+        do throws(Failure) {
+            try Self.write(encoded, to: handle, path: path)
+            guard fdatasync(handle) == 0 else { throw .system("cannot be written", path: path, errno: errno) }
+        } catch {
+            // After that nobody knows what is on the disk: what is written next is written anew.
+            _ = ftruncate(handle, off_t(size))
+            throw error
+        }
+        size += encoded.count
+        if encoded.capacity > ServerBounds.stateBufferBytes { encoded = [] }
+    }
+
+    /// Whether most of it may be of no use any more.
+    package var wantsCompaction: Bool { size > max(ServerBounds.minCompactedBytes, 2 * compactSize) }
+
+    /// Writes the file anew with what still counts of it, and returns when that is on the disk. If it throws, the file is as it
+    /// was.
+    ///
+    /// - Parameter nowMs: what is over by then is left out, ms since the epoch.
+    package func compact(nowMs: Int64) throws(Failure) {
+        // If it fails, it is tried again when there is more to be won.
+        compactSize = size
+        guard let bytes = try Self.read(path) else { throw .system("is gone", path: path, errno: ENOENT) }
+        var records: [StateRecord] = []
+        _ = Self.scan(bytes[..<min(size, bytes.count)], into: &records)
+        try replace(with: Self.latest(records).filter { !$0.isVoid(nowMs: nowMs) })
+    }
+
+    /// The last record of each subject, in their order.
+    static func latest(_ records: [StateRecord]) -> [StateRecord] {
+        var last: [StateRecord.Subject: Int] = [:]
+        for (index, record) in records.enumerated() { last[record.subject] = index }
+        return last.values.sorted().map { records[$0] }
+    }
+
+    private func replace(with records: [StateRecord]) throws(Failure) {
+        let temporary = "\(path).new"
+        let next = Glibc.open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0o600)
+        guard next >= 0 else { throw .system("cannot be made", path: temporary, errno: errno) }
+        var bytes = Self.magic
+        Self.put(Self.version, to: &bytes)
+        Self.put(UInt32(truncatingIfNeeded: replica), to: &bytes)
+        Self.put(UInt32(truncatingIfNeeded: replica >> 32), to: &bytes)
+        Self.put(Checksum.crc32(bytes[...]), to: &bytes)
+        Self.encode(records, into: &bytes)
+        do throws(Failure) {
+            try Self.write(bytes, to: next, path: temporary)
+            guard fsync(next) == 0, rename(temporary, path) == 0, fsync(folderHandle) == 0 else {
+                throw .system("cannot be written", path: temporary, errno: errno)
+            }
+        } catch {
+            close(next)
+            unlink(temporary)
+            throw error
+        }
+        if handle >= 0 { close(handle) }
+        handle = next
+        size = bytes.count
+        compactSize = size
+    }
+
+    private func open(truncatedTo end: Int) throws(Failure) {
+        handle = Glibc.open(path, O_RDWR | O_CLOEXEC | O_APPEND)
+        guard handle >= 0 else { throw .system("cannot be opened", path: path, errno: errno) }
+        guard ftruncate(handle, off_t(end)) == 0 else { throw .system("cannot be cut", path: path, errno: errno) }
+        size = end
+    }
+
+    // MARK: - Bytes
+
+    private static func encode(_ records: [StateRecord], into bytes: inout [UInt8]) {
+        var payload: [UInt8] = []
+        for record in records {
+            payload.removeAll(keepingCapacity: true)
+            record.append(to: &payload)
+            put(UInt32(payload.count), to: &bytes)
+            put(Checksum.crc32(payload[...]), to: &bytes)
+            bytes += payload
+        }
+    }
+
+    /// The replica's number; nil if it cannot be read.
+    private static func head(of bytes: [UInt8], path: String) throws(Failure) -> UInt64? {
+        // A file that is empty, or was never finished, is nobody's.
+        guard bytes.count >= headSize else {
+            if magic.starts(with: bytes.prefix(magic.count)) || bytes.starts(with: magic) { return nil }
+            throw .notOurs(path: path)
+        }
+        guard bytes.starts(with: magic) else { throw .notOurs(path: path) }
+        let found = number(bytes, at: magic.count)
+        // Whatever a later format changes, it changes nothing before this.
+        if found > version { throw .isNewer(path: path, version: found) }
+        guard found == version, number(bytes, at: headSize - 4) == Checksum.crc32(bytes[..<(headSize - 4)]) else {
+            return nil
+        }
+        return UInt64(number(bytes, at: magic.count + 4)) | UInt64(number(bytes, at: magic.count + 8)) << 32
+    }
+
+    /// Reads frames until one is not whole.
+    /// - Returns: where reading ended.
+    private static func scan(_ bytes: some RandomAccessCollection<UInt8>, into records: inout [StateRecord]) -> Int {
+        let bytes = Array(bytes)
+        var at = headSize
+        while at + frameHeadSize <= bytes.count {
+            let start = at + frameHeadSize
+            let count = Int(number(bytes, at: at))
+            guard count <= bytes.count - start, count > 0,
+                Checksum.crc32(bytes[start..<start + count]) == number(bytes, at: at + 4),
+                let record = StateRecord(bytes[start..<start + count])
+            else { break }
+            records.append(record)
+            at = start + count
+        }
+        return at
+    }
+
+    private static func put(_ number: UInt32, to bytes: inout [UInt8]) {
+        for shift in stride(from: UInt32(0), to: 32, by: 8) { bytes.append(UInt8(truncatingIfNeeded: number >> shift)) }
+    }
+
+    private static func number(_ bytes: [UInt8], at start: Int) -> UInt32 {
+        (0..<4).reduce(0) { $0 | UInt32(bytes[start + $1]) << UInt32(8 * $1) }
+    }
+
+    // MARK: - System calls
+
+    /// nil if there is no such file.
+    private static func read(_ path: String) throws(Failure) -> [UInt8]? {
+        let file = Glibc.open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else {
+            if errno == ENOENT { return nil }
+            throw .system("cannot be opened", path: path, errno: errno)
+        }
+        defer { close(file) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 1 << 18)
+        while true {
+            let count = Glibc.read(file, &chunk, chunk.count)
+            if count == 0 { return bytes }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw .system("cannot be read", path: path, errno: errno) }
+            bytes += chunk[..<count]
+        }
+    }
+
+    private static func write(_ bytes: [UInt8], to file: Int32, path: String) throws(Failure) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { Glibc.write(file, $0.baseAddress, $0.count) }
+            if count < 0 && errno == EINTR { continue }
+            guard count > 0 else { throw .system("cannot be written", path: path, errno: errno) }
+            rest = rest.dropFirst(count)
+        }
+    }
+}
+
+/// CRC-32 of ISO 3309, with the polynomial reversed, a byte at a time.
+enum Checksum {
+    private static let table: [UInt32] = (0..<256).map { byte in
+        (0..<8).reduce(UInt32(byte)) { rest, _ in rest & 1 == 1 ? 0xEDB8_8320 ^ (rest >> 1) : rest >> 1 }
+    }
+
+    static func crc32(_ bytes: ArraySlice<UInt8>) -> UInt32 {
+        ~bytes.reduce(~0) { table[Int(UInt8(truncatingIfNeeded: $0) ^ $1)] ^ ($0 >> 8) }
+    }
+}

@@ -1,0 +1,32 @@
+import SluicePolicy
+import Support
+
+@testable import SluiceEngine
+
+/// Processes that follow one another.
+extension LimiterRig {
+    /// Takes what is to be recorded.
+    mutating func record() {
+        while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }
+    }
+
+    /// The process ends at once, and another one of the same replica begins with what was recorded.
+    ///
+    /// - Parameters:
+    ///   - policy: another one from now on.
+    ///   - recording: whether what has changed was recorded before.
+    mutating func restart(_ policy: Policy? = nil, recording: Bool = true) {
+        if recording { record() }
+        if let policy { self.policy = policy }
+        // What bytes lose, is lost.
+        records = records.compactMap { record in
+            var bytes: [UInt8] = []
+            record.append(to: &bytes)
+            return StateRecord(bytes[...])
+        }
+        limiter = Limiter(
+            configuration: limiter.configuration, policies: PolicySet(single: self.policy), now: now)
+        restoration = limiter.restore(records, now: now)
+        tick()
+    }
+}

@@ -1,0 +1,379 @@
+import SluicePolicy
+import Support
+import Testing
+
+@testable import SluiceEngine
+
+/// A replica that is started again goes on where it was: nothing that it admitted is lost, and nothing is paid twice.
+@Suite struct StateTests {
+    private let ten = limit(max: 10)
+
+    private func used(_ rig: LimiterRig, _ limit: Limit, startMs: Int64 = LimiterRig.startMs) -> Int64 {
+        rig.store.tally(of: key(limit, startMs: startMs))
+    }
+
+    // MARK: - What was admitted
+
+    @Test func whatWasAdmittedIsSettledByTheNextProcess() {
+        var rig = LimiterRig(policy(ten), replicas: 2, keepsState: true)
+        #expect(rig.decide(cost: 4).source == .shared)
+        rig.lose()
+        #expect(rig.decide(cost: 2).allowed)
+        rig.restart()
+        #expect(rig.limiter.journalCount == 1)
+        // Half of what was left is three, and two of that are used up.
+        #expect(rig.decide().allowed && !rig.decide().allowed)
+        rig.restart()
+        #expect(!rig.decide().allowed)
+        rig.connect()
+        #expect(used(rig, ten) == 7 && rig.limiter.journalCount == 0)
+        rig.restart()
+        rig.connect()
+        #expect(used(rig, ten) == 7)
+    }
+
+    /// What was only seen counts on as well: or each restart would hand out the window anew.
+    @Test func whatWasSeenIsKept() {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        #expect(rig.decide(cost: 7).source == .shared)
+        rig.lose()
+        rig.restart()
+        #expect(rig.decide(isPeek: true).remaining == 3)
+        // Nothing is owed for it; but a store that forgot is offered it.
+        #expect(rig.limiter.journalCount == 0)
+        rig.store.flush()
+        rig.connect()
+        rig.exchange()
+        #expect(used(rig, ten) == 7 && rig.limiter.statistics.forgotten == 1)
+    }
+
+    @Test func theOtherReplicasAreKept() {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        var batch = Batch()
+        batch.sequence = 1
+        batch.appendKey(CounterKey.replicas(prefix: "sluice"))
+        batch.specials = [.heartbeat(lifeMs: 30_000)]
+        batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
+        _ = rig.store.run(batch, replica: 99)
+        rig.pass(ms: 1_000)
+        rig.tick()
+        rig.exchange()
+        rig.lose()
+        rig.restart()
+        #expect(rig.limiter.replicaCount == 2)
+    }
+
+    @Test func aWindowThatIsOverIsDropped() {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        rig.record()
+        rig.pass(ms: 60_000)
+        rig.restart(recording: false)
+        #expect(rig.limiter.journalCount == 0 && rig.restoration.dropped == 1)
+        #expect(rig.decide(cost: 10).allowed)
+    }
+
+    /// By the store's clock, not by this machine's.
+    @Test func aSkewedMachine() {
+        var rig = LimiterRig(policy(ten), wallSkewMs: 3_600_000, keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        rig.restart()
+        rig.connect()
+        #expect(used(rig, ten) == 4)
+    }
+
+    @Test func windowsThatSlide() {
+        let sliding = limit(max: 10, algorithm: .slidingWindow)
+        var rig = LimiterRig(policy(sliding), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        rig.pass(ms: 60_000)
+        rig.restart()
+        #expect(rig.decide(cost: 3).allowed)
+        rig.restart()
+        rig.connect()
+        #expect(used(rig, sliding) == 4 && used(rig, sliding, startMs: LimiterRig.startMs + 60_000) == 3)
+    }
+
+    @Test func buckets() {
+        let bucket = limit(max: 60, algorithm: .tokenBucket(burst: 20))
+        var rig = LimiterRig(policy(bucket), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 10).allowed)
+        rig.pass(ms: 2_000)
+        rig.restart()
+        let here = rig.decide(isPeek: true).remaining
+        #expect((11...12).contains(here))
+        rig.connect()
+        #expect((12...13).contains(rig.decide(isPeek: true).remaining))
+        #expect(rig.limiter.journalCount == 0)
+    }
+
+    /// The document changed meanwhile: what was admitted under it counts, by the limits that now apply.
+    @Test func otherLimitsApply() {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        rig.restart(policy(limit(max: 6)))
+        #expect(rig.decide(cost: 2).allowed && !rig.decide().allowed)
+        rig.restart(policy(limit("other", max: 5)))
+        #expect(rig.decide(cost: 5).allowed)
+        rig.connect()
+        #expect(used(rig, ten) == 6)
+    }
+
+    @Test func otherKeysAreNobodysBusiness() {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        rig.record()
+        var configuration = rig.limiter.configuration
+        configuration.keyPrefix = "another"
+        var limiter = Limiter(configuration: configuration, policies: PolicySet(single: policy(ten)), now: rig.now)
+        #expect(limiter.restore(rig.records, now: rig.now) == Limiter.Restoration(dropped: 1))
+    }
+
+    // MARK: - What was on its way
+
+    /// The process ends between sending and answer: it is added once, whether it ran or not, however often that happens.
+    @Test(arguments: [true, false], [1, 3]) func whatWasOnItsWayIsPaidOnce(ran: Bool, times: Int) throws {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        for _ in 0..<times {
+            // The first asks, and then it pays; later processes pay at once.
+            var batch = rig.probe()
+            if rig.limiter.unresolved.isEmpty && !rig.limiter.flying.contains(where: \.settles) {
+                rig.answer(batch, rig.run(batch))
+                batch = try #require(rig.sent().first)
+                #expect(rig.limiter.mustRecord)
+            }
+            rig.record()
+            if ran { _ = rig.run(batch) }
+            rig.restart(recording: false)
+        }
+        rig.connect()
+        #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
+        #expect(rig.limiter.unresolved.isEmpty && rig.limiter.changes.recorded.count <= 1)
+        rig.record()
+        #expect(rig.limiter.changes.recorded.isEmpty && !rig.limiter.hasChanges)
+        #expect(rig.decide(isPeek: true).remaining == 6)
+    }
+
+    /// Answers get lost in a row: the batch that asks is the one that pays, under its own sequence.
+    @Test(arguments: [true, false], [true, false]) func answersAreLostInARow(firstRan: Bool, restarts: Bool) throws {
+        var rig = LimiterRig(policy(ten), keepsState: restarts)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let paying = try #require(rig.sent().first)
+        if restarts { rig.record() }
+        if firstRan { _ = rig.run(paying) }
+        for _ in 0..<3 {
+            if restarts { rig.restart() } else { rig.close() }
+            let again = rig.probe()
+            #expect(again.sequence == paying.sequence)
+            _ = rig.run(again)
+        }
+        if restarts { rig.restart() } else { rig.close() }
+        rig.connect()
+        #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
+        #expect(rig.decide(isPeek: true).remaining == 6)
+    }
+
+    /// Its marker tells of it alone: nothing leaves behind it.
+    @Test func nothingLeavesBehindASettlement() throws {
+        var rig = LimiterRig(policy(ten))
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let paying = try #require(rig.sent().first)
+        let ticket = rig.wait()
+        rig.pass(ms: 1_000)
+        #expect(rig.sent().isEmpty, "neither a check nor a sign of life")
+        rig.answer(paying, rig.run(paying))
+        rig.exchange()
+        #expect(rig.answers[ticket]?.remaining == 5)
+    }
+
+    /// What is held by the disk is no sign that the store hangs.
+    @Test func aBatchThatIsHeldIsNotOverdue() throws {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let paying = try #require(rig.sent().first)
+        rig.limiter.batchHeld(sequence: paying.sequence)
+        rig.pass(ms: 300)
+        rig.tick()
+        #expect(rig.limiter.isShared && rig.limiter.nextTickNs() > rig.now.monotonicNs)
+        rig.limiter.batchLeft(sequence: paying.sequence, now: rig.now)
+        rig.pass(ms: 14)
+        rig.tick()
+        #expect(rig.limiter.isShared)
+        rig.pass(ms: 2)
+        rig.tick()
+        #expect(!rig.limiter.isShared)
+    }
+
+    /// One that was refused did not run: that is recorded before anything else leaves, and it is paid by another batch.
+    @Test func aRefusedOneIsPaidByAnother() throws {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let paying = try #require(rig.sent().first)
+        rig.record()
+        rig.answer(paying, .failure(.refused("OOM")))
+        #expect(rig.limiter.mustRecord)
+        rig.restart()
+        #expect(rig.limiter.unresolved.isEmpty)
+        rig.connect()
+        #expect(used(rig, ten) == 4)
+    }
+
+    /// Refused when it goes out again, the first one may still have run.
+    @Test(arguments: [true, false]) func aRepeatIsRefused(ran: Bool) throws {
+        var rig = LimiterRig(policy(ten))
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let paying = try #require(rig.sent().first)
+        if ran { _ = rig.run(paying) }
+        rig.close()
+        rig.answer(rig.probe(), .failure(.refused("LOADING")))
+        rig.connect()
+        #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
+    }
+
+    /// The store lost its memory while something was on its way there.
+    @Test func theStoreForgotWhatWasOnItsWay() throws {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        #expect(rig.decide(cost: 3).allowed)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let paying = try #require(rig.sent().first)
+        rig.record()
+        _ = rig.run(paying)
+        rig.store.flush()
+        rig.restart()
+        rig.connect()
+        rig.exchange()
+        #expect(used(rig, ten) == 7 && rig.limiter.journalCount == 0)
+    }
+
+    /// A check was admitted here while its batch was under way, and the process ended: the marker tells the next one
+    /// whether the store had counted it.
+    @Test(arguments: [true, false], [nil, 20]) func aCheckInDoubt(ran: Bool, burst: Int64?) throws {
+        let one = burst.map { limit(max: 60, algorithm: .tokenBucket(burst: $0)) } ?? ten
+        var rig = LimiterRig(policy(one), keepsState: true)
+        _ = rig.decide(isPeek: true)
+        let ticket = rig.wait(cost: 4)
+        let batch = try #require(rig.sent().first)
+        rig.pass(ms: 16)
+        rig.tick()
+        #expect(rig.answers[ticket]?.source == .local)
+        if ran { _ = rig.run(batch) }
+        rig.restart()
+        #expect(rig.limiter.unresolved.count == 1)
+        rig.connect()
+        rig.exchange()
+        rig.record()
+        #expect(rig.limiter.unresolved.isEmpty && rig.limiter.changes.recorded.isEmpty)
+        #expect(rig.decide(isPeek: true).remaining == (burst ?? 10) - 4)
+    }
+
+    // MARK: - Records
+
+    @Test func nothingIsNotedWhereNobodyTakesIt() {
+        var rig = LimiterRig(policy(ten))
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        #expect(!rig.limiter.hasChanges && rig.limiter.changes.counters.isEmpty)
+    }
+
+    /// However many have changed: all are taken in the end, and what was settled before that it was.
+    @Test func manyAreTakenSomeAtATime() throws {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        let grants = (1...EngineBounds.countersRecordedAtOnce + 100).map { "g\($0)" }
+        for grant in grants { #expect(rig.decide(grant: grant, cost: 2).allowed) }
+        var first: [StateRecord] = []
+        rig.limiter.takeRecords(into: &first, now: rig.now)
+        #expect(first.count == EngineBounds.countersRecordedAtOnce + 1 && rig.limiter.hasChanges)
+        rig.records += first
+        rig.restart()
+        #expect(rig.restoration.unsettled == grants.count)
+        rig.connect()
+        rig.restart()
+        #expect(rig.restoration.unsettled == 0 && rig.limiter.unresolved.isEmpty)
+        for grant in grants { expectQuickly(rig.store.tally(of: key(ten, grant: grant)) == 2, grant) }
+    }
+
+    /// A counter that nobody uses any more is recorded as it was left.
+    @Test func whatIsForgottenIsRecordedFirst() {
+        var rig = LimiterRig(policy(ten), maxPlans: 1, keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        rig.record()
+        rig.pass(ms: 60_000)
+        #expect(rig.decide(grant: "h", cost: 3).allowed)
+        rig.tick()
+        rig.restart()
+        #expect(rig.restoration.counters == 1 && rig.limiter.counterCount == 1)
+        rig.connect()
+        rig.pass(ms: 120_000)
+        for _ in 0..<3 {
+            rig.tick()
+            rig.record()
+            rig.pass(ms: 1_000)
+        }
+        #expect(rig.limiter.counterCount == 0, "nothing is kept that no longer counts")
+    }
+
+    @Test func recordsAreReadAsWritten() {
+        let window = CounterState.WindowState(
+            sharedUsed: 1, sharedPrevious: 0, own: 1 << 53, ownPrevious: 2, resolved: 3)
+        let bucket = CounterState.BucketState(
+            sharedLevel: 5, sharedMs: 6, localLevel: -1, ownLevel: 1 << 61, resolvedLevel: 7, localMs: 8,
+            replicaCount: 2, localCapacity: 9, max: 10, burst: 11, lengthMs: 12)
+        let item = FlightState.Item(stem: [0, 255], isOffer: true, amount: 300, windowMs: 1 << 40)
+        let records: [StateRecord] = [
+            .replica(
+                ReplicaState(
+                    keyPrefix: "é", lastSequence: .max, acknowledgedSequence: 0, highestStoreMs: 1, aheadMs: .min,
+                    others: [.max, 0])),
+            .counter(
+                CounterState(
+                    stem: [], startMs: -1, countsUntilMs: .max, isSeen: true, owesOffer: false, tally: .window(window))),
+            .counter(
+                CounterState(
+                    stem: [58], startMs: 0, countsUntilMs: 1, isSeen: false, owesOffer: true, tally: .bucket(bucket))),
+            .flight(FlightState(sequence: 7, payments: [item, item], doubts: [item])),
+            .flight(FlightState(sequence: 8)),
+        ]
+        for record in records {
+            var bytes: [UInt8] = []
+            record.append(to: &bytes)
+            #expect(StateRecord(bytes[...]) == record)
+            for count in bytes.indices { #expect(StateRecord(bytes[..<count]) == nil) }
+            #expect(StateRecord((bytes + [0])[...]) == nil)
+        }
+        var random = SeededRandom(seed: 5)
+        for _ in 0..<20_000 {
+            let noise = (0..<Int.random(in: 0...40, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
+            _ = StateRecord(noise[...])
+        }
+    }
+}

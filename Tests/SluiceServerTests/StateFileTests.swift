@@ -1,0 +1,184 @@
+import Foundation
+import Support
+import Testing
+
+@testable import SluiceEngine
+@testable import SluiceServer
+
+/// The file that outlives a sidecar: whatever becomes of its end, its beginning is read.
+@Suite struct StateFileTests {
+    private let folder: TemporaryFolder
+    private let path: String
+
+    init() throws {
+        folder = try TemporaryFolder()
+        path = folder.path("state/journal")
+    }
+
+    /// A flight is the smallest record.
+    private func record(_ number: Int64) -> StateRecord {
+        let item = FlightState.Item(stem: Array("stem\(number)".utf8), isOffer: false, amount: number, windowMs: 5)
+        return .flight(FlightState(sequence: number, payments: [item]))
+    }
+
+    private func open(_ replica: UInt64 = 1) throws -> (StateFile, StateFile.Contents) {
+        try StateFile.open(folder: folder.path("state"), newReplica: replica)
+    }
+
+    /// Writes these, each by itself.
+    /// - Returns: how large the file was before the first, and after each.
+    @discardableResult
+    private func write(_ numbers: ClosedRange<Int64>) throws -> [Int] {
+        let (file, _) = try open()
+        return try [file.size]
+            + numbers.map {
+                try file.append([record($0)])
+                return file.size
+            }
+    }
+
+    private func bytes() throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path)) }
+    private func overwrite(_ bytes: Data) throws { try bytes.write(to: URL(fileURLWithPath: path)) }
+
+    @Test func whatWasWrittenIsRead() throws {
+        let sizes = try write(1...3)
+        let (file, contents) = try open(2)
+        #expect(contents == StateFile.Contents(replica: 1, records: (1...3).map { record($0) }))
+        #expect(file.size == sizes[3])
+        try file.append([record(4), record(5)])
+        let attributes = try FileManager.default.attributesOfItem(atPath: path)
+        #expect(attributes[.posixPermissions] as? Int == 0o600)
+        let parent = try FileManager.default.attributesOfItem(atPath: folder.path("state"))
+        #expect(parent[.posixPermissions] as? Int == 0o700)
+    }
+
+    /// Cut anywhere, it is read up to the last record that is whole, and goes on from there.
+    @Test func aTornTailIsCutOff() throws {
+        let sizes = try write(1...3)
+        let whole = try bytes()
+        for count in sizes[0]...sizes[3] {
+            try overwrite(whole.prefix(count))
+            let complete = sizes.lastIndex { $0 <= count } ?? 0
+            do {
+                let (file, contents) = try open(2)
+                #expect(contents.replica == 1 && contents.droppedBytes == count - sizes[complete])
+                #expect(contents.records == (1...3).prefix(complete).map { record($0) })
+                try file.append([record(9)])
+            }
+            let (_, contents) = try open(2)
+            #expect(contents.records.count == complete + 1 && contents.records.last == record(9))
+            #expect(contents.droppedBytes == 0)
+        }
+    }
+
+    /// A bit that is wrong anywhere: nothing behind it is believed, and nothing that was never written is read.
+    @Test func aWrongBit() throws {
+        let sizes = try write(1...3)
+        let whole = try bytes()
+        for index in whole.indices {
+            var spoilt = whole
+            spoilt[index] ^= 1 << UInt8(index % 8)
+            try overwrite(spoilt)
+            // Somebody else's, or a later version.
+            if index < StateFile.magic.count + 4, index != StateFile.magic.count {
+                #expect(throws: StateFile.Failure.self) { _ = try open(2) }
+                continue
+            }
+            let (_, contents) = try open(2)
+            if index < sizes[0] {
+                #expect(contents.isSetAside && contents.replica == 2 && contents.records.isEmpty)
+                #expect(FileManager.default.fileExists(atPath: path + ".unreadable"))
+            } else {
+                let before = sizes.lastIndex { $0 <= index } ?? 0
+                #expect(contents.records == (1...3).prefix(before).map { record($0) })
+                #expect(contents.droppedBytes == whole.count - sizes[before])
+            }
+        }
+    }
+
+    @Test func aHeadThatWasNeverFinished() throws {
+        try write(1...1)
+        let whole = try bytes()
+        for count in 0..<24 {
+            try overwrite(whole.prefix(count))
+            let (_, contents) = try open(2)
+            #expect(contents.isSetAside && contents.replica == 2)
+        }
+    }
+
+    @Test func whatIsNotOursIsLeftAlone() throws {
+        try write(1...1)
+        for text in ["x", "a file of somebody else's that is long enough"] {
+            try overwrite(Data(text.utf8))
+            #expect(throws: StateFile.Failure.notOurs(path: path)) { _ = try open() }
+            #expect(try bytes() == Data(text.utf8))
+        }
+    }
+
+    @Test func aNewerVersionIsRefused() throws {
+        try write(1...1)
+        var newer = try bytes()
+        newer[StateFile.magic.count] = 2
+        try overwrite(newer)
+        #expect(throws: StateFile.Failure.isNewer(path: path, version: 2)) { _ = try open() }
+        #expect(try bytes() == newer)
+        #expect("\(StateFile.Failure.isNewer(path: "p", version: 2))".contains("version 2"))
+    }
+
+    @Test func onlyOneMayHaveIt() throws {
+        do {
+            let (file, contents) = try open()
+            #expect(throws: StateFile.Failure.inUse(folder: folder.path("state"))) { _ = try open() }
+            #expect(contents.records.isEmpty && file.size > 0)
+        }
+        _ = try open()
+    }
+
+    @Test func aFolderThatCannotBe() {
+        #expect(throws: StateFile.Failure.system("cannot be made", path: "/proc/none", errno: ENOENT)) {
+            _ = try StateFile.open(folder: "/proc/none", newReplica: 1)
+        }
+    }
+
+    @Test func onlyWhatCountsIsWrittenAnew() throws {
+        let (file, _) = try open()
+        for round in Int64(1)...50 {
+            for number in Int64(1)...20 {
+                var changed = FlightState(sequence: number)
+                if number <= 10 {
+                    changed.payments = [FlightState.Item(stem: [1], isOffer: false, amount: round, windowMs: 1)]
+                }
+                try file.append([.flight(changed)])
+            }
+        }
+        let before = file.size
+        try file.compact(nowMs: 0)
+        #expect(file.size < before / 50)
+        try file.append([record(99)])
+        let again = folder.path("state")
+        // The lock is this process's own: read a copy.
+        let copy = try TemporaryFolder()
+        try FileManager.default.copyItem(atPath: again, toPath: copy.path("state"))
+        let (_, contents) = try StateFile.open(folder: copy.path("state"), newReplica: 2)
+        #expect(contents.replica == 1 && contents.records.count == 11 && contents.records.last == record(99))
+        #expect(
+            contents.records.dropLast().allSatisfy {
+                if case .flight(let state) = $0 { state.payments.first?.amount == 50 } else { false }
+            })
+    }
+
+    /// A process ended while it wrote the file anew: the old one counts.
+    @Test func aFileThatWasNotFinishedIsRemoved() throws {
+        try write(1...2)
+        try Data("half".utf8).write(to: URL(fileURLWithPath: path + ".new"))
+        let (_, contents) = try open()
+        #expect(contents.records.count == 2)
+        #expect(!FileManager.default.fileExists(atPath: path + ".new"))
+    }
+
+    /// As zlib has it.
+    @Test func checksums() {
+        #expect(Checksum.crc32(Array("123456789".utf8)[...]) == 0xCBF4_3926)
+        #expect(Checksum.crc32([]) == 0)
+    }
+}
