@@ -67,4 +67,5 @@ package struct LoadCommand: ParsableCommand {
 
     /// Whether the summary is to be JSON.
     package var wantsJSON: Bool { verdict.json }
+    package var wantsTimeline: Bool { verdict.timeline && !verdict.json }
 }

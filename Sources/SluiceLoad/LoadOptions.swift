@@ -145,6 +145,8 @@ struct VerdictOptions: ParsableArguments {
     var budget: Int64 = 20_000_000
     @Flag(help: "Print one JSON object instead of the table.")
     var json = false
+    @Flag(help: "Also print the run second by second: sources, latencies, errors, windows, faults.")
+    var timeline = false
     @Option(
         help: ArgumentHelp("Also write a report to look at: one page with plots, for any browser.", valueName: "file"))
     var report: String?

@@ -55,6 +55,7 @@ package enum LoadProgram {
             writeError(LoadProgress(isTerminal: isTerminal).ending)
             // First what cannot be had again: a file may turn out not to be writable.
             print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
+            if command.wantsTimeline { print("\n" + summary.timelineTable(style: style), terminator: "") }
             if let path = command.recordPath { try save(Trace.text(of: summary.recorded, settings), to: path) }
             if let path = command.reportPath { try save(summary.html(), to: path) }
             return summary.isKept ? ExitCode.ok : ExitCode.brokenPromise

@@ -56,6 +56,28 @@ import Testing
         return summary
     }
 
+    @Test func printsTheRunSecondBySecond() {
+        var summary = summary()
+        var second = Tally()
+        for _ in 0..<3 { second.count(.shared, isAllowed: true, latencyNs: 250_000) }
+        second.count(.local, isAllowed: false, latencyNs: 250_000)
+        second.count(.busy, 2)
+        summary.timeline.startWallMs = 1_000_000
+        for startNs: Int64 in [-1_000_000_000, 0, 1_000_000_000] {
+            summary.timeline.points.append(
+                Timeline.Point(startNs: startNs, intervalNs: 1_000_000_000, intendedRate: nil, tally: second))
+        }
+        summary.timeline.marks = [Timeline.Mark(atNs: 1_500_000_000, text: "kill redis")]
+        var window = OracleReport.WindowTotal(rule: "r", startMs: 1_001_000)
+        window.fullestShare = 1.5
+        summary.oracle?.windowTotals = [window]
+        let lines = summary.timelineTable(style: .plain).split(separator: "\n").map { $0.split(separator: " ") }
+        #expect(lines.count == 3)
+        #expect(lines[0].contains("local") && lines[0].suffix(3) == ["fullest", "window", "done"])
+        #expect(lines[1].first == "0" && lines[1].contains("75.0") && lines[1].last == "2")
+        #expect(lines[2].suffix(5) == ["2", "150", "%", "kill", "redis"])
+    }
+
     @Test func printsATable() {
         #expect(summary().table(style: .plain) == Self.table)
     }

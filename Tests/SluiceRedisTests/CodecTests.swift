@@ -313,7 +313,6 @@ import Testing
         "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n*0\r\n:6\r\n:0\r\n", "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n:5\r\n$1\r\n6\r\n:0\r\n",
         "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n$-1\r\n:6\r\n:0\r\n", "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n:5\r\n$-1\r\n:0\r\n",
         "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n+OK\r\n$-1\r\n:0\r\n",
-        "*4\r\n*3\r\n:1\r\n:17\r\n:4\r\n:5\r\n:6\r\n*2\r\n:0\r\n",
     ])
     func refusesWhatDoesNotFit(_ text: String) {
         #expect(throws: BatchReplyError.self) { try decode(text, batch) }

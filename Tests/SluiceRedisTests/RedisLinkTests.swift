@@ -64,7 +64,7 @@ import Testing
 
     @Test func aBatchThatRanAheadOfOneSentAgainWaitsForIt() async throws {
         // The second batch finds the script, because another replica loaded it in between.
-        let ran = "*5\r\n:1\r\n:1700000000000\r\n:0\r\n:1\r\n:1\r\n"
+        let ran = "*2\r\n*3\r\n:1\r\n:1700000000000\r\n:0\r\n:1\r\n"
         let superseded = "*3\r\n:-1\r\n:1700000000000\r\n:2\r\n"
         let server = try await StubServer.start([
             StubServer.greeting, "-NOSCRIPT No matching script.\r\n\(ran)", superseded,

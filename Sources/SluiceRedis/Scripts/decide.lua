@@ -267,7 +267,9 @@ local function settleBucket(charge, difference, chargedMs)
     else
         local under = max(0, levelAfter - (credited - creditedBefore))
         -- Less was credited than before the charge: the bucket has been empty since, or the sum has begun anew.
-        local rest = credited < creditedBefore and 0 or drained(under, chargedMs, maximum)
+        -- Where the clock has stepped back the bucket stands still, but what had leaked by then has leaked.
+        local leaked = maximum * max(0, max(now, since) - chargedMs)
+        local rest = credited < creditedBefore and 0 or max(0, under - leaked)
         local credit = min(-difference * lengthMs, rest, level)
         level = level - credit
         credited = credited + credit > MAX_EXACT and 0 or credited + credit
