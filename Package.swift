@@ -32,6 +32,18 @@ func tests(
     .testTarget(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: settings)
 }
 
+/// Tests like others, or the program that `scripts/simulate` builds, for release and with `-enable-testing`: both see the
+/// engine from inside, which no ordinary target can.
+let simulation: Target =
+    Context.environment["SLUICE_SIMULATE"] == nil
+    ? .testTarget(
+        name: "SimulationTests", dependencies: ["SluiceEngine", "SluicePolicy", "StoreModel"], path: "Tests/Simulation",
+        exclude: ["Main"], sources: ["Core", "Tests"], swiftSettings: settings)
+    : .executableTarget(
+        name: "simulate",
+        dependencies: ["SluiceEngine", "SluicePolicy", "StoreModel", "SluiceTerminal", argumentParser],
+        path: "Tests/Simulation", exclude: ["Tests"], sources: ["Core", "Main"], swiftSettings: settings)
+
 let package = Package(
     name: "sluice",
     products: [
@@ -98,14 +110,20 @@ let package = Package(
             name: "Support", dependencies: ["SluiceClient", "SluiceEngine", nioCore, nioPosix],
             path: "Tests/Support", swiftSettings: settings),
         tests("SluicePolicyTests", ["SluicePolicy"]),
-        tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy", "Support"]),
+        // A store in plain Swift, and the words of its tests. Pure, as the engine is.
+        .target(
+            name: "StoreModel", dependencies: ["SluiceEngine", "SluicePolicy"], path: "Tests/Model",
+            swiftSettings: settings),
+        tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy", "StoreModel", "Support"]),
+        simulation,
         tests("SluiceProtocolTests", ["SluiceProtocol", nioCore, nioEmbedded]),
-        tests("SluiceRedisTests", ["SluiceRedis", "SluiceEngine", "Support", nioCore, nioPosix, logging]),
+        tests(
+            "SluiceRedisTests", ["SluiceRedis", "SluiceEngine", "StoreModel", "Support", nioCore, nioPosix, logging]),
         tests(
             "SluiceServerTests",
             [
-                "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioEmbedded,
-                logging,
+                "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "StoreModel", "Support", nioCore,
+                nioEmbedded, logging,
             ]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
         tests(

@@ -1,3 +1,4 @@
+import StoreModel
 import SluicePolicy
 import Testing
 
@@ -25,7 +26,7 @@ import Testing
     private func stem(_ name: Name, prefix: String = "sluice") -> [UInt8] {
         CounterKey.stem(
             prefix: prefix,
-            limit: SluiceEngineTests.limit(
+            limit: StoreModel.limit(
                 text(name.counter), max: 1, per: name.seconds, of: name.tool.map(text),
                 scope: name.session == nil ? .grant : .session),
             identity: Identity.Parts(grant: name.grant, tool: "t", approved: false, session: name.session))
@@ -109,7 +110,7 @@ import Testing
     }
 
     @Test func aSessionCountsOnlyWhereTheLimitSaysSo() {
-        let limit = SluiceEngineTests.limit(max: 1)
+        let limit = StoreModel.limit(max: 1)
         let one = Identity.Parts(grant: [1], tool: "t", approved: false, session: [2], server: [3])
         let other = Identity.Parts(grant: [1], tool: "t", approved: false)
         #expect(

@@ -1,3 +1,4 @@
+import StoreModel
 import SluicePolicy
 import Support
 import Testing

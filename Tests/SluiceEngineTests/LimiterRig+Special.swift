@@ -1,43 +1,11 @@
+import StoreModel
 import SluicePolicy
 
 @testable import SluiceEngine
 
-/// Everything that a gateway may say of a check, and the ends of reservations.
+/// Checks with everything that a gateway may say of one, and the ends of reservations.
 extension LimiterRig {
-    struct Question {
-        var tool = "t"
-        var grant = "g"
-        var session: String?
-        var server: String?
-        var attributes: [String: String] = [:]
-        var cost: Int64 = 1
-        var isPeek = false
-        var approved = false
-        var wantsTrace = false
-        var reserves = false
-        var id: String?
-
-        /// Of everything that makes another check under the same id another one.
-        var argumentsHash: UInt64 {
-            let others = attributes.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-            let said = "\(cost) \(session ?? "-") \(server ?? "-") \(reserves) \(approved) \(others)"
-            return stableHash(said.utf8)
-        }
-
-        /// As a shell fills it: only what some limit counts by.
-        func identity(_ counted: CountedIdentities) -> Identity {
-            var identity = Identity()
-            identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: approved)
-            if let session, counted.sessions { identity.append(session: session.utf8Span.span) }
-            if let server, counted.servers { identity.append(server: server.utf8Span.span) }
-            for name in counted.attributes {
-                let name = String(decoding: name, as: UTF8.self)
-                guard let value = attributes[name] else { continue }
-                identity.append(attribute: name.utf8Span.span, value: value.utf8Span.span)
-            }
-            return identity
-        }
-    }
+    typealias Question = CheckQuestion
 
     mutating func ask(_ question: Question) -> Asked {
         var extras: CheckExtras?

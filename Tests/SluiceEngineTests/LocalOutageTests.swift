@@ -1,3 +1,4 @@
+import StoreModel
 import SluicePolicy
 import Support
 import Testing
@@ -12,7 +13,7 @@ import Testing
     ]
 
     private static func limit(_ algorithm: Limit.Algorithm, max: Int64 = 20) -> Limit {
-        SluiceEngineTests.limit(max: max, per: 3600, algorithm: algorithm)
+        StoreModel.limit(max: max, per: 3600, algorithm: algorithm)
     }
 
     private func question(_ algorithm: Limit.Algorithm, cost: Int64 = 1) -> LimiterRig.Question {
@@ -70,7 +71,7 @@ import Testing
 
     /// In every stretch of time all buckets together admit no more than one would.
     @Test func bucketsTogether() {
-        let limit = SluiceEngineTests.limit(max: 60, per: 60, algorithm: .tokenBucket(burst: 7))
+        let limit = StoreModel.limit(max: 60, per: 60, algorithm: .tokenBucket(burst: 7))
         for replicas in 1...4 {
             var admissions: [Int64] = []
             for replica in 1...replicas {

@@ -1,3 +1,4 @@
+import StoreModel
 import SluiceEngine
 import Support
 import Testing

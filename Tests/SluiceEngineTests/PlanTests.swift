@@ -1,3 +1,4 @@
+import StoreModel
 import SluicePolicy
 import Testing
 
@@ -88,7 +89,7 @@ import Testing
 @Suite struct PlanTableTests {
     private func name(_ number: Int) -> ByteString { ByteString(bytes: Array("plan\(number)".utf8)) }
     private func stem(_ number: Int) -> [UInt8] { Array("stem\(number)".utf8) }
-    private let limit = SluiceEngineTests.limit(max: 5)
+    private let limit = StoreModel.limit(max: 5)
 
     private func insert(_ number: Int, stems: [Int], into table: inout PlanTable, nowNs: Int64 = 0) -> Int? {
         table.insert(
@@ -111,7 +112,7 @@ import Testing
 
     @Test func theSmallestMaximumCounts() throws {
         var table = PlanTable(maxPlans: 10)
-        let ruling = CallRuling(rule: "", limits: [SluiceEngineTests.limit(max: 9), limit])
+        let ruling = CallRuling(rule: "", limits: [StoreModel.limit(max: 9), limit])
         let inserted = table.insert(name(1), ruling, stems: [stem(1), stem(2)], nowMs: 0, nowNs: 0)
         let plan = try #require(inserted)
         #expect(table[rulesOf: plan].smallestMax == 5)

@@ -1,16 +1,10 @@
+import StoreModel
 import SluicePolicy
 
 @testable import SluiceEngine
 
 /// Limits of every kind, for histories that follow from a seed.
 extension SeededRandom {
-    mutating func one<Element>(of elements: [Element]) -> Element {
-        elements[Int(next() % UInt64(elements.count))]
-    }
-
-    /// True once in so many times.
-    mutating func once(in times: UInt64) -> Bool { next() % times == 0 }
-
     mutating func limit(_ counter: String, of tool: String?) -> Limit {
         let algorithm = Int(next() % 4)
         var max: Int64 = one(of: [0, 1, 1, 2, 3, 5, 5, 10, 100])
@@ -31,7 +25,7 @@ extension SeededRandom {
             default: .concurrency(holdMs: one(of: [1000, 1500, 60_000]))
             }
         let scope: Limit.Scope = one(of: [.grant, .grant, .session, .server, .global, .attribute("team")])
-        return SluiceEngineTests.limit(
+        return StoreModel.limit(
             counter, max: max, of: tool, scope: scope, algorithm: method, window: window,
             acrossGrants: ![.grant, .global].contains(scope) && once(in: 2), mode: once(in: 4) ? .shadow : .enforce)
     }
@@ -39,6 +33,6 @@ extension SeededRandom {
     /// One or two tools, `t` and `u`, under up to three limits each, and perhaps one over all tools.
     mutating func policy() -> Policy {
         let tools = ["t", "u"].flatMap { tool in (1...one(of: [1, 1, 2, 3])).map { limit("c\($0)", of: tool) } }
-        return SluiceEngineTests.policy(tools, allTools: once(in: 3) ? [limit("all", of: nil)] : [])
+        return StoreModel.policy(tools, allTools: once(in: 3) ? [limit("all", of: nil)] : [])
     }
 }

@@ -1,3 +1,4 @@
+import StoreModel
 import SluicePolicy
 import Support
 import Testing
@@ -18,7 +19,7 @@ import Testing
     }
 
     private struct History {
-        let limit = SluiceEngineTests.limit(max: 1_000_000)
+        let limit = StoreModel.limit(max: 1_000_000)
         var rig: LimiterRig
         var random: SeededRandom
         var admitted: [String: Int64] = [:]

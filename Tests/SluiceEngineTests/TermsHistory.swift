@@ -1,3 +1,4 @@
+import StoreModel
 @testable import SluiceEngine
 
 /// A random limit and a random history of checks, held against the oracle at every step. Everything follows from the

@@ -1,3 +1,4 @@
+import StoreModel
 @testable import SluiceEngine
 
 /// One limit, as a test makes it up: what of `Terms` does not depend on the time.

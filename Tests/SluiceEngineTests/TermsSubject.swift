@@ -1,3 +1,4 @@
+import StoreModel
 import Support
 
 @testable import SluiceEngine

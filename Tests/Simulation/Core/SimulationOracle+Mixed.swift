@@ -1,3 +1,4 @@
+import StoreModel
 import SluicePolicy
 
 @testable import SluiceEngine
@@ -54,15 +55,15 @@ extension SimulationOracle {
 
     /// No more was told to be admitted than the store did admit, which the ledger holds to the limits; where nothing
     /// went wrong, as much. Where all is well again nothing is charged that was refused.
-    func judgeMixed(_ ledger: SimulationLedger, isFaultless: Bool, isHealed: Bool) throws {
+    func judgeMixed(_ ledger: SimulationLedger, nowMs: Int64, isGentle: Bool, isHealed: Bool) throws {
         for (group, count) in admitted {
             let stored = ledger.admitted[group] ?? 0
-            if count > stored || (isFaultless && count != stored) {
+            if count > stored || (isGentle && count != stored) {
                 let stems = group.stems.map { String(decoding: $0, as: UTF8.self) }
                 throw SimulationFailure(description: "\(count) admitted, \(stored) stored: \(stems) \(group.cost)")
             }
         }
-        if isHealed, let kept = refused.first(where: { !ledger.isGivenBack($0) }) {
+        if isHealed, let kept = refused.first(where: { !ledger.isGivenBack($0, nowMs: nowMs) }) {
             throw SimulationFailure(description: "reservation \(kept) was refused and is charged")
         }
         if let nobodys = promised.subtracting(ledger.reservations).first {

@@ -1,5 +1,5 @@
+import StoreModel
 import SluicePolicy
-import Support
 
 @testable import SluiceEngine
 

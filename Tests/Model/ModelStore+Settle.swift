@@ -98,9 +98,10 @@ extension ModelStore {
         }
         if difference < 0 {
             let under = max(0, charge.levelAfter - (credited - charge.creditedBefore))
+            // Where the clock has stepped back the bucket stands still, but what had leaked by then has leaked.
             let left =
                 credited < charge.creditedBefore
-                ? 0 : terms.drained(under, sinceMs: charge.chargedMs, nowMs: nowMs)
+                ? 0 : terms.drained(under, sinceMs: charge.chargedMs, nowMs: lastMs)
             let credit = min(-difference * terms.lengthMs, left, level)
             level -= credit
             credited = credited + credit > Terms.maxExact ? 0 : credited + credit

@@ -1,3 +1,4 @@
+import StoreModel
 import SluicePolicy
 
 @testable import SluiceEngine
@@ -5,8 +6,8 @@ import SluicePolicy
 /// What one seed makes of the world: policy, callers, network, and what goes wrong when.
 struct SimulationScenario {
     enum Course {
-        /// Nothing goes wrong.
-        case faultless
+        /// Things go a little wrong, so that everybody notices and nobody need be without the store.
+        case gentle
         /// Things go wrong for some seconds, and then no more.
         case healing
         /// Things go wrong, and then the store is gone for good.
@@ -14,6 +15,12 @@ struct SimulationScenario {
     }
 
     enum Fault {
+        /// The policies are read again, with other maxima.
+        case reload(Policy)
+        /// All replicas die, one after the other, and others take their places.
+        case rollingRestart
+        /// Another server takes over: it has what the store had some time ago, and a clock of its own.
+        case failover(clockMs: Int64)
         /// Messages take up to so long.
         case slow(ns: Int64, replica: Int?)
         /// Connections break at random, and batches on one connection may overtake each other.
@@ -39,15 +46,16 @@ struct SimulationScenario {
         var endNs: Int64
     }
 
-    static let replicas = 3
     static let budgetMs: Int64 = 20
     /// By then every answer must be there: the budget without its reserve, and a timer that is a little late.
     static let patienceNs: Int64 = 15_000_000 + 600_000
     /// What goes wrong has ended by then.
     static let calmNs: Int64 = 2_000_000_000
-    /// From here on everything must be as it should: a connection attempt that hangs, a pause and a probe later.
-    static let healedNs: Int64 = calmNs + 4_500_000_000
+    /// From here on everything must be as it should: a connection attempt that hangs, a pause, a probe, and the two seconds
+    /// later for which replicas that died may be waited for.
+    static let healedNs: Int64 = calmNs + 6_700_000_000
 
+    var replicas: Int
     var course: Course
     /// One limit and a cost of 1: what must be admitted can be told exactly.
     var isPlain: Bool
@@ -65,7 +73,8 @@ struct SimulationScenario {
     var endNs: Int64
 
     init(random: inout SeededRandom) {
-        course = [.faultless, .healing, .healing, .healing, .ending].randomElement(using: &random) ?? .healing
+        replicas = random.one(of: [3, 3, 3, 4, 5])
+        course = random.one(of: [.gentle, .healing, .healing, .healing, .healing, .healing, .ending])
         tools = Bool.random(using: &random) ? ["t"] : ["t", "u"]
         isPlain = Int.random(in: 0..<4, using: &random) == 0
         isMixed = !isPlain && random.once(in: 2)
@@ -82,18 +91,50 @@ struct SimulationScenario {
         if isMixed { pauseNs *= 2 }
         usualDelayNs = [100_000, 1_000_000, 3_000_000].randomElement(using: &random) ?? 100_000
         stepsClock = Int.random(in: 0..<4, using: &random) == 0
+        // By a clock that steps, nobody says which slots have expired.
+        if isMixed { stepsClock = false }
         endNs = Self.healedNs + 1_000_000_000
-        if course == .faultless { endNs = 3_000_000_000 }
-        if course != .faultless { addEpisodes(&random) }
+        if course == .gentle { endNs = 3_000_000_000 }
+        // Enough for a run that means something, and few enough for many runs.
+        let mostNs = (endNs - (course == .healing ? Self.healedNs - Self.calmNs : 0)) * Int64(replicas * (1 + burst))
+        pauseNs = min(max(pauseNs, mostNs / 2 / 1_400), mostNs / 2 / 900)
+        addEpisodes(&random)
     }
+
+    func has(_ matches: (Fault) -> Bool) -> Bool { episodes.contains { matches($0.fault) } }
 
     /// What a replica owed the store dies with it.
     var crashes: Bool {
-        episodes.contains { if case .crash = $0.fault { true } else { false } }
+        has {
+            switch $0 {
+            case .crash, .rollingRestart: true
+            default: false
+            }
+        }
+    }
+
+    /// Whether the store forgets anything that it was told.
+    var forgets: Bool {
+        has {
+            switch $0 {
+            case .flush, .forgetful, .failover: true
+            default: false
+            }
+        }
     }
 
     private mutating func addEpisodes(_ random: inout SeededRandom) {
-        for _ in 0..<Int.random(in: 1...8, using: &random) {
+        if course == .gentle {
+            for _ in 0..<2 {
+                let startNs = Int64(random.next() % UInt64(endNs / 2))
+                episodes.append(
+                    Episode(
+                        fault: .slow(ns: 1_000_000 * (1 + Int64(random.next() % 3)), replica: nil), startNs: startNs,
+                        endNs: startNs + 1_000_000_000))
+            }
+            return
+        }
+        for _ in 0..<Int.random(in: 2...8, using: &random) {
             let startNs = Int64.random(in: 0..<Self.calmNs, using: &random)
             let longest: Int64 = [20_000_000, 200_000_000, 2_000_000_000].randomElement(using: &random) ?? 20_000_000
             let endNs = min(Self.calmNs, startNs + Int64.random(in: 1_000_000...longest, using: &random))
@@ -106,9 +147,15 @@ struct SimulationScenario {
     }
 
     private func fault(_ random: inout SeededRandom) -> Fault {
-        let one = Int.random(in: 0..<Self.replicas, using: &random)
+        let one = Int.random(in: 0..<replicas, using: &random)
         let some: Int? = Bool.random(using: &random) ? one : nil
-        switch Int.random(in: 0..<14, using: &random) {
+        switch Int.random(in: 0..<17, using: &random) {
+        case 14:
+            if course == .healing && random.once(in: 2) { return .rollingRestart }
+            return .unreachable(replica: one)
+        case 15: return isMixed ? .slow(ns: 30_000_000, replica: nil) : .reload(reloaded(&random))
+        // What of a reservation an older copy knows, no ledger tells.
+        case 16: return isMixed ? .flush : .failover(clockMs: stepsClock ? Int64(random.next() % 8_000) - 5_000 : 0)
         case 0, 1: return .slow(ns: Int64.random(in: 1_000_000...60_000_000, using: &random), replica: some)
         case 2, 3: return .flaky(replica: some)
         case 4, 5: return .unreachable(replica: some)
@@ -126,9 +173,26 @@ struct SimulationScenario {
     }
 }
 
+extension SimulationScenario {
+    /// The same limits with other maxima.
+    private func reloaded(_ random: inout SeededRandom) -> Policy {
+        func other(_ limit: Limit) -> Limit {
+            Limit(
+                container: limit.container, counter: limit.counter, window: limit.window,
+                max: random.one(of: [limit.max, limit.max / 2, limit.max + 1, 2 * limit.max]), scope: limit.scope,
+                rule: limit.rule, onDeny: limit.onDeny, algorithm: limit.algorithm, acrossGrants: limit.acrossGrants,
+                onOutage: limit.onOutage, mode: limit.mode)
+        }
+        return StoreModel.policy(
+            tools.flatMap { limits(of: $0).filter { $0.container != .allTools } }.map(other),
+            allTools: policy.allToolsLimits.map(other))
+    }
+}
+
 private func plainPolicy(_ random: inout SeededRandom) -> Policy {
     policy([
-        limit(max: Int64.random(in: 1...60, using: &random), per: Int64.random(in: 1...3, using: &random))
+        limit(
+            max: random.one(of: [1, 5, 20, 60, 1_000_000]), per: random.one(of: [1, 2, 3, 3_600]))
     ])
 }
 
@@ -136,8 +200,8 @@ private func randomPolicy(_ tools: [String], _ random: inout SeededRandom) -> Po
     func one(_ counter: String, _ tool: String?) -> Limit {
         limit(
             counter, max: [0, 1, 2, 5, 10, 40, 200, 1_000_000_000_000].randomElement(using: &random) ?? 1,
-            per: Int64.random(in: 1...4, using: &random), of: tool,
-            scope: Bool.random(using: &random) ? .session : .grant)
+            per: random.one(of: [1, 2, 3, 4, 3_600]), of: tool,
+            scope: random.once(in: 2) ? .session : .grant)
     }
     let all = Int.random(in: 0..<3, using: &random) == 0 ? [one("all", nil)] : []
     let limits = tools.flatMap { tool in

@@ -1,4 +1,5 @@
-import Support
+import SluicePolicy
+import StoreModel
 
 @testable import SluiceEngine
 
@@ -111,6 +112,7 @@ extension Simulation {
         {
             store.forgetMarker(of: connections[connection].id)
         }
+        if scenario.has({ if case .failover = $0 { true } else { false } }) { copyStore() }
         let result = store.run(batch, replica: connections[connection].id)
         history.note(batch, result, store, atNs: nowNs)
         tellChanges()
@@ -125,7 +127,12 @@ extension Simulation {
             if charge.isUnlimited { settledKeys.insert(Array(batch.key(index))) }
             if settledKeys.contains(Array(batch.key(index))) { continue }
             let tally = store.tally(of: Array(batch.key(index)))
-            precondition(tally <= charge.terms.max, "seed \(seed): the store holds \(tally) of \(charge.terms.max)")
+            let key = Array(batch.key(index))
+            let most = max(highestMaxima[key] ?? 0, charge.terms.max)
+            highestMaxima[key] = most
+            guard tally <= most else {
+                throw SimulationFailure(description: "the store holds \(tally) of \(most)")
+            }
         }
         return result
     }
@@ -146,9 +153,33 @@ extension Simulation {
     // MARK: - Faults
 
     mutating func begin(_ fault: SimulationScenario.Fault) throws {
+        coverage.note(fault)
         switch fault {
         case .slow, .hanging, .refusing, .forgetful:
             break
+        case .reload(let other):
+            policy = other
+            for index in replicas.indices { replicas[index].limiter.replacePolicies(PolicySet(single: other)) }
+        case .rollingRestart:
+            for index in replicas.indices {
+                events.push(.fault(.crash(replica: index)), atNs: nowNs + Int64(index) * 150_000_000)
+            }
+        case .failover(let ms):
+            setClock()
+            let copy = copies.last { nowNs - $0.atNs > 100_000_000 }?.store ?? ModelStore(clockMs: store.clockMs)
+            noteForgotten()
+            // What was settled since may be settled again.
+            settledForGood = []
+            store = copy
+            storeStepMs += ms
+            ledger.forget()
+            history.forget(atNs: nowNs)
+            for replica in replicas {
+                if let connection = replica.connection {
+                    events.push(.closed(connection: connection, reason: "another server"), atNs: nowNs)
+                }
+                if let subscription = replica.subscription { breakSubscription(subscription) }
+            }
         case .flaky(let one), .unreachable(let one):
             for (index, replica) in replicas.enumerated() where one == nil || one == index {
                 guard let connection = replica.connection else { continue }
@@ -159,10 +190,7 @@ extension Simulation {
                 if let subscription = replica.subscription { breakSubscription(subscription) }
             }
         case .flush:
-            setClock()
-            let highestMs = replicas.map { $0.limiter.clock.highestStoreMs }.reduce(store.clockMs, max)
-            // A clock that steps back may come to windows again that had ended.
-            oracle.storeForgot(store.clockMs - (scenario.stepsClock ? 60_000 : 0)...highestMs)
+            noteForgotten()
             store.flush()
             ledger.forget()
             history.forget(atNs: nowNs)
@@ -173,6 +201,19 @@ extension Simulation {
         case .crash(let index):
             crash(index)
         }
+    }
+
+    private mutating func noteForgotten() {
+        setClock()
+        let highestMs = replicas.map { $0.limiter.clock.highestStoreMs }.reduce(store.clockMs, max)
+        // A clock that steps back may come to windows again that had ended.
+        oracle.storeForgot(store.clockMs - (scenario.stepsClock ? 60_000 : 0)...highestMs)
+    }
+
+    /// Keeps now and then what another server may begin with.
+    mutating func copyStore() {
+        guard nowNs - (copies.last?.atNs ?? 0) > 300_000_000 else { return }
+        copies.append(Copy(atNs: nowNs, store: store))
     }
 
     private mutating func crash(_ index: Int) {

@@ -1,5 +1,5 @@
+import StoreModel
 import SluicePolicy
-import Support
 
 @testable import SluiceEngine
 
@@ -22,12 +22,12 @@ extension Simulation {
     }
 
     mutating func askMixed(_ replica: Int) throws {
-        var question = LimiterRig.Question(
+        var question = CheckQuestion(
             tool: random.one(of: scenario.tools), grant: random.one(of: ["g", "h"]),
             session: random.one(of: [nil, "a", "b"]), cost: random.one(of: scenario.costs), wantsTrace: true)
         if random.once(in: 2) { question.attributes["team"] = random.one(of: ["x", "y"]) }
         question.isPeek = Int64(random.next() % 100) < scenario.peekPercent
-        let limits = scenario.limits(of: question.tool)
+        let limits = policy.limits(of: question.tool)
         question.reserves = !question.isPeek && (limits.contains { $0.isSlots } || random.once(in: 3))
         if !question.isPeek, random.once(in: 8) {
             let id = "\(random.next() % 20)"
@@ -36,7 +36,7 @@ extension Simulation {
             asked[id] = question
         }
         let identity = question.identity(replicas[replica].limiter.counted)
-        let stems = scenario.limits(of: question.tool).map {
+        let stems = policy.limits(of: question.tool).map {
             CounterKey.stem(prefix: "sluice", limit: $0, identity: identity.parts)
         }
         let reservation = question.reserves ? ReservationID(using: &random) : nil
@@ -44,7 +44,7 @@ extension Simulation {
         if question.reserves || question.id != nil {
             extras = CheckExtras(
                 reservation: reservation,
-                id: question.id.map { Array($0.utf8) }, argumentsHash: question.argumentsHash)
+                id: question.id.map { Array($0.utf8) }, argumentsHash: question.id == nil ? 0 : question.argumentsHash)
         }
         lastTicket += 1
         checks += 1
@@ -52,7 +52,7 @@ extension Simulation {
             lastTicket,
             SimulationOracle.Question(
                 replica: replica, askedNs: nowNs, cost: question.cost, isPeek: question.isPeek, grant: question.grant,
-                session: question.session, limits: scenario.limits(of: question.tool),
+                session: question.session, limits: policy.limits(of: question.tool),
                 mixed: SimulationOracle.Mixed(
                     reserves: question.reserves, id: question.id, reservation: reservation?.description,
                     group: SimulationLedger.Group(stems: stems, cost: question.cost))))
@@ -81,7 +81,7 @@ extension Simulation {
         var atNs = nowNs
         // What was counted in the store any replica can settle.
         let anywhere = decision.source == .shared && random.once(in: 2)
-        let replica = anywhere ? Int(random.next() % UInt64(SimulationScenario.replicas)) : question.replica
+        let replica = anywhere ? Int(random.next() % UInt64(scenario.replicas)) : question.replica
         for settlement in settlements {
             atNs += Int64(random.next() % UInt64(random.one(of: [1_000_000, 100_000_000, 2_000_000_000])))
             let settling = Settling(
@@ -150,16 +150,12 @@ extension Simulation {
     }
 }
 
-extension Limit {
-    var isSlots: Bool { algorithm.isSlots }
-}
-
-extension Limit.Algorithm {
-    var isSlots: Bool { if case .concurrency = self { true } else { false } }
+extension Policy {
+    func limits(of tool: String) -> [Limit] { (tools[tool]?.limits ?? []) + allToolsLimits }
 }
 
 extension SimulationScenario {
-    func limits(of tool: String) -> [Limit] { (policy.tools[tool]?.limits ?? []) + policy.allToolsLimits }
+    func limits(of tool: String) -> [Limit] { policy.limits(of: tool) }
 
     /// Limits of every kind, whose windows are short enough for many of them to pass in one run.
     static func mixedPolicy(_ tools: [String], _ random: inout SeededRandom) -> Policy {
@@ -180,7 +176,7 @@ extension SimulationScenario {
                 mode: random.once(in: 4) ? .shadow : .enforce)
         }
         let all = random.once(in: 3) ? [one("all", nil)] : []
-        return SluiceEngineTests.policy(
+        return StoreModel.policy(
             tools.flatMap { tool in (1...random.one(of: [1, 2, 3])).map { one("c\($0)", tool) } }, allTools: all)
     }
 }

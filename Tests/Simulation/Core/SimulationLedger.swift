@@ -1,4 +1,4 @@
-import Support
+import StoreModel
 
 @testable import SluiceEngine
 
@@ -15,6 +15,8 @@ struct SimulationLedger {
         var memoKey: [UInt8]?
         var charges: [(key: [UInt8], terms: Terms)] = []
         var isCostSpent = false
+        /// When nothing of it counts any more.
+        var untilMs: Int64 = 0
     }
 
     private struct Drop {
@@ -44,10 +46,18 @@ struct SimulationLedger {
         memos = []
     }
 
+    private static func countsUntilMs(_ terms: Terms, nowMs: Int64) -> Int64 {
+        switch terms.algorithm {
+        case .fixedWindow, .slidingWindow: terms.nextEndMs
+        case .tokenBucket: terms.max == 0 ? .max : nowMs + (terms.burst * terms.lengthMs) / terms.max + 1
+        case .concurrency: nowMs + terms.holdMs
+        }
+    }
+
     /// Whether nothing of a reservation counts any more, if the store ever admitted it.
-    func isGivenBack(_ reservation: String) -> Bool {
+    func isGivenBack(_ reservation: String, nowMs: Int64) -> Bool {
         records.allSatisfy { key, record in
-            !key.suffix(32).elementsEqual(reservation.utf8)
+            !key.suffix(32).elementsEqual(reservation.utf8) || record.untilMs <= nowMs
                 || (record.isCostSpent && record.charges.allSatisfy { slots[$0.key]?[key] == nil })
         }
     }
@@ -64,7 +74,12 @@ struct SimulationLedger {
             let charges = Array(batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount])
             switch entry.special >= 0 ? batch.specials[entry.special] : nil {
             case .settle(let settlement):
-                if outcome == 1 { settle(keys.special[0], settlement) }
+                if outcome == 1 {
+                    settle(keys.special[0], settlement)
+                } else {
+                    // There is no such reservation any more: it is over, sooner than the most that it could count for.
+                    records[keys.special[0]]?.untilMs = 0
+                }
                 continue
             case .heartbeat:
                 at += 1 + 2 * Int(reply.results[at])
@@ -126,6 +141,7 @@ struct SimulationLedger {
             let terms = charge.terms
             try demand(terms.windowStartMs <= nowMs && nowMs < terms.windowEndMs, "another window")
             kept.charges.append((keys[0], terms))
+            kept.untilMs = max(kept.untilMs, Self.countsUntilMs(terms, nowMs: nowMs))
             switch terms.algorithm {
             case .fixedWindow, .slidingWindow:
                 windows[keys[0], default: 0] += entry.cost * count

@@ -1,5 +1,5 @@
+import StoreModel
 import SluicePolicy
-import Support
 
 @testable import SluiceEngine
 
@@ -19,6 +19,8 @@ struct SimulationOracle {
         var session: String?
         var limits: [Limit]
         var mixed: Mixed?
+        /// The store may be asked about it.
+        var waits = false
     }
 
     /// What only limits of every kind need.
@@ -41,7 +43,8 @@ struct SimulationOracle {
 
     private struct Tally {
         var limit: Limit
-        var max: Int64 { limit.max }
+        /// The highest by which anybody asked.
+        var max: Int64
         var endMs: Int64
         /// The places of the tally that shared answers claim: from (exclusive), to.
         var claims: [(from: Int64, to: Int64)] = []
@@ -50,11 +53,18 @@ struct SimulationOracle {
         /// Admitted locally by anybody, at any time.
         var admittedUnshared: Int64 = 0
         /// Admitted locally by each replica, since it knows the store's time.
-        var admittedLocally = [Int64](repeating: 0, count: SimulationScenario.replicas)
+        var admittedLocally: [Int64]
+        /// Admitted locally by replicas that had not heard of the store's time: of a window that had not begun by it,
+        /// nothing is kept.
+        var admittedBlindly: Int64 = 0
+        /// Admitted locally when time ran out.
+        var admittedInDoubt: Int64 = 0
+        /// Refused locally when time ran out: the store may have admitted it, and nobody takes that back.
+        var refusedInDoubt: Int64 = 0
     }
 
     private(set) var open: [UInt64: Question] = [:]
-    private(set) var answered = [Int64](repeating: 0, count: SimulationScenario.replicas)
+    private(set) var answered: [Int64]
     private var tallies: [Window: Tally] = [:]
     /// How many checks were admitted as shared; those with one id count once.
     var admitted: [SimulationLedger.Group: Int64] = [:]
@@ -64,15 +74,27 @@ struct SimulationOracle {
     /// Reservations that were promised as shared.
     var promised: Set<String> = []
     /// Which replicas have had an answer of the store.
-    private var knowsTime = [Bool](repeating: false, count: SimulationScenario.replicas)
+    private var knowsTime: [Bool]
+    /// What replicas were asked for that died before they answered: the store may have admitted it.
+    private var unanswered: Int64 = 0
     /// Windows that hold one of these times of the store were forgotten by it.
     private var forgotten: [ClosedRange<Int64>] = []
+
+    init(replicas: Int) {
+        answered = [Int64](repeating: 0, count: replicas)
+        knowsTime = [Bool](repeating: false, count: replicas)
+    }
 
     // MARK: - What happens
 
     mutating func asks(_ ticket: UInt64, _ question: Question) { open[ticket] = question }
 
+    mutating func waits(_ ticket: UInt64) { open[ticket]?.waits = true }
+
     mutating func crashed(_ replica: Int) {
+        for question in open.values where question.replica == replica && !question.isPeek {
+            unanswered += question.cost
+        }
         open = open.filter { $0.value.replica != replica }
         answered[replica] = 0
         knowsTime[replica] = false
@@ -108,9 +130,22 @@ struct SimulationOracle {
             let most = question.limits.map(\.max).min() ?? 0
             try demand(!decision.allowed && question.cost > most && decision.retryAfterMs == -1, "a refusal for ever")
         case .local:
+            if !decision.allowed && !question.isPeek && question.waits {
+                count(question, looks) { $0.refusedInDoubt += question.cost }
+            }
             if decision.allowed && !question.isPeek { count(question, looks) { $0.admittedUnshared += question.cost } }
-            if decision.allowed && !question.isPeek && knowsTime[question.replica] {
-                count(question, looks) { $0.admittedLocally[question.replica] += question.cost }
+            if decision.allowed && !question.isPeek && question.waits {
+                count(question, looks) { $0.admittedInDoubt += question.cost }
+            }
+            if decision.allowed && !question.isPeek {
+                let knowsTime = knowsTime[question.replica]
+                count(question, looks) {
+                    if knowsTime {
+                        $0.admittedLocally[question.replica] += question.cost
+                    } else {
+                        $0.admittedBlindly += question.cost
+                    }
+                }
             }
         case .shared:
             knowsTime[question.replica] = true
@@ -154,7 +189,11 @@ struct SimulationOracle {
     private mutating func count(_ question: Question, _ looks: [Decision.Look], _ change: (inout Tally) -> Void) {
         for (limit, look) in zip(question.limits, looks) {
             let endMs = look.windowStartMs + limit.window.lengthMs
-            change(&tallies[window(limit, question, look), default: Tally(limit: limit, endMs: endMs)])
+            let window = window(limit, question, look)
+            let fresh = Tally(
+                limit: limit, max: limit.max, endMs: endMs, admittedLocally: answered.map { _ in 0 })
+            tallies[window, default: fresh].max = max(tallies[window]?.max ?? 0, limit.max)
+            if let index = tallies.index(forKey: window) { change(&tallies.values[index]) }
         }
     }
 
@@ -180,10 +219,10 @@ struct SimulationOracle {
 
     /// Where nothing went wrong, the store holds what was admitted, to the unit; and of checks of cost 1 under one limit
     /// as many were admitted as were asked for, up to the maximum.
-    func judgeFaultless(_ store: ModelStore, isPlain: Bool) throws {
+    func judgeGentle(_ store: ModelStore, isPlain: Bool) throws {
         for (window, tally) in tallies {
             let stored = store.tally(
-                of: key(tally.limit, grant: window.grant, session: window.session, startMs: window.startMs))
+                of: Self.key(tally.limit, window))
             // Before a replica had its first answer it counted by itself, and that was added, too.
             let most = tally.admitted + tally.admittedUnshared
             if store.clockMs < tally.endMs + 60_000 && (stored < tally.admitted || stored > most) {
@@ -194,6 +233,37 @@ struct SimulationOracle {
                     description: "\(tally.admitted) of \(tally.asked) admitted under \(tally.max): \(window)")
             }
         }
+    }
+
+    private static func key(_ limit: Limit, _ window: Window) -> [UInt8] {
+        let identity = Identity.Parts(
+            grant: Array(window.grant.utf8), tool: "t", approved: false, session: window.session.map { Array($0.utf8) })
+        return CounterKey.stem(prefix: "sluice", limit: limit, identity: identity) + Array("\(window.startMs)".utf8)
+    }
+
+    /// In windows that are still open everything is settled: the store holds what was admitted by whomever, to the unit.
+    ///
+    /// - Parameters:
+    ///   - mayLack: replicas died, and with them what they had not settled.
+    ///   - mayExceed: the store forgot: what was in doubt then is told again.
+    ///   - ranUnanswered: of some batch it is known only that it ran: what it came too late for, in one of its windows, is
+    ///     taken for charged.
+    func judgeSums(_ store: ModelStore, mayLack: Bool, mayExceed: Bool, ranUnanswered: Bool) throws -> Int {
+        var judged = 0
+        for (window, tally) in tallies where tally.endMs > store.clockMs && window.startMs <= store.clockMs {
+            let stored = store.tally(of: Self.key(tally.limit, window))
+            let admitted = tally.admitted + tally.admittedUnshared
+            judged += 1
+            // Where the store refused for want of room what was admitted here without its answer, that is not added.
+            let wasFull = tally.asked + tally.admittedUnshared > tally.max
+            let mayBeLost = tally.admittedBlindly + (ranUnanswered ? tally.admittedInDoubt : 0)
+            let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull
+            let isNotTooMuch = stored <= admitted + tally.refusedInDoubt + unanswered || mayExceed
+            guard isEnough && isNotTooMuch else {
+                throw SimulationFailure(description: "\(admitted) admitted, \(stored) stored: \(window), \(tally)")
+            }
+        }
+        return judged
     }
 
     /// However often the store comes and goes, no replica admits more than the maximum of a window by itself.

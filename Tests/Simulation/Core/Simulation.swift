@@ -1,5 +1,5 @@
+import StoreModel
 import SluicePolicy
-import Support
 
 @testable import SluiceEngine
 
@@ -51,6 +51,12 @@ struct Simulation {
         case listening(Listening)
     }
 
+    /// What another server has of the store.
+    struct Copy {
+        var atNs: Int64
+        var store: ModelStore
+    }
+
     static let startMs: Int64 = 1_700_000_000_000
     static let connectLimitNs: Int64 = 2_000_000_000
 
@@ -67,45 +73,65 @@ struct Simulation {
     var connections: [Connection] = []
     var subscriptions: [Subscription] = []
     var history = StoreHistory()
-    var oracle = SimulationOracle()
+    var oracle: SimulationOracle
+    /// It is no whole run, but part of one.
+    private let isReduced: Bool
     var ledger = SimulationLedger()
     /// Checks with an id, by that.
-    var asked: [String: LimiterRig.Question] = [:]
+    var asked: [String: CheckQuestion] = [:]
     var openSettlings: [UInt64: OpenSettling] = [:]
+    /// The policy that is in force.
+    var policy: Policy
     /// Counters to which something was added that was admitted without the store.
     var settledKeys: Set<[UInt8]> = []
+    /// The highest maximum by which each counter was charged: a reload may have lowered it.
+    var highestMaxima: [[UInt8]: Int64] = [:]
+    /// The store as it was some time ago, and when it will be that again.
+    var copies: [Copy] = []
+    var coverage = SimulationCoverage()
     /// What was settled for good.
     var settledForGood: Set<String> = []
     var lastTicket: UInt64 = 0
     var checks = 0
     private var finished: [Limiter.Completion] = []
 
-    init(seed: UInt64, isVerbose: Bool = false) {
+    /// - Parameters:
+    ///   - without: episodes of the seed's scenario that are left out, to find which ones matter.
+    ///   - endNs: when it ends at the latest.
+    init(seed: UInt64, isVerbose: Bool = false, without: Set<Int> = [], endNs: Int64 = .max) {
         self.seed = seed
         self.isVerbose = isVerbose
         random = SeededRandom(seed: seed)
-        scenario = SimulationScenario(random: &random)
+        var scenario = SimulationScenario(random: &random)
+        scenario.episodes = scenario.episodes.enumerated().filter { !without.contains($0.offset) }.map(\.element)
+        scenario.endNs = min(scenario.endNs, endNs)
+        isReduced = !without.isEmpty || endNs < .max
+        self.scenario = scenario
+        policy = scenario.policy
+        oracle = SimulationOracle(replicas: scenario.replicas)
         store = ModelStore(clockMs: Self.startMs)
-        for index in 0..<SimulationScenario.replicas {
+        for index in 0..<scenario.replicas {
             let skewMs = Int64.random(in: -3_000...3_000, using: &random)
             let drift = Int64.random(in: -200...200, using: &random)
             replicas.append(
                 Replica(
                     limiter: Self.limiter(
-                        id: UInt64(index) + 1, scenario, Moment(monotonicNs: 0, wallMs: Self.startMs + skewMs)),
+                        id: UInt64(index) + 1, scenario, policy, Moment(monotonicNs: 0, wallMs: Self.startMs + skewMs)),
                     id: UInt64(index) + 1, wallSkewMs: skewMs, drift: drift))
         }
     }
 
-    private static func limiter(id: UInt64, _ scenario: SimulationScenario, _ now: Moment) -> Limiter {
+    private static func limiter(
+        id: UInt64, _ scenario: SimulationScenario, _ policy: Policy, _ now: Moment
+    ) -> Limiter {
         Limiter(
             configuration: LimiterConfiguration(
                 keyPrefix: "sluice", budgetMs: SimulationScenario.budgetMs,
-                replicas: ReplicaView(own: id, assumed: SimulationScenario.replicas), usesStore: true, seed: id),
-            policies: PolicySet(single: scenario.policy), now: now)
+                replicas: ReplicaView(own: id, assumed: scenario.replicas), usesStore: true, seed: id),
+            policies: PolicySet(single: policy), now: now)
     }
 
-    func makeLimiter(id: UInt64, now: Moment) -> Limiter { Self.limiter(id: id, scenario, now) }
+    func makeLimiter(id: UInt64, now: Moment) -> Limiter { Self.limiter(id: id, scenario, policy, now) }
 
     // MARK: - The run
 
@@ -119,7 +145,8 @@ struct Simulation {
         for episode in scenario.episodes { events.push(.fault(episode.fault), atNs: episode.startNs) }
         var steps = 0
         // Nothing is asked after the end; all that is open then must be answered in its time.
-        while let next = events.pop(), next.atNs <= scenario.endNs + 2 * SimulationScenario.budgetMs * 1_000_000 {
+        let lastNs = scenario.endNs + (scenario.course == .healing ? 200 : 2 * SimulationScenario.budgetMs) * 1_000_000
+        while let next = events.pop(), next.atNs <= lastNs {
             nowNs = next.atNs
             try handle(next.event)
             steps += 1
@@ -136,14 +163,19 @@ struct Simulation {
         case .tick(let replica, let dueNs):
             guard replicas[replica].tickNs == dueNs else { return }
             replicas[replica].tickNs = .max
+            let before = coverage.look(at: replicas[replica].limiter)
             replicas[replica].limiter.tick(now: moment(replica))
+            coverage.note(changesFrom: before, to: replicas[replica].limiter, isTick: true)
             try pump(replica)
         case .arrive(let connection, let batch, let isInside):
             try arrive(connection, batch, isInside: isInside)
         case .answer(let connection, let sequence, let result):
             guard connections[connection].isOpen else { return }
             let replica = connections[connection].replica
+            coverage.note(result, to: replicas[replica].limiter)
+            let before = coverage.look(at: replicas[replica].limiter)
             replicas[replica].limiter.linkAnswered(sequence: sequence, result, now: moment(replica))
+            coverage.note(changesFrom: before, to: replicas[replica].limiter, isTick: false)
             try pump(replica)
         case .opened(let connection):
             guard connections[connection].isOpen else { return }
@@ -164,7 +196,10 @@ struct Simulation {
             try settle(replica, settling)
             try pump(replica)
         case .listening(let event):
-            if let replica = handle(event) { try pump(replica) }
+            let before = replicas.map { coverage.look(at: $0.limiter) }
+            guard let replica = handle(event) else { return }
+            coverage.note(changesFrom: before[replica], to: replicas[replica].limiter, isTick: false)
+            try pump(replica)
         }
     }
 
@@ -187,7 +222,7 @@ struct Simulation {
             let session: String? = [nil, "a", "b"].randomElement(using: &random) ?? nil
             let cost = scenario.costs.randomElement(using: &random) ?? 1
             let isPeek = Int.random(in: 0..<100, using: &random) < scenario.peekPercent
-            let limits = (scenario.policy.tools[tool]?.limits ?? []) + scenario.policy.allToolsLimits
+            let limits = policy.limits(of: tool)
             var identity = Identity()
             identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: false)
             if let session, replicas[replica].limiter.counted.sessions {
@@ -205,7 +240,7 @@ struct Simulation {
                 now: moment(replica))
             switch outcome {
             case .answered(let decision): try answered(lastTicket, decision)
-            case .waiting: break
+            case .waiting: oracle.waits(lastTicket)
             case .overloaded, .mustReserve, .otherArguments: throw SimulationFailure(description: "\(outcome)")
             }
         }
@@ -218,7 +253,7 @@ struct Simulation {
 
     mutating func answered(_ ticket: UInt64, _ decision: Decision) throws {
         let question = oracle.open[ticket]
-        let mustBeShared = scenario.course == .faultless ? nowNs > 50_000_000 : nowNs > SimulationScenario.healedNs
+        let mustBeShared = scenario.course == .gentle ? nowNs > 50_000_000 : nowNs > SimulationScenario.healedNs
         // What was answered locally under an id stays the answer.
         if decision.source == .local && mustBeShared && scenario.course != .ending && question?.mixed?.id == nil {
             throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
@@ -252,6 +287,7 @@ struct Simulation {
             }
         }
         let notices = replicas[replica].limiter.takeNotices()
+        for notice in notices { coverage.note(notice) }
         if isVerbose && !notices.isEmpty { print("    replica \(replica): \(notices)") }
         if replicas[replica].limiter.flying.count > EngineBounds.maxBatchesInFlight {
             throw SimulationFailure(description: "too many batches in flight")
@@ -280,23 +316,42 @@ struct Simulation {
                         "\(replica.limiter.waitingCount) wait, \(oracle.answered[index]) answered: \(statistics)")
             }
             try judgePins(replica.limiter)
+            coverage.note(statistics)
+        }
+        guard isReduced || checks >= 500 && scenario.episodes.count >= 2 else {
+            throw SimulationFailure(description: "\(checks) checks and \(scenario.episodes.count) faults are no run")
         }
         try oracle.judgeShared()
         if scenario.isMixed {
             try oracle.judgeMixed(
-                ledger, isFaultless: scenario.course == .faultless,
+                ledger, nowMs: store.clockMs, isGentle: scenario.course == .gentle,
                 isHealed: scenario.course != .ending && !scenario.crashes)
             try judgeMemory()
         }
         if !scenario.stepsClock { try oracle.judgeLocal() }
         switch scenario.course {
-        case .faultless:
-            try oracle.judgeFaultless(store, isPlain: scenario.isPlain)
+        case .gentle:
+            try oracle.judgeGentle(store, isPlain: scenario.isPlain)
+            if !scenario.isMixed { try judgeSums() }
         case .healing:
-            break
+            if !scenario.isMixed { try judgeSums() }
         case .ending:
+            guard !scenario.stepsClock else { return }
             try oracle.judgeOutage(after: Self.startMs + SimulationScenario.calmNs / 1_000_000 + 500)
         }
+    }
+
+    /// Whether the store holds, in windows that are still open, just what was admitted.
+    private mutating func judgeSums() throws {
+        // By a clock that stepped, nobody says which window it was.
+        guard !scenario.stepsClock else { return }
+        for (index, replica) in replicas.enumerated() where replica.limiter.journalCount > 0 {
+            throw SimulationFailure(description: "replica \(index) still has to settle \(replica.limiter.journalCount)")
+        }
+        let judged = try oracle.judgeSums(
+            store, mayLack: scenario.crashes, mayExceed: scenario.forgets,
+            ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil)
+        coverage.add(.summed, Int64(judged))
     }
 
     /// Every pin belongs to an entry of some batch.

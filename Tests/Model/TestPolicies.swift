@@ -1,8 +1,6 @@
-import SluicePolicy
+package import SluicePolicy
 
-@testable import SluiceEngine
-
-func limit(
+package func limit(
     _ counter: String = "c", max: Int64, per seconds: Int64 = 60, of tool: String? = "t",
     scope: Limit.Scope = .grant, onDeny: String? = nil, algorithm: Limit.Algorithm = .fixedWindow,
     window: Window? = nil, acrossGrants: Bool = false, onOutage: Limit.OnOutage = .local, mode: Limit.Mode = .enforce
@@ -15,15 +13,23 @@ func limit(
 }
 
 /// A policy whose tools are those that the limits name.
-func policy(_ limits: Limit..., allTools: [Limit] = [], tools: [String: ToolRule] = [:]) -> Policy {
+package func policy(_ limits: Limit..., allTools: [Limit] = [], tools: [String: ToolRule] = [:]) -> Policy {
     policy(limits, allTools: allTools, tools: tools)
 }
 
-func policy(_ limits: [Limit], allTools: [Limit] = [], tools: [String: ToolRule] = [:]) -> Policy {
+package func policy(_ limits: [Limit], allTools: [Limit] = [], tools: [String: ToolRule] = [:]) -> Policy {
     var rules = tools
     for limit in limits {
         guard case .tool(let tool) = limit.container else { continue }
         rules[tool] = ToolRule(action: .allow, reason: nil, limits: (rules[tool]?.limits ?? []) + [limit])
     }
     return Policy(defaultRuling: .deny, hidden: [], allToolsLimits: allTools, tools: rules)
+}
+
+extension Limit {
+    package var isSlots: Bool { algorithm.isSlots }
+}
+
+extension Limit.Algorithm {
+    package var isSlots: Bool { if case .concurrency = self { true } else { false } }
 }

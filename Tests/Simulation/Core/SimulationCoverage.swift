@@ -1,0 +1,134 @@
+@testable import SluiceEngine
+
+/// How often each fault and each transition came about: what never does is not tried.
+struct SimulationCoverage: Sendable {
+    enum Event: String, CaseIterable, Sendable {
+        case slow = "fault: a slow network"
+        case flaky = "fault: resets, reordering, garbage"
+        case unreachable = "fault: nobody reaches the store"
+        case partition = "fault: one replica is cut off"
+        case hanging = "fault: the store hangs"
+        case refusing = "fault: the store refuses"
+        case flush = "fault: the store forgets all"
+        case forgetful = "fault: the store forgets markers"
+        case failover = "fault: an older copy of the store takes over"
+        case clockStep = "fault: the store's clock steps"
+        case wallStep = "fault: a replica's clock steps"
+        case crash = "fault: a replica dies and begins anew"
+        case rollingRestart = "fault: all replicas are restarted"
+        case reload = "fault: policies are read again"
+        case ran = "answer: it ran"
+        case forgot = "answer: the store forgot"
+        case superseded = "answer: a later batch had run"
+        case refused = "answer: refused"
+        case garbage = "answer: it made no sense"
+        case lost = "an outage begins"
+        case reached = "the store is there again"
+        case turnedOutToHaveRun = "a batch without an answer turns out to have run"
+        case turnedOutLost = "a batch without an answer turns out not to have run"
+        case recoveryBegan = "replicas wait for each other's offers"
+        case recoveryEnded = "they have all made them"
+        case recoveryTimedOut = "they wait no longer"
+        case journalled = "something is to be settled"
+        case settled = "something was settled"
+        case timedOut = "a check's time ran out"
+        case resent = "a batch goes out again"
+        case coalesced = "checks share an entry"
+        case shared = "a check is decided by the store"
+        case local = "a check is decided locally"
+        case remembered = "a check is refused from memory"
+        case unheard = "changes are not heard of"
+        case heard = "changes are heard of again"
+        case newReplica = "another replica is heard of"
+        case summed = "a window's sum is compared"
+    }
+
+    private(set) var counts: [Event: Int64] = [:]
+
+    mutating func add(_ event: Event, _ count: Int64 = 1) { if count > 0 { counts[event, default: 0] += count } }
+
+    mutating func add(_ other: SimulationCoverage) { counts.merge(other.counts, uniquingKeysWith: +) }
+
+    var missing: [Event] { Event.allCases.filter { counts[$0] == nil } }
+
+    // MARK: - What is seen
+
+    mutating func note(_ fault: SimulationScenario.Fault) {
+        switch fault {
+        case .slow: add(.slow)
+        case .flaky: add(.flaky)
+        case .unreachable(nil): add(.unreachable)
+        case .unreachable: add(.partition)
+        case .hanging: add(.hanging)
+        case .refusing: add(.refusing)
+        case .flush: add(.flush)
+        case .forgetful: add(.forgetful)
+        case .failover: add(.failover)
+        case .clockStep: add(.clockStep)
+        case .wallStep: add(.wallStep)
+        case .crash: add(.crash)
+        case .rollingRestart: add(.rollingRestart)
+        case .reload: add(.reload)
+        }
+    }
+
+    /// What the store said, before the limiter has heard of it.
+    mutating func note(_ result: Result<BatchReply, BatchFailure>, to limiter: borrowing Limiter) {
+        switch result {
+        case .success(let reply):
+            switch reply.status {
+            case .ran: add(.ran)
+            case .forgot: add(.forgot)
+            case .superseded: add(.superseded)
+            }
+            guard reply.status != .forgot else { return }
+            for batch in limiter.unresolved {
+                add(batch.sequence <= reply.previousSequence ? .turnedOutToHaveRun : .turnedOutLost)
+            }
+        case .failure(.refused): add(.refused)
+        case .failure(.unknown): add(.garbage)
+        }
+    }
+
+    struct Look {
+        var isRecovering: Bool
+        var hearsChanges: Bool
+        var journal: Int
+        var replicas: Int64
+    }
+
+    func look(at limiter: borrowing Limiter) -> Look {
+        Look(
+            isRecovering: limiter.recovery != nil, hearsChanges: limiter.hearsChanges, journal: limiter.journal.count,
+            replicas: limiter.replicaCount)
+    }
+
+    /// - Parameter isTick: nothing but time passed in between.
+    mutating func note(changesFrom before: Look, to limiter: borrowing Limiter, isTick: Bool) {
+        let after = look(at: limiter)
+        if !before.isRecovering && after.isRecovering { add(.recoveryBegan) }
+        if before.isRecovering && !after.isRecovering { add(isTick ? .recoveryTimedOut : .recoveryEnded) }
+        if !before.hearsChanges && after.hearsChanges { add(.heard) }
+        if before.hearsChanges && !after.hearsChanges { add(.unheard) }
+        if before.journal == 0 && after.journal > 0 { add(.journalled) }
+        if after.replicas > before.replicas { add(.newReplica) }
+    }
+
+    mutating func note(_ notice: Limiter.Notice) {
+        switch notice {
+        case .storeReached: add(.reached)
+        case .storeLost: add(.lost)
+        case .storeForgot, .storeClockBehind, .keyFault, .changesUnheard, .changesHeard: break
+        }
+    }
+
+    mutating func note(_ statistics: borrowing Statistics) {
+        add(.settled, statistics.settled)
+        add(.timedOut, statistics.timedOut)
+        add(.resent, statistics.resends)
+        add(.coalesced, statistics.coalesced)
+        add(.shared, statistics.answers(.shared))
+        add(.local, statistics.answers(.local))
+        add(.remembered, statistics.answers(.cache))
+    }
+}
