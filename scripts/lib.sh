@@ -71,14 +71,19 @@ need_swift() {
 # --- Building -------------------------------------------------------------------------------------------------------
 
 # Checks of exclusive access while the program runs cost a tenth of a check's time; the tests, which build for debugging,
-# run with them. The standard library is linked in, as for a machine without Swift: at rest that takes a fifth less memory.
-RELEASE_FLAGS=(-c release -Xswiftc -enforce-exclusivity=unchecked --static-swift-stdlib)
+# run with them.
+RELEASE_FLAGS=(-c release -Xswiftc -enforce-exclusivity=unchecked)
 # A first build takes some minutes; one that takes longer than this, in seconds, is stuck.
 RELEASE_BUILD_LIMIT=2400
 
 # build_release PRODUCT...: builds them for release, and leaves the log in TEMPORARY_FOLDER; where they are is in SLUICE_BIN.
+# The standard library is linked in where there is one for that, as for a machine without Swift: at rest that takes a fifth
+# less memory.
 build_release() {
     local product
+    if [[ -d "$(dirname "$(readlink -f "$(command -v swift)")")/../lib/swift_static" ]]; then
+        RELEASE_FLAGS+=(--static-swift-stdlib)
+    fi
     for product in "$@"; do
         bounded "$RELEASE_BUILD_LIMIT" swift build "${RELEASE_FLAGS[@]}" --product "$product" \
             >"$TEMPORARY_FOLDER/build.log" 2>&1 || {
