@@ -257,7 +257,10 @@ extension Limiter {
         let index = table.insert(counter)
         changes.restored.append(Int32(index))
         restoration.counters += 1
-        if state.owesOffer { offerPosition = 0 }
+        if state.owesOffer {
+            offerPosition = 0
+            offerEnd = max(offerEnd, index + 1)
+        }
         if state.isOwed {
             restoration.unsettled += 1
             enterJournal(index)
