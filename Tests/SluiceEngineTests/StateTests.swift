@@ -48,6 +48,22 @@ import Testing
         #expect(used(rig, ten) == 7 && rig.limiter.statistics.forgotten == 1)
     }
 
+    /// The process ends after the store was found to have forgotten, and before anything was offered to it.
+    @Test func whatIsToBeOfferedIsOfferedByTheNextProcess() {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        #expect(rig.decide(cost: 7).source == .shared)
+        rig.lose()
+        rig.store.flush()
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        rig.lose()
+        rig.restart()
+        rig.connect()
+        rig.exchange()
+        // Nobody asked for it, and the store had told of its loss before.
+        #expect(used(rig, ten) == 7 && rig.limiter.statistics.forgotten == 0)
+    }
+
     @Test func theOtherReplicasAreKept() {
         var rig = LimiterRig(policy(ten), keepsState: true)
         var batch = Batch()
