@@ -142,8 +142,11 @@ package struct Batch: Sendable, Equatable {
     /// The next key, after all that are there.
     package mutating func appendKey(_ key: some Sequence<UInt8>) {
         keyBytes.append(contentsOf: key)
-        keyEnds.append(keyBytes.count)
+        endKey()
     }
+
+    /// What was appended to `keyBytes` is the next key.
+    mutating func endKey() { keyEnds.append(keyBytes.count) }
 
     package func key(_ index: Int) -> ArraySlice<UInt8> {
         keyBytes[(index == 0 ? 0 : keyEnds[index - 1])..<keyEnds[index]]

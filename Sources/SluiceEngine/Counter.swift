@@ -1,27 +1,16 @@
 import SluicePolicy
 
 /// What this replica knows of one counter: what the store last told of it, and what was admitted here without the store.
+///
+/// Its row in the table holds all that a check of a fixed window wants side by side, in the order in which it is wanted, and
+/// what few counters have lies apart: with many counters, each check fetches another row from memory.
 struct Counter {
-    /// The key in the store: the stem, which stays the same, and then the open window's start where the algorithm has
-    /// windows. Kept whole, so that charging it again in the same window is one copy.
-    private(set) var key: [UInt8]
     /// The window that was looked at last. All time where the algorithm has no windows.
     private(set) var open = OpenWindow.none
     /// Of fixed and sliding windows.
     var windowed = WindowTally()
-    /// Of the other algorithms: apart, since most counters have none, and a million of them lie side by side.
-    private var other: Apart<OtherTally>?
-    /// Checks that a shadow limit would have denied: as the store last told, and here without the store.
-    private(set) var sharedRefusals: Int64 = 0
-    private(set) var localRefusals: Int64 = 0
-    /// When the batch was sent in which the store last refused a check by it or beside it; what it told then, or later,
-    /// still proves something for a while. Its place in `RefusalMemory` tells until when.
-    var provenNs = RefusalMemory.never
-    let hash: UInt64
-    let window: Window
-    private let stemCount: Int32
-    /// How many plans use it, and payments and the journal; 0 frees it.
-    var references: Int32 = 0
+    /// Which memory of the store told of it: see `Limiter.storeEpoch`.
+    private(set) var seenEpoch: Int32 = 0
     let algorithm: Terms.Algorithm
     /// Whether the store told of this window (of this bucket, of these slots) at all.
     private(set) var isSeen = false
@@ -29,11 +18,24 @@ struct Counter {
     var isJournalled = false
     /// Whether a change of it is still to be recorded: see `Limiter.noteChange`. That, too, uses it as a plan does.
     var isChanged = false
+    /// The key in the store: the stem, which stays the same, and then the open window's start where the algorithm has
+    /// windows. Kept whole, so that charging it again in the same window is one copy.
+    private(set) var key: NearBytes<86>
+    private let stemCount: UInt16
+    let changeSlot: UInt16
+    /// How many plans use it, and payments and the journal; 0 frees it.
+    var references: Int32 = 0
+    /// When the batch was sent in which the store last refused a check by it or beside it; what it told then, or later,
+    /// still proves something for a while. Its place in `RefusalMemory` tells until when.
+    var provenNs = RefusalMemory.never
+    /// Of all algorithms but fixed windows.
+    private var other: Apart<OtherTally>?
+    /// Checks that it would have denied, of a shadow limit.
+    private(set) var shadow: Apart<ShadowTally>?
+    let hash: UInt64
+    let window: Window
     /// Whether it was there before this process began, and is kept until nothing of it counts any more.
     var isRestored = false
-    /// Which memory of the store told of it: see `Limiter.storeEpoch`.
-    private(set) var seenEpoch: Int32 = 0
-    let changeSlot: UInt16
 
     struct OpenWindow: Equatable {
         var startMs: Int64
@@ -44,6 +46,9 @@ struct Counter {
 
         /// None was looked at.
         static let none = OpenWindow(startMs: -1, endMs: -1, nextEndMs: -1)
+        @inline(__always)
+        func holds(_ nowMs: Int64) -> Bool { nowMs >= startMs && nowMs < endMs }
+
         static let endless = OpenWindow(
             startMs: Terms.endless.lowerBound, endMs: Terms.endless.upperBound, nextEndMs: Terms.endless.upperBound)
     }
@@ -52,32 +57,50 @@ struct Counter {
     var windowEndMs: Int64 { open.endMs }
 
     private enum OtherTally {
+        /// Of sliding windows.
+        case before(WindowBefore)
         case bucket(BucketTally)
         case slots(SlotTally)
     }
 
+    struct ShadowTally {
+        /// As the store last told, and here without the store.
+        var shared: Int64 = 0
+        var local: Int64 = 0
+    }
+
     init(stem: [UInt8], window: Window, algorithm: Terms.Algorithm) {
-        key = stem
-        stemCount = Int32(stem.count)
+        key = NearBytes(stem)
+        // Its names are bounded by policies and protocol.
+        stemCount = UInt16(stem.count)
         hash = stableHash(stem)
         changeSlot = RefusalMemory.slot(of: stem[...])
         self.window = window
         self.algorithm = algorithm
         switch algorithm {
-        case .fixedWindow, .slidingWindow: break
+        case .fixedWindow: break
+        case .slidingWindow: other = Apart(.before(WindowBefore()))
         case .tokenBucket: other = Apart(.bucket(BucketTally()))
         case .concurrency: other = Apart(.slots(SlotTally()))
         }
     }
 
     /// The key without the window's start.
-    var stem: ArraySlice<UInt8> { key[..<Int(stemCount)] }
+    var stem: [UInt8] { key.prefix(Int(stemCount)) }
+
+    func isNamed(_ stem: [UInt8]) -> Bool { stem.count == Int(stemCount) && key.hasPrefix(stem) }
+
+    /// What is counted of the window before the open one: nothing of fixed windows.
+    private var before: WindowBefore {
+        get { if case .before(let before)? = other?.value { before } else { WindowBefore() } }
+        set { if algorithm == .slidingWindow { other?.value = .before(newValue) } }
+    }
 
     // MARK: - Windows
 
     /// The window that holds `nowMs`. It mostly is the one that is open here: then that costs no division.
     func bounds(at nowMs: Int64) -> OpenWindow {
-        if nowMs >= open.startMs && nowMs < open.endMs { return open }
+        if open.holds(nowMs) { return open }
         return Self.bounds(of: window, algorithm, at: nowMs)
     }
 
@@ -92,21 +115,23 @@ struct Counter {
 
     /// Turns to the window that holds `nowMs`, with nothing known of it if it is another.
     mutating func roll(at nowMs: Int64) {
-        guard nowMs < open.startMs || nowMs >= open.endMs else { return }
-        let next = bounds(at: nowMs)
-        windowed.roll(isNext: next.startMs == open.endMs && algorithm == .slidingWindow)
+        if !open.holds(nowMs) { turn(to: Self.bounds(of: window, algorithm, at: nowMs)) }
+    }
+
+    private mutating func turn(to next: OpenWindow) {
+        if algorithm == .slidingWindow {
+            before = next.startMs == windowEndMs ? WindowBefore(windowed) : WindowBefore()
+        }
+        windowed = WindowTally()
         open = next
         isSeen = false
-        sharedRefusals = 0
-        localRefusals = 0
-        guard algorithm.hasWindows else { return }
-        key.removeSubrange(Int(stemCount)...)
-        appendDecimal(next.startMs, to: &key)
+        shadow = nil
+        if algorithm.hasWindows { key.replace(after: Int(stemCount), with: next.startMs) }
     }
 
     /// The key of the window before the open one.
     func previousKey() -> [UInt8] {
-        var key = Array(stem)
+        var key = stem
         appendDecimal(max(0, window.bounds(atMs: max(0, windowStartMs - 1)).startMs), to: &key)
         return key
     }
@@ -118,20 +143,32 @@ struct Counter {
     ///   - decidedMs: the time at which the store decided.
     ///   - epoch: of the store's memory: see `Limiter.storeEpoch`.
     mutating func observe(_ tally: Tally, cutMs: Int64, decidedMs: Int64, epoch: Int32) {
-        guard bounds(at: cutMs).startMs == windowStartMs else { return }
+        // Where nothing has turned, no other place than this is looked at.
+        guard open.holds(cutMs) || Self.bounds(of: window, algorithm, at: cutMs).startMs == open.startMs else { return }
         isSeen = true
         seenEpoch = epoch
-        sharedRefusals = tally.refusals
+        if shadow != nil || tally.refusals > 0 { tellRefusals(shared: tally.refusals) }
+        guard algorithm != .fixedWindow else { return windowed.observe(used: tally.used) }
         switch other?.value {
-        case nil:
-            windowed.observe(tally)
-        case .bucket(var bucket):
+        case .before(var before)?:
+            windowed.observe(used: tally.used)
+            before.sharedUsed = tally.previous
+            other?.value = .before(before)
+        case .bucket(var bucket)?:
             bucket.observe(level: tally.used, atMs: decidedMs)
             other?.value = .bucket(bucket)
-        case .slots(var slots):
+        case .slots(var slots)?:
             slots.observe(tally)
             other?.value = .slots(slots)
+        case nil: break
         }
+    }
+
+    private mutating func tellRefusals(shared: Int64? = nil, local: Int64 = 0) {
+        var told = shadow?.value ?? ShadowTally()
+        if let shared { told.shared = shared }
+        told.local += local
+        shadow = Apart(told)
     }
 
     /// `amount` that was admitted here turned out to have been charged in the store as well, in the window that holds
@@ -139,8 +176,8 @@ struct Counter {
     mutating func settle(_ amount: Int64, terms: Terms, cutMs: Int64) {
         guard amount > 0, let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
-        case nil:
-            windowed[keyPath: place].settle(amount)
+        case nil, .before:
+            settleWindow(amount, place)
         case .bucket(var bucket):
             bucket.settle(amount, terms)
             other?.value = .bucket(bucket)
@@ -154,7 +191,7 @@ struct Counter {
     mutating func resolve(_ amount: Int64, terms: Terms, cutMs: Int64) {
         guard let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
-        case nil:
+        case nil, .before:
             resolveWindow(amount, place)
         case .bucket(var bucket):
             bucket.resolve(amount, terms)
@@ -164,22 +201,31 @@ struct Counter {
         }
     }
 
-    private mutating func resolveWindow(_ amount: Int64, _ place: WritableKeyPath<WindowTally, Unsettled>) {
-        guard place == \.own else {
-            windowed.sharedPrevious += windowed[keyPath: place].settle(amount)
+    private mutating func resolveWindow(_ amount: Int64, _ place: Place) {
+        guard place == .open else {
+            let settled = settleWindow(amount, place)
+            before.sharedUsed += settled
             return
         }
         windowed.resolve(amount)
         isSeen = true
     }
 
+    /// - Returns: how much of it was still counted here.
+    @discardableResult
+    private mutating func settleWindow(_ amount: Int64, _ place: Place) -> Int64 {
+        place == .open ? windowed.own.settle(amount) : before.own.settle(amount)
+    }
+
     // MARK: - What the store is still to be told
 
+    private enum Place { case open, before }
+
     /// Where the window is counted that holds `cutMs`; nil if nothing of it counts any more.
-    private func place(ofWindowAt cutMs: Int64) -> WritableKeyPath<WindowTally, Unsettled>? {
+    private func place(ofWindowAt cutMs: Int64) -> Place? {
         let window = bounds(at: cutMs)
-        if window.startMs == windowStartMs { return \.own }
-        return algorithm == .slidingWindow && window.endMs == windowStartMs ? \.ownPrevious : nil
+        if window.startMs == windowStartMs { return .open }
+        return algorithm == .slidingWindow && window.endMs == windowStartMs ? .before : nil
     }
 
     /// Whether two times lie in one window.
@@ -191,8 +237,12 @@ struct Counter {
     /// than 0: it may be told again.
     mutating func doubt(_ amount: Int64, cutMs: Int64) {
         switch other?.value {
-        case nil:
-            if let place = place(ofWindowAt: cutMs) { windowed[keyPath: place].doubt(amount) }
+        case nil, .before:
+            switch place(ofWindowAt: cutMs) {
+            case .open?: windowed.own.doubt(amount)
+            case .before?: before.own.doubt(amount)
+            case nil: break
+            }
         case .bucket(var bucket):
             bucket.doubt(amount)
             other?.value = .bucket(bucket)
@@ -209,15 +259,16 @@ struct Counter {
         var debts: [Debt] = []
         let forgotten = isSeen && seenEpoch != epoch
         switch other?.value {
-        case nil:
-            let previousMs = algorithm == .slidingWindow ? windowStartMs - 1 : -1
-            if forgotten, windowed.sharedPrevious > 0, previousMs >= 0 {
-                debts.append(Debt(.offer, windowed.sharedPrevious, windowMs: previousMs))
+        case nil, .before:
+            let before = before
+            let beforeMs = algorithm == .slidingWindow ? windowStartMs - 1 : -1
+            if forgotten, before.sharedUsed > 0, beforeMs >= 0 {
+                debts.append(Debt(.offer, before.sharedUsed, windowMs: beforeMs))
             }
             if forgotten {
                 debts.append(Debt(.offer, windowed.sharedUsed + windowed.resolved, windowMs: windowStartMs))
             }
-            if previousMs >= 0 { debts.append(Debt(.addition, windowed.ownPrevious.owed, windowMs: previousMs)) }
+            if beforeMs >= 0 { debts.append(Debt(.addition, before.own.owed, windowMs: beforeMs)) }
             debts.append(Debt(.addition, windowed.own.owed, windowMs: windowStartMs))
         case .bucket(let bucket):
             guard let terms = bucket.terms else { return [] }
@@ -240,8 +291,8 @@ struct Counter {
 
     /// The key of the window that holds `windowMs`.
     func key(ofWindowAt windowMs: Int64) -> [UInt8] {
-        guard algorithm.hasWindows, bounds(at: windowMs).startMs != windowStartMs else { return key }
-        var key = Array(stem)
+        guard algorithm.hasWindows, bounds(at: windowMs).startMs != windowStartMs else { return key.bytes }
+        var key = stem
         appendDecimal(bounds(at: windowMs).startMs, to: &key)
         return key
     }
@@ -262,7 +313,8 @@ struct Counter {
     /// Whether anything that was admitted here is not known to be in the store's tally, and still counts there.
     func holdsUnsettled(nowMs: Int64) -> Bool {
         switch other?.value {
-        case nil: windowed.own.used > 0 || windowed.ownPrevious.used > 0
+        case nil: windowed.own.used > 0
+        case .before(let before): windowed.own.used > 0 || before.own.used > 0
         case .bucket(let bucket): bucket.holdsUnsettled(nowMs: nowMs)
         case .slots: false
         }
@@ -275,16 +327,16 @@ struct Counter {
         guard let place = place(ofWindowAt: debt.windowMs) else { return }
         let amount = debt.kind == .addition ? debt.amount : 0
         switch other?.value {
-        case nil:
+        case nil, .before:
             guard let tally else { return resolveWindow(amount, place) }
-            windowed[keyPath: place].settle(amount)
-            if place == \.own {
+            settleWindow(amount, place)
+            if place == .open {
                 var told = Tally(used: tally)
-                told.previous = windowed.sharedPrevious
-                told.refusals = sharedRefusals
+                told.previous = before.sharedUsed
+                told.refusals = shadow?.value.shared ?? 0
                 observe(told, cutMs: debt.windowMs, decidedMs: decidedMs, epoch: epoch)
             } else {
-                windowed.sharedPrevious = tally
+                before.sharedUsed = tally
             }
         case .bucket(var bucket):
             if let tally {
@@ -304,9 +356,17 @@ struct Counter {
 
     /// What may still be admitted here, in units of cost; of concurrency, in slots.
     mutating func leftLocally(_ terms: Terms, replicas: borrowing ReplicaView, nowMs: Int64) -> Int64 {
+        if algorithm == .fixedWindow {
+            if !windowed.hasShare(terms) {
+                windowed.setShare(terms, replicas.share(of: terms.max - windowed.sharedUsed, counterHash: hash))
+            }
+            return windowed.left
+        }
         switch other?.value {
         case nil:
-            return windowed.left(terms, replicas: replicas, hash: hash, nowMs: nowMs)
+            return 0
+        case .before(let before):
+            return windowed.left(terms, before, replicas: replicas, hash: hash, nowMs: nowMs)
         case .bucket(var bucket):
             bucket.turnLocal(terms, replicas: replicas, hash: hash, nowMs: nowMs)
             other?.value = .bucket(bucket)
@@ -325,8 +385,12 @@ struct Counter {
     mutating func admitLocally(
         _ terms: Terms, cost: Int64, reservation: ReservationID?, nowMs: Int64
     ) -> BucketTally.Mark? {
+        guard algorithm != .fixedWindow else {
+            windowed.admit(cost)
+            return nil
+        }
         switch other?.value {
-        case nil:
+        case nil, .before:
             windowed.admit(cost)
         case .bucket(var bucket):
             defer { other?.value = .bucket(bucket) }
@@ -339,17 +403,19 @@ struct Counter {
     }
 
     /// A shadow limit had no room for a check that was admitted here.
-    mutating func refuseLocally() { localRefusals += 1 }
+    mutating func refuseLocally() { tellRefusals(local: 1) }
 
     /// Takes back what was admitted here, or charges more than was admitted; what the store was told is no matter of
     /// this. Only a window that still counts is changed.
     mutating func adjustLocally(by cost: Int64, of item: LocalReservations.Item, nowMs: Int64) {
         roll(at: nowMs)
         switch other?.value {
-        case nil:
-            let isCurrent = item.terms.windowStartMs == windowStartMs
-            guard isCurrent || (algorithm == .slidingWindow && item.terms.windowEndMs == windowStartMs) else { return }
-            windowed.adjust(by: cost, isCurrent: isCurrent)
+        case nil, .before:
+            if item.terms.windowStartMs == windowStartMs {
+                windowed.own.adjust(by: cost)
+            } else if algorithm == .slidingWindow && item.terms.windowEndMs == windowStartMs {
+                before.own.adjust(by: cost)
+            }
         case .bucket(var bucket):
             if let mark = item.mark {
                 bucket.adjust(by: cost, after: mark, chargedMs: item.chargedMs, item.terms, nowMs: nowMs)
@@ -373,7 +439,9 @@ struct Counter {
         guard terms.canEverPass(cost: cost) else { return -1 }
         switch other?.value {
         case nil:
-            return windowed.retryAfterMs(terms, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
+            return terms.retryAfterMs(cost: cost, Tally(used: windowed.used), nowMs: nowMs)
+        case .before(let before):
+            return windowed.retryAfterMs(terms, before, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
         case .bucket(let bucket):
             return bucket.retryAfterMs(terms, cost: cost)
         case .slots(let slots):
@@ -387,11 +455,14 @@ struct Counter {
     func known(_ terms: Terms, nowMs: Int64) -> Tally {
         var tally: Tally
         switch other?.value {
-        case nil: tally = windowed.known
+        case nil: tally = Tally(used: windowed.used)
+        case .before(let before):
+            tally = Tally(used: windowed.used)
+            tally.previous = before.used
         case .bucket(let bucket): tally = Tally(used: bucket.knownLevel(terms, nowMs: nowMs))
         case .slots(let slots): tally = slots.known(nowMs: nowMs)
         }
-        tally.refusals = sharedRefusals + localRefusals
+        tally.refusals = refusals
         return tally
     }
 
@@ -399,32 +470,34 @@ struct Counter {
     func shared(_ terms: Terms?, nowMs: Int64) -> Tally {
         var tally: Tally
         switch other?.value {
-        case nil:
+        case nil, .before:
             tally = Tally(used: windowed.sharedUsed + windowed.resolved)
-            tally.previous = windowed.sharedPrevious
+            tally.previous = before.sharedUsed
         case .bucket(let bucket): tally = Tally(used: bucket.sharedLevel(terms, nowMs: nowMs))
         case .slots(let slots): tally = slots.shared(nowMs: nowMs)
         }
-        tally.refusals = sharedRefusals
+        tally.refusals = shadow?.value.shared ?? 0
         return tally
     }
 
     /// What was admitted here without the store and counts at `nowMs`, in units of cost; of concurrency, in slots.
     func locallyUsed(_ terms: Terms?, nowMs: Int64) -> Int64 {
         switch other?.value {
-        case nil: windowed.own.used
+        case nil, .before: windowed.own.used
         case .bucket(let bucket): bucket.locallyUsed(terms, nowMs: nowMs)
         case .slots(let slots): slots.locallyUsed(nowMs: nowMs)
         }
     }
 
-    var refusals: Int64 { sharedRefusals + localRefusals }
+    var refusals: Int64 { shadow.map { $0.value.shared + $0.value.local } ?? 0 }
+
+    private var hasLocalRefusals: Bool { shadow.map { $0.value.local > 0 } ?? false }
 
     /// Whether anything at all is known of it that a person would want to see.
     var isTouched: Bool {
-        if isSeen || localRefusals > 0 { return true }
+        if isSeen || hasLocalRefusals { return true }
         return switch other?.value {
-        case nil: windowed.own.used > 0 || windowed.localShare >= 0
+        case nil, .before: windowed.own.used > 0 || windowed.localShare >= 0
         case .bucket(let bucket): bucket.isTouched
         case .slots(let slots): slots.isTouched
         }
@@ -434,10 +507,10 @@ struct Counter {
     /// while the store is away.
     func isQuiet(nowMs: Int64, terms: Terms?) -> Bool {
         switch other?.value {
-        case nil:
+        case nil, .before:
             // What was used reaches into the window after its own where windows slide.
             return windowStartMs < 0 || nowMs >= open.nextEndMs
-                || !(isSeen || windowed.isTouched || localRefusals > 0)
+                || !(isSeen || windowed.isTouched || before.isTouched || hasLocalRefusals)
         case .bucket(let bucket):
             guard let terms else { return true }
             return bucket.knownLevel(terms, nowMs: nowMs) == 0
@@ -458,18 +531,18 @@ extension Counter {
         let tally: CounterState.Tally
         var countsUntilMs = open.nextEndMs
         switch other?.value {
-        case nil:
+        case nil, .before:
             tally = .window(
                 CounterState.WindowState(
-                    sharedUsed: windowed.sharedUsed, sharedPrevious: windowed.sharedPrevious, own: windowed.own.used,
-                    ownPrevious: windowed.ownPrevious.used, resolved: windowed.resolved))
+                    sharedUsed: windowed.sharedUsed, sharedPrevious: before.sharedUsed, own: windowed.own.used,
+                    ownPrevious: before.own.used, resolved: windowed.resolved))
         case .bucket(let bucket):
             tally = .bucket(bucket.state)
             countsUntilMs = bucket.countsUntilMs
         case .slots: return nil
         }
         return CounterState(
-            stem: Array(stem), startMs: open.startMs, countsUntilMs: countsUntilMs, isSeen: isSeen,
+            stem: stem, startMs: windowStartMs, countsUntilMs: countsUntilMs, isSeen: isSeen,
             owesOffer: isSeen && seenEpoch != epoch, tally: tally)
     }
 
@@ -483,9 +556,9 @@ extension Counter {
         switch state.tally {
         case .window(let window):
             windowed.sharedUsed = window.sharedUsed
-            windowed.sharedPrevious = window.sharedPrevious
             windowed.own.used = window.own
-            windowed.ownPrevious.used = window.ownPrevious
+            before.sharedUsed = window.sharedPrevious
+            before.own.used = window.ownPrevious
             windowed.resolved = window.resolved
         case .bucket(let bucket):
             other?.value = .bucket(BucketTally(bucket))

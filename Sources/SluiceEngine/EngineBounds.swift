@@ -12,6 +12,8 @@ package enum EngineBounds {
     /// Most batches that are on their way at once. While the store works on one, the next may already lie in its
     /// socket, so that it never waits for us; more would only make batches smaller.
     package static let maxBatchesInFlight = 2
+    /// Most checks whose identities are looked up together: as many as a processor can wait for at once, or so.
+    package static let maxIdentitiesPerRun = 16
     /// How often a batch, or an entry whose window had ended, is sent again before it is answered locally.
     package static let maxResends = 3
     /// Most identities (grant, tool and session together) that are remembered. When the table is full, one that has

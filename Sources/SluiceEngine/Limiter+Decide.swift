@@ -64,9 +64,12 @@ struct SpecialCheck {
 }
 
 /// Limits are walked by index, and their numbers read one by one: a copy of one would retain its words for nothing.
+///
+/// What each check calls is mutating even where it changes nothing. The limiter then is passed by its address; for a method
+/// that does not change it, the compiler copies all of it, a kilobyte, to be safe from changes meanwhile.
 extension Limiter {
     /// The terms of one limit of a plan in the window that its counter last looked at.
-    func terms(plan: Int, _ index: Int) -> Terms {
+    mutating func terms(plan: Int, _ index: Int) -> Terms {
         let counter = table.counter(ofPlan: plan, index)
         return table[rulesOf: plan].limits[index].terms.at(table[counter: counter].open)
     }
@@ -141,7 +144,7 @@ extension Limiter {
             if reservation != nil {
                 charged.append(
                     LocalReservations.Item(
-                        stem: ByteString(bytes: Array(table[counter: counter].stem)), terms: terms, chargedMs: nowMs,
+                        stem: ByteString(bytes: table[counter: counter].stem), terms: terms, chargedMs: nowMs,
                         mark: mark))
             }
         }
@@ -164,7 +167,7 @@ extension Limiter {
             ? 0
             : table[counter: counter].retryAfterLocally(
                 terms, cost: cost, replicas: live.view, nowMs: nowMs)
-        let known = table[counter: counter].known(terms, nowMs: nowMs)
+        let known = table.known(ofCounter: counter, terms, nowMs: nowMs)
         let finding = LimitFinding(
             index: index, capacity: terms.capacity, left: left, fits: fits, waitMs: waitMs,
             resetMs: terms.resetMs(known, nowMs: nowMs))
@@ -197,7 +200,7 @@ extension Limiter {
             let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
             let terms = terms(plan: plan, index)
-            let known = table[counter: counter].known(terms, nowMs: nowMs)
+            let known = table.known(ofCounter: counter, terms, nowMs: nowMs)
             let fits = terms.canEverPass(cost: cost)
             let finding = LimitFinding(
                 index: index, capacity: terms.capacity, left: terms.left(known, nowMs: nowMs), fits: fits,
@@ -213,7 +216,7 @@ extension Limiter {
     }
 
     /// Puts a decision together.
-    func conclude(plan: Int, _ findings: consuming Findings, source: Decision.Source) -> Decision {
+    mutating func conclude(plan: Int, _ findings: consuming Findings, source: Decision.Source) -> Decision {
         let allowed = findings.allowed
         guard let binding = findings.binding else {
             // Nothing but shadow limits.
@@ -232,7 +235,9 @@ extension Limiter {
             trace: findings.trace)
     }
 
-    func look(plan: Int, _ terms: Terms, _ tally: Tally, _ finding: LimitFinding, nowMs: Int64) -> Decision.Look {
+    mutating func look(plan: Int, _ terms: Terms, _ tally: Tally, _ finding: LimitFinding, nowMs: Int64)
+        -> Decision.Look
+    {
         Decision.Look(
             rule: table[rulesOf: plan].limits[finding.index].rule, windowStartMs: terms.windowStartMs,
             used: terms.used(tally, nowMs: nowMs), max: terms.capacity, left: finding.left, fits: finding.fits,

@@ -11,7 +11,7 @@ extension Limiter {
             let counter = table.counter(ofPlan: entry.plan, index)
             // What was told of another window than the open one was passed over.
             guard table[counter: counter].algorithm != .concurrency,
-                table[counter: counter].isOpen(atMs: batch.cutMs)
+                table.isOpen(counter: counter, at: batch.cutMs)
             else { continue }
             // From when it was sent: the store decided no earlier.
             table[counter: counter].provenNs = batch.sentNs
@@ -29,7 +29,7 @@ extension Limiter {
             let counter = table.counter(ofPlan: plan, index)
             if table[counter: counter].algorithm == .concurrency { continue }
             // Without any one of them it is not known which one binds.
-            guard table[counter: counter].isOpen(atMs: nowMs),
+            guard table.isOpen(counter: counter, at: nowMs),
                 refusals.holds(
                     provenNs: table[counter: counter].provenNs, slot: table[counter: counter].changeSlot,
                     nowNs: now.monotonicNs)
@@ -39,7 +39,7 @@ extension Limiter {
             }
             if isProven || table[rulesOf: plan].limits[index].isShadow { continue }
             let terms = terms(plan: plan, index)
-            isProven = terms.left(table[counter: counter].told(terms, nowMs: nowMs), nowMs: nowMs) < cost
+            isProven = terms.left(table.told(ofCounter: counter, terms, nowMs: nowMs), nowMs: nowMs) < cost
         }
         guard isProven else { return nil }
         var findings = Findings(allowed: false, wantsTrace: wantsTrace)
@@ -49,10 +49,11 @@ extension Limiter {
         return conclude(plan: plan, findings, source: .cache)
     }
 
-    private func findProven(plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into findings: inout Findings) {
+    private mutating func findProven(plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into findings: inout Findings)
+    {
         let counter = table.counter(ofPlan: plan, index)
         let terms = terms(plan: plan, index)
-        let tally = table[counter: counter].told(terms, nowMs: nowMs)
+        let tally = table.told(ofCounter: counter, terms, nowMs: nowMs)
         let left = terms.left(tally, nowMs: nowMs)
         let fits = left >= terms.units(ofCost: cost)
         let finding = LimitFinding(
@@ -98,17 +99,5 @@ extension PendingBatch.Entry {
     /// Whether the store, which admitted so many, refused any of its checks.
     func hasRefused(admitted: Int64) -> Bool {
         isPeek ? admitted == 0 : admitted < max(sentCount, Int64(unanswered))
-    }
-}
-
-extension Counter {
-    /// Whether the window that was looked at last holds `nowMs`, and the store told of it.
-    func isOpen(atMs nowMs: Int64) -> Bool { isSeen && nowMs >= windowStartMs && nowMs < windowEndMs }
-
-    /// What the store told last, as it is at `nowMs`, without what turned out later to have been charged.
-    func told(_ terms: Terms, nowMs: Int64) -> Tally {
-        var tally = shared(terms, nowMs: nowMs)
-        if algorithm.hasWindows { tally.used = windowed.sharedUsed }
-        return tally
     }
 }

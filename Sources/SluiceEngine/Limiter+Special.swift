@@ -117,10 +117,11 @@ extension Limiter {
         // What may yet be given back is not added to the store's tally before it is known.
         for item in charged { doubt(item, by: cost) }
         // For as long as any of the check's limits, whoever settles late has something to settle.
-        let expiryMs = table[rulesOf: plan].limits.indices.reduce(nowMs + 1) {
-            let terms = terms(plan: plan, $1)
-            let known = table[counter: table.counter(ofPlan: plan, $1)].known(terms, nowMs: nowMs)
-            return max($0, terms.countsUntilMs(known, replicas: live.view, nowMs: nowMs))
+        var expiryMs = nowMs + 1
+        for index in table[rulesOf: plan].limits.indices {
+            let terms = terms(plan: plan, index)
+            let known = table[counter: table.counter(ofPlan: plan, index)].known(terms, nowMs: nowMs)
+            expiryMs = max(expiryMs, terms.countsUntilMs(known, replicas: live.view, nowMs: nowMs))
         }
         reservations[special.reservationKey] = LocalReservations.Record(
             items: charged, cost: cost, id: id, expiryMs: expiryMs, memoKey: special.memoKey, mayBeStored: mayBeStored)

@@ -83,7 +83,8 @@ extension Limiter {
         // instead of waiting for one after the other.
         var keyByteCount = 0
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
-            keyByteCount += table.roll(countersOf: batch.entries[index].plan, at: nowMs)
+            table.roll(countersOf: batch.entries[index].plan, at: nowMs)
+            keyByteCount += table.keyByteCount(ofPlan: batch.entries[index].plan)
         }
         wire.reserve(keyByteCount: keyByteCount)
         if batch.isRepeat {
@@ -117,12 +118,13 @@ extension Limiter {
         guard entry.plan >= 0 else { return writeUncharged(entry) }
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
-            wire.appendKey(table[counter: counter].key)
+            table[counter: counter].key.append(to: &wire.keyBytes)
+            wire.endKey()
             if table[counter: counter].algorithm == .slidingWindow {
                 wire.appendKey(table[counter: counter].previousKey())
             }
             let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
-            if isShadow { wire.appendKey(CounterKey.refusals(of: table[counter: counter].key)) }
+            if isShadow { wire.appendKey(CounterKey.refusals(of: table[counter: counter].key.bytes)) }
             wire.charges.append(
                 Batch.Charge(
                     terms: terms(plan: entry.plan, index), isShadow: isShadow,
@@ -388,7 +390,7 @@ extension Limiter {
     }
 
     /// The next of the tallies that the store told of a plan's limits.
-    private func tally(plan: Int, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Tally {
+    private mutating func tally(plan: Int, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Tally {
         let count = table[rulesOf: plan].limits[index].tallyCount
         defer { at += count }
         return Tally(
@@ -402,14 +404,14 @@ extension Limiter {
     ///   - laterOnes: how many checks of this entry were admitted after this one: their charges are not in its tally.
     ///   - atMs: the time by which the windows were cut.
     ///   - decidedMs: the time by which the store decided; `nowMs` is when the answer leaves.
-    func findShared(
+    mutating func findShared(
         _ entry: borrowing PendingBatch.Entry, numbers: ArraySlice<Int64>, laterOnes: Int64, atMs: Int64,
         decidedMs: Int64, nowMs: Int64, into findings: inout Findings
     ) {
         var at = numbers.startIndex
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
-            let terms = table[rulesOf: entry.plan].limits[index].terms.at(table[counter: counter].bounds(at: atMs))
+            let terms = table[rulesOf: entry.plan].limits[index].terms.at(table.bounds(ofCounter: counter, at: atMs))
             let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
             var tally = tally(plan: entry.plan, index, numbers, &at)
             if laterOnes > 0 && !isShadow {

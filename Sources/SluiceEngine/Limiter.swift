@@ -185,6 +185,32 @@ package struct Limiter {
             statistics.overloaded += 1
             return .overloaded
         }
+        return check(
+            plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now)
+    }
+
+    /// The same for one of a run, which `find` looked up just before.
+    package mutating func check(
+        _ run: borrowing IdentityRun, _ index: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras?,
+        ticket: Ticket, now: Moment
+    ) -> CheckOutcome {
+        guard let plan = run.plan(index, in: table) else {
+            return check(
+                run[index], cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
+            )
+        }
+        return check(
+            plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now)
+    }
+
+    /// Looks up the plans of checks that came together.
+    package mutating func find(_ run: inout IdentityRun, now: Moment) {
+        run.find(in: &table, nowMs: clock.nowMs(now))
+    }
+
+    private mutating func check(
+        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras?, ticket: Ticket, now: Moment
+    ) -> CheckOutcome {
         table[plan: plan].lastUsedNs = now.monotonicNs
         if let ruled = table[rulesOf: plan].ruled {
             var decision = ruled

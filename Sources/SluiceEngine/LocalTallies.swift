@@ -1,32 +1,18 @@
-/// What is counted of fixed and sliding windows; the former never have anything of a window before.
+/// What is counted of one window, fixed or sliding.
 struct WindowTally {
-    /// The highest tally that the store told of the open window, and what it told of the one before.
+    /// The highest tally that the store told of it.
     var sharedUsed: Int64 = 0
-    var sharedPrevious: Int64 = 0
-    /// Admitted locally in the open window, and not known to be in the store's tally.
+    /// Admitted locally in it, and not known to be in the store's tally.
     var own = Unsettled()
-    /// The same of the window before.
-    var ownPrevious = Unsettled()
-    /// Admitted locally in this window, and charged in the store as well, as it turned out after it had last told.
+    /// Admitted locally in it, and charged in the store as well, as it turned out after it had last told.
     var resolved: Int64 = 0
     /// What may be admitted locally while the store is away, of a fixed window; -1 until the first check asks.
-    var localShare: Int64 = -1
+    private(set) var localShare: Int64 = -1
     /// The maximum of which that is the share.
-    var shareMax: Int64 = -1
+    private var shareMax: Int64 = -1
 
-    /// - Parameter isNext: the window that was open counts as the one before.
-    mutating func roll(isNext: Bool) {
-        var next = WindowTally()
-        if isNext {
-            next.sharedPrevious = Self.sum(sharedUsed, resolved)
-            next.ownPrevious = own
-        }
-        self = next
-    }
-
-    mutating func observe(_ tally: Tally) {
-        sharedUsed = tally.used
-        sharedPrevious = tally.previous
+    mutating func observe(used: Int64) {
+        sharedUsed = used
         resolved = 0
         localShare = -1
     }
@@ -42,41 +28,51 @@ struct WindowTally {
     /// does not hand out the share anew.
     private var taken: Int64 { Self.sum(own.used, resolved) }
 
-    /// Where a limit passes every check, or a commit charges what it likes, there is no maximum that bounds a tally.
-    private static func sum(_ one: Int64, _ other: Int64) -> Int64 { min(Terms.maxExact, one + other) }
+    /// All that is known to count.
+    var used: Int64 { Self.sum(sharedUsed, taken) }
 
-    mutating func left(_ terms: Terms, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) -> Int64 {
-        if terms.algorithm == .slidingWindow { return slidingLeft(terms, replicas: replicas, hash: hash, nowMs: nowMs) }
-        if localShare < 0 || shareMax != terms.max {
-            shareMax = terms.max
-            localShare = replicas.share(of: terms.max - sharedUsed, counterHash: hash)
-        }
-        return localShare - taken
+    var isTouched: Bool { taken > 0 }
+
+    /// Where a limit passes every check, or a commit charges what it likes, there is no maximum that bounds a tally.
+    fileprivate static func sum(_ one: Int64, _ other: Int64) -> Int64 { min(Terms.maxExact, one + other) }
+
+    // MARK: Fixed windows
+
+    /// Whether this replica's share is known, of the limit's present maximum.
+    func hasShare(_ terms: Terms) -> Bool { localShare >= 0 && shareMax == terms.max }
+
+    mutating func setShare(_ terms: Terms, _ share: Int64) {
+        localShare = share
+        shareMax = terms.max
     }
 
+    /// What is left of the share.
+    var left: Int64 { localShare - taken }
+
+    // MARK: Sliding windows
+
     /// The share grows while the window before moves out of reach; what was admitted here is taken from it alone.
-    private func slidingLeft(
-        _ terms: Terms, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
+    func left(
+        _ terms: Terms, _ before: WindowBefore, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
     ) -> Int64 {
-        let shared = terms.max - sharedUsed - terms.reach(of: sharedPrevious, nowMs: nowMs)
-        return replicas.share(of: shared, counterHash: hash) - taken
-            - terms.reach(of: ownPrevious.used, nowMs: nowMs)
+        let shared = terms.max - sharedUsed - terms.reach(of: before.sharedUsed, nowMs: nowMs)
+        return replicas.share(of: shared, counterHash: hash) - taken - terms.reach(of: before.own.used, nowMs: nowMs)
     }
 
     func retryAfterMs(
-        _ terms: Terms, cost: Int64, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
+        _ terms: Terms, _ before: WindowBefore, cost: Int64, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
     ) -> Int64 {
-        guard terms.algorithm == .slidingWindow else { return terms.retryAfterMs(cost: cost, known, nowMs: nowMs) }
         var tally = self
+        var before = before
         var terms = terms
         for _ in 0..<2 {
             // The share grows while time passes: the first time at which it suffices is found by halving.
             var low = max(nowMs, terms.windowStartMs)
             var high = terms.windowEndMs - 1
-            if tally.slidingLeft(terms, replicas: replicas, hash: hash, nowMs: high) >= cost {
+            if tally.left(terms, before, replicas: replicas, hash: hash, nowMs: high) >= cost {
                 while low < high {
                     let middle = low + (high - low) / 2
-                    if tally.slidingLeft(terms, replicas: replicas, hash: hash, nowMs: middle) >= cost {
+                    if tally.left(terms, before, replicas: replicas, hash: hash, nowMs: middle) >= cost {
                         high = middle
                     } else {
                         low = middle + 1
@@ -84,7 +80,8 @@ struct WindowTally {
                 }
                 return max(1, low - nowMs)
             }
-            tally.roll(isNext: true)
+            before = WindowBefore(tally)
+            tally = WindowTally()
             terms.windowStartMs = terms.windowEndMs
             terms.windowEndMs = terms.nextEndMs
             terms.lengthMs = terms.windowEndMs - terms.windowStartMs
@@ -93,23 +90,26 @@ struct WindowTally {
         // More than this replica's share: not before the store is back, or both windows are over.
         return max(1, terms.windowEndMs - terms.lengthMs - nowMs)
     }
+}
 
-    /// - Parameter isCurrent: it was admitted in the open window, else in the one before.
-    mutating func adjust(by amount: Int64, isCurrent: Bool) {
-        if isCurrent {
-            own.used = max(0, Self.sum(own.used, amount))
-        } else {
-            ownPrevious.used = max(0, Self.sum(ownPrevious.used, amount))
-        }
+/// What is counted of the window before a sliding one, into which it reaches.
+struct WindowBefore {
+    /// As the store told, with what turned out to have been charged.
+    var sharedUsed: Int64 = 0
+    /// Admitted locally in it, and not known to be in the store's tally.
+    var own = Unsettled()
+
+    init() {}
+
+    /// A window that was open.
+    init(_ tally: WindowTally) {
+        sharedUsed = WindowTally.sum(tally.sharedUsed, tally.resolved)
+        own = tally.own
     }
 
-    var known: Tally {
-        var tally = Tally(used: Self.sum(sharedUsed, taken))
-        tally.previous = Self.sum(sharedPrevious, ownPrevious.used)
-        return tally
-    }
+    var used: Int64 { WindowTally.sum(sharedUsed, own.used) }
 
-    var isTouched: Bool { taken > 0 || ownPrevious.used > 0 || sharedPrevious > 0 }
+    var isTouched: Bool { used > 0 }
 }
 
 /// What was admitted here in one window and the store is still to be told.
@@ -121,6 +121,9 @@ struct Unsettled {
 
     /// What the store can be told now.
     var owed: Int64 { max(0, used - inDoubt) }
+
+    /// Gives back some of it, or charges more.
+    mutating func adjust(by amount: Int64) { used = max(0, min(Terms.maxExact, used + amount)) }
 
     /// The store has it.
     /// - Returns: how much of it was still counted here.

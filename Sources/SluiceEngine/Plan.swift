@@ -1,6 +1,8 @@
-/// What one identity is held to: the rules for it, and the counters that are its own or shared with others. Kept within a
-/// line of the processor's cache, since with many identities each check fetches another one from memory.
+/// What one identity is held to: the rules for it, and the counters that are its own or shared with others. Kept within
+/// two lines of the processor's cache, since with many identities each check fetches another one from memory.
 struct Plan {
+    /// The identity.
+    let name: NearBytes<54>
     /// Of its rules' limits, in their order.
     var counters: CounterList
     var lastUsedNs: Int64
@@ -21,7 +23,8 @@ struct Plan {
     /// Another plan has its identity now; it goes when no batch names it any more.
     var isReplaced = false
 
-    init(rules: Int32, counters: CounterList, lastUsedNs: Int64, edition: Int32 = 0) {
+    init(_ name: ByteString, rules: Int32, counters: CounterList, lastUsedNs: Int64, edition: Int32 = 0) {
+        self.name = NearBytes(name.bytes)
         self.rules = rules
         self.counters = counters
         self.lastUsedNs = lastUsedNs
@@ -30,7 +33,7 @@ struct Plan {
 
     /// The place of one that was forgotten.
     static var free: Plan {
-        var plan = Plan(rules: -1, counters: CounterList([]), lastUsedNs: 0)
+        var plan = Plan(ByteString(bytes: []), rules: -1, counters: CounterList([]), lastUsedNs: 0)
         plan.isFree = true
         return plan
     }

@@ -5,8 +5,6 @@ import SluicePolicy
 struct PlanTable {
     private(set) var plans: [Plan] = []
     private(set) var counters: [Counter] = []
-    /// The identities of plans.
-    private var names = NameTable()
     private var rules: [Rules] = []
     private var planByIdentity = HashIndex()
     private var counterByStem = HashIndex()
@@ -16,6 +14,8 @@ struct PlanTable {
     private var freeRules: [Int32] = []
     private var sweepPosition = 0
     private var edition: Int32 = 0
+    /// Counts whatever may give another identity a plan's row, or another plan an identity.
+    private(set) var changes: Int64 = 0
     private let maxPlans: Int
 
     init(maxPlans: Int) {
@@ -34,14 +34,25 @@ struct PlanTable {
     }
 
     private func index(of identity: ByteString) -> Int? {
-        planByIdentity.find(identity.hashValue) { names.isName(identity.bytes, of: $0) }
+        planByIdentity.find(identity.hashValue) { plans[$0].name.isEqual(to: identity.bytes) }
+    }
+
+    /// The row in which the plan of an identity most likely is, if there is one; -1 if there is none.
+    func candidate(hash: Int) -> Int { planByIdentity.candidate(hash) }
+
+    /// Whether a row has the plan of that identity, made by the present policies.
+    func isPlan(_ row: Int, of identity: ByteString) -> Bool {
+        row >= 0 && plans[row].name.isEqual(to: identity.bytes) && plans[row].edition == edition
     }
 
     /// The identity of a plan.
-    func identity(ofPlan plan: Int) -> ByteString { ByteString(bytes: names[plan]) }
+    func identity(ofPlan plan: Int) -> ByteString { ByteString(bytes: plans[plan].name.bytes) }
 
     /// The policies have changed: every plan is made anew when its identity is asked for next.
-    mutating func outdate() { edition &+= 1 }
+    mutating func outdate() {
+        edition &+= 1
+        changes += 1
+    }
 
     subscript(plan index: Int) -> Plan {
         _read { yield plans[index] }
@@ -61,20 +72,18 @@ struct PlanTable {
     func counter(ofPlan plan: Int, _ index: Int) -> Int { plans[plan].counters[index] }
 
     /// Turns the counters of a plan to the windows that hold `nowMs`.
-    /// - Returns: how many bytes their keys then have.
-    mutating func roll(countersOf plan: Int, at nowMs: Int64) -> Int {
-        var keyByteCount = 0
-        for index in 0..<plans[plan].counters.count {
-            let counter = plans[plan].counters[index]
-            counters[counter].roll(at: nowMs)
-            keyByteCount += counters[counter].key.count
-        }
-        return keyByteCount
+    mutating func roll(countersOf plan: Int, at nowMs: Int64) {
+        for index in 0..<plans[plan].counters.count { counters[plans[plan].counters[index]].roll(at: nowMs) }
+    }
+
+    /// How many bytes the keys of a plan's counters have.
+    func keyByteCount(ofPlan plan: Int) -> Int {
+        (0..<plans[plan].counters.count).reduce(0) { $0 + counters[plans[plan].counters[$1]].key.count }
     }
 
     /// The counter of that name, if some plan uses it.
     func counter(named stem: ByteString) -> Int? {
-        counterByStem.find(stem.hashValue) { counters[$0].stem.elementsEqual(stem.bytes) }
+        counterByStem.find(stem.hashValue) { counters[$0].isNamed(stem.bytes) }
     }
 
     /// Every counter that some plan uses.
@@ -93,11 +102,10 @@ struct PlanTable {
         }
         let counters = zip(stems, ruling.limits).map { counter(stem: $0, of: $1) }
         let plan = Plan(
-            rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs,
-            edition: edition)
+            identity, rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs, edition: edition)
+        changes += 1
         let index = freePlans.popLast().map { Int($0) } ?? plans.count
         if index == plans.count { plans.append(plan) } else { plans[index] = plan }
-        names.set(index, identity.bytes)
         // Only now: counters that both have must not be forgotten in between.
         if let replaced { replace(replaced) }
         planByIdentity.insert(index, hash: identity.hashValue)
@@ -119,7 +127,7 @@ struct PlanTable {
         counter.references = 1
         let index = freeCounters.popLast().map { Int($0) } ?? counters.count
         if index == counters.count { counters.append(counter) } else { counters[index] = counter }
-        counterByStem.insert(index, hash: ByteString(bytes: Array(counter.stem)).hashValue)
+        counterByStem.insert(index, hash: ByteString(bytes: counter.stem).hashValue)
         return index
     }
 
@@ -172,11 +180,11 @@ struct PlanTable {
     }
 
     private mutating func forget(_ index: Int) {
+        changes += 1
         if !plans[index].isReplaced { planByIdentity.remove(index, hash: identity(ofPlan: index).hashValue) }
         for position in 0..<plans[index].counters.count { release(counter: plans[index].counters[position]) }
         release(rules: plans[index].rules)
         plans[index] = .free
-        names.set(index, [])
         freePlans.append(Int32(index))
     }
 
@@ -184,7 +192,7 @@ struct PlanTable {
     mutating func release(counter: Int) {
         counters[counter].references -= 1
         guard counters[counter].references == 0 else { return }
-        let stem = ByteString(bytes: Array(counters[counter].stem))
+        let stem = ByteString(bytes: counters[counter].stem)
         counterByStem.remove(counter, hash: stem.hashValue)
         counters[counter] = Counter(stem: [], window: .endless, algorithm: .fixedWindow)
         freeCounters.append(Int32(counter))

@@ -105,7 +105,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Whether there is room for one more request: for its place among those that wait, and for its reply.
     private var hasRoom: Bool {
-        queue.count < ProtocolBounds.maxPipelinedRequests
+        queue.count + host.gatheredCount < ProtocolBounds.maxPipelinedRequests
             && output.readableBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && context != nil
     }
 
@@ -153,7 +153,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
                 frameBeganNs = nil
                 take(now: now)
             }
+            decideGathered(now: now)
         } catch {
+            decideGathered(now: now)
             reject(error)
         }
         // Answered bytes are dropped when they are most of the buffer, so that it does not grow with a slow peer.
@@ -169,11 +171,18 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    /// One frame has been read.
+    /// One frame has been read. A check is decided with those behind it, anything else at once, after all before it.
     private func take(now: Moment) {
         do throws(RequestError) {
-            switch try Request.parse(framer.arguments, in: input) {
-            case .check(let check): try take(check, now: now)
+            let request = try Request.parse(framer.arguments, in: input)
+            if case .check(let check) = request {
+                host.gather(check, in: input)
+                if host.hasGatheredAll { decideGathered(now: now) }
+                return
+            }
+            decideGathered(now: now)
+            switch request {
+            case .check: break
             case .connection(let request): take(request)
             case .explain(let check): try explain(check, now: now)
             case .operators(let request): try take(request)
@@ -181,31 +190,29 @@ final class ConnectionHandler: ChannelDuplexHandler {
             case .throttle(let request): try take(request, now: now)
             }
         } catch {
-            queue.append(to: &output) { session.writer.writeError(error, to: &$0) }
+            decideGathered(now: now)
+            refuse(error)
         }
     }
 
-    private func take(_ check: CheckRequest, now: Moment) throws(RequestError) {
-        host.identify(check, in: input)
-        // A place in the queue is taken only if the check waits.
+    /// Decides the checks that were gathered.
+    private func decideGathered(now: Moment) {
+        guard host.gatheredCount > 0 else { return }
         let writer = session.writer
-        let outcome = host.check(
-            cost: check.cost, isPeek: check.isPeek, wantsTrace: check.trace,
-            extras: host.extras(of: check, in: input), slot: slot, number: queue.nextNumber, now: now)
-        switch outcome {
-        case .answered(let decision):
-            queue.append(decision, writer, to: &output)
-        case .waiting:
-            queue.reserve(writer)
-        case .overloaded:
-            throw .overloaded
-        case .mustReserve:
-            throw RequestError(
-                .badArgument,
-                "this tool counts calls that are going on, send CHECK with RESERVE, and RELEASE at its end")
-        case .otherArguments:
-            throw .otherArguments
+        // A place in the queue is taken only if the check waits.
+        host.decideGathered(slot: slot, now: now, next: { queue.nextNumber }) { outcome in
+            switch outcome {
+            case .answered(let decision): queue.append(decision, writer, to: &output)
+            case .waiting: queue.reserve(writer)
+            case .overloaded: refuse(.overloaded)
+            case .mustReserve: refuse(.mustReserve)
+            case .otherArguments: refuse(.otherArguments)
+            }
         }
+    }
+
+    private func refuse(_ error: RequestError) {
+        queue.append(to: &output) { session.writer.writeError(error, to: &$0) }
     }
 
     private func take(_ request: ThrottleRequest, now: Moment) throws(RequestError) {
@@ -250,20 +257,23 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     private func explain(_ check: CheckRequest, now: Moment) throws(RequestError) {
         guard isOperator else { throw .forOperators }
-        host.identify(check, in: input)
         let writer = session.writer
         let form = ReplyQueue.Form.explanation(
             of: ExplainedCheck(
                 grant: input.string(ofArgument: check.grant), tool: input.string(ofArgument: check.tool),
                 cost: check.cost, policies: host.limiter.policies))
-        let outcome = host.check(
-            cost: check.cost, isPeek: true, wantsTrace: true, extras: nil, slot: slot, number: queue.nextNumber,
-            now: now)
-        switch outcome {
-        case .answered(let decision): queue.append(decision, writer, form, to: &output)
-        case .waiting: queue.reserve(writer, form)
-        case .overloaded, .mustReserve, .otherArguments: throw .overloaded
+        var traced = check
+        traced.trace = true
+        host.gather(traced, in: input)
+        var overloaded = false
+        host.decideGathered(slot: slot, now: now, next: { queue.nextNumber }) { outcome in
+            switch outcome {
+            case .answered(let decision): queue.append(decision, writer, form, to: &output)
+            case .waiting: queue.reserve(writer, form)
+            case .overloaded, .mustReserve, .otherArguments: overloaded = true
+            }
         }
+        if overloaded { throw .overloaded }
     }
 
     private func take(_ request: OperatorRequest) throws(RequestError) {
@@ -377,6 +387,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
 extension RequestError {
     fileprivate static let overloaded = RequestError(
         .busy, "too many checks are waiting, retry after a moment or add a replica")
+    fileprivate static let mustReserve = RequestError(
+        .badArgument,
+        "this tool counts calls that are going on, send CHECK with RESERVE, and RELEASE at its end")
     fileprivate static let forOperators = RequestError(
         .noPermission, "this command is for operators, call it as the user that runs sluiced or as root")
     fileprivate static let otherArguments = RequestError(

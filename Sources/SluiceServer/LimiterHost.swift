@@ -10,7 +10,9 @@ import SluiceProtocol
 final class LimiterHost: CounterLinkDelegate {
     let eventLoop: any EventLoop
     let logger: Logger
-    /// Filled anew for each check, so that a known identity allocates nothing.
+    /// Checks of one connection that were read and are not decided yet.
+    private var gathered = GatheredChecks()
+    /// Filled anew for each call of `CL.THROTTLE`, so that a known key allocates nothing.
     private var identity = Identity()
     /// The system's: nobody can guess what it gives.
     private var random = SystemRandomNumberGenerator()
@@ -96,8 +98,32 @@ final class LimiterHost: CounterLinkDelegate {
 
     // MARK: - Checks
 
-    /// Names the check that is to be decided next.
-    func identify(_ check: CheckRequest, in input: ByteBuffer) {
+    var gatheredCount: Int { gathered.count }
+    var hasGatheredAll: Bool { gathered.isFull }
+
+    /// Takes a check that was read, to be decided with the next ones by `decideGathered`.
+    func gather(_ check: CheckRequest, in input: ByteBuffer) {
+        gathered.append(check, extras: extras(of: check, in: input)) { identify(check, in: input, as: &$0) }
+    }
+
+    /// Decides what was gathered for the connection in `slot`, in order. A check that waits is answered through
+    /// `ConnectionHandler.complete` of that connection, under the number that `next` gave it.
+    func decideGathered(
+        slot: Int, now: Moment, next: () -> UInt32, decided: (Limiter.CheckOutcome) -> Void
+    ) {
+        limiter.find(&gathered.identities, now: now)
+        for index in 0..<gathered.count {
+            let check = gathered[index]
+            let outcome = limiter.check(
+                gathered.identities, index, cost: check.cost, isPeek: check.isPeek, wantsTrace: check.wantsTrace,
+                extras: check.extras, ticket: Ticket(slot: slot, number: next()), now: now)
+            if case .waiting = outcome { expectAnswer(slot) } else if keeper != nil { recordSoon() }
+            decided(outcome)
+        }
+        gathered.removeAll()
+    }
+
+    private func identify(_ check: CheckRequest, in input: ByteBuffer, as identity: inout Identity) {
         let bytes = input.readableBytesUInt8Span
         identity.fill(
             grant: bytes.extracting(check.grant), tool: bytes.extracting(check.tool), approved: check.approved)
@@ -114,18 +140,6 @@ final class LimiterHost: CounterLinkDelegate {
         }
     }
 
-    /// The check that was identified last, of the connection in `slot`. A waiting one is answered through
-    /// `ConnectionHandler.complete` of that connection, under `number`.
-    func check(
-        cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras?, slot: Int, number: UInt32, now: Moment
-    ) -> Limiter.CheckOutcome {
-        let outcome = limiter.check(
-            identity, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras,
-            ticket: Ticket(slot: slot, number: number), now: now)
-        if case .waiting = outcome { expectAnswer(slot) } else if keeper != nil { recordSoon() }
-        return outcome
-    }
-
     /// A call of `CL.THROTTLE`; nil if its numbers are too large.
     func throttle(_ request: ThrottleRequest, in input: ByteBuffer) -> Throttle? {
         Throttle(
@@ -133,13 +147,16 @@ final class LimiterHost: CounterLinkDelegate {
             periodSeconds: request.periodSeconds)
     }
 
-    /// As the other, for a key that brings its own limit along.
+    /// Decides such a call; a waiting one is answered as a waiting check is.
     func check(
         _ throttle: Throttle, cost: Int64, isPeek: Bool, slot: Int, number: UInt32, now: Moment
     ) -> Limiter.CheckOutcome {
         identity.fill(throttle)
-        return check(
-            cost: cost, isPeek: isPeek, wantsTrace: false, extras: nil, slot: slot, number: number, now: now)
+        let outcome = limiter.check(
+            identity, cost: cost, isPeek: isPeek, wantsTrace: false, ticket: Ticket(slot: slot, number: number),
+            now: now)
+        if case .waiting = outcome { expectAnswer(slot) } else if keeper != nil { recordSoon() }
+        return outcome
     }
 
     /// The end of a reservation; a waiting one is answered as a waiting check is.
@@ -167,7 +184,7 @@ final class LimiterHost: CounterLinkDelegate {
     }
 
     /// What is out of the ordinary about a check; nil if nothing.
-    func extras(of check: CheckRequest, in input: ByteBuffer) -> CheckExtras? {
+    private func extras(of check: CheckRequest, in input: ByteBuffer) -> CheckExtras? {
         guard check.reserve || check.id != nil else { return nil }
         return CheckExtras(
             reservation: check.reserve ? ReservationID(using: &random) : nil,
