@@ -275,6 +275,12 @@ extension Limiter {
         var words = reply.words.makeIterator()
         var at = 0
         paid(&batch, reply, &at, words: &words, decidedMs: decidedMs)
+        // Apart, as when it was written: so the rows come from memory many at a time.
+        var firstMs = Int64.max
+        for index in batch.entries.indices where batch.entries[index].plan >= 0 {
+            firstMs = min(firstMs, table.firstStartMs(ofPlan: batch.entries[index].plan))
+        }
+        precondition(firstMs >= 0, "what was charged is counted in a window")
         for index in batch.entries.indices where batch.entries[index].isSent {
             let entry = batch.entries[index]
             let outcome = reply.results[at]

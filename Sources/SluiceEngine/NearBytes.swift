@@ -1,7 +1,7 @@
 /// Bytes that are mostly few: those lie in the value itself, where they cost no other place in memory. Many lie apart.
 struct NearBytes<let room: Int>: Sendable {
-    private var near = InlineArray<room, UInt8>(repeating: 0)
     private var nearCount: UInt8 = 0
+    private var near = InlineArray<room, UInt8>(repeating: 0)
     private var apart: [UInt8]?
 
     init(_ bytes: [UInt8]) {

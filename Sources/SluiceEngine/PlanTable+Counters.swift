@@ -1,6 +1,17 @@
 /// What each check asks of a counter, read field by field in its row: a method of the counter that is not known to change
 /// nothing else would be handed a copy of all of it.
 extension PlanTable {
+    /// When the first of the windows of a plan's counters began, ms since the epoch; -1 where one has none.
+    @inline(__always)
+    func firstStartMs(ofPlan plan: Int) -> Int64 {
+        var firstMs = Int64.max
+        for index in 0..<plans[plan].counters.count {
+            let counter = plans[plan].counters[index]
+            firstMs = min(firstMs, counters[counter].open.startMs)
+        }
+        return firstMs
+    }
+
     /// The window of a counter that holds `nowMs`.
     @inline(__always)
     func bounds(ofCounter counter: Int, at nowMs: Int64) -> Counter.OpenWindow {
