@@ -66,7 +66,7 @@ package struct BatchEncoder {
     /// - Parameter script: `BatchScript(for: batch)`.
     /// - Returns: where in it, counted from what was written first, the part begins that is the same for `EVALSHA`
     ///   and `EVAL`.
-    package mutating func encode(_ batch: Batch, for script: BatchScript, into buffer: inout ByteBuffer) -> Int {
+    package mutating func encode(_ batch: borrowing Batch, for script: BatchScript, into buffer: inout ByteBuffer) -> Int {
         describe(batch, for: script)
         let start = buffer.writerIndex
         // A head of some 80 bytes; for each key at most "$12345\r\n" and "\r\n".
@@ -104,7 +104,7 @@ package struct BatchEncoder {
     private static let markerTimeToLive = String(RedisBounds.markerTimeToLiveMs)
 
     /// Fills `header` with ARGV[1].
-    private mutating func describe(_ batch: Batch, for script: BatchScript) {
+    private mutating func describe(_ batch: borrowing Batch, for script: BatchScript) {
         collectShapes(batch)
         header.removeAll()
         header.write(String(batch.sequence))
@@ -136,7 +136,7 @@ package struct BatchEncoder {
         }
     }
 
-    private mutating func writePlain(_ shape: Shape, of batch: Batch) {
+    private mutating func writePlain(_ shape: Shape, of batch: borrowing Batch) {
         let entry = batch.entries[shape.entry]
         header.writeArray(count: 2 + 3 * entry.chargeCount)
         header.write(entry.cost)
@@ -150,7 +150,7 @@ package struct BatchEncoder {
         }
     }
 
-    private mutating func write(_ shape: Shape, of batch: Batch) {
+    private mutating func write(_ shape: Shape, of batch: borrowing Batch) {
         let entry = batch.entries[shape.entry]
         let (kind, number) = Self.kind(of: entry, in: batch)
         header.writeArray(count: 3 + 5 * entry.chargeCount)
@@ -168,7 +168,7 @@ package struct BatchEncoder {
         }
     }
 
-    private mutating func writeMemos(of batch: Batch) {
+    private mutating func writeMemos(of batch: borrowing Batch) {
         memos.removeAll(keepingCapacity: true)
         for entry in batch.entries where entry.special >= 0 {
             if case .check(_, let memo?) = batch.specials[entry.special] { memos.append(memo) }
@@ -182,7 +182,7 @@ package struct BatchEncoder {
 
     /// What an entry is, as `decide.lua` numbers it; and the number that it goes by: its cost, what a commit settles to,
     /// how long a sign of life counts.
-    private static func kind(of entry: Batch.Entry, in batch: Batch) -> (kind: Kind, number: Int64) {
+    private static func kind(of entry: Batch.Entry, in batch: borrowing Batch) -> (kind: Kind, number: Int64) {
         guard entry.special >= 0 else { return (.check, entry.cost) }
         switch batch.specials[entry.special] {
         case .check(isReserved: false, memo: nil): return (.check, entry.cost)
@@ -197,14 +197,14 @@ package struct BatchEncoder {
         }
     }
 
-    private mutating func collectShapes(_ batch: Batch) {
+    private mutating func collectShapes(_ batch: borrowing Batch) {
         windows.removeAll(keepingCapacity: true)
         shapes.removeAll(keepingCapacity: true)
         shapeWindows.removeAll(keepingCapacity: true)
         runs.removeAll(keepingCapacity: true)
         for index in batch.entries.indices {
             // Neighbours are the likeliest to look alike.
-            if let last = runs.last, look(batch, index, like: shapes[last.shape - 1]) {
+            if let last = runs.last, Self.look(batch, index, like: shapes[last.shape - 1]) {
                 runs[runs.count - 1].length += 1
             } else {
                 runs.append(Run(shape: shape(of: index, in: batch), length: 1))
@@ -213,9 +213,9 @@ package struct BatchEncoder {
     }
 
     /// The number of an entry's shape among the latest, or of a new one.
-    private mutating func shape(of index: Int, in batch: Batch) -> Int {
+    private mutating func shape(of index: Int, in batch: borrowing Batch) -> Int {
         for number in shapes.indices.suffix(RedisBounds.maxDedupeLookback)
-        where look(batch, index, like: shapes[number]) {
+        where Self.look(batch, index, like: shapes[number]) {
             return number + 1
         }
         shapes.append(Shape(entry: index, firstWindow: shapeWindows.count))
@@ -237,13 +237,13 @@ package struct BatchEncoder {
         return count + 1
     }
 
-    private func look(_ batch: Batch, _ index: Int, like shape: Shape) -> Bool {
+    private static func look(_ batch: borrowing Batch, _ index: Int, like shape: Shape) -> Bool {
         let one = batch.entries[index]
         let other = batch.entries[shape.entry]
         guard one.cost == other.cost, one.count == other.count, one.chargeCount == other.chargeCount else {
             return false
         }
-        if one.special != other.special, Self.kind(of: one, in: batch) != Self.kind(of: other, in: batch) {
+        if one.special != other.special, kind(of: one, in: batch) != kind(of: other, in: batch) {
             return false
         }
         for i in 0..<one.chargeCount {

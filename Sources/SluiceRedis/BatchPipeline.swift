@@ -38,7 +38,7 @@ struct BatchPipeline {
 
     /// Takes a batch in; must not be full.
     /// - Returns: what to send.
-    mutating func append(_ batch: Batch, encoder: inout BatchEncoder) -> ByteBuffer {
+    mutating func append(_ batch: borrowing Batch, encoder: inout BatchEncoder) -> ByteBuffer {
         precondition(!isFull)
         let index = (first + count) % slots.count
         count += 1

@@ -11,7 +11,7 @@ package struct ExpectedEntry: Sendable, Equatable {
     /// Whether it asks for the replicas' signs of life.
     package var isHeartbeat: Bool
 
-    package init(_ entry: Batch.Entry, of batch: Batch) {
+    package init(_ entry: Batch.Entry, of batch: borrowing Batch) {
         count = entry.count
         tallyCount = 0
         for index in entry.firstCharge..<entry.firstCharge + entry.chargeCount {

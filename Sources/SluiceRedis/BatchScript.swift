@@ -7,7 +7,7 @@ package enum BatchScript: Sendable, CaseIterable {
     /// For all others: it reads all counters of an entry before it writes to any.
     case decide
 
-    package init(for batch: Batch) { self = batch.isPlain ? .charge : .decide }
+    package init(for batch: borrowing Batch) { self = batch.isPlain ? .charge : .decide }
 
     package var source: [UInt8] {
         switch self {
