@@ -66,7 +66,9 @@ package struct BatchEncoder {
     /// - Parameter script: `BatchScript(for: batch)`.
     /// - Returns: where in it, counted from what was written first, the part begins that is the same for `EVALSHA`
     ///   and `EVAL`.
-    package mutating func encode(_ batch: borrowing Batch, for script: BatchScript, into buffer: inout ByteBuffer) -> Int {
+    package mutating func encode(_ batch: borrowing Batch, for script: BatchScript, into buffer: inout ByteBuffer)
+        -> Int
+    {
         describe(batch, for: script)
         let start = buffer.writerIndex
         // A head of some 80 bytes; for each key at most "$12345\r\n" and "\r\n".
