@@ -64,7 +64,7 @@ package struct ModelStore: Sendable {
     package var refusal: String?
     /// How many calls ran, whatever they answered.
     package private(set) var runs = 0
-    var items: [[UInt8]: Item] = [:]
+    var items = ByteTable<Item>()
     private var markers: [UInt64: Item] = [:]
     /// Whether something else lies where the list of replicas should.
     package var areHeartbeatsFaulty = false
@@ -261,7 +261,7 @@ package struct ModelStore: Sendable {
 
     /// `FLUSHALL`.
     package mutating func flush() {
-        items = [:]
+        items.removeAll()
         markers = [:]
         heartbeats = [:]
     }

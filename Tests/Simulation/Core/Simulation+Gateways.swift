@@ -27,7 +27,7 @@ extension Simulation {
             session: random.one(of: [nil, "a", "b"]), cost: random.one(of: scenario.costs), wantsTrace: true)
         if random.once(in: 2) { question.attributes["team"] = random.one(of: ["x", "y"]) }
         question.isPeek = Int64(random.next() % 100) < scenario.peekPercent
-        let limits = policy.limits(of: question.tool)
+        let limits = limits(of: question.tool)
         question.reserves = !question.isPeek && (limits.contains { $0.isSlots } || random.once(in: 3))
         if !question.isPeek, random.once(in: 8) {
             let id = "\(random.next() % 20)"
@@ -36,7 +36,7 @@ extension Simulation {
             asked[id] = question
         }
         let identity = question.identity(replicas[replica].limiter.counted)
-        let stems = policy.limits(of: question.tool).map {
+        let stems = self.limits(of: question.tool).map {
             CounterKey.stem(prefix: "sluice", limit: $0, identity: identity.parts)
         }
         let reservation = question.reserves ? ReservationID(using: &random) : nil
@@ -52,7 +52,7 @@ extension Simulation {
             lastTicket,
             SimulationOracle.Question(
                 replica: replica, askedNs: nowNs, cost: question.cost, isPeek: question.isPeek, grant: question.grant,
-                session: question.session, limits: policy.limits(of: question.tool),
+                session: question.session, limits: self.limits(of: question.tool),
                 mixed: SimulationOracle.Mixed(
                     reserves: question.reserves, id: question.id, reservation: reservation?.description,
                     group: SimulationLedger.Group(stems: stems, cost: question.cost))))

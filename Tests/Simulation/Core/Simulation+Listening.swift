@@ -48,6 +48,13 @@ extension Simulation {
         }
     }
 
+    /// The replica that listens there.
+    func replica(of event: Listening) -> Int {
+        switch event {
+        case .arrives(let subscription, _), .heard(let subscription, _, _): subscriptions[subscription].replica
+        }
+    }
+
     /// Returns the replica that heard something.
     mutating func handle(_ event: Listening) -> Int? {
         switch event {
@@ -142,7 +149,7 @@ extension Simulation {
 
 /// What the store of a simulation held lately, and what replicas have heard of that.
 struct StoreHistory {
-    private var states: [[UInt8]: [(atNs: Int64, value: ModelStore.Value?)]] = [:]
+    private var states = ByteTable<[(atNs: Int64, value: ModelStore.Value?)]>()
     /// By replica: since when it hears everything, and when that was done which it has heard of each tag.
     private var openedNs: [Int: Int64] = [:]
     private var changedNs: [Int: [[UInt8]: Int64]] = [:]

@@ -124,10 +124,10 @@ extension Simulation {
         }
         for (index, charge) in batch.charges.enumerated() {
             // What was admitted without the store is added whatever is used.
-            if charge.isUnlimited { settledKeys.insert(Array(batch.key(index))) }
-            if settledKeys.contains(Array(batch.key(index))) { continue }
-            let tally = store.tally(of: Array(batch.key(index)))
             let key = Array(batch.key(index))
+            if charge.isUnlimited { settledKeys[key] = true }
+            if settledKeys[key] != nil { continue }
+            let tally = store.tally(of: key)
             let most = max(highestMaxima[key] ?? 0, charge.terms.max)
             highestMaxima[key] = most
             guard tally <= most else {

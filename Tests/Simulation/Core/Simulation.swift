@@ -7,7 +7,7 @@ import SluicePolicy
 ///
 /// Everything follows from the seed: the same seed, the same run.
 struct Simulation {
-    struct Replica {
+    final class Replica {
         var limiter: Limiter
         /// Names it in the store; another after a crash.
         var id: UInt64
@@ -15,8 +15,15 @@ struct Simulation {
         var subscription: Int?
         var wallSkewMs: Int64
         /// How much faster than true its monotonic clock runs, parts in a million.
-        var drift: Int64
+        let drift: Int64
         var tickNs = Int64.max
+
+        init(limiter: Limiter, id: UInt64, wallSkewMs: Int64, drift: Int64) {
+            self.limiter = limiter
+            self.id = id
+            self.wallSkewMs = wallSkewMs
+            self.drift = drift
+        }
     }
 
     struct Connection {
@@ -42,13 +49,13 @@ struct Simulation {
         case checks(replica: Int)
         case tick(replica: Int, dueNs: Int64)
         /// `isInside`: the store's machine has it, so that it runs whatever becomes of the connection.
-        case arrive(connection: Int, batch: Batch, isInside: Bool)
-        case answer(connection: Int, sequence: Int64, result: Result<BatchReply, BatchFailure>)
+        indirect case arrive(connection: Int, batch: Batch, isInside: Bool)
+        indirect case answer(connection: Int, sequence: Int64, result: Result<BatchReply, BatchFailure>)
         case opened(connection: Int)
         case closed(connection: Int, reason: String)
-        case fault(SimulationScenario.Fault)
-        case settle(replica: Int, Settling)
-        case listening(Listening)
+        indirect case fault(SimulationScenario.Fault)
+        indirect case settle(replica: Int, Settling)
+        indirect case listening(Listening)
     }
 
     /// What another server has of the store.
@@ -81,11 +88,12 @@ struct Simulation {
     var asked: [String: CheckQuestion] = [:]
     var openSettlings: [UInt64: OpenSettling] = [:]
     /// The policy that is in force.
-    var policy: Policy
+    var policy: Policy { didSet { limitsOfTools = [:] } }
+    private var limitsOfTools: [String: [Limit]] = [:]
     /// Counters to which something was added that was admitted without the store.
-    var settledKeys: Set<[UInt8]> = []
+    var settledKeys = ByteTable<Bool>()
     /// The highest maximum by which each counter was charged: a reload may have lowered it.
-    var highestMaxima: [[UInt8]: Int64] = [:]
+    var highestMaxima = ByteTable<Int64>()
     /// The store as it was some time ago, and when it will be that again.
     var copies: [Copy] = []
     var coverage = SimulationCoverage()
@@ -163,19 +171,19 @@ struct Simulation {
         case .tick(let replica, let dueNs):
             guard replicas[replica].tickNs == dueNs else { return }
             replicas[replica].tickNs = .max
-            let before = coverage.look(at: replicas[replica].limiter)
+            let before = coverage.look(at: replicas[replica])
             replicas[replica].limiter.tick(now: moment(replica))
-            coverage.note(changesFrom: before, to: replicas[replica].limiter, isTick: true)
+            coverage.note(changesFrom: before, to: replicas[replica], isTick: true)
             try pump(replica)
         case .arrive(let connection, let batch, let isInside):
             try arrive(connection, batch, isInside: isInside)
         case .answer(let connection, let sequence, let result):
             guard connections[connection].isOpen else { return }
             let replica = connections[connection].replica
-            coverage.note(result, to: replicas[replica].limiter)
-            let before = coverage.look(at: replicas[replica].limiter)
+            coverage.note(result, to: replicas[replica])
+            let before = coverage.look(at: replicas[replica])
             replicas[replica].limiter.linkAnswered(sequence: sequence, result, now: moment(replica))
-            coverage.note(changesFrom: before, to: replicas[replica].limiter, isTick: false)
+            coverage.note(changesFrom: before, to: replicas[replica], isTick: false)
             try pump(replica)
         case .opened(let connection):
             guard connections[connection].isOpen else { return }
@@ -196,11 +204,20 @@ struct Simulation {
             try settle(replica, settling)
             try pump(replica)
         case .listening(let event):
-            let before = replicas.map { coverage.look(at: $0.limiter) }
+            let hearer = self.replica(of: event)
+            let before = coverage.look(at: replicas[hearer])
             guard let replica = handle(event) else { return }
-            coverage.note(changesFrom: before[replica], to: replicas[replica].limiter, isTick: false)
+            coverage.note(changesFrom: before, to: replicas[replica], isTick: false)
             try pump(replica)
         }
+    }
+
+    /// What the policy holds a call of a tool to.
+    mutating func limits(of tool: String) -> [Limit] {
+        if let limits = limitsOfTools[tool] { return limits }
+        let limits = policy.limits(of: tool)
+        limitsOfTools[tool] = limits
+        return limits
     }
 
     func moment(_ replica: Int) -> Moment {
@@ -222,7 +239,7 @@ struct Simulation {
             let session: String? = [nil, "a", "b"].randomElement(using: &random) ?? nil
             let cost = scenario.costs.randomElement(using: &random) ?? 1
             let isPeek = Int.random(in: 0..<100, using: &random) < scenario.peekPercent
-            let limits = policy.limits(of: tool)
+            let limits = limits(of: tool)
             var identity = Identity()
             identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: false)
             if let session, replicas[replica].limiter.counted.sessions {
@@ -247,7 +264,7 @@ struct Simulation {
         try pump(replica)
         // While all wait for things to heal there is little to learn.
         let isHealing = nowNs > SimulationScenario.calmNs && nowNs < SimulationScenario.healedNs
-        let pauseNs = scenario.course == .healing && isHealing ? 50_000_000 : scenario.pauseNs
+        let pauseNs = scenario.course == .healing && isHealing ? 40_000_000 * Int64(1 + scenario.burst) : scenario.pauseNs
         events.push(.checks(replica: replica), atNs: nowNs + Int64.random(in: 1...2 * pauseNs, using: &random))
     }
 

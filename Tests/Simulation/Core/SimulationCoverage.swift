@@ -73,7 +73,7 @@ struct SimulationCoverage: Sendable {
     }
 
     /// What the store said, before the limiter has heard of it.
-    mutating func note(_ result: Result<BatchReply, BatchFailure>, to limiter: borrowing Limiter) {
+    mutating func note(_ result: Result<BatchReply, BatchFailure>, to replica: Simulation.Replica) {
         switch result {
         case .success(let reply):
             switch reply.status {
@@ -82,7 +82,7 @@ struct SimulationCoverage: Sendable {
             case .superseded: add(.superseded)
             }
             guard reply.status != .forgot else { return }
-            for batch in limiter.unresolved {
+            for batch in replica.limiter.unresolved {
                 add(batch.sequence <= reply.previousSequence ? .turnedOutToHaveRun : .turnedOutLost)
             }
         case .failure(.refused): add(.refused)
@@ -97,15 +97,16 @@ struct SimulationCoverage: Sendable {
         var replicas: Int64
     }
 
-    func look(at limiter: borrowing Limiter) -> Look {
+    /// Field by field: a limiter that is handed over is copied.
+    func look(at replica: Simulation.Replica) -> Look {
         Look(
-            isRecovering: limiter.recovery != nil, hearsChanges: limiter.hearsChanges, journal: limiter.journal.count,
-            replicas: limiter.replicaCount)
+            isRecovering: replica.limiter.recovery != nil, hearsChanges: replica.limiter.refusals.listener.isListening,
+            journal: replica.limiter.journal.count, replicas: replica.limiter.live.view.count)
     }
 
     /// - Parameter isTick: nothing but time passed in between.
-    mutating func note(changesFrom before: Look, to limiter: borrowing Limiter, isTick: Bool) {
-        let after = look(at: limiter)
+    mutating func note(changesFrom before: Look, to replica: Simulation.Replica, isTick: Bool) {
+        let after = look(at: replica)
         if !before.isRecovering && after.isRecovering { add(.recoveryBegan) }
         if before.isRecovering && !after.isRecovering { add(isTick ? .recoveryTimedOut : .recoveryEnded) }
         if !before.hearsChanges && after.hearsChanges { add(.heard) }

@@ -26,10 +26,10 @@ struct SimulationLedger {
     }
 
     /// By key, settled: of windows in units of cost.
-    private var windows: [[UInt8]: Int64] = [:]
-    private var buckets: [[UInt8]: [Drop]] = [:]
+    private var windows = ByteTable<Int64>()
+    private var buckets = ByteTable<[Drop]>()
     /// When each slot expires, by the record of its reservation.
-    private var slots: [[UInt8]: [[UInt8]: Int64]] = [:]
+    private var slots = ByteTable<[[UInt8]: Int64]>()
     private var records: [[UInt8]: Record] = [:]
     /// Ids that were admitted.
     private var memos: Set<[UInt8]> = []
@@ -39,9 +39,9 @@ struct SimulationLedger {
 
     /// The store lost everything.
     mutating func forget() {
-        windows = [:]
-        buckets = [:]
-        slots = [:]
+        windows.removeAll()
+        buckets.removeAll()
+        slots.removeAll()
         records = [:]
         memos = []
     }

@@ -43,7 +43,8 @@ extension SimulationOracle {
             if promises, let reservation = decision.reservation { promised.insert(reservation) }
             if let id = mixed.id {
                 // Asked again it is the same call; after a cancel it is another, with a reservation of its own.
-                let call = "\(mixed.group.stems) \(question.grant) \(id) \(decision.reservation ?? "")"
+                let call = Call(
+                    group: mixed.group, grant: question.grant, id: id, reservation: decision.reservation ?? "")
                 guard admittedIDs.insert(call).inserted else { return }
             }
             admitted[mixed.group, default: 0] += 1

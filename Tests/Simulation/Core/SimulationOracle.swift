@@ -10,17 +10,39 @@ struct SimulationFailure: Error, CustomStringConvertible {
 
 /// Knows every question and every answer of a simulation, and what may never be.
 struct SimulationOracle {
-    struct Question {
-        var replica: Int
-        var askedNs: Int64
-        var cost: Int64
-        var isPeek: Bool
-        var grant: String
-        var session: String?
-        var limits: [Limit]
-        var mixed: Mixed?
+    final class Question {
+        let replica: Int
+        let askedNs: Int64
+        let cost: Int64
+        let isPeek: Bool
+        let grant: String
+        let session: String?
+        let limits: [Limit]
+        let mixed: Mixed?
         /// The store may be asked about it.
         var waits = false
+
+        init(
+            replica: Int, askedNs: Int64, cost: Int64, isPeek: Bool, grant: String, session: String?, limits: [Limit],
+            mixed: Mixed? = nil
+        ) {
+            self.replica = replica
+            self.askedNs = askedNs
+            self.cost = cost
+            self.isPeek = isPeek
+            self.grant = grant
+            self.session = session
+            self.limits = limits
+            self.mixed = mixed
+        }
+    }
+
+    /// What checks with one id are.
+    struct Call: Hashable {
+        var group: SimulationLedger.Group
+        var grant: String
+        var id: String
+        var reservation: String
     }
 
     /// What only limits of every kind need.
@@ -68,7 +90,7 @@ struct SimulationOracle {
     private var tallies: [Window: Tally] = [:]
     /// How many checks were admitted as shared; those with one id count once.
     var admitted: [SimulationLedger.Group: Int64] = [:]
-    var admittedIDs: Set<String> = []
+    var admittedIDs: Set<Call> = []
     /// Reservations that nobody was promised, and that were not meant to be kept for an id.
     var refused: Set<String> = []
     /// Reservations that were promised as shared.
