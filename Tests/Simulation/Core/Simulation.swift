@@ -264,7 +264,8 @@ struct Simulation {
         try pump(replica)
         // While all wait for things to heal there is little to learn.
         let isHealing = nowNs > SimulationScenario.calmNs && nowNs < SimulationScenario.healedNs
-        let pauseNs = scenario.course == .healing && isHealing ? 40_000_000 * Int64(1 + scenario.burst) : scenario.pauseNs
+        let pauseNs =
+            scenario.course == .healing && isHealing ? 40_000_000 * Int64(1 + scenario.burst) : scenario.pauseNs
         events.push(.checks(replica: replica), atNs: nowNs + Int64.random(in: 1...2 * pauseNs, using: &random))
     }
 
