@@ -105,6 +105,15 @@ package struct Batch: Sendable, Equatable {
         case release
     }
 
+    /// Whether nothing of it charges anything, so that it is no matter whether it ran: what the script has recorded of
+    /// those that do stays on record.
+    package var chargesNothing: Bool {
+        entries.allSatisfy { entry in
+            guard entry.special >= 0 else { return entry.count == 0 }
+            if case .heartbeat = specials[entry.special] { return true } else { return false }
+        }
+    }
+
     /// Counts this replica's batches from 1; the script records it, see `BatchReply.previousSequence`.
     package var sequence: Int64 = 0
     /// The highest sequence of which this replica knows that it ran; 0 if none. If the store has forgotten it, the
@@ -167,8 +176,9 @@ package struct BatchReply: Sendable, Equatable {
     package var status: Status = .ran
     /// The store's own clock, ms since the epoch.
     package var timeMs: Int64 = 0
-    /// The sequence that the store had recorded for this replica before this batch; 0 if none. A batch whose answer
-    /// never came ran if, and only if, its sequence is not above this.
+    /// The sequence that the store had recorded for this replica before this batch, of the last one that may have charged;
+    /// 0 if none. A batch that may, and whose answer never came, ran if, and only if, its sequence is not above this. If
+    /// `superseded`, of the last one that ran at all, which does not tell that.
     package var previousSequence: Int64 = 0
     /// For each entry in turn: how many of its checks were admitted (for a peek: 1 if it would be), then the tally of
     /// each of its charges after that, in `Batch.Charge.tallyCount` numbers; or one of the codes below with what it

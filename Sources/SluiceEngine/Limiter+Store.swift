@@ -181,7 +181,8 @@ extension Limiter {
     private mutating func answered(_ batch: consuming PendingBatch, _ reply: BatchReply, now: Moment) {
         observeClock(reply.timeMs, now: now)
         if reply.status == .ran { acknowledgedSequence = batch.sequence }
-        resolve(upTo: reply.status == .forgot ? nil : reply.previousSequence)
+        // What was superseded shows only that nothing before it runs any more.
+        if reply.status != .superseded { resolve(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
         let wasClosed = breaker.isClosed
         perform(breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, now: now), now: now)
         if !wasClosed && breaker.isClosed {

@@ -109,7 +109,7 @@ package struct BatchEncoder {
     private mutating func describe(_ batch: borrowing Batch, for script: BatchScript) {
         collectShapes(batch)
         header.removeAll()
-        header.write(String(batch.sequence))
+        header.write(String(batch.chargesNothing ? -batch.sequence : batch.sequence))
         header.write(batch.acknowledgedSequence)
         header.write(batch.floorMs)
         header.write(Self.markerTimeToLive)

@@ -52,6 +52,15 @@ package struct ModelStore: Sendable {
         package var numbers: [Int64]
     }
 
+    /// How far a replica's batches got.
+    private struct Marker {
+        /// The sequence of the last batch that ran and may have charged; negated, of the first that was told that the
+        /// store forgot; 0 if none.
+        var charged: Int64 = 0
+        /// Of the last batch that ran; or the same.
+        var newest: Int64 = 0
+    }
+
     struct Item {
         var value: Value
         /// By the store's clock, ms; nil: it lives for ever.
@@ -65,7 +74,7 @@ package struct ModelStore: Sendable {
     /// How many calls ran, whatever they answered.
     package private(set) var runs = 0
     var items = ByteTable<Item>()
-    private var markers: [UInt64: Item] = [:]
+    private var markers: [UInt64: (marker: Marker, expiresAtMs: Int64)] = [:]
     /// Whether something else lies where the list of replicas should.
     package var areHeartbeatsFaulty = false
     /// When each replica gave its last sign of life, ms since the epoch.
@@ -87,22 +96,28 @@ package struct ModelStore: Sendable {
         var reply = BatchReply()
         reply.timeMs = clockMs
         let marker = marker(of: replica)
-        reply.previousSequence = max(0, marker)
-        if marker >= batch.sequence {
+        reply.previousSequence = max(0, marker.charged)
+        if marker.newest >= batch.sequence {
             reply.status = .superseded
+            reply.previousSequence = marker.newest
             setMarker(of: replica, marker)
             return .success(reply)
         }
-        setMarker(of: replica, batch.sequence)
-        if marker < batch.acknowledgedSequence {
+        let isFence = batch.chargesNothing
+        setMarker(
+            of: replica,
+            Marker(charged: isFence ? max(0, marker.charged) : batch.sequence, newest: batch.sequence))
+        if marker.newest < batch.acknowledgedSequence {
             // Negated it is the first batch that was told so: an answer can get lost, and so it is told again until a
             // batch shows that the replica knows.
-            let since = marker < 0 && -marker <= batch.sequence ? -marker : batch.sequence
-            if marker >= 0 || batch.acknowledgedSequence < since {
+            let since =
+                marker.charged < 0 && -marker.charged <= batch.sequence ? -marker.charged : batch.sequence
+            if marker.charged >= 0 || batch.acknowledgedSequence < since {
                 reply.status = .forgot
-                setMarker(of: replica, -since)
+                setMarker(of: replica, Marker(charged: -since, newest: -since))
                 return .success(reply)
             }
+            reply.previousSequence = 0
         }
         let nowMs = max(clockMs, batch.floorMs)
         var firstKey = 0
@@ -170,14 +185,13 @@ package struct ModelStore: Sendable {
 
     // MARK: - Keys
 
-    /// The sequence of the last batch that ran; negated, of the first that was told that the store forgot; 0 if none.
-    private func marker(of replica: UInt64) -> Int64 {
-        guard let item = markers[replica], !isExpired(item), case .integer(let sequence) = item.value else { return 0 }
-        return sequence
+    private func marker(of replica: UInt64) -> Marker {
+        guard let (marker, expiresAtMs) = markers[replica], expiresAtMs > clockMs else { return Marker() }
+        return marker
     }
 
-    private mutating func setMarker(of replica: UInt64, _ sequence: Int64) {
-        markers[replica] = Item(value: .integer(sequence), expiresAtMs: clockMs + Self.markerTimeToLiveMs)
+    private mutating func setMarker(of replica: UInt64, _ marker: Marker) {
+        markers[replica] = (marker, clockMs + Self.markerTimeToLiveMs)
     }
 
     private func isExpired(_ item: Item) -> Bool { item.expiresAtMs.map { $0 <= clockMs } ?? false }
@@ -265,6 +279,9 @@ package struct ModelStore: Sendable {
         markers = [:]
         heartbeats = [:]
     }
+
+    /// The sequence of the last batch of a replica that ran; 0 if none is remembered.
+    package func newestSequence(of replica: UInt64) -> Int64 { max(0, marker(of: replica).newest) }
 
     /// Forgets the last batch of a replica, as if its marker had been evicted.
     package mutating func forgetMarker(of replica: UInt64) { markers[replica] = nil }

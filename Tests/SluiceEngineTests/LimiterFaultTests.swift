@@ -228,6 +228,21 @@ import Testing
         #expect(rig.decide().remaining == 6)
     }
 
+    /// Whether it ran is told by the store's word on charges alone, however many probes ran unheard in between.
+    @Test(arguments: [false, true], [1, 3]) func probesThatAreNotHeardSayNothing(ran: Bool, probes: Int) {
+        var rig = LimiterRig(policy(ten))
+        let ticket = rig.wait(cost: 3)
+        for batch in rig.sent() where ran { _ = rig.run(batch) }
+        rig.close()
+        #expect(rig.answers[ticket]?.source == .local && rig.answers[ticket]?.allowed == true)
+        for _ in 0..<probes {
+            _ = rig.run(rig.probe())
+            rig.close()
+        }
+        rig.connect()
+        #expect(rig.decide(isPeek: true).remaining == 7 && rig.limiter.journalCount == 0)
+    }
+
     /// An answer that made no sense: what it was about may have run.
     @Test func anUnknownFate() throws {
         var rig = LimiterRig(policy(ten))

@@ -158,6 +158,34 @@ extension StoreContract {
                 throw contract.violation("\(next)", line: #line)
             }
         },
+        Case("marker: a batch that charges nothing says nothing of those before it") { contract in
+            let a = contract.fixed("a", max: 9)
+            try await contract.expect(contract.check(a), gives: [1, 1])
+            let last = contract.sequence
+            // Signs of life alone, with two batches missing before the first: neither may run any more.
+            for sequence in [last + 3, last + 4] {
+                let reply = try await contract.run(
+                    [contract.heartbeat(lifeMs: 30_000)], sequence: sequence, acknowledged: last)
+                guard reply.status == .ran, reply.previousSequence == last else {
+                    throw contract.violation("\(reply)", line: #line)
+                }
+            }
+            for sequence in [last, last + 1, last + 4] {
+                let reply = try await contract.run([contract.check(a)], sequence: sequence, acknowledged: last)
+                guard reply.status == .superseded, reply.previousSequence == last + 4 else {
+                    throw contract.violation("\(reply)", line: #line)
+                }
+            }
+            let next = try await contract.run([contract.check(a)], sequence: last + 5, acknowledged: last + 4)
+            guard next.status == .ran, next.previousSequence == last, next.results == [1, 2] else {
+                throw contract.violation("\(next)", line: #line)
+            }
+            let after = try await contract.run(
+                [contract.heartbeat(lifeMs: 30_000)], sequence: last + 6, acknowledged: last + 5)
+            guard after.status == .ran, after.previousSequence == last + 5 else {
+                throw contract.violation("\(after)", line: #line)
+            }
+        },
         Case("marker: a store that forgot charges nothing, until the replica knows") { contract in
             let a = contract.fixed("a", max: 9)
             let last = contract.sequence + 10

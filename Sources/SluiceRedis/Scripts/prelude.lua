@@ -1,12 +1,14 @@
 -- The beginning of every script, put before its body: the clock, and the marker that keeps a batch from running twice.
 --
--- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran; negated: of the first batch
---            that was told that this store forgot, while no later one has acknowledged that
+-- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran and may have charged; negated: of
+--            the first batch that was told that this store forgot, while no later one has acknowledged that. Behind it,
+--            after a space, the sequence of a later batch that ran and charged nothing, if there was one: nothing that was
+--            sent before that runs any more, and yet it says nothing of whether it did
 -- KEYS[2..]  see the body
 --
 -- ARGV[1]    MessagePack values, one after the other (not in an array: Redis builds tables slowly):
---            [1] sequence      this batch's, counted from 1 by the replica; as text: it is given to a command, and Redis
---                              takes microseconds to write out a number of a script's
+--            [1] sequence      this batch's, counted from 1 by the replica; negated if it charges nothing; as text: it is
+--                              given to a command, and Redis takes microseconds to write out a number of a script's
 --            [2] acknowledged  the highest sequence that the replica knows to have run, or to have been told that this
 --                              store forgot; 0: none
 --            [3] floor         the highest time of this store that the replica has seen, ms
@@ -20,7 +22,7 @@
 --            [1] 1: ran; else nothing was charged: 0: this store does not remember `acknowledged`; -1: a later batch
 --                of this replica ran before
 --            [2] this store's clock, ms
---            [3] the sequence in the marker before this batch; 0: none, or negated
+--            [3] the first sequence in the marker before this batch; 0: none, or negated; of -1 the last in it
 --            then, if it ran, what the body tells of each entry.
 --
 -- Numbers are integers up to 2^53, where Lua's are exact; Redis passes them on to commands with all their digits.
@@ -31,18 +33,28 @@ local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that a clock that
 
 local sequenceText, acknowledged, floorMs, markerTtl, windows, shapes, entries, memos = cmsgpack.unpack(ARGV[1])
 local sequence = tonumber(sequenceText)
+local isFence = sequence < 0
+if isFence then
+    sequence = -sequence
+end
 
 local time = call('TIME')
 local timeMs = time[1] * 1000 + floor(time[2] / 1000)
 local now = timeMs > floorMs and timeMs or floorMs
 
 -- The first write: a store that cannot take it (read-only, out of memory) ends the script here, with nothing charged.
-local previous = tonumber(call('SET', KEYS[1], sequenceText, 'PX', markerTtl, 'GET') or 0)
-if previous >= sequence then
-    call('SET', KEYS[1], previous, 'PX', markerTtl)
-    return {-1, timeMs, previous}
+local marker = call('SET', KEYS[1], sequenceText, 'PX', markerTtl, 'GET') or '0'
+local previous = tonumber(marker)
+local newest = previous
+if not previous then
+    local charged, later = marker:match('^(%S+) (%S+)$')
+    previous, newest = tonumber(charged), tonumber(later)
 end
-if previous < acknowledged then
+if newest >= sequence then
+    call('SET', KEYS[1], marker, 'PX', markerTtl)
+    return {-1, timeMs, newest}
+end
+if newest < acknowledged then
     -- An answer can get lost: it is told again until a batch shows that the replica knows.
     local since = previous < 0 and -previous <= sequence and -previous or sequence
     if previous >= 0 or acknowledged < since then
@@ -50,4 +62,7 @@ if previous < acknowledged then
         return {0, timeMs, previous > 0 and previous or 0}
     end
     previous = 0
+end
+if isFence then
+    call('SET', KEYS[1], format('%.0f %.0f', previous > 0 and previous or 0, sequence), 'PX', markerTtl)
 end

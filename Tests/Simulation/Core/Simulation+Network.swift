@@ -168,6 +168,11 @@ extension Simulation {
             setClock()
             let copy = copies.last { nowNs - $0.atNs > 100_000_000 }?.store ?? ModelStore(clockMs: store.clockMs)
             noteForgotten()
+            // Who has had no answer since the copy was made does not notice, and what it charges before the others have
+            // offered what they saw, their offers swallow.
+            if replicas.contains(where: { copy.newestSequence(of: $0.id) >= $0.limiter.acknowledgedSequence }) {
+                hasUnnoticedCopy = true
+            }
             // What was settled since may be settled again.
             settledForGood = []
             store = copy
@@ -206,8 +211,10 @@ extension Simulation {
     private mutating func noteForgotten() {
         setClock()
         let highestMs = replicas.map { $0.limiter.clock.highestStoreMs }.reduce(store.clockMs, max)
-        // A clock that steps back may come to windows again that had ended.
-        oracle.storeForgot(store.clockMs - (scenario.stepsClock ? 60_000 : 0)...highestMs)
+        // A clock that steps back may come to windows again that had ended, and one that stepped back before, when those
+        // who knew of it are gone, to windows that had been charged.
+        let slackMs: Int64 = scenario.stepsClock ? 60_000 : 0
+        oracle.storeForgot(store.clockMs - slackMs...highestMs + slackMs)
     }
 
     /// Keeps now and then what another server may begin with.

@@ -96,6 +96,8 @@ struct Simulation {
     var highestMaxima = ByteTable<Int64>()
     /// The store as it was some time ago, and when it will be that again.
     var copies: [Copy] = []
+    /// Whether an older copy took over that some replica cannot have noticed.
+    var hasUnnoticedCopy = false
     var coverage = SimulationCoverage()
     /// What was settled for good.
     var settledForGood: Set<String> = []
@@ -366,8 +368,11 @@ struct Simulation {
         for (index, replica) in replicas.enumerated() where replica.limiter.journalCount > 0 {
             throw SimulationFailure(description: "replica \(index) still has to settle \(replica.limiter.journalCount)")
         }
+        // Replicas that came too late for the others to wait for them had their offers swallowed by what was added since.
+        let mayLack =
+            scenario.crashes || hasUnnoticedCopy || coverage.counts[.recoveryTimedOut] != nil
         let judged = try oracle.judgeSums(
-            store, mayLack: scenario.crashes, mayExceed: scenario.forgets,
+            store, mayLack: mayLack, mayExceed: scenario.forgets,
             ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil)
         coverage.add(.summed, Int64(judged))
     }

@@ -266,7 +266,8 @@ struct SimulationOracle {
     /// In windows that are still open everything is settled: the store holds what was admitted by whomever, to the unit.
     ///
     /// - Parameters:
-    ///   - mayLack: replicas died, and with them what they had not settled.
+    ///   - mayLack: replicas died, and with them what they had not settled, or something was charged before all had offered
+    ///     what the store forgot.
     ///   - mayExceed: the store forgot: what was in doubt then is told again.
     ///   - ranUnanswered: of some batch it is known only that it ran: what it came too late for, in one of its windows, is
     ///     taken for charged.

@@ -97,7 +97,7 @@ struct SimulationScenario {
         if course == .gentle { endNs = 3_000_000_000 }
         // Enough for a run that means something, and few enough for many runs.
         let mostNs = (endNs - (course == .healing ? Self.healedNs - Self.calmNs : 0)) * Int64(replicas * (1 + burst))
-        pauseNs = min(max(pauseNs, mostNs / 2 / 900), mostNs / 2 / 650)
+        pauseNs = min(max(pauseNs, mostNs / 2 / 950), mostNs / 2 / 700)
         addEpisodes(&random)
     }
 
