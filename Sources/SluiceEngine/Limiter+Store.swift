@@ -194,8 +194,8 @@ extension Limiter {
             payStore()
         }
         if !batch.payments.isEmpty || owesOffers { wantsPayments = true }
-        // It had run before, or the store forgot whether it had.
-        if batch.isRepeat && reply.status != .ran { resolvePayments(of: batch) }
+        // It had run before. Where the store forgot, it is told again like all that is in doubt then.
+        if batch.isRepeat && reply.status == .superseded { resolvePayments(of: batch) }
         switch reply.status {
         case .ran:
             settle(batch, reply, now: now)

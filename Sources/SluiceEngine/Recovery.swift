@@ -8,8 +8,9 @@ struct Recovery: Equatable {
     var startedNs: Int64
     /// The store's time when it was found to have forgotten, ms since the epoch.
     var forgotMs: Int64
-    /// Replicas that have not offered yet.
-    private(set) var awaited: Set<UInt64>
+    /// Other replicas that were known when it began, and those of them that have not offered yet.
+    private let known: Set<UInt64>
+    private var awaited: Set<UInt64>
     /// How many more than those are assumed to live: one that has just started may not have been heard of yet.
     let unknown: Int
     /// Who of the unknown ones has offered.
@@ -21,8 +22,9 @@ struct Recovery: Equatable {
     init(awaiting others: some Sequence<UInt64>, assumed: Int, forgotMs: Int64, now: Moment) {
         startedNs = now.monotonicNs
         self.forgotMs = forgotMs
-        awaited = Set(others)
-        unknown = max(0, assumed - 1 - awaited.count)
+        known = Set(others)
+        awaited = known
+        unknown = max(0, assumed - 1 - known.count)
     }
 
     /// Whether anybody else is to be heard.
@@ -37,7 +39,7 @@ struct Recovery: Equatable {
 
     /// - Parameter replica: another one.
     mutating func told(_ replica: UInt64, seenMs: Int64) {
-        guard seenMs >= forgotMs, awaited.remove(replica) == nil else { return }
-        strangers.insert(replica)
+        guard seenMs >= forgotMs else { return }
+        if known.contains(replica) { awaited.remove(replica) } else { strangers.insert(replica) }
     }
 }

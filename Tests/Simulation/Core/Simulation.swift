@@ -99,6 +99,7 @@ struct Simulation {
     /// Whether an older copy took over that some replica cannot have noticed.
     var hasUnnoticedCopy = false
     var coverage = SimulationCoverage()
+    var bounds = SimulationBounds()
     /// What was settled for good.
     var settledForGood: Set<String> = []
     var lastTicket: UInt64 = 0
@@ -279,7 +280,10 @@ struct Simulation {
             throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
         }
         if let question, decision.source == .cache { try judgeRemembered(question, decision) }
-        try oracle.answers(ticket, decision, nowNs: nowNs)
+        let turns = question.map {
+            replicas[$0.replica].limiter.statistics.outages + replicas[$0.replica].limiter.statistics.settled
+        }
+        try oracle.answers(ticket, decision, turns: turns ?? 0, nowNs: nowNs)
         if let question, question.mixed != nil { plan(decision, of: question) }
     }
 
@@ -349,6 +353,11 @@ struct Simulation {
             try judgeMemory()
         }
         if !scenario.stepsClock { try oracle.judgeLocal() }
+        if !scenario.stepsClock && !scenario.isMixed {
+            try oracle.judgeBounds(
+                &bounds, replicas: Int64(scenario.replicas), crashed: scenario.crashes,
+                offered: scenario.onlyFlushes && !scenario.crashes && coverage.counts[.recoveryTimedOut] == nil)
+        }
         switch scenario.course {
         case .gentle:
             try oracle.judgeGentle(store, isPlain: scenario.isPlain)

@@ -83,6 +83,19 @@ struct SimulationOracle {
         var admittedInDoubt: Int64 = 0
         /// Refused locally when time ran out: the store may have admitted it, and nobody takes that back.
         var refusedInDoubt: Int64 = 0
+        /// By replica.
+        var views: [View]
+    }
+
+    /// What one replica makes of one window.
+    private struct View {
+        /// What it was last told to be used.
+        var seen: Int64 = 0
+        var isAlone = false
+        /// How often it began to count by itself, and what it had been told when it last did.
+        var spells = 0
+        var seenBefore: Int64 = 0
+        var turns: Int64 = 0
     }
 
     private(set) var open: [UInt64: Question] = [:]
@@ -120,12 +133,16 @@ struct SimulationOracle {
         open = open.filter { $0.value.replica != replica }
         answered[replica] = 0
         knowsTime[replica] = false
-        for window in Array(tallies.keys) { tallies[window]?.admittedLocally[replica] = 0 }
+        for window in Array(tallies.keys) {
+            tallies[window]?.admittedLocally[replica] = 0
+            tallies[window]?.views[replica] = View()
+        }
     }
 
     mutating func storeForgot(_ times: ClosedRange<Int64>) { forgotten.append(times) }
 
-    mutating func answers(_ ticket: UInt64, _ decision: Decision, nowNs: Int64) throws {
+    /// - Parameter turns: counts how often the replica has lost the store and settled something.
+    mutating func answers(_ ticket: UInt64, _ decision: Decision, turns: Int64, nowNs: Int64) throws {
         guard let question = open.removeValue(forKey: ticket) else {
             throw SimulationFailure(description: "ticket \(ticket) is answered without being open: \(decision)")
         }
@@ -161,6 +178,7 @@ struct SimulationOracle {
             }
             if decision.allowed && !question.isPeek {
                 let knowsTime = knowsTime[question.replica]
+                countAlone(question, looks, turns: turns)
                 count(question, looks) {
                     if knowsTime {
                         $0.admittedLocally[question.replica] += question.cost
@@ -172,6 +190,7 @@ struct SimulationOracle {
         case .shared:
             knowsTime[question.replica] = true
             try judge(question, decision, looks, demand)
+            hear(question, looks)
         case .cache:
             try demand(!decision.allowed, "admitted from memory")
             try judge(question, decision, looks, demand)
@@ -213,9 +232,32 @@ struct SimulationOracle {
             let endMs = look.windowStartMs + limit.window.lengthMs
             let window = window(limit, question, look)
             let fresh = Tally(
-                limit: limit, max: limit.max, endMs: endMs, admittedLocally: answered.map { _ in 0 })
+                limit: limit, max: limit.max, endMs: endMs, admittedLocally: answered.map { _ in 0 },
+                views: answered.map { _ in View() })
             tallies[window, default: fresh].max = max(tallies[window]?.max ?? 0, limit.max)
             if let index = tallies.index(forKey: window) { change(&tallies.values[index]) }
+        }
+    }
+
+    /// The store told a replica of windows.
+    private mutating func hear(_ question: Question, _ looks: [Decision.Look]) {
+        for (limit, look) in zip(question.limits, looks) {
+            let key = window(limit, question, look)
+            tallies[key]?.views[question.replica].seen = look.used
+            tallies[key]?.views[question.replica].isAlone = false
+        }
+    }
+
+    /// A replica admits by itself.
+    private mutating func countAlone(_ question: Question, _ looks: [Decision.Look], turns: Int64) {
+        // Where nobody has asked of the window before, there is nothing to be known of it.
+        count(question, looks) {
+            // What it settles in between counts as told.
+            guard !$0.views[question.replica].isAlone || $0.views[question.replica].turns != turns else { return }
+            $0.views[question.replica].turns = turns
+            $0.views[question.replica].isAlone = true
+            $0.views[question.replica].spells += 1
+            $0.views[question.replica].seenBefore = $0.views[question.replica].seen
         }
     }
 
@@ -294,6 +336,41 @@ struct SimulationOracle {
         for (window, tally) in tallies where !isForgotten(startMs: window.startMs, endMs: tally.endMs) {
             if let most = tally.admittedLocally.max(), most > tally.max {
                 throw SimulationFailure(description: "\(most) of \(tally.max) by one replica locally: \(window)")
+            }
+        }
+    }
+
+    /// How near windows came to what each case may admit; the first that went beyond is a failure.
+    ///
+    /// - Parameters:
+    ///   - replicas: for how many at least shares are reckoned.
+    ///   - crashed: some died, so that not all is known that they admitted.
+    ///   - offered: whatever the store forgot, all replicas told it again, in time.
+    func judgeBounds(_ bounds: inout SimulationBounds, replicas: Int64, crashed: Bool, offered: Bool) throws {
+        for (window, tally) in tallies {
+            let wasForgotten = isForgotten(startMs: window.startMs, endMs: tally.endMs)
+            let what = "\(window), \(tally.views)"
+            if wasForgotten {
+                if offered { try bounds.judge(.forgot, tally.admitted, of: tally.max, what) }
+                continue
+            }
+            let alone = tally.admittedLocally
+            let isOnce = tally.views.allSatisfy { $0.spells <= 1 } && tally.admittedBlindly == 0
+            for (view, admitted) in zip(tally.views, alone) where view.spells == 1 && isOnce {
+                let share = (max(0, tally.max - view.seenBefore) + replicas - 1) / replicas
+                // What was in doubt is the store's once it is known to have run, and is taken from the share no longer.
+                try bounds.judge(.alone, admitted, of: share + tally.admittedInDoubt, what)
+            }
+            let all = tally.admitted + alone.reduce(0, +)
+            let seen = tally.views.filter { $0.spells > 0 }.map(\.seenBefore).min()
+            switch seen {
+            case nil: try bounds.judge(.connected, tally.admitted, of: tally.max, what)
+            case .some where crashed || !isOnce: break
+            case .some where tally.admitted + tally.admittedInDoubt == 0:
+                try bounds.judge(.later, all, of: tally.max, what)
+            case let seen?:
+                let unseen = min(Terms.maxExact, max(0, tally.admitted - seen))
+                try bounds.judge(.open, all, of: tally.max + unseen + tally.admittedInDoubt, what)
             }
         }
     }

@@ -123,6 +123,16 @@ struct SimulationScenario {
         }
     }
 
+    /// Whatever the store forgets, it forgets all of it.
+    var onlyFlushes: Bool {
+        !has {
+            switch $0 {
+            case .forgetful, .failover: true
+            default: false
+            }
+        }
+    }
+
     private mutating func addEpisodes(_ random: inout SeededRandom) {
         if course == .gentle {
             for _ in 0..<2 {

@@ -85,6 +85,7 @@ struct RunTotals: Sendable {
     var virtualNs: Int64 = 0
     var fewestChecks = Int64.max
     var coverage = SimulationCoverage()
+    var bounds = SimulationBounds()
     var failures: [Failure] = []
     var elapsed = Duration.zero
 
@@ -95,6 +96,7 @@ struct RunTotals: Sendable {
         virtualNs += other.virtualNs
         fewestChecks = min(fewestChecks, other.fewestChecks)
         coverage.add(other.coverage)
+        bounds.add(other.bounds)
         failures += other.failures
         failures.sort { $0.seed < $1.seed }
     }
@@ -115,6 +117,13 @@ struct RunTotals: Sendable {
         for event in SimulationCoverage.Event.allCases {
             lines.append(row(event.rawValue, coverage.counts[event].map { "\($0)" } ?? "never"))
         }
+        lines += ["", row("most that a window admitted, of what it may", "windows")]
+        for bound in SimulationBounds.Row.allCases {
+            let worst = bounds.rows[bound]
+            lines.append(
+                row(bound.rawValue, worst.map { "\($0.windows)" } ?? "never")
+                    + (worst.map { String(format: "%8.1f %%", Double($0.thousandths) / 10) } ?? ""))
+        }
         lines.append("")
         for failure in failures.prefix(20) { lines.append("seed \(failure.seed) failed: \(failure.text)") }
         if !missing.isEmpty { lines.append("never came about: " + missing.map(\.rawValue).joined(separator: "; ")) }
@@ -130,6 +139,8 @@ struct RunTotals: Sendable {
             var faults: Int64
             var virtualHours: Int64
             var coverage: [String: Int64]
+            var windowsJudged: [String: Int64]
+            var fullestThousandths: [String: Int64]
             var failedSeeds: [UInt64]
             var never: [String]
         }
@@ -139,7 +150,10 @@ struct RunTotals: Sendable {
         let counts = coverage.counts.map { ($0.key.rawValue, $0.value) }
         let told = Told(
             seeds: seeds, checks: checks, faults: faults, virtualHours: virtualNs / 3_600_000_000_000,
-            coverage: Dictionary(uniqueKeysWithValues: counts), failedSeeds: failures.map(\.seed),
+            coverage: Dictionary(uniqueKeysWithValues: counts),
+            windowsJudged: bounds.rows.reduce(into: [:]) { $0[$1.key.rawValue] = $1.value.windows },
+            fullestThousandths: bounds.rows.reduce(into: [:]) { $0[$1.key.rawValue] = $1.value.thousandths },
+            failedSeeds: failures.map(\.seed),
             never: missing.map(\.rawValue))
         return String(decoding: try encoder.encode(told), as: UTF8.self)
     }
@@ -200,5 +214,6 @@ private final class Runs: Sendable {
         part.faults += Int64(simulation.scenario.episodes.count)
         part.virtualNs += simulation.nowNs
         part.coverage.add(simulation.coverage)
+        part.bounds.add(simulation.bounds)
     }
 }

@@ -1,0 +1,45 @@
+@testable import SluiceEngine
+
+/// How near windows came to the most that each case may admit: see the README's table of bounds.
+///
+/// Not judged by these: restarts (a replica that dies takes with it what is known of it) and slots.
+struct SimulationBounds: Sendable {
+    enum Row: String, CaseIterable, Sendable {
+        case connected = "all connected: of the maximum"
+        case open = "away, the window was open: of the maximum + what was unseen"
+        case later = "away, a later window: of the maximum"
+        case alone = "one replica alone: of its share of what it saw left"
+        case forgot = "the store forgot: of the maximum, as shared"
+    }
+
+    struct Worst: Sendable {
+        var windows: Int64 = 0
+        /// Of all that came to anything, what the fullest admitted of its bound, in thousandths.
+        var thousandths: Int64 = 0
+    }
+
+    private(set) var rows: [Row: Worst] = [:]
+
+    /// A window admitted so much, and may not admit more than `bound`.
+    mutating func judge(_ row: Row, _ admitted: Int64, of bound: Int64, _ what: @autoclosure () -> String) throws {
+        if admitted > bound {
+            throw SimulationFailure(description: "\(row.rawValue): \(admitted) of \(bound) admitted: \(what())")
+        }
+        guard bound > 0 else { return }
+        var worst = rows[row] ?? Worst()
+        worst.windows += 1
+        worst.thousandths = max(worst.thousandths, admitted.multipliedReportingOverflow(by: 1_000).partialValue / bound)
+        rows[row] = worst
+    }
+
+    mutating func add(_ other: SimulationBounds) {
+        for (row, worst) in other.rows {
+            var sum = rows[row] ?? Worst()
+            sum.windows += worst.windows
+            sum.thousandths = max(sum.thousandths, worst.thousandths)
+            rows[row] = sum
+        }
+    }
+
+    var missing: [Row] { Row.allCases.filter { rows[$0] == nil } }
+}
