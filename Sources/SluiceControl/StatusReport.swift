@@ -52,6 +52,7 @@ struct StatusReport {
             ("redis", redis),
             ("counting", counting),
             ("outages", "\(status.text("outages")), \(status.text("memory_losses")) with memory lost"),
+        ] + outageFacts + [
             ("checks", .init(checks)),
             (
                 "batches",
@@ -64,6 +65,26 @@ struct StatusReport {
                         + "overloaded, \(status.text("key_faults")) key faults", hasTrouble ? .caution : .plain)
             ),
         ]
+    }
+
+    /// What is only there for outages, where there is any of it.
+    private var outageFacts: [(name: String, value: TextTable.Cell)] {
+        var facts: [(name: String, value: TextTable.Cell)] = []
+        if let unsettled = status.integer("unsettled_counters"), unsettled > 0, status.hasRedis {
+            facts.append(("settling", .init("\(unsettled) counters hold what Redis is to be told", .caution)))
+        }
+        if let folder = stateFolder {
+            let hasFaults = (status.integer("state_faults") ?? 0) > 0
+            let rest = "\(status.text("state_unwritten")) changes not written, \(status.text("state_faults")) faults"
+            facts.append(("state", .init("\(folder), \(rest)", hasFaults ? .caution : .plain)))
+        }
+        return facts
+    }
+
+    /// nil where there is none.
+    private var stateFolder: String? {
+        let folder = status.text("state_dir")
+        return folder == "-" || folder == "none" ? nil : folder
     }
 
     private var redis: TextTable.Cell {
@@ -117,8 +138,16 @@ struct StatusReport {
             ]) : .null
         let numbers = [
             "outages", "memory_losses", "checks", "waiting", "batches", "entries", "coalesced_checks", "resends",
-            "timed_out", "late", "overloaded", "key_faults", "identities", "counters", "budget_ms", "replicas",
+            "timed_out", "late", "overloaded", "key_faults", "settled", "unsettled_counters", "identities", "counters",
+            "budget_ms", "replicas", "live_replicas",
         ]
+        let state: JSONText =
+            stateFolder.map {
+                .object([
+                    ("folder", .string($0)), ("unwritten", number("state_unwritten")),
+                    ("faults", number("state_faults")), ("file_bytes", number("state_file_bytes")),
+                ])
+            } ?? .null
         return .object(
             [
                 ("version", .string(status.text("sluice_version"))),
@@ -130,6 +159,7 @@ struct StatusReport {
                 ("policy", .string(status.text("policy"))),
                 ("redis", redis),
                 ("counting", .string(status.text("counting"))),
+                ("state", state),
                 ("ready", .boolean(status.isReady)),
             ] + numbers.map { ($0, number($0)) } + [
                 ("checks_per_s", rate.map { .tenths($0.tenthsPerSecond) } ?? .null),

@@ -1,3 +1,4 @@
+import Foundation
 import Support
 import Synchronization
 import Testing
@@ -6,7 +7,7 @@ import Testing
     private static func info(
         redis: String = "unix:///r.sock", state: String = "closed", counting: String = "shared", checks: Int = 420,
         uptimeMs: Int = 245_000, late: Int = 0,
-        answers: String = "answers_shared_allow:400\r\nanswers_local_limit:20\r\n"
+        answers: String = "answers_shared_allow:400\r\nanswers_local_limit:20\r\n", more: String = ""
     ) -> String {
         StubSidecar.text(
             """
@@ -38,7 +39,7 @@ import Testing
             overloaded:0\r
             key_faults:0\r
             \r
-            # Answers\r
+            \(more)# Answers\r
             \(answers)
             """)
     }
@@ -91,6 +92,36 @@ import Testing
         #expect(json["ready"] as? Bool == true)
         #expect(json["checks_per_s"] as? Double == 1.7)
         #expect((json["answers"] as? [[String: Any]])?.count == 2)
+    }
+
+    @Test func whatAnOutageHasLeft() async throws {
+        let more = """
+            settled:7\r
+            unsettled_counters:4\r
+            # State\r
+            state_dir:/var/lib/sluice/state\r
+            state_file_bytes:184320\r
+            state_unwritten:0\r
+            state_faults:2\r
+
+            """
+        let stub = try await StubSidecar { _ in Self.info(more: more) }
+        let run = await ControlRun.of("status", "--socket", stub.path)
+        #expect(
+            run.output.contains(
+                """
+                outages   1, 0 with memory lost
+                settling  4 counters hold what Redis is to be told
+                state     /var/lib/sluice/state, 0 changes not written, 2 faults
+                checks    420
+
+                """.dropLast(1)))
+        let json = try await ControlRun.of("status", "--socket", stub.path, "--json").json()
+        #expect(json["settled"] as? Int == 7 && json["unsettled_counters"] as? Int == 4)
+        #expect((json["state"] as? [String: Any])?["folder"] as? String == "/var/lib/sluice/state")
+        let none = try await StubSidecar { _ in Self.info(more: "# State\r\nstate_dir:none\r\n") }
+        let other = try await ControlRun.of("status", "--socket", none.path, "--json").json()
+        #expect(other["state"] is NSNull)
     }
 
     @Test func redisItselfIsNotASidecar() async throws {
