@@ -1,0 +1,135 @@
+/// What the store is still to be told of a counter: what was admitted here without it, and what it has forgotten.
+extension Counter {
+    enum Place { case open, before }
+
+    /// Where the window is counted that holds `cutMs`; nil if nothing of it counts any more.
+    func place(ofWindowAt cutMs: Int64) -> Place? {
+        let window = bounds(at: cutMs)
+        if window.startMs == windowStartMs { return .open }
+        return algorithm == .slidingWindow && window.endMs == windowStartMs ? .before : nil
+    }
+
+    /// Whether two times lie in one window.
+    func isOneWindow(_ oneMs: Int64, _ otherMs: Int64) -> Bool {
+        bounds(at: oneMs).startMs == bounds(at: otherMs).startMs
+    }
+
+    /// So much of what was admitted here, in the window that holds `cutMs`, must not be told to the store for now; less
+    /// than 0: it may be told again.
+    mutating func doubt(_ amount: Int64, cutMs: Int64) {
+        switch other?.value {
+        case nil, .before:
+            switch place(ofWindowAt: cutMs) {
+            case .open?: windowed.own.doubt(amount)
+            case .before?: before.own.doubt(amount)
+            case nil: break
+            }
+        case .bucket(var bucket):
+            bucket.doubt(amount)
+            other?.value = .bucket(bucket)
+        case .slots:
+            break
+        }
+    }
+
+    /// What the store is to be told next of the windows that still count.
+    ///
+    /// - Parameter epoch: of the store's present memory: what was seen before that is offered to it.
+    /// - Returns: additions come after offers, and none is above `EngineBounds.maxAddition`.
+    func debts(nowMs: Int64, epoch: Int32) -> [Debt] {
+        var debts: [Debt] = []
+        let forgotten = isSeen && seenEpoch != epoch
+        switch other?.value {
+        case nil, .before:
+            let before = before
+            let beforeMs = algorithm == .slidingWindow ? windowStartMs - 1 : -1
+            if forgotten, before.sharedUsed > 0, beforeMs >= 0 {
+                debts.append(Debt(.offer, before.sharedUsed, windowMs: beforeMs))
+            }
+            if forgotten {
+                debts.append(Debt(.offer, windowed.sharedUsed + windowed.resolved, windowMs: windowStartMs))
+            }
+            if beforeMs >= 0 { debts.append(Debt(.addition, before.own.owed, windowMs: beforeMs)) }
+            debts.append(Debt(.addition, windowed.own.owed, windowMs: windowStartMs))
+        case .bucket(let bucket):
+            guard let terms = bucket.terms else { return [] }
+            if forgotten {
+                debts.append(Debt(.offer, bucket.sharedLevel(terms, nowMs: nowMs), windowMs: windowStartMs))
+            }
+            debts.append(Debt(.addition, bucket.owedLevel(terms, nowMs: nowMs), windowMs: windowStartMs))
+        case .slots:
+            break
+        }
+        return debts.filter { $0.amount > 0 }
+    }
+
+    /// What one window's key is charged to pay a debt: whatever is used, it passes.
+    func terms(of debt: Debt) -> Terms {
+        if case .bucket(let bucket)? = other?.value, let terms = bucket.terms { return terms.unlimitedLevel }
+        let window = bounds(at: debt.windowMs)
+        return .fixedWindow(max: Terms.maxExact, window: window.startMs..<window.nextEndMs)
+    }
+
+    /// The key of the window that holds `windowMs`.
+    func key(ofWindowAt windowMs: Int64) -> [UInt8] {
+        guard algorithm.hasWindows, bounds(at: windowMs).startMs != windowStartMs else { return key.bytes }
+        var key = stem
+        appendDecimal(bounds(at: windowMs).startMs, to: &key)
+        return key
+    }
+
+    /// A debt is on its way: nobody pays it a second time until it is known what became of it.
+    mutating func send(_ debt: Debt) { if debt.kind == .addition { doubt(debt.amount, cutMs: debt.windowMs) } }
+
+    /// What became of it is known.
+    mutating func recall(_ debt: Debt) { if debt.kind == .addition { doubt(-debt.amount, cutMs: debt.windowMs) } }
+
+    /// Of a token bucket: the limit that it is for.
+    mutating func learn(_ terms: Terms) {
+        guard case .bucket(var bucket)? = other?.value, bucket.terms != terms else { return }
+        bucket.learn(terms)
+        other?.value = .bucket(bucket)
+    }
+
+    /// Whether anything that was admitted here is not known to be in the store's tally, and still counts there.
+    func holdsUnsettled(nowMs: Int64) -> Bool {
+        switch other?.value {
+        case nil: windowed.own.used > 0
+        case .before(let before): windowed.own.used > 0 || before.own.used > 0
+        case .bucket(let bucket): bucket.holdsUnsettled(nowMs: nowMs)
+        case .slots: false
+        }
+    }
+
+    /// The store was paid.
+    ///
+    /// - Parameter tally: as it told it; nil if its answer never came.
+    mutating func paid(_ debt: Debt, tally: Int64?, decidedMs: Int64, epoch: Int32) {
+        guard let place = place(ofWindowAt: debt.windowMs) else { return }
+        let amount = debt.kind == .addition ? debt.amount : 0
+        switch other?.value {
+        case nil, .before:
+            guard let tally else { return resolveWindow(amount, place) }
+            settleWindow(amount, place)
+            if place == .open {
+                var told = Tally(used: tally)
+                told.previous = before.sharedUsed
+                told.refusals = shadow?.value.shared ?? 0
+                observe(told, cutMs: debt.windowMs, decidedMs: decidedMs, epoch: epoch)
+            } else {
+                before.sharedUsed = tally
+            }
+        case .bucket(var bucket):
+            if let tally {
+                bucket.settle(level: amount)
+                bucket.observe(level: tally, atMs: decidedMs)
+            } else {
+                bucket.resolve(level: amount)
+            }
+            other?.value = .bucket(bucket)
+            if tally != nil { seenEpoch = epoch }
+        case .slots:
+            break
+        }
+    }
+}
