@@ -44,7 +44,9 @@ import Synchronization
             seeds: seeds, first: first, jobs: jobs, isQuiet: json || isatty(STDERR_FILENO) == 0,
             endsAtFailure: untilFailure
         ).run()
-        let missing = total.seeds >= 1_000 ? total.coverage.missing : []
+        let missing =
+            total.seeds < 1_000
+            ? [] : total.coverage.missing.map(\.rawValue) + total.bounds.missing.map(\.rawValue)
         print(json ? try total.json(missing: missing) : total.table(missing: missing))
         for failure in total.failures.prefix(untilFailure ? 0 : 3) {
             guard let reduced = SimulationReduction(seed: failure.seed) else { continue }
@@ -101,8 +103,9 @@ struct RunTotals: Sendable {
         failures.sort { $0.seed < $1.seed }
     }
 
-    func table(missing: [SimulationCoverage.Event]) -> String {
-        let width = SimulationCoverage.Event.allCases.map(\.rawValue.count).max() ?? 0
+    func table(missing: [String]) -> String {
+        let names = SimulationCoverage.Event.allCases.map(\.rawValue) + SimulationBounds.Row.allCases.map(\.rawValue)
+        let width = names.map(\.count).max() ?? 0
         func row(_ name: String, _ text: String) -> String {
             name.padding(toLength: width, withPad: " ", startingAt: 0)
                 + String(repeating: " ", count: max(1, 16 - text.count)) + text
@@ -126,13 +129,13 @@ struct RunTotals: Sendable {
         }
         lines.append("")
         for failure in failures.prefix(20) { lines.append("seed \(failure.seed) failed: \(failure.text)") }
-        if !missing.isEmpty { lines.append("never came about: " + missing.map(\.rawValue).joined(separator: "; ")) }
+        if !missing.isEmpty { lines.append("never came about: " + missing.joined(separator: "; ")) }
         lines.append(
             failures.isEmpty ? "every promise was kept" : "\(failures.count) of \(seeds) seeds broke a promise")
         return lines.joined(separator: "\n")
     }
 
-    func json(missing: [SimulationCoverage.Event]) throws -> String {
+    func json(missing: [String]) throws -> String {
         struct Told: Encodable {
             var seeds: Int64
             var checks: Int64
@@ -154,7 +157,7 @@ struct RunTotals: Sendable {
             windowsJudged: bounds.rows.reduce(into: [:]) { $0[$1.key.rawValue] = $1.value.windows },
             fullestThousandths: bounds.rows.reduce(into: [:]) { $0[$1.key.rawValue] = $1.value.thousandths },
             failedSeeds: failures.map(\.seed),
-            never: missing.map(\.rawValue))
+            never: missing)
         return String(decoding: try encoder.encode(told), as: UTF8.self)
     }
 }
