@@ -162,7 +162,9 @@ extension Simulation {
             for index in replicas.indices { replicas[index].limiter.replacePolicies(PolicySet(single: other)) }
         case .rollingRestart:
             for index in replicas.indices {
-                events.push(.fault(.crash(replica: index)), atNs: nowNs + Int64(index) * 150_000_000)
+                let fault: SimulationScenario.Fault =
+                    scenario.keepsState ? .restart(replica: index) : .crash(replica: index)
+                events.push(.fault(fault), atNs: nowNs + Int64(index) * 150_000_000)
             }
         case .failover(let ms):
             setClock()
@@ -205,6 +207,10 @@ extension Simulation {
             replicas[replica].wallSkewMs += ms
         case .crash(let index):
             crash(index)
+        case .restart(let index):
+            try stop(index)
+            oracle.restarted(index)
+            start(index, id: replicas[index].id)
         }
     }
 
@@ -229,12 +235,6 @@ extension Simulation {
         // What it had in mind of its own reservations is gone; the store may have them as well.
         settledForGood = []
         openSettlings = openSettlings.filter { $0.value.replica != index }
-        let id = replicas[index].id + 1_000
-        replicas[index].connection = nil
-        if let subscription = replicas[index].subscription { listen(index, .close, of: subscription) }
-        replicas[index].id = id
-        replicas[index].limiter = makeLimiter(id: id, now: moment(index))
-        replicas[index].tickNs = nowNs
-        events.push(.tick(replica: index, dueNs: nowNs), atNs: nowNs)
+        start(index, id: scenario.keepsState ? replicas[index].id : replicas[index].id + 1_000)
     }
 }

@@ -17,6 +17,8 @@ struct Simulation {
         /// How much faster than true its monotonic clock runs, parts in a million.
         let drift: Int64
         var tickNs = Int64.max
+        /// Where it has a state folder.
+        var disk: Disk?
 
         init(limiter: Limiter, id: UInt64, wallSkewMs: Int64, drift: Int64) {
             self.limiter = limiter
@@ -56,6 +58,7 @@ struct Simulation {
         indirect case fault(SimulationScenario.Fault)
         indirect case settle(replica: Int, Settling)
         indirect case listening(Listening)
+        case writing(Writing)
     }
 
     /// What another server has of the store.
@@ -129,17 +132,18 @@ struct Simulation {
                     limiter: Self.limiter(
                         id: UInt64(index) + 1, scenario, policy, Moment(monotonicNs: 0, wallMs: Self.startMs + skewMs)),
                     id: UInt64(index) + 1, wallSkewMs: skewMs, drift: drift))
+            if scenario.keepsState { replicas[index].disk = Disk() }
         }
     }
 
     private static func limiter(
         id: UInt64, _ scenario: SimulationScenario, _ policy: Policy, _ now: Moment
     ) -> Limiter {
-        Limiter(
-            configuration: LimiterConfiguration(
-                keyPrefix: "sluice", budgetMs: SimulationScenario.budgetMs,
-                replicas: ReplicaView(own: id, assumed: scenario.replicas), usesStore: true, seed: id),
-            policies: PolicySet(single: policy), now: now)
+        var configuration = LimiterConfiguration(
+            keyPrefix: "sluice", budgetMs: SimulationScenario.budgetMs,
+            replicas: ReplicaView(own: id, assumed: scenario.replicas), usesStore: true, seed: id)
+        configuration.keepsState = scenario.keepsState
+        return Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now)
     }
 
     func makeLimiter(id: UInt64, now: Moment) -> Limiter { Self.limiter(id: id, scenario, policy, now) }
@@ -198,6 +202,7 @@ struct Simulation {
             breakOff(connection)
             let replica = connections[connection].replica
             replicas[replica].connection = nil
+            replicas[replica].disk?.held = []
             replicas[replica].limiter.linkClosed(reason: reason, now: moment(replica))
             try pump(replica)
         case .fault(let fault):
@@ -206,6 +211,8 @@ struct Simulation {
             guard nowNs <= scenario.endNs else { return }
             try settle(replica, settling)
             try pump(replica)
+        case .writing(let writing):
+            if let replica = handle(writing) { try pump(replica) }
         case .listening(let event):
             let hearer = self.replica(of: event)
             let before = coverage.look(at: replicas[hearer])
@@ -288,16 +295,17 @@ struct Simulation {
     }
 
     /// Carries out what a limiter wants, as its shell does.
-    private mutating func pump(_ replica: Int) throws {
+    mutating func pump(_ replica: Int) throws {
         let now = moment(replica)
         while let command = replicas[replica].limiter.nextCommand(now: now) {
             if isVerbose { print("    replica \(replica): \(command)") }
             switch command {
             case .connect: connect(replica)
             case .disconnect:
+                replicas[replica].disk?.held = []
                 if let connection = replicas[replica].connection { breakOff(connection) }
                 replicas[replica].connection = nil
-            case .send(let batch): send(batch, from: replica)
+            case .send(let batch): leave(batch, from: replica)
             case .listening(let command): listen(replica, command)
             }
         }
@@ -310,6 +318,7 @@ struct Simulation {
             case .otherArguments: throw SimulationFailure(description: "other arguments")
             }
         }
+        recordSoon(replica)
         let notices = replicas[replica].limiter.takeNotices()
         for notice in notices { coverage.note(notice) }
         if isVerbose && !notices.isEmpty { print("    replica \(replica): \(notices)") }
@@ -356,7 +365,7 @@ struct Simulation {
         if !scenario.stepsClock && !scenario.isMixed {
             try oracle.judgeBounds(
                 &bounds, replicas: Int64(scenario.replicas), crashed: scenario.crashes,
-                offered: scenario.onlyFlushes && !scenario.crashes && coverage.counts[.recoveryTimedOut] == nil)
+                offered: scenario.onlyFlushes && !scenario.restarts && coverage.counts[.recoveryTimedOut] == nil)
         }
         switch scenario.course {
         case .gentle:

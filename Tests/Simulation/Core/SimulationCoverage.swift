@@ -16,6 +16,7 @@ struct SimulationCoverage: Sendable {
         case wallStep = "fault: a replica's clock steps"
         case crash = "fault: a replica dies and begins anew"
         case rollingRestart = "fault: all replicas are restarted"
+        case restart = "fault: a replica goes on from its state folder"
         case reload = "fault: policies are read again"
         case ran = "answer: it ran"
         case forgot = "answer: the store forgot"
@@ -68,6 +69,7 @@ struct SimulationCoverage: Sendable {
         case .wallStep: add(.wallStep)
         case .crash: add(.crash)
         case .rollingRestart: add(.rollingRestart)
+        case .restart: add(.restart)
         case .reload: add(.reload)
         }
     }

@@ -139,6 +139,15 @@ struct SimulationOracle {
         }
     }
 
+    /// A replica went on where it had been; what it had only seen it need not know any more.
+    mutating func restarted(_ replica: Int) {
+        answered[replica] = 0
+        for window in Array(tallies.keys) {
+            tallies[window]?.views[replica].seen = 0
+            tallies[window]?.views[replica].isAlone = false
+        }
+    }
+
     mutating func storeForgot(_ times: ClosedRange<Int64>) { forgotten.append(times) }
 
     /// - Parameter turns: counts how often the replica has lost the store and settled something.

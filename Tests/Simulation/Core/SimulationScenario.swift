@@ -36,8 +36,10 @@ struct SimulationScenario {
         case clockStep(ms: Int64)
         /// The wall clock of a replica's machine.
         case wallStep(ms: Int64, replica: Int)
-        /// A replica dies, and another takes its place.
+        /// A replica dies, and another takes its place, or goes on from its state folder.
         case crash(replica: Int)
+        /// A replica ends as it should, and goes on from its state folder.
+        case restart(replica: Int)
     }
 
     struct Episode {
@@ -61,6 +63,8 @@ struct SimulationScenario {
     var isPlain: Bool
     /// Limits of every kind, and gateways that reserve and settle.
     var isMixed: Bool
+    /// Replicas have a state folder.
+    var keepsState: Bool
     var policy: Policy
     var tools: [String]
     var costs: [Int64]
@@ -78,6 +82,8 @@ struct SimulationScenario {
         tools = Bool.random(using: &random) ? ["t"] : ["t", "u"]
         isPlain = Int.random(in: 0..<4, using: &random) == 0
         isMixed = !isPlain && random.once(in: 2)
+        // Reservations made without the store are not kept.
+        keepsState = !isMixed && random.once(in: 2)
         policy =
             isPlain
             ? plainPolicy(&random) : isMixed ? Self.mixedPolicy(tools, &random) : randomPolicy(tools, &random)
@@ -107,10 +113,16 @@ struct SimulationScenario {
     var crashes: Bool {
         has {
             switch $0 {
-            case .crash, .rollingRestart: true
+            case .crash: true
+            case .rollingRestart: !keepsState
             default: false
             }
         }
+    }
+
+    /// What a replica had seen may die with it.
+    var restarts: Bool {
+        crashes || has { if case .rollingRestart = $0 { true } else { false } }
     }
 
     /// Whether the store forgets anything that it was told.

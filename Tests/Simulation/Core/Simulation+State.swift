@@ -1,0 +1,119 @@
+@testable import SluiceEngine
+
+/// Replicas that keep a state folder, as `LimiterHost` and its `StateKeeper` do: what changes is written together every
+/// 20 ms, writes take their time, and batches that settle leave only when what they settle is on the disk.
+extension Simulation {
+    struct Disk {
+        /// What is on it, the latest of each subject last.
+        var records: [StateRecord] = []
+        /// What is being written, in this order.
+        var writing: [StateRecord] = []
+        /// Whether nothing may leave before that is done.
+        var isUrgent = false
+        /// Whether what has changed will be written by itself.
+        var isDue = false
+        var held: [Batch] = []
+        /// Counts the processes that had it.
+        var process = 0
+    }
+
+    enum Writing {
+        case isDue(replica: Int, process: Int)
+        case isDone(replica: Int, process: Int)
+    }
+
+    private static let intervalNs: Int64 = 20_000_000
+
+    /// Sends a batch, once what must be known of it after a crash is on the disk.
+    mutating func leave(_ batch: Batch, from replica: Int) {
+        let one = replicas[replica]
+        guard let disk = one.disk, disk.isUrgent || !disk.held.isEmpty || one.limiter.mustRecord else {
+            return send(batch, from: replica)
+        }
+        one.limiter.batchHeld(sequence: batch.sequence)
+        one.disk?.held.append(batch)
+        record(replica)
+    }
+
+    /// Something may have changed: it is written soon, with all that changes until then.
+    mutating func recordSoon(_ replica: Int) {
+        guard let disk = replicas[replica].disk, !disk.isDue, replicas[replica].limiter.hasChanges else { return }
+        replicas[replica].disk?.isDue = true
+        events.push(.writing(.isDue(replica: replica, process: disk.process)), atNs: nowNs + Self.intervalNs)
+    }
+
+    /// - Returns: the replica that may have something to do; nil if the process is gone.
+    mutating func handle(_ writing: Writing) -> Int? {
+        switch writing {
+        case .isDue(let replica, let process):
+            guard replicas[replica].disk?.process == process else { return nil }
+            replicas[replica].disk?.isDue = false
+            record(replica)
+            return replica
+        case .isDone(let replica, let process):
+            guard let disk = replicas[replica].disk, disk.process == process else { return nil }
+            replicas[replica].disk?.records += disk.writing
+            replicas[replica].disk?.writing = []
+            replicas[replica].disk?.isUrgent = false
+            if replicas[replica].limiter.mustRecord { record(replica) } else { release(replica) }
+            return replica
+        }
+    }
+
+    private mutating func record(_ replica: Int) {
+        let one = replicas[replica]
+        guard let disk = one.disk, disk.writing.isEmpty else { return }
+        guard one.limiter.hasChanges else { return release(replica) }
+        one.disk?.isUrgent = one.limiter.mustRecord
+        var records: [StateRecord] = []
+        one.limiter.takeRecords(into: &records, now: moment(replica))
+        one.disk?.writing = records
+        let doneNs = nowNs + Int64.random(in: 100_000...8_000_000, using: &random)
+        events.push(.writing(.isDone(replica: replica, process: disk.process)), atNs: doneNs)
+    }
+
+    /// Nothing has to be waited for any more.
+    private mutating func release(_ replica: Int) {
+        let one = replicas[replica]
+        guard let held = one.disk?.held, !held.isEmpty else { return }
+        one.disk?.held = []
+        for batch in held {
+            one.limiter.batchLeft(sequence: batch.sequence, now: moment(replica))
+            send(batch, from: replica)
+        }
+    }
+
+    /// The process ends as it should: whoever waits is answered, and all is written.
+    mutating func stop(_ index: Int) throws {
+        replicas[index].limiter.drain(now: moment(index))
+        try pump(index)
+        if let connection = replicas[index].connection { breakOff(connection) }
+        guard let disk = replicas[index].disk else { return }
+        var records = disk.records + disk.writing
+        while replicas[index].limiter.hasChanges {
+            replicas[index].limiter.takeRecords(into: &records, now: moment(index))
+        }
+        replicas[index].disk?.records = records
+        replicas[index].disk?.writing = []
+    }
+
+    /// Another process takes the place of one that ended, with what was on the disk. Of what was being written it finds
+    /// some: what is broken off is cut off.
+    mutating func start(_ index: Int, id: UInt64) {
+        let one = replicas[index]
+        one.connection = nil
+        if let subscription = one.subscription { listen(index, .close, of: subscription) }
+        one.id = id
+        one.limiter = makeLimiter(id: id, now: moment(index))
+        if let disk = one.disk {
+            let written = disk.writing.prefix(Int.random(in: 0...disk.writing.count, using: &random))
+            var next = Disk()
+            next.records = disk.records + written
+            next.process = disk.process + 1
+            one.disk = next
+            _ = one.limiter.restore(next.records, now: moment(index))
+        }
+        one.tickNs = nowNs
+        events.push(.tick(replica: index, dueNs: nowNs), atNs: nowNs)
+    }
+}
