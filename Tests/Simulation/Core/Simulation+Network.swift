@@ -173,7 +173,7 @@ extension Simulation {
             // Who has had no answer since the copy was made does not notice, and what it charges before the others have
             // offered what they saw, their offers swallow.
             if replicas.contains(where: { copy.newestSequence(of: $0.id) >= $0.limiter.acknowledgedSequence }) {
-                hasUnnoticedCopy = true
+                isUnnoticed = true
             }
             // What was settled since may be settled again.
             settledForGood = []
@@ -198,6 +198,7 @@ extension Simulation {
             }
         case .flush:
             noteForgotten()
+            if replicas.contains(where: { $0.limiter.acknowledgedSequence == 0 }) { isUnnoticed = true }
             store.flush()
             ledger.forget()
             history.forget(atNs: nowNs)

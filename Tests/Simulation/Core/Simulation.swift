@@ -99,8 +99,8 @@ struct Simulation {
     var highestMaxima = ByteTable<Int64>()
     /// The store as it was some time ago, and when it will be that again.
     var copies: [Copy] = []
-    /// Whether an older copy took over that some replica cannot have noticed.
-    var hasUnnoticedCopy = false
+    /// Whether the store forgot something and some replica cannot have noticed.
+    var isUnnoticed = false
     var coverage = SimulationCoverage()
     var bounds = SimulationBounds()
     /// What was settled for good.
@@ -365,7 +365,8 @@ struct Simulation {
         if !scenario.stepsClock && !scenario.isMixed {
             try oracle.judgeBounds(
                 &bounds, replicas: Int64(scenario.replicas), crashed: scenario.crashes,
-                offered: scenario.onlyFlushes && !scenario.restarts && coverage.counts[.recoveryTimedOut] == nil)
+                offered: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed
+                    && coverage.counts[.recoveryTimedOut] == nil)
         }
         switch scenario.course {
         case .gentle:
@@ -388,7 +389,7 @@ struct Simulation {
         }
         // Replicas that came too late for the others to wait for them had their offers swallowed by what was added since.
         let mayLack =
-            scenario.crashes || hasUnnoticedCopy || coverage.counts[.recoveryTimedOut] != nil
+            scenario.crashes || isUnnoticed || coverage.counts[.recoveryTimedOut] != nil
         let judged = try oracle.judgeSums(
             store, mayLack: mayLack, mayExceed: scenario.forgets,
             ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil)
