@@ -119,6 +119,8 @@ package struct Batch: Sendable, Equatable {
     /// The highest sequence of which this replica knows that it ran; 0 if none. If the store has forgotten it, the
     /// store has lost its memory, and the script charges nothing.
     package var acknowledgedSequence: Int64 = 0
+    /// The `BatchReply.forgotSinceMs` that this replica was told last; 0 if none: it shows that it knows.
+    package var forgotSinceMs: Int64 = 0
     /// The highest time of the store that this replica has seen, ms since the epoch: the script's clock never goes
     /// below it.
     package var floorMs: Int64 = 0
@@ -180,6 +182,8 @@ package struct BatchReply: Sendable, Equatable {
     /// 0 if none. A batch that may, and whose answer never came, ran if, and only if, its sequence is not above this. If
     /// `superseded`, of the last one that ran at all, which does not tell that.
     package var previousSequence: Int64 = 0
+    /// If the store `forgot`, since when it tells this replica so, ms since the epoch; else 0.
+    package var forgotSinceMs: Int64 = 0
     /// For each entry in turn: how many of its checks were admitted (for a peek: 1 if it would be), then the tally of
     /// each of its charges after that, in `Batch.Charge.tallyCount` numbers; or one of the codes below with what it
     /// says that follows. For the end of a reservation: 1 if it was done, 0 if there is no such reservation or it is

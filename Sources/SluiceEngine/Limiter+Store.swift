@@ -105,6 +105,7 @@ extension Limiter {
         batch.cutMs = nowMs
         wire.sequence = batch.sequence
         wire.acknowledgedSequence = acknowledgedSequence
+        wire.forgotSinceMs = forgotSinceMs
         wire.floorMs = clock.highestStoreMs
         batch.floorMs = wire.floorMs
         statistics.batches += 1
@@ -202,6 +203,7 @@ extension Limiter {
         case .forgot:
             // The marker was written: from here on the store remembers this replica again.
             acknowledgedSequence = batch.sequence
+            forgotSinceMs = reply.forgotSinceMs
             refusals.forgetAll(now: now)
             if batch.sequence > forgotSequence { storeForgot(timeMs: reply.timeMs, now: now) }
             sendAgain(batch, now: now)

@@ -97,6 +97,8 @@ package struct Limiter {
     var lastBatchID: Int64 = 0
     var lastSequence: Int64 = 0
     var acknowledgedSequence: Int64 = 0
+    /// See `Batch.forgotSinceMs`.
+    var forgotSinceMs: Int64 = 0
     var waitingChecks = 0
 
     var refusals: RefusalMemory

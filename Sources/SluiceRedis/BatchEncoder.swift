@@ -113,6 +113,7 @@ package struct BatchEncoder {
         header.write(batch.acknowledgedSequence)
         header.write(batch.floorMs)
         header.write(Self.markerTimeToLive)
+        header.write(batch.forgotSinceMs)
         header.writeArray(count: windows.count)
         for bound in windows { header.write(bound) }
         header.writeArray(count: shapes.count)

@@ -65,7 +65,8 @@ package struct BatchReplyDecoder {
         reply.words.removeAll(keepingCapacity: true)
         reply.status = status
         reply.timeMs = items[head + 1].value
-        reply.previousSequence = items[head + 2].value
+        reply.previousSequence = status == .forgot ? 0 : items[head + 2].value
+        reply.forgotSinceMs = status == .forgot ? items[head + 2].value : 0
         var at = head + 3
         var places = isInPlace ? 1 : items.count - 1
         if status == .ran {

@@ -54,8 +54,8 @@ package struct ModelStore: Sendable {
 
     /// How far a replica's batches got.
     private struct Marker {
-        /// The sequence of the last batch that ran and may have charged; negated, of the first that was told that the
-        /// store forgot; 0 if none.
+        /// The sequence of the last batch that ran and may have charged; negated, since when the replica is told that the
+        /// store forgot, ms since the epoch; 0 if none.
         var charged: Int64 = 0
         /// Of the last batch that ran; or the same.
         var newest: Int64 = 0
@@ -107,18 +107,16 @@ package struct ModelStore: Sendable {
         setMarker(
             of: replica,
             Marker(charged: isFence ? max(0, marker.charged) : batch.sequence, newest: batch.sequence))
-        if marker.newest < batch.acknowledgedSequence {
-            // Negated it is the first batch that was told so: an answer can get lost, and so it is told again until a
-            // batch shows that the replica knows.
-            let since =
-                marker.charged < 0 && -marker.charged <= batch.sequence ? -marker.charged : batch.sequence
-            if marker.charged >= 0 || batch.acknowledgedSequence < since {
-                reply.status = .forgot
-                setMarker(of: replica, Marker(charged: -since, newest: -since))
-                return .success(reply)
-            }
+        let isTold = marker.newest < 0
+        if isTold ? batch.forgotSinceMs != -marker.newest : batch.acknowledgedSequence > marker.newest {
+            // An answer can get lost, and so it is told again until a batch shows that the replica knows.
+            reply.status = .forgot
             reply.previousSequence = 0
+            reply.forgotSinceMs = isTold ? -marker.newest : clockMs
+            setMarker(of: replica, Marker(charged: -reply.forgotSinceMs, newest: -reply.forgotSinceMs))
+            return .success(reply)
         }
+        if isTold { reply.previousSequence = 0 }
         let nowMs = max(clockMs, batch.floorMs)
         var firstKey = 0
         for entry in batch.entries {

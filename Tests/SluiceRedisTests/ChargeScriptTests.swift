@@ -189,6 +189,7 @@ import Testing
         // Whoever knows goes on, and none of what forgot counts as having run.
         batch.sequence = 7
         batch.acknowledgedSequence = 6
+        batch.forgotSinceMs = reply.forgotSinceMs
         let next = try await link.run(batch)
         #expect(next.status == .ran && next.previousSequence == 0 && next.results == [1, 1])
     }
@@ -197,14 +198,19 @@ import Testing
         var batch = Batch(sequence: 6, acknowledged: 5)
         batch.add(TestCharge(key: "a", max: 9))
         // Two that were on their way at once, and one more for which both answers were lost.
+        var sinceMs: Set<Int64> = []
         for sequence in 6...Int64(8) {
             batch.sequence = sequence
-            #expect(try await link.run(batch).status == .forgot)
+            let reply = try await link.run(batch)
+            #expect(reply.status == .forgot)
+            sinceMs.insert(reply.forgotSinceMs)
         }
+        #expect(sinceMs.count == 1)
         #expect(try redis.command("EXISTS", "a") == .integer(0))
         // The answer to the first of them is enough, though it did not name the last.
         batch.sequence = 9
         batch.acknowledgedSequence = 6
+        batch.forgotSinceMs = sinceMs.first ?? 0
         #expect(try await link.run(batch).results == [1, 1])
         batch.sequence = 10
         #expect(try await link.run(batch).results == [1, 2])
@@ -216,9 +222,11 @@ import Testing
         #expect(try await link.run(batch).status == .forgot)
         batch.sequence = 1
         batch.acknowledgedSequence = 0
-        #expect(try await link.run(batch).status == .forgot)
+        let reply = try await link.run(batch)
+        #expect(reply.status == .forgot)
         batch.sequence = 2
         batch.acknowledgedSequence = 1
+        batch.forgotSinceMs = reply.forgotSinceMs
         #expect(try await link.run(batch).results == [1, 1])
     }
 

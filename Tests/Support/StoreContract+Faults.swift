@@ -189,14 +189,19 @@ extension StoreContract {
         Case("marker: a store that forgot charges nothing, until the replica knows") { contract in
             let a = contract.fixed("a", max: 9)
             let last = contract.sequence + 10
-            // It remembers none of those that the replica had an answer to.
-            for sequence in [last, last + 1, last + 2] {
-                let reply = try await contract.run([contract.check(a)], sequence: sequence, acknowledged: last - 1)
-                guard reply.status == .forgot, reply.results.isEmpty else {
-                    throw contract.violation("\(reply)", line: #line)
-                }
+            // It remembers none of those that the replica had an answer to. What it had acknowledged before it was told,
+            // or was told by an earlier store, does not show that it knows: the first of these may have come late.
+            var sinceMs: Int64 = 0
+            for (offset, acknowledged, told) in [(0, last - 1, 0), (1, last - 1, 0), (2, last, 0), (3, last + 2, 7)] {
+                let reply = try await contract.run(
+                    [contract.check(a)], sequence: last + Int64(offset), acknowledged: acknowledged, told: Int64(told))
+                guard reply.status == .forgot, reply.results.isEmpty, reply.forgotSinceMs > 0,
+                    sinceMs == 0 || sinceMs == reply.forgotSinceMs
+                else { throw contract.violation("\(reply)", line: #line) }
+                sinceMs = reply.forgotSinceMs
             }
-            let next = try await contract.run([contract.check(a)], sequence: last + 3, acknowledged: last)
+            let next = try await contract.run(
+                [contract.check(a)], sequence: last + 5, acknowledged: last, told: sinceMs)
             guard next.status == .ran, next.previousSequence == 0, next.results == [1, 1] else {
                 throw contract.violation("\(next)", line: #line)
             }

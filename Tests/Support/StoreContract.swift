@@ -206,9 +206,10 @@ package struct StoreContract {
     }
 
     mutating func run(
-        _ entries: [Entry], sequence: Int64? = nil, acknowledged: Int64? = nil
+        _ entries: [Entry], sequence: Int64? = nil, acknowledged: Int64? = nil, told: Int64 = 0
     ) async throws -> BatchReply {
         var batch = Batch()
+        batch.forgotSinceMs = told
         batch.acknowledgedSequence = acknowledged ?? lastSequence
         lastSequence = sequence ?? lastSequence + 1
         batch.sequence = lastSequence

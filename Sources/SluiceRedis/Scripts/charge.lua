@@ -3,9 +3,9 @@
 --
 -- KEYS[2..]  the counters of entry 1, then those of entry 2, and so on; each counts one window of one limit
 --
--- ARGV[1]    [6] shapes: for each: cost, count (0: peek, charges nothing), then for each counter: window (index of its
---            pair in [5], from 1), max, verify (1: look whether the key still has a time to live)
---            [7] entries: runs of neighbours of one shape: index in [6], from 1, and how many they are, by turns
+-- ARGV[1]    [7] shapes: for each: cost, count (0: peek, charges nothing), then for each counter: window (index of its
+--            pair in [6], from 1), max, verify (1: look whether the key still has a time to live)
+--            [8] entries: runs of neighbours of one shape: index in [7], from 1, and how many they are, by turns
 --
 -- Returns    the keys themselves, with something else in the place of each: Redis made that table, and one of our own would
 --            have to grow. In place of KEYS[1] comes the head, a table; in place of an entry's first key its tally if

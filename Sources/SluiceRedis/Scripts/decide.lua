@@ -6,15 +6,15 @@
 --            counter's; of a sliding window, the one of the window before; of a shadow limit, the one of the checks
 --            that it would have denied), then its reservation's record, then its memo
 --
--- ARGV[1]    [6] shapes: for each: cost (at the end of a reservation: what it is settled to), count (0: peek, charges
+-- ARGV[1]    [7] shapes: for each: cost (at the end of a reservation: what it is settled to), count (0: peek, charges
 --            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release; 7: an offer,
 --            cost in all; 8: a sign of life, which counts for cost ms), then for
---            each charge: window (index of its pair in [5], from 1), max, flags (4 * algorithm, 0: fixed window,
+--            each charge: window (index of its pair in [6], from 1), max, flags (4 * algorithm, 0: fixed window,
 --            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
 --            a time to live), length in ms, what else the algorithm needs (when the window
 --            after this one ends, ms; burst; how long a slot is held, ms)
---            [7] entries: for each its shape, an index in [6] from 1
---            [8] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters
+--            [8] entries: for each its shape, an index in [7] from 1
+--            [9] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters
 --
 -- What lies under the keys: windows and refusals, an integer; a token bucket, "LEVEL MS", its level and when it was
 -- that; concurrency, a sorted set of reservations by the time at which they expire; records and memos, MessagePack,

@@ -1,8 +1,8 @@
 -- The beginning of every script, put before its body: the clock, and the marker that keeps a batch from running twice.
 --
--- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran and may have charged; negated: of
---            the first batch that was told that this store forgot, while no later one has acknowledged that. Behind it,
---            after a space, the sequence of a later batch that ran and charged nothing, if there was one: nothing that was
+-- KEYS[1]    this replica's marker: holds the sequence of the last batch of its that ran and may have charged; or, negated,
+--            when a batch was first told that this store forgot, ms, while none has shown that the replica knows. Behind
+--            it, after a space, the sequence of a later batch that ran and charged nothing, if there was one: nothing that was
 --            sent before that runs any more, and yet it says nothing of whether it did
 -- KEYS[2..]  see the body
 --
@@ -13,16 +13,18 @@
 --                              store forgot; 0: none
 --            [3] floor         the highest time of this store that the replica has seen, ms
 --            [4] markerTtl     how long the marker lives, ms; as text
---            [5] windows       start, end (exclusive), start, end ... in ms since the epoch
---            [6] shapes        what entries have in common: see the body
---            [7] entries       which entry has which shape: see the body
---            [8] memos         see the body; may be left out
+--            [5] told          since when a store forgot, as the replica was last told, ms; 0: never
+--            [6] windows       start, end (exclusive), start, end ... in ms since the epoch
+--            [7] shapes        what entries have in common: see the body
+--            [8] entries       which entry has which shape: see the body
+--            [9] memos         see the body; may be left out
 --
 -- Returns    first, as a list of its own where the body says so:
 --            [1] 1: ran; else nothing was charged: 0: this store does not remember `acknowledged`; -1: a later batch
 --                of this replica ran before
 --            [2] this store's clock, ms
---            [3] the first sequence in the marker before this batch; 0: none, or negated; of -1 the last in it
+--            [3] the first sequence in the marker before this batch; 0: none; of -1 the last in it; of 0 since when this
+--                store has told that it forgot, ms
 --            then, if it ran, what the body tells of each entry.
 --
 -- Numbers are integers up to 2^53, where Lua's are exact; Redis passes them on to commands with all their digits.
@@ -31,7 +33,7 @@ local call, try, floor, format = redis.call, redis.pcall, math.floor, string.for
 local KEYS = KEYS
 local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that a clock that steps back finds them
 
-local sequenceText, acknowledged, floorMs, markerTtl, windows, shapes, entries, memos = cmsgpack.unpack(ARGV[1])
+local sequenceText, acknowledged, floorMs, markerTtl, told, windows, shapes, entries, memos = cmsgpack.unpack(ARGV[1])
 local sequence = tonumber(sequenceText)
 local isFence = sequence < 0
 if isFence then
@@ -54,13 +56,15 @@ if newest >= sequence then
     call('SET', KEYS[1], marker, 'PX', markerTtl)
     return {-1, timeMs, newest}
 end
-if newest < acknowledged then
-    -- An answer can get lost: it is told again until a batch shows that the replica knows.
-    local since = previous < 0 and -previous <= sequence and -previous or sequence
-    if previous >= 0 or acknowledged < since then
-        call('SET', KEYS[1], -since, 'PX', markerTtl)
-        return {0, timeMs, previous > 0 and previous or 0}
-    end
+-- An answer can get lost: it is told again until a batch shows that the replica knows. A sequence does not show that: one
+-- of before may come late, and be told.
+local isTold = newest < 0
+if isTold and told ~= -newest or not isTold and acknowledged > newest then
+    local since = isTold and -newest or timeMs
+    call('SET', KEYS[1], format('%.0f', -since), 'PX', markerTtl)
+    return {0, timeMs, since}
+end
+if isTold then
     previous = 0
 end
 if isFence then

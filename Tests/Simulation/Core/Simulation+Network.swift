@@ -207,7 +207,12 @@ extension Simulation {
         case .wallStep(let ms, let replica):
             replicas[replica].wallSkewMs += ms
         case .crash(let index):
-            crash(index)
+            // What it settles is the most that a crash can spoil: many come just then.
+            if replicas[index].disk?.process == 0, nowNs < SimulationScenario.calmNs, random.once(in: 2) {
+                replicas[index].disk?.diesSettling = true
+            } else {
+                crash(index)
+            }
         case .restart(let index):
             try stop(index)
             oracle.restarted(index)

@@ -15,6 +15,8 @@ extension Simulation {
         var held: [Batch] = []
         /// Counts the processes that had it.
         var process = 0
+        /// The process dies soon after it settles something next.
+        var diesSettling = false
     }
 
     enum Writing {
@@ -27,6 +29,13 @@ extension Simulation {
     /// Sends a batch, once what must be known of it after a crash is on the disk.
     mutating func leave(_ batch: Batch, from replica: Int) {
         let one = replicas[replica]
+        if one.disk?.diesSettling ?? false, nowNs < SimulationScenario.calmNs + 500_000_000,
+            batch.charges.contains(where: \.isUnlimited)
+        {
+            one.disk?.diesSettling = false
+            let diesNs = nowNs + Int64.random(in: 0...15_000_000, using: &random)
+            events.push(.fault(.crash(replica: replica)), atNs: diesNs)
+        }
         guard let disk = one.disk, disk.isUrgent || !disk.held.isEmpty || one.limiter.mustRecord else {
             return send(batch, from: replica)
         }

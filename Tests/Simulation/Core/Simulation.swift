@@ -387,9 +387,11 @@ struct Simulation {
         for (index, replica) in replicas.enumerated() where replica.limiter.journalCount > 0 {
             throw SimulationFailure(description: "replica \(index) still has to settle \(replica.limiter.journalCount)")
         }
+        // What was only seen a restart may lose, and so it cannot be told to a store that forgot.
         // Replicas that came too late for the others to wait for them had their offers swallowed by what was added since.
         let mayLack =
-            scenario.crashes || isUnnoticed || coverage.counts[.recoveryTimedOut] != nil
+            scenario.crashes || (scenario.restarts && scenario.forgets) || isUnnoticed
+            || coverage.counts[.recoveryTimedOut] != nil
         let judged = try oracle.judgeSums(
             store, mayLack: mayLack, mayExceed: scenario.forgets,
             ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil)
