@@ -46,11 +46,11 @@ struct Counter {
 
         /// None was looked at.
         static let none = OpenWindow(startMs: -1, endMs: -1, nextEndMs: -1)
-        @inline(__always)
-        func holds(_ nowMs: Int64) -> Bool { nowMs >= startMs && nowMs < endMs }
-
         static let endless = OpenWindow(
             startMs: Terms.endless.lowerBound, endMs: Terms.endless.upperBound, nextEndMs: Terms.endless.upperBound)
+
+        @inline(__always)
+        func holds(_ nowMs: Int64) -> Bool { nowMs >= startMs && nowMs < endMs }
     }
 
     var windowStartMs: Int64 { open.startMs }

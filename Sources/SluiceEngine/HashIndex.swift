@@ -29,19 +29,6 @@ struct HashIndex {
         return nil
     }
 
-    /// The first row whose name may have that hash, without a look at its name; -1 if none has.
-    @inline(__always)
-    func candidate(_ hash: Int) -> Int {
-        guard count > 0 else { return -1 }
-        let tag = Self.tag(hash)
-        var at = home(tag)
-        while slots[at] != 0 {
-            if slots[at] >> 32 == tag { return Self.row(slots[at]) }
-            at = (at + 1) & (slots.count - 1)
-        }
-        return -1
-    }
-
     /// The row must not be there yet.
     mutating func insert(_ row: Int, hash: Int) {
         if isFull { grow() }

@@ -1,5 +1,5 @@
-/// What each check asks of a counter, read field by field in its row: a method of the counter that is not known to change
-/// nothing else would be handed a copy of all of it.
+/// What each check asks of a counter, read field by field in its row: a method of the counter would be handed a copy of all
+/// of it.
 extension PlanTable {
     /// When the first of the windows of a plan's counters began, ms since the epoch; -1 where one has none.
     @inline(__always)

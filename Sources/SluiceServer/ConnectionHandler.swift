@@ -196,14 +196,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     /// Decides the checks that were gathered.
-    private func decideGathered(now: Moment) {
+    private func decideGathered(now: Moment, _ form: ReplyQueue.Form = .check) {
         guard host.gatheredCount > 0 else { return }
         let writer = session.writer
         // A place in the queue is taken only if the check waits.
         host.decideGathered(slot: slot, now: now, next: { queue.nextNumber }) { outcome in
             switch outcome {
-            case .answered(let decision): queue.append(decision, writer, to: &output)
-            case .waiting: queue.reserve(writer)
+            case .answered(let decision): queue.append(decision, writer, form, to: &output)
+            case .waiting: queue.reserve(writer, form)
             case .overloaded: refuse(.overloaded)
             case .mustReserve: refuse(.mustReserve)
             case .otherArguments: refuse(.otherArguments)
@@ -257,7 +257,6 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     private func explain(_ check: CheckRequest, now: Moment) throws(RequestError) {
         guard isOperator else { throw .forOperators }
-        let writer = session.writer
         let form = ReplyQueue.Form.explanation(
             of: ExplainedCheck(
                 grant: input.string(ofArgument: check.grant), tool: input.string(ofArgument: check.tool),
@@ -265,15 +264,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         var traced = check
         traced.trace = true
         host.gather(traced, in: input)
-        var overloaded = false
-        host.decideGathered(slot: slot, now: now, next: { queue.nextNumber }) { outcome in
-            switch outcome {
-            case .answered(let decision): queue.append(decision, writer, form, to: &output)
-            case .waiting: queue.reserve(writer, form)
-            case .overloaded, .mustReserve, .otherArguments: overloaded = true
-            }
-        }
-        if overloaded { throw .overloaded }
+        decideGathered(now: now, form)
     }
 
     private func take(_ request: OperatorRequest) throws(RequestError) {

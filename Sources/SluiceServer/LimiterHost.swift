@@ -117,7 +117,7 @@ final class LimiterHost: CounterLinkDelegate {
             let outcome = limiter.check(
                 gathered.identities, index, cost: check.cost, isPeek: check.isPeek, wantsTrace: check.wantsTrace,
                 extras: check.extras, ticket: Ticket(slot: slot, number: next()), now: now)
-            if case .waiting = outcome { expectAnswer(slot) } else if keeper != nil { recordSoon() }
+            follow(outcome, slot: slot)
             decided(outcome)
         }
         gathered.removeAll()
@@ -155,7 +155,7 @@ final class LimiterHost: CounterLinkDelegate {
         let outcome = limiter.check(
             identity, cost: cost, isPeek: isPeek, wantsTrace: false, ticket: Ticket(slot: slot, number: number),
             now: now)
-        if case .waiting = outcome { expectAnswer(slot) } else if keeper != nil { recordSoon() }
+        follow(outcome, slot: slot)
         return outcome
     }
 
@@ -176,6 +176,11 @@ final class LimiterHost: CounterLinkDelegate {
         // What is owed to the store goes out even if the answer is there at once.
         if case .waiting = outcome { expectAnswer(slot) } else { schedulePump() }
         return outcome
+    }
+
+    /// Sees to what a decided check, or one that waits, leaves to be done.
+    private func follow(_ outcome: Limiter.CheckOutcome, slot: Int) {
+        if case .waiting = outcome { expectAnswer(slot) } else if keeper != nil { recordSoon() }
     }
 
     private func expectAnswer(_ slot: Int) {

@@ -68,5 +68,5 @@ if isTold then
     previous = 0
 end
 if isFence then
-    call('SET', KEYS[1], format('%.0f %.0f', previous > 0 and previous or 0, sequence), 'PX', markerTtl)
+    call('SET', KEYS[1], format('%.0f %.0f', previous, sequence), 'PX', markerTtl)
 end
