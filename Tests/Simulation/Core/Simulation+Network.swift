@@ -237,7 +237,7 @@ extension Simulation {
 
     private mutating func crash(_ index: Int) {
         if let connection = replicas[index].connection { breakOff(connection) }
-        oracle.crashed(index)
+        oracle.crashed(index, keepsState: scenario.keepsState)
         // What it had in mind of its own reservations is gone; the store may have them as well.
         settledForGood = []
         openSettlings = openSettlings.filter { $0.value.replica != index }

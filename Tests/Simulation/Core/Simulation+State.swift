@@ -61,6 +61,7 @@ extension Simulation {
             return replica
         case .isDone(let replica, let process):
             guard let disk = replicas[replica].disk, disk.process == process else { return nil }
+            oracle.hasWritten(replica)
             replicas[replica].disk?.records += disk.writing
             replicas[replica].disk?.writing = []
             replicas[replica].disk?.isUrgent = false
@@ -76,6 +77,7 @@ extension Simulation {
         one.disk?.isUrgent = one.limiter.mustRecord
         var records: [StateRecord] = []
         one.limiter.takeRecords(into: &records, now: moment(replica))
+        oracle.writes(replica)
         one.disk?.writing = records
         let doneNs = nowNs + Int64.random(in: 100_000...8_000_000, using: &random)
         events.push(.writing(.isDone(replica: replica, process: disk.process)), atNs: doneNs)

@@ -364,7 +364,7 @@ struct Simulation {
         if !scenario.stepsClock { try oracle.judgeLocal() }
         if !scenario.stepsClock && !scenario.isMixed {
             try oracle.judgeBounds(
-                &bounds, replicas: Int64(scenario.replicas), crashed: scenario.crashes,
+                &bounds, replicas: Int64(scenario.replicas), hadStrangers: scenario.crashes && !scenario.keepsState,
                 offered: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed
                     && coverage.counts[.recoveryTimedOut] == nil)
         }
@@ -390,7 +390,7 @@ struct Simulation {
         // What was only seen a restart may lose, and so it cannot be told to a store that forgot.
         // Replicas that came too late for the others to wait for them had their offers swallowed by what was added since.
         let mayLack =
-            scenario.crashes || (scenario.restarts && scenario.forgets) || isUnnoticed
+            (scenario.restarts && scenario.forgets) || isUnnoticed
             || coverage.counts[.recoveryTimedOut] != nil
         let judged = try oracle.judgeSums(
             store, mayLack: mayLack, mayExceed: scenario.forgets,

@@ -2,13 +2,14 @@
 
 /// How near windows came to the most that each case may admit: see the README's table of bounds.
 ///
-/// Not judged by these: restarts (a replica that dies takes with it what is known of it) and slots.
+/// Slots are not among them: that the store never holds more of them than there are, which the ledger judges, is their bound.
 struct SimulationBounds: Sendable {
     enum Row: String, CaseIterable, Sendable {
         case connected = "all connected: of the maximum"
         case open = "away, the window was open: of the maximum + what was unseen"
         case later = "away, a later window: of the maximum"
         case alone = "one replica alone: of its share of what it saw left"
+        case restarted = "restarted while away: of the maximum + what a crash lost"
         case forgot = "the store forgot: of the maximum, as shared"
     }
 

@@ -63,7 +63,7 @@ struct SimulationOracle {
         var startMs: Int64
     }
 
-    private struct Tally {
+    struct Tally {
         var limit: Limit
         /// The highest by which anybody asked.
         var max: Int64
@@ -85,22 +85,21 @@ struct SimulationOracle {
         var refusedInDoubt: Int64 = 0
         /// By replica.
         var views: [View]
-    }
-
-    /// What one replica makes of one window.
-    private struct View {
-        /// What it was last told to be used.
-        var seen: Int64 = 0
-        var isAlone = false
-        /// How often it began to count by itself, and what it had been told when it last did.
-        var spells = 0
-        var seenBefore: Int64 = 0
-        var turns: Int64 = 0
+        /// How often a replica that counted by itself was restarted.
+        var restarts: Int64 = 0
+        /// How many of those had no state folder, and what they had admitted locally.
+        var strangers: Int64 = 0
+        var admittedByDead: Int64 = 0
+        /// The most that died with replicas: without a state folder all that they had admitted locally, with one what was
+        /// not on the disk.
+        var lost: Int64 = 0
+        /// Some process that is no more had begun to count by itself more than once.
+        var hadManySpells = false
     }
 
     private(set) var open: [UInt64: Question] = [:]
     private(set) var answered: [Int64]
-    private var tallies: [Window: Tally] = [:]
+    private(set) var tallies: [Window: Tally] = [:]
     /// How many checks were admitted as shared; those with one id count once.
     var admitted: [SimulationLedger.Group: Int64] = [:]
     var admittedIDs: Set<Call> = []
@@ -114,10 +113,13 @@ struct SimulationOracle {
     private var unanswered: Int64 = 0
     /// Windows that hold one of these times of the store were forgotten by it.
     private var forgotten: [ClosedRange<Int64>] = []
+    /// By replica.
+    private var unwritten: [Unwritten]
 
     init(replicas: Int) {
         answered = [Int64](repeating: 0, count: replicas)
         knowsTime = [Bool](repeating: false, count: replicas)
+        unwritten = [Unwritten](repeating: Unwritten(), count: replicas)
     }
 
     // MARK: - What happens
@@ -126,26 +128,34 @@ struct SimulationOracle {
 
     mutating func waits(_ ticket: UInt64) { open[ticket]?.waits = true }
 
-    mutating func crashed(_ replica: Int) {
+    /// What has been admitted locally is being written, and was written.
+    mutating func writes(_ replica: Int) { unwritten[replica].taken = unwritten[replica].admitted.count }
+
+    mutating func hasWritten(_ replica: Int) {
+        unwritten[replica].admitted.removeFirst(unwritten[replica].taken)
+        unwritten[replica].taken = 0
+    }
+
+    /// A process died.
+    mutating func crashed(_ replica: Int, keepsState: Bool) {
         for question in open.values where question.replica == replica && !question.isPeek {
             unanswered += question.cost
         }
         open = open.filter { $0.value.replica != replica }
-        answered[replica] = 0
         knowsTime[replica] = false
-        for window in Array(tallies.keys) {
-            tallies[window]?.admittedLocally[replica] = 0
-            tallies[window]?.views[replica] = View()
+        if keepsState {
+            for (window, cost) in unwritten[replica].admitted { tallies[window]?.lost += cost }
+            return restarted(replica)
         }
+        answered[replica] = 0
+        for index in tallies.values.indices { tallies.values[index].dies(replica) }
     }
 
     /// A replica went on where it had been; what it had only seen it need not know any more.
     mutating func restarted(_ replica: Int) {
         answered[replica] = 0
-        for window in Array(tallies.keys) {
-            tallies[window]?.views[replica].seen = 0
-            tallies[window]?.views[replica].isAlone = false
-        }
+        unwritten[replica] = Unwritten()
+        for index in tallies.values.indices { tallies.values[index].restarts(replica) }
     }
 
     mutating func storeForgot(_ times: ClosedRange<Int64>) { forgotten.append(times) }
@@ -260,13 +270,9 @@ struct SimulationOracle {
     /// A replica admits by itself.
     private mutating func countAlone(_ question: Question, _ looks: [Decision.Look], turns: Int64) {
         // Where nobody has asked of the window before, there is nothing to be known of it.
-        count(question, looks) {
-            // What it settles in between counts as told.
-            guard !$0.views[question.replica].isAlone || $0.views[question.replica].turns != turns else { return }
-            $0.views[question.replica].turns = turns
-            $0.views[question.replica].isAlone = true
-            $0.views[question.replica].spells += 1
-            $0.views[question.replica].seenBefore = $0.views[question.replica].seen
+        count(question, looks) { $0.views[question.replica].admitsAlone(turns: turns) }
+        for (limit, look) in zip(question.limits, looks) {
+            unwritten[question.replica].admitted.append((window(limit, question, look), question.cost))
         }
     }
 
@@ -317,8 +323,7 @@ struct SimulationOracle {
     /// In windows that are still open everything is settled: the store holds what was admitted by whomever, to the unit.
     ///
     /// - Parameters:
-    ///   - mayLack: replicas died, and with them what they had not settled, or something was charged before all had offered
-    ///     what the store forgot.
+    ///   - mayLack: something was charged before all had offered what the store forgot.
     ///   - mayExceed: the store forgot: what was in doubt then is told again.
     ///   - ranUnanswered: of some batch it is known only that it ran: what it came too late for, in one of its windows, is
     ///     taken for charged.
@@ -330,7 +335,7 @@ struct SimulationOracle {
             judged += 1
             // Where the store refused for want of room what was admitted here without its answer, that is not added.
             let wasFull = tally.asked + tally.admittedUnshared > tally.max
-            let mayBeLost = tally.admittedBlindly + (ranUnanswered ? tally.admittedInDoubt : 0)
+            let mayBeLost = tally.lost + tally.admittedBlindly + (ranUnanswered ? tally.admittedInDoubt : 0)
             let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull
             let isNotTooMuch = stored <= admitted + tally.refusedInDoubt + unanswered || mayExceed
             guard isEnough && isNotTooMuch else {
@@ -343,43 +348,8 @@ struct SimulationOracle {
     /// However often the store comes and goes, no replica admits more than the maximum of a window by itself.
     func judgeLocal() throws {
         for (window, tally) in tallies where !isForgotten(startMs: window.startMs, endMs: tally.endMs) {
-            if let most = tally.admittedLocally.max(), most > tally.max {
+            if let most = tally.admittedLocally.max(), most > tally.max + tally.lost {
                 throw SimulationFailure(description: "\(most) of \(tally.max) by one replica locally: \(window)")
-            }
-        }
-    }
-
-    /// How near windows came to what each case may admit; the first that went beyond is a failure.
-    ///
-    /// - Parameters:
-    ///   - replicas: for how many at least shares are reckoned.
-    ///   - crashed: some died, so that not all is known that they admitted.
-    ///   - offered: whatever the store forgot, all replicas told it again, in time.
-    func judgeBounds(_ bounds: inout SimulationBounds, replicas: Int64, crashed: Bool, offered: Bool) throws {
-        for (window, tally) in tallies {
-            let wasForgotten = isForgotten(startMs: window.startMs, endMs: tally.endMs)
-            let what = "\(window), \(tally.views)"
-            if wasForgotten {
-                if offered { try bounds.judge(.forgot, tally.admitted, of: tally.max, what) }
-                continue
-            }
-            let alone = tally.admittedLocally
-            let isOnce = tally.views.allSatisfy { $0.spells <= 1 } && tally.admittedBlindly == 0
-            for (view, admitted) in zip(tally.views, alone) where view.spells == 1 && isOnce {
-                let share = (max(0, tally.max - view.seenBefore) + replicas - 1) / replicas
-                // What was in doubt is the store's once it is known to have run, and is taken from the share no longer.
-                try bounds.judge(.alone, admitted, of: share + tally.admittedInDoubt, what)
-            }
-            let all = tally.admitted + alone.reduce(0, +)
-            let seen = tally.views.filter { $0.spells > 0 }.map(\.seenBefore).min()
-            switch seen {
-            case nil: try bounds.judge(.connected, tally.admitted, of: tally.max, what)
-            case .some where crashed || !isOnce: break
-            case .some where tally.admitted + tally.admittedInDoubt == 0:
-                try bounds.judge(.later, all, of: tally.max, what)
-            case let seen?:
-                let unseen = min(Terms.maxExact, max(0, tally.admitted - seen))
-                try bounds.judge(.open, all, of: tally.max + unseen + tally.admittedInDoubt, what)
             }
         }
     }

@@ -1,0 +1,96 @@
+@testable import SluiceEngine
+
+extension SimulationOracle {
+    /// What one replica makes of one window.
+    struct View {
+        /// What it was last told to be used.
+        var seen: Int64 = 0
+        var isAlone = false
+        /// How often it began to count by itself, and what it had been told when it last did.
+        var spells = 0
+        var seenBefore: Int64 = 0
+        /// How often its process had lost the store and settled something when it last admitted; nil if it has not yet.
+        var turns: Int64? = 0
+
+        mutating func admitsAlone(turns now: Int64) {
+            // A process that goes on where another was is alone as that one was, until it has heard of the store.
+            let goesOn = turns.map { $0 == now } ?? (now <= 1)
+            turns = now
+            // What it settles in between counts as told.
+            guard !isAlone || !goesOn else { return }
+            isAlone = true
+            spells += 1
+            seenBefore = seen
+        }
+    }
+
+    /// What a replica with a state folder admitted locally and may not find there.
+    struct Unwritten {
+        var admitted: [(Window, Int64)] = []
+        /// How much of it is being written.
+        var taken = 0
+    }
+
+    /// How near windows came to what each case may admit; the first that went beyond is a failure.
+    ///
+    /// - Parameters:
+    ///   - replicas: for how many at least shares are reckoned.
+    ///   - hadStrangers: some died without a state folder, so that others take part in their places.
+    ///   - offered: whatever the store forgot, all replicas told it again, in time.
+    func judgeBounds(_ bounds: inout SimulationBounds, replicas: Int64, hadStrangers: Bool, offered: Bool) throws {
+        for (window, tally) in tallies {
+            let wasForgotten = isForgotten(startMs: window.startMs, endMs: tally.endMs)
+            let what = "\(window), \(tally)"
+            if wasForgotten {
+                if offered { try bounds.judge(.forgot, tally.admitted, of: tally.max, what) }
+                continue
+            }
+            let isOnce = tally.views.allSatisfy { $0.spells <= 1 } && !tally.hadManySpells
+            let alone = tally.admittedLocally.reduce(0, +)
+            guard tally.restarts == 0 else {
+                guard isOnce, tally.admitted + tally.admittedInDoubt == 0 else { continue }
+                let most = tally.max + tally.lost + tally.strangers * ((tally.max + replicas - 1) / replicas)
+                try bounds.judge(.restarted, alone + tally.admittedByDead + tally.admittedBlindly, of: most, what)
+                continue
+            }
+            let knewTime = isOnce && tally.admittedBlindly == 0
+            for (view, admitted) in zip(tally.views, tally.admittedLocally) where view.spells == 1 && knewTime {
+                let share = (max(0, tally.max - view.seenBefore) + replicas - 1) / replicas
+                // What was in doubt is the store's once it is known to have run, and is taken from the share no longer.
+                try bounds.judge(.alone, admitted, of: share + tally.admittedInDoubt, what)
+            }
+            let seen = tally.views.filter { $0.spells > 0 }.map(\.seenBefore).min()
+            switch seen {
+            case nil: try bounds.judge(.connected, tally.admitted, of: tally.max, what)
+            case .some where hadStrangers || !knewTime: break
+            case .some where tally.admitted + tally.admittedInDoubt == 0:
+                try bounds.judge(.later, alone, of: tally.max, what)
+            case let seen?:
+                let unseen = min(Terms.maxExact, max(0, tally.admitted - seen))
+                try bounds.judge(.open, tally.admitted + alone, of: tally.max + unseen + tally.admittedInDoubt, what)
+            }
+        }
+    }
+}
+
+extension SimulationOracle.Tally {
+    /// Another process goes on where that of a replica was.
+    mutating func restarts(_ replica: Int) {
+        if views[replica].spells > 0 { restarts += 1 }
+        views[replica].seen = 0
+        views[replica].turns = nil
+    }
+
+    /// A process dies, and all that is known of it.
+    mutating func dies(_ replica: Int) {
+        if views[replica].spells > 0 {
+            restarts += 1
+            strangers += 1
+        }
+        if views[replica].spells > 1 { hadManySpells = true }
+        lost += admittedLocally[replica]
+        admittedByDead += admittedLocally[replica]
+        admittedLocally[replica] = 0
+        views[replica] = SimulationOracle.View()
+    }
+}
