@@ -215,7 +215,7 @@ extension Simulation {
             }
         case .restart(let index):
             try stop(index)
-            oracle.restarted(index)
+            oracle.restarted(index, turns: turns(of: index))
             start(index, id: replicas[index].id)
         }
     }
@@ -237,7 +237,7 @@ extension Simulation {
 
     private mutating func crash(_ index: Int) {
         if let connection = replicas[index].connection { breakOff(connection) }
-        oracle.crashed(index, keepsState: scenario.keepsState)
+        oracle.crashed(index, keepsState: scenario.keepsState, turns: turns(of: index))
         // What it had in mind of its own reservations is gone; the store may have them as well.
         settledForGood = []
         openSettlings = openSettlings.filter { $0.value.replica != index }

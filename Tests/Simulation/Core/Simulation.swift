@@ -287,11 +287,14 @@ struct Simulation {
             throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
         }
         if let question, decision.source == .cache { try judgeRemembered(question, decision) }
-        let turns = question.map {
-            replicas[$0.replica].limiter.statistics.outages + replicas[$0.replica].limiter.statistics.settled
-        }
-        try oracle.answers(ticket, decision, turns: turns ?? 0, nowNs: nowNs)
+        try oracle.answers(ticket, decision, turns: question.map { turns(of: $0.replica) } ?? 0, nowNs: nowNs)
         if let question, question.mixed != nil { plan(decision, of: question) }
+    }
+
+    /// How often a replica's process has lost the store and settled something.
+    func turns(of replica: Int) -> Int64 {
+        let statistics = replicas[replica].limiter.statistics
+        return statistics.outages + statistics.settled
     }
 
     /// Carries out what a limiter wants, as its shell does.

@@ -9,15 +9,14 @@ extension SimulationOracle {
         /// How often it began to count by itself, and what it had been told when it last did.
         var spells = 0
         var seenBefore: Int64 = 0
-        /// How often its process had lost the store and settled something when it last admitted; nil if it has not yet.
+        /// How often its process had lost the store and settled something when it last admitted; nil if the process before
+        /// did so since.
         var turns: Int64? = 0
 
         mutating func admitsAlone(turns now: Int64) {
-            // A process that goes on where another was is alone as that one was, until it has heard of the store.
-            let goesOn = turns.map { $0 == now } ?? (now <= 1)
-            turns = now
+            defer { turns = now }
             // What it settles in between counts as told.
-            guard !isAlone || !goesOn else { return }
+            guard !isAlone || turns != now else { return }
             isAlone = true
             spells += 1
             seenBefore = seen
@@ -40,7 +39,7 @@ extension SimulationOracle {
     func judgeBounds(_ bounds: inout SimulationBounds, replicas: Int64, hadStrangers: Bool, offered: Bool) throws {
         for (window, tally) in tallies {
             let wasForgotten = isForgotten(startMs: window.startMs, endMs: tally.endMs)
-            let what = "\(window), \(tally)"
+            let what = "\(window), \(tally.views)"
             if wasForgotten {
                 if offered { try bounds.judge(.forgot, tally.admitted, of: tally.max, what) }
                 continue
@@ -74,11 +73,11 @@ extension SimulationOracle {
 }
 
 extension SimulationOracle.Tally {
-    /// Another process goes on where that of a replica was.
-    mutating func restarts(_ replica: Int) {
+    /// Another process goes on where that of a replica was: alone as that was, until it has lost or settled something.
+    mutating func restarts(_ replica: Int, turns: Int64) {
         if views[replica].spells > 0 { restarts += 1 }
         views[replica].seen = 0
-        views[replica].turns = nil
+        views[replica].turns = views[replica].turns == turns ? 0 : nil
     }
 
     /// A process dies, and all that is known of it.

@@ -137,7 +137,8 @@ struct SimulationOracle {
     }
 
     /// A process died.
-    mutating func crashed(_ replica: Int, keepsState: Bool) {
+    /// - Parameter turns: how often it had lost the store and settled something.
+    mutating func crashed(_ replica: Int, keepsState: Bool, turns: Int64) {
         for question in open.values where question.replica == replica && !question.isPeek {
             unanswered += question.cost
         }
@@ -145,17 +146,17 @@ struct SimulationOracle {
         knowsTime[replica] = false
         if keepsState {
             for (window, cost) in unwritten[replica].admitted { tallies[window]?.lost += cost }
-            return restarted(replica)
+            return restarted(replica, turns: turns)
         }
         answered[replica] = 0
         for index in tallies.values.indices { tallies.values[index].dies(replica) }
     }
 
     /// A replica went on where it had been; what it had only seen it need not know any more.
-    mutating func restarted(_ replica: Int) {
+    mutating func restarted(_ replica: Int, turns: Int64) {
         answered[replica] = 0
         unwritten[replica] = Unwritten()
-        for index in tallies.values.indices { tallies.values[index].restarts(replica) }
+        for index in tallies.values.indices { tallies.values[index].restarts(replica, turns: turns) }
     }
 
     mutating func storeForgot(_ times: ClosedRange<Int64>) { forgotten.append(times) }
@@ -303,7 +304,8 @@ struct SimulationOracle {
             let stored = store.tally(
                 of: Self.key(tally.limit, window))
             // Before a replica had its first answer it counted by itself, and that was added, too.
-            let most = tally.admitted + tally.admittedUnshared
+            // What the store admitted after its time had run out, and was refused here for that, stays charged.
+            let most = tally.admitted + tally.admittedUnshared + tally.refusedInDoubt
             if store.clockMs < tally.endMs + 60_000 && (stored < tally.admitted || stored > most) {
                 throw SimulationFailure(description: "\(tally.admitted) admitted, \(stored) stored: \(window)")
             }
