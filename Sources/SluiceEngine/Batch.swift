@@ -119,7 +119,8 @@ package struct Batch: Sendable, Equatable {
     /// The highest sequence of which this replica knows that it ran; 0 if none. If the store has forgotten it, the
     /// store has lost its memory, and the script charges nothing.
     package var acknowledgedSequence: Int64 = 0
-    /// The `BatchReply.forgotSinceMs` that this replica was told last; 0 if none: it shows that it knows.
+    /// The `BatchReply.forgotSinceMs` that this replica was told last, 0 if none or if something of its ran since: it shows
+    /// that it knows.
     package var forgotSinceMs: Int64 = 0
     /// The highest time of the store that this replica has seen, ms since the epoch: the script's clock never goes
     /// below it.

@@ -181,7 +181,12 @@ extension Limiter {
 
     private mutating func answered(_ batch: consuming PendingBatch, _ reply: BatchReply, now: Moment) {
         observeClock(reply.timeMs, now: now)
-        if reply.status == .ran { acknowledgedSequence = batch.sequence }
+        if reply.status == .ran {
+            acknowledgedSequence = batch.sequence
+            // From now on the sequence shows what the store remembers. An older copy of it that tells the same again is to
+            // be noticed.
+            forgotSinceMs = 0
+        }
         // What was superseded shows only that nothing before it runs any more.
         if reply.status != .superseded { resolve(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
         let wasClosed = breaker.isClosed

@@ -281,6 +281,9 @@ package struct ModelStore: Sendable {
     /// The sequence of the last batch of a replica that ran; 0 if none is remembered.
     package func newestSequence(of replica: UInt64) -> Int64 { max(0, marker(of: replica).newest) }
 
+    /// Since when the store has told a replica that it forgot, as long as nothing of that one has run since, ms; else 0.
+    package func forgotSinceMs(of replica: UInt64) -> Int64 { max(0, -marker(of: replica).newest) }
+
     /// Forgets the last batch of a replica, as if its marker had been evicted.
     package mutating func forgetMarker(of replica: UInt64) { markers[replica] = nil }
 }

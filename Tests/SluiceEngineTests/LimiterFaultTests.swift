@@ -292,6 +292,24 @@ import Testing
         #expect(rig.limiter.statistics.forgotten == 1 && rig.limiter.statistics.resends == 1)
     }
 
+    /// The copy was made just when the store had told that it forgot: what was told since, it does not know, and must not
+    /// pass for knowing.
+    @Test func aCopyThatTellsTheSameAgain() throws {
+        var rig = LimiterRig(policy(ten))
+        rig.store.flush()
+        _ = rig.wait(cost: 4)
+        let batch = try #require(rig.sent().first)
+        rig.answer(batch, rig.run(batch))
+        let copy = rig.store
+        rig.exchange()
+        #expect(rig.decide(cost: 2).remaining == 4)
+        rig.close()
+        rig.store = copy
+        rig.connect()
+        #expect(rig.limiter.statistics.forgotten == 2)
+        #expect(rig.decide().remaining == 3)
+    }
+
     @Test func aForgottenProbeIsNotSentTwice() throws {
         var rig = LimiterRig(policy(ten))
         #expect(rig.decide().allowed)

@@ -172,7 +172,12 @@ extension Simulation {
             noteForgotten()
             // Who has had no answer since the copy was made does not notice, and what it charges before the others have
             // offered what they saw, their offers swallow.
-            if replicas.contains(where: { copy.newestSequence(of: $0.id) >= $0.limiter.acknowledgedSequence }) {
+            if replicas.contains(where: {
+                let toldMs = copy.forgotSinceMs(of: $0.id)
+                return toldMs > 0
+                    ? toldMs == $0.limiter.forgotSinceMs
+                    : copy.newestSequence(of: $0.id) >= $0.limiter.acknowledgedSequence
+            }) {
                 isUnnoticed = true
             }
             // What was settled since may be settled again.
