@@ -220,8 +220,9 @@ extension Simulation {
             }
         case .restart(let index):
             try stop(index)
-            oracle.restarted(index, turns: turns(of: index))
+            let turns = turns(of: index)
             start(index, id: replicas[index].id)
+            oracle.restarted(index, turns: turns, newTurns: self.turns(of: index))
         }
     }
 
@@ -242,10 +243,11 @@ extension Simulation {
 
     private mutating func crash(_ index: Int) {
         if let connection = replicas[index].connection { breakOff(connection) }
-        oracle.crashed(index, keepsState: scenario.keepsState, turns: turns(of: index))
+        let turns = turns(of: index)
         // What it had in mind of its own reservations is gone; the store may have them as well.
         settledForGood = []
         openSettlings = openSettlings.filter { $0.value.replica != index }
         start(index, id: scenario.keepsState ? replicas[index].id : replicas[index].id + 1_000)
+        oracle.crashed(index, turns: turns, newTurns: self.turns(of: index))
     }
 }

@@ -122,7 +122,7 @@ struct Simulation {
         isReduced = !without.isEmpty || endNs < .max
         self.scenario = scenario
         policy = scenario.policy
-        oracle = SimulationOracle(replicas: scenario.replicas)
+        oracle = SimulationOracle(replicas: scenario.replicas, keepsState: scenario.keepsState)
         store = ModelStore(clockMs: Self.startMs)
         for index in 0..<scenario.replicas {
             let skewMs = Int64.random(in: -3_000...3_000, using: &random)
@@ -291,10 +291,10 @@ struct Simulation {
         if let question, question.mixed != nil { plan(decision, of: question) }
     }
 
-    /// How often a replica's process has lost the store and settled something.
+    /// How often a replica's process has lost the store, settled something, or come to know the store's time.
     func turns(of replica: Int) -> Int64 {
-        let statistics = replicas[replica].limiter.statistics
-        return statistics.outages + statistics.settled
+        let limiter = replicas[replica].limiter
+        return limiter.statistics.outages + limiter.statistics.settled + (limiter.clock.highestStoreMs > 0 ? 1 : 0)
     }
 
     /// Carries out what a limiter wants, as its shell does.

@@ -9,8 +9,7 @@ extension SimulationOracle {
         /// How often it began to count by itself, and what it had been told when it last did.
         var spells = 0
         var seenBefore: Int64 = 0
-        /// How often its process had lost the store and settled something when it last admitted; nil if the process before
-        /// did so since.
+        /// What `Simulation.turns(of:)` was when it last admitted; nil if it has changed before a restart.
         var turns: Int64? = 0
 
         mutating func admitsAlone(turns now: Int64) {
@@ -39,7 +38,7 @@ extension SimulationOracle {
     func judgeBounds(_ bounds: inout SimulationBounds, replicas: Int64, hadStrangers: Bool, offered: Bool) throws {
         for (window, tally) in tallies {
             let wasForgotten = isForgotten(startMs: window.startMs, endMs: tally.endMs)
-            let what = "\(window), \(tally.views)"
+            let what = "\(window), \(tally.admittedLocally) locally, \(tally.views)"
             if wasForgotten {
                 if offered { try bounds.judge(.forgot, tally.admitted, of: tally.max, what) }
                 continue
@@ -73,11 +72,11 @@ extension SimulationOracle {
 }
 
 extension SimulationOracle.Tally {
-    /// Another process goes on where that of a replica was: alone as that was, until it has lost or settled something.
-    mutating func restarts(_ replica: Int, turns: Int64) {
+    /// Another process goes on where that of a replica was: alone as that was, until its turns change.
+    mutating func restarts(_ replica: Int, turns: Int64, newTurns: Int64) {
         if views[replica].spells > 0 { restarts += 1 }
         views[replica].seen = 0
-        views[replica].turns = views[replica].turns == turns ? 0 : nil
+        views[replica].turns = views[replica].turns == turns ? newTurns : nil
     }
 
     /// A process dies, and all that is known of it.

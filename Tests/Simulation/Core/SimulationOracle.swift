@@ -115,8 +115,11 @@ struct SimulationOracle {
     private var forgotten: [ClosedRange<Int64>] = []
     /// By replica.
     private var unwritten: [Unwritten]
+    /// Replicas have a state folder.
+    private let keepsState: Bool
 
-    init(replicas: Int) {
+    init(replicas: Int, keepsState: Bool) {
+        self.keepsState = keepsState
         answered = [Int64](repeating: 0, count: replicas)
         knowsTime = [Bool](repeating: false, count: replicas)
         unwritten = [Unwritten](repeating: Unwritten(), count: replicas)
@@ -137,8 +140,7 @@ struct SimulationOracle {
     }
 
     /// A process died.
-    /// - Parameter turns: how often it had lost the store and settled something.
-    mutating func crashed(_ replica: Int, keepsState: Bool, turns: Int64) {
+    mutating func crashed(_ replica: Int, turns: Int64, newTurns: Int64) {
         for question in open.values where question.replica == replica && !question.isPeek {
             unanswered += question.cost
         }
@@ -146,22 +148,28 @@ struct SimulationOracle {
         knowsTime[replica] = false
         if keepsState {
             for (window, cost) in unwritten[replica].admitted { tallies[window]?.lost += cost }
-            return restarted(replica, turns: turns)
+            return restarted(replica, turns: turns, newTurns: newTurns)
         }
         answered[replica] = 0
         for index in tallies.values.indices { tallies.values[index].dies(replica) }
     }
 
     /// A replica went on where it had been; what it had only seen it need not know any more.
-    mutating func restarted(_ replica: Int, turns: Int64) {
+    ///
+    /// - Parameters:
+    ///   - turns: see `Simulation.turns(of:)`, when its process ended.
+    ///   - newTurns: those of the next process, which has only begun.
+    mutating func restarted(_ replica: Int, turns: Int64, newTurns: Int64) {
         answered[replica] = 0
         unwritten[replica] = Unwritten()
-        for index in tallies.values.indices { tallies.values[index].restarts(replica, turns: turns) }
+        for index in tallies.values.indices {
+            tallies.values[index].restarts(replica, turns: turns, newTurns: newTurns)
+        }
     }
 
     mutating func storeForgot(_ times: ClosedRange<Int64>) { forgotten.append(times) }
 
-    /// - Parameter turns: counts how often the replica has lost the store and settled something.
+    /// - Parameter turns: see `Simulation.turns(of:)`.
     mutating func answers(_ ticket: UInt64, _ decision: Decision, turns: Int64, nowNs: Int64) throws {
         guard let question = open.removeValue(forKey: ticket) else {
             throw SimulationFailure(description: "ticket \(ticket) is answered without being open: \(decision)")
@@ -272,6 +280,7 @@ struct SimulationOracle {
     private mutating func countAlone(_ question: Question, _ looks: [Decision.Look], turns: Int64) {
         // Where nobody has asked of the window before, there is nothing to be known of it.
         count(question, looks) { $0.views[question.replica].admitsAlone(turns: turns) }
+        guard keepsState else { return }
         for (limit, look) in zip(question.limits, looks) {
             unwritten[question.replica].admitted.append((window(limit, question, look), question.cost))
         }
