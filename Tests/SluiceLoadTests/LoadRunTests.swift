@@ -159,7 +159,8 @@ import Testing
 
     /// More connections than the stub's listener lets wait to be accepted.
     @Test func manyConnectionsAreOpened() async throws {
-        let stub = try await stub(.honest)
+        let counters = NIOLockedValueBox(StubCounters(checksPerWindow: 100_000))
+        let stub = try await StubSidecar(path: settings.socketPaths[0], counters: counters)
         var suite = self
         suite.settings.connectionsPerSocket = 600
         let summary = try await suite.run(of: stub)

@@ -26,7 +26,6 @@ final class StubSidecar: Sendable {
     }
 
     static let max: Int64 = 10
-    static let checksPerWindow = 500
 
     private let channel: any Channel
     private let counters: NIOLockedValueBox<StubCounters>
@@ -53,13 +52,18 @@ final class StubSidecar: Sendable {
 
 /// What a stub, or several of them, have counted.
 struct StubCounters: Sendable {
+    private let checksPerWindow: Int
     private(set) var checkCount = 0
     private var window: Int64 = 1
     private var used: [String: Int64] = [:]
 
+    /// - Parameter checksPerWindow: many more than are ever in flight; otherwise answers come for windows that the oracle
+    ///   has judged already.
+    init(checksPerWindow: Int = 500) { self.checksPerWindow = checksPerWindow }
+
     mutating func decide(_ grant: String, _ conduct: StubSidecar.Conduct) -> DecisionFields {
         checkCount += 1
-        if checkCount % StubSidecar.checksPerWindow == 0 {
+        if checkCount % checksPerWindow == 0 {
             window += 1
             used = [:]
         }
