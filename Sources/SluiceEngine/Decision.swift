@@ -39,6 +39,32 @@ package struct Decision: Sendable, Equatable {
         package var localUsed: Int64
     }
 
+    /// What is told in words: one for all decisions by the same limit. Most decisions are copied several times on their way,
+    /// and so cost one reference each time.
+    final class Words: Sendable, Equatable {
+        let rule: String
+        let message: String
+        /// Whether the message wants the waiting time added; never with a policy's own words.
+        let tellsWait: Bool
+
+        init(rule: String, message: String = "", tellsWait: Bool = false) {
+            self.rule = rule
+            self.message = message
+            self.tellsWait = tellsWait
+        }
+
+        static func == (one: Words, other: Words) -> Bool {
+            one === other
+                || (one.rule == other.rule && one.message == other.message && one.tellsWait == other.tellsWait)
+        }
+    }
+
+    /// What few checks ask for.
+    private struct Extras: Sendable, Equatable {
+        var trace: [Look]?
+        var reservation: String?
+    }
+
     package var verdict: Verdict
     package var source: Source
     /// The maximum of the binding limit; -1 if none applied.
@@ -49,30 +75,46 @@ package struct Decision: Sendable, Equatable {
     package var retryAfterMs: Int64 = 0
     /// Until the binding window resets; -1 if none.
     package var resetMs: Int64 = -1
-    /// What decided, as a path into the policy.
-    package var rule: String
-    /// For the agent, when denied; else empty.
-    package var message: String = ""
-    /// Whether the message wants the waiting time added; never with a policy's own words.
-    package var messageTellsWait = false
-    /// Only for a check that asked for it.
-    package var trace: [Look]?
-    /// Only for a check that asked for one: the reservation's id, or nothing where it was denied.
-    package var reservation: String?
+    private let words: Words
+    private var extras: Apart<Extras>?
 
     package var allowed: Bool { verdict == .allow }
 
+    /// What decided, as a path into the policy.
+    package var rule: String { words.rule }
+    /// For the agent, when denied; else empty.
+    package var message: String { allowed ? "" : words.message }
+    /// Whether the message wants the waiting time added.
+    package var messageTellsWait: Bool { words.tellsWait && !allowed && retryAfterMs >= 0 }
+
+    /// Only for a check that asked for it.
+    package var trace: [Look]? {
+        get { extras?.value.trace }
+        set { setExtras(Extras(trace: newValue, reservation: reservation)) }
+    }
+
+    /// Only for a check that asked for one: the reservation's id, or nothing where it was denied.
+    package var reservation: String? {
+        get { extras?.value.reservation }
+        set { setExtras(Extras(trace: trace, reservation: newValue)) }
+    }
+
+    private mutating func setExtras(_ new: Extras) { extras = new == Extras() ? nil : Apart(new) }
+
     package init(verdict: Verdict, source: Source, rule: String, message: String = "") {
+        self.init(verdict: verdict, source: source, words: Words(rule: rule, message: message))
+    }
+
+    init(verdict: Verdict, source: Source, words: Words) {
         self.verdict = verdict
         self.source = source
-        self.rule = rule
-        self.message = message
+        self.words = words
     }
 
     /// With every field at once: a value that is changed after it was made is copied when it is returned.
     init(
         verdict: Verdict, source: Source, limit: Int64, remaining: Int64, retryAfterMs: Int64, resetMs: Int64,
-        rule: String, message: String, messageTellsWait: Bool, trace: [Look]?
+        words: Words, trace: [Look]?
     ) {
         self.verdict = verdict
         self.source = source
@@ -80,9 +122,11 @@ package struct Decision: Sendable, Equatable {
         self.remaining = remaining
         self.retryAfterMs = retryAfterMs
         self.resetMs = resetMs
-        self.rule = rule
-        self.message = message
-        self.messageTellsWait = messageTellsWait
-        self.trace = trace
+        self.words = words
+        extras = trace.map { Apart(Extras(trace: $0)) }
     }
+}
+
+extension Apart: Equatable where Value: Equatable {
+    static func == (one: Self, other: Self) -> Bool { one.value == other.value }
 }

@@ -116,7 +116,7 @@ extension Limiter {
         for index in table[rulesOf: plan].limits.indices {
             findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
         }
-        var decision = conclude(plan: plan, findings, source: .local)
+        var decision = conclude(plan: plan, &findings, source: .local)
         if let special { complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now) }
         return decision
     }
@@ -179,14 +179,11 @@ extension Limiter {
     private mutating func unavailable(
         plan: Int, _ index: Int, special: SpecialCheck?, wantsTrace: Bool, now: Moment
     ) -> Decision {
-        let rule = table[rulesOf: plan].limits[index].rule
         var decision = Decision(
-            verdict: .unavailable, source: .local, rule: rule,
-            message: "The limit on this call cannot be checked right now.")
+            verdict: .unavailable, source: .local, words: table[rulesOf: plan].limits[index].wordsWhenUnavailable)
         decision.limit = table[rulesOf: plan].limits[index].terms.capacity
         decision.remaining = 0
         decision.retryAfterMs = max(1, (breaker.nextTryNs(now: now) - now.monotonicNs + 999_999) / 1_000_000)
-        decision.messageTellsWait = true
         if wantsTrace { decision.trace = [] }
         if let special { decision.reservation = special.tellsReservation ? "" : nil }
         return decision
@@ -208,38 +205,33 @@ extension Limiter {
             if wantsTrace { findings.add(look(plan: plan, terms, known, finding, nowMs: nowMs)) }
             findings.add(finding, of: table[rulesOf: plan].limits[index])
         }
-        var decision = conclude(plan: plan, findings, source: .policy)
+        var decision = conclude(plan: plan, &findings, source: .policy)
         decision.retryAfterMs = -1
-        decision.messageTellsWait = false
         statistics.count(decision)
         return decision
     }
 
-    /// Puts a decision together.
-    mutating func conclude(plan: Int, _ findings: consuming Findings, source: Decision.Source) -> Decision {
+    /// Puts a decision together. Findings are passed by their address, too.
+    mutating func conclude(plan: Int, _ findings: inout Findings, source: Decision.Source) -> Decision {
         let allowed = findings.allowed
         guard let binding = findings.binding else {
             // Nothing but shadow limits.
             return Decision(
                 verdict: .allow, source: source, limit: -1, remaining: -1, retryAfterMs: 0, resetMs: -1,
-                rule: table[rulesOf: plan].rule, message: "", messageTellsWait: false, trace: findings.trace)
+                words: table[rulesOf: plan].words, trace: findings.trace)
         }
         return Decision(
             verdict: allowed ? .allow : .limit, source: source, limit: binding.capacity,
             remaining: min(max(0, binding.left), binding.capacity),
             retryAfterMs: allowed ? 0 : (binding.fits ? max(1, binding.resetMs) : binding.waitMs),
-            resetMs: binding.resetMs, rule: table[rulesOf: plan].limits[binding.index].rule,
-            message: allowed ? "" : table[rulesOf: plan].limits[binding.index].message,
-            messageTellsWait: !allowed && binding.waitMs >= 0
-                && table[rulesOf: plan].limits[binding.index].messageTellsWait,
-            trace: findings.trace)
+            resetMs: binding.resetMs, words: table[rulesOf: plan].limits[binding.index].words, trace: findings.trace)
     }
 
     mutating func look(plan: Int, _ terms: Terms, _ tally: Tally, _ finding: LimitFinding, nowMs: Int64)
         -> Decision.Look
     {
         Decision.Look(
-            rule: table[rulesOf: plan].limits[finding.index].rule, windowStartMs: terms.windowStartMs,
+            rule: table[rulesOf: plan].limits[finding.index].words.rule, windowStartMs: terms.windowStartMs,
             used: terms.used(tally, nowMs: nowMs), max: terms.capacity, left: finding.left, fits: finding.fits,
             waitMs: finding.waitMs, resetMs: finding.resetMs,
             isShadow: table[rulesOf: plan].limits[finding.index].isShadow,

@@ -46,7 +46,7 @@ extension Limiter {
         for index in table[rulesOf: plan].limits.indices {
             findProven(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
         }
-        return conclude(plan: plan, findings, source: .cache)
+        return conclude(plan: plan, &findings, source: .cache)
     }
 
     private mutating func findProven(plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into findings: inout Findings)

@@ -239,7 +239,7 @@ extension Limiter {
         if numbers.count == table[rulesOf: entry.plan].tallyCount {
             findShared(entry, numbers: numbers, laterOnes: 0, atMs: atMs, decidedMs: atMs, nowMs: atMs, into: &findings)
         }
-        var decision = conclude(plan: entry.plan, findings, source: .shared)
+        var decision = conclude(plan: entry.plan, &findings, source: .shared)
         if special.tellsReservation { decision.reservation = reservation }
         if let key = special.memoKey {
             memos.insert(key, argumentsHash: special.argumentsHash, decision, now: now)

@@ -371,11 +371,11 @@ extension Limiter {
                 entry, numbers: numbers, laterOnes: allowed && !entry.isPeek ? admitted - position : 0,
                 atMs: batch.cutMs, decidedMs: decidedMs, nowMs: nowMs, into: &findings)
             if let special {
-                var decision = conclude(plan: entry.plan, findings, source: .shared)
+                var decision = conclude(plan: entry.plan, &findings, source: .shared)
                 complete(&decision, special, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             } else {
-                let decision = conclude(plan: entry.plan, findings, source: .shared)
+                let decision = conclude(plan: entry.plan, &findings, source: .shared)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             }
         }

@@ -375,12 +375,12 @@ package struct Limiter {
 
     // MARK: - Shared helpers
 
-    mutating func finish(_ ticket: Ticket, _ decision: Decision, deadlineNs: Int64, now: Moment) {
+    mutating func finish(_ ticket: Ticket, _ decision: consuming Decision, deadlineNs: Int64, now: Moment) {
         statistics.count(decision)
         finish(ticket, .decision(decision), deadlineNs: deadlineNs, now: now)
     }
 
-    mutating func finish(_ ticket: Ticket, _ answer: Completion.Answer, deadlineNs: Int64, now: Moment) {
+    mutating func finish(_ ticket: Ticket, _ answer: consuming Completion.Answer, deadlineNs: Int64, now: Moment) {
         waitingChecks -= 1
         if now.monotonicNs > deadlineNs - patienceNs + budgetNs { statistics.late += 1 }
         completions.append(Completion(ticket: ticket, answer: answer))

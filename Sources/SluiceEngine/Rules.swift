@@ -33,9 +33,10 @@ struct Rules {
         var terms: Terms
         var isShadow: Bool
         var onOutage: Limit.OnOutage
-        var rule: String
-        var message: String
-        var messageTellsWait: Bool
+        /// Of its decisions.
+        var words: Decision.Words
+        /// Of its decisions while the store is away and nothing is to be admitted.
+        var wordsWhenUnavailable: Decision.Words
         /// In how many numbers the store tells its tally.
         var tallyCount: Int
 
@@ -43,9 +44,10 @@ struct Rules {
             terms = Terms(limit)
             isShadow = limit.mode == .shadow
             onOutage = limit.onOutage
-            rule = limit.rule
-            message = limit.denialMessage
-            messageTellsWait = limit.onDeny == nil && terms.capacity > 0
+            words = Decision.Words(
+                rule: limit.rule, message: limit.denialMessage, tellsWait: limit.onDeny == nil && terms.capacity > 0)
+            wordsWhenUnavailable = Decision.Words(
+                rule: limit.rule, message: "The limit on this call cannot be checked right now.", tellsWait: true)
             tallyCount = Batch.Charge(terms: terms, isShadow: isShadow, verifiesTimeToLive: false).tallyCount
         }
     }
@@ -54,8 +56,8 @@ struct Rules {
     /// The policy alone decides; then there are no limits.
     let ruled: Decision?
     let limits: [LimitRule]
-    /// What allowed it, where no limit has a say.
-    var rule: String { ruling.rule }
+    /// Of what is allowed where no limit has a say.
+    let words: Decision.Words
     /// A check that costs more can never pass.
     let smallestMax: Int64
     /// Whether one of its limits counts the calls that are going on: each call then takes a slot of its own.
@@ -75,6 +77,7 @@ struct Rules {
             let decision = Decision(verdict: $0, source: .policy, rule: ruling.rule, message: ruling.message)
             return $0 == .allow ? decision : decision.never()
         }
+        words = Decision.Words(rule: ruling.rule)
         let limits = ruling.limits.map { LimitRule($0) }
         self.limits = limits
         smallestMax = limits.reduce(Int64.max) { smallest, limit in

@@ -218,6 +218,22 @@ extension Request {
     }
 }
 
+extension RequestFramer {
+    /// The next request, or what is to be sent instead of an answer to it; nil where no frame is whole.
+    ///
+    /// Both at once: of a framer and a buffer that a class holds, each call that they are passed to apart costs references.
+    package mutating func nextRequest(
+        in buffer: inout ByteBuffer
+    ) throws(FrameError) -> Result<Request, RequestError>? {
+        guard try next(in: &buffer) == .frame else { return nil }
+        do throws(RequestError) {
+            return .success(try Request.parse(arguments, in: buffer))
+        } catch {
+            return .failure(error)
+        }
+    }
+}
+
 extension ByteBuffer {
     /// The bytes of an argument.
     package func bytes(ofArgument range: Range<Int>) -> ByteBufferView {

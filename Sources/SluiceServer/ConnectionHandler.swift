@@ -144,14 +144,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
         var lacksRoom = true
         do throws(FrameError) {
             while mayTake {
-                guard try framer.next(in: &input) == .frame else {
+                guard let request = try framer.nextRequest(in: &input) else {
                     noteUnfinishedFrame(now: now)
                     lacksRoom = false
                     if phase == .draining { phase = .finishing }
                     break
                 }
                 frameBeganNs = nil
-                take(now: now)
+                take(request, now: now)
             }
             decideGathered(now: now)
         } catch {
@@ -171,17 +171,16 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    /// One frame has been read. A check is decided with those behind it, anything else at once, after all before it.
-    private func take(now: Moment) {
+    /// One request has been read. A check is decided with those behind it, anything else at once, after all before it.
+    private func take(_ request: Result<Request, RequestError>, now: Moment) {
+        if case .success(.check(let check)) = request {
+            host.gather(check, in: input)
+            if host.hasGatheredAll { decideGathered(now: now) }
+            return
+        }
+        decideGathered(now: now)
         do throws(RequestError) {
-            let request = try Request.parse(framer.arguments, in: input)
-            if case .check(let check) = request {
-                host.gather(check, in: input)
-                if host.hasGatheredAll { decideGathered(now: now) }
-                return
-            }
-            decideGathered(now: now)
-            switch request {
+            switch try request.get() {
             case .check: break
             case .connection(let request): take(request)
             case .explain(let check): try explain(check, now: now)
@@ -190,7 +189,6 @@ final class ConnectionHandler: ChannelDuplexHandler {
             case .throttle(let request): try take(request, now: now)
             }
         } catch {
-            decideGathered(now: now)
             refuse(error)
         }
     }

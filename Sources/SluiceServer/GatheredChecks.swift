@@ -7,25 +7,33 @@ struct GatheredChecks {
         var cost: Int64
         var isPeek: Bool
         var wantsTrace: Bool
-        var extras: CheckExtras?
+        /// Whether it has any: they lie apart, so that a check is copied as the few numbers that it is.
+        var hasExtras: Bool
     }
 
     var identities = IdentityRun()
     private var checks: [Check] = []
+    /// By the index of their check.
+    private var extras: [Int: CheckExtras] = [:]
 
     var count: Int { checks.count }
     var isFull: Bool { identities.isFull }
 
     subscript(index: Int) -> Check { checks[index] }
 
+    func extras(of index: Int) -> CheckExtras? { checks[index].hasExtras ? extras[index] : nil }
+
     mutating func append(_ request: CheckRequest, extras: CheckExtras?, identify: (inout Identity) -> Void) {
+        if let extras { self.extras[checks.count] = extras }
         checks.append(
-            Check(cost: request.cost, isPeek: request.isPeek, wantsTrace: request.trace, extras: extras))
+            Check(
+                cost: request.cost, isPeek: request.isPeek, wantsTrace: request.trace, hasExtras: extras != nil))
         identities.append(identify)
     }
 
     mutating func removeAll() {
         checks.removeAll(keepingCapacity: true)
+        if !extras.isEmpty { extras.removeAll(keepingCapacity: true) }
         identities.removeAll()
     }
 }

@@ -111,16 +111,20 @@ final class LimiterHost: CounterLinkDelegate {
     func decideGathered(
         slot: Int, now: Moment, next: () -> UInt32, decided: (Limiter.CheckOutcome) -> Void
     ) {
-        limiter.find(&gathered.identities, now: now)
-        for index in 0..<gathered.count {
-            let check = gathered[index]
+        // A local variable's: what a class holds is retained anew for each call that it is passed to.
+        var checks = GatheredChecks()
+        swap(&checks, &gathered)
+        limiter.find(&checks.identities, now: now)
+        for index in 0..<checks.count {
+            let check = checks[index]
             let outcome = limiter.check(
-                gathered.identities, index, cost: check.cost, isPeek: check.isPeek, wantsTrace: check.wantsTrace,
-                extras: check.extras, ticket: Ticket(slot: slot, number: next()), now: now)
+                checks.identities, index, cost: check.cost, isPeek: check.isPeek, wantsTrace: check.wantsTrace,
+                extras: checks.extras(of: index), ticket: Ticket(slot: slot, number: next()), now: now)
             follow(outcome, slot: slot)
             decided(outcome)
         }
-        gathered.removeAll()
+        checks.removeAll()
+        swap(&checks, &gathered)
     }
 
     private func identify(_ check: CheckRequest, in input: ByteBuffer, as identity: inout Identity) {
@@ -324,11 +328,14 @@ final class LimiterHost: CounterLinkDelegate {
 
     private func deliver() {
         limiter.takeCompletions(into: &finished)
-        for index in finished.indices {
-            let ticket = finished[index].ticket
-            connections.answered(ticket.slot)?.complete(ticket.number, finished[index].answer)
+        // A local variable's: what a class holds is copied before it is passed on.
+        let finished = finished
+        let completions = finished.span
+        for index in completions.indices {
+            let ticket = completions[index].ticket
+            connections.answered(ticket.slot)?.complete(ticket.number, completions[index].answer)
         }
-        for index in finished.indices { connections[finished[index].ticket.slot]?.flushCompleted() }
+        for index in completions.indices { connections[completions[index].ticket.slot]?.flushCompleted() }
     }
 
     /// Keeps one timer, at the earliest time that the limiter wants. One that fires early costs less than one that is
