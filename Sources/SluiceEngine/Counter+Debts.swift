@@ -70,14 +70,6 @@ extension Counter {
         return .fixedWindow(max: Terms.maxExact, window: window.startMs..<window.nextEndMs)
     }
 
-    /// The key of the window that holds `windowMs`.
-    func key(ofWindowAt windowMs: Int64) -> [UInt8] {
-        guard algorithm.hasWindows, bounds(at: windowMs).startMs != windowStartMs else { return key.bytes }
-        var key = stem
-        appendDecimal(bounds(at: windowMs).startMs, to: &key)
-        return key
-    }
-
     /// A debt is on its way: nobody pays it a second time until it is known what became of it.
     mutating func send(_ debt: Debt) { if debt.kind == .addition { doubt(debt.amount, cutMs: debt.windowMs) } }
 

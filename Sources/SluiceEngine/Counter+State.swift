@@ -8,7 +8,7 @@ extension Counter {
     /// What a restart must not lose; nil where nothing is kept of the algorithm.
     func state(epoch: Int32) -> CounterState? {
         let tally: CounterState.Tally
-        var countsUntilMs = open.nextEndMs
+        var countsUntilMs = nextEndMs
         switch other?.value {
         case nil, .before:
             tally = .window(

@@ -2,29 +2,16 @@ import SluicePolicy
 
 /// What this replica knows of one counter: what the store last told of it, and what was admitted here without the store.
 ///
-/// Its row in the table holds all that a check of a fixed window wants side by side, in the order in which it is wanted, and
-/// what few counters have lies apart: with many counters, each check fetches another row from memory.
+/// Its row in the table holds all that a check of a fixed window wants side by side, in the order in which it is wanted;
+/// what few counters have lies apart, and what many have in common in their family: with many counters, each check fetches
+/// another row from memory.
 struct Counter {
     /// The window that was looked at last. All time where the algorithm has no windows.
-    private(set) var open = OpenWindow.none
+    private(set) var span = WindowSpan.none
     /// Of fixed and sliding windows.
     var windowed = WindowTally()
-    /// Which memory of the store told of it: see `Limiter.storeEpoch`.
-    var seenEpoch: Int32 = 0
-    let algorithm: Terms.Algorithm
-    /// Whether the store told of this window (of this bucket, of these slots) at all.
-    var isSeen = false
-    /// Whether it is in the limiter's journal, which then uses it as a plan does.
-    var isJournalled = false
-    /// Whether a change of it is still to be recorded: see `Limiter.noteChange`. That, too, uses it as a plan does.
-    var isChanged = false
-    /// The key in the store: the stem, which stays the same, and then the open window's start where the algorithm has
-    /// windows. Kept whole, so that charging it again in the same window is one copy.
-    private(set) var key: NearBytes<86>
-    private let stemCount: UInt16
-    let changeSlot: UInt16
-    /// How many plans use it, and payments and the journal; 0 frees it.
-    var references: Int32 = 0
+    /// What it has in common with others.
+    let family: CounterFamily
     /// When the batch was sent in which the store last refused a check by it or beside it; what it told then, or later,
     /// still proves something for a while. Its place in `RefusalMemory` tells until when.
     var provenNs = RefusalMemory.never
@@ -32,10 +19,34 @@ struct Counter {
     var other: Apart<OtherTally>?
     /// Checks that it would have denied, of a shadow limit.
     private(set) var shadow: Apart<ShadowTally>?
-    let hash: UInt64
-    let window: Window
+    /// How many plans use it, and payments and the journal; 0 frees it.
+    var references: Int32 = 0
+    /// Which memory of the store told of it: see `Limiter.storeEpoch`.
+    var seenEpoch: Int32 = 0
+    let changeSlot: UInt16
+    let algorithm: Terms.Algorithm
+    /// Whether the store told of this window (of this bucket, of these slots) at all.
+    var isSeen = false
+    /// Whether it is in the limiter's journal, which then uses it as a plan does.
+    var isJournalled = false
+    /// Whether a change of it is still to be recorded: see `Limiter.noteChange`. That, too, uses it as a plan does.
+    var isChanged = false
     /// Whether it was there before this process began, and is kept until nothing of it counts any more.
     var isRestored = false
+    /// Its own part of its key: see `CounterFamily`. Room for the names that most grants have (a UUID's 36 bytes).
+    let own: NearBytes<39>
+
+    struct WindowSpan {
+        var startMs: Int64
+        /// Exclusive.
+        var endMs: Int64
+
+        /// None was looked at.
+        static let none = WindowSpan(startMs: -1, endMs: -1)
+
+        @inline(__always)
+        func holds(_ nowMs: Int64) -> Bool { nowMs >= startMs && nowMs < endMs }
+    }
 
     struct OpenWindow: Equatable {
         var startMs: Int64
@@ -44,17 +55,21 @@ struct Counter {
         /// Of sliding windows, when the window after it ends; else as `endMs`.
         var nextEndMs: Int64
 
-        /// None was looked at.
-        static let none = OpenWindow(startMs: -1, endMs: -1, nextEndMs: -1)
         static let endless = OpenWindow(
             startMs: Terms.endless.lowerBound, endMs: Terms.endless.upperBound, nextEndMs: Terms.endless.upperBound)
-
-        @inline(__always)
-        func holds(_ nowMs: Int64) -> Bool { nowMs >= startMs && nowMs < endMs }
     }
 
-    var windowStartMs: Int64 { open.startMs }
-    var windowEndMs: Int64 { open.endMs }
+    var windowStartMs: Int64 { span.startMs }
+    var windowEndMs: Int64 { span.endMs }
+    /// Of sliding windows, when the window after the open one ends; else as `windowEndMs`.
+    var nextEndMs: Int64 { algorithm == .slidingWindow ? Self.nextEndMs(span, of: family.window) : span.endMs }
+
+    static func nextEndMs(_ span: WindowSpan, of window: Window) -> Int64 {
+        span.startMs >= 0 ? window.bounds(atMs: span.endMs).endMs : span.endMs
+    }
+
+    /// The window that was looked at last.
+    private var open: OpenWindow { OpenWindow(startMs: span.startMs, endMs: span.endMs, nextEndMs: nextEndMs) }
 
     enum OtherTally {
         /// Of sliding windows.
@@ -69,14 +84,12 @@ struct Counter {
         var local: Int64 = 0
     }
 
-    init(stem: [UInt8], window: Window, algorithm: Terms.Algorithm) {
-        key = NearBytes(stem)
-        // Its names are bounded by policies and protocol.
-        stemCount = UInt16(stem.count)
-        hash = stableHash(stem)
-        changeSlot = RefusalMemory.slot(of: stem[...])
-        self.window = window
-        self.algorithm = algorithm
+    /// - Parameter family: that of its stem.
+    init(_ parts: StemParts, of family: CounterFamily) {
+        self.family = family
+        own = NearBytes(Array(parts.own))
+        changeSlot = RefusalMemory.slot(of: ArraySlice(parts.head + parts.own + parts.tail))
+        algorithm = family.algorithm
         switch algorithm {
         case .fixedWindow: break
         case .slidingWindow: other = Apart(.before(WindowBefore()))
@@ -85,10 +98,35 @@ struct Counter {
         }
     }
 
-    /// The key without the window's start.
-    var stem: [UInt8] { key.prefix(Int(stemCount)) }
+    // MARK: - Its key
 
-    func isNamed(_ stem: [UInt8]) -> Bool { stem.count == Int(stemCount) && key.hasPrefix(stem) }
+    /// The key without the window's start: it stays the same for the life of the counter. Where the algorithm has no windows
+    /// it is the whole key.
+    var stem: [UInt8] { family.head + own.bytes + family.tail }
+
+    /// The key in the store, of the open window.
+    var key: [UInt8] { algorithm.hasWindows ? key(startMs: windowStartMs) : stem }
+
+    /// The key of the window before the open one.
+    func previousKey() -> [UInt8] {
+        key(startMs: max(0, family.window.bounds(atMs: max(0, windowStartMs - 1)).startMs))
+    }
+
+    private func key(startMs: Int64) -> [UInt8] {
+        var key = stem
+        appendDecimal(startMs, to: &key)
+        return key
+    }
+
+    /// The key of the window that holds `windowMs`.
+    func key(ofWindowAt windowMs: Int64) -> [UInt8] {
+        algorithm.hasWindows ? key(startMs: bounds(at: windowMs).startMs) : stem
+    }
+
+    /// Tells counters apart, in the same way in every replica.
+    var hash: UInt64 {
+        stableHash(family.tail, after: own.stableHash(after: stableHash(family.head)))
+    }
 
     /// What is counted of the window before the open one: nothing of fixed windows.
     var before: WindowBefore {
@@ -100,8 +138,8 @@ struct Counter {
 
     /// The window that holds `nowMs`. It mostly is the one that is open here: then that costs no division.
     func bounds(at nowMs: Int64) -> OpenWindow {
-        if open.holds(nowMs) { return open }
-        return Self.bounds(of: window, algorithm, at: nowMs)
+        if span.holds(nowMs) { return open }
+        return Self.bounds(of: family.window, algorithm, at: nowMs)
     }
 
     static func bounds(of window: Window, _ algorithm: Terms.Algorithm, at nowMs: Int64) -> OpenWindow {
@@ -115,7 +153,7 @@ struct Counter {
 
     /// Turns to the window that holds `nowMs`, with nothing known of it if it is another.
     mutating func roll(at nowMs: Int64) {
-        if !open.holds(nowMs) { turn(to: Self.bounds(of: window, algorithm, at: nowMs)) }
+        if !span.holds(nowMs) { turn(to: Self.bounds(of: family.window, algorithm, at: nowMs)) }
     }
 
     private mutating func turn(to next: OpenWindow) {
@@ -123,17 +161,9 @@ struct Counter {
             before = next.startMs == windowEndMs ? WindowBefore(windowed) : WindowBefore()
         }
         windowed = WindowTally()
-        open = next
+        span = WindowSpan(startMs: next.startMs, endMs: next.endMs)
         isSeen = false
         shadow = nil
-        if algorithm.hasWindows { key.replace(after: Int(stemCount), with: next.startMs) }
-    }
-
-    /// The key of the window before the open one.
-    func previousKey() -> [UInt8] {
-        var key = stem
-        appendDecimal(max(0, window.bounds(atMs: max(0, windowStartMs - 1)).startMs), to: &key)
-        return key
     }
 
     // MARK: - What the store tells
@@ -144,7 +174,7 @@ struct Counter {
     ///   - epoch: of the store's memory: see `Limiter.storeEpoch`.
     mutating func observe(_ tally: Tally, cutMs: Int64, decidedMs: Int64, epoch: Int32) {
         // Where nothing has turned, no other place than this is looked at.
-        guard open.holds(cutMs) || Self.bounds(of: window, algorithm, at: cutMs).startMs == open.startMs else { return }
+        guard span.holds(cutMs) || bounds(at: cutMs).startMs == windowStartMs else { return }
         isSeen = true
         seenEpoch = epoch
         if shadow != nil || tally.refusals > 0 { tellRefusals(shared: tally.refusals) }
@@ -374,7 +404,7 @@ struct Counter {
         switch other?.value {
         case nil, .before:
             // What was used reaches into the window after its own where windows slide.
-            return windowStartMs < 0 || nowMs >= open.nextEndMs
+            return windowStartMs < 0 || nowMs >= nextEndMs
                 || !(isSeen || windowed.isTouched || before.isTouched || hasLocalRefusals)
         case .bucket(let bucket):
             guard let terms else { return true }

@@ -279,6 +279,26 @@ func appendDecimal(_ number: Int64, to bytes: inout [UInt8]) {
     }
 }
 
+/// A number in decimal, as it was last written: mostly it is the same again.
+struct LastDecimal {
+    /// The digits of the largest integer.
+    static let maxBytes = 19
+
+    private var number: Int64 = -1
+    private var digits: [UInt8] = []
+
+    /// - Parameter number: 0 or more.
+    @inline(__always)
+    mutating func append(_ number: Int64, to bytes: inout [UInt8]) {
+        if number != self.number {
+            self.number = number
+            digits.removeAll(keepingCapacity: true)
+            appendDecimal(number, to: &digits)
+        }
+        bytes.append(contentsOf: digits)
+    }
+}
+
 extension Terms.Algorithm {
     init(_ algorithm: Limit.Algorithm) {
         self =

@@ -4,7 +4,39 @@
 /// what is gone (Knuth, The Art of Computer Programming 3, 6.4, algorithms L and R). A dictionary would keep every name and
 /// row a second time, and a look into it would touch four places in memory instead of one: with a hundred thousand
 /// names that is most of what a look costs.
+///
+/// It is in parts, each of which grows by itself when it is full: so no insertion moves more than some ten thousand of a
+/// million rows, and no check waits for it.
 struct HashIndex {
+    private var segments = [HashSegment](repeating: HashSegment(), count: Self.segmentCount)
+    private(set) var count = 0
+
+    private static let segmentCount = 64
+
+    /// - Parameter isRow: whether the row of that number has the name.
+    @inline(__always)
+    func find(_ hash: Int, where isRow: (Int) -> Bool) -> Int? {
+        segments[Self.segment(hash)].find(hash, where: isRow)
+    }
+
+    /// The row must not be there yet.
+    mutating func insert(_ row: Int, hash: Int) {
+        segments[Self.segment(hash)].insert(row, hash: hash)
+        count += 1
+    }
+
+    /// The row must be there.
+    mutating func remove(_ row: Int, hash: Int) {
+        segments[Self.segment(hash)].remove(row, hash: hash)
+        count -= 1
+    }
+
+    /// By other bits than those by which a row has its place in it.
+    private static func segment(_ hash: Int) -> Int { hash & (segmentCount - 1) }
+}
+
+/// One of the parts of a `HashIndex`.
+private struct HashSegment {
     /// A row's number, from 1, in the lower half, and half of its name's hash in the upper; 0 where there is none.
     private var slots: [UInt64] = []
     private(set) var count = 0

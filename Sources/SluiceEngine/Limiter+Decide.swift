@@ -71,7 +71,7 @@ extension Limiter {
     /// The terms of one limit of a plan in the window that its counter last looked at.
     mutating func terms(plan: Int, _ index: Int) -> Terms {
         let counter = table.counter(ofPlan: plan, index)
-        return table[rulesOf: plan].limits[index].terms.at(table[counter: counter].open)
+        return table[rulesOf: plan].limits[index].terms.at(table.open(ofCounter: counter))
     }
 
     /// Decides by local counters, and charges them.

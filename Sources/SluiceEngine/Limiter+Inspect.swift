@@ -93,8 +93,8 @@ extension Limiter {
         // Before anything is read again, so that asking for one grant costs little however many are known.
         let prefix = keyPrefix(grant: grant)
         for counter in table.liveCounters where isShown(counter, nowMs: nowMs) {
-            guard counter.key.hasPrefix(prefix) else { continue }
-            found[ByteString(bytes: counter.key.bytes)] = FoundCounter(known: counter)
+            guard counter.stem.starts(with: prefix) else { continue }
+            found[ByteString(bytes: counter.key)] = FoundCounter(known: counter)
             guard found.count < most else { break }
         }
         return found
@@ -110,7 +110,7 @@ extension Limiter {
             let names = [ByteString(bytes: Array(stem)), ByteString(bytes: counter.key)]
             guard let index = names.lazy.compactMap({ table.counter(named: $0) }).first else { continue }
             let known = table[counter: index]
-            guard known.key.isEqual(to: counter.key), isShown(known, nowMs: nowMs) else { continue }
+            guard known.key == counter.key, isShown(known, nowMs: nowMs) else { continue }
             found[ByteString(bytes: counter.key)] = FoundCounter(known: known)
         }
         return found

@@ -251,10 +251,9 @@ extension Limiter {
             restoration.dropped += 1
             return
         }
-        var counter = Counter(stem: state.stem, window: key.window, algorithm: key.algorithm)
-        counter.restore(state, epoch: storeEpoch)
-        counter.isRestored = true
-        let index = table.insert(counter)
+        let index = table.insertCounter(stem: state.stem, window: key.window, algorithm: key.algorithm)
+        table[counter: index].restore(state, epoch: storeEpoch)
+        table[counter: index].isRestored = true
         changes.restored.append(Int32(index))
         restoration.counters += 1
         if state.owesOffer {

@@ -84,7 +84,7 @@ extension Limiter {
         var keyByteCount = 0
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
             table.roll(countersOf: batch.entries[index].plan, at: nowMs)
-            keyByteCount += table.keyByteCount(ofPlan: batch.entries[index].plan)
+            keyByteCount += table.stemByteCount(ofPlan: batch.entries[index].plan) + LastDecimal.maxBytes
         }
         wire.reserve(keyByteCount: keyByteCount)
         if batch.isRepeat {
@@ -119,13 +119,16 @@ extension Limiter {
         guard entry.plan >= 0 else { return writeUncharged(entry) }
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
-            table[counter: counter].key.append(to: &wire.keyBytes)
+            table.appendStem(ofCounter: counter, to: &wire.keyBytes)
+            if table[counter: counter].algorithm.hasWindows {
+                lastStart.append(table[counter: counter].span.startMs, to: &wire.keyBytes)
+            }
             wire.endKey()
             if table[counter: counter].algorithm == .slidingWindow {
                 wire.appendKey(table[counter: counter].previousKey())
             }
             let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
-            if isShadow { wire.appendKey(CounterKey.refusals(of: table[counter: counter].key.bytes)) }
+            if isShadow { wire.appendKey(CounterKey.refusals(of: table[counter: counter].key)) }
             wire.charges.append(
                 Batch.Charge(
                     terms: terms(plan: entry.plan, index), isShadow: isShadow,

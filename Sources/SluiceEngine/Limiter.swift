@@ -94,6 +94,8 @@ package struct Limiter {
     var unresolved: [PendingBatch] = []
     var spare: [PendingBatch] = []
     var wire = Batch()
+    /// Most counters of a batch count windows that began together.
+    var lastStart = LastDecimal()
     var lastBatchID: Int64 = 0
     var lastSequence: Int64 = 0
     var acknowledgedSequence: Int64 = 0

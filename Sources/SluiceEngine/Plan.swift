@@ -2,7 +2,7 @@
 /// two lines of the processor's cache, since with many identities each check fetches another one from memory.
 struct Plan {
     /// The identity.
-    let name: NearBytes<54>
+    let name: NearBytes<62>
     /// Of its rules' limits, in their order.
     var counters: CounterList
     var lastUsedNs: Int64

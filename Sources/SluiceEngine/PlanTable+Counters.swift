@@ -7,23 +7,46 @@ extension PlanTable {
         var firstMs = Int64.max
         for index in 0..<plans[plan].counters.count {
             let counter = plans[plan].counters[index]
-            firstMs = min(firstMs, counters[counter].open.startMs)
+            firstMs = min(firstMs, counters[counter].span.startMs)
         }
         return firstMs
+    }
+
+    /// The window of a counter that was looked at last.
+    @inline(__always)
+    func open(ofCounter counter: Int) -> Counter.OpenWindow {
+        let span = counters[counter].span
+        let isSliding = counters[counter].algorithm == .slidingWindow
+        return Counter.OpenWindow(
+            startMs: span.startMs, endMs: span.endMs,
+            nextEndMs: isSliding ? Counter.nextEndMs(span, of: counters[counter].family.window) : span.endMs)
+    }
+
+    /// Appends `Counter.stem`.
+    @inline(__always)
+    func appendStem(ofCounter counter: Int, to bytes: inout [UInt8]) {
+        bytes.append(contentsOf: counters[counter].family.head)
+        counters[counter].own.append(to: &bytes)
+        bytes.append(contentsOf: counters[counter].family.tail)
+    }
+
+    /// How many bytes that is.
+    @inline(__always)
+    func stemByteCount(ofCounter counter: Int) -> Int {
+        counters[counter].family.head.count + counters[counter].own.count + counters[counter].family.tail.count
     }
 
     /// The window of a counter that holds `nowMs`.
     @inline(__always)
     func bounds(ofCounter counter: Int, at nowMs: Int64) -> Counter.OpenWindow {
-        let open = counters[counter].open
-        if open.holds(nowMs) { return open }
-        return Counter.bounds(of: counters[counter].window, counters[counter].algorithm, at: nowMs)
+        if counters[counter].span.holds(nowMs) { return open(ofCounter: counter) }
+        return Counter.bounds(of: counters[counter].family.window, counters[counter].algorithm, at: nowMs)
     }
 
     /// Whether the window of a counter that was looked at last holds `nowMs`, and the store told of it.
     @inline(__always)
     func isOpen(counter: Int, at nowMs: Int64) -> Bool {
-        counters[counter].isSeen && counters[counter].open.holds(nowMs)
+        counters[counter].isSeen && counters[counter].span.holds(nowMs)
     }
 
     /// All that is known here to count: see `Counter.known`.

@@ -3,8 +3,9 @@ import SluicePolicy
 /// Every identity that was seen lately, with its plan; the rules and the counters that plans share. Bounded: see
 /// `EngineBounds.maxPlans`.
 struct PlanTable {
-    private(set) var plans: [Plan] = []
-    private(set) var counters: [Counter] = []
+    private(set) var plans = Rows<Plan>()
+    private(set) var counters = Rows<Counter>()
+    private var families = CounterFamilies()
     private var rules: [Rules] = []
     private var planByIdentity = HashIndex()
     private var counterByStem = HashIndex()
@@ -26,6 +27,7 @@ struct PlanTable {
     var planCount: Int { planByIdentity.count }
     var counterCount: Int { counterByStem.count }
     var rulesCount: Int { rulesByRuling.count }
+    var familyCount: Int { families.count }
 
     /// The plan of an identity, if it was made by the present policies.
     func find(_ identity: ByteString) -> Int? {
@@ -76,14 +78,14 @@ struct PlanTable {
         for index in 0..<plans[plan].counters.count { counters[plans[plan].counters[index]].roll(at: nowMs) }
     }
 
-    /// How many bytes the keys of a plan's counters have.
-    func keyByteCount(ofPlan plan: Int) -> Int {
-        (0..<plans[plan].counters.count).reduce(0) { $0 + counters[plans[plan].counters[$1]].key.count }
+    /// How many bytes the keys of a plan's counters have, without their windows' starts.
+    func stemByteCount(ofPlan plan: Int) -> Int {
+        (0..<plans[plan].counters.count).reduce(0) { $0 + stemByteCount(ofCounter: plans[plan].counters[$1]) }
     }
 
     /// The counter of that name, if some plan uses it.
     func counter(named stem: ByteString) -> Int? {
-        counterByStem.find(stem.hashValue) { counters[$0].isNamed(stem.bytes) }
+        counterByStem.find(stem.hashValue) { counters[$0].stem == stem.bytes }
     }
 
     /// Every counter that some plan uses.
@@ -113,21 +115,21 @@ struct PlanTable {
     }
 
     private mutating func counter(stem: [UInt8], of limit: Limit) -> Int {
-        let name = ByteString(bytes: stem)
-        if let index = counter(named: name) {
+        if let index = counter(named: ByteString(bytes: stem)) {
             counters[index].references += 1
             return index
         }
-        return insert(Counter(stem: stem, window: limit.window, algorithm: Terms.Algorithm(limit.algorithm)))
+        return insertCounter(stem: stem, window: limit.window, algorithm: Terms.Algorithm(limit.algorithm))
     }
 
     /// A counter whose name no other has; whoever asked for it uses it.
-    mutating func insert(_ newCounter: Counter) -> Int {
-        var counter = newCounter
+    mutating func insertCounter(stem: [UInt8], window: Window, algorithm: Terms.Algorithm) -> Int {
+        let parts = StemParts(stem)
+        var counter = Counter(parts, of: families.join(parts, window: window, algorithm: algorithm))
         counter.references = 1
         let index = freeCounters.popLast().map { Int($0) } ?? counters.count
         if index == counters.count { counters.append(counter) } else { counters[index] = counter }
-        counterByStem.insert(index, hash: ByteString(bytes: counter.stem).hashValue)
+        counterByStem.insert(index, hash: ByteString(bytes: stem).hashValue)
         return index
     }
 
@@ -194,7 +196,8 @@ struct PlanTable {
         guard counters[counter].references == 0 else { return }
         let stem = ByteString(bytes: counters[counter].stem)
         counterByStem.remove(counter, hash: stem.hashValue)
-        counters[counter] = Counter(stem: [], window: .endless, algorithm: .fixedWindow)
+        families.leave(counters[counter].family)
+        counters[counter] = Counter(StemParts([]), of: .none)
         freeCounters.append(Int32(counter))
     }
 

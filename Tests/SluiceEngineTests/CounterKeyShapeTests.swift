@@ -177,7 +177,7 @@ import Testing
             let window = Self.window(of: .slidingWindow, &random)
             var counter = Counter(stem: [1], window: window, algorithm: .slidingWindow)
             counter.roll(at: Int64(random.next() % 2_000_000_000_000))
-            let before = counter.key.bytes
+            let before = counter.key
             counter.roll(at: counter.windowEndMs)
             expectQuickly(counter.previousKey() == before, window.name)
         }

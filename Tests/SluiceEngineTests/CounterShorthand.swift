@@ -5,6 +5,11 @@ import SluicePolicy
 
 /// Counters of fixed windows of a minute, in the words of their tests.
 extension Counter {
+    init(stem: [UInt8], window: Window, algorithm: Terms.Algorithm) {
+        let parts = StemParts(stem)
+        self.init(parts, of: CounterFamily(parts, window: window, algorithm: algorithm))
+    }
+
     init(stem: [UInt8]) { self.init(stem: stem, window: .seconds(60), algorithm: .fixedWindow) }
 
     mutating func observe(used: Int64, cutMs: Int64) {

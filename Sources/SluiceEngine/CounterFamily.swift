@@ -1,0 +1,70 @@
+import SluicePolicy
+
+/// What many counters have in common, once for all of them: their windows, and their keys but for the part that tells whose
+/// they are. Of `sluice:1:{GRANT}:TOOL:COUNTER:fixed_window:60s:` only `GRANT` is a counter's own.
+final class CounterFamily: Sendable {
+    /// What a key begins with, before the counter's own part.
+    let head: [UInt8]
+    /// What comes behind that, before the window's start.
+    let tail: [UInt8]
+    let window: Window
+    let algorithm: Terms.Algorithm
+
+    init(_ parts: StemParts, window: Window, algorithm: Terms.Algorithm) {
+        head = Array(parts.head)
+        tail = Array(parts.tail)
+        self.window = window
+        self.algorithm = algorithm
+    }
+
+    /// Of a place where no counter is.
+    static let none = CounterFamily(StemParts([]), window: .endless, algorithm: .fixedWindow)
+}
+
+/// The stem of a counter's key in three parts; see `CounterKey`.
+struct StemParts {
+    let head: ArraySlice<UInt8>
+    /// What is between the braces; and, where a limit counts part of a grant's calls, all up to the end of its subject.
+    let own: ArraySlice<UInt8>
+    let tail: ArraySlice<UInt8>
+
+    /// Names are percent-encoded: none has any of the marks that are looked for here.
+    init(_ stem: [UInt8]) {
+        let begin = stem.firstIndex(of: UInt8(ascii: "{")).map { $0 + 1 } ?? stem.startIndex
+        var end = stem[begin...].firstIndex(of: UInt8(ascii: "}")) ?? stem.endIndex
+        if let subject = stem[end...].firstIndex(of: UInt8(ascii: ";")) {
+            end = stem[subject...].firstIndex(of: UInt8(ascii: ":")) ?? stem.endIndex
+        }
+        head = stem[..<begin]
+        own = stem[begin..<end]
+        tail = stem[end...]
+    }
+}
+
+/// The families of the counters that there are: each once, and for as long as it has any.
+struct CounterFamilies {
+    private var families: [Name: (family: CounterFamily, counters: Int)] = [:]
+
+    private struct Name: Hashable {
+        let head: ByteString
+        let tail: ByteString
+    }
+
+    /// The family of one counter more.
+    mutating func join(_ parts: StemParts, window: Window, algorithm: Terms.Algorithm) -> CounterFamily {
+        let name = Name(head: ByteString(bytes: Array(parts.head)), tail: ByteString(bytes: Array(parts.tail)))
+        let family =
+            families[name]?.family ?? CounterFamily(parts, window: window, algorithm: algorithm)
+        families[name, default: (family, 0)].counters += 1
+        return family
+    }
+
+    /// One of its counters is no more.
+    mutating func leave(_ family: CounterFamily) {
+        let name = Name(head: ByteString(bytes: family.head), tail: ByteString(bytes: family.tail))
+        families[name]?.counters -= 1
+        if families[name]?.counters == 0 { families[name] = nil }
+    }
+
+    var count: Int { families.count }
+}

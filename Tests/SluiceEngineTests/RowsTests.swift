@@ -1,0 +1,63 @@
+import StoreModel
+import Testing
+
+@testable import SluiceEngine
+
+@Suite struct RowsTests {
+    /// Counts how many there are of it.
+    private final class Token {
+        final class Tally { var live = 0 }
+        let tally: Tally
+        init(_ tally: Tally) {
+            self.tally = tally
+            tally.live += 1
+        }
+        deinit { tally.live -= 1 }
+    }
+
+    private static let several = Rows<Int>.rowsPerChunk * 2 + 5
+
+    @Test(arguments: [0, 1, 16, 17, Rows<Int>.rowsPerChunk, Rows<Int>.rowsPerChunk + 1, several])
+    func whatWasAppendedIsThere(count: Int) {
+        var rows = Rows<Int>()
+        for number in 0..<count { rows.append(number) }
+        #expect(rows.count == count && rows.elementsEqual(0..<count))
+        for index in stride(from: 0, to: count, by: 7) { rows[index] = -index }
+        for index in rows.indices { expectQuickly(rows[index] == (index % 7 == 0 ? -index : index), "\(index)") }
+    }
+
+    /// Behind the first chunk no row is moved: it has its place in memory for good.
+    @Test func rowsKeepTheirPlace() {
+        var rows = Rows<Int>()
+        for number in 0..<Rows<Int>.rowsPerChunk { rows.append(number) }
+        let place = withUnsafePointer(to: &rows[3]) { $0 }
+        for number in 0..<Rows<Int>.rowsPerChunk * 3 { rows.append(number) }
+        #expect(withUnsafePointer(to: &rows[3]) { $0 } == place)
+        #expect(Int(bitPattern: withUnsafePointer(to: &rows[0]) { $0 }) % 64 == 0)
+    }
+
+    @Test func aCopyIsOfItsOwn() {
+        var rows = Rows<Int>()
+        for number in 0..<Self.several { rows.append(number) }
+        var copy = rows
+        copy[1] = 100
+        copy.append(7)
+        rows[2] = 200
+        #expect(rows[1] == 1 && rows.count == Self.several)
+        #expect(copy[1] == 100 && copy[2] == 2 && copy[Self.several] == 7)
+    }
+
+    @Test(arguments: [1, 15, 16, Rows<Token>.rowsPerChunk, Rows<Token>.rowsPerChunk * 2 + 5])
+    func everyRowIsFreedOnce(count: Int) {
+        let tally = Token.Tally()
+        do {
+            var rows = Rows<Token>()
+            for _ in 0..<count { rows.append(Token(tally)) }
+            rows[count / 2] = Token(tally)
+            var copy = rows
+            copy[0] = Token(tally)
+            #expect(tally.live == count + 1)
+        }
+        #expect(tally.live == 0)
+    }
+}
