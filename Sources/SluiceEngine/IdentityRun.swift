@@ -16,7 +16,7 @@ package struct IdentityRun: Sendable {
 
     package init() {}
 
-    package var isFull: Bool { count == EngineBounds.maxIdentitiesPerRun }
+    var isFull: Bool { count == EngineBounds.maxIdentitiesPerRun }
 
     package mutating func removeAll() {
         count = 0

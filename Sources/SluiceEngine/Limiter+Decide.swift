@@ -84,14 +84,15 @@ extension Limiter {
         clock.observeWall(now: now)
         let nowMs = clock.nowMs(now)
         var allFit = true
+        termsAtHand.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
+            termsAtHand.append(terms(plan: plan, index))
             if table[rulesOf: plan].limits[index].isShadow { continue }
             switch configuration.usesStore ? table[rulesOf: plan].limits[index].onOutage : .local {
             case .local:
-                let terms = terms(plan: plan, index)
-                if !fitsLocally(counter, terms, cost: cost, nowMs: nowMs) { allFit = false }
+                if !fitsLocally(counter, termsAtHand[index], cost: cost, nowMs: nowMs) { allFit = false }
             case .allow:
                 // What can never pass does not pass for want of a store.
                 if !table[rulesOf: plan].limits[index].terms.canEverPass(cost: cost) { allFit = false }
@@ -133,7 +134,7 @@ extension Limiter {
         var charged: [LocalReservations.Item] = []
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
-            let terms = terms(plan: plan, index)
+            let terms = termsAtHand[index]
             if table[rulesOf: plan].limits[index].isShadow, !fitsLocally(counter, terms, cost: cost, nowMs: nowMs) {
                 table[counter: counter].refuseLocally()
                 continue
@@ -155,7 +156,7 @@ extension Limiter {
         plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into findings: inout Findings
     ) {
         let counter = table.counter(ofPlan: plan, index)
-        let terms = terms(plan: plan, index)
+        let terms = termsAtHand[index]
         let left = table[counter: counter].leftLocally(terms, replicas: live.view, nowMs: nowMs)
         let passesAll =
             table[rulesOf: plan].limits[index].onOutage == .allow && configuration.usesStore

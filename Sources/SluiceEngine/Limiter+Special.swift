@@ -237,7 +237,8 @@ extension Limiter {
         let wantsTrace = batch.waiters[entry.firstWaiter].wantsTrace
         var findings = Findings(allowed: true, wantsTrace: wantsTrace || special.memoKey != nil)
         if numbers.count == table[rulesOf: entry.plan].tallyCount {
-            findShared(entry, numbers: numbers, laterOnes: 0, atMs: atMs, decidedMs: atMs, nowMs: atMs, into: &findings)
+            takeTerms(plan: entry.plan, atMs: atMs)
+            findShared(entry, numbers: numbers, laterOnes: 0, decidedMs: atMs, nowMs: atMs, into: &findings)
         }
         var decision = conclude(plan: entry.plan, &findings, source: .shared)
         if special.tellsReservation { decision.reservation = reservation }

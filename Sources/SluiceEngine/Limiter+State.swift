@@ -19,11 +19,15 @@ extension Limiter {
             + max(0, table.counters.count - changes.walkPosition) + (changes.wantsReplica ? 1 : 0)
     }
 
-    /// Whether there is anything to record.
-    package var hasChanges: Bool { configuration.keepsState && unrecordedCount > 0 }
+    /// Whether there is anything to record. Asked after each check, and so mutating: see `Limiter.terms`.
+    package var hasChanges: Bool {
+        mutating get { configuration.keepsState && unrecordedCount > 0 }
+    }
 
-    /// Whether no batch may leave before what has changed is recorded.
-    package var mustRecord: Bool { !changes.departing.isEmpty || !endedFlights.isEmpty }
+    /// Whether no batch may leave before what has changed is recorded. Asked for each batch.
+    package var mustRecord: Bool {
+        mutating get { !changes.departing.isEmpty || !endedFlights.isEmpty }
+    }
 
     /// The time by which windows are cut, ms since the epoch.
     package func nowMs(_ now: Moment) -> Int64 { clock.nowMs(now) }

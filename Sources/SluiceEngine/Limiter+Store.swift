@@ -354,6 +354,7 @@ extension Limiter {
         observe(entry, of: batch, numbers: numbers, charged: charged, decidedMs: decidedMs)
         if entry.hasRefused(admitted: admitted) { rememberRefusal(entry, of: batch) }
         let special = entry.specialCheck
+        takeTerms(plan: entry.plan, atMs: batch.cutMs)
         var position: Int64 = 0
         var index = entry.firstWaiter
         while index >= 0 {
@@ -372,7 +373,7 @@ extension Limiter {
             var findings = Findings(allowed: allowed, wantsTrace: waiter.wantsTrace || special?.memoKey != nil)
             findShared(
                 entry, numbers: numbers, laterOnes: allowed && !entry.isPeek ? admitted - position : 0,
-                atMs: batch.cutMs, decidedMs: decidedMs, nowMs: nowMs, into: &findings)
+                decidedMs: decidedMs, nowMs: nowMs, into: &findings)
             if let special {
                 var decision = conclude(plan: entry.plan, &findings, source: .shared)
                 complete(&decision, special, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
@@ -415,20 +416,28 @@ extension Limiter {
             isShadow: table[rulesOf: plan].limits[index].isShadow)
     }
 
-    /// What the store found of an entry's limits, for one of its checks.
+    /// Takes the terms of a plan's limits to hand, in the windows that hold `atMs`.
+    mutating func takeTerms(plan: Int, atMs: Int64) {
+        termsAtHand.removeAll(keepingCapacity: true)
+        for index in table[rulesOf: plan].limits.indices {
+            let window = table.bounds(ofCounter: table.counter(ofPlan: plan, index), at: atMs)
+            termsAtHand.append(table[rulesOf: plan].limits[index].terms.at(window))
+        }
+    }
+
+    /// What the store found of an entry's limits, for one of its checks; `takeTerms` was called for the time by which the
+    /// windows were cut.
     ///
     /// - Parameters:
     ///   - laterOnes: how many checks of this entry were admitted after this one: their charges are not in its tally.
-    ///   - atMs: the time by which the windows were cut.
     ///   - decidedMs: the time by which the store decided; `nowMs` is when the answer leaves.
     mutating func findShared(
-        _ entry: borrowing PendingBatch.Entry, numbers: ArraySlice<Int64>, laterOnes: Int64, atMs: Int64,
-        decidedMs: Int64, nowMs: Int64, into findings: inout Findings
+        _ entry: borrowing PendingBatch.Entry, numbers: ArraySlice<Int64>, laterOnes: Int64, decidedMs: Int64,
+        nowMs: Int64, into findings: inout Findings
     ) {
         var at = numbers.startIndex
         for index in table[rulesOf: entry.plan].limits.indices {
-            let counter = table.counter(ofPlan: entry.plan, index)
-            let terms = table[rulesOf: entry.plan].limits[index].terms.at(table.bounds(ofCounter: counter, at: atMs))
+            let terms = termsAtHand[index]
             let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
             var tally = tally(plan: entry.plan, index, numbers, &at)
             if laterOnes > 0 && !isShadow {

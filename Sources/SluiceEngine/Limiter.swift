@@ -102,6 +102,8 @@ package struct Limiter {
     /// See `Batch.forgotSinceMs`.
     var forgotSinceMs: Int64 = 0
     var waitingChecks = 0
+    /// Of the limits of the checks that are being decided, each in its window: they are asked for several times.
+    var termsAtHand: [Terms] = []
 
     var refusals: RefusalMemory
     var reservations = LocalReservations()

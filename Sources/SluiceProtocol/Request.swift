@@ -219,17 +219,27 @@ extension Request {
 }
 
 extension RequestFramer {
-    /// The next request, or what is to be sent instead of an answer to it; nil where no frame is whole.
+    package enum Next {
+        case check(CheckRequest)
+        /// Any other request.
+        case other(Request)
+        /// What is to be sent instead of an answer; the connection goes on.
+        case wrong(RequestError)
+        /// There is no whole frame.
+        case incomplete
+    }
+
+    /// Finds the next frame and parses it.
     ///
     /// Both at once: of a framer and a buffer that a class holds, each call that they are passed to apart costs references.
-    package mutating func nextRequest(
-        in buffer: inout ByteBuffer
-    ) throws(FrameError) -> Result<Request, RequestError>? {
-        guard try next(in: &buffer) == .frame else { return nil }
+    package mutating func nextRequest(in buffer: inout ByteBuffer) throws(FrameError) -> Next {
+        guard try next(in: &buffer) == .frame else { return .incomplete }
         do throws(RequestError) {
-            return .success(try Request.parse(arguments, in: buffer))
+            let request = try Request.parse(arguments, in: buffer)
+            if case .check(let check) = request { return .check(check) }
+            return .other(request)
         } catch {
-            return .failure(error)
+            return .wrong(error)
         }
     }
 }

@@ -6,7 +6,7 @@ package import NIOCore
 /// connection's own buffer. The way to use it, for each stretch of bytes that was appended to `buffer`:
 ///
 /// ```swift
-/// while let request = try framer.nextRequest(in: &buffer) { ... }
+/// while case .check(let check) = try framer.nextRequest(in: &buffer) { ... }
 /// ```
 ///
 /// which is `next`, and then `Request.parse` of what it found. The bytes of a frame stay in `buffer`, unread, until the

@@ -25,6 +25,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private let host: LimiterHost
     private let operators: OperatorCommands
     private var session: ConnectionSession
+    /// The session's, at hand for each check.
+    private var writer: ReplyWriter
     private var framer = RequestFramer()
     private var queue = ReplyQueue()
     private var input = ByteBuffer()
@@ -51,6 +53,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         self.host = host
         self.operators = operators
         self.session = session
+        writer = session.writer
     }
 
     // MARK: - Life
@@ -58,7 +61,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func channelActive(context: ChannelHandlerContext) {
         self.context = context
         guard let slot = host.add(self) else {
-            session.writer.writeError(
+            writer.writeError(
                 .busy, "too many connections, close some or let sluiced open more files", to: &output)
             phase = .finishing
             advance()
@@ -144,14 +147,15 @@ final class ConnectionHandler: ChannelDuplexHandler {
         var lacksRoom = true
         do throws(FrameError) {
             while mayTake {
-                guard let request = try framer.nextRequest(in: &input) else {
+                let next = try framer.nextRequest(in: &input)
+                if case .incomplete = next {
                     noteUnfinishedFrame(now: now)
                     lacksRoom = false
                     if phase == .draining { phase = .finishing }
                     break
                 }
                 frameBeganNs = nil
-                take(request, now: now)
+                take(next, now: now)
             }
             decideGathered(now: now)
         } catch {
@@ -171,16 +175,24 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    /// One request has been read. A check is decided with those behind it, anything else at once, after all before it.
-    private func take(_ request: Result<Request, RequestError>, now: Moment) {
-        if case .success(.check(let check)) = request {
+    /// One frame has been read. A check is decided with those behind it, anything else at once, after all before it.
+    private func take(_ next: RequestFramer.Next, now: Moment) {
+        if case .check(let check) = next {
             host.gather(check, in: input)
             if host.hasGatheredAll { decideGathered(now: now) }
             return
         }
         decideGathered(now: now)
+        switch next {
+        case .check, .incomplete: break
+        case .other(let request): take(request, now: now)
+        case .wrong(let error): refuse(error)
+        }
+    }
+
+    private func take(_ request: Request, now: Moment) {
         do throws(RequestError) {
-            switch try request.get() {
+            switch request {
             case .check: break
             case .connection(let request): take(request)
             case .explain(let check): try explain(check, now: now)
@@ -196,7 +208,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Decides the checks that were gathered.
     private func decideGathered(now: Moment, _ form: ReplyQueue.Form = .check) {
         guard host.gatheredCount > 0 else { return }
-        let writer = session.writer
+        let writer = writer
         // A place in the queue is taken only if the check waits.
         host.decideGathered(slot: slot, now: now, next: { queue.nextNumber }) { outcome in
             switch outcome {
@@ -210,7 +222,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     private func refuse(_ error: RequestError) {
-        queue.append(to: &output) { session.writer.writeError(error, to: &$0) }
+        queue.append(to: &output) { writer.writeError(error, to: &$0) }
     }
 
     private func take(_ request: ThrottleRequest, now: Moment) throws(RequestError) {
@@ -222,7 +234,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
         let form: ThrottleForm =
             request.quantity == 0 ? .look : request.quantity > throttle.burst ? .never : .plain
-        let writer = session.writer
+        let writer = writer
         let outcome = host.check(
             throttle, cost: form == .plain ? request.quantity : 1, isPeek: form != .plain, slot: slot,
             number: queue.nextNumber, now: now)
@@ -234,7 +246,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     private func take(_ request: SettleRequest, now: Moment) throws(RequestError) {
-        let writer = session.writer
+        let writer = writer
         switch host.settle(request, in: input, slot: slot, number: queue.nextNumber, now: now) {
         case .answered(let done):
             queue.append(to: &output) { writer.writeInteger(done ? 1 : 0, to: &$0) }
@@ -250,6 +262,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private func take(_ request: ConnectionRequest) {
         var disposition = ConnectionSession.Disposition.goOn
         queue.append(to: &output) { disposition = session.answer(request, in: input, to: &$0) }
+        writer = session.writer
         if disposition == .closeAfterReply { finish() }
     }
 
@@ -268,7 +281,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private func take(_ request: OperatorRequest) throws(RequestError) {
         guard isOperator || operators.isOpenToAll(request) else { throw .forOperators }
         let number = queue.nextNumber
-        queue.reserve(session.writer)
+        queue.reserve(writer)
         operators.answer(request) { [self] write in
             guard phase != .closed else { return }
             queue.fill(number, to: &output, write: write)
@@ -348,7 +361,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     private func reject(_ error: FrameError) {
-        queue.append(to: &output) { session.writer.writeError(error, to: &$0) }
+        queue.append(to: &output) { writer.writeError(error, to: &$0) }
         finish()
     }
 

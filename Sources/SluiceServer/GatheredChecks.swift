@@ -17,7 +17,7 @@ struct GatheredChecks {
     private var extras: [Int: CheckExtras] = [:]
 
     var count: Int { checks.count }
-    var isFull: Bool { identities.isFull }
+    static let capacity = EngineBounds.maxIdentitiesPerRun
 
     subscript(index: Int) -> Check { checks[index] }
 

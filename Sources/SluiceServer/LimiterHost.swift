@@ -99,7 +99,8 @@ final class LimiterHost: CounterLinkDelegate {
     // MARK: - Checks
 
     var gatheredCount: Int { gathered.count }
-    var hasGatheredAll: Bool { gathered.isFull }
+    /// Whether what was gathered must be decided before there is room for more.
+    var hasGatheredAll: Bool { gathered.count == GatheredChecks.capacity }
 
     /// Takes a check that was read, to be decided with the next ones by `decideGathered`.
     func gather(_ check: CheckRequest, in input: ByteBuffer) {

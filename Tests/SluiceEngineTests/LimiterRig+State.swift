@@ -6,6 +6,16 @@ import Support
 
 /// Processes that follow one another.
 extension LimiterRig {
+    /// As the limiter's own, which are mutating for the sake of speed.
+    var hasChanges: Bool {
+        var limiter = limiter
+        return limiter.hasChanges
+    }
+    var mustRecord: Bool {
+        var limiter = limiter
+        return limiter.mustRecord
+    }
+
     /// Takes what is to be recorded.
     mutating func record() {
         while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }

@@ -165,7 +165,7 @@ import Testing
             if rig.limiter.unresolved.isEmpty && !rig.limiter.flying.contains(where: \.settles) {
                 rig.answer(batch, rig.run(batch))
                 batch = try #require(rig.sent().first)
-                #expect(rig.limiter.mustRecord)
+                #expect(rig.mustRecord)
             }
             rig.record()
             if ran { _ = rig.run(batch) }
@@ -175,7 +175,7 @@ import Testing
         #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
         #expect(rig.limiter.unresolved.isEmpty && rig.limiter.changes.recorded.count <= 1)
         rig.record()
-        #expect(rig.limiter.changes.recorded.isEmpty && !rig.limiter.hasChanges)
+        #expect(rig.limiter.changes.recorded.isEmpty && !rig.hasChanges)
         #expect(rig.decide(isPeek: true).remaining == 6)
     }
 
@@ -248,7 +248,7 @@ import Testing
         let paying = try #require(rig.sent().first)
         rig.record()
         rig.answer(paying, .failure(.refused("OOM")))
-        #expect(rig.limiter.mustRecord)
+        #expect(rig.mustRecord)
         rig.restart()
         #expect(rig.limiter.unresolved.isEmpty)
         rig.connect()
@@ -315,7 +315,7 @@ import Testing
         var rig = LimiterRig(policy(ten))
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
-        #expect(!rig.limiter.hasChanges && rig.limiter.changes.counters.isEmpty)
+        #expect(!rig.hasChanges && rig.limiter.changes.counters.isEmpty)
     }
 
     /// However many have changed: all are taken in the end, and what was settled before that it was.
@@ -326,7 +326,7 @@ import Testing
         for grant in grants { #expect(rig.decide(grant: grant, cost: 2).allowed) }
         var first: [StateRecord] = []
         rig.limiter.takeRecords(into: &first, now: rig.now)
-        #expect(first.count == EngineBounds.countersRecordedAtOnce + 1 && rig.limiter.hasChanges)
+        #expect(first.count == EngineBounds.countersRecordedAtOnce + 1 && rig.hasChanges)
         rig.records += first
         rig.restart()
         #expect(rig.restoration.unsettled == grants.count)
