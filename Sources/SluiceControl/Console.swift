@@ -14,16 +14,20 @@ package struct Console: Sendable {
     /// How standard error is written.
     package var errorStyle: Style
     package var environment: [String: String]
+    /// How long a sidecar may take for an answer; nil: as long as the client allows.
+    package var answerLimit: Duration?
 
     package init(
         write: @escaping @Sendable (String) -> Void, writeError: @escaping @Sendable (String) -> Void,
-        style: Style = .plain, errorStyle: Style = .plain, environment: [String: String] = [:]
+        style: Style = .plain, errorStyle: Style = .plain, environment: [String: String] = [:],
+        answerLimit: Duration? = nil
     ) {
         self.write = write
         self.writeError = writeError
         self.style = style
         self.errorStyle = errorStyle
         self.environment = environment
+        self.answerLimit = answerLimit
     }
 
     /// The console of the command that runs.

@@ -22,7 +22,8 @@ struct SidecarOptions: ParsableArguments {
     ) async throws(ControlFailure) -> Answer {
         let path = path(console)
         do throws(SluiceError) {
-            let sluice = try await SluiceConnection.connect(path: path)
+            let sluice = try await SluiceConnection.connect(
+                path: path, timeout: console.answerLimit, requestTimeout: console.answerLimit)
             // The last reference closes the connection.
             return try await question(sluice)
         } catch {

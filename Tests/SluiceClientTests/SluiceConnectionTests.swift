@@ -3,13 +3,18 @@ import SluiceProtocol
 import Testing
 
 @Suite struct SluiceConnectionTests {
+    /// However busy the machine is, what is to come comes in this time.
+    private func connect(_ server: StubServer) async throws -> SluiceConnection {
+        try await SluiceConnection.connect(path: server.path, timeout: .seconds(300), requestTimeout: .seconds(300))
+    }
+
     @Test func sendsWordsAndReadsReplies() async throws {
         let replies = [
             "+OK\r\n", ":42\r\n", "$-1\r\n", "*3\r\n:1\r\n$1\r\na\r\n-ERR x y\r\n",
             "%1\r\n+a\r\n#t\r\n", ">1\r\n+news\r\n,0.5\r\n",
         ]
         try await StubServer.with({ .drip(replies[Int($0[1])!]) }) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             #expect(try await sluice.send(["GO", "0"]) == .string("OK"))
             #expect(try await sluice.send(["GO", "1"]).integer == 42)
             #expect(try await sluice.send(["GO", "2"]) == .null)
@@ -27,7 +32,7 @@ import Testing
             guard words.count == 3 else { return .answer("-BADARG \(words.joined(separator: " "))\r\n") }
             return .answer("-ERR \(words.joined(separator: " "))\r\n")
         }) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             await #expect(throws: SluiceError.server(code: "ERR", message: "CHECK g t")) {
                 try await sluice.check(grant: "g", tool: "t")
             }
@@ -53,7 +58,7 @@ import Testing
             trace: [TraceEntry(rule: "/r", windowStartMs: 7, used: 10, max: 10)])
         let granted = DecisionFields(allowed: true, verdict: .allow, rule: "/x", source: .policy, reservation: "f00d")
         try await StubServer.with({ decision(version, $0[0] == "CHECK" ? fields : granted) }) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             let denied = try await sluice.check(grant: "g", tool: "t", options: .init(reserve: true, trace: true))
             #expect(!denied.allowed)
             #expect([denied.limit, denied.remaining, denied.retryAfterMs, denied.resetMs] == [10, 0, 2500, 60_000])
@@ -73,7 +78,7 @@ import Testing
 
     @Test func everyCallerGetsItsOwnReply() async throws {
         try await StubServer.with(echo) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             try await withThrowingTaskGroup(of: Bool.self) { group in
                 for number in 0..<500 {
                     group.addTask { try await sluice.send(["ECHO", "\(number)"]) == .string("ECHO \(number)") }
@@ -93,7 +98,7 @@ import Testing
 
     @Test func whoeverIsCancelledBeforehandIsTold() async throws {
         try await StubServer.with({ _ in .ignore }) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             let task = Task { try await sluice.send(["SLOW"]) }
             task.cancel()
             let outcome = await task.result
@@ -108,7 +113,7 @@ import Testing
             // The answer to SLOW comes together with the one to the request behind it.
             return words == ["SLOW"] ? .ignore : .answer("+late\r\n+\(words[0])\r\n")
         }) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             let slow = Task { try await sluice.send(["SLOW"]) }
             for await words in arrivals where words == ["SLOW"] { break }
             slow.cancel()
@@ -120,7 +125,7 @@ import Testing
 
     @Test func whatWaitsWhenTheServerClosesIsTold() async throws {
         try await StubServer.with({ _ in .close }) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             await #expect(throws: SluiceError.closed) { try await sluice.send(["PING"]) }
             await #expect(throws: SluiceError.closed) { try await sluice.send(["PING"]) }
         }
@@ -132,7 +137,7 @@ import Testing
             arrive.yield()
             return .ignore
         }) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             let waiting = Task { try await sluice.send(["PING"]) }
             for await _ in arrivals { break }
             await sluice.close()
@@ -158,7 +163,7 @@ import Testing
         ("*100000000\r\n", .malformedReply("expected at most 16777216 bytes")),
     ]) func garbageClosesTheConnection(_ bytes: String, _ error: SluiceError) async throws {
         try await StubServer.with({ _ in .answer(bytes) }) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             await #expect(throws: error) { try await sluice.send(["PING"]) }
             await #expect(throws: SluiceError.closed) { try await sluice.send(["PING"]) }
         }
@@ -167,7 +172,7 @@ import Testing
     @Test(arguments: ["+OK\r\n", "*1\r\n:1\r\n", "*0\r\n", "%1\r\n+allowed\r\n+yes\r\n"])
     func aReplyThatIsNoDecisionIsRefused(_ bytes: String) async throws {
         try await StubServer.with({ $0 == ["PING"] ? .answer("+PONG\r\n") : .answer(bytes) }) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             await #expect(throws: SluiceError.self) { try await sluice.check(grant: "g", tool: "t") }
             #expect(try await sluice.send(["PING"]) == .string("PONG"))
         }
@@ -175,7 +180,7 @@ import Testing
 
     @Test func anEmptyRequestIsNotSent() async throws {
         try await StubServer.with(echo) { server in
-            let sluice = try await SluiceConnection.connect(path: server.path)
+            let sluice = try await connect(server)
             await #expect(throws: SluiceError.badRequest("a request needs the name of a command")) {
                 try await sluice.send([])
             }

@@ -16,13 +16,20 @@ struct ControlRun {
         await of(arguments, style: style, environment: environment)
     }
 
+    /// - Parameter told: gets what is written to standard error, as it is written.
     static func of(
-        _ arguments: [String], style: Style = .plain, environment: [String: String] = [:]
+        _ arguments: [String], style: Style = .plain, environment: [String: String] = [:],
+        told: @escaping @Sendable (String) -> Void = { _ in }
     ) async -> ControlRun {
         let output = Collector()
         let errors = Collector()
+        // However busy the machine is, a stub's answer comes in this time.
         let console = Console(
-            write: { output.append($0) }, writeError: { errors.append($0) }, style: style, environment: environment)
+            write: { output.append($0) },
+            writeError: {
+                errors.append($0)
+                told($0)
+            }, style: style, environment: environment, answerLimit: .seconds(300))
         let exitCode = await ControlProgram.run(arguments, console: console)
         return ControlRun(exitCode: exitCode, output: output.text, errors: errors.text)
     }
