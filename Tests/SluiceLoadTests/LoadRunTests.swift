@@ -32,7 +32,7 @@ import Testing
         let runner = LoadRunner(settings)
         let run = Task { try await runner.run() }
         do {
-            try await waitUntil("the stub has read \(checks) checks", timeout: .seconds(60)) {
+            try await waitUntil("the stub has read \(checks) checks", timeout: .seconds(300)) {
                 stub.checkCount >= checks
             }
         } catch {
@@ -40,7 +40,7 @@ import Testing
             throw error
         }
         run.cancel()
-        return try await within(.seconds(60), "the run ends") { try await run.value }
+        return try await within(.seconds(300), "the run ends") { try await run.value }
     }
 
     @Test func anHonestSidecarKeepsEveryPromise() async throws {

@@ -12,6 +12,17 @@ package final class SidecarProcess: Sendable {
     private let store: (any Sendable & AnyObject)?
 
     package var pid: Int32 { process.pid }
+
+    /// How long its threads have been ready to run and had no processor, all together: what Linux tells in `schedstat`.
+    package func waitedForProcessor() throws -> Duration {
+        let tasks = "/proc/\(pid)/task"
+        let waits = try FileManager.default.contentsOfDirectory(atPath: tasks).map { task in
+            // A thread may end meanwhile.
+            let text = (try? String(contentsOfFile: "\(tasks)/\(task)/schedstat", encoding: .utf8)) ?? ""
+            return text.split(separator: " ").dropFirst().first.flatMap { Int64($0) } ?? 0
+        }
+        return .nanoseconds(waits.reduce(0, +))
+    }
     /// What it has logged so far.
     package var log: String { process.errors }
 
