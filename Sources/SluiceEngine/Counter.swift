@@ -104,7 +104,7 @@ struct Counter {
     /// it is the whole key.
     var stem: [UInt8] { family.head + own.bytes + family.tail }
 
-    /// The key in the store, of the open window.
+    /// The key in the store, of the open window: there must be one.
     var key: [UInt8] { algorithm.hasWindows ? key(startMs: windowStartMs) : stem }
 
     /// The key of the window before the open one.

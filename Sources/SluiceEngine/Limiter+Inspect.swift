@@ -110,7 +110,7 @@ extension Limiter {
             let names = [ByteString(bytes: Array(stem)), ByteString(bytes: counter.key)]
             guard let index = names.lazy.compactMap({ table.counter(named: $0) }).first else { continue }
             let known = table[counter: index]
-            guard known.key == counter.key, isShown(known, nowMs: nowMs) else { continue }
+            guard isShown(known, nowMs: nowMs), known.key == counter.key else { continue }
             found[ByteString(bytes: counter.key)] = FoundCounter(known: known)
         }
         return found

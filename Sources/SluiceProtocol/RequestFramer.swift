@@ -11,7 +11,8 @@ package import NIOCore
 ///
 /// which is `next`, and then `Request.parse` of what it found. The bytes of a frame stay in `buffer`, unread, until the
 /// next call, which takes them off. So between two calls bytes may be appended to the buffer, and `discardReadBytes()`
-/// may be called on it, but its reader index must stay where it is. After `.incomplete`, what is left in the buffer is the beginning of a frame.
+/// may be called on it, but its reader index must stay where it is. After `.incomplete`, what is left in the buffer is
+/// the beginning of a frame.
 ///
 /// No byte of an array is looked at twice but those of an unfinished header (`ProtocolBounds.maxHeaderBytes`), and no
 /// byte of an unfinished line is searched twice, however small the pieces that arrive.

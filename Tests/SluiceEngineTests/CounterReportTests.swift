@@ -32,6 +32,20 @@ import Testing
         #expect(reports(rig).isEmpty && reports(rig, stored: true).isEmpty)
     }
 
+    /// The identity was met, and no window was looked at yet: what the store tells is all that there is.
+    @Test func aCounterWithoutAWindow() throws {
+        var rig = LimiterRig(policy(ten))
+        #expect(rig.decide(cost: 4).allowed)
+        let stored = try #require(rig.store.stored(prefix: rig.limiter.keyPrefix(grant: nil)).first)
+        let other = LimiterRig(policy(ten))
+        var limiter = other.limiter
+        let stem = stored.key.prefix { $0 != UInt8(ascii: "}") } + Array("}:t:c:fixed_window:60s:".utf8)
+        _ = limiter.table.insertCounter(stem: Array(stem), window: .seconds(60), algorithm: .fixedWindow)
+        #expect(limiter.counters(stored: nil, grant: nil, tool: nil, now: rig.now).isEmpty)
+        let report = try #require(limiter.counters(stored: [stored], grant: nil, tool: nil, now: rig.now).first)
+        #expect(report.sharedUsed == 4 && report.localUsed == 0)
+    }
+
     @Test func localCounters() throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         #expect(rig.decide(cost: 4).allowed)
