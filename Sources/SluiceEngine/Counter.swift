@@ -31,6 +31,8 @@ struct Counter {
     var isJournalled = false
     /// Whether a change of it is still to be recorded: see `Limiter.noteChange`. That, too, uses it as a plan does.
     var isChanged = false
+    /// Whether it is to be recorded together with a batch: see `Limiter.tie`. Then it has changed.
+    var isTied = false
     /// Whether it was there before this process began, and is kept until nothing of it counts any more.
     var isRestored = false
     /// Its own part of its key: see `CounterFamily`. Room for the names that most grants have (a UUID's 36 bytes).

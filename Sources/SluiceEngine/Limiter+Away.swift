@@ -72,7 +72,7 @@ extension Limiter {
                 batch.admitLocally(index, atMs: clock.nowMs(now))
                 if batch.isSent {
                     doubt(batch.waiters[index], of: batch, isOver: false)
-                    noteDoubt(batch)
+                    noteDoubt(batch, plan: entry.plan)
                 }
             }
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)

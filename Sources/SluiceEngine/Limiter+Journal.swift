@@ -31,6 +31,7 @@ extension Limiter {
             if recovery != nil && debt.kind == .addition { continue }
             table[counter: counter].send(debt)
             table[counter: counter].references += 1
+            tie(counter)
             let payment = PendingBatch.Payment(counter: counter, debt: debt)
             write(payment)
             batch.payments.append(payment)
@@ -131,7 +132,7 @@ extension Limiter {
             let outcome = reply.results[at]
             at += 1
             let counter = payment.counter
-            noteChange(counter)
+            noteOutcome(counter)
             switch outcome {
             case BatchReply.windowIsOver, BatchReply.fault:
                 // By the store's time nothing of it counts any more; or the next check of the counter reports it.
@@ -162,7 +163,7 @@ extension Limiter {
     /// A batch that was not answered turned out to have run, and with it its payments.
     mutating func resolvePayments(of batch: borrowing PendingBatch) {
         for payment in batch.payments where payment.debt.kind == .addition {
-            noteChange(payment.counter)
+            noteOutcome(payment.counter)
             table[counter: payment.counter].paid(payment.debt, tally: nil, decidedMs: 0, epoch: storeEpoch)
         }
     }

@@ -10,6 +10,10 @@ import SluicePolicy
 /// the replica's marker says so; if not, it runs now. No later batch leaves in between, so that the marker tells of it
 /// alone, however often answers or processes are lost.
 ///
+/// What is taken at once is found whole by the next process, or not at all. With the record of a batch go those of the
+/// counters that changed by it (`tie`): were they found without it, it would be taken from them once more, and with that
+/// what was admitted since.
+///
 /// Reservations made here, answers to checks with an id, and slots are not kept: what a reservation had charged then
 /// counts in full.
 extension Limiter {
@@ -53,10 +57,24 @@ extension Limiter {
         changes.counters.append(Int32(counter))
     }
 
-    /// The counters of a plan changed.
-    mutating func noteChanges(ofPlan plan: Int) {
-        guard configuration.keepsState else { return }
-        for index in table[rulesOf: plan].limits.indices { noteChange(table.counter(ofPlan: plan, index)) }
+    /// A counter changed by what became of a batch.
+    mutating func noteOutcome(_ counter: Int) {
+        noteChange(counter)
+        tie(counter)
+    }
+
+    /// What changed of a counter has to do with a batch: no reader learns of one without the other.
+    mutating func tie(_ counter: Int) {
+        guard configuration.keepsState, table[counter: counter].isChanged, !table[counter: counter].isTied else {
+            return
+        }
+        table[counter: counter].isTied = true
+        changes.tied.append(Int32(counter))
+    }
+
+    /// Something has become of what went out under a sequence. Where some of it is under way still, there is less of it.
+    mutating func noteOutcome(ofSequence sequence: Int64) {
+        if changes.recorded.contains(sequence) { changes.doubtful.insert(sequence) }
     }
 
     /// A batch is about to leave.
@@ -65,9 +83,11 @@ extension Limiter {
         changes.departing.insert(batch.sequence)
     }
 
-    /// A check was admitted here while its batch was under way.
-    mutating func noteDoubt(_ batch: borrowing PendingBatch) {
-        if configuration.keepsState { changes.doubtful.insert(batch.sequence) }
+    /// A check of a plan was admitted here while its batch was under way.
+    mutating func noteDoubt(_ batch: borrowing PendingBatch, plan: Int) {
+        guard configuration.keepsState else { return }
+        changes.doubtful.insert(batch.sequence)
+        for index in table[rulesOf: plan].limits.indices { tie(table.counter(ofPlan: plan, index)) }
     }
 
     /// The store has gone, and with it the memory of what it told: all of that is recorded, some counters at a time.
@@ -109,24 +129,30 @@ extension Limiter {
 
     // MARK: - Taking records
 
-    /// Appends what has changed, in an order in which a reader may stop anywhere: counters, then flights. Where many
-    /// counters have changed, or are to be gone through, there is more to take afterwards: see `hasChanges`.
+    /// Appends what has changed. Where many counters have changed, or are to be gone through, there is more to take
+    /// afterwards: see `hasChanges`.
     ///
-    /// Whoever takes records keeps them, or keeps trying to: they are not told again.
+    /// Whoever takes records keeps them, or keeps trying to: they are not told again. A reader must find all that was
+    /// taken at once, or nothing of it.
     ///
-    /// - Parameter seenToo: whether there is room for what was only seen of counters; else, what is to be settled.
-    package mutating func takeRecords(into records: inout [StateRecord], seenToo: Bool = true, now: Moment) {
+    /// - Parameters:
+    ///   - seenToo: whether there is room for what was only seen of counters; else, what is to be settled.
+    ///   - counterCount: beside those that a batch concerns.
+    package mutating func takeRecords(
+        into records: inout [StateRecord], seenToo: Bool = true,
+        atMost counterCount: Int = EngineBounds.countersRecordedAtOnce, now: Moment
+    ) {
         guard hasChanges else { return }
         records.append(.replica(replicaState(now: now)))
         changes.wantsReplica = false
         changes.recordedSequence = lastSequence
-        for _ in 0..<EngineBounds.countersRecordedAtOnce {
+        for counter in changes.tied { record(Int(counter), into: &records) }
+        changes.tied.removeAll(keepingCapacity: true)
+        for _ in 0..<counterCount {
             guard let counter = changes.counters.popFirst() else { break }
             record(Int(counter), into: &records)
-            table[counter: Int(counter)].isChanged = false
-            table.release(counter: Int(counter))
         }
-        walk(into: &records, seenToo: seenToo, nowMs: clock.nowMs(now))
+        walk(into: &records, seenToo: seenToo, atMost: counterCount, nowMs: clock.nowMs(now))
         for sequence in changes.doubtful.union(changes.departing).sorted() where isUnderWay(sequence) {
             let state = flightState(sequence)
             if state.payments.isEmpty && state.doubts.isEmpty { continue }
@@ -135,21 +161,25 @@ extension Limiter {
         }
         changes.doubtful.removeAll()
         changes.departing.removeAll()
-        // Only behind what they settled: or a reader would take that for unsettled.
-        for sequence in changes.counters.isEmpty ? endedFlights.sorted() : [] {
+        for sequence in endedFlights.sorted() {
             records.append(.flight(FlightState(sequence: sequence)))
             changes.recorded.remove(sequence)
         }
     }
 
-    private func record(_ counter: Int, into records: inout [StateRecord]) {
-        guard let state = table[counter: counter].state(epoch: storeEpoch) else { return }
-        records.append(.counter(state))
+    /// Records a counter that has changed, unless it has been since.
+    private mutating func record(_ counter: Int, into records: inout [StateRecord]) {
+        guard table[counter: counter].isChanged else { return }
+        if let state = table[counter: counter].state(epoch: storeEpoch) { records.append(.counter(state)) }
+        table[counter: counter].isChanged = false
+        table[counter: counter].isTied = false
+        table.release(counter: counter)
     }
 
-    private mutating func walk(into records: inout [StateRecord], seenToo: Bool, nowMs: Int64) {
+    private mutating func walk(into records: inout [StateRecord], seenToo: Bool, atMost counterCount: Int, nowMs: Int64)
+    {
         guard changes.counters.isEmpty, changes.walkPosition < table.counters.count else { return }
-        let end = min(table.counters.count, changes.walkPosition + EngineBounds.countersRecordedAtOnce)
+        let end = min(table.counters.count, changes.walkPosition + counterCount)
         for counter in changes.walkPosition..<end where table[counter: counter].references > 0 {
             guard let state = table[counter: counter].state(epoch: storeEpoch), !state.isVoid(nowMs: nowMs),
                 seenToo || state.isOwed

@@ -25,6 +25,7 @@ extension Limiter {
     package mutating func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>, now: Moment) {
         guard let index = flying.firstIndex(where: { $0.sequence == sequence }) else { return }
         var batch = flying.remove(at: index)
+        noteOutcome(ofSequence: sequence)
         switch result {
         case .success(let reply):
             answered(batch, reply, now: now)
@@ -244,6 +245,7 @@ extension Limiter {
     private mutating func resolve(upTo sequence: Int64?) {
         guard !unresolved.isEmpty else { return }
         for batch in unresolved {
+            noteOutcome(ofSequence: batch.sequence)
             if let sequence, batch.sequence <= sequence {
                 resolve(batch)
                 resolvePayments(of: batch)
@@ -262,10 +264,10 @@ extension Limiter {
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
             for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
                 let amount = chargedTwice(entry, of: batch, index, charged: entry.locallyAdmitted)
-                table[counter: table.counter(ofPlan: entry.plan, index)]
-                    .resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
+                let counter = table.counter(ofPlan: entry.plan, index)
+                table[counter: counter].resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
+                noteOutcome(counter)
             }
-            noteChanges(ofPlan: entry.plan)
             if let special = entry.specialCheck, var record = reservations[special.reservationKey] {
                 undoubt(&record)
                 reservations[special.reservationKey] = record
@@ -402,7 +404,7 @@ extension Limiter {
                 let amount = chargedTwice(entry, of: batch, index, charged: charged)
                 let terms = table[rulesOf: entry.plan].limits[index].terms
                 table[counter: counter].settle(amount, terms: terms, cutMs: batch.cutMs)
-                noteChange(counter)
+                noteOutcome(counter)
             }
         }
     }

@@ -46,9 +46,18 @@ extension StateRecord {
         }
     }
 
-    /// nil unless it is exactly what `append` writes.
-    package init?(_ bytes: ArraySlice<UInt8>) {
+    /// What was written one behind the other; nil unless that is exactly what `append` writes.
+    package static func all(in bytes: ArraySlice<UInt8>) -> [StateRecord]? {
         var reader = StateReader(rest: bytes)
+        var records: [StateRecord] = []
+        while !reader.rest.isEmpty {
+            guard let record = StateRecord(&reader) else { return nil }
+            records.append(record)
+        }
+        return records
+    }
+
+    private init?(_ reader: inout StateReader) {
         guard let kind = reader.number().flatMap({ Kind(rawValue: $0) }) else { return nil }
         switch kind {
         case .replica:
@@ -73,7 +82,6 @@ extension StateRecord {
             else { return nil }
             self = .flight(FlightState(sequence: sequence, payments: payments, doubts: doubts))
         }
-        guard reader.rest.isEmpty else { return nil }
     }
 
     private static func tally(_ reader: inout StateReader) -> CounterState.Tally? {

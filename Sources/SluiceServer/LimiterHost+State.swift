@@ -73,13 +73,15 @@ extension LimiterHost {
             whenStateIsClosed = completion
             return
         }
-        if (limiter.hasChanges || !keeper.failed.isEmpty) && !isStateWritten {
-            isStateWritten = true
+        if (limiter.hasChanges || !keeper.failed.isEmpty) && !isStateGivenUp {
             let now = SystemClock.now()
             var records: [StateRecord] = []
-            while limiter.hasChanges { limiter.takeRecords(into: &records, seenToo: keeper.hasRoom, now: now) }
+            limiter.takeRecords(into: &records, seenToo: keeper.hasRoom, now: now)
             whenStateIsClosed = completion
-            keeper.write(records, isUrgent: false, nowMs: limiter.nowMs(now)) { [self] _ in whenRecorded() }
+            keeper.write(records, isUrgent: false, nowMs: limiter.nowMs(now)) { [self] isDone in
+                isStateGivenUp = !isDone
+                whenRecorded()
+            }
             return
         }
         keeper.close().assumeIsolated().whenComplete { _ in completion() }

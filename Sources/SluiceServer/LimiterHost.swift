@@ -22,8 +22,8 @@ final class LimiterHost: CounterLinkDelegate {
     let keeper: StateKeeper?
     /// Called when the state is closed; while it is set, that is under way.
     var whenStateIsClosed: (() -> Void)?
-    /// Whether the last of the state was written.
-    var isStateWritten = false
+    /// Whether what is left of the state when it ends could not be written.
+    var isStateGivenUp = false
     private(set) var connections: ConnectionTable
     /// Product and version of the store that was reached last; empty before.
     private(set) var storeDescription = ""

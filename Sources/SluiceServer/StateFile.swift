@@ -4,11 +4,12 @@ package import SluiceEngine
 /// The file in which a sidecar keeps what must outlive it: records, one behind the other, of which the later count.
 ///
 /// It begins with a head: `magic`, the version of the format (4 bytes), the replica's number (8) and the checksum of all
-/// that (4). Then come frames: the length of a record (4), its checksum (4) and the record. Numbers have their low bytes
-/// first; checksums are CRC-32 as zlib has it.
+/// that (4). Then come frames: the length of what is in it (4), the checksum of that (4) and the records that were written
+/// at once. Numbers have their low bytes first; checksums are CRC-32 as zlib has it. Version 1 had one record in a frame.
 ///
-/// A process may end in the middle of a frame: reading ends there, and what comes behind is cut off. Nobody but the one
-/// that holds the lock on the folder reads or writes. Every call blocks its thread; one thread at a time may call.
+/// A process may end in the middle of a frame: reading ends there, and what comes behind is cut off. So what was written
+/// at once is found whole or not at all. Nobody but the one that holds the lock on the folder reads or writes. Every call
+/// blocks its thread; one thread at a time may call.
 package final class StateFile: @unchecked Sendable {
     package enum Failure: Error, Equatable, CustomStringConvertible {
         case inUse(folder: String)
@@ -46,7 +47,7 @@ package final class StateFile: @unchecked Sendable {
         package var isSetAside = false
     }
 
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     static let magic = Array("SLUICE\r\n".utf8)
     private static let headSize = magic.count + 4 + 8 + 4
     private static let frameHeadSize = 8
@@ -97,12 +98,16 @@ package final class StateFile: @unchecked Sendable {
         var contents = Contents(replica: newReplica)
         if let bytes = try read(path) {
             switch try head(of: bytes, path: path) {
-            case let replica?:
-                contents.replica = replica
+            case let head?:
+                contents.replica = head.replica
                 let end = scan(bytes, into: &contents.records)
                 contents.droppedBytes = bytes.count - end
-                let file = StateFile(folder: folder, path: path, replica: replica, folderHandle: folderHandle)
-                try file.open(truncatedTo: end)
+                let file = StateFile(folder: folder, path: path, replica: head.replica, folderHandle: folderHandle)
+                if head.version == version {
+                    try file.open(truncatedTo: end)
+                } else {
+                    try file.replace(with: latest(contents.records))
+                }
                 return (file, contents)
             case nil:
                 contents.isSetAside = true
@@ -132,8 +137,8 @@ package final class StateFile: @unchecked Sendable {
 
     // MARK: - Writing
 
-    /// Writes records behind all others, and returns when they are on the disk. If it throws, what is in the file is what
-    /// was there before.
+    /// Writes records behind all others, and returns when they are on the disk. Whoever reads finds all of them or none. If
+    /// it throws, what is in the file is what was there before.
     package func append(_ records: [StateRecord]) throws(Failure) {
         guard handle >= 0 else { throw .system("is not open", path: path, errno: EBADF) }
         encoded.removeAll(keepingCapacity: true)
@@ -209,19 +214,19 @@ package final class StateFile: @unchecked Sendable {
 
     // MARK: - Bytes
 
+    /// Appends one frame; none if it were empty.
     private static func encode(_ records: [StateRecord], into bytes: inout [UInt8]) {
-        var payload: [UInt8] = []
-        for record in records {
-            payload.removeAll(keepingCapacity: true)
-            record.append(to: &payload)
-            put(UInt32(payload.count), to: &bytes)
-            put(Checksum.crc32(payload[...]), to: &bytes)
-            bytes += payload
-        }
+        guard !records.isEmpty else { return }
+        let head = bytes.count
+        bytes.append(contentsOf: repeatElement(0, count: frameHeadSize))
+        let start = bytes.count
+        for record in records { record.append(to: &bytes) }
+        set(UInt32(bytes.count - start), in: &bytes, at: head)
+        set(Checksum.crc32(bytes[start...]), in: &bytes, at: head + 4)
     }
 
-    /// The replica's number; nil if it cannot be read.
-    private static func head(of bytes: [UInt8], path: String) throws(Failure) -> UInt64? {
+    /// The version of the format, and the replica's number; nil if it cannot be read.
+    private static func head(of bytes: [UInt8], path: String) throws(Failure) -> (version: UInt32, replica: UInt64)? {
         // A file that is empty, or was never finished, is nobody's.
         guard bytes.count >= headSize else {
             if magic.starts(with: bytes.prefix(magic.count)) || bytes.starts(with: magic) { return nil }
@@ -231,10 +236,10 @@ package final class StateFile: @unchecked Sendable {
         let found = number(bytes, at: magic.count)
         // Whatever a later format changes, it changes nothing before this.
         if found > version { throw .isNewer(path: path, version: found) }
-        guard found == version, number(bytes, at: headSize - 4) == Checksum.crc32(bytes[..<(headSize - 4)]) else {
+        guard found > 0, number(bytes, at: headSize - 4) == Checksum.crc32(bytes[..<(headSize - 4)]) else {
             return nil
         }
-        return UInt64(number(bytes, at: magic.count + 4)) | UInt64(number(bytes, at: magic.count + 8)) << 32
+        return (found, UInt64(number(bytes, at: magic.count + 4)) | UInt64(number(bytes, at: magic.count + 8)) << 32)
     }
 
     /// Reads frames until one is not whole.
@@ -247,9 +252,9 @@ package final class StateFile: @unchecked Sendable {
             let count = Int(number(bytes, at: at))
             guard count <= bytes.count - start, count > 0,
                 Checksum.crc32(bytes[start..<start + count]) == number(bytes, at: at + 4),
-                let record = StateRecord(bytes[start..<start + count])
+                let together = StateRecord.all(in: bytes[start..<start + count])
             else { break }
-            records.append(record)
+            records += together
             at = start + count
         }
         return at
@@ -257,6 +262,10 @@ package final class StateFile: @unchecked Sendable {
 
     private static func put(_ number: UInt32, to bytes: inout [UInt8]) {
         for shift in stride(from: UInt32(0), to: 32, by: 8) { bytes.append(UInt8(truncatingIfNeeded: number >> shift)) }
+    }
+
+    private static func set(_ number: UInt32, in bytes: inout [UInt8], at start: Int) {
+        for index in 0..<4 { bytes[start + index] = UInt8(truncatingIfNeeded: number >> UInt32(8 * index)) }
     }
 
     private static func number(_ bytes: [UInt8], at start: Int) -> UInt32 {

@@ -16,6 +16,11 @@ extension LimiterRig {
         return limiter.mustRecord
     }
 
+    /// Takes some of what is to be recorded, in one write.
+    mutating func recordSome(atMost counterCount: Int) {
+        limiter.takeRecords(into: &records, atMost: counterCount, now: now)
+    }
+
     /// Takes what is to be recorded.
     mutating func record() {
         while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }
@@ -30,11 +35,9 @@ extension LimiterRig {
         if recording { record() }
         if let policy { self.policy = policy }
         // What bytes lose, is lost.
-        records = records.compactMap { record in
-            var bytes: [UInt8] = []
-            record.append(to: &bytes)
-            return StateRecord(bytes[...])
-        }
+        var bytes: [UInt8] = []
+        for record in records { record.append(to: &bytes) }
+        records = StateRecord.all(in: bytes[...]) ?? []
         limiter = Limiter(
             configuration: limiter.configuration, policies: PolicySet(single: self.policy), now: now)
         restoration = limiter.restore(records, now: now)

@@ -26,6 +26,11 @@ import Testing
         for index in rows.indices { expectQuickly(rows[index] == (index % 7 == 0 ? -index : index), "\(index)") }
     }
 
+    /// There are as many of them as there are grants: a field more is a matter of megabytes.
+    @Test func rowsAreSmall() {
+        #expect(MemoryLayout<Counter>.stride == 160 && MemoryLayout<Plan>.stride == 128)
+    }
+
     /// Behind the first chunk no row is moved: it has its place in memory for good.
     @Test func rowsKeepTheirPlace() {
         var rows = Rows<Int>()

@@ -69,7 +69,7 @@ import Testing
                 case .connect: rig.close()
                 case .disconnect: sent = []
                 case .send(let batch):
-                    if rig.limiter.mustRecord { record() }
+                    while rig.limiter.mustRecord { rig.recordSome(atMost: Int.random(in: 0...2, using: &random)) }
                     sent.append(batch)
                 case .listening: break
                 }
@@ -113,7 +113,8 @@ import Testing
 
         private mutating func end() {
             // What was admitted in the last moment may be lost: here it is not, so that the sums are known.
-            if isUnrecorded || Bool.random(using: &random) { record() }
+            if isUnrecorded { record() }
+            for _ in 0..<Int.random(in: 0...2, using: &random) { rig.recordSome(atMost: 1) }
             lose()
             rig.restart(recording: false)
         }

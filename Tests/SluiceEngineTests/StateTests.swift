@@ -309,6 +309,56 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining == (burst ?? 10) - 4)
     }
 
+    /// The process ends between two writes while it settles: a counter that was settled is not taken for one that is still
+    /// on its way, and what the next process admits not for what was settled.
+    @Test(arguments: 0...8) func itEndsAmongTheRecordsOfASettlement(taken: Int) throws {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        let grants = (1...10).map { "g\($0)" }
+        for grant in grants { #expect(rig.decide(grant: grant).allowed) }
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let paying = try #require(rig.sent().first)
+        rig.record()
+        rig.answer(paying, rig.run(paying))
+        for _ in 0..<taken { rig.recordSome(atMost: 2) }
+        rig.restart(recording: false)
+        rig.lose()
+        for grant in grants { #expect(rig.decide(grant: grant).allowed) }
+        rig.connect()
+        rig.exchange()
+        for grant in grants { #expect(rig.store.tally(of: key(ten, grant: grant)) == 2, "\(grant)") }
+    }
+
+    /// A batch paid, and a check in it was admitted here meanwhile: the process ends when what became of the payment is
+    /// known and what became of the check is not.
+    @Test func itEndsWhenHalfOfABatchIsKnown() throws {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(grant: "paid").allowed)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        let ticket = rig.wait(grant: "asked")
+        let paying = try #require(rig.sent().first)
+        rig.record()
+        #expect(paying.charges.count == 2)
+        _ = rig.run(paying)
+        rig.close()
+        #expect(rig.answers[ticket]?.source == .local)
+        rig.record()
+        let again = rig.probe()
+        #expect(again.sequence == paying.sequence && again.charges.count == 1)
+        rig.answer(again, rig.run(again))
+        #expect(rig.limiter.unresolved.count == 1)
+        rig.restart()
+        rig.lose()
+        #expect(rig.decide(grant: "paid").allowed)
+        #expect(rig.decide(grant: "asked").allowed)
+        rig.connect()
+        rig.exchange()
+        for grant in ["paid", "asked"] { #expect(rig.store.tally(of: key(ten, grant: grant)) == 2, "\(grant)") }
+    }
+
     // MARK: - Records
 
     @Test func nothingIsNotedWhereNobodyTakesIt() {
@@ -381,16 +431,17 @@ import Testing
         for record in records {
             var bytes: [UInt8] = []
             record.append(to: &bytes)
-            #expect(StateRecord(bytes[...]) == record)
-            for count in bytes.indices { #expect(StateRecord(bytes[..<count]) == nil) }
-            #expect(StateRecord((bytes + [0])[...]) == nil)
+            #expect(StateRecord.all(in: bytes[...]) == [record])
+            for count in bytes.indices.dropFirst() { #expect(StateRecord.all(in: bytes[..<count]) == nil) }
+            #expect(StateRecord.all(in: (bytes + [0])[...]) == nil)
+            #expect(StateRecord.all(in: (bytes + bytes)[...]) == [record, record])
         }
         var random = SeededRandom(seed: 5)
         for _ in 0..<20_000 {
             let noise = (0..<Int.random(in: 0...40, using: &random)).map { _ in
                 UInt8.random(in: 0...255, using: &random)
             }
-            _ = StateRecord(noise[...])
+            _ = StateRecord.all(in: noise[...])
         }
     }
 }
