@@ -10,7 +10,8 @@ extension Simulation {
     }
 
     func isUnreachable(_ replica: Int) -> Bool {
-        active { if case .unreachable(let one) = $0 { one == nil || one == replica } else { false } } != nil
+        nowNs < replicas[replica].isCutOffUntilNs
+            || active { if case .unreachable(let one) = $0 { one == nil || one == replica } else { false } } != nil
     }
 
     private func isFlaky(_ replica: Int) -> Bool {

@@ -1,3 +1,5 @@
+import StoreModel
+
 @testable import SluiceEngine
 
 /// Replicas that keep a state folder, as `LimiterHost` and its `StateKeeper` do: what changes is written together every
@@ -17,6 +19,8 @@ extension Simulation {
         var process = 0
         /// The process dies soon after it settles something next.
         var diesSettling = false
+        /// It is to die for having settled something: others after it may as well.
+        var diedSettling = false
     }
 
     enum Writing {
@@ -33,8 +37,12 @@ extension Simulation {
             batch.charges.contains(where: \.isUnlimited)
         {
             one.disk?.diesSettling = false
-            let diesNs = nowNs + Int64.random(in: 0...15_000_000, using: &random)
+            one.disk?.diedSettling = true
+            let diesNs = nowNs + Int64.random(in: 0...30_000_000, using: &random)
             events.push(.fault(.crash(replica: replica)), atNs: diesNs)
+            // What the next process admits before it knows what became of that is easily taken for it.
+            let awayNs: Int64 = random.one(of: [0, 100_000_000, 500_000_000])
+            one.isCutOffUntilNs = max(diesNs, min(diesNs + awayNs, SimulationScenario.calmNs))
         }
         guard let disk = one.disk, disk.isUrgent || !disk.held.isEmpty || one.limiter.mustRecord else {
             return send(batch, from: replica)
@@ -76,8 +84,10 @@ extension Simulation {
         guard one.limiter.hasChanges else { return release(replica) }
         one.disk?.isUrgent = one.limiter.mustRecord
         var records: [StateRecord] = []
-        one.limiter.takeRecords(into: &records, now: moment(replica))
-        oracle.writes(replica)
+        // Few at a time, as where very many have changed.
+        let counterCount = random.one(of: [1, 4, EngineBounds.countersRecordedAtOnce])
+        one.limiter.takeRecords(into: &records, atMost: counterCount, now: moment(replica))
+        if one.limiter.unrecordedCount == 0 { oracle.writes(replica) }
         one.disk?.writing = records
         let doneNs = nowNs + Int64.random(in: 100_000...8_000_000, using: &random)
         events.push(.writing(.isDone(replica: replica, process: disk.process)), atNs: doneNs)
@@ -108,8 +118,8 @@ extension Simulation {
         replicas[index].disk?.writing = []
     }
 
-    /// Another process takes the place of one that ended, with what was on the disk. Of what was being written it finds
-    /// some: what is broken off is cut off.
+    /// Another process takes the place of one that ended, with what was on the disk. What was being written it finds whole,
+    /// or not at all.
     mutating func start(_ index: Int, id: UInt64) {
         let one = replicas[index]
         one.connection = nil
@@ -117,10 +127,10 @@ extension Simulation {
         one.id = id
         one.limiter = makeLimiter(id: id, now: moment(index))
         if let disk = one.disk {
-            let written = disk.writing.prefix(Int.random(in: 0...disk.writing.count, using: &random))
             var next = Disk()
-            next.records = disk.records + written
+            next.records = disk.records + (Bool.random(using: &random) ? disk.writing : [])
             next.process = disk.process + 1
+            next.diesSettling = disk.diedSettling && random.once(in: 2)
             one.disk = next
             _ = one.limiter.restore(next.records, now: moment(index))
         }

@@ -17,6 +17,8 @@ struct Simulation {
         /// How much faster than true its monotonic clock runs, parts in a million.
         let drift: Int64
         var tickNs = Int64.max
+        /// Cut off from the store until then, whatever happens to others.
+        var isCutOffUntilNs: Int64 = 0
         /// Where it has a state folder.
         var disk: Disk?
 

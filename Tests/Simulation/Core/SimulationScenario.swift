@@ -86,7 +86,10 @@ struct SimulationScenario {
         keepsState = !isMixed && random.once(in: 2)
         policy =
             isPlain
-            ? plainPolicy(&random) : isMixed ? Self.mixedPolicy(tools, &random) : randomPolicy(tools, &random)
+            ? plainPolicy(&random)
+            : isMixed
+                ? Self.mixedPolicy(tools, &random)
+                : randomPolicy(tools, isRoomy: keepsState && random.once(in: 2), &random)
         costs = isPlain ? [1] : [[1], [1, 1, 1, 2], [1, 2, 3, 7], [5, 8]].randomElement(using: &random) ?? [1]
         if isPlain { tools = ["t"] }
         peekPercent = isPlain ? 0 : [0, 0, 10, 50].randomElement(using: &random) ?? 0
@@ -162,6 +165,14 @@ struct SimulationScenario {
             let endNs = min(Self.calmNs, startNs + Int64.random(in: 1_000_000...longest, using: &random))
             episodes.append(Episode(fault: fault(&random), startNs: startNs, endNs: endNs))
         }
+        // What was admitted without the store is spoilt most easily by a process that dies while it settles it.
+        if keepsState && course == .healing && random.once(in: 2) {
+            let startNs = Int64.random(in: 0..<Self.calmNs, using: &random)
+            episodes.append(
+                Episode(
+                    fault: .crash(replica: Int.random(in: 0..<replicas, using: &random)), startNs: startNs,
+                    endNs: startNs))
+        }
         if course == .ending {
             episodes.append(
                 Episode(fault: .unreachable(replica: nil), startNs: Self.calmNs, endNs: Int64.max))
@@ -218,11 +229,14 @@ private func plainPolicy(_ random: inout SeededRandom) -> Policy {
     ])
 }
 
-private func randomPolicy(_ tools: [String], _ random: inout SeededRandom) -> Policy {
+/// - Parameter isRoomy: more of what a process leaves to the next one still counts in the end, and may be compared.
+private func randomPolicy(_ tools: [String], isRoomy: Bool, _ random: inout SeededRandom) -> Policy {
     func one(_ counter: String, _ tool: String?) -> Limit {
         limit(
-            counter, max: [0, 1, 2, 5, 10, 40, 200, 1_000_000_000_000].randomElement(using: &random) ?? 1,
-            per: random.one(of: [1, 2, 3, 4, 3_600]), of: tool,
+            counter,
+            max: random.one(
+                of: isRoomy ? [2, 10, 40, 200, 1_000_000_000_000] : [0, 1, 2, 5, 10, 40, 200, 1_000_000_000_000]),
+            per: random.one(of: isRoomy ? [2, 3_600, 3_600] : [1, 2, 3, 4, 3_600]), of: tool,
             scope: random.once(in: 2) ? .session : .grant)
     }
     let all = Int.random(in: 0..<3, using: &random) == 0 ? [one("all", nil)] : []
