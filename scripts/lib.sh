@@ -76,13 +76,24 @@ RELEASE_FLAGS=(-c release -Xswiftc -enforce-exclusivity=unchecked)
 # A first build takes some minutes; one that takes longer than this, in seconds, is stuck.
 RELEASE_BUILD_LIMIT=2400
 
+# has_glibc VERSION: whether the C library is glibc, of that version or a newer one.
+has_glibc() {
+    local found
+    found="$(getconf GNU_LIBC_VERSION 2>/dev/null | sed -n 's/^glibc //p')"
+    [[ -n "$found" && "$(printf '%s\n' "$1" "$found" | sort -V | head -n 1)" == "$1" ]]
+}
+
 # build_release PRODUCT...: builds them for release, and leaves the log in TEMPORARY_FOLDER; where they are is in SLUICE_BIN.
 # The standard library is linked in where there is one for that, as for a machine without Swift: at rest that takes a fifth
-# less memory.
+# less memory. Where glibc understands it, what is to be added to addresses at the start is packed: 1.5 MiB less again.
 build_release() {
-    local product
-    if [[ -d "$(dirname "$(readlink -f "$(command -v swift)")")/../lib/swift_static" ]]; then
+    local product tools
+    tools="$(dirname "$(readlink -f "$(command -v swift)")")"
+    if [[ -d "$tools/../lib/swift_static" ]]; then
         RELEASE_FLAGS+=(--static-swift-stdlib)
+        if [[ -x "$tools/ld.lld" ]] && has_glibc 2.36; then
+            RELEASE_FLAGS+=(-Xswiftc -use-ld=lld -Xlinker -z -Xlinker pack-relative-relocs)
+        fi
     fi
     for product in "$@"; do
         bounded "$RELEASE_BUILD_LIMIT" swift build "${RELEASE_FLAGS[@]}" --product "$product" \
