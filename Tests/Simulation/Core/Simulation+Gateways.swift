@@ -134,6 +134,8 @@ extension Simulation {
                 now.monotonicNs += 1_000_000_000_000
                 now.wallMs += 1_000_000
                 limiter.tick(now: now)
+                var records: [StateRecord] = []
+                while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }
             }
             guard limiter.reservations.count == 0, limiter.memos.count == 0,
                 limiter.owed.count <= lastTicket,

@@ -222,6 +222,8 @@ extension Simulation {
         case .restart(let index):
             try stop(index)
             let turns = turns(of: index)
+            // What was reserved here is not kept.
+            settledForGood = []
             start(index, id: replicas[index].id)
             oracle.restarted(index, turns: turns, newTurns: self.turns(of: index))
         }

@@ -82,8 +82,7 @@ struct SimulationScenario {
         tools = Bool.random(using: &random) ? ["t"] : ["t", "u"]
         isPlain = Int.random(in: 0..<4, using: &random) == 0
         isMixed = !isPlain && random.once(in: 2)
-        // Reservations made without the store are not kept.
-        keepsState = !isMixed && random.once(in: 2)
+        keepsState = random.once(in: 2)
         policy =
             isPlain
             ? plainPolicy(&random)
