@@ -2,10 +2,11 @@ import DequeModule
 
 /// What of a limiter's state is to be recorded next, so that it outlives the process: see `Limiter.takeRecords`.
 struct StateChanges {
-    /// Counters that changed since they were last recorded: each once, and used by this as by a plan. Some may have been
-    /// recorded already, for the sake of a batch.
+    /// Counters that changed since they were last recorded: each once, and used by this as by a plan. Beside them some that
+    /// were recorded since, out of their turn.
     var counters: Deque<Int32> = []
-    /// Those of them that are recorded with the batches that they owe it to, or that carry it: each once.
+    /// Those of them that changed by what became of a batch, or that one on its way is to settle: they are recorded next,
+    /// with the batch. Each once.
     var tied: [Int32] = []
     /// Counters that were there before this process began: each is used by this as by a plan, until nothing of it counts.
     var restored: [Int32] = []
