@@ -27,6 +27,9 @@ package enum ServerBounds {
     package static let maxStateFileBytes = 67_108_864
     /// A state's file is written anew when it is larger than this, bytes, and twice as large as it was then.
     package static let minCompactedBytes = 1_048_576
+    /// Most counters in one frame of a state's file that is written anew: so many are lost where one of its bits goes wrong,
+    /// beside those behind them.
+    package static let countersPerFrame = 1_024
     /// A buffer for writing a state's file is let go when it is larger than this, bytes.
     package static let stateBufferBytes = 1_048_576
     /// How many connections may wait to be accepted: a gateway that starts opens its pool at once.

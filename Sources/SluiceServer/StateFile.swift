@@ -179,6 +179,8 @@ package final class StateFile: @unchecked Sendable {
         return last.values.sorted().map { records[$0] }
     }
 
+    /// It is whole when it takes the other's place, and so may have many frames: what spoils one of them later spoils
+    /// nothing before it. Batches come first: a counter must not be found without one that concerns it.
     private func replace(with records: [StateRecord]) throws(Failure) {
         let temporary = "\(path).new"
         let next = Glibc.open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0o600)
@@ -188,7 +190,13 @@ package final class StateFile: @unchecked Sendable {
         Self.put(UInt32(truncatingIfNeeded: replica), to: &bytes)
         Self.put(UInt32(truncatingIfNeeded: replica >> 32), to: &bytes)
         Self.put(Checksum.crc32(bytes[...]), to: &bytes)
-        Self.encode(records, into: &bytes)
+        let counters = records.filter { if case .counter = $0 { true } else { false } }
+        let others = records.filter { if case .counter = $0 { false } else { true } }
+        Self.encode(others, into: &bytes)
+        for start in stride(from: 0, to: counters.count, by: ServerBounds.countersPerFrame) {
+            let end = min(start + ServerBounds.countersPerFrame, counters.count)
+            Self.encode(Array(counters[start..<end]), into: &bytes)
+        }
         do throws(Failure) {
             try Self.write(bytes, to: next, path: temporary)
             guard fsync(next) == 0, rename(temporary, path) == 0, fsync(folderHandle) == 0 else {

@@ -202,6 +202,31 @@ import Testing
             })
     }
 
+    /// A bit goes wrong in a file that was written anew: what comes before is read, and batches come before counters.
+    @Test func mostOfASpoiltFileIsRead() throws {
+        func counter(_ number: Int) -> StateRecord {
+            let tally = CounterState.WindowState(
+                sharedUsed: 1, sharedPrevious: 0, own: Int64(number), ownPrevious: 0, resolved: 0)
+            return .counter(
+                CounterState(
+                    stem: Array("stem\(number)".utf8), startMs: 0, countsUntilMs: .max, isSeen: true, owesOffer: false,
+                    tally: .window(tally)))
+        }
+        let counters = (1...2 * ServerBounds.countersPerFrame + 1).map(counter)
+        do {
+            let (file, _) = try open()
+            try file.append(counters)
+            try file.append([record(1)])
+            try file.compact(nowMs: 0)
+        }
+        var spoilt = try bytes()
+        spoilt[spoilt.count - 1] ^= 1
+        try overwrite(spoilt)
+        let (_, contents) = try open(2)
+        #expect(contents.replica == 1 && contents.droppedBytes > 0)
+        #expect(contents.records == [record(1)] + counters.dropLast())
+    }
+
     /// A process ended while it wrote the file anew: the old one counts.
     @Test func aFileThatWasNotFinishedIsRemoved() throws {
         try write(1...2)
