@@ -61,7 +61,7 @@ extension Simulation {
             ticket: Ticket(rawValue: lastTicket), now: moment(replica))
         switch outcome {
         case .answered(let decision): try answered(lastTicket, decision)
-        case .waiting: break
+        case .waiting: oracle.waits(lastTicket)
         case .overloaded, .mustReserve, .otherArguments: throw SimulationFailure(description: "\(outcome)")
         }
     }
@@ -162,7 +162,8 @@ extension SimulationScenario {
     /// Limits of every kind, whose windows are short enough for many of them to pass in one run.
     static func mixedPolicy(_ tools: [String], _ random: inout SeededRandom) -> Policy {
         func one(_ counter: String, _ tool: String?) -> Limit {
-            let max: Int64 = random.one(of: [0, 1, 2, 3, 5, 10, 40])
+            var max: Int64 = random.one(of: [0, 1, 2, 3, 5, 10, 40])
+            var seconds: Int64 = random.one(of: [1, 2, 4])
             let algorithm: Limit.Algorithm =
                 switch random.next() % 4 {
                 case 0: .fixedWindow
@@ -170,9 +171,14 @@ extension SimulationScenario {
                 case 2: .tokenBucket(burst: max == 0 ? 0 : random.one(of: [1, max, 2 * max]))
                 default: .concurrency(holdMs: random.one(of: [1_000, 2_000, 60_000]))
                 }
+            // Some windows are still open in the end, so that what they hold can be judged.
+            if algorithm == .fixedWindow && random.once(in: 2) {
+                max = random.one(of: [200, 100_000])
+                seconds = SimulationOracle.longWindowMs / 1_000
+            }
             let scope: Limit.Scope = random.one(of: [.grant, .grant, .session, .global, .attribute("team")])
             return limit(
-                counter, max: max, per: random.one(of: [1, 2, 4]), of: tool, scope: scope, algorithm: algorithm,
+                counter, max: max, per: seconds, of: tool, scope: scope, algorithm: algorithm,
                 acrossGrants: ![.grant, .global].contains(scope) && random.once(in: 2),
                 onOutage: random.one(of: [.local, .local, .allow, .deny]),
                 mode: random.once(in: 4) ? .shadow : .enforce)

@@ -42,6 +42,7 @@ struct SimulationCoverage: Sendable {
         case heard = "changes are heard of again"
         case newReplica = "another replica is heard of"
         case summed = "a window's sum is compared"
+        case summedMixed = "a window's sum is compared, beside reservations"
     }
 
     private(set) var counts: [Event: Int64] = [:]

@@ -28,6 +28,7 @@ extension SimulationOracle {
             let binding = found.first { $0.0.rule == decision.rule }
             try demand(binding.map { $0.0.mode == .enforce && !$0.1.fits } ?? false, "refused without need")
         }
+        if decision.allowed { noteAdmitted(question, mixed, decision) }
         switch decision.source {
         case .policy:
             let most = question.limits.filter { $0.mode == .enforce && (!$0.isSlots || $0.max == 0) }
@@ -52,6 +53,37 @@ extension SimulationOracle {
         case .lease:
             try demand(false, "an unknown source")
         }
+    }
+
+    /// As long as the windows that are open from the first to the last moment.
+    static let longWindowMs: Int64 = 3_600_000
+
+    /// What counts for certain, however it ends: no reservation, and not asked twice. Where time ran out, the store may have
+    /// refused for want of room what was admitted here.
+    private mutating func noteAdmitted(_ question: Question, _ mixed: Mixed, _ decision: Decision) {
+        guard !question.isPeek, !mixed.reserves, mixed.id == nil, decision.source == .shared || !question.waits else {
+            return
+        }
+        for (limit, stem) in zip(question.limits, mixed.group.stems)
+        where limit.algorithm == .fixedWindow && limit.window.lengthMs == Self.longWindowMs && limit.mode == .enforce {
+            atLeast[stem, default: 0] += question.cost
+        }
+    }
+
+    /// - Returns: how many sums were compared.
+    func judgeMixedSums(_ store: ModelStore) throws -> Int {
+        let startMs = store.clockMs - store.clockMs % Self.longWindowMs
+        var judged = 0
+        for stem in atLeast.keys {
+            let least = atLeast[stem] ?? 0
+            judged += 1
+            let stored = store.tally(of: stem + Array("\(startMs)".utf8))
+            guard stored >= least else {
+                let name = String(decoding: stem, as: UTF8.self)
+                throw SimulationFailure(description: "\(least) admitted, \(stored) stored: \(name)")
+            }
+        }
+        return judged
     }
 
     /// No more was told to be admitted than the store did admit, which the ledger holds to the limits; where nothing

@@ -103,6 +103,8 @@ struct SimulationOracle {
     /// How many checks were admitted as shared; those with one id count once.
     var admitted: [SimulationLedger.Group: Int64] = [:]
     var admittedIDs: Set<Call> = []
+    /// What the store must hold in the end, at least, of windows that are open then: by the counter, without its window.
+    var atLeast = ByteTable<Int64>()
     /// Reservations that nobody was promised, and that were not meant to be kept for an id.
     var refused: Set<String> = []
     /// Reservations that were promised as shared.
