@@ -111,7 +111,7 @@ struct Simulation {
     var checks = 0
     private var finished: [Limiter.Completion] = []
     /// What each replica had to tell the store when nothing more was asked.
-    private var owingAtEnd: [Set<[UInt8]>] = []
+    private var owingAtEnd: [Set<[UInt8]>]?
 
     /// - Parameters:
     ///   - without: episodes of the seed's scenario that are left out, to find which ones matter.
@@ -164,7 +164,7 @@ struct Simulation {
         for episode in scenario.episodes { events.push(.fault(episode.fault), atNs: episode.startNs) }
         var steps = 0
         while let next = events.pop(), next.atNs <= lastNs {
-            if nowNs <= scenario.endNs, next.atNs > scenario.endNs { owingAtEnd = replicas.indices.map(owing) }
+            if owingAtEnd == nil, next.atNs > scenario.endNs { owingAtEnd = replicas.indices.map(owing) }
             nowNs = next.atNs
             try handle(next.event)
             steps += 1
@@ -410,8 +410,9 @@ struct Simulation {
         // By a clock that stepped, nobody says which windows are over.
         guard !scenario.stepsClock else { return }
         for (index, replica) in replicas.enumerated() {
-            // Reservations may have ended just now.
-            let owed = scenario.isMixed ? owing(index).intersection(owingAtEnd[index]) : owing(index)
+            // Reservations may have ended just now: what they leave waits for the next sign of life.
+            let before = scenario.course == .healing ? owingAtEnd?[index] ?? [] : []
+            let owed = scenario.isMixed ? owing(index).intersection(before) : owing(index)
             let count = scenario.isMixed ? 0 : replica.limiter.journalCount
             let unknown = replica.limiter.unresolved.map(\.sequence)
             guard owed.isEmpty, count == 0, unknown.isEmpty else {
