@@ -89,7 +89,9 @@ extension Simulation {
         one.limiter.takeRecords(into: &records, atMost: counterCount, now: moment(replica))
         if one.limiter.unrecordedCount == 0 { oracle.writes(replica) }
         one.disk?.writing = records
-        let doneNs = nowNs + Int64.random(in: 100_000...8_000_000, using: &random)
+        // A settlement waits for it, and the checks of its batch: where nobody need be without the store, it is not for long.
+        let longestNs: Int64 = scenario.course == .gentle ? 500_000 : 8_000_000
+        let doneNs = nowNs + Int64.random(in: 100_000...longestNs, using: &random)
         events.push(.writing(.isDone(replica: replica, process: disk.process)), atNs: doneNs)
     }
 

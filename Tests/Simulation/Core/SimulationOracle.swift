@@ -348,7 +348,9 @@ struct SimulationOracle {
             judged += 1
             // Where the store refused for want of room what was admitted here without its answer, that is not added.
             let wasFull = tally.asked + tally.admittedUnshared > tally.max
-            let mayBeLost = tally.lost + tally.admittedBlindly + (ranUnanswered ? tally.admittedInDoubt : 0)
+            // What a batch without an answer charged or settled nobody has seen: a store that forgets is not offered it.
+            let unseen = ranUnanswered ? (mayExceed ? tally.admittedUnshared : tally.admittedInDoubt) : 0
+            let mayBeLost = tally.lost + tally.admittedBlindly + unseen
             let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull
             let isNotTooMuch = stored <= admitted + tally.refusedInDoubt + unanswered || mayExceed
             guard isEnough && isNotTooMuch else {
