@@ -85,7 +85,7 @@ has_glibc() {
 
 # build_release PRODUCT...: builds them for release, and leaves the log in TEMPORARY_FOLDER; where they are is in SLUICE_BIN.
 # The standard library is linked in where there is one for that, as for a machine without Swift: at rest that takes a fifth
-# less memory. Where glibc understands it, what is to be added to addresses at the start is packed: 1.5 MiB less again.
+# less memory. Where glibc understands it, what is to be added to addresses at the start is packed: 0.5 to 1.5 MiB less again.
 build_release() {
     local product tools
     tools="$(dirname "$(readlink -f "$(command -v swift)")")"
