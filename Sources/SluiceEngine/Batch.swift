@@ -70,14 +70,16 @@ package struct Batch: Sendable, Equatable {
         /// What a replica last saw of the one charge's counter, `cost` in all: the counter is raised to that, and never
         /// lowered. For a store that has forgotten.
         case offer
-        /// A sign of life of this replica, which asks for those of all others: the key of their list is the only key. A
-        /// sign of life counts for so long.
-        case heartbeat(lifeMs: Int64)
+        /// A heartbeat of this replica, which asks for those of all others. It counts for so long; `writtenBackMs` is when
+        /// the replica sent it, ms since the epoch, if it had nothing to write back then, else 0. Its keys are those of the
+        /// lists of replicas by their heartbeats, and by `writtenBackMs`.
+        case heartbeat(lifeMs: Int64, writtenBackMs: Int64 = 0)
 
         package var keyCount: Int {
             switch self {
             case .check(let isReserved, let memo): (isReserved ? 1 : 0) + (memo == nil ? 0 : 1)
-            case .settle, .heartbeat: 1
+            case .settle: 1
+            case .heartbeat: 2
             case .offer: 0
             }
         }
@@ -188,9 +190,9 @@ package struct BatchReply: Sendable, Equatable {
     /// For each entry in turn: how many of its checks were admitted (for a peek: 1 if it would be), then the tally of
     /// each of its charges after that, in `Batch.Charge.tallyCount` numbers; or one of the codes below with what it
     /// says that follows. For the end of a reservation: 1 if it was done, 0 if there is no such reservation or it is
-    /// spent. For what was offered: 1, then the tally. For a sign of life: 1, how many replicas are told of, then for
-    /// each its number (as a bit pattern) and when its last sign of life came, ms since the epoch. Empty unless `status`
-    /// is `ran`.
+    /// spent. For what was offered: 1, then the tally. For a heartbeat: 1, how many replicas are listed, then for each its
+    /// number (as a bit pattern), when its last heartbeat came, and its last `writtenBackMs` (0: none), ms since the epoch.
+    /// Empty unless `status` is `ran`.
     package var results: [Int64] = []
     /// The store's words for each `fault`, and the reservation for each `replayed`, in order.
     package var words: [String] = []

@@ -20,7 +20,7 @@ extension Counter {
         switch other?.value {
         case nil, .before:
             switch place(ofWindowAt: cutMs) {
-            case .open?: windowed.own.doubt(amount)
+            case .open?: addWindowDoubt(amount)
             case .before?: before.own.doubt(amount)
             case nil: break
             }
@@ -36,7 +36,7 @@ extension Counter {
     ///
     /// - Parameter epoch: of the store's present memory: what was seen before that is offered to it.
     /// - Returns: additions come after offers, and none is above `EngineBounds.maxAddition`.
-    func debts(nowMs: Int64, epoch: Int32) -> [Debt] {
+    func debts(nowMs: Int64, epoch: Int16) -> [Debt] {
         var debts: [Debt] = []
         let forgotten = isSeen && seenEpoch != epoch
         switch other?.value {
@@ -47,10 +47,10 @@ extension Counter {
                 debts.append(Debt(.offer, before.sharedUsed, windowMs: beforeMs))
             }
             if forgotten {
-                debts.append(Debt(.offer, windowed.sharedUsed + windowed.resolved, windowMs: windowStartMs))
+                debts.append(Debt(.offer, windowed.sharedUsed, windowMs: windowStartMs))
             }
             if beforeMs >= 0 { debts.append(Debt(.addition, before.own.owed, windowMs: beforeMs)) }
-            debts.append(Debt(.addition, windowed.own.owed, windowMs: windowStartMs))
+            debts.append(Debt(.addition, max(0, windowed.own - windowInDoubt), windowMs: windowStartMs))
         case .bucket(let bucket):
             guard let terms = bucket.terms else { return [] }
             if forgotten {
@@ -86,8 +86,8 @@ extension Counter {
     /// Whether anything that was admitted here is not known to be in the store's tally, and still counts there.
     func holdsUnsettled(nowMs: Int64) -> Bool {
         switch other?.value {
-        case nil: windowed.own.used > 0
-        case .before(let before): windowed.own.used > 0 || before.own.used > 0
+        case nil: windowed.own > 0
+        case .before(let before): windowed.own > 0 || before.own.used > 0
         case .bucket(let bucket): bucket.holdsUnsettled(nowMs: nowMs)
         case .slots: false
         }
@@ -95,8 +95,10 @@ extension Counter {
 
     /// The store was paid.
     ///
-    /// - Parameter tally: as it told it; nil if its answer never came.
-    mutating func paid(_ debt: Debt, tally: Int64?, decidedMs: Int64, epoch: Int32) {
+    /// - Parameters:
+    ///   - tally: as it told it; nil if its answer never came.
+    ///   - keepsShare: as of `observe`.
+    mutating func paid(_ debt: Debt, tally: Int64?, decidedMs: Int64, epoch: Int16, keepsShare: Bool) {
         guard let place = place(ofWindowAt: debt.windowMs) else { return }
         let amount = debt.kind == .addition ? debt.amount : 0
         switch other?.value {
@@ -106,8 +108,8 @@ extension Counter {
             if place == .open {
                 var told = Tally(used: tally)
                 told.previous = before.sharedUsed
-                told.refusals = shadow?.value.shared ?? 0
-                observe(told, cutMs: debt.windowMs, decidedMs: decidedMs, epoch: epoch)
+                told.refusals = rare?.value.sharedRefusals ?? 0
+                observe(told, cutMs: debt.windowMs, decidedMs: decidedMs, epoch: epoch, keepsShare: keepsShare)
             } else {
                 before.sharedUsed = tally
             }
@@ -119,7 +121,10 @@ extension Counter {
                 bucket.resolve(level: amount)
             }
             other?.value = .bucket(bucket)
-            if tally != nil { seenEpoch = epoch }
+            if tally != nil {
+                seenEpoch = epoch
+                if !keepsShare { endShare() }
+            }
         case .slots:
             break
         }

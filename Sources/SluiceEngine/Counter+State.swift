@@ -6,17 +6,24 @@ extension Counter {
     var keepers: Int32 { (isJournalled ? 1 : 0) + (isChanged ? 1 : 0) + (isRestored ? 1 : 0) }
 
     /// What a restart must not lose; nil where nothing is kept of the algorithm.
-    func state(epoch: Int32) -> CounterState? {
+    ///
+    /// - Parameters:
+    ///   - epoch: of the store's present memory.
+    ///   - outage: as of `beginShare`.
+    func state(epoch: Int16, outage: Int16) -> CounterState? {
         let tally: CounterState.Tally
         var countsUntilMs = nextEndMs
+        let hasShare = shareEpoch == outage
         switch other?.value {
         case nil, .before:
             tally = .window(
                 CounterState.WindowState(
-                    sharedUsed: windowed.sharedUsed, sharedPrevious: before.sharedUsed, own: windowed.own.used,
-                    ownPrevious: before.own.used, resolved: windowed.resolved))
+                    sharedUsed: windowed.sharedUsed, sharedPrevious: before.sharedUsed, own: windowed.own,
+                    ownPrevious: before.own.used, share: hasShare ? CounterState.ShareState(windowed, before) : nil))
         case .bucket(let bucket):
-            tally = .bucket(bucket.state)
+            var state = bucket.state
+            if !hasShare { state.localLevel = -1 }
+            tally = .bucket(state)
             countsUntilMs = bucket.countsUntilMs
         case .slots: return nil
         }
@@ -27,25 +34,39 @@ extension Counter {
 
     /// Makes a new one what it was.
     ///
-    /// - Parameter epoch: of the store's present memory.
-    mutating func restore(_ state: CounterState, epoch: Int32) {
+    /// - Parameters:
+    ///   - epoch: of the store's present memory.
+    ///   - outage: as of `beginShare`.
+    mutating func restore(_ state: CounterState, epoch: Int16, outage: Int16) {
         roll(at: max(0, state.startMs))
         isSeen = state.isSeen
         seenEpoch = state.owesOffer ? epoch &- 1 : epoch
         switch state.tally {
         case .window(let window):
-            windowed.sharedUsed = window.sharedUsed
-            windowed.own.used = window.own
-            before.sharedUsed = window.sharedPrevious
-            before.own.used = window.ownPrevious
-            windowed.resolved = window.resolved
+            windowed = WindowTally(used: window.sharedUsed, own: window.own)
+            var previous = WindowBefore(used: window.sharedPrevious, own: window.ownPrevious)
+            if let share = window.share {
+                windowed.goOn(withShareOf: share.base, taken: share.taken)
+                previous.goOn(withShareOf: share.previousBase, taken: share.previousTaken)
+                keepShare(outage)
+            }
+            before = previous
         case .bucket(let bucket):
             other?.value = .bucket(BucketTally(bucket))
+            if bucket.localLevel >= 0 { keepShare(outage) }
         }
     }
 
     /// Of a token bucket: the limit as it was last asked of.
     var bucketTerms: Terms? {
         if case .bucket(let bucket)? = other?.value { bucket.terms } else { nil }
+    }
+}
+
+extension CounterState.ShareState {
+    init(_ windowed: WindowTally, _ before: WindowBefore) {
+        self.init(
+            base: windowed.shareBase, taken: windowed.taken, previousBase: before.shareBase,
+            previousTaken: before.taken)
     }
 }

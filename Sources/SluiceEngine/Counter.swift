@@ -17,12 +17,14 @@ struct Counter {
     var provenNs = RefusalMemory.never
     /// Of all algorithms but fixed windows.
     var other: Apart<OtherTally>?
-    /// Checks that it would have denied, of a shadow limit.
-    private(set) var shadow: Apart<ShadowTally>?
+    /// What few have of the open window.
+    private(set) var rare: Apart<RareTally>?
     /// How many plans use it, and payments and the journal; 0 frees it.
     var references: Int32 = 0
     /// Which memory of the store told of it: see `Limiter.storeEpoch`.
-    var seenEpoch: Int32 = 0
+    var seenEpoch: Int16 = 0
+    /// In which outage its share was begun: see `beginShare`. 0 while all count in the store.
+    private(set) var shareEpoch: Int16 = 0
     let changeSlot: UInt16
     let algorithm: Terms.Algorithm
     /// Whether the store told of this window (of this bucket, of these slots) at all.
@@ -80,10 +82,12 @@ struct Counter {
         case slots(SlotTally)
     }
 
-    struct ShadowTally {
-        /// As the store last told, and here without the store.
-        var shared: Int64 = 0
-        var local: Int64 = 0
+    struct RareTally {
+        /// Checks that a shadow limit would have denied: as the store last told, and here without the store.
+        var sharedRefusals: Int64 = 0
+        var localRefusals: Int64 = 0
+        /// As `Unsettled.inDoubt`, of what was admitted locally in a fixed or sliding window.
+        var inDoubt: Int64 = 0
     }
 
     /// - Parameter family: that of its stem.
@@ -160,12 +164,12 @@ struct Counter {
 
     private mutating func turn(to next: OpenWindow) {
         if algorithm == .slidingWindow {
-            before = next.startMs == windowEndMs ? WindowBefore(windowed) : WindowBefore()
+            before = next.startMs == windowEndMs ? WindowBefore(windowed, inDoubt: windowInDoubt) : WindowBefore()
         }
         windowed = WindowTally()
         span = WindowSpan(startMs: next.startMs, endMs: next.endMs)
         isSeen = false
-        shadow = nil
+        rare = nil
     }
 
     // MARK: - What the store tells
@@ -174,12 +178,14 @@ struct Counter {
     ///   - cutMs: the time by which the window was cut.
     ///   - decidedMs: the time at which the store decided.
     ///   - epoch: of the store's memory: see `Limiter.storeEpoch`.
-    mutating func observe(_ tally: Tally, cutMs: Int64, decidedMs: Int64, epoch: Int32) {
+    ///   - keepsShare: the share that was begun goes on: not all replicas count in the store again.
+    mutating func observe(_ tally: Tally, cutMs: Int64, decidedMs: Int64, epoch: Int16, keepsShare: Bool) {
         // Where nothing has turned, no other place than this is looked at.
         guard span.holds(cutMs) || bounds(at: cutMs).startMs == windowStartMs else { return }
         isSeen = true
         seenEpoch = epoch
-        if shadow != nil || tally.refusals > 0 { tellRefusals(shared: tally.refusals) }
+        if !keepsShare { endShare() }
+        if rare != nil || tally.refusals > 0 { changeRare { $0.sharedRefusals = tally.refusals } }
         guard algorithm != .fixedWindow else { return windowed.observe(used: tally.used) }
         switch other?.value {
         case .before(var before)?:
@@ -196,11 +202,17 @@ struct Counter {
         }
     }
 
-    private mutating func tellRefusals(shared: Int64? = nil, local: Int64 = 0) {
-        var told = shadow?.value ?? ShadowTally()
-        if let shared { told.shared = shared }
-        told.local += local
-        shadow = Apart(told)
+    private mutating func changeRare(_ change: (inout RareTally) -> Void) {
+        var changed = rare?.value ?? RareTally()
+        change(&changed)
+        rare = Apart(changed)
+    }
+
+    /// What of the open window's admissions must not be written back yet.
+    var windowInDoubt: Int64 { rare?.value.inDoubt ?? 0 }
+
+    mutating func addWindowDoubt(_ amount: Int64) {
+        changeRare { $0.inDoubt = max(0, min(Terms.maxExact, $0.inDoubt + amount)) }
     }
 
     /// `amount` that was admitted here turned out to have been charged in the store as well, in the window that holds
@@ -246,18 +258,61 @@ struct Counter {
     /// - Returns: how much of it was still counted here.
     @discardableResult
     mutating func settleWindow(_ amount: Int64, _ place: Place) -> Int64 {
-        place == .open ? windowed.own.settle(amount) : before.own.settle(amount)
+        place == .open ? windowed.settle(amount) : before.own.settle(amount)
     }
 
     // MARK: - While the store is away
+
+    /// Takes a share of what was left by what the store last reported, unless it has one of this outage.
+    ///
+    /// - Parameter outage: see `Limiter.shareEpoch`.
+    mutating func beginShare(_ outage: Int16) {
+        guard shareEpoch != outage else { return }
+        shareEpoch = outage
+        windowed.beginShare()
+        switch other?.value {
+        case .before(var before)?:
+            before.beginShare()
+            other?.value = .before(before)
+        case .bucket(var bucket)?:
+            bucket.beginShare()
+            other?.value = .bucket(bucket)
+        case .slots?, nil: break
+        }
+    }
+
+    /// It has a share of this outage, which goes on.
+    mutating func keepShare(_ outage: Int16) { shareEpoch = outage }
+
+    /// The outage is over: all count in the store.
+    mutating func endShare() { shareEpoch = 0 }
+
+    /// Spends some of the share on checks that the store is asked for, or gives some of it back. Slots are not shared out
+    /// to what the store decides.
+    ///
+    /// - Parameter cutMs: the time by which the window was cut.
+    mutating func takeShare(_ amount: Int64, _ terms: Terms, cutMs: Int64, nowMs: Int64) {
+        switch other?.value {
+        case nil, .before?:
+            switch place(ofWindowAt: cutMs) {
+            case .open?: windowed.take(amount)
+            case .before?: before.take(amount)
+            case nil: break
+            }
+        case .bucket(var bucket)?:
+            bucket.take(amount, terms, nowMs: nowMs)
+            other?.value = .bucket(bucket)
+        case .slots?: break
+        }
+    }
 
     /// What may still be admitted here, in units of cost; of concurrency, in slots.
     mutating func leftLocally(_ terms: Terms, replicas: borrowing ReplicaView, nowMs: Int64) -> Int64 {
         if algorithm == .fixedWindow {
             if !windowed.hasShare(terms) {
-                windowed.setShare(terms, replicas.share(of: terms.max - windowed.sharedUsed, counterHash: hash))
+                windowed.setShare(terms, replicas.share(of: terms.max - windowed.shareBase, counterHash: hash))
             }
-            return windowed.left
+            return min(windowed.left, max(0, terms.max - windowed.used))
         }
         switch other?.value {
         case nil:
@@ -300,7 +355,7 @@ struct Counter {
     }
 
     /// A shadow limit had no room for a check that was admitted here.
-    mutating func refuseLocally() { tellRefusals(local: 1) }
+    mutating func refuseLocally() { changeRare { $0.localRefusals += 1 } }
 
     /// Takes back what was admitted here, or charges more than was admitted; what the store was told is no matter of
     /// this. Only a window that still counts is changed.
@@ -309,9 +364,9 @@ struct Counter {
         switch other?.value {
         case nil, .before:
             if item.terms.windowStartMs == windowStartMs {
-                windowed.own.adjust(by: cost)
+                windowed.adjust(by: cost)
             } else if algorithm == .slidingWindow && item.terms.windowEndMs == windowStartMs {
-                before.own.adjust(by: cost)
+                before.adjust(by: cost)
             }
         case .bucket(var bucket):
             if let mark = item.mark {
@@ -368,33 +423,33 @@ struct Counter {
         var tally: Tally
         switch other?.value {
         case nil, .before:
-            tally = Tally(used: windowed.sharedUsed + windowed.resolved)
+            tally = Tally(used: windowed.sharedUsed)
             tally.previous = before.sharedUsed
         case .bucket(let bucket): tally = Tally(used: bucket.sharedLevel(terms, nowMs: nowMs))
         case .slots(let slots): tally = slots.shared(nowMs: nowMs)
         }
-        tally.refusals = shadow?.value.shared ?? 0
+        tally.refusals = rare?.value.sharedRefusals ?? 0
         return tally
     }
 
     /// What was admitted here without the store and counts at `nowMs`, in units of cost; of concurrency, in slots.
     func locallyUsed(_ terms: Terms?, nowMs: Int64) -> Int64 {
         switch other?.value {
-        case nil, .before: windowed.own.used
+        case nil, .before: windowed.own
         case .bucket(let bucket): bucket.locallyUsed(terms, nowMs: nowMs)
         case .slots(let slots): slots.locallyUsed(nowMs: nowMs)
         }
     }
 
-    var refusals: Int64 { shadow.map { $0.value.shared + $0.value.local } ?? 0 }
+    var refusals: Int64 { rare.map { $0.value.sharedRefusals + $0.value.localRefusals } ?? 0 }
 
-    private var hasLocalRefusals: Bool { shadow.map { $0.value.local > 0 } ?? false }
+    private var hasLocalRefusals: Bool { rare.map { $0.value.localRefusals > 0 } ?? false }
 
     /// Whether anything at all is known of it that a person would want to see.
     var isTouched: Bool {
         if isSeen || hasLocalRefusals { return true }
         return switch other?.value {
-        case nil, .before: windowed.own.used > 0 || windowed.localShare >= 0
+        case nil, .before: windowed.own > 0 || windowed.localShare >= 0
         case .bucket(let bucket): bucket.isTouched
         case .slots(let slots): slots.isTouched
         }

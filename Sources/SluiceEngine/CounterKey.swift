@@ -140,6 +140,9 @@ package struct CounterKey: Sendable, Hashable {
     /// The key of the list of all replicas by their last sign of life: `PREFIX:1:replicas`.
     package static func replicas(prefix: String) -> [UInt8] { Array("\(prefix):1:replicas".utf8) }
 
+    /// The key of the list of all replicas by when they last had nothing to write back: `PREFIX:1:written-back`.
+    package static func writtenBack(prefix: String) -> [UInt8] { Array("\(prefix):1:written-back".utf8) }
+
     /// The key of a shadow limit's tally of checks that it would have denied.
     static func refusals(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + refusalsSuffix }
 

@@ -64,6 +64,7 @@ extension Limiter {
                 finish(waiter.ticket, .storeAway, deadlineNs: waiter.deadlineNs, now: now)
                 continue
             }
+            returnShare(ofWaiterIn: waiter.entry, of: &batch, now: now)
             if answerAgain(waiter, entry, now: now) { continue }
             let decision = decideLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,

@@ -88,6 +88,7 @@ extension Limiter {
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
+            table[counter: counter].beginShare(shareEpoch)
             termsAtHand.append(terms(plan: plan, index))
             if table[rulesOf: plan].limits[index].isShadow { continue }
             switch configuration.usesStore ? table[rulesOf: plan].limits[index].onOutage : .local {
@@ -113,11 +114,26 @@ extension Limiter {
                 keep(special, plan: plan, cost: cost, charged: charged, mayBeStored: mayBeStored, nowMs: nowMs)
             }
         }
+        return concludeLocally(
+            plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: special, allFit: allFit,
+            nowMs: nowMs, now: now)
+    }
+
+    /// The answer by local counters; `termsAtHand` are those of the plan's limits.
+    mutating func concludeLocally(
+        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, special: SpecialCheck?, allFit: Bool, nowMs: Int64,
+        now: Moment
+    ) -> Decision {
         var findings = Findings(allowed: allFit, wantsTrace: wantsTrace || special?.memoKey != nil)
         for index in table[rulesOf: plan].limits.indices {
             findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
         }
         var decision = conclude(plan: plan, &findings, source: .local)
+        if let recovery, breaker.isClosed, !decision.allowed, decision.retryAfterMs > 0 {
+            // Sooner than its share says, all is counted in the store again, and there may be room.
+            let endMs = max(1, (recovery.endNs - now.monotonicNs + 999_999) / 1_000_000)
+            decision.retryAfterMs = min(decision.retryAfterMs, endMs)
+        }
         if let special { complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now) }
         return decision
     }

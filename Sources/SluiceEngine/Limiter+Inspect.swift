@@ -24,8 +24,11 @@ package struct CounterReport: Sendable, Equatable {
 }
 
 extension Limiter {
-    /// Whether checks are counted in the store right now.
+    /// Whether checks are counted in the store right now, by all replicas.
     package var isShared: Bool { configuration.usesStore && breaker.isClosed && recovery == nil }
+
+    /// Whether checks go to the store: while replicas are writing back, within this one's share.
+    var asksStore: Bool { configuration.usesStore && breaker.isClosed && recovery?.phase != .restoring }
 
     /// How the breaker stands, in one word.
     package var storeState: String {
@@ -170,6 +173,7 @@ extension Limiter {
     /// What this replica may admit locally, what it has admitted included; -1 while the store decides.
     private func share(_ counter: Counter?, _ terms: Terms?, nowMs: Int64) -> Int64 {
         guard !isShared, var counter, let terms else { return -1 }
+        counter.beginShare(shareEpoch)
         return counter.leftLocally(terms, replicas: live.view, nowMs: nowMs)
             + counter.locallyUsed(terms, nowMs: nowMs)
     }

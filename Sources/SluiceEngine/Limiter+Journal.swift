@@ -10,6 +10,7 @@ extension Limiter {
     /// Something was admitted here that the store is to be told.
     mutating func enterJournal(_ counter: Int) {
         noteChange(counter)
+        journal.markUnsettled()
         guard configuration.usesStore, !table[counter: counter].isJournalled else { return }
         table[counter: counter].isJournalled = true
         table[counter: counter].references += 1
@@ -26,9 +27,10 @@ extension Limiter {
 
     /// Puts what a counter owes ahead of the checks of a batch.
     mutating func pay(_ counter: Int, in batch: inout PendingBatch, nowMs: Int64) {
+        if isWithinShare { table[counter: counter].beginShare(shareEpoch) }
         for debt in table[counter: counter].debts(nowMs: nowMs, epoch: storeEpoch) {
-            // An offer that came after an addition would swallow it: first all offer.
-            if recovery != nil && debt.kind == .addition { continue }
+            if !writesBack && debt.kind == .addition { continue }
+            journal.markUnsettled()
             table[counter: counter].send(debt)
             table[counter: counter].references += 1
             tie(counter)
@@ -61,13 +63,16 @@ extension Limiter {
                 if table[counter: counter].mayOwe(epoch: storeEpoch) { pay(counter, in: &batch, nowMs: nowMs) }
             }
         }
-        for _ in 0..<(recovery == nil ? min(journal.count, EngineBounds.maxPaymentsPerBatch) : 0) {
+        // Others wait until all of it is written back.
+        let most = isWithinShare ? EngineBounds.countersOfferedPerBatch : EngineBounds.maxPaymentsPerBatch
+        for _ in 0..<(writesBack ? min(journal.count, most) : 0) {
             guard batch.payments.count < EngineBounds.maxPaymentsPerBatch, let counter = journal.popFirst() else {
                 break
             }
             table[counter: counter].roll(at: nowMs)
+            let before = batch.payments.count
             pay(counter, in: &batch, nowMs: nowMs)
-            keepInJournal(counter, nowMs: nowMs)
+            keepInJournal(counter, isSettled: batch.payments.count == before, nowMs: nowMs)
         }
         // Asked in this order: a counter that was looked at is not looked at again.
         while batch.payments.count < EngineBounds.maxPaymentsPerBatch, let counter = nextToOffer() {
@@ -76,17 +81,28 @@ extension Limiter {
         }
     }
 
+    /// Whether what was admitted locally may be written back.
+    var writesBack: Bool { recovery?.phase != .restoring }
+
+    /// Whether the store has all that was admitted here without it and counts for all, and decides what this replica admits
+    /// from here on.
+    var hasWrittenBack: Bool {
+        breaker.isClosed && writesBack && journal.isWrittenBack
+            && !flying.contains { !$0.payments.isEmpty || $0.hasOvertaken } && !unresolved.contains { !$0.tellsNothing }
+    }
+
     /// Whether there may be counters to be offered.
     var owesOffers: Bool { offerPosition < offerEnd }
 
     /// A batch that carries payments and nothing else; nil if there are none.
     mutating func sendPayments(now: Moment) -> LinkCommand? {
         wantsPayments = false
-        guard (journal.count > 0 && recovery == nil) || owesOffers else { return nil }
+        guard (journal.count > 0 && writesBack) || owesOffers else { return nil }
         var batch = newBatch()
         write(&batch, now: now)
         guard !batch.payments.isEmpty || owesOffers else {
             recycle(batch)
+            advanceRecovery(now: now)
             return nil
         }
         flying.append(batch)
@@ -98,13 +114,13 @@ extension Limiter {
         for _ in 0..<min(journal.count, EngineBounds.plansSweptPerTick) {
             guard let counter = journal.popFirst() else { return }
             table[counter: counter].roll(at: nowMs)
-            keepInJournal(counter, nowMs: nowMs)
+            keepInJournal(counter, isSettled: false, nowMs: nowMs)
         }
     }
 
-    private mutating func keepInJournal(_ counter: Int, nowMs: Int64) {
+    private mutating func keepInJournal(_ counter: Int, isSettled: Bool, nowMs: Int64) {
         if table[counter: counter].holdsUnsettled(nowMs: nowMs) {
-            journal.append(counter)
+            journal.putBack(counter, isSettled: isSettled)
         } else {
             table[counter: counter].isJournalled = false
             table.release(counter: counter)
@@ -137,11 +153,13 @@ extension Limiter {
             case BatchReply.windowIsOver, BatchReply.fault:
                 // By the store's time nothing of it counts any more; or the next check of the counter reports it.
                 if outcome == BatchReply.fault { _ = words.next() }
-                table[counter: counter].paid(payment.debt, tally: nil, decidedMs: decidedMs, epoch: storeEpoch)
+                table[counter: counter].paid(
+                    payment.debt, tally: nil, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
             default:
                 if payment.debt.kind == .addition { statistics.settled += 1 }
                 table[counter: counter].paid(
-                    payment.debt, tally: reply.results[at], decidedMs: decidedMs, epoch: storeEpoch)
+                    payment.debt, tally: reply.results[at], decidedMs: decidedMs, epoch: storeEpoch,
+                    keepsShare: keepsShare)
                 at += 1
             }
         }
@@ -164,7 +182,8 @@ extension Limiter {
     mutating func resolvePayments(of batch: borrowing PendingBatch) {
         for payment in batch.payments where payment.debt.kind == .addition {
             noteOutcome(payment.counter)
-            table[counter: payment.counter].paid(payment.debt, tally: nil, decidedMs: 0, epoch: storeEpoch)
+            table[counter: payment.counter].paid(
+                payment.debt, tally: nil, decidedMs: 0, epoch: storeEpoch, keepsShare: keepsShare)
         }
     }
 
@@ -172,8 +191,8 @@ extension Limiter {
 
     /// When the next one is due, by the monotonic clock; nil while this replica still has something to offer.
     var nextHeartbeatNs: Int64? {
-        guard recovery != nil else { return lastHeartbeatNs + EngineBounds.heartbeatIntervalNs }
-        return hasOffered ? lastHeartbeatNs + EngineBounds.recoveryPollNs : nil
+        guard let recovery else { return lastHeartbeatNs + EngineBounds.heartbeatIntervalNs }
+        return recovery.phase == .writingBack || hasOffered ? lastHeartbeatNs + EngineBounds.recoveryPollNs : nil
     }
 
     /// A batch that shows whether the store is there, and tells it that this replica lives.
@@ -209,18 +228,19 @@ extension Limiter {
         isHeartbeatFaulty = true
     }
 
-    /// - Parameter numbers: replicas and times by turns.
+    /// - Parameter numbers: of each replica the three of its `Heartbeat`.
     mutating func heard(_ numbers: ArraySlice<Int64>, now: Moment) {
         isHeartbeatFaulty = false
         var replicas: [UInt64] = []
-        for at in stride(from: numbers.startIndex, to: numbers.endIndex, by: 2) {
+        for at in stride(from: numbers.startIndex, to: numbers.endIndex, by: 3) {
             let replica = UInt64(bitPattern: numbers[at])
             guard replica != configuration.replicas.own else { continue }
             replicas.append(replica)
-            recovery?.told(replica, seenMs: numbers[at + 1])
+            recovery?.heard(
+                Heartbeat(replica: replica, seenMs: numbers[at + 1], writtenBackMs: numbers[at + 2]))
         }
         live.told(replicas, now: now)
-        endRecovery(now: now)
+        advanceRecovery(now: now)
     }
 
     // MARK: - After the store forgot
@@ -240,23 +260,61 @@ extension Limiter {
         wantsPayments = true
         forgotSequence = lastSequence
         let forgotMs = max(timeMs, clock.highestStoreMs)
-        let recovery = Recovery(
-            awaiting: live.others, assumed: live.view.assumed, forgotMs: forgotMs, now: now)
-        self.recovery = recovery.isAwaiting ? recovery : nil
-        // Others wait for it, once the offers are made.
-        if self.recovery != nil { lastHeartbeatNs = .min / 2 }
+        begin(
+            Recovery(
+                .restoring, awaiting: live.others, assumed: live.view.assumed, sinceMs: forgotMs, now: now))
     }
 
-    mutating func endRecovery(now: Moment) {
-        guard let recovery, recovery.isOver(hasOffered: hasOffered, now: now) else { return }
-        self.recovery = nil
+    // MARK: - After an outage
+
+    /// The store is back, or there for the first time.
+    ///
+    /// - Parameter wasAway: whether there was a time without it, in which others may have admitted something, too.
+    mutating func storeReached(wasAway: Bool, timeMs: Int64, now: Moment) {
+        hasReportedStore = true
+        notify(.storeReached)
+        live.storeReached(now: now)
+        if recovery?.phase == .restoring {
+            recovery?.startedNs = now.monotonicNs
+        } else if wasAway {
+            begin(
+                Recovery(
+                    .writingBack, awaiting: live.others, assumed: live.view.assumed,
+                    sinceMs: max(timeMs, clock.highestStoreMs), now: now))
+        }
         wantsPayments = true
+        payStore()
+    }
+
+    private mutating func begin(_ next: Recovery) {
+        recovery = next
+        guard next.isAwaiting else { return endRecovery() }
+        // Others wait for it, once it has restored all. After an outage a heartbeat was answered just now.
+        if next.phase == .restoring { lastHeartbeatNs = .min / 2 }
+    }
+
+    private mutating func endRecovery() {
+        recovery = nil
+        shareEpoch = shareEpoch == .max ? 1 : shareEpoch + 1
+        wantsPayments = true
+    }
+
+    mutating func advanceRecovery(now: Moment) {
+        guard breaker.isClosed, let phase = recovery?.phase else { return }
+        let isDone = phase == .restoring ? hasOffered : hasWrittenBack
+        switch recovery?.advance(isDone: isDone, now: now) {
+        case .writeBack?: wantsPayments = true
+        case .end?: endRecovery()
+        case Recovery.Action.none?, nil: return
+        }
+        // Others wait for what this replica says now.
+        lastHeartbeatNs = .min / 2
     }
 }
 
 extension Counter {
     /// Whether it may have something to tell the store.
-    func mayOwe(epoch: Int32) -> Bool { isJournalled || owesOffer(epoch: epoch) }
+    func mayOwe(epoch: Int16) -> Bool { isJournalled || owesOffer(epoch: epoch) }
 
-    func owesOffer(epoch: Int32) -> Bool { references > 0 && isSeen && seenEpoch != epoch }
+    func owesOffer(epoch: Int16) -> Bool { references > 0 && isSeen && seenEpoch != epoch }
 }

@@ -37,7 +37,7 @@ extension Limiter {
         if extras?.reservation == nil && table[rulesOf: plan].mustReserve { return .mustReserve }
         let special = special(plan: plan, extras)
         // The store knows more: what other replicas admitted, and what was cancelled since.
-        switch isShared ? nil : recall(special, wantsTrace: wantsTrace, now: now) {
+        switch asksStore ? nil : recall(special, wantsTrace: wantsTrace, now: now) {
         case nil: break
         case .sameCheck(let decision):
             statistics.count(decision)
@@ -50,7 +50,7 @@ extension Limiter {
             complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
             return .answered(decision)
         }
-        guard isShared else {
+        guard asksStore else {
             let decision = decideLocally(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: special, now: now)
             statistics.count(decision)
@@ -294,6 +294,7 @@ extension Limiter {
     mutating func undoubt(_ record: inout LocalReservations.Record) {
         guard record.isInDoubt else { return }
         record.isInDoubt = false
+        journal.markUnsettled()
         for item in record.items { doubt(item, by: -record.cost) }
     }
 

@@ -170,7 +170,9 @@ extension Limiter {
     /// Records a counter that has changed, unless it has been since.
     private mutating func record(_ counter: Int, into records: inout [StateRecord]) {
         guard table[counter: counter].isChanged else { return }
-        if let state = table[counter: counter].state(epoch: storeEpoch) { records.append(.counter(state)) }
+        if let state = table[counter: counter].state(epoch: storeEpoch, outage: shareEpoch) {
+            records.append(.counter(state))
+        }
         table[counter: counter].isChanged = false
         table[counter: counter].isTied = false
         table.release(counter: counter)
@@ -181,7 +183,8 @@ extension Limiter {
         guard changes.counters.isEmpty, changes.walkPosition < table.counters.count else { return }
         let end = min(table.counters.count, changes.walkPosition + counterCount)
         for counter in changes.walkPosition..<end where table[counter: counter].references > 0 {
-            guard let state = table[counter: counter].state(epoch: storeEpoch), !state.isVoid(nowMs: nowMs),
+            guard let state = table[counter: counter].state(epoch: storeEpoch, outage: shareEpoch),
+                !state.isVoid(nowMs: nowMs),
                 seenToo || state.isOwed
             else { continue }
             records.append(.counter(state))
@@ -286,7 +289,7 @@ extension Limiter {
             return
         }
         let index = table.insertCounter(stem: state.stem, window: key.window, algorithm: key.algorithm)
-        table[counter: index].restore(state, epoch: storeEpoch)
+        table[counter: index].restore(state, epoch: storeEpoch, outage: shareEpoch)
         table[counter: index].isRestored = true
         changes.restored.append(Int32(index))
         restoration.counters += 1

@@ -94,6 +94,10 @@ extension Limiter {
             payDebts(in: &batch, nowMs: nowMs)
         }
         for index in batch.entries.indices where batch.entries[index].isWanted {
+            if isWithinShare {
+                takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
+                guard batch.entries[index].isWanted else { continue }
+            }
             writeEntry(&batch.entries[index], nowMs: nowMs)
         }
         if !batch.entries.isEmpty && wire.entries.isEmpty { return false }
@@ -117,7 +121,7 @@ extension Limiter {
         let firstCharge = wire.charges.count
         entry.isSent = true
         if !entry.isHeartbeat { statistics.entries += 1 }
-        guard entry.plan >= 0 else { return writeUncharged(entry) }
+        guard entry.plan >= 0 else { return writeUncharged(entry, nowMs: nowMs) }
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             table.appendStem(ofCounter: counter, to: &wire.keyBytes)
@@ -166,14 +170,16 @@ extension Limiter {
     }
 
     /// An entry that is for no check.
-    private mutating func writeUncharged(_ entry: PendingBatch.Entry) {
+    private mutating func writeUncharged(_ entry: PendingBatch.Entry, nowMs: Int64) {
         switch entry.special {
         case .settle(let key, let settlement, _)?:
             wire.appendKey(key.bytes)
             wire.specials.append(.settle(settlement))
         case .heartbeat?:
             wire.appendKey(CounterKey.replicas(prefix: configuration.keyPrefix))
-            wire.specials.append(.heartbeat(lifeMs: EngineBounds.heartbeatLifeNs / 1_000_000))
+            wire.appendKey(CounterKey.writtenBack(prefix: configuration.keyPrefix))
+            let lifeMs = EngineBounds.heartbeatLifeNs / 1_000_000
+            wire.specials.append(.heartbeat(lifeMs: lifeMs, writtenBackMs: hasWrittenBack ? nowMs : 0))
         case .check?, nil: preconditionFailure("has no plan")
         }
         wire.entries.append(
@@ -194,15 +200,9 @@ extension Limiter {
         // What was superseded shows only that nothing before it runs any more.
         if reply.status != .superseded { resolve(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
         let wasClosed = breaker.isClosed
+        let wasAway = hasReportedStore || breaker.failures > 0 || (journal.count > 0 && !changes.restored.isEmpty)
         perform(breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, now: now), now: now)
-        if !wasClosed && breaker.isClosed {
-            hasReportedStore = true
-            notify(.storeReached)
-            live.storeReached(now: now)
-            recovery?.startedNs = now.monotonicNs
-            wantsPayments = true
-            payStore()
-        }
+        if !wasClosed && breaker.isClosed { storeReached(wasAway: wasAway, timeMs: reply.timeMs, now: now) }
         if !batch.payments.isEmpty || owesOffers { wantsPayments = true }
         // It had run before. Where the store forgot, it is told again like all that is in doubt then.
         if batch.isRepeat && reply.status == .superseded { resolvePayments(of: batch) }
@@ -217,7 +217,7 @@ extension Limiter {
             if batch.sequence > forgotSequence { storeForgot(timeMs: reply.timeMs, now: now) }
             sendAgain(batch, now: now)
             // Until all replicas have offered, nobody counts on what the store holds.
-            if recovery != nil { answerAllLocally(now: now) }
+            if !asksStore { answerAllLocally(now: now) }
         case .superseded:
             // The marker may be ahead of all that was ever sent from here (it is kept for longer than a process may
             // live): without going beyond it no batch would ever run.
@@ -298,6 +298,7 @@ extension Limiter {
             let entry = batch.entries[index]
             let outcome = reply.results[at]
             at += 1
+            if entry.held > 0 { returnShare(ofEntry: index, admitted: max(0, outcome), of: &batch, now: now) }
             switch outcome {
             case BatchReply.windowIsOver:
                 clock.followStore()
@@ -314,7 +315,7 @@ extension Limiter {
                 at = numbers.endIndex
             default:
                 if entry.isHeartbeat {
-                    let numbers = reply.results[at + 1..<at + 1 + 2 * Int(reply.results[at])]
+                    let numbers = reply.results[at + 1..<at + 1 + 3 * Int(reply.results[at])]
                     at = numbers.endIndex
                     heard(numbers, now: now)
                     continue
@@ -396,7 +397,8 @@ extension Limiter {
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             let tally = tally(plan: entry.plan, index, numbers, &at)
-            table[counter: counter].observe(tally, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: storeEpoch)
+            table[counter: counter].observe(
+                tally, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
             if table[counter: counter].algorithm == .tokenBucket {
                 table[counter: counter].learn(table[rulesOf: entry.plan].limits[index].terms)
             }
@@ -460,7 +462,10 @@ extension Limiter {
 
     /// A batch that did not run goes out again, in its place among the others.
     private mutating func sendAgain(_ batch: consuming PendingBatch, now: Moment) {
-        for index in batch.entries.indices { repeatEntry(index, of: &batch) }
+        for index in batch.entries.indices {
+            returnShare(ofEntry: index, admitted: 0, of: &batch, now: now)
+            repeatEntry(index, of: &batch)
+        }
         sendRepeated(of: batch, now: now)
         recycle(batch)
     }
@@ -490,7 +495,7 @@ extension Limiter {
                 waiter.ticket, deadlineNs: waiter.deadlineNs, wantsTrace: waiter.wantsTrace,
                 toEntry: batch.entries[waiter.entry].repeated)
         }
-        guard isShared, again.resends <= EngineBounds.maxResends else {
+        guard asksStore, again.resends <= EngineBounds.maxResends else {
             answerAllLocally(&again, now: now)
             oweAgain(again)
             recycle(again)

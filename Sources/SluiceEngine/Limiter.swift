@@ -115,14 +115,17 @@ package struct Limiter {
     /// Whether there may be payments for a batch that carries nothing else.
     var wantsPayments = false
     /// Counts how often the store was found to have forgotten; counters of which it told before are offered to it.
-    var storeEpoch: Int32 = 0
+    var storeEpoch: Int16 = 0
     /// Every counter of the table before this one has been looked at for something to offer; none from `offerEnd` on has any.
     var offerPosition = 0
     var offerEnd = 0
     /// The batches up to this one were sent before it was known that the store had forgotten.
     var forgotSequence: Int64 = 0
-    /// Set while checks are answered locally because the store forgot.
+    /// Set until every live replica has brought the store up to date, after an outage and after a data loss.
     var recovery: Recovery?
+    /// Counts the recoveries that are over: a share of what was left is taken once for each outage, see
+    /// `Counter.beginShare`. Never 0.
+    var shareEpoch: Int16 = 1
     var live: LiveReplicas
     var lastHeartbeatNs = Int64.min / 2
     /// Whether the store could not note the last one.
@@ -233,7 +236,7 @@ package struct Limiter {
         if cost > table[rulesOf: plan].smallestMax {
             return .answered(neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now))
         }
-        guard isShared else {
+        guard asksStore else {
             let decision = decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
             statistics.count(decision)
             return .answered(decision)
@@ -343,7 +346,7 @@ package struct Limiter {
         if breaker.isClosed, mayFly, let heartbeatNs = nextHeartbeatNs {
             next = min(next, heartbeatNs)
         }
-        if let recovery { next = min(next, recovery.endNs) }
+        if let recovery, breaker.isClosed { next = min(next, recovery.endNs) }
         return next
     }
 
@@ -356,7 +359,7 @@ package struct Limiter {
             let wasClosed = breaker.isClosed
             perform(breaker.tick(oldestUnansweredNs: flying.first?.sentNs, now: now), now: now)
             if wasClosed && !breaker.isClosed { leaveStore(reason: "no answer in time", now: now) }
-            endRecovery(now: now)
+            advanceRecovery(now: now)
             listen(now: now)
         }
         if now.monotonicNs - lastSweepNs >= EngineBounds.sweepIntervalNs {
@@ -401,6 +404,7 @@ package struct Limiter {
     mutating func recycle(_ batch: consuming PendingBatch) {
         recall(&batch)
         if batch.hasOvertaken {
+            journal.markUnsettled()
             for waiter in batch.waiters where waiter.state == .overtaken { doubt(waiter, of: batch, isOver: true) }
         }
         for entry in batch.entries where entry.plan >= 0 { table.unpin(entry.plan) }

@@ -1,37 +1,75 @@
 /// What is counted of one window, fixed or sliding.
 struct WindowTally {
-    /// The highest tally that the store told of it.
+    /// The highest usage that the store reported, with what turned out to have been charged since.
     var sharedUsed: Int64 = 0
-    /// Admitted locally in it, and not known to be in the store's tally.
-    var own = Unsettled()
-    /// Admitted locally in it, and charged in the store as well, as it turned out after it had last told.
-    var resolved: Int64 = 0
-    /// What may be admitted locally while the store is away, of a fixed window; -1 until the first check asks.
+    /// Admitted locally in it, and not known to be in the store's usage.
+    var own: Int64 = 0
+    /// The share is a part of what this left of the maximum: `sharedUsed`, as it was when the outage began.
+    private(set) var shareBase: Int64 = 0
+    /// How much of the share is spent, whether or not the store has it by now. What others spend of theirs is not in it, so
+    /// that a store which comes and goes does not hand out the share again.
+    private(set) var taken: Int64 = 0
+    /// This replica's share of a fixed window; -1 until the first check asks for it.
     private(set) var localShare: Int64 = -1
     /// The maximum of which that is the share.
     private var shareMax: Int64 = -1
 
-    mutating func observe(used: Int64) {
+    init() {}
+
+    /// What an earlier process knew.
+    init(used: Int64, own: Int64) {
         sharedUsed = used
-        resolved = 0
+        self.own = own
+    }
+
+    /// The share that an earlier process began is not begun again.
+    mutating func goOn(withShareOf base: Int64, taken: Int64) {
+        shareBase = base
+        self.taken = taken
+    }
+
+    mutating func observe(used: Int64) { sharedUsed = used }
+
+    /// An outage begins for this window: from here on a share of what is left is spent.
+    mutating func beginShare() {
+        shareBase = sharedUsed
+        taken = own
         localShare = -1
     }
 
-    /// What was admitted here stays taken from this replica's share, which was reckoned without it.
+    /// The store turned out to have charged what was admitted here. It stays taken from the share.
     mutating func resolve(_ amount: Int64) {
-        resolved = Self.sum(resolved, own.settle(amount))
+        sharedUsed = Self.sum(sharedUsed, settle(amount))
     }
 
-    mutating func admit(_ cost: Int64) { own.used = Self.sum(own.used, cost) }
+    mutating func admit(_ cost: Int64) {
+        own = Self.sum(own, cost)
+        take(cost)
+    }
 
-    /// All that was admitted here: it is taken from this replica's share alone, so that a store which comes and goes
-    /// does not hand out the share anew.
-    private var taken: Int64 { Self.sum(own.used, resolved) }
+    /// The store has it.
+    /// - Returns: how much of it was still counted here.
+    @discardableResult
+    mutating func settle(_ amount: Int64) -> Int64 {
+        let settled = min(own, amount)
+        own -= settled
+        return settled
+    }
+
+    /// Spends some of the share, or gives some of it back.
+    mutating func take(_ amount: Int64) { taken = max(0, Self.sum(taken, amount)) }
+
+    /// Changes what was admitted here.
+    mutating func adjust(by amount: Int64) {
+        let before = own
+        own = max(0, Self.sum(own, amount))
+        take(own - before)
+    }
 
     /// All that is known to count.
-    var used: Int64 { Self.sum(sharedUsed, taken) }
+    var used: Int64 { Self.sum(sharedUsed, own) }
 
-    var isTouched: Bool { taken > 0 }
+    var isTouched: Bool { own > 0 || taken > 0 }
 
     /// Where a limit passes every check, or a commit charges what it likes, there is no maximum that bounds a tally.
     fileprivate static func sum(_ one: Int64, _ other: Int64) -> Int64 { min(Terms.maxExact, one + other) }
@@ -46,7 +84,7 @@ struct WindowTally {
         shareMax = terms.max
     }
 
-    /// What is left of the share.
+    /// What is left of the share. Beyond what the store has left nothing is admitted, whatever the share.
     var left: Int64 { localShare - taken }
 
     // MARK: Sliding windows
@@ -55,8 +93,11 @@ struct WindowTally {
     func left(
         _ terms: Terms, _ before: WindowBefore, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
     ) -> Int64 {
-        let shared = terms.max - sharedUsed - terms.reach(of: before.sharedUsed, nowMs: nowMs)
-        return replicas.share(of: shared, counterHash: hash) - taken - terms.reach(of: before.own.used, nowMs: nowMs)
+        let shared = terms.max - shareBase - terms.reach(of: before.shareBase, nowMs: nowMs)
+        let share = replicas.share(of: shared, counterHash: hash)
+        return min(
+            share - taken - terms.reach(of: before.taken, nowMs: nowMs),
+            max(0, terms.max - used - terms.reach(of: before.used, nowMs: nowMs)))
     }
 
     func retryAfterMs(
@@ -80,7 +121,7 @@ struct WindowTally {
                 }
                 return max(1, low - nowMs)
             }
-            before = WindowBefore(tally)
+            before = WindowBefore(tally, inDoubt: 0)
             tally = WindowTally()
             terms.windowStartMs = terms.windowEndMs
             terms.windowEndMs = terms.nextEndMs
@@ -94,17 +135,45 @@ struct WindowTally {
 
 /// What is counted of the window before a sliding one, into which it reaches.
 struct WindowBefore {
-    /// As the store told, with what turned out to have been charged.
+    /// As `WindowTally` has them.
     var sharedUsed: Int64 = 0
-    /// Admitted locally in it, and not known to be in the store's tally.
     var own = Unsettled()
+    private(set) var shareBase: Int64 = 0
+    private(set) var taken: Int64 = 0
 
     init() {}
 
     /// A window that was open.
-    init(_ tally: WindowTally) {
-        sharedUsed = WindowTally.sum(tally.sharedUsed, tally.resolved)
-        own = tally.own
+    ///
+    /// - Parameter inDoubt: of what was admitted locally in it.
+    init(_ tally: WindowTally, inDoubt: Int64) {
+        sharedUsed = tally.sharedUsed
+        own = Unsettled(used: tally.own, inDoubt: inDoubt)
+        shareBase = tally.shareBase
+        taken = tally.taken
+    }
+
+    init(used: Int64, own: Int64) {
+        sharedUsed = used
+        self.own.used = own
+    }
+
+    mutating func goOn(withShareOf base: Int64, taken: Int64) {
+        shareBase = base
+        self.taken = taken
+    }
+
+    mutating func beginShare() {
+        shareBase = sharedUsed
+        taken = own.used
+    }
+
+    mutating func take(_ amount: Int64) { taken = max(0, WindowTally.sum(taken, amount)) }
+
+    mutating func adjust(by amount: Int64) {
+        let before = own.used
+        own.adjust(by: amount)
+        take(own.used - before)
     }
 
     var used: Int64 { WindowTally.sum(sharedUsed, own.used) }
@@ -168,9 +237,19 @@ struct BucketTally {
     mutating func observe(level: Int64, atMs: Int64) {
         sharedLevel = level
         sharedMs = atMs
-        localLevel = -1
         ownLevel = max(0, ownLevel - resolvedLevel)
         resolvedLevel = 0
+    }
+
+    /// An outage begins: the bucket is divided when it is next asked for.
+    mutating func beginShare() { localLevel = -1 }
+
+    /// Spends some of this replica's bucket, or gives some of it back; `turnLocal` was called before.
+    mutating func take(_ cost: Int64, _ terms: Terms, nowMs: Int64) {
+        drain(terms, nowMs: nowMs)
+        guard localLevel >= 0 else { return }
+        let amount = Self.fine(abs(cost), terms.lengthMs, replicaCount)
+        localLevel = max(0, min(Self.most, cost >= 0 ? localLevel + amount : localLevel - amount))
     }
 
     /// Of what was admitted here, this much is in the store's level that was just told.

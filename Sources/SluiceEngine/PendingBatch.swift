@@ -41,6 +41,8 @@ struct PendingBatch {
         /// Whether it went into the batch that was sent, and how many checks it then stood for.
         var isSent = false
         var sentCount: Int64 = 0
+        /// For how many checks it has taken from this replica's share: see `Limiter.takeShare`.
+        var held: Int64 = 0
         /// What waiters that had been sent were then admitted to locally, in units of cost.
         var locallyAdmitted: Int64 = 0
         /// The entry, in the batch that goes out in place of this one, for its waiters; -1 if none.
@@ -99,6 +101,8 @@ struct PendingBatch {
     /// The least time by which the store then decides, ms since the epoch.
     var floorMs: Int64 = 0
     var resends = 0
+    /// Of which outage the share is from which its entries have taken.
+    var shareEpoch: Int16 = 0
     var chargeCount = 0
     /// How many entries go out again in another batch.
     var repeatedCount = 0
@@ -127,6 +131,7 @@ struct PendingBatch {
         cutMs = 0
         floorMs = 0
         resends = 0
+        shareEpoch = 0
         chargeCount = 0
         repeatedCount = 0
         hasOvertaken = false
@@ -172,9 +177,14 @@ struct PendingBatch {
     /// - Returns: its index.
     mutating func takeExpired(nowNs: Int64) -> Int? {
         guard let index = oldestWaiting(), waiters[index].deadlineNs <= nowNs else { return nil }
+        leave(index)
+        return index
+    }
+
+    /// A waiter is being answered locally.
+    mutating func leave(_ index: Int) {
         waiters[index].state = .left
         entries[waiters[index].entry].unanswered -= 1
-        return index
     }
 
     /// A waiter that was taken has been admitted locally.

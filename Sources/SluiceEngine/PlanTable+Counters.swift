@@ -68,6 +68,6 @@ extension PlanTable {
     /// Whether nothing is counted of it but a fixed window, as of most.
     @inline(__always)
     private func hasWindowAlone(_ counter: Int) -> Bool {
-        counters[counter].algorithm == .fixedWindow && counters[counter].shadow == nil
+        counters[counter].algorithm == .fixedWindow && counters[counter].rare == nil
     }
 }

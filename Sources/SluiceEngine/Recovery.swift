@@ -1,27 +1,39 @@
-/// What becomes of counting after the store has forgotten: until every replica has offered what it last saw, counters in
-/// the store may be too low, and so every check is answered locally.
+/// How counting comes back after an outage or a data loss: until every live replica has brought the store up to date, what
+/// it holds is too low, and nobody may admit what others have spent already.
 ///
-/// A replica gives a sign of life only once its own offers are made. So one that lived before and has given one since the
-/// store forgot has made them.
+/// A value-type state machine; the limiter feeds it with the heartbeats of others.
 struct Recovery: Equatable {
+    enum Phase: Equatable {
+        /// The store lost its data. Waits until every live replica has restored what it last saw; meanwhile checks are
+        /// answered locally, and nothing is written back: a restore sets a maximum, so an earlier increment would be lost.
+        /// Becomes `writingBack`, or ends when its time is up.
+        case restoring
+        /// Waits until every live replica has written back what it admitted locally; meanwhile checks are decided by the
+        /// store, and this replica admits no more than its share. Ends then, or when its time is up.
+        case writingBack
+    }
+
+    private(set) var phase: Phase
     /// When it began, by the monotonic clock.
     var startedNs: Int64
-    /// The store's time when it was found to have forgotten, ms since the epoch.
-    var forgotMs: Int64
-    /// Other replicas that were known when it began, and those of them that have not offered yet.
+    /// Heartbeats from this time of the store on count, ms since the epoch: when the store was found to be back, or to have
+    /// lost its data.
+    private let sinceMs: Int64
+    /// Other replicas that were known when it began, and those of them that are still awaited.
     private let known: Set<UInt64>
     private var awaited: Set<UInt64>
     /// How many more than those are assumed to live: one that has just started may not have been heard of yet.
     let unknown: Int
-    /// Who of the unknown ones has offered.
+    /// Replicas that were not known, and are awaited no longer.
     private var strangers: Set<UInt64> = []
 
     /// - Parameters:
     ///   - others: those that are known.
     ///   - assumed: how many live at least, this one included.
-    init(awaiting others: some Sequence<UInt64>, assumed: Int, forgotMs: Int64, now: Moment) {
+    init(_ phase: Phase, awaiting others: some Sequence<UInt64>, assumed: Int, sinceMs: Int64, now: Moment) {
+        self.phase = phase
         startedNs = now.monotonicNs
-        self.forgotMs = forgotMs
+        self.sinceMs = sinceMs
         known = Set(others)
         awaited = known
         unknown = max(0, assumed - 1 - known.count)
@@ -33,13 +45,46 @@ struct Recovery: Equatable {
     /// The last moment of it, whoever is still awaited.
     var endNs: Int64 { startedNs + EngineBounds.maxRecoveryNs }
 
-    func isOver(hasOffered: Bool, now: Moment) -> Bool {
-        now.monotonicNs >= endNs || (hasOffered && !isAwaiting)
+    enum Action: Equatable {
+        case none
+        /// All have restored: now what was admitted locally may be written back.
+        case writeBack
+        /// All count in the store again.
+        case end
     }
 
-    /// - Parameter replica: another one.
-    mutating func told(_ replica: UInt64, seenMs: Int64) {
-        guard seenMs >= forgotMs else { return }
-        if known.contains(replica) { awaited.remove(replica) } else { strangers.insert(replica) }
+    /// Something has changed, or time has passed.
+    ///
+    /// - Parameter isDone: whether this replica has restored, or written back, all that it has.
+    mutating func advance(isDone: Bool, now: Moment) -> Action {
+        if now.monotonicNs >= endNs { return .end }
+        guard isDone && !isAwaiting else { return .none }
+        guard phase == .restoring else { return .end }
+        phase = .writingBack
+        awaited = known
+        strangers = []
+        return .writeBack
     }
+
+    /// Another replica gave a heartbeat: it has restored what it saw.
+    mutating func heard(_ heartbeat: Heartbeat) {
+        let doneMs = phase == .restoring ? heartbeat.seenMs : heartbeat.writtenBackMs
+        guard doneMs >= sinceMs else { return }
+        if known.contains(heartbeat.replica) {
+            awaited.remove(heartbeat.replica)
+        } else {
+            strangers.insert(heartbeat.replica)
+        }
+    }
+}
+
+/// What the store lists of one replica.
+struct Heartbeat: Equatable {
+    var replica: UInt64
+    /// When its last heartbeat came, by the store's clock, ms since the epoch. It gives none while it has something to
+    /// restore.
+    var seenMs: Int64
+    /// When it last had nothing to write back and counted in the store, ms since the epoch; 0: never. By its own reading of
+    /// the store's clock as it sent that: the store may come to read it after an outage.
+    var writtenBackMs: Int64
 }

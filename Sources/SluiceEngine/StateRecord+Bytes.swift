@@ -2,7 +2,8 @@
 /// lowest bit (LEB128 and zigzag, as Protocol Buffers have them); names and lists come after their length.
 extension StateRecord {
     private enum Kind: Int64 { case replica = 1, counter, flight }
-    private enum TallyKind: Int64 { case window = 1, bucket }
+    /// `.window` is what earlier versions wrote: see `earlierWindow`.
+    private enum TallyKind: Int64 { case window = 1, bucket, windowWithoutShare, windowWithShare }
 
     package func append(to bytes: inout [UInt8]) {
         var writer = StateWriter(bytes: bytes)
@@ -36,8 +37,12 @@ extension StateRecord {
     private static func put(_ tally: CounterState.Tally, to writer: inout StateWriter) {
         switch tally {
         case .window(let window):
-            writer.put(TallyKind.window.rawValue)
-            writer.put(window.sharedUsed, window.sharedPrevious, window.own, window.ownPrevious, window.resolved)
+            let kind = window.share == nil ? TallyKind.windowWithoutShare : .windowWithShare
+            writer.put(kind.rawValue)
+            writer.put(window.sharedUsed, window.sharedPrevious, window.own, window.ownPrevious)
+            if let share = window.share {
+                writer.put(share.base, share.taken, share.previousBase, share.previousTaken)
+            }
         case .bucket(let bucket):
             writer.put(TallyKind.bucket.rawValue)
             writer.put(bucket.sharedLevel, bucket.sharedMs, bucket.localLevel, bucket.ownLevel, bucket.resolvedLevel)
@@ -86,12 +91,9 @@ extension StateRecord {
 
     private static func tally(_ reader: inout StateReader) -> CounterState.Tally? {
         switch reader.number().flatMap({ TallyKind(rawValue: $0) }) {
-        case .window:
-            guard let numbers = reader.numbers(5), numbers.allSatisfy({ $0 >= 0 }) else { return nil }
-            return .window(
-                CounterState.WindowState(
-                    sharedUsed: numbers[0], sharedPrevious: numbers[1], own: numbers[2], ownPrevious: numbers[3],
-                    resolved: numbers[4]))
+        case .window: return earlierWindow(&reader)
+        case .windowWithoutShare: return window(&reader, hasShare: false)
+        case .windowWithShare: return window(&reader, hasShare: true)
         case .bucket:
             guard let numbers = reader.numbers(11), numbers[6] >= 1, numbers.allSatisfy({ $0 >= -1 }) else {
                 return nil
@@ -103,6 +105,34 @@ extension StateRecord {
                     localCapacity: numbers[7], max: numbers[8], burst: numbers[9], lengthMs: numbers[10]))
         case nil: return nil
         }
+    }
+
+    private static func window(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Tally? {
+        guard let numbers = reader.numbers(hasShare ? 8 : 4), numbers.allSatisfy({ $0 >= 0 }) else { return nil }
+        let share =
+            hasShare
+            ? CounterState.ShareState(
+                base: numbers[4], taken: numbers[5], previousBase: numbers[6], previousTaken: numbers[7]) : nil
+        return .window(
+            CounterState.WindowState(
+                sharedUsed: numbers[0], sharedPrevious: numbers[1], own: numbers[2], ownPrevious: numbers[3],
+                share: share))
+    }
+
+    /// As it was before shares were recorded: the last number is what the store turned out to have charged of what was
+    /// admitted locally, after it had last reported its usage.
+    private static func earlierWindow(_ reader: inout StateReader) -> CounterState.Tally? {
+        guard let numbers = reader.numbers(5), numbers.allSatisfy({ $0 >= 0 && $0 <= Terms.maxExact }) else {
+            return nil
+        }
+        let (base, own, resolved) = (numbers[0], numbers[2], numbers[4])
+        return .window(
+            CounterState.WindowState(
+                sharedUsed: min(Terms.maxExact, base + resolved), sharedPrevious: numbers[1], own: own,
+                ownPrevious: numbers[3],
+                share: CounterState.ShareState(
+                    base: base, taken: min(Terms.maxExact, own + resolved), previousBase: numbers[1],
+                    previousTaken: numbers[3])))
     }
 
     private static func items(_ reader: inout StateReader) -> [FlightState.Item]? {

@@ -80,7 +80,27 @@ package struct CounterState: Sendable, Equatable {
         package var sharedPrevious: Int64
         package var own: Int64
         package var ownPrevious: Int64
-        package var resolved: Int64
+        /// nil while all count in the store.
+        package var share: ShareState?
+
+        package init(
+            sharedUsed: Int64, sharedPrevious: Int64, own: Int64, ownPrevious: Int64, share: ShareState? = nil
+        ) {
+            self.sharedUsed = sharedUsed
+            self.sharedPrevious = sharedPrevious
+            self.own = own
+            self.ownPrevious = ownPrevious
+            self.share = share
+        }
+    }
+
+    /// How a share stands that an outage made this replica take: see `WindowTally.shareBase`; then the same of the window
+    /// before.
+    package struct ShareState: Sendable, Equatable {
+        package var base: Int64
+        package var taken: Int64
+        package var previousBase: Int64
+        package var previousTaken: Int64
     }
 
     /// See `BucketTally`.
@@ -105,7 +125,7 @@ package struct CounterState: Sendable, Equatable {
         return switch tally {
         case .window(let window):
             window.sharedUsed <= 0 && window.sharedPrevious <= 0 && window.own <= 0 && window.ownPrevious <= 0
-                && window.resolved <= 0
+                && window.share?.taken ?? 0 <= 0
         case .bucket(let bucket):
             bucket.sharedLevel <= 0 && bucket.ownLevel <= 0
         }

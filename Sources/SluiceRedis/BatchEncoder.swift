@@ -155,10 +155,10 @@ package struct BatchEncoder {
 
     private mutating func write(_ shape: Shape, of batch: borrowing Batch) {
         let entry = batch.entries[shape.entry]
-        let (kind, number) = Self.kind(of: entry, in: batch)
+        let (kind, number, count) = Self.kind(of: entry, in: batch)
         header.writeArray(count: 3 + 5 * entry.chargeCount)
         header.write(number)
-        header.write(entry.count)
+        header.write(count)
         header.write(kind.rawValue)
         for i in 0..<entry.chargeCount {
             let charge = batch.charges[entry.firstCharge + i]
@@ -183,20 +183,22 @@ package struct BatchEncoder {
         }
     }
 
-    /// What an entry is, as `decide.lua` numbers it; and the number that it goes by: its cost, what a commit settles to,
-    /// how long a sign of life counts.
-    private static func kind(of entry: Batch.Entry, in batch: borrowing Batch) -> (kind: Kind, number: Int64) {
-        guard entry.special >= 0 else { return (.check, entry.cost) }
+    /// What an entry is, as `decide.lua` numbers it; the number that it goes by: its cost, what a commit settles to, how long
+    /// a heartbeat counts; and how many checks it is for, or when a replica had nothing to write back.
+    private static func kind(
+        of entry: Batch.Entry, in batch: borrowing Batch
+    ) -> (kind: Kind, number: Int64, count: Int64) {
+        guard entry.special >= 0 else { return (.check, entry.cost, entry.count) }
         switch batch.specials[entry.special] {
-        case .check(isReserved: false, memo: nil): return (.check, entry.cost)
-        case .check(isReserved: true, memo: nil): return (.reserved, entry.cost)
-        case .check(isReserved: false, memo: .some): return (.remembered, entry.cost)
-        case .check(isReserved: true, memo: .some): return (.reservedAndRemembered, entry.cost)
-        case .settle(.commit(let cost)): return (.commit, cost)
-        case .settle(.cancel): return (.cancel, 0)
-        case .settle(.release): return (.release, 0)
-        case .offer: return (.offer, entry.cost)
-        case .heartbeat(let lifeMs): return (.heartbeat, lifeMs)
+        case .check(isReserved: false, memo: nil): return (.check, entry.cost, entry.count)
+        case .check(isReserved: true, memo: nil): return (.reserved, entry.cost, entry.count)
+        case .check(isReserved: false, memo: .some): return (.remembered, entry.cost, entry.count)
+        case .check(isReserved: true, memo: .some): return (.reservedAndRemembered, entry.cost, entry.count)
+        case .settle(.commit(let cost)): return (.commit, cost, entry.count)
+        case .settle(.cancel): return (.cancel, 0, entry.count)
+        case .settle(.release): return (.release, 0, entry.count)
+        case .offer: return (.offer, entry.cost, entry.count)
+        case .heartbeat(let lifeMs, let writtenBackMs): return (.heartbeat, lifeMs, writtenBackMs)
         }
     }
 

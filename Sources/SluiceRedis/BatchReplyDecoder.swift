@@ -192,16 +192,18 @@ package struct BatchReplyDecoder {
         }
         let parts = flat.bytes(of: flat.items[at]).split(separator: UInt8(ascii: " "))
         at += 1
-        guard parts.count % 2 == 0, parts.count <= 2 * RedisBounds.maxReplicasTold else {
-            throw BatchReplyError(reason: "a list of replicas does not consist of pairs")
+        guard parts.count % 3 == 0, parts.count <= 3 * RedisBounds.maxReplicasTold else {
+            throw BatchReplyError(reason: "a list of replicas does not consist of a number and two times each")
         }
-        reply.results.append(Int64(parts.count / 2))
-        for index in stride(from: 0, to: parts.count, by: 2) {
+        reply.results.append(Int64(parts.count / 3))
+        for index in stride(from: 0, to: parts.count, by: 3) {
             guard let replica = UInt64(String(decoding: parts[index], as: UTF8.self), radix: 16),
-                let seenMs = Int64(String(decoding: parts[index + 1], as: UTF8.self)), seenMs >= 0
+                let seenMs = Int64(String(decoding: parts[index + 1], as: UTF8.self)), seenMs >= 0,
+                let writtenBackMs = Int64(String(decoding: parts[index + 2], as: UTF8.self)), writtenBackMs >= 0
             else { throw BatchReplyError(reason: "a list of replicas holds other than numbers and times") }
             reply.results.append(Int64(bitPattern: replica))
             reply.results.append(min(seenMs, Self.maxTally))
+            reply.results.append(min(writtenBackMs, Self.maxTally))
         }
     }
 

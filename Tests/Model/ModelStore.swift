@@ -77,8 +77,9 @@ package struct ModelStore: Sendable {
     private var markers: [UInt64: (marker: Marker, expiresAtMs: Int64)] = [:]
     /// Whether something else lies where the list of replicas should.
     package var areHeartbeatsFaulty = false
-    /// When each replica gave its last sign of life, ms since the epoch.
+    /// When each replica gave its last heartbeat, and when it last had nothing to write back, ms since the epoch.
     private var heartbeats: [UInt64: Int64] = [:]
+    private var writtenBack: [UInt64: Int64] = [:]
     /// What was published of counters that were lowered, oldest first; see `takePublished`.
     var published: [[UInt8]] = []
     /// The keys that the settlement at hand has lowered.
@@ -128,9 +129,9 @@ package struct ModelStore: Sendable {
                     reply.results.append(isDone ? 1 : 0)
                 case .offer:
                     try offer(entry, keys, of: batch, nowMs: nowMs, into: &reply)
-                case .heartbeat(let lifeMs):
+                case .heartbeat(let lifeMs, let writtenBackMs):
                     if areHeartbeatsFaulty { throw KeyFault.wrongType }
-                    note(replica, lifeMs: lifeMs, nowMs: nowMs, into: &reply)
+                    note(replica, lifeMs: lifeMs, writtenBackMs: writtenBackMs, nowMs: nowMs, into: &reply)
                 case .check, nil:
                     try check(entry, keys, of: batch, nowMs: nowMs, into: &reply)
                 }
@@ -142,12 +143,20 @@ package struct ModelStore: Sendable {
         return .success(reply)
     }
 
-    private mutating func note(_ replica: UInt64, lifeMs: Int64, nowMs: Int64, into reply: inout BatchReply) {
+    private mutating func note(
+        _ replica: UInt64, lifeMs: Int64, writtenBackMs: Int64, nowMs: Int64, into reply: inout BatchReply
+    ) {
         heartbeats[replica] = nowMs
         heartbeats = heartbeats.filter { $0.value > nowMs - lifeMs }
+        if writtenBackMs > 0 {
+            writtenBack[replica] = writtenBackMs
+            writtenBack = writtenBack.filter { $0.value > nowMs - lifeMs }
+        }
         let latestFirst = heartbeats.sorted { ($0.value, $0.key) > ($1.value, $1.key) }
         reply.results += [1, Int64(heartbeats.count)]
-        for (replica, seenMs) in latestFirst { reply.results += [Int64(bitPattern: replica), seenMs] }
+        for (replica, seenMs) in latestFirst {
+            reply.results += [Int64(bitPattern: replica), seenMs, writtenBack[replica] ?? 0]
+        }
     }
 
     /// The keys of one entry.
@@ -276,6 +285,7 @@ package struct ModelStore: Sendable {
         items.removeAll()
         markers = [:]
         heartbeats = [:]
+        writtenBack = [:]
     }
 
     /// The sequence of the last batch of a replica that ran; 0 if none is remembered.

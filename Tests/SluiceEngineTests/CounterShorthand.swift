@@ -13,11 +13,12 @@ extension Counter {
     init(stem: [UInt8]) { self.init(stem: stem, window: .seconds(60), algorithm: .fixedWindow) }
 
     mutating func observe(used: Int64, cutMs: Int64) {
-        observe(Tally(used: used), cutMs: cutMs, decidedMs: cutMs, epoch: 0)
+        observe(Tally(used: used), cutMs: cutMs, decidedMs: cutMs, epoch: 0, keepsShare: false)
     }
 
     mutating func leftLocally(max: Int64, replicas: ReplicaView) -> Int64 {
-        leftLocally(
+        beginShare(1)
+        return leftLocally(
             .fixedWindow(max: max, window: windowStartMs..<windowEndMs), replicas: replicas, nowMs: windowStartMs)
     }
 
@@ -29,11 +30,11 @@ extension Counter {
     private static let anyTerms = Terms.fixedWindow(max: 0, window: 0..<60_000)
 
     var sharedUsed: Int64 { shared(nil, nowMs: windowStartMs).used }
-    var localShare: Int64 { windowed.localShare }
+    var localShare: Int64 { shareEpoch == 0 ? -1 : windowed.localShare }
     /// Admitted here, and not known to be in the store's tally.
     var localUsed: Int64 {
-        get { windowed.own.used }
-        set { windowed.own.used = newValue }
+        get { windowed.own }
+        set { windowed.adjust(by: newValue - windowed.own) }
     }
 }
 

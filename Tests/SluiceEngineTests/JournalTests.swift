@@ -13,16 +13,6 @@ import Testing
         rig.store.tally(of: key(limit, startMs: startMs))
     }
 
-    /// Another replica gives a sign of life, in its batch of that sequence.
-    private func beat(_ replica: UInt64, _ sequence: Int64, at store: inout ModelStore) {
-        var batch = Batch()
-        batch.sequence = sequence
-        batch.appendKey(CounterKey.replicas(prefix: "sluice"))
-        batch.specials = [.heartbeat(lifeMs: 30_000)]
-        batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
-        _ = store.run(batch, replica: replica)
-    }
-
     // MARK: - Settling
 
     @Test func aCounterTurnsSharedInTheScriptThatSettlesIt() throws {
@@ -124,7 +114,7 @@ import Testing
 
     @Test func sharesFollowTheSignsOfLife() {
         var rig = LimiterRig(policy(ten), replicas: 1)
-        for replica in [UInt64(11), 12, 13] { beat(replica, 1, at: &rig.store) }
+        for replica in [UInt64(11), 12, 13] { rig.beat(replica, 1) }
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
@@ -195,7 +185,7 @@ import Testing
     /// Where others live, checks are answered locally until all of them have told what they know; for two seconds at most.
     @Test(arguments: [true, false]) func theOthersAreAwaited(theyCome: Bool) throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
-        beat(99, 1, at: &rig.store)
+        rig.beat(99, 1)
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
@@ -206,7 +196,7 @@ import Testing
         rig.exchange()
         #expect(!rig.limiter.isShared && rig.decide().source == .local)
         if theyCome {
-            beat(99, 2, at: &rig.store)
+            rig.beat(99, 2)
             rig.pass(ms: 60)
         } else {
             rig.pass(ms: 1_900)

@@ -111,6 +111,18 @@ struct LimiterRig {
 
     mutating func run(_ batch: Batch) -> Result<BatchReply, BatchFailure> { store.run(batch, replica: replica) }
 
+    /// Another replica, which has nothing to write back unless that is said, gives a heartbeat, in its batch of that
+    /// sequence.
+    mutating func beat(_ replica: UInt64, _ sequence: Int64, hasWrittenBack: Bool = true) {
+        var batch = Batch()
+        batch.sequence = sequence
+        batch.appendKey(CounterKey.replicas(prefix: "sluice"))
+        batch.appendKey(CounterKey.writtenBack(prefix: "sluice"))
+        batch.specials = [.heartbeat(lifeMs: 30_000, writtenBackMs: hasWrittenBack ? store.clockMs : 0)]
+        batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
+        _ = store.run(batch, replica: replica)
+    }
+
     mutating func answer(_ batch: Batch, _ result: Result<BatchReply, BatchFailure>) {
         limiter.linkAnswered(sequence: batch.sequence, result, now: now)
         collect()

@@ -282,7 +282,9 @@ import Testing
         rig.pass(ms: 10)
         rig.tick()
         let probe = try #require(rig.sent().first)
-        #expect(probe.specials == [.heartbeat(lifeMs: 30_000)])
+        #expect(
+            probe.specials == [.heartbeat(lifeMs: 30_000, writtenBackMs: LimiterRig.startMs + 1_000)],
+            "there is nothing to write back")
         rig.answer(probe, rig.run(probe))
         rig.tick()
         #expect(rig.commands().isEmpty && rig.limiter.isShared)

@@ -5,39 +5,70 @@ import Testing
 @Suite struct RecoveryTests {
     private static let start = Moment(monotonicNs: 1_000, wallMs: 0)
 
-    private func recovery(_ others: [UInt64], assumed: Int) -> Recovery {
-        Recovery(awaiting: others, assumed: assumed, forgotMs: 500, now: Self.start)
+    private func recovery(
+        _ phase: Recovery.Phase, _ others: [UInt64], assumed: Int
+    ) -> Recovery {
+        Recovery(phase, awaiting: others, assumed: assumed, sinceMs: 500, now: Self.start)
     }
 
-    @Test func allWhoAreKnownAreAwaited() {
-        var recovery = recovery([2, 3], assumed: 1)
-        recovery.told(2, seenMs: 499)
+    private func heartbeat(_ replica: UInt64, seenMs: Int64 = 0, writtenBackMs: Int64 = 0) -> Heartbeat {
+        Heartbeat(replica: replica, seenMs: seenMs, writtenBackMs: writtenBackMs)
+    }
+
+    @Test func allThatAreKnownAreAwaited() {
+        var recovery = recovery(.restoring, [2, 3], assumed: 1)
+        recovery.heard(heartbeat(2, seenMs: 499))
         #expect(recovery.isAwaiting)
-        recovery.told(2, seenMs: 500)
+        recovery.heard(heartbeat(2, seenMs: 500))
         #expect(recovery.isAwaiting)
-        recovery.told(3, seenMs: 600)
-        #expect(!recovery.isAwaiting && recovery.isOver(hasOffered: true, now: Self.start))
-        #expect(!recovery.isOver(hasOffered: false, now: Self.start))
+        recovery.heard(heartbeat(3, seenMs: 600))
+        #expect(!recovery.isAwaiting)
+        #expect(recovery.advance(isDone: false, now: Self.start) == .none)
+        #expect(recovery.advance(isDone: true, now: Self.start) == .writeBack)
+    }
+
+    /// After the restores come the write-backs, and all are awaited once more.
+    @Test func twoPhasesAfterADataLoss() {
+        var recovery = recovery(.restoring, [2], assumed: 1)
+        recovery.heard(heartbeat(2, seenMs: 600, writtenBackMs: 700))
+        #expect(recovery.advance(isDone: true, now: Self.start) == .writeBack && recovery.phase == .writingBack)
+        #expect(recovery.advance(isDone: true, now: Self.start) == .none)
+        recovery.heard(heartbeat(2, seenMs: 800, writtenBackMs: 499))
+        #expect(recovery.advance(isDone: true, now: Self.start) == .none)
+        recovery.heard(heartbeat(2, seenMs: 900, writtenBackMs: 500))
+        #expect(recovery.advance(isDone: false, now: Self.start) == .none)
+        #expect(recovery.advance(isDone: true, now: Self.start) == .end)
+    }
+
+    /// A heartbeat alone says nothing of what was written back; nor does one that was sent before the outage.
+    @Test func oneAfterAnOutage() {
+        var recovery = recovery(.writingBack, [2], assumed: 1)
+        recovery.heard(heartbeat(2, seenMs: 900))
+        recovery.heard(heartbeat(2, seenMs: 901, writtenBackMs: 400))
+        #expect(recovery.advance(isDone: true, now: Self.start) == .none)
+        recovery.heard(heartbeat(2, seenMs: 902, writtenBackMs: 900))
+        #expect(recovery.advance(isDone: true, now: Self.start) == .end)
     }
 
     /// One that is known and is heard again and again is no other.
     @Test func asManyMoreAsAreAssumed() {
-        var recovery = recovery([2], assumed: 4)
-        for seenMs in Int64(500)..<510 { recovery.told(2, seenMs: seenMs) }
-        recovery.told(5, seenMs: 510)
-        recovery.told(5, seenMs: 511)
+        var recovery = recovery(.restoring, [2], assumed: 4)
+        for seenMs in Int64(500)..<510 { recovery.heard(heartbeat(2, seenMs: seenMs)) }
+        recovery.heard(heartbeat(5, seenMs: 510))
+        recovery.heard(heartbeat(5, seenMs: 511))
         #expect(recovery.isAwaiting)
-        recovery.told(6, seenMs: 512)
+        recovery.heard(heartbeat(6, seenMs: 512))
         #expect(!recovery.isAwaiting)
     }
 
-    @Test func notForLong() {
-        let recovery = recovery([2], assumed: 1)
+    @Test(arguments: [Recovery.Phase.restoring, .writingBack])
+    func notForLong(_ phase: Recovery.Phase) {
+        var recovery = recovery(phase, [2], assumed: 1)
         var now = Self.start
         now.monotonicNs = recovery.endNs - 1
-        #expect(!recovery.isOver(hasOffered: true, now: now))
+        #expect(recovery.advance(isDone: true, now: now) == .none)
         now.monotonicNs = recovery.endNs
-        #expect(recovery.isOver(hasOffered: false, now: now))
-        #expect(!self.recovery([], assumed: 1).isAwaiting)
+        #expect(recovery.advance(isDone: false, now: now) == .end)
+        #expect(!self.recovery(phase, [], assumed: 1).isAwaiting)
     }
 }

@@ -66,12 +66,7 @@ import Testing
 
     @Test func theOtherReplicasAreKept() {
         var rig = LimiterRig(policy(ten), keepsState: true)
-        var batch = Batch()
-        batch.sequence = 1
-        batch.appendKey(CounterKey.replicas(prefix: "sluice"))
-        batch.specials = [.heartbeat(lifeMs: 30_000)]
-        batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
-        _ = rig.store.run(batch, replica: 99)
+        rig.beat(99, 1)
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
@@ -408,8 +403,9 @@ import Testing
     }
 
     @Test func recordsAreReadAsWritten() {
-        let window = CounterState.WindowState(
-            sharedUsed: 1, sharedPrevious: 0, own: 1 << 53, ownPrevious: 2, resolved: 3)
+        let window = CounterState.WindowState(sharedUsed: 1, sharedPrevious: 0, own: 1 << 53, ownPrevious: 2)
+        var shared = window
+        shared.share = CounterState.ShareState(base: 3, taken: 1 << 53, previousBase: 4, previousTaken: 5)
         let bucket = CounterState.BucketState(
             sharedLevel: 5, sharedMs: 6, localLevel: -1, ownLevel: 1 << 61, resolvedLevel: 7, localMs: 8,
             replicaCount: 2, localCapacity: 9, max: 10, burst: 11, lengthMs: 12)
@@ -422,6 +418,9 @@ import Testing
             .counter(
                 CounterState(
                     stem: [], startMs: -1, countsUntilMs: .max, isSeen: true, owesOffer: false, tally: .window(window))),
+            .counter(
+                CounterState(
+                    stem: [1], startMs: 0, countsUntilMs: 2, isSeen: true, owesOffer: false, tally: .window(shared))),
             .counter(
                 CounterState(
                     stem: [58], startMs: 0, countsUntilMs: 1, isSeen: false, owesOffer: true, tally: .bucket(bucket))),
@@ -443,5 +442,17 @@ import Testing
             }
             _ = StateRecord.all(in: noise[...])
         }
+    }
+
+    /// A window as earlier versions wrote it: 20 in the store, 4 more that turned out to be there, and 3 of the window before;
+    /// 2 and 1 were admitted locally.
+    @Test func aWindowOfAnEarlierVersionIsRead() {
+        let bytes: [UInt8] = [4, 2, 58, 0, 40, 2, 0, 2, 40, 6, 4, 2, 8]
+        let window = CounterState.WindowState(
+            sharedUsed: 24, sharedPrevious: 3, own: 2, ownPrevious: 1,
+            share: CounterState.ShareState(base: 20, taken: 6, previousBase: 3, previousTaken: 1))
+        let state = CounterState(
+            stem: [58], startMs: 0, countsUntilMs: 20, isSeen: true, owesOffer: false, tally: .window(window))
+        #expect(StateRecord.all(in: bytes[...]) == [.counter(state)])
     }
 }

@@ -206,7 +206,7 @@ import Testing
     @Test func mostOfASpoiltFileIsRead() throws {
         func counter(_ number: Int) -> StateRecord {
             let tally = CounterState.WindowState(
-                sharedUsed: 1, sharedPrevious: 0, own: Int64(number), ownPrevious: 0, resolved: 0)
+                sharedUsed: 1, sharedPrevious: 0, own: Int64(number), ownPrevious: 0)
             return .counter(
                 CounterState(
                     stem: Array("stem\(number)".utf8), startMs: 0, countsUntilMs: .max, isSeen: true, owesOffer: false,

@@ -6,8 +6,10 @@ extension StoreContract {
         Entry(cost: used, count: 1, charges: [charge], special: .offer)
     }
 
-    func heartbeat(lifeMs: Int64) -> Entry {
-        Entry(special: .heartbeat(lifeMs: lifeMs), specialKeys: [key("replicas")])
+    func heartbeat(lifeMs: Int64, writtenBackMs: Int64 = 0) -> Entry {
+        Entry(
+            special: .heartbeat(lifeMs: lifeMs, writtenBackMs: writtenBackMs),
+            specialKeys: [key("replicas"), key("written-back")])
     }
 
     /// A charge that passes whatever is used.
@@ -92,13 +94,31 @@ extension StoreContract {
     static let heartbeatCases: [Case] = [
         Case("a sign of life is told until its time is over") { contract in
             let first = try await contract.run([contract.heartbeat(lifeMs: 30_000)])
-            guard first.results.count == 4, first.results[0...1] == [1, 1], first.results[3] == contract.startMs else {
+            guard first.results.count == 5, first.results[0...1] == [1, 1], first.results[3] == contract.startMs,
+                first.results[4] == 0
+            else {
                 throw contract.violation("\(first.results)", line: #line)
             }
             contract.pass(until: 20_000)
             let second = try await contract.run([contract.heartbeat(lifeMs: 30_000)])
-            guard second.results == [1, 1, first.results[2], contract.nowMs] else {
+            guard second.results == [1, 1, first.results[2], contract.nowMs, 0] else {
                 throw contract.violation("\(second.results) after \(first.results)", line: #line)
+            }
+        },
+        Case(
+            "that a replica had nothing to write back is listed as it sent it, until it is as old as heartbeats may be"
+        ) {
+            contract in
+            let sentMs = contract.startMs - 700
+            var listed: [Int64?] = []
+            for (offsetMs, writtenBackMs) in [(0, sentMs), (0, 0), (20_000, contract.startMs + 1)] {
+                // The last one was sent long before: the store did not see to it earlier.
+                contract.pass(until: Int64(offsetMs))
+                let heartbeat = contract.heartbeat(lifeMs: 30_000, writtenBackMs: writtenBackMs)
+                listed.append(try await contract.run([heartbeat]).results.last)
+            }
+            guard listed == [sentMs, sentMs, contract.startMs + 1] else {
+                throw contract.violation("\(listed)", line: #line)
             }
         },
         Case("a sign of life beside checks") { contract in

@@ -8,7 +8,8 @@
 --
 -- ARGV[1]    [7] shapes: for each: cost (at the end of a reservation: what it is settled to), count (0: peek, charges
 --            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release; 7: an offer,
---            cost in all; 8: a sign of life, which counts for cost ms), then for
+--            cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing to write
+--            back, ms since the epoch, or 0), then for
 --            each charge: window (index of its pair in [6], from 1), max, flags (4 * algorithm, 0: fixed window,
 --            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
 --            a time to live), length in ms, what else the algorithm needs (when the window
@@ -25,8 +26,9 @@
 --            the last expiry; of a shadow limit at last its refusals); or -1 alone: a window does not hold now; or -3,
 --            when, the reservation or '', n, n numbers: charged then, as it was told then; or -4 alone: the id is that
 --            of a check with other arguments; or, as a string alone, what went wrong. For the end of a reservation:
---            1: done; 0: there is none, or it is spent. For an offer: 1, the tally. For a sign of life: 1, and as one
---            string "REPLICA MS REPLICA MS ...", the latest first: replicas, and when each gave its last one.
+--            1: done; 0: there is none, or it is spent. For an offer: 1, the tally. For a heartbeat: 1, and as one
+--            string "REPLICA MS MS REPLICA MS MS ...", the latest first: replicas, when each gave its last one, and when
+--            it last had nothing to write back (0: never).
 --
 -- An entry reads all of its counters before it writes to any: nothing has to be taken back.
 --
@@ -343,16 +345,36 @@ local function offer(shape, firstKey)
     tellTallies(shape, tell)
 end
 
--- Notes that this replica lives, forgets those that have not said so for long, and tells of all others.
-local function heartbeat(lifeMs, key)
-    local noted = try('ZADD', key, nowText, match(KEYS[1], '[^:]*$'))
+-- Writes when a replica did something into a list of them, and removes those that have not done it for long.
+local function note(key, ms, lifeMs)
+    local noted = try('ZADD', key, format('%.0f', ms), match(KEYS[1], '[^:]*$'))
     if type(noted) == 'table' then
-        return tell(noted.err)
+        return noted.err
     end
     call('ZREMRANGEBYSCORE', key, '-inf', format('%.0f', now - lifeMs))
     call('PEXPIREAT', key, format('%.0f', now + lifeMs))
+end
+
+-- Notes that this replica lives, and whether it has written back, and tells of all.
+local function heartbeat(lifeMs, writtenBackMs, key, writtenBackKey)
+    local fault = note(key, now, lifeMs) or writtenBackMs > 0 and note(writtenBackKey, writtenBackMs, lifeMs)
+    local written = not fault and try('ZRANGE', writtenBackKey, 0, MAX_REPLICAS_TOLD - 1, 'REV', 'WITHSCORES')
+    fault = fault or written.err
+    if fault then
+        return tell(fault)
+    end
+    local writtenBack = {}
+    for i = 1, #written, 2 do
+        writtenBack[written[i]] = written[i + 1]
+    end
+    local replicas, told = call('ZRANGE', key, 0, MAX_REPLICAS_TOLD - 1, 'REV', 'WITHSCORES'), {}
+    for i = 1, #replicas, 2 do
+        told[#told + 1] = replicas[i]
+        told[#told + 1] = replicas[i + 1]
+        told[#told + 1] = writtenBack[replicas[i]] or '0'
+    end
     tell(1)
-    tell(table.concat(call('ZRANGE', key, 0, MAX_REPLICAS_TOLD - 1, 'REV', 'WITHSCORES'), ' '))
+    tell(table.concat(told, ' '))
 end
 
 -- The batch ---------------------------------------------------------------------------------------------------------
@@ -393,7 +415,7 @@ local function understand(shape)
         shape.charges[#shape.charges + 1] = charge
     end
     if (shape.kind >= COMMIT and shape.kind ~= OFFER) or (shape.kind < COMMIT and shape.kind % 2 == RESERVED) then
-        keys = keys + 1
+        keys = keys + (shape.kind == HEARTBEAT and 2 or 1)
         shape.recordKey = keys
     end
     if shape.kind < COMMIT and shape.kind >= REMEMBERED then
@@ -413,7 +435,7 @@ for e = 1, #entries do
     if shape.kind == OFFER then
         offer(shape, firstKey)
     elseif shape.kind == HEARTBEAT then
-        heartbeat(shape.cost, KEYS[firstKey + 1])
+        heartbeat(shape.cost, shape.count, KEYS[firstKey + 1], KEYS[firstKey + 2])
     elseif shape.kind >= COMMIT then
         tell(settle(shape, KEYS[firstKey + 1]))
     elseif shape.memoKey then

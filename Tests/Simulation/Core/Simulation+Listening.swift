@@ -113,7 +113,7 @@ extension Simulation {
     /// what the replica has heard of since.
     func judgeRemembered(_ question: SimulationOracle.Question, _ decision: Decision) throws {
         let limiter = replicas[question.replica].limiter
-        guard limiter.isShared, limiter.hearsChanges else {
+        guard limiter.asksStore, limiter.hearsChanges else {
             throw SimulationFailure(description: "it remembers without hearing: \(decision)")
         }
         guard let index = question.limits.firstIndex(where: { $0.rule == decision.rule }) else {

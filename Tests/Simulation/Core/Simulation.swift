@@ -101,6 +101,8 @@ struct Simulation {
     var highestMaxima = ByteTable<Int64>()
     /// The store as it was some time ago, and when it will be that again.
     var copies: [Copy] = []
+    /// Whether some replica was started again.
+    var hadRestarts: Bool { coverage.counts[.restart] != nil || coverage.counts[.crash] != nil }
     /// Whether the store forgot something and some replica cannot have noticed.
     var isUnnoticed = false
     var coverage = SimulationCoverage()
@@ -297,7 +299,9 @@ struct Simulation {
             throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
         }
         if let question, decision.source == .cache { try judgeRemembered(question, decision) }
-        try oracle.answers(ticket, decision, turns: question.map { turns(of: $0.replica) } ?? 0, nowNs: nowNs)
+        try oracle.answers(
+            ticket, decision, turns: question.map { turns(of: $0.replica) } ?? 0,
+            isRecovering: question.map { replicas[$0.replica].limiter.recovery != nil } ?? false, nowNs: nowNs)
         if let question, question.mixed != nil { plan(decision, of: question) }
     }
 
@@ -310,6 +314,8 @@ struct Simulation {
     /// Carries out what a limiter wants, as its shell does.
     mutating func pump(_ replica: Int) throws {
         let now = moment(replica)
+        oracle.notes(
+            replica, isThere: replicas[replica].limiter.breaker.isClosed, nowMs: Self.startMs + nowNs / 1_000_000)
         while let command = replicas[replica].limiter.nextCommand(now: now) {
             if isVerbose { print("    replica \(replica): \(command)") }
             switch command {
@@ -380,6 +386,10 @@ struct Simulation {
                 &bounds, replicas: Int64(scenario.replicas), hadStrangers: scenario.crashes && !scenario.keepsState,
                 offered: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed
                     && coverage.counts[.recoveryTimedOut] == nil)
+        }
+        // Of a replica that died nobody knows what it had admitted, and which of two processes came back.
+        if !scenario.stepsClock && !scenario.isMixed && !scenario.restarts && !hadRestarts {
+            try oracle.judgeReturns(&bounds)
         }
         switch scenario.course {
         case .gentle:

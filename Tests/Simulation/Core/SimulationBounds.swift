@@ -9,6 +9,8 @@ struct SimulationBounds: Sendable {
         case open = "away, the window was open: of the maximum + what was unseen"
         case later = "away, a later window: of the maximum"
         case alone = "one replica alone: of its share of what it saw left"
+        case returned = "back, the window began while away: of the maximum"
+        case returnedOpen = "back, the window was open: of the maximum + what was unseen"
         case restarted = "restarted while away: of the maximum + what a crash lost"
         case forgot = "the store forgot: of the maximum, as shared"
     }

@@ -95,6 +95,9 @@ struct SimulationOracle {
         var lost: Int64 = 0
         /// Some process that is no more had begun to count by itself more than once.
         var hadManySpells = false
+        /// What the store had admitted before the outage of that number, which was the last when it admitted something.
+        var admittedBeforeOutage: Int64 = 0
+        var lastOutage = -1
     }
 
     private(set) var open: [UInt64: Question] = [:]
@@ -117,6 +120,7 @@ struct SimulationOracle {
     private var forgotten: [ClosedRange<Int64>] = []
     /// By replica.
     private var unwritten: [Unwritten]
+    var returns: SimulationReturns
     /// Replicas have a state folder.
     private let keepsState: Bool
 
@@ -125,6 +129,7 @@ struct SimulationOracle {
         answered = [Int64](repeating: 0, count: replicas)
         knowsTime = [Bool](repeating: false, count: replicas)
         unwritten = [Unwritten](repeating: Unwritten(), count: replicas)
+        returns = SimulationReturns(replicas: replicas)
     }
 
     // MARK: - What happens
@@ -171,8 +176,12 @@ struct SimulationOracle {
 
     mutating func storeForgot(_ times: ClosedRange<Int64>) { forgotten.append(times) }
 
-    /// - Parameter turns: see `Simulation.turns(of:)`.
-    mutating func answers(_ ticket: UInt64, _ decision: Decision, turns: Int64, nowNs: Int64) throws {
+    /// - Parameters:
+    ///   - turns: see `Simulation.turns(of:)`.
+    ///   - isRecovering: the replica waits for others to write back.
+    mutating func answers(
+        _ ticket: UInt64, _ decision: Decision, turns: Int64, isRecovering: Bool, nowNs: Int64
+    ) throws {
         guard let question = open.removeValue(forKey: ticket) else {
             throw SimulationFailure(description: "ticket \(ticket) is answered without being open: \(decision)")
         }
@@ -220,7 +229,8 @@ struct SimulationOracle {
         case .shared:
             knowsTime[question.replica] = true
             try judge(question, decision, looks, demand)
-            hear(question, looks)
+            // Until all count in the store again a share is that of what was left before the outage.
+            if !isRecovering { hear(question, looks) }
         case .cache:
             try demand(!decision.allowed, "admitted from memory")
             try judge(question, decision, looks, demand)
@@ -239,7 +249,8 @@ struct SimulationOracle {
         try demand(decision.remaining == max(0, binding.max - binding.used), "what remains")
         if decision.allowed && !question.isPeek {
             try demand(looks.allSatisfy { $0.used >= question.cost && $0.used <= $0.max }, "more than fits")
-            count(question, looks) { $0.admitted += question.cost }
+            let outage = returns.current
+            count(question, looks) { $0.admitShared(question.cost, outage: outage) }
             for (limit, look) in zip(question.limits, looks) {
                 tallies[window(limit, question, look)]?.claims.append((look.used - question.cost, look.used))
             }

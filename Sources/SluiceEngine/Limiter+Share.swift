@@ -1,0 +1,103 @@
+import SluicePolicy
+
+/// Checks that the store decides while not all replicas have written back: this replica admits no more than its share, so
+/// that nothing of what others have spent, and the store does not know of yet, is admitted again.
+///
+/// What an entry asks for is taken from the share when it is sent, and what is not admitted of it goes back when its fate
+/// is known. Waiters beyond the share are denied at once, as they would be while the store is away.
+extension Limiter {
+    /// Whether the store is asked within the share.
+    var isWithinShare: Bool { recovery != nil }
+
+    /// Whether shares that were begun go on, whatever the store reports: it does not know what others have spent.
+    var keepsShare: Bool { recovery != nil || !breaker.isClosed }
+
+    /// Takes from the share what an entry is about to ask for, and denies the waiters for whom that does not suffice.
+    mutating func takeShare(forEntry index: Int, of batch: inout PendingBatch, nowMs: Int64, now: Moment) {
+        let plan = batch.entries[index].plan
+        guard plan >= 0 else { return }
+        let cost = batch.entries[index].cost
+        var room = Int64(batch.entries[index].unanswered)
+        for limit in table[rulesOf: plan].limits.indices {
+            let counter = table.counter(ofPlan: plan, limit)
+            table[counter: counter].beginShare(shareEpoch)
+            guard isShared(limit, ofPlan: plan) else { continue }
+            let left = table[counter: counter].leftLocally(
+                terms(plan: plan, limit), replicas: live.view, nowMs: nowMs)
+            room = min(room, max(0, left) / cost)
+        }
+        // A peek charges nothing: all of them fit, or none does.
+        if batch.entries[index].isPeek {
+            room = room > 0 ? Int64(batch.entries[index].unanswered) : 0
+        } else {
+            changeShare(by: room * cost, ofPlan: plan, cutMs: nowMs, nowMs: nowMs)
+            batch.entries[index].held = room
+            batch.shareEpoch = shareEpoch
+        }
+        if room < Int64(batch.entries[index].unanswered) {
+            denyBeyondShare(batch.entries[index], of: &batch, room: room, nowMs: nowMs, now: now)
+        }
+    }
+
+    /// Whether replicas have a share of what a limit admits during an outage: others admit all, or nothing, and slots that
+    /// were taken locally stay this replica's.
+    private func isShared(_ limit: Int, ofPlan plan: Int) -> Bool {
+        let rule = table[rulesOf: plan].limits[limit]
+        return !rule.isShadow && rule.onOutage == .local && rule.terms.algorithm != .concurrency
+    }
+
+    private mutating func changeShare(by amount: Int64, ofPlan plan: Int, cutMs: Int64, nowMs: Int64) {
+        for limit in table[rulesOf: plan].limits.indices where isShared(limit, ofPlan: plan) {
+            let counter = table.counter(ofPlan: plan, limit)
+            table[counter: counter].takeShare(amount, terms(plan: plan, limit), cutMs: cutMs, nowMs: nowMs)
+        }
+    }
+
+    private mutating func denyBeyondShare(
+        _ entry: PendingBatch.Entry, of batch: inout PendingBatch, room: Int64, nowMs: Int64, now: Moment
+    ) {
+        var position: Int64 = 0
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            defer { index = waiter.next }
+            guard waiter.state == .waiting else { continue }
+            position += 1
+            guard position > room else { continue }
+            batch.leave(index)
+            termsAtHand.removeAll(keepingCapacity: true)
+            for limit in table[rulesOf: entry.plan].limits.indices {
+                termsAtHand.append(terms(plan: entry.plan, limit))
+            }
+            let decision = concludeLocally(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                special: entry.specialCheck, allFit: false, nowMs: nowMs, now: now)
+            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    /// A waiter is to be answered locally: what was taken from the share for it goes back first.
+    mutating func returnShare(ofWaiterIn entry: Int, of batch: inout PendingBatch, now: Moment) {
+        guard batch.entries[entry].held > 0 else { return }
+        batch.entries[entry].held -= 1
+        returnShare(batch.entries[entry].cost, of: batch.entries[entry], in: batch, now: now)
+    }
+
+    /// It is known how many checks of an entry the store admitted.
+    mutating func returnShare(ofEntry index: Int, admitted: Int64, of batch: inout PendingBatch, now: Moment) {
+        let entry = batch.entries[index]
+        guard entry.held > 0 else { return }
+        batch.entries[index].held = 0
+        // Those that were admitted locally in the meantime have taken theirs.
+        let spent = max(0, admitted - entry.locallyAdmitted / entry.cost)
+        returnShare((entry.held - spent) * entry.cost, of: entry, in: batch, now: now)
+    }
+
+    private mutating func returnShare(
+        _ amount: Int64, of entry: PendingBatch.Entry, in batch: borrowing PendingBatch, now: Moment
+    ) {
+        // Of another outage the shares are others.
+        guard batch.shareEpoch == shareEpoch else { return }
+        changeShare(by: -amount, ofPlan: entry.plan, cutMs: batch.cutMs, nowMs: clock.nowMs(now))
+    }
+}

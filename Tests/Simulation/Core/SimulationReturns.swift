@@ -1,0 +1,94 @@
+@testable import SluiceEngine
+
+/// When the store was away for all replicas at once, and how they came back to it.
+struct SimulationReturns {
+    struct Outage {
+        /// When the last replica lost the store, and when the first one reached it again, ms since the epoch; nil while it
+        /// is away.
+        var startMs: Int64
+        var firstBackMs: Int64?
+        /// When the last replica reached it again; nil before that.
+        var lastBackMs: Int64?
+        /// When some replica lost it again after the first one had reached it; nil if none did.
+        var brokenMs: Int64?
+
+        /// Whether every replica came back while the others waited for it, and stayed at least until a window's end.
+        func isWhole(until endMs: Int64) -> Bool {
+            guard let firstBackMs, let lastBackMs else { return false }
+            // Each waits from when it comes back itself: the first one for the shortest.
+            return lastBackMs - firstBackMs < EngineBounds.maxRecoveryNs / 1_000_000 - 200
+                && brokenMs ?? .max >= endMs
+        }
+    }
+
+    private(set) var outages: [Outage] = []
+    private var isThere: [Bool]
+
+    init(replicas: Int) { isThere = [Bool](repeating: false, count: replicas) }
+
+    /// Which one is going on, or was the last; -1: none yet.
+    var current: Int { outages.count - 1 }
+
+    mutating func note(_ replica: Int, isThere isThereNow: Bool, nowMs: Int64) {
+        guard isThere[replica] != isThereNow else { return }
+        isThere[replica] = isThereNow
+        if isThereNow {
+            guard let last = outages.indices.last else { return }
+            if outages[last].firstBackMs == nil { outages[last].firstBackMs = nowMs }
+            if isThere.allSatisfy({ $0 }), outages[last].lastBackMs == nil { outages[last].lastBackMs = nowMs }
+        } else {
+            if let last = outages.indices.last, outages[last].firstBackMs != nil, outages[last].brokenMs == nil {
+                outages[last].brokenMs = nowMs
+            }
+            if !isThere.contains(true) { outages.append(Outage(startMs: nowMs)) }
+        }
+    }
+}
+
+extension SimulationOracle {
+    /// A replica reached the store, or lost it.
+    mutating func notes(_ replica: Int, isThere: Bool, nowMs: Int64) {
+        returns.note(replica, isThere: isThere, nowMs: nowMs)
+    }
+
+    /// What windows admitted in all where the store was away for all replicas, and all came back to it: of windows that began
+    /// meanwhile the maximum, of those that were open already with what was unseen then.
+    func judgeReturns(_ bounds: inout SimulationBounds) throws {
+        for (window, tally) in tallies where tally.admittedInDoubt == 0 && tally.admittedBlindly == 0 {
+            let touched = returns.outages.indices.filter {
+                returns.outages[$0].startMs < tally.endMs && (returns.outages[$0].firstBackMs ?? .max) > window.startMs
+            }
+            guard touched.count == 1, let index = touched.first, tally.lastOutage <= index else { continue }
+            let outage = returns.outages[index]
+            guard outage.isWhole(until: tally.endMs), let firstBackMs = outage.firstBackMs, firstBackMs < tally.endMs,
+                tally.views.allSatisfy({ $0.spells <= 1 }), tally.admittedUnshared > 0,
+                // What was lost after the return is another case.
+                !isForgotten(startMs: max(firstBackMs, window.startMs), endMs: tally.endMs)
+            else { continue }
+            let admitted = tally.admitted + tally.admittedUnshared
+            let what =
+                "\(window), \(tally.admittedLocally) locally, \(tally.admitted) shared, \(tally.views), \(outage)"
+            if window.startMs > outage.startMs {
+                try bounds.judge(.returned, admitted, of: tally.max, what)
+            } else if !isForgotten(startMs: window.startMs, endMs: tally.endMs) {
+                let seen = tally.views.filter { $0.spells > 0 }.map(\.seenBefore).min() ?? 0
+                let before = tally.admittedBefore(outage: index)
+                try bounds.judge(.returnedOpen, admitted, of: tally.max + max(0, before - seen), what)
+            }
+        }
+    }
+}
+
+extension SimulationOracle.Tally {
+    /// Some was admitted by the store.
+    mutating func admitShared(_ cost: Int64, outage: Int) {
+        if outage != lastOutage {
+            admittedBeforeOutage = admitted
+            lastOutage = outage
+        }
+        admitted += cost
+    }
+
+    /// How much the store had admitted when the outage of that number began.
+    func admittedBefore(outage: Int) -> Int64 { lastOutage == outage ? admittedBeforeOutage : admitted }
+}
