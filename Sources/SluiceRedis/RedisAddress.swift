@@ -20,7 +20,8 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// Reads a URL. User, password and path are percent-decoded.
-    /// - Throws: what is wrong, where, and how it should look, in one line that never shows a password.
+    /// - Throws: what is wrong, where, and how it should look, in one line that never shows a password. So it quotes nothing
+    ///   but a scheme and numbers: in an address that is wrong anything else may be the password, in another's place.
     package init(_ text: String) throws(RedisAddressError) {
         guard let colon = text.firstRange(of: "://") else {
             throw RedisAddressError(
@@ -34,8 +35,9 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
             throw RedisAddressError(
                 "TLS (rediss://) is not supported yet; use redis:// over a network that is trusted or tunnelled")
         case let scheme:
+            let isPlain = !text.contains("@") && scheme.allSatisfy { $0.isASCII && $0.isLetter }
             throw RedisAddressError(
-                "the scheme \(quoted(scheme)) is unknown; expected redis:// or unix://, such as "
+                "the scheme \(isPlain ? "\"\(scheme.prefix(20))\" " : "")is unknown; expected redis:// or unix://, such as "
                     + RedisAddressError.tcpExample)
         }
     }
@@ -71,8 +73,8 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         address.endpoint = try parseLocation(location)
         guard tail.allSatisfy({ $0 != "?" && $0 != "#" }) else {
             throw RedisAddressError(
-                "nothing may follow the database in a redis:// address, found \(quoted(tail)); "
-                    + "expected such as \(RedisAddressError.tcpExample)")
+                "nothing may follow the database in a redis:// address; expected such as "
+                    + "\(RedisAddressError.tcpExample), with the password before the host or in a file")
         }
         address.database = try parseDatabase(tail.dropFirst())
         return address
@@ -87,7 +89,7 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         let encoded = text.prefix { $0 != "?" }
         guard let path = percentDecoded(encoded), !path.utf8.contains(0) else {
             throw RedisAddressError(
-                "the path \(quoted(encoded)) is not percent-encoded UTF-8 (% is written %25); expected such as "
+                "the path is not percent-encoded UTF-8 (% is written %25); expected such as "
                     + RedisAddressError.unixExample)
         }
         guard path.utf8.count <= RedisBounds.maxSocketPathBytes else {
@@ -141,19 +143,19 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
             rest = text[host.endIndex...]
             guard !rest.dropFirst().contains(":") else {
                 throw RedisAddressError(
-                    "the host \(quoted(text)) has several colons: an IPv6 address is written in brackets, such as "
-                        + "redis://[::1]:6379")
+                    "the host has several colons: an IPv6 address is written in brackets, such as redis://[::1]:6379, and "
+                        + "a password ends with @, such as \(RedisAddressError.credentialsExample)")
             }
         }
         guard !host.isEmpty, host.allSatisfy({ !$0.isWhitespace && $0 != "%" }) else {
             throw RedisAddressError(
-                "the host \(quoted(host)) is empty or no name; expected such as \(RedisAddressError.tcpExample)")
+                "the host is empty or no name; expected such as \(RedisAddressError.tcpExample)")
         }
         guard !rest.isEmpty else { return .tcp(host: String(host), port: 6379) }
         guard rest.first == ":", let port = decimal(rest.dropFirst()), (1...65_535).contains(port) else {
             throw RedisAddressError(
-                "the port \(quoted(rest.drop { $0 == ":" })) is no number from 1 to 65535; expected such as "
-                    + RedisAddressError.tcpExample)
+                "the port \(shown(rest.dropFirst()))is no number from 1 to 65535; expected such as "
+                    + "\(RedisAddressError.tcpExample), or with a password \(RedisAddressError.credentialsExample)")
         }
         return .tcp(host: String(host), port: port)
     }
@@ -162,7 +164,7 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         if text.isEmpty { return 0 }
         guard let database = decimal(text) else {
             throw RedisAddressError(
-                "the database \(quoted(text)) is no number; expected such as redis://localhost:6379/1")
+                "the database is no number of up to nine digits; expected such as redis://localhost:6379/1")
         }
         return database
     }
@@ -175,13 +177,14 @@ package struct RedisAddressError: Error, Sendable, Equatable, CustomStringConver
     init(_ description: String) { self.description = description }
 
     static let tcpExample = "redis://localhost:6379/0"
+    static let credentialsExample = "redis://gateway:secret@localhost:6379"
     static let unixExample = "unix:///run/redis/redis.sock"
 }
 
-/// Between quotation marks, on one line, and not too long.
-private func quoted(_ text: some StringProtocol) -> String {
-    let safe = text.unicodeScalars.prefix(60).map { $0.value < 0x20 || $0.value == 0x7f ? "?" : String($0) }
-    return "\"\(safe.joined())\(text.unicodeScalars.count > 60 ? "..." : "")\""
+/// A number between quotation marks and with a space behind it; nothing if it is any other text, or long enough to be a
+/// password of digits.
+private func shown(_ text: Substring) -> String {
+    (1...5).contains(text.utf8.count) && decimal(text) != nil ? "\"\(text)\" " : ""
 }
 
 /// Digits alone, up to nine of them.
