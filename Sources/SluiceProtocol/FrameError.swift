@@ -18,12 +18,14 @@ package enum FrameError: Error, Equatable, Sendable {
     case unbalancedQuotes
     /// A frame that was not finished within `ProtocolBounds.maxFrameSeconds`; only the server, which has a clock, finds it.
     case tooSlow
+    /// The first line of an HTTP request: answered in HTTP, so that whoever sent it can read the answer.
+    case isHTTP
 
     package var code: ErrorCode {
         switch self {
         case .tooManyArguments, .frameTooBig, .lineTooBig: .tooBig
         case .invalidArgumentCount, .expectedBulkString, .invalidBulkLength, .missingLineEnd, .unbalancedQuotes,
-            .tooSlow:
+            .tooSlow, .isHTTP:
             .error
         }
     }
@@ -48,9 +50,20 @@ package enum FrameError: Error, Equatable, Sendable {
             "Protocol error: too big inline request, send at most \(ProtocolBounds.maxFrameBytes) bytes"
         case .unbalancedQuotes:
             "Protocol error: unbalanced quotes in request, close each quote and put a space after it"
+        case .isHTTP:
+            "this socket speaks RESP, the protocol of Redis, and not HTTP: use a Redis client, such as redis-cli -s SOCKET "
+                + "PING"
         case .tooSlow:
             "Protocol error: unfinished request, send it whole within \(ProtocolBounds.maxFrameSeconds) seconds"
         }
+    }
+
+    /// What is sent, from the first byte to the last, where that is no RESP error.
+    package var wholeReply: String? {
+        guard self == .isHTTP else { return nil }
+        let body = "\(sentence)\n"
+        return "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            + "Content-Length: \(body.utf8.count)\r\nConnection: close\r\n\r\n\(body)"
     }
 
     private static func printable(_ byte: UInt8) -> String {

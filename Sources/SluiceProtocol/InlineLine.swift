@@ -102,6 +102,28 @@ enum InlineLine {
         }
     }
 
+    /// Methods of HTTP; none is a command here.
+    private static let methods: Set = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI",
+    ]
+
+    /// Whether a line begins an HTTP request: a method, what it is about, and `HTTP/1.1` or the like at its end.
+    static func isOfHTTP(_ line: Span<UInt8>) -> Bool {
+        var end = line.count
+        if end > 0, line[end - 1] == UInt8(ascii: "\r") { end -= 1 }
+        let version = Array("HTTP/".utf8)
+        // The version has three characters: 1.0, 1.1, 2.0.
+        let start = end - version.count - 3
+        guard start > 2, line[start - 1] == UInt8(ascii: " ") else { return false }
+        for index in version.indices where line[start + index] != version[index] { return false }
+        var method = ""
+        for index in 0..<min(end, 8) {
+            guard line[index] != UInt8(ascii: " ") else { return methods.contains(method) }
+            method.unicodeScalars.append(UnicodeScalar(line[index]))
+        }
+        return false
+    }
+
     private static func isSpace(_ byte: UInt8) -> Bool {
         byte == 0x20 || (0x09...0x0d).contains(byte)
     }

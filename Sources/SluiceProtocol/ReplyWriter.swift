@@ -23,7 +23,11 @@ package struct ReplyWriter: Sendable, Equatable {
     }
 
     package func writeError(_ error: FrameError, to output: inout ByteBuffer) {
-        writeError(error.code, error.sentence, to: &output)
+        if let reply = error.wholeReply {
+            output.writeString(reply)
+        } else {
+            writeError(error.code, error.sentence, to: &output)
+        }
     }
 
     package func writeOK(to output: inout ByteBuffer) {

@@ -201,6 +201,7 @@ package struct RequestFramer: Sendable {
             return index == ProtocolBounds.maxFrameBytes ? .failed(.lineTooBig) : .incomplete(needsAtLeast: 1)
         }
         position = index + 1
+        if InlineLine.isOfHTTP(bytes.extracting(0..<index)) { return .failed(.isHTTP) }
         switch InlineLine.split(bytes.extracting(0..<index), into: &arguments) {
         case .plain: return arguments.isEmpty ? .skip : .frame
         case .hasQuotes: return .quotedLine(length: index)

@@ -53,6 +53,31 @@ extension Integration {
             (String(repeating: "*", count: 40), "ERR Protocol error: invalid multibulk length"),
         ]
 
+        /// Whoever speaks HTTP is told so in HTTP, and the connection is closed.
+        @Test(arguments: [
+            "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n", "GET /metrics?q=\"a HTTP/1.0\r\n\r\n",
+            "POST /check HTTP/1.1\nContent-Length: 2\n\n{}", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ])
+        func httpIsToldApart(request: String) async throws {
+            let sidecar = try await SidecarProcess(policy: Self.policy, redis: "none")
+            let client = try sidecar.client()
+            try client.send(request)
+            let answer = try client.untilClosed()
+            let parts = answer.split(separator: "\r\n\r\n", maxSplits: 1).map(String.init)
+            try #require(parts.count == 2)
+            #expect(parts[0].hasPrefix("HTTP/1.1 400 Bad Request\r\n"))
+            #expect(parts[0].contains("\r\nContent-Length: \(parts[1].utf8.count)\r\n"))
+            #expect(parts[0].hasSuffix("\r\nConnection: close"))
+            #expect(
+                parts[1]
+                    == "this socket speaks RESP, the protocol of Redis, and not HTTP: use a Redis client, such as "
+                    + "redis-cli -s SOCKET PING\n")
+            // As tool or grant, such words are words like others.
+            let other = try sidecar.client()
+            try other.send("CHECK GET HTTP/1.1\r\n")
+            #expect(try CheckReply(other.answer()).verdict == "deny")
+        }
+
         /// What came before is answered, then the error, and then the connection is closed.
         @Test func aMalformedFrameIsToldAndTheConnectionClosed() async throws {
             let stage = try await Stage()

@@ -71,8 +71,22 @@ import Testing
         #expect(String(buffer: before) == "ECHO \"a\\x41\"\r\n")
     }
 
+    private static let httpReply =
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 115\r\n"
+        + "Connection: close\r\n\r\nthis socket speaks RESP, the protocol of Redis, and not HTTP: use a Redis client, "
+        + "such as redis-cli -s SOCKET PING\n"
+
+    /// Words that only look like HTTP are words.
+    @Test(arguments: [
+        "CHECK GET HTTP/1.1", "GET /", "GET HTTP/1.1x", "get / HTTP/1.1", "HTTP/1.1", "GETHTTP/1.1", "ECHO / HTTP/1.1",
+    ])
+    func onlyARequestOfHTTPIsOne(line: String) {
+        #expect(framed(Array("\(line)\r\n".utf8)).error == nil)
+    }
+
     /// Bytes, the fault they are, and the whole reply.
     static let faults: [(bytes: String, error: FrameError, reply: String)] = [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", .isHTTP, httpReply), ("PUT /\"a HTTP/1.0\n", .isHTTP, httpReply),
         ("*x\r\n", .invalidArgumentCount, countReply),
         ("*\r\n", .invalidArgumentCount, countReply),
         ("*-2\r\n", .invalidArgumentCount, countReply),

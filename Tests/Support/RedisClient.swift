@@ -140,6 +140,18 @@ package final class RedisClient {
         }
     }
 
+    /// All that the server still sends, as it is, until it closes.
+    package func untilClosed() throws -> String {
+        var bytes = Array(received[position...])
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = recv(socket, &chunk, chunk.count, 0)
+            if count == 0 { return String(decoding: bytes, as: UTF8.self) }
+            guard count > 0 else { throw failure("not closed") }
+            bytes += chunk.prefix(count)
+        }
+    }
+
     /// A command as an array of bulk strings.
     package static func frame(_ words: [String]) -> [UInt8] {
         words.reduce(into: Array("*\(words.count)\r\n".utf8)) { $0 += "$\($1.utf8.count)\r\n\($1)\r\n".utf8 }
