@@ -45,7 +45,8 @@ struct ReadinessWait {
             await sluice.close()
             if status.isReady { return nil }
             let redis = TerminalText.visible(status.text("redis_address"))
-            return "counting is local, Redis at \(redis): \(TerminalText.visible(status.redisState))"
+            let reason = status.redisError.map { " (\(TerminalText.visible($0)))" } ?? ""
+            return "counting is local, Redis at \(redis): \(TerminalText.visible(status.redisState))\(reason)"
         } catch {
             return ControlFailure(error, socket: path).line
         }

@@ -36,7 +36,10 @@ struct SidecarStatus {
 
     /// Whether this is the report of a sidecar at all: Redis answers `INFO` too.
     var isSidecar: Bool { fields["sluice_version"] != nil }
-    var hasRedis: Bool { fields["redis_address"].map { $0 != "none" } ?? false }
+    /// The address is for operators; how it stands, for everybody.
+    var hasRedis: Bool { (fields["redis_state"] ?? fields["redis_address"]).map { $0 != "none" } ?? false }
+    /// Why Redis could not be used when that last was so, in its words; nil if it always could, or it is not told.
+    var redisError: String? { fields["redis_last_error"].flatMap { $0.isEmpty ? nil : $0 } }
     var isShared: Bool { fields["counting"] == "shared" }
     /// How it stands with Redis, for people: the sidecar's own word is that of its breaker.
     var redisState: String {

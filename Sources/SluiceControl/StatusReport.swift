@@ -50,6 +50,7 @@ struct StatusReport {
             ("socket", "\(socket), \(status.text("connected_clients")) connected"),
             ("policy", .init(status.text("policy"))),
             ("redis", redis),
+        ] + redisError + [
             ("counting", counting),
             ("outages", "\(status.text("outages")), \(status.text("memory_losses")) with memory lost"),
         ] + outageFacts + [
@@ -65,6 +66,12 @@ struct StatusReport {
                         + "overloaded, \(status.text("key_faults")) key faults", hasTrouble ? .caution : .plain)
             ),
         ]
+    }
+
+    /// Why it does not count in Redis.
+    private var redisError: [(name: String, value: TextTable.Cell)] {
+        guard !status.isShared, let error = status.redisError else { return [] }
+        return [("reason", .init(error, .caution))]
     }
 
     /// What is only there for outages, where there is any of it.
@@ -91,7 +98,7 @@ struct StatusReport {
         guard status.hasRedis else { return .init("none") }
         // Before the first connection there is no word of the server.
         let server = status.text("redis_server")
-        let parts = [status.text("redis_address"), status.redisState, server].filter { !$0.isEmpty }
+        let parts = [status.text("redis_address"), status.redisState, server].filter { !$0.isEmpty && $0 != "-" }
         return .init(parts.joined(separator: ", "), status.isShared ? .plain : .caution)
     }
 
@@ -133,8 +140,9 @@ struct StatusReport {
         let redis: JSONText =
             status.hasRedis
             ? .object([
-                ("address", .string(status.text("redis_address"))), ("state", .string(status.text("redis_state"))),
+                ("address", text("redis_address")), ("state", .string(status.text("redis_state"))),
                 ("server", server.isEmpty ? .null : .string(server)),
+                ("last_error", status.redisError.map { .string($0) } ?? .null),
             ]) : .null
         let numbers = [
             "outages", "memory_losses", "checks", "waiting", "batches", "entries", "coalesced_checks", "resends",
@@ -156,7 +164,7 @@ struct StatusReport {
                 ("replica_id", .string(status.text("replica_id"))),
                 ("socket", .string(socket)),
                 ("connected_clients", number("connected_clients")),
-                ("policy", .string(status.text("policy"))),
+                ("policy", text("policy")),
                 ("redis", redis),
                 ("counting", .string(status.text("counting"))),
                 ("state", state),
@@ -175,6 +183,12 @@ struct StatusReport {
                         })
                 ),
             ])
+    }
+
+    /// Null where it is not told: it may be for operators.
+    private func text(_ field: String) -> JSONText {
+        let text = status.text(field)
+        return text == "-" ? .null : .string(text)
     }
 
     private func number(_ field: String) -> JSONText { status.integer(field).map { .integer($0) } ?? .null }

@@ -14,6 +14,9 @@ package enum EngineBounds {
     package static let maxBatchesInFlight = 2
     /// Most checks whose identities are looked up together: as many as a processor can wait for at once, or so.
     package static let maxIdentitiesPerRun = 16
+    /// Most reasons for which the store is not used that are reported in one outage: a store that finds a new one at every
+    /// attempt does not fill the log. The last one is kept in any case.
+    package static let maxReportedReasons = 8
     /// How often a batch, or an entry whose window had ended, is sent again before it is answered locally.
     package static let maxResends = 3
     /// Most identities (grant, tool and session together) that are remembered. When the table is full, one that has

@@ -13,13 +13,21 @@ extension Limiter {
     mutating func standBack(reason: String, now: Moment) {
         let wasClosed = breaker.isClosed
         breaker.refused(now: now)
-        if wasClosed { leaveStore(reason: reason, now: now) }
+        if wasClosed { leaveStore(reason: reason, now: now) } else { reportAway(reason: reason) }
+    }
+
+    /// Tells why the store is not used: every reason once in an outage, for the first says only how it began.
+    mutating func reportAway(reason: String) {
+        storeError = reason
+        guard !reportedReasons.contains(reason), reportedReasons.count < EngineBounds.maxReportedReasons else { return }
+        notify(reportedReasons.isEmpty ? .storeLost(reason: reason) : .storeStillAway(reason: reason))
+        reportedReasons.append(reason)
     }
 
     /// The store has gone: whoever waits is answered at once.
     mutating func leaveStore(reason: String, now: Moment) {
         statistics.outages += 1
-        notify(.storeLost(reason: reason))
+        reportAway(reason: reason)
         refusals.storeLeft(now: now)
         recordAll()
         answerAllLocally(now: now)

@@ -271,7 +271,7 @@ extension Limiter {
     ///
     /// - Parameter wasAway: whether there was a time without it, in which others may have admitted something, too.
     mutating func storeReached(wasAway: Bool, timeMs: Int64, now: Moment) {
-        hasReportedStore = true
+        reportedReasons = []
         notify(.storeReached)
         live.storeReached(now: now)
         if recovery?.phase == .restoring {

@@ -14,11 +14,9 @@ extension Limiter {
         breaker.disconnected(now: now)
         if wasClosed {
             leaveStore(reason: reason, now: now)
-        } else if !hasReportedStore {
-            // It was not there from the start.
-            notify(.storeLost(reason: reason))
+        } else {
+            reportAway(reason: reason)
         }
-        hasReportedStore = true
         dropConnection()
     }
 
@@ -199,9 +197,12 @@ extension Limiter {
         }
         // What was superseded shows only that nothing before it runs any more.
         if reply.status != .superseded { resolve(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
-        let wasClosed = breaker.isClosed
-        let wasAway = hasReportedStore || breaker.failures > 0 || (journal.count > 0 && !changes.restored.isEmpty)
+        let (wasClosed, wasProbing) = (breaker.isClosed, breaker.state == .probing)
+        let wasAway =
+            statistics.outages > 0 || breaker.failures > 0 || !reportedReasons.isEmpty
+            || (journal.count > 0 && !changes.restored.isEmpty)
         perform(breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, now: now), now: now)
+        if wasProbing && !breaker.isClosed { reportAway(reason: "its answers come too late") }
         if !wasClosed && breaker.isClosed { storeReached(wasAway: wasAway, timeMs: reply.timeMs, now: now) }
         if !batch.payments.isEmpty || owesOffers { wantsPayments = true }
         // It had run before. Where the store forgot, it is told again like all that is in doubt then.

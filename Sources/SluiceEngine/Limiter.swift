@@ -69,6 +69,8 @@ package struct Limiter {
     package enum Notice: Sendable, Equatable {
         case storeReached
         case storeLost(reason: String)
+        /// It has not come back, and there is another reason for that than was reported before.
+        case storeStillAway(reason: String)
         /// The store no longer remembers what this replica had charged.
         case storeForgot
         case storeClockBehind(byMs: Int64)
@@ -141,8 +143,10 @@ package struct Limiter {
     var wantsDisconnect = false
     var wantsProbe = false
     var reportsClock = true
-    /// Whether a person has been told how the store stands: after that, only changes are told.
-    var hasReportedStore = false
+    /// Why the store could not be used when that last was so; empty if it always could.
+    package internal(set) var storeError = ""
+    /// The reasons that were reported since it was last used.
+    var reportedReasons: [String] = []
     /// Whether a person has been told that changes of counters are not heard of.
     var reportedUnheard = false
     var lastSweepNs: Int64
@@ -352,13 +356,19 @@ package struct Limiter {
 
     // MARK: - Time
 
+    static let noAnswer = "no answer in time"
+
     /// Time has passed: answers whoever has waited long enough, and looks after the link and the tables.
     package mutating func tick(now: Moment) {
         if configuration.usesStore {
             answerExpired(now: now)
-            let wasClosed = breaker.isClosed
+            let (wasClosed, wasProbing) = (breaker.isClosed, breaker.state == .probing)
             perform(breaker.tick(oldestUnansweredNs: flying.first?.sentNs, now: now), now: now)
-            if wasClosed && !breaker.isClosed { leaveStore(reason: "no answer in time", now: now) }
+            if wasClosed && !breaker.isClosed {
+                leaveStore(reason: Self.noAnswer, now: now)
+            } else if wasProbing, case .stalled = breaker.state {
+                reportAway(reason: Self.noAnswer)
+            }
             advanceRecovery(now: now)
             listen(now: now)
         }

@@ -42,8 +42,9 @@ package enum RedisBounds {
     package static let scanKeysPerCall = 1_000
     /// Most scans under way at once; one more is refused. Each has a connection of its own.
     package static let maxScans = 4
-    /// Longest text of an error from Redis that is kept, bytes; the rest is cut off.
-    package static let maxErrorBytes = 256
+    /// Longest text of an error from Redis that is kept, bytes; the rest is cut off. Its longest own sentence (`MISCONF`)
+    /// has some 330.
+    package static let maxErrorBytes = 1_024
     /// Longest path of a Unix socket, bytes: what SwiftNIO takes on every system, four less than Linux has room for.
     package static let maxSocketPathBytes = 103
 }

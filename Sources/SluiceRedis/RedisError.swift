@@ -13,6 +13,7 @@ package import SluiceEngine
 /// | `MASTERDOWN` | a replica has lost its master and may not serve what it has |
 /// | `NOAUTH`, `WRONGPASS`, `NOPERM` | the user is checked first: identity, command and every key of the command |
 /// | `EXECABORT` | a transaction was dropped as a whole |
+/// | `ERR unknown command` | it was renamed, or this server has none of that name |
 /// | `READONLY`, `OOM`, `MISCONF`, `NOREPLICAS` | it may not write: looked at before the command, or see below |
 ///
 /// `EVALSHA` may be let through and its first write turned away. That is the case for the codes in
@@ -34,13 +35,43 @@ package struct RedisError: Error, Sendable, Equatable {
 
     package var isNoScript: Bool { code == "NOSCRIPT" }
 
+    /// What Redis says, without the arguments of the command that it quotes: they may name a grant, or be a password.
+    package var reason: String {
+        message.firstRange(of: Self.quotedArguments).map { String(message[..<$0.lowerBound]) } ?? message
+    }
+
+    /// The same, and without this secret should it be quoted elsewhere: as `***`, and where only a part of it is
+    /// recognised (Redis cuts what it quotes), nothing but the code.
+    package func reason(without secret: String) -> String {
+        guard !secret.isEmpty else { return reason }
+        var rest = reason[...]
+        var shown = ""
+        while let found = String(rest).firstRange(of: secret) {
+            let text = String(rest)
+            shown += text[..<found.lowerBound] + "***"
+            rest = Substring(text[found.upperBound...])
+        }
+        shown += rest
+        let isPartlyQuoted =
+            secret.count > Self.tellingCharacters
+            && shown.firstRange(of: String(secret.prefix(Self.tellingCharacters))) != nil
+        return isPartlyQuoted ? "\(code) (the rest quotes the password)" : shown
+    }
+
     /// What this error means for a batch that was answered with it.
     package var failure: BatchFailure {
         if let inner = codeFromInsideScript {
-            return Self.givenToFirstWrite.contains(inner) ? .refused(message) : .unknown(message)
+            return Self.givenToFirstWrite.contains(inner) ? .refused(reason) : .unknown(reason)
         }
-        return Self.givenBeforeRunning.contains(String(code)) ? .refused(message) : .unknown(message)
+        let isBeforeRunning = Self.givenBeforeRunning.contains(String(code)) || message.hasPrefix(Self.unknownCommand)
+        return isBeforeRunning ? .refused(reason) : .unknown(reason)
     }
+
+    /// Redis 6.2 to 8 and Valkey: `ERR unknown command 'EVALSHA', with args beginning with: '5ca1e' '3' ...`.
+    private static let quotedArguments = ", with args beginning with"
+    private static let unknownCommand = "ERR unknown command"
+    /// So many of a password's first characters are taken for a part of it.
+    private static let tellingCharacters = 6
 
     private static let givenToFirstWrite: Set<String> = ["READONLY", "OOM", "MISCONF", "NOREPLICAS"]
 

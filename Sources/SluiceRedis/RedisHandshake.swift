@@ -72,7 +72,7 @@ struct RedisHandshake {
         answered += 1
         if let error = reply.error {
             if let reason = failure(of: step, error) { return .fail(reason) }
-            setback = error.message
+            setback = error.reason
         } else if let reason = read(reply, of: step) {
             return .fail(reason)
         }
@@ -82,18 +82,14 @@ struct RedisHandshake {
     /// Why the connection is of no use after this error; nil if it can do without the step.
     private func failure(of step: Step, _ error: RedisError) -> String? {
         switch step {
-        case .authenticate: "Redis did not accept the credentials: \(withoutSecret(error))"
-        case .select: "Redis did not select database \(database): \(error.message)"
-        case .loadScript where error.code == "NOAUTH": "Redis asks for a password: \(error.message)"
-        case .loadScript: "Redis did not load the script: \(error.message)"
+        // A server that does not know `AUTH` quotes what it was sent.
+        case .authenticate:
+            "Redis did not accept the credentials: \(error.reason(without: credentials?.password ?? ""))"
+        case .select: "Redis did not select database \(database): \(error.reason)"
+        case .loadScript where error.code == "NOAUTH": "Redis asks for a password: \(error.reason)"
+        case .loadScript: "Redis did not load the script: \(error.reason)"
         case .setName, .readServer, .readMemory, .readReplication: nil
         }
-    }
-
-    /// A server that does not know `AUTH` quotes what it was sent.
-    private func withoutSecret(_ error: RedisError) -> String {
-        guard let credentials, error.message.firstRange(of: credentials.password) != nil else { return error.message }
-        return String(error.code)
     }
 
     /// Why the answer makes no sense; nil if it does.

@@ -282,7 +282,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         guard isOperator || operators.isOpenToAll(request) else { throw .forOperators }
         let number = queue.nextNumber
         queue.reserve(writer)
-        operators.answer(request) { [self] write in
+        operators.answer(request, isOperator: isOperator) { [self] write in
             guard phase != .closed else { return }
             queue.fill(number, to: &output, write: write)
             advance()

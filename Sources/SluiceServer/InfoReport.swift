@@ -1,11 +1,14 @@
 import Glibc
 import SluiceEngine
+import SluicePolicy
 
 /// The text of `INFO`: sections of `name:value` lines, as Redis writes them, so that what reads Redis' reads this.
 struct InfoReport {
     let host: LimiterHost
     let facts: ServerFacts
     let now: Moment
+    /// Whether operators ask: what the policy says and where things lie is nobody else's business.
+    let isForOperators: Bool
 
     /// All sections if none is named; unknown ones are passed over.
     func text(sections wanted: [String]) -> String {
@@ -25,6 +28,9 @@ struct InfoReport {
     }
 
     private typealias Lines = [(String, String)]
+
+    private func forOperators(_ lines: Lines) -> Lines { isForOperators ? lines : [] }
+
     private var statistics: Statistics { host.limiter.statistics }
 
     private var server: Lines {
@@ -38,24 +44,22 @@ struct InfoReport {
     }
 
     private var policy: Lines {
-        [
-            ("policy", facts.policyDescription),
+        let refusal = host.policyHistory.lastRefusal.split(separator: "\n").first.map(String.init) ?? ""
+        return forOperators([("policy", facts.policyDescription)]) + [
             ("policy_reloads", String(host.policyHistory.reloads)),
             ("policy_refusals", String(host.policyHistory.refusals)),
-            ("policy_last_refusal", host.policyHistory.lastRefusal.split(separator: "\n").first.map(String.init) ?? ""),
-        ]
+        ] + forOperators([("policy_last_refusal", refusal)])
     }
 
     private var redis: Lines {
-        [
-            ("redis_address", facts.storeAddress),
+        forOperators([("redis_address", facts.storeAddress)]) + [
             ("redis_state", host.limiter.storeState),
             ("redis_server", host.storeDescription),
             ("counting", host.limiter.isShared ? "shared" : "local"),
             ("subscription", host.limiter.hearsChanges ? "up" : "down"),
             ("outages", String(statistics.outages)),
             ("memory_losses", String(statistics.forgotten)),
-        ]
+        ] + forOperators([("redis_last_error", host.limiter.storeError.onOneLine)])
     }
 
     private var checks: Lines {
@@ -85,8 +89,7 @@ struct InfoReport {
     }
 
     private var state: Lines {
-        [
-            ("state_dir", host.keeper?.folder ?? "none"),
+        forOperators([("state_dir", host.keeper?.folder ?? "none")]) + [
             ("state_file_bytes", String(host.keeper?.fileBytes ?? 0)),
             ("state_unwritten", String(host.unwrittenCount)),
             ("state_faults", String(host.keeper?.faults ?? 0)),

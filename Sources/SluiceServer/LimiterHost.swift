@@ -360,6 +360,8 @@ final class LimiterHost: CounterLinkDelegate {
             logger.info("redis answers, counting is shared", metadata: ["server": "\(storeDescription)"])
         case .storeLost(let reason):
             logger.warning("redis is away, counting is local", metadata: ["reason": "\(reason)"])
+        case .storeStillAway(let reason):
+            logger.warning("redis is still away", metadata: ["reason": "\(reason)"])
         case .storeForgot:
             logger.warning("redis has lost its memory, and is told what was last seen of its counters")
         case .storeClockBehind(let byMs):

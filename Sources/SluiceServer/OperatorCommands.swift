@@ -31,16 +31,20 @@ final class OperatorCommands {
         }
     }
 
-    /// `INFO` holds no grant and no secret, and some clients ask for it while they connect.
+    /// Some clients ask for `INFO` while they connect; it holds no grant and no secret, and to others than operators it
+    /// tells figures only.
     func isOpenToAll(_ request: OperatorRequest) -> Bool {
         if case .info = request { return true }
         return false
     }
 
-    func answer(_ request: OperatorRequest, completion: @escaping (@escaping Write) -> Void) {
+    func answer(
+        _ request: OperatorRequest, isOperator: Bool, completion: @escaping (@escaping Write) -> Void
+    ) {
         switch request {
         case .info(let sections):
-            let text = InfoReport(host: host, facts: facts, now: SystemClock.now()).text(sections: sections)
+            let text = InfoReport(host: host, facts: facts, now: SystemClock.now(), isForOperators: isOperator)
+                .text(sections: sections)
             completion { $0.writeText(text, to: &$1) }
         case .counters(let grant, let tool, let limit):
             host.counters(grant: grant, tool: tool, limit: limit) { reports, isShared, isCutOff in

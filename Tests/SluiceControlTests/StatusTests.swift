@@ -124,6 +124,45 @@ import Testing
         #expect(other["state"] is NSNull)
     }
 
+    /// The same reply with another text.
+    private static func changed(_ reply: String, _ change: (String) -> String) -> String {
+        StubSidecar.text(change(String(reply.drop { $0 != "\r\n" }.dropFirst().dropLast())))
+    }
+
+    private static let refusal = "NOPERM User sluice has no permissions to run the 'evalsha' command"
+
+    /// Why Redis is not used is shown while it is not; for programs it is kept.
+    @Test func whyRedisIsNotUsed() async throws {
+        for (counting, state, isShown) in [("local", "resting", true), ("shared", "closed", false)] {
+            let stub = try await StubSidecar { _ in
+                Self.changed(Self.info(state: state, counting: counting)) {
+                    $0.replacing("counting:", with: "redis_last_error:\(Self.refusal)\r\ncounting:")
+                }
+            }
+            let run = await ControlRun.of("status", "--socket", stub.path)
+            #expect(run.output.contains("\nreason    \(Self.refusal)\n") == isShown)
+            let json = try await ControlRun.of("status", "--socket", stub.path, "--json").json()
+            #expect((json["redis"] as? [String: Any])?["last_error"] as? String == Self.refusal)
+            guard isShown else { continue }
+            let wait = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "200ms")
+            #expect(wait.exitCode == 2 && wait.errors.contains("but it refuses to work (\(Self.refusal))"))
+        }
+    }
+
+    /// To others than operators a sidecar does not tell where Redis is: whether there is one shows all the same.
+    @Test func othersThanOperatorsMayAsk() async throws {
+        let stub = try await StubSidecar { _ in
+            Self.changed(Self.info(state: "resting", counting: "local")) {
+                $0.replacing("redis_address:unix:///r.sock\r\n", with: "")
+                    .replacing("policy:deploy/policy.json\r\n", with: "")
+            }
+        }
+        let run = await ControlRun.of("status", "--socket", stub.path)
+        #expect(
+            run.output.contains("\npolicy    -\nredis     connected, but it refuses to work, Redis 7.0.15, master\n"))
+        #expect(try await ControlRun.of("status", "--socket", stub.path, "--json").json()["ready"] as? Bool == false)
+    }
+
     @Test func redisItselfIsNotASidecar() async throws {
         let stub = try await StubSidecar { _ in StubSidecar.text("# Server\r\nredis_version:7.0.15\r\n") }
         let run = await ControlRun.of("status", "--socket", stub.path)

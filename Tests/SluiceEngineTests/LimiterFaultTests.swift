@@ -146,7 +146,9 @@ import Testing
         #expect(rig.limiter.nextTickNs() == rig.now.monotonicNs + 15_000_000)
         rig.pass(ms: 15)
         rig.tick()
-        #expect(rig.limiter.storeState == "stalled" && rig.limiter.takeNotices().isEmpty)
+        #expect(rig.limiter.storeState == "stalled")
+        // It never answered at all: that is told as well.
+        #expect(rig.limiter.takeNotices() == [.storeLost(reason: "no answer in time")])
         rig.answer(probe, rig.run(probe))
         #expect(rig.limiter.storeState == "resting" || rig.limiter.storeState == "probing")
         rig.exchange()
@@ -241,6 +243,47 @@ import Testing
         }
         rig.connect()
         #expect(rig.decide(isPeek: true).remaining == 7 && rig.limiter.journalCount == 0)
+    }
+
+    /// A store that refuses from the first batch on: why is told once, though it was never used; and again when it is
+    /// another reason, or after it was used.
+    @Test func whyTheStoreIsNotUsed() throws {
+        var rig = LimiterRig(policy(ten), connected: false)
+        #expect(rig.limiter.storeError == "")
+        func refuseOnce(_ reason: String) {
+            rig.store.refusal = reason
+            for _ in 0..<200 {
+                rig.tick()
+                let commands = rig.commands()
+                if commands == [.connect] { rig.limiter.linkConnected(now: rig.now) }
+                let batches = (commands + rig.commands()).compactMap {
+                    if case .send(let batch) = $0 { batch } else { nil }
+                }
+                for batch in batches { rig.answer(batch, rig.run(batch)) }
+                if !batches.isEmpty { return }
+                rig.pass(ms: 20)
+            }
+            Issue.record("nothing was sent")
+        }
+        refuseOnce("NOPERM evalsha")
+        #expect(rig.limiter.takeNotices() == [.storeLost(reason: "NOPERM evalsha")])
+        refuseOnce("NOPERM evalsha")
+        #expect(rig.limiter.takeNotices().isEmpty)
+        refuseOnce("LOADING")
+        #expect(rig.limiter.takeNotices() == [.storeStillAway(reason: "LOADING")])
+        rig.close("reset by peer")
+        #expect(rig.limiter.takeNotices() == [.storeStillAway(reason: "reset by peer")])
+        refuseOnce("NOPERM evalsha")
+        #expect(rig.limiter.takeNotices().isEmpty && rig.limiter.storeError == "NOPERM evalsha")
+        // A store that finds a new reason each time does not fill the log.
+        for number in 1...30 { refuseOnce("reason \(number)") }
+        #expect(rig.limiter.takeNotices().count == EngineBounds.maxReportedReasons - 3)
+        #expect(rig.limiter.storeError == "reason 30" && rig.limiter.statistics.outages == 0)
+        rig.store.refusal = nil
+        rig.connectAgain()
+        rig.close("reset by peer")
+        #expect(rig.limiter.takeNotices() == [.storeLost(reason: "reset by peer")])
+        #expect(rig.limiter.statistics.outages == 1)
     }
 
     /// An answer that made no sense: what it was about may have run.

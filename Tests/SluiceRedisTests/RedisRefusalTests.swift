@@ -193,10 +193,33 @@ import Testing
         ("NOPERM this user has no permissions. script: 5c, on @user_script:90.", false),
         ("WRONGTYPE Operation against a key. script: 5c, on @user_script:32.", false),
         ("ERR user_script:32: attempt to compare nil with number script: 5c, on @user_script:32.", false),
-        ("ERR unknown command 'EVALSHA'", false),
+        ("ERR unknown command 'EVALSHA'", true),
+        ("ERR unknown command `EVALSHA`, with args beginning with: `5c`, `1`, `sluice:1:{alice}`, ", true),
+        ("ERR Unknown Redis command called from script script: 5c, on @user_script:12.", false),
         ("", false),
     ])
     func errorsAreTold(_ message: String, isRefusal: Bool) {
-        #expect(RedisError(message).failure == (isRefusal ? .refused(message) : .unknown(message)))
+        let error = RedisError(message)
+        #expect(error.failure == (isRefusal ? .refused(error.reason) : .unknown(error.reason)))
+    }
+
+    /// What Redis quotes of a command is not told, a password nowhere, and all else in full.
+    @Test(arguments: [
+        (
+            "ERR unknown command 'EVALSHA', with args beginning with: '5c' '1' 'k'", "pw",
+            "ERR unknown command 'EVALSHA'"
+        ),
+        ("ERR unknown command 'AUTH', with args beginning with: 'hunter2' ", "hunter2", "ERR unknown command 'AUTH'"),
+        ("ERR no such thing as hunter2 or 'hunter2'", "hunter2", "ERR no such thing as *** or '***'"),
+        ("ERR no such thing as correct horse b...", "correct horse battery", "ERR (the rest quotes the password)"),
+        (
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
+                + "configuration is correct?", "",
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
+                + "configuration is correct?"
+        ),
+    ])
+    func secretsAreNotTold(message: String, secret: String, told: String) {
+        #expect(RedisError(message).reason(without: secret) == told)
     }
 }

@@ -7,7 +7,7 @@ import Testing
 @testable import SluiceServer
 
 @Suite struct InfoReportTests {
-    private func report() throws -> (InfoReport, ServerRig) {
+    private func report(isForOperators: Bool = true) throws -> (InfoReport, ServerRig) {
         let rig = try ServerRig()
         let peer = try rig.connect()
         try peer.send("CHECK g run\r\nCHECK g free\r\nPEEK g other\r\n")
@@ -15,7 +15,7 @@ import Testing
         var now = SystemClock.now()
         let facts = ServerRig.facts(now)
         now.monotonicNs += 5_000_000_000
-        return (InfoReport(host: rig.host, facts: facts, now: now), rig)
+        return (InfoReport(host: rig.host, facts: facts, now: now, isForOperators: isForOperators), rig)
     }
 
     @Test func everySectionIsThere() throws {
@@ -32,6 +32,18 @@ import Testing
         ] { #expect(text.contains("\(line)\r\n"), "\(line)") }
         for word in ["all", "default", "everything"] { #expect(report.text(sections: [word]) == text) }
         withExtendedLifetime(rig) {}
+    }
+
+    @Test func othersAreToldFiguresOnly() throws {
+        let (all, first) = try report()
+        let (report, rig) = try report(isForOperators: false)
+        let lines = { (report: InfoReport) in
+            report.text(sections: []).split(separator: "\r\n").map { $0.prefix { $0 != ":" } }
+        }
+        let hidden: Set = ["policy", "policy_last_refusal", "redis_address", "redis_last_error", "state_dir"]
+        #expect(lines(report) == lines(all).filter { !hidden.contains(String($0)) })
+        #expect(lines(all).count == lines(report).count + hidden.count)
+        withExtendedLifetime((first, rig)) {}
     }
 
     @Test func onlyTheNamedSectionsAreTold() throws {

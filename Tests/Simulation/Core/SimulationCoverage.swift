@@ -122,7 +122,7 @@ struct SimulationCoverage: Sendable {
         switch notice {
         case .storeReached: add(.reached)
         case .storeLost: add(.lost)
-        case .storeForgot, .storeClockBehind, .keyFault, .changesUnheard, .changesHeard: break
+        case .storeStillAway, .storeForgot, .storeClockBehind, .keyFault, .changesUnheard, .changesHeard: break
         }
     }
 
