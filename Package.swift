@@ -75,7 +75,11 @@ let package = Package(
                 .embedInCode("Scripts/counters.lua"), .embedInCode("Scripts/decide.lua"),
             ]),
         module(
-            "SluiceServer", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque]),
+            "SluiceServer",
+            [
+                "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
         // For people at a terminal.

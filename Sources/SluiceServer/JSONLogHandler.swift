@@ -1,15 +1,18 @@
-import Glibc
 package import Logging
 import SluiceEngine
 
-/// Writes each log line as one JSON object to standard error: `time_ms` (since the epoch), `level`, `message`, and the
+/// Writes each log line as one JSON object: `time_ms` (since the epoch), `level`, `message`, and the
 /// metadata beside them.
 package struct JSONLogHandler: LogHandler {
     package var logLevel: Logger.Level = .info
     package var metadata: Logger.Metadata = [:]
     private let label: String
+    private let output: LogOutput
 
-    package init(label: String) { self.label = label }
+    package init(label: String, output: LogOutput) {
+        self.label = label
+        self.output = output
+    }
 
     package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
@@ -17,9 +20,7 @@ package struct JSONLogHandler: LogHandler {
     }
 
     package func log(event: LogEvent) {
-        var line = line(for: event)
-        // One write a line, so that lines of several threads do not mix.
-        _ = line.withUTF8 { write(STDERR_FILENO, $0.baseAddress, $0.count) }
+        output.write(line(for: event))
     }
 
     /// The event as one line, with its end.

@@ -32,6 +32,15 @@ package enum ServerBounds {
     package static let countersPerFrame = 1_024
     /// A buffer for writing a state's file is let go when it is larger than this, bytes.
     package static let stateBufferBytes = 1_048_576
-    /// How many connections may wait to be accepted: a gateway that starts opens its pool at once.
+    /// How many connections may wait to be accepted: a gateway that starts opens its pool at once. The system may allow
+    /// fewer (`net.core.somaxconn`).
     package static let listenBacklog: Int32 = 1_024
+    /// How long a start waits for the lock of the socket's folder, ns: another sidecar that starts holds it for
+    /// milliseconds. Whoever holds it longer is in the way, and the start fails.
+    package static let socketLockLimitNs: Int64 = 5_000_000_000
+    /// How often that lock is tried meanwhile, ns.
+    package static let socketLockPauseNs: Int64 = 50_000_000
+    /// Most bytes of the log in one write: for so many a pipe has room when it says that it has any (`PIPE_BUF`), so that
+    /// the write does not wait for its reader. What there is no room for is dropped, and how many lines that were is told.
+    package static let maxLogWriteBytes = 4_096
 }

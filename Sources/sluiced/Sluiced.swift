@@ -141,10 +141,11 @@ struct Sluiced: AsyncParsableCommand {
     }
 
     private func makeLogger(_ settings: Settings) -> Logger {
+        let output = LogOutput(descriptor: STDERR_FILENO)
         var logger = Logger(label: "sluiced") { label in
             switch settings.logFormat {
-            case .text: StreamLogHandler.standardError(label: label)
-            case .json: JSONLogHandler(label: label)
+            case .text: StreamLogHandler(label: label, stream: output)
+            case .json: JSONLogHandler(label: label, output: output)
             }
         }
         logger.logLevel = settings.logLevel

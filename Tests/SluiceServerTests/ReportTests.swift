@@ -60,7 +60,7 @@ import Testing
 
 @Suite struct JSONLogHandlerTests {
     private func fields(_ message: String, _ metadata: Logger.Metadata) throws -> (String, [String: Any]) {
-        var handler = JSONLogHandler(label: "a \"label\"")
+        var handler = JSONLogHandler(label: "a \"label\"", output: LogOutput(descriptor: STDERR_FILENO))
         handler[metadataKey: "kept"] = "own"
         let event = LogEvent(
             level: .warning, message: "\(message)", metadata: metadata, source: nil, file: "", function: "", line: 1)
