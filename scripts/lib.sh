@@ -73,6 +73,9 @@ need_swift() {
 # Checks of exclusive access while the program runs cost a tenth of a check's time; the tests, which build for debugging,
 # run with them.
 RELEASE_FLAGS=(-c release -Xswiftc -enforce-exclusivity=unchecked)
+# Addresses of functions are looked up once, at the start, and cannot be written after that; and no library is looked for
+# in the folder of the program, where whoever may write there could put another one.
+RELEASE_FLAGS+=(-Xlinker -z -Xlinker relro -Xlinker -z -Xlinker now --disable-local-rpath)
 # A first build takes some minutes; one that takes longer than this, in seconds, is stuck.
 RELEASE_BUILD_LIMIT=2400
 
@@ -90,7 +93,7 @@ build_release() {
     local product tools
     tools="$(dirname "$(readlink -f "$(command -v swift)")")"
     if [[ -d "$tools/../lib/swift_static" ]]; then
-        RELEASE_FLAGS+=(--static-swift-stdlib)
+        RELEASE_FLAGS+=(--static-swift-stdlib -Xswiftc -no-toolchain-stdlib-rpath)
         if [[ -x "$tools/ld.lld" ]] && has_glibc 2.36; then
             RELEASE_FLAGS+=(-Xswiftc -use-ld=lld -Xlinker -z -Xlinker pack-relative-relocs)
         fi
@@ -105,6 +108,26 @@ build_release() {
     done
     # shellcheck disable=SC2034 # for whoever sources this
     SLUICE_BIN="$(swift build "${RELEASE_FLAGS[@]}" --show-bin-path)"
+}
+
+# check_hardening PROGRAM...: fails if one is not as RELEASE_FLAGS are to make it.
+check_hardening() {
+    local program headers
+    command -v readelf >/dev/null || {
+        note "readelf (binutils) is not installed: how the programs are linked is not checked"
+        return 0
+    }
+    for program in "$@"; do
+        headers="$(readelf --wide --dynamic --program-headers "$program")" || fail "$program cannot be read by readelf"
+        grep -q 'GNU_RELRO' <<<"$headers" || fail "$program has no RELRO: see RELEASE_FLAGS in scripts/lib.sh"
+        grep -qE '\((BIND_NOW|FLAGS(_1)?)\).*(BIND_NOW|NOW)' <<<"$headers" \
+            || fail "$program looks up functions when they are called: RELRO is partial, see RELEASE_FLAGS in scripts/lib.sh"
+        grep -q 'GNU_STACK .* RW  *0x' <<<"$headers" || fail "$program may execute its stack"
+        # Without a standard library to link in, its folder is where the shared one is.
+        if grep -E '\((RUNPATH|RPATH)\)' <<<"$headers" | grep -qE '\$ORIGIN|\[[^/]|:[^/]'; then
+            fail "$program looks for libraries beside itself: see RELEASE_FLAGS in scripts/lib.sh"
+        fi
+    done
 }
 
 # --- Processes ------------------------------------------------------------------------------------------------------
