@@ -1,3 +1,4 @@
+import Glibc
 package import Logging
 package import NIOCore
 import NIOPosix
@@ -38,6 +39,7 @@ package final class Server: Sendable {
 
     private let configuration: ServerConfiguration
     private let eventLoop: any EventLoop
+    private let logger: Logger
     private let host: NIOLoopBound<LimiterHost>
     private let operators: NIOLoopBound<OperatorCommands>
     private let listener: NIOLoopBoundBox<(any Channel)?>
@@ -62,6 +64,7 @@ package final class Server: Sendable {
         kept.state = nil
         self.configuration = kept
         self.eventLoop = eventLoop
+        self.logger = logger
         var limiterConfiguration = configuration.limiter
         limiterConfiguration.keepsState = configuration.state != nil
         var limiter = Limiter(configuration: limiterConfiguration, policies: policies, now: SystemClock.now())
@@ -108,7 +111,7 @@ package final class Server: Sendable {
     }
 
     /// Connects to the store, and starts to listen when counting is shared or after `storeWait`: a replica that could
-    /// share counts should not begin with local ones.
+    /// share counts should not begin with local ones. Its task may be cancelled; then `stop` is all that is left to do.
     package func start(storeWait: TimeAmount) async throws {
         if configuration.limiter.usesStore {
             try await reachStore(within: storeWait)
@@ -134,13 +137,36 @@ package final class Server: Sendable {
         try await reached.futureResult.get()
     }
 
-    /// Looking at files blocks the thread that does it for a moment.
+    /// Where another process holds the lock of the socket's folder, tries again for a bounded time.
     private func listen() async throws {
+        let deadline = ContinuousClock.now + .nanoseconds(ServerBounds.socketLockLimitNs)
+        var isFirst = true
+        while true {
+            do {
+                return try await listenOnce()
+            } catch let failure as SocketFile.Failure where failure.isLocked && ContinuousClock.now < deadline {
+                if isFirst {
+                    logger.info(
+                        "waits for the lock of the socket's folder", metadata: ["socket": "\(configuration.socketPath)"]
+                    )
+                }
+                isFirst = false
+                try await Task.sleep(for: .nanoseconds(ServerBounds.socketLockPauseNs))
+            }
+        }
+    }
+
+    /// Looking at files blocks the thread that does it for a moment.
+    private func listenOnce() async throws {
         let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [configuration] in
             try SocketFile.make(
                 path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
             ) { [self] socket in
-                try makeBootstrap().withBoundSocket(socket).wait()
+                let bound = try makeBootstrap().withBoundSocket(socket).wait()
+                // The event loop listens on a socket that it is given before it looks at its options, with a backlog of
+                // 128. To listen again changes only that.
+                Glibc.listen(socket, ServerBounds.listenBacklog)
+                return bound
             }
         }
         try await eventLoop.submit { [listener, socketFile, host] in
@@ -152,7 +178,6 @@ package final class Server: Sendable {
 
     private func makeBootstrap() -> ServerBootstrap {
         ServerBootstrap(group: eventLoop)
-            .serverChannelOption(.backlog, value: ServerBounds.listenBacklog)
             .childChannelOption(.allowRemoteHalfClosure, value: true)
             .childChannelOption(
                 .recvAllocator,

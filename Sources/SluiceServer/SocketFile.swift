@@ -6,11 +6,26 @@ package struct SocketFile: Sendable {
         case pathTooLong(String)
         case inUse(String)
         case notASocket(String)
+        /// Another process holds the lock that two sidecars that start together take in turn.
+        case folderLocked(String, folder: String)
+        /// Its owner may put another socket there.
+        case folderForeign(String, folder: String, owner: UInt32)
+        /// Everybody may put another socket there.
+        case folderWritable(String, folder: String)
+        /// Somebody put it there in the place of the one that was made.
+        case replaced(String)
         case system(String, path: String, errno: Int32)
 
-        /// Whether it is another one's; all else is a matter of settings.
+        /// Whether it is another process that is in the way; all else is a matter of settings.
         package var isInUse: Bool {
-            if case .inUse = self { true } else { false }
+            switch self {
+            case .inUse, .folderLocked: true
+            case .pathTooLong, .notASocket, .folderForeign, .folderWritable, .replaced, .system: false
+            }
+        }
+
+        package var isLocked: Bool {
+            if case .folderLocked = self { true } else { false }
         }
 
         package var description: String {
@@ -21,6 +36,17 @@ package struct SocketFile: Sendable {
                 "\(path): another sluiced is listening there, stop it first or choose another --socket"
             case .notASocket(let path):
                 "\(path): there is a file that is not a socket, remove it or choose another --socket"
+            case .folderLocked(let path, let folder):
+                "\(path): another process keeps its folder locked, end that (lsof \(folder)) or choose a folder that only "
+                    + "sluiced's user may read"
+            case .folderForeign(let path, let folder, let owner):
+                "\(path): its folder \(folder) belongs to user \(owner), who could put another socket there: chown "
+                    + "\(geteuid()) \(folder), or choose another folder"
+            case .folderWritable(let path, let folder):
+                "\(path): its folder \(folder) may be written by everybody, who could put another socket there: chmod "
+                    + "o-w \(folder), or choose another folder"
+            case .replaced(let path):
+                "\(path): another process put a file there while the socket was made, choose a folder of sluiced's own"
             case .system(let what, let path, let errno):
                 "\(path): \(what): \(String(cString: strerror(errno)))"
             }
@@ -36,7 +62,8 @@ package struct SocketFile: Sendable {
 
     /// Makes way for a socket, makes it, and lets others connect only when its mode and group are set.
     ///
-    /// The folder is locked meanwhile, so that of two that start together one sees the other listening.
+    /// The folder is locked meanwhile, so that of two that start together one sees the other listening. Where another
+    /// process holds that lock it throws at once: anyone may who can read the folder, for as long as they like.
     /// - Parameters:
     ///   - mode: permission bits, such as 0o660.
     ///   - groupID: nil leaves the group as it is.
@@ -46,14 +73,16 @@ package struct SocketFile: Sendable {
     ) throws -> (SocketFile, Listener) {
         guard path.utf8.count <= ServerBounds.maxSocketPathBytes else { throw Failure.pathTooLong(path) }
         let folder = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) } ?? "."
-        let lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let lock = open(folder, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC)
         guard lock >= 0 else { throw Failure.system("cannot open its folder", path: path, errno: errno) }
         defer { close(lock) }
-        guard flock(lock, LOCK_EX) == 0 else {
+        try examine(folder: folder, handle: lock, path: path)
+        guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+            if errno == EWOULDBLOCK { throw Failure.folderLocked(path, folder: folder) }
             throw Failure.system("cannot lock its folder", path: path, errno: errno)
         }
         try removeStale(path)
-        let socket = try bind(path)
+        let socket = try bind(path, mode: mode)
         do {
             // Until it listens nobody can connect, whatever its mode.
             let file = try SocketFile(path: path, mode: mode, groupID: groupID)
@@ -65,12 +94,27 @@ package struct SocketFile: Sendable {
         }
     }
 
+    /// Refuses a folder in which others may take the socket away and put their own in its place: gateways would ask that
+    /// one. In a sticky folder such as /tmp nobody can, but its owner. The folder's group is its owner's to choose.
+    private static func examine(folder: String, handle: Int32, path: String) throws(Failure) {
+        var status = stat()
+        guard fstat(handle, &status) == 0 else { throw .system("cannot look at its folder", path: path, errno: errno) }
+        guard status.st_uid == 0 || status.st_uid == geteuid() else {
+            throw .folderForeign(path, folder: folder, owner: status.st_uid)
+        }
+        guard status.st_mode & S_IWOTH == 0 || status.st_mode & S_ISVTX != 0 else {
+            throw .folderWritable(path, folder: folder)
+        }
+    }
+
     /// Makes the socket and its file. The event loop is not asked to: it would remove whatever socket is at the path
     /// when it closes its own, another sidecar's too.
-    private static func bind(_ path: String) throws -> Int32 {
+    private static func bind(_ path: String, mode: UInt32) throws -> Int32 {
         let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
         let handle = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | flags, 0)
         guard handle >= 0 else { throw Failure.system("cannot make a socket", path: path, errno: errno) }
+        // Linux gives the file the socket's own mode, but for what the umask takes away.
+        fchmod(handle, mode)
         guard withAddress(of: path, { Glibc.bind(handle, $0, $1) }) == 0 else {
             defer { close(handle) }
             throw Failure.system("cannot listen there", path: path, errno: errno)
@@ -80,11 +124,13 @@ package struct SocketFile: Sendable {
 
     /// Sets who may connect.
     private init(path: String, mode: UInt32, groupID: UInt32?) throws {
-        if let groupID, chown(path, uid_t.max, groupID) != 0 {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { throw Failure.system("cannot look at it", path: path, errno: errno) }
+        guard status.st_mode & S_IFMT == S_IFSOCK, status.st_uid == geteuid() else { throw Failure.replaced(path) }
+        if let groupID, lchown(path, uid_t.max, groupID) != 0 {
             throw Failure.system("cannot set its group", path: path, errno: errno)
         }
         guard chmod(path, mode) == 0 else { throw Failure.system("cannot set its mode", path: path, errno: errno) }
-        var status = stat()
         guard lstat(path, &status) == 0 else { throw Failure.system("cannot look at it", path: path, errno: errno) }
         self.init(path: path, status)
     }

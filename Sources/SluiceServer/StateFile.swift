@@ -16,6 +16,14 @@ package final class StateFile: @unchecked Sendable {
         case isNewer(path: String, version: UInt32)
         case notOurs(path: String)
         case full(path: String)
+        /// It is larger than any that was written here.
+        case tooLarge(path: String)
+        case isLink(path: String)
+        /// A pipe, a device, or a folder.
+        case notRegular(path: String)
+        /// Its owner may change what is in it.
+        case foreign(path: String, owner: UInt32, advice: String)
+        case writableByOthers(path: String, advice: String)
         case system(String, path: String, errno: Int32)
 
         package var description: String {
@@ -29,6 +37,17 @@ package final class StateFile: @unchecked Sendable {
                 "--state-dir: \(path): is no file of sluiced's, choose another folder"
             case .full(let path):
                 "--state-dir: \(path): is full, at most \(ServerBounds.maxStateFileBytes) bytes are kept"
+            case .tooLarge(let path):
+                "--state-dir: \(path): is larger than the \(ServerBounds.maxStateFileBytes) bytes that are kept: move it "
+                    + "away, or choose another folder"
+            case .isLink(let path):
+                "--state-dir: \(path): is a symbolic link, give the folder that it stands for"
+            case .notRegular(let path):
+                "--state-dir: \(path): is not a regular file: remove it, or choose another folder"
+            case .foreign(let path, let owner, let advice):
+                "--state-dir: \(path): belongs to user \(owner): \(advice)"
+            case .writableByOthers(let path, let advice):
+                "--state-dir: \(path): may be written by others: \(advice)"
             case .system(let what, let path, let errno):
                 "--state-dir: \(path): \(what): \(String(cString: strerror(errno)))"
             }
@@ -52,6 +71,7 @@ package final class StateFile: @unchecked Sendable {
     private static let headSize = magic.count + 4 + 8 + 4
     private static let frameHeadSize = 8
     private static let name = "journal"
+    private static let temporaryName = "\(name).new"
 
     package let folder: String
     package let path: String
@@ -74,8 +94,7 @@ package final class StateFile: @unchecked Sendable {
         if mkdir(folder, 0o700) != 0 && errno != EEXIST {
             throw .system("cannot be made", path: folder, errno: errno)
         }
-        let folderHandle = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard folderHandle >= 0 else { throw .system("cannot be opened", path: folder, errno: errno) }
+        let folderHandle = try openFolder(folder)
         guard flock(folderHandle, LOCK_EX | LOCK_NB) == 0 else {
             defer { close(folderHandle) }
             if errno == EWOULDBLOCK { throw .inUse(folder: folder) }
@@ -89,14 +108,44 @@ package final class StateFile: @unchecked Sendable {
         }
     }
 
+    /// Whoever else may write the folder could take away what was admitted, or put something else in its place.
+    private static func openFolder(_ folder: String) throws(Failure) -> Int32 {
+        let handle = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+        guard handle >= 0 else {
+            // With `O_DIRECTORY` a link is told as what it is not.
+            let reason = errno
+            var status = stat()
+            if lstat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFLNK { throw .isLink(path: folder) }
+            throw .system("cannot be opened", path: folder, errno: reason)
+        }
+        do throws(Failure) {
+            var status = stat()
+            guard fstat(handle, &status) == 0 else {
+                throw .system("cannot be looked at", path: folder, errno: errno)
+            }
+            guard status.st_uid == geteuid() else {
+                throw .foreign(
+                    path: folder, owner: status.st_uid,
+                    advice: "chown \(geteuid()) \(folder), or choose another folder")
+            }
+            guard status.st_mode & (S_IWGRP | S_IWOTH) == 0 else {
+                throw .writableByOthers(path: folder, advice: "chmod go-w \(folder), or choose another folder")
+            }
+            return handle
+        } catch {
+            close(handle)
+            throw error
+        }
+    }
+
     private static func open(
         folder: String, folderHandle: Int32, newReplica: UInt64
     ) throws(Failure) -> (StateFile, Contents) {
         let path = "\(folder)/\(name)"
         // Left behind by a process that ended while it wrote the file anew.
-        unlink("\(path).new")
+        unlinkat(folderHandle, temporaryName, 0)
         var contents = Contents(replica: newReplica)
-        if let bytes = try read(path) {
+        if let bytes = try read(folderHandle: folderHandle, path: path) {
             switch try head(of: bytes, path: path) {
             case let head?:
                 contents.replica = head.replica
@@ -112,7 +161,7 @@ package final class StateFile: @unchecked Sendable {
             case nil:
                 contents.isSetAside = true
                 contents.droppedBytes = bytes.count
-                guard rename(path, "\(path).unreadable") == 0 else {
+                guard renameat(folderHandle, name, folderHandle, "\(name).unreadable") == 0 else {
                     throw .system("cannot be set aside", path: path, errno: errno)
                 }
             }
@@ -166,7 +215,9 @@ package final class StateFile: @unchecked Sendable {
     package func compact(nowMs: Int64) throws(Failure) {
         // If it fails, it is tried again when there is more to be won.
         compactSize = size
-        guard let bytes = try Self.read(path) else { throw .system("is gone", path: path, errno: ENOENT) }
+        guard let bytes = try Self.read(folderHandle: folderHandle, path: path) else {
+            throw .system("is gone", path: path, errno: ENOENT)
+        }
         var records: [StateRecord] = []
         _ = Self.scan(bytes[..<min(size, bytes.count)], into: &records)
         try replace(with: Self.latest(records).filter { !$0.isVoid(nowMs: nowMs) })
@@ -182,8 +233,11 @@ package final class StateFile: @unchecked Sendable {
     /// It is whole when it takes the other's place, and so may have many frames: what spoils one of them later spoils
     /// nothing before it. Batches come first: a counter must not be found without one that concerns it.
     private func replace(with records: [StateRecord]) throws(Failure) {
-        let temporary = "\(path).new"
-        let next = Glibc.open(temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_APPEND, 0o600)
+        let temporary = "\(folder)/\(Self.temporaryName)"
+        unlinkat(folderHandle, Self.temporaryName, 0)
+        // Made by this call or not at all: whatever else is there by that name may be a link to another's file.
+        let next = openat(
+            folderHandle, Self.temporaryName, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_APPEND, 0o600)
         guard next >= 0 else { throw .system("cannot be made", path: temporary, errno: errno) }
         var bytes = Self.magic
         Self.put(Self.version, to: &bytes)
@@ -199,12 +253,12 @@ package final class StateFile: @unchecked Sendable {
         }
         do throws(Failure) {
             try Self.write(bytes, to: next, path: temporary)
-            guard fsync(next) == 0, rename(temporary, path) == 0, fsync(folderHandle) == 0 else {
-                throw .system("cannot be written", path: temporary, errno: errno)
-            }
+            guard fsync(next) == 0, renameat(folderHandle, Self.temporaryName, folderHandle, Self.name) == 0,
+                fsync(folderHandle) == 0
+            else { throw .system("cannot be written", path: temporary, errno: errno) }
         } catch {
             close(next)
-            unlink(temporary)
+            unlinkat(folderHandle, Self.temporaryName, 0)
             throw error
         }
         if handle >= 0 { close(handle) }
@@ -214,8 +268,10 @@ package final class StateFile: @unchecked Sendable {
     }
 
     private func open(truncatedTo end: Int) throws(Failure) {
-        handle = Glibc.open(path, O_RDWR | O_CLOEXEC | O_APPEND)
-        guard handle >= 0 else { throw .system("cannot be opened", path: path, errno: errno) }
+        guard let found = try Self.openJournal(folderHandle: folderHandle, path: path, O_RDWR | O_APPEND) else {
+            throw .system("is gone", path: path, errno: ENOENT)
+        }
+        handle = found
         guard ftruncate(handle, off_t(end)) == 0 else { throw .system("cannot be cut", path: path, errno: errno) }
         size = end
     }
@@ -282,13 +338,38 @@ package final class StateFile: @unchecked Sendable {
 
     // MARK: - System calls
 
-    /// nil if there is no such file.
-    private static func read(_ path: String) throws(Failure) -> [UInt8]? {
-        let file = Glibc.open(path, O_RDONLY | O_CLOEXEC)
+    /// Opens the file that was written before, if it is this user's alone; nil if there is none.
+    private static func openJournal(folderHandle: Int32, path: String, _ flags: Int32) throws(Failure) -> Int32? {
+        // Opening a pipe without `O_NONBLOCK` waits for somebody at its other end.
+        let file = openat(folderHandle, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
         guard file >= 0 else {
-            if errno == ENOENT { return nil }
-            throw .system("cannot be opened", path: path, errno: errno)
+            switch errno {
+            case ENOENT: return nil
+            case ELOOP, ENXIO: throw .notRegular(path: path)
+            default: throw .system("cannot be opened", path: path, errno: errno)
+            }
         }
+        do throws(Failure) {
+            var status = stat()
+            guard fstat(file, &status) == 0 else { throw .system("cannot be looked at", path: path, errno: errno) }
+            guard status.st_mode & S_IFMT == S_IFREG else { throw .notRegular(path: path) }
+            guard status.st_uid == geteuid() else {
+                throw .foreign(path: path, owner: status.st_uid, advice: "move it away, or choose another folder")
+            }
+            guard status.st_mode & (S_IWGRP | S_IWOTH) == 0 else {
+                throw .writableByOthers(path: path, advice: "chmod go-w \(path), or choose another folder")
+            }
+            guard status.st_size <= ServerBounds.maxStateFileBytes else { throw .tooLarge(path: path) }
+            return file
+        } catch {
+            close(file)
+            throw error
+        }
+    }
+
+    /// nil if there is no such file.
+    private static func read(folderHandle: Int32, path: String) throws(Failure) -> [UInt8]? {
+        guard let file = try openJournal(folderHandle: folderHandle, path: path, O_RDONLY) else { return nil }
         defer { close(file) }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 1 << 18)
@@ -297,6 +378,7 @@ package final class StateFile: @unchecked Sendable {
             if count == 0 { return bytes }
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { throw .system("cannot be read", path: path, errno: errno) }
+            guard bytes.count + count <= ServerBounds.maxStateFileBytes else { throw .tooLarge(path: path) }
             bytes += chunk[..<count]
         }
     }

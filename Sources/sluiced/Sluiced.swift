@@ -25,7 +25,8 @@ struct Sluiced: AsyncParsableCommand {
               sluiced --socket /run/sluice/sluice.sock --policy policy.json --redis redis://127.0.0.1:6379 --replicas 2
               redis-cli -s /run/sluice/sluice.sock CHECK alice-laptop opencode_run
 
-            Exit codes: 0 after SIGTERM, 64 wrong usage, 69 the socket is in use, 78 a wrong setting or policy, 1 anything else.
+            Exit codes: 0 after SIGTERM, SIGINT or SIGQUIT, 64 wrong usage, 69 the socket is in use or its folder locked, \
+            78 a wrong setting, path or policy, 1 anything else.
             """,
         version: SluiceVersion.current)
 
@@ -85,6 +86,9 @@ struct Sluiced: AsyncParsableCommand {
         let fingerprint = settings.policySource.fingerprint()
         let policies = try readPolicies(settings)
         let logger = makeLogger(settings)
+        for warning in settings.warnings {
+            logger.warning("a setting should be changed", metadata: ["setting": "\(warning)"])
+        }
         let state = try openState(settings)
         let replica = state?.contents.replica ?? UInt64.random(in: 1...UInt64.max)
         let store = try makeStore(settings, replica: replica)
@@ -101,7 +105,7 @@ struct Sluiced: AsyncParsableCommand {
                                 source: settings.policySource, features: settings.policyFeatures,
                                 policies: policies, fingerprint: fingerprint, server: server, logger: logger))),
                 ],
-                gracefulShutdownSignals: [.sigterm, .sigint],
+                gracefulShutdownSignals: [.sigterm, .sigint, .sigquit],
                 logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
         do {
             try await group.run()
@@ -223,7 +227,12 @@ struct SidecarService: Service {
     let logger: Logger
 
     func run() async throws {
-        try await server.start(storeWait: .seconds(1))
+        do {
+            // A start that waits for others ends with the signal, too.
+            try await cancelWhenGracefulShutdown { try await server.start(storeWait: .seconds(1)) }
+        } catch is CancellationError {
+            return try await drain()
+        }
         let isShared = try await server.isShared()
         logger.info(
             "ready",
@@ -233,6 +242,10 @@ struct SidecarService: Service {
                 "pid": "\(ProcessInfo.processInfo.processIdentifier)",
             ])
         try await gracefulShutdown()
+        try await drain()
+    }
+
+    private func drain() async throws {
         logger.info("draining")
         try await server.stop()
         logger.info("stopped")

@@ -28,7 +28,7 @@ extension Integration {
         }
 
         /// Checks that wait for Redis when SIGTERM comes get their answers, and nothing is cut short.
-        @Test(arguments: [SIGTERM, SIGINT])
+        @Test(arguments: [SIGTERM, SIGINT, SIGQUIT])
         func answersWhatIsInFlightBeforeItEnds(signal: Int32) async throws {
             let redis = try await RedisProcess()
             let sidecar = try await SidecarProcess(policy: Policies.rate(10_000, per: Policies.longWindow), over: redis)
@@ -82,6 +82,53 @@ extension Integration {
             sidecar.process.signal(SIGTERM)
             #expect(try await sidecar.process.wait(timeout: .seconds(20)) == .exited(status: 0))
             withExtendedLifetime(client) {}
+        }
+
+        /// A gateway that starts opens all its connections at once, while the sidecar may be busy.
+        @Test func manyMayWaitToBeAccepted() async throws {
+            let sidecar = try await SidecarProcess(policy: Policies.seed, redis: "none")
+            let most = try #require(
+                Int(String(contentsOfFile: "/proc/sys/net/core/somaxconn", encoding: .utf8).split(separator: "\n")[0]))
+            _ = try sidecar.client().command("PING")
+            sidecar.process.signal(SIGSTOP)
+            try await waitUntil("it has stopped") {
+                let status = try String(contentsOfFile: "/proc/\(sidecar.pid)/status", encoding: .utf8)
+                return status.contains("State:\tT")
+            }
+            let waiting = try WaitingConnections(to: sidecar.socketPath, atMost: 1_100)
+            sidecar.process.signal(SIGCONT)
+            // The kernel lets one more wait than it was told.
+            #expect(waiting.count == min(1_024, most) + 1)
+        }
+
+        /// Whoever is to read its log has stopped reading: it works, ends, and tells later what nobody read.
+        @Test(arguments: ["text", "json"])
+        func aLogThatNobodyReadsHoldsUpNothing(format: String) async throws {
+            let folder = try TemporaryFolder()
+            let policy = try folder.write(Policies.seed, to: "policy.json")
+            let log = try FullPipe(folder.path("log"))
+            let program = try SidecarProcess.program()
+            let socketPath = folder.path("s.sock")
+            let process = try ChildProcess(
+                "/bin/sh",
+                [
+                    "-c", "exec \"$0\" \"$@\" 2>\(folder.path("log"))", program, "--socket", socketPath, "--policy",
+                    policy,
+                ]
+                    + ["--log-format", format])
+            try await waitUntil("it answers") {
+                (try? RedisClient(path: socketPath).command("PING")) == .string("PONG")
+            }
+            #expect(log.read().allSatisfy { $0 == "." })
+            process.signal(SIGHUP)
+            try await waitUntil("it has read the policy again") {
+                try RedisClient(path: socketPath).info("policy_reloads") == "1"
+            }
+            try await waitUntil("it says so, and what was lost") {
+                log.text.contains("policy reloaded") && log.text.contains("lines of the log were dropped")
+            }
+            log.fill()
+            #expect(try await process.terminate() == .exited(status: 0))
         }
 
         @Test func aLiveSocketIsNotTakenOver() async throws {
@@ -192,5 +239,79 @@ extension Integration {
             #expect(
                 outcome.errors.last == "--socket-group: there is no group \"no such group\", name one or give its id")
         }
+    }
+}
+
+/// Connections that the kernel has taken for a server that does not accept any.
+private final class WaitingConnections {
+    private var handles: [Int32] = []
+    var count: Int { handles.count }
+
+    /// Opens so many as there is room for.
+    init(to path: String, atMost most: Int) throws {
+        var files = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &files)
+        files.rlim_cur = max(files.rlim_cur, min(files.rlim_max, 4_096))
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &files)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix(107)) }
+        let flags = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+        while handles.count < most {
+            let handle = socket(AF_UNIX, flags, 0)
+            guard handle >= 0 else { throw SupportError("socket: \(String(cString: strerror(errno)))") }
+            let result = withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    connect(handle, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+                }
+            }
+            guard result == 0 else {
+                let reason = errno
+                close(handle)
+                guard reason == EAGAIN else { throw SupportError("connect: \(String(cString: strerror(reason)))") }
+                return
+            }
+            handles.append(handle)
+        }
+    }
+
+    deinit { for handle in handles { close(handle) } }
+}
+
+/// A named pipe with no room left.
+private final class FullPipe {
+    private let handle: Int32
+    private var received = ""
+
+    init(_ path: String) throws {
+        // Open at both ends, so that nobody waits for the other one.
+        guard mkfifo(path, 0o600) == 0 else { throw SupportError("mkfifo") }
+        handle = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC)
+        guard handle >= 0 else { throw SupportError("open") }
+        fill()
+    }
+
+    deinit { close(handle) }
+
+    func fill() {
+        let dots = [UInt8](repeating: UInt8(ascii: "."), count: 4_096)
+        while write(handle, dots, dots.count) > 0 {}
+        while write(handle, dots, 1) > 0 {}
+    }
+
+    /// What is in it, which is then gone.
+    func read() -> String {
+        var text = ""
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while case let count = Glibc.read(handle, &chunk, chunk.count), count > 0 {
+            text += String(decoding: chunk[..<count], as: UTF8.self)
+        }
+        return text
+    }
+
+    /// All that was ever in it since `read`.
+    var text: String {
+        received += read()
+        return received
     }
 }

@@ -59,14 +59,83 @@ extension Integration {
             #expect(outcome.errors.count == 1 && outcome.errors[0].hasPrefix("--redis: "))
         }
 
-        @Test func aPasswordInABadAddressIsNotShown() async throws {
+        /// Whichever part of the address was taken for another.
+        @Test(arguments: [
+            "redis://u:hunter2@host:notaport/x", "redis://u:hunter2", "redis://:hunter2:6379", "u:hunter2@host://x",
+            "redis://h/0?password=hunter2", "redis://h/hunter2", "unix:///s?db=1&password=hunter2",
+            "unix:///s%zz:hunter2", "redis://h ter:hunter2",
+        ])
+        func aPasswordInABadAddressIsNotShown(url: String) async throws {
             let folder = try TemporaryFolder()
             let policy = try folder.write(Policies.seed, to: "policy.json")
             let outcome = try await SidecarProcess.outcome([
-                "--socket", folder.path("s.sock"), "--policy", policy, "--redis", "redis://u:hunter2@host:notaport/x",
+                "--socket", folder.path("s.sock"), "--policy", policy, "--redis", url,
             ])
             #expect(outcome.status == 78)
             #expect(!outcome.errors.joined().contains("hunter2"))
+        }
+
+        /// Nor where the settings that hold it are wrong.
+        @Test func aPasswordInAWrongFileIsNotShown() async throws {
+            let folder = try TemporaryFolder()
+            for text in [
+                #"{"redis-password": hunter2}"#, #"{"redis-password": 770.5}"#, #"{"redis-password": ["hunter2"]}"#,
+                #"{"redis": {"password": "hunter2"}}"#, #"{"redis-pasword": "hunter2"}"#,
+                #"{"redis-password": "hunter2}"#,
+                #"{"redis": 770.5}"#, #"{"redis-password" hunter2}"#, "{redis-password: hunter2}",
+                #"{"redis-password": 0770.5}"#,
+                #"{"redis-password": "" hunter2}"#,
+            ] {
+                let file = try folder.write(text, to: "sluice.json")
+                let outcome = try await SidecarProcess.outcome(["--config", file])
+                #expect(outcome.status == 78)
+                #expect(!outcome.errors.joined().contains("hunter2") && !outcome.errors.joined().contains("770.5"))
+            }
+            let flag = try await SidecarProcess.outcome(["--redis-password", "hunter2"])
+            #expect(flag.status == 64 && !flag.errors.joined().contains("hunter2"))
+        }
+
+        /// What others may read is no secret.
+        @Test func aPasswordThatOthersCanReadIsWarnedAbout() async throws {
+            let redis = try await RedisProcess(configuration: ["requirepass hunter2"], password: "hunter2")
+            let folder = try TemporaryFolder()
+            let password = try folder.write("hunter2\n", to: "password")
+            let config = try folder.write(#"{"redis-password": "hunter2"}"#, to: "sluice.json")
+            let url = redis.url
+            let openURL = try folder.write(#"{"redis": "redis://:hunter2@127.0.0.1:1"}"#, to: "url.json")
+            let cases: [(arguments: [String], environment: [String: String], warning: String?)] = [
+                (["--redis", url, "--redis-password-file", password], [:], "\(password): "),
+                (["--redis", url, "--config", config], [:], "\(config):1:20: /redis-password: "),
+                (["--config", openURL], [:], "\(openURL):1:11: /redis: "),
+                (["--redis", "redis://:hunter2@127.0.0.1:1"], [:], "--redis: "),
+                (["--redis", url], ["SLUICE_REDIS_PASSWORD": "hunter2"], nil),
+                ([], ["SLUICE_REDIS": "redis://:hunter2@127.0.0.1:1"], nil),
+            ]
+            for mode in [mode_t(0o644), 0o640] {
+                for path in [password, config, openURL] { chmod(path, mode) }
+                for (arguments, environment, warning) in cases {
+                    let sidecar = try await SidecarProcess(
+                        policy: Policies.seed, store: redis, arguments: arguments, environment: environment)
+                    let warnings = sidecar.log.split(whereSeparator: \.isNewline).filter { $0.contains("can read it") }
+                    let isExpected = warning.map { mode == 0o644 || $0.hasPrefix("--redis") } ?? false
+                    #expect(warnings.count == (isExpected ? 1 : 0), "\(arguments) \(sidecar.log)")
+                    if isExpected, let warning { #expect(warnings.first?.contains(warning) == true) }
+                    #expect(!sidecar.log.contains("hunter2"))
+                }
+            }
+        }
+
+        /// A variable that a template left empty is none.
+        @Test func anEmptyPasswordIsNone() async throws {
+            let redis = try await RedisProcess()
+            let sidecar = try await SidecarProcess(
+                policy: Policies.seed, over: redis,
+                environment: ["SLUICE_REDIS_PASSWORD": "", "SLUICE_REDIS_USER": "", "SLUICE_CONFIG": ""])
+            try await sidecar.waitUntilShared()
+            for name in ["SLUICE_REDIS_PASSWORD", "SLUICE_REDIS_USER", "SLUICE_CONFIG"] {
+                let lines = sidecar.log.split(whereSeparator: \.isNewline).filter { $0.contains(name) }
+                #expect(lines.count == 1 && lines[0].contains("empty"), "\(name)\n\(sidecar.log)")
+            }
         }
 
         @Test func flagsGoOverTheEnvironmentAndThatOverTheFile() async throws {

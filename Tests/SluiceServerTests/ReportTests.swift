@@ -102,7 +102,8 @@ import Testing
         let folder = try TemporaryFolder()
         let text = String(repeating: "0123456789", count: 20_000)
         let path = try folder.write(text, to: "file")
-        #expect(try TextFile.read(path, maxBytes: 200_000) == Array(text.utf8))
+        #expect(try TextFile.read(path, maxBytes: 200_000).bytes == Array(text.utf8))
+        #expect(try TextFile.read("/proc/self/comm", maxBytes: 100).bytes.isEmpty == false)
         #expect(throws: FileReadError(reason: "is too large, at most 199999 bytes are read")) {
             try TextFile.read(path, maxBytes: 199_999)
         }
@@ -112,5 +113,78 @@ import Testing
         #expect(throws: FileReadError(reason: "cannot be read: Is a directory")) {
             try TextFile.read(folder.path, maxBytes: 1)
         }
+        #expect(throws: FileReadError(reason: "is not a regular file")) {
+            try TextFile.read("/dev/zero", maxBytes: 1)
+        }
+    }
+
+    @Test func whoMayReadItIsTold() throws {
+        let folder = try TemporaryFolder()
+        let path = try folder.write("secret", to: "file")
+        for (mode, isReadableByAll) in [(0o600, false), (0o640, false), (0o644, true), (0o604, true)] {
+            chmod(path, mode_t(mode))
+            #expect(try TextFile.read(path, maxBytes: 100).isReadableByAll == isReadableByAll)
+        }
+    }
+}
+
+@Suite struct LogOutputTests {
+    private let ends: [Int32]
+
+    init() throws {
+        var ends: [Int32] = [-1, -1]
+        guard pipe(&ends) == 0 else { throw SupportError("pipe") }
+        self.ends = ends
+    }
+
+    /// So many bytes at most that are there.
+    private func read(_ most: Int) -> String {
+        var bytes = [UInt8](repeating: 0, count: most)
+        let count = Glibc.read(ends[0], &bytes, most)
+        return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
+    }
+
+    private func readAll() -> String {
+        _ = fcntl(ends[0], F_SETFL, O_NONBLOCK)
+        var text = ""
+        while case let part = read(100_000), !part.isEmpty { text += part }
+        return text
+    }
+
+    private func end() { for end in ends { close(end) } }
+
+    /// A reader who has stopped costs lines, and never time; what was lost is told when there is room.
+    @Test(.timeLimit(.minutes(1)))
+    func aReaderWhoHasStoppedIsNotWaitedFor() {
+        let output = LogOutput(descriptor: ends[1])
+        let line = String(repeating: "x", count: 99) + "\n"
+        for _ in 1...2_000 { output.write(line) }
+        let lines = readAll().split(separator: "\n", omittingEmptySubsequences: false).dropLast()
+        #expect(lines.count > 300 && lines.count < 2_000 && lines.allSatisfy { $0.count == 99 })
+        output.write("again\n")
+        #expect(readAll() == "(\(2_000 - lines.count) lines of the log were dropped: nobody read them)\nagain\n")
+        output.write("and again\n")
+        #expect(readAll() == "and again\n")
+        end()
+    }
+
+    /// A line for which there is room in part is ended before the next.
+    @Test(.timeLimit(.minutes(1)))
+    func aLineThatWasCutIsEnded() {
+        let output = LogOutput(descriptor: ends[1])
+        output.write(String(repeating: "y", count: 1_000_000) + "\n")
+        let cut = readAll()
+        #expect(cut.count >= 4_096 && cut.count < 1_000_000 && cut.allSatisfy { $0 == "y" })
+        output.write("next\n")
+        #expect(readAll() == "\n(1 lines of the log were dropped: nobody read them)\nnext\n")
+        end()
+    }
+
+    /// Nobody is there to read at all.
+    @Test func aClosedEndIsNoFault() {
+        signal(SIGPIPE, SIG_IGN)
+        close(ends[0])
+        LogOutput(descriptor: ends[1]).write("line\n")
+        close(ends[1])
     }
 }

@@ -9,12 +9,12 @@ import Testing
 
     private func resolve(
         _ flags: [SettingName: String] = required, environment: [String: String] = [:], path: String? = nil,
-        files: [String: String] = [:]
+        files: [String: String] = [:], readableByAll: Set<String> = []
     ) throws(SettingFaults) -> Settings {
         try SettingsResolver.resolve(flags: flags, environment: environment, configurationPath: path) {
             path throws(FileReadError) in
             guard let text = files[path] else { throw FileReadError(reason: "cannot be opened: it is not there") }
-            return Array(text.utf8)
+            return TextFile.Contents(bytes: Array(text.utf8), isReadableByAll: readableByAll.contains(path))
         }
     }
 
@@ -74,9 +74,6 @@ import Testing
         #expect(try resolve(redis.merging([.stateFolder: "none"]) { $1 }).stateFolder == nil)
         #expect(try resolve(Self.required.merging([.stateFolder: "none"]) { $1 }).stateFolder == nil)
         #expect(
-            faults(redis.merging([.stateFolder: ""]) { $1 })
-                == ["--state-dir: found an empty string, expected the path of a folder, or none"])
-        #expect(
             faults(Self.required, environment: ["SLUICE_STATE_DIR": "/d"]) == [
                 "SLUICE_STATE_DIR: found \"/d\" without --redis, expected none: it keeps what Redis is still to be told"
             ])
@@ -107,6 +104,76 @@ import Testing
         #expect(try resolve(flags, environment: ["SLUICE_KEY_PREFIX": "no good"]).keyPrefix == "a")
     }
 
+    /// Whatever it is, and wherever it was said: it is as if it had not been, and a line tells.
+    @Test(arguments: SettingName.allCases)
+    func whatIsEmptyIsNotSet(name: SettingName) throws {
+        let required = Self.required.filter { $0.key != name }
+        guard required.count == 2 else {
+            #expect(faults(Self.required.merging([name: ""]) { $1 }) == faults(required))
+            #expect(faults(required, environment: [name.environmentName: ""]) == faults(required))
+            return
+        }
+        let flagged = try resolve(required.merging([name: ""]) { $1 })
+        let named = try resolve(environment: [name.environmentName: ""])
+        let filed = try resolve(path: "c", files: ["c": "{\"\(name.rawValue)\": \"\"}"])
+        for (settings, origin) in [
+            (flagged, "--\(name.rawValue)"), (named, name.environmentName),
+            (filed, "c:1:\(name.rawValue.count + 6): /\(name.rawValue)"),
+        ] {
+            #expect(settings.warnings == ["\(origin): is empty, which is taken as not set"])
+            var other = settings
+            other.warnings = []
+            #expect(try other == resolve())
+        }
+    }
+
+    /// The next place that says something counts, and an empty name of a file is no file.
+    @Test func behindWhatIsEmptyOthersAreLookedAt() throws {
+        var flags = Self.required
+        flags[.budget] = ""
+        let settings = try resolve(
+            flags, environment: ["SLUICE_BUDGET": "7ms", "SLUICE_CONFIG": "", "SLUICE_REDIS_PASSWORD_FILE": ""])
+        #expect(settings.budgetMs == 7)
+        #expect(
+            settings.warnings.sorted() == [
+                "--budget: is empty, which is taken as not set", "SLUICE_CONFIG: is empty, which is taken as not set",
+                "SLUICE_REDIS_PASSWORD_FILE: is empty, which is taken as not set",
+            ])
+        #expect(try resolve(path: "", files: ["": "{"]).warnings == ["--config: is empty, which is taken as not set"])
+    }
+
+    @Test func aSecretThatOthersCanReadIsWarnedAbout() throws {
+        let advice =
+            "give Redis' password by SLUICE_REDIS_PASSWORD, or by --redis-password-file with a file of mode 0600"
+        var flags = Self.required
+        flags[.redis] = "redis://:secret@h"
+        #expect(
+            try resolve(flags).warnings == [
+                "--redis: holds a password, and everybody who lists processes can read it: \(advice)"
+            ])
+        for address in ["redis://h", "unix:///a@b"] {
+            flags[.redis] = address
+            #expect(try resolve(flags).warnings == [])
+        }
+        flags[.redis] = nil
+        #expect(try resolve(flags, environment: ["SLUICE_REDIS": "redis://:secret@h"]).warnings == [])
+        for (text, key) in [
+            (#"{"redis": "redis://:secret@h"}"#, "11: /redis"), (#"{"redis-password": "s"}"#, "20: /redis-password"),
+        ] {
+            #expect(try resolve(path: "c", files: ["c": text]).warnings == [])
+            #expect(
+                try resolve(path: "c", files: ["c": text], readableByAll: ["c"]).warnings == [
+                    "c:1:\(key): holds a password, and everybody on this machine can read it: \(advice)"
+                ])
+        }
+        flags[.redisPasswordFile] = "pw"
+        #expect(try resolve(flags, files: ["pw": "s"]).warnings == [])
+        #expect(
+            try resolve(flags, files: ["pw": "s"], readableByAll: ["pw"]).warnings == [
+                "pw: holds a password, and everybody on this machine can read it: chmod o-r"
+            ])
+    }
+
     @Test func noneIsNoRedis() throws {
         #expect(try resolve([.socket: "/s", .policy: "/p", .redis: "none"]).redisURL == nil)
     }
@@ -114,7 +181,7 @@ import Testing
     @Test func thePasswordsFileGoesOverThePasswordAndLosesItsLineEnd() throws {
         var flags = Self.required
         flags[.redisPasswordFile] = "pw"
-        for (text, password) in [("a b\n", "a b"), ("x\r\n\n", "x"), ("plain", "plain"), ("", "")] {
+        for (text, password) in [("a b\n", "a b"), ("x\r\n\n", "x"), ("plain", "plain"), ("", "other")] {
             let settings = try resolve(flags, environment: ["SLUICE_REDIS_PASSWORD": "other"], files: ["pw": text])
             #expect(settings.redisPassword == password)
         }
@@ -133,7 +200,6 @@ import Testing
             (.budget, "11s", "a duration from 1ms to 10s, such as 20ms"),
             (.budget, "10001ms", "a duration from 1ms to 10s, such as 20ms"),
             (.budget, "9999999999999999999s", "a duration from 1ms to 10s, such as 20ms"),
-            (.keyPrefix, "", "1 to 64 letters, digits, '.', '_' or '-'"),
             (.keyPrefix, "a:b", "1 to 64 letters, digits, '.', '_' or '-'"),
             (.replicas, "0", "a whole number from 1 to 1000"), (.replicas, "1001", "a whole number from 1 to 1000"),
             (.replicas, "two", "a whole number from 1 to 1000"),

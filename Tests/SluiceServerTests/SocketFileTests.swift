@@ -110,6 +110,57 @@ import Testing
         #expect(throws: SocketFile.Failure.pathTooLong(fits + "x")) { try make(fits + "x") }
     }
 
+    /// It does not wait: to try again, and for how long, is the server's to say.
+    @Test(.timeLimit(.minutes(1)))
+    func aLockedFolderIsToldAtOnce() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        let lock = open(folder.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        #expect(flock(lock, LOCK_EX) == 0)
+        let failure = #expect(throws: SocketFile.Failure.self) { try make(path) }
+        #expect(failure == .folderLocked(path, folder: folder.path) && failure?.isLocked == true)
+        close(lock)
+        let (file, handle) = try make(path)
+        file.remove()
+        close(handle)
+    }
+
+    @Test(arguments: [(0o777, false), (0o733, false), (0o1777, true), (0o770, true), (0o755, true)])
+    func aFolderThatEverybodyMayWriteIsNotTaken(mode: Int, isTaken: Bool) throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        chmod(folder.path, mode_t(mode))
+        if isTaken {
+            let (file, handle) = try make(path)
+            file.remove()
+            close(handle)
+        } else {
+            #expect(throws: SocketFile.Failure.folderWritable(path, folder: folder.path)) { try make(path) }
+            #expect(!FileManager.default.fileExists(atPath: path))
+        }
+    }
+
+    @Test(.enabled(if: getuid() == 0, "only root may give a folder away"))
+    func anothersFolderIsNotTaken() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        chown(folder.path, 65_534, 65_534)
+        #expect(throws: SocketFile.Failure.folderForeign(path, folder: folder.path, owner: 65_534)) { try make(path) }
+    }
+
+    /// Not even for the moment between its making and the setting of its mode.
+    @Test func theModeIsThereFromTheStart() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        let before = umask(0)
+        defer { umask(before) }
+        let (file, handle) = try make(path, mode: 0o600)
+        var status = stat()
+        #expect(lstat(path, &status) == 0 && status.st_mode & 0o777 == 0o600)
+        file.remove()
+        close(handle)
+    }
+
     @Test func aMissingFolderIsNamed() throws {
         let folder = try TemporaryFolder()
         let path = folder.path("none/s.sock")

@@ -236,6 +236,88 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: path + ".new"))
     }
 
+    // MARK: - What others put there
+
+    private func failure() -> String {
+        do {
+            _ = try open()
+            return ""
+        } catch { return "\(error)" }
+    }
+
+    /// A link in the place of the file that is written anew leads nowhere: what it names stays as it is.
+    @Test func aLinkIsNotWrittenThrough() throws {
+        let victim = try folder.write("precious", to: "victim")
+        let (file, _) = try open()
+        try file.append((1...3).map { record($0) })
+        for _ in 1...2 {
+            try FileManager.default.createSymbolicLink(atPath: path + ".new", withDestinationPath: victim)
+            try file.compact(nowMs: 0)
+            #expect(try String(contentsOfFile: victim, encoding: .utf8) == "precious")
+            var status = stat()
+            #expect(lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG)
+        }
+        try file.append([record(4)])
+        #expect(try bytes().count == file.size)
+    }
+
+    /// What cannot be taken away is not written to either: the file stays as it was.
+    @Test func aFolderInTheWayIsAFailure() throws {
+        let (file, _) = try open()
+        try file.append([record(1)])
+        let before = try bytes()
+        try FileManager.default.createDirectory(atPath: path + ".new", withIntermediateDirectories: false)
+        #expect(throws: StateFile.Failure.system("cannot be made", path: path + ".new", errno: EEXIST)) {
+            try file.compact(nowMs: 0)
+        }
+        #expect(try bytes() == before)
+        try file.append([record(2)])
+    }
+
+    @Test func theFileIsNoLink() throws {
+        try write(1...2)
+        let elsewhere = folder.path("elsewhere")
+        try FileManager.default.moveItem(atPath: path, toPath: elsewhere)
+        try FileManager.default.createSymbolicLink(atPath: path, withDestinationPath: elsewhere)
+        #expect(failure() == "--state-dir: \(path): is not a regular file: remove it, or choose another folder")
+    }
+
+    /// Neither a pipe, at which it would wait, nor a device.
+    @Test(.timeLimit(.minutes(1)))
+    func theFileIsARegularOne() throws {
+        try write(1...1)
+        try FileManager.default.removeItem(atPath: path)
+        #expect(mkfifo(path, 0o600) == 0)
+        #expect(failure() == "--state-dir: \(path): is not a regular file: remove it, or choose another folder")
+    }
+
+    @Test(arguments: [(0o666, false), (0o620, false), (0o644, true), (0o600, true)])
+    func theFileIsNotForOthersToWrite(mode: Int, isTaken: Bool) throws {
+        try write(1...2)
+        chmod(path, mode_t(mode))
+        #expect(
+            failure()
+                == (isTaken
+                    ? ""
+                    : "--state-dir: \(path): may be written by others: chmod go-w \(path), or choose another folder"))
+    }
+
+    @Test(.enabled(if: getuid() == 0, "only root may give a file away"))
+    func theFileIsNotAnothers() throws {
+        try write(1...2)
+        chown(path, 65_534, 65_534)
+        #expect(failure() == "--state-dir: \(path): belongs to user 65534: move it away, or choose another folder")
+    }
+
+    /// A file that nobody here wrote is not read into memory.
+    @Test func aFileThatIsTooLargeIsNotRead() throws {
+        try write(1...1)
+        #expect(truncate(path, off_t(ServerBounds.maxStateFileBytes)) == 0)
+        #expect(failure() == "")
+        #expect(truncate(path, off_t(ServerBounds.maxStateFileBytes + 1)) == 0)
+        #expect(failure().hasPrefix("--state-dir: \(path): is larger than the 67108864 bytes that are kept: move it"))
+    }
+
     /// As zlib has it.
     @Test func checksums() {
         #expect(Checksum.crc32(Array("123456789".utf8)[...]) == 0xCBF4_3926)

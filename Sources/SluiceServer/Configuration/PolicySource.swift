@@ -22,7 +22,7 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         do {
             switch self {
             case .file(let path):
-                let bytes = try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes)
+                let bytes = try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes).bytes
                 return PolicySet(single: try PolicyDocument.parse(bytes, file: path, features: features))
             case .folder(let path):
                 var files: [(name: String, bytes: [UInt8])] = []
@@ -60,7 +60,7 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
 
     private static func readNamed(_ path: String) throws(Refusal) -> [UInt8] {
         do {
-            return try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes)
+            return try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes).bytes
         } catch {
             throw Refusal(description: "\(path): \(error.reason)")
         }

@@ -21,6 +21,8 @@ package struct Settings: Sendable, Equatable {
     package var stateFolder: String?
     package var logLevel: Logger.Level
     package var logFormat: LogFormat
+    /// What was set and is better set otherwise, a line each that begins with where it was said; never a secret.
+    package var warnings: [String] = []
 
     package enum LogFormat: String, Sendable, CaseIterable { case text, json }
 
@@ -54,6 +56,9 @@ package enum SettingName: String, Sendable, CaseIterable {
 
     /// Whether it is either on or off: `true` or `false`.
     package var isSwitch: Bool { self == .argumentsCheckedByGateway }
+
+    /// Whether it holds a password, or may: what it is set to is then never shown.
+    package var holdsSecret: Bool { self == .redis || self == .redisPassword }
 
     package var environmentName: String {
         "SLUICE_" + rawValue.uppercased().map { $0 == "-" ? "_" : String($0) }.joined()

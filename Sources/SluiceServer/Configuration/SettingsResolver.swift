@@ -4,13 +4,15 @@ import SluicePolicy
 /// Makes `Settings` of what flags, environment and configuration file say. Every fault is found in one go.
 package struct SettingsResolver {
     /// Reads a file, whole; throws a reason that fits behind its path.
-    package typealias ReadFile = (String) throws(FileReadError) -> [UInt8]
+    package typealias ReadFile = (String) throws(FileReadError) -> TextFile.Contents
 
     private let flags: [SettingName: String]
     private let environment: [String: String]
     private let readFile: ReadFile
     private var file: [SettingName: SettingValue] = [:]
+    private var isFileReadableByAll = false
     private var faults: [String] = []
+    private var warnings: [String] = []
 
     /// - Parameters:
     ///   - flags: what the command line gave.
@@ -20,9 +22,11 @@ package struct SettingsResolver {
         readFile: @escaping ReadFile
     ) throws(SettingFaults) -> Settings {
         var resolver = SettingsResolver(flags: flags, environment: environment, readFile: readFile)
-        if let path = configurationPath ?? environment["SLUICE_CONFIG"] { resolver.read(path) }
+        let paths = [("--config", configurationPath), ("SLUICE_CONFIG", environment["SLUICE_CONFIG"])]
+        if let path = resolver.firstNotEmpty(paths)?.text { resolver.read(path) }
         let settings = resolver.settings()
-        guard let settings, resolver.faults.isEmpty else { throw SettingFaults(resolver.faults) }
+        guard var settings, resolver.faults.isEmpty else { throw SettingFaults(resolver.faults) }
+        settings.warnings = resolver.warnings
         return settings
     }
 
@@ -37,14 +41,16 @@ package struct SettingsResolver {
     private mutating func read(_ path: String) {
         let bytes: [UInt8]
         do {
-            bytes = try readFile(path)
+            let contents = try readFile(path)
+            bytes = contents.bytes
+            isFileReadableByAll = contents.isReadableByAll
         } catch {
             faults.append("\(path): \(error.reason)")
             return
         }
         var collector = FaultCollector(file: path)
         guard let document = JSONParser.parse(bytes, faults: &collector) else {
-            note(collector)
+            faults += collector.collected().faults.map { Self.withoutWords($0).description }
             return
         }
         var reader = DocumentReader(faults: collector)
@@ -60,7 +66,8 @@ package struct SettingsResolver {
                     file[name] = SettingValue(text: String(isOn), origin: origin)
                 default:
                     let expected = name.isSwitch ? "true or false" : "a string or a whole number"
-                    reader.unexpected(node.value.summary, at: node, expected: expected)
+                    reader.unexpected(
+                        name.holdsSecret ? "something else" : node.value.summary, at: node, expected: expected)
                 }
             }
             reader.finish(object, KnownKeys(SettingName.allCases.map(\.rawValue)))
@@ -68,17 +75,50 @@ package struct SettingsResolver {
         note(reader.faults)
     }
 
+    /// A fault of a text that is no JSON, without what it quotes: where a quotation mark is missing that may be a password.
+    private static func withoutWords(_ fault: PolicyFault) -> PolicyFault {
+        guard case .unexpected(let found, let expected, _) = fault.problem,
+            found.first == "'" && found.count > 3 || found.contains(where: \.isNumber)
+        else { return fault }
+        return PolicyFault(
+            file: fault.file, pointer: fault.pointer, position: fault.position,
+            problem: .unexpected(found: "something else", expected: expected, nearest: nil))
+    }
+
     private mutating func note(_ collector: consuming FaultCollector) {
         guard !collector.isEmpty else { return }
         faults += collector.collected().description.split(separator: "\n").map(String.init)
     }
 
-    private func value(_ name: SettingName) -> SettingValue? {
-        if let text = flags[name] { return SettingValue(text: text, origin: "--\(name.rawValue)") }
-        if let text = environment[name.environmentName] {
-            return SettingValue(text: text, origin: name.environmentName)
+    /// Asked once for each setting: it notes what is empty.
+    private mutating func value(_ name: SettingName) -> SettingValue? {
+        let filed = file[name]
+        return firstNotEmpty([
+            ("--\(name.rawValue)", flags[name]), (name.environmentName, environment[name.environmentName]),
+            (filed?.origin ?? "", filed?.text),
+        ])
+    }
+
+    /// What is empty is not set: templates leave variables empty that they have nothing for.
+    private mutating func firstNotEmpty(_ values: [(origin: String, text: String?)]) -> SettingValue? {
+        for (origin, text) in values {
+            guard let text else { continue }
+            if !text.isEmpty { return SettingValue(text: text, origin: origin) }
+            warnings.append("\(origin): is empty, which is taken as not set")
         }
-        return file[name]
+        return nil
+    }
+
+    /// Notes that a secret is no secret where it was said.
+    private mutating func warnOfReaders(of value: SettingValue) {
+        let advice =
+            "give Redis' password by SLUICE_REDIS_PASSWORD, or by --redis-password-file with a file of mode 0600"
+        if value.origin == "--redis" {
+            warnings.append(
+                "\(value.origin): holds a password, and everybody who lists processes can read it: \(advice)")
+        } else if isFileReadableByAll, [file[.redis], file[.redisPassword]].contains(value) {
+            warnings.append("\(value.origin): holds a password, and everybody on this machine can read it: \(advice)")
+        }
     }
 
     // MARK: - What they mean
@@ -117,7 +157,11 @@ package struct SettingsResolver {
         guard let socketPath, let policySource, let argumentsChecked, let mode, let operators, let budgetMs,
             let keyPrefix, let replicas, let logLevel, let logFormat
         else { return nil }
-        let redis = value(.redis)?.text ?? "none"
+        let address = value(.redis)
+        if let address, address.text.contains("@"), !address.text.lowercased().hasPrefix("unix:") {
+            warnOfReaders(of: address)
+        }
+        let redis = address?.text ?? "none"
         guard let stateFolder = stateFolder(redis: redis) else { return nil }
         return Settings(
             redisURL: redis == "none" ? nil : redis, redisUser: value(.redisUser)?.text, redisPassword: password,
@@ -130,10 +174,6 @@ package struct SettingsResolver {
     /// `none` where nothing is to be kept; nil if it is wrong.
     private mutating func stateFolder(redis: String) -> String? {
         guard let folder = value(.stateFolder), folder.text != "none" else { return "none" }
-        if folder.text.isEmpty {
-            faults.append("\(folder.origin): found an empty string, expected the path of a folder, or none")
-            return nil
-        }
         if redis == "none" {
             faults.append(
                 "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what Redis is "
@@ -158,7 +198,7 @@ package struct SettingsResolver {
     }
 
     private mutating func required(_ name: SettingName, _ expected: String) -> String? {
-        if let value = value(name), !value.text.isEmpty { return value.text }
+        if let value = value(name) { return value.text }
         faults.append("--\(name.rawValue): missing, expected \(expected) (or \(name.environmentName))")
         return nil
     }
@@ -173,17 +213,24 @@ package struct SettingsResolver {
     }
 
     private mutating func password() -> String? {
+        let direct = value(.redisPassword)
         if let path = value(.redisPasswordFile)?.text {
             do {
-                let bytes = try readFile(path)
+                let contents = try readFile(path)
                 // Editors end a file with a line feed, which is no part of the password.
-                return String(decoding: bytes, as: UTF8.self).trimmingLineEnds()
+                let password = String(decoding: contents.bytes, as: UTF8.self).trimmingLineEnds()
+                if !password.isEmpty && contents.isReadableByAll {
+                    warnings.append("\(path): holds a password, and everybody on this machine can read it: chmod o-r")
+                }
+                if let password = firstNotEmpty([(path, password)]) { return password.text }
             } catch {
                 faults.append("\(path): \(error.reason)")
                 return nil
             }
         }
-        return value(.redisPassword)?.text
+        guard let direct else { return nil }
+        warnOfReaders(of: direct)
+        return direct.text
     }
 
     private static func milliseconds(_ text: String) -> Int64? {

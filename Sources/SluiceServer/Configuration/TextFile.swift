@@ -1,23 +1,44 @@
 import Glibc
 
-/// Reads whole files of a bounded size.
+/// Reads whole regular files of a bounded size, and never waits for anybody: a pipe or a terminal in a file's place would
+/// hold up the start, or a reload, for ever.
 package enum TextFile {
-    package static func read(_ path: String, maxBytes: Int) throws(FileReadError) -> [UInt8] {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
+    package struct Contents: Sendable, Equatable {
+        package var bytes: [UInt8]
+        /// Whether everybody on the machine may read it.
+        package var isReadableByAll: Bool
+
+        package init(bytes: [UInt8], isReadableByAll: Bool) {
+            self.bytes = bytes
+            self.isReadableByAll = isReadableByAll
+        }
+    }
+
+    /// Links are followed: Kubernetes puts them in the place of a ConfigMap's and a Secret's files.
+    package static func read(_ path: String, maxBytes: Int) throws(FileReadError) -> Contents {
+        // Opening a pipe without `O_NONBLOCK` waits for somebody who writes to it.
+        let file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
         guard file >= 0 else { throw FileReadError(reason: "cannot be opened: \(String(cString: strerror(errno)))") }
         defer { close(file) }
+        var status = stat()
+        guard fstat(file, &status) == 0 else {
+            throw FileReadError(reason: "cannot be looked at: \(String(cString: strerror(errno)))")
+        }
+        guard status.st_mode & S_IFMT != S_IFDIR else { throw FileReadError(reason: "cannot be read: Is a directory") }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw FileReadError(reason: "is not a regular file") }
+        let tooLarge = FileReadError(reason: "is too large, at most \(maxBytes) bytes are read")
+        guard status.st_size <= maxBytes else { throw tooLarge }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65_536)
         while true {
             let count = Glibc.read(file, &chunk, chunk.count)
-            if count == 0 { return bytes }
+            if count == 0 { return Contents(bytes: bytes, isReadableByAll: status.st_mode & S_IROTH != 0) }
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else {
                 throw FileReadError(reason: "cannot be read: \(String(cString: strerror(errno)))")
             }
-            guard bytes.count + count <= maxBytes else {
-                throw FileReadError(reason: "is too large, at most \(maxBytes) bytes are read")
-            }
+            // It may have grown meanwhile, and files of /proc tell no size.
+            guard bytes.count + count <= maxBytes else { throw tooLarge }
             bytes += chunk[..<count]
         }
     }
