@@ -90,7 +90,9 @@ extension Integration {
                 let info = try await ask("INFO")
                 #expect(info.contains("sluice_version") && info.contains("counting:local"))
                 // What is in the policy, and where things lie, is the operators' to know.
-                let privateFields = ["policy:", "policy_last_refusal:", "redis_address:", "redis_last_error:", "state_dir:"]
+                let privateFields = [
+                    "policy:", "policy_last_refusal:", "redis_address:", "redis_last_error:", "state_dir:",
+                ]
                 for field in privateFields { #expect(info.contains("\n\(field)") == isAllowed, "\(field)") }
                 #expect(info.contains(sidecar.folder.path) == isAllowed)
                 #expect(info.contains("policy_reloads:0"))
