@@ -13,7 +13,8 @@ struct SidecarOptions: ParsableArguments {
     var socket: String?
 
     func path(_ console: Console) -> String {
-        socket ?? console.environment[Self.environmentName].flatMap { $0.isEmpty ? nil : $0 } ?? Self.defaultPath
+        // What is empty is not set: templates leave variables empty that they have nothing for.
+        [socket, console.environment[Self.environmentName]].compactMap(\.self).first { !$0.isEmpty } ?? Self.defaultPath
     }
 
     /// Connects and asks.

@@ -115,7 +115,8 @@ extension Integration {
                     "-c", "exec \"$0\" \"$@\" 2>\(folder.path("log"))", program, "--socket", socketPath, "--policy",
                     policy,
                 ]
-                    + ["--log-format", format])
+                    // The event loop itself tells that this Redis is not there.
+                    + ["--log-format", format, "--redis", "redis://127.0.0.1:1"])
             try await waitUntil("it answers") {
                 (try? RedisClient(path: socketPath).command("PING")) == .string("PONG")
             }

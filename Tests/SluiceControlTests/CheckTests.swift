@@ -93,6 +93,13 @@ import Testing
         #expect(run.exitCode == 0)
     }
 
+    @Test func anEmptyPathIsNone() async throws {
+        let stub = try await StubSidecar { _ in Self.decision() }
+        let run = await ControlRun.of(
+            "check", "--socket", "", "alice", "run", environment: ["SLUICE_SOCKET": stub.path])
+        #expect(run.exitCode == 0 && run.errors == "")
+    }
+
     @Test func jsonHasNullForWhatThereIsNot() async throws {
         let denied = Self.decision(
             allowed: false, remaining: -1, retryAfterMs: -1, resetMs: -1, verdict: "deny", source: "policy",
