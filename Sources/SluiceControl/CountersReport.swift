@@ -1,4 +1,5 @@
 import SluiceClient
+import SluiceProtocol
 import SluiceTerminal
 
 /// One counter in which something counts, as `COUNTERS` tells it. Numbers below zero are not known.
@@ -111,7 +112,7 @@ struct CountersReport {
                 .init(Self.windowText(row.window)), Self.known(row.sharedUsed),
                 .init(row.localUsed, row.localUsed > 0 ? .caution : .plain), Self.known(row.max),
                 Self.known(row.remaining, row.remaining == 0 ? .bad : .plain),
-                .init(row.resetMs < 0 ? "-" : DurationText.format(milliseconds: row.resetMs)),
+                .init(row.resetMs < 0 ? "-" : "\(WaitTime(milliseconds: row.resetMs))"),
             ]
             if hasShadows {
                 cells.append(row.isShadow ? .init(row.wouldDeny, row.wouldDeny > 0 ? .caution : .plain) : .init("-"))

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import SluiceClient
+import SluiceProtocol
 import SluiceTerminal
 
 /// A decision as `check` and `peek` show it.
@@ -43,11 +44,11 @@ struct DecisionReport {
         if !decision.message.isEmpty { facts.append(("message", .init(decision.message))) }
         if !decision.allowed {
             let wait = decision.retryAfterMs
-            facts.append(("retry after", .init(wait < 0 ? "never" : DurationText.format(milliseconds: wait))))
+            facts.append(("retry after", .init(wait < 0 ? "never" : "\(WaitTime(milliseconds: wait))")))
         }
         if decision.limit >= 0 { facts.append(("remaining", "\(decision.remaining) of \(decision.limit)")) }
         if decision.resetMs >= 0 {
-            facts.append(("resets in", .init(DurationText.format(milliseconds: decision.resetMs))))
+            facts.append(("resets in", "\(WaitTime(milliseconds: decision.resetMs))"))
         }
         facts.append(("rule", .init(decision.rule)))
         facts.append(("source", .init(source)))

@@ -1,4 +1,5 @@
 import SluiceClient
+import SluiceProtocol
 import SluiceTerminal
 
 /// What `explain` shows.
@@ -88,7 +89,7 @@ struct ExplainReport {
         ]
         if !message.isEmpty { facts.append(("message", .init(message))) }
         if !isAllowed {
-            facts.append(("retry after", .init(retryAfterMs < 0 ? "never" : Self.duration(retryAfterMs))))
+            facts.append(("retry after", .init(retryAfterMs < 0 ? "never" : Self.wait(retryAfterMs))))
         }
         if !policy.isEmpty { facts.append(("policy", .init(policy + ".json"))) }
         facts.append(("decided by", .init(decider)))
@@ -116,7 +117,7 @@ struct ExplainReport {
             var cells: [TextTable.Cell] = [
                 .init(limit.rule), .init(limit.rate.isEmpty ? "-" : limit.rate),
                 .init(limit.scope.isEmpty ? "-" : limit.scope), .init(limit.used), .init(limit.max),
-                .init(Swift.max(0, limit.left)), .init(limit.resetMs < 0 ? "-" : Self.duration(limit.resetMs)),
+                .init(Swift.max(0, limit.left)), .init(limit.resetMs < 0 ? "-" : Self.wait(limit.resetMs)),
                 Self.outcome(of: limit),
             ]
             if hasLocal { cells.insert(.init(limit.localUsed, limit.localUsed > 0 ? .caution : .plain), at: 4) }
@@ -131,11 +132,11 @@ struct ExplainReport {
             return .init("\(words) (shadow; \(limit.wouldDeny) so far not)", limit.passes ? .plain : .caution)
         }
         if limit.passes { return .init("passes", .good) }
-        let wait = limit.retryAfterMs < 0 ? "never will" : "in \(duration(limit.retryAfterMs))"
+        let wait = limit.retryAfterMs < 0 ? "never will" : "in \(wait(limit.retryAfterMs))"
         return .init("does not pass (\(wait))", .bad)
     }
 
-    private static func duration(_ ms: Int64) -> String { DurationText.format(milliseconds: ms) }
+    private static func wait(_ ms: Int64) -> String { "\(WaitTime(milliseconds: ms))" }
 
     // MARK: - For programs
 

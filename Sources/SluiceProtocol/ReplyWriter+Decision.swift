@@ -17,8 +17,7 @@ package struct DecisionFields: Sendable, Equatable {
     package var source: ReplySource
     /// One sentence for the agent when denied, else empty.
     package var message: String
-    /// When given, the message goes on with " Try again in N seconds.", N being this rounded up to whole seconds, at
-    /// least 1. In milliseconds.
+    /// When given, the message goes on with " Try again in N seconds.", as `WaitTime` says it. In milliseconds.
     package var waitMs: Int64?
     /// The id for `COMMIT`, `CANCEL` and `RELEASE`, empty when denied; `nil` where `RESERVE` was not asked.
     package var reservation: String?
@@ -125,16 +124,18 @@ extension RawOutput {
     @inline(__always)
     mutating func message(_ message: String, waitMs: Int64?) {
         guard let waitMs else { return bulkString(message) }
-        let seconds = max(1, UInt64(max(0, waitMs)).advanced(by: 999) / 1000)
+        let wait = WaitTime(milliseconds: waitMs)
         let opening: StaticString = message.isEmpty ? "Try again in " : " Try again in "
-        let closing: StaticString = seconds == 1 ? " second." : " seconds."
+        let unit = wait.unitName
         let length =
-            message.utf8.count + opening.utf8CodeUnitCount + Self.digitCount(seconds) + closing.utf8CodeUnitCount
+            message.utf8.count + opening.utf8CodeUnitCount + Self.digitCount(wait.count) + 1 + unit.utf8CodeUnitCount + 1
         integer(UInt8(ascii: "$"), Int64(length))
         text(message)
         text(opening)
-        digits(seconds)
-        text(closing)
+        digits(wait.count)
+        byte(UInt8(ascii: " "))
+        text(unit)
+        byte(UInt8(ascii: "."))
         lineEnd()
     }
 }

@@ -1,4 +1,5 @@
-/// Durations as people write and read them: `850ms`, `12.3s`, `4m 5s`, `2h 3m`, `3d 4h`.
+/// Measured or chosen durations, in tables and options: `850ms`, `12.3s`, `4m 5s`, `2h 3m`, `3d 4h`. How long somebody has to
+/// wait is said by `WaitTime` of SluiceProtocol instead, which never says less than it is.
 package enum DurationText {
     /// The two largest units that a duration has; below a minute tenths of a second, below a second milliseconds.
     package static func format(milliseconds: Int64) -> String {

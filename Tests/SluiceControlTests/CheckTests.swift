@@ -36,7 +36,7 @@ import Testing
             run.output == """
                 verdict    allow
                 remaining  9 of 10
-                resets in  42.1s
+                resets in  43 seconds
                 rule       /tools/opencode_run/limits/opencode_run_rate
                 source     shared (counted in Redis for all replicas)
 
@@ -56,7 +56,7 @@ import Testing
         #expect(run.exitCode == 1)
         #expect(run.output.contains("\u{1B}[31mlimit (over a limit)\u{1B}[0m\n"))
         #expect(run.output.contains("Slow\\u001b down.\n"))
-        #expect(run.output.contains("23.4s\n"))
+        #expect(run.output.contains("24 seconds\n"))
         #expect(run.output.contains("local (counted by this replica alone)"))
         #expect(run.output.contains("  \u{1B}[31m10\u{1B}[0m   10  2026-11-22 18:14:00Z\n"))
     }

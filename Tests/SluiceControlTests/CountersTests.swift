@@ -47,9 +47,9 @@ import Testing
         #expect(run.exitCode == 0)
         #expect(
             run.output == """
-                grant       tool          counter            window  used  local  max  remaining  resets in
-                alice       opencode_run  opencode_run_rate      1m     3      0   10          7      37.2s
-                bob-laptop  (all tools)   all                    1h     3      0  100          0      37.2s
+                grant       tool          counter            window  used  local  max  remaining   resets in
+                alice       opencode_run  opencode_run_rate      1m     3      0   10          7  38 seconds
+                bob-laptop  (all tools)   all                    1h     3      0  100          0  38 seconds
 
                 2 counters, read from Redis just now
 
@@ -67,11 +67,11 @@ import Testing
         #expect(
             run.output == """
                 grant          tool          counter            of            window  used  local  max  remaining  \
-                resets in
+                 resets in
                 日本\\u001b[2J  opencode_run  opencode_run_rate  session=s-17      1m     -      2    -          -  \
-                    37.2s
+                38 seconds
                 alice          opencode_run  opencode_run_rate  -                 1m     3      0   10          7  \
-                    37.2s
+                38 seconds
 
                 2 counters, as this replica last knew: Redis does not answer; there are more: raise --limit, or name a \
                 --grant or --tool

@@ -49,14 +49,14 @@ import Testing
                 verdict      it would be denied (limit)
                 because of   /tools/run/limits/a
                 message      Too much.
-                retry after  4s
+                retry after  4 seconds
                 policy       strict.json
                 decided by   Redis, for all replicas
 
                 limit                admits         counted by  used  max  left  resets in  this check
-                /tools/run/limits/a  10 per minute  grant          9   10     1         4s  does not pass (in 4s)
-                /tools/run/limits/b  10 per minute  grant          3   10     7         4s  passes
-                /tools/run/limits/c  10 per minute  grant         10   10     0         4s  would not pass \
+                /tools/run/limits/a  10 per minute  grant          9   10     1  4 seconds  does not pass (in 4 seconds)
+                /tools/run/limits/b  10 per minute  grant          3   10     7  4 seconds  passes
+                /tools/run/limits/c  10 per minute  grant         10   10     0  4 seconds  would not pass \
                 (shadow; 7 so far not)
 
                 """)

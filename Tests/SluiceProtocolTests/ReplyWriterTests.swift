@@ -52,8 +52,13 @@ import Testing
     @Test(arguments: [
         (Int64(0), "Try again in 1 second."), (1, "Try again in 1 second."), (1000, "Try again in 1 second."),
         (1001, "Try again in 2 seconds."), (59_999, "Try again in 60 seconds."), (-5, "Try again in 1 second."),
-        (123_456_789_000, "Try again in 123456789 seconds."),
-        (.max, "Try again in 9223372036854776 seconds."),
+        (120_000, "Try again in 120 seconds."), (120_001, "Try again in 3 minutes."),
+        (180_000, "Try again in 3 minutes."), (180_001, "Try again in 4 minutes."),
+        (7_200_000, "Try again in 120 minutes."), (7_200_001, "Try again in 3 hours."),
+        (164_160_000, "Try again in 46 hours."), (172_800_000, "Try again in 48 hours."),
+        (172_800_001, "Try again in 3 days."), (30 * 86_400_000, "Try again in 30 days."),
+        (123_456_789_000, "Try again in 1429 days."),
+        (.max, "Try again in 106751991168 days."),
     ]) func theWaitIsRoundedUp(_ waitMs: Int64, _ sentence: String) {
         for message in ["", "Too many runs."] {
             var fields = Self.allowed
