@@ -100,6 +100,12 @@ package struct DocumentReader: Sendable {
         faults.add(node.pointer, position, .notSupportedYet(what: what, why: why))
     }
 
+    package mutating func notSupportedYet(
+        _ what: String, at position: SourcePosition, _ pointer: JSONPointer, why: String
+    ) {
+        faults.add(pointer, position, .notSupportedYet(what: what, why: why))
+    }
+
     // MARK: Values
 
     package mutating func object(_ node: DocumentNode, expected: String) -> ObjectReader? {

@@ -74,7 +74,10 @@ struct PolicyReader {
         guard let elements = document.array(node, expected: "an array of tools' names, or \"*\"") else { return [] }
         var names: Set<String> = []
         for element in elements {
-            if let name = name(element, of: "a tool") { names.insert(name) }
+            guard let name = name(element, of: "a tool"),
+                name == PolicyKeys.everyTool || isExact(name, of: "tool", at: element.value.position, element.pointer)
+            else { continue }
+            names.insert(name)
         }
         return names
     }
@@ -110,6 +113,18 @@ struct PolicyReader {
             return false
         }
         return true
+    }
+
+    /// Whether a name is one that a check may carry and not a pattern, noting why not: a pattern would match nothing, and a
+    /// tool that it is meant to deny or to limit would go on as before.
+    mutating func isExact(
+        _ name: String, of what: String, at position: SourcePosition, _ pointer: JSONPointer
+    ) -> Bool {
+        guard name.utf8.contains(where: { $0 == UInt8(ascii: "*") || $0 == UInt8(ascii: "?") }) else { return true }
+        document.notSupportedYet(
+            name, at: position, pointer,
+            why: "names are compared whole, so a pattern with * or ? would match no \(what); write each one out")
+        return false
     }
 
     /// The words of the document for the agent: they are sent as one line with every denial.

@@ -98,7 +98,10 @@ extension PolicyReader {
                 return nil
             }
             let name = String(text.dropFirst(Limit.Scope.attributePrefix.count))
-            return isAttributeName(name, at: node) ? .attribute(name) : nil
+            guard isAttributeName(name, at: node),
+                isExact(name, of: "attribute", at: node.value.position, node.pointer)
+            else { return nil }
+            return .attribute(name)
         }
         guard Self.scopes.contains(where: { $0.word == text }) else {
             document.unexpected(

@@ -92,6 +92,7 @@ extension PolicyReader {
             return false
         }
         return isName(name, of: "a tool", at: position, node.pointer)
+            && isExact(name, of: "tool", at: position, node.pointer)
     }
 
     /// `reason` or `on_deny`: two names of one thing.

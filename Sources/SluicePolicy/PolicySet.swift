@@ -135,7 +135,9 @@ extension PolicySet {
         if var object = reader.document.object(DocumentNode(value: root, pointer: .root), expected: expected) {
             for (grant, node) in object.takeAll() {
                 let position = node.keyPosition ?? node.value.position
-                guard reader.isName(grant, of: "a grant", at: position, node.pointer) else { continue }
+                guard reader.isName(grant, of: "a grant", at: position, node.pointer),
+                    grant == everyGrant || reader.isExact(grant, of: "grant", at: position, node.pointer)
+                else { continue }
                 grants[grant] = reader.documentName(node, among: documents)
             }
         }

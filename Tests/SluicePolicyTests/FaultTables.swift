@@ -54,6 +54,22 @@ enum FaultTables {
             "2:9: /tools: found an empty array, expected an object with a rule for each tool"
         ),
         (
+            document(members: #""tools":{"open*":{}}"#),
+            #"2:10: /tools/open*: `open*` is not supported yet: names are compared whole, so a pattern with * or ? would match no tool; write each one out"#
+        ),
+        (
+            document(members: #""tools":{"t?":{}}"#),
+            #"2:10: /tools/t?: `t?` is not supported yet: names are compared whole, so a pattern with * or ? would match no tool; write each one out"#
+        ),
+        (
+            document(members: #""hide":["*","old_*"]"#),
+            #"2:13: /hide/1: `old_*` is not supported yet: names are compared whole, so a pattern with * or ? would match no tool; write each one out"#
+        ),
+        (
+            document(members: #""hide":["**"]"#),
+            #"2:9: /hide/0: `**` is not supported yet: names are compared whole, so a pattern with * or ? would match no tool; write each one out"#
+        ),
+        (
             document(members: #""tools":{"*":{}}"#),
             #"2:10: /tools/*: found "*", expected the name of one tool ("default" rules unlisted tools, "all_tools" limits all)"#
         ),

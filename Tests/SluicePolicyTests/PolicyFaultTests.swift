@@ -3,6 +3,16 @@ import Testing
 
 /// What the author of a wrong document reads: every kind of fault with its exact line.
 @Suite struct PolicyFaultTests {
+    /// A limit for each of the attributes that a pattern is meant for would be one for the grant alone.
+    @Test func anAttributeIsNamedWhole() {
+        let text = document(limit: #"{"counter":"c","window":1,"max":1,"scope":"attribute:team*"}"#)
+        #expect(
+            faultLines(text, features: .all) == [
+                "policy.json:2:43: /tools/x/limits/0/scope: `team*` is not supported yet: names are compared whole, so a"
+                    + " pattern with * or ? would match no attribute; write each one out"
+            ])
+    }
+
     private static let window =
         #""second", "minute", "hour", "day", a time such as "90s", "15m", "6h" or "2d" or a whole number of seconds from 1 to 31622400"#
 
