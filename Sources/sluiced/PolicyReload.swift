@@ -11,15 +11,17 @@ actor PolicyReloader {
     private let server: Server
     private let logger: Logger
     private var policies: PolicySet
-    private var fingerprint: [String]
+    private var fingerprint: PolicySource.Fingerprint
+    /// What was wrong with the source when it was read last; nil: it is in force.
+    private var refusal: String?
 
     /// - Parameters:
     ///   - features: what the policies may use.
     ///   - policies: those in force.
     ///   - fingerprint: the source's, taken before they were read.
     init(
-        source: PolicySource, features: PolicyFeatures, policies: PolicySet, fingerprint: [String], server: Server,
-        logger: Logger
+        source: PolicySource, features: PolicyFeatures, policies: PolicySet, fingerprint: PolicySource.Fingerprint,
+        server: Server, logger: Logger
     ) {
         self.source = source
         self.features = features
@@ -30,21 +32,41 @@ actor PolicyReloader {
     }
 
     func reloadIfChanged() async throws {
-        if source.fingerprint() != fingerprint { try await reload() }
+        let newest = source.fingerprint()
+        if newest.files != fingerprint.files { return try await reload() }
+        guard fingerprint.isFresh else { return }
+        // It may have changed once more after it was read, within one tick of the file system's clock.
+        fingerprint = newest
+        let reading = read()
+        switch reading {
+        case .success(let read) where refusal == nil && read == policies: return
+        case .failure(let failure) where refusal == failure.description: return
+        case .success, .failure: try await take(reading)
+        }
     }
 
     func reload() async throws {
         // Before reading: what changes while it is read is then read again.
         fingerprint = source.fingerprint()
-        do {
-            let newest = try source.read(features: features)
+        try await take(read())
+    }
+
+    private func read() -> Result<PolicySet, PolicySource.Refusal> {
+        Result { () throws(PolicySource.Refusal) in try source.read(features: features) }
+    }
+
+    private func take(_ reading: Result<PolicySet, PolicySource.Refusal>) async throws {
+        switch reading {
+        case .success(let newest):
             let changes = PolicyDiff(from: policies, to: newest).lines.count
             policies = newest
+            refusal = nil
             try await server.replacePolicies(newest)
             logger.info("policy reloaded", metadata: ["policy": "\(source)", "changes": "\(changes)"])
-        } catch let refusal as PolicySource.Refusal {
-            try await server.refusePolicies(reason: refusal.description)
-            let lines = refusal.description.split(separator: "\n")
+        case .failure(let failure):
+            refusal = failure.description
+            try await server.refusePolicies(reason: failure.description)
+            let lines = failure.description.split(separator: "\n")
             for line in lines.prefix(Self.maxLoggedFaults) {
                 logger.error("policy refused, the last good one stays", metadata: ["fault": "\(line)"])
             }

@@ -31,6 +31,27 @@ extension Integration {
             #expect(try client.check(grant, "t").remaining == 6)
         }
 
+        /// As `rsync --times` and `cp --preserve` leave it: neither the size nor the time of the last change is another one.
+        @Test func aFileOfEqualSizeAndTimeIsReadAgain() async throws {
+            let sidecar = try await SidecarProcess(policy: Self.document(max: "5"), replicas: 1)
+            let client = try sidecar.client()
+            let path = sidecar.folder.path("policy.json")
+            var before = stat()
+            try #require(stat(path, &before) == 0)
+            let file = try #require(FileHandle(forWritingAtPath: path))
+            try file.write(contentsOf: Data(Self.document(max: "9").utf8))
+            let times = [before.st_atim, before.st_mtim]
+            try #require(futimens(file.fileDescriptor, times) == 0)
+            try file.close()
+            var after = stat()
+            try #require(stat(path, &after) == 0)
+            try #require(
+                (after.st_ino, after.st_size, after.st_mtim.tv_sec, after.st_mtim.tv_nsec)
+                    == (before.st_ino, before.st_size, before.st_mtim.tv_sec, before.st_mtim.tv_nsec))
+            try await waitUntil("the file is read again\n\(sidecar.log)") { try client.info("policy_reloads") == "1" }
+            #expect(try client.check(Grants.next(), "t").limit == 9)
+        }
+
         @Test func aSignalReadsAFolderAgain() async throws {
             let folder = try TemporaryFolder()
             _ = try folder.write(Self.document(max: "5"), to: "small.json")

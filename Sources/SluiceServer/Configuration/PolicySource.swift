@@ -41,21 +41,27 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// Changes when a file does, or is replaced, or what a link names is replaced (as Kubernetes swaps a ConfigMap's).
-    package func fingerprint() -> [String] {
-        switch self {
-        case .file(let path):
-            return [Self.fingerprint(path)]
-        case .folder(let path):
-            let names = (try? Self.names(in: path)) ?? []
-            return names.map { "\($0) \(Self.fingerprint("\(path)/\($0)"))" }
-        }
+    /// What its files look like from outside.
+    package struct Fingerprint: Sendable {
+        /// Changes when a file does, or is replaced, or what a link names is replaced (as Kubernetes swaps a ConfigMap's).
+        /// The time at which a file's inode changed is part of it, since nobody can set that back.
+        package fileprivate(set) var files: [String] = []
+        /// Whether a file changed so shortly before that another change could leave the same times behind.
+        package fileprivate(set) var isFresh = false
     }
 
-    private static func fingerprint(_ path: String) -> String {
-        var status = stat()
-        guard stat(path, &status) == 0 else { return "none" }
-        return "\(status.st_dev) \(status.st_ino) \(status.st_size) \(status.st_mtim.tv_sec) \(status.st_mtim.tv_nsec)"
+    /// A file that changed within this many seconds is fresh: more than any file system's clock is coarse.
+    fileprivate static let freshSeconds = 2
+
+    package func fingerprint() -> Fingerprint {
+        var fingerprint = Fingerprint()
+        switch self {
+        case .file(let path):
+            fingerprint.add(path, name: "")
+        case .folder(let path):
+            for name in (try? Self.names(in: path)) ?? [] { fingerprint.add("\(path)/\(name)", name: name) }
+        }
+        return fingerprint
     }
 
     private static func readNamed(_ path: String) throws(Refusal) -> [UInt8] {
@@ -80,5 +86,17 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
             if name.hasSuffix(".json") && !name.hasPrefix(".") { names.append(name) }
         }
         return names.sorted()
+    }
+}
+
+extension PolicySource.Fingerprint {
+    fileprivate mutating func add(_ path: String, name: String) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return files.append("\(name) none") }
+        let (modified, changed) = (status.st_mtim, status.st_ctim)
+        files.append(
+            "\(name) \(status.st_dev) \(status.st_ino) \(status.st_size) \(modified.tv_sec) \(modified.tv_nsec)"
+                + " \(changed.tv_sec) \(changed.tv_nsec)")
+        if changed.tv_sec + PolicySource.freshSeconds >= time(nil) { isFresh = true }
     }
 }
