@@ -8,6 +8,7 @@ struct PolicyReport {
         let name: String?
         let policy: Policy
         let listing: PolicyListing
+        let mustReserve: ReservingCalls
     }
 
     private let source: String
@@ -25,7 +26,8 @@ struct PolicyReport {
         let document = { (name: String?, policy: Policy) in
             Document(
                 name: name, policy: policy,
-                listing: tool.map { PolicyListing(policy, tool: $0) } ?? PolicyListing(policy))
+                listing: tool.map { PolicyListing(policy, tool: $0) } ?? PolicyListing(policy),
+                mustReserve: policy.mustReserve.of(tool))
         }
         self.source = source
         self.grant = grant
@@ -64,8 +66,9 @@ struct PolicyReport {
         let name = TerminalText.visible(document.name ?? source)
         let heading = style.apply(.strong, to: name) + ": " + PolicySummary(document.policy, file: name).facts
         let messages = messageTable(document.listing)
+        let reserving = document.mustReserve.sentence.map { "\n" + style.apply(.caution, to: $0) + "\n" } ?? ""
         return heading + "\n\n" + ruleTable(document.listing).render(style)
-            + (messages.map { "\n" + $0.render(style) } ?? "")
+            + (messages.map { "\n" + $0.render(style) } ?? "") + reserving
     }
 
     /// A row for each limit, and for each tool without one. Columns that no limit has are left out.
@@ -155,6 +158,7 @@ struct PolicyReport {
             ("hide", .array(document.policy.hidden.sorted().map { .string($0) })),
             ("tools", .array(entries.compactMap(tool))),
             ("all_tools", .array(entries.filter { $0.subject == .allTools }.flatMap(\.limits).map(json))),
+            ("must_reserve", .array(document.mustReserve.titles.map { .string($0) })),
         ])
     }
 

@@ -84,8 +84,25 @@ private struct DocumentDiff {
             add(.everyTool, .changed, new.hidden.contains(everyTool) ? "now hidden" : "no longer hidden")
         }
         addLimits(.allTools, old.allToolsLimits, new.allToolsLimits)
+        let reserving = (old: old.mustReserve, new: new.mustReserve)
+        if reserving.old.isEveryTool != reserving.new.isEveryTool {
+            add(
+                .allTools, .changed,
+                reserving.new.isEveryTool
+                    ? "every check must say RESERVE now, else it is BADARG"
+                    : "checks need not say RESERVE any more, but for those of a tool that has a concurrency limit")
+        }
         let tools = Set(old.tools.keys).union(new.tools.keys).union(old.hidden).union(new.hidden)
-        for tool in tools.subtracting([everyTool]).sorted() { add(tool, old, new) }
+        for tool in tools.subtracting([everyTool]).sorted() {
+            add(tool, old, new)
+            guard !reserving.old.isEveryTool, !reserving.new.isEveryTool else { continue }
+            switch (reserving.old.contains(tool), reserving.new.contains(tool)) {
+            case (false, true):
+                add(.tool(tool), .changed, "its checks must say RESERVE now, else they are BADARG")
+            case (true, false): add(.tool(tool), .changed, "its checks need not say RESERVE any more")
+            case (true, true), (false, false): break
+            }
+        }
     }
 
     private mutating func add(

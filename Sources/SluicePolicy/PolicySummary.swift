@@ -9,7 +9,8 @@ package struct PolicySummary: Sendable {
         self.file = file
     }
 
-    /// A table with a row for each limit and each tool without one, and then `line`. Ends with a line feed.
+    /// A table with a row for each limit and each tool without one, what gateways must do, and then `line`. Ends with a line
+    /// feed.
     ///
     /// Tools are sorted by name; each row repeats its tool, so that the rows of one can be searched for. Columns that
     /// tell of algorithms, outages and modes are there only if some limit is not as limits are by default.
@@ -23,7 +24,8 @@ package struct PolicySummary: Sendable {
             }
             return limits.isEmpty ? [subject + ["-"] + columns.map { _ in "-" }] : limits
         }
-        return TextTable.render([header] + rows) + "\n" + line + "\n"
+        let reserving = policy.mustReserve.sentence.map { "\($0)\n\n" } ?? ""
+        return TextTable.render([header] + rows) + "\n" + reserving + line + "\n"
     }
 
     /// `policy.json: ok, 1 tool, 1 limit, default deny`

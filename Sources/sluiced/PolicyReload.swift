@@ -59,10 +59,20 @@ actor PolicyReloader {
         switch reading {
         case .success(let newest):
             let changes = PolicyDiff(from: policies, to: newest).lines.count
+            let reserving = newest.mustReserve.subtracting(policies.mustReserve)
             policies = newest
             refusal = nil
             try await server.replacePolicies(newest)
             logger.info("policy reloaded", metadata: ["policy": "\(source)", "changes": "\(changes)"])
+            if !reserving.isEmpty {
+                let titles = reserving.titles
+                let others = titles.count > Self.maxLoggedTools ? [", \(titles.count - Self.maxLoggedTools) more"] : []
+                logger.warning(
+                    "gateways must say RESERVE with checks of these tools now, others are answered BADARG",
+                    metadata: [
+                        "tools": "\(titles.prefix(Self.maxLoggedTools).joined(separator: ", "))\(others.joined())"
+                    ])
+            }
         case .failure(let failure):
             refusal = failure.description
             try await server.refusePolicies(reason: failure.description)
@@ -75,6 +85,8 @@ actor PolicyReloader {
 
     /// Most faults of one document that are logged; `sluicectl policy check` shows them all.
     private static let maxLoggedFaults = 20
+    /// Most tools that one line of the log names; `sluicectl policy check` names them all.
+    private static let maxLoggedTools = 20
 }
 
 /// Reloads on SIGHUP, and when the files have changed.

@@ -91,7 +91,8 @@ import Testing
                 "all_tools":[{"counter":"all","algorithm":"fixed_window","max":100,"window":"3600s","timezone":null,"burst":null,\
                 "hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local","mode":"enforce",\
                 "rule":"/all_tools/limits/all",\
-                "message":"This grant is limited to 100 calls per hour over all tools."}]}]}
+                "message":"This grant is limited to 100 calls per hour over all tools."}],\
+                "must_reserve":[]}]}
 
                 """)
         let all = try await Self.show("--json").json()
@@ -131,9 +132,13 @@ import Testing
                 x     tokens     x is limited to 10 calls per minute (in bursts of up to 25) for this grant.
                 x     slots      x is limited to 3 calls at once for this grant.
 
+                checks of x must say RESERVE, else they are BADARG
+
                 """)
         let json = try await ControlRun.of("policy", "show", "--socket", stub.path, "--json").json()
-        let tools = (json["documents"] as? [[String: Any]])?.first?["tools"] as? [[String: Any]]
+        let documents = json["documents"] as? [[String: Any]]
+        #expect(documents?.first?["must_reserve"] as? [String] == ["x"])
+        let tools = documents?.first?["tools"] as? [[String: Any]]
         let limits = try #require(tools?.first?["limits"] as? [[String: Any]])
         #expect(limits.map { $0["window"] as? String } == ["60s", nil, "day"])
         #expect(limits.map { $0["timezone"] as? String } == [nil, nil, "Europe/Berlin"])

@@ -46,7 +46,33 @@ import Testing
             (
                 limited(limit), limited(by: #""max":10,"algorithm":"concurrency""#),
                 [
-                    "tool x: limit c: algorithm fixed_window -> concurrency, window minute -> none, hold none -> 5 minutes, starts a new counter"
+                    "tool x: limit c: algorithm fixed_window -> concurrency, window minute -> none, hold none -> 5 minutes, starts a new counter",
+                    "tool x: its checks must say RESERVE now, else they are BADARG",
+                ]
+            ),
+            (
+                limited(by: #""max":10,"algorithm":"concurrency","mode":"shadow""#),
+                limited(by: #""max":10,"algorithm":"concurrency""#),
+                [
+                    "tool x: limit c: mode shadow -> enforce, keeps its count",
+                    "tool x: its checks must say RESERVE now, else they are BADARG",
+                ]
+            ),
+            (
+                limited(by: #""max":10,"algorithm":"concurrency""#), tool("{}"),
+                ["tool x: limit c: removed", "tool x: its checks need not say RESERVE any more"]
+            ),
+            (
+                tool(#"{"action":"deny","limits":[{"counter":"c","max":2,"algorithm":"concurrency"}]}"#),
+                tool(#"{"limits":[{"counter":"c","max":2,"algorithm":"concurrency"}]}"#),
+                ["tool x: now allowed", "tool x: its checks must say RESERVE now, else they are BADARG"]
+            ),
+            (
+                tool("{}"),
+                tool("{}") + #","all_tools":{"limits":[{"counter":"c","max":2,"algorithm":"concurrency"}]}"#,
+                [
+                    "all tools: limit c: added, 2 at once, scope grant, concurrency, hold 5 minutes",
+                    "all tools: every check must say RESERVE now, else it is BADARG",
                 ]
             ),
             (

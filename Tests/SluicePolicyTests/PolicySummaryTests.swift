@@ -74,6 +74,8 @@ import Testing
                 (all tools)  -                 everybody   100000 per hour                     fixed_window    -      -           global                        allow   enforce
                 (all tools)  -                 team        5000 per week                       fixed_window    -      -           attribute:team of all grants  local   enforce
 
+                checks of search must say RESERVE, else they are BADARG
+
                 p.json: ok, 3 tools, 9 limits, default deny, 1 hidden, 1 tool with arguments for the gateway to check
 
                 """)
