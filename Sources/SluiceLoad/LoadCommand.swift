@@ -34,7 +34,8 @@ package struct LoadCommand: ParsableCommand {
               sluice-load --spawn --faults outage.txt --duration 1m --report out.html
               sluice-load --target redis --socket /run/redis/redis.sock
 
-            EXIT CODES: 0 ok, 1 the oracle found a broken promise (or --find-rate no rate), 2 the run could not be carried out, 64 wrong usage. \
+            EXIT CODES: 0 ok, 1 the oracle found a broken promise (or --find-rate no rate), 2 the run could not be carried out, 3 nothing was judged: no limit counted, or only such as are measured \
+            (--no-oracle if that is meant), 64 wrong usage. \
             Ctrl-C ends the run and still prints the summary; a second one ends at once.
             """)
 

@@ -11,6 +11,8 @@ package enum LoadProgram {
         /// The oracle found a broken promise.
         package static let brokenPromise: Int32 = 1
         package static let couldNotRun: Int32 = 2
+        /// The oracle was asked, and nothing was there to judge.
+        package static let nothingJudged: Int32 = 3
         /// EX_USAGE.
         package static let usage: Int32 = 64
         /// As a shell reports a program that Ctrl-C ended.
@@ -58,7 +60,8 @@ package enum LoadProgram {
             if command.wantsTimeline { print("\n" + summary.timelineTable(style: style), terminator: "") }
             if let path = command.recordPath { try save(Trace.text(of: summary.recorded, settings), to: path) }
             if let path = command.reportPath { try save(summary.html(), to: path) }
-            return summary.isKept ? ExitCode.ok : ExitCode.brokenPromise
+            if !summary.isKept { return ExitCode.brokenPromise }
+            return summary.nothingJudged == nil ? ExitCode.ok : ExitCode.nothingJudged
         } catch {
             await stage?.end()
             if error is CancellationError { return ExitCode.interrupted }

@@ -102,6 +102,8 @@ private struct SummaryDocument: Encodable {
         }
 
         var kept: Bool
+        /// Whether there was anything to judge: `kept` says nothing otherwise.
+        var judged: Bool
         var answers: Int64
         var windows: Int64
         var reservedWindows: Int64
@@ -192,7 +194,7 @@ private struct SummaryDocument: Encodable {
                 maxUs: Double($0.maxNs) / 1e3,
                 p99SinceSentUs: $0.p99SinceSentNs > 0 ? Double($0.p99SinceSentNs) / 1e3 : nil, errors: $0.failures)
         }
-        oracle = summary.oracle.map { Oracle($0, settings: settings) }
+        oracle = summary.oracle.map { Oracle($0, of: summary) }
     }
 }
 
@@ -211,7 +213,9 @@ extension SummaryDocument.Search {
 }
 
 extension SummaryDocument.Oracle {
-    fileprivate init(_ report: OracleReport, settings: LoadSettings) {
+    fileprivate init(_ report: OracleReport, of summary: Summary) {
+        let settings = summary.settings
+        judged = summary.nothingJudged == nil
         kept = report.isKept
         answers = report.answers
         windows = report.windows

@@ -168,9 +168,10 @@ extension Summary {
     private func oracleFacts(_ style: Style) -> [(name: String, text: String)] {
         guard let oracle else { return [("oracle", "not asked")] }
         let kept =
-            oracle.isKept
-            ? style.apply(.good, to: "every promise was kept")
-            : style.apply(.bad, to: plural(oracle.breakCount, "broken promise"))
+            nothingJudged.map { style.apply(.bad, to: "nothing was judged") + ": " + $0 }
+            ?? (oracle.isKept
+                ? style.apply(.good, to: "every promise was kept")
+                : style.apply(.bad, to: plural(oracle.breakCount, "broken promise")))
         var facts = [
             ("oracle", "\(kept) (\(Format.count(oracle.answers)) answers, \(Format.count(oracle.windows)) windows)")
         ]

@@ -1,4 +1,5 @@
 import Histogram
+import SluiceTerminal
 
 /// What a run measured and found.
 package struct Summary: Sendable {
@@ -38,6 +39,17 @@ package struct Summary: Sendable {
 
     /// Whether every promise was kept, and a rate was found if one was searched.
     package var isKept: Bool { (oracle?.isKept ?? true) && (search.map { $0.kept != nil } ?? true) }
+
+    /// Why the oracle, though it was asked, had nothing to judge; nil if it had, or if it was not asked.
+    package var nothingJudged: String? {
+        guard let oracle, oracle.windows == 0, oracle.isKept else { return nil }
+        if !oracle.unjudgedRules.isEmpty { return "every limit that counted is only measured" }
+        if oracle.untracedAnswers > 0 { return "no answer had a trace" }
+        if oracle.lateAnswers + oracle.unjudgedAnswers > 0 { return "no answer could be told apart" }
+        let tools = settings.kinds.map(\.tool).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
+        let named = tools.prefix(3).map(\.quotedForPeople).joined(separator: ", ")
+        return "no limit counted anything; does the policy limit \(named)\(tools.count > 3 ? " ..." : "") (--tool)?"
+    }
 
     package var checksPerSecond: Double { Double(decidedWhileSending) * 1e9 / Double(elapsedNs) }
 
@@ -81,4 +93,8 @@ package struct Summary: Sendable {
         "\(settings.subjectName(found.subject)), \(found.rule), window from "
             + "\(Format.date(ms: found.windowStartMs)): \(found.facts)"
     }
+}
+
+extension String {
+    fileprivate var quotedForPeople: String { "\"\(TerminalText.visible(self))\"" }
 }

@@ -82,6 +82,20 @@ extension Integration {
             #expect(outcome.output.contains("from sending CANCEL to its answer"))
         }
 
+        /// The driver's own tool is not in the policy: every check is denied by default, and nothing is counted.
+        @Test func aRunThatCountsNothingJudgesNothing() async throws {
+            let sidecar = try await SidecarProcess(policy: Policies.rate(10, per: 1), replicas: 1)
+            let arguments = [
+                "--socket", sidecar.socketPath, "--connections", "1", "--pipeline", "1", "--warm-up", "0", "--duration",
+                "100ms",
+            ]
+            let outcome = try await LoadDriver.run(arguments)
+            #expect(outcome.status == 3, "\(outcome.output)")
+            #expect(outcome.output.contains("nothing was judged: no limit counted anything; does the policy limit \""))
+            #expect(!outcome.output.contains("every promise was kept"))
+            #expect(try await LoadDriver.run(arguments + ["--no-oracle"]).status == 0)
+        }
+
         @Test func itsOwnSidecarsCountRight() async throws {
             let outcome = try await LoadDriver.run([
                 "--spawn", "--duration", "2s", "--warm-up", "0", "--budget", "5s", "--connections", "2", "--pipeline",

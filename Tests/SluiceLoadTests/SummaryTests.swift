@@ -82,6 +82,30 @@ import Testing
         #expect(summary().table(style: .plain) == Self.table)
     }
 
+    /// Checks of a tool that no limit counts prove nothing, whatever their answers were.
+    @Test func tellsThatNothingWasJudged() throws {
+        var summary = summary()
+        #expect(summary.nothingJudged == nil)
+        summary.settings.kinds[0].tool = "opencode_run"
+        summary.oracle = OracleReport()
+        summary.oracle?.answers = 1234
+        let why = "no limit counted anything; does the policy limit \"opencode_run\" (--tool)?"
+        #expect(summary.nothingJudged == why)
+        let table = summary.table(style: .plain)
+        #expect(table.contains("\noracle      nothing was judged: \(why) (1,234 answers, 0 windows)\n"))
+        #expect(!table.contains("kept"))
+        let page = summary.html()
+        #expect(page.contains("<h1>Nothing was judged</h1>") && !page.contains("no window broke a promise"))
+        let json = try #require(
+            try JSONSerialization.jsonObject(with: Data(summary.json().utf8)) as? [String: Any])
+        #expect((json["oracle"] as? [String: Any])?["judged"] as? Bool == false)
+
+        summary.oracle?.unjudgedRules = ["/tools/t/limits/c"]
+        #expect(summary.nothingJudged == "every limit that counted is only measured")
+        summary.oracle = nil
+        #expect(summary.nothingJudged == nil)
+    }
+
     @Test func printsWhatWentWrong() {
         #expect(broken().table(style: .plain) == Self.brokenTable)
     }

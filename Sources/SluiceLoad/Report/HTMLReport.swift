@@ -36,6 +36,7 @@ extension Summary {
         switch (oracle, search) {
         case (let oracle?, _) where !oracle.isKept: ("A promise was broken", "broken")
         case (_, let search?) where search.kept == nil: ("No rate kept the p99", "broken")
+        case _ where nothingJudged != nil: ("Nothing was judged", "doubtful")
         case (.some, _) where unsettledNote != nil: ("No promise was broken, but not all was settled up", "doubtful")
         case (.some, _): ("Every promise was kept", "kept")
         case (nil, _): ("Measured, not judged", "kept")
@@ -47,9 +48,11 @@ extension Summary {
         if let oracle {
             sentences.append(
                 "The oracle watched \(Format.count(oracle.answers)) answers in \(Format.count(oracle.windows)) windows: "
-                    + (oracle.isKept
-                        ? "no window broke a promise."
-                        : "\(Format.count(oracle.breakCount)) times a promise was broken."))
+                    + (nothingJudged.map { "nothing was judged, since \($0)" }
+                        ?? (oracle.isKept
+                            ? "no window broke a promise."
+                            : "\(Format.count(oracle.breakCount)) times a promise was broken."))
+            )
             if let first = oracle.breaks.first { sentences.append("First, \(describe(first)).") }
         } else if settings.target == .sluice {
             sentences.append("The oracle was not asked: this says how fast answers were, not whether they were right.")
