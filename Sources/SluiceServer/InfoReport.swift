@@ -40,6 +40,8 @@ struct InfoReport {
             ("replica_id", facts.replicaID),
             ("uptime_ms", String((now.monotonicNs - facts.startedAt.monotonicNs) / 1_000_000)),
             ("connected_clients", String(host.connections.count)),
+            ("socket_remakes", String(host.socketHistory.remakes)),
+            ("socket_trouble", host.socketHistory.trouble),
         ]
     }
 

@@ -91,6 +91,18 @@ final class LimiterHost: CounterLinkDelegate {
         policyHistory.lastRefusal = reason
     }
 
+    // MARK: - The socket
+
+    /// What has become of the socket's file since the start, for people to see.
+    struct SocketHistory {
+        /// How often it was made again, since it had been removed or replaced.
+        var remakes = 0
+        /// Why nobody can connect by its path; empty when they can.
+        var trouble = ""
+    }
+
+    var socketHistory = SocketHistory()
+
     /// Calls back once checks are counted in the store; never if they never are.
     func onShared(_ body: @escaping () -> Void) {
         if limiter.isShared { body() } else { whenShared.append(body) }

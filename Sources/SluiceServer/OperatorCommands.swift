@@ -115,7 +115,7 @@ final class OperatorCommands {
 }
 
 /// `struct ucred` of Linux, unix(7).
-private struct PeerCredentials {
+struct PeerCredentials {
     var processID: Int32 = 0
     var userID: UInt32 = 0
     var groupID: UInt32 = 0

@@ -38,12 +38,13 @@ package final class Server: Sendable {
     package typealias MakeLink = @Sendable (any EventLoop) -> (any CounterLink)?
 
     private let configuration: ServerConfiguration
-    private let eventLoop: any EventLoop
-    private let logger: Logger
-    private let host: NIOLoopBound<LimiterHost>
+    let eventLoop: any EventLoop
+    let host: NIOLoopBound<LimiterHost>
     private let operators: NIOLoopBound<OperatorCommands>
-    private let listener: NIOLoopBoundBox<(any Channel)?>
-    private let socketFile: NIOLoopBoundBox<SocketFile?>
+    let listener: NIOLoopBoundBox<(any Channel)?>
+    let socketFile: NIOLoopBoundBox<SocketFile?>
+    let socketWatch: NIOLoopBoundBox<SocketWatch>
+    let logger: Logger
 
     /// - Parameter makeLink: makes the link to the store; called once, on the event loop. nil: no store.
     package static func make(
@@ -88,6 +89,7 @@ package final class Server: Sendable {
             eventLoop: eventLoop)
         listener = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketFile = NIOLoopBoundBox(nil, eventLoop: eventLoop)
+        socketWatch = NIOLoopBoundBox(SocketWatch(), eventLoop: eventLoop)
     }
 
     private static func restore(
@@ -158,22 +160,26 @@ package final class Server: Sendable {
 
     /// Looking at files blocks the thread that does it for a moment.
     private func listenOnce() async throws {
-        let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [configuration] in
-            try SocketFile.make(
-                path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
-            ) { [self] socket in
-                let bound = try makeBootstrap().withBoundSocket(socket).wait()
-                // The event loop listens on a socket that it is given before it looks at its options, with a backlog of
-                // 128. To listen again changes only that.
-                Glibc.listen(socket, ServerBounds.listenBacklog)
-                return bound
-            }
-        }
-        try await eventLoop.submit { [listener, socketFile, host] in
+        let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [self] in try makeSocket() }
+        try await eventLoop.submit { [self] in
             listener.value = bound
             socketFile.value = file
             host.value.sweepConnections()
+            watchSocket()
         }.get()
+    }
+
+    /// Not to be called on the event loop, which it waits for.
+    func makeSocket() throws -> (SocketFile, any Channel) {
+        try SocketFile.make(
+            path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
+        ) { socket in
+            let bound = try makeBootstrap().withBoundSocket(socket).wait()
+            // The event loop listens on a socket that it is given before it looks at its options, with a backlog of
+            // 128. To listen again changes only that.
+            Glibc.listen(socket, ServerBounds.listenBacklog)
+            return bound
+        }
     }
 
     private func makeBootstrap() -> ServerBootstrap {
@@ -201,6 +207,8 @@ package final class Server: Sendable {
     /// Stops accepting, answers what is in flight, removes the socket, writes what must outlive the process. Connections that do not end by themselves within
     /// the drain's limit are cut off.
     package func stop() async throws {
+        // A socket that is made again just now must not be left behind.
+        try await eventLoop.flatSubmit { [self] in endSocketWatch() }.get()
         let drained = eventLoop.makePromise(of: Void.self)
         try await eventLoop.submit { [host, listener, socketFile] in
             listener.value?.close(promise: nil)

@@ -32,6 +32,8 @@ package enum ServerBounds {
     package static let countersPerFrame = 1_024
     /// A buffer for writing a state's file is let go when it is larger than this, bytes.
     package static let stateBufferBytes = 1_048_576
+    /// How often it is looked whether the socket's file is still there, ns: so long gateways may find none.
+    package static let socketLookIntervalNs: Int64 = 1_000_000_000
     /// How many connections may wait to be accepted: a gateway that starts opens its pool at once. The system may allow
     /// fewer (`net.core.somaxconn`).
     package static let listenBacklog: Int32 = 1_024

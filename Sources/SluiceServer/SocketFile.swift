@@ -142,14 +142,36 @@ package struct SocketFile: Sendable {
         madeNanoseconds = status.st_mtim.tv_nsec
     }
 
+    /// What is at the path.
+    package enum Standing: Sendable {
+        /// Whoever connects there reaches the socket that was made. The file may have been touched since.
+        case inPlace(SocketFile)
+        case gone
+        /// Another file.
+        case replaced
+    }
+
+    package func standing() -> Standing {
+        var status = stat()
+        guard lstat(path, &status) == 0 else {
+            // What cannot be looked at is no reason to replace it.
+            return errno == ENOENT || errno == ENOTDIR ? .gone : .inPlace(self)
+        }
+        let found = SocketFile(path: path, status)
+        if found.isSameFile(as: self) { return .inPlace(found) }
+        guard status.st_mode & S_IFMT == S_IFSOCK, Self.listener(at: path) == getpid() else { return .replaced }
+        return .inPlace(found)
+    }
+
+    private func isSameFile(as other: SocketFile) -> Bool {
+        (inode, madeSeconds, madeNanoseconds) == (other.inode, other.madeSeconds, other.madeNanoseconds)
+    }
+
     /// Removes the file if it is still the one that was made.
     package func remove() {
         var status = stat()
         guard lstat(path, &status) == 0 else { return }
-        let found = SocketFile(path: path, status)
-        guard (found.inode, found.madeSeconds, found.madeNanoseconds) == (inode, madeSeconds, madeNanoseconds) else {
-            return
-        }
+        guard SocketFile(path: path, status).isSameFile(as: self) else { return }
         unlink(path)
     }
 
@@ -175,6 +197,18 @@ package struct SocketFile: Sendable {
         defer { close(probe) }
         let result = withAddress(of: path) { connect(probe, $0, $1) }
         return result == 0 ? 0 : errno
+    }
+
+    /// The process that listens at the path; 0 if none does, or if it cannot be told.
+    private static func listener(at path: String) -> pid_t {
+        let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+        guard probe >= 0 else { return 0 }
+        defer { close(probe) }
+        guard withAddress(of: path, { connect(probe, $0, $1) }) == 0 else { return 0 }
+        var credentials = PeerCredentials()
+        var size = socklen_t(MemoryLayout<PeerCredentials>.size)
+        guard getsockopt(probe, SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0 else { return 0 }
+        return credentials.processID
     }
 
     private static func withAddress(of path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {

@@ -17,6 +17,44 @@ extension Integration {
             #expect(sidecar.process.output == "")
         }
 
+        private static func lines(_ sidecar: SidecarProcess, _ words: String) -> Int {
+            sidecar.log.split(whereSeparator: \.isNewline).count { $0.contains(words) }
+        }
+
+        /// Something tidies up and removes the socket: connections go on, and new ones find it again. It ends as ever.
+        @Test func aSocketThatWasRemovedIsMadeAgain() async throws {
+            let sidecar = try await SidecarProcess(
+                policy: Policies.seed, redis: "none", arguments: ["--socket-mode", "0600"])
+            let client = try sidecar.client()
+            try #require(unlink(sidecar.socketPath) == 0)
+            try await waitUntil("it is made again\n\(sidecar.log)") { try client.info("socket_remakes") == "1" }
+            #expect(try sidecar.client().command("PING").text == "PONG")
+            var status = stat()
+            #expect(lstat(sidecar.socketPath, &status) == 0 && status.st_mode & 0o777 == 0o600)
+            #expect(Self.lines(sidecar, "has been made again") == 1)
+            #expect(try client.info("socket_trouble") == "")
+            #expect(try await sidecar.process.terminate() == .exited(status: 0))
+            #expect(!FileManager.default.fileExists(atPath: sidecar.socketPath))
+        }
+
+        /// Somebody else listens at the path: that is theirs as long as they do, and is told once.
+        @Test func aSocketThatWasReplacedIsLeftAlone() async throws {
+            let sidecar = try await SidecarProcess(policy: Policies.seed, redis: "none")
+            let client = try sidecar.client()
+            let path = sidecar.folder.path("other.sock")
+            let other = try SidecarProcess.launch(["--socket", path, "--policy", sidecar.folder.path("policy.json")])
+            try await SidecarProcess.waitUntilReady(other)
+            try #require(rename(path, sidecar.socketPath) == 0)
+            try await waitUntil("it tells\n\(sidecar.log)") {
+                try client.info("socket_trouble")?.contains("another sluiced is listening there") == true
+            }
+            #expect(try sidecar.client().info("process_id") == "\(other.pid)")
+            try await other.terminate()
+            try await waitUntil("it is made again\n\(sidecar.log)") { try client.info("socket_remakes") == "1" }
+            #expect(try sidecar.client().info("process_id") == "\(sidecar.pid)")
+            #expect(Self.lines(sidecar, "cannot be made again") == 1)
+        }
+
         @Test func logsAsJSON() async throws {
             let sidecar = try await SidecarProcess(
                 policy: Policies.seed, redis: "none", arguments: ["--log-format", "json"])

@@ -100,6 +100,38 @@ import Testing
         for handle in [one, other] { close(handle) }
     }
 
+    private static func word(_ standing: SocketFile.Standing) -> String {
+        switch standing {
+        case .inPlace: "in place"
+        case .gone: "gone"
+        case .replaced: "replaced"
+        }
+    }
+
+    @Test func whatIsAtThePathIsTold() throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("s.sock")
+        let (file, handle) = try make(path)
+        #expect(Self.word(file.standing()) == "in place")
+        // Touched, it still leads to this process, and is known by its new time.
+        try #require(
+            utimensat(AT_FDCWD, path, [timespec(tv_sec: 1, tv_nsec: 0), timespec(tv_sec: 1, tv_nsec: 0)], 0) == 0)
+        guard case .inPlace(let touched) = file.standing() else { throw SupportError("touched") }
+        file.remove()
+        #expect(FileManager.default.fileExists(atPath: path))
+        touched.remove()
+        #expect(Self.word(touched.standing()) == "gone")
+        _ = try folder.write("text", to: "s.sock")
+        #expect(Self.word(file.standing()) == "replaced")
+        unlink(path)
+        let (_, stale) = try make(path)
+        close(stale)
+        #expect(Self.word(file.standing()) == "replaced")
+        close(handle)
+        try FileManager.default.removeItem(atPath: folder.path)
+        #expect(Self.word(file.standing()) == "gone")
+    }
+
     @Test func aPathIsBounded() throws {
         let folder = try TemporaryFolder()
         let fits = folder.path(String(repeating: "x", count: 102 - folder.path.utf8.count))
