@@ -13,6 +13,21 @@ struct ControlFailure: Error, Equatable {
         self.exitCode = exitCode
     }
 
+    /// For programs, under `--json`.
+    var json: JSONText { .object([("error", .object(Self.members(message: line, exitCode: exitCode)))]) }
+
+    static func members(message: String, exitCode: ExitCode) -> [(String, JSONText)] {
+        let kind =
+            switch exitCode {
+            case .couldNotAsk: "could_not_ask"
+            case .validationFailure: "wrong_usage"
+            default: "failed"
+            }
+        return [
+            ("kind", .string(kind)), ("message", .string(message)), ("exit_code", .integer(Int64(exitCode.rawValue))),
+        ]
+    }
+
     /// What the client could not do, with what to do about it.
     init(_ error: SluiceError, socket: String) {
         let shownSocket = TerminalText.visible(socket)
@@ -58,6 +73,8 @@ extension ExitCode {
     static let denied = ExitCode(1)
     /// The document has faults.
     static let faults = ExitCode(1)
+    /// The sidecar goes on with older policies, since newer ones have faults.
+    static let policiesRefused = ExitCode(3)
     /// The sidecar could not be asked, or a file could not be read.
     static let couldNotAsk = ExitCode(2)
 }

@@ -6,9 +6,13 @@ import SluiceTerminal
 package enum ControlProgram {
     /// Runs a command line, without the program's name.
     ///
-    /// - Returns: the code to exit with: 0 done or allowed, 1 denied or faults found, 2 could not ask, 64 wrong usage.
+    /// With `--json` standard output gets one line of JSON whatever happens, and standard error nothing but what `status
+    /// --wait` waits for.
+    /// - Returns: the code to exit with: 0 done or allowed, 1 denied or faults found, 2 could not ask, 3 policies were
+    ///   refused, 64 wrong usage.
     package static func run(_ arguments: [String], console: Console = .current) async -> Int32 {
-        await Console.$current.withValue(console) {
+        let isJSON = arguments.prefix { $0 != "--" }.contains("--json")
+        return await Console.$current.withValue(console) {
             do {
                 var command = try RootCommand.parseAsRoot(arguments)
                 if var asynchronous = command as? any AsyncParsableCommand {
@@ -17,13 +21,22 @@ package enum ControlProgram {
                     try command.run()
                 }
                 return ExitCode.success.rawValue
+            } catch let failure as ControlFailure where isJSON {
+                console.write(failure.json.line + "\n")
+                return failure.exitCode.rawValue
+            } catch let failure as DocumentFailure {
+                isJSON ? console.write(failure.json.line + "\n") : failure.show(console)
+                return failure.exitCode.rawValue
             } catch let failure as ControlFailure {
                 console.writeError(console.errorStyle.apply(.bad, to: "sluicectl:") + " \(failure.line)\n")
                 return failure.exitCode.rawValue
             } catch {
                 let code = RootCommand.exitCode(for: error).rawValue
                 let message = RootCommand.fullMessage(for: error)
-                if !message.isEmpty {
+                if isJSON, code != ExitCode.success.rawValue {
+                    let failure = ControlFailure(RootCommand.message(for: error), exitCode: ExitCode(code))
+                    if !message.isEmpty { console.write(failure.json.line + "\n") }
+                } else if !message.isEmpty {
                     (code == ExitCode.success.rawValue ? console.write : console.writeError)("\(message)\n")
                 }
                 return code
@@ -46,7 +59,8 @@ struct RootCommand: AsyncParsableCommand {
               SLUICE_SOCKET=/tmp/sluice.sock sluicectl status
 
             Exit codes: 0 done (check and peek: allowed), 1 denied, or the policy has faults, 2 the sidecar could not be \
-            asked, 64 wrong usage. Colours are used on a terminal only, and never where NO_COLOR is set.
+            asked, 3 (status) the sidecar refused newer policies, 64 wrong usage. With --json every command writes one \
+            line of JSON, also if it fails: then an object "error" with a message. Colours are used on a terminal only, and never where NO_COLOR is set.
             """,
         version: SluiceVersion.current,
         subcommands: [

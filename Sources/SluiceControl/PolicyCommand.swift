@@ -27,18 +27,28 @@ struct PolicyCheckCommand: ParsableCommand {
             Examples:
               sluicectl policy check policy.json
               sluicectl policy check policies/ >/dev/null || exit 1
+              sluicectl policy check policy.json --json | jq -r '.faults[].message'
 
             Exit codes: 0 valid, 1 faults, 2 a file could not be read, 64 wrong usage.
             """)
 
     @Argument(help: "The document, JSON, or a folder of documents.")
     var file: String
+    @Flag(help: "One line of JSON instead of tables, and instead of lines on standard error.")
+    var json = false
     @OptionGroup var options: PolicyOptions
 
     func run() throws {
         let console = Console.current
-        let policies = try options.read(file, faults: .faults, console)
-        console.write(PolicySetSummary(policies, file: file).render())
+        do throws(DocumentFailure) {
+            let policies = try options.read(file, faults: .faults)
+            let summary = PolicySetSummary(policies, file: file)
+            console.write(json ? PolicyCheckReport(policies, file: file).json.line + "\n" : summary.render())
+        } catch {
+            guard json, !error.faults.isEmpty else { throw error }
+            console.write(PolicyCheckReport.json(of: error).line + "\n")
+            throw error.exitCode
+        }
     }
 }
 
@@ -83,7 +93,7 @@ struct PolicyShowCommand: AsyncParsableCommand {
         let console = Console.current
         let report: PolicyReport
         if let file {
-            let policies = try options.read(file, faults: .faults, console)
+            let policies = try options.read(file, faults: .faults)
             report = PolicyReport(policies, source: file, grant: grant, tool: tool)
         } else {
             let running = try await RunningPolicies.ask(sidecar, console)
@@ -134,9 +144,17 @@ struct PolicyDiffCommand: AsyncParsableCommand {
 
     func run() async throws {
         let console = Console.current
+        var policies: [PolicySet] = []
         // The faults of both are shown, not only of the one that is read first.
-        let read = documents.map { path in Result { try options.read(path, faults: .couldNotCompare, console) } }
-        let policies = try read.map { try $0.get() }
+        var failures: [DocumentFailure] = []
+        for path in documents {
+            do throws(DocumentFailure) {
+                policies.append(try options.read(path, faults: .couldNotCompare))
+            } catch {
+                failures.append(error)
+            }
+        }
+        if let failure = DocumentFailure(failures) { throw failure }
         let old = policies.count == 2 ? policies[0] : try await RunningPolicies.ask(sidecar, console).policies
         let report = PolicyDiffReport(PolicyDiff(from: old, to: policies[policies.count - 1]))
         console.write(json ? report.json.line + "\n" : report.text(console.style))

@@ -17,19 +17,23 @@ struct PolicyOptions: ParsableArguments {
     var features: PolicyFeatures { .supported(argumentsCheckedByGateway: argumentsCheckedByGateway) }
 
     /// Reads the policies that a command line names: one document for all grants, or a folder of them with
-    /// `grants.json`. All faults go to standard error.
+    /// `grants.json`.
     /// - Parameter faults: the code to end with if there are faults.
-    func read(_ path: String, faults: ExitCode, _ console: Console) throws -> PolicySet {
+    /// - Throws: all faults at once, or what cannot be read.
+    func read(_ path: String, faults: ExitCode) throws(DocumentFailure) -> PolicySet {
         do {
             if PolicyFiles.isFolder(path) {
                 return try PolicySet.parse(files: PolicyFiles.folder(path), folder: path, features: features)
             }
             return PolicySet(single: try PolicyDocument.parse(PolicyFiles.read(path), file: path, features: features))
         } catch let failure as ControlFailure {
-            throw failure
+            throw DocumentFailure(unreadable: [failure], exitCode: failure.exitCode)
+        } catch let found as PolicyFaults {
+            throw DocumentFailure(faults: [found], exitCode: faults)
+        } catch let found as PolicySetFaults {
+            throw DocumentFailure(faults: found.files, exitCode: faults)
         } catch {
-            console.writeError("\(error)\n")
-            throw faults
+            preconditionFailure("documents have faults or cannot be read: \(error)")
         }
     }
 }

@@ -6,6 +6,8 @@ import SluiceTerminal
 struct ReadinessWait {
     let path: String
     let timeout: Duration
+    /// Whether what is waited for is told as lines of JSON.
+    let isJSON: Bool
     let console: Console
 
     /// Between two looks: a sidecar is ready within some of these, and a look costs it microseconds.
@@ -29,11 +31,23 @@ struct ReadinessWait {
             }
             if now >= nextProgress {
                 nextProgress = now + Self.progressPause
-                let text = "waiting, \(Self.wholeSeconds(now - start)) of \(DurationText.format(timeout)): \(missing)"
-                console.writeError(console.errorStyle.apply(.faint, to: text) + "\n")
+                tell(missing, waited: now - start)
             }
             try await Task.sleep(until: min(now + Self.pause, deadline))
         }
+    }
+
+    private func tell(_ missing: String, waited: Duration) {
+        if isJSON {
+            let line = JSONText.object([
+                ("waited_ms", .integer(Self.milliseconds(waited))),
+                ("timeout_ms", .integer(Self.milliseconds(timeout))),
+                ("missing", .string(missing)),
+            ]).line
+            return console.writeError(line + "\n")
+        }
+        let text = "waiting, \(waited.components.seconds)s of \(DurationText.format(timeout)): \(missing)"
+        console.writeError(console.errorStyle.apply(.faint, to: text) + "\n")
     }
 
     /// What is missing; nil if nothing is.
@@ -52,5 +66,5 @@ struct ReadinessWait {
         }
     }
 
-    private static func wholeSeconds(_ duration: Duration) -> String { "\(duration.components.seconds)s" }
+    private static func milliseconds(_ duration: Duration) -> Int64 { Int64(duration / .milliseconds(1)) }
 }

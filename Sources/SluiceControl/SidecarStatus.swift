@@ -55,6 +55,12 @@ struct SidecarStatus {
         }
     }
 
+    /// What is wrong with the policies that it found last and did not take; nil if it has those in force.
+    var refusedPolicies: String? { fields["policy_last_refusal"].flatMap { $0.isEmpty ? nil : $0 } }
+
+    /// Why nobody can connect by the socket's path any more; nil if they can.
+    var socketTrouble: String? { fields["socket_trouble"].flatMap { $0.isEmpty ? nil : $0 } }
+
     /// Whether it does what it was set up for: counts in Redis, or alone if it has none.
     var isReady: Bool { isSidecar && (isShared || !hasRedis) }
 }

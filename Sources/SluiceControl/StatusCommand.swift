@@ -11,13 +11,16 @@ struct StatusCommand: AsyncParsableCommand {
             without Redis), so that scripts can go on when it is ready. Checks per second are since the start, at \
             once; with --rate they are counted over one second.
 
+            Policies that changed and have faults are refused, and the last good ones stay: that is shown, and ends with \
+            3, so that a script that deploys them sees it. With --wait the question is only whether the sidecar is ready.
+
             Examples:
               sluicectl status
               sluicectl status --wait --timeout 30s && start-the-gateway
               sluicectl status --rate --json | jq .checks_per_s
 
-            Exit codes: 0 done (with --wait: ready), 2 the sidecar could not be asked or was not ready in time, 64 wrong \
-            usage.
+            Exit codes: 0 done (with --wait: ready), 2 the sidecar could not be asked or was not ready in time, 3 it \
+            refused newer policies (not with --wait), 64 wrong usage.
             """)
 
     @OptionGroup var sidecar: SidecarOptions
@@ -49,7 +52,9 @@ struct StatusCommand: AsyncParsableCommand {
         let console = Console.current
         let path = sidecar.path(console)
         if wait {
-            try await ReadinessWait(path: path, timeout: timeout ?? Self.defaultTimeout, console: console).run()
+            try await ReadinessWait(
+                path: path, timeout: timeout ?? Self.defaultTimeout, isJSON: json, console: console
+            ).run()
         }
         let samples = rate
         let report = try await sidecar.ask(console) { sluice throws(SluiceError) in
@@ -63,6 +68,7 @@ struct StatusCommand: AsyncParsableCommand {
             return StatusReport(socket: path, status: try await sluice.status(), earlier: first)
         }
         console.write(json ? report.json.line + "\n" : report.text(console.style))
+        if !wait, report.status.refusedPolicies != nil { throw ExitCode.policiesRefused }
     }
 }
 

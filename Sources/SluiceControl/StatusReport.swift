@@ -47,8 +47,9 @@ struct StatusReport {
             ("version", .init(status.text("sluice_version"))),
             ("uptime", .init(uptime)),
             ("process", "\(status.text("process_id")), replica \(status.text("replica_id"))"),
-            ("socket", "\(socket), \(status.text("connected_clients")) connected"),
+            ("socket", socketCell),
             ("policy", .init(status.text("policy"))),
+        ] + refusal + [
             ("redis", redis),
         ] + redisError + [
             ("counting", counting),
@@ -72,6 +73,20 @@ struct StatusReport {
     private var redisError: [(name: String, value: TextTable.Cell)] {
         guard !status.isShared, let error = status.redisError else { return [] }
         return [("reason", .init(error, .caution))]
+    }
+
+    private var socketCell: TextTable.Cell {
+        let text = "\(socket), \(status.text("connected_clients")) connected"
+        if let trouble = status.socketTrouble { return .init("\(text); its file is gone: \(trouble)", .bad) }
+        guard let remakes = status.integer("socket_remakes"), remakes > 0 else { return .init(text) }
+        return .init(
+            "\(text); its file was gone \(remakes == 1 ? "once" : "\(remakes) times") and made again", .caution)
+    }
+
+    /// Policies that the sidecar did not take.
+    private var refusal: [(name: String, value: TextTable.Cell)] {
+        guard let fault = status.refusedPolicies else { return [] }
+        return [("refused", .init("newer policies, the last good ones stay: \(fault)", .bad))]
     }
 
     /// What is only there for outages, where there is any of it.
@@ -164,7 +179,11 @@ struct StatusReport {
                 ("replica_id", .string(status.text("replica_id"))),
                 ("socket", .string(socket)),
                 ("connected_clients", number("connected_clients")),
+                ("socket_remakes", number("socket_remakes")),
+                ("socket_trouble", status.socketTrouble.map { .string($0) } ?? .null),
                 ("policy", text("policy")),
+                ("policy_reloads", number("policy_reloads")),
+                ("policy_refused", status.refusedPolicies.map { .string($0) } ?? .null),
                 ("redis", redis),
                 ("counting", .string(status.text("counting"))),
                 ("state", state),

@@ -163,6 +163,39 @@ import Testing
         #expect(try await ControlRun.of("status", "--socket", stub.path, "--json").json()["ready"] as? Bool == false)
     }
 
+    /// A script that deploys a policy learns from the code that it was not taken; one that waits for readiness does not care.
+    @Test func refusedPoliciesAreShown() async throws {
+        let fault = "policy.json:1:2: /default: found 3, expected \"allow\" or \"deny\""
+        let more = "# Policy\r\npolicy_reloads:2\r\npolicy_refusals:1\r\npolicy_last_refusal:\(fault)\r\n"
+        let stub = try await StubSidecar { _ in Self.info(more: more) }
+        let run = await ControlRun.of("status", "--socket", stub.path)
+        #expect(run.exitCode == 3 && run.errors == "")
+        #expect(
+            run.output.contains(
+                "\npolicy    deploy/policy.json\nrefused   newer policies, the last good ones stay: \(fault)\nredis "))
+        let json = await ControlRun.of("status", "--socket", stub.path, "--json")
+        #expect(json.exitCode == 3)
+        #expect(try json.json()["policy_refused"] as? String == fault && json.json()["policy_reloads"] as? Int == 2)
+        #expect(await ControlRun.of("status", "--socket", stub.path, "--wait").exitCode == 0)
+
+        let good = try await StubSidecar { _ in Self.info(more: more.replacing(fault, with: "")) }
+        let fine = await ControlRun.of("status", "--socket", good.path, "--json")
+        #expect(try fine.exitCode == 0 && fine.json()["policy_refused"] is NSNull)
+    }
+
+    @Test(arguments: [
+        ("socket_remakes:0\r\nsocket_trouble:\r\n", ""),
+        ("socket_remakes:1\r\nsocket_trouble:\r\n", "; its file was gone once and made again"),
+        ("socket_remakes:2\r\nsocket_trouble:\r\n", "; its file was gone 2 times and made again"),
+        ("socket_remakes:2\r\nsocket_trouble:in use\r\n", "; its file is gone: in use"),
+    ]) func whatBecameOfTheSocketIsShown(more: String, words: String) async throws {
+        let stub = try await StubSidecar { _ in Self.info(more: more) }
+        let run = await ControlRun.of("status", "--socket", stub.path)
+        #expect(run.exitCode == 0 && run.output.contains("\nsocket    \(stub.path), 3 connected\(words)\n"))
+        let json = try await ControlRun.of("status", "--socket", stub.path, "--json").json()
+        #expect(json["socket_trouble"] as? String == (more.contains("in use") ? "in use" : nil))
+    }
+
     @Test func redisItselfIsNotASidecar() async throws {
         let stub = try await StubSidecar { _ in StubSidecar.text("# Server\r\nredis_version:7.0.15\r\n") }
         let run = await ControlRun.of("status", "--socket", stub.path)
@@ -187,6 +220,22 @@ import Testing
         #expect(run.output.contains("\ncounting  shared\n"))
         let line = try #require(run.errors.split(separator: "\n").first)
         #expect(line.hasPrefix("waiting, ") && line.hasSuffix("s of 5m: \(Self.missing)"))
+    }
+
+    /// What is waited for is on standard error, a line of JSON each; the outcome is on standard output.
+    @Test func itWaitsInJSON() async throws {
+        let hasTold = Mutex(false)
+        let stub = try await StubSidecar { _ in
+            hasTold.withLock { $0 } ? Self.info() : Self.info(state: "resting", counting: "local")
+        }
+        let run = await ControlRun.of(
+            ["status", "--socket", stub.path, "--wait", "--timeout", "300s", "--json"],
+            told: { _ in hasTold.withLock { $0 = true } })
+        #expect(try run.exitCode == 0 && run.json()["ready"] as? Bool == true)
+        let line = try #require(run.errors.split(separator: "\n").first)
+        let progress = try #require(JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+        #expect(progress["timeout_ms"] as? Int == 300_000 && progress["missing"] as? String == Self.missing)
+        #expect((progress["waited_ms"] as? Int ?? 0) >= 2_000)
     }
 
     @Test func itGivesUpInTheEnd() async throws {

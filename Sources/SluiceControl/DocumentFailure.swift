@@ -1,0 +1,69 @@
+import ArgumentParser
+import SluicePolicy
+import SluiceTerminal
+
+/// Why documents could not be taken: what is wrong with them, and which could not be read.
+struct DocumentFailure: Error {
+    var faults: [PolicyFaults] = []
+    var unreadable: [ControlFailure] = []
+    let exitCode: ExitCode
+
+    init(faults: [PolicyFaults] = [], unreadable: [ControlFailure] = [], exitCode: ExitCode) {
+        self.faults = faults
+        self.unreadable = unreadable
+        self.exitCode = exitCode
+    }
+
+    /// Several of them as one, which ends with the code of the first.
+    init?(_ failures: [DocumentFailure]) {
+        guard let first = failures.first else { return nil }
+        self.init(
+            faults: failures.flatMap(\.faults), unreadable: failures.flatMap(\.unreadable), exitCode: first.exitCode)
+    }
+
+    /// On standard error, each fault on a line of its own as compilers write it.
+    func show(_ console: Console) {
+        for document in faults { console.writeError("\(document)\n") }
+        for failure in unreadable {
+            console.writeError(console.errorStyle.apply(.bad, to: "sluicectl:") + " \(failure.line)\n")
+        }
+    }
+
+    // MARK: - For programs
+
+    /// An error as every command has it, with the faults.
+    var json: JSONText {
+        guard !faults.isEmpty else { return (unreadable.first ?? ControlFailure("", exitCode: exitCode)).json }
+        let count = faults.reduce(0) { $0 + $1.faults.count + $1.omitted }
+        let lines = ["\(count) \(count == 1 ? "fault" : "faults")"] + unreadable.map(\.line)
+        return .object([
+            (
+                "error",
+                .object([
+                    ("kind", .string("faults")), ("message", .string(lines.joined(separator: "; "))),
+                    ("exit_code", .integer(Int64(exitCode.rawValue))), ("faults", .array(faultList)),
+                    ("omitted_faults", .integer(Int64(omitted))),
+                ])
+            )
+        ])
+    }
+
+    var faultList: [JSONText] { faults.flatMap(\.faults).map(Self.json) }
+
+    /// Faults beyond the most that are told of one document.
+    var omitted: Int { faults.reduce(0) { $0 + $1.omitted } }
+
+    private static func json(_ fault: PolicyFault) -> JSONText {
+        let (found, expected, nearest): (String?, String?, String?)
+        switch fault.problem {
+        case .unexpected(let what, let wanted, let near): (found, expected, nearest) = (what, wanted, near)
+        case .notSupportedYet(let what, _): (found, expected, nearest) = (what, nil, nil)
+        }
+        let text = { (text: String?) -> JSONText in text.map { .string($0) } ?? .null }
+        return .object([
+            ("file", .string(fault.file)), ("line", .integer(Int64(fault.line))),
+            ("column", .integer(Int64(fault.column))), ("pointer", .string(fault.pointer)), ("found", text(found)),
+            ("expected", text(expected)), ("nearest", text(nearest)), ("message", .string(fault.description)),
+        ])
+    }
+}
