@@ -83,7 +83,7 @@ struct PeekCommand: AsyncParsableCommand {
         discussion: """
             Examples:
               sluicectl peek alice-laptop opencode_run
-              sluicectl peek alice-laptop opencode_run --cost 5 && echo "five more would pass"
+              sluicectl peek alice-laptop opencode_run --cost 5 && echo "five more"
 
             Exit codes: 0 it would be allowed, 1 denied, 2 the sidecar could not be asked, 64 wrong usage.
             """)

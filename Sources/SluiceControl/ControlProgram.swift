@@ -56,7 +56,7 @@ struct RootCommand: AsyncParsableCommand {
               sluicectl counters --grant alice-laptop
               sluicectl status --wait --timeout 30s
               sluicectl policy check policy.json
-              SLUICE_SOCKET=/tmp/sluice.sock sluicectl status
+              SLUICE_SOCKET=sluice.sock sluicectl status
 
             Exit codes: 0 done (check and peek: allowed), 1 denied, or the policy has faults, 2 the sidecar could not be \
             asked, 3 (status) the sidecar refused newer policies, 64 wrong usage. With --json every command writes one \

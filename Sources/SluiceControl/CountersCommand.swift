@@ -9,7 +9,7 @@ struct CountersCommand: AsyncParsableCommand {
             Examples:
               sluicectl counters
               sluicectl counters --grant alice-laptop --tool opencode_run
-              sluicectl counters --limit 10000 --json | jq '.counters[] | select(.remaining == 0) | .grant'
+              sluicectl counters --json | jq '.counters[] | select(.remaining == 0)'
 
             Columns: used is over all replicas, as Redis has it; local is what this replica admitted by itself while \
             Redis was away; remaining is what this replica could still admit. A dash is what is not known. The line below says \

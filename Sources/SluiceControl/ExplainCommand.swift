@@ -11,8 +11,8 @@ struct ExplainCommand: AsyncParsableCommand {
 
             Examples:
               sluicectl explain alice-laptop opencode_run
-              sluicectl explain alice-laptop opencode_run --cost 5 --session s-17 --attr team=red
-              sluicectl explain alice-laptop opencode_run --json | jq '.limits[] | select(.passes | not)'
+              sluicectl explain alice-laptop opencode_run --cost 5 --attr team=red
+              sluicectl explain alice-laptop opencode_run --json | jq '.limits[].passes'
 
             Exit codes: 0 it would be allowed, 1 denied, 2 the sidecar could not be asked or refused, 64 wrong usage.
             """)

@@ -11,7 +11,7 @@ struct PolicyCommand: ParsableCommand {
             Examples:
               sluicectl policy check policy.json
               sluicectl policy show policies/ --grant alice-laptop
-              sluicectl policy diff --socket /run/sluice/sluice.sock policy.json
+              sluicectl policy diff --socket sluice.sock policy.json
             """,
         subcommands: [PolicyCheckCommand.self, PolicyShowCommand.self, PolicyDiffCommand.self])
 }
@@ -63,7 +63,7 @@ struct PolicyShowCommand: AsyncParsableCommand {
             Examples:
               sluicectl policy show policy.json
               sluicectl policy show policies/ --grant alice-laptop --tool opencode_run
-              sluicectl policy show --socket /run/sluice/sluice.sock
+              sluicectl policy show --socket sluice.sock
               sluicectl policy show policy.json --json | jq '.documents[].tools[].tool'
 
             A dash is what a limit does not have. A slot of a concurrency limit that nobody releases is held for "hold"; \
@@ -114,8 +114,8 @@ struct PolicyDiffCommand: AsyncParsableCommand {
 
             Examples:
               sluicectl policy diff old.json new.json
-              sluicectl policy diff --socket /run/sluice/sluice.sock policy.json
-              sluicectl policy diff old.json new.json --json | jq '.changes[] | select(.counter.fate == "begins")'
+              sluicectl policy diff --socket sluice.sock policy.json
+              sluicectl policy diff old.json new.json --json | jq '.changes[].change'
 
             Lines begin with + (added), - (removed) or ~ (changed).
 

@@ -16,7 +16,7 @@ struct StatusCommand: AsyncParsableCommand {
 
             Examples:
               sluicectl status
-              sluicectl status --wait --timeout 30s && start-the-gateway
+              sluicectl status --wait --timeout 30s && echo "start the gateway"
               sluicectl status --rate --json | jq .checks_per_s
 
             Exit codes: 0 done (with --wait: ready), 2 the sidecar could not be asked or was not ready in time, 3 it \

@@ -26,13 +26,14 @@ package struct LoadCommand: ParsableCommand {
             'sluice-load bench' measures Sluice side by side with Redis called directly; see sluice-load bench --help.
 
             EXAMPLES:
-              sluice-load --socket /run/sluice/sluice.sock
-              sluice-load --socket a.sock --socket b.sock --grants 1000 --skew 1.1 --duration 1m
+              sluice-load --socket sluice.sock
+              sluice-load --socket a.sock --socket b.sock --grants 1000 --duration 1m
               sluice-load --socket a.sock --rate 20000 --connections 50 --json
               sluice-load --socket a.sock --find-rate --p99 5ms --connections 50
-              sluice-load --socket a.sock --tool search=3 --tool build=1 --cost 1=9 --cost 5=1 --reserve 20
+              sluice-load --socket a.sock --tool search=3 --tool build=1 --reserve 20
+              sluice-load --socket a.sock --skew 1.1 --cost 1=9 --cost 5=1
               sluice-load --spawn --faults outage.txt --duration 1m --report out.html
-              sluice-load --target redis --socket /run/redis/redis.sock
+              sluice-load --target redis --socket redis.sock
 
             EXIT CODES: 0 ok, 1 the oracle found a broken promise (or --find-rate no rate), 2 the run could not be carried out, 3 nothing was judged: no limit counted, or only such as are measured \
             (--no-oracle if that is meant), 64 wrong usage. \

@@ -22,8 +22,8 @@ struct Sluiced: AsyncParsableCommand {
             file. Redis' password comes from SLUICE_REDIS_PASSWORD or --redis-password-file.
 
             Example:
-              sluiced --socket /run/sluice/sluice.sock --policy policy.json --redis redis://127.0.0.1:6379 --replicas 2
-              redis-cli -s /run/sluice/sluice.sock CHECK alice-laptop opencode_run
+              sluiced --socket sluice.sock --policy policy.json --redis redis://127.0.0.1 &
+              redis-cli -s sluice.sock CHECK alice-laptop opencode_run
 
             Exit codes: 0 after SIGTERM, SIGINT or SIGQUIT, 64 wrong usage, 69 the socket is in use or its folder locked, \
             78 a wrong setting, path or policy, 1 anything else.

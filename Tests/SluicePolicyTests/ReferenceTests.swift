@@ -35,35 +35,55 @@ import Testing
         }
     }
 
-    /// An example with `version` is a whole document, any other is one limit.
+    /// An example with `version` is a whole document, any other is one limit. Each is accepted as it stands, but for one of
+    /// which the sentence in front of it says what it needs.
     @Test func theReadmesExamplesAreAccepted() throws {
         let examples = try Self.blocks("json")
         #expect(examples.count >= 4)
+        let needing = try Self.section().components(separatedBy: "refused without `--arguments-checked-by-gateway`")
+        try #require(needing.count == 2)
         for example in examples {
-            let isDocument = example.contains("\"version\"")
-            #expect(faultLines(isDocument ? example : document(limit: example), features: .all) == [], "\(example)")
+            let text = example.contains("\"version\"") ? example : document(limit: example)
+            let accepts = { (isChecked: Bool) in
+                faultLines(text, features: .supported(argumentsCheckedByGateway: isChecked)) == []
+            }
+            let needsFlag =
+                needing[1].components(separatedBy: "```json\n").dropFirst().first?.hasPrefix(example) == true
+            #expect(accepts(true) && accepts(false) == !needsFlag, "\(example)")
         }
     }
 
-    /// What it says of two faults in its first example is what is said of them.
+    /// The first is the policy of the examples.
+    @Test func theFirstExampleIsTheOneThatIsThere() throws {
+        let example = try parse(#require(Self.blocks("json").first))
+        #expect(example == (try parse(Self.file("deploy/examples/policy.json"))))
+    }
+
+    /// What it says of two faults in the policy of the examples is what is said of them.
     @Test func theReadmesFaultsAreTheTrueOnes() throws {
-        let example = try #require(Self.blocks("json").first)
+        let example = try Self.file("deploy/examples/policy.json")
         let wrong = example.replacing("10,", with: "\"10\",").replacing("\"grant\"", with: "\"grants\"")
-        let shown = try Self.blocks("console").joined().split(separator: "\n").filter { $0.hasPrefix("policy.json:") }
-        #expect(faultLines(wrong, features: .all) == shown.map(String.init))
+        let shown = try Self.blocks("console").joined().split(separator: "\n").filter { $0.hasPrefix("wrong.json:") }
+        #expect(shown.count == 2)
+        #expect(
+            faultLines(wrong, features: .all) == shown.map { String($0).replacing("wrong.json", with: "policy.json") })
     }
 
     // MARK: - Reading
 
     /// What the README has between its marks.
     private static func section() throws -> String {
-        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../README.md")
-        let text = try String(contentsOf: path, encoding: .utf8)
+        let text = try file("README.md")
         let parts = text.components(separatedBy: "<!-- policy-reference -->\n")
         try #require(parts.count == 2, "one mark where the reference begins")
         let inner = parts[1].components(separatedBy: "<!-- /policy-reference -->")
         try #require(inner.count == 2, "one mark where it ends")
         return inner[0]
+    }
+
+    private static func file(_ name: String) throws -> String {
+        let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../..")
+        return try String(contentsOf: folder.appendingPathComponent(name), encoding: .utf8)
     }
 
     /// The fenced blocks of a language.

@@ -1,3 +1,4 @@
+import Foundation
 import NIOCore
 import SluiceProtocol
 import Testing
@@ -68,6 +69,19 @@ import Testing
             #expect(
                 written { $0.writeDecision(fields, to: &$1) }.hasSuffix(
                     "$6\r\nshared\r\n$\(text.utf8.count)\r\n\(text)\r\n"))
+        }
+    }
+
+    /// A lease is not given yet.
+    @Test func theReadmesTableOfTheAnswerHasEveryWord() throws {
+        let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../README.md")
+        let lines = try String(contentsOf: path, encoding: .utf8).split(separator: "\n")
+        let row = { (field: String) in try #require(lines.first { $0.contains("| `\(field)` | string |") }) }
+        for source in ReplySource.allCases where source != .lease {
+            #expect(try row("source").contains("`\(source.rawValue)`"), "\(source)")
+        }
+        for verdict in ReplyVerdict.allCases {
+            #expect(try row("verdict").contains("`\(verdict.rawValue)`"), "\(verdict)")
         }
     }
 
