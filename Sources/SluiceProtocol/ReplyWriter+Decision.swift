@@ -126,16 +126,14 @@ extension RawOutput {
         guard let waitMs else { return bulkString(message) }
         let wait = WaitTime(milliseconds: waitMs)
         let opening: StaticString = message.isEmpty ? "Try again in " : " Try again in "
-        let unit = wait.unitName
+        let closing = wait.closing
         let length =
-            message.utf8.count + opening.utf8CodeUnitCount + Self.digitCount(wait.count) + 1 + unit.utf8CodeUnitCount + 1
+            message.utf8.count + opening.utf8CodeUnitCount + Self.digitCount(wait.count) + closing.utf8CodeUnitCount
         integer(UInt8(ascii: "$"), Int64(length))
         text(message)
         text(opening)
         digits(wait.count)
-        byte(UInt8(ascii: " "))
-        text(unit)
-        byte(UInt8(ascii: "."))
+        text(closing)
         lineEnd()
     }
 }

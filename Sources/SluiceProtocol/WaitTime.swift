@@ -22,15 +22,16 @@ package struct WaitTime: Equatable, Sendable, CustomStringConvertible {
             }
     }
 
-    var unitName: StaticString {
+    /// The unit, as it ends a sentence.
+    var closing: StaticString {
         switch unit {
-        case .second: count == 1 ? "second" : "seconds"
-        case .minute: "minutes"
-        case .hour: "hours"
-        case .day: "days"
+        case .second: count == 1 ? " second." : " seconds."
+        case .minute: " minutes."
+        case .hour: " hours."
+        case .day: " days."
         }
     }
 
     /// `29 seconds`, `46 hours`
-    package var description: String { "\(count) \(unitName)" }
+    package var description: String { "\(count)" + "\(closing)".dropLast() }
 }
