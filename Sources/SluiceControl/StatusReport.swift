@@ -50,7 +50,7 @@ struct StatusReport {
             ("socket", socketCell),
             ("policy", .init(status.text("policy"))),
         ] + refusal + [
-            ("redis", redis),
+            ("redis", redis)
         ] + redisError + [
             ("counting", counting),
             ("outages", "\(status.text("outages")), \(status.text("memory_losses")) with memory lost"),

@@ -100,6 +100,9 @@ package enum LoadBounds {
     /// Longest latency that the histogram tells apart, ns: anything longer counts as this.
     package static let maxLatencyNs: UInt64 = 600_000_000_000
 
+    /// How far apart sidecars may come back from an outage so that all are known to have waited for each other, ns: less
+    /// than the two seconds that each waits, for the driver sees a return later than it was.
+    package static let returnSpreadNs: Int64 = 1_000_000_000
     /// Windows that were not settled and are told in full; the rest is counted.
     package static let maxNotSettledTold = 3
     /// Windows of one counter that the oracle keeps open: answers come in order but for what connections and sidecars

@@ -18,6 +18,7 @@ extension OracleWindow {
             maximum = max(maximum, look.max)
         }
         parts[answer.sidecar].enter(life: sidecarLife)
+        if parts[answer.sidecar].firstSentNs == .max { parts[answer.sidecar].beganLocally = answer.source == .local }
         parts[answer.sidecar].firstSentNs = min(parts[answer.sidecar].firstSentNs, answer.sentNs)
         if slowLocalNs >= parts[answer.sidecar].firstSentNs { parts[answer.sidecar].mayHaveLooked = true }
         var unsettled: Int64?
@@ -29,6 +30,9 @@ extension OracleWindow {
             }
             parts[answer.sidecar].sight(used: look.used, receivedNs: answer.receivedNs)
             parts[answer.sidecar].isInLocalRun = false
+            if parts[answer.sidecar].localAdmitted > 0 {
+                parts[answer.sidecar].backReceivedNs = min(parts[answer.sidecar].backReceivedNs, answer.receivedNs)
+            }
             let least = charged.leastKnown(sentNs: answer.sentNs) + (answer.isAllowed ? answer.cost : 0)
             charged.see(
                 used: look.used, admittedCost: answer.isAllowed ? answer.cost : nil, receivedNs: answer.receivedNs)

@@ -14,6 +14,10 @@ struct OracleWindow: Sendable {
         var localReceivedNs = Int64.min
         /// The least that it must have known to be used when it admitted locally; only after a local admission.
         var knownUsed = Int64.max
+        /// Whether its first answer in this window was local: then it was without the store when the window began for it.
+        var beganLocally = false
+        /// When we read its first shared answer after a local admission; `Int64.max` if there was none.
+        var backReceivedNs = Int64.max
         /// When the first check that it answered in this window was sent.
         var firstSentNs = Int64.max
         /// Whether the store may have answered it in this window unseen by us.
@@ -102,10 +106,22 @@ struct OracleWindow: Sendable {
         return part.localAdmitted - part.pendingAdmitted
     }
 
+    /// Whether the window began while the store was away for all who answered, and all came back to it so soon one after the
+    /// other that each waited for the others to write back: then all together admit no more than the maximum.
+    var wasAwayAndReturned: Bool {
+        let present = parts.filter { $0.firstSentNs < .max }
+        let back = present.filter { $0.localAdmitted > 0 }.map(\.backReceivedNs)
+        guard let firstNs = back.min(), let lastNs = back.max(), lastNs < .max else { return false }
+        return !hasSettlements && lastNs - firstNs <= LoadBounds.returnSpreadNs
+            // One check that was late is no outage.
+            && present.allSatisfy { $0.beganLocally && $0.localRuns == 1 && $0.pendingAdmitted == 0 && $0.lives == 1 }
+    }
+
     /// The most that all may have admitted together: max, and for each sidecar that admitted locally what the others
     /// admitted after it last looked. Of shared admissions that is at most what the others were given, and at most the
     /// tally's growth since; of local ones it is all.
     var totalBound: Int64 {
+        if wasAwayAndReturned { return maximum }
         let local = localAdmitted
         return parts.reduce(maximum) { bound, part in
             guard part.localAdmitted > 0 else { return bound }

@@ -93,6 +93,40 @@ import Testing
         #expect(fixture.broken() == [.totalWithinBound])
     }
 
+    /// A window that began while the store was away, and both sidecars are back soon: no share is admitted twice.
+    @Test(arguments: [true, false]) func comingBackAdmitsNoMoreThanTheMaximum(isOver: Bool) {
+        var fixture = OracleFixture()
+        fixture.admitLocally(5)
+        fixture.admitLocally(isOver ? 5 : 4, sidecar: 1)
+        fixture.answer(true, .shared, used: 6)
+        fixture.answer(false, .shared, used: 10, sidecar: 1)
+        #expect(fixture.broken() == (isOver ? [.totalWithinBound] : []))
+    }
+
+    /// The first one waits for the other for a bounded time; one that was connected all along waits for nobody; and a
+    /// window in which the store was there before is another case.
+    @Test(arguments: 0..<3) func comingBackIsJudgedOnlyWhereAllWaited(case number: Int) {
+        var fixture = OracleFixture()
+        switch number {
+        case 0:
+            fixture.admitLocally(5)
+            fixture.admitLocally(5, sidecar: 1)
+            fixture.answer(true, .shared, used: 6)
+            fixture.nowNs += 2_000_000_000
+        case 1:
+            fixture.admitLocally(5)
+            fixture.admitShared(1...5, sidecar: 1)
+            fixture.answer(true, .shared, used: 6)
+        default:
+            fixture.answer(true, .shared, used: 1)
+            fixture.admitLocally(4)
+            fixture.admitLocally(5, sidecar: 1)
+            fixture.answer(true, .shared, used: 6)
+        }
+        fixture.answer(false, .shared, used: 10, sidecar: 1)
+        #expect(fixture.broken() == [])
+    }
+
     @Test func whatWasLostSightOfExcusesTheTotal() {
         var fixture = OracleFixture(sidecars: 1, replicas: 1)
         fixture.admitShared(1...6)
