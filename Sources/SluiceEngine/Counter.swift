@@ -58,9 +58,12 @@ struct Counter {
         var endMs: Int64
         /// Of sliding windows, when the window after it ends; else as `endMs`.
         var nextEndMs: Int64
+        /// Of sliding windows, how long the window before it was, ms; else 0.
+        var previousLengthMs: Int64
 
         static let endless = OpenWindow(
-            startMs: Terms.endless.lowerBound, endMs: Terms.endless.upperBound, nextEndMs: Terms.endless.upperBound)
+            startMs: Terms.endless.lowerBound, endMs: Terms.endless.upperBound, nextEndMs: Terms.endless.upperBound,
+            previousLengthMs: 0)
     }
 
     var windowStartMs: Int64 { span.startMs }
@@ -72,8 +75,25 @@ struct Counter {
         span.startMs >= 0 ? window.bounds(atMs: span.endMs).endMs : span.endMs
     }
 
+    static func previousLengthMs(_ span: WindowSpan, of window: Window) -> Int64 {
+        if let lengthMs = window.fixedLengthMs { return lengthMs }
+        // The first window of a calendar has none before it.
+        guard span.startMs > 0 else { return max(1, span.endMs - span.startMs) }
+        return span.startMs - window.bounds(atMs: span.startMs - 1).startMs
+    }
+
     /// The window that was looked at last.
-    private var open: OpenWindow { OpenWindow(startMs: span.startMs, endMs: span.endMs, nextEndMs: nextEndMs) }
+    private var open: OpenWindow { Self.open(span, of: family.window, algorithm) }
+
+    @inline(__always)
+    static func open(_ span: WindowSpan, of window: Window, _ algorithm: Terms.Algorithm) -> OpenWindow {
+        guard algorithm == .slidingWindow else {
+            return OpenWindow(startMs: span.startMs, endMs: span.endMs, nextEndMs: span.endMs, previousLengthMs: 0)
+        }
+        return OpenWindow(
+            startMs: span.startMs, endMs: span.endMs, nextEndMs: nextEndMs(span, of: window),
+            previousLengthMs: previousLengthMs(span, of: window))
+    }
 
     enum OtherTally {
         /// Of sliding windows.
@@ -152,9 +172,7 @@ struct Counter {
         guard algorithm.hasWindows else { return .endless }
         let (startMs, endMs) = window.bounds(atMs: nowMs)
         // The first window of a calendar may have begun before there was time.
-        return OpenWindow(
-            startMs: max(0, startMs), endMs: endMs,
-            nextEndMs: algorithm == .slidingWindow ? window.bounds(atMs: endMs).endMs : endMs)
+        return open(WindowSpan(startMs: max(0, startMs), endMs: endMs), of: window, algorithm)
     }
 
     /// Turns to the window that holds `nowMs`, with nothing known of it if it is another.

@@ -125,6 +125,7 @@ struct WindowTally {
             tally = WindowTally()
             terms.windowStartMs = terms.windowEndMs
             terms.windowEndMs = terms.nextEndMs
+            terms.previousLengthMs = terms.lengthMs
             terms.lengthMs = terms.windowEndMs - terms.windowStartMs
             terms.nextEndMs += terms.lengthMs
         }

@@ -15,11 +15,7 @@ extension PlanTable {
     /// The window of a counter that was looked at last.
     @inline(__always)
     func open(ofCounter counter: Int) -> Counter.OpenWindow {
-        let span = counters[counter].span
-        let isSliding = counters[counter].algorithm == .slidingWindow
-        return Counter.OpenWindow(
-            startMs: span.startMs, endMs: span.endMs,
-            nextEndMs: isSliding ? Counter.nextEndMs(span, of: counters[counter].family.window) : span.endMs)
+        Counter.open(counters[counter].span, of: counters[counter].family.window, counters[counter].algorithm)
     }
 
     /// Appends `Counter.stem`.

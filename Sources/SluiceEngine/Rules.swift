@@ -125,6 +125,7 @@ extension Terms {
         terms.windowEndMs = window.endMs
         terms.nextEndMs = window.nextEndMs
         if algorithm.hasWindows { terms.lengthMs = window.endMs - window.startMs }
+        terms.previousLengthMs = algorithm == .slidingWindow ? window.previousLengthMs : terms.lengthMs
         return terms
     }
 }

@@ -7,8 +7,8 @@ package struct Terms: Sendable, Equatable {
     package enum Algorithm: Int64, Sendable, CaseIterable {
         /// A tally for each window, which starts from nothing.
         case fixedWindow = 0
-        /// The tally of the window that is open, and of the one before it as much as a window of the same length that
-        /// ends now reaches back into it, rounded up. (Cloudflare, "How we built rate limiting capable of scaling to
+        /// The tally of the window that is open, and of the one before it the share that a window of the open one's length
+        /// which ends now reaches back over, rounded up. (Cloudflare, "How we built rate limiting capable of scaling to
         /// millions of domains", 2017.)
         case slidingWindow = 1
         /// A bucket that each check fills by its cost, and that leaks `max` in every `lengthMs`, evenly; it holds
@@ -31,6 +31,9 @@ package struct Terms: Sendable, Equatable {
     package var windowEndMs: Int64
     /// Of a token bucket the time in which `max` leaks; else the length of the window, ms.
     package var lengthMs: Int64
+    /// Sliding windows: the length of the window before the open one, ms, of which a share is reckoned: days and months are
+    /// not all equally long. Else as `lengthMs`.
+    package var previousLengthMs: Int64
     /// Sliding windows: when the window after the open one ends, until when what is used in the open one counts. It is not
     /// always as long: think of months. Else the end of the open window.
     package var nextEndMs: Int64
@@ -44,7 +47,7 @@ package struct Terms: Sendable, Equatable {
 
     package init(
         algorithm: Algorithm, max: Int64, burst: Int64 = 0, holdMs: Int64 = 0, windowStartMs: Int64, windowEndMs: Int64,
-        lengthMs: Int64, nextEndMs: Int64? = nil
+        lengthMs: Int64, previousLengthMs: Int64? = nil, nextEndMs: Int64? = nil
     ) {
         self.algorithm = algorithm
         self.max = max
@@ -53,6 +56,7 @@ package struct Terms: Sendable, Equatable {
         self.windowStartMs = windowStartMs
         self.windowEndMs = windowEndMs
         self.lengthMs = lengthMs
+        self.previousLengthMs = algorithm == .slidingWindow ? previousLengthMs ?? lengthMs : lengthMs
         self.nextEndMs = algorithm == .slidingWindow ? nextEndMs ?? windowEndMs + lengthMs : windowEndMs
     }
 
@@ -93,10 +97,11 @@ package struct Terms: Sendable, Equatable {
     /// How much of the window before still counts, rounded up.
     package func reach(of previous: Int64, nowMs: Int64) -> Int64 {
         guard previous > 0 else { return 0 }
-        // A commit above its reservation may have driven it beyond the maximum for which the product was checked; and
-        // before the window begins it counts once, and not more than that.
-        let bounded = min(previous, Self.maxExact / lengthMs)
-        return ceilDivide(bounded * min(lengthMs, Swift.max(0, windowEndMs - nowMs)), lengthMs)
+        let reachingMs = Swift.max(0, windowEndMs - nowMs)
+        // It counts once, and not more than that: the open window may be the longer one.
+        guard reachingMs < previousLengthMs else { return previous }
+        let (share, rest) = scale(previous, by: reachingMs, over: previousLengthMs)
+        return rest > 0 ? share + 1 : share
     }
 
     /// What a bucket's level is after it has leaked.
@@ -129,9 +134,9 @@ package struct Terms: Sendable, Equatable {
             // In this window, when enough of the one before no longer reaches into it; else in the next, of this one.
             let at =
                 room >= 0
-                ? windowEndMs - Self.timeLeft(forReach: room, of: tally.previous, lengthMs: lengthMs)
-                : nextEndMs
-                    - Self.timeLeft(forReach: max - cost, of: tally.used, lengthMs: nextEndMs - windowEndMs)
+                ? windowEndMs - Self.timeLeft(forReach: room, of: tally.previous, lengthMs: previousLengthMs)
+                : Swift.max(
+                    windowEndMs, nextEndMs - Self.timeLeft(forReach: max - cost, of: tally.used, lengthMs: lengthMs))
             return Swift.max(1, at - nowMs)
         case .tokenBucket:
             // What never leaks never makes room.
@@ -154,9 +159,11 @@ package struct Terms: Sendable, Equatable {
     }
 
     /// How much of a window must be left at most for `previous` to reach into it by no more than `reach`, ms.
+    ///
+    /// - Parameter lengthMs: of the window in which `previous` was used.
     private static func timeLeft(forReach reach: Int64, of previous: Int64, lengthMs: Int64) -> Int64 {
         guard previous > reach else { return lengthMs }
-        return reach * lengthMs / min(previous, maxExact / lengthMs)
+        return scale(lengthMs, by: reach, over: previous).quotient
     }
 }
 
@@ -193,6 +200,13 @@ package struct Tally: Sendable, Equatable {
 private func floorDivide(_ dividend: Int64, _ divisor: Int64) -> Int64 {
     let quotient = dividend / divisor
     return dividend % divisor < 0 ? quotient - 1 : quotient
+}
+
+/// `value * part / whole`, of which the product may be beyond the integers.
+///
+/// - Parameter part: 0 to `whole`.
+private func scale(_ value: Int64, by part: Int64, over whole: Int64) -> (quotient: Int64, remainder: Int64) {
+    whole.dividingFullWidth(value.multipliedFullWidth(by: part))
 }
 
 private func ceilDivide(_ dividend: Int64, _ divisor: Int64) -> Int64 { (dividend + divisor - 1) / divisor }

@@ -166,7 +166,7 @@ package struct BatchEncoder {
             header.write(charge.terms.max)
             header.write(
                 charge.terms.algorithm.rawValue * 4 + (charge.isShadow ? 2 : 0) + (charge.verifiesTimeToLive ? 1 : 0))
-            header.write(charge.terms.lengthMs)
+            header.write(charge.terms.countedLengthMs)
             header.write(charge.terms.extra)
         }
     }
@@ -261,6 +261,9 @@ package struct BatchEncoder {
 }
 
 extension Terms {
+    /// The length by which the script divides.
+    fileprivate var countedLengthMs: Int64 { algorithm == .slidingWindow ? previousLengthMs : lengthMs }
+
     /// What only one algorithm has.
     fileprivate var extra: Int64 {
         switch algorithm {

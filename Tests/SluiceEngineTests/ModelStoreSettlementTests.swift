@@ -72,7 +72,7 @@ private struct SettlementHistory {
         case 0...2: break
         case 3, 4: nowMs += random.number(1, max(1, limit.lengthMs / limit.max))
         case 5: nowMs += random.number(1, limit.lengthMs / 10)
-        case 6: nowMs = limit.windowStartMs(at: nowMs) + limit.lengthMs - random.number(0, 1)
+        case 6: nowMs = limit.window(at: nowMs).upperBound - random.number(0, 1)
         default: nowMs += random.number(1, 2 * limit.lengthMs)
         }
     }
@@ -88,8 +88,8 @@ private struct SettlementHistory {
         guard admitted == 1 else { return }
         let untilMs =
             switch limit.algorithm {
-            case .fixedWindow: limit.windowStartMs(at: nowMs) + limit.lengthMs
-            case .slidingWindow: limit.windowStartMs(at: nowMs) + 2 * limit.lengthMs
+            case .fixedWindow: limit.window(at: nowMs).upperBound
+            case .slidingWindow: limit.window(at: limit.window(at: nowMs).upperBound).upperBound
             case .tokenBucket, .concurrency: nowMs + (tally.used + limit.max - 1) / limit.max
             }
         reservations.append(

@@ -120,7 +120,7 @@ struct TermsHistory<Subject: TermsSubject> {
     // MARK: - Chance
 
     private mutating func advance() {
-        let endMs = limit.windowStartMs(at: nowMs) + limit.lengthMs
+        let endMs = limit.window(at: nowMs).upperBound
         switch random.number(0, stepsBack ? 13 : 11) {
         case 0...2: break
         case 3, 4: nowMs += 1
@@ -193,6 +193,10 @@ extension TermsLimit {
             let (largest, lengthMs) = Self.extent(random: &random)
             self.lengthMs = lengthMs
             max = Self.some(upTo: largest, random: &random)
+            // A day of 23 hours, a month of 28 days: shorter by a little, or by much.
+            if algorithm == .slidingWindow, Bool.random(using: &random) {
+                secondLengthMs = random.number(Bool.random(using: &random) ? lengthMs * 9 / 10 : 1, lengthMs)
+            }
             guard algorithm == .tokenBucket else { return }
             burst = max == 0 ? 0 : Swift.max(1, Self.some(upTo: largest, random: &random))
         }

@@ -8,21 +8,37 @@ struct TermsLimit: Sendable {
     var burst: Int64 = 0
     var holdMs: Int64 = 0
     var lengthMs: Int64
+    /// Every second window is so long, as months and days are not all equally long; 0: as all others.
+    var secondLengthMs: Int64 = 0
 
     var capacity: Int64 { algorithm == .tokenBucket ? burst : max }
 
     /// What one check takes of the capacity.
     func unit(cost: Int64) -> Int64 { algorithm == .concurrency ? 1 : cost }
 
-    func windowStartMs(at nowMs: Int64) -> Int64 { nowMs / lengthMs * lengthMs }
+    /// The window that holds a time.
+    func window(at nowMs: Int64) -> Range<Int64> {
+        let bothMs = lengthMs + (secondLengthMs > 0 ? secondLengthMs : lengthMs)
+        let startMs = nowMs / bothMs * bothMs
+        return nowMs < startMs + lengthMs ? startMs..<startMs + lengthMs : startMs + lengthMs..<startMs + bothMs
+    }
+
+    /// The window before the one that holds a time.
+    func windowBefore(at nowMs: Int64) -> Range<Int64> { window(at: window(at: nowMs).lowerBound - 1) }
 
     func terms(at nowMs: Int64) -> Terms {
         let hasWindows = algorithm == .fixedWindow || algorithm == .slidingWindow
-        let startMs = windowStartMs(at: nowMs)
+        guard hasWindows else {
+            return Terms(
+                algorithm: algorithm, max: max, burst: burst, holdMs: holdMs, windowStartMs: Terms.endless.lowerBound,
+                windowEndMs: Terms.endless.upperBound, lengthMs: lengthMs)
+        }
+        let (before, window) = (windowBefore(at: nowMs), window(at: nowMs))
         return Terms(
-            algorithm: algorithm, max: max, burst: burst, holdMs: holdMs,
-            windowStartMs: hasWindows ? startMs : Terms.endless.lowerBound,
-            windowEndMs: hasWindows ? startMs + lengthMs : Terms.endless.upperBound, lengthMs: lengthMs)
+            algorithm: algorithm, max: max, windowStartMs: window.lowerBound, windowEndMs: window.upperBound,
+            lengthMs: window.upperBound - window.lowerBound,
+            previousLengthMs: before.upperBound - before.lowerBound,
+            nextEndMs: self.window(at: window.upperBound).upperBound)
     }
 }
 
@@ -45,12 +61,13 @@ struct TermsOracle {
     func used(at nowMs: Int64) -> Int64 {
         switch limit.algorithm {
         case .fixedWindow:
-            return sum(from: limit.windowStartMs(at: nowMs))
+            return sum(in: limit.window(at: nowMs))
         case .slidingWindow:
-            let startMs = limit.windowStartMs(at: nowMs)
-            let before = Int128(sum(from: startMs - limit.lengthMs))
-            let share = before * Int128(startMs + limit.lengthMs - nowMs)
-            return sum(from: startMs) + Int64((share + Int128(limit.lengthMs) - 1) / Int128(limit.lengthMs))
+            let (window, before) = (limit.window(at: nowMs), limit.windowBefore(at: nowMs))
+            // Of the window before as much as a window of the open one's length that ends now reaches into it.
+            let lengthMs = Int128(before.upperBound - before.lowerBound)
+            let share = Int128(sum(in: before)) * min(lengthMs, Int128(window.upperBound - nowMs))
+            return sum(in: window) + Int64((share + lengthMs - 1) / lengthMs)
         case .tokenBucket:
             return Int64((level(at: nowMs) + Int128(limit.lengthMs) - 1) / Int128(limit.lengthMs))
         case .concurrency:
@@ -101,8 +118,8 @@ struct TermsOracle {
     /// As if so much had been admitted then.
     mutating func settle(_ index: Int, to amount: Int64) { amounts[index] = amount }
 
-    private func sum(from startMs: Int64) -> Int64 {
-        let (timesMs, amounts, endMs) = (timesMs, amounts, startMs + limit.lengthMs)
+    private func sum(in window: Range<Int64>) -> Int64 {
+        let (timesMs, amounts, startMs, endMs) = (timesMs, amounts, window.lowerBound, window.upperBound)
         var sum: Int64 = 0
         var index = timesMs.count - 1
         while index >= 0 {

@@ -53,7 +53,7 @@ struct TermsCounter: TermsSubject {
             return Tally(used: tallies[terms.windowStartMs] ?? 0)
         case .slidingWindow:
             var tally = Tally(used: tallies[terms.windowStartMs] ?? 0)
-            tally.previous = tallies[terms.windowStartMs - limit.lengthMs] ?? 0
+            tally.previous = tallies[limit.windowBefore(at: nowMs).lowerBound] ?? 0
             return tally
         case .tokenBucket:
             return Tally(used: terms.drained(level, sinceMs: lastMs, nowMs: nowMs))
@@ -95,7 +95,7 @@ struct ModelCounter: TermsSubject {
             batch.charges.append(Batch.Charge(terms: terms, verifiesTimeToLive: false))
             let isWindow = terms.algorithm == .fixedWindow || terms.algorithm == .slidingWindow
             batch.appendKey("c\(isWindow ? terms.windowStartMs : 0)".utf8)
-            if terms.algorithm == .slidingWindow { batch.appendKey("c\(terms.windowStartMs - limit.lengthMs)".utf8) }
+            if terms.algorithm == .slidingWindow { batch.appendKey("c\(limit.windowBefore(at: nowMs).lowerBound)".utf8) }
             guard isReserved else { return }
             batch.specials.append(.check(isReserved: true, memo: nil))
             batch.appendKey(Self.recordKey(number).utf8)

@@ -152,5 +152,59 @@ extension StoreContract {
             contract.pass(until: 119_999)
             try await contract.expect(contract.check(a), gives: [0, 0, Terms.maxExact])
         },
+        Case("sliding window: a longer one after a shorter one") { contract in
+            // A month of 28 days and one of 31, in seconds. While the open one reaches over all of the one before it, all
+            // of that counts.
+            let short = contract.nowMs..<contract.nowMs + 28_000
+            let long = short.upperBound..<short.upperBound + 31_000
+            let before = short.lowerBound - 31_000..<short.lowerBound
+            try await contract.expect(
+                contract.check(cost: 1_000, contract.sliding("a", max: 1_000, in: short, after: before)),
+                gives: [1, 1_000, 0])
+            let a = contract.sliding("a", max: 1_000, in: long, after: short)
+            for offsetMs: Int64 in [28_000, 30_999, 31_000, 31_027] {
+                contract.pass(until: offsetMs)
+                try await contract.expect(contract.check(a), gives: [0, 0, 1_000])
+            }
+            contract.pass(until: 31_028)  // 999 of the 1000 are left
+            try await contract.expect(
+                contract.check(cost: 2, a), contract.check(a), gives: [0, 0, 1_000, 1, 1, 1_000])
+        },
+        Case("sliding window: a shorter one after a longer one") { contract in
+            let long = contract.nowMs..<contract.nowMs + 31_000
+            let short = long.upperBound..<long.upperBound + 28_000
+            let before = long.lowerBound - 28_000..<long.lowerBound
+            try await contract.expect(
+                contract.check(cost: 1_000, contract.sliding("a", max: 1_000, in: long, after: before)),
+                gives: [1, 1_000, 0])
+            contract.pass(until: 31_000)  // 903.2 are left
+            let a = contract.sliding("a", max: 1_000, in: short, after: long)
+            try await contract.expect(
+                contract.check(cost: 97, a), contract.check(cost: 96, a), gives: [0, 0, 1_000, 1, 96, 1_000])
+        },
+        Case("sliding window: what was committed far above the maximum counts in the window after it") { contract in
+            let monthMs: Int64 = 2_678_400_000
+            let first = contract.nowMs..<contract.nowMs + monthMs
+            let second = first.upperBound..<first.upperBound + monthMs
+            let a = contract.sliding("a", max: 10, in: first, after: first.lowerBound - monthMs..<first.lowerBound)
+            try await contract.expect(
+                contract.check(a, reserve: "1"), contract.commit("1", 1_000_000_000), gives: [1, 1, 0, 1])
+            contract.pass(until: monthMs)
+            var b = contract.sliding("a", max: trillion, in: second, after: first)
+            for value in ["1000000000", "999999999999", "9007199254740991", "9007199254740992"] {
+                if value != "1000000000" { try await contract.store.set(b.keys[1], value) }
+                let used = Int64(value) ?? 0
+                for leftMs: Int64 in [monthMs - 1, 1_999_999_999, 267_841, 11, 1] {
+                    let share = Int64((Int128(used) * Int128(leftMs) + Int128(monthMs) - 1) / Int128(monthMs))
+                    // The window is as if it had begun later, so that time need not step back.
+                    b.terms.windowEndMs = contract.nowMs + leftMs
+                    b.terms.nextEndMs = b.terms.windowEndMs + monthMs
+                    let left = max(0, trillion - share)
+                    let expected: [Int64] = left > 0 ? [1, 0, used, 0, 0, used] : [0, 0, used, 0, 0, used]
+                    try await contract.expect(
+                        contract.peek(cost: max(1, left), b), contract.peek(cost: left + 1, b), gives: expected)
+                }
+            }
+        },
     ]
 }

@@ -137,6 +137,16 @@ package struct StoreContract {
                 lengthMs: lengthMs))
     }
 
+    /// Of windows that are not equally long.
+    func sliding(_ name: String, max: Int64, in window: Range<Int64>, after before: Range<Int64>) -> Charge {
+        Charge(
+            keys: [key("\(name):\(window.lowerBound)"), key("\(name):\(before.lowerBound)")],
+            terms: Terms(
+                algorithm: .slidingWindow, max: max, windowStartMs: window.lowerBound, windowEndMs: window.upperBound,
+                lengthMs: window.upperBound - window.lowerBound,
+                previousLengthMs: before.upperBound - before.lowerBound))
+    }
+
     func bucket(_ name: String, max: Int64, burst: Int64, lengthMs: Int64 = 60_000) -> Charge {
         Charge(
             keys: [key(name)],

@@ -7,6 +7,7 @@
 local fmod, max, min, find, match = math.fmod, math.max, math.min, string.find, string.match
 local FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, CONCURRENCY = 0, 1, 2, 3
 local MAX_EXACT = 9007199254740992 -- 2^53
+local DIGIT = 262144 -- 2^18
 local REFUSALS_TTL_MS = 86400000 -- where no window ends that they belong to
 
 local nowText = format('%.0f', now)
@@ -27,13 +28,27 @@ local function divideUp(dividend, divisor)
     return (dividend - rest) / divisor + (rest > 0 and 1 or 0)
 end
 
--- How much of the window before still counts.
-local function reach(charge, previousUsed)
-    if previousUsed <= 0 then
-        return 0
+-- value * part / whole, rounded up, where the product may be beyond what is exact; part is below whole, and whole below
+-- 2^35, as 366 days in ms are. It is divided as on paper, in two digits: the upper one of `part` is below 2^17.
+local function scaleUp(value, part, whole)
+    local product = value * part
+    if product < MAX_EXACT then
+        return divideUp(product, whole)
     end
-    local bounded = min(previousUsed, divide(MAX_EXACT, charge.lengthMs))
-    return divideUp(bounded * max(0, charge.endMs - now), charge.lengthMs)
+    local rest, lower = fmod(value, whole), fmod(part, DIGIT)
+    local upper = rest * ((part - lower) / DIGIT)
+    local carried, last = fmod(upper, whole) * DIGIT, rest * lower
+    return (value - rest) / whole * part + divide(upper, whole) * DIGIT + divide(carried, whole) + divide(last, whole)
+        + divideUp(fmod(carried, whole) + fmod(last, whole), whole)
+end
+
+-- How much of the window before still counts. The open window may be the longer one: what was used counts once.
+local function reach(charge, previousUsed)
+    local reachingMs = max(0, charge.endMs - now)
+    if previousUsed <= 0 or reachingMs >= charge.lengthMs then
+        return max(0, previousUsed)
+    end
+    return scaleUp(previousUsed, reachingMs, charge.lengthMs)
 end
 
 -- A product beyond 2^53 is not exact, but then it is more than any level.

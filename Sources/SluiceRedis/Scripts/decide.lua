@@ -12,7 +12,7 @@
 --            back, ms since the epoch, or 0), then for
 --            each charge: window (index of its pair in [6], from 1), max, flags (4 * algorithm, 0: fixed window,
 --            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
---            a time to live), length in ms, what else the algorithm needs (when the window
+--            a time to live), length in ms (of a sliding window, of the one before), what else the algorithm needs (when the window
 --            after this one ends, ms; burst; how long a slot is held, ms)
 --            [8] entries: for each its shape, an index in [7] from 1
 --            [9] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters

@@ -147,8 +147,9 @@ struct SimulationLedger {
                 windows[keys[0], default: 0] += entry.cost * count
                 var used = windows[keys[0]] ?? 0
                 if terms.algorithm == .slidingWindow {
-                    let reach = (windows[keys[1]] ?? 0) * (terms.windowEndMs - nowMs)
-                    used += (reach + terms.lengthMs - 1) / terms.lengthMs
+                    let lengthMs = terms.previousLengthMs
+                    let reach = (windows[keys[1]] ?? 0) * min(lengthMs, terms.windowEndMs - nowMs)
+                    used += (reach + lengthMs - 1) / lengthMs
                 }
                 try demand(used <= terms.max, "\(used) of \(terms)")
             case .tokenBucket:
