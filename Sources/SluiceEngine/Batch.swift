@@ -32,8 +32,9 @@ package struct Batch: Sendable, Equatable {
         /// A shadow limit never holds back a check. Of those that the other limits admit it counts the ones that it has
         /// room for, and tells how many it had none for.
         package var isShadow: Bool
-        /// Whether the store must look if the key still has a time to live: asked once a window and replica, so that
-        /// a key which lost it is repaired without a second command for every charge.
+        /// Whether the store must look if the key still has a time to live: asked once a window and replica, and in some
+        /// batches of all, so that a key which lost it is repaired without a second command for every charge. What is
+        /// denied or only peeked at is looked at in any case.
         package var verifiesTimeToLive: Bool
 
         package init(terms: Terms, isShadow: Bool = false, verifiesTimeToLive: Bool) {
@@ -194,7 +195,7 @@ package struct BatchReply: Sendable, Equatable {
     /// number (as a bit pattern), when its last heartbeat came, and its last `writtenBackMs` (0: none), ms since the epoch.
     /// Empty unless `status` is `ran`.
     package var results: [Int64] = []
-    /// The store's words for each `fault`, and the reservation for each `replayed`, in order.
+    /// The store's words for each `fault` and `passedOver`, and the reservation for each `replayed`, in order.
     package var words: [String] = []
 
     /// In place of an entry's results: one of its windows does not hold the store's time. Nothing was charged.
@@ -208,6 +209,12 @@ package struct BatchReply: Sendable, Equatable {
     package static let replayed: Int64 = -3
     /// In place of an entry's results: this id was admitted before, with other arguments. Nothing was charged.
     package static let otherArguments: Int64 = -4
+    /// In place of the results of a reservation's end: what it would be settled to is more than can be counted (2^53).
+    /// Nothing was done.
+    package static let tooMuch: Int64 = -5
+    /// In place of the results of a reservation's end: it was done, but for a counter that holds what does not belong
+    /// there. In `words`: what is wrong with it.
+    package static let passedOver: Int64 = -6
 
     package init() {}
 }

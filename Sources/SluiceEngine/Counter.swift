@@ -396,6 +396,23 @@ struct Counter {
         }
     }
 
+    /// Whether `adjustLocally` can count so much.
+    mutating func canAdjustLocally(by cost: Int64, of item: LocalReservations.Item, nowMs: Int64) -> Bool {
+        roll(at: nowMs)
+        switch other?.value {
+        case nil, .before:
+            // What no longer counts is not changed, and so never too much.
+            let isOpen = item.terms.windowStartMs == windowStartMs
+            let isBefore = algorithm == .slidingWindow && item.terms.windowEndMs == windowStartMs
+            let used = isOpen ? windowed.own : isBefore ? before.own.used : 0
+            return cost <= Terms.maxExact - used
+        case .bucket(let bucket):
+            return bucket.canAdjust(by: cost, item.terms, nowMs: nowMs)
+        case .slots:
+            return true
+        }
+    }
+
     mutating func releaseLocally(_ reservation: ReservationID) {
         guard case .slots(var slots)? = other?.value else { return }
         slots.release(reservation)
@@ -483,7 +500,7 @@ struct Counter {
                 || !(isSeen || windowed.isTouched || before.isTouched || hasLocalRefusals)
         case .bucket(let bucket):
             guard let terms else { return true }
-            return bucket.knownLevel(terms, nowMs: nowMs) == 0
+            return bucket.isQuiet(terms, nowMs: nowMs)
         case .slots(let slots):
             return slots.known(nowMs: nowMs).used == 0
         }

@@ -25,6 +25,8 @@ extension Limiter {
         case waiting
         /// Too much waits already.
         case overloaded
+        /// Nothing of it changed.
+        case notSettled(Limiter.SettleFault)
         /// The store is away, and this replica does not know the reservation.
         case storeAway
     }
@@ -139,6 +141,7 @@ extension Limiter {
     ) -> SettleOutcome {
         guard let id = ReservationID(reservation) else { return .answered(false) }
         let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
+        if !canSettleLocally(key, settlement, now: now) { return .notSettled(.tooMuch) }
         if let (done, mayBeStored) = settleLocally(key, settlement, now: now) {
             if mayBeStored { tellStore(key, settlement) }
             return .answered(done)
@@ -174,6 +177,18 @@ extension Limiter {
     mutating func oweAgain(_ batch: borrowing PendingBatch) {
         for entry in batch.entries {
             if case .settle(let key, let settlement, isOwed: true)? = entry.special { tellStore(key, settlement) }
+        }
+    }
+
+    /// Whether what a reservation of this replica would be settled to can be counted.
+    private mutating func canSettleLocally(_ key: ByteString, _ settlement: Batch.Settlement, now: Moment) -> Bool {
+        let nowMs = clock.nowMs(now)
+        guard case .commit(let cost) = settlement, let record = reservations[key], record.expiryMs > nowMs,
+            !record.isCostSpent, cost > record.cost
+        else { return true }
+        return record.items.allSatisfy { item in
+            guard let counter = table.counter(named: item.stem) else { return true }
+            return table[counter: counter].canAdjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
         }
     }
 
@@ -341,7 +356,7 @@ extension Terms {
         switch algorithm {
         case .fixedWindow: windowEndMs
         case .slidingWindow: nextEndMs
-        case .tokenBucket: nowMs + (max == 0 ? lengthMs : resetMs(tally, nowMs: nowMs) * replicas.count)
+        case .tokenBucket: nowMs + Swift.max(lengthMs, resetMs(tally, nowMs: nowMs) * replicas.count)
         case .concurrency: nowMs + holdMs
         }
     }

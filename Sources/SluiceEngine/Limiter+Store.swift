@@ -91,12 +91,13 @@ extension Limiter {
         } else if breaker.isClosed, journal.count > 0 || owesOffers {
             payDebts(in: &batch, nowMs: nowMs)
         }
+        let verifiesAll = lastSequence % EngineBounds.batchesPerVerification == 0
         for index in batch.entries.indices where batch.entries[index].isWanted {
             if isWithinShare {
                 takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
                 guard batch.entries[index].isWanted else { continue }
             }
-            writeEntry(&batch.entries[index], nowMs: nowMs)
+            writeEntry(&batch.entries[index], verifiesAll: verifiesAll, nowMs: nowMs)
         }
         if !batch.entries.isEmpty && wire.entries.isEmpty { return false }
         if !batch.isRepeat {
@@ -115,7 +116,7 @@ extension Limiter {
         return true
     }
 
-    private mutating func writeEntry(_ entry: inout PendingBatch.Entry, nowMs: Int64) {
+    private mutating func writeEntry(_ entry: inout PendingBatch.Entry, verifiesAll: Bool, nowMs: Int64) {
         let firstCharge = wire.charges.count
         entry.isSent = true
         if !entry.isHeartbeat { statistics.entries += 1 }
@@ -135,7 +136,7 @@ extension Limiter {
             wire.charges.append(
                 Batch.Charge(
                     terms: terms(plan: entry.plan, index), isShadow: isShadow,
-                    verifiesTimeToLive: !table[counter: counter].isSeen))
+                    verifiesTimeToLive: verifiesAll || !table[counter: counter].isSeen))
         }
         // More than an empty window can hold need not be asked for: those behind cannot pass.
         let most = table[rulesOf: entry.plan].smallestMax / entry.cost
@@ -306,6 +307,17 @@ extension Limiter {
                 repeatEntry(index, of: &batch)
             case BatchReply.fault:
                 fail(entry, of: batch, reason: words.next() ?? "", now: now)
+            case BatchReply.tooMuch:
+                // Nobody waits for what is owed: a person is told.
+                if entry.firstWaiter < 0 {
+                    settlementFailed(reason: "a reservation was settled to more than can be counted")
+                }
+                finishAll(entry, of: batch, .notSettled(.tooMuch), now: now)
+            case BatchReply.passedOver:
+                statistics.faults += 1
+                settlementFailed(reason: words.next() ?? "")
+                forgetRefusals(settledBy: entry, now: now)
+                finishAll(entry, of: batch, .settled(true), now: now)
             case BatchReply.otherArguments:
                 finishAll(entry, of: batch, .otherArguments, now: now)
             case BatchReply.replayed:
@@ -323,6 +335,7 @@ extension Limiter {
                 }
                 guard entry.plan >= 0 else {
                     if outcome == 1 { forgetRefusals(settledBy: entry, now: now) }
+                    isSettlementFaulty = false
                     finishAll(entry, of: batch, .settled(outcome == 1), now: now)
                     continue
                 }
@@ -341,12 +354,18 @@ extension Limiter {
         statistics.faults += 1
         if entry.isHeartbeat { return heartbeatFailed(reason: reason) }
         guard entry.plan >= 0 else {
-            notify(.keyFault(reason: reason))
-            return finishAll(entry, of: batch, .settled(false), now: now)
+            settlementFailed(reason: reason)
+            return finishAll(entry, of: batch, .notSettled(.storeFault), now: now)
         }
         if !table[plan: entry.plan].isFaulty { notify(.keyFault(reason: reason)) }
         table[plan: entry.plan].isFaulty = true
         answerLocally(entry, of: batch, now: now)
+    }
+
+    /// What a person should know is told once, until one is settled again.
+    private mutating func settlementFailed(reason: String) {
+        if !isSettlementFaulty { notify(.keyFault(reason: reason)) }
+        isSettlementFaulty = true
     }
 
     private mutating func answer(

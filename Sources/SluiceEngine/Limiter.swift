@@ -43,6 +43,14 @@ package struct Limiter {
         case otherArguments
     }
 
+    /// Why a reservation was not settled.
+    package enum SettleFault: Sendable, Equatable {
+        /// What it would be settled to is more than can be counted: see `Terms.maxExact`.
+        case tooMuch
+        /// The store could not read its record, or free its slots.
+        case storeFault
+    }
+
     package struct Completion {
         package enum Answer {
             case decision(Decision)
@@ -50,6 +58,8 @@ package struct Limiter {
             case otherArguments
             /// Whether there was such a reservation that was not spent.
             case settled(Bool)
+            /// A reservation was not settled, and nothing of it changed.
+            case notSettled(SettleFault)
             /// The store went away before it could settle a reservation: it may or may not have.
             case storeAway
         }
@@ -132,6 +142,8 @@ package struct Limiter {
     var lastHeartbeatNs = Int64.min / 2
     /// Whether the store could not note the last one.
     var isHeartbeatFaulty = false
+    /// Whether the store could not settle a reservation last time, or not one of its counters.
+    var isSettlementFaulty = false
     /// Ends of reservations that the store must be told of when it is back, in order.
     var owed: [(key: ByteString, settlement: Batch.Settlement)] = []
     /// For what nobody has to guess.

@@ -331,14 +331,22 @@ struct BucketTally {
         return Mark(level: ownLevel, credited: credited)
     }
 
+    /// Whether so much more than a charge came to can be counted.
+    func canAdjust(by cost: Int64, _ terms: Terms, nowMs: Int64) -> Bool {
+        guard cost > 0 else { return true }
+        let level = (self.terms ?? terms).drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
+        return cost <= (Self.fine(Terms.maxExact, replicaCount) - level) / (terms.lengthMs * replicaCount)
+    }
+
     /// Settles what was admitted here to another cost. What has leaked of it is not given back: it no longer counted. What
     /// lay under it leaked first, but for what was given back of that since; whose that was is not known, so all of it
     /// counts as what lay under it.
     mutating func adjust(
         by cost: Int64, after mark: Mark, chargedMs: Int64, _ terms: Terms, nowMs: Int64
     ) {
-        drain(terms, nowMs: nowMs)
         let amount = Self.fine(abs(cost), terms.lengthMs, replicaCount)
+        // What has leaked since goes by the limit as it is now: it may leak more slowly than when it was charged.
+        drain(self.terms ?? terms, nowMs: nowMs)
         if cost >= 0 { return raise(by: amount) }
         let remaining = terms.drained(
             max(0, mark.level - (credited - mark.credited)), sinceMs: chargedMs, nowMs: nowMs)
@@ -404,11 +412,23 @@ struct BucketTally {
             windowEndMs: Terms.endless.upperBound, lengthMs: state.lengthMs)
     }
 
-    /// When nothing of it counts any more, ms since the epoch.
+    /// When nothing of it counts any more, ms since the epoch. It is kept for a window at least: by a lower maximum, which a
+    /// reload or the next process may come with, what was used leaks more slowly.
     var countsUntilMs: Int64 {
         guard let terms else { return 0 }
-        let shared = sharedMs + (sharedLevel + terms.max - 1) / terms.max
-        return max(shared, localMs + (ownLevel + terms.max - 1) / terms.max)
+        func untilMs(_ level: Int64, sinceMs: Int64) -> Int64 {
+            level > 0 ? sinceMs + max(terms.lengthMs, (level + terms.max - 1) / terms.max) : 0
+        }
+        return max(untilMs(sharedLevel, sinceMs: sharedMs), untilMs(ownLevel, sinceMs: localMs))
+    }
+
+    /// Whether forgetting it loses nothing, however slowly it may leak from now on.
+    ///
+    /// - Parameter terms: of the limit for which it is asked.
+    func isQuiet(_ terms: Terms, nowMs: Int64) -> Bool {
+        guard isTouched else { return true }
+        guard knownLevel(terms, nowMs: nowMs) == 0 else { return false }
+        return nowMs - max(sharedLevel > 0 ? sharedMs : 0, ownLevel > 0 ? localMs : 0) >= terms.lengthMs
     }
 
     private static func fine(_ level: Int64, _ replicas: Int64) -> Int64 {

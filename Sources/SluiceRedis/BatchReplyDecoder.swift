@@ -10,6 +10,8 @@ package struct ExpectedEntry: Sendable, Equatable {
     package var hasMemo: Bool
     /// Whether it asks for the replicas' signs of life.
     package var isHeartbeat: Bool
+    /// Whether it is the end of a reservation.
+    package var isSettlement: Bool
 
     package init(_ entry: Batch.Entry, of batch: borrowing Batch) {
         count = entry.count
@@ -19,12 +21,13 @@ package struct ExpectedEntry: Sendable, Equatable {
         }
         hasMemo = false
         isHeartbeat = false
+        isSettlement = false
         guard entry.special >= 0 else { return }
         switch batch.specials[entry.special] {
         case .check(_, let memo): hasMemo = memo != nil
         case .heartbeat: isHeartbeat = true
         case .offer: count = 1
-        case .settle: break
+        case .settle: isSettlement = true
         }
     }
 }
@@ -133,6 +136,15 @@ package struct BatchReplyDecoder {
         switch outcome.value {
         case BatchReply.windowIsOver where entry.tallyCount > 0:
             reply.results.append(BatchReply.windowIsOver)
+        case BatchReply.tooMuch where entry.isSettlement:
+            reply.results.append(BatchReply.tooMuch)
+        case BatchReply.passedOver where entry.isSettlement:
+            guard at < flat.items.count, flat.items[at].kind == .string else {
+                throw BatchReplyError(reason: "an end of a reservation does not say what it passed over")
+            }
+            reply.results.append(BatchReply.passedOver)
+            reply.words.append(flat.words(of: flat.items[at]))
+            at += 1
         case BatchReply.otherArguments where entry.hasMemo:
             reply.results.append(BatchReply.otherArguments)
         case BatchReply.replayed where entry.hasMemo:

@@ -143,10 +143,13 @@ final class CounterScan: RedisConnectionOwner {
     private static func counter(_ key: [UInt8], _ text: [UInt8]) -> StoredCounter? {
         let words = text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
         let numbers = words.compactMap { Int64(String(decoding: $0, as: UTF8.self)) }
-        guard numbers.count == words.count else { return nil }
+        // What the scripts do not take for a tally is none here either.
+        guard numbers.count == words.count, numbers.allSatisfy({ (0...Terms.maxExact).contains($0) }) else {
+            return nil
+        }
         switch numbers.count {
         case 1: return StoredCounter(key: key, used: numbers[0])
-        case 2...3 where numbers.allSatisfy { $0 >= 0 }:
+        case 2...3:
             return StoredCounter(key: key, used: numbers[0], lastMs: numbers[1])
         default: return nil
         }

@@ -254,6 +254,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
             queue.reserve(writer)
         case .overloaded:
             throw .overloaded
+        case .notSettled(let fault):
+            throw .notSettled(fault)
         case .storeAway:
             throw .storeAway
         }
@@ -302,6 +304,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
             queue.fill(number, to: &output) { $0.writeInteger(done ? 1 : 0, to: &$1) }
         case .otherArguments:
             queue.fill(number, to: &output) { $0.writeError(RequestError.otherArguments, to: &$1) }
+        case .notSettled(let fault):
+            queue.fill(number, to: &output) { $0.writeError(RequestError.notSettled(fault), to: &$1) }
         case .storeAway:
             queue.fill(number, to: &output) { $0.writeError(RequestError.storeAway, to: &$1) }
         }
@@ -396,6 +400,18 @@ extension RequestError {
         .noPermission, "this command is for operators, call it as the user that runs sluiced or as root")
     fileprivate static let otherArguments = RequestError(
         .badArgument, "this ID was used for a check with other arguments, send the same ones or another ID")
+    fileprivate static func notSettled(_ fault: Limiter.SettleFault) -> RequestError {
+        switch fault {
+        case .tooMuch:
+            RequestError(
+                .tooBig,
+                "a limit of this tool cannot count that much (a token bucket: 2^53 over its window in ms), commit less")
+        case .storeFault:
+            RequestError(
+                .error,
+                "redis could not settle this reservation, nothing was changed: see the log of sluiced, send it again")
+        }
+    }
     fileprivate static let storeAway = RequestError(
         .busy, "redis is away and this sidecar does not know the reservation, send it again in a moment")
 }

@@ -37,6 +37,11 @@ extension ModelStore {
         for (index, charge) in charges.enumerated() {
             readings.append(try read(charge, keys.charges[index], isPeek: entry.count == 0, nowMs: nowMs))
         }
+        if entry.count == 0 {
+            for (index, charge) in charges.enumerated() {
+                retain(charge, keys.charges[index], readings[index], nowMs: nowMs)
+            }
+        }
         let rooms = charges.indices.map {
             charges[$0].terms.room(cost: entry.cost, readings[$0].tally, nowMs: nowMs)
         }
@@ -63,7 +68,9 @@ extension ModelStore {
                 // Of all charges: whoever settles late what a shadow limit did not count asks about nothing any more.
                 var tally = readings[index].tally
                 tally.lastExpiryMs = nowMs + charge.terms.holdMs
-                recordUntilMs = max(recordUntilMs, Self.neededUntilMs(charge.terms, tally, nowMs: nowMs))
+                recordUntilMs = max(
+                    recordUntilMs,
+                    Self.keptUntilMs(charge.terms, tally, lastMs: readings[index].lastMs, nowMs: nowMs))
             }
             if let reservation, admitted > 0 {
                 items[reservation] = Item(value: .record(record), expiresAtMs: recordUntilMs)
@@ -166,27 +173,31 @@ extension ModelStore {
         } else {
             reading.tally.used += terms.charge(cost: cost, count: count)
         }
-        let untilMs = Self.neededUntilMs(terms, reading.tally, nowMs: nowMs) + Self.expirySlackMs
+        let untilMs =
+            Self.keptUntilMs(terms, reading.tally, lastMs: reading.lastMs, nowMs: nowMs) + Self.expirySlackMs
         if count > 0 {
             switch terms.algorithm {
             case .fixedWindow, .slidingWindow:
                 write(.integer(reading.tally.used), at: keys[0], untilMs: untilMs)
             case .tokenBucket:
-                items[keys[0]] = Item(
-                    value: .bucket(
-                        level: reading.tally.used, lastMs: reading.lastMs, credited: reading.credited),
-                    expiresAtMs: untilMs)
+                writeBucket(
+                    level: reading.tally.used, lastMs: reading.lastMs, credited: reading.credited, at: keys[0],
+                    untilMs: untilMs)
             case .concurrency:
                 items[keys[0]] = Item(value: .slots(reading.slots), expiresAtMs: untilMs)
             }
         }
-        repair(keys[0], charge, untilMs: untilMs)
+        if count > 0 {
+            if charge.verifiesTimeToLive { repair(keys[0], untilMs: untilMs) }
+        } else {
+            retain(charge, keys, reading, nowMs: nowMs)
+        }
         guard charge.isShadow else { return }
         let isWindow = terms.algorithm == .fixedWindow || terms.algorithm == .slidingWindow
         let refusalsUntilMs = isWindow ? untilMs : nowMs + Self.refusalsTimeToLiveMs
         reading.tally.refusals += refused
         if refused > 0 { write(.integer(reading.tally.refusals), at: keys[keys.count - 1], untilMs: refusalsUntilMs) }
-        repair(keys[keys.count - 1], charge, untilMs: refusalsUntilMs)
+        if charge.verifiesTimeToLive { repair(keys[keys.count - 1], untilMs: refusalsUntilMs) }
     }
 
     /// Writes a key that keeps the time to live that it was given when it was new.
@@ -198,40 +209,70 @@ extension ModelStore {
         }
     }
 
-    private mutating func repair(_ key: [UInt8], _ charge: Batch.Charge, untilMs: Int64) {
-        if charge.verifiesTimeToLive, let item = item(key), item.expiresAtMs == nil {
-            items[key]?.expiresAtMs = untilMs
+    private mutating func repair(_ key: [UInt8], untilMs: Int64) {
+        if let item = item(key), item.expiresAtMs == nil { items[key]?.expiresAtMs = untilMs }
+    }
+
+    /// Sees to it that what was looked at and not charged lives for as long as it counts.
+    private mutating func retain(_ charge: Batch.Charge, _ keys: [[UInt8]], _ reading: Reading, nowMs: Int64) {
+        let neededMs = Self.neededUntilMs(charge.terms, reading.tally, lastMs: reading.lastMs, nowMs: nowMs)
+        let untilMs = neededMs + Self.expirySlackMs
+        if charge.terms.algorithm == .tokenBucket, reading.tally.used > 0, let expiresAtMs = expiresAtMs(of: keys[0]) {
+            items[keys[0]]?.expiresAtMs = max(expiresAtMs, untilMs)
+        }
+        if reading.tally.used > 0 || charge.terms.algorithm == .tokenBucket { repair(keys[0], untilMs: untilMs) }
+        if charge.terms.algorithm == .slidingWindow, reading.tally.previous > 0 {
+            repair(keys[1], untilMs: charge.terms.windowEndMs + Self.expirySlackMs)
         }
     }
 
-    /// Until when what was counted counts, ms since the epoch.
-    static func neededUntilMs(_ terms: Terms, _ tally: Tally, nowMs: Int64) -> Int64 {
+    /// Writes a bucket, which lives for as long as it did, or longer.
+    mutating func writeBucket(level: Int64, lastMs: Int64, credited: Int64, at key: [UInt8], untilMs: Int64) {
+        let expiresAtMs = max(untilMs, expiresAtMs(of: key) ?? 0)
+        items[key] = Item(
+            value: .bucket(level: level, lastMs: lastMs, credited: credited), expiresAtMs: expiresAtMs)
+    }
+
+    /// Until when what was counted counts by these terms, ms since the epoch.
+    ///
+    /// - Parameter lastMs: of a token bucket: until then it does not leak.
+    static func neededUntilMs(_ terms: Terms, _ tally: Tally, lastMs: Int64, nowMs: Int64) -> Int64 {
         switch terms.algorithm {
         case .fixedWindow: terms.windowEndMs
         case .slidingWindow: terms.nextEndMs
-        case .tokenBucket: nowMs + (terms.max == 0 ? terms.lengthMs : terms.resetMs(tally, nowMs: nowMs))
+        case .tokenBucket:
+            min(
+                Terms.maxExact,
+                max(nowMs, lastMs) + (terms.max == 0 ? terms.lengthMs : terms.resetMs(tally, nowMs: nowMs)))
         case .concurrency: tally.lastExpiryMs
         }
+    }
+
+    /// Until when what was just charged is kept, ms since the epoch: by a lower maximum, which a replica may come with
+    /// later, a bucket leaks more slowly.
+    static func keptUntilMs(_ terms: Terms, _ tally: Tally, lastMs: Int64, nowMs: Int64) -> Int64 {
+        let neededMs = neededUntilMs(terms, tally, lastMs: lastMs, nowMs: nowMs)
+        return terms.algorithm == .tokenBucket ? max(neededMs, min(Terms.maxExact, nowMs + terms.lengthMs)) : neededMs
     }
 
     // MARK: - Values
 
     /// nil if there is none.
-    private func storedInteger(_ key: [UInt8]) throws(KeyFault) -> Int64? {
+    func storedInteger(_ key: [UInt8]) throws(KeyFault) -> Int64? {
         switch value(of: key) {
         case nil: return nil
-        case .integer(let number) where number.magnitude <= Terms.maxExact.magnitude: return number
+        case .integer(let number) where (0...Terms.maxExact).contains(number): return number
         case .integer, .bucket, .record, .memo, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }
     }
 
-    private func integer(_ key: [UInt8]) throws(KeyFault) -> Int64 { try storedInteger(key) ?? 0 }
+    func integer(_ key: [UInt8]) throws(KeyFault) -> Int64 { try storedInteger(key) ?? 0 }
 
-    private func storedBucket(_ key: [UInt8]) throws(KeyFault) -> (level: Int64, lastMs: Int64, credited: Int64)? {
+    func storedBucket(_ key: [UInt8]) throws(KeyFault) -> (level: Int64, lastMs: Int64, credited: Int64)? {
         switch value(of: key) {
         case nil: return nil
-        case .bucket(let level, let lastMs, let credited) where max(level, lastMs) <= Terms.maxExact:
+        case .bucket(let level, let lastMs, let credited) where max(level, lastMs, credited) <= Terms.maxExact:
             return (level, lastMs, credited)
         case .bucket, .integer, .record, .memo, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
@@ -241,7 +282,9 @@ extension ModelStore {
     private func storedSlots(_ key: [UInt8]) throws(KeyFault) -> [String: Int64] {
         switch value(of: key) {
         case nil: return [:]
-        case .slots(let slots): return slots
+        case .slots(let slots):
+            guard (slots.values.max() ?? 0) <= Terms.maxExact else { throw .notANumber }
+            return slots
         case .integer, .bucket, .record, .memo, .text, .foreign: throw .wrongType
         }
     }

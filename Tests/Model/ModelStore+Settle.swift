@@ -3,34 +3,58 @@ import SluiceEngine
 /// How the model ends a reservation.
 extension ModelStore {
     /// Whether there was something to be done; false too if there is no such reservation.
-    mutating func settle(_ settlement: Batch.Settlement, record key: [UInt8], nowMs: Int64) throws(KeyFault) -> Bool {
+    mutating func settle(
+        _ settlement: Batch.Settlement, record key: [UInt8], nowMs: Int64, into reply: inout BatchReply
+    ) throws(KeyFault) {
         let record: Record
         switch value(of: key) {
-        case nil: return false
+        case nil: return reply.results.append(0)
         case .record(let found): record = found
         case .integer, .bucket, .memo, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }
         var after = record
+        passedOver = nil
         switch settlement {
+        case .commit(let cost)
+        where !record.isCostSpent
+            && record.charges.contains(where: { !holds($0, cost - record.cost, nowMs: nowMs) }):
+            return reply.results.append(BatchReply.tooMuch)
         case .commit(let cost):
             spend(&after, cost: cost, nowMs: nowMs)
         case .cancel:
+            try freeSlots(&after, of: Self.reservation(key))
             // A call that was never made is not remembered as one that was admitted.
             if !after.isCostSpent, let memoKey = after.memoKey { items[memoKey] = nil }
             spend(&after, cost: 0, nowMs: nowMs)
-            freeSlots(&after, of: Self.reservation(key))
         case .release:
-            freeSlots(&after, of: Self.reservation(key))
+            try freeSlots(&after, of: Self.reservation(key))
         }
-        guard after != record else { return false }
+        guard after != record else { return reply.results.append(0) }
         publishLowerings()
         if after.isCostSpent && (after.areSlotsFreed || !after.hasSlots) {
             items[key] = nil
         } else {
             items[key]?.value = .record(after)
         }
-        return true
+        reply.results.append(passedOver == nil ? 1 : BatchReply.passedOver)
+        if let passedOver { reply.words.append(passedOver.words) }
+    }
+
+    /// Whether so much more can be counted.
+    private func holds(_ charge: Record.Charge, _ difference: Int64, nowMs: Int64) -> Bool {
+        let terms = charge.terms
+        switch terms.algorithm {
+        case .fixedWindow, .slidingWindow:
+            if nowMs >= Self.neededUntilMs(terms, Tally(used: 0), lastMs: 0, nowMs: nowMs) { return true }
+            return difference <= Terms.maxExact - ((try? integer(charge.key)) ?? 0)
+        case .tokenBucket:
+            guard difference > 0, let bucket = try? storedBucket(charge.key) ?? (0, nowMs, 0) else { return true }
+            let level = terms.drained(bucket.level, sinceMs: bucket.lastMs, nowMs: nowMs)
+            return difference <= (Terms.maxExact - level) / terms.lengthMs
+        case .concurrency:
+            return true
+        }
     }
 
     private mutating func publishLowerings() {
@@ -58,62 +82,67 @@ extension ModelStore {
         }
     }
 
-    private mutating func freeSlots(_ record: inout Record, of reservation: String) {
+    private mutating func freeSlots(_ record: inout Record, of reservation: String) throws(KeyFault) {
         guard record.hasSlots, !record.areSlotsFreed else { return }
-        record.areSlotsFreed = true
         for charge in record.charges where charge.terms.algorithm == .concurrency {
-            guard case .slots(var slots) = value(of: charge.key) else { continue }
-            slots[reservation] = nil
-            writeSlots(slots, at: charge.key)
+            switch value(of: charge.key) {
+            case nil: break
+            case .slots(var slots):
+                slots[reservation] = nil
+                writeSlots(slots, at: charge.key)
+            case .integer, .bucket, .record, .memo, .text, .foreign: throw .wrongType
+            }
         }
+        record.areSlotsFreed = true
     }
 
     /// Only a window that still counts is changed, and never to less than nothing.
     private mutating func settleWindow(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
-        let neededUntilMs = Self.neededUntilMs(charge.terms, Tally(used: 0), nowMs: nowMs)
-        guard nowMs < neededUntilMs else { return }
+        let neededUntilMs = Self.neededUntilMs(charge.terms, Tally(used: 0), lastMs: 0, nowMs: nowMs)
+        guard nowMs < neededUntilMs, difference != 0 else { return }
         let tally: Int64
-        switch value(of: charge.key) {
-        case .integer(let found): tally = found
-        case nil where difference > 0: tally = 0
-        case nil, .bucket, .slots, .record, .memo, .text, .foreign: return
+        do throws(KeyFault) {
+            guard let found = try storedInteger(charge.key) ?? (difference > 0 ? 0 : nil) else { return }
+            tally = found
+        } catch {
+            passedOver = error
+            return
         }
         if difference < 0, tally > 0 { lowered.append(charge.key) }
-        let after = difference < 0 ? max(0, tally + difference) : min(Terms.maxExact, tally + difference)
-        if difference != 0 { write(.integer(after), at: charge.key, untilMs: neededUntilMs + Self.expirySlackMs) }
+        let after = difference < 0 ? max(0, tally + difference) : tally + difference
+        write(.integer(after), at: charge.key, untilMs: neededUntilMs + Self.expirySlackMs)
     }
 
     /// What has leaked of the charge is not given back: it no longer counted. What lay under it leaked first, but for
     /// what was given back since.
     private mutating func settleBucket(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
         let terms = charge.terms
-        var (level, lastMs, credited) = (Int64(0), nowMs, Int64(0))
-        switch value(of: charge.key) {
-        case .bucket(let found, let foundMs, let foundCredit):
-            credited = foundCredit
-            level = terms.drained(found, sinceMs: foundMs, nowMs: nowMs)
-            lastMs = max(nowMs, foundMs)
-        case nil where difference > 0: break
-        case nil, .integer, .slots, .record, .memo, .text, .foreign: return
+        guard difference != 0 else { return }
+        var (level, lastMs, credited): (Int64, Int64, Int64)
+        do throws(KeyFault) {
+            guard let found = try storedBucket(charge.key) ?? (difference > 0 ? (0, 0, 0) : nil) else { return }
+            (level, lastMs, credited) = found
+        } catch {
+            passedOver = error
+            return
         }
         if difference < 0 {
+            // It stays the level of then: by how much it has leaked since is for the next check to say.
             let under = max(0, charge.levelAfter - (credited - charge.creditedBefore))
             // Where the clock has stepped back the bucket stands still, but what had leaked by then has leaked.
             let left =
                 credited < charge.creditedBefore
-                ? 0 : terms.drained(under, sinceMs: charge.chargedMs, nowMs: lastMs)
+                ? 0 : terms.drained(under, sinceMs: charge.chargedMs, nowMs: max(nowMs, lastMs))
             let credit = min(-difference * terms.lengthMs, left, level)
             level -= credit
             credited = credited + credit > Terms.maxExact ? 0 : credited + credit
             lowered.append(charge.key)
-        } else if difference > 0 {
-            let (more, overflow) = difference.multipliedReportingOverflow(by: terms.lengthMs)
-            level = overflow || more > Terms.maxExact - level ? Terms.maxExact : level + more
         } else {
-            return
+            level = terms.drained(level, sinceMs: lastMs, nowMs: nowMs) + difference * terms.lengthMs
+            lastMs = max(nowMs, lastMs)
         }
-        let untilMs = Self.neededUntilMs(terms, Tally(used: level), nowMs: nowMs) + Self.expirySlackMs
-        items[charge.key] = Item(
-            value: .bucket(level: level, lastMs: lastMs, credited: credited), expiresAtMs: untilMs)
+        let keptMs = Self.keptUntilMs(terms, Tally(used: level), lastMs: lastMs, nowMs: nowMs)
+        writeBucket(
+            level: level, lastMs: lastMs, credited: credited, at: charge.key, untilMs: keptMs + Self.expirySlackMs)
     }
 }

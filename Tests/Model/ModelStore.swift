@@ -82,6 +82,8 @@ package struct ModelStore: Sendable {
     private var writtenBack: [UInt64: Int64] = [:]
     /// What was published of counters that were lowered, oldest first; see `takePublished`.
     var published: [[UInt8]] = []
+    /// What is wrong with a counter that the settlement at hand should have changed, if anything is.
+    var passedOver: KeyFault?
     /// The keys that the settlement at hand has lowered.
     var lowered: [[UInt8]] = []
 
@@ -125,8 +127,7 @@ package struct ModelStore: Sendable {
             do throws(KeyFault) {
                 switch entry.special >= 0 ? batch.specials[entry.special] : nil {
                 case .settle(let settlement):
-                    let isDone = try settle(settlement, record: keys.special[0], nowMs: nowMs)
-                    reply.results.append(isDone ? 1 : 0)
+                    try settle(settlement, record: keys.special[0], nowMs: nowMs, into: &reply)
                 case .offer:
                     try offer(entry, keys, of: batch, nowMs: nowMs, into: &reply)
                 case .heartbeat(let lifeMs, let writtenBackMs):

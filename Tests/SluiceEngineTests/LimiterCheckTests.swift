@@ -33,6 +33,42 @@ import Testing
         #expect(rig.limiter.identityCount == 6 && rig.limiter.counterCount == 0)
     }
 
+    /// Of a month's calls as many count in the next as a month's length from now back holds of them.
+    @Test(arguments: [true, false]) func slidingMonthsOfUnequalLength(usesStore: Bool) {
+        let monthly = limit(max: 1000, algorithm: .slidingWindow, window: .calendar(.month, in: .utc))
+        var rig = LimiterRig(policy(monthly), usesStore: usesStore, connected: false)
+        rig.pass(ms: 1_740_614_400_000 - rig.now.wallMs)  // 2025-02-27
+        if usesStore { rig.connect() }
+        #expect(rig.decide(cost: 1000).allowed)
+        // 2025-03-04 at noon: 27.5 days of February's 28 still count.
+        let noonMs: Int64 = 1_741_046_400_000 + 43_200_000
+        while rig.now.wallMs < noonMs {
+            rig.pass(ms: min(1_800_000, noonMs - rig.now.wallMs))
+            rig.tick()
+            if usesStore { rig.exchange() }
+        }
+        let denied = rig.decide(cost: 60)
+        #expect(!denied.allowed && denied.remaining == 17)
+        #expect(!rig.decide(cost: 18).allowed && rig.decide(cost: 17).allowed)
+        // 60 more fit once 60 + 17 of the 1000 no longer count: 923 / 1000 of 28 days before March ends.
+        rig.pass(ms: denied.retryAfterMs)
+        #expect(!rig.decide(cost: 60, isPeek: true).allowed && rig.decide(cost: 43, isPeek: true).allowed)
+    }
+
+    /// A day of 23 hours, and one of 25.
+    @Test(arguments: [(1_743_372_000_000, 23), (1_761_519_600_000, 25)] as [(Int64, Int64)])
+    func slidingDaysOfUnequalLength(startMs: Int64, hoursBefore: Int64) throws {
+        let day = Window.calendar(.day, in: try #require(Zone(name: "Europe/Berlin")))
+        let open = Counter.bounds(of: day, .slidingWindow, at: startMs + 1)
+        #expect(open.startMs == startMs && open.endMs == startMs + 86_400_000)
+        #expect(open.previousLengthMs == hoursBefore * 3_600_000 && open.nextEndMs == startMs + 2 * 86_400_000)
+        let terms = Terms(limit(max: 100, algorithm: .slidingWindow, window: day)).at(open)
+        var tally = Tally(used: 0)
+        tally.previous = 100
+        let left = terms.left(tally, nowMs: startMs + 3_599_999)
+        #expect(left == (hoursBefore == 23 ? 0 : 7))
+    }
+
     @Test func approvedChecksAreCounted() {
         let rule = ToolRule(action: .requireApproval, reason: nil, limits: [limit(max: 1)])
         var rig = LimiterRig(policy(tools: ["t": rule]), usesStore: false)

@@ -21,6 +21,26 @@ import Testing
         #expect(rig.limiter.identityCount == 1 && rig.limiter.counterCount == 1)
     }
 
+    /// Of an hour's 18000, five drain in a second: by the maximum of 1 that comes then they take five hours.
+    @Test(arguments: [true, false])
+    func aBucketIsNotForgottenWhenItsMaximumIsLowered(usesStore: Bool) {
+        func bucket(_ max: Int64) -> Limit { limit(max: max, per: 3600, algorithm: .tokenBucket(burst: 5)) }
+        for asksAtOnce in [true, false] {
+            var rig = LimiterRig(policy(bucket(18_000)), usesStore: usesStore)
+            for _ in 0..<5 { #expect(rig.decide().allowed) }
+            rig.limiter.replacePolicies(Self.set(bucket(1)))
+            if asksAtOnce { #expect(rig.decide().retryAfterMs == 3_600_000) }
+            for _ in 0..<(asksAtOnce ? 200 : 150) {
+                rig.pass(ms: 20_000)
+                rig.tick()
+                if usesStore { rig.exchange() }
+            }
+            // 4000 s later one has leaked of five; or 3000 s later, none, where nobody has asked by the lower maximum.
+            #expect(rig.decide().allowed == asksAtOnce)
+            #expect(!rig.decide().allowed)
+        }
+    }
+
     @Test func anotherWindowIsAnotherCounter() {
         var rig = LimiterRig(policy(limit(max: 2)))
         for _ in 0..<2 { _ = rig.decide() }

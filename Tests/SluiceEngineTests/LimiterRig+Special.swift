@@ -57,6 +57,7 @@ extension LimiterRig {
         case answered(Bool)
         case waiting(UInt64)
         case overloaded
+        case notSettled(Limiter.SettleFault)
         case storeAway
     }
 
@@ -71,23 +72,31 @@ extension LimiterRig {
         case .answered(let done): .answered(done)
         case .waiting: .waiting(ticket)
         case .overloaded: .overloaded
+        case .notSettled(let fault): .notSettled(fault)
         case .storeAway: .storeAway
         }
     }
 
-    /// As `askToSettle`, over the store if need be; nil where the store is away.
+    /// As `askToSettle`, over the store if need be; nil where the store is away, or it was refused.
     mutating func settle(_ reservation: String, _ settlement: Batch.Settlement, grant: String = "g") -> Bool? {
-        switch askToSettle(reservation, settlement, grant: grant) {
-        case .answered(let done):
-            // The store may be owed something.
-            if limiter.isShared { exchange() }
-            return done
-        case .waiting(let ticket):
-            exchange()
-            return settled[ticket] ?? nil
-        case .storeAway: return nil
+        switch settleToTheEnd(reservation, settlement, grant: grant) {
+        case .answered(let done): done
+        case .storeAway, .notSettled, .waiting: nil
         case .overloaded: preconditionFailure("overloaded")
         }
+    }
+
+    /// As `askToSettle`, over the store if need be.
+    mutating func settleToTheEnd(
+        _ reservation: String, _ settlement: Batch.Settlement, grant: String = "g"
+    ) -> Settled {
+        let outcome = askToSettle(reservation, settlement, grant: grant)
+        // The store may be owed something.
+        if case .answered = outcome, limiter.isShared { exchange() }
+        guard case .waiting(let ticket) = outcome else { return outcome }
+        exchange()
+        if let fault = notSettled[ticket] { return .notSettled(fault) }
+        return (settled[ticket] ?? nil).map { .answered($0) } ?? .storeAway
     }
 
     /// The store is gone at once and for good, as far as this test goes.

@@ -22,6 +22,8 @@ struct LimiterRig {
     var listening: [ListeningCommand] = []
     /// What became of settlements that waited: nil where the store went away.
     var settled: [UInt64: Bool?] = [:]
+    /// Settlements that were refused.
+    var notSettled: [UInt64: Limiter.SettleFault] = [:]
     /// Checks that were told that their id was used for another.
     var otherArguments: Set<UInt64> = []
     /// What was recorded so far, and what became of that when it was started again last.
@@ -153,6 +155,7 @@ struct LimiterRig {
             case .decision(let decision): answers[ticket] = decision
             case .otherArguments: otherArguments.insert(ticket)
             case .settled(let done): settled[ticket] = .some(done)
+            case .notSettled(let fault): notSettled[ticket] = fault
             case .storeAway: settled[ticket] = .some(nil)
             }
             order.append(ticket)

@@ -160,17 +160,18 @@ import Testing
         #expect(!rig.decide().allowed)
     }
 
-    /// Another has written a tally below zero: odd answers, but answers.
-    @Test func aTallyBelowZero() throws {
-        var rig = LimiterRig(policy(limit(max: 3)))
-        rig.store.set(key(limit(max: 3)), .integer(-5))
+    /// Another has written what no script counts: nothing is admitted by that, and this limit is counted here.
+    @Test(arguments: [-5, -(1 << 53), .max - 5, (1 << 53) + 1] as [Int64]) func anImpossibleTally(_ value: Int64) throws
+    {
+        var rig = LimiterRig(policy(limit(max: 3), limit(max: 9, of: "u")))
+        rig.store.set(key(limit(max: 3)), .integer(value))
         let tickets = (0..<6).map { _ in rig.wait() }
-        let batch = try #require(rig.sent().first)
-        guard case .success(var reply) = rig.run(batch) else { return }
-        reply.results = reply.results.map { max(0, $0) }  // as the codec hands it on
-        rig.answer(batch, .success(reply))
+        let other = rig.wait("u")
+        rig.exchange()
         #expect(tickets.compactMap { rig.answers[$0]?.allowed } == [true, true, true, false, false, false])
-        #expect(rig.answers.values.allSatisfy { $0.remaining >= 0 && $0.remaining <= 3 })
+        #expect(tickets.allSatisfy { rig.answers[$0]?.source == .local } && rig.answers[other]?.source == .shared)
+        #expect(!rig.decide().allowed)
+        #expect(rig.store.value(of: key(limit(max: 3))) == .integer(value) && rig.limiter.isShared)
     }
 
     // MARK: - Windows

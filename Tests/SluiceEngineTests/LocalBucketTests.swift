@@ -38,6 +38,14 @@ import Testing
         return false
     }
 
+    private static func isTooMuch(_ rig: inout LimiterRig, _ id: ReservationID, _ cost: Int64) -> Bool {
+        let outcome = rig.limiter.settle(
+            grant: Array("g".utf8), reservation: id.description.utf8, .commit(cost: cost), ticket: Ticket(rawValue: 2),
+            now: rig.now)
+        if case .notSettled(.tooMuch) = outcome { return true }
+        return false
+    }
+
     /// What has leaked of it was there to be used again, and has been.
     @Test func whatHasLeakedIsNotGivenBack() throws {
         var rig = LimiterRig(policy(Self.bucket("c", max: 10, per: 1)), usesStore: false)
@@ -54,8 +62,11 @@ import Testing
         let highest: Int64 = 1_000_000_000_000
         var rig = LimiterRig(policy(Self.bucket("c", max: 10, per: 31_622_400)), usesStore: false)
         let id = try Self.reserve(&rig, cost: 10)
-        #expect(Self.settle(&rig, id, .commit(cost: highest)))
-        #expect(rig.decide().retryAfterMs > 0)
+        // More than can be counted is refused, and nothing changes.
+        #expect(Self.isTooMuch(&rig, id, highest) && Self.isTooMuch(&rig, id, 284_837))
+        #expect(!rig.decide(isPeek: true).allowed && rig.decide(isPeek: true).retryAfterMs == 3_162_240_000)
+        #expect(Self.settle(&rig, id, .commit(cost: 284_836)))
+        #expect(rig.decide().retryAfterMs == (284_836 - 9) * 3_162_240_000)
 
         // A shadow limit does not hold back what is more than it can ever hold.
         var tried = LimiterRig(

@@ -37,6 +37,9 @@ private struct ModelContractStore: ContractStore {
     func expiresAtMs(of key: String) -> Int64? { store.expiresAtMs(of: Array(key.utf8)) }
     mutating func set(_ key: String, _ text: String) { store.set(Array(key.utf8), text: text) }
     mutating func setList(_ key: String) { store.set(Array(key.utf8), .foreign) }
+    mutating func setSlot(_ key: String, expiresAtMs: Int64) {
+        store.set(Array(key.utf8), .slots(["another": expiresAtMs]))
+    }
     mutating func persist(_ key: String) { store.persist(Array(key.utf8)) }
     mutating func delete(_ key: String) { store.delete(Array(key.utf8)) }
 }

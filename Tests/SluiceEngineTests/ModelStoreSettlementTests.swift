@@ -90,7 +90,8 @@ private struct SettlementHistory {
             switch limit.algorithm {
             case .fixedWindow: limit.window(at: nowMs).upperBound
             case .slidingWindow: limit.window(at: limit.window(at: nowMs).upperBound).upperBound
-            case .tokenBucket, .concurrency: nowMs + (tally.used + limit.max - 1) / limit.max
+            case .tokenBucket, .concurrency:
+                nowMs + max(limit.lengthMs, (tally.used + limit.max - 1) / limit.max)
             }
         reservations.append(
             (Reservation(cost: cost, chargedMs: nowMs, untilMs: untilMs), event: oracle.timesMs.count))

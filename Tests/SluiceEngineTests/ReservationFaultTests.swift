@@ -15,7 +15,12 @@ import Testing
     private func used(_ rig: LimiterRig, _ limit: Limit) -> Int64 {
         switch limit.algorithm {
         case .concurrency: Int64(rig.store.slots(of: stem(limit)).count)
-        case .tokenBucket: ((rig.store.bucket(of: stem(limit))?.level ?? 0) + 59_999) / 60_000
+        case .tokenBucket:
+            rig.store.bucket(of: stem(limit)).map { bucket in
+                let terms = Terms(limit)
+                let level = terms.drained(bucket.level, sinceMs: bucket.lastMs, nowMs: rig.store.clockMs)
+                return (level + 59_999) / 60_000
+            } ?? 0
         case .fixedWindow, .slidingWindow: rig.store.tally(of: key(limit))
         }
     }
@@ -227,7 +232,33 @@ import Testing
         #expect(known(rig, ten) == 0 && known(rig, slots) == 0)
     }
 
-    /// A commit of any cost is arithmetic that cannot overflow.
+    /// What the store cannot do is not said to be done; a person is told once, and it can be done later.
+    @Test func slotsThatCannotBeFreed() throws {
+        var rig = LimiterRig(policy(ten, slots))
+        let id = try #require(rig.reserve(cost: 3).reservation)
+        let held = rig.store.slots(of: stem(slots))
+        rig.store.set(stem(slots), .foreign)
+        for settlement in [Batch.Settlement.release, .cancel] {
+            #expect(rig.settleToTheEnd(id, settlement) == .notSettled(.storeFault))
+        }
+        #expect(used(rig, ten) == 3 && rig.limiter.takeNotices().count == 1 && rig.limiter.statistics.faults == 2)
+        rig.store.set(stem(slots), .slots(held))
+        #expect(rig.settleToTheEnd(id, .release) == .answered(true) && rig.store.slots(of: stem(slots)) == [:])
+        #expect(rig.settleToTheEnd(id, .release) == .answered(false))
+    }
+
+    /// A counter that is none any more has nothing to be given back: the others are settled, and a person is told.
+    @Test func aCounterThatIsNoneAnyMore() throws {
+        let other = limit("d", max: 10)
+        var rig = LimiterRig(policy(ten, other))
+        let id = try #require(rig.reserve(cost: 3).reservation)
+        rig.store.set(key(other), .integer(-5))
+        #expect(rig.settleToTheEnd(id, .cancel) == .answered(true))
+        #expect(used(rig, ten) == 0 && rig.store.value(of: key(other)) == .integer(-5))
+        #expect(rig.limiter.takeNotices().count == 1 && rig.limiter.statistics.faults == 1)
+    }
+
+    /// A commit of any cost is arithmetic that cannot overflow: what cannot be counted is refused, and changes nothing.
     @Test(arguments: [true, false]) func hugeCommits(usesStore: Bool) throws {
         let limits = ["t", "u", "v"].map { tool in
             let algorithm: Limit.Algorithm =
@@ -237,7 +268,12 @@ import Testing
         var rig = LimiterRig(policy(limits), usesStore: usesStore, connected: false)
         for tool in ["t", "u", "v"] {
             let id = try #require(rig.reserve(tool).reservation)
-            #expect(rig.settle(id, .commit(cost: 1_000_000_000_000)) == true)
+            if tool == "v" {
+                #expect(rig.settleToTheEnd(id, .commit(cost: 1_000_000_000_000)) == .notSettled(.tooMuch))
+                #expect(rig.settleToTheEnd(id, .commit(cost: 286_000)) == .notSettled(.tooMuch))
+                #expect(rig.decide(tool, isPeek: true).remaining > 0)
+            }
+            #expect(rig.settle(id, .commit(cost: tool == "v" ? 285_616 : 1_000_000_000_000)) == true)
             let after = rig.decide(tool, isPeek: true)
             #expect(after.remaining == 0 && after.allowed == usesStore)
         }

@@ -95,7 +95,9 @@ struct ModelCounter: TermsSubject {
             batch.charges.append(Batch.Charge(terms: terms, verifiesTimeToLive: false))
             let isWindow = terms.algorithm == .fixedWindow || terms.algorithm == .slidingWindow
             batch.appendKey("c\(isWindow ? terms.windowStartMs : 0)".utf8)
-            if terms.algorithm == .slidingWindow { batch.appendKey("c\(limit.windowBefore(at: nowMs).lowerBound)".utf8) }
+            if terms.algorithm == .slidingWindow {
+                batch.appendKey("c\(limit.windowBefore(at: nowMs).lowerBound)".utf8)
+            }
             guard isReserved else { return }
             batch.specials.append(.check(isReserved: true, memo: nil))
             batch.appendKey(Self.recordKey(number).utf8)

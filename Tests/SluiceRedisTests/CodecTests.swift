@@ -254,6 +254,17 @@ import Testing
         #expect(try decode("*3\r\n:-1\r\n:17\r\n:9\r\n", batch).status == .superseded)
     }
 
+    @Test func readsWhyAReservationWasNotSettled() throws {
+        var batch = Batch(sequence: 1)
+        batch.settle(.commit(cost: 5), "a")
+        batch.settle(.cancel, "b")
+        let reply = try decode("*6\r\n:1\r\n:17\r\n:4\r\n:-5\r\n:-6\r\n$3\r\nERR\r\n", batch)
+        #expect(reply.results == [BatchReply.tooMuch, BatchReply.passedOver] && reply.words == ["ERR"])
+        #expect(throws: BatchReplyError.self) { try decode("*5\r\n:1\r\n:17\r\n:4\r\n:-5\r\n:-6\r\n", batch) }
+        #expect(throws: BatchReplyError.self) { try decode("*6\r\n:1\r\n:17\r\n:4\r\n:-5\r\n:-6\r\n:1\r\n", batch) }
+        #expect(throws: BatchReplyError.self) { try decode("*5\r\n:1\r\n:17\r\n:4\r\n:-5\r\n:0\r\n", specials) }
+    }
+
     private var specials: Batch {
         var batch = Batch(sequence: 1)
         let memo = Batch.Memo(argumentsHash: "", countersHash: "")

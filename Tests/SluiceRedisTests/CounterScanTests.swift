@@ -18,7 +18,7 @@ import Testing
         try redis.command("LPUSH", "p:list", "1")
         let link = try await LinkHarness.make(redis.url)
         // The link itself need not be connected.
-        #expect(try await names(link.scan(query("p:")).get()) == ["p:1": 10, "p:2": -3])
+        #expect(try await names(link.scan(query("p:")).get()) == ["p:1": 10])
         #expect(try await link.scan(query("none")).get() == [])
         #expect(try await link.scan(query("p:", limit: 0)).get() == [])
     }

@@ -36,6 +36,10 @@ private struct RedisContractStore: ContractStore {
         _ = try client.command("LPUSH", key, "x")
     }
 
+    func setSlot(_ key: String, expiresAtMs: Int64) throws {
+        _ = try client.command("ZADD", key, "\(expiresAtMs)", "another")
+    }
+
     func persist(_ key: String) throws { _ = try client.command("PERSIST", key) }
     func delete(_ key: String) throws { _ = try client.command("DEL", key) }
 }

@@ -71,6 +71,39 @@ import Testing
         guard case .failure(.refused) = try await link.answer(to: batch) else { throw SupportError("not refused") }
     }
 
+    /// Who may take slots and not free them is told so, and they stay taken.
+    @Test func slotsThatMayNotBeFreedAreNotSaidToBe() async throws {
+        let redis = try await RedisProcess()
+        try redis.command("ACL", "SETUSER", "narrow", "on", ">pw", "~*", "+@all", "-zrem")
+        let address = try RedisAddress(redis.url)
+        let link = try await LinkHarness.make(
+            .init(address: address, credentials: RedisCredentials(user: "narrow", password: "pw"), replica: 7))
+        guard case .connected = try await link.connect() else { throw SupportError("not connected") }
+        func run(_ sequence: Int64, _ fill: (inout Batch) -> Void) async throws -> BatchReply {
+            var batch = Batch(sequence: sequence)
+            fill(&batch)
+            return try await link.run(batch)
+        }
+        let charges = [TestCharge.slots("c", max: 1, holdMs: 3_600_000), TestCharge(key: "f", max: 9)]
+        _ = try await run(1) { $0.add(cost: 4, charges, reserve: "a") }
+        let refused = try await run(2) {
+            $0.settle(.release, "a")
+            $0.settle(.cancel, "a")
+            $0.add(count: 0, charges)
+        }
+        #expect(refused.results.prefix(4) == [-2, -2, 0, 1] && refused.results.last == 4)
+        #expect(refused.words.count == 2)
+        #expect(try redis.command("ZCARD", "c") == .integer(1))
+        try redis.command("ACL", "SETUSER", "narrow", "+zrem")
+        let done = try await run(3) {
+            $0.settle(.release, "a")
+            $0.settle(.cancel, "a")
+        }
+        #expect(done.results == [1, 1])
+        #expect(try redis.command("ZCARD", "c") == .integer(0))
+        #expect(try redis.command("GET", "f") == .string("0"))
+    }
+
     @Test func credentialsAreAskedForAndChecked() async throws {
         let redis = try await RedisProcess(configuration: ["requirepass right"], password: "right")
         func event(_ credentials: RedisCredentials?) async throws -> LinkEvent {

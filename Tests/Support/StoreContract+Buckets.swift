@@ -72,14 +72,76 @@ extension StoreContract {
                 gives: [0, 8_999 * trillion, 1, 8_999 * trillion + 999_999_999_000])
             try await contract.expect(a.keys[0], holds: "8999999999999000 \(contract.nowMs)")
         },
-        Case("token bucket: its key lives until it has drained, and a minute more") { contract in
-            let a = contract.bucket("a", max: 7, burst: 3)
+        Case("token bucket: its key lives for a window, or until it has drained, and a minute more") { contract in
+            let (a, b) = (contract.bucket("a", max: 7, burst: 3), contract.bucket("b", max: 2, burst: 3))
             contract.pass(until: 1_000)
-            try await contract.expect(contract.check(a), gives: [1, 60_000])
-            try await contract.expect(a.keys[0], expiresAt: 1_000 + 8_572 + 60_000)
+            try await contract.expect(contract.check(a), contract.check(cost: 3, b), gives: [1, 60_000, 1, 180_000])
+            try await contract.expect(a.keys[0], expiresAt: 1_000 + 60_000 + 60_000)
+            try await contract.expect(b.keys[0], expiresAt: 1_000 + 90_000 + 60_000)
             contract.pass(until: 2_000)
             try await contract.expect(contract.check(a), gives: [1, 113_000])
-            try await contract.expect(a.keys[0], expiresAt: 2_000 + 16_143 + 60_000)
+            try await contract.expect(a.keys[0], expiresAt: 2_000 + 60_000 + 60_000)
+        },
+        Case("token bucket: it is not forgotten when its maximum is lowered") { contract in
+            // Five of an hour's 18000 drain in a second, but by a maximum of 1 in five hours.
+            func hour(_ name: String, max: Int64) -> Charge {
+                contract.bucket(name, max: max, burst: 5, lengthMs: 3_600_000)
+            }
+            for name in ["checked", "peeked", "unseen"] {
+                try await contract.expect(
+                    contract.check(cost: 5, hour(name, max: 18_000)), gives: [1, 18_000_000])
+                try await contract.expect(contract.key(name), expiresAt: 3_660_000)
+            }
+            contract.pass(until: 100)
+            let level: Int64 = 18_000_000 - 100
+            try await contract.expect(
+                contract.check(hour("checked", max: 1)), contract.peek(hour("peeked", max: 1)),
+                gives: [0, level, 0, level])
+            for name in ["checked", "peeked"] {
+                try await contract.expect(contract.key(name), expiresAt: 100 + level + 60_000)
+            }
+            // Nothing makes it shorter again: neither a check by the higher maximum, nor a charge.
+            try await contract.expect(
+                contract.check(cost: 6, hour("checked", max: 18_000)), contract.check(hour("peeked", max: 18_000)),
+                contract.peek(hour("checked", max: 18_000)), gives: [0, 16_200_000, 0, 16_200_000, 0, 16_200_000])
+            contract.pass(until: 200)
+            try await contract.expect(contract.check(hour("peeked", max: 18_000)), gives: [1, 18_000_000])
+            for name in ["checked", "peeked"] {
+                try await contract.expect(contract.key(name), expiresAt: 100 + level + 60_000)
+            }
+            contract.pass(until: 3_659_999)
+            try await contract.expect(
+                contract.check(cost: 2, hour("unseen", max: 1)), gives: [0, 18_000_000 - 3_659_999])
+        },
+        Case("token bucket: nor when one of its reservations is settled meanwhile") { contract in
+            func hour(max: Int64) -> Charge { contract.bucket("a", max: max, burst: 5, lengthMs: 3_600_000) }
+            for reservation in ["1", "2"] {
+                _ = try await contract.run([contract.check(cost: 2, hour(max: 18_000), reserve: reservation)])
+            }
+            try await contract.expect(contract.check(hour(max: 18_000)), gives: [1, 18_000_000])
+            contract.pass(until: 300)
+            try await contract.expect(
+                contract.check(hour(max: 1)), contract.commit("1", 1), contract.peek(hour(max: 1)),
+                gives: [0, 18_000_000 - 300, 1, 0, 16_200_000 - 300])
+            contract.pass(until: 1_000)
+            // All of it would have leaked by the maximum that it was charged by.
+            try await contract.expect(
+                contract.cancel("2"), contract.peek(cost: 2, hour(max: 1)), gives: [1, 0, 16_200_000 - 1_000])
+        },
+        Case("token bucket: a reservation may be settled for a window at least") { contract in
+            let a = contract.bucket("a", max: 60_000, burst: 5)
+            try await contract.expect(contract.check(a, reserve: "1"), gives: [1, 60_000])
+            contract.pass(until: 59_999)
+            try await contract.expect(contract.commit("1", 3), contract.peek(a), gives: [1, 1, 120_000])
+        },
+        Case("token bucket: a key without a time to live gets one, whatever looks at it") { contract in
+            let a = contract.bucket("a", max: 6, burst: 1)
+            try await contract.expect(contract.check(a), gives: [1, 60_000])
+            for entry in [contract.check(a), contract.peek(a)] {
+                try await contract.store.persist(a.keys[0])
+                try await contract.expect(entry, gives: [0, 60_000])
+                try await contract.expect(a.keys[0], expiresAt: 70_000)
+            }
         },
     ]
 

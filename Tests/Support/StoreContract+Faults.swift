@@ -72,8 +72,14 @@ extension StoreContract {
     ]
 
     /// What another client may have put where a tally belongs.
-    private static let noTallies = ["many", "1.5", "", "1 2", "1x"]
-    private static let noBuckets = ["many", "7", "1 2 3 4", "1.5 7", "x 7", "7 x", "", " "]
+    private static let noTallies = [
+        "many", "1.5", "", "1 2", "1x", "-1", "-3", "-9007199254740992", "-9223372036854775808", "9007199254740993",
+        "9007199254740994", "9223372036854775802", "9223372036854775807",
+    ]
+    private static let noBuckets = [
+        "many", "7", "1 2 3 4", "1.5 7", "x 7", "7 x", "", " ", "-1 7", "1 -7", "1 7 -1", "9007199254740993 7",
+        "7 9007199254740993", "7 7 9007199254740993",
+    ]
 
     static let faultCases: [Case] = [
         Case("fault: hurts its own entry only, and charges nothing") { contract in
@@ -100,13 +106,32 @@ extension StoreContract {
             for (index, text) in noTallies.enumerated() {
                 let (a, b) = (contract.fixed("a\(index)", max: 9), contract.sliding("b\(index)", max: 9))
                 let (c, d) = (contract.sliding("c\(index)", max: 9), contract.fixed("d\(index)", max: 9).shadow())
+                let (e, f) = (contract.fixed("e\(index)", max: 9), contract.fixed("f\(index)", max: 9))
                 for key in [a.keys[0], b.keys[0], c.keys[1], d.keys[1]] { try await contract.store.set(key, text) }
                 try await contract.expect(
                     contract.check(a), contract.peek(a), contract.check(b), contract.peek(b), contract.check(c),
                     contract.peek(c), contract.check(d), contract.peek(d), gives: [-2, -2, -2, -2, -2, -2, -2, -2])
                 try await contract.expect(a.keys[0], holds: text)
                 try await contract.expect(d.keys[0], holds: nil)
+                // Nor is anything charged beside it, however much is asked for, and whatever comes first.
+                try await contract.expect(
+                    contract.check(cost: 9, count: 5, e, a), contract.check(cost: 9, count: 5, a, f),
+                    contract.check(count: 9, a), contract.check(cost: 1_000_000_000_000, a),
+                    contract.peek(e, f), gives: [-2, -2, -2, -2, 1, 0, 0])
+                try await contract.expect(a.keys[0], holds: text)
             }
+        },
+        Case("fault: the largest tally is one, and leaves room for nothing") { contract in
+            let (a, b) = (contract.fixed("a", max: 1_000_000_000_000), contract.sliding("b", max: 1_000_000_000_000))
+            let (c, d) = (contract.fixed("c", max: Terms.maxExact), contract.fixed("d", max: 9))
+            let most = Terms.maxExact
+            for charge in [a, b, c] { try await contract.store.set(charge.keys[0], "\(most)") }
+            try await contract.expect(
+                contract.check(a), contract.check(cost: 1_000_000_000_000, a), contract.peek(a), contract.check(c),
+                contract.check(d, a), contract.check(a, d),
+                gives: [0, most, 0, most, 0, most, 0, most, 0, 0, most, 0, most, 0])
+            try await contract.expect(contract.check(b), contract.peek(b), gives: [0, most, 0, 0, most, 0])
+            for charge in [a, b, c] { try await contract.expect(charge.keys[0], holds: "\(most)") }
         },
         Case("fault: a token bucket that is none") { contract in
             for (index, text) in noBuckets.enumerated() {
@@ -126,6 +151,28 @@ extension StoreContract {
             try await contract.expect(
                 contract.check(text, reserve: "1"), contract.peek(text), contract.check(list, reserve: "2"),
                 contract.peek(list), gives: [-2, -2, -2, -2])
+            // A slot that nobody would ever free.
+            let endless = contract.slots("endless", max: 6)
+            try await contract.store.setSlot(endless.keys[0], expiresAtMs: Terms.maxExact + 2)
+            try await contract.expect(
+                contract.check(endless, reserve: "3"), contract.peek(endless), gives: [-2, -2])
+        },
+        Case("fault: slots that cannot be freed stay taken, and are said to") { contract in
+            let (a, slots, bad) = (
+                contract.fixed("a", max: 9), contract.slots("c", max: 1), contract.slots("d", max: 1)
+            )
+            let end = contract.nowMs + 3_600_000
+            let held = [1, end, end]
+            try await contract.expect(
+                contract.check(cost: 4, a, slots, bad, reserve: "1"), gives: [1, 4] + held + held)
+            try await contract.store.setList(bad.keys[0])
+            try await contract.expect(
+                contract.release("1"), contract.cancel("1"), contract.peek(a), gives: [-2, -2, 1, 4])
+            // The key is gone: so are the slots, and the rest is settled.
+            try await contract.store.delete(bad.keys[0])
+            try await contract.expect(
+                contract.release("1"), contract.cancel("1"), contract.cancel("1"), contract.peek(a, slots, bad),
+                gives: [1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0])
         },
         Case("fault: a record or a memory that is none") { contract in
             let a = contract.fixed("a", max: 9)

@@ -87,7 +87,7 @@ extension StoreContract {
             try await contract.expect(contract.check(count: 8, limit), gives: [8, 8 * 60_000])
             try await contract.expect(contract.check(cost: 90_000, level), gives: [1, 8 * 60_000 + 90_000])
             try await contract.expect(contract.check(limit), gives: [0, 8 * 60_000 + 90_000])
-            try await contract.expect(limit.keys[0], expiresAt: 9_500 + 60_000)
+            try await contract.expect(limit.keys[0], expiresAt: 60_000 + 60_000)
         },
     ]
 

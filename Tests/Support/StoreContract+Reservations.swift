@@ -61,12 +61,17 @@ extension StoreContract {
             try await contract.expect(contract.commit("2", 0), contract.commit("2", 0), gives: [1, 0])
             try await contract.expect(b.keys[0], holds: "10")
         },
-        Case("commit: more than integers hold is cut off") { contract in
-            let a = contract.fixed("a", max: 10)
-            try await contract.expect(contract.check(a, contract.anchor(), reserve: "1"), gives: [1, 1, 1])
+        Case("commit: more than can be counted is refused, and nothing changes") { contract in
+            let (a, b) = (contract.fixed("a", max: 10), contract.fixed("b", max: 10))
+            let slots = contract.slots("c", max: 1)
+            let end = contract.nowMs + 3_600_000
+            try await contract.expect(contract.check(b, a, slots, reserve: "1"), gives: [1, 1, 1, 1, end, end])
             try await contract.store.set(a.keys[0], "9007199254740990")
-            try await contract.expect(contract.commit("1", 100), gives: [1])
+            try await contract.expect(contract.commit("1", 4), contract.peek(b, slots), gives: [-5, 0, 1, 1, end, end])
+            try await contract.expect(a.keys[0], holds: "9007199254740990")
+            try await contract.expect(contract.commit("1", 3), contract.commit("1", 3), gives: [1, 0])
             try await contract.expect(a.keys[0], holds: "9007199254740992")
+            try await contract.expect(b.keys[0], holds: "3")
         },
         Case("commit: a key that is gone comes back only with more") { contract in
             let (a, b) = (contract.fixed("a", max: 10), contract.fixed("b", max: 10))
@@ -89,7 +94,7 @@ extension StoreContract {
             try await contract.store.setList(a.keys[0])
             try await contract.store.set(b.keys[0], "many")
             try await contract.store.set(bucket.keys[0], "7")
-            try await contract.expect(contract.commit("1", 1), contract.peek(c), gives: [1, 1, 1])
+            try await contract.expect(contract.commit("1", 1), contract.peek(c), gives: [-6, 1, 1])
             try await contract.expect(b.keys[0], holds: "many")
             try await contract.expect(bucket.keys[0], holds: "7")
         },
@@ -146,7 +151,7 @@ extension StoreContract {
                 contract.check(cost: 4, a, reserve: "1"), contract.commit("1", 3), contract.commit("1", 1),
                 contract.peek(a), gives: [1, 240_000, 1, 0, 1, 180_000])
             try await contract.expect(a.keys[0], holds: "180000 \(contract.nowMs) 60000")
-            try await contract.expect(a.keys[0], expiresAt: 90_000)
+            try await contract.expect(a.keys[0], expiresAt: 60_000 + 60_000)
         },
         Case("bucket: a higher cost fills it, also above its burst") { contract in
             let (a, anchor) = (contract.bucket("a", max: 6, burst: 3), contract.anchor())
@@ -160,11 +165,18 @@ extension StoreContract {
             contract.pass(until: 50_000)
             try await contract.expect(contract.check(a), gives: [1, 180_000])
         },
-        Case("bucket: more than integers hold is cut off") { contract in
-            let a = contract.bucket("a", max: 6, burst: 3)
+        Case("bucket: more than can be counted is refused, and nothing changes") { contract in
+            let (a, anchor) = (contract.bucket("a", max: 6, burst: 3), contract.anchor())
             try await contract.expect(
-                contract.check(a, contract.anchor(), reserve: "1"), contract.commit("1", trillion), contract.peek(a),
-                gives: [1, 60_000, 1, 1, 0, Terms.maxExact])
+                contract.check(anchor, a, reserve: "1"), contract.commit("1", trillion), contract.peek(a, anchor),
+                gives: [1, 1, 60_000, -5, 1, 60_000, 1])
+            // A minute's bucket holds 2^53 / 60000 at most, what lies under the charge included.
+            try await contract.expect(
+                contract.check(a), contract.commit("1", 150_119_987_579), contract.peek(a, anchor),
+                gives: [1, 120_000, -5, 1, 120_000, 1])
+            try await contract.expect(
+                contract.commit("1", 150_119_987_578), contract.peek(a),
+                gives: [1, 0, 150_119_987_579 * 60_000])
         },
         Case("bucket: one that is gone comes back only with more") { contract in
             let (a, b) = (contract.bucket("a", max: 6, burst: 3), contract.bucket("b", max: 6, burst: 3))

@@ -85,6 +85,26 @@ extension StoreContract {
             try await contract.expect(contract.check(a.verifying()), gives: [1, 3])
             try await contract.expect(a.keys[0], expiresAt: 120_000)
         },
+        Case("window: a key without a time to live gets one where it is denied or peeked at") { contract in
+            let (a, b, c) = (
+                contract.fixed("a", max: 10), contract.sliding("b", max: 10), contract.fixed("c", max: 10).shadow()
+            )
+            for entry in [
+                contract.check(cost: 11, a), contract.peek(a), contract.check(cost: 11, b), contract.peek(b),
+                contract.check(cost: 11, a, b), contract.peek(a, b), contract.check(cost: 11, c), contract.peek(c),
+            ] {
+                for charge in entry.charges {
+                    try await contract.store.set(charge.keys[0], "3")
+                    if charge.terms.algorithm == .slidingWindow { try await contract.store.set(charge.keys[1], "1") }
+                }
+                _ = try await contract.run([entry])
+                for charge in entry.charges {
+                    let isSliding = charge.terms.algorithm == .slidingWindow
+                    try await contract.expect(charge.keys[0], expiresAt: isSliding ? 180_000 : 120_000)
+                    if isSliding { try await contract.expect(charge.keys[1], expiresAt: 120_000) }
+                }
+            }
+        },
     ]
 
     static let slidingWindowCases: [Case] = [

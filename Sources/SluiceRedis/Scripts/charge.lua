@@ -16,7 +16,7 @@
 -- With hundreds of entries in a batch the interpreter's own work is a third of what a batch costs. So what a run has in
 -- common is looked up once, and the loop over its entries touches locals and little else.
 
-local type, min = type, math.min
+local type, min, max = type, math.min, math.max
 
 -- What the counters of each shape are held to: whether all windows hold now, and lists of maxima, expiries and verifies.
 local terms = {}
@@ -27,7 +27,9 @@ for number = 1, #shapes do
         if now < windows[w - 1] or now >= windows[w] then
             holds = false
         end
-        expiries[i], maxima[i], verifies[i] = windows[w] + EXPIRY_SLACK_MS, shape[at + 1], shape[at + 2] == 1
+        expiries[i], verifies[i] = windows[w] + EXPIRY_SLACK_MS, shape[at + 2] == 1
+        -- One more than 2^53 looks like 2^53 here, so no tally may reach that.
+        maxima[i] = min(shape[at + 1], MAX_EXACT - 1)
     end
     terms[number] = {holds, maxima, expiries, verifies}
 end
@@ -48,17 +50,24 @@ local function tellTallies(admitted, count, tallies, first, counters)
     end
 end
 
+-- A key that lost its time to live gets one again.
+local function keepMortal(key, expiry)
+    if call('PTTL', key) == -1 then
+        call('PEXPIREAT', key, expiry)
+    end
+end
+
 -- Tells what a check of this cost would find.
-local function peek(cost, maxima, counters, first)
+local function peek(cost, maxima, expiries, counters, first)
     local passes, tallies = 1, {}
     for i = 1, counters do
-        local value = try('GET', KEYS[first + i - 1])
-        if type(value) == 'table' then
-            return tell(value.err, first, counters)
+        local key = KEYS[first + i - 1]
+        local used, exists = readTally(key)
+        if not used then
+            return tell(exists, first, counters)
         end
-        local used = tonumber(value or 0)
-        if not used or used % 1 ~= 0 then
-            return tell('ERR value is not an integer or out of range', first, counters)
+        if used > 0 then
+            keepMortal(key, expiries[i])
         end
         tallies[i] = used
         if used + cost > maxima[i] then
@@ -68,10 +77,22 @@ local function peek(cost, maxima, counters, first)
     tellTallies(passes, 1, tallies, first, counters)
 end
 
+-- What a key held before `wanted` was added to it, if that was a tally; else it is taken back, and nil is told.
+local function before(key, tally, wanted, wantedText)
+    if tally >= wanted and tally <= MAX_EXACT then
+        return tally - wanted
+    end
+    call('DECRBY', key, wantedText)
+    local stored = readTally(key)
+    if stored then
+        call('INCRBY', key, wantedText)
+    end
+    return stored
+end
+
 -- How many of an entry's checks fit beside what others had used of a counter, if not all of them do.
-local function fitting(maximum, tally, wanted, cost)
-    local fits = floor((maximum - tally + wanted) / cost)
-    return fits > 0 and fits or 0
+local function fitting(maximum, stored, cost)
+    return max(0, floor((maximum - stored) / cost))
 end
 
 -- Charges a run of entries with one counter each, as most have: adds first and takes back what does not fit, so one
@@ -88,14 +109,28 @@ local function chargeSingles(cost, count, length, maximum, expiry, verifies, fir
             if tally == wanted or (verifies and call('PTTL', key) == -1) then
                 call('PEXPIREAT', key, expiry)
             end
-            if tally <= maximum then
+            if tally <= maximum and tally >= wanted then
                 KEYS[at] = tally
             else
-                local admitted = fitting(maximum, tally, wanted, cost)
-                KEYS[at] = {admitted, call('DECRBY', key, (count - admitted) * cost)}
+                local stored = before(key, tally, wanted, wantedText)
+                if stored then
+                    local admitted = fitting(maximum, stored, cost)
+                    KEYS[at] = {admitted, call('DECRBY', key, format('%.0f', (count - admitted) * cost))}
+                    keepMortal(key, expiry)
+                else
+                    KEYS[at] = NOT_A_TALLY
+                end
             end
         end
     end
+end
+
+-- One counter of an entry is at fault: those before it were charged.
+local function takeBack(first, charged, wantedText, fault, counters)
+    for at = first, first + charged - 1 do
+        call('DECRBY', KEYS[at], wantedText)
+    end
+    tell(fault, first, counters)
 end
 
 -- The same for one entry of several counters.
@@ -107,23 +142,25 @@ local function chargeAll(cost, count, counters, maxima, expiries, verifies, firs
         local key = KEYS[first + i - 1]
         local tally = try('INCRBY', key, wantedText)
         if type(tally) == 'table' then
-            for at = first, first + i - 2 do
-                call('DECRBY', KEYS[at], wantedText)
+            return takeBack(first, i - 1, wantedText, tally.err, counters)
+        end
+        if tally > maxima[i] or tally < wanted then
+            local stored = before(key, tally, wanted, wantedText)
+            if not stored then
+                return takeBack(first, i - 1, wantedText, NOT_A_TALLY, counters)
             end
-            return tell(tally.err, first, counters)
+            admitted = min(admitted, fitting(maxima[i], stored, cost))
         end
         tallies[i] = tally
         if tally == wanted or (verifies[i] and call('PTTL', key) == -1) then
             call('PEXPIREAT', key, expiries[i])
         end
-        if tally > maxima[i] then
-            admitted = min(admitted, fitting(maxima[i], tally, wanted, cost))
-        end
     end
     if admitted < count then
-        local back = (count - admitted) * cost
+        local back = format('%.0f', (count - admitted) * cost)
         for i = 1, counters do
             tallies[i] = call('DECRBY', KEYS[first + i - 1], back)
+            keepMortal(KEYS[first + i - 1], expiries[i])
         end
     end
     tellTallies(admitted, count, tallies, first, counters)
@@ -144,7 +181,7 @@ for at = 1, #entries, 2 do
             elseif count > 0 then
                 chargeAll(cost, count, counters, maxima, expiries, verifies, entry)
             else
-                peek(cost, maxima, counters, entry)
+                peek(cost, maxima, expiries, counters, entry)
             end
         end
     end

@@ -6,7 +6,6 @@
 
 local fmod, max, min, find, match = math.fmod, math.max, math.min, string.find, string.match
 local FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, CONCURRENCY = 0, 1, 2, 3
-local MAX_EXACT = 9007199254740992 -- 2^53
 local DIGIT = 262144 -- 2^18
 local REFUSALS_TTL_MS = 86400000 -- where no window ends that they belong to
 
@@ -14,7 +13,8 @@ local nowText = format('%.0f', now)
 
 -- What each charge of the entry at hand found, and what of it the checks took.
 local used, before, firstExpiry, lastExpiry, refusals, taken = {}, {}, {}, {}, {}, {}
-local lastMs, credits = {}, {}
+-- Of a bucket: when its level was true, what was given back of it, and how long its key is kept yet (-1: for ever; nil: there is none).
+local lastMs, credits, leftMs = {}, {}, {}
 
 -- Arithmetic --------------------------------------------------------------------------------------------------------
 
@@ -56,9 +56,16 @@ local function drained(level, sinceMs, maximum)
     return now > sinceMs and max(0, level - maximum * (now - sinceMs)) or level
 end
 
--- When a bucket of this level will be empty; one that does not leak is kept for as long as it would leak otherwise.
-local function drainedAt(level, maximum, lengthMs)
-    return min(MAX_EXACT, now + (maximum > 0 and divideUp(level, maximum) or lengthMs))
+-- When a bucket of this level will be empty; one that does not leak is kept for as long as it would leak otherwise. Until
+-- `sinceMs` it does not leak.
+local function drainedAt(level, sinceMs, maximum, lengthMs)
+    return min(MAX_EXACT, max(now, sinceMs) + (maximum > 0 and divideUp(level, maximum) or lengthMs))
+end
+
+-- Until when what a bucket was just charged may count: a replica may come with a lower maximum, by which it leaks more slowly.
+-- So for as long as a window, and longer once a check by such a maximum has looked at it: see `retain`.
+local function countsUntil(level, sinceMs, maximum, lengthMs)
+    return max(drainedAt(level, sinceMs, maximum, lengthMs), min(MAX_EXACT, now + lengthMs))
 end
 
 local function room(charge, i, cost)
@@ -76,22 +83,6 @@ end
 
 -- Reading -----------------------------------------------------------------------------------------------------------
 
--- The integer under a key, or nil and what is wrong with it: only what Redis itself would add to is one.
-local function readTally(key)
-    local value = try('GET', key)
-    if not value then
-        return 0
-    end
-    if type(value) == 'table' then
-        return nil, value.err
-    end
-    local number = (value == '0' or find(value, '^%-?[1-9]%d*$')) and tonumber(value)
-    if not number or number < -MAX_EXACT or number > MAX_EXACT then
-        return nil, 'ERR value is not an integer or out of range'
-    end
-    return number, nil, true
-end
-
 -- A bucket's level and when it was that, or nil and what is wrong with it.
 local function readBucket(key)
     local value = try('GET', key)
@@ -101,16 +92,21 @@ local function readBucket(key)
     if type(value) == 'table' then
         return nil, value.err
     end
-    local level, since, credited = match(value, '^(%d+) (%d+) ?(%d*)$')
-    level, since, credited = tonumber(level), tonumber(since), tonumber(credited) or 0
-    if not level or level > MAX_EXACT or since > MAX_EXACT or credited > MAX_EXACT then
+    local level, since, credited = match(value, '^(%d+) (%d+)$')
+    if not level then
+        level, since, credited = match(value, '^(%d+) (%d+) (%d+)$')
+    end
+    level, since, credited = toCount(level or ''), toCount(since or ''), toCount(credited or '0')
+    if not level or not since or not credited then
         return nil, 'ERR value is not a token bucket'
     end
     return level, since, credited, true
 end
 
+-- When a slot expires, or nil if its score is no such time.
 local function scoreAt(found)
-    return min(floor(tonumber(found[2])), MAX_EXACT)
+    local score = tonumber(found[2])
+    return score and score % 1 == 0 and score <= MAX_EXACT and score
 end
 
 -- How many slots are taken, and when the first and the last of them expire; or nil and what is wrong.
@@ -132,17 +128,21 @@ local function readSlots(key, isPeek)
     if not first[1] then
         return 0, 0, 0
     end
-    return count or call('ZCARD', key), scoreAt(first), scoreAt(call('ZRANGE', key, -1, -1, 'WITHSCORES'))
+    local firstMs, lastMs = scoreAt(first), scoreAt(call('ZRANGE', key, -1, -1, 'WITHSCORES'))
+    if not firstMs or not lastMs then
+        return nil, 'ERR value is not a set of slots'
+    end
+    return count or call('ZCARD', key), firstMs, lastMs
 end
 
 -- Finds what was counted for one charge; what is wrong, if anything is.
 local function look(charge, i, firstKey, isPeek)
     local key = KEYS[firstKey + charge.key]
-    local tally, second, third
+    local tally, second, third, exists
     if charge.algorithm == TOKEN_BUCKET then
-        tally, second, third = readBucket(key)
+        tally, second, third, exists = readBucket(key)
         if tally then
-            lastMs[i], credits[i] = second, third
+            lastMs[i], credits[i], leftMs[i] = second, third, exists and call('PTTL', key) or nil
             tally = drained(tally, second, charge.max)
         end
     elseif charge.algorithm == CONCURRENCY then
@@ -178,11 +178,36 @@ local function add(key, amount, verifies, expiresAtMs)
     end
 end
 
--- A clock that steps back must not let it leak twice.
-local function writeBucket(key, level, sinceMs, credited, maximum, lengthMs)
-    local value = credited > 0 and format('%.0f %.0f %.0f', level, max(now, sinceMs), credited)
-        or format('%.0f %.0f', level, max(now, sinceMs))
-    call('SET', key, value, 'PXAT', format('%.0f', drainedAt(level, maximum, lengthMs) + EXPIRY_SLACK_MS))
+-- It is kept for as long as it was, or longer: see `countsUntil`.
+local function writeBucket(key, level, sinceMs, credited, keptMs, maximum, lengthMs)
+    local value = credited > 0 and format('%.0f %.0f %.0f', level, sinceMs, credited)
+        or format('%.0f %.0f', level, sinceMs)
+    local untilMs = countsUntil(level, sinceMs, maximum, lengthMs) + EXPIRY_SLACK_MS
+    if keptMs and keptMs >= untilMs - timeMs then
+        call('SET', key, value, 'KEEPTTL')
+    else
+        call('SET', key, value, 'PXAT', format('%.0f', untilMs))
+    end
+end
+
+-- Sees to it that what an entry looked at without charging it lives for as long as it counts: a key that lost its time to
+-- live gets one again, and that of a bucket a longer one where it leaks more slowly than when it was charged.
+local function retain(charge, i, firstKey)
+    local key = KEYS[firstKey + charge.key]
+    if charge.algorithm == TOKEN_BUCKET then
+        local untilMs = drainedAt(used[i], lastMs[i], charge.max, charge.lengthMs) + EXPIRY_SLACK_MS
+        if leftMs[i] and (leftMs[i] == -1 or (used[i] > 0 and leftMs[i] < untilMs - timeMs)) then
+            call('PEXPIREAT', key, untilMs)
+        end
+    else
+        local countsUntilMs = charge.algorithm == CONCURRENCY and lastExpiry[i] or charge.countsUntilMs
+        if used[i] > 0 and call('PTTL', key) == -1 then
+            call('PEXPIREAT', key, countsUntilMs + EXPIRY_SLACK_MS)
+        end
+    end
+    if charge.algorithm == SLIDING_WINDOW and before[i] > 0 and call('PTTL', KEYS[firstKey + charge.key + 1]) == -1 then
+        call('PEXPIREAT', KEYS[firstKey + charge.key + 1], charge.endMs + EXPIRY_SLACK_MS)
+    end
 end
 
 -- `n` checks pass, and a shadow limit had no room for `refused` more.
@@ -191,9 +216,8 @@ local function apply(charge, i, cost, n, refused, firstKey, reservation)
     if charge.algorithm == TOKEN_BUCKET then
         used[i] = used[i] + cost * n * charge.lengthMs
         if n > 0 then
-            writeBucket(key, used[i], lastMs[i], credits[i], charge.max, charge.lengthMs)
-        else
-            add(key, 0, charge.verifies, drainedAt(used[i], charge.max, charge.lengthMs) + EXPIRY_SLACK_MS)
+            -- A clock that steps back must not let it leak twice.
+            writeBucket(key, used[i], max(now, lastMs[i]), credits[i], leftMs[i], charge.max, charge.lengthMs)
         end
     elseif charge.algorithm == CONCURRENCY then
         if n > 0 then
@@ -203,17 +227,18 @@ local function apply(charge, i, cost, n, refused, firstKey, reservation)
             lastExpiry[i] = max(lastExpiry[i], expiry)
             used[i] = used[i] + n
             call('PEXPIREAT', key, lastExpiry[i] + EXPIRY_SLACK_MS)
-        else
-            add(key, 0, charge.verifies, lastExpiry[i] + EXPIRY_SLACK_MS)
         end
-    else
+    elseif n > 0 then
         used[i] = used[i] + cost * n
         add(key, cost * n, charge.verifies, charge.countsUntilMs + EXPIRY_SLACK_MS)
+    end
+    if n == 0 then
+        retain(charge, i, firstKey)
     end
     if charge.isShadow then
         local more = max(0, min(refused, MAX_EXACT - refusals[i]))
         refusals[i] = refusals[i] + more
-        local expiry = charge.countsUntilMs and charge.countsUntilMs + EXPIRY_SLACK_MS or now + REFUSALS_TTL_MS
-        add(KEYS[firstKey + charge.refusalsKey], more, charge.verifies, expiry)
+        local expiresAtMs = charge.countsUntilMs and charge.countsUntilMs + EXPIRY_SLACK_MS or now + REFUSALS_TTL_MS
+        add(KEYS[firstKey + charge.refusalsKey], more, charge.verifies, expiresAtMs)
     end
 end

@@ -28,9 +28,12 @@
 --            of a check with other arguments; or, as a string alone, what went wrong. For the end of a reservation:
 --            1: done; 0: there is none, or it is spent. For an offer: 1, the tally. For a heartbeat: 1, and as one
 --            string "REPLICA MS MS REPLICA MS MS ...", the latest first: replicas, when each gave its last one, and when
---            it last had nothing to write back (0: never).
+--            it last had nothing to write back (0: never). And for the end of a reservation also -5 alone: what it is
+--            settled to would be more than can be counted, so nothing was done; or -6, and as a string what went wrong
+--            with a counter: the others are settled.
 --
--- An entry reads all of its counters before it writes to any: nothing has to be taken back.
+-- An entry reads all of its counters before it writes to any: nothing has to be taken back. Only slots are freed first, since
+-- that alone may be refused: what was freed may be freed again.
 --
 -- Whenever the end of a reservation lowers counters of windows or buckets, that is published on `PREFIX:1:changed`: of
 -- their keys the part up to the end of the braces, each once. Slots that are freed are not: nobody remembers them.
@@ -38,7 +41,7 @@
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
 local RESERVED, REMEMBERED, COMMIT, CANCEL, RELEASE, OFFER, HEARTBEAT = 1, 2, 4, 5, 6, 7, 8
 local MAX_REPLICAS_TOLD = 1024
-local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS = -1, -3, -4
+local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS, TOO_MUCH, PASSED_OVER = -1, -3, -4, -5, -6
 local MEMO_TTL_MS = 600000
 local SPENT = -1
 
@@ -63,7 +66,7 @@ local function record(shape, firstKey, memoKey)
         local entry = {charge.algorithm, KEYS[firstKey + charge.key]}
         if charge.algorithm == TOKEN_BUCKET then
             entry[3], entry[4], entry[5], entry[6] = charge.max, charge.lengthMs, used[i], credits[i]
-            untilMs = max(untilMs, drainedAt(used[i], charge.max, charge.lengthMs))
+            untilMs = max(untilMs, countsUntil(used[i], lastMs[i], charge.max, charge.lengthMs))
         elseif charge.algorithm == CONCURRENCY then
             untilMs = max(untilMs, now + charge.holdMs)
         else
@@ -94,19 +97,19 @@ local function tellTallies(shape, list)
     end
 end
 
-local function isWhole(number)
-    return type(number) == 'number' and number >= -MAX_EXACT and number <= MAX_EXACT and number % 1 == 0
+local function isCount(number)
+    return type(number) == 'number' and number >= 0 and number <= MAX_EXACT and number % 1 == 0
 end
 
 -- Whether it is what `remember` wrote: {hash of the arguments, hash of the counters, when, the reservation or '',
 -- then the tallies}.
 local function isMemo(memo)
-    if type(memo) ~= 'table' or type(memo[1]) ~= 'string' or type(memo[2]) ~= 'string' or not isWhole(memo[3])
+    if type(memo) ~= 'table' or type(memo[1]) ~= 'string' or type(memo[2]) ~= 'string' or not isCount(memo[3])
         or type(memo[4]) ~= 'string' or not (memo[4] == '' or (#memo[4] == 32 and not find(memo[4], '[^0-9a-f]'))) then
         return false
     end
     for i = 5, #memo do
-        if not isWhole(memo[i]) then
+        if not isCount(memo[i]) then
             return false
         end
     end
@@ -179,6 +182,11 @@ local function check(shape, firstKey, arguments, counters)
             apply(charge, i, shape.cost, taken[i], admitted - taken[i], firstKey, reservation)
         end
     end
+    if isPeek then
+        for i = 1, #shape.charges do
+            retain(shape.charges[i], i, firstKey)
+        end
+    end
     tell(admitted)
     tellTallies(shape, tell)
     if not isPeek and admitted > 0 then
@@ -195,7 +203,7 @@ end
 
 -- Whether it is what `record` wrote.
 local function isRecord(value)
-    if type(value) ~= 'table' or not isWhole(value[1]) or value[1] < SPENT or not isWhole(value[2])
+    if type(value) ~= 'table' or not (isCount(value[1]) or value[1] == SPENT) or not isCount(value[2])
         or type(value[3]) ~= 'table' or type(value[4]) ~= 'string' then
         return false
     end
@@ -206,7 +214,7 @@ local function isRecord(value)
         end
         local numbers = ({[FIXED_WINDOW] = 3, [SLIDING_WINDOW] = 3, [TOKEN_BUCKET] = 6, [CONCURRENCY] = 2})[charge[1]]
         for at = 3, numbers or 0 do
-            if not isWhole(charge[at]) or charge[at] < 0 then
+            if not isCount(charge[at]) then
                 return false
             end
         end
@@ -228,6 +236,9 @@ local function lowered(key)
     end
 end
 
+-- What is wrong with a counter that the settlement at hand should have changed, if anything is.
+local passedOver
+
 -- A user who may not publish can still settle; who may not subscribe either remembers no refusals.
 local function publishLowerings()
     local prefix = match(KEYS[1], '^(.*:)replica:')
@@ -237,18 +248,28 @@ local function publishLowerings()
     lowerings = {}
 end
 
+-- Whether so much more can be counted.
+local function holds(charge, difference)
+    if charge[1] == TOKEN_BUCKET then
+        local level, since = readBucket(charge[2])
+        return not level or difference <= divide(MAX_EXACT - drained(level, since, charge[3]), charge[4])
+    end
+    return now >= charge[3] or difference <= MAX_EXACT - (readTally(charge[2]) or 0)
+end
+
 -- Changes the tally of the window that was charged, while it still counts.
 local function settleWindow(charge, difference)
     local countsUntilMs = charge[3]
     if now >= countsUntilMs then
         return
     end
-    local tally, _, exists = readTally(charge[2])
+    local tally, exists = readTally(charge[2])
     if not tally then
+        passedOver = exists
         return
     end
     if difference > 0 then
-        add(charge[2], max(0, min(difference, MAX_EXACT - tally)), false, countsUntilMs + EXPIRY_SLACK_MS)
+        add(charge[2], difference, false, countsUntilMs + EXPIRY_SLACK_MS)
     elseif exists and tally > 0 then
         call('DECRBY', charge[2], format('%.0f', min(-difference, tally)))
         lowered(charge[2])
@@ -260,13 +281,18 @@ end
 local function settleBucket(charge, difference, chargedMs)
     local maximum, lengthMs, levelAfter, creditedBefore = charge[3], charge[4], charge[5], charge[6]
     local level, since, credited, exists = readBucket(charge[2])
-    if not level or (difference < 0 and not exists) then
+    if not level then
+        passedOver = since
+        return
+    elseif difference < 0 and not exists then
         return
     end
-    level = drained(level, since, maximum)
+    local keptMs = exists and call('PTTL', charge[2])
     if difference > 0 then
-        level = min(MAX_EXACT, level + difference * lengthMs)
+        level, since = drained(level, since, maximum) + difference * lengthMs, max(now, since)
     else
+        -- It stays the level of then: by how much it has leaked since is for the next check to say, whose maximum may be
+        -- another.
         local under = max(0, levelAfter - (credited - creditedBefore))
         -- Less was credited than before the charge: the bucket has been empty since, or the sum has begun anew.
         -- Where the clock has stepped back the bucket stands still, but what had leaked by then has leaked.
@@ -276,13 +302,13 @@ local function settleBucket(charge, difference, chargedMs)
         level = level - credit
         credited = credited + credit > MAX_EXACT and 0 or credited + credit
     end
-    writeBucket(charge[2], level, since, credited, maximum, lengthMs)
+    writeBucket(charge[2], level, since, credited, keptMs, maximum, lengthMs)
     if difference < 0 then
         lowered(charge[2])
     end
 end
 
--- Whether anything of it was still to be done; or what went wrong.
+-- Whether anything of it was still to be done, and if so what it passed over; or what went wrong.
 local function settle(shape, key)
     local value = try('GET', key)
     if not value then
@@ -298,12 +324,23 @@ local function settle(shape, key)
     local cost, chargedMs, charges = reservation[1], reservation[2], reservation[3]
     local settlesCost, freesSlots = shape.kind ~= RELEASE and cost ~= SPENT, false
     local difference = (shape.kind == COMMIT and shape.cost or 0) - cost
+    for i = 1, #charges do
+        local charge = charges[i]
+        if charge[1] == CONCURRENCY then
+            local freed = shape.kind ~= COMMIT and try('ZREM', charge[2], string.sub(key, -32))
+            if type(freed) == 'table' then
+                return freed.err
+            end
+        elseif settlesCost and difference > 0 and not holds(charge, difference) then
+            return TOO_MUCH
+        end
+    end
     local rest = {}
+    passedOver = nil
     for i = 1, #charges do
         local charge = charges[i]
         if charge[1] == CONCURRENCY and shape.kind ~= COMMIT then
             freesSlots = true
-            try('ZREM', charge[2], string.sub(key, -32))
         elseif charge[1] == CONCURRENCY or not settlesCost then
             rest[#rest + 1] = charge
         elseif difference ~= 0 then
@@ -324,7 +361,7 @@ local function settle(shape, key)
     else
         call('SET', key, pack({cost, chargedMs, rest, reservation[4]}), 'KEEPTTL')
     end
-    return 1
+    return passedOver and PASSED_OVER or 1, passedOver
 end
 
 -- Replicas ----------------------------------------------------------------------------------------------------------
@@ -437,7 +474,11 @@ for e = 1, #entries do
     elseif shape.kind == HEARTBEAT then
         heartbeat(shape.cost, shape.count, KEYS[firstKey + 1], KEYS[firstKey + 2])
     elseif shape.kind >= COMMIT then
-        tell(settle(shape, KEYS[firstKey + 1]))
+        local outcome, fault = settle(shape, KEYS[firstKey + 1])
+        tell(outcome)
+        if fault then
+            tell(fault)
+        end
     elseif shape.memoKey then
         check(shape, firstKey, memos[memo + 1], memos[memo + 2])
         memo = memo + 2

@@ -32,12 +32,37 @@
 local call, try, floor, format = redis.call, redis.pcall, math.floor, string.format
 local KEYS = KEYS
 local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that a clock that steps back finds them
+local MAX_EXACT, MAX_EXACT_TEXT = 9007199254740992, '9007199254740992' -- 2^53
+local NOT_A_TALLY = 'ERR value is not an integer or out of range'
 
 local sequenceText, acknowledged, floorMs, markerTtl, told, windows, shapes, entries, memos = cmsgpack.unpack(ARGV[1])
 local sequence = tonumber(sequenceText)
 local isFence = sequence < 0
 if isFence then
     sequence = -sequence
+end
+
+-- The number that digits make, if it is 2^53 at most: one more would look the same.
+local function toCount(digits)
+    local number = tonumber(digits)
+    return number and (number < MAX_EXACT or digits == MAX_EXACT_TEXT) and number or nil
+end
+
+-- The tally under a key, and whether there is one; or nil and what is wrong with it. Only what Redis itself would add to
+-- is a tally, from 0 to 2^53: anything else was not counted by a script.
+local function readTally(key)
+    local value = try('GET', key)
+    if not value then
+        return 0, false
+    end
+    if type(value) == 'table' then
+        return nil, value.err
+    end
+    local number = (value == '0' or string.find(value, '^[1-9]%d*$')) and toCount(value)
+    if not number then
+        return nil, NOT_A_TALLY
+    end
+    return number, true
 end
 
 local time = call('TIME')

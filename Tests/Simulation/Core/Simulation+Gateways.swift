@@ -101,7 +101,7 @@ extension Simulation {
         case .answered(let done): try settled(lastTicket, done)
         case .waiting: break
         case .storeAway: try settled(lastTicket, nil)
-        case .overloaded: throw SimulationFailure(description: "\(outcome)")
+        case .overloaded, .notSettled: throw SimulationFailure(description: "\(outcome)")
         }
     }
 

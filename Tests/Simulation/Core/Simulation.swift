@@ -334,6 +334,7 @@ struct Simulation {
             case .decision(let decision): try answered(completion.ticket.rawValue, decision)
             case .settled(let done): try settled(completion.ticket.rawValue, done)
             case .storeAway: try settled(completion.ticket.rawValue, nil)
+            case .notSettled(let fault): throw SimulationFailure(description: "\(fault)")
             case .otherArguments: throw SimulationFailure(description: "other arguments")
             }
         }
