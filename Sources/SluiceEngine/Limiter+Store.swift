@@ -48,7 +48,9 @@ extension Limiter {
             return .connect
         }
         if let command = refusals.takeCommand() { return .listening(command) }
-        if wantsProbe {
+        // Nor may a probe leave behind a batch that settles: were that sent again after it (the store had lost its scripts)
+        // and its answer lost, the marker would say the same whether it ran or not.
+        if wantsProbe, !(flying.last?.settles ?? false) {
             wantsProbe = false
             return sendHeartbeat(now: now)
         }

@@ -422,6 +422,38 @@ import Testing
         #expect(rig.order.compactMap { rig.answers[$0]?.remaining } == [9, 7, 4])
     }
 
+    /// What settles is known of by the marker alone, which tells of the last that ran: nothing leaves behind it, not even
+    /// a probe, lest the store has lost its scripts, runs what comes behind first, and the answers get lost.
+    @Test func noProbeLeavesBehindWhatSettles() throws {
+        let bad = limit("bad", max: 4, of: "u")
+        var rig = LimiterRig(policy(ten, bad))
+        rig.store.set(key(bad), .foreign)
+        _ = rig.wait("u")
+        let first = try #require(rig.sent().first)
+        let waiting = rig.wait()
+        let second = try #require(rig.sent().first)
+        // Admitted here, and the store is to be told of it once its key is well again.
+        rig.answer(first, rig.run(first))
+        rig.store.delete(key(bad))
+        _ = rig.wait("u")
+        let settling = try #require(rig.sent().first)
+        #expect(settling.charges.count == 2 && rig.limiter.flying.last?.settles == true)
+        rig.answer(second, .failure(.refused("LOADING")))
+        #expect(rig.answers[waiting]?.source == .local)
+        for _ in 0..<20 {
+            rig.pass(ms: 5)
+            rig.tick()
+            #expect(rig.sent().isEmpty)
+        }
+        // The connection is lost with it. It was never run, and is sent again first of all.
+        rig.close()
+        let again = rig.probe()
+        #expect(again.sequence == settling.sequence && rig.store.tally(of: key(bad)) == 0)
+        rig.answer(again, rig.run(again))
+        rig.exchange()
+        #expect(rig.store.tally(of: key(bad)) >= 1 && rig.limiter.journalCount == 0)
+    }
+
     // MARK: - Faults of a key
 
     /// The fault is its own entry's alone, is reported once, and ends with it.

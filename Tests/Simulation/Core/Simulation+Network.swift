@@ -63,14 +63,20 @@ extension Simulation {
 
     mutating func send(_ batch: Batch, from replica: Int) {
         guard let connection = replicas[replica].connection else { return }
-        let atNs = max(nowNs + delayNs(replica), connections[connection].lastUpNs)
-        connections[connection].lastUpNs = atNs
-        connections[connection].onTheirWay += 1
-        events.push(.arrive(connection: connection, batch: batch, isInside: false), atNs: atNs)
+        connections[connection].awaited.append(batch.sequence)
+        put(batch, on: connection)
         if isFlaky(replica) && Int.random(in: 0..<20, using: &random) == 0 {
             let breaksNs = nowNs + Int64.random(in: 0...20_000_000, using: &random)
             events.push(.closed(connection: connection, reason: "reset"), atNs: breaksNs)
         }
+    }
+
+    /// Behind all that is on its way up.
+    mutating func put(_ batch: Batch, on connection: Int) {
+        let atNs = max(nowNs + delayNs(connections[connection].replica), connections[connection].lastUpNs)
+        connections[connection].lastUpNs = atNs
+        connections[connection].onTheirWay += 1
+        events.push(.arrive(connection: connection, batch: batch, isInside: false), atNs: atNs)
     }
 
     // MARK: - The store
@@ -91,6 +97,12 @@ extension Simulation {
             return
         }
         let replica = connections[connection].replica
+        if isFlaky(replica), !connections[connection].broughtAlong.contains(batch.sequence),
+            Int.random(in: 0..<6, using: &random) == 0
+        {
+            events.push(.noScript(connection: connection, batch: batch), atNs: nowNs + delayNs(replica))
+            return
+        }
         if let earlier = connections[connection].heldBack {
             connections[connection].heldBack = nil
             let later = try execute(batch, connection)
@@ -140,7 +152,18 @@ extension Simulation {
 
     private mutating func setClock() { store.clockMs = Self.startMs + nowNs / 1_000_000 + storeStepMs }
 
+    /// Answers go to the engine in the order of sending.
     private mutating func answer(_ connection: Int, _ sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
+        connections[connection].ready[sequence] = result
+        while let first = connections[connection].awaited.first,
+            let result = connections[connection].ready.removeValue(forKey: first)
+        {
+            connections[connection].awaited.removeFirst()
+            answerNext(connection, first, result)
+        }
+    }
+
+    private mutating func answerNext(_ connection: Int, _ sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
         if isVerbose { print("    answers \(result)") }
         guard connections[connection].isWhole else { return }
         let replica = connections[connection].replica

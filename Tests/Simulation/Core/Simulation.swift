@@ -47,6 +47,12 @@ struct Simulation {
         var onTheirWay = 0
         /// A batch that the next one overtakes.
         var heldBack: Batch?
+        /// The sequences that are still owed an answer, in the order of sending; and those answers that have to wait for one
+        /// before them.
+        var awaited: [Int64] = []
+        var ready: [Int64: Result<BatchReply, BatchFailure>] = [:]
+        /// Batches that are sent again, after all others, with the script itself.
+        var broughtAlong: Set<Int64> = []
     }
 
     enum Event {
@@ -55,6 +61,8 @@ struct Simulation {
         /// `isInside`: the store's machine has it, so that it runs whatever becomes of the connection.
         indirect case arrive(connection: Int, batch: Batch, isInside: Bool)
         indirect case answer(connection: Int, sequence: Int64, result: Result<BatchReply, BatchFailure>)
+        /// The store does not know the script: the link, which alone hears of it, brings it along.
+        indirect case noScript(connection: Int, batch: Batch)
         case opened(connection: Int)
         case closed(connection: Int, reason: String)
         indirect case fault(SimulationScenario.Fault)
@@ -204,6 +212,11 @@ struct Simulation {
             replicas[replica].limiter.linkAnswered(sequence: sequence, result, now: moment(replica))
             coverage.note(changesFrom: before, to: replicas[replica], isTick: false)
             try pump(replica)
+        case .noScript(let connection, let batch):
+            guard connections[connection].isOpen, connections[connection].isWhole else { return }
+            coverage.add(.noScript)
+            connections[connection].broughtAlong.insert(batch.sequence)
+            put(batch, on: connection)
         case .opened(let connection):
             guard connections[connection].isOpen else { return }
             let replica = connections[connection].replica

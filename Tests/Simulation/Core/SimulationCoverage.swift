@@ -5,6 +5,7 @@ struct SimulationCoverage: Sendable {
     enum Event: String, CaseIterable, Sendable {
         case slow = "fault: a slow network"
         case flaky = "fault: resets, reordering, garbage"
+        case noScript = "fault: the store has lost its scripts"
         case unreachable = "fault: nobody reaches the store"
         case partition = "fault: one replica is cut off"
         case hanging = "fault: the store hangs"
