@@ -127,7 +127,7 @@ let package = Package(
             "SluiceServerTests",
             [
                 "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "StoreModel", "Support", nioCore,
-                nioEmbedded, logging,
+                nioPosix, nioEmbedded, logging,
             ]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
         tests(

@@ -36,6 +36,8 @@ struct Breaker {
     private(set) var state: State
     /// Failures in a row: each doubles the pause before the next try.
     private(set) var failures = 0
+    /// When the store's connection was last looked at: see `tick`.
+    private(set) var lookedNs = Int64.min / 2
     /// How long an answer may be owed before the store counts as hanging, ns.
     let overdueAfterNs: Int64
     private var random: SeededRandom
@@ -49,8 +51,12 @@ struct Breaker {
     var isClosed: Bool { state == .closed }
 
     /// Time has passed. `oldestUnansweredNs` is when the oldest batch that is still owed its answer was sent.
-    mutating func tick(oldestUnansweredNs: Int64?, now: Moment) -> Action {
+    ///
+    /// - Parameter lookedNs: when the store's connection was last looked at, all that was found then having been handled;
+    ///   nil: just now. Only what was not there then is the store's delay: what has come since may lie unread.
+    mutating func tick(oldestUnansweredNs: Int64?, lookedNs: Int64? = nil, now: Moment) -> Action {
         let nowNs = now.monotonicNs
+        self.lookedNs = max(self.lookedNs, lookedNs ?? nowNs)
         switch state {
         case .open(let retryAtNs):
             guard nowNs >= retryAtNs else { return .none }
@@ -59,12 +65,12 @@ struct Breaker {
         case .connecting:
             return .none
         case .probing, .closed:
-            if let oldestUnansweredNs, nowNs - oldestUnansweredNs >= overdueAfterNs {
+            if let oldestUnansweredNs, self.lookedNs - oldestUnansweredNs >= overdueAfterNs {
                 state = .stalled(sinceNs: nowNs)
             }
             return .none
         case .stalled(let sinceNs):
-            guard nowNs - sinceNs >= EngineBounds.stallLimitNs else { return .none }
+            guard self.lookedNs - sinceNs >= EngineBounds.stallLimitNs else { return .none }
             state = .open(retryAtNs: nowNs + nextPauseNs())
             return .disconnect
         case .resting(let retryAtNs):
@@ -86,10 +92,13 @@ struct Breaker {
     }
 
     /// An answer came that shows the script to work; `owesMore` tells whether others are still owed.
-    mutating func answered(sentNs: Int64, owesMore: Bool, now: Moment) -> Action {
+    ///
+    /// - Parameter arrivedNs: when it can have arrived at the earliest; nil: just now. How long it lay unread after that is
+    ///   not the store's delay.
+    mutating func answered(sentNs: Int64, owesMore: Bool, arrivedNs: Int64? = nil, now: Moment) -> Action {
         switch state {
         case .probing:
-            guard now.monotonicNs - sentNs < overdueAfterNs else {
+            guard (arrivedNs ?? now.monotonicNs) - sentNs < overdueAfterNs else {
                 state = .resting(retryAtNs: now.monotonicNs + nextPauseNs())
                 return .none
             }
@@ -109,6 +118,17 @@ struct Breaker {
         case .closed, .open, .connecting, .resting:
             return .none
         }
+    }
+
+    /// Whether its time to judge the store has come, and its connection must be looked at first: then `tick` is due as soon
+    /// as that was done.
+    func wantsLook(oldestUnansweredNs: Int64?, now: Moment) -> Bool {
+        switch state {
+        case .probing, .closed, .stalled: break
+        case .open, .connecting, .resting: return false
+        }
+        guard let dueNs = nextTickNs(oldestUnansweredNs: oldestUnansweredNs) else { return false }
+        return now.monotonicNs >= dueNs && lookedNs < dueNs
     }
 
     /// The store refused a batch before it ran.

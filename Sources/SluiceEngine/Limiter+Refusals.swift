@@ -78,8 +78,8 @@ extension Limiter {
     }
 
     /// Time has passed.
-    mutating func listen(now: Moment) {
-        refusals.tick(isStoreThere: breaker.isClosed, now: now)
+    mutating func listen(lookedNs: Int64?, now: Moment) {
+        refusals.tick(isStoreThere: breaker.isClosed, lookedNs: lookedNs, now: now)
         reportListening()
     }
 

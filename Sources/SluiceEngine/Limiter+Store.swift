@@ -20,13 +20,16 @@ extension Limiter {
         dropConnection()
     }
 
-    package mutating func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>, now: Moment) {
+    /// - Parameter arrivedNs: when the answer can have arrived at the earliest; nil: just now.
+    package mutating func linkAnswered(
+        sequence: Int64, _ result: Result<BatchReply, BatchFailure>, arrivedNs: Int64? = nil, now: Moment
+    ) {
         guard let index = flying.firstIndex(where: { $0.sequence == sequence }) else { return }
         var batch = flying.remove(at: index)
         noteOutcome(ofSequence: sequence)
         switch result {
         case .success(let reply):
-            answered(batch, reply, now: now)
+            answered(batch, reply, arrivedNs: arrivedNs, now: now)
         case .failure(.refused(let reason)):
             refused(batch, reason: reason, now: now)
         case .failure(.unknown(let reason)):
@@ -190,7 +193,9 @@ extension Limiter {
 
     // MARK: - Answers
 
-    private mutating func answered(_ batch: consuming PendingBatch, _ reply: BatchReply, now: Moment) {
+    private mutating func answered(
+        _ batch: consuming PendingBatch, _ reply: BatchReply, arrivedNs: Int64?, now: Moment
+    ) {
         observeClock(reply.timeMs, now: now)
         if reply.status == .ran {
             acknowledgedSequence = batch.sequence
@@ -204,7 +209,8 @@ extension Limiter {
         let wasAway =
             statistics.outages > 0 || breaker.failures > 0 || !reportedReasons.isEmpty
             || (journal.count > 0 && !changes.restored.isEmpty)
-        perform(breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, now: now), now: now)
+        perform(
+            breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, arrivedNs: arrivedNs, now: now), now: now)
         if wasProbing && !breaker.isClosed { reportAway(reason: "its answers come too late") }
         if !wasClosed && breaker.isClosed { storeReached(wasAway: wasAway, timeMs: reply.timeMs, now: now) }
         if !batch.payments.isEmpty || owesOffers { wantsPayments = true }

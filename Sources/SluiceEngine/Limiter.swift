@@ -154,6 +154,8 @@ package struct Limiter {
     var wantsConnect = false
     var wantsDisconnect = false
     var wantsProbe = false
+    /// Whether the store's time seems to be over, and the sockets must be looked at before that is said: see `tick`.
+    package internal(set) var wantsLook = false
     var reportsClock = true
     /// Why the store could not be used when that last was so; empty if it always could.
     package internal(set) var storeError = ""
@@ -201,7 +203,7 @@ package struct Limiter {
     ///   - cost: what it charges, 1 to 10^12.
     ///   - isPeek: charges nothing, and tells what a check would find; then there are no extras.
     ///   - ticket: comes back with the completion if the outcome is `waiting`.
-    ///   - now: when the check was read from the socket: its budget counts from here.
+    ///   - now: its budget counts from `waitedNs` before.
     package mutating func check(
         _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras? = nil,
         ticket: Ticket, now: Moment
@@ -275,7 +277,7 @@ package struct Limiter {
     /// Somebody waits for an entry of the batch that is being gathered.
     mutating func wait(_ ticket: Ticket, wantsTrace: Bool, entry: Int, now: Moment) {
         queue[queue.count - 1].addWaiter(
-            ticket, deadlineNs: now.monotonicNs + patienceNs, wantsTrace: wantsTrace, toEntry: entry)
+            ticket, deadlineNs: now.monotonicNs - now.waitedNs + patienceNs, wantsTrace: wantsTrace, toEntry: entry)
         waitingChecks += 1
     }
 
@@ -357,8 +359,11 @@ package struct Limiter {
         var next = lastSweepNs + EngineBounds.sweepIntervalNs
         guard configuration.usesStore else { return next }
         if let deadline = oldestDeadlineNs() { next = min(next, deadline) }
-        if let tick = breaker.nextTickNs(oldestUnansweredNs: flying.first?.sentNs) { next = min(next, tick) }
-        if let tick = refusals.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
+        // What wants a look is due after that, not by time.
+        if !wantsLook {
+            if let tick = breaker.nextTickNs(oldestUnansweredNs: flying.first?.sentNs) { next = min(next, tick) }
+            if let tick = refusals.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
+        }
         if breaker.isClosed, mayFly, let heartbeatNs = nextHeartbeatNs {
             next = min(next, heartbeatNs)
         }
@@ -371,18 +376,25 @@ package struct Limiter {
     static let noAnswer = "no answer in time"
 
     /// Time has passed: answers whoever has waited long enough, and looks after the link and the tables.
-    package mutating func tick(now: Moment) {
+    ///
+    /// - Parameter lookedNs: when the sockets were last looked at, all that was found then having been handled; nil: just
+    ///   now. What the store is blamed for is judged by it. If `wantsLook` is set afterwards, the shell looks at them, and
+    ///   ticks again.
+    package mutating func tick(now: Moment, lookedNs: Int64? = nil) {
         if configuration.usesStore {
             answerExpired(now: now)
             let (wasClosed, wasProbing) = (breaker.isClosed, breaker.state == .probing)
-            perform(breaker.tick(oldestUnansweredNs: flying.first?.sentNs, now: now), now: now)
+            let oldestNs = flying.first?.sentNs
+            perform(breaker.tick(oldestUnansweredNs: oldestNs, lookedNs: lookedNs, now: now), now: now)
+            wantsLook = breaker.wantsLook(oldestUnansweredNs: oldestNs, now: now)
             if wasClosed && !breaker.isClosed {
                 leaveStore(reason: Self.noAnswer, now: now)
             } else if wasProbing, case .stalled = breaker.state {
                 reportAway(reason: Self.noAnswer)
             }
             advanceRecovery(now: now)
-            listen(now: now)
+            listen(lookedNs: lookedNs, now: now)
+            wantsLook = wantsLook || refusals.listener.wantsLook(now: now)
         }
         if now.monotonicNs - lastSweepNs >= EngineBounds.sweepIntervalNs {
             lastSweepNs = now.monotonicNs
@@ -413,6 +425,12 @@ package struct Limiter {
         waitingChecks -= 1
         if now.monotonicNs > deadlineNs - patienceNs + budgetNs { statistics.late += 1 }
         completions.append(Completion(ticket: ticket, answer: answer))
+    }
+
+    /// So many checks were answered as soon as they were asked; if they had waited for longer than their budget before
+    /// that, they are late.
+    package mutating func noteAnswered(_ count: Int, now: Moment) {
+        if now.waitedNs > budgetNs { statistics.late += Int64(count) }
     }
 
     mutating func newBatch() -> PendingBatch {

@@ -4,6 +4,9 @@ package struct Moment: Sendable, Equatable {
     package var monotonicNs: Int64
     /// Milliseconds since the Unix epoch, as this machine believes. Cuts windows only until a store has told its time.
     package var wallMs: Int64
+    /// How long the check that is being decided has waited already: since its bytes could be read. Its budget counts from
+    /// then.
+    package var waitedNs: Int64 = 0
 
     package init(monotonicNs: Int64, wallMs: Int64) {
         self.monotonicNs = monotonicNs

@@ -75,8 +75,8 @@ struct RefusalMemory {
 
     func nextTickNs(isStoreThere: Bool) -> Int64? { listener.nextTickNs(isStoreThere: isStoreThere) }
 
-    mutating func tick(isStoreThere: Bool, now: Moment) {
-        if let next = listener.tick(isStoreThere: isStoreThere, now: now) { command = next }
+    mutating func tick(isStoreThere: Bool, lookedNs: Int64? = nil, now: Moment) {
+        if let next = listener.tick(isStoreThere: isStoreThere, lookedNs: lookedNs, now: now) { command = next }
     }
 
     mutating func hear(_ event: ListeningEvent, now: Moment) {
@@ -117,15 +117,17 @@ struct ChangeListener {
 
     var isListening: Bool { if case .listening = state { true } else { false } }
 
-    mutating func tick(isStoreThere: Bool, now: Moment) -> ListeningCommand? {
+    /// - Parameter lookedNs: as in `Breaker.tick`.
+    mutating func tick(isStoreThere: Bool, lookedNs: Int64? = nil, now: Moment) -> ListeningCommand? {
         let nowNs = now.monotonicNs
+        let lookedNs = lookedNs ?? nowNs
         switch state {
         case .off(let retryAtNs):
             guard isStoreThere, nowNs >= retryAtNs else { return nil }
             state = .opening(sinceNs: nowNs)
             return .open
         case .opening(let sinceNs):
-            guard nowNs - sinceNs >= EngineBounds.listeningOpenNs else { return nil }
+            guard lookedNs - sinceNs >= EngineBounds.listeningOpenNs else { return nil }
             fail("no answer", now: now)
             return .close
         case .listening(let heardNs, nil):
@@ -133,9 +135,17 @@ struct ChangeListener {
             state = .listening(heardNs: heardNs, probedNs: nowNs)
             return .probe
         case .listening(_, let probedNs?):
-            guard nowNs - probedNs >= EngineBounds.listeningSilenceNs else { return nil }
+            guard lookedNs - probedNs >= EngineBounds.listeningSilenceNs else { return nil }
             fail("no sign of life", now: now)
             return .close
+        }
+    }
+
+    /// As `Breaker.wantsLook`.
+    func wantsLook(now: Moment) -> Bool {
+        switch state {
+        case .opening, .listening(_, .some): nextTickNs(isStoreThere: true).map { now.monotonicNs >= $0 } ?? false
+        case .off, .listening(_, nil): false
         }
     }
 

@@ -86,6 +86,11 @@ package struct RequestFramer: Sendable {
         }
     }
 
+    /// How many bytes of the buffer are behind the frame that was handed out last.
+    package func bytesBehind(in buffer: ByteBuffer) -> Int {
+        if case .handedOut = state { buffer.readableBytes - position } else { buffer.readableBytes }
+    }
+
     private mutating func takeOff(_ buffer: inout ByteBuffer) {
         buffer.moveReaderIndex(forwardBy: position)
         position = 0

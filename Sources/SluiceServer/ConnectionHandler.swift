@@ -42,6 +42,15 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var isBusy = false
     /// Whether the last reply has been handed out, behind which the connection closes.
     private var isClosing = false
+    /// Of the turn of that number: see `ServerBounds.maxWorkPerTurn`.
+    private var work = 0
+    private var turn: UInt64 = 0
+    /// Whether requests are left that go on in a later turn; meanwhile none are taken and nothing is read.
+    private var goesOnLater = false
+    /// Since when the requests that were read could be taken: their budget counts from here.
+    private var takeableNs: Int64 = 0
+    /// Whether requests were left for want of room, which is the peer's own doing: their time begins when there is some.
+    private var lackedRoom = false
     private var frameBeganNs: Int64?
     private var unwritableSinceNs: Int64?
     /// What the channel last said of itself: asking it costs more than all else that is asked for each request.
@@ -112,7 +121,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             && output.readableBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && context != nil
     }
 
-    private var mayRead: Bool { phase == .open && hasRoom }
+    private var mayRead: Bool { phase == .open && !goesOnLater && hasRoom }
     private var mayTake: Bool { (phase == .open || phase == .draining) && hasRoom }
 
     func read(context: ChannelHandlerContext) {
@@ -122,7 +131,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         // What comes after the last request that will be taken is not kept.
         guard phase == .open else { return }
+        host.openTurn()
         var bytes = unwrapInboundIn(data)
+        if !goesOnLater && !lackedRoom { takeableNs = host.turns.readableNs }
         if input.readableBytes == 0 { input = bytes } else { input.writeBuffer(&bytes) }
         guard !isBusy else { return }
         isBusy = true
@@ -135,26 +146,48 @@ final class ConnectionHandler: ChannelDuplexHandler {
         context.fireChannelReadComplete()
     }
 
-    /// Takes the requests that have been read, as far as there is room.
-    /// - Returns: whether some may be left for want of room.
+    /// Why no more requests were taken.
+    private enum Halt {
+        case noneLeft
+        case noRoom
+        /// The connection has had its share of this turn.
+        case turnIsOver
+    }
+
+    /// Takes the requests that have been read, as far as there is room and for its share of the turn.
     @discardableResult
-    private func takeRequests() -> Bool {
+    private func takeRequests() -> Halt {
+        if goesOnLater { return .turnIsOver }
         guard input.readableBytes > 0 else {
             if phase == .draining { phase = .finishing }
-            return false
+            return .noneLeft
         }
-        let now = SystemClock.now()
-        var lacksRoom = true
+        if turn != host.turns.number {
+            turn = host.turns.number
+            work = 0
+        }
+        var now = SystemClock.now()
+        if lackedRoom && mayTake {
+            lackedRoom = false
+            takeableNs = now.monotonicNs
+        }
+        now.waitedNs = max(0, now.monotonicNs - takeableNs)
+        var halt = Halt.noRoom
         do throws(FrameError) {
             while mayTake {
+                if work >= ServerBounds.maxWorkPerTurn, framer.bytesBehind(in: input) > 0 {
+                    halt = .turnIsOver
+                    break
+                }
                 let next = try framer.nextRequest(in: &input)
                 if case .incomplete = next {
                     noteUnfinishedFrame(now: now)
-                    lacksRoom = false
+                    halt = .noneLeft
                     if phase == .draining { phase = .finishing }
                     break
                 }
                 frameBeganNs = nil
+                work += 1
                 take(next, now: now)
             }
             decideGathered(now: now)
@@ -164,7 +197,20 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
         // Answered bytes are dropped when they are most of the buffer, so that it does not grow with a slow peer.
         if input.readableBytes == 0 || input.readerIndex > ProtocolBounds.maxFrameBytes { input.discardReadBytes() }
-        return lacksRoom
+        lackedRoom = halt == .noRoom
+        if halt == .turnIsOver {
+            goesOnLater = true
+            host.goOnLater(self)
+        }
+        return halt
+    }
+
+    /// A turn has begun in which it is this connection's to go on.
+    /// - Returns: how much work it had done.
+    func goOn() -> Int {
+        goesOnLater = false
+        advance()
+        return turn == host.turns.number ? work : 0
     }
 
     private func noteUnfinishedFrame(now: Moment) {
@@ -222,7 +268,12 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     private func refuse(_ error: RequestError) {
-        queue.append(to: &output) { writer.writeError(error, to: &$0) }
+        work += ServerBounds.workPerError
+        reply { writer.writeError(error, to: &$0) }
+    }
+
+    private func reply(_ write: (inout ByteBuffer) -> Void) {
+        work += queue.append(to: &output, write: write) / ServerBounds.replyBytesPerWork
     }
 
     private func take(_ request: ThrottleRequest, now: Moment) throws(RequestError) {
@@ -249,7 +300,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         let writer = writer
         switch host.settle(request, in: input, slot: slot, number: queue.nextNumber, now: now) {
         case .answered(let done):
-            queue.append(to: &output) { writer.writeInteger(done ? 1 : 0, to: &$0) }
+            reply { writer.writeInteger(done ? 1 : 0, to: &$0) }
         case .waiting:
             queue.reserve(writer)
         case .overloaded:
@@ -263,13 +314,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     private func take(_ request: ConnectionRequest) {
         var disposition = ConnectionSession.Disposition.goOn
-        queue.append(to: &output) { disposition = session.answer(request, in: input, to: &$0) }
+        reply { disposition = session.answer(request, in: input, to: &$0) }
         writer = session.writer
         if disposition == .closeAfterReply { finish() }
     }
 
     private func explain(_ check: CheckRequest, now: Moment) throws(RequestError) {
         guard isOperator else { throw .forOperators }
+        work += ServerBounds.workPerReport
         let form = ReplyQueue.Form.explanation(
             of: ExplainedCheck(
                 grant: input.string(ofArgument: check.grant), tool: input.string(ofArgument: check.tool),
@@ -282,10 +334,13 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     private func take(_ request: OperatorRequest) throws(RequestError) {
         guard isOperator || operators.isOpenToAll(request) else { throw .forOperators }
+        if case .info = request { work += ServerBounds.workPerReport } else { work += ServerBounds.workPerListing }
         let number = queue.nextNumber
         queue.reserve(writer)
         operators.answer(request, isOperator: isOperator) { [self] write in
             guard phase != .closed else { return }
+            // An answer that was awaited comes from another socket.
+            host.openTurn()
             queue.fill(number, to: &output, write: write)
             advance()
         }
@@ -323,9 +378,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
         guard !isBusy, phase != .closed else { return }
         isBusy = true
         repeat {
-            let lacksRoom = takeRequests()
+            let halt = takeRequests()
             flush()
-            guard lacksRoom else { break }
+            guard halt == .noRoom else { break }
         } while mayTake
         isBusy = false
         if holdsBackRead && mayRead {

@@ -29,7 +29,12 @@ final class LimiterHost: CounterLinkDelegate {
     private(set) var storeDescription = ""
 
     private var finished: [Limiter.Completion] = []
-    private var isPumpScheduled = false
+    private(set) var turns = LoopTurns()
+    private let look: any SocketLook
+    private var isTurnsEndScheduled = false
+    private var wantsPump = false
+    /// Whether the limiter wants to be told of the time once the sockets have been looked at.
+    private var ticksAfterTurn = false
     private var tick: Scheduled<Void>?
     private var tickNs = Int64.max
     private var isStopped = false
@@ -41,8 +46,10 @@ final class LimiterHost: CounterLinkDelegate {
 
     init(
         limiter: Limiter, link: (any CounterLink)?, keeper: StateKeeper? = nil,
-        maxConnections: Int = ServerBounds.maxConnections, eventLoop: any EventLoop, logger: Logger
+        maxConnections: Int = ServerBounds.maxConnections, look: (any SocketLook)? = nil, eventLoop: any EventLoop,
+        logger: Logger
     ) {
+        self.look = look ?? LoopLook(eventLoop: eventLoop)
         self.keeper = keeper
         connections = ConnectionTable(capacity: maxConnections)
         self.limiter = limiter
@@ -50,9 +57,11 @@ final class LimiterHost: CounterLinkDelegate {
         self.eventLoop = eventLoop
         self.logger = logger
         link?.delegate = self
+        self.look.whenLooked = { [unowned self] in looked() }
     }
 
     func start() {
+        look.open()
         limiter.tick(now: SystemClock.now())
         pump()
     }
@@ -63,6 +72,7 @@ final class LimiterHost: CounterLinkDelegate {
         pump()
         isStopped = true
         tick?.cancel()
+        look.close()
         dropHeld()
         link?.disconnect()
         link?.listen(.close)
@@ -128,14 +138,17 @@ final class LimiterHost: CounterLinkDelegate {
         var checks = GatheredChecks()
         swap(&checks, &gathered)
         limiter.find(&checks.identities, now: now)
+        var answeredCount = 0
         for index in 0..<checks.count {
             let check = checks[index]
             let outcome = limiter.check(
                 checks.identities, index, cost: check.cost, isPeek: check.isPeek, wantsTrace: check.wantsTrace,
                 extras: checks.extras(of: index), ticket: Ticket(slot: slot, number: next()), now: now)
+            if case .answered = outcome { answeredCount += 1 }
             follow(outcome, slot: slot)
             decided(outcome)
         }
+        limiter.noteAnswered(answeredCount, now: now)
         checks.removeAll()
         swap(&checks, &gathered)
     }
@@ -172,6 +185,7 @@ final class LimiterHost: CounterLinkDelegate {
         let outcome = limiter.check(
             identity, cost: cost, isPeek: isPeek, wantsTrace: false, ticket: Ticket(slot: slot, number: number),
             now: now)
+        if case .answered = outcome { limiter.noteAnswered(1, now: now) }
         follow(outcome, slot: slot)
         return outcome
     }
@@ -294,29 +308,75 @@ final class LimiterHost: CounterLinkDelegate {
     }
 
     func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
-        limiter.linkAnswered(sequence: sequence, result, now: SystemClock.now())
+        openTurn()
+        limiter.linkAnswered(
+            sequence: sequence, result, arrivedNs: turns.readableNs, now: SystemClock.now())
         pump()
     }
 
     func linkListening(_ event: ListeningEvent) {
+        openTurn()
         limiter.linkListening(event, now: SystemClock.now())
         pump()
+    }
+
+    // MARK: - Turns
+
+    /// Something was found at a socket, and is about to be handled.
+    func openTurn() {
+        guard !turns.isOpen else { return }
+        turns.open(nowNs: SystemClock.monotonicNs())
+        scheduleTurnsEnd()
+    }
+
+    /// The connection has had its share of this turn, and goes on in a later one.
+    func goOnLater(_ connection: ConnectionHandler) {
+        turns.append(connection)
+        look.request()
+    }
+
+    /// The loop has looked at its sockets, and handles what it found: among that is what was left of earlier turns.
+    private func looked() {
+        openTurn()
+        ticksAfterTurn = ticksAfterTurn || limiter.wantsLook
+        var work = 0
+        for _ in 0..<turns.waitingCount where work < ServerBounds.maxContinuedWorkPerTurn {
+            work += turns.next()?.goOn() ?? 0
+        }
+        if turns.hasWaiting { look.request() }
+    }
+
+    /// Runs when all that was found at the sockets has been handled.
+    private func scheduleTurnsEnd() {
+        guard !isTurnsEndScheduled else { return }
+        isTurnsEndScheduled = true
+        eventLoop.assumeIsolated().execute { [self] in
+            isTurnsEndScheduled = false
+            endTurn()
+        }
+    }
+
+    private func endTurn() {
+        if ticksAfterTurn {
+            ticksAfterTurn = false
+            limiter.tick(now: SystemClock.now(), lookedNs: turns.beganNs)
+            wantsPump = true
+        }
+        if wantsPump { pump() }
+        turns.close(nowNs: SystemClock.monotonicNs())
     }
 
     // MARK: - The pump
 
     /// Checks that arrive in the same turn of the event loop go out together.
     private func schedulePump() {
-        guard !isPumpScheduled else { return }
-        isPumpScheduled = true
-        eventLoop.assumeIsolated().execute { [self] in
-            isPumpScheduled = false
-            pump()
-        }
+        wantsPump = true
+        scheduleTurnsEnd()
     }
 
     /// Carries out whatever the limiter wants after an event.
     private func pump() {
+        wantsPump = false
         guard !isStopped else { return }
         let now = SystemClock.now()
         while let command = limiter.nextCommand(now: now) {
@@ -335,6 +395,7 @@ final class LimiterHost: CounterLinkDelegate {
             for body in whenShared { body() }
             whenShared = []
         }
+        if limiter.wantsLook { look.request() }
         scheduleTick(now: now)
         recordSoon()
     }
@@ -361,7 +422,8 @@ final class LimiterHost: CounterLinkDelegate {
         let delay = TimeAmount.nanoseconds(max(0, next - now.monotonicNs))
         tick = eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] in
             tickNs = Int64.max
-            limiter.tick(now: SystemClock.now())
+            // All that was found at the last look has been handled: tasks come behind that.
+            limiter.tick(now: SystemClock.now(), lookedNs: turns.beganNs)
             pump()
         }
     }

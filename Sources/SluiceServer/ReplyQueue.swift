@@ -49,14 +49,18 @@ struct ReplyQueue {
     }
 
     /// Any other reply that is there at once.
-    mutating func append(to output: inout ByteBuffer, write: (inout ByteBuffer) -> Void) {
+    /// - Returns: how many bytes it has.
+    @discardableResult
+    mutating func append(to output: inout ByteBuffer, write: (inout ByteBuffer) -> Void) -> Int {
         if slots.isEmpty {
+            let before = output.readableBytes
             write(&output)
-        } else {
-            var written = ByteBuffer()
-            write(&written)
-            slots.append(.written(written))
+            return output.readableBytes - before
         }
+        var written = ByteBuffer()
+        write(&written)
+        slots.append(.written(written))
+        return written.readableBytes
     }
 
     /// The decision of a reserved place has come; whatever can go out now is written.

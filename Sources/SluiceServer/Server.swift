@@ -188,8 +188,9 @@ package final class Server: Sendable {
             .childChannelOption(
                 .recvAllocator,
                 value: AdaptiveRecvByteBufferAllocator(
-                    minimum: 1024, initial: 4096, maximum: ProtocolBounds.maxFrameBytes)
+                    minimum: 1024, initial: 4096, maximum: ServerBounds.maxReadBytes)
             )
+            .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(
                 .writeBufferWaterMark,
                 value: .init(low: ProtocolBounds.maxUnreadOutputBytes / 2, high: ProtocolBounds.maxUnreadOutputBytes)

@@ -6,6 +6,26 @@ package enum ServerBounds {
     /// Files that are kept back from connections when the system permits fewer than those need: the event loop's own,
     /// the links to the store, the listener. Without them, a full house could not even refuse.
     package static let reservedFiles = 64
+    /// Most work that a connection may have done in one turn of the event loop, in units of some microsecond: what a check
+    /// costs. What is left goes on in a later turn, behind what others sent meanwhile; nobody is refused. Twice as much
+    /// as gateways pipeline that do not want to wait for each other.
+    package static let maxWorkPerTurn = 64
+    /// Most work in one turn for all connections that have had their share of an earlier one, in the same units: so a turn
+    /// takes a millisecond or two, however many there are.
+    package static let maxContinuedWorkPerTurn = 640
+    /// What many bytes of a reply count as, beside the request: one unit for so many.
+    package static let replyBytesPerWork = 512
+    /// What an error counts as beside the request: its sentence is put together.
+    package static let workPerError = 1
+    /// What `INFO` and `EXPLAIN` count as: they put some hundred lines together.
+    package static let workPerReport = 16
+    /// What `COUNTERS`, `POLICY` and `CLEAR` count as: a whole turn.
+    package static let workPerListing = maxWorkPerTurn
+    /// Most bytes that are read from a connection in one turn: some 200 checks. The rest stays in its socket.
+    package static let maxReadBytes = 16_384
+    /// When the event loop comes back from its sockets after more than this, ns, it slept: what it found came just then. A
+    /// call that finds something at once takes a few microseconds.
+    package static let sleepNs: Int64 = 25_000
     /// How often connections are looked at for frames that never end and answers that nobody reads, ns.
     package static let sweepIntervalNs: Int64 = 1_000_000_000
     /// How long a drain may take before what is left is cut off, ns.

@@ -7,6 +7,8 @@ package enum SystemClock {
         Moment(monotonicNs: nanoseconds(CLOCK_MONOTONIC), wallMs: nanoseconds(CLOCK_REALTIME) / 1_000_000)
     }
 
+    package static func monotonicNs() -> Int64 { nanoseconds(CLOCK_MONOTONIC) }
+
     private static func nanoseconds(_ clock: clockid_t) -> Int64 {
         var time = timespec()
         clock_gettime(clock, &time)

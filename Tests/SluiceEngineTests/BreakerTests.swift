@@ -211,3 +211,69 @@ import Testing
         #expect(pauses.count > 45)
     }
 }
+
+/// The sidecar's own delay is not the store's: what it is blamed for was not there when its connection was last looked at.
+@Suite struct BreakerLookTests {
+    private static let overdueNs: Int64 = 15_000_000
+
+    private func at(_ ms: Int64) -> Moment { Moment(monotonicNs: ms * 1_000_000, wallMs: 0) }
+    private func ns(_ ms: Int64) -> Int64 { ms * 1_000_000 }
+
+    private func probing() -> Breaker {
+        var breaker = Breaker(overdueAfterNs: Self.overdueNs, seed: 1, now: at(0))
+        _ = breaker.tick(oldestUnansweredNs: nil, now: at(0))
+        _ = breaker.connected()
+        return breaker
+    }
+
+    private func closed() -> Breaker {
+        var breaker = probing()
+        _ = breaker.answered(sentNs: ns(0), owesMore: false, now: at(1))
+        return breaker
+    }
+
+    @Test func anAnswerIsOverdueOnlyAfterALook() {
+        var breaker = closed()
+        #expect(breaker.tick(oldestUnansweredNs: ns(5), lookedNs: ns(19), now: at(95)) == .none)
+        #expect(breaker.isClosed)
+        #expect(breaker.wantsLook(oldestUnansweredNs: ns(5), now: at(95)))
+        // The look found the answer, and another batch has gone out.
+        #expect(breaker.answered(sentNs: ns(5), owesMore: false, now: at(96)) == .none)
+        #expect(breaker.tick(oldestUnansweredNs: ns(96), lookedNs: ns(96), now: at(96)) == .none)
+        #expect(breaker.isClosed && !breaker.wantsLook(oldestUnansweredNs: ns(96), now: at(96)))
+    }
+
+    @Test func aLookThatFindsNothingIsEnough() {
+        var breaker = closed()
+        #expect(breaker.tick(oldestUnansweredNs: ns(5), lookedNs: ns(6), now: at(20)) == .none)
+        #expect(breaker.isClosed && breaker.wantsLook(oldestUnansweredNs: ns(5), now: at(20)))
+        #expect(breaker.tick(oldestUnansweredNs: ns(5), lookedNs: ns(20), now: at(21)) == .none)
+        #expect(breaker.state == .stalled(sinceNs: ns(21)))
+    }
+
+    @Test func nothingIsLookedForBeforeItsTime() {
+        var breaker = closed()
+        #expect(breaker.tick(oldestUnansweredNs: ns(5), lookedNs: ns(6), now: at(19)) == .none)
+        #expect(!breaker.wantsLook(oldestUnansweredNs: ns(5), now: at(19)))
+        #expect(!breaker.wantsLook(oldestUnansweredNs: nil, now: at(1_000)))
+    }
+
+    @Test func theConnectionIsGivenUpOnlyAfterALook() throws {
+        var breaker = closed()
+        _ = breaker.tick(oldestUnansweredNs: ns(5), now: at(20))
+        #expect(breaker.state == .stalled(sinceNs: ns(20)))
+        #expect(breaker.tick(oldestUnansweredNs: ns(5), lookedNs: ns(21), now: at(5_000)) == .none)
+        #expect(breaker.state == .stalled(sinceNs: ns(20)))
+        #expect(breaker.wantsLook(oldestUnansweredNs: ns(5), now: at(5_000)))
+        #expect(breaker.tick(oldestUnansweredNs: ns(5), lookedNs: ns(5_000), now: at(5_001)) == .disconnect)
+    }
+
+    /// The answer to a probe came in time and lay unread.
+    @Test func aProbesAnswerThatLayUnreadIsInTime() {
+        var breaker = probing()
+        _ = breaker.tick(oldestUnansweredNs: ns(2), lookedNs: ns(3), now: at(95))
+        #expect(breaker.state == .probing)
+        #expect(breaker.answered(sentNs: ns(2), owesMore: false, arrivedNs: ns(3), now: at(96)) == .none)
+        #expect(breaker.isClosed)
+    }
+}

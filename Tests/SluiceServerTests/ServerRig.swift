@@ -42,6 +42,22 @@ final class HeldLink: CounterLink {
     }
 }
 
+/// The loop looks at its sockets when the test says so.
+final class HeldLook: SocketLook {
+    var whenLooked: (() -> Void)?
+    private(set) var isRequested = false
+
+    func open() {}
+    func close() {}
+    func request() { isRequested = true }
+
+    /// One turn of the loop, but for its tasks.
+    func look() {
+        isRequested = false
+        whenLooked?()
+    }
+}
+
 /// A host, its connections and a store, on one event loop that stands still: nothing happens but what a test does.
 final class ServerRig {
     let eventLoop = EmbeddedEventLoop()
@@ -57,15 +73,17 @@ final class ServerRig {
         """
 
     /// With counting shared.
-    init(maxConnections: Int = 100) throws {
+    ///
+    /// - Parameter look: nil: the loop looks at its sockets as soon as it is asked to.
+    init(maxConnections: Int = 100, budgetMs: Int64 = 10_000, look: HeldLook? = nil) throws {
         let now = SystemClock.now()
         let configuration = LimiterConfiguration(
-            keyPrefix: "t", budgetMs: 10_000, replicas: ReplicaView(own: 1, assumed: 1), usesStore: true, seed: 1)
+            keyPrefix: "t", budgetMs: budgetMs, replicas: ReplicaView(own: 1, assumed: 1), usesStore: true, seed: 1)
         let policy = try PolicyDocument.parse(Array(Self.policy.utf8), file: "policy.json")
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         host = LimiterHost(
             limiter: Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now), link: link,
-            maxConnections: maxConnections, eventLoop: eventLoop, logger: logger)
+            maxConnections: maxConnections, look: look, eventLoop: eventLoop, logger: logger)
         operators = OperatorCommands(host: host, facts: Self.facts(now), operatorUserIDs: [])
         host.start()
         link.answerAll()
@@ -126,14 +144,23 @@ struct Peer {
     var isOpen: Bool { channel.isActive }
 
     /// Bytes arrive, in one read.
-    func send(_ bytes: [UInt8]) throws { try channel.writeInbound(ByteBuffer(bytes: bytes)) }
+    func send(_ bytes: [UInt8]) throws {
+        try arrive(bytes)
+        channel.embeddedEventLoop.run()
+    }
+
+    /// The same, and the turn of the event loop does not end with it.
+    func arrive(_ bytes: [UInt8]) throws { try channel.writeInbound(ByteBuffer(bytes: bytes)) }
 
     func send(_ text: String) throws { try send(Array(text.utf8)) }
 
     func send(_ words: [String]) throws { try send(RedisClient.frame(words)) }
 
     /// The client closes its sending side.
-    func closeWriting() { channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed) }
+    func closeWriting() {
+        channel.pipeline.fireUserInboundEventTriggered(ChannelEvent.inputClosed)
+        channel.embeddedEventLoop.run()
+    }
 
     /// Everything that was sent to it since the last call, in pieces as they were written.
     func pieces() throws -> [ByteBuffer] {
