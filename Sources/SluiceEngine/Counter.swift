@@ -124,6 +124,11 @@ struct Counter {
         }
     }
 
+    /// What of it lies apart from its row for as long as it lives.
+    var apartBytes: Int {
+        own.apartBytes + (algorithm == .fixedWindow ? 0 : HeldBytes.perObject + MemoryLayout<OtherTally>.size)
+    }
+
     // MARK: - Its key
 
     /// The key without the window's start: it stays the same for the life of the counter. Where the algorithm has no windows

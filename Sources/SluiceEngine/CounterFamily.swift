@@ -28,6 +28,12 @@ struct StemParts {
     let own: ArraySlice<UInt8>
     let tail: ArraySlice<UInt8>
 
+    init(head: ArraySlice<UInt8>, own: ArraySlice<UInt8>, tail: ArraySlice<UInt8>) {
+        self.head = head
+        self.own = own
+        self.tail = tail
+    }
+
     /// Names are percent-encoded: none has any of the marks that are looked for here.
     init(_ stem: [UInt8]) {
         let begin = stem.firstIndex(of: UInt8(ascii: "{")).map { $0 + 1 } ?? stem.startIndex
@@ -55,6 +61,7 @@ struct CounterFamilies {
         let name = Name(head: ByteString(bytes: Array(parts.head)), tail: ByteString(bytes: Array(parts.tail)))
         let family =
             families[name]?.family ?? CounterFamily(parts, window: window, algorithm: algorithm)
+        if families[name] == nil { bytes += Self.bytes(parts) }
         families[name, default: (family, 0)].counters += 1
         return family
     }
@@ -63,8 +70,18 @@ struct CounterFamilies {
     mutating func leave(_ family: CounterFamily) {
         let name = Name(head: ByteString(bytes: family.head), tail: ByteString(bytes: family.tail))
         families[name]?.counters -= 1
-        if families[name]?.counters == 0 { families[name] = nil }
+        guard families[name]?.counters == 0 else { return }
+        families[name] = nil
+        bytes -= Self.bytes(StemParts(head: family.head[...], own: [], tail: family.tail[...]))
     }
 
     var count: Int { families.count }
+    /// What they take, with their names.
+    private(set) var bytes = 0
+
+    /// A name is kept twice: in the family, and to find it by.
+    private static func bytes(_ parts: StemParts) -> Int {
+        HeldBytes.perRow(of: [Name: (family: CounterFamily, counters: Int)].self) + 2 * HeldBytes.perObject
+            + 2 * (HeldBytes.apart(parts.head.count) + HeldBytes.apart(parts.tail.count))
+    }
 }

@@ -50,6 +50,12 @@ package enum EngineBounds {
     package static let listeningOpenNs: Int64 = 5_000_000_000
     /// Longest pause before it is tried again, ns; the first is `firstBackoffNs`. It is only about speed.
     package static let maxListeningBackoffNs: Int64 = 10_000_000_000
+    /// Of the bytes that tables may take, one part of so many is kept back from identities: for reservations that are made
+    /// here, ids of checks and settlements that are owed. They may take more where identities leave it.
+    package static let besideParts = 8
+    /// Most batches that may be gathered before checks with an id or a reservation, and settlements, are answered `BUSY`:
+    /// with the longest names they take 100 KiB each, and the store answers fewer within anybody's budget.
+    package static let maxQueuedUnusual = 384
     /// How many plans are looked at for one to forget: bounded work for each new identity.
     package static let plansSweptPerInsertion = 16
     /// How many plans are looked at on each tick.

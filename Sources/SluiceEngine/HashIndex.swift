@@ -10,6 +10,8 @@
 struct HashIndex {
     private var segments = [HashSegment](repeating: HashSegment(), count: Self.segmentCount)
     private(set) var count = 0
+    /// How many places there are, taken or not.
+    private(set) var slotCount = 0
 
     private static let segmentCount = 64
 
@@ -21,7 +23,10 @@ struct HashIndex {
 
     /// The row must not be there yet.
     mutating func insert(_ row: Int, hash: Int) {
-        segments[Self.segment(hash)].insert(row, hash: hash)
+        let segment = Self.segment(hash)
+        let before = segments[segment].slotCount
+        segments[segment].insert(row, hash: hash)
+        slotCount += segments[segment].slotCount - before
         count += 1
     }
 
@@ -40,6 +45,7 @@ private struct HashSegment {
     /// A row's number, from 1, in the lower half, and half of its name's hash in the upper; 0 where there is none.
     private var slots: [UInt64] = []
     private(set) var count = 0
+    var slotCount: Int { slots.count }
 
     /// At most three quarters are taken, so that a run of taken ones stays short.
     private var isFull: Bool { (count + 1) * 4 > slots.count * 3 }

@@ -103,7 +103,7 @@ extension Limiter {
         }
         if allFit, !isPeek, let special, special.reservation != nil {
             undoubt(reservations.makeRoom(nowMs: nowMs))
-            if reservations.isFull {
+            if reservations.isFull || isBesideFull {
                 let enforced = table[rulesOf: plan].limits.firstIndex { !$0.isShadow } ?? 0
                 return unavailable(plan: plan, enforced, special: special, wantsTrace: wantsTrace, now: now)
             }
@@ -265,7 +265,8 @@ extension Limiter {
             decision.reservation = decision.allowed ? special.reservation?.description ?? "" : ""
         }
         if decision.allowed, !isPeek, let key = special.memoKey {
-            memos.insert(key, argumentsHash: special.argumentsHash, decision, now: now)
+            memos.insert(
+                key, argumentsHash: special.argumentsHash, decision, mayGrow: !isBesideFull, now: now)
         }
         if !wantsTrace { decision.trace = nil }
     }

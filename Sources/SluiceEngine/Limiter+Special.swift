@@ -66,7 +66,7 @@ extension Limiter {
             statistics.count(decision)
             return .answered(decision)
         }
-        guard waitingChecks < EngineBounds.maxWaitingChecks else {
+        guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
             statistics.overloaded += 1
             return .overloaded
         }
@@ -148,7 +148,9 @@ extension Limiter {
         }
         guard configuration.usesStore else { return .answered(false) }
         guard breaker.isClosed else { return .storeAway }
-        guard waitingChecks < EngineBounds.maxWaitingChecks else { return .overloaded }
+        guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
+            return .overloaded
+        }
         let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
         let entry = queue[batch].addEntry(special: .settle(key, settlement, isOwed: false))
         wait(ticket, wantsTrace: false, entry: entry, now: now)
@@ -159,7 +161,9 @@ extension Limiter {
     mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
         guard breaker.isClosed else {
             // With too many, what the store has charged stays charged until it no longer counts.
-            if owed.count < EngineBounds.maxOwedSettlements { owed.append((key, settlement)) }
+            guard owed.count < EngineBounds.maxOwedSettlements, !isBesideFull else { return }
+            owed.append((key, settlement))
+            owedBytes += MemoryLayout<(ByteString, Batch.Settlement)>.stride * 2 + HeldBytes.apart(key.bytes.count)
             return
         }
         let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
@@ -170,6 +174,7 @@ extension Limiter {
     mutating func payStore() {
         let settlements = owed
         owed.removeAll()
+        owedBytes = 0
         for (key, settlement) in settlements { tellStore(key, settlement) }
     }
 
@@ -258,7 +263,8 @@ extension Limiter {
         var decision = conclude(plan: entry.plan, &findings, source: .shared)
         if special.tellsReservation { decision.reservation = reservation }
         if let key = special.memoKey {
-            memos.insert(key, argumentsHash: special.argumentsHash, decision, now: now)
+            memos.insert(
+                key, argumentsHash: special.argumentsHash, decision, mayGrow: !isBesideFull, now: now)
         }
         if !wantsTrace { decision.trace = nil }
         finishAll(entry, of: batch, .decision(decision), now: now)

@@ -9,6 +9,8 @@ package struct LimiterConfiguration: Sendable {
     /// Whether there is a store that replicas share; without one every answer is local.
     package var usesStore: Bool
     package var maxPlans = EngineBounds.maxPlans
+    /// Most bytes that the tables of identities and counters may take; above it a new identity finds them full.
+    package var maxTableBytes = Int.max
     /// Whether the shell takes records, so that what is not settled outlives the process: see `Limiter.takeRecords`.
     package var keepsState = false
     /// For pauses that must differ from one replica to the next.
@@ -146,6 +148,8 @@ package struct Limiter {
     var isSettlementFaulty = false
     /// Ends of reservations that the store must be told of when it is back, in order.
     var owed: [(key: ByteString, settlement: Batch.Settlement)] = []
+    /// What they take, with their keys.
+    var owedBytes = 0
     /// For what nobody has to guess.
     var random: SeededRandom
 
@@ -176,7 +180,7 @@ package struct Limiter {
         random = SeededRandom(seed: ~configuration.seed)
         budgetNs = configuration.budgetMs * 1_000_000
         patienceNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
-        table = PlanTable(maxPlans: configuration.maxPlans)
+        table = PlanTable(maxPlans: configuration.maxPlans, maxBytes: configuration.maxTableBytes)
         clock = WindowClock(now: now)
         breaker = Breaker(overdueAfterNs: patienceNs, seed: configuration.seed, now: now)
         refusals = RefusalMemory(seed: configuration.seed, now: now)
@@ -327,6 +331,7 @@ package struct Limiter {
                 CounterKey.stem(prefix: configuration.keyPrefix, limit: $0, identity: parts)
             }
         }
+        table.maxBytes = identityBytes
         return table.insert(identity.key, ruling, stems: stems, nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
     }
 

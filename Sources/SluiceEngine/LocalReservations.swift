@@ -31,6 +31,14 @@ struct LocalReservations {
         /// Nothing of it is left to be settled.
         var isSpent: Bool { isCostSpent && (areSlotsFreed || !takesSlots) }
 
+        func bytes(_ key: ByteString) -> Int {
+            HeldBytes.perRow(of: [ByteString: Record].self) + HeldBytes.apart(key.bytes.count)
+                + HeldBytes.apart(memoKey?.bytes.count ?? 0)
+                + items.reduce(HeldBytes.perArray) {
+                    $0 + MemoryLayout<Item>.stride + HeldBytes.apart($1.stem.bytes.count)
+                }
+        }
+
         var takesSlots: Bool { items.contains { $0.terms.algorithm == .concurrency } }
     }
 
@@ -43,8 +51,17 @@ struct LocalReservations {
 
     subscript(key: ByteString) -> Record? {
         get { records[key] }
-        set { records[key] = newValue }
+        set {
+            if let old = records[key] { bytes -= old.bytes(key) }
+            records[key] = newValue
+            if let newValue { bytes += newValue.bytes(key) }
+        }
     }
+
+    /// What they take, with their keys.
+    private(set) var bytes = 0
+
+    private mutating func countBytes() { bytes = records.reduce(0) { $0 + $1.value.bytes($1.key) } }
 
     /// No more can be made: see `EngineBounds.maxLocalReservations`.
     var isFull: Bool { records.count >= EngineBounds.maxLocalReservations }
@@ -56,7 +73,10 @@ struct LocalReservations {
     mutating func makeRoom(nowMs: Int64) -> [Record] {
         guard isFull && nowMs - lastExpiredMs >= EngineBounds.fullReservationsPauseMs else { return [] }
         let expired = expire(nowMs: nowMs)
-        if isFull { records = records.filter { !$0.value.isSpent || $0.value.mayBeStored } }
+        if isFull {
+            records = records.filter { !$0.value.isSpent || $0.value.mayBeStored }
+            countBytes()
+        }
         return expired
     }
 
@@ -64,7 +84,10 @@ struct LocalReservations {
     mutating func expire(nowMs: Int64) -> [Record] {
         lastExpiredMs = nowMs
         guard records.contains(where: { $0.value.expiryMs <= nowMs }) else { return [] }
-        defer { records = records.filter { $0.value.expiryMs > nowMs } }
+        defer {
+            records = records.filter { $0.value.expiryMs > nowMs }
+            countBytes()
+        }
         return records.values.filter { $0.expiryMs <= nowMs }
     }
 }
@@ -85,18 +108,35 @@ struct MemoTable {
     private var order: Deque<(key: ByteString, number: Int64)> = []
     private var lastNumber: Int64 = 0
     private(set) var forgotten: Int64 = 0
+    /// What they take, with their keys and traces.
+    private(set) var bytes = 0
 
     var count: Int { memos.count }
+
+    private static func bytes(_ key: ByteString, _ memo: Memo) -> Int {
+        HeldBytes.perRow(of: [ByteString: Memo].self) + HeldBytes.apart(key.bytes.count)
+            + HeldBytes.apart((memo.decision.trace?.count ?? 0) * MemoryLayout<Decision.Look>.stride)
+            + HeldBytes.apart(memo.decision.reservation?.utf8.count ?? 0)
+            + MemoryLayout<(key: ByteString, number: Int64)>.stride * 2
+    }
+
+    private mutating func remove(_ key: ByteString) {
+        guard let memo = memos.removeValue(forKey: key) else { return }
+        bytes -= Self.bytes(key, memo)
+    }
 
     func find(_ key: ByteString, now: Moment) -> Memo? {
         guard let memo = memos[key], memo.expiryNs > now.monotonicNs else { return nil }
         return memo
     }
 
-    mutating func insert(_ key: ByteString, argumentsHash: UInt64, _ decision: Decision, now: Moment) {
+    /// - Parameter mayGrow: whether there is room for one more; else the oldest goes for it.
+    mutating func insert(
+        _ key: ByteString, argumentsHash: UInt64, _ decision: Decision, mayGrow: Bool = true, now: Moment
+    ) {
         expire(now: now)
         guard memos[key] == nil else { return }
-        if order.count >= EngineBounds.maxMemos, let oldest = order.first, isThere(oldest) {
+        if order.count >= EngineBounds.maxMemos || !mayGrow, let oldest = order.first, isThere(oldest) {
             forgotten += 1
             removeOldest()
         }
@@ -104,11 +144,12 @@ struct MemoTable {
         memos[key] = Memo(
             argumentsHash: argumentsHash, decision: decision, expiryNs: now.monotonicNs + EngineBounds.memoLifeNs,
             number: lastNumber)
+        if let memo = memos[key] { bytes += Self.bytes(key, memo) }
         order.append((key, lastNumber))
     }
 
     /// A call that was admitted was never made.
-    mutating func forget(_ key: ByteString) { memos[key] = nil }
+    mutating func forget(_ key: ByteString) { remove(key) }
 
     mutating func expire(now: Moment) {
         while let oldest = order.first,
@@ -124,6 +165,6 @@ struct MemoTable {
 
     private mutating func removeOldest() {
         let oldest = order.removeFirst()
-        if isThere(oldest) { memos[oldest.key] = nil }
+        if isThere(oldest) { remove(oldest.key) }
     }
 }

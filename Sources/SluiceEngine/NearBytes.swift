@@ -14,6 +14,12 @@ struct NearBytes<let room: Int>: Sendable {
         nearCount = UInt8(bytes.count)
     }
 
+    /// What of them does not lie in the value itself takes so much.
+    var apartBytes: Int { apart.map { HeldBytes.apart($0.count) } ?? 0 }
+
+    /// The same of so many bytes.
+    static func apartBytes(of count: Int) -> Int { count > room ? HeldBytes.apart(count) : 0 }
+
     var count: Int { apart?.count ?? Int(nearCount) }
 
     var bytes: [UInt8] {

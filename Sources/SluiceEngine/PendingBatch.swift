@@ -17,6 +17,17 @@ struct PendingBatch {
         /// The end of the reservation of that key; owed if it must go out though nobody waits for it.
         case settle(ByteString, Batch.Settlement, isOwed: Bool)
         case heartbeat
+
+        var bytes: Int {
+            switch self {
+            case .check(let check):
+                HeldBytes.perObject + MemoryLayout<SpecialCheck>.size
+                    + HeldBytes.apart(check.reservationKey.bytes.count)
+                    + HeldBytes.apart(check.memoKey?.bytes.count ?? 0)
+            case .settle(let key, _, _): 2 * HeldBytes.perObject + HeldBytes.apart(key.bytes.count)
+            case .heartbeat: HeldBytes.perObject
+            }
+        }
     }
 
     /// What the store is told for no check. Its counter is used by it as by a plan.
@@ -120,6 +131,14 @@ struct PendingBatch {
     var waiters: [Waiter] = []
     /// Every waiter before this one has been answered.
     private var firstWaiting = 0
+    /// The keys of what is out of the ordinary.
+    private var specialBytes = 0
+
+    /// What it takes in memory.
+    var bytes: Int {
+        entries.capacity * MemoryLayout<Entry>.stride + waiters.capacity * MemoryLayout<Waiter>.stride
+            + payments.capacity * MemoryLayout<Payment>.stride + specialBytes
+    }
 
     var isSent: Bool { sequence != 0 }
 
@@ -136,6 +155,7 @@ struct PendingBatch {
         repeatedCount = 0
         hasOvertaken = false
         firstWaiting = 0
+        specialBytes = 0
         payments.removeAll(keepingCapacity: true)
         settles = false
         isRepeat = false
@@ -151,6 +171,7 @@ struct PendingBatch {
                 plan: plan, cost: cost, isPeek: isPeek, chargeCount: chargeCount, firstWaiter: -1, lastWaiter: -1,
                 special: special))
         self.chargeCount += chargeCount
+        if let special { specialBytes += special.bytes }
         return entries.count - 1
     }
 

@@ -31,6 +31,9 @@ struct Plan {
         self.edition = edition
     }
 
+    /// What of it lies apart from its row.
+    var apartBytes: Int { name.apartBytes + counters.apartBytes }
+
     /// The place of one that was forgotten.
     static var free: Plan {
         var plan = Plan(ByteString(bytes: []), rules: -1, counters: CounterList([]), lastUsedNs: 0)
@@ -59,6 +62,8 @@ struct CounterList {
         default: Int(others[index - 2])
         }
     }
+
+    var apartBytes: Int { others.isEmpty ? 0 : HeldBytes.apart(others.count * MemoryLayout<Int32>.stride) }
 
     var count: Int { first < 0 ? 0 : second < 0 ? 1 : 2 + others.count }
 }

@@ -18,10 +18,36 @@ struct PlanTable {
     /// Counts whatever may give another identity a plan's row, or another plan an identity.
     private(set) var changes: Int64 = 0
     private let maxPlans: Int
+    /// See `Limiter.identityBytes`.
+    var maxBytes: Int
+    /// What of plans, counters and rules lies apart from their rows.
+    private var apartBytes = 0
 
-    init(maxPlans: Int) {
+    /// - Parameter maxBytes: a new identity finds the table full if it would take more with it.
+    init(maxPlans: Int, maxBytes: Int = .max) {
         precondition(maxPlans <= Int(Int32.max))
         self.maxPlans = maxPlans
+        self.maxBytes = maxBytes
+    }
+
+    /// What it takes in memory: see `HeldBytes`.
+    var bytes: Int {
+        plans.count * MemoryLayout<Plan>.stride + counters.count * MemoryLayout<Counter>.stride
+            + (planByIdentity.slotCount + counterByStem.slotCount) * MemoryLayout<UInt64>.stride
+            + (freePlans.capacity + freeCounters.capacity) * MemoryLayout<Int32>.stride
+            + rules.count * MemoryLayout<Rules>.stride + families.bytes + apartBytes
+    }
+
+    /// Whether there is no room for another identity, whose counters have these stems. Those that others have, too, count in
+    /// full: the room that is asked for is small beside the table.
+    private func isFull(for identity: ByteString, stems: [[UInt8]]) -> Bool {
+        if planCount >= maxPlans { return true }
+        guard maxBytes < .max else { return false }
+        var bytes = bytes + NearBytes<62>.apartBytes(of: identity.bytes.count)
+        if freePlans.isEmpty { bytes += MemoryLayout<Plan>.stride }
+        bytes += max(0, stems.count - freeCounters.count) * MemoryLayout<Counter>.stride
+        for stem in stems { bytes += NearBytes<39>.apartBytes(of: stem.count) }
+        return bytes > maxBytes
     }
 
     var planCount: Int { planByIdentity.count }
@@ -98,14 +124,15 @@ struct PlanTable {
         _ identity: ByteString, _ ruling: CallRuling, stems: [[UInt8]], nowMs: Int64, nowNs: Int64
     ) -> Int? {
         let replaced = index(of: identity)
-        if replaced == nil && planCount >= maxPlans {
+        if replaced == nil && isFull(for: identity, stems: stems) {
             sweep(EngineBounds.plansSweptPerInsertion, idleNs: 0, nowMs: nowMs, nowNs: nowNs)
-            guard planCount < maxPlans else { return nil }
+            guard !isFull(for: identity, stems: stems) else { return nil }
         }
         let counters = zip(stems, ruling.limits).map { counter(stem: $0, of: $1) }
         let plan = Plan(
             identity, rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs, edition: edition)
         changes += 1
+        apartBytes += plan.apartBytes
         let index = freePlans.popLast().map { Int($0) } ?? plans.count
         if index == plans.count { plans.append(plan) } else { plans[index] = plan }
         // Only now: counters that both have must not be forgotten in between.
@@ -127,6 +154,7 @@ struct PlanTable {
         let parts = StemParts(stem)
         var counter = Counter(parts, of: families.join(parts, window: window, algorithm: algorithm))
         counter.references = 1
+        apartBytes += counter.apartBytes
         let index = freeCounters.popLast().map { Int($0) } ?? counters.count
         if index == counters.count { counters.append(counter) } else { counters[index] = counter }
         counterByStem.insert(index, hash: ByteString(bytes: stem).hashValue)
@@ -140,6 +168,7 @@ struct PlanTable {
         }
         var compiled = Rules(ruling)
         compiled.references = 1
+        apartBytes += compiled.bytes
         let index = freeRules.popLast() ?? Int32(rules.count)
         if Int(index) == rules.count { rules.append(compiled) } else { rules[Int(index)] = compiled }
         rulesByRuling[ruling] = index
@@ -186,6 +215,7 @@ struct PlanTable {
         if !plans[index].isReplaced { planByIdentity.remove(index, hash: identity(ofPlan: index).hashValue) }
         for position in 0..<plans[index].counters.count { release(counter: plans[index].counters[position]) }
         release(rules: plans[index].rules)
+        apartBytes -= plans[index].apartBytes
         plans[index] = .free
         freePlans.append(Int32(index))
     }
@@ -197,6 +227,7 @@ struct PlanTable {
         let stem = ByteString(bytes: counters[counter].stem)
         counterByStem.remove(counter, hash: stem.hashValue)
         families.leave(counters[counter].family)
+        apartBytes -= counters[counter].apartBytes
         counters[counter] = Counter(StemParts([]), of: .none)
         freeCounters.append(Int32(counter))
     }
@@ -204,6 +235,7 @@ struct PlanTable {
     private mutating func release(rules index: Int32) {
         rules[Int(index)].references -= 1
         guard rules[Int(index)].references == 0 else { return }
+        apartBytes -= rules[Int(index)].bytes
         rulesByRuling[rules[Int(index)].ruling] = nil
         freeRules.append(index)
     }

@@ -70,6 +70,12 @@ struct Rules {
     let tallyCount: Int
     /// How many plans have them; 0 frees them.
     var references = 0
+    /// What they take, with the ruling by which they are found.
+    var bytes: Int {
+        let texts = ruling.rule.utf8.count + ruling.message.utf8.count
+        return HeldBytes.perRow(of: [CallRuling: Int32].self) + HeldBytes.apart(texts) + 2 * HeldBytes.perArray
+            + limits.count * (MemoryLayout<Limit>.stride + MemoryLayout<LimitRule>.stride + HeldBytes.apart(256))
+    }
 
     init(_ ruling: CallRuling) {
         self.ruling = ruling

@@ -52,6 +52,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Whether requests were left for want of room, which is the peer's own doing: their time begins when there is some.
     private var lackedRoom = false
     private var frameBeganNs: Int64?
+    /// What the host was told that this connection holds, bytes.
+    private(set) var heldBytes = 0
+    /// What was written and may lie unread, with what holds it, bytes.
+    private var unverifiedBytes = 0
+    /// Whether output is known to lie unread. What comes after it is kept here, in one piece, until it has been read.
+    private var isClogged = false
+    /// How much of what was written the socket has not taken: seldom asked, for that costs as much as a check.
+    var unreadBytes: (any Channel) -> Int = ConnectionHandler.unreadBytes
     private var unwritableSinceNs: Int64?
     /// What the channel last said of itself: asking it costs more than all else that is asked for each request.
     private var isWritable = true
@@ -71,12 +79,17 @@ final class ConnectionHandler: ChannelDuplexHandler {
         self.context = context
         guard let slot = host.add(self) else {
             writer.writeError(
-                .busy, "too many connections, close some or let sluiced open more files", to: &output)
+                .busy,
+                host.isFull
+                    ? "too many connections, close some or let sluiced open more files"
+                    : "the memory for clients is used up, read the answers or give sluiced more (--memory)",
+                to: &output)
             phase = .finishing
             advance()
             return
         }
         self.slot = slot
+        account()
         if host.isDraining { phase = .draining }
         operators.recognise(context.channel) { [self] in isOperator = $0 }
         context.fireChannelActive()
@@ -93,6 +106,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func channelInactive(context: ChannelHandlerContext) {
         phase = .closed
         if slot >= 0 { host.remove(slot: slot) }
+        host.hold(-heldBytes)
+        heldBytes = 0
         self.context = nil
         context.fireChannelInactive()
     }
@@ -104,12 +119,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
-        if isWritable {
-            unwritableSinceNs = nil
-            advance()
-        } else {
-            unwritableSinceNs = SystemClock.now().monotonicNs
-        }
+        noteUnread()
+        if isWritable { advance() }
         context.fireChannelWritabilityChanged()
     }
 
@@ -118,7 +129,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Whether there is room for one more request: for its place among those that wait, and for its reply.
     private var hasRoom: Bool {
         queue.count + host.gatheredCount < ProtocolBounds.maxPipelinedRequests
-            && output.readableBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && context != nil
+            && output.readableBytes + queue.apartBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && !isClogged
+            && context != nil
     }
 
     private var mayRead: Bool { phase == .open && !goesOnLater && hasRoom }
@@ -139,6 +151,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         isBusy = true
         takeRequests()
         isBusy = false
+        account()
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -196,7 +209,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
             reject(error)
         }
         // Answered bytes are dropped when they are most of the buffer, so that it does not grow with a slow peer.
-        if input.readableBytes == 0 || input.readerIndex > ProtocolBounds.maxFrameBytes { input.discardReadBytes() }
+        if input.readableBytes == 0, input.storageCapacity > ServerBounds.keptBufferBytes {
+            input = ByteBuffer()
+        } else if input.readableBytes == 0 || input.readerIndex > ProtocolBounds.maxFrameBytes {
+            input.discardReadBytes()
+        }
         lackedRoom = halt == .noRoom
         if halt == .turnIsOver {
             goesOnLater = true
@@ -383,6 +400,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             guard halt == .noRoom else { break }
         } while mayTake
         isBusy = false
+        account()
         if holdsBackRead && mayRead {
             holdsBackRead = false
             context?.read()
@@ -397,9 +415,58 @@ final class ConnectionHandler: ChannelDuplexHandler {
                 context.close(promise: nil)
             }
         } else if output.readableBytes > 0 {
+            // Many small pieces would take more than their bytes: behind one that is not read, the next is gathered here.
+            if isClogged { return }
+            unverifiedBytes += output.storageCapacity + ServerBounds.bytesPerUnreadPiece
             context.writeAndFlush(wrapOutboundOut(output), promise: nil)
+            if unverifiedBytes > ServerBounds.unverifiedBytes { verifyUnread() }
         }
-        output.clear()
+        if output.storageCapacity > ServerBounds.keptBufferBytes { output = ByteBuffer() } else { output.clear() }
+    }
+
+    // MARK: - What is held
+
+    /// Tells the host what this connection holds.
+    private func account() {
+        guard context != nil, slot >= 0 else { return }
+        let bytes =
+            ServerBounds.bytesPerConnection + input.storageCapacity + output.storageCapacity + queue.bytes
+            + unverifiedBytes
+        guard bytes != heldBytes else { return }
+        let difference = bytes - heldBytes
+        heldBytes = bytes
+        host.hold(difference)
+    }
+
+    /// Looks whether what was written has left.
+    func verifyUnread() {
+        guard let context, unverifiedBytes > 0, !isClogged else { return }
+        guard unreadBytes(context.channel) > 0 else {
+            unverifiedBytes = 0
+            return account()
+        }
+        isClogged = true
+        noteUnread()
+        // Behind all that was written: when this has left, so has everything.
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer())).assumeIsolated().whenComplete { [self] _ in
+            isClogged = false
+            unverifiedBytes = 0
+            noteUnread()
+            advance()
+        }
+    }
+
+    private static func unreadBytes(_ channel: any Channel) -> Int {
+        (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+    }
+
+    /// Keeps in mind since when answers lie unread.
+    private func noteUnread() {
+        if isWritable && !isClogged {
+            unwritableSinceNs = nil
+        } else if unwritableSinceNs == nil {
+            unwritableSinceNs = SystemClock.monotonicNs()
+        }
     }
 
     /// Reads no more; what has been read is answered, and then it closes.
@@ -440,8 +507,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
         if let unwritableSinceNs,
             now.monotonicNs - unwritableSinceNs >= Int64(ProtocolBounds.maxUnreadSeconds) * 1_000_000_000
         {
+            host.noteUnread()
             cutOff()
         }
+        verifyUnread()
     }
 }
 

@@ -45,4 +45,9 @@ struct ConnectionTable {
     subscript(slot: Int) -> ConnectionHandler? { slots[slot].connection }
 
     var all: [ConnectionHandler] { slots.compactMap(\.connection) }
+
+    /// One of so many parts, each of which has another share of them.
+    func part(_ part: Int, of count: Int) -> [ConnectionHandler] {
+        stride(from: part, to: slots.count, by: count).compactMap { slots[$0].connection }
+    }
 }

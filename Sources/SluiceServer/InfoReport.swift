@@ -14,7 +14,7 @@ struct InfoReport {
     func text(sections wanted: [String]) -> String {
         let all = [
             ("server", server), ("policy", policy), ("redis", redis), ("checks", checks), ("answers", answers),
-            ("limits", limits), ("state", state),
+            ("limits", limits), ("memory", memory), ("state", state),
         ]
         let isAll = wanted.isEmpty || wanted.contains { ["all", "default", "everything"].contains($0) }
         return
@@ -95,6 +95,18 @@ struct InfoReport {
             ("state_file_bytes", String(host.keeper?.fileBytes ?? 0)),
             ("state_unwritten", String(host.unwrittenCount)),
             ("state_faults", String(host.keeper?.faults ?? 0)),
+        ]
+    }
+
+    private var memory: Lines {
+        [
+            ("memory_limit_bytes", String(host.memory.limitBytes)),
+            ("memory_connections_bytes", String(host.memory.connectionBytes)),
+            ("memory_tables_bytes", String(host.limiter.heldBytes)),
+            ("memory_tables_limit_bytes", String(host.memory.tableLimitBytes)),
+            ("memory_closed_connections", String(host.memory.closed)),
+            ("memory_refused_connections", String(host.memory.refused)),
+            ("unread_closed_connections", String(host.memory.unread)),
         ]
     }
 

@@ -25,6 +25,9 @@ final class LimiterHost: CounterLinkDelegate {
     /// Whether what is left of the state when it ends could not be written.
     var isStateGivenUp = false
     private(set) var connections: ConnectionTable
+    private(set) var memory: MemoryBudget
+    private var wantsRelief = false
+    private var sweptPart = 0
     /// Product and version of the store that was reached last; empty before.
     private(set) var storeDescription = ""
 
@@ -46,12 +49,14 @@ final class LimiterHost: CounterLinkDelegate {
 
     init(
         limiter: Limiter, link: (any CounterLink)?, keeper: StateKeeper? = nil,
-        maxConnections: Int = ServerBounds.maxConnections, look: (any SocketLook)? = nil, eventLoop: any EventLoop,
+        maxConnections: Int = ServerBounds.maxConnections, memoryBytes: Int = ServerBounds.defaultMemoryBytes,
+        look: (any SocketLook)? = nil, eventLoop: any EventLoop,
         logger: Logger
     ) {
         self.look = look ?? LoopLook(eventLoop: eventLoop)
         self.keeper = keeper
         connections = ConnectionTable(capacity: maxConnections)
+        memory = MemoryBudget(limitBytes: memoryBytes)
         self.limiter = limiter
         self.link = link
         self.eventLoop = eventLoop
@@ -251,7 +256,61 @@ final class LimiterHost: CounterLinkDelegate {
 
     // MARK: - Connections
 
-    func add(_ connection: ConnectionHandler) -> Int? { connections.add(connection) }
+    /// nil if there is no room for another one.
+    func add(_ connection: ConnectionHandler) -> Int? {
+        if !hasMemory { relieveMemory() }
+        guard hasMemory else {
+            memory.refused += 1
+            return nil
+        }
+        return connections.add(connection)
+    }
+
+    var isFull: Bool { connections.count >= connections.capacity }
+
+    private var hasMemory: Bool {
+        memory.hasRoom(for: ServerBounds.bytesPerConnection, tableBytes: limiter.heldBytes)
+    }
+
+    // MARK: - Memory
+
+    /// A connection holds so many bytes more than before.
+    @inline(__always)
+    func hold(_ bytes: Int) {
+        memory.add(bytes)
+        if bytes > 0, memory.connectionBytes > memory.limitBytes / 4 { watchMemory() }
+    }
+
+    /// Below a quarter of it connections never meet the bound.
+    private func watchMemory() {
+        guard !wantsRelief, memory.excessBytes(tableBytes: limiter.heldBytes) > 0 else { return }
+        wantsRelief = true
+        scheduleTurnsEnd()
+    }
+
+    func noteUnread() { memory.unread += 1 }
+
+    /// The bound is met: closes the connections that hold most, until there is room again.
+    private func relieveMemory() {
+        wantsRelief = false
+        let all = connections.all
+        for connection in all { connection.verifyUnread() }
+        let excessBytes = memory.excessBytes(tableBytes: limiter.heldBytes)
+        guard excessBytes > 0 else { return }
+        var freedBytes = 0
+        var count = 0
+        for connection in all.sorted(by: { $0.heldBytes > $1.heldBytes }) {
+            guard freedBytes < excessBytes, connection.heldBytes > ServerBounds.bytesPerConnection else { break }
+            freedBytes += connection.heldBytes
+            count += 1
+            connection.cutOff()
+        }
+        guard count > 0 else { return }
+        memory.closed += Int64(count)
+        logger.warning(
+            "the memory for clients is used up, connections that held most of it were closed",
+            metadata: ["memory": "\(memory.limitBytes)", "closed": "\(count)", "freed": "\(freedBytes)"])
+    }
 
     func remove(slot: Int) {
         connections.remove(slot)
@@ -268,8 +327,11 @@ final class LimiterHost: CounterLinkDelegate {
     func sweepConnections() {
         guard !isStopped else { return }
         let now = SystemClock.now()
-        for connection in connections.all { connection.sweep(now: now) }
-        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.sweepIntervalNs)) { [self] in
+        // A part at a time, so that no check waits for it.
+        for connection in connections.part(sweptPart, of: ServerBounds.sweepParts) { connection.sweep(now: now) }
+        sweptPart = (sweptPart + 1) % ServerBounds.sweepParts
+        let pauseNs = ServerBounds.sweepIntervalNs / Int64(ServerBounds.sweepParts)
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(pauseNs)) { [self] in
             sweepConnections()
         }
     }
@@ -363,6 +425,7 @@ final class LimiterHost: CounterLinkDelegate {
             wantsPump = true
         }
         if wantsPump { pump() }
+        if wantsRelief { relieveMemory() }
         turns.close(nowNs: SystemClock.monotonicNs())
     }
 

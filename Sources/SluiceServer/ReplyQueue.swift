@@ -20,13 +20,30 @@ struct ReplyQueue {
         /// Apart, like what is written: a reply seldom comes before the one ahead of it, and slots stay small by that.
         indirect case decided(Decision, ReplyWriter, Form)
         indirect case written(ByteBuffer)
+
+        /// What lies apart from it.
+        var apartBytes: Int {
+            switch self {
+            case .waiting(_, .check), .waiting(_, .throttle): 0
+            // With its names.
+            case .waiting(_, .explanation): 1_024
+            case .decided(let decision, _, _):
+                MemoryLayout<Decision>.size + 64 + (decision.trace?.capacity ?? 0) * MemoryLayout<Decision.Look>.stride
+            case .written(let bytes): bytes.storageCapacity + 64
+            }
+        }
     }
 
     private var slots: Deque<Slot> = []
     /// The number of the first slot.
     private var firstNumber: UInt32 = 0
 
+    /// What lies apart from the slots, bytes: replies that are there, mostly.
+    private(set) var apartBytes = 0
+
     var count: Int { slots.count }
+    /// What it takes in memory.
+    var bytes: Int { slots.count * MemoryLayout<Slot>.stride + apartBytes }
     var isEmpty: Bool { slots.isEmpty }
 
     /// The number that the next place to be reserved will have.
@@ -34,7 +51,7 @@ struct ReplyQueue {
 
     /// Keeps a place for a reply that comes later; `nextNumber`, read before, names it in `fill`.
     mutating func reserve(_ writer: ReplyWriter, _ form: Form = .check) {
-        slots.append(.waiting(writer, form))
+        append(.waiting(writer, form))
     }
 
     /// A decision that is there at once: straight out if nothing is before it.
@@ -44,8 +61,13 @@ struct ReplyQueue {
         if slots.isEmpty {
             writer.write(decision, form, to: &output)
         } else {
-            slots.append(.decided(decision, writer, form))
+            append(.decided(decision, writer, form))
         }
+    }
+
+    private mutating func append(_ slot: Slot) {
+        apartBytes += slot.apartBytes
+        slots.append(slot)
     }
 
     /// Any other reply that is there at once.
@@ -59,7 +81,7 @@ struct ReplyQueue {
         }
         var written = ByteBuffer()
         write(&written)
-        slots.append(.written(written))
+        append(.written(written))
         return written.readableBytes
     }
 
@@ -70,12 +92,12 @@ struct ReplyQueue {
             guard case .waiting(let writer, let form) = slots[index] else {
                 preconditionFailure("a place is filled once")
             }
-            slots[index] = .decided(decision, writer, form)
+            replace(index, by: .decided(decision, writer, form))
             return
         }
-        guard case .waiting(let writer, let form) = slots.removeFirst() else {
-            preconditionFailure("a place is filled once")
-        }
+        let slot = slots.removeFirst()
+        guard case .waiting(let writer, let form) = slot else { preconditionFailure("a place is filled once") }
+        apartBytes -= slot.apartBytes
         firstNumber &+= 1
         writer.write(decision, form, to: &output)
         release(to: &output)
@@ -87,7 +109,7 @@ struct ReplyQueue {
         guard case .waiting(let writer, _) = slots[index] else { preconditionFailure("a place is filled once") }
         var written = ByteBuffer()
         write(writer, &written)
-        slots[index] = .written(written)
+        replace(index, by: .written(written))
         release(to: &output)
     }
 
@@ -98,9 +120,15 @@ struct ReplyQueue {
             case .decided(let decision, let writer, let form): writer.write(decision, form, to: &output)
             case .written(var bytes): output.writeBuffer(&bytes)
             }
+            apartBytes -= first.apartBytes
             slots.removeFirst()
             firstNumber &+= 1
         }
+    }
+
+    private mutating func replace(_ index: Int, by slot: Slot) {
+        apartBytes += slot.apartBytes - slots[index].apartBytes
+        slots[index] = slot
     }
 }
 

@@ -15,6 +15,8 @@ package struct ServerConfiguration: Sendable {
     /// Users beside root and the daemon's own that may use operators' commands.
     package var operatorUserIDs: Set<UInt32>
     package var limiter: LimiterConfiguration
+    /// For everything that clients make the sidecar hold, bytes.
+    package var memoryBytes = ServerBounds.defaultMemoryBytes
     /// What outlives the process; nil: nothing does.
     package var state: SavedState?
     package var facts: ServerFacts
@@ -68,6 +70,7 @@ package final class Server: Sendable {
         self.logger = logger
         var limiterConfiguration = configuration.limiter
         limiterConfiguration.keepsState = configuration.state != nil
+        limiterConfiguration.maxTableBytes = MemoryBudget.tableLimitBytes(of: configuration.memoryBytes)
         var limiter = Limiter(configuration: limiterConfiguration, policies: policies, now: SystemClock.now())
         let keeper = configuration.state.map {
             Self.restore(&limiter, from: $0.contents, folder: $0.file.folder, logger: logger)
@@ -80,8 +83,8 @@ package final class Server: Sendable {
                 metadata: ["max_connections": "\(maxConnections)"])
         }
         let host = LimiterHost(
-            limiter: limiter, link: link, keeper: keeper, maxConnections: maxConnections, eventLoop: eventLoop,
-            logger: logger)
+            limiter: limiter, link: link, keeper: keeper, maxConnections: maxConnections,
+            memoryBytes: configuration.memoryBytes, eventLoop: eventLoop, logger: logger)
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
         operators = NIOLoopBound(
             OperatorCommands(

@@ -11,12 +11,12 @@ package enum ServerBounds {
     /// as gateways pipeline that do not want to wait for each other.
     package static let maxWorkPerTurn = 64
     /// Most work in one turn for all connections that have had their share of an earlier one, in the same units: so a turn
-    /// takes a millisecond or two, however many there are.
-    package static let maxContinuedWorkPerTurn = 640
+    /// takes a millisecond or less, however many there are.
+    package static let maxContinuedWorkPerTurn = 384
     /// What many bytes of a reply count as, beside the request: one unit for so many.
     package static let replyBytesPerWork = 512
     /// What an error counts as beside the request: its sentence is put together.
-    package static let workPerError = 1
+    package static let workPerError = 2
     /// What `INFO` and `EXPLAIN` count as: they put some hundred lines together.
     package static let workPerReport = 16
     /// What `COUNTERS`, `POLICY` and `CLEAR` count as: a whole turn.
@@ -26,6 +26,26 @@ package enum ServerBounds {
     /// When the event loop comes back from its sockets after more than this, ns, it slept: what it found came just then. A
     /// call that finds something at once takes a few microseconds.
     package static let sleepNs: Int64 = 25_000
+    /// Bytes for everything that clients make the sidecar hold, unless `--memory` says otherwise: a million identities with
+    /// short names, and room for a thousand clients that leave some 100 KiB unread each. When it is met, connections that
+    /// hold most are closed, new ones are told `BUSY`, and new identities find the table full.
+    package static let defaultMemoryBytes = 512 * 1_048_576
+    /// Least that it can be set to: the tables and a connection with all that it may hold must fit in.
+    package static let minMemoryBytes = 16 * 1_048_576
+    /// Most that it can be set to.
+    package static let maxMemoryBytes = 1 << 40
+    /// How many quarters of it the engine's tables may take: the rest is the connections' at any time.
+    static let tableQuarters = 3
+    /// What a connection holds when it does nothing, bytes: its channel, its handler and small buffers, as measured.
+    static let bytesPerConnection = 8_192
+    /// What a piece of output takes that the socket would not have, beside its bytes.
+    static let bytesPerUnreadPiece = 128
+    /// When so many bytes may lie unread, it is looked whether they do: what was written may have been read at once.
+    static let unverifiedBytes = 32_768
+    /// Buffers of a connection that are larger than this are let go when they are empty, bytes.
+    static let keptBufferBytes = 16_384
+    /// Into how many parts the connections are divided that are looked at one after the other.
+    static let sweepParts = 10
     /// How often connections are looked at for frames that never end and answers that nobody reads, ns.
     package static let sweepIntervalNs: Int64 = 1_000_000_000
     /// How long a drain may take before what is left is cut off, ns.

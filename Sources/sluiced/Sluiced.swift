@@ -74,6 +74,12 @@ struct Sluiced: AsyncParsableCommand {
             Folder in which what Redis is still to be told outlives a restart; each sidecar needs its own (default: none).
             """)
     var stateDir: String?
+    @Option(
+        help: """
+            Most memory for what clients make sluiced hold; MiB, GiB or TiB: their identities, and what they leave unread \
+            (default: 512MiB).
+            """)
+    var memory: String?
     @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
     var logLevel: String?
     @Option(help: "text or json, on standard error (default: text).")
@@ -123,7 +129,8 @@ struct Sluiced: AsyncParsableCommand {
             .argumentsCheckedByGateway: argumentsCheckedByGateway.map { String($0) }, .redis: redis,
             .redisUser: redisUser,
             .redisPasswordFile: redisPasswordFile,
-            .budget: budget, .keyPrefix: keyPrefix, .replicas: replicas, .stateFolder: stateDir, .logLevel: logLevel,
+            .budget: budget, .keyPrefix: keyPrefix, .replicas: replicas, .stateFolder: stateDir, .memory: memory,
+            .logLevel: logLevel,
             .logFormat: logFormat,
         ]
         do {
@@ -184,7 +191,7 @@ struct Sluiced: AsyncParsableCommand {
         _ settings: Settings, policies: PolicySet, replica: UInt64, state: SavedState?,
         store: RedisLink.Configuration?, logger: Logger
     ) async throws -> Server {
-        let configuration = ServerConfiguration(
+        var configuration = ServerConfiguration(
             socketPath: settings.socketPath, socketMode: settings.socketMode,
             socketGroupID: try settings.socketGroup.map(groupID), operatorUserIDs: settings.operatorUserIDs,
             limiter: LimiterConfiguration(
@@ -197,6 +204,7 @@ struct Sluiced: AsyncParsableCommand {
                 version: SluiceVersion.current, policyDescription: "\(settings.policySource)",
                 storeAddress: store.map { "\($0.address)" } ?? "none", replicaID: String(replica, radix: 16),
                 startedAt: SystemClock.now()))
+        configuration.memoryBytes = settings.memoryBytes
         return try await Server.make(
             configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
             logger: logger

@@ -36,7 +36,7 @@ struct LimiterRig {
 
     init(
         _ policy: Policy, replicas: Int = 1, usesStore: Bool = true, connected: Bool = true, maxPlans: Int? = nil,
-        wallSkewMs: Int64 = 0, replica: UInt64 = Self.replica, keepsState: Bool = false
+        wallSkewMs: Int64 = 0, replica: UInt64 = Self.replica, keepsState: Bool = false, maxTableBytes: Int? = nil
     ) {
         self.replica = replica
         now = Moment(monotonicNs: 5_000_000_000, wallMs: Self.startMs + wallSkewMs)
@@ -46,6 +46,7 @@ struct LimiterRig {
             usesStore: usesStore, seed: 1)
         if let maxPlans { configuration.maxPlans = maxPlans }
         configuration.keepsState = keepsState
+        if let maxTableBytes { configuration.maxTableBytes = maxTableBytes }
         self.policy = policy
         limiter = Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now)
         if usesStore && connected { connect() }

@@ -75,7 +75,10 @@ final class ServerRig {
     /// With counting shared.
     ///
     /// - Parameter look: nil: the loop looks at its sockets as soon as it is asked to.
-    init(maxConnections: Int = 100, budgetMs: Int64 = 10_000, look: HeldLook? = nil) throws {
+    init(
+        maxConnections: Int = 100, memoryBytes: Int = ServerBounds.defaultMemoryBytes, budgetMs: Int64 = 10_000,
+        look: HeldLook? = nil
+    ) throws {
         let now = SystemClock.now()
         let configuration = LimiterConfiguration(
             keyPrefix: "t", budgetMs: budgetMs, replicas: ReplicaView(own: 1, assumed: 1), usesStore: true, seed: 1)
@@ -83,7 +86,7 @@ final class ServerRig {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         host = LimiterHost(
             limiter: Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now), link: link,
-            maxConnections: maxConnections, look: look, eventLoop: eventLoop, logger: logger)
+            maxConnections: maxConnections, memoryBytes: memoryBytes, look: look, eventLoop: eventLoop, logger: logger)
         operators = OperatorCommands(host: host, facts: Self.facts(now), operatorUserIDs: [])
         host.start()
         link.answerAll()

@@ -37,7 +37,8 @@ import Testing
                 == Settings(
                     redisURL: nil, redisUser: nil, redisPassword: nil, socketPath: "/s", socketMode: 0o660,
                     socketGroup: nil, operatorUserIDs: [], policySource: .file("/p"), argumentsCheckedByGateway: false,
-                    budgetMs: 20, keyPrefix: "sluice", replicas: 1, logLevel: .info, logFormat: .text))
+                    budgetMs: 20, keyPrefix: "sluice", replicas: 1, memoryBytes: 536_870_912, logLevel: .info,
+                    logFormat: .text))
     }
 
     @Test func policiesComeFromAFileOrAFolder() throws {
@@ -52,12 +53,13 @@ import Testing
             .socket: "/a", .socketMode: "0600", .socketGroup: "www", .operators: "1,2", .policy: "/b",
             .argumentsCheckedByGateway: "true", .redis: "redis://h", .redisUser: "u", .redisPassword: "secret",
             .budget: "2s", .keyPrefix: "k-1",
-            .replicas: "7", .stateFolder: "/d", .logLevel: "debug", .logFormat: "json",
+            .replicas: "7", .stateFolder: "/d", .memory: "2GiB", .logLevel: "debug", .logFormat: "json",
         ]
         let expected = Settings(
             redisURL: "redis://h", redisUser: "u", redisPassword: "secret", socketPath: "/a", socketMode: 0o600,
             socketGroup: "www", operatorUserIDs: [1, 2], policySource: .file("/b"), argumentsCheckedByGateway: true,
-            budgetMs: 2_000, keyPrefix: "k-1", replicas: 7, stateFolder: "/d", logLevel: .debug, logFormat: .json)
+            budgetMs: 2_000, keyPrefix: "k-1", replicas: 7, stateFolder: "/d", memoryBytes: 2_147_483_648,
+            logLevel: .debug, logFormat: .json)
         #expect(try resolve(values) == expected)
         let environment = Dictionary(uniqueKeysWithValues: values.map { ($0.key.environmentName, $0.value) })
         #expect(environment["SLUICE_SOCKET_MODE"] == "0600")
@@ -65,6 +67,17 @@ import Testing
         let file = "{" + values.map { "\"\($0.key.rawValue)\": \"\($0.value)\"" }.joined(separator: ", ") + "}"
         #expect(try resolve([:], path: "c.json", files: ["c.json": file]) == expected)
         #expect(try resolve([:], environment: ["SLUICE_CONFIG": "c.json"], files: ["c.json": file]) == expected)
+    }
+
+    @Test func memoryIsASize() throws {
+        let memory = { (text: String) in Self.required.merging([.memory: text]) { $1 } }
+        #expect(try resolve(memory("16MiB")).memoryBytes == ServerBounds.minMemoryBytes)
+        #expect(try resolve(memory("1TiB")).memoryBytes == ServerBounds.maxMemoryBytes)
+        for wrong in ["", "0MiB", "15MiB", "2TiB", "-1GiB", "512", "512MB", "1e3MiB", "99999999999999999999MiB"] {
+            #expect(
+                faults(memory(wrong))
+                    == ["--memory: found \"\(wrong)\", expected a size from 16MiB to 1TiB, such as 512MiB"])
+        }
     }
 
     /// Without Redis nothing is ever settled.

@@ -98,7 +98,8 @@ import Testing
             let served = try peers.reduce(0) { $0 + count("PONG", try $1.received()) }
             #expect(served <= ServerBounds.maxContinuedWorkPerTurn)
         }
-        #expect(turns == 40 * Self.share / ServerBounds.maxContinuedWorkPerTurn)
+        let connectionsPerTurn = ServerBounds.maxContinuedWorkPerTurn / Self.share
+        #expect(turns == (40 + connectionsPerTurn - 1) / connectionsPerTurn)
     }
 
     @Test func errorsAndReportsCountByWhatTheyCost() throws {

@@ -19,6 +19,8 @@ package struct Settings: Sendable, Equatable {
     package var replicas: Int
     /// Where what is not settled outlives the process; nil: nowhere.
     package var stateFolder: String?
+    /// For everything that clients make the sidecar hold.
+    package var memoryBytes: Int
     package var logLevel: Logger.Level
     package var logFormat: LogFormat
     /// What was set and is better set otherwise, a line each that begins with where it was said; never a secret.
@@ -51,6 +53,7 @@ package enum SettingName: String, Sendable, CaseIterable {
     case keyPrefix = "key-prefix"
     case replicas
     case stateFolder = "state-dir"
+    case memory
     case logLevel = "log-level"
     case logFormat = "log-format"
 

@@ -146,6 +146,9 @@ package struct SettingsResolver {
         let replicas = parsed(.replicas, default: 1, expected: "a whole number from 1 to 1000") { text in
             Int(text).flatMap { (1...1000).contains($0) ? $0 : nil }
         }
+        let memoryBytes = parsed(
+            .memory, default: ServerBounds.defaultMemoryBytes, expected: "a size from 16MiB to 1TiB, such as 512MiB",
+            Self.bytes)
         let logLevel = parsed(
             .logLevel, default: Logger.Level.info,
             expected: Logger.Level.allCases.map(\.rawValue).joined(separatedBy: "or")
@@ -155,7 +158,7 @@ package struct SettingsResolver {
         }
         let password = password()
         guard let socketPath, let policySource, let argumentsChecked, let mode, let operators, let budgetMs,
-            let keyPrefix, let replicas, let logLevel, let logFormat
+            let keyPrefix, let replicas, let memoryBytes, let logLevel, let logFormat
         else { return nil }
         let address = value(.redis)
         if let address, address.text.contains("@"), !address.text.lowercased().hasPrefix("unix:") {
@@ -168,7 +171,8 @@ package struct SettingsResolver {
             socketPath: socketPath, socketMode: mode, socketGroup: value(.socketGroup)?.text,
             operatorUserIDs: operators, policySource: policySource, argumentsCheckedByGateway: argumentsChecked,
             budgetMs: budgetMs, keyPrefix: keyPrefix, replicas: replicas,
-            stateFolder: stateFolder == "none" ? nil : stateFolder, logLevel: logLevel, logFormat: logFormat)
+            stateFolder: stateFolder == "none" ? nil : stateFolder, memoryBytes: memoryBytes, logLevel: logLevel,
+            logFormat: logFormat)
     }
 
     /// `none` where nothing is to be kept; nil if it is wrong.
@@ -238,6 +242,15 @@ package struct SettingsResolver {
         guard let (unit, factor) = units.first(where: { text.hasSuffix($0.0) }),
             let number = Int64(text.dropLast(unit.count)), (1...10_000).contains(number),
             (1...10_000).contains(number * factor)
+        else { return nil }
+        return number * factor
+    }
+
+    private static func bytes(_ text: String) -> Int? {
+        let units: [(String, Int)] = [("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)]
+        guard let (unit, factor) = units.first(where: { text.hasSuffix($0.0) }),
+            let number = Int(text.dropLast(unit.count)), (1...ServerBounds.maxMemoryBytes / factor).contains(number),
+            number * factor >= ServerBounds.minMemoryBytes
         else { return nil }
         return number * factor
     }

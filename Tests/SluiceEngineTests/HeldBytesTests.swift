@@ -1,0 +1,93 @@
+import StoreModel
+import SluicePolicy
+import Testing
+
+@testable import SluiceEngine
+
+/// What the tables take is counted in bytes: by their rows, and by what lies apart from them.
+@Suite struct HeldBytesTests {
+    private static let longName = String(repeating: "é", count: 128)
+
+    private func long(_ number: Int) -> String { String(Self.longName.dropLast(3)) + String(format6(number)) }
+    private func format6(_ number: Int) -> String { String(100_000 + number) }
+
+    /// The real size of a row is at hand, that of a name's bytes as well: no estimate may be below their sum.
+    @Test func everyIdentityCountsWithItsNames() {
+        var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false)
+        _ = rig.decide(session: "s")
+        let before = rig.limiter.heldBytes
+        for number in 0..<1_000 { _ = rig.decide(grant: Self.longName, session: long(number)) }
+        let each = (rig.limiter.heldBytes - before) / 1_000
+        // Grant and session in the identity, and both percent-encoded in the counter's key.
+        let names = 2 * 256 + 2 * 3 * 256
+        #expect(each > MemoryLayout<Plan>.stride + MemoryLayout<Counter>.stride + names)
+        #expect(each < 2 * (MemoryLayout<Plan>.stride + MemoryLayout<Counter>.stride + names))
+    }
+
+    @Test func whatIsForgottenIsCountedNoMore() {
+        var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false)
+        func fill() {
+            for number in 0..<500 { _ = rig.decide(grant: Self.longName, session: long(number)) }
+        }
+        fill()
+        let full = rig.limiter.heldBytes
+        for _ in 0..<200 {
+            rig.pass(ms: 1_000)
+            rig.tick()
+        }
+        #expect(rig.limiter.identityCount == 0)
+        // Their rows are kept for the next; their names are gone.
+        #expect(rig.limiter.heldBytes < full / 2)
+        fill()
+        #expect(rig.limiter.heldBytes <= full + full / 100)
+    }
+
+    /// Above the bound a new identity finds the table full, and those that are known go on.
+    @Test func aTableThatIsFullByBytesTakesNobodyIn() {
+        let bound = 1_000_000
+        var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false, maxTableBytes: bound)
+        var taken = 0
+        for number in 0..<2_000 {
+            if case .answered = rig.ask(grant: Self.longName, session: long(number)) { taken += 1 }
+        }
+        #expect(taken > 200 && taken < 1_000)
+        #expect(rig.limiter.heldBytes < bound && rig.limiter.heldBytes > bound / 2)
+        #expect(rig.limiter.statistics.overloaded == Int64(2_000 - taken))
+        #expect(rig.decide(grant: Self.longName, session: long(0)).remaining == 3)
+        rig.pass(ms: 60_000)
+        #expect(rig.decide(grant: Self.longName, session: long(3_000)).allowed)
+    }
+
+    /// Short names fit many times more into the same bytes.
+    @Test func shortNamesTakeLess() {
+        var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false, maxTableBytes: 1_000_000)
+        var taken = 0
+        for number in 0..<2_000 { if case .answered = rig.ask(session: "\(number)") { taken += 1 } }
+        #expect(taken == 2_000)
+    }
+
+    /// Ids, reservations and settlements that are owed have a part of the bytes that identities cannot take.
+    @Test func identitiesLeaveRoomForWhatIsRememberedBesideThem() {
+        let bound = 1_000_000
+        var rig = LimiterRig(policy(limit(max: 1_000, scope: .session)), usesStore: false, maxTableBytes: bound)
+        for number in 0..<2_000 { _ = rig.ask(grant: Self.longName, session: long(number)) }
+        #expect(rig.limiter.table.bytes <= bound - bound / EngineBounds.besideParts)
+        #expect(!rig.limiter.isBesideFull)
+        var last = rig.limiter.heldBytes
+        for number in 0..<2_000 {
+            let question = LimiterRig.Question(
+                grant: Self.longName, session: long(0), reserves: true, id: "id\(number)")
+            _ = rig.decide(question)
+            #expect(rig.limiter.heldBytes < bound + 10_000)
+            last = rig.limiter.heldBytes
+        }
+        #expect(last > bound / 2 && rig.limiter.isBesideFull)
+    }
+
+    @Test func waitingChecksCount() {
+        var rig = LimiterRig(policy(limit(max: 1_000)))
+        let before = rig.limiter.heldBytes
+        for _ in 0..<1_000 { _ = rig.wait() }
+        #expect(rig.limiter.heldBytes - before >= 1_000 * MemoryLayout<PendingBatch.Waiter>.stride)
+    }
+}
