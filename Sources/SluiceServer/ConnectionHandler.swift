@@ -143,13 +143,13 @@ final class ConnectionHandler: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         // What comes after the last request that will be taken is not kept.
         guard phase == .open else { return }
-        host.openTurn()
+        let opened = host.openTurn()
         var bytes = unwrapInboundIn(data)
         if !goesOnLater && !lackedRoom { takeableNs = host.turns.readableNs }
         if input.readableBytes == 0 { input = bytes } else { input.writeBuffer(&bytes) }
         guard !isBusy else { return }
         isBusy = true
-        takeRequests()
+        takeRequests(now: opened)
         isBusy = false
         account()
     }
@@ -169,7 +169,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Takes the requests that have been read, as far as there is room and for its share of the turn.
     @discardableResult
-    private func takeRequests() -> Halt {
+    private func takeRequests(now read: Moment? = nil) -> Halt {
         if goesOnLater { return .turnIsOver }
         guard input.readableBytes > 0 else {
             if phase == .draining { phase = .finishing }
@@ -179,7 +179,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             turn = host.turns.number
             work = 0
         }
-        var now = SystemClock.now()
+        var now = read ?? SystemClock.now()
         if lackedRoom && mayTake {
             lackedRoom = false
             takeableNs = now.monotonicNs
@@ -289,6 +289,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         reply { writer.writeError(error, to: &$0) }
     }
 
+    @inline(__always)
     private func reply(_ write: (inout ByteBuffer) -> Void) {
         work += queue.append(to: &output, write: write) / ServerBounds.replyBytesPerWork
     }

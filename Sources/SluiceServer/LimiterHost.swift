@@ -385,10 +385,14 @@ final class LimiterHost: CounterLinkDelegate {
     // MARK: - Turns
 
     /// Something was found at a socket, and is about to be handled.
-    func openTurn() {
-        guard !turns.isOpen else { return }
-        turns.open(nowNs: SystemClock.monotonicNs())
+    /// - Returns: what time it is, where that had to be read: at the beginning of a turn.
+    @discardableResult
+    func openTurn() -> Moment? {
+        guard !turns.isOpen else { return nil }
+        let now = SystemClock.now()
+        turns.open(nowNs: now.monotonicNs)
         scheduleTurnsEnd()
+        return now
     }
 
     /// The connection has had its share of this turn, and goes on in a later one.

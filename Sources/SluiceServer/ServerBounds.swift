@@ -18,7 +18,7 @@ package enum ServerBounds {
     /// What an error counts as beside the request: its sentence is put together.
     package static let workPerError = 2
     /// What `INFO` and `EXPLAIN` count as: they put some hundred lines together.
-    package static let workPerReport = 16
+    package static let workPerReport = 32
     /// What `COUNTERS`, `POLICY` and `CLEAR` count as: a whole turn.
     package static let workPerListing = maxWorkPerTurn
     /// Most bytes that are read from a connection in one turn: some 200 checks. The rest stays in its socket.
