@@ -19,7 +19,10 @@ struct LimitFinding {
             // Of a denied check's limits one at least does not fit; if none does that (the store's tallies are no more
             // to be trusted than whoever else writes to it), any may be told.
             if fits != other.fits { return other.fits }
-            return (waitMs < 0 ? .max : waitMs, resetMs) > (other.waitMs < 0 ? .max : other.waitMs, other.resetMs)
+            let (never, otherNever) = (waitMs < 0, other.waitMs < 0)
+            // What admits nothing at all is told first: that is known without asking anybody.
+            return (never ? .max : waitMs, never && capacity == 0 ? 1 : 0, resetMs)
+                > (otherNever ? .max : other.waitMs, otherNever && other.capacity == 0 ? 1 : 0, other.resetMs)
         }
         // left / capacity < other.left / other.capacity, without leaving the integers.
         let mine = max(0, left).multipliedFullWidth(by: other.capacity)
@@ -206,24 +209,27 @@ extension Limiter {
         return decision
     }
 
-    /// A check that costs more than some limit's maximum: no window can ever admit it.
-    mutating func neverDecision(plan: Int, cost: Int64, wantsTrace: Bool, now: Moment) -> Decision {
+    /// A check that costs more than some limit's maximum: no window can ever admit it. nil where only the store knows what
+    /// is left of its limits: then it is asked, and charges nothing.
+    mutating func neverDecision(plan: Int, wantsTrace: Bool, cost: Int64, now: Moment) -> Decision? {
+        let asksNobody = table[rulesOf: plan].isBlocked && !wantsTrace
+        if isShared && !asksNobody { return nil }
         let nowMs = clock.nowMs(now)
         var findings = Findings(allowed: false, wantsTrace: wantsTrace)
+        termsAtHand.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
-            let counter = table.counter(ofPlan: plan, index)
-            table[counter: counter].roll(at: nowMs)
-            let terms = terms(plan: plan, index)
-            let known = table.known(ofCounter: counter, terms, nowMs: nowMs)
-            let fits = terms.canEverPass(cost: cost)
-            let finding = LimitFinding(
-                index: index, capacity: terms.capacity, left: terms.left(known, nowMs: nowMs), fits: fits,
-                waitMs: fits ? 0 : -1, resetMs: terms.resetMs(known, nowMs: nowMs))
-            if wantsTrace { findings.add(look(plan: plan, terms, known, finding, nowMs: nowMs)) }
-            findings.add(finding, of: table[rulesOf: plan].limits[index])
+            table[counter: table.counter(ofPlan: plan, index)].roll(at: nowMs)
+            termsAtHand.append(terms(plan: plan, index))
+            if !asksNobody {
+                findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
+            } else if termsAtHand[index].capacity == 0 {
+                let finding = LimitFinding(
+                    index: index, capacity: 0, left: 0, fits: false, waitMs: -1,
+                    resetMs: termsAtHand[index].resetMs(Tally(used: 0), nowMs: nowMs))
+                findings.add(finding, of: table[rulesOf: plan].limits[index])
+            }
         }
-        var decision = conclude(plan: plan, &findings, source: .policy)
-        decision.retryAfterMs = -1
+        let decision = conclude(plan: plan, &findings, source: asksNobody ? .policy : .local)
         statistics.count(decision)
         return decision
     }

@@ -47,8 +47,9 @@ extension Limiter {
         case .otherArguments: return .otherArguments
         }
         // One with an id may have been admitted by another policy: it is asked for.
-        if special.memoKey == nil && cost > table[rulesOf: plan].smallestMax {
-            var decision = neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
+        if special.memoKey == nil && cost > table[rulesOf: plan].smallestMax,
+            var decision = neverDecision(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
+        {
             complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
             return .answered(decision)
         }

@@ -255,8 +255,10 @@ package struct Limiter {
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
             )
         }
-        if cost > table[rulesOf: plan].smallestMax {
-            return .answered(neverDecision(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now))
+        if cost > table[rulesOf: plan].smallestMax,
+            let decision = neverDecision(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
+        {
+            return .answered(decision)
         }
         guard asksStore else {
             let decision = decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now)

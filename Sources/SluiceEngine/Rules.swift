@@ -60,6 +60,8 @@ struct Rules {
     let words: Decision.Words
     /// A check that costs more can never pass.
     let smallestMax: Int64
+    /// Whether a limit admits nothing, and what is told of it need not be asked for: it is the same whatever is counted.
+    let isBlocked: Bool
     /// Whether one of its limits counts the calls that are going on: each call then takes a slot of its own.
     let countsSlots: Bool
     /// Whether such a limit holds checks back: they must then reserve, so that the slot can be released.
@@ -90,6 +92,8 @@ struct Rules {
             if limit.isShadow || (limit.terms.algorithm == .concurrency && limit.terms.max > 0) { return smallest }
             return min(smallest, limit.terms.capacity)
         }
+        let blocking = limits.filter { !$0.isShadow && $0.terms.capacity == 0 }
+        isBlocked = !blocking.isEmpty && blocking.allSatisfy { $0.terms.tellsNothingOfUse }
         countsSlots = limits.contains { $0.terms.algorithm == .concurrency }
         mustReserve = limits.contains { $0.terms.algorithm == .concurrency && !$0.isShadow }
         chargeWeight = limits.reduce(0) { weight, limit in
@@ -109,6 +113,15 @@ extension Decision {
 }
 
 extension Terms {
+    /// Whether an answer about it is the same whatever is used, given that nothing may be.
+    fileprivate var tellsNothingOfUse: Bool {
+        switch algorithm {
+        case .fixedWindow: true
+        case .tokenBucket: max == 0
+        case .slidingWindow, .concurrency: false
+        }
+    }
+
     /// Of a limit, without a window: see `at`.
     init(_ limit: Limit) {
         var burst: Int64 = 0

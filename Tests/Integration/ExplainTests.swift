@@ -51,6 +51,15 @@ extension Integration {
             #expect(answer["limits"]?.elements?.isEmpty == true)
             let costly = try client.command("EXPLAIN", Grants.next(), "run", "COST", "4")
             #expect(costly["retry_after_ms"] == .integer(-1) && costly["cost"] == .integer(4))
+            // What can never pass is explained by what Redis holds, whoever charged it.
+            let grant = Grants.next()
+            for _ in 1...2 { _ = try client.check(grant, "run") }
+            let other = try pair.other.client()
+            let never = try other.command("EXPLAIN", grant, "run", "COST", "4")
+            #expect(never["retry_after_ms"] == .integer(-1) && never["remaining"] == .integer(1))
+            #expect(never["limits"]?.elements?.map { $0["used"]?.integer } == [2, 1, 2])
+            let denied = try other.check(grant, "run", "COST", "4", "TRACE")
+            #expect(denied.remaining == 1 && denied.trace?.map(\.used) == [2, 1, 2])
             guard case .error(let text) = try client.command("EXPLAIN", "g", "run", "RESERVE") else {
                 throw SupportError("no error")
             }

@@ -114,7 +114,7 @@ import Testing
         #expect(!rig.decide(isPeek: true).allowed)
     }
 
-    /// No window can ever admit it, so the store is not asked and nothing is charged.
+    /// No window can ever admit it: what is left is told as whoever counts knows it, and nothing is charged.
     @Test(arguments: [true, false])
     func moreThanTheMaximumIsDeniedForEver(usesStore: Bool) {
         var rig = LimiterRig(
@@ -123,7 +123,7 @@ import Testing
             let denied = rig.decide(cost: 6, isPeek: isPeek, wantsTrace: true)
             #expect(denied.verdict == .limit && denied.retryAfterMs == -1 && !denied.messageTellsWait)
             #expect(denied.rule == "/tools/t/limits/c" && denied.limit == 5 && denied.remaining == 5)
-            #expect(denied.source == .policy && denied.resetMs == 60_000)
+            #expect(denied.source == (usesStore ? .shared : .local) && denied.resetMs == 60_000)
             #expect(denied.trace?.map(\.used) == [0, 0])
         }
         #expect(rig.decide(cost: 5).allowed)
@@ -137,6 +137,59 @@ import Testing
         #expect(denied.verdict == .limit && denied.retryAfterMs == -1 && denied.limit == 0 && denied.remaining == 0)
         #expect(denied.message == "t is blocked by this policy." && !denied.messageTellsWait)
         #expect(rig.store.runs == 1)  // the probe
+    }
+
+    /// What other replicas admitted is told of a check that can never pass as of any other, and as a peek tells it.
+    @Test(arguments: [
+        limit(max: 10), limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 10)),
+    ])
+    func moreThanTheMaximumIsToldAsTheStoreKnowsIt(one: Limit) throws {
+        let policy = policy(one, limit("day", max: 100, per: 86_400))
+        var rig = LimiterRig.listening(policy)
+        var other = LimiterRig(policy, replica: rig.replica + 1)
+        other.store = rig.store
+        other.limiter.acknowledgedSequence = 0
+        #expect(rig.decide().allowed)
+        other.store = rig.store
+        #expect(other.decide(cost: 6).allowed)
+        rig.store = other.store
+        for (isPeek, reserves) in [(true, false), (false, false), (false, true)] {
+            let question = LimiterRig.Question(cost: 11, isPeek: isPeek, wantsTrace: true, reserves: reserves)
+            let denied = rig.decide(question)
+            #expect(denied.verdict == .limit && denied.retryAfterMs == -1 && denied.limit == 10)
+            #expect(denied.remaining == 3 && denied.trace?.map(\.used) == [7, 7], "\(question)")
+            #expect(denied.trace?.map(\.waitMs) == [-1, 0] && denied.trace?.map(\.left) == [3, 93])
+            #expect(denied.reservation == (reserves ? "" : nil))
+        }
+        // It charged nothing, and for a second the same is known without asking.
+        let runs = rig.store.runs
+        #expect(rig.decide(cost: 11).source == .cache && rig.store.runs == runs)
+        #expect(rig.decide(cost: 3).allowed)
+    }
+
+    /// Where the store is away, what this replica would still admit is told.
+    @Test func moreThanTheMaximumWhileTheStoreIsAway() {
+        var rig = LimiterRig(policy(limit(max: 10)), replicas: 2)
+        #expect(rig.decide(cost: 4).allowed)
+        rig.lose()
+        let denied = rig.decide(cost: 11)
+        #expect(denied.source == .local && denied.remaining == rig.decide(isPeek: true).remaining)
+        #expect(denied.remaining == 3 && denied.retryAfterMs == -1)
+    }
+
+    /// What is blocked says so alone, and with a trace the same as without one.
+    @Test func blockedBesideOthers() {
+        var rig = LimiterRig(policy(limit(max: 0), limit("d", max: 5, per: 3_600), limit("s", max: 9)))
+        for cost: Int64 in [1, 6] {
+            let runs = rig.store.runs
+            let denied = rig.decide(cost: cost)
+            #expect(denied.source == .policy && denied.limit == 0 && rig.store.runs == runs)
+            var traced = rig.decide(cost: cost, wantsTrace: true)
+            #expect(traced.source == .shared && traced.trace?.map(\.used) == [0, 0, 0])
+            traced.trace = nil
+            traced.source = .policy
+            #expect(traced == denied)
+        }
     }
 
     @Test func ownWordsTellNoWait() {
@@ -292,16 +345,17 @@ import Testing
     }
 
     @Test func everyAnswerIsCounted() {
-        var rig = LimiterRig(policy(limit(max: 1)), usesStore: false)
+        var rig = LimiterRig(policy(limit(max: 1), limit(max: 0, of: "blocked")), usesStore: false)
         _ = rig.decide()
         _ = rig.decide()
         _ = rig.decide(isPeek: true)
         _ = rig.decide(cost: 2)
+        _ = rig.decide("blocked")
         _ = rig.decide("other")
         let statistics = rig.limiter.statistics
-        #expect(statistics.answers(.local, .allow) == 1 && statistics.answers(.local, .limit) == 2)
+        #expect(statistics.answers(.local, .allow) == 1 && statistics.answers(.local, .limit) == 3)
         #expect(statistics.answers(.policy, .limit) == 1 && statistics.answers(.policy, .deny) == 1)
-        #expect(statistics.answers(.local) == 3 && statistics.total == 5)
+        #expect(statistics.answers(.local) == 4 && statistics.total == 6)
     }
 
     @Test func withoutAStoreNothingIsWantedOfALink() {
