@@ -19,15 +19,18 @@ extension Limiter {
         }
     }
 
-    /// Refuses a check by what the store told a moment ago; nil where that does not prove that it would refuse as well.
+    /// Refuses a check by what the store told a moment ago; nil where that does not prove that it would refuse as well, or
+    /// not for how long.
     ///
-    /// Slots are never proof: one may be free at any moment, and nobody is told.
+    /// Slots are never proof: one may be free at any moment, and nobody is told. What fills evenly emptying limits longer is
+    /// not heard of either: how long one takes to have room is only known while it has none for anybody.
     mutating func refuseAgain(plan: Int, cost: Int64, wantsTrace: Bool, now: Moment) -> Decision? {
         let nowMs = clock.nowMs(now)
         var isProven = false
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
-            if table[counter: counter].algorithm == .concurrency { continue }
+            let algorithm = table[counter: counter].algorithm
+            if algorithm == .concurrency { continue }
             // Without any one of them it is not known which one binds.
             guard table.isOpen(counter: counter, at: nowMs),
                 refusals.holds(
@@ -37,16 +40,25 @@ extension Limiter {
                 table[plan: plan].wasRefused = false
                 return nil
             }
-            if isProven || table[rulesOf: plan].limits[index].isShadow { continue }
+            // A fixed window has room again when it ends, whatever is charged until then.
+            if isProven && algorithm == .fixedWindow || table[rulesOf: plan].limits[index].isShadow { continue }
             let terms = terms(plan: plan, index)
-            isProven = terms.left(table.told(ofCounter: counter, terms, nowMs: nowMs), nowMs: nowMs) < cost
+            // By the store's clock it may be so late already.
+            let latestMs = nowMs + clock.lagMs
+            let left = terms.left(table.told(ofCounter: counter, terms, nowMs: latestMs), nowMs: latestMs)
+            guard left < cost else { continue }
+            if left > 0 && algorithm != .fixedWindow && terms.canEverPass(cost: cost) { return nil }
+            isProven = true
         }
         guard isProven else { return nil }
         var findings = Findings(allowed: false, wantsTrace: wantsTrace)
         for index in table[rulesOf: plan].limits.indices {
             findProven(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
         }
-        return conclude(plan: plan, &findings, source: .cache)
+        let decision = conclude(plan: plan, &findings, source: .cache)
+        // This clock may be a little behind: whoever waited as long as it was told finds room.
+        if decision.retryAfterMs >= 0 && decision.retryAfterMs <= clock.lagMs { return nil }
+        return decision
     }
 
     private mutating func findProven(plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into findings: inout Findings)

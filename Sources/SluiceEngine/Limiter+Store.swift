@@ -196,7 +196,7 @@ extension Limiter {
     private mutating func answered(
         _ batch: consuming PendingBatch, _ reply: BatchReply, arrivedNs: Int64?, now: Moment
     ) {
-        observeClock(reply.timeMs, now: now)
+        observeClock(reply.timeMs, sentNs: batch.sentNs, now: now)
         if reply.status == .ran {
             acknowledgedSequence = batch.sequence
             // From now on the sequence shows what the store remembers. An older copy of it that tells the same again is to
@@ -236,7 +236,7 @@ extension Limiter {
         }
     }
 
-    private mutating func observeClock(_ timeMs: Int64, now: Moment) {
+    private mutating func observeClock(_ timeMs: Int64, sentNs: Int64, now: Moment) {
         let behindMs = clock.highestStoreMs - timeMs
         if behindMs > EngineBounds.clockStepMs {
             if reportsClock { notify(.storeClockBehind(byMs: behindMs)) }
@@ -244,7 +244,7 @@ extension Limiter {
         } else {
             reportsClock = true
         }
-        clock.observeStore(timeMs: timeMs, now: now)
+        clock.observeStore(timeMs: timeMs, sentNs: sentNs, now: now)
     }
 
     /// The marker told how far this replica's batches got: those up to `sequence` ran, the others never will.

@@ -29,6 +29,11 @@ struct WindowClock {
     private var anchorNs: Int64
     /// What it showed when an answer told less: the least that it shows until the told time has caught up.
     private var heldMs: Int64 = 0
+    /// Whether it goes on from what an earlier process left, by this machine's clock, which may have stepped since.
+    private var isRestored = false
+    /// By how much this clock may be behind the store's at most, ms: for so long the answer that told its time may have been
+    /// on its way, and both readings are rounded down.
+    private(set) var lagMs: Int64 = 1
 
     init(now: Moment) {
         anchorMs = now.wallMs
@@ -42,6 +47,7 @@ struct WindowClock {
         self.highestStoreMs = highestStoreMs
         anchorMs = max(highestStoreMs, now.wallMs + aheadMs)
         anchorNs = now.monotonicNs
+        isRestored = true
     }
 
     /// Milliseconds since the epoch; at least 0.
@@ -51,9 +57,13 @@ struct WindowClock {
     }
 
     /// The store told its time: windows are cut by the higher of that and the highest before, as the script does.
-    mutating func observeStore(timeMs: Int64, now: Moment) {
-        // The first time that it tells replaces this machine's, however far back that is.
-        heldMs = highestStoreMs == 0 ? 0 : nowMs(now)
+    ///
+    /// - Parameter sentNs: when it was asked for, by the monotonic clock; it told its time no earlier.
+    mutating func observeStore(timeMs: Int64, sentNs: Int64? = nil, now: Moment) {
+        lagMs = 1 + max(0, now.monotonicNs - (sentNs ?? now.monotonicNs) + 999_999) / 1_000_000
+        // The first time that it tells this process replaces this machine's, however far back that is.
+        heldMs = highestStoreMs == 0 || isRestored ? 0 : nowMs(now)
+        isRestored = false
         highestStoreMs = max(highestStoreMs, timeMs)
         anchorMs = highestStoreMs
         anchorNs = now.monotonicNs

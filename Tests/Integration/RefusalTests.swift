@@ -48,6 +48,38 @@ extension Integration {
             }
         }
 
+        /// Whoever has waited as long as it was told, by Redis' clock, is not refused again.
+        @Test(arguments: ["fixed", "sliding", "bucket"])
+        func waitingAsLongAsToldIsEnough(tool: String) async throws {
+            let pair = try await Pair(
+                policy: Document.tools([
+                    "fixed": [Document.limit("c", max: 2, window: "1")],
+                    "sliding": [Document.limit("c", max: 2, window: "1", #""algorithm": "sliding_window""#)],
+                    "bucket": [Document.limit("c", max: 9, window: "1", #""algorithm": "token_bucket", "burst": 2"#)],
+                ]))
+            for sidecar in pair.both { try await sidecar.waitUntilSubscribed() }
+            let (one, redis) = (try pair.one.client(), try pair.redis.client())
+            func redisUs() throws -> Int64 {
+                let parts = try redis.command("TIME").elements ?? []
+                guard let seconds = Int64(parts[0].text ?? ""), let us = Int64(parts[1].text ?? "") else {
+                    throw SupportError("TIME: \(parts)")
+                }
+                return seconds * 1_000_000 + us
+            }
+            for _ in 1...5 {
+                let grant = Grants.next()
+                while try one.check(grant, tool).allowed {}
+                let told = try one.check(grant, tool)
+                // A window may have ended just now.
+                if told.allowed { continue }
+                let untilUs = try redisUs() + Int64(told.retryAfterMs) * 1_000
+                // Others ask meanwhile, and with each answer the replica reads its clock anew.
+                while try redisUs() < untilUs { _ = try one.check(Grants.next(), tool) }
+                let passed = try one.check(grant, tool)
+                #expect(passed.allowed, "\(told.source) told \(told.retryAfterMs), then \(passed.source)")
+            }
+        }
+
         /// Many refusals cost Redis no command, and none of them is admitted.
         @Test func refusalsCostRedisNothing() async throws {
             let pair = try await Self.pair()

@@ -108,7 +108,8 @@ extension ModelStore {
             passedOver = error
             return
         }
-        if difference < 0, tally > 0 { lowered.append(charge.key) }
+        // Raised, a sliding window takes longer to make room.
+        if difference < 0 ? tally > 0 : charge.terms.algorithm == .slidingWindow { lowered.append(charge.key) }
         let after = difference < 0 ? max(0, tally + difference) : tally + difference
         write(.integer(after), at: charge.key, untilMs: neededUntilMs + Self.expirySlackMs)
     }
@@ -140,6 +141,7 @@ extension ModelStore {
         } else {
             level = terms.drained(level, sinceMs: lastMs, nowMs: nowMs) + difference * terms.lengthMs
             lastMs = max(nowMs, lastMs)
+            lowered.append(charge.key)
         }
         let keptMs = Self.keptUntilMs(terms, Tally(used: level), lastMs: lastMs, nowMs: nowMs)
         writeBucket(

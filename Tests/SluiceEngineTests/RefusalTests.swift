@@ -118,8 +118,12 @@ import Testing
         rig.pass(ms: 1_500 - (rig.store.clockMs - LimiterRig.startMs) % 2_000)
         for _ in 0..<2 { #expect(rig.decide().allowed) }
         #expect(!rig.decide().allowed)
-        rig.pass(ms: 499)
+        rig.pass(ms: 498)
         #expect(rig.decide().source == .cache)
+        rig.pass(ms: 1)
+        let last = rig.decide()
+        // A fixed window may have ended by the store's clock; a sliding one reaches into the next.
+        #expect(!last.allowed && last.source == (algorithm == .fixedWindow ? .shared : .cache))
         rig.pass(ms: 1)
         #expect(rig.decide().source == .shared, "another window is open")
     }
@@ -141,9 +145,12 @@ import Testing
         rig.pass(ms: 200)
         let denied = rig.decide()
         #expect(!denied.allowed && denied.source == .shared)
-        rig.pass(ms: denied.retryAfterMs - 1)
+        rig.pass(ms: denied.retryAfterMs - 2)
         let last = rig.decide()
-        #expect(last.source == .cache && last.retryAfterMs == 1)
+        #expect(last.source == .cache && last.retryAfterMs == 2)
+        rig.pass(ms: 1)
+        let asked = rig.decide()
+        #expect(!asked.allowed && asked.source == .shared && asked.retryAfterMs == 1)
         rig.pass(ms: 1)
         let passed = rig.decide()
         #expect(passed.allowed && passed.source == .shared)
@@ -155,12 +162,75 @@ import Testing
         for _ in 0..<3 { #expect(rig.decide().allowed) }
         let denied = rig.decide()
         #expect(!denied.allowed && denied.retryAfterMs == 100)
-        rig.pass(ms: 99)
+        rig.pass(ms: 98)
         let last = rig.decide()
-        #expect(last.source == .cache && last.retryAfterMs == 1)
-        #expect(rig.decide(cost: 3).retryAfterMs == 201)
+        #expect(last.source == .cache && last.retryAfterMs == 2)
+        #expect(rig.decide(cost: 3).retryAfterMs == 202)
+        rig.pass(ms: 1)
+        let asked = rig.decide()
+        #expect(!asked.allowed && asked.source == .shared && asked.retryAfterMs == 1)
         rig.pass(ms: 1)
         #expect(rig.decide().allowed)
+    }
+
+    // MARK: - For how long
+
+    /// What is left for a smaller cost another replica may have taken since: then the wait is longer, and Redis is asked.
+    @Test(arguments: [
+        limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 10)),
+    ])
+    func othersTakeWhatWasLeft(one: Limit) {
+        var rig = LimiterRig.listening(policy(one))
+        rig.pass(ms: 1)
+        #expect(rig.decide(cost: 8).allowed)
+        let first = rig.decide(cost: 3)
+        #expect(!first.allowed && first.source == .shared)
+        rig.pass(ms: 300)
+        var other = LimiterRig(policy(one), replica: rig.replica + 1)
+        other.store = rig.store
+        other.now = rig.now
+        other.limiter.acknowledgedSequence = 0
+        #expect(other.decide(cost: 2).allowed)
+        rig.store = other.store
+        let told = rig.decide(cost: 3)
+        var asked = rig
+        asked.hear(.closed(reason: "reset"))
+        let shared = asked.decide(cost: 3)
+        #expect(!told.allowed && told.retryAfterMs == shared.retryAfterMs && told.remaining == shared.remaining)
+        // With nothing left for anybody it stays as it is until something has leaked.
+        rig.pass(ms: 300)
+        let again = rig.decide(cost: 3)
+        #expect(again.source == .cache && again.retryAfterMs == told.retryAfterMs - 300)
+    }
+
+    /// Answers take their time, so that this replica's clock is behind the store's: whoever has waited just as long as it was
+    /// told, by the store's clock, passes.
+    @Test(arguments: [
+        limit(max: 3, per: 1), limit(max: 3, per: 1, algorithm: .slidingWindow),
+        limit(max: 3, per: 1, algorithm: .tokenBucket(burst: 3)),
+    ])
+    func waitingAsLongAsToldPasses(one: Limit) {
+        var fromMemory = 0
+        for phase in Int64(0)..<60 {
+            var rig = LimiterRig.listening(policy(one))
+            rig.pass(ns: 20_000_000 + phase * 1_371_000)
+            while rig.decide().allowed {}
+            rig.pass(ns: 150_000)
+            let told = rig.decide()
+            if told.source == .cache { fromMemory += 1 }
+            let untilNs = rig.now.monotonicNs + told.retryAfterMs * 1_000_000
+            rig.pass(ns: 5_000_000)
+            // An answer that was under way for some milliseconds: by it this replica reads its clock.
+            _ = rig.wait(grant: "other")
+            let batches = rig.sent()
+            let results = batches.map { rig.run($0) }
+            rig.pass(ns: 4_300_000 + phase * 13_000)
+            for (batch, result) in zip(batches, results) { rig.answer(batch, result) }
+            rig.pass(ns: untilNs - rig.now.monotonicNs)
+            let passed = rig.decide()
+            #expect(passed.allowed && passed.source == .shared, "\(phase): \(told) \(passed)")
+        }
+        #expect(fromMemory == 60)
     }
 
     // MARK: - Which limits

@@ -35,8 +35,9 @@
 -- An entry reads all of its counters before it writes to any: nothing has to be taken back. Only slots are freed first, since
 -- that alone may be refused: what was freed may be freed again.
 --
--- Whenever the end of a reservation lowers counters of windows or buckets, that is published on `PREFIX:1:changed`: of
--- their keys the part up to the end of the braces, each once. Slots that are freed are not: nobody remembers them.
+-- Whenever the end of a reservation lowers counters of windows or buckets, or raises one that makes room evenly, so that
+-- it takes longer, that is published on `PREFIX:1:changed`: of their keys the part up to the end of the braces, each once.
+-- Slots that are freed are not: nobody remembers them.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
 local RESERVED, REMEMBERED, COMMIT, CANCEL, RELEASE, OFFER, HEARTBEAT = 1, 2, 4, 5, 6, 7, 8
@@ -225,7 +226,7 @@ local function isRecord(value)
     return true
 end
 
--- Which tags the settlement at hand has lowered counters of.
+-- Which tags the settlement at hand has lowered counters of, or raised those that make room evenly.
 local lowerings = {}
 
 local function lowered(key)
@@ -270,6 +271,9 @@ local function settleWindow(charge, difference)
     end
     if difference > 0 then
         add(charge[2], difference, false, countsUntilMs + EXPIRY_SLACK_MS)
+        if charge[1] == SLIDING_WINDOW then
+            lowered(charge[2])
+        end
     elseif exists and tally > 0 then
         call('DECRBY', charge[2], format('%.0f', min(-difference, tally)))
         lowered(charge[2])
@@ -303,9 +307,7 @@ local function settleBucket(charge, difference, chargedMs)
         credited = credited + credit > MAX_EXACT and 0 or credited + credit
     end
     writeBucket(charge[2], level, since, credited, keptMs, maximum, lengthMs)
-    if difference < 0 then
-        lowered(charge[2])
-    end
+    lowered(charge[2])
 end
 
 -- Whether anything of it was still to be done, and if so what it passed over; or what went wrong.

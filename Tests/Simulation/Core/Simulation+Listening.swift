@@ -93,6 +93,7 @@ extension Simulation {
     /// The store tells all who listen.
     mutating func tellChanges() {
         for tag in store.takePublished() {
+            history.publishes(tag, atNs: nowNs)
             for index in subscriptions.indices {
                 guard subscriptions[index].isOpen, subscriptions[index].isWhole, subscriptions[index].isSubscribed
                 else { continue }
@@ -129,9 +130,9 @@ extension Simulation {
         let open = Counter.bounds(of: limit.window, Terms.Algorithm(limit.algorithm), at: nowMs)
         let terms = Terms(limit).at(open)
         // A replica's clock runs a little slower than true.
+        let tag = Array(stem.prefix { $0 != UInt8(ascii: "}") }) + [125]
         let sinceNs = max(
-            nowNs - EngineBounds.refusalLifeNs - 1_000_000,
-            history.heardNs(question.replica, tag: Array(stem.prefix { $0 != UInt8(ascii: "}") }) + [125]))
+            nowNs - EngineBounds.refusalLifeNs - 1_000_000, history.heardNs(question.replica, tag: tag))
         func most(_ startMs: Int64) -> Int64 {
             let key = terms.algorithm.hasWindows ? stem + Array("\(startMs)".utf8) : stem
             return history.most(of: key, terms, sinceNs: sinceNs, nowMs: nowMs)
@@ -144,6 +145,37 @@ extension Simulation {
             throw SimulationFailure(
                 description: "refused without a reason of this second: \(question), \(decision), \(tally)")
         }
+        // What was given back, and taken by others, before it was heard of is nobody's fault.
+        guard history.isHeard(question.replica, tag: tag) else { return }
+        try judgeWait(decision, terms, cost: question.cost, stem: stem, window: limit.window)
+    }
+
+    /// Who waits as long as was told does not come too early by what the store holds now, whoever charged it. What was admitted
+    /// without the store and is added to it nobody hears of.
+    private func judgeWait(
+        _ decision: Decision, _ terms: Terms, cost: Int64, stem: [UInt8], window: Window
+    ) throws {
+        guard !scenario.stepsClock else { return }
+        let storeMs = Self.startMs + nowNs / 1_000_000
+        let open = Counter.bounds(of: window, terms.algorithm, at: storeMs)
+        // By the store's clock it is over already, and nobody is kept waiting.
+        guard open.startMs == terms.windowStartMs else { return }
+        func key(_ startMs: Int64) -> [UInt8] {
+            terms.algorithm.hasWindows ? stem + Array("\(startMs)".utf8) : stem
+        }
+        var keys = [key(open.startMs)]
+        if terms.algorithm == .slidingWindow { keys.append(key(window.bounds(atMs: max(0, open.startMs - 1)).startMs)) }
+        guard keys.allSatisfy({ !history.wasAdded($0) }) else { return }
+        let used = keys.map { history.most(of: $0, terms, sinceNs: nowNs, nowMs: storeMs) }
+        var tally = Tally(used: used[0])
+        if used.count > 1 { tally.previous = used[1] }
+        guard terms.left(tally, nowMs: storeMs) < cost else { return }
+        // Both clocks drift a little from answer to answer.
+        let wait = terms.retryAfterMs(cost: cost, tally, nowMs: storeMs)
+        guard decision.retryAfterMs < 0 ? wait < 0 : decision.retryAfterMs + 1 >= wait else {
+            throw SimulationFailure(
+                description: "told to wait \(decision.retryAfterMs) ms of \(wait): \(terms), \(decision), \(tally)")
+        }
     }
 }
 
@@ -153,6 +185,10 @@ struct StoreHistory {
     /// By replica: since when it hears everything, and when that was done which it has heard of each tag.
     private var openedNs: [Int: Int64] = [:]
     private var changedNs: [Int: [[UInt8]: Int64]] = [:]
+    /// Counters to which something was added that was admitted without the store, or which it had forgotten.
+    private var added = ByteTable<Bool>()
+    /// When a change of each tag was last told.
+    private var publishedNs: [[UInt8]: Int64] = [:]
 
     /// The store ran a batch.
     mutating func note(
@@ -164,7 +200,10 @@ struct StoreHistory {
         for entry in batch.entries {
             let keys = ModelStore.EntryKeys(of: entry, in: batch, from: &firstKey)
             hasSettled = hasSettled || entry.chargeCount == 0
-            for charge in keys.charges { note(charge[0], store, atNs: atNs) }
+            for (index, charge) in keys.charges.enumerated() {
+                if batch.charges[entry.firstCharge + index].isUnlimited { added[charge[0]] = true }
+                note(charge[0], store, atNs: atNs)
+            }
         }
         if hasSettled { for key in states.keys { note(key, store, atNs: atNs) } }
     }
@@ -184,6 +223,13 @@ struct StoreHistory {
     mutating func hears(_ replica: Int, of tag: [UInt8], sinceNs: Int64) {
         changedNs[replica, default: [:]][tag] = sinceNs
     }
+
+    mutating func publishes(_ tag: [UInt8], atNs: Int64) { publishedNs[tag] = atNs }
+
+    func wasAdded(_ key: [UInt8]) -> Bool { added[key] != nil }
+
+    /// Whether a replica has heard of all that was told of a tag.
+    func isHeard(_ replica: Int, tag: [UInt8]) -> Bool { heardNs(replica, tag: tag) >= publishedNs[tag] ?? 0 }
 
     func heardNs(_ replica: Int, tag: [UInt8]) -> Int64 {
         max(openedNs[replica] ?? .max, changedNs[replica]?[tag] ?? 0)
