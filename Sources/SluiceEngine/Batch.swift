@@ -71,6 +71,11 @@ package struct Batch: Sendable, Equatable {
         /// What a replica last saw of the one charge's counter, `cost` in all: the counter is raised to that, and never
         /// lowered. For a store that has forgotten.
         case offer
+        /// What a check with an id was answered, for other replicas to give again; if something is remembered under its key
+        /// already, that stays. That key is the only key.
+        case remember(Answer)
+        /// The call with this reservation was never made: if what is remembered under the only key is of it, it is forgotten.
+        case forget(reservation: String)
         /// A heartbeat of this replica, which asks for those of all others. It counts for so long; `writtenBackMs` is when
         /// the replica sent it, ms since the epoch, if it had nothing to write back then, else 0. Its keys are those of the
         /// lists of replicas by their heartbeats, and by `writtenBackMs`.
@@ -79,7 +84,7 @@ package struct Batch: Sendable, Equatable {
         package var keyCount: Int {
             switch self {
             case .check(let isReserved, let memo): (isReserved ? 1 : 0) + (memo == nil ? 0 : 1)
-            case .settle: 1
+            case .settle, .remember, .forget: 1
             case .heartbeat: 2
             case .offer: 0
             }
@@ -96,6 +101,32 @@ package struct Batch: Sendable, Equatable {
         package init(argumentsHash: String, countersHash: String) {
             self.argumentsHash = argumentsHash
             self.countersHash = countersHash
+        }
+    }
+
+    /// What a check with an id was answered when it was admitted.
+    package struct Answer: Sendable, Equatable {
+        package var memo: Memo
+        /// Whether it was admitted by this replica alone.
+        package var isLocal: Bool
+        /// When it was, ms since the epoch.
+        package var admittedMs: Int64
+        /// Empty if it reserved nothing.
+        package var reservation: String
+        /// The tallies of its counters then, as `BatchReply.results` tells them.
+        package var numbers: [Int64]
+        /// For how long it is still to be remembered, ms: 1 to ten minutes.
+        package var lifeMs: Int64
+
+        package init(
+            memo: Memo, isLocal: Bool, admittedMs: Int64, reservation: String, numbers: [Int64], lifeMs: Int64
+        ) {
+            self.memo = memo
+            self.isLocal = isLocal
+            self.admittedMs = admittedMs
+            self.reservation = reservation
+            self.numbers = numbers
+            self.lifeMs = lifeMs
         }
     }
 
@@ -191,7 +222,8 @@ package struct BatchReply: Sendable, Equatable {
     /// For each entry in turn: how many of its checks were admitted (for a peek: 1 if it would be), then the tally of
     /// each of its charges after that, in `Batch.Charge.tallyCount` numbers; or one of the codes below with what it
     /// says that follows. For the end of a reservation: 1 if it was done, 0 if there is no such reservation or it is
-    /// spent. For what was offered: 1, then the tally. For a heartbeat: 1, how many replicas are listed, then for each its
+    /// spent. For an answer to be remembered: 1, or 0 if something was; for one to be forgotten: 1 if it was. For what was
+    /// offered: 1, then the tally. For a heartbeat: 1, how many replicas are listed, then for each its
     /// number (as a bit pattern), when its last heartbeat came, and its last `writtenBackMs` (0: none), ms since the epoch.
     /// Empty unless `status` is `ran`.
     package var results: [Int64] = []
@@ -204,7 +236,7 @@ package struct BatchReply: Sendable, Equatable {
     /// entry had charged was taken back.
     package static let fault: Int64 = -2
     /// In place of an entry's results: this id was admitted before, and nothing was charged now. Then come the time, ms,
-    /// at which it was, the number of numbers that follow, and those: the tallies as they were told then, or none if
+    /// at which it was, negated if some replica admitted it alone, the number of numbers that follow, and those: the tallies as they were told then, or none if
     /// its counters were others. In `words`: the id of its reservation, or nothing.
     package static let replayed: Int64 = -3
     /// In place of an entry's results: this id was admitted before, with other arguments. Nothing was charged.

@@ -147,6 +147,8 @@ extension Limiter {
     }
 
     mutating func keepUnresolved(_ batch: consuming PendingBatch) {
+        // The store may be told of ids twice, and so they need not wait for that.
+        tellAgain(&batch)
         if batch.tellsNothing { recycle(batch) } else { unresolved.append(batch) }
     }
 }

@@ -137,7 +137,11 @@ extension Limiter {
             let endMs = max(1, (recovery.endNs - now.monotonicNs + 999_999) / 1_000_000)
             decision.retryAfterMs = min(decision.retryAfterMs, endMs)
         }
-        if let special { complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now) }
+        if let special {
+            complete(
+                &decision, special, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: nowMs, now: now
+            )
+        }
         return decision
     }
 
@@ -264,17 +268,41 @@ extension Limiter {
 
     /// The part of an answer that only such a check has; an admitted one with an id is remembered, with its trace:
     /// whoever asks again may want one.
+    ///
+    /// - Parameters:
+    ///   - told: the tallies of its limits as the store told them; nil where it was decided here.
+    ///   - atMs: the time by which it was decided.
     mutating func complete(
-        _ decision: inout Decision, _ special: SpecialCheck, isPeek: Bool, wantsTrace: Bool, now: Moment
+        _ decision: inout Decision, _ special: SpecialCheck, plan: Int, isPeek: Bool, wantsTrace: Bool,
+        told: ArraySlice<Int64>?, atMs: Int64, now: Moment
     ) {
         if special.tellsReservation {
             decision.reservation = decision.allowed ? special.reservation?.description ?? "" : ""
         }
         if decision.allowed, !isPeek, let key = special.memoKey {
+            let isLocal = told == nil
+            let record = MemoTable.Record(
+                memo: memo(special, plan: plan), isLocal: isLocal, admittedMs: atMs,
+                reservation: special.reservation?.description ?? "",
+                numbers: told.map { Array($0) } ?? knownNumbers(plan: plan, nowMs: atMs))
+            let isOwed = isLocal && configuration.usesStore
             memos.insert(
-                key, argumentsHash: special.argumentsHash, decision, mayGrow: !isBesideFull, now: now)
+                key, argumentsHash: special.argumentsHash, decision, record, isOwed: isOwed, mayGrow: !isBesideFull,
+                now: now)
+            if isOwed { wantsPayments = true }
         }
         if !wantsTrace { decision.trace = nil }
+    }
+
+    /// What this replica knows of a plan's limits, in the numbers in which the store would tell it; `termsAtHand` are its terms.
+    private mutating func knownNumbers(plan: Int, nowMs: Int64) -> [Int64] {
+        var numbers: [Int64] = []
+        for index in table[rulesOf: plan].limits.indices {
+            let counter = table.counter(ofPlan: plan, index)
+            table.known(ofCounter: counter, termsAtHand[index], nowMs: nowMs).append(
+                to: &numbers, of: termsAtHand[index].algorithm, isShadow: table[rulesOf: plan].limits[index].isShadow)
+        }
+        return numbers
     }
 }
 

@@ -97,10 +97,10 @@ extension Limiter {
     /// A batch that carries payments and nothing else; nil if there are none.
     mutating func sendPayments(now: Moment) -> LinkCommand? {
         wantsPayments = false
-        guard (journal.count > 0 && writesBack) || owesOffers else { return nil }
+        guard (journal.count > 0 && writesBack) || owesOffers || memos.owes else { return nil }
         var batch = newBatch()
         write(&batch, now: now)
-        guard !batch.payments.isEmpty || owesOffers else {
+        guard !batch.payments.isEmpty || !batch.answers.isEmpty || owesOffers else {
             recycle(batch)
             advanceRecovery(now: now)
             return nil
@@ -254,6 +254,7 @@ extension Limiter {
         statistics.forgotten += 1
         notify(.storeForgot)
         storeEpoch &+= 1
+        memos.oweAll()
         offerPosition = 0
         // Whoever comes later was not told of before.
         offerEnd = table.counters.count

@@ -38,8 +38,8 @@ extension Limiter {
     ) -> CheckOutcome {
         if extras?.reservation == nil && table[rulesOf: plan].mustReserve { return .mustReserve }
         let special = special(plan: plan, extras)
-        // The store knows more: what other replicas admitted, and what was cancelled since.
-        switch asksStore ? nil : recall(special, wantsTrace: wantsTrace, now: now) {
+        // The store knows more: what other replicas admitted, and what was cancelled since. But for what it was not told yet.
+        switch recall(special, wantsTrace: wantsTrace, onlyOwed: asksStore, now: now) {
         case nil: break
         case .sameCheck(let decision):
             statistics.count(decision)
@@ -50,7 +50,8 @@ extension Limiter {
         if special.memoKey == nil && cost > table[rulesOf: plan].smallestMax,
             var decision = neverDecision(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
         {
-            complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
+            complete(
+                &decision, special, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: 0, now: now)
             return .answered(decision)
         }
         guard asksStore else {
@@ -63,7 +64,8 @@ extension Limiter {
         if special.memoKey == nil, table[plan: plan].wasRefused,
             var decision = refuseAgain(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
-            complete(&decision, special, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
+            complete(
+                &decision, special, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: 0, now: now)
             statistics.count(decision)
             return .answered(decision)
         }
@@ -86,8 +88,11 @@ extension Limiter {
     }
 
     /// What is remembered of the id of a check; nil if it has none, or was not admitted before.
-    func recall(_ special: SpecialCheck?, wantsTrace: Bool, now: Moment) -> Recalled? {
-        guard let special, let key = special.memoKey, let memo = memos.find(key, now: now) else { return nil }
+    ///
+    /// - Parameter onlyOwed: what the store knows as well is the store's to say.
+    func recall(_ special: SpecialCheck?, wantsTrace: Bool, onlyOwed: Bool = false, now: Moment) -> Recalled? {
+        guard let special, let key = special.memoKey, let memo = memos.find(key, now: now), memo.isOwed || !onlyOwed
+        else { return nil }
         guard memo.argumentsHash == special.argumentsHash else { return .otherArguments }
         var decision = memo.decision
         if !wantsTrace { decision.trace = nil }
@@ -128,6 +133,77 @@ extension Limiter {
         }
         reservations[special.reservationKey] = LocalReservations.Record(
             items: charged, cost: cost, id: id, expiryMs: expiryMs, memoKey: special.memoKey, mayBeStored: mayBeStored)
+    }
+
+    // MARK: - Answers that the store is told
+
+    /// What makes a check that is asked again the same one.
+    func memo(_ special: SpecialCheck, plan: Int) -> Batch.Memo {
+        var counters = stableHash([])
+        for (index, limit) in table[rulesOf: plan].limits.enumerated() {
+            counters = stableHash(table[counter: table.counter(ofPlan: plan, index)].stem, after: counters)
+            // A shadow limit is told in other numbers.
+            counters = stableHash([limit.isShadow ? 1 : 0], after: counters)
+        }
+        return Batch.Memo(
+            argumentsHash: ReservationID.hexadecimal(special.argumentsHash),
+            countersHash: ReservationID.hexadecimal(counters))
+    }
+
+    /// A call with an id that was admitted here was never made.
+    private mutating func forgetAnswer(_ key: ByteString, _ id: ReservationID) {
+        memos.forget(key, reservation: id.description, isShared: configuration.usesStore)
+        if memos.owes { wantsPayments = true }
+    }
+
+    /// The store has settled a reservation: a call that was cancelled is not replayed here either.
+    mutating func noteSettled(_ entry: borrowing PendingBatch.Entry) {
+        guard case .settle(let key, let settlement, _)? = entry.special else { return }
+        memos.settled(String(decoding: key.bytes.suffix(ReservationID.digitCount), as: UTF8.self), settlement)
+    }
+
+    /// Puts some of what the store is to be told of ids ahead of the checks of a batch; of what was cancelled all that those
+    /// ask for again.
+    mutating func tellAnswers(in batch: inout PendingBatch, now: Moment) {
+        for index in batch.entries.indices where batch.entries[index].isWanted {
+            guard let key = batch.entries[index].specialCheck?.memoKey else { continue }
+            while let cancel = memos.takeCancelled(key) { tell(cancel, in: &batch, now: now) }
+        }
+        for _ in 0..<EngineBounds.answersToldPerBatch {
+            guard let owed = memos.takeOwed() else { return }
+            tell(owed, in: &batch, now: now)
+        }
+    }
+
+    private mutating func tell(_ owed: MemoTable.Owed, in batch: inout PendingBatch, now: Moment) {
+        guard let special = memos.writing(owed, now: now) else { return }
+        switch owed {
+        case .answer(let key, _), .cancel(let key, _): wire.appendKey(key.bytes)
+        }
+        wire.specials.append(special)
+        wire.entries.append(
+            Batch.Entry(
+                cost: 0, count: 0, firstCharge: wire.charges.count, chargeCount: 0, special: wire.specials.count - 1))
+        batch.answers.append(owed)
+    }
+
+    /// The store told what became of that.
+    mutating func told(
+        _ batch: inout PendingBatch, _ reply: BatchReply, _ at: inout Int, words: inout IndexingIterator<[String]>
+    ) {
+        for owed in batch.answers {
+            // What cannot be written now is not written later either.
+            if reply.results[at] == BatchReply.fault { _ = words.next() }
+            at += 1
+            memos.isStored(owed)
+        }
+        batch.answers.removeAll(keepingCapacity: true)
+    }
+
+    /// It is not known what became of what a batch told: it is told again.
+    mutating func tellAgain(_ batch: inout PendingBatch) {
+        for owed in batch.answers { memos.isUnknown(owed) }
+        batch.answers.removeAll(keepingCapacity: true)
     }
 
     // MARK: - The end of a reservation
@@ -212,7 +288,7 @@ extension Limiter {
         case .cancel:
             done = !record.isCostSpent || (record.takesSlots && !record.areSlotsFreed)
             if !record.isCostSpent {
-                if let memoKey = record.memoKey { memos.forget(memoKey) }
+                if let memoKey = record.memoKey { forgetAnswer(memoKey, record.id) }
                 spend(&record, cost: 0, nowMs: nowMs)
             }
             release(&record)
@@ -256,16 +332,30 @@ extension Limiter {
     ) {
         guard case .check(let special)? = entry.special else { preconditionFailure("only such a check is replayed") }
         let wantsTrace = batch.waiters[entry.firstWaiter].wantsTrace
+        // This replica may have given that answer itself.
+        if let key = special.memoKey, let own = memos.find(key, now: now), own.argumentsHash == special.argumentsHash,
+            own.reservation == reservation
+        {
+            var decision = own.decision
+            if !wantsTrace { decision.trace = nil }
+            return finishAll(entry, of: batch, .decision(decision), now: now)
+        }
+        let isLocal = atMs < 0
+        let atMs = abs(atMs)
         var findings = Findings(allowed: true, wantsTrace: wantsTrace || special.memoKey != nil)
         if numbers.count == table[rulesOf: entry.plan].tallyCount {
             takeTerms(plan: entry.plan, atMs: atMs)
             findShared(entry, numbers: numbers, laterOnes: 0, decidedMs: atMs, nowMs: atMs, into: &findings)
         }
-        var decision = conclude(plan: entry.plan, &findings, source: .shared)
+        var decision = conclude(plan: entry.plan, &findings, source: isLocal ? .local : .shared)
         if special.tellsReservation { decision.reservation = reservation }
         if let key = special.memoKey {
+            let record = MemoTable.Record(
+                memo: memo(special, plan: entry.plan), isLocal: isLocal, admittedMs: atMs, reservation: reservation,
+                numbers: Array(numbers))
             memos.insert(
-                key, argumentsHash: special.argumentsHash, decision, mayGrow: !isBesideFull, now: now)
+                key, argumentsHash: special.argumentsHash, decision, record, isOwed: false, mayGrow: !isBesideFull,
+                now: now)
         }
         if !wantsTrace { decision.trace = nil }
         finishAll(entry, of: batch, .decision(decision), now: now)

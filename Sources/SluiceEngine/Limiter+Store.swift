@@ -97,6 +97,7 @@ extension Limiter {
             payDebts(in: &batch, nowMs: nowMs)
         }
         let verifiesAll = lastSequence % EngineBounds.batchesPerVerification == 0
+        if !batch.isRepeat && breaker.isClosed && memos.owes { tellAnswers(in: &batch, now: now) }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             if isWithinShare {
                 takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
@@ -158,17 +159,7 @@ extension Limiter {
         guard case .check(let special)? = entry.special, !entry.isPeek else { return -1 }
         if special.reservation != nil { wire.appendKey(special.reservationKey.bytes) }
         if let key = special.memoKey { wire.appendKey(key.bytes) }
-        var counters = stableHash([])
-        for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
-            counters = stableHash(table[counter: table.counter(ofPlan: entry.plan, index)].stem, after: counters)
-            // A shadow limit is told in other numbers.
-            counters = stableHash([limit.isShadow ? 1 : 0], after: counters)
-        }
-        let memo = special.memoKey.map { _ in
-            Batch.Memo(
-                argumentsHash: ReservationID.hexadecimal(special.argumentsHash),
-                countersHash: ReservationID.hexadecimal(counters))
-        }
+        let memo = special.memoKey == nil ? nil : self.memo(special, plan: entry.plan)
         wire.specials.append(.check(isReserved: special.reservation != nil, memo: memo))
         return wire.specials.count - 1
     }
@@ -213,7 +204,7 @@ extension Limiter {
             breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, arrivedNs: arrivedNs, now: now), now: now)
         if wasProbing && !breaker.isClosed { reportAway(reason: "its answers come too late") }
         if !wasClosed && breaker.isClosed { storeReached(wasAway: wasAway, timeMs: reply.timeMs, now: now) }
-        if !batch.payments.isEmpty || owesOffers { wantsPayments = true }
+        if !batch.payments.isEmpty || owesOffers || memos.owes { wantsPayments = true }
         // It had run before. Where the store forgot, it is told again like all that is in doubt then.
         if batch.isRepeat && reply.status == .superseded { resolvePayments(of: batch) }
         switch reply.status {
@@ -298,6 +289,7 @@ extension Limiter {
         var words = reply.words.makeIterator()
         var at = 0
         paid(&batch, reply, &at, words: &words, decidedMs: decidedMs)
+        told(&batch, reply, &at, words: &words)
         // Apart, as when it was written: so the rows come from memory many at a time.
         var firstMs = Int64.max
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
@@ -342,7 +334,10 @@ extension Limiter {
                     continue
                 }
                 guard entry.plan >= 0 else {
-                    if outcome == 1 { forgetRefusals(settledBy: entry, now: now) }
+                    if outcome == 1 {
+                        forgetRefusals(settledBy: entry, now: now)
+                        noteSettled(entry)
+                    }
                     isSettlementFaulty = false
                     finishAll(entry, of: batch, .settled(outcome == 1), now: now)
                     continue
@@ -407,7 +402,9 @@ extension Limiter {
                 decidedMs: decidedMs, nowMs: nowMs, into: &findings)
             if let special {
                 var decision = conclude(plan: entry.plan, &findings, source: .shared)
-                complete(&decision, special, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace, now: now)
+                complete(
+                    &decision, special, plan: entry.plan, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                    told: numbers, atMs: decidedMs, now: now)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             } else {
                 let decision = conclude(plan: entry.plan, &findings, source: .shared)

@@ -450,6 +450,7 @@ package struct Limiter {
     /// Nothing refers to this batch any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
         recall(&batch)
+        tellAgain(&batch)
         if batch.hasOvertaken {
             journal.markUnsettled()
             for waiter in batch.waiters where waiter.state == .overtaken { doubt(waiter, of: batch, isOver: true) }

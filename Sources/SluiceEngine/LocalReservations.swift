@@ -1,5 +1,3 @@
-import DequeModule
-
 /// Reservations that were made here while the store was away, until they are settled or what they charged no longer
 /// counts. Those of the store are the store's.
 struct LocalReservations {
@@ -89,82 +87,5 @@ struct LocalReservations {
             countBytes()
         }
         return records.values.filter { $0.expiryMs <= nowMs }
-    }
-}
-
-/// What checks with an id were answered, for as long as an id lives. When there are too many, the oldest is forgotten:
-/// a check that is asked again after that may be charged again, and `forgotten` tells how many could be.
-struct MemoTable {
-    struct Memo {
-        var argumentsHash: UInt64
-        var decision: Decision
-        var expiryNs: Int64
-        /// Tells it from an earlier one of the same id.
-        var number: Int64
-    }
-
-    private var memos: [ByteString: Memo] = [:]
-    /// In the order in which they came, and so in that in which they go. One that was forgotten leaves its place behind.
-    private var order: Deque<(key: ByteString, number: Int64)> = []
-    private var lastNumber: Int64 = 0
-    private(set) var forgotten: Int64 = 0
-    /// What they take, with their keys and traces.
-    private(set) var bytes = 0
-
-    var count: Int { memos.count }
-
-    private static func bytes(_ key: ByteString, _ memo: Memo) -> Int {
-        HeldBytes.perRow(of: [ByteString: Memo].self) + HeldBytes.apart(key.bytes.count)
-            + HeldBytes.apart((memo.decision.trace?.count ?? 0) * MemoryLayout<Decision.Look>.stride)
-            + HeldBytes.apart(memo.decision.reservation?.utf8.count ?? 0)
-            + MemoryLayout<(key: ByteString, number: Int64)>.stride * 2
-    }
-
-    private mutating func remove(_ key: ByteString) {
-        guard let memo = memos.removeValue(forKey: key) else { return }
-        bytes -= Self.bytes(key, memo)
-    }
-
-    func find(_ key: ByteString, now: Moment) -> Memo? {
-        guard let memo = memos[key], memo.expiryNs > now.monotonicNs else { return nil }
-        return memo
-    }
-
-    /// - Parameter mayGrow: whether there is room for one more; else the oldest goes for it.
-    mutating func insert(
-        _ key: ByteString, argumentsHash: UInt64, _ decision: Decision, mayGrow: Bool = true, now: Moment
-    ) {
-        expire(now: now)
-        guard memos[key] == nil else { return }
-        if order.count >= EngineBounds.maxMemos || !mayGrow, let oldest = order.first, isThere(oldest) {
-            forgotten += 1
-            removeOldest()
-        }
-        lastNumber += 1
-        memos[key] = Memo(
-            argumentsHash: argumentsHash, decision: decision, expiryNs: now.monotonicNs + EngineBounds.memoLifeNs,
-            number: lastNumber)
-        if let memo = memos[key] { bytes += Self.bytes(key, memo) }
-        order.append((key, lastNumber))
-    }
-
-    /// A call that was admitted was never made.
-    mutating func forget(_ key: ByteString) { remove(key) }
-
-    mutating func expire(now: Moment) {
-        while let oldest = order.first,
-            !isThere(oldest) || memos[oldest.key].map({ $0.expiryNs <= now.monotonicNs }) ?? true
-        {
-            removeOldest()
-        }
-    }
-
-    private func isThere(_ place: (key: ByteString, number: Int64)) -> Bool {
-        memos[place.key]?.number == place.number
-    }
-
-    private mutating func removeOldest() {
-        let oldest = order.removeFirst()
-        if isThere(oldest) { remove(oldest.key) }
     }
 }

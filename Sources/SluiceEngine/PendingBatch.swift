@@ -123,6 +123,8 @@ struct PendingBatch {
     var payments: [Payment] = []
     /// Whether there are additions among them: nothing may leave behind it before it is known whether it ran.
     var settles = false
+    /// What the store is told of ids, after the payments and ahead of the entries.
+    var answers: [MemoTable.Owed] = []
     /// Whether it goes out under the sequence of an earlier one, to do what that was to do if that did not.
     var isRepeat = false
     /// Whether its payments are none, but what it may have charged for checks of an earlier process.
@@ -157,6 +159,7 @@ struct PendingBatch {
         firstWaiting = 0
         specialBytes = 0
         payments.removeAll(keepingCapacity: true)
+        answers.removeAll(keepingCapacity: true)
         settles = false
         isRepeat = false
         isQuestion = false

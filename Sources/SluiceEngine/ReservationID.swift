@@ -1,5 +1,6 @@
 /// Names a reservation: 128 random bits, so that nobody can guess another's. As text, 32 hexadecimal digits.
 package struct ReservationID: Sendable, Hashable, CustomStringConvertible {
+    static let digitCount = 32
     package let high: UInt64
     package let low: UInt64
 
@@ -18,9 +19,9 @@ package struct ReservationID: Sendable, Hashable, CustomStringConvertible {
             case UInt8(ascii: "a")...UInt8(ascii: "f"): digits.append(UInt64(byte - UInt8(ascii: "a") + 10))
             default: return nil
             }
-            guard digits.count <= 32 else { return nil }
+            guard digits.count <= Self.digitCount else { return nil }
         }
-        guard digits.count == 32 else { return nil }
+        guard digits.count == Self.digitCount else { return nil }
         high = digits[..<16].reduce(0) { $0 << 4 | $1 }
         low = digits[16...].reduce(0) { $0 << 4 | $1 }
     }

@@ -195,6 +195,17 @@ package struct Tally: Sendable, Equatable {
         }
         if isShadow { refusals = numbers[numbers.endIndex - 1] }
     }
+
+    /// Appends it in just those numbers.
+    package func append(to numbers: inout [Int64], of algorithm: Terms.Algorithm, isShadow: Bool) {
+        numbers.append(used)
+        switch algorithm {
+        case .fixedWindow, .tokenBucket: break
+        case .slidingWindow: numbers.append(previous)
+        case .concurrency: numbers += [firstExpiryMs, lastExpiryMs]
+        }
+        if isShadow { numbers.append(refusals) }
+    }
 }
 
 private func floorDivide(_ dividend: Int64, _ divisor: Int64) -> Int64 {

@@ -17,9 +17,6 @@ package struct BatchEncoder {
     /// The shapes of the batch's entries, in their order.
     private var runs: [Run] = []
 
-    /// Of the entries that have one, in order.
-    private var memos: [Batch.Memo] = []
-
     private enum Kind: Int64 {
         case check = 0
         case reserved = 1
@@ -30,6 +27,8 @@ package struct BatchEncoder {
         case release = 6
         case offer = 7
         case heartbeat = 8
+        case remember = 9
+        case forget = 10
     }
 
     /// An entry that stands for all that look like it.
@@ -172,15 +171,42 @@ package struct BatchEncoder {
     }
 
     private mutating func writeMemos(of batch: borrowing Batch) {
-        memos.removeAll(keepingCapacity: true)
+        let count = batch.entries.count { $0.special >= 0 && Self.hasMemo(batch.specials[$0.special]) }
+        header.writeArray(count: 2 * count)
         for entry in batch.entries where entry.special >= 0 {
-            if case .check(_, let memo?) = batch.specials[entry.special] { memos.append(memo) }
+            switch batch.specials[entry.special] {
+            case .check(_, let memo?):
+                header.write(memo.argumentsHash)
+                header.write(memo.countersHash)
+            case .remember(let answer):
+                header.write(Self.packed(answer))
+                header.write(String(answer.lifeMs))
+            case .forget(let reservation):
+                header.write(reservation)
+                header.write("")
+            case .check(_, memo: nil), .settle, .offer, .heartbeat: break
+            }
         }
-        header.writeArray(count: 2 * memos.count)
-        for memo in memos {
-            header.write(memo.argumentsHash)
-            header.write(memo.countersHash)
+    }
+
+    private static func hasMemo(_ special: Batch.Special) -> Bool {
+        switch special {
+        case .check(_, let memo): memo != nil
+        case .remember, .forget: true
+        case .settle, .offer, .heartbeat: false
         }
+    }
+
+    /// A memo as the script itself would write it.
+    private static func packed(_ answer: Batch.Answer) -> [UInt8] {
+        var memo = MessagePackWriter()
+        memo.writeArray(count: 4 + answer.numbers.count)
+        memo.write(answer.memo.argumentsHash)
+        memo.write(answer.memo.countersHash)
+        memo.write(answer.isLocal ? -answer.admittedMs : answer.admittedMs)
+        memo.write(answer.reservation)
+        for number in answer.numbers { memo.write(number) }
+        return memo.bytes
     }
 
     /// What an entry is, as `decide.lua` numbers it; the number that it goes by: its cost, what a commit settles to, how long
@@ -199,6 +225,8 @@ package struct BatchEncoder {
         case .settle(.release): return (.release, 0, entry.count)
         case .offer: return (.offer, entry.cost, entry.count)
         case .heartbeat(let lifeMs, let writtenBackMs): return (.heartbeat, lifeMs, writtenBackMs)
+        case .remember: return (.remember, 0, entry.count)
+        case .forget: return (.forget, 0, entry.count)
         }
     }
 

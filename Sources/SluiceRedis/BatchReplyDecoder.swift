@@ -28,6 +28,7 @@ package struct ExpectedEntry: Sendable, Equatable {
         case .heartbeat: isHeartbeat = true
         case .offer: count = 1
         case .settle: isSettlement = true
+        case .remember, .forget: break
         }
     }
 }
@@ -177,7 +178,7 @@ package struct BatchReplyDecoder {
             throw BatchReplyError(reason: "a replay has other than none or all of its tallies")
         }
         reply.results.append(BatchReply.replayed)
-        reply.results.append(min(max(time.value, 0), Self.maxTally))
+        reply.results.append(min(max(time.value, -Self.maxTally), Self.maxTally))
         reply.results.append(count.value)
         reply.words.append(flat.words(of: reservation))
         try readTallies(Int(count.value), of: flat, at: &at)

@@ -42,8 +42,11 @@ struct MessagePackWriter {
     }
 
     /// A string of at most 65,535 bytes.
-    mutating func write(_ text: String) {
-        let count = text.utf8.count
+    mutating func write(_ text: String) { write(text.utf8) }
+
+    /// The same of bytes that need not be text.
+    mutating func write(_ text: some Collection<UInt8>) {
+        let count = text.count
         precondition(count <= 0xffff)
         if count < 32 {
             bytes.append(0xa0 | UInt8(count))
@@ -51,7 +54,7 @@ struct MessagePackWriter {
             bytes.append(0xda)
             append(UInt64(count), bytes: 2)
         }
-        bytes.append(contentsOf: text.utf8)
+        bytes.append(contentsOf: text)
     }
 
     private mutating func append(_ value: UInt64, bytes count: Int) {

@@ -33,6 +33,46 @@ extension Integration {
             func waitUntilShared() async throws { for sidecar in sidecars { try await sidecar.waitUntilShared() } }
         }
 
+        /// What was admitted under an id while Redis was away, or before it lost its data, is one call afterwards, for all.
+        @Test(arguments: [false, true]) func idsAreReplayedAfterwards(isEmptied: Bool) async throws {
+            let stage = try await Stage()
+            let (one, other) = (stage.clients[0], stage.clients[1])
+            let grant = Grants.next()
+            let before = try one.check(grant, "run", "COST", "4", "ID", "before")
+            #expect(before.source == "shared")
+            try await stage.proxy.set(.refuse, cutsAll: true)
+            try await stage.waitUntilLocal()
+            let first = try one.check(grant, "run", "COST", "4", "ID", "away")
+            #expect(first.allowed && first.source == "local")
+            #expect(try one.check(grant, "run", "COST", "4", "ID", "before").remaining == before.remaining)
+            let reserved = try one.reserve(grant, "run", "COST", "4", "ID", "reserved")
+            let cancelled = try one.reserve(grant, "run", "COST", "4", "ID", "cancelled")
+            #expect(try one.settle("CANCEL", grant, cancelled))
+            if isEmptied { _ = try stage.redis.command("FLUSHALL") }
+            try await stage.proxy.set(.forward)
+            try await stage.waitUntilShared()
+            for id in ["before", "away"] {
+                let again = try one.check(grant, "run", "COST", "4", "ID", id)
+                #expect(again.allowed && again.remaining == (id == "away" ? first : before).remaining)
+            }
+            #expect(try one.reserve(grant, "run", "COST", "4", "ID", "reserved") == reserved)
+            let keys = ["before", "away", "reserved"].map { "sluice:1:{\(grant)}:id:run:\($0)" }
+            try await waitUntil("Redis knows of all of them") {
+                try stage.redis.command(["EXISTS"] + keys) == .integer(3)
+            }
+            guard case .error(let text) = try other.command("CHECK", grant, "run", "COST", "5", "ID", "away"),
+                text.hasPrefix("BADARG ")
+            else { throw SupportError("another check under the same id") }
+            let elsewhere = try other.check(grant, "run", "COST", "4", "ID", "away")
+            #expect(elsewhere.allowed && elsewhere.source == "local")
+            #expect(try other.reserve(grant, "run", "COST", "4", "ID", "reserved") == reserved)
+            #expect(try one.settle("COMMIT", grant, reserved, "4"))
+            let free = try other.reserve(grant, "run", "COST", "4", "ID", "cancelled")
+            #expect(free != cancelled)
+            #expect(try other.settle("CANCEL", grant, free))
+            try await waitUntil("all is counted once") { try one.used(grant, "run") == [12] }
+        }
+
         /// Those that only Redis knows must wait for it; those that were made here are settled here, once.
         @Test func areSettledWhereTheyAreKnown() async throws {
             let stage = try await Stage()

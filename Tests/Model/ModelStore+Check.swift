@@ -111,6 +111,24 @@ extension ModelStore {
         String(decoding: recordKey.suffix(reservationBytes), as: UTF8.self)
     }
 
+    /// False if something is remembered there already.
+    mutating func remember(_ answer: Batch.Answer, at key: [UInt8]) -> Bool {
+        guard item(key) == nil else { return false }
+        items[key] = Item(
+            value: .memo(
+                StoredMemo(
+                    memo: answer.memo, admittedMs: answer.admittedMs, isLocal: answer.isLocal,
+                    reservation: answer.reservation, numbers: answer.numbers)), expiresAtMs: clockMs + answer.lifeMs)
+        return true
+    }
+
+    /// False if what is remembered there is not of that reservation.
+    mutating func forget(_ reservation: String, at key: [UInt8]) -> Bool {
+        guard case .memo(let stored) = value(of: key), stored.reservation == reservation else { return false }
+        items[key] = nil
+        return true
+    }
+
     /// Answers from what is remembered; false if nothing is.
     private func replay(_ memo: Batch.Memo, at key: [UInt8], into reply: inout BatchReply) throws(KeyFault) -> Bool {
         switch value(of: key) {
@@ -122,7 +140,8 @@ extension ModelStore {
                 return true
             }
             let numbers = stored.memo.countersHash == memo.countersHash ? stored.numbers : []
-            reply.results += [BatchReply.replayed, stored.admittedMs, Int64(numbers.count)] + numbers
+            let admittedMs = stored.isLocal ? -stored.admittedMs : stored.admittedMs
+            reply.results += [BatchReply.replayed, admittedMs, Int64(numbers.count)] + numbers
             reply.words.append(stored.reservation)
             return true
         case .slots, .foreign:

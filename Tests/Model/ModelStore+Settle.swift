@@ -25,7 +25,7 @@ extension ModelStore {
         case .cancel:
             try freeSlots(&after, of: Self.reservation(key))
             // A call that was never made is not remembered as one that was admitted.
-            if !after.isCostSpent, let memoKey = after.memoKey { items[memoKey] = nil }
+            if !after.isCostSpent, let memoKey = after.memoKey { _ = forget(Self.reservation(key), at: memoKey) }
             spend(&after, cost: 0, nowMs: nowMs)
         case .release:
             try freeSlots(&after, of: Self.reservation(key))

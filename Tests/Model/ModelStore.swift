@@ -47,6 +47,8 @@ package struct ModelStore: Sendable {
     package struct StoredMemo: Sendable, Equatable {
         package var memo: Batch.Memo
         package var admittedMs: Int64
+        /// Whether a replica admitted it alone.
+        package var isLocal = false
         /// Empty if it reserved nothing.
         package var reservation: String
         package var numbers: [Int64]
@@ -130,6 +132,9 @@ package struct ModelStore: Sendable {
                     try settle(settlement, record: keys.special[0], nowMs: nowMs, into: &reply)
                 case .offer:
                     try offer(entry, keys, of: batch, nowMs: nowMs, into: &reply)
+                case .remember(let answer): reply.results.append(remember(answer, at: keys.special[0]) ? 1 : 0)
+                case .forget(let reservation):
+                    reply.results.append(forget(reservation, at: keys.special[0]) ? 1 : 0)
                 case .heartbeat(let lifeMs, let writtenBackMs):
                     if areHeartbeatsFaulty { throw KeyFault.wrongType }
                     note(replica, lifeMs: lifeMs, writtenBackMs: writtenBackMs, nowMs: nowMs, into: &reply)

@@ -51,6 +51,71 @@ extension StoreContract {
                 contract.check(now, reserve: "3", memo: memo), contract.cancel("1"),
                 gives: [-1, 1, 1, -3, contract.nowMs, 1, 1, 0], words: [contract.id("2")])
         },
+        Case("id: an answer that a replica gave by itself is remembered, and the first stays") { contract in
+            let (a, b) = (contract.fixed("a", max: 10), contract.sliding("b", max: 10))
+            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let thenMs = contract.nowMs - 5_000
+            try await contract.expect(
+                contract.remember(memo, admittedMs: thenMs, reservation: "1", numbers: [4, 6, 2]),
+                contract.remember(memo, admittedMs: thenMs + 1, reservation: "2", numbers: [5, 7, 3]),
+                contract.check(cost: 2, a, b, reserve: "3", memo: memo),
+                contract.check(cost: 2, a, b, memo: ("1", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")),
+                contract.check(a, memo: ("1", "aaaaaaaaaaaaaaaa", "dddddddddddddddd")), contract.peek(a, b),
+                gives: [1, 0, -3, -thenMs, 3, 4, 6, 2, -4, -3, -thenMs, 0, 1, 0, 0, 0],
+                words: [contract.id("1"), contract.id("1")])
+            // What was admitted by the store it was told of again is told as such.
+            let shared = (id: "2", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            try await contract.expect(
+                contract.remember(shared, admittedMs: thenMs, isLocal: false, numbers: [4]),
+                contract.check(cost: 2, a, memo: shared), contract.check(a), gives: [1, -3, thenMs, 1, 4, 1, 1],
+                words: [""])
+            // What was charged is not made undone by it.
+            let charged = (id: "3", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            try await contract.expect(
+                contract.check(a, memo: charged), contract.remember(charged, admittedMs: thenMs, numbers: [9]),
+                contract.check(a, memo: charged), gives: [1, 2, 0, -3, contract.nowMs, 1, 2], words: [""])
+        },
+        Case("id: numbers of every size are remembered as they are") { contract in
+            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let charges = (0..<8).map { contract.slots("c\($0)", max: 9) }
+            let numbers: [Int64] = [
+                0, 1, 127, 128, 255, 256, 65_535, 65_536, 4_294_967_295, 4_294_967_296, 9_007_199_254_740_991, 9, 15,
+                16,
+                31, 32, 1_000, 1_000_000, 1_000_000_000, 1_000_000_000_000, 2, 3, 4, 5,
+            ]
+            var check = contract.check(reserve: "1", memo: memo)
+            check.charges = charges
+            let reply = try await contract.run([
+                contract.remember(memo, admittedMs: contract.nowMs, numbers: numbers), check,
+            ])
+            guard reply.results == [1, -3, -contract.nowMs, 24] + numbers else {
+                throw contract.violation("\(reply.results)", line: #line)
+            }
+        },
+        Case("id: it is forgotten for its own reservation alone") { contract in
+            let a = contract.fixed("a", max: 10)
+            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            try await contract.expect(
+                contract.forget("1", "1"), contract.remember(memo, admittedMs: contract.nowMs, reservation: "1"),
+                contract.forget("1", "2"), contract.check(a, memo: memo), contract.forget("1", "1"),
+                contract.check(a, reserve: "3", memo: memo), contract.forget("1", "1"),
+                contract.check(a, reserve: "4", memo: memo),
+                gives: [0, 1, 0, -3, -contract.nowMs, 0, 1, 1, 1, 0, -3, contract.nowMs, 1, 1],
+                words: [contract.id("1"), contract.id("3")])
+            // Nor does a cancel forget what is of another call by now.
+            try await contract.expect(
+                contract.check(a, reserve: "5", memo: ("2", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                contract.forget("2", "5"),
+                contract.remember(("2", "aaaaaaaaaaaaaaaa", "cccccccccccccccc"), admittedMs: 7, reservation: "6"),
+                contract.cancel("5"), contract.check(a, memo: ("2", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                gives: [1, 2, 1, 1, 1, -3, -7, 0], words: [contract.id("6")])
+            // What is no memo stays as it is.
+            try await contract.store.set(contract.key("id:3"), "12")
+            try await contract.expect(
+                contract.remember(("3", "aaaaaaaaaaaaaaaa", "cccccccccccccccc"), admittedMs: 7),
+                contract.forget("3", "1"), gives: [0, 0])
+            try await contract.expect(contract.key("id:3"), holds: "12")
+        },
         Case("id: with a reservation") { contract in
             let end = contract.nowMs + 3_600_000
             let (a, slots) = (contract.fixed("a", max: 10).shadow(), contract.slots("c", max: 1))

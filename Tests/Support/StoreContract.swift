@@ -184,6 +184,23 @@ package struct StoreContract {
 
     func peek(cost: Int64 = 1, _ charges: Charge...) -> Entry { Entry(cost: cost, count: 0, charges: charges) }
 
+    typealias MemoWords = (id: String, arguments: String, counters: String)
+
+    /// What a replica answered by itself.
+    func remember(
+        _ memo: MemoWords, admittedMs: Int64, isLocal: Bool = true, reservation: String? = nil, numbers: [Int64] = [],
+        lifeMs: Int64 = 600_000
+    ) -> Entry {
+        let answer = Batch.Answer(
+            memo: Batch.Memo(argumentsHash: memo.arguments, countersHash: memo.counters), isLocal: isLocal,
+            admittedMs: admittedMs, reservation: reservation.map(id) ?? "", numbers: numbers, lifeMs: lifeMs)
+        return Entry(special: .remember(answer), specialKeys: [key("id:\(memo.id)")])
+    }
+
+    func forget(_ memo: String, _ reservation: String) -> Entry {
+        Entry(special: .forget(reservation: id(reservation)), specialKeys: [key("id:\(memo)")])
+    }
+
     func settle(_ settlement: Batch.Settlement, _ reservation: String) -> Entry {
         Entry(special: .settle(settlement), specialKeys: [recordKey(reservation)])
     }

@@ -9,13 +9,14 @@
 -- ARGV[1]    [7] shapes: for each: cost (at the end of a reservation: what it is settled to), count (0: peek, charges
 --            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release; 7: an offer,
 --            cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing to write
---            back, ms since the epoch, or 0), then for
+--            back, ms since the epoch, or 0; 9: an answer to be remembered; 10: one to be forgotten), then for
 --            each charge: window (index of its pair in [6], from 1), max, flags (4 * algorithm, 0: fixed window,
 --            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
 --            a time to live), length in ms (of a sliding window, of the one before), what else the algorithm needs (when the window
 --            after this one ends, ms; burst; how long a slot is held, ms)
 --            [8] entries: for each its shape, an index in [7] from 1
---            [9] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters
+--            [9] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters; for an
+--            answer to be remembered the memo itself, then for how many ms; for one to be forgotten its reservation, then ''
 --
 -- What lies under the keys: windows and refusals, an integer; a token bucket, "LEVEL MS", its level and when it was
 -- that; concurrency, a sorted set of reservations by the time at which they expire; records and memos, MessagePack,
@@ -26,7 +27,8 @@
 --            the last expiry; of a shadow limit at last its refusals); or -1 alone: a window does not hold now; or -3,
 --            when, the reservation or '', n, n numbers: charged then, as it was told then; or -4 alone: the id is that
 --            of a check with other arguments; or, as a string alone, what went wrong. For the end of a reservation:
---            1: done; 0: there is none, or it is spent. For an offer: 1, the tally. For a heartbeat: 1, and as one
+--            1: done; 0: there is none, or it is spent; the same of an answer to be remembered (0: something else is) or
+--            forgotten (0: nothing of that reservation is remembered). For an offer: 1, the tally. For a heartbeat: 1, and as one
 --            string "REPLICA MS MS REPLICA MS MS ...", the latest first: replicas, when each gave its last one, and when
 --            it last had nothing to write back (0: never). And for the end of a reservation also -5 alone: what it is
 --            settled to would be more than can be counted, so nothing was done; or -6, and as a string what went wrong
@@ -40,7 +42,7 @@
 -- Slots that are freed are not: nobody remembers them.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
-local RESERVED, REMEMBERED, COMMIT, CANCEL, RELEASE, OFFER, HEARTBEAT = 1, 2, 4, 5, 6, 7, 8
+local RESERVED, REMEMBERED, COMMIT, CANCEL, RELEASE, OFFER, HEARTBEAT, REMEMBER, FORGET = 1, 2, 4, 5, 6, 7, 8, 9, 10
 local MAX_REPLICAS_TOLD = 1024
 local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS, TOO_MUCH, PASSED_OVER = -1, -3, -4, -5, -6
 local MEMO_TTL_MS = 600000
@@ -103,9 +105,9 @@ local function isCount(number)
 end
 
 -- Whether it is what `remember` wrote: {hash of the arguments, hash of the counters, when, the reservation or '',
--- then the tallies}.
+-- then the tallies}. When is negative if a replica admitted it alone, and told so later.
 local function isMemo(memo)
-    if type(memo) ~= 'table' or type(memo[1]) ~= 'string' or type(memo[2]) ~= 'string' or not isCount(memo[3])
+    if type(memo) ~= 'table' or type(memo[1]) ~= 'string' or type(memo[2]) ~= 'string' or type(memo[3]) ~= 'number' or not isCount(math.abs(memo[3]))
         or type(memo[4]) ~= 'string' or not (memo[4] == '' or (#memo[4] == 32 and not find(memo[4], '[^0-9a-f]'))) then
         return false
     end
@@ -149,6 +151,16 @@ local function remember(shape, key, reservation, arguments, counters)
     local memo = {arguments, counters, now, reservation}
     tellTallies(shape, function(number) memo[#memo + 1] = number end)
     call('SET', key, pack(memo), 'PX', MEMO_TTL_MS)
+end
+
+-- Forgets what is remembered of the call with that reservation; 1 if it was.
+local function forget(key, reservation)
+    local value = try('GET', key)
+    if type(value) ~= 'string' then
+        return 0
+    end
+    local isRead, memo = pcall(unpack, value)
+    return isRead and isMemo(memo) and memo[4] == reservation and call('DEL', key) or 0
 end
 
 local function check(shape, firstKey, arguments, counters)
@@ -354,7 +366,7 @@ local function settle(shape, key)
     end
     -- A call that was never made is not remembered as one that was admitted.
     if settlesCost and shape.kind == CANCEL and reservation[4] ~= '' then
-        call('DEL', reservation[4])
+        forget(reservation[4], string.sub(key, -32))
     end
     publishLowerings()
     cost = settlesCost and SPENT or cost
@@ -475,6 +487,12 @@ for e = 1, #entries do
         offer(shape, firstKey)
     elseif shape.kind == HEARTBEAT then
         heartbeat(shape.cost, shape.count, KEYS[firstKey + 1], KEYS[firstKey + 2])
+    elseif shape.kind == REMEMBER then
+        tell(call('SET', KEYS[firstKey + 1], memos[memo + 1], 'NX', 'PX', memos[memo + 2]) and 1 or 0)
+        memo = memo + 2
+    elseif shape.kind == FORGET then
+        tell(forget(KEYS[firstKey + 1], memos[memo + 1]))
+        memo = memo + 2
     elseif shape.kind >= COMMIT then
         local outcome, fault = settle(shape, KEYS[firstKey + 1])
         tell(outcome)

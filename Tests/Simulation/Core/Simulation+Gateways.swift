@@ -54,7 +54,8 @@ extension Simulation {
                 replica: replica, askedNs: nowNs, cost: question.cost, isPeek: question.isPeek, grant: question.grant,
                 session: question.session, limits: self.limits(of: question.tool),
                 mixed: SimulationOracle.Mixed(
-                    reserves: question.reserves, id: question.id, reservation: reservation?.description,
+                    tool: question.tool, reserves: question.reserves, id: question.id,
+                    reservation: reservation?.description,
                     group: SimulationLedger.Group(stems: stems, cost: question.cost))))
         let outcome = replicas[replica].limiter.check(
             identity, cost: question.cost, isPeek: question.isPeek, wantsTrace: true, extras: extras,
@@ -92,6 +93,11 @@ extension Simulation {
     }
 
     mutating func settle(_ replica: Int, _ settling: Settling) throws {
+        switch settling.settlement {
+        case .cancel: oracle.cancels(settling.reservation)
+        case .commit: oracle.committed.insert(settling.reservation)
+        case .release: break
+        }
         lastTicket += 1
         openSettlings[lastTicket] = OpenSettling(settling: settling, replica: replica, askedNs: nowNs)
         let outcome = replicas[replica].limiter.settle(
@@ -119,6 +125,10 @@ extension Simulation {
                 throw SimulationFailure(description: "settled twice: \(name)")
             }
         }
+        // A cancel that comes after a commit frees slots alone.
+        if done == true, open.settling.settlement == .cancel, !oracle.committed.contains(open.settling.reservation) {
+            oracle.cancelledNs[open.replica][open.settling.reservation] = nowNs
+        }
         guard done == nil, open.settling.tries > 0 else { return }
         var again = open.settling
         again.tries -= 1
@@ -138,7 +148,7 @@ extension Simulation {
                 while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }
             }
             guard limiter.reservations.count == 0, limiter.memos.count == 0,
-                limiter.owed.count <= lastTicket,
+                scenario.course == .ending || !limiter.memos.owes, limiter.owed.count <= lastTicket,
                 !limiter.unresolved.isEmpty || !limiter.flying.isEmpty || limiter.counterCount == 0
             else {
                 throw SimulationFailure(

@@ -130,6 +130,10 @@ extension Simulation {
         history.note(batch, result, store, atNs: nowNs)
         tellChanges()
         if scenario.isMixed {
+            for special in batch.specials {
+                if case .remember = special { coverage.add(.toldID) }
+                if case .forget = special { coverage.add(.freedID) }
+            }
             if case .success(let reply) = result {
                 try ledger.add(batch, reply, nowMs: max(store.clockMs, batch.floorMs))
             }

@@ -136,7 +136,8 @@ struct Simulation {
         isReduced = !without.isEmpty || endNs < .max
         self.scenario = scenario
         policy = scenario.policy
-        oracle = SimulationOracle(replicas: scenario.replicas, keepsState: scenario.keepsState)
+        oracle = SimulationOracle(
+            replicas: scenario.replicas, keepsState: scenario.keepsState, storeForgets: scenario.forgets)
         store = ModelStore(clockMs: Self.startMs)
         for index in 0..<scenario.replicas {
             let skewMs = Int64.random(in: -3_000...3_000, using: &random)
@@ -393,6 +394,10 @@ struct Simulation {
                 ledger, nowMs: store.clockMs, isGentle: scenario.course == .gentle,
                 isHealed: scenario.course != .ending && !scenario.restarts)
             try judgeMemory()
+            // What a process owed the store dies with it.
+            if scenario.course == .healing && !scenario.restarts {
+                coverage.add(.judgedIDs, Int64(try oracle.judgeIDs(store)))
+            }
         }
         if !scenario.stepsClock { try oracle.judgeLocal() }
         if !scenario.stepsClock && !scenario.isMixed {

@@ -43,6 +43,9 @@ struct SimulationCoverage: Sendable {
         case heard = "changes are heard of again"
         case newReplica = "another replica is heard of"
         case summed = "a window's sum is compared"
+        case toldID = "the store is told of an answer under an id"
+        case freedID = "the store is told that an id is free again"
+        case judgedIDs = "what the store knows of an id is compared"
         case summedMixed = "a window's sum is compared, beside reservations"
     }
 

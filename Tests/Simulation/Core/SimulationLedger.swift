@@ -81,6 +81,12 @@ struct SimulationLedger {
                     records[keys.special[0]]?.untilMs = 0
                 }
                 continue
+            case .remember:
+                if outcome == 1 { memos.insert(keys.special[0]) }
+                continue
+            case .forget:
+                if outcome == 1 { memos.remove(keys.special[0]) }
+                continue
             case .heartbeat:
                 at += 1 + 2 * Int(reply.results[at])
                 continue

@@ -29,6 +29,7 @@ extension SimulationOracle {
             try demand(binding.map { $0.0.mode == .enforce && !$0.1.fits } ?? false, "refused without need")
         }
         if decision.allowed { noteAdmitted(question, mixed, decision) }
+        if let id = mixed.id { try judgeID(question, id, decision, demand) }
         switch decision.source {
         case .policy:
             let most = question.limits.filter { $0.mode == .enforce && (!$0.isSlots || $0.max == 0) }
@@ -53,6 +54,57 @@ extension SimulationOracle {
         case .lease:
             try demand(false, "an unknown source")
         }
+    }
+
+    /// What a replica admitted under an id it gives again; or, once others have written theirs, what another one did.
+    private mutating func judgeID(
+        _ question: Question, _ id: String, _ decision: Decision, _ demand: (Bool, String) throws -> Void
+    ) throws {
+        let reservation = decision.reservation ?? ""
+        // Whoever cancelled it here asks for another call; a store that forgot may be told of it by others.
+        try demand(
+            cancelledNs[question.replica][reservation].map { question.askedNs <= $0 || storeForgets } ?? true,
+            "call \"\(reservation)\" was cancelled")
+        if let before = known[question.replica][id] {
+            // A slot of a shadow limit is reserved unasked: then which call is meant does not show.
+            let isTheSame =
+                reservation.isEmpty
+                ? decision == before || question.limits.contains(where: \.isSlots)
+                : reservation != question.mixed?.reservation
+                    && askedReservations[id]?.contains(reservation) ?? false
+            try demand(decision.allowed && isTheSame, "another answer to a check with an id than \(before)")
+        }
+        guard decision.allowed, !cancelled.contains(reservation) else { return }
+        known[question.replica][id] = decision
+        answeredIDs[id, default: (question, [])].reservations.insert(reservation)
+    }
+
+    /// The call of a reservation may have been cancelled: its id is free again.
+    mutating func cancels(_ reservation: String) {
+        cancelled.insert(reservation)
+        guard let id = askedReservations.first(where: { $0.value.contains(reservation) })?.key else { return }
+        // Where several were admitted apart, the store knew but one of them.
+        cancelledIDs.insert(id)
+        answeredIDs[id] = nil
+        for replica in known.indices { known[replica][id] = nil }
+    }
+
+    /// Whatever was admitted under an id, by whomever, the store remembers in the end.
+    func judgeIDs(_ store: ModelStore) throws -> Int {
+        for (id, answered) in answeredIDs where !cancelledIDs.contains(id) {
+            let question = answered.question
+            let key = CounterKey.memo(
+                Array(id.utf8), prefix: "sluice", grant: Array(question.grant.utf8),
+                tool: Array((question.mixed?.tool ?? "").utf8))
+            guard let memo = store.memo(of: key) else {
+                throw SimulationFailure(description: "the store does not know of id \(id): \(answered)")
+            }
+            let isPromised = askedReservations[id]?.contains(memo.reservation) ?? false
+            guard isPromised || answered.reservations.contains("") else {
+                throw SimulationFailure(description: "the store knows id \(id) as \(memo), not as \(answered)")
+            }
+        }
+        return answeredIDs.keys.count { !cancelledIDs.contains($0) }
     }
 
     /// As long as the windows that are open from the first to the last moment.

@@ -47,6 +47,7 @@ struct SimulationOracle {
 
     /// What only limits of every kind need.
     struct Mixed {
+        var tool: String
         var reserves: Bool
         var id: String?
         /// What it reserves under.
@@ -106,6 +107,20 @@ struct SimulationOracle {
     /// How many checks were admitted as shared; those with one id count once.
     var admitted: [SimulationLedger.Group: Int64] = [:]
     var admittedIDs: Set<Call> = []
+    /// What each replica's process answered when it admitted a check, by its id.
+    var known: [[String: Decision]]
+    /// Every id that was admitted and whose call was not cancelled, and the reservations that it was promised.
+    var answeredIDs: [String: (question: Question, reservations: Set<String>)] = [:]
+    /// What checks with an id were to reserve under: also where it was refused, the store may have admitted it.
+    var askedReservations: [String: Set<String>] = [:]
+    /// Reservations that somebody meant to cancel.
+    var cancelled: Set<String> = []
+    /// The ids of such.
+    var cancelledIDs: Set<String> = []
+    /// Reservations that somebody meant to commit.
+    var committed: Set<String> = []
+    /// By replica, when it was told that they are cancelled.
+    var cancelledNs: [[String: Int64]]
     /// What the store must hold in the end, at least, of windows that are open then: by the counter, without its window.
     var atLeast = ByteTable<Int64>()
     /// Reservations that nobody was promised, and that were not meant to be kept for an id.
@@ -123,9 +138,14 @@ struct SimulationOracle {
     var returns: SimulationReturns
     /// Replicas have a state folder.
     private let keepsState: Bool
+    /// The store loses data.
+    let storeForgets: Bool
 
-    init(replicas: Int, keepsState: Bool) {
+    init(replicas: Int, keepsState: Bool, storeForgets: Bool) {
+        self.storeForgets = storeForgets
         self.keepsState = keepsState
+        known = [[String: Decision]](repeating: [:], count: replicas)
+        cancelledNs = [[String: Int64]](repeating: [:], count: replicas)
         answered = [Int64](repeating: 0, count: replicas)
         knowsTime = [Bool](repeating: false, count: replicas)
         unwritten = [Unwritten](repeating: Unwritten(), count: replicas)
@@ -134,7 +154,10 @@ struct SimulationOracle {
 
     // MARK: - What happens
 
-    mutating func asks(_ ticket: UInt64, _ question: Question) { open[ticket] = question }
+    mutating func asks(_ ticket: UInt64, _ question: Question) {
+        open[ticket] = question
+        if let id = question.mixed?.id { askedReservations[id, default: []].insert(question.mixed?.reservation ?? "") }
+    }
 
     mutating func waits(_ ticket: UInt64) { open[ticket]?.waits = true }
 
@@ -153,6 +176,8 @@ struct SimulationOracle {
         }
         open = open.filter { $0.value.replica != replica }
         knowsTime[replica] = false
+        known[replica] = [:]
+        cancelledNs[replica] = [:]
         if keepsState {
             for (window, cost) in unwritten[replica].admitted { tallies[window]?.lost += cost }
             return restarted(replica, turns: turns, newTurns: newTurns)
@@ -168,6 +193,8 @@ struct SimulationOracle {
     ///   - newTurns: those of the next process, which has only begun.
     mutating func restarted(_ replica: Int, turns: Int64, newTurns: Int64) {
         answered[replica] = 0
+        known[replica] = [:]
+        cancelledNs[replica] = [:]
         unwritten[replica] = Unwritten()
         for index in tallies.values.indices {
             tallies.values[index].restarts(replica, turns: turns, newTurns: newTurns)

@@ -1,0 +1,237 @@
+import DequeModule
+
+/// What checks with an id were answered, for as long as an id lives. When there are too many, the oldest is forgotten:
+/// a check that is asked again after that may be charged again, and `forgotten` tells how many could be.
+///
+/// What was answered without the store is owed to it, so that all replicas can give the same answer; until the store has
+/// answered that it has it, or another that came first, it is told again with every connection. It takes the first it is told
+/// of an id, and so may be told as often as one likes. A call that was cancelled is owed likewise, once the store may know of it.
+struct MemoTable {
+    struct Memo {
+        var argumentsHash: UInt64
+        var decision: Decision
+        var expiryNs: Int64
+        /// Tells it from an earlier one of the same id.
+        var number: Int64
+        fileprivate var record: Record
+        fileprivate(set) var debt: Debt
+        /// Its reservation was committed: a cancel only frees slots from then on.
+        fileprivate var isCommitted = false
+
+        /// What it reserves under in the store, which may not have been asked for; empty if nothing.
+        var reservation: String { record.reservation }
+        /// Whether this replica knows more of it than the store may.
+        var isOwed: Bool { if case .none = debt { false } else { true } }
+    }
+
+    enum Debt {
+        /// The store knows of the id, or there is none.
+        case none
+        /// It waits for a batch. Whether one took it before whose answer never came: then the store may have it.
+        case waiting(mayBeStored: Bool)
+        /// A batch is on its way with it.
+        case sent
+    }
+
+    /// An answer as the store is told it.
+    final class Record {
+        let memo: Batch.Memo
+        /// Whether it was admitted without the store.
+        let isLocal: Bool
+        /// By the time that cuts windows, ms since the epoch.
+        let admittedMs: Int64
+        let reservation: String
+        /// As `Batch.Charge.tallyCount` says, of all of its counters.
+        let numbers: [Int64]
+
+        init(memo: Batch.Memo, isLocal: Bool, admittedMs: Int64, reservation: String, numbers: [Int64]) {
+            self.memo = memo
+            self.isLocal = isLocal
+            self.admittedMs = admittedMs
+            self.reservation = reservation
+            self.numbers = numbers
+        }
+    }
+
+    /// Something that a batch tells the store.
+    enum Owed {
+        case answer(key: ByteString, number: Int64)
+        /// A call that was cancelled.
+        case cancel(key: ByteString, reservation: String)
+    }
+
+    private var memos: [ByteString: Memo] = [:]
+    /// The keys of those that reserve, by the reservation.
+    private var keys: [String: ByteString] = [:]
+    /// In the order in which they came, and so in that in which they go. One that was forgotten leaves its place behind.
+    private var order: Deque<(key: ByteString, number: Int64)> = []
+    private var lastNumber: Int64 = 0
+    private(set) var forgotten: Int64 = 0
+    /// What they take, with their keys and traces.
+    private(set) var bytes = 0
+    /// Those that wait for a batch. One that was forgotten, or that the store knows by now, leaves its place behind.
+    private var owed: Deque<(key: ByteString, number: Int64)> = []
+    /// The reservations of calls that were cancelled, by the key of the answer; they go before the answers.
+    private var cancelled: [ByteString: [String]] = [:]
+    private var cancelledCount = 0
+
+    var count: Int { memos.count }
+
+    /// Whether the store is to be told anything.
+    var owes: Bool { !owed.isEmpty || cancelledCount > 0 }
+
+    func find(_ key: ByteString, now: Moment) -> Memo? {
+        guard let memo = memos[key], memo.expiryNs > now.monotonicNs else { return nil }
+        return memo
+    }
+
+    /// A check was admitted: what was known of its id is of another call.
+    ///
+    /// - Parameters:
+    ///   - isOwed: the store does not know of it.
+    ///   - mayGrow: whether there is room for one more; else the oldest goes for it.
+    mutating func insert(
+        _ key: ByteString, argumentsHash: UInt64, _ decision: Decision, _ record: Record, isOwed: Bool,
+        mayGrow: Bool = true, now: Moment
+    ) {
+        expire(now: now)
+        if order.count >= EngineBounds.maxMemos || !mayGrow, let oldest = order.first, isThere(oldest) {
+            forgotten += 1
+            removeOldest()
+        }
+        lastNumber += 1
+        remove(key)
+        if !record.reservation.isEmpty { keys[record.reservation] = key }
+        memos[key] = Memo(
+            argumentsHash: argumentsHash, decision: decision, expiryNs: now.monotonicNs + EngineBounds.memoLifeNs,
+            number: lastNumber, record: record, debt: isOwed ? .waiting(mayBeStored: false) : .none)
+        if let memo = memos[key] { bytes += Self.bytes(key, memo) }
+        order.append((key, lastNumber))
+        if isOwed { owed.append((key, lastNumber)) }
+    }
+
+    /// A call that was admitted was never made.
+    ///
+    /// - Parameter isShared: there is a store, which must not replay it either.
+    mutating func forget(_ key: ByteString, reservation: String, isShared: Bool) {
+        guard let memo = memos[key], memo.reservation == reservation else { return }
+        remove(key)
+        if case .waiting(mayBeStored: false) = memo.debt { return }
+        if isShared { owe(key, reservation) }
+    }
+
+    /// The store has settled a reservation.
+    mutating func settled(_ reservation: String, _ settlement: Batch.Settlement) {
+        guard let key = keys[reservation] else { return }
+        switch settlement {
+        case .commit: memos[key]?.isCommitted = true
+        case .cancel:
+            if !(memos[key]?.isCommitted ?? true) { forget(key, reservation: reservation, isShared: true) }
+        case .release: break
+        }
+    }
+
+    private mutating func remove(_ key: ByteString) {
+        guard let memo = memos.removeValue(forKey: key) else { return }
+        bytes -= Self.bytes(key, memo)
+        if !memo.reservation.isEmpty { keys[memo.reservation] = nil }
+    }
+
+    private static func bytes(_ key: ByteString, _ memo: Memo) -> Int {
+        HeldBytes.perRow(of: [ByteString: Memo].self) + HeldBytes.apart(key.bytes.count)
+            + HeldBytes.apart((memo.decision.trace?.count ?? 0) * MemoryLayout<Decision.Look>.stride)
+            + HeldBytes.apart(memo.record.numbers.count * MemoryLayout<Int64>.stride)
+            + HeldBytes.apart(memo.reservation.utf8.count) * 2
+            + MemoryLayout<(key: ByteString, number: Int64)>.stride * 2
+    }
+
+    private mutating func owe(_ key: ByteString, _ reservation: String) {
+        guard cancelledCount < EngineBounds.maxOwedCancels else { return }
+        cancelled[key, default: []].append(reservation)
+        cancelledCount += 1
+    }
+
+    mutating func expire(now: Moment) {
+        while let oldest = order.first,
+            !isThere(oldest) || memos[oldest.key].map({ $0.expiryNs <= now.monotonicNs }) ?? true
+        {
+            removeOldest()
+        }
+        while let first = owed.first, !isWaiting(first) { owed.removeFirst() }
+    }
+
+    private func isThere(_ place: (key: ByteString, number: Int64)) -> Bool {
+        memos[place.key]?.number == place.number
+    }
+
+    private func isWaiting(_ place: (key: ByteString, number: Int64)) -> Bool {
+        if isThere(place), case .waiting? = memos[place.key]?.debt { true } else { false }
+    }
+
+    private mutating func removeOldest() {
+        let oldest = order.removeFirst()
+        if isThere(oldest) { remove(oldest.key) }
+    }
+
+    // MARK: - What the store is owed
+
+    /// The store has lost its data: it is told of all again.
+    mutating func oweAll() {
+        for place in order where isThere(place) {
+            guard case .none? = memos[place.key]?.debt else { continue }
+            memos[place.key]?.debt = .waiting(mayBeStored: true)
+            owed.append(place)
+        }
+    }
+
+    /// Takes a call of this id that was cancelled, so that it is told before the id is asked for again.
+    mutating func takeCancelled(_ key: ByteString) -> Owed? {
+        guard let reservation = cancelled[key]?.popLast() else { return nil }
+        if cancelled[key]?.isEmpty ?? false { cancelled[key] = nil }
+        cancelledCount -= 1
+        return .cancel(key: key, reservation: reservation)
+    }
+
+    /// Takes something for a batch: what was cancelled first.
+    mutating func takeOwed() -> Owed? {
+        if let key = cancelled.keys.first, let cancel = takeCancelled(key) { return cancel }
+        while let place = owed.popFirst() {
+            guard isWaiting(place) else { continue }
+            memos[place.key]?.debt = .sent
+            return .answer(key: place.key, number: place.number)
+        }
+        return nil
+    }
+
+    /// What a batch is to write of it; nil if its call was cancelled since, or its life is over.
+    func writing(_ owed: Owed, now: Moment) -> Batch.Special? {
+        switch owed {
+        case .cancel(_, let reservation): return .forget(reservation: reservation)
+        case .answer(let key, let number):
+            guard let memo = find(key, now: now), memo.number == number else { return nil }
+            let record = memo.record
+            return .remember(
+                Batch.Answer(
+                    memo: record.memo, isLocal: record.isLocal, admittedMs: record.admittedMs,
+                    reservation: record.reservation, numbers: record.numbers,
+                    lifeMs: max(1, (memo.expiryNs - now.monotonicNs) / 1_000_000)))
+        }
+    }
+
+    /// The store has answered: it has it, or what came first.
+    mutating func isStored(_ owed: Owed) {
+        guard case .answer(let key, let number) = owed, memos[key]?.number == number else { return }
+        memos[key]?.debt = .none
+    }
+
+    /// It is not known whether the store has it: it is told again.
+    mutating func isUnknown(_ owed: Owed) {
+        switch owed {
+        case .cancel(let key, let reservation): owe(key, reservation)
+        case .answer(let key, let number):
+            guard memos[key]?.number == number, case .sent? = memos[key]?.debt else { return }
+            memos[key]?.debt = .waiting(mayBeStored: true)
+            self.owed.append((key, number))
+        }
+    }
+}
