@@ -217,14 +217,16 @@ extension Limiter {
     /// is left of its limits: then it is asked, and charges nothing.
     mutating func neverDecision(plan: Int, wantsTrace: Bool, cost: Int64, now: Moment) -> Decision? {
         let asksNobody = table[rulesOf: plan].isBlocked && !wantsTrace
-        if isShared && !asksNobody { return nil }
+        if asksStore && !asksNobody { return nil }
         let nowMs = clock.nowMs(now)
         var findings = Findings(allowed: false, wantsTrace: wantsTrace)
         termsAtHand.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
-            table[counter: table.counter(ofPlan: plan, index)].roll(at: nowMs)
+            let counter = table.counter(ofPlan: plan, index)
+            table[counter: counter].roll(at: nowMs)
             termsAtHand.append(terms(plan: plan, index))
             if !asksNobody {
+                table[counter: counter].beginShare(shareEpoch)
                 findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &findings)
             } else if termsAtHand[index].capacity == 0 {
                 let finding = LimitFinding(

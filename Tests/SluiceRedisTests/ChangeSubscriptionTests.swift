@@ -141,7 +141,7 @@ import Testing
     @Test(
         arguments: [
             ([.cancel], ["g", "global="]), ([.commit(cost: 4)], ["g", "global="]), ([.commit(cost: 5)], []),
-            ([.commit(cost: 6)], []), ([.release], []), ([.commit(cost: 0), .cancel], ["g", "global="]),
+            ([.commit(cost: 6)], ["g", "global="]), ([.release], []), ([.commit(cost: 0), .cancel], ["g", "global="]),
             ([.cancel, .cancel], ["g", "global="]),
         ] as [([Batch.Settlement], [String])])
     func aScriptTellsWhatItLowered(_ settlements: [Batch.Settlement], _ tags: [String]) async throws {
