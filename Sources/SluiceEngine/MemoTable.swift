@@ -126,7 +126,9 @@ struct MemoTable {
         switch settlement {
         case .commit: memos[key]?.isCommitted = true
         case .cancel:
-            if !(memos[key]?.isCommitted ?? true) { forget(key, reservation: reservation, isShared: true) }
+            guard let memo = memos[key], !memo.isCommitted else { return }
+            // The store forgot it in the same script, unless the call was committed by another replica: it is asked again.
+            if case .none = memo.debt { remove(key) } else { forget(key, reservation: reservation, isShared: true) }
         case .release: break
         }
     }

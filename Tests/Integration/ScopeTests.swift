@@ -121,7 +121,10 @@ extension Integration {
         /// The same of tools and of counters, which the document names. Writing a tool's accents in another way is the
         /// same tool.
         @Test func noTwoToolsShareACount() async throws {
-            let tools = Self.names.filter { $0 != "*" && !$0.utf8.elementsEqual("e\u{301}".utf8) }
+            // A tool's name in a policy has no * or ?: it would read as a pattern.
+            let tools = Self.names.filter {
+                !$0.contains("*") && !$0.contains("?") && !$0.utf8.elementsEqual("e\u{301}".utf8)
+            }
             let policy = Document.text(
                 tools.enumerated().map { index, tool in
                     (tool, [Document.limit(tools[(index * 7 + 3) % tools.count], max: Self.max)])
