@@ -92,8 +92,7 @@ package struct CounterKey: Sendable, Hashable {
         }
         switch container {
         case .allTools: key += allTools.utf8
-        case .tool(allTools): key += "all%5Ftools".utf8
-        case .tool(let tool): appendEncoded(tool.utf8, to: &key)
+        case .tool(let tool): key += Self.container(ofTool: tool)
         }
         key.append(colon)
         appendEncoded(counter.utf8, to: &key)
@@ -105,6 +104,14 @@ package struct CounterKey: Sendable, Hashable {
         appendEncoded(window.name.utf8, to: &key)
         if algorithm.hasWindows { key.append(colon) }
         return key
+    }
+
+    /// A tool's name as keys have it.
+    static func container(ofTool tool: String) -> [UInt8] {
+        if tool.utf8.elementsEqual(allTools.utf8) { return Array("all%5Ftools".utf8) }
+        var encoded: [UInt8] = []
+        appendEncoded(tool.utf8, to: &encoded)
+        return encoded
     }
 
     /// The mark `=` is never part of an encoded name: so no subject is taken for a grant.
@@ -219,10 +226,47 @@ package struct CounterKey: Sendable, Hashable {
         }
     }
 
-    private func spelt(prefix: String) -> [UInt8] {
-        var key = Self.stem(
+    // MARK: In the store
+
+    /// The key of the open window, of one that is or, where windows slide, was open just before; nil if nothing of it counts
+    /// any more at `nowMs`, or its time has not come. It is no refusals' key.
+    package func open(atMs nowMs: Int64) -> CounterKey? {
+        var key = self
+        key.isRefusals = false
+        let bounds = Counter.bounds(of: window, algorithm, at: windowStartMs)
+        if nowMs >= bounds.endMs {
+            guard algorithm == .slidingWindow, nowMs < bounds.nextEndMs else { return nil }
+            key.windowStartMs = bounds.endMs
+        }
+        return nowMs >= key.windowStartMs ? key : nil
+    }
+
+    /// As the store has it.
+    package func bytes(prefix: String) -> [UInt8] { spelt(prefix: prefix) + (isRefusals ? Self.refusalsSuffix : []) }
+
+    /// Where checks are counted that it would have denied, as a shadow limit.
+    package var refusals: CounterKey {
+        var key = self
+        key.isRefusals = true
+        return key
+    }
+
+    /// Of a sliding window, the one of the window before.
+    package var previous: CounterKey {
+        var key = self
+        key.windowStartMs = max(0, window.bounds(atMs: max(0, windowStartMs - 1)).startMs)
+        return key
+    }
+
+    /// Without the window's start: see `stem`.
+    func stem(prefix: String) -> [UInt8] {
+        Self.stem(
             prefix: prefix, grant: grant.map { Array($0.utf8) }, subject: subject,
             container: tool.map { .tool($0) } ?? .allTools, counter: counter, algorithm: algorithm, window: window)
+    }
+
+    private func spelt(prefix: String) -> [UInt8] {
+        var key = stem(prefix: prefix)
         if algorithm.hasWindows { appendDecimal(windowStartMs, to: &key) }
         return key
     }

@@ -21,7 +21,7 @@ package protocol CounterLink: AnyObject {
 
     /// Reads the counters that the store holds, for a person to see: not for the path of a check.
     /// The completion is called once, on the event loop, within `LinkBounds`' time.
-    func scan(_ query: CounterQuery, completion: @escaping (Result<[StoredCounter], BatchFailure>) -> Void)
+    func scan(_ query: CounterQuery, completion: @escaping (Result<StoredCounters, BatchFailure>) -> Void)
 }
 
 package protocol CounterLinkDelegate: AnyObject {
@@ -51,31 +51,4 @@ package enum ListeningEvent: Sendable, Equatable {
     case alive
     /// It could not be opened, or broke.
     case closed(reason: String)
-}
-
-/// Which counters to read.
-package struct CounterQuery: Sendable, Equatable {
-    /// Only keys that start with these bytes.
-    package var keyPrefix: [UInt8]
-    /// At most this many.
-    package var limit: Int
-
-    package init(keyPrefix: [UInt8], limit: Int) {
-        self.keyPrefix = keyPrefix
-        self.limit = limit
-    }
-}
-
-package struct StoredCounter: Sendable, Equatable {
-    package var key: [UInt8]
-    /// As `Tally.used`.
-    package var used: Int64
-    /// Of a token bucket: when it had that level, ms since the epoch.
-    package var lastMs: Int64
-
-    package init(key: [UInt8], used: Int64, lastMs: Int64 = 0) {
-        self.key = key
-        self.used = used
-        self.lastMs = lastMs
-    }
 }

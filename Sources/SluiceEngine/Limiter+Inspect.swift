@@ -47,132 +47,69 @@ extension Limiter {
     package var counterCount: Int { table.counterCount }
     package var waitingCount: Int { waitingChecks }
 
-    /// What the keys of the counters begin with that a query for this grant (nil: for all) is about.
-    package func keyPrefix(grant: String?) -> [UInt8] {
-        grant.map { CounterKey.grantPrefix(prefix: configuration.keyPrefix, grant: $0.utf8) }
-            ?? CounterKey.prefix(configuration.keyPrefix)
+    /// - Parameter limit: how many counters at most.
+    package func counterQuery(grant: String?, tool: String?, limit: Int) -> CounterQuery {
+        CounterQuery(keyPrefix: configuration.keyPrefix, grant: grant, tool: tool, limit: limit)
     }
 
-    /// Every counter in which something counts: those that this replica knows, and those that the store told of.
+    // MARK: - Reports
+
+    /// What the store told of a counter, and what was admitted here beside; nil if nothing of it counts any more.
+    fileprivate func report(_ stored: StoredCounter, timeMs: Int64) -> CounterReport? {
+        guard stored.key.open(atMs: timeMs) == stored.key else { return nil }
+        let known = table.counter(named: ByteString(bytes: stored.key.stem(prefix: configuration.keyPrefix)))
+            .map { table[counter: $0] }
+        return report(
+            stored.key, of: known?.windowStartMs == stored.key.windowStartMs ? known : nil,
+            { $0.atRest(stored, nowMs: timeMs) }, nowMs: timeMs)
+    }
+
+    /// What this replica knows of a counter; nil if that is nothing worth telling.
     ///
+    /// - Parameter storeTold: the store told of its counters, and this is none of them.
+    fileprivate func report(_ index: Int, storeTold: Bool, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
+        let known = table[counter: index]
+        if storeTold && known.algorithm.hasWindows && known.windowed.own == 0 { return nil }
+        guard known.references > 0, known.windowStartMs >= 0, nowMs < known.windowEndMs, known.isTouched,
+            query.mayMatch(known.key[...]), let key = CounterKey(known.key, prefix: configuration.keyPrefix),
+            query.matches(key)
+        else { return nil }
+        guard storeTold else {
+            return report(key, of: known, { known.isSeen ? known.shared($0, nowMs: nowMs) : nil }, nowMs: nowMs)
+        }
+        let report = report(key, of: known, { _ in Tally(used: 0) }, nowMs: nowMs)
+        return report.localUsed > 0 ? report : nil
+    }
+
     /// - Parameters:
-    ///   - stored: what the store holds just now; nil if it could not be asked.
-    ///   - most: how many are looked at, of a million maybe: checks wait meanwhile. With as many in `stored`, the store may
-    ///     hold more. Of what it did not tell, this replica knows only how it was when it last looked, and others may have
-    ///     counted since: it is left out.
-    ///   - tool: only this tool's counters.
-    /// - Returns: sorted by grant, tool, counter, subject; those of limits over all tools first.
-    package func counters(
-        stored: [StoredCounter]?, most: Int = .max, grant: String?, tool: String?, now: Moment
-    ) -> [CounterReport] {
-        let nowMs = clock.nowMs(now)
-        var found =
-            if let stored, stored.count >= most {
-                knownCounters(among: stored, nowMs: nowMs)
-            } else {
-                knownCounters(grant: grant, most: most, nowMs: nowMs)
-            }
-        for counter in stored ?? [] {
-            guard let key = CounterKey(counter.key, prefix: configuration.keyPrefix) else { continue }
-            if key.isRefusals {
-                let name = ByteString(bytes: counter.key.dropLast(CounterKey.refusalsSuffix.count))
-                found[name, default: FoundCounter()].refusals = counter.used
-            } else {
-                found[ByteString(bytes: counter.key), default: FoundCounter()].stored = counter
-            }
-        }
-        return found.compactMap { name, found in report(name, found, nowMs: nowMs) }
-            .filter { report in
-                grant.map { grant in report.key.grant.map { $0.utf8.elementsEqual(grant.utf8) } ?? false } ?? true
-                    && (tool == nil || report.key.tool == tool)
-            }
-            .map { (order: $0.key.sortKey, report: $0) }
-            .sorted { $0.order.lexicographicallyPrecedes($1.order) }
-            .map(\.report)
-    }
-
-    private func knownCounters(grant: String?, most: Int, nowMs: Int64) -> [ByteString: FoundCounter] {
-        var found: [ByteString: FoundCounter] = [:]
-        // Before anything is read again, so that asking for one grant costs little however many are known.
-        let prefix = keyPrefix(grant: grant)
-        for counter in table.liveCounters where isShown(counter, nowMs: nowMs) {
-            guard counter.stem.starts(with: prefix) else { continue }
-            found[ByteString(bytes: counter.key)] = FoundCounter(known: counter)
-            guard found.count < most else { break }
-        }
-        return found
-    }
-
-    /// What this replica knows of the counters that the store told of.
-    private func knownCounters(among stored: [StoredCounter], nowMs: Int64) -> [ByteString: FoundCounter] {
-        var found: [ByteString: FoundCounter] = [:]
-        for counter in stored {
-            // A key is its stem, and behind that the window's start, if it has one.
-            let start = counter.key.lastIndex { !(UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-            let stem = counter.key[..<(start.map { $0 + 1 } ?? 0)]
-            let names = [ByteString(bytes: Array(stem)), ByteString(bytes: counter.key)]
-            guard let index = names.lazy.compactMap({ table.counter(named: $0) }).first else { continue }
-            let known = table[counter: index]
-            guard isShown(known, nowMs: nowMs), known.key == counter.key else { continue }
-            found[ByteString(bytes: counter.key)] = FoundCounter(known: known)
-        }
-        return found
-    }
-
-    /// Whether something counts in it just now.
-    private func isShown(_ counter: Counter, nowMs: Int64) -> Bool {
-        counter.windowStartMs >= 0 && nowMs < counter.windowEndMs && counter.isTouched
-    }
-
-    private struct FoundCounter {
-        var known: Counter?
-        var stored: StoredCounter?
-        var refusals: Int64?
-    }
-
-    private func report(_ name: ByteString, _ found: FoundCounter, nowMs: Int64) -> CounterReport? {
-        guard let key = CounterKey(name.bytes, prefix: configuration.keyPrefix) else { return nil }
-        let bounds = Counter.bounds(of: key.window, key.algorithm, at: key.windowStartMs)
-        guard nowMs < bounds.endMs else { return nil }
+    ///   - known: what this replica knows of that window.
+    ///   - shared: what the store holds, under given terms; nil if that is not known.
+    private func report(
+        _ key: CounterKey, of known: Counter?, _ shared: (Terms) -> Tally?, nowMs: Int64
+    ) -> CounterReport {
         let limit = limit(of: key)
-        let terms = limit.map { Terms($0).at(bounds) }
-        let share = share(found.known, terms, nowMs: nowMs)
-        let shared = sharedTally(found, terms, nowMs: nowMs)
-        let local = found.known.map { $0.locallyUsed(terms, nowMs: nowMs) } ?? 0
-        var left: Int64 = -1
-        if let terms {
-            // The store decides by its own tally alone; it has not been told of what was admitted here.
-            left =
-                share >= 0 ? share - local : terms.left(shared ?? Tally(used: 0), nowMs: nowMs) - (isShared ? 0 : local)
-        }
-        var resetMs = key.algorithm.hasWindows ? bounds.endMs - nowMs : -1
-        if let terms, !key.algorithm.hasWindows {
-            resetMs = terms.resetMs(shared ?? found.known?.known(terms, nowMs: nowMs) ?? Tally(used: 0), nowMs: nowMs)
-        }
+        let bounds = Counter.bounds(of: key.window, key.algorithm, at: key.windowStartMs)
+        let terms = (limit.map { Terms($0) } ?? Terms(forgotten: key)).at(bounds)
+        let share = limit == nil ? -1 : share(known, terms, nowMs: nowMs)
+        let tally = shared(terms)
+        let local = known?.locallyUsed(limit == nil ? nil : terms, nowMs: nowMs) ?? 0
+        // The store decides by its own tally alone; it has not been told of what was admitted here.
+        let left =
+            share >= 0 ? share - local : terms.left(tally ?? Tally(used: 0), nowMs: nowMs) - (isShared ? 0 : local)
+        let resetting = tally ?? known?.known(terms, nowMs: nowMs) ?? Tally(used: 0)
+        // How fast a bucket leaks the limit alone tells.
+        let knowsReset = limit != nil || key.algorithm != .tokenBucket
         return CounterReport(
-            key: key, rule: limit?.rule ?? "", isShadow: limit?.mode == .shadow, max: terms?.capacity ?? -1,
-            sharedUsed: shared.map { tally in terms?.used(tally, nowMs: nowMs) ?? key.units(of: tally) } ?? -1,
-            localUsed: local, localShare: share, remaining: limit == nil ? -1 : max(0, left), resetMs: resetMs,
-            refusals: found.refusals ?? found.known?.refusals ?? 0)
-    }
-
-    /// What the store told: just now, or else when it last did; nil if it never did.
-    private func sharedTally(_ found: FoundCounter, _ terms: Terms?, nowMs: Int64) -> Tally? {
-        guard let stored = found.stored else {
-            return found.known.flatMap { $0.isSeen ? $0.shared(terms, nowMs: nowMs) : nil }
-        }
-        var tally = Tally(used: stored.used)
-        if let terms, terms.algorithm == .tokenBucket {
-            tally.used = terms.drained(stored.used, sinceMs: stored.lastMs, nowMs: nowMs)
-        }
-        tally.previous = found.known?.shared(terms, nowMs: nowMs).previous ?? 0
-        if let slots = found.known?.shared(terms, nowMs: nowMs) { tally.lastExpiryMs = slots.lastExpiryMs }
-        return tally
+            key: key, rule: limit?.rule ?? "", isShadow: limit?.mode == .shadow,
+            max: limit == nil ? -1 : terms.capacity, sharedUsed: tally.map { terms.used($0, nowMs: nowMs) } ?? -1,
+            localUsed: local, localShare: share, remaining: limit == nil ? -1 : max(0, left),
+            resetMs: knowsReset ? terms.resetMs(resetting, nowMs: nowMs) : -1,
+            refusals: isShared ? tally?.refusals ?? 0 : known?.refusals ?? tally?.refusals ?? 0)
     }
 
     /// What this replica may admit locally, what it has admitted included; -1 while the store decides.
-    private func share(_ counter: Counter?, _ terms: Terms?, nowMs: Int64) -> Int64 {
-        guard !isShared, var counter, let terms else { return -1 }
+    private func share(_ counter: Counter?, _ terms: Terms, nowMs: Int64) -> Int64 {
+        guard !isShared, var counter else { return -1 }
         counter.beginShare(shareEpoch)
         return counter.leftLocally(terms, replicas: live.view, nowMs: nowMs)
             + counter.locallyUsed(terms, nowMs: nowMs)
@@ -186,7 +123,7 @@ extension Limiter {
         for policy in candidates {
             let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
             let limit = limits.first {
-                $0.counter == key.counter && $0.window == key.window
+                $0.counter.utf8.elementsEqual(key.counter.utf8) && $0.window == key.window
                     && Terms.Algorithm($0.algorithm) == key.algorithm
             }
             if let limit { return limit }
@@ -195,13 +132,87 @@ extension Limiter {
     }
 }
 
-extension CounterKey {
-    /// What is used in units of cost, where the limit is not known that it counts for.
-    fileprivate func units(of tally: Tally) -> Int64 {
-        guard algorithm == .tokenBucket, let lengthMs = window.fixedLengthMs else { return tally.used }
-        return (tally.used + lengthMs - 1) / lengthMs
+/// Puts together what a person sees of the counters, some at a time: checks wait meanwhile.
+///
+/// Where the store told of its counters, that is what is told of them. This replica adds only what it admitted without the
+/// store; of others it knows no more than how they were when it last looked.
+package struct CounterInspection: Sendable {
+    private let query: CounterQuery
+    private let stored: StoredCounters?
+    /// What comes next of what the store told, and then in the table.
+    private var next = 0
+    private var position = 0
+    private var keys: Set<CounterKey> = []
+    private var reports: [CounterReport] = []
+
+    /// - Parameter stored: what the store told just now; nil if it could not be asked.
+    package init(_ query: CounterQuery, stored: StoredCounters?) {
+        self.query = query
+        self.stored = stored
     }
 
+    package var count: Int { reports.count }
+
+    /// Whether there are more counters than were asked for, or may be.
+    package var isCutOff: Bool { reports.count >= query.limit || stored.map { !$0.isWhole } ?? false }
+
+    /// Whether the store told.
+    package var isShared: Bool { stored != nil }
+
+    /// Looks at some more counters; true when there are no more.
+    ///
+    /// - Parameters:
+    ///   - most: how many that it passes over.
+    ///   - weight: as how many of those one counts that it tells of.
+    package mutating func look(
+        at limiter: borrowing Limiter, atMost most: Int, weight: Int = 1, now: Moment
+    ) -> Bool {
+        var left = most
+        let counters = stored?.counters ?? []
+        while left > 0, next < counters.count, reports.count < query.limit {
+            if let report = limiter.report(counters[next], timeMs: stored?.timeMs ?? 0) { add(report) }
+            next += 1
+            left -= weight
+        }
+        let nowMs = stored?.timeMs ?? limiter.nowMs(now)
+        while left > 0, position < limiter.table.counters.count, reports.count < query.limit {
+            let report = limiter.report(position, storeTold: stored != nil, of: query, nowMs: nowMs)
+            if let report { add(report) }
+            position += 1
+            left -= report == nil ? 1 : weight
+        }
+        return (next >= counters.count && position >= limiter.table.counters.count) || reports.count >= query.limit
+    }
+
+    private mutating func add(_ report: CounterReport) {
+        if keys.insert(report.key).inserted { reports.append(report) }
+    }
+
+    /// By grant, tool, counter, subject; those of limits over all tools first.
+    package consuming func sorted() -> [CounterReport] {
+        reports.map { (order: $0.key.sortKey, report: $0) }
+            .sorted { $0.order.lexicographicallyPrecedes($1.order) }
+            .map(\.report)
+    }
+}
+
+extension Terms {
+    /// Of a counter whose limit no policy has any more: enough to tell what is used.
+    fileprivate init(forgotten key: CounterKey) {
+        self.init(
+            algorithm: key.algorithm, max: 0, windowStartMs: Self.endless.lowerBound,
+            windowEndMs: Self.endless.upperBound, lengthMs: key.window.fixedLengthMs ?? 1)
+    }
+
+    /// What a counter holds by now.
+    fileprivate func atRest(_ stored: StoredCounter, nowMs: Int64) -> Tally {
+        var tally = stored.tally
+        if algorithm == .tokenBucket { tally.used = drained(tally.used, sinceMs: stored.lastMs, nowMs: nowMs) }
+        return tally
+    }
+}
+
+extension CounterKey {
     fileprivate var sortKey: [String] {
         [grant ?? "", tool ?? "", counter, subject.words, algorithm.name, window.name]
     }

@@ -317,6 +317,7 @@ extension Limiter {
                 statistics.faults += 1
                 settlementFailed(reason: words.next() ?? "")
                 forgetRefusals(settledBy: entry, now: now)
+                noteSettled(entry)
                 finishAll(entry, of: batch, .settled(true), now: now)
             case BatchReply.otherArguments:
                 finishAll(entry, of: batch, .otherArguments, now: now)

@@ -1,23 +1,20 @@
 internal import NIOCore
 internal import SluiceEngine
 
-/// Reads counters over a connection of its own, so that checks never wait for it: `SCAN` for a page of keys, then
-/// `MGET` for their values together with the next `SCAN`. What `MGET` does not give may be the slots of a concurrency
-/// limit, and is counted as such.
+/// Reads counters over a connection of its own, so that checks never wait for it: `SCAN` for a page of keys, then what lies
+/// under those that match, some at a time.
+///
+/// Redis looks at `RedisBounds.scanKeysPerCall` keys a call and passes over those that cannot match; of the others this keeps
+/// what matches, and no more than was asked for: however many keys there are, it holds no more. When time runs out it tells what
+/// it found, and that there may be more.
 final class CounterScan: RedisConnectionOwner {
-    typealias Completion = (Result<[StoredCounter], BatchFailure>) -> Void
+    typealias Completion = (Result<StoredCounters, BatchFailure>) -> Void
 
-    /// What the next reply answers.
+    /// What the next replies answer.
     private enum Awaited {
-        case page
-        case values(of: [[UInt8]])
-        /// The store's clock, by which slots of these keys have expired or not.
         case clock
-        case slots(of: [UInt8])
-
-        var isOfOneKey: Bool {
-            if case .slots = self { true } else { false }
-        }
+        case page
+        case counter(CounterReading)
     }
 
     private let query: CounterQuery
@@ -25,16 +22,21 @@ final class CounterScan: RedisConnectionOwner {
     private let handshake: RedisHandshake
     private let limits: RedisTimeLimits
     private let eventLoop: any EventLoop
-    private let pattern: [UInt8]
     private var connection: RedisConnection?
     private var timeLimit: Scheduled<Void>?
     private var completion: Completion?
     private var awaited = CircularBuffer<Awaited>()
-    /// `SCAN` may give a key more than once.
-    private var seen: Set<[UInt8]> = []
+    /// Those so far that the first of `awaited` wants.
+    private var replies: [RedisReply] = []
+    /// Of the page that came last, keys that may match.
+    private var candidates = CircularBuffer<[UInt8]>()
+    /// nil after the last page.
+    private var cursor: [UInt8]? = Array("0".utf8)
+    private var hasPage = false
+    /// A counter may have several keys, and `SCAN` may give one more than once.
+    private var seen: Set<CounterKey> = []
     private var counters: [StoredCounter] = []
-    /// What has no string, and waits for the clock.
-    private var otherKeys: [[UInt8]] = []
+    private var timeMs: Int64 = 0
 
     init(
         _ query: CounterQuery, address: RedisAddress, handshake: RedisHandshake, limits: RedisTimeLimits,
@@ -45,7 +47,6 @@ final class CounterScan: RedisConnectionOwner {
         self.address = address
         self.handshake = handshake
         self.eventLoop = eventLoop
-        pattern = Self.pattern(forPrefix: query.keyPrefix)
     }
 
     /// The completion is called once, within `RedisTimeLimits.scan`, and not from inside this call.
@@ -54,136 +55,128 @@ final class CounterScan: RedisConnectionOwner {
         connection = RedisConnection(
             to: address, handshake: handshake, limits: limits, eventLoop: eventLoop, owner: self)
         timeLimit = eventLoop.assumeIsolated().scheduleTask(in: limits.scan) {
+            if self.hasPage { return self.finish(isWhole: false) }
             let limit = self.limits.scan.inMilliseconds
             self.finish(.failure(.unknown("reading the counters took longer than \(limit): ask for fewer of them")))
         }
     }
 
-    func connectionReady(_ server: RedisServer) {
-        guard query.limit > 0 else { return finish(.success([])) }
-        askForPage(cursor: Array("0".utf8), andValuesOf: [])
-    }
+    func connectionReady(_ server: RedisServer) { goOn() }
 
     func connectionClosed(_ reason: String) {
         finish(.failure(.unknown(reason)))
     }
 
     func connectionReceived(_ reply: FlatReply) {
-        let question = awaited.popFirst()
-        // An error about one key alone: it is of another type, and no counter.
-        if let error = reply.error, question?.isOfOneKey != true { return finish(.failure(error.failure)) }
-        let understood =
-            switch question {
-            case .page: takePage(reply)
-            case .values(let keys): takeValues(reply, of: keys)
+        let isUnderstood =
+            switch awaited.first {
             case .clock: takeClock(reply)
-            case .slots(let key): takeSlots(reply, of: key)
+            case .page: takePage(reply)
+            case .counter(let reading): takeReply(reply, of: reading)
             case nil: false
             }
-        if !understood { return finish(.failure(.unknown("Redis' answer made no sense"))) }
-        if counters.count >= query.limit || awaited.isEmpty { finish(.success(counters)) }
-    }
-
-    /// Every key that begins with these bytes, taken literally.
-    static func pattern(forPrefix prefix: [UInt8]) -> [UInt8] {
-        var pattern: [UInt8] = []
-        for byte in prefix {
-            if "*?[]\\^-".utf8.contains(byte) { pattern.append(UInt8(ascii: "\\")) }
-            pattern.append(byte)
+        guard isUnderstood else {
+            return finish(.failure(reply.error?.failure ?? .unknown("Redis' answer made no sense")))
         }
-        pattern.append(UInt8(ascii: "*"))
-        return pattern
+        if awaited.isEmpty { goOn() }
     }
 
-    private func takePage(_ reply: FlatReply) -> Bool {
-        guard case .array(let parts) = reply.tree(), parts.count == 2, case .string(let cursor) = parts[0],
-            case .array(let page) = parts[1]
-        else { return false }
-        var keys: [[UInt8]] = []
-        for element in page {
-            guard case .string(let key) = element else { return false }
-            if seen.insert(key).inserted { keys.append(key) }
+    /// Every key that may match, as `SCAN` wants it; what is no pattern is taken literally.
+    static func pattern(for query: CounterQuery) -> [UInt8] {
+        var pattern = escaped(query.beginning)
+        if let container = query.container {
+            if query.grant == nil { pattern += "*}:".utf8 }
+            pattern += escaped(container)
         }
-        askForPage(cursor: cursor == Array("0".utf8) ? nil : cursor, andValuesOf: keys)
-        return true
+        return pattern + "*".utf8
     }
 
-    /// - Parameter cursor: nil after the last page.
-    private func askForPage(cursor: [UInt8]?, andValuesOf keys: [[UInt8]]) {
+    private static func escaped(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.flatMap { "*?[]\\^-".utf8.contains($0) ? [UInt8(ascii: "\\"), $0] : [$0] }
+    }
+
+    // MARK: - Asking
+
+    /// Everything that was asked is answered: asks what comes next.
+    private func goOn() {
+        guard completion != nil else { return }
+        guard counters.count < query.limit else { return finish(isWhole: true) }
         var commands = ByteBuffer()
-        if !keys.isEmpty {
-            commands.writeCommand([Array("MGET".utf8)] + keys)
-            awaited.append(.values(of: keys))
+        var looked = 0
+        while looked < RedisBounds.scanCountersPerTurn, let bytes = candidates.popFirst() {
+            looked += 1
+            guard let key = CounterKey(bytes, prefix: query.keyPrefix), query.matches(key),
+                let open = key.open(atMs: timeMs), seen.insert(open).inserted
+            else { continue }
+            let reading = CounterReading(open, prefix: query.keyPrefix, nowMs: timeMs)
+            reading.write(to: &commands)
+            awaited.append(.counter(reading))
+        }
+        if awaited.isEmpty && !candidates.isEmpty {
+            // Many that only looked like counters: others' work comes in between.
+            return eventLoop.assumeIsolated().execute { self.goOn() }
+        }
+        if awaited.isEmpty {
+            guard let cursor else { return finish(isWhole: true) }
+            // The clock first: the page's keys are looked at by it.
             commands.writeCommand("TIME")
             awaited.append(.clock)
-        }
-        if let cursor {
             commands.writeCommand([
-                Array("SCAN".utf8), cursor, Array("MATCH".utf8), pattern, Array("COUNT".utf8),
+                Array("SCAN".utf8), cursor, Array("MATCH".utf8), Self.pattern(for: query), Array("COUNT".utf8),
                 Array("\(RedisBounds.scanKeysPerCall)".utf8),
             ])
             awaited.append(.page)
         }
-        if commands.readableBytes > 0 { connection?.write(commands) }
+        connection?.write(commands)
     }
 
-    private func takeValues(_ reply: FlatReply, of keys: [[UInt8]]) -> Bool {
-        guard case .array(let values) = reply.tree(), values.count == keys.count else { return false }
-        for (key, value) in zip(keys, values) {
-            guard case .string(let text) = value else {
-                otherKeys.append(key)
-                continue
-            }
-            if let counter = Self.counter(key, text) { append(counter) }
-        }
-        return true
-    }
-
-    /// The tally of a window, or a token bucket; nil for a record, say, that is neither.
-    private static func counter(_ key: [UInt8], _ text: [UInt8]) -> StoredCounter? {
-        let words = text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-        let numbers = words.compactMap { Int64(String(decoding: $0, as: UTF8.self)) }
-        // What the scripts do not take for a tally is none here either.
-        guard numbers.count == words.count, numbers.allSatisfy({ (0...Terms.maxExact).contains($0) }) else {
-            return nil
-        }
-        switch numbers.count {
-        case 1: return StoredCounter(key: key, used: numbers[0])
-        case 2...3:
-            return StoredCounter(key: key, used: numbers[0], lastMs: numbers[1])
-        default: return nil
-        }
-    }
+    // MARK: - Answers
 
     private func takeClock(_ reply: FlatReply) -> Bool {
         guard case .array(let parts) = reply.tree(), parts.count == 2, case .string(let seconds) = parts[0],
             case .string(let microseconds) = parts[1], let seconds = Int64(String(decoding: seconds, as: UTF8.self)),
             let microseconds = Int64(String(decoding: microseconds, as: UTF8.self)),
-            (0...Terms.maxExact / 1000).contains(seconds)
+            (0...Terms.maxExact / 1000).contains(seconds), (0..<1_000_000).contains(microseconds)
         else { return false }
-        let nowMs = seconds * 1000 + microseconds / 1000
-        var commands = ByteBuffer()
-        for key in otherKeys {
-            commands.writeCommand([Array("ZCOUNT".utf8), key, Array("(\(nowMs)".utf8), Array("+inf".utf8)])
-            awaited.append(.slots(of: key))
+        timeMs = seconds * 1000 + microseconds / 1000
+        awaited.removeFirst()
+        return true
+    }
+
+    private func takePage(_ reply: FlatReply) -> Bool {
+        let items = reply.items
+        guard items.count >= 3, items[0].kind == .array, items[0].value == 2, items[1].kind == .string,
+            items[2].kind == .array, items[2].value == Int64(items.count - 3)
+        else { return false }
+        for item in items[3...] {
+            guard item.kind == .string else { return false }
+            let key = reply.bytes(of: item)
+            if query.mayMatch(key) { candidates.append(Array(key)) }
         }
-        otherKeys.removeAll()
-        if commands.readableBytes > 0 { connection?.write(commands) }
+        let next = Array(reply.bytes(of: items[1]))
+        cursor = next == Array("0".utf8) ? nil : next
+        hasPage = true
+        awaited.removeFirst()
         return true
     }
 
-    private func takeSlots(_ reply: FlatReply, of key: [UInt8]) -> Bool {
-        guard let first = reply.items.first, first.kind == .integer else { return reply.error != nil }
-        // None: all have expired, or the key has.
-        if first.value > 0 { append(StoredCounter(key: key, used: first.value)) }
+    /// An error about one key alone: it is of another type, and no counter.
+    private func takeReply(_ reply: FlatReply, of reading: CounterReading) -> Bool {
+        if let error = reply.error, !error.isWrongType { return false }
+        guard let tree = reply.tree() else { return false }
+        replies.append(tree)
+        guard replies.count == reading.replyCount else { return true }
+        awaited.removeFirst()
+        if let counter = reading.counter(replies), counters.count < query.limit { counters.append(counter) }
+        replies.removeAll(keepingCapacity: true)
         return true
     }
 
-    private func append(_ counter: StoredCounter) {
-        if counters.count < query.limit { counters.append(counter) }
+    private func finish(isWhole: Bool) {
+        finish(.success(StoredCounters(counters: counters, timeMs: timeMs, isWhole: isWhole)))
     }
 
-    private func finish(_ result: Result<[StoredCounter], BatchFailure>) {
+    private func finish(_ result: Result<StoredCounters, BatchFailure>) {
         guard let completion else { return }
         self.completion = nil
         timeLimit?.cancel()

@@ -36,10 +36,13 @@ package enum RedisBounds {
     /// How many of the latest windows and shapes of a batch are looked through for one that is equal. Batches have
     /// few of either; one that is not found is written again, which costs a few bytes and is just as right.
     package static let maxDedupeLookback = 16
-    /// How long `scan` may take from its call to its completion; then it fails. A person waits for it.
+    /// How long `scan` may take from its call to its completion; then it tells what it has found, or fails if that is not even a
+    /// page. A person waits for it.
     package static let scanTimeLimit = TimeAmount.seconds(2)
     /// How many keys Redis looks at for one `SCAN`: some 0.3 ms of its time, so that checks are hardly delayed.
     package static let scanKeysPerCall = 1_000
+    /// How many keys of a page a scan looks at and reads at once: some 0.2 ms of this process' time, and of Redis'.
+    package static let scanCountersPerTurn = 128
     /// Most scans under way at once; one more is refused. Each has a connection of its own.
     package static let maxScans = 4
     /// Longest text of an error from Redis that is kept, bytes; the rest is cut off. Its longest own sentence (`MISCONF`)

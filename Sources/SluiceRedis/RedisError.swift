@@ -35,6 +35,9 @@ package struct RedisError: Error, Sendable, Equatable {
 
     package var isNoScript: Bool { code == "NOSCRIPT" }
 
+    /// The key at hand holds something of another type.
+    package var isWrongType: Bool { code == "WRONGTYPE" }
+
     /// What Redis says, without the arguments of the command that it quotes: they may name a grant, or be a password.
     package var reason: String {
         message.firstRange(of: Self.quotedArguments).map { String(message[..<$0.lowerBound]) } ?? message

@@ -94,7 +94,7 @@ package final class RedisLink: CounterLink {
         connection.write(pipeline.append(batch, encoder: &encoder!))
     }
 
-    package func scan(_ query: CounterQuery, completion: @escaping (Result<[StoredCounter], BatchFailure>) -> Void) {
+    package func scan(_ query: CounterQuery, completion: @escaping (Result<StoredCounters, BatchFailure>) -> Void) {
         eventLoop.preconditionInEventLoop()
         guard scans.count < RedisBounds.maxScans else {
             return eventLoop.assumeIsolated().execute {

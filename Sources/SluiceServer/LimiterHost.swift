@@ -1,5 +1,6 @@
 import Logging
 import NIOCore
+import NIOPosix
 import SluiceEngine
 import SluicePolicy
 import SluiceProtocol
@@ -238,20 +239,35 @@ final class LimiterHost: CounterLinkDelegate {
     func counters(
         grant: String?, tool: String?, limit: Int, completion: @escaping ([CounterReport], Bool, Bool) -> Void
     ) {
-        // One more than is wanted shows whether there are more; and what a tool's counters are is known only here.
-        let most = tool == nil ? limit + 1 : ProtocolBounds.maxCounterRows + 1
+        // One more than is wanted shows whether there are more.
+        let query = limiter.counterQuery(grant: grant, tool: tool, limit: limit + 1)
         guard let link, limiter.isShared else {
-            let reports = limiter.counters(
-                stored: nil, most: most, grant: grant, tool: tool, now: SystemClock.now())
-            completion(reports, false, tool != nil && limiter.counterCount >= most)
-            return
+            return inspect(CounterInspection(query, stored: nil), completion: completion)
         }
-        link.scan(CounterQuery(keyPrefix: limiter.keyPrefix(grant: grant), limit: most)) { [self] result in
-            let stored = try? result.get()
-            let reports = limiter.counters(
-                stored: stored, most: most, grant: grant, tool: tool, now: SystemClock.now())
-            completion(reports, stored != nil, (stored?.count ?? 0) >= most)
+        link.scan(query) { [self] result in
+            inspect(CounterInspection(query, stored: try? result.get()), completion: completion)
         }
+    }
+
+    /// Some counters at a time, with what others want in between.
+    private func inspect(
+        _ inspection: CounterInspection, completion: @escaping ([CounterReport], Bool, Bool) -> Void
+    ) {
+        var inspection = inspection
+        let isDone = inspection.look(
+            at: limiter, atMost: ServerBounds.countersLookedAtPerTurn, weight: ServerBounds.countersPerReport,
+            now: SystemClock.now())
+        guard isDone else {
+            return eventLoop.assumeIsolated().execute { [self] in inspect(inspection, completion: completion) }
+        }
+        let (isShared, isCutOff) = (inspection.isShared, inspection.isCutOff)
+        guard inspection.count > ServerBounds.countersSortedHere else {
+            return completion(inspection.sorted(), isShared, isCutOff)
+        }
+        let done = inspection
+        NIOThreadPool.singleton.runIfActive(eventLoop: eventLoop) { done.sorted() }
+            .assumeIsolated()
+            .whenComplete { result in completion((try? result.get()) ?? [], isShared, isCutOff) }
     }
 
     // MARK: - Connections

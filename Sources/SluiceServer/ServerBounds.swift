@@ -72,6 +72,12 @@ package enum ServerBounds {
     package static let countersPerFrame = 1_024
     /// A buffer for writing a state's file is let go when it is larger than this, bytes.
     package static let stateBufferBytes = 1_048_576
+    /// How many counters `COUNTERS` looks at before others' work comes in between: some 0.2 ms. One that it tells of is as much
+    /// work as `countersPerReport` that it passes over.
+    package static let countersLookedAtPerTurn = 1_024
+    package static let countersPerReport = 8
+    /// With more counters than this `COUNTERS` sorts them on another thread: a millisecond or so of work.
+    package static let countersSortedHere = 256
     /// How often it is looked whether the socket's file is still there, ns: so long gateways may find none.
     package static let socketLookIntervalNs: Int64 = 1_000_000_000
     /// How many connections may wait to be accepted: a gateway that starts opens its pool at once. The system may allow

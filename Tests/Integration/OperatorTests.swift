@@ -42,6 +42,82 @@ extension Integration {
             #expect(tool["truncated"] == .integer(0) && tool["counters"]?.elements?.count == 12)
         }
 
+        /// What Redis holds, whoever charged or gave back; as `EXPLAIN` tells it.
+        @Test func countersAreWhatRedisHolds() async throws {
+            let pair = try await Pair(
+                policy: Document.tools([
+                    "fixed": [Document.limit("c", max: 9)],
+                    "sliding": [Document.limit("c", max: 9, window: "2", #""algorithm": "sliding_window""#)],
+                    "bucket": [Document.limit("c", max: 3, #""algorithm": "token_bucket", "burst": 9"#)],
+                    "slots": [Document.slots("c", max: 4)],
+                    "shadow": [Document.limit("c", max: 1, #""mode": "shadow""#)],
+                ]))
+            let (one, other) = (try pair.one.client(), try pair.other.client())
+            let grant = Grants.next()
+            let tools = ["fixed", "sliding", "bucket", "slots", "shadow"]
+            var reservations: [String: [String]] = [:]
+            for tool in tools {
+                reservations[tool] = try [
+                    one.reserve(grant, tool), other.reserve(grant, tool), other.reserve(grant, tool),
+                ]
+            }
+            func explained(_ client: RedisClient, _ tool: String) throws -> RedisAnswer? {
+                try client.command("EXPLAIN", grant, tool)["limits"]?.elements?.first
+            }
+            func counted(_ tool: String) throws -> RedisAnswer? {
+                let answer = try one.command("COUNTERS", "GRANT", grant, "TOOL", tool)
+                #expect(answer["shared"] == .integer(1))
+                return answer["counters"]?.elements?.first
+            }
+            for tool in tools where tool != "sliding" {
+                func compare() throws {
+                    let counter = try counted(tool)
+                    let limit = try #require(try explained(other, tool))
+                    #expect(counter?["shared_used"]?.integer ?? 0 == limit["used"]?.integer, "\(tool)")
+                    #expect(counter?["would_deny"] ?? .integer(0) == limit["would_deny"], "\(tool)")
+                    // Time passes between the two.
+                    let (told, reset) = (counter?["reset_ms"]?.integer ?? 0, limit["reset_ms"]?.integer ?? 0)
+                    #expect(abs(told - reset) < 60_000, "\(tool): \(told) \(reset)")
+                }
+                try compare()
+                for reservation in reservations[tool] ?? [] {
+                    _ = try other.settle("CANCEL", grant, reservation)
+                    try compare()
+                }
+            }
+            // What is left of the window before: the replica that is asked has not looked since.
+            for _ in 1...6 { _ = try other.check(grant, "sliding") }
+            try await waitUntil("the next window has begun") {
+                try explained(other, "sliding")?["used"]?.integer ?? 0 < 9
+            }
+            let before = try #require(try explained(other, "sliding")?["used"]?.integer)
+            let used = try counted("sliding")?["shared_used"]?.integer ?? 0
+            let after = try #require(try explained(other, "sliding")?["used"]?.integer)
+            #expect((after...before).contains(used), "\(before) \(used) \(after)")
+        }
+
+        /// However many counters there are, those of one tool or grant are found.
+        @Test func theFewAmongTheManyAreFound() async throws {
+            let pair = try await Pair(policy: Policies.broad)
+            let (client, redis) = (try pair.one.client(), try pair.redis.client())
+            let grant = Grants.next()
+            _ = try client.check(grant, "chat")
+            let key = try #require(redis.command("KEYS", "sluice:1:{\(grant)}:chat:*").elements?.first?.text)
+            for first in stride(from: 0, to: 25_000, by: 5_000) {
+                let words = (first..<first + 5_000).flatMap {
+                    [key.replacing("{\(grant)}:chat:", with: "{many\($0)}:run:"), "1"]
+                }
+                _ = try redis.command(["MSET"] + words)
+            }
+            let tool = try client.command("COUNTERS", "TOOL", "chat")
+            #expect(tool["truncated"] == .integer(0) && tool["counters"]?.elements?.count == 1)
+            #expect(tool["counters"]?.elements?.first?["shared_used"] == .integer(1))
+            let one = try client.command("COUNTERS", "GRANT", "many17000", "LIMIT", "3")
+            #expect(one["truncated"] == .integer(0) && one["counters"]?.elements?.count == 1)
+            let most = try client.command("COUNTERS", "LIMIT", "2000")
+            #expect(most["truncated"] == .integer(1) && most["counters"]?.elements?.count == 2_000)
+        }
+
         @Test func countersAreShownWhileRedisIsAway() async throws {
             let redis = try await RedisProcess()
             let sidecar = try await SidecarProcess(policy: Policies.broad, over: redis, budget: "200ms")

@@ -267,17 +267,51 @@ package struct ModelStore: Sendable {
     /// `DEL`.
     package mutating func delete(_ key: [UInt8]) { items[key] = nil }
 
-    /// Every counter under a prefix, as a scan finds them: of a token bucket the level as it was left, of slots how many
-    /// have not expired.
-    package func stored(prefix: [UInt8]) -> [StoredCounter] {
-        items.keys.filter { $0.starts(with: prefix) }.compactMap { key in
-            switch value(of: key) {
-            case .integer(let used): StoredCounter(key: key, used: used)
-            case .bucket(let level, let lastMs, _): StoredCounter(key: key, used: level, lastMs: lastMs)
-            case .slots(let slots): StoredCounter(key: key, used: Int64(slots.values.count { $0 > clockMs }))
-            case .record, .memo, .text, .foreign, nil: nil
+    /// The counters that match, as a scan finds them.
+    package func stored(_ query: CounterQuery) -> StoredCounters {
+        var found: [StoredCounter] = []
+        var seen: Set<CounterKey> = []
+        for bytes in items.keys where query.mayMatch(bytes[...]) {
+            guard value(of: bytes) != nil, let key = CounterKey(bytes, prefix: query.keyPrefix), query.matches(key),
+                let open = key.open(atMs: clockMs), seen.insert(open).inserted
+            else { continue }
+            if let counter = stored(open, prefix: query.keyPrefix) { found.append(counter) }
+            if found.count >= query.limit { break }
+        }
+        return StoredCounters(counters: found, timeMs: clockMs)
+    }
+
+    private func stored(_ key: CounterKey, prefix: String) -> StoredCounter? {
+        func integer(_ key: CounterKey) -> Int64? {
+            if case .integer(let number) = value(of: key.bytes(prefix: prefix)) { number } else { nil }
+        }
+        var tally: Tally?
+        var lastMs: Int64 = 0
+        switch key.algorithm {
+        case .fixedWindow: tally = integer(key).map { Tally(used: $0) }
+        case .slidingWindow:
+            let (used, previous) = (integer(key), integer(key.previous))
+            if used != nil || previous != nil {
+                tally = Tally(used: used ?? 0)
+                tally?.previous = previous ?? 0
+            }
+        case .tokenBucket:
+            if let bucket = bucket(of: key.bytes(prefix: prefix)) {
+                tally = Tally(used: bucket.level)
+                lastMs = bucket.lastMs
+            }
+        case .concurrency:
+            let expiries = slots(of: key.bytes(prefix: prefix)).values.filter { $0 > clockMs }
+            if let first = expiries.min(), let last = expiries.max() {
+                tally = Tally(used: Int64(expiries.count))
+                tally?.firstExpiryMs = first
+                tally?.lastExpiryMs = last
             }
         }
+        let refusals = integer(key.refusals)
+        guard var tally = tally ?? refusals.map({ _ in Tally(used: 0) }) else { return nil }
+        tally.refusals = refusals ?? 0
+        return StoredCounter(key: key, tally: tally, lastMs: lastMs)
     }
 
     /// What was published since the last call: it goes to all who listen.

@@ -9,11 +9,29 @@ import Testing
     private static let start = LimiterRig.startMs
     private let ten = limit(max: 10)
 
-    private func reports(_ rig: LimiterRig, stored: Bool = false, grant: String? = nil, tool: String? = nil)
-        -> [CounterReport]
-    {
-        let found = stored ? rig.store.stored(prefix: rig.limiter.keyPrefix(grant: grant)) : nil
-        return rig.limiter.counters(stored: found, grant: grant, tool: tool, now: rig.now)
+    private func reports(
+        _ rig: LimiterRig, stored: Bool = false, grant: String? = nil, tool: String? = nil, limit: Int = .max,
+        atMost: Int = .max
+    ) -> [CounterReport] {
+        let query = rig.limiter.counterQuery(grant: grant, tool: tool, limit: limit)
+        return reports(rig, query, stored ? rig.store.stored(query) : nil, atMost: atMost)
+    }
+
+    private func reports(
+        _ rig: LimiterRig, _ query: CounterQuery, _ stored: StoredCounters?, atMost: Int = .max
+    ) -> [CounterReport] {
+        var inspection = CounterInspection(query, stored: stored)
+        while !inspection.look(at: rig.limiter, atMost: atMost, now: rig.now) {}
+        return inspection.sorted()
+    }
+
+    /// Another replica's limiter over the same store.
+    private func other(_ rig: LimiterRig, _ policy: Policy) -> LimiterRig {
+        var other = LimiterRig(policy, replica: rig.replica + 1)
+        other.store = rig.store
+        other.now = rig.now
+        other.limiter.acknowledgedSequence = 0
+        return other
     }
 
     @Test func sharedCounters() throws {
@@ -36,15 +54,78 @@ import Testing
     @Test func aCounterWithoutAWindow() throws {
         var rig = LimiterRig(policy(ten))
         #expect(rig.decide(cost: 4).allowed)
-        let stored = try #require(rig.store.stored(prefix: rig.limiter.keyPrefix(grant: nil)).first)
+        let query = rig.limiter.counterQuery(grant: nil, tool: nil, limit: .max)
+        let stored = rig.store.stored(query)
         let other = LimiterRig(policy(ten))
         var limiter = other.limiter
-        let stem = Array(stored.key[...(try #require(stored.key.lastIndex(of: UInt8(ascii: ":"))))])
+        let key = try #require(stored.counters.first).key.bytes(prefix: "sluice")
+        let stem = Array(key[...(try #require(key.lastIndex(of: UInt8(ascii: ":"))))])
         _ = limiter.table.insertCounter(stem: stem, window: .seconds(60), algorithm: .fixedWindow)
-        #expect(limiter.counters(stored: nil, grant: nil, tool: nil, now: rig.now).isEmpty)
-        let report = try #require(
-            limiter.counters(stored: [stored], most: 1, grant: nil, tool: nil, now: rig.now).first)
+        var unknown = CounterInspection(query, stored: nil)
+        let hasSeenAll = unknown.look(at: limiter, atMost: 9, now: rig.now)
+        #expect(hasSeenAll && unknown.count == 0)
+        var known = CounterInspection(query, stored: stored)
+        _ = known.look(at: limiter, atMost: 9, now: rig.now)
+        let report = try #require(known.sorted().first)
         #expect(report.sharedUsed == 4 && report.localUsed == 0)
+    }
+
+    /// What others did since is told as the store has it, of every algorithm, and as `EXPLAIN` tells it.
+    @Test(arguments: [
+        limit(max: 10), limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 12)),
+        limit(max: 4, algorithm: .concurrency(holdMs: 90_000)), limit(max: 10, mode: .shadow),
+    ])
+    func othersCounters(one: Limit) throws {
+        let policy = policy(one)
+        var rig = LimiterRig(policy)
+        rig.pass(ms: 50_000)
+        let first = rig.reserve(cost: 2)
+        #expect(first.allowed)
+        var other = other(rig, policy)
+        for seconds: Int64 in [1, 12, 30] {
+            // The next window of those that have any.
+            other.pass(ms: seconds * 1_000)
+            if seconds < 30 { #expect(other.reserve(cost: 3).allowed) }
+            rig.store = other.store
+            rig.now = other.now
+            let found = try #require(reports(rig, stored: true).first)
+            let look = try #require(
+                rig.decide(LimiterRig.Question(isPeek: true, wantsTrace: true)).trace?.first)
+            #expect(found.sharedUsed == look.used && found.remaining == max(0, look.left), "\(seconds) \(one)")
+            #expect(found.resetMs == look.resetMs && found.max == look.max && found.refusals == look.refusals)
+            other.store = rig.store
+        }
+        // What was given back elsewhere is so here.
+        let cancelled = other.settle(first.reservation ?? "", .cancel)
+        #expect(cancelled != nil)
+        rig.store = other.store
+        let look = try #require(rig.decide(LimiterRig.Question(isPeek: true, wantsTrace: true)).trace?.first)
+        let found = reports(rig, stored: true).first
+        #expect(found.map(\.sharedUsed) ?? 0 == look.used && found.map(\.remaining) ?? look.left == max(0, look.left))
+    }
+
+    /// Slots that were all freed elsewhere are none; and this replica does not tell of them as it remembers them.
+    @Test func slotsThatWereFreedElsewhere() {
+        let slots = policy(limit(max: 4, algorithm: .concurrency(holdMs: 90_000)))
+        var rig = LimiterRig(slots)
+        let taken = (0..<4).map { _ in rig.reserve().reservation ?? "" }
+        #expect(reports(rig, stored: true).map(\.sharedUsed) == [4])
+        var other = other(rig, slots)
+        for reservation in taken { _ = other.settle(reservation, .release) }
+        rig.store = other.store
+        #expect(reports(rig, stored: true).isEmpty)
+    }
+
+    /// The window that is open counts nothing yet, and of the one before something still does.
+    @Test func aSlidingWindowThatHasJustBegun() throws {
+        var rig = LimiterRig(policy(limit(max: 10, algorithm: .slidingWindow)))
+        #expect(rig.decide(cost: 8).allowed)
+        rig.pass(ms: 75_000)
+        var other = other(rig, policy(limit(max: 10, algorithm: .slidingWindow)))
+        let found = try #require(reports(other, stored: true).first)
+        #expect(found.key.windowStartMs == LimiterRig.startMs + 60_000)
+        #expect(found.sharedUsed == 6 && found.remaining == 4 && found.resetMs == 45_000)
+        #expect(other.decide(isPeek: true).remaining == 4)
     }
 
     @Test func localCounters() throws {
@@ -111,18 +192,65 @@ import Testing
             _ = rig.decide(grant: grant)
             _ = rig.decide("u", grant: grant)
         }
-        var stored = rig.store.stored(prefix: rig.limiter.keyPrefix(grant: "a"))
-        #expect(stored.count == 2)
-        for index in stored.indices where stored[index].lastMs == 0 { stored[index].used = 7 }
-        func told(most: Int) -> [CounterReport] {
-            rig.limiter.counters(stored: stored, most: most, grant: nil, tool: nil, now: rig.now)
+        let query = rig.limiter.counterQuery(grant: nil, tool: nil, limit: 3)
+        var stored = rig.store.stored(rig.limiter.counterQuery(grant: "a", tool: nil, limit: 3))
+        #expect(stored.counters.count == 2)
+        for index in stored.counters.indices where stored.counters[index].lastMs == 0 {
+            stored.counters[index].tally.used = 7
         }
-        #expect(told(most: 3).map(\.key.grant) == ["a", "a", "b"], "no more than are looked at")
-        let cutOff = told(most: 2)
-        #expect(cutOff.map(\.key.grant) == ["a", "a"] && cutOff.map(\.key.counter) == ["c", "b"])
-        #expect(cutOff.first?.sharedUsed == 7 && cutOff.first?.remaining == 3 && cutOff.last?.max == 10)
-        // Without the store, too, only so many are looked at.
-        #expect(rig.limiter.counters(stored: nil, most: 3, grant: nil, tool: nil, now: rig.now).count == 3)
+        let told = reports(rig, query, stored)
+        #expect(told.map(\.key.grant) == ["a", "a"] && told.map(\.key.counter) == ["c", "b"])
+        #expect(told.first?.sharedUsed == 7 && told.first?.remaining == 3 && told.last?.max == 10)
+        // Without the store, too, only so many are told of.
+        #expect(reports(rig, query, nil).count == 3)
+        var cutOff = CounterInspection(query, stored: nil)
+        let isDone = cutOff.look(at: rig.limiter, atMost: 9, now: rig.now)
+        #expect(isDone && cutOff.isCutOff)
+        stored.isWhole = false
+        #expect(CounterInspection(query, stored: stored).isCutOff)
+    }
+
+    /// What this replica admitted by itself is told beside, also where the store knows nothing of the counter.
+    @Test func whatTheStoreWasNotToldYet() throws {
+        var rig = LimiterRig(policy(ten), replicas: 2)
+        rig.lose()
+        #expect(rig.decide(cost: 2).allowed)
+        let query = rig.limiter.counterQuery(grant: nil, tool: nil, limit: 9)
+        let empty = StoredCounters(counters: [], timeMs: rig.store.clockMs)
+        let report = try #require(reports(rig, query, empty).first)
+        #expect(report.sharedUsed == 0 && report.localUsed == 2)
+    }
+
+    /// However few are looked at a time, the same is told.
+    @Test func someAtATime() {
+        var rig = LimiterRig(policy(ten, limit("s", max: 5, of: "u", scope: .session)))
+        for number in 0..<40 { _ = rig.decide("u", grant: "g\(number % 4)", session: "s\(number)") }
+        for stored in [true, false] {
+            let all = reports(rig, stored: stored)
+            #expect(all.count == 40 && reports(rig, stored: stored, atMost: 1) == all)
+            #expect(reports(rig, stored: stored, atMost: 7) == all)
+            #expect(reports(rig, stored: stored, limit: 11).count == 11)
+            // A filter finds what there is, however much else there is.
+            #expect(reports(rig, stored: stored, grant: "g1", limit: 11).count == 10)
+        }
+    }
+
+    /// Names are told apart by their bytes, and a tool that is called as the limits over all tools are is none of those.
+    @Test func filtersAreExact() {
+        let names = ["t", "t:u", "T", "t ", "t%3A", "all_tools", "reservation", "t}:x", "*"]
+        var rig = LimiterRig(
+            policy(names.map { limit(max: 9, of: $0) }, allTools: [limit("all", max: 99, of: nil)]))
+        for name in names { #expect(rig.decide(name, grant: name).allowed) }
+        for stored in [true, false] {
+            for name in names {
+                let ofTool = reports(rig, stored: stored, tool: name)
+                #expect(ofTool.count == 1 && ofTool[0].key.tool?.utf8.elementsEqual(name.utf8) == true, "\(name)")
+                #expect(reports(rig, stored: stored, grant: name).count == 2, "\(name)")
+                #expect(reports(rig, stored: stored, grant: name, tool: name).count == 1, "\(name)")
+            }
+            #expect(
+                reports(rig, stored: stored, tool: "x").isEmpty && reports(rig, stored: stored, grant: "all").isEmpty)
+        }
     }
 
     /// Two names that look alike are two: they are told apart by their bytes, as the store does.
@@ -151,9 +279,10 @@ import Testing
         #expect(found.last?.sharedUsed == 3)
     }
 
-    @Test func prefixesOfAQuery() {
+    @Test func beginningsOfAQuery() {
         let rig = LimiterRig(policy(ten), usesStore: false)
-        #expect(rig.limiter.keyPrefix(grant: nil) == Array("sluice:1:{".utf8))
-        #expect(rig.limiter.keyPrefix(grant: "a{b") == Array("sluice:1:{a%7Bb}:".utf8))
+        #expect(rig.limiter.counterQuery(grant: nil, tool: nil, limit: 1).beginning == Array("sluice:1:{".utf8))
+        #expect(
+            rig.limiter.counterQuery(grant: "a{b", tool: nil, limit: 1).beginning == Array("sluice:1:{a%7Bb}:".utf8))
     }
 }

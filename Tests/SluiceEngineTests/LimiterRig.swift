@@ -229,6 +229,15 @@ struct LimiterRig {
     }
 }
 
+extension Limiter {
+    /// What a person sees of all counters that match.
+    func counters(stored: StoredCounters?, grant: String?, tool: String?, now: Moment) -> [CounterReport] {
+        var inspection = CounterInspection(counterQuery(grant: grant, tool: tool, limit: .max), stored: stored)
+        while !inspection.look(at: self, atMost: .max, now: now) {}
+        return inspection.sorted()
+    }
+}
+
 /// As `#expect`, for loops of many thousands: that one takes microseconds even when all is well.
 func expectQuickly(
     _ isSo: Bool, _ what: @autoclosure () -> String, sourceLocation: SourceLocation = #_sourceLocation

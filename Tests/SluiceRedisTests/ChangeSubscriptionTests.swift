@@ -102,15 +102,16 @@ import Testing
     // MARK: - What scripts publish
 
     /// A reservation of cost 5 over a window, a sliding one, a bucket and slots, in two tags; and its end.
-    private func heard(_ settlements: [Batch.Settlement]) async throws -> [LinkEvent] {
+    private func heard(_ settlements: [Batch.Settlement], ofFixedWindows: Bool = false) async throws -> [LinkEvent] {
         let redis = try await RedisProcess()
         let link = try await LinkHarness.connected(to: redis)
         #expect(try await link.listen(.open) == .listening(.opened))
-        let charges = [
+        let all = [
             TestCharge(key: "sluice:1:{g}:a", max: 9), .sliding("sluice:1:{g}:b", before: "sluice:1:{g}:0", max: 9),
             .bucket("sluice:1:{global=}:c", max: 9, burst: 9, lengthMs: 60_000),
             .slots("sluice:1:{g}:d", max: 9, holdMs: 60_000),
         ]
+        let charges = ofFixedWindows ? Array(all.prefix(1)) : all
         let record = "sluice:1:{g}:reservation:\(reservationID("1"))"
         var batch = Batch(sequence: 1, acknowledged: 0)
         batch.entries = [.init(cost: 5, count: 1, firstCharge: 0, chargeCount: charges.count, special: 0)]
@@ -147,5 +148,11 @@ import Testing
     func aScriptTellsWhatItLowered(_ settlements: [Batch.Settlement], _ tags: [String]) async throws {
         let heard = try await heard(settlements)
         #expect(heard == tags.map { .listening(.changed(Array("sluice:1:{\($0)}".utf8))) })
+    }
+
+    /// A fixed window has room again when it ends, however full it is.
+    @Test func raisingAFixedWindowIsNotTold() async throws {
+        #expect(try await heard([.commit(cost: 6)], ofFixedWindows: true).isEmpty)
+        #expect(try await heard([.commit(cost: 4)], ofFixedWindows: true).count == 1)
     }
 }

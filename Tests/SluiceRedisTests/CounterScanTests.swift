@@ -4,89 +4,168 @@ import Support
 import Testing
 
 @Suite struct CounterScanTests {
-    private func query(_ prefix: String, limit: Int = 100_000) -> CounterQuery {
-        CounterQuery(keyPrefix: Array(prefix.utf8), limit: limit)
+    private func query(
+        grant: String? = nil, tool: String? = nil, prefix: String = "p", limit: Int = 100_000
+    ) -> CounterQuery {
+        CounterQuery(keyPrefix: prefix, grant: grant, tool: tool, limit: limit)
     }
 
-    private func names(_ counters: [StoredCounter]) -> [String: Int64] {
-        counters.reduce(into: [:]) { $0[String(decoding: $1.key, as: UTF8.self)] = $1.used }
+    /// The window of a minute that is open by Redis' clock; there are some seconds left of it, mostly.
+    private func minute(_ redis: RedisProcess) throws -> Int64 {
+        let parts = try redis.command("TIME").elements ?? []
+        guard let seconds = Int64(parts[0].text ?? "") else { throw SupportError("TIME: \(parts)") }
+        return seconds / 60 * 60_000
+    }
+
+    /// What windows of a day hold that is far from its end, whatever the time: those of a year's length.
+    private let year: Int64 = 31_622_400_000
+
+    private func key(_ grant: String, _ tool: String, _ counter: String = "c", startMs: Int64) -> String {
+        "p:1:{\(grant)}:\(tool):\(counter):fixed_window:31622400s:\(startMs)"
+    }
+
+    private func openYear(_ redis: RedisProcess) throws -> Int64 { try minute(redis) / year * year }
+
+    private func used(_ found: StoredCounters) -> [String: Int64] {
+        found.counters.reduce(into: [:]) {
+            $0[String(decoding: $1.key.bytes(prefix: "p"), as: UTF8.self)] = $1.tally.used
+        }
     }
 
     @Test func readsTheCountersUnderAPrefixOnly() async throws {
         let redis = try await RedisProcess()
-        try redis.command(["MSET", "p:1", "10", "p:2", "-3", "p:3", "many", "q:1", "5", "xp:1", "6"])
-        try redis.command("LPUSH", "p:list", "1")
+        let start = try openYear(redis)
+        let (one, two) = (key("g", "t", startMs: start), key("h", "t", startMs: start))
+        try redis.command([
+            "MSET", one, "10", two, "-3", key("i", "t", startMs: start), "many", "q" + one.dropFirst(), "5",
+            "x" + one, "6", key("g", "t", startMs: start - year), "7", key("g", "t", startMs: start + year), "8",
+        ])
+        try redis.command("LPUSH", key("j", "t", startMs: start), "1")
         let link = try await LinkHarness.make(redis.url)
         // The link itself need not be connected.
-        #expect(try await names(link.scan(query("p:")).get()) == ["p:1": 10])
-        #expect(try await link.scan(query("none")).get() == [])
-        #expect(try await link.scan(query("p:", limit: 0)).get() == [])
+        let found = try await link.scan(query()).get()
+        #expect(used(found) == [one: 10] && found.isWhole)
+        #expect(try abs(found.timeMs - minute(redis)) < 600_000)
+        #expect(try await link.scan(query(prefix: "none")).get().counters == [])
+        #expect(try await link.scan(query(limit: 0)).get().counters == [])
     }
 
     @Test func readsEveryKindOfCounter() async throws {
         let redis = try await RedisProcess()
-        try redis.command(["MSET", "p:f", "10", "p:f:refused", "2", "p:b", "700 1800000000000", "p:odd", "1 2 3 4"])
-        try redis.command(["MSET", "p:b2", "-7 1800000000000", "p:b3", "7  8", "q:b", "1 2"])
-        for (key, score) in [("p:c", "inf"), ("p:c", "9000000000000"), ("p:c", "1000"), ("p:gone", "1000")] {
+        let start = try openYear(redis)
+        let fixed = key("g", "t", "f", startMs: start)
+        func sliding(_ counter: String, _ startMs: Int64) -> String {
+            "p:1:{g}:t:\(counter):sliding_window:31622400s:\(startMs)"
+        }
+        let bucket = "p:1:{g}:t:b:token_bucket:60s"
+        let slots = "p:1:{g}:t:s:concurrency:endless"
+        try redis.command(["MSET", fixed, "10", fixed + ":refused", "2", bucket, "700 1800000000000 3"])
+        try redis.command(["MSET", sliding("one", start), "4", sliding("one", start - year), "6"])
+        try redis.command(["MSET", sliding("two", start - year), "5", sliding("three", start - 2 * year), "5"])
+        // Nothing but what a shadow limit would have denied.
+        try redis.command("SET", key("g", "t", "r", startMs: start) + ":refused", "9")
+        // What is nothing.
+        try redis.command([
+            "MSET", "p:1:{h}:t:b:token_bucket:60s", "-7 1800000000000", "p:1:{i}:t:b:token_bucket:60s", "7  8",
+        ])
+        try redis.command(["MSET", "p:1:{j}:t:b:token_bucket:60s", "1 2 3 4", "p:1:{k}:t:b:token_bucket:60s", "1"])
+        for (key, score) in [
+            (slots, "inf"), (slots, "9000000000000"), (slots, "8000000000000"), (slots, "1000"),
+            ("p:1:{h}:t:s:concurrency:endless", "1000"),
+        ] {
             try redis.command("ZADD", key, score, score)
         }
-        try redis.command("HSET", "p:hash", "a", "b")
+        try redis.command("HSET", "p:1:{k}:t:s:concurrency:endless", "a", "b")
         let link = try await LinkHarness.connected(to: redis)
         // A record and a memo, as the script writes them.
         var batch = Batch(sequence: 1)
         let memo = Batch.Memo(argumentsHash: "0123456789abcdef", countersHash: "0123456789abcdef")
-        batch.add([TestCharge(key: "q", max: 9)], reserve: "1", memo: (key: "p:id:tool:1", memo: memo))
+        batch.add([TestCharge(key: "q", max: 9)], reserve: "1", memo: (key: "p:1:{g}:id:tool:1", memo: memo))
         #expect(try await link.run(batch).results == [1, 1])
-        try redis.command("RENAME", recordKey("1"), "p:reservation")
-        let counters = try await link.scan(query("p:")).get().sorted { $0.key.lexicographicallyPrecedes($1.key) }
+        try redis.command("RENAME", recordKey("1"), "p:1:{g}:reservation:1")
+        let found = try await link.scan(query()).get()
+        let counters = found.counters.sorted { $0.key.counter < $1.key.counter }
+        func tally(_ used: Int64, _ change: (inout Tally) -> Void = { _ in }) -> Tally {
+            var tally = Tally(used: used)
+            change(&tally)
+            return tally
+        }
+        let names = ["b", "f", "one", "r", "s", "two"]
+        #expect(counters.map(\.key.counter) == names)
+        #expect(counters.allSatisfy { $0.key.windowStartMs == ($0.key.algorithm.hasWindows ? start : 0) })
         #expect(
-            counters == [
-                StoredCounter(key: Array("p:b".utf8), used: 700, lastMs: 1_800_000_000_000),
-                StoredCounter(key: Array("p:c".utf8), used: 2), StoredCounter(key: Array("p:f".utf8), used: 10),
-                StoredCounter(key: Array("p:f:refused".utf8), used: 2),
+            counters.map(\.tally) == [
+                tally(700), tally(10) { $0.refusals = 2 }, tally(4) { $0.previous = 6 }, tally(0) { $0.refusals = 9 },
+                tally(3) {
+                    $0.firstExpiryMs = 8_000_000_000_000
+                    $0.lastExpiryMs = Terms.maxExact
+                }, tally(0) { $0.previous = 5 },
             ])
+        #expect(counters.map(\.lastMs) == [1_800_000_000_000, 0, 0, 0, 0, 0])
     }
 
-    @Test func readsManyPagesOfSlots() async throws {
+    /// The other keys are as many as somebody lets them be: the few that match are found among them all, each once.
+    @Test func findsTheFewAmongTheMany() async throws {
+        let redis = try await RedisProcess()
+        let start = try openYear(redis)
+        let client = try redis.client()
+        for first in stride(from: 0, to: 30_000, by: 5_000) {
+            let words = (first..<first + 5_000).flatMap { [key("g\($0)", "t", startMs: start), "\($0)"] }
+            _ = try client.command(["MSET"] + words)
+        }
+        let rare = (0..<5).map { key("g\($0 * 7_000)", "rare", startMs: start) }
+        _ = try client.command(["MSET"] + rare.flatMap { [$0, "3"] } + ["p:1:{x}:y:rare:fixed_window:60s:0", "1"])
+        let link = try await LinkHarness.connected(to: redis)
+        let found = try await link.scan(query(tool: "rare", limit: 101)).get()
+        #expect(used(found) == rare.reduce(into: [:]) { $0[$1] = 3 } && found.isWhole)
+        #expect(try await used(link.scan(query(grant: "g7000", limit: 101)).get()).count == 2)
+        #expect(try await used(link.scan(query(grant: "g7000", tool: "rare")).get()) == [rare[1]: 3])
+        let all = try await link.scan(query()).get()
+        #expect(all.counters.count == 30_005 && used(all)[key("g4321", "t", startMs: start)] == 4_321)
+        #expect(try await link.scan(query(limit: 1_234)).get().counters.count == 1_234)
+    }
+
+    @Test func readsManySlots() async throws {
         let redis = try await RedisProcess()
         let client = try redis.client()
-        _ = try client.pipeline((0..<2_500).map { ["ZADD", "k:\($0)", "9000000000000", "m"] })
+        _ = try client.pipeline(
+            (0..<1_500).map { ["ZADD", "p:1:{g\($0)}:t:s:concurrency:endless", "9000000000000", "m"] })
         let link = try await LinkHarness.make(redis.url)
-        let all = try await link.scan(query("k:")).get()
-        #expect(names(all).count == 2_500 && all.allSatisfy { $0.used == 1 })
-        #expect(try await link.scan(query("k:", limit: 1_234)).get().count == 1_234)
+        let all = try await link.scan(query()).get()
+        #expect(used(all).count == 1_500 && all.counters.allSatisfy { $0.tally.used == 1 })
+        #expect(try await link.scan(query(limit: 234)).get().counters.count == 234)
     }
 
-    @Test func takesAPrefixLiterally() async throws {
+    /// What is a pattern to `SCAN` is a name to us, and what is alike to the eye is another name.
+    @Test func takesNamesLiterally() async throws {
         let redis = try await RedisProcess()
-        let odd = "a*b?[c-d]\\^{e}"
-        try redis.command(["MSET", odd + ":1", "1", "aXb?[c-d]\\^{e}:1", "2", "a*bc", "3"])
+        let start = try openYear(redis)
+        let odd = "a*b?[c-d]\\^"
+        let encoded = "a%2Ab%3F%5Bc-d%5D%5C%5E"
+        let (one, other) = (key("g", encoded, startMs: start), key("g", "aXb", startMs: start))
+        let (composed, apart) = (key("g", "%C3%A9", startMs: start), key("g", "e%CC%81", startMs: start))
+        try redis.command(["MSET", one, "1", other, "2", composed, "3", apart, "4"])
         let link = try await LinkHarness.make(redis.url)
-        #expect(try await names(link.scan(query(odd)).get()) == [odd + ":1": 1])
-    }
-
-    @Test func readsManyPagesOnceEachAndNoMoreThanTheLimit() async throws {
-        let redis = try await RedisProcess()
-        let words = (0..<5_000).flatMap { ["k:\($0)", "\($0)"] }
-        try redis.command(["MSET"] + words)
-        let link = try await LinkHarness.connected(to: redis)
-        let all = try await link.scan(query("k:")).get()
-        #expect(all.count == 5_000)
-        #expect(names(all).count == 5_000 && names(all)["k:4321"] == 4_321)
-        #expect(try await link.scan(query("k:", limit: 1_234)).get().count == 1_234)
+        #expect(try await used(link.scan(query(tool: odd)).get()) == [one: 1])
+        #expect(try await used(link.scan(query(tool: "a*b")).get()).isEmpty)
+        #expect(try await used(link.scan(query(tool: "\u{e9}")).get()) == [composed: 3])
+        #expect(try await used(link.scan(query(tool: "e\u{301}")).get()) == [apart: 4])
+        try redis.command("SET", "a*[b]:1:{g}:t:c:fixed_window:31622400s:\(start)", "5")
+        try redis.command("SET", "aXb:1:{g}:t:c:fixed_window:31622400s:\(start)", "6")
+        #expect(try await link.scan(query(prefix: "a*[b]")).get().counters.map(\.tally.used) == [5])
     }
 
     @Test func failsWithoutAServerAndWhenItIsStopped() async throws {
         let redis = try await RedisProcess()
         let link = try await LinkHarness.make(redis.url, limits: .brief)
         redis.stop()
-        guard case .failure(.unknown(let reason)) = try await link.scan(query("p:")) else {
+        guard case .failure(.unknown(let reason)) = try await link.scan(query()) else {
             throw SupportError("no failure")
         }
         #expect(reason.contains("50 ms"))
         try await redis.kill()
         let patient = try await LinkHarness.make(redis.url)
-        guard case .failure(.unknown(let absence)) = try await patient.scan(query("p:")) else {
+        guard case .failure(.unknown(let absence)) = try await patient.scan(query()) else {
             throw SupportError("no failure")
         }
         #expect(absence.hasPrefix("cannot connect"))
@@ -96,7 +175,7 @@ import Testing
         let redis = try await RedisProcess()
         let link = try await LinkHarness.make(redis.url, limits: .brief)
         redis.stop()
-        let results = try await link.scan(query(""), times: RedisBounds.maxScans + 1)
+        let results = try await link.scan(query(), times: RedisBounds.maxScans + 1)
         let refusals = results.filter { if case .failure(.refused) = $0 { true } else { false } }
         #expect(refusals.count == 1)
     }

@@ -132,14 +132,14 @@ final class LinkHarness: Sendable {
     /// Sends a batch that the script must answer.
     func run(_ batch: Batch) async throws -> BatchReply { try await answer(to: batch).get() }
 
-    func scan(_ query: CounterQuery) async throws -> Result<[StoredCounter], BatchFailure> {
+    func scan(_ query: CounterQuery) async throws -> Result<StoredCounters, BatchFailure> {
         try await scan(query, times: 1)[0]
     }
 
     /// Several scans that begin at once.
-    func scan(_ query: CounterQuery, times: Int) async throws -> [Result<[StoredCounter], BatchFailure>] {
+    func scan(_ query: CounterQuery, times: Int) async throws -> [Result<StoredCounters, BatchFailure>] {
         let promises = (0..<times).map { _ in
-            eventLoop.makePromise(of: Result<[StoredCounter], BatchFailure>.self)
+            eventLoop.makePromise(of: Result<StoredCounters, BatchFailure>.self)
         }
         call { link in
             for promise in promises { link.scan(query) { promise.succeed($0) } }

@@ -22,8 +22,8 @@ final class HeldLink: CounterLink {
     func send(_ batch: Batch) { sent.append(batch) }
     func listen(_ command: ListeningCommand) {}
 
-    func scan(_ query: CounterQuery, completion: @escaping (Result<[StoredCounter], BatchFailure>) -> Void) {
-        scans.append { completion(.success([])) }
+    func scan(_ query: CounterQuery, completion: @escaping (Result<StoredCounters, BatchFailure>) -> Void) {
+        scans.append { completion(.success(StoredCounters(counters: [], timeMs: SystemClock.now().wallMs))) }
     }
 
     /// Questions for counters that wait for their answer.

@@ -1,0 +1,94 @@
+internal import NIOCore
+internal import SluiceEngine
+
+/// How one counter is read: what is asked of Redis, and what is made of the answers. The one place that knows what lies under
+/// the keys of each algorithm, beside the scripts (`counters.lua`).
+struct CounterReading {
+    /// Of the open window.
+    let key: CounterKey
+    private let commands: [[[UInt8]]]
+
+    /// - Parameter nowMs: Redis' clock, by which slots have expired or not.
+    init(_ key: CounterKey, prefix: String, nowMs: Int64) {
+        self.key = key
+        func word(_ text: String) -> [UInt8] { Array(text.utf8) }
+        let name = key.bytes(prefix: prefix)
+        let refusals = key.refusals.bytes(prefix: prefix)
+        commands =
+            switch key.algorithm {
+            case .fixedWindow, .tokenBucket: [[word("MGET"), refusals, name]]
+            case .slidingWindow: [[word("MGET"), refusals, name, key.previous.bytes(prefix: prefix)]]
+            case .concurrency:
+                [
+                    [word("MGET"), refusals],
+                    [word("ZCOUNT"), name, word("(\(nowMs)"), word("+inf")],
+                    [
+                        word("ZRANGEBYSCORE"), name, word("(\(nowMs)"), word("+inf"), word("WITHSCORES"), word("LIMIT"),
+                        word("0"), word("1"),
+                    ],
+                    [word("ZRANGE"), name, word("-1"), word("-1"), word("WITHSCORES")],
+                ]
+            }
+    }
+
+    /// How many replies it takes.
+    var replyCount: Int { commands.count }
+
+    func write(to buffer: inout ByteBuffer) {
+        for command in commands { buffer.writeCommand(command) }
+    }
+
+    /// nil if nothing is counted, or what lies there is nothing that a script would count by.
+    func counter(_ replies: [RedisReply]) -> StoredCounter? {
+        guard replies.count == replyCount, case .array(let strings) = replies[0] else { return nil }
+        var tally: Tally?
+        var lastMs: Int64 = 0
+        switch key.algorithm {
+        case .fixedWindow:
+            tally = Self.integer(strings, 1).map { Tally(used: $0) }
+        case .slidingWindow:
+            let (used, previous) = (Self.integer(strings, 1), Self.integer(strings, 2))
+            if used != nil || previous != nil {
+                tally = Tally(used: used ?? 0)
+                tally?.previous = previous ?? 0
+            }
+        case .tokenBucket:
+            if let numbers = Self.numbers(strings, 1), (2...3).contains(numbers.count)
+            {
+                tally = Tally(used: numbers[0])
+                lastMs = numbers[1]
+            }
+        case .concurrency:
+            if case .integer(let count) = replies[1], count > 0 {
+                tally = Tally(used: count)
+                tally?.firstExpiryMs = Self.score(replies[2])
+                tally?.lastExpiryMs = Self.score(replies[3])
+            }
+        }
+        let refusals = Self.integer(strings, 0)
+        guard var tally = tally ?? refusals.map({ _ in Tally(used: 0) }) else { return nil }
+        tally.refusals = refusals ?? 0
+        return StoredCounter(key: key, tally: tally, lastMs: lastMs)
+    }
+
+    private static func integer(_ strings: [RedisReply], _ index: Int) -> Int64? {
+        numbers(strings, index).flatMap { $0.count == 1 ? $0[0] : nil }
+    }
+
+    /// What the scripts do not take for a tally is none here either.
+    private static func numbers(_ strings: [RedisReply], _ index: Int) -> [Int64]? {
+        guard index < strings.count, case .string(let text) = strings[index] else { return nil }
+        let words = text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
+        let numbers = words.compactMap { Int64(String(decoding: $0, as: UTF8.self)) }
+        let isCount = numbers.allSatisfy { (0...Terms.maxExact).contains($0) }
+        return numbers.count == words.count && isCount ? numbers : nil
+    }
+
+    /// When the one slot of an answer expires; 0 if there is none.
+    private static func score(_ reply: RedisReply) -> Int64 {
+        guard case .array(let parts) = reply, parts.count == 2, case .string(let text) = parts[1],
+            let score = Double(String(decoding: text, as: UTF8.self)), score > 0
+        else { return 0 }
+        return score < Double(Terms.maxExact) ? Int64(score) : Terms.maxExact
+    }
+}
