@@ -89,7 +89,7 @@ extension Limiter {
     }
 
     /// Answers a check whose id was admitted here while it waited for the store.
-    private mutating func answerAgain(
+    mutating func answerAgain(
         _ waiter: PendingBatch.Waiter, _ entry: borrowing PendingBatch.Entry, now: Moment
     ) -> Bool {
         switch recall(entry.specialCheck, wantsTrace: waiter.wantsTrace, now: now) {

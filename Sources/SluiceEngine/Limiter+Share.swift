@@ -65,6 +65,7 @@ extension Limiter {
             position += 1
             guard position > room else { continue }
             batch.leave(index)
+            if answerAgain(waiter, entry, now: now) { continue }
             termsAtHand.removeAll(keepingCapacity: true)
             for limit in table[rulesOf: entry.plan].limits.indices {
                 termsAtHand.append(terms(plan: entry.plan, limit))
