@@ -53,8 +53,7 @@ struct CounterReading {
                 tally?.previous = previous ?? 0
             }
         case .tokenBucket:
-            if let numbers = Self.numbers(strings, 1), (2...3).contains(numbers.count)
-            {
+            if let numbers = Self.numbers(strings, 1), (2...3).contains(numbers.count) {
                 tally = Tally(used: numbers[0])
                 lastMs = numbers[1]
             }

@@ -99,7 +99,7 @@ struct ShellSession {
     static let repository = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
         .appendingPathComponent("../..").standardized.path
 
-    /// Loads of no given end are ended as Ctrl-C would, once they have something to sum up.
+    /// So long loads go on of which the example does not say.
     private static let loadSeconds = 3
 
     /// - Parameter files: what is there besides the repository's `deploy` and `scripts`.
@@ -123,8 +123,8 @@ struct ShellSession {
             export PATH="\(programs):$PATH" SLUICE_BIN="\(programs)" NO_COLOR=1 TERM=dumb
             trap 'for job in $(jobs -p); do kill "$job"; done; wait' EXIT
             sluice-load() {
-                if [[ " $* " == *" --duration "* ]]; then command sluice-load "$@"; return; fi
-                timeout --foreground --preserve-status --signal=INT \(loadSeconds) "$SLUICE_BIN/sluice-load" "$@"
+                if [[ " $* " =~ " "--(duration|ramp|trace|find-rate|help)" " ]]; then command sluice-load "$@"; return; fi
+                command sluice-load "$@" --duration \(loadSeconds)s
             }
             \(preparation)
 
