@@ -122,7 +122,10 @@ let package = Package(
         simulation,
         tests("SluiceProtocolTests", ["SluiceProtocol", nioCore, nioEmbedded]),
         tests(
-            "SluiceRedisTests", ["SluiceRedis", "SluiceEngine", "StoreModel", "Support", nioCore, nioPosix, logging]),
+            "SluiceRedisTests",
+            [
+                "SluiceRedis", "SluiceEngine", "SluicePolicy", "StoreModel", "Support", nioCore, nioPosix, logging,
+            ]),
         tests(
             "SluiceServerTests",
             [

@@ -92,6 +92,17 @@ struct StatusReport {
     /// What is only there for outages, where there is any of it.
     private var outageFacts: [(name: String, value: TextTable.Cell)] {
         var facts: [(name: String, value: TextTable.Cell)] = []
+        let (behindMs, follows) = (
+            status.integer("redis_clock_behind_ms") ?? 0, status.integer("redis_clock_follows") ?? 0
+        )
+        if behindMs > 0 || follows > 0 {
+            let now =
+                behindMs > 0
+                ? "Redis' is \(DurationText.format(milliseconds: behindMs)) behind what it told before" : ""
+            let times = follows > 0 ? "was followed back \(follows) times" : ""
+            let text = [now, times].filter { !$0.isEmpty }.joined(separator: ", ")
+            facts.append(("clock", .init(text, behindMs > 0 ? .caution : .plain)))
+        }
         if let unsettled = status.integer("unsettled_counters"), unsettled > 0, status.hasRedis {
             facts.append(("settling", .init("\(unsettled) counters hold what Redis is to be told", .caution)))
         }
@@ -160,7 +171,8 @@ struct StatusReport {
                 ("last_error", status.redisError.map { .string($0) } ?? .null),
             ]) : .null
         let numbers = [
-            "outages", "memory_losses", "checks", "waiting", "batches", "entries", "coalesced_checks", "resends",
+            "outages", "memory_losses", "redis_clock_behind_ms", "redis_clock_follows", "checks", "waiting", "batches",
+            "entries", "coalesced_checks", "resends",
             "timed_out", "late", "overloaded", "key_faults", "settled", "unsettled_counters", "identities", "counters",
             "budget_ms", "replicas", "live_replicas",
         ]

@@ -159,6 +159,8 @@ package struct Batch: Sendable, Equatable {
     /// The highest time of the store that this replica has seen, ms since the epoch: the script's clock never goes
     /// below it.
     package var floorMs: Int64 = 0
+    /// Whether the store's clock is known to be behind `floorMs`: then no token bucket leaks by that.
+    package var isStoreBehind = false
     package var entries: [Entry] = []
     package var charges: [Charge] = []
     package var specials: [Special] = []
@@ -224,10 +226,11 @@ package struct BatchReply: Sendable, Equatable {
     /// says that follows. For the end of a reservation: 1 if it was done, 0 if there is no such reservation or it is
     /// spent. For an answer to be remembered: 1, or 0 if something was; for one to be forgotten: 1 if it was. For what was
     /// offered: 1, then the tally. For a heartbeat: 1, how many replicas are listed, then for each its
-    /// number (as a bit pattern), when its last heartbeat came, and its last `writtenBackMs` (0: none), ms since the epoch.
-    /// Empty unless `status` is `ran`.
+    /// number (as a bit pattern), when its last heartbeat came, and its last `writtenBackMs` (0: none), ms since the epoch;
+    /// then how much else was in their lists. Empty unless `status` is `ran`.
     package var results: [Int64] = []
-    /// The store's words for each `fault` and `passedOver`, and the reservation for each `replayed`, in order.
+    /// The store's words for each `fault` and `passedOver`, and the reservation for each `replayed`, in order. If the store
+    /// `forgot` because something else lay in the place of this replica's marker: what.
     package var words: [String] = []
 
     /// In place of an entry's results: one of its windows does not hold the store's time. Nothing was charged.

@@ -34,10 +34,13 @@ struct Breaker {
     }
 
     private(set) var state: State
-    /// Failures in a row: each doubles the pause before the next try.
+    /// Failures in a row: each doubles the pause before the next try. They are over once it has been closed for as long as the
+    /// longest pause: a store that answers probes and nothing else is not tried again and again.
     private(set) var failures = 0
     /// When the store's connection was last looked at: see `tick`.
     private(set) var lookedNs = Int64.min / 2
+    /// Since when it is closed, if it is.
+    private var closedNs: Int64 = 0
     /// How long an answer may be owed before the store counts as hanging, ns.
     let overdueAfterNs: Int64
     private var random: SeededRandom
@@ -66,6 +69,7 @@ struct Breaker {
             return .none
         case .probing, .closed:
             if let oldestUnansweredNs, self.lookedNs - oldestUnansweredNs >= overdueAfterNs {
+                forgetFailures(now: now)
                 state = .stalled(sinceNs: nowNs)
             }
             return .none
@@ -88,6 +92,7 @@ struct Breaker {
 
     /// The connection could not be opened, or broke.
     mutating func disconnected(now: Moment) {
+        forgetFailures(now: now)
         state = .open(retryAtNs: now.monotonicNs + nextPauseNs())
     }
 
@@ -102,8 +107,8 @@ struct Breaker {
                 state = .resting(retryAtNs: now.monotonicNs + nextPauseNs())
                 return .none
             }
-            failures = 0
             state = .closed
+            closedNs = now.monotonicNs
             return .none
         case .stalled where owesMore:
             return .none
@@ -135,6 +140,7 @@ struct Breaker {
     mutating func refused(now: Moment) {
         switch state {
         case .closed, .probing, .stalled:
+            forgetFailures(now: now)
             state = .resting(retryAtNs: now.monotonicNs + nextPauseNs())
         case .open, .connecting, .resting:
             break
@@ -158,6 +164,11 @@ struct Breaker {
         case .probing, .closed: oldestUnansweredNs.map { $0 + overdueAfterNs }
         case .stalled(let sinceNs): sinceNs + EngineBounds.stallLimitNs
         }
+    }
+
+    /// It is no longer closed: was it long enough for what was before not to count?
+    private mutating func forgetFailures(now: Moment) {
+        if isClosed && now.monotonicNs - closedNs >= EngineBounds.maxBackoffNs { failures = 0 }
     }
 
     /// Half of `min(first * 2^failures, max)`, and up to as much again by chance: replicas that lost the store together

@@ -271,7 +271,7 @@ struct Counter {
     mutating func resolveWindow(_ amount: Int64, _ place: Place) {
         guard place == .open else {
             let settled = settleWindow(amount, place)
-            before.sharedUsed += settled
+            before.sharedUsed = min(Terms.maxExact, before.sharedUsed + settled)
             return
         }
         windowed.resolve(amount)
@@ -501,7 +501,9 @@ struct Counter {
         switch other?.value {
         case nil, .before:
             // What was used reaches into the window after its own where windows slide.
+            // Where the store's clock was followed back, nothing counts of a window that it had run ahead to.
             return windowStartMs < 0 || nowMs >= nextEndMs
+                || windowStartMs > nowMs + EngineBounds.clockStepMs
                 || !(isSeen || windowed.isTouched || before.isTouched || hasLocalRefusals)
         case .bucket(let bucket):
             guard let terms else { return true }

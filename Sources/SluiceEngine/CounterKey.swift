@@ -50,9 +50,6 @@ package struct CounterKey: Sendable, Hashable {
     static let allTools = "all_tools"
     private static let colon = UInt8(ascii: ":")
     static let refusalsSuffix = Array(":refused".utf8)
-    /// The year 9999: far beyond every window, and with room for the arithmetic of times.
-    private static let latestStartMs: Int64 = 253_402_300_800_000
-
     // MARK: Writing
 
     /// What comes before the window's start: it stays the same for the life of a counter. Where the algorithm has no
@@ -186,7 +183,7 @@ package struct CounterKey: Sendable, Hashable {
             let window = Self.decoded(parts[4]).flatMap({ Window(name: $0) }), window.isOf(algorithm)
         else { return nil }
         let startMs = algorithm.hasWindows ? Int64(String(decoding: parts[5], as: UTF8.self)) : 0
-        guard let startMs, (0...Self.latestStartMs).contains(startMs),
+        guard let startMs, (0...EngineBounds.latestMs).contains(startMs),
             !algorithm.hasWindows || Swift.max(0, window.startMs(at: startMs)) == startMs
         else { return nil }
         let named = parts[2].split(separator: UInt8(ascii: ";"), maxSplits: 1, omittingEmptySubsequences: false)

@@ -99,8 +99,33 @@ package enum EngineBounds {
     /// How far a replica that is started again goes beyond the last sequence that was recorded: more than went out after
     /// that. Two million restarts stay below 2^53.
     package static let sequencesSkippedAtRestart: Int64 = 1 << 32
-    /// How far the store's clock may step back before that is reported, ms: its keys outlive their window by as much.
+    /// The latest time that is believed, whoever tells it, ms since the epoch: the end of the year 9999. A store with a later
+    /// one is not counted by; a record with one is passed over.
+    package static let latestMs: Int64 = 253_402_300_799_999
+    /// The highest sequence that is taken from outside: half of what is exact in a script, so that more can follow. A marker
+    /// with a higher one than was sent counts as forgotten; a record with one is passed over.
+    package static let maxSequence: Int64 = 1 << 52
+    /// How far the store's clock may step back before that is reported, ms: its keys outlive their window by as much. A token
+    /// bucket with a time that is further ahead leaks on from now; with another it stands still until that time.
     package static let clockStepMs: Int64 = 60_000
+    /// How long the store's clock must be behind what it told before, without a break, until it is followed, ns: longer than an
+    /// answer may be on its way, so that smaller steps are waited for. Until then time stands still. What is over-admitted by
+    /// it: of each window that was open or lay between the two times once more its maximum.
+    package static let storeFollowedAfterNs: Int64 = 3_000_000_000
+    /// How far the store's time that an earlier process kept may be ahead of this machine's clock, ms: ten minutes, more than
+    /// clocks are apart that anybody looks after. One further ahead is dropped, and windows are cut by this machine's clock
+    /// until the store tells its time.
+    package static let maxRestoredAheadMs: Int64 = 600_000
+    /// How many answers in a row may tell that nothing ran before the store is left alone for a pause of the breaker's: as many
+    /// as one cause brings about (those in flight, and their resends), and some more.
+    package static let maxUnrunAnswers = 8
+    /// How often a person is told of keys that are at fault, and of a store that forgot, in the long run: the pause, ns. What
+    /// comes in between is counted in the statistics alone.
+    package static let noticePauseNs: Int64 = 1_000_000_000
+    /// How many of those may come at once.
+    package static let noticesAtOnce: Int64 = 8
+    /// Most other replicas that are kept in mind; a list of more was not written by replicas. More are passed over.
+    package static let maxReplicas = 1_024
     /// Most notices that wait for the shell to log them; more are dropped, since the newest state is in the status.
     package static let maxNotices = 64
     /// How often the engine wants to look at its tables, ns.

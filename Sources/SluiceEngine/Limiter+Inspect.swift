@@ -43,6 +43,9 @@ extension Limiter {
         }
     }
 
+    /// How far the store's clock is behind what it told before, ms; 0 if it is not.
+    package var storeBehindMs: Int64 { clock.behindMs }
+
     package var identityCount: Int { table.planCount }
     package var counterCount: Int { table.counterCount }
     package var waitingCount: Int { waitingChecks }

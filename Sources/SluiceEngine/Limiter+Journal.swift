@@ -153,6 +153,8 @@ extension Limiter {
             case BatchReply.windowIsOver, BatchReply.fault:
                 // By the store's time nothing of it counts any more; or the next check of the counter reports it.
                 if outcome == BatchReply.fault { _ = words.next() }
+                // An offer is not made again: whatever lies there would refuse it again.
+                if payment.debt.kind == .offer { table[counter: counter].seenEpoch = storeEpoch }
                 table[counter: counter].paid(
                     payment.debt, tally: nil, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
             default:
@@ -228,9 +230,16 @@ extension Limiter {
         isHeartbeatFaulty = true
     }
 
-    /// - Parameter numbers: of each replica the three of its `Heartbeat`.
-    mutating func heard(_ numbers: ArraySlice<Int64>, now: Moment) {
-        isHeartbeatFaulty = false
+    /// - Parameters:
+    ///   - numbers: of each replica the three of its `Heartbeat`.
+    ///   - unnamed: how much else was in their lists; a person is told of it once, until there is none.
+    mutating func heard(_ numbers: ArraySlice<Int64>, unnamed: Int64, now: Moment) {
+        if unnamed > 0 {
+            let key = String(decoding: CounterKey.replicas(prefix: configuration.keyPrefix), as: UTF8.self)
+            heartbeatFailed(reason: "\(key) held \(unnamed) members that name no replica: passed over, and removed")
+        } else {
+            isHeartbeatFaulty = false
+        }
         var replicas: [UInt64] = []
         for at in stride(from: numbers.startIndex, to: numbers.endIndex, by: 3) {
             let replica = UInt64(bitPattern: numbers[at])
@@ -252,7 +261,7 @@ extension Limiter {
     /// it; else each counter is offered ahead of its next check.
     mutating func storeForgot(timeMs: Int64, now: Moment) {
         statistics.forgotten += 1
-        notify(.storeForgot)
+        if forgotPace.allows(now: now) { notify(.storeForgot) }
         storeEpoch &+= 1
         memos.oweAll()
         offerPosition = 0

@@ -453,7 +453,11 @@ extension Terms {
         switch algorithm {
         case .fixedWindow: windowEndMs
         case .slidingWindow: nextEndMs
-        case .tokenBucket: nowMs + Swift.max(lengthMs, resetMs(tally, nowMs: nowMs) * replicas.count)
+        // A store may tell of any level, and no time is later than that.
+        case .tokenBucket:
+            nowMs
+                + Swift.max(
+                    lengthMs, min(resetMs(tally, nowMs: nowMs), Self.maxExact / replicas.count) * replicas.count)
         case .concurrency: nowMs + holdMs
         }
     }

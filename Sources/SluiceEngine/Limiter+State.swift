@@ -244,6 +244,10 @@ extension Limiter {
         package var unsettled = 0
         /// Counters whose window is over, and what could not be understood or belongs to other keys.
         package var dropped = 0
+        /// Records with numbers that no engine writes: they were passed over.
+        package var implausible = 0
+        /// The time of the store that was kept, where it was too far ahead of this machine's clock and was dropped; else 0.
+        package var droppedStoreMs: Int64 = 0
     }
 
     /// Goes on where an earlier process of this replica ended. To be called before anything else.
@@ -252,7 +256,9 @@ extension Limiter {
     package mutating func restore(_ records: [StateRecord], now: Moment) -> Restoration {
         var restoration = Restoration()
         var latest: [StateRecord.Subject: StateRecord] = [:]
-        for record in records { latest[record.subject] = record }
+        for record in records {
+            if record.isPlausible { latest[record.subject] = record } else { restoration.implausible += 1 }
+        }
         guard case .replica(let replica)? = latest[.replica] else { return restoration }
         guard replica.keyPrefix == configuration.keyPrefix else {
             restoration.dropped = latest.count - 1
@@ -261,7 +267,9 @@ extension Limiter {
         lastSequence = replica.lastSequence + EngineBounds.sequencesSkippedAtRestart
         acknowledgedSequence = replica.acknowledgedSequence
         changes.wantsReplica = true
-        clock.restore(highestStoreMs: replica.highestStoreMs, aheadMs: replica.aheadMs, now: now)
+        if !clock.restore(highestStoreMs: replica.highestStoreMs, aheadMs: replica.aheadMs, now: now) {
+            restoration.droppedStoreMs = replica.highestStoreMs
+        }
         let view = configuration.replicas
         live = LiveReplicas(
             ReplicaView(

@@ -117,6 +117,7 @@ extension Limiter {
         wire.acknowledgedSequence = acknowledgedSequence
         wire.forgotSinceMs = forgotSinceMs
         wire.floorMs = clock.highestStoreMs
+        wire.isStoreBehind = clock.behindMs > 0
         batch.floorMs = wire.floorMs
         statistics.batches += 1
         return true
@@ -200,9 +201,12 @@ extension Limiter {
         let wasAway =
             statistics.outages > 0 || breaker.failures > 0 || !reportedReasons.isEmpty
             || (journal.count > 0 && !changes.restored.isEmpty)
-        perform(
-            breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, arrivedNs: arrivedNs, now: now), now: now)
-        if wasProbing && !breaker.isClosed { reportAway(reason: "its answers come too late") }
+        if !pauseIfUnrun(reply, now: now) {
+            perform(
+                breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, arrivedNs: arrivedNs, now: now),
+                now: now)
+            if wasProbing && !breaker.isClosed { reportAway(reason: "its answers come too late") }
+        }
         if !wasClosed && breaker.isClosed { storeReached(wasAway: wasAway, timeMs: reply.timeMs, now: now) }
         if !batch.payments.isEmpty || owesOffers || memos.owes { wantsPayments = true }
         // It had run before. Where the store forgot, it is told again like all that is in doubt then.
@@ -215,6 +219,9 @@ extension Limiter {
             acknowledgedSequence = batch.sequence
             forgotSinceMs = reply.forgotSinceMs
             refusals.forgetAll(now: now)
+            if let found = reply.words.first {
+                notifyFault("in the place of this replica's marker lay \(found.quoted): written anew", now: now)
+            }
             if batch.sequence > forgotSequence { storeForgot(timeMs: reply.timeMs, now: now) }
             sendAgain(batch, now: now)
             // Until all replicas have offered, nobody counts on what the store holds.
@@ -227,6 +234,15 @@ extension Limiter {
         }
     }
 
+    /// One answer that nothing ran is made up for at once. A store that goes on answering so, or a key of this replica's that
+    /// somebody else writes to, is left alone for longer and longer.
+    private mutating func pauseIfUnrun(_ reply: BatchReply, now: Moment) -> Bool {
+        unrunAnswers = reply.status == .ran ? 0 : min(unrunAnswers + 1, EngineBounds.maxUnrunAnswers)
+        guard unrunAnswers == EngineBounds.maxUnrunAnswers else { return false }
+        standBack(reason: "it does not keep how far this replica got: nothing runs", now: now)
+        return true
+    }
+
     private mutating func observeClock(_ timeMs: Int64, sentNs: Int64, now: Moment) {
         let behindMs = clock.highestStoreMs - timeMs
         if behindMs > EngineBounds.clockStepMs {
@@ -235,7 +251,14 @@ extension Limiter {
         } else {
             reportsClock = true
         }
-        clock.observeStore(timeMs: timeMs, sentNs: sentNs, now: now)
+        guard let followedMs = clock.observeStore(timeMs: timeMs, sentNs: sentNs, now: now) else { return }
+        statistics.clockFollows += 1
+        notify(.storeClockFollowed(byMs: followedMs))
+        reportsClock = true
+        // What it proved, it proved of windows that are no longer open.
+        refusals.forgetAll(now: now)
+        // A restart is not to go on from the time that was given up.
+        if configuration.keepsState { changes.wantsReplica = true }
     }
 
     /// The marker told how far this replica's batches got: those up to `sequence` ran, the others never will.
@@ -330,8 +353,8 @@ extension Limiter {
             default:
                 if entry.isHeartbeat {
                     let numbers = reply.results[at + 1..<at + 1 + 3 * Int(reply.results[at])]
-                    at = numbers.endIndex
-                    heard(numbers, now: now)
+                    at = numbers.endIndex + 1
+                    heard(numbers, unnamed: reply.results[at - 1], now: now)
                     continue
                 }
                 guard entry.plan >= 0 else {
@@ -361,7 +384,7 @@ extension Limiter {
             settlementFailed(reason: reason)
             return finishAll(entry, of: batch, .notSettled(.storeFault), now: now)
         }
-        if !table[plan: entry.plan].isFaulty { notify(.keyFault(reason: reason)) }
+        if !table[plan: entry.plan].isFaulty { notifyFault(reason, now: now) }
         table[plan: entry.plan].isFaulty = true
         answerLocally(entry, of: batch, now: now)
     }

@@ -86,6 +86,8 @@ package struct Limiter {
         /// The store no longer remembers what this replica had charged.
         case storeForgot
         case storeClockBehind(byMs: Int64)
+        /// It stayed behind, and windows are cut by it again.
+        case storeClockFollowed(byMs: Int64)
         case keyFault(reason: String)
         /// It cannot be heard when counters are lowered: refusals are not remembered.
         case changesUnheard(reason: String)
@@ -161,6 +163,11 @@ package struct Limiter {
     /// Whether the store's time seems to be over, and the sockets must be looked at before that is said: see `tick`.
     package internal(set) var wantsLook = false
     var reportsClock = true
+    /// Answers in a row that told that nothing ran.
+    var unrunAnswers = 0
+    /// Of keys that are at fault, and of a store that forgot.
+    var faultPace = NoticePace()
+    var forgotPace = NoticePace()
     /// Why the store could not be used when that last was so; empty if it always could.
     package internal(set) var storeError = ""
     /// The reasons that were reported since it was last used.
@@ -458,6 +465,11 @@ package struct Limiter {
         for entry in batch.entries where entry.plan >= 0 { table.unpin(entry.plan) }
         guard spare.count <= EngineBounds.maxBatchesInFlight else { return }
         spare.append(batch)
+    }
+
+    /// A key in the store is at fault. Whoever asks of it again and again fills no log.
+    mutating func notifyFault(_ reason: String, now: Moment) {
+        if faultPace.allows(now: now) { notify(.keyFault(reason: reason)) }
     }
 
     mutating func notify(_ notice: Notice) {

@@ -15,7 +15,10 @@ struct LiveReplicas {
     /// The store told which replicas gave a sign of life lately. One that it does not tell of is believed to live for as
     /// long as a sign of life counts: a store that has just come back has heard of few.
     mutating func told(_ replicas: some Sequence<UInt64>, now: Moment) {
-        for replica in replicas where replica != view.own { heardNs[replica] = now.monotonicNs }
+        for replica in replicas
+        where replica != view.own && (heardNs.count < EngineBounds.maxReplicas || heardNs[replica] != nil) {
+            heardNs[replica] = now.monotonicNs
+        }
         heardNs = heardNs.filter { now.monotonicNs - $0.value < EngineBounds.heartbeatLifeNs }
         let live = heardNs.isEmpty ? [] : [view.own] + heardNs.keys
         guard live.count != view.live.count || !Set(live).isSubset(of: view.live) else { return }

@@ -69,7 +69,8 @@ struct LocalReservations {
     ///
     /// - Returns: what had expired.
     mutating func makeRoom(nowMs: Int64) -> [Record] {
-        guard isFull && nowMs - lastExpiredMs >= EngineBounds.fullReservationsPauseMs else { return [] }
+        // The clock may have gone back since.
+        guard isFull && abs(nowMs - lastExpiredMs) >= EngineBounds.fullReservationsPauseMs else { return [] }
         let expired = expire(nowMs: nowMs)
         if isFull {
             records = records.filter { !$0.value.isSpent || $0.value.mayBeStored }

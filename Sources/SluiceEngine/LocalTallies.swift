@@ -234,6 +234,7 @@ struct BucketTally {
 
     /// Beyond every level that means anything, with room for sums.
     private static let most: Int64 = 1 << 61
+    static let levels: ClosedRange<Int64> = 0...most
 
     mutating func observe(level: Int64, atMs: Int64) {
         sharedLevel = level
@@ -290,6 +291,7 @@ struct BucketTally {
 
     /// The time has passed; if the store has just gone, the bucket is divided.
     mutating func turnLocal(_ terms: Terms, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) {
+        turnBack(toMs: nowMs)
         let share = Self.fine(replicas.share(of: terms.burst * terms.lengthMs, counterHash: hash), replicas.count)
         if localLevel < 0 {
             let free = terms.burst * terms.lengthMs - terms.drained(sharedLevel, sinceMs: sharedMs, nowMs: nowMs)
@@ -302,6 +304,12 @@ struct BucketTally {
         replicaCount = replicas.count
         localCapacity = share
         learn(terms)
+    }
+
+    /// Where the store's clock was followed back, it leaks on from here.
+    private mutating func turnBack(toMs nowMs: Int64) {
+        if sharedMs > nowMs + EngineBounds.clockStepMs { sharedMs = nowMs }
+        if localMs > nowMs + EngineBounds.clockStepMs { localMs = nowMs }
     }
 
     private mutating func drain(_ terms: Terms, nowMs: Int64) {
@@ -344,6 +352,7 @@ struct BucketTally {
     mutating func adjust(
         by cost: Int64, after mark: Mark, chargedMs: Int64, _ terms: Terms, nowMs: Int64
     ) {
+        turnBack(toMs: nowMs)
         let amount = Self.fine(abs(cost), terms.lengthMs, replicaCount)
         // What has leaked since goes by the limit as it is now: it may leak more slowly than when it was charged.
         drain(self.terms ?? terms, nowMs: nowMs)

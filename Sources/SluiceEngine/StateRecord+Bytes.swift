@@ -51,7 +51,8 @@ extension StateRecord {
         }
     }
 
-    /// What was written one behind the other; nil unless that is exactly what `append` writes.
+    /// What was written one behind the other; nil unless that is exactly what `append` writes. What the numbers are is for
+    /// `isPlausible` to say: one record that is not hurts no other.
     package static func all(in bytes: ArraySlice<UInt8>) -> [StateRecord]? {
         var reader = StateReader(rest: bytes)
         var records: [StateRecord] = []
@@ -95,9 +96,7 @@ extension StateRecord {
         case .windowWithoutShare: return window(&reader, hasShare: false)
         case .windowWithShare: return window(&reader, hasShare: true)
         case .bucket:
-            guard let numbers = reader.numbers(11), numbers[6] >= 1, numbers.allSatisfy({ $0 >= -1 }) else {
-                return nil
-            }
+            guard let numbers = reader.numbers(11) else { return nil }
             return .bucket(
                 CounterState.BucketState(
                     sharedLevel: numbers[0], sharedMs: numbers[1], localLevel: numbers[2], ownLevel: numbers[3],
@@ -108,7 +107,7 @@ extension StateRecord {
     }
 
     private static func window(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Tally? {
-        guard let numbers = reader.numbers(hasShare ? 8 : 4), numbers.allSatisfy({ $0 >= 0 }) else { return nil }
+        guard let numbers = reader.numbers(hasShare ? 8 : 4) else { return nil }
         let share =
             hasShare
             ? CounterState.ShareState(
@@ -122,10 +121,13 @@ extension StateRecord {
     /// As it was before shares were recorded: the last number is what the store turned out to have charged of what was
     /// admitted locally, after it had last reported its usage.
     private static func earlierWindow(_ reader: inout StateReader) -> CounterState.Tally? {
-        guard let numbers = reader.numbers(5), numbers.allSatisfy({ $0 >= 0 && $0 <= Terms.maxExact }) else {
-            return nil
+        guard let numbers = reader.numbers(5) else { return nil }
+        let (base, own) = (numbers[0], numbers[2])
+        let resolved = numbers[4]
+        guard [base, own, resolved].allSatisfy({ 0...Terms.maxExact ~= $0 }) else {
+            // No sum of these is any: `isPlausible` says so of the whole.
+            return .window(CounterState.WindowState(sharedUsed: -1, sharedPrevious: 0, own: 0, ownPrevious: 0))
         }
-        let (base, own, resolved) = (numbers[0], numbers[2], numbers[4])
         return .window(
             CounterState.WindowState(
                 sharedUsed: min(Terms.maxExact, base + resolved), sharedPrevious: numbers[1], own: own,

@@ -1,3 +1,16 @@
+/// How often notices of one kind may come: some at once, then one in each pause. Whoever brings them about fills no log.
+struct NoticePace {
+    /// When all that were allowed so far will have had their pause, by the monotonic clock.
+    private var paidNs = Int64.min / 2
+
+    mutating func allows(now: Moment) -> Bool {
+        let nextNs = max(paidNs, now.monotonicNs) + EngineBounds.noticePauseNs
+        guard nextNs - now.monotonicNs <= EngineBounds.noticesAtOnce * EngineBounds.noticePauseNs else { return false }
+        paidNs = nextNs
+        return true
+    }
+}
+
 /// What has happened since the start: plain tallies, for status, metrics and tests.
 package struct Statistics: Sendable, Equatable {
     /// Answers by source, then verdict; peeks included.
@@ -21,6 +34,8 @@ package struct Statistics: Sendable, Equatable {
     package var outages: Int64 = 0
     /// How often something that was admitted locally was added to a counter of the store.
     package var settled: Int64 = 0
+    /// How often windows went back because the store's clock stayed behind.
+    package var clockFollows: Int64 = 0
     /// How often the store had lost its memory.
     package var forgotten: Int64 = 0
 

@@ -110,7 +110,7 @@ package struct BatchEncoder {
         header.removeAll()
         header.write(String(batch.chargesNothing ? -batch.sequence : batch.sequence))
         header.write(batch.acknowledgedSequence)
-        header.write(batch.floorMs)
+        header.write(batch.isStoreBehind ? -batch.floorMs : batch.floorMs)
         header.write(Self.markerTimeToLive)
         header.write(batch.forgotSinceMs)
         header.writeArray(count: windows.count)

@@ -62,9 +62,13 @@ package struct BatchReplyDecoder {
         let isInPlace = script == .charge && items.count > 1 && items[1].kind == .array && items[1].value == 3
         let head = isInPlace ? 2 : 1
         guard items.count >= head + 3, items[head..<head + 3].allSatisfy({ $0.kind == .integer }),
-            let status = BatchReply.Status(rawValue: items[head].value), items[head + 1].value > 0,
-            items[head + 2].value >= 0, isInPlace == (script == .charge && status == .ran)
+            let status = BatchReply.Status(rawValue: items[head].value),
+            0...Self.maxTally ~= items[head + 2].value, isInPlace == (script == .charge && status == .ran)
         else { throw BatchReplyError(reason: "the answer does not begin with a status, a time and a sequence") }
+        // By such a clock no window can be cut.
+        guard 1...EngineBounds.latestMs ~= items[head + 1].value else {
+            throw BatchReplyError(reason: "the store's clock is not between the years 1970 and 9999")
+        }
         reply.results.removeAll(keepingCapacity: true)
         reply.words.removeAll(keepingCapacity: true)
         reply.status = status
@@ -73,6 +77,10 @@ package struct BatchReplyDecoder {
         reply.forgotSinceMs = status == .forgot ? items[head + 2].value : 0
         var at = head + 3
         var places = isInPlace ? 1 : items.count - 1
+        if status == .forgot, at < items.count, items[at].kind == .string {
+            reply.words.append(flat.words(of: items[at]))
+            at += 1
+        }
         if status == .ran {
             reply.results.reserveCapacity(items.count * 2)
             for entry in entries {
@@ -178,7 +186,7 @@ package struct BatchReplyDecoder {
             throw BatchReplyError(reason: "a replay has other than none or all of its tallies")
         }
         reply.results.append(BatchReply.replayed)
-        reply.results.append(min(max(time.value, -Self.maxTally), Self.maxTally))
+        reply.results.append(min(max(time.value, -EngineBounds.latestMs), EngineBounds.latestMs))
         reply.results.append(count.value)
         reply.words.append(flat.words(of: reservation))
         try readTallies(Int(count.value), of: flat, at: &at)
@@ -198,26 +206,47 @@ package struct BatchReplyDecoder {
         at += count
     }
 
-    /// One string: a replica's number in hexadecimal, when its last sign of life came, and so on for each.
+    /// One string: a replica's number in hexadecimal, when its last sign of life came, and so on for each; then how many
+    /// members of their list name no replica. Anybody may have written to that list: a pair that is none is passed over.
     private mutating func readReplicas(of flat: FlatReply, at: inout Int) throws(BatchReplyError) {
-        guard at < flat.items.count, flat.items[at].kind == .string else {
+        guard at + 1 < flat.items.count, flat.items[at].kind == .string, flat.items[at + 1].kind == .integer else {
             throw BatchReplyError(reason: "a sign of life is not answered with a list of replicas")
         }
         let parts = flat.bytes(of: flat.items[at]).split(separator: UInt8(ascii: " "))
-        at += 1
-        guard parts.count % 3 == 0, parts.count <= 3 * RedisBounds.maxReplicasTold else {
-            throw BatchReplyError(reason: "a list of replicas does not consist of a number and two times each")
-        }
-        reply.results.append(Int64(parts.count / 3))
-        for index in stride(from: 0, to: parts.count, by: 3) {
-            guard let replica = UInt64(String(decoding: parts[index], as: UTF8.self), radix: 16),
-                let seenMs = Int64(String(decoding: parts[index + 1], as: UTF8.self)), seenMs >= 0,
-                let writtenBackMs = Int64(String(decoding: parts[index + 2], as: UTF8.self)), writtenBackMs >= 0
-            else { throw BatchReplyError(reason: "a list of replicas holds other than numbers and times") }
+        let unnamed = flat.items[at + 1].value
+        at += 2
+        let first = reply.results.count
+        reply.results.append(0)
+        var passedOver: Int64 = 0
+        for index in stride(from: 0, to: parts.count - 2, by: 3) {
+            guard reply.results[first] < Int64(RedisBounds.maxReplicasTold), let replica = Self.replica(parts[index]),
+                let seenMs = Self.time(parts[index + 1]), let writtenBackMs = Self.time(parts[index + 2])
+            else {
+                passedOver += 1
+                continue
+            }
+            reply.results[first] += 1
             reply.results.append(Int64(bitPattern: replica))
-            reply.results.append(min(seenMs, Self.maxTally))
-            reply.results.append(min(writtenBackMs, Self.maxTally))
+            reply.results.append(seenMs)
+            reply.results.append(writtenBackMs)
         }
+        reply.results.append(passedOver + min(max(unnamed, 0), Int64(RedisBounds.maxReplicasTold)))
+    }
+
+    /// As `ReservationID.hexadecimal` writes it, and nothing else.
+    private static func replica(_ bytes: ArraySlice<UInt8>) -> UInt64? {
+        guard bytes.count == 16, bytes.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) else {
+            return nil
+        }
+        return UInt64(String(decoding: bytes, as: UTF8.self), radix: 16)
+    }
+
+    /// Digits alone: a sign, a space or a fraction is none of the script's.
+    private static func time(_ bytes: ArraySlice<UInt8>) -> Int64? {
+        guard bytes.count <= 19, bytes.allSatisfy({ (48...57).contains($0) }),
+            let timeMs = Int64(String(decoding: bytes, as: UTF8.self)), timeMs <= EngineBounds.latestMs
+        else { return nil }
+        return timeMs
     }
 
     /// Nothing, or the id of a reservation.

@@ -136,7 +136,7 @@ final class CounterScan: RedisConnectionOwner {
         guard case .array(let parts) = reply.tree(), parts.count == 2, case .string(let seconds) = parts[0],
             case .string(let microseconds) = parts[1], let seconds = Int64(String(decoding: seconds, as: UTF8.self)),
             let microseconds = Int64(String(decoding: microseconds, as: UTF8.self)),
-            (0...Terms.maxExact / 1000).contains(seconds), (0..<1_000_000).contains(microseconds)
+            (0...EngineBounds.latestMs / 1000).contains(seconds), (0..<1_000_000).contains(microseconds)
         else { return false }
         timeMs = seconds * 1000 + microseconds / 1000
         awaited.removeFirst()

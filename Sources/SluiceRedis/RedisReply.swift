@@ -68,7 +68,7 @@ package struct FlatReply: Sendable, Equatable {
         case .error: return .error(RedisError(words(of: item)))
         case .null: return .null
         case .array:
-            guard item.value <= Int64(items.count - at) else { return nil }
+            guard 0...Int64(items.count - at) ~= item.value else { return nil }
             var elements: [RedisReply] = []
             elements.reserveCapacity(Int(item.value))
             for _ in 0..<item.value {

@@ -61,6 +61,8 @@ struct InfoReport {
             ("subscription", host.limiter.hearsChanges ? "up" : "down"),
             ("outages", String(statistics.outages)),
             ("memory_losses", String(statistics.forgotten)),
+            ("redis_clock_behind_ms", String(host.limiter.storeBehindMs)),
+            ("redis_clock_follows", String(statistics.clockFollows)),
         ] + forOperators([("redis_last_error", host.limiter.storeError.onOneLine)])
     }
 

@@ -523,6 +523,10 @@ final class LimiterHost: CounterLinkDelegate {
             logger.warning("redis has lost its memory, and is told what was last seen of its counters")
         case .storeClockBehind(let byMs):
             logger.error("redis' clock has stepped back, windows stand still", metadata: ["by_ms": "\(byMs)"])
+        case .storeClockFollowed(let byMs):
+            logger.warning(
+                "redis' clock has stayed behind, and is followed: windows that had begun by then may open again",
+                metadata: ["by_ms": "\(byMs)"])
         case .keyFault(let reason):
             logger.error("a key in redis holds what does not belong there", metadata: ["reason": "\(reason)"])
         case .changesUnheard(let reason):

@@ -107,6 +107,16 @@ package final class Server: Sendable {
         }
         let restoration = limiter.restore(contents.records, now: SystemClock.now())
         guard !contents.records.isEmpty else { return }
+        if restoration.implausible > 0 {
+            logger.warning(
+                "records in the state have numbers that cannot be: they were passed over",
+                metadata: ["folder": "\(folder)", "records": "\(restoration.implausible)"])
+        }
+        if restoration.droppedStoreMs > 0 {
+            logger.warning(
+                "redis' time in the state is far ahead of this machine's clock: it was dropped",
+                metadata: ["folder": "\(folder)", "redis_ms": "\(restoration.droppedStoreMs)"])
+        }
         logger.info(
             "goes on from its state",
             metadata: [

@@ -165,9 +165,8 @@ extension ModelStore {
             reading.tally.previous = try integer(keys[1])
         case .tokenBucket:
             let (level, lastMs, credited) = try storedBucket(keys[0]) ?? (0, nowMs, 0)
-            reading = Reading(
-                tally: Tally(used: charge.terms.drained(level, sinceMs: lastMs, nowMs: nowMs)),
-                lastMs: max(nowMs, lastMs), credited: credited)
+            let now = leaked(level, lastMs, charge.terms, of: keys[0], nowMs: nowMs)
+            reading = Reading(tally: Tally(used: now.level), lastMs: now.lastMs, credited: credited)
         case .concurrency:
             let slots = try storedSlots(keys[0]).filter { $0.value > nowMs }
             if !isPeek { writeSlots(slots, at: keys[0]) }

@@ -129,6 +129,7 @@ extension ModelStore {
         }
         if difference < 0 {
             // It stays the level of then: by how much it has leaked since is for the next check to say.
+            lastMs = Self.believed(lastMs, nowMs: nowMs)
             let under = max(0, charge.levelAfter - (credited - charge.creditedBefore))
             // Where the clock has stepped back the bucket stands still, but what had leaked by then has leaked.
             let left =
@@ -139,8 +140,8 @@ extension ModelStore {
             credited = credited + credit > Terms.maxExact ? 0 : credited + credit
             lowered.append(charge.key)
         } else {
-            level = terms.drained(level, sinceMs: lastMs, nowMs: nowMs) + difference * terms.lengthMs
-            lastMs = max(nowMs, lastMs)
+            (level, lastMs) = leaked(level, lastMs, terms, of: charge.key, nowMs: nowMs)
+            level += difference * terms.lengthMs
             lowered.append(charge.key)
         }
         let keptMs = Self.keptUntilMs(terms, Tally(used: level), lastMs: lastMs, nowMs: nowMs)

@@ -55,7 +55,9 @@ package struct ModelStore: Sendable {
     }
 
     /// How far a replica's batches got.
-    private struct Marker {
+    fileprivate struct Marker {
+        /// Something else lies in its place.
+        var strange: String?
         /// The sequence of the last batch that ran and may have charged; negated, since when the replica is told that the
         /// store forgot, ms since the epoch; 0 if none.
         var charged: Int64 = 0
@@ -82,14 +84,22 @@ package struct ModelStore: Sendable {
     /// When each replica gave its last heartbeat, and when it last had nothing to write back, ms since the epoch.
     private var heartbeats: [UInt64: Int64] = [:]
     private var writtenBack: [UInt64: Int64] = [:]
+    /// The scores of members of their list that name no replica.
+    private var unnamedHeartbeats: [Double] = []
     /// What was published of counters that were lowered, oldest first; see `takePublished`.
     var published: [[UInt8]] = []
     /// What is wrong with a counter that the settlement at hand should have changed, if anything is.
     var passedOver: KeyFault?
+    /// Whether the replica of the batch at hand knows that this clock is behind: then no bucket leaks.
+    var isBehind = false
+    /// How far ahead a bucket's time may be, and is waited for, ms.
+    private static let clockStepMs: Int64 = 60_000
     /// The keys that the settlement at hand has lowered.
     var lowered: [[UInt8]] = []
 
     private static let markerTimeToLiveMs: Int64 = 3_600_000
+    /// How far a replica follows a marker that is ahead of it.
+    private static let maxSequence: Int64 = 1 << 52
 
     package init(clockMs: Int64) { self.clockMs = clockMs }
 
@@ -100,7 +110,10 @@ package struct ModelStore: Sendable {
         runs += 1
         var reply = BatchReply()
         reply.timeMs = clockMs
-        let marker = marker(of: replica)
+        var marker = marker(of: replica)
+        if marker.newest > Self.maxSequence && marker.newest >= batch.sequence {
+            marker = Marker(strange: marker.text)
+        }
         reply.previousSequence = max(0, marker.charged)
         if marker.newest >= batch.sequence {
             reply.status = .superseded
@@ -113,16 +126,19 @@ package struct ModelStore: Sendable {
             of: replica,
             Marker(charged: isFence ? max(0, marker.charged) : batch.sequence, newest: batch.sequence))
         let isTold = marker.newest < 0
-        if isTold ? batch.forgotSinceMs != -marker.newest : batch.acknowledgedSequence > marker.newest {
+        let isUnknown = isTold ? batch.forgotSinceMs != -marker.newest : batch.acknowledgedSequence > marker.newest
+        if isUnknown || marker.strange != nil {
             // An answer can get lost, and so it is told again until a batch shows that the replica knows.
             reply.status = .forgot
             reply.previousSequence = 0
             reply.forgotSinceMs = isTold ? -marker.newest : clockMs
+            if let strange = marker.strange { reply.words.append(strange) }
             setMarker(of: replica, Marker(charged: -reply.forgotSinceMs, newest: -reply.forgotSinceMs))
             return .success(reply)
         }
         if isTold { reply.previousSequence = 0 }
         let nowMs = max(clockMs, batch.floorMs)
+        isBehind = batch.isStoreBehind
         var firstKey = 0
         for entry in batch.entries {
             let keys = EntryKeys(of: entry, in: batch, from: &firstKey)
@@ -153,16 +169,16 @@ package struct ModelStore: Sendable {
         _ replica: UInt64, lifeMs: Int64, writtenBackMs: Int64, nowMs: Int64, into reply: inout BatchReply
     ) {
         heartbeats[replica] = nowMs
-        heartbeats = heartbeats.filter { $0.value > nowMs - lifeMs }
-        if writtenBackMs > 0 {
-            writtenBack[replica] = writtenBackMs
-            writtenBack = writtenBack.filter { $0.value > nowMs - lifeMs }
-        }
+        heartbeats = heartbeats.filter { $0.value > nowMs - lifeMs && $0.value <= nowMs + lifeMs }
+        if writtenBackMs > 0 { writtenBack[replica] = writtenBackMs }
+        writtenBack = writtenBack.filter { $0.value > nowMs - lifeMs && $0.value <= nowMs + lifeMs }
         let latestFirst = heartbeats.sorted { ($0.value, $0.key) > ($1.value, $1.key) }
         reply.results += [1, Int64(heartbeats.count)]
         for (replica, seenMs) in latestFirst {
             reply.results += [Int64(bitPattern: replica), seenMs, writtenBack[replica] ?? 0]
         }
+        reply.results.append(Int64(unnamedHeartbeats.count { $0 > Double(nowMs - lifeMs) }))
+        unnamedHeartbeats = []
     }
 
     /// The keys of one entry.
@@ -211,6 +227,24 @@ package struct ModelStore: Sendable {
 
     /// What lies under a key that has not expired.
     func item(_ key: [UInt8]) -> Item? { items[key].flatMap { isExpired($0) ? nil : $0 } }
+
+    /// A bucket's level, and since when it has that.
+    ///
+    /// - Parameter level: what it was at `lastMs`. Where that is far ahead the clock has come back, and it leaks on from now.
+    mutating func leaked(
+        _ level: Int64, _ lastMs: Int64, _ terms: Terms, of key: [UInt8], nowMs: Int64
+    ) -> (level: Int64, lastMs: Int64) {
+        let sinceMs = Self.believed(lastMs, nowMs: nowMs)
+        if sinceMs < lastMs {
+            if case .bucket(_, _, let credited) = item(key)?.value {
+                items[key]?.value = .bucket(level: level, lastMs: nowMs, credited: credited)
+            }
+        }
+        return (isBehind ? level : terms.drained(level, sinceMs: sinceMs, nowMs: nowMs), max(nowMs, sinceMs))
+    }
+
+    /// A bucket's time; one that is far ahead is that of a clock that has come back since.
+    static func believed(_ lastMs: Int64, nowMs: Int64) -> Int64 { lastMs > nowMs + clockStepMs ? nowMs : lastMs }
 
     // MARK: - What a test arranges and looks up
 
@@ -326,6 +360,7 @@ package struct ModelStore: Sendable {
         markers = [:]
         heartbeats = [:]
         writtenBack = [:]
+        unnamedHeartbeats = []
     }
 
     /// The sequence of the last batch of a replica that ran; 0 if none is remembered.
@@ -334,6 +369,40 @@ package struct ModelStore: Sendable {
     /// Since when the store has told a replica that it forgot, as long as nothing of that one has run since, ms; else 0.
     package func forgotSinceMs(of replica: UInt64) -> Int64 { max(0, -marker(of: replica).newest) }
 
+    /// `SET` of a replica's marker, as another client would: taken for what a script takes it.
+    package mutating func setMarker(of replica: UInt64, text: String) { setMarker(of: replica, Marker(text)) }
+
+    /// Makes a replica's marker a list.
+    package mutating func spoilMarker(of replica: UInt64) {
+        setMarker(of: replica, Marker(strange: "WRONGTYPE Operation against a key holding the wrong kind of value"))
+    }
+
+    /// `ZADD` to the list of replicas, as another client would.
+    package mutating func addHeartbeat(_ member: String, score: Double) {
+        let isNamed = member.utf8.count == 16 && member.utf8.allSatisfy { "0123456789abcdef".utf8.contains($0) }
+        guard isNamed, let replica = UInt64(member, radix: 16) else { return unnamedHeartbeats.append(score) }
+        // What is no time is as good as one too late.
+        heartbeats[replica] = Int64(exactly: score) ?? .max
+    }
+
     /// Forgets the last batch of a replica, as if its marker had been evicted.
     package mutating func forgetMarker(of replica: UInt64) { markers[replica] = nil }
+}
+
+extension ModelStore.Marker {
+    /// Reads what a script, or anybody, has written.
+    fileprivate init(_ text: String) {
+        let parts = text.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
+        let digits = parts.map { $0.hasPrefix("-") && $0 == parts[0] ? $0.dropFirst() : $0 }
+        let isNumeric = digits.allSatisfy { !$0.isEmpty && $0.utf8.allSatisfy { (48...57).contains($0) } }
+        let numbers = parts.map { Int64($0) ?? .max }
+        let (charged, newest) = (numbers[0], numbers[numbers.count - 1])
+        if isNumeric, newest.magnitude < 1 << 53, charged <= newest, charged >= 0 || numbers.count == 1 {
+            self.init(charged: charged, newest: newest)
+        } else {
+            self.init(strange: String(text.prefix(64)))
+        }
+    }
+
+    fileprivate var text: String { charged == newest ? "\(charged)" : "\(charged) \(newest)" }
 }

@@ -196,6 +196,21 @@ import Testing
         #expect(json["socket_trouble"] as? String == (more.contains("in use") ? "in use" : nil))
     }
 
+    @Test func aClockThatIsBehind() async throws {
+        for (behindMs, follows, line) in [
+            (90_000, 0, "clock     Redis' is 1m 30s behind what it told before\n"),
+            (0, 2, "clock     was followed back 2 times\n"),
+        ] {
+            let more = "redis_clock_behind_ms:\(behindMs)\r\nredis_clock_follows:\(follows)\r\n"
+            let stub = try await StubSidecar { _ in Self.info(more: more) }
+            let run = await ControlRun.of("status", "--socket", stub.path)
+            #expect(run.output.contains("with memory lost\n" + line), "\(run.output)")
+            let json = try await ControlRun.of("status", "--socket", stub.path, "--json").json()
+            #expect(json["redis_clock_behind_ms"] as? Int == behindMs)
+            #expect(json["redis_clock_follows"] as? Int == follows)
+        }
+    }
+
     @Test func redisItselfIsNotASidecar() async throws {
         let stub = try await StubSidecar { _ in StubSidecar.text("# Server\r\nredis_version:7.0.15\r\n") }
         let run = await ControlRun.of("status", "--socket", stub.path)

@@ -33,6 +33,23 @@ import Testing
         return breaker
     }
 
+    /// A store that answers probes and nothing else is tried less and less often; once it was fine for a second, that is over.
+    @Test func failuresCountUntilItStaysClosed() {
+        var breaker = closed()
+        var ms: Int64 = 1
+        for failures in 1...6 {
+            breaker.refused(now: at(ms))
+            #expect(breaker.failures == failures)
+            ms += 1_000
+            #expect(breaker.tick(oldestUnansweredNs: nil, now: at(ms)) == .probe)
+            #expect(breaker.answered(sentNs: ns(ms), owesMore: false, now: at(ms)) == .none)
+            #expect(breaker.isClosed)
+            ms += 999
+        }
+        breaker.refused(now: at(ms + 1))
+        #expect(breaker.failures == 1)
+    }
+
     private func stalled() -> Breaker {
         var breaker = closed()
         #expect(breaker.tick(oldestUnansweredNs: ns(5), now: at(20)) == .none)

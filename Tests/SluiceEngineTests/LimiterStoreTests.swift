@@ -249,16 +249,19 @@ import Testing
     /// A store whose clock is behind what it told before keeps the window that was open; its time is what counts.
     @Test func aStoreWhoseClockSteppedBack() {
         var rig = LimiterRig(policy(limit(max: 2)))
-        rig.pass(ms: 30_000)
+        rig.pass(ms: 59_000)
         #expect(rig.decide().allowed)
         rig.store.clockMs -= 50_000
         #expect(rig.decide(wantsTrace: true).trace?.first?.windowStartMs == Self.start)
         #expect(!rig.decide().allowed)
         // This machine's clock runs on into the next minute; the store's has stood still.
-        rig.now.monotonicNs += 30_000_000_000
+        rig.now.monotonicNs += EngineBounds.storeFollowedAfterNs - 1
         let denied = rig.decide(wantsTrace: true)
         #expect(denied.source == .shared && denied.trace?.first?.windowStartMs == Self.start && !denied.allowed)
         #expect(rig.limiter.takeNotices().isEmpty)
+        rig.now.monotonicNs += 1
+        _ = rig.decide()
+        #expect(rig.limiter.takeNotices() == [.storeClockFollowed(byMs: 50_000)])
     }
 
     @Test func aClockFarBehindIsReportedOnce() {

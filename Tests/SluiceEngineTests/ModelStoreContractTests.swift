@@ -42,4 +42,12 @@ private struct ModelContractStore: ContractStore {
     }
     mutating func persist(_ key: String) { store.persist(Array(key.utf8)) }
     mutating func delete(_ key: String) { store.delete(Array(key.utf8)) }
+
+    mutating func addToReplicas(_ key: String, _ member: String, _ score: String) {
+        store.addHeartbeat(member, score: Double(score) ?? 0)
+    }
+
+    mutating func setMarker(_ text: String?) {
+        if let text { store.setMarker(of: 7, text: text) } else { store.spoilMarker(of: 7) }
+    }
 }

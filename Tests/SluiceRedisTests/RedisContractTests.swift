@@ -1,4 +1,5 @@
 import SluiceEngine
+import SluiceRedis
 import Support
 import Testing
 
@@ -42,4 +43,13 @@ private struct RedisContractStore: ContractStore {
 
     func persist(_ key: String) throws { _ = try client.command("PERSIST", key) }
     func delete(_ key: String) throws { _ = try client.command("DEL", key) }
+
+    func addToReplicas(_ key: String, _ member: String, _ score: String) throws {
+        _ = try client.command("ZADD", key, score, member)
+    }
+
+    func setMarker(_ text: String?) throws {
+        let key = String(decoding: BatchEncoder.markerKey(prefix: "sluice", replica: 7), as: UTF8.self)
+        if let text { _ = try client.command("SET", key, text) } else { try setList(key) }
+    }
 }

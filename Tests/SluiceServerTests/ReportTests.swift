@@ -27,7 +27,8 @@ import Testing
         for line in [
             "sluice_version:1.2.3", "replica_id:1f", "uptime_ms:5000", "connected_clients:1", "policy:policy.json",
             "redis_address:unix:///r.sock", "redis_state:closed", "redis_server:model", "counting:shared",
-            "checks:3", "waiting:0", "late:0", "answers_shared_allow:1", "answers_policy_allow:1",
+            "redis_clock_behind_ms:0", "redis_clock_follows:0", "checks:3", "waiting:0", "late:0",
+            "answers_shared_allow:1", "answers_policy_allow:1",
             "answers_policy_deny:1", "max_connections:100", "budget_ms:10000", "replicas:1",
         ] { #expect(text.contains("\(line)\r\n"), "\(line)") }
         for word in ["all", "default", "everything"] { #expect(report.text(sections: [word]) == text) }

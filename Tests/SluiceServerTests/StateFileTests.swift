@@ -37,6 +37,8 @@ import Testing
             }
     }
 
+    private func write(_ records: [StateRecord]) throws { try open().0.append(records) }
+
     private func bytes() throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path)) }
     private func overwrite(_ bytes: Data) throws { try bytes.write(to: URL(fileURLWithPath: path)) }
 
@@ -50,6 +52,24 @@ import Testing
         #expect(attributes[.posixPermissions] as? Int == 0o600)
         let parent = try FileManager.default.attributesOfItem(atPath: folder.path("state"))
         #expect(parent[.posixPermissions] as? Int == 0o700)
+    }
+
+    /// A record with numbers that cannot be, and yet written as it should be, cuts nothing off: it is for the engine to pass over.
+    @Test func aRecordThatCannotBeHurtsNoOther() throws {
+        let window = CounterState.WindowState(sharedUsed: -1, sharedPrevious: .min, own: .max, ownPrevious: 0)
+        let counter = StateRecord.counter(
+            CounterState(
+                stem: [58], startMs: .max, countsUntilMs: .min, isSeen: true, owesOffer: false, tally: .window(window)))
+        let replica = StateRecord.replica(
+            ReplicaState(
+                keyPrefix: "sluice", lastSequence: .max, acknowledgedSequence: .min, highestStoreMs: .max,
+                aheadMs: .max,
+                others: []))
+        let records = [record(1), counter, replica, record(.max), record(2)]
+        try write(records)
+        let (_, contents) = try open(2)
+        #expect(contents.droppedBytes == 0 && contents.records == records)
+        #expect(contents.records.map { $0.isPlausible } == [true, false, false, false, true])
     }
 
     /// Cut anywhere, it is read up to the last record that is whole, and goes on from there.

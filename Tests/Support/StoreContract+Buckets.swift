@@ -46,6 +46,31 @@ extension StoreContract {
             try await contract.expect(contract.check(a), gives: [1, 180_000])
             try await contract.expect(a.keys[0], holds: "180000 \(contract.nowMs)")
         },
+        Case("token bucket: a time that is far ahead is waited for no longer") { contract in
+            let a = contract.bucket("a", max: 6, burst: 3)
+            try await contract.store.set(a.keys[0], "180000 \(contract.nowMs + 60_001)")
+            try await contract.expect(contract.check(a), contract.peek(a), gives: [0, 180_000, 0, 180_000])
+            try await contract.expect(a.keys[0], holds: "180000 \(contract.nowMs)")
+            contract.pass(until: 10_000)
+            try await contract.expect(contract.check(a), gives: [1, 180_000])
+            try await contract.store.set(a.keys[0], "180000 \(contract.nowMs + 60_000) 5")
+            try await contract.expect(contract.check(a), gives: [0, 180_000])
+            try await contract.expect(a.keys[0], holds: "180000 \(contract.nowMs + 60_000) 5")
+            try await contract.store.set(a.keys[0], "180000 \(contract.nowMs + 3_600_000) 5")
+            try await contract.expect(contract.check(a), gives: [0, 180_000])
+            try await contract.expect(a.keys[0], holds: "180000 \(contract.nowMs) 5")
+        },
+        Case("token bucket: nothing leaks by a time that is not the store's") { contract in
+            let a = contract.bucket("a", max: 6, burst: 3)
+            try await contract.expect(contract.check(cost: 2, a), gives: [1, 120_000])
+            contract.pass(until: 3_600_000)
+            for used in [180_000, 180_000] as [Int64] {
+                let reply = try await contract.run([contract.check(a)], isBehind: true)
+                guard reply.results.last == used else { throw contract.violation("\(reply)", line: #line) }
+            }
+            contract.pass(until: 3_610_000)
+            try await contract.expect(contract.check(a), gives: [1, 180_000])
+        },
         Case("token bucket: a maximum of 0 blocks") { contract in
             let a = contract.bucket("a", max: 0, burst: 0)
             try await contract.expect(contract.check(a), contract.peek(a), gives: [0, 0, 0, 0])

@@ -298,6 +298,55 @@ extension StoreContract {
                 throw contract.violation("\(after)", line: #line)
             }
         },
+        Case("marker: what no script wrote counts as forgotten, and is written anew") { contract in
+            let a = contract.fixed("a", max: 1_000)
+            let strange: [String?] = [
+                nil, "", " ", "foo", "1.5", "1e3", "1e999", "nan", "inf", "-inf", "0x10", " 12", "12 ", "+12", "1 2 3",
+                "-5 7", "7 5", "7 x", "--1", "9007199254740993", "-9007199254740993", "9223372036854775807",
+                "-9223372036854775808", "99999999999999999999999999", "9007199254740992", "4503599627370497",
+                "1 4503599627370497",
+            ]
+            var used: Int64 = 0
+            for text in strange {
+                used += 1
+                try await contract.expect(contract.check(a), gives: [1, used])
+                try await contract.store.setMarker(text)
+                let last = contract.sequence
+                let told = try await contract.run([contract.check(a)])
+                guard told.status == .forgot, told.forgotSinceMs > 0, told.results.isEmpty,
+                    told.words.count == 1, text == nil || told.words == [text ?? ""]
+                else { throw contract.violation("\(text ?? "a list"): \(told)", line: #line) }
+                // From here on it is as with any store that forgot.
+                let again = try await contract.run([contract.check(a)], acknowledged: last)
+                guard again.status == .forgot, again.words.isEmpty, again.forgotSinceMs == told.forgotSinceMs else {
+                    throw contract.violation("\(text ?? "a list"): \(again)", line: #line)
+                }
+                used += 1
+                let next = try await contract.run([contract.check(a)], told: told.forgotSinceMs)
+                guard next.status == .ran, next.previousSequence == 0, next.results == [1, used] else {
+                    throw contract.violation("\(text ?? "a list"): \(next)", line: #line)
+                }
+            }
+        },
+        Case("marker: one that is ahead is told, as far as a replica follows it") { contract in
+            let a = contract.fixed("a", max: 9)
+            try await contract.expect(contract.check(a), gives: [1, 1])
+            for text in ["4503599627370496", "17 4503599627370496"] {
+                try await contract.store.setMarker(text)
+                let reply = try await contract.run([contract.check(a)])
+                guard reply.status == .superseded, reply.previousSequence == 1 << 52 else {
+                    throw contract.violation("\(text): \(reply)", line: #line)
+                }
+            }
+            let next = try await contract.run([contract.check(a)], sequence: (1 << 52) + 1)
+            let after = try await contract.run([contract.check(a)])
+            guard next.status == .ran, after.status == .ran, after.results == [1, 3],
+                after.previousSequence == (1 << 52) + 1
+            else { throw contract.violation("\(next), \(after)", line: #line) }
+            // Those that come after it begin low again.
+            try await contract.store.setMarker("0")
+            contract.beginAgain()
+        },
         Case("marker: a store that forgot charges nothing, until the replica knows") { contract in
             let a = contract.fixed("a", max: 9)
             let last = contract.sequence + 10

@@ -94,14 +94,14 @@ extension StoreContract {
     static let heartbeatCases: [Case] = [
         Case("a sign of life is told until its time is over") { contract in
             let first = try await contract.run([contract.heartbeat(lifeMs: 30_000)])
-            guard first.results.count == 5, first.results[0...1] == [1, 1], first.results[3] == contract.startMs,
-                first.results[4] == 0
+            guard first.results.count == 6, first.results[0...1] == [1, 1],
+                first.results[3...] == [contract.startMs, 0, 0]
             else {
                 throw contract.violation("\(first.results)", line: #line)
             }
             contract.pass(until: 20_000)
             let second = try await contract.run([contract.heartbeat(lifeMs: 30_000)])
-            guard second.results == [1, 1, first.results[2], contract.nowMs, 0] else {
+            guard second.results == [1, 1, first.results[2], contract.nowMs, 0, 0] else {
                 throw contract.violation("\(second.results) after \(first.results)", line: #line)
             }
         },
@@ -115,18 +115,40 @@ extension StoreContract {
                 // The last one was sent long before: the store did not see to it earlier.
                 contract.pass(until: Int64(offsetMs))
                 let heartbeat = contract.heartbeat(lifeMs: 30_000, writtenBackMs: writtenBackMs)
-                listed.append(try await contract.run([heartbeat]).results.last)
+                listed.append(try await contract.run([heartbeat]).results.dropLast().last)
             }
             guard listed == [sentMs, sentMs, contract.startMs + 1] else {
                 throw contract.violation("\(listed)", line: #line)
             }
+        },
+        Case("what names no replica is passed over, and taken out of the list") { contract in
+            let key = contract.key("replicas")
+            let lifeMs: Int64 = 30_000
+            for member in ["", "x", "9", "00000000000000FF", "0x00000000000009", "two words", " 00000000000009 "] {
+                try await contract.store.addToReplicas(key, member, "\(contract.nowMs)")
+            }
+            for score in ["1e300", "+inf", "\(contract.nowMs + lifeMs + 1)", "\(contract.nowMs - 1).5"] {
+                try await contract.store.addToReplicas(key, "000000000000000" + score.suffix(1).lowercased(), score)
+            }
+            try await contract.store.addToReplicas(key, "00000000000000aa", "\(contract.nowMs - 1)")
+            let first = try await contract.run([contract.heartbeat(lifeMs: lifeMs)])
+            guard first.results.count == 9, first.results[8] == 7 else {
+                throw contract.violation("\(first.results)", line: #line)
+            }
+            let told = [1, 2, first.results[2], contract.nowMs, 0, 0xaa, contract.nowMs - 1, 0]
+            guard first.results == told + [7] else { throw contract.violation("\(first.results)", line: #line) }
+            try await contract.expect(contract.heartbeat(lifeMs: lifeMs), gives: told + [0])
+            try await contract.store.addToReplicas(key, "x", "1")
+            try await contract.store.addToReplicas(key, "y", "\(contract.nowMs)")
+            let next = try await contract.run([contract.heartbeat(lifeMs: lifeMs)])
+            guard next.results.last == 1 else { throw contract.violation("\(next.results)", line: #line) }
         },
         Case("a sign of life beside checks") { contract in
             let window = contract.fixed("w", max: 10)
             let reply = try await contract.run([
                 contract.check(window), contract.heartbeat(lifeMs: 1_000), contract.check(window),
             ])
-            guard reply.results.prefix(4) == [1, 1, 1, 1], reply.results.suffix(2) == [1, 2] else {
+            guard reply.results.prefix(4) == [1, 1, 1, 1], reply.results.suffix(3) == [0, 1, 2] else {
                 throw contract.violation("\(reply.results)", line: #line)
             }
         },

@@ -18,6 +18,10 @@ package protocol ContractStore {
     mutating func persist(_ key: String) async throws
     /// `DEL`.
     mutating func delete(_ key: String) async throws
+    /// `ZADD` to the list of replicas.
+    mutating func addToReplicas(_ key: String, _ member: String, _ score: String) async throws
+    /// `SET` of the replica's marker; a list in its place if nil.
+    mutating func setMarker(_ text: String?) async throws
 }
 
 /// What every store promises of the batches that it runs: the same cases for the model and for a real one.
@@ -235,9 +239,10 @@ package struct StoreContract {
     }
 
     mutating func run(
-        _ entries: [Entry], sequence: Int64? = nil, acknowledged: Int64? = nil, told: Int64 = 0
+        _ entries: [Entry], sequence: Int64? = nil, acknowledged: Int64? = nil, told: Int64 = 0, isBehind: Bool = false
     ) async throws -> BatchReply {
         var batch = Batch()
+        batch.isStoreBehind = isBehind
         batch.forgotSinceMs = told
         batch.acknowledgedSequence = acknowledged ?? lastSequence
         lastSequence = sequence ?? lastSequence + 1
@@ -254,6 +259,9 @@ package struct StoreContract {
         reply.results.removeLast(2)
         return reply
     }
+
+    /// The next batch has the first sequence again.
+    mutating func beginAgain() { lastSequence = 0 }
 
     /// The sequence of the last batch.
     var sequence: Int64 { lastSequence }

@@ -7,6 +7,7 @@
 local fmod, max, min, find, match = math.fmod, math.max, math.min, string.find, string.match
 local FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, CONCURRENCY = 0, 1, 2, 3
 local DIGIT = 262144 -- 2^18
+local CLOCK_STEP_MS = 60000 -- how far ahead a bucket's time may be, and is waited for
 local REFUSALS_TTL_MS = 86400000 -- where no window ends that they belong to
 
 local nowText = format('%.0f', now)
@@ -51,9 +52,10 @@ local function reach(charge, previousUsed)
     return scaleUp(previousUsed, reachingMs, charge.lengthMs)
 end
 
--- A product beyond 2^53 is not exact, but then it is more than any level.
+-- A product beyond 2^53 is not exact, but then it is more than any level. Nothing leaks by a time that is not this store's:
+-- replicas that follow it already would count what leaked once more.
 local function drained(level, sinceMs, maximum)
-    return now > sinceMs and max(0, level - maximum * (now - sinceMs)) or level
+    return not isBehind and now > sinceMs and max(0, level - maximum * (now - sinceMs)) or level
 end
 
 -- When a bucket of this level will be empty; one that does not leak is kept for as long as it would leak otherwise. Until
@@ -83,6 +85,10 @@ end
 
 -- Reading -----------------------------------------------------------------------------------------------------------
 
+local function bucketText(level, since, credited)
+    return credited > 0 and format('%.0f %.0f %.0f', level, since, credited) or format('%.0f %.0f', level, since)
+end
+
 -- A bucket's level and when it was that, or nil and what is wrong with it.
 local function readBucket(key)
     local value = try('GET', key)
@@ -99,6 +105,11 @@ local function readBucket(key)
     level, since, credited = toCount(level or ''), toCount(since or ''), toCount(credited or '0')
     if not level or not since or not credited then
         return nil, 'ERR value is not a token bucket'
+    end
+    -- A clock that ran far ahead has come back, and is followed: the bucket leaks on from now.
+    if since > now + CLOCK_STEP_MS then
+        since = now
+        call('SET', key, bucketText(level, since, credited), 'KEEPTTL')
     end
     return level, since, credited, true
 end
@@ -180,8 +191,7 @@ end
 
 -- It is kept for as long as it was, or longer: see `countsUntil`.
 local function writeBucket(key, level, sinceMs, credited, keptMs, maximum, lengthMs)
-    local value = credited > 0 and format('%.0f %.0f %.0f', level, sinceMs, credited)
-        or format('%.0f %.0f', level, sinceMs)
+    local value = bucketText(level, sinceMs, credited)
     local untilMs = countsUntil(level, sinceMs, maximum, lengthMs) + EXPIRY_SLACK_MS
     if keptMs and keptMs >= untilMs - timeMs then
         call('SET', key, value, 'KEEPTTL')

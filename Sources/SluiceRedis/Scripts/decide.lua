@@ -28,11 +28,11 @@
 --            when, the reservation or '', n, n numbers: charged then, as it was told then; or -4 alone: the id is that
 --            of a check with other arguments; or, as a string alone, what went wrong. For the end of a reservation:
 --            1: done; 0: there is none, or it is spent; the same of an answer to be remembered (0: something else is) or
---            forgotten (0: nothing of that reservation is remembered). For an offer: 1, the tally. For a heartbeat: 1, and as one
+--            forgotten (0: nothing of that reservation is remembered). For an offer: 1, the tally. For a heartbeat: 1; as one
 --            string "REPLICA MS MS REPLICA MS MS ...", the latest first: replicas, when each gave its last one, and when
---            it last had nothing to write back (0: never). And for the end of a reservation also -5 alone: what it is
---            settled to would be more than can be counted, so nothing was done; or -6, and as a string what went wrong
---            with a counter: the others are settled.
+--            it last had nothing to write back (0: never); and how many members of their lists named none. And for the end of a
+--            reservation also -5 alone: what it is settled to would be more than can be counted, so nothing was done; or -6, and
+--            as a string what went wrong with a counter: the others are settled.
 --
 -- An entry reads all of its counters before it writes to any: nothing has to be taken back. Only slots are freed first, since
 -- that alone may be refused: what was freed may be freed again.
@@ -406,19 +406,44 @@ local function note(key, ms, lifeMs)
     call('PEXPIREAT', key, format('%.0f', now + lifeMs))
 end
 
+-- The replicas of such a list, each with its time behind it, and how many members name none; or nil and what is wrong. What
+-- names no replica is taken out, as far as it was looked at: anybody may have written to it. So is a replica whose time is
+-- further ahead than a heartbeat counts: its clock ran ahead, and it comes again if it lives.
+local function listed(key, lifeMs)
+    local found = try('ZRANGE', key, 0, MAX_REPLICAS_TOLD - 1, 'REV', 'WITHSCORES')
+    if found.err then
+        return nil, found.err
+    end
+    local replicas, unnamed = {}, 0
+    for i = 1, #found, 2 do
+        local replica, ms = found[i], tonumber(found[i + 1])
+        local isNamed = #replica == 16 and not find(replica, '[^0-9a-f]')
+        if isNamed and ms > now - lifeMs and ms <= now + lifeMs and ms % 1 == 0 then
+            replicas[#replicas + 1] = replica
+            replicas[#replicas + 1] = format('%.0f', ms)
+        else
+            call('ZREM', key, replica)
+            unnamed = unnamed + (isNamed and 0 or 1)
+        end
+    end
+    return replicas, unnamed
+end
+
 -- Notes that this replica lives, and whether it has written back, and tells of all.
 local function heartbeat(lifeMs, writtenBackMs, key, writtenBackKey)
     local fault = note(key, now, lifeMs) or writtenBackMs > 0 and note(writtenBackKey, writtenBackMs, lifeMs)
-    local written = not fault and try('ZRANGE', writtenBackKey, 0, MAX_REPLICAS_TOLD - 1, 'REV', 'WITHSCORES')
-    fault = fault or written.err
     if fault then
         return tell(fault)
     end
-    local writtenBack = {}
+    local replicas, unnamed = listed(key, lifeMs)
+    local written, more = listed(writtenBackKey, lifeMs)
+    if not replicas or not written then
+        return tell(replicas and more or unnamed)
+    end
+    local writtenBack, told = {}, {}
     for i = 1, #written, 2 do
         writtenBack[written[i]] = written[i + 1]
     end
-    local replicas, told = call('ZRANGE', key, 0, MAX_REPLICAS_TOLD - 1, 'REV', 'WITHSCORES'), {}
     for i = 1, #replicas, 2 do
         told[#told + 1] = replicas[i]
         told[#told + 1] = replicas[i + 1]
@@ -426,6 +451,7 @@ local function heartbeat(lifeMs, writtenBackMs, key, writtenBackKey)
     end
     tell(1)
     tell(table.concat(told, ' '))
+    tell(unnamed + more)
 end
 
 -- The batch ---------------------------------------------------------------------------------------------------------

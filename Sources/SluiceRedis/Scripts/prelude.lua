@@ -11,7 +11,8 @@
 --                              given to a command, and Redis takes microseconds to write out a number of a script's
 --            [2] acknowledged  the highest sequence that the replica knows to have run, or to have been told that this
 --                              store forgot; 0: none
---            [3] floor         the highest time of this store that the replica has seen, ms
+--            [3] floor         the highest time of this store that the replica has seen, ms; negated while the replica knows
+--                              that this store's clock is behind it
 --            [4] markerTtl     how long the marker lives, ms; as text
 --            [5] told          since when a store forgot, as the replica was last told, ms; 0: never
 --            [6] windows       start, end (exclusive), start, end ... in ms since the epoch
@@ -25,12 +26,15 @@
 --            [2] this store's clock, ms
 --            [3] the first sequence in the marker before this batch; 0: none; of -1 the last in it; of 0 since when this
 --                store has told that it forgot, ms
+--            [4] only of 0, and only if something else lay in the marker's place: that, as a string
 --            then, if it ran, what the body tells of each entry.
 --
 -- Numbers are integers up to 2^53, where Lua's are exact; Redis passes them on to commands with all their digits.
 
 local call, try, floor, format = redis.call, redis.pcall, math.floor, string.format
 local KEYS = KEYS
+local MAX_MARKER = 9007199254740992 -- 2^53: what is less is exact
+local MAX_SEQUENCE = 4503599627370496 -- 2^52: as far as a replica follows a marker that is ahead of it
 local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that a clock that steps back finds them
 local MAX_EXACT, MAX_EXACT_TEXT = 9007199254740992, '9007199254740992' -- 2^53
 local NOT_A_TALLY = 'ERR value is not an integer or out of range'
@@ -40,6 +44,11 @@ local sequence = tonumber(sequenceText)
 local isFence = sequence < 0
 if isFence then
     sequence = -sequence
+end
+
+local isBehind = floorMs < 0
+if isBehind then
+    floorMs = -floorMs
 end
 
 -- The number that digits make, if it is 2^53 at most: one more would look the same.
@@ -70,12 +79,27 @@ local timeMs = time[1] * 1000 + floor(time[2] / 1000)
 local now = timeMs > floorMs and timeMs or floorMs
 
 -- The first write: a store that cannot take it (read-only, out of memory) ends the script here, with nothing charged.
-local marker = call('SET', KEYS[1], sequenceText, 'PX', markerTtl, 'GET') or '0'
-local previous = tonumber(marker)
+local marker = try('SET', KEYS[1], sequenceText, 'PX', markerTtl, 'GET') or '0'
+local strange
+if type(marker) == 'table' then
+    strange = marker.err
+    if strange:find('WRONGTYPE', 1, true) then
+        call('DEL', KEYS[1])
+    end
+    call('SET', KEYS[1], sequenceText, 'PX', markerTtl, 'GET')
+    marker = ''
+end
+local charged, later = marker:match('^(%-?%d+)(.*)$')
+local previous = tonumber(charged)
 local newest = previous
-if not previous then
-    local charged, later = marker:match('^(%S+) (%S+)$')
-    previous, newest = tonumber(charged), tonumber(later)
+if previous and later ~= '' then
+    newest = tonumber(later:match('^ (%d+)$'))
+end
+-- What no script has written is as good as nothing: this store does not remember.
+if not newest or newest <= -MAX_MARKER or newest >= MAX_MARKER or newest < previous or (previous < 0 and newest ~= previous)
+    or (newest > MAX_SEQUENCE and newest >= sequence) then
+    strange = strange or marker:sub(1, 64)
+    previous, newest = 0, 0
 end
 if newest >= sequence then
     call('SET', KEYS[1], marker, 'PX', markerTtl)
@@ -84,10 +108,10 @@ end
 -- An answer can get lost: it is told again until a batch shows that the replica knows. A sequence does not show that: one
 -- of before may come late, and be told.
 local isTold = newest < 0
-if isTold and told ~= -newest or not isTold and acknowledged > newest then
+if strange or isTold and told ~= -newest or not isTold and acknowledged > newest then
     local since = isTold and -newest or timeMs
     call('SET', KEYS[1], format('%.0f', -since), 'PX', markerTtl)
-    return {0, timeMs, since}
+    return {0, timeMs, since, strange}
 end
 if isTold then
     previous = 0

@@ -237,6 +237,13 @@ extension Simulation {
             history.forget(atNs: nowNs)
         case .clockStep(let ms):
             storeStepMs += ms
+        case .clockAhead(let ms):
+            // With more, keys would be gone before their windows come again.
+            guard storeStepMs < 10_000 else { return }
+            storeStepMs += ms
+            let backNs = min(
+                SimulationScenario.calmNs, nowNs + Int64.random(in: 20_000_000...1_500_000_000, using: &random))
+            events.push(.fault(.clockStep(ms: -ms)), atNs: backNs)
         case .wallStep(let ms, let replica):
             replicas[replica].wallSkewMs += ms
         case .crash(let index):

@@ -312,11 +312,24 @@ struct Simulation {
         if decision.source == .local && mustBeShared && scenario.course != .ending && question?.mixed?.id == nil {
             throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
         }
+        if decision.source == .shared, scenario.stepsClock, scenario.course == .healing { try judgeTime(decision) }
         if let question, decision.source == .cache { try judgeRemembered(question, decision) }
         try oracle.answers(
             ticket, decision, turns: question.map { turns(of: $0.replica) } ?? 0,
             isRecovering: question.map { replicas[$0.replica].limiter.recovery != nil } ?? false, nowNs: nowNs)
         if let question, question.mixed != nil { plan(decision, of: question) }
+    }
+
+    /// By a store whose clock had run ahead and came back, replicas count in the windows of its true time again.
+    private mutating func judgeTime(_ decision: Decision) throws {
+        guard nowNs > SimulationScenario.followedNs else { return }
+        let trueMs = Self.startMs + nowNs / 1_000_000 + storeStepMs
+        for look in decision.trace ?? [] where look.windowStartMs > trueMs {
+            throw SimulationFailure(
+                description:
+                    "the window of \(look.windowStartMs) is open, and the store's time is \(trueMs): \(decision)")
+        }
+        coverage.add(.countedInTime)
     }
 
     /// How often a replica's process has lost the store, settled something, or come to know the store's time.

@@ -14,6 +14,7 @@ struct SimulationCoverage: Sendable {
         case forgetful = "fault: the store forgets markers"
         case failover = "fault: an older copy of the store takes over"
         case clockStep = "fault: the store's clock steps"
+        case clockAhead = "fault: the store's clock runs ahead and comes back"
         case wallStep = "fault: a replica's clock steps"
         case crash = "fault: a replica dies and begins anew"
         case rollingRestart = "fault: all replicas are restarted"
@@ -41,6 +42,8 @@ struct SimulationCoverage: Sendable {
         case remembered = "a check is refused from memory"
         case unheard = "changes are not heard of"
         case heard = "changes are heard of again"
+        case clockFollowed = "a store whose clock stayed behind is followed"
+        case countedInTime = "a check is counted by a clock that had stepped"
         case newReplica = "another replica is heard of"
         case summed = "a window's sum is compared"
         case toldID = "the store is told of an answer under an id"
@@ -71,6 +74,7 @@ struct SimulationCoverage: Sendable {
         case .forgetful: add(.forgetful)
         case .failover: add(.failover)
         case .clockStep: add(.clockStep)
+        case .clockAhead: add(.clockAhead)
         case .wallStep: add(.wallStep)
         case .crash: add(.crash)
         case .rollingRestart: add(.rollingRestart)
@@ -126,6 +130,7 @@ struct SimulationCoverage: Sendable {
         switch notice {
         case .storeReached: add(.reached)
         case .storeLost: add(.lost)
+        case .storeClockFollowed: add(.clockFollowed)
         case .storeStillAway, .storeForgot, .storeClockBehind, .keyFault, .changesUnheard, .changesHeard: break
         }
     }

@@ -34,6 +34,8 @@ struct SimulationScenario {
         /// The store keeps its counters and loses markers now and then.
         case forgetful
         case clockStep(ms: Int64)
+        /// It runs ahead, further than it takes for everything to heal, and comes back before that.
+        case clockAhead(ms: Int64)
         /// The wall clock of a replica's machine.
         case wallStep(ms: Int64, replica: Int)
         /// A replica dies, and another takes its place, or goes on from its state folder.
@@ -56,6 +58,10 @@ struct SimulationScenario {
     /// From here on everything must be as it should: a connection attempt that hangs, a pause, a probe, and the two seconds
     /// later for which replicas that died may be waited for.
     static let healedNs: Int64 = calmNs + 6_700_000_000
+
+    /// From here on every replica follows the store's clock again, however far it had run ahead: it has been heard of by when
+    /// everything is healed, and then must have stayed behind.
+    static let followedNs: Int64 = healedNs + EngineBounds.storeFollowedAfterNs + 1_100_000_000
 
     var replicas: Int
     var course: Course
@@ -102,6 +108,7 @@ struct SimulationScenario {
         // By a clock that steps, nobody says which slots have expired.
         if isMixed { stepsClock = false }
         endNs = Self.healedNs + 1_000_000_000
+        if stepsClock && course == .healing { endNs += Self.followedNs - Self.healedNs }
         if course == .gentle { endNs = 3_000_000_000 }
         // Enough for a run that means something, and few enough for many runs.
         let mostNs = (endNs - (course == .healing ? Self.healedNs - Self.calmNs : 0)) * Int64(replicas * (1 + burst))
@@ -200,6 +207,7 @@ struct SimulationScenario {
             return .wallStep(ms: Int64.random(in: -5_000...5_000, using: &random), replica: one)
         default:
             guard stepsClock else { return .hanging }
+            if random.once(in: 2) { return .clockAhead(ms: Int64.random(in: 16_000...40_000, using: &random)) }
             return .clockStep(ms: Int64.random(in: -6_000...3_000, using: &random))
         }
     }

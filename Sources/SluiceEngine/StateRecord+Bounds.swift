@@ -1,0 +1,65 @@
+internal import SluicePolicy
+
+/// Whether a record's numbers are such as an engine writes. A file may have been written by anybody, and what is counted with must
+/// stay within what is counted exactly.
+extension StateRecord {
+    package var isPlausible: Bool {
+        switch self {
+        case .replica(let state): state.isPlausible
+        case .counter(let state): state.isPlausible
+        case .flight(let state): state.isPlausible
+        }
+    }
+
+    fileprivate static func isTime(_ ms: Int64) -> Bool { 0...EngineBounds.latestMs ~= ms }
+    fileprivate static func isAmount(_ amount: Int64) -> Bool { 0...Terms.maxExact ~= amount }
+}
+
+extension ReplicaState {
+    fileprivate var isPlausible: Bool {
+        0...EngineBounds.maxSequence ~= lastSequence && 0...EngineBounds.maxSequence ~= acknowledgedSequence
+            && StateRecord.isTime(highestStoreMs) && -EngineBounds.latestMs...EngineBounds.latestMs ~= aheadMs
+            && others.count <= EngineBounds.maxReplicas
+    }
+}
+
+extension CounterState {
+    /// A window that was never looked at begins before there was time.
+    fileprivate var isPlausible: Bool {
+        guard startMs == -1 || StateRecord.isTime(startMs) else { return false }
+        return switch tally {
+        case .window(let window): window.isPlausible
+        case .bucket(let bucket): bucket.isPlausible
+        }
+    }
+}
+
+extension CounterState.WindowState {
+    fileprivate var isPlausible: Bool {
+        let shares = share.map { [$0.base, $0.taken, $0.previousBase, $0.previousTaken] } ?? []
+        return ([sharedUsed, sharedPrevious, own, ownPrevious] + shares).allSatisfy(StateRecord.isAmount)
+    }
+}
+
+extension CounterState.BucketState {
+    fileprivate var isPlausible: Bool {
+        // A time before the bucket was first looked at is 0.
+        guard StateRecord.isAmount(sharedLevel), StateRecord.isTime(sharedMs), StateRecord.isTime(localMs),
+            BucketTally.levels ~= localLevel || localLevel == -1,
+            [ownLevel, resolvedLevel, localCapacity].allSatisfy({ BucketTally.levels ~= $0 }),
+            1...Int64(EngineBounds.maxReplicas + 1) ~= replicaCount,
+            0...PolicyBounds.maxLimit ~= max, 0...PolicyBounds.maxLimit ~= burst,
+            0...PolicyBounds.maxWindowSeconds * 1000 ~= lengthMs
+        else { return false }
+        // No more than fills the replica's own bucket.
+        guard ownLevel <= Terms.maxExact * replicaCount, resolvedLevel <= ownLevel else { return false }
+        return lengthMs == 0 || Swift.max(max, burst) <= Terms.maxExact / lengthMs
+    }
+}
+
+extension FlightState {
+    fileprivate var isPlausible: Bool {
+        1...EngineBounds.maxSequence ~= sequence
+            && (payments + doubts).allSatisfy { StateRecord.isAmount($0.amount) && StateRecord.isTime($0.windowMs) }
+    }
+}
