@@ -34,9 +34,11 @@ extension Counter {
 
     /// What the store is to be told next of the windows that still count.
     ///
-    /// - Parameter epoch: of the store's present memory: what was seen before that is offered to it.
-    /// - Returns: additions come after offers, and none is above `EngineBounds.maxAddition`.
-    func debts(nowMs: Int64, epoch: Int16) -> [Debt] {
+    /// - Parameters:
+    ///   - epoch: of the store's present memory: what was seen before that is offered to it.
+    ///   - maxAddition: the most of an addition; what is more is added by later batches.
+    /// - Returns: additions come after offers.
+    func debts(nowMs: Int64, epoch: Int16, maxAddition: Int64 = EngineBounds.maxAddition) -> [Debt] {
         var debts: [Debt] = []
         let forgotten = isSeen && seenEpoch != epoch
         switch other?.value {
@@ -49,14 +51,18 @@ extension Counter {
             if forgotten {
                 debts.append(Debt(.offer, windowed.sharedUsed, windowMs: windowStartMs))
             }
-            if beforeMs >= 0 { debts.append(Debt(.addition, before.own.owed, windowMs: beforeMs)) }
-            debts.append(Debt(.addition, max(0, windowed.own - windowInDoubt), windowMs: windowStartMs))
+            if beforeMs >= 0 {
+                debts.append(Debt(.addition, min(maxAddition, before.own.owed), windowMs: beforeMs))
+            }
+            let owed = max(0, windowed.own - windowInDoubt)
+            debts.append(Debt(.addition, min(maxAddition, owed), windowMs: windowStartMs))
         case .bucket(let bucket):
             guard let terms = bucket.terms else { return [] }
             if forgotten {
                 debts.append(Debt(.offer, bucket.sharedLevel(terms, nowMs: nowMs), windowMs: windowStartMs))
             }
-            debts.append(Debt(.addition, bucket.owedLevel(terms, nowMs: nowMs), windowMs: windowStartMs))
+            let owed = bucket.owedLevel(terms, nowMs: nowMs)
+            debts.append(Debt(.addition, min(maxAddition, owed), windowMs: windowStartMs))
         case .slots:
             break
         }

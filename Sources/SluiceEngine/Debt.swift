@@ -15,7 +15,7 @@ struct Debt: Equatable {
 
     init(_ kind: Kind, _ amount: Int64, windowMs: Int64) {
         self.kind = kind
-        self.amount = kind == .addition ? min(amount, EngineBounds.maxAddition) : amount
+        self.amount = amount
         self.windowMs = windowMs
     }
 }

@@ -90,7 +90,7 @@ package enum EngineBounds {
     package static let maxPaymentsPerBatch = 128
     /// Most counters that are looked at, for each batch, for some to offer.
     package static let countersOfferedPerBatch = 4_096
-    /// Most that is added to a counter at once, in units of cost; the rest is added next. As the largest cost of a check.
+    /// Most that one batch adds to a counter, in units of cost; the rest is added next. As the largest cost of a check.
     package static let maxAddition: Int64 = 1_000_000_000_000
     /// Most counters that are recorded each time that records are taken: a millisecond or two of work, while checks wait.
     package static let countersRecordedAtOnce = 4_096

@@ -28,7 +28,8 @@ extension Limiter {
     /// Puts what a counter owes ahead of the checks of a batch.
     mutating func pay(_ counter: Int, in batch: inout PendingBatch, nowMs: Int64) {
         if isWithinShare { table[counter: counter].beginShare(shareEpoch) }
-        for debt in table[counter: counter].debts(nowMs: nowMs, epoch: storeEpoch) {
+        let maxAddition = configuration.maxAddition
+        for debt in table[counter: counter].debts(nowMs: nowMs, epoch: storeEpoch, maxAddition: maxAddition) {
             if !writesBack && debt.kind == .addition { continue }
             journal.markUnsettled()
             table[counter: counter].send(debt)
@@ -175,6 +176,8 @@ extension Limiter {
                 offerPosition = 0
             }
             table[counter: payment.counter].recall(payment.debt)
+            // What is left of it, because one batch adds only so much, can be written back from now on.
+            journal.markUnsettled()
             table.release(counter: payment.counter)
         }
         batch.payments.removeAll(keepingCapacity: true)

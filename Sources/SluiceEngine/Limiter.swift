@@ -11,6 +11,8 @@ package struct LimiterConfiguration: Sendable {
     package var maxPlans = EngineBounds.maxPlans
     /// Most bytes that the tables of identities and counters may take; above it a new identity finds them full.
     package var maxTableBytes = Int.max
+    /// Most that one batch adds to a counter, in units of cost (of a token bucket, as `Tally.used`), at least 1.
+    package var maxAddition = EngineBounds.maxAddition
     /// Whether the shell takes records, so that what is not settled outlives the process: see `Limiter.takeRecords`.
     package var keepsState = false
     /// For pauses that must differ from one replica to the next.

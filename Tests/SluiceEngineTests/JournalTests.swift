@@ -99,6 +99,35 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining >= left)
     }
 
+    /// One batch adds only so much to a counter, and a check of the same counter is decided by the batch that adds the first
+    /// part: others wait until the last part is added.
+    @Test func othersWaitForTheLastPart() throws {
+        let bucket = limit(max: 300, per: 31_536_000, algorithm: .tokenBucket(burst: 300))
+        var rig = LimiterRig(policy(bucket), replicas: 2)
+        rig.lose()
+        while rig.decide().allowed {}
+        let owed: Int64 = 150 * 31_536_000_000
+        try #require(owed > 4 * EngineBounds.maxAddition)
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        var parts = 0
+        for _ in 0..<20 {
+            _ = rig.ask()
+            for batch in rig.sent() {
+                for special in batch.specials {
+                    guard case .heartbeat(_, let writtenBackMs) = special, writtenBackMs > 0 else { continue }
+                    #expect(parts == 5, "a heartbeat says that all is written back after \(parts) parts")
+                }
+                parts += batch.entries.count { $0.cost > 1 }
+                rig.answer(batch, rig.run(batch))
+                #expect(parts == 5 || !rig.limiter.hasWrittenBack, "after \(parts) parts")
+            }
+            rig.pass(ms: 60)
+            rig.tick()
+        }
+        #expect(parts == 5 && rig.limiter.hasWrittenBack)
+    }
+
     /// A reload that drops the limit meanwhile: what was admitted under it is settled, and then nothing is kept.
     @Test func aReloadDoesNotLoseIt() {
         var rig = LimiterRig(policy(ten))

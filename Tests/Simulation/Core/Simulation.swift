@@ -158,6 +158,7 @@ struct Simulation {
             keyPrefix: "sluice", budgetMs: SimulationScenario.budgetMs,
             replicas: ReplicaView(own: id, assumed: scenario.replicas), usesStore: true, seed: id)
         configuration.keepsState = scenario.keepsState
+        configuration.maxAddition = scenario.maxAddition
         return Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now)
     }
 

@@ -81,6 +81,8 @@ struct SimulationScenario {
     var episodes: [Episode] = []
     var stepsClock: Bool
     var endNs: Int64
+    /// As `LimiterConfiguration.maxAddition`: in some runs little enough for write-backs to take several batches.
+    var maxAddition = EngineBounds.maxAddition
 
     init(random: inout SeededRandom) {
         replicas = random.one(of: [3, 3, 3, 4, 5])
@@ -114,6 +116,8 @@ struct SimulationScenario {
         let mostNs = (endNs - (course == .healing ? Self.healedNs - Self.calmNs : 0)) * Int64(replicas * (1 + burst))
         pauseNs = min(max(pauseNs, mostNs / 2 / 950), mostNs / 2 / 700)
         addEpisodes(&random)
+        // Of a token bucket it bounds a level, which is some thousand times a cost.
+        if random.once(in: 3) { maxAddition = isMixed ? 20_000 : random.one(of: [5, 20]) }
     }
 
     func has(_ matches: (Fault) -> Bool) -> Bool { episodes.contains { matches($0.fault) } }
