@@ -23,10 +23,25 @@ package enum EngineBounds {
     /// How often a batch, or an entry whose window had ended, is sent again before it is answered locally.
     package static let maxResends = 3
     /// Most identities (grant, tool and session together) that are remembered. When the table is full, one that has
-    /// nothing to lose is forgotten; if there is none among those looked at, the new check is answered `BUSY`.
+    /// nothing to lose is forgotten, or while the store counts the least recently used; if none of those looked at may go,
+    /// the new check is answered `BUSY`.
     package static let maxPlans = 1_048_576
-    /// Most reservations that are made here while the store is away and not settled yet. One more is answered
-    /// `unavailable`: none that was promised may be forgotten.
+    /// No grant takes more of a table than one part in so many, in rows and in bytes: 65,536 identities, 4,096 reservations.
+    /// At that its own rows make room, and nobody else's.
+    package static let grantParts = 16
+    /// The same of all keys of `CL.THROTTLE` together, which belong to no grant.
+    package static let throttleParts = 4
+    /// How often some rows are looked at to make room for one identity: with long names one may take the room of several.
+    static let evictionRounds = 64
+    /// Of the bytes of the table, one part in so many is kept back from rows, for what lies apart from them: long names.
+    static let apartParts = 8
+    /// A person is told again of a full table when it has not been met for so long, ns.
+    package static let busyEpisodeNs: Int64 = 60_000_000_000
+    /// Rulings that count nothing are remembered in so many places, by grant and tool: a check that finds another in its
+    /// place asks the policies, which takes a microsecond. Up to 2 KiB each.
+    package static let ruledPlaces = 1_024
+    /// Most reservations that are made here while the store is away and not settled yet. One more is answered `BUSY`: none
+    /// that was promised may be forgotten.
     package static let maxLocalReservations = 65_536
     /// When there are too many of them, those that have expired are looked for this often at most, ms.
     package static let fullReservationsPauseMs: Int64 = 100
@@ -58,6 +73,8 @@ package enum EngineBounds {
     /// Of the bytes that tables may take, one part of so many is kept back from identities: for reservations that are made
     /// here, ids of checks and settlements that are owed. They may take more where identities leave it.
     package static let besideParts = 8
+    /// Of that part, no grant takes more than one in so many with its reservations, nor with its ids.
+    static let besideGrantParts = 4
     /// Most batches that may be gathered before checks with an id or a reservation, and settlements, are answered `BUSY`:
     /// with the longest names they take 100 KiB each, and the store answers fewer within anybody's budget.
     package static let maxQueuedUnusual = 384

@@ -18,7 +18,7 @@ enum HeldBytes {
 extension Limiter {
     /// What all tables take, and the checks that wait for the store.
     package var heldBytes: Int {
-        table.bytes + waitingBytes + reservations.bytes + memos.bytes + owedBytes
+        table.bytes + ruled.bytes + waitingBytes + reservations.bytes + memos.bytes + owedBytes
             + journal.count * MemoryLayout<Int32>.stride * 2
     }
 

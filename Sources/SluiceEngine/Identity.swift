@@ -96,6 +96,27 @@ package struct Identity: Sendable {
         return parts
     }
 
+    /// Whose part of the tables an identity takes: the grant, as bytes. All keys of `CL.THROTTLE` are one's, whose name
+    /// no grant can have.
+    static func owner(ofKey key: [UInt8]) -> ArraySlice<UInt8> {
+        guard let form = key.first, form != Form.throttle.rawValue else { return throttleOwner[...] }
+        guard key.count >= 3 else { return key[...] }
+        return key.dropFirst(3).prefix(Int(key[1]) << 8 | Int(key[2]))
+    }
+
+    /// What the identity of a key of `CL.THROTTLE` begins with.
+    static var throttleForm: UInt8 { Form.throttle.rawValue }
+
+    /// No UTF-8.
+    static let throttleOwner: [UInt8] = [0xFF]
+
+    /// What of an identity the policies' ruling depends on: the grant, the tool, and whether a person approved.
+    static func ruledPart(ofKey key: [UInt8]) -> ArraySlice<UInt8> {
+        var end = 1
+        for _ in 0..<2 where end + 1 < key.count { end += 2 + (Int(key[end]) << 8 | Int(key[end + 1])) }
+        return key.prefix(end)
+    }
+
     /// nil for a check.
     var throttle: Throttle? {
         guard key.bytes.first == Form.throttle.rawValue else { return nil }

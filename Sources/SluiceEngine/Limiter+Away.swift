@@ -74,17 +74,17 @@ extension Limiter {
             }
             returnShare(ofWaiterIn: waiter.entry, of: &batch, now: now)
             if answerAgain(waiter, entry, now: now) { continue }
-            let decision = decideLocally(
+            let outcome = decideLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
                 special: entry.specialCheck, mayBeStored: batch.isSent, now: now)
-            if decision.allowed && !entry.isPeek {
+            if case .decided(let decision) = outcome, decision.allowed && !entry.isPeek {
                 batch.admitLocally(index, atMs: clock.nowMs(now))
                 if batch.isSent {
                     doubt(batch.waiters[index], of: batch, isOver: false)
                     noteDoubt(batch, plan: entry.plan)
                 }
             }
-            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+            finish(waiter.ticket, outcome, deadlineNs: waiter.deadlineNs, now: now)
         }
     }
 
@@ -108,10 +108,10 @@ extension Limiter {
             index = waiter.next
             guard waiter.state == .waiting else { continue }
             if answerAgain(waiter, entry, now: now) { continue }
-            let decision = decideLocally(
+            let outcome = decideLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
                 special: entry.specialCheck, now: now)
-            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+            finish(waiter.ticket, outcome, deadlineNs: waiter.deadlineNs, now: now)
         }
     }
 

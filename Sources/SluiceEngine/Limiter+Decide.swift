@@ -77,13 +77,43 @@ extension Limiter {
         return table[rulesOf: plan].limits[index].terms.at(table.open(ofCounter: counter))
     }
 
+    enum LocalOutcome {
+        case decided(Decision)
+        /// It was to be a reservation, and no more can be remembered: nothing was charged.
+        case busy(Busy)
+    }
+
+    /// As `decideLocally`, for one that is answered at once.
+    mutating func answerLocally(
+        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, special: SpecialCheck?, now: Moment
+    ) -> CheckOutcome {
+        switch decideLocally(
+            plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: special, now: now)
+        {
+        case .decided(let decision):
+            statistics.count(decision)
+            return .answered(decision)
+        case .busy(let cause): return refuse(cause, now: now)
+        }
+    }
+
+    /// The same for one that has waited.
+    mutating func finish(_ ticket: Ticket, _ outcome: consuming LocalOutcome, deadlineNs: Int64, now: Moment) {
+        switch outcome {
+        case .decided(let decision): finish(ticket, decision, deadlineNs: deadlineNs, now: now)
+        case .busy(let cause):
+            noteBusy(cause, now: now)
+            finish(ticket, .overloaded(cause), deadlineNs: deadlineNs, now: now)
+        }
+    }
+
     /// Decides by local counters, and charges them.
     ///
     /// - Parameter mayBeStored: a batch with this check may run in the store as well.
     mutating func decideLocally(
         plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, special: SpecialCheck? = nil, mayBeStored: Bool = false,
         now: Moment
-    ) -> Decision {
+    ) -> LocalOutcome {
         clock.observeWall(now: now)
         let nowMs = clock.nowMs(now)
         var allFit = true
@@ -101,15 +131,12 @@ extension Limiter {
                 // What can never pass does not pass for want of a store.
                 if !table[rulesOf: plan].limits[index].terms.canEverPass(cost: cost) { allFit = false }
             case .deny:
-                return unavailable(plan: plan, index, special: special, wantsTrace: wantsTrace, now: now)
+                return .decided(
+                    unavailable(plan: plan, index, special: special, wantsTrace: wantsTrace, now: now))
             }
         }
         if allFit, !isPeek, let special, special.reservation != nil {
-            undoubt(reservations.makeRoom(nowMs: nowMs))
-            if reservations.isFull || isBesideFull {
-                let enforced = table[rulesOf: plan].limits.firstIndex { !$0.isShadow } ?? 0
-                return unavailable(plan: plan, enforced, special: special, wantsTrace: wantsTrace, now: now)
-            }
+            if let cause = makeRoomForReservation(plan: plan, nowMs: nowMs) { return .busy(cause) }
         }
         if allFit && !isPeek {
             let charged = chargeLocally(plan: plan, cost: cost, reservation: special?.reservation, nowMs: nowMs)
@@ -117,9 +144,18 @@ extension Limiter {
                 keep(special, plan: plan, cost: cost, charged: charged, mayBeStored: mayBeStored, nowMs: nowMs)
             }
         }
-        return concludeLocally(
-            plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: special, allFit: allFit,
-            nowMs: nowMs, now: now)
+        return .decided(
+            concludeLocally(
+                plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: special, allFit: allFit,
+                nowMs: nowMs, now: now))
+    }
+
+    /// - Returns: why no more can be made here; nil if one can.
+    private mutating func makeRoomForReservation(plan: Int, nowMs: Int64) -> Busy? {
+        let owner = owner(ofPlan: plan)
+        undoubt(reservations.makeRoom(for: owner, nowMs: nowMs))
+        if reservations.isFull(of: owner) { return .grantReservations }
+        return reservations.isFull || isBesideFull ? .reservations : nil
     }
 
     /// The answer by local counters; `termsAtHand` are those of the plan's limits.
@@ -289,11 +325,16 @@ extension Limiter {
                 numbers: told.map { Array($0) } ?? knownNumbers(plan: plan, nowMs: atMs))
             let isOwed = isLocal && configuration.usesStore
             memos.insert(
-                key, argumentsHash: special.argumentsHash, decision, record, isOwed: isOwed, mayGrow: !isBesideFull,
-                now: now)
+                key, owner: owner(ofPlan: plan), argumentsHash: special.argumentsHash, decision, record,
+                isOwed: isOwed, mayGrow: !isBesideFull, now: now)
             if isOwed { wantsPayments = true }
         }
         if !wantsTrace { decision.trace = nil }
+    }
+
+    /// See `Identity.owner`.
+    func owner(ofPlan plan: Int) -> ByteString {
+        ByteString(bytes: Array(Identity.owner(ofKey: table.identity(ofPlan: plan).bytes)))
     }
 
     /// What this replica knows of a plan's limits, in the numbers in which the store would tell it; `termsAtHand` are its terms.

@@ -47,6 +47,15 @@ extension Limiter {
     package var storeBehindMs: Int64 { clock.behindMs }
 
     package var identityCount: Int { table.planCount }
+
+    /// How many grants have any. All keys of `CL.THROTTLE` together count as one.
+    package var grantCount: Int { table.grants.count }
+
+    /// Most identities of one grant.
+    package var maxPlansOfGrant: Int { max(1, configuration.maxPlans / configuration.grantParts) }
+
+    /// How many identities were forgotten to make room although something of them still counts, in the store.
+    package var evictedCount: Int64 { table.evicted }
     package var counterCount: Int { table.counterCount }
     package var waitingCount: Int { waitingChecks }
 

@@ -33,7 +33,7 @@ extension Limiter {
             if !writesBack && debt.kind == .addition { continue }
             journal.markUnsettled()
             table[counter: counter].send(debt)
-            table[counter: counter].references += 1
+            table.beginPayment(counter)
             tie(counter)
             let payment = PendingBatch.Payment(counter: counter, debt: debt)
             write(payment)
@@ -178,7 +178,7 @@ extension Limiter {
             table[counter: payment.counter].recall(payment.debt)
             // What is left of it, because one batch adds only so much, can be written back from now on.
             journal.markUnsettled()
-            table.release(counter: payment.counter)
+            table.endPayment(payment.counter)
         }
         batch.payments.removeAll(keepingCapacity: true)
     }

@@ -55,10 +55,8 @@ extension Limiter {
             return .answered(decision)
         }
         guard asksStore else {
-            let decision = decideLocally(
+            return answerLocally(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: special, now: now)
-            statistics.count(decision)
-            return .answered(decision)
         }
         // One with an id may have been admitted before: the store knows.
         if special.memoKey == nil, table[plan: plan].wasRefused,
@@ -70,8 +68,7 @@ extension Limiter {
             return .answered(decision)
         }
         guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
-            statistics.overloaded += 1
-            return .overloaded
+            return refuse(.waiting, now: now)
         }
         let charges = table[rulesOf: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
         let batch = openBatch(charges: charges)
@@ -132,7 +129,8 @@ extension Limiter {
             expiryMs = max(expiryMs, terms.countsUntilMs(known, replicas: live.view, nowMs: nowMs))
         }
         reservations[special.reservationKey] = LocalReservations.Record(
-            items: charged, cost: cost, id: id, expiryMs: expiryMs, memoKey: special.memoKey, mayBeStored: mayBeStored)
+            items: charged, cost: cost, id: id, owner: owner(ofPlan: plan), expiryMs: expiryMs,
+            memoKey: special.memoKey, mayBeStored: mayBeStored)
     }
 
     // MARK: - Answers that the store is told
@@ -354,8 +352,8 @@ extension Limiter {
                 memo: memo(special, plan: entry.plan), isLocal: isLocal, admittedMs: atMs, reservation: reservation,
                 numbers: Array(numbers))
             memos.insert(
-                key, argumentsHash: special.argumentsHash, decision, record, isOwed: false, mayGrow: !isBesideFull,
-                now: now)
+                key, owner: owner(ofPlan: entry.plan), argumentsHash: special.argumentsHash, decision, record,
+                isOwed: false, mayGrow: !isBesideFull, now: now)
         }
         if !wantsTrace { decision.trace = nil }
         finishAll(entry, of: batch, .decision(decision), now: now)

@@ -105,8 +105,7 @@ extension Limiter {
         for _ in 0..<min(changes.restored.count, EngineBounds.plansSweptPerTick) {
             if changes.restoredPosition >= changes.restored.count { changes.restoredPosition = 0 }
             let counter = Int(changes.restored[changes.restoredPosition])
-            guard table[counter: counter].isQuiet(nowMs: nowMs, terms: table[counter: counter].bucketTerms),
-                !table[counter: counter].isJournalled
+            guard isOver(restored: counter, nowMs: nowMs), !table[counter: counter].isJournalled
             else {
                 changes.restoredPosition += 1
                 continue
@@ -116,6 +115,17 @@ extension Limiter {
             table[counter: counter].isRestored = false
             table.release(counter: counter)
         }
+    }
+
+    /// Whether a counter that an earlier process left need not be kept for its own sake any more: nothing of it counts, or
+    /// the table wants the room, and the store has all of it.
+    private func isOver(restored counter: Int, nowMs: Int64) -> Bool {
+        if let sharedEpoch, table.bytes > table.maxBytes / 2,
+            table[counter: counter].isStored(epoch: sharedEpoch, nowMs: nowMs)
+        {
+            return true
+        }
+        return table[counter: counter].isQuiet(nowMs: nowMs, terms: table[counter: counter].bucketTerms)
     }
 
     /// Batches of which there is a record, and whose fate is known by now.
@@ -325,7 +335,7 @@ extension Limiter {
                 guard let counter = table.counter(named: ByteString(bytes: item.stem)) else { continue }
                 let debt = Debt(item.isOffer ? .offer : .addition, item.amount, windowMs: item.windowMs)
                 table[counter: counter].send(debt)
-                table[counter: counter].references += 1
+                table.beginPayment(counter)
                 batch.payments.append(PendingBatch.Payment(counter: counter, debt: debt))
             }
             if batch.payments.isEmpty { recycle(batch) } else { unresolved.append(batch) }

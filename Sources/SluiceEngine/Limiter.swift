@@ -9,6 +9,8 @@ package struct LimiterConfiguration: Sendable {
     /// Whether there is a store that replicas share; without one every answer is local.
     package var usesStore: Bool
     package var maxPlans = EngineBounds.maxPlans
+    /// No grant takes more of a table than one part in so many.
+    package var grantParts = EngineBounds.grantParts
     /// Most bytes that the tables of identities and counters may take; above it a new identity finds them full.
     package var maxTableBytes = Int.max
     /// Most that one batch adds to a counter, in units of cost (of a token bucket, as `Tally.used`), at least 1.
@@ -39,8 +41,8 @@ package struct Limiter {
         case answered(Decision)
         /// The answer comes as a completion, within the budget.
         case waiting
-        /// Too much waits already, or too many identities are live: nothing was decided and nothing charged.
-        case overloaded
+        /// Nothing was decided and nothing charged.
+        case overloaded(Busy)
         /// A limit counts the calls that are going on: the check must reserve, so that its end can be told.
         case mustReserve
         /// The id was used before, for a check with other arguments.
@@ -60,6 +62,8 @@ package struct Limiter {
             case decision(Decision)
             /// As `CheckOutcome.otherArguments`.
             case otherArguments
+            /// As `CheckOutcome.overloaded`.
+            case overloaded(Busy)
             /// Whether there was such a reservation that was not spent.
             case settled(Bool)
             /// A reservation was not settled, and nothing of it changed.
@@ -94,6 +98,10 @@ package struct Limiter {
         /// It cannot be heard when counters are lowered: refusals are not remembered.
         case changesUnheard(reason: String)
         case changesHeard
+        /// Checks are answered `BUSY`, for the first time in a while.
+        case busy(Busy)
+        /// A table, or a grant's part of it, is full, and what the store knows is forgotten to make room.
+        case evicting
     }
 
     package let configuration: LimiterConfiguration
@@ -101,6 +109,8 @@ package struct Limiter {
     package internal(set) var statistics = Statistics()
 
     var table: PlanTable
+    var ruled = RuledCache()
+    private var busyEpisodes = BusyEpisodes()
     var clock: WindowClock
     var breaker: Breaker
 
@@ -189,7 +199,14 @@ package struct Limiter {
         random = SeededRandom(seed: ~configuration.seed)
         budgetNs = configuration.budgetMs * 1_000_000
         patienceNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
-        table = PlanTable(maxPlans: configuration.maxPlans, maxBytes: configuration.maxTableBytes)
+        table = PlanTable(
+            maxPlans: configuration.maxPlans, maxBytes: configuration.maxTableBytes,
+            grantParts: configuration.grantParts)
+        reservations.grantParts = configuration.grantParts
+        memos.grantParts = configuration.grantParts
+        let maxGrantBytes = configuration.maxTableBytes / EngineBounds.besideParts / EngineBounds.besideGrantParts
+        reservations.maxGrantBytes = maxGrantBytes
+        memos.maxGrantBytes = maxGrantBytes
         clock = WindowClock(now: now)
         breaker = Breaker(overdueAfterNs: patienceNs, seed: configuration.seed, now: now)
         refusals = RefusalMemory(seed: configuration.seed, now: now)
@@ -206,6 +223,7 @@ package struct Limiter {
         self.policies = policies
         counted = CountedIdentities(policies)
         table.outdate()
+        ruled.removeAll()
     }
 
     // MARK: - Checks
@@ -221,12 +239,40 @@ package struct Limiter {
         _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras? = nil,
         ticket: Ticket, now: Moment
     ) -> CheckOutcome {
-        guard let plan = table.find(identity.key) ?? learn(identity, now: now) else {
-            statistics.overloaded += 1
-            return .overloaded
+        if let plan = table.find(identity.key) {
+            return check(
+                plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
+            )
         }
-        return check(
-            plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now)
+        if let ruled = ruled.find(identity.key) { return answer(ruled, wantsTrace: wantsTrace, extras: extras) }
+        switch learn(identity, now: now) {
+        case .plan(let plan):
+            return check(
+                plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
+            )
+        case .ruled(let decision): return answer(decision, wantsTrace: wantsTrace, extras: extras)
+        case .full(let cause): return refuse(cause, now: now)
+        }
+    }
+
+    /// The policies alone decide.
+    private mutating func answer(_ ruled: Decision, wantsTrace: Bool, extras: CheckExtras?) -> CheckOutcome {
+        var decision = ruled
+        if wantsTrace { decision.trace = [] }
+        if let extras, let id = extras.reservation { decision.reservation = decision.allowed ? "\(id)" : "" }
+        statistics.count(decision)
+        return .answered(decision)
+    }
+
+    /// A check is answered `BUSY`; what a person should know of it is told once in a while.
+    mutating func refuse(_ cause: Busy, now: Moment) -> CheckOutcome {
+        noteBusy(cause, now: now)
+        return .overloaded(cause)
+    }
+
+    mutating func noteBusy(_ cause: Busy, now: Moment) {
+        statistics.count(cause)
+        if busyEpisodes.begins(cause, now: now) { notify(.busy(cause)) }
     }
 
     /// The same for one of a run, which `find` looked up just before.
@@ -252,13 +298,6 @@ package struct Limiter {
         plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras?, ticket: Ticket, now: Moment
     ) -> CheckOutcome {
         table[plan: plan].lastUsedNs = now.monotonicNs
-        if let ruled = table[rulesOf: plan].ruled {
-            var decision = ruled
-            if wantsTrace { decision.trace = [] }
-            if let extras, let id = extras.reservation { decision.reservation = decision.allowed ? "\(id)" : "" }
-            statistics.count(decision)
-            return .answered(decision)
-        }
         if extras != nil || (table[rulesOf: plan].countsSlots && !isPeek) {
             return checkSpecially(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
@@ -270,9 +309,7 @@ package struct Limiter {
             return .answered(decision)
         }
         guard asksStore else {
-            let decision = decideLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, now: now)
-            statistics.count(decision)
-            return .answered(decision)
+            return answerLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: nil, now: now)
         }
         if table[plan: plan].wasRefused,
             let decision = refuseAgain(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
@@ -280,10 +317,7 @@ package struct Limiter {
             statistics.count(decision)
             return .answered(decision)
         }
-        guard waitingChecks < EngineBounds.maxWaitingChecks else {
-            statistics.overloaded += 1
-            return .overloaded
-        }
+        guard waitingChecks < EngineBounds.maxWaitingChecks else { return refuse(.waiting, now: now) }
         let entry = gather(plan: plan, cost: cost, isPeek: isPeek)
         wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
         return .waiting
@@ -328,8 +362,15 @@ package struct Limiter {
         return entry
     }
 
+    private enum Learned {
+        case plan(Int)
+        /// Nothing is counted.
+        case ruled(Decision)
+        case full(Busy)
+    }
+
     /// Meets an identity for the first time under these policies: asks them, and names the counters.
-    private mutating func learn(_ identity: borrowing Identity, now: Moment) -> Int? {
+    private mutating func learn(_ identity: borrowing Identity, now: Moment) -> Learned {
         let ruling: CallRuling
         let stems: [[UInt8]]
         if let throttle = identity.throttle {
@@ -338,12 +379,33 @@ package struct Limiter {
         } else {
             let parts = identity.parts
             ruling = self.ruling(parts)
+            if let decision = ruling.decision {
+                ruled.insert(identity.key, decision)
+                return .ruled(decision)
+            }
             stems = ruling.limits.map {
                 CounterKey.stem(prefix: configuration.keyPrefix, limit: $0, identity: parts)
             }
         }
         table.maxBytes = identityBytes
-        return table.insert(identity.key, ruling, stems: stems, nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
+        let evicted = table.evicted
+        defer {
+            if table.evicted > evicted && busyEpisodes.begins(nil, now: now) { notify(.evicting) }
+        }
+        do throws(Full) {
+            return .plan(
+                try table.insert(
+                    identity.key, ruling, stems: stems, sharedEpoch: sharedEpoch, nowMs: clock.nowMs(now),
+                    nowNs: now.monotonicNs))
+        } catch {
+            return .full(error.cause)
+        }
+    }
+
+    /// While the store counts, and all replicas with it, rows may go of which it knows all: those that it told of since it
+    /// last lost its data. While it is away what was last seen decides what may still be admitted.
+    var sharedEpoch: Int16? {
+        configuration.usesStore && breaker.isClosed && recovery == nil ? storeEpoch : nil
     }
 
     private func ruling(_ identity: Identity.Parts) -> CallRuling {

@@ -16,6 +16,8 @@ struct LocalReservations {
         /// What it charged, and after a commit or a cancel what it was settled to.
         var cost: Int64
         var id: ReservationID
+        /// Whose part of the table it takes: see `Identity.owner`.
+        var owner: ByteString
         var expiryMs: Int64
         /// What remembers the check, if it has an id.
         var memoKey: ByteString?
@@ -42,6 +44,11 @@ struct LocalReservations {
 
     /// By the key that the record would have in the store, which names the grant and the reservation.
     private var records: [ByteString: Record] = [:]
+    /// What each grant has of them.
+    private var owners: [ByteString: (count: Int, bytes: Int)] = [:]
+    /// No grant has more than one part in so many, nor more bytes than these.
+    var grantParts = EngineBounds.grantParts
+    var maxGrantBytes = Int.max
     /// When what had expired was removed last, ms since the epoch.
     private var lastExpiredMs: Int64 = 0
 
@@ -50,31 +57,54 @@ struct LocalReservations {
     subscript(key: ByteString) -> Record? {
         get { records[key] }
         set {
-            if let old = records[key] { bytes -= old.bytes(key) }
+            if let old = records[key] { count(old, key, by: -1) }
             records[key] = newValue
-            if let newValue { bytes += newValue.bytes(key) }
+            if let newValue { count(newValue, key, by: 1) }
         }
+    }
+
+    private mutating func count(_ record: Record, _ key: ByteString, by sign: Int) {
+        let size = record.bytes(key)
+        bytes += sign * size
+        var owner = owners[record.owner] ?? (0, 0)
+        owner.count += sign
+        owner.bytes += sign * size
+        owners[record.owner] = owner.count == 0 ? nil : owner
     }
 
     /// What they take, with their keys.
     private(set) var bytes = 0
 
-    private mutating func countBytes() { bytes = records.reduce(0) { $0 + $1.value.bytes($1.key) } }
+    private mutating func remove(where isGone: (Record) -> Bool) {
+        records = records.filter { key, record in
+            guard isGone(record) else { return true }
+            count(record, key, by: -1)
+            return false
+        }
+    }
 
     /// No more can be made: see `EngineBounds.maxLocalReservations`.
     var isFull: Bool { records.count >= EngineBounds.maxLocalReservations }
+
+    /// A grant can make no more.
+    func isFull(of owner: ByteString) -> Bool {
+        guard let part = owners[owner] else { return false }
+        return part.count >= EngineBounds.maxLocalReservations / grantParts || part.bytes >= maxGrantBytes
+    }
 
     /// Of those that are spent it is only known that they were: they go first. Looking through all of them takes a
     /// millisecond: not for every check while none has expired.
     ///
     /// - Returns: what had expired.
-    mutating func makeRoom(nowMs: Int64) -> [Record] {
+    mutating func makeRoom(for owner: ByteString, nowMs: Int64) -> [Record] {
         // The clock may have gone back since.
-        guard isFull && abs(nowMs - lastExpiredMs) >= EngineBounds.fullReservationsPauseMs else { return [] }
+        guard isFull || isFull(of: owner), abs(nowMs - lastExpiredMs) >= EngineBounds.fullReservationsPauseMs
+        else { return [] }
         let expired = expire(nowMs: nowMs)
         if isFull {
-            records = records.filter { !$0.value.isSpent || $0.value.mayBeStored }
-            countBytes()
+            remove { $0.isSpent && !$0.mayBeStored }
+        } else if isFull(of: owner) {
+            remove { $0.owner == owner && $0.isSpent && !$0.mayBeStored }
         }
         return expired
     }
@@ -82,11 +112,8 @@ struct LocalReservations {
     /// - Returns: what was removed.
     mutating func expire(nowMs: Int64) -> [Record] {
         lastExpiredMs = nowMs
-        guard records.contains(where: { $0.value.expiryMs <= nowMs }) else { return [] }
-        defer {
-            records = records.filter { $0.value.expiryMs > nowMs }
-            countBytes()
-        }
-        return records.values.filter { $0.expiryMs <= nowMs }
+        let expired = records.values.filter { $0.expiryMs <= nowMs }
+        if !expired.isEmpty { remove { $0.expiryMs <= nowMs } }
+        return expired
     }
 }

@@ -269,6 +269,8 @@ struct BucketTally {
 
     mutating func doubt(_ cost: Int64) { inDoubt = max(0, min(Terms.maxExact, inDoubt + cost)) }
 
+    var isInDoubt: Bool { inDoubt > 0 }
+
     /// What the store is still to be told, as a level of its bucket; rounded up.
     func owedLevel(_ terms: Terms, nowMs: Int64) -> Int64 {
         guard inDoubt == 0 else { return 0 }

@@ -1,7 +1,7 @@
 import DequeModule
 
-/// What checks with an id were answered, for as long as an id lives. When there are too many, the oldest is forgotten:
-/// a check that is asked again after that may be charged again, and `forgotten` tells how many could be.
+/// What checks with an id were answered, for as long as an id lives. When there are too many, of all grants or of one, the
+/// oldest is forgotten: a check that is asked again after that may be charged again, and `forgotten` tells how many could be.
 ///
 /// What was answered without the store is owed to it, so that all replicas can give the same answer; until the store has
 /// answered that it has it, or another that came first, it is told again with every connection. It takes the first it is told
@@ -14,6 +14,8 @@ struct MemoTable {
         /// Tells it from an earlier one of the same id.
         var number: Int64
         fileprivate var record: Record
+        /// Whose part of the table it takes: see `Identity.owner`.
+        fileprivate let owner: ByteString
         fileprivate(set) var debt: Debt
         /// Its reservation was committed: a cancel only frees slots from then on.
         fileprivate var isCommitted = false
@@ -63,19 +65,36 @@ struct MemoTable {
     private var memos: [ByteString: Memo] = [:]
     /// The keys of those that reserve, by the reservation.
     private var keys: [String: ByteString] = [:]
+    private typealias Place = (key: ByteString, number: Int64)
+
     /// In the order in which they came, and so in that in which they go. One that was forgotten leaves its place behind.
-    private var order: Deque<(key: ByteString, number: Int64)> = []
+    private var order: Deque<Place> = []
+    /// The same of each grant.
+    private var owners: [ByteString: Owner] = [:]
+    /// No grant has more than one part in so many, nor more bytes than these.
+    var grantParts = EngineBounds.grantParts
+    var maxGrantBytes = Int.max
+
+    private struct Owner {
+        var order: Deque<Place> = []
+        var count = 0
+        var bytes = 0
+    }
+
     private var lastNumber: Int64 = 0
     private(set) var forgotten: Int64 = 0
     /// What they take, with their keys and traces.
     private(set) var bytes = 0
     /// Those that wait for a batch. One that was forgotten, or that the store knows by now, leaves its place behind.
-    private var owed: Deque<(key: ByteString, number: Int64)> = []
+    private var owed: Deque<Place> = []
     /// The reservations of calls that were cancelled, by the key of the answer; they go before the answers.
     private var cancelled: [ByteString: [String]] = [:]
     private var cancelledCount = 0
 
     var count: Int { memos.count }
+
+    /// How many places there are in its lists, those that were left behind among them.
+    var placeCount: Int { order.count + owed.count + owners.values.reduce(0) { $0 + $1.order.count } }
 
     /// Whether the store is to be told anything.
     var owes: Bool { !owed.isEmpty || cancelledCount > 0 }
@@ -88,27 +107,56 @@ struct MemoTable {
     /// A check was admitted: what was known of its id is of another call.
     ///
     /// - Parameters:
+    ///   - owner: the grant.
     ///   - isOwed: the store does not know of it.
     ///   - mayGrow: whether there is room for one more; else the oldest goes for it.
     mutating func insert(
-        _ key: ByteString, argumentsHash: UInt64, _ decision: Decision, _ record: Record, isOwed: Bool,
-        mayGrow: Bool = true, now: Moment
+        _ key: ByteString, owner: ByteString, argumentsHash: UInt64, _ decision: Decision, _ record: Record,
+        isOwed: Bool, mayGrow: Bool = true, now: Moment
     ) {
         expire(now: now)
-        if order.count >= EngineBounds.maxMemos || !mayGrow, let oldest = order.first, isThere(oldest) {
+        remove(key)
+        if isFull(of: owner) {
+            forgotten += 1
+            removeOldest(of: owner)
+        } else if memos.count >= EngineBounds.maxMemos || !mayGrow, !memos.isEmpty {
             forgotten += 1
             removeOldest()
         }
         lastNumber += 1
-        remove(key)
         if !record.reservation.isEmpty { keys[record.reservation] = key }
         memos[key] = Memo(
             argumentsHash: argumentsHash, decision: decision, expiryNs: now.monotonicNs + EngineBounds.memoLifeNs,
-            number: lastNumber, record: record, debt: isOwed ? .waiting(mayBeStored: false) : .none)
-        if let memo = memos[key] { bytes += Self.bytes(key, memo) }
+            number: lastNumber, record: record, owner: owner, debt: isOwed ? .waiting(mayBeStored: false) : .none)
+        let size = memos[key].map { Self.bytes(key, $0) } ?? 0
+        bytes += size
         order.append((key, lastNumber))
+        owners[owner, default: Owner()].order.append((key, lastNumber))
+        owners[owner]?.count += 1
+        owners[owner]?.bytes += size
         if isOwed { owed.append((key, lastNumber)) }
+        dropPlaces(of: owner)
     }
+
+    /// Places that were left behind go when they are most of all: between the others, none goes by itself.
+    private mutating func dropPlaces(of owner: ByteString) {
+        let most = 2 * memos.count + Self.fewPlaces
+        if order.count > most { order = Deque(order.filter { isThere($0) }) }
+        if owed.count > most { owed = Deque(owed.filter { isWaiting($0) }) }
+        guard let (places, count) = owners[owner].map({ ($0.order.count, $0.count) }),
+            places > 2 * count + Self.fewPlaces
+        else { return }
+        let live = (owners[owner]?.order ?? []).filter { isThere($0) }
+        owners[owner]?.order = Deque(live)
+    }
+
+    /// A grant has its part. A function of its own: what is looked at is not held while it is changed, and so not copied.
+    private func isFull(of owner: ByteString) -> Bool {
+        guard let part = owners[owner] else { return false }
+        return part.count >= EngineBounds.maxMemos / grantParts || part.bytes >= maxGrantBytes
+    }
+
+    private static let fewPlaces = 64
 
     /// A call that was admitted was never made.
     ///
@@ -135,7 +183,11 @@ struct MemoTable {
 
     private mutating func remove(_ key: ByteString) {
         guard let memo = memos.removeValue(forKey: key) else { return }
-        bytes -= Self.bytes(key, memo)
+        let size = Self.bytes(key, memo)
+        bytes -= size
+        owners[memo.owner]?.count -= 1
+        owners[memo.owner]?.bytes -= size
+        if owners[memo.owner]?.count == 0 { owners[memo.owner] = nil }
         if !memo.reservation.isEmpty { keys[memo.reservation] = nil }
     }
 
@@ -144,7 +196,7 @@ struct MemoTable {
             + HeldBytes.apart((memo.decision.trace?.count ?? 0) * MemoryLayout<Decision.Look>.stride)
             + HeldBytes.apart(memo.record.numbers.count * MemoryLayout<Int64>.stride)
             + HeldBytes.apart(memo.reservation.utf8.count) * 2
-            + MemoryLayout<(key: ByteString, number: Int64)>.stride * 2
+            + MemoryLayout<Place>.stride * 4
     }
 
     private mutating func owe(_ key: ByteString, _ reservation: String) {
@@ -157,22 +209,30 @@ struct MemoTable {
         while let oldest = order.first,
             !isThere(oldest) || memos[oldest.key].map({ $0.expiryNs <= now.monotonicNs }) ?? true
         {
-            removeOldest()
+            let oldest = order.removeFirst()
+            if isThere(oldest) { remove(oldest.key) }
         }
         while let first = owed.first, !isWaiting(first) { owed.removeFirst() }
     }
 
-    private func isThere(_ place: (key: ByteString, number: Int64)) -> Bool {
+    private func isThere(_ place: Place) -> Bool {
         memos[place.key]?.number == place.number
     }
 
-    private func isWaiting(_ place: (key: ByteString, number: Int64)) -> Bool {
+    private func isWaiting(_ place: Place) -> Bool {
         if isThere(place), case .waiting? = memos[place.key]?.debt { true } else { false }
     }
 
     private mutating func removeOldest() {
-        let oldest = order.removeFirst()
-        if isThere(oldest) { remove(oldest.key) }
+        while let oldest = order.popFirst() {
+            if isThere(oldest) { return remove(oldest.key) }
+        }
+    }
+
+    private mutating func removeOldest(of owner: ByteString) {
+        while let oldest = owners[owner]?.order.popFirst() {
+            if isThere(oldest) { return remove(oldest.key) }
+        }
     }
 
     // MARK: - What the store is owed

@@ -2,7 +2,7 @@
 /// two lines of the processor's cache, since with many identities each check fetches another one from memory.
 struct Plan {
     /// The identity.
-    let name: NearBytes<62>
+    let name: NearBytes<55>
     /// Of its rules' limits, in their order.
     var counters: CounterList
     var lastUsedNs: Int64
@@ -19,9 +19,14 @@ struct Plan {
     /// Whether the store refused one of its checks lately, so that it may be known to refuse others: see
     /// `Limiter.refuseAgain`.
     var wasRefused = false
-    var isFree = false
+    /// Whether its row is among `PlanTable.longRows`, whatever plan it has.
+    var isListed = false
     /// Another plan has its identity now; it goes when no batch names it any more.
     var isReplaced = false
+    /// The row of its grant: see `GrantTable`. Beside it those of the same grant before and after it, in a ring.
+    var grant: Int32 = -1
+    var previousOfGrant: Int32 = -1
+    var nextOfGrant: Int32 = -1
 
     init(_ name: ByteString, rules: Int32, counters: CounterList, lastUsedNs: Int64, edition: Int32 = 0) {
         self.name = NearBytes(name.bytes)
@@ -31,14 +36,14 @@ struct Plan {
         self.edition = edition
     }
 
+    var isFree: Bool { rules < 0 }
+
     /// What of it lies apart from its row.
     var apartBytes: Int { name.apartBytes + counters.apartBytes }
 
     /// The place of one that was forgotten.
     static var free: Plan {
-        var plan = Plan(ByteString(bytes: []), rules: -1, counters: CounterList([]), lastUsedNs: 0)
-        plan.isFree = true
-        return plan
+        Plan(ByteString(bytes: []), rules: -1, counters: CounterList([]), lastUsedNs: 0)
     }
 }
 

@@ -1,5 +1,10 @@
 import SluicePolicy
 
+/// There is no room for another identity.
+struct Full: Error {
+    var cause: Busy
+}
+
 /// Every identity that was seen lately, with its plan; the rules and the counters that plans share. Bounded: see
 /// `EngineBounds.maxPlans`.
 struct PlanTable {
@@ -13,43 +18,53 @@ struct PlanTable {
     private var freePlans: [Int32] = []
     private var freeCounters: [Int32] = []
     private var freeRules: [Int32] = []
+    var grants = GrantTable()
     private var sweepPosition = 0
+    /// For the rows that are looked at when one has to go.
+    var random = SeededRandom(seed: 1)
+    /// Rows of plans of which something lies apart from rows, in any order, and of some that had such a plan before: where
+    /// bytes are wanted, forgetting others brings none.
+    var longRows: [Int32] = []
+    /// How many payments use a counter; few ever do.
+    private var payments: [Int32: Int32] = [:]
+    /// Counters of the plan that is being made, which uses them already.
+    private var held: [Int] = []
+    /// How many rows have gone that held something, which the store knows.
+    var evicted: Int64 = 0
     private var edition: Int32 = 0
     /// Counts whatever may give another identity a plan's row, or another plan an identity.
     private(set) var changes: Int64 = 0
-    private let maxPlans: Int
+    let maxPlans: Int
+    let grantParts: Int
     /// See `Limiter.identityBytes`.
     var maxBytes: Int
     /// What of plans, counters and rules lies apart from their rows.
     private var apartBytes = 0
 
-    /// - Parameter maxBytes: a new identity finds the table full if it would take more with it.
-    init(maxPlans: Int, maxBytes: Int = .max) {
+    /// - Parameters:
+    ///   - maxBytes: a new identity finds the table full if it would take more with it.
+    ///   - grantParts: no grant takes more than one part in so many.
+    init(maxPlans: Int, maxBytes: Int = .max, grantParts: Int = EngineBounds.grantParts) {
         precondition(maxPlans <= Int(Int32.max))
         self.maxPlans = maxPlans
+        self.grantParts = grantParts
         self.maxBytes = maxBytes
     }
 
     /// What it takes in memory: see `HeldBytes`.
     var bytes: Int {
+        rowBytes + rules.count * MemoryLayout<Rules>.stride + families.bytes + apartBytes + grants.bytes
+    }
+
+    /// What of that is rows, free ones among them, and what finds them: it only ever grows.
+    var rowBytes: Int {
         plans.count * MemoryLayout<Plan>.stride + counters.count * MemoryLayout<Counter>.stride
             + (planByIdentity.slotCount + counterByStem.slotCount) * MemoryLayout<UInt64>.stride
-            + (freePlans.capacity + freeCounters.capacity) * MemoryLayout<Int32>.stride
-            + rules.count * MemoryLayout<Rules>.stride + families.bytes + apartBytes
+            + (freePlans.capacity + freeCounters.capacity + longRows.capacity) * MemoryLayout<Int32>.stride
     }
 
-    /// Whether there is no room for another identity, whose counters have these stems. Those that others have, too, count in
-    /// full: the room that is asked for is small beside the table.
-    private func isFull(for identity: ByteString, stems: [[UInt8]]) -> Bool {
-        if planCount >= maxPlans { return true }
-        guard maxBytes < .max else { return false }
-        var bytes = bytes + NearBytes<62>.apartBytes(of: identity.bytes.count)
-        if freePlans.isEmpty { bytes += MemoryLayout<Plan>.stride }
-        bytes += max(0, stems.count - freeCounters.count) * MemoryLayout<Counter>.stride
-        for stem in stems { bytes += NearBytes<39>.apartBytes(of: stem.count) }
-        return bytes > maxBytes
-    }
-
+    var hasFreePlan: Bool { !freePlans.isEmpty }
+    var freeCounterCount: Int { freeCounters.count }
     var planCount: Int { planByIdentity.count }
     var counterCount: Int { counterByStem.count }
     var rulesCount: Int { rulesByRuling.count }
@@ -117,16 +132,27 @@ struct PlanTable {
     /// Every counter that some plan uses.
     var liveCounters: some Sequence<Counter> { counters.lazy.filter { $0.references > 0 } }
 
-    /// Remembers a new identity; nil if the table is full of what must not be forgotten.
+    /// Remembers a new identity; fails if the table is full of what must not be forgotten.
     ///
-    /// - Parameter stems: of the counters of the ruling's limits, in their order.
+    /// - Parameters:
+    ///   - stems: of the counters of the ruling's limits, in their order.
+    ///   - sharedEpoch: as of `makeRoom`.
     mutating func insert(
-        _ identity: ByteString, _ ruling: CallRuling, stems: [[UInt8]], nowMs: Int64, nowNs: Int64
-    ) -> Int? {
+        _ identity: ByteString, _ ruling: CallRuling, stems: [[UInt8]], sharedEpoch: Int16? = nil, nowMs: Int64,
+        nowNs: Int64
+    ) throws(Full) -> Int {
         let replaced = index(of: identity)
-        if replaced == nil && isFull(for: identity, stems: stems) {
-            sweep(EngineBounds.plansSweptPerInsertion, idleNs: 0, nowMs: nowMs, nowNs: nowNs)
-            guard !isFull(for: identity, stems: stems) else { return nil }
+        // What it shares with a row that goes for it stays.
+        if replaced == nil { held = stems.compactMap { counter(named: ByteString(bytes: $0)) } }
+        for counter in held { counters[counter].references += 1 }
+        defer {
+            for counter in held { release(counter: counter) }
+            held.removeAll(keepingCapacity: true)
+        }
+        if replaced == nil,
+            let cause = makeRoom(for: identity, stems: stems, sharedEpoch: sharedEpoch, nowMs: nowMs)
+        {
+            throw Full(cause: cause)
         }
         let counters = zip(stems, ruling.limits).map { counter(stem: $0, of: $1) }
         let plan = Plan(
@@ -134,10 +160,18 @@ struct PlanTable {
         changes += 1
         apartBytes += plan.apartBytes
         let index = freePlans.popLast().map { Int($0) } ?? plans.count
-        if index == plans.count { plans.append(plan) } else { plans[index] = plan }
+        if index == plans.count {
+            plans.append(plan)
+        } else {
+            let isListed = plans[index].isListed
+            plans[index] = plan
+            plans[index].isListed = isListed
+        }
+        listIfLong(index)
         // Only now: counters that both have must not be forgotten in between.
         if let replaced { replace(replaced) }
         planByIdentity.insert(index, hash: identity.hashValue)
+        joinGrant(index, identity)
         return index
     }
 
@@ -187,11 +221,29 @@ struct PlanTable {
         }
     }
 
-    private func isQuiet(_ plan: Int, nowMs: Int64) -> Bool {
+    /// Whether other plans use a counter of some plan as well. A plan that is yet to be made does not count, for it may not
+    /// be; nor do payments, after which nobody uses it.
+    func isShared(_ counter: Int) -> Bool {
+        let others = (held.contains(counter) ? 1 : 0) + (payments.isEmpty ? 0 : payments[Int32(counter)] ?? 0)
+        return counters[counter].references - others > 1 + counters[counter].keepers
+    }
+
+    /// A batch is to pay what a counter owes, and uses it as a plan does.
+    mutating func beginPayment(_ counter: Int) {
+        counters[counter].references += 1
+        payments[Int32(counter), default: 0] += 1
+    }
+
+    mutating func endPayment(_ counter: Int) {
+        payments[Int32(counter)] = payments[Int32(counter)].flatMap { $0 > 1 ? $0 - 1 : nil }
+        release(counter: counter)
+    }
+
+    func isQuiet(_ plan: Int, nowMs: Int64) -> Bool {
         for index in 0..<plans[plan].counters.count {
             let counter = plans[plan].counters[index]
             // The journal and its like are no use of their own: what they name must not be forgotten while it matters.
-            if counters[counter].references > 1 + counters[counter].keepers { continue }
+            if isShared(counter) { continue }
             let terms = self[rulesOf: plan].limits[index].terms
             guard counters[counter].isQuiet(nowMs: nowMs, terms: terms) else { return false }
         }
@@ -200,6 +252,7 @@ struct PlanTable {
 
     private mutating func replace(_ index: Int) {
         planByIdentity.remove(index, hash: identity(ofPlan: index).hashValue)
+        leaveGrant(index)
         plans[index].isReplaced = true
         if plans[index].pins == 0 { forget(index) }
     }
@@ -210,13 +263,16 @@ struct PlanTable {
         if plans[index].isReplaced && plans[index].pins == 0 { forget(index) }
     }
 
-    private mutating func forget(_ index: Int) {
+    mutating func forget(_ index: Int) {
         changes += 1
+        leaveGrant(index)
         if !plans[index].isReplaced { planByIdentity.remove(index, hash: identity(ofPlan: index).hashValue) }
         for position in 0..<plans[index].counters.count { release(counter: plans[index].counters[position]) }
         release(rules: plans[index].rules)
         apartBytes -= plans[index].apartBytes
+        let isListed = plans[index].isListed
         plans[index] = .free
+        plans[index].isListed = isListed
         freePlans.append(Int32(index))
     }
 

@@ -53,8 +53,6 @@ struct Rules {
     }
 
     let ruling: CallRuling
-    /// The policy alone decides; then there are no limits.
-    let ruled: Decision?
     let limits: [LimitRule]
     /// Of what is allowed where no limit has a say.
     let words: Decision.Words
@@ -81,10 +79,6 @@ struct Rules {
 
     init(_ ruling: CallRuling) {
         self.ruling = ruling
-        ruled = ruling.verdict.map {
-            let decision = Decision(verdict: $0, source: .policy, rule: ruling.rule, message: ruling.message)
-            return $0 == .allow ? decision : decision.never()
-        }
         words = Decision.Words(rule: ruling.rule)
         let limits = ruling.limits.map { LimitRule($0) }
         self.limits = limits
@@ -104,11 +98,13 @@ struct Rules {
     }
 }
 
-extension Decision {
-    /// A denial that no waiting changes.
-    fileprivate consuming func never() -> Decision {
-        retryAfterMs = -1
-        return self
+extension CallRuling {
+    /// What it comes to where no limit counts: a denial that no waiting changes, or no limit at all. nil where limits do.
+    var decision: Decision? {
+        guard let verdict else { return nil }
+        var decision = Decision(verdict: verdict, source: .policy, rule: rule, message: message)
+        if verdict != .allow { decision.retryAfterMs = -1 }
+        return decision
     }
 }
 

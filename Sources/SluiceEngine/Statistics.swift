@@ -16,7 +16,7 @@ package struct Statistics: Sendable, Equatable {
     /// Answers by source, then verdict; peeks included.
     private var answers = [Int64](
         repeating: 0, count: Decision.Source.allCases.count * Decision.Verdict.allCases.count)
-    /// Checks that were not decided because too many were waiting, or too many identities were live.
+    /// Checks that were answered `BUSY`, whatever the cause.
     package var overloaded: Int64 = 0
     /// Checks that were answered after their budget had passed.
     package var late: Int64 = 0
@@ -39,7 +39,17 @@ package struct Statistics: Sendable, Equatable {
     /// How often the store had lost its memory.
     package var forgotten: Int64 = 0
 
+    /// Checks that were answered `BUSY`, by cause.
+    private var busy = [Int64](repeating: 0, count: Busy.allCases.count)
+
     package init() {}
+
+    package func busy(_ cause: Busy) -> Int64 { busy[cause.rawValue] }
+
+    mutating func count(_ cause: Busy) {
+        overloaded += 1
+        busy[cause.rawValue] += 1
+    }
 
     package func answers(_ source: Decision.Source, _ verdict: Decision.Verdict) -> Int64 {
         answers[Self.slot(source, verdict)]

@@ -277,7 +277,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             switch outcome {
             case .answered(let decision): queue.append(decision, writer, form, to: &output)
             case .waiting: queue.reserve(writer, form)
-            case .overloaded: refuse(.overloaded)
+            case .overloaded(let cause): refuse(.busy(cause))
             case .mustReserve: refuse(.mustReserve)
             case .otherArguments: refuse(.otherArguments)
             }
@@ -295,6 +295,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     private func take(_ request: ThrottleRequest, now: Moment) throws(RequestError) {
+        guard host.answersThrottle else { throw .throttleIsOff }
         guard let throttle = host.throttle(request, in: input) else {
             throw RequestError(
                 .badArgument,
@@ -310,7 +311,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
         switch outcome {
         case .answered(let decision): queue.append(decision, writer, .throttle(form), to: &output)
         case .waiting: queue.reserve(writer, .throttle(form))
-        case .overloaded, .mustReserve, .otherArguments: throw .overloaded
+        case .overloaded(let cause): throw .busy(cause)
+        case .mustReserve, .otherArguments: throw .busy(.waiting)
         }
     }
 
@@ -322,7 +324,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         case .waiting:
             queue.reserve(writer)
         case .overloaded:
-            throw .overloaded
+            throw .busy(.waiting)
         case .notSettled(let fault):
             throw .notSettled(fault)
         case .storeAway:
@@ -377,6 +379,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
             queue.fill(number, to: &output) { $0.writeInteger(done ? 1 : 0, to: &$1) }
         case .otherArguments:
             queue.fill(number, to: &output) { $0.writeError(RequestError.otherArguments, to: &$1) }
+        case .overloaded(let cause):
+            queue.fill(number, to: &output) { $0.writeError(RequestError.busy(cause), to: &$1) }
         case .notSettled(let fault):
             queue.fill(number, to: &output) { $0.writeError(RequestError.notSettled(fault), to: &$1) }
         case .storeAway:
@@ -516,8 +520,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
 }
 
 extension RequestError {
-    fileprivate static let overloaded = RequestError(
-        .busy, "too many checks are waiting, retry after a moment or add a replica")
+    fileprivate static func busy(_ cause: Busy) -> RequestError { RequestError(.busy, cause.advice) }
+    fileprivate static let throttleIsOff = RequestError(
+        .error, "CL.THROTTLE is off, start sluiced with --cl-throttle to use it")
     fileprivate static let mustReserve = RequestError(
         .badArgument,
         "this tool counts calls that are going on, send CHECK with RESERVE, and RELEASE at its end")

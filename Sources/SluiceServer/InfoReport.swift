@@ -77,10 +77,13 @@ struct InfoReport {
             ("timed_out", String(statistics.timedOut)),
             ("late", String(statistics.late)),
             ("overloaded", String(statistics.overloaded)),
-            ("key_faults", String(statistics.faults)),
-            ("settled", String(statistics.settled)),
-            ("unsettled_counters", String(host.limiter.journalCount)),
         ]
+            + Busy.allCases.map { ("busy_\($0.figure)", String(statistics.busy($0))) }
+            + [
+                ("key_faults", String(statistics.faults)),
+                ("settled", String(statistics.settled)),
+                ("unsettled_counters", String(host.limiter.journalCount)),
+            ]
     }
 
     private var answers: Lines {
@@ -117,6 +120,9 @@ struct InfoReport {
             ("identities", String(host.limiter.identityCount)),
             ("counters", String(host.limiter.counterCount)),
             ("max_identities", String(host.limiter.configuration.maxPlans)),
+            ("max_identities_of_grant", String(host.limiter.maxPlansOfGrant)),
+            ("grants", String(host.limiter.grantCount)),
+            ("evicted_identities", String(host.limiter.evictedCount)),
             ("max_connections", String(host.connections.capacity)),
             ("budget_ms", String(host.limiter.configuration.budgetMs)),
             ("replicas", String(host.limiter.configuration.replicas.assumed)),

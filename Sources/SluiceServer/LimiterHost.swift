@@ -27,6 +27,8 @@ final class LimiterHost: CounterLinkDelegate {
     var isStateGivenUp = false
     private(set) var connections: ConnectionTable
     private(set) var memory: MemoryBudget
+    /// Whether `CL.THROTTLE` is on: its keys need no policy, and so whoever can call may make any number of them.
+    let answersThrottle: Bool
     private var wantsRelief = false
     private var sweptPart = 0
     /// Product and version of the store that was reached last; empty before.
@@ -51,6 +53,7 @@ final class LimiterHost: CounterLinkDelegate {
     init(
         limiter: Limiter, link: (any CounterLink)?, keeper: StateKeeper? = nil,
         maxConnections: Int = ServerBounds.maxConnections, memoryBytes: Int = ServerBounds.defaultMemoryBytes,
+        answersThrottle: Bool = false,
         look: (any SocketLook)? = nil, eventLoop: any EventLoop,
         logger: Logger
     ) {
@@ -58,6 +61,7 @@ final class LimiterHost: CounterLinkDelegate {
         self.keeper = keeper
         connections = ConnectionTable(capacity: maxConnections)
         memory = MemoryBudget(limitBytes: memoryBytes)
+        self.answersThrottle = answersThrottle
         self.limiter = limiter
         self.link = link
         self.eventLoop = eventLoop
@@ -532,6 +536,13 @@ final class LimiterHost: CounterLinkDelegate {
         case .changesUnheard(let reason):
             logger.warning(
                 "redis does not tell of changes, refusals are not remembered", metadata: ["reason": "\(reason)"])
+        case .busy(let cause):
+            logger.warning(
+                "checks are answered BUSY", metadata: ["cause": "\(cause.figure)", "advice": "\(cause.advice)"])
+        case .evicting:
+            logger.notice(
+                "a table is full: what was used least recently is forgotten, redis knows it",
+                metadata: ["identities": "\(limiter.identityCount)", "max": "\(limiter.configuration.maxPlans)"])
         case .changesHeard:
             logger.info("redis tells of changes, refusals are remembered")
         }

@@ -17,6 +17,8 @@ package struct ServerConfiguration: Sendable {
     package var limiter: LimiterConfiguration
     /// For everything that clients make the sidecar hold, bytes.
     package var memoryBytes = ServerBounds.defaultMemoryBytes
+    /// Whether `CL.THROTTLE` is answered.
+    package var answersThrottle = false
     /// What outlives the process; nil: nothing does.
     package var state: SavedState?
     package var facts: ServerFacts
@@ -84,7 +86,8 @@ package final class Server: Sendable {
         }
         let host = LimiterHost(
             limiter: limiter, link: link, keeper: keeper, maxConnections: maxConnections,
-            memoryBytes: configuration.memoryBytes, eventLoop: eventLoop, logger: logger)
+            memoryBytes: configuration.memoryBytes, answersThrottle: configuration.answersThrottle,
+            eventLoop: eventLoop, logger: logger)
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
         operators = NIOLoopBound(
             OperatorCommands(

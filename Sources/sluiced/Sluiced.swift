@@ -80,6 +80,12 @@ struct Sluiced: AsyncParsableCommand {
             (default: 512MiB).
             """)
     var memory: String?
+    @Flag(
+        inversion: .prefixedNo,
+        help: ArgumentHelp(
+            "Answer CL.THROTTLE, which needs no policy: whoever reaches the socket can make keys (default: it is off).")
+    )
+    var clThrottle: Bool?
     @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
     var logLevel: String?
     @Option(help: "text or json, on standard error (default: text).")
@@ -130,6 +136,7 @@ struct Sluiced: AsyncParsableCommand {
             .redisUser: redisUser,
             .redisPasswordFile: redisPasswordFile,
             .budget: budget, .keyPrefix: keyPrefix, .replicas: replicas, .stateFolder: stateDir, .memory: memory,
+            .clThrottle: clThrottle.map { String($0) },
             .logLevel: logLevel,
             .logFormat: logFormat,
         ]
@@ -205,6 +212,7 @@ struct Sluiced: AsyncParsableCommand {
                 storeAddress: store.map { "\($0.address)" } ?? "none", replicaID: String(replica, radix: 16),
                 startedAt: SystemClock.now()))
         configuration.memoryBytes = settings.memoryBytes
+        configuration.answersThrottle = settings.answersThrottle
         return try await Server.make(
             configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
             logger: logger

@@ -30,10 +30,12 @@ struct Pair {
 
     var both: [SidecarProcess] { [one, other] }
 
-    init(policy: String, configuration: [String] = [], budget: String = "5s") async throws {
+    init(
+        policy: String, configuration: [String] = [], budget: String = "5s", arguments: [String] = []
+    ) async throws {
         redis = try await RedisProcess(configuration: configuration)
-        one = try await SidecarProcess(policy: policy, over: redis, budget: budget)
-        other = try await SidecarProcess(policy: policy, over: redis, budget: budget)
+        one = try await SidecarProcess(policy: policy, over: redis, budget: budget, arguments: arguments)
+        other = try await SidecarProcess(policy: policy, over: redis, budget: budget, arguments: arguments)
         try await one.waitUntilShared()
         try await other.waitUntilShared()
     }

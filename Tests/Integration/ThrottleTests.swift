@@ -6,7 +6,7 @@ extension Integration {
     @Suite struct ThrottleTests {
         /// The first cases of redis-cell's own table; what takes time is tested with a clock of its own.
         @Test func answersAsRedisCellDoes() async throws {
-            let pair = try await Pair(policy: Policies.broad)
+            let pair = try await Pair(policy: Policies.broad, arguments: ["--cl-throttle"])
             let clients = [try pair.one.client(), try pair.other.client()]
             let key = Grants.next()
             // An hour to come back: the tests' own time does not show.
@@ -31,8 +31,24 @@ extension Integration {
             #expect(try clients[0].command(words).elements?[0] == .integer(1))
         }
 
+        /// It is off unless asked for, and says how to ask; nothing is made of the key.
+        @Test func isOffByItself() async throws {
+            let redis = try await RedisProcess()
+            let words = ["CL.THROTTLE", Grants.next(), "4", "5", "60"]
+            let sidecar = try await SidecarProcess(policy: Policies.broad, over: redis)
+            try await sidecar.waitUntilShared()
+            #expect(
+                try sidecar.client().command(words)
+                    == .error("ERR CL.THROTTLE is off, start sluiced with --cl-throttle to use it"))
+            #expect(try sidecar.figure("identities") == 0)
+            let on = try await SidecarProcess(
+                policy: Policies.broad, over: redis, environment: ["SLUICE_CL_THROTTLE": "true"])
+            try await on.waitUntilShared()
+            #expect(try on.client().command(words).elements?[0] == .integer(0))
+        }
+
         @Test func wrongNumbers() async throws {
-            let pair = try await Pair(policy: Policies.broad)
+            let pair = try await Pair(policy: Policies.broad, arguments: ["--cl-throttle"])
             let client = try pair.one.client()
             for words in [["k", "-1", "1", "1"], ["k", "1", "0", "1"], ["k", "1", "1", "0"], ["k", "x", "1", "1"]] {
                 guard case .error(let text) = try client.command(["CL.THROTTLE"] + words) else {

@@ -154,26 +154,32 @@ import Testing
 
     @Test func memosAreBounded() {
         var rig = LimiterRig(policy(limit(max: 1_000_000)), usesStore: false)
-        for number in 0...EngineBounds.maxMemos { _ = rig.decide(Self.question("\(number)")) }
+        func question(_ number: Int) -> LimiterRig.Question {
+            LimiterRig.Question(grant: "g\(number % (2 * EngineBounds.grantParts))", id: "\(number)")
+        }
+        for number in 0...EngineBounds.maxMemos { _ = rig.decide(question(number)) }
         #expect(rig.limiter.memos.forgotten == 1 && rig.limiter.memos.count == EngineBounds.maxMemos)
-        let before = rig.decide(isPeek: true).remaining
-        _ = rig.decide(Self.question("1"))
-        #expect(rig.decide(isPeek: true).remaining == before)
-        _ = rig.decide(Self.question("0"))  // the oldest, which was forgotten
-        #expect(rig.decide(isPeek: true).remaining == before - 1)
+        let before = [rig.decide(grant: "g0", isPeek: true), rig.decide(grant: "g1", isPeek: true)].map(\.remaining)
+        _ = rig.decide(question(1))
+        #expect(rig.decide(grant: "g1", isPeek: true).remaining == before[1])
+        _ = rig.decide(question(0))  // the oldest, which was forgotten
+        #expect(rig.decide(grant: "g0", isPeek: true).remaining == before[0] - 1)
     }
 
     @Test func reservationsAreBounded() {
         let limits = [limit("s", max: 1, mode: .shadow), limit(max: 1_000_000)]
         var rig = LimiterRig(policy(limits), usesStore: false)
-        for _ in 0..<EngineBounds.maxLocalReservations { _ = rig.reserve() }
-        let before = rig.decide(isPeek: true).remaining
-        let full = rig.reserve()
-        #expect(full.verdict == .unavailable && full.reservation == "" && full.retryAfterMs >= 1)
-        #expect(full.rule == "/tools/t/limits/c")
-        #expect(rig.decide(isPeek: true).remaining == before && rig.decide().allowed)
+        for number in 0..<EngineBounds.maxLocalReservations {
+            _ = rig.reserve(grant: "g\(number % (2 * EngineBounds.grantParts))")
+        }
+        let before = rig.decide(grant: "g0", isPeek: true).remaining
+        guard case .overloaded(.reservations) = rig.ask(LimiterRig.Question(grant: "g0", reserves: true)) else {
+            Issue.record("there are too many")
+            return
+        }
+        #expect(rig.decide(grant: "g0", isPeek: true).remaining == before && rig.decide(grant: "g0").allowed)
         rig.pass(ms: 60_000)
-        #expect(rig.reserve().allowed && rig.limiter.reservations.count == 1)
+        #expect(rig.reserve(grant: "g0").allowed && rig.limiter.reservations.count == 1)
     }
 
     /// When all has expired nothing of it is left, of any algorithm, with a store or without.

@@ -48,21 +48,47 @@ import Testing
         var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false, maxTableBytes: bound)
         var taken = 0
         for number in 0..<2_000 {
-            if case .answered = rig.ask(grant: Self.longName, session: long(number)) { taken += 1 }
+            if case .answered = rig.ask(grant: long(number), session: long(number)) { taken += 1 }
         }
         #expect(taken > 200 && taken < 1_000)
+        #expect(rig.limiter.statistics.busy(.memory) == Int64(2_000 - taken))
         #expect(rig.limiter.heldBytes < bound && rig.limiter.heldBytes > bound / 2)
         #expect(rig.limiter.statistics.overloaded == Int64(2_000 - taken))
-        #expect(rig.decide(grant: Self.longName, session: long(0)).remaining == 3)
+        #expect(rig.decide(grant: long(0), session: long(0)).remaining == 3)
         rig.pass(ms: 60_000)
-        #expect(rig.decide(grant: Self.longName, session: long(3_000)).allowed)
+        #expect(rig.decide(grant: long(3_000), session: long(3_000)).allowed)
+    }
+
+    /// One grant takes no more than its part of the bytes, however long its names.
+    @Test func oneGrantTakesItsPartOfTheBytes() {
+        let bound = 4_000_000
+        var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false, maxTableBytes: bound)
+        var taken = 0
+        for number in 0..<2_000 {
+            if case .answered = rig.ask(grant: Self.longName, session: long(number)) { taken += 1 }
+        }
+        #expect(taken > 50 && rig.limiter.statistics.busy(.grant) == Int64(2_000 - taken))
+        #expect(rig.limiter.table.bytes < bound / EngineBounds.grantParts * 5 / 4)
+        #expect(rig.decide(grant: "other", session: "s").allowed)
+    }
+
+    /// With a store the rows that it knows make room, also by bytes, and whatever the names' lengths.
+    @Test func bytesAreFreedForTheNext() {
+        let bound = 1_000_000
+        var rig = LimiterRig(policy(limit(max: 5, per: 3_600, scope: .session)), maxTableBytes: bound)
+        for number in 0..<6_000 {
+            let name = number % 3 == 0 ? long(number) : "g\(number)"
+            #expect(rig.decide(grant: name, session: number % 2 == 0 ? long(number) : "s").source == .shared)
+        }
+        #expect(rig.limiter.heldBytes < bound + bound / 10 && rig.limiter.statistics.overloaded == 0)
+        #expect(rig.limiter.evictedCount > 3_000)
     }
 
     /// Short names fit many times more into the same bytes.
     @Test func shortNamesTakeLess() {
         var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false, maxTableBytes: 1_000_000)
         var taken = 0
-        for number in 0..<2_000 { if case .answered = rig.ask(session: "\(number)") { taken += 1 } }
+        for number in 0..<2_000 { if case .answered = rig.ask(grant: "\(number)", session: "s") { taken += 1 } }
         #expect(taken == 2_000)
     }
 
@@ -70,14 +96,14 @@ import Testing
     @Test func identitiesLeaveRoomForWhatIsRememberedBesideThem() {
         let bound = 1_000_000
         var rig = LimiterRig(policy(limit(max: 1_000, scope: .session)), usesStore: false, maxTableBytes: bound)
-        for number in 0..<2_000 { _ = rig.ask(grant: Self.longName, session: long(number)) }
+        for number in 0..<2_000 { _ = rig.ask(grant: long(number), session: long(number)) }
         #expect(rig.limiter.table.bytes <= bound - bound / EngineBounds.besideParts)
         #expect(!rig.limiter.isBesideFull)
         var last = rig.limiter.heldBytes
         for number in 0..<2_000 {
-            let question = LimiterRig.Question(
-                grant: Self.longName, session: long(0), reserves: true, id: "id\(number)")
-            _ = rig.decide(question)
+            let known = long(number % 100)
+            let question = LimiterRig.Question(grant: known, session: known, reserves: true, id: "id\(number)")
+            _ = rig.ask(question)
             #expect(rig.limiter.heldBytes < bound + 10_000)
             last = rig.limiter.heldBytes
         }

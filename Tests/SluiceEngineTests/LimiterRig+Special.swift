@@ -21,7 +21,7 @@ extension LimiterRig {
         return switch outcome {
         case .answered(let decision): .answered(decision)
         case .waiting: .waiting(ticket)
-        case .overloaded: .overloaded
+        case .overloaded(let cause): .overloaded(cause)
         case .mustReserve: .mustReserve
         case .otherArguments: .otherArguments
         }
@@ -33,6 +33,7 @@ extension LimiterRig {
         guard case .waiting(let ticket) = asked else { return asked }
         exchange()
         if otherArguments.contains(ticket) { return .otherArguments }
+        if let cause = busy[ticket] { return .overloaded(cause) }
         guard let decision = answers[ticket] else { preconditionFailure("no answer") }
         return .answered(decision)
     }

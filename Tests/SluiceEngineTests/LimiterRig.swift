@@ -26,6 +26,8 @@ struct LimiterRig {
     var notSettled: [UInt64: Limiter.SettleFault] = [:]
     /// Checks that were told that their id was used for another.
     var otherArguments: Set<UInt64> = []
+    /// Checks that waited and were answered `BUSY`.
+    var busy: [UInt64: Busy] = [:]
     /// What was recorded so far, and what became of that when it was started again last.
     var records: [StateRecord] = []
     var restoration = Limiter.Restoration()
@@ -36,7 +38,8 @@ struct LimiterRig {
 
     init(
         _ policy: Policy, replicas: Int = 1, usesStore: Bool = true, connected: Bool = true, maxPlans: Int? = nil,
-        wallSkewMs: Int64 = 0, replica: UInt64 = Self.replica, keepsState: Bool = false, maxTableBytes: Int? = nil
+        wallSkewMs: Int64 = 0, replica: UInt64 = Self.replica, keepsState: Bool = false, maxTableBytes: Int? = nil,
+        grantParts: Int = EngineBounds.grantParts
     ) {
         self.replica = replica
         now = Moment(monotonicNs: 5_000_000_000, wallMs: Self.startMs + wallSkewMs)
@@ -46,6 +49,7 @@ struct LimiterRig {
             usesStore: usesStore, seed: 1)
         if let maxPlans { configuration.maxPlans = maxPlans }
         configuration.keepsState = keepsState
+        configuration.grantParts = grantParts
         if let maxTableBytes { configuration.maxTableBytes = maxTableBytes }
         self.policy = policy
         limiter = Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now)
@@ -158,6 +162,7 @@ struct LimiterRig {
             case .settled(let done): settled[ticket] = .some(done)
             case .notSettled(let fault): notSettled[ticket] = fault
             case .storeAway: settled[ticket] = .some(nil)
+            case .overloaded(let cause): busy[ticket] = cause
             }
             order.append(ticket)
         }
@@ -166,7 +171,7 @@ struct LimiterRig {
     enum Asked {
         case answered(Decision)
         case waiting(UInt64)
-        case overloaded
+        case overloaded(Busy)
         case mustReserve
         case otherArguments
     }

@@ -92,7 +92,7 @@ import Testing
     private let limit = StoreModel.limit(max: 5)
 
     private func insert(_ number: Int, stems: [Int], into table: inout PlanTable, nowNs: Int64 = 0) -> Int? {
-        table.insert(
+        try? table.insert(
             name(number), CallRuling(rule: "", limits: stems.map { _ in limit }), stems: stems.map { stem($0) },
             nowMs: 60_000, nowNs: nowNs)
     }
@@ -113,7 +113,7 @@ import Testing
     @Test func theSmallestMaximumCounts() throws {
         var table = PlanTable(maxPlans: 10)
         let ruling = CallRuling(rule: "", limits: [StoreModel.limit(max: 9), limit])
-        let inserted = table.insert(name(1), ruling, stems: [stem(1), stem(2)], nowMs: 0, nowNs: 0)
+        let inserted = try? table.insert(name(1), ruling, stems: [stem(1), stem(2)], nowMs: 0, nowNs: 0)
         let plan = try #require(inserted)
         #expect(table[rulesOf: plan].smallestMax == 5)
     }

@@ -37,8 +37,8 @@ import Testing
                 == Settings(
                     redisURL: nil, redisUser: nil, redisPassword: nil, socketPath: "/s", socketMode: 0o660,
                     socketGroup: nil, operatorUserIDs: [], policySource: .file("/p"), argumentsCheckedByGateway: false,
-                    budgetMs: 20, keyPrefix: "sluice", replicas: 1, memoryBytes: 536_870_912, logLevel: .info,
-                    logFormat: .text))
+                    budgetMs: 20, keyPrefix: "sluice", replicas: 1, memoryBytes: 536_870_912,
+                    answersThrottle: false, logLevel: .info, logFormat: .text))
     }
 
     @Test func policiesComeFromAFileOrAFolder() throws {
@@ -53,13 +53,14 @@ import Testing
             .socket: "/a", .socketMode: "0600", .socketGroup: "www", .operators: "1,2", .policy: "/b",
             .argumentsCheckedByGateway: "true", .redis: "redis://h", .redisUser: "u", .redisPassword: "secret",
             .budget: "2s", .keyPrefix: "k-1",
-            .replicas: "7", .stateFolder: "/d", .memory: "2GiB", .logLevel: "debug", .logFormat: "json",
+            .replicas: "7", .stateFolder: "/d", .memory: "2GiB", .clThrottle: "true", .logLevel: "debug",
+            .logFormat: "json",
         ]
         let expected = Settings(
             redisURL: "redis://h", redisUser: "u", redisPassword: "secret", socketPath: "/a", socketMode: 0o600,
             socketGroup: "www", operatorUserIDs: [1, 2], policySource: .file("/b"), argumentsCheckedByGateway: true,
             budgetMs: 2_000, keyPrefix: "k-1", replicas: 7, stateFolder: "/d", memoryBytes: 2_147_483_648,
-            logLevel: .debug, logFormat: .json)
+            answersThrottle: true, logLevel: .debug, logFormat: .json)
         #expect(try resolve(values) == expected)
         let environment = Dictionary(uniqueKeysWithValues: values.map { ($0.key.environmentName, $0.value) })
         #expect(environment["SLUICE_SOCKET_MODE"] == "0600")
@@ -98,6 +99,7 @@ import Testing
         }
         #expect(try settings("true").argumentsCheckedByGateway)
         #expect(try !settings("false").argumentsCheckedByGateway)
+        #expect(try resolve(path: "c", files: ["c": ##"{"cl-throttle": true}"##]).answersThrottle)
         #expect(
             faults(path: "c", files: ["c": #"{"arguments-checked-by-gateway": []}"#]) == [
                 "c:1:34: /arguments-checked-by-gateway: found an empty array, expected true or false"

@@ -21,6 +21,8 @@ package struct Settings: Sendable, Equatable {
     package var stateFolder: String?
     /// For everything that clients make the sidecar hold.
     package var memoryBytes: Int
+    /// Whether `CL.THROTTLE` is answered, which needs no policy.
+    package var answersThrottle: Bool
     package var logLevel: Logger.Level
     package var logFormat: LogFormat
     /// What was set and is better set otherwise, a line each that begins with where it was said; never a secret.
@@ -54,11 +56,12 @@ package enum SettingName: String, Sendable, CaseIterable {
     case replicas
     case stateFolder = "state-dir"
     case memory
+    case clThrottle = "cl-throttle"
     case logLevel = "log-level"
     case logFormat = "log-format"
 
     /// Whether it is either on or off: `true` or `false`.
-    package var isSwitch: Bool { self == .argumentsCheckedByGateway }
+    package var isSwitch: Bool { self == .argumentsCheckedByGateway || self == .clThrottle }
 
     /// Whether it holds a password, or may: what it is set to is then never shown.
     package var holdsSecret: Bool { self == .redis || self == .redisPassword }

@@ -149,6 +149,7 @@ package struct SettingsResolver {
         let memoryBytes = parsed(
             .memory, default: ServerBounds.defaultMemoryBytes, expected: "a size from 16MiB to 1TiB, such as 512MiB",
             Self.bytes)
+        let answersThrottle = parsed(.clThrottle, default: false, expected: "true or false") { Bool($0) }
         let logLevel = parsed(
             .logLevel, default: Logger.Level.info,
             expected: Logger.Level.allCases.map(\.rawValue).joined(separatedBy: "or")
@@ -158,7 +159,7 @@ package struct SettingsResolver {
         }
         let password = password()
         guard let socketPath, let policySource, let argumentsChecked, let mode, let operators, let budgetMs,
-            let keyPrefix, let replicas, let memoryBytes, let logLevel, let logFormat
+            let keyPrefix, let replicas, let memoryBytes, let answersThrottle, let logLevel, let logFormat
         else { return nil }
         let address = value(.redis)
         if let address, address.text.contains("@"), !address.text.lowercased().hasPrefix("unix:") {
@@ -171,8 +172,8 @@ package struct SettingsResolver {
             socketPath: socketPath, socketMode: mode, socketGroup: value(.socketGroup)?.text,
             operatorUserIDs: operators, policySource: policySource, argumentsCheckedByGateway: argumentsChecked,
             budgetMs: budgetMs, keyPrefix: keyPrefix, replicas: replicas,
-            stateFolder: stateFolder == "none" ? nil : stateFolder, memoryBytes: memoryBytes, logLevel: logLevel,
-            logFormat: logFormat)
+            stateFolder: stateFolder == "none" ? nil : stateFolder, memoryBytes: memoryBytes,
+            answersThrottle: answersThrottle, logLevel: logLevel, logFormat: logFormat)
     }
 
     /// `none` where nothing is to be kept; nil if it is wrong.

@@ -57,14 +57,17 @@ extension Simulation {
                     tool: question.tool, reserves: question.reserves, id: question.id,
                     reservation: reservation?.description,
                     group: SimulationLedger.Group(stems: stems, cost: question.cost))))
+        let evicted = replicas[replica].limiter.evictedCount
         let outcome = replicas[replica].limiter.check(
             identity, cost: question.cost, isPeek: question.isPeek, wantsTrace: true, extras: extras,
             ticket: Ticket(rawValue: lastTicket), now: moment(replica))
         switch outcome {
         case .answered(let decision): try answered(lastTicket, decision)
         case .waiting: oracle.waits(lastTicket)
-        case .overloaded, .mustReserve, .otherArguments: throw SimulationFailure(description: "\(outcome)")
+        case .overloaded(let cause): try busy(lastTicket, cause, replica)
+        case .mustReserve, .otherArguments: throw SimulationFailure(description: "\(outcome)")
         }
+        noteEvictions(by: replica, since: evicted)
     }
 
     /// A gateway that has a reservation: it mostly settles it, sometimes twice, and sometimes it dies.

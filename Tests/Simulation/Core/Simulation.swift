@@ -159,6 +159,10 @@ struct Simulation {
             replicas: ReplicaView(own: id, assumed: scenario.replicas), usesStore: true, seed: id)
         configuration.keepsState = scenario.keepsState
         configuration.maxAddition = scenario.maxAddition
+        if let table = scenario.table {
+            configuration.maxPlans = table.rows
+            configuration.grantParts = table.grantParts
+        }
         return Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now)
     }
 
@@ -289,14 +293,17 @@ struct Simulation {
                 SimulationOracle.Question(
                     replica: replica, askedNs: nowNs, cost: cost, isPeek: isPeek, grant: grant, session: session,
                     limits: limits))
+            let evicted = replicas[replica].limiter.evictedCount
             let outcome = replicas[replica].limiter.check(
                 identity, cost: cost, isPeek: isPeek, wantsTrace: true, ticket: Ticket(rawValue: lastTicket),
                 now: moment(replica))
             switch outcome {
             case .answered(let decision): try answered(lastTicket, decision)
             case .waiting: oracle.waits(lastTicket)
-            case .overloaded, .mustReserve, .otherArguments: throw SimulationFailure(description: "\(outcome)")
+            case .overloaded(let cause): try busy(lastTicket, cause, replica)
+            case .mustReserve, .otherArguments: throw SimulationFailure(description: "\(outcome)")
             }
+            noteEvictions(by: replica, since: evicted)
         }
         try pump(replica)
         // While all wait for things to heal there is little to learn.
@@ -364,6 +371,7 @@ struct Simulation {
             case .storeAway: try settled(completion.ticket.rawValue, nil)
             case .notSettled(let fault): throw SimulationFailure(description: "\(fault)")
             case .otherArguments: throw SimulationFailure(description: "other arguments")
+            case .overloaded(let cause): throw SimulationFailure(description: "BUSY: \(cause)")
             }
         }
         recordSoon(replica)
@@ -476,8 +484,10 @@ struct Simulation {
             (scenario.restarts && scenario.forgets) || isUnnoticed
             || coverage.counts[.recoveryTimedOut] != nil
         if scenario.isMixed {
-            // Where replicas died, what they had admitted last is not known here.
-            if !mayLack && !scenario.crashes { coverage.add(.summedMixed, Int64(try oracle.judgeMixedSums(store))) }
+            // Where replicas died, what they had admitted last is not known here; what was evicted is not restored.
+            if !mayLack && !scenario.crashes && !(hasEvicted && scenario.forgets) {
+                coverage.add(.summedMixed, Int64(try oracle.judgeMixedSums(store)))
+            }
             return
         }
         let judged = try oracle.judgeSums(

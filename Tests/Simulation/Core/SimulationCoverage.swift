@@ -49,6 +49,8 @@ struct SimulationCoverage: Sendable {
         case toldID = "the store is told of an answer under an id"
         case freedID = "the store is told that an id is free again"
         case judgedIDs = "what the store knows of an id is compared"
+        case evicted = "a row that the store knows is evicted"
+        case busy = "a full table takes nobody in"
         case summedMixed = "a window's sum is compared, beside reservations"
     }
 
@@ -131,7 +133,9 @@ struct SimulationCoverage: Sendable {
         case .storeReached: add(.reached)
         case .storeLost: add(.lost)
         case .storeClockFollowed: add(.clockFollowed)
-        case .storeStillAway, .storeForgot, .storeClockBehind, .keyFault, .changesUnheard, .changesHeard: break
+        case .storeStillAway, .storeForgot, .storeClockBehind, .keyFault, .changesUnheard, .changesHeard,
+            .busy, .evicting:
+            break
         }
     }
 

@@ -40,7 +40,7 @@ extension SimulationOracle {
             let wasForgotten = isForgotten(startMs: window.startMs, endMs: tally.endMs)
             let what = "\(window), \(tally.admittedLocally) locally, \(tally.views)"
             if wasForgotten {
-                if offered { try bounds.judge(.forgot, tally.admitted, of: tally.max, what) }
+                if offered && !tally.wasEvicted { try bounds.judge(.forgot, tally.admitted, of: tally.max, what) }
                 continue
             }
             let isOnce = tally.views.allSatisfy { $0.spells <= 1 } && !tally.hadManySpells

@@ -96,6 +96,8 @@ struct SimulationOracle {
         var lost: Int64 = 0
         /// Some process that is no more had begun to count by itself more than once.
         var hadManySpells = false
+        /// Some replica forgot what it had been told of it, to make room.
+        var wasEvicted = false
         /// What the store had admitted before the outage of that number, which was the last when it admitted something.
         var admittedBeforeOutage: Int64 = 0
         var lastOutage = -1
@@ -160,6 +162,21 @@ struct SimulationOracle {
     }
 
     mutating func waits(_ ticket: UInt64) { open[ticket]?.waits = true }
+
+    /// It was not decided, and charged nothing.
+    mutating func drops(_ ticket: UInt64) { open[ticket] = nil }
+
+    /// A replica forgot some of what it had been told.
+    ///
+    /// - Parameter isKept: whether it still has the counter of that stem.
+    mutating func evicts(_ replica: Int, nowMs: Int64, isKept: ([UInt8]) -> Bool) {
+        for (window, tally) in tallies
+        where tally.endMs > nowMs && (tally.views[replica].seen > 0 || tally.views[replica].spells > 0) {
+            if isKept(Self.stem(tally.limit, window)) { continue }
+            tallies[window]?.views[replica].seen = 0
+            tallies[window]?.wasEvicted = true
+        }
+    }
 
     /// What has been admitted locally is being written, and was written.
     mutating func writes(_ replica: Int) { unwritten[replica].taken = unwritten[replica].admitted.count }
@@ -365,10 +382,14 @@ struct SimulationOracle {
         }
     }
 
-    private static func key(_ limit: Limit, _ window: Window) -> [UInt8] {
+    private static func stem(_ limit: Limit, _ window: Window) -> [UInt8] {
         let identity = Identity.Parts(
             grant: Array(window.grant.utf8), tool: "t", approved: false, session: window.session.map { Array($0.utf8) })
-        return CounterKey.stem(prefix: "sluice", limit: limit, identity: identity) + Array("\(window.startMs)".utf8)
+        return CounterKey.stem(prefix: "sluice", limit: limit, identity: identity)
+    }
+
+    private static func key(_ limit: Limit, _ window: Window) -> [UInt8] {
+        stem(limit, window) + Array("\(window.startMs)".utf8)
     }
 
     /// In windows that are still open everything is settled: the store holds what was admitted by whomever, to the unit.
@@ -389,7 +410,7 @@ struct SimulationOracle {
             // What a batch without an answer charged or settled nobody has seen: a store that forgets is not offered it.
             let unseen = ranUnanswered ? (mayExceed ? tally.admittedUnshared : tally.admittedInDoubt) : 0
             let mayBeLost = tally.lost + tally.admittedBlindly + unseen
-            let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull
+            let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull || (tally.wasEvicted && mayExceed)
             let isNotTooMuch = stored <= admitted + tally.refusedInDoubt + unanswered || mayExceed
             guard isEnough && isNotTooMuch else {
                 throw SimulationFailure(description: "\(admitted) admitted, \(stored) stored: \(window), \(tally)")
@@ -400,7 +421,8 @@ struct SimulationOracle {
 
     /// However often the store comes and goes, no replica admits more than the maximum of a window by itself.
     func judgeLocal() throws {
-        for (window, tally) in tallies where !isForgotten(startMs: window.startMs, endMs: tally.endMs) {
+        for (window, tally) in tallies
+        where !isForgotten(startMs: window.startMs, endMs: tally.endMs) && !tally.wasEvicted {
             if let most = tally.admittedLocally.max(), most > tally.max + tally.lost {
                 throw SimulationFailure(description: "\(most) of \(tally.max) by one replica locally: \(window)")
             }

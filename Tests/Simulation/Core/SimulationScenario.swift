@@ -83,6 +83,8 @@ struct SimulationScenario {
     var endNs: Int64
     /// As `LimiterConfiguration.maxAddition`: in some runs little enough for write-backs to take several batches.
     var maxAddition = EngineBounds.maxAddition
+    /// Tables have so few rows that some are evicted all the time, and so many parts for grants; nil: there is room for all.
+    var table: (rows: Int, grantParts: Int)?
 
     init(random: inout SeededRandom) {
         replicas = random.one(of: [3, 3, 3, 4, 5])
@@ -118,6 +120,7 @@ struct SimulationScenario {
         addEpisodes(&random)
         // Of a token bucket it bounds a level, which is some thousand times a cost.
         if random.once(in: 3) { maxAddition = isMixed ? 20_000 : random.one(of: [5, 20]) }
+        if random.once(in: 4) { table = (random.one(of: [2, 3, 4]), random.one(of: [1, 1, 2])) }
     }
 
     func has(_ matches: (Fault) -> Bool) -> Bool { episodes.contains { matches($0.fault) } }

@@ -1,0 +1,182 @@
+/// What makes room for a new identity: rows that nobody needs, and else the one that was used least recently of those that
+/// may go.
+///
+/// As Redis does it, the age of a handful of rows is compared and not that of all: an ordinary check stores when it came, and
+/// there is no list to be kept in order.
+extension PlanTable {
+    /// Whether a plan may be forgotten.
+    private enum Tenure {
+        /// Nothing would be lost by it.
+        case over
+        /// The store has all of it, and tells it again.
+        case shared
+        /// It holds something that is nowhere else, or a batch names it.
+        case kept
+    }
+
+    /// - Parameter sharedEpoch: as of `makeRoom`.
+    private func tenure(of plan: Int, sharedEpoch: Int16?, nowMs: Int64) -> Tenure {
+        guard !plans[plan].isFree, plans[plan].pins == 0 else { return .kept }
+        if isQuiet(plan, nowMs: nowMs) { return .over }
+        guard let sharedEpoch else { return .kept }
+        for index in 0..<plans[plan].counters.count {
+            let counter = plans[plan].counters[index]
+            if isShared(counter) { continue }
+            if counters[counter].isStored(epoch: sharedEpoch, nowMs: nowMs) { continue }
+            let terms = self[rulesOf: plan].limits[index].terms
+            if !counters[counter].isQuiet(nowMs: nowMs, terms: terms) { return .kept }
+        }
+        return .shared
+    }
+
+    /// Forgets what it can of some rows: each that is over, and if there is none, the oldest that is shared.
+    ///
+    /// - Returns: whether any was forgotten.
+    private mutating func makeRoom(
+        among rows: some Sequence<Int>, sharedEpoch: Int16?, nowMs: Int64
+    ) -> Bool {
+        var oldest: Int?
+        var found = false
+        for row in rows {
+            switch tenure(of: row, sharedEpoch: sharedEpoch, nowMs: nowMs) {
+            case .over:
+                forget(row)
+                found = true
+            case .shared:
+                if plans[row].lastUsedNs < oldest.map({ plans[$0].lastUsedNs }) ?? .max { oldest = row }
+            case .kept: break
+            }
+        }
+        guard !found, let oldest else { return found }
+        forget(oldest)
+        evicted += 1
+        return true
+    }
+
+    /// Looks at some rows of a grant, going round.
+    private mutating func makeRoom(inGrant grant: Int, sharedEpoch: Int16?, nowMs: Int64) -> Bool {
+        var rows: [Int] = []
+        var row = Int(grants[grant].first)
+        for _ in 0..<min(EngineBounds.plansSweptPerInsertion, Int(grants[grant].planCount)) {
+            rows.append(row)
+            row = Int(plans[row].nextOfGrant)
+        }
+        grants[grant].first = Int32(row)
+        return makeRoom(among: rows, sharedEpoch: sharedEpoch, nowMs: nowMs)
+    }
+
+    /// Looks at some rows of any grant: where there are many, at random ones.
+    private mutating func makeRoomAnywhere(sharedEpoch: Int16?, nowMs: Int64) -> Bool {
+        let count = EngineBounds.plansSweptPerInsertion
+        let rows =
+            plans.count <= count
+            ? Array(plans.indices)
+            : (0..<count).map { _ in Int.random(in: 0..<plans.count, using: &random) }
+        return makeRoom(among: rows, sharedEpoch: sharedEpoch, nowMs: nowMs)
+    }
+
+    /// The same of rows that have something apart.
+    private mutating func makeRoomApart(sharedEpoch: Int16?, nowMs: Int64) -> Bool {
+        var rows: [Int] = []
+        for _ in 0..<EngineBounds.plansSweptPerInsertion where !longRows.isEmpty {
+            let place = Int.random(in: 0..<longRows.count, using: &random)
+            let row = Int(longRows[place])
+            if !plans[row].isFree && apartBytes(ofPlan: row) > 0 {
+                rows.append(row)
+            } else {
+                longRows.swapAt(place, longRows.count - 1)
+                longRows.removeLast()
+                self[plan: row].isListed = false
+            }
+        }
+        return makeRoom(among: rows, sharedEpoch: sharedEpoch, nowMs: nowMs)
+    }
+
+    /// A plan has a row.
+    mutating func listIfLong(_ plan: Int) {
+        guard !plans[plan].isListed, apartBytes(ofPlan: plan) > 0 else { return }
+        self[plan: plan].isListed = true
+        longRows.append(Int32(plan))
+    }
+
+    /// Makes room for an identity that the table does not have.
+    ///
+    /// - Parameters:
+    ///   - stems: of its counters.
+    ///   - sharedEpoch: which memory of the store all counters are to be of, while the store counts and rows may go that it
+    ///     knows; nil while it is away.
+    /// - Returns: why there is none; nil if there is.
+    mutating func makeRoom(
+        for identity: ByteString, stems: [[UInt8]], sharedEpoch: Int16?, nowMs: Int64
+    ) -> Busy? {
+        let isThrottle = identity.bytes.first == Identity.throttleForm
+        let needed = growth(for: identity, stems: stems)
+        let parts = isThrottle ? EngineBounds.throttleParts : grantParts
+        let (mostPlans, mostBytes) = (max(1, maxPlans / parts), maxBytes / parts)
+        var rounds = 0
+        // With all of its rows gone it has as much room as there is.
+        while let grant = grant(of: identity),
+            grants[grant].planCount >= mostPlans || grants[grant].bytes + needed > mostBytes
+        {
+            rounds += 1
+            guard rounds <= EngineBounds.evictionRounds,
+                makeRoom(inGrant: grant, sharedEpoch: sharedEpoch, nowMs: nowMs)
+            else { return isThrottle ? .throttle : .grant }
+        }
+        let before = bytes
+        rounds = 0
+        while let lack = lack(for: identity, stems: stems, before: before) {
+            rounds += 1
+            guard rounds <= EngineBounds.evictionRounds,
+                lack == .bytesApart
+                    ? makeRoomApart(sharedEpoch: sharedEpoch, nowMs: nowMs)
+                    : makeRoomAnywhere(sharedEpoch: sharedEpoch, nowMs: nowMs)
+            else { return lack == .plans ? .table : .memory }
+        }
+        return nil
+    }
+
+    private enum Lack { case plans, rowBytes, bytesApart }
+
+    /// What there is no room for; nil if there is room for another identity.
+    ///
+    /// - Parameter before: what the table took before rows were forgotten for it. What they leave is there for the next,
+    ///   whatever else the table takes.
+    private func lack(for identity: ByteString, stems: [[UInt8]], before: Int) -> Lack? {
+        if planCount >= maxPlans { return .plans }
+        guard maxBytes < .max else { return nil }
+        let newRows =
+            (hasFreePlan ? 0 : MemoryLayout<Plan>.stride)
+            + max(0, stems.count - freeCounterCount) * MemoryLayout<Counter>.stride
+        if newRows > 0 && rowBytes + newRows > maxBytes - maxBytes / EngineBounds.apartParts { return .rowBytes }
+        let after =
+            bytes + newRows + NearBytes<55>.apartBytes(of: identity.bytes.count)
+            + stems.reduce(0) { $0 + NearBytes<39>.apartBytes(of: $1.count) }
+        guard after > maxBytes && after >= before else { return nil }
+        // Rows leave nothing for others than rows.
+        return newRows > 0 && longRows.isEmpty ? .rowBytes : .bytesApart
+    }
+
+    /// What an identity takes, with its counters. Those that others have, too, count in full: the room that is asked for is
+    /// small beside the table.
+    private func growth(for identity: ByteString, stems: [[UInt8]]) -> Int {
+        stems.reduce(MemoryLayout<Plan>.stride + NearBytes<55>.apartBytes(of: identity.bytes.count)) {
+            $0 + MemoryLayout<Counter>.stride + NearBytes<39>.apartBytes(of: $1.count)
+        }
+    }
+}
+
+extension Counter {
+    /// Whether the store has all that is known of it here, so that it can be forgotten while the store counts: there is
+    /// nothing to write back, to restore or to record, and no reservation that was made here may change it.
+    func isStored(epoch: Int16, nowMs: Int64) -> Bool {
+        guard !isJournalled, !isChanged, debts(nowMs: nowMs, epoch: epoch).isEmpty, !holdsUnsettled(nowMs: nowMs)
+        else { return false }
+        switch other?.value {
+        case nil: return windowInDoubt == 0
+        case .before(let before): return windowInDoubt == 0 && before.own.inDoubt == 0
+        case .bucket(let bucket): return !bucket.isInDoubt
+        case .slots(let slots): return slots.locallyUsed(nowMs: nowMs) == 0
+        }
+    }
+}

@@ -1,0 +1,50 @@
+/// Decisions of the policies alone, by grant, tool and approval: what counts nothing takes no row of a table, so that no
+/// number of made-up names, sessions or denied tools takes one.
+///
+/// A place for each of some names, in which the newest is: whoever is not there asks the policies again.
+struct RuledCache {
+    private struct Place {
+        var part: [UInt8] = []
+        var decision: Decision?
+    }
+
+    private var places: [Place] = []
+    /// What they take, with their names and messages.
+    private(set) var bytes = 0
+
+    private static func place(_ part: ArraySlice<UInt8>) -> Int {
+        Int(truncatingIfNeeded: stableHash(part)) & (EngineBounds.ruledPlaces - 1)
+    }
+
+    func find(_ identity: ByteString) -> Decision? {
+        guard !places.isEmpty else { return nil }
+        let part = Identity.ruledPart(ofKey: identity.bytes)
+        let place = Self.place(part)
+        guard places[place].part.elementsEqual(part) else { return nil }
+        return places[place].decision
+    }
+
+    mutating func insert(_ identity: ByteString, _ decision: Decision) {
+        if places.isEmpty {
+            places = [Place](repeating: Place(), count: EngineBounds.ruledPlaces)
+            bytes = HeldBytes.apart(places.count * MemoryLayout<Place>.stride)
+        }
+        let part = Identity.ruledPart(ofKey: identity.bytes)
+        let place = Self.place(part)
+        bytes -= Self.apartBytes(places[place])
+        places[place] = Place(part: Array(part), decision: decision)
+        bytes += Self.apartBytes(places[place])
+    }
+
+    /// The policies have changed.
+    mutating func removeAll() {
+        places = []
+        bytes = 0
+    }
+
+    private static func apartBytes(_ place: Place) -> Int {
+        guard let decision = place.decision else { return 0 }
+        return HeldBytes.apart(place.part.count) + HeldBytes.apart(decision.rule.utf8.count)
+            + HeldBytes.apart(decision.message.utf8.count)
+    }
+}

@@ -1,0 +1,34 @@
+@testable import SluiceEngine
+
+/// Tables with so few rows that some are evicted all the time.
+extension Simulation {
+    /// Whether some replica forgot what the store knew.
+    var hasEvicted: Bool { coverage.counts[.evicted] != nil }
+
+    /// A check was not decided: while the store counts, and nothing is on its way or yet to be told, there always is a row
+    /// that may go.
+    mutating func busy(_ ticket: UInt64, _ cause: Busy, _ replica: Int) throws {
+        let limiter = replicas[replica].limiter
+        let isCalm =
+            limiter.isShared && limiter.recovery == nil && limiter.waitingCount == 0 && limiter.flying.isEmpty
+            && limiter.queue.isEmpty && limiter.unresolved.isEmpty && limiter.journalCount == 0 && !limiter.owesOffers
+            && limiter.unrecordedCount == 0 && limiter.reservations.count == 0
+        guard scenario.table != nil, !isCalm, [.grant, .table].contains(cause) else {
+            throw SimulationFailure(description: "ticket \(ticket) is answered BUSY: \(cause)")
+        }
+        coverage.add(.busy)
+        oracle.drops(ticket)
+    }
+
+    /// What a replica forgot while the store counted is as if it had never been told. While the store is away it forgets
+    /// nothing that counts: then nobody is told of it here, and what it admits beyond its share is found out.
+    mutating func noteEvictions(by replica: Int, since before: Int64) {
+        let limiter = replicas[replica].limiter
+        guard limiter.evictedCount > before else { return }
+        coverage.add(.evicted, limiter.evictedCount - before)
+        guard limiter.breaker.isClosed, limiter.recovery == nil, !scenario.isMixed else { return }
+        oracle.evicts(replica, nowMs: limiter.clock.nowMs(moment(replica))) {
+            limiter.table.counter(named: ByteString(bytes: $0)) != nil
+        }
+    }
+}
