@@ -39,6 +39,13 @@ struct PolicyCheckReport {
             ("tools", .integer(Int64(policy.tools.count))),
             ("limits", .integer(Int64(policy.limitCount))),
             ("default", .string(policy.defaultRuling == .allow ? "allow" : "deny")),
+            (
+                "advice",
+                .array(
+                    PolicyAdvice.all(of: policy).map {
+                        .object([("rule", .string($0.rule)), ("text", .string($0.text))])
+                    })
+            ),
             ("must_reserve", .array(policy.mustReserve.titles.map { .string($0) })),
         ])
     }

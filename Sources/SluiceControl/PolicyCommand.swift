@@ -22,7 +22,7 @@ struct PolicyCheckCommand: ParsableCommand {
         abstract: "Checks policy documents, and sums up what they say.",
         discussion: """
             What passes here is accepted by sluiced of the same version. All faults are shown at once, on standard \
-            error, each as FILE:LINE:COLUMN.
+            error, each as FILE:LINE:COLUMN. Lines that begin with "advice" say what is valid and could be better.
 
             Examples:
               sluicectl policy check policy.json
@@ -43,7 +43,8 @@ struct PolicyCheckCommand: ParsableCommand {
         do throws(DocumentFailure) {
             let policies = try options.read(file, faults: .faults)
             let summary = PolicySetSummary(policies, file: file)
-            console.write(json ? PolicyCheckReport(policies, file: file).json.line + "\n" : summary.render())
+            console.write(
+                json ? PolicyCheckReport(policies, file: file).json.line + "\n" : summary.render(advises: true))
         } catch {
             guard json, !error.faults.isEmpty else { throw error }
             console.write(PolicyCheckReport.json(of: error).line + "\n")

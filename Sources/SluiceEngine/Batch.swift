@@ -26,6 +26,15 @@ package struct Batch: Sendable, Equatable {
         }
     }
 
+    /// In so many steps at most the store tells of a log what of it becomes free when. They are few, since they come with every
+    /// answer; a replica reckons by them when a refused check fits, and what it may admit while the store is away.
+    package static let maxLogSteps = 8
+    /// How many of those are charges as they are, where it has more charges than steps; each other one stands for several.
+    package static let exactLogSteps = 4
+    /// In how many numbers a log is told: `used`, `firstExpiryMs` and `lastExpiryMs` of `Tally`, how many steps are exact, and
+    /// `maxLogSteps` times and units, 0 where there are fewer.
+    package static let logTallyCount = 4 + 2 * maxLogSteps
+
     /// One counter that an entry is held to.
     package struct Charge: Sendable, Equatable {
         package var terms: Terms
@@ -48,13 +57,14 @@ package struct Batch: Sendable, Equatable {
         package var keyCount: Int { (terms.algorithm == .slidingWindow ? 2 : 1) + (isShadow ? 1 : 0) }
 
         /// In how many numbers the store tells its tally: `used`; of a sliding window then `previous`, of concurrency
-        /// `firstExpiryMs` and `lastExpiryMs`; of a shadow limit at last `refusals`. See `Tally`.
+        /// `firstExpiryMs` and `lastExpiryMs`; of a log `Batch.logTallyCount`; of a shadow limit at last `refusals`. See `Tally`.
         package var tallyCount: Int {
             let count =
                 switch terms.algorithm {
                 case .fixedWindow, .tokenBucket: 1
                 case .slidingWindow: 2
                 case .concurrency: 3
+                case .slidingLog: Batch.logTallyCount
                 }
             return count + (isShadow ? 1 : 0)
         }

@@ -27,6 +27,8 @@ extension Counter {
         case .bucket(var bucket):
             bucket.doubt(amount)
             other?.value = .bucket(bucket)
+        case .log:
+            changeLog { $0.doubt(amount, atMs: cutMs) }
         case .slots:
             break
         }
@@ -38,7 +40,7 @@ extension Counter {
     ///   - epoch: of the store's present memory: what was seen before that is offered to it.
     ///   - maxAddition: the most of an addition; what is more is added by later batches.
     /// - Returns: additions come after offers.
-    func debts(nowMs: Int64, epoch: Int16, maxAddition: Int64 = EngineBounds.maxAddition) -> [Debt] {
+    mutating func debts(nowMs: Int64, epoch: Int16, maxAddition: Int64 = EngineBounds.maxAddition) -> [Debt] {
         var debts: [Debt] = []
         let forgotten = isSeen && seenEpoch != epoch
         switch other?.value {
@@ -63,6 +65,11 @@ extension Counter {
             }
             let owed = bucket.owedLevel(terms, nowMs: nowMs)
             debts.append(Debt(.addition, min(maxAddition, owed), windowMs: windowStartMs))
+        case .log:
+            var owed: [UsageLog.Step] = []
+            changeLog { owed = $0.owed(atMost: EngineBounds.maxLogStepsWrittenBack, nowMs: nowMs) }
+            if forgotten, let log { debts = log.offers.map { Debt(.offer, $0.units, windowMs: $0.ms) } }
+            debts += owed.map { Debt(.addition, $0.units, windowMs: $0.ms) }
         case .slots:
             break
         }
@@ -72,6 +79,11 @@ extension Counter {
     /// What one window's key is charged to pay a debt: whatever is used, it passes.
     func terms(of debt: Debt) -> Terms {
         if case .bucket(let bucket)? = other?.value, let terms = bucket.terms { return terms.unlimitedLevel }
+        if let log {
+            return Terms(
+                algorithm: .slidingLog, max: Terms.maxExact, holdMs: debt.windowMs,
+                windowStartMs: Terms.endless.lowerBound, windowEndMs: Terms.endless.upperBound, lengthMs: log.lengthMs)
+        }
         let window = bounds(at: debt.windowMs)
         return .fixedWindow(max: Terms.maxExact, window: window.startMs..<window.nextEndMs)
     }
@@ -95,6 +107,7 @@ extension Counter {
         case nil: windowed.own > 0
         case .before(let before): windowed.own > 0 || before.own.used > 0
         case .bucket(let bucket): bucket.holdsUnsettled(nowMs: nowMs)
+        case .log(let log): log.locallyUsed(nowMs: nowMs) > 0
         case .slots: false
         }
     }
@@ -102,9 +115,12 @@ extension Counter {
     /// The store was paid.
     ///
     /// - Parameters:
-    ///   - tally: as it told it; nil if its answer never came.
+    ///   - numbers: in which it told its tally; nil if its answer never came.
     ///   - keepsShare: as of `observe`.
-    mutating func paid(_ debt: Debt, tally: Int64?, decidedMs: Int64, epoch: Int16, keepsShare: Bool) {
+    mutating func paid(
+        _ debt: Debt, numbers: ArraySlice<Int64>?, decidedMs: Int64, epoch: Int16, keepsShare: Bool
+    ) {
+        let tally = numbers?.first
         guard let place = place(ofWindowAt: debt.windowMs) else { return }
         let amount = debt.kind == .addition ? debt.amount : 0
         switch other?.value {
@@ -131,6 +147,14 @@ extension Counter {
                 seenEpoch = epoch
                 if !keepsShare { endShare() }
             }
+        case .log:
+            let steps = [UsageLog.Step(ms: debt.windowMs, units: amount)]
+            guard let numbers else { return resolveLog(steps, chargedMs: debt.windowMs) }
+            settleLog(steps)
+            observeLog(numbers)
+            isSeen = true
+            seenEpoch = epoch
+            if !keepsShare { endShare() }
         case .slots:
             break
         }

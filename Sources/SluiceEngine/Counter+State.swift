@@ -25,6 +25,9 @@ extension Counter {
             if !hasShare { state.localLevel = -1 }
             tally = .bucket(state)
             countsUntilMs = bucket.countsUntilMs
+        case .log(let log):
+            tally = .log(log.state(hasShare: hasShare))
+            countsUntilMs = log.countsUntilMs
         case .slots: return nil
         }
         return CounterState(
@@ -54,6 +57,9 @@ extension Counter {
         case .bucket(let bucket):
             other?.value = .bucket(BucketTally(bucket))
             if bucket.localLevel >= 0 { keepShare(outage) }
+        case .log(let log):
+            other?.value = .log(LogTally(log, lengthMs: family.window.fixedLengthMs ?? 1))
+            if log.base != nil { keepShare(outage) }
         }
     }
 

@@ -100,6 +100,7 @@ struct Counter {
         case before(WindowBefore)
         case bucket(BucketTally)
         case slots(SlotTally)
+        case log(LogTally)
     }
 
     struct RareTally {
@@ -121,12 +122,14 @@ struct Counter {
         case .slidingWindow: other = Apart(.before(WindowBefore()))
         case .tokenBucket: other = Apart(.bucket(BucketTally()))
         case .concurrency: other = Apart(.slots(SlotTally()))
+        case .slidingLog: other = Apart(.log(LogTally(lengthMs: family.window.fixedLengthMs ?? 1)))
         }
     }
 
-    /// What of it lies apart from its row for as long as it lives.
+    /// What of it lies apart from its row for as long as it lives, and what of a log has been counted: see `countLogBytes`.
     var apartBytes: Int {
         own.apartBytes + (algorithm == .fixedWindow ? 0 : HeldBytes.perObject + MemoryLayout<OtherTally>.size)
+            + logBytes
     }
 
     // MARK: - Its key
@@ -221,7 +224,7 @@ struct Counter {
         case .slots(var slots)?:
             slots.observe(tally)
             other?.value = .slots(slots)
-        case nil: break
+        case .log?, nil: break
         }
     }
 
@@ -248,7 +251,7 @@ struct Counter {
         case .bucket(var bucket):
             bucket.settle(amount, terms)
             other?.value = .bucket(bucket)
-        case .slots:
+        case .slots, .log:
             break
         }
     }
@@ -263,7 +266,7 @@ struct Counter {
         case .bucket(var bucket):
             bucket.resolve(amount, terms)
             other?.value = .bucket(bucket)
-        case .slots:
+        case .slots, .log:
             break
         }
     }
@@ -300,6 +303,7 @@ struct Counter {
         case .bucket(var bucket)?:
             bucket.beginShare()
             other?.value = .bucket(bucket)
+        case .log?: changeLog { $0.beginShare() }
         case .slots?, nil: break
         }
     }
@@ -325,6 +329,7 @@ struct Counter {
         case .bucket(var bucket)?:
             bucket.take(amount, terms, nowMs: nowMs)
             other?.value = .bucket(bucket)
+        case .log?: changeLog { $0.take(amount, atMs: cutMs) }
         case .slots?: break
         }
     }
@@ -350,6 +355,9 @@ struct Counter {
             slots.expire(nowMs: nowMs)
             other?.value = .slots(slots)
             return slots.left(terms, replicas: replicas, hash: hash, nowMs: nowMs)
+        case .log:
+            changeLog { $0.turn(toMs: nowMs) }
+            return log?.left(terms, replicas: replicas, hash: hash, nowMs: nowMs) ?? 0
         }
     }
 
@@ -373,6 +381,8 @@ struct Counter {
         case .slots(var slots):
             if let reservation { slots.take(reservation, expiryMs: nowMs + terms.holdMs) }
             other?.value = .slots(slots)
+        case .log:
+            changeLog { $0.admit(cost, nowMs: nowMs) }
         }
         return nil
     }
@@ -396,6 +406,8 @@ struct Counter {
                 bucket.adjust(by: cost, after: mark, chargedMs: item.chargedMs, item.terms, nowMs: nowMs)
             }
             other?.value = .bucket(bucket)
+        case .log:
+            changeLog { $0.adjust(by: cost, chargedMs: item.chargedMs, nowMs: nowMs) }
         case .slots:
             break
         }
@@ -413,6 +425,8 @@ struct Counter {
             return cost <= Terms.maxExact - used
         case .bucket(let bucket):
             return bucket.canAdjust(by: cost, item.terms, nowMs: nowMs)
+        case .log(let log):
+            return log.canAdjust(by: cost)
         case .slots:
             return true
         }
@@ -438,6 +452,8 @@ struct Counter {
             return bucket.retryAfterMs(terms, cost: cost)
         case .slots(let slots):
             return slots.retryAfterMs(nowMs: nowMs)
+        case .log(let log):
+            return log.retryAfterMs(terms, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
         }
     }
 
@@ -453,6 +469,7 @@ struct Counter {
             tally.previous = before.used
         case .bucket(let bucket): tally = Tally(used: bucket.knownLevel(terms, nowMs: nowMs))
         case .slots(let slots): tally = slots.known(nowMs: nowMs)
+        case .log(let log): tally = log.known(nowMs: nowMs)
         }
         tally.refusals = refusals
         return tally
@@ -467,6 +484,7 @@ struct Counter {
             tally.previous = before.sharedUsed
         case .bucket(let bucket): tally = Tally(used: bucket.sharedLevel(terms, nowMs: nowMs))
         case .slots(let slots): tally = slots.shared(nowMs: nowMs)
+        case .log(let log): tally = log.sharedTally(nowMs: nowMs)
         }
         tally.refusals = rare?.value.sharedRefusals ?? 0
         return tally
@@ -478,6 +496,7 @@ struct Counter {
         case nil, .before: windowed.own
         case .bucket(let bucket): bucket.locallyUsed(terms, nowMs: nowMs)
         case .slots(let slots): slots.locallyUsed(nowMs: nowMs)
+        case .log(let log): log.locallyUsed(nowMs: nowMs)
         }
     }
 
@@ -492,6 +511,7 @@ struct Counter {
         case nil, .before: windowed.own > 0 || windowed.localShare >= 0
         case .bucket(let bucket): bucket.isTouched
         case .slots(let slots): slots.isTouched
+        case .log(let log): log.isTouched
         }
     }
 
@@ -510,6 +530,8 @@ struct Counter {
             return bucket.isQuiet(terms, nowMs: nowMs)
         case .slots(let slots):
             return slots.known(nowMs: nowMs).used == 0
+        case .log(let log):
+            return nowMs >= log.countsUntilMs
         }
     }
 }

@@ -349,6 +349,7 @@ extension Terms.Algorithm {
             switch algorithm {
             case .fixedWindow: .fixedWindow
             case .slidingWindow: .slidingWindow
+            case .slidingLog: .slidingLog
             case .tokenBucket: .tokenBucket
             case .concurrency: .concurrency
             }
@@ -359,6 +360,7 @@ extension Terms.Algorithm {
         switch self {
         case .fixedWindow: "fixed_window"
         case .slidingWindow: "sliding_window"
+        case .slidingLog: "sliding_log"
         case .tokenBucket: "token_bucket"
         case .concurrency: "concurrency"
         }
@@ -378,7 +380,7 @@ extension Window {
     fileprivate func isOf(_ algorithm: Terms.Algorithm) -> Bool {
         switch algorithm {
         case .fixedWindow, .slidingWindow: self != .endless
-        case .tokenBucket: fixedLengthMs != nil
+        case .tokenBucket, .slidingLog: fixedLengthMs != nil
         case .concurrency: self == .endless
         }
     }

@@ -52,11 +52,14 @@ package struct StoredCounter: Sendable, Equatable {
     package var tally: Tally
     /// Of a token bucket: when that was, ms since the epoch.
     package var lastMs: Int64
+    /// Of a log.
+    package var log: UsageLog
 
-    package init(key: CounterKey, tally: Tally, lastMs: Int64 = 0) {
+    package init(key: CounterKey, tally: Tally, lastMs: Int64 = 0, log: UsageLog = UsageLog()) {
         self.key = key
         self.tally = tally
         self.lastMs = lastMs
+        self.log = log
     }
 }
 

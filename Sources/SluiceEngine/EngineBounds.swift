@@ -9,6 +9,15 @@ package enum EngineBounds {
     /// What a charge of another kind than a fixed window's, and whatever reserves, has an id or settles, counts as in
     /// that: it costs Redis that much more.
     package static let chargesOfUnusualWork = 8
+    /// A log of so many units counts as one more of those: it is gone through whole, at some 0.3 us of Redis' CPU for each
+    /// charge.
+    static let logUnitsPerUnusualWork: Int64 = 32
+    /// Most charges with times of their own that a log keeps, here and in the store: as many as the largest `max` has units.
+    /// What is written back, or a `COMMIT` to more than was reserved, may come to more: then the two oldest become one.
+    package static let maxLogEntries = 1_024
+    /// In so many steps at most what was admitted locally by a log is written back: each is a charge of the batch. Of more,
+    /// neighbours become one, at the time of the last of them, and are freed that much later.
+    static let maxLogStepsWrittenBack = 16
     /// In one of so many batches the store is asked of every key that it charges whether it still has a time to live, so
     /// that one which lost it amid a window is repaired: one more command for a charge, less than 1 % of the store's time.
     static let batchesPerVerification: Int64 = 64

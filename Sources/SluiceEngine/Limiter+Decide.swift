@@ -200,6 +200,7 @@ extension Limiter {
             }
             let mark = table[counter: counter].admitLocally(
                 terms, cost: cost, reservation: reservation, nowMs: nowMs)
+            if terms.algorithm == .slidingLog { table.countBytes(ofLog: counter) }
             if configuration.usesStore && terms.algorithm != .concurrency { enterJournal(counter) }
             if reservation != nil {
                 charged.append(

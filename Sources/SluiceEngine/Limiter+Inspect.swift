@@ -219,6 +219,10 @@ extension Terms {
     /// What a counter holds by now.
     fileprivate func atRest(_ stored: StoredCounter, nowMs: Int64) -> Tally {
         var tally = stored.tally
+        if algorithm == .slidingLog {
+            tally.used = stored.log.used(nowMs: nowMs, lengthMs: lengthMs)
+            tally.lastExpiryMs = tally.used > 0 ? stored.log.newestMs + lengthMs : 0
+        }
         if algorithm == .tokenBucket { tally.used = drained(tally.used, sinceMs: stored.lastMs, nowMs: nowMs) }
         return tally
     }

@@ -157,13 +157,14 @@ extension Limiter {
                 // An offer is not made again: whatever lies there would refuse it again.
                 if payment.debt.kind == .offer { table[counter: counter].seenEpoch = storeEpoch }
                 table[counter: counter].paid(
-                    payment.debt, tally: nil, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
+                    payment.debt, numbers: nil, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
             default:
                 if payment.debt.kind == .addition { statistics.settled += 1 }
+                let count = table[counter: counter].algorithm == .slidingLog ? Batch.logTallyCount : 1
                 table[counter: counter].paid(
-                    payment.debt, tally: reply.results[at], decidedMs: decidedMs, epoch: storeEpoch,
+                    payment.debt, numbers: reply.results[at..<at + count], decidedMs: decidedMs, epoch: storeEpoch,
                     keepsShare: keepsShare)
-                at += 1
+                at += count
             }
         }
         recall(&batch)
@@ -188,7 +189,7 @@ extension Limiter {
         for payment in batch.payments where payment.debt.kind == .addition {
             noteOutcome(payment.counter)
             table[counter: payment.counter].paid(
-                payment.debt, tally: nil, decidedMs: 0, epoch: storeEpoch, keepsShare: keepsShare)
+                payment.debt, numbers: nil, decidedMs: 0, epoch: storeEpoch, keepsShare: keepsShare)
         }
     }
 

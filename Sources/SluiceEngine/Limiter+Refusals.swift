@@ -45,8 +45,15 @@ extension Limiter {
             let terms = terms(plan: plan, index)
             // By the store's clock it may be so late already.
             let latestMs = nowMs + clock.lagMs
-            let left = terms.left(table.told(ofCounter: counter, terms, nowMs: latestMs), nowMs: latestMs)
+            let told = table.told(ofCounter: counter, terms, cost: cost, nowMs: latestMs)
+            let left = terms.left(told, nowMs: latestMs)
             guard left < cost else { continue }
+            // Of a log only its first steps are known as they are; beyond them it may have room sooner.
+            if algorithm == .slidingLog, terms.canEverPass(cost: cost),
+                told.firstExpiryMs > table[counter: counter].log?.exactUntilMs ?? 0
+            {
+                return nil
+            }
             if left > 0 && algorithm != .fixedWindow && terms.canEverPass(cost: cost) { return nil }
             isProven = true
         }
@@ -65,7 +72,7 @@ extension Limiter {
     {
         let counter = table.counter(ofPlan: plan, index)
         let terms = terms(plan: plan, index)
-        let tally = table.told(ofCounter: counter, terms, nowMs: nowMs)
+        let tally = table.told(ofCounter: counter, terms, cost: cost, nowMs: nowMs)
         let left = terms.left(tally, nowMs: nowMs)
         let fits = left >= terms.units(ofCost: cost)
         let finding = LimitFinding(

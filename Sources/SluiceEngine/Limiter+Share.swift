@@ -85,13 +85,23 @@ extension Limiter {
     }
 
     /// It is known how many checks of an entry the store admitted.
-    mutating func returnShare(ofEntry index: Int, admitted: Int64, of batch: inout PendingBatch, now: Moment) {
+    ///
+    /// - Parameter decidedMs: by which time it did; of no matter if it admitted none.
+    mutating func returnShare(
+        ofEntry index: Int, admitted: Int64, decidedMs: Int64 = 0, of batch: inout PendingBatch, now: Moment
+    ) {
         let entry = batch.entries[index]
         guard entry.held > 0 else { return }
         batch.entries[index].held = 0
         // Those that were admitted locally in the meantime have taken theirs.
         let spent = max(0, admitted - entry.locallyAdmitted / entry.cost)
         returnShare((entry.held - spent) * entry.cost, of: entry, in: batch, now: now)
+        guard spent > 0, batch.shareEpoch == shareEpoch else { return }
+        for limit in table[rulesOf: entry.plan].limits.indices where isShared(limit, ofPlan: entry.plan) {
+            let counter = table.counter(ofPlan: entry.plan, limit)
+            guard table[counter: counter].algorithm == .slidingLog else { continue }
+            table[counter: counter].moveShare(spent * entry.cost, fromMs: batch.cutMs, toMs: decidedMs)
+        }
     }
 
     private mutating func returnShare(

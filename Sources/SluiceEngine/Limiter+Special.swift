@@ -419,7 +419,7 @@ extension Limiter {
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             guard table[counter: counter].isOneWindow(waiter.admittedMs, batch.cutMs) else { continue }
-            table[counter: counter].doubt(isOver ? -entry.cost : entry.cost, cutMs: batch.cutMs)
+            table[counter: counter].doubt(isOver ? -entry.cost : entry.cost, cutMs: waiter.admittedMs)
         }
     }
 
@@ -445,6 +445,27 @@ extension Limiter {
     }
 }
 
+extension Limiter {
+    /// The same of a log, with the time of each admission.
+    func chargedTwice(
+        _ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch, charged: Int64
+    ) -> [UsageLog.Step] {
+        var steps: [UsageLog.Step] = []
+        var left = charged
+        var index = entry.firstWaiter
+        while index >= 0 && left > 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .overtaken else { continue }
+            steps.append(UsageLog.Step(ms: waiter.admittedMs, units: min(left, entry.cost)))
+            left -= entry.cost
+        }
+        guard steps.count == 1, let special = entry.specialCheck else { return steps }
+        steps[0].units = reservations[special.reservationKey]?.cost ?? steps[0].units
+        return steps
+    }
+}
+
 extension Terms {
     /// Until when what was charged here just now counts, ms since the epoch. A replica's own bucket leaks only its share.
     fileprivate func countsUntilMs(_ tally: Tally, replicas: ReplicaView, nowMs: Int64) -> Int64 {
@@ -457,6 +478,7 @@ extension Terms {
                 + Swift.max(
                     lengthMs, min(resetMs(tally, nowMs: nowMs), Self.maxExact / replicas.count) * replicas.count)
         case .concurrency: nowMs + holdMs
+        case .slidingLog: nowMs + lengthMs
         }
     }
 }

@@ -238,7 +238,7 @@ extension Limiter {
             else { return nil }
             return FlightState.Item(
                 stem: Array(table[counter: counter].stem), isOffer: false,
-                amount: min(Terms.maxExact, terms.charge(cost: entry.cost, count: 1)), windowMs: batch.cutMs)
+                amount: min(Terms.maxExact, terms.charge(cost: entry.cost, count: 1)), windowMs: waiter.admittedMs)
         }
     }
 }
@@ -308,6 +308,7 @@ extension Limiter {
         }
         let index = table.insertCounter(stem: state.stem, window: key.window, algorithm: key.algorithm)
         table[counter: index].restore(state, epoch: storeEpoch, outage: shareEpoch)
+        table.countBytes(ofLog: index)
         table[counter: index].isRestored = true
         changes.restored.append(Int32(index))
         restoration.counters += 1
@@ -346,8 +347,8 @@ extension Limiter {
 extension Terms.Algorithm {
     fileprivate func keeps(_ tally: CounterState.Tally) -> Bool {
         switch (self, tally) {
-        case (.fixedWindow, .window), (.slidingWindow, .window), (.tokenBucket, .bucket): true
-        case (.fixedWindow, .bucket), (.slidingWindow, .bucket), (.tokenBucket, .window), (.concurrency, _): false
+        case (.fixedWindow, .window), (.slidingWindow, .window), (.tokenBucket, .bucket), (.slidingLog, .log): true
+        case (.fixedWindow, _), (.slidingWindow, _), (.tokenBucket, _), (.slidingLog, _), (.concurrency, _): false
         }
     }
 }

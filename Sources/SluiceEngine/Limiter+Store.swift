@@ -287,9 +287,14 @@ extension Limiter {
         takeBack(batch)
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
             for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
-                let amount = chargedTwice(entry, of: batch, index, charged: entry.locallyAdmitted)
                 let counter = table.counter(ofPlan: entry.plan, index)
-                table[counter: counter].resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
+                if limit.terms.algorithm == .slidingLog {
+                    table[counter: counter].resolveLog(
+                        chargedTwice(entry, of: batch, charged: entry.locallyAdmitted), chargedMs: clock.highestStoreMs)
+                } else {
+                    let amount = chargedTwice(entry, of: batch, index, charged: entry.locallyAdmitted)
+                    table[counter: counter].resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
+                }
                 noteOutcome(counter)
             }
             if let special = entry.specialCheck, var record = reservations[special.reservationKey] {
@@ -323,7 +328,9 @@ extension Limiter {
             let entry = batch.entries[index]
             let outcome = reply.results[at]
             at += 1
-            if entry.held > 0 { returnShare(ofEntry: index, admitted: max(0, outcome), of: &batch, now: now) }
+            if entry.held > 0 {
+                returnShare(ofEntry: index, admitted: max(0, outcome), decidedMs: decidedMs, of: &batch, now: now)
+            }
             switch outcome {
             case BatchReply.windowIsOver:
                 clock.followStore()
@@ -445,16 +452,25 @@ extension Limiter {
         var at = numbers.startIndex
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
+            let first = at
             let tally = tally(plan: entry.plan, index, numbers, &at)
             table[counter: counter].observe(
                 tally, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
+            if table[counter: counter].algorithm == .slidingLog {
+                table[counter: counter].observeLog(numbers[first...])
+                table.countBytes(ofLog: counter)
+            }
             if table[counter: counter].algorithm == .tokenBucket {
                 table[counter: counter].learn(table[rulesOf: entry.plan].limits[index].terms)
             }
             if entry.locallyAdmitted > 0 {
-                let amount = chargedTwice(entry, of: batch, index, charged: charged)
-                let terms = table[rulesOf: entry.plan].limits[index].terms
-                table[counter: counter].settle(amount, terms: terms, cutMs: batch.cutMs)
+                if table[counter: counter].algorithm == .slidingLog {
+                    table[counter: counter].settleLog(chargedTwice(entry, of: batch, charged: charged))
+                } else {
+                    let amount = chargedTwice(entry, of: batch, index, charged: charged)
+                    let terms = table[rulesOf: entry.plan].limits[index].terms
+                    table[counter: counter].settle(amount, terms: terms, cutMs: batch.cutMs)
+                }
                 noteOutcome(counter)
             }
         }

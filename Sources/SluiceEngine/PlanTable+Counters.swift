@@ -52,12 +52,15 @@ extension PlanTable {
         return counters[counter].known(terms, nowMs: nowMs)
     }
 
-    /// What the store told last, as it is at `nowMs`, without what turned out later to have been charged.
+    /// What the store told last, as it is at `nowMs` for a check of that cost, without what turned out later to have been charged.
     @inline(__always)
-    func told(ofCounter counter: Int, _ terms: Terms, nowMs: Int64) -> Tally {
+    func told(ofCounter counter: Int, _ terms: Terms, cost: Int64, nowMs: Int64) -> Tally {
         if hasWindowAlone(counter) { return Tally(used: counters[counter].windowed.sharedUsed) }
         var tally = counters[counter].shared(terms, nowMs: nowMs)
         if terms.algorithm.hasWindows { tally.used = counters[counter].windowed.sharedUsed }
+        if terms.algorithm == .slidingLog {
+            tally.firstExpiryMs = counters[counter].log?.sharedFreeMs(terms, cost: cost, nowMs: nowMs) ?? 0
+        }
         return tally
     }
 

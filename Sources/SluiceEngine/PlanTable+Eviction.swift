@@ -170,12 +170,15 @@ extension Counter {
     /// Whether the store has all that is known of it here, so that it can be forgotten while the store counts: there is
     /// nothing to write back, to restore or to record, and no reservation that was made here may change it.
     func isStored(epoch: Int16, nowMs: Int64) -> Bool {
-        guard !isJournalled, !isChanged, debts(nowMs: nowMs, epoch: epoch).isEmpty, !holdsUnsettled(nowMs: nowMs)
-        else { return false }
+        guard !isJournalled, !isChanged, !holdsUnsettled(nowMs: nowMs) else { return false }
+        // A log drops what no longer counts while it is asked.
+        var asked = self
+        guard asked.debts(nowMs: nowMs, epoch: epoch).isEmpty else { return false }
         switch other?.value {
         case nil: return windowInDoubt == 0
         case .before(let before): return windowInDoubt == 0 && before.own.inDoubt == 0
         case .bucket(let bucket): return !bucket.isInDoubt
+        case .log(let log): return !log.isInDoubt(nowMs: nowMs)
         case .slots(let slots): return slots.locallyUsed(nowMs: nowMs) == 0
         }
     }

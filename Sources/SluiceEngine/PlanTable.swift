@@ -276,6 +276,9 @@ struct PlanTable {
         freePlans.append(Int32(index))
     }
 
+    /// Takes note of what a log has come to take.
+    mutating func countBytes(ofLog counter: Int) { apartBytes += counters[counter].countLogBytes() }
+
     /// Somebody does not use it any more.
     mutating func release(counter: Int) {
         counters[counter].references -= 1

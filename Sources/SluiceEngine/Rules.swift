@@ -92,7 +92,11 @@ struct Rules {
         mustReserve = limits.contains { $0.terms.algorithm == .concurrency && !$0.isShadow }
         chargeWeight = limits.reduce(0) { weight, limit in
             let isPlain = limit.terms.algorithm == .fixedWindow && !limit.isShadow
-            return weight + (isPlain ? 1 : EngineBounds.chargesOfUnusualWork)
+            if isPlain { return weight + 1 }
+            // A log is gone through whole.
+            let isLog = limit.terms.algorithm == .slidingLog
+            let more = isLog ? limit.terms.max / EngineBounds.logUnitsPerUnusualWork : 0
+            return weight + EngineBounds.chargesOfUnusualWork * Int(1 + more)
         }
         tallyCount = limits.reduce(0) { $0 + $1.tallyCount }
     }
@@ -114,7 +118,7 @@ extension Terms {
         switch algorithm {
         case .fixedWindow: true
         case .tokenBucket: max == 0
-        case .slidingWindow, .concurrency: false
+        case .slidingWindow, .slidingLog, .concurrency: false
         }
     }
 
@@ -123,7 +127,7 @@ extension Terms {
         var burst: Int64 = 0
         var holdMs: Int64 = 0
         switch limit.algorithm {
-        case .fixedWindow, .slidingWindow: break
+        case .fixedWindow, .slidingWindow, .slidingLog: break
         case .tokenBucket(let size): burst = size
         case .concurrency(let ms): holdMs = ms
         }

@@ -30,6 +30,7 @@ extension CounterState {
         return switch tally {
         case .window(let window): window.isPlausible
         case .bucket(let bucket): bucket.isPlausible
+        case .log(let log): log.isPlausible
         }
     }
 }
@@ -38,6 +39,16 @@ extension CounterState.WindowState {
     fileprivate var isPlausible: Bool {
         let shares = share.map { [$0.base, $0.taken, $0.previousBase, $0.previousTaken] } ?? []
         return ([sharedUsed, sharedPrevious, own, ownPrevious] + shares).allSatisfy(StateRecord.isAmount)
+    }
+}
+
+extension CounterState.LogState {
+    fileprivate var isPlausible: Bool {
+        [shared, own, base ?? [], taken].allSatisfy { steps in
+            steps.count <= EngineBounds.maxLogEntries
+                && steps.allSatisfy { StateRecord.isTime($0.ms) && 1...Terms.maxExact ~= $0.units }
+                && zip(steps, steps.dropFirst()).allSatisfy { $0.ms < $1.ms }
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 extension StateRecord {
     private enum Kind: Int64 { case replica = 1, counter, flight }
     /// `.window` is what earlier versions wrote: see `earlierWindow`.
-    private enum TallyKind: Int64 { case window = 1, bucket, windowWithoutShare, windowWithShare }
+    private enum TallyKind: Int64 {
+        case window = 1
+        case bucket, windowWithoutShare, windowWithShare, logWithoutShare, logWithShare
+    }
 
     package func append(to bytes: inout [UInt8]) {
         var writer = StateWriter(bytes: bytes)
@@ -48,6 +51,12 @@ extension StateRecord {
             writer.put(bucket.sharedLevel, bucket.sharedMs, bucket.localLevel, bucket.ownLevel, bucket.resolvedLevel)
             writer.put(bucket.localMs, bucket.replicaCount, bucket.localCapacity)
             writer.put(bucket.max, bucket.burst, bucket.lengthMs)
+        case .log(let log):
+            writer.put((log.base == nil ? TallyKind.logWithoutShare : .logWithShare).rawValue)
+            for steps in [log.shared, log.own] + (log.base.map { [$0, log.taken] } ?? []) {
+                writer.put(Int64(steps.count) * 2)
+                for step in steps { writer.put(step.ms, step.units) }
+            }
         }
     }
 
@@ -95,6 +104,8 @@ extension StateRecord {
         case .window: return earlierWindow(&reader)
         case .windowWithoutShare: return window(&reader, hasShare: false)
         case .windowWithShare: return window(&reader, hasShare: true)
+        case .logWithoutShare: return log(&reader, hasShare: false)
+        case .logWithShare: return log(&reader, hasShare: true)
         case .bucket:
             guard let numbers = reader.numbers(11) else { return nil }
             return .bucket(
@@ -104,6 +115,20 @@ extension StateRecord {
                     localCapacity: numbers[7], max: numbers[8], burst: numbers[9], lengthMs: numbers[10]))
         case nil: return nil
         }
+    }
+
+    private static func log(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Tally? {
+        var lists: [[UsageLog.Step]] = []
+        for _ in 0..<(hasShare ? 4 : 2) {
+            guard let numbers = reader.list(), numbers.count.isMultiple(of: 2) else { return nil }
+            lists.append(
+                stride(from: 0, to: numbers.count, by: 2).map {
+                    UsageLog.Step(ms: numbers[$0], units: numbers[$0 + 1])
+                })
+        }
+        return .log(
+            CounterState.LogState(
+                shared: lists[0], own: lists[1], base: hasShare ? lists[2] : nil, taken: hasShare ? lists[3] : []))
     }
 
     private static func window(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Tally? {

@@ -72,6 +72,7 @@ package struct CounterState: Sendable, Equatable {
     package enum Tally: Sendable, Equatable {
         case window(WindowState)
         case bucket(BucketState)
+        case log(LogState)
     }
 
     /// In units of cost; see `WindowTally`.
@@ -120,6 +121,24 @@ package struct CounterState: Sendable, Equatable {
         package var lengthMs: Int64
     }
 
+    /// See `LogTally`.
+    package struct LogState: Sendable, Equatable {
+        package var shared: [UsageLog.Step]
+        package var own: [UsageLog.Step]
+        /// nil while all count in the store; then nothing is taken.
+        package var base: [UsageLog.Step]?
+        package var taken: [UsageLog.Step]
+
+        package init(
+            shared: [UsageLog.Step], own: [UsageLog.Step], base: [UsageLog.Step]? = nil, taken: [UsageLog.Step] = []
+        ) {
+            self.shared = shared
+            self.own = own
+            self.base = base
+            self.taken = taken
+        }
+    }
+
     func isVoid(nowMs: Int64) -> Bool {
         guard nowMs < countsUntilMs else { return true }
         return switch tally {
@@ -128,6 +147,7 @@ package struct CounterState: Sendable, Equatable {
                 && window.share?.taken ?? 0 <= 0
         case .bucket(let bucket):
             bucket.sharedLevel <= 0 && bucket.ownLevel <= 0
+        case .log(let log): log.shared.isEmpty && log.own.isEmpty && log.taken.isEmpty
         }
     }
 
@@ -136,6 +156,7 @@ package struct CounterState: Sendable, Equatable {
         switch tally {
         case .window(let window): window.own > 0 || window.ownPrevious > 0
         case .bucket(let bucket): bucket.ownLevel > bucket.resolvedLevel
+        case .log(let log): !log.own.isEmpty
         }
     }
 }

@@ -16,6 +16,8 @@ package struct Terms: Sendable, Equatable {
         case tokenBucket = 2
         /// Calls that are going on. Each takes one slot, whatever it costs, until it is released or has expired.
         case concurrency = 3
+        /// Every charge with its time, each of which counts for `lengthMs`: exact in any stretch of that length. See `UsageLog`.
+        case slidingLog = 4
     }
 
     package var algorithm: Algorithm
@@ -23,10 +25,11 @@ package struct Terms: Sendable, Equatable {
     package var max: Int64
     /// What a token bucket holds, in units of cost. 0 with any other algorithm.
     package var burst: Int64
-    /// How long a slot lives that nobody releases, ms. 0 with any other algorithm.
+    /// How long a slot lives that nobody releases, ms. Of a log, when what is written to it was charged, ms since the epoch; 0:
+    /// now, as of every check. 0 with any other algorithm.
     package var holdMs: Int64
-    /// The window that is open, half-open, in ms since the epoch. All time, `Terms.endless`, for token buckets and
-    /// concurrency.
+    /// The window that is open, half-open, in ms since the epoch. All time, `Terms.endless`, for token buckets,
+    /// concurrency and logs.
     package var windowStartMs: Int64
     package var windowEndMs: Int64
     /// Of a token bucket the time in which `max` leaks; else the length of the window, ms.
@@ -79,7 +82,7 @@ package struct Terms: Sendable, Equatable {
     /// How much more may be used; below 0 where more is used than may be.
     package func left(_ tally: Tally, nowMs: Int64) -> Int64 {
         switch algorithm {
-        case .fixedWindow, .concurrency: max - tally.used
+        case .fixedWindow, .concurrency, .slidingLog: max - tally.used
         case .slidingWindow: max - tally.used - reach(of: tally.previous, nowMs: nowMs)
         // Rounded down: what has leaked in part is not there to be used.
         case .tokenBucket: floorDivide(burst * lengthMs - tally.used, lengthMs)
@@ -114,7 +117,7 @@ package struct Terms: Sendable, Equatable {
     /// What `count` checks of this cost add to `Tally.used`.
     package func charge(cost: Int64, count: Int64) -> Int64 {
         switch algorithm {
-        case .fixedWindow, .slidingWindow: cost * count
+        case .fixedWindow, .slidingWindow, .slidingLog: cost * count
         case .tokenBucket: cost * count * lengthMs
         case .concurrency: count
         }
@@ -145,6 +148,8 @@ package struct Terms: Sendable, Equatable {
             return Swift.max(1, ceilDivide(missing, max))
         case .concurrency:
             return Swift.max(1, min(Self.slotPollMs, tally.firstExpiryMs - nowMs))
+        case .slidingLog:
+            return Swift.max(1, tally.firstExpiryMs - nowMs)
         }
     }
 
@@ -154,7 +159,7 @@ package struct Terms: Sendable, Equatable {
         case .fixedWindow: Swift.max(1, windowEndMs - nowMs)
         case .slidingWindow: Swift.max(1, (tally.used > 0 ? nextEndMs : windowEndMs) - nowMs)
         case .tokenBucket: tally.used == 0 || max == 0 ? 0 : ceilDivide(tally.used, max)
-        case .concurrency: Swift.max(0, tally.lastExpiryMs - nowMs)
+        case .concurrency, .slidingLog: Swift.max(0, tally.lastExpiryMs - nowMs)
         }
     }
 
@@ -170,12 +175,14 @@ package struct Terms: Sendable, Equatable {
 /// What was counted for one limit, at one moment.
 package struct Tally: Sendable, Equatable {
     /// Fixed and sliding windows: units of cost in the window that is open. Token bucket: its level now, in units of cost
-    /// times `Terms.lengthMs`. Concurrency: slots taken.
+    /// times `Terms.lengthMs`. Concurrency: slots taken. Log: units that count.
     package var used: Int64
     /// Sliding windows: units of cost in the window before.
     package var previous: Int64 = 0
-    /// Concurrency: when the first and when the last slot expires, ms since the epoch; 0 if none is taken.
+    /// Concurrency: when the first slot expires, ms since the epoch; 0 if none is taken. Log: when one more check of the cost
+    /// that was asked for fits; 0 if it does now, or never can.
     package var firstExpiryMs: Int64 = 0
+    /// Concurrency: when the last slot expires; log: when nothing of what counts now does any more. 0 if nothing is taken.
     package var lastExpiryMs: Int64 = 0
     /// How many checks a shadow limit would have denied, of all that were allowed while its key lived.
     package var refusals: Int64 = 0
@@ -189,7 +196,8 @@ package struct Tally: Sendable, Equatable {
         switch algorithm {
         case .fixedWindow, .tokenBucket: break
         case .slidingWindow: previous = numbers[first + 1]
-        case .concurrency:
+        case .concurrency, .slidingLog:
+            // What follows of a log is for `LogTally` to read.
             firstExpiryMs = numbers[first + 1]
             lastExpiryMs = numbers[first + 2]
         }
@@ -203,6 +211,9 @@ package struct Tally: Sendable, Equatable {
         case .fixedWindow, .tokenBucket: break
         case .slidingWindow: numbers.append(previous)
         case .concurrency: numbers += [firstExpiryMs, lastExpiryMs]
+        case .slidingLog:
+            numbers += [firstExpiryMs, lastExpiryMs]
+            numbers += repeatElement(0, count: Batch.logTallyCount - 3)
         }
         if isShadow { numbers.append(refusals) }
     }

@@ -6,7 +6,7 @@ extension Limit {
     private var manner: String {
         switch algorithm {
         case .fixedWindow, .tokenBucket: "per \(window.words)"
-        case .slidingWindow: "in any \(window.slidingWords)"
+        case .slidingWindow, .slidingLog: "in any \(window.slidingWords)"
         case .concurrency: "at once"
         }
     }
@@ -30,7 +30,7 @@ extension Limit {
     private var calls: String {
         let calls = (max == 1 ? "1 call" : "\(max) calls") + " \(manner)"
         return switch algorithm {
-        case .fixedWindow, .slidingWindow, .concurrency, .tokenBucket(max): calls
+        case .fixedWindow, .slidingWindow, .slidingLog, .concurrency, .tokenBucket(max): calls
         // The next call comes as soon as its share of the window has passed, and no sooner.
         case .tokenBucket(1): "\(calls) (evenly spaced)"
         case .tokenBucket(let burst): "\(calls) (in bursts of up to \(burst))"

@@ -25,6 +25,8 @@ package struct Limit: Sendable, Hashable {
         case fixedWindow
         /// The tally of this window, and of the one before as much as a window that ends now would reach into it.
         case slidingWindow
+        /// Every charge with its time: exact in any stretch of a window's length.
+        case slidingLog
         /// A bucket that holds `burst` calls (0 only if `max` is 0) and is refilled evenly, `max` in a window.
         case tokenBucket(burst: Int64)
         /// How many calls are going on at once; one that is never released counts for `holdMs`.
@@ -50,9 +52,10 @@ package struct Limit: Sendable, Hashable {
     package let container: Container
     package let counter: String
     package let algorithm: Algorithm
-    /// `Window.endless` with `concurrency`, and of a fixed length with `tokenBucket`.
+    /// `Window.endless` with `concurrency`, and of a fixed length with `tokenBucket` and `slidingLog`.
     package let window: Window
-    /// How much one window admits, or how many calls may go on at once: 0 (blocks) to `PolicyBounds.maxLimit`.
+    /// How much one window admits, or how many calls may go on at once: 0 (blocks) to `PolicyBounds.maxLimit`, with
+    /// `slidingLog` to `PolicyBounds.maxLogLimit`.
     package let max: Int64
     package let scope: Scope
     /// Whether grants share the counters of `scope`; only with one session, server or attribute. Else each grant has
@@ -111,6 +114,7 @@ extension Limit.Algorithm {
         switch self {
         case .fixedWindow: "fixed_window"
         case .slidingWindow: "sliding_window"
+        case .slidingLog: "sliding_log"
         case .tokenBucket: "token_bucket"
         case .concurrency: "concurrency"
         }

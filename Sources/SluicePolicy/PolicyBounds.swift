@@ -2,6 +2,12 @@
 package enum PolicyBounds {
     /// Highest `max` of a limit. A tally of a hundred such limits still lies below 2^53, where Lua's numbers end.
     package static let maxLimit: Int64 = 1_000_000_000_000
+    /// Highest `max` of a `sliding_log` limit: each unit may be a charge with a time of its own, some 10 bytes in Redis and
+    /// 24 in a replica, which all are gone through at a check.
+    package static let maxLogLimit: Int64 = 1024
+    /// From this `max` on a sliding window gives callers with steady demand 95 % of their rate or more: `policy check`
+    /// recommends the log below it.
+    package static let leastSlidingMax: Int64 = 20
     /// Longest window: 366 days in seconds. A counter's key must not outlive what people plan for.
     package static let maxWindowSeconds: Int64 = 366 * 86_400
     /// The largest integer up to which Lua's numbers, and JavaScript's, are exact: 2^53.

@@ -11,6 +11,8 @@ package struct PolicyFeatures: OptionSet, Sendable {
     package static let moreScopes = PolicyFeatures(rawValue: 1 << 1)
     /// `"algorithm": "sliding_window"`.
     package static let slidingWindow = PolicyFeatures(rawValue: 1 << 2)
+    /// `"algorithm": "sliding_log"`.
+    package static let slidingLog = PolicyFeatures(rawValue: 1 << 8)
     /// `"algorithm": "token_bucket"`, and `burst`.
     package static let tokenBucket = PolicyFeatures(rawValue: 1 << 3)
     /// `"algorithm": "concurrency"`, and `hold`.
@@ -25,7 +27,7 @@ package struct PolicyFeatures: OptionSet, Sendable {
 
     /// The whole language.
     package static let all: PolicyFeatures = [
-        .calendarWindows, .moreScopes, .slidingWindow, .tokenBucket, .concurrency, .onOutage, .shadow,
+        .calendarWindows, .moreScopes, .slidingWindow, .slidingLog, .tokenBucket, .concurrency, .onOutage, .shadow,
         .argumentsCheckedByGateway,
     ]
 

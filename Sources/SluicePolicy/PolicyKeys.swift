@@ -15,7 +15,7 @@ enum PolicyKeys {
     /// In the order in which they are offered to whoever writes an unknown one.
     private static let limitKeys: [(key: String, needs: [PolicyFeatures])] = [
         ("counter", []), ("window", []), ("timezone", [.calendarWindows]), ("max", []), ("scope", []),
-        ("across_grants", [.moreScopes]), ("algorithm", [.slidingWindow, .tokenBucket, .concurrency]),
+        ("across_grants", [.moreScopes]), ("algorithm", [.slidingWindow, .slidingLog, .tokenBucket, .concurrency]),
         ("burst", [.tokenBucket]), ("hold", [.concurrency]), ("on_outage", [.onOutage]), ("mode", [.shadow]),
         ("on_deny", []),
     ]

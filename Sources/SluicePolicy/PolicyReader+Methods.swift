@@ -8,6 +8,7 @@ struct CountingMethod {
 enum AlgorithmKind: String, CaseIterable {
     case fixedWindow = "fixed_window"
     case slidingWindow = "sliding_window"
+    case slidingLog = "sliding_log"
     case tokenBucket = "token_bucket"
     case concurrency
 
@@ -15,6 +16,7 @@ enum AlgorithmKind: String, CaseIterable {
         switch self {
         case .fixedWindow: []
         case .slidingWindow: .slidingWindow
+        case .slidingLog: .slidingLog
         case .tokenBucket: .tokenBucket
         case .concurrency: .concurrency
         }
@@ -41,16 +43,24 @@ extension PolicyReader {
         let windowNode = object.peek("window")
         let window = window(of: &object, isRequired: kind != nil)
         guard let kind, let window else { return nil }
-        if let max, let maxNode, kind != .fixedWindow {
+        if let max, let maxNode, kind == .slidingLog {
+            checkLogLength(max, at: maxNode)
+        } else if let max, let maxNode, kind != .fixedWindow {
             let largest = [(size: max, node: maxNode), burst].compactMap(\.self).max { $0.size < $1.size }
             if let largest { checkExactness(of: largest.size, window: window, at: largest.node) }
         }
         switch kind {
         case .fixedWindow: return CountingMethod(algorithm: .fixedWindow, window: window)
         case .slidingWindow: return CountingMethod(algorithm: .slidingWindow, window: window)
+        case .slidingLog:
+            guard window.fixedLengthMs != nil else {
+                if let windowNode { refuseUnevenWindow(window, of: kind, at: windowNode) }
+                return nil
+            }
+            return CountingMethod(algorithm: .slidingLog, window: window)
         case .tokenBucket:
             guard window.fixedLengthMs != nil else {
-                if let windowNode { refuseUnevenWindow(window, at: windowNode) }
+                if let windowNode { refuseUnevenWindow(window, of: kind, at: windowNode) }
                 return nil
             }
             guard let capacity = burst?.size ?? max else { return nil }
@@ -127,12 +137,21 @@ extension PolicyReader {
         }
     }
 
-    /// A bucket is refilled evenly, by the same amount in every millisecond.
-    private mutating func refuseUnevenWindow(_ window: Window, at node: DocumentNode) {
+    /// A bucket is refilled evenly, by the same amount in every millisecond; a log keeps each charge for the same time.
+    private mutating func refuseUnevenWindow(_ window: Window, of kind: AlgorithmKind, at node: DocumentNode) {
         document.unexpected(
             "the window \(window.name)", at: node,
-            expected: "a window of one length with \(AlgorithmKind.tokenBucket.rawValue.quoted): no month, and no"
+            expected: "a window of one length with \(kind.rawValue.quoted): no month, and no"
                 + " day or week of a time zone")
+    }
+
+    /// Each unit may be a charge that is kept with its time.
+    private mutating func checkLogLength(_ max: Int64, at node: DocumentNode) {
+        guard max > PolicyBounds.maxLogLimit else { return }
+        document.unexpected(
+            String(max), at: node,
+            expected: "at most \(PolicyBounds.maxLogLimit) with \(AlgorithmKind.slidingLog.rawValue.quoted),"
+                + " which keeps every charge")
     }
 
     /// Both algorithms multiply calls by milliseconds, in numbers that are exact up to 2^53.

@@ -14,7 +14,9 @@ package struct PolicySummary: Sendable {
     ///
     /// Tools are sorted by name; each row repeats its tool, so that the rows of one can be searched for. Columns that
     /// tell of algorithms, outages and modes are there only if some limit is not as limits are by default.
-    package func render() -> String {
+    ///
+    /// - Parameter advises: whether what could be better is said as well, ahead of `line`: see `PolicyAdvice`.
+    package func render(advises: Bool = false) -> String {
         let columns = usedColumns
         let header = ["tool", "action", "counter"] + columns.map(\.title)
         let rows = PolicyListing(policy).entries.flatMap { entry in
@@ -25,7 +27,9 @@ package struct PolicySummary: Sendable {
             return limits.isEmpty ? [subject + ["-"] + columns.map { _ in "-" }] : limits
         }
         let reserving = policy.mustReserve.sentence.map { "\($0)\n\n" } ?? ""
-        return TextTable.render([header] + rows) + "\n" + reserving + line + "\n"
+        let advice = (advises ? PolicyAdvice.all(of: policy) : []).map { "\($0.line)\n" }.joined()
+        return TextTable.render([header] + rows) + "\n" + reserving + advice + (advice.isEmpty ? "" : "\n") + line
+            + "\n"
     }
 
     /// `policy.json: ok, 1 tool, 1 limit, default deny`
@@ -88,11 +92,13 @@ package struct PolicySetSummary: Sendable {
 
     /// Which grant has which document, each document, and then `line`; of a single policy, its own summary. Ends with
     /// a line feed.
-    package func render() -> String {
-        if let single = policies.single { return PolicySummary(single, file: file).render() }
+    ///
+    /// - Parameter advises: as of `PolicySummary.render`.
+    package func render(advises: Bool = false) -> String {
+        if let single = policies.single { return PolicySummary(single, file: file).render(advises: advises) }
         let grants = policies.sortedGrants.map { [$0.grant.onOneLine, $0.document.onOneLine] }
         let documents = policies.documents.sorted { $0.key < $1.key }.map { name, policy in
-            PolicySummary(policy, file: PolicySet.fileName(ofDocument: name)).render() + "\n"
+            PolicySummary(policy, file: PolicySet.fileName(ofDocument: name)).render(advises: advises) + "\n"
         }
         let others = policies.grants[PolicySet.everyGrant] == nil ? [["(any other)", "no policy: denied"]] : []
         return TextTable.render([["grant", "policy"]] + grants + others) + "\n" + documents.joined() + line + "\n"

@@ -298,7 +298,7 @@ extension Terms {
         case .fixedWindow: 0
         case .slidingWindow: nextEndMs
         case .tokenBucket: burst
-        case .concurrency: holdMs
+        case .concurrency, .slidingLog: holdMs
         }
     }
 }

@@ -16,7 +16,7 @@ struct CounterReading {
         let refusals = key.refusals.bytes(prefix: prefix)
         commands =
             switch key.algorithm {
-            case .fixedWindow, .tokenBucket: [[word("MGET"), refusals, name]]
+            case .fixedWindow, .tokenBucket, .slidingLog: [[word("MGET"), refusals, name]]
             case .slidingWindow: [[word("MGET"), refusals, name, key.previous.bytes(prefix: prefix)]]
             case .concurrency:
                 [
@@ -43,6 +43,7 @@ struct CounterReading {
         guard replies.count == replyCount, case .array(let strings) = replies[0] else { return nil }
         var tally: Tally?
         var lastMs: Int64 = 0
+        var log = UsageLog()
         switch key.algorithm {
         case .fixedWindow:
             tally = Self.integer(strings, 1).map { Tally(used: $0) }
@@ -57,6 +58,11 @@ struct CounterReading {
                 tally = Tally(used: numbers[0])
                 lastMs = numbers[1]
             }
+        case .slidingLog:
+            if let found = Self.log(strings, 1) {
+                tally = Tally(used: 0)
+                log = found
+            }
         case .concurrency:
             if case .integer(let count) = replies[1], count > 0 {
                 tally = Tally(used: count)
@@ -67,7 +73,26 @@ struct CounterReading {
         let refusals = Self.integer(strings, 0)
         guard var tally = tally ?? refusals.map({ _ in Tally(used: 0) }) else { return nil }
         tally.refusals = refusals ?? 0
-        return StoredCounter(key: key, tally: tally, lastMs: lastMs)
+        return StoredCounter(key: key, tally: tally, lastMs: lastMs, log: log)
+    }
+
+    /// A list of times, each after the one before, and amounts by turns, as MessagePack.
+    private static func log(_ strings: [RedisReply], _ index: Int) -> UsageLog? {
+        guard index < strings.count, case .string(let bytes) = strings[index],
+            let numbers = MessagePackReader.numbers(bytes, atMost: 2 * EngineBounds.maxLogEntries),
+            numbers.count.isMultiple(of: 2)
+        else { return nil }
+        var log = UsageLog()
+        var ms: Int64 = 0
+        for at in stride(from: 0, to: numbers.count, by: 2) {
+            guard (at == 0 ? 0 : 1)...Terms.maxExact ~= numbers[at], 1...Terms.maxExact ~= numbers[at + 1] else {
+                return nil
+            }
+            ms += numbers[at]
+            guard ms <= Terms.maxExact else { return nil }
+            log.add(numbers[at + 1], atMs: ms)
+        }
+        return log
     }
 
     private static func integer(_ strings: [RedisReply], _ index: Int) -> Int64? {

@@ -7,6 +7,7 @@ extension Integration {
     /// Each algorithm, as gateways see it.
     @Suite struct Algorithms {
         private static let sliding = #""algorithm": "sliding_window""#
+        private static let log = #""algorithm": "sliding_log""#
         private static func bucket(burst: Int) -> String { #""algorithm": "token_bucket", "burst": \#(burst)"# }
 
         // MARK: Never over, never under
@@ -15,6 +16,7 @@ extension Integration {
         private static let full = Document.tools([
             "fixed": [Document.limit("c", max: 20)],
             "sliding": [Document.limit("c", max: 20, sliding)],
+            "log": [Document.limit("c", max: 20, log)],
             "bucket": [Document.limit("c", max: 1, bucket(burst: 20))],
             "slots": [Document.slots("c", max: 20)],
         ])
@@ -24,7 +26,7 @@ extension Integration {
         func admitExactlyTheirMaximum(_ store: Desk.Store) async throws {
             let desk = try await Desk(store, policy: Self.full)
             let sockets = desk.sidecars.map(\.socketPath)
-            let tools = ["fixed", "sliding", "bucket", "slots"]
+            let tools = ["fixed", "sliding", "log", "bucket", "slots"]
             let checks = tools.flatMap { tool in (1...6).map { (tool: tool, grant: Grants.next("\(tool)\($0)")) } }
             let admitted = try await onThreads(4) { index in
                 try Self.spend(checks, socketPath: sockets[index % sockets.count], seed: UInt64(index))

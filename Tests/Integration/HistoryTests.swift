@@ -59,7 +59,7 @@ extension Integration {
 
         private mutating func call(away: Bool = false) -> Call {
             // Slots that are taken while Redis is away stay the sidecar's, and of what a shadow limit tries each has a share.
-            let tools = ["plain", "chat", "smooth", "burst"] + (away ? [] : ["slots", "tried"])
+            let tools = ["plain", "chat", "smooth", "exact", "burst"] + (away ? [] : ["slots", "tried"])
             var call = Call(grant: "seed\(seed)-\(one(of: ["a", "b", "c"]))", tool: one(of: tools))
             call.cost = one(of: [1, 1, 1, 2, 3, 30])
             call.session = one(of: [nil, "x", "y"])

@@ -58,6 +58,7 @@ struct ReferenceModel {
         "plain": [limit("plain", "calls", 20), allTools],
         "chat": [limit("chat", "session", 5, bySession: true), limit("chat", "grant", 12), allTools],
         "smooth": [limit("smooth", "calls", 15), allTools],
+        "exact": [limit("exact", "calls", 15), allTools],
         "burst": [limit("burst", "calls", 8, .bucket), allTools],
         "slots": [limit("slots", "at_once", 3, .slots), allTools],
         "tried": [limit("tried", "calls", 10), limit("tried", "lower", 4, isShadow: true), allTools],
@@ -73,6 +74,8 @@ struct ReferenceModel {
              {"counter": "grant", "window": \(Policies.longWindow), "max": 12}]},
            "smooth": {"limits": [
              {"counter": "calls", "window": \(Policies.longWindow), "max": 15, "algorithm": "sliding_window"}]},
+           "exact": {"limits": [
+             {"counter": "calls", "window": \(Policies.longWindow), "max": 15, "algorithm": "sliding_log"}]},
            "burst": {"limits": [
              {"counter": "calls", "window": \(Policies.longWindow), "max": 100, "algorithm": "token_bucket", "burst": 8}]},
            "slots": {"limits": [{"counter": "at_once", "max": 3, "algorithm": "concurrency", "hold": "1h"}]},

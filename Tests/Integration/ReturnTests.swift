@@ -10,7 +10,7 @@ extension Integration.Outages {
 
         /// What counts; each admits `max` and hardly more in the time that a test takes.
         enum Kind: String, CaseIterable, Sendable, CustomTestStringConvertible {
-            case fixedWindow, slidingWindow, tokenBucket
+            case fixedWindow, slidingWindow, slidingLog, tokenBucket
 
             var testDescription: String { rawValue }
 
@@ -19,6 +19,7 @@ extension Integration.Outages {
                     switch self {
                     case .fixedWindow: ""
                     case .slidingWindow: ", \"algorithm\": \"sliding_window\""
+                    case .slidingLog: ", \"algorithm\": \"sliding_log\""
                     case .tokenBucket: ", \"algorithm\": \"token_bucket\", \"burst\": \(Returns.max)"
                     }
                 return """

@@ -17,6 +17,10 @@ extension ModelStore {
         var lastMs: Int64 = 0
         var credited: Int64 = 0
         var slots: [String: Int64] = [:]
+        var log = UsageLog()
+        /// Of a log: by which time it is read, and when a check of now is charged.
+        var logNowMs: Int64 = 0
+        var chargedMs: Int64 = 0
     }
 
     mutating func check(
@@ -63,11 +67,14 @@ extension ModelStore {
                     record.charges.append(
                         Record.Charge(
                             key: keys.charges[index][0], terms: charge.terms, levelAfter: readings[index].tally.used,
-                            creditedBefore: readings[index].credited, chargedMs: nowMs))
+                            creditedBefore: readings[index].credited,
+                            chargedMs: charge.terms.algorithm == .slidingLog ? readings[index].chargedMs : nowMs))
                 }
                 // Of all charges: whoever settles late what a shadow limit did not count asks about nothing any more.
                 var tally = readings[index].tally
-                tally.lastExpiryMs = nowMs + charge.terms.holdMs
+                tally.lastExpiryMs =
+                    charge.terms.algorithm == .slidingLog
+                    ? readings[index].chargedMs + charge.terms.lengthMs : nowMs + charge.terms.holdMs
                 recordUntilMs = max(
                     recordUntilMs,
                     Self.keptUntilMs(charge.terms, tally, lastMs: readings[index].lastMs, nowMs: nowMs))
@@ -76,7 +83,7 @@ extension ModelStore {
                 items[reservation] = Item(value: .record(record), expiresAtMs: recordUntilMs)
             }
         }
-        let numbers = charges.indices.flatMap { Self.numbers(readings[$0].tally, of: charges[$0]) }
+        let numbers = charges.indices.flatMap { Self.numbers(readings[$0], of: charges[$0], cost: entry.cost) }
         reply.results.append(admitted)
         reply.results += numbers
         if let memo = special.memo, entry.count > 0, admitted > 0 {
@@ -99,12 +106,19 @@ extension ModelStore {
             return
         }
         var reading = try read(charge, keys.charges[0], isPeek: false, nowMs: nowMs)
-        let more = max(0, entry.cost - reading.tally.used)
-        apply(
-            charge, keys.charges[0], cost: more, count: more > 0 ? 1 : 0, refused: 0, to: &reading, reservation: nil,
-            nowMs: nowMs)
+        if charge.terms.algorithm == .slidingLog {
+            if reading.chargedMs > reading.logNowMs - charge.terms.lengthMs {
+                reading.log.raise(to: entry.cost, atMs: reading.chargedMs)
+                writeLog(reading.log, at: keys.charges[0][0], lengthMs: charge.terms.lengthMs)
+            }
+        } else {
+            let more = max(0, entry.cost - reading.tally.used)
+            apply(
+                charge, keys.charges[0], cost: more, count: more > 0 ? 1 : 0, refused: 0, to: &reading,
+                reservation: nil, nowMs: nowMs)
+        }
         reply.results.append(1)
-        reply.results += Self.numbers(reading.tally, of: charge)
+        reply.results += Self.numbers(reading, of: charge, cost: entry.cost)
     }
 
     static func reservation(_ recordKey: [UInt8]) -> String {
@@ -146,7 +160,7 @@ extension ModelStore {
             return true
         case .slots, .foreign:
             throw .wrongType
-        case .integer, .bucket, .record, .text:
+        case .integer, .bucket, .log, .record, .text:
             throw .notANumber
         }
     }
@@ -171,6 +185,11 @@ extension ModelStore {
             let slots = try storedSlots(keys[0]).filter { $0.value > nowMs }
             if !isPeek { writeSlots(slots, at: keys[0]) }
             reading = Reading(tally: Self.tally(of: slots), slots: slots)
+        case .slidingLog:
+            let found = try log(keys[0], lengthMs: charge.terms.lengthMs, nowMs: nowMs)
+            reading = Reading(tally: Tally(used: found.log.total), log: found.log, logNowMs: found.logNowMs)
+            reading.chargedMs = max(found.logNowMs, found.log.newestMs)
+            if charge.terms.holdMs > 0 { reading.chargedMs = min(reading.chargedMs, charge.terms.holdMs) }
         }
         if charge.isShadow { reading.tally.refusals = try integer(keys[keys.count - 1]) }
         return reading
@@ -188,6 +207,12 @@ extension ModelStore {
             reading.slots[Self.reservation(reservation)] = nowMs + terms.holdMs
             reading.tally = Self.tally(of: reading.slots)
             reading.tally.refusals = refusals
+        } else if terms.algorithm == .slidingLog {
+            if reading.chargedMs > reading.logNowMs - terms.lengthMs {
+                reading.log.add(terms.charge(cost: cost, count: count), atMs: reading.chargedMs)
+            }
+            reading.tally.used = reading.log.total
+            reading.tally.lastExpiryMs = reading.log.newestMs + terms.lengthMs
         } else {
             reading.tally.used += terms.charge(cost: cost, count: count)
         }
@@ -203,6 +228,9 @@ extension ModelStore {
                     untilMs: untilMs)
             case .concurrency:
                 items[keys[0]] = Item(value: .slots(reading.slots), expiresAtMs: untilMs)
+            case .slidingLog:
+                let isOver = reading.chargedMs <= reading.logNowMs - terms.lengthMs
+                if !isOver { writeLog(reading.log, at: keys[0], lengthMs: terms.lengthMs) }
             }
         }
         if count > 0 {
@@ -233,6 +261,11 @@ extension ModelStore {
 
     /// Sees to it that what was looked at and not charged lives for as long as it counts.
     private mutating func retain(_ charge: Batch.Charge, _ keys: [[UInt8]], _ reading: Reading, nowMs: Int64) {
+        if charge.terms.algorithm == .slidingLog {
+            let untilMs = reading.log.newestMs + charge.terms.lengthMs + Self.expirySlackMs
+            if reading.tally.used > 0 { repair(keys[0], untilMs: untilMs) }
+            return
+        }
         let neededMs = Self.neededUntilMs(charge.terms, reading.tally, lastMs: reading.lastMs, nowMs: nowMs)
         let untilMs = neededMs + Self.expirySlackMs
         if charge.terms.algorithm == .tokenBucket, reading.tally.used > 0, let expiresAtMs = expiresAtMs(of: keys[0]) {
@@ -262,7 +295,7 @@ extension ModelStore {
             min(
                 Terms.maxExact,
                 max(nowMs, lastMs) + (terms.max == 0 ? terms.lengthMs : terms.resetMs(tally, nowMs: nowMs)))
-        case .concurrency: tally.lastExpiryMs
+        case .concurrency, .slidingLog: tally.lastExpiryMs
         }
     }
 
@@ -280,7 +313,7 @@ extension ModelStore {
         switch value(of: key) {
         case nil: return nil
         case .integer(let number) where (0...Terms.maxExact).contains(number): return number
-        case .integer, .bucket, .record, .memo, .text: throw .notANumber
+        case .integer, .bucket, .log, .record, .memo, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }
     }
@@ -292,7 +325,7 @@ extension ModelStore {
         case nil: return nil
         case .bucket(let level, let lastMs, let credited) where max(level, lastMs, credited) <= Terms.maxExact:
             return (level, lastMs, credited)
-        case .bucket, .integer, .record, .memo, .text: throw .notANumber
+        case .bucket, .log, .integer, .record, .memo, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }
     }
@@ -303,7 +336,7 @@ extension ModelStore {
         case .slots(let slots):
             guard (slots.values.max() ?? 0) <= Terms.maxExact else { throw .notANumber }
             return slots
-        case .integer, .bucket, .record, .memo, .text, .foreign: throw .wrongType
+        case .integer, .bucket, .log, .record, .memo, .text, .foreign: throw .wrongType
         }
     }
 
@@ -320,13 +353,27 @@ extension ModelStore {
     }
 
     /// In the order that `Batch.Charge.tallyCount` says.
-    private static func numbers(_ tally: Tally, of charge: Batch.Charge) -> [Int64] {
+    private static func numbers(_ reading: Reading, of charge: Batch.Charge, cost: Int64) -> [Int64] {
+        let tally = reading.tally
         let numbers: [Int64] =
             switch charge.terms.algorithm {
             case .fixedWindow, .tokenBucket: [tally.used]
             case .slidingWindow: [tally.used, tally.previous]
             case .concurrency: [tally.used, tally.firstExpiryMs, tally.lastExpiryMs]
+            case .slidingLog: numbers(of: reading.log, charge.terms, cost: cost, nowMs: reading.logNowMs)
             }
         return charge.isShadow ? numbers + [tally.refusals] : numbers
+    }
+
+    /// As `Batch.logTallyCount` says.
+    private static func numbers(of log: UsageLog, _ terms: Terms, cost: Int64, nowMs: Int64) -> [Int64] {
+        let missing = log.total + cost - terms.max
+        let freeMs = log.freeMs(missing, nowMs: nowMs, lengthMs: terms.lengthMs) ?? 0
+        let (steps, exact) = log.summary()
+        let told = steps.flatMap { [$0.ms, $0.units] }
+        return [
+            log.total, missing > 0 && cost <= terms.max ? freeMs : 0,
+            log.isEmpty ? 0 : log.newestMs + terms.lengthMs, Int64(exact),
+        ] + told + Array(repeating: 0, count: 2 * (Batch.maxLogSteps - steps.count))
     }
 }

@@ -10,16 +10,17 @@ extension ModelStore {
         switch value(of: key) {
         case nil: return reply.results.append(0)
         case .record(let found): record = found
-        case .integer, .bucket, .memo, .text: throw .notANumber
+        case .integer, .bucket, .log, .memo, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }
         var after = record
         passedOver = nil
+        if case .commit(let cost) = settlement, !record.isCostSpent {
+            for charge in record.charges where !holds(charge, cost - record.cost, nowMs: nowMs) {
+                return reply.results.append(BatchReply.tooMuch)
+            }
+        }
         switch settlement {
-        case .commit(let cost)
-        where !record.isCostSpent
-            && record.charges.contains(where: { !holds($0, cost - record.cost, nowMs: nowMs) }):
-            return reply.results.append(BatchReply.tooMuch)
         case .commit(let cost):
             spend(&after, cost: cost, nowMs: nowMs)
         case .cancel:
@@ -42,7 +43,7 @@ extension ModelStore {
     }
 
     /// Whether so much more can be counted.
-    private func holds(_ charge: Record.Charge, _ difference: Int64, nowMs: Int64) -> Bool {
+    private mutating func holds(_ charge: Record.Charge, _ difference: Int64, nowMs: Int64) -> Bool {
         let terms = charge.terms
         switch terms.algorithm {
         case .fixedWindow, .slidingWindow:
@@ -52,6 +53,9 @@ extension ModelStore {
             guard difference > 0, let bucket = try? storedBucket(charge.key) ?? (0, nowMs, 0) else { return true }
             let level = terms.drained(bucket.level, sinceMs: bucket.lastMs, nowMs: nowMs)
             return difference <= (Terms.maxExact - level) / terms.lengthMs
+        case .slidingLog:
+            guard let found = try? log(charge.key, lengthMs: terms.lengthMs, nowMs: nowMs) else { return true }
+            return charge.chargedMs + terms.lengthMs <= found.logNowMs || difference <= Terms.maxExact - found.log.total
         case .concurrency:
             return true
         }
@@ -76,6 +80,8 @@ extension ModelStore {
                 settleWindow(charge, difference: cost - record.cost, nowMs: nowMs)
             case .tokenBucket:
                 settleBucket(charge, difference: cost - record.cost, nowMs: nowMs)
+            case .slidingLog:
+                settleLog(charge, difference: cost - record.cost, nowMs: nowMs)
             case .concurrency:
                 break
             }
@@ -90,7 +96,7 @@ extension ModelStore {
             case .slots(var slots):
                 slots[reservation] = nil
                 writeSlots(slots, at: charge.key)
-            case .integer, .bucket, .record, .memo, .text, .foreign: throw .wrongType
+            case .integer, .bucket, .log, .record, .memo, .text, .foreign: throw .wrongType
             }
         }
         record.areSlotsFreed = true
@@ -112,6 +118,26 @@ extension ModelStore {
         if difference < 0 ? tally > 0 : charge.terms.algorithm == .slidingWindow { lowered.append(charge.key) }
         let after = difference < 0 ? max(0, tally + difference) : tally + difference
         write(.integer(after), at: charge.key, untilMs: neededUntilMs + Self.expirySlackMs)
+    }
+
+    /// Only a charge that still counts is changed.
+    private mutating func settleLog(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
+        let lengthMs = charge.terms.lengthMs
+        guard difference != 0, charge.chargedMs + lengthMs > (isBehind ? clockMs : nowMs) else { return }
+        do throws(KeyFault) {
+            var found = try log(charge.key, lengthMs: lengthMs, nowMs: nowMs)
+            if difference > 0 {
+                found.log.add(difference, atMs: charge.chargedMs)
+            } else if found.log.isEmpty {
+                return
+            } else {
+                found.log.remove(-difference, atMs: charge.chargedMs)
+            }
+            writeLog(found.log, at: charge.key, lengthMs: lengthMs)
+            lowered.append(charge.key)
+        } catch {
+            passedOver = error
+        }
     }
 
     /// What has leaked of the charge is not given back: it no longer counted. What lay under it leaked first, but for

@@ -11,6 +11,8 @@ package struct ModelStore: Sendable {
         case integer(Int64)
         /// A token bucket: its level at a time, ms since the epoch, and what was given back of it so far.
         case bucket(level: Int64, lastMs: Int64, credited: Int64)
+        /// A sliding log.
+        case log(UsageLog)
         /// Slots that are taken: when each expires, ms since the epoch, by the reservation that holds it.
         case slots([String: Int64])
         case record(Record)
@@ -228,6 +230,33 @@ package struct ModelStore: Sendable {
     /// What lies under a key that has not expired.
     func item(_ key: [UInt8]) -> Item? { items[key].flatMap { isExpired($0) ? nil : $0 } }
 
+    /// The log under a key as far as it counts, by this store's own clock where the replica's is ahead of it; what lies far
+    /// ahead counts from now on.
+    mutating func log(
+        _ key: [UInt8], lengthMs: Int64, nowMs: Int64
+    ) throws(KeyFault) -> (log: UsageLog, logNowMs: Int64, exists: Bool) {
+        let logNowMs = isBehind ? clockMs : nowMs
+        var log: UsageLog
+        switch value(of: key) {
+        case nil: return (UsageLog(), logNowMs, false)
+        case .log(let stored): log = stored
+        case .integer, .bucket, .record, .memo, .text: throw .notANumber
+        case .slots, .foreign: throw .wrongType
+        }
+        log.trim(nowMs: logNowMs, lengthMs: lengthMs)
+        let trimmed = log
+        log.turnBack(toMs: logNowMs)
+        if log != trimmed { writeLog(log, at: key, lengthMs: lengthMs) }
+        return (log, logNowMs, true)
+    }
+
+    /// Without charges there is no key.
+    mutating func writeLog(_ log: UsageLog, at key: [UInt8], lengthMs: Int64) {
+        items[key] =
+            log.isEmpty
+            ? nil : Item(value: .log(log), expiresAtMs: log.newestMs + lengthMs + Self.expirySlackMs)
+    }
+
     /// A bucket's level, and since when it has that.
     ///
     /// - Parameter level: what it was at `lastMs`. Where that is far ahead the clock has come back, and it leaks on from now.
@@ -333,6 +362,12 @@ package struct ModelStore: Sendable {
             if let bucket = bucket(of: key.bytes(prefix: prefix)) {
                 tally = Tally(used: bucket.level)
                 lastMs = bucket.lastMs
+            }
+        case .slidingLog:
+            if case .log(let log) = value(of: key.bytes(prefix: prefix)) {
+                var tally = Tally(used: 0)
+                tally.refusals = integer(key.refusals) ?? 0
+                return StoredCounter(key: key, tally: tally, log: log)
             }
         case .concurrency:
             let expiries = slots(of: key.bytes(prefix: prefix)).values.filter { $0 > clockMs }

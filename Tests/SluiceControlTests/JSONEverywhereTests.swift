@@ -79,6 +79,22 @@ import Testing
         }
     }
 
+    @Test func adviceChangesNoExitCode() async throws {
+        let folder = try TemporaryFolder()
+        let path = try folder.write(
+            """
+            {"version": "1", "default": "deny", "tools": {"a": {"limits": [
+                {"counter": "c", "max": 2, "window": 60, "algorithm": "sliding_window"}]}}}
+            """, to: "policy.json")
+        let text = await ControlRun.of("policy", "check", path)
+        #expect(text.exitCode == 0 && text.errors == "" && text.output.contains("\nadvice: /tools/a/limits/c: "))
+        let run = await ControlRun.of("policy", "check", path, "--json")
+        #expect(run.exitCode == 0)
+        let documents = try #require(try run.json()["documents"] as? [[String: Any]])
+        let advice = try #require(documents.first?["advice"] as? [[String: Any]])
+        #expect(advice.count == 1 && advice[0]["rule"] as? String == "/tools/a/limits/c")
+    }
+
     @Test func aGoodDocumentIsSummedUp() async throws {
         let folder = try TemporaryFolder()
         let path = try folder.write(

@@ -47,7 +47,7 @@ import Testing
         let zone = Zone(name: random.one(of: ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"])) ?? .utc
         return switch algorithm {
         case .concurrency: .endless
-        case .tokenBucket: .seconds(random.one(of: [1, 60, 86_400]))
+        case .tokenBucket, .slidingLog: .seconds(random.one(of: [1, 60, 86_400]))
         case .fixedWindow, .slidingWindow:
             random.one(of: [.seconds(1), .seconds(86_400), .calendar(random.one(of: [.day, .week, .month]), in: zone)])
         }

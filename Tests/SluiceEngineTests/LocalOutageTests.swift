@@ -9,7 +9,7 @@ import Testing
 /// that loses it again and again does.
 @Suite struct LocalOutageTests {
     private static let algorithms: [Limit.Algorithm] = [
-        .fixedWindow, .slidingWindow, .tokenBucket(burst: 20), .concurrency(holdMs: 3_600_000),
+        .fixedWindow, .slidingWindow, .slidingLog, .tokenBucket(burst: 20), .concurrency(holdMs: 3_600_000),
     ]
 
     private static func limit(_ algorithm: Limit.Algorithm, max: Int64 = 20) -> Limit {

@@ -12,7 +12,7 @@ import Testing
         ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
     }
 
-    @Test(arguments: [Terms.Algorithm.fixedWindow, .slidingWindow, .tokenBucket])
+    @Test(arguments: [Terms.Algorithm.fixedWindow, .slidingWindow, .tokenBucket, .slidingLog])
     func settlesWhatStillCountsOnce(_ algorithm: Terms.Algorithm) throws {
         let first = Self.setting("SLUICE_PROPERTY_SEED") ?? 1
         for seed in first..<first + 80 * (Self.setting("SLUICE_PROPERTY_ROUNDS") ?? 1) {
@@ -90,6 +90,7 @@ private struct SettlementHistory {
             switch limit.algorithm {
             case .fixedWindow: limit.window(at: nowMs).upperBound
             case .slidingWindow: limit.window(at: limit.window(at: nowMs).upperBound).upperBound
+            case .slidingLog: nowMs + limit.lengthMs
             case .tokenBucket, .concurrency:
                 nowMs + max(limit.lengthMs, (tally.used + limit.max - 1) / limit.max)
             }

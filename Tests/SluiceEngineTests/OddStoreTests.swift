@@ -129,7 +129,7 @@ import Testing
 
     private static let limits = [
         limit("window", max: 6), limit("slide", max: 6, algorithm: .slidingWindow),
-        limit("drops", max: 6, algorithm: .tokenBucket(burst: 5)),
+        limit("drops", max: 6, algorithm: .tokenBucket(burst: 5)), limit("log", max: 6, algorithm: .slidingLog),
     ]
 
     /// A replica that has seen, admitted and lost a bit of everything, and what it leaves.
@@ -168,11 +168,12 @@ import Testing
                 switch state.tally {
                 case .window: found.insert("window")
                 case .bucket: found.insert("bucket")
+                case .log: found.insert("log")
                 }
             case .flight(let state): if !state.payments.isEmpty { found.insert("flight") }
             }
         }
-        #expect(found == ["replica", "window", "bucket", "flight"])
+        #expect(found == ["replica", "window", "bucket", "log", "flight"])
     }
 
     @Test(arguments: oddNumbers) func nothingTraps(_ odd: Int64) throws {
@@ -253,6 +254,7 @@ extension StateRecord {
             switch state.tally {
             case .window(let window): 2 + (window.share == nil ? 4 : 8)
             case .bucket: 2 + 11
+            case .log(let log): 2 + 2 * (log.shared.count + log.own.count)
             }
         case .flight(let state): 1 + 2 * (state.payments.count + state.doubts.count)
         }
@@ -293,7 +295,16 @@ extension StateRecord {
                 ]
                 change(&bucket[keyPath: fields[index - 2]])
                 state.tally = .bucket(bucket)
-            case .window, .bucket: break
+            case .log(var log) where index >= 2:
+                let step = (index - 2) / 2
+                let field: WritableKeyPath<UsageLog.Step, Int64> = index % 2 == 0 ? \.ms : \.units
+                if step < log.shared.count {
+                    change(&log.shared[step][keyPath: field])
+                } else {
+                    change(&log.own[step - log.shared.count][keyPath: field])
+                }
+                state.tally = .log(log)
+            case .window, .bucket, .log: break
             }
             self = .counter(state)
         case .flight(var state):

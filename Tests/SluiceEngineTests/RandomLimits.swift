@@ -6,10 +6,10 @@ import SluicePolicy
 /// Limits of every kind, for histories that follow from a seed.
 extension SeededRandom {
     mutating func limit(_ counter: String, of tool: String?) -> Limit {
-        let algorithm = Int(next() % 4)
+        let algorithm = Int(next() % 5)
         var max: Int64 = one(of: [0, 1, 1, 2, 3, 5, 5, 10, 100])
         var window: Window = .seconds(one(of: [1, 1, 2, 3, 10, 60, 3600]))
-        if once(in: 12) {
+        if algorithm != 2 && once(in: 12) {
             // Near the end of the numbers.
             max = 1_000_000_000_000
             window = .seconds(one(of: [1, 9]))
@@ -21,7 +21,8 @@ extension SeededRandom {
             switch algorithm {
             case 0: .fixedWindow
             case 1: .slidingWindow
-            case 2: .tokenBucket(burst: max == 0 ? 0 : one(of: [1, max, Swift.min(1_000_000_000_000, 2 * max)]))
+            case 2: .slidingLog
+            case 3: .tokenBucket(burst: max == 0 ? 0 : one(of: [1, max, Swift.min(1_000_000_000_000, 2 * max)]))
             default: .concurrency(holdMs: one(of: [1000, 1500, 60_000]))
             }
         let scope: Limit.Scope = one(of: [.grant, .grant, .session, .server, .global, .attribute("team")])

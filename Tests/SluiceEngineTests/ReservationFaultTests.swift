@@ -21,6 +21,12 @@ import Testing
                 let level = terms.drained(bucket.level, sinceMs: bucket.lastMs, nowMs: rig.store.clockMs)
                 return (level + 59_999) / 60_000
             } ?? 0
+        case .slidingLog:
+            if case .log(let log)? = rig.store.value(of: stem(limit)) {
+                log.used(nowMs: rig.store.clockMs, lengthMs: limit.window.longestLengthMs)
+            } else {
+                0
+            }
         case .fixedWindow, .slidingWindow: rig.store.tally(of: key(limit))
         }
     }

@@ -50,7 +50,7 @@ struct TermsHistory<Subject: TermsSubject> {
         }
         let used = oracle.used(at: nowMs)
         let cost = randomCost(used: used)
-        let tally = subject.tally(nowMs: nowMs)
+        let tally = subject.tally(cost: cost, nowMs: nowMs)
         try look(cost: cost, tally, used: used)
         let count = randomCount()
         let expected = min(count, oracle.room(cost: cost, used: used))
@@ -61,7 +61,9 @@ struct TermsHistory<Subject: TermsSubject> {
         if admitted > 0 { held.append(oracle.timesMs.count) }
         oracle.admit(cost: cost, count: admitted, at: nowMs)
         // What is told with an answer is what the next one would find.
-        guard after == subject.tally(nowMs: nowMs) else { throw failure("tells \(after) after \(count) of \(cost)") }
+        guard after == subject.tally(cost: cost, nowMs: nowMs) else {
+            throw failure("tells \(after) after \(count) of \(cost)")
+        }
     }
 
     /// Compares everything that can be told of this moment.
@@ -131,8 +133,9 @@ struct TermsHistory<Subject: TermsSubject> {
         case 10: nowMs += random.number(1, 2 * limit.lengthMs)
         case 11:
             // To the very moment at which a check could pass, or one ms before it.
+            let cost = max(1, limit.capacity)
             let waitMs = limit.terms(at: nowMs).retryAfterMs(
-                cost: max(1, limit.capacity), subject.tally(nowMs: nowMs), nowMs: nowMs)
+                cost: cost, subject.tally(cost: cost, nowMs: nowMs), nowMs: nowMs)
             if waitMs < 10 * TermsLimit.longestMs { nowMs += max(0, waitMs - random.number(0, 1)) }
         default:
             let backMs = Bool.random(using: &random) ? 2 : limit.lengthMs
@@ -189,6 +192,10 @@ extension TermsLimit {
             max = random.number(0, 8)
             lengthMs = 60_000
             holdMs = [1000, 1500, 60_000, 86_400_000].randomElement(using: &random) ?? 1000
+        case .slidingLog:
+            let lengths = [1000, 9_007, 60_000, 3_600_000, 86_400_000, Self.longestMs]
+            lengthMs = lengths.randomElement(using: &random) ?? 1000
+            max = Self.some(upTo: 1_024, random: &random)
         case .fixedWindow, .slidingWindow, .tokenBucket:
             let (largest, lengthMs) = Self.extent(random: &random)
             self.lengthMs = lengthMs

@@ -50,9 +50,11 @@ struct TermsOracle {
     /// optimization an array of structures takes several times as long to walk.
     private(set) var timesMs: [Int64] = []
     private(set) var amounts: [Int64] = []
+    /// What was charged then, whatever became of it.
+    private var charged: [Int64] = []
     /// Concurrency: when its slot expires; 0 once it was released, or seen to have expired.
     private(set) var expiriesMs: [Int64] = []
-    /// Token bucket: before this its level does not fall, for a time that steps back.
+    /// Token bucket: before this its level does not fall, for a time that steps back. Log: before this nothing is charged.
     private(set) var lastMs = Int64.min
 
     init(_ limit: TermsLimit) { self.limit = limit }
@@ -70,6 +72,10 @@ struct TermsOracle {
             return sum(in: window) + Int64((share + lengthMs - 1) / lengthMs)
         case .tokenBucket:
             return Int64((level(at: nowMs) + Int128(limit.lengthMs) - 1) / Int128(limit.lengthMs))
+        case .slidingLog:
+            var sum: Int64 = 0
+            for index in timesMs.indices where timesMs[index] + limit.lengthMs > nowMs { sum += amounts[index] }
+            return sum
         case .concurrency:
             var count: Int64 = 0
             for expiryMs in expiriesMs where expiryMs > nowMs { count += 1 }
@@ -101,8 +107,14 @@ struct TermsOracle {
     mutating func admit(cost: Int64, count: Int64, at nowMs: Int64) {
         if limit.algorithm == .concurrency { forgetExpired(at: nowMs) }
         guard count > 0 else { return }
-        if limit.algorithm == .tokenBucket { lastMs = Swift.max(lastMs, nowMs) }
-        timesMs.append(limit.algorithm == .tokenBucket ? lastMs : nowMs)
+        // Whoever charges a log forgets what no longer counts, for good.
+        if limit.algorithm == .slidingLog {
+            for index in timesMs.indices where timesMs[index] + limit.lengthMs <= nowMs { amounts[index] = 0 }
+        }
+        let hasLast = limit.algorithm == .tokenBucket || limit.algorithm == .slidingLog
+        if hasLast { lastMs = Swift.max(lastMs, nowMs) }
+        timesMs.append(hasLast ? lastMs : nowMs)
+        charged.append(limit.unit(cost: cost) * count)
         amounts.append(limit.unit(cost: cost) * count)
         expiriesMs.append(nowMs + limit.holdMs)
     }
@@ -151,6 +163,14 @@ struct TermsOracle {
                         return "\(came) in \(passedMs) ms until \(timesMs[last])"
                     }
                 }
+            }
+        case .slidingLog:
+            for last in timesMs.indices {
+                var came = Int64(0)
+                for first in (0...last).reversed() where timesMs[first] + limit.lengthMs > timesMs[last] {
+                    came += charged[first]
+                }
+                if came > limit.max { return "\(came) within \(limit.lengthMs) ms until \(timesMs[last])" }
             }
         case .concurrency:
             // A slot counts until it is over, which only the present tells: that is looked at check by check.

@@ -10,8 +10,8 @@ protocol TermsSubject {
 
     init(_ limit: TermsLimit)
     mutating func check(cost: Int64, count: Int64, nowMs: Int64) -> (admitted: Int64, tally: Tally)
-    /// What a peek finds.
-    mutating func tally(nowMs: Int64) -> Tally
+    /// What a peek of that cost finds.
+    mutating func tally(cost: Int64, nowMs: Int64) -> Tally
     /// Gives back the slot that was taken by the check of that number, counted from 0 over those that were admitted.
     mutating func release(_ number: Int, nowMs: Int64)
 }
@@ -26,12 +26,13 @@ struct TermsCounter: TermsSubject {
     private var lastMs: Int64 = 0
     /// When each slot expires; 0 once it is over.
     private var slots: [Int64] = []
+    private var log = UsageLog()
 
     init(_ limit: TermsLimit) { self.limit = limit }
 
     mutating func check(cost: Int64, count: Int64, nowMs: Int64) -> (admitted: Int64, tally: Tally) {
         let terms = limit.terms(at: nowMs)
-        let before = tally(nowMs: nowMs)
+        let before = tally(cost: cost, nowMs: nowMs)
         let admitted = min(count, terms.room(cost: cost, before, nowMs: nowMs))
         let used = before.used + terms.charge(cost: cost, count: admitted)
         switch limit.algorithm {
@@ -42,11 +43,16 @@ struct TermsCounter: TermsSubject {
         case .concurrency:
             for index in slots.indices where slots[index] <= nowMs { slots[index] = 0 }
             if admitted > 0 { slots.append(nowMs + limit.holdMs) }
+        case .slidingLog:
+            if admitted > 0 {
+                log.trim(nowMs: nowMs, lengthMs: limit.lengthMs)
+                log.add(terms.charge(cost: cost, count: admitted), atMs: max(nowMs, log.newestMs))
+            }
         }
-        return (admitted, tally(nowMs: nowMs))
+        return (admitted, tally(cost: cost, nowMs: nowMs))
     }
 
-    func tally(nowMs: Int64) -> Tally {
+    func tally(cost: Int64, nowMs: Int64) -> Tally {
         let terms = limit.terms(at: nowMs)
         switch limit.algorithm {
         case .fixedWindow:
@@ -64,6 +70,14 @@ struct TermsCounter: TermsSubject {
                 tally.lastExpiryMs = max(tally.lastExpiryMs, expiryMs)
                 tally.used += 1
             }
+            return tally
+        case .slidingLog:
+            var tally = Tally(used: log.used(nowMs: nowMs, lengthMs: limit.lengthMs))
+            let missing = tally.used + cost - limit.max
+            if missing > 0, cost <= limit.max {
+                tally.firstExpiryMs = log.freeMs(missing, nowMs: nowMs, lengthMs: limit.lengthMs) ?? 0
+            }
+            if tally.used > 0 { tally.lastExpiryMs = log.newestMs + limit.lengthMs }
             return tally
         }
     }
@@ -106,7 +120,7 @@ struct ModelCounter: TermsSubject {
         return (results[0], Tally(results[1...], of: limit.algorithm, isShadow: false))
     }
 
-    mutating func tally(nowMs: Int64) -> Tally { check(cost: 1, count: 0, nowMs: nowMs).tally }
+    mutating func tally(cost: Int64 = 1, nowMs: Int64) -> Tally { check(cost: cost, count: 0, nowMs: nowMs).tally }
 
     mutating func release(_ number: Int, nowMs: Int64) { _ = settle(number, .release, nowMs: nowMs) }
 

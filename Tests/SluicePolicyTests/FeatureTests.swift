@@ -5,7 +5,7 @@ import Testing
 @Suite struct FeatureTests {
     private static let window =
         #""second", "minute", "hour", "day", a time such as "90s", "15m", "6h" or "2d" or a whole number of seconds from 1 to 31622400"#
-    private static let algorithms = #""fixed_window", "sliding_window", "token_bucket" or "concurrency""#
+    private static let algorithms = #""fixed_window", "sliding_window", "sliding_log", "token_bucket" or "concurrency""#
 
     /// A limit, the one feature that it needs, and its line with none of them, or with all others.
     static let rows: [(limit: String, needs: PolicyFeatures, without: String, withOthers: String)] = [
@@ -47,17 +47,22 @@ import Testing
         (
             #"{"counter":"c","max":1,"window":1,"algorithm":"sliding_window"}"#, .slidingWindow,
             "47: /algorithm: `algorithm` is not supported yet: only fixed windows are counted",
-            #"47: /algorithm: `algorithm` is not supported yet: a limit's algorithm is "fixed_window", "token_bucket" or "concurrency""#
+            #"47: /algorithm: `algorithm` is not supported yet: a limit's algorithm is "fixed_window", "sliding_log", "token_bucket" or "concurrency""#
+        ),
+        (
+            #"{"counter":"c","max":1,"window":1,"algorithm":"sliding_log"}"#, .slidingLog,
+            "47: /algorithm: `algorithm` is not supported yet: only fixed windows are counted",
+            #"47: /algorithm: `algorithm` is not supported yet: a limit's algorithm is "fixed_window", "sliding_window", "token_bucket" or "concurrency""#
         ),
         (
             #"{"counter":"c","max":1,"window":1,"algorithm":"token_bucket"}"#, .tokenBucket,
             "47: /algorithm: `algorithm` is not supported yet: only fixed windows are counted",
-            #"47: /algorithm: `algorithm` is not supported yet: a limit's algorithm is "fixed_window", "sliding_window" or "concurrency""#
+            #"47: /algorithm: `algorithm` is not supported yet: a limit's algorithm is "fixed_window", "sliding_window", "sliding_log" or "concurrency""#
         ),
         (
             #"{"counter":"c","max":1,"algorithm":"concurrency"}"#, .concurrency,
             "36: /algorithm: `algorithm` is not supported yet: only fixed windows are counted",
-            #"36: /algorithm: `algorithm` is not supported yet: a limit's algorithm is "fixed_window", "sliding_window" or "token_bucket""#
+            #"36: /algorithm: `algorithm` is not supported yet: a limit's algorithm is "fixed_window", "sliding_window", "sliding_log" or "token_bucket""#
         ),
         (
             #"{"counter":"c","max":1,"window":1,"on_outage":"deny"}"#, .onOutage,
@@ -126,7 +131,7 @@ import Testing
 
     @Test func allIsEveryOne() {
         let alone: [PolicyFeatures] = [
-            .calendarWindows, .moreScopes, .slidingWindow, .tokenBucket, .concurrency, .onOutage, .shadow,
+            .calendarWindows, .moreScopes, .slidingWindow, .slidingLog, .tokenBucket, .concurrency, .onOutage, .shadow,
             .argumentsCheckedByGateway,
         ]
         #expect(alone.reduce(into: PolicyFeatures()) { $0.formUnion($1) } == .all)

@@ -77,6 +77,7 @@ enum KeyTable {
         KeyRow(.limit, "across_grants", #""window":1,"scope":"session","across_grants":true"#),
         KeyRow(.limit, "algorithm", "fixed_window", #""window":1,"algorithm":"fixed_window""#),
         KeyRow(.limit, "algorithm", "sliding_window", #""window":1,"algorithm":"sliding_window""#),
+        KeyRow(.limit, "algorithm", "sliding_log", #""window":1,"algorithm":"sliding_log""#),
         KeyRow(.limit, "algorithm", "token_bucket", #""window":1,"algorithm":"token_bucket""#),
         KeyRow(.limit, "algorithm", "concurrency", #""algorithm":"concurrency""#),
         KeyRow(.limit, "burst", #""window":1,"algorithm":"token_bucket","burst":20"#),

@@ -69,6 +69,7 @@ import Testing
                 .slidingWindow, "day@Europe/Berlin", "10 in any day (Europe/Berlin)",
                 "10 calls in any day (Europe/Berlin)"
             ),
+            (.slidingLog, "60s", "10 in any 60 seconds", "10 calls in any 60 seconds"),
             (.tokenBucket(burst: 10), "60s", "10 per minute", "10 calls per minute"),
             (.tokenBucket(burst: 25), "60s", "10 per minute", "10 calls per minute (in bursts of up to 25)"),
             (.tokenBucket(burst: 3), "60s", "10 per minute", "10 calls per minute (in bursts of up to 3)"),

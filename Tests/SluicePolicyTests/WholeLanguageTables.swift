@@ -5,7 +5,7 @@ enum WholeLanguageTables {
     private static let scopes = #""grant", "session", "server", "global" or "attribute:NAME""#
     private static let attribute =
         #""attribute:NAME" with the name of an attribute, 1 to 64 bytes without \u0000"#
-    private static let algorithms = #""fixed_window", "sliding_window", "token_bucket" or "concurrency""#
+    private static let algorithms = #""fixed_window", "sliding_window", "sliding_log", "token_bucket" or "concurrency""#
     private static let zone = #"the name of a time zone such as "Europe/Berlin", or "UTC""#
     private static let onlyWithDays = #"it only with "day", "week" or "month""#
     private static let onlyWithSome = #"it only with "session", "server" or "attribute:NAME""#
@@ -105,6 +105,20 @@ enum WholeLanguageTables {
     ]
 
     private static let methods: [(text: String, lines: [String])] = [
+        (
+            #"{"counter":"c","max":1025,"window":1,"algorithm":"sliding_log"}"#,
+            [#"22: /max: found 1025, expected at most 1024 with "sliding_log", which keeps every charge"#]
+        ),
+        (
+            #"{"counter":"c","max":1,"window":"month","algorithm":"sliding_log"}"#,
+            [
+                #"33: /window: found the window month, expected a window of one length with "sliding_log": no month, and no day or week of a time zone"#
+            ]
+        ),
+        (
+            #"{"counter":"c","max":1,"window":1,"algorithm":"sliding_log","burst":3}"#,
+            [#"61: /burst: found "burst" with the algorithm "sliding_log", expected it only with "token_bucket""#]
+        ),
         (
             #"{"counter":"c","max":1,"window":1,"algorithm":"token_buckt"}"#,
             [#"47: /algorithm: found "token_buckt", expected \#(algorithms); did you mean "token_bucket"?"#]

@@ -93,6 +93,13 @@ extension Batch {
         if let memo { appendKey(memo.key.utf8) }
     }
 
+    /// What a replica last saw of a counter.
+    mutating func offer(_ amount: Int64, _ charge: TestCharge) {
+        add(cost: amount, charge)
+        entries[entries.count - 1].special = specials.count
+        specials.append(.offer)
+    }
+
     mutating func settle(_ settlement: Settlement, _ reservation: String) {
         entries.append(
             Entry(cost: 0, count: 0, firstCharge: charges.count, chargeCount: 0, special: specials.count))

@@ -78,6 +78,7 @@ import Testing
             case .bucket(let level, let lastMs, let credited):
                 let text = credited > 0 ? "\(level) \(lastMs) \(credited)" : "\(level) \(lastMs)"
                 #expect(found[1].text == text, "\(key) after batch \(number)")
+            case .log: #expect(found[0].text == "string", "\(key) after batch \(number)")
             case .slots(let slots):
                 let pairs = found[2].elements ?? []
                 var stored: [String: Int64] = [:]

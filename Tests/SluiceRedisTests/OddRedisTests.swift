@@ -132,7 +132,7 @@ extension FlatReply {
         case .integer(let value): append(.integer, value: Int64(value))
         case .string(let text): append(.string, text: Array(text.utf8))
         case .error(let text): append(.error, text: Array(text.utf8))
-        case .null: append(.null)
+        case .null: append(.null, value: 0)
         case .array(let elements), .map(let elements):
             append(.array, value: Int64(elements.count))
             for element in elements { append(element) }

@@ -24,6 +24,9 @@ struct RandomBatches {
         Counter(name: "b2", algorithm: .tokenBucket, max: 7, burst: 30, lengthMs: 60_001),
         Counter(name: "b3", algorithm: .tokenBucket, max: trillion, burst: trillion, lengthMs: 9_007),
         Counter(name: "b4", algorithm: .tokenBucket, max: 0, burst: 9, lengthMs: 500),
+        Counter(name: "l1", algorithm: .slidingLog, max: 5, lengthMs: 500),
+        Counter(name: "l2", algorithm: .slidingLog, max: 60, lengthMs: 2_000),
+        Counter(name: "l3", algorithm: .slidingLog, max: 1_024, lengthMs: 60_000),
         Counter(name: "c1", algorithm: .concurrency, max: 1, lengthMs: 400),
         Counter(name: "c2", algorithm: .concurrency, max: 4, lengthMs: 5_000),
     ]
@@ -57,6 +60,7 @@ struct RandomBatches {
             switch roll(10) {
             case 0...1: addSettlement(to: &batch)
             case 2: addPlain(to: &batch)
+            case 3: addToLog(of: &batch)
             default: addCheck(to: &batch)
             }
         }
@@ -78,6 +82,14 @@ struct RandomBatches {
     private mutating func addPlain(to batch: inout Batch) {
         let charge = charge(of: Self.counters[roll(3)])
         batch.add(cost: cost(), count: Int64(roll(5)), charge)
+    }
+
+    /// What a replica admitted alone, or saw before the store forgot.
+    private mutating func addToLog(of batch: inout Batch) {
+        var charge = charge(of: pick(Self.counters.filter { $0.algorithm == .slidingLog }))
+        charge.max = Terms.maxExact
+        charge.holdMs = nowMs + 50 - Int64(roll(roll(3) == 0 ? 70_000 : 700))
+        if roll(2) == 0 { batch.offer(cost(), charge) } else { batch.add(cost: cost(), count: 1, charge) }
     }
 
     private mutating func addCheck(to batch: inout Batch) {
@@ -145,6 +157,9 @@ struct RandomBatches {
         case .tokenBucket:
             charge.window = Terms.endless
             charge.burst = roll(20) == 0 ? counter.burst / 2 : counter.burst
+            charge.lengthMs = counter.lengthMs
+        case .slidingLog:
+            charge.window = Terms.endless
             charge.lengthMs = counter.lengthMs
         case .concurrency:
             charge.window = Terms.endless

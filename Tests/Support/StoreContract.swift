@@ -49,7 +49,7 @@ package struct StoreContract {
     package static let cases: [Case] =
         fixedWindowCases + slidingWindowCases + tokenBucketCases + concurrencyCases + mixedCases + shadowCases
         + commitCases + cancelCases + bucketSettlementCases + slotSettlementCases + memoCases + faultCases + markerCases
-        + offerCases + additionCases + heartbeatCases
+        + offerCases + additionCases + heartbeatCases + slidingLogCases + logSettlementCases + logOfferCases
 
     /// 2030-01-01: ahead of the clock of any store that this runs over.
     private static let firstDayMs: Int64 = 1_893_456_000_000

@@ -1,21 +1,27 @@
 -- The counters of every algorithm: what is read from them, what is left, what is charged. `prelude.lua` comes before
 -- it, and after it `decide.lua`, whose head tells of KEYS, ARGV, and what lies under the keys.
 --
--- A charge is a table: algorithm; max, capacity (what may be used at once), lengthMs, holdMs; endMs and countsUntilMs
--- of windows; isShadow, verifies; key and refusalsKey, counted from the first key of its entry.
+-- A charge is a table: algorithm; max, capacity (what may be used at once), lengthMs, holdMs (of a log: when what a replica
+-- admitted alone was charged, ms; 0: now); endMs and countsUntilMs of windows; isShadow, verifies; key and refusalsKey, counted from the first key of its entry.
 
 local fmod, max, min, find, match = math.fmod, math.max, math.min, string.find, string.match
-local FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, CONCURRENCY = 0, 1, 2, 3
+local FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, CONCURRENCY, SLIDING_LOG = 0, 1, 2, 3, 4
 local DIGIT = 262144 -- 2^18
-local CLOCK_STEP_MS = 60000 -- how far ahead a bucket's time may be, and is waited for
+local CLOCK_STEP_MS = 60000 -- how far ahead the time of a bucket or a log may be, and is waited for
+local MAX_LOG_ENTRIES, LOG_STEPS, EXACT_LOG_STEPS = 1024, 8, 4
+local NOT_A_LOG = 'ERR value is not a log of charges'
 local REFUSALS_TTL_MS = 86400000 -- where no window ends that they belong to
 
 local nowText = format('%.0f', now)
+-- A log goes by this store's own clock alone: by one that is ahead of it, what counts here would be dropped.
+local logNow = isBehind and timeMs or now
 
 -- What each charge of the entry at hand found, and what of it the checks took.
 local used, before, firstExpiry, lastExpiry, refusals, taken = {}, {}, {}, {}, {}, {}
 -- Of a bucket: when its level was true, what was given back of it, and how long its key is kept yet (-1: for ever; nil: there is none).
 local lastMs, credits, leftMs = {}, {}, {}
+-- Of a log: the times and the amounts of its charges that count, oldest first, and when the check at hand was charged.
+local logTimes, logUnits, logCharged = {}, {}, {}
 
 -- Arithmetic --------------------------------------------------------------------------------------------------------
 
@@ -146,6 +152,78 @@ local function readSlots(key, isPeek)
     return count or call('ZCARD', key), firstMs, lastMs
 end
 
+local function writeLog(key, times, units, lengthMs)
+    local packed, last = {}, 0
+    for at = 1, #times do
+        packed[2 * at - 1], packed[2 * at] = times[at] - last, units[at]
+        last = times[at]
+    end
+    if #times == 0 then
+        call('DEL', key)
+    else
+        call('SET', key, cmsgpack.pack(packed), 'PXAT', format('%.0f', last + lengthMs + EXPIRY_SLACK_MS))
+    end
+end
+
+-- Takes a log's charges apart: the times and amounts of those that count after `sinceMs`, oldest first, their sum, and what
+-- of that lies ahead of now; or nil if they are none. What is no number ends it with an error. A log may be long, so this is
+-- plain arithmetic, without a call.
+local function unpackLog(packed, sinceMs)
+    local times, units, n, ms, sum, ahead = {}, {}, 0, 0, 0, 0
+    for at = 1, #packed, 2 do
+        local delta, amount = packed[at], packed[at + 1]
+        if not (delta >= 0 and amount >= 1 and delta % 1 == 0 and amount % 1 == 0 and amount <= MAX_EXACT)
+            or (at > 1 and delta == 0) then
+            return nil
+        end
+        ms = ms + delta
+        if ms > sinceMs then
+            n = n + 1
+            times[n], units[n] = ms, amount
+            sum = sum + amount
+            if ms > logNow then
+                ahead = ahead + amount
+            end
+        end
+    end
+    if sum > MAX_EXACT or ms > MAX_EXACT then
+        return nil
+    end
+    return times, units, sum, ahead
+end
+
+-- The times and amounts of the charges in a log that still count, oldest first, their sum, and whether there is a key; or
+-- nil and what is wrong.
+local function readLog(key, lengthMs)
+    local value = try('GET', key)
+    if not value then
+        return {}, {}, 0, false
+    end
+    if type(value) == 'table' then
+        return nil, value.err
+    end
+    local isRead, packed, more = pcall(cmsgpack.unpack, value)
+    if not isRead or type(packed) ~= 'table' or more ~= nil or #packed % 2 ~= 0 or #packed > 2 * MAX_LOG_ENTRIES then
+        return nil, NOT_A_LOG
+    end
+    local isLog, times, units, sum, ahead = pcall(unpackLog, packed, logNow - lengthMs)
+    if not isLog or not times then
+        return nil, NOT_A_LOG
+    end
+    local n = #times
+    -- A clock that ran far ahead has come back, and is followed: what was charged then counts from now on.
+    if n > 0 and times[n] > logNow + CLOCK_STEP_MS then
+        while n > 0 and times[n] >= logNow do
+            ahead = times[n] == logNow and ahead + units[n] or ahead
+            times[n], units[n] = nil, nil
+            n = n - 1
+        end
+        times[n + 1], units[n + 1] = logNow, ahead
+        writeLog(key, times, units, lengthMs)
+    end
+    return times, units, sum, true
+end
+
 -- Finds what was counted for one charge; what is wrong, if anything is.
 local function look(charge, i, firstKey, isPeek)
     local key = KEYS[firstKey + charge.key]
@@ -159,6 +237,11 @@ local function look(charge, i, firstKey, isPeek)
     elseif charge.algorithm == CONCURRENCY then
         tally, second, third = readSlots(key, isPeek)
         firstExpiry[i], lastExpiry[i] = second, third
+    elseif charge.algorithm == SLIDING_LOG then
+        logTimes[i], logUnits[i], tally = readLog(key, charge.lengthMs)
+        if not logTimes[i] then
+            tally, second = nil, logUnits[i]
+        end
     else
         tally, second = readTally(key)
         if tally and charge.algorithm == SLIDING_WINDOW then
@@ -189,6 +272,110 @@ local function add(key, amount, verifies, expiresAtMs)
     end
 end
 
+-- Adds to a log in its order; of too many charges the two oldest become one, at the time of the later.
+local function addToLog(times, units, amount, ms)
+    local at = #times
+    while at > 0 and times[at] > ms do
+        at = at - 1
+    end
+    if at > 0 and times[at] == ms then
+        units[at] = units[at] + amount
+    else
+        table.insert(times, at + 1, ms)
+        table.insert(units, at + 1, amount)
+    end
+    if #times > MAX_LOG_ENTRIES then
+        units[2] = units[1] + units[2]
+        table.remove(times, 1)
+        table.remove(units, 1)
+    end
+end
+
+-- Takes back from the first charge of a log at that time or later.
+local function takeFromLog(times, units, amount, ms)
+    local at = 1
+    while times[at] and times[at] < ms do
+        at = at + 1
+    end
+    if times[at] and units[at] > amount then
+        units[at] = units[at] - amount
+    elseif times[at] then
+        table.remove(times, at)
+        table.remove(units, at)
+    end
+end
+
+-- Raises a log so that at least so much of it was charged at a time or later: what was older of that moves there. What it
+-- is raised by.
+local function raiseLog(times, units, amount, ms)
+    local later, at = 0, #times
+    while at > 0 and times[at] >= ms do
+        later = later + units[at]
+        at = at - 1
+    end
+    local missing, older = amount - later, 0
+    if missing <= 0 then
+        return 0
+    end
+    while at > 0 and older < missing do
+        local moved = min(missing - older, units[at])
+        older = older + moved
+        takeFromLog(times, units, moved, times[at])
+        at = at - 1
+    end
+    addToLog(times, units, missing, ms)
+    return missing - older
+end
+
+-- The time at which a log is charged: never before its newest charge.
+local function logTime(charge, times)
+    local ms = max(logNow, times[#times] or 0)
+    return charge.holdMs > 0 and min(charge.holdMs, ms) or ms
+end
+
+-- Tells of a log what is used, when one more check of this cost fits (0: now, or never), when it will be empty, and
+-- `LOG_STEPS` times and amounts that stand for it: so many of them as they are, the others free nothing sooner than it does.
+local function tellLog(charge, i, cost, list)
+    local times, units = logTimes[i], logUnits[i]
+    local count, missing, free, sum = #times, used[i] + cost - charge.max, 0, 0
+    for at = 1, cost <= charge.max and missing > 0 and count or 0 do
+        sum = sum + units[at]
+        if sum >= missing then
+            free = times[at] + charge.lengthMs
+            break
+        end
+    end
+    list(used[i])
+    list(free)
+    list(count > 0 and times[count] + charge.lengthMs or 0)
+    local exact = count > LOG_STEPS and EXACT_LOG_STEPS or count
+    list(exact)
+    local rest = used[i]
+    for at = 1, exact do
+        list(times[at])
+        list(units[at])
+        rest = rest - units[at]
+    end
+    local steps, size = exact, max(1, divideUp(rest, LOG_STEPS - EXACT_LOG_STEPS))
+    local told, total, most = 0, 0, size
+    for at = exact + 1, count do
+        total = total + units[at]
+        while total > most do
+            most = most + size
+        end
+        if at == count or total + units[at + 1] > most then
+            list(times[at])
+            list(total - told)
+            told = total
+            steps = steps + 1
+        end
+    end
+    for _ = steps + 1, LOG_STEPS do
+        list(0)
+        list(0)
+    end
+end
+
 -- It is kept for as long as it was, or longer: see `countsUntil`.
 local function writeBucket(key, level, sinceMs, credited, keptMs, maximum, lengthMs)
     local value = bucketText(level, sinceMs, credited)
@@ -211,6 +398,9 @@ local function retain(charge, i, firstKey)
         end
     else
         local countsUntilMs = charge.algorithm == CONCURRENCY and lastExpiry[i] or charge.countsUntilMs
+        if charge.algorithm == SLIDING_LOG then
+            countsUntilMs = (logTimes[i][#logTimes[i]] or 0) + charge.lengthMs
+        end
         if used[i] > 0 and call('PTTL', key) == -1 then
             call('PEXPIREAT', key, countsUntilMs + EXPIRY_SLACK_MS)
         end
@@ -237,6 +427,14 @@ local function apply(charge, i, cost, n, refused, firstKey, reservation)
             lastExpiry[i] = max(lastExpiry[i], expiry)
             used[i] = used[i] + n
             call('PEXPIREAT', key, lastExpiry[i] + EXPIRY_SLACK_MS)
+        end
+    elseif charge.algorithm == SLIDING_LOG then
+        logCharged[i] = logTime(charge, logTimes[i])
+        local amount = min(cost * n, MAX_EXACT - used[i])
+        if amount > 0 and logCharged[i] > logNow - charge.lengthMs then
+            used[i] = used[i] + amount
+            addToLog(logTimes[i], logUnits[i], amount, logCharged[i])
+            writeLog(key, logTimes[i], logUnits[i], charge.lengthMs)
         end
     elseif n > 0 then
         used[i] = used[i] + cost * n

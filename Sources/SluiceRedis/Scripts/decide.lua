@@ -11,20 +11,21 @@
 --            cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing to write
 --            back, ms since the epoch, or 0; 9: an answer to be remembered; 10: one to be forgotten), then for
 --            each charge: window (index of its pair in [6], from 1), max, flags (4 * algorithm, 0: fixed window,
---            1: sliding window, 2: token bucket, 3: concurrency; +2: a shadow limit; +1: look whether the key still has
+--            1: sliding window, 2: token bucket, 3: concurrency, 4: sliding log; +2: a shadow limit; +1: look whether the key still has
 --            a time to live), length in ms (of a sliding window, of the one before), what else the algorithm needs (when the window
---            after this one ends, ms; burst; how long a slot is held, ms)
+--            after this one ends, ms; burst; how long a slot is held, ms; of a log, when it is charged, ms, or 0: now)
 --            [8] entries: for each its shape, an index in [7] from 1
 --            [9] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters; for an
 --            answer to be remembered the memo itself, then for how many ms; for one to be forgotten its reservation, then ''
 --
 -- What lies under the keys: windows and refusals, an integer; a token bucket, "LEVEL MS", its level and when it was
--- that; concurrency, a sorted set of reservations by the time at which they expire; records and memos, MessagePack,
+-- that; concurrency, a sorted set of reservations by the time at which they expire; a sliding log, MessagePack, a list of each
+-- charge's time, ms after the one before, and its amount by turns, oldest first; records and memos, MessagePack,
 -- see `record` and `remember`.
 --
 -- Returns    for each entry: how many of its checks were admitted (peek: 1 if it would be), followed by each charge's
 --            tally after that (the counter; of a sliding window then the window before; of concurrency the first and
---            the last expiry; of a shadow limit at last its refusals); or -1 alone: a window does not hold now; or -3,
+--            the last expiry; of a log the 20 numbers of `tellLog`; of a shadow limit at last its refusals); or -1 alone: a window does not hold now; or -3,
 --            when, the reservation or '', n, n numbers: charged then, as it was told then; or -4 alone: the id is that
 --            of a check with other arguments; or, as a string alone, what went wrong. For the end of a reservation:
 --            1: done; 0: there is none, or it is spent; the same of an answer to be remembered (0: something else is) or
@@ -59,8 +60,8 @@ end
 
 -- Writes what it takes to settle the reservation: {cost, or SPENT, when it was charged, charges, the memo's key
 -- or ''}. Charges are those
--- that were applied: {algorithm, key}, then of windows: until when they count; of a bucket: max, length, level
--- after the charge, what had been given back of the bucket by then.
+-- that were applied: {algorithm, key}, then of windows: until when they count; of a log: its length, and when it was
+-- charged; of a bucket: max, length, level after the charge, what had been given back of the bucket by then.
 -- It lives for as long as any of the entry's counters, for whoever settles it late asks about nothing any more.
 local function record(shape, firstKey, memoKey)
     local charged, untilMs = {}, now + 1
@@ -72,6 +73,9 @@ local function record(shape, firstKey, memoKey)
             untilMs = max(untilMs, countsUntil(used[i], lastMs[i], charge.max, charge.lengthMs))
         elseif charge.algorithm == CONCURRENCY then
             untilMs = max(untilMs, now + charge.holdMs)
+        elseif charge.algorithm == SLIDING_LOG then
+            entry[3], entry[4] = charge.lengthMs, logCharged[i]
+            untilMs = max(untilMs, logCharged[i] + charge.lengthMs)
         else
             entry[3] = charge.countsUntilMs
             untilMs = max(untilMs, charge.countsUntilMs)
@@ -87,7 +91,11 @@ end
 local function tellTallies(shape, list)
     for i = 1, #shape.charges do
         local charge = shape.charges[i]
-        list(used[i])
+        if charge.algorithm == SLIDING_LOG then
+            tellLog(charge, i, shape.cost, list)
+        else
+            list(used[i])
+        end
         if charge.algorithm == SLIDING_WINDOW then
             list(before[i])
         elseif charge.algorithm == CONCURRENCY then
@@ -225,7 +233,7 @@ local function isRecord(value)
         if type(charge) ~= 'table' or type(charge[2]) ~= 'string' then
             return false
         end
-        local numbers = ({[FIXED_WINDOW] = 3, [SLIDING_WINDOW] = 3, [TOKEN_BUCKET] = 6, [CONCURRENCY] = 2})[charge[1]]
+        local numbers = ({[FIXED_WINDOW] = 3, [SLIDING_WINDOW] = 3, [TOKEN_BUCKET] = 6, [CONCURRENCY] = 2, [SLIDING_LOG] = 4})[charge[1]]
         for at = 3, numbers or 0 do
             if not isCount(charge[at]) then
                 return false
@@ -266,6 +274,10 @@ local function holds(charge, difference)
     if charge[1] == TOKEN_BUCKET then
         local level, since = readBucket(charge[2])
         return not level or difference <= divide(MAX_EXACT - drained(level, since, charge[3]), charge[4])
+    end
+    if charge[1] == SLIDING_LOG then
+        local times, _, sum = readLog(charge[2], charge[3])
+        return charge[4] + charge[3] <= logNow or not times or difference <= MAX_EXACT - sum
     end
     return now >= charge[3] or difference <= MAX_EXACT - (readTally(charge[2]) or 0)
 end
@@ -322,6 +334,33 @@ local function settleBucket(charge, difference, chargedMs)
     lowered(charge[2])
 end
 
+-- Changes the amount of a charge, while it still counts.
+local function settleLog(charge, difference)
+    local lengthMs, ms = charge[3], charge[4]
+    if ms + lengthMs <= logNow then
+        return
+    end
+    local times, units, sum, exists = readLog(charge[2], lengthMs)
+    if not times then
+        passedOver = units
+        return
+    end
+    if difference > 0 then
+        addToLog(times, units, difference, ms)
+    elseif exists and sum > 0 then
+        takeFromLog(times, units, -difference, ms)
+    else
+        return
+    end
+    writeLog(charge[2], times, units, lengthMs)
+    lowered(charge[2])
+end
+
+local settlers = {
+    [FIXED_WINDOW] = settleWindow, [SLIDING_WINDOW] = settleWindow, [TOKEN_BUCKET] = settleBucket,
+    [SLIDING_LOG] = settleLog,
+}
+
 -- Whether anything of it was still to be done, and if so what it passed over; or what went wrong.
 local function settle(shape, key)
     local value = try('GET', key)
@@ -358,7 +397,7 @@ local function settle(shape, key)
         elseif charge[1] == CONCURRENCY or not settlesCost then
             rest[#rest + 1] = charge
         elseif difference ~= 0 then
-            (charge[1] == TOKEN_BUCKET and settleBucket or settleWindow)(charge, difference, chargedMs)
+            settlers[charge[1]](charge, difference, chargedMs)
         end
     end
     if not settlesCost and not freesSlots then
@@ -390,8 +429,16 @@ local function offer(shape, firstKey)
     if fault then
         return tell(fault)
     end
-    local more = max(0, shape.cost - used[1])
-    apply(charge, 1, more, more > 0 and 1 or 0, 0, firstKey, '')
+    if charge.algorithm == SLIDING_LOG then
+        local ms = logTime(charge, logTimes[1])
+        if ms > logNow - charge.lengthMs then
+            used[1] = used[1] + raiseLog(logTimes[1], logUnits[1], shape.cost, ms)
+            writeLog(KEYS[firstKey + charge.key], logTimes[1], logUnits[1], charge.lengthMs)
+        end
+    else
+        local more = max(0, shape.cost - used[1])
+        apply(charge, 1, more, more > 0 and 1 or 0, 0, firstKey, '')
+    end
     tell(1)
     tellTallies(shape, tell)
 end
@@ -477,6 +524,8 @@ local function understand(shape)
             charge.countsUntilMs = extra
             keys = keys + 1
             shape.tallies = shape.tallies + 1
+        elseif algorithm == SLIDING_LOG then
+            shape.tallies = shape.tallies + 3 + 2 * LOG_STEPS
         elseif algorithm == CONCURRENCY then
             shape.takesSlots = true
             shape.tallies = shape.tallies + 2

@@ -178,10 +178,11 @@ extension SimulationScenario {
             var max: Int64 = random.one(of: [0, 1, 2, 3, 5, 10, 40])
             var seconds: Int64 = random.one(of: [1, 2, 4])
             let algorithm: Limit.Algorithm =
-                switch random.next() % 4 {
+                switch random.next() % 5 {
                 case 0: .fixedWindow
                 case 1: .slidingWindow
-                case 2: .tokenBucket(burst: max == 0 ? 0 : random.one(of: [1, max, 2 * max]))
+                case 2: .slidingLog
+                case 3: .tokenBucket(burst: max == 0 ? 0 : random.one(of: [1, max, 2 * max]))
                 default: .concurrency(holdMs: random.one(of: [1_000, 2_000, 60_000]))
                 }
             // Some windows are still open in the end, so that what they hold can be judged.

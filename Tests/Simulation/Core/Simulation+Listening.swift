@@ -170,6 +170,12 @@ extension Simulation {
         var tally = Tally(used: used[0])
         if used.count > 1 { tally.previous = used[1] }
         guard terms.left(tally, nowMs: storeMs) < cost else { return }
+        // A log that lost its charges was filled with later ones, which nobody could know of.
+        if terms.algorithm == .slidingLog && nowNs - history.forgotNs < 2 * EngineBounds.refusalLifeNs { return }
+        if terms.algorithm == .slidingLog, case .log(let log)? = store.value(of: stem) {
+            let missing = tally.used + cost - terms.max
+            tally.firstExpiryMs = log.freeMs(missing, nowMs: storeMs, lengthMs: terms.lengthMs) ?? 0
+        }
         // Both clocks drift a little from answer to answer.
         let wait = terms.retryAfterMs(cost: cost, tally, nowMs: storeMs)
         guard decision.retryAfterMs < 0 ? wait < 0 : decision.retryAfterMs + 1 >= wait else {
@@ -187,6 +193,8 @@ struct StoreHistory {
     private var changedNs: [Int: [[UInt8]: Int64]] = [:]
     /// Counters to which something was added that was admitted without the store, or which it had forgotten.
     private var added = ByteTable<Bool>()
+    /// When the store last lost its data.
+    private(set) var forgotNs = Int64.min / 2
     /// When a change of each tag was last told.
     private var publishedNs: [[UInt8]: Int64] = [:]
 
@@ -215,6 +223,7 @@ struct StoreHistory {
     }
 
     mutating func forget(atNs: Int64) {
+        forgotNs = atNs
         for key in states.keys { states[key]?.append((atNs, nil)) }
     }
 
@@ -243,6 +252,7 @@ struct StoreHistory {
             case .integer(let tally): most = max(most, tally)
             case .bucket(let level, let lastMs, _):
                 most = max(most, terms.drained(level, sinceMs: lastMs, nowMs: nowMs))
+            case .log(let log): most = max(most, log.used(nowMs: nowMs, lengthMs: terms.lengthMs))
             case .slots, .record, .memo, .text, .foreign, nil: break
             }
             // This one was there already when it began.

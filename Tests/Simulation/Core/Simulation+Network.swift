@@ -136,6 +136,10 @@ extension Simulation {
             }
             if case .success(let reply) = result {
                 try ledger.add(batch, reply, nowMs: max(store.clockMs, batch.floorMs))
+                if !scenario.stepsClock {
+                    let added = try logs.add(batch, reply, isOnce: !scenario.forgets)
+                    coverage.add(.wroteBackLog, Int64(added))
+                }
             }
             return result
         }

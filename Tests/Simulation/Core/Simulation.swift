@@ -97,6 +97,7 @@ struct Simulation {
     /// It is no whole run, but part of one.
     private let isReduced: Bool
     var ledger = SimulationLedger()
+    var logs = SimulationLogs()
     /// Checks with an id, by that.
     var asked: [String: CheckQuestion] = [:]
     var openSettlings: [UInt64: OpenSettling] = [:]
@@ -322,6 +323,13 @@ struct Simulation {
         }
         if decision.source == .shared, scenario.stepsClock, scenario.course == .healing { try judgeTime(decision) }
         if let question, decision.source == .cache { try judgeRemembered(question, decision) }
+        if let question, decision.allowed, decision.source == .local, !question.isPeek, !scenario.stepsClock {
+            let limiter = replicas[question.replica].limiter
+            let isPlain = question.mixed?.reserves == false && question.mixed?.id == nil
+            try logs.admits(
+                question, by: limiter, nowMs: limiter.clock.nowMs(moment(question.replica)),
+                judgesShare: isPlain && !scenario.crashes && !scenario.restarts)
+        }
         try oracle.answers(
             ticket, decision, turns: question.map { turns(of: $0.replica) } ?? 0,
             isRecovering: question.map { replicas[$0.replica].limiter.recovery != nil } ?? false, nowNs: nowNs)
@@ -452,7 +460,10 @@ struct Simulation {
         let nowMs = limiter.clock.nowMs(moment(replica))
         return Set(
             limiter.table.counters.lazy
-                .filter { $0.references > 0 && !$0.debts(nowMs: nowMs, epoch: limiter.storeEpoch).isEmpty }
+                .filter { counter in
+                    var counter = counter
+                    return counter.references > 0 && !counter.debts(nowMs: nowMs, epoch: limiter.storeEpoch).isEmpty
+                }
                 .map(\.stem))
     }
 

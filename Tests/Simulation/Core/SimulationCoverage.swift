@@ -47,6 +47,7 @@ struct SimulationCoverage: Sendable {
         case newReplica = "another replica is heard of"
         case summed = "a window's sum is compared"
         case toldID = "the store is told of an answer under an id"
+        case wroteBackLog = "what a log admitted locally is written back"
         case freedID = "the store is told that an id is free again"
         case judgedIDs = "what the store knows of an id is compared"
         case evicted = "a row that the store knows is evicted"

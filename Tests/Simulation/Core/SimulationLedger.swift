@@ -28,6 +28,8 @@ struct SimulationLedger {
     /// By key, settled: of windows in units of cost.
     private var windows = ByteTable<Int64>()
     private var buckets = ByteTable<[Drop]>()
+    /// Of logs, with what was written back.
+    private var logs = ByteTable<[Drop]>()
     /// When each slot expires, by the record of its reservation.
     private var slots = ByteTable<[[UInt8]: Int64]>()
     private var records: [[UInt8]: Record] = [:]
@@ -41,6 +43,7 @@ struct SimulationLedger {
     mutating func forget() {
         windows.removeAll()
         buckets.removeAll()
+        logs.removeAll()
         slots.removeAll()
         records = [:]
         memos = []
@@ -51,6 +54,7 @@ struct SimulationLedger {
         case .fixedWindow, .slidingWindow: terms.nextEndMs
         case .tokenBucket: terms.max == 0 ? .max : nowMs + (terms.burst * terms.lengthMs) / terms.max + 1
         case .concurrency: nowMs + terms.holdMs
+        case .slidingLog: nowMs + terms.lengthMs
         }
     }
 
@@ -92,13 +96,21 @@ struct SimulationLedger {
                 continue
             case .offer:
                 if outcome == 1 { raise(keys.charges[0][0], charges[0], to: reply.results[at]) }
-                at += outcome == 1 ? 1 : 0
+                at += outcome == 1 ? charges[0].tallyCount : 0
                 continue
             case .check, nil: break
             }
             if charges.contains(where: \.isUnlimited) {
-                if outcome == 1 { raise(keys.charges[0][0], charges[0], to: reply.results[at]) }
-                at += outcome == 1 ? 1 : 0
+                if outcome == 1 {
+                    raise(keys.charges[0][0], charges[0], to: reply.results[at])
+                    let terms = charges[0].terms
+                    if terms.algorithm == .slidingLog {
+                        let key = keys.charges[0][0]
+                        let atMs = min(terms.holdMs, logTimeMs(key, batch, reply, nowMs: nowMs))
+                        logs[key, default: []].append(Drop(atMs: atMs, amount: entry.cost))
+                    }
+                }
+                at += outcome == 1 ? charges[0].tallyCount : 0
                 continue
             }
             switch outcome {
@@ -108,7 +120,7 @@ struct SimulationLedger {
             default:
                 at += charges.reduce(0) { $0 + $1.tallyCount }
                 if entry.count > 0 && outcome > 0 {
-                    try admit(outcome, entry, charges, keys, batch, nowMs: nowMs)
+                    try admit(outcome, entry, charges, keys, batch, reply, nowMs: nowMs)
                 }
             }
         }
@@ -122,7 +134,7 @@ struct SimulationLedger {
 
     private mutating func admit(
         _ count: Int64, _ entry: Batch.Entry, _ charges: [Batch.Charge], _ keys: ModelStore.EntryKeys, _ batch: Batch,
-        nowMs: Int64
+        _ reply: BatchReply, nowMs: Int64
     ) throws {
         func demand(_ isSo: Bool, _ what: @autoclosure () -> String) throws {
             if !isSo {
@@ -168,6 +180,14 @@ struct SimulationLedger {
                     let most = terms.burst * terms.lengthMs + terms.max * (atMs - drop.atMs)
                     try demand(sum * terms.lengthMs <= most, "\(sum) in \(atMs - drop.atMs) ms of \(terms)")
                 }
+            case .slidingLog:
+                let atMs = logTimeMs(keys[0], batch, reply, nowMs: nowMs)
+                let storeMs = batch.isStoreBehind ? reply.timeMs : nowMs
+                logs[keys[0], default: []].append(Drop(atMs: atMs, amount: entry.cost * count, record: record))
+                let used = (logs[keys[0]] ?? []).reduce(0) {
+                    $0 + ($1.atMs + terms.lengthMs > storeMs ? $1.amount : 0)
+                }
+                try demand(used <= terms.max, "\(used) in \(terms.lengthMs) ms of \(terms)")
             case .concurrency:
                 guard let record else { throw SimulationFailure(description: "a slot that nobody can release") }
                 var taken = (slots[keys[0]] ?? [:]).filter { $0.value > nowMs }
@@ -208,9 +228,18 @@ struct SimulationLedger {
                 for index in (buckets[charge.key] ?? []).indices where buckets[charge.key]?[index].record == key {
                     buckets[charge.key]?[index].amount = cost
                 }
+            case .slidingLog:
+                for index in (logs[charge.key] ?? []).indices where logs[charge.key]?[index].record == key {
+                    logs[charge.key]?[index].amount = cost
+                }
             case .concurrency: break
             }
         }
+    }
+
+    /// When a log is charged: by the store's own clock, and never before its last charge.
+    private func logTimeMs(_ key: [UInt8], _ batch: Batch, _ reply: BatchReply, nowMs: Int64) -> Int64 {
+        max(batch.isStoreBehind ? reply.timeMs : nowMs, logs[key]?.map(\.atMs).max() ?? 0)
     }
 }
 

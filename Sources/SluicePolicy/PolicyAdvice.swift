@@ -1,0 +1,28 @@
+/// What a document says that is valid and could be better: shown by `policy check`, which passes all the same.
+package struct PolicyAdvice: Sendable, Equatable {
+    /// The limit's path in the document.
+    package let rule: String
+    /// One sentence.
+    package let text: String
+
+    /// What there is to say of a policy's limits: those over all tools first, then by tool.
+    package static func all(of policy: Policy) -> [PolicyAdvice] {
+        let byTool = policy.tools.sorted { $0.key < $1.key }.flatMap { $0.value.limits }
+        return (policy.allToolsLimits + byTool).compactMap { PolicyAdvice($0) }
+    }
+
+    /// nil if the limit is well as it is.
+    private init?(_ limit: Limit) {
+        // A log has no window of uneven length, and what admits nothing has no rate.
+        guard limit.algorithm == .slidingWindow, 1..<PolicyBounds.leastSlidingMax ~= limit.max,
+            limit.window.fixedLengthMs != nil
+        else { return nil }
+        rule = limit.rule
+        text =
+            "a sliding window of max \(limit.max) is a rough estimate, and gives steady callers less than their rate;"
+            + " use the algorithm \(AlgorithmKind.slidingLog.rawValue.quoted), which is exact"
+    }
+
+    /// As a line of text: `advice: /tools/x/limits/c: ...`.
+    package var line: String { "advice: \(rule.onOneLine): \(text)" }
+}

@@ -1,0 +1,43 @@
+import SluicePolicy
+import Testing
+
+/// What `policy check` says of a valid document.
+@Suite struct PolicyAdviceTests {
+    private static func limit(_ max: Int, _ rest: String = #","algorithm":"sliding_window","window":60"#) -> String {
+        #"{"counter":"c","max":\#(max)\#(rest)}"#
+    }
+
+    private static func advice(_ limit: String) throws -> [PolicyAdvice] {
+        PolicyAdvice.all(of: try parse(document(limit: limit), features: .all))
+    }
+
+    @Test(arguments: [1, 10, 19])
+    func aSlidingWindowWithASmallMaximumIsBetterALog(max: Int) throws {
+        let advice = try Self.advice(Self.limit(max))
+        #expect(advice.map(\.rule) == ["/tools/x/limits/c"])
+        #expect(
+            advice.first?.line
+                == "advice: /tools/x/limits/c: a sliding window of max \(max) is a rough estimate, and gives steady callers"
+                + #" less than their rate; use the algorithm "sliding_log", which is exact"#)
+    }
+
+    @Test(
+        arguments: [
+            limit(0), limit(20), limit(5, #","window":60"#), limit(5, #","window":60,"algorithm":"sliding_log""#),
+            limit(5, #","window":60,"algorithm":"token_bucket""#), limit(5, #","algorithm":"concurrency""#),
+            // A log has no such window.
+            limit(5, #","window":"month","algorithm":"sliding_window""#),
+            limit(5, #","window":"day","timezone":"Europe/Berlin","algorithm":"sliding_window""#),
+        ])
+    func ofAllElseNothingIsSaid(limit: String) throws { #expect(try Self.advice(limit) == []) }
+
+    @Test func theSummarySaysItOnlyWhereItIsAsked() throws {
+        let policy = try parse(document(limit: Self.limit(3)), features: .all)
+        let summary = PolicySummary(policy, file: "policy.json")
+        #expect(!summary.render().contains("advice"))
+        #expect(summary.render(advises: true).contains("\nadvice: /tools/x/limits/c: a sliding window of max 3 "))
+        #expect(summary.render(advises: true).hasSuffix("\n\npolicy.json: ok, 1 tool, 1 limit, default deny\n"))
+        let lines = { (text: String) in text.split(separator: "\n").count }
+        #expect(lines(summary.render(advises: true)) == lines(summary.render()) + 1)
+    }
+}
