@@ -84,21 +84,7 @@ let package = Package(
 
         // For people at a terminal.
         module("SluiceTerminal", []),
-        module(
-            "SluiceControl", ["SluiceTerminal", "SluiceClient", "SluicePolicy", "SluiceProtocol", argumentParser]),
-
-        // What the load driver is made of; a library, so that tests reach it.
-        module(
-            "SluiceLoad",
-            [
-                "SluiceTerminal", "SluiceClient", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
-                argumentParser,
-                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
-                .product(name: "Histogram", package: "hdrhistogram-swift"),
-                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-            ]),
-
-        // Thin mains.
+        // The programs.
         program(
             "sluiced",
             [
@@ -106,8 +92,17 @@ let package = Package(
                 logging, argumentParser, serviceLifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
-        program("sluicectl", ["SluiceControl"]),
-        program("sluice-load", ["SluiceLoad"]),
+        program(
+            "sluicectl", ["SluiceTerminal", "SluiceClient", "SluicePolicy", "SluiceProtocol", argumentParser]),
+        program(
+            "sluice-load",
+            [
+                "SluiceTerminal", "SluiceClient", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
+                argumentParser,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ]),
 
         // Tests.
         .target(
@@ -136,13 +131,13 @@ let package = Package(
         tests(
             "SluiceLoadTests",
             [
-                "SluiceLoad", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
+                "sluice-load", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix, argumentParser,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ]),
         tests(
             "SluiceControlTests",
-            ["SluiceControl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
+            ["sluicectl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests(
             "IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration",
             exclude: ["StockClients"]),

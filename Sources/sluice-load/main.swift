@@ -1,4 +1,3 @@
 import Glibc
-import SluiceLoad
 
 exit(await LoadProgram.run(arguments: Array(CommandLine.arguments.dropFirst())))

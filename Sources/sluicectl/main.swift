@@ -1,4 +1,3 @@
 import Glibc
-import SluiceControl
 
 exit(await ControlProgram.run(Array(CommandLine.arguments.dropFirst())))

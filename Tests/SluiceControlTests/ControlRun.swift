@@ -1,5 +1,5 @@
 import Foundation
-import SluiceControl
+@testable import sluicectl
 import SluiceTerminal
 import Synchronization
 import Testing

@@ -1,4 +1,4 @@
-import SluiceLoad
+@testable import sluice_load
 import SluiceTerminal
 import Support
 import Testing

@@ -1,6 +1,6 @@
 import ArgumentParser
 import SluiceEngine
-import SluiceLoad
+@testable import sluice_load
 import Support
 import Testing
 

@@ -1,6 +1,6 @@
 import Foundation
 import FoundationXML
-import SluiceLoad
+@testable import sluice_load
 import SluiceProtocol
 import Testing
 

@@ -1,5 +1,5 @@
 import ArgumentParser
-import SluiceLoad
+@testable import sluice_load
 import Testing
 
 @Suite struct LoadCommandTests {

@@ -1,6 +1,6 @@
 import Histogram
 import NIOConcurrencyHelpers
-import SluiceLoad
+@testable import sluice_load
 import SluiceProtocol
 import SluiceTerminal
 import Support

@@ -1,4 +1,4 @@
-import SluiceLoad
+@testable import sluice_load
 import SluiceProtocol
 
 /// An oracle with a clock of its own, told of one answer after the other: each check is sent 1 ms after the answer before

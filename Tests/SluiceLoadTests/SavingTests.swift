@@ -2,7 +2,7 @@ import Foundation
 import Support
 import Testing
 
-@testable import SluiceLoad
+@testable import sluice_load
 
 /// Where a report or a trace goes.
 @Suite struct SavingTests {

@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 import NIOConcurrencyHelpers
-import SluiceLoad
+@testable import sluice_load
 import Support
 import Testing
 

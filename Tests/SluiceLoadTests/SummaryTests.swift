@@ -4,7 +4,7 @@ import SluiceProtocol
 import SluiceTerminal
 import Testing
 
-@testable import SluiceLoad
+@testable import sluice_load
 
 @Suite struct SummaryTests {
     private func summary() -> Summary {

@@ -1,5 +1,5 @@
 import Foundation
-import SluiceLoad
+@testable import sluice_load
 import Support
 import Testing
 

@@ -1,5 +1,5 @@
 import NIOCore
-import SluiceLoad
+@testable import sluice_load
 import SluiceProtocol
 import Testing
 
