@@ -56,18 +56,18 @@ package enum EngineBounds {
     package static let fullReservationsPauseMs: Int64 = 100
     /// Most ends of reservations that are kept for the store while it is away; what they would give back then stays
     /// charged until it no longer counts.
-    package static let maxOwedSettlements = 131_072
+    package static let maxUnsentSettlements = 131_072
     /// Most answers to checks with an id that are remembered here; with more, the oldest is forgotten.
-    package static let maxMemos = 65_536
+    package static let maxIdempotencyKeys = 65_536
     /// Most calls that were cancelled and whose ids the store is still to free, while it is away; with more, an id stays
     /// taken for the rest of its ten minutes.
-    package static let maxOwedCancels = 65_536
+    package static let maxUnsentCancels = 65_536
     /// Most answers to checks with an id that one batch tells the store beside its own checks: some 0.2 ms of its time.
     package static let answersToldPerBatch = 64
     /// How long an answer to a check with an id is remembered, ns: ten minutes, as in the store.
-    package static let memoLifeNs: Int64 = 600_000_000_000
+    package static let idempotencyTTLNs: Int64 = 600_000_000_000
     /// How old the state may be by which a check is refused without asking the store, ns: what the contract allows.
-    package static let refusalLifeNs: Int64 = 1_000_000_000
+    package static let denialTTLNs: Int64 = 1_000_000_000
     /// Changes of counters are kept apart by so many places; counters that share one drop each other's refusals, which
     /// costs a question to the store. 8 bytes each.
     package static let changeSlots = 16_384
@@ -78,7 +78,7 @@ package enum EngineBounds {
     /// How long it may take to begin to listen, ns: longer than a connection and its handshake may.
     package static let listeningOpenNs: Int64 = 5_000_000_000
     /// Longest pause before it is tried again, ns; the first is `firstBackoffNs`. It is only about speed.
-    package static let maxListeningBackoffNs: Int64 = 10_000_000_000
+    package static let maxChangeFeedBackoffNs: Int64 = 10_000_000_000
     /// Of the bytes that tables may take, one part of so many is kept back from identities: for reservations that are made
     /// here, ids of checks and settlements that are owed. They may take more where identities leave it.
     package static let besideParts = 8
@@ -106,18 +106,18 @@ package enum EngineBounds {
     package static let heartbeatIntervalNs: Int64 = 1_000_000_000
     /// How long a sign of life counts, ns. A replica that is gone has its share of an outage for so long; and one that
     /// lives may miss many.
-    package static let heartbeatLifeNs: Int64 = 30_000_000_000
+    package static let heartbeatTTLNs: Int64 = 30_000_000_000
     /// How long checks may be answered locally after the store forgot, because not all replicas have offered what they
     /// last saw, ns: what the contract allows.
     package static let maxRecoveryNs: Int64 = 2_000_000_000
     /// How often it is asked meanwhile who has, ns.
     package static let recoveryPollNs: Int64 = 50_000_000
     /// Most counters that one batch settles or offers beside those of its own checks: some 0.3 ms of Redis' time.
-    package static let maxPaymentsPerBatch = 128
+    package static let maxWriteBacksPerBatch = 128
     /// Most counters that are looked at, for each batch, for some to offer.
-    package static let countersOfferedPerBatch = 4_096
+    package static let countersScannedForRestore = 4_096
     /// Most that one batch adds to a counter, in units of cost; the rest is added next. As the largest cost of a check.
-    package static let maxAddition: Int64 = 1_000_000_000_000
+    package static let maxIncrement: Int64 = 1_000_000_000_000
     /// Most counters that are recorded each time that records are taken: a millisecond or two of work, while checks wait.
     package static let countersRecordedAtOnce = 4_096
     /// How many batches may go out before it is recorded how far the sequence got.

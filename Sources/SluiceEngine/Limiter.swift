@@ -13,8 +13,8 @@ package struct LimiterConfiguration: Sendable {
     package var grantParts = EngineBounds.grantParts
     /// Most bytes that the tables of identities and counters may take; above it a new identity finds them full.
     package var maxTableBytes = Int.max
-    /// Most that one batch adds to a counter, in units of cost (of a token bucket, as `Tally.used`), at least 1.
-    package var maxAddition = EngineBounds.maxAddition
+    /// Most that one batch adds to a counter, in units of cost (of a token bucket, as `Usage.used`), at least 1.
+    package var maxIncrement = EngineBounds.maxIncrement
     /// Whether the shell takes records, so that what is not settled outlives the process: see `Limiter.takeRecords`.
     package var keepsState = false
     /// For pauses that must differ from one replica to the next.
@@ -51,7 +51,7 @@ package struct Limiter {
 
     /// Why a reservation was not settled.
     package enum SettleFault: Sendable, Equatable {
-        /// What it would be settled to is more than can be counted: see `Terms.maxExact`.
+        /// What it would be settled to is more than can be counted: see `Quota.maxExact`.
         case tooMuch
         /// The store could not read its record, or free its slots.
         case storeFault
@@ -80,7 +80,7 @@ package struct Limiter {
         case connect
         case disconnect
         case send(Batch)
-        case listening(ListeningCommand)
+        case listening(ChangeFeedCommand)
     }
 
     /// A change that a person should know of: each comes once per change.
@@ -90,7 +90,7 @@ package struct Limiter {
         /// It has not come back, and there is another reason for that than was reported before.
         case storeStillAway(reason: String)
         /// The store no longer remembers what this replica had charged.
-        case storeForgot
+        case storeLostData
         case storeClockBehind(byMs: Int64)
         /// It stayed behind, and windows are cut by it again.
         case storeClockFollowed(byMs: Int64)
@@ -117,11 +117,11 @@ package struct Limiter {
     /// Batches that are being gathered: the last takes new checks.
     var queue: [PendingBatch] = []
     /// Batches that the store was sent and has not answered, oldest first.
-    var flying: [PendingBatch] = []
+    var inFlight: [PendingBatch] = []
     /// Batches whose answer will not come: whether they ran shows in the next answer.
-    var unresolved: [PendingBatch] = []
-    var spare: [PendingBatch] = []
-    var wire = Batch()
+    var unconfirmed: [PendingBatch] = []
+    var recycledBatches: [PendingBatch] = []
+    var outgoing = Batch()
     /// Most counters of a batch count windows that began together.
     var lastStart = LastDecimal()
     var lastBatchID: Int64 = 0
@@ -131,22 +131,22 @@ package struct Limiter {
     var forgotSinceMs: Int64 = 0
     var waitingChecks = 0
     /// Of the limits of the checks that are being decided, each in its window: they are asked for several times.
-    var termsAtHand: [Terms] = []
+    var quotasAtHand: [Quota] = []
 
-    var refusals: RefusalMemory
+    var denials: DenialCache
     var reservations = LocalReservations()
-    var memos = MemoTable()
-    /// Counters that hold what the store is to be told: see `enterJournal`.
+    var idempotency = IdempotencyCache()
+    /// Counters that hold what the store is to be told: see `addToJournal`.
     var journal = Journal()
     /// What is to be recorded, where the shell takes records.
-    var changes = StateChanges()
+    var changes = UnsavedChanges()
     /// Whether there may be payments for a batch that carries nothing else.
-    var wantsPayments = false
+    var wantsWriteBacks = false
     /// Counts how often the store was found to have forgotten; counters of which it told before are offered to it.
     var storeEpoch: Int16 = 0
-    /// Every counter of the table before this one has been looked at for something to offer; none from `offerEnd` on has any.
-    var offerPosition = 0
-    var offerEnd = 0
+    /// Every counter of the table before this one has been looked at for something to offer; none from `restoreEnd` on has any.
+    var restorePosition = 0
+    var restoreEnd = 0
     /// The batches up to this one were sent before it was known that the store had forgotten.
     var forgotSequence: Int64 = 0
     /// Set until every live replica has brought the store up to date, after an outage and after a data loss.
@@ -163,7 +163,7 @@ package struct Limiter {
     /// Ends of reservations that the store must be told of when it is back, in order.
     var owed: [(key: ByteString, settlement: Batch.Settlement)] = []
     /// What they take, with their keys.
-    var owedBytes = 0
+    var unsentBytes = 0
     /// For what nobody has to guess.
     var random: SeededRandom
 
@@ -189,39 +189,39 @@ package struct Limiter {
     var lastSweepNs: Int64
 
     /// How much of the budget may be spent on waiting for the store, ns; the rest is for the answer's own way.
-    let patienceNs: Int64
+    let storeWaitNs: Int64
     private let budgetNs: Int64
 
-    package init(configuration: LimiterConfiguration, policies: PolicySet, now: Moment) {
+    package init(configuration: LimiterConfiguration, policies: PolicySet, now: ClockReading) {
         self.configuration = configuration
         self.policies = policies
-        counted = CountedIdentities(policies)
+        counted = IdentityFields(policies)
         random = SeededRandom(seed: ~configuration.seed)
         budgetNs = configuration.budgetMs * 1_000_000
-        patienceNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
+        storeWaitNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
         table = PlanTable(
             maxPlans: configuration.maxPlans, maxBytes: configuration.maxTableBytes,
             grantParts: configuration.grantParts)
         reservations.grantParts = configuration.grantParts
-        memos.grantParts = configuration.grantParts
+        idempotency.grantParts = configuration.grantParts
         let maxGrantBytes = configuration.maxTableBytes / EngineBounds.besideParts / EngineBounds.besideGrantParts
         reservations.maxGrantBytes = maxGrantBytes
-        memos.maxGrantBytes = maxGrantBytes
+        idempotency.maxGrantBytes = maxGrantBytes
         clock = WindowClock(now: now)
-        breaker = Breaker(overdueAfterNs: patienceNs, seed: configuration.seed, now: now)
-        refusals = RefusalMemory(seed: configuration.seed, now: now)
+        breaker = Breaker(overdueAfterNs: storeWaitNs, seed: configuration.seed, now: now)
+        denials = DenialCache(seed: configuration.seed, now: now)
         live = LiveReplicas(configuration.replicas, now: now)
         lastSweepNs = now.monotonicNs
     }
 
     /// What the identity of a check should name beside its grant and tool.
-    package private(set) var counted: CountedIdentities
+    package private(set) var counted: IdentityFields
 
     /// Replaces the policies between two checks. Counters whose identity stays keep their count, whatever their maximum
     /// is now; checks that already wait are decided as they were asked.
     package mutating func replacePolicies(_ policies: PolicySet) {
         self.policies = policies
-        counted = CountedIdentities(policies)
+        counted = IdentityFields(policies)
         table.outdate()
         ruled.removeAll()
     }
@@ -236,8 +236,8 @@ package struct Limiter {
     ///   - ticket: comes back with the completion if the outcome is `waiting`.
     ///   - now: its budget counts from `waitedNs` before.
     package mutating func check(
-        _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras? = nil,
-        ticket: Ticket, now: Moment
+        _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions? = nil,
+        ticket: Ticket, now: ClockReading
     ) -> CheckOutcome {
         if let plan = table.find(identity.key) {
             return check(
@@ -245,7 +245,7 @@ package struct Limiter {
             )
         }
         if let ruled = ruled.find(identity.key) { return answer(ruled, wantsTrace: wantsTrace, extras: extras) }
-        switch learn(identity, now: now) {
+        switch makePlan(identity, now: now) {
         case .plan(let plan):
             return check(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
@@ -256,7 +256,7 @@ package struct Limiter {
     }
 
     /// The policies alone decide.
-    private mutating func answer(_ ruled: Decision, wantsTrace: Bool, extras: CheckExtras?) -> CheckOutcome {
+    private mutating func answer(_ ruled: Decision, wantsTrace: Bool, extras: CheckOptions?) -> CheckOutcome {
         var decision = ruled
         if wantsTrace { decision.trace = [] }
         if let extras, let id = extras.reservation { decision.reservation = decision.allowed ? "\(id)" : "" }
@@ -265,20 +265,21 @@ package struct Limiter {
     }
 
     /// A check is answered `BUSY`; what a person should know of it is told once in a while.
-    mutating func refuse(_ cause: Busy, now: Moment) -> CheckOutcome {
+    mutating func refuse(_ cause: Busy, now: ClockReading) -> CheckOutcome {
         noteBusy(cause, now: now)
         return .overloaded(cause)
     }
 
-    mutating func noteBusy(_ cause: Busy, now: Moment) {
+    mutating func noteBusy(_ cause: Busy, now: ClockReading) {
         statistics.count(cause)
         if busyEpisodes.begins(cause, now: now) { notify(.busy(cause)) }
     }
 
     /// The same for one of a run, which `find` looked up just before.
     package mutating func check(
-        _ run: borrowing IdentityRun, _ index: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras?,
-        ticket: Ticket, now: Moment
+        _ run: borrowing IdentityBatch, _ index: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool,
+        extras: CheckOptions?,
+        ticket: Ticket, now: ClockReading
     ) -> CheckOutcome {
         guard let plan = run.plan(index, in: table) else {
             return check(
@@ -290,29 +291,29 @@ package struct Limiter {
     }
 
     /// Looks up the plans of checks that came together.
-    package mutating func find(_ run: inout IdentityRun, now: Moment) {
+    package mutating func find(_ run: inout IdentityBatch, now: ClockReading) {
         run.find(in: &table, nowMs: clock.nowMs(now))
     }
 
     private mutating func check(
-        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckExtras?, ticket: Ticket, now: Moment
+        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions?, ticket: Ticket, now: ClockReading
     ) -> CheckOutcome {
         table[plan: plan].lastUsedNs = now.monotonicNs
         if extras != nil || (table[rulesOf: plan].countsSlots && !isPeek) {
-            return checkSpecially(
+            return checkTracked(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
             )
         }
         if cost > table[rulesOf: plan].smallestMax,
-            let decision = neverDecision(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
+            let decision = denyOversized(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
         {
             return .answered(decision)
         }
         guard asksStore else {
-            return answerLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, special: nil, now: now)
+            return answerLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: nil, now: now)
         }
         if table[plan: plan].wasRefused,
-            let decision = refuseAgain(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
+            let decision = denyFromCache(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             statistics.count(decision)
             return .answered(decision)
@@ -324,9 +325,9 @@ package struct Limiter {
     }
 
     /// Somebody waits for an entry of the batch that is being gathered.
-    mutating func wait(_ ticket: Ticket, wantsTrace: Bool, entry: Int, now: Moment) {
+    mutating func wait(_ ticket: Ticket, wantsTrace: Bool, entry: Int, now: ClockReading) {
         queue[queue.count - 1].addWaiter(
-            ticket, deadlineNs: now.monotonicNs - now.waitedNs + patienceNs, wantsTrace: wantsTrace, toEntry: entry)
+            ticket, deadlineNs: now.monotonicNs - now.waitedNs + storeWaitNs, wantsTrace: wantsTrace, toEntry: entry)
         waitingChecks += 1
     }
 
@@ -370,12 +371,12 @@ package struct Limiter {
     }
 
     /// Meets an identity for the first time under these policies: asks them, and names the counters.
-    private mutating func learn(_ identity: borrowing Identity, now: Moment) -> Learned {
+    private mutating func makePlan(_ identity: borrowing Identity, now: ClockReading) -> Learned {
         let ruling: CallRuling
-        let stems: [[UInt8]]
+        let baseKeys: [[UInt8]]
         if let throttle = identity.throttle {
             ruling = CallRuling(rule: "", limits: [throttle.limit])
-            stems = [throttle.stem(prefix: configuration.keyPrefix)]
+            baseKeys = [throttle.baseKey(prefix: configuration.keyPrefix)]
         } else {
             let parts = identity.parts
             ruling = self.ruling(parts)
@@ -383,8 +384,8 @@ package struct Limiter {
                 ruled.insert(identity.key, decision)
                 return .ruled(decision)
             }
-            stems = ruling.limits.map {
-                CounterKey.stem(prefix: configuration.keyPrefix, limit: $0, identity: parts)
+            baseKeys = ruling.limits.map {
+                CounterKey.baseKey(prefix: configuration.keyPrefix, limit: $0, identity: parts)
             }
         }
         table.maxBytes = identityBytes
@@ -395,7 +396,7 @@ package struct Limiter {
         do throws(Full) {
             return .plan(
                 try table.insert(
-                    identity.key, ruling, stems: stems, sharedEpoch: sharedEpoch, nowMs: clock.nowMs(now),
+                    identity.key, ruling, baseKeys: baseKeys, sharedEpoch: sharedEpoch, nowMs: clock.nowMs(now),
                     nowNs: now.monotonicNs))
         } catch {
             return .full(error.cause)
@@ -439,8 +440,8 @@ package struct Limiter {
         if let deadline = oldestDeadlineNs() { next = min(next, deadline) }
         // What wants a look is due after that, not by time.
         if !wantsLook {
-            if let tick = breaker.nextTickNs(oldestUnansweredNs: flying.first?.sentNs) { next = min(next, tick) }
-            if let tick = refusals.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
+            if let tick = breaker.nextTickNs(oldestUnansweredNs: inFlight.first?.sentNs) { next = min(next, tick) }
+            if let tick = denials.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
         }
         if breaker.isClosed, mayFly, let heartbeatNs = nextHeartbeatNs {
             next = min(next, heartbeatNs)
@@ -458,11 +459,11 @@ package struct Limiter {
     /// - Parameter lookedNs: when the sockets were last looked at, all that was found then having been handled; nil: just
     ///   now. What the store is blamed for is judged by it. If `wantsLook` is set afterwards, the shell looks at them, and
     ///   ticks again.
-    package mutating func tick(now: Moment, lookedNs: Int64? = nil) {
+    package mutating func tick(now: ClockReading, lookedNs: Int64? = nil) {
         if configuration.usesStore {
             answerExpired(now: now)
             let (wasClosed, wasProbing) = (breaker.isClosed, breaker.state == .probing)
-            let oldestNs = flying.first?.sentNs
+            let oldestNs = inFlight.first?.sentNs
             perform(breaker.tick(oldestUnansweredNs: oldestNs, lookedNs: lookedNs, now: now), now: now)
             wantsLook = breaker.wantsLook(oldestUnansweredNs: oldestNs, now: now)
             if wasClosed && !breaker.isClosed {
@@ -472,7 +473,7 @@ package struct Limiter {
             }
             advanceRecovery(now: now)
             listen(lookedNs: lookedNs, now: now)
-            wantsLook = wantsLook || refusals.listener.wantsLook(now: now)
+            wantsLook = wantsLook || denials.changeFeed.wantsLook(now: now)
         }
         if now.monotonicNs - lastSweepNs >= EngineBounds.sweepIntervalNs {
             lastSweepNs = now.monotonicNs
@@ -480,59 +481,62 @@ package struct Limiter {
             table.sweep(
                 EngineBounds.plansSweptPerTick, idleNs: EngineBounds.planIdleNs, nowMs: clock.nowMs(now),
                 nowNs: now.monotonicNs)
-            undoubt(reservations.expire(nowMs: clock.nowMs(now)))
+            confirm(reservations.expire(nowMs: clock.nowMs(now)))
             sweepJournal(nowMs: clock.nowMs(now))
             sweepState(nowMs: clock.nowMs(now))
-            memos.expire(now: now)
+            idempotency.expire(now: now)
         }
     }
 
     /// Everything that waits is answered locally: the replica is going.
-    package mutating func drain(now: Moment) {
+    package mutating func drain(now: ClockReading) {
         answerAllLocally(now: now)
     }
 
     // MARK: - Shared helpers
 
-    mutating func finish(_ ticket: Ticket, _ decision: consuming Decision, deadlineNs: Int64, now: Moment) {
+    mutating func finish(_ ticket: Ticket, _ decision: consuming Decision, deadlineNs: Int64, now: ClockReading) {
         statistics.count(decision)
         finish(ticket, .decision(decision), deadlineNs: deadlineNs, now: now)
     }
 
-    mutating func finish(_ ticket: Ticket, _ answer: consuming Completion.Answer, deadlineNs: Int64, now: Moment) {
+    mutating func finish(_ ticket: Ticket, _ answer: consuming Completion.Answer, deadlineNs: Int64, now: ClockReading)
+    {
         waitingChecks -= 1
-        if now.monotonicNs > deadlineNs - patienceNs + budgetNs { statistics.late += 1 }
+        if now.monotonicNs > deadlineNs - storeWaitNs + budgetNs { statistics.late += 1 }
         completions.append(Completion(ticket: ticket, answer: answer))
     }
 
     /// So many checks were answered as soon as they were asked; if they had waited for longer than their budget before
     /// that, they are late.
-    package mutating func noteAnswered(_ count: Int, now: Moment) {
+    package mutating func noteAnswered(_ count: Int, now: ClockReading) {
         if now.waitedNs > budgetNs { statistics.late += Int64(count) }
     }
 
     mutating func newBatch() -> PendingBatch {
         lastBatchID += 1
-        var batch = spare.popLast() ?? PendingBatch()
+        var batch = recycledBatches.popLast() ?? PendingBatch()
         batch.reset(id: lastBatchID)
         return batch
     }
 
     /// Nothing refers to this batch any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
-        recall(&batch)
+        clearWriteBacks(&batch)
         tellAgain(&batch)
-        if batch.hasOvertaken {
+        if batch.hasAdmittedLocally {
             journal.markUnsettled()
-            for waiter in batch.waiters where waiter.state == .overtaken { doubt(waiter, of: batch, isOver: true) }
+            for waiter in batch.waiters where waiter.state == .admittedLocally {
+                markUnconfirmed(waiter, of: batch, isOver: true)
+            }
         }
         for entry in batch.entries where entry.plan >= 0 { table.unpin(entry.plan) }
-        guard spare.count <= EngineBounds.maxBatchesInFlight else { return }
-        spare.append(batch)
+        guard recycledBatches.count <= EngineBounds.maxBatchesInFlight else { return }
+        recycledBatches.append(batch)
     }
 
     /// A key in the store is at fault. Whoever asks of it again and again fills no log.
-    mutating func notifyFault(_ reason: String, now: Moment) {
+    mutating func notifyFault(_ reason: String, now: ClockReading) {
         if faultPace.allows(now: now) { notify(.keyFault(reason: reason)) }
     }
 

@@ -3,7 +3,7 @@ struct NoticePace {
     /// When all that were allowed so far will have had their pause, by the monotonic clock.
     private var paidNs = Int64.min / 2
 
-    mutating func allows(now: Moment) -> Bool {
+    mutating func allows(now: ClockReading) -> Bool {
         let nextNs = max(paidNs, now.monotonicNs) + EngineBounds.noticePauseNs
         guard nextNs - now.monotonicNs <= EngineBounds.noticesAtOnce * EngineBounds.noticePauseNs else { return false }
         paidNs = nextNs

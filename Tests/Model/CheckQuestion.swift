@@ -40,7 +40,7 @@ package struct CheckQuestion {
     }
 
     /// As a shell fills it: only what some limit counts by.
-    package func identity(_ counted: CountedIdentities) -> Identity {
+    package func identity(_ counted: IdentityFields) -> Identity {
         var identity = Identity()
         identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: approved)
         if let session, counted.sessions { identity.append(session: session.utf8Span.span) }

@@ -12,7 +12,7 @@ extension ModelStore {
 
     /// A counter as it was found.
     private struct Reading {
-        var tally: Tally
+        var usage: Usage
         /// Of a token bucket: when its level was last true, ms since the epoch.
         var lastMs: Int64 = 0
         var credited: Int64 = 0
@@ -26,14 +26,18 @@ extension ModelStore {
     mutating func check(
         _ entry: Batch.Entry, _ keys: EntryKeys, of batch: Batch, nowMs: Int64, into reply: inout BatchReply
     ) throws(KeyFault) {
-        var special = (isReserved: false, memo: Batch.Memo?.none)
-        if entry.special >= 0, case .check(let isReserved, let memo) = batch.specials[entry.special] {
+        var operation = (isReserved: false, idempotency: Batch.Idempotency?.none)
+        if entry.operation >= 0, case .check(let isReserved, let idempotency) = batch.operations[entry.operation] {
             precondition(entry.count <= 1, "checks with a reservation or an id are never joined")
-            special = (isReserved, memo)
+            operation = (isReserved, idempotency)
         }
-        if let memo = special.memo, try replay(memo, at: keys.special[keys.special.count - 1], into: &reply) { return }
+        if let idempotency = operation.idempotency,
+            try replay(idempotency, at: keys.operation[keys.operation.count - 1], into: &reply)
+        {
+            return
+        }
         let charges = Array(batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount])
-        guard charges.allSatisfy({ $0.terms.windowStartMs <= nowMs && nowMs < $0.terms.windowEndMs }) else {
+        guard charges.allSatisfy({ $0.quota.windowStartMs <= nowMs && nowMs < $0.quota.windowEndMs }) else {
             reply.results.append(BatchReply.windowIsOver)
             return
         }
@@ -47,15 +51,16 @@ extension ModelStore {
             }
         }
         let rooms = charges.indices.map {
-            charges[$0].terms.room(cost: entry.cost, readings[$0].tally, nowMs: nowMs)
+            charges[$0].quota.room(cost: entry.cost, readings[$0].usage, nowMs: nowMs)
         }
         let admitted = charges.indices.reduce(max(1, entry.count)) {
             charges[$1].isShadow ? $0 : min($0, rooms[$1])
         }
         if entry.count > 0 {
-            let reservation = special.isReserved ? keys.special[0] : nil
+            let reservation = operation.isReserved ? keys.operation[0] : nil
             var record = Record(
-                cost: entry.cost, charges: [], memoKey: special.memo.map { _ in keys.special[keys.special.count - 1] })
+                cost: entry.cost, charges: [],
+                idempotencyKey: operation.idempotency.map { _ in keys.operation[keys.operation.count - 1] })
             var recordUntilMs = nowMs + 1
             for (index, charge) in charges.enumerated() {
                 // An enforced limit has room for all that are admitted.
@@ -66,18 +71,18 @@ extension ModelStore {
                 if count > 0 {
                     record.charges.append(
                         Record.Charge(
-                            key: keys.charges[index][0], terms: charge.terms, levelAfter: readings[index].tally.used,
+                            key: keys.charges[index][0], quota: charge.quota, levelAfter: readings[index].usage.used,
                             creditedBefore: readings[index].credited,
-                            chargedMs: charge.terms.algorithm == .slidingLog ? readings[index].chargedMs : nowMs))
+                            chargedMs: charge.quota.algorithm == .slidingLog ? readings[index].chargedMs : nowMs))
                 }
                 // Of all charges: whoever settles late what a shadow limit did not count asks about nothing any more.
-                var tally = readings[index].tally
-                tally.lastExpiryMs =
-                    charge.terms.algorithm == .slidingLog
-                    ? readings[index].chargedMs + charge.terms.lengthMs : nowMs + charge.terms.holdMs
+                var usage = readings[index].usage
+                usage.lastExpiryMs =
+                    charge.quota.algorithm == .slidingLog
+                    ? readings[index].chargedMs + charge.quota.lengthMs : nowMs + charge.quota.holdMs
                 recordUntilMs = max(
                     recordUntilMs,
-                    Self.keptUntilMs(charge.terms, tally, lastMs: readings[index].lastMs, nowMs: nowMs))
+                    Self.keptUntilMs(charge.quota, usage, lastMs: readings[index].lastMs, nowMs: nowMs))
             }
             if let reservation, admitted > 0 {
                 items[reservation] = Item(value: .record(record), expiresAtMs: recordUntilMs)
@@ -86,33 +91,33 @@ extension ModelStore {
         let numbers = charges.indices.flatMap { Self.numbers(readings[$0], of: charges[$0], cost: entry.cost) }
         reply.results.append(admitted)
         reply.results += numbers
-        if let memo = special.memo, entry.count > 0, admitted > 0 {
-            items[keys.special[keys.special.count - 1]] = Item(
-                value: .memo(
-                    StoredMemo(
-                        memo: memo, admittedMs: nowMs,
-                        reservation: special.isReserved ? Self.reservation(keys.special[0]) : "", numbers: numbers)),
+        if let idempotency = operation.idempotency, entry.count > 0, admitted > 0 {
+            items[keys.operation[keys.operation.count - 1]] = Item(
+                value: .idempotency(
+                    StoredAnswer(
+                        idempotency: idempotency, admittedMs: nowMs,
+                        reservation: operation.isReserved ? Self.reservation(keys.operation[0]) : "", numbers: numbers)),
                 expiresAtMs: clockMs + Self.memoTimeToLiveMs)
         }
     }
 
     /// Raises a counter to what a replica saw before the store forgot.
-    mutating func offer(
+    mutating func restore(
         _ entry: Batch.Entry, _ keys: EntryKeys, of batch: Batch, nowMs: Int64, into reply: inout BatchReply
     ) throws(KeyFault) {
         let charge = batch.charges[entry.firstCharge]
-        guard charge.terms.windowStartMs <= nowMs && nowMs < charge.terms.windowEndMs else {
+        guard charge.quota.windowStartMs <= nowMs && nowMs < charge.quota.windowEndMs else {
             reply.results.append(BatchReply.windowIsOver)
             return
         }
         var reading = try read(charge, keys.charges[0], isPeek: false, nowMs: nowMs)
-        if charge.terms.algorithm == .slidingLog {
-            if reading.chargedMs > reading.logNowMs - charge.terms.lengthMs {
+        if charge.quota.algorithm == .slidingLog {
+            if reading.chargedMs > reading.logNowMs - charge.quota.lengthMs {
                 reading.log.raise(to: entry.cost, atMs: reading.chargedMs)
-                writeLog(reading.log, at: keys.charges[0][0], lengthMs: charge.terms.lengthMs)
+                writeLog(reading.log, at: keys.charges[0][0], lengthMs: charge.quota.lengthMs)
             }
         } else {
-            let more = max(0, entry.cost - reading.tally.used)
+            let more = max(0, entry.cost - reading.usage.used)
             apply(
                 charge, keys.charges[0], cost: more, count: more > 0 ? 1 : 0, refused: 0, to: &reading,
                 reservation: nil, nowMs: nowMs)
@@ -129,31 +134,33 @@ extension ModelStore {
     mutating func remember(_ answer: Batch.Answer, at key: [UInt8]) -> Bool {
         guard item(key) == nil else { return false }
         items[key] = Item(
-            value: .memo(
-                StoredMemo(
-                    memo: answer.memo, admittedMs: answer.admittedMs, isLocal: answer.isLocal,
+            value: .idempotency(
+                StoredAnswer(
+                    idempotency: answer.idempotency, admittedMs: answer.admittedMs, isLocal: answer.isLocal,
                     reservation: answer.reservation, numbers: answer.numbers)), expiresAtMs: clockMs + answer.lifeMs)
         return true
     }
 
     /// False if what is remembered there is not of that reservation.
     mutating func forget(_ reservation: String, at key: [UInt8]) -> Bool {
-        guard case .memo(let stored) = value(of: key), stored.reservation == reservation else { return false }
+        guard case .idempotency(let stored) = value(of: key), stored.reservation == reservation else { return false }
         items[key] = nil
         return true
     }
 
     /// Answers from what is remembered; false if nothing is.
-    private func replay(_ memo: Batch.Memo, at key: [UInt8], into reply: inout BatchReply) throws(KeyFault) -> Bool {
+    private func replay(_ idempotency: Batch.Idempotency, at key: [UInt8], into reply: inout BatchReply)
+        throws(KeyFault) -> Bool
+    {
         switch value(of: key) {
         case nil:
             return false
-        case .memo(let stored):
-            if stored.memo.argumentsHash != memo.argumentsHash {
+        case .idempotency(let stored):
+            if stored.idempotency.argumentsHash != idempotency.argumentsHash {
                 reply.results.append(BatchReply.otherArguments)
                 return true
             }
-            let numbers = stored.memo.countersHash == memo.countersHash ? stored.numbers : []
+            let numbers = stored.idempotency.countersHash == idempotency.countersHash ? stored.numbers : []
             let admittedMs = stored.isLocal ? -stored.admittedMs : stored.admittedMs
             reply.results += [BatchReply.replayed, admittedMs, Int64(numbers.count)] + numbers
             reply.words.append(stored.reservation)
@@ -171,27 +178,27 @@ extension ModelStore {
         _ charge: Batch.Charge, _ keys: [[UInt8]], isPeek: Bool, nowMs: Int64
     ) throws(KeyFault) -> Reading {
         var reading: Reading
-        switch charge.terms.algorithm {
+        switch charge.quota.algorithm {
         case .fixedWindow:
-            reading = Reading(tally: Tally(used: try integer(keys[0])))
+            reading = Reading(usage: Usage(used: try integer(keys[0])))
         case .slidingWindow:
-            reading = Reading(tally: Tally(used: try integer(keys[0])))
-            reading.tally.previous = try integer(keys[1])
+            reading = Reading(usage: Usage(used: try integer(keys[0])))
+            reading.usage.previous = try integer(keys[1])
         case .tokenBucket:
             let (level, lastMs, credited) = try storedBucket(keys[0]) ?? (0, nowMs, 0)
-            let now = leaked(level, lastMs, charge.terms, of: keys[0], nowMs: nowMs)
-            reading = Reading(tally: Tally(used: now.level), lastMs: now.lastMs, credited: credited)
+            let now = leaked(level, lastMs, charge.quota, of: keys[0], nowMs: nowMs)
+            reading = Reading(usage: Usage(used: now.level), lastMs: now.lastMs, credited: credited)
         case .concurrency:
             let slots = try storedSlots(keys[0]).filter { $0.value > nowMs }
             if !isPeek { writeSlots(slots, at: keys[0]) }
-            reading = Reading(tally: Self.tally(of: slots), slots: slots)
+            reading = Reading(usage: Self.usage(of: slots), slots: slots)
         case .slidingLog:
-            let found = try log(keys[0], lengthMs: charge.terms.lengthMs, nowMs: nowMs)
-            reading = Reading(tally: Tally(used: found.log.total), log: found.log, logNowMs: found.logNowMs)
+            let found = try log(keys[0], lengthMs: charge.quota.lengthMs, nowMs: nowMs)
+            reading = Reading(usage: Usage(used: found.log.total), log: found.log, logNowMs: found.logNowMs)
             reading.chargedMs = max(found.logNowMs, found.log.newestMs)
-            if charge.terms.holdMs > 0 { reading.chargedMs = min(reading.chargedMs, charge.terms.holdMs) }
+            if charge.quota.holdMs > 0 { reading.chargedMs = min(reading.chargedMs, charge.quota.holdMs) }
         }
-        if charge.isShadow { reading.tally.refusals = try integer(keys[keys.count - 1]) }
+        if charge.isShadow { reading.usage.denials = try integer(keys[keys.count - 1]) }
         return reading
     }
 
@@ -200,37 +207,37 @@ extension ModelStore {
         _ charge: Batch.Charge, _ keys: [[UInt8]], cost: Int64, count: Int64, refused: Int64,
         to reading: inout Reading, reservation: [UInt8]?, nowMs: Int64
     ) {
-        let terms = charge.terms
-        if count > 0, terms.algorithm == .concurrency {
+        let quota = charge.quota
+        if count > 0, quota.algorithm == .concurrency {
             guard let reservation else { preconditionFailure("slots are taken by reservations alone") }
-            let refusals = reading.tally.refusals
-            reading.slots[Self.reservation(reservation)] = nowMs + terms.holdMs
-            reading.tally = Self.tally(of: reading.slots)
-            reading.tally.refusals = refusals
-        } else if terms.algorithm == .slidingLog {
-            if reading.chargedMs > reading.logNowMs - terms.lengthMs {
-                reading.log.add(terms.charge(cost: cost, count: count), atMs: reading.chargedMs)
+            let denials = reading.usage.denials
+            reading.slots[Self.reservation(reservation)] = nowMs + quota.holdMs
+            reading.usage = Self.usage(of: reading.slots)
+            reading.usage.denials = denials
+        } else if quota.algorithm == .slidingLog {
+            if reading.chargedMs > reading.logNowMs - quota.lengthMs {
+                reading.log.add(quota.charge(cost: cost, count: count), atMs: reading.chargedMs)
             }
-            reading.tally.used = reading.log.total
-            reading.tally.lastExpiryMs = reading.log.newestMs + terms.lengthMs
+            reading.usage.used = reading.log.total
+            reading.usage.lastExpiryMs = reading.log.newestMs + quota.lengthMs
         } else {
-            reading.tally.used += terms.charge(cost: cost, count: count)
+            reading.usage.used += quota.charge(cost: cost, count: count)
         }
         let untilMs =
-            Self.keptUntilMs(terms, reading.tally, lastMs: reading.lastMs, nowMs: nowMs) + Self.expirySlackMs
+            Self.keptUntilMs(quota, reading.usage, lastMs: reading.lastMs, nowMs: nowMs) + Self.expirySlackMs
         if count > 0 {
-            switch terms.algorithm {
+            switch quota.algorithm {
             case .fixedWindow, .slidingWindow:
-                write(.integer(reading.tally.used), at: keys[0], untilMs: untilMs)
+                write(.integer(reading.usage.used), at: keys[0], untilMs: untilMs)
             case .tokenBucket:
                 writeBucket(
-                    level: reading.tally.used, lastMs: reading.lastMs, credited: reading.credited, at: keys[0],
+                    level: reading.usage.used, lastMs: reading.lastMs, credited: reading.credited, at: keys[0],
                     untilMs: untilMs)
             case .concurrency:
                 items[keys[0]] = Item(value: .slots(reading.slots), expiresAtMs: untilMs)
             case .slidingLog:
-                let isOver = reading.chargedMs <= reading.logNowMs - terms.lengthMs
-                if !isOver { writeLog(reading.log, at: keys[0], lengthMs: terms.lengthMs) }
+                let isOver = reading.chargedMs <= reading.logNowMs - quota.lengthMs
+                if !isOver { writeLog(reading.log, at: keys[0], lengthMs: quota.lengthMs) }
             }
         }
         if count > 0 {
@@ -239,11 +246,11 @@ extension ModelStore {
             retain(charge, keys, reading, nowMs: nowMs)
         }
         guard charge.isShadow else { return }
-        let isWindow = terms.algorithm == .fixedWindow || terms.algorithm == .slidingWindow
-        let refusalsUntilMs = isWindow ? untilMs : nowMs + Self.refusalsTimeToLiveMs
-        reading.tally.refusals += refused
-        if refused > 0 { write(.integer(reading.tally.refusals), at: keys[keys.count - 1], untilMs: refusalsUntilMs) }
-        if charge.verifiesTimeToLive { repair(keys[keys.count - 1], untilMs: refusalsUntilMs) }
+        let isWindow = quota.algorithm == .fixedWindow || quota.algorithm == .slidingWindow
+        let denialsUntilMs = isWindow ? untilMs : nowMs + Self.refusalsTimeToLiveMs
+        reading.usage.denials += refused
+        if refused > 0 { write(.integer(reading.usage.denials), at: keys[keys.count - 1], untilMs: denialsUntilMs) }
+        if charge.verifiesTimeToLive { repair(keys[keys.count - 1], untilMs: denialsUntilMs) }
     }
 
     /// Writes a key that keeps the time to live that it was given when it was new.
@@ -261,19 +268,19 @@ extension ModelStore {
 
     /// Sees to it that what was looked at and not charged lives for as long as it counts.
     private mutating func retain(_ charge: Batch.Charge, _ keys: [[UInt8]], _ reading: Reading, nowMs: Int64) {
-        if charge.terms.algorithm == .slidingLog {
-            let untilMs = reading.log.newestMs + charge.terms.lengthMs + Self.expirySlackMs
-            if reading.tally.used > 0 { repair(keys[0], untilMs: untilMs) }
+        if charge.quota.algorithm == .slidingLog {
+            let untilMs = reading.log.newestMs + charge.quota.lengthMs + Self.expirySlackMs
+            if reading.usage.used > 0 { repair(keys[0], untilMs: untilMs) }
             return
         }
-        let neededMs = Self.neededUntilMs(charge.terms, reading.tally, lastMs: reading.lastMs, nowMs: nowMs)
+        let neededMs = Self.neededUntilMs(charge.quota, reading.usage, lastMs: reading.lastMs, nowMs: nowMs)
         let untilMs = neededMs + Self.expirySlackMs
-        if charge.terms.algorithm == .tokenBucket, reading.tally.used > 0, let expiresAtMs = expiresAtMs(of: keys[0]) {
+        if charge.quota.algorithm == .tokenBucket, reading.usage.used > 0, let expiresAtMs = expiresAtMs(of: keys[0]) {
             items[keys[0]]?.expiresAtMs = max(expiresAtMs, untilMs)
         }
-        if reading.tally.used > 0 || charge.terms.algorithm == .tokenBucket { repair(keys[0], untilMs: untilMs) }
-        if charge.terms.algorithm == .slidingWindow, reading.tally.previous > 0 {
-            repair(keys[1], untilMs: charge.terms.windowEndMs + Self.expirySlackMs)
+        if reading.usage.used > 0 || charge.quota.algorithm == .tokenBucket { repair(keys[0], untilMs: untilMs) }
+        if charge.quota.algorithm == .slidingWindow, reading.usage.previous > 0 {
+            repair(keys[1], untilMs: charge.quota.windowEndMs + Self.expirySlackMs)
         }
     }
 
@@ -287,23 +294,23 @@ extension ModelStore {
     /// Until when what was counted counts by these terms, ms since the epoch.
     ///
     /// - Parameter lastMs: of a token bucket: until then it does not leak.
-    static func neededUntilMs(_ terms: Terms, _ tally: Tally, lastMs: Int64, nowMs: Int64) -> Int64 {
-        switch terms.algorithm {
-        case .fixedWindow: terms.windowEndMs
-        case .slidingWindow: terms.nextEndMs
+    static func neededUntilMs(_ quota: Quota, _ usage: Usage, lastMs: Int64, nowMs: Int64) -> Int64 {
+        switch quota.algorithm {
+        case .fixedWindow: quota.windowEndMs
+        case .slidingWindow: quota.nextEndMs
         case .tokenBucket:
             min(
-                Terms.maxExact,
-                max(nowMs, lastMs) + (terms.max == 0 ? terms.lengthMs : terms.resetMs(tally, nowMs: nowMs)))
-        case .concurrency, .slidingLog: tally.lastExpiryMs
+                Quota.maxExact,
+                max(nowMs, lastMs) + (quota.max == 0 ? quota.lengthMs : quota.resetMs(usage, nowMs: nowMs)))
+        case .concurrency, .slidingLog: usage.lastExpiryMs
         }
     }
 
     /// Until when what was just charged is kept, ms since the epoch: by a lower maximum, which a replica may come with
     /// later, a bucket leaks more slowly.
-    static func keptUntilMs(_ terms: Terms, _ tally: Tally, lastMs: Int64, nowMs: Int64) -> Int64 {
-        let neededMs = neededUntilMs(terms, tally, lastMs: lastMs, nowMs: nowMs)
-        return terms.algorithm == .tokenBucket ? max(neededMs, min(Terms.maxExact, nowMs + terms.lengthMs)) : neededMs
+    static func keptUntilMs(_ quota: Quota, _ usage: Usage, lastMs: Int64, nowMs: Int64) -> Int64 {
+        let neededMs = neededUntilMs(quota, usage, lastMs: lastMs, nowMs: nowMs)
+        return quota.algorithm == .tokenBucket ? max(neededMs, min(Quota.maxExact, nowMs + quota.lengthMs)) : neededMs
     }
 
     // MARK: - Values
@@ -312,8 +319,8 @@ extension ModelStore {
     func storedInteger(_ key: [UInt8]) throws(KeyFault) -> Int64? {
         switch value(of: key) {
         case nil: return nil
-        case .integer(let number) where (0...Terms.maxExact).contains(number): return number
-        case .integer, .bucket, .log, .record, .memo, .text: throw .notANumber
+        case .integer(let number) where (0...Quota.maxExact).contains(number): return number
+        case .integer, .bucket, .log, .record, .idempotency, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }
     }
@@ -323,9 +330,9 @@ extension ModelStore {
     func storedBucket(_ key: [UInt8]) throws(KeyFault) -> (level: Int64, lastMs: Int64, credited: Int64)? {
         switch value(of: key) {
         case nil: return nil
-        case .bucket(let level, let lastMs, let credited) where max(level, lastMs, credited) <= Terms.maxExact:
+        case .bucket(let level, let lastMs, let credited) where max(level, lastMs, credited) <= Quota.maxExact:
             return (level, lastMs, credited)
-        case .bucket, .log, .integer, .record, .memo, .text: throw .notANumber
+        case .bucket, .log, .integer, .record, .idempotency, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }
     }
@@ -334,9 +341,9 @@ extension ModelStore {
         switch value(of: key) {
         case nil: return [:]
         case .slots(let slots):
-            guard (slots.values.max() ?? 0) <= Terms.maxExact else { throw .notANumber }
+            guard (slots.values.max() ?? 0) <= Quota.maxExact else { throw .notANumber }
             return slots
-        case .integer, .bucket, .log, .record, .memo, .text, .foreign: throw .wrongType
+        case .integer, .bucket, .log, .record, .idempotency, .text, .foreign: throw .wrongType
         }
     }
 
@@ -345,35 +352,35 @@ extension ModelStore {
         if slots.isEmpty { items[key] = nil } else { items[key]?.value = .slots(slots) }
     }
 
-    private static func tally(of slots: [String: Int64]) -> Tally {
-        var tally = Tally(used: Int64(slots.count))
-        tally.firstExpiryMs = slots.values.min() ?? 0
-        tally.lastExpiryMs = slots.values.max() ?? 0
-        return tally
+    private static func usage(of slots: [String: Int64]) -> Usage {
+        var usage = Usage(used: Int64(slots.count))
+        usage.firstExpiryMs = slots.values.min() ?? 0
+        usage.lastExpiryMs = slots.values.max() ?? 0
+        return usage
     }
 
-    /// In the order that `Batch.Charge.tallyCount` says.
+    /// In the order that `Batch.Charge.usageCount` says.
     private static func numbers(_ reading: Reading, of charge: Batch.Charge, cost: Int64) -> [Int64] {
-        let tally = reading.tally
+        let usage = reading.usage
         let numbers: [Int64] =
-            switch charge.terms.algorithm {
-            case .fixedWindow, .tokenBucket: [tally.used]
-            case .slidingWindow: [tally.used, tally.previous]
-            case .concurrency: [tally.used, tally.firstExpiryMs, tally.lastExpiryMs]
-            case .slidingLog: numbers(of: reading.log, charge.terms, cost: cost, nowMs: reading.logNowMs)
+            switch charge.quota.algorithm {
+            case .fixedWindow, .tokenBucket: [usage.used]
+            case .slidingWindow: [usage.used, usage.previous]
+            case .concurrency: [usage.used, usage.firstExpiryMs, usage.lastExpiryMs]
+            case .slidingLog: numbers(of: reading.log, charge.quota, cost: cost, nowMs: reading.logNowMs)
             }
-        return charge.isShadow ? numbers + [tally.refusals] : numbers
+        return charge.isShadow ? numbers + [usage.denials] : numbers
     }
 
-    /// As `Batch.logTallyCount` says.
-    private static func numbers(of log: UsageLog, _ terms: Terms, cost: Int64, nowMs: Int64) -> [Int64] {
-        let missing = log.total + cost - terms.max
-        let freeMs = log.freeMs(missing, nowMs: nowMs, lengthMs: terms.lengthMs) ?? 0
+    /// As `Batch.logUsageCount` says.
+    private static func numbers(of log: UsageLog, _ quota: Quota, cost: Int64, nowMs: Int64) -> [Int64] {
+        let missing = log.total + cost - quota.max
+        let freeMs = log.freeMs(missing, nowMs: nowMs, lengthMs: quota.lengthMs) ?? 0
         let (steps, exact) = log.summary()
         let told = steps.flatMap { [$0.ms, $0.units] }
         return [
-            log.total, missing > 0 && cost <= terms.max ? freeMs : 0,
-            log.isEmpty ? 0 : log.newestMs + terms.lengthMs, Int64(exact),
+            log.total, missing > 0 && cost <= quota.max ? freeMs : 0,
+            log.isEmpty ? 0 : log.newestMs + quota.lengthMs, Int64(exact),
         ] + told + Array(repeating: 0, count: 2 * (Batch.maxLogSteps - steps.count))
     }
 }

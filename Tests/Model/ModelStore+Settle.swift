@@ -10,7 +10,7 @@ extension ModelStore {
         switch value(of: key) {
         case nil: return reply.results.append(0)
         case .record(let found): record = found
-        case .integer, .bucket, .log, .memo, .text: throw .notANumber
+        case .integer, .bucket, .log, .idempotency, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }
         var after = record
@@ -26,7 +26,9 @@ extension ModelStore {
         case .cancel:
             try freeSlots(&after, of: Self.reservation(key))
             // A call that was never made is not remembered as one that was admitted.
-            if !after.isCostSpent, let memoKey = after.memoKey { _ = forget(Self.reservation(key), at: memoKey) }
+            if !after.isCostSpent, let idempotencyKey = after.idempotencyKey {
+                _ = forget(Self.reservation(key), at: idempotencyKey)
+            }
             spend(&after, cost: 0, nowMs: nowMs)
         case .release:
             try freeSlots(&after, of: Self.reservation(key))
@@ -44,18 +46,18 @@ extension ModelStore {
 
     /// Whether so much more can be counted.
     private mutating func holds(_ charge: Record.Charge, _ difference: Int64, nowMs: Int64) -> Bool {
-        let terms = charge.terms
-        switch terms.algorithm {
+        let quota = charge.quota
+        switch quota.algorithm {
         case .fixedWindow, .slidingWindow:
-            if nowMs >= Self.neededUntilMs(terms, Tally(used: 0), lastMs: 0, nowMs: nowMs) { return true }
-            return difference <= Terms.maxExact - ((try? integer(charge.key)) ?? 0)
+            if nowMs >= Self.neededUntilMs(quota, Usage(used: 0), lastMs: 0, nowMs: nowMs) { return true }
+            return difference <= Quota.maxExact - ((try? integer(charge.key)) ?? 0)
         case .tokenBucket:
             guard difference > 0, let bucket = try? storedBucket(charge.key) ?? (0, nowMs, 0) else { return true }
-            let level = terms.drained(bucket.level, sinceMs: bucket.lastMs, nowMs: nowMs)
-            return difference <= (Terms.maxExact - level) / terms.lengthMs
+            let level = quota.drained(bucket.level, sinceMs: bucket.lastMs, nowMs: nowMs)
+            return difference <= (Quota.maxExact - level) / quota.lengthMs
         case .slidingLog:
-            guard let found = try? log(charge.key, lengthMs: terms.lengthMs, nowMs: nowMs) else { return true }
-            return charge.chargedMs + terms.lengthMs <= found.logNowMs || difference <= Terms.maxExact - found.log.total
+            guard let found = try? log(charge.key, lengthMs: quota.lengthMs, nowMs: nowMs) else { return true }
+            return charge.chargedMs + quota.lengthMs <= found.logNowMs || difference <= Quota.maxExact - found.log.total
         case .concurrency:
             return true
         }
@@ -75,7 +77,7 @@ extension ModelStore {
         guard !record.isCostSpent else { return }
         record.isCostSpent = true
         for charge in record.charges {
-            switch charge.terms.algorithm {
+            switch charge.quota.algorithm {
             case .fixedWindow, .slidingWindow:
                 settleWindow(charge, difference: cost - record.cost, nowMs: nowMs)
             case .tokenBucket:
@@ -90,13 +92,13 @@ extension ModelStore {
 
     private mutating func freeSlots(_ record: inout Record, of reservation: String) throws(KeyFault) {
         guard record.hasSlots, !record.areSlotsFreed else { return }
-        for charge in record.charges where charge.terms.algorithm == .concurrency {
+        for charge in record.charges where charge.quota.algorithm == .concurrency {
             switch value(of: charge.key) {
             case nil: break
             case .slots(var slots):
                 slots[reservation] = nil
                 writeSlots(slots, at: charge.key)
-            case .integer, .bucket, .log, .record, .memo, .text, .foreign: throw .wrongType
+            case .integer, .bucket, .log, .record, .idempotency, .text, .foreign: throw .wrongType
             }
         }
         record.areSlotsFreed = true
@@ -104,25 +106,25 @@ extension ModelStore {
 
     /// Only a window that still counts is changed, and never to less than nothing.
     private mutating func settleWindow(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
-        let neededUntilMs = Self.neededUntilMs(charge.terms, Tally(used: 0), lastMs: 0, nowMs: nowMs)
+        let neededUntilMs = Self.neededUntilMs(charge.quota, Usage(used: 0), lastMs: 0, nowMs: nowMs)
         guard nowMs < neededUntilMs, difference != 0 else { return }
-        let tally: Int64
+        let usage: Int64
         do throws(KeyFault) {
             guard let found = try storedInteger(charge.key) ?? (difference > 0 ? 0 : nil) else { return }
-            tally = found
+            usage = found
         } catch {
             passedOver = error
             return
         }
         // Raised, a sliding window takes longer to make room.
-        if difference < 0 ? tally > 0 : charge.terms.algorithm == .slidingWindow { lowered.append(charge.key) }
-        let after = difference < 0 ? max(0, tally + difference) : tally + difference
+        if difference < 0 ? usage > 0 : charge.quota.algorithm == .slidingWindow { lowered.append(charge.key) }
+        let after = difference < 0 ? max(0, usage + difference) : usage + difference
         write(.integer(after), at: charge.key, untilMs: neededUntilMs + Self.expirySlackMs)
     }
 
     /// Only a charge that still counts is changed.
     private mutating func settleLog(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
-        let lengthMs = charge.terms.lengthMs
+        let lengthMs = charge.quota.lengthMs
         guard difference != 0, charge.chargedMs + lengthMs > (isBehind ? clockMs : nowMs) else { return }
         do throws(KeyFault) {
             var found = try log(charge.key, lengthMs: lengthMs, nowMs: nowMs)
@@ -143,7 +145,7 @@ extension ModelStore {
     /// What has leaked of the charge is not given back: it no longer counted. What lay under it leaked first, but for
     /// what was given back since.
     private mutating func settleBucket(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
-        let terms = charge.terms
+        let quota = charge.quota
         guard difference != 0 else { return }
         var (level, lastMs, credited): (Int64, Int64, Int64)
         do throws(KeyFault) {
@@ -160,17 +162,17 @@ extension ModelStore {
             // Where the clock has stepped back the bucket stands still, but what had leaked by then has leaked.
             let left =
                 credited < charge.creditedBefore
-                ? 0 : terms.drained(under, sinceMs: charge.chargedMs, nowMs: max(nowMs, lastMs))
-            let credit = min(-difference * terms.lengthMs, left, level)
+                ? 0 : quota.drained(under, sinceMs: charge.chargedMs, nowMs: max(nowMs, lastMs))
+            let credit = min(-difference * quota.lengthMs, left, level)
             level -= credit
-            credited = credited + credit > Terms.maxExact ? 0 : credited + credit
+            credited = credited + credit > Quota.maxExact ? 0 : credited + credit
             lowered.append(charge.key)
         } else {
-            (level, lastMs) = leaked(level, lastMs, terms, of: charge.key, nowMs: nowMs)
-            level += difference * terms.lengthMs
+            (level, lastMs) = leaked(level, lastMs, quota, of: charge.key, nowMs: nowMs)
+            level += difference * quota.lengthMs
             lowered.append(charge.key)
         }
-        let keptMs = Self.keptUntilMs(terms, Tally(used: level), lastMs: lastMs, nowMs: nowMs)
+        let keptMs = Self.keptUntilMs(quota, Usage(used: level), lastMs: lastMs, nowMs: nowMs)
         writeBucket(
             level: level, lastMs: lastMs, credited: credited, at: charge.key, untilMs: keptMs + Self.expirySlackMs)
     }

@@ -16,7 +16,7 @@ package struct ModelStore: Sendable {
         /// Slots that are taken: when each expires, ms since the epoch, by the reservation that holds it.
         case slots([String: Int64])
         case record(Record)
-        case memo(StoredMemo)
+        case idempotency(StoredAnswer)
         /// A string that is none of these.
         case text(String)
         /// Something of a wrong type: a list, say.
@@ -27,7 +27,7 @@ package struct ModelStore: Sendable {
     package struct Record: Sendable, Equatable {
         package struct Charge: Sendable, Equatable {
             package var key: [UInt8]
-            package var terms: Terms
+            package var quota: Quota
             /// A token bucket's level right after the charge, and what had been given back of it by then.
             package var levelAfter: Int64
             package var creditedBefore: Int64
@@ -38,16 +38,16 @@ package struct ModelStore: Sendable {
         package var cost: Int64
         package var charges: [Charge]
         /// Of the check's memo, if it has one.
-        package var memoKey: [UInt8]?
+        package var idempotencyKey: [UInt8]?
         package var isCostSpent = false
         package var areSlotsFreed = false
 
-        package var hasSlots: Bool { charges.contains { $0.terms.algorithm == .concurrency } }
+        package var hasSlots: Bool { charges.contains { $0.quota.algorithm == .concurrency } }
     }
 
     /// What is remembered of a check that was admitted.
-    package struct StoredMemo: Sendable, Equatable {
-        package var memo: Batch.Memo
+    package struct StoredAnswer: Sendable, Equatable {
+        package var idempotency: Batch.Idempotency
         package var admittedMs: Int64
         /// Whether a replica admitted it alone.
         package var isLocal = false
@@ -139,20 +139,20 @@ package struct ModelStore: Sendable {
             return .success(reply)
         }
         if isTold { reply.previousSequence = 0 }
-        let nowMs = max(clockMs, batch.floorMs)
+        let nowMs = max(clockMs, batch.minTimeMs)
         isBehind = batch.isStoreBehind
         var firstKey = 0
         for entry in batch.entries {
             let keys = EntryKeys(of: entry, in: batch, from: &firstKey)
             do throws(KeyFault) {
-                switch entry.special >= 0 ? batch.specials[entry.special] : nil {
+                switch entry.operation >= 0 ? batch.operations[entry.operation] : nil {
                 case .settle(let settlement):
-                    try settle(settlement, record: keys.special[0], nowMs: nowMs, into: &reply)
-                case .offer:
-                    try offer(entry, keys, of: batch, nowMs: nowMs, into: &reply)
-                case .remember(let answer): reply.results.append(remember(answer, at: keys.special[0]) ? 1 : 0)
+                    try settle(settlement, record: keys.operation[0], nowMs: nowMs, into: &reply)
+                case .restore:
+                    try restore(entry, keys, of: batch, nowMs: nowMs, into: &reply)
+                case .remember(let answer): reply.results.append(remember(answer, at: keys.operation[0]) ? 1 : 0)
                 case .forget(let reservation):
-                    reply.results.append(forget(reservation, at: keys.special[0]) ? 1 : 0)
+                    reply.results.append(forget(reservation, at: keys.operation[0]) ? 1 : 0)
                 case .heartbeat(let lifeMs, let writtenBackMs):
                     if areHeartbeatsFaulty { throw KeyFault.wrongType }
                     note(replica, lifeMs: lifeMs, writtenBackMs: writtenBackMs, nowMs: nowMs, into: &reply)
@@ -187,7 +187,7 @@ package struct ModelStore: Sendable {
     package struct EntryKeys {
         /// For each charge, in the order of `Batch.Charge.keyCount`.
         package var charges: [[[UInt8]]] = []
-        package var special: [[UInt8]] = []
+        package var operation: [[UInt8]] = []
 
         /// - Parameter next: the first of its keys; afterwards that of the next entry.
         package init(of entry: Batch.Entry, in batch: Batch, from next: inout Int) {
@@ -198,7 +198,7 @@ package struct ModelStore: Sendable {
             for charge in batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount] {
                 charges.append(take(charge.keyCount))
             }
-            if entry.special >= 0 { special = take(batch.specials[entry.special].keyCount) }
+            if entry.operation >= 0 { operation = take(batch.operations[entry.operation].keyCount) }
         }
     }
 
@@ -240,7 +240,7 @@ package struct ModelStore: Sendable {
         switch value(of: key) {
         case nil: return (UsageLog(), logNowMs, false)
         case .log(let stored): log = stored
-        case .integer, .bucket, .record, .memo, .text: throw .notANumber
+        case .integer, .bucket, .record, .idempotency, .text: throw .notANumber
         case .slots, .foreign: throw .wrongType
         }
         log.trim(nowMs: logNowMs, lengthMs: lengthMs)
@@ -261,7 +261,7 @@ package struct ModelStore: Sendable {
     ///
     /// - Parameter level: what it was at `lastMs`. Where that is far ahead the clock has come back, and it leaks on from now.
     mutating func leaked(
-        _ level: Int64, _ lastMs: Int64, _ terms: Terms, of key: [UInt8], nowMs: Int64
+        _ level: Int64, _ lastMs: Int64, _ quota: Quota, of key: [UInt8], nowMs: Int64
     ) -> (level: Int64, lastMs: Int64) {
         let sinceMs = Self.believed(lastMs, nowMs: nowMs)
         if sinceMs < lastMs {
@@ -269,7 +269,7 @@ package struct ModelStore: Sendable {
                 items[key]?.value = .bucket(level: level, lastMs: nowMs, credited: credited)
             }
         }
-        return (isBehind ? level : terms.drained(level, sinceMs: sinceMs, nowMs: nowMs), max(nowMs, sinceMs))
+        return (isBehind ? level : quota.drained(level, sinceMs: sinceMs, nowMs: nowMs), max(nowMs, sinceMs))
     }
 
     /// A bucket's time; one that is far ahead is that of a clock that has come back since.
@@ -281,8 +281,8 @@ package struct ModelStore: Sendable {
     package func value(of key: [UInt8]) -> Value? { item(key)?.value }
 
     /// The tally of a window; 0 if there is none.
-    package func tally(of key: [UInt8]) -> Int64 {
-        if case .integer(let tally) = value(of: key) { tally } else { 0 }
+    package func usage(of key: [UInt8]) -> Int64 {
+        if case .integer(let usage) = value(of: key) { usage } else { 0 }
     }
 
     /// A token bucket as it was left.
@@ -300,8 +300,8 @@ package struct ModelStore: Sendable {
         if case .record(let record) = value(of: key) { record } else { nil }
     }
 
-    package func memo(of key: [UInt8]) -> StoredMemo? {
-        if case .memo(let memo) = value(of: key) { memo } else { nil }
+    package func idempotency(of key: [UInt8]) -> StoredAnswer? {
+        if case .idempotency(let idempotency) = value(of: key) { idempotency } else { nil }
     }
 
     package func expiresAtMs(of key: [UInt8]) -> Int64? { item(key)?.expiresAtMs }
@@ -348,39 +348,39 @@ package struct ModelStore: Sendable {
         func integer(_ key: CounterKey) -> Int64? {
             if case .integer(let number) = value(of: key.bytes(prefix: prefix)) { number } else { nil }
         }
-        var tally: Tally?
+        var usage: Usage?
         var lastMs: Int64 = 0
         switch key.algorithm {
-        case .fixedWindow: tally = integer(key).map { Tally(used: $0) }
+        case .fixedWindow: usage = integer(key).map { Usage(used: $0) }
         case .slidingWindow:
             let (used, previous) = (integer(key), integer(key.previous))
             if used != nil || previous != nil {
-                tally = Tally(used: used ?? 0)
-                tally?.previous = previous ?? 0
+                usage = Usage(used: used ?? 0)
+                usage?.previous = previous ?? 0
             }
         case .tokenBucket:
             if let bucket = bucket(of: key.bytes(prefix: prefix)) {
-                tally = Tally(used: bucket.level)
+                usage = Usage(used: bucket.level)
                 lastMs = bucket.lastMs
             }
         case .slidingLog:
             if case .log(let log) = value(of: key.bytes(prefix: prefix)) {
-                var tally = Tally(used: 0)
-                tally.refusals = integer(key.refusals) ?? 0
-                return StoredCounter(key: key, tally: tally, log: log)
+                var usage = Usage(used: 0)
+                usage.denials = integer(key.denials) ?? 0
+                return StoredCounter(key: key, usage: usage, log: log)
             }
         case .concurrency:
             let expiries = slots(of: key.bytes(prefix: prefix)).values.filter { $0 > clockMs }
             if let first = expiries.min(), let last = expiries.max() {
-                tally = Tally(used: Int64(expiries.count))
-                tally?.firstExpiryMs = first
-                tally?.lastExpiryMs = last
+                usage = Usage(used: Int64(expiries.count))
+                usage?.firstExpiryMs = first
+                usage?.lastExpiryMs = last
             }
         }
-        let refusals = integer(key.refusals)
-        guard var tally = tally ?? refusals.map({ _ in Tally(used: 0) }) else { return nil }
-        tally.refusals = refusals ?? 0
-        return StoredCounter(key: key, tally: tally, lastMs: lastMs)
+        let denials = integer(key.denials)
+        guard var usage = usage ?? denials.map({ _ in Usage(used: 0) }) else { return nil }
+        usage.denials = denials ?? 0
+        return StoredCounter(key: key, usage: usage, lastMs: lastMs)
     }
 
     /// What was published since the last call: it goes to all who listen.

@@ -7,7 +7,7 @@ import Testing
 @Suite struct BreakerTests {
     private static let overdueNs: Int64 = 15_000_000
 
-    private func at(_ ms: Int64) -> Moment { Moment(monotonicNs: ms * 1_000_000, wallMs: 0) }
+    private func at(_ ms: Int64) -> ClockReading { ClockReading(monotonicNs: ms * 1_000_000, wallMs: 0) }
     private func ns(_ ms: Int64) -> Int64 { ms * 1_000_000 }
 
     private func fresh(seed: UInt64 = 1) -> Breaker { Breaker(overdueAfterNs: Self.overdueNs, seed: seed, now: at(0)) }
@@ -28,7 +28,7 @@ import Testing
 
     private func closed() -> Breaker {
         var breaker = probing()
-        #expect(breaker.answered(sentNs: ns(0), owesMore: false, now: at(1)) == .none)
+        #expect(breaker.answered(sentNs: ns(0), awaitsMore: false, now: at(1)) == .none)
         #expect(breaker.state == .closed && breaker.isClosed && breaker.failures == 0)
         return breaker
     }
@@ -42,7 +42,7 @@ import Testing
             #expect(breaker.failures == failures)
             ms += 1_000
             #expect(breaker.tick(oldestUnansweredNs: nil, now: at(ms)) == .probe)
-            #expect(breaker.answered(sentNs: ns(ms), owesMore: false, now: at(ms)) == .none)
+            #expect(breaker.answered(sentNs: ns(ms), awaitsMore: false, now: at(ms)) == .none)
             #expect(breaker.isClosed)
             ms += 999
         }
@@ -83,13 +83,13 @@ import Testing
         let retryAtNs = try #require(retryNs(breaker))
         #expect(retryAtNs >= ns(25) && retryAtNs <= ns(50))
         #expect(breaker.nextTickNs(oldestUnansweredNs: ns(3)) == retryAtNs)
-        let early = Moment(monotonicNs: retryAtNs - 1, wallMs: 0)
+        let early = ClockReading(monotonicNs: retryAtNs - 1, wallMs: 0)
         #expect(breaker.tick(oldestUnansweredNs: nil, now: early) == .none)
         #expect(breaker.connected() == .none)
-        #expect(breaker.answered(sentNs: 0, owesMore: false, now: early) == .none)
+        #expect(breaker.answered(sentNs: 0, awaitsMore: false, now: early) == .none)
         breaker.refused(now: early)
         #expect(breaker.state == .open(retryAtNs: retryAtNs))
-        #expect(breaker.tick(oldestUnansweredNs: nil, now: Moment(monotonicNs: retryAtNs, wallMs: 0)) == .connect)
+        #expect(breaker.tick(oldestUnansweredNs: nil, now: ClockReading(monotonicNs: retryAtNs, wallMs: 0)) == .connect)
         #expect(breaker.state == .connecting)
     }
 
@@ -97,7 +97,7 @@ import Testing
         var breaker = connecting()
         #expect(breaker.nextTickNs(oldestUnansweredNs: nil) == nil)
         #expect(breaker.tick(oldestUnansweredNs: nil, now: at(100_000)) == .none)
-        #expect(breaker.answered(sentNs: 0, owesMore: false, now: at(1)) == .none)
+        #expect(breaker.answered(sentNs: 0, awaitsMore: false, now: at(1)) == .none)
         breaker.refused(now: at(1))
         #expect(breaker.state == .connecting)
         breaker.disconnected(now: at(1))
@@ -107,13 +107,13 @@ import Testing
     @Test func probingClosesOnAnAnswerInTime() {
         var breaker = probing()
         #expect(breaker.nextTickNs(oldestUnansweredNs: ns(2)) == ns(17))
-        #expect(breaker.answered(sentNs: ns(2), owesMore: false, now: at(16)) == .none)
+        #expect(breaker.answered(sentNs: ns(2), awaitsMore: false, now: at(16)) == .none)
         #expect(breaker.state == .closed)
     }
 
     @Test func probingRestsOnALateAnswer() throws {
         var breaker = probing()
-        #expect(breaker.answered(sentNs: ns(2), owesMore: false, now: at(17)) == .none)
+        #expect(breaker.answered(sentNs: ns(2), awaitsMore: false, now: at(17)) == .none)
         let retryAtNs = try #require(retryNs(breaker))
         #expect(breaker.state == .resting(retryAtNs: retryAtNs))
         #expect(retryAtNs >= ns(17 + 25) && breaker.failures == 1)
@@ -145,7 +145,7 @@ import Testing
         #expect(breaker.nextTickNs(oldestUnansweredNs: ns(5)) == ns(20))
         #expect(breaker.tick(oldestUnansweredNs: nil, now: at(100_000)) == .none)
         #expect(breaker.tick(oldestUnansweredNs: ns(99_990), now: at(100_000)) == .none)
-        #expect(breaker.answered(sentNs: ns(99_990), owesMore: true, now: at(100_000)) == .none)
+        #expect(breaker.answered(sentNs: ns(99_990), awaitsMore: true, now: at(100_000)) == .none)
         #expect(breaker.connected() == .none)
         #expect(breaker.state == .closed)
     }
@@ -159,18 +159,18 @@ import Testing
     @Test func stalledProbesAtOnceAfterTheFirstHang() {
         var breaker = stalled()
         #expect(breaker.nextTickNs(oldestUnansweredNs: ns(5)) == ns(1020))
-        #expect(breaker.answered(sentNs: ns(5), owesMore: true, now: at(30)) == .none)
+        #expect(breaker.answered(sentNs: ns(5), awaitsMore: true, now: at(30)) == .none)
         #expect(breaker.state == .stalled(sinceNs: ns(20)))
-        #expect(breaker.answered(sentNs: ns(5), owesMore: false, now: at(31)) == .probe)
+        #expect(breaker.answered(sentNs: ns(5), awaitsMore: false, now: at(31)) == .probe)
         #expect(breaker.state == .probing && breaker.failures == 1)
     }
 
     @Test func stalledRestsAfterTheSecondHangInARow() {
         var breaker = stalled()
-        #expect(breaker.answered(sentNs: ns(5), owesMore: false, now: at(31)) == .probe)
+        #expect(breaker.answered(sentNs: ns(5), awaitsMore: false, now: at(31)) == .probe)
         #expect(breaker.tick(oldestUnansweredNs: ns(31), now: at(46)) == .none)
         #expect(breaker.state == .stalled(sinceNs: ns(46)))
-        #expect(breaker.answered(sentNs: ns(31), owesMore: false, now: at(50)) == .none)
+        #expect(breaker.answered(sentNs: ns(31), awaitsMore: false, now: at(50)) == .none)
         #expect(retryNs(breaker) != nil && breaker.failures == 2)
     }
 
@@ -195,11 +195,11 @@ import Testing
         let retryAtNs = try #require(retryNs(breaker))
         #expect(breaker.state == .resting(retryAtNs: retryAtNs))
         #expect(breaker.nextTickNs(oldestUnansweredNs: 0) == retryAtNs)
-        #expect(breaker.tick(oldestUnansweredNs: 0, now: Moment(monotonicNs: retryAtNs - 1, wallMs: 0)) == .none)
+        #expect(breaker.tick(oldestUnansweredNs: 0, now: ClockReading(monotonicNs: retryAtNs - 1, wallMs: 0)) == .none)
         breaker.refused(now: at(11))
-        #expect(breaker.answered(sentNs: 0, owesMore: false, now: at(12)) == .none)
+        #expect(breaker.answered(sentNs: 0, awaitsMore: false, now: at(12)) == .none)
         #expect(breaker.state == .resting(retryAtNs: retryAtNs))
-        #expect(breaker.tick(oldestUnansweredNs: nil, now: Moment(monotonicNs: retryAtNs, wallMs: 0)) == .probe)
+        #expect(breaker.tick(oldestUnansweredNs: nil, now: ClockReading(monotonicNs: retryAtNs, wallMs: 0)) == .probe)
         #expect(breaker.state == .probing)
     }
 
@@ -233,7 +233,7 @@ import Testing
 @Suite struct BreakerLookTests {
     private static let overdueNs: Int64 = 15_000_000
 
-    private func at(_ ms: Int64) -> Moment { Moment(monotonicNs: ms * 1_000_000, wallMs: 0) }
+    private func at(_ ms: Int64) -> ClockReading { ClockReading(monotonicNs: ms * 1_000_000, wallMs: 0) }
     private func ns(_ ms: Int64) -> Int64 { ms * 1_000_000 }
 
     private func probing() -> Breaker {
@@ -245,7 +245,7 @@ import Testing
 
     private func closed() -> Breaker {
         var breaker = probing()
-        _ = breaker.answered(sentNs: ns(0), owesMore: false, now: at(1))
+        _ = breaker.answered(sentNs: ns(0), awaitsMore: false, now: at(1))
         return breaker
     }
 
@@ -255,7 +255,7 @@ import Testing
         #expect(breaker.isClosed)
         #expect(breaker.wantsLook(oldestUnansweredNs: ns(5), now: at(95)))
         // The look found the answer, and another batch has gone out.
-        #expect(breaker.answered(sentNs: ns(5), owesMore: false, now: at(96)) == .none)
+        #expect(breaker.answered(sentNs: ns(5), awaitsMore: false, now: at(96)) == .none)
         #expect(breaker.tick(oldestUnansweredNs: ns(96), lookedNs: ns(96), now: at(96)) == .none)
         #expect(breaker.isClosed && !breaker.wantsLook(oldestUnansweredNs: ns(96), now: at(96)))
     }
@@ -290,7 +290,7 @@ import Testing
         var breaker = probing()
         _ = breaker.tick(oldestUnansweredNs: ns(2), lookedNs: ns(3), now: at(95))
         #expect(breaker.state == .probing)
-        #expect(breaker.answered(sentNs: ns(2), owesMore: false, arrivedNs: ns(3), now: at(96)) == .none)
+        #expect(breaker.answered(sentNs: ns(2), awaitsMore: false, arrivedNs: ns(3), now: at(96)) == .none)
         #expect(breaker.isClosed)
     }
 }

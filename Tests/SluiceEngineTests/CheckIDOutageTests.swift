@@ -14,7 +14,7 @@ import Testing
         Question(cost: cost, reserves: reserves, id: id)
     }
 
-    private func memoKey(_ id: String = "1") -> [UInt8] { Array("sluice:1:{g}:id:t:\(id)".utf8) }
+    private func idempotencyKey(_ id: String = "1") -> [UInt8] { Array("sluice:1:{g}:id:t:\(id)".utf8) }
 
     /// Another replica's limiter over the same store.
     private func other(_ rig: LimiterRig, _ policy: Policy) -> LimiterRig {
@@ -48,7 +48,7 @@ import Testing
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
-        #expect(rig.store.tally(of: key(ten)) == 4)
+        #expect(rig.store.usage(of: key(ten)) == 4)
     }
 
     /// The window is full by now: it was admitted all the same.
@@ -81,9 +81,9 @@ import Testing
         guard case .otherArguments = other.askToTheEnd(question(cost: 2, reserves: reserves)) else {
             return #expect(Bool(false), "another check under the same id")
         }
-        if !reserves { #expect(other.store.tally(of: key(ten)) == 5) }
+        if !reserves { #expect(other.store.usage(of: key(ten)) == 5) }
         // For the rest of its ten minutes.
-        let left = other.store.timeToLiveMs(of: memoKey()) ?? 0
+        let left = other.store.timeToLiveMs(of: idempotencyKey()) ?? 0
         #expect(left > 590_000 && left <= 595_000)
         other.pass(ms: 595_000)
         #expect(other.decide(question(cost: 1)).source == .shared)
@@ -118,13 +118,13 @@ import Testing
         if isWritten {
             rig.connect()
             rig.exchange()
-            #expect(rig.store.memo(of: memoKey()) != nil)
+            #expect(rig.store.idempotency(of: idempotencyKey()) != nil)
         }
         #expect(rig.settle(first.reservation ?? "", .cancel) == true)
         if !isWritten { rig.connect() }
         let again = rig.decide(question(reserves: true))
         #expect(again.allowed && again.source == .shared && again.reservation != first.reservation)
-        #expect(rig.store.tally(of: key(ten)) == 4)
+        #expect(rig.store.usage(of: key(ten)) == 4)
         var other = other(rig, policy(ten))
         #expect(other.decide(question(reserves: true)).reservation == again.reservation)
     }
@@ -136,13 +136,13 @@ import Testing
         rig.answer(probe, rig.run(probe))
         let batches = rig.sent()
         if hasRun { for batch in batches { _ = rig.run(batch) } }
-        #expect((rig.store.memo(of: memoKey()) != nil) == hasRun)
+        #expect((rig.store.idempotency(of: idempotencyKey()) != nil) == hasRun)
         #expect(rig.settle(first.reservation ?? "", .cancel) != nil)
         rig.lose()
         rig.connect()
         rig.exchange()
-        #expect(rig.store.memo(of: memoKey()) == nil)
-        #expect(rig.decide(question(reserves: true)).source == .shared && rig.store.tally(of: key(ten)) == 4)
+        #expect(rig.store.idempotency(of: idempotencyKey()) == nil)
+        #expect(rig.decide(question(reserves: true)).source == .shared && rig.store.usage(of: key(ten)) == 4)
     }
 
     /// Its batch was not answered in time, so that it was answered here, and then turned out to have run.
@@ -164,9 +164,9 @@ import Testing
         }
         #expect(rig.decide(question(reserves: true)) == first)
         rig.exchange()
-        #expect(rig.decide(question(reserves: true)) == first && rig.store.tally(of: key(ten)) == 4)
-        #expect(rig.settle(first.reservation ?? "", .cancel) == true && rig.store.tally(of: key(ten)) == 0)
-        #expect(rig.store.memo(of: memoKey()) == nil)
+        #expect(rig.decide(question(reserves: true)) == first && rig.store.usage(of: key(ten)) == 4)
+        #expect(rig.settle(first.reservation ?? "", .cancel) == true && rig.store.usage(of: key(ten)) == 0)
+        #expect(rig.store.idempotency(of: idempotencyKey()) == nil)
         #expect(rig.decide(question(reserves: true)).reservation != first.reservation)
     }
 
@@ -178,7 +178,7 @@ import Testing
         #expect(rig.decide(question(reserves: true)) == first)
         rig.store.flush()
         rig.connect()
-        #expect(rig.decide(question(reserves: true)) == first && rig.store.tally(of: key(ten)) == 4)
+        #expect(rig.decide(question(reserves: true)) == first && rig.store.usage(of: key(ten)) == 4)
         rig.exchange()
         var other = other(rig, policy(ten))
         #expect(other.decide(question(reserves: true)).reservation == first.reservation)
@@ -201,6 +201,6 @@ import Testing
             }
         }
         #expect(most <= 130)
-        #expect((0..<1_000).allSatisfy { rig.store.memo(of: memoKey("\($0)")) != nil })
+        #expect((0..<1_000).allSatisfy { rig.store.idempotency(of: idempotencyKey("\($0)")) != nil })
     }
 }

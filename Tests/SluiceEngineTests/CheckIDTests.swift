@@ -57,7 +57,7 @@ import Testing
             return #expect(Bool(false), "another check under the same id")
         }
         #expect(other.settle(first.reservation ?? "", .cancel) == true)
-        #expect(other.store.tally(of: key(ten)) == 0)
+        #expect(other.store.usage(of: key(ten)) == 0)
     }
 
     /// The policy changed in between: the answer stays, without numbers of limits that no longer apply. Also where only
@@ -128,8 +128,8 @@ import Testing
             rig.connect()
         }
         let again = rig.decide(Self.question(reserves: true))
-        #expect(again.allowed && again.source == .shared && rig.store.tally(of: key(two)) == 1)
-        #expect(rig.settle(again.reservation ?? "", .cancel) == true && rig.store.tally(of: key(two)) == 0)
+        #expect(again.allowed && again.source == .shared && rig.store.usage(of: key(two)) == 1)
+        #expect(rig.settle(again.reservation ?? "", .cancel) == true && rig.store.usage(of: key(two)) == 0)
     }
 
     /// Admitted here while the store was silent, and replayed by the store: one charge there, none more.
@@ -145,7 +145,7 @@ import Testing
         rig.answer(one, rig.run(one))
         rig.answer(two, rig.run(two))
         rig.connectAgain()
-        #expect(rig.store.tally(of: key(ten)) == 1)
+        #expect(rig.store.usage(of: key(ten)) == 1)
         rig.lose()
         #expect(rig.decide(isPeek: true).remaining == 9)
     }
@@ -157,8 +157,9 @@ import Testing
         func question(_ number: Int) -> LimiterRig.Question {
             LimiterRig.Question(grant: "g\(number % (2 * EngineBounds.grantParts))", id: "\(number)")
         }
-        for number in 0...EngineBounds.maxMemos { _ = rig.decide(question(number)) }
-        #expect(rig.limiter.memos.forgotten == 1 && rig.limiter.memos.count == EngineBounds.maxMemos)
+        for number in 0...EngineBounds.maxIdempotencyKeys { _ = rig.decide(question(number)) }
+        #expect(
+            rig.limiter.idempotency.forgotten == 1 && rig.limiter.idempotency.count == EngineBounds.maxIdempotencyKeys)
         let before = [rig.decide(grant: "g0", isPeek: true), rig.decide(grant: "g1", isPeek: true)].map(\.remaining)
         _ = rig.decide(question(1))
         #expect(rig.decide(grant: "g1", isPeek: true).remaining == before[1])
@@ -209,8 +210,8 @@ import Testing
             }
             let limiter = rig.limiter
             #expect(limiter.identityCount == 0 && limiter.counterCount == 0, "\(policy)")
-            #expect(limiter.reservations.count == 0 && limiter.memos.count == 0 && limiter.owed.isEmpty)
-            #expect(limiter.queue.isEmpty && limiter.flying.isEmpty && limiter.unresolved.isEmpty)
+            #expect(limiter.reservations.count == 0 && limiter.idempotency.count == 0 && limiter.owed.isEmpty)
+            #expect(limiter.queue.isEmpty && limiter.inFlight.isEmpty && limiter.unconfirmed.isEmpty)
             #expect(limiter.waitingCount == 0)
         }
     }

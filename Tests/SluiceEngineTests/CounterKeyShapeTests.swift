@@ -12,11 +12,11 @@ import Testing
         var subject: CounterKey.Subject
         var tool: String?
         var counter: String
-        var algorithm: Terms.Algorithm
+        var algorithm: Quota.Algorithm
         var window: Window
 
-        var stem: [UInt8] {
-            CounterKey.stem(
+        var baseKey: [UInt8] {
+            CounterKey.baseKey(
                 prefix: "sluice", grant: grant.map { Array($0.utf8) }, subject: subject,
                 container: tool.map { .tool($0) } ?? .allTools, counter: counter, algorithm: algorithm, window: window)
         }
@@ -43,7 +43,7 @@ import Testing
         "reservation", "id", "0", "60s", "é", "e\u{301}", "\u{301}", "day@Europe/Berlin",
     ]
 
-    private static func window(of algorithm: Terms.Algorithm, _ random: inout SeededRandom) -> Window {
+    private static func window(of algorithm: Quota.Algorithm, _ random: inout SeededRandom) -> Window {
         let zone = Zone(name: random.one(of: ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"])) ?? .utc
         return switch algorithm {
         case .concurrency: .endless
@@ -60,7 +60,7 @@ import Testing
             .throttle(word),
         ])
         let isShared = subject != .grant && (subject == .global || random.once(in: 2))
-        let algorithm = random.one(of: Terms.Algorithm.allCases)
+        let algorithm = random.one(of: Quota.Algorithm.allCases)
         return Shape(
             grant: isShared ? nil : random.one(of: words), subject: subject,
             tool: random.once(in: 4) ? nil : random.one(of: words), counter: random.one(of: words),
@@ -72,14 +72,14 @@ import Testing
         var seen: [[UInt8]: [[UInt8]]] = [:]
         for _ in 0..<20_000 {
             let shape = Self.shape(&random)
-            var key = shape.stem
+            var key = shape.baseKey
             var startMs: Int64 = 0
             if shape.algorithm.hasWindows {
                 startMs = max(0, shape.window.startMs(at: Int64(random.next() % 2_000_000_000_000)))
                 appendDecimal(startMs, to: &key)
             }
             let text = String(decoding: key, as: UTF8.self)
-            let other = seen.updateValue(shape.parts, forKey: shape.stem) ?? shape.parts
+            let other = seen.updateValue(shape.parts, forKey: shape.baseKey) ?? shape.parts
             expectQuickly(other == shape.parts, "two have \(text)")
             expectQuickly(key.allSatisfy { $0 > 0x20 && $0 < 0x7f }, text)
             let braces = key.filter { $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") }
@@ -92,8 +92,8 @@ import Testing
                 grant: read.grant, subject: read.subject, tool: read.tool, counter: read.counter,
                 algorithm: read.algorithm, window: read.window)
             expectQuickly(back.parts == shape.parts && read.windowStartMs == startMs && !read.isRefusals, text)
-            let refusals = CounterKey(CounterKey.refusals(of: key), prefix: "sluice")
-            expectQuickly(refusals?.isRefusals == true && refusals != read, text)
+            let denials = CounterKey(CounterKey.denials(of: key), prefix: "sluice")
+            expectQuickly(denials?.isRefusals == true && denials != read, text)
         }
         #expect(seen.count > 10_000)
     }
@@ -105,14 +105,14 @@ import Testing
         var random = SeededRandom(seed: 32)
         for _ in 0..<20_000 {
             let shape = Self.shape(&random)
-            let tag = Array(shape.stem.split(separator: UInt8(ascii: "}"))[0])
+            let tag = Array(shape.baseKey.split(separator: UInt8(ascii: "}"))[0])
             let grant = tags.updateValue(shape.grant, forKey: tag) ?? shape.grant
             expectQuickly(
                 grant.map { Array($0.utf8) } == shape.grant.map { Array($0.utf8) },
                 "\(shape) shares its tag with \(String(describing: grant))")
             guard let grant = shape.grant else { continue }
             let prefix = CounterKey.grantPrefix(prefix: "sluice", grant: grant.utf8)
-            expectQuickly(shape.stem.starts(with: prefix), "\(shape)")
+            expectQuickly(shape.baseKey.starts(with: prefix), "\(shape)")
         }
     }
 
@@ -128,7 +128,7 @@ import Testing
             for tool in Self.words {
                 for id in Self.words {
                     let (grant, tool, id) = (Array(grant.utf8), Array(tool.utf8), Array(id.utf8))
-                    keys.insert(CounterKey.memo(id, prefix: "sluice", grant: grant, tool: tool))
+                    keys.insert(CounterKey.idempotency(id, prefix: "sluice", grant: grant, tool: tool))
                     count += 1
                 }
             }
@@ -137,7 +137,7 @@ import Testing
         for key in keys {
             let text = String(decoding: key, as: UTF8.self)
             expectQuickly(CounterKey(key, prefix: "sluice") == nil, text)
-            expectQuickly(CounterKey(CounterKey.refusals(of: key), prefix: "sluice") == nil, text)
+            expectQuickly(CounterKey(CounterKey.denials(of: key), prefix: "sluice") == nil, text)
         }
     }
 
@@ -145,18 +145,18 @@ import Testing
     @Test(arguments: [Limit.Scope.session, .server, .attribute("team")], [true, false])
     func whatIsMissing(_ scope: Limit.Scope, acrossGrants: Bool) throws {
         let limit = limit(max: 5, scope: scope, acrossGrants: acrossGrants)
-        func stem(_ grant: String, _ name: String?) -> [UInt8] {
+        func baseKey(_ grant: String, _ name: String?) -> [UInt8] {
             var identity = Identity.Parts(grant: Array(grant.utf8), tool: "t", approved: false)
             identity.session = name.map { Array($0.utf8) }
             identity.server = identity.session
             identity.attributes = name.map { [Array("team".utf8): Array($0.utf8)] } ?? [:]
-            return CounterKey.stem(prefix: "sluice", limit: limit, identity: identity)
+            return CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity)
         }
-        #expect(stem("g", nil) != stem("h", nil))
-        #expect((stem("g", "x") == stem("h", "x")) == acrossGrants)
-        #expect(stem("g", "x") != stem("g", "y") && stem("g", "x") != stem("g", nil))
-        #expect(CounterKey(stem("g", nil) + [48], prefix: "sluice")?.grant == "g")
-        #expect((CounterKey(stem("g", "x") + [48], prefix: "sluice")?.grant == nil) == acrossGrants)
+        #expect(baseKey("g", nil) != baseKey("h", nil))
+        #expect((baseKey("g", "x") == baseKey("h", "x")) == acrossGrants)
+        #expect(baseKey("g", "x") != baseKey("g", "y") && baseKey("g", "x") != baseKey("g", nil))
+        #expect(CounterKey(baseKey("g", nil) + [48], prefix: "sluice")?.grant == "g")
+        #expect((CounterKey(baseKey("g", "x") + [48], prefix: "sluice")?.grant == nil) == acrossGrants)
 
         var rig = LimiterRig(policy(limit), usesStore: false)
         func remaining(_ grant: String, _ name: String?) -> Int64 {
@@ -175,7 +175,7 @@ import Testing
         var random = SeededRandom(seed: 34)
         for _ in 0..<300 {
             let window = Self.window(of: .slidingWindow, &random)
-            var counter = Counter(stem: [1], window: window, algorithm: .slidingWindow)
+            var counter = Counter(baseKey: [1], window: window, algorithm: .slidingWindow)
             counter.roll(at: Int64(random.next() % 2_000_000_000_000))
             let before = counter.key
             counter.roll(at: counter.windowEndMs)

@@ -23,8 +23,8 @@ import Testing
 
     private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
 
-    private func stem(_ name: Name, prefix: String = "sluice") -> [UInt8] {
-        CounterKey.stem(
+    private func baseKey(_ name: Name, prefix: String = "sluice") -> [UInt8] {
+        CounterKey.baseKey(
             prefix: prefix,
             limit: StoreModel.limit(
                 text(name.counter), max: 1, per: name.seconds, of: name.tool.map(text),
@@ -36,7 +36,7 @@ import Testing
     /// reads back as its parts.
     private func expectRoundTrip(_ name: Name) {
         let startMs = 1_700_000_040_000 / (name.seconds * 1000) * (name.seconds * 1000)
-        let bytes = stem(name) + Array(String(startMs).utf8)
+        let bytes = baseKey(name) + Array(String(startMs).utf8)
         expectQuickly(bytes.allSatisfy { $0 > 0x20 && $0 < 0x7f }, text(bytes))
         let braces = bytes.filter { $0 == UInt8(ascii: "{") || $0 == UInt8(ascii: "}") }
         expectQuickly(braces == Array("{}".utf8), text(bytes))
@@ -54,11 +54,11 @@ import Testing
 
     @Test func reads() {
         #expect(
-            text(stem(Name("alice-laptop", "opencode_run", "rate")))
+            text(baseKey(Name("alice-laptop", "opencode_run", "rate")))
                 == "sluice:1:{alice-laptop}:opencode_run:rate:fixed_window:60s:")
-        #expect(text(stem(Name("g", nil, "c", nil, 1))) == "sluice:1:{g}:all_tools:c:fixed_window:1s:")
-        #expect(text(stem(Name("g", "all_tools", "c"))) == "sluice:1:{g}:all%5Ftools:c:fixed_window:60s:")
-        #expect(text(stem(Name("é", "t", "c", "s"))) == "sluice:1:{%C3%A9}:t:c;session=s:fixed_window:60s:")
+        #expect(text(baseKey(Name("g", nil, "c", nil, 1))) == "sluice:1:{g}:all_tools:c:fixed_window:1s:")
+        #expect(text(baseKey(Name("g", "all_tools", "c"))) == "sluice:1:{g}:all%5Ftools:c:fixed_window:60s:")
+        #expect(text(baseKey(Name("é", "t", "c", "s"))) == "sluice:1:{%C3%A9}:t:c;session=s:fixed_window:60s:")
         #expect(text(CounterKey.grantPrefix(prefix: "p", grant: "a:b".utf8)) == "p:1:{a%3Ab}:")
         #expect(text(CounterKey.prefix("p")) == "p:1:{")
     }
@@ -83,8 +83,8 @@ import Testing
             }
         }
         for name in names { expectRoundTrip(name) }
-        #expect(Set(names.map { stem($0) }).count == names.count)
-        let keys = names.compactMap { CounterKey(stem($0) + [UInt8(ascii: "0")], prefix: "sluice") }
+        #expect(Set(names.map { baseKey($0) }).count == names.count)
+        let keys = names.compactMap { CounterKey(baseKey($0) + [UInt8(ascii: "0")], prefix: "sluice") }
         #expect(Set(keys).count == names.count)
     }
 
@@ -103,7 +103,7 @@ import Testing
             let name = Name(
                 word(), Int.random(in: 0...3, using: &random) == 0 ? nil : word(), word(),
                 Bool.random(using: &random) ? word() : nil, Int64.random(in: 1...3, using: &random))
-            let other = seen.updateValue(name, forKey: stem(name)) ?? name
+            let other = seen.updateValue(name, forKey: baseKey(name)) ?? name
             expectQuickly(other == name, "\(other) and \(name) are alike")
             expectRoundTrip(name)
         }
@@ -114,8 +114,8 @@ import Testing
         let one = Identity.Parts(grant: [1], tool: "t", approved: false, session: [2], server: [3])
         let other = Identity.Parts(grant: [1], tool: "t", approved: false)
         #expect(
-            CounterKey.stem(prefix: "p", limit: limit, identity: one)
-                == CounterKey.stem(prefix: "p", limit: limit, identity: other))
+            CounterKey.baseKey(prefix: "p", limit: limit, identity: one)
+                == CounterKey.baseKey(prefix: "p", limit: limit, identity: other))
     }
 
     /// What others have left in the store is not taken for a counter, and hurts nobody.
@@ -150,8 +150,8 @@ import Testing
 
     @Test func otherPrefixes() {
         let name = Name("g", "t", "c")
-        #expect(CounterKey(stem(name, prefix: "a:b") + [48], prefix: "a:b")?.grant == "g")
-        #expect(CounterKey(stem(name, prefix: "a:b") + [48], prefix: "a") == nil)
+        #expect(CounterKey(baseKey(name, prefix: "a:b") + [48], prefix: "a:b")?.grant == "g")
+        #expect(CounterKey(baseKey(name, prefix: "a:b") + [48], prefix: "a") == nil)
     }
 
     @Test func decimals() {

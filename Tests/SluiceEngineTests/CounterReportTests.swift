@@ -59,8 +59,8 @@ import Testing
         let other = LimiterRig(policy(ten))
         var limiter = other.limiter
         let key = try #require(stored.counters.first).key.bytes(prefix: "sluice")
-        let stem = Array(key[...(try #require(key.lastIndex(of: UInt8(ascii: ":"))))])
-        _ = limiter.table.insertCounter(stem: stem, window: .seconds(60), algorithm: .fixedWindow)
+        let baseKey = Array(key[...(try #require(key.lastIndex(of: UInt8(ascii: ":"))))])
+        _ = limiter.table.insertCounter(baseKey: baseKey, window: .seconds(60), algorithm: .fixedWindow)
         var unknown = CounterInspection(query, stored: nil)
         let hasSeenAll = unknown.look(at: limiter, atMost: 9, now: rig.now)
         #expect(hasSeenAll && unknown.count == 0)
@@ -92,7 +92,7 @@ import Testing
             let look = try #require(
                 rig.decide(LimiterRig.Question(isPeek: true, wantsTrace: true)).trace?.first)
             #expect(found.sharedUsed == look.used && found.remaining == max(0, look.left), "\(seconds) \(one)")
-            #expect(found.resetMs == look.resetMs && found.max == look.max && found.refusals == look.refusals)
+            #expect(found.resetMs == look.resetMs && found.max == look.max && found.denials == look.denials)
             other.store = rig.store
         }
         // What was given back elsewhere is so here.
@@ -196,7 +196,7 @@ import Testing
         var stored = rig.store.stored(rig.limiter.counterQuery(grant: "a", tool: nil, limit: 3))
         #expect(stored.counters.count == 2)
         for index in stored.counters.indices where stored.counters[index].lastMs == 0 {
-            stored.counters[index].tally.used = 7
+            stored.counters[index].usage.used = 7
         }
         let told = reports(rig, query, stored)
         #expect(told.map(\.key.grant) == ["a", "a"] && told.map(\.key.counter) == ["c", "b"])

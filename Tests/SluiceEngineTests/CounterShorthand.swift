@@ -5,29 +5,29 @@ import SluicePolicy
 
 /// Counters of fixed windows of a minute, in the words of their tests.
 extension Counter {
-    init(stem: [UInt8], window: Window, algorithm: Terms.Algorithm) {
-        let parts = StemParts(stem)
-        self.init(parts, of: CounterFamily(parts, window: window, algorithm: algorithm))
+    init(baseKey: [UInt8], window: Window, algorithm: Quota.Algorithm) {
+        let parts = BaseKeyParts(baseKey)
+        self.init(parts, of: KeyTemplate(parts, window: window, algorithm: algorithm))
     }
 
-    init(stem: [UInt8]) { self.init(stem: stem, window: .seconds(60), algorithm: .fixedWindow) }
+    init(baseKey: [UInt8]) { self.init(baseKey: baseKey, window: .seconds(60), algorithm: .fixedWindow) }
 
     mutating func observe(used: Int64, cutMs: Int64) {
-        observe(Tally(used: used), cutMs: cutMs, decidedMs: cutMs, epoch: 0, keepsShare: false)
+        observe(Usage(used: used), cutMs: cutMs, decidedMs: cutMs, epoch: 0, keepsShare: false)
     }
 
-    mutating func leftLocally(max: Int64, replicas: ReplicaView) -> Int64 {
+    mutating func localRemaining(max: Int64, replicas: ReplicaView) -> Int64 {
         beginShare(1)
-        return leftLocally(
+        return localRemaining(
             .fixedWindow(max: max, window: windowStartMs..<windowEndMs), replicas: replicas, nowMs: windowStartMs)
     }
 
-    func isQuiet(nowMs: Int64) -> Bool { isQuiet(nowMs: nowMs, terms: nil) }
+    func isQuiet(nowMs: Int64) -> Bool { isQuiet(nowMs: nowMs, quota: nil) }
 
-    mutating func settle(_ amount: Int64, cutMs: Int64) { settle(amount, terms: Self.anyTerms, cutMs: cutMs) }
-    mutating func resolve(_ amount: Int64, cutMs: Int64) { resolve(amount, terms: Self.anyTerms, cutMs: cutMs) }
+    mutating func settle(_ amount: Int64, cutMs: Int64) { settle(amount, quota: Self.anyQuota, cutMs: cutMs) }
+    mutating func resolve(_ amount: Int64, cutMs: Int64) { resolve(amount, quota: Self.anyQuota, cutMs: cutMs) }
     /// Fixed windows do not ask for them.
-    private static let anyTerms = Terms.fixedWindow(max: 0, window: 0..<60_000)
+    private static let anyQuota = Quota.fixedWindow(max: 0, window: 0..<60_000)
 
     var sharedUsed: Int64 { shared(nil, nowMs: windowStartMs).used }
     var localShare: Int64 { shareEpoch == 0 ? -1 : windowed.localShare }
@@ -38,7 +38,7 @@ extension Counter {
     }
 }
 
-extension Decision.Look {
+extension Decision.LimitTrace {
     /// What the socket tells of it.
     struct Told: Equatable {
         var rule: String

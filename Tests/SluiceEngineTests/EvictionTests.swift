@@ -368,18 +368,18 @@ import Testing
     }
 
     @Test func idsOfOneGrantPushOutItsOwn() {
-        let most = EngineBounds.maxMemos / 1_024
+        let most = EngineBounds.maxIdempotencyKeys / 1_024
         var rig = rig(policy(limit(max: 1_000_000, per: 3_600)), maxPlans: 4_096, grantParts: 1_024)
         rig.lose()
         let other = LimiterRig.Question(grant: "h", id: "mine")
         #expect(rig.decide(other).remaining == 999_999)
         for number in 0..<most * 20 { #expect(rig.decide(LimiterRig.Question(id: "id\(number)")).allowed) }
-        #expect(rig.limiter.memos.count == most + 1 && rig.limiter.memos.forgotten == Int64(most * 19))
+        #expect(rig.limiter.idempotency.count == most + 1 && rig.limiter.idempotency.forgotten == Int64(most * 19))
         #expect(rig.decide(other).remaining == 999_999)
-        #expect(rig.limiter.memos.placeCount < 8 * most)
+        #expect(rig.limiter.idempotency.placeCount < 8 * most)
     }
 
-    // MARK: - Rows of grants
+    // MARK: - ChunkedArray of grants
 
     /// A random life: what each grant has is exact, and its ring holds all of its rows.
     @Test func randomLife() throws {

@@ -10,7 +10,7 @@ import Testing
     private let ten = limit(max: 10)
 
     private func used(_ rig: LimiterRig, _ limit: Limit, startMs: Int64 = LimiterRig.startMs) -> Int64 {
-        rig.store.tally(of: key(limit, startMs: startMs))
+        rig.store.usage(of: key(limit, startMs: startMs))
     }
 
     // MARK: - Settling
@@ -107,15 +107,15 @@ import Testing
         rig.lose()
         while rig.decide().allowed {}
         let owed: Int64 = 150 * 31_536_000_000
-        try #require(owed > 4 * EngineBounds.maxAddition)
+        try #require(owed > 4 * EngineBounds.maxIncrement)
         let probe = rig.probe()
         rig.answer(probe, rig.run(probe))
         var parts = 0
         for _ in 0..<20 {
             _ = rig.ask()
             for batch in rig.sent() {
-                for special in batch.specials {
-                    guard case .heartbeat(_, let writtenBackMs) = special, writtenBackMs > 0 else { continue }
+                for operation in batch.operations {
+                    guard case .heartbeat(_, let writtenBackMs) = operation, writtenBackMs > 0 else { continue }
                     #expect(parts == 5, "a heartbeat says that all is written back after \(parts) parts")
                 }
                 parts += batch.entries.count { $0.cost > 1 }
@@ -181,13 +181,13 @@ import Testing
     /// However many there are: none is passed over between two batches.
     @Test func allThatItForgotItIsToldAgain() {
         var rig = LimiterRig(policy(ten))
-        let grants = (1...2 * EngineBounds.maxPaymentsPerBatch + 40).map { "g\($0)" }
+        let grants = (1...2 * EngineBounds.maxWriteBacksPerBatch + 40).map { "g\($0)" }
         for grant in grants { #expect(rig.decide(grant: grant, cost: 3).allowed) }
         rig.store.flush()
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
-        for grant in grants { #expect(rig.store.tally(of: key(ten, grant: grant)) == 3, "\(grant)") }
+        for grant in grants { #expect(rig.store.usage(of: key(ten, grant: grant)) == 3, "\(grant)") }
     }
 
     /// A list that the store cannot keep is reported once, and counting goes on.

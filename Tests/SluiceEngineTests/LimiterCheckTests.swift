@@ -62,10 +62,10 @@ import Testing
         let open = Counter.bounds(of: day, .slidingWindow, at: startMs + 1)
         #expect(open.startMs == startMs && open.endMs == startMs + 86_400_000)
         #expect(open.previousLengthMs == hoursBefore * 3_600_000 && open.nextEndMs == startMs + 2 * 86_400_000)
-        let terms = Terms(limit(max: 100, algorithm: .slidingWindow, window: day)).at(open)
-        var tally = Tally(used: 0)
-        tally.previous = 100
-        let left = terms.left(tally, nowMs: startMs + 3_599_999)
+        let quota = Quota(limit(max: 100, algorithm: .slidingWindow, window: day)).at(open)
+        var usage = Usage(used: 0)
+        usage.previous = 100
+        let left = quota.left(usage, nowMs: startMs + 3_599_999)
         #expect(left == (hoursBefore == 23 ? 0 : 7))
     }
 
@@ -248,9 +248,9 @@ import Testing
         #expect(first.rule == "/tools/t/limits/b" && first.remaining == 3 && first.limit == 4)
         #expect(
             first.trace?.map(\.told) == [
-                Decision.Look.Told(rule: "/tools/t/limits/a", windowStartMs: Self.start, used: 1, max: 10),
-                Decision.Look.Told(rule: "/tools/t/limits/b", windowStartMs: Self.start, used: 1, max: 4),
-                Decision.Look.Told(
+                Decision.LimitTrace.Told(rule: "/tools/t/limits/a", windowStartMs: Self.start, used: 1, max: 10),
+                Decision.LimitTrace.Told(rule: "/tools/t/limits/b", windowStartMs: Self.start, used: 1, max: 4),
+                Decision.LimitTrace.Told(
                     rule: "/tools/t/limits/c", windowStartMs: Self.start, used: 1, max: 1_000_000_000_000),
             ])
     }

@@ -74,7 +74,7 @@ import Testing
         #expect(rig.answers[early]?.verdict == .limit && rig.answers[early]?.source == .local)
         rig.answer(batch, rig.run(batch))
         #expect(late.compactMap { rig.answers[$0]?.allowed } == [true, true, false])
-        #expect(rig.store.tally(of: key(limit(max: 2))) == 2)
+        #expect(rig.store.usage(of: key(limit(max: 2))) == 2)
     }
 
     /// One that left before its batch went out is no part of it.
@@ -95,7 +95,7 @@ import Testing
         for batch in batches { rig.answer(batch, rig.run(batch)) }
         let third = try #require(rig.sent().first)
         // First what was admitted here, then the one that still waits.
-        #expect(third.entries.map(\.count) == [1, 1] && third.charges.map(\.terms.max) == [Terms.maxExact, 10])
+        #expect(third.entries.map(\.count) == [1, 1] && third.charges.map(\.quota.max) == [Quota.maxExact, 10])
         rig.answer(third, rig.run(third))
         #expect(rig.answers[late]?.source == .shared && rig.answers[late]?.remaining == 6)
     }
@@ -113,7 +113,7 @@ import Testing
         rig.collect()
         for batch in batches { rig.answer(batch, rig.run(batch)) }
         #expect(rig.limiter.waitingCount == 0)
-        #expect(rig.sent().map { $0.charges.map(\.terms.max) } == [[Terms.maxExact]], "what was admitted here")
+        #expect(rig.sent().map { $0.charges.map(\.quota.max) } == [[Quota.maxExact]], "what was admitted here")
     }
 
     @Test func aStallEndsInANewConnection() throws {
@@ -327,7 +327,7 @@ import Testing
         let batch = try #require(rig.sent().first)
         rig.answer(batch, rig.run(batch))
         #expect(rig.answers[first] == nil)
-        #expect(rig.limiter.takeNotices() == [.storeForgot] && rig.limiter.isShared)
+        #expect(rig.limiter.takeNotices() == [.storeLostData] && rig.limiter.isShared)
         rig.exchange()
         #expect(rig.order.suffix(2) == [first, second])
         // It is told first what it had told before.
@@ -373,7 +373,7 @@ import Testing
             rig.answer(batch, rig.run(batch))
         }
         #expect(rig.answers[ticket]?.source == .local && rig.limiter.waitingCount == 0)
-        #expect(rig.sent().map { $0.charges.map(\.terms.max) } == [[Terms.maxExact]], "what was admitted here")
+        #expect(rig.sent().map { $0.charges.map(\.quota.max) } == [[Quota.maxExact]], "what was admitted here")
     }
 
     /// The second batch ran before the first (as when the script had to be loaded between): the first is sent again.
@@ -437,7 +437,7 @@ import Testing
         rig.store.delete(key(bad))
         _ = rig.wait("u")
         let settling = try #require(rig.sent().first)
-        #expect(settling.charges.count == 2 && rig.limiter.flying.last?.settles == true)
+        #expect(settling.charges.count == 2 && rig.limiter.inFlight.last?.settles == true)
         rig.answer(second, .failure(.refused("LOADING")))
         #expect(rig.answers[waiting]?.source == .local)
         for _ in 0..<20 {
@@ -448,10 +448,10 @@ import Testing
         // The connection is lost with it. It was never run, and is sent again first of all.
         rig.close()
         let again = rig.probe()
-        #expect(again.sequence == settling.sequence && rig.store.tally(of: key(bad)) == 0)
+        #expect(again.sequence == settling.sequence && rig.store.usage(of: key(bad)) == 0)
         rig.answer(again, rig.run(again))
         rig.exchange()
-        #expect(rig.store.tally(of: key(bad)) >= 1 && rig.limiter.journalCount == 0)
+        #expect(rig.store.usage(of: key(bad)) >= 1 && rig.limiter.journalCount == 0)
     }
 
     // MARK: - Faults of a key

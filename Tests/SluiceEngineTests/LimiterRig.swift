@@ -13,13 +13,13 @@ struct LimiterRig {
     let replica: UInt64
     var limiter: Limiter
     var store: ModelStore
-    var now: Moment
+    var now: ClockReading
     /// The answers that came as completions, by ticket.
     var answers: [UInt64: Decision] = [:]
     /// Tickets in the order of their answers.
     var order: [UInt64] = []
     /// What it wanted of its listening; nobody answers but a test.
-    var listening: [ListeningCommand] = []
+    var listening: [ChangeFeedCommand] = []
     /// What became of settlements that waited: nil where the store went away.
     var settled: [UInt64: Bool?] = [:]
     /// Settlements that were refused.
@@ -42,7 +42,7 @@ struct LimiterRig {
         grantParts: Int = EngineBounds.grantParts
     ) {
         self.replica = replica
-        now = Moment(monotonicNs: 5_000_000_000, wallMs: Self.startMs + wallSkewMs)
+        now = ClockReading(monotonicNs: 5_000_000_000, wallMs: Self.startMs + wallSkewMs)
         store = ModelStore(clockMs: Self.startMs)
         var configuration = LimiterConfiguration(
             keyPrefix: "sluice", budgetMs: 20, replicas: ReplicaView(own: replica, assumed: replicas),
@@ -125,8 +125,8 @@ struct LimiterRig {
         batch.sequence = sequence
         batch.appendKey(CounterKey.replicas(prefix: "sluice"))
         batch.appendKey(CounterKey.writtenBack(prefix: "sluice"))
-        batch.specials = [.heartbeat(lifeMs: 30_000, writtenBackMs: hasWrittenBack ? store.clockMs : 0)]
-        batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
+        batch.operations = [.heartbeat(lifeMs: 30_000, writtenBackMs: hasWrittenBack ? store.clockMs : 0)]
+        batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, operation: 0)]
         _ = store.run(batch, replica: replica)
     }
 
@@ -236,7 +236,7 @@ struct LimiterRig {
 
 extension Limiter {
     /// What a person sees of all counters that match.
-    func counters(stored: StoredCounters?, grant: String?, tool: String?, now: Moment) -> [CounterReport] {
+    func counters(stored: StoredCounters?, grant: String?, tool: String?, now: ClockReading) -> [CounterReport] {
         var inspection = CounterInspection(counterQuery(grant: grant, tool: tool, limit: .max), stored: stored)
         while !inspection.look(at: self, atMost: .max, now: now) {}
         return inspection.sorted()
@@ -254,5 +254,5 @@ func expectQuickly(
 func key(_ limit: Limit, grant: String = "g", session: String? = nil, startMs: Int64 = LimiterRig.startMs) -> [UInt8] {
     let identity = Identity.Parts(
         grant: Array(grant.utf8), tool: "t", approved: false, session: session.map { Array($0.utf8) })
-    return CounterKey.stem(prefix: "sluice", limit: limit, identity: identity) + Array(String(startMs).utf8)
+    return CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity) + Array(String(startMs).utf8)
 }

@@ -19,8 +19,8 @@ import Testing
         #expect(rig.decide().source == .local)
         rig.limiter.linkConnected(now: rig.now)
         let probe = try #require(rig.sent().first)
-        #expect(probe.specials == [.heartbeat(lifeMs: 30_000)] && probe.charges.isEmpty)
-        #expect(probe.sequence == 1 && probe.acknowledgedSequence == 0 && probe.floorMs == 0)
+        #expect(probe.operations == [.heartbeat(lifeMs: 30_000)] && probe.charges.isEmpty)
+        #expect(probe.sequence == 1 && probe.acknowledgedSequence == 0 && probe.minTimeMs == 0)
         #expect(rig.limiter.storeState == "probing" && rig.decide().source == .local)
         rig.answer(probe, rig.run(probe))
         #expect(rig.limiter.takeNotices() == [.storeReached])
@@ -40,9 +40,9 @@ import Testing
         #expect(
             batch.charges == [
                 Batch.Charge(
-                    terms: .fixedWindow(max: 5, window: Self.start..<Self.start + 60_000), verifiesTimeToLive: true)
+                    quota: .fixedWindow(max: 5, window: Self.start..<Self.start + 60_000), verifiesTimeToLive: true)
             ])
-        #expect(batch.sequence == 2 && batch.acknowledgedSequence == 1 && batch.floorMs == Self.start)
+        #expect(batch.sequence == 2 && batch.acknowledgedSequence == 1 && batch.minTimeMs == Self.start)
         rig.pass(ms: 3)
         rig.answer(batch, rig.run(batch))
         let decision = try #require(rig.answers[ticket])
@@ -86,7 +86,7 @@ import Testing
         #expect(decisions.map { $0.trace?.first?.used } == [2, 4, 6, 6])
         #expect(decisions.allSatisfy { $0.source == .shared })
         #expect(decisions[3].message == "t is limited to 7 calls per minute for this grant.")
-        #expect(rig.store.tally(of: key(limit(max: 7))) == 6)
+        #expect(rig.store.usage(of: key(limit(max: 7))) == 6)
         #expect(rig.limiter.statistics.coalesced == 4 && rig.limiter.statistics.entries == 1)
     }
 
@@ -107,7 +107,7 @@ import Testing
         // 1 + 1 + 5 leave 3: a cost of 4 does not fit, and one of 3 does.
         #expect(decisions.map(\.allowed) == [true, true, true, false, false, false, true])
         #expect(decisions.map(\.remaining) == [9, 8, 3, 3, 3, 3, 3])
-        #expect(rig.store.tally(of: key(limit(max: 10))) == 7)
+        #expect(rig.store.usage(of: key(limit(max: 10))) == 7)
     }
 
     @Test func aBatchOfManyGrants() throws {
@@ -199,14 +199,14 @@ import Testing
         #expect(rig.order == [tickets[1]])
         let again = try #require(rig.sent().first)
         #expect(again.entries == [Batch.Entry(cost: 1, count: 2, firstCharge: 0, chargeCount: 1)])
-        #expect(again.charges[0].terms.windowStartMs == Self.start + 60_000)
+        #expect(again.charges[0].quota.windowStartMs == Self.start + 60_000)
         rig.answer(again, rig.run(again))
         #expect(rig.order == [tickets[1], tickets[0], tickets[2], tickets[3]])
         #expect(rig.order.compactMap { rig.answers[$0]?.allowed } == [true, true, true, false])
         #expect(rig.answers[tickets[0]]?.trace?.first?.windowStartMs == Self.start + 60_000)
         #expect(rig.answers[tickets[3]]?.resetMs == 59_995)
         #expect(rig.limiter.statistics.resends == 1)
-        #expect(rig.store.tally(of: key(limit(max: 2))) == 0)
+        #expect(rig.store.usage(of: key(limit(max: 2))) == 0)
         #expect(rig.commands().isEmpty)
     }
 
@@ -287,7 +287,7 @@ import Testing
         rig.tick()
         let probe = try #require(rig.sent().first)
         #expect(
-            probe.specials == [.heartbeat(lifeMs: 30_000, writtenBackMs: LimiterRig.startMs + 1_000)],
+            probe.operations == [.heartbeat(lifeMs: 30_000, writtenBackMs: LimiterRig.startMs + 1_000)],
             "there is nothing to write back")
         rig.answer(probe, rig.run(probe))
         rig.tick()
@@ -299,7 +299,7 @@ import Testing
         rig.tick()
         let asked = rig.now.monotonicNs
         _ = rig.wait()
-        #expect(rig.limiter.patienceNs == 15_000_000)
+        #expect(rig.limiter.storeWaitNs == 15_000_000)
         #expect(rig.limiter.nextTickNs() == asked + 15_000_000)
         rig.pass(ms: 3)
         #expect(rig.sent().count == 1)

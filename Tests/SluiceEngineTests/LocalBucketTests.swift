@@ -20,7 +20,7 @@ import Testing
         let id = ReservationID(using: &random)
         let outcome = rig.limiter.check(
             identity, cost: cost, isPeek: false, wantsTrace: false,
-            extras: CheckExtras(reservation: id, id: nil, argumentsHash: 0), ticket: Ticket(rawValue: 1), now: rig.now)
+            extras: CheckOptions(reservation: id, id: nil, argumentsHash: 0), ticket: Ticket(rawValue: 1), now: rig.now)
         guard case .answered(let decision) = outcome, decision.allowed else {
             Issue.record("not reserved: \(outcome)")
             return id

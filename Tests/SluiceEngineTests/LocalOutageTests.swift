@@ -142,7 +142,7 @@ import Testing
     /// shares of what the store told.
     @Test func theTimeToWait() {
         var random = SeededRandom(seed: 5)
-        var refusals = 0
+        var denials = 0
         for _ in 0..<300 {
             var limit = random.limit("c", of: "t")
             while limit.scope != .grant || limit.mode == .shadow { limit = random.limit("c", of: "t") }
@@ -151,16 +151,16 @@ import Testing
             var rig = LimiterRig(policy(limit), replicas: replicas)
             rig.pass(ms: random.one(of: [1, 700, 20_000]))
             let large = max(1, limit.max / random.one(of: [2, 3, 7]))
-            if large <= Terms(limit).capacity { _ = rig.decide(cost: large) }
+            if large <= Quota(limit).capacity { _ = rig.decide(cost: large) }
             if random.once(in: 2) { rig.pass(ms: random.one(of: [1, 400, 1_000, 2_500])) }
             rig.lose()
             // No more than a replica's share of an empty window: more never fits here.
-            let most = max(1, Terms(limit).capacity / Int64(replicas))
+            let most = max(1, Quota(limit).capacity / Int64(replicas))
             for cost in [1, most, most, most / 2 + 1] {
                 let decision = rig.decide(cost: cost)
                 guard decision.verdict == .limit, decision.source == .local else { continue }
-                guard Terms(limit).capacity >= Int64(replicas) else { continue }
-                refusals += 1
+                guard Quota(limit).capacity >= Int64(replicas) else { continue }
+                denials += 1
                 var before = rig
                 before.pass(ms: decision.retryAfterMs - 1)
                 let early = before.decide(cost: cost, isPeek: true)
@@ -170,6 +170,6 @@ import Testing
                 expectQuickly(passes.allowed, "\(limit) refuses \(cost) after \(decision): \(passes)")
             }
         }
-        #expect(refusals > 50)
+        #expect(denials > 50)
     }
 }

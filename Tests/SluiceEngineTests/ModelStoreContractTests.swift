@@ -30,7 +30,7 @@ private struct ModelContractStore: ContractStore {
         case .bucket(let level, let lastMs, let credited):
             credited > 0 ? "\(level) \(lastMs) \(credited)" : "\(level) \(lastMs)"
         case .text(let text): text
-        case .log, .slots, .record, .memo, .foreign, nil: nil
+        case .log, .slots, .record, .idempotency, .foreign, nil: nil
         }
     }
 

@@ -12,8 +12,8 @@ import Testing
         ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
     }
 
-    @Test(arguments: [Terms.Algorithm.fixedWindow, .slidingWindow, .tokenBucket, .slidingLog])
-    func settlesWhatStillCountsOnce(_ algorithm: Terms.Algorithm) throws {
+    @Test(arguments: [Quota.Algorithm.fixedWindow, .slidingWindow, .tokenBucket, .slidingLog])
+    func settlesWhatStillCountsOnce(_ algorithm: Quota.Algorithm) throws {
         let first = Self.setting("SLUICE_PROPERTY_SEED") ?? 1
         for seed in first..<first + 80 * (Self.setting("SLUICE_PROPERTY_ROUNDS") ?? 1) {
             var history = SettlementHistory(algorithm, seed: seed)
@@ -32,30 +32,30 @@ private struct SettlementHistory {
         var isSpent = false
     }
 
-    private let limit: TermsLimit
+    private let limit: QuotaLimit
     private let seed: UInt64
     private var random: SeededRandom
     private var store: ModelCounter
     /// As if every check had cost from the start what it was settled to, if that was less; and what was settled to more
     /// came when it was settled.
-    private var oracle: TermsOracle
+    private var oracle: QuotaOracle
     private var nowMs: Int64
     /// In the order in which they were admitted; which of the oracle's events each is.
     private var reservations: [(Reservation, event: Int)] = []
     /// How many there were when something was given back last.
 
-    init(_ algorithm: Terms.Algorithm, seed: UInt64) {
+    init(_ algorithm: Quota.Algorithm, seed: UInt64) {
         self.seed = seed
         random = SeededRandom(seed: seed)
         let lengths: [Int64] = [1000, 60_000, 3_600_000]
         let lengthMs = lengths[Int(random.number(0, 2))]
-        let most = random.number(0, 3) == 0 ? Terms.maxExact / 4 / lengthMs : 20
-        limit = TermsLimit(
+        let most = random.number(0, 3) == 0 ? Quota.maxExact / 4 / lengthMs : 20
+        limit = QuotaLimit(
             algorithm: algorithm, max: random.number(1, min(most, 1_000_000_000_000)),
             burst: algorithm == .tokenBucket ? random.number(1, min(most, 1_000_000_000_000)) : 0, lengthMs: lengthMs)
         store = ModelCounter(limit)
         store.reservesAll = true
-        oracle = TermsOracle(limit)
+        oracle = QuotaOracle(limit)
         nowMs = 1_800_000_000_000 + random.number(0, lengthMs)
     }
 
@@ -79,7 +79,7 @@ private struct SettlementHistory {
 
     private mutating func reserve() throws {
         let cost = min(1_000_000_000_000, random.number(1, max(1, limit.capacity / 2)))
-        let (admitted, tally) = store.check(cost: cost, count: 1, nowMs: nowMs)
+        let (admitted, usage) = store.check(cost: cost, count: 1, nowMs: nowMs)
         let mayPass = oracle.fits(cost: cost, at: nowMs)
         // A bucket may be fuller than if settlements had been known from the start, but never emptier.
         guard admitted == 1 ? mayPass : (!mayPass || limit.algorithm == .tokenBucket) else {
@@ -92,7 +92,7 @@ private struct SettlementHistory {
             case .slidingWindow: limit.window(at: limit.window(at: nowMs).upperBound).upperBound
             case .slidingLog: nowMs + limit.lengthMs
             case .tokenBucket, .concurrency:
-                nowMs + max(limit.lengthMs, (tally.used + limit.max - 1) / limit.max)
+                nowMs + max(limit.lengthMs, (usage.used + limit.max - 1) / limit.max)
             }
         reservations.append(
             (Reservation(cost: cost, chargedMs: nowMs, untilMs: untilMs), event: oracle.timesMs.count))
@@ -132,18 +132,18 @@ private struct SettlementHistory {
     }
 
     private mutating func compare() throws {
-        let tally = store.tally(nowMs: nowMs)
+        let usage = store.usage(nowMs: nowMs)
         guard limit.algorithm == .tokenBucket else {
-            let used = limit.terms(at: nowMs).used(tally, nowMs: nowMs)
-            if used != oracle.used(at: nowMs) { throw failure("\(tally) instead of \(oracle.used(at: nowMs))") }
+            let used = limit.quota(at: nowMs).used(usage, nowMs: nowMs)
+            if used != oracle.used(at: nowMs) { throw failure("\(usage) instead of \(oracle.used(at: nowMs))") }
             return
         }
-        if Int128(tally.used) < oracle.level(at: nowMs) {
-            throw failure("level \(tally.used), below \(oracle.level(at: nowMs))")
+        if Int128(usage.used) < oracle.level(at: nowMs) {
+            throw failure("level \(usage.used), below \(oracle.level(at: nowMs))")
         }
     }
 
-    private func failure(_ what: String) -> TermsHistory<ModelCounter>.Failure {
+    private func failure(_ what: String) -> QuotaHistory<ModelCounter>.Failure {
         .init(description: "seed \(seed): \(limit) at \(nowMs), after \(oracle.amounts) at \(oracle.timesMs): \(what)")
     }
 }

@@ -165,12 +165,12 @@ import Testing
             switch record {
             case .replica: found.insert("replica")
             case .counter(let state):
-                switch state.tally {
+                switch state.usage {
                 case .window: found.insert("window")
                 case .bucket: found.insert("bucket")
                 case .log: found.insert("log")
                 }
-            case .flight(let state): if !state.payments.isEmpty { found.insert("flight") }
+            case .flight(let state): if !state.writeBacks.isEmpty { found.insert("flight") }
             }
         }
         #expect(found == ["replica", "window", "bucket", "log", "flight"])
@@ -251,12 +251,12 @@ extension StateRecord {
         switch self {
         case .replica: 4
         case .counter(let state):
-            switch state.tally {
+            switch state.usage {
             case .window(let window): 2 + (window.share == nil ? 4 : 8)
             case .bucket: 2 + 11
             case .log(let log): 2 + 2 * (log.shared.count + log.own.count)
             }
-        case .flight(let state): 1 + 2 * (state.payments.count + state.doubts.count)
+        case .flight(let state): 1 + 2 * (state.writeBacks.count + state.doubts.count)
         }
     }
 
@@ -273,7 +273,7 @@ extension StateRecord {
         case .counter(var state):
             if index == 0 { change(&state.startMs) }
             if index == 1 { change(&state.countsUntilMs) }
-            switch state.tally {
+            switch state.usage {
             case .window(var window) where index >= 2:
                 let fields: [WritableKeyPath<CounterState.WindowState, Int64>] = [
                     \.sharedUsed, \.sharedPrevious, \.own, \.ownPrevious,
@@ -287,14 +287,14 @@ extension StateRecord {
                     change(&share[keyPath: shares[index - 6]])
                     window.share = share
                 }
-                state.tally = .window(window)
+                state.usage = .window(window)
             case .bucket(var bucket) where index >= 2:
                 let fields: [WritableKeyPath<CounterState.BucketState, Int64>] = [
                     \.sharedLevel, \.sharedMs, \.localLevel, \.ownLevel, \.resolvedLevel, \.localMs, \.replicaCount,
                     \.localCapacity, \.max, \.burst, \.lengthMs,
                 ]
                 change(&bucket[keyPath: fields[index - 2]])
-                state.tally = .bucket(bucket)
+                state.usage = .bucket(bucket)
             case .log(var log) where index >= 2:
                 let step = (index - 2) / 2
                 let field: WritableKeyPath<UsageLog.Step, Int64> = index % 2 == 0 ? \.ms : \.units
@@ -303,7 +303,7 @@ extension StateRecord {
                 } else {
                     change(&log.own[step - log.shared.count][keyPath: field])
                 }
-                state.tally = .log(log)
+                state.usage = .log(log)
             case .window, .bucket, .log: break
             }
             self = .counter(state)
@@ -313,10 +313,10 @@ extension StateRecord {
             } else {
                 let item = (index - 1) / 2
                 let field: WritableKeyPath<FlightState.Item, Int64> = index % 2 == 1 ? \.amount : \.windowMs
-                if item < state.payments.count {
-                    change(&state.payments[item][keyPath: field])
+                if item < state.writeBacks.count {
+                    change(&state.writeBacks[item][keyPath: field])
                 } else {
-                    change(&state.doubts[item - state.payments.count][keyPath: field])
+                    change(&state.doubts[item - state.writeBacks.count][keyPath: field])
                 }
             }
             self = .flight(state)

@@ -105,9 +105,9 @@ import Testing
         let ids = (0..<100).compactMap { _ in rig.reserve(cost: 1_000_000_000_000).reservation }
         #expect(ids.count == 100)
         for counter in rig.limiter.table.liveCounters {
-            let terms = Terms(limits.first { CounterKey.stem(of: $0) == Array(counter.stem) } ?? limits[0])
-            let known = counter.known(terms.at(counter.bounds(at: rig.now.wallMs)), nowMs: rig.now.wallMs)
-            #expect(known.used <= Terms.maxExact)
+            let quota = Quota(limits.first { CounterKey.baseKey(of: $0) == Array(counter.baseKey) } ?? limits[0])
+            let known = counter.known(quota.at(counter.bounds(at: rig.now.wallMs)), nowMs: rig.now.wallMs)
+            #expect(known.used <= Quota.maxExact)
         }
         for id in ids { #expect(rig.settle(id, .commit(cost: 1_000_000_000_000)) == true) }
         rig.pass(ms: 10_000)
@@ -121,10 +121,10 @@ import Testing
         for used in 1...4 {
             let decision = rig.decide(wantsTrace: true)
             #expect(decision.allowed && decision.source == .local)
-            #expect(decision.trace?.first?.isShadow == true && decision.trace?.first?.refusals == Int64(used - 1))
+            #expect(decision.trace?.first?.isShadow == true && decision.trace?.first?.denials == Int64(used - 1))
         }
         let denied = rig.decide(wantsTrace: true)
-        #expect(denied.verdict == .limit && denied.rule == "/tools/t/limits/l" && denied.trace?[0].refusals == 3)
+        #expect(denied.verdict == .limit && denied.rule == "/tools/t/limits/l" && denied.trace?[0].denials == 3)
         rig.limiter.replacePolicies(PolicySet(single: policy(shadow, allowing, denying)))
         #expect(rig.decide().rule == "/tools/t/limits/d")
     }
@@ -140,18 +140,18 @@ import Testing
         var rig = LimiterRig(policy(limit("s", max: 2, onOutage: onOutage, mode: .shadow)))
         for _ in 0..<3 { #expect(rig.decide().limit == -1) }
         rig.lose()
-        for refusals in 2...3 {
+        for denials in 2...3 {
             let decision = rig.decide(cost: 9, wantsTrace: true)
             #expect(decision.allowed && decision.source == .local && decision.rule == "/tools/t")
-            #expect(decision.trace?.first?.refusals == Int64(refusals) && decision.remaining == -1)
+            #expect(decision.trace?.first?.denials == Int64(denials) && decision.remaining == -1)
         }
         rig.connect()
-        #expect(rig.decide(wantsTrace: true).trace?.first?.refusals == 2)
+        #expect(rig.decide(wantsTrace: true).trace?.first?.denials == 2)
     }
 }
 
 extension CounterKey {
-    fileprivate static func stem(of limit: Limit) -> [UInt8] {
-        stem(prefix: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
+    fileprivate static func baseKey(of limit: Limit) -> [UInt8] {
+        baseKey(prefix: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
     }
 }

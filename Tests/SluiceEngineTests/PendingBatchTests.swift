@@ -49,7 +49,7 @@ import Testing
         #expect(batch.takeExpired(nowNs: 300) == 2)
         #expect(batch.waiters[2].state == .left)
         batch.admitLocally(2, atMs: 5)
-        #expect(batch.waiters[2].state == .overtaken && batch.entries[0].locallyAdmitted == 1)
+        #expect(batch.waiters[2].state == .admittedLocally && batch.entries[0].locallyAdmitted == 1)
         while batch.takeExpired(nowNs: .max) != nil {}
         #expect(batch.oldestDeadlineNs() == nil)
         #expect(batch.entries.allSatisfy { $0.unanswered == 0 })

@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct CounterTests {
     private func counter() -> Counter {
-        var counter = Counter(stem: [1])
+        var counter = Counter(baseKey: [1])
         counter.roll(at: 60_000)
         return counter
     }
@@ -15,23 +15,23 @@ import Testing
     @Test func rollingForgetsTheWindowBefore() {
         var counter = counter()
         counter.observe(used: 4, cutMs: 61_000)
-        #expect(counter.leftLocally(max: 10, replicas: alone) == 6)
+        #expect(counter.localRemaining(max: 10, replicas: alone) == 6)
         counter.localUsed = 2
         counter.roll(at: 60_000)
-        #expect(counter.leftLocally(max: 10, replicas: alone) == 4 && counter.isSeen)
+        #expect(counter.localRemaining(max: 10, replicas: alone) == 4 && counter.isSeen)
         counter.roll(at: 120_000)
         #expect(!counter.isSeen && counter.sharedUsed == 0 && counter.localUsed == 0)
-        #expect(counter.leftLocally(max: 10, replicas: alone) == 10)
+        #expect(counter.localRemaining(max: 10, replicas: alone) == 10)
         #expect(counter.windowEndMs == 180_000)
     }
 
     @Test func theStoreEndsLocalCounting() {
         var counter = counter()
-        #expect(counter.leftLocally(max: 10, replicas: alone) == 10)
+        #expect(counter.localRemaining(max: 10, replicas: alone) == 10)
         counter.localUsed = 3
         counter.observe(used: 5, cutMs: 119_999)
         #expect(counter.localUsed == 3 && counter.localShare == -1)
-        #expect(counter.leftLocally(max: 10, replicas: alone) == 2)
+        #expect(counter.localRemaining(max: 10, replicas: alone) == 2)
     }
 
     @Test func anAnswerOfAnotherWindowIsNoNews() {
@@ -53,12 +53,12 @@ import Testing
     @Test func chargesThatTurnOutToHaveRun() {
         var counter = counter()
         counter.observe(used: 4, cutMs: 60_000)
-        #expect(counter.leftLocally(max: 10, replicas: alone) == 6)
+        #expect(counter.localRemaining(max: 10, replicas: alone) == 6)
         counter.localUsed = 3
         counter.resolve(2, cutMs: 60_000)
         #expect(counter.sharedUsed == 6)
         #expect(counter.localUsed == 1)
-        #expect(counter.leftLocally(max: 10, replicas: alone) == 3)
+        #expect(counter.localRemaining(max: 10, replicas: alone) == 3)
         counter.resolve(2, cutMs: 59_000)
         #expect(counter.sharedUsed == 6)
     }
@@ -66,14 +66,14 @@ import Testing
     @Test func sharesOfWhatIsLeft() {
         var counter = counter()
         counter.observe(used: 4, cutMs: 60_000)
-        #expect(counter.leftLocally(max: 10, replicas: ReplicaView(own: 1, assumed: 3)) == 2)
+        #expect(counter.localRemaining(max: 10, replicas: ReplicaView(own: 1, assumed: 3)) == 2)
         counter.roll(at: 120_000)
         counter.observe(used: 12, cutMs: 120_000)
-        #expect(counter.leftLocally(max: 10, replicas: alone) == 0)
+        #expect(counter.localRemaining(max: 10, replicas: alone) == 0)
     }
 
     @Test func quietOnceNothingIsLost() {
-        var fresh = Counter(stem: [1])
+        var fresh = Counter(baseKey: [1])
         #expect(fresh.isQuiet(nowMs: 0))
         fresh.roll(at: 60_000)
         #expect(fresh.isQuiet(nowMs: 70_000))
@@ -88,20 +88,21 @@ import Testing
 
 @Suite struct PlanTableTests {
     private func name(_ number: Int) -> ByteString { ByteString(bytes: Array("plan\(number)".utf8)) }
-    private func stem(_ number: Int) -> [UInt8] { Array("stem\(number)".utf8) }
+    private func baseKey(_ number: Int) -> [UInt8] { Array("baseKey\(number)".utf8) }
     private let limit = StoreModel.limit(max: 5)
 
-    private func insert(_ number: Int, stems: [Int], into table: inout PlanTable, nowNs: Int64 = 0) -> Int? {
+    private func insert(_ number: Int, baseKeys: [Int], into table: inout PlanTable, nowNs: Int64 = 0) -> Int? {
         try? table.insert(
-            name(number), CallRuling(rule: "", limits: stems.map { _ in limit }), stems: stems.map { stem($0) },
+            name(number), CallRuling(rule: "", limits: baseKeys.map { _ in limit }),
+            baseKeys: baseKeys.map { baseKey($0) },
             nowMs: 60_000, nowNs: nowNs)
     }
 
     @Test func findsWhatItWasTold() throws {
         var table = PlanTable(maxPlans: 10)
-        let first = insert(1, stems: [1, 2], into: &table)
+        let first = insert(1, baseKeys: [1, 2], into: &table)
         let one = try #require(first)
-        let second = insert(2, stems: [2, 3], into: &table)
+        let second = insert(2, baseKeys: [2, 3], into: &table)
         let two = try #require(second)
         #expect(table.find(name(1)) == one && table.find(name(2)) == two && table.find(name(3)) == nil)
         #expect(table.planCount == 2 && table.counterCount == 3)
@@ -113,14 +114,14 @@ import Testing
     @Test func theSmallestMaximumCounts() throws {
         var table = PlanTable(maxPlans: 10)
         let ruling = CallRuling(rule: "", limits: [StoreModel.limit(max: 9), limit])
-        let inserted = try? table.insert(name(1), ruling, stems: [stem(1), stem(2)], nowMs: 0, nowNs: 0)
+        let inserted = try? table.insert(name(1), ruling, baseKeys: [baseKey(1), baseKey(2)], nowMs: 0, nowNs: 0)
         let plan = try #require(inserted)
         #expect(table[rulesOf: plan].smallestMax == 5)
     }
 
     @Test func sweepsWhatIsIdleAndQuiet() throws {
         var table = PlanTable(maxPlans: 100)
-        for number in 0..<10 { #expect(insert(number, stems: [number], into: &table) != nil) }
+        for number in 0..<10 { #expect(insert(number, baseKeys: [number], into: &table) != nil) }
         let seen = try #require(table.find(name(1)))
         table[counter: table.counter(ofPlan: seen, 0)].roll(at: 60_000)
         table[counter: table.counter(ofPlan: seen, 0)].observe(used: 1, cutMs: 60_000)
@@ -141,7 +142,7 @@ import Testing
     /// Forgetting a plan loses nothing of a counter that another plan keeps.
     @Test func plansThatShareABusyCounter() throws {
         var table = PlanTable(maxPlans: 100)
-        for number in 0..<10 { #expect(insert(number, stems: [0], into: &table) != nil) }
+        for number in 0..<10 { #expect(insert(number, baseKeys: [0], into: &table) != nil) }
         let counter = table.counter(ofPlan: try #require(table.find(name(0))), 0)
         table[counter: counter].roll(at: 60_000)
         table[counter: counter].observe(used: 1, cutMs: 60_000)
@@ -152,9 +153,9 @@ import Testing
 
     @Test func places() throws {
         var table = PlanTable(maxPlans: 3)
-        for number in 0..<3 { #expect(insert(number, stems: [number], into: &table) != nil) }
+        for number in 0..<3 { #expect(insert(number, baseKeys: [number], into: &table) != nil) }
         // All are quiet: one must go for the next.
-        let inserted = insert(3, stems: [3], into: &table)
+        let inserted = insert(3, baseKeys: [3], into: &table)
         let fourth = try #require(inserted)
         #expect(table.planCount <= 3 && table.find(name(3)) == fourth)
         for number in 0..<4 {
@@ -162,11 +163,11 @@ import Testing
             table[plan: plan].pins = 1
         }
         while table.planCount < 3 {
-            let inserted = insert(100 + table.planCount, stems: [], into: &table)
+            let inserted = insert(100 + table.planCount, baseKeys: [], into: &table)
             let plan = try #require(inserted)
             table[plan: plan].pins = 1
         }
-        #expect(insert(5, stems: [5], into: &table) == nil)
+        #expect(insert(5, baseKeys: [5], into: &table) == nil)
         #expect(table.planCount == 3)
     }
 
@@ -177,11 +178,11 @@ import Testing
         for step in 0..<20_000 {
             let number = Int.random(in: 0..<100, using: &random)
             if table.find(name(number)) == nil {
-                let stems = Set(
+                let baseKeys = Set(
                     (0..<Int.random(in: 0...3, using: &random)).map { _ in
                         number % 7 + Int.random(in: 0...2, using: &random) * 10
                     })
-                _ = insert(number, stems: stems.sorted(), into: &table, nowNs: Int64(step))
+                _ = insert(number, baseKeys: baseKeys.sorted(), into: &table, nowNs: Int64(step))
             }
             if step % 7 == 0 { table.sweep(3, idleNs: 20, nowMs: 60_000, nowNs: Int64(step)) }
             expectQuickly(table.planCount <= 40, "\(table.planCount) plans")

@@ -3,7 +3,7 @@ import Testing
 @testable import SluiceEngine
 
 @Suite struct RecoveryTests {
-    private static let start = Moment(monotonicNs: 1_000, wallMs: 0)
+    private static let start = ClockReading(monotonicNs: 1_000, wallMs: 0)
 
     private func recovery(
         _ phase: Recovery.Phase, _ others: [UInt64], assumed: Int

@@ -14,35 +14,35 @@ import Testing
 
     private func used(_ rig: LimiterRig, _ limit: Limit) -> Int64 {
         switch limit.algorithm {
-        case .concurrency: Int64(rig.store.slots(of: stem(limit)).count)
+        case .concurrency: Int64(rig.store.slots(of: baseKey(limit)).count)
         case .tokenBucket:
-            rig.store.bucket(of: stem(limit)).map { bucket in
-                let terms = Terms(limit)
-                let level = terms.drained(bucket.level, sinceMs: bucket.lastMs, nowMs: rig.store.clockMs)
+            rig.store.bucket(of: baseKey(limit)).map { bucket in
+                let quota = Quota(limit)
+                let level = quota.drained(bucket.level, sinceMs: bucket.lastMs, nowMs: rig.store.clockMs)
                 return (level + 59_999) / 60_000
             } ?? 0
         case .slidingLog:
-            if case .log(let log)? = rig.store.value(of: stem(limit)) {
+            if case .log(let log)? = rig.store.value(of: baseKey(limit)) {
                 log.used(nowMs: rig.store.clockMs, lengthMs: limit.window.longestLengthMs)
             } else {
                 0
             }
-        case .fixedWindow, .slidingWindow: rig.store.tally(of: key(limit))
+        case .fixedWindow, .slidingWindow: rig.store.usage(of: key(limit))
         }
     }
 
-    private func stem(_ limit: Limit) -> [UInt8] {
-        CounterKey.stem(
+    private func baseKey(_ limit: Limit) -> [UInt8] {
+        CounterKey.baseKey(
             prefix: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
     }
 
     /// What this replica takes for used, with the store's and without.
     private func known(_ rig: LimiterRig, _ limit: Limit) -> Int64 {
-        let counter = rig.limiter.table.liveCounters.first { $0.stem.elementsEqual(stem(limit)) }
+        let counter = rig.limiter.table.liveCounters.first { $0.baseKey.elementsEqual(baseKey(limit)) }
         guard let counter else { return -1 }
         let nowMs = rig.limiter.clock.nowMs(rig.now)
-        let terms = Terms(limit).at(counter.bounds(at: nowMs))
-        return terms.used(counter.known(terms, nowMs: nowMs), nowMs: nowMs)
+        let quota = Quota(limit).at(counter.bounds(at: nowMs))
+        return quota.used(counter.known(quota, nowMs: nowMs), nowMs: nowMs)
     }
 
     /// A reserving check whose answer is late: it is answered locally, and the batch is still on its way.
@@ -155,7 +155,7 @@ import Testing
         let probe = rig.probe()
         rig.answer(probe, rig.run(probe))
         let cancelling = try #require(rig.sent().first)
-        #expect(cancelling.specials == [.settle(.cancel)])
+        #expect(cancelling.operations == [.settle(.cancel)])
         switch fault {
         case 0:
             rig.lose()
@@ -242,14 +242,14 @@ import Testing
     @Test func slotsThatCannotBeFreed() throws {
         var rig = LimiterRig(policy(ten, slots))
         let id = try #require(rig.reserve(cost: 3).reservation)
-        let held = rig.store.slots(of: stem(slots))
-        rig.store.set(stem(slots), .foreign)
+        let held = rig.store.slots(of: baseKey(slots))
+        rig.store.set(baseKey(slots), .foreign)
         for settlement in [Batch.Settlement.release, .cancel] {
             #expect(rig.settleToTheEnd(id, settlement) == .notSettled(.storeFault))
         }
         #expect(used(rig, ten) == 3 && rig.limiter.takeNotices().count == 1 && rig.limiter.statistics.faults == 2)
-        rig.store.set(stem(slots), .slots(held))
-        #expect(rig.settleToTheEnd(id, .release) == .answered(true) && rig.store.slots(of: stem(slots)) == [:])
+        rig.store.set(baseKey(slots), .slots(held))
+        #expect(rig.settleToTheEnd(id, .release) == .answered(true) && rig.store.slots(of: baseKey(slots)) == [:])
         #expect(rig.settleToTheEnd(id, .release) == .answered(false))
     }
 

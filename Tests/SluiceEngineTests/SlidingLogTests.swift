@@ -12,13 +12,13 @@ import Testing
         StoreModel.limit(max: max, per: seconds, algorithm: algorithm)
     }
 
-    private static func stem(_ limit: Limit) -> [UInt8] {
+    private static func baseKey(_ limit: Limit) -> [UInt8] {
         let identity = Identity.Parts(grant: Array("g".utf8), tool: "t", approved: false)
-        return CounterKey.stem(prefix: "sluice", limit: limit, identity: identity)
+        return CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity)
     }
 
     private static func log(_ rig: LimiterRig, _ limit: Limit) -> [UsageLog.Step] {
-        if case .log(let log)? = rig.store.value(of: stem(limit)) { log.steps } else { [] }
+        if case .log(let log)? = rig.store.value(of: baseKey(limit)) { log.steps } else { [] }
     }
 
     /// When each of a steady demand was admitted, ms after the beginning.
@@ -89,7 +89,7 @@ import Testing
     /// Of a long log memory answers only what it knows to the millisecond.
     @Test func memoryNeverSaysALongerWait() {
         var rig = LimiterRig(policy(Self.limit(100, per: 60)))
-        rig.limiter.linkListening(.opened, now: rig.now)
+        rig.limiter.linkChangeFeed(.opened, now: rig.now)
         for _ in 0..<100 {
             #expect(rig.decide().allowed)
             rig.pass(ms: 10)

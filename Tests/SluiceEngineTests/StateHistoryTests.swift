@@ -13,8 +13,8 @@ import Testing
         for _ in 0..<60 { history.step() }
         history.finish()
         for (grant, admitted) in history.admitted {
-            let tally = history.rig.store.tally(of: key(history.limit, grant: grant))
-            #expect(tally == admitted, "seed \(seed), \(grant)")
+            let usage = history.rig.store.usage(of: key(history.limit, grant: grant))
+            #expect(usage == admitted, "seed \(seed), \(grant)")
         }
     }
 

@@ -10,7 +10,7 @@ import Testing
     private let ten = limit(max: 10)
 
     private func used(_ rig: LimiterRig, _ limit: Limit, startMs: Int64 = LimiterRig.startMs) -> Int64 {
-        rig.store.tally(of: key(limit, startMs: startMs))
+        rig.store.usage(of: key(limit, startMs: startMs))
     }
 
     // MARK: - What was admitted
@@ -157,7 +157,7 @@ import Testing
         for _ in 0..<times {
             // The first asks, and then it pays; later processes pay at once.
             var batch = rig.probe()
-            if rig.limiter.unresolved.isEmpty && !rig.limiter.flying.contains(where: \.settles) {
+            if rig.limiter.unconfirmed.isEmpty && !rig.limiter.inFlight.contains(where: \.settles) {
                 rig.answer(batch, rig.run(batch))
                 batch = try #require(rig.sent().first)
                 #expect(rig.mustRecord)
@@ -168,7 +168,7 @@ import Testing
         }
         rig.connect()
         #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
-        #expect(rig.limiter.unresolved.isEmpty && rig.limiter.changes.recorded.count <= 1)
+        #expect(rig.limiter.unconfirmed.isEmpty && rig.limiter.changes.recorded.count <= 1)
         rig.record()
         #expect(rig.limiter.changes.recorded.isEmpty && !rig.hasChanges)
         #expect(rig.decide(isPeek: true).remaining == 6)
@@ -245,7 +245,7 @@ import Testing
         rig.answer(paying, .failure(.refused("OOM")))
         #expect(rig.mustRecord)
         rig.restart()
-        #expect(rig.limiter.unresolved.isEmpty)
+        #expect(rig.limiter.unconfirmed.isEmpty)
         rig.connect()
         #expect(used(rig, ten) == 4)
     }
@@ -296,11 +296,11 @@ import Testing
         #expect(rig.answers[ticket]?.source == .local)
         if ran { _ = rig.run(batch) }
         rig.restart()
-        #expect(rig.limiter.unresolved.count == 1)
+        #expect(rig.limiter.unconfirmed.count == 1)
         rig.connect()
         rig.exchange()
         rig.record()
-        #expect(rig.limiter.unresolved.isEmpty && rig.limiter.changes.recorded.isEmpty)
+        #expect(rig.limiter.unconfirmed.isEmpty && rig.limiter.changes.recorded.isEmpty)
         #expect(rig.decide(isPeek: true).remaining == (burst ?? 10) - 4)
     }
 
@@ -322,7 +322,7 @@ import Testing
         for grant in grants { #expect(rig.decide(grant: grant).allowed) }
         rig.connect()
         rig.exchange()
-        for grant in grants { #expect(rig.store.tally(of: key(ten, grant: grant)) == 2, "\(grant)") }
+        for grant in grants { #expect(rig.store.usage(of: key(ten, grant: grant)) == 2, "\(grant)") }
     }
 
     /// A batch paid, and a check in it was admitted here meanwhile: the process ends when what became of the payment is
@@ -344,14 +344,14 @@ import Testing
         let again = rig.probe()
         #expect(again.sequence == paying.sequence && again.charges.count == 1)
         rig.answer(again, rig.run(again))
-        #expect(rig.limiter.unresolved.count == 1)
+        #expect(rig.limiter.unconfirmed.count == 1)
         rig.restart()
         rig.lose()
         #expect(rig.decide(grant: "paid").allowed)
         #expect(rig.decide(grant: "asked").allowed)
         rig.connect()
         rig.exchange()
-        for grant in ["paid", "asked"] { #expect(rig.store.tally(of: key(ten, grant: grant)) == 2, "\(grant)") }
+        for grant in ["paid", "asked"] { #expect(rig.store.usage(of: key(ten, grant: grant)) == 2, "\(grant)") }
     }
 
     // MARK: - Records
@@ -377,8 +377,8 @@ import Testing
         #expect(rig.restoration.unsettled == grants.count)
         rig.connect()
         rig.restart()
-        #expect(rig.restoration.unsettled == 0 && rig.limiter.unresolved.isEmpty)
-        for grant in grants { expectQuickly(rig.store.tally(of: key(ten, grant: grant)) == 2, grant) }
+        #expect(rig.restoration.unsettled == 0 && rig.limiter.unconfirmed.isEmpty)
+        for grant in grants { expectQuickly(rig.store.usage(of: key(ten, grant: grant)) == 2, grant) }
     }
 
     /// A counter that nobody uses any more is recorded as it was left.
@@ -409,7 +409,7 @@ import Testing
         let bucket = CounterState.BucketState(
             sharedLevel: 5, sharedMs: 6, localLevel: -1, ownLevel: 1 << 61, resolvedLevel: 7, localMs: 8,
             replicaCount: 2, localCapacity: 9, max: 10, burst: 11, lengthMs: 12)
-        let item = FlightState.Item(stem: [0, 255], isOffer: true, amount: 300, windowMs: 1 << 40)
+        let item = FlightState.Item(baseKey: [0, 255], isRestore: true, amount: 300, windowMs: 1 << 40)
         let records: [StateRecord] = [
             .replica(
                 ReplicaState(
@@ -417,14 +417,17 @@ import Testing
                     others: [.max, 0])),
             .counter(
                 CounterState(
-                    stem: [], startMs: -1, countsUntilMs: .max, isSeen: true, owesOffer: false, tally: .window(window))),
+                    baseKey: [], startMs: -1, countsUntilMs: .max, isSeen: true, needsRestore: false,
+                    usage: .window(window))),
             .counter(
                 CounterState(
-                    stem: [1], startMs: 0, countsUntilMs: 2, isSeen: true, owesOffer: false, tally: .window(shared))),
+                    baseKey: [1], startMs: 0, countsUntilMs: 2, isSeen: true, needsRestore: false,
+                    usage: .window(shared))),
             .counter(
                 CounterState(
-                    stem: [58], startMs: 0, countsUntilMs: 1, isSeen: false, owesOffer: true, tally: .bucket(bucket))),
-            .flight(FlightState(sequence: 7, payments: [item, item], doubts: [item])),
+                    baseKey: [58], startMs: 0, countsUntilMs: 1, isSeen: false, needsRestore: true,
+                    usage: .bucket(bucket))),
+            .flight(FlightState(sequence: 7, writeBacks: [item, item], doubts: [item])),
             .flight(FlightState(sequence: 8)),
         ]
         for record in records {
@@ -452,7 +455,7 @@ import Testing
             sharedUsed: 24, sharedPrevious: 3, own: 2, ownPrevious: 1,
             share: CounterState.ShareState(base: 20, taken: 6, previousBase: 3, previousTaken: 1))
         let state = CounterState(
-            stem: [58], startMs: 0, countsUntilMs: 20, isSeen: true, owesOffer: false, tally: .window(window))
+            baseKey: [58], startMs: 0, countsUntilMs: 20, isSeen: true, needsRestore: false, usage: .window(window))
         #expect(StateRecord.all(in: bytes[...]) == [.counter(state)])
     }
 }

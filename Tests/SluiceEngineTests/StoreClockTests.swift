@@ -65,9 +65,9 @@ import Testing
 
     /// One answer that told the truth is enough to begin again: what comes and goes is no clock to follow.
     @Test func aClockThatComesAndGoesIsNotFollowed() {
-        var clock = WindowClock(now: Moment(monotonicNs: 0, wallMs: 0))
+        var clock = WindowClock(now: ClockReading(monotonicNs: 0, wallMs: 0))
         for second in 0..<20 as Range<Int64> {
-            let now = Moment(monotonicNs: second * 1_000_000_000, wallMs: 0)
+            let now = ClockReading(monotonicNs: second * 1_000_000_000, wallMs: 0)
             let told: Int64 = second % 3 == 0 ? 1_000_000 : 5_000
             #expect(clock.observeStore(timeMs: told + second * 1_000, now: now) == nil)
         }

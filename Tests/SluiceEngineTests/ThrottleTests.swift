@@ -51,15 +51,15 @@ import Testing
 
     /// Keys, and periods of one key, are apart; burst and count may change from call to call.
     @Test func whatACounterIsKnownBy() throws {
-        func stem(_ key: String, _ burst: Int64, _ count: Int64, _ period: Int64) throws -> [UInt8] {
+        func baseKey(_ key: String, _ burst: Int64, _ count: Int64, _ period: Int64) throws -> [UInt8] {
             try #require(Throttle(key: Array(key.utf8), maxBurst: burst, count: count, periodSeconds: period))
-                .stem(prefix: "p")
+                .baseKey(prefix: "p")
         }
-        #expect(try stem("a", 1, 2, 3) == stem("a", 9, 9, 3))
-        #expect(try stem("a", 1, 2, 3) != stem("a", 1, 2, 4))
-        #expect(try stem("a", 1, 2, 3) != stem("b", 1, 2, 3))
+        #expect(try baseKey("a", 1, 2, 3) == baseKey("a", 9, 9, 3))
+        #expect(try baseKey("a", 1, 2, 3) != baseKey("a", 1, 2, 4))
+        #expect(try baseKey("a", 1, 2, 3) != baseKey("b", 1, 2, 3))
         #expect(
-            try String(decoding: stem("a b", 1, 1, 60), as: UTF8.self)
+            try String(decoding: baseKey("a b", 1, 1, 60), as: UTF8.self)
                 == "p:1:{throttle=a%20b}:all_tools:throttle:token_bucket:60s")
     }
 

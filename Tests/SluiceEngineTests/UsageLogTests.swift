@@ -88,14 +88,14 @@ import Testing
         var log = UsageLog()
         for ms in 0..<Int64(3_000) { log.add(1, atMs: ms) }
         #expect(log.count == EngineBounds.maxLogEntries && log.total == 3_000)
-        log.add(Terms.maxExact, atMs: 3_000)
-        log.add(Terms.maxExact, atMs: 3_001)
-        #expect(log.total == Terms.maxExact)
+        log.add(Quota.maxExact, atMs: 3_000)
+        log.add(Quota.maxExact, atMs: 3_001)
+        #expect(log.total == Quota.maxExact)
         for ms in stride(from: Int64(10_000), to: 300_000, by: 1_000) {
-            log.add(Terms.maxExact, atMs: ms)
+            log.add(Quota.maxExact, atMs: ms)
             log.trim(nowMs: ms, lengthMs: lengthMs)
         }
-        #expect(log.total == Terms.maxExact && log.count == 1)
+        #expect(log.total == Quota.maxExact && log.count == 1)
     }
 
     @Test func whatLiesFarAheadCountsFromNowOn() {

@@ -58,13 +58,13 @@ import Testing
     }
 
     @Test func theSilenceOfChangesIsJudgedAfterALook() {
-        var listener = ChangeListener(seed: 1, now: Moment(monotonicNs: 0, wallMs: 0))
-        func at(_ seconds: Int64) -> Moment { Moment(monotonicNs: seconds * 1_000_000_000, wallMs: 0) }
-        #expect(listener.tick(isStoreThere: true, now: at(0)) == .open)
-        listener.hear(.opened, now: at(0))
-        #expect(listener.tick(isStoreThere: true, now: at(1)) == .probe)
-        #expect(listener.tick(isStoreThere: true, lookedNs: at(1).monotonicNs, now: at(9)) == nil)
-        #expect(listener.isListening && listener.wantsLook(now: at(9)))
-        #expect(listener.tick(isStoreThere: true, lookedNs: at(9).monotonicNs, now: at(9)) == .close)
+        var changeFeed = ChangeFeed(seed: 1, now: ClockReading(monotonicNs: 0, wallMs: 0))
+        func at(_ seconds: Int64) -> ClockReading { ClockReading(monotonicNs: seconds * 1_000_000_000, wallMs: 0) }
+        #expect(changeFeed.tick(isStoreThere: true, now: at(0)) == .open)
+        changeFeed.hear(.opened, now: at(0))
+        #expect(changeFeed.tick(isStoreThere: true, now: at(1)) == .probe)
+        #expect(changeFeed.tick(isStoreThere: true, lookedNs: at(1).monotonicNs, now: at(9)) == nil)
+        #expect(changeFeed.isListening && changeFeed.wantsLook(now: at(9)))
+        #expect(changeFeed.tick(isStoreThere: true, lookedNs: at(9).monotonicNs, now: at(9)) == .close)
     }
 }

@@ -4,8 +4,8 @@ import Testing
 @testable import SluiceEngine
 
 @Suite struct WindowClockTests {
-    private func at(_ monotonicMs: Int64, wallMs: Int64) -> Moment {
-        Moment(monotonicNs: monotonicMs * 1_000_000, wallMs: wallMs)
+    private func at(_ monotonicMs: Int64, wallMs: Int64) -> ClockReading {
+        ClockReading(monotonicNs: monotonicMs * 1_000_000, wallMs: wallMs)
     }
 
     @Test func withoutAStoreItIsTheWallClock() {
@@ -64,7 +64,7 @@ import Testing
     @Test func monotoneUnderAnyDelay() {
         var random = SeededRandom(seed: 5)
         for _ in 0..<200 {
-            let start = Moment(monotonicNs: 0, wallMs: Int64.random(in: 0...10_000_000, using: &random))
+            let start = ClockReading(monotonicNs: 0, wallMs: Int64.random(in: 0...10_000_000, using: &random))
             var clock = WindowClock(now: start)
             let offset = Int64.random(in: 1_000_000...2_000_000, using: &random)
             clock.observeStore(timeMs: offset, now: start)

@@ -110,7 +110,7 @@ import Testing
 
     @Test func whatFailedIsNotClean() {
         var counts = counts(100)
-        var tally = Tally()
+        var tally = LoadStatistics()
         tally.count(.busy, 2)
         tally.note(fault: "BUSY too many")
         counts.add(tally, owner: .sluice)

@@ -8,7 +8,7 @@ import Testing
     private func summary(faults: [String] = [], breaks: Int = 0) -> Summary {
         var settings = LoadSettings(socketPaths: ["a"])
         settings.ratePerSecond = 1000
-        var tally = Tally()
+        var tally = LoadStatistics()
         for index in 0..<5000 { tally.count(.shared, isAllowed: index < 100, latencyNs: Int64(index) * 1000) }
         tally.count(.local, isAllowed: true, latencyNs: 30_000_000)
         tally.count(.lost, 3)
@@ -72,7 +72,7 @@ import Testing
         var settings = LoadSettings(socketPaths: ["a"])
         settings.target = .ping
         let page = Summary(
-            settings: settings, elapsedNs: 1, processorNs: 0, decidedWhileSending: 0, tally: Tally()
+            settings: settings, elapsedNs: 1, processorNs: 0, decidedWhileSending: 0, tally: LoadStatistics()
         ).html()
         #expect(parses(page) && page.contains("A baseline"))
     }

@@ -6,7 +6,7 @@ import Testing
     private func sample(
         second: Int64, isWarmUp: Bool = false, allowed: Int = 3, denied: Int = 2, lost: Int64 = 1
     ) -> LoadProgress.Sample {
-        var tally = Tally()
+        var tally = LoadStatistics()
         for _ in 0..<allowed { tally.count(.shared, isAllowed: true, latencyNs: 500_000) }
         for _ in 0..<denied { tally.count(.local, isAllowed: false, latencyNs: 500_000) }
         tally.count(.lost, lost)

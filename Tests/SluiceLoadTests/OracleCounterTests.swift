@@ -7,11 +7,11 @@ import Testing
     private static let rule = OracleFixture.rule
 
     /// - Parameter used: by start of the window in seconds, of the first identity.
-    private func stored(_ used: [Int64: Int64], open: Int64? = nil) -> StoredTallies {
-        var stored = StoredTallies(origin: .redis)
+    private func stored(_ used: [Int64: Int64], open: Int64? = nil) -> StoredUsages {
+        var stored = StoredUsages(origin: .redis)
         for (window, used) in used {
-            stored.tallies[StoredTallies.Key(subject: 0, rule: Self.rule, startMs: window * 1000)] =
-                StoredTallies.Tally(used: used, isOpen: window == open)
+            stored.tallies[StoredUsages.Key(subject: 0, rule: Self.rule, startMs: window * 1000)] =
+                StoredUsages.LoadStatistics(used: used, isOpen: window == open)
         }
         if let open { stored.openStartMs[Self.rule] = open * 1000 }
         return stored

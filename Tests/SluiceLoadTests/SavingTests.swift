@@ -28,7 +28,7 @@ import Testing
     @Test func whatCannotBeWrittenIsTold() throws {
         let folder = try TemporaryFolder()
         let path = folder.path + "/no/such/folder"
-        let error = #expect(throws: StageFailure.self) { try LoadProgram.save("text", to: path) }
+        let error = #expect(throws: LocalClusterFailure.self) { try LoadProgram.save("text", to: path) }
         #expect(error?.description.hasPrefix("cannot write \(path): ") == true)
     }
 }

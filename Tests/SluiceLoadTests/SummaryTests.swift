@@ -11,7 +11,7 @@ import Testing
         var settings = LoadSettings(socketPaths: ["a.sock", "b.sock"])
         settings.seed = 7
         settings.skew = 1.1
-        var tally = Tally()
+        var tally = LoadStatistics()
         for _ in 0..<900 { tally.count(.shared, isAllowed: true, latencyNs: 250_000) }
         for _ in 0..<90 { tally.count(.shared, isAllowed: false, latencyNs: 1_500_000) }
         for _ in 0..<10 { tally.count(.policy, isAllowed: false, latencyNs: 25_000_000) }
@@ -58,7 +58,7 @@ import Testing
 
     @Test func printsTheRunSecondBySecond() {
         var summary = summary()
-        var second = Tally()
+        var second = LoadStatistics()
         for _ in 0..<3 { second.count(.shared, isAllowed: true, latencyNs: 250_000) }
         second.count(.local, isAllowed: false, latencyNs: 250_000)
         second.count(.busy, 2)
@@ -150,7 +150,7 @@ import Testing
     }
 
     @Test func tellsWhetherAnswersOrSendsWereLate() {
-        var tally = Tally()
+        var tally = LoadStatistics()
         for (latencyMs, sinceSentMs) in [(10, 10), (30, 10), (30, 25), (40, 1)] as [(Int64, Int64)] {
             tally.judge(
                 latencyNs: latencyMs * 1_000_000, sinceSentNs: sinceSentMs * 1_000_000, budgetNs: 20_000_000,
@@ -158,14 +158,14 @@ import Testing
         }
         #expect(tally.overBudget == 3 && tally.overBudgetSinceSent == 1)
         #expect(tally.latencySinceSent.totalCount == 4)
-        var sum = Tally()
+        var sum = LoadStatistics()
         sum.add(tally)
         sum.add(tally)
         #expect(sum.overBudget == 6 && sum.overBudgetSinceSent == 2 && sum.latencySinceSent.totalCount == 8)
     }
 
     @Test func settlementsHaveRowsOfTheirOwn() throws {
-        var tally = Tally()
+        var tally = LoadStatistics()
         tally.count(.commit, isDone: true, latencyNs: 2_000_000)
         tally.count(.cancel, isDone: false, latencyNs: 3_000_000)
         var summary = summary()

@@ -9,7 +9,7 @@ struct TestCharge {
     var max: Int64
     var window = longWindow
     var verifies = false
-    var algorithm = Terms.Algorithm.fixedWindow
+    var algorithm = Quota.Algorithm.fixedWindow
     var burst: Int64 = 0
     var holdMs: Int64 = 0
     /// nil: that of the window.
@@ -27,13 +27,13 @@ struct TestCharge {
 
     static func bucket(_ key: String, max: Int64, burst: Int64, lengthMs: Int64, verifies: Bool = false) -> TestCharge {
         TestCharge(
-            key: key, max: max, window: Terms.endless, verifies: verifies, algorithm: .tokenBucket, burst: burst,
+            key: key, max: max, window: Quota.endless, verifies: verifies, algorithm: .tokenBucket, burst: burst,
             lengthMs: lengthMs)
     }
 
     static func slots(_ key: String, max: Int64, holdMs: Int64, verifies: Bool = false) -> TestCharge {
         TestCharge(
-            key: key, max: max, window: Terms.endless, verifies: verifies, algorithm: .concurrency, holdMs: holdMs)
+            key: key, max: max, window: Quota.endless, verifies: verifies, algorithm: .concurrency, holdMs: holdMs)
     }
 
     /// The same limit as a shadow.
@@ -48,10 +48,10 @@ struct TestCharge {
     }
 
     var charge: Batch.Charge {
-        let terms = Terms(
+        let quota = Quota(
             algorithm: algorithm, max: max, burst: burst, holdMs: holdMs, windowStartMs: window.lowerBound,
             windowEndMs: window.upperBound, lengthMs: lengthMs ?? (window.upperBound - window.lowerBound))
-        return Batch.Charge(terms: terms, isShadow: isShadow, verifiesTimeToLive: verifies)
+        return Batch.Charge(quota: quota, isShadow: isShadow, verifiesTimeToLive: verifies)
     }
 }
 
@@ -61,11 +61,11 @@ func recordKey(_ name: String) -> String { "reservation:" + reservationID(name) 
 func reservationID(_ name: String) -> String { String(repeating: "0", count: 32 - name.utf8.count) + name }
 
 extension Batch {
-    init(sequence: Int64, acknowledged: Int64 = 0, floorMs: Int64 = 0) {
+    init(sequence: Int64, acknowledged: Int64 = 0, minTimeMs: Int64 = 0) {
         self.init()
         self.sequence = sequence
         acknowledgedSequence = acknowledged
-        self.floorMs = floorMs
+        self.minTimeMs = minTimeMs
     }
 
     mutating func add(cost: Int64 = 1, count: Int64 = 1, _ charges: TestCharge...) {
@@ -77,33 +77,33 @@ extension Batch {
     ///   - memo: its key and what it holds.
     mutating func add(
         cost: Int64 = 1, count: Int64 = 1, _ charges: [TestCharge], reserve: String? = nil,
-        memo: (key: String, memo: Memo)? = nil
+        idempotency: (key: String, idempotency: Idempotency)? = nil
     ) {
-        let isSpecial = reserve != nil || memo != nil
+        let isTracked = reserve != nil || idempotency != nil
         entries.append(
             Entry(
                 cost: cost, count: count, firstCharge: self.charges.count, chargeCount: charges.count,
-                special: isSpecial ? specials.count : -1))
+                operation: isTracked ? operations.count : -1))
         for charge in charges {
             for key in charge.keys { appendKey(key.utf8) }
             self.charges.append(charge.charge)
         }
-        if isSpecial { specials.append(.check(isReserved: reserve != nil, memo: memo?.memo)) }
+        if isTracked { operations.append(.check(isReserved: reserve != nil, idempotency: idempotency?.idempotency)) }
         if let reserve { appendKey(recordKey(reserve).utf8) }
-        if let memo { appendKey(memo.key.utf8) }
+        if let idempotency { appendKey(idempotency.key.utf8) }
     }
 
     /// What a replica last saw of a counter.
-    mutating func offer(_ amount: Int64, _ charge: TestCharge) {
+    mutating func restore(_ amount: Int64, _ charge: TestCharge) {
         add(cost: amount, charge)
-        entries[entries.count - 1].special = specials.count
-        specials.append(.offer)
+        entries[entries.count - 1].operation = operations.count
+        operations.append(.restore)
     }
 
     mutating func settle(_ settlement: Settlement, _ reservation: String) {
         entries.append(
-            Entry(cost: 0, count: 0, firstCharge: charges.count, chargeCount: 0, special: specials.count))
-        specials.append(.settle(settlement))
+            Entry(cost: 0, count: 0, firstCharge: charges.count, chargeCount: 0, operation: operations.count))
+        operations.append(.settle(settlement))
         appendKey(recordKey(reservation).utf8)
     }
 }

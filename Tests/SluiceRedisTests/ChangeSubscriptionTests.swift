@@ -114,17 +114,17 @@ import Testing
         let charges = ofFixedWindows ? Array(all.prefix(1)) : all
         let record = "sluice:1:{g}:reservation:\(reservationID("1"))"
         var batch = Batch(sequence: 1, acknowledged: 0)
-        batch.entries = [.init(cost: 5, count: 1, firstCharge: 0, chargeCount: charges.count, special: 0)]
+        batch.entries = [.init(cost: 5, count: 1, firstCharge: 0, chargeCount: charges.count, operation: 0)]
         batch.charges = charges.map(\.charge)
-        batch.specials = [.check(isReserved: true, memo: nil)]
+        batch.operations = [.check(isReserved: true, idempotency: nil)]
         for charge in charges { charge.keys.forEach { batch.appendKey($0.utf8) } }
         batch.appendKey(record.utf8)
         #expect(try await link.run(batch).results.first == 1)
         var events: [LinkEvent] = []
         for (index, settlement) in settlements.enumerated() {
             var end = Batch(sequence: Int64(index) + 2, acknowledged: 0)
-            end.entries = [.init(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, special: 0)]
-            end.specials = [.settle(settlement)]
+            end.entries = [.init(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, operation: 0)]
+            end.operations = [.settle(settlement)]
             end.appendKey(record.utf8)
             let settling = end
             link.call { $0.send(settling) }

@@ -84,7 +84,7 @@ import Testing
 
     @Test func theFloorIsTheLeastThatNowCanBe() async throws {
         let future: Range<Int64> = 4_000_000_000_000..<4_000_000_060_000
-        var batch = Batch(sequence: 1, floorMs: future.lowerBound)
+        var batch = Batch(sequence: 1, minTimeMs: future.lowerBound)
         batch.add(TestCharge(key: "next", max: 9, window: future))
         batch.add(TestCharge(key: "old", max: 9, window: 1_577_836_800_000..<future.lowerBound))
         let reply = try await link.run(batch)
@@ -93,7 +93,7 @@ import Testing
         #expect(reply.timeMs < future.lowerBound)
         // An end is exclusive.
         batch.sequence = 2
-        batch.floorMs = future.upperBound
+        batch.minTimeMs = future.upperBound
         #expect(try await link.run(batch).results == [-1, -1])
     }
 

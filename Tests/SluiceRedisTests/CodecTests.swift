@@ -18,7 +18,7 @@ import Testing
     private func header(_ batch: Batch, count: Int) -> [UInt8] { Array(encode(batch).text.dropLast(2).suffix(count)) }
 
     @Test func writesASmallBatchToTheByte() {
-        var batch = Batch(sequence: 300, acknowledged: 299, floorMs: 0)
+        var batch = Batch(sequence: 300, acknowledged: 299, minTimeMs: 0)
         batch.add(TestCharge(key: "k1", max: 10, window: 0..<60_000))
         batch.add(cost: 2, count: 3, TestCharge(key: "key2", max: 200, window: 0..<60_000, verifies: true))
         batch.add(TestCharge(key: "k3", max: 10, window: 0..<60_000))
@@ -113,12 +113,12 @@ import Testing
     @Test func writesEverySpecialToTheByte() {
         var batch = Batch(sequence: 1)
         let hash = "0123456789abcdef"
-        let memo = Batch.Memo(argumentsHash: hash, countersHash: String(hash.reversed()))
+        let idempotency = Batch.Idempotency(argumentsHash: hash, countersHash: String(hash.reversed()))
         let fixed = TestCharge(key: "f", max: 10, window: 0..<100, verifies: true)
-        batch.add([fixed], memo: (key: "m", memo: memo))
+        batch.add([fixed], idempotency: (key: "m", idempotency: idempotency))
         batch.add(cost: 3, [.sliding("s", before: "s0", max: 9, window: 0..<100).shadow], reserve: "a")
         batch.add(count: 0, [.bucket("b", max: 7, burst: 8, lengthMs: 9)])
-        batch.add([.slots("c", max: 5, holdMs: 6)], reserve: "b", memo: (key: "m2", memo: memo))
+        batch.add([.slots("c", max: 5, holdMs: 6)], reserve: "b", idempotency: (key: "m2", idempotency: idempotency))
         batch.settle(.commit(cost: 4), "a")
         batch.settle(.cancel, "a")
         batch.settle(.release, "b")
@@ -262,14 +262,15 @@ import Testing
         #expect(reply.results == [BatchReply.tooMuch, BatchReply.passedOver] && reply.words == ["ERR"])
         #expect(throws: BatchReplyError.self) { try decode("*5\r\n:1\r\n:17\r\n:4\r\n:-5\r\n:-6\r\n", batch) }
         #expect(throws: BatchReplyError.self) { try decode("*6\r\n:1\r\n:17\r\n:4\r\n:-5\r\n:-6\r\n:1\r\n", batch) }
-        #expect(throws: BatchReplyError.self) { try decode("*5\r\n:1\r\n:17\r\n:4\r\n:-5\r\n:0\r\n", specials) }
+        #expect(throws: BatchReplyError.self) { try decode("*5\r\n:1\r\n:17\r\n:4\r\n:-5\r\n:0\r\n", operations) }
     }
 
-    private var specials: Batch {
+    private var operations: Batch {
         var batch = Batch(sequence: 1)
-        let memo = Batch.Memo(argumentsHash: "", countersHash: "")
+        let idempotency = Batch.Idempotency(argumentsHash: "", countersHash: "")
         batch.add(
-            [.sliding("s", before: "s0", max: 1), .slots("c", max: 1, holdMs: 1).shadow], memo: (key: "m", memo: memo))
+            [.sliding("s", before: "s0", max: 1), .slots("c", max: 1, holdMs: 1).shadow],
+            idempotency: (key: "m", idempotency: idempotency))
         batch.settle(.cancel, "a")
         return batch
     }
@@ -277,14 +278,14 @@ import Testing
     @Test func readsWhatIsOutOfTheOrdinary() throws {
         let id = String(repeating: "0af9", count: 8)
         let start = ":1\r\n:17\r\n:4\r\n"
-        let tallies = ":1\r\n:2\r\n:3\r\n:4\r\n:5\r\n:6\r\n"
-        let charged = try decode("*11\r\n\(start):1\r\n\(tallies):1\r\n", specials)
+        let usages = ":1\r\n:2\r\n:3\r\n:4\r\n:5\r\n:6\r\n"
+        let charged = try decode("*11\r\n\(start):1\r\n\(usages):1\r\n", operations)
         #expect(charged.results == [1, 1, 2, 3, 4, 5, 6, 1])
-        let replayed = try decode("*14\r\n\(start):-3\r\n:16\r\n$32\r\n\(id)\r\n:6\r\n\(tallies):0\r\n", specials)
+        let replayed = try decode("*14\r\n\(start):-3\r\n:16\r\n$32\r\n\(id)\r\n:6\r\n\(usages):0\r\n", operations)
         #expect(replayed.results == [-3, 16, 6, 1, 2, 3, 4, 5, 6, 0] && replayed.words == [id])
-        let changed = try decode("*8\r\n\(start):-3\r\n:16\r\n$0\r\n\r\n:0\r\n$3\r\nERR\r\n", specials)
+        let changed = try decode("*8\r\n\(start):-3\r\n:16\r\n$0\r\n\r\n:0\r\n$3\r\nERR\r\n", operations)
         #expect(changed.results == [-3, 16, 0, -2] && changed.words == ["", "ERR"])
-        let other = try decode("*5\r\n\(start):-4\r\n:0\r\n", specials)
+        let other = try decode("*5\r\n\(start):-4\r\n:0\r\n", operations)
         #expect(other.results == [-4, 0] && other.words.isEmpty)
     }
 
@@ -300,7 +301,7 @@ import Testing
         ("*8", ":-3\r\n:16\r\n$0\r\n\r\n$1\r\n0\r\n:1\r\n"),
     ])
     func refusesSpecialsThatDoNotFit(_ count: String, _ results: String) {
-        #expect(throws: BatchReplyError.self) { try decode("\(count)\r\n:1\r\n:17\r\n:4\r\n\(results)", specials) }
+        #expect(throws: BatchReplyError.self) { try decode("\(count)\r\n:1\r\n:17\r\n:4\r\n\(results)", operations) }
     }
 
     @Test func keepsTalliesInRange() throws {

@@ -28,7 +28,7 @@ import Testing
 
     private func used(_ found: StoredCounters) -> [String: Int64] {
         found.counters.reduce(into: [:]) {
-            $0[String(decoding: $1.key.bytes(prefix: "p"), as: UTF8.self)] = $1.tally.used
+            $0[String(decoding: $1.key.bytes(prefix: "p"), as: UTF8.self)] = $1.usage.used
         }
     }
 
@@ -79,27 +79,29 @@ import Testing
         let link = try await LinkHarness.connected(to: redis)
         // A record and a memo, as the script writes them.
         var batch = Batch(sequence: 1)
-        let memo = Batch.Memo(argumentsHash: "0123456789abcdef", countersHash: "0123456789abcdef")
-        batch.add([TestCharge(key: "q", max: 9)], reserve: "1", memo: (key: "p:1:{g}:id:tool:1", memo: memo))
+        let idempotency = Batch.Idempotency(argumentsHash: "0123456789abcdef", countersHash: "0123456789abcdef")
+        batch.add(
+            [TestCharge(key: "q", max: 9)], reserve: "1",
+            idempotency: (key: "p:1:{g}:id:tool:1", idempotency: idempotency))
         #expect(try await link.run(batch).results == [1, 1])
         try redis.command("RENAME", recordKey("1"), "p:1:{g}:reservation:1")
         let found = try await link.scan(query()).get()
         let counters = found.counters.sorted { $0.key.counter < $1.key.counter }
-        func tally(_ used: Int64, _ change: (inout Tally) -> Void = { _ in }) -> Tally {
-            var tally = Tally(used: used)
-            change(&tally)
-            return tally
+        func usage(_ used: Int64, _ change: (inout Usage) -> Void = { _ in }) -> Usage {
+            var usage = Usage(used: used)
+            change(&usage)
+            return usage
         }
         let names = ["b", "f", "one", "r", "s", "two"]
         #expect(counters.map(\.key.counter) == names)
         #expect(counters.allSatisfy { $0.key.windowStartMs == ($0.key.algorithm.hasWindows ? start : 0) })
         #expect(
-            counters.map(\.tally) == [
-                tally(700), tally(10) { $0.refusals = 2 }, tally(4) { $0.previous = 6 }, tally(0) { $0.refusals = 9 },
-                tally(3) {
+            counters.map(\.usage) == [
+                usage(700), usage(10) { $0.denials = 2 }, usage(4) { $0.previous = 6 }, usage(0) { $0.denials = 9 },
+                usage(3) {
                     $0.firstExpiryMs = 8_000_000_000_000
-                    $0.lastExpiryMs = Terms.maxExact
-                }, tally(0) { $0.previous = 5 },
+                    $0.lastExpiryMs = Quota.maxExact
+                }, usage(0) { $0.previous = 5 },
             ])
         #expect(counters.map(\.lastMs) == [1_800_000_000_000, 0, 0, 0, 0, 0])
     }
@@ -132,7 +134,7 @@ import Testing
             (0..<1_500).map { ["ZADD", "p:1:{g\($0)}:t:s:concurrency:endless", "9000000000000", "m"] })
         let link = try await LinkHarness.make(redis.url)
         let all = try await link.scan(query()).get()
-        #expect(used(all).count == 1_500 && all.counters.allSatisfy { $0.tally.used == 1 })
+        #expect(used(all).count == 1_500 && all.counters.allSatisfy { $0.usage.used == 1 })
         #expect(try await link.scan(query(limit: 234)).get().counters.count == 234)
     }
 
@@ -152,7 +154,7 @@ import Testing
         #expect(try await used(link.scan(query(tool: "e\u{301}")).get()) == [apart: 4])
         try redis.command("SET", "a*[b]:1:{g}:t:c:fixed_window:31622400s:\(start)", "5")
         try redis.command("SET", "aXb:1:{g}:t:c:fixed_window:31622400s:\(start)", "6")
-        #expect(try await link.scan(query(prefix: "a*[b]")).get().counters.map(\.tally.used) == [5])
+        #expect(try await link.scan(query(prefix: "a*[b]")).get().counters.map(\.usage.used) == [5])
     }
 
     @Test func failsWithoutAServerAndWhenItIsStopped() async throws {
@@ -176,7 +178,7 @@ import Testing
         let link = try await LinkHarness.make(redis.url, limits: .brief)
         redis.stop()
         let results = try await link.scan(query(), times: RedisBounds.maxScans + 1)
-        let refusals = results.filter { if case .failure(.refused) = $0 { true } else { false } }
-        #expect(refusals.count == 1)
+        let denials = results.filter { if case .failure(.refused) = $0 { true } else { false } }
+        #expect(denials.count == 1)
     }
 }

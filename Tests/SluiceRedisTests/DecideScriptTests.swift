@@ -19,11 +19,11 @@ import Testing
         link = try await LinkHarness.connected(to: redis)
     }
 
-    /// - Parameter floorMs: what time it is, or by the store's clock.
+    /// - Parameter minTimeMs: what time it is, or by the store's clock.
     private func run(
-        _ sequence: Int64, floorMs: Int64 = 0, _ fill: (inout Batch) -> Void
+        _ sequence: Int64, minTimeMs: Int64 = 0, _ fill: (inout Batch) -> Void
     ) async throws -> BatchReply {
-        var batch = Batch(sequence: sequence, floorMs: floorMs)
+        var batch = Batch(sequence: sequence, minTimeMs: minTimeMs)
         fill(&batch)
         let reply = try await link.run(batch)
         #expect(reply.status == .ran)
@@ -34,9 +34,9 @@ import Testing
         try redis.command("PEXPIRETIME", key).integer.map(Int64.init)
     }
 
-    private func memo(_ arguments: String = "a", counters: String = "c") -> Batch.Memo {
+    private func idempotency(_ arguments: String = "a", counters: String = "c") -> Batch.Idempotency {
         func padded(_ text: String) -> String { text + String(repeating: "0", count: 16 - text.count) }
-        return Batch.Memo(argumentsHash: padded(arguments), countersHash: padded(counters))
+        return Batch.Idempotency(argumentsHash: padded(arguments), countersHash: padded(counters))
     }
 
     @Test func allAlgorithmsAreDecidedTogether() async throws {
@@ -48,7 +48,7 @@ import Testing
                 .slots("c", max: 3, holdMs: 9_000),
             ]
         }
-        let reply = try await run(1, floorMs: Self.dayMs) {
+        let reply = try await run(1, minTimeMs: Self.dayMs) {
             $0.add(cost: 2, charges(4), reserve: "a1")
             // The bucket has no room: nothing is taken from any.
             $0.add(cost: 2, charges(3), reserve: "a2")
@@ -82,8 +82,8 @@ import Testing
         ]
         let floors = [Self.day.lowerBound - 1, Self.day.lowerBound, Self.day.upperBound - 1, Self.day.upperBound]
         var results: [[Int64]] = []
-        for (index, floorMs) in floors.enumerated() {
-            results.append(try await run(Int64(index + 1), floorMs: floorMs) { $0.add(charges) }.results)
+        for (index, minTimeMs) in floors.enumerated() {
+            results.append(try await run(Int64(index + 1), minTimeMs: minTimeMs) { $0.add(charges) }.results)
         }
         #expect(results == [[-1], [1, 1, 1, 0], [1, 2, 2, 0], [-1]])
     }
@@ -100,7 +100,7 @@ import Testing
         let bucket = TestCharge.bucket("b", max: 10, burst: 50, lengthMs: 1_000)
         let blocked = TestCharge(key: "never", max: 0, window: Self.day).shadow
         let stuck = TestCharge.bucket("stuck", max: 0, burst: 50, lengthMs: 1_000)
-        _ = try await run(1, floorMs: Self.dayMs) {
+        _ = try await run(1, minTimeMs: Self.dayMs) {
             $0.add([hold], reserve: "a")
             $0.add(cost: 20, [hold, bucket], reserve: "b")
             $0.add([TestCharge(key: "f", max: 9, window: Self.day), hold], reserve: "c")
@@ -113,7 +113,7 @@ import Testing
         #expect(try expiry(recordKey("c")) == Self.day.upperBound)
         #expect(try expiry(recordKey("d")) == Self.day.upperBound)
         #expect(try expiry(recordKey("e")) == Self.dayMs + 1_000)
-        let reply = try await run(2, floorMs: Self.dayMs) {
+        let reply = try await run(2, minTimeMs: Self.dayMs) {
             $0.settle(.release, "c")
             $0.settle(.commit(cost: 3), "d")
             $0.settle(.commit(cost: 3), "d")
@@ -127,11 +127,15 @@ import Testing
     @Test func memosLiveTenMinutes() async throws {
         let reply = try await run(1) { batch in
             for _ in 0..<2 {
-                batch.add([TestCharge(key: "a", max: 9)], reserve: "abc", memo: (key: "id", memo: memo()))
+                batch.add(
+                    [TestCharge(key: "a", max: 9)], reserve: "abc", idempotency: (key: "id", idempotency: idempotency())
+                )
             }
-            batch.add([TestCharge(key: "a", max: 9)], memo: (key: "id", memo: memo("other")))
-            batch.add([TestCharge(key: "a", max: 9)], reserve: "d", memo: (key: "id", memo: memo(counters: "other")))
-            batch.add([TestCharge(key: "none", max: 0)], memo: (key: "denied", memo: memo()))
+            batch.add([TestCharge(key: "a", max: 9)], idempotency: (key: "id", idempotency: idempotency("other")))
+            batch.add(
+                [TestCharge(key: "a", max: 9)], reserve: "d",
+                idempotency: (key: "id", idempotency: idempotency(counters: "other")))
+            batch.add([TestCharge(key: "none", max: 0)], idempotency: (key: "denied", idempotency: idempotency()))
         }
         #expect(reply.results == [1, 1, -3, reply.timeMs, 1, 1, -4, -3, reply.timeMs, 0, 0, 0])
         #expect(reply.words == [reservationID("abc"), reservationID("abc")])
@@ -157,8 +161,8 @@ import Testing
         for key in [recordKey("a"), "id"] { try redis.command("EVAL", spoil, "1", key) }
         let reply = try await run(1) {
             $0.settle(.cancel, "a")
-            $0.add([TestCharge(key: "f", max: 9)], memo: (key: "id", memo: memo()))
-            $0.add([TestCharge(key: "f", max: 9)], memo: (key: "good", memo: memo()))
+            $0.add([TestCharge(key: "f", max: 9)], idempotency: (key: "id", idempotency: idempotency()))
+            $0.add([TestCharge(key: "f", max: 9)], idempotency: (key: "good", idempotency: idempotency()))
         }
         #expect(reply.results == [-2, -2, 1, 1])
         #expect(reply.words.count == 2)
@@ -177,7 +181,7 @@ import Testing
     @Test func oddScoresAreNoSlots() async throws {
         for (index, score) in ["inf", "9007199254740994", "1e300", "\(Self.dayMs + 1).5"].enumerated() {
             try redis.command("ZADD", "c\(index)", score, "odd")
-            let reply = try await run(Int64(index + 1), floorMs: Self.dayMs) {
+            let reply = try await run(Int64(index + 1), minTimeMs: Self.dayMs) {
                 $0.add(count: 0, [.slots("c\(index)", max: 9, holdMs: 5)])
                 $0.add([.slots("c\(index)", max: 9, holdMs: 5), TestCharge(key: "f", max: 9)], reserve: "a")
             }
@@ -187,7 +191,7 @@ import Testing
         #expect(try redis.command("EXISTS", "f") == .integer(0))
         // Those of before now have expired, whatever they are.
         for score in ["-inf", "-5", "12.5"] { try redis.command("ZADD", "c", score, "m\(score)") }
-        let reply = try await run(9, floorMs: Self.dayMs) {
+        let reply = try await run(9, minTimeMs: Self.dayMs) {
             $0.add(count: 0, [.slots("c", max: 9, holdMs: 5)])
             $0.add([.slots("c", max: 9, holdMs: 5)], reserve: "b")
         }
@@ -201,7 +205,7 @@ import Testing
         let sliding = TestCharge.sliding(
             "s", before: "s0", max: trillion, window: Self.dayMs..<Self.dayMs + 9_007)
         try redis.command("SET", "s0", "\(trillion)")
-        let reply = try await run(1, floorMs: Self.dayMs + 9_006) {
+        let reply = try await run(1, minTimeMs: Self.dayMs + 9_006) {
             $0.add(cost: trillion - 1, count: 3, [bucket], reserve: "a")
             $0.add(cost: 1, count: 3, [bucket])
             // A millisecond of the window before still counts: 10^12 / 9,007, rounded up.
@@ -218,7 +222,7 @@ import Testing
             ])
         #expect(try redis.command("GET", "b") == .string("\(full) \(Self.dayMs + 9_006)"))
         // A commit may go above the maximum.
-        let settled = try await run(2, floorMs: Self.dayMs + 9_006) {
+        let settled = try await run(2, minTimeMs: Self.dayMs + 9_006) {
             $0.settle(.commit(cost: trillion), "a")
             $0.settle(.commit(cost: trillion), "b")
         }
@@ -230,10 +234,10 @@ import Testing
     /// What was counted is not cut off; how often a shadow limit would have denied is.
     @Test func refusalsAloneSaturate() async throws {
         let charge = TestCharge(key: "f", max: Self.trillion, window: Self.day)
-        _ = try await run(1, floorMs: Self.dayMs) { $0.add([charge], reserve: "a") }
+        _ = try await run(1, minTimeMs: Self.dayMs) { $0.add([charge], reserve: "a") }
         try redis.command("SET", "f", "9007199254740990")
         try redis.command("SET", "f2:refused", "9007199254740991")
-        let reply = try await run(2, floorMs: Self.dayMs) {
+        let reply = try await run(2, minTimeMs: Self.dayMs) {
             $0.settle(.commit(cost: Self.trillion), "a")
             $0.add(count: 5, [TestCharge(key: "f2", max: 0, window: Self.day).shadow])
         }

@@ -74,7 +74,7 @@ import Testing
                 // A plain check that was denied leaves a tally of nothing behind.
                 #expect(found[0].text == "none" || found[1].text == "0", "\(key) after batch \(number)")
                 continue
-            case .integer(let tally): #expect(found[1].text == "\(tally)", "\(key) after batch \(number)")
+            case .integer(let usage): #expect(found[1].text == "\(usage)", "\(key) after batch \(number)")
             case .bucket(let level, let lastMs, let credited):
                 let text = credited > 0 ? "\(level) \(lastMs) \(credited)" : "\(level) \(lastMs)"
                 #expect(found[1].text == text, "\(key) after batch \(number)")
@@ -88,11 +88,11 @@ import Testing
                 #expect(stored == slots, "\(key) after batch \(number)")
             case .foreign: #expect(found[0].text == "list")
             case .text(let text): #expect(found[1].text == text)
-            case .record, .memo: Issue.record("\(key) is no counter")
+            case .record, .idempotency: Issue.record("\(key) is no counter")
             }
             let expiry = model.expiresAtMs(of: bytes) ?? -1
             // What no policy can bring about is not exact there.
-            guard expiry < Terms.maxExact else { continue }
+            guard expiry < Quota.maxExact else { continue }
             #expect(found[3].integer.map { Int64($0) } == expiry, "\(key) after batch \(number)")
         }
         let records = random.recordKeys.sorted()

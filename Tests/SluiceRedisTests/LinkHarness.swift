@@ -10,7 +10,7 @@ enum LinkEvent: Sendable, Equatable {
     case connected(server: String)
     case closed(reason: String)
     case answered(sequence: Int64, Result<BatchReply, BatchFailure>)
-    case listening(ListeningEvent)
+    case listening(ChangeFeedEvent)
 }
 
 /// A link on its event loop, and its delegate, for tests to drive from outside.
@@ -19,7 +19,7 @@ final class LinkHarness: Sendable {
     private let confined: NIOLoopBound<Confined>
     private let events: AsyncStream<LinkEvent>
 
-    private final class Confined: CounterLinkDelegate {
+    private final class Confined: CounterStoreDelegate {
         let link: RedisLink
         let continuation: AsyncStream<LinkEvent>.Continuation
         /// Whether a call to the link is under way: the delegate must not be called then.
@@ -37,7 +37,7 @@ final class LinkHarness: Sendable {
             tell(.answered(sequence: sequence, result))
         }
 
-        func linkListening(_ event: ListeningEvent) { tell(.listening(event)) }
+        func linkChangeFeed(_ event: ChangeFeedEvent) { tell(.listening(event)) }
 
         private func tell(_ event: LinkEvent) {
             precondition(!isCalling, "the delegate was called from inside a call to the link")
@@ -115,7 +115,7 @@ final class LinkHarness: Sendable {
     }
 
     /// Begins or ends to listen, or probes, and waits for how that ends.
-    func listen(_ command: ListeningCommand) async throws -> LinkEvent {
+    func listen(_ command: ChangeFeedCommand) async throws -> LinkEvent {
         call { $0.listen(command) }
         return try await next()
     }

@@ -19,7 +19,7 @@ import Testing
         var understood = 0
         for turn in 0..<400 {
             let isCalm = turn % 100 > 80
-            func answer(_ batch: Batch, _ now: Moment) -> OddStoreRig.Answer {
+            func answer(_ batch: Batch, _ now: ClockReading) -> OddStoreRig.Answer {
                 store.clockMs = OddStoreRig.startMs + now.monotonicNs / 1_000_000 - 5_000
                 guard case .success(let reply) = store.run(batch, replica: 7) else { preconditionFailure("refused") }
                 var flat = FlatReply(reply, to: batch)
@@ -76,14 +76,14 @@ extension FlatReply {
         var places = 1
         for entry in reply.status == .ran ? batch.entries : [] {
             let expected = ExpectedEntry(entry, of: batch)
-            places += expected.tallyCount
+            places += expected.usageCount
             let outcome = next()
             switch outcome {
             case BatchReply.fault:
                 append(.string, text: Array((words.next() ?? "").utf8))
-                if isInPlace { for _ in 1..<expected.tallyCount { append(.null) } }
+                if isInPlace { for _ in 1..<expected.usageCount { append(.null) } }
             case BatchReply.windowIsOver where isInPlace:
-                for _ in 0..<expected.tallyCount { append(.null) }
+                for _ in 0..<expected.usageCount { append(.null) }
             case BatchReply.windowIsOver, BatchReply.otherArguments:
                 append(.integer, value: outcome)
             case BatchReply.replayed:
@@ -105,7 +105,7 @@ extension FlatReply {
                     append(.array, value: 2)
                     append(.integer, value: outcome)
                 }
-                for _ in 0..<expected.tallyCount { append(.integer, value: next()) }
+                for _ in 0..<expected.usageCount { append(.integer, value: next()) }
             }
         }
         items[0].value = Int64(isInPlace ? places : items.count - 1)

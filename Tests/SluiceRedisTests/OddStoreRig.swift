@@ -14,7 +14,7 @@ struct OddStoreRig {
     static let startMs: Int64 = 1_700_000_040_000
 
     var limiter: Limiter
-    var now: Moment
+    var now: ClockReading
     var random: SeededRandom
     /// What a person was told.
     var notices: [Limiter.Notice] = []
@@ -41,7 +41,7 @@ struct OddStoreRig {
     static let tools = ["fixed", "slides", "leaks", "holds", "all"]
 
     init(seed: UInt64, replica: UInt64 = 7, wallMs: Int64 = startMs, keepsState: Bool = false) {
-        now = Moment(monotonicNs: 5_000_000_000, wallMs: wallMs)
+        now = ClockReading(monotonicNs: 5_000_000_000, wallMs: wallMs)
         random = SeededRandom(seed: seed)
         var configuration = LimiterConfiguration(
             keyPrefix: "sluice", budgetMs: 20, replicas: ReplicaView(own: replica, assumed: 2), usesStore: true,
@@ -59,7 +59,7 @@ struct OddStoreRig {
     ///   - answer: what the store does with a batch.
     /// - Returns: false if it wanted more.
     mutating func step(
-        passMs: Int64, mostBatches: Int = 64, _ answer: (Batch, Moment) throws -> Answer
+        passMs: Int64, mostBatches: Int = 64, _ answer: (Batch, ClockReading) throws -> Answer
     ) rethrows -> Bool {
         now.monotonicNs += passMs * 1_000_000
         now.wallMs += passMs
@@ -118,11 +118,11 @@ struct OddStoreRig {
             tool: tool ?? Self.tools[roll(Self.tools.count)], cost: [1, 1, 2, 5][roll(4)], isPeek: isPeek,
             wantsTrace: roll(2) == 0)
         question.reserves = !isPeek && (question.tool == "holds" || roll(3) == 0)
-        var extras: CheckExtras?
+        var extras: CheckOptions?
         let isNamed = !isPeek && roll(4) == 0
         if isNamed { ids += roll(2) }
         if question.reserves || isNamed {
-            extras = CheckExtras(
+            extras = CheckOptions(
                 reservation: question.reserves ? ReservationID(using: &random) : nil,
                 id: isNamed ? Array("id\(question.tool)\(question.cost)\(question.reserves)\(ids)".utf8) : nil,
                 argumentsHash: isNamed ? 5 : 0)

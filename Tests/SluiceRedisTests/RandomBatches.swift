@@ -6,7 +6,7 @@ struct RandomBatches {
     /// A limit of a policy that does not change, but for its maximum now and then.
     private struct Counter {
         var name: String
-        var algorithm: Terms.Algorithm
+        var algorithm: Quota.Algorithm
         var max: Int64
         var burst: Int64 = 0
         var lengthMs: Int64
@@ -55,7 +55,7 @@ struct RandomBatches {
     mutating func next() -> Batch {
         passTime()
         sequence += 1
-        var batch = Batch(sequence: sequence, acknowledged: sequence - 1, floorMs: nowMs)
+        var batch = Batch(sequence: sequence, acknowledged: sequence - 1, minTimeMs: nowMs)
         for _ in 0..<1 + roll(8) {
             switch roll(10) {
             case 0...1: addSettlement(to: &batch)
@@ -87,9 +87,9 @@ struct RandomBatches {
     /// What a replica admitted alone, or saw before the store forgot.
     private mutating func addToLog(of batch: inout Batch) {
         var charge = charge(of: pick(Self.counters.filter { $0.algorithm == .slidingLog }))
-        charge.max = Terms.maxExact
+        charge.max = Quota.maxExact
         charge.holdMs = nowMs + 50 - Int64(roll(roll(3) == 0 ? 70_000 : 700))
-        if roll(2) == 0 { batch.offer(cost(), charge) } else { batch.add(cost: cost(), count: 1, charge) }
+        if roll(2) == 0 { batch.restore(cost(), charge) } else { batch.add(cost: cost(), count: 1, charge) }
     }
 
     private mutating func addCheck(to batch: inout Batch) {
@@ -101,24 +101,25 @@ struct RandomBatches {
         charges.forEach { keys.formUnion($0.keys) }
         let cost = cost()
         guard roll(6) > 0 else { return batch.add(cost: cost, count: 0, charges) }
-        var memo: (key: String, memo: Batch.Memo)?
+        var idempotency: (key: String, idempotency: Batch.Idempotency)?
         if roll(4) == 0 {
             let names = charges.map { "\($0.keys.count)\($0.algorithm.rawValue)" }.joined()
-            memo = (
+            idempotency = (
                 "id:\(roll(40))",
-                Batch.Memo(
+                Batch.Idempotency(
                     argumentsHash: "000000000000000\(min(roll(8), 1))",
                     countersHash: String(repeating: "0", count: 16 - names.count) + names)
             )
         }
         let takesSlots = charges.contains { $0.algorithm == .concurrency }
         guard takesSlots || roll(3) == 0 else {
-            return batch.add(cost: cost, count: memo == nil ? Int64(1 + roll(5)) : 1, charges, memo: memo)
+            return batch.add(
+                cost: cost, count: idempotency == nil ? Int64(1 + roll(5)) : 1, charges, idempotency: idempotency)
         }
         let reservation = String(reservations.count + 1, radix: 16)
         reservations.append(reservation)
         recordKeys.insert(recordKey(reservation))
-        batch.add(cost: cost, charges, reserve: reservation, memo: memo)
+        batch.add(cost: cost, charges, reserve: reservation, idempotency: idempotency)
     }
 
     private mutating func addSettlement(to batch: inout Batch) {
@@ -155,14 +156,14 @@ struct RandomBatches {
             charge.key += ":\(startMs)"
             charge.previousKey = "\(counter.name):\(startMs - counter.lengthMs)"
         case .tokenBucket:
-            charge.window = Terms.endless
+            charge.window = Quota.endless
             charge.burst = roll(20) == 0 ? counter.burst / 2 : counter.burst
             charge.lengthMs = counter.lengthMs
         case .slidingLog:
-            charge.window = Terms.endless
+            charge.window = Quota.endless
             charge.lengthMs = counter.lengthMs
         case .concurrency:
-            charge.window = Terms.endless
+            charge.window = Quota.endless
             charge.holdMs = roll(6) == 0 ? counter.lengthMs * 2 : counter.lengthMs
         }
         keys.formUnion(charge.keys)

@@ -151,34 +151,34 @@ import Testing
         _ = try client.command("SET", "sluice:1:{g}:t:w:sliding_window:31622400s:\(startMs)", "3")
         let found = try await link.scan(CounterQuery(keyPrefix: "sluice", limit: 9)).get()
         #expect(found.counters.map(\.key.counter).sorted() == ["c", "s", "w"])
-        #expect(found.counters.map(\.tally.used).sorted() == [1, 1, 3])
+        #expect(found.counters.map(\.usage.used).sorted() == [1, 1, 3])
         try await everythingElseIsAllowed(link)
     }
 
     private func everythingElseIsAllowed(_ link: LinkHarness) async throws {
         let key = "sluice:1:{g}:"
-        func special(_ sequence: Int64, _ special: Batch.Special, _ charges: TestCharge...) -> Batch {
+        func operation(_ sequence: Int64, _ operation: Batch.Operation, _ charges: TestCharge...) -> Batch {
             var batch = Batch(sequence: sequence)
             let isCheck = !charges.isEmpty
             batch.entries = [
                 .init(
                     cost: isCheck ? 1 : 0, count: isCheck ? 1 : 0, firstCharge: 0, chargeCount: charges.count,
-                    special: 0)
+                    operation: 0)
             ]
             batch.charges = charges.map(\.charge)
-            batch.specials = [special]
+            batch.operations = [operation]
             for charge in charges { charge.keys.forEach { batch.appendKey($0.utf8) } }
             batch.appendKey("\(key)reservation:\(reservationID("1"))".utf8)
-            if case .check(_, memo: .some) = special { batch.appendKey("\(key)id:tool:1".utf8) }
+            if case .check(_, idempotency: .some) = operation { batch.appendKey("\(key)id:tool:1".utf8) }
             return batch
         }
-        let memo = Batch.Memo(argumentsHash: "0123456789abcdef", countersHash: "0123456789abcdef")
+        let idempotency = Batch.Idempotency(argumentsHash: "0123456789abcdef", countersHash: "0123456789abcdef")
         let charges = [
             TestCharge.slots("\(key)c", max: 9, holdMs: 60_000),
             .bucket("\(key)b", max: 9, burst: 9, lengthMs: 60_000),
             TestCharge(key: "\(key)s", max: 9, verifies: true).shadow,
         ]
-        let check = special(3, .check(isReserved: true, memo: memo), charges[0], charges[1], charges[2])
+        let check = operation(3, .check(isReserved: true, idempotency: idempotency), charges[0], charges[1], charges[2])
         #expect(try await link.run(check).results.first == 1)
         let peek = {
             var batch = Batch(sequence: 4)
@@ -186,8 +186,8 @@ import Testing
             return batch
         }()
         #expect(try await link.run(peek).results.prefix(2) == [1, 1])
-        #expect(try await link.run(special(5, .settle(.commit(cost: 0)))).results == [1])
-        #expect(try await link.run(special(6, .settle(.cancel))).results == [1])
+        #expect(try await link.run(operation(5, .settle(.commit(cost: 0)))).results == [1])
+        #expect(try await link.run(operation(6, .settle(.cancel))).results == [1])
     }
 
     @Test func theDatabaseIsSelected() async throws {

@@ -14,7 +14,7 @@ import Testing
 
     private static func checks(_ count: Int) -> [UInt8] { Array(repeating: check, count: count).flatMap(\.self) }
 
-    private func later(_ seconds: Int64) -> Moment {
+    private func later(_ seconds: Int64) -> ClockReading {
         var moment = SystemClock.now()
         moment.monotonicNs += seconds * 1_000_000_000
         return moment

@@ -44,7 +44,7 @@ import Testing
         return (peer, unread)
     }
 
-    private func later(_ seconds: Int64) -> Moment {
+    private func later(_ seconds: Int64) -> ClockReading {
         var moment = SystemClock.now()
         moment.monotonicNs += seconds * 1_000_000_000
         return moment

@@ -11,8 +11,8 @@ import Support
 @testable import SluiceServer
 
 /// A store in memory behind the link: it answers when the test says so.
-final class HeldLink: CounterLink {
-    weak var delegate: (any CounterLinkDelegate)?
+final class HeldLink: CounterStore {
+    weak var delegate: (any CounterStoreDelegate)?
     private(set) var sent: [Batch] = []
     private var store = ModelStore(clockMs: SystemClock.now().wallMs)
     private var wantsConnection = false
@@ -20,7 +20,7 @@ final class HeldLink: CounterLink {
     func connect() { wantsConnection = true }
     func disconnect() { sent = [] }
     func send(_ batch: Batch) { sent.append(batch) }
-    func listen(_ command: ListeningCommand) {}
+    func listen(_ command: ChangeFeedCommand) {}
 
     func scan(_ query: CounterQuery, completion: @escaping (Result<StoredCounters, BatchFailure>) -> Void) {
         scans.append { completion(.success(StoredCounters(counters: [], timeMs: SystemClock.now().wallMs))) }
@@ -93,7 +93,7 @@ final class ServerRig {
         precondition(host.limiter.isShared)
     }
 
-    static func facts(_ now: Moment) -> ServerFacts {
+    static func facts(_ now: ClockReading) -> ServerFacts {
         ServerFacts(
             version: "1.2.3", policyDescription: "policy.json", storeAddress: "unix:///r.sock", replicaID: "1f",
             startedAt: now)

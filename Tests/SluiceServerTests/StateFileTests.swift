@@ -17,8 +17,9 @@ import Testing
 
     /// A flight is the smallest record.
     private func record(_ number: Int64) -> StateRecord {
-        let item = FlightState.Item(stem: Array("stem\(number)".utf8), isOffer: false, amount: number, windowMs: 5)
-        return .flight(FlightState(sequence: number, payments: [item]))
+        let item = FlightState.Item(
+            baseKey: Array("baseKey\(number)".utf8), isRestore: false, amount: number, windowMs: 5)
+        return .flight(FlightState(sequence: number, writeBacks: [item]))
     }
 
     private func open(_ replica: UInt64 = 1) throws -> (StateFile, StateFile.Contents) {
@@ -59,7 +60,8 @@ import Testing
         let window = CounterState.WindowState(sharedUsed: -1, sharedPrevious: .min, own: .max, ownPrevious: 0)
         let counter = StateRecord.counter(
             CounterState(
-                stem: [58], startMs: .max, countsUntilMs: .min, isSeen: true, owesOffer: false, tally: .window(window)))
+                baseKey: [58], startMs: .max, countsUntilMs: .min, isSeen: true, needsRestore: false,
+                usage: .window(window)))
         let replica = StateRecord.replica(
             ReplicaState(
                 keyPrefix: "sluice", lastSequence: .max, acknowledgedSequence: .min, highestStoreMs: .max,
@@ -201,7 +203,7 @@ import Testing
             for number in Int64(1)...20 {
                 var changed = FlightState(sequence: number)
                 if number <= 10 {
-                    changed.payments = [FlightState.Item(stem: [1], isOffer: false, amount: round, windowMs: 1)]
+                    changed.writeBacks = [FlightState.Item(baseKey: [1], isRestore: false, amount: round, windowMs: 1)]
                 }
                 try file.append([.flight(changed)])
             }
@@ -218,19 +220,20 @@ import Testing
         #expect(contents.replica == 1 && contents.records.count == 11 && contents.records.last == record(99))
         #expect(
             contents.records.dropLast().allSatisfy {
-                if case .flight(let state) = $0 { state.payments.first?.amount == 50 } else { false }
+                if case .flight(let state) = $0 { state.writeBacks.first?.amount == 50 } else { false }
             })
     }
 
     /// A bit goes wrong in a file that was written anew: what comes before is read, and batches come before counters.
     @Test func mostOfASpoiltFileIsRead() throws {
         func counter(_ number: Int) -> StateRecord {
-            let tally = CounterState.WindowState(
+            let usage = CounterState.WindowState(
                 sharedUsed: 1, sharedPrevious: 0, own: Int64(number), ownPrevious: 0)
             return .counter(
                 CounterState(
-                    stem: Array("stem\(number)".utf8), startMs: 0, countsUntilMs: .max, isSeen: true, owesOffer: false,
-                    tally: .window(tally)))
+                    baseKey: Array("baseKey\(number)".utf8), startMs: 0, countsUntilMs: .max, isSeen: true,
+                    needsRestore: false,
+                    usage: .window(usage)))
         }
         let counters = (1...2 * ServerBounds.countersPerFrame + 1).map(counter)
         do {

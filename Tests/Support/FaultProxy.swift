@@ -25,7 +25,7 @@ package final class FaultProxy: Sendable {
     private let folder: TemporaryFolder
     private let eventLoop: any EventLoop
     private let confined: NIOLoopBound<Confined>
-    private let listener: any Channel
+    private let changeFeed: any Channel
     /// It must not end before this does.
     private let redis: RedisProcess
 
@@ -53,7 +53,7 @@ package final class FaultProxy: Sendable {
             NIOLoopBound(Confined(target: target), eventLoop: eventLoop)
         }.get()
         self.confined = confined
-        listener = try await ServerBootstrap(group: eventLoop)
+        changeFeed = try await ServerBootstrap(group: eventLoop)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(FrontHandler(confined.value))
@@ -62,7 +62,7 @@ package final class FaultProxy: Sendable {
             .bind(unixDomainSocketPath: folder.path("proxy.sock")).get()
     }
 
-    deinit { listener.close(promise: nil) }
+    deinit { changeFeed.close(promise: nil) }
 
     /// Changes what happens to connections from now on.
     /// - Parameter cutsAll: closes those that are open.

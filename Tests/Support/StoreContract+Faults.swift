@@ -5,88 +5,91 @@ extension StoreContract {
         Case("id: the same check is charged once, and told as it was") { contract in
             let (a, b) = (contract.fixed("a", max: 10), contract.sliding("b", max: 10))
             let firstMs = contract.nowMs
-            let memo = (id: "1", arguments: "0123456789abcdef", counters: "fedcba9876543210")
-            try await contract.expect(contract.check(cost: 2, a, b, memo: memo), gives: [1, 2, 2, 0])
+            let idempotency = (id: "1", arguments: "0123456789abcdef", counters: "fedcba9876543210")
+            try await contract.expect(contract.check(cost: 2, a, b, idempotency: idempotency), gives: [1, 2, 2, 0])
             contract.pass(until: 1_000)
             try await contract.expect(
-                contract.check(cost: 3, a, b), contract.check(cost: 2, a, b, memo: memo), contract.peek(a, b),
+                contract.check(cost: 3, a, b), contract.check(cost: 2, a, b, idempotency: idempotency),
+                contract.peek(a, b),
                 gives: [1, 5, 5, 0, -3, firstMs, 3, 2, 2, 0, 1, 5, 5, 0], words: [""])
             // Also when its windows are over, or it would not fit.
             contract.pass(until: 60_000)
             try await contract.expect(
-                contract.check(cost: 2, a, b, memo: memo), contract.check(cost: 20, a, b, memo: memo),
+                contract.check(cost: 2, a, b, idempotency: idempotency),
+                contract.check(cost: 20, a, b, idempotency: idempotency),
                 gives: [-3, firstMs, 3, 2, 2, 0, -3, firstMs, 3, 2, 2, 0], words: ["", ""])
         },
         Case("id: with other arguments") { contract in
             let a = contract.fixed("a", max: 10)
             try await contract.expect(
-                contract.check(a, memo: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
-                contract.check(a, memo: ("1", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")),
-                contract.check(a, memo: ("2", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")), contract.peek(a),
+                contract.check(a, idempotency: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                contract.check(a, idempotency: ("1", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")),
+                contract.check(a, idempotency: ("2", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")), contract.peek(a),
                 gives: [1, 1, -4, 1, 2, 1, 2])
         },
-        Case("id: of counters that are others now no tally is told") { contract in
+        Case("id: of counters that are others now no usage is told") { contract in
             let (a, b) = (contract.fixed("a", max: 10), contract.fixed("b", max: 10))
             try await contract.expect(
-                contract.check(a, memo: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
-                contract.check(b, memo: ("1", "aaaaaaaaaaaaaaaa", "dddddddddddddddd")),
-                contract.check(b, memo: ("1", "bbbbbbbbbbbbbbbb", "dddddddddddddddd")), contract.peek(b),
+                contract.check(a, idempotency: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                contract.check(b, idempotency: ("1", "aaaaaaaaaaaaaaaa", "dddddddddddddddd")),
+                contract.check(b, idempotency: ("1", "bbbbbbbbbbbbbbbb", "dddddddddddddddd")), contract.peek(b),
                 gives: [1, 1, -3, contract.nowMs, 0, -4, 1, 0], words: [""])
         },
         Case("id: what was refused is not remembered") { contract in
             let a = contract.fixed("a", max: 1)
-            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let idempotency = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
             try await contract.expect(
-                contract.check(a, reserve: "1"), contract.check(a, memo: memo), contract.cancel("1"),
-                contract.check(a, memo: memo), contract.check(a, memo: memo),
+                contract.check(a, reserve: "1"), contract.check(a, idempotency: idempotency), contract.cancel("1"),
+                contract.check(a, idempotency: idempotency), contract.check(a, idempotency: idempotency),
                 gives: [1, 1, 0, 1, 1, 1, 1, -3, contract.nowMs, 1, 1], words: [""])
         },
         Case("id: nor is what a window that is over kept from being decided") { contract in
-            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let idempotency = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
             let old = contract.fixed("a", max: 9)
             contract.pass(until: 60_000)
             let now = contract.fixed("a", max: 9)
             try await contract.expect(
-                contract.check(old, reserve: "1", memo: memo), contract.check(now, reserve: "2", memo: memo),
-                contract.check(now, reserve: "3", memo: memo), contract.cancel("1"),
+                contract.check(old, reserve: "1", idempotency: idempotency),
+                contract.check(now, reserve: "2", idempotency: idempotency),
+                contract.check(now, reserve: "3", idempotency: idempotency), contract.cancel("1"),
                 gives: [-1, 1, 1, -3, contract.nowMs, 1, 1, 0], words: [contract.id("2")])
         },
         Case("id: an answer that a replica gave by itself is remembered, and the first stays") { contract in
             let (a, b) = (contract.fixed("a", max: 10), contract.sliding("b", max: 10))
-            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let idempotency = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
             let thenMs = contract.nowMs - 5_000
             try await contract.expect(
-                contract.remember(memo, admittedMs: thenMs, reservation: "1", numbers: [4, 6, 2]),
-                contract.remember(memo, admittedMs: thenMs + 1, reservation: "2", numbers: [5, 7, 3]),
-                contract.check(cost: 2, a, b, reserve: "3", memo: memo),
-                contract.check(cost: 2, a, b, memo: ("1", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")),
-                contract.check(a, memo: ("1", "aaaaaaaaaaaaaaaa", "dddddddddddddddd")), contract.peek(a, b),
+                contract.remember(idempotency, admittedMs: thenMs, reservation: "1", numbers: [4, 6, 2]),
+                contract.remember(idempotency, admittedMs: thenMs + 1, reservation: "2", numbers: [5, 7, 3]),
+                contract.check(cost: 2, a, b, reserve: "3", idempotency: idempotency),
+                contract.check(cost: 2, a, b, idempotency: ("1", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")),
+                contract.check(a, idempotency: ("1", "aaaaaaaaaaaaaaaa", "dddddddddddddddd")), contract.peek(a, b),
                 gives: [1, 0, -3, -thenMs, 3, 4, 6, 2, -4, -3, -thenMs, 0, 1, 0, 0, 0],
                 words: [contract.id("1"), contract.id("1")])
             // What was admitted by the store it was told of again is told as such.
             let shared = (id: "2", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
             try await contract.expect(
                 contract.remember(shared, admittedMs: thenMs, isLocal: false, numbers: [4]),
-                contract.check(cost: 2, a, memo: shared), contract.check(a), gives: [1, -3, thenMs, 1, 4, 1, 1],
+                contract.check(cost: 2, a, idempotency: shared), contract.check(a), gives: [1, -3, thenMs, 1, 4, 1, 1],
                 words: [""])
             // What was charged is not made undone by it.
             let charged = (id: "3", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
             try await contract.expect(
-                contract.check(a, memo: charged), contract.remember(charged, admittedMs: thenMs, numbers: [9]),
-                contract.check(a, memo: charged), gives: [1, 2, 0, -3, contract.nowMs, 1, 2], words: [""])
+                contract.check(a, idempotency: charged), contract.remember(charged, admittedMs: thenMs, numbers: [9]),
+                contract.check(a, idempotency: charged), gives: [1, 2, 0, -3, contract.nowMs, 1, 2], words: [""])
         },
         Case("id: numbers of every size are remembered as they are") { contract in
-            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let idempotency = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
             let charges = (0..<8).map { contract.slots("c\($0)", max: 9) }
             let numbers: [Int64] = [
                 0, 1, 127, 128, 255, 256, 65_535, 65_536, 4_294_967_295, 4_294_967_296, 9_007_199_254_740_991, 9, 15,
                 16,
                 31, 32, 1_000, 1_000_000, 1_000_000_000, 1_000_000_000_000, 2, 3, 4, 5,
             ]
-            var check = contract.check(reserve: "1", memo: memo)
+            var check = contract.check(reserve: "1", idempotency: idempotency)
             check.charges = charges
             let reply = try await contract.run([
-                contract.remember(memo, admittedMs: contract.nowMs, numbers: numbers), check,
+                contract.remember(idempotency, admittedMs: contract.nowMs, numbers: numbers), check,
             ])
             guard reply.results == [1, -3, -contract.nowMs, 24] + numbers else {
                 throw contract.violation("\(reply.results)", line: #line)
@@ -94,20 +97,20 @@ extension StoreContract {
         },
         Case("id: it is forgotten for its own reservation alone") { contract in
             let a = contract.fixed("a", max: 10)
-            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let idempotency = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
             try await contract.expect(
-                contract.forget("1", "1"), contract.remember(memo, admittedMs: contract.nowMs, reservation: "1"),
-                contract.forget("1", "2"), contract.check(a, memo: memo), contract.forget("1", "1"),
-                contract.check(a, reserve: "3", memo: memo), contract.forget("1", "1"),
-                contract.check(a, reserve: "4", memo: memo),
+                contract.forget("1", "1"), contract.remember(idempotency, admittedMs: contract.nowMs, reservation: "1"),
+                contract.forget("1", "2"), contract.check(a, idempotency: idempotency), contract.forget("1", "1"),
+                contract.check(a, reserve: "3", idempotency: idempotency), contract.forget("1", "1"),
+                contract.check(a, reserve: "4", idempotency: idempotency),
                 gives: [0, 1, 0, -3, -contract.nowMs, 0, 1, 1, 1, 0, -3, contract.nowMs, 1, 1],
                 words: [contract.id("1"), contract.id("3")])
             // Nor does a cancel forget what is of another call by now.
             try await contract.expect(
-                contract.check(a, reserve: "5", memo: ("2", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                contract.check(a, reserve: "5", idempotency: ("2", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
                 contract.forget("2", "5"),
                 contract.remember(("2", "aaaaaaaaaaaaaaaa", "cccccccccccccccc"), admittedMs: 7, reservation: "6"),
-                contract.cancel("5"), contract.check(a, memo: ("2", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                contract.cancel("5"), contract.check(a, idempotency: ("2", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
                 gives: [1, 2, 1, 1, 1, -3, -7, 0], words: [contract.id("6")])
             // What is no memo stays as it is.
             try await contract.store.set(contract.key("id:3"), "12")
@@ -119,19 +122,19 @@ extension StoreContract {
         Case("id: with a reservation") { contract in
             let end = contract.nowMs + 3_600_000
             let (a, slots) = (contract.fixed("a", max: 10).shadow(), contract.slots("c", max: 1))
-            let memo = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
+            let idempotency = (id: "1", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
             try await contract.expect(
-                contract.check(cost: 4, a, slots, reserve: "1", memo: memo),
-                contract.check(cost: 4, a, slots, reserve: "2", memo: memo),
+                contract.check(cost: 4, a, slots, reserve: "1", idempotency: idempotency),
+                contract.check(cost: 4, a, slots, reserve: "2", idempotency: idempotency),
                 gives: [1, 4, 0, 1, end, end, -3, contract.nowMs, 5, 4, 0, 1, end, end], words: [contract.id("1")])
             // The second has reserved nothing; when the first is cancelled, the call was never made and is decided anew.
             try await contract.expect(
                 contract.cancel("2"), contract.cancel("1"), contract.peek(a, slots),
-                contract.check(cost: 4, a, slots, reserve: "3", memo: memo),
+                contract.check(cost: 4, a, slots, reserve: "3", idempotency: idempotency),
                 gives: [0, 1, 1, 0, 0, 0, 0, 0, 1, 4, 0, 1, end, end])
             // What it cost in the end is no matter of what is remembered.
             try await contract.expect(
-                contract.commit("3", 0), contract.check(cost: 4, a, slots, reserve: "4", memo: memo),
+                contract.commit("3", 0), contract.check(cost: 4, a, slots, reserve: "4", idempotency: idempotency),
                 gives: [1, -3, contract.nowMs, 5, 4, 0, 1, end, end], words: [contract.id("3")])
         },
     ]
@@ -162,9 +165,9 @@ extension StoreContract {
             let (bucket, slots) = (contract.bucket("c", max: 6, burst: 5), contract.slots("d", max: 5))
             try await contract.expect(
                 contract.check(
-                    a, b, bucket, slots, bad, reserve: "1", memo: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
+                    a, b, bucket, slots, bad, reserve: "1", idempotency: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
                 contract.cancel("1"), contract.peek(a, b, bucket, slots),
-                contract.check(a, memo: ("1", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")),
+                contract.check(a, idempotency: ("1", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")),
                 gives: [-2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1])
         },
         Case("fault: a window that is no number") { contract in
@@ -186,10 +189,10 @@ extension StoreContract {
                 try await contract.expect(a.keys[0], holds: text)
             }
         },
-        Case("fault: the largest tally is one, and leaves room for nothing") { contract in
+        Case("fault: the largest usage is one, and leaves room for nothing") { contract in
             let (a, b) = (contract.fixed("a", max: 1_000_000_000_000), contract.sliding("b", max: 1_000_000_000_000))
-            let (c, d) = (contract.fixed("c", max: Terms.maxExact), contract.fixed("d", max: 9))
-            let most = Terms.maxExact
+            let (c, d) = (contract.fixed("c", max: Quota.maxExact), contract.fixed("d", max: 9))
+            let most = Quota.maxExact
             for charge in [a, b, c] { try await contract.store.set(charge.keys[0], "\(most)") }
             try await contract.expect(
                 contract.check(a), contract.check(cost: 1_000_000_000_000, a), contract.peek(a), contract.check(c),
@@ -218,7 +221,7 @@ extension StoreContract {
                 contract.peek(list), gives: [-2, -2, -2, -2])
             // A slot that nobody would ever free.
             let endless = contract.slots("endless", max: 6)
-            try await contract.store.setSlot(endless.keys[0], expiresAtMs: Terms.maxExact + 2)
+            try await contract.store.setSlot(endless.keys[0], expiresAtMs: Quota.maxExact + 2)
             try await contract.expect(
                 contract.check(endless, reserve: "3"), contract.peek(endless), gives: [-2, -2])
         },
@@ -248,8 +251,8 @@ extension StoreContract {
             let hash = "aaaaaaaaaaaaaaaa"
             try await contract.expect(
                 contract.commit("1", 1), contract.cancel("1"), contract.release("1"),
-                contract.check(a, memo: ("1", hash, hash)), contract.check(a, memo: ("2", hash, hash)),
-                contract.check(a, memo: ("3", hash, hash)), contract.peek(a),
+                contract.check(a, idempotency: ("1", hash, hash)), contract.check(a, idempotency: ("2", hash, hash)),
+                contract.check(a, idempotency: ("3", hash, hash)), contract.peek(a),
                 gives: [-2, -2, -2, -2, -2, -2, 1, 0])
         },
     ]

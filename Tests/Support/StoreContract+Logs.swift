@@ -4,15 +4,15 @@ extension StoreContract {
     func log(_ name: String, max: Int64, lengthMs: Int64 = 60_000) -> Charge {
         Charge(
             keys: [key(name)],
-            terms: Terms(
-                algorithm: .slidingLog, max: max, windowStartMs: Terms.endless.lowerBound,
-                windowEndMs: Terms.endless.upperBound, lengthMs: lengthMs))
+            quota: Quota(
+                algorithm: .slidingLog, max: max, windowStartMs: Quota.endless.lowerBound,
+                windowEndMs: Quota.endless.upperBound, lengthMs: lengthMs))
     }
 
     /// What a replica writes back to it, or offers: so many ms after the case began.
     func log(_ name: String, chargedAt offsetMs: Int64, lengthMs: Int64 = 60_000) -> Charge {
-        var charge = log(name, max: Terms.maxExact, lengthMs: lengthMs)
-        charge.terms.holdMs = startMs + offsetMs
+        var charge = log(name, max: Quota.maxExact, lengthMs: lengthMs)
+        charge.quota.holdMs = startMs + offsetMs
         return charge
     }
 
@@ -24,7 +24,7 @@ extension StoreContract {
         let numbers = [used, time(free), time(empty), Int64(exact ?? steps.count)]
         let numbersOfSteps = steps.flatMap { [startMs + $0.0, $0.1] }
         return numbers + numbersOfSteps
-            + Array(repeating: 0, count: Batch.logTallyCount - numbers.count - numbersOfSteps.count)
+            + Array(repeating: 0, count: Batch.logUsageCount - numbers.count - numbersOfSteps.count)
     }
 
     static let slidingLogCases: [Case] = [
@@ -179,7 +179,7 @@ extension StoreContract {
             let a = contract.log("a", max: 4)
             _ = try await contract.run([contract.check(cost: 2, a, reserve: "1"), contract.check(cost: 2, a)])
             try await contract.expect(
-                contract.commit("1", Terms.maxExact), contract.commit("1", 1), gives: [BatchReply.tooMuch, 1])
+                contract.commit("1", Quota.maxExact), contract.commit("1", 1), gives: [BatchReply.tooMuch, 1])
         },
         Case("sliding log: a commit of one that is spoilt says so") { contract in
             let a = contract.log("a", max: 4)
@@ -208,25 +208,25 @@ extension StoreContract {
         Case("sliding log: offers raise what counts from a time on, and never add") { contract in
             contract.pass(until: 40_000)
             try await contract.expect(
-                contract.offer(5, contract.log("a", chargedAt: 10_000)),
-                contract.offer(2, contract.log("a", chargedAt: 30_000)),
+                contract.restore(5, contract.log("a", chargedAt: 10_000)),
+                contract.restore(2, contract.log("a", chargedAt: 30_000)),
                 gives: [1] + contract.told(used: 5, empty: 70_000, (10_000, 5)) + [1]
                     + contract.told(used: 5, empty: 90_000, (10_000, 3), (30_000, 2)))
             try await contract.expect(
-                contract.offer(5, contract.log("a", chargedAt: 10_000)),
-                contract.offer(2, contract.log("a", chargedAt: 30_000)),
+                contract.restore(5, contract.log("a", chargedAt: 10_000)),
+                contract.restore(2, contract.log("a", chargedAt: 30_000)),
                 gives: [1] + contract.told(used: 5, empty: 90_000, (10_000, 3), (30_000, 2)) + [1]
                     + contract.told(used: 5, empty: 90_000, (10_000, 3), (30_000, 2)))
             // Another replica saw more of it, and of the older half less.
             try await contract.expect(
-                contract.offer(4, contract.log("a", chargedAt: 35_000)), contract.peek(contract.log("a", max: 9)),
+                contract.restore(4, contract.log("a", chargedAt: 35_000)), contract.peek(contract.log("a", max: 9)),
                 gives: [1] + contract.told(used: 5, empty: 95_000, (10_000, 1), (35_000, 4)) + [1]
                     + contract.told(used: 5, empty: 95_000, (10_000, 1), (35_000, 4)))
         },
         Case("sliding log: an offer of what no longer counts changes nothing") { contract in
             contract.pass(until: 70_000)
             try await contract.expect(
-                contract.offer(5, contract.log("a", chargedAt: 10_000)), gives: [1] + contract.told(used: 0))
+                contract.restore(5, contract.log("a", chargedAt: 10_000)), gives: [1] + contract.told(used: 0))
         },
     ]
 }

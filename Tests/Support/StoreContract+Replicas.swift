@@ -2,27 +2,27 @@ import SluiceEngine
 
 /// What replicas tell a store of themselves: what they last saw of its counters, and that they live.
 extension StoreContract {
-    func offer(_ used: Int64, _ charge: Charge) -> Entry {
-        Entry(cost: used, count: 1, charges: [charge], special: .offer)
+    func restore(_ used: Int64, _ charge: Charge) -> Entry {
+        Entry(cost: used, count: 1, charges: [charge], operation: .restore)
     }
 
     func heartbeat(lifeMs: Int64, writtenBackMs: Int64 = 0) -> Entry {
         Entry(
-            special: .heartbeat(lifeMs: lifeMs, writtenBackMs: writtenBackMs),
+            operation: .heartbeat(lifeMs: lifeMs, writtenBackMs: writtenBackMs),
             specialKeys: [key("replicas"), key("written-back")])
     }
 
     /// A charge that passes whatever is used.
     func unlimited(_ charge: Charge) -> Charge {
         var charge = charge
-        charge.terms.max = Terms.maxExact
+        charge.quota.max = Quota.maxExact
         return charge
     }
 
     static let offerCases: [Case] = [
         Case("an offer begins a window that was forgotten") { contract in
             let window = contract.fixed("w", max: 10)
-            try await contract.expect(contract.offer(7, window), gives: [1, 7])
+            try await contract.expect(contract.restore(7, window), gives: [1, 7])
             try await contract.expect(contract.fixedKey("w"), holds: "7")
             try await contract.expect(contract.fixedKey("w"), expiresAt: 120_000)
             try await contract.expect(contract.check(count: 9, window), gives: [3, 10])
@@ -30,32 +30,32 @@ extension StoreContract {
         Case("an offer raises a window, never lowers it, and never adds") { contract in
             let window = contract.fixed("w", max: 10)
             try await contract.expect(contract.check(count: 4, window), gives: [4, 4])
-            try await contract.expect(contract.offer(3, window), contract.offer(4, window), gives: [1, 4, 1, 4])
-            try await contract.expect(contract.offer(6, window), contract.offer(6, window), gives: [1, 6, 1, 6])
+            try await contract.expect(contract.restore(3, window), contract.restore(4, window), gives: [1, 4, 1, 4])
+            try await contract.expect(contract.restore(6, window), contract.restore(6, window), gives: [1, 6, 1, 6])
         },
         Case("an offer may be more than the maximum is now") { contract in
-            try await contract.expect(contract.offer(30, contract.fixed("w", max: 10)), gives: [1, 30])
+            try await contract.expect(contract.restore(30, contract.fixed("w", max: 10)), gives: [1, 30])
             try await contract.expect(contract.check(contract.fixed("w", max: 10)), gives: [0, 30])
         },
         Case("an offer for a window that is over is not taken") { contract in
             let window = contract.fixed("w", max: 10)
             contract.pass(until: 60_000)
-            try await contract.expect(contract.offer(7, window), gives: [BatchReply.windowIsOver])
+            try await contract.expect(contract.restore(7, window), gives: [BatchReply.windowIsOver])
         },
         Case("an offer of a bucket is its level, which leaks on") { contract in
             let limit = contract.bucket("b", max: 60, burst: 10)
             var level = limit
-            level.terms.lengthMs = 1
-            level.terms.burst = Terms.maxExact
-            try await contract.expect(contract.offer(6 * 60_000, level), gives: [1, 6 * 60_000])
+            level.quota.lengthMs = 1
+            level.quota.burst = Quota.maxExact
+            try await contract.expect(contract.restore(6 * 60_000, level), gives: [1, 6 * 60_000])
             contract.pass(until: 1_000)
-            try await contract.expect(contract.offer(5 * 60_000, level), gives: [1, 5 * 60_000])
+            try await contract.expect(contract.restore(5 * 60_000, level), gives: [1, 5 * 60_000])
             try await contract.expect(contract.check(count: 9, limit), gives: [5, 10 * 60_000])
         },
         Case("an offer to a key that is no counter fails alone") { contract in
             try await contract.store.setList(contract.fixedKey("w"))
             try await contract.expect(
-                contract.offer(7, contract.fixed("w", max: 10)), contract.offer(2, contract.fixed("v", max: 10)),
+                contract.restore(7, contract.fixed("w", max: 10)), contract.restore(2, contract.fixed("v", max: 10)),
                 gives: [BatchReply.fault, 1, 2])
         },
     ]
@@ -72,8 +72,8 @@ extension StoreContract {
             let key = limit.keys[0]
             let counted = Charge(
                 keys: [key],
-                terms: .fixedWindow(
-                    max: Terms.maxExact, window: limit.terms.windowStartMs..<limit.terms.nextEndMs))
+                quota: .fixedWindow(
+                    max: Quota.maxExact, window: limit.quota.windowStartMs..<limit.quota.nextEndMs))
             contract.pass(until: 60_000)
             try await contract.expect(contract.check(cost: 6, counted), gives: [1, 6])
             try await contract.expect(key, expiresAt: 180_000)
@@ -82,8 +82,8 @@ extension StoreContract {
         Case("a bucket takes additions as a level") { contract in
             let limit = contract.bucket("b", max: 60, burst: 10)
             var level = limit
-            level.terms.lengthMs = 1
-            level.terms.burst = Terms.maxExact
+            level.quota.lengthMs = 1
+            level.quota.burst = Quota.maxExact
             try await contract.expect(contract.check(count: 8, limit), gives: [8, 8 * 60_000])
             try await contract.expect(contract.check(cost: 90_000, level), gives: [1, 8 * 60_000 + 90_000])
             try await contract.expect(contract.check(limit), gives: [0, 8 * 60_000 + 90_000])

@@ -37,14 +37,14 @@ extension StoreContract {
             try await contract.expect(
                 contract.release("2"), contract.release("1"), contract.peek(slots), gives: [0, 1, 1, 0, 0, 0, 1])
         },
-        Case("shadow: settled like others, but for its refusals") { contract in
+        Case("shadow: settled like others, but for its denials") { contract in
             let a = contract.fixed("a", max: 3).shadow()
             try await contract.expect(
                 contract.check(cost: 3, a, reserve: "1"), contract.check(cost: 3, a, contract.anchor(), reserve: "2"),
                 contract.cancel("2"), contract.commit("1", 1), contract.peek(a),
                 gives: [1, 3, 0, 1, 3, 1, 3, 1, 1, 1, 1, 1])
         },
-        Case("shadow: refusals live as long as the window, or a day") { contract in
+        Case("shadow: denials live as long as the window, or a day") { contract in
             let (fixed, sliding) = (contract.fixed("f", max: 0).shadow(), contract.sliding("s", max: 0).shadow())
             let (bucket, slots) = (
                 contract.bucket("b", max: 0, burst: 0).shadow(), contract.slots("c", max: 0).shadow()

@@ -4,7 +4,7 @@ private let trillion: Int64 = 1_000_000_000_000
 
 extension StoreContract {
     static let fixedWindowCases: [Case] = [
-        Case("fixed window: allows until the maximum, and refusals charge nothing") { contract in
+        Case("fixed window: allows until the maximum, and denials charge nothing") { contract in
             let a = contract.fixed("a", max: 5)
             try await contract.expect(
                 contract.check(cost: 3, a), contract.check(cost: 3, a), contract.check(cost: 2, a), contract.check(a),
@@ -57,7 +57,7 @@ extension StoreContract {
                 contract.check(past), contract.check(now, past), contract.peek(past), contract.peek(now, past),
                 contract.check(now), gives: [-1, -1, -1, -1, 1, 1])
             var ahead = future
-            ahead.terms = .fixedWindow(max: 9, window: contract.nowMs + 1..<contract.nowMs + 60_001)
+            ahead.quota = .fixedWindow(max: 9, window: contract.nowMs + 1..<contract.nowMs + 60_001)
             try await contract.expect(contract.check(ahead), gives: [-1])
             try await contract.expect(past.keys[0], holds: nil)
             try await contract.expect(future.keys[0], holds: nil)
@@ -70,7 +70,7 @@ extension StoreContract {
             try await contract.expect(a.keys[0], holds: "3")
             try await contract.expect(b.keys[0], holds: nil)
         },
-        Case("fixed window: a tally above a lowered maximum admits nothing") { contract in
+        Case("fixed window: a usage above a lowered maximum admits nothing") { contract in
             let a = contract.fixed("a", max: 10)
             try await contract.store.set(a.keys[0], "50")
             try await contract.expect(contract.check(count: 3, a), contract.peek(a), gives: [0, 50, 0, 50])
@@ -95,11 +95,11 @@ extension StoreContract {
             ] {
                 for charge in entry.charges {
                     try await contract.store.set(charge.keys[0], "3")
-                    if charge.terms.algorithm == .slidingWindow { try await contract.store.set(charge.keys[1], "1") }
+                    if charge.quota.algorithm == .slidingWindow { try await contract.store.set(charge.keys[1], "1") }
                 }
                 _ = try await contract.run([entry])
                 for charge in entry.charges {
-                    let isSliding = charge.terms.algorithm == .slidingWindow
+                    let isSliding = charge.quota.algorithm == .slidingWindow
                     try await contract.expect(charge.keys[0], expiresAt: isSliding ? 180_000 : 120_000)
                     if isSliding { try await contract.expect(charge.keys[1], expiresAt: 120_000) }
                 }
@@ -168,9 +168,9 @@ extension StoreContract {
             contract.pass(until: 60_000)
             let a = contract.sliding("a", max: 10)
             try await contract.store.set(a.keys[1], "9007199254740992")
-            try await contract.expect(contract.check(a), gives: [0, 0, Terms.maxExact])
+            try await contract.expect(contract.check(a), gives: [0, 0, Quota.maxExact])
             contract.pass(until: 119_999)
-            try await contract.expect(contract.check(a), gives: [0, 0, Terms.maxExact])
+            try await contract.expect(contract.check(a), gives: [0, 0, Quota.maxExact])
         },
         Case("sliding window: a longer one after a shorter one") { contract in
             // A month of 28 days and one of 31, in seconds. While the open one reaches over all of the one before it, all
@@ -217,8 +217,8 @@ extension StoreContract {
                 for leftMs: Int64 in [monthMs - 1, 1_999_999_999, 267_841, 11, 1] {
                     let share = Int64((Int128(used) * Int128(leftMs) + Int128(monthMs) - 1) / Int128(monthMs))
                     // The window is as if it had begun later, so that time need not step back.
-                    b.terms.windowEndMs = contract.nowMs + leftMs
-                    b.terms.nextEndMs = b.terms.windowEndMs + monthMs
+                    b.quota.windowEndMs = contract.nowMs + leftMs
+                    b.quota.nextEndMs = b.quota.windowEndMs + monthMs
                     let left = max(0, trillion - share)
                     let expected: [Int64] = left > 0 ? [1, 0, used, 0, 0, used] : [0, 0, used, 0, 0, used]
                     try await contract.expect(

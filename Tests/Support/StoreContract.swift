@@ -26,7 +26,7 @@ package protocol ContractStore {
 
 /// What every store promises of the batches that it runs: the same cases for the model and for a real one.
 ///
-/// The clock of a real store cannot be set. But no store's `now` is below `Batch.floorMs`, so every batch has a floor in
+/// The clock of a real store cannot be set. But no store's `now` is below `Batch.minTimeMs`, so every batch has a floor in
 /// the far future, and each case begins later than the one before ended. Nothing expires meanwhile: keys go by the real
 /// clock.
 package struct StoreContract {
@@ -86,7 +86,7 @@ package struct StoreContract {
     /// One counter.
     struct Charge {
         var keys: [String]
-        var terms: Terms
+        var quota: Quota
         var isShadow = false
         var verifies = false
 
@@ -109,7 +109,7 @@ package struct StoreContract {
         var cost: Int64 = 0
         var count: Int64 = 0
         var charges: [Charge] = []
-        var special: Batch.Special?
+        var operation: Batch.Operation?
         var specialKeys: [String] = []
     }
 
@@ -131,14 +131,14 @@ package struct StoreContract {
     }
 
     func fixed(_ name: String, max: Int64, lengthMs: Int64 = 60_000) -> Charge {
-        Charge(keys: [fixedKey(name, lengthMs)], terms: .fixedWindow(max: max, window: window(lengthMs)))
+        Charge(keys: [fixedKey(name, lengthMs)], quota: .fixedWindow(max: max, window: window(lengthMs)))
     }
 
     func sliding(_ name: String, max: Int64, lengthMs: Int64 = 60_000) -> Charge {
         let window = window(lengthMs)
         return Charge(
             keys: [fixedKey(name, lengthMs), key("\(name):\(window.lowerBound - lengthMs)")],
-            terms: Terms(
+            quota: Quota(
                 algorithm: .slidingWindow, max: max, windowStartMs: window.lowerBound, windowEndMs: window.upperBound,
                 lengthMs: lengthMs))
     }
@@ -147,7 +147,7 @@ package struct StoreContract {
     func sliding(_ name: String, max: Int64, in window: Range<Int64>, after before: Range<Int64>) -> Charge {
         Charge(
             keys: [key("\(name):\(window.lowerBound)"), key("\(name):\(before.lowerBound)")],
-            terms: Terms(
+            quota: Quota(
                 algorithm: .slidingWindow, max: max, windowStartMs: window.lowerBound, windowEndMs: window.upperBound,
                 lengthMs: window.upperBound - window.lowerBound,
                 previousLengthMs: before.upperBound - before.lowerBound))
@@ -156,17 +156,17 @@ package struct StoreContract {
     func bucket(_ name: String, max: Int64, burst: Int64, lengthMs: Int64 = 60_000) -> Charge {
         Charge(
             keys: [key(name)],
-            terms: Terms(
-                algorithm: .tokenBucket, max: max, burst: burst, windowStartMs: Terms.endless.lowerBound,
-                windowEndMs: Terms.endless.upperBound, lengthMs: lengthMs))
+            quota: Quota(
+                algorithm: .tokenBucket, max: max, burst: burst, windowStartMs: Quota.endless.lowerBound,
+                windowEndMs: Quota.endless.upperBound, lengthMs: lengthMs))
     }
 
     func slots(_ name: String, max: Int64, holdMs: Int64 = 3_600_000) -> Charge {
         Charge(
             keys: [key(name)],
-            terms: Terms(
-                algorithm: .concurrency, max: max, holdMs: holdMs, windowStartMs: Terms.endless.lowerBound,
-                windowEndMs: Terms.endless.upperBound, lengthMs: Terms.maxExact))
+            quota: Quota(
+                algorithm: .concurrency, max: max, holdMs: holdMs, windowStartMs: Quota.endless.lowerBound,
+                windowEndMs: Quota.endless.upperBound, lengthMs: Quota.maxExact))
     }
 
     /// A limit that never binds, and for which a record is kept for a day.
@@ -174,39 +174,41 @@ package struct StoreContract {
 
     func check(
         cost: Int64 = 1, count: Int64 = 1, _ charges: Charge..., reserve: String? = nil,
-        memo: (id: String, arguments: String, counters: String)? = nil
+        idempotency: (id: String, arguments: String, counters: String)? = nil
     ) -> Entry {
         var entry = Entry(cost: cost, count: count, charges: charges)
-        guard reserve != nil || memo != nil else { return entry }
+        guard reserve != nil || idempotency != nil else { return entry }
         if let reserve { entry.specialKeys.append(recordKey(reserve)) }
-        if let memo { entry.specialKeys.append(key("id:\(memo.id)")) }
-        entry.special = .check(
+        if let idempotency { entry.specialKeys.append(key("id:\(idempotency.id)")) }
+        entry.operation = .check(
             isReserved: reserve != nil,
-            memo: memo.map { Batch.Memo(argumentsHash: $0.arguments, countersHash: $0.counters) })
+            idempotency: idempotency.map { Batch.Idempotency(argumentsHash: $0.arguments, countersHash: $0.counters) })
         return entry
     }
 
     func peek(cost: Int64 = 1, _ charges: Charge...) -> Entry { Entry(cost: cost, count: 0, charges: charges) }
 
-    typealias MemoWords = (id: String, arguments: String, counters: String)
+    typealias AnswerWords = (id: String, arguments: String, counters: String)
 
     /// What a replica answered by itself.
     func remember(
-        _ memo: MemoWords, admittedMs: Int64, isLocal: Bool = true, reservation: String? = nil, numbers: [Int64] = [],
+        _ idempotency: AnswerWords, admittedMs: Int64, isLocal: Bool = true, reservation: String? = nil,
+        numbers: [Int64] = [],
         lifeMs: Int64 = 600_000
     ) -> Entry {
         let answer = Batch.Answer(
-            memo: Batch.Memo(argumentsHash: memo.arguments, countersHash: memo.counters), isLocal: isLocal,
+            idempotency: Batch.Idempotency(argumentsHash: idempotency.arguments, countersHash: idempotency.counters),
+            isLocal: isLocal,
             admittedMs: admittedMs, reservation: reservation.map(id) ?? "", numbers: numbers, lifeMs: lifeMs)
-        return Entry(special: .remember(answer), specialKeys: [key("id:\(memo.id)")])
+        return Entry(operation: .remember(answer), specialKeys: [key("id:\(idempotency.id)")])
     }
 
-    func forget(_ memo: String, _ reservation: String) -> Entry {
-        Entry(special: .forget(reservation: id(reservation)), specialKeys: [key("id:\(memo)")])
+    func forget(_ idempotency: String, _ reservation: String) -> Entry {
+        Entry(operation: .forget(reservation: id(reservation)), specialKeys: [key("id:\(idempotency)")])
     }
 
     func settle(_ settlement: Batch.Settlement, _ reservation: String) -> Entry {
-        Entry(special: .settle(settlement), specialKeys: [recordKey(reservation)])
+        Entry(operation: .settle(settlement), specialKeys: [recordKey(reservation)])
     }
 
     func commit(_ reservation: String, _ cost: Int64) -> Entry { settle(.commit(cost: cost), reservation) }
@@ -247,7 +249,7 @@ package struct StoreContract {
         batch.acknowledgedSequence = acknowledged ?? lastSequence
         lastSequence = sequence ?? lastSequence + 1
         batch.sequence = lastSequence
-        batch.floorMs = nowMs
+        batch.minTimeMs = nowMs
         for entry in entries { batch.append(entry) }
         guard isDressed else { return try await store.run(batch) }
         batch.append(peek(bucket("dress", max: 1, burst: 1)))
@@ -288,13 +290,13 @@ extension Batch {
         entries.append(
             Entry(
                 cost: entry.cost, count: entry.count, firstCharge: charges.count, chargeCount: entry.charges.count,
-                special: entry.special == nil ? -1 : specials.count))
+                operation: entry.operation == nil ? -1 : operations.count))
         for charge in entry.charges {
             for key in charge.keys { appendKey(key.utf8) }
             charges.append(
-                Charge(terms: charge.terms, isShadow: charge.isShadow, verifiesTimeToLive: charge.verifies))
+                Charge(quota: charge.quota, isShadow: charge.isShadow, verifiesTimeToLive: charge.verifies))
         }
-        if let special = entry.special { specials.append(special) }
+        if let operation = entry.operation { operations.append(operation) }
         for key in entry.specialKeys { appendKey(key.utf8) }
     }
 }

@@ -89,7 +89,7 @@ package struct UsageLog: Sendable, Equatable {
 
     /// - Parameter ms: 0 or more; where later entries are there it goes in before them.
     package mutating func add(_ units: Int64, atMs ms: Int64) {
-        let units = min(units, Terms.maxExact - total)
+        let units = min(units, Quota.maxExact - total)
         guard units > 0 else { return }
         if let last = entries.last, last.ms >= ms {
             let index = index(from: ms)
@@ -130,7 +130,7 @@ package struct UsageLog: Sendable, Equatable {
     /// Raises it so that at least `units` of it were charged at `ms` or later: what of that was older moves there, and the rest
     /// is new. So what counts at any time is the larger of what did and, up to `ms + lengthMs`, `units`.
     package mutating func raise(to units: Int64, atMs ms: Int64) {
-        let missing = min(units, Terms.maxExact) - self.units(from: ms)
+        let missing = min(units, Quota.maxExact) - self.units(from: ms)
         guard missing > 0 else { return }
         var older = missing
         while older > 0, let at = entries.lastIndex(where: { $0.ms < ms }) {

@@ -1,6 +1,6 @@
 /// What one script call charges: entries in order of first arrival, each over one or more counters.
 ///
-/// Plain arrays, so that a codec walks it once without a lookup. The engine builds it, a `CounterLink` carries it to
+/// Plain arrays, so that a codec walks it once without a lookup. The engine builds it, a `CounterStore` carries it to
 /// the store, and the answer comes back as a `BatchReply` in the same order.
 package struct Batch: Sendable, Equatable {
     /// Some equal checks: the same counters, the same cost. Or the end of one reservation.
@@ -14,15 +14,15 @@ package struct Batch: Sendable, Equatable {
         /// reservation and of a sign of life.
         package var firstCharge: Int
         package var chargeCount: Int
-        /// What is out of the ordinary about it, in `specials`; -1 if nothing.
-        package var special: Int
+        /// What is out of the ordinary about it, in `operations`; -1 if nothing.
+        package var operation: Int
 
-        package init(cost: Int64, count: Int64, firstCharge: Int, chargeCount: Int, special: Int = -1) {
+        package init(cost: Int64, count: Int64, firstCharge: Int, chargeCount: Int, operation: Int = -1) {
             self.cost = cost
             self.count = count
             self.firstCharge = firstCharge
             self.chargeCount = chargeCount
-            self.special = special
+            self.operation = operation
         }
     }
 
@@ -31,13 +31,13 @@ package struct Batch: Sendable, Equatable {
     package static let maxLogSteps = 8
     /// How many of those are charges as they are, where it has more charges than steps; each other one stands for several.
     package static let exactLogSteps = 4
-    /// In how many numbers a log is told: `used`, `firstExpiryMs` and `lastExpiryMs` of `Tally`, how many steps are exact, and
+    /// In how many numbers a log is told: `used`, `firstExpiryMs` and `lastExpiryMs` of `Usage`, how many steps are exact, and
     /// `maxLogSteps` times and units, 0 where there are fewer.
-    package static let logTallyCount = 4 + 2 * maxLogSteps
+    package static let logUsageCount = 4 + 2 * maxLogSteps
 
     /// One counter that an entry is held to.
     package struct Charge: Sendable, Equatable {
-        package var terms: Terms
+        package var quota: Quota
         /// A shadow limit never holds back a check. Of those that the other limits admit it counts the ones that it has
         /// room for, and tells how many it had none for.
         package var isShadow: Bool
@@ -46,25 +46,25 @@ package struct Batch: Sendable, Equatable {
         /// denied or only peeked at is looked at in any case.
         package var verifiesTimeToLive: Bool
 
-        package init(terms: Terms, isShadow: Bool = false, verifiesTimeToLive: Bool) {
-            self.terms = terms
+        package init(quota: Quota, isShadow: Bool = false, verifiesTimeToLive: Bool) {
+            self.quota = quota
             self.isShadow = isShadow
             self.verifiesTimeToLive = verifiesTimeToLive
         }
 
         /// How many keys it has, in this order: the counter's; of a sliding window, the one of the window before; of a
         /// shadow limit, the one of the checks that it would have denied.
-        package var keyCount: Int { (terms.algorithm == .slidingWindow ? 2 : 1) + (isShadow ? 1 : 0) }
+        package var keyCount: Int { (quota.algorithm == .slidingWindow ? 2 : 1) + (isShadow ? 1 : 0) }
 
         /// In how many numbers the store tells its tally: `used`; of a sliding window then `previous`, of concurrency
-        /// `firstExpiryMs` and `lastExpiryMs`; of a log `Batch.logTallyCount`; of a shadow limit at last `refusals`. See `Tally`.
-        package var tallyCount: Int {
+        /// `firstExpiryMs` and `lastExpiryMs`; of a log `Batch.logUsageCount`; of a shadow limit at last `denials`. See `Usage`.
+        package var usageCount: Int {
             let count =
-                switch terms.algorithm {
+                switch quota.algorithm {
                 case .fixedWindow, .tokenBucket: 1
                 case .slidingWindow: 2
                 case .concurrency: 3
-                case .slidingLog: Batch.logTallyCount
+                case .slidingLog: Batch.logUsageCount
                 }
             return count + (isShadow ? 1 : 0)
         }
@@ -72,15 +72,15 @@ package struct Batch: Sendable, Equatable {
 
     /// What is out of the ordinary about an entry. The key of the reservation's record comes after the keys of the
     /// charges, and after that the key of the memo.
-    package enum Special: Sendable, Equatable {
+    package enum Operation: Sendable, Equatable {
         /// A check (`count` is 1) that is recorded, so that it can be settled later, or remembered, so that it is
         /// charged once however often it is asked, or both.
-        case check(isReserved: Bool, memo: Memo?)
+        case check(isReserved: Bool, idempotency: Idempotency?)
         /// The end of a reservation; its record's key is the only key.
         case settle(Settlement)
         /// What a replica last saw of the one charge's counter, `cost` in all: the counter is raised to that, and never
         /// lowered. For a store that has forgotten.
-        case offer
+        case restore
         /// What a check with an id was answered, for other replicas to give again; if something is remembered under its key
         /// already, that stays. That key is the only key.
         case remember(Answer)
@@ -93,16 +93,16 @@ package struct Batch: Sendable, Equatable {
 
         package var keyCount: Int {
             switch self {
-            case .check(let isReserved, let memo): (isReserved ? 1 : 0) + (memo == nil ? 0 : 1)
+            case .check(let isReserved, let idempotency): (isReserved ? 1 : 0) + (idempotency == nil ? 0 : 1)
             case .settle, .remember, .forget: 1
             case .heartbeat: 2
-            case .offer: 0
+            case .restore: 0
             }
         }
     }
 
     /// What makes the second of two checks with the same id the same check.
-    package struct Memo: Sendable, Equatable {
+    package struct Idempotency: Sendable, Equatable {
         /// Of everything that the gateway said; another one under the same id is an error. 16 hexadecimal digits.
         package var argumentsHash: String
         /// Of the counters: if the policy changed in between, tallies are not those of the limits that now apply.
@@ -116,7 +116,7 @@ package struct Batch: Sendable, Equatable {
 
     /// What a check with an id was answered when it was admitted.
     package struct Answer: Sendable, Equatable {
-        package var memo: Memo
+        package var idempotency: Idempotency
         /// Whether it was admitted by this replica alone.
         package var isLocal: Bool
         /// When it was, ms since the epoch.
@@ -129,9 +129,10 @@ package struct Batch: Sendable, Equatable {
         package var lifeMs: Int64
 
         package init(
-            memo: Memo, isLocal: Bool, admittedMs: Int64, reservation: String, numbers: [Int64], lifeMs: Int64
+            idempotency: Idempotency, isLocal: Bool, admittedMs: Int64, reservation: String, numbers: [Int64],
+            lifeMs: Int64
         ) {
-            self.memo = memo
+            self.idempotency = idempotency
             self.isLocal = isLocal
             self.admittedMs = admittedMs
             self.reservation = reservation
@@ -153,8 +154,8 @@ package struct Batch: Sendable, Equatable {
     /// those that do stays on record.
     package var chargesNothing: Bool {
         entries.allSatisfy { entry in
-            guard entry.special >= 0 else { return entry.count == 0 }
-            if case .heartbeat = specials[entry.special] { return true } else { return false }
+            guard entry.operation >= 0 else { return entry.count == 0 }
+            if case .heartbeat = operations[entry.operation] { return true } else { return false }
         }
     }
 
@@ -168,19 +169,19 @@ package struct Batch: Sendable, Equatable {
     package var forgotSinceMs: Int64 = 0
     /// The highest time of the store that this replica has seen, ms since the epoch: the script's clock never goes
     /// below it.
-    package var floorMs: Int64 = 0
-    /// Whether the store's clock is known to be behind `floorMs`: then no token bucket leaks by that.
+    package var minTimeMs: Int64 = 0
+    /// Whether the store's clock is known to be behind `minTimeMs`: then no token bucket leaks by that.
     package var isStoreBehind = false
     package var entries: [Entry] = []
     package var charges: [Charge] = []
-    package var specials: [Special] = []
+    package var operations: [Operation] = []
     /// The keys of all entries, one after the other: for each those of its charges, then those of its special.
     package var keyBytes: [UInt8] = []
     /// Where in `keyBytes` each key ends; it starts where the one before it ends.
     package var keyEnds: [Int] = []
     /// Whether there is nothing but plain checks of fixed windows, which are the cheapest to decide.
     package var isPlain: Bool {
-        specials.isEmpty && charges.allSatisfy { $0.terms.algorithm == .fixedWindow && !$0.isShadow }
+        operations.isEmpty && charges.allSatisfy { $0.quota.algorithm == .fixedWindow && !$0.isShadow }
     }
 
     package init() {}
@@ -189,7 +190,7 @@ package struct Batch: Sendable, Equatable {
     package mutating func removeAll() {
         entries.removeAll(keepingCapacity: true)
         charges.removeAll(keepingCapacity: true)
-        specials.removeAll(keepingCapacity: true)
+        operations.removeAll(keepingCapacity: true)
         keyBytes.removeAll(keepingCapacity: true)
         keyEnds.removeAll(keepingCapacity: true)
     }
@@ -232,7 +233,7 @@ package struct BatchReply: Sendable, Equatable {
     /// If the store `forgot`, since when it tells this replica so, ms since the epoch; else 0.
     package var forgotSinceMs: Int64 = 0
     /// For each entry in turn: how many of its checks were admitted (for a peek: 1 if it would be), then the tally of
-    /// each of its charges after that, in `Batch.Charge.tallyCount` numbers; or one of the codes below with what it
+    /// each of its charges after that, in `Batch.Charge.usageCount` numbers; or one of the codes below with what it
     /// says that follows. For the end of a reservation: 1 if it was done, 0 if there is no such reservation or it is
     /// spent. For an answer to be remembered: 1, or 0 if something was; for one to be forgotten: 1 if it was. For what was
     /// offered: 1, then the tally. For a heartbeat: 1, how many replicas are listed, then for each its

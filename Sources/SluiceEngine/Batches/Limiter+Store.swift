@@ -4,12 +4,12 @@ import SluicePolicy
 extension Limiter {
     // MARK: - Events of the link
 
-    package mutating func linkConnected(now: Moment) {
+    package mutating func linkConnected(now: ClockReading) {
         perform(breaker.connected(), now: now)
     }
 
     /// The connection could not be opened, or broke.
-    package mutating func linkClosed(reason: String, now: Moment) {
+    package mutating func linkClosed(reason: String, now: ClockReading) {
         let wasClosed = breaker.isClosed
         breaker.disconnected(now: now)
         if wasClosed {
@@ -22,10 +22,10 @@ extension Limiter {
 
     /// - Parameter arrivedNs: when the answer can have arrived at the earliest; nil: just now.
     package mutating func linkAnswered(
-        sequence: Int64, _ result: Result<BatchReply, BatchFailure>, arrivedNs: Int64? = nil, now: Moment
+        sequence: Int64, _ result: Result<BatchReply, BatchFailure>, arrivedNs: Int64? = nil, now: ClockReading
     ) {
-        guard let index = flying.firstIndex(where: { $0.sequence == sequence }) else { return }
-        var batch = flying.remove(at: index)
+        guard let index = inFlight.firstIndex(where: { $0.sequence == sequence }) else { return }
+        var batch = inFlight.remove(at: index)
         noteOutcome(ofSequence: sequence)
         switch result {
         case .success(let reply):
@@ -35,13 +35,13 @@ extension Limiter {
         case .failure(.unknown(let reason)):
             // It may have run: it counts as unresolved until the marker tells.
             answerAllLocally(&batch, now: now)
-            keepUnresolved(batch)
+            keepUnconfirmed(batch)
             standBack(reason: reason, now: now)
         }
     }
 
     /// What the link must do next; nil if nothing. Asked again until it is nil.
-    package mutating func nextCommand(now: Moment) -> LinkCommand? {
+    package mutating func nextCommand(now: ClockReading) -> LinkCommand? {
         if wantsDisconnect {
             wantsDisconnect = false
             return .disconnect
@@ -50,10 +50,10 @@ extension Limiter {
             wantsConnect = false
             return .connect
         }
-        if let command = refusals.takeCommand() { return .listening(command) }
+        if let command = denials.takeCommand() { return .listening(command) }
         // Nor may a probe leave behind a batch that settles: were that sent again after it (the store had lost its scripts)
         // and its answer lost, the marker would say the same whether it ran or not.
-        if wantsProbe, !(flying.last?.settles ?? false) {
+        if wantsProbe, !(inFlight.last?.settles ?? false) {
             wantsProbe = false
             return sendHeartbeat(now: now)
         }
@@ -66,38 +66,38 @@ extension Limiter {
                 recycle(batch)
                 continue
             }
-            flying.append(batch)
-            return .send(wire)
+            inFlight.append(batch)
+            return .send(outgoing)
         }
-        if wantsPayments, breaker.isClosed, flying.isEmpty { return sendPayments(now: now) }
+        if wantsWriteBacks, breaker.isClosed, inFlight.isEmpty { return sendWriteBacks(now: now) }
         return nil
     }
 
     // MARK: - Sending
 
     /// Whether another batch may leave. Behind one that settles none may: its marker tells of it alone.
-    var mayFly: Bool { flying.count < EngineBounds.maxBatchesInFlight && !(flying.last?.settles ?? false) }
+    var mayFly: Bool { inFlight.count < EngineBounds.maxBatchesInFlight && !(inFlight.last?.settles ?? false) }
 
-    /// Writes a pending batch into `wire`, cutting windows by the time that it is; false if nobody waits for it any more.
+    /// Writes a pending batch into `outgoing`, cutting windows by the time that it is; false if nobody waits for it any more.
     @discardableResult
-    mutating func write(_ batch: inout PendingBatch, now: Moment) -> Bool {
+    mutating func write(_ batch: inout PendingBatch, now: ClockReading) -> Bool {
         let nowMs = clock.nowMs(now)
-        wire.removeAll()
+        outgoing.removeAll()
         // A pass of its own: in a loop that does little else the processor fetches many counters at a time from memory,
         // instead of waiting for one after the other.
         var keyByteCount = 0
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
             table.roll(countersOf: batch.entries[index].plan, at: nowMs)
-            keyByteCount += table.stemByteCount(ofPlan: batch.entries[index].plan) + LastDecimal.maxBytes
+            keyByteCount += table.baseKeyByteCount(ofPlan: batch.entries[index].plan) + LastDecimal.maxBytes
         }
-        wire.reserve(keyByteCount: keyByteCount)
+        outgoing.reserve(keyByteCount: keyByteCount)
         if batch.isRepeat {
-            for payment in batch.payments { write(payment) }
-        } else if breaker.isClosed, journal.count > 0 || owesOffers {
-            payDebts(in: &batch, nowMs: nowMs)
+            for sent in batch.writeBacks { write(sent) }
+        } else if breaker.isClosed, journal.count > 0 || hasRestores {
+            addWriteBacks(in: &batch, nowMs: nowMs)
         }
         let verifiesAll = lastSequence % EngineBounds.batchesPerVerification == 0
-        if !batch.isRepeat && breaker.isClosed && memos.owes { tellAnswers(in: &batch, now: now) }
+        if !batch.isRepeat && breaker.isClosed && idempotency.owes { tellAnswers(in: &batch, now: now) }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             if isWithinShare {
                 takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
@@ -105,7 +105,7 @@ extension Limiter {
             }
             writeEntry(&batch.entries[index], verifiesAll: verifiesAll, nowMs: nowMs)
         }
-        if !batch.entries.isEmpty && wire.entries.isEmpty { return false }
+        if !batch.entries.isEmpty && outgoing.entries.isEmpty { return false }
         if !batch.isRepeat {
             lastSequence += 1
             batch.sequence = lastSequence
@@ -113,80 +113,81 @@ extension Limiter {
         noteDeparture(batch)
         batch.sentNs = now.monotonicNs
         batch.cutMs = nowMs
-        wire.sequence = batch.sequence
-        wire.acknowledgedSequence = acknowledgedSequence
-        wire.forgotSinceMs = forgotSinceMs
-        wire.floorMs = clock.highestStoreMs
-        wire.isStoreBehind = clock.behindMs > 0
-        batch.floorMs = wire.floorMs
+        outgoing.sequence = batch.sequence
+        outgoing.acknowledgedSequence = acknowledgedSequence
+        outgoing.forgotSinceMs = forgotSinceMs
+        outgoing.minTimeMs = clock.highestStoreMs
+        outgoing.isStoreBehind = clock.behindMs > 0
+        batch.minTimeMs = outgoing.minTimeMs
         statistics.batches += 1
         return true
     }
 
     private mutating func writeEntry(_ entry: inout PendingBatch.Entry, verifiesAll: Bool, nowMs: Int64) {
-        let firstCharge = wire.charges.count
+        let firstCharge = outgoing.charges.count
         entry.isSent = true
         if !entry.isHeartbeat { statistics.entries += 1 }
         guard entry.plan >= 0 else { return writeUncharged(entry, nowMs: nowMs) }
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
-            table.appendStem(ofCounter: counter, to: &wire.keyBytes)
+            table.appendBaseKey(ofCounter: counter, to: &outgoing.keyBytes)
             if table[counter: counter].algorithm.hasWindows {
-                lastStart.append(table[counter: counter].span.startMs, to: &wire.keyBytes)
+                lastStart.append(table[counter: counter].span.startMs, to: &outgoing.keyBytes)
             }
-            wire.endKey()
+            outgoing.endKey()
             if table[counter: counter].algorithm == .slidingWindow {
-                wire.appendKey(table[counter: counter].previousKey())
+                outgoing.appendKey(table[counter: counter].previousKey())
             }
             let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
-            if isShadow { wire.appendKey(CounterKey.refusals(of: table[counter: counter].key)) }
-            wire.charges.append(
+            if isShadow { outgoing.appendKey(CounterKey.denials(of: table[counter: counter].key)) }
+            outgoing.charges.append(
                 Batch.Charge(
-                    terms: terms(plan: entry.plan, index), isShadow: isShadow,
+                    quota: quota(plan: entry.plan, index), isShadow: isShadow,
                     verifiesTimeToLive: verifiesAll || !table[counter: counter].isSeen))
         }
         // More than an empty window can hold need not be asked for: those behind cannot pass.
         let most = table[rulesOf: entry.plan].smallestMax / entry.cost
-        entry.sentCount = entry.isPeek ? 0 : entry.special == nil ? min(Int64(entry.unanswered), most) : 1
+        entry.sentCount = entry.isPeek ? 0 : entry.operation == nil ? min(Int64(entry.unanswered), most) : 1
         statistics.coalesced += Int64(entry.unanswered)
-        wire.entries.append(
+        outgoing.entries.append(
             Batch.Entry(
                 cost: entry.cost, count: entry.sentCount, firstCharge: firstCharge,
-                chargeCount: wire.charges.count - firstCharge, special: writeSpecial(of: entry)))
+                chargeCount: outgoing.charges.count - firstCharge, operation: writeOperation(of: entry)))
     }
 
     /// - Returns: its place in the batch, -1 if there is nothing special about the entry.
-    private mutating func writeSpecial(of entry: PendingBatch.Entry) -> Int {
-        guard case .check(let special)? = entry.special, !entry.isPeek else { return -1 }
-        if special.reservation != nil { wire.appendKey(special.reservationKey.bytes) }
-        if let key = special.memoKey { wire.appendKey(key.bytes) }
-        let memo = special.memoKey == nil ? nil : self.memo(special, plan: entry.plan)
-        wire.specials.append(.check(isReserved: special.reservation != nil, memo: memo))
-        return wire.specials.count - 1
+    private mutating func writeOperation(of entry: PendingBatch.Entry) -> Int {
+        guard case .check(let operation)? = entry.operation, !entry.isPeek else { return -1 }
+        if operation.reservation != nil { outgoing.appendKey(operation.reservationKey.bytes) }
+        if let key = operation.idempotencyKey { outgoing.appendKey(key.bytes) }
+        let idempotency = operation.idempotencyKey == nil ? nil : self.idempotency(operation, plan: entry.plan)
+        outgoing.operations.append(.check(isReserved: operation.reservation != nil, idempotency: idempotency))
+        return outgoing.operations.count - 1
     }
 
     /// An entry that is for no check.
     private mutating func writeUncharged(_ entry: PendingBatch.Entry, nowMs: Int64) {
-        switch entry.special {
+        switch entry.operation {
         case .settle(let key, let settlement, _)?:
-            wire.appendKey(key.bytes)
-            wire.specials.append(.settle(settlement))
+            outgoing.appendKey(key.bytes)
+            outgoing.operations.append(.settle(settlement))
         case .heartbeat?:
-            wire.appendKey(CounterKey.replicas(prefix: configuration.keyPrefix))
-            wire.appendKey(CounterKey.writtenBack(prefix: configuration.keyPrefix))
-            let lifeMs = EngineBounds.heartbeatLifeNs / 1_000_000
-            wire.specials.append(.heartbeat(lifeMs: lifeMs, writtenBackMs: hasWrittenBack ? nowMs : 0))
+            outgoing.appendKey(CounterKey.replicas(prefix: configuration.keyPrefix))
+            outgoing.appendKey(CounterKey.writtenBack(prefix: configuration.keyPrefix))
+            let lifeMs = EngineBounds.heartbeatTTLNs / 1_000_000
+            outgoing.operations.append(.heartbeat(lifeMs: lifeMs, writtenBackMs: hasWrittenBack ? nowMs : 0))
         case .check?, nil: preconditionFailure("has no plan")
         }
-        wire.entries.append(
+        outgoing.entries.append(
             Batch.Entry(
-                cost: 0, count: 0, firstCharge: wire.charges.count, chargeCount: 0, special: wire.specials.count - 1))
+                cost: 0, count: 0, firstCharge: outgoing.charges.count, chargeCount: 0,
+                operation: outgoing.operations.count - 1))
     }
 
     // MARK: - Answers
 
     private mutating func answered(
-        _ batch: consuming PendingBatch, _ reply: BatchReply, arrivedNs: Int64?, now: Moment
+        _ batch: consuming PendingBatch, _ reply: BatchReply, arrivedNs: Int64?, now: ClockReading
     ) {
         observeClock(reply.timeMs, sentNs: batch.sentNs, now: now)
         if reply.status == .ran {
@@ -203,14 +204,14 @@ extension Limiter {
             || (journal.count > 0 && !changes.restored.isEmpty)
         if !pauseIfUnrun(reply, now: now) {
             perform(
-                breaker.answered(sentNs: batch.sentNs, owesMore: !flying.isEmpty, arrivedNs: arrivedNs, now: now),
+                breaker.answered(sentNs: batch.sentNs, awaitsMore: !inFlight.isEmpty, arrivedNs: arrivedNs, now: now),
                 now: now)
             if wasProbing && !breaker.isClosed { reportAway(reason: "its answers come too late") }
         }
         if !wasClosed && breaker.isClosed { storeReached(wasAway: wasAway, timeMs: reply.timeMs, now: now) }
-        if !batch.payments.isEmpty || owesOffers || memos.owes { wantsPayments = true }
+        if !batch.writeBacks.isEmpty || hasRestores || idempotency.owes { wantsWriteBacks = true }
         // It had run before. Where the store forgot, it is told again like all that is in doubt then.
-        if batch.isRepeat && reply.status == .superseded { resolvePayments(of: batch) }
+        if batch.isRepeat && reply.status == .superseded { confirmWriteBacks(of: batch) }
         switch reply.status {
         case .ran:
             settle(batch, reply, now: now)
@@ -218,11 +219,11 @@ extension Limiter {
             // The marker was written: from here on the store remembers this replica again.
             acknowledgedSequence = batch.sequence
             forgotSinceMs = reply.forgotSinceMs
-            refusals.forgetAll(now: now)
+            denials.forgetAll(now: now)
             if let found = reply.words.first {
                 notifyFault("in the place of this replica's marker lay \(found.quoted): written anew", now: now)
             }
-            if batch.sequence > forgotSequence { storeForgot(timeMs: reply.timeMs, now: now) }
+            if batch.sequence > forgotSequence { storeLostData(timeMs: reply.timeMs, now: now) }
             sendAgain(batch, now: now)
             // Until all replicas have offered, nobody counts on what the store holds.
             if !asksStore { answerAllLocally(now: now) }
@@ -236,14 +237,14 @@ extension Limiter {
 
     /// One answer that nothing ran is made up for at once. A store that goes on answering so, or a key of this replica's that
     /// somebody else writes to, is left alone for longer and longer.
-    private mutating func pauseIfUnrun(_ reply: BatchReply, now: Moment) -> Bool {
+    private mutating func pauseIfUnrun(_ reply: BatchReply, now: ClockReading) -> Bool {
         unrunAnswers = reply.status == .ran ? 0 : min(unrunAnswers + 1, EngineBounds.maxUnrunAnswers)
         guard unrunAnswers == EngineBounds.maxUnrunAnswers else { return false }
         standBack(reason: "it does not keep how far this replica got: nothing runs", now: now)
         return true
     }
 
-    private mutating func observeClock(_ timeMs: Int64, sentNs: Int64, now: Moment) {
+    private mutating func observeClock(_ timeMs: Int64, sentNs: Int64, now: ClockReading) {
         let behindMs = clock.highestStoreMs - timeMs
         if behindMs > EngineBounds.clockStepMs {
             if reportsClock { notify(.storeClockBehind(byMs: behindMs)) }
@@ -256,7 +257,7 @@ extension Limiter {
         notify(.storeClockFollowed(byMs: followedMs))
         reportsClock = true
         // What it proved, it proved of windows that are no longer open.
-        refusals.forgetAll(now: now)
+        denials.forgetAll(now: now)
         // A restart is not to go on from the time that was given up.
         if configuration.keepsState { changes.wantsReplica = true }
     }
@@ -267,19 +268,19 @@ extension Limiter {
     ///   what was admitted is counted twice if another replica saw it counted and offers that. Its counters may still be
     ///   there, and so what was refused here is taken back in any case.
     private mutating func resolve(upTo sequence: Int64?) {
-        guard !unresolved.isEmpty else { return }
-        for batch in unresolved {
+        guard !unconfirmed.isEmpty else { return }
+        for batch in unconfirmed {
             noteOutcome(ofSequence: batch.sequence)
             if let sequence, batch.sequence <= sequence {
                 resolve(batch)
-                resolvePayments(of: batch)
+                confirmWriteBacks(of: batch)
             } else {
-                oweAgain(batch)
+                requeueSettlements(batch)
                 if sequence == nil { takeBack(batch) }
             }
             recycle(batch)
         }
-        unresolved.removeAll(keepingCapacity: true)
+        unconfirmed.removeAll(keepingCapacity: true)
     }
 
     /// A batch that was not answered turned out to have run.
@@ -288,18 +289,18 @@ extension Limiter {
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
             for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
                 let counter = table.counter(ofPlan: entry.plan, index)
-                if limit.terms.algorithm == .slidingLog {
+                if limit.quota.algorithm == .slidingLog {
                     table[counter: counter].resolveLog(
                         chargedTwice(entry, of: batch, charged: entry.locallyAdmitted), chargedMs: clock.highestStoreMs)
                 } else {
                     let amount = chargedTwice(entry, of: batch, index, charged: entry.locallyAdmitted)
-                    table[counter: counter].resolve(amount, terms: limit.terms, cutMs: batch.cutMs)
+                    table[counter: counter].resolve(amount, quota: limit.quota, cutMs: batch.cutMs)
                 }
                 noteOutcome(counter)
             }
-            if let special = entry.specialCheck, var record = reservations[special.reservationKey] {
-                undoubt(&record)
-                reservations[special.reservationKey] = record
+            if let operation = entry.trackedCheck, var record = reservations[operation.reservationKey] {
+                confirm(&record)
+                reservations[operation.reservationKey] = record
             }
         }
     }
@@ -307,18 +308,18 @@ extension Limiter {
     /// What was refused here and reserves: if the store admitted it, then for nobody.
     private mutating func takeBack(_ batch: borrowing PendingBatch) {
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted == 0 && !entry.isPeek {
-            if let special = entry.specialCheck { overtake(special, wasAdmitted: false) }
+            if let operation = entry.trackedCheck { discardDuplicate(operation, wasAdmitted: false) }
         }
     }
 
     /// The store decided: tells every waiter, in order of arrival.
-    private mutating func settle(_ batch: consuming PendingBatch, _ reply: BatchReply, now: Moment) {
-        let decidedMs = max(reply.timeMs, batch.floorMs)
+    private mutating func settle(_ batch: consuming PendingBatch, _ reply: BatchReply, now: ClockReading) {
+        let decidedMs = max(reply.timeMs, batch.minTimeMs)
         var words = reply.words.makeIterator()
         var at = 0
         paid(&batch, reply, &at, words: &words, decidedMs: decidedMs)
         told(&batch, reply, &at, words: &words)
-        // Apart, as when it was written: so the rows come from memory many at a time.
+        // CopyOnWriteBox, as when it was written: so the rows come from memory many at a time.
         var firstMs = Int64.max
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
             firstMs = min(firstMs, table.firstStartMs(ofPlan: batch.entries[index].plan))
@@ -346,7 +347,7 @@ extension Limiter {
             case BatchReply.passedOver:
                 statistics.faults += 1
                 settlementFailed(reason: words.next() ?? "")
-                forgetRefusals(settledBy: entry, now: now)
+                forgetDenials(settledBy: entry, now: now)
                 noteSettled(entry)
                 finishAll(entry, of: batch, .settled(true), now: now)
             case BatchReply.otherArguments:
@@ -366,14 +367,14 @@ extension Limiter {
                 }
                 guard entry.plan >= 0 else {
                     if outcome == 1 {
-                        forgetRefusals(settledBy: entry, now: now)
+                        forgetDenials(settledBy: entry, now: now)
                         noteSettled(entry)
                     }
                     isSettlementFaulty = false
                     finishAll(entry, of: batch, .settled(outcome == 1), now: now)
                     continue
                 }
-                let numbers = reply.results[at..<at + table[rulesOf: entry.plan].tallyCount]
+                let numbers = reply.results[at..<at + table[rulesOf: entry.plan].usageCount]
                 at = numbers.endIndex
                 table[plan: entry.plan].isFaulty = false
                 answer(entry, of: batch, admitted: outcome, numbers: numbers, decidedMs: decidedMs, now: now)
@@ -384,7 +385,7 @@ extension Limiter {
     }
 
     /// The store could not charge one of the entry's counters, or read its record: nobody else is concerned.
-    private mutating func fail(_ entry: PendingBatch.Entry, of batch: PendingBatch, reason: String, now: Moment) {
+    private mutating func fail(_ entry: PendingBatch.Entry, of batch: PendingBatch, reason: String, now: ClockReading) {
         statistics.faults += 1
         if entry.isHeartbeat { return heartbeatFailed(reason: reason) }
         guard entry.plan >= 0 else {
@@ -404,41 +405,42 @@ extension Limiter {
 
     private mutating func answer(
         _ entry: PendingBatch.Entry, of batch: PendingBatch, admitted: Int64, numbers: ArraySlice<Int64>,
-        decidedMs: Int64, now: Moment
+        decidedMs: Int64, now: ClockReading
     ) {
         let charged = entry.isPeek ? 0 : admitted * entry.cost
         let nowMs = clock.nowMs(now)
         observe(entry, of: batch, numbers: numbers, charged: charged, decidedMs: decidedMs)
-        if entry.hasRefused(admitted: admitted) { rememberRefusal(entry, of: batch) }
-        let special = entry.specialCheck
-        takeTerms(plan: entry.plan, atMs: batch.cutMs)
+        if entry.hasDenied(admitted: admitted) { rememberDenial(entry, of: batch) }
+        let operation = entry.trackedCheck
+        takeQuotas(plan: entry.plan, atMs: batch.cutMs)
         var position: Int64 = 0
         var index = entry.firstWaiter
         while index >= 0 {
             let waiter = batch.waiters[index]
             index = waiter.next
             if waiter.state == .left {
-                if admitted > 0, let special { overtake(special, wasAdmitted: false) }
+                if admitted > 0, let operation { discardDuplicate(operation, wasAdmitted: false) }
                 continue
             }
             position += 1
-            if waiter.state == .overtaken {
-                if admitted > 0, let special { overtake(special, wasAdmitted: true) }
+            if waiter.state == .admittedLocally {
+                if admitted > 0, let operation { discardDuplicate(operation, wasAdmitted: true) }
                 continue
             }
             let allowed = entry.isPeek ? admitted == 1 : position <= admitted
-            var findings = Findings(allowed: allowed, wantsTrace: waiter.wantsTrace || special?.memoKey != nil)
+            var evaluation = Evaluation(
+                allowed: allowed, wantsTrace: waiter.wantsTrace || operation?.idempotencyKey != nil)
             findShared(
                 entry, numbers: numbers, laterOnes: allowed && !entry.isPeek ? admitted - position : 0,
-                decidedMs: decidedMs, nowMs: nowMs, into: &findings)
-            if let special {
-                var decision = conclude(plan: entry.plan, &findings, source: .shared)
+                decidedMs: decidedMs, nowMs: nowMs, into: &evaluation)
+            if let operation {
+                var decision = conclude(plan: entry.plan, &evaluation, source: .shared)
                 complete(
-                    &decision, special, plan: entry.plan, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                    &decision, operation, plan: entry.plan, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
                     told: numbers, atMs: decidedMs, now: now)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             } else {
-                let decision = conclude(plan: entry.plan, &findings, source: .shared)
+                let decision = conclude(plan: entry.plan, &evaluation, source: .shared)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             }
         }
@@ -453,23 +455,23 @@ extension Limiter {
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             let first = at
-            let tally = tally(plan: entry.plan, index, numbers, &at)
+            let usage = usage(plan: entry.plan, index, numbers, &at)
             table[counter: counter].observe(
-                tally, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
+                usage, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
             if table[counter: counter].algorithm == .slidingLog {
                 table[counter: counter].observeLog(numbers[first...])
                 table.countBytes(ofLog: counter)
             }
             if table[counter: counter].algorithm == .tokenBucket {
-                table[counter: counter].learn(table[rulesOf: entry.plan].limits[index].terms)
+                table[counter: counter].updateQuota(table[rulesOf: entry.plan].limits[index].quota)
             }
             if entry.locallyAdmitted > 0 {
                 if table[counter: counter].algorithm == .slidingLog {
                     table[counter: counter].settleLog(chargedTwice(entry, of: batch, charged: charged))
                 } else {
                     let amount = chargedTwice(entry, of: batch, index, charged: charged)
-                    let terms = table[rulesOf: entry.plan].limits[index].terms
-                    table[counter: counter].settle(amount, terms: terms, cutMs: batch.cutMs)
+                    let quota = table[rulesOf: entry.plan].limits[index].quota
+                    table[counter: counter].settle(amount, quota: quota, cutMs: batch.cutMs)
                 }
                 noteOutcome(counter)
             }
@@ -477,24 +479,24 @@ extension Limiter {
     }
 
     /// The next of the tallies that the store told of a plan's limits.
-    private mutating func tally(plan: Int, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Tally {
-        let count = table[rulesOf: plan].limits[index].tallyCount
+    private mutating func usage(plan: Int, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Usage {
+        let count = table[rulesOf: plan].limits[index].usageCount
         defer { at += count }
-        return Tally(
-            numbers[at..<at + count], of: table[rulesOf: plan].limits[index].terms.algorithm,
+        return Usage(
+            numbers[at..<at + count], of: table[rulesOf: plan].limits[index].quota.algorithm,
             isShadow: table[rulesOf: plan].limits[index].isShadow)
     }
 
     /// Takes the terms of a plan's limits to hand, in the windows that hold `atMs`.
-    mutating func takeTerms(plan: Int, atMs: Int64) {
-        termsAtHand.removeAll(keepingCapacity: true)
+    mutating func takeQuotas(plan: Int, atMs: Int64) {
+        quotasAtHand.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
             let window = table.bounds(ofCounter: table.counter(ofPlan: plan, index), at: atMs)
-            termsAtHand.append(table[rulesOf: plan].limits[index].terms.at(window))
+            quotasAtHand.append(table[rulesOf: plan].limits[index].quota.at(window))
         }
     }
 
-    /// What the store found of an entry's limits, for one of its checks; `takeTerms` was called for the time by which the
+    /// What the store found of an entry's limits, for one of its checks; `takeQuotas` was called for the time by which the
     /// windows were cut.
     ///
     /// - Parameters:
@@ -502,31 +504,33 @@ extension Limiter {
     ///   - decidedMs: the time by which the store decided; `nowMs` is when the answer leaves.
     mutating func findShared(
         _ entry: borrowing PendingBatch.Entry, numbers: ArraySlice<Int64>, laterOnes: Int64, decidedMs: Int64,
-        nowMs: Int64, into findings: inout Findings
+        nowMs: Int64, into evaluation: inout Evaluation
     ) {
         var at = numbers.startIndex
         for index in table[rulesOf: entry.plan].limits.indices {
-            let terms = termsAtHand[index]
+            let quota = quotasAtHand[index]
             let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
-            var tally = tally(plan: entry.plan, index, numbers, &at)
+            var usage = usage(plan: entry.plan, index, numbers, &at)
             if laterOnes > 0 && !isShadow {
-                tally.used -= terms.charge(cost: entry.cost, count: laterOnes)
+                usage.used -= quota.charge(cost: entry.cost, count: laterOnes)
             }
-            let left = terms.left(tally, nowMs: decidedMs)
-            let fits = (findings.allowed && !isShadow) || left >= terms.units(ofCost: entry.cost)
-            let finding = LimitFinding(
-                index: index, capacity: terms.capacity, left: left, fits: fits,
-                waitMs: fits ? 0 : terms.retryAfterMs(cost: entry.cost, tally, nowMs: nowMs),
-                resetMs: terms.resetMs(tally, nowMs: nowMs))
-            if findings.wantsTrace { findings.add(look(plan: entry.plan, terms, tally, finding, nowMs: decidedMs)) }
-            findings.add(finding, of: table[rulesOf: entry.plan].limits[index])
+            let left = quota.left(usage, nowMs: decidedMs)
+            let fits = (evaluation.allowed && !isShadow) || left >= quota.units(ofCost: entry.cost)
+            let limitEvaluation = LimitEvaluation(
+                index: index, capacity: quota.capacity, left: left, fits: fits,
+                waitMs: fits ? 0 : quota.retryAfterMs(cost: entry.cost, usage, nowMs: nowMs),
+                resetMs: quota.resetMs(usage, nowMs: nowMs))
+            if evaluation.wantsTrace {
+                evaluation.add(look(plan: entry.plan, quota, usage, limitEvaluation, nowMs: decidedMs))
+            }
+            evaluation.add(limitEvaluation, of: table[rulesOf: entry.plan].limits[index])
         }
     }
 
     // MARK: - Again
 
     /// A batch that did not run goes out again, in its place among the others.
-    private mutating func sendAgain(_ batch: consuming PendingBatch, now: Moment) {
+    private mutating func sendAgain(_ batch: consuming PendingBatch, now: ClockReading) {
         for index in batch.entries.indices {
             returnShare(ofEntry: index, admitted: 0, of: &batch, now: now)
             repeatEntry(index, of: &batch)
@@ -544,7 +548,7 @@ extension Limiter {
 
     /// Puts the waiters of the entries that were marked into another batch, in order of arrival: their deadlines keep
     /// their order with it. After too many times they are answered locally.
-    private mutating func sendRepeated(of batch: borrowing PendingBatch, now: Moment) {
+    private mutating func sendRepeated(of batch: borrowing PendingBatch, now: ClockReading) {
         guard batch.repeatedCount > 0 else { return }
         var again = newBatch()
         again.firstID = batch.firstID
@@ -552,7 +556,7 @@ extension Limiter {
         for entry in batch.entries where entry.repeated >= 0 {
             _ = again.addEntry(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, chargeCount: entry.chargeCount,
-                special: entry.special)
+                operation: entry.operation)
             if entry.plan >= 0 { table[plan: entry.plan].pins += 1 }
         }
         for waiter in batch.waiters where waiter.state == .waiting && batch.entries[waiter.entry].repeated >= 0 {
@@ -562,7 +566,7 @@ extension Limiter {
         }
         guard asksStore, again.resends <= EngineBounds.maxResends else {
             answerAllLocally(&again, now: now)
-            oweAgain(again)
+            requeueSettlements(again)
             recycle(again)
             return
         }

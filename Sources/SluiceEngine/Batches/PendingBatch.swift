@@ -11,19 +11,19 @@ package struct Ticket: Sendable, Hashable {
 /// order of arrival, and with it that of the deadlines.
 struct PendingBatch {
     /// What is out of the ordinary about an entry; such a one stands for itself alone.
-    /// Apart from the entry, which is copied for every check and mostly has none.
-    indirect enum Special {
-        case check(SpecialCheck)
+    /// CopyOnWriteBox from the entry, which is copied for every check and mostly has none.
+    indirect enum Operation {
+        case check(TrackedCheck)
         /// The end of the reservation of that key; owed if it must go out though nobody waits for it.
-        case settle(ByteString, Batch.Settlement, isOwed: Bool)
+        case settle(ByteString, Batch.Settlement, isUnsent: Bool)
         case heartbeat
 
         var bytes: Int {
             switch self {
             case .check(let check):
-                HeldBytes.perObject + MemoryLayout<SpecialCheck>.size
+                HeldBytes.perObject + MemoryLayout<TrackedCheck>.size
                     + HeldBytes.apart(check.reservationKey.bytes.count)
-                    + HeldBytes.apart(check.memoKey?.bytes.count ?? 0)
+                    + HeldBytes.apart(check.idempotencyKey?.bytes.count ?? 0)
             case .settle(let key, _, _): 2 * HeldBytes.perObject + HeldBytes.apart(key.bytes.count)
             case .heartbeat: HeldBytes.perObject
             }
@@ -31,9 +31,9 @@ struct PendingBatch {
     }
 
     /// What the store is told for no check. Its counter is used by it as by a plan.
-    struct Payment {
+    struct SentWriteBack {
         var counter: Int
-        var debt: Debt
+        var writeBack: WriteBack
     }
 
     struct Entry {
@@ -58,25 +58,25 @@ struct PendingBatch {
         var locallyAdmitted: Int64 = 0
         /// The entry, in the batch that goes out in place of this one, for its waiters; -1 if none.
         var repeated = -1
-        var special: Special?
+        var operation: Operation?
 
-        var specialCheck: SpecialCheck? {
-            if case .check(let check)? = special { check } else { nil }
+        var trackedCheck: TrackedCheck? {
+            if case .check(let check)? = operation { check } else { nil }
         }
 
         /// Whether it is to go out.
         var isWanted: Bool {
-            switch special {
-            case .settle(_, _, isOwed: true)?, .heartbeat?: true
+            switch operation {
+            case .settle(_, _, isUnsent: true)?, .heartbeat?: true
             case .settle?, .check?, nil: unanswered > 0
             }
         }
 
-        var isHeartbeat: Bool { if case .heartbeat? = special { true } else { false } }
+        var isHeartbeat: Bool { if case .heartbeat? = operation { true } else { false } }
 
         /// Whether a check of the same plan is equal to those that it stands for.
         func joins(cost: Int64, isPeek: Bool) -> Bool {
-            self.cost == cost && self.isPeek == isPeek && special == nil
+            self.cost == cost && self.isPeek == isPeek && operation == nil
         }
     }
 
@@ -87,7 +87,7 @@ struct PendingBatch {
             /// store admits, and its place goes to those behind it.
             case left
             /// Admitted locally while the store was still expected to answer: it keeps its place.
-            case overtaken
+            case admittedLocally
         }
 
         var ticket: Ticket
@@ -110,7 +110,7 @@ struct PendingBatch {
     /// The time by which its windows were cut, ms since the epoch.
     var cutMs: Int64 = 0
     /// The least time by which the store then decides, ms since the epoch.
-    var floorMs: Int64 = 0
+    var minTimeMs: Int64 = 0
     var resends = 0
     /// Of which outage the share is from which its entries have taken.
     var shareEpoch: Int16 = 0
@@ -118,13 +118,13 @@ struct PendingBatch {
     /// How many entries go out again in another batch.
     var repeatedCount = 0
     /// Whether any of its waiters was admitted locally while the store was still expected to answer.
-    private(set) var hasOvertaken = false
+    private(set) var hasAdmittedLocally = false
     /// What goes out ahead of the entries, in that order.
-    var payments: [Payment] = []
+    var writeBacks: [SentWriteBack] = []
     /// Whether there are additions among them: nothing may leave behind it before it is known whether it ran.
     var settles = false
     /// What the store is told of ids, after the payments and ahead of the entries.
-    var answers: [MemoTable.Owed] = []
+    var answers: [IdempotencyCache.Owed] = []
     /// Whether it goes out under the sequence of an earlier one, to do what that was to do if that did not.
     var isRepeat = false
     /// Whether its payments are none, but what it may have charged for checks of an earlier process.
@@ -139,7 +139,7 @@ struct PendingBatch {
     /// What it takes in memory.
     var bytes: Int {
         entries.capacity * MemoryLayout<Entry>.stride + waiters.capacity * MemoryLayout<Waiter>.stride
-            + payments.capacity * MemoryLayout<Payment>.stride + specialBytes
+            + writeBacks.capacity * MemoryLayout<SentWriteBack>.stride + specialBytes
     }
 
     var isSent: Bool { sequence != 0 }
@@ -150,15 +150,15 @@ struct PendingBatch {
         sequence = 0
         sentNs = 0
         cutMs = 0
-        floorMs = 0
+        minTimeMs = 0
         resends = 0
         shareEpoch = 0
         chargeCount = 0
         repeatedCount = 0
-        hasOvertaken = false
+        hasAdmittedLocally = false
         firstWaiting = 0
         specialBytes = 0
-        payments.removeAll(keepingCapacity: true)
+        writeBacks.removeAll(keepingCapacity: true)
         answers.removeAll(keepingCapacity: true)
         settles = false
         isRepeat = false
@@ -168,20 +168,20 @@ struct PendingBatch {
     }
 
     /// Starts an entry with no waiter.
-    mutating func addEntry(plan: Int, cost: Int64, isPeek: Bool, chargeCount: Int, special: Special? = nil) -> Int {
+    mutating func addEntry(plan: Int, cost: Int64, isPeek: Bool, chargeCount: Int, operation: Operation? = nil) -> Int {
         entries.append(
             Entry(
                 plan: plan, cost: cost, isPeek: isPeek, chargeCount: chargeCount, firstWaiter: -1, lastWaiter: -1,
-                special: special))
+                operation: operation))
         self.chargeCount += chargeCount
-        if let special { specialBytes += special.bytes }
+        if let operation { specialBytes += operation.bytes }
         return entries.count - 1
     }
 
     /// The end of a reservation.
-    mutating func addEntry(special: Special) -> Int {
+    mutating func addEntry(operation: Operation) -> Int {
         addEntry(
-            plan: -1, cost: 0, isPeek: false, chargeCount: EngineBounds.chargesOfUnusualWork, special: special)
+            plan: -1, cost: 0, isPeek: false, chargeCount: EngineBounds.chargesOfUnusualWork, operation: operation)
     }
 
     mutating func addWaiter(_ ticket: Ticket, deadlineNs: Int64, wantsTrace: Bool, toEntry entry: Int) {
@@ -214,14 +214,14 @@ struct PendingBatch {
     /// A waiter that was taken has been admitted locally.
     mutating func admitLocally(_ index: Int, atMs: Int64) {
         guard isSent else { return }
-        waiters[index].state = .overtaken
+        waiters[index].state = .admittedLocally
         waiters[index].admittedMs = atMs
-        hasOvertaken = true
+        hasAdmittedLocally = true
         entries[waiters[index].entry].locallyAdmitted += entries[waiters[index].entry].cost
     }
 
     /// Whether it matters to nobody if it ran.
-    var tellsNothing: Bool { payments.isEmpty && entries.allSatisfy(\.isHeartbeat) }
+    var tellsNothing: Bool { writeBacks.isEmpty && entries.allSatisfy(\.isHeartbeat) }
 
     /// When the oldest waiter that nobody has answered must have its answer.
     mutating func oldestDeadlineNs() -> Int64? {

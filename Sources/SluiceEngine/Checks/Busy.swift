@@ -24,7 +24,7 @@ struct BusyEpisodes {
     ///
     /// - Parameter cause: nil where rows were evicted instead.
     /// - Returns: whether that begins an episode.
-    mutating func begins(_ cause: Busy?, now: Moment) -> Bool {
+    mutating func begins(_ cause: Busy?, now: ClockReading) -> Bool {
         let place = cause?.rawValue ?? Busy.allCases.count
         defer { lastNs[place] = now.monotonicNs }
         return now.monotonicNs - lastNs[place] > EngineBounds.busyEpisodeNs

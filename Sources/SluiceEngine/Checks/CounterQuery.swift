@@ -49,15 +49,15 @@ package struct StoredCounter: Sendable, Equatable {
     /// Of the window that was open by the store's clock.
     package var key: CounterKey
     /// Of a token bucket, its level when it was last written.
-    package var tally: Tally
+    package var usage: Usage
     /// Of a token bucket: when that was, ms since the epoch.
     package var lastMs: Int64
     /// Of a log.
     package var log: UsageLog
 
-    package init(key: CounterKey, tally: Tally, lastMs: Int64 = 0, log: UsageLog = UsageLog()) {
+    package init(key: CounterKey, usage: Usage, lastMs: Int64 = 0, log: UsageLog = UsageLog()) {
         self.key = key
-        self.tally = tally
+        self.usage = usage
         self.lastMs = lastMs
         self.log = log
     }

@@ -19,7 +19,7 @@ package struct Decision: Sendable, Equatable {
     }
 
     /// One limit that was looked at.
-    package struct Look: Sendable, Equatable {
+    package struct LimitTrace: Sendable, Equatable {
         package var rule: String
         package var windowStartMs: Int64
         package var used: Int64
@@ -34,7 +34,7 @@ package struct Decision: Sendable, Equatable {
         package var resetMs: Int64
         package var isShadow: Bool
         /// How many checks a shadow limit would have denied.
-        package var refusals: Int64
+        package var denials: Int64
         /// What this replica admitted by itself while the store was away, and counts still.
         package var localUsed: Int64
     }
@@ -61,7 +61,7 @@ package struct Decision: Sendable, Equatable {
 
     /// What few checks ask for.
     private struct Extras: Sendable, Equatable {
-        var trace: [Look]?
+        var trace: [LimitTrace]?
         var reservation: String?
     }
 
@@ -76,7 +76,7 @@ package struct Decision: Sendable, Equatable {
     /// Until the binding window resets; -1 if none.
     package var resetMs: Int64 = -1
     private let words: Words
-    private var extras: Apart<Extras>?
+    private var extras: CopyOnWriteBox<Extras>?
 
     package var allowed: Bool { verdict == .allow }
 
@@ -88,7 +88,7 @@ package struct Decision: Sendable, Equatable {
     package var messageTellsWait: Bool { words.tellsWait && !allowed && retryAfterMs >= 0 }
 
     /// Only for a check that asked for it.
-    package var trace: [Look]? {
+    package var trace: [LimitTrace]? {
         get { extras?.value.trace }
         set { setExtras(Extras(trace: newValue, reservation: reservation)) }
     }
@@ -99,7 +99,7 @@ package struct Decision: Sendable, Equatable {
         set { setExtras(Extras(trace: trace, reservation: newValue)) }
     }
 
-    private mutating func setExtras(_ new: Extras) { extras = new == Extras() ? nil : Apart(new) }
+    private mutating func setExtras(_ new: Extras) { extras = new == Extras() ? nil : CopyOnWriteBox(new) }
 
     package init(verdict: Verdict, source: Source, rule: String, message: String = "") {
         self.init(verdict: verdict, source: source, words: Words(rule: rule, message: message))
@@ -114,7 +114,7 @@ package struct Decision: Sendable, Equatable {
     /// With every field at once: a value that is changed after it was made is copied when it is returned.
     init(
         verdict: Verdict, source: Source, limit: Int64, remaining: Int64, retryAfterMs: Int64, resetMs: Int64,
-        words: Words, trace: [Look]?
+        words: Words, trace: [LimitTrace]?
     ) {
         self.verdict = verdict
         self.source = source
@@ -123,10 +123,10 @@ package struct Decision: Sendable, Equatable {
         self.retryAfterMs = retryAfterMs
         self.resetMs = resetMs
         self.words = words
-        extras = trace.map { Apart(Extras(trace: $0)) }
+        extras = trace.map { CopyOnWriteBox(Extras(trace: $0)) }
     }
 }
 
-extension Apart: Equatable where Value: Equatable {
+extension CopyOnWriteBox: Equatable where Value: Equatable {
     static func == (one: Self, other: Self) -> Bool { one.value == other.value }
 }

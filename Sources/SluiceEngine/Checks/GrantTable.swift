@@ -12,7 +12,7 @@ struct GrantTable {
         var bytes = 0
     }
 
-    private var grants = Rows<Grant>()
+    private var grants = ChunkedArray<Grant>()
     private var index = HashIndex()
     private var free: [Int32] = []
 
@@ -67,13 +67,13 @@ extension PlanTable {
     /// What a plan takes in memory, with its counters.
     private func bytes(ofPlan plan: Int) -> Int {
         MemoryLayout<Plan>.stride + plans[plan].counters.count * MemoryLayout<Counter>.stride
-            + apartBytes(ofPlan: plan)
+            + boxedBytes(ofPlan: plan)
     }
 
     /// What of that lies apart from rows.
-    func apartBytes(ofPlan plan: Int) -> Int {
-        var bytes = plans[plan].apartBytes
-        for index in 0..<plans[plan].counters.count { bytes += counters[plans[plan].counters[index]].apartBytes }
+    func boxedBytes(ofPlan plan: Int) -> Int {
+        var bytes = plans[plan].boxedBytes
+        for index in 0..<plans[plan].counters.count { bytes += counters[plans[plan].counters[index]].boxedBytes }
         return bytes
     }
 

@@ -45,7 +45,7 @@ package struct Identity: Sendable {
     private enum Form: UInt8 { case plain, approved, throttle }
 
     /// Adds the session, where the gateway named one and some limit counts by it. Whatever is added is added in this
-    /// order: session, server, attributes in the order of `CountedIdentities`.
+    /// order: session, server, attributes in the order of `IdentityFields`.
     package mutating func append(session: Span<UInt8>) { append(session, as: .session) }
     package mutating func append(server: Span<UInt8>) { append(server, as: .server) }
     package mutating func append(attribute name: Span<UInt8>, value: Span<UInt8>) {
@@ -148,7 +148,7 @@ package struct Throttle: Sendable, Equatable {
     package init?(key: [UInt8], maxBurst: Int64, count: Int64, periodSeconds: Int64) {
         let largest = max(maxBurst + 1, count)
         guard largest <= PolicyBounds.maxLimit, periodSeconds <= PolicyBounds.maxWindowSeconds,
-            largest <= Terms.maxExact / (periodSeconds * 1000)
+            largest <= Quota.maxExact / (periodSeconds * 1000)
         else { return nil }
         self.init(key: key, burst: maxBurst + 1, count: count, periodSeconds: periodSeconds)
     }
@@ -168,8 +168,8 @@ package struct Throttle: Sendable, Equatable {
             rule: "CL.THROTTLE", onDeny: nil, algorithm: .tokenBucket(burst: burst))
     }
 
-    func stem(prefix: String) -> [UInt8] {
-        CounterKey.stem(
+    func baseKey(prefix: String) -> [UInt8] {
+        CounterKey.baseKey(
             prefix: prefix, grant: nil, subject: .throttle(String(decoding: key, as: UTF8.self)), container: .allTools,
             counter: Self.name, algorithm: .tokenBucket, window: .seconds(periodSeconds))
     }
@@ -177,7 +177,7 @@ package struct Throttle: Sendable, Equatable {
 
 /// What of a check some limit counts by, beside its grant and tool: only that is part of its identity, so that checks
 /// which differ in nothing that counts are alike.
-package struct CountedIdentities: Sendable, Equatable {
+package struct IdentityFields: Sendable, Equatable {
     package private(set) var sessions = false
     package private(set) var servers = false
     /// The names of attributes, each once, in the order in which they become part of an identity.

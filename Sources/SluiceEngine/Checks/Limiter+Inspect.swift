@@ -20,7 +20,7 @@ package struct CounterReport: Sendable, Equatable {
     /// -1 if the policy no longer has the limit, and it has no windows.
     package var resetMs: Int64
     /// How many checks a shadow limit would have denied.
-    package var refusals: Int64
+    package var denials: Int64
 }
 
 extension Limiter {
@@ -69,7 +69,7 @@ extension Limiter {
     /// What the store told of a counter, and what was admitted here beside; nil if nothing of it counts any more.
     fileprivate func report(_ stored: StoredCounter, timeMs: Int64) -> CounterReport? {
         guard stored.key.open(atMs: timeMs) == stored.key else { return nil }
-        let known = table.counter(named: ByteString(bytes: stored.key.stem(prefix: configuration.keyPrefix)))
+        let known = table.counter(named: ByteString(bytes: stored.key.baseKey(prefix: configuration.keyPrefix)))
             .map { table[counter: $0] }
         return report(
             stored.key, of: known?.windowStartMs == stored.key.windowStartMs ? known : nil,
@@ -89,7 +89,7 @@ extension Limiter {
         guard storeTold else {
             return report(key, of: known, { known.isSeen ? known.shared($0, nowMs: nowMs) : nil }, nowMs: nowMs)
         }
-        let report = report(key, of: known, { _ in Tally(used: 0) }, nowMs: nowMs)
+        let report = report(key, of: known, { _ in Usage(used: 0) }, nowMs: nowMs)
         return report.localUsed > 0 ? report : nil
     }
 
@@ -97,34 +97,34 @@ extension Limiter {
     ///   - known: what this replica knows of that window.
     ///   - shared: what the store holds, under given terms; nil if that is not known.
     private func report(
-        _ key: CounterKey, of known: Counter?, _ shared: (Terms) -> Tally?, nowMs: Int64
+        _ key: CounterKey, of known: Counter?, _ shared: (Quota) -> Usage?, nowMs: Int64
     ) -> CounterReport {
         let limit = limit(of: key)
         let bounds = Counter.bounds(of: key.window, key.algorithm, at: key.windowStartMs)
-        let terms = (limit.map { Terms($0) } ?? Terms(forgotten: key)).at(bounds)
-        let share = limit == nil ? -1 : share(known, terms, nowMs: nowMs)
-        let tally = shared(terms)
-        let local = known?.locallyUsed(limit == nil ? nil : terms, nowMs: nowMs) ?? 0
+        let quota = (limit.map { Quota($0) } ?? Quota(forgotten: key)).at(bounds)
+        let share = limit == nil ? -1 : share(known, quota, nowMs: nowMs)
+        let usage = shared(quota)
+        let local = known?.locallyUsed(limit == nil ? nil : quota, nowMs: nowMs) ?? 0
         // The store decides by its own tally alone; it has not been told of what was admitted here.
         let left =
-            share >= 0 ? share - local : terms.left(tally ?? Tally(used: 0), nowMs: nowMs) - (isShared ? 0 : local)
-        let resetting = tally ?? known?.known(terms, nowMs: nowMs) ?? Tally(used: 0)
+            share >= 0 ? share - local : quota.left(usage ?? Usage(used: 0), nowMs: nowMs) - (isShared ? 0 : local)
+        let resetting = usage ?? known?.known(quota, nowMs: nowMs) ?? Usage(used: 0)
         // How fast a bucket leaks the limit alone tells.
         let knowsReset = limit != nil || key.algorithm != .tokenBucket
         return CounterReport(
             key: key, rule: limit?.rule ?? "", isShadow: limit?.mode == .shadow,
-            max: limit == nil ? -1 : terms.capacity, sharedUsed: tally.map { terms.used($0, nowMs: nowMs) } ?? -1,
+            max: limit == nil ? -1 : quota.capacity, sharedUsed: usage.map { quota.used($0, nowMs: nowMs) } ?? -1,
             localUsed: local, localShare: share, remaining: limit == nil ? -1 : max(0, left),
-            resetMs: knowsReset ? terms.resetMs(resetting, nowMs: nowMs) : -1,
-            refusals: isShared ? tally?.refusals ?? 0 : known?.refusals ?? tally?.refusals ?? 0)
+            resetMs: knowsReset ? quota.resetMs(resetting, nowMs: nowMs) : -1,
+            denials: isShared ? usage?.denials ?? 0 : known?.denials ?? usage?.denials ?? 0)
     }
 
     /// What this replica may admit locally, what it has admitted included; -1 while the store decides.
-    private func share(_ counter: Counter?, _ terms: Terms, nowMs: Int64) -> Int64 {
+    private func share(_ counter: Counter?, _ quota: Quota, nowMs: Int64) -> Int64 {
         guard !isShared, var counter else { return -1 }
         counter.beginShare(shareEpoch)
-        return counter.leftLocally(terms, replicas: live.view, nowMs: nowMs)
-            + counter.locallyUsed(terms, nowMs: nowMs)
+        return counter.localRemaining(quota, replicas: live.view, nowMs: nowMs)
+            + counter.locallyUsed(quota, nowMs: nowMs)
     }
 
     /// The limit that counts by it, if a policy still has it. Of `CL.THROTTLE` each call brings its own.
@@ -136,7 +136,7 @@ extension Limiter {
             let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
             let limit = limits.first {
                 $0.counter.utf8.elementsEqual(key.counter.utf8) && $0.window == key.window
-                    && Terms.Algorithm($0.algorithm) == key.algorithm
+                    && Quota.Algorithm($0.algorithm) == key.algorithm
             }
             if let limit { return limit }
         }
@@ -177,7 +177,7 @@ package struct CounterInspection: Sendable {
     ///   - most: how many that it passes over.
     ///   - weight: as how many of those one counts that it tells of.
     package mutating func look(
-        at limiter: borrowing Limiter, atMost most: Int, weight: Int = 1, now: Moment
+        at limiter: borrowing Limiter, atMost most: Int, weight: Int = 1, now: ClockReading
     ) -> Bool {
         var left = most
         let counters = stored?.counters ?? []
@@ -208,7 +208,7 @@ package struct CounterInspection: Sendable {
     }
 }
 
-extension Terms {
+extension Quota {
     /// Of a counter whose limit no policy has any more: enough to tell what is used.
     fileprivate init(forgotten key: CounterKey) {
         self.init(
@@ -217,14 +217,14 @@ extension Terms {
     }
 
     /// What a counter holds by now.
-    fileprivate func atRest(_ stored: StoredCounter, nowMs: Int64) -> Tally {
-        var tally = stored.tally
+    fileprivate func atRest(_ stored: StoredCounter, nowMs: Int64) -> Usage {
+        var usage = stored.usage
         if algorithm == .slidingLog {
-            tally.used = stored.log.used(nowMs: nowMs, lengthMs: lengthMs)
-            tally.lastExpiryMs = tally.used > 0 ? stored.log.newestMs + lengthMs : 0
+            usage.used = stored.log.used(nowMs: nowMs, lengthMs: lengthMs)
+            usage.lastExpiryMs = usage.used > 0 ? stored.log.newestMs + lengthMs : 0
         }
-        if algorithm == .tokenBucket { tally.used = drained(tally.used, sinceMs: stored.lastMs, nowMs: nowMs) }
-        return tally
+        if algorithm == .tokenBucket { usage.used = drained(usage.used, sinceMs: stored.lastMs, nowMs: nowMs) }
+        return usage
     }
 }
 

@@ -2,7 +2,7 @@
 /// two lines of the processor's cache, since with many identities each check fetches another one from memory.
 struct Plan {
     /// The identity.
-    let name: NearBytes<55>
+    let name: SmallBytes<55>
     /// Of its rules' limits, in their order.
     var counters: CounterList
     var lastUsedNs: Int64
@@ -17,7 +17,7 @@ struct Plan {
     /// Whether the store could not charge one of its counters when it was last asked.
     var isFaulty = false
     /// Whether the store refused one of its checks lately, so that it may be known to refuse others: see
-    /// `Limiter.refuseAgain`.
+    /// `Limiter.denyFromCache`.
     var wasRefused = false
     /// Whether its row is among `PlanTable.longRows`, whatever plan it has.
     var isListed = false
@@ -29,7 +29,7 @@ struct Plan {
     var nextOfGrant: Int32 = -1
 
     init(_ name: ByteString, rules: Int32, counters: CounterList, lastUsedNs: Int64, edition: Int32 = 0) {
-        self.name = NearBytes(name.bytes)
+        self.name = SmallBytes(name.bytes)
         self.rules = rules
         self.counters = counters
         self.lastUsedNs = lastUsedNs
@@ -39,7 +39,7 @@ struct Plan {
     var isFree: Bool { rules < 0 }
 
     /// What of it lies apart from its row.
-    var apartBytes: Int { name.apartBytes + counters.apartBytes }
+    var boxedBytes: Int { name.boxedBytes + counters.boxedBytes }
 
     /// The place of one that was forgotten.
     static var free: Plan {
@@ -68,7 +68,7 @@ struct CounterList {
         }
     }
 
-    var apartBytes: Int { others.isEmpty ? 0 : HeldBytes.apart(others.count * MemoryLayout<Int32>.stride) }
+    var boxedBytes: Int { others.isEmpty ? 0 : HeldBytes.apart(others.count * MemoryLayout<Int32>.stride) }
 
     var count: Int { first < 0 ? 0 : second < 0 ? 1 : 2 + others.count }
 }

@@ -18,9 +18,9 @@ extension PlanTable {
         Counter.open(counters[counter].span, of: counters[counter].family.window, counters[counter].algorithm)
     }
 
-    /// Appends `Counter.stem`.
+    /// Appends `Counter.baseKey`.
     @inline(__always)
-    func appendStem(ofCounter counter: Int, to bytes: inout [UInt8]) {
+    func appendBaseKey(ofCounter counter: Int, to bytes: inout [UInt8]) {
         bytes.append(contentsOf: counters[counter].family.head)
         counters[counter].own.append(to: &bytes)
         bytes.append(contentsOf: counters[counter].family.tail)
@@ -28,7 +28,7 @@ extension PlanTable {
 
     /// How many bytes that is.
     @inline(__always)
-    func stemByteCount(ofCounter counter: Int) -> Int {
+    func baseKeyByteCount(ofCounter counter: Int) -> Int {
         counters[counter].family.head.count + counters[counter].own.count + counters[counter].family.tail.count
     }
 
@@ -47,21 +47,21 @@ extension PlanTable {
 
     /// All that is known here to count: see `Counter.known`.
     @inline(__always)
-    func known(ofCounter counter: Int, _ terms: Terms, nowMs: Int64) -> Tally {
-        if hasWindowAlone(counter) { return Tally(used: counters[counter].windowed.used) }
-        return counters[counter].known(terms, nowMs: nowMs)
+    func known(ofCounter counter: Int, _ quota: Quota, nowMs: Int64) -> Usage {
+        if hasWindowAlone(counter) { return Usage(used: counters[counter].windowed.used) }
+        return counters[counter].known(quota, nowMs: nowMs)
     }
 
     /// What the store told last, as it is at `nowMs` for a check of that cost, without what turned out later to have been charged.
     @inline(__always)
-    func told(ofCounter counter: Int, _ terms: Terms, cost: Int64, nowMs: Int64) -> Tally {
-        if hasWindowAlone(counter) { return Tally(used: counters[counter].windowed.sharedUsed) }
-        var tally = counters[counter].shared(terms, nowMs: nowMs)
-        if terms.algorithm.hasWindows { tally.used = counters[counter].windowed.sharedUsed }
-        if terms.algorithm == .slidingLog {
-            tally.firstExpiryMs = counters[counter].log?.sharedFreeMs(terms, cost: cost, nowMs: nowMs) ?? 0
+    func told(ofCounter counter: Int, _ quota: Quota, cost: Int64, nowMs: Int64) -> Usage {
+        if hasWindowAlone(counter) { return Usage(used: counters[counter].windowed.sharedUsed) }
+        var usage = counters[counter].shared(quota, nowMs: nowMs)
+        if quota.algorithm.hasWindows { usage.used = counters[counter].windowed.sharedUsed }
+        if quota.algorithm == .slidingLog {
+            usage.firstExpiryMs = counters[counter].log?.sharedFreeMs(quota, cost: cost, nowMs: nowMs) ?? 0
         }
-        return tally
+        return usage
     }
 
     /// Whether nothing is counted of it but a fixed window, as of most.

@@ -23,8 +23,8 @@ extension PlanTable {
             let counter = plans[plan].counters[index]
             if isShared(counter) { continue }
             if counters[counter].isStored(epoch: sharedEpoch, nowMs: nowMs) { continue }
-            let terms = self[rulesOf: plan].limits[index].terms
-            if !counters[counter].isQuiet(nowMs: nowMs, terms: terms) { return .kept }
+            let quota = self[rulesOf: plan].limits[index].quota
+            if !counters[counter].isQuiet(nowMs: nowMs, quota: quota) { return .kept }
         }
         return .shared
     }
@@ -81,7 +81,7 @@ extension PlanTable {
         for _ in 0..<EngineBounds.plansSweptPerInsertion where !longRows.isEmpty {
             let place = Int.random(in: 0..<longRows.count, using: &random)
             let row = Int(longRows[place])
-            if !plans[row].isFree && apartBytes(ofPlan: row) > 0 {
+            if !plans[row].isFree && boxedBytes(ofPlan: row) > 0 {
                 rows.append(row)
             } else {
                 longRows.swapAt(place, longRows.count - 1)
@@ -94,7 +94,7 @@ extension PlanTable {
 
     /// A plan has a row.
     mutating func listIfLong(_ plan: Int) {
-        guard !plans[plan].isListed, apartBytes(ofPlan: plan) > 0 else { return }
+        guard !plans[plan].isListed, boxedBytes(ofPlan: plan) > 0 else { return }
         self[plan: plan].isListed = true
         longRows.append(Int32(plan))
     }
@@ -107,10 +107,10 @@ extension PlanTable {
     ///     knows; nil while it is away.
     /// - Returns: why there is none; nil if there is.
     mutating func makeRoom(
-        for identity: ByteString, stems: [[UInt8]], sharedEpoch: Int16?, nowMs: Int64
+        for identity: ByteString, baseKeys: [[UInt8]], sharedEpoch: Int16?, nowMs: Int64
     ) -> Busy? {
         let isThrottle = identity.bytes.first == Identity.throttleForm
-        let needed = growth(for: identity, stems: stems)
+        let needed = growth(for: identity, baseKeys: baseKeys)
         let parts = isThrottle ? EngineBounds.throttleParts : grantParts
         let (mostPlans, mostBytes) = (max(1, maxPlans / parts), maxBytes / parts)
         var rounds = 0
@@ -125,7 +125,7 @@ extension PlanTable {
         }
         let before = bytes
         rounds = 0
-        while let lack = lack(for: identity, stems: stems, before: before) {
+        while let lack = lack(for: identity, baseKeys: baseKeys, before: before) {
             rounds += 1
             guard rounds <= EngineBounds.evictionRounds,
                 lack == .bytesApart
@@ -142,26 +142,26 @@ extension PlanTable {
     ///
     /// - Parameter before: what the table took before rows were forgotten for it. What they leave is there for the next,
     ///   whatever else the table takes.
-    private func lack(for identity: ByteString, stems: [[UInt8]], before: Int) -> Lack? {
+    private func lack(for identity: ByteString, baseKeys: [[UInt8]], before: Int) -> Lack? {
         if planCount >= maxPlans { return .plans }
         guard maxBytes < .max else { return nil }
         let newRows =
             (hasFreePlan ? 0 : MemoryLayout<Plan>.stride)
-            + max(0, stems.count - freeCounterCount) * MemoryLayout<Counter>.stride
+            + max(0, baseKeys.count - freeCounterCount) * MemoryLayout<Counter>.stride
         if newRows > 0 && rowBytes + newRows > maxBytes - maxBytes / EngineBounds.apartParts { return .rowBytes }
         let after =
-            bytes + newRows + NearBytes<55>.apartBytes(of: identity.bytes.count)
-            + stems.reduce(0) { $0 + NearBytes<39>.apartBytes(of: $1.count) }
+            bytes + newRows + SmallBytes<55>.boxedBytes(of: identity.bytes.count)
+            + baseKeys.reduce(0) { $0 + SmallBytes<39>.boxedBytes(of: $1.count) }
         guard after > maxBytes && after >= before else { return nil }
-        // Rows leave nothing for others than rows.
+        // ChunkedArray leave nothing for others than rows.
         return newRows > 0 && longRows.isEmpty ? .rowBytes : .bytesApart
     }
 
     /// What an identity takes, with its counters. Those that others have, too, count in full: the room that is asked for is
     /// small beside the table.
-    private func growth(for identity: ByteString, stems: [[UInt8]]) -> Int {
-        stems.reduce(MemoryLayout<Plan>.stride + NearBytes<55>.apartBytes(of: identity.bytes.count)) {
-            $0 + MemoryLayout<Counter>.stride + NearBytes<39>.apartBytes(of: $1.count)
+    private func growth(for identity: ByteString, baseKeys: [[UInt8]]) -> Int {
+        baseKeys.reduce(MemoryLayout<Plan>.stride + SmallBytes<55>.boxedBytes(of: identity.bytes.count)) {
+            $0 + MemoryLayout<Counter>.stride + SmallBytes<39>.boxedBytes(of: $1.count)
         }
     }
 }
@@ -173,10 +173,10 @@ extension Counter {
         guard !isJournalled, !isChanged, !holdsUnsettled(nowMs: nowMs) else { return false }
         // A log drops what no longer counts while it is asked.
         var asked = self
-        guard asked.debts(nowMs: nowMs, epoch: epoch).isEmpty else { return false }
+        guard asked.writeBacks(nowMs: nowMs, epoch: epoch).isEmpty else { return false }
         switch other?.value {
-        case nil: return windowInDoubt == 0
-        case .before(let before): return windowInDoubt == 0 && before.own.inDoubt == 0
+        case nil: return windowUnconfirmed == 0
+        case .before(let before): return windowUnconfirmed == 0 && before.own.unconfirmed == 0
         case .bucket(let bucket): return !bucket.isInDoubt
         case .log(let log): return !log.isInDoubt(nowMs: nowMs)
         case .slots(let slots): return slots.locallyUsed(nowMs: nowMs) == 0

@@ -8,12 +8,12 @@ struct Full: Error {
 /// Every identity that was seen lately, with its plan; the rules and the counters that plans share. Bounded: see
 /// `EngineBounds.maxPlans`.
 struct PlanTable {
-    private(set) var plans = Rows<Plan>()
-    private(set) var counters = Rows<Counter>()
+    private(set) var plans = ChunkedArray<Plan>()
+    private(set) var counters = ChunkedArray<Counter>()
     private var families = CounterFamilies()
     private var rules: [Rules] = []
     private var planByIdentity = HashIndex()
-    private var counterByStem = HashIndex()
+    private var counterByBaseKey = HashIndex()
     private var rulesByRuling: [CallRuling: Int32] = [:]
     private var freePlans: [Int32] = []
     private var freeCounters: [Int32] = []
@@ -22,11 +22,11 @@ struct PlanTable {
     private var sweepPosition = 0
     /// For the rows that are looked at when one has to go.
     var random = SeededRandom(seed: 1)
-    /// Rows of plans of which something lies apart from rows, in any order, and of some that had such a plan before: where
+    /// ChunkedArray of plans of which something lies apart from rows, in any order, and of some that had such a plan before: where
     /// bytes are wanted, forgetting others brings none.
     var longRows: [Int32] = []
     /// How many payments use a counter; few ever do.
-    private var payments: [Int32: Int32] = [:]
+    private var writeBacks: [Int32: Int32] = [:]
     /// Counters of the plan that is being made, which uses them already.
     private var held: [Int] = []
     /// How many rows have gone that held something, which the store knows.
@@ -39,7 +39,7 @@ struct PlanTable {
     /// See `Limiter.identityBytes`.
     var maxBytes: Int
     /// What of plans, counters and rules lies apart from their rows.
-    private var apartBytes = 0
+    private var boxedBytes = 0
 
     /// - Parameters:
     ///   - maxBytes: a new identity finds the table full if it would take more with it.
@@ -53,20 +53,20 @@ struct PlanTable {
 
     /// What it takes in memory: see `HeldBytes`.
     var bytes: Int {
-        rowBytes + rules.count * MemoryLayout<Rules>.stride + families.bytes + apartBytes + grants.bytes
+        rowBytes + rules.count * MemoryLayout<Rules>.stride + families.bytes + boxedBytes + grants.bytes
     }
 
     /// What of that is rows, free ones among them, and what finds them: it only ever grows.
     var rowBytes: Int {
         plans.count * MemoryLayout<Plan>.stride + counters.count * MemoryLayout<Counter>.stride
-            + (planByIdentity.slotCount + counterByStem.slotCount) * MemoryLayout<UInt64>.stride
+            + (planByIdentity.slotCount + counterByBaseKey.slotCount) * MemoryLayout<UInt64>.stride
             + (freePlans.capacity + freeCounters.capacity + longRows.capacity) * MemoryLayout<Int32>.stride
     }
 
     var hasFreePlan: Bool { !freePlans.isEmpty }
     var freeCounterCount: Int { freeCounters.count }
     var planCount: Int { planByIdentity.count }
-    var counterCount: Int { counterByStem.count }
+    var counterCount: Int { counterByBaseKey.count }
     var rulesCount: Int { rulesByRuling.count }
     var familyCount: Int { families.count }
 
@@ -120,13 +120,13 @@ struct PlanTable {
     }
 
     /// How many bytes the keys of a plan's counters have, without their windows' starts.
-    func stemByteCount(ofPlan plan: Int) -> Int {
-        (0..<plans[plan].counters.count).reduce(0) { $0 + stemByteCount(ofCounter: plans[plan].counters[$1]) }
+    func baseKeyByteCount(ofPlan plan: Int) -> Int {
+        (0..<plans[plan].counters.count).reduce(0) { $0 + baseKeyByteCount(ofCounter: plans[plan].counters[$1]) }
     }
 
     /// The counter of that name, if some plan uses it.
-    func counter(named stem: ByteString) -> Int? {
-        counterByStem.find(stem.hashValue) { counters[$0].stem == stem.bytes }
+    func counter(named baseKey: ByteString) -> Int? {
+        counterByBaseKey.find(baseKey.hashValue) { counters[$0].baseKey == baseKey.bytes }
     }
 
     /// Every counter that some plan uses.
@@ -138,27 +138,27 @@ struct PlanTable {
     ///   - stems: of the counters of the ruling's limits, in their order.
     ///   - sharedEpoch: as of `makeRoom`.
     mutating func insert(
-        _ identity: ByteString, _ ruling: CallRuling, stems: [[UInt8]], sharedEpoch: Int16? = nil, nowMs: Int64,
+        _ identity: ByteString, _ ruling: CallRuling, baseKeys: [[UInt8]], sharedEpoch: Int16? = nil, nowMs: Int64,
         nowNs: Int64
     ) throws(Full) -> Int {
         let replaced = index(of: identity)
         // What it shares with a row that goes for it stays.
-        if replaced == nil { held = stems.compactMap { counter(named: ByteString(bytes: $0)) } }
+        if replaced == nil { held = baseKeys.compactMap { counter(named: ByteString(bytes: $0)) } }
         for counter in held { counters[counter].references += 1 }
         defer {
             for counter in held { release(counter: counter) }
             held.removeAll(keepingCapacity: true)
         }
         if replaced == nil,
-            let cause = makeRoom(for: identity, stems: stems, sharedEpoch: sharedEpoch, nowMs: nowMs)
+            let cause = makeRoom(for: identity, baseKeys: baseKeys, sharedEpoch: sharedEpoch, nowMs: nowMs)
         {
             throw Full(cause: cause)
         }
-        let counters = zip(stems, ruling.limits).map { counter(stem: $0, of: $1) }
+        let counters = zip(baseKeys, ruling.limits).map { counter(baseKey: $0, of: $1) }
         let plan = Plan(
             identity, rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs, edition: edition)
         changes += 1
-        apartBytes += plan.apartBytes
+        boxedBytes += plan.boxedBytes
         let index = freePlans.popLast().map { Int($0) } ?? plans.count
         if index == plans.count {
             plans.append(plan)
@@ -175,23 +175,23 @@ struct PlanTable {
         return index
     }
 
-    private mutating func counter(stem: [UInt8], of limit: Limit) -> Int {
-        if let index = counter(named: ByteString(bytes: stem)) {
+    private mutating func counter(baseKey: [UInt8], of limit: Limit) -> Int {
+        if let index = counter(named: ByteString(bytes: baseKey)) {
             counters[index].references += 1
             return index
         }
-        return insertCounter(stem: stem, window: limit.window, algorithm: Terms.Algorithm(limit.algorithm))
+        return insertCounter(baseKey: baseKey, window: limit.window, algorithm: Quota.Algorithm(limit.algorithm))
     }
 
     /// A counter whose name no other has; whoever asked for it uses it.
-    mutating func insertCounter(stem: [UInt8], window: Window, algorithm: Terms.Algorithm) -> Int {
-        let parts = StemParts(stem)
+    mutating func insertCounter(baseKey: [UInt8], window: Window, algorithm: Quota.Algorithm) -> Int {
+        let parts = BaseKeyParts(baseKey)
         var counter = Counter(parts, of: families.join(parts, window: window, algorithm: algorithm))
         counter.references = 1
-        apartBytes += counter.apartBytes
+        boxedBytes += counter.boxedBytes
         let index = freeCounters.popLast().map { Int($0) } ?? counters.count
         if index == counters.count { counters.append(counter) } else { counters[index] = counter }
-        counterByStem.insert(index, hash: ByteString(bytes: stem).hashValue)
+        counterByBaseKey.insert(index, hash: ByteString(bytes: baseKey).hashValue)
         return index
     }
 
@@ -202,7 +202,7 @@ struct PlanTable {
         }
         var compiled = Rules(ruling)
         compiled.references = 1
-        apartBytes += compiled.bytes
+        boxedBytes += compiled.bytes
         let index = freeRules.popLast() ?? Int32(rules.count)
         if Int(index) == rules.count { rules.append(compiled) } else { rules[Int(index)] = compiled }
         rulesByRuling[ruling] = index
@@ -224,18 +224,18 @@ struct PlanTable {
     /// Whether other plans use a counter of some plan as well. A plan that is yet to be made does not count, for it may not
     /// be; nor do payments, after which nobody uses it.
     func isShared(_ counter: Int) -> Bool {
-        let others = (held.contains(counter) ? 1 : 0) + (payments.isEmpty ? 0 : payments[Int32(counter)] ?? 0)
+        let others = (held.contains(counter) ? 1 : 0) + (writeBacks.isEmpty ? 0 : writeBacks[Int32(counter)] ?? 0)
         return counters[counter].references - others > 1 + counters[counter].keepers
     }
 
     /// A batch is to pay what a counter owes, and uses it as a plan does.
     mutating func beginPayment(_ counter: Int) {
         counters[counter].references += 1
-        payments[Int32(counter), default: 0] += 1
+        writeBacks[Int32(counter), default: 0] += 1
     }
 
     mutating func endPayment(_ counter: Int) {
-        payments[Int32(counter)] = payments[Int32(counter)].flatMap { $0 > 1 ? $0 - 1 : nil }
+        writeBacks[Int32(counter)] = writeBacks[Int32(counter)].flatMap { $0 > 1 ? $0 - 1 : nil }
         release(counter: counter)
     }
 
@@ -244,8 +244,8 @@ struct PlanTable {
             let counter = plans[plan].counters[index]
             // The journal and its like are no use of their own: what they name must not be forgotten while it matters.
             if isShared(counter) { continue }
-            let terms = self[rulesOf: plan].limits[index].terms
-            guard counters[counter].isQuiet(nowMs: nowMs, terms: terms) else { return false }
+            let quota = self[rulesOf: plan].limits[index].quota
+            guard counters[counter].isQuiet(nowMs: nowMs, quota: quota) else { return false }
         }
         return true
     }
@@ -269,7 +269,7 @@ struct PlanTable {
         if !plans[index].isReplaced { planByIdentity.remove(index, hash: identity(ofPlan: index).hashValue) }
         for position in 0..<plans[index].counters.count { release(counter: plans[index].counters[position]) }
         release(rules: plans[index].rules)
-        apartBytes -= plans[index].apartBytes
+        boxedBytes -= plans[index].boxedBytes
         let isListed = plans[index].isListed
         plans[index] = .free
         plans[index].isListed = isListed
@@ -277,24 +277,24 @@ struct PlanTable {
     }
 
     /// Takes note of what a log has come to take.
-    mutating func countBytes(ofLog counter: Int) { apartBytes += counters[counter].countLogBytes() }
+    mutating func countBytes(ofLog counter: Int) { boxedBytes += counters[counter].countLogBytes() }
 
     /// Somebody does not use it any more.
     mutating func release(counter: Int) {
         counters[counter].references -= 1
         guard counters[counter].references == 0 else { return }
-        let stem = ByteString(bytes: counters[counter].stem)
-        counterByStem.remove(counter, hash: stem.hashValue)
+        let baseKey = ByteString(bytes: counters[counter].baseKey)
+        counterByBaseKey.remove(counter, hash: baseKey.hashValue)
         families.leave(counters[counter].family)
-        apartBytes -= counters[counter].apartBytes
-        counters[counter] = Counter(StemParts([]), of: .none)
+        boxedBytes -= counters[counter].boxedBytes
+        counters[counter] = Counter(BaseKeyParts([]), of: .none)
         freeCounters.append(Int32(counter))
     }
 
     private mutating func release(rules index: Int32) {
         rules[Int(index)].references -= 1
         guard rules[Int(index)].references == 0 else { return }
-        apartBytes -= rules[Int(index)].bytes
+        boxedBytes -= rules[Int(index)].bytes
         rulesByRuling[rules[Int(index)].ruling] = nil
         freeRules.append(index)
     }

@@ -31,9 +31,9 @@ struct RuledCache {
         }
         let part = Identity.ruledPart(ofKey: identity.bytes)
         let place = Self.place(part)
-        bytes -= Self.apartBytes(places[place])
+        bytes -= Self.boxedBytes(places[place])
         places[place] = Place(part: Array(part), decision: decision)
-        bytes += Self.apartBytes(places[place])
+        bytes += Self.boxedBytes(places[place])
     }
 
     /// The policies have changed.
@@ -42,7 +42,7 @@ struct RuledCache {
         bytes = 0
     }
 
-    private static func apartBytes(_ place: Place) -> Int {
+    private static func boxedBytes(_ place: Place) -> Int {
         guard let decision = place.decision else { return 0 }
         return HeldBytes.apart(place.part.count) + HeldBytes.apart(decision.rule.utf8.count)
             + HeldBytes.apart(decision.message.utf8.count)

@@ -30,7 +30,7 @@ struct CallRuling: Hashable {
 struct Rules {
     struct LimitRule {
         /// Without the window, which is the counter's to know.
-        var terms: Terms
+        var quota: Quota
         var isShadow: Bool
         var onOutage: Limit.OnOutage
         /// Of its decisions.
@@ -38,17 +38,17 @@ struct Rules {
         /// Of its decisions while the store is away and nothing is to be admitted.
         var wordsWhenUnavailable: Decision.Words
         /// In how many numbers the store tells its tally.
-        var tallyCount: Int
+        var usageCount: Int
 
         init(_ limit: Limit) {
-            terms = Terms(limit)
+            quota = Quota(limit)
             isShadow = limit.mode == .shadow
             onOutage = limit.onOutage
             words = Decision.Words(
-                rule: limit.rule, message: limit.denialMessage, tellsWait: limit.onDeny == nil && terms.capacity > 0)
+                rule: limit.rule, message: limit.denialMessage, tellsWait: limit.onDeny == nil && quota.capacity > 0)
             wordsWhenUnavailable = Decision.Words(
                 rule: limit.rule, message: "The limit on this call cannot be checked right now.", tellsWait: true)
-            tallyCount = Batch.Charge(terms: terms, isShadow: isShadow, verifiesTimeToLive: false).tallyCount
+            usageCount = Batch.Charge(quota: quota, isShadow: isShadow, verifiesTimeToLive: false).usageCount
         }
     }
 
@@ -67,7 +67,7 @@ struct Rules {
     /// What its charges count as in a batch: see `EngineBounds.maxChargesPerBatch`.
     let chargeWeight: Int
     /// In how many numbers the store tells the tallies of all its limits.
-    let tallyCount: Int
+    let usageCount: Int
     /// How many plans have them; 0 frees them.
     var references = 0
     /// What they take, with the ruling by which they are found.
@@ -83,22 +83,22 @@ struct Rules {
         let limits = ruling.limits.map { LimitRule($0) }
         self.limits = limits
         smallestMax = limits.reduce(Int64.max) { smallest, limit in
-            if limit.isShadow || (limit.terms.algorithm == .concurrency && limit.terms.max > 0) { return smallest }
-            return min(smallest, limit.terms.capacity)
+            if limit.isShadow || (limit.quota.algorithm == .concurrency && limit.quota.max > 0) { return smallest }
+            return min(smallest, limit.quota.capacity)
         }
-        let blocking = limits.filter { !$0.isShadow && $0.terms.capacity == 0 }
-        isBlocked = !blocking.isEmpty && blocking.allSatisfy { $0.terms.tellsNothingOfUse }
-        countsSlots = limits.contains { $0.terms.algorithm == .concurrency }
-        mustReserve = limits.contains { $0.terms.algorithm == .concurrency && !$0.isShadow }
+        let blocking = limits.filter { !$0.isShadow && $0.quota.capacity == 0 }
+        isBlocked = !blocking.isEmpty && blocking.allSatisfy { $0.quota.tellsNothingOfUse }
+        countsSlots = limits.contains { $0.quota.algorithm == .concurrency }
+        mustReserve = limits.contains { $0.quota.algorithm == .concurrency && !$0.isShadow }
         chargeWeight = limits.reduce(0) { weight, limit in
-            let isPlain = limit.terms.algorithm == .fixedWindow && !limit.isShadow
+            let isPlain = limit.quota.algorithm == .fixedWindow && !limit.isShadow
             if isPlain { return weight + 1 }
             // A log is gone through whole.
-            let isLog = limit.terms.algorithm == .slidingLog
-            let more = isLog ? limit.terms.max / EngineBounds.logUnitsPerUnusualWork : 0
+            let isLog = limit.quota.algorithm == .slidingLog
+            let more = isLog ? limit.quota.max / EngineBounds.logUnitsPerUnusualWork : 0
             return weight + EngineBounds.chargesOfUnusualWork * Int(1 + more)
         }
-        tallyCount = limits.reduce(0) { $0 + $1.tallyCount }
+        usageCount = limits.reduce(0) { $0 + $1.usageCount }
     }
 }
 
@@ -112,7 +112,7 @@ extension CallRuling {
     }
 }
 
-extension Terms {
+extension Quota {
     /// Whether an answer about it is the same whatever is used, given that nothing may be.
     fileprivate var tellsNothingOfUse: Bool {
         switch algorithm {
@@ -138,13 +138,13 @@ extension Terms {
     }
 
     /// The same for one window.
-    func at(_ window: Counter.OpenWindow) -> Terms {
-        var terms = self
-        terms.windowStartMs = window.startMs
-        terms.windowEndMs = window.endMs
-        terms.nextEndMs = window.nextEndMs
-        if algorithm.hasWindows { terms.lengthMs = window.endMs - window.startMs }
-        terms.previousLengthMs = algorithm == .slidingWindow ? window.previousLengthMs : terms.lengthMs
-        return terms
+    func at(_ window: Counter.OpenWindow) -> Quota {
+        var quota = self
+        quota.windowStartMs = window.startMs
+        quota.windowEndMs = window.endMs
+        quota.nextEndMs = window.nextEndMs
+        if algorithm.hasWindows { quota.lengthMs = window.endMs - window.startMs }
+        quota.previousLengthMs = algorithm == .slidingWindow ? window.previousLengthMs : quota.lengthMs
+        return quota
     }
 }

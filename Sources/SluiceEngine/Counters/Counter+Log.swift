@@ -1,18 +1,18 @@
 /// What only a sliding log's counter has to do.
 extension Counter {
-    var log: LogTally? { if case .log(let log)? = other?.value { log } else { nil } }
+    var log: LogUsage? { if case .log(let log)? = other?.value { log } else { nil } }
 
     /// Changes the log where it lies: while somebody else holds it, each change would copy it.
-    mutating func changeLog(_ change: (inout LogTally) -> Void) {
+    mutating func changeLog(_ change: (inout LogUsage) -> Void) {
         guard case .log(var log)? = other?.value else { return }
-        other?.value = .slots(SlotTally())
+        other?.value = .slots(SlotUsage())
         change(&log)
         other?.value = .log(log)
     }
 
     /// What the store told of it beside `observe`.
     ///
-    /// - Parameter numbers: as `Batch.logTallyCount` says.
+    /// - Parameter numbers: as `Batch.logUsageCount` says.
     mutating func observeLog(_ numbers: ArraySlice<Int64>) { changeLog { $0.observe(numbers) } }
 
     /// What was admitted here turned out to be in the store, as `settle` has it.
@@ -36,7 +36,7 @@ extension Counter {
         }
     }
 
-    /// What of `apartBytes` is the log's.
+    /// What of `boxedBytes` is the log's.
     var logBytes: Int { log?.countedBytes ?? 0 }
 
     /// Takes note of what the log has come to take.

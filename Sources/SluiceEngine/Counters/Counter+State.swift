@@ -11,28 +11,28 @@ extension Counter {
     ///   - epoch: of the store's present memory.
     ///   - outage: as of `beginShare`.
     func state(epoch: Int16, outage: Int16) -> CounterState? {
-        let tally: CounterState.Tally
+        let usage: CounterState.Usage
         var countsUntilMs = nextEndMs
         let hasShare = shareEpoch == outage
         switch other?.value {
         case nil, .before:
-            tally = .window(
+            usage = .window(
                 CounterState.WindowState(
                     sharedUsed: windowed.sharedUsed, sharedPrevious: before.sharedUsed, own: windowed.own,
                     ownPrevious: before.own.used, share: hasShare ? CounterState.ShareState(windowed, before) : nil))
         case .bucket(let bucket):
             var state = bucket.state
             if !hasShare { state.localLevel = -1 }
-            tally = .bucket(state)
+            usage = .bucket(state)
             countsUntilMs = bucket.countsUntilMs
         case .log(let log):
-            tally = .log(log.state(hasShare: hasShare))
+            usage = .log(log.state(hasShare: hasShare))
             countsUntilMs = log.countsUntilMs
         case .slots: return nil
         }
         return CounterState(
-            stem: stem, startMs: windowStartMs, countsUntilMs: countsUntilMs, isSeen: isSeen,
-            owesOffer: isSeen && seenEpoch != epoch, tally: tally)
+            baseKey: baseKey, startMs: windowStartMs, countsUntilMs: countsUntilMs, isSeen: isSeen,
+            needsRestore: isSeen && seenEpoch != epoch, usage: usage)
     }
 
     /// Makes a new one what it was.
@@ -43,10 +43,10 @@ extension Counter {
     mutating func restore(_ state: CounterState, epoch: Int16, outage: Int16) {
         roll(at: max(0, state.startMs))
         isSeen = state.isSeen
-        seenEpoch = state.owesOffer ? epoch &- 1 : epoch
-        switch state.tally {
+        seenEpoch = state.needsRestore ? epoch &- 1 : epoch
+        switch state.usage {
         case .window(let window):
-            windowed = WindowTally(used: window.sharedUsed, own: window.own)
+            windowed = WindowUsage(used: window.sharedUsed, own: window.own)
             var previous = WindowBefore(used: window.sharedPrevious, own: window.ownPrevious)
             if let share = window.share {
                 windowed.goOn(withShareOf: share.base, taken: share.taken)
@@ -55,22 +55,22 @@ extension Counter {
             }
             before = previous
         case .bucket(let bucket):
-            other?.value = .bucket(BucketTally(bucket))
+            other?.value = .bucket(BucketUsage(bucket))
             if bucket.localLevel >= 0 { keepShare(outage) }
         case .log(let log):
-            other?.value = .log(LogTally(log, lengthMs: family.window.fixedLengthMs ?? 1))
+            other?.value = .log(LogUsage(log, lengthMs: family.window.fixedLengthMs ?? 1))
             if log.base != nil { keepShare(outage) }
         }
     }
 
     /// Of a token bucket: the limit as it was last asked of.
-    var bucketTerms: Terms? {
-        if case .bucket(let bucket)? = other?.value { bucket.terms } else { nil }
+    var bucketQuota: Quota? {
+        if case .bucket(let bucket)? = other?.value { bucket.quota } else { nil }
     }
 }
 
 extension CounterState.ShareState {
-    init(_ windowed: WindowTally, _ before: WindowBefore) {
+    init(_ windowed: WindowUsage, _ before: WindowBefore) {
         self.init(
             base: windowed.shareBase, taken: windowed.taken, previousBase: before.shareBase,
             previousTaken: before.taken)

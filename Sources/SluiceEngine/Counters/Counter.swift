@@ -9,16 +9,16 @@ struct Counter {
     /// The window that was looked at last. All time where the algorithm has no windows.
     private(set) var span = WindowSpan.none
     /// Of fixed and sliding windows.
-    var windowed = WindowTally()
+    var windowed = WindowUsage()
     /// What it has in common with others.
-    let family: CounterFamily
+    let family: KeyTemplate
     /// When the batch was sent in which the store last refused a check by it or beside it; what it told then, or later,
-    /// still proves something for a while. Its place in `RefusalMemory` tells until when.
-    var provenNs = RefusalMemory.never
+    /// still proves something for a while. Its place in `DenialCache` tells until when.
+    var provenNs = DenialCache.never
     /// Of all algorithms but fixed windows.
-    var other: Apart<OtherTally>?
+    var other: CopyOnWriteBox<OtherUsage>?
     /// What few have of the open window.
-    private(set) var rare: Apart<RareTally>?
+    private(set) var rare: CopyOnWriteBox<RareUsage>?
     /// How many plans use it, and payments and the journal; 0 frees it.
     var references: Int32 = 0
     /// Which memory of the store told of it: see `Limiter.storeEpoch`.
@@ -26,19 +26,19 @@ struct Counter {
     /// In which outage its share was begun: see `beginShare`. 0 while all count in the store.
     private(set) var shareEpoch: Int16 = 0
     let changeSlot: UInt16
-    let algorithm: Terms.Algorithm
+    let algorithm: Quota.Algorithm
     /// Whether the store told of this window (of this bucket, of these slots) at all.
     var isSeen = false
     /// Whether it is in the limiter's journal, which then uses it as a plan does.
     var isJournalled = false
-    /// Whether a change of it is still to be recorded: see `Limiter.noteChange`. That, too, uses it as a plan does.
+    /// Whether a change of it is still to be recorded: see `Limiter.markDirty`. That, too, uses it as a plan does.
     var isChanged = false
     /// Whether it is to be recorded together with a batch: see `Limiter.tie`. Then it has changed.
     var isTied = false
     /// Whether it was there before this process began, and is kept until nothing of it counts any more.
     var isRestored = false
-    /// Its own part of its key: see `CounterFamily`. Room for the names that most grants have (a UUID's 36 bytes).
-    let own: NearBytes<39>
+    /// Its own part of its key: see `KeyTemplate`. Room for the names that most grants have (a UUID's 36 bytes).
+    let own: SmallBytes<39>
 
     struct WindowSpan {
         var startMs: Int64
@@ -62,7 +62,7 @@ struct Counter {
         var previousLengthMs: Int64
 
         static let endless = OpenWindow(
-            startMs: Terms.endless.lowerBound, endMs: Terms.endless.upperBound, nextEndMs: Terms.endless.upperBound,
+            startMs: Quota.endless.lowerBound, endMs: Quota.endless.upperBound, nextEndMs: Quota.endless.upperBound,
             previousLengthMs: 0)
     }
 
@@ -86,7 +86,7 @@ struct Counter {
     private var open: OpenWindow { Self.open(span, of: family.window, algorithm) }
 
     @inline(__always)
-    static func open(_ span: WindowSpan, of window: Window, _ algorithm: Terms.Algorithm) -> OpenWindow {
+    static func open(_ span: WindowSpan, of window: Window, _ algorithm: Quota.Algorithm) -> OpenWindow {
         guard algorithm == .slidingWindow else {
             return OpenWindow(startMs: span.startMs, endMs: span.endMs, nextEndMs: span.endMs, previousLengthMs: 0)
         }
@@ -95,40 +95,40 @@ struct Counter {
             previousLengthMs: previousLengthMs(span, of: window))
     }
 
-    enum OtherTally {
+    enum OtherUsage {
         /// Of sliding windows.
         case before(WindowBefore)
-        case bucket(BucketTally)
-        case slots(SlotTally)
-        case log(LogTally)
+        case bucket(BucketUsage)
+        case slots(SlotUsage)
+        case log(LogUsage)
     }
 
-    struct RareTally {
+    struct RareUsage {
         /// Checks that a shadow limit would have denied: as the store last told, and here without the store.
-        var sharedRefusals: Int64 = 0
-        var localRefusals: Int64 = 0
-        /// As `Unsettled.inDoubt`, of what was admitted locally in a fixed or sliding window.
-        var inDoubt: Int64 = 0
+        var sharedDenials: Int64 = 0
+        var localDenials: Int64 = 0
+        /// As `Unsettled.unconfirmed`, of what was admitted locally in a fixed or sliding window.
+        var unconfirmed: Int64 = 0
     }
 
     /// - Parameter family: that of its stem.
-    init(_ parts: StemParts, of family: CounterFamily) {
+    init(_ parts: BaseKeyParts, of family: KeyTemplate) {
         self.family = family
-        own = NearBytes(Array(parts.own))
-        changeSlot = RefusalMemory.slot(of: ArraySlice(parts.head + parts.own + parts.tail))
+        own = SmallBytes(Array(parts.own))
+        changeSlot = DenialCache.slot(of: ArraySlice(parts.head + parts.own + parts.tail))
         algorithm = family.algorithm
         switch algorithm {
         case .fixedWindow: break
-        case .slidingWindow: other = Apart(.before(WindowBefore()))
-        case .tokenBucket: other = Apart(.bucket(BucketTally()))
-        case .concurrency: other = Apart(.slots(SlotTally()))
-        case .slidingLog: other = Apart(.log(LogTally(lengthMs: family.window.fixedLengthMs ?? 1)))
+        case .slidingWindow: other = CopyOnWriteBox(.before(WindowBefore()))
+        case .tokenBucket: other = CopyOnWriteBox(.bucket(BucketUsage()))
+        case .concurrency: other = CopyOnWriteBox(.slots(SlotUsage()))
+        case .slidingLog: other = CopyOnWriteBox(.log(LogUsage(lengthMs: family.window.fixedLengthMs ?? 1)))
         }
     }
 
     /// What of it lies apart from its row for as long as it lives, and what of a log has been counted: see `countLogBytes`.
-    var apartBytes: Int {
-        own.apartBytes + (algorithm == .fixedWindow ? 0 : HeldBytes.perObject + MemoryLayout<OtherTally>.size)
+    var boxedBytes: Int {
+        own.boxedBytes + (algorithm == .fixedWindow ? 0 : HeldBytes.perObject + MemoryLayout<OtherUsage>.size)
             + logBytes
     }
 
@@ -136,10 +136,10 @@ struct Counter {
 
     /// The key without the window's start: it stays the same for the life of the counter. Where the algorithm has no windows
     /// it is the whole key.
-    var stem: [UInt8] { family.head + own.bytes + family.tail }
+    var baseKey: [UInt8] { family.head + own.bytes + family.tail }
 
     /// The key in the store, of the open window: there must be one.
-    var key: [UInt8] { algorithm.hasWindows ? key(startMs: windowStartMs) : stem }
+    var key: [UInt8] { algorithm.hasWindows ? key(startMs: windowStartMs) : baseKey }
 
     /// The key of the window before the open one.
     func previousKey() -> [UInt8] {
@@ -147,14 +147,14 @@ struct Counter {
     }
 
     private func key(startMs: Int64) -> [UInt8] {
-        var key = stem
+        var key = baseKey
         appendDecimal(startMs, to: &key)
         return key
     }
 
     /// The key of the window that holds `windowMs`.
     func key(ofWindowAt windowMs: Int64) -> [UInt8] {
-        algorithm.hasWindows ? key(startMs: bounds(at: windowMs).startMs) : stem
+        algorithm.hasWindows ? key(startMs: bounds(at: windowMs).startMs) : baseKey
     }
 
     /// Tells counters apart, in the same way in every replica.
@@ -176,7 +176,7 @@ struct Counter {
         return Self.bounds(of: family.window, algorithm, at: nowMs)
     }
 
-    static func bounds(of window: Window, _ algorithm: Terms.Algorithm, at nowMs: Int64) -> OpenWindow {
+    static func bounds(of window: Window, _ algorithm: Quota.Algorithm, at nowMs: Int64) -> OpenWindow {
         guard algorithm.hasWindows else { return .endless }
         let (startMs, endMs) = window.bounds(atMs: nowMs)
         // The first window of a calendar may have begun before there was time.
@@ -190,9 +190,10 @@ struct Counter {
 
     private mutating func turn(to next: OpenWindow) {
         if algorithm == .slidingWindow {
-            before = next.startMs == windowEndMs ? WindowBefore(windowed, inDoubt: windowInDoubt) : WindowBefore()
+            before =
+                next.startMs == windowEndMs ? WindowBefore(windowed, unconfirmed: windowUnconfirmed) : WindowBefore()
         }
-        windowed = WindowTally()
+        windowed = WindowUsage()
         span = WindowSpan(startMs: next.startMs, endMs: next.endMs)
         isSeen = false
         rare = nil
@@ -205,51 +206,51 @@ struct Counter {
     ///   - decidedMs: the time at which the store decided.
     ///   - epoch: of the store's memory: see `Limiter.storeEpoch`.
     ///   - keepsShare: the share that was begun goes on: not all replicas count in the store again.
-    mutating func observe(_ tally: Tally, cutMs: Int64, decidedMs: Int64, epoch: Int16, keepsShare: Bool) {
+    mutating func observe(_ usage: Usage, cutMs: Int64, decidedMs: Int64, epoch: Int16, keepsShare: Bool) {
         // Where nothing has turned, no other place than this is looked at.
         guard span.holds(cutMs) || bounds(at: cutMs).startMs == windowStartMs else { return }
         isSeen = true
         seenEpoch = epoch
         if !keepsShare { endShare() }
-        if rare != nil || tally.refusals > 0 { changeRare { $0.sharedRefusals = tally.refusals } }
-        guard algorithm != .fixedWindow else { return windowed.observe(used: tally.used) }
+        if rare != nil || usage.denials > 0 { changeRare { $0.sharedDenials = usage.denials } }
+        guard algorithm != .fixedWindow else { return windowed.observe(used: usage.used) }
         switch other?.value {
         case .before(var before)?:
-            windowed.observe(used: tally.used)
-            before.sharedUsed = tally.previous
+            windowed.observe(used: usage.used)
+            before.sharedUsed = usage.previous
             other?.value = .before(before)
         case .bucket(var bucket)?:
-            bucket.observe(level: tally.used, atMs: decidedMs)
+            bucket.observe(level: usage.used, atMs: decidedMs)
             other?.value = .bucket(bucket)
         case .slots(var slots)?:
-            slots.observe(tally)
+            slots.observe(usage)
             other?.value = .slots(slots)
         case .log?, nil: break
         }
     }
 
-    private mutating func changeRare(_ change: (inout RareTally) -> Void) {
-        var changed = rare?.value ?? RareTally()
+    private mutating func changeRare(_ change: (inout RareUsage) -> Void) {
+        var changed = rare?.value ?? RareUsage()
         change(&changed)
-        rare = Apart(changed)
+        rare = CopyOnWriteBox(changed)
     }
 
     /// What of the open window's admissions must not be written back yet.
-    var windowInDoubt: Int64 { rare?.value.inDoubt ?? 0 }
+    var windowUnconfirmed: Int64 { rare?.value.unconfirmed ?? 0 }
 
-    mutating func addWindowDoubt(_ amount: Int64) {
-        changeRare { $0.inDoubt = max(0, min(Terms.maxExact, $0.inDoubt + amount)) }
+    mutating func addUnconfirmed(_ amount: Int64) {
+        changeRare { $0.unconfirmed = max(0, min(Quota.maxExact, $0.unconfirmed + amount)) }
     }
 
     /// `amount` that was admitted here turned out to have been charged in the store as well, in the window that holds
     /// `cutMs`; the store's tally has it.
-    mutating func settle(_ amount: Int64, terms: Terms, cutMs: Int64) {
+    mutating func settle(_ amount: Int64, quota: Quota, cutMs: Int64) {
         guard amount > 0, let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
         case nil, .before:
             settleWindow(amount, place)
         case .bucket(var bucket):
-            bucket.settle(amount, terms)
+            bucket.settle(amount, quota)
             other?.value = .bucket(bucket)
         case .slots, .log:
             break
@@ -258,13 +259,13 @@ struct Counter {
 
     /// A batch whose answer never came turned out to have run: `amount` that was admitted here in its place, in the
     /// window that holds `cutMs`, is the store's from now on. What may still be admitted here stays the same.
-    mutating func resolve(_ amount: Int64, terms: Terms, cutMs: Int64) {
+    mutating func resolve(_ amount: Int64, quota: Quota, cutMs: Int64) {
         guard let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
         case nil, .before:
             resolveWindow(amount, place)
         case .bucket(var bucket):
-            bucket.resolve(amount, terms)
+            bucket.resolve(amount, quota)
             other?.value = .bucket(bucket)
         case .slots, .log:
             break
@@ -274,7 +275,7 @@ struct Counter {
     mutating func resolveWindow(_ amount: Int64, _ place: Place) {
         guard place == .open else {
             let settled = settleWindow(amount, place)
-            before.sharedUsed = min(Terms.maxExact, before.sharedUsed + settled)
+            before.sharedUsed = min(Quota.maxExact, before.sharedUsed + settled)
             return
         }
         windowed.resolve(amount)
@@ -318,7 +319,7 @@ struct Counter {
     /// to what the store decides.
     ///
     /// - Parameter cutMs: the time by which the window was cut.
-    mutating func takeShare(_ amount: Int64, _ terms: Terms, cutMs: Int64, nowMs: Int64) {
+    mutating func takeShare(_ amount: Int64, _ quota: Quota, cutMs: Int64, nowMs: Int64) {
         switch other?.value {
         case nil, .before?:
             switch place(ofWindowAt: cutMs) {
@@ -327,7 +328,7 @@ struct Counter {
             case nil: break
             }
         case .bucket(var bucket)?:
-            bucket.take(amount, terms, nowMs: nowMs)
+            bucket.take(amount, quota, nowMs: nowMs)
             other?.value = .bucket(bucket)
         case .log?: changeLog { $0.take(amount, atMs: cutMs) }
         case .slots?: break
@@ -335,39 +336,39 @@ struct Counter {
     }
 
     /// What may still be admitted here, in units of cost; of concurrency, in slots.
-    mutating func leftLocally(_ terms: Terms, replicas: borrowing ReplicaView, nowMs: Int64) -> Int64 {
+    mutating func localRemaining(_ quota: Quota, replicas: borrowing ReplicaView, nowMs: Int64) -> Int64 {
         if algorithm == .fixedWindow {
-            if !windowed.hasShare(terms) {
-                windowed.setShare(terms, replicas.share(of: terms.max - windowed.shareBase, counterHash: hash))
+            if !windowed.hasShare(quota) {
+                windowed.setShare(quota, replicas.share(of: quota.max - windowed.shareBase, counterHash: hash))
             }
-            return min(windowed.left, max(0, terms.max - windowed.used))
+            return min(windowed.left, max(0, quota.max - windowed.used))
         }
         switch other?.value {
         case nil:
             return 0
         case .before(let before):
-            return windowed.left(terms, before, replicas: replicas, hash: hash, nowMs: nowMs)
+            return windowed.left(quota, before, replicas: replicas, hash: hash, nowMs: nowMs)
         case .bucket(var bucket):
-            bucket.turnLocal(terms, replicas: replicas, hash: hash, nowMs: nowMs)
+            bucket.turnLocal(quota, replicas: replicas, hash: hash, nowMs: nowMs)
             other?.value = .bucket(bucket)
-            return bucket.left(terms)
+            return bucket.left(quota)
         case .slots(var slots):
             slots.expire(nowMs: nowMs)
             other?.value = .slots(slots)
-            return slots.left(terms, replicas: replicas, hash: hash, nowMs: nowMs)
+            return slots.left(quota, replicas: replicas, hash: hash, nowMs: nowMs)
         case .log:
             changeLog { $0.turn(toMs: nowMs) }
-            return log?.left(terms, replicas: replicas, hash: hash, nowMs: nowMs) ?? 0
+            return log?.left(quota, replicas: replicas, hash: hash, nowMs: nowMs) ?? 0
         }
     }
 
-    /// Charges what was admitted here; `leftLocally` was asked just before.
+    /// Charges what was admitted here; `localRemaining` was asked just before.
     ///
     /// - Returns: of a token bucket, what `adjustLocally` wants.
     @discardableResult
     mutating func admitLocally(
-        _ terms: Terms, cost: Int64, reservation: ReservationID?, nowMs: Int64
-    ) -> BucketTally.Mark? {
+        _ quota: Quota, cost: Int64, reservation: ReservationID?, nowMs: Int64
+    ) -> BucketUsage.ChargeReceipt? {
         guard algorithm != .fixedWindow else {
             windowed.admit(cost)
             return nil
@@ -377,9 +378,9 @@ struct Counter {
             windowed.admit(cost)
         case .bucket(var bucket):
             defer { other?.value = .bucket(bucket) }
-            return bucket.admit(terms, cost: cost)
+            return bucket.admit(quota, cost: cost)
         case .slots(var slots):
-            if let reservation { slots.take(reservation, expiryMs: nowMs + terms.holdMs) }
+            if let reservation { slots.take(reservation, expiryMs: nowMs + quota.holdMs) }
             other?.value = .slots(slots)
         case .log:
             changeLog { $0.admit(cost, nowMs: nowMs) }
@@ -388,7 +389,7 @@ struct Counter {
     }
 
     /// A shadow limit had no room for a check that was admitted here.
-    mutating func refuseLocally() { changeRare { $0.localRefusals += 1 } }
+    mutating func denyLocally() { changeRare { $0.localDenials += 1 } }
 
     /// Takes back what was admitted here, or charges more than was admitted; what the store was told is no matter of
     /// this. Only a window that still counts is changed.
@@ -396,14 +397,14 @@ struct Counter {
         roll(at: nowMs)
         switch other?.value {
         case nil, .before:
-            if item.terms.windowStartMs == windowStartMs {
+            if item.quota.windowStartMs == windowStartMs {
                 windowed.adjust(by: cost)
-            } else if algorithm == .slidingWindow && item.terms.windowEndMs == windowStartMs {
+            } else if algorithm == .slidingWindow && item.quota.windowEndMs == windowStartMs {
                 before.adjust(by: cost)
             }
         case .bucket(var bucket):
-            if let mark = item.mark {
-                bucket.adjust(by: cost, after: mark, chargedMs: item.chargedMs, item.terms, nowMs: nowMs)
+            if let receipt = item.receipt {
+                bucket.adjust(by: cost, after: receipt, chargedMs: item.chargedMs, item.quota, nowMs: nowMs)
             }
             other?.value = .bucket(bucket)
         case .log:
@@ -419,12 +420,12 @@ struct Counter {
         switch other?.value {
         case nil, .before:
             // What no longer counts is not changed, and so never too much.
-            let isOpen = item.terms.windowStartMs == windowStartMs
-            let isBefore = algorithm == .slidingWindow && item.terms.windowEndMs == windowStartMs
+            let isOpen = item.quota.windowStartMs == windowStartMs
+            let isBefore = algorithm == .slidingWindow && item.quota.windowEndMs == windowStartMs
             let used = isOpen ? windowed.own : isBefore ? before.own.used : 0
-            return cost <= Terms.maxExact - used
+            return cost <= Quota.maxExact - used
         case .bucket(let bucket):
-            return bucket.canAdjust(by: cost, item.terms, nowMs: nowMs)
+            return bucket.canAdjust(by: cost, item.quota, nowMs: nowMs)
         case .log(let log):
             return log.canAdjust(by: cost)
         case .slots:
@@ -440,73 +441,73 @@ struct Counter {
 
     /// How long until a check that does not fit here could, if the store stays away and nobody else asks, ms.
     func retryAfterLocally(
-        _ terms: Terms, cost: Int64, replicas: borrowing ReplicaView, nowMs: Int64
+        _ quota: Quota, cost: Int64, replicas: borrowing ReplicaView, nowMs: Int64
     ) -> Int64 {
-        guard terms.canEverPass(cost: cost) else { return -1 }
+        guard quota.canEverPass(cost: cost) else { return -1 }
         switch other?.value {
         case nil:
-            return terms.retryAfterMs(cost: cost, Tally(used: windowed.used), nowMs: nowMs)
+            return quota.retryAfterMs(cost: cost, Usage(used: windowed.used), nowMs: nowMs)
         case .before(let before):
-            return windowed.retryAfterMs(terms, before, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
+            return windowed.retryAfterMs(quota, before, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
         case .bucket(let bucket):
-            return bucket.retryAfterMs(terms, cost: cost)
+            return bucket.retryAfterMs(quota, cost: cost)
         case .slots(let slots):
             return slots.retryAfterMs(nowMs: nowMs)
         case .log(let log):
-            return log.retryAfterMs(terms, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
+            return log.retryAfterMs(quota, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
         }
     }
 
     // MARK: - What is known here
 
     /// All that is known here to count, as if the store had told it at `nowMs`.
-    func known(_ terms: Terms, nowMs: Int64) -> Tally {
-        var tally: Tally
+    func known(_ quota: Quota, nowMs: Int64) -> Usage {
+        var usage: Usage
         switch other?.value {
-        case nil: tally = Tally(used: windowed.used)
+        case nil: usage = Usage(used: windowed.used)
         case .before(let before):
-            tally = Tally(used: windowed.used)
-            tally.previous = before.used
-        case .bucket(let bucket): tally = Tally(used: bucket.knownLevel(terms, nowMs: nowMs))
-        case .slots(let slots): tally = slots.known(nowMs: nowMs)
-        case .log(let log): tally = log.known(nowMs: nowMs)
+            usage = Usage(used: windowed.used)
+            usage.previous = before.used
+        case .bucket(let bucket): usage = Usage(used: bucket.knownLevel(quota, nowMs: nowMs))
+        case .slots(let slots): usage = slots.known(nowMs: nowMs)
+        case .log(let log): usage = log.known(nowMs: nowMs)
         }
-        tally.refusals = refusals
-        return tally
+        usage.denials = denials
+        return usage
     }
 
     /// What the store told, as it is at `nowMs`; only if `isSeen`.
-    func shared(_ terms: Terms?, nowMs: Int64) -> Tally {
-        var tally: Tally
+    func shared(_ quota: Quota?, nowMs: Int64) -> Usage {
+        var usage: Usage
         switch other?.value {
         case nil, .before:
-            tally = Tally(used: windowed.sharedUsed)
-            tally.previous = before.sharedUsed
-        case .bucket(let bucket): tally = Tally(used: bucket.sharedLevel(terms, nowMs: nowMs))
-        case .slots(let slots): tally = slots.shared(nowMs: nowMs)
-        case .log(let log): tally = log.sharedTally(nowMs: nowMs)
+            usage = Usage(used: windowed.sharedUsed)
+            usage.previous = before.sharedUsed
+        case .bucket(let bucket): usage = Usage(used: bucket.sharedLevel(quota, nowMs: nowMs))
+        case .slots(let slots): usage = slots.shared(nowMs: nowMs)
+        case .log(let log): usage = log.sharedUsage(nowMs: nowMs)
         }
-        tally.refusals = rare?.value.sharedRefusals ?? 0
-        return tally
+        usage.denials = rare?.value.sharedDenials ?? 0
+        return usage
     }
 
     /// What was admitted here without the store and counts at `nowMs`, in units of cost; of concurrency, in slots.
-    func locallyUsed(_ terms: Terms?, nowMs: Int64) -> Int64 {
+    func locallyUsed(_ quota: Quota?, nowMs: Int64) -> Int64 {
         switch other?.value {
         case nil, .before: windowed.own
-        case .bucket(let bucket): bucket.locallyUsed(terms, nowMs: nowMs)
+        case .bucket(let bucket): bucket.locallyUsed(quota, nowMs: nowMs)
         case .slots(let slots): slots.locallyUsed(nowMs: nowMs)
         case .log(let log): log.locallyUsed(nowMs: nowMs)
         }
     }
 
-    var refusals: Int64 { rare.map { $0.value.sharedRefusals + $0.value.localRefusals } ?? 0 }
+    var denials: Int64 { rare.map { $0.value.sharedDenials + $0.value.localDenials } ?? 0 }
 
-    private var hasLocalRefusals: Bool { rare.map { $0.value.localRefusals > 0 } ?? false }
+    private var hasLocalDenials: Bool { rare.map { $0.value.localDenials > 0 } ?? false }
 
     /// Whether anything at all is known of it that a person would want to see.
     var isTouched: Bool {
-        if isSeen || hasLocalRefusals { return true }
+        if isSeen || hasLocalDenials { return true }
         return switch other?.value {
         case nil, .before: windowed.own > 0 || windowed.localShare >= 0
         case .bucket(let bucket): bucket.isTouched
@@ -517,17 +518,17 @@ struct Counter {
 
     /// Whether forgetting it loses anything that matters at `nowMs`: what counts still decides what may be admitted
     /// while the store is away.
-    func isQuiet(nowMs: Int64, terms: Terms?) -> Bool {
+    func isQuiet(nowMs: Int64, quota: Quota?) -> Bool {
         switch other?.value {
         case nil, .before:
             // What was used reaches into the window after its own where windows slide.
             // Where the store's clock was followed back, nothing counts of a window that it had run ahead to.
             return windowStartMs < 0 || nowMs >= nextEndMs
                 || windowStartMs > nowMs + EngineBounds.clockStepMs
-                || !(isSeen || windowed.isTouched || before.isTouched || hasLocalRefusals)
+                || !(isSeen || windowed.isTouched || before.isTouched || hasLocalDenials)
         case .bucket(let bucket):
-            guard let terms else { return true }
-            return bucket.isQuiet(terms, nowMs: nowMs)
+            guard let quota else { return true }
+            return bucket.isQuiet(quota, nowMs: nowMs)
         case .slots(let slots):
             return slots.known(nowMs: nowMs).used == 0
         case .log(let log):

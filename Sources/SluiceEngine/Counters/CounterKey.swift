@@ -40,7 +40,7 @@ package struct CounterKey: Sendable, Hashable {
     /// A tool's name, or nil for the limits over all tools.
     package var tool: String?
     package var counter: String
-    package var algorithm: Terms.Algorithm
+    package var algorithm: Quota.Algorithm
     package var window: Window
     /// 0 where the algorithm has no windows.
     package var windowStartMs: Int64
@@ -54,12 +54,12 @@ package struct CounterKey: Sendable, Hashable {
 
     /// What comes before the window's start: it stays the same for the life of a counter. Where the algorithm has no
     /// windows it is the whole key.
-    static func stem(prefix: String, limit: Limit, identity: Identity.Parts) -> [UInt8] {
+    static func baseKey(prefix: String, limit: Limit, identity: Identity.Parts) -> [UInt8] {
         let subject = subject(of: limit, identity)
         let isShared = subject == .global || (limit.acrossGrants && subject != .grant)
-        return stem(
+        return baseKey(
             prefix: prefix, grant: isShared ? nil : identity.grant, subject: subject, container: limit.container,
-            counter: limit.counter, algorithm: Terms.Algorithm(limit.algorithm), window: limit.window)
+            counter: limit.counter, algorithm: Quota.Algorithm(limit.algorithm), window: limit.window)
     }
 
     private static func subject(of limit: Limit, _ identity: Identity.Parts) -> Subject {
@@ -75,9 +75,9 @@ package struct CounterKey: Sendable, Hashable {
         }
     }
 
-    static func stem(
+    static func baseKey(
         prefix: String, grant: [UInt8]?, subject: Subject, container: Limit.Container, counter: String,
-        algorithm: Terms.Algorithm, window: Window
+        algorithm: Quota.Algorithm, window: Window
     ) -> [UInt8] {
         var key: [UInt8]
         if let grant {
@@ -125,8 +125,8 @@ package struct CounterKey: Sendable, Hashable {
         }
     }
 
-    private static func append(_ mark: String, _ name: String, to key: inout [UInt8]) {
-        key += mark.utf8
+    private static func append(_ receipt: String, _ name: String, to key: inout [UInt8]) {
+        key += receipt.utf8
         appendEncoded(name.utf8, to: &key)
     }
 
@@ -148,7 +148,7 @@ package struct CounterKey: Sendable, Hashable {
     package static func writtenBack(prefix: String) -> [UInt8] { Array("\(prefix):1:written-back".utf8) }
 
     /// The key of a shadow limit's tally of checks that it would have denied.
-    static func refusals(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + refusalsSuffix }
+    static func denials(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + refusalsSuffix }
 
     /// The key of a reservation's record.
     static func reservation(_ id: ReservationID, prefix: String, grant: some Sequence<UInt8>) -> [UInt8] {
@@ -156,7 +156,7 @@ package struct CounterKey: Sendable, Hashable {
     }
 
     /// The key of what a check with an id was answered.
-    static func memo(_ id: [UInt8], prefix: String, grant: [UInt8], tool: [UInt8]) -> [UInt8] {
+    static func idempotency(_ id: [UInt8], prefix: String, grant: [UInt8], tool: [UInt8]) -> [UInt8] {
         var key = grantPrefix(prefix: prefix, grant: grant) + "id:".utf8
         appendEncoded(tool, to: &key)
         key.append(colon)
@@ -166,7 +166,7 @@ package struct CounterKey: Sendable, Hashable {
 
     // MARK: Reading
 
-    /// Reads a key again; nil if it is not one of a counter under this prefix. Only the one spelling that `stem` writes
+    /// Reads a key again; nil if it is not one of a counter under this prefix. Only the one spelling that `baseKey` writes
     /// is taken: anybody may write to the store, and no two keys are read as the same counter.
     package init?(_ key: some Sequence<UInt8>, prefix: String) {
         var bytes = Array(key)
@@ -178,7 +178,7 @@ package struct CounterKey: Sendable, Hashable {
         }
         let parts = bytes.dropFirst(start.count).split(separator: Self.colon, omittingEmptySubsequences: false)
         guard parts.count >= 5, parts[0].last == UInt8(ascii: "}"),
-            let algorithm = Terms.Algorithm(name: String(decoding: parts[3], as: UTF8.self)),
+            let algorithm = Quota.Algorithm(name: String(decoding: parts[3], as: UTF8.self)),
             parts.count == (algorithm.hasWindows ? 6 : 5),
             let window = Self.decoded(parts[4]).flatMap({ Window(name: $0) }), window.isOf(algorithm)
         else { return nil }
@@ -242,7 +242,7 @@ package struct CounterKey: Sendable, Hashable {
     package func bytes(prefix: String) -> [UInt8] { spelt(prefix: prefix) + (isRefusals ? Self.refusalsSuffix : []) }
 
     /// Where checks are counted that it would have denied, as a shadow limit.
-    package var refusals: CounterKey {
+    package var denials: CounterKey {
         var key = self
         key.isRefusals = true
         return key
@@ -255,15 +255,15 @@ package struct CounterKey: Sendable, Hashable {
         return key
     }
 
-    /// Without the window's start: see `stem`.
-    func stem(prefix: String) -> [UInt8] {
-        Self.stem(
+    /// Without the window's start: see `baseKey`.
+    func baseKey(prefix: String) -> [UInt8] {
+        Self.baseKey(
             prefix: prefix, grant: grant.map { Array($0.utf8) }, subject: subject,
             container: tool.map { .tool($0) } ?? .allTools, counter: counter, algorithm: algorithm, window: window)
     }
 
     private func spelt(prefix: String) -> [UInt8] {
-        var key = stem(prefix: prefix)
+        var key = baseKey(prefix: prefix)
         if algorithm.hasWindows { appendDecimal(windowStartMs, to: &key) }
         return key
     }
@@ -343,7 +343,7 @@ struct LastDecimal {
     }
 }
 
-extension Terms.Algorithm {
+extension Quota.Algorithm {
     init(_ algorithm: Limit.Algorithm) {
         self =
             switch algorithm {
@@ -377,7 +377,7 @@ extension Terms.Algorithm {
 
 extension Window {
     /// Whether a limit of this algorithm may have it.
-    fileprivate func isOf(_ algorithm: Terms.Algorithm) -> Bool {
+    fileprivate func isOf(_ algorithm: Quota.Algorithm) -> Bool {
         switch algorithm {
         case .fixedWindow, .slidingWindow: self != .endless
         case .tokenBucket, .slidingLog: fixedLengthMs != nil

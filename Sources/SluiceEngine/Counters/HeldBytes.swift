@@ -1,5 +1,5 @@
 /// What the engine's tables take in memory, in bytes: estimates by the sizes of their rows, with whatever lies apart from a
-/// row, so that long names count in full. Rows that are free again count on: their memory is kept for the next.
+/// row, so that long names count in full. ChunkedArray that are free again count on: their memory is kept for the next.
 enum HeldBytes {
     /// What an array takes beside its elements: its header, and what the allocator keeps.
     static let perArray = 48
@@ -18,12 +18,12 @@ enum HeldBytes {
 extension Limiter {
     /// What all tables take, and the checks that wait for the store.
     package var heldBytes: Int {
-        table.bytes + ruled.bytes + waitingBytes + reservations.bytes + memos.bytes + owedBytes
+        table.bytes + ruled.bytes + waitingBytes + reservations.bytes + idempotency.bytes + unsentBytes
             + journal.count * MemoryLayout<Int32>.stride * 2
     }
 
     /// What is remembered beside identities: reservations, ids, and settlements that are owed.
-    private var besideBytes: Int { reservations.bytes + memos.bytes + owedBytes }
+    private var besideBytes: Int { reservations.bytes + idempotency.bytes + unsentBytes }
 
     /// Whether none of these may be remembered any more. A part of the bytes is theirs, however many identities there are.
     var isBesideFull: Bool {
@@ -37,7 +37,7 @@ extension Limiter {
     }
 
     private var waitingBytes: Int {
-        let lists = [queue, flying, unresolved, spare]
+        let lists = [queue, inFlight, unconfirmed, recycledBatches]
         return lists.reduce(0) { $0 + $1.reduce(0) { $0 + $1.bytes } }
             + completions.capacity * MemoryLayout<Completion>.stride
     }

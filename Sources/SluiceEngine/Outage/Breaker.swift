@@ -45,7 +45,7 @@ struct Breaker {
     let overdueAfterNs: Int64
     private var random: SeededRandom
 
-    init(overdueAfterNs: Int64, seed: UInt64, now: Moment) {
+    init(overdueAfterNs: Int64, seed: UInt64, now: ClockReading) {
         self.overdueAfterNs = overdueAfterNs
         random = SeededRandom(seed: seed)
         state = .open(retryAtNs: now.monotonicNs)
@@ -57,7 +57,7 @@ struct Breaker {
     ///
     /// - Parameter lookedNs: when the store's connection was last looked at, all that was found then having been handled;
     ///   nil: just now. Only what was not there then is the store's delay: what has come since may lie unread.
-    mutating func tick(oldestUnansweredNs: Int64?, lookedNs: Int64? = nil, now: Moment) -> Action {
+    mutating func tick(oldestUnansweredNs: Int64?, lookedNs: Int64? = nil, now: ClockReading) -> Action {
         let nowNs = now.monotonicNs
         self.lookedNs = max(self.lookedNs, lookedNs ?? nowNs)
         switch state {
@@ -91,16 +91,16 @@ struct Breaker {
     }
 
     /// The connection could not be opened, or broke.
-    mutating func disconnected(now: Moment) {
+    mutating func disconnected(now: ClockReading) {
         forgetFailures(now: now)
         state = .open(retryAtNs: now.monotonicNs + nextPauseNs())
     }
 
-    /// An answer came that shows the script to work; `owesMore` tells whether others are still owed.
+    /// An answer came that shows the script to work; `awaitsMore` tells whether others are still owed.
     ///
     /// - Parameter arrivedNs: when it can have arrived at the earliest; nil: just now. How long it lay unread after that is
     ///   not the store's delay.
-    mutating func answered(sentNs: Int64, owesMore: Bool, arrivedNs: Int64? = nil, now: Moment) -> Action {
+    mutating func answered(sentNs: Int64, awaitsMore: Bool, arrivedNs: Int64? = nil, now: ClockReading) -> Action {
         switch state {
         case .probing:
             guard (arrivedNs ?? now.monotonicNs) - sentNs < overdueAfterNs else {
@@ -110,7 +110,7 @@ struct Breaker {
             state = .closed
             closedNs = now.monotonicNs
             return .none
-        case .stalled where owesMore:
+        case .stalled where awaitsMore:
             return .none
         case .stalled where failures == 0:
             // The first hang in a row may have been a hiccup: probe at once.
@@ -127,7 +127,7 @@ struct Breaker {
 
     /// Whether its time to judge the store has come, and its connection must be looked at first: then `tick` is due as soon
     /// as that was done.
-    func wantsLook(oldestUnansweredNs: Int64?, now: Moment) -> Bool {
+    func wantsLook(oldestUnansweredNs: Int64?, now: ClockReading) -> Bool {
         switch state {
         case .probing, .closed, .stalled: break
         case .open, .connecting, .resting: return false
@@ -137,7 +137,7 @@ struct Breaker {
     }
 
     /// The store refused a batch before it ran.
-    mutating func refused(now: Moment) {
+    mutating func refused(now: ClockReading) {
         switch state {
         case .closed, .probing, .stalled:
             forgetFailures(now: now)
@@ -148,7 +148,7 @@ struct Breaker {
     }
 
     /// When the store will be tried again, or heard of otherwise, at the latest.
-    func nextTryNs(now: Moment) -> Int64 {
+    func nextTryNs(now: ClockReading) -> Int64 {
         switch state {
         case .open(let retryAtNs), .resting(let retryAtNs): retryAtNs
         case .stalled(let sinceNs): sinceNs + EngineBounds.stallLimitNs
@@ -167,7 +167,7 @@ struct Breaker {
     }
 
     /// It is no longer closed: was it long enough for what was before not to count?
-    private mutating func forgetFailures(now: Moment) {
+    private mutating func forgetFailures(now: ClockReading) {
         if isClosed && now.monotonicNs - closedNs >= EngineBounds.maxBackoffNs { failures = 0 }
     }
 

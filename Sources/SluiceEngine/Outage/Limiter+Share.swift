@@ -13,7 +13,7 @@ extension Limiter {
     var keepsShare: Bool { recovery != nil || !breaker.isClosed }
 
     /// Takes from the share what an entry is about to ask for, and denies the waiters for whom that does not suffice.
-    mutating func takeShare(forEntry index: Int, of batch: inout PendingBatch, nowMs: Int64, now: Moment) {
+    mutating func takeShare(forEntry index: Int, of batch: inout PendingBatch, nowMs: Int64, now: ClockReading) {
         let plan = batch.entries[index].plan
         guard plan >= 0 else { return }
         let cost = batch.entries[index].cost
@@ -22,8 +22,8 @@ extension Limiter {
             let counter = table.counter(ofPlan: plan, limit)
             table[counter: counter].beginShare(shareEpoch)
             guard isShared(limit, ofPlan: plan) else { continue }
-            let left = table[counter: counter].leftLocally(
-                terms(plan: plan, limit), replicas: live.view, nowMs: nowMs)
+            let left = table[counter: counter].localRemaining(
+                quota(plan: plan, limit), replicas: live.view, nowMs: nowMs)
             room = min(room, max(0, left) / cost)
         }
         // A peek charges nothing: all of them fit, or none does.
@@ -43,18 +43,18 @@ extension Limiter {
     /// were taken locally stay this replica's.
     private func isShared(_ limit: Int, ofPlan plan: Int) -> Bool {
         let rule = table[rulesOf: plan].limits[limit]
-        return !rule.isShadow && rule.onOutage == .local && rule.terms.algorithm != .concurrency
+        return !rule.isShadow && rule.onOutage == .local && rule.quota.algorithm != .concurrency
     }
 
     private mutating func changeShare(by amount: Int64, ofPlan plan: Int, cutMs: Int64, nowMs: Int64) {
         for limit in table[rulesOf: plan].limits.indices where isShared(limit, ofPlan: plan) {
             let counter = table.counter(ofPlan: plan, limit)
-            table[counter: counter].takeShare(amount, terms(plan: plan, limit), cutMs: cutMs, nowMs: nowMs)
+            table[counter: counter].takeShare(amount, quota(plan: plan, limit), cutMs: cutMs, nowMs: nowMs)
         }
     }
 
     private mutating func denyBeyondShare(
-        _ entry: PendingBatch.Entry, of batch: inout PendingBatch, room: Int64, nowMs: Int64, now: Moment
+        _ entry: PendingBatch.Entry, of batch: inout PendingBatch, room: Int64, nowMs: Int64, now: ClockReading
     ) {
         var position: Int64 = 0
         var index = entry.firstWaiter
@@ -66,19 +66,19 @@ extension Limiter {
             guard position > room else { continue }
             batch.leave(index)
             if answerAgain(waiter, entry, now: now) { continue }
-            termsAtHand.removeAll(keepingCapacity: true)
+            quotasAtHand.removeAll(keepingCapacity: true)
             for limit in table[rulesOf: entry.plan].limits.indices {
-                termsAtHand.append(terms(plan: entry.plan, limit))
+                quotasAtHand.append(quota(plan: entry.plan, limit))
             }
             let decision = concludeLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
-                special: entry.specialCheck, allFit: false, nowMs: nowMs, now: now)
+                tracked: entry.trackedCheck, allFit: false, nowMs: nowMs, now: now)
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
         }
     }
 
     /// A waiter is to be answered locally: what was taken from the share for it goes back first.
-    mutating func returnShare(ofWaiterIn entry: Int, of batch: inout PendingBatch, now: Moment) {
+    mutating func returnShare(ofWaiterIn entry: Int, of batch: inout PendingBatch, now: ClockReading) {
         guard batch.entries[entry].held > 0 else { return }
         batch.entries[entry].held -= 1
         returnShare(batch.entries[entry].cost, of: batch.entries[entry], in: batch, now: now)
@@ -88,7 +88,7 @@ extension Limiter {
     ///
     /// - Parameter decidedMs: by which time it did; of no matter if it admitted none.
     mutating func returnShare(
-        ofEntry index: Int, admitted: Int64, decidedMs: Int64 = 0, of batch: inout PendingBatch, now: Moment
+        ofEntry index: Int, admitted: Int64, decidedMs: Int64 = 0, of batch: inout PendingBatch, now: ClockReading
     ) {
         let entry = batch.entries[index]
         guard entry.held > 0 else { return }
@@ -105,7 +105,7 @@ extension Limiter {
     }
 
     private mutating func returnShare(
-        _ amount: Int64, of entry: PendingBatch.Entry, in batch: borrowing PendingBatch, now: Moment
+        _ amount: Int64, of entry: PendingBatch.Entry, in batch: borrowing PendingBatch, now: ClockReading
     ) {
         // Of another outage the shares are others.
         guard batch.shareEpoch == shareEpoch else { return }

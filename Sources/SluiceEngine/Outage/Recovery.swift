@@ -25,12 +25,12 @@ struct Recovery: Equatable {
     /// How many more than those are assumed to live: one that has just started may not have been heard of yet.
     let unknown: Int
     /// Replicas that were not known, and are awaited no longer.
-    private var strangers: Set<UInt64> = []
+    private var unlistedReplicas: Set<UInt64> = []
 
     /// - Parameters:
     ///   - others: those that are known.
     ///   - assumed: how many live at least, this one included.
-    init(_ phase: Phase, awaiting others: some Sequence<UInt64>, assumed: Int, sinceMs: Int64, now: Moment) {
+    init(_ phase: Phase, awaiting others: some Sequence<UInt64>, assumed: Int, sinceMs: Int64, now: ClockReading) {
         self.phase = phase
         startedNs = now.monotonicNs
         self.sinceMs = sinceMs
@@ -40,7 +40,7 @@ struct Recovery: Equatable {
     }
 
     /// Whether anybody else is to be heard.
-    var isAwaiting: Bool { !awaited.isEmpty || strangers.count < unknown }
+    var isAwaiting: Bool { !awaited.isEmpty || unlistedReplicas.count < unknown }
 
     /// The last moment of it, whoever is still awaited.
     var endNs: Int64 { startedNs + EngineBounds.maxRecoveryNs }
@@ -56,13 +56,13 @@ struct Recovery: Equatable {
     /// Something has changed, or time has passed.
     ///
     /// - Parameter isDone: whether this replica has restored, or written back, all that it has.
-    mutating func advance(isDone: Bool, now: Moment) -> Action {
+    mutating func advance(isDone: Bool, now: ClockReading) -> Action {
         if now.monotonicNs >= endNs { return .end }
         guard isDone && !isAwaiting else { return .none }
         guard phase == .restoring else { return .end }
         phase = .writingBack
         awaited = known
-        strangers = []
+        unlistedReplicas = []
         return .writeBack
     }
 
@@ -73,7 +73,7 @@ struct Recovery: Equatable {
         if known.contains(heartbeat.replica) {
             awaited.remove(heartbeat.replica)
         } else {
-            strangers.insert(heartbeat.replica)
+            unlistedReplicas.insert(heartbeat.replica)
         }
     }
 }

@@ -19,11 +19,11 @@ import SluicePolicy
 extension Limiter {
     /// How many things have changed since they were last recorded.
     package var unrecordedCount: Int {
-        changes.counters.count + changes.doubtful.count + changes.departing.count + endedFlights.count
+        changes.counters.count + changes.unconfirmed.count + changes.departing.count + endedFlights.count
             + max(0, table.counters.count - changes.walkPosition) + (changes.wantsReplica ? 1 : 0)
     }
 
-    /// Whether there is anything to record. Asked after each check, and so mutating: see `Limiter.terms`.
+    /// Whether there is anything to record. Asked after each check, and so mutating: see `Limiter.quota`.
     package var hasChanges: Bool {
         mutating get { configuration.keepsState && unrecordedCount > 0 }
     }
@@ -34,23 +34,23 @@ extension Limiter {
     }
 
     /// The time by which windows are cut, ms since the epoch.
-    package func nowMs(_ now: Moment) -> Int64 { clock.nowMs(now) }
+    package func nowMs(_ now: ClockReading) -> Int64 { clock.nowMs(now) }
 
     /// A batch does not leave yet: its answer is not to be expected, and the store does not hang.
     package mutating func batchHeld(sequence: Int64) { setSent(sequence, atNs: .max / 2) }
 
     /// A batch that was held leaves now.
-    package mutating func batchLeft(sequence: Int64, now: Moment) { setSent(sequence, atNs: now.monotonicNs) }
+    package mutating func batchLeft(sequence: Int64, now: ClockReading) { setSent(sequence, atNs: now.monotonicNs) }
 
     private mutating func setSent(_ sequence: Int64, atNs: Int64) {
-        guard let index = flying.firstIndex(where: { $0.sequence == sequence }) else { return }
-        flying[index].sentNs = atNs
+        guard let index = inFlight.firstIndex(where: { $0.sequence == sequence }) else { return }
+        inFlight[index].sentNs = atNs
     }
 
     // MARK: - Changes
 
     /// A counter changed in what a restart must not lose.
-    mutating func noteChange(_ counter: Int) {
+    mutating func markDirty(_ counter: Int) {
         guard configuration.keepsState, !table[counter: counter].isChanged else { return }
         table[counter: counter].isChanged = true
         table[counter: counter].references += 1
@@ -59,7 +59,7 @@ extension Limiter {
 
     /// A counter changed by what became of a batch.
     mutating func noteOutcome(_ counter: Int) {
-        noteChange(counter)
+        markDirty(counter)
         tie(counter)
     }
 
@@ -74,7 +74,7 @@ extension Limiter {
 
     /// Something has become of what went out under a sequence. Where some of it is under way still, there is less of it.
     mutating func noteOutcome(ofSequence sequence: Int64) {
-        if changes.recorded.contains(sequence) { changes.doubtful.insert(sequence) }
+        if changes.recorded.contains(sequence) { changes.unconfirmed.insert(sequence) }
     }
 
     /// A batch is about to leave.
@@ -84,9 +84,9 @@ extension Limiter {
     }
 
     /// A check of a plan was admitted here while its batch was under way.
-    mutating func noteDoubt(_ batch: borrowing PendingBatch, plan: Int) {
+    mutating func noteUnconfirmed(_ batch: borrowing PendingBatch, plan: Int) {
         guard configuration.keepsState else { return }
-        changes.doubtful.insert(batch.sequence)
+        changes.unconfirmed.insert(batch.sequence)
         for index in table[rulesOf: plan].limits.indices { tie(table.counter(ofPlan: plan, index)) }
     }
 
@@ -125,7 +125,7 @@ extension Limiter {
         {
             return true
         }
-        return table[counter: counter].isQuiet(nowMs: nowMs, terms: table[counter: counter].bucketTerms)
+        return table[counter: counter].isQuiet(nowMs: nowMs, quota: table[counter: counter].bucketQuota)
     }
 
     /// Batches of which there is a record, and whose fate is known by now.
@@ -134,7 +134,7 @@ extension Limiter {
     }
 
     private func isUnderWay(_ sequence: Int64) -> Bool {
-        flying.contains { $0.sequence == sequence } || unresolved.contains { $0.sequence == sequence }
+        inFlight.contains { $0.sequence == sequence } || unconfirmed.contains { $0.sequence == sequence }
     }
 
     // MARK: - Taking records
@@ -150,7 +150,7 @@ extension Limiter {
     ///   - counterCount: beside those that a batch concerns.
     package mutating func takeRecords(
         into records: inout [StateRecord], seenToo: Bool = true,
-        atMost counterCount: Int = EngineBounds.countersRecordedAtOnce, now: Moment
+        atMost counterCount: Int = EngineBounds.countersRecordedAtOnce, now: ClockReading
     ) {
         guard hasChanges else { return }
         records.append(.replica(replicaState(now: now)))
@@ -163,13 +163,13 @@ extension Limiter {
             record(Int(counter), into: &records)
         }
         walk(into: &records, seenToo: seenToo, atMost: counterCount, nowMs: clock.nowMs(now))
-        for sequence in changes.doubtful.union(changes.departing).sorted() where isUnderWay(sequence) {
+        for sequence in changes.unconfirmed.union(changes.departing).sorted() where isUnderWay(sequence) {
             let state = flightState(sequence)
-            if state.payments.isEmpty && state.doubts.isEmpty { continue }
+            if state.writeBacks.isEmpty && state.doubts.isEmpty { continue }
             records.append(.flight(state))
             changes.recorded.insert(sequence)
         }
-        changes.doubtful.removeAll()
+        changes.unconfirmed.removeAll()
         changes.departing.removeAll()
         for sequence in endedFlights.sorted() {
             records.append(.flight(FlightState(sequence: sequence)))
@@ -195,14 +195,14 @@ extension Limiter {
         for counter in changes.walkPosition..<end where table[counter: counter].references > 0 {
             guard let state = table[counter: counter].state(epoch: storeEpoch, outage: shareEpoch),
                 !state.isVoid(nowMs: nowMs),
-                seenToo || state.isOwed
+                seenToo || state.isUnsent
             else { continue }
             records.append(.counter(state))
         }
         changes.walkPosition = end == table.counters.count ? .max : end
     }
 
-    private func replicaState(now: Moment) -> ReplicaState {
+    private func replicaState(now: ClockReading) -> ReplicaState {
         ReplicaState(
             keyPrefix: configuration.keyPrefix, lastSequence: lastSequence,
             acknowledgedSequence: acknowledgedSequence, highestStoreMs: clock.highestStoreMs,
@@ -212,14 +212,14 @@ extension Limiter {
     /// All that is on its way under that sequence; nothing if it is over.
     private func flightState(_ sequence: Int64) -> FlightState {
         var state = FlightState(sequence: sequence)
-        for batch in flying + unresolved where batch.sequence == sequence {
-            for payment in batch.payments {
+        for batch in inFlight + unconfirmed where batch.sequence == sequence {
+            for sent in batch.writeBacks {
                 let item = FlightState.Item(
-                    stem: Array(table[counter: payment.counter].stem), isOffer: payment.debt.kind == .offer,
-                    amount: payment.debt.amount, windowMs: payment.debt.windowMs)
-                if batch.isQuestion { state.doubts.append(item) } else { state.payments.append(item) }
+                    baseKey: Array(table[counter: sent.counter].baseKey), isRestore: sent.writeBack.kind == .restore,
+                    amount: sent.writeBack.amount, windowMs: sent.writeBack.windowMs)
+                if batch.isQuestion { state.doubts.append(item) } else { state.writeBacks.append(item) }
             }
-            for waiter in batch.waiters where waiter.state == .overtaken {
+            for waiter in batch.waiters where waiter.state == .admittedLocally {
                 state.doubts += doubts(of: waiter, in: batch)
             }
         }
@@ -232,13 +232,13 @@ extension Limiter {
         guard entry.isSent, entry.plan >= 0 else { return [] }
         return table[rulesOf: entry.plan].limits.indices.compactMap { index in
             let counter = table.counter(ofPlan: entry.plan, index)
-            let terms = table[rulesOf: entry.plan].limits[index].terms
-            guard terms.algorithm != .concurrency,
+            let quota = table[rulesOf: entry.plan].limits[index].quota
+            guard quota.algorithm != .concurrency,
                 table[counter: counter].isOneWindow(waiter.admittedMs, batch.cutMs)
             else { return nil }
             return FlightState.Item(
-                stem: Array(table[counter: counter].stem), isOffer: false,
-                amount: min(Terms.maxExact, terms.charge(cost: entry.cost, count: 1)), windowMs: waiter.admittedMs)
+                baseKey: Array(table[counter: counter].baseKey), isRestore: false,
+                amount: min(Quota.maxExact, quota.charge(cost: entry.cost, count: 1)), windowMs: waiter.admittedMs)
         }
     }
 }
@@ -263,7 +263,7 @@ extension Limiter {
     /// Goes on where an earlier process of this replica ended. To be called before anything else.
     ///
     /// - Parameter records: in the order in which they were taken; later ones replace earlier ones.
-    package mutating func restore(_ records: [StateRecord], now: Moment) -> Restoration {
+    package mutating func restore(_ records: [StateRecord], now: ClockReading) -> Restoration {
         var restoration = Restoration()
         var latest: [StateRecord.Subject: StateRecord] = [:]
         for record in records {
@@ -299,26 +299,26 @@ extension Limiter {
 
     private mutating func restore(_ state: CounterState, into restoration: inout Restoration, nowMs: Int64) {
         // Where the algorithm has windows, the start of one comes behind the last colon.
-        let isStart = state.stem.last == UInt8(ascii: ":")
+        let isStart = state.baseKey.last == UInt8(ascii: ":")
         let key = CounterKey(
-            state.stem + (isStart ? Array("\(state.startMs)".utf8) : []), prefix: configuration.keyPrefix)
-        guard !state.isVoid(nowMs: nowMs), let key, !key.isRefusals, key.algorithm.keeps(state.tally) else {
+            state.baseKey + (isStart ? Array("\(state.startMs)".utf8) : []), prefix: configuration.keyPrefix)
+        guard !state.isVoid(nowMs: nowMs), let key, !key.isRefusals, key.algorithm.keeps(state.usage) else {
             restoration.dropped += 1
             return
         }
-        let index = table.insertCounter(stem: state.stem, window: key.window, algorithm: key.algorithm)
+        let index = table.insertCounter(baseKey: state.baseKey, window: key.window, algorithm: key.algorithm)
         table[counter: index].restore(state, epoch: storeEpoch, outage: shareEpoch)
         table.countBytes(ofLog: index)
         table[counter: index].isRestored = true
         changes.restored.append(Int32(index))
         restoration.counters += 1
-        if state.owesOffer {
-            offerPosition = 0
-            offerEnd = max(offerEnd, index + 1)
+        if state.needsRestore {
+            restorePosition = 0
+            restoreEnd = max(restoreEnd, index + 1)
         }
-        if state.isOwed {
+        if state.isUnsent {
             restoration.unsettled += 1
-            enterJournal(index)
+            addToJournal(index)
         }
     }
 
@@ -326,27 +326,27 @@ extension Limiter {
     private mutating func restore(_ flight: FlightState) {
         lastSequence = max(lastSequence, flight.sequence + EngineBounds.sequencesSkippedAtRestart)
         changes.recorded.insert(flight.sequence)
-        for (items, isQuestion) in [(flight.doubts, true), (flight.payments, false)] {
+        for (items, isQuestion) in [(flight.doubts, true), (flight.writeBacks, false)] {
             var batch = newBatch()
             batch.sequence = flight.sequence
             batch.isRepeat = !isQuestion
             batch.settles = !isQuestion
             batch.isQuestion = isQuestion
             for item in items {
-                guard let counter = table.counter(named: ByteString(bytes: item.stem)) else { continue }
-                let debt = Debt(item.isOffer ? .offer : .addition, item.amount, windowMs: item.windowMs)
-                table[counter: counter].send(debt)
+                guard let counter = table.counter(named: ByteString(bytes: item.baseKey)) else { continue }
+                let writeBack = WriteBack(item.isRestore ? .restore : .increment, item.amount, windowMs: item.windowMs)
+                table[counter: counter].send(writeBack)
                 table.beginPayment(counter)
-                batch.payments.append(PendingBatch.Payment(counter: counter, debt: debt))
+                batch.writeBacks.append(PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack))
             }
-            if batch.payments.isEmpty { recycle(batch) } else { unresolved.append(batch) }
+            if batch.writeBacks.isEmpty { recycle(batch) } else { unconfirmed.append(batch) }
         }
     }
 }
 
-extension Terms.Algorithm {
-    fileprivate func keeps(_ tally: CounterState.Tally) -> Bool {
-        switch (self, tally) {
+extension Quota.Algorithm {
+    fileprivate func keeps(_ usage: CounterState.Usage) -> Bool {
+        switch (self, usage) {
         case (.fixedWindow, .window), (.slidingWindow, .window), (.tokenBucket, .bucket), (.slidingLog, .log): true
         case (.fixedWindow, _), (.slidingWindow, _), (.tokenBucket, _), (.slidingLog, _), (.concurrency, _): false
         }

@@ -12,7 +12,7 @@ extension StateRecord {
     }
 
     fileprivate static func isTime(_ ms: Int64) -> Bool { 0...EngineBounds.latestMs ~= ms }
-    fileprivate static func isAmount(_ amount: Int64) -> Bool { 0...Terms.maxExact ~= amount }
+    fileprivate static func isAmount(_ amount: Int64) -> Bool { 0...Quota.maxExact ~= amount }
 }
 
 extension ReplicaState {
@@ -27,7 +27,7 @@ extension CounterState {
     /// A window that was never looked at begins before there was time.
     fileprivate var isPlausible: Bool {
         guard startMs == -1 || StateRecord.isTime(startMs) else { return false }
-        return switch tally {
+        return switch usage {
         case .window(let window): window.isPlausible
         case .bucket(let bucket): bucket.isPlausible
         case .log(let log): log.isPlausible
@@ -46,7 +46,7 @@ extension CounterState.LogState {
     fileprivate var isPlausible: Bool {
         [shared, own, base ?? [], taken].allSatisfy { steps in
             steps.count <= EngineBounds.maxLogEntries
-                && steps.allSatisfy { StateRecord.isTime($0.ms) && 1...Terms.maxExact ~= $0.units }
+                && steps.allSatisfy { StateRecord.isTime($0.ms) && 1...Quota.maxExact ~= $0.units }
                 && zip(steps, steps.dropFirst()).allSatisfy { $0.ms < $1.ms }
         }
     }
@@ -56,21 +56,21 @@ extension CounterState.BucketState {
     fileprivate var isPlausible: Bool {
         // A time before the bucket was first looked at is 0.
         guard StateRecord.isAmount(sharedLevel), StateRecord.isTime(sharedMs), StateRecord.isTime(localMs),
-            BucketTally.levels ~= localLevel || localLevel == -1,
-            [ownLevel, resolvedLevel, localCapacity].allSatisfy({ BucketTally.levels ~= $0 }),
+            BucketUsage.levels ~= localLevel || localLevel == -1,
+            [ownLevel, resolvedLevel, localCapacity].allSatisfy({ BucketUsage.levels ~= $0 }),
             1...Int64(EngineBounds.maxReplicas + 1) ~= replicaCount,
             0...PolicyBounds.maxLimit ~= max, 0...PolicyBounds.maxLimit ~= burst,
             0...PolicyBounds.maxWindowSeconds * 1000 ~= lengthMs
         else { return false }
         // No more than fills the replica's own bucket.
-        guard ownLevel <= Terms.maxExact * replicaCount, resolvedLevel <= ownLevel else { return false }
-        return lengthMs == 0 || Swift.max(max, burst) <= Terms.maxExact / lengthMs
+        guard ownLevel <= Quota.maxExact * replicaCount, resolvedLevel <= ownLevel else { return false }
+        return lengthMs == 0 || Swift.max(max, burst) <= Quota.maxExact / lengthMs
     }
 }
 
 extension FlightState {
     fileprivate var isPlausible: Bool {
         1...EngineBounds.maxSequence ~= sequence
-            && (payments + doubts).allSatisfy { StateRecord.isAmount($0.amount) && StateRecord.isTime($0.windowMs) }
+            && (writeBacks + doubts).allSatisfy { StateRecord.isAmount($0.amount) && StateRecord.isTime($0.windowMs) }
     }
 }

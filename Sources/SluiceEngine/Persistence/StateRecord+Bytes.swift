@@ -20,25 +20,25 @@ extension StateRecord {
             for other in state.others { writer.put(Int64(bitPattern: other)) }
         case .counter(let state):
             writer.put(Kind.counter.rawValue)
-            writer.put(name: state.stem)
-            writer.put(state.startMs, state.countsUntilMs, state.isSeen ? 1 : 0, state.owesOffer ? 1 : 0)
-            Self.put(state.tally, to: &writer)
+            writer.put(name: state.baseKey)
+            writer.put(state.startMs, state.countsUntilMs, state.isSeen ? 1 : 0, state.needsRestore ? 1 : 0)
+            Self.put(state.usage, to: &writer)
         case .flight(let state):
             writer.put(Kind.flight.rawValue)
             writer.put(state.sequence)
-            for items in [state.payments, state.doubts] {
+            for items in [state.writeBacks, state.doubts] {
                 writer.put(Int64(items.count))
                 for item in items {
-                    writer.put(name: item.stem)
-                    writer.put(item.isOffer ? 1 : 0, item.amount, item.windowMs)
+                    writer.put(name: item.baseKey)
+                    writer.put(item.isRestore ? 1 : 0, item.amount, item.windowMs)
                 }
             }
         }
         bytes = writer.bytes
     }
 
-    private static func put(_ tally: CounterState.Tally, to writer: inout StateWriter) {
-        switch tally {
+    private static func put(_ usage: CounterState.Usage, to writer: inout StateWriter) {
+        switch usage {
         case .window(let window):
             let kind = window.share == nil ? TallyKind.windowWithoutShare : .windowWithShare
             writer.put(kind.rawValue)
@@ -85,21 +85,21 @@ extension StateRecord {
                     acknowledgedSequence: numbers[1], highestStoreMs: numbers[2], aheadMs: numbers[3],
                     others: others.map { UInt64(bitPattern: $0) }))
         case .counter:
-            guard let stem = reader.name(), let numbers = reader.numbers(4), let tally = Self.tally(&reader) else {
+            guard let baseKey = reader.name(), let numbers = reader.numbers(4), let usage = Self.usage(&reader) else {
                 return nil
             }
             self = .counter(
                 CounterState(
-                    stem: stem, startMs: numbers[0], countsUntilMs: numbers[1], isSeen: numbers[2] == 1,
-                    owesOffer: numbers[3] == 1, tally: tally))
+                    baseKey: baseKey, startMs: numbers[0], countsUntilMs: numbers[1], isSeen: numbers[2] == 1,
+                    needsRestore: numbers[3] == 1, usage: usage))
         case .flight:
-            guard let sequence = reader.number(), let payments = Self.items(&reader), let doubts = Self.items(&reader)
+            guard let sequence = reader.number(), let writeBacks = Self.items(&reader), let doubts = Self.items(&reader)
             else { return nil }
-            self = .flight(FlightState(sequence: sequence, payments: payments, doubts: doubts))
+            self = .flight(FlightState(sequence: sequence, writeBacks: writeBacks, doubts: doubts))
         }
     }
 
-    private static func tally(_ reader: inout StateReader) -> CounterState.Tally? {
+    private static func usage(_ reader: inout StateReader) -> CounterState.Usage? {
         switch reader.number().flatMap({ TallyKind(rawValue: $0) }) {
         case .window: return earlierWindow(&reader)
         case .windowWithoutShare: return window(&reader, hasShare: false)
@@ -117,7 +117,7 @@ extension StateRecord {
         }
     }
 
-    private static func log(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Tally? {
+    private static func log(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Usage? {
         var lists: [[UsageLog.Step]] = []
         for _ in 0..<(hasShare ? 4 : 2) {
             guard let numbers = reader.list(), numbers.count.isMultiple(of: 2) else { return nil }
@@ -131,7 +131,7 @@ extension StateRecord {
                 shared: lists[0], own: lists[1], base: hasShare ? lists[2] : nil, taken: hasShare ? lists[3] : []))
     }
 
-    private static func window(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Tally? {
+    private static func window(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Usage? {
         guard let numbers = reader.numbers(hasShare ? 8 : 4) else { return nil }
         let share =
             hasShare
@@ -145,20 +145,20 @@ extension StateRecord {
 
     /// As it was before shares were recorded: the last number is what the store turned out to have charged of what was
     /// admitted locally, after it had last reported its usage.
-    private static func earlierWindow(_ reader: inout StateReader) -> CounterState.Tally? {
+    private static func earlierWindow(_ reader: inout StateReader) -> CounterState.Usage? {
         guard let numbers = reader.numbers(5) else { return nil }
         let (base, own) = (numbers[0], numbers[2])
         let resolved = numbers[4]
-        guard [base, own, resolved].allSatisfy({ 0...Terms.maxExact ~= $0 }) else {
+        guard [base, own, resolved].allSatisfy({ 0...Quota.maxExact ~= $0 }) else {
             // No sum of these is any: `isPlausible` says so of the whole.
             return .window(CounterState.WindowState(sharedUsed: -1, sharedPrevious: 0, own: 0, ownPrevious: 0))
         }
         return .window(
             CounterState.WindowState(
-                sharedUsed: min(Terms.maxExact, base + resolved), sharedPrevious: numbers[1], own: own,
+                sharedUsed: min(Quota.maxExact, base + resolved), sharedPrevious: numbers[1], own: own,
                 ownPrevious: numbers[3],
                 share: CounterState.ShareState(
-                    base: base, taken: min(Terms.maxExact, own + resolved), previousBase: numbers[1],
+                    base: base, taken: min(Quota.maxExact, own + resolved), previousBase: numbers[1],
                     previousTaken: numbers[3])))
     }
 
@@ -166,9 +166,10 @@ extension StateRecord {
         guard let count = reader.number(), count >= 0, count <= reader.rest.count else { return nil }
         var items: [FlightState.Item] = []
         for _ in 0..<count {
-            guard let stem = reader.name(), let numbers = reader.numbers(3) else { return nil }
+            guard let baseKey = reader.name(), let numbers = reader.numbers(3) else { return nil }
             items.append(
-                FlightState.Item(stem: stem, isOffer: numbers[0] == 1, amount: numbers[1], windowMs: numbers[2]))
+                FlightState.Item(baseKey: baseKey, isRestore: numbers[0] == 1, amount: numbers[1], windowMs: numbers[2])
+            )
         }
         return items
     }

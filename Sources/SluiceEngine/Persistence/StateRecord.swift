@@ -15,7 +15,7 @@ package enum StateRecord: Sendable, Equatable {
         package func hash(into hasher: inout Hasher) {
             switch self {
             case .replica: hasher.combine(0)
-            case .counter(let stem): stem.withUnsafeBytes { hasher.combine(bytes: $0) }
+            case .counter(let baseKey): baseKey.withUnsafeBytes { hasher.combine(bytes: $0) }
             case .flight(let sequence): hasher.combine(sequence)
             }
         }
@@ -24,7 +24,7 @@ package enum StateRecord: Sendable, Equatable {
     package var subject: Subject {
         switch self {
         case .replica: .replica
-        case .counter(let state): .counter(state.stem)
+        case .counter(let state): .counter(state.baseKey)
         case .flight(let state): .flight(state.sequence)
         }
     }
@@ -36,7 +36,7 @@ package enum StateRecord: Sendable, Equatable {
         switch self {
         case .replica: false
         case .counter(let state): state.isVoid(nowMs: nowMs)
-        case .flight(let state): state.payments.isEmpty && state.doubts.isEmpty
+        case .flight(let state): state.writeBacks.isEmpty && state.doubts.isEmpty
         }
     }
 }
@@ -57,8 +57,8 @@ package struct ReplicaState: Sendable, Equatable {
 
 /// What is known of one counter.
 package struct CounterState: Sendable, Equatable {
-    /// As `Counter.stem`: it names the algorithm and the window's length as well.
-    package var stem: [UInt8]
+    /// As `Counter.baseKey`: it names the algorithm and the window's length as well.
+    package var baseKey: [UInt8]
     /// The window that was open, half-open, ms since the epoch; all time where the algorithm has no windows.
     package var startMs: Int64
     /// When nothing of it counts any more: of a sliding window, at the end of the next.
@@ -66,16 +66,16 @@ package struct CounterState: Sendable, Equatable {
     /// Whether the store has told of it.
     package var isSeen: Bool
     /// Whether the store has forgotten it since, and was not yet told again.
-    package var owesOffer: Bool
-    package var tally: Tally
+    package var needsRestore: Bool
+    package var usage: Usage
 
-    package enum Tally: Sendable, Equatable {
+    package enum Usage: Sendable, Equatable {
         case window(WindowState)
         case bucket(BucketState)
         case log(LogState)
     }
 
-    /// In units of cost; see `WindowTally`.
+    /// In units of cost; see `WindowUsage`.
     package struct WindowState: Sendable, Equatable {
         package var sharedUsed: Int64
         package var sharedPrevious: Int64
@@ -95,7 +95,7 @@ package struct CounterState: Sendable, Equatable {
         }
     }
 
-    /// How a share stands that an outage made this replica take: see `WindowTally.shareBase`; then the same of the window
+    /// How a share stands that an outage made this replica take: see `WindowUsage.shareBase`; then the same of the window
     /// before.
     package struct ShareState: Sendable, Equatable {
         package var base: Int64
@@ -104,7 +104,7 @@ package struct CounterState: Sendable, Equatable {
         package var previousTaken: Int64
     }
 
-    /// See `BucketTally`.
+    /// See `BucketUsage`.
     package struct BucketState: Sendable, Equatable {
         package var sharedLevel: Int64
         package var sharedMs: Int64
@@ -121,7 +121,7 @@ package struct CounterState: Sendable, Equatable {
         package var lengthMs: Int64
     }
 
-    /// See `LogTally`.
+    /// See `LogUsage`.
     package struct LogState: Sendable, Equatable {
         package var shared: [UsageLog.Step]
         package var own: [UsageLog.Step]
@@ -141,7 +141,7 @@ package struct CounterState: Sendable, Equatable {
 
     func isVoid(nowMs: Int64) -> Bool {
         guard nowMs < countsUntilMs else { return true }
-        return switch tally {
+        return switch usage {
         case .window(let window):
             window.sharedUsed <= 0 && window.sharedPrevious <= 0 && window.own <= 0 && window.ownPrevious <= 0
                 && window.share?.taken ?? 0 <= 0
@@ -152,8 +152,8 @@ package struct CounterState: Sendable, Equatable {
     }
 
     /// Whether the store is still to be told something of it.
-    var isOwed: Bool {
-        switch tally {
+    var isUnsent: Bool {
+        switch usage {
         case .window(let window): window.own > 0 || window.ownPrevious > 0
         case .bucket(let bucket): bucket.ownLevel > bucket.resolvedLevel
         case .log(let log): !log.own.isEmpty
@@ -165,14 +165,14 @@ package struct CounterState: Sendable, Equatable {
 package struct FlightState: Sendable, Equatable {
     package var sequence: Int64
     /// What the store was to be told beside checks, in order: it goes out again under the same sequence.
-    package var payments: [Item] = []
+    package var writeBacks: [Item] = []
     /// Checks that were admitted here while their batch was under way: its marker tells whether they were charged.
     package var doubts: [Item] = []
 
     package struct Item: Sendable, Equatable {
-        package var stem: [UInt8]
-        /// As `Debt`; else it is an addition.
-        package var isOffer: Bool
+        package var baseKey: [UInt8]
+        /// As `WriteBack`; else it is an addition.
+        package var isRestore: Bool
         package var amount: Int64
         package var windowMs: Int64
     }

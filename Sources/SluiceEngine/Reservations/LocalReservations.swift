@@ -3,12 +3,12 @@
 struct LocalReservations {
     /// One counter that was charged.
     struct Item {
-        var stem: ByteString
+        var baseKey: ByteString
         /// Of the window in which it was charged.
-        var terms: Terms
+        var quota: Quota
         var chargedMs: Int64
         /// Of a token bucket: as `Counter.admitLocally` returned it.
-        var mark: BucketTally.Mark?
+        var receipt: BucketUsage.ChargeReceipt?
     }
 
     struct Record {
@@ -20,10 +20,10 @@ struct LocalReservations {
         var owner: ByteString
         var expiryMs: Int64
         /// What remembers the check, if it has an id.
-        var memoKey: ByteString?
+        var idempotencyKey: ByteString?
         /// Whether a batch with the same check may have run in the store as well.
         var mayBeStored: Bool
-        /// Whether what it charged is kept from the store: see `Unsettled.inDoubt`.
+        /// Whether what it charged is kept from the store: see `Unsettled.unconfirmed`.
         var isInDoubt = true
         var isCostSpent = false
         var areSlotsFreed = false
@@ -33,13 +33,13 @@ struct LocalReservations {
 
         func bytes(_ key: ByteString) -> Int {
             HeldBytes.perRow(of: [ByteString: Record].self) + HeldBytes.apart(key.bytes.count)
-                + HeldBytes.apart(memoKey?.bytes.count ?? 0)
+                + HeldBytes.apart(idempotencyKey?.bytes.count ?? 0)
                 + items.reduce(HeldBytes.perArray) {
-                    $0 + MemoryLayout<Item>.stride + HeldBytes.apart($1.stem.bytes.count)
+                    $0 + MemoryLayout<Item>.stride + HeldBytes.apart($1.baseKey.bytes.count)
                 }
         }
 
-        var takesSlots: Bool { items.contains { $0.terms.algorithm == .concurrency } }
+        var takesSlots: Bool { items.contains { $0.quota.algorithm == .concurrency } }
     }
 
     /// By the key that the record would have in the store, which names the grant and the reservation.

@@ -25,7 +25,7 @@ package struct BatchEncoder {
         case commit = 4
         case cancel = 5
         case release = 6
-        case offer = 7
+        case restore = 7
         case heartbeat = 8
         case remember = 9
         case forget = 10
@@ -110,7 +110,7 @@ package struct BatchEncoder {
         header.removeAll()
         header.write(String(batch.chargesNothing ? -batch.sequence : batch.sequence))
         header.write(batch.acknowledgedSequence)
-        header.write(batch.isStoreBehind ? -batch.floorMs : batch.floorMs)
+        header.write(batch.isStoreBehind ? -batch.minTimeMs : batch.minTimeMs)
         header.write(Self.markerTimeToLive)
         header.write(batch.forgotSinceMs)
         header.writeArray(count: windows.count)
@@ -134,7 +134,7 @@ package struct BatchEncoder {
             for run in runs {
                 for _ in 0..<run.length { header.write(Int64(run.shape)) }
             }
-            writeMemos(of: batch)
+            writeAnswers(of: batch)
         }
     }
 
@@ -147,7 +147,7 @@ package struct BatchEncoder {
         for i in 0..<entry.chargeCount {
             let charge = batch.charges[entry.firstCharge + i]
             header.write(Int64(shapeWindows[shape.firstWindow + i]))
-            header.write(charge.terms.max)
+            header.write(charge.quota.max)
             header.write(charge.verifiesTimeToLive ? 1 : 0)
         }
     }
@@ -162,51 +162,51 @@ package struct BatchEncoder {
         for i in 0..<entry.chargeCount {
             let charge = batch.charges[entry.firstCharge + i]
             header.write(Int64(shapeWindows[shape.firstWindow + i]))
-            header.write(charge.terms.max)
+            header.write(charge.quota.max)
             header.write(
-                charge.terms.algorithm.rawValue * 4 + (charge.isShadow ? 2 : 0) + (charge.verifiesTimeToLive ? 1 : 0))
-            header.write(charge.terms.countedLengthMs)
-            header.write(charge.terms.extra)
+                charge.quota.algorithm.rawValue * 4 + (charge.isShadow ? 2 : 0) + (charge.verifiesTimeToLive ? 1 : 0))
+            header.write(charge.quota.countedLengthMs)
+            header.write(charge.quota.extra)
         }
     }
 
-    private mutating func writeMemos(of batch: borrowing Batch) {
-        let count = batch.entries.count { $0.special >= 0 && Self.hasMemo(batch.specials[$0.special]) }
+    private mutating func writeAnswers(of batch: borrowing Batch) {
+        let count = batch.entries.count { $0.operation >= 0 && Self.hasIdempotencyKey(batch.operations[$0.operation]) }
         header.writeArray(count: 2 * count)
-        for entry in batch.entries where entry.special >= 0 {
-            switch batch.specials[entry.special] {
-            case .check(_, let memo?):
-                header.write(memo.argumentsHash)
-                header.write(memo.countersHash)
+        for entry in batch.entries where entry.operation >= 0 {
+            switch batch.operations[entry.operation] {
+            case .check(_, let idempotency?):
+                header.write(idempotency.argumentsHash)
+                header.write(idempotency.countersHash)
             case .remember(let answer):
                 header.write(Self.packed(answer))
                 header.write(String(answer.lifeMs))
             case .forget(let reservation):
                 header.write(reservation)
                 header.write("")
-            case .check(_, memo: nil), .settle, .offer, .heartbeat: break
+            case .check(_, idempotency: nil), .settle, .restore, .heartbeat: break
             }
         }
     }
 
-    private static func hasMemo(_ special: Batch.Special) -> Bool {
-        switch special {
-        case .check(_, let memo): memo != nil
+    private static func hasIdempotencyKey(_ operation: Batch.Operation) -> Bool {
+        switch operation {
+        case .check(_, let idempotency): idempotency != nil
         case .remember, .forget: true
-        case .settle, .offer, .heartbeat: false
+        case .settle, .restore, .heartbeat: false
         }
     }
 
     /// A memo as the script itself would write it.
     private static func packed(_ answer: Batch.Answer) -> [UInt8] {
-        var memo = MessagePackWriter()
-        memo.writeArray(count: 4 + answer.numbers.count)
-        memo.write(answer.memo.argumentsHash)
-        memo.write(answer.memo.countersHash)
-        memo.write(answer.isLocal ? -answer.admittedMs : answer.admittedMs)
-        memo.write(answer.reservation)
-        for number in answer.numbers { memo.write(number) }
-        return memo.bytes
+        var idempotency = MessagePackWriter()
+        idempotency.writeArray(count: 4 + answer.numbers.count)
+        idempotency.write(answer.idempotency.argumentsHash)
+        idempotency.write(answer.idempotency.countersHash)
+        idempotency.write(answer.isLocal ? -answer.admittedMs : answer.admittedMs)
+        idempotency.write(answer.reservation)
+        for number in answer.numbers { idempotency.write(number) }
+        return idempotency.bytes
     }
 
     /// What an entry is, as `decide.lua` numbers it; the number that it goes by: its cost, what a commit settles to, how long
@@ -214,16 +214,16 @@ package struct BatchEncoder {
     private static func kind(
         of entry: Batch.Entry, in batch: borrowing Batch
     ) -> (kind: Kind, number: Int64, count: Int64) {
-        guard entry.special >= 0 else { return (.check, entry.cost, entry.count) }
-        switch batch.specials[entry.special] {
-        case .check(isReserved: false, memo: nil): return (.check, entry.cost, entry.count)
-        case .check(isReserved: true, memo: nil): return (.reserved, entry.cost, entry.count)
-        case .check(isReserved: false, memo: .some): return (.remembered, entry.cost, entry.count)
-        case .check(isReserved: true, memo: .some): return (.reservedAndRemembered, entry.cost, entry.count)
+        guard entry.operation >= 0 else { return (.check, entry.cost, entry.count) }
+        switch batch.operations[entry.operation] {
+        case .check(isReserved: false, idempotency: nil): return (.check, entry.cost, entry.count)
+        case .check(isReserved: true, idempotency: nil): return (.reserved, entry.cost, entry.count)
+        case .check(isReserved: false, idempotency: .some): return (.remembered, entry.cost, entry.count)
+        case .check(isReserved: true, idempotency: .some): return (.reservedAndRemembered, entry.cost, entry.count)
         case .settle(.commit(let cost)): return (.commit, cost, entry.count)
         case .settle(.cancel): return (.cancel, 0, entry.count)
         case .settle(.release): return (.release, 0, entry.count)
-        case .offer: return (.offer, entry.cost, entry.count)
+        case .restore: return (.restore, entry.cost, entry.count)
         case .heartbeat(let lifeMs, let writtenBackMs): return (.heartbeat, lifeMs, writtenBackMs)
         case .remember: return (.remember, 0, entry.count)
         case .forget: return (.forget, 0, entry.count)
@@ -262,11 +262,11 @@ package struct BatchEncoder {
     private mutating func window(of charge: Batch.Charge) -> Int {
         let count = windows.count / 2
         for number in (max(0, count - RedisBounds.maxDedupeLookback)..<count).reversed()
-        where windows[number * 2] == charge.terms.windowStartMs && windows[number * 2 + 1] == charge.terms.windowEndMs {
+        where windows[number * 2] == charge.quota.windowStartMs && windows[number * 2 + 1] == charge.quota.windowEndMs {
             return number + 1
         }
-        windows.append(charge.terms.windowStartMs)
-        windows.append(charge.terms.windowEndMs)
+        windows.append(charge.quota.windowStartMs)
+        windows.append(charge.quota.windowEndMs)
         return count + 1
     }
 
@@ -276,7 +276,7 @@ package struct BatchEncoder {
         guard one.cost == other.cost, one.count == other.count, one.chargeCount == other.chargeCount else {
             return false
         }
-        if one.special != other.special, kind(of: one, in: batch) != kind(of: other, in: batch) {
+        if one.operation != other.operation, kind(of: one, in: batch) != kind(of: other, in: batch) {
             return false
         }
         for i in 0..<one.chargeCount {
@@ -288,7 +288,7 @@ package struct BatchEncoder {
     }
 }
 
-extension Terms {
+extension Quota {
     /// The length by which the script divides.
     fileprivate var countedLengthMs: Int64 { algorithm == .slidingWindow ? previousLengthMs : lengthMs }
 

@@ -25,7 +25,7 @@ struct BatchPipeline {
     private var first = 0
     private var count = 0
     /// Slots in the order in which answers will come.
-    private var wire = CircularBuffer<Int>(initialCapacity: RedisBounds.maxBatchesInFlight)
+    private var outgoing = CircularBuffer<Int>(initialCapacity: RedisBounds.maxBatchesInFlight)
 
     var isFull: Bool { count == slots.count }
 
@@ -33,7 +33,7 @@ struct BatchPipeline {
     mutating func removeAll() {
         first = 0
         count = 0
-        wire.removeAll(keepingCapacity: true)
+        outgoing.removeAll(keepingCapacity: true)
     }
 
     /// Takes a batch in; must not be full.
@@ -42,7 +42,7 @@ struct BatchPipeline {
         precondition(!isFull)
         let index = (first + count) % slots.count
         count += 1
-        wire.append(index)
+        outgoing.append(index)
         slots[index].sequence = batch.sequence
         slots[index].entries.removeAll(keepingCapacity: true)
         for entry in batch.entries { slots[index].entries.append(ExpectedEntry(entry, of: batch)) }
@@ -56,7 +56,7 @@ struct BatchPipeline {
     }
 
     /// The slot that the next reply answers; nil if none is awaited.
-    mutating func takeNextOnWire() -> Int? { wire.popFirst() }
+    mutating func takeNextOnWire() -> Int? { outgoing.popFirst() }
 
     func slot(_ index: Int) -> Slot { slots[index] }
 
@@ -65,7 +65,7 @@ struct BatchPipeline {
     mutating func sendAgain(_ index: Int) -> ByteBuffer? {
         guard !slots[index].isSentAgain else { return nil }
         slots[index].isSentAgain = true
-        wire.append(index)
+        outgoing.append(index)
         var call = ByteBuffer()
         BatchEncoder.writeWithScript(
             slots[index].call, shared: slots[index].sharedOffset, arguments: slots[index].arguments,

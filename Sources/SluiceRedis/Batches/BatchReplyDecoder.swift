@@ -5,9 +5,9 @@ package struct ExpectedEntry: Sendable, Equatable {
     /// How many checks wanted to pass; 0 for a peek, and for the end of a reservation.
     package var count: Int64
     /// In how many numbers the tallies of its charges are told.
-    package var tallyCount: Int
+    package var usageCount: Int
     /// Whether it may turn out to have been charged before.
-    package var hasMemo: Bool
+    package var hasIdempotencyKey: Bool
     /// Whether it asks for the replicas' signs of life.
     package var isHeartbeat: Bool
     /// Whether it is the end of a reservation.
@@ -15,18 +15,18 @@ package struct ExpectedEntry: Sendable, Equatable {
 
     package init(_ entry: Batch.Entry, of batch: borrowing Batch) {
         count = entry.count
-        tallyCount = 0
+        usageCount = 0
         for index in entry.firstCharge..<entry.firstCharge + entry.chargeCount {
-            tallyCount += batch.charges[index].tallyCount
+            usageCount += batch.charges[index].usageCount
         }
-        hasMemo = false
+        hasIdempotencyKey = false
         isHeartbeat = false
         isSettlement = false
-        guard entry.special >= 0 else { return }
-        switch batch.specials[entry.special] {
-        case .check(_, let memo): hasMemo = memo != nil
+        guard entry.operation >= 0 else { return }
+        switch batch.operations[entry.operation] {
+        case .check(_, let idempotency): hasIdempotencyKey = idempotency != nil
         case .heartbeat: isHeartbeat = true
-        case .offer: count = 1
+        case .restore: count = 1
         case .settle: isSettlement = true
         case .remember, .forget: break
         }
@@ -86,7 +86,7 @@ package struct BatchReplyDecoder {
             for entry in entries {
                 if isInPlace {
                     try readPlaces(of: entry, of: flat, at: &at)
-                    places += entry.tallyCount
+                    places += entry.usageCount
                 } else {
                     try read(entry, of: flat, at: &at)
                 }
@@ -109,20 +109,20 @@ package struct BatchReplyDecoder {
         switch first.kind {
         case .integer:
             reply.results.append(all)
-            try readTallies(entry.tallyCount, of: flat, at: &at)
+            try readTallies(entry.usageCount, of: flat, at: &at)
         case .array:
             guard first.value == 2, at + 1 < flat.items.count, flat.items[at + 1].kind == .integer,
                 0..<all ~= flat.items[at + 1].value
             else { throw BatchReplyError(reason: "an entry admits other than 0 to all of its checks") }
             reply.results.append(flat.items[at + 1].value)
             at += 2
-            try readTallies(entry.tallyCount, of: flat, at: &at)
+            try readTallies(entry.usageCount, of: flat, at: &at)
         case .null, .string:
             reply.results.append(first.kind == .null ? BatchReply.windowIsOver : BatchReply.fault)
             if first.kind == .string { reply.words.append(flat.words(of: first)) }
-            let end = at + entry.tallyCount
+            let end = at + entry.usageCount
             guard end <= flat.items.count, flat.items[at + 1..<end].allSatisfy({ $0.kind == .null }) else {
-                throw BatchReplyError(reason: "an entry that was not decided has tallies")
+                throw BatchReplyError(reason: "an entry that was not decided has usages")
             }
             at = end
         case .status, .error:
@@ -143,7 +143,7 @@ package struct BatchReplyDecoder {
         }
         guard outcome.kind == .integer else { throw BatchReplyError(reason: "an entry has no number") }
         switch outcome.value {
-        case BatchReply.windowIsOver where entry.tallyCount > 0:
+        case BatchReply.windowIsOver where entry.usageCount > 0:
             reply.results.append(BatchReply.windowIsOver)
         case BatchReply.tooMuch where entry.isSettlement:
             reply.results.append(BatchReply.tooMuch)
@@ -154,16 +154,16 @@ package struct BatchReplyDecoder {
             reply.results.append(BatchReply.passedOver)
             reply.words.append(flat.words(of: flat.items[at]))
             at += 1
-        case BatchReply.otherArguments where entry.hasMemo:
+        case BatchReply.otherArguments where entry.hasIdempotencyKey:
             reply.results.append(BatchReply.otherArguments)
-        case BatchReply.replayed where entry.hasMemo:
+        case BatchReply.replayed where entry.hasIdempotencyKey:
             try readReplay(of: entry, of: flat, at: &at)
         case 1 where entry.isHeartbeat:
             reply.results.append(1)
             try readReplicas(of: flat, at: &at)
         case 0...max(entry.count, 1) where !entry.isHeartbeat:
             reply.results.append(outcome.value)
-            try readTallies(entry.tallyCount, of: flat, at: &at)
+            try readTallies(entry.usageCount, of: flat, at: &at)
         default:
             throw BatchReplyError(reason: "an entry admits other than 0 to all of its checks")
         }
@@ -182,8 +182,8 @@ package struct BatchReplyDecoder {
         guard Self.isReservation(flat.bytes(of: reservation)) else {
             throw BatchReplyError(reason: "a replay names what is no reservation")
         }
-        guard count.value == 0 || count.value == Int64(entry.tallyCount) else {
-            throw BatchReplyError(reason: "a replay has other than none or all of its tallies")
+        guard count.value == 0 || count.value == Int64(entry.usageCount) else {
+            throw BatchReplyError(reason: "a replay has other than none or all of its usages")
         }
         reply.results.append(BatchReply.replayed)
         reply.results.append(min(max(time.value, -EngineBounds.latestMs), EngineBounds.latestMs))
@@ -196,10 +196,10 @@ package struct BatchReplyDecoder {
         _ count: Int, of flat: FlatReply, at: inout Int
     ) throws(BatchReplyError) {
         guard at + count <= flat.items.count else {
-            throw BatchReplyError(reason: "an entry has too few tallies")
+            throw BatchReplyError(reason: "an entry has too few usages")
         }
         for item in flat.items[at..<at + count] {
-            guard item.kind == .integer else { throw BatchReplyError(reason: "a tally is not a number") }
+            guard item.kind == .integer else { throw BatchReplyError(reason: "a usage is not a number") }
             // Whoever else wrote to the key may have left anything in it: that is no reason to close the connection.
             reply.results.append(min(max(item.value, 0), Self.maxTally))
         }

@@ -13,14 +13,14 @@ struct CounterReading {
         self.key = key
         func word(_ text: String) -> [UInt8] { Array(text.utf8) }
         let name = key.bytes(prefix: prefix)
-        let refusals = key.refusals.bytes(prefix: prefix)
+        let denials = key.denials.bytes(prefix: prefix)
         commands =
             switch key.algorithm {
-            case .fixedWindow, .tokenBucket, .slidingLog: [[word("MGET"), refusals, name]]
-            case .slidingWindow: [[word("MGET"), refusals, name, key.previous.bytes(prefix: prefix)]]
+            case .fixedWindow, .tokenBucket, .slidingLog: [[word("MGET"), denials, name]]
+            case .slidingWindow: [[word("MGET"), denials, name, key.previous.bytes(prefix: prefix)]]
             case .concurrency:
                 [
-                    [word("MGET"), refusals],
+                    [word("MGET"), denials],
                     [word("ZCOUNT"), name, word("(\(nowMs)"), word("+inf")],
                     [
                         word("ZRANGEBYSCORE"), name, word("(\(nowMs)"), word("+inf"), word("WITHSCORES"), word("LIMIT"),
@@ -41,39 +41,39 @@ struct CounterReading {
     /// nil if nothing is counted, or what lies there is nothing that a script would count by.
     func counter(_ replies: [RedisReply]) -> StoredCounter? {
         guard replies.count == replyCount, case .array(let strings) = replies[0] else { return nil }
-        var tally: Tally?
+        var usage: Usage?
         var lastMs: Int64 = 0
         var log = UsageLog()
         switch key.algorithm {
         case .fixedWindow:
-            tally = Self.integer(strings, 1).map { Tally(used: $0) }
+            usage = Self.integer(strings, 1).map { Usage(used: $0) }
         case .slidingWindow:
             let (used, previous) = (Self.integer(strings, 1), Self.integer(strings, 2))
             if used != nil || previous != nil {
-                tally = Tally(used: used ?? 0)
-                tally?.previous = previous ?? 0
+                usage = Usage(used: used ?? 0)
+                usage?.previous = previous ?? 0
             }
         case .tokenBucket:
             if let numbers = Self.numbers(strings, 1), (2...3).contains(numbers.count) {
-                tally = Tally(used: numbers[0])
+                usage = Usage(used: numbers[0])
                 lastMs = numbers[1]
             }
         case .slidingLog:
             if let found = Self.log(strings, 1) {
-                tally = Tally(used: 0)
+                usage = Usage(used: 0)
                 log = found
             }
         case .concurrency:
             if case .integer(let count) = replies[1], count > 0 {
-                tally = Tally(used: count)
-                tally?.firstExpiryMs = Self.score(replies[2])
-                tally?.lastExpiryMs = Self.score(replies[3])
+                usage = Usage(used: count)
+                usage?.firstExpiryMs = Self.score(replies[2])
+                usage?.lastExpiryMs = Self.score(replies[3])
             }
         }
-        let refusals = Self.integer(strings, 0)
-        guard var tally = tally ?? refusals.map({ _ in Tally(used: 0) }) else { return nil }
-        tally.refusals = refusals ?? 0
-        return StoredCounter(key: key, tally: tally, lastMs: lastMs, log: log)
+        let denials = Self.integer(strings, 0)
+        guard var usage = usage ?? denials.map({ _ in Usage(used: 0) }) else { return nil }
+        usage.denials = denials ?? 0
+        return StoredCounter(key: key, usage: usage, lastMs: lastMs, log: log)
     }
 
     /// A list of times, each after the one before, and amounts by turns, as MessagePack.
@@ -85,11 +85,11 @@ struct CounterReading {
         var log = UsageLog()
         var ms: Int64 = 0
         for at in stride(from: 0, to: numbers.count, by: 2) {
-            guard (at == 0 ? 0 : 1)...Terms.maxExact ~= numbers[at], 1...Terms.maxExact ~= numbers[at + 1] else {
+            guard (at == 0 ? 0 : 1)...Quota.maxExact ~= numbers[at], 1...Quota.maxExact ~= numbers[at + 1] else {
                 return nil
             }
             ms += numbers[at]
-            guard ms <= Terms.maxExact else { return nil }
+            guard ms <= Quota.maxExact else { return nil }
             log.add(numbers[at + 1], atMs: ms)
         }
         return log
@@ -104,7 +104,7 @@ struct CounterReading {
         guard index < strings.count, case .string(let text) = strings[index] else { return nil }
         let words = text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
         let numbers = words.compactMap { Int64(String(decoding: $0, as: UTF8.self)) }
-        let isCount = numbers.allSatisfy { (0...Terms.maxExact).contains($0) }
+        let isCount = numbers.allSatisfy { (0...Quota.maxExact).contains($0) }
         return numbers.count == words.count && isCount ? numbers : nil
     }
 
@@ -113,6 +113,6 @@ struct CounterReading {
         guard case .array(let parts) = reply, parts.count == 2, case .string(let text) = parts[1],
             let score = Double(String(decoding: text, as: UTF8.self)), score > 0
         else { return 0 }
-        return score < Double(Terms.maxExact) ? Int64(score) : Terms.maxExact
+        return score < Double(Quota.maxExact) ? Int64(score) : Quota.maxExact
     }
 }

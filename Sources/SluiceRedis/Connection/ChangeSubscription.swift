@@ -6,7 +6,7 @@ internal import SluiceEngine
 ///
 /// Spoken is RESP2, in which messages and the answers to both commands are arrays of strings.
 final class ChangeSubscription: RedisConnectionOwner {
-    typealias Tell = (ListeningEvent) -> Void
+    typealias Tell = (ChangeFeedEvent) -> Void
 
     private let channel: String
     private var connection: RedisConnection?

@@ -7,7 +7,7 @@ package import SluiceEngine
 /// It decides nothing: when to connect, to give up and to send is the engine's to say. Every call must come on the
 /// event loop, and every call to the delegate comes on it, never from inside a call to the link. Whoever lets go of the
 /// link disconnects it first, and ends its listening.
-package final class RedisLink: CounterLink {
+package final class RedisLink: CounterStore {
     package struct Configuration: Sendable {
         package var address: RedisAddress
         /// From a file or the environment; those in the address otherwise.
@@ -37,7 +37,7 @@ package final class RedisLink: CounterLink {
         case connected(RedisConnection)
     }
 
-    package weak var delegate: (any CounterLinkDelegate)?
+    package weak var delegate: (any CounterStoreDelegate)?
 
     private let configuration: Configuration
     private let eventLoop: any EventLoop
@@ -111,7 +111,7 @@ package final class RedisLink: CounterLink {
         }
     }
 
-    package func listen(_ command: ListeningCommand) {
+    package func listen(_ command: ChangeFeedCommand) {
         eventLoop.preconditionInEventLoop()
         switch command {
         case .open:
@@ -121,7 +121,7 @@ package final class RedisLink: CounterLink {
                 handshake: handshake(loadsScripts: false), limits: configuration.limits, eventLoop: eventLoop
             ) { [weak self] event in
                 if case .closed = event { self?.subscription = nil }
-                self?.delegate?.linkListening(event)
+                self?.delegate?.linkChangeFeed(event)
             }
         case .probe:
             subscription?.probe()

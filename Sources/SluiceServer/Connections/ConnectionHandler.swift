@@ -129,7 +129,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Whether there is room for one more request: for its place among those that wait, and for its reply.
     private var hasRoom: Bool {
         queue.count + host.gatheredCount < ProtocolBounds.maxPipelinedRequests
-            && output.readableBytes + queue.apartBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && !isClogged
+            && output.readableBytes + queue.boxedBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && !isClogged
             && context != nil
     }
 
@@ -169,7 +169,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     /// Takes the requests that have been read, as far as there is room and for its share of the turn.
     @discardableResult
-    private func takeRequests(now read: Moment? = nil) -> Halt {
+    private func takeRequests(now read: ClockReading? = nil) -> Halt {
         if goesOnLater { return .turnIsOver }
         guard input.readableBytes > 0 else {
             if phase == .draining { phase = .finishing }
@@ -230,7 +230,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         return turn == host.turns.number ? work : 0
     }
 
-    private func noteUnfinishedFrame(now: Moment) {
+    private func noteUnfinishedFrame(now: ClockReading) {
         if input.readableBytes == 0 {
             frameBeganNs = nil
         } else if frameBeganNs == nil {
@@ -239,7 +239,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     /// One frame has been read. A check is decided with those behind it, anything else at once, after all before it.
-    private func take(_ next: RequestFramer.Next, now: Moment) {
+    private func take(_ next: RequestFramer.Next, now: ClockReading) {
         if case .check(let check) = next {
             host.gather(check, in: input)
             if host.hasGatheredAll { decideGathered(now: now) }
@@ -253,7 +253,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    private func take(_ request: Request, now: Moment) {
+    private func take(_ request: Request, now: ClockReading) {
         do throws(RequestError) {
             switch request {
             case .check: break
@@ -269,7 +269,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     /// Decides the checks that were gathered.
-    private func decideGathered(now: Moment, _ form: ReplyQueue.Form = .check) {
+    private func decideGathered(now: ClockReading, _ form: ReplyQueue.Form = .check) {
         guard host.gatheredCount > 0 else { return }
         let writer = writer
         // A place in the queue is taken only if the check waits.
@@ -294,7 +294,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         work += queue.append(to: &output, write: write) / ServerBounds.replyBytesPerWork
     }
 
-    private func take(_ request: ThrottleRequest, now: Moment) throws(RequestError) {
+    private func take(_ request: ThrottleRequest, now: ClockReading) throws(RequestError) {
         guard host.answersThrottle else { throw .throttleIsOff }
         guard let throttle = host.throttle(request, in: input) else {
             throw RequestError(
@@ -316,7 +316,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    private func take(_ request: SettleRequest, now: Moment) throws(RequestError) {
+    private func take(_ request: SettleRequest, now: ClockReading) throws(RequestError) {
         let writer = writer
         switch host.settle(request, in: input, slot: slot, number: queue.nextNumber, now: now) {
         case .answered(let done):
@@ -339,7 +339,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         if disposition == .closeAfterReply { finish() }
     }
 
-    private func explain(_ check: CheckRequest, now: Moment) throws(RequestError) {
+    private func explain(_ check: CheckRequest, now: ClockReading) throws(RequestError) {
         guard isOperator else { throw .forOperators }
         work += ServerBounds.workPerReport
         let form = ReplyQueue.Form.explanation(
@@ -499,7 +499,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     // MARK: - Sweeping
 
     /// Looks for a frame that never ends and for answers that nobody reads.
-    func sweep(now: Moment) {
+    func sweep(now: ClockReading) {
         // While nothing is read, a frame cannot end: that is not the peer's delay.
         if frameBeganNs != nil && !mayRead { frameBeganNs = now.monotonicNs }
         if let frameBeganNs, now.monotonicNs - frameBeganNs >= Int64(ProtocolBounds.maxFrameSeconds) * 1_000_000_000,

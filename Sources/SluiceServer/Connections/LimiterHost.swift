@@ -8,19 +8,19 @@ import SluiceProtocol
 /// The shell around the limiter: owns it on one event loop, carries events to it and its answers away, decides nothing.
 ///
 /// Confined to its event loop; there is no lock, because there is nobody else.
-final class LimiterHost: CounterLinkDelegate {
+final class LimiterHost: CounterStoreDelegate {
     let eventLoop: any EventLoop
     let logger: Logger
     /// Checks of one connection that were read and are not decided yet.
-    private var gathered = GatheredChecks()
+    private var gathered = CheckBatch()
     /// Filled anew for each call of `CL.THROTTLE`, so that a known key allocates nothing.
     private var identity = Identity()
     /// The system's: nobody can guess what it gives.
     private var random = SystemRandomNumberGenerator()
     var limiter: Limiter
-    let link: (any CounterLink)?
+    let link: (any CounterStore)?
     /// Where there is a state folder.
-    let keeper: StateKeeper?
+    let keeper: StateWriter?
     /// Called when the state is closed; while it is set, that is under way.
     var whenStateIsClosed: (() -> Void)?
     /// Whether what is left of the state when it ends could not be written.
@@ -51,7 +51,7 @@ final class LimiterHost: CounterLinkDelegate {
     private var lastConnectionID: Int64 = 0
 
     init(
-        limiter: Limiter, link: (any CounterLink)?, keeper: StateKeeper? = nil,
+        limiter: Limiter, link: (any CounterStore)?, keeper: StateWriter? = nil,
         maxConnections: Int = ServerBounds.maxConnections, memoryBytes: Int = ServerBounds.defaultMemoryBytes,
         answersThrottle: Bool = false,
         look: (any SocketLook)? = nil, eventLoop: any EventLoop,
@@ -93,7 +93,7 @@ final class LimiterHost: CounterLinkDelegate {
     /// What has become of the policies since the start, for people to see.
     struct PolicyHistory {
         var reloads = 0
-        var refusals = 0
+        var denials = 0
         /// Why the newest policies were refused; empty when the present ones are the newest.
         var lastRefusal = ""
     }
@@ -107,7 +107,7 @@ final class LimiterHost: CounterLinkDelegate {
     }
 
     func refusePolicies(reason: String) {
-        policyHistory.refusals += 1
+        policyHistory.denials += 1
         policyHistory.lastRefusal = reason
     }
 
@@ -132,7 +132,7 @@ final class LimiterHost: CounterLinkDelegate {
 
     var gatheredCount: Int { gathered.count }
     /// Whether what was gathered must be decided before there is room for more.
-    var hasGatheredAll: Bool { gathered.count == GatheredChecks.capacity }
+    var hasGatheredAll: Bool { gathered.count == CheckBatch.capacity }
 
     /// Takes a check that was read, to be decided with the next ones by `decideGathered`.
     func gather(_ check: CheckRequest, in input: ByteBuffer) {
@@ -142,10 +142,10 @@ final class LimiterHost: CounterLinkDelegate {
     /// Decides what was gathered for the connection in `slot`, in order. A check that waits is answered through
     /// `ConnectionHandler.complete` of that connection, under the number that `next` gave it.
     func decideGathered(
-        slot: Int, now: Moment, next: () -> UInt32, decided: (Limiter.CheckOutcome) -> Void
+        slot: Int, now: ClockReading, next: () -> UInt32, decided: (Limiter.CheckOutcome) -> Void
     ) {
         // A local variable's: what a class holds is retained anew for each call that it is passed to.
-        var checks = GatheredChecks()
+        var checks = CheckBatch()
         swap(&checks, &gathered)
         limiter.find(&checks.identities, now: now)
         var answeredCount = 0
@@ -189,7 +189,7 @@ final class LimiterHost: CounterLinkDelegate {
 
     /// Decides such a call; a waiting one is answered as a waiting check is.
     func check(
-        _ throttle: Throttle, cost: Int64, isPeek: Bool, slot: Int, number: UInt32, now: Moment
+        _ throttle: Throttle, cost: Int64, isPeek: Bool, slot: Int, number: UInt32, now: ClockReading
     ) -> Limiter.CheckOutcome {
         identity.fill(throttle)
         let outcome = limiter.check(
@@ -202,7 +202,7 @@ final class LimiterHost: CounterLinkDelegate {
 
     /// The end of a reservation; a waiting one is answered as a waiting check is.
     func settle(
-        _ request: SettleRequest, in input: ByteBuffer, slot: Int, number: UInt32, now: Moment
+        _ request: SettleRequest, in input: ByteBuffer, slot: Int, number: UInt32, now: ClockReading
     ) -> Limiter.SettleOutcome {
         let settlement: Batch.Settlement =
             switch request.action {
@@ -230,9 +230,9 @@ final class LimiterHost: CounterLinkDelegate {
     }
 
     /// What is out of the ordinary about a check; nil if nothing.
-    private func extras(of check: CheckRequest, in input: ByteBuffer) -> CheckExtras? {
+    private func extras(of check: CheckRequest, in input: ByteBuffer) -> CheckOptions? {
         guard check.reserve || check.id != nil else { return nil }
-        return CheckExtras(
+        return CheckOptions(
             reservation: check.reserve ? ReservationID(using: &random) : nil,
             id: check.id.map { Array(input.bytes(ofArgument: $0)) },
             argumentsHash: check.id == nil ? 0 : check.argumentsHash(in: input))
@@ -396,9 +396,9 @@ final class LimiterHost: CounterLinkDelegate {
         pump()
     }
 
-    func linkListening(_ event: ListeningEvent) {
+    func linkChangeFeed(_ event: ChangeFeedEvent) {
         openTurn()
-        limiter.linkListening(event, now: SystemClock.now())
+        limiter.linkChangeFeed(event, now: SystemClock.now())
         pump()
     }
 
@@ -407,7 +407,7 @@ final class LimiterHost: CounterLinkDelegate {
     /// Something was found at a socket, and is about to be handled.
     /// - Returns: what time it is, where that had to be read: at the beginning of a turn.
     @discardableResult
-    func openTurn() -> Moment? {
+    func openTurn() -> ClockReading? {
         guard !turns.isOpen else { return nil }
         let now = SystemClock.now()
         turns.open(nowNs: now.monotonicNs)
@@ -501,7 +501,7 @@ final class LimiterHost: CounterLinkDelegate {
 
     /// Keeps one timer, at the earliest time that the limiter wants. One that fires early costs less than one that is
     /// cancelled for every check.
-    private func scheduleTick(now: Moment) {
+    private func scheduleTick(now: ClockReading) {
         let next = limiter.nextTickNs()
         guard next < tickNs else { return }
         tick?.cancel()
@@ -523,7 +523,7 @@ final class LimiterHost: CounterLinkDelegate {
             logger.warning("redis is away, counting is local", metadata: ["reason": "\(reason)"])
         case .storeStillAway(let reason):
             logger.warning("redis is still away", metadata: ["reason": "\(reason)"])
-        case .storeForgot:
+        case .storeLostData:
             logger.warning("redis has lost its memory, and is told what was last seen of its counters")
         case .storeClockBehind(let byMs):
             logger.error("redis' clock has stepped back, windows stand still", metadata: ["by_ms": "\(byMs)"])
@@ -535,7 +535,7 @@ final class LimiterHost: CounterLinkDelegate {
             logger.error("a key in redis holds what does not belong there", metadata: ["reason": "\(reason)"])
         case .changesUnheard(let reason):
             logger.warning(
-                "redis does not tell of changes, refusals are not remembered", metadata: ["reason": "\(reason)"])
+                "redis does not tell of changes, denials are not remembered", metadata: ["reason": "\(reason)"])
         case .busy(let cause):
             logger.warning(
                 "checks are answered BUSY", metadata: ["cause": "\(cause.figure)", "advice": "\(cause.advice)"])
@@ -544,7 +544,7 @@ final class LimiterHost: CounterLinkDelegate {
                 "a table is full: what was used least recently is forgotten, redis knows it",
                 metadata: ["identities": "\(limiter.identityCount)", "max": "\(limiter.configuration.maxPlans)"])
         case .changesHeard:
-            logger.info("redis tells of changes, refusals are remembered")
+            logger.info("redis tells of changes, denials are remembered")
         }
     }
 }

@@ -10,25 +10,26 @@ struct ReplyQueue {
     enum Form {
         case check
         case throttle(ThrottleForm)
-        /// Apart: it is rare, and every reply that waits has the room of the largest form.
+        /// CopyOnWriteBox: it is rare, and every reply that waits has the room of the largest form.
         indirect case explanation(of: ExplainedCheck)
     }
 
     private enum Slot {
         /// Its check waits for the store.
         case waiting(ReplyWriter, Form)
-        /// Apart, like what is written: a reply seldom comes before the one ahead of it, and slots stay small by that.
+        /// CopyOnWriteBox, like what is written: a reply seldom comes before the one ahead of it, and slots stay small by that.
         indirect case decided(Decision, ReplyWriter, Form)
         indirect case written(ByteBuffer)
 
         /// What lies apart from it.
-        var apartBytes: Int {
+        var boxedBytes: Int {
             switch self {
             case .waiting(_, .check), .waiting(_, .throttle): 0
             // With its names.
             case .waiting(_, .explanation): 1_024
             case .decided(let decision, _, _):
-                MemoryLayout<Decision>.size + 64 + (decision.trace?.capacity ?? 0) * MemoryLayout<Decision.Look>.stride
+                MemoryLayout<Decision>.size + 64 + (decision.trace?.capacity ?? 0)
+                    * MemoryLayout<Decision.LimitTrace>.stride
             case .written(let bytes): bytes.storageCapacity + 64
             }
         }
@@ -39,11 +40,11 @@ struct ReplyQueue {
     private var firstNumber: UInt32 = 0
 
     /// What lies apart from the slots, bytes: replies that are there, mostly.
-    private(set) var apartBytes = 0
+    private(set) var boxedBytes = 0
 
     var count: Int { slots.count }
     /// What it takes in memory.
-    var bytes: Int { slots.count * MemoryLayout<Slot>.stride + apartBytes }
+    var bytes: Int { slots.count * MemoryLayout<Slot>.stride + boxedBytes }
     var isEmpty: Bool { slots.isEmpty }
 
     /// The number that the next place to be reserved will have.
@@ -66,7 +67,7 @@ struct ReplyQueue {
     }
 
     private mutating func append(_ slot: Slot) {
-        apartBytes += slot.apartBytes
+        boxedBytes += slot.boxedBytes
         slots.append(slot)
     }
 
@@ -97,7 +98,7 @@ struct ReplyQueue {
         }
         let slot = slots.removeFirst()
         guard case .waiting(let writer, let form) = slot else { preconditionFailure("a place is filled once") }
-        apartBytes -= slot.apartBytes
+        boxedBytes -= slot.boxedBytes
         firstNumber &+= 1
         writer.write(decision, form, to: &output)
         release(to: &output)
@@ -120,14 +121,14 @@ struct ReplyQueue {
             case .decided(let decision, let writer, let form): writer.write(decision, form, to: &output)
             case .written(var bytes): output.writeBuffer(&bytes)
             }
-            apartBytes -= first.apartBytes
+            boxedBytes -= first.boxedBytes
             slots.removeFirst()
             firstNumber &+= 1
         }
     }
 
     private mutating func replace(_ index: Int, by slot: Slot) {
-        apartBytes += slot.apartBytes - slots[index].apartBytes
+        boxedBytes += slot.boxedBytes - slots[index].boxedBytes
         slots[index] = slot
     }
 }

@@ -65,8 +65,8 @@ extension Server {
             }
         case .made(let file, let channel):
             // Connections that came by the old one go on.
-            listener.value?.close(promise: nil)
-            listener.value = channel
+            changeFeed.value?.close(promise: nil)
+            changeFeed.value = channel
             socketFile.value = file
             host.value.socketHistory.remakes += 1
             host.value.socketHistory.trouble = ""

@@ -39,13 +39,13 @@ package struct ServerConfiguration: Sendable {
 
 /// One sidecar: a limiter, its link to the store and the socket that gateways call, all on one event loop.
 package final class Server: Sendable {
-    package typealias MakeLink = @Sendable (any EventLoop) -> (any CounterLink)?
+    package typealias MakeLink = @Sendable (any EventLoop) -> (any CounterStore)?
 
     private let configuration: ServerConfiguration
     let eventLoop: any EventLoop
     let host: NIOLoopBound<LimiterHost>
     private let operators: NIOLoopBound<OperatorCommands>
-    let listener: NIOLoopBoundBox<(any Channel)?>
+    let changeFeed: NIOLoopBoundBox<(any Channel)?>
     let socketFile: NIOLoopBoundBox<SocketFile?>
     let socketWatch: NIOLoopBoundBox<SocketWatch>
     let logger: Logger
@@ -62,7 +62,7 @@ package final class Server: Sendable {
 
     private init(
         _ configuration: ServerConfiguration, policies: PolicySet, eventLoop: any EventLoop, logger: Logger,
-        link: (any CounterLink)?
+        link: (any CounterStore)?
     ) {
         var kept = configuration
         // The records are of no use any more.
@@ -76,7 +76,7 @@ package final class Server: Sendable {
         var limiter = Limiter(configuration: limiterConfiguration, policies: policies, now: SystemClock.now())
         let keeper = configuration.state.map {
             Self.restore(&limiter, from: $0.contents, folder: $0.file.folder, logger: logger)
-            return StateKeeper($0.file, eventLoop: eventLoop, logger: logger)
+            return StateWriter($0.file, eventLoop: eventLoop, logger: logger)
         }
         let maxConnections = OpenFileLimit.raise()
         if maxConnections < ServerBounds.maxConnections {
@@ -93,7 +93,7 @@ package final class Server: Sendable {
             OperatorCommands(
                 host: host, facts: configuration.facts, operatorUserIDs: configuration.operatorUserIDs),
             eventLoop: eventLoop)
-        listener = NIOLoopBoundBox(nil, eventLoop: eventLoop)
+        changeFeed = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketFile = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketWatch = NIOLoopBoundBox(SocketWatch(), eventLoop: eventLoop)
     }
@@ -178,7 +178,7 @@ package final class Server: Sendable {
     private func listenOnce() async throws {
         let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [self] in try makeSocket() }
         try await eventLoop.submit { [self] in
-            listener.value = bound
+            changeFeed.value = bound
             socketFile.value = file
             host.value.sweepConnections()
             watchSocket()
@@ -227,8 +227,8 @@ package final class Server: Sendable {
         // A socket that is made again just now must not be left behind.
         try await eventLoop.flatSubmit { [self] in endSocketWatch() }.get()
         let drained = eventLoop.makePromise(of: Void.self)
-        try await eventLoop.submit { [host, listener, socketFile] in
-            listener.value?.close(promise: nil)
+        try await eventLoop.submit { [host, changeFeed, socketFile] in
+            changeFeed.value?.close(promise: nil)
             socketFile.value?.remove()
             host.value.drain { drained.succeed() }
         }.get()

@@ -3,8 +3,8 @@ package import SluiceEngine
 
 /// The only place where the server reads a clock.
 package enum SystemClock {
-    package static func now() -> Moment {
-        Moment(monotonicNs: nanoseconds(CLOCK_MONOTONIC), wallMs: nanoseconds(CLOCK_REALTIME) / 1_000_000)
+    package static func now() -> ClockReading {
+        ClockReading(monotonicNs: nanoseconds(CLOCK_MONOTONIC), wallMs: nanoseconds(CLOCK_REALTIME) / 1_000_000)
     }
 
     package static func monotonicNs() -> Int64 { nanoseconds(CLOCK_MONOTONIC) }

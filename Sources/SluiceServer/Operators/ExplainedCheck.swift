@@ -31,7 +31,7 @@ struct ExplainedCheck {
         for look in looks { write(look, writer, to: &output) }
     }
 
-    private func write(_ look: Decision.Look, _ writer: ReplyWriter, to output: inout ByteBuffer) {
+    private func write(_ look: Decision.LimitTrace, _ writer: ReplyWriter, to output: inout ByteBuffer) {
         let limit = limit(of: look.rule)
         let texts = [
             ("rule", look.rule), ("rate", limit?.rate ?? ""), ("scope", limit?.scope.name ?? ""),
@@ -42,7 +42,7 @@ struct ExplainedCheck {
         let numbers = [
             ("passes", look.fits ? 1 : 0), ("max", look.max), ("used", look.used), ("left", look.left),
             ("local_used", look.localUsed), ("retry_after_ms", look.waitMs), ("reset_ms", look.resetMs),
-            ("window_start_ms", look.windowStartMs), ("would_deny", look.refusals),
+            ("window_start_ms", look.windowStartMs), ("would_deny", look.denials),
         ]
         writer.writeMapHeader(texts.count + numbers.count, to: &output)
         writer.write(texts, numbers, to: &output)

@@ -6,7 +6,7 @@ import SluicePolicy
 struct InfoReport {
     let host: LimiterHost
     let facts: ServerFacts
-    let now: Moment
+    let now: ClockReading
     /// Whether operators ask: what the policy says and where things lie is nobody else's business.
     let isForOperators: Bool
 
@@ -49,7 +49,7 @@ struct InfoReport {
         let refusal = host.policyHistory.lastRefusal.split(separator: "\n").first.map(String.init) ?? ""
         return forOperators([("policy", facts.policyDescription)]) + [
             ("policy_reloads", String(host.policyHistory.reloads)),
-            ("policy_refusals", String(host.policyHistory.refusals)),
+            ("policy_refusals", String(host.policyHistory.denials)),
         ] + forOperators([("policy_last_refusal", refusal)])
     }
 

@@ -106,7 +106,7 @@ final class OperatorCommands {
                 ("window_start_ms", report.key.windowStartMs),
                 ("reset_ms", report.resetMs), ("max", report.max), ("shared_used", report.sharedUsed),
                 ("local_used", report.localUsed), ("local_share", report.localShare), ("remaining", report.remaining),
-                ("would_deny", report.refusals),
+                ("would_deny", report.denials),
             ]
             writer.writeMapHeader(texts.count + numbers.count, to: &output)
             writer.write(texts, numbers, to: &output)
@@ -129,10 +129,10 @@ package struct ServerFacts: Sendable {
     /// The store's address without its password; `none` without a store.
     package var storeAddress: String
     package var replicaID: String
-    package var startedAt: Moment
+    package var startedAt: ClockReading
 
     package init(
-        version: String, policyDescription: String, storeAddress: String, replicaID: String, startedAt: Moment
+        version: String, policyDescription: String, storeAddress: String, replicaID: String, startedAt: ClockReading
     ) {
         self.version = version
         self.policyDescription = policyDescription

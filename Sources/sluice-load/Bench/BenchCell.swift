@@ -26,7 +26,7 @@ package struct BenchCell: Sendable, Equatable {
     /// What is started for a cell, anew for each.
     package struct Setting: Sendable, Equatable {
         package var sidecars = 1
-        package var redis = Stage.RedisTransport.unix
+        package var redis = LocalCluster.RedisTransport.unix
         /// Limits that each check is counted by.
         package var limits = 1
         /// Whether the maximum is so high that all is allowed, or so low that nearly all is denied.

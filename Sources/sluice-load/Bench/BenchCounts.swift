@@ -44,7 +44,7 @@ package struct BenchCounts: Sendable, Equatable {
     /// Whether nothing was counted wrong, and nothing failed.
     package var isClean: Bool { faults.isEmpty && failures == 0 }
 
-    package mutating func add(_ tally: borrowing Tally, owner: Owner?) {
+    package mutating func add(_ tally: borrowing LoadStatistics, owner: Owner?) {
         failures += tally.failureCount
         if firstFault == nil { firstFault = tally.firstFault }
         guard let owner else { return }
@@ -134,7 +134,7 @@ enum StoreTotal {
         return answer.flatMap { $0.hasPrefix("+") ? String($0.dropFirst()) : nil }
     }
 
-    /// - Throws: `StageFailure`, or `CancellationError`.
+    /// - Throws: `LocalClusterFailure`, or `CancellationError`.
     static func read(_ owner: BenchCounts.Owner, from redisSocket: String) throws -> BenchCounts.Stored {
         var stored = BenchCounts.Stored()
         var cursor = "0"
@@ -143,7 +143,7 @@ enum StoreTotal {
             let answer = RESPProbe.ask(redisSocket, ["EVAL", script, "0", cursor, pattern(of: owner)])
             let words = (answer ?? "").dropFirst().split(separator: " ")
             guard words.count == 3, let sum = Int64(words[1]), let highest = Int64(words[2]) else {
-                throw StageFailure("Redis's counters could not be read: \(answer ?? "no answer")")
+                throw LocalClusterFailure("Redis's counters could not be read: \(answer ?? "no answer")")
             }
             stored.sum += sum
             stored.highest = max(stored.highest, highest)

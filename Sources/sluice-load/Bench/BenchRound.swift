@@ -38,7 +38,7 @@ package struct BenchRound: Sendable, Equatable {
         guard summary.settings.target == .sluice else { return }
         for source in ReplySource.allCases {
             let decisions = summary.tally[source]
-            if decisions != Tally.Decisions() { bySource[source] = decisions.allowed + decisions.denied }
+            if decisions != LoadStatistics.Decisions() { bySource[source] = decisions.allowed + decisions.denied }
         }
     }
 

@@ -19,7 +19,7 @@ package struct BenchPlan: Sendable, Equatable {
 package struct BenchRunner {
     let cell: BenchCell
     let plan: BenchPlan
-    private let stage: Stage
+    private let stage: LocalCluster
     private var result: BenchResult
     /// Called with a line about what takes a while.
     private let onNote: (String) -> Void
@@ -36,7 +36,7 @@ package struct BenchRunner {
         self.cell = cell
         self.plan = plan
         self.onNote = onNote
-        stage = try Stage(
+        stage = try LocalCluster(
             sidecars: cell.stage.sidecars, policy: Self.policy(cell.stage), budgetNs: Self.budgetNs,
             redis: cell.stage.redis)
         result = BenchResult(cell: cell)
@@ -53,7 +53,7 @@ package struct BenchRunner {
     }
 
     /// - Parameter onNote: called with a line about what takes a while.
-    /// - Throws: `LoadFailure`, `StageFailure`, or `CancellationError`.
+    /// - Throws: `LoadFailure`, `LocalClusterFailure`, or `CancellationError`.
     package static func run(
         _ cell: BenchCell, plan: BenchPlan, onNote: @escaping (String) -> Void = { _ in }
     ) async throws -> BenchResult {
@@ -143,7 +143,7 @@ package struct BenchRunner {
         var processes: [pid_t] = []
         for sidecar in 1...cell.stage.sidecars {
             guard let process = await stage.processID(of: .sidecar(sidecar)) else {
-                throw StageFailure("sidecar \(sidecar) is gone")
+                throw LocalClusterFailure("sidecar \(sidecar) is gone")
             }
             processes.append(process)
         }
@@ -180,7 +180,7 @@ package struct BenchRunner {
         settings.durationNs = LoadBounds.maxFillNs
         let summary = try await run(contender, settings)
         guard summary.tally.decisionCount >= grants else {
-            throw StageFailure(
+            throw LocalClusterFailure(
                 "\(contender.name) had checked \(Format.count(summary.tally.decisionCount)) of "
                     + "\(Format.count(Int64(grants))) grants once when \(LoadBounds.maxFillNs / 1_000_000_000) s were over"
             )

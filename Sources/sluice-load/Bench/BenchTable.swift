@@ -76,7 +76,7 @@ package enum BenchTable {
         var settings: [BenchCell.Setting] = []
         for limits in [1, 3] {
             for isMostlyDenied in [false, true] {
-                for redis in Stage.RedisTransport.allCases {
+                for redis in LocalCluster.RedisTransport.allCases {
                     // Without Redis nobody shares a window.
                     for sidecars in redis == .none ? [1] : [1, 2] {
                         var setting = BenchCell.Setting()

@@ -16,7 +16,7 @@ struct ProcessGroup {
         var ends: [Int32] = [-1, -1]
         // No other process that is started meanwhile may hold it open, which Swift's pipe() cannot promise.
         guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
-            throw StageFailure("socketpair: \(String(cString: strerror(errno)))")
+            throw LocalClusterFailure("socketpair: \(String(cString: strerror(errno)))")
         }
         defer { close(ends[0]) }
         pipe = ends[1]
@@ -70,14 +70,14 @@ struct ProcessGroup {
         var pid: pid_t = 0
         let result = posix_spawnp(&pid, command[0], &actions, &attributes, arguments, variables)
         guard result == 0 else {
-            throw StageFailure("cannot start \(command[0]): \(String(cString: strerror(result)))")
+            throw LocalClusterFailure("cannot start \(command[0]): \(String(cString: strerror(result)))")
         }
         return pid
     }
 }
 
 /// Why the driver's own processes could not be used.
-package struct StageFailure: Error, Sendable, Equatable, CustomStringConvertible {
+package struct LocalClusterFailure: Error, Sendable, Equatable, CustomStringConvertible {
     package let description: String
 
     init(_ description: String) { self.description = description }

@@ -21,13 +21,13 @@ extension LoadCommand {
     }
 
     /// What is to be started, and what is to be done to it; nil without `--spawn`.
-    package func stagePlan(_ settings: LoadSettings) throws -> StagePlan? {
+    package func stagePlan(_ settings: LoadSettings) throws -> ClusterPlan? {
         guard own.spawn else { return nil }
         let sidecars = own.sidecars ?? 2
-        var plan = StagePlan(sidecars: sidecars)
+        var plan = ClusterPlan(sidecars: sidecars)
         plan.policy =
             try own.policy.map { try read($0, "--policy") }
-            ?? Stage.defaultPolicy(tools: settings.kinds.map(\.tool), scope: settings.scope)
+            ?? LocalCluster.defaultPolicy(tools: settings.kinds.map(\.tool), scope: settings.scope)
         guard let path = own.faults else { return plan }
         do {
             plan.faults = try FaultScript(text: read(path, "--faults"), sidecars: sidecars)

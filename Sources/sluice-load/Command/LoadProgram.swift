@@ -26,7 +26,7 @@ package enum LoadProgram {
         }
         let command: LoadCommand
         var settings: LoadSettings
-        let plan: StagePlan?
+        let plan: ClusterPlan?
         do {
             command = try LoadCommand.parse(arguments)
             settings = try command.settings(chance: UInt64.random(in: 0...999_999))
@@ -43,10 +43,10 @@ package enum LoadProgram {
         let note = { @Sendable (text: String) in
             writeError("\(LoadProgress(isTerminal: isTerminal).ending)\(TerminalText.visible(text))\n")
         }
-        var stage: Stage?
+        var stage: LocalCluster?
         do {
             if let plan {
-                let made = try Stage(sidecars: plan.sidecars, policy: plan.policy, budgetNs: settings.budgetNs)
+                let made = try LocalCluster(sidecars: plan.sidecars, policy: plan.policy, budgetNs: settings.budgetNs)
                 stage = made
                 settings.socketPaths = settings.target == .redis ? [made.redisSocket] : made.sidecarSockets
             }
@@ -79,7 +79,7 @@ package enum LoadProgram {
             let isReplaced = type == nil || type == .typeRegular
             try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: isReplaced ? .atomic : [])
         } catch {
-            throw StageFailure("cannot write \(path): \(error.localizedDescription)")
+            throw LocalClusterFailure("cannot write \(path): \(error.localizedDescription)")
         }
     }
 
@@ -96,7 +96,7 @@ package enum LoadProgram {
     }
 
     /// The first Ctrl-C or SIGTERM ends the run with a summary, the second ends the process.
-    private static func runUntilInterrupted(_ runner: LoadRunner, on stage: Stage?) async throws -> Summary {
+    private static func runUntilInterrupted(_ runner: LoadRunner, on stage: LocalCluster?) async throws -> Summary {
         let run = Task {
             try await stage?.start()
             return try await runner.run()

@@ -9,9 +9,9 @@ package struct LoadProgress: Sendable {
         package var elapsedNs: Int64
         package var intervalNs: Int64
         package var isWarmUp: Bool
-        package var tally: Tally
+        package var tally: LoadStatistics
 
-        package init(elapsedNs: Int64, intervalNs: Int64, isWarmUp: Bool, tally: Tally) {
+        package init(elapsedNs: Int64, intervalNs: Int64, isWarmUp: Bool, tally: LoadStatistics) {
             self.elapsedNs = elapsedNs
             self.intervalNs = intervalNs
             self.isWarmUp = isWarmUp
@@ -21,7 +21,7 @@ package struct LoadProgress: Sendable {
 
     private let isTerminal: Bool
     /// What was not told yet, and since when.
-    private var untold = Tally()
+    private var untold = LoadStatistics()
     private var untoldNs: Int64 = 0
     private var lastLineNs: Int64 = 0
     private var allowed: Int64 = 0
@@ -43,7 +43,7 @@ package struct LoadProgress: Sendable {
         // A twentieth of a second early is in time: ticks are not exact.
         guard isTerminal || sample.elapsedNs - lastLineNs >= Self.plainIntervalNs - 50_000_000 else { return nil }
         let line = line(elapsedNs: sample.elapsedNs, isWarmUp: sample.isWarmUp)
-        untold = Tally()
+        untold = LoadStatistics()
         untoldNs = 0
         lastLineNs = sample.elapsedNs
         return isTerminal ? "\r\(line)\u{1b}[K" : "\(line)\n"

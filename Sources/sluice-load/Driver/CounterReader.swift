@@ -46,25 +46,25 @@ struct CounterReader: Sendable {
     // MARK: - Through a sidecar
 
     /// - Returns: nil if the sidecar told what it remembers, since Redis did not answer.
-    private func readSidecar(_ path: String) async throws(SluiceError) -> StoredTallies? {
+    private func readSidecar(_ path: String) async throws(SluiceError) -> StoredUsages? {
         let limit = LoadBounds.maxReportedCounters
         let reply = try await ask(path) { connection throws(SluiceError) in
             try await connection.send(["COUNTERS", "LIMIT", "\(limit)"])
         }
         guard Self.field("shared", of: reply)?.integer == 1 else { return nil }
-        var stored = StoredTallies(origin: .sidecar)
+        var stored = StoredUsages(origin: .sidecar)
         stored.isTruncated = Self.field("truncated", of: reply)?.integer == 1
         for counter in Self.field("counters", of: reply)?.array ?? [] {
             func text(_ name: String) -> String { Self.field(name, of: counter)?.string ?? "" }
             func number(_ name: String) -> Int64 { Self.field(name, of: counter)?.integer ?? -1 }
             let grant = text("grant")
-            guard text("algorithm") == Terms.Algorithm.fixedWindow.name, text("mode") == "enforce",
+            guard text("algorithm") == Quota.Algorithm.fixedWindow.name, text("mode") == "enforce",
                 let subject = subjects.subject(grant: grant.isEmpty ? nil : grant, words: text("subject")),
                 number("shared_used") >= 0
             else { continue }
-            let key = StoredTallies.Key(
+            let key = StoredUsages.Key(
                 subject: subject, rule: text("rule"), startMs: number("window_start_ms"))
-            stored.tallies[key] = StoredTallies.Tally(used: number("shared_used"), isOpen: true)
+            stored.tallies[key] = StoredUsages.LoadStatistics(used: number("shared_used"), isOpen: true)
         }
         return stored
     }
@@ -80,9 +80,9 @@ struct CounterReader: Sendable {
 
     // MARK: - From Redis
 
-    private func readRedis(_ path: String) async throws(SluiceError) -> StoredTallies {
+    private func readRedis(_ path: String) async throws(SluiceError) -> StoredUsages {
         try await ask(path) { connection throws(SluiceError) in
-            var stored = StoredTallies(origin: .redis)
+            var stored = StoredUsages(origin: .redis)
             var windows: [String: Window] = [:]
             var keys: [CounterKey: Int64] = [:]
             var cursor = "0"
@@ -105,8 +105,9 @@ struct CounterReader: Sendable {
                 guard let subject = subjects.subject(of: key) else { continue }
                 let rule = Self.rule(of: key)
                 windows[rule] = key.window
-                stored.tallies[StoredTallies.Key(subject: subject, rule: rule, startMs: key.windowStartMs)] =
-                    StoredTallies.Tally(used: used, isOpen: nowMs < key.window.bounds(atMs: key.windowStartMs).endMs)
+                stored.tallies[StoredUsages.Key(subject: subject, rule: rule, startMs: key.windowStartMs)] =
+                    StoredUsages.LoadStatistics(
+                        used: used, isOpen: nowMs < key.window.bounds(atMs: key.windowStartMs).endMs)
             }
             stored.openStartMs = windows.mapValues { $0.bounds(atMs: nowMs).startMs }
             return stored

@@ -1,6 +1,6 @@
 import NIOCore
 
-/// One connection to a sidecar: carries bytes between its channel and its `Exchange`. What becomes of answers is the
+/// One connection to a sidecar: carries bytes between its channel and its `RequestPipeline`. What becomes of answers is the
 /// shard's business.
 ///
 /// Confined to the shard's event loop.
@@ -12,29 +12,31 @@ final class LoadConnection: ChannelInboundHandler {
     let lane: Int
     /// Held until the channel has let go of this handler: channels close some turns after the shard has closed them, or when
     /// their event loop ends, and what they tell then must still find it.
-    private var shard: LoadShard?
+    private var shard: LoadWorker?
     private let frames: CheckFrames
-    private var exchange: Exchange
-    private var answered: [Exchange.Answered] = []
+    private var exchange: RequestPipeline
+    private var answered: [RequestPipeline.Answered] = []
     private var context: ChannelHandlerContext?
 
-    init(lane: Int, shard: LoadShard) {
+    init(lane: Int, shard: LoadWorker) {
         self.lane = lane
         self.shard = shard
         frames = shard.frames
-        exchange = Exchange(target: shard.target)
+        exchange = RequestPipeline(target: shard.target)
     }
 
     var isOpen: Bool { context != nil }
     var outstandingCount: Int { exchange.outstanding.count }
 
     /// Checks that have been waiting since before `ns`, the oldest first.
-    func outstanding(sentBefore ns: Int64) -> some Sequence<Exchange.Outstanding> {
+    func outstanding(sentBefore ns: Int64) -> some Sequence<RequestPipeline.Outstanding> {
         exchange.outstanding.lazy.prefix { $0.sentNs < ns }
     }
 
     /// What is outstanding but for the first `count`.
-    func outstanding(from count: Int) -> some Sequence<Exchange.Outstanding> { exchange.outstanding.dropFirst(count) }
+    func outstanding(from count: Int) -> some Sequence<RequestPipeline.Outstanding> {
+        exchange.outstanding.dropFirst(count)
+    }
 
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
     func handlerRemoved(context: ChannelHandlerContext) {

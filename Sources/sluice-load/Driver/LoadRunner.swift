@@ -43,7 +43,7 @@ package struct LoadRunner: Sendable {
     ///   - onSample: called once a second while checks are sent.
     ///   - onNote: called with one line about what was done or found meanwhile.
     package init(
-        _ settings: LoadSettings, stage: Stage? = nil, faults: FaultScript = FaultScript(),
+        _ settings: LoadSettings, stage: LocalCluster? = nil, faults: FaultScript = FaultScript(),
         redisSocket: String? = nil, meter: ProcessMeter = ProcessMeter(),
         onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in },
         onNote: @escaping @Sendable (String) -> Void = { _ in }
@@ -115,7 +115,7 @@ package struct LoadRunner: Sendable {
     }
 
     private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<
-        LoadShard
+        LoadWorker
     >] {
         let chooser =
             settings.namedGrants.map { Chooser(weights: $0.weights) }
@@ -123,12 +123,12 @@ package struct LoadRunner: Sendable {
                 ? Chooser(inOrderOf: settings.grantCount, visitors: settings.connectionCount)
                 : Chooser(count: settings.grantCount, exponent: settings.skew))
         let frames = CheckFrames(settings)
-        var shards: [NIOLoopBound<LoadShard>] = []
+        var shards: [NIOLoopBound<LoadWorker>] = []
         for index in 0..<settings.threadCount {
             let eventLoop = group.next()
             let shard = eventLoop.submit {
                 NIOLoopBound(
-                    LoadShard(
+                    LoadWorker(
                         settings: settings, index: index, chooser: chooser, frames: frames, oracle: oracle,
                         eventLoop: eventLoop),
                     eventLoop: eventLoop)
@@ -141,13 +141,13 @@ package struct LoadRunner: Sendable {
 
 /// One run under way.
 private struct Run {
-    let shards: [NIOLoopBound<LoadShard>]
+    let shards: [NIOLoopBound<LoadWorker>]
     private(set) var settings: LoadSettings
     let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     private var timeline = Timeline()
     /// Whether any decision came, warm-up included.
     var hasDecided = false
-    private var total = Tally()
+    private var total = LoadStatistics()
     private var startNs: Int64 = 0
     private var measuredFromNs: Int64 = 0
     private var processorFromNs: Int64 = 0
@@ -159,7 +159,7 @@ private struct Run {
     private var lastSampleNs: Int64 = 0
 
     init(
-        shards: [NIOLoopBound<LoadShard>], settings: LoadSettings, meter: ProcessMeter,
+        shards: [NIOLoopBound<LoadWorker>], settings: LoadSettings, meter: ProcessMeter,
         onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void
     ) {
         self.shards = shards
@@ -230,7 +230,7 @@ private struct Run {
 
     /// Collects what was tallied since the last time, and tells of it.
     private mutating func sample(isWarmUp: Bool) async throws {
-        var tally = Tally()
+        var tally = LoadStatistics()
         for shard in shards {
             tally.add(try await shard.eventLoop.submit { shard.value.takeTally() }.get())
         }
@@ -250,7 +250,7 @@ private struct Run {
     /// The warm-up is over: what was tallied so far does not count.
     mutating func beginMeasuring() {
         let fault = total.firstFault
-        total = Tally()
+        total = LoadStatistics()
         total.firstFault = fault
         measuredFromNs = Clock.nowNs()
         processorFromNs = Clock.processorNs()

@@ -11,7 +11,7 @@ package struct Timeline: Sendable {
         /// What an open loop meant to send, checks a second.
         package var intendedRate: Double?
         /// By source, in the order of `ReplySource.allCases`.
-        package var decisions: [Tally.Decisions]
+        package var decisions: [LoadStatistics.Decisions]
         package var failures: Int64
         package var p50Ns: UInt64
         package var p99Ns: UInt64
@@ -19,7 +19,7 @@ package struct Timeline: Sendable {
         /// From when checks really were sent; 0 in a closed loop.
         package var p99SinceSentNs: UInt64
 
-        package init(startNs: Int64, intervalNs: Int64, intendedRate: Double?, tally: borrowing Tally) {
+        package init(startNs: Int64, intervalNs: Int64, intendedRate: Double?, tally: borrowing LoadStatistics) {
             self.startNs = startNs
             self.intervalNs = intervalNs
             self.intendedRate = intendedRate

@@ -335,11 +335,11 @@ package struct Oracle: Sendable {
     }
 
     /// Compares what the store has counted with what was admitted, window by window.
-    private mutating func compare(_ stored: StoredTallies) {
+    private mutating func compare(_ stored: StoredUsages) {
         var counters = OracleReport.Counters(origin: stored.origin, isTruncated: stored.isTruncated)
         for entry in ledger.entries {
             let rule = rules[entry.rule].name
-            let key = StoredTallies.Key(subject: entry.subject, rule: rule, startMs: entry.startMs)
+            let key = StoredUsages.Key(subject: entry.subject, rule: rule, startMs: entry.startMs)
             guard let tally = stored.tally(of: key) else { continue }
             let found = ChargeLedger.compare(
                 entry, used: tally.used, isOpen: tally.isOpen,

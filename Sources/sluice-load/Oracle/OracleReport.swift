@@ -61,7 +61,7 @@ package struct OracleReport: Sendable, Equatable {
 
     /// The store's counters at the end against what was admitted.
     package struct Counters: Sendable, Equatable {
-        package var origin: StoredTallies.Origin
+        package var origin: StoredUsages.Origin
         /// Whether there were more than were read.
         package var isTruncated: Bool
         /// Windows whose counter is what was admitted, and those where it is not.
@@ -74,7 +74,7 @@ package struct OracleReport: Sendable, Equatable {
         /// The first that were not settled.
         package var firstNotSettled: [Break] = []
 
-        package init(origin: StoredTallies.Origin, isTruncated: Bool = false) {
+        package init(origin: StoredUsages.Origin, isTruncated: Bool = false) {
             self.origin = origin
             self.isTruncated = isTruncated
         }

@@ -26,7 +26,7 @@ struct OracleWindow: Sendable {
         private var life: Int32 = -1
         private(set) var lives: Int64 = 0
         /// Shared tallies that it told.
-        private var sightings = Sightings()
+        private var sightings = UsageHistory()
 
         /// An answer came from this life of the sidecar: another one knows nothing of what was told before.
         mutating func enter(life: Int32) {
@@ -34,7 +34,7 @@ struct OracleWindow: Sendable {
             self.life = life
             lives += 1
             isInLocalRun = false
-            sightings = Sightings()
+            sightings = UsageHistory()
         }
 
         /// A shared answer that was read at `receivedNs` told that `used` is used.

@@ -11,7 +11,7 @@ struct WindowCharges: Sendable {
     /// The highest tally that was told.
     private(set) var highestTold: Int64 = 0
     /// `admitted`, when it had been read.
-    private var sightings = Sightings()
+    private var sightings = UsageHistory()
 
     /// A shared answer told this tally.
     mutating func see(used: Int64, admittedCost: Int64?, receivedNs: Int64) {

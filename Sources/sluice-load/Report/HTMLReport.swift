@@ -157,10 +157,10 @@ extension Summary {
     }
 
     private var sourceTable: String {
-        let rows = ReplySource.allCases.filter { tally[$0] != Tally.Decisions() }.map {
+        let rows = ReplySource.allCases.filter { tally[$0] != LoadStatistics.Decisions() }.map {
             [settings.target.name(of: $0), Format.count(tally[$0].allowed), Format.count(tally[$0].denied)]
         }
-        let failures = Tally.Failure.allCases.filter { tally[$0] > 0 }.map {
+        let failures = LoadStatistics.Failure.allCases.filter { tally[$0] > 0 }.map {
             ["\($0.words)", "", Format.count(tally[$0])]
         }
         return table("Answers", ["", "allowed", "denied"], rows)

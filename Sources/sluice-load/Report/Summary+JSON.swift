@@ -176,7 +176,7 @@ private struct SummaryDocument: Encodable {
         cancelLatencyUs = tally.cancelLatency.map { histogram in percentiles { histogram.valueAtPercentile($0) } }
         decisionsOverBudget = tally.overBudget
         decisionsOverBudgetSinceSent = tally.overBudgetSinceSent
-        errors = Dictionary(uniqueKeysWithValues: Tally.Failure.allCases.map { ("\($0)", tally[$0]) })
+        errors = Dictionary(uniqueKeysWithValues: LoadStatistics.Failure.allCases.map { ("\($0)", tally[$0]) })
         brokenConnections = tally.brokenConnections
         firstFault = tally.firstFault
         driver = Driver(

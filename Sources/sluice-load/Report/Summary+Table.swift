@@ -114,7 +114,7 @@ extension Summary {
 
     private func sourceLines(_ style: Style) -> [String] {
         var lines = [style.apply(.strong, to: row("source", ["allowed", "denied"]))]
-        for source in ReplySource.allCases where tally[source] != Tally.Decisions() {
+        for source in ReplySource.allCases where tally[source] != LoadStatistics.Decisions() {
             lines.append(
                 row(
                     settings.target.name(of: source),
@@ -126,7 +126,7 @@ extension Summary {
     }
 
     private func failureFacts(_ style: Style) -> [(name: String, text: String)] {
-        var kinds = Tally.Failure.allCases.filter { tally[$0] > 0 }
+        var kinds = LoadStatistics.Failure.allCases.filter { tally[$0] > 0 }
             .map { "\(Format.count(tally[$0])) \($0.words)" }
         if tally.brokenConnections > 0 { kinds.append(plural(tally.brokenConnections, "broken connection")) }
         let count = Format.count(tally.failureCount)
@@ -236,7 +236,7 @@ extension Summary {
     }
 }
 
-extension Tally.Failure {
+extension LoadStatistics.Failure {
     /// As the table tells it, behind a count.
     var words: String {
         switch self {

@@ -15,7 +15,7 @@ package struct Summary: Sendable {
     /// Decisions that were read meanwhile.
     package var decidedWhileSending: Int64
     /// All that came of it, the last answers included.
-    package var tally: Tally
+    package var tally: LoadStatistics
     /// nil without an oracle.
     package var oracle: OracleReport?
     /// How it went; empty where nobody sampled it.
@@ -28,7 +28,7 @@ package struct Summary: Sendable {
     package var isInterrupted = false
 
     package init(
-        settings: LoadSettings, elapsedNs: Int64, processorNs: Int64, decidedWhileSending: Int64, tally: Tally
+        settings: LoadSettings, elapsedNs: Int64, processorNs: Int64, decidedWhileSending: Int64, tally: LoadStatistics
     ) {
         self.settings = settings
         self.elapsedNs = elapsedNs

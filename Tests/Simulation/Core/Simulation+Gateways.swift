@@ -36,13 +36,13 @@ extension Simulation {
             asked[id] = question
         }
         let identity = question.identity(replicas[replica].limiter.counted)
-        let stems = self.limits(of: question.tool).map {
-            CounterKey.stem(prefix: "sluice", limit: $0, identity: identity.parts)
+        let baseKeys = self.limits(of: question.tool).map {
+            CounterKey.baseKey(prefix: "sluice", limit: $0, identity: identity.parts)
         }
         let reservation = question.reserves ? ReservationID(using: &random) : nil
-        var extras: CheckExtras?
+        var extras: CheckOptions?
         if question.reserves || question.id != nil {
-            extras = CheckExtras(
+            extras = CheckOptions(
                 reservation: reservation,
                 id: question.id.map { Array($0.utf8) }, argumentsHash: question.id == nil ? 0 : question.argumentsHash)
         }
@@ -56,7 +56,7 @@ extension Simulation {
                 mixed: SimulationOracle.Mixed(
                     tool: question.tool, reserves: question.reserves, id: question.id,
                     reservation: reservation?.description,
-                    group: SimulationLedger.Group(stems: stems, cost: question.cost))))
+                    group: SimulationLedger.Group(baseKeys: baseKeys, cost: question.cost))))
         let evicted = replicas[replica].limiter.evictedCount
         let outcome = replicas[replica].limiter.check(
             identity, cost: question.cost, isPeek: question.isPeek, wantsTrace: true, extras: extras,
@@ -119,7 +119,7 @@ extension Simulation {
         guard let open = openSettlings.removeValue(forKey: ticket) else {
             throw SimulationFailure(description: "settling \(ticket) is answered without being open")
         }
-        guard nowNs - open.askedNs <= SimulationScenario.patienceNs else {
+        guard nowNs - open.askedNs <= SimulationScenario.storeWaitNs else {
             throw SimulationFailure(description: "too late: \(open)")
         }
         if done == true && open.settling.isOwn {
@@ -150,13 +150,13 @@ extension Simulation {
                 var records: [StateRecord] = []
                 while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }
             }
-            guard limiter.reservations.count == 0, limiter.memos.count == 0,
-                scenario.course == .ending || !limiter.memos.owes, limiter.owed.count <= lastTicket,
-                !limiter.unresolved.isEmpty || !limiter.flying.isEmpty || limiter.counterCount == 0
+            guard limiter.reservations.count == 0, limiter.idempotency.count == 0,
+                scenario.course == .ending || !limiter.idempotency.owes, limiter.owed.count <= lastTicket,
+                !limiter.unconfirmed.isEmpty || !limiter.inFlight.isEmpty || limiter.counterCount == 0
             else {
                 throw SimulationFailure(
                     description: "replica \(index) keeps \(limiter.reservations.count) reservations, "
-                        + "\(limiter.memos.count) memos, \(limiter.counterCount) counters")
+                        + "\(limiter.idempotency.count) idempotency, \(limiter.counterCount) counters")
             }
             guard scenario.course == .ending || limiter.owed.isEmpty else {
                 throw SimulationFailure(description: "replica \(index) still owes \(limiter.owed)")

@@ -130,12 +130,12 @@ extension Simulation {
         history.note(batch, result, store, atNs: nowNs)
         tellChanges()
         if scenario.isMixed {
-            for special in batch.specials {
-                if case .remember = special { coverage.add(.toldID) }
-                if case .forget = special { coverage.add(.freedID) }
+            for operation in batch.operations {
+                if case .remember = operation { coverage.add(.toldID) }
+                if case .forget = operation { coverage.add(.freedID) }
             }
             if case .success(let reply) = result {
-                try ledger.add(batch, reply, nowMs: max(store.clockMs, batch.floorMs))
+                try ledger.add(batch, reply, nowMs: max(store.clockMs, batch.minTimeMs))
                 if !scenario.stepsClock {
                     let added = try logs.add(batch, reply, isOnce: !scenario.forgets)
                     coverage.add(.wroteBackLog, Int64(added))
@@ -148,11 +148,11 @@ extension Simulation {
             let key = Array(batch.key(index))
             if charge.isUnlimited { settledKeys[key] = true }
             if settledKeys[key] != nil { continue }
-            let tally = store.tally(of: key)
-            let most = max(highestMaxima[key] ?? 0, charge.terms.max)
+            let usage = store.usage(of: key)
+            let most = max(highestMaxima[key] ?? 0, charge.quota.max)
             highestMaxima[key] = most
-            guard tally <= most else {
-                throw SimulationFailure(description: "the store holds \(tally) of \(most)")
+            guard usage <= most else {
+                throw SimulationFailure(description: "the store holds \(usage) of \(most)")
             }
         }
         return result
@@ -273,7 +273,7 @@ extension Simulation {
         // A clock that steps back may come to windows again that had ended, and one that stepped back before, when those
         // who knew of it are gone, to windows that had been charged.
         let slackMs: Int64 = scenario.stepsClock ? 60_000 : 0
-        oracle.storeForgot(store.clockMs - slackMs...highestMs + slackMs)
+        oracle.storeLostData(store.clockMs - slackMs...highestMs + slackMs)
     }
 
     /// Keeps now and then what another server may begin with.

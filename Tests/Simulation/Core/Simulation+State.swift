@@ -2,7 +2,7 @@ import StoreModel
 
 @testable import SluiceEngine
 
-/// Replicas that keep a state folder, as `LimiterHost` and its `StateKeeper` do: what changes is written together every
+/// Replicas that keep a state folder, as `LimiterHost` and its `StateWriter` do: what changes is written together every
 /// 20 ms, writes take their time, and batches that settle leave only when what they settle is on the disk.
 extension Simulation {
     struct Disk {

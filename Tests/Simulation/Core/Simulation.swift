@@ -146,20 +146,21 @@ struct Simulation {
             replicas.append(
                 Replica(
                     limiter: Self.limiter(
-                        id: UInt64(index) + 1, scenario, policy, Moment(monotonicNs: 0, wallMs: Self.startMs + skewMs)),
+                        id: UInt64(index) + 1, scenario, policy,
+                        ClockReading(monotonicNs: 0, wallMs: Self.startMs + skewMs)),
                     id: UInt64(index) + 1, wallSkewMs: skewMs, drift: drift))
             if scenario.keepsState { replicas[index].disk = Disk() }
         }
     }
 
     private static func limiter(
-        id: UInt64, _ scenario: SimulationScenario, _ policy: Policy, _ now: Moment
+        id: UInt64, _ scenario: SimulationScenario, _ policy: Policy, _ now: ClockReading
     ) -> Limiter {
         var configuration = LimiterConfiguration(
             keyPrefix: "sluice", budgetMs: SimulationScenario.budgetMs,
             replicas: ReplicaView(own: id, assumed: scenario.replicas), usesStore: true, seed: id)
         configuration.keepsState = scenario.keepsState
-        configuration.maxAddition = scenario.maxAddition
+        configuration.maxIncrement = scenario.maxIncrement
         if let table = scenario.table {
             configuration.maxPlans = table.rows
             configuration.grantParts = table.grantParts
@@ -167,7 +168,7 @@ struct Simulation {
         return Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now)
     }
 
-    func makeLimiter(id: UInt64, now: Moment) -> Limiter { Self.limiter(id: id, scenario, policy, now) }
+    func makeLimiter(id: UInt64, now: ClockReading) -> Limiter { Self.limiter(id: id, scenario, policy, now) }
 
     // MARK: - The run
 
@@ -262,8 +263,8 @@ struct Simulation {
         return limits
     }
 
-    func moment(_ replica: Int) -> Moment {
-        Moment(
+    func moment(_ replica: Int) -> ClockReading {
+        ClockReading(
             monotonicNs: nowNs + nowNs * replicas[replica].drift / 1_000_000,
             wallMs: Self.startMs + replicas[replica].wallSkewMs + nowNs / 1_000_000)
     }
@@ -386,7 +387,7 @@ struct Simulation {
         let notices = replicas[replica].limiter.takeNotices()
         for notice in notices { coverage.note(notice) }
         if isVerbose && !notices.isEmpty { print("    replica \(replica): \(notices)") }
-        if replicas[replica].limiter.flying.count > EngineBounds.maxBatchesInFlight {
+        if replicas[replica].limiter.inFlight.count > EngineBounds.maxBatchesInFlight {
             throw SimulationFailure(description: "too many batches in flight")
         }
         let drift = replicas[replica].drift
@@ -462,9 +463,10 @@ struct Simulation {
             limiter.table.counters.lazy
                 .filter { counter in
                     var counter = counter
-                    return counter.references > 0 && !counter.debts(nowMs: nowMs, epoch: limiter.storeEpoch).isEmpty
+                    return counter.references > 0
+                        && !counter.writeBacks(nowMs: nowMs, epoch: limiter.storeEpoch).isEmpty
                 }
-                .map(\.stem))
+                .map(\.baseKey))
     }
 
     /// Whether everything was settled, and what became of it is known.
@@ -476,7 +478,7 @@ struct Simulation {
             let before = scenario.course == .healing ? owingAtEnd?[index] ?? [] : []
             let owed = scenario.isMixed ? owing(index).intersection(before) : owing(index)
             let count = scenario.isMixed ? 0 : replica.limiter.journalCount
-            let unknown = replica.limiter.unresolved.map(\.sequence)
+            let unknown = replica.limiter.unconfirmed.map(\.sequence)
             guard owed.isEmpty, count == 0, unknown.isEmpty else {
                 throw SimulationFailure(
                     description: "replica \(index) still has to settle \(count), and does not know what became of "
@@ -510,7 +512,7 @@ struct Simulation {
     /// Every pin belongs to an entry of some batch.
     private func judgePins(_ limiter: Limiter) throws {
         var pins: [Int: Int32] = [:]
-        for batch in limiter.queue + limiter.flying + limiter.unresolved {
+        for batch in limiter.queue + limiter.inFlight + limiter.unconfirmed {
             for entry in batch.entries where entry.plan >= 0 { pins[entry.plan, default: 0] += 1 }
         }
         for (index, plan) in limiter.table.plans.enumerated() where plan.pins != pins[index] ?? 0 {

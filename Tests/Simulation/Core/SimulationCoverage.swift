@@ -96,7 +96,7 @@ struct SimulationCoverage: Sendable {
             case .superseded: add(.superseded)
             }
             guard reply.status != .forgot else { return }
-            for batch in replica.limiter.unresolved {
+            for batch in replica.limiter.unconfirmed {
                 add(batch.sequence <= reply.previousSequence ? .turnedOutToHaveRun : .turnedOutLost)
             }
         case .failure(.refused): add(.refused)
@@ -114,7 +114,7 @@ struct SimulationCoverage: Sendable {
     /// Field by field: a limiter that is handed over is copied.
     func look(at replica: Simulation.Replica) -> Look {
         Look(
-            isRecovering: replica.limiter.recovery != nil, hearsChanges: replica.limiter.refusals.listener.isListening,
+            isRecovering: replica.limiter.recovery != nil, hearsChanges: replica.limiter.denials.changeFeed.isListening,
             journal: replica.limiter.journal.count, replicas: replica.limiter.live.view.count)
     }
 
@@ -134,7 +134,7 @@ struct SimulationCoverage: Sendable {
         case .storeReached: add(.reached)
         case .storeLost: add(.lost)
         case .storeClockFollowed: add(.clockFollowed)
-        case .storeStillAway, .storeForgot, .storeClockBehind, .keyFault, .changesUnheard, .changesHeard,
+        case .storeStillAway, .storeLostData, .storeClockBehind, .keyFault, .changesUnheard, .changesHeard,
             .busy, .evicting:
             break
         }

@@ -6,14 +6,14 @@ import StoreModel
 struct SimulationLedger {
     /// Equal checks: the counters that hold them, without their windows, and the cost.
     struct Group: Hashable {
-        var stems: [[UInt8]]
+        var baseKeys: [[UInt8]]
         var cost: Int64
     }
 
     private struct Record {
         var cost: Int64
-        var memoKey: [UInt8]?
-        var charges: [(key: [UInt8], terms: Terms)] = []
+        var idempotencyKey: [UInt8]?
+        var charges: [(key: [UInt8], quota: Quota)] = []
         var isCostSpent = false
         /// When nothing of it counts any more.
         var untilMs: Int64 = 0
@@ -34,7 +34,7 @@ struct SimulationLedger {
     private var slots = ByteTable<[[UInt8]: Int64]>()
     private var records: [[UInt8]: Record] = [:]
     /// Ids that were admitted.
-    private var memos: Set<[UInt8]> = []
+    private var idempotencyKeys: Set<[UInt8]> = []
     private(set) var admitted: [Group: Int64] = [:]
     /// Reservations that were admitted, as text.
     private(set) var reservations: Set<String> = []
@@ -46,15 +46,15 @@ struct SimulationLedger {
         logs.removeAll()
         slots.removeAll()
         records = [:]
-        memos = []
+        idempotencyKeys = []
     }
 
-    private static func countsUntilMs(_ terms: Terms, nowMs: Int64) -> Int64 {
-        switch terms.algorithm {
-        case .fixedWindow, .slidingWindow: terms.nextEndMs
-        case .tokenBucket: terms.max == 0 ? .max : nowMs + (terms.burst * terms.lengthMs) / terms.max + 1
-        case .concurrency: nowMs + terms.holdMs
-        case .slidingLog: nowMs + terms.lengthMs
+    private static func countsUntilMs(_ quota: Quota, nowMs: Int64) -> Int64 {
+        switch quota.algorithm {
+        case .fixedWindow, .slidingWindow: quota.nextEndMs
+        case .tokenBucket: quota.max == 0 ? .max : nowMs + (quota.burst * quota.lengthMs) / quota.max + 1
+        case .concurrency: nowMs + quota.holdMs
+        case .slidingLog: nowMs + quota.lengthMs
         }
     }
 
@@ -76,41 +76,41 @@ struct SimulationLedger {
             let outcome = reply.results[at]
             at += 1
             let charges = Array(batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount])
-            switch entry.special >= 0 ? batch.specials[entry.special] : nil {
+            switch entry.operation >= 0 ? batch.operations[entry.operation] : nil {
             case .settle(let settlement):
                 if outcome == 1 {
-                    settle(keys.special[0], settlement)
+                    settle(keys.operation[0], settlement)
                 } else {
                     // There is no such reservation any more: it is over, sooner than the most that it could count for.
-                    records[keys.special[0]]?.untilMs = 0
+                    records[keys.operation[0]]?.untilMs = 0
                 }
                 continue
             case .remember:
-                if outcome == 1 { memos.insert(keys.special[0]) }
+                if outcome == 1 { idempotencyKeys.insert(keys.operation[0]) }
                 continue
             case .forget:
-                if outcome == 1 { memos.remove(keys.special[0]) }
+                if outcome == 1 { idempotencyKeys.remove(keys.operation[0]) }
                 continue
             case .heartbeat:
                 at += 1 + 2 * Int(reply.results[at])
                 continue
-            case .offer:
+            case .restore:
                 if outcome == 1 { raise(keys.charges[0][0], charges[0], to: reply.results[at]) }
-                at += outcome == 1 ? charges[0].tallyCount : 0
+                at += outcome == 1 ? charges[0].usageCount : 0
                 continue
             case .check, nil: break
             }
             if charges.contains(where: \.isUnlimited) {
                 if outcome == 1 {
                     raise(keys.charges[0][0], charges[0], to: reply.results[at])
-                    let terms = charges[0].terms
-                    if terms.algorithm == .slidingLog {
+                    let quota = charges[0].quota
+                    if quota.algorithm == .slidingLog {
                         let key = keys.charges[0][0]
-                        let atMs = min(terms.holdMs, logTimeMs(key, batch, reply, nowMs: nowMs))
+                        let atMs = min(quota.holdMs, logTimeMs(key, batch, reply, nowMs: nowMs))
                         logs[key, default: []].append(Drop(atMs: atMs, amount: entry.cost))
                     }
                 }
-                at += outcome == 1 ? charges[0].tallyCount : 0
+                at += outcome == 1 ? charges[0].usageCount : 0
                 continue
             }
             switch outcome {
@@ -118,7 +118,7 @@ struct SimulationLedger {
             case BatchReply.windowIsOver, BatchReply.otherArguments: break
             case BatchReply.fault: throw SimulationFailure(description: "a fault: \(reply)")
             default:
-                at += charges.reduce(0) { $0 + $1.tallyCount }
+                at += charges.reduce(0) { $0 + $1.usageCount }
                 if entry.count > 0 && outcome > 0 {
                     try admit(outcome, entry, charges, keys, batch, reply, nowMs: nowMs)
                 }
@@ -128,8 +128,8 @@ struct SimulationLedger {
 
     /// Something was added that was not admitted by the store. Of buckets it may be left out: the less is known to be in
     /// them, the less is found to be too much.
-    private mutating func raise(_ key: [UInt8], _ charge: Batch.Charge, to tally: Int64) {
-        if charge.terms.algorithm.hasWindows { windows[key] = tally }
+    private mutating func raise(_ key: [UInt8], _ charge: Batch.Charge, to usage: Int64) {
+        if charge.quota.algorithm.hasWindows { windows[key] = usage }
     }
 
     private mutating func admit(
@@ -141,35 +141,35 @@ struct SimulationLedger {
                 throw SimulationFailure(description: "the store admits too much: \(what()) at \(nowMs), \(entry)")
             }
         }
-        let stems = zip(charges, keys.charges).map { charge, keys in
-            charge.terms.algorithm.hasWindows ? Array(keys[0][...(keys[0].lastIndex(of: 58) ?? 0)]) : keys[0]
+        let baseKeys = zip(charges, keys.charges).map { charge, keys in
+            charge.quota.algorithm.hasWindows ? Array(keys[0][...(keys[0].lastIndex(of: 58) ?? 0)]) : keys[0]
         }
-        admitted[Group(stems: stems, cost: entry.cost), default: 0] += count
+        admitted[Group(baseKeys: baseKeys, cost: entry.cost), default: 0] += count
         var record: [UInt8]?
-        var memoKey: [UInt8]?
-        if entry.special >= 0, case .check(let isReserved, let memo) = batch.specials[entry.special] {
-            if isReserved { record = keys.special[0] }
-            if memo != nil {
-                memoKey = keys.special[keys.special.count - 1]
-                try demand(memos.insert(keys.special[keys.special.count - 1]).inserted, "an id twice")
+        var idempotencyKey: [UInt8]?
+        if entry.operation >= 0, case .check(let isReserved, let idempotency) = batch.operations[entry.operation] {
+            if isReserved { record = keys.operation[0] }
+            if idempotency != nil {
+                idempotencyKey = keys.operation[keys.operation.count - 1]
+                try demand(idempotencyKeys.insert(keys.operation[keys.operation.count - 1]).inserted, "an id twice")
             }
         }
-        var kept = Record(cost: entry.cost, memoKey: memoKey)
+        var kept = Record(cost: entry.cost, idempotencyKey: idempotencyKey)
         for (charge, keys) in zip(charges, keys.charges) where !charge.isShadow {
-            let terms = charge.terms
-            try demand(terms.windowStartMs <= nowMs && nowMs < terms.windowEndMs, "another window")
-            kept.charges.append((keys[0], terms))
-            kept.untilMs = max(kept.untilMs, Self.countsUntilMs(terms, nowMs: nowMs))
-            switch terms.algorithm {
+            let quota = charge.quota
+            try demand(quota.windowStartMs <= nowMs && nowMs < quota.windowEndMs, "another window")
+            kept.charges.append((keys[0], quota))
+            kept.untilMs = max(kept.untilMs, Self.countsUntilMs(quota, nowMs: nowMs))
+            switch quota.algorithm {
             case .fixedWindow, .slidingWindow:
                 windows[keys[0], default: 0] += entry.cost * count
                 var used = windows[keys[0]] ?? 0
-                if terms.algorithm == .slidingWindow {
-                    let lengthMs = terms.previousLengthMs
-                    let reach = (windows[keys[1]] ?? 0) * min(lengthMs, terms.windowEndMs - nowMs)
+                if quota.algorithm == .slidingWindow {
+                    let lengthMs = quota.previousLengthMs
+                    let reach = (windows[keys[1]] ?? 0) * min(lengthMs, quota.windowEndMs - nowMs)
                     used += (reach + lengthMs - 1) / lengthMs
                 }
-                try demand(used <= terms.max, "\(used) of \(terms)")
+                try demand(used <= quota.max, "\(used) of \(quota)")
             case .tokenBucket:
                 // A bucket does not leak while time is back.
                 let atMs = max(nowMs, buckets[keys[0]]?.last?.atMs ?? 0)
@@ -177,23 +177,23 @@ struct SimulationLedger {
                 var sum: Int64 = 0
                 for drop in (buckets[keys[0]] ?? []).reversed() {
                     sum += drop.amount
-                    let most = terms.burst * terms.lengthMs + terms.max * (atMs - drop.atMs)
-                    try demand(sum * terms.lengthMs <= most, "\(sum) in \(atMs - drop.atMs) ms of \(terms)")
+                    let most = quota.burst * quota.lengthMs + quota.max * (atMs - drop.atMs)
+                    try demand(sum * quota.lengthMs <= most, "\(sum) in \(atMs - drop.atMs) ms of \(quota)")
                 }
             case .slidingLog:
                 let atMs = logTimeMs(keys[0], batch, reply, nowMs: nowMs)
                 let storeMs = batch.isStoreBehind ? reply.timeMs : nowMs
                 logs[keys[0], default: []].append(Drop(atMs: atMs, amount: entry.cost * count, record: record))
                 let used = (logs[keys[0]] ?? []).reduce(0) {
-                    $0 + ($1.atMs + terms.lengthMs > storeMs ? $1.amount : 0)
+                    $0 + ($1.atMs + quota.lengthMs > storeMs ? $1.amount : 0)
                 }
-                try demand(used <= terms.max, "\(used) in \(terms.lengthMs) ms of \(terms)")
+                try demand(used <= quota.max, "\(used) in \(quota.lengthMs) ms of \(quota)")
             case .concurrency:
                 guard let record else { throw SimulationFailure(description: "a slot that nobody can release") }
                 var taken = (slots[keys[0]] ?? [:]).filter { $0.value > nowMs }
-                taken[record] = nowMs + terms.holdMs
+                taken[record] = nowMs + quota.holdMs
                 slots[keys[0]] = taken
-                try demand(taken.count <= terms.max, "\(taken.count) slots of \(terms)")
+                try demand(taken.count <= quota.max, "\(taken.count) slots of \(quota)")
             }
         }
         guard let record else { return }
@@ -208,7 +208,9 @@ struct SimulationLedger {
         case .commit(let cost): spend(&record, key, cost: cost)
         case .cancel:
             // What was never called may be asked for anew.
-            if !record.isCostSpent, let memoKey = record.memoKey { memos.remove(memoKey) }
+            if !record.isCostSpent, let idempotencyKey = record.idempotencyKey {
+                idempotencyKeys.remove(idempotencyKey)
+            }
             spend(&record, key, cost: 0)
             for charge in record.charges { slots[charge.key]?[key] = nil }
         case .release:
@@ -221,7 +223,7 @@ struct SimulationLedger {
         guard !record.isCostSpent else { return }
         record.isCostSpent = true
         for charge in record.charges {
-            switch charge.terms.algorithm {
+            switch charge.quota.algorithm {
             case .fixedWindow, .slidingWindow:
                 windows[charge.key] = max(0, (windows[charge.key] ?? 0) + cost - record.cost)
             case .tokenBucket:
@@ -245,5 +247,5 @@ struct SimulationLedger {
 
 extension Batch.Charge {
     /// It passes whatever is used: it is for no check.
-    var isUnlimited: Bool { max(terms.max, terms.burst) == Terms.maxExact }
+    var isUnlimited: Bool { max(quota.max, quota.burst) == Quota.maxExact }
 }

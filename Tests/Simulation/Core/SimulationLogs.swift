@@ -30,17 +30,17 @@ struct SimulationLogs {
         _ question: SimulationOracle.Question, by limiter: borrowing Limiter, nowMs: Int64, judgesShare: Bool
     ) throws {
         guard let mixed = question.mixed else { return }
-        for (limit, stem) in zip(question.limits, mixed.group.stems) where limit.algorithm == .slidingLog {
+        for (limit, baseKey) in zip(question.limits, mixed.group.baseKeys) where limit.algorithm == .slidingLog {
             let isShared = judgesShare && limit.mode == .enforce && limit.onOutage == .local
             let admission = Admission(
                 replica: question.replica, outage: limiter.shareEpoch, ms: nowMs, cost: question.cost,
                 isShared: isShared)
-            admissions[stem, default: []].append(admission)
-            let most = max(highestMaxima[stem] ?? 0, limit.max)
-            highestMaxima[stem] = most
+            admissions[baseKey, default: []].append(admission)
+            let most = max(highestMaxima[baseKey] ?? 0, limit.max)
+            highestMaxima[baseKey] = most
             guard isShared else { continue }
             let lengthMs = limit.window.longestLengthMs
-            let all = (admissions[stem] ?? []).reduce(Int64(0)) { sum, other in
+            let all = (admissions[baseKey] ?? []).reduce(Int64(0)) { sum, other in
                 let counts =
                     other.isShared && other.replica == admission.replica && other.outage == admission.outage
                     && other.ms + lengthMs > nowMs
@@ -63,20 +63,20 @@ struct SimulationLogs {
         var firstKey = 0
         for entry in batch.entries {
             let keys = ModelStore.EntryKeys(of: entry, in: batch, from: &firstKey)
-            guard entry.special < 0, entry.chargeCount == 1 else { continue }
+            guard entry.operation < 0, entry.chargeCount == 1 else { continue }
             let charge = batch.charges[entry.firstCharge]
-            guard charge.terms.algorithm == .slidingLog, charge.isUnlimited else { continue }
+            guard charge.quota.algorithm == .slidingLog, charge.isUnlimited else { continue }
             added += 1
-            let stem = keys.charges[0][0]
-            let admitted = admissions[stem] ?? []
-            guard admitted.contains(where: { $0.ms == charge.terms.holdMs }) else {
+            let baseKey = keys.charges[0][0]
+            let admitted = admissions[baseKey] ?? []
+            guard admitted.contains(where: { $0.ms == charge.quota.holdMs }) else {
                 throw SimulationFailure(
-                    description: "written back as of \(charge.terms.holdMs), when nothing was admitted: \(entry)")
+                    description: "written back as of \(charge.quota.holdMs), when nothing was admitted: \(entry)")
             }
-            writtenBack[stem, default: 0] += entry.cost
+            writtenBack[baseKey, default: 0] += entry.cost
             let all = admitted.reduce(0) { $0 + $1.cost }
-            guard !isOnce || writtenBack[stem] ?? 0 <= all else {
-                throw SimulationFailure(description: "\(writtenBack[stem] ?? 0) written back of \(all): \(entry)")
+            guard !isOnce || writtenBack[baseKey] ?? 0 <= all else {
+                throw SimulationFailure(description: "\(writtenBack[baseKey] ?? 0) written back of \(all): \(entry)")
             }
         }
         return added

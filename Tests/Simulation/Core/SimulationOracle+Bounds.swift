@@ -36,42 +36,42 @@ extension SimulationOracle {
     ///   - hadStrangers: some died without a state folder, so that others take part in their places.
     ///   - offered: whatever the store forgot, all replicas told it again, in time.
     func judgeBounds(_ bounds: inout SimulationBounds, replicas: Int64, hadStrangers: Bool, offered: Bool) throws {
-        for (window, tally) in tallies {
-            let wasForgotten = isForgotten(startMs: window.startMs, endMs: tally.endMs)
-            let what = "\(window), \(tally.admittedLocally) locally, \(tally.views)"
+        for (window, usage) in usages {
+            let wasForgotten = isForgotten(startMs: window.startMs, endMs: usage.endMs)
+            let what = "\(window), \(usage.admittedLocally) locally, \(usage.views)"
             if wasForgotten {
-                if offered && !tally.wasEvicted { try bounds.judge(.forgot, tally.admitted, of: tally.max, what) }
+                if offered && !usage.wasEvicted { try bounds.judge(.forgot, usage.admitted, of: usage.max, what) }
                 continue
             }
-            let isOnce = tally.views.allSatisfy { $0.spells <= 1 } && !tally.hadManySpells
-            let alone = tally.admittedLocally.reduce(0, +)
-            guard tally.restarts == 0 else {
-                guard isOnce, tally.admitted + tally.admittedInDoubt == 0 else { continue }
-                let most = tally.max + tally.lost + tally.strangers * ((tally.max + replicas - 1) / replicas)
-                try bounds.judge(.restarted, alone + tally.admittedByDead + tally.admittedBlindly, of: most, what)
+            let isOnce = usage.views.allSatisfy { $0.spells <= 1 } && !usage.hadManySpells
+            let alone = usage.admittedLocally.reduce(0, +)
+            guard usage.restarts == 0 else {
+                guard isOnce, usage.admitted + usage.admittedInDoubt == 0 else { continue }
+                let most = usage.max + usage.lost + usage.unlistedReplicas * ((usage.max + replicas - 1) / replicas)
+                try bounds.judge(.restarted, alone + usage.admittedByDead + usage.admittedBlindly, of: most, what)
                 continue
             }
-            let knewTime = isOnce && tally.admittedBlindly == 0
-            for (view, admitted) in zip(tally.views, tally.admittedLocally) where view.spells == 1 && knewTime {
-                let share = (max(0, tally.max - view.seenBefore) + replicas - 1) / replicas
+            let knewTime = isOnce && usage.admittedBlindly == 0
+            for (view, admitted) in zip(usage.views, usage.admittedLocally) where view.spells == 1 && knewTime {
+                let share = (max(0, usage.max - view.seenBefore) + replicas - 1) / replicas
                 // What was in doubt is the store's once it is known to have run, and is taken from the share no longer.
-                try bounds.judge(.alone, admitted, of: share + tally.admittedInDoubt, what)
+                try bounds.judge(.alone, admitted, of: share + usage.admittedInDoubt, what)
             }
-            let seen = tally.views.filter { $0.spells > 0 }.map(\.seenBefore).min()
+            let seen = usage.views.filter { $0.spells > 0 }.map(\.seenBefore).min()
             switch seen {
-            case nil: try bounds.judge(.connected, tally.admitted, of: tally.max, what)
+            case nil: try bounds.judge(.connected, usage.admitted, of: usage.max, what)
             case .some where hadStrangers || !knewTime: break
-            case .some where tally.admitted + tally.admittedInDoubt == 0:
-                try bounds.judge(.later, alone, of: tally.max, what)
+            case .some where usage.admitted + usage.admittedInDoubt == 0:
+                try bounds.judge(.later, alone, of: usage.max, what)
             case let seen?:
-                let unseen = min(Terms.maxExact, max(0, tally.admitted - seen))
-                try bounds.judge(.open, tally.admitted + alone, of: tally.max + unseen + tally.admittedInDoubt, what)
+                let unseen = min(Quota.maxExact, max(0, usage.admitted - seen))
+                try bounds.judge(.open, usage.admitted + alone, of: usage.max + unseen + usage.admittedInDoubt, what)
             }
         }
     }
 }
 
-extension SimulationOracle.Tally {
+extension SimulationOracle.Usage {
     /// Another process goes on where that of a replica was: alone as that was, until its turns change.
     mutating func restarts(_ replica: Int, turns: Int64, newTurns: Int64) {
         if views[replica].spells > 0 { restarts += 1 }
@@ -83,7 +83,7 @@ extension SimulationOracle.Tally {
     mutating func dies(_ replica: Int) {
         if views[replica].spells > 0 {
             restarts += 1
-            strangers += 1
+            unlistedReplicas += 1
         }
         if views[replica].spells > 1 { hadManySpells = true }
         lost += admittedLocally[replica]

@@ -22,7 +22,7 @@ extension SimulationOracle {
         }
         try demand(looks.count == question.limits.count, "not all limits in the trace")
         for (limit, look) in found {
-            try demand(look.rule == limit.rule && look.max == Terms(limit).capacity, "a trace of other limits")
+            try demand(look.rule == limit.rule && look.max == Quota(limit).capacity, "a trace of other limits")
         }
         if !decision.allowed {
             let binding = found.first { $0.0.rule == decision.rule }
@@ -33,7 +33,7 @@ extension SimulationOracle {
         switch decision.source {
         case .policy:
             let most = question.limits.filter { $0.mode == .enforce && (!$0.isSlots || $0.max == 0) }
-                .map { Terms($0).capacity }.min()
+                .map { Quota($0).capacity }.min()
             try demand(!decision.allowed && question.cost > most ?? .max, "a refusal for ever")
         case .local: break
         case .shared:
@@ -94,15 +94,15 @@ extension SimulationOracle {
     func judgeIDs(_ store: ModelStore) throws -> Int {
         for (id, answered) in answeredIDs where !cancelledIDs.contains(id) {
             let question = answered.question
-            let key = CounterKey.memo(
+            let key = CounterKey.idempotency(
                 Array(id.utf8), prefix: "sluice", grant: Array(question.grant.utf8),
                 tool: Array((question.mixed?.tool ?? "").utf8))
-            guard let memo = store.memo(of: key) else {
+            guard let idempotency = store.idempotency(of: key) else {
                 throw SimulationFailure(description: "the store does not know of id \(id): \(answered)")
             }
-            let isPromised = askedReservations[id]?.contains(memo.reservation) ?? false
+            let isPromised = askedReservations[id]?.contains(idempotency.reservation) ?? false
             guard isPromised || answered.reservations.contains("") else {
-                throw SimulationFailure(description: "the store knows id \(id) as \(memo), not as \(answered)")
+                throw SimulationFailure(description: "the store knows id \(id) as \(idempotency), not as \(answered)")
             }
         }
         return answeredIDs.keys.count { !cancelledIDs.contains($0) }
@@ -117,9 +117,9 @@ extension SimulationOracle {
         guard !question.isPeek, !mixed.reserves, mixed.id == nil, decision.source == .shared || !question.waits else {
             return
         }
-        for (limit, stem) in zip(question.limits, mixed.group.stems)
+        for (limit, baseKey) in zip(question.limits, mixed.group.baseKeys)
         where limit.algorithm == .fixedWindow && limit.window.lengthMs == Self.longWindowMs && limit.mode == .enforce {
-            atLeast[stem, default: 0] += question.cost
+            atLeast[baseKey, default: 0] += question.cost
         }
     }
 
@@ -127,12 +127,12 @@ extension SimulationOracle {
     func judgeMixedSums(_ store: ModelStore) throws -> Int {
         let startMs = store.clockMs - store.clockMs % Self.longWindowMs
         var judged = 0
-        for stem in atLeast.keys {
-            let least = atLeast[stem] ?? 0
+        for baseKey in atLeast.keys {
+            let least = atLeast[baseKey] ?? 0
             judged += 1
-            let stored = store.tally(of: stem + Array("\(startMs)".utf8))
+            let stored = store.usage(of: baseKey + Array("\(startMs)".utf8))
             guard stored >= least else {
-                let name = String(decoding: stem, as: UTF8.self)
+                let name = String(decoding: baseKey, as: UTF8.self)
                 throw SimulationFailure(description: "\(least) admitted, \(stored) stored: \(name)")
             }
         }
@@ -145,8 +145,8 @@ extension SimulationOracle {
         for (group, count) in admitted {
             let stored = ledger.admitted[group] ?? 0
             if count > stored || (isGentle && count != stored) {
-                let stems = group.stems.map { String(decoding: $0, as: UTF8.self) }
-                throw SimulationFailure(description: "\(count) admitted, \(stored) stored: \(stems) \(group.cost)")
+                let baseKeys = group.baseKeys.map { String(decoding: $0, as: UTF8.self) }
+                throw SimulationFailure(description: "\(count) admitted, \(stored) stored: \(baseKeys) \(group.cost)")
             }
         }
         if isHealed, let kept = refused.first(where: { !ledger.isGivenBack($0, nowMs: nowMs) }) {

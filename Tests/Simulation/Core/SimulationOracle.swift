@@ -64,7 +64,7 @@ struct SimulationOracle {
         var startMs: Int64
     }
 
-    struct Tally {
+    struct Usage {
         var limit: Limit
         /// The highest by which anybody asked.
         var max: Int64
@@ -89,7 +89,7 @@ struct SimulationOracle {
         /// How often a replica that counted by itself was restarted.
         var restarts: Int64 = 0
         /// How many of those had no state folder, and what they had admitted locally.
-        var strangers: Int64 = 0
+        var unlistedReplicas: Int64 = 0
         var admittedByDead: Int64 = 0
         /// The most that died with replicas: without a state folder all that they had admitted locally, with one what was
         /// not on the disk.
@@ -105,7 +105,7 @@ struct SimulationOracle {
 
     private(set) var open: [UInt64: Question] = [:]
     private(set) var answered: [Int64]
-    private(set) var tallies: [Window: Tally] = [:]
+    private(set) var usages: [Window: Usage] = [:]
     /// How many checks were admitted as shared; those with one id count once.
     var admitted: [SimulationLedger.Group: Int64] = [:]
     var admittedIDs: Set<Call> = []
@@ -170,11 +170,11 @@ struct SimulationOracle {
     ///
     /// - Parameter isKept: whether it still has the counter of that stem.
     mutating func evicts(_ replica: Int, nowMs: Int64, isKept: ([UInt8]) -> Bool) {
-        for (window, tally) in tallies
-        where tally.endMs > nowMs && (tally.views[replica].seen > 0 || tally.views[replica].spells > 0) {
-            if isKept(Self.stem(tally.limit, window)) { continue }
-            tallies[window]?.views[replica].seen = 0
-            tallies[window]?.wasEvicted = true
+        for (window, usage) in usages
+        where usage.endMs > nowMs && (usage.views[replica].seen > 0 || usage.views[replica].spells > 0) {
+            if isKept(Self.baseKey(usage.limit, window)) { continue }
+            usages[window]?.views[replica].seen = 0
+            usages[window]?.wasEvicted = true
         }
     }
 
@@ -196,11 +196,11 @@ struct SimulationOracle {
         known[replica] = [:]
         cancelledNs[replica] = [:]
         if keepsState {
-            for (window, cost) in unwritten[replica].admitted { tallies[window]?.lost += cost }
+            for (window, cost) in unwritten[replica].admitted { usages[window]?.lost += cost }
             return restarted(replica, turns: turns, newTurns: newTurns)
         }
         answered[replica] = 0
-        for index in tallies.values.indices { tallies.values[index].dies(replica) }
+        for index in usages.values.indices { usages.values[index].dies(replica) }
     }
 
     /// A replica went on where it had been; what it had only seen it need not know any more.
@@ -213,12 +213,12 @@ struct SimulationOracle {
         known[replica] = [:]
         cancelledNs[replica] = [:]
         unwritten[replica] = Unwritten()
-        for index in tallies.values.indices {
-            tallies.values[index].restarts(replica, turns: turns, newTurns: newTurns)
+        for index in usages.values.indices {
+            usages.values[index].restarts(replica, turns: turns, newTurns: newTurns)
         }
     }
 
-    mutating func storeForgot(_ times: ClosedRange<Int64>) { forgotten.append(times) }
+    mutating func storeLostData(_ times: ClosedRange<Int64>) { forgotten.append(times) }
 
     /// - Parameters:
     ///   - turns: see `Simulation.turns(of:)`.
@@ -237,7 +237,7 @@ struct SimulationOracle {
                     description: "\(what): ticket \(ticket), \(question), answered \(decision) after \(tookNs) ns")
             }
         }
-        try demand(tookNs <= SimulationScenario.patienceNs, "too late")
+        try demand(tookNs <= SimulationScenario.storeWaitNs, "too late")
         if let mixed = question.mixed { return try judge(question, mixed, decision, demand) }
         try demand(decision.trace?.count == question.limits.count, "not all limits in the trace")
         let looks = decision.trace ?? []
@@ -284,7 +284,8 @@ struct SimulationOracle {
     }
 
     private mutating func judge(
-        _ question: Question, _ decision: Decision, _ looks: [Decision.Look], _ demand: (Bool, String) throws -> Void
+        _ question: Question, _ decision: Decision, _ looks: [Decision.LimitTrace],
+        _ demand: (Bool, String) throws -> Void
     ) throws {
         guard let binding = looks.first(where: { $0.rule == decision.rule }) else {
             return try demand(false, "no binding limit")
@@ -296,7 +297,7 @@ struct SimulationOracle {
             let outage = returns.current
             count(question, looks) { $0.admitShared(question.cost, outage: outage) }
             for (limit, look) in zip(question.limits, looks) {
-                tallies[window(limit, question, look)]?.claims.append((look.used - question.cost, look.used))
+                usages[window(limit, question, look)]?.claims.append((look.used - question.cost, look.used))
             }
         } else if decision.allowed {
             try demand(looks.allSatisfy { $0.used + question.cost <= $0.max }, "a peek at more than fits")
@@ -306,35 +307,35 @@ struct SimulationOracle {
         if !question.isPeek { count(question, looks) { $0.asked += question.cost } }
     }
 
-    private func window(_ limit: Limit, _ question: Question, _ look: Decision.Look) -> Window {
+    private func window(_ limit: Limit, _ question: Question, _ look: Decision.LimitTrace) -> Window {
         Window(
             grant: question.grant, session: limit.scope == .session ? question.session : nil, rule: limit.rule,
             startMs: look.windowStartMs)
     }
 
-    private mutating func count(_ question: Question, _ looks: [Decision.Look], _ change: (inout Tally) -> Void) {
+    private mutating func count(_ question: Question, _ looks: [Decision.LimitTrace], _ change: (inout Usage) -> Void) {
         for (limit, look) in zip(question.limits, looks) {
             let endMs = look.windowStartMs + limit.window.lengthMs
             let window = window(limit, question, look)
-            let fresh = Tally(
+            let fresh = Usage(
                 limit: limit, max: limit.max, endMs: endMs, admittedLocally: answered.map { _ in 0 },
                 views: answered.map { _ in View() })
-            tallies[window, default: fresh].max = max(tallies[window]?.max ?? 0, limit.max)
-            if let index = tallies.index(forKey: window) { change(&tallies.values[index]) }
+            usages[window, default: fresh].max = max(usages[window]?.max ?? 0, limit.max)
+            if let index = usages.index(forKey: window) { change(&usages.values[index]) }
         }
     }
 
     /// The store told a replica of windows.
-    private mutating func hear(_ question: Question, _ looks: [Decision.Look]) {
+    private mutating func hear(_ question: Question, _ looks: [Decision.LimitTrace]) {
         for (limit, look) in zip(question.limits, looks) {
             let key = window(limit, question, look)
-            tallies[key]?.views[question.replica].seen = look.used
-            tallies[key]?.views[question.replica].isAlone = false
+            usages[key]?.views[question.replica].seen = look.used
+            usages[key]?.views[question.replica].isAlone = false
         }
     }
 
     /// A replica admits by itself.
-    private mutating func countAlone(_ question: Question, _ looks: [Decision.Look], turns: Int64) {
+    private mutating func countAlone(_ question: Question, _ looks: [Decision.LimitTrace], turns: Int64) {
         // Where nobody has asked of the window before, there is nothing to be known of it.
         count(question, looks) { $0.views[question.replica].admitsAlone(turns: turns) }
         guard keepsState else { return }
@@ -351,12 +352,12 @@ struct SimulationOracle {
 
     /// Shared answers never admit more than the maximum, and no two of them claim the same place of a tally.
     func judgeShared() throws {
-        for (window, tally) in tallies where !isForgotten(startMs: window.startMs, endMs: tally.endMs) {
-            if tally.admitted > tally.max {
-                throw SimulationFailure(description: "\(tally.admitted) of \(tally.max) admitted: \(window)")
+        for (window, usage) in usages where !isForgotten(startMs: window.startMs, endMs: usage.endMs) {
+            if usage.admitted > usage.max {
+                throw SimulationFailure(description: "\(usage.admitted) of \(usage.max) admitted: \(window)")
             }
             var last: Int64 = 0
-            for claim in tally.claims.sorted(by: { $0.to < $1.to }) {
+            for claim in usage.claims.sorted(by: { $0.to < $1.to }) {
                 if claim.from < last { throw SimulationFailure(description: "two have place \(claim.to): \(window)") }
                 last = claim.to
             }
@@ -366,30 +367,30 @@ struct SimulationOracle {
     /// Where nothing went wrong, the store holds what was admitted, to the unit; and of checks of cost 1 under one limit
     /// as many were admitted as were asked for, up to the maximum.
     func judgeGentle(_ store: ModelStore, isPlain: Bool) throws {
-        for (window, tally) in tallies {
-            let stored = store.tally(
-                of: Self.key(tally.limit, window))
+        for (window, usage) in usages {
+            let stored = store.usage(
+                of: Self.key(usage.limit, window))
             // Before a replica had its first answer it counted by itself, and that was added, too.
             // What the store admitted after its time had run out, and was refused here for that, stays charged.
-            let most = tally.admitted + tally.admittedUnshared + tally.refusedInDoubt
-            if store.clockMs < tally.endMs + 60_000 && (stored < tally.admitted || stored > most) {
-                throw SimulationFailure(description: "\(tally.admitted) admitted, \(stored) stored: \(window)")
+            let most = usage.admitted + usage.admittedUnshared + usage.refusedInDoubt
+            if store.clockMs < usage.endMs + 60_000 && (stored < usage.admitted || stored > most) {
+                throw SimulationFailure(description: "\(usage.admitted) admitted, \(stored) stored: \(window)")
             }
-            if isPlain && tally.admittedUnshared == 0 && tally.admitted != min(tally.asked, tally.max) {
+            if isPlain && usage.admittedUnshared == 0 && usage.admitted != min(usage.asked, usage.max) {
                 throw SimulationFailure(
-                    description: "\(tally.admitted) of \(tally.asked) admitted under \(tally.max): \(window)")
+                    description: "\(usage.admitted) of \(usage.asked) admitted under \(usage.max): \(window)")
             }
         }
     }
 
-    private static func stem(_ limit: Limit, _ window: Window) -> [UInt8] {
+    private static func baseKey(_ limit: Limit, _ window: Window) -> [UInt8] {
         let identity = Identity.Parts(
             grant: Array(window.grant.utf8), tool: "t", approved: false, session: window.session.map { Array($0.utf8) })
-        return CounterKey.stem(prefix: "sluice", limit: limit, identity: identity)
+        return CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity)
     }
 
     private static func key(_ limit: Limit, _ window: Window) -> [UInt8] {
-        stem(limit, window) + Array("\(window.startMs)".utf8)
+        baseKey(limit, window) + Array("\(window.startMs)".utf8)
     }
 
     /// In windows that are still open everything is settled: the store holds what was admitted by whomever, to the unit.
@@ -401,19 +402,19 @@ struct SimulationOracle {
     ///     taken for charged.
     func judgeSums(_ store: ModelStore, mayLack: Bool, mayExceed: Bool, ranUnanswered: Bool) throws -> Int {
         var judged = 0
-        for (window, tally) in tallies where tally.endMs > store.clockMs && window.startMs <= store.clockMs {
-            let stored = store.tally(of: Self.key(tally.limit, window))
-            let admitted = tally.admitted + tally.admittedUnshared
+        for (window, usage) in usages where usage.endMs > store.clockMs && window.startMs <= store.clockMs {
+            let stored = store.usage(of: Self.key(usage.limit, window))
+            let admitted = usage.admitted + usage.admittedUnshared
             judged += 1
             // Where the store refused for want of room what was admitted here without its answer, that is not added.
-            let wasFull = tally.asked + tally.admittedUnshared > tally.max
+            let wasFull = usage.asked + usage.admittedUnshared > usage.max
             // What a batch without an answer charged or settled nobody has seen: a store that forgets is not offered it.
-            let unseen = ranUnanswered ? (mayExceed ? tally.admittedUnshared : tally.admittedInDoubt) : 0
-            let mayBeLost = tally.lost + tally.admittedBlindly + unseen
-            let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull || (tally.wasEvicted && mayExceed)
-            let isNotTooMuch = stored <= admitted + tally.refusedInDoubt + unanswered || mayExceed
+            let unseen = ranUnanswered ? (mayExceed ? usage.admittedUnshared : usage.admittedInDoubt) : 0
+            let mayBeLost = usage.lost + usage.admittedBlindly + unseen
+            let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull || (usage.wasEvicted && mayExceed)
+            let isNotTooMuch = stored <= admitted + usage.refusedInDoubt + unanswered || mayExceed
             guard isEnough && isNotTooMuch else {
-                throw SimulationFailure(description: "\(admitted) admitted, \(stored) stored: \(window), \(tally)")
+                throw SimulationFailure(description: "\(admitted) admitted, \(stored) stored: \(window), \(usage)")
             }
         }
         return judged
@@ -421,19 +422,19 @@ struct SimulationOracle {
 
     /// However often the store comes and goes, no replica admits more than the maximum of a window by itself.
     func judgeLocal() throws {
-        for (window, tally) in tallies
-        where !isForgotten(startMs: window.startMs, endMs: tally.endMs) && !tally.wasEvicted {
-            if let most = tally.admittedLocally.max(), most > tally.max + tally.lost {
-                throw SimulationFailure(description: "\(most) of \(tally.max) by one replica locally: \(window)")
+        for (window, usage) in usages
+        where !isForgotten(startMs: window.startMs, endMs: usage.endMs) && !usage.wasEvicted {
+            if let most = usage.admittedLocally.max(), most > usage.max + usage.lost {
+                throw SimulationFailure(description: "\(most) of \(usage.max) by one replica locally: \(window)")
             }
         }
     }
 
     /// In windows that began after the store was gone, all replicas together admit no more than the maximum.
     func judgeOutage(after timeMs: Int64) throws {
-        for (window, tally) in tallies where window.startMs > timeMs {
-            let all = tally.admittedLocally.reduce(0, +)
-            if all > tally.max { throw SimulationFailure(description: "\(all) of \(tally.max) locally: \(window)") }
+        for (window, usage) in usages where window.startMs > timeMs {
+            let all = usage.admittedLocally.reduce(0, +)
+            if all > usage.max { throw SimulationFailure(description: "\(all) of \(usage.max) locally: \(window)") }
         }
     }
 }

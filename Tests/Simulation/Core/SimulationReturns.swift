@@ -54,32 +54,32 @@ extension SimulationOracle {
     /// What windows admitted in all where the store was away for all replicas, and all came back to it: of windows that began
     /// meanwhile the maximum, of those that were open already with what was unseen then.
     func judgeReturns(_ bounds: inout SimulationBounds) throws {
-        for (window, tally) in tallies where tally.admittedInDoubt == 0 && tally.admittedBlindly == 0 {
+        for (window, usage) in usages where usage.admittedInDoubt == 0 && usage.admittedBlindly == 0 {
             let touched = returns.outages.indices.filter {
-                returns.outages[$0].startMs < tally.endMs && (returns.outages[$0].firstBackMs ?? .max) > window.startMs
+                returns.outages[$0].startMs < usage.endMs && (returns.outages[$0].firstBackMs ?? .max) > window.startMs
             }
-            guard touched.count == 1, let index = touched.first, tally.lastOutage <= index else { continue }
+            guard touched.count == 1, let index = touched.first, usage.lastOutage <= index else { continue }
             let outage = returns.outages[index]
-            guard outage.isWhole(until: tally.endMs), let firstBackMs = outage.firstBackMs, firstBackMs < tally.endMs,
-                tally.views.allSatisfy({ $0.spells <= 1 }), tally.admittedUnshared > 0,
+            guard outage.isWhole(until: usage.endMs), let firstBackMs = outage.firstBackMs, firstBackMs < usage.endMs,
+                usage.views.allSatisfy({ $0.spells <= 1 }), usage.admittedUnshared > 0,
                 // What was lost after the return is another case.
-                !isForgotten(startMs: max(firstBackMs, window.startMs), endMs: tally.endMs)
+                !isForgotten(startMs: max(firstBackMs, window.startMs), endMs: usage.endMs)
             else { continue }
-            let admitted = tally.admitted + tally.admittedUnshared
+            let admitted = usage.admitted + usage.admittedUnshared
             let what =
-                "\(window), \(tally.admittedLocally) locally, \(tally.admitted) shared, \(tally.views), \(outage)"
+                "\(window), \(usage.admittedLocally) locally, \(usage.admitted) shared, \(usage.views), \(outage)"
             if window.startMs > outage.startMs {
-                try bounds.judge(.returned, admitted, of: tally.max, what)
-            } else if !isForgotten(startMs: window.startMs, endMs: tally.endMs) {
-                let seen = tally.views.filter { $0.spells > 0 }.map(\.seenBefore).min() ?? 0
-                let before = tally.admittedBefore(outage: index)
-                try bounds.judge(.returnedOpen, admitted, of: tally.max + max(0, before - seen), what)
+                try bounds.judge(.returned, admitted, of: usage.max, what)
+            } else if !isForgotten(startMs: window.startMs, endMs: usage.endMs) {
+                let seen = usage.views.filter { $0.spells > 0 }.map(\.seenBefore).min() ?? 0
+                let before = usage.admittedBefore(outage: index)
+                try bounds.judge(.returnedOpen, admitted, of: usage.max + max(0, before - seen), what)
             }
         }
     }
 }
 
-extension SimulationOracle.Tally {
+extension SimulationOracle.Usage {
     /// Some was admitted by the store.
     mutating func admitShared(_ cost: Int64, outage: Int) {
         if outage != lastOutage {

@@ -52,7 +52,7 @@ struct SimulationScenario {
 
     static let budgetMs: Int64 = 20
     /// By then every answer must be there: the budget without its reserve, and a timer that is a little late.
-    static let patienceNs: Int64 = 15_000_000 + 600_000
+    static let storeWaitNs: Int64 = 15_000_000 + 600_000
     /// What goes wrong has ended by then.
     static let calmNs: Int64 = 2_000_000_000
     /// From here on everything must be as it should: a connection attempt that hangs, a pause, a probe, and the two seconds
@@ -81,8 +81,8 @@ struct SimulationScenario {
     var episodes: [Episode] = []
     var stepsClock: Bool
     var endNs: Int64
-    /// As `LimiterConfiguration.maxAddition`: in some runs little enough for write-backs to take several batches.
-    var maxAddition = EngineBounds.maxAddition
+    /// As `LimiterConfiguration.maxIncrement`: in some runs little enough for write-backs to take several batches.
+    var maxIncrement = EngineBounds.maxIncrement
     /// Tables have so few rows that some are evicted all the time, and so many parts for grants; nil: there is room for all.
     var table: (rows: Int, grantParts: Int)?
 
@@ -119,7 +119,7 @@ struct SimulationScenario {
         pauseNs = min(max(pauseNs, mostNs / 2 / 950), mostNs / 2 / 700)
         addEpisodes(&random)
         // Of a token bucket it bounds a level, which is some thousand times a cost.
-        if random.once(in: 3) { maxAddition = isMixed ? 20_000 : random.one(of: [5, 20]) }
+        if random.once(in: 3) { maxIncrement = isMixed ? 20_000 : random.one(of: [5, 20]) }
         if random.once(in: 4) { table = (random.one(of: [2, 3, 4]), random.one(of: [1, 1, 2])) }
     }
 

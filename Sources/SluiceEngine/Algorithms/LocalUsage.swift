@@ -1,0 +1,511 @@
+/// What is counted of one window, fixed or sliding.
+struct WindowUsage {
+    /// The highest usage that the store reported, with what turned out to have been charged since.
+    var sharedUsed: Int64 = 0
+    /// Admitted locally in it, and not known to be in the store's usage.
+    var own: Int64 = 0
+    /// The share is a part of what this left of the maximum: `sharedUsed`, as it was when the outage began.
+    private(set) var shareBase: Int64 = 0
+    /// How much of the share is spent, whether or not the store has it by now. What others spend of theirs is not in it, so
+    /// that a store which comes and goes does not hand out the share again.
+    private(set) var taken: Int64 = 0
+    /// This replica's share of a fixed window; -1 until the first check asks for it.
+    private(set) var localShare: Int64 = -1
+    /// The maximum of which that is the share.
+    private var shareMax: Int64 = -1
+
+    init() {}
+
+    /// What an earlier process knew.
+    init(used: Int64, own: Int64) {
+        sharedUsed = used
+        self.own = own
+    }
+
+    /// The share that an earlier process began is not begun again.
+    mutating func goOn(withShareOf base: Int64, taken: Int64) {
+        shareBase = base
+        self.taken = taken
+    }
+
+    mutating func observe(used: Int64) { sharedUsed = used }
+
+    /// An outage begins for this window: from here on a share of what is left is spent.
+    mutating func beginShare() {
+        shareBase = sharedUsed
+        taken = own
+        localShare = -1
+    }
+
+    /// The store turned out to have charged what was admitted here. It stays taken from the share.
+    mutating func resolve(_ amount: Int64) {
+        sharedUsed = Self.sum(sharedUsed, settle(amount))
+    }
+
+    mutating func admit(_ cost: Int64) {
+        own = Self.sum(own, cost)
+        take(cost)
+    }
+
+    /// The store has it.
+    /// - Returns: how much of it was still counted here.
+    @discardableResult
+    mutating func settle(_ amount: Int64) -> Int64 {
+        let settled = min(own, amount)
+        own -= settled
+        return settled
+    }
+
+    /// Spends some of the share, or gives some of it back.
+    mutating func take(_ amount: Int64) { taken = max(0, Self.sum(taken, amount)) }
+
+    /// Changes what was admitted here.
+    mutating func adjust(by amount: Int64) {
+        let before = own
+        own = max(0, Self.sum(own, amount))
+        take(own - before)
+    }
+
+    /// All that is known to count.
+    var used: Int64 { Self.sum(sharedUsed, own) }
+
+    var isTouched: Bool { own > 0 || taken > 0 }
+
+    /// Where a limit passes every check, or a commit charges what it likes, there is no maximum that bounds a tally.
+    fileprivate static func sum(_ one: Int64, _ other: Int64) -> Int64 { min(Quota.maxExact, one + other) }
+
+    // MARK: Fixed windows
+
+    /// Whether this replica's share is known, of the limit's present maximum.
+    func hasShare(_ quota: Quota) -> Bool { localShare >= 0 && shareMax == quota.max }
+
+    mutating func setShare(_ quota: Quota, _ share: Int64) {
+        localShare = share
+        shareMax = quota.max
+    }
+
+    /// What is left of the share. Beyond what the store has left nothing is admitted, whatever the share.
+    var left: Int64 { localShare - taken }
+
+    // MARK: Sliding windows
+
+    /// The share grows while the window before moves out of reach; what was admitted here is taken from it alone.
+    func left(
+        _ quota: Quota, _ before: WindowBefore, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
+    ) -> Int64 {
+        let shared = quota.max - shareBase - quota.reach(of: before.shareBase, nowMs: nowMs)
+        let share = replicas.share(of: shared, counterHash: hash)
+        return min(
+            share - taken - quota.reach(of: before.taken, nowMs: nowMs),
+            max(0, quota.max - used - quota.reach(of: before.used, nowMs: nowMs)))
+    }
+
+    func retryAfterMs(
+        _ quota: Quota, _ before: WindowBefore, cost: Int64, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
+    ) -> Int64 {
+        var usage = self
+        var before = before
+        var quota = quota
+        for _ in 0..<2 {
+            // The share grows while time passes: the first time at which it suffices is found by halving.
+            var low = max(nowMs, quota.windowStartMs)
+            var high = quota.windowEndMs - 1
+            if usage.left(quota, before, replicas: replicas, hash: hash, nowMs: high) >= cost {
+                while low < high {
+                    let middle = low + (high - low) / 2
+                    if usage.left(quota, before, replicas: replicas, hash: hash, nowMs: middle) >= cost {
+                        high = middle
+                    } else {
+                        low = middle + 1
+                    }
+                }
+                return max(1, low - nowMs)
+            }
+            before = WindowBefore(usage, unconfirmed: 0)
+            usage = WindowUsage()
+            quota.windowStartMs = quota.windowEndMs
+            quota.windowEndMs = quota.nextEndMs
+            quota.previousLengthMs = quota.lengthMs
+            quota.lengthMs = quota.windowEndMs - quota.windowStartMs
+            quota.nextEndMs += quota.lengthMs
+        }
+        // More than this replica's share: not before the store is back, or both windows are over.
+        return max(1, quota.windowEndMs - quota.lengthMs - nowMs)
+    }
+}
+
+/// What is counted of the window before a sliding one, into which it reaches.
+struct WindowBefore {
+    /// As `WindowUsage` has them.
+    var sharedUsed: Int64 = 0
+    var own = Unsettled()
+    private(set) var shareBase: Int64 = 0
+    private(set) var taken: Int64 = 0
+
+    init() {}
+
+    /// A window that was open.
+    ///
+    /// - Parameter inDoubt: of what was admitted locally in it.
+    init(_ usage: WindowUsage, unconfirmed: Int64) {
+        sharedUsed = usage.sharedUsed
+        own = Unsettled(used: usage.own, unconfirmed: unconfirmed)
+        shareBase = usage.shareBase
+        taken = usage.taken
+    }
+
+    init(used: Int64, own: Int64) {
+        sharedUsed = used
+        self.own.used = own
+    }
+
+    mutating func goOn(withShareOf base: Int64, taken: Int64) {
+        shareBase = base
+        self.taken = taken
+    }
+
+    mutating func beginShare() {
+        shareBase = sharedUsed
+        taken = own.used
+    }
+
+    mutating func take(_ amount: Int64) { taken = max(0, WindowUsage.sum(taken, amount)) }
+
+    mutating func adjust(by amount: Int64) {
+        let before = own.used
+        own.adjust(by: amount)
+        take(own.used - before)
+    }
+
+    var used: Int64 { WindowUsage.sum(sharedUsed, own.used) }
+
+    var isTouched: Bool { used > 0 }
+}
+
+/// What was admitted here in one window and the store is still to be told.
+struct Unsettled {
+    var used: Int64 = 0
+    /// What of that must not be told now: a batch that is on its way may have charged it, or a reservation may yet give
+    /// it back.
+    var unconfirmed: Int64 = 0
+
+    /// What the store can be told now.
+    var owed: Int64 { max(0, used - unconfirmed) }
+
+    /// Gives back some of it, or charges more.
+    mutating func adjust(by amount: Int64) { used = max(0, min(Quota.maxExact, used + amount)) }
+
+    /// The store has it.
+    /// - Returns: how much of it was still counted here.
+    @discardableResult
+    mutating func settle(_ amount: Int64) -> Int64 {
+        let settled = min(used, amount)
+        used -= settled
+        return settled
+    }
+
+    mutating func markUnconfirmed(_ amount: Int64) { unconfirmed = max(0, min(Quota.maxExact, unconfirmed + amount)) }
+}
+
+/// What is counted of a token bucket. While the store is away this replica has a bucket of its own, which holds its share
+/// of what all hold and leaks one part in as many as there are replicas. To stay with integers its level is kept times
+/// the number of replicas ("fine").
+struct BucketUsage {
+    /// As the store told, and when that was true, by the store's clock.
+    private var sharedLevel: Int64 = 0
+    private var sharedMs: Int64 = 0
+    /// The level of this replica's own bucket, fine; -1 while the store counts.
+    private var localLevel: Int64 = -1
+    /// What of it was admitted here, fine: it stays counted when the store is back, for the next outage.
+    private var ownLevel: Int64 = 0
+    /// What was given back of that so far, fine.
+    private var credited: Int64 = 0
+    /// What of that was charged in the store as well, fine, as it turned out after it had last told.
+    private var resolvedLevel: Int64 = 0
+    private var localMs: Int64 = 0
+    private var replicaCount: Int64 = 1
+    /// This replica's share of the bucket, fine.
+    private var localCapacity: Int64 = 0
+    /// As `Unsettled.unconfirmed`, in units of cost. What of a level that is cannot be told: while there is any, nothing is
+    /// settled.
+    private var unconfirmed: Int64 = 0
+    /// The limit, as it was when it was last asked of here.
+    private(set) var quota: Quota?
+
+    /// Beyond every level that means anything, with room for sums.
+    private static let most: Int64 = 1 << 61
+    static let levels: ClosedRange<Int64> = 0...most
+
+    mutating func observe(level: Int64, atMs: Int64) {
+        sharedLevel = level
+        sharedMs = atMs
+        ownLevel = max(0, ownLevel - resolvedLevel)
+        resolvedLevel = 0
+    }
+
+    /// An outage begins: the bucket is divided when it is next asked for.
+    mutating func beginShare() { localLevel = -1 }
+
+    /// Spends some of this replica's bucket, or gives some of it back; `turnLocal` was called before.
+    mutating func take(_ cost: Int64, _ quota: Quota, nowMs: Int64) {
+        drain(quota, nowMs: nowMs)
+        guard localLevel >= 0 else { return }
+        let amount = Self.fine(abs(cost), quota.lengthMs, replicaCount)
+        localLevel = max(0, min(Self.most, cost >= 0 ? localLevel + amount : localLevel - amount))
+    }
+
+    /// Of what was admitted here, this much is in the store's level that was just told.
+    mutating func settle(_ cost: Int64, _ quota: Quota) {
+        ownLevel = max(0, ownLevel - Self.fine(cost, quota.lengthMs, replicaCount))
+    }
+
+    /// What never leaks admits nothing.
+    mutating func updateQuota(_ quota: Quota) { self.quota = quota.max > 0 ? quota : nil }
+
+    func holdsUnsettled(nowMs: Int64) -> Bool {
+        guard let quota else { return false }
+        return quota.drained(ownLevel - resolvedLevel, sinceMs: localMs, nowMs: nowMs) > 0
+    }
+
+    mutating func markUnconfirmed(_ cost: Int64) { unconfirmed = max(0, min(Quota.maxExact, unconfirmed + cost)) }
+
+    var isInDoubt: Bool { unconfirmed > 0 }
+
+    /// What the store is still to be told, as a level of its bucket; rounded up.
+    func unwrittenLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
+        guard unconfirmed == 0 else { return 0 }
+        let level = quota.drained(ownLevel - resolvedLevel, sinceMs: localMs, nowMs: nowMs)
+        return max(0, min(Quota.maxExact, (level + replicaCount - 1) / replicaCount))
+    }
+
+    /// The store has it, and has told its level.
+    mutating func settle(level: Int64) { ownLevel = max(0, ownLevel - Self.fine(level, replicaCount)) }
+
+    /// It stays counted here until the store tells its level.
+    mutating func resolve(level: Int64) {
+        resolvedLevel = min(ownLevel, resolvedLevel + Self.fine(level, replicaCount))
+    }
+
+    /// It stays counted here until the store tells its level.
+    mutating func resolve(_ cost: Int64, _ quota: Quota) {
+        resolvedLevel = min(ownLevel, resolvedLevel + Self.fine(cost, quota.lengthMs, replicaCount))
+    }
+
+    /// The time has passed; if the store has just gone, the bucket is divided.
+    mutating func turnLocal(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) {
+        turnBack(toMs: nowMs)
+        let share = Self.fine(replicas.share(of: quota.burst * quota.lengthMs, counterHash: hash), replicas.count)
+        if localLevel < 0 {
+            let free = quota.burst * quota.lengthMs - quota.drained(sharedLevel, sinceMs: sharedMs, nowMs: nowMs)
+            let freeShare = Self.fine(replicas.share(of: free, counterHash: hash), replicas.count)
+            drain(quota, nowMs: nowMs)
+            localLevel = min(Self.most, share - freeShare + ownLevel)
+        } else {
+            drain(quota, nowMs: nowMs)
+        }
+        replicaCount = replicas.count
+        localCapacity = share
+        updateQuota(quota)
+    }
+
+    /// Where the store's clock was followed back, it leaks on from here.
+    private mutating func turnBack(toMs nowMs: Int64) {
+        if sharedMs > nowMs + EngineBounds.clockStepMs { sharedMs = nowMs }
+        if localMs > nowMs + EngineBounds.clockStepMs { localMs = nowMs }
+    }
+
+    private mutating func drain(_ quota: Quota, nowMs: Int64) {
+        ownLevel = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
+        resolvedLevel = quota.drained(resolvedLevel, sinceMs: localMs, nowMs: nowMs)
+        if localLevel >= 0 { localLevel = quota.drained(localLevel, sinceMs: localMs, nowMs: nowMs) }
+        localMs = max(localMs, nowMs)
+    }
+
+    func left(_ quota: Quota) -> Int64 {
+        let free = localCapacity - localLevel
+        let unit = quota.lengthMs * replicaCount
+        // Rounded down, as the store does.
+        return free >= 0 ? free / unit : -((unit - 1 - free) / unit)
+    }
+
+    /// A bucket right after a charge.
+    struct ChargeReceipt {
+        /// The level of what was admitted here, fine.
+        var level: Int64
+        /// What had been given back of that by then, fine.
+        var credited: Int64
+    }
+
+    mutating func admit(_ quota: Quota, cost: Int64) -> ChargeReceipt {
+        raise(by: Self.fine(cost, quota.lengthMs, replicaCount))
+        return ChargeReceipt(level: ownLevel, credited: credited)
+    }
+
+    /// Whether so much more than a charge came to can be counted.
+    func canAdjust(by cost: Int64, _ quota: Quota, nowMs: Int64) -> Bool {
+        guard cost > 0 else { return true }
+        let level = (self.quota ?? quota).drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
+        return cost <= (Self.fine(Quota.maxExact, replicaCount) - level) / (quota.lengthMs * replicaCount)
+    }
+
+    /// Settles what was admitted here to another cost. What has leaked of it is not given back: it no longer counted. What
+    /// lay under it leaked first, but for what was given back of that since; whose that was is not known, so all of it
+    /// counts as what lay under it.
+    mutating func adjust(
+        by cost: Int64, after receipt: ChargeReceipt, chargedMs: Int64, _ quota: Quota, nowMs: Int64
+    ) {
+        turnBack(toMs: nowMs)
+        let amount = Self.fine(abs(cost), quota.lengthMs, replicaCount)
+        // What has leaked since goes by the limit as it is now: it may leak more slowly than when it was charged.
+        drain(self.quota ?? quota, nowMs: nowMs)
+        if cost >= 0 { return raise(by: amount) }
+        let remaining = quota.drained(
+            max(0, receipt.level - (credited - receipt.credited)), sinceMs: chargedMs, nowMs: nowMs)
+        let back = min(amount, remaining, ownLevel)
+        credited = min(Self.most, credited + back)
+        ownLevel -= back
+        if localLevel >= 0 { localLevel = max(0, localLevel - back) }
+    }
+
+    private mutating func raise(by amount: Int64) {
+        let fullest = Self.fine(Quota.maxExact, replicaCount)
+        ownLevel = min(fullest, ownLevel + amount)
+        if localLevel >= 0 { localLevel = min(fullest, localLevel + amount) }
+    }
+
+    func retryAfterMs(_ quota: Quota, cost: Int64) -> Int64 {
+        let missing = localLevel + Self.fine(cost, quota.lengthMs, replicaCount) - localCapacity
+        guard quota.max > 0 else { return -1 }
+        return max(1, (min(missing, Self.most) + quota.max - 1) / quota.max)
+    }
+
+    func knownLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
+        let own = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs) / replicaCount
+        return min(Quota.maxExact, sharedLevel(quota, nowMs: nowMs) + own)
+    }
+
+    /// - Parameter terms: nil where the policy no longer has the limit: then nothing is known to have leaked.
+    func sharedLevel(_ quota: Quota?, nowMs: Int64) -> Int64 {
+        quota?.drained(sharedLevel, sinceMs: sharedMs, nowMs: nowMs) ?? sharedLevel
+    }
+
+    /// In units of cost, rounded up.
+    func locallyUsed(_ quota: Quota?, nowMs: Int64) -> Int64 {
+        guard let quota else { return 0 }
+        let unit = quota.lengthMs * replicaCount
+        return (quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs) + unit - 1) / unit
+    }
+
+    var isTouched: Bool { sharedLevel > 0 || ownLevel > 0 }
+
+    /// What a restart must not lose; what is given back of it after that counts as given back of what lay under it.
+    var state: CounterState.BucketState {
+        CounterState.BucketState(
+            sharedLevel: sharedLevel, sharedMs: sharedMs, localLevel: localLevel, ownLevel: ownLevel,
+            resolvedLevel: resolvedLevel, localMs: localMs, replicaCount: replicaCount, localCapacity: localCapacity,
+            max: quota?.max ?? 0, burst: quota?.burst ?? 0, lengthMs: quota?.lengthMs ?? 0)
+    }
+
+    init() {}
+
+    init(_ state: CounterState.BucketState) {
+        sharedLevel = state.sharedLevel
+        sharedMs = state.sharedMs
+        localLevel = state.localLevel
+        ownLevel = state.ownLevel
+        resolvedLevel = state.resolvedLevel
+        localMs = state.localMs
+        replicaCount = state.replicaCount
+        localCapacity = state.localCapacity
+        guard state.max > 0, state.lengthMs > 0 else { return }
+        quota = Quota(
+            algorithm: .tokenBucket, max: state.max, burst: state.burst, windowStartMs: Quota.endless.lowerBound,
+            windowEndMs: Quota.endless.upperBound, lengthMs: state.lengthMs)
+    }
+
+    /// When nothing of it counts any more, ms since the epoch. It is kept for a window at least: by a lower maximum, which a
+    /// reload or the next process may come with, what was used leaks more slowly.
+    var countsUntilMs: Int64 {
+        guard let quota else { return 0 }
+        func untilMs(_ level: Int64, sinceMs: Int64) -> Int64 {
+            level > 0 ? sinceMs + max(quota.lengthMs, (level + quota.max - 1) / quota.max) : 0
+        }
+        return max(untilMs(sharedLevel, sinceMs: sharedMs), untilMs(ownLevel, sinceMs: localMs))
+    }
+
+    /// Whether forgetting it loses nothing, however slowly it may leak from now on.
+    ///
+    /// - Parameter terms: of the limit for which it is asked.
+    func isQuiet(_ quota: Quota, nowMs: Int64) -> Bool {
+        guard isTouched else { return true }
+        guard knownLevel(quota, nowMs: nowMs) == 0 else { return false }
+        return nowMs - max(sharedLevel > 0 ? sharedMs : 0, ownLevel > 0 ? localMs : 0) >= quota.lengthMs
+    }
+
+    private static func fine(_ level: Int64, _ replicas: Int64) -> Int64 {
+        let (product, overflow) = level.multipliedReportingOverflow(by: replicas)
+        return overflow ? most : min(product, most)
+    }
+
+    /// What a cost adds to a level. A commit may say any cost, and so the product may be beyond the integers.
+    private static func fine(_ cost: Int64, _ lengthMs: Int64, _ replicas: Int64) -> Int64 {
+        fine(fine(cost, lengthMs), replicas)
+    }
+}
+
+/// What is counted of concurrency: slots that the store told of, and those that were taken here.
+struct SlotUsage {
+    private var sharedUsed: Int64 = 0
+    private var sharedFirstMs: Int64 = 0
+    /// When all that the store told of have expired.
+    private var sharedLastMs: Int64 = 0
+    /// Taken here while the store was away, in the order of taking; as many at most as the limit has slots, and
+    /// `EngineBounds.maxLocalReservations`.
+    private var own: [(id: ReservationID, expiryMs: Int64)] = []
+
+    mutating func observe(_ usage: Usage) {
+        sharedUsed = usage.used
+        sharedFirstMs = usage.firstExpiryMs
+        sharedLastMs = usage.lastExpiryMs
+    }
+
+    mutating func expire(nowMs: Int64) {
+        if own.contains(where: { $0.expiryMs <= nowMs }) { own.removeAll { $0.expiryMs <= nowMs } }
+    }
+
+    func left(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) -> Int64 {
+        replicas.share(of: quota.max - shared(nowMs: nowMs).used, counterHash: hash) - Int64(own.count)
+    }
+
+    mutating func take(_ id: ReservationID, expiryMs: Int64) { own.append((id, expiryMs)) }
+
+    mutating func release(_ id: ReservationID) { own.removeAll { $0.id == id } }
+
+    func retryAfterMs(nowMs: Int64) -> Int64 {
+        var firstMs = own.map(\.expiryMs).min() ?? .max
+        if sharedLastMs > nowMs { firstMs = min(firstMs, sharedLastMs) }
+        return max(1, min(Quota.slotPollMs, firstMs - nowMs))
+    }
+
+    func shared(nowMs: Int64) -> Usage {
+        guard nowMs < sharedLastMs else { return Usage(used: 0) }
+        var usage = Usage(used: sharedUsed)
+        usage.firstExpiryMs = sharedFirstMs
+        usage.lastExpiryMs = sharedLastMs
+        return usage
+    }
+
+    func locallyUsed(nowMs: Int64) -> Int64 { Int64(own.count { $0.expiryMs > nowMs }) }
+
+    func known(nowMs: Int64) -> Usage {
+        let live = own.lazy.filter { $0.expiryMs > nowMs }.map(\.expiryMs)
+        let shared = shared(nowMs: nowMs)
+        var usage = Usage(used: shared.used + Int64(live.count))
+        usage.firstExpiryMs = min(live.min() ?? .max, shared.used > 0 ? max(shared.firstExpiryMs, nowMs + 1) : .max)
+        usage.lastExpiryMs = max(live.max() ?? 0, shared.used > 0 ? shared.lastExpiryMs : 0)
+        if usage.used == 0 { usage.firstExpiryMs = 0 }
+        return usage
+    }
+
+    var isTouched: Bool { sharedUsed > 0 || !own.isEmpty }
+}

@@ -1,0 +1,55 @@
+/// Who asks for what in some checks that came together.
+///
+/// With many identities, most of what it costs to find one's plan is waiting for memory. Those of a run are looked up
+/// together, in passes that do little else, and so the processor waits for many of them at the same time.
+///
+/// A shell keeps one and refills it, so that known identities cost no allocation.
+package struct IdentityBatch: Sendable {
+    /// The storage of all that it ever held; the first `count` are in use.
+    private var identities: [Identity] = []
+    package private(set) var count = 0
+    private var hashes: [Int] = []
+    /// The row of each one's plan when they were looked up; -1 where none was found.
+    private var plans: [Int] = []
+    /// The table's when they were looked up.
+    private var changes: Int64 = -1
+
+    package init() {}
+
+    var isFull: Bool { count == EngineBounds.maxIdentitiesPerRun }
+
+    package mutating func removeAll() {
+        count = 0
+        changes = -1
+    }
+
+    /// Adds one, which `fill` makes what it is.
+    package mutating func append(_ fill: (inout Identity) -> Void) {
+        precondition(!isFull, "a run is looked up and emptied when it is full")
+        if count == identities.count {
+            identities.append(Identity())
+            hashes.append(0)
+            plans.append(-1)
+        }
+        fill(&identities[count])
+        count += 1
+    }
+
+    subscript(index: Int) -> Identity {
+        _read { yield identities[index] }
+    }
+
+    /// The plan of one, if it was found and the table has not changed since.
+    func plan(_ index: Int, in table: borrowing PlanTable) -> Int? {
+        changes == table.changes && plans[index] >= 0 ? plans[index] : nil
+    }
+
+    /// Looks up all of them, and turns their counters to the windows that hold `nowMs`.
+    mutating func find(in table: inout PlanTable, nowMs: Int64) {
+        for index in 0..<count { hashes[index] = identities[index].key.hashValue }
+        for index in 0..<count { plans[index] = table.candidate(hash: hashes[index]) }
+        for index in 0..<count where !table.isPlan(plans[index], of: identities[index].key) { plans[index] = -1 }
+        for index in 0..<count where plans[index] >= 0 { table.roll(countersOf: plans[index], at: nowMs) }
+        changes = table.changes
+    }
+}

@@ -1,0 +1,115 @@
+/// ChunkedArray of a table, which are never copied when it grows: a table of a million rows grows at no time by more work than one
+/// of some thousand, and no check waits for it.
+///
+/// They lie in chunks. A first chunk that is not full yet grows as an array does, so that small tables stay small; behind it
+/// come whole ones. Each begins at a line of the processor's cache.
+///
+/// A value as an array is: of two owners, the one that changes something gets a copy first.
+struct ChunkedArray<Row>: RandomAccessCollection {
+    /// A power of two. Chunks of large rows take some megabytes, so that the system can give them large pages.
+    static var rowsPerChunk: Int { 1 << shift }
+    private static var shift: Int { 14 }
+    private static var mask: Int { rowsPerChunk - 1 }
+    private static var fewestRows: Int { 16 }
+
+    private typealias Chunk = UnsafeMutablePointer<Row>
+
+    /// Frees the chunks with the last of their owners.
+    private final class Storage {
+        var chunks: UnsafeMutablePointer<Chunk>
+        var chunkCount = 0
+        var chunkCapacity = 0
+        /// How many rows there is room for.
+        var capacity = 0
+        var count = 0
+
+        init() { chunks = UnsafeMutablePointer.allocate(capacity: 0) }
+
+        deinit {
+            for index in 0..<chunkCount {
+                chunks[index].deinitialize(count: Swift.max(0, Swift.min(count - index << shift, rowsPerChunk)))
+                chunks[index].deallocate()
+            }
+            chunks.deallocate()
+        }
+
+        /// Makes room for at least one more row.
+        func grow() {
+            if chunkCount <= 1 && capacity < rowsPerChunk {
+                let larger = Swift.max(fewestRows, capacity * 2)
+                let chunk = Self.chunk(rows: larger)
+                if chunkCount == 1 {
+                    chunk.moveInitialize(from: chunks[0], count: count)
+                    chunks[0].deallocate()
+                    chunks[0] = chunk
+                } else {
+                    append(chunk)
+                }
+                capacity = larger
+            } else {
+                append(Self.chunk(rows: rowsPerChunk))
+                capacity += rowsPerChunk
+            }
+        }
+
+        private func append(_ chunk: Chunk) {
+            if chunkCount == chunkCapacity {
+                let capacity = Swift.max(1, chunkCapacity * 2)
+                let larger = UnsafeMutablePointer<Chunk>.allocate(capacity: capacity)
+                larger.moveInitialize(from: chunks, count: chunkCount)
+                chunks.deallocate()
+                chunks = larger
+                chunkCapacity = capacity
+            }
+            (chunks + chunkCount).initialize(to: chunk)
+            chunkCount += 1
+        }
+
+        private static func chunk(rows: Int) -> Chunk {
+            UnsafeMutableRawPointer.allocate(byteCount: rows * MemoryLayout<Row>.stride, alignment: 64)
+                .bindMemory(to: Row.self, capacity: rows)
+        }
+    }
+
+    private var storage = Storage()
+    /// As in `storage`, at hand.
+    private var chunks: UnsafeMutablePointer<Chunk>
+    private(set) var count = 0
+
+    init() { chunks = storage.chunks }
+
+    var startIndex: Int { 0 }
+    var endIndex: Int { count }
+
+    subscript(index: Int) -> Row {
+        @inline(__always)
+        unsafeAddress {
+            precondition(index >= 0 && index < count, "no such row")
+            return UnsafePointer(chunks[index >> Self.shift] + index & Self.mask)
+        }
+        @inline(__always)
+        unsafeMutableAddress {
+            precondition(index >= 0 && index < count, "no such row")
+            if !isKnownUniquelyReferenced(&storage) { copy() }
+            return chunks[index >> Self.shift] + index & Self.mask
+        }
+    }
+
+    mutating func append(_ row: consuming Row) {
+        if !isKnownUniquelyReferenced(&storage) { copy() }
+        if count == storage.capacity {
+            storage.grow()
+            chunks = storage.chunks
+        }
+        (chunks[count >> Self.shift] + count & Self.mask).initialize(to: row)
+        count += 1
+        storage.count = count
+    }
+
+    @inline(never)
+    private mutating func copy() {
+        var copy = ChunkedArray()
+        for index in indices { copy.append(self[index]) }
+        self = copy
+    }
+}

@@ -1,0 +1,167 @@
+/// What the store is still to be told of a counter: what was admitted here without it, and what it has forgotten.
+extension Counter {
+    enum Place { case open, before }
+
+    /// Where the window is counted that holds `cutMs`; nil if nothing of it counts any more.
+    func place(ofWindowAt cutMs: Int64) -> Place? {
+        let window = bounds(at: cutMs)
+        if window.startMs == windowStartMs { return .open }
+        return algorithm == .slidingWindow && window.endMs == windowStartMs ? .before : nil
+    }
+
+    /// Whether two times lie in one window.
+    func isOneWindow(_ oneMs: Int64, _ otherMs: Int64) -> Bool {
+        bounds(at: oneMs).startMs == bounds(at: otherMs).startMs
+    }
+
+    /// So much of what was admitted here, in the window that holds `cutMs`, must not be told to the store for now; less
+    /// than 0: it may be told again.
+    mutating func markUnconfirmed(_ amount: Int64, cutMs: Int64) {
+        switch other?.value {
+        case nil, .before:
+            switch place(ofWindowAt: cutMs) {
+            case .open?: addUnconfirmed(amount)
+            case .before?: before.own.markUnconfirmed(amount)
+            case nil: break
+            }
+        case .bucket(var bucket):
+            bucket.markUnconfirmed(amount)
+            other?.value = .bucket(bucket)
+        case .log:
+            changeLog { $0.markUnconfirmed(amount, atMs: cutMs) }
+        case .slots:
+            break
+        }
+    }
+
+    /// What the store is to be told next of the windows that still count.
+    ///
+    /// - Parameters:
+    ///   - epoch: of the store's present memory: what was seen before that is offered to it.
+    ///   - maxIncrement: the most of an addition; what is more is added by later batches.
+    /// - Returns: additions come after offers.
+    mutating func writeBacks(nowMs: Int64, epoch: Int16, maxIncrement: Int64 = EngineBounds.maxIncrement) -> [WriteBack]
+    {
+        var writeBacks: [WriteBack] = []
+        let forgotten = isSeen && seenEpoch != epoch
+        switch other?.value {
+        case nil, .before:
+            let before = before
+            let beforeMs = algorithm == .slidingWindow ? windowStartMs - 1 : -1
+            if forgotten, before.sharedUsed > 0, beforeMs >= 0 {
+                writeBacks.append(WriteBack(.restore, before.sharedUsed, windowMs: beforeMs))
+            }
+            if forgotten {
+                writeBacks.append(WriteBack(.restore, windowed.sharedUsed, windowMs: windowStartMs))
+            }
+            if beforeMs >= 0 {
+                writeBacks.append(WriteBack(.increment, min(maxIncrement, before.own.owed), windowMs: beforeMs))
+            }
+            let owed = max(0, windowed.own - windowUnconfirmed)
+            writeBacks.append(WriteBack(.increment, min(maxIncrement, owed), windowMs: windowStartMs))
+        case .bucket(let bucket):
+            guard let quota = bucket.quota else { return [] }
+            if forgotten {
+                writeBacks.append(WriteBack(.restore, bucket.sharedLevel(quota, nowMs: nowMs), windowMs: windowStartMs))
+            }
+            let owed = bucket.unwrittenLevel(quota, nowMs: nowMs)
+            writeBacks.append(WriteBack(.increment, min(maxIncrement, owed), windowMs: windowStartMs))
+        case .log:
+            var owed: [UsageLog.Step] = []
+            changeLog { owed = $0.owed(atMost: EngineBounds.maxLogStepsWrittenBack, nowMs: nowMs) }
+            if forgotten, let log { writeBacks = log.offers.map { WriteBack(.restore, $0.units, windowMs: $0.ms) } }
+            writeBacks += owed.map { WriteBack(.increment, $0.units, windowMs: $0.ms) }
+        case .slots:
+            break
+        }
+        return writeBacks.filter { $0.amount > 0 }
+    }
+
+    /// What one window's key is charged to pay a debt: whatever is used, it passes.
+    func quota(of writeBack: WriteBack) -> Quota {
+        if case .bucket(let bucket)? = other?.value, let quota = bucket.quota { return quota.unlimitedLevel }
+        if let log {
+            return Quota(
+                algorithm: .slidingLog, max: Quota.maxExact, holdMs: writeBack.windowMs,
+                windowStartMs: Quota.endless.lowerBound, windowEndMs: Quota.endless.upperBound, lengthMs: log.lengthMs)
+        }
+        let window = bounds(at: writeBack.windowMs)
+        return .fixedWindow(max: Quota.maxExact, window: window.startMs..<window.nextEndMs)
+    }
+
+    /// A debt is on its way: nobody pays it a second time until it is known what became of it.
+    mutating func send(_ writeBack: WriteBack) {
+        if writeBack.kind == .increment { markUnconfirmed(writeBack.amount, cutMs: writeBack.windowMs) }
+    }
+
+    /// What became of it is known.
+    mutating func clear(_ writeBack: WriteBack) {
+        if writeBack.kind == .increment { markUnconfirmed(-writeBack.amount, cutMs: writeBack.windowMs) }
+    }
+
+    /// Of a token bucket: the limit that it is for.
+    mutating func updateQuota(_ quota: Quota) {
+        guard case .bucket(var bucket)? = other?.value, bucket.quota != quota else { return }
+        bucket.updateQuota(quota)
+        other?.value = .bucket(bucket)
+    }
+
+    /// Whether anything that was admitted here is not known to be in the store's tally, and still counts there.
+    func holdsUnsettled(nowMs: Int64) -> Bool {
+        switch other?.value {
+        case nil: windowed.own > 0
+        case .before(let before): windowed.own > 0 || before.own.used > 0
+        case .bucket(let bucket): bucket.holdsUnsettled(nowMs: nowMs)
+        case .log(let log): log.locallyUsed(nowMs: nowMs) > 0
+        case .slots: false
+        }
+    }
+
+    /// The store was paid.
+    ///
+    /// - Parameters:
+    ///   - numbers: in which it told its tally; nil if its answer never came.
+    ///   - keepsShare: as of `observe`.
+    mutating func paid(
+        _ writeBack: WriteBack, numbers: ArraySlice<Int64>?, decidedMs: Int64, epoch: Int16, keepsShare: Bool
+    ) {
+        let usage = numbers?.first
+        guard let place = place(ofWindowAt: writeBack.windowMs) else { return }
+        let amount = writeBack.kind == .increment ? writeBack.amount : 0
+        switch other?.value {
+        case nil, .before:
+            guard let usage else { return resolveWindow(amount, place) }
+            settleWindow(amount, place)
+            if place == .open {
+                var told = Usage(used: usage)
+                told.previous = before.sharedUsed
+                told.denials = rare?.value.sharedDenials ?? 0
+                observe(told, cutMs: writeBack.windowMs, decidedMs: decidedMs, epoch: epoch, keepsShare: keepsShare)
+            } else {
+                before.sharedUsed = usage
+            }
+        case .bucket(var bucket):
+            if let usage {
+                bucket.settle(level: amount)
+                bucket.observe(level: usage, atMs: decidedMs)
+            } else {
+                bucket.resolve(level: amount)
+            }
+            other?.value = .bucket(bucket)
+            if usage != nil {
+                seenEpoch = epoch
+                if !keepsShare { endShare() }
+            }
+        case .log:
+            let steps = [UsageLog.Step(ms: writeBack.windowMs, units: amount)]
+            guard let numbers else { return resolveLog(steps, chargedMs: writeBack.windowMs) }
+            settleLog(steps)
+            observeLog(numbers)
+            isSeen = true
+            seenEpoch = epoch
+            if !keepsShare { endShare() }
+        case .slots:
+            break
+        }
+    }
+}

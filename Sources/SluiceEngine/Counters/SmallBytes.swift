@@ -1,0 +1,55 @@
+/// Bytes that are mostly few: those lie in the value itself, where they cost no other place in memory. Many lie apart.
+struct SmallBytes<let room: Int>: Sendable {
+    private var nearCount: UInt8 = 0
+    private var near = InlineArray<room, UInt8>(repeating: 0)
+    private var apart: [UInt8]?
+
+    init(_ bytes: [UInt8]) {
+        precondition(room <= Int(UInt8.max))
+        guard bytes.count <= room else {
+            apart = bytes
+            return
+        }
+        for index in bytes.indices { near[index] = bytes[index] }
+        nearCount = UInt8(bytes.count)
+    }
+
+    /// What of them does not lie in the value itself takes so much.
+    var boxedBytes: Int { apart.map { HeldBytes.apart($0.count) } ?? 0 }
+
+    /// The same of so many bytes.
+    static func boxedBytes(of count: Int) -> Int { count > room ? HeldBytes.apart(count) : 0 }
+
+    var count: Int { apart?.count ?? Int(nearCount) }
+
+    var bytes: [UInt8] {
+        var bytes: [UInt8] = []
+        append(to: &bytes)
+        return bytes
+    }
+
+    /// Appends them to an array.
+    @inline(__always)
+    func append(to bytes: inout [UInt8]) {
+        if let apart { return bytes.append(contentsOf: apart) }
+        near.span.extracting(first: Int(nearCount)).withUnsafeBufferPointer { bytes.append(contentsOf: $0) }
+    }
+
+    @inline(__always)
+    func isEqual(to others: [UInt8]) -> Bool {
+        if let apart { return apart == others }
+        guard others.count == Int(nearCount) else { return false }
+        let mine = near.span
+        let other = others.span
+        // Without a way out before the end, which lets the compiler compare many bytes at a time.
+        var difference: UInt8 = 0
+        for index in other.indices { difference |= mine[unchecked: index] ^ other[unchecked: index] }
+        return difference == 0
+    }
+
+    /// As of `bytes`.
+    func stableHash(after hash: UInt64) -> UInt64 {
+        if let apart { return SluiceEngine.stableHash(apart, after: hash) }
+        return (0..<Int(nearCount)).reduce(hash) { SluiceEngine.stableHash(CollectionOfOne(near[$1]), after: $0) }
+    }
+}

@@ -1,0 +1,156 @@
+/// What becomes of checks when the store refuses them, is too slow, or has gone.
+extension Limiter {
+    mutating func refused(_ batch: consuming PendingBatch, reason: String, now: ClockReading) {
+        answerAllLocally(&batch, now: now)
+        standBack(reason: reason, now: now)
+        // The one in whose place it went may have run.
+        if batch.isRepeat { return keepUnconfirmed(batch) }
+        requeueSettlements(batch)
+        recycle(batch)
+    }
+
+    /// The store answers, but not as it should: it is left alone for a while.
+    mutating func standBack(reason: String, now: ClockReading) {
+        let wasClosed = breaker.isClosed
+        breaker.refused(now: now)
+        if wasClosed { leaveStore(reason: reason, now: now) } else { reportAway(reason: reason) }
+    }
+
+    /// Tells why the store is not used: every reason once in an outage, for the first says only how it began.
+    mutating func reportAway(reason: String) {
+        storeError = reason
+        guard !reportedReasons.contains(reason), reportedReasons.count < EngineBounds.maxReportedReasons else { return }
+        notify(reportedReasons.isEmpty ? .storeLost(reason: reason) : .storeStillAway(reason: reason))
+        reportedReasons.append(reason)
+    }
+
+    /// The store has gone: whoever waits is answered at once.
+    mutating func leaveStore(reason: String, now: ClockReading) {
+        statistics.outages += 1
+        reportAway(reason: reason)
+        denials.storeLeft(now: now)
+        recordAll()
+        answerAllLocally(now: now)
+    }
+
+    mutating func answerAllLocally(now: ClockReading) {
+        answerExpired(in: \.inFlight, nowNs: Int64.max, now: now)
+        // What is owed may be queued again.
+        var batches: [PendingBatch] = []
+        swap(&batches, &queue)
+        while !batches.isEmpty {
+            var batch = batches.removeFirst()
+            answerAllLocally(&batch, now: now)
+            requeueSettlements(batch)
+            recycle(batch)
+        }
+    }
+
+    mutating func answerAllLocally(_ batch: inout PendingBatch, now: ClockReading) {
+        answerExpired(&batch, nowNs: Int64.max, now: now)
+    }
+
+    mutating func answerExpired(now: ClockReading) {
+        answerExpired(in: \.inFlight, nowNs: now.monotonicNs, now: now)
+        answerExpired(in: \.queue, nowNs: now.monotonicNs, now: now)
+    }
+
+    /// The batches are taken out meanwhile: deciding changes everything else of the limiter, but never them.
+    private mutating func answerExpired(
+        in path: WritableKeyPath<Limiter, [PendingBatch]>, nowNs: Int64, now: ClockReading
+    ) {
+        var batches: [PendingBatch] = []
+        swap(&batches, &self[keyPath: path])
+        for index in batches.indices { answerExpired(&batches[index], nowNs: nowNs, now: now) }
+        swap(&batches, &self[keyPath: path])
+    }
+
+    private mutating func answerExpired(_ batch: inout PendingBatch, nowNs: Int64, now: ClockReading) {
+        while let index = batch.takeExpired(nowNs: nowNs) {
+            let waiter = batch.waiters[index]
+            if waiter.deadlineNs <= now.monotonicNs { statistics.timedOut += 1 }
+            let entry = batch.entries[waiter.entry]
+            guard entry.plan >= 0 else {
+                finish(waiter.ticket, .storeAway, deadlineNs: waiter.deadlineNs, now: now)
+                continue
+            }
+            returnShare(ofWaiterIn: waiter.entry, of: &batch, now: now)
+            if answerAgain(waiter, entry, now: now) { continue }
+            let outcome = decideLocally(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                tracked: entry.trackedCheck, mayBeStored: batch.isSent, now: now)
+            if case .decided(let decision) = outcome, decision.allowed && !entry.isPeek {
+                batch.admitLocally(index, atMs: clock.nowMs(now))
+                if batch.isSent {
+                    markUnconfirmed(batch.waiters[index], of: batch, isOver: false)
+                    noteUnconfirmed(batch, plan: entry.plan)
+                }
+            }
+            finish(waiter.ticket, outcome, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    /// Answers a check whose id was admitted here while it waited for the store.
+    mutating func answerAgain(
+        _ waiter: PendingBatch.Waiter, _ entry: borrowing PendingBatch.Entry, now: ClockReading
+    ) -> Bool {
+        switch cachedAnswer(entry.trackedCheck, wantsTrace: waiter.wantsTrace, now: now) {
+        case nil: return false
+        case .sameCheck(let decision): finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+        case .otherArguments: finish(waiter.ticket, .otherArguments, deadlineNs: waiter.deadlineNs, now: now)
+        }
+        return true
+    }
+
+    /// The entry's own key is at fault: its checks are answered locally, and nobody else's.
+    mutating func answerLocally(_ entry: PendingBatch.Entry, of batch: PendingBatch, now: ClockReading) {
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .waiting else { continue }
+            if answerAgain(waiter, entry, now: now) { continue }
+            let outcome = decideLocally(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                tracked: entry.trackedCheck, now: now)
+            finish(waiter.ticket, outcome, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    mutating func oldestDeadlineNs() -> Int64? {
+        var oldest: Int64?
+        for index in inFlight.indices {
+            if let deadline = inFlight[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
+        }
+        for index in queue.indices {
+            if let deadline = queue[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
+        }
+        return oldest
+    }
+
+    mutating func perform(_ action: Breaker.Action, now: ClockReading) {
+        switch action {
+        case .none:
+            break
+        case .connect:
+            wantsConnect = true
+        case .disconnect:
+            dropConnection()
+            wantsDisconnect = true
+        case .probe:
+            wantsProbe = true
+        }
+    }
+
+    /// Nothing that was on its way will be answered any more.
+    mutating func dropConnection() {
+        wantsProbe = false
+        while !inFlight.isEmpty { keepUnconfirmed(inFlight.removeFirst()) }
+    }
+
+    mutating func keepUnconfirmed(_ batch: consuming PendingBatch) {
+        // The store may be told of ids twice, and so they need not wait for that.
+        tellAgain(&batch)
+        if batch.tellsNothing { recycle(batch) } else { unconfirmed.append(batch) }
+    }
+}

@@ -1,0 +1,492 @@
+import SluicePolicy
+
+/// What a check asks beside its cost.
+package struct CheckOptions: Sendable {
+    /// It may be settled or cancelled later, under this id; nobody else may know it beforehand.
+    package var reservation: ReservationID?
+    /// However often it is asked under this id, it is charged once.
+    package var id: [UInt8]?
+    /// Of everything that the gateway said of the check: see `stableHash`.
+    package var argumentsHash: UInt64
+
+    package init(reservation: ReservationID?, id: [UInt8]?, argumentsHash: UInt64) {
+        self.reservation = reservation
+        self.id = id
+        self.argumentsHash = argumentsHash
+    }
+}
+
+/// Reservations, and checks that have an id.
+extension Limiter {
+    package enum SettleOutcome {
+        /// Whether there was such a reservation that was not spent.
+        case answered(Bool)
+        /// The answer comes as a completion, within the budget.
+        case waiting
+        /// Too much waits already.
+        case overloaded
+        /// Nothing of it changed.
+        case notSettled(Limiter.SettleFault)
+        /// The store is away, and this replica does not know the reservation.
+        case storeAway
+    }
+
+    // MARK: - Checks
+
+    mutating func checkTracked(
+        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions?, ticket: Ticket, now: ClockReading
+    ) -> CheckOutcome {
+        if extras?.reservation == nil && table[rulesOf: plan].mustReserve { return .mustReserve }
+        let tracked = tracked(plan: plan, extras)
+        // The store knows more: what other replicas admitted, and what was cancelled since. But for what it was not told yet.
+        switch cachedAnswer(tracked, wantsTrace: wantsTrace, onlyUnsent: asksStore, now: now) {
+        case nil: break
+        case .sameCheck(let decision):
+            statistics.count(decision)
+            return .answered(decision)
+        case .otherArguments: return .otherArguments
+        }
+        // One with an id may have been admitted by another policy: it is asked for.
+        if tracked.idempotencyKey == nil && cost > table[rulesOf: plan].smallestMax,
+            var decision = denyOversized(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
+        {
+            complete(
+                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: 0, now: now)
+            return .answered(decision)
+        }
+        guard asksStore else {
+            return answerLocally(
+                plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: tracked, now: now)
+        }
+        // One with an id may have been admitted before: the store knows.
+        if tracked.idempotencyKey == nil, table[plan: plan].wasRefused,
+            var decision = denyFromCache(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
+        {
+            complete(
+                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: 0, now: now)
+            statistics.count(decision)
+            return .answered(decision)
+        }
+        guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
+            return refuse(.waiting, now: now)
+        }
+        let charges = table[rulesOf: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
+        let batch = openBatch(charges: charges)
+        let entry = queue[batch].addEntry(
+            plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges, operation: .check(tracked))
+        table[plan: plan].pins += 1
+        wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
+        return .waiting
+    }
+
+    enum Recalled {
+        case sameCheck(Decision)
+        case otherArguments
+    }
+
+    /// What is remembered of the id of a check; nil if it has none, or was not admitted before.
+    ///
+    /// - Parameter onlyUnsent: what the store knows as well is the store's to say.
+    func cachedAnswer(_ tracked: TrackedCheck?, wantsTrace: Bool, onlyUnsent: Bool = false, now: ClockReading)
+        -> Recalled?
+    {
+        guard let tracked, let key = tracked.idempotencyKey, let idempotency = idempotency.find(key, now: now),
+            idempotency.isUnsent || !onlyUnsent
+        else { return nil }
+        guard idempotency.argumentsHash == tracked.argumentsHash else { return .otherArguments }
+        var decision = idempotency.decision
+        if !wantsTrace { decision.trace = nil }
+        return .sameCheck(decision)
+    }
+
+    private mutating func tracked(plan: Int, _ extras: CheckOptions?) -> TrackedCheck {
+        let identity = Identity(key: table.identity(ofPlan: plan)).parts
+        // A shadow limit that counts calls which are going on holds nobody to saying RESERVE: the slot then expires.
+        let reservation =
+            extras?.reservation ?? (table[rulesOf: plan].countsSlots ? ReservationID(using: &random) : nil)
+        let prefix = configuration.keyPrefix
+        return TrackedCheck(
+            reservation: reservation, tellsReservation: extras?.reservation != nil,
+            reservationKey: ByteString(
+                bytes: reservation.map { CounterKey.reservation($0, prefix: prefix, grant: identity.grant) } ?? []),
+            idempotencyKey: (extras?.id).map {
+                let tool = Array(identity.tool.utf8)
+                return ByteString(bytes: CounterKey.idempotency($0, prefix: prefix, grant: identity.grant, tool: tool))
+            },
+            argumentsHash: extras?.argumentsHash ?? 0)
+    }
+
+    /// Remembers what a reservation charged here.
+    mutating func keep(
+        _ tracked: TrackedCheck, plan: Int, cost: Int64, charged: [LocalReservations.Item], mayBeStored: Bool,
+        nowMs: Int64
+    ) {
+        guard let id = tracked.reservation else { return }
+        // What may yet be given back is not added to the store's tally before it is known.
+        for item in charged { markUnconfirmed(item, by: cost) }
+        // For as long as any of the check's limits, whoever settles late has something to settle.
+        var expiryMs = nowMs + 1
+        for index in table[rulesOf: plan].limits.indices {
+            let quota = quota(plan: plan, index)
+            let known = table[counter: table.counter(ofPlan: plan, index)].known(quota, nowMs: nowMs)
+            expiryMs = max(expiryMs, quota.countsUntilMs(known, replicas: live.view, nowMs: nowMs))
+        }
+        reservations[tracked.reservationKey] = LocalReservations.Record(
+            items: charged, cost: cost, id: id, owner: owner(ofPlan: plan), expiryMs: expiryMs,
+            idempotencyKey: tracked.idempotencyKey, mayBeStored: mayBeStored)
+    }
+
+    // MARK: - Answers that the store is told
+
+    /// What makes a check that is asked again the same one.
+    func idempotency(_ tracked: TrackedCheck, plan: Int) -> Batch.Idempotency {
+        var counters = stableHash([])
+        for (index, limit) in table[rulesOf: plan].limits.enumerated() {
+            counters = stableHash(table[counter: table.counter(ofPlan: plan, index)].baseKey, after: counters)
+            // A shadow limit is told in other numbers.
+            counters = stableHash([limit.isShadow ? 1 : 0], after: counters)
+        }
+        return Batch.Idempotency(
+            argumentsHash: ReservationID.hexadecimal(tracked.argumentsHash),
+            countersHash: ReservationID.hexadecimal(counters))
+    }
+
+    /// A call with an id that was admitted here was never made.
+    private mutating func forgetAnswer(_ key: ByteString, _ id: ReservationID) {
+        idempotency.forget(key, reservation: id.description, isShared: configuration.usesStore)
+        if idempotency.owes { wantsWriteBacks = true }
+    }
+
+    /// The store has settled a reservation: a call that was cancelled is not replayed here either.
+    mutating func noteSettled(_ entry: borrowing PendingBatch.Entry) {
+        guard case .settle(let key, let settlement, _)? = entry.operation else { return }
+        idempotency.settled(String(decoding: key.bytes.suffix(ReservationID.digitCount), as: UTF8.self), settlement)
+    }
+
+    /// Puts some of what the store is to be told of ids ahead of the checks of a batch; of what was cancelled all that those
+    /// ask for again.
+    mutating func tellAnswers(in batch: inout PendingBatch, now: ClockReading) {
+        for index in batch.entries.indices where batch.entries[index].isWanted {
+            guard let key = batch.entries[index].trackedCheck?.idempotencyKey else { continue }
+            while let cancel = idempotency.takeCancelled(key) { tell(cancel, in: &batch, now: now) }
+        }
+        for _ in 0..<EngineBounds.answersToldPerBatch {
+            guard let owed = idempotency.takeUnsent() else { return }
+            tell(owed, in: &batch, now: now)
+        }
+    }
+
+    private mutating func tell(_ owed: IdempotencyCache.Owed, in batch: inout PendingBatch, now: ClockReading) {
+        guard let tracked = idempotency.writing(owed, now: now) else { return }
+        switch owed {
+        case .answer(let key, _), .cancel(let key, _): outgoing.appendKey(key.bytes)
+        }
+        outgoing.operations.append(tracked)
+        outgoing.entries.append(
+            Batch.Entry(
+                cost: 0, count: 0, firstCharge: outgoing.charges.count, chargeCount: 0,
+                operation: outgoing.operations.count - 1))
+        batch.answers.append(owed)
+    }
+
+    /// The store told what became of that.
+    mutating func told(
+        _ batch: inout PendingBatch, _ reply: BatchReply, _ at: inout Int, words: inout IndexingIterator<[String]>
+    ) {
+        for owed in batch.answers {
+            // What cannot be written now is not written later either.
+            if reply.results[at] == BatchReply.fault { _ = words.next() }
+            at += 1
+            idempotency.isStored(owed)
+        }
+        batch.answers.removeAll(keepingCapacity: true)
+    }
+
+    /// It is not known what became of what a batch told: it is told again.
+    mutating func tellAgain(_ batch: inout PendingBatch) {
+        for owed in batch.answers { idempotency.isUnknown(owed) }
+        batch.answers.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: - The end of a reservation
+
+    /// Settles, cancels or releases a reservation of a grant.
+    ///
+    /// - Parameters:
+    ///   - reservation: what the gateway takes for the id of one.
+    ///   - ticket: comes back with the completion if the outcome is `waiting`.
+    package mutating func settle(
+        grant: [UInt8], reservation: some Sequence<UInt8>, _ settlement: Batch.Settlement, ticket: Ticket,
+        now: ClockReading
+    ) -> SettleOutcome {
+        guard let id = ReservationID(reservation) else { return .answered(false) }
+        let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
+        if !canSettleLocally(key, settlement, now: now) { return .notSettled(.tooMuch) }
+        if let (done, mayBeStored) = settleLocally(key, settlement, now: now) {
+            if mayBeStored { tellStore(key, settlement) }
+            return .answered(done)
+        }
+        guard configuration.usesStore else { return .answered(false) }
+        guard breaker.isClosed else { return .storeAway }
+        guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
+            return .overloaded
+        }
+        let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
+        let entry = queue[batch].addEntry(operation: .settle(key, settlement, isUnsent: false))
+        wait(ticket, wantsTrace: false, entry: entry, now: now)
+        return .waiting
+    }
+
+    /// The store is to do this whenever it can, and nobody waits for it: if it is away, once it is back.
+    mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
+        guard breaker.isClosed else {
+            // With too many, what the store has charged stays charged until it no longer counts.
+            guard owed.count < EngineBounds.maxUnsentSettlements, !isBesideFull else { return }
+            owed.append((key, settlement))
+            unsentBytes += MemoryLayout<(ByteString, Batch.Settlement)>.stride * 2 + HeldBytes.apart(key.bytes.count)
+            return
+        }
+        let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
+        _ = queue[batch].addEntry(operation: .settle(key, settlement, isUnsent: true))
+    }
+
+    /// The store is back: it gets what it is owed.
+    mutating func queueWriteBacks() {
+        let settlements = owed
+        owed.removeAll()
+        unsentBytes = 0
+        for (key, settlement) in settlements { tellStore(key, settlement) }
+    }
+
+    /// A batch did not run and will not: what of it the store is owed it is owed still.
+    mutating func requeueSettlements(_ batch: borrowing PendingBatch) {
+        for entry in batch.entries {
+            if case .settle(let key, let settlement, isUnsent: true)? = entry.operation { tellStore(key, settlement) }
+        }
+    }
+
+    /// Whether what a reservation of this replica would be settled to can be counted.
+    private mutating func canSettleLocally(_ key: ByteString, _ settlement: Batch.Settlement, now: ClockReading) -> Bool
+    {
+        let nowMs = clock.nowMs(now)
+        guard case .commit(let cost) = settlement, let record = reservations[key], record.expiryMs > nowMs,
+            !record.isCostSpent, cost > record.cost
+        else { return true }
+        return record.items.allSatisfy { item in
+            guard let counter = table.counter(named: item.baseKey) else { return true }
+            return table[counter: counter].canAdjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
+        }
+    }
+
+    /// nil if no such reservation was made here.
+    private mutating func settleLocally(
+        _ key: ByteString, _ settlement: Batch.Settlement, now: ClockReading
+    ) -> (done: Bool, mayBeStored: Bool)? {
+        let nowMs = clock.nowMs(now)
+        guard var record = reservations[key], record.expiryMs > nowMs else { return nil }
+        var done = false
+        switch settlement {
+        case .commit(let cost):
+            done = !record.isCostSpent
+            if done { spend(&record, cost: cost, nowMs: nowMs) }
+        case .cancel:
+            done = !record.isCostSpent || (record.takesSlots && !record.areSlotsFreed)
+            if !record.isCostSpent {
+                if let idempotencyKey = record.idempotencyKey { forgetAnswer(idempotencyKey, record.id) }
+                spend(&record, cost: 0, nowMs: nowMs)
+            }
+            release(&record)
+        case .release:
+            done = record.takesSlots && !record.areSlotsFreed
+            release(&record)
+        }
+        // Where there is a store it is kept in mind even if it is spent: a second settling is answered here, and does
+        // not wait for a store that may be away.
+        reservations[key] = record.isSpent && !configuration.usesStore ? nil : record
+        return (done, record.mayBeStored)
+    }
+
+    private mutating func spend(_ record: inout LocalReservations.Record, cost: Int64, nowMs: Int64) {
+        confirm(&record)
+        for item in record.items {
+            guard let counter = table.counter(named: item.baseKey) else { continue }
+            table[counter: counter].adjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
+            markDirty(counter)
+            if configuration.usesStore && cost > 0 && item.quota.algorithm != .concurrency { addToJournal(counter) }
+        }
+        record.cost = cost
+        record.isCostSpent = true
+    }
+
+    private mutating func release(_ record: inout LocalReservations.Record) {
+        guard record.takesSlots, !record.areSlotsFreed else { return }
+        record.areSlotsFreed = true
+        for item in record.items {
+            guard let counter = table.counter(named: item.baseKey) else { continue }
+            table[counter: counter].releaseLocally(record.id)
+        }
+    }
+
+    // MARK: - Answers of the store
+
+    /// A check of that id was admitted before: it is answered as it was then.
+    mutating func replay(
+        _ entry: PendingBatch.Entry, of batch: PendingBatch, atMs: Int64, numbers: ArraySlice<Int64>,
+        reservation: String, now: ClockReading
+    ) {
+        guard case .check(let tracked)? = entry.operation else { preconditionFailure("only such a check is replayed") }
+        let wantsTrace = batch.waiters[entry.firstWaiter].wantsTrace
+        // This replica may have given that answer itself.
+        if let key = tracked.idempotencyKey, let own = idempotency.find(key, now: now),
+            own.argumentsHash == tracked.argumentsHash,
+            own.reservation == reservation
+        {
+            var decision = own.decision
+            if !wantsTrace { decision.trace = nil }
+            return finishAll(entry, of: batch, .decision(decision), now: now)
+        }
+        let isLocal = atMs < 0
+        let atMs = abs(atMs)
+        var evaluation = Evaluation(allowed: true, wantsTrace: wantsTrace || tracked.idempotencyKey != nil)
+        if numbers.count == table[rulesOf: entry.plan].usageCount {
+            takeQuotas(plan: entry.plan, atMs: atMs)
+            findShared(entry, numbers: numbers, laterOnes: 0, decidedMs: atMs, nowMs: atMs, into: &evaluation)
+        }
+        var decision = conclude(plan: entry.plan, &evaluation, source: isLocal ? .local : .shared)
+        if tracked.tellsReservation { decision.reservation = reservation }
+        if let key = tracked.idempotencyKey {
+            let record = IdempotencyCache.Record(
+                idempotency: idempotency(tracked, plan: entry.plan), isLocal: isLocal, admittedMs: atMs,
+                reservation: reservation,
+                numbers: Array(numbers))
+            idempotency.insert(
+                key, owner: owner(ofPlan: entry.plan), argumentsHash: tracked.argumentsHash, decision, record,
+                isUnsent: false, mayGrow: !isBesideFull, now: now)
+        }
+        if !wantsTrace { decision.trace = nil }
+        finishAll(entry, of: batch, .decision(decision), now: now)
+    }
+
+    /// Answers whoever still waits for an entry alike.
+    mutating func finishAll(
+        _ entry: PendingBatch.Entry, of batch: PendingBatch, _ answer: Completion.Answer, now: ClockReading
+    ) {
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .waiting else { continue }
+            if case .decision(let decision) = answer { statistics.count(decision) }
+            finish(waiter.ticket, answer, deadlineNs: waiter.deadlineNs, now: now)
+        }
+    }
+
+    /// A check that reserves was admitted by the store, but had been answered here before: what the store charged for
+    /// it is given back if it had been refused, and what was charged here is forgotten if it had been admitted. A check
+    /// with an id keeps its charge: whoever asks again under that id is told that it was admitted.
+    mutating func discardDuplicate(_ tracked: TrackedCheck, wasAdmitted: Bool) {
+        guard tracked.reservation != nil else { return }
+        if wasAdmitted {
+            guard var record = reservations[tracked.reservationKey] else { return }
+            // Settled in the meantime, it is settled in the store as well.
+            if record.isCostSpent || record.areSlotsFreed { return }
+            for item in record.items {
+                guard let counter = table.counter(named: item.baseKey) else { continue }
+                table[counter: counter].releaseLocally(record.id)
+            }
+            confirm(&record)
+            reservations[tracked.reservationKey] = nil
+        } else if tracked.idempotencyKey == nil {
+            tellStore(tracked.reservationKey, .cancel)
+        }
+    }
+
+    // MARK: - Doubt
+
+    private mutating func markUnconfirmed(_ item: LocalReservations.Item, by cost: Int64) {
+        guard let counter = table.counter(named: item.baseKey) else { return }
+        table[counter: counter].markUnconfirmed(cost, cutMs: item.chargedMs)
+    }
+
+    /// What a reservation comes to is known, or the store has it.
+    mutating func confirm(_ record: inout LocalReservations.Record) {
+        guard record.isInDoubt else { return }
+        record.isInDoubt = false
+        journal.markUnsettled()
+        for item in record.items { markUnconfirmed(item, by: -record.cost) }
+    }
+
+    /// They have expired.
+    mutating func confirm(_ expired: [LocalReservations.Record]) { for var record in expired { confirm(&record) } }
+
+    /// A waiter was admitted here while a batch with its check was under way: until it is known what became of that, the
+    /// store is not told of it again.
+    mutating func markUnconfirmed(_ waiter: PendingBatch.Waiter, of batch: borrowing PendingBatch, isOver: Bool) {
+        let entry = batch.entries[waiter.entry]
+        guard entry.isSent, entry.plan >= 0 else { return }
+        for index in table[rulesOf: entry.plan].limits.indices {
+            let counter = table.counter(ofPlan: entry.plan, index)
+            guard table[counter: counter].isOneWindow(waiter.admittedMs, batch.cutMs) else { continue }
+            table[counter: counter].markUnconfirmed(isOver ? -entry.cost : entry.cost, cutMs: waiter.admittedMs)
+        }
+    }
+
+    /// How much of what an entry charged in the store was charged here as well, in the same window of one of its limits, in
+    /// units of cost: of a reservation that was settled here in the meantime, what it was settled to.
+    func chargedTwice(
+        _ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch, _ limit: Int, charged: Int64
+    ) -> Int64 {
+        let counter = table.counter(ofPlan: entry.plan, limit)
+        var amount: Int64 = 0
+        var index = entry.firstWaiter
+        while index >= 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .admittedLocally,
+                table[counter: counter].isOneWindow(waiter.admittedMs, batch.cutMs)
+            else { continue }
+            amount += entry.cost
+        }
+        amount = min(charged, amount)
+        guard amount > 0, let tracked = entry.trackedCheck else { return amount }
+        return reservations[tracked.reservationKey]?.cost ?? amount
+    }
+}
+
+extension Limiter {
+    /// The same of a log, with the time of each admission.
+    func chargedTwice(
+        _ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch, charged: Int64
+    ) -> [UsageLog.Step] {
+        var steps: [UsageLog.Step] = []
+        var left = charged
+        var index = entry.firstWaiter
+        while index >= 0 && left > 0 {
+            let waiter = batch.waiters[index]
+            index = waiter.next
+            guard waiter.state == .admittedLocally else { continue }
+            steps.append(UsageLog.Step(ms: waiter.admittedMs, units: min(left, entry.cost)))
+            left -= entry.cost
+        }
+        guard steps.count == 1, let tracked = entry.trackedCheck else { return steps }
+        steps[0].units = reservations[tracked.reservationKey]?.cost ?? steps[0].units
+        return steps
+    }
+}
+
+extension Quota {
+    /// Until when what was charged here just now counts, ms since the epoch. A replica's own bucket leaks only its share.
+    fileprivate func countsUntilMs(_ usage: Usage, replicas: ReplicaView, nowMs: Int64) -> Int64 {
+        switch algorithm {
+        case .fixedWindow: windowEndMs
+        case .slidingWindow: nextEndMs
+        // A store may tell of any level, and no time is later than that.
+        case .tokenBucket:
+            nowMs
+                + Swift.max(
+                    lengthMs, min(resetMs(usage, nowMs: nowMs), Self.maxExact / replicas.count) * replicas.count)
+        case .concurrency: nowMs + holdMs
+        case .slidingLog: nowMs + lengthMs
+        }
+    }
+}

@@ -1,0 +1,37 @@
+/// What the driver is to start, and what it is to do to it.
+package struct ClusterPlan: Sendable, Equatable {
+    package var sidecars: Int
+    /// The document's text.
+    package var policy = ""
+    package var faults = FaultScript()
+
+    package init(sidecars: Int) { self.sidecars = sidecars }
+}
+
+/// Does to a stage what a script says, in its time.
+struct FaultPlayer: Sendable {
+    let stage: LocalCluster
+    let script: FaultScript
+
+    /// Goes through the script until its end or its task's cancellation.
+    /// - Parameter onNote: told of each action.
+    /// - Returns: what was done when, counted from `startNs`.
+    func play(fromNs startNs: Int64, onNote: @Sendable (String) -> Void) async -> [Timeline.Mark] {
+        var marks: [Timeline.Mark] = []
+        for step in script.steps {
+            let waitNs = startNs + step.atNs - Clock.nowNs()
+            if waitNs > 0, (try? await Task.sleep(for: .nanoseconds(waitNs))) == nil { break }
+            if Task.isCancelled { break }
+            var text = "\(step.action)"
+            let atNs = Clock.nowNs() - startNs
+            do {
+                try await stage.perform(step.action)
+            } catch {
+                text += " (failed: \(error))"
+            }
+            marks.append(Timeline.Mark(atNs: atNs, text: text))
+            onNote("at \(Format.decimal(Double(atNs) / 1e9, places: 1)) s: \(text)")
+        }
+        return marks
+    }
+}

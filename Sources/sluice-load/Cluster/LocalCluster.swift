@@ -1,0 +1,270 @@
+import Foundation
+package import Glibc
+
+/// A Redis and sidecars of the driver's own, in a temporary folder, and what a fault script does to them.
+///
+/// Every process is signalled by its id alone, and only while it has not been waited for, so that an id is never used for
+/// another process.
+package actor LocalCluster {
+    private struct Process {
+        let victim: FaultScript.Victim
+        let command: [String]
+        let log: String
+        let socket: String
+        /// nil when it has ended.
+        var pid: pid_t?
+    }
+
+    private let folder: String
+    private var group: ProcessGroup?
+    private var processes: [Process] = []
+    private let policy: String
+    private let policyPath: String
+
+    package nonisolated let redisSocket: String
+    /// How the sidecars reach Redis, as `--socket` names it; nil if there is none.
+    package nonisolated let redisPlace: String?
+    package nonisolated let sidecarSockets: [String]
+
+    /// How sidecars and the driver reach Redis.
+    package enum RedisTransport: String, Sendable, CaseIterable {
+        case unix
+        case tcp
+        /// Redis is not started, and sidecars count alone.
+        case none
+    }
+
+    /// Starts nothing yet.
+    /// - Parameters:
+    ///   - policy: the document's text.
+    ///   - budgetNs: the sidecars' budget for a check.
+    package init(sidecars: Int, policy: String, budgetNs: Int64, redis transport: RedisTransport = .unix) throws {
+        var template = Array("/tmp/sluice-load-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else {
+            throw LocalClusterFailure("mkdtemp: \(String(cString: strerror(errno)))")
+        }
+        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        self.folder = folder
+        self.policy = policy
+        policyPath = "\(folder)/policy.json"
+        redisSocket = "\(folder)/redis.sock"
+        sidecarSockets = (1...sidecars).map { "\(folder)/sidecar-\($0).sock" }
+        let port = transport == .tcp ? try Self.freePort() : 0
+        let redis = [
+            "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--unixsocket", redisSocket, "--dir", folder,
+            "--save", "", "--appendonly", "no",
+        ]
+        let url: String
+        switch transport {
+        case .unix: (redisPlace, url) = (redisSocket, "unix://\(redisSocket)")
+        case .tcp: (redisPlace, url) = ("tcp://127.0.0.1:\(port)", "redis://127.0.0.1:\(port)")
+        case .none: (redisPlace, url) = (nil, "none")
+        }
+        if transport != .none {
+            processes.append(
+                Process(victim: .redis, command: redis, log: "\(folder)/redis.log", socket: redisSocket))
+        }
+        let sluiced = Self.program("sluiced")
+        for (index, socket) in sidecarSockets.enumerated() {
+            let command = [
+                sluiced, "--socket", socket, "--policy", policyPath, "--redis", url, "--replicas", "\(sidecars)",
+                "--budget", "\(max(1, budgetNs / 1_000_000))ms",
+            ]
+            processes.append(
+                Process(
+                    victim: .sidecar(index + 1), command: command, log: "\(folder)/sidecar-\(index + 1).log",
+                    socket: socket))
+        }
+    }
+
+    /// The id of a process that runs; nil if it does not.
+    package func processID(of victim: FaultScript.Victim) -> pid_t? {
+        processes.first { $0.victim == victim }?.pid
+    }
+
+    /// The last line of each sidecar's log that tells of trouble, as far as there is one.
+    package func complaints() -> [String] {
+        processes.compactMap { process in
+            guard case .sidecar = process.victim, let log = FileManager.default.contents(atPath: process.log) else {
+                return nil
+            }
+            return String(decoding: log, as: UTF8.self).split(separator: "\n")
+                .last { $0.contains(" warning ") || $0.contains(" error ") }.map(String.init)
+        }
+    }
+
+    /// Starts Redis and then the sidecars, and waits until each answers.
+    package func start() async throws {
+        group = try ProcessGroup(folder: folder)
+        try Data(policy.utf8).write(to: URL(fileURLWithPath: policyPath))
+        for index in processes.indices {
+            try start(index)
+            try await waitUntilReady(index)
+        }
+    }
+
+    /// Asks all to end, ends those that do not, and removes the folder.
+    package func end() async {
+        // Sidecars first, so that they need not learn that Redis has gone.
+        for index in processes.indices.reversed() {
+            signal(index, SIGCONT)
+            signal(index, SIGTERM)
+        }
+        let deadlineNs = Clock.nowNs() + LoadBounds.endTimeoutNs
+        while processes.indices.contains(where: isRunning), Clock.nowNs() < deadlineNs {
+            try? await Task.sleep(for: .milliseconds(5))
+        }
+        for index in processes.indices { kill(index) }
+        group?.end()
+        group = nil
+        try? FileManager.default.removeItem(atPath: folder)
+    }
+
+    /// Does one thing of a fault script.
+    /// - Throws: `LocalClusterFailure` if it could not be done; the run goes on.
+    package func perform(_ action: FaultScript.Action) throws {
+        switch action {
+        case .stop(let victim): signal(index(of: victim), SIGSTOP)
+        case .continue(let victim): signal(index(of: victim), SIGCONT)
+        case .kill(let victim): kill(index(of: victim))
+        case .restart(let victim):
+            kill(index(of: victim))
+            try start(index(of: victim))
+        case .flush:
+            let answer = RESPProbe.ask(redisSocket, ["FLUSHALL"])
+            guard answer == "+OK" else { throw LocalClusterFailure("FLUSHALL was answered \(answer ?? "not at all")") }
+        case .reloadPolicy(let path):
+            if let path {
+                guard let text = FileManager.default.contents(atPath: path) else {
+                    throw LocalClusterFailure("cannot read \(path)")
+                }
+                try text.write(to: URL(fileURLWithPath: policyPath), options: .atomic)
+            }
+            for index in processes.indices where processes[index].victim != .redis { signal(index, SIGHUP) }
+        }
+    }
+
+    // MARK: - Processes
+
+    private func index(of victim: FaultScript.Victim) -> Int {
+        guard let index = processes.firstIndex(where: { $0.victim == victim }) else {
+            preconditionFailure("scripts name only processes that there are")
+        }
+        return index
+    }
+
+    private func start(_ index: Int) throws {
+        guard let group else { throw LocalClusterFailure("the processes have been ended") }
+        processes[index].pid = try group.start(processes[index].command, log: processes[index].log)
+    }
+
+    private func signal(_ index: Int, _ signal: Int32) {
+        guard isRunning(index), let pid = processes[index].pid else { return }
+        Glibc.kill(pid, signal)
+    }
+
+    /// Ends it at once, and waits for that.
+    private func kill(_ index: Int) {
+        guard isRunning(index), let pid = processes[index].pid else { return }
+        Glibc.kill(pid, SIGKILL)
+        waitpid(pid, nil, 0)
+        processes[index].pid = nil
+    }
+
+    private func isRunning(_ index: Int) -> Bool {
+        guard let pid = processes[index].pid else { return false }
+        guard waitpid(pid, nil, WNOHANG) == 0 else {
+            processes[index].pid = nil
+            return false
+        }
+        return true
+    }
+
+    private func waitUntilReady(_ index: Int) async throws {
+        let process = processes[index]
+        let deadlineNs = Clock.nowNs() + LoadBounds.startTimeoutNs
+        while RESPProbe.ask(process.socket, ["PING"]) != "+PONG" {
+            guard isRunning(index), Clock.nowNs() < deadlineNs else {
+                let log = FileManager.default.contents(atPath: process.log).map { String(decoding: $0, as: UTF8.self) }
+                throw LocalClusterFailure(
+                    "\(process.command[0]) did not start: \(log?.split(separator: "\n").last.map(String.init) ?? "it said nothing")"
+                )
+            }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    /// A port of the loopback that nobody uses; Redis says so when it starts if somebody took it meanwhile.
+    private static func freePort() throws -> Int {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
+            }
+        }
+        guard result == 0 else { throw LocalClusterFailure("no free port: \(String(cString: strerror(errno)))") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+
+    /// One that lies beside the driver, else the name, which is looked for in `PATH`.
+    private static func program(_ name: String) -> String {
+        let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        for folder in [own, CommandLine.arguments.first].compactMap({ $0 }).map({
+            URL(fileURLWithPath: $0).deletingLastPathComponent()
+        }) {
+            let path = folder.appendingPathComponent(name).path
+            if FileManager.default.isExecutableFile(atPath: path) { return path }
+        }
+        return name
+    }
+
+    /// The document that spawned sidecars get if none is given: what each kind of check calls, 100 in 5 s for each identity.
+    package static func defaultPolicy(tools: [String], scope: LoadSettings.Scope) throws -> String {
+        let limit: [String: Any] = ["counter": "load", "window": 5, "max": 100, "scope": scope.rawValue]
+        let document: [String: Any] = [
+            "version": "1", "default": "deny",
+            "tools": Dictionary(tools.map { ($0, ["limits": [limit]]) }, uniquingKeysWith: { first, _ in first }),
+        ]
+        let data = try JSONSerialization.data(withJSONObject: document, options: [.sortedKeys, .prettyPrinted])
+        return String(decoding: data, as: UTF8.self)
+    }
+}
+
+/// One command on a connection of its own, for what is not measured.
+enum RESPProbe {
+    /// - Returns: the first line of the answer; nil if there was none within a second.
+    static func ask(_ path: String, _ words: [String]) -> String? {
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var limit = timeval(tv_sec: 1, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        guard path.utf8.count <= LoadBounds.maxSocketPathBytes else { return nil }
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        let connected = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard connected == 0 else { return nil }
+        let frame = "*\(words.count)\r\n" + words.map { "$\($0.utf8.count)\r\n\($0)\r\n" }.joined()
+        guard frame.utf8.withContiguousStorageIfAvailable({ write(descriptor, $0.baseAddress, $0.count) }) != nil else {
+            return nil
+        }
+        var answer: [UInt8] = []
+        var byte: UInt8 = 0
+        while answer.count < LoadBounds.maxProbeBytes, read(descriptor, &byte, 1) == 1 {
+            if byte == UInt8(ascii: "\r") { return String(decoding: answer, as: UTF8.self) }
+            answer.append(byte)
+        }
+        return nil
+    }
+}

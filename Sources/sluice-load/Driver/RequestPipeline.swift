@@ -1,0 +1,211 @@
+import NIOCore
+import SluiceProtocol
+
+/// What ends a reservation: it is settled to what the call really cost, or given back.
+struct Settlement: Sendable {
+    /// The check that reserved.
+    var target: CheckTarget
+    var reservation: String
+    /// What that check was charged.
+    var cost: Int64
+    /// What it is committed to; nil to cancel it.
+    var committedCost: Int64?
+    var source: ReplySource
+    /// What the check was counted in.
+    var trace: [TraceEntry]?
+}
+
+/// The bytes of one connection in both directions, and the questions that wait for their answers, which come in the same
+/// order.
+///
+/// A value, so that a read or a refill touches the connection's storage once, not once a check.
+struct RequestPipeline {
+    /// A check, or a settlement, that waits for its answer.
+    struct Outstanding {
+        var target: CheckTarget
+        /// When it was sent; in an open loop, when it should have been. Latency counts from here.
+        var intendedNs: Int64
+        var sentNs: Int64
+        /// nil for a check.
+        var settlement: SettlementKind?
+    }
+
+    enum SettlementKind {
+        case commit
+        case cancel
+    }
+
+    /// A question that was answered.
+    struct Answered {
+        enum Answer {
+            /// - reservation: nil unless there is one to settle.
+            case decision(isAllowed: Bool, source: ReplySource, trace: [TraceEntry]?, reservation: String?)
+            /// A settlement was done, or was for nothing that the sidecar knows.
+            case settled(SettlementKind, isDone: Bool)
+            /// An error reply: its code word and sentence.
+            case error(String)
+            /// Not a reply of what is loaded: what was expected. Nothing behind it means anything.
+            case garbage(String)
+        }
+
+        /// nil where nothing was asked, as when a sidecar has too many connections.
+        var check: Outstanding?
+        var answer: Answer
+    }
+
+    private let target: LoadTarget
+    /// The beginning of an answer that is not here in full.
+    private var rest = ByteBuffer()
+    private(set) var outstanding = CircularBuffer<Outstanding>(initialCapacity: 64)
+    /// Lines that answer what was sent before the first check.
+    private var greetingLines = 0
+
+    init(target: LoadTarget) { self.target = target }
+
+    // MARK: - Sending
+
+    /// Sends what must go before the first check.
+    mutating func greet() {
+        guard target == .redis else { return }
+        output.writeString(BaselineScript.loading)
+        greetingLines = BaselineScript.answerLines
+    }
+
+    mutating func send(_ target: CheckTarget, _ frames: CheckFrames, intendedNs: Int64, nowNs: Int64) {
+        frames.write(target, to: &output)
+        outstanding.append(Outstanding(target: target, intendedNs: intendedNs, sentNs: nowNs))
+    }
+
+    /// Sends what `workload` has next until so many are outstanding.
+    mutating func fill(to count: Int, from workload: inout Workload, _ frames: CheckFrames, nowNs: Int64) {
+        while outstanding.count < count { send(workload.next(), frames, intendedNs: nowNs, nowNs: nowNs) }
+    }
+
+    mutating func settle(_ settlement: Settlement, _ frames: CheckFrames, nowNs: Int64) {
+        frames.write(settlement, to: &output)
+        outstanding.append(
+            Outstanding(
+                target: settlement.target, intendedNs: nowNs, sentNs: nowNs,
+                settlement: settlement.committedCost == nil ? .cancel : .commit))
+    }
+
+    /// What is to go out.
+    private(set) var output = ByteBuffer()
+
+    /// It went out.
+    mutating func clearOutput() { output.clear() }
+
+    // MARK: - Reading
+
+    /// Takes in what arrived, and appends the questions that it answers.
+    /// - Returns: whether all of it made sense; if not, the connection is to be closed.
+    mutating func receive(_ arrived: ByteBuffer, into answered: inout [Answered]) -> Bool {
+        var bytes = arrived
+        if rest.readableBytes > 0 {
+            rest.writeImmutableBuffer(arrived)
+            swap(&rest, &bytes)
+        }
+        // It holds on to no more of what was read than an unfinished answer.
+        rest = ByteBuffer()
+        var offset = 0
+        do throws(ReplyError) {
+            let span = bytes.readableBytesUInt8Span
+            while offset < span.count, let next = try readAnswer(span, &offset) { answered.append(next) }
+        } catch {
+            answered.append(Answered(check: outstanding.popFirst(), answer: .garbage("\(error)")))
+            return false
+        }
+        guard offset < bytes.readableBytes else { return true }
+        bytes.moveReaderIndex(forwardBy: offset)
+        if bytes.readerIndex > ProtocolBounds.maxFrameBytes { bytes.discardReadBytes() }
+        rest = bytes
+        return true
+    }
+
+    /// The answer at `offset`, which moves behind it; nil if it is not here in full.
+    private mutating func readAnswer(_ bytes: Span<UInt8>, _ offset: inout Int) throws(ReplyError) -> Answered? {
+        if target == .sluice && outstanding.first?.settlement == nil { return try readDecision(bytes, &offset) }
+        return try readLineAnswer(bytes, &offset)
+    }
+
+    private mutating func readDecision(_ bytes: Span<UInt8>, _ offset: inout Int) throws(ReplyError) -> Answered? {
+        switch try DecisionReply.read(at: offset, of: bytes) {
+        case .incomplete:
+            return nil
+        case .decision(let decision):
+            guard let check = outstanding.popFirst() else { throw .malformed("an answer that nobody asked for") }
+            var reservation: String?
+            if decision.allowed, let range = decision.reservation, !range.isEmpty {
+                reservation = bytes.string(offset + range.lowerBound..<offset + range.upperBound)
+            }
+            offset += decision.byteCount
+            return Answered(
+                check: check,
+                answer: .decision(
+                    isAllowed: decision.allowed, source: decision.source, trace: decision.trace,
+                    reservation: reservation))
+        case .error(let text, let byteCount):
+            let sentence = bytes.string(offset + text.lowerBound..<offset + text.upperBound)
+            offset += byteCount
+            return Answered(check: outstanding.popFirst(), answer: .error(sentence))
+        }
+    }
+
+    /// An answer of one line: to a settlement, to Redis's script, to `PING`.
+    private mutating func readLineAnswer(_ bytes: Span<UInt8>, _ offset: inout Int) throws(ReplyError) -> Answered? {
+        while offset < bytes.count {
+            var end = offset
+            while end < bytes.count, bytes[end] != UInt8(ascii: "\n") { end += 1 }
+            guard end < bytes.count else {
+                guard end - offset <= ProtocolBounds.maxReplyLineBytes else { throw .tooBig }
+                return nil
+            }
+            // Without its CRLF.
+            let line = offset..<max(offset, end - 1)
+            offset = end + 1
+            let isError = bytes[line.lowerBound] == UInt8(ascii: "-")
+            if greetingLines > 0 {
+                greetingLines -= 1
+                guard isError else { continue }
+                greetingLines = 0
+                return Answered(check: nil, answer: .error(bytes.string(line.dropFirst())))
+            }
+            guard let check = outstanding.popFirst() else { throw .malformed("an answer that nobody asked for") }
+            if isError {
+                return Answered(check: check, answer: .error(bytes.string(line.dropFirst())))
+            }
+            return Answered(check: check, answer: try answer(bytes, line, to: check.settlement))
+        }
+        return nil
+    }
+
+    private func answer(
+        _ bytes: Span<UInt8>, _ line: Range<Int>, to settlement: SettlementKind?
+    ) throws(ReplyError) -> Answered.Answer {
+        if let settlement {
+            guard bytes[line.lowerBound] == UInt8(ascii: ":") else { throw .malformed("expected 1 or 0") }
+            return .settled(settlement, isDone: Self.equal(bytes, line, ":1"))
+        }
+        switch target {
+        case .ping:
+            guard Self.equal(bytes, line, "+PONG") else { throw .malformed("expected PONG") }
+            return .decision(isAllowed: true, source: .shared, trace: nil, reservation: nil)
+        case .redis, .sluice:
+            guard bytes[line.lowerBound] == UInt8(ascii: ":") else { throw .malformed("expected a whole number") }
+            let isAllowed = bytes[line.lowerBound + 1] != UInt8(ascii: "-")
+            return .decision(isAllowed: isAllowed, source: .shared, trace: nil, reservation: nil)
+        }
+    }
+
+    private static func equal(_ bytes: Span<UInt8>, _ range: Range<Int>, _ text: StaticString) -> Bool {
+        guard range.count == text.utf8CodeUnitCount else { return false }
+        for index in 0..<range.count where bytes[range.lowerBound + index] != text.utf8Start[index] { return false }
+        return true
+    }
+
+    /// The connection is gone: the questions that were never answered.
+    mutating func takeOutstanding() -> CircularBuffer<Outstanding> {
+        defer { outstanding.removeAll() }
+        return outstanding
+    }
+}

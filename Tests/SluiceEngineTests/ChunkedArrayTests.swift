@@ -1,0 +1,68 @@
+import StoreModel
+import Testing
+
+@testable import SluiceEngine
+
+@Suite struct ChunkedArrayTests {
+    /// Counts how many there are of it.
+    private final class Token {
+        final class Usage { var live = 0 }
+        let usage: Usage
+        init(_ usage: Usage) {
+            self.usage = usage
+            usage.live += 1
+        }
+        deinit { usage.live -= 1 }
+    }
+
+    private static let several = ChunkedArray<Int>.rowsPerChunk * 2 + 5
+
+    @Test(arguments: [0, 1, 16, 17, ChunkedArray<Int>.rowsPerChunk, ChunkedArray<Int>.rowsPerChunk + 1, several])
+    func whatWasAppendedIsThere(count: Int) {
+        var rows = ChunkedArray<Int>()
+        for number in 0..<count { rows.append(number) }
+        #expect(rows.count == count && rows.elementsEqual(0..<count))
+        for index in stride(from: 0, to: count, by: 7) { rows[index] = -index }
+        for index in rows.indices { expectQuickly(rows[index] == (index % 7 == 0 ? -index : index), "\(index)") }
+    }
+
+    /// There are as many of them as there are grants: a field more is a matter of megabytes.
+    @Test func rowsAreSmall() {
+        #expect(MemoryLayout<Counter>.stride == 160 && MemoryLayout<Plan>.stride == 128)
+    }
+
+    /// Behind the first chunk no row is moved: it has its place in memory for good.
+    @Test func rowsKeepTheirPlace() {
+        var rows = ChunkedArray<Int>()
+        for number in 0..<ChunkedArray<Int>.rowsPerChunk { rows.append(number) }
+        let place = withUnsafePointer(to: &rows[3]) { $0 }
+        for number in 0..<ChunkedArray<Int>.rowsPerChunk * 3 { rows.append(number) }
+        #expect(withUnsafePointer(to: &rows[3]) { $0 } == place)
+        #expect(Int(bitPattern: withUnsafePointer(to: &rows[0]) { $0 }) % 64 == 0)
+    }
+
+    @Test func aCopyIsOfItsOwn() {
+        var rows = ChunkedArray<Int>()
+        for number in 0..<Self.several { rows.append(number) }
+        var copy = rows
+        copy[1] = 100
+        copy.append(7)
+        rows[2] = 200
+        #expect(rows[1] == 1 && rows.count == Self.several)
+        #expect(copy[1] == 100 && copy[2] == 2 && copy[Self.several] == 7)
+    }
+
+    @Test(arguments: [1, 15, 16, ChunkedArray<Token>.rowsPerChunk, ChunkedArray<Token>.rowsPerChunk * 2 + 5])
+    func everyRowIsFreedOnce(count: Int) {
+        let usage = Token.Usage()
+        do {
+            var rows = ChunkedArray<Token>()
+            for _ in 0..<count { rows.append(Token(usage)) }
+            rows[count / 2] = Token(usage)
+            var copy = rows
+            copy[0] = Token(usage)
+            #expect(usage.live == count + 1)
+        }
+        #expect(usage.live == 0)
+    }
+}

@@ -1,0 +1,44 @@
+import StoreModel
+import SluicePolicy
+import Support
+
+@testable import SluiceEngine
+
+/// Changes of counters, as far as a test lets the limiter hear of them.
+extension LimiterRig {
+    /// A limiter that hears of changes; time has passed since it began to.
+    static func listening(
+        _ policy: Policy, replicas: Int = 1, replica: UInt64 = LimiterRig.replica
+    ) -> LimiterRig {
+        var rig = LimiterRig(policy, replicas: replicas, replica: replica)
+        rig.listen()
+        return rig
+    }
+
+    /// Lets it begin to listen.
+    mutating func listen() {
+        for _ in 0..<1_000 where !limiter.hearsChanges {
+            tick()
+            exchange()
+            if listening.last == .open {
+                listening = []
+                hear(.opened)
+            } else {
+                pass(ms: 20)
+            }
+        }
+        precondition(limiter.hearsChanges)
+        pass(ms: 1)
+    }
+
+    mutating func hear(_ event: ChangeFeedEvent) {
+        limiter.linkChangeFeed(event, now: now)
+        exchange()
+    }
+
+    /// Tells it what the store has published, as a store does at once; a test that wants it late calls it late.
+    mutating func hearChanges() {
+        for key in store.takePublished() { hear(.changed(key)) }
+        pass(ns: 1)
+    }
+}
