@@ -18,12 +18,18 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 
+/// Targets that have a page of their own beside their sources.
+let documented: Set = ["SluicePolicy", "SluiceEngine", "SluiceProtocol", "SluiceRedis", "sluice-load"]
+
+func page(of name: String) -> [String] { documented.contains(name) ? ["README.md"] : [] }
+
 func module(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
-    .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: settings)
+    .target(
+        name: name, dependencies: dependencies, exclude: page(of: name), resources: resources, swiftSettings: settings)
 }
 
 func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .executableTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+    .executableTarget(name: name, dependencies: dependencies, exclude: page(of: name), swiftSettings: settings)
 }
 
 func tests(

@@ -20,6 +20,7 @@ extension Integration {
             ("sluice-load --spawn --faults outage.txt --duration 1m", "a minute; a shorter one is run"),
             ("sluice-load --spawn --sidecars 2 --policy policy.json --faults faults --duration 60s", "a minute"),
             ("cat faults", "shows the file of that run"),
+            ("swift test", "it is what runs this test"),
             ("install ", "installs into the system"),
             ("apt-get install", "installs into the system"),
             ("systemctl ", "needs systemd, and a system of its own"),
@@ -41,10 +42,21 @@ extension Integration {
             ("sluicectl explain", 0...1), ("sluicectl peek", 0...1), ("sluicectl check", 0...1),
         ]
 
-        private static let pages = [
-            "README.md", "deploy/README.md", "deploy/redis/README.md", "deploy/systemd/README.md",
+        /// Pages whose commands need nothing but the repository.
+        private static let wholePages = [
+            "README.md", "Tests/README.md", "deploy/redis/README.md", "deploy/systemd/README.md",
             "deploy/examples/two-gateways/README.md",
         ]
+        /// Pages whose commands need the Redis and the sidecar of README.md's first example.
+        private static let servedPages = [
+            "Sources/SluicePolicy/README.md", "Sources/SluiceProtocol/README.md", "Sources/sluice-load/README.md",
+            "deploy/README.md",
+        ]
+        private static let pages =
+            wholePages + servedPages
+            + [
+                "Sources/SluiceEngine/README.md", "Sources/SluiceRedis/README.md", ".github/CONTRIBUTING.md",
+            ]
 
         private static func page(_ name: String) throws -> String {
             try String(contentsOfFile: "\(ShellSession.repository)/\(name)", encoding: .utf8)
@@ -102,6 +114,13 @@ extension Integration {
             for name in sluice a b; do sluicectl --socket $name.sock status --wait --timeout 60s >/dev/null; done
             """
 
+        private static let serversOfAPage = """
+            redis-server --port 0 --unixsocket redis.sock --save '' >/dev/null &
+            sluiced --socket sluice.sock --policy deploy/examples/policy.json --redis "unix://$PWD/redis.sock" \\
+                --replicas 2 --budget 5s 2>/dev/null &
+            sluicectl --socket sluice.sock status --wait --timeout 60s >/dev/null
+            """
+
         private func check(_ results: [ShellSession.Result]) {
             for result in results {
                 let command = result.command
@@ -136,11 +155,17 @@ extension Integration {
         func thoseOfAPageDoWhatItSays(page: String) async throws {
             let commands = runnable(ShownCommand.inPage(try Self.page(page), document: page))
             guard !commands.isEmpty else { return }
-            if page == "README.md" {
-                #expect(commands.count >= 20)
-                try await waitForRoomInTheMinute()
+            if page == "README.md" { try await waitForRoomInTheMinute() }
+            check(
+                try await ShellSession.run(
+                    commands, preparation: Self.servedPages.contains(page) ? Self.serversOfAPage : ""))
+        }
+
+        @Test func manyCommandsOfPagesAreRun() throws {
+            let count = try Self.pages.map {
+                runnable(ShownCommand.inPage(try Self.page($0), document: $0)).count
             }
-            check(try await ShellSession.run(commands))
+            #expect(count.reduce(0, +) >= 30 && count[0] >= 10)
         }
 
         @Test(arguments: ["sluiced", "sluicectl", "sluice-load"])
@@ -223,6 +248,44 @@ extension Integration {
                 }
             }
             #expect(count > 50)
+        }
+
+        /// Links lead to files and headings that are there, and sources that pages name exist.
+        @Test func linksAndSourcesAreThere() throws {
+            let root = URL(fileURLWithPath: ShellSession.repository)
+            let sources = try ["Sources", "Tests"].flatMap {
+                try FileManager.default.subpathsOfDirectory(atPath: root.appendingPathComponent($0).path)
+            }
+            let names = Set(sources.map { URL(fileURLWithPath: $0).lastPathComponent })
+            var count = 0
+            for page in Self.pages {
+                let text = try Self.page(page)
+                let folder = root.appendingPathComponent(page).deletingLastPathComponent()
+                for match in text.matches(of: #/\]\(([^)#:\s]*)(?:#([^)]*))?\)/#) {
+                    count += 1
+                    let file =
+                        match.1.isEmpty
+                        ? root.appendingPathComponent(page) : folder.appendingPathComponent(String(match.1))
+                    #expect(FileManager.default.fileExists(atPath: file.path), "\(page): \(match.0)")
+                    guard let anchor = match.2 else { continue }
+                    let headings = try String(contentsOf: file, encoding: .utf8).components(separatedBy: "\n")
+                        .filter { $0.hasPrefix("#") }.map(Self.anchor)
+                    #expect(headings.contains(String(anchor)), "\(page): \(match.0)")
+                }
+                for match in text.matches(of: #/`(?:[A-Za-z-]+\/)*([A-Za-z+]+\.(?:swift|lua))`/#) {
+                    count += 1
+                    #expect(names.contains(String(match.1)), "\(page): there is no \(match.1)")
+                }
+            }
+            #expect(count > 40)
+        }
+
+        /// A heading as links name it.
+        private static func anchor(_ heading: String) -> String {
+            heading.drop { $0 == "#" || $0 == " " }.lowercased().filter {
+                $0.isLetter || $0.isNumber || " -_".contains($0)
+            }
+            .replacing(" ", with: "-")
         }
 
         /// The pictures in documents are of what the report looks like now.

@@ -2,7 +2,7 @@ import Foundation
 import SluicePolicy
 import Testing
 
-/// The table of keys is the language, and the README tells all of it.
+/// The table of keys is the language, and its page has all of it.
 @Suite struct ReferenceTests {
     @Test(arguments: KeyTable.rows)
     func everyExampleIsAccepted(row: KeyRow) {
@@ -71,9 +71,9 @@ import Testing
 
     // MARK: - Reading
 
-    /// What the README has between its marks.
+    /// What the page has between its marks.
     private static func section() throws -> String {
-        let text = try file("README.md")
+        let text = try file("Sources/SluicePolicy/README.md")
         let parts = text.components(separatedBy: "<!-- policy-reference -->\n")
         try #require(parts.count == 2, "one mark where the reference begins")
         let inner = parts[1].components(separatedBy: "<!-- /policy-reference -->")
