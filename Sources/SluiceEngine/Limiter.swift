@@ -312,7 +312,8 @@ package struct Limiter {
         guard asksStore else {
             return answerLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: nil, now: now)
         }
-        if table[plan: plan].wasRefused,
+        // A traced peek explains what counts now: `EXPLAIN` shows what the store holds.
+        if table[plan: plan].wasRefused, !(isPeek && wantsTrace),
             let decision = denyFromCache(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             statistics.count(decision)

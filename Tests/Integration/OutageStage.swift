@@ -100,12 +100,12 @@ extension Integration.Outages {
         }
 
         /// No check was answered past its budget. The sidecar keeps five milliseconds of it for the answer's own way; where
-        /// the machine itself kept processes waiting for as long, some few may have been late for want of a processor.
+        /// the machine itself kept processes waiting for as long, some are late for want of a processor, but never most.
         func expectInTime(_ sidecar: SidecarProcess) throws {
             let (late, checks) = (try sidecar.figure("late"), try sidecar.figure("checks"))
             let waited = try sidecar.waitedForProcessor()
             let isStarved = machine.longestStall >= .milliseconds(4) || waited >= .milliseconds(100)
-            #expect(late <= (isStarved ? checks / 50 : 0), "\(late) of \(checks), \(machine.longestStall), \(waited)")
+            #expect(late <= (isStarved ? checks / 4 : 0), "\(late) of \(checks), \(machine.longestStall), \(waited)")
         }
 
         /// What befell the sidecars, for whoever reads of a failure.

@@ -37,6 +37,14 @@ import Testing
         #expect(rig.limiter.statistics.answers(.cache) == 2)
     }
 
+    /// What explains a denial shows what the store holds, also while the cache would deny.
+    @Test func aTracedPeekAsksTheStore() {
+        var rig = refused(limit(max: 3), used: 3)
+        #expect(rig.decide().source == .cache && rig.decide(isPeek: true).source == .cache)
+        let explained = rig.decide(isPeek: true, wantsTrace: true)
+        #expect(explained.source == .shared && !explained.allowed && explained.trace?.first?.used == 3)
+    }
+
     /// It says what the store would have said at that moment, field by field.
     @Test(arguments: [1, 5, 17, 300, 900] as [Int64])
     func saysWhatTheStoreWouldSay(afterMs: Int64) {
