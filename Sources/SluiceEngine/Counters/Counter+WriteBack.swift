@@ -1,21 +1,21 @@
-/// What the store is still to be told of a counter: what was admitted here without it, and what it has forgotten.
+/// What of a counter is still to be written back or restored.
 extension Counter {
     enum Place { case open, before }
 
-    /// Where the window is counted that holds `cutMs`; nil if nothing of it counts any more.
+    /// Which window contains `cutMs`; nil if nothing of that window counts any more.
     func place(ofWindowAt cutMs: Int64) -> Place? {
         let window = bounds(at: cutMs)
         if window.startMs == windowStartMs { return .open }
         return algorithm == .slidingWindow && window.endMs == windowStartMs ? .before : nil
     }
 
-    /// Whether two times lie in one window.
+    /// Whether two times lie in the same window.
     func isOneWindow(_ oneMs: Int64, _ otherMs: Int64) -> Bool {
         bounds(at: oneMs).startMs == bounds(at: otherMs).startMs
     }
 
-    /// So much of what was admitted here, in the window that holds `cutMs`, must not be told to the store for now; less
-    /// than 0: it may be told again.
+    /// Keeps `amount` of the local admissions, in the window that contains `cutMs`, from being written back for now;
+    /// if negative, releases it.
     mutating func markUnconfirmed(_ amount: Int64, cutMs: Int64) {
         switch other?.value {
         case nil, .before:
@@ -34,12 +34,12 @@ extension Counter {
         }
     }
 
-    /// What the store is to be told next of the windows that still count.
+    /// The next write-backs and restores of the windows that still count.
     ///
     /// - Parameters:
-    ///   - epoch: of the store's present memory: what was seen before that is offered to it.
-    ///   - maxIncrement: the most of an addition; what is more is added by later batches.
-    /// - Returns: additions come after offers.
+    ///   - epoch: the store's present epoch. Usage seen in an earlier one is restored.
+    ///   - maxIncrement: the most that one write-back adds; later batches add the rest.
+    /// - Returns: restores first, then write-backs.
     mutating func writeBacks(nowMs: Int64, epoch: Int16, maxIncrement: Int64 = EngineBounds.maxIncrement) -> [WriteBack]
     {
         var writeBacks: [WriteBack] = []
@@ -77,7 +77,7 @@ extension Counter {
         return writeBacks.filter { $0.amount > 0 }
     }
 
-    /// What one window's key is charged to pay a debt: whatever is used, it passes.
+    /// The quota that a write-back is charged with: it passes whatever the usage is.
     func quota(of writeBack: WriteBack) -> Quota {
         if case .bucket(let bucket)? = other?.value, let quota = bucket.quota { return quota.unlimitedLevel }
         if let log {
@@ -89,24 +89,24 @@ extension Counter {
         return .fixedWindow(max: Quota.maxExact, window: window.startMs..<window.nextEndMs)
     }
 
-    /// A debt is on its way: nobody pays it a second time until it is known what became of it.
+    /// Marks a write-back as in flight, so that it is not sent twice.
     mutating func send(_ writeBack: WriteBack) {
         if writeBack.kind == .increment { markUnconfirmed(writeBack.amount, cutMs: writeBack.windowMs) }
     }
 
-    /// What became of it is known.
+    /// The outcome of a write-back is known.
     mutating func clear(_ writeBack: WriteBack) {
         if writeBack.kind == .increment { markUnconfirmed(-writeBack.amount, cutMs: writeBack.windowMs) }
     }
 
-    /// Of a token bucket: the limit that it is for.
+    /// Sets the limit of a token bucket.
     mutating func updateQuota(_ quota: Quota) {
         guard case .bucket(var bucket)? = other?.value, bucket.quota != quota else { return }
         bucket.updateQuota(quota)
         other?.value = .bucket(bucket)
     }
 
-    /// Whether anything that was admitted here is not known to be in the store's tally, and still counts there.
+    /// Whether it has local admissions that still count and are not known to be in the store's usage.
     func holdsUnsettled(nowMs: Int64) -> Bool {
         switch other?.value {
         case nil: windowed.own > 0
@@ -117,11 +117,11 @@ extension Counter {
         }
     }
 
-    /// The store was paid.
+    /// The store has answered a write-back or restore, or turned out to have run it.
     ///
     /// - Parameters:
-    ///   - numbers: in which it told its tally; nil if its answer never came.
-    ///   - keepsShare: as of `observe`.
+    ///   - numbers: the usage in the reply; nil if its answer never came.
+    ///   - keepsShare: as in `observe`.
     mutating func paid(
         _ writeBack: WriteBack, numbers: ArraySlice<Int64>?, decidedMs: Int64, epoch: Int16, keepsShare: Bool
     ) {

@@ -1,4 +1,4 @@
-/// Bytes that are mostly few: those lie in the value itself, where they cost no other place in memory. Many lie apart.
+/// A byte string. Short ones are stored in the value itself, without another memory access; long ones are boxed.
 struct SmallBytes<let room: Int>: Sendable {
     private var nearCount: UInt8 = 0
     private var near = InlineArray<room, UInt8>(repeating: 0)
@@ -14,10 +14,10 @@ struct SmallBytes<let room: Int>: Sendable {
         nearCount = UInt8(bytes.count)
     }
 
-    /// What of them does not lie in the value itself takes so much.
+    /// Bytes stored outside the value.
     var boxedBytes: Int { apart.map { HeldBytes.apart($0.count) } ?? 0 }
 
-    /// The same of so many bytes.
+    /// The same for a string of this length.
     static func boxedBytes(of count: Int) -> Int { count > room ? HeldBytes.apart(count) : 0 }
 
     var count: Int { apart?.count ?? Int(nearCount) }
@@ -41,13 +41,13 @@ struct SmallBytes<let room: Int>: Sendable {
         guard others.count == Int(nearCount) else { return false }
         let mine = near.span
         let other = others.span
-        // Without a way out before the end, which lets the compiler compare many bytes at a time.
+        // Without an early exit, the compiler compares many bytes at a time.
         var difference: UInt8 = 0
         for index in other.indices { difference |= mine[unchecked: index] ^ other[unchecked: index] }
         return difference == 0
     }
 
-    /// As of `bytes`.
+    /// As for `bytes`.
     func stableHash(after hash: UInt64) -> UInt64 {
         if let apart { return SluiceEngine.stableHash(apart, after: hash) }
         return (0..<Int(nearCount)).reduce(hash) { SluiceEngine.stableHash(CollectionOfOne(near[$1]), after: $0) }

@@ -1,5 +1,5 @@
-/// How records are written: a byte for the kind, then numbers of seven bits a byte, low ones first, with the sign in the
-/// lowest bit (LEB128 and zigzag, as Protocol Buffers have them); names and lists come after their length.
+/// The encoding of records: a byte for the kind, then numbers of seven bits a byte, low ones first, with the sign in
+/// the lowest bit (LEB128 and zigzag, as in Protocol Buffers). Names and lists come after their length.
 extension StateRecord {
     private enum Kind: Int64 { case replica = 1, counter, flight }
     /// `.window` is what earlier versions wrote: see `earlierWindow`.
@@ -60,8 +60,8 @@ extension StateRecord {
         }
     }
 
-    /// What was written one behind the other; nil unless that is exactly what `append` writes. What the numbers are is for
-    /// `isPlausible` to say: one record that is not hurts no other.
+    /// Decodes consecutive records; nil unless the bytes are exactly what `append` writes. `isPlausible` judges the
+    /// numbers: one implausible record does not affect the others.
     package static func all(in bytes: ArraySlice<UInt8>) -> [StateRecord]? {
         var reader = StateReader(rest: bytes)
         var records: [StateRecord] = []
@@ -143,14 +143,14 @@ extension StateRecord {
                 share: share))
     }
 
-    /// As it was before shares were recorded: the last number is what the store turned out to have charged of what was
-    /// admitted locally, after it had last reported its usage.
+    /// The format before shares were recorded. Its last number is the part of local admissions that turned out to be
+    /// charged in the store after its last report.
     private static func earlierWindow(_ reader: inout StateReader) -> CounterState.Usage? {
         guard let numbers = reader.numbers(5) else { return nil }
         let (base, own) = (numbers[0], numbers[2])
         let resolved = numbers[4]
         guard [base, own, resolved].allSatisfy({ 0...Quota.maxExact ~= $0 }) else {
-            // No sum of these is any: `isPlausible` says so of the whole.
+            // An invalid value if the sum overflows: `isPlausible` then rejects the record.
             return .window(CounterState.WindowState(sharedUsed: -1, sharedPrevious: 0, own: 0, ownPrevious: 0))
         }
         return .window(
