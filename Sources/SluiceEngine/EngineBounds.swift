@@ -43,7 +43,7 @@ package enum EngineBounds {
     /// How many rounds of eviction make room for one identity: one with long names may need the room of several.
     static let evictionRounds = 64
     /// One part in this many of the table's bytes is kept free of rows, for data stored outside them: long names.
-    static let apartParts = 8
+    static let boxedParts = 8
     /// A full table is reported again once it has not been hit for this long, ns.
     package static let busyEpisodeNs: Int64 = 60_000_000_000
     /// Places for rulings that count nothing, by grant and tool. A check whose place holds another ruling evaluates
@@ -63,7 +63,7 @@ package enum EngineBounds {
     /// for the rest of its ten minutes.
     package static let maxUnsentCancels = 65_536
     /// Most cached answers that one batch sends to the store beside its own checks: some 0.2 ms of its time.
-    package static let answersToldPerBatch = 64
+    package static let answersSentPerBatch = 64
     /// How long an answer to a check with an id is cached, ns: ten minutes, as in the store.
     package static let idempotencyTTLNs: Int64 = 600_000_000_000
     /// The greatest age of the state behind a denial from the cache, ns: what the contract allows.

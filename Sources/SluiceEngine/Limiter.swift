@@ -160,7 +160,7 @@ package struct Limiter {
     /// Whether the store's last settlement failed, for the reservation or for one of its counters.
     var isSettlementFaulty = false
     /// Settlements to send when the store is available again, in order.
-    var owed: [(key: ByteString, settlement: Batch.Settlement)] = []
+    var unsentSettlements: [(key: ByteString, settlement: Batch.Settlement)] = []
     /// Bytes held by those, with their keys.
     var unsentBytes = 0
     /// Seeded and predictable: not for secrets.
@@ -184,7 +184,7 @@ package struct Limiter {
     /// The reasons reported in this outage.
     var reportedReasons: [String] = []
     /// Whether it was reported that the change feed is down.
-    var reportedUnheard = false
+    var reportedFeedDown = false
     var lastSweepNs: Int64
 
     /// How much of the budget may be spent waiting for the store, ns. The rest is for delivering the answer.
@@ -250,7 +250,7 @@ package struct Limiter {
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
             )
         case .ruled(let decision): return answer(decision, wantsTrace: wantsTrace, extras: extras)
-        case .full(let cause): return refuse(cause, now: now)
+        case .full(let cause): return answerBusy(cause, now: now)
         }
     }
 
@@ -264,7 +264,7 @@ package struct Limiter {
     }
 
     /// Answers a check with `BUSY`, and reports that once in a while.
-    mutating func refuse(_ cause: Busy, now: ClockReading) -> CheckOutcome {
+    mutating func answerBusy(_ cause: Busy, now: ClockReading) -> CheckOutcome {
         noteBusy(cause, now: now)
         return .overloaded(cause)
     }
@@ -311,13 +311,13 @@ package struct Limiter {
         guard asksStore else {
             return answerLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: nil, now: now)
         }
-        if table[plan: plan].wasRefused,
+        if table[plan: plan].wasDenied,
             let decision = denyFromCache(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             statistics.count(decision)
             return .answered(decision)
         }
-        guard waitingChecks < EngineBounds.maxWaitingChecks else { return refuse(.waiting, now: now) }
+        guard waitingChecks < EngineBounds.maxWaitingChecks else { return answerBusy(.waiting, now: now) }
         let entry = gather(plan: plan, cost: cost, isPeek: isPeek)
         wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
         return .waiting
@@ -362,7 +362,7 @@ package struct Limiter {
         return entry
     }
 
-    private enum Learned {
+    private enum PlanOutcome {
         case plan(Int)
         /// Nothing is counted.
         case ruled(Decision)
@@ -370,7 +370,7 @@ package struct Limiter {
     }
 
     /// Makes the plan of an identity that is new under these policies, and finds or creates its counters.
-    private mutating func makePlan(_ identity: borrowing Identity, now: ClockReading) -> Learned {
+    private mutating func makePlan(_ identity: borrowing Identity, now: ClockReading) -> PlanOutcome {
         let ruling: CallRuling
         let baseKeys: [[UInt8]]
         if let throttle = identity.throttle {
@@ -443,7 +443,7 @@ package struct Limiter {
             if let tick = breaker.nextTickNs(oldestUnansweredNs: inFlight.first?.sentNs) { next = min(next, tick) }
             if let tick = denials.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
         }
-        if breaker.isClosed, mayFly, let heartbeatNs = nextHeartbeatNs {
+        if breaker.isClosed, maySend, let heartbeatNs = nextHeartbeatNs {
             next = min(next, heartbeatNs)
         }
         if let recovery, breaker.isClosed { next = min(next, recovery.endNs) }
@@ -469,7 +469,7 @@ package struct Limiter {
             if wasClosed && !breaker.isClosed {
                 leaveStore(reason: Self.noAnswer, now: now)
             } else if wasProbing, case .stalled = breaker.state {
-                reportAway(reason: Self.noAnswer)
+                reportOutage(reason: Self.noAnswer)
             }
             advanceRecovery(now: now)
             listen(lookedNs: lookedNs, now: now)
@@ -523,7 +523,7 @@ package struct Limiter {
     /// Takes back a batch that nothing refers to any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
         clearWriteBacks(&batch)
-        tellAgain(&batch)
+        resendAnswers(&batch)
         if batch.hasAdmittedLocally {
             journal.markUnsettled()
             for waiter in batch.waiters where waiter.state == .admittedLocally {

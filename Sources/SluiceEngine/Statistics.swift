@@ -1,12 +1,12 @@
 /// Limits notices of one kind: some at once, then one per pause, so that they do not fill the log.
 struct NoticePace {
     /// When the pauses of all notices allowed so far will be over, by the monotonic clock.
-    private var paidNs = Int64.min / 2
+    private var pausedUntilNs = Int64.min / 2
 
     mutating func allows(now: ClockReading) -> Bool {
-        let nextNs = max(paidNs, now.monotonicNs) + EngineBounds.noticePauseNs
+        let nextNs = max(pausedUntilNs, now.monotonicNs) + EngineBounds.noticePauseNs
         guard nextNs - now.monotonicNs <= EngineBounds.noticesAtOnce * EngineBounds.noticePauseNs else { return false }
-        paidNs = nextNs
+        pausedUntilNs = nextNs
         return true
     }
 }

@@ -38,7 +38,7 @@ import Testing
         var breaker = closed()
         var ms: Int64 = 1
         for failures in 1...6 {
-            breaker.refused(now: at(ms))
+            breaker.rejected(now: at(ms))
             #expect(breaker.failures == failures)
             ms += 1_000
             #expect(breaker.tick(oldestUnansweredNs: nil, now: at(ms)) == .probe)
@@ -46,7 +46,7 @@ import Testing
             #expect(breaker.isClosed)
             ms += 999
         }
-        breaker.refused(now: at(ms + 1))
+        breaker.rejected(now: at(ms + 1))
         #expect(breaker.failures == 1)
     }
 
@@ -59,7 +59,7 @@ import Testing
 
     private func resting() -> Breaker {
         var breaker = closed()
-        breaker.refused(now: at(10))
+        breaker.rejected(now: at(10))
         return breaker
     }
 
@@ -87,7 +87,7 @@ import Testing
         #expect(breaker.tick(oldestUnansweredNs: nil, now: early) == .none)
         #expect(breaker.connected() == .none)
         #expect(breaker.answered(sentNs: 0, awaitsMore: false, now: early) == .none)
-        breaker.refused(now: early)
+        breaker.rejected(now: early)
         #expect(breaker.state == .open(retryAtNs: retryAtNs))
         #expect(breaker.tick(oldestUnansweredNs: nil, now: ClockReading(monotonicNs: retryAtNs, wallMs: 0)) == .connect)
         #expect(breaker.state == .connecting)
@@ -98,7 +98,7 @@ import Testing
         #expect(breaker.nextTickNs(oldestUnansweredNs: nil) == nil)
         #expect(breaker.tick(oldestUnansweredNs: nil, now: at(100_000)) == .none)
         #expect(breaker.answered(sentNs: 0, awaitsMore: false, now: at(1)) == .none)
-        breaker.refused(now: at(1))
+        breaker.rejected(now: at(1))
         #expect(breaker.state == .connecting)
         breaker.disconnected(now: at(1))
         #expect(retryNs(breaker) != nil && breaker.failures == 1)
@@ -119,9 +119,9 @@ import Testing
         #expect(retryAtNs >= ns(17 + 25) && breaker.failures == 1)
     }
 
-    @Test func probingRestsOnARefusal() throws {
+    @Test func probingRestsOnARejection() throws {
         var breaker = probing()
-        breaker.refused(now: at(3))
+        breaker.rejected(now: at(3))
         #expect(breaker.state == .resting(retryAtNs: try #require(retryNs(breaker))))
     }
 
@@ -181,9 +181,9 @@ import Testing
         #expect(breaker.state == .open(retryAtNs: try #require(retryNs(breaker))))
     }
 
-    @Test func stalledRestsOnARefusalAndOpensOnALoss() {
+    @Test func stalledRestsOnARejectionAndOpensOnALoss() {
         var breaker = stalled()
-        breaker.refused(now: at(30))
+        breaker.rejected(now: at(30))
         if case .resting = breaker.state {} else { Issue.record("\(breaker.state)") }
         breaker = stalled()
         breaker.disconnected(now: at(30))
@@ -196,7 +196,7 @@ import Testing
         #expect(breaker.state == .resting(retryAtNs: retryAtNs))
         #expect(breaker.nextTickNs(oldestUnansweredNs: 0) == retryAtNs)
         #expect(breaker.tick(oldestUnansweredNs: 0, now: ClockReading(monotonicNs: retryAtNs - 1, wallMs: 0)) == .none)
-        breaker.refused(now: at(11))
+        breaker.rejected(now: at(11))
         #expect(breaker.answered(sentNs: 0, awaitsMore: false, now: at(12)) == .none)
         #expect(breaker.state == .resting(retryAtNs: retryAtNs))
         #expect(breaker.tick(oldestUnansweredNs: nil, now: ClockReading(monotonicNs: retryAtNs, wallMs: 0)) == .probe)
@@ -209,7 +209,7 @@ import Testing
         #expect(breaker.state == .open(retryAtNs: try #require(retryNs(breaker))))
     }
 
-    /// Each failure doubles the pause up to its ceiling, and chance keeps replicas apart.
+    /// Each failure doubles the pause up to its maximum, and jitter separates replicas.
     @Test func pausesGrowAndDiffer() throws {
         var ceilingMs: Int64 = 50
         var breaker = fresh()

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Checks with an id that were answered while the store was away, and are asked again when it is back.
+/// Checks with an id that were answered during an outage, and are repeated after it.
 @Suite struct CheckIDOutageTests {
     private typealias Question = LimiterRig.Question
     private let ten = limit(max: 10)
@@ -52,7 +52,7 @@ import Testing
     }
 
     /// The window is full by now: it was admitted all the same.
-    @Test func isNotRefusedWhereOthersTookTheRest() {
+    @Test func isNotDeniedWhereOthersTookTheRest() {
         var (rig, first) = admitted([ten], question())
         var other = other(rig, policy(ten))
         #expect(other.decide(cost: 10).allowed)
@@ -76,7 +76,7 @@ import Testing
         var other = other(rig, policy(limits))
         let again = other.decide(question(cost: 3, reserves: reserves))
         #expect(again.allowed && again.source == .local && again.reservation == first.reservation)
-        // It was counted apart, and now counts for all: what is left is of all.
+        // It was counted locally, and is now counted for all replicas: `remaining` is that of all.
         #expect(again.limit == 8 && again.remaining == 3 && again.resetMs > 0)
         guard case .otherArguments = other.askToTheEnd(question(cost: 2, reserves: reserves)) else {
             return #expect(Bool(false), "another check under the same id")
@@ -89,7 +89,7 @@ import Testing
         #expect(other.decide(question(cost: 1)).source == .shared)
     }
 
-    /// Two replicas admitted it apart: what was written first is what all say from then on.
+    /// Two replicas admitted it separately: the answer written first is repeated by all from then on.
     @Test func theFirstThatIsWrittenStays() {
         let policy = policy(ten)
         var (one, first) = admitted([ten], question(reserves: true))
@@ -129,7 +129,7 @@ import Testing
         #expect(other.decide(question(reserves: true)).reservation == again.reservation)
     }
 
-    /// It is cancelled while nobody knows whether it was written, and once more when the store had gone again.
+    /// It is cancelled before it is known whether it was written, and again after another outage.
     @Test(arguments: [true, false]) func aCancelWhileItIsBeingWritten(hasRun: Bool) throws {
         var (rig, first) = admitted([ten], question(reserves: true))
         let probe = rig.probe()
@@ -146,7 +146,7 @@ import Testing
     }
 
     /// Its batch was not answered in time, so that it was answered here, and then turned out to have run.
-    @Test(arguments: [true, false]) func whatWasInDoubtIsOneCall(isAnswered: Bool) throws {
+    @Test(arguments: [true, false]) func whatWasUnconfirmedIsOneCall(isAnswered: Bool) throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         let ticket = rig.wait(question(reserves: true))
         let batch = try #require(rig.sent().first)
@@ -170,8 +170,8 @@ import Testing
         #expect(rig.decide(question(reserves: true)).reservation != first.reservation)
     }
 
-    /// What the store knew before it lost its data it is told again.
-    @Test func aStoreThatForgotIsTold() {
+    /// What the store knew before a data loss is sent to it again.
+    @Test func isSentAgainAfterADataLoss() {
         var rig = LimiterRig(policy(ten))
         let first = rig.decide(question(reserves: true))
         rig.lose()

@@ -36,8 +36,8 @@ import Testing
         #expect(rig.decide(Self.question(cost: 2)).remaining == 8)
     }
 
-    /// Refusals are not kept: the next try may pass.
-    @Test(arguments: [true, false]) func refusalsAreNotReplayed(usesStore: Bool) {
+    /// Denials are not cached under an id: the next try may pass.
+    @Test(arguments: [true, false]) func denialsAreNotReplayed(usesStore: Bool) {
         var rig = LimiterRig(policy(limit(max: 1)), usesStore: usesStore)
         #expect(rig.decide().allowed)
         #expect(!rig.decide(Self.question()).allowed)
@@ -88,7 +88,7 @@ import Testing
 
     // MARK: - Faults
 
-    /// Both wait when the store goes away: one is charged here, the other is told the same.
+    /// Both wait when the store becomes unavailable: one is charged here, and the other gets the same answer.
     @Test(arguments: [true, false]) func twoThatWait(areSent: Bool) throws {
         var rig = LimiterRig(policy(ten))
         let first = rig.wait(Self.question(reserves: true))
@@ -110,8 +110,8 @@ import Testing
         #expect(rig.answers[first] == rig.answers[second] && rig.limiter.reservations.count == 1)
     }
 
-    /// Refused here, admitted there: whoever asks again under the id is told so, and so it stays charged.
-    @Test(arguments: [true, false]) func refusedHereAndAdmittedThere(isAnswered: Bool) throws {
+    /// Denied here, admitted there: a repeat under the id is answered as admitted, so it stays charged.
+    @Test(arguments: [true, false]) func deniedHereAndAdmittedThere(isAnswered: Bool) throws {
         let two = limit(max: 2)
         var rig = LimiterRig(policy(two), replicas: 3)
         let ticket = rig.wait(Self.question(reserves: true))
@@ -210,7 +210,8 @@ import Testing
             }
             let limiter = rig.limiter
             #expect(limiter.identityCount == 0 && limiter.counterCount == 0, "\(policy)")
-            #expect(limiter.reservations.count == 0 && limiter.idempotency.count == 0 && limiter.owed.isEmpty)
+            #expect(
+                limiter.reservations.count == 0 && limiter.idempotency.count == 0 && limiter.unsentSettlements.isEmpty)
             #expect(limiter.queue.isEmpty && limiter.inFlight.isEmpty && limiter.unconfirmed.isEmpty)
             #expect(limiter.waitingCount == 0)
         }

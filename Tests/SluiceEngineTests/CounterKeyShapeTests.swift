@@ -116,7 +116,7 @@ import Testing
         }
     }
 
-    /// Records and memos are nobody's counter, and each has a key of its own.
+    /// Reservation records and idempotency keys are not counters, and each has a key of its own.
     @Test func otherKeys() {
         var keys: Set<[UInt8]> = []
         var random = SeededRandom(seed: 33)

@@ -118,7 +118,7 @@ import Testing
                 == CounterKey.baseKey(prefix: "p", limit: limit, identity: other))
     }
 
-    /// What others have left in the store is not taken for a counter, and hurts nobody.
+    /// Keys of other programs in the store are not taken for counters, and do no harm.
     @Test(arguments: [
         "", "sluice", "sluice:1:{", "sluice:1:{g}", "sluice:1:{g}:t:c:fixed_window:60s",
         "other:1:{g}:t:c:fixed_window:60s:0",

@@ -5,12 +5,12 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Refusals that are answered by what an earlier one proved.
-@Suite struct RefusalTests {
+/// Denials that follow from an earlier one.
+@Suite struct DenialTests {
     private typealias Question = LimiterRig.Question
 
-    /// A limiter whose store holds so much of one limit, and that was refused a check of this cost.
-    private func refused(_ limits: Limit..., used: Int64, cost: Int64 = 1) -> LimiterRig {
+    /// A limiter whose store has this usage of each limit, and that was denied a check of this cost.
+    private func denied(_ limits: Limit..., used: Int64, cost: Int64 = 1) -> LimiterRig {
         var rig = LimiterRig.listening(policy(limits))
         for _ in 0..<used { #expect(rig.decide().allowed) }
         let decision = rig.decide(cost: cost)
@@ -20,8 +20,8 @@ import Testing
 
     // MARK: - What is proved
 
-    @Test func aSecondRefusalAsksNobody() throws {
-        var rig = refused(limit(max: 3), used: 3)
+    @Test func aSecondDenialDoesNotAskTheStore() throws {
+        var rig = denied(limit(max: 3), used: 3)
         let shared = rig.decide(cost: 2, wantsTrace: true)
         #expect(shared.source == .cache)
         let runs = rig.store.runs
@@ -61,12 +61,12 @@ import Testing
         }
     }
 
-    @Test func aRefusedFiveSaysNothingAboutOne() {
-        var rig = refused(limit(max: 10), used: 7, cost: 5)
+    @Test func aDeniedFiveSaysNothingAboutOne() {
+        var rig = denied(limit(max: 10), used: 7, cost: 5)
         #expect(rig.decide(cost: 4).source == .cache)
         let one = rig.decide(cost: 1)
         #expect(one.allowed && one.source == .shared && one.remaining == 2)
-        // What was told since proves more.
+        // Usage reported since then proves more.
         #expect(rig.decide(cost: 3).source == .cache)
         #expect(rig.decide(cost: 2).allowed)
     }
@@ -101,7 +101,7 @@ import Testing
         _ = rig.decide()
         let ticket = rig.wait()
         let batches = rig.sent()
-        // It is as old as the question: nobody knows when the store decided.
+        // It is as old as the batch: when the store decided is not known.
         rig.pass(ms: 10)
         for batch in batches { rig.answer(batch, rig.run(batch)) }
         #expect(rig.answers[ticket]?.allowed == false)
@@ -130,7 +130,7 @@ import Testing
 
     /// The time by which windows are cut steps back: what is open then is another window.
     @Test func theClockThatCutsWindowsCounts() {
-        var rig = refused(limit(max: 1), used: 1)
+        var rig = denied(limit(max: 1), used: 1)
         rig.now.wallMs += 3_600_000
         #expect(rig.decide().source == .cache, "this machine's wall clock does not")
         rig.limiter.clock.observeStore(timeMs: rig.store.clockMs + 60_000, now: rig.now)
@@ -192,33 +192,34 @@ import Testing
         other.limiter.acknowledgedSequence = 0
         #expect(other.decide(cost: 2).allowed)
         rig.store = other.store
-        let told = rig.decide(cost: 3)
+        let reported = rig.decide(cost: 3)
         var asked = rig
         asked.hear(.closed(reason: "reset"))
         let shared = asked.decide(cost: 3)
-        #expect(!told.allowed && told.retryAfterMs == shared.retryAfterMs && told.remaining == shared.remaining)
+        #expect(
+            !reported.allowed && reported.retryAfterMs == shared.retryAfterMs && reported.remaining == shared.remaining)
         // With nothing left for anybody it stays as it is until something has leaked.
         rig.pass(ms: 300)
         let again = rig.decide(cost: 3)
-        #expect(again.source == .cache && again.retryAfterMs == told.retryAfterMs - 300)
+        #expect(again.source == .cache && again.retryAfterMs == reported.retryAfterMs - 300)
     }
 
-    /// Answers take their time, so that this replica's clock is behind the store's: whoever has waited just as long as it was
-    /// told, by the store's clock, passes.
+    /// Answers take time, so this replica's clock is behind the store's: a caller that waited exactly the reported
+    /// time, by the store's clock, passes.
     @Test(arguments: [
         limit(max: 3, per: 1), limit(max: 3, per: 1, algorithm: .slidingWindow),
         limit(max: 3, per: 1, algorithm: .tokenBucket(burst: 3)),
     ])
-    func waitingAsLongAsToldPasses(one: Limit) {
+    func waitingTheReportedTimePasses(one: Limit) {
         var fromMemory = 0
         for phase in Int64(0)..<60 {
             var rig = LimiterRig.listening(policy(one))
             rig.pass(ns: 20_000_000 + phase * 1_371_000)
             while rig.decide().allowed {}
             rig.pass(ns: 150_000)
-            let told = rig.decide()
-            if told.source == .cache { fromMemory += 1 }
-            let untilNs = rig.now.monotonicNs + told.retryAfterMs * 1_000_000
+            let reported = rig.decide()
+            if reported.source == .cache { fromMemory += 1 }
+            let untilNs = rig.now.monotonicNs + reported.retryAfterMs * 1_000_000
             rig.pass(ns: 5_000_000)
             // An answer that was under way for some milliseconds: by it this replica reads its clock.
             _ = rig.wait(grant: "other")
@@ -228,7 +229,7 @@ import Testing
             for (batch, result) in zip(batches, results) { rig.answer(batch, result) }
             rig.pass(ns: untilNs - rig.now.monotonicNs)
             let passed = rig.decide()
-            #expect(passed.allowed && passed.source == .shared, "\(phase): \(told) \(passed)")
+            #expect(passed.allowed && passed.source == .shared, "\(phase): \(reported) \(passed)")
         }
         #expect(fromMemory == 60)
     }
@@ -257,7 +258,7 @@ import Testing
         #expect(rig.decide("u", grant: "h").allowed)
     }
 
-    @Test func shadowLimitsNeverRefuse() {
+    @Test func shadowLimitsNeverDeny() {
         var rig = LimiterRig.listening(policy(limit(max: 1, mode: .shadow), limit("d", max: 5)))
         for _ in 0..<5 { #expect(rig.decide().allowed) }
         #expect(rig.decide().source == .shared && rig.decide().source == .cache)
@@ -282,11 +283,11 @@ import Testing
         #expect(denied.trace?.map(\.fits) == [false, false])
     }
 
-    @Test func reservingIsRefusedAndAnIdIsAskedFor() throws {
+    @Test func reservingIsDeniedAndAnIdIsAskedFor() throws {
         var rig = LimiterRig.listening(policy(limit(max: 2)))
         let named = rig.reserve(id: "a")
         _ = rig.decide()
-        #expect(rig.reserve().source == .shared, "the first refusal")
+        #expect(rig.reserve().source == .shared, "the first denial")
         let plain = rig.reserve()
         #expect(plain.source == .cache && plain.reservation == "" && !plain.allowed)
         let replayed = rig.reserve(id: "a")
@@ -296,27 +297,27 @@ import Testing
 
     // MARK: - Without a store
 
-    @Test func whileTheStoreIsAwayLocalCountersAnswer() {
-        var rig = refused(limit(max: 1), used: 1)
+    @Test func localCountersAnswerInAnOutage() {
+        var rig = denied(limit(max: 1), used: 1)
         rig.lose()
         #expect(rig.decide().source == .local)
         rig.connect()
         #expect(rig.decide().source == .shared)
     }
 
-    @Test func aStoreThatForgotProvedNothing() {
-        var rig = refused(limit(max: 1), used: 1)
+    @Test func aDataLossEmptiesTheCache() {
+        var rig = denied(limit(max: 1), used: 1)
         rig.store.flush()
         let ticket = rig.wait(Question(grant: "other"))
         rig.exchange()
         #expect(rig.answers[ticket]?.allowed == true && rig.limiter.statistics.forgotten == 1)
-        // It is asked anew, and told what it had told before it forgot.
+        // The store is asked again, after its earlier usage was restored.
         let denied = rig.decide()
         #expect(!denied.allowed && denied.source == .shared)
     }
 
     @Test func aReloadDropsWhatItChanges() {
-        var rig = refused(limit(max: 2), used: 2)
+        var rig = denied(limit(max: 2), used: 2)
         #expect(rig.decide().source == .cache)
         rig.limiter.replacePolicies(PolicySet(single: policy(limit(max: 3))))
         #expect(rig.decide().allowed)

@@ -4,8 +4,8 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What becomes of rows when a table is full: those go that nobody needs, then those that the store knows, the least
-/// recently used first; what is only here stays. No grant takes what others need.
+/// Evictions from a full table: first rows that are no longer needed, then rows that the store knows, the least
+/// recently used first. What is only here stays. No grant takes what others need.
 @Suite struct EvictionTests {
     private static let sessions = policy(limit(max: 10, per: 3_600, scope: .session), limit("u", max: 5, of: "u"))
 
@@ -69,7 +69,7 @@ import Testing
         #expect(rig.limiter.grantCount == rig.limiter.identityCount)
     }
 
-    /// What was evicted is asked of the store anew, and counts on.
+    /// The store is asked about an evicted counter again, and goes on counting it.
     @Test func nothingIsLostWithARow() {
         var rig = rig(policy(limit(max: 3, per: 3_600, scope: .session)))
         var allowed: [Int: Int] = [:]
@@ -82,7 +82,7 @@ import Testing
         #expect(allowed.count == 40 && allowed.values.allSatisfy { $0 == 3 })
     }
 
-    /// A counter that a new row shares with the one that goes for it is known on: its share is not taken anew.
+    /// A counter shared by a new row and the row evicted for it stays: its share is not taken again.
     @Test func whatTheNextRowSharesStays() {
         var rig = rig(
             policy(
@@ -105,7 +105,7 @@ import Testing
         #expect(rig.decide(session: "s4").allowed)
     }
 
-    // MARK: - While it is away
+    // MARK: - During an outage
 
     @Test func oneGrantIsBusyAndNobodyElse() {
         var rig = rig()
@@ -187,7 +187,7 @@ import Testing
         #expect(rig.limiter.evictedCount == 0)
     }
 
-    /// What the store has yet to be told after it lost its data stays until it has it.
+    /// What has yet to be restored after a data loss stays until it is.
     @Test func whatIsToBeRestoredStays() {
         var rig = rig()
         for session in 0..<4 { for _ in 0..<4 { _ = rig.decide(session: "s\(session)") } }
@@ -198,7 +198,7 @@ import Testing
         for session in 0..<4 { #expect(rig.decide(session: "s\(session)").remaining == 5) }
     }
 
-    /// Where it told of nothing used, there is nothing to restore.
+    /// A counter reported without usage needs no restore.
     @Test func whatWasSeenEmptyNeedNotBeRestored() {
         var rig = rig()
         for session in 0..<4 { _ = rig.decide(session: "s\(session)", isPeek: true) }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What the tables take is counted in bytes: by their rows, and by what lies apart from them.
+/// The memory of the tables is counted in bytes: their rows, and what is stored outside them.
 @Suite struct HeldBytesTests {
     private static let longName = String(repeating: "é", count: 128)
 
@@ -92,8 +92,8 @@ import Testing
         #expect(taken == 2_000)
     }
 
-    /// Ids, reservations and settlements that are owed have a part of the bytes that identities cannot take.
-    @Test func identitiesLeaveRoomForWhatIsRememberedBesideThem() {
+    /// Ids, reservations and unsent settlements have a part of the bytes that identities cannot take.
+    @Test func identitiesLeaveRoomForReservationsAndIDs() {
         let bound = 1_000_000
         var rig = LimiterRig(policy(limit(max: 1_000, scope: .session)), usesStore: false, maxTableBytes: bound)
         for number in 0..<2_000 { _ = rig.ask(grant: long(number), session: long(number)) }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What was admitted without the store is added to it once; what it forgot it is told again.
+/// Local admissions are written back once; what the store lost is restored.
 @Suite struct JournalTests {
     private let ten = limit(max: 10)
 
@@ -41,7 +41,7 @@ import Testing
         #expect(used(rig, ten) == 5 && rig.limiter.journalCount == 0)
     }
 
-    /// Whether a batch ran that settles, its marker tells: it is added once either way.
+    /// The marker shows whether a batch of write-backs ran: it is added once either way.
     @Test(arguments: [true, false], [true, false]) func settledOnce(ran: Bool, isSliding: Bool) throws {
         let one = limit(max: 10, algorithm: isSliding ? .slidingWindow : .fixedWindow)
         var rig = LimiterRig(policy(one))
@@ -106,8 +106,8 @@ import Testing
         var rig = LimiterRig(policy(bucket), replicas: 2)
         rig.lose()
         while rig.decide().allowed {}
-        let owed: Int64 = 150 * 31_536_000_000
-        try #require(owed > 4 * EngineBounds.maxIncrement)
+        let amount: Int64 = 150 * 31_536_000_000
+        try #require(amount > 4 * EngineBounds.maxIncrement)
         let probe = rig.probe()
         rig.answer(probe, rig.run(probe))
         var parts = 0
@@ -152,7 +152,7 @@ import Testing
         var admitted = 0
         while rig.decide().allowed { admitted += 1 }
         #expect((2...3).contains(admitted), "a quarter of ten")
-        // It stands still while the store is away, and those that are gone are forgotten when it is back for long enough.
+        // The list does not change during an outage; replicas that are gone are dropped some time after it.
         rig.pass(ms: 120_000)
         rig.connect()
         #expect(rig.limiter.live.view.count == 4)
@@ -164,9 +164,9 @@ import Testing
         #expect(rig.limiter.live.view.count == 1)
     }
 
-    // MARK: - A store that forgot
+    // MARK: - Data loss
 
-    @Test func whatItForgotItIsToldAgain() {
+    @Test func whatItLostIsRestored() {
         let sliding = limit("s", max: 20, of: "u", algorithm: .slidingWindow)
         var rig = LimiterRig(policy(ten, sliding))
         #expect(rig.decide(cost: 7).allowed && rig.decide("u", cost: 9).allowed)
@@ -179,7 +179,7 @@ import Testing
     }
 
     /// However many there are: none is passed over between two batches.
-    @Test func allThatItForgotItIsToldAgain() {
+    @Test func allIsSentAgainAfterADataLoss() {
         var rig = LimiterRig(policy(ten))
         let grants = (1...2 * EngineBounds.maxWriteBacksPerBatch + 40).map { "g\($0)" }
         for grant in grants { #expect(rig.decide(grant: grant, cost: 3).allowed) }
@@ -211,7 +211,8 @@ import Testing
         #expect(rig.limiter.takeNotices().count == 1)
     }
 
-    /// Where others live, checks are answered locally until all of them have told what they know; for two seconds at most.
+    /// If other replicas are live, checks are answered locally until all of them have restored; for two seconds at
+    /// most.
     @Test(arguments: [true, false]) func theOthersAreAwaited(theyCome: Bool) throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         rig.beat(99, 1)
@@ -237,6 +238,6 @@ import Testing
         rig.tick()
         rig.exchange()
         #expect(rig.limiter.isShared)
-        #expect(rig.decide().remaining == 4, "four that were offered, one that was admitted here, and this one")
+        #expect(rig.decide().remaining == 4, "four that were restored, one that was admitted here, and this one")
     }
 }

@@ -78,7 +78,7 @@ extension LimiterRig {
         }
     }
 
-    /// As `askToSettle`, over the store if need be; nil where the store is away, or it was refused.
+    /// As `askToSettle`, by the store if needed; nil if the store is unavailable, or the settlement was rejected.
     mutating func settle(_ reservation: String, _ settlement: Batch.Settlement, grant: String = "g") -> Bool? {
         switch settleToTheEnd(reservation, settlement, grant: grant) {
         case .answered(let done): done
@@ -92,7 +92,7 @@ extension LimiterRig {
         _ reservation: String, _ settlement: Batch.Settlement, grant: String = "g"
     ) -> Settled {
         let outcome = askToSettle(reservation, settlement, grant: grant)
-        // The store may be owed something.
+        // There may be something to send to the store.
         if case .answered = outcome, limiter.isShared { exchange() }
         guard case .waiting(let ticket) = outcome else { return outcome }
         exchange()

@@ -18,13 +18,13 @@ struct LimiterRig {
     var answers: [UInt64: Decision] = [:]
     /// Tickets in the order of their answers.
     var order: [UInt64] = []
-    /// What it wanted of its listening; nobody answers but a test.
+    /// The commands for its change feed; only tests answer them.
     var listening: [ChangeFeedCommand] = []
-    /// What became of settlements that waited: nil where the store went away.
+    /// The results of settlements that waited: nil if the store became unavailable.
     var settled: [UInt64: Bool?] = [:]
-    /// Settlements that were refused.
+    /// Settlements that were rejected.
     var notSettled: [UInt64: Limiter.SettleFault] = [:]
-    /// Checks that were told that their id was used for another.
+    /// Checks that were answered that their id belongs to another check.
     var otherArguments: Set<UInt64> = []
     /// Checks that waited and were answered `BUSY`.
     var busy: [UInt64: Busy] = [:]

@@ -246,7 +246,7 @@ import Testing
         #expect(rig.limiter.statistics.late == 0)
     }
 
-    /// A store whose clock is behind what it told before keeps the window that was open; its time is what counts.
+    /// A store whose clock is behind its earlier time keeps the window that was open; its time counts.
     @Test func aStoreWhoseClockSteppedBack() {
         var rig = LimiterRig(policy(limit(max: 2)))
         rig.pass(ms: 59_000)

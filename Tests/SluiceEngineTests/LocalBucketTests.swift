@@ -62,7 +62,7 @@ import Testing
         let highest: Int64 = 1_000_000_000_000
         var rig = LimiterRig(policy(Self.bucket("c", max: 10, per: 31_622_400)), usesStore: false)
         let id = try Self.reserve(&rig, cost: 10)
-        // More than can be counted is refused, and nothing changes.
+        // More than can be counted is rejected, and nothing changes.
         #expect(Self.isTooMuch(&rig, id, highest) && Self.isTooMuch(&rig, id, 284_837))
         #expect(!rig.decide(isPeek: true).allowed && rig.decide(isPeek: true).retryAfterMs == 3_162_240_000)
         #expect(Self.settle(&rig, id, .commit(cost: 284_836)))

@@ -5,12 +5,12 @@ import Testing
 
 @testable import SluiceEngine
 
-/// A store that answers, and yet gets nobody anywhere: what is asked of it again is bounded, and so is what a person is told.
+/// A store that answers, and yet decides nothing: what it is asked again is bounded, and so are the notices.
 @Suite struct OddStoreTests {
     private let ten = limit(max: 10)
 
     /// Ten seconds of virtual time in steps of 10 ms, with a check at each.
-    /// - Returns: how many batches went out, and what a person was told.
+    /// - Returns: how many batches were sent, and the notices.
     private func play(
         _ rig: inout LimiterRig, before: (inout LimiterRig) -> Void
     ) -> (batches: Int, notices: [Limiter.Notice]) {
@@ -40,8 +40,8 @@ import Testing
     func aMarkerThatIsNeverWhatWasWritten(text: String) {
         var rig = LimiterRig(policy(ten))
         _ = rig.decide()
-        // Something that must be told, whatever is answered.
-        rig.limiter.tellStore(ByteString(bytes: Array("sluice:1:{g}:reservation:0".utf8)), .cancel)
+        // A settlement that must be sent, whatever the answers are.
+        rig.limiter.sendSettlement(ByteString(bytes: Array("sluice:1:{g}:reservation:0".utf8)), .cancel)
         let (batches, notices) = play(&rig) { $0.store.setMarker(of: LimiterRig.replica, text: text) }
         #expect(batches < 100, "\(batches)")
         #expect(notices.count < 40, "\(notices)")
@@ -64,8 +64,8 @@ import Testing
         #expect(notices.count < 60, "\(notices.count)")
     }
 
-    /// What is offered to a key that does not take it is not offered without end.
-    @Test func anOfferThatNobodyTakes() {
+    /// A restore that fails is not repeated without end.
+    @Test func aRestoreThatAlwaysFails() {
         var rig = LimiterRig(policy(ten))
         #expect(rig.decide().allowed)
         rig.store.flush()
@@ -77,7 +77,7 @@ import Testing
         #expect(rig.decide().source == .local && rig.limiter.isShared)
     }
 
-    /// Whoever settles what is no reservation, as often as he likes, fills no log.
+    /// Repeated settlements of what is no reservation do not fill the log.
     @Test func faultsThatClientsBringAbout() {
         var rig = LimiterRig(policy(ten))
         let id = String(repeating: "a", count: 32)
@@ -91,7 +91,7 @@ import Testing
         #expect((1...9).contains(notices.count) && rig.limiter.statistics.faults == 1_000, "\(notices.count)")
     }
 
-    /// One wrong member in the list of replicas is passed over, and told of once.
+    /// A wrong member in the list of replicas is ignored, and reported once.
     @Test func aListOfReplicasWithOthersInIt() {
         var rig = LimiterRig(policy(ten), replicas: 2)
         rig.store.addHeartbeat("00000000000000ff", score: Double(rig.store.clockMs))
@@ -114,13 +114,13 @@ import Testing
         var rig = LimiterRig(policy(ten))
         for round in 0..<5 {
             let replicas = (0..<1_000).map { UInt64(round * 1_000 + $0 + 100) }
-            rig.limiter.live.told(replicas, now: rig.now)
+            rig.limiter.live.update(replicas, now: rig.now)
         }
         #expect(Array(rig.limiter.live.others).count == EngineBounds.maxReplicas)
     }
 }
 
-/// Records with numbers that nobody wrote.
+/// Records with numbers that no engine wrote.
 @Suite struct OddStateTests {
     private static let oddNumbers: [Int64] = [
         0, 1, -1, -2, 1 << 31, (1 << 52) + 1, (1 << 53) - 1, 1 << 53, (1 << 53) + 1, 1 << 61, 1 << 62, -(1 << 62), .max,
@@ -141,7 +141,7 @@ import Testing
         _ = rig.sent()
         rig.close()
         _ = rig.decide()
-        // A batch that settles, and that nobody answers.
+        // A batch of write-backs without an answer.
         rig.tick()
         while rig.commands() != [.connect] {
             rig.pass(ms: 20)
@@ -179,7 +179,8 @@ import Testing
     @Test(arguments: oddNumbers) func nothingTraps(_ odd: Int64) throws {
         let records = try Self.history()
         var tried = 0
-        // The last of each subject: the others count for nothing. What is as good as all there is takes long to be told.
+        // The last record of each subject: the others do not count. An amount near the maximum takes long to write
+        // back.
         var last: [StateRecord.Subject: Int] = [:]
         for (index, record) in records.enumerated() { last[record.subject] = index }
         for index in last.values.sorted() {
@@ -256,7 +257,7 @@ extension StateRecord {
             case .bucket: 2 + 11
             case .log(let log): 2 + 2 * (log.shared.count + log.own.count)
             }
-        case .flight(let state): 1 + 2 * (state.writeBacks.count + state.doubts.count)
+        case .flight(let state): 1 + 2 * (state.writeBacks.count + state.unconfirmed.count)
         }
     }
 
@@ -290,7 +291,7 @@ extension StateRecord {
                 state.usage = .window(window)
             case .bucket(var bucket) where index >= 2:
                 let fields: [WritableKeyPath<CounterState.BucketState, Int64>] = [
-                    \.sharedLevel, \.sharedMs, \.localLevel, \.ownLevel, \.resolvedLevel, \.localMs, \.replicaCount,
+                    \.sharedLevel, \.sharedMs, \.localLevel, \.ownLevel, \.confirmedLevel, \.localMs, \.replicaCount,
                     \.localCapacity, \.max, \.burst, \.lengthMs,
                 ]
                 change(&bucket[keyPath: fields[index - 2]])
@@ -316,7 +317,7 @@ extension StateRecord {
                 if item < state.writeBacks.count {
                     change(&state.writeBacks[item][keyPath: field])
                 } else {
-                    change(&state.doubts[item - state.writeBacks.count][keyPath: field])
+                    change(&state.unconfirmed[item - state.writeBacks.count][keyPath: field])
                 }
             }
             self = .flight(state)

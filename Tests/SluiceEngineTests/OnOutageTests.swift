@@ -5,12 +5,12 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What limits say of checks while the store is away: `local` is in `LocalOutageTests`, these are the others.
+/// What limits do with checks in an outage: `local` is in `LocalOutageTests`, the others are here.
 @Suite struct OnOutageTests {
     private let denying = limit("d", max: 10, onOutage: .deny)
     private let allowing = limit("a", max: 2, onOutage: .allow)
 
-    /// Nothing is admitted or charged, and a caller is told to come back after the next try.
+    /// Nothing is admitted or charged, and a caller is asked to come back after the next try.
     @Test func denyIsUnavailable() {
         var rig = LimiterRig(policy(denying, limit("l", max: 5)))
         #expect(rig.decide().remaining == 4)
@@ -59,7 +59,8 @@ import Testing
         #expect(decision.retryAfterMs == (tickNs - rig.now.monotonicNs + 999_999) / 1_000_000)
     }
 
-    /// One check alone is late: the breaker is still closed, and the store may have the charge that nobody was told of.
+    /// One check alone is late: the breaker is still closed, and the store may have a charge that was reported to no
+    /// client.
     @Test func aTimeoutWhileTheBreakerIsClosed() throws {
         var rig = LimiterRig(policy(denying, limit("e", max: 2, of: "u", onOutage: .allow)))
         let first = rig.wait()
@@ -92,7 +93,7 @@ import Testing
         #expect(rig.decide().remaining == 0 && !rig.decide().allowed)
     }
 
-    /// An allowing limit's tally has no maximum: it must not overflow.
+    /// The usage of an allowing limit has no maximum: it must not overflow.
     @Test func allowingWithoutEnd() throws {
         let limits = [
             limit("f", max: 1_000_000_000_000, per: 9, onOutage: .allow),
@@ -106,7 +107,7 @@ import Testing
         #expect(ids.count == 100)
         for counter in rig.limiter.table.liveCounters {
             let quota = Quota(limits.first { CounterKey.baseKey(of: $0) == Array(counter.baseKey) } ?? limits[0])
-            let known = counter.known(quota.at(counter.bounds(at: rig.now.wallMs)), nowMs: rig.now.wallMs)
+            let known = counter.combinedUsage(quota.at(counter.bounds(at: rig.now.wallMs)), nowMs: rig.now.wallMs)
             #expect(known.used <= Quota.maxExact)
         }
         for id in ids { #expect(rig.settle(id, .commit(cost: 1_000_000_000_000)) == true) }

@@ -48,18 +48,18 @@ import Testing
         #expect(counter.localUsed == 0)
     }
 
-    /// A batch is found to have run before the store has told this counter's tally again: what was admitted here in
-    /// the meantime is counted once, and as the store's.
+    /// A batch turns out to have run before the store has reported this counter's usage again: local admissions
+    /// meanwhile count once, as the store's.
     @Test func chargesThatTurnOutToHaveRun() {
         var counter = counter()
         counter.observe(used: 4, cutMs: 60_000)
         #expect(counter.localRemaining(max: 10, replicas: alone) == 6)
         counter.localUsed = 3
-        counter.resolve(2, cutMs: 60_000)
+        counter.confirm(2, cutMs: 60_000)
         #expect(counter.sharedUsed == 6)
         #expect(counter.localUsed == 1)
         #expect(counter.localRemaining(max: 10, replicas: alone) == 3)
-        counter.resolve(2, cutMs: 59_000)
+        counter.confirm(2, cutMs: 59_000)
         #expect(counter.sharedUsed == 6)
     }
 
@@ -98,7 +98,7 @@ import Testing
             nowMs: 60_000, nowNs: nowNs)
     }
 
-    @Test func findsWhatItWasTold() throws {
+    @Test func findsWhatWasReported() throws {
         var table = PlanTable(maxPlans: 10)
         let first = insert(1, baseKeys: [1, 2], into: &table)
         let one = try #require(first)

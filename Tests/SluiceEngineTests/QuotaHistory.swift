@@ -16,7 +16,7 @@ struct QuotaHistory<Subject: QuotaSubject> {
     private var oracle: QuotaOracle
     private var nowMs: Int64
     private var highestMs: Int64 = 0
-    /// Concurrency: which slots nobody has released.
+    /// Concurrency: the slots that were not released.
     private var held: [Int] = []
 
     init(_ algorithm: Quota.Algorithm, seed: UInt64) {
@@ -60,13 +60,13 @@ struct QuotaHistory<Subject: QuotaSubject> {
         }
         if admitted > 0 { held.append(oracle.timesMs.count) }
         oracle.admit(cost: cost, count: admitted, at: nowMs)
-        // What is told with an answer is what the next one would find.
+        // The numbers of an answer are those that the next check would find.
         guard after == subject.usage(cost: cost, nowMs: nowMs) else {
-            throw failure("tells \(after) after \(count) of \(cost)")
+            throw failure("reports \(after) after \(count) of \(cost)")
         }
     }
 
-    /// Compares everything that can be told of this moment.
+    /// Compares all numbers reported for this moment.
     private func look(cost: Int64, _ usage: Usage, used: Int64) throws {
         let quota = limit.quota(at: nowMs)
         let fits = used + limit.unit(cost: cost) <= limit.capacity
@@ -80,7 +80,7 @@ struct QuotaHistory<Subject: QuotaSubject> {
         guard quota.canEverPass(cost: cost) == (limit.unit(cost: cost) <= limit.capacity) else {
             throw failure("whether \(cost) can ever pass")
         }
-        // After a step back, a window to come may have been charged already: "if nobody else asks" does not hold then.
+        // After a step back, a later window may have charges already: then "if no other check comes" does not hold.
         if stepsBack, limit.algorithm != .tokenBucket, oracle.timesMs.contains(where: { $0 >= quota.windowEndMs }) {
             return
         }

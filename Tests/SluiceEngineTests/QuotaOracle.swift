@@ -107,7 +107,7 @@ struct QuotaOracle {
     mutating func admit(cost: Int64, count: Int64, at nowMs: Int64) {
         if limit.algorithm == .concurrency { forgetExpired(at: nowMs) }
         guard count > 0 else { return }
-        // Whoever charges a log forgets what no longer counts, for good.
+        // A charge of a log drops what no longer counts, for good.
         if limit.algorithm == .slidingLog {
             for index in timesMs.indices where timesMs[index] + limit.lengthMs <= nowMs { amounts[index] = 0 }
         }
@@ -119,7 +119,7 @@ struct QuotaOracle {
         expiriesMs.append(nowMs + limit.holdMs)
     }
 
-    /// Whoever checks removes what has expired, for good.
+    /// A check removes what has expired, for good.
     private mutating func forgetExpired(at nowMs: Int64) {
         for index in expiriesMs.indices where expiriesMs[index] <= nowMs { expiriesMs[index] = 0 }
     }
@@ -173,7 +173,7 @@ struct QuotaOracle {
                 if came > limit.max { return "\(came) within \(limit.lengthMs) ms until \(timesMs[last])" }
             }
         case .concurrency:
-            // A slot counts until it is over, which only the present tells: that is looked at check by check.
+            // A slot counts until it ends, which only the present shows: that is compared check by check.
             break
         }
         return nil

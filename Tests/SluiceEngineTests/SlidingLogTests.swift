@@ -68,7 +68,7 @@ import Testing
         #expect(admitted == most)
     }
 
-    /// Whoever waits as long as was told passes, and not a millisecond sooner; also where the answer comes from memory.
+    /// A caller that waits the reported time passes, and not a millisecond sooner; also for cached denials.
     @Test func theTimeToWaitIsExact() {
         var rig = LimiterRig(policy(Self.limit(6, per: 60)))
         for _ in 0..<6 {
@@ -165,7 +165,7 @@ import Testing
     }
 
     /// A store that lost its data is raised to what was seen, at its times.
-    @Test func aStoreThatForgotIsRaised() {
+    @Test func isRestoredAfterADataLoss() {
         let limit = Self.limit(10, per: 60)
         var rig = LimiterRig(policy(limit))
         var times: [Int64] = []

@@ -45,7 +45,7 @@ import Testing
             }
         }
 
-        /// Only without the store: a check whose answer gets lost may be counted though nobody was told.
+        /// Only without the store: a check whose answer is lost may be counted without any client knowing.
         private mutating func check() {
             guard !rig.limiter.isShared else { return }
             let grant = "g\(Int.random(in: 0..<4, using: &random))"

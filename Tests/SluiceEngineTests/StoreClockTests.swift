@@ -23,7 +23,7 @@ import Testing
         return rig
     }
 
-    /// Seconds in which signs of life are given.
+    /// Seconds with heartbeats.
     private func live(_ rig: inout LimiterRig, seconds: Int64) {
         for _ in 0..<seconds * 10 {
             rig.pass(ms: 100)
@@ -63,13 +63,13 @@ import Testing
         #expect(rig.limiter.statistics.clockFollows == 0 && rig.limiter.storeBehindMs == 0)
     }
 
-    /// One answer that told the truth is enough to begin again: what comes and goes is no clock to follow.
+    /// One answer with the right time is enough to start over: a clock that changes back and forth is not followed.
     @Test func aClockThatComesAndGoesIsNotFollowed() {
         var clock = WindowClock(now: ClockReading(monotonicNs: 0, wallMs: 0))
         for second in 0..<20 as Range<Int64> {
             let now = ClockReading(monotonicNs: second * 1_000_000_000, wallMs: 0)
-            let told: Int64 = second % 3 == 0 ? 1_000_000 : 5_000
-            #expect(clock.observeStore(timeMs: told + second * 1_000, now: now) == nil)
+            let reported: Int64 = second % 3 == 0 ? 1_000_000 : 5_000
+            #expect(clock.observeStore(timeMs: reported + second * 1_000, now: now) == nil)
         }
         #expect(clock.highestStoreMs == 1_018_000)
     }
@@ -119,7 +119,7 @@ import Testing
         #expect(rig.limiter.clock.highestStoreMs <= rig.store.clockMs && rig.restoration.droppedStoreMs == 0)
     }
 
-    /// A process that ended before it could follow leaves a floor that nobody believes, once it is far ahead of the machine.
+    /// A process that ended before it could follow leaves a minimum that is ignored if it is far ahead of the machine.
     @Test(arguments: [true, false]) func aRestartWhileItIsBehind(isFar: Bool) {
         var rig = LimiterRig(policy(ten), keepsState: true)
         let stepMs = isFar ? Self.hourMs : EngineBounds.maxRestoredAheadMs - 5_000

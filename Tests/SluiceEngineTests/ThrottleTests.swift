@@ -49,7 +49,7 @@ import Testing
         }
     }
 
-    /// Keys, and periods of one key, are apart; burst and count may change from call to call.
+    /// Keys, and periods of one key, are separate; burst and count may change from call to call.
     @Test func whatACounterIsKnownBy() throws {
         func baseKey(_ key: String, _ burst: Int64, _ count: Int64, _ period: Int64) throws -> [UInt8] {
             try #require(Throttle(key: Array(key.utf8), maxBurst: burst, count: count, periodSeconds: period))
@@ -63,7 +63,7 @@ import Testing
                 == "p:1:{throttle=a%20b}:all_tools:throttle:token_bucket:60s")
     }
 
-    @Test func numbersThatAreNotExactAreRefused() {
+    @Test func numbersThatAreNotExactAreRejected() {
         func takes(_ burst: Int64, _ count: Int64, _ period: Int64) -> Bool {
             Throttle(key: [97], maxBurst: burst, count: count, periodSeconds: period) != nil
         }

@@ -70,11 +70,11 @@ import Testing
         var coarse = log
         coarse.coarsen(to: 16)
         #expect(coarse.count <= 16)
-        for told in [UsageLog(steps), coarse] {
-            #expect(told.total == log.total && told.newestMs == log.newestMs)
+        for reported in [UsageLog(steps), coarse] {
+            #expect(reported.total == log.total && reported.newestMs == log.newestMs)
             for at in Int64(0)..<200 {
                 #expect(
-                    told.used(nowMs: at, lengthMs: lengthMs) >= log.used(nowMs: at, lengthMs: lengthMs))
+                    reported.used(nowMs: at, lengthMs: lengthMs) >= log.used(nowMs: at, lengthMs: lengthMs))
             }
         }
         let exactUntilMs = (exact == steps.count ? 200 : steps[exact - 1].ms + lengthMs)

@@ -38,7 +38,7 @@ struct WindowUsage {
     }
 
     /// Local admissions turned out to be charged in the store. They still count as taken from the share.
-    mutating func resolve(_ amount: Int64) {
+    mutating func confirm(_ amount: Int64) {
         sharedUsed = Self.sum(sharedUsed, settle(amount))
     }
 
@@ -191,7 +191,7 @@ struct Unsettled {
     var unconfirmed: Int64 = 0
 
     /// What can be written back now.
-    var owed: Int64 { max(0, used - unconfirmed) }
+    var unwritten: Int64 { max(0, used - unconfirmed) }
 
     /// Adds a charge, or takes back some of it.
     mutating func adjust(by amount: Int64) { used = max(0, min(Quota.maxExact, used + amount)) }
@@ -222,7 +222,7 @@ struct BucketUsage {
     /// How much of those was given back so far, fine.
     private var credited: Int64 = 0
     /// How much of those turned out to be charged in the store after its last report, fine.
-    private var resolvedLevel: Int64 = 0
+    private var confirmedLevel: Int64 = 0
     private var localMs: Int64 = 0
     private var replicaCount: Int64 = 1
     /// This replica's share of the capacity, fine.
@@ -240,8 +240,8 @@ struct BucketUsage {
     mutating func observe(level: Int64, atMs: Int64) {
         sharedLevel = level
         sharedMs = atMs
-        ownLevel = max(0, ownLevel - resolvedLevel)
-        resolvedLevel = 0
+        ownLevel = max(0, ownLevel - confirmedLevel)
+        confirmedLevel = 0
     }
 
     /// Begins an outage: the bucket is divided at the next check.
@@ -265,17 +265,17 @@ struct BucketUsage {
 
     func holdsUnsettled(nowMs: Int64) -> Bool {
         guard let quota else { return false }
-        return quota.drained(ownLevel - resolvedLevel, sinceMs: localMs, nowMs: nowMs) > 0
+        return quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs) > 0
     }
 
     mutating func markUnconfirmed(_ cost: Int64) { unconfirmed = max(0, min(Quota.maxExact, unconfirmed + cost)) }
 
-    var isInDoubt: Bool { unconfirmed > 0 }
+    var isUnconfirmed: Bool { unconfirmed > 0 }
 
     /// What is to be written back, as a level of the store's bucket; rounded up.
     func unwrittenLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
         guard unconfirmed == 0 else { return 0 }
-        let level = quota.drained(ownLevel - resolvedLevel, sinceMs: localMs, nowMs: nowMs)
+        let level = quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs)
         return max(0, min(Quota.maxExact, (level + replicaCount - 1) / replicaCount))
     }
 
@@ -283,13 +283,13 @@ struct BucketUsage {
     mutating func settle(level: Int64) { ownLevel = max(0, ownLevel - Self.fine(level, replicaCount)) }
 
     /// It stays counted here until the store reports its level.
-    mutating func resolve(level: Int64) {
-        resolvedLevel = min(ownLevel, resolvedLevel + Self.fine(level, replicaCount))
+    mutating func confirm(level: Int64) {
+        confirmedLevel = min(ownLevel, confirmedLevel + Self.fine(level, replicaCount))
     }
 
     /// It stays counted here until the store reports its level.
-    mutating func resolve(_ cost: Int64, _ quota: Quota) {
-        resolvedLevel = min(ownLevel, resolvedLevel + Self.fine(cost, quota.lengthMs, replicaCount))
+    mutating func confirm(_ cost: Int64, _ quota: Quota) {
+        confirmedLevel = min(ownLevel, confirmedLevel + Self.fine(cost, quota.lengthMs, replicaCount))
     }
 
     /// Drains the bucket up to `nowMs`; divides it first if an outage has just begun.
@@ -317,7 +317,7 @@ struct BucketUsage {
 
     private mutating func drain(_ quota: Quota, nowMs: Int64) {
         ownLevel = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
-        resolvedLevel = quota.drained(resolvedLevel, sinceMs: localMs, nowMs: nowMs)
+        confirmedLevel = quota.drained(confirmedLevel, sinceMs: localMs, nowMs: nowMs)
         if localLevel >= 0 { localLevel = quota.drained(localLevel, sinceMs: localMs, nowMs: nowMs) }
         localMs = max(localMs, nowMs)
     }
@@ -380,7 +380,7 @@ struct BucketUsage {
         return max(1, (min(missing, Self.most) + quota.max - 1) / quota.max)
     }
 
-    func knownLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
+    func combinedLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
         let own = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs) / replicaCount
         return min(Quota.maxExact, sharedLevel(quota, nowMs: nowMs) + own)
     }
@@ -403,7 +403,7 @@ struct BucketUsage {
     var state: CounterState.BucketState {
         CounterState.BucketState(
             sharedLevel: sharedLevel, sharedMs: sharedMs, localLevel: localLevel, ownLevel: ownLevel,
-            resolvedLevel: resolvedLevel, localMs: localMs, replicaCount: replicaCount, localCapacity: localCapacity,
+            confirmedLevel: confirmedLevel, localMs: localMs, replicaCount: replicaCount, localCapacity: localCapacity,
             max: quota?.max ?? 0, burst: quota?.burst ?? 0, lengthMs: quota?.lengthMs ?? 0)
     }
 
@@ -414,7 +414,7 @@ struct BucketUsage {
         sharedMs = state.sharedMs
         localLevel = state.localLevel
         ownLevel = state.ownLevel
-        resolvedLevel = state.resolvedLevel
+        confirmedLevel = state.confirmedLevel
         localMs = state.localMs
         replicaCount = state.replicaCount
         localCapacity = state.localCapacity
@@ -439,7 +439,7 @@ struct BucketUsage {
     /// - Parameter quota: the limit that it is checked for.
     func isQuiet(_ quota: Quota, nowMs: Int64) -> Bool {
         guard isTouched else { return true }
-        guard knownLevel(quota, nowMs: nowMs) == 0 else { return false }
+        guard combinedLevel(quota, nowMs: nowMs) == 0 else { return false }
         return nowMs - max(sharedLevel > 0 ? sharedMs : 0, ownLevel > 0 ? localMs : 0) >= quota.lengthMs
     }
 
@@ -498,7 +498,7 @@ struct SlotUsage {
 
     func locallyUsed(nowMs: Int64) -> Int64 { Int64(own.count { $0.expiryMs > nowMs }) }
 
-    func known(nowMs: Int64) -> Usage {
+    func combinedUsage(nowMs: Int64) -> Usage {
         let live = own.lazy.filter { $0.expiryMs > nowMs }.map(\.expiryMs)
         let shared = shared(nowMs: nowMs)
         var usage = Usage(used: shared.used + Int64(live.count))

@@ -44,7 +44,7 @@ struct LogUsage {
     /// Local admissions turned out to be charged in the store. They still count as taken from the share.
     ///
     /// - Parameter chargedMs: the latest time at which the store charged it.
-    mutating func resolve(_ amount: Int64, atMs: Int64, chargedMs: Int64) {
+    mutating func confirm(_ amount: Int64, atMs: Int64, chargedMs: Int64) {
         shared.add(own.remove(amount, atMs: atMs), atMs: max(atMs, chargedMs))
         exactUntilMs = 0
     }
@@ -130,7 +130,7 @@ struct LogUsage {
             shared.used(nowMs: nowMs, lengthMs: lengthMs) + own.used(nowMs: nowMs, lengthMs: lengthMs))
     }
 
-    func known(nowMs: Int64) -> Usage {
+    func combinedUsage(nowMs: Int64) -> Usage {
         var usage = Usage(used: knownUsed(nowMs: nowMs))
         if usage.used > 0 { usage.lastExpiryMs = max(shared.newestMs, own.newestMs) + lengthMs }
         return usage
@@ -168,12 +168,12 @@ struct LogUsage {
         if amount > 0 { unconfirmed.add(amount, atMs: atMs) } else { unconfirmed.remove(-amount, atMs: atMs) }
     }
 
-    func isInDoubt(nowMs: Int64) -> Bool { unconfirmed.used(nowMs: nowMs, lengthMs: lengthMs) > 0 }
+    func isUnconfirmed(nowMs: Int64) -> Bool { unconfirmed.used(nowMs: nowMs, lengthMs: lengthMs) > 0 }
 
     /// Local admissions that may be written back, by time of admission.
     ///
     /// - Parameter most: the most steps to return.
-    mutating func owed(atMost most: Int, nowMs: Int64) -> [UsageLog.Step] {
+    mutating func unwritten(atMost most: Int, nowMs: Int64) -> [UsageLog.Step] {
         turn(toMs: nowMs)
         own.coarsen(to: most)
         var lastMs: Int64 = -1
@@ -185,7 +185,7 @@ struct LogUsage {
     }
 
     /// The steps to restore: the store is raised so that each step's units were charged then or later.
-    var offers: [UsageLog.Step] {
+    var restores: [UsageLog.Step] {
         shared.steps.map { UsageLog.Step(ms: $0.ms, units: shared.units(from: $0.ms)) }
     }
 

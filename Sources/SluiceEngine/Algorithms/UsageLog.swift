@@ -40,7 +40,7 @@ package struct UsageLog: Sendable, Equatable {
     /// Units of all entries: 0 to 2^53.
     package var total: Int64 { (entries.last?.total ?? before) - before }
     /// Bytes that it holds.
-    var bytes: Int { entries.capacity == 0 ? 0 : HeldBytes.apart(entries.capacity * MemoryLayout<Entry>.stride) }
+    var bytes: Int { entries.capacity == 0 ? 0 : HeldBytes.array(entries.capacity * MemoryLayout<Entry>.stride) }
 
     package var steps: [Step] {
         var last = before

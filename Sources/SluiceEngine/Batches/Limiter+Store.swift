@@ -15,7 +15,7 @@ extension Limiter {
         if wasClosed {
             leaveStore(reason: reason, now: now)
         } else {
-            reportAway(reason: reason)
+            reportOutage(reason: reason)
         }
         dropConnection()
     }
@@ -31,12 +31,12 @@ extension Limiter {
         case .success(let reply):
             answered(batch, reply, arrivedNs: arrivedNs, now: now)
         case .failure(.refused(let reason)):
-            refused(batch, reason: reason, now: now)
+            reject(batch, reason: reason, now: now)
         case .failure(.unknown(let reason)):
             // It may have run, and stays unconfirmed until the next reply's marker shows that.
             answerAllLocally(&batch, now: now)
             keepUnconfirmed(batch)
-            standBack(reason: reason, now: now)
+            pauseStore(reason: reason, now: now)
         }
     }
 
@@ -53,14 +53,14 @@ extension Limiter {
         if let command = denials.takeCommand() { return .listening(command) }
         // No probe may be in flight behind write-backs. If those were sent again after it (the store had lost its
         // scripts), and their answer lost, the marker would say the same whether they ran or not.
-        if wantsProbe, !(inFlight.last?.settles ?? false) {
+        if wantsProbe, !(inFlight.last?.hasIncrements ?? false) {
             wantsProbe = false
             return sendHeartbeat(now: now)
         }
-        if breaker.isClosed, mayFly, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
+        if breaker.isClosed, maySend, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
         }
-        while breaker.isClosed, mayFly, !queue.isEmpty {
+        while breaker.isClosed, maySend, !queue.isEmpty {
             var batch = queue.removeFirst()
             guard write(&batch, now: now) else {
                 recycle(batch)
@@ -77,7 +77,7 @@ extension Limiter {
 
     /// Whether another batch may be sent. None may follow a batch of write-backs, so that the marker shows whether
     /// that ran.
-    var mayFly: Bool { inFlight.count < EngineBounds.maxBatchesInFlight && !(inFlight.last?.settles ?? false) }
+    var maySend: Bool { inFlight.count < EngineBounds.maxBatchesInFlight && !(inFlight.last?.hasIncrements ?? false) }
 
     /// Encodes a pending batch into `outgoing`, with windows cut by the current time; false if nothing waits for it
     /// any more.
@@ -99,7 +99,7 @@ extension Limiter {
             addWriteBacks(in: &batch, nowMs: nowMs)
         }
         let verifiesAll = lastSequence % EngineBounds.batchesPerVerification == 0
-        if !batch.isRepeat && breaker.isClosed && idempotency.owes { tellAnswers(in: &batch, now: now) }
+        if !batch.isRepeat && breaker.isClosed && idempotency.hasUnsent { addAnswers(in: &batch, now: now) }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             if isWithinShare {
                 takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
@@ -199,19 +199,19 @@ extension Limiter {
             forgotSinceMs = 0
         }
         // A `superseded` reply shows only that no earlier batch will run any more.
-        if reply.status != .superseded { resolve(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
+        if reply.status != .superseded { confirm(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
         let (wasClosed, wasProbing) = (breaker.isClosed, breaker.state == .probing)
-        let wasAway =
+        let hadOutage =
             statistics.outages > 0 || breaker.failures > 0 || !reportedReasons.isEmpty
             || (journal.count > 0 && !changes.restored.isEmpty)
         if !pauseIfUnrun(reply, now: now) {
             perform(
                 breaker.answered(sentNs: batch.sentNs, awaitsMore: !inFlight.isEmpty, arrivedNs: arrivedNs, now: now),
                 now: now)
-            if wasProbing && !breaker.isClosed { reportAway(reason: "its answers come too late") }
+            if wasProbing && !breaker.isClosed { reportOutage(reason: "its answers are too late") }
         }
-        if !wasClosed && breaker.isClosed { storeReached(wasAway: wasAway, timeMs: reply.timeMs, now: now) }
-        if !batch.writeBacks.isEmpty || hasRestores || idempotency.owes { wantsWriteBacks = true }
+        if !wasClosed && breaker.isClosed { storeReached(hadOutage: hadOutage, timeMs: reply.timeMs, now: now) }
+        if !batch.writeBacks.isEmpty || hasRestores || idempotency.hasUnsent { wantsWriteBacks = true }
         // The repeated batch had run before. After a data loss it is written back again, like everything unconfirmed.
         if batch.isRepeat && reply.status == .superseded { confirmWriteBacks(of: batch) }
         switch reply.status {
@@ -223,7 +223,7 @@ extension Limiter {
             forgotSinceMs = reply.forgotSinceMs
             denials.forgetAll(now: now)
             if let found = reply.words.first {
-                notifyFault("in the place of this replica's marker lay \(found.quoted): written anew", now: now)
+                notifyFault("unexpected value in this replica's marker, overwritten: \(found.quoted)", now: now)
             }
             if batch.sequence > forgotSequence { storeLostData(timeMs: reply.timeMs, now: now) }
             sendAgain(batch, now: now)
@@ -242,7 +242,7 @@ extension Limiter {
     private mutating func pauseIfUnrun(_ reply: BatchReply, now: ClockReading) -> Bool {
         unrunAnswers = reply.status == .ran ? 0 : min(unrunAnswers + 1, EngineBounds.maxUnrunAnswers)
         guard unrunAnswers == EngineBounds.maxUnrunAnswers else { return false }
-        standBack(reason: "it does not keep how far this replica got: nothing runs", now: now)
+        pauseStore(reason: "it does not keep this replica's marker: no batch runs", now: now)
         return true
     }
 
@@ -269,12 +269,12 @@ extension Limiter {
     /// - Parameter sequence: nil after a data loss. Then everything unconfirmed is written back again, so that nothing
     ///   is lost: an admission is counted twice if another replica saw it counted and restores that. The store's
     ///   counters may still exist, so reservations of checks that were denied here are cancelled in any case.
-    private mutating func resolve(upTo sequence: Int64?) {
+    private mutating func confirm(upTo sequence: Int64?) {
         guard !unconfirmed.isEmpty else { return }
         for batch in unconfirmed {
             noteOutcome(ofSequence: batch.sequence)
             if let sequence, batch.sequence <= sequence {
-                resolve(batch)
+                confirm(batch)
                 confirmWriteBacks(of: batch)
             } else {
                 requeueSettlements(batch)
@@ -286,17 +286,17 @@ extension Limiter {
     }
 
     /// An unanswered batch turned out to have run.
-    private mutating func resolve(_ batch: borrowing PendingBatch) {
+    private mutating func confirm(_ batch: borrowing PendingBatch) {
         takeBack(batch)
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
             for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
                 let counter = table.counter(ofPlan: entry.plan, index)
                 if limit.quota.algorithm == .slidingLog {
-                    table[counter: counter].resolveLog(
+                    table[counter: counter].confirmLog(
                         chargedTwice(entry, of: batch, charged: entry.locallyAdmitted), chargedMs: clock.highestStoreMs)
                 } else {
                     let amount = chargedTwice(entry, of: batch, index, charged: entry.locallyAdmitted)
-                    table[counter: counter].resolve(amount, quota: limit.quota, cutMs: batch.cutMs)
+                    table[counter: counter].confirm(amount, quota: limit.quota, cutMs: batch.cutMs)
                 }
                 noteOutcome(counter)
             }
@@ -319,8 +319,8 @@ extension Limiter {
         let decidedMs = max(reply.timeMs, batch.minTimeMs)
         var words = reply.words.makeIterator()
         var at = 0
-        paid(&batch, reply, &at, words: &words, decidedMs: decidedMs)
-        told(&batch, reply, &at, words: &words)
+        readWriteBackResults(&batch, reply, &at, words: &words, decidedMs: decidedMs)
+        readAnswerResults(&batch, reply, &at, words: &words)
         // A separate pass, as in `write`, so that many rows are fetched from memory at once.
         var firstMs = Int64.max
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
@@ -343,7 +343,7 @@ extension Limiter {
             case BatchReply.tooMuch:
                 // No client waits for an unsent settlement, so its fault is logged.
                 if entry.firstWaiter < 0 {
-                    settlementFailed(reason: "a reservation was settled to more than can be counted")
+                    settlementFailed(reason: "the settled cost of a reservation exceeds what can be counted")
                 }
                 finishAll(entry, of: batch, .notSettled(.tooMuch), now: now)
             case BatchReply.passedOver:
@@ -439,7 +439,7 @@ extension Limiter {
                 var decision = conclude(plan: entry.plan, &evaluation, source: .shared)
                 complete(
                     &decision, operation, plan: entry.plan, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
-                    told: numbers, atMs: decidedMs, now: now)
+                    reported: numbers, atMs: decidedMs, now: now)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             } else {
                 let decision = conclude(plan: entry.plan, &evaluation, source: .shared)

@@ -22,9 +22,9 @@ struct PendingBatch {
             switch self {
             case .check(let check):
                 HeldBytes.perObject + MemoryLayout<TrackedCheck>.size
-                    + HeldBytes.apart(check.reservationKey.bytes.count)
-                    + HeldBytes.apart(check.idempotencyKey?.bytes.count ?? 0)
-            case .settle(let key, _, _): 2 * HeldBytes.perObject + HeldBytes.apart(key.bytes.count)
+                    + HeldBytes.array(check.reservationKey.bytes.count)
+                    + HeldBytes.array(check.idempotencyKey?.bytes.count ?? 0)
+            case .settle(let key, _, _): 2 * HeldBytes.perObject + HeldBytes.array(key.bytes.count)
             case .heartbeat: HeldBytes.perObject
             }
         }
@@ -122,9 +122,9 @@ struct PendingBatch {
     /// Write-backs and restores, sent ahead of the entries in this order.
     var writeBacks: [SentWriteBack] = []
     /// Whether it has write-backs: until it is known whether they ran, no batch may follow.
-    var settles = false
+    var hasIncrements = false
     /// Answers to store under idempotency keys, sent after the write-backs and ahead of the entries.
-    var answers: [IdempotencyCache.Owed] = []
+    var answers: [IdempotencyCache.Unsent] = []
     /// Whether it repeats an earlier batch under that sequence, to do its work if that did not run.
     var isRepeat = false
     /// Whether its write-backs stand for charges that an earlier process may have made for checks, and are not sent.
@@ -134,12 +134,12 @@ struct PendingBatch {
     /// All waiters before this one have an answer.
     private var firstWaiting = 0
     /// Bytes of the operations' keys.
-    private var specialBytes = 0
+    private var operationBytes = 0
 
     /// Bytes that it holds.
     var bytes: Int {
         entries.capacity * MemoryLayout<Entry>.stride + waiters.capacity * MemoryLayout<Waiter>.stride
-            + writeBacks.capacity * MemoryLayout<SentWriteBack>.stride + specialBytes
+            + writeBacks.capacity * MemoryLayout<SentWriteBack>.stride + operationBytes
     }
 
     var isSent: Bool { sequence != 0 }
@@ -157,10 +157,10 @@ struct PendingBatch {
         repeatedCount = 0
         hasAdmittedLocally = false
         firstWaiting = 0
-        specialBytes = 0
+        operationBytes = 0
         writeBacks.removeAll(keepingCapacity: true)
         answers.removeAll(keepingCapacity: true)
-        settles = false
+        hasIncrements = false
         isRepeat = false
         isQuestion = false
         entries.removeAll(keepingCapacity: true)
@@ -174,7 +174,7 @@ struct PendingBatch {
                 plan: plan, cost: cost, isPeek: isPeek, chargeCount: chargeCount, firstWaiter: -1, lastWaiter: -1,
                 operation: operation))
         self.chargeCount += chargeCount
-        if let operation { specialBytes += operation.bytes }
+        if let operation { operationBytes += operation.bytes }
         return entries.count - 1
     }
 
@@ -220,7 +220,7 @@ struct PendingBatch {
     }
 
     /// Whether it does not matter if it ran.
-    var tellsNothing: Bool { writeBacks.isEmpty && entries.allSatisfy(\.isHeartbeat) }
+    var hasOnlyHeartbeats: Bool { writeBacks.isEmpty && entries.allSatisfy(\.isHeartbeat) }
 
     /// The deadline of the oldest waiter without an answer.
     mutating func oldestDeadlineNs() -> Int64? {

@@ -45,17 +45,17 @@ package struct Decision: Sendable, Equatable {
         let rule: String
         let message: String
         /// Whether the waiting time is appended to the message; never to a policy's own message.
-        let tellsWait: Bool
+        let addsWait: Bool
 
-        init(rule: String, message: String = "", tellsWait: Bool = false) {
+        init(rule: String, message: String = "", addsWait: Bool = false) {
             self.rule = rule
             self.message = message
-            self.tellsWait = tellsWait
+            self.addsWait = addsWait
         }
 
         static func == (one: Words, other: Words) -> Bool {
             one === other
-                || (one.rule == other.rule && one.message == other.message && one.tellsWait == other.tellsWait)
+                || (one.rule == other.rule && one.message == other.message && one.addsWait == other.addsWait)
         }
     }
 
@@ -85,7 +85,7 @@ package struct Decision: Sendable, Equatable {
     /// The message for the agent, if denied; else empty.
     package var message: String { allowed ? "" : words.message }
     /// Whether the waiting time is appended to the message.
-    package var messageTellsWait: Bool { words.tellsWait && !allowed && retryAfterMs >= 0 }
+    package var messageTellsWait: Bool { words.addsWait && !allowed && retryAfterMs >= 0 }
 
     /// Only for a check that asked for a trace.
     package var trace: [LimitTrace]? {

@@ -137,7 +137,7 @@ struct ChangeFeed {
             return .probe
         case .listening(_, let probedNs?):
             guard lookedNs - probedNs >= EngineBounds.listeningSilenceNs else { return nil }
-            fail("no sign of life", now: now)
+            fail("no answer to a probe", now: now)
             return .close
         }
     }

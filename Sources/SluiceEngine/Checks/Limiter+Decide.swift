@@ -59,7 +59,7 @@ struct Evaluation {
 struct TrackedCheck {
     var reservation: ReservationID?
     /// Whether the gateway asked for the reservation; a shadow limit that counts calls in progress makes one as well.
-    var tellsReservation: Bool
+    var wantsReservation: Bool
     /// The key of the reservation's record in the store.
     var reservationKey: ByteString
     var idempotencyKey: ByteString?
@@ -93,7 +93,7 @@ extension Limiter {
         case .decided(let decision):
             statistics.count(decision)
             return .answered(decision)
-        case .busy(let cause): return refuse(cause, now: now)
+        case .busy(let cause): return answerBusy(cause, now: now)
         }
     }
 
@@ -176,7 +176,8 @@ extension Limiter {
         }
         if let tracked {
             complete(
-                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: nowMs, now: now
+                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, reported: nil, atMs: nowMs,
+                now: now
             )
         }
         return decision
@@ -229,7 +230,7 @@ extension Limiter {
             ? 0
             : table[counter: counter].retryAfterLocally(
                 quota, cost: cost, replicas: live.view, nowMs: nowMs)
-        let known = table.known(ofCounter: counter, quota, nowMs: nowMs)
+        let known = table.combinedUsage(ofCounter: counter, quota, nowMs: nowMs)
         let limitEvaluation = LimitEvaluation(
             index: index, capacity: quota.capacity, left: left, fits: fits, waitMs: waitMs,
             resetMs: quota.resetMs(known, nowMs: nowMs))
@@ -247,7 +248,7 @@ extension Limiter {
         decision.remaining = 0
         decision.retryAfterMs = max(1, (breaker.nextTryNs(now: now) - now.monotonicNs + 999_999) / 1_000_000)
         if wantsTrace { decision.trace = [] }
-        if let tracked { decision.reservation = tracked.tellsReservation ? "" : nil }
+        if let tracked { decision.reservation = tracked.wantsReservation ? "" : nil }
         return decision
     }
 
@@ -316,17 +317,17 @@ extension Limiter {
     ///   - atMs: the time by which it was decided.
     mutating func complete(
         _ decision: inout Decision, _ tracked: TrackedCheck, plan: Int, isPeek: Bool, wantsTrace: Bool,
-        told: ArraySlice<Int64>?, atMs: Int64, now: ClockReading
+        reported: ArraySlice<Int64>?, atMs: Int64, now: ClockReading
     ) {
-        if tracked.tellsReservation {
+        if tracked.wantsReservation {
             decision.reservation = decision.allowed ? tracked.reservation?.description ?? "" : ""
         }
         if decision.allowed, !isPeek, let key = tracked.idempotencyKey {
-            let isLocal = told == nil
+            let isLocal = reported == nil
             let record = IdempotencyCache.Record(
                 idempotency: idempotency(tracked, plan: plan), isLocal: isLocal, admittedMs: atMs,
                 reservation: tracked.reservation?.description ?? "",
-                numbers: told.map { Array($0) } ?? knownNumbers(plan: plan, nowMs: atMs))
+                numbers: reported.map { Array($0) } ?? combinedNumbers(plan: plan, nowMs: atMs))
             let isUnsent = isLocal && configuration.usesStore
             idempotency.insert(
                 key, owner: owner(ofPlan: plan), argumentsHash: tracked.argumentsHash, decision, record,
@@ -342,11 +343,11 @@ extension Limiter {
     }
 
     /// The combined usage of a plan's limits, in the numbers of a store's reply; `quotasAtHand` has their quotas.
-    private mutating func knownNumbers(plan: Int, nowMs: Int64) -> [Int64] {
+    private mutating func combinedNumbers(plan: Int, nowMs: Int64) -> [Int64] {
         var numbers: [Int64] = []
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
-            table.known(ofCounter: counter, quotasAtHand[index], nowMs: nowMs).append(
+            table.combinedUsage(ofCounter: counter, quotasAtHand[index], nowMs: nowMs).append(
                 to: &numbers, of: quotasAtHand[index].algorithm, isShadow: table[rulesOf: plan].limits[index].isShadow)
         }
         return numbers

@@ -15,7 +15,7 @@ extension Limiter {
             else { continue }
             // The time of sending, because the store decided no earlier.
             table[counter: counter].provenNs = batch.sentNs
-            table[plan: entry.plan].wasRefused = true
+            table[plan: entry.plan].wasDenied = true
         }
     }
 
@@ -37,7 +37,7 @@ extension Limiter {
                     provenNs: table[counter: counter].provenNs, slot: table[counter: counter].changeSlot,
                     nowNs: now.monotonicNs)
             else {
-                table[plan: plan].wasRefused = false
+                table[plan: plan].wasDenied = false
                 return nil
             }
             // A fixed window has room again when it ends, whatever is charged until then.
@@ -45,12 +45,12 @@ extension Limiter {
             let quota = quota(plan: plan, index)
             // The store's clock may be this far ahead.
             let latestMs = nowMs + clock.lagMs
-            let told = table.told(ofCounter: counter, quota, cost: cost, nowMs: latestMs)
-            let left = quota.left(told, nowMs: latestMs)
+            let reported = table.reported(ofCounter: counter, quota, cost: cost, nowMs: latestMs)
+            let left = quota.left(reported, nowMs: latestMs)
             guard left < cost else { continue }
             // Only the first steps of a log are exact; beyond them it may have room sooner.
             if algorithm == .slidingLog, quota.canEverPass(cost: cost),
-                told.firstExpiryMs > table[counter: counter].log?.exactUntilMs ?? 0
+                reported.firstExpiryMs > table[counter: counter].log?.exactUntilMs ?? 0
             {
                 return nil
             }
@@ -73,7 +73,7 @@ extension Limiter {
     ) {
         let counter = table.counter(ofPlan: plan, index)
         let quota = quota(plan: plan, index)
-        let usage = table.told(ofCounter: counter, quota, cost: cost, nowMs: nowMs)
+        let usage = table.reported(ofCounter: counter, quota, cost: cost, nowMs: nowMs)
         let left = quota.left(usage, nowMs: nowMs)
         let fits = left >= quota.units(ofCost: cost)
         let limitEvaluation = LimitEvaluation(
@@ -106,11 +106,11 @@ extension Limiter {
     /// Reports a feed that failed more than once: the first failure may be a hiccup, or the store's own.
     private mutating func reportChangeFeed() {
         if denials.isListening {
-            if reportedUnheard { notify(.changesHeard) }
-            reportedUnheard = false
-        } else if denials.changeFeed.failures > 1, breaker.isClosed, !reportedUnheard {
+            if reportedFeedDown { notify(.changesHeard) }
+            reportedFeedDown = false
+        } else if denials.changeFeed.failures > 1, breaker.isClosed, !reportedFeedDown {
             notify(.changesUnheard(reason: denials.changeFeed.reason))
-            reportedUnheard = true
+            reportedFeedDown = true
         }
     }
 }

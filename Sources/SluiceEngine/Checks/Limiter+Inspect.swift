@@ -80,15 +80,15 @@ extension Limiter {
 
     /// The report of a counter as this replica knows it; nil if there is nothing worth reporting.
     ///
-    /// - Parameter storeTold: the store reported its counters, and this is none of them.
-    fileprivate func report(_ index: Int, storeTold: Bool, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
+    /// - Parameter isReported: the store reported its counters, and this is none of them.
+    fileprivate func report(_ index: Int, isReported: Bool, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
         let known = table[counter: index]
-        if storeTold && known.algorithm.hasWindows && known.windowed.own == 0 { return nil }
+        if isReported && known.algorithm.hasWindows && known.windowed.own == 0 { return nil }
         guard known.references > 0, known.windowStartMs >= 0, nowMs < known.windowEndMs, known.isTouched,
             query.mayMatch(known.key[...]), let key = CounterKey(known.key, prefix: configuration.keyPrefix),
             query.matches(key)
         else { return nil }
-        guard storeTold else {
+        guard isReported else {
             return report(key, of: known, { known.isSeen ? known.shared($0, nowMs: nowMs) : nil }, nowMs: nowMs)
         }
         let report = report(key, of: known, { _ in Usage(used: 0) }, nowMs: nowMs)
@@ -110,7 +110,7 @@ extension Limiter {
         // The store decides by its own usage alone, without local admissions that are not written back.
         let left =
             share >= 0 ? share - local : quota.left(usage ?? Usage(used: 0), nowMs: nowMs) - (isShared ? 0 : local)
-        let resetting = usage ?? known?.known(quota, nowMs: nowMs) ?? Usage(used: 0)
+        let resetting = usage ?? known?.combinedUsage(quota, nowMs: nowMs) ?? Usage(used: 0)
         // How fast a bucket leaks is known only from its limit.
         let knowsReset = limit != nil || key.algorithm != .tokenBucket
         return CounterReport(
@@ -190,7 +190,7 @@ package struct CounterInspection: Sendable {
         }
         let nowMs = stored?.timeMs ?? limiter.nowMs(now)
         while left > 0, position < limiter.table.counters.count, reports.count < query.limit {
-            let report = limiter.report(position, storeTold: stored != nil, of: query, nowMs: nowMs)
+            let report = limiter.report(position, isReported: stored != nil, of: query, nowMs: nowMs)
             if let report { add(report) }
             position += 1
             left -= report == nil ? 1 : weight

@@ -18,7 +18,7 @@ struct Plan {
     var isFaulty = false
     /// Whether the store denied one of its checks lately, so that others may be denied from the cache: see
     /// `Limiter.denyFromCache`.
-    var wasRefused = false
+    var wasDenied = false
     /// Whether its row is in `PlanTable.longRows`, whatever plan the row has.
     var isListed = false
     /// Another plan has its identity now; it is freed when no batch refers to it any more.
@@ -68,7 +68,7 @@ struct CounterList {
         }
     }
 
-    var boxedBytes: Int { others.isEmpty ? 0 : HeldBytes.apart(others.count * MemoryLayout<Int32>.stride) }
+    var boxedBytes: Int { others.isEmpty ? 0 : HeldBytes.array(others.count * MemoryLayout<Int32>.stride) }
 
     var count: Int { first < 0 ? 0 : second < 0 ? 1 : 2 + others.count }
 }

@@ -14,28 +14,28 @@ extension PlanTable {
     /// The last window of a counter.
     @inline(__always)
     func open(ofCounter counter: Int) -> Counter.OpenWindow {
-        Counter.open(counters[counter].span, of: counters[counter].family.window, counters[counter].algorithm)
+        Counter.open(counters[counter].span, of: counters[counter].template.window, counters[counter].algorithm)
     }
 
     /// Appends `Counter.baseKey`.
     @inline(__always)
     func appendBaseKey(ofCounter counter: Int, to bytes: inout [UInt8]) {
-        bytes.append(contentsOf: counters[counter].family.head)
+        bytes.append(contentsOf: counters[counter].template.head)
         counters[counter].own.append(to: &bytes)
-        bytes.append(contentsOf: counters[counter].family.tail)
+        bytes.append(contentsOf: counters[counter].template.tail)
     }
 
     /// The number of bytes that it appends.
     @inline(__always)
     func baseKeyByteCount(ofCounter counter: Int) -> Int {
-        counters[counter].family.head.count + counters[counter].own.count + counters[counter].family.tail.count
+        counters[counter].template.head.count + counters[counter].own.count + counters[counter].template.tail.count
     }
 
     /// The window of a counter that contains `nowMs`.
     @inline(__always)
     func bounds(ofCounter counter: Int, at nowMs: Int64) -> Counter.OpenWindow {
         if counters[counter].span.holds(nowMs) { return open(ofCounter: counter) }
-        return Counter.bounds(of: counters[counter].family.window, counters[counter].algorithm, at: nowMs)
+        return Counter.bounds(of: counters[counter].template.window, counters[counter].algorithm, at: nowMs)
     }
 
     /// Whether the counter's last window contains `nowMs`, and the store has reported it.
@@ -46,15 +46,15 @@ extension PlanTable {
 
     /// The combined usage: see `Counter.combinedUsage`.
     @inline(__always)
-    func known(ofCounter counter: Int, _ quota: Quota, nowMs: Int64) -> Usage {
+    func combinedUsage(ofCounter counter: Int, _ quota: Quota, nowMs: Int64) -> Usage {
         if hasWindowAlone(counter) { return Usage(used: counters[counter].windowed.used) }
-        return counters[counter].known(quota, nowMs: nowMs)
+        return counters[counter].combinedUsage(quota, nowMs: nowMs)
     }
 
     /// The usage that the store last reported, as it is at `nowMs` for a check of that cost, without charges that
     /// turned out later.
     @inline(__always)
-    func told(ofCounter counter: Int, _ quota: Quota, cost: Int64, nowMs: Int64) -> Usage {
+    func reported(ofCounter counter: Int, _ quota: Quota, cost: Int64, nowMs: Int64) -> Usage {
         if hasWindowAlone(counter) { return Usage(used: counters[counter].windowed.sharedUsed) }
         var usage = counters[counter].shared(quota, nowMs: nowMs)
         if quota.algorithm.hasWindows { usage.used = counters[counter].windowed.sharedUsed }

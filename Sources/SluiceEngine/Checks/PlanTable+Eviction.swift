@@ -76,7 +76,7 @@ extension PlanTable {
     }
 
     /// The same for rows with bytes stored outside them.
-    private mutating func makeRoomApart(sharedEpoch: Int16?, nowMs: Int64) -> Bool {
+    private mutating func makeRoomAmongLongRows(sharedEpoch: Int16?, nowMs: Int64) -> Bool {
         var rows: [Int] = []
         for _ in 0..<EngineBounds.plansSweptPerInsertion where !longRows.isEmpty {
             let place = Int.random(in: 0..<longRows.count, using: &random)
@@ -128,15 +128,15 @@ extension PlanTable {
         while let lack = lack(for: identity, baseKeys: baseKeys, before: before) {
             rounds += 1
             guard rounds <= EngineBounds.evictionRounds,
-                lack == .bytesApart
-                    ? makeRoomApart(sharedEpoch: sharedEpoch, nowMs: nowMs)
+                lack == .boxedBytes
+                    ? makeRoomAmongLongRows(sharedEpoch: sharedEpoch, nowMs: nowMs)
                     : makeRoomAnywhere(sharedEpoch: sharedEpoch, nowMs: nowMs)
             else { return lack == .plans ? .table : .memory }
         }
         return nil
     }
 
-    private enum Lack { case plans, rowBytes, bytesApart }
+    private enum Lack { case plans, rowBytes, boxedBytes }
 
     /// What is lacking for another identity; nil if there is room.
     ///
@@ -148,13 +148,13 @@ extension PlanTable {
         let newRows =
             (hasFreePlan ? 0 : MemoryLayout<Plan>.stride)
             + max(0, baseKeys.count - freeCounterCount) * MemoryLayout<Counter>.stride
-        if newRows > 0 && rowBytes + newRows > maxBytes - maxBytes / EngineBounds.apartParts { return .rowBytes }
+        if newRows > 0 && rowBytes + newRows > maxBytes - maxBytes / EngineBounds.boxedParts { return .rowBytes }
         let after =
             bytes + newRows + SmallBytes<55>.boxedBytes(of: identity.bytes.count)
             + baseKeys.reduce(0) { $0 + SmallBytes<39>.boxedBytes(of: $1.count) }
         guard after > maxBytes && after >= before else { return nil }
         // A row's memory is only reused for rows.
-        return newRows > 0 && longRows.isEmpty ? .rowBytes : .bytesApart
+        return newRows > 0 && longRows.isEmpty ? .rowBytes : .boxedBytes
     }
 
     /// Bytes of an identity with its counters. Counters that others use, too, count in full: that is little beside the
@@ -177,8 +177,8 @@ extension Counter {
         switch other?.value {
         case nil: return windowUnconfirmed == 0
         case .before(let before): return windowUnconfirmed == 0 && before.own.unconfirmed == 0
-        case .bucket(let bucket): return !bucket.isInDoubt
-        case .log(let log): return !log.isInDoubt(nowMs: nowMs)
+        case .bucket(let bucket): return !bucket.isUnconfirmed
+        case .log(let log): return !log.isUnconfirmed(nowMs: nowMs)
         case .slots(let slots): return slots.locallyUsed(nowMs: nowMs) == 0
         }
     }

@@ -10,7 +10,7 @@ struct Full: Error {
 struct PlanTable {
     private(set) var plans = ChunkedArray<Plan>()
     private(set) var counters = ChunkedArray<Counter>()
-    private var families = CounterFamilies()
+    private var templates = KeyTemplates()
     private var rules: [Rules] = []
     private var planByIdentity = HashIndex()
     private var counterByBaseKey = HashIndex()
@@ -53,7 +53,7 @@ struct PlanTable {
 
     /// Bytes that it holds: see `HeldBytes`.
     var bytes: Int {
-        rowBytes + rules.count * MemoryLayout<Rules>.stride + families.bytes + boxedBytes + grants.bytes
+        rowBytes + rules.count * MemoryLayout<Rules>.stride + templates.bytes + boxedBytes + grants.bytes
     }
 
     /// The part of those for rows, free ones included, and their indexes: it never shrinks.
@@ -68,7 +68,7 @@ struct PlanTable {
     var planCount: Int { planByIdentity.count }
     var counterCount: Int { counterByBaseKey.count }
     var rulesCount: Int { rulesByRuling.count }
-    var familyCount: Int { families.count }
+    var templateCount: Int { templates.count }
 
     /// The plan of an identity, if the present policies made it.
     func find(_ identity: ByteString) -> Int? {
@@ -186,7 +186,7 @@ struct PlanTable {
     /// Adds a counter, whose base key no other has; the caller holds a reference to it.
     mutating func insertCounter(baseKey: [UInt8], window: Window, algorithm: Quota.Algorithm) -> Int {
         let parts = BaseKeyParts(baseKey)
-        var counter = Counter(parts, of: families.join(parts, window: window, algorithm: algorithm))
+        var counter = Counter(parts, of: templates.join(parts, window: window, algorithm: algorithm))
         counter.references = 1
         boxedBytes += counter.boxedBytes
         let index = freeCounters.popLast().map { Int($0) } ?? counters.count
@@ -229,12 +229,12 @@ struct PlanTable {
     }
 
     /// A write-back of a counter is sent, and holds a reference to it.
-    mutating func beginPayment(_ counter: Int) {
+    mutating func beginWriteBack(_ counter: Int) {
         counters[counter].references += 1
         writeBacks[Int32(counter), default: 0] += 1
     }
 
-    mutating func endPayment(_ counter: Int) {
+    mutating func endWriteBack(_ counter: Int) {
         writeBacks[Int32(counter)] = writeBacks[Int32(counter)].flatMap { $0 > 1 ? $0 - 1 : nil }
         release(counter: counter)
     }
@@ -286,7 +286,7 @@ struct PlanTable {
         guard counters[counter].references == 0 else { return }
         let baseKey = ByteString(bytes: counters[counter].baseKey)
         counterByBaseKey.remove(counter, hash: baseKey.hashValue)
-        families.leave(counters[counter].family)
+        templates.leave(counters[counter].template)
         boxedBytes -= counters[counter].boxedBytes
         counters[counter] = Counter(BaseKeyParts([]), of: .none)
         freeCounters.append(Int32(counter))

@@ -28,7 +28,7 @@ struct RuledCache {
     mutating func insert(_ identity: ByteString, _ decision: Decision) {
         if places.isEmpty {
             places = [Place](repeating: Place(), count: EngineBounds.ruledPlaces)
-            bytes = HeldBytes.apart(places.count * MemoryLayout<Place>.stride)
+            bytes = HeldBytes.array(places.count * MemoryLayout<Place>.stride)
         }
         let part = Identity.ruledPart(ofKey: identity.bytes)
         let place = Self.place(part)
@@ -45,7 +45,7 @@ struct RuledCache {
 
     private static func boxedBytes(_ place: Place) -> Int {
         guard let decision = place.decision else { return 0 }
-        return HeldBytes.apart(place.part.count) + HeldBytes.apart(decision.rule.utf8.count)
-            + HeldBytes.apart(decision.message.utf8.count)
+        return HeldBytes.array(place.part.count) + HeldBytes.array(decision.rule.utf8.count)
+            + HeldBytes.array(decision.message.utf8.count)
     }
 }

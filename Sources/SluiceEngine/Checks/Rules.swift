@@ -45,9 +45,9 @@ struct Rules {
             isShadow = limit.mode == .shadow
             onOutage = limit.onOutage
             words = Decision.Words(
-                rule: limit.rule, message: limit.denialMessage, tellsWait: limit.onDeny == nil && quota.capacity > 0)
+                rule: limit.rule, message: limit.denialMessage, addsWait: limit.onDeny == nil && quota.capacity > 0)
             wordsWhenUnavailable = Decision.Words(
-                rule: limit.rule, message: "The limit on this call cannot be checked right now.", tellsWait: true)
+                rule: limit.rule, message: "The limit on this call cannot be checked right now.", addsWait: true)
             usageCount = Batch.Charge(quota: quota, isShadow: isShadow, verifiesTimeToLive: false).usageCount
         }
     }
@@ -74,8 +74,8 @@ struct Rules {
     /// Bytes held, with the ruling that is its key.
     var bytes: Int {
         let texts = ruling.rule.utf8.count + ruling.message.utf8.count
-        return HeldBytes.perRow(of: [CallRuling: Int32].self) + HeldBytes.apart(texts) + 2 * HeldBytes.perArray
-            + limits.count * (MemoryLayout<Limit>.stride + MemoryLayout<LimitRule>.stride + HeldBytes.apart(256))
+        return HeldBytes.perRow(of: [CallRuling: Int32].self) + HeldBytes.array(texts) + 2 * HeldBytes.perArray
+            + limits.count * (MemoryLayout<Limit>.stride + MemoryLayout<LimitRule>.stride + HeldBytes.array(256))
     }
 
     init(_ ruling: CallRuling) {
@@ -88,7 +88,7 @@ struct Rules {
             return min(smallest, limit.quota.capacity)
         }
         let blocking = limits.filter { !$0.isShadow && $0.quota.capacity == 0 }
-        isBlocked = !blocking.isEmpty && blocking.allSatisfy { $0.quota.tellsNothingOfUse }
+        isBlocked = !blocking.isEmpty && blocking.allSatisfy { $0.quota.ignoresUsage }
         countsSlots = limits.contains { $0.quota.algorithm == .concurrency }
         mustReserve = limits.contains { $0.quota.algorithm == .concurrency && !$0.isShadow }
         chargeWeight = limits.reduce(0) { weight, limit in
@@ -116,7 +116,7 @@ extension CallRuling {
 
 extension Quota {
     /// Whether the evaluation of a limit that admits nothing is the same whatever is used.
-    fileprivate var tellsNothingOfUse: Bool {
+    fileprivate var ignoresUsage: Bool {
         switch algorithm {
         case .fixedWindow: true
         case .tokenBucket: max == 0

@@ -20,11 +20,11 @@ extension Counter {
         changeLog { log in for step in steps { log.settle(step.units, atMs: step.ms) } }
     }
 
-    /// An unanswered batch turned out to have run, as in `resolve`.
+    /// An unanswered batch turned out to have run, as in `confirm`.
     ///
     /// - Parameter chargedMs: the latest time at which it may have run.
-    mutating func resolveLog(_ steps: [UsageLog.Step], chargedMs: Int64) {
-        changeLog { log in for step in steps { log.resolve(step.units, atMs: step.ms, chargedMs: chargedMs) } }
+    mutating func confirmLog(_ steps: [UsageLog.Step], chargedMs: Int64) {
+        changeLog { log in for step in steps { log.confirm(step.units, atMs: step.ms, chargedMs: chargedMs) } }
         isSeen = true
     }
 

@@ -58,7 +58,7 @@ extension Counter {
             other?.value = .bucket(BucketUsage(bucket))
             if bucket.localLevel >= 0 { keepShare(outage) }
         case .log(let log):
-            other?.value = .log(LogUsage(log, lengthMs: family.window.fixedLengthMs ?? 1))
+            other?.value = .log(LogUsage(log, lengthMs: template.window.fixedLengthMs ?? 1))
             if log.base != nil { keepShare(outage) }
         }
     }

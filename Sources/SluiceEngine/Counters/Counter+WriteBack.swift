@@ -55,22 +55,22 @@ extension Counter {
                 writeBacks.append(WriteBack(.restore, windowed.sharedUsed, windowMs: windowStartMs))
             }
             if beforeMs >= 0 {
-                writeBacks.append(WriteBack(.increment, min(maxIncrement, before.own.owed), windowMs: beforeMs))
+                writeBacks.append(WriteBack(.increment, min(maxIncrement, before.own.unwritten), windowMs: beforeMs))
             }
-            let owed = max(0, windowed.own - windowUnconfirmed)
-            writeBacks.append(WriteBack(.increment, min(maxIncrement, owed), windowMs: windowStartMs))
+            let unwritten = max(0, windowed.own - windowUnconfirmed)
+            writeBacks.append(WriteBack(.increment, min(maxIncrement, unwritten), windowMs: windowStartMs))
         case .bucket(let bucket):
             guard let quota = bucket.quota else { return [] }
             if forgotten {
                 writeBacks.append(WriteBack(.restore, bucket.sharedLevel(quota, nowMs: nowMs), windowMs: windowStartMs))
             }
-            let owed = bucket.unwrittenLevel(quota, nowMs: nowMs)
-            writeBacks.append(WriteBack(.increment, min(maxIncrement, owed), windowMs: windowStartMs))
+            let unwritten = bucket.unwrittenLevel(quota, nowMs: nowMs)
+            writeBacks.append(WriteBack(.increment, min(maxIncrement, unwritten), windowMs: windowStartMs))
         case .log:
-            var owed: [UsageLog.Step] = []
-            changeLog { owed = $0.owed(atMost: EngineBounds.maxLogStepsWrittenBack, nowMs: nowMs) }
-            if forgotten, let log { writeBacks = log.offers.map { WriteBack(.restore, $0.units, windowMs: $0.ms) } }
-            writeBacks += owed.map { WriteBack(.increment, $0.units, windowMs: $0.ms) }
+            var unwritten: [UsageLog.Step] = []
+            changeLog { unwritten = $0.unwritten(atMost: EngineBounds.maxLogStepsWrittenBack, nowMs: nowMs) }
+            if forgotten, let log { writeBacks = log.restores.map { WriteBack(.restore, $0.units, windowMs: $0.ms) } }
+            writeBacks += unwritten.map { WriteBack(.increment, $0.units, windowMs: $0.ms) }
         case .slots:
             break
         }
@@ -122,7 +122,7 @@ extension Counter {
     /// - Parameters:
     ///   - numbers: the usage in the reply; nil if its answer never came.
     ///   - keepsShare: as in `observe`.
-    mutating func paid(
+    mutating func wroteBack(
         _ writeBack: WriteBack, numbers: ArraySlice<Int64>?, decidedMs: Int64, epoch: Int16, keepsShare: Bool
     ) {
         let usage = numbers?.first
@@ -130,13 +130,13 @@ extension Counter {
         let amount = writeBack.kind == .increment ? writeBack.amount : 0
         switch other?.value {
         case nil, .before:
-            guard let usage else { return resolveWindow(amount, place) }
+            guard let usage else { return confirmWindow(amount, place) }
             settleWindow(amount, place)
             if place == .open {
-                var told = Usage(used: usage)
-                told.previous = before.sharedUsed
-                told.denials = rare?.value.sharedDenials ?? 0
-                observe(told, cutMs: writeBack.windowMs, decidedMs: decidedMs, epoch: epoch, keepsShare: keepsShare)
+                var reported = Usage(used: usage)
+                reported.previous = before.sharedUsed
+                reported.denials = rare?.value.sharedDenials ?? 0
+                observe(reported, cutMs: writeBack.windowMs, decidedMs: decidedMs, epoch: epoch, keepsShare: keepsShare)
             } else {
                 before.sharedUsed = usage
             }
@@ -145,7 +145,7 @@ extension Counter {
                 bucket.settle(level: amount)
                 bucket.observe(level: usage, atMs: decidedMs)
             } else {
-                bucket.resolve(level: amount)
+                bucket.confirm(level: amount)
             }
             other?.value = .bucket(bucket)
             if usage != nil {
@@ -154,7 +154,7 @@ extension Counter {
             }
         case .log:
             let steps = [UsageLog.Step(ms: writeBack.windowMs, units: amount)]
-            guard let numbers else { return resolveLog(steps, chargedMs: writeBack.windowMs) }
+            guard let numbers else { return confirmLog(steps, chargedMs: writeBack.windowMs) }
             settleLog(steps)
             observeLog(numbers)
             isSeen = true

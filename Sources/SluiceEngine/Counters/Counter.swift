@@ -11,7 +11,7 @@ struct Counter {
     /// For fixed and sliding windows.
     var windowed = WindowUsage()
     /// What it has in common with other counters.
-    let family: KeyTemplate
+    let template: KeyTemplate
     /// When the batch was sent in which the store last denied a check that uses this counter. Usage reported then, or
     /// later, can prove denials for a while; its slot in `DenialCache` says until when.
     var provenNs = DenialCache.never
@@ -69,7 +69,7 @@ struct Counter {
     var windowStartMs: Int64 { span.startMs }
     var windowEndMs: Int64 { span.endMs }
     /// For sliding windows, when the window after the open one ends; else as `windowEndMs`.
-    var nextEndMs: Int64 { algorithm == .slidingWindow ? Self.nextEndMs(span, of: family.window) : span.endMs }
+    var nextEndMs: Int64 { algorithm == .slidingWindow ? Self.nextEndMs(span, of: template.window) : span.endMs }
 
     static func nextEndMs(_ span: WindowSpan, of window: Window) -> Int64 {
         span.startMs >= 0 ? window.bounds(atMs: span.endMs).endMs : span.endMs
@@ -83,7 +83,7 @@ struct Counter {
     }
 
     /// The last window used.
-    private var open: OpenWindow { Self.open(span, of: family.window, algorithm) }
+    private var open: OpenWindow { Self.open(span, of: template.window, algorithm) }
 
     @inline(__always)
     static func open(_ span: WindowSpan, of window: Window, _ algorithm: Quota.Algorithm) -> OpenWindow {
@@ -111,18 +111,18 @@ struct Counter {
         var unconfirmed: Int64 = 0
     }
 
-    /// - Parameter family: the template of its base key.
-    init(_ parts: BaseKeyParts, of family: KeyTemplate) {
-        self.family = family
+    /// - Parameter template: the template of its base key.
+    init(_ parts: BaseKeyParts, of template: KeyTemplate) {
+        self.template = template
         own = SmallBytes(Array(parts.own))
         changeSlot = DenialCache.slot(of: ArraySlice(parts.head + parts.own + parts.tail))
-        algorithm = family.algorithm
+        algorithm = template.algorithm
         switch algorithm {
         case .fixedWindow: break
         case .slidingWindow: other = CopyOnWriteBox(.before(WindowBefore()))
         case .tokenBucket: other = CopyOnWriteBox(.bucket(BucketUsage()))
         case .concurrency: other = CopyOnWriteBox(.slots(SlotUsage()))
-        case .slidingLog: other = CopyOnWriteBox(.log(LogUsage(lengthMs: family.window.fixedLengthMs ?? 1)))
+        case .slidingLog: other = CopyOnWriteBox(.log(LogUsage(lengthMs: template.window.fixedLengthMs ?? 1)))
         }
     }
 
@@ -136,14 +136,14 @@ struct Counter {
 
     /// The key without the window's start, which is the same for the counter's whole life. If the algorithm has no
     /// windows, it is the whole key.
-    var baseKey: [UInt8] { family.head + own.bytes + family.tail }
+    var baseKey: [UInt8] { template.head + own.bytes + template.tail }
 
     /// The key of the open window, which must exist.
     var key: [UInt8] { algorithm.hasWindows ? key(startMs: windowStartMs) : baseKey }
 
     /// The key of the previous window.
     func previousKey() -> [UInt8] {
-        key(startMs: max(0, family.window.bounds(atMs: max(0, windowStartMs - 1)).startMs))
+        key(startMs: max(0, template.window.bounds(atMs: max(0, windowStartMs - 1)).startMs))
     }
 
     private func key(startMs: Int64) -> [UInt8] {
@@ -159,7 +159,7 @@ struct Counter {
 
     /// Ranks replicas for this counter; the same in every replica.
     var hash: UInt64 {
-        stableHash(family.tail, after: own.stableHash(after: stableHash(family.head)))
+        stableHash(template.tail, after: own.stableHash(after: stableHash(template.head)))
     }
 
     /// Usage of the previous window; empty for fixed windows.
@@ -173,7 +173,7 @@ struct Counter {
     /// The window that contains `nowMs`. It is mostly the open one, which needs no division.
     func bounds(at nowMs: Int64) -> OpenWindow {
         if span.holds(nowMs) { return open }
-        return Self.bounds(of: family.window, algorithm, at: nowMs)
+        return Self.bounds(of: template.window, algorithm, at: nowMs)
     }
 
     static func bounds(of window: Window, _ algorithm: Quota.Algorithm, at nowMs: Int64) -> OpenWindow {
@@ -185,7 +185,7 @@ struct Counter {
 
     /// Opens the window that contains `nowMs`, with no usage if it is a new one.
     mutating func roll(at nowMs: Int64) {
-        if !span.holds(nowMs) { turn(to: Self.bounds(of: family.window, algorithm, at: nowMs)) }
+        if !span.holds(nowMs) { turn(to: Self.bounds(of: template.window, algorithm, at: nowMs)) }
     }
 
     private mutating func turn(to next: OpenWindow) {
@@ -259,26 +259,26 @@ struct Counter {
 
     /// An unanswered batch turned out to have run: `amount` of local admissions, in the window that contains `cutMs`,
     /// is in the store from now on. What may still be admitted here stays the same.
-    mutating func resolve(_ amount: Int64, quota: Quota, cutMs: Int64) {
+    mutating func confirm(_ amount: Int64, quota: Quota, cutMs: Int64) {
         guard let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
         case nil, .before:
-            resolveWindow(amount, place)
+            confirmWindow(amount, place)
         case .bucket(var bucket):
-            bucket.resolve(amount, quota)
+            bucket.confirm(amount, quota)
             other?.value = .bucket(bucket)
         case .slots, .log:
             break
         }
     }
 
-    mutating func resolveWindow(_ amount: Int64, _ place: Place) {
+    mutating func confirmWindow(_ amount: Int64, _ place: Place) {
         guard place == .open else {
             let settled = settleWindow(amount, place)
             before.sharedUsed = min(Quota.maxExact, before.sharedUsed + settled)
             return
         }
-        windowed.resolve(amount)
+        windowed.confirm(amount)
         isSeen = true
     }
 
@@ -461,16 +461,16 @@ struct Counter {
     // MARK: - Combined usage
 
     /// All usage known here, as if the store had reported it at `nowMs`.
-    func known(_ quota: Quota, nowMs: Int64) -> Usage {
+    func combinedUsage(_ quota: Quota, nowMs: Int64) -> Usage {
         var usage: Usage
         switch other?.value {
         case nil: usage = Usage(used: windowed.used)
         case .before(let before):
             usage = Usage(used: windowed.used)
             usage.previous = before.used
-        case .bucket(let bucket): usage = Usage(used: bucket.knownLevel(quota, nowMs: nowMs))
-        case .slots(let slots): usage = slots.known(nowMs: nowMs)
-        case .log(let log): usage = log.known(nowMs: nowMs)
+        case .bucket(let bucket): usage = Usage(used: bucket.combinedLevel(quota, nowMs: nowMs))
+        case .slots(let slots): usage = slots.combinedUsage(nowMs: nowMs)
+        case .log(let log): usage = log.combinedUsage(nowMs: nowMs)
         }
         usage.denials = denials
         return usage
@@ -530,7 +530,7 @@ struct Counter {
             guard let quota else { return true }
             return bucket.isQuiet(quota, nowMs: nowMs)
         case .slots(let slots):
-            return slots.known(nowMs: nowMs).used == 0
+            return slots.combinedUsage(nowMs: nowMs).used == 0
         case .log(let log):
             return nowMs >= log.countsUntilMs
         }

@@ -49,7 +49,7 @@ package struct CounterKey: Sendable, Hashable {
 
     static let allTools = "all_tools"
     private static let colon = UInt8(ascii: ":")
-    static let refusalsSuffix = Array(":refused".utf8)
+    static let denialsSuffix = Array(":refused".utf8)
     // MARK: Writing
 
     /// The part before the window's start, which is the same for a counter's whole life. If the algorithm has no
@@ -148,7 +148,7 @@ package struct CounterKey: Sendable, Hashable {
     package static func writtenBack(prefix: String) -> [UInt8] { Array("\(prefix):1:written-back".utf8) }
 
     /// The key that counts the checks a shadow limit would have denied.
-    static func denials(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + refusalsSuffix }
+    static func denials(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + denialsSuffix }
 
     /// The key of a reservation's record.
     static func reservation(_ id: ReservationID, prefix: String, grant: some Sequence<UInt8>) -> [UInt8] {
@@ -172,9 +172,9 @@ package struct CounterKey: Sendable, Hashable {
         var bytes = Array(key)
         let start = Self.prefix(prefix)
         guard bytes.starts(with: start) else { return nil }
-        if bytes.suffix(Self.refusalsSuffix.count).elementsEqual(Self.refusalsSuffix) {
+        if bytes.suffix(Self.denialsSuffix.count).elementsEqual(Self.denialsSuffix) {
             isRefusals = true
-            bytes.removeLast(Self.refusalsSuffix.count)
+            bytes.removeLast(Self.denialsSuffix.count)
         }
         let parts = bytes.dropFirst(start.count).split(separator: Self.colon, omittingEmptySubsequences: false)
         guard parts.count >= 5, parts[0].last == UInt8(ascii: "}"),
@@ -239,7 +239,7 @@ package struct CounterKey: Sendable, Hashable {
     }
 
     /// As in the store.
-    package func bytes(prefix: String) -> [UInt8] { spelt(prefix: prefix) + (isRefusals ? Self.refusalsSuffix : []) }
+    package func bytes(prefix: String) -> [UInt8] { spelt(prefix: prefix) + (isRefusals ? Self.denialsSuffix : []) }
 
     /// The key that counts the checks which this limit, as a shadow limit, would have denied.
     package var denials: CounterKey {

@@ -7,7 +7,7 @@ enum HeldBytes {
     static let perObject = 32
 
     /// An array of this many bytes, with its overhead.
-    static func apart(_ count: Int) -> Int { perArray + count }
+    static func array(_ count: Int) -> Int { perArray + count }
 
     /// A row of a dictionary, of which a quarter is always free, and which doubles its storage when it grows.
     static func perRow<Key, Value>(of: [Key: Value].Type) -> Int {

@@ -49,8 +49,8 @@ struct BaseKeyParts {
 }
 
 /// The key templates in use: each once, while any counter has it.
-struct CounterFamilies {
-    private var families: [Name: (family: KeyTemplate, counters: Int)] = [:]
+struct KeyTemplates {
+    private var templates: [Name: (template: KeyTemplate, counters: Int)] = [:]
 
     private struct Name: Hashable {
         let head: ByteString
@@ -60,29 +60,29 @@ struct CounterFamilies {
     /// Returns the template for one more counter.
     mutating func join(_ parts: BaseKeyParts, window: Window, algorithm: Quota.Algorithm) -> KeyTemplate {
         let name = Name(head: ByteString(bytes: Array(parts.head)), tail: ByteString(bytes: Array(parts.tail)))
-        let family =
-            families[name]?.family ?? KeyTemplate(parts, window: window, algorithm: algorithm)
-        if families[name] == nil { bytes += Self.bytes(parts) }
-        families[name, default: (family, 0)].counters += 1
-        return family
+        let template =
+            templates[name]?.template ?? KeyTemplate(parts, window: window, algorithm: algorithm)
+        if templates[name] == nil { bytes += Self.bytes(parts) }
+        templates[name, default: (template, 0)].counters += 1
+        return template
     }
 
     /// One of its counters was freed.
-    mutating func leave(_ family: KeyTemplate) {
-        let name = Name(head: ByteString(bytes: family.head), tail: ByteString(bytes: family.tail))
-        families[name]?.counters -= 1
-        guard families[name]?.counters == 0 else { return }
-        families[name] = nil
-        bytes -= Self.bytes(BaseKeyParts(head: family.head[...], own: [], tail: family.tail[...]))
+    mutating func leave(_ template: KeyTemplate) {
+        let name = Name(head: ByteString(bytes: template.head), tail: ByteString(bytes: template.tail))
+        templates[name]?.counters -= 1
+        guard templates[name]?.counters == 0 else { return }
+        templates[name] = nil
+        bytes -= Self.bytes(BaseKeyParts(head: template.head[...], own: [], tail: template.tail[...]))
     }
 
-    var count: Int { families.count }
+    var count: Int { templates.count }
     /// Bytes held, names included.
     private(set) var bytes = 0
 
     /// A name is stored twice: in the template, and as the dictionary's key.
     private static func bytes(_ parts: BaseKeyParts) -> Int {
-        HeldBytes.perRow(of: [Name: (family: KeyTemplate, counters: Int)].self) + 2 * HeldBytes.perObject
-            + 2 * (HeldBytes.apart(parts.head.count) + HeldBytes.apart(parts.tail.count))
+        HeldBytes.perRow(of: [Name: (template: KeyTemplate, counters: Int)].self) + 2 * HeldBytes.perObject
+            + 2 * (HeldBytes.array(parts.head.count) + HeldBytes.array(parts.tail.count))
     }
 }

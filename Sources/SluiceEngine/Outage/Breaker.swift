@@ -137,7 +137,7 @@ struct Breaker {
     }
 
     /// The store rejected a batch before it ran.
-    mutating func refused(now: ClockReading) {
+    mutating func rejected(now: ClockReading) {
         switch state {
         case .closed, .probing, .stalled:
             forgetFailures(now: now)

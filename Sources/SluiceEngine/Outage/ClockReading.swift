@@ -100,15 +100,15 @@ struct WindowClock {
             if behind != nil { behind = nil }
             return nil
         }
-        let toldMs = max(timeMs, behind?.timeMs ?? 0)
+        let reportedMs = max(timeMs, behind?.timeMs ?? 0)
         let sinceNs = behind?.sinceNs ?? now.monotonicNs
-        behind = Behind(sinceNs: sinceNs, timeMs: toldMs, byMs: highestStoreMs - toldMs)
+        behind = Behind(sinceNs: sinceNs, timeMs: reportedMs, byMs: highestStoreMs - reportedMs)
         guard now.monotonicNs - sinceNs >= EngineBounds.storeFollowedAfterNs else { return nil }
         defer { behind = nil }
-        let followedMs = highestStoreMs - toldMs
-        highestStoreMs = toldMs
+        let followedMs = highestStoreMs - reportedMs
+        highestStoreMs = reportedMs
         heldMs = 0
-        anchorMs = toldMs
+        anchorMs = reportedMs
         anchorNs = now.monotonicNs
         return followedMs
     }

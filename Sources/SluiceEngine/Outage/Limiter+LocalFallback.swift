@@ -1,8 +1,8 @@
 /// Local fallback when the store rejects, times out or disconnects.
 extension Limiter {
-    mutating func refused(_ batch: consuming PendingBatch, reason: String, now: ClockReading) {
+    mutating func reject(_ batch: consuming PendingBatch, reason: String, now: ClockReading) {
         answerAllLocally(&batch, now: now)
-        standBack(reason: reason, now: now)
+        pauseStore(reason: reason, now: now)
         // The batch that it repeats may have run.
         if batch.isRepeat { return keepUnconfirmed(batch) }
         requeueSettlements(batch)
@@ -10,14 +10,14 @@ extension Limiter {
     }
 
     /// Pauses a store that answers, but not as it should.
-    mutating func standBack(reason: String, now: ClockReading) {
+    mutating func pauseStore(reason: String, now: ClockReading) {
         let wasClosed = breaker.isClosed
-        breaker.refused(now: now)
-        if wasClosed { leaveStore(reason: reason, now: now) } else { reportAway(reason: reason) }
+        breaker.rejected(now: now)
+        if wasClosed { leaveStore(reason: reason, now: now) } else { reportOutage(reason: reason) }
     }
 
     /// Reports why the store is not used: every reason once per outage, because the first only says how it began.
-    mutating func reportAway(reason: String) {
+    mutating func reportOutage(reason: String) {
         storeError = reason
         guard !reportedReasons.contains(reason), reportedReasons.count < EngineBounds.maxReportedReasons else { return }
         notify(reportedReasons.isEmpty ? .storeLost(reason: reason) : .storeStillAway(reason: reason))
@@ -27,7 +27,7 @@ extension Limiter {
     /// The store became unavailable: answers all waiting checks locally, at once.
     mutating func leaveStore(reason: String, now: ClockReading) {
         statistics.outages += 1
-        reportAway(reason: reason)
+        reportOutage(reason: reason)
         denials.storeLeft(now: now)
         recordAll()
         answerAllLocally(now: now)
@@ -150,7 +150,7 @@ extension Limiter {
 
     mutating func keepUnconfirmed(_ batch: consuming PendingBatch) {
         // Cached answers may be sent twice, so they need not wait for confirmation.
-        tellAgain(&batch)
-        if batch.tellsNothing { recycle(batch) } else { unconfirmed.append(batch) }
+        resendAnswers(&batch)
+        if batch.hasOnlyHeartbeats { recycle(batch) } else { unconfirmed.append(batch) }
     }
 }

@@ -25,7 +25,7 @@ extension Limiter {
     // MARK: - Sending
 
     /// Adds a counter's write-backs and restores to a batch, ahead of its checks.
-    mutating func pay(_ counter: Int, in batch: inout PendingBatch, nowMs: Int64) {
+    mutating func addWriteBacks(of counter: Int, in batch: inout PendingBatch, nowMs: Int64) {
         if isWithinShare { table[counter: counter].beginShare(shareEpoch) }
         let maxIncrement = configuration.maxIncrement
         for writeBack in table[counter: counter].writeBacks(nowMs: nowMs, epoch: storeEpoch, maxIncrement: maxIncrement)
@@ -33,12 +33,12 @@ extension Limiter {
             if !writesBack && writeBack.kind == .increment { continue }
             journal.markUnsettled()
             table[counter: counter].send(writeBack)
-            table.beginPayment(counter)
+            table.beginWriteBack(counter)
             tie(counter)
             let sent = PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack)
             write(sent)
             batch.writeBacks.append(sent)
-            if writeBack.kind == .increment { batch.settles = true }
+            if writeBack.kind == .increment { batch.hasIncrements = true }
         }
     }
 
@@ -62,7 +62,7 @@ extension Limiter {
             for limit in table[rulesOf: plan].limits.indices {
                 let counter = table.counter(ofPlan: plan, limit)
                 if table[counter: counter].mayNeedWriteBack(epoch: storeEpoch) {
-                    pay(counter, in: &batch, nowMs: nowMs)
+                    addWriteBacks(of: counter, in: &batch, nowMs: nowMs)
                 }
             }
         }
@@ -74,13 +74,13 @@ extension Limiter {
             }
             table[counter: counter].roll(at: nowMs)
             let before = batch.writeBacks.count
-            pay(counter, in: &batch, nowMs: nowMs)
+            addWriteBacks(of: counter, in: &batch, nowMs: nowMs)
             keepInJournal(counter, isSettled: batch.writeBacks.count == before, nowMs: nowMs)
         }
         // Checked in this order: `nextRestore` examines each counter only once.
         while batch.writeBacks.count < EngineBounds.maxWriteBacksPerBatch, let counter = nextRestore() {
             table[counter: counter].roll(at: nowMs)
-            pay(counter, in: &batch, nowMs: nowMs)
+            addWriteBacks(of: counter, in: &batch, nowMs: nowMs)
         }
     }
 
@@ -92,7 +92,7 @@ extension Limiter {
     var hasWrittenBack: Bool {
         breaker.isClosed && writesBack && journal.isWrittenBack
             && !inFlight.contains { !$0.writeBacks.isEmpty || $0.hasAdmittedLocally }
-            && !unconfirmed.contains { !$0.tellsNothing }
+            && !unconfirmed.contains { !$0.hasOnlyHeartbeats }
     }
 
     /// Whether there may be counters to restore.
@@ -101,7 +101,7 @@ extension Limiter {
     /// Sends a batch with write-backs and nothing else; nil if there are none.
     mutating func sendWriteBacks(now: ClockReading) -> LinkCommand? {
         wantsWriteBacks = false
-        guard (journal.count > 0 && writesBack) || hasRestores || idempotency.owes else { return nil }
+        guard (journal.count > 0 && writesBack) || hasRestores || idempotency.hasUnsent else { return nil }
         var batch = newBatch()
         write(&batch, now: now)
         guard !batch.writeBacks.isEmpty || !batch.answers.isEmpty || hasRestores else {
@@ -144,7 +144,7 @@ extension Limiter {
     // MARK: - Answers
 
     /// Handles the results of a batch's write-backs, which come first in the reply.
-    mutating func paid(
+    mutating func readWriteBackResults(
         _ batch: inout PendingBatch, _ reply: BatchReply, _ at: inout Int, words: inout IndexingIterator<[String]>,
         decidedMs: Int64
     ) {
@@ -160,12 +160,12 @@ extension Limiter {
                 if outcome == BatchReply.fault { _ = words.next() }
                 // A failed restore is not repeated: the same value would make it fail again.
                 if sent.writeBack.kind == .restore { table[counter: counter].seenEpoch = storeEpoch }
-                table[counter: counter].paid(
+                table[counter: counter].wroteBack(
                     sent.writeBack, numbers: nil, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
             default:
                 if sent.writeBack.kind == .increment { statistics.settled += 1 }
                 let count = table[counter: counter].algorithm == .slidingLog ? Batch.logUsageCount : 1
-                table[counter: counter].paid(
+                table[counter: counter].wroteBack(
                     sent.writeBack, numbers: reply.results[at..<at + count], decidedMs: decidedMs, epoch: storeEpoch,
                     keepsShare: keepsShare)
                 at += count
@@ -183,7 +183,7 @@ extension Limiter {
             table[counter: sent.counter].clear(sent.writeBack)
             // One batch adds at most `maxIncrement`: the rest can be written back from now on.
             journal.markUnsettled()
-            table.endPayment(sent.counter)
+            table.endWriteBack(sent.counter)
         }
         batch.writeBacks.removeAll(keepingCapacity: true)
     }
@@ -192,7 +192,7 @@ extension Limiter {
     mutating func confirmWriteBacks(of batch: borrowing PendingBatch) {
         for sent in batch.writeBacks where sent.writeBack.kind == .increment {
             noteOutcome(sent.counter)
-            table[counter: sent.counter].paid(
+            table[counter: sent.counter].wroteBack(
                 sent.writeBack, numbers: nil, decidedMs: 0, epoch: storeEpoch, keepsShare: keepsShare)
         }
     }
@@ -207,7 +207,7 @@ extension Limiter {
 
     /// Sends a batch that tests the store and, where due, carries this replica's heartbeat.
     mutating func sendHeartbeat(now: ClockReading) -> LinkCommand {
-        var batch = unpaid() ?? newBatch()
+        var batch = unconfirmedWriteBacks() ?? newBatch()
         if nextHeartbeatNs != nil {
             lastHeartbeatNs = now.monotonicNs
             _ = batch.addEntry(operation: .heartbeat)
@@ -220,15 +220,15 @@ extension Limiter {
     /// A repeat of an unconfirmed batch's write-backs, under the same sequence and before anything else: either they
     /// run now, or the marker says that they had run. With a later sequence the marker would no longer show that if
     /// this answer got lost as well.
-    private mutating func unpaid() -> PendingBatch? {
-        guard let index = unconfirmed.firstIndex(where: \.settles) else { return nil }
+    private mutating func unconfirmedWriteBacks() -> PendingBatch? {
+        guard let index = unconfirmed.firstIndex(where: \.hasIncrements) else { return nil }
         var again = newBatch()
         again.sequence = unconfirmed[index].sequence
         again.isRepeat = true
-        again.settles = true
-        unconfirmed[index].settles = false
+        again.hasIncrements = true
+        unconfirmed[index].hasIncrements = false
         swap(&again.writeBacks, &unconfirmed[index].writeBacks)
-        if unconfirmed[index].tellsNothing { recycle(unconfirmed.remove(at: index)) }
+        if unconfirmed[index].hasOnlyHeartbeats { recycle(unconfirmed.remove(at: index)) }
         return again
     }
 
@@ -244,7 +244,7 @@ extension Limiter {
     mutating func heard(_ numbers: ArraySlice<Int64>, unnamed: Int64, now: ClockReading) {
         if unnamed > 0 {
             let key = String(decoding: CounterKey.replicas(prefix: configuration.keyPrefix), as: UTF8.self)
-            heartbeatFailed(reason: "\(key) held \(unnamed) members that name no replica: passed over, and removed")
+            heartbeatFailed(reason: "\(key) held \(unnamed) members that are no replicas: ignored and removed")
         } else {
             isHeartbeatFaulty = false
         }
@@ -256,7 +256,7 @@ extension Limiter {
             recovery?.heard(
                 Heartbeat(replica: replica, seenMs: numbers[at + 1], writtenBackMs: numbers[at + 2]))
         }
-        live.told(replicas, now: now)
+        live.update(replicas, now: now)
         advanceRecovery(now: now)
     }
 
@@ -287,15 +287,15 @@ extension Limiter {
 
     /// The store is available again, or for the first time.
     ///
-    /// - Parameter wasAway: whether there was an outage before, in which other replicas may have admitted something,
+    /// - Parameter hadOutage: whether there was an outage before, in which other replicas may have admitted something,
     ///   too.
-    mutating func storeReached(wasAway: Bool, timeMs: Int64, now: ClockReading) {
+    mutating func storeReached(hadOutage: Bool, timeMs: Int64, now: ClockReading) {
         reportedReasons = []
         notify(.storeReached)
         live.storeReached(now: now)
         if recovery?.phase == .restoring {
             recovery?.startedNs = now.monotonicNs
-        } else if wasAway {
+        } else if hadOutage {
             begin(
                 Recovery(
                     .writingBack, awaiting: live.others, assumed: live.view.assumed,

@@ -14,7 +14,7 @@ struct LiveReplicas {
 
     /// Takes the store's list of replicas with a recent heartbeat. A replica that is missing still counts as live
     /// until its heartbeat expires: a store that has just come back lists few.
-    mutating func told(_ replicas: some Sequence<UInt64>, now: ClockReading) {
+    mutating func update(_ replicas: some Sequence<UInt64>, now: ClockReading) {
         for replica in replicas
         where replica != view.own && (heardNs.count < EngineBounds.maxReplicas || heardNs[replica] != nil) {
             heardNs[replica] = now.monotonicNs

@@ -79,7 +79,7 @@ extension Limiter {
 
     /// A batch is about to be sent.
     mutating func noteDeparture(_ batch: borrowing PendingBatch) {
-        guard configuration.keepsState, batch.settles, !batch.isRepeat else { return }
+        guard configuration.keepsState, batch.hasIncrements, !batch.isRepeat else { return }
         changes.departing.insert(batch.sequence)
     }
 
@@ -165,7 +165,7 @@ extension Limiter {
         walk(into: &records, seenToo: seenToo, atMost: counterCount, nowMs: clock.nowMs(now))
         for sequence in changes.unconfirmed.union(changes.departing).sorted() where isUnderWay(sequence) {
             let state = flightState(sequence)
-            if state.writeBacks.isEmpty && state.doubts.isEmpty { continue }
+            if state.writeBacks.isEmpty && state.unconfirmed.isEmpty { continue }
             records.append(.flight(state))
             changes.recorded.insert(sequence)
         }
@@ -217,17 +217,17 @@ extension Limiter {
                 let item = FlightState.Item(
                     baseKey: Array(table[counter: sent.counter].baseKey), isRestore: sent.writeBack.kind == .restore,
                     amount: sent.writeBack.amount, windowMs: sent.writeBack.windowMs)
-                if batch.isQuestion { state.doubts.append(item) } else { state.writeBacks.append(item) }
+                if batch.isQuestion { state.unconfirmed.append(item) } else { state.writeBacks.append(item) }
             }
             for waiter in batch.waiters where waiter.state == .admittedLocally {
-                state.doubts += doubts(of: waiter, in: batch)
+                state.unconfirmed += unconfirmed(of: waiter, in: batch)
             }
         }
         return state
     }
 
     /// What a batch may have charged for a check that was also admitted locally.
-    private func doubts(of waiter: PendingBatch.Waiter, in batch: PendingBatch) -> [FlightState.Item] {
+    private func unconfirmed(of waiter: PendingBatch.Waiter, in batch: PendingBatch) -> [FlightState.Item] {
         let entry = batch.entries[waiter.entry]
         guard entry.isSent, entry.plan >= 0 else { return [] }
         return table[rulesOf: entry.plan].limits.indices.compactMap { index in
@@ -326,17 +326,17 @@ extension Limiter {
     private mutating func restore(_ flight: FlightState) {
         lastSequence = max(lastSequence, flight.sequence + EngineBounds.sequencesSkippedAtRestart)
         changes.recorded.insert(flight.sequence)
-        for (items, isQuestion) in [(flight.doubts, true), (flight.writeBacks, false)] {
+        for (items, isQuestion) in [(flight.unconfirmed, true), (flight.writeBacks, false)] {
             var batch = newBatch()
             batch.sequence = flight.sequence
             batch.isRepeat = !isQuestion
-            batch.settles = !isQuestion
+            batch.hasIncrements = !isQuestion
             batch.isQuestion = isQuestion
             for item in items {
                 guard let counter = table.counter(named: ByteString(bytes: item.baseKey)) else { continue }
                 let writeBack = WriteBack(item.isRestore ? .restore : .increment, item.amount, windowMs: item.windowMs)
                 table[counter: counter].send(writeBack)
-                table.beginPayment(counter)
+                table.beginWriteBack(counter)
                 batch.writeBacks.append(PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack))
             }
             if batch.writeBacks.isEmpty { recycle(batch) } else { unconfirmed.append(batch) }

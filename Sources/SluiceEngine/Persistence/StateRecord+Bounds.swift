@@ -57,13 +57,13 @@ extension CounterState.BucketState {
         // The time of a bucket that was never used is 0.
         guard StateRecord.isAmount(sharedLevel), StateRecord.isTime(sharedMs), StateRecord.isTime(localMs),
             BucketUsage.levels ~= localLevel || localLevel == -1,
-            [ownLevel, resolvedLevel, localCapacity].allSatisfy({ BucketUsage.levels ~= $0 }),
+            [ownLevel, confirmedLevel, localCapacity].allSatisfy({ BucketUsage.levels ~= $0 }),
             1...Int64(EngineBounds.maxReplicas + 1) ~= replicaCount,
             0...PolicyBounds.maxLimit ~= max, 0...PolicyBounds.maxLimit ~= burst,
             0...PolicyBounds.maxWindowSeconds * 1000 ~= lengthMs
         else { return false }
         // No more than the capacity of the replica's own bucket.
-        guard ownLevel <= Quota.maxExact * replicaCount, resolvedLevel <= ownLevel else { return false }
+        guard ownLevel <= Quota.maxExact * replicaCount, confirmedLevel <= ownLevel else { return false }
         return lengthMs == 0 || Swift.max(max, burst) <= Quota.maxExact / lengthMs
     }
 }
@@ -71,6 +71,8 @@ extension CounterState.BucketState {
 extension FlightState {
     fileprivate var isPlausible: Bool {
         1...EngineBounds.maxSequence ~= sequence
-            && (writeBacks + doubts).allSatisfy { StateRecord.isAmount($0.amount) && StateRecord.isTime($0.windowMs) }
+            && (writeBacks + unconfirmed).allSatisfy {
+                StateRecord.isAmount($0.amount) && StateRecord.isTime($0.windowMs)
+            }
     }
 }

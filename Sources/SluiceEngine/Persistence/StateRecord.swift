@@ -36,7 +36,7 @@ package enum StateRecord: Sendable, Equatable {
         switch self {
         case .replica: false
         case .counter(let state): state.isVoid(nowMs: nowMs)
-        case .flight(let state): state.writeBacks.isEmpty && state.doubts.isEmpty
+        case .flight(let state): state.writeBacks.isEmpty && state.unconfirmed.isEmpty
         }
     }
 }
@@ -111,7 +111,7 @@ package struct CounterState: Sendable, Equatable {
         /// -1 while the store counts.
         package var localLevel: Int64
         package var ownLevel: Int64
-        package var resolvedLevel: Int64
+        package var confirmedLevel: Int64
         package var localMs: Int64
         package var replicaCount: Int64
         package var localCapacity: Int64
@@ -155,7 +155,7 @@ package struct CounterState: Sendable, Equatable {
     var isUnsent: Bool {
         switch usage {
         case .window(let window): window.own > 0 || window.ownPrevious > 0
-        case .bucket(let bucket): bucket.ownLevel > bucket.resolvedLevel
+        case .bucket(let bucket): bucket.ownLevel > bucket.confirmedLevel
         case .log(let log): !log.own.isEmpty
         }
     }
@@ -167,7 +167,7 @@ package struct FlightState: Sendable, Equatable {
     /// Its write-backs and restores, in order: they are sent again under the same sequence.
     package var writeBacks: [Item] = []
     /// Checks admitted locally while the batch was in flight: the marker shows whether they were charged.
-    package var doubts: [Item] = []
+    package var unconfirmed: [Item] = []
 
     package struct Item: Sendable, Equatable {
         package var baseKey: [UInt8]

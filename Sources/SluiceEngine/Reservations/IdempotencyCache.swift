@@ -57,7 +57,7 @@ struct IdempotencyCache {
     }
 
     /// Something to send to the store.
-    enum Owed {
+    enum Unsent {
         case answer(key: ByteString, number: Int64)
         /// A cancelled call.
         case cancel(key: ByteString, reservation: String)
@@ -87,7 +87,7 @@ struct IdempotencyCache {
     /// Bytes held, with keys and traces.
     private(set) var bytes = 0
     /// Answers that wait for a batch. One that was removed, or that the store has by now, leaves a stale place.
-    private var owed: Deque<Place> = []
+    private var unsent: Deque<Place> = []
     /// The reservations of cancelled calls, by the key of the answer; sent before the answers.
     private var cancelled: [ByteString: [String]] = [:]
     private var cancelledCount = 0
@@ -95,10 +95,10 @@ struct IdempotencyCache {
     var count: Int { idempotency.count }
 
     /// The number of places in its lists, stale ones included.
-    var placeCount: Int { order.count + owed.count + owners.values.reduce(0) { $0 + $1.order.count } }
+    var placeCount: Int { order.count + unsent.count + owners.values.reduce(0) { $0 + $1.order.count } }
 
     /// Whether there is anything to send to the store.
-    var owes: Bool { !owed.isEmpty || cancelledCount > 0 }
+    var hasUnsent: Bool { !unsent.isEmpty || cancelledCount > 0 }
 
     func find(_ key: ByteString, now: ClockReading) -> Idempotency? {
         guard let idempotency = idempotency[key], idempotency.expiryNs > now.monotonicNs else { return nil }
@@ -136,7 +136,7 @@ struct IdempotencyCache {
         owners[owner, default: Owner()].order.append((key, lastNumber))
         owners[owner]?.count += 1
         owners[owner]?.bytes += size
-        if isUnsent { owed.append((key, lastNumber)) }
+        if isUnsent { unsent.append((key, lastNumber)) }
         dropPlaces(of: owner)
     }
 
@@ -144,7 +144,7 @@ struct IdempotencyCache {
     private mutating func dropPlaces(of owner: ByteString) {
         let most = 2 * idempotency.count + Self.fewPlaces
         if order.count > most { order = Deque(order.filter { isThere($0) }) }
-        if owed.count > most { owed = Deque(owed.filter { isWaiting($0) }) }
+        if unsent.count > most { unsent = Deque(unsent.filter { isWaiting($0) }) }
         guard let (places, count) = owners[owner].map({ ($0.order.count, $0.count) }),
             places > 2 * count + Self.fewPlaces
         else { return }
@@ -168,7 +168,7 @@ struct IdempotencyCache {
         guard let idempotency = idempotency[key], idempotency.reservation == reservation else { return }
         remove(key)
         if case .waiting(mayBeStored: false) = idempotency.writeBack { return }
-        if isShared { owe(key, reservation) }
+        if isShared { addCancelled(key, reservation) }
     }
 
     /// The store has settled a reservation.
@@ -200,14 +200,14 @@ struct IdempotencyCache {
     }
 
     private static func bytes(_ key: ByteString, _ idempotency: Idempotency) -> Int {
-        HeldBytes.perRow(of: [ByteString: Idempotency].self) + HeldBytes.apart(key.bytes.count)
-            + HeldBytes.apart((idempotency.decision.trace?.count ?? 0) * MemoryLayout<Decision.LimitTrace>.stride)
-            + HeldBytes.apart(idempotency.record.numbers.count * MemoryLayout<Int64>.stride)
-            + HeldBytes.apart(idempotency.reservation.utf8.count) * 2
+        HeldBytes.perRow(of: [ByteString: Idempotency].self) + HeldBytes.array(key.bytes.count)
+            + HeldBytes.array((idempotency.decision.trace?.count ?? 0) * MemoryLayout<Decision.LimitTrace>.stride)
+            + HeldBytes.array(idempotency.record.numbers.count * MemoryLayout<Int64>.stride)
+            + HeldBytes.array(idempotency.reservation.utf8.count) * 2
             + MemoryLayout<Place>.stride * 4
     }
 
-    private mutating func owe(_ key: ByteString, _ reservation: String) {
+    private mutating func addCancelled(_ key: ByteString, _ reservation: String) {
         guard cancelledCount < EngineBounds.maxUnsentCancels else { return }
         cancelled[key, default: []].append(reservation)
         cancelledCount += 1
@@ -220,7 +220,7 @@ struct IdempotencyCache {
             let oldest = order.removeFirst()
             if isThere(oldest) { remove(oldest.key) }
         }
-        while let first = owed.first, !isWaiting(first) { owed.removeFirst() }
+        while let first = unsent.first, !isWaiting(first) { unsent.removeFirst() }
     }
 
     private func isThere(_ place: Place) -> Bool {
@@ -250,12 +250,12 @@ struct IdempotencyCache {
         for place in order where isThere(place) {
             guard case .none? = idempotency[place.key]?.writeBack else { continue }
             idempotency[place.key]?.writeBack = .waiting(mayBeStored: true)
-            owed.append(place)
+            unsent.append(place)
         }
     }
 
     /// Takes a cancelled call of this id, which is sent before the next check of the id.
-    mutating func takeCancelled(_ key: ByteString) -> Owed? {
+    mutating func takeCancelled(_ key: ByteString) -> Unsent? {
         guard let reservation = cancelled[key]?.popLast() else { return nil }
         if cancelled[key]?.isEmpty ?? false { cancelled[key] = nil }
         cancelledCount -= 1
@@ -263,9 +263,9 @@ struct IdempotencyCache {
     }
 
     /// Takes something for a batch: cancelled calls first.
-    mutating func takeUnsent() -> Owed? {
+    mutating func takeUnsent() -> Unsent? {
         if let key = cancelled.keys.first, let cancel = takeCancelled(key) { return cancel }
-        while let place = owed.popFirst() {
+        while let place = unsent.popFirst() {
             guard isWaiting(place) else { continue }
             idempotency[place.key]?.writeBack = .sent
             return .answer(key: place.key, number: place.number)
@@ -274,8 +274,8 @@ struct IdempotencyCache {
     }
 
     /// The operation to send; nil if the call was cancelled since, or the id has expired.
-    func writing(_ owed: Owed, now: ClockReading) -> Batch.Operation? {
-        switch owed {
+    func writing(_ unsent: Unsent, now: ClockReading) -> Batch.Operation? {
+        switch unsent {
         case .cancel(_, let reservation): return .forget(reservation: reservation)
         case .answer(let key, let number):
             guard let idempotency = find(key, now: now), idempotency.number == number else { return nil }
@@ -289,19 +289,19 @@ struct IdempotencyCache {
     }
 
     /// The store has answered: it has this answer, or an earlier one.
-    mutating func isStored(_ owed: Owed) {
-        guard case .answer(let key, let number) = owed, idempotency[key]?.number == number else { return }
+    mutating func isStored(_ unsent: Unsent) {
+        guard case .answer(let key, let number) = unsent, idempotency[key]?.number == number else { return }
         idempotency[key]?.writeBack = .none
     }
 
     /// It is not known whether the store has it: it is sent again.
-    mutating func isUnknown(_ owed: Owed) {
-        switch owed {
-        case .cancel(let key, let reservation): owe(key, reservation)
+    mutating func isUnknown(_ unsent: Unsent) {
+        switch unsent {
+        case .cancel(let key, let reservation): addCancelled(key, reservation)
         case .answer(let key, let number):
             guard idempotency[key]?.number == number, case .sent? = idempotency[key]?.writeBack else { return }
             idempotency[key]?.writeBack = .waiting(mayBeStored: true)
-            self.owed.append((key, number))
+            self.unsent.append((key, number))
         }
     }
 }

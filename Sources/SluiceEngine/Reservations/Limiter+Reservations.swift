@@ -52,7 +52,8 @@ extension Limiter {
             var decision = denyOversized(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
         {
             complete(
-                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: 0, now: now)
+                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, reported: nil, atMs: 0, now: now
+            )
             return .answered(decision)
         }
         guard asksStore else {
@@ -60,16 +61,17 @@ extension Limiter {
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: tracked, now: now)
         }
         // A check with an id may have been admitted before: the store knows.
-        if tracked.idempotencyKey == nil, table[plan: plan].wasRefused,
+        if tracked.idempotencyKey == nil, table[plan: plan].wasDenied,
             var decision = denyFromCache(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             complete(
-                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: 0, now: now)
+                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, reported: nil, atMs: 0, now: now
+            )
             statistics.count(decision)
             return .answered(decision)
         }
         guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
-            return refuse(.waiting, now: now)
+            return answerBusy(.waiting, now: now)
         }
         let charges = table[rulesOf: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
         let batch = openBatch(charges: charges)
@@ -107,7 +109,7 @@ extension Limiter {
             extras?.reservation ?? (table[rulesOf: plan].countsSlots ? ReservationID(using: &random) : nil)
         let prefix = configuration.keyPrefix
         return TrackedCheck(
-            reservation: reservation, tellsReservation: extras?.reservation != nil,
+            reservation: reservation, wantsReservation: extras?.reservation != nil,
             reservationKey: ByteString(
                 bytes: reservation.map { CounterKey.reservation($0, prefix: prefix, grant: identity.grant) } ?? []),
             idempotencyKey: (extras?.id).map {
@@ -129,7 +131,7 @@ extension Limiter {
         var expiryMs = nowMs + 1
         for index in table[rulesOf: plan].limits.indices {
             let quota = quota(plan: plan, index)
-            let known = table[counter: table.counter(ofPlan: plan, index)].known(quota, nowMs: nowMs)
+            let known = table[counter: table.counter(ofPlan: plan, index)].combinedUsage(quota, nowMs: nowMs)
             expiryMs = max(expiryMs, quota.countsUntilMs(known, replicas: live.view, nowMs: nowMs))
         }
         reservations[tracked.reservationKey] = LocalReservations.Record(
@@ -155,7 +157,7 @@ extension Limiter {
     /// A call with an id that was admitted locally was never made.
     private mutating func forgetAnswer(_ key: ByteString, _ id: ReservationID) {
         idempotency.forget(key, reservation: id.description, isShared: configuration.usesStore)
-        if idempotency.owes { wantsWriteBacks = true }
+        if idempotency.hasUnsent { wantsWriteBacks = true }
     }
 
     /// The store has settled a reservation: a cancelled call is not replayed here either.
@@ -166,20 +168,21 @@ extension Limiter {
 
     /// Adds cached answers for the store to a batch, ahead of its checks; and all cancelled calls whose ids its checks
     /// use.
-    mutating func tellAnswers(in batch: inout PendingBatch, now: ClockReading) {
+    mutating func addAnswers(in batch: inout PendingBatch, now: ClockReading) {
         for index in batch.entries.indices where batch.entries[index].isWanted {
             guard let key = batch.entries[index].trackedCheck?.idempotencyKey else { continue }
-            while let cancel = idempotency.takeCancelled(key) { tell(cancel, in: &batch, now: now) }
+            while let cancel = idempotency.takeCancelled(key) { addAnswer(cancel, in: &batch, now: now) }
         }
-        for _ in 0..<EngineBounds.answersToldPerBatch {
-            guard let owed = idempotency.takeUnsent() else { return }
-            tell(owed, in: &batch, now: now)
+        for _ in 0..<EngineBounds.answersSentPerBatch {
+            guard let unsent = idempotency.takeUnsent() else { return }
+            addAnswer(unsent, in: &batch, now: now)
         }
     }
 
-    private mutating func tell(_ owed: IdempotencyCache.Owed, in batch: inout PendingBatch, now: ClockReading) {
-        guard let tracked = idempotency.writing(owed, now: now) else { return }
-        switch owed {
+    private mutating func addAnswer(_ unsent: IdempotencyCache.Unsent, in batch: inout PendingBatch, now: ClockReading)
+    {
+        guard let tracked = idempotency.writing(unsent, now: now) else { return }
+        switch unsent {
         case .answer(let key, _), .cancel(let key, _): outgoing.appendKey(key.bytes)
         }
         outgoing.operations.append(tracked)
@@ -187,25 +190,25 @@ extension Limiter {
             Batch.Entry(
                 cost: 0, count: 0, firstCharge: outgoing.charges.count, chargeCount: 0,
                 operation: outgoing.operations.count - 1))
-        batch.answers.append(owed)
+        batch.answers.append(unsent)
     }
 
     /// Handles the results of a batch's cached answers.
-    mutating func told(
+    mutating func readAnswerResults(
         _ batch: inout PendingBatch, _ reply: BatchReply, _ at: inout Int, words: inout IndexingIterator<[String]>
     ) {
-        for owed in batch.answers {
+        for unsent in batch.answers {
             // An answer that cannot be written now is not sent again.
             if reply.results[at] == BatchReply.fault { _ = words.next() }
             at += 1
-            idempotency.isStored(owed)
+            idempotency.isStored(unsent)
         }
         batch.answers.removeAll(keepingCapacity: true)
     }
 
     /// The outcome of a batch's cached answers is unknown: they are sent again.
-    mutating func tellAgain(_ batch: inout PendingBatch) {
-        for owed in batch.answers { idempotency.isUnknown(owed) }
+    mutating func resendAnswers(_ batch: inout PendingBatch) {
+        for unsent in batch.answers { idempotency.isUnknown(unsent) }
         batch.answers.removeAll(keepingCapacity: true)
     }
 
@@ -224,7 +227,7 @@ extension Limiter {
         let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
         if !canSettleLocally(key, settlement, now: now) { return .notSettled(.tooMuch) }
         if let (done, mayBeStored) = settleLocally(key, settlement, now: now) {
-            if mayBeStored { tellStore(key, settlement) }
+            if mayBeStored { sendSettlement(key, settlement) }
             return .answered(done)
         }
         guard configuration.usesStore else { return .answered(false) }
@@ -239,12 +242,12 @@ extension Limiter {
     }
 
     /// Sends a settlement for which no client waits: now, or after the outage.
-    mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
+    mutating func sendSettlement(_ key: ByteString, _ settlement: Batch.Settlement) {
         guard breaker.isClosed else {
             // Beyond the bound the settlement is dropped: the charge in the store stays until it expires.
-            guard owed.count < EngineBounds.maxUnsentSettlements, !isBesideFull else { return }
-            owed.append((key, settlement))
-            unsentBytes += MemoryLayout<(ByteString, Batch.Settlement)>.stride * 2 + HeldBytes.apart(key.bytes.count)
+            guard unsentSettlements.count < EngineBounds.maxUnsentSettlements, !isBesideFull else { return }
+            unsentSettlements.append((key, settlement))
+            unsentBytes += MemoryLayout<(ByteString, Batch.Settlement)>.stride * 2 + HeldBytes.array(key.bytes.count)
             return
         }
         let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
@@ -253,16 +256,18 @@ extension Limiter {
 
     /// The store is available again: sends the unsent settlements.
     mutating func queueWriteBacks() {
-        let settlements = owed
-        owed.removeAll()
+        let settlements = unsentSettlements
+        unsentSettlements.removeAll()
         unsentBytes = 0
-        for (key, settlement) in settlements { tellStore(key, settlement) }
+        for (key, settlement) in settlements { sendSettlement(key, settlement) }
     }
 
     /// A batch did not run and will not: keeps its unsent settlements.
     mutating func requeueSettlements(_ batch: borrowing PendingBatch) {
         for entry in batch.entries {
-            if case .settle(let key, let settlement, isUnsent: true)? = entry.operation { tellStore(key, settlement) }
+            if case .settle(let key, let settlement, isUnsent: true)? = entry.operation {
+                sendSettlement(key, settlement)
+            }
         }
     }
 
@@ -354,7 +359,7 @@ extension Limiter {
             findShared(entry, numbers: numbers, laterOnes: 0, decidedMs: atMs, nowMs: atMs, into: &evaluation)
         }
         var decision = conclude(plan: entry.plan, &evaluation, source: isLocal ? .local : .shared)
-        if tracked.tellsReservation { decision.reservation = reservation }
+        if tracked.wantsReservation { decision.reservation = reservation }
         if let key = tracked.idempotencyKey {
             let record = IdempotencyCache.Record(
                 idempotency: idempotency(tracked, plan: entry.plan), isLocal: isLocal, admittedMs: atMs,
@@ -398,7 +403,7 @@ extension Limiter {
             confirm(&record)
             reservations[tracked.reservationKey] = nil
         } else if tracked.idempotencyKey == nil {
-            tellStore(tracked.reservationKey, .cancel)
+            sendSettlement(tracked.reservationKey, .cancel)
         }
     }
 
@@ -411,8 +416,8 @@ extension Limiter {
 
     /// The final cost of a reservation is known, or the store has it.
     mutating func confirm(_ record: inout LocalReservations.Record) {
-        guard record.isInDoubt else { return }
-        record.isInDoubt = false
+        guard record.isUnconfirmed else { return }
+        record.isUnconfirmed = false
         journal.markUnsettled()
         for item in record.items { markUnconfirmed(item, by: -record.cost) }
     }

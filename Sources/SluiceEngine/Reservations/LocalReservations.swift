@@ -24,7 +24,7 @@ struct LocalReservations {
         /// Whether a batch with the same check may also have run in the store.
         var mayBeStored: Bool
         /// Whether its charge is kept from being written back: see `Unsettled.unconfirmed`.
-        var isInDoubt = true
+        var isUnconfirmed = true
         var isCostSpent = false
         var areSlotsFreed = false
 
@@ -32,10 +32,10 @@ struct LocalReservations {
         var isSpent: Bool { isCostSpent && (areSlotsFreed || !takesSlots) }
 
         func bytes(_ key: ByteString) -> Int {
-            HeldBytes.perRow(of: [ByteString: Record].self) + HeldBytes.apart(key.bytes.count)
-                + HeldBytes.apart(idempotencyKey?.bytes.count ?? 0)
+            HeldBytes.perRow(of: [ByteString: Record].self) + HeldBytes.array(key.bytes.count)
+                + HeldBytes.array(idempotencyKey?.bytes.count ?? 0)
                 + items.reduce(HeldBytes.perArray) {
-                    $0 + MemoryLayout<Item>.stride + HeldBytes.apart($1.baseKey.bytes.count)
+                    $0 + MemoryLayout<Item>.stride + HeldBytes.array($1.baseKey.bytes.count)
                 }
         }
 

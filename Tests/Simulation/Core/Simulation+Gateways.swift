@@ -5,12 +5,12 @@ import SluicePolicy
 
 /// Gateways that use every kind of limit: they reserve, settle, ask again under one id, or die before they release.
 extension Simulation {
-    /// The end of a reservation that a gateway means to tell.
+    /// A settlement that a gateway intends to send.
     struct Settling {
         var grant: String
         var reservation: String
         var settlement: Batch.Settlement
-        /// Nobody else has the reservation, as with an id somebody may.
+        /// No other gateway has the reservation, which with an id is possible.
         var isOwn: Bool
         var tries = 3
     }
@@ -114,7 +114,7 @@ extension Simulation {
         }
     }
 
-    /// - Parameter done: nil if the store went away, and nobody knows.
+    /// - Parameter done: nil if the store became unavailable, and the outcome is unknown.
     mutating func settled(_ ticket: UInt64, _ done: Bool?) throws {
         guard let open = openSettlings.removeValue(forKey: ticket) else {
             throw SimulationFailure(description: "settling \(ticket) is answered without being open")
@@ -151,15 +151,16 @@ extension Simulation {
                 while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }
             }
             guard limiter.reservations.count == 0, limiter.idempotency.count == 0,
-                scenario.course == .ending || !limiter.idempotency.owes, limiter.owed.count <= lastTicket,
+                scenario.course == .ending || !limiter.idempotency.hasUnsent,
+                limiter.unsentSettlements.count <= lastTicket,
                 !limiter.unconfirmed.isEmpty || !limiter.inFlight.isEmpty || limiter.counterCount == 0
             else {
                 throw SimulationFailure(
                     description: "replica \(index) keeps \(limiter.reservations.count) reservations, "
                         + "\(limiter.idempotency.count) idempotency, \(limiter.counterCount) counters")
             }
-            guard scenario.course == .ending || limiter.owed.isEmpty else {
-                throw SimulationFailure(description: "replica \(index) still owes \(limiter.owed)")
+            guard scenario.course == .ending || limiter.unsentSettlements.isEmpty else {
+                throw SimulationFailure(description: "replica \(index) still has unsent \(limiter.unsentSettlements)")
             }
         }
     }

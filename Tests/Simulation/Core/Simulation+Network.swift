@@ -52,7 +52,7 @@ extension Simulation {
         }
     }
 
-    /// Neither side hears from it any more; of what is on its way a part may still arrive, soon or late.
+    /// Neither side receives from it any more; part of what was in flight may still arrive, soon or late.
     mutating func breakOff(_ connection: Int) {
         connections[connection].isOpen = false
         guard connections[connection].isWhole else { return }
@@ -202,8 +202,8 @@ extension Simulation {
             setClock()
             let copy = copies.last { nowNs - $0.atNs > 100_000_000 }?.store ?? ModelStore(clockMs: store.clockMs)
             noteForgotten()
-            // Who has had no answer since the copy was made does not notice, and what it charges before the others have
-            // offered what they saw, their offers swallow.
+            // A replica without an answer since the copy was made does not notice, and what it charges before the
+            // others have restored is lost in their restores.
             if replicas.contains(where: {
                 let toldMs = copy.forgotSinceMs(of: $0.id)
                 return toldMs > 0

@@ -89,7 +89,8 @@ extension Simulation {
         one.limiter.takeRecords(into: &records, atMost: counterCount, now: moment(replica))
         if one.limiter.unrecordedCount == 0 { oracle.writes(replica) }
         one.disk?.writing = records
-        // A settlement waits for it, and the checks of its batch: where nobody need be without the store, it is not for long.
+        // A write-back waits for it, and so do the checks of its batch: in a gentle course that must not cause an
+        // outage.
         let longestNs: Int64 = scenario.course == .gentle ? 500_000 : 8_000_000
         let doneNs = nowNs + Int64.random(in: 100_000...longestNs, using: &random)
         events.push(.writing(.isDone(replica: replica, process: disk.process)), atNs: doneNs)
@@ -106,7 +107,7 @@ extension Simulation {
         }
     }
 
-    /// The process ends as it should: whoever waits is answered, and all is written.
+    /// The process ends in order: all waiting checks are answered, and everything is written.
     mutating func stop(_ index: Int) throws {
         replicas[index].limiter.drain(now: moment(index))
         try pump(index)

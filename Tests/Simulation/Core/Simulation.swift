@@ -34,9 +34,9 @@ struct Simulation {
         var replica: Int
         /// As which the store knows it.
         var id: UInt64
-        /// The replica hears from it.
+        /// The replica receives from it.
         var isOpen = true
-        /// The store hears from it.
+        /// The store receives from it.
         var isWhole = true
         /// How many batches that were on their way when it broke still arrive, and how much later.
         var survivors = 0
@@ -47,8 +47,8 @@ struct Simulation {
         var onTheirWay = 0
         /// A batch that the next one overtakes.
         var heldBack: Batch?
-        /// The sequences that are still owed an answer, in the order of sending; and those answers that have to wait for one
-        /// before them.
+        /// The sequences without an answer, in the order of sending; and the answers that have to wait for an earlier
+        /// one.
         var awaited: [Int64] = []
         var ready: [Int64: Result<BatchReply, BatchFailure>] = [:]
         /// Batches that are sent again, after all others, with the script itself.
@@ -61,7 +61,7 @@ struct Simulation {
         /// `isInside`: the store's machine has it, so that it runs whatever becomes of the connection.
         indirect case arrive(connection: Int, batch: Batch, isInside: Bool)
         indirect case answer(connection: Int, sequence: Int64, result: Result<BatchReply, BatchFailure>)
-        /// The store does not know the script: the link, which alone hears of it, brings it along.
+        /// The store does not have the script: only the link sees that, and sends the script along.
         indirect case noScript(connection: Int, batch: Batch)
         case opened(connection: Int)
         case closed(connection: Int, reason: String)
@@ -112,7 +112,7 @@ struct Simulation {
     var copies: [Copy] = []
     /// Whether some replica was started again.
     var hadRestarts: Bool { coverage.counts[.restart] != nil || coverage.counts[.crash] != nil }
-    /// Whether the store forgot something and some replica cannot have noticed.
+    /// Whether there was a data loss that some replica cannot have noticed.
     var isUnnoticed = false
     var coverage = SimulationCoverage()
     var bounds = SimulationBounds()
@@ -121,7 +121,7 @@ struct Simulation {
     var lastTicket: UInt64 = 0
     var checks = 0
     private var finished: [Limiter.Completion] = []
-    /// What each replica had to tell the store when nothing more was asked.
+    /// What each replica had to write back when the last check was asked.
     private var owingAtEnd: [Set<[UInt8]>]?
 
     /// - Parameters:
@@ -191,8 +191,8 @@ struct Simulation {
         try judge()
     }
 
-    /// Nothing is asked after the end; all that is open then must be answered in its time. What a reservation leaves to be
-    /// settled goes with the next batch, if only a sign of life.
+    /// No checks are asked after the end; all that is open then must be answered in time. The rest of a reservation is
+    /// settled with the next batch, if only a heartbeat.
     private var lastNs: Int64 {
         let graceMs = scenario.course != .healing ? 2 * SimulationScenario.budgetMs : scenario.isMixed ? 1_300 : 200
         return scenario.endNs + graceMs * 1_000_000
@@ -425,7 +425,7 @@ struct Simulation {
                 ledger, nowMs: store.clockMs, isGentle: scenario.course == .gentle,
                 isHealed: scenario.course != .ending && !scenario.restarts)
             try judgeMemory()
-            // What a process owed the store dies with it.
+            // Unsent settlements are lost with a process.
             if scenario.course == .healing && !scenario.restarts {
                 coverage.add(.judgedIDs, Int64(try oracle.judgeIDs(store)))
             }
@@ -437,7 +437,7 @@ struct Simulation {
                 offered: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed
                     && coverage.counts[.recoveryTimedOut] == nil)
         }
-        // Of a replica that died nobody knows what it had admitted, and which of two processes came back.
+        // What a dead replica had admitted is unknown, and which of two processes came back.
         if !scenario.stepsClock && !scenario.isMixed && !scenario.restarts && !hadRestarts {
             try oracle.judgeReturns(&bounds)
         }
@@ -455,7 +455,7 @@ struct Simulation {
         }
     }
 
-    /// The counters of which a replica has something to tell the store now: what is reserved may yet be given back.
+    /// The counters that a replica has to write back now: what is reserved may yet be given back.
     private func owing(_ replica: Int) -> Set<[UInt8]> {
         let limiter = replicas[replica].limiter
         let nowMs = limiter.clock.nowMs(moment(replica))
@@ -471,10 +471,10 @@ struct Simulation {
 
     /// Whether everything was settled, and what became of it is known.
     private func judgeJournals() throws {
-        // By a clock that stepped, nobody says which windows are over.
+        // With a clock that stepped, it is unknown which windows are over.
         guard !scenario.stepsClock else { return }
         for (index, replica) in replicas.enumerated() {
-            // Reservations may have ended just now: what they leave waits for the next sign of life.
+            // Reservations may have ended just now: their rest waits for the next heartbeat.
             let before = scenario.course == .healing ? owingAtEnd?[index] ?? [] : []
             let owed = scenario.isMixed ? owing(index).intersection(before) : owing(index)
             let count = scenario.isMixed ? 0 : replica.limiter.journalCount
@@ -489,10 +489,10 @@ struct Simulation {
 
     /// Whether the store holds, in windows that are still open, just what was admitted.
     private mutating func judgeSums() throws {
-        // By a clock that stepped, nobody says which window it was.
+        // With a clock that stepped, it is unknown which window it was.
         guard !scenario.stepsClock else { return }
-        // What was only seen a restart may lose, and so it cannot be told to a store that forgot.
-        // Replicas that came too late for the others to wait for them had their offers swallowed by what was added since.
+        // A restart may lose usage that was only seen, which then cannot be restored after a data loss. Replicas that
+        // the others did not wait for had their restores lost in what was added since.
         let mayLack =
             (scenario.restarts && scenario.forgets) || isUnnoticed
             || coverage.counts[.recoveryTimedOut] != nil

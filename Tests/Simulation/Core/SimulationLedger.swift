@@ -207,7 +207,7 @@ struct SimulationLedger {
         switch settlement {
         case .commit(let cost): spend(&record, key, cost: cost)
         case .cancel:
-            // What was never called may be asked for anew.
+            // A call that was never made may be asked for again.
             if !record.isCostSpent, let idempotencyKey = record.idempotencyKey {
                 idempotencyKeys.remove(idempotencyKey)
             }

@@ -24,8 +24,8 @@ struct SimulationLogs {
     /// A check was admitted locally.
     ///
     /// - Parameters:
-    ///   - replicas: over so many the replica divides what is left.
-    ///   - judgesShare: whether its share is known: it is a plain check, and no process began anew.
+    ///   - replicas: the number that the replica divides what is left by.
+    ///   - judgesShare: whether its share is known: it is a plain check, and no process was restarted.
     mutating func admits(
         _ question: SimulationOracle.Question, by limiter: borrowing Limiter, nowMs: Int64, judgesShare: Bool
     ) throws {
@@ -56,7 +56,7 @@ struct SimulationLogs {
 
     /// The store ran a batch.
     ///
-    /// - Parameter isOnce: the store never forgot, and so nothing was told it again.
+    /// - Parameter isOnce: there was no data loss, so nothing was sent again.
     mutating func add(_ batch: Batch, _ reply: BatchReply, isOnce: Bool) throws -> Int {
         guard reply.status == .ran else { return 0 }
         var added = 0

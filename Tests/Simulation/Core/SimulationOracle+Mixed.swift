@@ -61,11 +61,13 @@ extension SimulationOracle {
         _ question: Question, _ id: String, _ decision: Decision, _ demand: (Bool, String) throws -> Void
     ) throws {
         let reservation = decision.reservation ?? ""
-        // Whoever cancelled it here asks for another call; a store that forgot may be told of it by others.
+        // A client that cancelled it here asks for another call; after a data loss other replicas may send it to the
+        // store.
         try demand(
             cancelledNs[question.replica][reservation].map { question.askedNs <= $0 || storeForgets } ?? true,
             "call \"\(reservation)\" was cancelled")
-        // Where several were admitted apart the store took one of them, and with that one's cancel forgot the id.
+        // If several replicas admitted it separately, the store took one of them, and with that one's cancel dropped
+        // the id.
         if let before = known[question.replica][id], !cancelledIDs.contains(id) {
             // A slot of a shadow limit is reserved unasked: then which call is meant does not show.
             let isTheSame =
@@ -84,7 +86,7 @@ extension SimulationOracle {
     mutating func cancels(_ reservation: String) {
         cancelled.insert(reservation)
         guard let id = askedReservations.first(where: { $0.value.contains(reservation) })?.key else { return }
-        // Where several were admitted apart, the store knew but one of them.
+        // If several replicas admitted it separately, the store knew only one of them.
         cancelledIDs.insert(id)
         answeredIDs[id] = nil
         for replica in known.indices { known[replica][id] = nil }
@@ -111,8 +113,8 @@ extension SimulationOracle {
     /// As long as the windows that are open from the first to the last moment.
     static let longWindowMs: Int64 = 3_600_000
 
-    /// What counts for certain, however it ends: no reservation, and not asked twice. Where time ran out, the store may have
-    /// refused for want of room what was admitted here.
+    /// What counts for certain, whatever happens: no reservation, and not asked twice. If time ran out, the store may
+    /// have denied, for lack of room, what was admitted here.
     private mutating func noteAdmitted(_ question: Question, _ mixed: Mixed, _ decision: Decision) {
         guard !question.isPeek, !mixed.reserves, mixed.id == nil, decision.source == .shared || !question.waits else {
             return
@@ -139,8 +141,8 @@ extension SimulationOracle {
         return judged
     }
 
-    /// No more was told to be admitted than the store did admit, which the ledger holds to the limits; where nothing
-    /// went wrong, as much. Where all is well again nothing is charged that was refused.
+    /// No more was reported as admitted than the store admitted, which the ledger compares with the limits; without
+    /// faults, exactly as much. After all faults are over, nothing is charged that was denied.
     func judgeMixed(_ ledger: SimulationLedger, nowMs: Int64, isGentle: Bool, isHealed: Bool) throws {
         for (group, count) in admitted {
             let stored = ledger.admitted[group] ?? 0

@@ -69,7 +69,7 @@ struct SimulationOracle {
         /// The highest by which anybody asked.
         var max: Int64
         var endMs: Int64
-        /// The places of the tally that shared answers claim: from (exclusive), to.
+        /// The parts of the usage that shared answers claim: from (exclusive), to.
         var claims: [(from: Int64, to: Int64)] = []
         var asked: Int64 = 0
         var admitted: Int64 = 0
@@ -82,7 +82,7 @@ struct SimulationOracle {
         var admittedBlindly: Int64 = 0
         /// Admitted locally when time ran out.
         var admittedInDoubt: Int64 = 0
-        /// Refused locally when time ran out: the store may have admitted it, and nobody takes that back.
+        /// Denied locally when time ran out: the store may have admitted it, and that is not taken back.
         var refusedInDoubt: Int64 = 0
         /// By replica.
         var views: [View]
@@ -96,7 +96,7 @@ struct SimulationOracle {
         var lost: Int64 = 0
         /// Some process that is no more had begun to count by itself more than once.
         var hadManySpells = false
-        /// Some replica forgot what it had been told of it, to make room.
+        /// Some replica evicted what was reported to it, to make room.
         var wasEvicted = false
         /// What the store had admitted before the outage of that number, which was the last when it admitted something.
         var admittedBeforeOutage: Int64 = 0
@@ -113,7 +113,8 @@ struct SimulationOracle {
     var known: [[String: Decision]]
     /// Every id that was admitted and whose call was not cancelled, and the reservations that it was promised.
     var answeredIDs: [String: (question: Question, reservations: Set<String>)] = [:]
-    /// What checks with an id were to reserve under: also where it was refused, the store may have admitted it.
+    /// The reservations that checks with an id asked for: even of a denied check, because the store may have admitted
+    /// it.
     var askedReservations: [String: Set<String>] = [:]
     /// Reservations that somebody meant to cancel.
     var cancelled: Set<String> = []
@@ -121,11 +122,11 @@ struct SimulationOracle {
     var cancelledIDs: Set<String> = []
     /// Reservations that somebody meant to commit.
     var committed: Set<String> = []
-    /// By replica, when it was told that they are cancelled.
+    /// By replica, when it received their cancels.
     var cancelledNs: [[String: Int64]]
     /// What the store must hold in the end, at least, of windows that are open then: by the counter, without its window.
     var atLeast = ByteTable<Int64>()
-    /// Reservations that nobody was promised, and that were not meant to be kept for an id.
+    /// Reservations that no client has, and that were not to be kept for an id.
     var refused: Set<String> = []
     /// Reservations that were promised as shared.
     var promised: Set<String> = []
@@ -133,7 +134,7 @@ struct SimulationOracle {
     private var knowsTime: [Bool]
     /// What replicas were asked for that died before they answered: the store may have admitted it.
     private var unanswered: Int64 = 0
-    /// Windows that hold one of these times of the store were forgotten by it.
+    /// Windows that contain one of these times of the store were lost in a data loss.
     private var forgotten: [ClosedRange<Int64>] = []
     /// By replica.
     private var unwritten: [Unwritten]
@@ -166,9 +167,9 @@ struct SimulationOracle {
     /// It was not decided, and charged nothing.
     mutating func drops(_ ticket: UInt64) { open[ticket] = nil }
 
-    /// A replica forgot some of what it had been told.
+    /// A replica evicted some of what was reported to it.
     ///
-    /// - Parameter isKept: whether it still has the counter of that stem.
+    /// - Parameter isKept: whether it still has the counter of that base key.
     mutating func evicts(_ replica: Int, nowMs: Int64, isKept: ([UInt8]) -> Bool) {
         for (window, usage) in usages
         where usage.endMs > nowMs && (usage.views[replica].seen > 0 || usage.views[replica].spells > 0) {
@@ -325,7 +326,7 @@ struct SimulationOracle {
         }
     }
 
-    /// The store told a replica of windows.
+    /// The store reported windows to a replica.
     private mutating func hear(_ question: Question, _ looks: [Decision.LimitTrace]) {
         for (limit, look) in zip(question.limits, looks) {
             let key = window(limit, question, look)
@@ -336,7 +337,7 @@ struct SimulationOracle {
 
     /// A replica admits by itself.
     private mutating func countAlone(_ question: Question, _ looks: [Decision.LimitTrace], turns: Int64) {
-        // Where nobody has asked of the window before, there is nothing to be known of it.
+        // If no check used the previous window, nothing is known of it.
         count(question, looks) { $0.views[question.replica].admitsAlone(turns: turns) }
         guard keepsState else { return }
         for (limit, look) in zip(question.limits, looks) {
@@ -350,7 +351,7 @@ struct SimulationOracle {
         forgotten.contains { startMs <= $0.upperBound && endMs > $0.lowerBound }
     }
 
-    /// Shared answers never admit more than the maximum, and no two of them claim the same place of a tally.
+    /// Shared answers never admit more than the maximum, and no two of them claim the same part of the usage.
     func judgeShared() throws {
         for (window, usage) in usages where !isForgotten(startMs: window.startMs, endMs: usage.endMs) {
             if usage.admitted > usage.max {
@@ -370,8 +371,8 @@ struct SimulationOracle {
         for (window, usage) in usages {
             let stored = store.usage(
                 of: Self.key(usage.limit, window))
-            // Before a replica had its first answer it counted by itself, and that was added, too.
-            // What the store admitted after its time had run out, and was refused here for that, stays charged.
+            // Before its first answer a replica counted locally, and that was added, too. What the store admitted
+            // after its time had run out, and was denied here for that, stays charged.
             let most = usage.admitted + usage.admittedUnshared + usage.refusedInDoubt
             if store.clockMs < usage.endMs + 60_000 && (stored < usage.admitted || stored > most) {
                 throw SimulationFailure(description: "\(usage.admitted) admitted, \(stored) stored: \(window)")
@@ -393,22 +394,23 @@ struct SimulationOracle {
         baseKey(limit, window) + Array("\(window.startMs)".utf8)
     }
 
-    /// In windows that are still open everything is settled: the store holds what was admitted by whomever, to the unit.
+    /// In windows that are still open everything is written back: the store has exactly what all replicas admitted.
     ///
     /// - Parameters:
-    ///   - mayLack: something was charged before all had offered what the store forgot.
-    ///   - mayExceed: the store forgot: what was in doubt then is told again.
-    ///   - ranUnanswered: of some batch it is known only that it ran: what it came too late for, in one of its windows, is
-    ///     taken for charged.
+    ///   - mayLack: something was charged before all had restored after a data loss.
+    ///   - mayExceed: there was a data loss: what was unconfirmed then is sent again.
+    ///   - ranUnanswered: some batch is only known to have run: what came too late in it, for one of its windows, is
+    ///     treated as charged.
     func judgeSums(_ store: ModelStore, mayLack: Bool, mayExceed: Bool, ranUnanswered: Bool) throws -> Int {
         var judged = 0
         for (window, usage) in usages where usage.endMs > store.clockMs && window.startMs <= store.clockMs {
             let stored = store.usage(of: Self.key(usage.limit, window))
             let admitted = usage.admitted + usage.admittedUnshared
             judged += 1
-            // Where the store refused for want of room what was admitted here without its answer, that is not added.
+            // If the store denied, for lack of room, what was admitted here without its answer, that is not added.
             let wasFull = usage.asked + usage.admittedUnshared > usage.max
-            // What a batch without an answer charged or settled nobody has seen: a store that forgets is not offered it.
+            // What an unanswered batch charged or settled has been seen by no replica: it is not restored after a data
+            // loss.
             let unseen = ranUnanswered ? (mayExceed ? usage.admittedUnshared : usage.admittedInDoubt) : 0
             let mayBeLost = usage.lost + usage.admittedBlindly + unseen
             let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull || (usage.wasEvicted && mayExceed)

@@ -1,10 +1,10 @@
 @testable import SluiceEngine
 
-/// When the store was away for all replicas at once, and how they came back to it.
+/// When all replicas had an outage at once, and how they came back.
 struct SimulationReturns {
     struct Outage {
-        /// When the last replica lost the store, and when the first one reached it again, ms since the epoch; nil while it
-        /// is away.
+        /// When the last replica lost the store, and when the first one reached it again, ms since the epoch; nil
+        /// during the outage.
         var startMs: Int64
         var firstBackMs: Int64?
         /// When the last replica reached it again; nil before that.
@@ -51,8 +51,8 @@ extension SimulationOracle {
         returns.note(replica, isThere: isThere, nowMs: nowMs)
     }
 
-    /// What windows admitted in all where the store was away for all replicas, and all came back to it: of windows that began
-    /// meanwhile the maximum, of those that were open already with what was unseen then.
+    /// What windows admitted in all, if all replicas had an outage and all came back: in windows that began meanwhile
+    /// the maximum, in those that were open before with the usage not seen then.
     func judgeReturns(_ bounds: inout SimulationBounds) throws {
         for (window, usage) in usages where usage.admittedInDoubt == 0 && usage.admittedBlindly == 0 {
             let touched = returns.outages.indices.filter {

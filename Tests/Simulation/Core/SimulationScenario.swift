@@ -6,7 +6,7 @@ import SluicePolicy
 /// What one seed makes of the world: policy, callers, network, and what goes wrong when.
 struct SimulationScenario {
     enum Course {
-        /// Things go a little wrong, so that everybody notices and nobody need be without the store.
+        /// Things go a little wrong, so that all replicas notice and none need have an outage.
         case gentle
         /// Things go wrong for some seconds, and then no more.
         case healing
@@ -65,7 +65,7 @@ struct SimulationScenario {
 
     var replicas: Int
     var course: Course
-    /// One limit and a cost of 1: what must be admitted can be told exactly.
+    /// One limit and a cost of 1: what must be admitted is known exactly.
     var isPlain: Bool
     /// Limits of every kind, and gateways that reserve and settle.
     var isMixed: Bool
@@ -109,7 +109,7 @@ struct SimulationScenario {
         if isMixed { pauseNs *= 2 }
         usualDelayNs = [100_000, 1_000_000, 3_000_000].randomElement(using: &random) ?? 100_000
         stepsClock = Int.random(in: 0..<4, using: &random) == 0
-        // By a clock that steps, nobody says which slots have expired.
+        // With a clock that steps, it is unknown which slots have expired.
         if isMixed { stepsClock = false }
         endNs = Self.healedNs + 1_000_000_000
         if stepsClock && course == .healing { endNs += Self.followedNs - Self.healedNs }
@@ -125,7 +125,7 @@ struct SimulationScenario {
 
     func has(_ matches: (Fault) -> Bool) -> Bool { episodes.contains { matches($0.fault) } }
 
-    /// What a replica owed the store dies with it.
+    /// Unsent settlements of a replica are lost with it.
     var crashes: Bool {
         has {
             switch $0 {
@@ -141,7 +141,7 @@ struct SimulationScenario {
         crashes || has { if case .rollingRestart = $0 { true } else { false } }
     }
 
-    /// Whether the store forgets anything that it was told.
+    /// Whether the store loses anything that it had.
     var forgets: Bool {
         has {
             switch $0 {
@@ -200,7 +200,7 @@ struct SimulationScenario {
             if course == .healing && random.once(in: 2) { return .rollingRestart }
             return .unreachable(replica: one)
         case 15: return isMixed ? .slow(ns: 30_000_000, replica: nil) : .reload(reloaded(&random))
-        // What of a reservation an older copy knows, no ledger tells.
+        // No ledger knows what an older copy has of a reservation.
         case 16: return isMixed ? .flush : .failover(clockMs: stepsClock ? Int64(random.next() % 8_000) - 5_000 : 0)
         case 0, 1: return .slow(ns: Int64.random(in: 1_000_000...60_000_000, using: &random), replica: some)
         case 2, 3: return .flaky(replica: some)
