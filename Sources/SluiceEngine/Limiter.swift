@@ -11,7 +11,7 @@ package struct LimiterConfiguration: Sendable {
     package var maxPlans = EngineBounds.maxPlans
     /// A grant takes at most one part in this many of a table.
     package var grantParts = EngineBounds.grantParts
-    /// Most bytes that the tables of identities and counters may take. Above it a new identity is answered `BUSY`.
+    /// Most bytes that the tables of identities and counters may take. Above it a new identity finds them full.
     package var maxTableBytes = Int.max
     /// The most that one batch adds to a counter, in units of cost (for a token bucket, as `Usage.used`), at least 1.
     package var maxIncrement = EngineBounds.maxIncrement

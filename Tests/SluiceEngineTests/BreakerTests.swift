@@ -33,7 +33,7 @@ import Testing
         return breaker
     }
 
-    /// A store that answers probes and nothing else is tried less and less often; once it was fine for a second, that is over.
+    /// A store that answers only probes is tried less and less often; that ends after a second without a fault.
     @Test func failuresCountUntilItStaysClosed() {
         var breaker = closed()
         var ms: Int64 = 1
@@ -229,7 +229,8 @@ import Testing
     }
 }
 
-/// The sidecar's own delay is not the store's: what it is blamed for was not there when its connection was last looked at.
+/// The sidecar's own delay is not the store's: the store is only late if nothing had arrived when its connection was
+/// last read.
 @Suite struct BreakerLookTests {
     private static let overdueNs: Int64 = 15_000_000
 
@@ -254,7 +255,7 @@ import Testing
         #expect(breaker.tick(oldestUnansweredNs: ns(5), lookedNs: ns(19), now: at(95)) == .none)
         #expect(breaker.isClosed)
         #expect(breaker.wantsLook(oldestUnansweredNs: ns(5), now: at(95)))
-        // The look found the answer, and another batch has gone out.
+        // The read found the answer, and another batch has been sent.
         #expect(breaker.answered(sentNs: ns(5), awaitsMore: false, now: at(96)) == .none)
         #expect(breaker.tick(oldestUnansweredNs: ns(96), lookedNs: ns(96), now: at(96)) == .none)
         #expect(breaker.isClosed && !breaker.wantsLook(oldestUnansweredNs: ns(96), now: at(96)))

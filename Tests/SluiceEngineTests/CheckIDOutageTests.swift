@@ -51,7 +51,7 @@ import Testing
         #expect(rig.store.usage(of: key(ten)) == 4)
     }
 
-    /// The window is full by now: it was admitted all the same.
+    /// The window is full now, and yet it was admitted.
     @Test func isNotDeniedWhereOthersTookTheRest() {
         var (rig, first) = admitted([ten], question())
         var other = other(rig, policy(ten))
@@ -106,13 +106,13 @@ import Testing
         for _ in 0..<2 { #expect(two.decide(question(reserves: true)).reservation == first.reservation) }
         one.store = two.store
         #expect(one.decide(question(reserves: true)) == first)
-        // The other call is given back, which is no matter of the first.
+        // The other call is given back, which does not concern the first.
         #expect(two.settle(second.reservation ?? "", .cancel) == true)
         two.exchange()
         #expect(two.decide(question(reserves: true)).reservation == first.reservation)
     }
 
-    /// A call that was never made may be made again under its id, wherever it is asked.
+    /// A call that was never made may be made again under its id, on any replica.
     @Test(arguments: [true, false]) func aCancelFreesTheId(isWritten: Bool) {
         var (rig, first) = admitted([ten], question(reserves: true))
         if isWritten {
@@ -145,7 +145,7 @@ import Testing
         #expect(rig.decide(question(reserves: true)).source == .shared && rig.store.usage(of: key(ten)) == 4)
     }
 
-    /// Its batch was not answered in time, so that it was answered here, and then turned out to have run.
+    /// Its batch was not answered in time, so it was answered locally, and then turned out to have run.
     @Test(arguments: [true, false]) func whatWasUnconfirmedIsOneCall(isAnswered: Bool) throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         let ticket = rig.wait(question(reserves: true))
@@ -184,7 +184,7 @@ import Testing
         #expect(other.decide(question(reserves: true)).reservation == first.reservation)
     }
 
-    /// However many there are, no batch carries more than some, and all are written in the end.
+    /// However many there are, each batch carries only some, and all are written in the end.
     @Test func manyAreWrittenInSmallParts() {
         var rig = LimiterRig(policy(limit(max: 1_000_000)), replicas: 2)
         rig.lose()

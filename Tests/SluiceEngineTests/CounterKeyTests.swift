@@ -32,8 +32,8 @@ import Testing
             identity: Identity.Parts(grant: name.grant, tool: "t", approved: false, session: name.session))
     }
 
-    /// A key is printable ASCII that no codec stumbles over, with one pair of braces, around the grant alone; and it
-    /// reads back as its parts.
+    /// A key is printable ASCII that needs no escaping, with one pair of braces, around the grant alone; and it reads
+    /// back as its parts.
     private func expectRoundTrip(_ name: Name) {
         let startMs = 1_700_000_040_000 / (name.seconds * 1000) * (name.seconds * 1000)
         let bytes = baseKey(name) + Array(String(startMs).utf8)

@@ -95,7 +95,7 @@ import Testing
             #expect(found.resetMs == look.resetMs && found.max == look.max && found.denials == look.denials)
             other.store = rig.store
         }
-        // What was given back elsewhere is so here.
+        // What was given back elsewhere is given back here, too.
         let cancelled = other.settle(first.reservation ?? "", .cancel)
         #expect(cancelled != nil)
         rig.store = other.store
@@ -116,7 +116,7 @@ import Testing
         #expect(reports(rig, stored: true).isEmpty)
     }
 
-    /// The window that is open counts nothing yet, and of the one before something still does.
+    /// The open window counts nothing yet, and some of the previous one still counts.
     @Test func aSlidingWindowThatHasJustBegun() throws {
         var rig = LimiterRig(policy(limit(max: 10, algorithm: .slidingWindow)))
         #expect(rig.decide(cost: 8).allowed)
@@ -144,7 +144,7 @@ import Testing
         #expect(later.sharedUsed == 6 && later.localUsed == 1 && later.remaining == 1)
     }
 
-    /// While the store decides, what it holds is what counts.
+    /// While the store decides, only its usage counts.
     @Test func remainingIsTheStoresWhileItDecides() throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         #expect(rig.decide(cost: 4).allowed)
@@ -263,7 +263,7 @@ import Testing
         }
     }
 
-    /// What others have left under the prefix is not shown, and does no harm.
+    /// Other keys under the prefix are not shown, and do no harm.
     @Test func foreignKeysInTheStore() {
         var rig = LimiterRig(policy(ten))
         _ = rig.decide()

@@ -3,7 +3,7 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// Counters of fixed windows of a minute, in the words of their tests.
+/// Shorthand for tests of counters with fixed windows of a minute.
 extension Counter {
     init(baseKey: [UInt8], window: Window, algorithm: Quota.Algorithm) {
         let parts = BaseKeyParts(baseKey)
@@ -26,7 +26,7 @@ extension Counter {
 
     mutating func settle(_ amount: Int64, cutMs: Int64) { settle(amount, quota: Self.anyQuota, cutMs: cutMs) }
     mutating func confirm(_ amount: Int64, cutMs: Int64) { confirm(amount, quota: Self.anyQuota, cutMs: cutMs) }
-    /// Fixed windows do not ask for them.
+    /// Fixed windows do not use these parameters.
     private static let anyQuota = Quota.fixedWindow(max: 0, window: 0..<60_000)
 
     var sharedUsed: Int64 { shared(nil, nowMs: windowStartMs).used }

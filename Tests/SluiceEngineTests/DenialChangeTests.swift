@@ -21,7 +21,7 @@ import Testing
         return (rig, reservation)
     }
 
-    /// Some other replica's batch, which the store runs behind this limiter's back.
+    /// Another replica's batch, which the store runs without this limiter.
     private func elsewhere(_ rig: inout LimiterRig, settle reservation: String, _ settlement: Batch.Settlement) {
         var batch = Batch()
         batch.sequence = 1
@@ -81,7 +81,7 @@ import Testing
         #expect(rig.decide().allowed)
     }
 
-    // MARK: - Not hearing
+    // MARK: - The feed is down
 
     @Test func nothingIsCachedUntilTheFeedIsOpen() {
         var rig = LimiterRig(policy(limit(max: 1)))
@@ -190,7 +190,7 @@ import Testing
         #expect(rig.listening == [.open])
     }
 
-    // MARK: - Places
+    // MARK: - Slots
 
     @Test func keysOfOneTagShareAPlace() {
         func slot(_ key: String) -> UInt16 { DenialCache.slot(of: Array(key.utf8)[...]) }

@@ -37,7 +37,7 @@ import Testing
         #expect(rig.limiter.statistics.answers(.cache) == 2)
     }
 
-    /// It says what the store would have said at that moment, field by field.
+    /// A cached denial has every field as the store would have answered at that moment.
     @Test(arguments: [1, 5, 17, 300, 900] as [Int64])
     func saysWhatTheStoreWouldSay(afterMs: Int64) {
         let limits = [
@@ -56,7 +56,7 @@ import Testing
             let shared = other.decide(wantsTrace: true)
             #expect(cached.source == .cache && shared.source == .shared)
             cached.source = .shared
-            // The store counts what a shadow limit would have denied of those that pass.
+            // The store counts what a shadow limit would have denied of the checks that pass.
             #expect(cached == shared, "\(limits)")
         }
     }
@@ -79,7 +79,7 @@ import Testing
         #expect(rig.decide().source == .cache)
     }
 
-    /// Of equal checks that went together some passed: those that did not proved it.
+    /// Of equal checks in one batch some passed: the others prove the denial.
     @Test func aPartOfABatchProves() {
         var rig = LimiterRig.listening(policy(limit(max: 2)))
         let tickets = (0..<5).map { _ in rig.wait() }
@@ -122,13 +122,13 @@ import Testing
         #expect(rig.decide().source == .cache)
         rig.pass(ms: 1)
         let last = rig.decide()
-        // A fixed window may have ended by the store's clock; a sliding one reaches into the next.
+        // A fixed window may have ended by the store's clock; a sliding one still counts in the next.
         #expect(!last.allowed && last.source == (algorithm == .fixedWindow ? .shared : .cache))
         rig.pass(ms: 1)
         #expect(rig.decide().source == .shared, "another window is open")
     }
 
-    /// The time by which windows are cut steps back: what is open then is another window.
+    /// The time that cuts windows steps back: the open window is another one then.
     @Test func theClockThatCutsWindowsCounts() {
         var rig = denied(limit(max: 1), used: 1)
         rig.now.wallMs += 3_600_000
@@ -138,7 +138,7 @@ import Testing
     }
 
     @Test func aSlidingWindowMakesRoomInTime() {
-        // 10 in the window before, 4 in this one: what reaches over shrinks by one in 200 ms.
+        // 10 in the previous window, 4 in this one: what still counts shrinks by one in 200 ms.
         var rig = LimiterRig.listening(policy(limit(max: 10, per: 2, algorithm: .slidingWindow)))
         rig.pass(ms: 1_900 - (rig.store.clockMs - LimiterRig.startMs) % 2_000)
         for _ in 0..<10 { #expect(rig.decide().allowed) }
@@ -175,7 +175,8 @@ import Testing
 
     // MARK: - For how long
 
-    /// What is left for a smaller cost another replica may have taken since: then the wait is longer, and Redis is asked.
+    /// Another replica may have taken the room that is left for a smaller cost: then the wait is longer, so Redis is
+    /// asked.
     @Test(arguments: [
         limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 10)),
     ])
@@ -198,7 +199,7 @@ import Testing
         let shared = asked.decide(cost: 3)
         #expect(
             !reported.allowed && reported.retryAfterMs == shared.retryAfterMs && reported.remaining == shared.remaining)
-        // With nothing left for anybody it stays as it is until something has leaked.
+        // Without room for any cost nothing changes until something has leaked.
         rig.pass(ms: 300)
         let again = rig.decide(cost: 3)
         #expect(again.source == .cache && again.retryAfterMs == reported.retryAfterMs - 300)
@@ -221,7 +222,7 @@ import Testing
             if reported.source == .cache { fromMemory += 1 }
             let untilNs = rig.now.monotonicNs + reported.retryAfterMs * 1_000_000
             rig.pass(ns: 5_000_000)
-            // An answer that was under way for some milliseconds: by it this replica reads its clock.
+            // An answer that took some milliseconds: this replica reads the store's clock from it.
             _ = rig.wait(grant: "other")
             let batches = rig.sent()
             let results = batches.map { rig.run($0) }
@@ -243,12 +244,12 @@ import Testing
         let denied = rig.decide(wantsTrace: true)
         #expect(denied.source == .cache && denied.rule == "/tools/t/limits/d")
         #expect(denied.trace?.map(\.fits) == [true, false, true] && denied.trace?.map(\.used) == [2, 2, 2])
-        // Of two the one binds that makes it wait longer.
+        // Of two limits the one with the longer wait binds.
         #expect(!rig.decide(cost: 2).allowed)
         #expect(rig.decide(cost: 2).rule == "/tools/t/limits/e")
     }
 
-    /// Another tool under the same limit learns it by one question of its own.
+    /// Another tool under the same limit learns it by one check of its own.
     @Test func aSharedLimitIsProvedForEachTool() {
         var rig = LimiterRig.listening(
             policy([limit(max: 9), limit(max: 9, of: "u")], allTools: [limit("all", max: 1, of: nil)]))
@@ -274,7 +275,7 @@ import Testing
         for _ in 0..<3 { #expect(rig.reserve().source == .shared) }
         #expect(rig.settle(first.reservation ?? "", .release) == true)
         #expect(rig.reserve().allowed)
-        // A window beside them is, and it binds then.
+        // A window beside them proves it, and binds then.
         var both = LimiterRig.listening(policy(slots, limit(max: 1, per: 1)))
         _ = both.reserve()
         #expect(both.reserve().source == .shared)

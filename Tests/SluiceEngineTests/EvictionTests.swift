@@ -35,7 +35,7 @@ import Testing
         #expect(rig.limiter.statistics.overloaded == 0 && rig.limiter.evictedCount > 900)
         #expect(rig.limiter.identityCount <= 16)
         #expect(rig.limiter.counterCount == rig.limiter.identityCount)
-        // What one grant asked for pushed out its own rows alone.
+        // One grant's checks evicted only its own rows.
         #expect(rig.limiter.table.grant(of: identity(grant: "g3", session: "x")) != nil)
     }
 
@@ -94,7 +94,7 @@ import Testing
         #expect(rig.decide(session: "s3").verdict == .limit)
     }
 
-    /// What a batch names stays: its checks are answered by it.
+    /// A plan that a batch refers to stays: its checks are answered by it.
     @Test func whatIsInFlightStays() {
         var rig = rig(maxPlans: 16, grantParts: 4)
         var tickets: [UInt64] = []
@@ -127,7 +127,7 @@ import Testing
         #expect(rig.limiter.takeNotices().contains(.busy(.table)))
     }
 
-    /// Nor does a check that finds no room take anything with it.
+    /// A check that finds no room evicts nothing either.
     @Test func whoFindsNoRoomTakesNothing() {
         var rig = rig(
             policy(
@@ -142,7 +142,7 @@ import Testing
         }
     }
 
-    /// What was admitted meanwhile is written back before its row may go.
+    /// Local admissions are written back before their row may be evicted.
     @Test func whatIsToBeWrittenBackStays() {
         var rig = rig()
         rig.lose()
@@ -153,7 +153,7 @@ import Testing
         #expect(rig.limiter.statistics.overloaded == 0 && rig.limiter.journalCount == 0)
     }
 
-    /// While all wait for each other's write-backs shares go on, and so do the rows that have them.
+    /// While replicas wait for each other's write-backs shares continue, and so do the rows with shares.
     @Test func noRowGoesWhileReplicasComeBack() {
         var rig = rig(replicas: 2)
         rig.beat(2, 1)
@@ -177,7 +177,7 @@ import Testing
         #expect(rig.limiter.evictedCount == 1)
     }
 
-    /// A window that is over holds nothing: it makes room, with a store or without.
+    /// A window that is over holds nothing: its row may be dropped, with or without a store.
     @Test func whatIsOverMakesRoom() {
         var rig = rig(policy(limit(max: 10, scope: .session)), usesStore: false)
         for session in 0..<4 { #expect(rig.decide(session: "s\(session)").allowed) }
@@ -220,7 +220,7 @@ import Testing
         #expect(rig.decide(session: "s0").remaining == 4)
     }
 
-    /// A row whose change is yet to be recorded waits for that.
+    /// A row whose change is yet to be recorded stays until then.
     @Test func whatIsToBeRecordedStays() {
         var rig = rig(keepsState: true)
         rig.lose()
@@ -233,7 +233,7 @@ import Testing
         for session in 0..<4 { #expect(rig.decide(session: "s\(session)").remaining == 8) }
     }
 
-    /// What an earlier process left is kept without a plan; where the table wants the room, only until the store has it.
+    /// An earlier process's counter is kept without a plan; if the table needs the room, only until the store has it.
     @Test func whatIsRestoredMakesRoomToo() {
         let session = String(repeating: "s", count: 240)
         var rig = LimiterRig(Self.sessions, keepsState: true, maxTableBytes: 1_000_000)
@@ -261,7 +261,7 @@ import Testing
         #expect(rig.limiter.statistics.overloaded == 0)
     }
 
-    // MARK: - What takes no row
+    // MARK: - Checks without rows
 
     @Test(arguments: [true, false]) func whatCountsNothingTakesNoRow(isThere: Bool) {
         let open = Policy(
@@ -340,7 +340,7 @@ import Testing
         for _ in 0..<most { #expect(rig.reserve().allowed) }
         #expect(cause(rig.askToTheEnd(LimiterRig.Question(reserves: true))) == .grantReservations)
         #expect(rig.decide().allowed && rig.reserve(grant: "h").allowed)
-        // Those that are over leave their places.
+        // Expired ones leave stale places.
         rig.pass(ms: 3_600_000)
         #expect(rig.reserve().allowed)
     }
@@ -357,7 +357,7 @@ import Testing
         #expect(rig.limiter.reservations.count <= most)
     }
 
-    /// A check that waited for the store and finds no room for its reservation is answered so, too.
+    /// A check that waited for the store and finds no room for its reservation is answered `BUSY`, too.
     @Test func aCheckThatWaitedIsBusyToo() {
         let most = EngineBounds.maxLocalReservations / 1_024
         var rig = rig(policy(limit(max: 1_000_000, per: 3_600)), maxPlans: 4_096, grantParts: 1_024)
@@ -379,9 +379,9 @@ import Testing
         #expect(rig.limiter.idempotency.placeCount < 8 * most)
     }
 
-    // MARK: - ChunkedArray of grants
+    // MARK: - Rows of grants
 
-    /// A random life: what each grant has is exact, and its ring holds all of its rows.
+    /// A random history: each grant's totals are exact, and its ring holds all of its rows.
     @Test func randomLife() throws {
         var random = SeededRandom(seed: 11)
         var rig = rig(maxPlans: 48, grantParts: 6)

@@ -11,7 +11,7 @@ import Testing
     private func long(_ number: Int) -> String { String(Self.longName.dropLast(3)) + String(format6(number)) }
     private func format6(_ number: Int) -> String { String(100_000 + number) }
 
-    /// The real size of a row is at hand, that of a name's bytes as well: no estimate may be below their sum.
+    /// The real sizes of rows and names are known: no estimate may be below their sum.
     @Test func everyIdentityCountsWithItsNames() {
         var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false)
         _ = rig.decide(session: "s")
@@ -42,7 +42,7 @@ import Testing
         #expect(rig.limiter.heldBytes <= full + full / 100)
     }
 
-    /// Above the bound a new identity finds the table full, and those that are known go on.
+    /// Above the bound a new identity finds the table full, and known ones go on.
     @Test func aTableThatIsFullByBytesTakesNobodyIn() {
         let bound = 1_000_000
         var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false, maxTableBytes: bound)
@@ -72,7 +72,7 @@ import Testing
         #expect(rig.decide(grant: "other", session: "s").allowed)
     }
 
-    /// With a store the rows that it knows make room, also by bytes, and whatever the names' lengths.
+    /// With a store the rows that it knows are evicted, also by bytes, and whatever the names' lengths.
     @Test func bytesAreFreedForTheNext() {
         let bound = 1_000_000
         var rig = LimiterRig(policy(limit(max: 5, per: 3_600, scope: .session)), maxTableBytes: bound)

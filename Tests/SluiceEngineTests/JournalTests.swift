@@ -13,14 +13,14 @@ import Testing
         rig.store.usage(of: key(limit, startMs: startMs))
     }
 
-    // MARK: - Settling
+    // MARK: - Write-backs
 
     @Test func aCounterTurnsSharedInTheScriptThatSettlesIt() throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         rig.lose()
         for _ in 0..<3 { #expect(rig.decide().source == .local) }
         rig.connect()
-        // The first check after it all is decided with what was added.
+        // The first check after the outage is decided with what was added.
         #expect(used(rig, ten) == 3 && rig.limiter.statistics.settled == 1)
         let denied = rig.decide(cost: 8)
         #expect(denied.source == .shared && !denied.allowed && denied.remaining == 7)
@@ -99,8 +99,8 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining >= left)
     }
 
-    /// One batch adds only so much to a counter, and a check of the same counter is decided by the batch that adds the first
-    /// part: others wait until the last part is added.
+    /// One batch adds at most `maxIncrement` to a counter, and a check of the counter is decided by the batch that
+    /// adds the first part: others wait until the last part is added.
     @Test func othersWaitForTheLastPart() throws {
         let bucket = limit(max: 300, per: 31_536_000, algorithm: .tokenBucket(burst: 300))
         var rig = LimiterRig(policy(bucket), replicas: 2)
@@ -128,7 +128,7 @@ import Testing
         #expect(parts == 5 && rig.limiter.hasWrittenBack)
     }
 
-    /// A reload that drops the limit meanwhile: what was admitted under it is settled, and then nothing is kept.
+    /// A reload drops the limit meanwhile: what was admitted under it is written back, and then nothing is kept.
     @Test func aReloadDoesNotLoseIt() {
         var rig = LimiterRig(policy(ten))
         rig.lose()
@@ -178,8 +178,8 @@ import Testing
         #expect(rig.decide().remaining == 2 && rig.decide("u").remaining == 10)
     }
 
-    /// However many there are: none is passed over between two batches.
-    @Test func allIsSentAgainAfterADataLoss() {
+    /// However many there are, none is skipped between two batches.
+    @Test func allThatWasLostIsRestored() {
         var rig = LimiterRig(policy(ten))
         let grants = (1...2 * EngineBounds.maxWriteBacksPerBatch + 40).map { "g\($0)" }
         for grant in grants { #expect(rig.decide(grant: grant, cost: 3).allowed) }

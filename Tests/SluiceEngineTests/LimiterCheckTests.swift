@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What the engine answers by itself: by the policy, and by local counters.
+/// What the engine answers by itself: from the policy, and from local counters.
 @Suite struct LimiterCheckTests {
     private static let start = LimiterRig.startMs
 
@@ -33,7 +33,7 @@ import Testing
         #expect(rig.limiter.identityCount == 0 && rig.limiter.counterCount == 0)
     }
 
-    /// Of a month's calls as many count in the next as a month's length from now back holds of them.
+    /// A month's usage counts in the next month as far as a window of the present month's length reaches back.
     @Test(arguments: [true, false]) func slidingMonthsOfUnequalLength(usesStore: Bool) {
         let monthly = limit(max: 1000, algorithm: .slidingWindow, window: .calendar(.month, in: .utc))
         var rig = LimiterRig(policy(monthly), usesStore: usesStore, connected: false)
@@ -161,7 +161,7 @@ import Testing
             #expect(denied.trace?.map(\.waitMs) == [-1, 0] && denied.trace?.map(\.left) == [3, 93])
             #expect(denied.reservation == (reserves ? "" : nil))
         }
-        // It charged nothing, and for a second the same is known without asking.
+        // It charged nothing, and for a second the cache answers the same.
         let runs = rig.store.runs
         #expect(rig.decide(cost: 11).source == .cache && rig.store.runs == runs)
         #expect(rig.decide(cost: 3).allowed)
@@ -177,7 +177,7 @@ import Testing
         #expect(denied.remaining == 3 && denied.retryAfterMs == -1)
     }
 
-    /// What is blocked says so alone, and with a trace the same as without one.
+    /// A blocked call is answered without the store, and with a trace as without one.
     @Test func blockedBesideOthers() {
         var rig = LimiterRig(policy(limit(max: 0), limit("d", max: 5, per: 3_600), limit("s", max: 9)))
         for cost: Int64 in [1, 6] {
@@ -285,7 +285,7 @@ import Testing
         #expect(!denied.allowed && denied.limit == 10 && denied.remaining == 0)
     }
 
-    /// Without a store the wall clock may step back: the window that was left is not opened again.
+    /// Without a store the wall clock may step back: the window that had ended is not opened again.
     @Test func aWallClockThatStepsBackReopensNothing() {
         var rig = LimiterRig(policy(limit(max: 1)), usesStore: false)
         #expect(rig.decide().allowed)
@@ -320,7 +320,7 @@ import Testing
         #expect(rig.limiter.identityCount <= 8)
     }
 
-    /// Made-up tools under a default that allows them share one counter: they must not fill the table.
+    /// Invented tools under a default that allows them share one counter: they must not fill the table.
     @Test func madeUpToolsPushNobodyOut() {
         let open = Policy(
             defaultRuling: .allow, hidden: ["x"], allToolsLimits: [limit("all", max: 1_000, of: nil)], tools: [:])

@@ -5,14 +5,14 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What becomes of checks when the store is slow, silent, gone, or no longer what it was.
+/// Checks when the store is slow, silent, unavailable, or has changed.
 @Suite struct LimiterFaultTests {
     private static let start = LimiterRig.startMs
     private let ten = limit(max: 10)
 
     // MARK: - Slow and silent
 
-    /// The time to wait is over: a local answer in time, and the late one of the store counts it once.
+    /// The wait is over: a local answer in time, and the store's late answer counts it once.
     @Test func aDeadlineThenALateAnswer() throws {
         var rig = LimiterRig(policy(ten))
         #expect(rig.decide().remaining == 9)
@@ -28,7 +28,7 @@ import Testing
         #expect(rig.limiter.statistics.timedOut == 1 && rig.limiter.statistics.late == 0)
         #expect(rig.limiter.storeState == "stalled")
         #expect(rig.limiter.takeNotices() == [.storeLost(reason: "no answer in time")])
-        // While it is silent, answers come at once.
+        // While the store is silent, answers come at once.
         #expect(rig.decide().remaining == 7)
         rig.pass(ms: 100)
         rig.answer(batch, rig.run(batch))
@@ -42,7 +42,8 @@ import Testing
         #expect(rig.decide().remaining == 5)  // with what was admitted here
     }
 
-    /// Of equal checks in one batch some are answered locally before the answer comes: the store's goes on behind them.
+    /// Of equal checks in one batch some are answered locally before the answer comes: the store's admissions go to
+    /// the others.
     @Test func someAreOvertaken() throws {
         var rig = LimiterRig(policy(limit(max: 3)))
         let early = rig.wait()
@@ -77,7 +78,7 @@ import Testing
         #expect(rig.store.usage(of: key(limit(max: 2))) == 2)
     }
 
-    /// One that left before its batch went out is no part of it.
+    /// A check that was answered before its batch was sent is not part of it.
     @Test func leavingBeforeTheBatchGoesOut() throws {
         var rig = LimiterRig(policy(ten))
         var batches: [Batch] = []
@@ -94,7 +95,7 @@ import Testing
         #expect(rig.answers[early]?.source == .local && rig.answers[late] == nil)
         for batch in batches { rig.answer(batch, rig.run(batch)) }
         let third = try #require(rig.sent().first)
-        // First what was admitted here, then the one that still waits.
+        // First the local admission, then the check that still waits.
         #expect(third.entries.map(\.count) == [1, 1] && third.charges.map(\.quota.max) == [Quota.maxExact, 10])
         rig.answer(third, rig.run(third))
         #expect(rig.answers[late]?.source == .shared && rig.answers[late]?.remaining == 6)
@@ -194,7 +195,7 @@ import Testing
         #expect(rig.decide().source == .shared)
     }
 
-    /// Whether the lost batch ran or not shows in the next answer, before any counter has been read again.
+    /// The next answer shows whether the lost batch ran, before any counter has been read again.
     @Test(arguments: [true, false])
     func anUnresolvedBatch(ran: Bool) throws {
         var rig = LimiterRig(policy(ten))
@@ -209,7 +210,7 @@ import Testing
         let counter = try #require(rig.limiter.counters(stored: nil, grant: nil, tool: nil, now: rig.now).first)
         // What ran is not added again.
         #expect(counter.localUsed == 0 && counter.sharedUsed == 5)
-        // Gone again before the counter was read: what is left is what it was.
+        // Another outage before the counter was read: what is left is what it was.
         rig.close()
         #expect(rig.decide().remaining == 4)
         rig.connect()
@@ -218,7 +219,7 @@ import Testing
         #expect(known.sharedUsed == 7 && known.localUsed == 0)
     }
 
-    /// It runs only after the next connection was up: the store takes the old batch for late and charges nothing.
+    /// The batch runs only after the next connection was up: the store treats it as late and charges nothing.
     @Test func anUnresolvedBatchThatComesTooLate() throws {
         var rig = LimiterRig(policy(ten))
         _ = rig.wait(cost: 3)
@@ -287,7 +288,7 @@ import Testing
         #expect(rig.limiter.statistics.outages == 1)
     }
 
-    /// An answer that made no sense: what it was about may have run.
+    /// A reply that made no sense: its batch may have run.
     @Test func anUnknownFate() throws {
         var rig = LimiterRig(policy(ten))
         let ticket = rig.wait(cost: 3)
@@ -317,7 +318,7 @@ import Testing
         #expect(rig.decide().remaining == 2)
     }
 
-    // MARK: - Memory and order
+    // MARK: - Data loss and order
 
     @Test func isAskedAgainAfterADataLoss() throws {
         var rig = LimiterRig(policy(ten))
@@ -447,7 +448,7 @@ import Testing
             rig.tick()
             #expect(rig.sent().isEmpty)
         }
-        // The connection is lost with it. It was never run, and is sent again first of all.
+        // The connection is lost with it. It never ran, and is sent again before all others.
         rig.close()
         let again = rig.probe()
         #expect(again.sequence == settling.sequence && rig.store.usage(of: key(bad)) == 0)
@@ -458,7 +459,7 @@ import Testing
 
     // MARK: - Faults of a key
 
-    /// The fault is its own entry's alone, is reported once, and ends with it.
+    /// A fault affects its own entry alone, is reported once, and ends with its cause.
     @Test func aFaultyKey() throws {
         let bad = limit("bad", max: 4, of: "u")
         var rig = LimiterRig(policy(ten, bad, allTools: [limit("all", max: 100, of: nil)]), replicas: 2)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Policies that are replaced while checks go on.
+/// Policies that are replaced while checks continue.
 @Suite struct LimiterReloadTests {
     private static func set(_ limits: Limit...) -> PolicySet { PolicySet(single: policy(limits)) }
 
@@ -21,7 +21,7 @@ import Testing
         #expect(rig.limiter.identityCount == 1 && rig.limiter.counterCount == 1)
     }
 
-    /// Of an hour's 18000, five drain in a second: by the maximum of 1 that comes then they take five hours.
+    /// Of an hour's 18000, five leak in a second: by the later maximum of 1 they take five hours.
     @Test(arguments: [true, false])
     func aBucketIsNotForgottenWhenItsMaximumIsLowered(usesStore: Bool) {
         func bucket(_ max: Int64) -> Limit { limit(max: max, per: 3600, algorithm: .tokenBucket(burst: 5)) }

@@ -4,7 +4,7 @@ import Support
 
 @testable import SluiceEngine
 
-/// Changes of counters, as far as a test lets the limiter hear of them.
+/// The change feed, as far as a test delivers it.
 extension LimiterRig {
     /// A limiter with an open change feed, some time after it was opened.
     static func listening(
@@ -15,7 +15,7 @@ extension LimiterRig {
         return rig
     }
 
-    /// Lets it begin to listen.
+    /// Opens the feed.
     mutating func listen() {
         for _ in 0..<1_000 where !limiter.hearsChanges {
             tick()

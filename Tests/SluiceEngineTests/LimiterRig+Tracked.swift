@@ -3,7 +3,7 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// Checks with everything that a gateway may say of one, and the ends of reservations.
+/// Checks with every option of a gateway, and settlements.
 extension LimiterRig {
     typealias Question = CheckQuestion
 
@@ -27,7 +27,7 @@ extension LimiterRig {
         }
     }
 
-    /// As `ask`, over the store if need be.
+    /// As `ask`, by the store if needed.
     mutating func askToTheEnd(_ question: Question) -> Asked {
         let asked = ask(question)
         guard case .waiting(let ticket) = asked else { return asked }
@@ -87,7 +87,7 @@ extension LimiterRig {
         }
     }
 
-    /// As `askToSettle`, over the store if need be.
+    /// As `askToSettle`, by the store if needed.
     mutating func settleToTheEnd(
         _ reservation: String, _ settlement: Batch.Settlement, grant: String = "g"
     ) -> Settled {
@@ -100,7 +100,7 @@ extension LimiterRig {
         return (settled[ticket] ?? nil).map { .answered($0) } ?? .storeAway
     }
 
-    /// The store is gone at once and for good, as far as this test goes.
+    /// The store is lost at once and for the rest of the test.
     mutating func lose() {
         close("gone")
         _ = limiter.takeNotices()

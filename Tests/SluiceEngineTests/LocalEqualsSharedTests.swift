@@ -101,7 +101,7 @@ struct LocalHistory {
         }
     }
 
-    // MARK: - Chance
+    // MARK: - Random choices
 
     private mutating func pass() {
         var ms: Int64

@@ -22,7 +22,7 @@ import Testing
         return LimiterRig.Question(cost: cost, reserves: reserves)
     }
 
-    /// How many more it admits, at this moment.
+    /// How many more checks it admits at this moment.
     private func admitted(_ rig: inout LimiterRig, _ algorithm: Limit.Algorithm) -> Int {
         var admitted = 0
         while rig.decide(question(algorithm)).allowed { admitted += 1 }
@@ -31,7 +31,7 @@ import Testing
 
     // MARK: - Shares
 
-    /// What was left is split over all replicas, and none of it is lost but what does not divide.
+    /// What was left is split over all replicas, and only the remainder is lost.
     @Test(arguments: algorithms) func whatWasLeftIsSplit(_ algorithm: Limit.Algorithm) {
         for replicas in 1...4 {
             var together = 0
@@ -69,7 +69,7 @@ import Testing
         }
     }
 
-    /// In every stretch of time all buckets together admit no more than one would.
+    /// In every stretch of time all buckets together admit no more than one bucket would.
     @Test func bucketsTogether() {
         let limit = StoreModel.limit(max: 60, per: 60, algorithm: .tokenBucket(burst: 7))
         for replicas in 1...4 {
@@ -94,7 +94,7 @@ import Testing
         }
     }
 
-    // MARK: - Coming and going
+    // MARK: - Repeated outages
 
     /// A store that is available on and off gets each write-back once: all of it never exceeds the maximum.
     @Test(arguments: algorithms) func flapping(_ algorithm: Limit.Algorithm) {
@@ -153,7 +153,7 @@ import Testing
             if large <= Quota(limit).capacity { _ = rig.decide(cost: large) }
             if random.once(in: 2) { rig.pass(ms: random.one(of: [1, 400, 1_000, 2_500])) }
             rig.lose()
-            // No more than a replica's share of an empty window: more never fits here.
+            // More than a replica's share of an empty window never fits here.
             let most = max(1, Quota(limit).capacity / Int64(replicas))
             for cost in [1, most, most, most / 2 + 1] {
                 let decision = rig.decide(cost: cost)

@@ -71,7 +71,7 @@ import Testing
         }
     }
 
-    /// The units that remain do not always go to the same replica.
+    /// The units of the remainder do not always go to the same replica.
     @Test func theFirstOneDiffersFromCounterToCounter() {
         let live: [UInt64] = [1, 2, 3]
         var wins = [Int64](repeating: 0, count: 3)

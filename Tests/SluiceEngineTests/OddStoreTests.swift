@@ -35,7 +35,7 @@ import Testing
         return (batches, notices)
     }
 
-    /// Somebody else writes to this replica's marker, again and again.
+    /// Another client writes to this replica's marker, again and again.
     @Test(arguments: ["4503599627370496", "junk", "9223372036854775807"])
     func aMarkerThatIsNeverWhatWasWritten(text: String) {
         var rig = LimiterRig(policy(ten))
@@ -51,7 +51,7 @@ import Testing
         #expect(rig.decide().source == .shared)
     }
 
-    /// The same now and then: what runs in between does not make it go on at full speed.
+    /// The same from time to time: batches that run in between do not restore full speed.
     @Test func aMarkerThatIsSometimesNot() {
         var rig = LimiterRig(policy(ten))
         _ = rig.decide()
@@ -109,7 +109,7 @@ import Testing
         #expect(reason.contains("sluice:1:replicas"))
     }
 
-    /// However many replicas a list names, only so many are kept in mind.
+    /// However many replicas a list names, only a bounded number is kept.
     @Test func aListOfVeryManyReplicas() {
         var rig = LimiterRig(policy(ten))
         for round in 0..<5 {
@@ -132,7 +132,7 @@ import Testing
         limit("drops", max: 6, algorithm: .tokenBucket(burst: 5)), limit("log", max: 6, algorithm: .slidingLog),
     ]
 
-    /// A replica that has seen, admitted and lost a bit of everything, and what it leaves.
+    /// A replica that has seen, admitted and lost some of everything, and its records.
     private static func history() throws -> [StateRecord] {
         var rig = LimiterRig(policy(limits), replicas: 2, keepsState: true)
         for _ in 0..<2 { _ = rig.decide() }
@@ -196,7 +196,7 @@ import Testing
         #expect(tried >= 30)
     }
 
-    /// It begins with these records, with and without the store.
+    /// A process starts with these records, with and without the store.
     private func play(_ records: [StateRecord], _ what: String) {
         var rig = LimiterRig(policy(Self.limits), replicas: 2, connected: false, keepsState: true)
         rig.records = records
@@ -224,7 +224,7 @@ import Testing
         expectQuickly(rig.records.allSatisfy(\.isPlausible), "\(what) leaves \(rig.records.filter { !$0.isPlausible })")
     }
 
-    /// One that cannot be hurts no other, and of what it was about the one before it counts.
+    /// An implausible record does not affect the others, and the record before it of the same subject counts.
     @Test func whatCannotBeIsPassedOver() throws {
         let records = try Self.history()
         var spoilt: [StateRecord] = []
@@ -261,7 +261,7 @@ extension StateRecord {
         }
     }
 
-    /// Puts something else in the place of its number at `index`, or adds to it.
+    /// Replaces its number at `index`, or adds to it.
     fileprivate mutating func setNumber(_ index: Int, _ odd: Int64, isAdded: Bool) {
         func change(_ number: inout Int64) { number = isAdded ? number &+ odd : odd }
         switch self {

@@ -27,7 +27,7 @@ import Testing
         let reserving = rig.decide(LimiterRig.Question(reserves: true, id: "1"))
         #expect(reserving.verdict == .unavailable && reserving.reservation == "")
         #expect(rig.limiter.reservations.count == 0)
-        // The time to wait is when the store is tried again.
+        // The reported wait ends when the store is tried again.
         let waitMs = rig.decide().retryAfterMs
         rig.pass(ms: waitMs)
         rig.tick()
@@ -35,7 +35,7 @@ import Testing
         rig.limiter.linkConnected(now: rig.now)
         #expect(rig.decide().retryAfterMs == 15)
         rig.exchange()
-        // Nothing of all that was charged; and the id is still free.
+        // Nothing of it was charged; and the id is still free.
         let back = rig.decide(LimiterRig.Question(id: "1"))
         #expect(back.source == .shared && back.remaining == 3)
     }
@@ -77,7 +77,7 @@ import Testing
         #expect(rig.answers[second]?.source == .shared && rig.answers[third]?.source == .shared)
     }
 
-    /// Every check passes; it is counted here, and bounds nothing but what the limit shows.
+    /// Every check passes; it is counted here, and only shown.
     @Test func allowPassesAll() {
         var rig = LimiterRig(policy(allowing))
         #expect(rig.decide().remaining == 1)
@@ -87,7 +87,7 @@ import Testing
             #expect(decision.allowed && decision.source == .local && decision.retryAfterMs == 0)
         }
         #expect(rig.decide().remaining == 0 && rig.decide(isPeek: true).allowed)
-        // What never can pass does not now.
+        // A check that can never pass does not pass now.
         #expect(rig.decide(cost: 3).retryAfterMs == -1)
         rig.connect()
         #expect(rig.decide().remaining == 0 && !rig.decide().allowed)
@@ -115,7 +115,7 @@ import Testing
         #expect(rig.decide(cost: 1_000_000_000_000).allowed)
     }
 
-    /// All that is enforced decides together; a shadow limit has no say, whatever it says of outages.
+    /// All enforced limits decide together; a shadow limit never decides, whatever its `on_outage`.
     @Test func mixedLimits() {
         let shadow = limit("s", max: 1, onOutage: .deny, mode: .shadow)
         var rig = LimiterRig(policy(shadow, allowing, limit("l", max: 4)), connected: false)

@@ -132,14 +132,14 @@ import Testing
         table.sweep(100, idleNs: 100, nowMs: 60_000, nowNs: 100)
         #expect((0..<10).filter { table.find(name($0)) != nil } == [1, 2, 3])
         #expect(table.counterCount == 3)
-        // Its window over, its batch done, its time come: nothing stays.
+        // Its window over, its batch done, idle for long enough: nothing stays.
         table[plan: try #require(table.find(name(2)))].pins = 0
         table.sweep(100, idleNs: 100, nowMs: 120_000, nowNs: 150)
         #expect(table.planCount == 0 && table.counterCount == 0)
         #expect(Array(table.liveCounters).isEmpty)
     }
 
-    /// Forgetting a plan loses nothing of a counter that another plan keeps.
+    /// Dropping a plan loses nothing of a counter that another plan uses.
     @Test func plansThatShareABusyCounter() throws {
         var table = PlanTable(maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, baseKeys: [0], into: &table) != nil) }
@@ -171,7 +171,7 @@ import Testing
         #expect(table.planCount == 3)
     }
 
-    /// A random life: references are exact, and every plan finds its own counters.
+    /// A random history: references are exact, and every plan finds its own counters.
     @Test func randomLife() throws {
         var random = SeededRandom(seed: 3)
         var table = PlanTable(maxPlans: 40)

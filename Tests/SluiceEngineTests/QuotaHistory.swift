@@ -1,7 +1,7 @@
 import StoreModel
 @testable import SluiceEngine
 
-/// A random limit and a random history of checks, held against the oracle at every step. Everything follows from the
+/// A random limit and a random history of checks, compared with the oracle at every step. Everything follows from the
 /// seed.
 struct QuotaHistory<Subject: QuotaSubject> {
     struct Failure: Error, CustomStringConvertible {
@@ -26,11 +26,11 @@ struct QuotaHistory<Subject: QuotaSubject> {
         stepsBack = random.number(0, 3) == 0
         subject = Subject(limit)
         oracle = QuotaOracle(limit)
-        // Around the beginning of a window.
+        // Around the start of a window.
         nowMs = limit.lengthMs * (1_800_000_000_000 / limit.lengthMs + 2) + random.number(-2, 2)
     }
 
-    /// - Returns: how many events there were.
+    /// - Returns: the number of events.
     mutating func run() throws -> Int {
         let events = random.number(1, 60)
         for _ in 0..<events { try step() }
@@ -73,7 +73,7 @@ struct QuotaHistory<Subject: QuotaSubject> {
         guard quota.used(usage, nowMs: nowMs) == used, quota.left(usage, nowMs: nowMs) == limit.capacity - used,
             quota.room(cost: cost, usage, nowMs: nowMs) == oracle.room(cost: cost, used: used)
         else { throw failure("\(usage): used \(quota.used(usage, nowMs: nowMs)) instead of \(used), cost \(cost)") }
-        // Time that steps back into a window finds it charged without what was charged after it.
+        // After a step back into a window, its usage lacks later charges.
         guard used <= limit.capacity || (stepsBack && limit.algorithm == .slidingWindow) else {
             throw failure("used \(used)")
         }
@@ -119,7 +119,7 @@ struct QuotaHistory<Subject: QuotaSubject> {
                 """)
     }
 
-    // MARK: - Chance
+    // MARK: - Random choices
 
     private mutating func advance() {
         let endMs = limit.window(at: nowMs).upperBound

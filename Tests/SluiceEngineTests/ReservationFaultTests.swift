@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Checks that reserve, or have an id, while the store is slow, gone or forgetful.
+/// Checks that reserve, or have an id, while the store is slow, unavailable or loses its data.
 @Suite struct ReservationFaultTests {
     private let ten = limit(max: 10)
     private let slots = limit("s", max: 2, algorithm: .concurrency(holdMs: 60_000))
@@ -36,7 +36,7 @@ import Testing
             prefix: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
     }
 
-    /// What this replica takes for used, with the store's and without.
+    /// The combined usage of this replica.
     private func known(_ rig: LimiterRig, _ limit: Limit) -> Int64 {
         let counter = rig.limiter.table.liveCounters.first { $0.baseKey.elementsEqual(baseKey(limit)) }
         guard let counter else { return -1 }
@@ -45,7 +45,7 @@ import Testing
         return quota.used(counter.combinedUsage(quota, nowMs: nowMs), nowMs: nowMs)
     }
 
-    /// A reserving check whose answer is late: it is answered locally, and the batch is still on its way.
+    /// A reserving check whose answer is late: it is answered locally, and the batch is still in flight.
     private func timedOut(_ limits: Limit..., replicas: Int = 1, cost: Int64 = 1) throws
         -> (rig: LimiterRig, local: Decision, batch: Batch)
     {
@@ -105,7 +105,7 @@ import Testing
         #expect(used(rig, ten) == cost && used(rig, slots) == isHeld && used(rig, bucket) == cost)
     }
 
-    /// The same, where the answer got lost with its connection: the batch turns out to have run, or not.
+    /// The same, but the answer was lost with its connection: the batch turns out to have run, or not.
     @Test(arguments: [true, false], [Batch.Settlement.commit(cost: 7), .cancel, .release])
     func settledWithoutAnAnswer(ran: Bool, _ settlement: Batch.Settlement) throws {
         var (rig, local, batch) = try timedOut(ten, slots, bucket, cost: 3)
@@ -121,12 +121,12 @@ import Testing
             case .cancel: (0, 0)
             case .release: (3, 0)
             }
-        // What did not run is added once it is known what it comes to; slots stay this replica's to count.
+        // What did not run is written back once its cost is known; slots are counted by this replica alone.
         let reported = ran || settlement != .release ? cost : 0
         #expect(used(rig, ten) == reported && used(rig, slots) == (ran ? isHeld : 0))
         #expect(used(rig, bucket) == reported)
         #expect(rig.settle(id, settlement) == false && rig.limiter.unsentSettlements.isEmpty)
-        // Here it is counted once, however often the store goes.
+        // Here it is counted once, however often there is an outage.
         rig.lose()
         #expect(known(rig, ten) == cost && known(rig, bucket) == cost)
     }
@@ -213,7 +213,7 @@ import Testing
         #expect(rig.settle(String(repeating: "0", count: 32), .cancel) == false)
     }
 
-    /// Only the reserving checks of a batch are in another window: they go out again under the same reservation.
+    /// Only the reserving checks of a batch are in another window: they are sent again under the same reservation.
     @Test func aReservingCheckWhoseWindowIsOver() throws {
         var rig = LimiterRig(policy(ten, slots))
         let ticket = rig.wait(Self.reserving)

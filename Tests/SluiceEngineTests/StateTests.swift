@@ -123,7 +123,7 @@ import Testing
         #expect(rig.limiter.journalCount == 0)
     }
 
-    /// The document changed meanwhile: what was admitted under it counts, by the limits that now apply.
+    /// The policy changed meanwhile: what was admitted before counts, by the limits that now apply.
     @Test func otherLimitsApply() {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
@@ -147,9 +147,10 @@ import Testing
         #expect(limiter.restore(rig.records, now: rig.now) == Limiter.Restoration(dropped: 1))
     }
 
-    // MARK: - What was on its way
+    // MARK: - Batches in flight
 
-    /// The process ends between sending and answer: it is added once, whether it ran or not, however often that happens.
+    /// The process ends between sending and answer: it is added once, whether it ran or not, however often that
+    /// happens.
     @Test(arguments: [true, false], [1, 3]) func whatWasInFlightIsWrittenBackOnce(ran: Bool, times: Int) throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
@@ -212,7 +213,7 @@ import Testing
         #expect(rig.answers[ticket]?.remaining == 5)
     }
 
-    /// What is held by the disk is no sign that the store hangs.
+    /// A batch that waits for the disk does not make the store look as if it hung.
     @Test func aBatchThatIsHeldIsNotOverdue() throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
@@ -265,7 +266,7 @@ import Testing
         #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
     }
 
-    /// The store lost its memory while something was on its way there.
+    /// The store lost its data while a batch was in flight.
     @Test func aDataLossWhileABatchIsInFlight() throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         #expect(rig.decide(cost: 3).allowed)
@@ -304,8 +305,8 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining == (burst ?? 10) - 4)
     }
 
-    /// The process ends between two writes while it settles: a counter that was settled is not taken for one that is still
-    /// on its way, and what the next process admits not for what was settled.
+    /// The process ends between two writes while it writes back: a counter that was written back is not treated as
+    /// still in flight, nor what the next process admits as written back.
     @Test(arguments: 0...8) func itEndsAmongTheRecordsOfASettlement(taken: Int) throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
@@ -363,7 +364,7 @@ import Testing
         #expect(!rig.hasChanges && rig.limiter.changes.counters.isEmpty)
     }
 
-    /// However many have changed: all are taken in the end, and what was settled before that it was.
+    /// However many counters have changed: all are recorded in the end, and those written back before that they were.
     @Test func manyAreTakenSomeAtATime() throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()

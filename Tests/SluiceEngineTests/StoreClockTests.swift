@@ -53,7 +53,7 @@ import Testing
         }
     }
 
-    /// A step that is shorter than that is waited for, and no window is opened again.
+    /// A smaller step is waited out, and no window is opened again.
     @Test func asmallerStepIsWaitedFor() {
         var rig = LimiterRig(policy(limit(max: 10, per: 60)))
         rig.store.clockMs += 2_500
@@ -74,7 +74,7 @@ import Testing
         #expect(clock.highestStoreMs == 1_018_000)
     }
 
-    /// A bucket that was charged by the fast clock neither stands still until that time comes, nor leaks anything twice.
+    /// A bucket that was charged by the fast clock neither stands still until that time, nor leaks anything twice.
     @Test func aBucketLeaksOn() {
         var rig = rig([drops])
         var admitted = 0
@@ -82,7 +82,7 @@ import Testing
             live(&rig, seconds: 1)
             for _ in 0..<3 where rig.decide().allowed { admitted += 1 }
         }
-        // 60 s at one a second, less the three for which it stood still; and not the bucket's 5 beside.
+        // 60 s at one a second, less the three for which it stood still; and not the bucket's 5 as well.
         #expect((55...60).contains(admitted), "\(admitted)")
     }
 
@@ -111,7 +111,7 @@ import Testing
         #expect(admitted <= 5, "\(admitted)")
     }
 
-    /// The floor that was given up is not found again by the next process.
+    /// The minimum that was given up is not used again by the next process.
     @Test func aRestartDoesNotGoBackToIt() {
         var rig = rig([ten], keepsState: true)
         live(&rig, seconds: 5)
@@ -136,7 +136,7 @@ import Testing
         #expect(rig.limiter.clock.highestStoreMs <= rig.store.clockMs)
     }
 
-    /// Beside local shares: after the clock was followed and the store then goes, windows and buckets count on.
+    /// With local shares: after the clock was followed and the store is then lost, windows and buckets count on.
     @Test func localCountersGoBackWithIt() {
         var rig = rig([ten, drops], checks: 3)
         live(&rig, seconds: 5)

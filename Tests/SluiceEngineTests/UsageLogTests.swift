@@ -2,7 +2,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// The log against a plain list of every unit.
+/// The log compared with a plain list of every unit.
 @Suite struct UsageLogTests {
     private let lengthMs: Int64 = 100
 
@@ -26,7 +26,7 @@ import Testing
                 log.add(units, atMs: ms)
                 plain.units += Array(repeating: ms, count: Int(units))
             case 6:
-                // Only what is there at that very time.
+                // Only what was charged at that very time.
                 let there = Int64(plain.units.count { $0 == ms })
                 guard there > 0 else { continue }
                 let removed = log.remove(units, atMs: ms)
@@ -56,7 +56,7 @@ import Testing
         }
     }
 
-    /// A summary, and a log with fewer entries, free nothing sooner, and hold as much.
+    /// A summary, and a log with fewer entries, free nothing sooner, and have the same total.
     @Test(arguments: UInt64(1)...40)
     func fewerStepsNeverCountLess(_ seed: UInt64) {
         var random = SeededRandom(seed: seed)

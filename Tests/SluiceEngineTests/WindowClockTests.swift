@@ -12,7 +12,7 @@ import Testing
         var clock = WindowClock(now: at(10, wallMs: 1_000))
         #expect(clock.nowMs(at(10, wallMs: 1_000)) == 1_000)
         #expect(clock.nowMs(at(60, wallMs: 1_050)) == 1_050)
-        // A step forward is followed; from a step back it goes on by what has passed.
+        // A step forward is followed; after a step back the clock goes on by the monotonic time.
         clock.observeWall(now: at(70, wallMs: 9_000))
         #expect(clock.nowMs(at(70, wallMs: 9_000)) == 9_000)
         #expect(clock.nowMs(at(170, wallMs: 2_000)) == 9_100)

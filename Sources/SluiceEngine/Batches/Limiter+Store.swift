@@ -216,7 +216,7 @@ extension Limiter {
         if batch.isRepeat && reply.status == .superseded { confirmWriteBacks(of: batch) }
         switch reply.status {
         case .ran:
-            settle(batch, reply, now: now)
+            deliver(batch, reply, now: now)
         case .forgot:
             // The script wrote the marker: the store knows this replica again.
             acknowledgedSequence = batch.sequence
@@ -237,7 +237,7 @@ extension Limiter {
         }
     }
 
-    /// Pauses the store after several replies in a row that nothing ran; a single one is retried at once. The pauses
+    /// Pauses the store after several replies in a row say that nothing ran; a single one is retried at once. The pauses
     /// grow if the store goes on, or if another client writes to this replica's key.
     private mutating func pauseIfUnrun(_ reply: BatchReply, now: ClockReading) -> Bool {
         unrunAnswers = reply.status == .ran ? 0 : min(unrunAnswers + 1, EngineBounds.maxUnrunAnswers)
@@ -264,7 +264,7 @@ extension Limiter {
         if configuration.keepsState { changes.wantsReplica = true }
     }
 
-    /// Settles unconfirmed batches by the marker: those up to `sequence` ran, and the others never will.
+    /// Finds out by the marker which unconfirmed batches ran: those up to `sequence` did, and the others never will.
     ///
     /// - Parameter sequence: nil after a data loss. Then everything unconfirmed is written back again, so that nothing
     ///   is lost: an admission is counted twice if another replica saw it counted and restores that. The store's
@@ -315,7 +315,7 @@ extension Limiter {
     }
 
     /// Delivers the reply to waiting checks in arrival order.
-    private mutating func settle(_ batch: consuming PendingBatch, _ reply: BatchReply, now: ClockReading) {
+    private mutating func deliver(_ batch: consuming PendingBatch, _ reply: BatchReply, now: ClockReading) {
         let decidedMs = max(reply.timeMs, batch.minTimeMs)
         var words = reply.words.makeIterator()
         var at = 0

@@ -121,7 +121,7 @@ struct PendingBatch {
     private(set) var hasAdmittedLocally = false
     /// Write-backs and restores, sent ahead of the entries in this order.
     var writeBacks: [SentWriteBack] = []
-    /// Whether it has write-backs: until it is known whether they ran, no batch may follow.
+    /// Whether any of them is an increment: no batch may follow until it is known whether that ran.
     var hasIncrements = false
     /// Answers to store under idempotency keys, sent after the write-backs and ahead of the entries.
     var answers: [IdempotencyCache.Unsent] = []

@@ -88,7 +88,7 @@ extension PlanTable {
             self[plan: plan].previousOfGrant = Int32(plan)
             self[plan: plan].nextOfGrant = Int32(plan)
         } else {
-            // Before the row that is examined next, which is behind all others.
+            // Inserts before the row that is examined next, so that the new row comes last.
             let last = plans[Int(first)].previousOfGrant
             self[plan: plan].previousOfGrant = last
             self[plan: plan].nextOfGrant = first

@@ -2,7 +2,7 @@ import SluicePolicy
 
 /// The part of a counter that survives its process.
 extension Counter {
-    /// How many references are not plans' and keep it alive by themselves, besides write-backs in flight.
+    /// References that keep it alive without a plan, besides write-backs in flight.
     var keepers: Int32 { (isJournalled ? 1 : 0) + (isChanged ? 1 : 0) + (isRestored ? 1 : 0) }
 
     /// What a restart must not lose; nil if nothing is kept for the algorithm.

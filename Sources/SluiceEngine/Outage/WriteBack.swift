@@ -1,4 +1,4 @@
-/// One addition to, or restore of, one window (or bucket) of one counter in the store, not for any check.
+/// An increment or a restore of one window (or bucket) of one counter in the store, not for any check.
 struct WriteBack: Equatable {
     enum Kind {
         /// Local admissions without the store: added once.

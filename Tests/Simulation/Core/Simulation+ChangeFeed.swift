@@ -18,11 +18,11 @@ extension Simulation {
 
     enum Listening {
         case arrives(subscription: Int, isProbe: Bool)
-        /// What the store said or did at `sinceNs`.
+        /// What the store reported or did at `sinceNs`.
         case heard(subscription: Int, ChangeFeedEvent, sinceNs: Int64)
     }
 
-    // MARK: - The way
+    // MARK: - The connection
 
     mutating func listen(_ replica: Int, _ command: ChangeFeedCommand, of subscription: Int? = nil) {
         switch command {
@@ -48,14 +48,14 @@ extension Simulation {
         }
     }
 
-    /// The replica that listens there.
+    /// The replica that is subscribed there.
     func replica(of event: Listening) -> Int {
         switch event {
         case .arrives(let subscription, _), .heard(let subscription, _, _): subscriptions[subscription].replica
         }
     }
 
-    /// Returns the replica that heard something.
+    /// Returns the replica that received something.
     mutating func handle(_ event: Listening) -> Int? {
         switch event {
         case .arrives(let subscription, let isProbe):
@@ -108,10 +108,10 @@ extension Simulation {
         if random.once(in: 2) { say(.closed(reason: "reset"), on: subscription) }
     }
 
-    // MARK: - What must be so
+    // MARK: - What is checked
 
-    /// The limit that binds was full by some state of the store that is at most a second old, and that is no older than
-    /// what the replica has heard of since.
+    /// The binding limit was full in some state of the store that is at most a second old, and no older than the last
+    /// change the replica received.
     func judgeRemembered(_ question: SimulationOracle.Question, _ decision: Decision) throws {
         let limiter = replicas[question.replica].limiter
         guard limiter.asksStore, limiter.hearsChanges else {
@@ -130,7 +130,7 @@ extension Simulation {
         let nowMs = limiter.clock.nowMs(moment(question.replica))
         let open = Counter.bounds(of: limit.window, Quota.Algorithm(limit.algorithm), at: nowMs)
         let quota = Quota(limit).at(open)
-        // A replica's clock runs a little slower than true.
+        // A replica's clock may run a little slow.
         let tag = Array(baseKey.prefix { $0 != UInt8(ascii: "}") }) + [125]
         let sinceNs = max(
             nowNs - EngineBounds.denialTTLNs - 1_000_000, history.heardNs(question.replica, tag: tag))
@@ -186,7 +186,7 @@ extension Simulation {
     }
 }
 
-/// What the store of a simulation held lately, and what replicas have heard of that.
+/// What the store of a simulation held lately, and which changes replicas have received.
 struct StoreHistory {
     private var states = ByteTable<[(atNs: Int64, value: ModelStore.Value?)]>()
     /// By replica: since when its feed is open, and the time of the last change it received for each tag.
@@ -245,7 +245,7 @@ struct StoreHistory {
         max(openedNs[replica] ?? .max, changedNs[replica]?[tag] ?? 0)
     }
 
-    /// The most that a key held at any time since then, as it is by `nowMs`.
+    /// The most that a key held at any time since then, by its state at `nowMs`.
     func most(of key: [UInt8], _ quota: Quota, sinceNs: Int64, nowMs: Int64) -> Int64 {
         var most: Int64 = 0
         for state in (states[key] ?? []).reversed() {
@@ -256,7 +256,7 @@ struct StoreHistory {
             case .log(let log): most = max(most, log.used(nowMs: nowMs, lengthMs: quota.lengthMs))
             case .slots, .record, .idempotency, .text, .foreign, nil: break
             }
-            // This one was there already when it began.
+            // The oldest state began before that time.
             if state.atNs <= sinceNs { break }
         }
         return most

@@ -3,12 +3,12 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// What replicas admitted locally by sliding logs, and what of it they wrote back: nothing twice, all with the time of its
+/// What replicas admitted locally in sliding logs, and wrote back: nothing twice, everything with its time of
 /// admission, and no replica more than its share within a window's length.
 struct SimulationLogs {
     private struct Admission {
         var replica: Int
-        /// In which outage: see `Limiter.shareEpoch`.
+        /// The outage: see `Limiter.shareEpoch`.
         var outage: Int16
         var ms: Int64
         var cost: Int64
@@ -18,7 +18,7 @@ struct SimulationLogs {
 
     private var admissions = ByteTable<[Admission]>()
     private var writtenBack = ByteTable<Int64>()
-    /// The highest maximum by which anybody asked: a reload may have lowered it.
+    /// The highest maximum of any check: a reload may have lowered it.
     private var highestMaxima = ByteTable<Int64>()
 
     /// A check was admitted locally.

@@ -1,7 +1,7 @@
 @testable import SluiceEngine
 
 extension SimulationOracle {
-    /// What one replica makes of one window.
+    /// One replica's view of one window.
     struct View {
         /// The usage last reported to it.
         var seen: Int64 = 0
@@ -9,7 +9,7 @@ extension SimulationOracle {
         /// How often it began to count locally, and the usage reported to it when it last did.
         var spells = 0
         var seenBefore: Int64 = 0
-        /// What `Simulation.turns(of:)` was when it last admitted; nil if it has changed before a restart.
+        /// `Simulation.turns(of:)` at its last admission; nil if that changed before a restart.
         var turns: Int64? = 0
 
         mutating func admitsAlone(turns now: Int64) {
@@ -22,14 +22,14 @@ extension SimulationOracle {
         }
     }
 
-    /// What a replica with a state folder admitted locally and may not find there.
+    /// Local admissions of a replica with a state folder that may be missing there.
     struct Unwritten {
         var admitted: [(Window, Int64)] = []
-        /// How much of it is being written.
+        /// The part of them that is being written.
         var taken = 0
     }
 
-    /// How near windows came to what each case may admit; the first that went beyond is a failure.
+    /// Checks how close windows came to what each case may admit; fails with the first that exceeded it.
     ///
     /// - Parameters:
     ///   - replicas: the minimum number that shares are computed for.
@@ -73,14 +73,14 @@ extension SimulationOracle {
 }
 
 extension SimulationOracle.Usage {
-    /// Another process goes on where that of a replica was: alone as that was, until its turns change.
+    /// A process continues an earlier one's view: local, as that was, until its turns change.
     mutating func restarts(_ replica: Int, turns: Int64, newTurns: Int64) {
         if views[replica].spells > 0 { restarts += 1 }
         views[replica].seen = 0
         views[replica].turns = views[replica].turns == turns ? newTurns : nil
     }
 
-    /// A process dies, and all that is known of it.
+    /// A process dies, and everything it knew is lost.
     mutating func dies(_ replica: Int) {
         if views[replica].spells > 0 {
             restarts += 1

@@ -3,7 +3,7 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// What must be so of every answer, whatever the limits are.
+/// What must hold for every answer, whatever the limits are.
 extension SimulationOracle {
     mutating func judge(
         _ question: Question, _ mixed: Mixed, _ decision: Decision, _ demand: (Bool, String) throws -> Void
@@ -44,7 +44,7 @@ extension SimulationOracle {
             }
             if promises, let reservation = decision.reservation { promised.insert(reservation) }
             if let id = mixed.id {
-                // Asked again it is the same call; after a cancel it is another, with a reservation of its own.
+                // A repeat is the same call; after a cancel it is another, with a reservation of its own.
                 let call = Call(
                     group: mixed.group, grant: question.grant, id: id, reservation: decision.reservation ?? "")
                 guard admittedIDs.insert(call).inserted else { return }
@@ -56,7 +56,7 @@ extension SimulationOracle {
         }
     }
 
-    /// What a replica admitted under an id it gives again; or, once others have written theirs, what another one did.
+    /// A replica repeats what it admitted under an id; or what another one did, once others have written theirs.
     private mutating func judgeID(
         _ question: Question, _ id: String, _ decision: Decision, _ demand: (Bool, String) throws -> Void
     ) throws {
@@ -69,7 +69,8 @@ extension SimulationOracle {
         // If several replicas admitted it separately, the store took one of them, and with that one's cancel dropped
         // the id.
         if let before = known[question.replica][id], !cancelledIDs.contains(id) {
-            // A slot of a shadow limit is reserved unasked: then which call is meant does not show.
+            // A slot of a shadow limit is reserved without a request: then the answer does not show which call is
+            // meant.
             let isTheSame =
                 reservation.isEmpty
                 ? decision == before || question.limits.contains(where: \.isSlots)
@@ -92,7 +93,7 @@ extension SimulationOracle {
         for replica in known.indices { known[replica][id] = nil }
     }
 
-    /// Whatever was admitted under an id, by whomever, the store remembers in the end.
+    /// What any replica admitted under an id is in the store in the end.
     func judgeIDs(_ store: ModelStore) throws -> Int {
         for (id, answered) in answeredIDs where !cancelledIDs.contains(id) {
             let question = answered.question
@@ -110,7 +111,7 @@ extension SimulationOracle {
         return answeredIDs.keys.count { !cancelledIDs.contains($0) }
     }
 
-    /// As long as the windows that are open from the first to the last moment.
+    /// The length of windows that are open during the whole run.
     static let longWindowMs: Int64 = 3_600_000
 
     /// What counts for certain, whatever happens: no reservation, and not asked twice. If time ran out, the store may

@@ -15,7 +15,7 @@ struct SimulationReturns {
         /// Whether every replica came back while the others waited for it, and stayed at least until a window's end.
         func isWhole(until endMs: Int64) -> Bool {
             guard let firstBackMs, let lastBackMs else { return false }
-            // Each waits from when it comes back itself: the first one for the shortest.
+            // Each waits from its own return: the first one has the earliest end.
             return lastBackMs - firstBackMs < EngineBounds.maxRecoveryNs / 1_000_000 - 200
                 && brokenMs ?? .max >= endMs
         }
@@ -26,7 +26,7 @@ struct SimulationReturns {
 
     init(replicas: Int) { isThere = [Bool](repeating: false, count: replicas) }
 
-    /// Which one is going on, or was the last; -1: none yet.
+    /// The present outage, or the last one; -1: none yet.
     var current: Int { outages.count - 1 }
 
     mutating func note(_ replica: Int, isThere isThereNow: Bool, nowMs: Int64) {
@@ -62,7 +62,7 @@ extension SimulationOracle {
             let outage = returns.outages[index]
             guard outage.isWhole(until: usage.endMs), let firstBackMs = outage.firstBackMs, firstBackMs < usage.endMs,
                 usage.views.allSatisfy({ $0.spells <= 1 }), usage.admittedUnshared > 0,
-                // What was lost after the return is another case.
+                // An outage after the return is another case.
                 !isForgotten(startMs: max(firstBackMs, window.startMs), endMs: usage.endMs)
             else { continue }
             let admitted = usage.admitted + usage.admittedUnshared
@@ -80,7 +80,7 @@ extension SimulationOracle {
 }
 
 extension SimulationOracle.Usage {
-    /// Some was admitted by the store.
+    /// The store admitted some.
     mutating func admitShared(_ cost: Int64, outage: Int) {
         if outage != lastOutage {
             admittedBeforeOutage = admitted
@@ -89,6 +89,6 @@ extension SimulationOracle.Usage {
         admitted += cost
     }
 
-    /// How much the store had admitted when the outage of that number began.
+    /// How much the store had admitted when the outage with that number began.
     func admittedBefore(outage: Int) -> Int64 { lastOutage == outage ? admittedBeforeOutage : admitted }
 }

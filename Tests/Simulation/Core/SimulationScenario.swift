@@ -3,7 +3,7 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// What one seed makes of the world: policy, callers, network, and what goes wrong when.
+/// What one seed determines: policy, callers, network, and faults with their times.
 struct SimulationScenario {
     enum Course {
         /// Things go a little wrong, so that all replicas notice and none need have an outage.
@@ -21,26 +21,26 @@ struct SimulationScenario {
         case rollingRestart
         /// Another server takes over: it has what the store had some time ago, and a clock of its own.
         case failover(clockMs: Int64)
-        /// Messages take up to so long.
+        /// Messages take up to this long.
         case slow(ns: Int64, replica: Int?)
         /// Connections break at random, and batches on one connection may overtake each other.
         case flaky(replica: Int?)
-        /// No connection holds, none can be made.
+        /// All connections break, and none can be opened.
         case unreachable(replica: Int?)
-        /// The store stands still, and does later what came in meanwhile.
+        /// The store hangs, and processes later what arrived meanwhile.
         case hanging
         case refusing
         case flush
-        /// The store keeps its counters and loses markers now and then.
+        /// The store keeps its counters and sometimes loses markers.
         case forgetful
         case clockStep(ms: Int64)
-        /// It runs ahead, further than it takes for everything to heal, and comes back before that.
+        /// Its clock runs ahead, for longer than the recovery takes, and then comes back.
         case clockAhead(ms: Int64)
         /// The wall clock of a replica's machine.
         case wallStep(ms: Int64, replica: Int)
         /// A replica dies, and another takes its place, or goes on from its state folder.
         case crash(replica: Int)
-        /// A replica ends as it should, and goes on from its state folder.
+        /// A replica ends in order, and goes on from its state folder.
         case restart(replica: Int)
     }
 
@@ -51,16 +51,16 @@ struct SimulationScenario {
     }
 
     static let budgetMs: Int64 = 20
-    /// By then every answer must be there: the budget without its reserve, and a timer that is a little late.
+    /// Every answer must be there by then: the budget without its reserve, and a timer that is a little late.
     static let storeWaitNs: Int64 = 15_000_000 + 600_000
-    /// What goes wrong has ended by then.
+    /// All faults have ended by then.
     static let calmNs: Int64 = 2_000_000_000
-    /// From here on everything must be as it should: a connection attempt that hangs, a pause, a probe, and the two seconds
-    /// later for which replicas that died may be waited for.
+    /// From here on everything must be in order: after a connection attempt that hangs, a pause, a probe, and two more
+    /// seconds in which dead replicas may be awaited.
     static let healedNs: Int64 = calmNs + 6_700_000_000
 
-    /// From here on every replica follows the store's clock again, however far it had run ahead: it has been heard of by when
-    /// everything is healed, and then must have stayed behind.
+    /// From here on every replica follows the store's clock again, however far it had run ahead: the clock was read
+    /// before the recovery ended, and then must have stayed behind.
     static let followedNs: Int64 = healedNs + EngineBounds.storeFollowedAfterNs + 1_100_000_000
 
     var replicas: Int
@@ -81,9 +81,10 @@ struct SimulationScenario {
     var episodes: [Episode] = []
     var stepsClock: Bool
     var endNs: Int64
-    /// As `LimiterConfiguration.maxIncrement`: in some runs little enough for write-backs to take several batches.
+    /// As `LimiterConfiguration.maxIncrement`: in some runs small enough for write-backs to take several batches.
     var maxIncrement = EngineBounds.maxIncrement
-    /// Tables have so few rows that some are evicted all the time, and so many parts for grants; nil: there is room for all.
+    /// Tables have so few rows that some are evicted all the time, and this many parts for grants; nil: there is room
+    /// for all.
     var table: (rows: Int, grantParts: Int)?
 
     init(random: inout SeededRandom) {
@@ -118,7 +119,7 @@ struct SimulationScenario {
         let mostNs = (endNs - (course == .healing ? Self.healedNs - Self.calmNs : 0)) * Int64(replicas * (1 + burst))
         pauseNs = min(max(pauseNs, mostNs / 2 / 950), mostNs / 2 / 700)
         addEpisodes(&random)
-        // Of a token bucket it bounds a level, which is some thousand times a cost.
+        // For a token bucket it bounds a level, which is some thousand times a cost.
         if random.once(in: 3) { maxIncrement = isMixed ? 20_000 : random.one(of: [5, 20]) }
         if random.once(in: 4) { table = (random.one(of: [2, 3, 4]), random.one(of: [1, 1, 2])) }
     }
@@ -136,7 +137,7 @@ struct SimulationScenario {
         }
     }
 
-    /// What a replica had seen may die with it.
+    /// What a replica had seen may be lost with it.
     var restarts: Bool {
         crashes || has { if case .rollingRestart = $0 { true } else { false } }
     }
@@ -151,7 +152,7 @@ struct SimulationScenario {
         }
     }
 
-    /// Whatever the store forgets, it forgets all of it.
+    /// Every data loss loses everything.
     var onlyFlushes: Bool {
         !has {
             switch $0 {
@@ -178,7 +179,7 @@ struct SimulationScenario {
             let endNs = min(Self.calmNs, startNs + Int64.random(in: 1_000_000...longest, using: &random))
             episodes.append(Episode(fault: fault(&random), startNs: startNs, endNs: endNs))
         }
-        // What was admitted without the store is spoilt most easily by a process that dies while it settles it.
+        // Local admissions are most at risk from a process that dies during their write-back.
         if keepsState && course == .healing && random.once(in: 2) {
             let startNs = Int64.random(in: 0..<Self.calmNs, using: &random)
             episodes.append(
@@ -243,7 +244,7 @@ private func plainPolicy(_ random: inout SeededRandom) -> Policy {
     ])
 }
 
-/// - Parameter isRoomy: more of what a process leaves to the next one still counts in the end, and may be compared.
+/// - Parameter isRoomy: more of what a process leaves to the next one still counts at the end, and can be compared.
 private func randomPolicy(_ tools: [String], isRoomy: Bool, _ random: inout SeededRandom) -> Policy {
     func one(_ counter: String, _ tool: String?) -> Limit {
         limit(

@@ -74,7 +74,7 @@ import Synchronization
     }
 }
 
-/// What a number of seeds came to.
+/// The totals of a number of seeds.
 struct RunTotals: Sendable {
     struct Failure: Sendable {
         var seed: UInt64
