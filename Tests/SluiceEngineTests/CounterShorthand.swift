@@ -24,7 +24,7 @@ extension Counter {
 
     func isQuiet(nowMs: Int64) -> Bool { isQuiet(nowMs: nowMs, quota: nil) }
 
-    mutating func settle(_ amount: Int64, cutMs: Int64) { settle(amount, quota: Self.anyQuota, cutMs: cutMs) }
+    mutating func markStored(_ amount: Int64, cutMs: Int64) { markStored(amount, quota: Self.anyQuota, cutMs: cutMs) }
     mutating func confirm(_ amount: Int64, cutMs: Int64) { confirm(amount, quota: Self.anyQuota, cutMs: cutMs) }
     /// Fixed windows do not use these parameters.
     private static let anyQuota = Quota.fixedWindow(max: 0, window: 0..<60_000)

@@ -26,7 +26,7 @@ import Testing
         #expect(denied.source == .shared && !denied.allowed && denied.remaining == 7)
     }
 
-    @Test func settlementsComeAheadOfTheChecksOfTheirCounter() throws {
+    @Test func writeBacksComeAheadOfTheChecksOfTheirCounter() throws {
         var rig = LimiterRig(policy(ten))
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
@@ -42,7 +42,7 @@ import Testing
     }
 
     /// The marker shows whether a batch of write-backs ran: it is added once either way.
-    @Test(arguments: [true, false], [true, false]) func settledOnce(ran: Bool, isSliding: Bool) throws {
+    @Test(arguments: [true, false], [true, false]) func writtenBackOnce(ran: Bool, isSliding: Bool) throws {
         let one = limit(max: 10, algorithm: isSliding ? .slidingWindow : .fixedWindow)
         var rig = LimiterRig(policy(one))
         rig.lose()

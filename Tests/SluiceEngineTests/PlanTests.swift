@@ -40,11 +40,11 @@ import Testing
         counter.observe(used: 9, cutMs: 120_000)
         #expect(!counter.isSeen && counter.sharedUsed == 0)
         counter.localUsed = 3
-        counter.settle(2, cutMs: 59_999)
+        counter.markStored(2, cutMs: 59_999)
         #expect(counter.localUsed == 3)
-        counter.settle(2, cutMs: 60_000)
+        counter.markStored(2, cutMs: 60_000)
         #expect(counter.localUsed == 1)
-        counter.settle(2, cutMs: 60_000)
+        counter.markStored(2, cutMs: 60_000)
         #expect(counter.localUsed == 0)
     }
 

@@ -39,7 +39,7 @@ struct WindowUsage {
 
     /// Local admissions turned out to be charged in the store. They still count as taken from the share.
     mutating func confirm(_ amount: Int64) {
-        sharedUsed = Self.sum(sharedUsed, settle(amount))
+        sharedUsed = Self.sum(sharedUsed, markStored(amount))
     }
 
     mutating func admit(_ cost: Int64) {
@@ -50,7 +50,7 @@ struct WindowUsage {
     /// The store's usage has it.
     /// - Returns: how much of it was still counted as local.
     @discardableResult
-    mutating func settle(_ amount: Int64) -> Int64 {
+    mutating func markStored(_ amount: Int64) -> Int64 {
         let settled = min(own, amount)
         own -= settled
         return settled
@@ -199,7 +199,7 @@ struct Unsettled {
     /// The store's usage has it.
     /// - Returns: how much of it was still counted as local.
     @discardableResult
-    mutating func settle(_ amount: Int64) -> Int64 {
+    mutating func markStored(_ amount: Int64) -> Int64 {
         let settled = min(used, amount)
         used -= settled
         return settled
@@ -256,7 +256,7 @@ struct BucketUsage {
     }
 
     /// The level that the store just reported contains this much of the local admissions.
-    mutating func settle(_ cost: Int64, _ quota: Quota) {
+    mutating func markStored(_ cost: Int64, _ quota: Quota) {
         ownLevel = max(0, ownLevel - Self.fine(cost, quota.lengthMs, replicaCount))
     }
 
@@ -280,7 +280,7 @@ struct BucketUsage {
     }
 
     /// The store has it, and has reported its level.
-    mutating func settle(level: Int64) { ownLevel = max(0, ownLevel - Self.fine(level, replicaCount)) }
+    mutating func markStored(level: Int64) { ownLevel = max(0, ownLevel - Self.fine(level, replicaCount)) }
 
     /// It stays counted here until the store reports its level.
     mutating func confirm(level: Int64) {

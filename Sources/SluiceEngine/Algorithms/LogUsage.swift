@@ -39,7 +39,7 @@ struct LogUsage {
     }
 
     /// The store's usage has it.
-    mutating func settle(_ amount: Int64, atMs: Int64) { own.remove(amount, atMs: atMs) }
+    mutating func markStored(_ amount: Int64, atMs: Int64) { own.remove(amount, atMs: atMs) }
 
     /// Local admissions turned out to be charged in the store. They still count as taken from the share.
     ///

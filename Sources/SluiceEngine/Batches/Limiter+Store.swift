@@ -469,11 +469,11 @@ extension Limiter {
             }
             if entry.locallyAdmitted > 0 {
                 if table[counter: counter].algorithm == .slidingLog {
-                    table[counter: counter].settleLog(chargedTwice(entry, of: batch, charged: charged))
+                    table[counter: counter].markLogStored(chargedTwice(entry, of: batch, charged: charged))
                 } else {
                     let amount = chargedTwice(entry, of: batch, index, charged: charged)
                     let quota = table[rulesOf: entry.plan].limits[index].quota
-                    table[counter: counter].settle(amount, quota: quota, cutMs: batch.cutMs)
+                    table[counter: counter].markStored(amount, quota: quota, cutMs: batch.cutMs)
                 }
                 noteOutcome(counter)
             }

@@ -15,9 +15,9 @@ extension Counter {
     /// - Parameter numbers: as in `Batch.logUsageCount`.
     mutating func observeLog(_ numbers: ArraySlice<Int64>) { changeLog { $0.observe(numbers) } }
 
-    /// Local admissions turned out to be in the store, as in `settle`.
-    mutating func settleLog(_ steps: [UsageLog.Step]) {
-        changeLog { log in for step in steps { log.settle(step.units, atMs: step.ms) } }
+    /// Local admissions turned out to be in the store, as in `markStored`.
+    mutating func markLogStored(_ steps: [UsageLog.Step]) {
+        changeLog { log in for step in steps { log.markStored(step.units, atMs: step.ms) } }
     }
 
     /// An unanswered batch turned out to have run, as in `confirm`.

@@ -131,7 +131,7 @@ extension Counter {
         switch other?.value {
         case nil, .before:
             guard let usage else { return confirmWindow(amount, place) }
-            settleWindow(amount, place)
+            markWindowStored(amount, place)
             if place == .open {
                 var reported = Usage(used: usage)
                 reported.previous = before.sharedUsed
@@ -142,7 +142,7 @@ extension Counter {
             }
         case .bucket(var bucket):
             if let usage {
-                bucket.settle(level: amount)
+                bucket.markStored(level: amount)
                 bucket.observe(level: usage, atMs: decidedMs)
             } else {
                 bucket.confirm(level: amount)
@@ -155,7 +155,7 @@ extension Counter {
         case .log:
             let steps = [UsageLog.Step(ms: writeBack.windowMs, units: amount)]
             guard let numbers else { return confirmLog(steps, chargedMs: writeBack.windowMs) }
-            settleLog(steps)
+            markLogStored(steps)
             observeLog(numbers)
             isSeen = true
             seenEpoch = epoch

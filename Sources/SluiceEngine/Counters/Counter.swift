@@ -244,13 +244,13 @@ struct Counter {
 
     /// `amount` of local admissions, in the window that contains `cutMs`, turned out to be in the usage that the store
     /// reports.
-    mutating func settle(_ amount: Int64, quota: Quota, cutMs: Int64) {
+    mutating func markStored(_ amount: Int64, quota: Quota, cutMs: Int64) {
         guard amount > 0, let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
         case nil, .before:
-            settleWindow(amount, place)
+            markWindowStored(amount, place)
         case .bucket(var bucket):
-            bucket.settle(amount, quota)
+            bucket.markStored(amount, quota)
             other?.value = .bucket(bucket)
         case .slots, .log:
             break
@@ -274,8 +274,8 @@ struct Counter {
 
     mutating func confirmWindow(_ amount: Int64, _ place: Place) {
         guard place == .open else {
-            let settled = settleWindow(amount, place)
-            before.sharedUsed = min(Quota.maxExact, before.sharedUsed + settled)
+            let stored = markWindowStored(amount, place)
+            before.sharedUsed = min(Quota.maxExact, before.sharedUsed + stored)
             return
         }
         windowed.confirm(amount)
@@ -284,8 +284,8 @@ struct Counter {
 
     /// - Returns: how much of it was still counted as local.
     @discardableResult
-    mutating func settleWindow(_ amount: Int64, _ place: Place) -> Int64 {
-        place == .open ? windowed.settle(amount) : before.own.settle(amount)
+    mutating func markWindowStored(_ amount: Int64, _ place: Place) -> Int64 {
+        place == .open ? windowed.markStored(amount) : before.own.markStored(amount)
     }
 
     // MARK: - During an outage
