@@ -115,7 +115,7 @@ extension Simulation {
     func judgeRemembered(_ question: SimulationOracle.Question, _ decision: Decision) throws {
         let limiter = replicas[question.replica].limiter
         guard limiter.asksStore, limiter.hearsChanges else {
-            throw SimulationFailure(description: "it remembers without hearing: \(decision)")
+            throw SimulationFailure(description: "a cached denial while the feed is down: \(decision)")
         }
         guard let index = question.limits.firstIndex(where: { $0.rule == decision.rule }) else {
             throw SimulationFailure(description: "no binding limit: \(decision)")
@@ -151,7 +151,7 @@ extension Simulation {
         try judgeWait(decision, quota, cost: question.cost, baseKey: baseKey, window: limit.window)
     }
 
-    /// A client that waits the reported time is not early by what the store holds now, whoever charged it. Write-backs
+    /// A client that waits the reported time is not early by what the store holds now, from any replica. Write-backs
     /// are not notified.
     private func judgeWait(
         _ decision: Decision, _ quota: Quota, cost: Int64, baseKey: [UInt8], window: Window
