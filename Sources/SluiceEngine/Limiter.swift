@@ -1,23 +1,23 @@
 package import SluicePolicy
 
 package struct LimiterConfiguration: Sendable {
-    /// What the keys of all counters begin with.
+    /// Prefix of every counter's key.
     package var keyPrefix: String
-    /// How long a check may take, from the socket to its answer, ms.
+    /// Budget of a check from the socket to its answer, ms.
     package var budgetMs: Int64
     package var replicas: ReplicaView
-    /// Whether there is a store that replicas share; without one every answer is local.
+    /// Whether there is a store that replicas share. Without one every answer is local.
     package var usesStore: Bool
     package var maxPlans = EngineBounds.maxPlans
-    /// No grant takes more of a table than one part in so many.
+    /// A grant takes at most one part in this many of a table.
     package var grantParts = EngineBounds.grantParts
-    /// Most bytes that the tables of identities and counters may take; above it a new identity finds them full.
+    /// Most bytes that the tables of identities and counters may take. Above it a new identity finds them full.
     package var maxTableBytes = Int.max
-    /// Most that one batch adds to a counter, in units of cost (of a token bucket, as `Usage.used`), at least 1.
+    /// The most that one batch adds to a counter, in units of cost (for a token bucket, as `Usage.used`), at least 1.
     package var maxIncrement = EngineBounds.maxIncrement
-    /// Whether the shell takes records, so that what is not settled outlives the process: see `Limiter.takeRecords`.
+    /// Whether the shell takes records, so that unsettled state survives a restart: see `Limiter.takeRecords`.
     package var keepsState = false
-    /// For pauses that must differ from one replica to the next.
+    /// Seeds pauses that must differ between replicas.
     package var seed: UInt64
 
     package init(keyPrefix: String, budgetMs: Int64, replicas: ReplicaView, usesStore: Bool, seed: UInt64) {
@@ -32,10 +32,9 @@ package struct LimiterConfiguration: Sendable {
 
 /// Decides every check of one replica.
 ///
-/// A value-type state machine. Events go in, each with the time: a check, an answer of the store, a tick. What comes
-/// out: a decision at once, or later through `takeCompletions`; what the link to the store must do through
-/// `nextCommand`; when to tick next through `nextTickNs`; what a person should know through `takeNotices`. After any
-/// event a shell asks for all four, and does nothing else.
+/// A value-type state machine. Each event (a check, a reply of the store, a tick) comes with the time. A decision
+/// comes out at once, or later through `takeCompletions`; `nextCommand` says what the link must do, `nextTickNs` when
+/// to tick next, `takeNotices` what to log. After every event the shell asks for all four, and does nothing else.
 package struct Limiter {
     package enum CheckOutcome {
         case answered(Decision)
@@ -43,7 +42,7 @@ package struct Limiter {
         case waiting
         /// Nothing was decided and nothing charged.
         case overloaded(Busy)
-        /// A limit counts the calls that are going on: the check must reserve, so that its end can be told.
+        /// A limit counts calls in progress: the check must reserve, so that the end of its call can be reported.
         case mustReserve
         /// The id was used before, for a check with other arguments.
         case otherArguments
@@ -51,7 +50,7 @@ package struct Limiter {
 
     /// Why a reservation was not settled.
     package enum SettleFault: Sendable, Equatable {
-        /// What it would be settled to is more than can be counted: see `Quota.maxExact`.
+        /// The settled cost exceeds what can be counted: see `Quota.maxExact`.
         case tooMuch
         /// The store could not read its record, or free its slots.
         case storeFault
@@ -64,11 +63,11 @@ package struct Limiter {
             case otherArguments
             /// As `CheckOutcome.overloaded`.
             case overloaded(Busy)
-            /// Whether there was such a reservation that was not spent.
+            /// Whether there was such a reservation, not settled before.
             case settled(Bool)
-            /// A reservation was not settled, and nothing of it changed.
+            /// The reservation was not settled, and nothing about it changed.
             case notSettled(SettleFault)
-            /// The store went away before it could settle a reservation: it may or may not have.
+            /// The store became unavailable before it answered a settlement: it may or may not have run.
             case storeAway
         }
 
@@ -83,24 +82,24 @@ package struct Limiter {
         case listening(ChangeFeedCommand)
     }
 
-    /// A change that a person should know of: each comes once per change.
+    /// A change to log. Each change is reported once.
     package enum Notice: Sendable, Equatable {
         case storeReached
         case storeLost(reason: String)
-        /// It has not come back, and there is another reason for that than was reported before.
+        /// Still unavailable, for a reason that was not reported before.
         case storeStillAway(reason: String)
-        /// The store no longer remembers what this replica had charged.
+        /// The store lost what this replica had charged.
         case storeLostData
         case storeClockBehind(byMs: Int64)
-        /// It stayed behind, and windows are cut by it again.
+        /// The clock stayed behind; windows follow it again.
         case storeClockFollowed(byMs: Int64)
         case keyFault(reason: String)
-        /// It cannot be heard when counters are lowered: refusals are not remembered.
+        /// The change feed is down: the denial cache is off.
         case changesUnheard(reason: String)
         case changesHeard
         /// Checks are answered `BUSY`, for the first time in a while.
         case busy(Busy)
-        /// A table, or a grant's part of it, is full, and what the store knows is forgotten to make room.
+        /// A table, or a grant's part of it, is full: counters that the store knows are evicted to make room.
         case evicting
     }
 
@@ -114,15 +113,15 @@ package struct Limiter {
     var clock: WindowClock
     var breaker: Breaker
 
-    /// Batches that are being gathered: the last takes new checks.
+    /// Batches that are being gathered. New checks join the last one.
     var queue: [PendingBatch] = []
-    /// Batches that the store was sent and has not answered, oldest first.
+    /// Batches that were sent and not answered, oldest first.
     var inFlight: [PendingBatch] = []
-    /// Batches whose answer will not come: whether they ran shows in the next answer.
+    /// Batches whose answer will not come. The next reply shows whether they ran.
     var unconfirmed: [PendingBatch] = []
     var recycledBatches: [PendingBatch] = []
     var outgoing = Batch()
-    /// Most counters of a batch count windows that began together.
+    /// The last window start in decimal: most counters of a batch share it.
     var lastStart = LastDecimal()
     var lastBatchID: Int64 = 0
     var lastSequence: Int64 = 0
@@ -130,41 +129,41 @@ package struct Limiter {
     /// See `Batch.forgotSinceMs`.
     var forgotSinceMs: Int64 = 0
     var waitingChecks = 0
-    /// Of the limits of the checks that are being decided, each in its window: they are asked for several times.
+    /// The quotas of the check being decided, each for its window: computed once and read several times.
     var quotasAtHand: [Quota] = []
 
     var denials: DenialCache
     var reservations = LocalReservations()
     var idempotency = IdempotencyCache()
-    /// Counters that hold what the store is to be told: see `addToJournal`.
+    /// Counters with something to write back: see `addToJournal`.
     var journal = Journal()
-    /// What is to be recorded, where the shell takes records.
+    /// What is still to be recorded, if the shell takes records.
     var changes = UnsavedChanges()
-    /// Whether there may be payments for a batch that carries nothing else.
+    /// Whether a batch with nothing but write-backs may be needed.
     var wantsWriteBacks = false
-    /// Counts how often the store was found to have forgotten; counters of which it told before are offered to it.
+    /// Counts the store's data losses. Counters last seen in an earlier epoch are restored.
     var storeEpoch: Int16 = 0
-    /// Every counter of the table before this one has been looked at for something to offer; none from `restoreEnd` on has any.
+    /// The restore scan: counters before this one have been checked, and none from `restoreEnd` on needs a restore.
     var restorePosition = 0
     var restoreEnd = 0
-    /// The batches up to this one were sent before it was known that the store had forgotten.
+    /// Batches up to this sequence were sent before the last data loss was known.
     var forgotSequence: Int64 = 0
-    /// Set until every live replica has brought the store up to date, after an outage and after a data loss.
+    /// Set after an outage or a data loss, until every live replica has brought the store up to date.
     var recovery: Recovery?
-    /// Counts the recoveries that are over: a share of what was left is taken once for each outage, see
-    /// `Counter.beginShare`. Never 0.
+    /// Counts finished recoveries, so that a counter takes its share once per outage: see `Counter.beginShare`. Never
+    /// 0.
     var shareEpoch: Int16 = 1
     var live: LiveReplicas
     var lastHeartbeatNs = Int64.min / 2
-    /// Whether the store could not note the last one.
+    /// Whether the store failed to record the last heartbeat.
     var isHeartbeatFaulty = false
-    /// Whether the store could not settle a reservation last time, or not one of its counters.
+    /// Whether the store's last settlement failed, for the reservation or for one of its counters.
     var isSettlementFaulty = false
-    /// Ends of reservations that the store must be told of when it is back, in order.
-    var owed: [(key: ByteString, settlement: Batch.Settlement)] = []
-    /// What they take, with their keys.
+    /// Settlements to send when the store is available again, in order.
+    var unsentSettlements: [(key: ByteString, settlement: Batch.Settlement)] = []
+    /// Bytes held by those, with their keys.
     var unsentBytes = 0
-    /// For what nobody has to guess.
+    /// Seeded and predictable: not for secrets.
     var random: SeededRandom
 
     var completions: [Completion] = []
@@ -172,23 +171,23 @@ package struct Limiter {
     var wantsConnect = false
     var wantsDisconnect = false
     var wantsProbe = false
-    /// Whether the store's time seems to be over, and the sockets must be looked at before that is said: see `tick`.
+    /// Whether the store seems overdue, and the sockets must be read before that is concluded: see `tick`.
     package internal(set) var wantsLook = false
     var reportsClock = true
-    /// Answers in a row that told that nothing ran.
+    /// Replies in a row that say that nothing ran.
     var unrunAnswers = 0
-    /// Of keys that are at fault, and of a store that forgot.
+    /// Pace of notices about faulty keys, and about data losses.
     var faultPace = NoticePace()
     var forgotPace = NoticePace()
-    /// Why the store could not be used when that last was so; empty if it always could.
+    /// Why the store was last unusable; empty if it never was.
     package internal(set) var storeError = ""
-    /// The reasons that were reported since it was last used.
+    /// The reasons reported in this outage.
     var reportedReasons: [String] = []
-    /// Whether a person has been told that changes of counters are not heard of.
-    var reportedUnheard = false
+    /// Whether it was reported that the change feed is down.
+    var reportedFeedDown = false
     var lastSweepNs: Int64
 
-    /// How much of the budget may be spent on waiting for the store, ns; the rest is for the answer's own way.
+    /// How much of the budget may be spent waiting for the store, ns. The rest is for delivering the answer.
     let storeWaitNs: Int64
     private let budgetNs: Int64
 
@@ -214,11 +213,11 @@ package struct Limiter {
         lastSweepNs = now.monotonicNs
     }
 
-    /// What the identity of a check should name beside its grant and tool.
+    /// Which fields the identity of a check must have, beside grant and tool.
     package private(set) var counted: IdentityFields
 
-    /// Replaces the policies between two checks. Counters whose identity stays keep their count, whatever their maximum
-    /// is now; checks that already wait are decided as they were asked.
+    /// Replaces the policies between two checks. A counter whose identity stays keeps its count, even if its maximum
+    /// changed. Checks that already wait are decided by the old policies.
     package mutating func replacePolicies(_ policies: PolicySet) {
         self.policies = policies
         counted = IdentityFields(policies)
@@ -228,13 +227,13 @@ package struct Limiter {
 
     // MARK: - Checks
 
-    /// Decides one check, or lets it wait for the store.
+    /// Decides one check, or queues it for the store.
     ///
     /// - Parameters:
     ///   - cost: what it charges, 1 to 10^12.
-    ///   - isPeek: charges nothing, and tells what a check would find; then there are no extras.
-    ///   - ticket: comes back with the completion if the outcome is `waiting`.
-    ///   - now: its budget counts from `waitedNs` before.
+    ///   - isPeek: charges nothing, and reports what a check would find. A peek has no extras.
+    ///   - ticket: returned with the completion if the outcome is `waiting`.
+    ///   - now: the budget counts from `waitedNs` before this.
     package mutating func check(
         _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions? = nil,
         ticket: Ticket, now: ClockReading
@@ -251,11 +250,11 @@ package struct Limiter {
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
             )
         case .ruled(let decision): return answer(decision, wantsTrace: wantsTrace, extras: extras)
-        case .full(let cause): return refuse(cause, now: now)
+        case .full(let cause): return answerBusy(cause, now: now)
         }
     }
 
-    /// The policies alone decide.
+    /// Answers a check that the policies decide alone.
     private mutating func answer(_ ruled: Decision, wantsTrace: Bool, extras: CheckOptions?) -> CheckOutcome {
         var decision = ruled
         if wantsTrace { decision.trace = [] }
@@ -264,8 +263,8 @@ package struct Limiter {
         return .answered(decision)
     }
 
-    /// A check is answered `BUSY`; what a person should know of it is told once in a while.
-    mutating func refuse(_ cause: Busy, now: ClockReading) -> CheckOutcome {
+    /// Answers a check with `BUSY`, and reports that once in a while.
+    mutating func answerBusy(_ cause: Busy, now: ClockReading) -> CheckOutcome {
         noteBusy(cause, now: now)
         return .overloaded(cause)
     }
@@ -275,7 +274,7 @@ package struct Limiter {
         if busyEpisodes.begins(cause, now: now) { notify(.busy(cause)) }
     }
 
-    /// The same for one of a run, which `find` looked up just before.
+    /// Decides a check of a run, which `find` has just looked up.
     package mutating func check(
         _ run: borrowing IdentityBatch, _ index: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool,
         extras: CheckOptions?,
@@ -290,7 +289,7 @@ package struct Limiter {
             plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now)
     }
 
-    /// Looks up the plans of checks that came together.
+    /// Looks up the plans of checks that arrived together.
     package mutating func find(_ run: inout IdentityBatch, now: ClockReading) {
         run.find(in: &table, nowMs: clock.nowMs(now))
     }
@@ -313,26 +312,26 @@ package struct Limiter {
             return answerLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: nil, now: now)
         }
         // A traced peek explains what counts now: `EXPLAIN` shows what the store holds.
-        if table[plan: plan].wasRefused, !(isPeek && wantsTrace),
+        if table[plan: plan].wasDenied, !(isPeek && wantsTrace),
             let decision = denyFromCache(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             statistics.count(decision)
             return .answered(decision)
         }
-        guard waitingChecks < EngineBounds.maxWaitingChecks else { return refuse(.waiting, now: now) }
+        guard waitingChecks < EngineBounds.maxWaitingChecks else { return answerBusy(.waiting, now: now) }
         let entry = gather(plan: plan, cost: cost, isPeek: isPeek)
         wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
         return .waiting
     }
 
-    /// Somebody waits for an entry of the batch that is being gathered.
+    /// Adds a waiter to an entry of the batch that is being gathered.
     mutating func wait(_ ticket: Ticket, wantsTrace: Bool, entry: Int, now: ClockReading) {
         queue[queue.count - 1].addWaiter(
             ticket, deadlineNs: now.monotonicNs - now.waitedNs + storeWaitNs, wantsTrace: wantsTrace, toEntry: entry)
         waitingChecks += 1
     }
 
-    /// The batch that is being gathered, with room for so many charges more.
+    /// The index of the batch that is being gathered, with room for this many more charges.
     mutating func openBatch(charges: Int) -> Int {
         if queue.isEmpty || queue[queue.count - 1].chargeCount + charges > EngineBounds.maxChargesPerBatch {
             queue.append(newBatch())
@@ -340,7 +339,7 @@ package struct Limiter {
         return queue.count - 1
     }
 
-    /// The entry, in the batch that is being gathered, which checks of this plan and cost share.
+    /// The entry, in the batch that is being gathered, that checks of this plan and cost share.
     private mutating func gather(plan: Int, cost: Int64, isPeek: Bool) -> Int {
         var first: Int32 = -1
         if queue.isEmpty {
@@ -364,15 +363,15 @@ package struct Limiter {
         return entry
     }
 
-    private enum Learned {
+    private enum PlanOutcome {
         case plan(Int)
         /// Nothing is counted.
         case ruled(Decision)
         case full(Busy)
     }
 
-    /// Meets an identity for the first time under these policies: asks them, and names the counters.
-    private mutating func makePlan(_ identity: borrowing Identity, now: ClockReading) -> Learned {
+    /// Makes the plan of an identity that is new under these policies, and finds or creates its counters.
+    private mutating func makePlan(_ identity: borrowing Identity, now: ClockReading) -> PlanOutcome {
         let ruling: CallRuling
         let baseKeys: [[UInt8]]
         if let throttle = identity.throttle {
@@ -404,8 +403,9 @@ package struct Limiter {
         }
     }
 
-    /// While the store counts, and all replicas with it, rows may go of which it knows all: those that it told of since it
-    /// last lost its data. While it is away what was last seen decides what may still be admitted.
+    /// The epoch in which counters must have been seen for their row to be evicted; nil if no known row may be. While
+    /// every replica counts in the store, it has all that such rows hold. In an outage the last seen usage still
+    /// decides.
     var sharedEpoch: Int16? {
         configuration.usesStore && breaker.isClosed && recovery == nil ? storeEpoch : nil
     }
@@ -423,7 +423,7 @@ package struct Limiter {
 
     // MARK: - What the shell asks after an event
 
-    /// Swaps the finished checks for an empty array of the shell's, so that both keep their storage.
+    /// Swaps the finished checks with an empty array of the shell's, so that both keep their storage.
     package mutating func takeCompletions(into finished: inout [Completion]) {
         finished.removeAll(keepingCapacity: true)
         swap(&finished, &completions)
@@ -434,17 +434,17 @@ package struct Limiter {
         return notices
     }
 
-    /// When `tick` must be called at the latest, by the monotonic clock.
+    /// The latest time for the next `tick`, by the monotonic clock.
     package mutating func nextTickNs() -> Int64 {
         var next = lastSweepNs + EngineBounds.sweepIntervalNs
         guard configuration.usesStore else { return next }
         if let deadline = oldestDeadlineNs() { next = min(next, deadline) }
-        // What wants a look is due after that, not by time.
+        // A pending look makes the next tick due right after it, not at a fixed time.
         if !wantsLook {
             if let tick = breaker.nextTickNs(oldestUnansweredNs: inFlight.first?.sentNs) { next = min(next, tick) }
             if let tick = denials.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
         }
-        if breaker.isClosed, mayFly, let heartbeatNs = nextHeartbeatNs {
+        if breaker.isClosed, maySend, let heartbeatNs = nextHeartbeatNs {
             next = min(next, heartbeatNs)
         }
         if let recovery, breaker.isClosed { next = min(next, recovery.endNs) }
@@ -455,11 +455,11 @@ package struct Limiter {
 
     static let noAnswer = "no answer in time"
 
-    /// Time has passed: answers whoever has waited long enough, and looks after the link and the tables.
+    /// Time has passed: answers checks whose wait is over, and maintains the link and the tables.
     ///
-    /// - Parameter lookedNs: when the sockets were last looked at, all that was found then having been handled; nil: just
-    ///   now. What the store is blamed for is judged by it. If `wantsLook` is set afterwards, the shell looks at them, and
-    ///   ticks again.
+    /// - Parameter lookedNs: when the sockets were last read, with everything found then handled; nil: just now. The
+    ///   store's delay is measured up to it. If `wantsLook` is set afterwards, the shell reads the sockets and ticks
+    ///   again.
     package mutating func tick(now: ClockReading, lookedNs: Int64? = nil) {
         if configuration.usesStore {
             answerExpired(now: now)
@@ -470,7 +470,7 @@ package struct Limiter {
             if wasClosed && !breaker.isClosed {
                 leaveStore(reason: Self.noAnswer, now: now)
             } else if wasProbing, case .stalled = breaker.state {
-                reportAway(reason: Self.noAnswer)
+                reportOutage(reason: Self.noAnswer)
             }
             advanceRecovery(now: now)
             listen(lookedNs: lookedNs, now: now)
@@ -489,7 +489,7 @@ package struct Limiter {
         }
     }
 
-    /// Everything that waits is answered locally: the replica is going.
+    /// Answers every waiting check locally, because the replica is shutting down.
     package mutating func drain(now: ClockReading) {
         answerAllLocally(now: now)
     }
@@ -508,8 +508,8 @@ package struct Limiter {
         completions.append(Completion(ticket: ticket, answer: answer))
     }
 
-    /// So many checks were answered as soon as they were asked; if they had waited for longer than their budget before
-    /// that, they are late.
+    /// Counts checks that were answered at once. They are late if they had already waited for longer than their
+    /// budget.
     package mutating func noteAnswered(_ count: Int, now: ClockReading) {
         if now.waitedNs > budgetNs { statistics.late += Int64(count) }
     }
@@ -521,10 +521,10 @@ package struct Limiter {
         return batch
     }
 
-    /// Nothing refers to this batch any more.
+    /// Takes back a batch that nothing refers to any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
         clearWriteBacks(&batch)
-        tellAgain(&batch)
+        resendAnswers(&batch)
         if batch.hasAdmittedLocally {
             journal.markUnsettled()
             for waiter in batch.waiters where waiter.state == .admittedLocally {
@@ -536,7 +536,7 @@ package struct Limiter {
         recycledBatches.append(batch)
     }
 
-    /// A key in the store is at fault. Whoever asks of it again and again fills no log.
+    /// Reports a faulty key in the store, at a limited pace so that repeated checks do not fill the log.
     mutating func notifyFault(_ reason: String, now: ClockReading) {
         if faultPace.allows(now: now) { notify(.keyFault(reason: reason)) }
     }

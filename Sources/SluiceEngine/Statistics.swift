@@ -1,45 +1,45 @@
-/// How often notices of one kind may come: some at once, then one in each pause. Whoever brings them about fills no log.
+/// Limits notices of one kind: some at once, then one per pause, so that they do not fill the log.
 struct NoticePace {
-    /// When all that were allowed so far will have had their pause, by the monotonic clock.
-    private var paidNs = Int64.min / 2
+    /// When the pauses of all notices allowed so far will be over, by the monotonic clock.
+    private var pausedUntilNs = Int64.min / 2
 
     mutating func allows(now: ClockReading) -> Bool {
-        let nextNs = max(paidNs, now.monotonicNs) + EngineBounds.noticePauseNs
+        let nextNs = max(pausedUntilNs, now.monotonicNs) + EngineBounds.noticePauseNs
         guard nextNs - now.monotonicNs <= EngineBounds.noticesAtOnce * EngineBounds.noticePauseNs else { return false }
-        paidNs = nextNs
+        pausedUntilNs = nextNs
         return true
     }
 }
 
-/// What has happened since the start: plain tallies, for status, metrics and tests.
+/// Counts events since the start, for status, metrics and tests.
 package struct Statistics: Sendable, Equatable {
     /// Answers by source, then verdict; peeks included.
     private var answers = [Int64](
         repeating: 0, count: Decision.Source.allCases.count * Decision.Verdict.allCases.count)
-    /// Checks that were answered `BUSY`, whatever the cause.
+    /// Checks answered `BUSY`, for any cause.
     package var overloaded: Int64 = 0
-    /// Checks that were answered after their budget had passed.
+    /// Checks answered after their budget had passed.
     package var late: Int64 = 0
-    /// Checks whose time to wait for the store ran out, and that were then answered locally.
+    /// Checks that waited too long for the store, and were then answered locally.
     package var timedOut: Int64 = 0
     package var batches: Int64 = 0
     package var entries: Int64 = 0
-    /// Checks that went to the store in those entries.
+    /// Checks sent to the store in those entries.
     package var coalesced: Int64 = 0
-    /// Batches that were sent again, whole or in part, because they had not run.
+    /// Batches sent again, whole or in part, because they had not run.
     package var resends: Int64 = 0
-    /// Entries that failed by a fault of their own key.
+    /// Entries that failed because of a faulty key.
     package var faults: Int64 = 0
-    /// How often the store went away.
+    /// Outages of the store.
     package var outages: Int64 = 0
-    /// How often something that was admitted locally was added to a counter of the store.
+    /// Write-backs of local admissions to a counter of the store.
     package var settled: Int64 = 0
     /// How often windows went back because the store's clock stayed behind.
     package var clockFollows: Int64 = 0
-    /// How often the store had lost its memory.
+    /// Data losses of the store.
     package var forgotten: Int64 = 0
 
-    /// Checks that were answered `BUSY`, by cause.
+    /// Checks answered `BUSY`, by cause.
     private var busy = [Int64](repeating: 0, count: Busy.allCases.count)
 
     package init() {}

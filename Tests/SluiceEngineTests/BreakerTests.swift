@@ -33,12 +33,12 @@ import Testing
         return breaker
     }
 
-    /// A store that answers probes and nothing else is tried less and less often; once it was fine for a second, that is over.
+    /// A store that answers only probes is tried less and less often; that ends after a second without a fault.
     @Test func failuresCountUntilItStaysClosed() {
         var breaker = closed()
         var ms: Int64 = 1
         for failures in 1...6 {
-            breaker.refused(now: at(ms))
+            breaker.rejected(now: at(ms))
             #expect(breaker.failures == failures)
             ms += 1_000
             #expect(breaker.tick(oldestUnansweredNs: nil, now: at(ms)) == .probe)
@@ -46,7 +46,7 @@ import Testing
             #expect(breaker.isClosed)
             ms += 999
         }
-        breaker.refused(now: at(ms + 1))
+        breaker.rejected(now: at(ms + 1))
         #expect(breaker.failures == 1)
     }
 
@@ -59,7 +59,7 @@ import Testing
 
     private func resting() -> Breaker {
         var breaker = closed()
-        breaker.refused(now: at(10))
+        breaker.rejected(now: at(10))
         return breaker
     }
 
@@ -87,7 +87,7 @@ import Testing
         #expect(breaker.tick(oldestUnansweredNs: nil, now: early) == .none)
         #expect(breaker.connected() == .none)
         #expect(breaker.answered(sentNs: 0, awaitsMore: false, now: early) == .none)
-        breaker.refused(now: early)
+        breaker.rejected(now: early)
         #expect(breaker.state == .open(retryAtNs: retryAtNs))
         #expect(breaker.tick(oldestUnansweredNs: nil, now: ClockReading(monotonicNs: retryAtNs, wallMs: 0)) == .connect)
         #expect(breaker.state == .connecting)
@@ -98,7 +98,7 @@ import Testing
         #expect(breaker.nextTickNs(oldestUnansweredNs: nil) == nil)
         #expect(breaker.tick(oldestUnansweredNs: nil, now: at(100_000)) == .none)
         #expect(breaker.answered(sentNs: 0, awaitsMore: false, now: at(1)) == .none)
-        breaker.refused(now: at(1))
+        breaker.rejected(now: at(1))
         #expect(breaker.state == .connecting)
         breaker.disconnected(now: at(1))
         #expect(retryNs(breaker) != nil && breaker.failures == 1)
@@ -119,9 +119,9 @@ import Testing
         #expect(retryAtNs >= ns(17 + 25) && breaker.failures == 1)
     }
 
-    @Test func probingRestsOnARefusal() throws {
+    @Test func probingRestsOnARejection() throws {
         var breaker = probing()
-        breaker.refused(now: at(3))
+        breaker.rejected(now: at(3))
         #expect(breaker.state == .resting(retryAtNs: try #require(retryNs(breaker))))
     }
 
@@ -181,9 +181,9 @@ import Testing
         #expect(breaker.state == .open(retryAtNs: try #require(retryNs(breaker))))
     }
 
-    @Test func stalledRestsOnARefusalAndOpensOnALoss() {
+    @Test func stalledRestsOnARejectionAndOpensOnALoss() {
         var breaker = stalled()
-        breaker.refused(now: at(30))
+        breaker.rejected(now: at(30))
         if case .resting = breaker.state {} else { Issue.record("\(breaker.state)") }
         breaker = stalled()
         breaker.disconnected(now: at(30))
@@ -196,7 +196,7 @@ import Testing
         #expect(breaker.state == .resting(retryAtNs: retryAtNs))
         #expect(breaker.nextTickNs(oldestUnansweredNs: 0) == retryAtNs)
         #expect(breaker.tick(oldestUnansweredNs: 0, now: ClockReading(monotonicNs: retryAtNs - 1, wallMs: 0)) == .none)
-        breaker.refused(now: at(11))
+        breaker.rejected(now: at(11))
         #expect(breaker.answered(sentNs: 0, awaitsMore: false, now: at(12)) == .none)
         #expect(breaker.state == .resting(retryAtNs: retryAtNs))
         #expect(breaker.tick(oldestUnansweredNs: nil, now: ClockReading(monotonicNs: retryAtNs, wallMs: 0)) == .probe)
@@ -209,7 +209,7 @@ import Testing
         #expect(breaker.state == .open(retryAtNs: try #require(retryNs(breaker))))
     }
 
-    /// Each failure doubles the pause up to its ceiling, and chance keeps replicas apart.
+    /// Each failure doubles the pause up to its maximum, and jitter separates replicas.
     @Test func pausesGrowAndDiffer() throws {
         var ceilingMs: Int64 = 50
         var breaker = fresh()
@@ -229,7 +229,8 @@ import Testing
     }
 }
 
-/// The sidecar's own delay is not the store's: what it is blamed for was not there when its connection was last looked at.
+/// The sidecar's own delay is not the store's: the store is only late if nothing had arrived when its connection was
+/// last read.
 @Suite struct BreakerLookTests {
     private static let overdueNs: Int64 = 15_000_000
 
@@ -254,7 +255,7 @@ import Testing
         #expect(breaker.tick(oldestUnansweredNs: ns(5), lookedNs: ns(19), now: at(95)) == .none)
         #expect(breaker.isClosed)
         #expect(breaker.wantsLook(oldestUnansweredNs: ns(5), now: at(95)))
-        // The look found the answer, and another batch has gone out.
+        // The read found the answer, and another batch has been sent.
         #expect(breaker.answered(sentNs: ns(5), awaitsMore: false, now: at(96)) == .none)
         #expect(breaker.tick(oldestUnansweredNs: ns(96), lookedNs: ns(96), now: at(96)) == .none)
         #expect(breaker.isClosed && !breaker.wantsLook(oldestUnansweredNs: ns(96), now: at(96)))

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Checks with an id that were answered while the store was away, and are asked again when it is back.
+/// Checks with an id that were answered during an outage, and are repeated after it.
 @Suite struct CheckIDOutageTests {
     private typealias Question = LimiterRig.Question
     private let ten = limit(max: 10)
@@ -51,8 +51,8 @@ import Testing
         #expect(rig.store.usage(of: key(ten)) == 4)
     }
 
-    /// The window is full by now: it was admitted all the same.
-    @Test func isNotRefusedWhereOthersTookTheRest() {
+    /// The window is full now, and yet it was admitted.
+    @Test func isNotDeniedWhereOthersTookTheRest() {
         var (rig, first) = admitted([ten], question())
         var other = other(rig, policy(ten))
         #expect(other.decide(cost: 10).allowed)
@@ -76,7 +76,7 @@ import Testing
         var other = other(rig, policy(limits))
         let again = other.decide(question(cost: 3, reserves: reserves))
         #expect(again.allowed && again.source == .local && again.reservation == first.reservation)
-        // It was counted apart, and now counts for all: what is left is of all.
+        // It was counted locally, and is now counted for all replicas: `remaining` is that of all.
         #expect(again.limit == 8 && again.remaining == 3 && again.resetMs > 0)
         guard case .otherArguments = other.askToTheEnd(question(cost: 2, reserves: reserves)) else {
             return #expect(Bool(false), "another check under the same id")
@@ -89,7 +89,7 @@ import Testing
         #expect(other.decide(question(cost: 1)).source == .shared)
     }
 
-    /// Two replicas admitted it apart: what was written first is what all say from then on.
+    /// Two replicas admitted it separately: the answer written first is repeated by all from then on.
     @Test func theFirstThatIsWrittenStays() {
         let policy = policy(ten)
         var (one, first) = admitted([ten], question(reserves: true))
@@ -106,13 +106,13 @@ import Testing
         for _ in 0..<2 { #expect(two.decide(question(reserves: true)).reservation == first.reservation) }
         one.store = two.store
         #expect(one.decide(question(reserves: true)) == first)
-        // The other call is given back, which is no matter of the first.
+        // The other call is given back, which does not concern the first.
         #expect(two.settle(second.reservation ?? "", .cancel) == true)
         two.exchange()
         #expect(two.decide(question(reserves: true)).reservation == first.reservation)
     }
 
-    /// A call that was never made may be made again under its id, wherever it is asked.
+    /// A call that was never made may be made again under its id, on any replica.
     @Test(arguments: [true, false]) func aCancelFreesTheId(isWritten: Bool) {
         var (rig, first) = admitted([ten], question(reserves: true))
         if isWritten {
@@ -129,7 +129,7 @@ import Testing
         #expect(other.decide(question(reserves: true)).reservation == again.reservation)
     }
 
-    /// It is cancelled while nobody knows whether it was written, and once more when the store had gone again.
+    /// It is cancelled before it is known whether it was written, and again after another outage.
     @Test(arguments: [true, false]) func aCancelWhileItIsBeingWritten(hasRun: Bool) throws {
         var (rig, first) = admitted([ten], question(reserves: true))
         let probe = rig.probe()
@@ -145,8 +145,8 @@ import Testing
         #expect(rig.decide(question(reserves: true)).source == .shared && rig.store.usage(of: key(ten)) == 4)
     }
 
-    /// Its batch was not answered in time, so that it was answered here, and then turned out to have run.
-    @Test(arguments: [true, false]) func whatWasInDoubtIsOneCall(isAnswered: Bool) throws {
+    /// Its batch was not answered in time, so it was answered locally, and then turned out to have run.
+    @Test(arguments: [true, false]) func whatWasUnconfirmedIsOneCall(isAnswered: Bool) throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         let ticket = rig.wait(question(reserves: true))
         let batch = try #require(rig.sent().first)
@@ -170,8 +170,8 @@ import Testing
         #expect(rig.decide(question(reserves: true)).reservation != first.reservation)
     }
 
-    /// What the store knew before it lost its data it is told again.
-    @Test func aStoreThatForgotIsTold() {
+    /// What the store knew before a data loss is sent to it again.
+    @Test func isSentAgainAfterADataLoss() {
         var rig = LimiterRig(policy(ten))
         let first = rig.decide(question(reserves: true))
         rig.lose()
@@ -184,7 +184,7 @@ import Testing
         #expect(other.decide(question(reserves: true)).reservation == first.reservation)
     }
 
-    /// However many there are, no batch carries more than some, and all are written in the end.
+    /// However many there are, each batch carries only some, and all are written in the end.
     @Test func manyAreWrittenInSmallParts() {
         var rig = LimiterRig(policy(limit(max: 1_000_000)), replicas: 2)
         rig.lose()

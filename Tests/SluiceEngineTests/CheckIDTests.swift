@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Checks with an id: however often they are asked, they are charged once.
+/// Checks with an id are charged once, however often they are repeated.
 @Suite struct CheckIDTests {
     private let ten = limit(max: 10)
     private static func question(_ id: String = "1", cost: Int64 = 1, reserves: Bool = false) -> LimiterRig.Question {
@@ -29,15 +29,15 @@ import Testing
         guard case .otherArguments = rig.askToTheEnd(Self.question(cost: 2, reserves: true)) else {
             return #expect(Bool(false), "another check under the same id")
         }
-        // It belongs to grant and tool.
+        // An id belongs to a grant and a tool.
         #expect(rig.decide(LimiterRig.Question(tool: "t", grant: "h", id: "1")).remaining == 9)
         #expect(rig.limiter.statistics.total == 5)
         rig.pass(ms: 599_000)
         #expect(rig.decide(Self.question(cost: 2)).remaining == 8)
     }
 
-    /// Refusals are not kept: the next try may pass.
-    @Test(arguments: [true, false]) func refusalsAreNotReplayed(usesStore: Bool) {
+    /// Denials are not cached under an id: the next try may pass.
+    @Test(arguments: [true, false]) func denialsAreNotReplayed(usesStore: Bool) {
         var rig = LimiterRig(policy(limit(max: 1)), usesStore: usesStore)
         #expect(rig.decide().allowed)
         #expect(!rig.decide(Self.question()).allowed)
@@ -60,8 +60,8 @@ import Testing
         #expect(other.store.usage(of: key(ten)) == 0)
     }
 
-    /// The policy changed in between: the answer stays, without numbers of limits that no longer apply. Also where only
-    /// the number of numbers differs.
+    /// The policy changed in between: the answer stays, without numbers of limits that no longer apply. Also if only
+    /// the count of the numbers differs.
     @Test func anotherPolicyInBetween() {
         let before = [limit(max: 10), limit("d", max: 5, algorithm: .slidingWindow)]
         let others: [[Limit]] = [
@@ -79,7 +79,7 @@ import Testing
             #expect(replayed.allowed && replayed.reservation == first.reservation && replayed.source == .shared)
             #expect(replayed.limit == -1 && replayed.remaining == -1 && replayed.rule == "/tools/t")
         }
-        // A maximum is no part of what a counter is.
+        // A maximum is not part of a counter's identity.
         var rig = LimiterRig(policy(before))
         _ = rig.decide(Self.question())
         var other = other(rig, policy(limit(max: 10), limit("d", max: 2, algorithm: .slidingWindow)))
@@ -88,7 +88,7 @@ import Testing
 
     // MARK: - Faults
 
-    /// Both wait when the store goes away: one is charged here, the other is told the same.
+    /// Both wait when the store becomes unavailable: one is charged here, and the other gets the same answer.
     @Test(arguments: [true, false]) func twoThatWait(areSent: Bool) throws {
         var rig = LimiterRig(policy(ten))
         let first = rig.wait(Self.question(reserves: true))
@@ -110,8 +110,8 @@ import Testing
         #expect(rig.answers[first] == rig.answers[second] && rig.limiter.reservations.count == 1)
     }
 
-    /// Refused here, admitted there: whoever asks again under the id is told so, and so it stays charged.
-    @Test(arguments: [true, false]) func refusedHereAndAdmittedThere(isAnswered: Bool) throws {
+    /// Denied here, admitted there: a repeat under the id is answered as admitted, so it stays charged.
+    @Test(arguments: [true, false]) func deniedHereAndAdmittedThere(isAnswered: Bool) throws {
         let two = limit(max: 2)
         var rig = LimiterRig(policy(two), replicas: 3)
         let ticket = rig.wait(Self.question(reserves: true))
@@ -132,7 +132,7 @@ import Testing
         #expect(rig.settle(again.reservation ?? "", .cancel) == true && rig.store.usage(of: key(two)) == 0)
     }
 
-    /// Admitted here while the store was silent, and replayed by the store: one charge there, none more.
+    /// Admitted here while the store was silent, and replayed by the store: charged there once, and no more.
     @Test func lateReplays() throws {
         var rig = LimiterRig(policy(ten))
         let first = rig.wait(Self.question(reserves: true))
@@ -163,7 +163,7 @@ import Testing
         let before = [rig.decide(grant: "g0", isPeek: true), rig.decide(grant: "g1", isPeek: true)].map(\.remaining)
         _ = rig.decide(question(1))
         #expect(rig.decide(grant: "g1", isPeek: true).remaining == before[1])
-        _ = rig.decide(question(0))  // the oldest, which was forgotten
+        _ = rig.decide(question(0))  // the oldest, which was dropped
         #expect(rig.decide(grant: "g0", isPeek: true).remaining == before[0] - 1)
     }
 
@@ -183,7 +183,7 @@ import Testing
         #expect(rig.reserve(grant: "g0").allowed && rig.limiter.reservations.count == 1)
     }
 
-    /// When all has expired nothing of it is left, of any algorithm, with a store or without.
+    /// When everything has expired nothing of it is left, for any algorithm, with or without a store.
     @Test(arguments: [true, false]) func nothingStays(usesStore: Bool) {
         var random = SeededRandom(seed: 21)
         for _ in 0..<20 {
@@ -210,7 +210,8 @@ import Testing
             }
             let limiter = rig.limiter
             #expect(limiter.identityCount == 0 && limiter.counterCount == 0, "\(policy)")
-            #expect(limiter.reservations.count == 0 && limiter.idempotency.count == 0 && limiter.owed.isEmpty)
+            #expect(
+                limiter.reservations.count == 0 && limiter.idempotency.count == 0 && limiter.unsentSettlements.isEmpty)
             #expect(limiter.queue.isEmpty && limiter.inFlight.isEmpty && limiter.unconfirmed.isEmpty)
             #expect(limiter.waitingCount == 0)
         }

@@ -4,7 +4,7 @@ import Testing
 @testable import SluiceEngine
 
 @Suite struct ChunkedArrayTests {
-    /// Counts how many there are of it.
+    /// Counts its live instances.
     private final class Token {
         final class Usage { var live = 0 }
         let usage: Usage
@@ -26,12 +26,12 @@ import Testing
         for index in rows.indices { expectQuickly(rows[index] == (index % 7 == 0 ? -index : index), "\(index)") }
     }
 
-    /// There are as many of them as there are grants: a field more is a matter of megabytes.
+    /// There is one for each grant: one more field takes megabytes.
     @Test func rowsAreSmall() {
         #expect(MemoryLayout<Counter>.stride == 160 && MemoryLayout<Plan>.stride == 128)
     }
 
-    /// Behind the first chunk no row is moved: it has its place in memory for good.
+    /// Beyond the first chunk rows are never moved in memory.
     @Test func rowsKeepTheirPlace() {
         var rows = ChunkedArray<Int>()
         for number in 0..<ChunkedArray<Int>.rowsPerChunk { rows.append(number) }

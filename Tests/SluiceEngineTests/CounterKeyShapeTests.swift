@@ -21,7 +21,7 @@ import Testing
                 container: tool.map { .tool($0) } ?? .allTools, counter: counter, algorithm: algorithm, window: window)
         }
 
-        /// Its parts by their bytes: Swift takes some names for equal that are not.
+        /// Its parts by their bytes: Swift treats some different names as equal.
         var parts: [[UInt8]] {
             func bytes(_ text: String?) -> [UInt8] { text.map { [1] + Array($0.utf8) } ?? [] }
             let whose: [[UInt8]] =
@@ -98,8 +98,8 @@ import Testing
         #expect(seen.count > 10_000)
     }
 
-    /// All counters of a grant, its reservations and its ids lie under one tag, and no grant's tag is that of something
-    /// which grants share.
+    /// All counters of a grant, its reservations and its ids have one hash tag, and no grant's tag is that of
+    /// something that grants share.
     @Test func tags() {
         var tags: [[UInt8]: String?] = [:]
         var random = SeededRandom(seed: 32)
@@ -116,7 +116,7 @@ import Testing
         }
     }
 
-    /// Records and memos are nobody's counter, and each has a key of its own.
+    /// Reservation records and idempotency keys are not counters, and each has a key of its own.
     @Test func otherKeys() {
         var keys: Set<[UInt8]> = []
         var random = SeededRandom(seed: 33)
@@ -141,7 +141,7 @@ import Testing
         }
     }
 
-    /// A check that lacks what a limit counts by counts for its grant alone, also where grants share the counters.
+    /// A check without the field that a limit counts by counts for its grant alone, even if grants share the counters.
     @Test(arguments: [Limit.Scope.session, .server, .attribute("team")], [true, false])
     func whatIsMissing(_ scope: Limit.Scope, acrossGrants: Bool) throws {
         let limit = limit(max: 5, scope: scope, acrossGrants: acrossGrants)
@@ -170,7 +170,7 @@ import Testing
         #expect(remaining("g", "y") == 4)
     }
 
-    /// The keys that a sliding window reads are those that were written in the window before, whatever the calendar.
+    /// The previous window's keys that a sliding window reads are those written in that window, whatever the calendar.
     @Test func windowsBefore() {
         var random = SeededRandom(seed: 34)
         for _ in 0..<300 {

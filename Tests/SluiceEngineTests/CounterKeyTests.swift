@@ -32,8 +32,8 @@ import Testing
             identity: Identity.Parts(grant: name.grant, tool: "t", approved: false, session: name.session))
     }
 
-    /// A key is printable ASCII that no codec stumbles over, with one pair of braces, around the grant alone; and it
-    /// reads back as its parts.
+    /// A key is printable ASCII that needs no escaping, with one pair of braces, around the grant alone; and it reads
+    /// back as its parts.
     private func expectRoundTrip(_ name: Name) {
         let startMs = 1_700_000_040_000 / (name.seconds * 1000) * (name.seconds * 1000)
         let bytes = baseKey(name) + Array(String(startMs).utf8)
@@ -118,7 +118,7 @@ import Testing
                 == CounterKey.baseKey(prefix: "p", limit: limit, identity: other))
     }
 
-    /// What others have left in the store is not taken for a counter, and hurts nobody.
+    /// Keys of other programs in the store are not taken for counters, and do no harm.
     @Test(arguments: [
         "", "sluice", "sluice:1:{", "sluice:1:{g}", "sluice:1:{g}:t:c:fixed_window:60s",
         "other:1:{g}:t:c:fixed_window:60s:0",

@@ -50,7 +50,7 @@ import Testing
         #expect(reports(rig).isEmpty && reports(rig, stored: true).isEmpty)
     }
 
-    /// The identity was met, and no window was looked at yet: what the store tells is all that there is.
+    /// The identity was seen, but no window was used yet: only the store's report is shown.
     @Test func aCounterWithoutAWindow() throws {
         var rig = LimiterRig(policy(ten))
         #expect(rig.decide(cost: 4).allowed)
@@ -70,7 +70,7 @@ import Testing
         #expect(report.sharedUsed == 4 && report.localUsed == 0)
     }
 
-    /// What others did since is told as the store has it, of every algorithm, and as `EXPLAIN` tells it.
+    /// What other replicas did since is reported as the store has it, for every algorithm, and as in `EXPLAIN`.
     @Test(arguments: [
         limit(max: 10), limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 12)),
         limit(max: 4, algorithm: .concurrency(holdMs: 90_000)), limit(max: 10, mode: .shadow),
@@ -95,7 +95,7 @@ import Testing
             #expect(found.resetMs == look.resetMs && found.max == look.max && found.denials == look.denials)
             other.store = rig.store
         }
-        // What was given back elsewhere is so here.
+        // What was given back elsewhere is given back here, too.
         let cancelled = other.settle(first.reservation ?? "", .cancel)
         #expect(cancelled != nil)
         rig.store = other.store
@@ -104,7 +104,7 @@ import Testing
         #expect(found.map(\.sharedUsed) ?? 0 == look.used && found.map(\.remaining) ?? look.left == max(0, look.left))
     }
 
-    /// Slots that were all freed elsewhere are none; and this replica does not tell of them as it remembers them.
+    /// Slots that were all freed elsewhere are not reported, although this replica still remembers them.
     @Test func slotsThatWereFreedElsewhere() {
         let slots = policy(limit(max: 4, algorithm: .concurrency(holdMs: 90_000)))
         var rig = LimiterRig(slots)
@@ -116,7 +116,7 @@ import Testing
         #expect(reports(rig, stored: true).isEmpty)
     }
 
-    /// The window that is open counts nothing yet, and of the one before something still does.
+    /// The open window counts nothing yet, and some of the previous one still counts.
     @Test func aSlidingWindowThatHasJustBegun() throws {
         var rig = LimiterRig(policy(limit(max: 10, algorithm: .slidingWindow)))
         #expect(rig.decide(cost: 8).allowed)
@@ -135,7 +135,7 @@ import Testing
         #expect(rig.decide(cost: 2).allowed)
         let report = try #require(reports(rig).first)
         #expect(report.sharedUsed == 4 && report.localUsed == 2 && report.localShare == 3 && report.remaining == 1)
-        // Once more away, in the same window: half of 4, since the store was told of the 2.
+        // Another outage in the same window: half of 4, since the 2 were written back.
         rig.connect()
         #expect(rig.decide(isPeek: true).source == .shared)
         rig.close()
@@ -144,7 +144,7 @@ import Testing
         #expect(later.sharedUsed == 6 && later.localUsed == 1 && later.remaining == 1)
     }
 
-    /// While the store decides, what it holds is what counts.
+    /// While the store decides, only its usage counts.
     @Test func remainingIsTheStoresWhileItDecides() throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         #expect(rig.decide(cost: 4).allowed)
@@ -183,9 +183,9 @@ import Testing
         #expect(reports(rig, grant: "nobody").isEmpty)
     }
 
-    /// Another replica has counted since this one last looked. What the store did not tell, because more was not asked for,
-    /// is not told as this replica remembers it.
-    @Test func whatTheStoreDidNotTellIsLeftOut() throws {
+    /// Another replica has counted since this one last looked. A counter that the store left out, because no more were
+    /// asked for, is not reported from this replica's memory.
+    @Test func whatTheStoreDidNotReportIsLeftOut() throws {
         let bucket = limit("b", max: 10, of: "u", algorithm: .tokenBucket(burst: 10))
         var rig = LimiterRig(policy(ten, bucket))
         for grant in ["a", "b"] {
@@ -198,10 +198,10 @@ import Testing
         for index in stored.counters.indices where stored.counters[index].lastMs == 0 {
             stored.counters[index].usage.used = 7
         }
-        let told = reports(rig, query, stored)
-        #expect(told.map(\.key.grant) == ["a", "a"] && told.map(\.key.counter) == ["c", "b"])
-        #expect(told.first?.sharedUsed == 7 && told.first?.remaining == 3 && told.last?.max == 10)
-        // Without the store, too, only so many are told of.
+        let reported = reports(rig, query, stored)
+        #expect(reported.map(\.key.grant) == ["a", "a"] && reported.map(\.key.counter) == ["c", "b"])
+        #expect(reported.first?.sharedUsed == 7 && reported.first?.remaining == 3 && reported.last?.max == 10)
+        // Without the store the limit applies, too.
         #expect(reports(rig, query, nil).count == 3)
         var cutOff = CounterInspection(query, stored: nil)
         let isDone = cutOff.look(at: rig.limiter, atMost: 9, now: rig.now)
@@ -210,8 +210,8 @@ import Testing
         #expect(CounterInspection(query, stored: stored).isCutOff)
     }
 
-    /// What this replica admitted by itself is told beside, also where the store knows nothing of the counter.
-    @Test func whatTheStoreWasNotToldYet() throws {
+    /// What this replica admitted by itself is added, even if the store does not know the counter.
+    @Test func whatIsNotWrittenBackYet() throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         rig.lose()
         #expect(rig.decide(cost: 2).allowed)
@@ -221,7 +221,7 @@ import Testing
         #expect(report.sharedUsed == 0 && report.localUsed == 2)
     }
 
-    /// However few are looked at a time, the same is told.
+    /// The report is the same however few counters are examined at a time.
     @Test func someAtATime() {
         var rig = LimiterRig(policy(ten, limit("s", max: 5, of: "u", scope: .session)))
         for number in 0..<40 { _ = rig.decide("u", grant: "g\(number % 4)", session: "s\(number)") }
@@ -235,7 +235,7 @@ import Testing
         }
     }
 
-    /// Names are told apart by their bytes, and a tool that is called as the limits over all tools are is none of those.
+    /// Names are distinguished by their bytes, and a tool named as the limits over all tools is none of those.
     @Test func filtersAreExact() {
         let names = ["t", "t:u", "T", "t ", "t%3A", "all_tools", "reservation", "t}:x", "*"]
         var rig = LimiterRig(
@@ -253,7 +253,7 @@ import Testing
         }
     }
 
-    /// Two names that look alike are two: they are told apart by their bytes, as the store does.
+    /// Two names that look alike are different: they are compared by their bytes, as in the store.
     @Test func namesThatLookAlike() {
         var rig = LimiterRig(policy(ten))
         #expect(rig.decide(grant: "\u{e9}").allowed && rig.decide(grant: "e\u{301}", cost: 2).allowed)
@@ -263,7 +263,7 @@ import Testing
         }
     }
 
-    /// What others have left under the prefix is not shown, and does no harm.
+    /// Other keys under the prefix are not shown, and do no harm.
     @Test func foreignKeysInTheStore() {
         var rig = LimiterRig(policy(ten))
         _ = rig.decide()

@@ -3,7 +3,7 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// Counters of fixed windows of a minute, in the words of their tests.
+/// Shorthand for tests of counters with fixed windows of a minute.
 extension Counter {
     init(baseKey: [UInt8], window: Window, algorithm: Quota.Algorithm) {
         let parts = BaseKeyParts(baseKey)
@@ -24,14 +24,14 @@ extension Counter {
 
     func isQuiet(nowMs: Int64) -> Bool { isQuiet(nowMs: nowMs, quota: nil) }
 
-    mutating func settle(_ amount: Int64, cutMs: Int64) { settle(amount, quota: Self.anyQuota, cutMs: cutMs) }
-    mutating func resolve(_ amount: Int64, cutMs: Int64) { resolve(amount, quota: Self.anyQuota, cutMs: cutMs) }
-    /// Fixed windows do not ask for them.
+    mutating func markStored(_ amount: Int64, cutMs: Int64) { markStored(amount, quota: Self.anyQuota, cutMs: cutMs) }
+    mutating func confirm(_ amount: Int64, cutMs: Int64) { confirm(amount, quota: Self.anyQuota, cutMs: cutMs) }
+    /// Fixed windows do not use these parameters.
     private static let anyQuota = Quota.fixedWindow(max: 0, window: 0..<60_000)
 
     var sharedUsed: Int64 { shared(nil, nowMs: windowStartMs).used }
     var localShare: Int64 { shareEpoch == 0 ? -1 : windowed.localShare }
-    /// Admitted here, and not known to be in the store's tally.
+    /// Local admissions that are not known to be in the store's usage.
     var localUsed: Int64 {
         get { windowed.own }
         set { windowed.adjust(by: newValue - windowed.own) }
@@ -39,13 +39,13 @@ extension Counter {
 }
 
 extension Decision.LimitTrace {
-    /// What the socket tells of it.
-    struct Told: Equatable {
+    /// The numbers that the socket reports.
+    struct Reported: Equatable {
         var rule: String
         var windowStartMs: Int64
         var used: Int64
         var max: Int64
     }
 
-    var told: Told { Told(rule: rule, windowStartMs: windowStartMs, used: used, max: max) }
+    var reported: Reported { Reported(rule: rule, windowStartMs: windowStartMs, used: used, max: max) }
 }

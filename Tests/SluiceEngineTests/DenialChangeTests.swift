@@ -5,15 +5,15 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What ends the life of a remembered refusal early: changes of counters, here and elsewhere, and not hearing of them.
-@Suite struct RefusalChangeTests {
+/// What ends a cached denial early: changes of counters, here and elsewhere, and a change feed that is down.
+@Suite struct DenialChangeTests {
     private static let kinds = [
         limit(max: 2), limit(max: 2, algorithm: .slidingWindow), limit(max: 2, algorithm: .tokenBucket(burst: 2)),
         limit(max: 2, scope: .global),
     ]
 
-    /// A limiter that was refused, and the reservation that takes all there is.
-    private func refused(_ limit: Limit) throws -> (rig: LimiterRig, reservation: String) {
+    /// A limiter whose check was denied, and the reservation that takes everything.
+    private func denied(_ limit: Limit) throws -> (rig: LimiterRig, reservation: String) {
         var rig = LimiterRig.listening(policy(limit))
         let reservation = try #require(rig.reserve(cost: 2).reservation)
         #expect(rig.decide().source == .shared && rig.decide().source == .cache)
@@ -21,7 +21,7 @@ import Testing
         return (rig, reservation)
     }
 
-    /// Some other replica's batch, which the store runs behind this limiter's back.
+    /// Another replica's batch, which the store runs without this limiter.
     private func elsewhere(_ rig: inout LimiterRig, settle reservation: String, _ settlement: Batch.Settlement) {
         var batch = Batch()
         batch.sequence = 1
@@ -34,15 +34,15 @@ import Testing
 
     @Test(arguments: kinds, [Batch.Settlement.cancel, .commit(cost: 1)])
     func settlingHereDropsItAtOnce(_ limit: Limit, _ settlement: Batch.Settlement) throws {
-        var (rig, reservation) = try refused(limit)
+        var (rig, reservation) = try denied(limit)
         #expect(rig.settle(reservation, settlement) == true)
         rig.pass(ns: 1)
-        #expect(rig.decide().allowed, "though nobody has told")
+        #expect(rig.decide().allowed, "although no change was published")
     }
 
     @Test(arguments: kinds, [Batch.Settlement.cancel, .commit(cost: 1)])
-    func settlingElsewhereDropsItWhenItIsHeard(_ limit: Limit, _ settlement: Batch.Settlement) throws {
-        var (rig, reservation) = try refused(limit)
+    func settlingElsewhereDropsItWithTheNotification(_ limit: Limit, _ settlement: Batch.Settlement) throws {
+        var (rig, reservation) = try denied(limit)
         elsewhere(&rig, settle: reservation, settlement)
         #expect(rig.decide().source == .cache, "on its way")
         rig.hearChanges()
@@ -50,24 +50,24 @@ import Testing
     }
 
     @Test(arguments: [Batch.Settlement.commit(cost: 2), .commit(cost: 3), .release])
-    func whatLowersNothingIsNotTold(_ settlement: Batch.Settlement) throws {
-        var (rig, reservation) = try refused(limit(max: 2))
+    func whatLowersNothingIsNotPublished(_ settlement: Batch.Settlement) throws {
+        var (rig, reservation) = try denied(limit(max: 2))
         if settlement != .release { elsewhere(&rig, settle: reservation, settlement) }
         #expect(rig.store.takePublished() == [])
         #expect(rig.decide().source == .cache)
     }
 
     @Test func anothersChangeLeavesItAlone() throws {
-        var (rig, _) = try refused(limit(max: 2))
+        var (rig, _) = try denied(limit(max: 2))
         let other = try #require(rig.reserve(grant: "h").reservation)
         #expect(rig.settle(other, .cancel, grant: "h") == true)
         rig.hearChanges()
         #expect(rig.decide().source == .cache)
     }
 
-    /// A refusal that was asked for before the change, and comes after word of it, is told and not remembered.
-    @Test func anAnswerFromBeforeTheChangeIsNotRemembered() throws {
-        var (rig, reservation) = try refused(limit(max: 2))
+    /// A denial that was asked for before a change, and arrives after its notification, is delivered and not cached.
+    @Test func anAnswerFromBeforeTheChangeIsNotCached() throws {
+        var (rig, reservation) = try denied(limit(max: 2))
         rig.pass(ms: 1_001)
         rig.exchange()
         let ticket = rig.wait()
@@ -81,9 +81,9 @@ import Testing
         #expect(rig.decide().allowed)
     }
 
-    // MARK: - Not hearing
+    // MARK: - The feed is down
 
-    @Test func nothingIsRememberedUntilTheStoreSaysThatItTells() {
+    @Test func nothingIsCachedUntilTheFeedIsOpen() {
         var rig = LimiterRig(policy(limit(max: 1)))
         _ = rig.decide()
         for _ in 0..<3 { #expect(rig.decide().source == .shared) }
@@ -100,8 +100,8 @@ import Testing
         #expect(rig.decide().source == .shared, "that was asked before")
     }
 
-    @Test func whatWasRememberedIsDroppedWithTheConnection() throws {
-        var (rig, reservation) = try refused(limit(max: 2))
+    @Test func theCacheIsDroppedWithTheConnection() throws {
+        var (rig, reservation) = try denied(limit(max: 2))
         rig.hear(.closed(reason: "reset"))
         #expect(!rig.limiter.hearsChanges)
         for _ in 0..<2 { #expect(rig.decide().source == .shared) }
@@ -111,8 +111,8 @@ import Testing
         #expect(rig.decide().allowed, "what was missed while it was down is not believed")
     }
 
-    @Test func silenceIsNotHearing() throws {
-        var (rig, _) = try refused(limit(max: 2))
+    @Test func silenceClosesTheFeed() throws {
+        var (rig, _) = try denied(limit(max: 2))
         rig.listening = []
         rig.pass(ms: 1_000)
         rig.tick()
@@ -133,7 +133,7 @@ import Testing
 
     @Test(arguments: [ChangeFeedEvent.alive, .changed(Array("sluice:1:{x}".utf8))])
     func aWordKeepsItGoing(_ event: ChangeFeedEvent) throws {
-        var (rig, _) = try refused(limit(max: 2))
+        var (rig, _) = try denied(limit(max: 2))
         for _ in 0..<10 {
             rig.pass(ms: 1_000)
             rig.tick()
@@ -142,7 +142,7 @@ import Testing
         #expect(rig.limiter.hearsChanges && !rig.listening.contains(.close))
     }
 
-    @Test func aPersonIsToldOnceWhenItCannotBeHeard() {
+    @Test func isReportedOnceWhenTheFeedIsDown() {
         var rig = LimiterRig(policy(limit(max: 1)))
         var notices: [Limiter.Notice] = []
         var pauses: [Int64] = []
@@ -166,7 +166,7 @@ import Testing
         #expect(rig.limiter.takeNotices() == [.changesHeard])
     }
 
-    @Test func withoutAStoreNobodyListens() {
+    @Test func withoutAStoreThereIsNoFeed() {
         var rig = LimiterRig(policy(limit(max: 1)), usesStore: false)
         for _ in 0..<5 {
             rig.pass(ms: 1_000)
@@ -190,7 +190,7 @@ import Testing
         #expect(rig.listening == [.open])
     }
 
-    // MARK: - Places
+    // MARK: - Slots
 
     @Test func keysOfOneTagShareAPlace() {
         func slot(_ key: String) -> UInt16 { DenialCache.slot(of: Array(key.utf8)[...]) }

@@ -5,12 +5,12 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Refusals that are answered by what an earlier one proved.
-@Suite struct RefusalTests {
+/// Denials that follow from an earlier one.
+@Suite struct DenialTests {
     private typealias Question = LimiterRig.Question
 
-    /// A limiter whose store holds so much of one limit, and that was refused a check of this cost.
-    private func refused(_ limits: Limit..., used: Int64, cost: Int64 = 1) -> LimiterRig {
+    /// A limiter whose store has this usage of each limit, and that was denied a check of this cost.
+    private func denied(_ limits: Limit..., used: Int64, cost: Int64 = 1) -> LimiterRig {
         var rig = LimiterRig.listening(policy(limits))
         for _ in 0..<used { #expect(rig.decide().allowed) }
         let decision = rig.decide(cost: cost)
@@ -20,8 +20,8 @@ import Testing
 
     // MARK: - What is proved
 
-    @Test func aSecondRefusalAsksNobody() throws {
-        var rig = refused(limit(max: 3), used: 3)
+    @Test func aSecondDenialDoesNotAskTheStore() throws {
+        var rig = denied(limit(max: 3), used: 3)
         let shared = rig.decide(cost: 2, wantsTrace: true)
         #expect(shared.source == .cache)
         let runs = rig.store.runs
@@ -45,7 +45,7 @@ import Testing
         #expect(explained.source == .shared && !explained.allowed && explained.trace?.first?.used == 3)
     }
 
-    /// It says what the store would have said at that moment, field by field.
+    /// A cached denial has every field as the store would have answered at that moment.
     @Test(arguments: [1, 5, 17, 300, 900] as [Int64])
     func saysWhatTheStoreWouldSay(afterMs: Int64) {
         let limits = [
@@ -64,17 +64,17 @@ import Testing
             let shared = other.decide(wantsTrace: true)
             #expect(cached.source == .cache && shared.source == .shared)
             cached.source = .shared
-            // The store counts what a shadow limit would have denied of those that pass.
+            // The store counts what a shadow limit would have denied of the checks that pass.
             #expect(cached == shared, "\(limits)")
         }
     }
 
-    @Test func aRefusedFiveSaysNothingAboutOne() {
-        var rig = refused(limit(max: 10), used: 7, cost: 5)
+    @Test func aDeniedFiveSaysNothingAboutOne() {
+        var rig = denied(limit(max: 10), used: 7, cost: 5)
         #expect(rig.decide(cost: 4).source == .cache)
         let one = rig.decide(cost: 1)
         #expect(one.allowed && one.source == .shared && one.remaining == 2)
-        // What was told since proves more.
+        // Usage reported since then proves more.
         #expect(rig.decide(cost: 3).source == .cache)
         #expect(rig.decide(cost: 2).allowed)
     }
@@ -87,7 +87,7 @@ import Testing
         #expect(rig.decide().source == .cache)
     }
 
-    /// Of equal checks that went together some passed: those that did not proved it.
+    /// Of equal checks in one batch some passed: the others prove the denial.
     @Test func aPartOfABatchProves() {
         var rig = LimiterRig.listening(policy(limit(max: 2)))
         let tickets = (0..<5).map { _ in rig.wait() }
@@ -109,7 +109,7 @@ import Testing
         _ = rig.decide()
         let ticket = rig.wait()
         let batches = rig.sent()
-        // It is as old as the question: nobody knows when the store decided.
+        // It is as old as the batch: when the store decided is not known.
         rig.pass(ms: 10)
         for batch in batches { rig.answer(batch, rig.run(batch)) }
         #expect(rig.answers[ticket]?.allowed == false)
@@ -130,15 +130,15 @@ import Testing
         #expect(rig.decide().source == .cache)
         rig.pass(ms: 1)
         let last = rig.decide()
-        // A fixed window may have ended by the store's clock; a sliding one reaches into the next.
+        // A fixed window may have ended by the store's clock; a sliding one still counts in the next.
         #expect(!last.allowed && last.source == (algorithm == .fixedWindow ? .shared : .cache))
         rig.pass(ms: 1)
         #expect(rig.decide().source == .shared, "another window is open")
     }
 
-    /// The time by which windows are cut steps back: what is open then is another window.
+    /// The time that cuts windows steps back: the open window is another one then.
     @Test func theClockThatCutsWindowsCounts() {
-        var rig = refused(limit(max: 1), used: 1)
+        var rig = denied(limit(max: 1), used: 1)
         rig.now.wallMs += 3_600_000
         #expect(rig.decide().source == .cache, "this machine's wall clock does not")
         rig.limiter.clock.observeStore(timeMs: rig.store.clockMs + 60_000, now: rig.now)
@@ -146,7 +146,7 @@ import Testing
     }
 
     @Test func aSlidingWindowMakesRoomInTime() {
-        // 10 in the window before, 4 in this one: what reaches over shrinks by one in 200 ms.
+        // 10 in the previous window, 4 in this one: what still counts shrinks by one in 200 ms.
         var rig = LimiterRig.listening(policy(limit(max: 10, per: 2, algorithm: .slidingWindow)))
         rig.pass(ms: 1_900 - (rig.store.clockMs - LimiterRig.startMs) % 2_000)
         for _ in 0..<10 { #expect(rig.decide().allowed) }
@@ -183,7 +183,8 @@ import Testing
 
     // MARK: - For how long
 
-    /// What is left for a smaller cost another replica may have taken since: then the wait is longer, and Redis is asked.
+    /// Another replica may have taken the room that is left for a smaller cost: then the wait is longer, so Redis is
+    /// asked.
     @Test(arguments: [
         limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 10)),
     ])
@@ -200,35 +201,36 @@ import Testing
         other.limiter.acknowledgedSequence = 0
         #expect(other.decide(cost: 2).allowed)
         rig.store = other.store
-        let told = rig.decide(cost: 3)
+        let reported = rig.decide(cost: 3)
         var asked = rig
         asked.hear(.closed(reason: "reset"))
         let shared = asked.decide(cost: 3)
-        #expect(!told.allowed && told.retryAfterMs == shared.retryAfterMs && told.remaining == shared.remaining)
-        // With nothing left for anybody it stays as it is until something has leaked.
+        #expect(
+            !reported.allowed && reported.retryAfterMs == shared.retryAfterMs && reported.remaining == shared.remaining)
+        // Without room for any cost nothing changes until something has leaked.
         rig.pass(ms: 300)
         let again = rig.decide(cost: 3)
-        #expect(again.source == .cache && again.retryAfterMs == told.retryAfterMs - 300)
+        #expect(again.source == .cache && again.retryAfterMs == reported.retryAfterMs - 300)
     }
 
-    /// Answers take their time, so that this replica's clock is behind the store's: whoever has waited just as long as it was
-    /// told, by the store's clock, passes.
+    /// Answers take time, so this replica's clock is behind the store's: a caller that waited exactly the reported
+    /// time, by the store's clock, passes.
     @Test(arguments: [
         limit(max: 3, per: 1), limit(max: 3, per: 1, algorithm: .slidingWindow),
         limit(max: 3, per: 1, algorithm: .tokenBucket(burst: 3)),
     ])
-    func waitingAsLongAsToldPasses(one: Limit) {
+    func waitingTheReportedTimePasses(one: Limit) {
         var fromMemory = 0
         for phase in Int64(0)..<60 {
             var rig = LimiterRig.listening(policy(one))
             rig.pass(ns: 20_000_000 + phase * 1_371_000)
             while rig.decide().allowed {}
             rig.pass(ns: 150_000)
-            let told = rig.decide()
-            if told.source == .cache { fromMemory += 1 }
-            let untilNs = rig.now.monotonicNs + told.retryAfterMs * 1_000_000
+            let reported = rig.decide()
+            if reported.source == .cache { fromMemory += 1 }
+            let untilNs = rig.now.monotonicNs + reported.retryAfterMs * 1_000_000
             rig.pass(ns: 5_000_000)
-            // An answer that was under way for some milliseconds: by it this replica reads its clock.
+            // An answer that took some milliseconds: this replica reads the store's clock from it.
             _ = rig.wait(grant: "other")
             let batches = rig.sent()
             let results = batches.map { rig.run($0) }
@@ -236,7 +238,7 @@ import Testing
             for (batch, result) in zip(batches, results) { rig.answer(batch, result) }
             rig.pass(ns: untilNs - rig.now.monotonicNs)
             let passed = rig.decide()
-            #expect(passed.allowed && passed.source == .shared, "\(phase): \(told) \(passed)")
+            #expect(passed.allowed && passed.source == .shared, "\(phase): \(reported) \(passed)")
         }
         #expect(fromMemory == 60)
     }
@@ -250,12 +252,12 @@ import Testing
         let denied = rig.decide(wantsTrace: true)
         #expect(denied.source == .cache && denied.rule == "/tools/t/limits/d")
         #expect(denied.trace?.map(\.fits) == [true, false, true] && denied.trace?.map(\.used) == [2, 2, 2])
-        // Of two the one binds that makes it wait longer.
+        // Of two limits the one with the longer wait binds.
         #expect(!rig.decide(cost: 2).allowed)
         #expect(rig.decide(cost: 2).rule == "/tools/t/limits/e")
     }
 
-    /// Another tool under the same limit learns it by one question of its own.
+    /// Another tool under the same limit learns it by one check of its own.
     @Test func aSharedLimitIsProvedForEachTool() {
         var rig = LimiterRig.listening(
             policy([limit(max: 9), limit(max: 9, of: "u")], allTools: [limit("all", max: 1, of: nil)]))
@@ -265,7 +267,7 @@ import Testing
         #expect(rig.decide("u", grant: "h").allowed)
     }
 
-    @Test func shadowLimitsNeverRefuse() {
+    @Test func shadowLimitsNeverDeny() {
         var rig = LimiterRig.listening(policy(limit(max: 1, mode: .shadow), limit("d", max: 5)))
         for _ in 0..<5 { #expect(rig.decide().allowed) }
         #expect(rig.decide().source == .shared && rig.decide().source == .cache)
@@ -281,7 +283,7 @@ import Testing
         for _ in 0..<3 { #expect(rig.reserve().source == .shared) }
         #expect(rig.settle(first.reservation ?? "", .release) == true)
         #expect(rig.reserve().allowed)
-        // A window beside them is, and it binds then.
+        // A window beside them proves it, and binds then.
         var both = LimiterRig.listening(policy(slots, limit(max: 1, per: 1)))
         _ = both.reserve()
         #expect(both.reserve().source == .shared)
@@ -290,11 +292,11 @@ import Testing
         #expect(denied.trace?.map(\.fits) == [false, false])
     }
 
-    @Test func reservingIsRefusedAndAnIdIsAskedFor() throws {
+    @Test func reservingIsDeniedAndAnIdIsAskedFor() throws {
         var rig = LimiterRig.listening(policy(limit(max: 2)))
         let named = rig.reserve(id: "a")
         _ = rig.decide()
-        #expect(rig.reserve().source == .shared, "the first refusal")
+        #expect(rig.reserve().source == .shared, "the first denial")
         let plain = rig.reserve()
         #expect(plain.source == .cache && plain.reservation == "" && !plain.allowed)
         let replayed = rig.reserve(id: "a")
@@ -304,27 +306,27 @@ import Testing
 
     // MARK: - Without a store
 
-    @Test func whileTheStoreIsAwayLocalCountersAnswer() {
-        var rig = refused(limit(max: 1), used: 1)
+    @Test func localCountersAnswerInAnOutage() {
+        var rig = denied(limit(max: 1), used: 1)
         rig.lose()
         #expect(rig.decide().source == .local)
         rig.connect()
         #expect(rig.decide().source == .shared)
     }
 
-    @Test func aStoreThatForgotProvedNothing() {
-        var rig = refused(limit(max: 1), used: 1)
+    @Test func aDataLossEmptiesTheCache() {
+        var rig = denied(limit(max: 1), used: 1)
         rig.store.flush()
         let ticket = rig.wait(Question(grant: "other"))
         rig.exchange()
         #expect(rig.answers[ticket]?.allowed == true && rig.limiter.statistics.forgotten == 1)
-        // It is asked anew, and told what it had told before it forgot.
+        // The store is asked again, after its earlier usage was restored.
         let denied = rig.decide()
         #expect(!denied.allowed && denied.source == .shared)
     }
 
     @Test func aReloadDropsWhatItChanges() {
-        var rig = refused(limit(max: 2), used: 2)
+        var rig = denied(limit(max: 2), used: 2)
         #expect(rig.decide().source == .cache)
         rig.limiter.replacePolicies(PolicySet(single: policy(limit(max: 3))))
         #expect(rig.decide().allowed)

@@ -4,8 +4,8 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What becomes of rows when a table is full: those go that nobody needs, then those that the store knows, the least
-/// recently used first; what is only here stays. No grant takes what others need.
+/// Evictions from a full table: first rows that are no longer needed, then rows that the store knows, the least
+/// recently used first. What is only here stays. No grant takes what others need.
 @Suite struct EvictionTests {
     private static let sessions = policy(limit(max: 10, per: 3_600, scope: .session), limit("u", max: 5, of: "u"))
 
@@ -35,7 +35,7 @@ import Testing
         #expect(rig.limiter.statistics.overloaded == 0 && rig.limiter.evictedCount > 900)
         #expect(rig.limiter.identityCount <= 16)
         #expect(rig.limiter.counterCount == rig.limiter.identityCount)
-        // What one grant asked for pushed out its own rows alone.
+        // One grant's checks evicted only its own rows.
         #expect(rig.limiter.table.grant(of: identity(grant: "g3", session: "x")) != nil)
     }
 
@@ -69,7 +69,7 @@ import Testing
         #expect(rig.limiter.grantCount == rig.limiter.identityCount)
     }
 
-    /// What was evicted is asked of the store anew, and counts on.
+    /// The store is asked about an evicted counter again, and goes on counting it.
     @Test func nothingIsLostWithARow() {
         var rig = rig(policy(limit(max: 3, per: 3_600, scope: .session)))
         var allowed: [Int: Int] = [:]
@@ -82,7 +82,7 @@ import Testing
         #expect(allowed.count == 40 && allowed.values.allSatisfy { $0 == 3 })
     }
 
-    /// A counter that a new row shares with the one that goes for it is known on: its share is not taken anew.
+    /// A counter shared by a new row and the row evicted for it stays: its share is not taken again.
     @Test func whatTheNextRowSharesStays() {
         var rig = rig(
             policy(
@@ -94,7 +94,7 @@ import Testing
         #expect(rig.decide(session: "s3").verdict == .limit)
     }
 
-    /// What a batch names stays: its checks are answered by it.
+    /// A plan that a batch refers to stays: its checks are answered by it.
     @Test func whatIsInFlightStays() {
         var rig = rig(maxPlans: 16, grantParts: 4)
         var tickets: [UInt64] = []
@@ -105,7 +105,7 @@ import Testing
         #expect(rig.decide(session: "s4").allowed)
     }
 
-    // MARK: - While it is away
+    // MARK: - During an outage
 
     @Test func oneGrantIsBusyAndNobodyElse() {
         var rig = rig()
@@ -127,7 +127,7 @@ import Testing
         #expect(rig.limiter.takeNotices().contains(.busy(.table)))
     }
 
-    /// Nor does a check that finds no room take anything with it.
+    /// A check that finds no room evicts nothing either.
     @Test func whoFindsNoRoomTakesNothing() {
         var rig = rig(
             policy(
@@ -142,7 +142,7 @@ import Testing
         }
     }
 
-    /// What was admitted meanwhile is written back before its row may go.
+    /// Local admissions are written back before their row may be evicted.
     @Test func whatIsToBeWrittenBackStays() {
         var rig = rig()
         rig.lose()
@@ -153,7 +153,7 @@ import Testing
         #expect(rig.limiter.statistics.overloaded == 0 && rig.limiter.journalCount == 0)
     }
 
-    /// While all wait for each other's write-backs shares go on, and so do the rows that have them.
+    /// While replicas wait for each other's write-backs shares continue, and so do the rows with shares.
     @Test func noRowGoesWhileReplicasComeBack() {
         var rig = rig(replicas: 2)
         rig.beat(2, 1)
@@ -177,7 +177,7 @@ import Testing
         #expect(rig.limiter.evictedCount == 1)
     }
 
-    /// A window that is over holds nothing: it makes room, with a store or without.
+    /// A window that is over holds nothing: its row may be dropped, with or without a store.
     @Test func whatIsOverMakesRoom() {
         var rig = rig(policy(limit(max: 10, scope: .session)), usesStore: false)
         for session in 0..<4 { #expect(rig.decide(session: "s\(session)").allowed) }
@@ -187,7 +187,7 @@ import Testing
         #expect(rig.limiter.evictedCount == 0)
     }
 
-    /// What the store has yet to be told after it lost its data stays until it has it.
+    /// What has yet to be restored after a data loss stays until it is.
     @Test func whatIsToBeRestoredStays() {
         var rig = rig()
         for session in 0..<4 { for _ in 0..<4 { _ = rig.decide(session: "s\(session)") } }
@@ -198,7 +198,7 @@ import Testing
         for session in 0..<4 { #expect(rig.decide(session: "s\(session)").remaining == 5) }
     }
 
-    /// Where it told of nothing used, there is nothing to restore.
+    /// A counter reported without usage needs no restore.
     @Test func whatWasSeenEmptyNeedNotBeRestored() {
         var rig = rig()
         for session in 0..<4 { _ = rig.decide(session: "s\(session)", isPeek: true) }
@@ -220,7 +220,7 @@ import Testing
         #expect(rig.decide(session: "s0").remaining == 4)
     }
 
-    /// A row whose change is yet to be recorded waits for that.
+    /// A row whose change is yet to be recorded stays until then.
     @Test func whatIsToBeRecordedStays() {
         var rig = rig(keepsState: true)
         rig.lose()
@@ -233,7 +233,7 @@ import Testing
         for session in 0..<4 { #expect(rig.decide(session: "s\(session)").remaining == 8) }
     }
 
-    /// What an earlier process left is kept without a plan; where the table wants the room, only until the store has it.
+    /// An earlier process's counter is kept without a plan; if the table needs the room, only until the store has it.
     @Test func whatIsRestoredMakesRoomToo() {
         let session = String(repeating: "s", count: 240)
         var rig = LimiterRig(Self.sessions, keepsState: true, maxTableBytes: 1_000_000)
@@ -261,7 +261,7 @@ import Testing
         #expect(rig.limiter.statistics.overloaded == 0)
     }
 
-    // MARK: - What takes no row
+    // MARK: - Checks without rows
 
     @Test(arguments: [true, false]) func whatCountsNothingTakesNoRow(isThere: Bool) {
         let open = Policy(
@@ -340,7 +340,7 @@ import Testing
         for _ in 0..<most { #expect(rig.reserve().allowed) }
         #expect(cause(rig.askToTheEnd(LimiterRig.Question(reserves: true))) == .grantReservations)
         #expect(rig.decide().allowed && rig.reserve(grant: "h").allowed)
-        // Those that are over leave their places.
+        // Expired ones leave stale places.
         rig.pass(ms: 3_600_000)
         #expect(rig.reserve().allowed)
     }
@@ -357,7 +357,7 @@ import Testing
         #expect(rig.limiter.reservations.count <= most)
     }
 
-    /// A check that waited for the store and finds no room for its reservation is answered so, too.
+    /// A check that waited for the store and finds no room for its reservation is answered `BUSY`, too.
     @Test func aCheckThatWaitedIsBusyToo() {
         let most = EngineBounds.maxLocalReservations / 1_024
         var rig = rig(policy(limit(max: 1_000_000, per: 3_600)), maxPlans: 4_096, grantParts: 1_024)
@@ -379,9 +379,9 @@ import Testing
         #expect(rig.limiter.idempotency.placeCount < 8 * most)
     }
 
-    // MARK: - ChunkedArray of grants
+    // MARK: - Rows of grants
 
-    /// A random life: what each grant has is exact, and its ring holds all of its rows.
+    /// A random history: each grant's totals are exact, and its ring holds all of its rows.
     @Test func randomLife() throws {
         var random = SeededRandom(seed: 11)
         var rig = rig(maxPlans: 48, grantParts: 6)

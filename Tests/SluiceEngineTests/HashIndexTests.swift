@@ -4,7 +4,7 @@ import Testing
 @testable import SluiceEngine
 
 @Suite struct HashIndexTests {
-    /// Names of rows, few hashes for many of them, so that runs are long and hashes collide.
+    /// Names of rows with few different hashes, so that probe sequences are long and hashes collide.
     private func hash(_ name: Int, spread: Int) -> Int { (name % spread) << 32 | name % 3 }
 
     @Test(arguments: [1, 3, 16, 1_000])

@@ -4,14 +4,14 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What the tables take is counted in bytes: by their rows, and by what lies apart from them.
+/// The memory of the tables is counted in bytes: their rows, and what is stored outside them.
 @Suite struct HeldBytesTests {
     private static let longName = String(repeating: "é", count: 128)
 
     private func long(_ number: Int) -> String { String(Self.longName.dropLast(3)) + String(format6(number)) }
     private func format6(_ number: Int) -> String { String(100_000 + number) }
 
-    /// The real size of a row is at hand, that of a name's bytes as well: no estimate may be below their sum.
+    /// The real sizes of rows and names are known: no estimate may be below their sum.
     @Test func everyIdentityCountsWithItsNames() {
         var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false)
         _ = rig.decide(session: "s")
@@ -42,7 +42,7 @@ import Testing
         #expect(rig.limiter.heldBytes <= full + full / 100)
     }
 
-    /// Above the bound a new identity finds the table full, and those that are known go on.
+    /// Above the bound a new identity finds the table full, and known ones go on.
     @Test func aTableThatIsFullByBytesTakesNobodyIn() {
         let bound = 1_000_000
         var rig = LimiterRig(policy(limit(max: 5, scope: .session)), usesStore: false, maxTableBytes: bound)
@@ -72,7 +72,7 @@ import Testing
         #expect(rig.decide(grant: "other", session: "s").allowed)
     }
 
-    /// With a store the rows that it knows make room, also by bytes, and whatever the names' lengths.
+    /// With a store the rows that it knows are evicted, also by bytes, and whatever the names' lengths.
     @Test func bytesAreFreedForTheNext() {
         let bound = 1_000_000
         var rig = LimiterRig(policy(limit(max: 5, per: 3_600, scope: .session)), maxTableBytes: bound)
@@ -92,8 +92,8 @@ import Testing
         #expect(taken == 2_000)
     }
 
-    /// Ids, reservations and settlements that are owed have a part of the bytes that identities cannot take.
-    @Test func identitiesLeaveRoomForWhatIsRememberedBesideThem() {
+    /// Ids, reservations and unsent settlements have a part of the bytes that identities cannot take.
+    @Test func identitiesLeaveRoomForReservationsAndIDs() {
         let bound = 1_000_000
         var rig = LimiterRig(policy(limit(max: 1_000, scope: .session)), usesStore: false, maxTableBytes: bound)
         for number in 0..<2_000 { _ = rig.ask(grant: long(number), session: long(number)) }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Checks that are looked up together are decided like those that come one by one, whatever becomes of the table meanwhile.
+/// Checks that are looked up together are decided as if they came one by one, whatever happens to the table meanwhile.
 @Suite struct IdentityBatchTests {
     private static let grants = 60
 
@@ -16,7 +16,7 @@ import Testing
         return "\(outcome)"
     }
 
-    /// - Parameter maxPlans: fewer than there are identities, so that rows change hands all the time, or enough.
+    /// - Parameter maxPlans: either fewer than identities, so that rows are evicted all the time, or enough.
     @Test(arguments: [24, 1_000]) func oneByOneOrTogether(maxPlans: Int) {
         let limits = policy(limit(max: 40, per: 1))
         var together = LimiterRig(limits, usesStore: false, maxPlans: maxPlans)

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What was admitted without the store is added to it once; what it forgot it is told again.
+/// Local admissions are written back once; what the store lost is restored.
 @Suite struct JournalTests {
     private let ten = limit(max: 10)
 
@@ -13,20 +13,20 @@ import Testing
         rig.store.usage(of: key(limit, startMs: startMs))
     }
 
-    // MARK: - Settling
+    // MARK: - Write-backs
 
     @Test func aCounterTurnsSharedInTheScriptThatSettlesIt() throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         rig.lose()
         for _ in 0..<3 { #expect(rig.decide().source == .local) }
         rig.connect()
-        // The first check after it all is decided with what was added.
+        // The first check after the outage is decided with what was added.
         #expect(used(rig, ten) == 3 && rig.limiter.statistics.settled == 1)
         let denied = rig.decide(cost: 8)
         #expect(denied.source == .shared && !denied.allowed && denied.remaining == 7)
     }
 
-    @Test func settlementsComeAheadOfTheChecksOfTheirCounter() throws {
+    @Test func writeBacksComeAheadOfTheChecksOfTheirCounter() throws {
         var rig = LimiterRig(policy(ten))
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
@@ -41,8 +41,8 @@ import Testing
         #expect(used(rig, ten) == 5 && rig.limiter.journalCount == 0)
     }
 
-    /// Whether a batch ran that settles, its marker tells: it is added once either way.
-    @Test(arguments: [true, false], [true, false]) func settledOnce(ran: Bool, isSliding: Bool) throws {
+    /// The marker shows whether a batch of write-backs ran: it is added once either way.
+    @Test(arguments: [true, false], [true, false]) func writtenBackOnce(ran: Bool, isSliding: Bool) throws {
         let one = limit(max: 10, algorithm: isSliding ? .slidingWindow : .fixedWindow)
         var rig = LimiterRig(policy(one))
         rig.lose()
@@ -99,15 +99,15 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining >= left)
     }
 
-    /// One batch adds only so much to a counter, and a check of the same counter is decided by the batch that adds the first
-    /// part: others wait until the last part is added.
+    /// One batch adds at most `maxIncrement` to a counter, and a check of the counter is decided by the batch that
+    /// adds the first part: others wait until the last part is added.
     @Test func othersWaitForTheLastPart() throws {
         let bucket = limit(max: 300, per: 31_536_000, algorithm: .tokenBucket(burst: 300))
         var rig = LimiterRig(policy(bucket), replicas: 2)
         rig.lose()
         while rig.decide().allowed {}
-        let owed: Int64 = 150 * 31_536_000_000
-        try #require(owed > 4 * EngineBounds.maxIncrement)
+        let amount: Int64 = 150 * 31_536_000_000
+        try #require(amount > 4 * EngineBounds.maxIncrement)
         let probe = rig.probe()
         rig.answer(probe, rig.run(probe))
         var parts = 0
@@ -128,7 +128,7 @@ import Testing
         #expect(parts == 5 && rig.limiter.hasWrittenBack)
     }
 
-    /// A reload that drops the limit meanwhile: what was admitted under it is settled, and then nothing is kept.
+    /// A reload drops the limit meanwhile: what was admitted under it is written back, and then nothing is kept.
     @Test func aReloadDoesNotLoseIt() {
         var rig = LimiterRig(policy(ten))
         rig.lose()
@@ -152,7 +152,7 @@ import Testing
         var admitted = 0
         while rig.decide().allowed { admitted += 1 }
         #expect((2...3).contains(admitted), "a quarter of ten")
-        // It stands still while the store is away, and those that are gone are forgotten when it is back for long enough.
+        // The list does not change during an outage; replicas that are gone are dropped some time after it.
         rig.pass(ms: 120_000)
         rig.connect()
         #expect(rig.limiter.live.view.count == 4)
@@ -164,9 +164,9 @@ import Testing
         #expect(rig.limiter.live.view.count == 1)
     }
 
-    // MARK: - A store that forgot
+    // MARK: - Data loss
 
-    @Test func whatItForgotItIsToldAgain() {
+    @Test func whatItLostIsRestored() {
         let sliding = limit("s", max: 20, of: "u", algorithm: .slidingWindow)
         var rig = LimiterRig(policy(ten, sliding))
         #expect(rig.decide(cost: 7).allowed && rig.decide("u", cost: 9).allowed)
@@ -178,8 +178,8 @@ import Testing
         #expect(rig.decide().remaining == 2 && rig.decide("u").remaining == 10)
     }
 
-    /// However many there are: none is passed over between two batches.
-    @Test func allThatItForgotItIsToldAgain() {
+    /// However many there are, none is skipped between two batches.
+    @Test func allThatWasLostIsRestored() {
         var rig = LimiterRig(policy(ten))
         let grants = (1...2 * EngineBounds.maxWriteBacksPerBatch + 40).map { "g\($0)" }
         for grant in grants { #expect(rig.decide(grant: grant, cost: 3).allowed) }
@@ -211,7 +211,8 @@ import Testing
         #expect(rig.limiter.takeNotices().count == 1)
     }
 
-    /// Where others live, checks are answered locally until all of them have told what they know; for two seconds at most.
+    /// If other replicas are live, checks are answered locally until all of them have restored; for two seconds at
+    /// most.
     @Test(arguments: [true, false]) func theOthersAreAwaited(theyCome: Bool) throws {
         var rig = LimiterRig(policy(ten), replicas: 2)
         rig.beat(99, 1)
@@ -237,6 +238,6 @@ import Testing
         rig.tick()
         rig.exchange()
         #expect(rig.limiter.isShared)
-        #expect(rig.decide().remaining == 4, "four that were offered, one that was admitted here, and this one")
+        #expect(rig.decide().remaining == 4, "four that were restored, one that was admitted here, and this one")
     }
 }

@@ -20,7 +20,7 @@ import Testing
         #expect(Array(parts.head) == bytes(head) && Array(parts.own) == bytes(own) && Array(parts.tail) == bytes(tail))
     }
 
-    /// Whatever the grant is called, the parts together are the stem again.
+    /// Whatever the grant's name, the parts together are the base key again.
     @Test func partsOfAnyKey() {
         for grant in ["g", "a}b", "{", ";", ":", "}:t:c;session=x:", "ä", String(repeating: "g", count: 256)] {
             for subject in [CounterKey.Subject.grant, .session("}:{;"), .attribute(name: ";", value: ":")] {
@@ -36,7 +36,7 @@ import Testing
         }
     }
 
-    /// Counters that differ in whose they are alone have one family, and it goes with the last of them.
+    /// Counters that differ only in their owner have one template, which is freed with the last of them.
     @Test func aFamilyIsSharedAndGoes() {
         var table = PlanTable(maxPlans: 10)
         let rows = ["g", "h", "i"].map {
@@ -45,12 +45,12 @@ import Testing
         }
         let other = table.insertCounter(
             baseKey: bytes("sluice:1:{g}:t:d:fixed_window:60s:"), window: .seconds(60), algorithm: .fixedWindow)
-        #expect(table.familyCount == 2 && table[counter: rows[0]].family === table[counter: rows[2]].family)
-        #expect(table[counter: other].family !== table[counter: rows[0]].family)
+        #expect(table.templateCount == 2 && table[counter: rows[0]].template === table[counter: rows[2]].template)
+        #expect(table[counter: other].template !== table[counter: rows[0]].template)
         for row in rows { table.release(counter: row) }
-        #expect(table.familyCount == 1)
+        #expect(table.templateCount == 1)
         table.release(counter: other)
-        #expect(table.familyCount == 0)
+        #expect(table.templateCount == 0)
     }
 }
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What the engine answers by itself: by the policy, and by local counters.
+/// What the engine answers by itself: from the policy, and from local counters.
 @Suite struct LimiterCheckTests {
     private static let start = LimiterRig.startMs
 
@@ -33,7 +33,7 @@ import Testing
         #expect(rig.limiter.identityCount == 0 && rig.limiter.counterCount == 0)
     }
 
-    /// Of a month's calls as many count in the next as a month's length from now back holds of them.
+    /// A month's usage counts in the next month as far as a window of the present month's length reaches back.
     @Test(arguments: [true, false]) func slidingMonthsOfUnequalLength(usesStore: Bool) {
         let monthly = limit(max: 1000, algorithm: .slidingWindow, window: .calendar(.month, in: .utc))
         var rig = LimiterRig(policy(monthly), usesStore: usesStore, connected: false)
@@ -95,7 +95,7 @@ import Testing
         #expect(rig.decide().remaining == 2)
     }
 
-    /// A refused cost says nothing of a smaller one.
+    /// A denial of one cost says nothing about a smaller one.
     @Test func costs() {
         var rig = LimiterRig(policy(limit(max: 10)), usesStore: false)
         #expect(rig.decide(cost: 7).remaining == 3)
@@ -114,7 +114,7 @@ import Testing
         #expect(!rig.decide(isPeek: true).allowed)
     }
 
-    /// No window can ever admit it: what is left is told as whoever counts knows it, and nothing is charged.
+    /// No window can ever admit it: `remaining` is reported as in any other check, and nothing is charged.
     @Test(arguments: [true, false])
     func moreThanTheMaximumIsDeniedForEver(usesStore: Bool) {
         var rig = LimiterRig(
@@ -139,11 +139,11 @@ import Testing
         #expect(rig.store.runs == 1)  // the probe
     }
 
-    /// What other replicas admitted is told of a check that can never pass as of any other, and as a peek tells it.
+    /// What other replicas admitted is reported for a check that can never pass as for any other, and as for a peek.
     @Test(arguments: [
         limit(max: 10), limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 10)),
     ])
-    func moreThanTheMaximumIsToldAsTheStoreKnowsIt(one: Limit) throws {
+    func moreThanTheMaximumIsReportedAsTheStoreKnowsIt(one: Limit) throws {
         let policy = policy(one, limit("day", max: 100, per: 86_400))
         var rig = LimiterRig.listening(policy)
         var other = LimiterRig(policy, replica: rig.replica + 1)
@@ -161,14 +161,14 @@ import Testing
             #expect(denied.trace?.map(\.waitMs) == [-1, 0] && denied.trace?.map(\.left) == [3, 93])
             #expect(denied.reservation == (reserves ? "" : nil))
         }
-        // It charged nothing, and for a second the same is known without asking.
+        // It charged nothing, and for a second the cache answers the same.
         let runs = rig.store.runs
         #expect(rig.decide(cost: 11).source == .cache && rig.store.runs == runs)
         #expect(rig.decide(cost: 3).allowed)
     }
 
-    /// Where the store is away, what this replica would still admit is told.
-    @Test func moreThanTheMaximumWhileTheStoreIsAway() {
+    /// In an outage, what this replica would still admit is reported.
+    @Test func moreThanTheMaximumInAnOutage() {
         var rig = LimiterRig(policy(limit(max: 10)), replicas: 2)
         #expect(rig.decide(cost: 4).allowed)
         rig.lose()
@@ -177,7 +177,7 @@ import Testing
         #expect(denied.remaining == 3 && denied.retryAfterMs == -1)
     }
 
-    /// What is blocked says so alone, and with a trace the same as without one.
+    /// A blocked call is answered without the store, and with a trace as without one.
     @Test func blockedBesideOthers() {
         var rig = LimiterRig(policy(limit(max: 0), limit("d", max: 5, per: 3_600), limit("s", max: 9)))
         for cost: Int64 in [1, 6] {
@@ -200,7 +200,7 @@ import Testing
     }
 
     @Test(arguments: [true, false])
-    func sessionsAreCountedApart(usesStore: Bool) {
+    func sessionsAreCountedSeparately(usesStore: Bool) {
         var rig = LimiterRig(policy(limit(max: 1, scope: .session)), usesStore: usesStore)
         #expect(rig.decide(session: "a").allowed)
         #expect(!rig.decide(session: "a").allowed)
@@ -220,7 +220,7 @@ import Testing
         #expect(rig.limiter.identityCount == 1)
     }
 
-    /// All limits or none: what one refuses is not charged to the others.
+    /// All limits or none: what one limit denies is not charged to the others.
     @Test(arguments: [true, false])
     func severalLimitsAllOrNothing(usesStore: Bool) {
         let all = limit("all", max: 5, per: 3600, of: nil)
@@ -234,12 +234,12 @@ import Testing
         let denied = rig.decide("u", wantsTrace: true)
         #expect(!denied.allowed && denied.rule == "/all_tools/limits/all")
         #expect(denied.trace?.map(\.used) == [3, 5])
-        // Both refuse: the one that makes the caller wait longest is told.
+        // Both deny: the one with the longest wait is reported.
         #expect(rig.decide().rule == "/all_tools/limits/all")
         #expect(rig.decide().retryAfterMs == rig.decide().resetMs)
     }
 
-    /// When allowed, the limit with the smallest share left is told: 1 of 2 is more than 4 of 10.
+    /// Of an admitted check the limit with the smallest part left is reported: 1 of 2 is more than 4 of 10.
     @Test(arguments: [true, false])
     func theBindingLimitOfAnAllowedCheck(usesStore: Bool) {
         var rig = LimiterRig(
@@ -247,16 +247,16 @@ import Testing
         let first = rig.decide(cost: 1, wantsTrace: true)
         #expect(first.rule == "/tools/t/limits/b" && first.remaining == 3 && first.limit == 4)
         #expect(
-            first.trace?.map(\.told) == [
-                Decision.LimitTrace.Told(rule: "/tools/t/limits/a", windowStartMs: Self.start, used: 1, max: 10),
-                Decision.LimitTrace.Told(rule: "/tools/t/limits/b", windowStartMs: Self.start, used: 1, max: 4),
-                Decision.LimitTrace.Told(
+            first.trace?.map(\.reported) == [
+                Decision.LimitTrace.Reported(rule: "/tools/t/limits/a", windowStartMs: Self.start, used: 1, max: 10),
+                Decision.LimitTrace.Reported(rule: "/tools/t/limits/b", windowStartMs: Self.start, used: 1, max: 4),
+                Decision.LimitTrace.Reported(
                     rule: "/tools/t/limits/c", windowStartMs: Self.start, used: 1, max: 1_000_000_000_000),
             ])
     }
 
     /// Limits whose windows start at different times.
-    @Test func traceTellsEveryWindow() {
+    @Test func traceShowsEveryWindow() {
         var rig = LimiterRig(policy(limit("m", max: 3), limit("h", max: 9, per: 3600)), usesStore: false)
         rig.pass(ms: 61_000)
         let hour = (Self.start + 61_000) / 3_600_000 * 3_600_000
@@ -285,7 +285,7 @@ import Testing
         #expect(!denied.allowed && denied.limit == 10 && denied.remaining == 0)
     }
 
-    /// Without a store the wall clock may step back: the window that was left is not opened again.
+    /// Without a store the wall clock may step back: the window that had ended is not opened again.
     @Test func aWallClockThatStepsBackReopensNothing() {
         var rig = LimiterRig(policy(limit(max: 1)), usesStore: false)
         #expect(rig.decide().allowed)
@@ -320,7 +320,7 @@ import Testing
         #expect(rig.limiter.identityCount <= 8)
     }
 
-    /// Made-up tools under a default that allows them share one counter: they must not fill the table.
+    /// Invented tools under a default that allows them share one counter: they must not fill the table.
     @Test func madeUpToolsPushNobodyOut() {
         let open = Policy(
             defaultRuling: .allow, hidden: ["x"], allToolsLimits: [limit("all", max: 1_000, of: nil)], tools: [:])

@@ -5,14 +5,14 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What becomes of checks when the store is slow, silent, gone, or no longer what it was.
+/// Checks when the store is slow, silent, unavailable, or has changed.
 @Suite struct LimiterFaultTests {
     private static let start = LimiterRig.startMs
     private let ten = limit(max: 10)
 
     // MARK: - Slow and silent
 
-    /// The time to wait is over: a local answer in time, and the late one of the store counts it once.
+    /// The wait is over: a local answer in time, and the store's late answer counts it once.
     @Test func aDeadlineThenALateAnswer() throws {
         var rig = LimiterRig(policy(ten))
         #expect(rig.decide().remaining == 9)
@@ -28,7 +28,7 @@ import Testing
         #expect(rig.limiter.statistics.timedOut == 1 && rig.limiter.statistics.late == 0)
         #expect(rig.limiter.storeState == "stalled")
         #expect(rig.limiter.takeNotices() == [.storeLost(reason: "no answer in time")])
-        // While it is silent, answers come at once.
+        // While the store is silent, answers come at once.
         #expect(rig.decide().remaining == 7)
         rig.pass(ms: 100)
         rig.answer(batch, rig.run(batch))
@@ -42,7 +42,8 @@ import Testing
         #expect(rig.decide().remaining == 5)  // with what was admitted here
     }
 
-    /// Of equal checks in one batch some are answered locally before the answer comes: the store's goes on behind them.
+    /// Of equal checks in one batch some are answered locally before the answer comes: the store's admissions go to
+    /// the others.
     @Test func someAreOvertaken() throws {
         var rig = LimiterRig(policy(limit(max: 3)))
         let early = rig.wait()
@@ -61,8 +62,8 @@ import Testing
         #expect(counter.sharedUsed == 3 && counter.localUsed == 0)
     }
 
-    /// One that was refused locally has no part in what the store charged: its place goes to those behind it.
-    @Test func overtakenAndRefused() throws {
+    /// A check that was denied locally has no part in what the store charged: its place goes to those behind it.
+    @Test func lateAndDeniedLocally() throws {
         var rig = LimiterRig(policy(limit(max: 2)), replicas: 3)
         let early = rig.wait()
         rig.pass(ms: 4)
@@ -77,7 +78,7 @@ import Testing
         #expect(rig.store.usage(of: key(limit(max: 2))) == 2)
     }
 
-    /// One that left before its batch went out is no part of it.
+    /// A check that was answered before its batch was sent is not part of it.
     @Test func leavingBeforeTheBatchGoesOut() throws {
         var rig = LimiterRig(policy(ten))
         var batches: [Batch] = []
@@ -94,7 +95,7 @@ import Testing
         #expect(rig.answers[early]?.source == .local && rig.answers[late] == nil)
         for batch in batches { rig.answer(batch, rig.run(batch)) }
         let third = try #require(rig.sent().first)
-        // First what was admitted here, then the one that still waits.
+        // First the local admission, then the check that still waits.
         #expect(third.entries.map(\.count) == [1, 1] && third.charges.map(\.quota.max) == [Quota.maxExact, 10])
         rig.answer(third, rig.run(third))
         #expect(rig.answers[late]?.source == .shared && rig.answers[late]?.remaining == 6)
@@ -129,7 +130,7 @@ import Testing
         rig.pass(ms: 1)
         rig.tick()
         #expect(rig.commands() == [.disconnect])
-        // What comes of the old connection is nobody's any more.
+        // Events of the old connection are ignored.
         rig.answer(batch, rig.run(batch))
         #expect(rig.limiter.storeState == "open" && rig.answers.count == 1)
         rig.connect()
@@ -147,7 +148,7 @@ import Testing
         rig.pass(ms: 15)
         rig.tick()
         #expect(rig.limiter.storeState == "stalled")
-        // It never answered at all: that is told as well.
+        // The store never answered at all: that is reported as well.
         #expect(rig.limiter.takeNotices() == [.storeLost(reason: "no answer in time")])
         rig.answer(probe, rig.run(probe))
         #expect(rig.limiter.storeState == "resting" || rig.limiter.storeState == "probing")
@@ -156,9 +157,9 @@ import Testing
         #expect(rig.decide().source == .shared)
     }
 
-    // MARK: - Refused and gone
+    // MARK: - Rejected and disconnected
 
-    @Test func aRefusalIsAnsweredLocallyAtOnce() throws {
+    @Test func aRejectionIsAnsweredLocallyAtOnce() throws {
         var rig = LimiterRig(policy(ten))
         let first = rig.wait()
         let one = try #require(rig.sent().first)
@@ -167,7 +168,7 @@ import Testing
         let third = rig.wait()
         rig.store.refusal = "LOADING"
         rig.answer(one, rig.run(one))
-        // In order of arrival, the refused batch first.
+        // In order of arrival, the rejected batch first.
         #expect(rig.order == [first, second, third])
         #expect(rig.order.compactMap { rig.answers[$0]?.remaining } == [9, 8, 7])
         #expect(rig.answers.values.allSatisfy { $0.source == .local })
@@ -194,7 +195,7 @@ import Testing
         #expect(rig.decide().source == .shared)
     }
 
-    /// Whether the lost batch ran or not shows in the next answer, before any counter has been read again.
+    /// The next answer shows whether the lost batch ran, before any counter has been read again.
     @Test(arguments: [true, false])
     func anUnresolvedBatch(ran: Bool) throws {
         var rig = LimiterRig(policy(ten))
@@ -209,7 +210,7 @@ import Testing
         let counter = try #require(rig.limiter.counters(stored: nil, grant: nil, tool: nil, now: rig.now).first)
         // What ran is not added again.
         #expect(counter.localUsed == 0 && counter.sharedUsed == 5)
-        // Gone again before the counter was read: what is left is what it was.
+        // Another outage before the counter was read: what is left is what it was.
         rig.close()
         #expect(rig.decide().remaining == 4)
         rig.connect()
@@ -218,7 +219,7 @@ import Testing
         #expect(known.sharedUsed == 7 && known.localUsed == 0)
     }
 
-    /// It runs only after the next connection was up: the store takes the old batch for late and charges nothing.
+    /// The batch runs only after the next connection was up: the store treats it as late and charges nothing.
     @Test func anUnresolvedBatchThatComesTooLate() throws {
         var rig = LimiterRig(policy(ten))
         _ = rig.wait(cost: 3)
@@ -230,8 +231,9 @@ import Testing
         #expect(rig.decide().remaining == 6)
     }
 
-    /// Whether it ran is told by the store's word on charges alone, however many probes ran unheard in between.
-    @Test(arguments: [false, true], [1, 3]) func probesThatAreNotHeardSayNothing(ran: Bool, probes: Int) {
+    /// Only the store's record of charging batches shows whether it ran, however many unanswered probes ran in
+    /// between.
+    @Test(arguments: [false, true], [1, 3]) func unansweredProbesProveNothing(ran: Bool, probes: Int) {
         var rig = LimiterRig(policy(ten))
         let ticket = rig.wait(cost: 3)
         for batch in rig.sent() where ran { _ = rig.run(batch) }
@@ -245,12 +247,12 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining == 7 && rig.limiter.journalCount == 0)
     }
 
-    /// A store that refuses from the first batch on: why is told once, though it was never used; and again when it is
-    /// another reason, or after it was used.
+    /// A store that rejects from the first batch on: the reason is reported once, although it was never used; and
+    /// again for another reason, or after it was used.
     @Test func whyTheStoreIsNotUsed() throws {
         var rig = LimiterRig(policy(ten), connected: false)
         #expect(rig.limiter.storeError == "")
-        func refuseOnce(_ reason: String) {
+        func rejectOnce(_ reason: String) {
             rig.store.refusal = reason
             for _ in 0..<200 {
                 rig.tick()
@@ -265,18 +267,18 @@ import Testing
             }
             Issue.record("nothing was sent")
         }
-        refuseOnce("NOPERM evalsha")
+        rejectOnce("NOPERM evalsha")
         #expect(rig.limiter.takeNotices() == [.storeLost(reason: "NOPERM evalsha")])
-        refuseOnce("NOPERM evalsha")
+        rejectOnce("NOPERM evalsha")
         #expect(rig.limiter.takeNotices().isEmpty)
-        refuseOnce("LOADING")
+        rejectOnce("LOADING")
         #expect(rig.limiter.takeNotices() == [.storeStillAway(reason: "LOADING")])
         rig.close("reset by peer")
         #expect(rig.limiter.takeNotices() == [.storeStillAway(reason: "reset by peer")])
-        refuseOnce("NOPERM evalsha")
+        rejectOnce("NOPERM evalsha")
         #expect(rig.limiter.takeNotices().isEmpty && rig.limiter.storeError == "NOPERM evalsha")
         // A store that finds a new reason each time does not fill the log.
-        for number in 1...30 { refuseOnce("reason \(number)") }
+        for number in 1...30 { rejectOnce("reason \(number)") }
         #expect(rig.limiter.takeNotices().count == EngineBounds.maxReportedReasons - 3)
         #expect(rig.limiter.storeError == "reason 30" && rig.limiter.statistics.outages == 0)
         rig.store.refusal = nil
@@ -286,7 +288,7 @@ import Testing
         #expect(rig.limiter.statistics.outages == 1)
     }
 
-    /// An answer that made no sense: what it was about may have run.
+    /// A reply that made no sense: its batch may have run.
     @Test func anUnknownFate() throws {
         var rig = LimiterRig(policy(ten))
         let ticket = rig.wait(cost: 3)
@@ -316,9 +318,9 @@ import Testing
         #expect(rig.decide().remaining == 2)
     }
 
-    // MARK: - Memory and order
+    // MARK: - Data loss and order
 
-    @Test func aStoreThatForgotIsAskedAgain() throws {
+    @Test func isAskedAgainAfterADataLoss() throws {
         var rig = LimiterRig(policy(ten))
         #expect(rig.decide(cost: 4).remaining == 6)
         rig.store.flush()
@@ -330,14 +332,14 @@ import Testing
         #expect(rig.limiter.takeNotices() == [.storeLostData] && rig.limiter.isShared)
         rig.exchange()
         #expect(rig.order.suffix(2) == [first, second])
-        // It is told first what it had told before.
+        // What it had reported before is restored first.
         #expect(rig.answers[first]?.remaining == 5 && rig.answers[first]?.source == .shared)
         #expect(rig.limiter.statistics.forgotten == 1 && rig.limiter.statistics.resends == 1)
     }
 
-    /// The copy was made just when the store had told that it forgot: what was told since, it does not know, and must not
-    /// pass for knowing.
-    @Test func aCopyThatTellsTheSameAgain() throws {
+    /// The copy was made just after the store had reported a data loss: it lacks what was sent since, and must not be
+    /// treated as if it had that.
+    @Test func aCopyThatReportsTheSameAgain() throws {
         var rig = LimiterRig(policy(ten))
         rig.store.flush()
         _ = rig.wait(cost: 4)
@@ -359,12 +361,12 @@ import Testing
         rig.close()
         rig.store.flush()
         rig.connect()
-        // The fourth offers what was counted.
+        // The fourth restores what was counted.
         #expect(rig.store.runs == 4)
         #expect(rig.commands().isEmpty && rig.decide().source == .shared)
     }
 
-    @Test func aStoreThatKeepsForgetting() throws {
+    @Test func aStoreThatKeepsLosingItsData() throws {
         var rig = LimiterRig(policy(ten))
         let ticket = rig.wait()
         for _ in 0...EngineBounds.maxResends {
@@ -392,7 +394,7 @@ import Testing
         #expect(rig.answers[first]?.remaining == 8 && rig.answers[first]?.source == .shared)
     }
 
-    /// A marker that is ahead of this replica, whoever wrote it, must not shut it out.
+    /// A marker that is ahead of this replica, for whatever reason, must not lock it out.
     @Test func aMarkerThatIsAhead() {
         var rig = LimiterRig(policy(ten), connected: false)
         var batch = Batch()
@@ -422,8 +424,9 @@ import Testing
         #expect(rig.order.compactMap { rig.answers[$0]?.remaining } == [9, 7, 4])
     }
 
-    /// What settles is known of by the marker alone, which tells of the last that ran: nothing leaves behind it, not even
-    /// a probe, lest the store has lost its scripts, runs what comes behind first, and the answers get lost.
+    /// The marker, which records the last batch that ran, is the only proof that write-backs ran. So nothing is sent
+    /// behind them, not even a probe: the store might have lost its scripts, run the probe first, and the answers be
+    /// lost.
     @Test func noProbeLeavesBehindWhatSettles() throws {
         let bad = limit("bad", max: 4, of: "u")
         var rig = LimiterRig(policy(ten, bad))
@@ -432,12 +435,12 @@ import Testing
         let first = try #require(rig.sent().first)
         let waiting = rig.wait()
         let second = try #require(rig.sent().first)
-        // Admitted here, and the store is to be told of it once its key is well again.
+        // Admitted here, and written back once its key is no longer faulty.
         rig.answer(first, rig.run(first))
         rig.store.delete(key(bad))
         _ = rig.wait("u")
         let settling = try #require(rig.sent().first)
-        #expect(settling.charges.count == 2 && rig.limiter.inFlight.last?.settles == true)
+        #expect(settling.charges.count == 2 && rig.limiter.inFlight.last?.hasIncrements == true)
         rig.answer(second, .failure(.refused("LOADING")))
         #expect(rig.answers[waiting]?.source == .local)
         for _ in 0..<20 {
@@ -445,7 +448,7 @@ import Testing
             rig.tick()
             #expect(rig.sent().isEmpty)
         }
-        // The connection is lost with it. It was never run, and is sent again first of all.
+        // The connection is lost with it. It never ran, and is sent again before all others.
         rig.close()
         let again = rig.probe()
         #expect(again.sequence == settling.sequence && rig.store.usage(of: key(bad)) == 0)
@@ -456,7 +459,7 @@ import Testing
 
     // MARK: - Faults of a key
 
-    /// The fault is its own entry's alone, is reported once, and ends with it.
+    /// A fault affects its own entry alone, is reported once, and ends with its cause.
     @Test func aFaultyKey() throws {
         let bad = limit("bad", max: 4, of: "u")
         var rig = LimiterRig(policy(ten, bad, allTools: [limit("all", max: 100, of: nil)]), replicas: 2)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Policies that are replaced while checks go on.
+/// Policies that are replaced while checks continue.
 @Suite struct LimiterReloadTests {
     private static func set(_ limits: Limit...) -> PolicySet { PolicySet(single: policy(limits)) }
 
@@ -21,7 +21,7 @@ import Testing
         #expect(rig.limiter.identityCount == 1 && rig.limiter.counterCount == 1)
     }
 
-    /// Of an hour's 18000, five drain in a second: by the maximum of 1 that comes then they take five hours.
+    /// Of an hour's 18000, five leak in a second: by the later maximum of 1 they take five hours.
     @Test(arguments: [true, false])
     func aBucketIsNotForgottenWhenItsMaximumIsLowered(usesStore: Bool) {
         func bucket(_ max: Int64) -> Limit { limit(max: max, per: 3600, algorithm: .tokenBucket(burst: 5)) }
@@ -35,7 +35,7 @@ import Testing
                 rig.tick()
                 if usesStore { rig.exchange() }
             }
-            // 4000 s later one has leaked of five; or 3000 s later, none, where nobody has asked by the lower maximum.
+            // 4000 s later one of five has leaked; or 3000 s later none has, if no check used the lower maximum.
             #expect(rig.decide().allowed == asksAtOnce)
             #expect(!rig.decide().allowed)
         }
@@ -92,8 +92,7 @@ import Testing
         #expect(rig.decide(grant: "three").rule == "(no policy)")
     }
 
-    /// Over a thousand replacements in the midst of checks, each is answered once and the store's tally is what was
-    /// admitted.
+    /// Over a thousand reloads between checks, each check is answered once and the store's usage is what was admitted.
     @Test func aThousandReplacementsLoseNothing() {
         var rig = LimiterRig(policy(limit(max: 100_000)))
         var admitted = 0

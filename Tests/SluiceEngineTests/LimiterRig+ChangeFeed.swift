@@ -4,9 +4,9 @@ import Support
 
 @testable import SluiceEngine
 
-/// Changes of counters, as far as a test lets the limiter hear of them.
+/// The change feed, as far as a test delivers it.
 extension LimiterRig {
-    /// A limiter that hears of changes; time has passed since it began to.
+    /// A limiter with an open change feed, some time after it was opened.
     static func listening(
         _ policy: Policy, replicas: Int = 1, replica: UInt64 = LimiterRig.replica
     ) -> LimiterRig {
@@ -15,7 +15,7 @@ extension LimiterRig {
         return rig
     }
 
-    /// Lets it begin to listen.
+    /// Opens the feed.
     mutating func listen() {
         for _ in 0..<1_000 where !limiter.hearsChanges {
             tick()
@@ -36,7 +36,7 @@ extension LimiterRig {
         exchange()
     }
 
-    /// Tells it what the store has published, as a store does at once; a test that wants it late calls it late.
+    /// Delivers what the store has published, as a store does at once; a test that wants it late calls it late.
     mutating func hearChanges() {
         for key in store.takePublished() { hear(.changed(key)) }
         pass(ns: 1)

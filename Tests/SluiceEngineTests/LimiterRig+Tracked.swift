@@ -3,7 +3,7 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// Checks with everything that a gateway may say of one, and the ends of reservations.
+/// Checks with every option of a gateway, and settlements.
 extension LimiterRig {
     typealias Question = CheckQuestion
 
@@ -27,7 +27,7 @@ extension LimiterRig {
         }
     }
 
-    /// As `ask`, over the store if need be.
+    /// As `ask`, by the store if needed.
     mutating func askToTheEnd(_ question: Question) -> Asked {
         let asked = ask(question)
         guard case .waiting(let ticket) = asked else { return asked }
@@ -78,7 +78,7 @@ extension LimiterRig {
         }
     }
 
-    /// As `askToSettle`, over the store if need be; nil where the store is away, or it was refused.
+    /// As `askToSettle`, by the store if needed; nil if the store is unavailable, or the settlement was rejected.
     mutating func settle(_ reservation: String, _ settlement: Batch.Settlement, grant: String = "g") -> Bool? {
         switch settleToTheEnd(reservation, settlement, grant: grant) {
         case .answered(let done): done
@@ -87,12 +87,12 @@ extension LimiterRig {
         }
     }
 
-    /// As `askToSettle`, over the store if need be.
+    /// As `askToSettle`, by the store if needed.
     mutating func settleToTheEnd(
         _ reservation: String, _ settlement: Batch.Settlement, grant: String = "g"
     ) -> Settled {
         let outcome = askToSettle(reservation, settlement, grant: grant)
-        // The store may be owed something.
+        // There may be something to send to the store.
         if case .answered = outcome, limiter.isShared { exchange() }
         guard case .waiting(let ticket) = outcome else { return outcome }
         exchange()
@@ -100,7 +100,7 @@ extension LimiterRig {
         return (settled[ticket] ?? nil).map { .answered($0) } ?? .storeAway
     }
 
-    /// The store is gone at once and for good, as far as this test goes.
+    /// The store is lost at once and for the rest of the test.
     mutating func lose() {
         close("gone")
         _ = limiter.takeNotices()

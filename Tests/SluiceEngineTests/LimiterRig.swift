@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// A limiter and a model store, joined by hand: a test says what is sent, what runs and what is answered.
+/// A limiter and a model store, connected by hand: a test says what is sent, what runs and what is answered.
 struct LimiterRig {
     static let startMs: Int64 = 1_700_000_040_000  // begins a minute
     static let replica: UInt64 = 7
@@ -18,21 +18,21 @@ struct LimiterRig {
     var answers: [UInt64: Decision] = [:]
     /// Tickets in the order of their answers.
     var order: [UInt64] = []
-    /// What it wanted of its listening; nobody answers but a test.
+    /// The commands for its change feed; only tests answer them.
     var listening: [ChangeFeedCommand] = []
-    /// What became of settlements that waited: nil where the store went away.
+    /// The results of settlements that waited: nil if the store became unavailable.
     var settled: [UInt64: Bool?] = [:]
-    /// Settlements that were refused.
+    /// Settlements that were rejected.
     var notSettled: [UInt64: Limiter.SettleFault] = [:]
-    /// Checks that were told that their id was used for another.
+    /// Checks that were answered that their id belongs to another check.
     var otherArguments: Set<UInt64> = []
     /// Checks that waited and were answered `BUSY`.
     var busy: [UInt64: Busy] = [:]
-    /// What was recorded so far, and what became of that when it was started again last.
+    /// The records so far, and the result of the last restart from them.
     var records: [StateRecord] = []
     var restoration = Limiter.Restoration()
     var policy: Policy
-    /// For the ids of reservations, which gateways and shells draw.
+    /// Draws the ids of reservations, as gateways and shells do.
     var random = SeededRandom(seed: 99)
     private var lastTicket: UInt64 = 0
 
@@ -72,7 +72,7 @@ struct LimiterRig {
         collect()
     }
 
-    /// Everything that the limiter wants of its link now.
+    /// All commands of the limiter for its link.
     mutating func commands() -> [Limiter.LinkCommand] {
         var commands: [Limiter.LinkCommand] = []
         while let command = limiter.nextCommand(now: now) {
@@ -86,8 +86,8 @@ struct LimiterRig {
         commands().compactMap { if case .send(let batch) = $0 { batch } else { nil } }
     }
 
-    /// Waits until the limiter tries its link again, and answers the probe; where it awaits other replicas, until it does
-    /// no longer.
+    /// Waits until the limiter tries its link again, and answers the probe; if it awaits other replicas, until it no
+    /// longer does.
     mutating func connect() {
         for _ in 0..<200 where !limiter.isShared {
             tick()
@@ -98,7 +98,7 @@ struct LimiterRig {
             if !limiter.isShared { pass(ms: 20) }
         }
         precondition(limiter.isShared)
-        // It wants to listen from now on.
+        // It opens the change feed from now on.
         tick()
         _ = commands()
         _ = limiter.takeNotices()
@@ -118,8 +118,8 @@ struct LimiterRig {
 
     mutating func run(_ batch: Batch) -> Result<BatchReply, BatchFailure> { store.run(batch, replica: replica) }
 
-    /// Another replica, which has nothing to write back unless that is said, gives a heartbeat, in its batch of that
-    /// sequence.
+    /// Another replica sends a heartbeat, in its batch with that sequence. It has nothing to write back unless the
+    /// test says so.
     mutating func beat(_ replica: UInt64, _ sequence: Int64, hasWrittenBack: Bool = true) {
         var batch = Batch()
         batch.sequence = sequence
@@ -140,7 +140,7 @@ struct LimiterRig {
         collect()
     }
 
-    /// Runs and answers what is sent, until nothing more is.
+    /// Runs and answers batches until no more are sent.
     mutating func exchange() {
         for _ in 0..<10_000 {
             let batches = sent()
@@ -181,7 +181,7 @@ struct LimiterRig {
         return lastTicket
     }
 
-    /// One check, or one peek, as far as the engine takes it by itself.
+    /// One check, or one peek, without the store.
     mutating func ask(
         _ tool: String = "t", grant: String = "g", session: String? = nil, cost: Int64 = 1, isPeek: Bool = false,
         approved: Bool = false, wantsTrace: Bool = false
@@ -192,7 +192,7 @@ struct LimiterRig {
                 wantsTrace: wantsTrace))
     }
 
-    /// One check of an identity that was made by hand, over the store if need be.
+    /// One check of an identity made by hand, by the store if needed.
     mutating func decide(_ identity: Identity, cost: Int64 = 1, isPeek: Bool = false) -> Decision {
         lastTicket += 1
         let ticket = lastTicket
@@ -215,7 +215,7 @@ struct LimiterRig {
         return ticket
     }
 
-    /// One check with its answer, over the store if need be.
+    /// One check with its answer, by the store if needed.
     mutating func decide(
         _ tool: String = "t", grant: String = "g", session: String? = nil, cost: Int64 = 1, isPeek: Bool = false,
         approved: Bool = false, wantsTrace: Bool = false
@@ -235,7 +235,7 @@ struct LimiterRig {
 }
 
 extension Limiter {
-    /// What a person sees of all counters that match.
+    /// The operators' report of all counters that match.
     func counters(stored: StoredCounters?, grant: String?, tool: String?, now: ClockReading) -> [CounterReport] {
         var inspection = CounterInspection(counterQuery(grant: grant, tool: tool, limit: .max), stored: stored)
         while !inspection.look(at: self, atMost: .max, now: now) {}

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Counting through the store, as long as it does what it should.
+/// Counting in the store, as long as it works.
 @Suite struct LimiterStoreTests {
     private static let start = LimiterRig.startMs
 
@@ -49,12 +49,12 @@ import Testing
         #expect(decision.allowed && decision.source == .shared && decision.remaining == 3 && decision.limit == 5)
         #expect(decision.resetMs == 60_000 - 3 && decision.retryAfterMs == 0)
         #expect(rig.limiter.waitingCount == 0)
-        // The time to live has been looked at in this window.
+        // The time to live has been checked in this window.
         _ = rig.wait()
         #expect(rig.sent().first?.charges.first?.verifiesTimeToLive == false)
     }
 
-    /// Two batches on their way, everything else waits for one of them.
+    /// Two batches are in flight, and everything else waits for one of them.
     @Test func atMostTwoAreInFlight() throws {
         var rig = LimiterRig(policy(limit(max: 100)))
         var batches: [Batch] = []
@@ -160,7 +160,7 @@ import Testing
         #expect(!rig.decide().allowed)
     }
 
-    /// Another has written what no script counts: nothing is admitted by that, and this limit is counted here.
+    /// Another client wrote a value that no script writes: nothing is admitted by it, and this limit is counted here.
     @Test(arguments: [-5, -(1 << 53), .max - 5, (1 << 53) + 1] as [Int64]) func anImpossibleTally(_ value: Int64) throws
     {
         var rig = LimiterRig(policy(limit(max: 3), limit(max: 9, of: "u")))
@@ -187,7 +187,7 @@ import Testing
         }
     }
 
-    /// The window ended while the batch was on its way: it is cut again and sent again, and counts in the next.
+    /// The window ended while the batch was in flight: it is cut and sent again, and counts in the next.
     @Test func aWindowThatEndedOnTheWay() throws {
         var rig = LimiterRig(policy(limit(max: 2), limit(max: 9, per: 3600, of: "u")))
         rig.pass(ms: 59_990)
@@ -246,7 +246,7 @@ import Testing
         #expect(rig.limiter.statistics.late == 0)
     }
 
-    /// A store whose clock is behind what it told before keeps the window that was open; its time is what counts.
+    /// A store whose clock is behind its earlier time keeps the window that was open; its time counts.
     @Test func aStoreWhoseClockSteppedBack() {
         var rig = LimiterRig(policy(limit(max: 2)))
         rig.pass(ms: 59_000)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Token buckets that are counted here alone, and reservations of theirs.
+/// Token buckets that are counted locally, and their reservations.
 @Suite struct LocalBucketTests {
     private static func bucket(_ counter: String, max: Int64, per seconds: Int64, mode: Limit.Mode = .enforce) -> Limit
     {
@@ -46,7 +46,7 @@ import Testing
         return false
     }
 
-    /// What has leaked of it was there to be used again, and has been.
+    /// What has leaked of it was available again, and has been used.
     @Test func whatHasLeakedIsNotGivenBack() throws {
         var rig = LimiterRig(policy(Self.bucket("c", max: 10, per: 1)), usesStore: false)
         let id = try Self.reserve(&rig, cost: 10)
@@ -57,18 +57,18 @@ import Testing
         #expect(!Self.settle(&rig, id, .cancel))
     }
 
-    /// No number that the protocol takes is too large for the arithmetic.
+    /// No number that the protocol accepts overflows the arithmetic.
     @Test func absurdCostsStayInBounds() throws {
         let highest: Int64 = 1_000_000_000_000
         var rig = LimiterRig(policy(Self.bucket("c", max: 10, per: 31_622_400)), usesStore: false)
         let id = try Self.reserve(&rig, cost: 10)
-        // More than can be counted is refused, and nothing changes.
+        // More than can be counted is rejected, and nothing changes.
         #expect(Self.isTooMuch(&rig, id, highest) && Self.isTooMuch(&rig, id, 284_837))
         #expect(!rig.decide(isPeek: true).allowed && rig.decide(isPeek: true).retryAfterMs == 3_162_240_000)
         #expect(Self.settle(&rig, id, .commit(cost: 284_836)))
         #expect(rig.decide().retryAfterMs == (284_836 - 9) * 3_162_240_000)
 
-        // A shadow limit does not hold back what is more than it can ever hold.
+        // A shadow limit does not deny more than it can ever hold.
         var tried = LimiterRig(
             policy(limit(max: highest), Self.bucket("tried", max: 10, per: 31_622_400, mode: .shadow)),
             usesStore: false)

@@ -5,10 +5,10 @@ import Testing
 
 @testable import SluiceEngine
 
-/// A replica without a store answers as one that counts in a store which nobody else uses.
+/// A replica without a store answers as one that counts in a store used by no other.
 ///
-/// By design these differ: `source`; of a check that costs more than some maximum what it tells beside that it never
-/// can pass, since no store is asked for it; and, where a shadow limit has no windows, for how long its refusals are kept.
+/// By design these differ: `source`; the further numbers of a check that can never pass, because no store is asked for
+/// it; and, for a shadow limit without windows, how long its denials are kept.
 @Suite struct LocalEqualsSharedTests {
     private static let parts: UInt64 = 4
     private static let histories: UInt64 = 400
@@ -36,7 +36,7 @@ struct LocalHistory {
         var description: String
     }
 
-    /// What a history came across: one that never sees a refusal shows nothing.
+    /// What a history contained: one without a denial shows nothing.
     struct Seen {
         var allowed = 0
         var limited = 0
@@ -101,7 +101,7 @@ struct LocalHistory {
         }
     }
 
-    // MARK: - Chance
+    // MARK: - Random choices
 
     private mutating func pass() {
         var ms: Int64
@@ -117,7 +117,7 @@ struct LocalHistory {
             if random.once(in: 2) { ms -= 1 }
         }
         log.append("pass \(ms)")
-        // Signs of life keep the marker of a replica that is not asked anything.
+        // Heartbeats keep the marker of an idle replica.
         for _ in 0..<ms / 1_800_000 {
             shared.pass(ms: 1_800_000)
             shared.tick()

@@ -5,8 +5,8 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Going local and coming back, for each algorithm: what replicas admit together while the store is away, and what one
-/// that loses it again and again does.
+/// Going local and coming back, for each algorithm: what replicas admit together during an outage, and what one with
+/// repeated outages does.
 @Suite struct LocalOutageTests {
     private static let algorithms: [Limit.Algorithm] = [
         .fixedWindow, .slidingWindow, .slidingLog, .tokenBucket(burst: 20), .concurrency(holdMs: 3_600_000),
@@ -22,7 +22,7 @@ import Testing
         return LimiterRig.Question(cost: cost, reserves: reserves)
     }
 
-    /// How many more it admits, at this moment.
+    /// How many more checks it admits at this moment.
     private func admitted(_ rig: inout LimiterRig, _ algorithm: Limit.Algorithm) -> Int {
         var admitted = 0
         while rig.decide(question(algorithm)).allowed { admitted += 1 }
@@ -31,7 +31,7 @@ import Testing
 
     // MARK: - Shares
 
-    /// What was left is split over all replicas, and none of it is lost but what does not divide.
+    /// What was left is split over all replicas, and only the remainder is lost.
     @Test(arguments: algorithms) func whatWasLeftIsSplit(_ algorithm: Limit.Algorithm) {
         for replicas in 1...4 {
             var together = 0
@@ -54,7 +54,7 @@ import Testing
         }
     }
 
-    /// Replicas that never saw the store share the maximum, in every window anew.
+    /// Replicas that never reached the store share the maximum, again in every window.
     @Test(arguments: algorithms) func windowsThatBeginMeanwhile(_ algorithm: Limit.Algorithm) {
         for replicas in 1...4 {
             var rigs = (1...replicas).map { replica in
@@ -69,7 +69,7 @@ import Testing
         }
     }
 
-    /// In every stretch of time all buckets together admit no more than one would.
+    /// In every stretch of time all buckets together admit no more than one bucket would.
     @Test func bucketsTogether() {
         let limit = StoreModel.limit(max: 60, per: 60, algorithm: .tokenBucket(burst: 7))
         for replicas in 1...4 {
@@ -94,10 +94,9 @@ import Testing
         }
     }
 
-    // MARK: - Coming and going
+    // MARK: - Repeated outages
 
-    /// A store that comes and goes is told each time what was admitted without it: all of it never comes to more than the
-    /// maximum, and nothing is added twice.
+    /// A store that is available on and off gets each write-back once: all of it never exceeds the maximum.
     @Test(arguments: algorithms) func flapping(_ algorithm: Limit.Algorithm) {
         for replicas in [1, 3] {
             var rig = LimiterRig(policy(Self.limit(algorithm)), replicas: replicas)
@@ -121,7 +120,7 @@ import Testing
         }
     }
 
-    /// Back again, the store is told what was admitted without it before it decides; slots are each replica's own.
+    /// After an outage, local admissions are written back before the store decides; slots stay each replica's own.
     @Test(arguments: algorithms) func backAgain(_ algorithm: Limit.Algorithm) {
         var rig = LimiterRig(policy(Self.limit(algorithm)))
         for _ in 0..<4 { #expect(rig.decide(question(algorithm)).allowed) }
@@ -138,8 +137,8 @@ import Testing
 
     // MARK: - Waiting
 
-    /// One ms before the time to wait is over a check is refused, and then it passes, if nobody else asks: also for
-    /// shares of what the store told.
+    /// One ms before the end of the reported wait a check is denied, and then it passes, if no other check came: also
+    /// for shares of what the store reported.
     @Test func theTimeToWait() {
         var random = SeededRandom(seed: 5)
         var denials = 0
@@ -154,7 +153,7 @@ import Testing
             if large <= Quota(limit).capacity { _ = rig.decide(cost: large) }
             if random.once(in: 2) { rig.pass(ms: random.one(of: [1, 400, 1_000, 2_500])) }
             rig.lose()
-            // No more than a replica's share of an empty window: more never fits here.
+            // More than a replica's share of an empty window never fits here.
             let most = max(1, Quota(limit).capacity / Int64(replicas))
             for cost in [1, most, most, most / 2 + 1] {
                 let decision = rig.decide(cost: cost)
@@ -167,7 +166,7 @@ import Testing
                 expectQuickly(!early.allowed, "\(limit) admits \(cost) 1 ms before \(decision)")
                 rig.pass(ms: decision.retryAfterMs)
                 let passes = rig.decide(cost: cost)
-                expectQuickly(passes.allowed, "\(limit) refuses \(cost) after \(decision): \(passes)")
+                expectQuickly(passes.allowed, "\(limit) denies \(cost) after \(decision): \(passes)")
             }
         }
         #expect(denials > 50)

@@ -17,14 +17,14 @@ import Testing
     }
 
     @Test func moreAreAssumedThanKnown() {
-        // The remainder goes to nobody: who would be first is unknown.
+        // No replica gets the remainder, because the ranks are unknown.
         for own in [UInt64(1), 2] {
             #expect(ReplicaView(own: own, live: [1, 2], assumed: 3).share(of: 11, counterHash: 1) == 3)
         }
         #expect(ReplicaView(own: 1, assumed: 3).share(of: 2, counterHash: 1) == 0)
     }
 
-    /// Whatever the total and whoever lives, the shares of all add up to it exactly, and differ by one at most.
+    /// Whatever the total and the live replicas, the shares add up to it exactly, and differ by one at most.
     @Test func sharesAddUp() {
         var random = SeededRandom(seed: 42)
         for _ in 0..<20_000 {
@@ -44,7 +44,7 @@ import Testing
         }
     }
 
-    /// Where nobody knows who lives, the shares never add up to more.
+    /// If the live replicas are unknown, the shares never add up to more.
     @Test func blindSharesNeverAddUpToMore() {
         var random = SeededRandom(seed: 43)
         for _ in 0..<5_000 {
@@ -71,7 +71,7 @@ import Testing
         }
     }
 
-    /// The units that remain do not always go to the same replica.
+    /// The units of the remainder do not always go to the same replica.
     @Test func theFirstOneDiffersFromCounterToCounter() {
         let live: [UInt64] = [1, 2, 3]
         var wins = [Int64](repeating: 0, count: 3)

@@ -12,7 +12,7 @@ import Testing
         }
     }
 
-    /// As over a real store, where one case comes after the other.
+    /// As with a real store, where one case comes after the other.
     @Test func holdsOneAfterTheOther() async throws {
         var contract = StoreContract(over: ModelContractStore())
         for one in StoreContract.cases { try await contract.run(one) }

@@ -36,13 +36,13 @@ private struct SettlementHistory {
     private let seed: UInt64
     private var random: SeededRandom
     private var store: ModelCounter
-    /// As if every check had cost from the start what it was settled to, if that was less; and what was settled to more
-    /// came when it was settled.
+    /// As if every check had had its settled cost from the start, if that was less; and what was settled to more came
+    /// when it was settled.
     private var oracle: QuotaOracle
     private var nowMs: Int64
-    /// In the order in which they were admitted; which of the oracle's events each is.
+    /// In order of admission; with the index of each among the oracle's events.
     private var reservations: [(Reservation, event: Int)] = []
-    /// How many there were when something was given back last.
+    /// How many there were when something was last given back.
 
     init(_ algorithm: Quota.Algorithm, seed: UInt64) {
         self.seed = seed
@@ -81,7 +81,7 @@ private struct SettlementHistory {
         let cost = min(1_000_000_000_000, random.number(1, max(1, limit.capacity / 2)))
         let (admitted, usage) = store.check(cost: cost, count: 1, nowMs: nowMs)
         let mayPass = oracle.fits(cost: cost, at: nowMs)
-        // A bucket may be fuller than if settlements had been known from the start, but never emptier.
+        // A bucket may be fuller than with settlements known from the start, but never emptier.
         guard admitted == 1 ? mayPass : (!mayPass || limit.algorithm == .tokenBucket) else {
             throw failure("admits \(admitted) of cost \(cost)")
         }

@@ -5,12 +5,12 @@ import Testing
 
 @testable import SluiceEngine
 
-/// A store that answers, and yet gets nobody anywhere: what is asked of it again is bounded, and so is what a person is told.
+/// A store that answers, and yet decides nothing: what it is asked again is bounded, and so are the notices.
 @Suite struct OddStoreTests {
     private let ten = limit(max: 10)
 
     /// Ten seconds of virtual time in steps of 10 ms, with a check at each.
-    /// - Returns: how many batches went out, and what a person was told.
+    /// - Returns: how many batches were sent, and the notices.
     private func play(
         _ rig: inout LimiterRig, before: (inout LimiterRig) -> Void
     ) -> (batches: Int, notices: [Limiter.Notice]) {
@@ -35,13 +35,13 @@ import Testing
         return (batches, notices)
     }
 
-    /// Somebody else writes to this replica's marker, again and again.
+    /// Another client writes to this replica's marker, again and again.
     @Test(arguments: ["4503599627370496", "junk", "9223372036854775807"])
     func aMarkerThatIsNeverWhatWasWritten(text: String) {
         var rig = LimiterRig(policy(ten))
         _ = rig.decide()
-        // Something that must be told, whatever is answered.
-        rig.limiter.tellStore(ByteString(bytes: Array("sluice:1:{g}:reservation:0".utf8)), .cancel)
+        // A settlement that must be sent, whatever the answers are.
+        rig.limiter.sendSettlement(ByteString(bytes: Array("sluice:1:{g}:reservation:0".utf8)), .cancel)
         let (batches, notices) = play(&rig) { $0.store.setMarker(of: LimiterRig.replica, text: text) }
         #expect(batches < 100, "\(batches)")
         #expect(notices.count < 40, "\(notices)")
@@ -51,7 +51,7 @@ import Testing
         #expect(rig.decide().source == .shared)
     }
 
-    /// The same now and then: what runs in between does not make it go on at full speed.
+    /// The same from time to time: batches that run in between do not restore full speed.
     @Test func aMarkerThatIsSometimesNot() {
         var rig = LimiterRig(policy(ten))
         _ = rig.decide()
@@ -64,8 +64,8 @@ import Testing
         #expect(notices.count < 60, "\(notices.count)")
     }
 
-    /// What is offered to a key that does not take it is not offered without end.
-    @Test func anOfferThatNobodyTakes() {
+    /// A restore that fails is not repeated without end.
+    @Test func aRestoreThatAlwaysFails() {
         var rig = LimiterRig(policy(ten))
         #expect(rig.decide().allowed)
         rig.store.flush()
@@ -77,7 +77,7 @@ import Testing
         #expect(rig.decide().source == .local && rig.limiter.isShared)
     }
 
-    /// Whoever settles what is no reservation, as often as he likes, fills no log.
+    /// Repeated settlements of what is no reservation do not fill the log.
     @Test func faultsThatClientsBringAbout() {
         var rig = LimiterRig(policy(ten))
         let id = String(repeating: "a", count: 32)
@@ -91,7 +91,7 @@ import Testing
         #expect((1...9).contains(notices.count) && rig.limiter.statistics.faults == 1_000, "\(notices.count)")
     }
 
-    /// One wrong member in the list of replicas is passed over, and told of once.
+    /// A wrong member in the list of replicas is ignored, and reported once.
     @Test func aListOfReplicasWithOthersInIt() {
         var rig = LimiterRig(policy(ten), replicas: 2)
         rig.store.addHeartbeat("00000000000000ff", score: Double(rig.store.clockMs))
@@ -109,18 +109,18 @@ import Testing
         #expect(reason.contains("sluice:1:replicas"))
     }
 
-    /// However many replicas a list names, only so many are kept in mind.
+    /// However many replicas a list names, only a bounded number is kept.
     @Test func aListOfVeryManyReplicas() {
         var rig = LimiterRig(policy(ten))
         for round in 0..<5 {
             let replicas = (0..<1_000).map { UInt64(round * 1_000 + $0 + 100) }
-            rig.limiter.live.told(replicas, now: rig.now)
+            rig.limiter.live.update(replicas, now: rig.now)
         }
         #expect(Array(rig.limiter.live.others).count == EngineBounds.maxReplicas)
     }
 }
 
-/// Records with numbers that nobody wrote.
+/// Records with numbers that no engine wrote.
 @Suite struct OddStateTests {
     private static let oddNumbers: [Int64] = [
         0, 1, -1, -2, 1 << 31, (1 << 52) + 1, (1 << 53) - 1, 1 << 53, (1 << 53) + 1, 1 << 61, 1 << 62, -(1 << 62), .max,
@@ -132,7 +132,7 @@ import Testing
         limit("drops", max: 6, algorithm: .tokenBucket(burst: 5)), limit("log", max: 6, algorithm: .slidingLog),
     ]
 
-    /// A replica that has seen, admitted and lost a bit of everything, and what it leaves.
+    /// A replica that has seen, admitted and lost some of everything, and its records.
     private static func history() throws -> [StateRecord] {
         var rig = LimiterRig(policy(limits), replicas: 2, keepsState: true)
         for _ in 0..<2 { _ = rig.decide() }
@@ -141,7 +141,7 @@ import Testing
         _ = rig.sent()
         rig.close()
         _ = rig.decide()
-        // A batch that settles, and that nobody answers.
+        // A batch of write-backs without an answer.
         rig.tick()
         while rig.commands() != [.connect] {
             rig.pass(ms: 20)
@@ -179,7 +179,8 @@ import Testing
     @Test(arguments: oddNumbers) func nothingTraps(_ odd: Int64) throws {
         let records = try Self.history()
         var tried = 0
-        // The last of each subject: the others count for nothing. What is as good as all there is takes long to be told.
+        // The last record of each subject: the others do not count. An amount near the maximum takes long to write
+        // back.
         var last: [StateRecord.Subject: Int] = [:]
         for (index, record) in records.enumerated() { last[record.subject] = index }
         for index in last.values.sorted() {
@@ -195,7 +196,7 @@ import Testing
         #expect(tried >= 30)
     }
 
-    /// It begins with these records, with and without the store.
+    /// A process starts with these records, with and without the store.
     private func play(_ records: [StateRecord], _ what: String) {
         var rig = LimiterRig(policy(Self.limits), replicas: 2, connected: false, keepsState: true)
         rig.records = records
@@ -223,7 +224,7 @@ import Testing
         expectQuickly(rig.records.allSatisfy(\.isPlausible), "\(what) leaves \(rig.records.filter { !$0.isPlausible })")
     }
 
-    /// One that cannot be hurts no other, and of what it was about the one before it counts.
+    /// An implausible record does not affect the others, and the record before it of the same subject counts.
     @Test func whatCannotBeIsPassedOver() throws {
         let records = try Self.history()
         var spoilt: [StateRecord] = []
@@ -256,11 +257,11 @@ extension StateRecord {
             case .bucket: 2 + 11
             case .log(let log): 2 + 2 * (log.shared.count + log.own.count)
             }
-        case .flight(let state): 1 + 2 * (state.writeBacks.count + state.doubts.count)
+        case .flight(let state): 1 + 2 * (state.writeBacks.count + state.unconfirmed.count)
         }
     }
 
-    /// Puts something else in the place of its number at `index`, or adds to it.
+    /// Replaces its number at `index`, or adds to it.
     fileprivate mutating func setNumber(_ index: Int, _ odd: Int64, isAdded: Bool) {
         func change(_ number: inout Int64) { number = isAdded ? number &+ odd : odd }
         switch self {
@@ -290,7 +291,7 @@ extension StateRecord {
                 state.usage = .window(window)
             case .bucket(var bucket) where index >= 2:
                 let fields: [WritableKeyPath<CounterState.BucketState, Int64>] = [
-                    \.sharedLevel, \.sharedMs, \.localLevel, \.ownLevel, \.resolvedLevel, \.localMs, \.replicaCount,
+                    \.sharedLevel, \.sharedMs, \.localLevel, \.ownLevel, \.confirmedLevel, \.localMs, \.replicaCount,
                     \.localCapacity, \.max, \.burst, \.lengthMs,
                 ]
                 change(&bucket[keyPath: fields[index - 2]])
@@ -316,7 +317,7 @@ extension StateRecord {
                 if item < state.writeBacks.count {
                     change(&state.writeBacks[item][keyPath: field])
                 } else {
-                    change(&state.doubts[item - state.writeBacks.count][keyPath: field])
+                    change(&state.unconfirmed[item - state.writeBacks.count][keyPath: field])
                 }
             }
             self = .flight(state)

@@ -5,12 +5,12 @@ import Testing
 
 @testable import SluiceEngine
 
-/// What limits say of checks while the store is away: `local` is in `LocalOutageTests`, these are the others.
+/// What limits do with checks in an outage: `local` is in `LocalOutageTests`, the others are here.
 @Suite struct OnOutageTests {
     private let denying = limit("d", max: 10, onOutage: .deny)
     private let allowing = limit("a", max: 2, onOutage: .allow)
 
-    /// Nothing is admitted or charged, and a caller is told to come back after the next try.
+    /// Nothing is admitted or charged, and a caller is asked to come back after the next try.
     @Test func denyIsUnavailable() {
         var rig = LimiterRig(policy(denying, limit("l", max: 5)))
         #expect(rig.decide().remaining == 4)
@@ -27,7 +27,7 @@ import Testing
         let reserving = rig.decide(LimiterRig.Question(reserves: true, id: "1"))
         #expect(reserving.verdict == .unavailable && reserving.reservation == "")
         #expect(rig.limiter.reservations.count == 0)
-        // The time to wait is when the store is tried again.
+        // The reported wait ends when the store is tried again.
         let waitMs = rig.decide().retryAfterMs
         rig.pass(ms: waitMs)
         rig.tick()
@@ -35,7 +35,7 @@ import Testing
         rig.limiter.linkConnected(now: rig.now)
         #expect(rig.decide().retryAfterMs == 15)
         rig.exchange()
-        // Nothing of all that was charged; and the id is still free.
+        // Nothing of it was charged; and the id is still free.
         let back = rig.decide(LimiterRig.Question(id: "1"))
         #expect(back.source == .shared && back.remaining == 3)
     }
@@ -59,7 +59,8 @@ import Testing
         #expect(decision.retryAfterMs == (tickNs - rig.now.monotonicNs + 999_999) / 1_000_000)
     }
 
-    /// One check alone is late: the breaker is still closed, and the store may have the charge that nobody was told of.
+    /// One check alone is late: the breaker is still closed, and the store may have a charge that was reported to no
+    /// client.
     @Test func aTimeoutWhileTheBreakerIsClosed() throws {
         var rig = LimiterRig(policy(denying, limit("e", max: 2, of: "u", onOutage: .allow)))
         let first = rig.wait()
@@ -76,7 +77,7 @@ import Testing
         #expect(rig.answers[second]?.source == .shared && rig.answers[third]?.source == .shared)
     }
 
-    /// Every check passes; it is counted here, and bounds nothing but what the limit shows.
+    /// Every check passes; it is counted here, and only shown.
     @Test func allowPassesAll() {
         var rig = LimiterRig(policy(allowing))
         #expect(rig.decide().remaining == 1)
@@ -86,13 +87,13 @@ import Testing
             #expect(decision.allowed && decision.source == .local && decision.retryAfterMs == 0)
         }
         #expect(rig.decide().remaining == 0 && rig.decide(isPeek: true).allowed)
-        // What never can pass does not now.
+        // A check that can never pass does not pass now.
         #expect(rig.decide(cost: 3).retryAfterMs == -1)
         rig.connect()
         #expect(rig.decide().remaining == 0 && !rig.decide().allowed)
     }
 
-    /// An allowing limit's tally has no maximum: it must not overflow.
+    /// The usage of an allowing limit has no maximum: it must not overflow.
     @Test func allowingWithoutEnd() throws {
         let limits = [
             limit("f", max: 1_000_000_000_000, per: 9, onOutage: .allow),
@@ -106,7 +107,7 @@ import Testing
         #expect(ids.count == 100)
         for counter in rig.limiter.table.liveCounters {
             let quota = Quota(limits.first { CounterKey.baseKey(of: $0) == Array(counter.baseKey) } ?? limits[0])
-            let known = counter.known(quota.at(counter.bounds(at: rig.now.wallMs)), nowMs: rig.now.wallMs)
+            let known = counter.combinedUsage(quota.at(counter.bounds(at: rig.now.wallMs)), nowMs: rig.now.wallMs)
             #expect(known.used <= Quota.maxExact)
         }
         for id in ids { #expect(rig.settle(id, .commit(cost: 1_000_000_000_000)) == true) }
@@ -114,7 +115,7 @@ import Testing
         #expect(rig.decide(cost: 1_000_000_000_000).allowed)
     }
 
-    /// All that is enforced decides together; a shadow limit has no say, whatever it says of outages.
+    /// All enforced limits decide together; a shadow limit never decides, whatever its `on_outage`.
     @Test func mixedLimits() {
         let shadow = limit("s", max: 1, onOutage: .deny, mode: .shadow)
         var rig = LimiterRig(policy(shadow, allowing, limit("l", max: 4)), connected: false)

@@ -40,26 +40,26 @@ import Testing
         counter.observe(used: 9, cutMs: 120_000)
         #expect(!counter.isSeen && counter.sharedUsed == 0)
         counter.localUsed = 3
-        counter.settle(2, cutMs: 59_999)
+        counter.markStored(2, cutMs: 59_999)
         #expect(counter.localUsed == 3)
-        counter.settle(2, cutMs: 60_000)
+        counter.markStored(2, cutMs: 60_000)
         #expect(counter.localUsed == 1)
-        counter.settle(2, cutMs: 60_000)
+        counter.markStored(2, cutMs: 60_000)
         #expect(counter.localUsed == 0)
     }
 
-    /// A batch is found to have run before the store has told this counter's tally again: what was admitted here in
-    /// the meantime is counted once, and as the store's.
+    /// A batch turns out to have run before the store has reported this counter's usage again: local admissions
+    /// meanwhile count once, as the store's.
     @Test func chargesThatTurnOutToHaveRun() {
         var counter = counter()
         counter.observe(used: 4, cutMs: 60_000)
         #expect(counter.localRemaining(max: 10, replicas: alone) == 6)
         counter.localUsed = 3
-        counter.resolve(2, cutMs: 60_000)
+        counter.confirm(2, cutMs: 60_000)
         #expect(counter.sharedUsed == 6)
         #expect(counter.localUsed == 1)
         #expect(counter.localRemaining(max: 10, replicas: alone) == 3)
-        counter.resolve(2, cutMs: 59_000)
+        counter.confirm(2, cutMs: 59_000)
         #expect(counter.sharedUsed == 6)
     }
 
@@ -98,7 +98,7 @@ import Testing
             nowMs: 60_000, nowNs: nowNs)
     }
 
-    @Test func findsWhatItWasTold() throws {
+    @Test func findsWhatWasReported() throws {
         var table = PlanTable(maxPlans: 10)
         let first = insert(1, baseKeys: [1, 2], into: &table)
         let one = try #require(first)
@@ -132,14 +132,14 @@ import Testing
         table.sweep(100, idleNs: 100, nowMs: 60_000, nowNs: 100)
         #expect((0..<10).filter { table.find(name($0)) != nil } == [1, 2, 3])
         #expect(table.counterCount == 3)
-        // Its window over, its batch done, its time come: nothing stays.
+        // Its window over, its batch done, idle for long enough: nothing stays.
         table[plan: try #require(table.find(name(2)))].pins = 0
         table.sweep(100, idleNs: 100, nowMs: 120_000, nowNs: 150)
         #expect(table.planCount == 0 && table.counterCount == 0)
         #expect(Array(table.liveCounters).isEmpty)
     }
 
-    /// Forgetting a plan loses nothing of a counter that another plan keeps.
+    /// Dropping a plan loses nothing of a counter that another plan uses.
     @Test func plansThatShareABusyCounter() throws {
         var table = PlanTable(maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, baseKeys: [0], into: &table) != nil) }
@@ -171,7 +171,7 @@ import Testing
         #expect(table.planCount == 3)
     }
 
-    /// A random life: references are exact, and every plan finds its own counters.
+    /// A random history: references are exact, and every plan finds its own counters.
     @Test func randomLife() throws {
         var random = SeededRandom(seed: 3)
         var table = PlanTable(maxPlans: 40)

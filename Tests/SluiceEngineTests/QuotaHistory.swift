@@ -1,7 +1,7 @@
 import StoreModel
 @testable import SluiceEngine
 
-/// A random limit and a random history of checks, held against the oracle at every step. Everything follows from the
+/// A random limit and a random history of checks, compared with the oracle at every step. Everything follows from the
 /// seed.
 struct QuotaHistory<Subject: QuotaSubject> {
     struct Failure: Error, CustomStringConvertible {
@@ -16,7 +16,7 @@ struct QuotaHistory<Subject: QuotaSubject> {
     private var oracle: QuotaOracle
     private var nowMs: Int64
     private var highestMs: Int64 = 0
-    /// Concurrency: which slots nobody has released.
+    /// Concurrency: the slots that were not released.
     private var held: [Int] = []
 
     init(_ algorithm: Quota.Algorithm, seed: UInt64) {
@@ -26,11 +26,11 @@ struct QuotaHistory<Subject: QuotaSubject> {
         stepsBack = random.number(0, 3) == 0
         subject = Subject(limit)
         oracle = QuotaOracle(limit)
-        // Around the beginning of a window.
+        // Around the start of a window.
         nowMs = limit.lengthMs * (1_800_000_000_000 / limit.lengthMs + 2) + random.number(-2, 2)
     }
 
-    /// - Returns: how many events there were.
+    /// - Returns: the number of events.
     mutating func run() throws -> Int {
         let events = random.number(1, 60)
         for _ in 0..<events { try step() }
@@ -60,27 +60,27 @@ struct QuotaHistory<Subject: QuotaSubject> {
         }
         if admitted > 0 { held.append(oracle.timesMs.count) }
         oracle.admit(cost: cost, count: admitted, at: nowMs)
-        // What is told with an answer is what the next one would find.
+        // The numbers of an answer are those that the next check would find.
         guard after == subject.usage(cost: cost, nowMs: nowMs) else {
-            throw failure("tells \(after) after \(count) of \(cost)")
+            throw failure("reports \(after) after \(count) of \(cost)")
         }
     }
 
-    /// Compares everything that can be told of this moment.
+    /// Compares all numbers reported for this moment.
     private func look(cost: Int64, _ usage: Usage, used: Int64) throws {
         let quota = limit.quota(at: nowMs)
         let fits = used + limit.unit(cost: cost) <= limit.capacity
         guard quota.used(usage, nowMs: nowMs) == used, quota.left(usage, nowMs: nowMs) == limit.capacity - used,
             quota.room(cost: cost, usage, nowMs: nowMs) == oracle.room(cost: cost, used: used)
         else { throw failure("\(usage): used \(quota.used(usage, nowMs: nowMs)) instead of \(used), cost \(cost)") }
-        // Time that steps back into a window finds it charged without what was charged after it.
+        // After a step back into a window, its usage lacks later charges.
         guard used <= limit.capacity || (stepsBack && limit.algorithm == .slidingWindow) else {
             throw failure("used \(used)")
         }
         guard quota.canEverPass(cost: cost) == (limit.unit(cost: cost) <= limit.capacity) else {
             throw failure("whether \(cost) can ever pass")
         }
-        // After a step back, a window to come may have been charged already: "if nobody else asks" does not hold then.
+        // After a step back, a later window may have charges already: then "if no other check comes" does not hold.
         if stepsBack, limit.algorithm != .tokenBucket, oracle.timesMs.contains(where: { $0 >= quota.windowEndMs }) {
             return
         }
@@ -119,7 +119,7 @@ struct QuotaHistory<Subject: QuotaSubject> {
                 """)
     }
 
-    // MARK: - Chance
+    // MARK: - Random choices
 
     private mutating func advance() {
         let endMs = limit.window(at: nowMs).upperBound

@@ -1,14 +1,14 @@
 import StoreModel
 @testable import SluiceEngine
 
-/// One limit, as a test makes it up: what of `Quota` does not depend on the time.
+/// One limit, as a test makes it up: the part of `Quota` that does not depend on the time.
 struct QuotaLimit: Sendable {
     var algorithm: Quota.Algorithm
     var max: Int64
     var burst: Int64 = 0
     var holdMs: Int64 = 0
     var lengthMs: Int64
-    /// Every second window is so long, as months and days are not all equally long; 0: as all others.
+    /// The length of every second window, because months and days differ in length; 0: as all others.
     var secondLengthMs: Int64 = 0
 
     var capacity: Int64 { algorithm == .tokenBucket ? burst : max }
@@ -16,14 +16,14 @@ struct QuotaLimit: Sendable {
     /// What one check takes of the capacity.
     func unit(cost: Int64) -> Int64 { algorithm == .concurrency ? 1 : cost }
 
-    /// The window that holds a time.
+    /// The window that contains a time.
     func window(at nowMs: Int64) -> Range<Int64> {
         let bothMs = lengthMs + (secondLengthMs > 0 ? secondLengthMs : lengthMs)
         let startMs = nowMs / bothMs * bothMs
         return nowMs < startMs + lengthMs ? startMs..<startMs + lengthMs : startMs + lengthMs..<startMs + bothMs
     }
 
-    /// The window before the one that holds a time.
+    /// The window before the one that contains a time.
     func windowBefore(at nowMs: Int64) -> Range<Int64> { window(at: window(at: nowMs).lowerBound - 1) }
 
     func quota(at nowMs: Int64) -> Quota {
@@ -42,19 +42,20 @@ struct QuotaLimit: Sendable {
     }
 }
 
-/// Says what a limit must do, the long way: it keeps every event, adds them all up whenever it is asked, and calculates
-/// in integers that are wide enough for any product.
+/// Computes what a limit must do in a simple way: it keeps every event, adds them all up for every question, and uses
+/// integers that are wide enough for any product.
 struct QuotaOracle {
     let limit: QuotaLimit
-    /// When each event came, and what was admitted, in units of the capacity. Numbers lie side by side, because without
-    /// optimization an array of structures takes several times as long to walk.
+    /// When each event came, and what was admitted, in units of the capacity. The numbers are in arrays of their own,
+    /// because without optimization an array of structures takes several times as long to scan.
     private(set) var timesMs: [Int64] = []
     private(set) var amounts: [Int64] = []
-    /// What was charged then, whatever became of it.
+    /// What was charged then, whatever was settled later.
     private var charged: [Int64] = []
-    /// Concurrency: when its slot expires; 0 once it was released, or seen to have expired.
+    /// Concurrency: when its slot expires; 0 once it was released, or found expired.
     private(set) var expiriesMs: [Int64] = []
-    /// Token bucket: before this its level does not fall, for a time that steps back. Log: before this nothing is charged.
+    /// Token bucket: before this its level does not fall, for a time that steps back. Log: nothing is charged before
+    /// this.
     private(set) var lastMs = Int64.min
 
     init(_ limit: QuotaLimit) { self.limit = limit }
@@ -66,7 +67,7 @@ struct QuotaOracle {
             return sum(in: limit.window(at: nowMs))
         case .slidingWindow:
             let (window, before) = (limit.window(at: nowMs), limit.windowBefore(at: nowMs))
-            // Of the window before as much as a window of the open one's length that ends now reaches into it.
+            // The part of the previous window that a window of the open one's length, ending now, overlaps.
             let lengthMs = Int128(before.upperBound - before.lowerBound)
             let share = Int128(sum(in: before)) * min(lengthMs, Int128(window.upperBound - nowMs))
             return sum(in: window) + Int64((share + lengthMs - 1) / lengthMs)
@@ -83,8 +84,8 @@ struct QuotaOracle {
         }
     }
 
-    /// Token bucket: what is in it, times `lengthMs`. Of any stretch of time that ends now, that is what came in it less
-    /// what could leak in it; and the most of these is what is there.
+    /// Token bucket: its level, times `lengthMs`. For any stretch of time ending now, its charges less what could leak
+    /// in it; the maximum of these is the level.
     func level(at nowMs: Int64) -> Int128 {
         let (timesMs, amounts, nowMs) = (timesMs, amounts, Swift.max(nowMs, lastMs))
         let (max, lengthMs) = (Int128(limit.max), Int128(limit.lengthMs))
@@ -101,13 +102,13 @@ struct QuotaOracle {
 
     func fits(cost: Int64, at nowMs: Int64) -> Bool { used(at: nowMs) + limit.unit(cost: cost) <= limit.capacity }
 
-    /// How many of these checks must be admitted where so much is used.
+    /// How many of these checks must be admitted at this usage.
     func room(cost: Int64, used: Int64) -> Int64 { Swift.max(0, limit.capacity - used) / limit.unit(cost: cost) }
 
     mutating func admit(cost: Int64, count: Int64, at nowMs: Int64) {
         if limit.algorithm == .concurrency { forgetExpired(at: nowMs) }
         guard count > 0 else { return }
-        // Whoever charges a log forgets what no longer counts, for good.
+        // A charge of a log drops what no longer counts, for good.
         if limit.algorithm == .slidingLog {
             for index in timesMs.indices where timesMs[index] + limit.lengthMs <= nowMs { amounts[index] = 0 }
         }
@@ -119,7 +120,7 @@ struct QuotaOracle {
         expiriesMs.append(nowMs + limit.holdMs)
     }
 
-    /// Whoever checks removes what has expired, for good.
+    /// A check removes what has expired, for good.
     private mutating func forgetExpired(at nowMs: Int64) {
         for index in expiriesMs.indices where expiriesMs[index] <= nowMs { expiriesMs[index] = 0 }
     }
@@ -127,7 +128,7 @@ struct QuotaOracle {
     /// Gives back the slot of one event.
     mutating func release(_ index: Int) { expiriesMs[index] = 0 }
 
-    /// As if so much had been admitted then.
+    /// As if this had been admitted then.
     mutating func settle(_ index: Int, to amount: Int64) { amounts[index] = amount }
 
     private func sum(in window: Range<Int64>) -> Int64 {
@@ -141,7 +142,7 @@ struct QuotaOracle {
         return sum
     }
 
-    /// What may never be, whatever the history was, as long as time did not step back: nil if all is well.
+    /// What must hold for any history in which time does not step back; nil if it does.
     func brokenPromise() -> String? {
         switch limit.algorithm {
         case .fixedWindow:
@@ -173,7 +174,7 @@ struct QuotaOracle {
                 if came > limit.max { return "\(came) within \(limit.lengthMs) ms until \(timesMs[last])" }
             }
         case .concurrency:
-            // A slot counts until it is over, which only the present tells: that is looked at check by check.
+            // A slot counts until it ends, which only the present shows: that is compared check by check.
             break
         }
         return nil

@@ -3,7 +3,7 @@ import Support
 
 @testable import SluiceEngine
 
-/// Something that counts by `Quota`.
+/// An implementation that counts by `Quota`.
 protocol QuotaSubject {
     /// How far back time may step and still find everything that was counted, ms.
     static var longestStepBackMs: Int64 { get }
@@ -12,11 +12,11 @@ protocol QuotaSubject {
     mutating func check(cost: Int64, count: Int64, nowMs: Int64) -> (admitted: Int64, usage: Usage)
     /// What a peek of that cost finds.
     mutating func usage(cost: Int64, nowMs: Int64) -> Usage
-    /// Gives back the slot that was taken by the check of that number, counted from 0 over those that were admitted.
+    /// Gives back the slot of the check with that number, counted from 0 over the admitted ones.
     mutating func release(_ number: Int, nowMs: Int64)
 }
 
-/// The least that can count by `Quota`: it keeps what a store would keep.
+/// The simplest implementation: it keeps what a store would keep.
 struct QuotaCounter: QuotaSubject {
     static let longestStepBackMs = Int64.max
 
@@ -85,9 +85,9 @@ struct QuotaCounter: QuotaSubject {
     mutating func release(_ number: Int, nowMs: Int64) { slots[number] = 0 }
 }
 
-/// The model of the store, which is asked one check a batch.
+/// The model of the store, with one check in each batch.
 struct ModelCounter: QuotaSubject {
-    /// So long keys outlive what they count.
+    /// For how long keys outlive what they count.
     static let longestStepBackMs: Int64 = 60_000
 
     private let limit: QuotaLimit
@@ -124,7 +124,7 @@ struct ModelCounter: QuotaSubject {
 
     mutating func release(_ number: Int, nowMs: Int64) { _ = settle(number, .release, nowMs: nowMs) }
 
-    /// Whether there was something to be done.
+    /// Whether there was something to do.
     mutating func settle(_ number: Int, _ settlement: Batch.Settlement, nowMs: Int64) -> Bool {
         let results = run(nowMs: nowMs) { batch in
             batch.entries.append(Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, operation: 0))

@@ -27,7 +27,7 @@ import Testing
         #expect(recovery.advance(isDone: true, now: Self.start) == .writeBack)
     }
 
-    /// After the restores come the write-backs, and all are awaited once more.
+    /// After the restores come the write-backs, and all replicas are awaited again.
     @Test func twoPhasesAfterADataLoss() {
         var recovery = recovery(.restoring, [2], assumed: 1)
         recovery.heard(heartbeat(2, seenMs: 600, writtenBackMs: 700))
@@ -40,7 +40,7 @@ import Testing
         #expect(recovery.advance(isDone: true, now: Self.start) == .end)
     }
 
-    /// A heartbeat alone says nothing of what was written back; nor does one that was sent before the outage.
+    /// A heartbeat alone does not say that all is written back; nor does one that was sent before the outage.
     @Test func oneAfterAnOutage() {
         var recovery = recovery(.writingBack, [2], assumed: 1)
         recovery.heard(heartbeat(2, seenMs: 900))
@@ -50,7 +50,7 @@ import Testing
         #expect(recovery.advance(isDone: true, now: Self.start) == .end)
     }
 
-    /// One that is known and is heard again and again is no other.
+    /// Repeated heartbeats of a known replica do not count for another.
     @Test func asManyMoreAsAreAssumed() {
         var recovery = recovery(.restoring, [2], assumed: 4)
         for seenMs in Int64(500)..<510 { recovery.heard(heartbeat(2, seenMs: seenMs)) }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Checks that reserve, or have an id, while the store is slow, gone or forgetful.
+/// Checks that reserve, or have an id, while the store is slow, unavailable or loses its data.
 @Suite struct ReservationFaultTests {
     private let ten = limit(max: 10)
     private let slots = limit("s", max: 2, algorithm: .concurrency(holdMs: 60_000))
@@ -36,16 +36,16 @@ import Testing
             prefix: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
     }
 
-    /// What this replica takes for used, with the store's and without.
+    /// The combined usage of this replica.
     private func known(_ rig: LimiterRig, _ limit: Limit) -> Int64 {
         let counter = rig.limiter.table.liveCounters.first { $0.baseKey.elementsEqual(baseKey(limit)) }
         guard let counter else { return -1 }
         let nowMs = rig.limiter.clock.nowMs(rig.now)
         let quota = Quota(limit).at(counter.bounds(at: nowMs))
-        return quota.used(counter.known(quota, nowMs: nowMs), nowMs: nowMs)
+        return quota.used(counter.combinedUsage(quota, nowMs: nowMs), nowMs: nowMs)
     }
 
-    /// A reserving check whose answer is late: it is answered locally, and the batch is still on its way.
+    /// A reserving check whose answer is late: it is answered locally, and the batch is still in flight.
     private func timedOut(_ limits: Limit..., replicas: Int = 1, cost: Int64 = 1) throws
         -> (rig: LimiterRig, local: Decision, batch: Batch)
     {
@@ -75,18 +75,18 @@ import Testing
         #expect(rig.settle(id, .release) == true && rig.settle(id, .release) == false && used(rig, slots) == 0)
     }
 
-    /// Refused here for want of a share, and admitted there: nobody was told that, so it is given back.
-    @Test func lateAndRefusedHere() throws {
+    /// Denied here beyond the share, and admitted there: no client knows that, so it is given back.
+    @Test func lateAndDeniedHere() throws {
         var (rig, local, batch) = try timedOut(limit(max: 2), slots, replicas: 3)
         #expect(local.verdict == .limit && local.reservation == "")
         rig.answer(batch, rig.run(batch))
         #expect(used(rig, ten) == 1 && used(rig, slots) == 1)
         rig.connectAgain()
         #expect(used(rig, ten) == 0 && used(rig, slots) == 0)
-        #expect(rig.limiter.queue.isEmpty && rig.limiter.owed.isEmpty)
+        #expect(rig.limiter.queue.isEmpty && rig.limiter.unsentSettlements.isEmpty)
     }
 
-    /// Settled here before the store's answer came: the store is told as well, and once.
+    /// Settled here before the store's answer came: the store is sent the settlement as well, once.
     @Test(arguments: [Batch.Settlement.commit(cost: 7), .cancel, .release])
     func settledWhileItWasLate(_ settlement: Batch.Settlement) throws {
         var (rig, local, batch) = try timedOut(ten, slots, bucket, cost: 3)
@@ -105,7 +105,7 @@ import Testing
         #expect(used(rig, ten) == cost && used(rig, slots) == isHeld && used(rig, bucket) == cost)
     }
 
-    /// The same, where the answer got lost with its connection: the batch turns out to have run, or not.
+    /// The same, but the answer was lost with its connection: the batch turns out to have run, or not.
     @Test(arguments: [true, false], [Batch.Settlement.commit(cost: 7), .cancel, .release])
     func settledWithoutAnAnswer(ran: Bool, _ settlement: Batch.Settlement) throws {
         var (rig, local, batch) = try timedOut(ten, slots, bucket, cost: 3)
@@ -121,18 +121,18 @@ import Testing
             case .cancel: (0, 0)
             case .release: (3, 0)
             }
-        // What did not run is added once it is known what it comes to; slots stay this replica's to count.
-        let told = ran || settlement != .release ? cost : 0
-        #expect(used(rig, ten) == told && used(rig, slots) == (ran ? isHeld : 0))
-        #expect(used(rig, bucket) == told)
-        #expect(rig.settle(id, settlement) == false && rig.limiter.owed.isEmpty)
-        // Here it is counted once, however often the store goes.
+        // What did not run is written back once its cost is known; slots are counted by this replica alone.
+        let reported = ran || settlement != .release ? cost : 0
+        #expect(used(rig, ten) == reported && used(rig, slots) == (ran ? isHeld : 0))
+        #expect(used(rig, bucket) == reported)
+        #expect(rig.settle(id, settlement) == false && rig.limiter.unsentSettlements.isEmpty)
+        // Here it is counted once, however often there is an outage.
         rig.lose()
         #expect(known(rig, ten) == cost && known(rig, bucket) == cost)
     }
 
-    /// Refused here; the answer, which would have told that the store admitted it, got lost.
-    @Test(arguments: [true, false]) func refusedHereWithoutAnAnswer(isMarkerLost: Bool) throws {
+    /// Denied here; the answer, which would have shown that the store admitted it, was lost.
+    @Test(arguments: [true, false]) func deniedHereWithoutAnAnswer(isMarkerLost: Bool) throws {
         var (rig, local, batch) = try timedOut(limit(max: 2), slots, replicas: 3)
         #expect(!local.allowed)
         _ = rig.run(batch)
@@ -147,8 +147,8 @@ import Testing
         #expect(used(rig, ten) == 0 && used(rig, slots) == 0)
     }
 
-    /// What the store is owed is not lost with a connection, a refusal or the store's memory.
-    @Test(arguments: 0..<4) func whatIsOwedIsPaid(fault: Int) throws {
+    /// An unsent settlement is not lost with a connection, a rejection or the store's data.
+    @Test(arguments: 0..<4) func unsentSettlementsAreSent(fault: Int) throws {
         var (rig, _, batch) = try timedOut(limit(max: 2), slots, replicas: 3)
         _ = rig.run(batch)
         rig.lose()
@@ -174,12 +174,12 @@ import Testing
         }
         if !rig.limiter.isShared { rig.connect() }
         rig.exchange()
-        #expect(used(rig, ten) == 0 && used(rig, slots) == 0 && rig.limiter.owed.isEmpty)
+        #expect(used(rig, ten) == 0 && used(rig, slots) == 0 && rig.limiter.unsentSettlements.isEmpty)
     }
 
     // MARK: - Settlements that wait
 
-    @Test func settlingWhenTheStoreGoesAway() throws {
+    @Test func settlingWhenTheStoreIsLost() throws {
         var rig = LimiterRig(policy(ten))
         let id = try #require(rig.reserve().reservation)
         guard case .waiting(let ticket) = rig.askToSettle(id, .cancel) else { return #expect(Bool(false)) }
@@ -188,7 +188,7 @@ import Testing
         rig.lose()
         #expect(rig.settled[ticket] == .some(nil) && rig.limiter.waitingCount == 0)
         #expect(rig.askToSettle(id, .cancel) == .storeAway)
-        // Nobody waits any more for what has not run: it is not sent again by itself.
+        // No client waits any more for what has not run: it is not sent again by itself.
         rig.connect()
         #expect(rig.commands().isEmpty && used(rig, ten) == 1)
         guard case .success(let late) = rig.run(batch) else { return }
@@ -196,7 +196,7 @@ import Testing
         #expect(rig.settle(id, .cancel) == true && used(rig, ten) == 0)
     }
 
-    @Test func settlingIsSentAgainToAStoreThatForgot() throws {
+    @Test func settlingIsSentAgainAfterADataLoss() throws {
         var rig = LimiterRig(policy(ten))
         let id = try #require(rig.reserve().reservation)
         guard case .waiting(let ticket) = rig.askToSettle(id, .commit(cost: 4)) else { return #expect(Bool(false)) }
@@ -213,7 +213,7 @@ import Testing
         #expect(rig.settle(String(repeating: "0", count: 32), .cancel) == false)
     }
 
-    /// Only the reserving checks of a batch are in another window: they go out again under the same reservation.
+    /// Only the reserving checks of a batch are in another window: they are sent again under the same reservation.
     @Test func aReservingCheckWhoseWindowIsOver() throws {
         var rig = LimiterRig(policy(ten, slots))
         let ticket = rig.wait(Self.reserving)
@@ -238,7 +238,7 @@ import Testing
         #expect(known(rig, ten) == 0 && known(rig, slots) == 0)
     }
 
-    /// What the store cannot do is not said to be done; a person is told once, and it can be done later.
+    /// What the store cannot do is not reported as done; it is logged once, and can be done later.
     @Test func slotsThatCannotBeFreed() throws {
         var rig = LimiterRig(policy(ten, slots))
         let id = try #require(rig.reserve(cost: 3).reservation)
@@ -253,7 +253,7 @@ import Testing
         #expect(rig.settleToTheEnd(id, .release) == .answered(false))
     }
 
-    /// A counter that is none any more has nothing to be given back: the others are settled, and a person is told.
+    /// A counter with an unexpected value has nothing to give back: the others are settled, and it is logged.
     @Test func aCounterThatIsNoneAnyMore() throws {
         let other = limit("d", max: 10)
         var rig = LimiterRig(policy(ten, other))
@@ -264,7 +264,7 @@ import Testing
         #expect(rig.limiter.takeNotices().count == 1 && rig.limiter.statistics.faults == 1)
     }
 
-    /// A commit of any cost is arithmetic that cannot overflow: what cannot be counted is refused, and changes nothing.
+    /// A commit of any cost does not overflow: what cannot be counted is rejected, and changes nothing.
     @Test(arguments: [true, false]) func hugeCommits(usesStore: Bool) throws {
         let limits = ["t", "u", "v"].map { tool in
             let algorithm: Limit.Algorithm =

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// A sliding log as a gateway sees it: exact, with all of its rate, in the store and without it.
+/// A sliding log as a gateway sees it: exact, at its full rate, with the store and without it.
 @Suite struct SlidingLogTests {
     private static func limit(_ max: Int64, per seconds: Int64 = 1, _ algorithm: Limit.Algorithm = .slidingLog) -> Limit
     {
@@ -21,7 +21,7 @@ import Testing
         if case .log(let log)? = rig.store.value(of: baseKey(limit)) { log.steps } else { [] }
     }
 
-    /// When each of a steady demand was admitted, ms after the beginning.
+    /// The times of admission under a steady demand, ms after the start.
     private func admissions(_ rig: inout LimiterRig, everyMs: Int64, forMs: Int64) -> [Int64] {
         var admitted: [Int64] = []
         for ms in stride(from: 0, to: forMs, by: Int64.Stride(everyMs)) {
@@ -35,19 +35,19 @@ import Testing
         times.indices.map { last in times[...last].count { $0 + lengthMs > times[last] } }.max() ?? 0
     }
 
-    // MARK: - All of it, and no more
+    // MARK: - All of the rate, and no more
 
     @Test(arguments: [1, 2, 3, 5, 10, 20] as [Int64], [true, false])
     func steadyDemandGetsAllOfItsRate(max: Int64, usesStore: Bool) {
         var rig = LimiterRig(policy(Self.limit(max)), usesStore: usesStore)
         let admitted = admissions(&rig, everyMs: 7, forMs: 20_000)
-        // A call comes every 7 ms: so much at most is lost for each that waits.
+        // A call comes every 7 ms: at most that much is lost for each that waits.
         let least = 20_000 * max / (1_000 + 7 * max)
         #expect(Int64(admitted.count) >= least && Int64(admitted.count) <= 20 * max + max)
         #expect(mostWithin(1_000, admitted) == Int(max))
     }
 
-    /// What the reference says that two windows do.
+    /// The reference's statement about two windows.
     @Test(arguments: [(1, 50), (2, 50), (3, 67), (10, 90), (20, 95)] as [(Int64, Int64)])
     func twoWindowsGiveLessOfASmallMaximum(max: Int64, percent: Int64) {
         var rig = LimiterRig(policy(Self.limit(max, .slidingWindow)), usesStore: false)
@@ -68,7 +68,7 @@ import Testing
         #expect(admitted == most)
     }
 
-    /// Whoever waits as long as was told passes, and not a millisecond sooner; also where the answer comes from memory.
+    /// A caller that waits the reported time passes, and not a millisecond sooner; also for cached denials.
     @Test func theTimeToWaitIsExact() {
         var rig = LimiterRig(policy(Self.limit(6, per: 60)))
         for _ in 0..<6 {
@@ -86,7 +86,7 @@ import Testing
         #expect(rig.decide().allowed && !rig.decide().allowed)
     }
 
-    /// Of a long log memory answers only what it knows to the millisecond.
+    /// Of a long log the cache answers only what is known to the millisecond.
     @Test func memoryNeverSaysALongerWait() {
         var rig = LimiterRig(policy(Self.limit(100, per: 60)))
         rig.limiter.linkChangeFeed(.opened, now: rig.now)
@@ -165,7 +165,7 @@ import Testing
     }
 
     /// A store that lost its data is raised to what was seen, at its times.
-    @Test func aStoreThatForgotIsRaised() {
+    @Test func isRestoredAfterADataLoss() {
         let limit = Self.limit(10, per: 60)
         var rig = LimiterRig(policy(limit))
         var times: [Int64] = []

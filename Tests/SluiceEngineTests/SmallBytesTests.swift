@@ -10,7 +10,7 @@ import Testing
 
     private static let lengths = [0, 1, 7, 8, 15, 16, 17, 255, 256, 600]
 
-    /// Lengths around what lies near, and bytes that differ in the last one alone.
+    /// Lengths around the size of the inline storage, and bytes that differ only in the last one.
     @Test(arguments: lengths) func bytesOfEveryLength(count: Int) {
         let bytes = SmallBytes<16>(name(count))
         #expect(bytes.count == count && bytes.bytes == name(count))

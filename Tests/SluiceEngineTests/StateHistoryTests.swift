@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// Random histories of answers, connections and processes that are lost: whatever happens, the store ends up with what was
+/// Random histories of lost answers, connections and processes: whatever happens, the store has in the end what was
 /// admitted. A seed replays one.
 @Suite struct StateHistoryTests {
     @Test(arguments: 1...400) func theStoreEndsUpWithWhatWasAdmitted(seed: UInt64) {
@@ -23,10 +23,10 @@ import Testing
         var rig: LimiterRig
         var random: SeededRandom
         var admitted: [String: Int64] = [:]
-        /// What was sent and has no answer yet; and what broken connections still hold, which may arrive late.
+        /// Batches without an answer; and those in broken connections, which may arrive late.
         var sent: [Batch] = []
         var stray: [Batch] = []
-        /// Whether anything was admitted here since records were taken last.
+        /// Whether anything was admitted here since records were last taken.
         var isUnrecorded = false
 
         init(seed: UInt64) {
@@ -45,7 +45,7 @@ import Testing
             }
         }
 
-        /// Only without the store: a check whose answer gets lost may be counted though nobody was told.
+        /// Only without the store: a check whose answer is lost may be counted without any client knowing.
         private mutating func check() {
             guard !rig.limiter.isShared else { return }
             let grant = "g\(Int.random(in: 0..<4, using: &random))"
@@ -61,7 +61,7 @@ import Testing
             send()
         }
 
-        /// As the shell does: nothing leaves before what must be recorded is.
+        /// As the shell does: nothing is sent before its records are written.
         private mutating func send() {
             for command in rig.commands() {
                 switch command {
@@ -94,7 +94,7 @@ import Testing
             send()
         }
 
-        /// What was on its way ran, or arrives later, or never does.
+        /// A batch in flight ran, or arrives later, or never does.
         private mutating func lose() {
             for batch in sent {
                 switch Int.random(in: 0..<3, using: &random) {
@@ -112,7 +112,7 @@ import Testing
         }
 
         private mutating func end() {
-            // What was admitted in the last moment may be lost: here it is not, so that the sums are known.
+            // Admissions of the last moment may be lost: here they are not, so that the sums are known.
             if isUnrecorded { record() }
             for _ in 0..<Int.random(in: 0...2, using: &random) { rig.recordSome(atMost: 1) }
             lose()

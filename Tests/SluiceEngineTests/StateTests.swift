@@ -5,7 +5,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// A replica that is started again goes on where it was: nothing that it admitted is lost, and nothing is paid twice.
+/// A restarted replica goes on where it was: no admission is lost, and nothing is written back twice.
 @Suite struct StateTests {
     private let ten = limit(max: 10)
 
@@ -33,14 +33,14 @@ import Testing
         #expect(used(rig, ten) == 7)
     }
 
-    /// What was only seen counts on as well: or each restart would hand out the window anew.
+    /// Usage that was only seen counts on as well: otherwise each restart would hand out the window again.
     @Test func whatWasSeenIsKept() {
         var rig = LimiterRig(policy(ten), keepsState: true)
         #expect(rig.decide(cost: 7).source == .shared)
         rig.lose()
         rig.restart()
         #expect(rig.decide(isPeek: true).remaining == 3)
-        // Nothing is owed for it; but a store that forgot is offered it.
+        // There is nothing to write back for it; but after a data loss it is restored.
         #expect(rig.limiter.journalCount == 0)
         rig.store.flush()
         rig.connect()
@@ -48,8 +48,8 @@ import Testing
         #expect(used(rig, ten) == 7 && rig.limiter.statistics.forgotten == 1)
     }
 
-    /// The process ends after the store was found to have forgotten, and before anything was offered to it.
-    @Test func whatIsToBeOfferedIsOfferedByTheNextProcess() {
+    /// The process ends after a data loss was found, and before anything was restored.
+    @Test func whatIsToBeRestoredIsRestoredByTheNextProcess() {
         var rig = LimiterRig(policy(ten), keepsState: true)
         #expect(rig.decide(cost: 7).source == .shared)
         rig.lose()
@@ -60,7 +60,7 @@ import Testing
         rig.restart()
         rig.connect()
         rig.exchange()
-        // Nobody asked for it. That it was told before died with the process, and so it is told once more.
+        // No check used it. That it was restored before is lost with the process, so it is restored once more.
         #expect(used(rig, ten) == 7 && rig.limiter.statistics.forgotten == 1)
     }
 
@@ -123,7 +123,7 @@ import Testing
         #expect(rig.limiter.journalCount == 0)
     }
 
-    /// The document changed meanwhile: what was admitted under it counts, by the limits that now apply.
+    /// The policy changed meanwhile: what was admitted before counts, by the limits that now apply.
     @Test func otherLimitsApply() {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
@@ -147,17 +147,18 @@ import Testing
         #expect(limiter.restore(rig.records, now: rig.now) == Limiter.Restoration(dropped: 1))
     }
 
-    // MARK: - What was on its way
+    // MARK: - Batches in flight
 
-    /// The process ends between sending and answer: it is added once, whether it ran or not, however often that happens.
-    @Test(arguments: [true, false], [1, 3]) func whatWasOnItsWayIsPaidOnce(ran: Bool, times: Int) throws {
+    /// The process ends between sending and answer: it is added once, whether it ran or not, however often that
+    /// happens.
+    @Test(arguments: [true, false], [1, 3]) func whatWasInFlightIsWrittenBackOnce(ran: Bool, times: Int) throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
         for _ in 0..<times {
-            // The first asks, and then it pays; later processes pay at once.
+            // The first batch asks, and then it writes back; later processes write back at once.
             var batch = rig.probe()
-            if rig.limiter.unconfirmed.isEmpty && !rig.limiter.inFlight.contains(where: \.settles) {
+            if rig.limiter.unconfirmed.isEmpty && !rig.limiter.inFlight.contains(where: \.hasIncrements) {
                 rig.answer(batch, rig.run(batch))
                 batch = try #require(rig.sent().first)
                 #expect(rig.mustRecord)
@@ -174,7 +175,7 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining == 6)
     }
 
-    /// Answers get lost in a row: the batch that asks is the one that pays, under its own sequence.
+    /// Answers are lost in a row: the batch that asks is the one that writes back, under its own sequence.
     @Test(arguments: [true, false], [true, false]) func answersAreLostInARow(firstRan: Bool, restarts: Bool) throws {
         var rig = LimiterRig(policy(ten), keepsState: restarts)
         rig.lose()
@@ -196,7 +197,7 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining == 6)
     }
 
-    /// Its marker tells of it alone: nothing leaves behind it.
+    /// Only its marker shows whether it ran: nothing is sent behind it.
     @Test func nothingLeavesBehindASettlement() throws {
         var rig = LimiterRig(policy(ten))
         rig.lose()
@@ -212,7 +213,7 @@ import Testing
         #expect(rig.answers[ticket]?.remaining == 5)
     }
 
-    /// What is held by the disk is no sign that the store hangs.
+    /// A batch that waits for the disk does not make the store look as if it hung.
     @Test func aBatchThatIsHeldIsNotOverdue() throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
@@ -233,8 +234,8 @@ import Testing
         #expect(!rig.limiter.isShared)
     }
 
-    /// One that was refused did not run: that is recorded before anything else leaves, and it is paid by another batch.
-    @Test func aRefusedOneIsPaidByAnother() throws {
+    /// A rejected batch did not run: that is recorded before anything else is sent, and another batch writes it back.
+    @Test func aRejectedOneIsWrittenBackByAnother() throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
@@ -250,8 +251,8 @@ import Testing
         #expect(used(rig, ten) == 4)
     }
 
-    /// Refused when it goes out again, the first one may still have run.
-    @Test(arguments: [true, false]) func aRepeatIsRefused(ran: Bool) throws {
+    /// If it is rejected when it is sent again, the first one may still have run.
+    @Test(arguments: [true, false]) func aRepeatIsRejected(ran: Bool) throws {
         var rig = LimiterRig(policy(ten))
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
@@ -265,8 +266,8 @@ import Testing
         #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
     }
 
-    /// The store lost its memory while something was on its way there.
-    @Test func theStoreForgotWhatWasOnItsWay() throws {
+    /// The store lost its data while a batch was in flight.
+    @Test func aDataLossWhileABatchIsInFlight() throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         #expect(rig.decide(cost: 3).allowed)
         rig.lose()
@@ -283,9 +284,9 @@ import Testing
         #expect(used(rig, ten) == 7 && rig.limiter.journalCount == 0)
     }
 
-    /// A check was admitted here while its batch was under way, and the process ended: the marker tells the next one
-    /// whether the store had counted it.
-    @Test(arguments: [true, false], [nil, 20]) func aCheckInDoubt(ran: Bool, burst: Int64?) throws {
+    /// A check was admitted here while its batch was in flight, and the process ended: the marker shows the next
+    /// process whether the store had counted it.
+    @Test(arguments: [true, false], [nil, 20]) func aCheckIsUnconfirmed(ran: Bool, burst: Int64?) throws {
         let one = burst.map { limit(max: 60, algorithm: .tokenBucket(burst: $0)) } ?? ten
         var rig = LimiterRig(policy(one), keepsState: true)
         _ = rig.decide(isPeek: true)
@@ -304,8 +305,8 @@ import Testing
         #expect(rig.decide(isPeek: true).remaining == (burst ?? 10) - 4)
     }
 
-    /// The process ends between two writes while it settles: a counter that was settled is not taken for one that is still
-    /// on its way, and what the next process admits not for what was settled.
+    /// The process ends between two writes while it writes back: a counter that was written back is not treated as
+    /// still in flight, nor what the next process admits as written back.
     @Test(arguments: 0...8) func itEndsAmongTheRecordsOfASettlement(taken: Int) throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
@@ -325,8 +326,8 @@ import Testing
         for grant in grants { #expect(rig.store.usage(of: key(ten, grant: grant)) == 2, "\(grant)") }
     }
 
-    /// A batch paid, and a check in it was admitted here meanwhile: the process ends when what became of the payment is
-    /// known and what became of the check is not.
+    /// A batch wrote back, and a check in it was admitted here meanwhile: the process ends when the outcome of the
+    /// write-back is known and that of the check is not.
     @Test func itEndsWhenHalfOfABatchIsKnown() throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
@@ -363,7 +364,7 @@ import Testing
         #expect(!rig.hasChanges && rig.limiter.changes.counters.isEmpty)
     }
 
-    /// However many have changed: all are taken in the end, and what was settled before that it was.
+    /// However many counters have changed: all are recorded in the end, and those written back before that they were.
     @Test func manyAreTakenSomeAtATime() throws {
         var rig = LimiterRig(policy(ten), keepsState: true)
         rig.lose()
@@ -381,8 +382,8 @@ import Testing
         for grant in grants { expectQuickly(rig.store.usage(of: key(ten, grant: grant)) == 2, grant) }
     }
 
-    /// A counter that nobody uses any more is recorded as it was left.
-    @Test func whatIsForgottenIsRecordedFirst() {
+    /// A counter that is no longer used is recorded as it was left.
+    @Test func whatIsEvictedIsRecordedFirst() {
         var rig = LimiterRig(policy(ten), maxPlans: 1, keepsState: true)
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
@@ -407,7 +408,7 @@ import Testing
         var shared = window
         shared.share = CounterState.ShareState(base: 3, taken: 1 << 53, previousBase: 4, previousTaken: 5)
         let bucket = CounterState.BucketState(
-            sharedLevel: 5, sharedMs: 6, localLevel: -1, ownLevel: 1 << 61, resolvedLevel: 7, localMs: 8,
+            sharedLevel: 5, sharedMs: 6, localLevel: -1, ownLevel: 1 << 61, confirmedLevel: 7, localMs: 8,
             replicaCount: 2, localCapacity: 9, max: 10, burst: 11, lengthMs: 12)
         let item = FlightState.Item(baseKey: [0, 255], isRestore: true, amount: 300, windowMs: 1 << 40)
         let records: [StateRecord] = [
@@ -427,7 +428,7 @@ import Testing
                 CounterState(
                     baseKey: [58], startMs: 0, countsUntilMs: 1, isSeen: false, needsRestore: true,
                     usage: .bucket(bucket))),
-            .flight(FlightState(sequence: 7, writeBacks: [item, item], doubts: [item])),
+            .flight(FlightState(sequence: 7, writeBacks: [item, item], unconfirmed: [item])),
             .flight(FlightState(sequence: 8)),
         ]
         for record in records {

@@ -23,7 +23,7 @@ import Testing
         return rig
     }
 
-    /// Seconds in which signs of life are given.
+    /// Seconds with heartbeats.
     private func live(_ rig: inout LimiterRig, seconds: Int64) {
         for _ in 0..<seconds * 10 {
             rig.pass(ms: 100)
@@ -53,7 +53,7 @@ import Testing
         }
     }
 
-    /// A step that is shorter than that is waited for, and no window is opened again.
+    /// A smaller step is waited out, and no window is opened again.
     @Test func asmallerStepIsWaitedFor() {
         var rig = LimiterRig(policy(limit(max: 10, per: 60)))
         rig.store.clockMs += 2_500
@@ -63,18 +63,18 @@ import Testing
         #expect(rig.limiter.statistics.clockFollows == 0 && rig.limiter.storeBehindMs == 0)
     }
 
-    /// One answer that told the truth is enough to begin again: what comes and goes is no clock to follow.
+    /// One answer with the right time is enough to start over: a clock that changes back and forth is not followed.
     @Test func aClockThatComesAndGoesIsNotFollowed() {
         var clock = WindowClock(now: ClockReading(monotonicNs: 0, wallMs: 0))
         for second in 0..<20 as Range<Int64> {
             let now = ClockReading(monotonicNs: second * 1_000_000_000, wallMs: 0)
-            let told: Int64 = second % 3 == 0 ? 1_000_000 : 5_000
-            #expect(clock.observeStore(timeMs: told + second * 1_000, now: now) == nil)
+            let reported: Int64 = second % 3 == 0 ? 1_000_000 : 5_000
+            #expect(clock.observeStore(timeMs: reported + second * 1_000, now: now) == nil)
         }
         #expect(clock.highestStoreMs == 1_018_000)
     }
 
-    /// A bucket that was charged by the fast clock neither stands still until that time comes, nor leaks anything twice.
+    /// A bucket that was charged by the fast clock neither stands still until that time, nor leaks anything twice.
     @Test func aBucketLeaksOn() {
         var rig = rig([drops])
         var admitted = 0
@@ -82,7 +82,7 @@ import Testing
             live(&rig, seconds: 1)
             for _ in 0..<3 where rig.decide().allowed { admitted += 1 }
         }
-        // 60 s at one a second, less the three for which it stood still; and not the bucket's 5 beside.
+        // 60 s at one a second, less the three for which it stood still; and not the bucket's 5 as well.
         #expect((55...60).contains(admitted), "\(admitted)")
     }
 
@@ -111,7 +111,7 @@ import Testing
         #expect(admitted <= 5, "\(admitted)")
     }
 
-    /// The floor that was given up is not found again by the next process.
+    /// The minimum that was given up is not used again by the next process.
     @Test func aRestartDoesNotGoBackToIt() {
         var rig = rig([ten], keepsState: true)
         live(&rig, seconds: 5)
@@ -119,7 +119,7 @@ import Testing
         #expect(rig.limiter.clock.highestStoreMs <= rig.store.clockMs && rig.restoration.droppedStoreMs == 0)
     }
 
-    /// A process that ended before it could follow leaves a floor that nobody believes, once it is far ahead of the machine.
+    /// A process that ended before it could follow leaves a minimum that is ignored if it is far ahead of the machine.
     @Test(arguments: [true, false]) func aRestartWhileItIsBehind(isFar: Bool) {
         var rig = LimiterRig(policy(ten), keepsState: true)
         let stepMs = isFar ? Self.hourMs : EngineBounds.maxRestoredAheadMs - 5_000
@@ -136,7 +136,7 @@ import Testing
         #expect(rig.limiter.clock.highestStoreMs <= rig.store.clockMs)
     }
 
-    /// Beside local shares: after the clock was followed and the store then goes, windows and buckets count on.
+    /// With local shares: after the clock was followed and the store is then lost, windows and buckets count on.
     @Test func localCountersGoBackWithIt() {
         var rig = rig([ten, drops], checks: 3)
         live(&rig, seconds: 5)

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// `CL.THROTTLE`, held to the cases of redis-cell's own test (`it_rate_limits`, MIT): five at once, one back a second.
+/// `CL.THROTTLE`, with the cases of redis-cell's own test (`it_rate_limits`, MIT): five at once, one back a second.
 @Suite struct ThrottleTests {
     private struct Case: Sendable {
         var atMs: Int64
@@ -27,7 +27,7 @@ import Testing
         Case(atMs: 4000, quantity: 1, remaining: 1, resetMs: 4000, retryMs: 0, isLimited: false),
         Case(atMs: 8000, quantity: 1, remaining: 4, resetMs: 1000, retryMs: 0, isLimited: false),
         Case(atMs: 9500, quantity: 1, remaining: 4, resetMs: 1000, retryMs: 0, isLimited: false),
-        // A quantity of 0 looks and takes nothing.
+        // A quantity of 0 reports and takes nothing.
         Case(atMs: 9500, quantity: 0, remaining: 4, resetMs: 1000, retryMs: 0, isLimited: false),
         Case(atMs: 9500, quantity: 2, remaining: 2, resetMs: 3000, retryMs: 0, isLimited: false),
         Case(atMs: 9500, quantity: 5, remaining: 2, resetMs: 3000, retryMs: 3000, isLimited: true),
@@ -49,7 +49,7 @@ import Testing
         }
     }
 
-    /// Keys, and periods of one key, are apart; burst and count may change from call to call.
+    /// Keys, and periods of one key, are separate; burst and count may change from call to call.
     @Test func whatACounterIsKnownBy() throws {
         func baseKey(_ key: String, _ burst: Int64, _ count: Int64, _ period: Int64) throws -> [UInt8] {
             try #require(Throttle(key: Array(key.utf8), maxBurst: burst, count: count, periodSeconds: period))
@@ -63,7 +63,7 @@ import Testing
                 == "p:1:{throttle=a%20b}:all_tools:throttle:token_bucket:60s")
     }
 
-    @Test func numbersThatAreNotExactAreRefused() {
+    @Test func numbersThatAreNotExactAreRejected() {
         func takes(_ burst: Int64, _ count: Int64, _ period: Int64) -> Bool {
             Throttle(key: [97], maxBurst: burst, count: count, periodSeconds: period) != nil
         }

@@ -2,7 +2,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// The log against a plain list of every unit.
+/// The log compared with a plain list of every unit.
 @Suite struct UsageLogTests {
     private let lengthMs: Int64 = 100
 
@@ -26,7 +26,7 @@ import Testing
                 log.add(units, atMs: ms)
                 plain.units += Array(repeating: ms, count: Int(units))
             case 6:
-                // Only what is there at that very time.
+                // Only what was charged at that very time.
                 let there = Int64(plain.units.count { $0 == ms })
                 guard there > 0 else { continue }
                 let removed = log.remove(units, atMs: ms)
@@ -56,7 +56,7 @@ import Testing
         }
     }
 
-    /// A summary, and a log with fewer entries, free nothing sooner, and hold as much.
+    /// A summary, and a log with fewer entries, free nothing sooner, and have the same total.
     @Test(arguments: UInt64(1)...40)
     func fewerStepsNeverCountLess(_ seed: UInt64) {
         var random = SeededRandom(seed: seed)
@@ -70,11 +70,11 @@ import Testing
         var coarse = log
         coarse.coarsen(to: 16)
         #expect(coarse.count <= 16)
-        for told in [UsageLog(steps), coarse] {
-            #expect(told.total == log.total && told.newestMs == log.newestMs)
+        for reported in [UsageLog(steps), coarse] {
+            #expect(reported.total == log.total && reported.newestMs == log.newestMs)
             for at in Int64(0)..<200 {
                 #expect(
-                    told.used(nowMs: at, lengthMs: lengthMs) >= log.used(nowMs: at, lengthMs: lengthMs))
+                    reported.used(nowMs: at, lengthMs: lengthMs) >= log.used(nowMs: at, lengthMs: lengthMs))
             }
         }
         let exactUntilMs = (exact == steps.count ? 200 : steps[exact - 1].ms + lengthMs)

@@ -3,7 +3,7 @@ import Testing
 
 @testable import SluiceEngine
 
-/// A check's budget counts from when its bytes could be read, whenever the sidecar came to it.
+/// A check's budget counts from when its bytes could be read, however late the sidecar reads them.
 @Suite struct WaitedTests {
     /// 15 of the budget's 20 ms may be spent on the store.
     @Test func waitingBeforeTheCheckWasTakenIsPartOfItsBudget() {
@@ -39,7 +39,7 @@ import Testing
         #expect(rig.limiter.statistics.late == 3)
     }
 
-    /// While a look is wanted the breaker asks for no tick, so that a shell never ticks in vain.
+    /// While the sockets must be read first the breaker asks for no tick, so that no shell ticks in vain.
     @Test func theStoreIsJudgedAfterALook() {
         var rig = LimiterRig(policy(limit(max: 5)))
         let lookedNs = rig.now.monotonicNs
@@ -51,7 +51,7 @@ import Testing
         #expect(rig.limiter.wantsLook && rig.limiter.isShared && rig.limiter.statistics.outages == 0)
         #expect(rig.answers[ticket]?.source == .local)
         #expect(rig.limiter.nextTickNs() > rig.now.monotonicNs)
-        // The look finds the answer.
+        // The read finds the answer.
         rig.answer(batch, rig.run(batch))
         rig.limiter.tick(now: rig.now, lookedNs: rig.now.monotonicNs)
         #expect(!rig.limiter.wantsLook && rig.limiter.isShared && rig.limiter.statistics.outages == 0)

@@ -12,13 +12,13 @@ import Testing
         var clock = WindowClock(now: at(10, wallMs: 1_000))
         #expect(clock.nowMs(at(10, wallMs: 1_000)) == 1_000)
         #expect(clock.nowMs(at(60, wallMs: 1_050)) == 1_050)
-        // A step forward is followed; from a step back it goes on by what has passed.
+        // A step forward is followed; after a step back the clock goes on by the monotonic time.
         clock.observeWall(now: at(70, wallMs: 9_000))
         #expect(clock.nowMs(at(70, wallMs: 9_000)) == 9_000)
         #expect(clock.nowMs(at(170, wallMs: 2_000)) == 9_100)
     }
 
-    /// A step that nobody looked at while it lasted opens no window twice either.
+    /// A step that was not observed while it lasted opens no window twice either.
     @Test func whatWasGivenOutStays() {
         var clock = WindowClock(now: at(0, wallMs: 1_000))
         #expect(clock.nowMs(at(10, wallMs: 61_000)) == 61_000)
@@ -36,7 +36,7 @@ import Testing
         #expect(clock.nowMs(at(400, wallMs: 1_000_400)) == 5_300)
     }
 
-    /// An answer that was long on its way tells an old time: what has been given out since stays.
+    /// A delayed answer reports an old time: the time given out since stays.
     @Test func aLateAnswerDoesNotTurnItBack() {
         var clock = WindowClock(now: at(0, wallMs: 0))
         clock.observeStore(timeMs: 5_000, now: at(0, wallMs: 0))
@@ -44,7 +44,7 @@ import Testing
         clock.observeStore(timeMs: 5_100, now: at(900, wallMs: 0))
         #expect(clock.nowMs(at(900, wallMs: 0)) == 5_900)
         #expect(clock.highestStoreMs == 5_100)
-        // It stands until the told time has caught up.
+        // It stands still until the reported time has caught up.
         #expect(clock.nowMs(at(1_000, wallMs: 0)) == 5_900)
         #expect(clock.nowMs(at(1_800, wallMs: 0)) == 6_000)
     }
@@ -77,9 +77,9 @@ import Testing
                 if Bool.random(using: &random) {
                     clock.observeStore(timeMs: trueMs - Int64.random(in: 0...1_000, using: &random), now: now)
                 }
-                let told = clock.nowMs(now)
-                expectQuickly(told >= last && told <= trueMs, "\(told) after \(last), and it is \(trueMs)")
-                last = told
+                let reported = clock.nowMs(now)
+                expectQuickly(reported >= last && reported <= trueMs, "\(reported) after \(last), and it is \(trueMs)")
+                last = reported
             }
         }
     }

@@ -1,30 +1,30 @@
-/// How replicas that cannot talk split what is left of a window, so that the shares add up exactly.
+/// How replicas that cannot communicate split what is left of a window, so that the shares add up exactly.
 package struct ReplicaView: Sendable, Equatable {
     /// This replica.
     package let own: UInt64
-    /// The replicas that were last known to live, each once and this one among them; empty if nobody has told.
+    /// The replicas last known to be live, each once and this one among them; empty if the store never reported any.
     package let live: [UInt64]
-    /// At least so many are assumed, whoever is known to live.
+    /// The minimum number of replicas to assume.
     package let assumed: Int
 
     package init(own: UInt64, live: [UInt64] = [], assumed: Int) {
         precondition(assumed >= 1)
         self.own = own
-        // A share is reckoned from how many there are: a list that misses this one, or has one twice, would make
+        // Shares are computed from the list's length: a list that lacks this replica, or has one twice, would give
         // shares that do not add up.
         self.live = live.isEmpty ? [] : Set(live).union([own]).sorted()
         self.assumed = assumed
     }
 
-    /// Over how many replicas whatever is divided is divided.
+    /// The number of replicas that share.
     var count: Int64 { Int64(max(live.count, assumed)) }
 
-    /// This replica's share of `total`: the quotient, and one of the units that remain if this replica is among the
-    /// first when all are ranked by a hash of the counter and themselves (so that the same replica does not come first
-    /// for every counter). Where fewer are known than are assumed, ranks are unknown and the remainder goes to nobody:
-    /// the shares then add up to less than `total`, by fewer than there are replicas, and never to more.
+    /// This replica's share of `total`: the quotient, and one unit of the remainder if this replica is among the first
+    /// when all are ranked by a hash of counter and replica (so that the same replica is not first for every counter).
+    /// If fewer replicas are known than assumed, ranks are unknown and no replica takes the remainder: the shares then
+    /// add up to less than `total`, by less than the number of replicas, and never to more.
     ///
-    /// - Parameter total: below 0 counts as 0.
+    /// - Parameter total: a negative total counts as 0.
     package func share(of total: Int64, counterHash: UInt64) -> Int64 {
         guard total > 0 else { return 0 }
         let replicas = count
@@ -58,7 +58,7 @@ package struct SeededRandom: RandomNumberGenerator, Sendable {
     }
 }
 
-/// FNV-1a, 64 bit: the same on every replica, which ranking by hash needs.
+/// FNV-1a, 64 bit: the same on every replica, which the ranking needs.
 package func stableHash(_ bytes: some Sequence<UInt8>, after hash: UInt64 = 0xCBF2_9CE4_8422_2325) -> UInt64 {
     bytes.reduce(hash) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
 }

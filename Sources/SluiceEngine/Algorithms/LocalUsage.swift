@@ -1,28 +1,28 @@
-/// What is counted of one window, fixed or sliding.
+/// The usage of one window, fixed or sliding.
 struct WindowUsage {
-    /// The highest usage that the store reported, with what turned out to have been charged since.
+    /// The highest usage that the store reported, plus what later turned out to be charged there.
     var sharedUsed: Int64 = 0
-    /// Admitted locally in it, and not known to be in the store's usage.
+    /// Local admissions that are not known to be in the store's usage.
     var own: Int64 = 0
-    /// The share is a part of what this left of the maximum: `sharedUsed`, as it was when the outage began.
+    /// `sharedUsed` at the start of the outage: the share is a part of what it left of the maximum.
     private(set) var shareBase: Int64 = 0
-    /// How much of the share is spent, whether or not the store has it by now. What others spend of theirs is not in it, so
-    /// that a store which comes and goes does not hand out the share again.
+    /// How much of the share is spent, whether or not the store has it by now. Others' spending is not included, so
+    /// that a store that is available on and off does not hand out the share again.
     private(set) var taken: Int64 = 0
-    /// This replica's share of a fixed window; -1 until the first check asks for it.
+    /// This replica's share of a fixed window; -1 until the first check needs it.
     private(set) var localShare: Int64 = -1
-    /// The maximum of which that is the share.
+    /// The maximum that `localShare` was computed from.
     private var shareMax: Int64 = -1
 
     init() {}
 
-    /// What an earlier process knew.
+    /// Restores what an earlier process knew.
     init(used: Int64, own: Int64) {
         sharedUsed = used
         self.own = own
     }
 
-    /// The share that an earlier process began is not begun again.
+    /// Goes on with the share that an earlier process began.
     mutating func goOn(withShareOf base: Int64, taken: Int64) {
         shareBase = base
         self.taken = taken
@@ -30,16 +30,16 @@ struct WindowUsage {
 
     mutating func observe(used: Int64) { sharedUsed = used }
 
-    /// An outage begins for this window: from here on a share of what is left is spent.
+    /// Begins an outage for this window: a share of what is left is spent from here on.
     mutating func beginShare() {
         shareBase = sharedUsed
         taken = own
         localShare = -1
     }
 
-    /// The store turned out to have charged what was admitted here. It stays taken from the share.
-    mutating func resolve(_ amount: Int64) {
-        sharedUsed = Self.sum(sharedUsed, settle(amount))
+    /// Local admissions turned out to be charged in the store. They still count as taken from the share.
+    mutating func confirm(_ amount: Int64) {
+        sharedUsed = Self.sum(sharedUsed, markStored(amount))
     }
 
     mutating func admit(_ cost: Int64) {
@@ -47,36 +47,37 @@ struct WindowUsage {
         take(cost)
     }
 
-    /// The store has it.
-    /// - Returns: how much of it was still counted here.
+    /// The store's usage has it.
+    /// - Returns: how much of it was still counted as local.
     @discardableResult
-    mutating func settle(_ amount: Int64) -> Int64 {
+    mutating func markStored(_ amount: Int64) -> Int64 {
         let settled = min(own, amount)
         own -= settled
         return settled
     }
 
-    /// Spends some of the share, or gives some of it back.
+    /// Takes from the share; a negative amount returns it.
     mutating func take(_ amount: Int64) { taken = max(0, Self.sum(taken, amount)) }
 
-    /// Changes what was admitted here.
+    /// Changes the local admissions.
     mutating func adjust(by amount: Int64) {
         let before = own
         own = max(0, Self.sum(own, amount))
         take(own - before)
     }
 
-    /// All that is known to count.
+    /// All known usage.
     var used: Int64 { Self.sum(sharedUsed, own) }
 
     var isTouched: Bool { own > 0 || taken > 0 }
 
-    /// Where a limit passes every check, or a commit charges what it likes, there is no maximum that bounds a tally.
+    /// Usage can exceed the maximum, if a limit passes every check or a commit exceeds the reserved cost: sums are
+    /// clamped.
     fileprivate static func sum(_ one: Int64, _ other: Int64) -> Int64 { min(Quota.maxExact, one + other) }
 
     // MARK: Fixed windows
 
-    /// Whether this replica's share is known, of the limit's present maximum.
+    /// Whether this replica's share is computed for the limit's present maximum.
     func hasShare(_ quota: Quota) -> Bool { localShare >= 0 && shareMax == quota.max }
 
     mutating func setShare(_ quota: Quota, _ share: Int64) {
@@ -84,12 +85,12 @@ struct WindowUsage {
         shareMax = quota.max
     }
 
-    /// What is left of the share. Beyond what the store has left nothing is admitted, whatever the share.
+    /// What is left of the share. The caller also bounds admissions by what the store's usage leaves.
     var left: Int64 { localShare - taken }
 
     // MARK: Sliding windows
 
-    /// The share grows while the window before moves out of reach; what was admitted here is taken from it alone.
+    /// The share grows while the previous window slides out; local admissions are taken from the share alone.
     func left(
         _ quota: Quota, _ before: WindowBefore, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
     ) -> Int64 {
@@ -107,7 +108,7 @@ struct WindowUsage {
         var before = before
         var quota = quota
         for _ in 0..<2 {
-            // The share grows while time passes: the first time at which it suffices is found by halving.
+            // The share grows with time: a binary search finds when it suffices.
             var low = max(nowMs, quota.windowStartMs)
             var high = quota.windowEndMs - 1
             if usage.left(quota, before, replicas: replicas, hash: hash, nowMs: high) >= cost {
@@ -129,14 +130,14 @@ struct WindowUsage {
             quota.lengthMs = quota.windowEndMs - quota.windowStartMs
             quota.nextEndMs += quota.lengthMs
         }
-        // More than this replica's share: not before the store is back, or both windows are over.
+        // The check exceeds this replica's share: wait until both windows are over, if the store stays unavailable.
         return max(1, quota.windowEndMs - quota.lengthMs - nowMs)
     }
 }
 
-/// What is counted of the window before a sliding one, into which it reaches.
+/// The usage of the window before a sliding one, part of which still counts.
 struct WindowBefore {
-    /// As `WindowUsage` has them.
+    /// As in `WindowUsage`.
     var sharedUsed: Int64 = 0
     var own = Unsettled()
     private(set) var shareBase: Int64 = 0
@@ -144,9 +145,9 @@ struct WindowBefore {
 
     init() {}
 
-    /// A window that was open.
+    /// The window that was open before.
     ///
-    /// - Parameter inDoubt: of what was admitted locally in it.
+    /// - Parameter unconfirmed: the local admissions in it that must not be written back yet.
     init(_ usage: WindowUsage, unconfirmed: Int64) {
         sharedUsed = usage.sharedUsed
         own = Unsettled(used: usage.own, unconfirmed: unconfirmed)
@@ -182,23 +183,23 @@ struct WindowBefore {
     var isTouched: Bool { used > 0 }
 }
 
-/// What was admitted here in one window and the store is still to be told.
+/// Local admissions of one window that are still to be written back.
 struct Unsettled {
     var used: Int64 = 0
-    /// What of that must not be told now: a batch that is on its way may have charged it, or a reservation may yet give
-    /// it back.
+    /// The part that must not be written back now: a batch in flight may have charged it, or a reservation may still
+    /// return it.
     var unconfirmed: Int64 = 0
 
-    /// What the store can be told now.
-    var owed: Int64 { max(0, used - unconfirmed) }
+    /// What can be written back now.
+    var unwritten: Int64 { max(0, used - unconfirmed) }
 
-    /// Gives back some of it, or charges more.
+    /// Adds a charge, or takes back some of it.
     mutating func adjust(by amount: Int64) { used = max(0, min(Quota.maxExact, used + amount)) }
 
-    /// The store has it.
-    /// - Returns: how much of it was still counted here.
+    /// The store's usage has it.
+    /// - Returns: how much of it was still counted as local.
     @discardableResult
-    mutating func settle(_ amount: Int64) -> Int64 {
+    mutating func markStored(_ amount: Int64) -> Int64 {
         let settled = min(used, amount)
         used -= settled
         return settled
@@ -207,46 +208,46 @@ struct Unsettled {
     mutating func markUnconfirmed(_ amount: Int64) { unconfirmed = max(0, min(Quota.maxExact, unconfirmed + amount)) }
 }
 
-/// What is counted of a token bucket. While the store is away this replica has a bucket of its own, which holds its share
-/// of what all hold and leaks one part in as many as there are replicas. To stay with integers its level is kept times
-/// the number of replicas ("fine").
+/// The usage of a token bucket. In an outage this replica has a bucket of its own, with its share of the common level,
+/// which leaks at the rate divided by the number of replicas. To stay with integers, its level is multiplied by the
+/// number of replicas ("fine").
 struct BucketUsage {
-    /// As the store told, and when that was true, by the store's clock.
+    /// The level as the store reported it, and when, by the store's clock.
     private var sharedLevel: Int64 = 0
     private var sharedMs: Int64 = 0
     /// The level of this replica's own bucket, fine; -1 while the store counts.
     private var localLevel: Int64 = -1
-    /// What of it was admitted here, fine: it stays counted when the store is back, for the next outage.
+    /// The local admissions in it, fine: they stay counted after the outage, for the next one.
     private var ownLevel: Int64 = 0
-    /// What was given back of that so far, fine.
+    /// How much of those was given back so far, fine.
     private var credited: Int64 = 0
-    /// What of that was charged in the store as well, fine, as it turned out after it had last told.
-    private var resolvedLevel: Int64 = 0
+    /// How much of those turned out to be charged in the store after its last report, fine.
+    private var confirmedLevel: Int64 = 0
     private var localMs: Int64 = 0
     private var replicaCount: Int64 = 1
-    /// This replica's share of the bucket, fine.
+    /// This replica's share of the capacity, fine.
     private var localCapacity: Int64 = 0
-    /// As `Unsettled.unconfirmed`, in units of cost. What of a level that is cannot be told: while there is any, nothing is
-    /// settled.
+    /// As `Unsettled.unconfirmed`, in units of cost. Its part of the level is not known: while there is any, nothing
+    /// is written back.
     private var unconfirmed: Int64 = 0
-    /// The limit, as it was when it was last asked of here.
+    /// The limit as last checked here.
     private(set) var quota: Quota?
 
-    /// Beyond every level that means anything, with room for sums.
+    /// Above every meaningful level, with room for sums.
     private static let most: Int64 = 1 << 61
     static let levels: ClosedRange<Int64> = 0...most
 
     mutating func observe(level: Int64, atMs: Int64) {
         sharedLevel = level
         sharedMs = atMs
-        ownLevel = max(0, ownLevel - resolvedLevel)
-        resolvedLevel = 0
+        ownLevel = max(0, ownLevel - confirmedLevel)
+        confirmedLevel = 0
     }
 
-    /// An outage begins: the bucket is divided when it is next asked for.
+    /// Begins an outage: the bucket is divided at the next check.
     mutating func beginShare() { localLevel = -1 }
 
-    /// Spends some of this replica's bucket, or gives some of it back; `turnLocal` was called before.
+    /// Takes from this replica's bucket; a negative cost returns it. `turnLocal` was called before.
     mutating func take(_ cost: Int64, _ quota: Quota, nowMs: Int64) {
         drain(quota, nowMs: nowMs)
         guard localLevel >= 0 else { return }
@@ -254,44 +255,44 @@ struct BucketUsage {
         localLevel = max(0, min(Self.most, cost >= 0 ? localLevel + amount : localLevel - amount))
     }
 
-    /// Of what was admitted here, this much is in the store's level that was just told.
-    mutating func settle(_ cost: Int64, _ quota: Quota) {
+    /// The level that the store just reported contains this much of the local admissions.
+    mutating func markStored(_ cost: Int64, _ quota: Quota) {
         ownLevel = max(0, ownLevel - Self.fine(cost, quota.lengthMs, replicaCount))
     }
 
-    /// What never leaks admits nothing.
+    /// A bucket that never leaks admits nothing.
     mutating func updateQuota(_ quota: Quota) { self.quota = quota.max > 0 ? quota : nil }
 
     func holdsUnsettled(nowMs: Int64) -> Bool {
         guard let quota else { return false }
-        return quota.drained(ownLevel - resolvedLevel, sinceMs: localMs, nowMs: nowMs) > 0
+        return quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs) > 0
     }
 
     mutating func markUnconfirmed(_ cost: Int64) { unconfirmed = max(0, min(Quota.maxExact, unconfirmed + cost)) }
 
-    var isInDoubt: Bool { unconfirmed > 0 }
+    var isUnconfirmed: Bool { unconfirmed > 0 }
 
-    /// What the store is still to be told, as a level of its bucket; rounded up.
+    /// What is to be written back, as a level of the store's bucket; rounded up.
     func unwrittenLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
         guard unconfirmed == 0 else { return 0 }
-        let level = quota.drained(ownLevel - resolvedLevel, sinceMs: localMs, nowMs: nowMs)
+        let level = quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs)
         return max(0, min(Quota.maxExact, (level + replicaCount - 1) / replicaCount))
     }
 
-    /// The store has it, and has told its level.
-    mutating func settle(level: Int64) { ownLevel = max(0, ownLevel - Self.fine(level, replicaCount)) }
+    /// The store has it, and has reported its level.
+    mutating func markStored(level: Int64) { ownLevel = max(0, ownLevel - Self.fine(level, replicaCount)) }
 
-    /// It stays counted here until the store tells its level.
-    mutating func resolve(level: Int64) {
-        resolvedLevel = min(ownLevel, resolvedLevel + Self.fine(level, replicaCount))
+    /// It stays counted here until the store reports its level.
+    mutating func confirm(level: Int64) {
+        confirmedLevel = min(ownLevel, confirmedLevel + Self.fine(level, replicaCount))
     }
 
-    /// It stays counted here until the store tells its level.
-    mutating func resolve(_ cost: Int64, _ quota: Quota) {
-        resolvedLevel = min(ownLevel, resolvedLevel + Self.fine(cost, quota.lengthMs, replicaCount))
+    /// It stays counted here until the store reports its level.
+    mutating func confirm(_ cost: Int64, _ quota: Quota) {
+        confirmedLevel = min(ownLevel, confirmedLevel + Self.fine(cost, quota.lengthMs, replicaCount))
     }
 
-    /// The time has passed; if the store has just gone, the bucket is divided.
+    /// Drains the bucket up to `nowMs`; divides it first if an outage has just begun.
     mutating func turnLocal(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) {
         turnBack(toMs: nowMs)
         let share = Self.fine(replicas.share(of: quota.burst * quota.lengthMs, counterHash: hash), replicas.count)
@@ -308,7 +309,7 @@ struct BucketUsage {
         updateQuota(quota)
     }
 
-    /// Where the store's clock was followed back, it leaks on from here.
+    /// If the store's clock was followed back, it leaks on from here.
     private mutating func turnBack(toMs nowMs: Int64) {
         if sharedMs > nowMs + EngineBounds.clockStepMs { sharedMs = nowMs }
         if localMs > nowMs + EngineBounds.clockStepMs { localMs = nowMs }
@@ -316,7 +317,7 @@ struct BucketUsage {
 
     private mutating func drain(_ quota: Quota, nowMs: Int64) {
         ownLevel = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
-        resolvedLevel = quota.drained(resolvedLevel, sinceMs: localMs, nowMs: nowMs)
+        confirmedLevel = quota.drained(confirmedLevel, sinceMs: localMs, nowMs: nowMs)
         if localLevel >= 0 { localLevel = quota.drained(localLevel, sinceMs: localMs, nowMs: nowMs) }
         localMs = max(localMs, nowMs)
     }
@@ -324,15 +325,15 @@ struct BucketUsage {
     func left(_ quota: Quota) -> Int64 {
         let free = localCapacity - localLevel
         let unit = quota.lengthMs * replicaCount
-        // Rounded down, as the store does.
+        // Rounded down, as in the store.
         return free >= 0 ? free / unit : -((unit - 1 - free) / unit)
     }
 
-    /// A bucket right after a charge.
+    /// The state of a bucket right after a charge.
     struct ChargeReceipt {
-        /// The level of what was admitted here, fine.
+        /// The level of local admissions, fine.
         var level: Int64
-        /// What had been given back of that by then, fine.
+        /// How much of those had been given back by then, fine.
         var credited: Int64
     }
 
@@ -341,22 +342,22 @@ struct BucketUsage {
         return ChargeReceipt(level: ownLevel, credited: credited)
     }
 
-    /// Whether so much more than a charge came to can be counted.
+    /// Whether a charge can be raised by this much.
     func canAdjust(by cost: Int64, _ quota: Quota, nowMs: Int64) -> Bool {
         guard cost > 0 else { return true }
         let level = (self.quota ?? quota).drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
         return cost <= (Self.fine(Quota.maxExact, replicaCount) - level) / (quota.lengthMs * replicaCount)
     }
 
-    /// Settles what was admitted here to another cost. What has leaked of it is not given back: it no longer counted. What
-    /// lay under it leaked first, but for what was given back of that since; whose that was is not known, so all of it
-    /// counts as what lay under it.
+    /// Changes a local admission to another cost. What has leaked of it is not given back, because it no longer
+    /// counted. Older usage leaked first, except for what was given back since; that may have been anyone's, so all of
+    /// it counts as older usage.
     mutating func adjust(
         by cost: Int64, after receipt: ChargeReceipt, chargedMs: Int64, _ quota: Quota, nowMs: Int64
     ) {
         turnBack(toMs: nowMs)
         let amount = Self.fine(abs(cost), quota.lengthMs, replicaCount)
-        // What has leaked since goes by the limit as it is now: it may leak more slowly than when it was charged.
+        // Drains by the present limit, which may leak more slowly than the one it was charged by.
         drain(self.quota ?? quota, nowMs: nowMs)
         if cost >= 0 { return raise(by: amount) }
         let remaining = quota.drained(
@@ -379,12 +380,12 @@ struct BucketUsage {
         return max(1, (min(missing, Self.most) + quota.max - 1) / quota.max)
     }
 
-    func knownLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
+    func combinedLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
         let own = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs) / replicaCount
         return min(Quota.maxExact, sharedLevel(quota, nowMs: nowMs) + own)
     }
 
-    /// - Parameter terms: nil where the policy no longer has the limit: then nothing is known to have leaked.
+    /// - Parameter quota: nil if the policy no longer has the limit: then no leak is assumed.
     func sharedLevel(_ quota: Quota?, nowMs: Int64) -> Int64 {
         quota?.drained(sharedLevel, sinceMs: sharedMs, nowMs: nowMs) ?? sharedLevel
     }
@@ -398,11 +399,11 @@ struct BucketUsage {
 
     var isTouched: Bool { sharedLevel > 0 || ownLevel > 0 }
 
-    /// What a restart must not lose; what is given back of it after that counts as given back of what lay under it.
+    /// What a restart must not lose. What is given back after that counts as given back of older usage.
     var state: CounterState.BucketState {
         CounterState.BucketState(
             sharedLevel: sharedLevel, sharedMs: sharedMs, localLevel: localLevel, ownLevel: ownLevel,
-            resolvedLevel: resolvedLevel, localMs: localMs, replicaCount: replicaCount, localCapacity: localCapacity,
+            confirmedLevel: confirmedLevel, localMs: localMs, replicaCount: replicaCount, localCapacity: localCapacity,
             max: quota?.max ?? 0, burst: quota?.burst ?? 0, lengthMs: quota?.lengthMs ?? 0)
     }
 
@@ -413,7 +414,7 @@ struct BucketUsage {
         sharedMs = state.sharedMs
         localLevel = state.localLevel
         ownLevel = state.ownLevel
-        resolvedLevel = state.resolvedLevel
+        confirmedLevel = state.confirmedLevel
         localMs = state.localMs
         replicaCount = state.replicaCount
         localCapacity = state.localCapacity
@@ -423,8 +424,8 @@ struct BucketUsage {
             windowEndMs: Quota.endless.upperBound, lengthMs: state.lengthMs)
     }
 
-    /// When nothing of it counts any more, ms since the epoch. It is kept for a window at least: by a lower maximum, which a
-    /// reload or the next process may come with, what was used leaks more slowly.
+    /// When nothing of it counts any more, ms since the epoch. It is kept for at least a window: after a reload or a
+    /// restart with a lower maximum, it leaks more slowly.
     var countsUntilMs: Int64 {
         guard let quota else { return 0 }
         func untilMs(_ level: Int64, sinceMs: Int64) -> Int64 {
@@ -433,12 +434,12 @@ struct BucketUsage {
         return max(untilMs(sharedLevel, sinceMs: sharedMs), untilMs(ownLevel, sinceMs: localMs))
     }
 
-    /// Whether forgetting it loses nothing, however slowly it may leak from now on.
+    /// Whether dropping it loses nothing, however slowly it may leak from now on.
     ///
-    /// - Parameter terms: of the limit for which it is asked.
+    /// - Parameter quota: the limit that it is checked for.
     func isQuiet(_ quota: Quota, nowMs: Int64) -> Bool {
         guard isTouched else { return true }
-        guard knownLevel(quota, nowMs: nowMs) == 0 else { return false }
+        guard combinedLevel(quota, nowMs: nowMs) == 0 else { return false }
         return nowMs - max(sharedLevel > 0 ? sharedMs : 0, ownLevel > 0 ? localMs : 0) >= quota.lengthMs
     }
 
@@ -447,19 +448,19 @@ struct BucketUsage {
         return overflow ? most : min(product, most)
     }
 
-    /// What a cost adds to a level. A commit may say any cost, and so the product may be beyond the integers.
+    /// What a cost adds to a level. A commit may have any cost, so the product is clamped if it overflows.
     private static func fine(_ cost: Int64, _ lengthMs: Int64, _ replicas: Int64) -> Int64 {
         fine(fine(cost, lengthMs), replicas)
     }
 }
 
-/// What is counted of concurrency: slots that the store told of, and those that were taken here.
+/// The usage of a concurrency limit: slots that the store reported, and slots taken here.
 struct SlotUsage {
     private var sharedUsed: Int64 = 0
     private var sharedFirstMs: Int64 = 0
-    /// When all that the store told of have expired.
+    /// When all slots that the store reported will have expired.
     private var sharedLastMs: Int64 = 0
-    /// Taken here while the store was away, in the order of taking; as many at most as the limit has slots, and
+    /// Slots taken here during an outage, in order; at most as many as the limit has, and
     /// `EngineBounds.maxLocalReservations`.
     private var own: [(id: ReservationID, expiryMs: Int64)] = []
 
@@ -497,7 +498,7 @@ struct SlotUsage {
 
     func locallyUsed(nowMs: Int64) -> Int64 { Int64(own.count { $0.expiryMs > nowMs }) }
 
-    func known(nowMs: Int64) -> Usage {
+    func combinedUsage(nowMs: Int64) -> Usage {
         let live = own.lazy.filter { $0.expiryMs > nowMs }.map(\.expiryMs)
         let shared = shared(nowMs: nowMs)
         var usage = Usage(used: shared.used + Int64(live.count))

@@ -1,32 +1,32 @@
-/// What is counted of a sliding log. While the store is away this replica admits its share of what the log had left, which
-/// grows as what was charged before the outage becomes free, and what it has spent of that counts for a window, too.
+/// The usage of a sliding log. In an outage this replica admits its share of what the log had left, which grows as
+/// earlier charges expire, and what it has spent of that counts for a window, too.
 struct LogUsage {
     let lengthMs: Int64
-    /// As the store last told it, in a few steps, with what turned out to have been charged since. It frees nothing sooner
-    /// than the store does.
+    /// The log as the store last reported it, in a few steps, plus what later turned out to be charged there. It frees
+    /// nothing sooner than the store does.
     private(set) var shared = UsageLog()
-    /// Up to then, ms since the epoch, `shared` is what the store holds and not only no less.
+    /// Until then, ms since the epoch, `shared` is exactly what the store has; after that it may be more.
     private(set) var exactUntilMs: Int64 = 0
-    /// Admitted locally, and not known to be in the store.
+    /// Local admissions that are not known to be in the store.
     private(set) var own = UsageLog()
-    /// What of that must not be told now: see `Unsettled.unconfirmed`. By the time of its admission.
+    /// The part that must not be written back now, by time of admission: see `Unsettled.unconfirmed`.
     private var unconfirmed = UsageLog()
-    /// The share is a part of what this left of the maximum: `shared`, as it was when the outage began.
+    /// `shared` at the start of the outage: the share is a part of what it left of the maximum.
     private(set) var shareBase = UsageLog()
     /// What is spent of the share, whether or not the store has it by now.
     private(set) var taken = UsageLog()
-    /// What was admitted up to then has been forgotten, ms since the epoch.
+    /// Admissions up to then have been dropped, ms since the epoch.
     private var trimmedMs: Int64 = -1
-    /// As the table counts them.
+    /// Its bytes as last counted by the table.
     var countedBytes = 0
 
     init(lengthMs: Int64) { self.lengthMs = lengthMs }
 
     var bytes: Int { shared.bytes + own.bytes + unconfirmed.bytes + shareBase.bytes + taken.bytes }
 
-    // MARK: - What the store tells
+    // MARK: - Reports of the store
 
-    /// - Parameter numbers: as `Batch.logUsageCount` says.
+    /// - Parameter numbers: as in `Batch.logUsageCount`.
     mutating func observe(_ numbers: ArraySlice<Int64>) {
         let first = numbers.startIndex
         var steps: [UsageLog.Step] = []
@@ -38,30 +38,30 @@ struct LogUsage {
         exactUntilMs = exact == steps.count ? .max : exact > 0 ? steps[exact - 1].ms + lengthMs : 0
     }
 
-    /// The store has it.
-    mutating func settle(_ amount: Int64, atMs: Int64) { own.remove(amount, atMs: atMs) }
+    /// The store's usage has it.
+    mutating func markStored(_ amount: Int64, atMs: Int64) { own.remove(amount, atMs: atMs) }
 
-    /// The store turned out to have charged what was admitted here. It stays taken from the share.
+    /// Local admissions turned out to be charged in the store. They still count as taken from the share.
     ///
-    /// - Parameter chargedMs: when the store charged it, at the latest.
-    mutating func resolve(_ amount: Int64, atMs: Int64, chargedMs: Int64) {
+    /// - Parameter chargedMs: the latest time at which the store charged it.
+    mutating func confirm(_ amount: Int64, atMs: Int64, chargedMs: Int64) {
         shared.add(own.remove(amount, atMs: atMs), atMs: max(atMs, chargedMs))
         exactUntilMs = 0
     }
 
-    // MARK: - While the store is away
+    // MARK: - During an outage
 
     mutating func beginShare() {
         shareBase = shared
         taken = own
     }
 
-    /// Spends some of the share, or gives some of it back.
+    /// Takes from the share; a negative amount returns it.
     mutating func take(_ amount: Int64, atMs: Int64) {
         if amount > 0 { taken.add(amount, atMs: atMs) } else { taken.remove(-amount, atMs: atMs) }
     }
 
-    /// Forgets what no longer counts; where the store's clock was followed back, what lay ahead counts from here on.
+    /// Drops what no longer counts. If the store's clock was followed back, charges that lay ahead count from here on.
     mutating func turn(toMs nowMs: Int64) {
         shared.turnBack(toMs: nowMs)
         shared.trim(nowMs: nowMs, lengthMs: lengthMs)
@@ -76,7 +76,7 @@ struct LogUsage {
         trimmedMs = nowMs - lengthMs
     }
 
-    /// Beyond what the store has left nothing is admitted, whatever the share.
+    /// Admits nothing beyond what the store's usage leaves, whatever the share.
     func left(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) -> Int64 {
         let share = replicas.share(
             of: quota.max - shareBase.used(nowMs: nowMs, lengthMs: lengthMs), counterHash: hash)
@@ -89,7 +89,7 @@ struct LogUsage {
         taken.add(cost, atMs: nowMs)
     }
 
-    /// Changes what was admitted here, while it counts.
+    /// Changes a local admission, while it counts.
     mutating func adjust(by cost: Int64, chargedMs: Int64, nowMs: Int64) {
         guard chargedMs + lengthMs > nowMs else { return }
         if cost >= 0 {
@@ -102,11 +102,12 @@ struct LogUsage {
 
     func canAdjust(by cost: Int64) -> Bool { cost <= Quota.maxExact - own.total }
 
-    /// How long until a check that does not fit here could, ms; of more than this replica's share, until a window is over.
+    /// How long until a check that does not fit locally could, ms; if it exceeds this replica's share, until a window
+    /// is over.
     func retryAfterMs(
         _ quota: Quota, cost: Int64, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
     ) -> Int64 {
-        // What is left only grows while nobody asks: the first time at which it suffices is found by halving.
+        // What is left only grows without new checks: a binary search finds when it suffices.
         let lastMs = max(shared.newestMs, own.newestMs, shareBase.newestMs, taken.newestMs) + lengthMs
         var (low, high) = (nowMs, max(nowMs, lastMs))
         guard left(quota, replicas: replicas, hash: hash, nowMs: high) >= cost else { return max(1, lengthMs) }
@@ -121,7 +122,7 @@ struct LogUsage {
         return max(1, low - nowMs)
     }
 
-    // MARK: - What is known
+    // MARK: - Combined usage
 
     private func knownUsed(nowMs: Int64) -> Int64 {
         min(
@@ -129,21 +130,21 @@ struct LogUsage {
             shared.used(nowMs: nowMs, lengthMs: lengthMs) + own.used(nowMs: nowMs, lengthMs: lengthMs))
     }
 
-    func known(nowMs: Int64) -> Usage {
+    func combinedUsage(nowMs: Int64) -> Usage {
         var usage = Usage(used: knownUsed(nowMs: nowMs))
         if usage.used > 0 { usage.lastExpiryMs = max(shared.newestMs, own.newestMs) + lengthMs }
         return usage
     }
 
-    /// What the store told, as it is at `nowMs`.
+    /// The log that the store reported, as it is at `nowMs`.
     func sharedUsage(nowMs: Int64) -> Usage {
         var usage = Usage(used: shared.used(nowMs: nowMs, lengthMs: lengthMs))
         if usage.used > 0 { usage.lastExpiryMs = shared.newestMs + lengthMs }
         return usage
     }
 
-    /// When a check of this cost fits that does not at `nowMs`, by what the store told, ms since the epoch; not known to the
-    /// millisecond beyond `exactUntilMs`. 0 if it never can.
+    /// When a check of this cost that does not fit at `nowMs` will fit, by the store's report, ms since the epoch; not
+    /// exact beyond `exactUntilMs`. 0 if it never will.
     func sharedFreeMs(_ quota: Quota, cost: Int64, nowMs: Int64) -> Int64 {
         let missing = shared.used(nowMs: nowMs, lengthMs: lengthMs) + cost - quota.max
         return shared.freeMs(missing, nowMs: nowMs, lengthMs: lengthMs) ?? 0
@@ -159,20 +160,20 @@ struct LogUsage {
         return newestMs < 0 ? 0 : newestMs + lengthMs
     }
 
-    // MARK: - What the store is to be told
+    // MARK: - Write-backs
 
     mutating func markUnconfirmed(_ amount: Int64, atMs: Int64) {
-        // What has been forgotten is in doubt no longer, and nothing else became it.
+        // What has been dropped is not unconfirmed any more, and cannot become so.
         guard atMs > trimmedMs else { return }
         if amount > 0 { unconfirmed.add(amount, atMs: atMs) } else { unconfirmed.remove(-amount, atMs: atMs) }
     }
 
-    func isInDoubt(nowMs: Int64) -> Bool { unconfirmed.used(nowMs: nowMs, lengthMs: lengthMs) > 0 }
+    func isUnconfirmed(nowMs: Int64) -> Bool { unconfirmed.used(nowMs: nowMs, lengthMs: lengthMs) > 0 }
 
-    /// What was admitted here and may be written back, by the time of its admission.
+    /// Local admissions that may be written back, by time of admission.
     ///
-    /// - Parameter most: in so many steps at most.
-    mutating func owed(atMost most: Int, nowMs: Int64) -> [UsageLog.Step] {
+    /// - Parameter most: the most steps to return.
+    mutating func unwritten(atMost most: Int, nowMs: Int64) -> [UsageLog.Step] {
         turn(toMs: nowMs)
         own.coarsen(to: most)
         var lastMs: Int64 = -1
@@ -183,8 +184,8 @@ struct LogUsage {
         }
     }
 
-    /// What the store is to be raised to: for each step so much that was charged then or later.
-    var offers: [UsageLog.Step] {
+    /// The steps to restore: the store is raised so that each step's units were charged then or later.
+    var restores: [UsageLog.Step] {
         shared.steps.map { UsageLog.Step(ms: $0.ms, units: shared.units(from: $0.ms)) }
     }
 

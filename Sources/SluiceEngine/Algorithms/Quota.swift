@@ -1,51 +1,51 @@
-/// What one limit grants, in the window that is looked at: an algorithm and its numbers.
+/// What one limit grants in one window: an algorithm and its numbers.
 ///
-/// With a `Usage` this is the specification of every algorithm: a pure function of what was counted and of the time.
-/// Local counters and the tests' model of the store call it; the store's scripts do the same arithmetic in Lua, and
-/// one contract suite holds them all to it. Only integers, and none above 2^53.
+/// With a `Usage` this specifies every algorithm, as a pure function of usage and time. Local counters and the tests'
+/// model of the store call it; the store's scripts do the same arithmetic in Lua, and one contract suite checks them
+/// all. It uses integers only, none above 2^53.
 package struct Quota: Sendable, Equatable {
     package enum Algorithm: Int64, Sendable, CaseIterable {
-        /// A tally for each window, which starts from nothing.
+        /// One count per window, starting at 0.
         case fixedWindow = 0
-        /// The tally of the window that is open, and of the one before it the share that a window of the open one's length
-        /// which ends now reaches back over, rounded up. (Cloudflare, "How we built rate limiting capable of scaling to
+        /// The usage of the open window, plus the part of the previous window's usage that a window of the open one's
+        /// length, ending now, overlaps, rounded up. (Cloudflare, "How we built rate limiting capable of scaling to
         /// millions of domains", 2017.)
         case slidingWindow = 1
-        /// A bucket that each check fills by its cost, and that leaks `max` in every `lengthMs`, evenly; it holds
-        /// `burst`. This is the generic cell rate algorithm (ITU-T I.371) in its leaky-bucket form.
+        /// A bucket that each check fills by its cost. It leaks `max` in every `lengthMs`, evenly, and holds `burst`.
+        /// This is the generic cell rate algorithm (ITU-T I.371) in its leaky-bucket form.
         case tokenBucket = 2
-        /// Calls that are going on. Each takes one slot, whatever it costs, until it is released or has expired.
+        /// Calls in progress. Each takes one slot, whatever its cost, until it is released or has expired.
         case concurrency = 3
-        /// Every charge with its time, each of which counts for `lengthMs`: exact in any stretch of that length. See `UsageLog`.
+        /// Every charge with its time, which counts for `lengthMs`: exact in any stretch of that length. See
+        /// `UsageLog`.
         case slidingLog = 4
     }
 
     package var algorithm: Algorithm
-    /// What a window admits, in units of cost; of concurrency: the slots. 0 to 10^12.
+    /// What a window admits, in units of cost; for concurrency, the number of slots. 0 to 10^12.
     package var max: Int64
-    /// What a token bucket holds, in units of cost. 0 with any other algorithm.
+    /// What a token bucket holds, in units of cost. 0 for other algorithms.
     package var burst: Int64
-    /// How long a slot lives that nobody releases, ms. Of a log, when what is written to it was charged, ms since the epoch; 0:
-    /// now, as of every check. 0 with any other algorithm.
+    /// How long a slot lives if it is not released, ms. For a log, when a write-back was charged, ms since the epoch;
+    /// 0 (now) for every check. 0 for other algorithms.
     package var holdMs: Int64
-    /// The window that is open, half-open, in ms since the epoch. All time, `Quota.endless`, for token buckets,
-    /// concurrency and logs.
+    /// The open window, half-open, in ms since the epoch. All time, `Quota.endless`, for token buckets, concurrency
+    /// and logs.
     package var windowStartMs: Int64
     package var windowEndMs: Int64
-    /// Of a token bucket the time in which `max` leaks; else the length of the window, ms.
+    /// For a token bucket, the time in which `max` leaks; else the length of the window, ms.
     package var lengthMs: Int64
-    /// Sliding windows: the length of the window before the open one, ms, of which a share is reckoned: days and months are
-    /// not all equally long. Else as `lengthMs`.
+    /// For sliding windows, the length of the previous window, ms, since days and months differ in length. Else as
+    /// `lengthMs`.
     package var previousLengthMs: Int64
-    /// Sliding windows: when the window after the open one ends, until when what is used in the open one counts. It is not
-    /// always as long: think of months. Else the end of the open window.
+    /// For sliding windows, when the window after the open one ends, until when usage of the open one counts; it may
+    /// have another length, as months do. Else the end of the open window.
     package var nextEndMs: Int64
 
-    /// All the time there is: up to the largest integer that is exact in a double.
+    /// All time: up to the largest integer that is exact in a double.
     package static let endless: Range<Int64> = 0..<maxExact
     package static let maxExact: Int64 = 1 << 53
-    /// How long a caller is told to wait for a slot at most, ms: one may be released at any moment, and nobody knows
-    /// when.
+    /// The longest wait for a slot that is reported, ms: a slot may be released at any moment.
     package static let slotPollMs: Int64 = 1000
 
     package init(
@@ -69,27 +69,27 @@ package struct Quota: Sendable, Equatable {
             lengthMs: window.upperBound - window.lowerBound)
     }
 
-    /// What may be used at once, in units of cost; of concurrency: in slots.
+    /// What may be used at once, in units of cost; for concurrency, in slots.
     package var capacity: Int64 { algorithm == .tokenBucket ? burst : max }
 
-    /// Whether a check of this cost can pass when nothing at all is used. A slot costs 1, whatever the call costs.
+    /// Whether a check of this cost can pass when nothing is used. A slot costs 1, whatever the call costs.
     package func canEverPass(cost: Int64) -> Bool {
         algorithm == .concurrency ? max >= 1 : cost <= capacity
     }
 
     // MARK: - At one moment
 
-    /// How much more may be used; below 0 where more is used than may be.
+    /// How much more may be used; negative if the limit is exceeded.
     package func left(_ usage: Usage, nowMs: Int64) -> Int64 {
         switch algorithm {
         case .fixedWindow, .concurrency, .slidingLog: max - usage.used
         case .slidingWindow: max - usage.used - reach(of: usage.previous, nowMs: nowMs)
-        // Rounded down: what has leaked in part is not there to be used.
+        // Rounded down: a unit that has leaked only in part is not available.
         case .tokenBucket: floorDivide(burst * lengthMs - usage.used, lengthMs)
         }
     }
 
-    /// How much counts as used.
+    /// How much is used now.
     package func used(_ usage: Usage, nowMs: Int64) -> Int64 { capacity - left(usage, nowMs: nowMs) }
 
     /// How many checks of this cost fit, one after the other.
@@ -97,17 +97,17 @@ package struct Quota: Sendable, Equatable {
         Swift.max(0, left(usage, nowMs: nowMs)) / (algorithm == .concurrency ? 1 : cost)
     }
 
-    /// How much of the window before still counts, rounded up.
+    /// How much of the previous window's usage still counts, rounded up.
     package func reach(of previous: Int64, nowMs: Int64) -> Int64 {
         guard previous > 0 else { return 0 }
         let reachingMs = Swift.max(0, windowEndMs - nowMs)
-        // It counts once, and not more than that: the open window may be the longer one.
+        // It counts at most once: the open window may be the longer one.
         guard reachingMs < previousLengthMs else { return previous }
         let (share, rest) = scale(previous, by: reachingMs, over: previousLengthMs)
         return rest > 0 ? share + 1 : share
     }
 
-    /// What a bucket's level is after it has leaked.
+    /// A bucket's level after leaking.
     package func drained(_ level: Int64, sinceMs: Int64, nowMs: Int64) -> Int64 {
         guard nowMs > sinceMs else { return level }
         let (leaked, overflow) = max.multipliedReportingOverflow(by: nowMs - sinceMs)
@@ -123,10 +123,10 @@ package struct Quota: Sendable, Equatable {
         }
     }
 
-    // MARK: - Until later
+    // MARK: - Waits
 
-    /// How long until a check of this cost could pass if nobody else asked, ms: at least 1, for one that does not fit
-    /// now; -1 if it never can.
+    /// How long until a check of this cost that does not fit now could pass if no other check came, ms: at least 1; -1
+    /// if it never can.
     package func retryAfterMs(cost: Int64, _ usage: Usage, nowMs: Int64) -> Int64 {
         guard canEverPass(cost: cost) else { return -1 }
         switch algorithm {
@@ -134,7 +134,8 @@ package struct Quota: Sendable, Equatable {
             return Swift.max(1, windowEndMs - nowMs)
         case .slidingWindow:
             let room = max - usage.used - cost
-            // In this window, when enough of the one before no longer reaches into it; else in the next, of this one.
+            // Either in this window, when enough of the previous one has slid out; or in the next, when enough of this
+            // one has.
             let at =
                 room >= 0
                 ? windowEndMs - Self.timeLeft(forReach: room, of: usage.previous, lengthMs: previousLengthMs)
@@ -142,7 +143,7 @@ package struct Quota: Sendable, Equatable {
                     windowEndMs, nextEndMs - Self.timeLeft(forReach: max - cost, of: usage.used, lengthMs: lengthMs))
             return Swift.max(1, at - nowMs)
         case .tokenBucket:
-            // What never leaks never makes room.
+            // A bucket that never leaks never makes room.
             guard max > 0 else { return -1 }
             let missing = usage.used + cost * lengthMs - burst * lengthMs
             return Swift.max(1, ceilDivide(missing, max))
@@ -153,7 +154,7 @@ package struct Quota: Sendable, Equatable {
         }
     }
 
-    /// How long until nothing counts as used any more if nobody asked, ms; of fixed windows until the window ends.
+    /// How long until no usage counts any more if no check came, ms; for fixed windows, until the window ends.
     package func resetMs(_ usage: Usage, nowMs: Int64) -> Int64 {
         switch algorithm {
         case .fixedWindow: Swift.max(1, windowEndMs - nowMs)
@@ -163,33 +164,33 @@ package struct Quota: Sendable, Equatable {
         }
     }
 
-    /// How much of a window must be left at most for `previous` to reach into it by no more than `reach`, ms.
+    /// The most that may be left of a window for `previous` to count in it with no more than `reach`, ms.
     ///
-    /// - Parameter lengthMs: of the window in which `previous` was used.
+    /// - Parameter lengthMs: the length of the window in which `previous` was used.
     private static func timeLeft(forReach reach: Int64, of previous: Int64, lengthMs: Int64) -> Int64 {
         guard previous > reach else { return lengthMs }
         return scale(lengthMs, by: reach, over: previous).quotient
     }
 }
 
-/// What was counted for one limit, at one moment.
+/// What was counted for one limit, at one time.
 package struct Usage: Sendable, Equatable {
-    /// Fixed and sliding windows: units of cost in the window that is open. Token bucket: its level now, in units of cost
+    /// Fixed and sliding windows: units of cost in the open window. Token bucket: its level now, in units of cost
     /// times `Quota.lengthMs`. Concurrency: slots taken. Log: units that count.
     package var used: Int64
-    /// Sliding windows: units of cost in the window before.
+    /// Sliding windows: units of cost in the previous window.
     package var previous: Int64 = 0
-    /// Concurrency: when the first slot expires, ms since the epoch; 0 if none is taken. Log: when one more check of the cost
-    /// that was asked for fits; 0 if it does now, or never can.
+    /// Concurrency: when the first slot expires, ms since the epoch; 0 if none is taken. Log: when one more check of
+    /// the requested cost fits; 0 if it fits now, or never can.
     package var firstExpiryMs: Int64 = 0
-    /// Concurrency: when the last slot expires; log: when nothing of what counts now does any more. 0 if nothing is taken.
+    /// Concurrency: when the last slot expires. Log: when all current usage has expired. 0 if nothing is used.
     package var lastExpiryMs: Int64 = 0
-    /// How many checks a shadow limit would have denied, of all that were allowed while its key lived.
+    /// How many checks a shadow limit would have denied, of those that were admitted while its key lived.
     package var denials: Int64 = 0
 
     package init(used: Int64) { self.used = used }
 
-    /// Reads the numbers in which `Batch.Charge.usageCount` says that the store tells it.
+    /// Reads the numbers that `Batch.Charge.usageCount` describes.
     package init(_ numbers: ArraySlice<Int64>, of algorithm: Quota.Algorithm, isShadow: Bool) {
         let first = numbers.startIndex
         used = numbers[first]
@@ -197,14 +198,14 @@ package struct Usage: Sendable, Equatable {
         case .fixedWindow, .tokenBucket: break
         case .slidingWindow: previous = numbers[first + 1]
         case .concurrency, .slidingLog:
-            // What follows of a log is for `LogUsage` to read.
+            // The other numbers of a log are read by `LogUsage`.
             firstExpiryMs = numbers[first + 1]
             lastExpiryMs = numbers[first + 2]
         }
         if isShadow { denials = numbers[numbers.endIndex - 1] }
     }
 
-    /// Appends it in just those numbers.
+    /// Appends the same numbers.
     package func append(to numbers: inout [Int64], of algorithm: Quota.Algorithm, isShadow: Bool) {
         numbers.append(used)
         switch algorithm {
@@ -224,7 +225,7 @@ private func floorDivide(_ dividend: Int64, _ divisor: Int64) -> Int64 {
     return dividend % divisor < 0 ? quotient - 1 : quotient
 }
 
-/// `value * part / whole`, of which the product may be beyond the integers.
+/// `value * part / whole`, where the product may overflow an integer.
 ///
 /// - Parameter part: 0 to `whole`.
 private func scale(_ value: Int64, by part: Int64, over whole: Int64) -> (quotient: Int64, remainder: Int64) {

@@ -1,14 +1,14 @@
-/// Charges with the times at which they were made, in order: what a `sliding_log` limit counts.
+/// Charges in order of time: what a `sliding_log` limit counts.
 ///
-/// A charge made at `ms` counts up to and without `ms + lengthMs`, so in no stretch of that length is more used than was
-/// counted at its last charge. Charges of one millisecond are one entry. With more than `EngineBounds.maxLogEntries` the two
-/// oldest become one, at the time of the later: what counts is then freed later, and never less is counted.
+/// A charge made at `ms` counts before `ms + lengthMs`, so no stretch of that length has more usage than was counted
+/// at its last charge. Charges of one millisecond are one entry. Beyond `EngineBounds.maxLogEntries` the two oldest
+/// entries are merged at the later time: usage is then freed later, and never less is counted.
 ///
-/// Running totals are kept instead of amounts, so that what counts at a time is found by halving.
+/// Entries hold running totals instead of amounts, so that a binary search finds what counts at a time.
 package struct UsageLog: Sendable, Equatable {
     private struct Entry: Equatable, Sendable {
         var ms: Int64
-        /// Units of this entry and of all before it, and `before`.
+        /// Units of this entry and all earlier ones, plus `before`.
         var total: Int64
     }
 
@@ -21,7 +21,7 @@ package struct UsageLog: Sendable, Equatable {
     /// - Parameter steps: in order of time.
     package init(_ steps: [Step]) { for step in steps { add(step.units, atMs: step.ms) } }
 
-    /// Some units and when they were charged, ms since the epoch.
+    /// Some units, and when they were charged, ms since the epoch.
     package struct Step: Sendable, Equatable {
         package var ms: Int64
         package var units: Int64
@@ -34,13 +34,13 @@ package struct UsageLog: Sendable, Equatable {
 
     package var isEmpty: Bool { entries.isEmpty }
     package var count: Int { entries.count }
-    /// When the newest of it was charged, ms since the epoch; -1 if it is empty.
+    /// When the newest was charged, ms since the epoch; -1 if it is empty.
     package var newestMs: Int64 { entries.last?.ms ?? -1 }
     package var oldestMs: Int64 { entries.first?.ms ?? -1 }
     /// Units of all entries: 0 to 2^53.
     package var total: Int64 { (entries.last?.total ?? before) - before }
-    /// What it takes in memory, bytes.
-    var bytes: Int { entries.capacity == 0 ? 0 : HeldBytes.apart(entries.capacity * MemoryLayout<Entry>.stride) }
+    /// Bytes that it holds.
+    var bytes: Int { entries.capacity == 0 ? 0 : HeldBytes.array(entries.capacity * MemoryLayout<Entry>.stride) }
 
     package var steps: [Step] {
         var last = before
@@ -50,7 +50,7 @@ package struct UsageLog: Sendable, Equatable {
         }
     }
 
-    // MARK: - Asking
+    // MARK: - Queries
 
     /// The index of the first entry at `ms` or later.
     private func index(from ms: Int64) -> Int {
@@ -66,13 +66,14 @@ package struct UsageLog: Sendable, Equatable {
 
     private func totalBefore(_ index: Int) -> Int64 { index == 0 ? before : entries[index - 1].total }
 
-    /// Units that were charged at `ms` or later.
+    /// Units charged at `ms` or later.
     package func units(from ms: Int64) -> Int64 { (entries.last?.total ?? before) - totalBefore(index(from: ms)) }
 
     /// Units that count at `nowMs`.
     package func used(nowMs: Int64, lengthMs: Int64) -> Int64 { units(from: nowMs - lengthMs + 1) }
 
-    /// When `units` of what counts at `nowMs` no longer do, ms since the epoch: `nowMs` for none; nil if it is more than counts.
+    /// When `units` of what counts at `nowMs` will have expired, ms since the epoch: `nowMs` for none; nil if fewer
+    /// count.
     package func freeMs(_ units: Int64, nowMs: Int64, lengthMs: Int64) -> Int64? {
         guard units > 0 else { return nowMs }
         let first = index(from: nowMs - lengthMs + 1)
@@ -85,9 +86,9 @@ package struct UsageLog: Sendable, Equatable {
         return low < entries.count ? entries[low].ms + lengthMs : nil
     }
 
-    // MARK: - Changing
+    // MARK: - Changes
 
-    /// - Parameter ms: 0 or more; where later entries are there it goes in before them.
+    /// - Parameter ms: 0 or more; it is inserted before later entries.
     package mutating func add(_ units: Int64, atMs ms: Int64) {
         let units = min(units, Quota.maxExact - total)
         guard units > 0 else { return }
@@ -101,10 +102,10 @@ package struct UsageLog: Sendable, Equatable {
         if entries.count > EngineBounds.maxLogEntries { entries.removeFirst() }
     }
 
-    /// Takes back units that were charged at `ms`, from the first entry at that time or later: it may have become one with
-    /// what came after it.
+    /// Takes back units charged at `ms`, from the first entry at that time or later, because entries may have been
+    /// merged.
     ///
-    /// - Returns: how many there were.
+    /// - Returns: how many were found.
     @discardableResult
     package mutating func remove(_ units: Int64, atMs ms: Int64) -> Int64 {
         let index = index(from: ms)
@@ -115,20 +116,20 @@ package struct UsageLog: Sendable, Equatable {
         return removed
     }
 
-    /// Forgets what no longer counts at `nowMs`.
+    /// Drops what no longer counts at `nowMs`.
     package mutating func trim(nowMs: Int64, lengthMs: Int64) {
         guard let first = entries.first, first.ms + lengthMs <= nowMs else { return }
         let live = index(from: nowMs - lengthMs + 1)
         let gone = totalBefore(live) - before
         entries.removeFirst(live)
-        // From 0 again, so that totals never leave the integers.
+        // Starts from 0 again, so that totals never overflow.
         before += gone
         for at in entries.indices { entries[at].total -= before }
         before = 0
     }
 
-    /// Raises it so that at least `units` of it were charged at `ms` or later: what of that was older moves there, and the rest
-    /// is new. So what counts at any time is the larger of what did and, up to `ms + lengthMs`, `units`.
+    /// Raises it so that at least `units` were charged at `ms` or later: older units move there, and the rest is new.
+    /// So the usage at any time is the larger of the old usage and, before `ms + lengthMs`, `units`.
     package mutating func raise(to units: Int64, atMs ms: Int64) {
         let missing = min(units, Quota.maxExact) - self.units(from: ms)
         guard missing > 0 else { return }
@@ -141,7 +142,7 @@ package struct UsageLog: Sendable, Equatable {
         add(missing, atMs: ms)
     }
 
-    /// Times that lie further ahead than a clock steps back: what was charged then counts from now on.
+    /// Moves charges that lie further ahead than a clock may step back to now.
     package mutating func turnBack(toMs nowMs: Int64) {
         guard newestMs > nowMs + EngineBounds.clockStepMs else { return }
         let ahead = units(from: nowMs + 1)
@@ -150,7 +151,7 @@ package struct UsageLog: Sendable, Equatable {
         add(ahead, atMs: nowMs)
     }
 
-    /// At most so many entries: neighbours become one, at the time of the last of them.
+    /// Merges neighbours, at the later time, until it has at most this many entries.
     mutating func coarsen(to most: Int) {
         guard entries.count > most, let total = entries.last?.total else { return }
         let size = max(1, (total - before + Int64(most) - 1) / Int64(most))
@@ -163,12 +164,12 @@ package struct UsageLog: Sendable, Equatable {
         entries = kept
     }
 
-    // MARK: - What the store tells of it
+    // MARK: - Reports of the store
 
-    /// At most `Batch.maxLogSteps` steps that stand for it: the first of them as they are, the others such as free nothing
+    /// At most `Batch.maxLogSteps` steps that represent it: the first ones are exact, and the others free nothing
     /// sooner than it does.
     ///
-    /// - Returns: with how many of the steps are exact.
+    /// - Returns: also how many of the steps are exact.
     package func summary() -> (steps: [Step], exact: Int) {
         guard entries.count > Batch.maxLogSteps else { return (steps, entries.count) }
         let exact = Batch.exactLogSteps

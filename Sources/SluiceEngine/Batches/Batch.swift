@@ -1,20 +1,20 @@
-/// What one script call charges: entries in order of first arrival, each over one or more counters.
+/// What one script call charges: entries in order of first arrival, each with one or more counters.
 ///
-/// Plain arrays, so that a codec walks it once without a lookup. The engine builds it, a `CounterStore` carries it to
+/// Plain arrays, so that a codec walks them once without lookups. The engine builds it, a `CounterStore` sends it to
 /// the store, and the answer comes back as a `BatchReply` in the same order.
 package struct Batch: Sendable, Equatable {
-    /// Some equal checks: the same counters, the same cost. Or the end of one reservation.
+    /// Equal checks (the same counters, the same cost), or one operation such as the settlement of a reservation.
     package struct Entry: Sendable, Equatable {
-        /// What one of the checks charges, 1 to 10^12, and of a token bucket whose `lengthMs` is 1 up to 2^53; what is
-        /// offered; 0 at the end of a reservation and of a sign of life.
+        /// What one of the checks charges, 1 to 10^12, or up to 2^53 for a token bucket whose `lengthMs` is 1; for a
+        /// restore, the amount; 0 for a settlement and a heartbeat.
         package var cost: Int64
-        /// How many equal checks want to pass; 0 for a peek, which charges nothing.
+        /// How many equal checks are asked for; 0 for a peek, which charges nothing.
         package var count: Int64
-        /// Its charges are `charges[firstCharge..<firstCharge + chargeCount]`; at least one, but none at the end of a
-        /// reservation and of a sign of life.
+        /// Its charges are `charges[firstCharge..<firstCharge + chargeCount]`: at least one, but none for a settlement
+        /// and a heartbeat.
         package var firstCharge: Int
         package var chargeCount: Int
-        /// What is out of the ordinary about it, in `operations`; -1 if nothing.
+        /// Index of its operation in `operations`; -1 for a plain check.
         package var operation: Int
 
         package init(cost: Int64, count: Int64, firstCharge: Int, chargeCount: Int, operation: Int = -1) {
@@ -26,24 +26,24 @@ package struct Batch: Sendable, Equatable {
         }
     }
 
-    /// In so many steps at most the store tells of a log what of it becomes free when. They are few, since they come with every
-    /// answer; a replica reckons by them when a refused check fits, and what it may admit while the store is away.
+    /// Most steps in which the store reports when parts of a log become free. They are few, because every reply
+    /// carries them. A replica uses them to compute when a denied check fits, and what it may admit during an outage.
     package static let maxLogSteps = 8
-    /// How many of those are charges as they are, where it has more charges than steps; each other one stands for several.
+    /// How many of those are single charges, if a log has more charges than steps. Each other step merges several.
     package static let exactLogSteps = 4
-    /// In how many numbers a log is told: `used`, `firstExpiryMs` and `lastExpiryMs` of `Usage`, how many steps are exact, and
-    /// `maxLogSteps` times and units, 0 where there are fewer.
+    /// How many numbers report a log: `used`, `firstExpiryMs` and `lastExpiryMs` of `Usage`, the number of exact
+    /// steps, and `maxLogSteps` pairs of time and units, 0 where there are fewer.
     package static let logUsageCount = 4 + 2 * maxLogSteps
 
-    /// One counter that an entry is held to.
+    /// One counter that an entry is checked against.
     package struct Charge: Sendable, Equatable {
         package var quota: Quota
-        /// A shadow limit never holds back a check. Of those that the other limits admit it counts the ones that it has
-        /// room for, and tells how many it had none for.
+        /// A shadow limit never denies a check. Of the checks that the other limits admit it counts those that it has
+        /// room for, and reports how many it had no room for.
         package var isShadow: Bool
-        /// Whether the store must look if the key still has a time to live: asked once a window and replica, and in some
-        /// batches of all, so that a key which lost it is repaired without a second command for every charge. What is
-        /// denied or only peeked at is looked at in any case.
+        /// Whether the store must check that the key still has a time to live: asked once per window and replica, and
+        /// in some batches, so that a key that lost it is repaired without a second command for every charge. Denied
+        /// checks and peeks do this in any case.
         package var verifiesTimeToLive: Bool
 
         package init(quota: Quota, isShadow: Bool = false, verifiesTimeToLive: Bool) {
@@ -52,12 +52,13 @@ package struct Batch: Sendable, Equatable {
             self.verifiesTimeToLive = verifiesTimeToLive
         }
 
-        /// How many keys it has, in this order: the counter's; of a sliding window, the one of the window before; of a
-        /// shadow limit, the one of the checks that it would have denied.
+        /// How many keys it has, in this order: the counter's; for a sliding window, that of the previous window; for
+        /// a shadow limit, that of its denials.
         package var keyCount: Int { (quota.algorithm == .slidingWindow ? 2 : 1) + (isShadow ? 1 : 0) }
 
-        /// In how many numbers the store tells its tally: `used`; of a sliding window then `previous`, of concurrency
-        /// `firstExpiryMs` and `lastExpiryMs`; of a log `Batch.logUsageCount`; of a shadow limit at last `denials`. See `Usage`.
+        /// How many numbers report its usage: `used`; then, for a sliding window, `previous`; for concurrency,
+        /// `firstExpiryMs` and `lastExpiryMs`; for a log, `Batch.logUsageCount` numbers in all; for a shadow limit,
+        /// `denials` at the end. See `Usage`.
         package var usageCount: Int {
             let count =
                 switch quota.algorithm {
@@ -70,25 +71,26 @@ package struct Batch: Sendable, Equatable {
         }
     }
 
-    /// What is out of the ordinary about an entry. The key of the reservation's record comes after the keys of the
-    /// charges, and after that the key of the memo.
+    /// What makes an entry more than a plain check. The key of the reservation's record follows the keys of the
+    /// charges, and the idempotency key follows that.
     package enum Operation: Sendable, Equatable {
-        /// A check (`count` is 1) that is recorded, so that it can be settled later, or remembered, so that it is
-        /// charged once however often it is asked, or both.
+        /// A check (`count` is 1) that is recorded, so that it can be settled later, or cached, so that repeats charge
+        /// it once, or both.
         case check(isReserved: Bool, idempotency: Idempotency?)
-        /// The end of a reservation; its record's key is the only key.
+        /// The settlement of a reservation. Its record's key is the only key.
         case settle(Settlement)
-        /// What a replica last saw of the one charge's counter, `cost` in all: the counter is raised to that, and never
-        /// lowered. For a store that has forgotten.
+        /// Raises the one charge's counter to at least `cost`, what a replica last saw of it, and never lowers it.
+        /// Used after a data loss.
         case restore
-        /// What a check with an id was answered, for other replicas to give again; if something is remembered under its key
-        /// already, that stays. That key is the only key.
+        /// Stores the answer to a check with an id, for other replicas to repeat, unless one is stored under the only
+        /// key already.
         case remember(Answer)
-        /// The call with this reservation was never made: if what is remembered under the only key is of it, it is forgotten.
+        /// The call with this reservation was never made: deletes the answer under the only key, if it is that
+        /// reservation's.
         case forget(reservation: String)
-        /// A heartbeat of this replica, which asks for those of all others. It counts for so long; `writtenBackMs` is when
-        /// the replica sent it, ms since the epoch, if it had nothing to write back then, else 0. Its keys are those of the
-        /// lists of replicas by their heartbeats, and by `writtenBackMs`.
+        /// A heartbeat of this replica, which also asks for those of all others. It counts for `lifeMs`.
+        /// `writtenBackMs` is when the replica sent it, ms since the epoch, if it had nothing to write back then, else
+        /// 0. Its keys are the lists of replicas by heartbeat, and by `writtenBackMs`.
         case heartbeat(lifeMs: Int64, writtenBackMs: Int64 = 0)
 
         package var keyCount: Int {
@@ -101,11 +103,11 @@ package struct Batch: Sendable, Equatable {
         }
     }
 
-    /// What makes the second of two checks with the same id the same check.
+    /// What makes two checks with the same id the same check.
     package struct Idempotency: Sendable, Equatable {
-        /// Of everything that the gateway said; another one under the same id is an error. 16 hexadecimal digits.
+        /// Hash of all arguments of the check; other arguments under the same id are an error. 16 hexadecimal digits.
         package var argumentsHash: String
-        /// Of the counters: if the policy changed in between, tallies are not those of the limits that now apply.
+        /// Hash of the counters. If the policy changed in between, the cached usage belongs to other limits.
         package var countersHash: String
 
         package init(argumentsHash: String, countersHash: String) {
@@ -114,18 +116,18 @@ package struct Batch: Sendable, Equatable {
         }
     }
 
-    /// What a check with an id was answered when it was admitted.
+    /// The answer to a check with an id that was admitted.
     package struct Answer: Sendable, Equatable {
         package var idempotency: Idempotency
-        /// Whether it was admitted by this replica alone.
+        /// Whether this replica alone admitted it.
         package var isLocal: Bool
-        /// When it was, ms since the epoch.
+        /// When it was admitted, ms since the epoch.
         package var admittedMs: Int64
         /// Empty if it reserved nothing.
         package var reservation: String
-        /// The tallies of its counters then, as `BatchReply.results` tells them.
+        /// The usage of its counters then, as in `BatchReply.results`.
         package var numbers: [Int64]
-        /// For how long it is still to be remembered, ms: 1 to ten minutes.
+        /// For how much longer it is cached, ms: 1 to ten minutes.
         package var lifeMs: Int64
 
         package init(
@@ -142,16 +144,16 @@ package struct Batch: Sendable, Equatable {
     }
 
     package enum Settlement: Sendable, Equatable {
-        /// Settles to the cost that the call really had: 0 to 10^12. Slots are kept.
+        /// Settles to the actual cost of the call: 0 to 10^12. Slots are kept.
         case commit(cost: Int64)
-        /// Gives back what was charged, and the slots.
+        /// Gives back the charge and the slots.
         case cancel
         /// Frees the slots.
         case release
     }
 
-    /// Whether nothing of it charges anything, so that it is no matter whether it ran: what the script has recorded of
-    /// those that do stays on record.
+    /// Whether nothing in it charges anything. Then it does not matter whether it ran, and the script keeps its record
+    /// of the last batch that did charge.
     package var chargesNothing: Bool {
         entries.allSatisfy { entry in
             guard entry.operation >= 0 else { return entry.count == 0 }
@@ -159,27 +161,27 @@ package struct Batch: Sendable, Equatable {
         }
     }
 
-    /// Counts this replica's batches from 1; the script records it, see `BatchReply.previousSequence`.
+    /// Counts this replica's batches from 1. The script records it, see `BatchReply.previousSequence`.
     package var sequence: Int64 = 0
-    /// The highest sequence of which this replica knows that it ran; 0 if none. If the store has forgotten it, the
-    /// store has lost its memory, and the script charges nothing.
+    /// The highest sequence that this replica knows to have run; 0 if none. If the store no longer has it, the store
+    /// lost its data, and the script charges nothing.
     package var acknowledgedSequence: Int64 = 0
-    /// The `BatchReply.forgotSinceMs` that this replica was told last, 0 if none or if something of its ran since: it shows
-    /// that it knows.
+    /// The last `BatchReply.forgotSinceMs` that this replica received; 0 if none, or if a batch of its ran since. It
+    /// acknowledges that reply.
     package var forgotSinceMs: Int64 = 0
-    /// The highest time of the store that this replica has seen, ms since the epoch: the script's clock never goes
+    /// The highest time of the store that this replica has seen, ms since the epoch. The script's clock never goes
     /// below it.
     package var minTimeMs: Int64 = 0
-    /// Whether the store's clock is known to be behind `minTimeMs`: then no token bucket leaks by that.
+    /// Whether the store's clock is known to be behind `minTimeMs`: then token buckets do not leak for the difference.
     package var isStoreBehind = false
     package var entries: [Entry] = []
     package var charges: [Charge] = []
     package var operations: [Operation] = []
-    /// The keys of all entries, one after the other: for each those of its charges, then those of its special.
+    /// The keys of all entries, one after the other: for each entry those of its charges, then those of its operation.
     package var keyBytes: [UInt8] = []
     /// Where in `keyBytes` each key ends; it starts where the one before it ends.
     package var keyEnds: [Int] = []
-    /// Whether there is nothing but plain checks of fixed windows, which are the cheapest to decide.
+    /// Whether it has only plain checks of fixed windows, which are the cheapest to decide.
     package var isPlain: Bool {
         operations.isEmpty && charges.allSatisfy { $0.quota.algorithm == .fixedWindow && !$0.isShadow }
     }
@@ -195,16 +197,16 @@ package struct Batch: Sendable, Equatable {
         keyEnds.removeAll(keepingCapacity: true)
     }
 
-    /// Makes room for keys of so many bytes in all.
+    /// Reserves storage for keys of this many bytes in all.
     mutating func reserve(keyByteCount: Int) { keyBytes.reserveCapacity(keyByteCount) }
 
-    /// The next key, after all that are there.
+    /// Appends a key.
     package mutating func appendKey(_ key: some Sequence<UInt8>) {
         keyBytes.append(contentsOf: key)
         endKey()
     }
 
-    /// What was appended to `keyBytes` is the next key.
+    /// Ends a key whose bytes were appended to `keyBytes`.
     mutating func endKey() { keyEnds.append(keyBytes.count) }
 
     package func key(_ index: Int) -> ArraySlice<UInt8> {
@@ -217,7 +219,7 @@ package struct BatchReply: Sendable, Equatable {
     package enum Status: Int64, Sendable {
         /// The entries were decided.
         case ran = 1
-        /// The store has no memory of the acknowledged sequence. Nothing was charged.
+        /// The store does not have the acknowledged sequence. Nothing was charged.
         case forgot = 0
         /// A later batch of this replica ran before this one. Nothing was charged.
         case superseded = -1
@@ -226,40 +228,40 @@ package struct BatchReply: Sendable, Equatable {
     package var status: Status = .ran
     /// The store's own clock, ms since the epoch.
     package var timeMs: Int64 = 0
-    /// The sequence that the store had recorded for this replica before this batch, of the last one that may have charged;
-    /// 0 if none. A batch that may, and whose answer never came, ran if, and only if, its sequence is not above this. If
-    /// `superseded`, of the last one that ran at all, which does not tell that.
+    /// The sequence that the store had recorded for this replica before this batch: of the last batch that may have
+    /// charged; 0 if none. A batch that may charge, and whose answer never came, ran if and only if its sequence is
+    /// not above this. If `superseded`, it is the sequence of the last batch that ran at all, which does not prove
+    /// that.
     package var previousSequence: Int64 = 0
-    /// If the store `forgot`, since when it tells this replica so, ms since the epoch; else 0.
+    /// If the status is `forgot`, since when the store has reported that to this replica, ms since the epoch; else 0.
     package var forgotSinceMs: Int64 = 0
-    /// For each entry in turn: how many of its checks were admitted (for a peek: 1 if it would be), then the tally of
-    /// each of its charges after that, in `Batch.Charge.usageCount` numbers; or one of the codes below with what it
-    /// says that follows. For the end of a reservation: 1 if it was done, 0 if there is no such reservation or it is
-    /// spent. For an answer to be remembered: 1, or 0 if something was; for one to be forgotten: 1 if it was. For what was
-    /// offered: 1, then the tally. For a heartbeat: 1, how many replicas are listed, then for each its
-    /// number (as a bit pattern), when its last heartbeat came, and its last `writtenBackMs` (0: none), ms since the epoch;
-    /// then how much else was in their lists. Empty unless `status` is `ran`.
+    /// For each entry in turn: how many of its checks were admitted (for a peek: 1 if it would be), then the usage of
+    /// each of its charges after that, in `Batch.Charge.usageCount` numbers; or one of the codes below with the
+    /// numbers it describes. For a settlement: 1 if it was done, 0 if there is no such reservation or it was settled
+    /// before. For an answer to store: 1, or 0 if there was one. For an answer to delete: 1 if it was deleted. For a
+    /// restore: 1, then the usage. For a heartbeat: 1, the number of replicas listed, then for each its number (as a
+    /// bit pattern), the time of its last heartbeat, and its last `writtenBackMs` (0: none), ms since the epoch; then
+    /// how many other members their lists held. Empty unless `status` is `ran`.
     package var results: [Int64] = []
-    /// The store's words for each `fault` and `passedOver`, and the reservation for each `replayed`, in order. If the store
-    /// `forgot` because something else lay in the place of this replica's marker: what.
+    /// The store's message for each `fault` and `passedOver`, and the reservation for each `replayed`, in order. If
+    /// the store `forgot` because this replica's marker had an unexpected value: that value.
     package var words: [String] = []
 
-    /// In place of an entry's results: one of its windows does not hold the store's time. Nothing was charged.
+    /// In place of an entry's results: one of its windows does not contain the store's time. Nothing was charged.
     package static let windowIsOver: Int64 = -1
     /// In place of an entry's results: a counter could not be charged (a key of the wrong type, say). Whatever the
     /// entry had charged was taken back.
     package static let fault: Int64 = -2
-    /// In place of an entry's results: this id was admitted before, and nothing was charged now. Then come the time, ms,
-    /// at which it was, negated if some replica admitted it alone, the number of numbers that follow, and those: the tallies as they were told then, or none if
-    /// its counters were others. In `words`: the id of its reservation, or nothing.
+    /// In place of an entry's results: this id was admitted before, and nothing was charged now. Then come the time of
+    /// that admission, ms, negated if a replica admitted it alone; how many numbers follow; and those numbers: the
+    /// usage as reported then, or none if its counters were others. In `words`: the id of its reservation, or nothing.
     package static let replayed: Int64 = -3
     /// In place of an entry's results: this id was admitted before, with other arguments. Nothing was charged.
     package static let otherArguments: Int64 = -4
-    /// In place of the results of a reservation's end: what it would be settled to is more than can be counted (2^53).
-    /// Nothing was done.
+    /// In place of a settlement's results: the settled cost exceeds what can be counted (2^53). Nothing was done.
     package static let tooMuch: Int64 = -5
-    /// In place of the results of a reservation's end: it was done, but for a counter that holds what does not belong
-    /// there. In `words`: what is wrong with it.
+    /// In place of a settlement's results: it was done, except for a counter with an unexpected value. In `words`:
+    /// what is wrong with it.
     package static let passedOver: Int64 = -6
 
     package init() {}
@@ -267,8 +269,8 @@ package struct BatchReply: Sendable, Equatable {
 
 /// Why a batch has no `BatchReply`.
 package enum BatchFailure: Error, Sendable, Equatable {
-    /// The store refused it before it ran (`LOADING`, `READONLY`, `OOM`, `NOAUTH` and their like): nothing was charged.
+    /// The store rejected it before it ran (`LOADING`, `READONLY`, `OOM`, `NOAUTH` and the like): nothing was charged.
     case refused(String)
-    /// The connection broke, or what came back made no sense: it may have run, and it may yet run.
+    /// The connection broke, or the reply made no sense: the batch may have run, and may still run.
     case unknown(String)
 }

@@ -1,31 +1,31 @@
-/// A link to a store of counters that replicas share. It moves bytes and decides nothing: when to connect, to give
-/// up and to send is the engine's to say.
+/// A link to a store of counters that replicas share. It moves bytes and decides nothing: the engine says when to
+/// connect, disconnect and send.
 ///
-/// Everything happens on one event loop: calls come in on it, and the delegate is called on it, never from inside one of these calls.
+/// Runs on one event loop: it is called there, and calls its delegate there, never from inside one of these calls.
 package protocol CounterStore: AnyObject {
     var delegate: (any CounterStoreDelegate)? { get set }
 
-    /// Opens a connection and readies it (authentication, database, script). Ends in `linkConnected` or `linkClosed`.
+    /// Opens a connection and prepares it (authentication, database, script). Ends in `linkConnected` or `linkClosed`.
     func connect()
 
-    /// Closes the connection, or stops opening it, at once. No call to the delegate follows for it or for what was
-    /// in flight on it.
+    /// Closes the connection, or stops opening it, at once. The delegate is not called for it, nor for what was in
+    /// flight on it.
     func disconnect()
 
-    /// Sends one batch; answers come in the order of sending, through `linkAnswered`. When the connection breaks,
-    /// `linkClosed` alone is called: the engine knows what was in flight.
+    /// Sends one batch. Answers come in the order of sending, through `linkAnswered`. When the connection breaks, only
+    /// `linkClosed` is called: the engine knows what was in flight.
     func send(_ batch: Batch)
 
-    /// Begins or ends to listen for counters that were lowered, whoever did it: apart from the connection for batches.
+    /// Opens, probes or closes the change feed, which has a connection of its own.
     func listen(_ command: ChangeFeedCommand)
 
-    /// Reads the counters that the store holds, for a person to see: not for the path of a check.
-    /// The completion is called once, on the event loop, within `LinkBounds`' time.
+    /// Reads the counters that the store holds, for operators and not for checks. The completion is called once, on
+    /// the event loop, within `LinkBounds`' time.
     func scan(_ query: CounterQuery, completion: @escaping (Result<StoredCounters, BatchFailure>) -> Void)
 }
 
 package protocol CounterStoreDelegate: AnyObject {
-    /// `server` describes what was reached, for the log: product, version, role.
+    /// `server` describes the server for the log: product, version, role.
     func linkConnected(server: String)
     /// It could not connect, or the connection broke.
     func linkClosed(reason: String)
@@ -33,20 +33,20 @@ package protocol CounterStoreDelegate: AnyObject {
     func linkChangeFeed(_ event: ChangeFeedEvent)
 }
 
-/// What a link is to do so that changes of counters are heard of.
+/// What a link does with its change feed: notifications of counters that were lowered.
 package enum ChangeFeedCommand: Sendable, Equatable {
     /// Ends in `opened` or `closed`.
     case open
-    /// Asks for a sign of life; ends in `alive` or `closed`.
+    /// Checks that the feed is alive. Ends in `alive` or `closed`.
     case probe
     /// No event follows.
     case close
 }
 
 package enum ChangeFeedEvent: Sendable, Equatable {
-    /// From here on every change is told: the store has said so.
+    /// The store confirmed the subscription: every change from here on is reported.
     case opened
-    /// Counters were lowered: what their keys begin with, up to the end of the part in braces.
+    /// Counters were lowered: those whose keys begin with this, up to the closing brace.
     case changed([UInt8])
     case alive
     /// It could not be opened, or broke.

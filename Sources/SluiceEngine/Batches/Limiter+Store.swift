@@ -1,6 +1,6 @@
 import SluicePolicy
 
-/// The store's side of the limiter: batches that go out, answers that come in, and what becomes of checks when none come.
+/// The limiter's side towards the store: batches to send, replies, and checks whose reply does not come.
 extension Limiter {
     // MARK: - Events of the link
 
@@ -15,7 +15,7 @@ extension Limiter {
         if wasClosed {
             leaveStore(reason: reason, now: now)
         } else {
-            reportAway(reason: reason)
+            reportOutage(reason: reason)
         }
         dropConnection()
     }
@@ -31,16 +31,16 @@ extension Limiter {
         case .success(let reply):
             answered(batch, reply, arrivedNs: arrivedNs, now: now)
         case .failure(.refused(let reason)):
-            refused(batch, reason: reason, now: now)
+            reject(batch, reason: reason, now: now)
         case .failure(.unknown(let reason)):
-            // It may have run: it counts as unresolved until the marker tells.
+            // It may have run, and stays unconfirmed until the next reply's marker shows that.
             answerAllLocally(&batch, now: now)
             keepUnconfirmed(batch)
-            standBack(reason: reason, now: now)
+            pauseStore(reason: reason, now: now)
         }
     }
 
-    /// What the link must do next; nil if nothing. Asked again until it is nil.
+    /// The link's next command; nil if there is none. The shell asks until it is nil.
     package mutating func nextCommand(now: ClockReading) -> LinkCommand? {
         if wantsDisconnect {
             wantsDisconnect = false
@@ -51,16 +51,16 @@ extension Limiter {
             return .connect
         }
         if let command = denials.takeCommand() { return .listening(command) }
-        // Nor may a probe leave behind a batch that settles: were that sent again after it (the store had lost its scripts)
-        // and its answer lost, the marker would say the same whether it ran or not.
-        if wantsProbe, !(inFlight.last?.settles ?? false) {
+        // No probe may be in flight behind write-backs. If those were sent again after it (the store had lost its
+        // scripts), and their answer lost, the marker would say the same whether they ran or not.
+        if wantsProbe, !(inFlight.last?.hasIncrements ?? false) {
             wantsProbe = false
             return sendHeartbeat(now: now)
         }
-        if breaker.isClosed, mayFly, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
+        if breaker.isClosed, maySend, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
         }
-        while breaker.isClosed, mayFly, !queue.isEmpty {
+        while breaker.isClosed, maySend, !queue.isEmpty {
             var batch = queue.removeFirst()
             guard write(&batch, now: now) else {
                 recycle(batch)
@@ -75,15 +75,17 @@ extension Limiter {
 
     // MARK: - Sending
 
-    /// Whether another batch may leave. Behind one that settles none may: its marker tells of it alone.
-    var mayFly: Bool { inFlight.count < EngineBounds.maxBatchesInFlight && !(inFlight.last?.settles ?? false) }
+    /// Whether another batch may be sent. None may follow a batch of write-backs, so that the marker shows whether
+    /// that ran.
+    var maySend: Bool { inFlight.count < EngineBounds.maxBatchesInFlight && !(inFlight.last?.hasIncrements ?? false) }
 
-    /// Writes a pending batch into `outgoing`, cutting windows by the time that it is; false if nobody waits for it any more.
+    /// Encodes a pending batch into `outgoing`, with windows cut by the current time; false if nothing waits for it
+    /// any more.
     @discardableResult
     mutating func write(_ batch: inout PendingBatch, now: ClockReading) -> Bool {
         let nowMs = clock.nowMs(now)
         outgoing.removeAll()
-        // A pass of its own: in a loop that does little else the processor fetches many counters at a time from memory,
+        // A separate pass: in a loop that does little else the processor fetches many counters from memory at once,
         // instead of waiting for one after the other.
         var keyByteCount = 0
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
@@ -97,7 +99,7 @@ extension Limiter {
             addWriteBacks(in: &batch, nowMs: nowMs)
         }
         let verifiesAll = lastSequence % EngineBounds.batchesPerVerification == 0
-        if !batch.isRepeat && breaker.isClosed && idempotency.owes { tellAnswers(in: &batch, now: now) }
+        if !batch.isRepeat && breaker.isClosed && idempotency.hasUnsent { addAnswers(in: &batch, now: now) }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             if isWithinShare {
                 takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
@@ -145,7 +147,7 @@ extension Limiter {
                     quota: quota(plan: entry.plan, index), isShadow: isShadow,
                     verifiesTimeToLive: verifiesAll || !table[counter: counter].isSeen))
         }
-        // More than an empty window can hold need not be asked for: those behind cannot pass.
+        // Asks for no more than an empty window can hold: checks beyond that cannot pass.
         let most = table[rulesOf: entry.plan].smallestMax / entry.cost
         entry.sentCount = entry.isPeek ? 0 : entry.operation == nil ? min(Int64(entry.unanswered), most) : 1
         statistics.coalesced += Int64(entry.unanswered)
@@ -155,7 +157,7 @@ extension Limiter {
                 chargeCount: outgoing.charges.count - firstCharge, operation: writeOperation(of: entry)))
     }
 
-    /// - Returns: its place in the batch, -1 if there is nothing special about the entry.
+    /// - Returns: the operation's index in the batch; -1 for a plain check.
     private mutating func writeOperation(of entry: PendingBatch.Entry) -> Int {
         guard case .check(let operation)? = entry.operation, !entry.isPeek else { return -1 }
         if operation.reservation != nil { outgoing.appendKey(operation.reservationKey.bytes) }
@@ -165,7 +167,7 @@ extension Limiter {
         return outgoing.operations.count - 1
     }
 
-    /// An entry that is for no check.
+    /// Encodes an entry that is not a check.
     private mutating func writeUncharged(_ entry: PendingBatch.Entry, nowMs: Int64) {
         switch entry.operation {
         case .settle(let key, let settlement, _)?:
@@ -192,55 +194,55 @@ extension Limiter {
         observeClock(reply.timeMs, sentNs: batch.sentNs, now: now)
         if reply.status == .ran {
             acknowledgedSequence = batch.sequence
-            // From now on the sequence shows what the store remembers. An older copy of it that tells the same again is to
-            // be noticed.
+            // From here on the sequence shows a data loss. An older copy of the store that repeats its earlier reply
+            // must be noticed.
             forgotSinceMs = 0
         }
-        // What was superseded shows only that nothing before it runs any more.
-        if reply.status != .superseded { resolve(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
+        // A `superseded` reply shows only that no earlier batch will run any more.
+        if reply.status != .superseded { confirm(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
         let (wasClosed, wasProbing) = (breaker.isClosed, breaker.state == .probing)
-        let wasAway =
+        let hadOutage =
             statistics.outages > 0 || breaker.failures > 0 || !reportedReasons.isEmpty
             || (journal.count > 0 && !changes.restored.isEmpty)
         if !pauseIfUnrun(reply, now: now) {
             perform(
                 breaker.answered(sentNs: batch.sentNs, awaitsMore: !inFlight.isEmpty, arrivedNs: arrivedNs, now: now),
                 now: now)
-            if wasProbing && !breaker.isClosed { reportAway(reason: "its answers come too late") }
+            if wasProbing && !breaker.isClosed { reportOutage(reason: "its answers are too late") }
         }
-        if !wasClosed && breaker.isClosed { storeReached(wasAway: wasAway, timeMs: reply.timeMs, now: now) }
-        if !batch.writeBacks.isEmpty || hasRestores || idempotency.owes { wantsWriteBacks = true }
-        // It had run before. Where the store forgot, it is told again like all that is in doubt then.
+        if !wasClosed && breaker.isClosed { storeReached(hadOutage: hadOutage, timeMs: reply.timeMs, now: now) }
+        if !batch.writeBacks.isEmpty || hasRestores || idempotency.hasUnsent { wantsWriteBacks = true }
+        // The repeated batch had run before. After a data loss it is written back again, like everything unconfirmed.
         if batch.isRepeat && reply.status == .superseded { confirmWriteBacks(of: batch) }
         switch reply.status {
         case .ran:
-            settle(batch, reply, now: now)
+            deliver(batch, reply, now: now)
         case .forgot:
-            // The marker was written: from here on the store remembers this replica again.
+            // The script wrote the marker: the store knows this replica again.
             acknowledgedSequence = batch.sequence
             forgotSinceMs = reply.forgotSinceMs
             denials.forgetAll(now: now)
             if let found = reply.words.first {
-                notifyFault("in the place of this replica's marker lay \(found.quoted): written anew", now: now)
+                notifyFault("unexpected value in this replica's marker, overwritten: \(found.quoted)", now: now)
             }
             if batch.sequence > forgotSequence { storeLostData(timeMs: reply.timeMs, now: now) }
             sendAgain(batch, now: now)
-            // Until all replicas have offered, nobody counts on what the store holds.
+            // Until all replicas have restored, the store's counters are too low to decide by.
             if !asksStore { answerAllLocally(now: now) }
         case .superseded:
-            // The marker may be ahead of all that was ever sent from here (it is kept for longer than a process may
-            // live): without going beyond it no batch would ever run.
+            // The marker outlives a process, so it may be ahead of every sequence sent from here. No batch runs until
+            // the sequence exceeds it.
             lastSequence = max(lastSequence, reply.previousSequence)
             sendAgain(batch, now: now)
         }
     }
 
-    /// One answer that nothing ran is made up for at once. A store that goes on answering so, or a key of this replica's that
-    /// somebody else writes to, is left alone for longer and longer.
+    /// Pauses the store after several replies in a row say that nothing ran; a single one is retried at once. The pauses
+    /// grow if the store goes on, or if another client writes to this replica's key.
     private mutating func pauseIfUnrun(_ reply: BatchReply, now: ClockReading) -> Bool {
         unrunAnswers = reply.status == .ran ? 0 : min(unrunAnswers + 1, EngineBounds.maxUnrunAnswers)
         guard unrunAnswers == EngineBounds.maxUnrunAnswers else { return false }
-        standBack(reason: "it does not keep how far this replica got: nothing runs", now: now)
+        pauseStore(reason: "it does not keep this replica's marker: no batch runs", now: now)
         return true
     }
 
@@ -256,23 +258,23 @@ extension Limiter {
         statistics.clockFollows += 1
         notify(.storeClockFollowed(byMs: followedMs))
         reportsClock = true
-        // What it proved, it proved of windows that are no longer open.
+        // These denials were proven for windows that are no longer open.
         denials.forgetAll(now: now)
-        // A restart is not to go on from the time that was given up.
+        // A restart must not go on from the time that was given up.
         if configuration.keepsState { changes.wantsReplica = true }
     }
 
-    /// The marker told how far this replica's batches got: those up to `sequence` ran, the others never will.
+    /// Finds out by the marker which unconfirmed batches ran: those up to `sequence` did, and the others never will.
     ///
-    /// - Parameter sequence: nil if the store has forgotten that. Then the store is told again, for nothing is to be lost:
-    ///   what was admitted is counted twice if another replica saw it counted and offers that. Its counters may still be
-    ///   there, and so what was refused here is taken back in any case.
-    private mutating func resolve(upTo sequence: Int64?) {
+    /// - Parameter sequence: nil after a data loss. Then everything unconfirmed is written back again, so that nothing
+    ///   is lost: an admission is counted twice if another replica saw it counted and restores that. The store's
+    ///   counters may still exist, so reservations of checks that were denied here are cancelled in any case.
+    private mutating func confirm(upTo sequence: Int64?) {
         guard !unconfirmed.isEmpty else { return }
         for batch in unconfirmed {
             noteOutcome(ofSequence: batch.sequence)
             if let sequence, batch.sequence <= sequence {
-                resolve(batch)
+                confirm(batch)
                 confirmWriteBacks(of: batch)
             } else {
                 requeueSettlements(batch)
@@ -283,18 +285,18 @@ extension Limiter {
         unconfirmed.removeAll(keepingCapacity: true)
     }
 
-    /// A batch that was not answered turned out to have run.
-    private mutating func resolve(_ batch: borrowing PendingBatch) {
+    /// An unanswered batch turned out to have run.
+    private mutating func confirm(_ batch: borrowing PendingBatch) {
         takeBack(batch)
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
             for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
                 let counter = table.counter(ofPlan: entry.plan, index)
                 if limit.quota.algorithm == .slidingLog {
-                    table[counter: counter].resolveLog(
+                    table[counter: counter].confirmLog(
                         chargedTwice(entry, of: batch, charged: entry.locallyAdmitted), chargedMs: clock.highestStoreMs)
                 } else {
                     let amount = chargedTwice(entry, of: batch, index, charged: entry.locallyAdmitted)
-                    table[counter: counter].resolve(amount, quota: limit.quota, cutMs: batch.cutMs)
+                    table[counter: counter].confirm(amount, quota: limit.quota, cutMs: batch.cutMs)
                 }
                 noteOutcome(counter)
             }
@@ -305,21 +307,21 @@ extension Limiter {
         }
     }
 
-    /// What was refused here and reserves: if the store admitted it, then for nobody.
+    /// Cancels reservations of checks that were denied here: if the store admitted them, no call uses them.
     private mutating func takeBack(_ batch: borrowing PendingBatch) {
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted == 0 && !entry.isPeek {
             if let operation = entry.trackedCheck { discardDuplicate(operation, wasAdmitted: false) }
         }
     }
 
-    /// The store decided: tells every waiter, in order of arrival.
-    private mutating func settle(_ batch: consuming PendingBatch, _ reply: BatchReply, now: ClockReading) {
+    /// Delivers the reply to waiting checks in arrival order.
+    private mutating func deliver(_ batch: consuming PendingBatch, _ reply: BatchReply, now: ClockReading) {
         let decidedMs = max(reply.timeMs, batch.minTimeMs)
         var words = reply.words.makeIterator()
         var at = 0
-        paid(&batch, reply, &at, words: &words, decidedMs: decidedMs)
-        told(&batch, reply, &at, words: &words)
-        // CopyOnWriteBox, as when it was written: so the rows come from memory many at a time.
+        readWriteBackResults(&batch, reply, &at, words: &words, decidedMs: decidedMs)
+        readAnswerResults(&batch, reply, &at, words: &words)
+        // A separate pass, as in `write`, so that many rows are fetched from memory at once.
         var firstMs = Int64.max
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
             firstMs = min(firstMs, table.firstStartMs(ofPlan: batch.entries[index].plan))
@@ -339,9 +341,9 @@ extension Limiter {
             case BatchReply.fault:
                 fail(entry, of: batch, reason: words.next() ?? "", now: now)
             case BatchReply.tooMuch:
-                // Nobody waits for what is owed: a person is told.
+                // No client waits for an unsent settlement, so its fault is logged.
                 if entry.firstWaiter < 0 {
-                    settlementFailed(reason: "a reservation was settled to more than can be counted")
+                    settlementFailed(reason: "the settled cost of a reservation exceeds what can be counted")
                 }
                 finishAll(entry, of: batch, .notSettled(.tooMuch), now: now)
             case BatchReply.passedOver:
@@ -384,7 +386,7 @@ extension Limiter {
         recycle(batch)
     }
 
-    /// The store could not charge one of the entry's counters, or read its record: nobody else is concerned.
+    /// The store could not charge one of the entry's counters, or read its record. Other entries are not affected.
     private mutating func fail(_ entry: PendingBatch.Entry, of batch: PendingBatch, reason: String, now: ClockReading) {
         statistics.faults += 1
         if entry.isHeartbeat { return heartbeatFailed(reason: reason) }
@@ -397,7 +399,7 @@ extension Limiter {
         answerLocally(entry, of: batch, now: now)
     }
 
-    /// What a person should know is told once, until one is settled again.
+    /// Reports a settlement's fault, once until a settlement succeeds.
     private mutating func settlementFailed(reason: String) {
         if !isSettlementFaulty { notify(.keyFault(reason: reason)) }
         isSettlementFaulty = true
@@ -437,7 +439,7 @@ extension Limiter {
                 var decision = conclude(plan: entry.plan, &evaluation, source: .shared)
                 complete(
                     &decision, operation, plan: entry.plan, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
-                    told: numbers, atMs: decidedMs, now: now)
+                    reported: numbers, atMs: decidedMs, now: now)
                 finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             } else {
                 let decision = conclude(plan: entry.plan, &evaluation, source: .shared)
@@ -446,7 +448,7 @@ extension Limiter {
         }
     }
 
-    /// Remembers what the store told of an entry's counters.
+    /// Stores the usage that the reply reports for an entry's counters.
     private mutating func observe(
         _ entry: PendingBatch.Entry, of batch: borrowing PendingBatch, numbers: ArraySlice<Int64>, charged: Int64,
         decidedMs: Int64
@@ -467,18 +469,18 @@ extension Limiter {
             }
             if entry.locallyAdmitted > 0 {
                 if table[counter: counter].algorithm == .slidingLog {
-                    table[counter: counter].settleLog(chargedTwice(entry, of: batch, charged: charged))
+                    table[counter: counter].markLogStored(chargedTwice(entry, of: batch, charged: charged))
                 } else {
                     let amount = chargedTwice(entry, of: batch, index, charged: charged)
                     let quota = table[rulesOf: entry.plan].limits[index].quota
-                    table[counter: counter].settle(amount, quota: quota, cutMs: batch.cutMs)
+                    table[counter: counter].markStored(amount, quota: quota, cutMs: batch.cutMs)
                 }
                 noteOutcome(counter)
             }
         }
     }
 
-    /// The next of the tallies that the store told of a plan's limits.
+    /// Reads the next usage in the reply, for one of a plan's limits.
     private mutating func usage(plan: Int, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Usage {
         let count = table[rulesOf: plan].limits[index].usageCount
         defer { at += count }
@@ -487,7 +489,7 @@ extension Limiter {
             isShadow: table[rulesOf: plan].limits[index].isShadow)
     }
 
-    /// Takes the terms of a plan's limits to hand, in the windows that hold `atMs`.
+    /// Fills `quotasAtHand` with the quotas of a plan's limits, in the windows that contain `atMs`.
     mutating func takeQuotas(plan: Int, atMs: Int64) {
         quotasAtHand.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
@@ -496,12 +498,12 @@ extension Limiter {
         }
     }
 
-    /// What the store found of an entry's limits, for one of its checks; `takeQuotas` was called for the time by which the
-    /// windows were cut.
+    /// What the store found for an entry's limits, for one of its checks. `takeQuotas` must have been called with the
+    /// time that cut the windows.
     ///
     /// - Parameters:
-    ///   - laterOnes: how many checks of this entry were admitted after this one: their charges are not in its tally.
-    ///   - decidedMs: the time by which the store decided; `nowMs` is when the answer leaves.
+    ///   - laterOnes: how many later checks of this entry were admitted; their charges are not in this check's usage.
+    ///   - decidedMs: the time by which the store decided; `nowMs` is when the answer is sent.
     mutating func findShared(
         _ entry: borrowing PendingBatch.Entry, numbers: ArraySlice<Int64>, laterOnes: Int64, decidedMs: Int64,
         nowMs: Int64, into evaluation: inout Evaluation
@@ -529,7 +531,7 @@ extension Limiter {
 
     // MARK: - Again
 
-    /// A batch that did not run goes out again, in its place among the others.
+    /// Sends a batch that did not run again, in its place among the others.
     private mutating func sendAgain(_ batch: consuming PendingBatch, now: ClockReading) {
         for index in batch.entries.indices {
             returnShare(ofEntry: index, admitted: 0, of: &batch, now: now)
@@ -539,15 +541,15 @@ extension Limiter {
         recycle(batch)
     }
 
-    /// Marks an entry for the batch that goes out in place of this one, if somebody still waits for it.
+    /// Marks an entry to be sent again, if a check still waits for it.
     private mutating func repeatEntry(_ index: Int, of batch: inout PendingBatch) {
         guard batch.entries[index].isWanted else { return }
         batch.entries[index].repeated = batch.repeatedCount
         batch.repeatedCount += 1
     }
 
-    /// Puts the waiters of the entries that were marked into another batch, in order of arrival: their deadlines keep
-    /// their order with it. After too many times they are answered locally.
+    /// Moves the waiters of the marked entries to a new batch, in arrival order, which keeps their deadlines in order.
+    /// After too many resends they are answered locally.
     private mutating func sendRepeated(of batch: borrowing PendingBatch, now: ClockReading) {
         guard batch.repeatedCount > 0 else { return }
         var again = newBatch()

@@ -1,20 +1,20 @@
-/// A shell's name for one check that waits: it comes back with the answer, and means nothing to the engine.
+/// Identifies a waiting check to the shell: it is returned with the answer, and the engine does not interpret it.
 package struct Ticket: Sendable, Hashable {
     package var rawValue: UInt64
 
     package init(rawValue: UInt64) { self.rawValue = rawValue }
 }
 
-/// Checks that wait for the store together: first gathered, then on their way as one `Batch`.
+/// Checks that wait for the store together: first gathered, then in flight as one `Batch`.
 ///
-/// Equal checks share one entry. The waiters of an entry are linked through the array of all waiters, which keeps the
-/// order of arrival, and with it that of the deadlines.
+/// Equal checks share one entry. An entry's waiters are linked through the array of all waiters, which is in order of
+/// arrival and so of deadlines.
 struct PendingBatch {
-    /// What is out of the ordinary about an entry; such a one stands for itself alone.
-    /// CopyOnWriteBox from the entry, which is copied for every check and mostly has none.
+    /// What makes an entry more than a plain check; such an entry is not shared. It is boxed, because entries are
+    /// copied for every check and mostly have none.
     indirect enum Operation {
         case check(TrackedCheck)
-        /// The end of the reservation of that key; owed if it must go out though nobody waits for it.
+        /// The settlement of that key's reservation. If `isUnsent`, it is sent even though no client waits for it.
         case settle(ByteString, Batch.Settlement, isUnsent: Bool)
         case heartbeat
 
@@ -22,41 +22,41 @@ struct PendingBatch {
             switch self {
             case .check(let check):
                 HeldBytes.perObject + MemoryLayout<TrackedCheck>.size
-                    + HeldBytes.apart(check.reservationKey.bytes.count)
-                    + HeldBytes.apart(check.idempotencyKey?.bytes.count ?? 0)
-            case .settle(let key, _, _): 2 * HeldBytes.perObject + HeldBytes.apart(key.bytes.count)
+                    + HeldBytes.array(check.reservationKey.bytes.count)
+                    + HeldBytes.array(check.idempotencyKey?.bytes.count ?? 0)
+            case .settle(let key, _, _): 2 * HeldBytes.perObject + HeldBytes.array(key.bytes.count)
             case .heartbeat: HeldBytes.perObject
             }
         }
     }
 
-    /// What the store is told for no check. Its counter is used by it as by a plan.
+    /// A write-back or restore in this batch. It holds a reference to its counter, as a plan does.
     struct SentWriteBack {
         var counter: Int
         var writeBack: WriteBack
     }
 
     struct Entry {
-        /// -1 at the end of a reservation and of a sign of life.
+        /// -1 for a settlement and a heartbeat.
         var plan: Int
         var cost: Int64
         var isPeek: Bool
-        /// What it counts as in `EngineBounds.maxChargesPerBatch`.
+        /// Its weight against `EngineBounds.maxChargesPerBatch`.
         var chargeCount: Int
-        /// Waiters that nobody has answered yet.
+        /// Waiters without an answer.
         var unanswered = 0
         var firstWaiter: Int
         var lastWaiter: Int
         /// The next entry of the same plan, with another cost; -1 if none.
         var nextOfPlan: Int32 = -1
-        /// Whether it went into the batch that was sent, and how many checks it then stood for.
+        /// Whether it was sent, and for how many checks.
         var isSent = false
         var sentCount: Int64 = 0
-        /// For how many checks it has taken from this replica's share: see `Limiter.takeShare`.
+        /// How many checks it holds of this replica's share: see `Limiter.takeShare`.
         var held: Int64 = 0
-        /// What waiters that had been sent were then admitted to locally, in units of cost.
+        /// The cost of waiters that were sent and then admitted locally.
         var locallyAdmitted: Int64 = 0
-        /// The entry, in the batch that goes out in place of this one, for its waiters; -1 if none.
+        /// Its waiters' entry in the batch that replaces this one; -1 if none.
         var repeated = -1
         var operation: Operation?
 
@@ -64,7 +64,7 @@ struct PendingBatch {
             if case .check(let check)? = operation { check } else { nil }
         }
 
-        /// Whether it is to go out.
+        /// Whether it must be sent.
         var isWanted: Bool {
             switch operation {
             case .settle(_, _, isUnsent: true)?, .heartbeat?: true
@@ -74,7 +74,7 @@ struct PendingBatch {
 
         var isHeartbeat: Bool { if case .heartbeat? = operation { true } else { false } }
 
-        /// Whether a check of the same plan is equal to those that it stands for.
+        /// Whether a check of the same plan can share this entry.
         func joins(cost: Int64, isPeek: Bool) -> Bool {
             self.cost == cost && self.isPeek == isPeek && operation == nil
         }
@@ -83,10 +83,10 @@ struct PendingBatch {
     struct Waiter {
         enum State {
             case waiting
-            /// Answered locally before the batch went out, or refused locally after that: it has no part in what the
-            /// store admits, and its place goes to those behind it.
+            /// Answered locally before the batch was sent, or denied locally after that: what the store admits goes to
+            /// the waiters behind it.
             case left
-            /// Admitted locally while the store was still expected to answer: it keeps its place.
+            /// Admitted locally while the store's answer was outstanding: it keeps its place.
             case admittedLocally
         }
 
@@ -96,50 +96,50 @@ struct PendingBatch {
         var entry: Int
         var next = -1
         var state = State.waiting
-        /// When it was admitted locally, if it is overtaken, ms since the epoch.
+        /// When it was admitted locally, ms since the epoch.
         var admittedMs: Int64 = 0
     }
 
-    /// Names this batch among all that this engine has gathered.
+    /// Identifies this batch among all batches of this engine.
     var id: Int64 = 0
-    /// The id of the batch in which its checks came first: less means that they have waited longer.
+    /// The id of the batch that its checks first joined; a lower one has waited longer.
     var firstID: Int64 = 0
-    /// The sequence under which it was sent last; 0 if it was not.
+    /// The sequence under which it was last sent; 0 if it was not.
     var sequence: Int64 = 0
     var sentNs: Int64 = 0
-    /// The time by which its windows were cut, ms since the epoch.
+    /// The time that cut its windows, ms since the epoch.
     var cutMs: Int64 = 0
-    /// The least time by which the store then decides, ms since the epoch.
+    /// The earliest time by which the store then decides, ms since the epoch.
     var minTimeMs: Int64 = 0
     var resends = 0
-    /// Of which outage the share is from which its entries have taken.
+    /// The outage of the share that its entries took from.
     var shareEpoch: Int16 = 0
     var chargeCount = 0
-    /// How many entries go out again in another batch.
+    /// How many entries are sent again in another batch.
     var repeatedCount = 0
-    /// Whether any of its waiters was admitted locally while the store was still expected to answer.
+    /// Whether a waiter was admitted locally while the store's answer was outstanding.
     private(set) var hasAdmittedLocally = false
-    /// What goes out ahead of the entries, in that order.
+    /// Write-backs and restores, sent ahead of the entries in this order.
     var writeBacks: [SentWriteBack] = []
-    /// Whether there are additions among them: nothing may leave behind it before it is known whether it ran.
-    var settles = false
-    /// What the store is told of ids, after the payments and ahead of the entries.
-    var answers: [IdempotencyCache.Owed] = []
-    /// Whether it goes out under the sequence of an earlier one, to do what that was to do if that did not.
+    /// Whether any of them is an increment: no batch may follow until it is known whether that ran.
+    var hasIncrements = false
+    /// Answers to store under idempotency keys, sent after the write-backs and ahead of the entries.
+    var answers: [IdempotencyCache.Unsent] = []
+    /// Whether it repeats an earlier batch under that sequence, to do its work if that did not run.
     var isRepeat = false
-    /// Whether its payments are none, but what it may have charged for checks of an earlier process.
+    /// Whether its write-backs stand for charges that an earlier process may have made for checks, and are not sent.
     var isQuestion = false
     var entries: [Entry] = []
     var waiters: [Waiter] = []
-    /// Every waiter before this one has been answered.
+    /// All waiters before this one have an answer.
     private var firstWaiting = 0
-    /// The keys of what is out of the ordinary.
-    private var specialBytes = 0
+    /// Bytes of the operations' keys.
+    private var operationBytes = 0
 
-    /// What it takes in memory.
+    /// Bytes that it holds.
     var bytes: Int {
         entries.capacity * MemoryLayout<Entry>.stride + waiters.capacity * MemoryLayout<Waiter>.stride
-            + writeBacks.capacity * MemoryLayout<SentWriteBack>.stride + specialBytes
+            + writeBacks.capacity * MemoryLayout<SentWriteBack>.stride + operationBytes
     }
 
     var isSent: Bool { sequence != 0 }
@@ -157,28 +157,28 @@ struct PendingBatch {
         repeatedCount = 0
         hasAdmittedLocally = false
         firstWaiting = 0
-        specialBytes = 0
+        operationBytes = 0
         writeBacks.removeAll(keepingCapacity: true)
         answers.removeAll(keepingCapacity: true)
-        settles = false
+        hasIncrements = false
         isRepeat = false
         isQuestion = false
         entries.removeAll(keepingCapacity: true)
         waiters.removeAll(keepingCapacity: true)
     }
 
-    /// Starts an entry with no waiter.
+    /// Adds an entry without waiters.
     mutating func addEntry(plan: Int, cost: Int64, isPeek: Bool, chargeCount: Int, operation: Operation? = nil) -> Int {
         entries.append(
             Entry(
                 plan: plan, cost: cost, isPeek: isPeek, chargeCount: chargeCount, firstWaiter: -1, lastWaiter: -1,
                 operation: operation))
         self.chargeCount += chargeCount
-        if let operation { specialBytes += operation.bytes }
+        if let operation { operationBytes += operation.bytes }
         return entries.count - 1
     }
 
-    /// The end of a reservation.
+    /// Adds an entry that is not a check.
     mutating func addEntry(operation: Operation) -> Int {
         addEntry(
             plan: -1, cost: 0, isPeek: false, chargeCount: EngineBounds.chargesOfUnusualWork, operation: operation)
@@ -196,8 +196,7 @@ struct PendingBatch {
         entries[entry].unanswered += 1
     }
 
-    /// Takes the oldest waiter that nobody has answered and whose deadline is not after `nowNs`; it has `left` from
-    /// here on.
+    /// Takes the oldest waiter without an answer whose deadline is not after `nowNs`, and marks it as `left`.
     /// - Returns: its index.
     mutating func takeExpired(nowNs: Int64) -> Int? {
         guard let index = oldestWaiting(), waiters[index].deadlineNs <= nowNs else { return nil }
@@ -205,13 +204,13 @@ struct PendingBatch {
         return index
     }
 
-    /// A waiter is being answered locally.
+    /// Marks a waiter as answered locally.
     mutating func leave(_ index: Int) {
         waiters[index].state = .left
         entries[waiters[index].entry].unanswered -= 1
     }
 
-    /// A waiter that was taken has been admitted locally.
+    /// Marks a taken waiter as admitted locally.
     mutating func admitLocally(_ index: Int, atMs: Int64) {
         guard isSent else { return }
         waiters[index].state = .admittedLocally
@@ -220,10 +219,10 @@ struct PendingBatch {
         entries[waiters[index].entry].locallyAdmitted += entries[waiters[index].entry].cost
     }
 
-    /// Whether it matters to nobody if it ran.
-    var tellsNothing: Bool { writeBacks.isEmpty && entries.allSatisfy(\.isHeartbeat) }
+    /// Whether it does not matter if it ran.
+    var hasOnlyHeartbeats: Bool { writeBacks.isEmpty && entries.allSatisfy(\.isHeartbeat) }
 
-    /// When the oldest waiter that nobody has answered must have its answer.
+    /// The deadline of the oldest waiter without an answer.
     mutating func oldestDeadlineNs() -> Int64? {
         oldestWaiting().map { waiters[$0].deadlineNs }
     }

@@ -2,28 +2,28 @@
 package enum Busy: Int, Sendable, CaseIterable {
     /// Too many checks wait for the store.
     case waiting
-    /// The grant has taken its part of the table of identities, and none of its rows may go.
+    /// The grant has its full part of the table of identities, and none of its rows may be evicted.
     case grant
-    /// The same of `CL.THROTTLE`, whose keys are held to one part together.
+    /// The same for `CL.THROTTLE`, whose keys share one part.
     case throttle
-    /// The table of identities is full, and none of the rows that were looked at may go.
+    /// The table of identities is full, and none of the rows examined may be evicted.
     case table
     /// The same, by bytes: see `LimiterConfiguration.maxTableBytes`.
     case memory
-    /// Too many reservations were made here that are not settled: by this grant, or by all.
+    /// Too many unsettled reservations were made here: by this grant, or by all.
     case grantReservations
     case reservations
 }
 
-/// Tells a person once of each stretch of time in which a table was full: it ends when that has not been so for a while.
+/// Reports a full table once per episode, which ends when the table has not been full for a while.
 struct BusyEpisodes {
-    /// When it was last so, by cause; by the monotonic clock.
+    /// When each cause was last met, by the monotonic clock.
     private var lastNs = [Int64](repeating: .min / 2, count: Busy.allCases.count + 1)
 
-    /// Checks were answered so just now.
+    /// Notes that checks were answered `BUSY` just now, or rows evicted.
     ///
-    /// - Parameter cause: nil where rows were evicted instead.
-    /// - Returns: whether that begins an episode.
+    /// - Parameter cause: nil if rows were evicted instead.
+    /// - Returns: whether this begins an episode.
     mutating func begins(_ cause: Busy?, now: ClockReading) -> Bool {
         let place = cause?.rawValue ?? Busy.allCases.count
         defer { lastNs[place] = now.monotonicNs }

@@ -1,16 +1,16 @@
-/// Which counters a person wants to see.
+/// Which counters an operator asks for.
 package struct CounterQuery: Sendable, Equatable {
-    /// What the keys of all counters begin with: see `LimiterConfiguration.keyPrefix`.
+    /// Prefix of all counters' keys: see `LimiterConfiguration.keyPrefix`.
     package let keyPrefix: String
-    /// Only this grant's counters; nil: all, those that grants share as well.
+    /// Only this grant's counters; nil: all, including those that grants share.
     package let grant: String?
-    /// Only this tool's counters; nil: all, those of limits over all tools as well.
+    /// Only this tool's counters; nil: all, including those of limits over all tools.
     package let tool: String?
-    /// At most so many.
+    /// The most counters to return.
     package let limit: Int
-    /// How every key begins that may match.
+    /// The prefix of every key that may match.
     package let beginning: [UInt8]
-    /// What comes behind the tag of every key that may match, if not anything.
+    /// The container, after the hash tag, of every key that may match; nil for any.
     package let container: [UInt8]?
 
     package init(keyPrefix: String, grant: String? = nil, tool: String? = nil, limit: Int) {
@@ -23,18 +23,18 @@ package struct CounterQuery: Sendable, Equatable {
         container = tool.map { CounterKey.container(ofTool: $0) + ":".utf8 }
     }
 
-    /// Whether a key may be one that matches: told by its bytes, for the many that do not.
+    /// Whether a key may match, by its bytes alone: quickly skips the many that do not.
     package func mayMatch(_ key: ArraySlice<UInt8>) -> Bool {
         guard key.starts(with: beginning) else { return false }
         guard let container else { return true }
-        // No name holds a brace that is not encoded.
+        // Names contain no unencoded brace.
         guard let end = key.firstIndex(of: UInt8(ascii: "}")), key.index(after: end) < key.endIndex else {
             return false
         }
         return key[(end + 2)...].starts(with: container)
     }
 
-    /// Names are compared by their bytes, as the store does: not as letters that look alike.
+    /// Compares names by their bytes, as the store does, not by Unicode equivalence.
     package func matches(_ key: CounterKey) -> Bool {
         func isSame(_ wanted: String?, _ name: String?) -> Bool {
             guard let wanted else { return true }
@@ -46,13 +46,13 @@ package struct CounterQuery: Sendable, Equatable {
 
 /// A counter as the store holds it.
 package struct StoredCounter: Sendable, Equatable {
-    /// Of the window that was open by the store's clock.
+    /// The key of the window that was open by the store's clock.
     package var key: CounterKey
-    /// Of a token bucket, its level when it was last written.
+    /// For a token bucket, its level when it was last written.
     package var usage: Usage
-    /// Of a token bucket: when that was, ms since the epoch.
+    /// For a token bucket: when that was, ms since the epoch.
     package var lastMs: Int64
-    /// Of a log.
+    /// For a log.
     package var log: UsageLog
 
     package init(key: CounterKey, usage: Usage, lastMs: Int64 = 0, log: UsageLog = UsageLog()) {
@@ -63,12 +63,12 @@ package struct StoredCounter: Sendable, Equatable {
     }
 }
 
-/// What the store told of the counters that match a query.
+/// The store's counters that match a query.
 package struct StoredCounters: Sendable, Equatable {
     package var counters: [StoredCounter]
-    /// The store's clock when it told of the last of them, ms since the epoch.
+    /// The store's clock when it reported the last of them, ms since the epoch.
     package var timeMs: Int64
-    /// Whether it has told of all that match, or of as many as were wanted; else time ran out.
+    /// Whether it reported all that match, or as many as were asked for; else time ran out.
     package var isWhole: Bool
 
     package init(counters: [StoredCounter], timeMs: Int64, isWhole: Bool = true) {

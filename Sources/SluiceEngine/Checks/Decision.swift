@@ -1,4 +1,4 @@
-/// The answer to one check, with every fact that a gateway needs to tell its client.
+/// The answer to one check, with everything that a gateway needs to inform its client.
 package struct Decision: Sendable, Equatable {
     package enum Verdict: UInt8, Sendable, CaseIterable {
         case allow, limit, deny, approve, unavailable
@@ -10,56 +10,56 @@ package struct Decision: Sendable, Equatable {
         case shared
         /// Counted in this replica alone.
         case local
-        /// Served from a block that was charged up front.
+        /// Served from a block that was charged in advance.
         case lease
-        /// A refusal that an earlier one proved.
+        /// A denial that follows from an earlier one.
         case cache
         /// The policy alone decided.
         case policy
     }
 
-    /// One limit that was looked at.
+    /// One limit that was evaluated.
     package struct LimitTrace: Sendable, Equatable {
         package var rule: String
         package var windowStartMs: Int64
         package var used: Int64
         package var max: Int64
-        /// What may still be admitted, by whoever decided: the store, or this replica by its share. Below 0 where more is
-        /// used than may be.
+        /// What may still be admitted, by the store or by this replica's share, whichever decided. Negative if the
+        /// limit is exceeded.
         package var left: Int64
         /// Whether it had room for the check.
         package var fits: Bool
-        /// How long until it would have had, ms; 0 if it has, -1 if never.
+        /// How long until it has room, ms; 0 if it has, -1 if never.
         package var waitMs: Int64
         package var resetMs: Int64
         package var isShadow: Bool
         /// How many checks a shadow limit would have denied.
         package var denials: Int64
-        /// What this replica admitted by itself while the store was away, and counts still.
+        /// Usage that this replica admitted by itself in an outage, and that still counts.
         package var localUsed: Int64
     }
 
-    /// What is told in words: one for all decisions by the same limit. Most decisions are copied several times on their way,
-    /// and so cost one reference each time.
+    /// The texts of a decision, shared by all decisions of the same limit. Most decisions are copied several times,
+    /// and each copy then costs one reference.
     final class Words: Sendable, Equatable {
         let rule: String
         let message: String
-        /// Whether the message wants the waiting time added; never with a policy's own words.
-        let tellsWait: Bool
+        /// Whether the waiting time is appended to the message; never to a policy's own message.
+        let addsWait: Bool
 
-        init(rule: String, message: String = "", tellsWait: Bool = false) {
+        init(rule: String, message: String = "", addsWait: Bool = false) {
             self.rule = rule
             self.message = message
-            self.tellsWait = tellsWait
+            self.addsWait = addsWait
         }
 
         static func == (one: Words, other: Words) -> Bool {
             one === other
-                || (one.rule == other.rule && one.message == other.message && one.tellsWait == other.tellsWait)
+                || (one.rule == other.rule && one.message == other.message && one.addsWait == other.addsWait)
         }
     }
 
-    /// What few checks ask for.
+    /// Fields that few checks ask for.
     private struct Extras: Sendable, Equatable {
         var trace: [LimitTrace]?
         var reservation: String?
@@ -67,33 +67,33 @@ package struct Decision: Sendable, Equatable {
 
     package var verdict: Verdict
     package var source: Source
-    /// The maximum of the binding limit; -1 if none applied.
+    /// The maximum of the binding limit; -1 if no limit applied.
     package var limit: Int64 = -1
-    /// What is left of it after this check; -1 if none applied.
+    /// What is left of it after this check; -1 if no limit applied.
     package var remaining: Int64 = -1
-    /// 0 if allowed; until the same check could pass; -1 if it never can.
+    /// 0 if allowed; else how long until the same check could pass, ms; -1 if it never can.
     package var retryAfterMs: Int64 = 0
-    /// Until the binding window resets; -1 if none.
+    /// How long until the binding window resets, ms; -1 if none.
     package var resetMs: Int64 = -1
     private let words: Words
     private var extras: CopyOnWriteBox<Extras>?
 
     package var allowed: Bool { verdict == .allow }
 
-    /// What decided, as a path into the policy.
+    /// The path in the policy of the rule that decided.
     package var rule: String { words.rule }
-    /// For the agent, when denied; else empty.
+    /// The message for the agent, if denied; else empty.
     package var message: String { allowed ? "" : words.message }
-    /// Whether the message wants the waiting time added.
-    package var messageTellsWait: Bool { words.tellsWait && !allowed && retryAfterMs >= 0 }
+    /// Whether the waiting time is appended to the message.
+    package var messageTellsWait: Bool { words.addsWait && !allowed && retryAfterMs >= 0 }
 
-    /// Only for a check that asked for it.
+    /// Only for a check that asked for a trace.
     package var trace: [LimitTrace]? {
         get { extras?.value.trace }
         set { setExtras(Extras(trace: newValue, reservation: reservation)) }
     }
 
-    /// Only for a check that asked for one: the reservation's id, or nothing where it was denied.
+    /// Only for a check that asked to reserve: the reservation's id, or empty if it was denied.
     package var reservation: String? {
         get { extras?.value.reservation }
         set { setExtras(Extras(trace: trace, reservation: newValue)) }
@@ -111,7 +111,7 @@ package struct Decision: Sendable, Equatable {
         self.words = words
     }
 
-    /// With every field at once: a value that is changed after it was made is copied when it is returned.
+    /// Sets every field at once: a value that is changed after it was made is copied when it is returned.
     init(
         verdict: Verdict, source: Source, limit: Int64, remaining: Int64, retryAfterMs: Int64, resetMs: Int64,
         words: Words, trace: [LimitTrace]?

@@ -1,20 +1,20 @@
-/// How far what the store proved with a refusal still holds.
+/// Whether a denial still proves that later checks must be denied, too.
 ///
-/// What it told lies in the counters themselves, and when in `Counter.provenNs`. A tally is only ever lowered by the end
-/// of a reservation, and the store tells every replica of that as it happens: so a tally that was told is the least that
-/// is used, until its window ends, or such a change is heard of. Changes are kept by their keys' tag, not by counter: a
-/// place for each of many tags, whoever shares one. Whoever does not hear of changes remembers nothing.
+/// The reported usage is stored in the counters themselves, and its time in `Counter.provenNs`. Only a settlement
+/// lowers a counter, and the store notifies every replica of that at once. So reported usage is a minimum until its
+/// window ends or such a change is received. Changes are recorded by the hash tag of their keys, not by counter, in a
+/// fixed number of slots that many tags share. The cache is off while the change feed is down.
 struct DenialCache {
-    /// Before every time, and far from the edge.
+    /// Before every real time, and far from overflow.
     static let never = Int64.min / 2
 
     private(set) var changeFeed: ChangeFeed
-    /// What was sent to the store by then is not believed: a change since may not have been heard of, or the store has
-    /// lost its memory.
+    /// Usage reported for batches sent up to then proves nothing: a later change may have been missed, or the store
+    /// has lost its data.
     private var forgottenNs = never
-    /// When a change was last heard of, by place.
+    /// When the last change was received, by slot.
     private var changedNs = [Int64](repeating: never, count: EngineBounds.changeSlots)
-    /// When a reservation was last settled through this replica, which may have changed any counter that grants share.
+    /// When a reservation was last settled through this replica, which may have lowered any counter that grants share.
     private var sharedChangedNs = never
     private var command: ChangeFeedCommand?
 
@@ -22,7 +22,7 @@ struct DenialCache {
 
     var isListening: Bool { changeFeed.isListening }
 
-    /// Whether what the store told of a counter, in a batch that was sent at `provenNs`, still proves something.
+    /// Whether the usage reported in a batch sent at `provenNs` still proves denials.
     func holds(provenNs: Int64, slot: UInt16, nowNs: Int64) -> Bool {
         guard isListening, provenNs > forgottenNs, nowNs - provenNs <= EngineBounds.denialTTLNs,
             provenNs > changedNs[Int(slot & Self.slotMask)]
@@ -35,29 +35,29 @@ struct DenialCache {
     private static let sharedMark: UInt16 = 1 << 15
     private static let slotMask = UInt16(EngineBounds.changeSlots - 1)
 
-    /// The place of a key, or of what is told of it: of all up to the end of the part in braces. Marked where grants
-    /// share the counter and reservations charge it.
+    /// The slot of a key, or of a change: a hash of everything up to the closing brace. Marked if grants share the
+    /// counter and reservations charge it.
     static func slot(of key: ArraySlice<UInt8>) -> UInt16 {
         let end = key.firstIndex(of: UInt8(ascii: "}")) ?? key.endIndex
         let tag = key[key.startIndex..<end]
         let name = tag[(tag.firstIndex(of: UInt8(ascii: "{")) ?? tag.startIndex)...]
-        // `CL.THROTTLE` reserves nothing.
+        // `CL.THROTTLE` makes no reservations.
         let isShared = name.contains(UInt8(ascii: "=")) && !name.starts(with: "{throttle=".utf8)
         return UInt16(truncatingIfNeeded: stableHash(tag)) & slotMask | (isShared ? sharedMark : 0)
     }
 
-    /// The store told of a change.
+    /// The store notified this replica of a change.
     mutating func changed(_ key: [UInt8], now: ClockReading) {
         changedNs[Int(Self.slot(of: key[...]) & Self.slotMask)] = now.monotonicNs
     }
 
-    /// A reservation was settled through this replica, which need not wait to be told.
+    /// A reservation was settled through this replica, which need not wait for the notification.
     mutating func settled(reservationKey: [UInt8], now: ClockReading) {
         changed(reservationKey, now: now)
         sharedChangedNs = now.monotonicNs
     }
 
-    /// Nothing that was told so far is believed any more.
+    /// No usage reported so far proves anything any more.
     mutating func forgetAll(now: ClockReading) { forgottenNs = now.monotonicNs }
 
     mutating func storeLeft(now: ClockReading) {
@@ -65,7 +65,7 @@ struct DenialCache {
         changeFeed.storeLeft(now: now)
     }
 
-    // MARK: - Listening
+    // MARK: - The change feed
 
     mutating func takeCommand() -> ChangeFeedCommand? {
         guard command != nil else { return nil }
@@ -89,24 +89,25 @@ struct DenialCache {
     }
 }
 
-/// Decides when to listen for changes of counters, and whether they are heard.
+/// Decides when to subscribe to changes of counters, and whether they are received.
 ///
-/// A value-type state machine: events go in with the time, what the link must do comes out.
+/// A value-type state machine: events come in with the time, commands for the link go out.
 struct ChangeFeed {
     enum State: Equatable {
-        /// Nothing is heard. Waits for its time, and for the store to be there. Becomes `opening`.
+        /// Not subscribed. Waits for the time to retry, and for the store to be available. Becomes `opening`.
         case off(retryAtNs: Int64)
-        /// Waits for the store to say that it will tell. Becomes `listening`, or `off` when that failed or took too long.
+        /// Waits for the store to confirm the subscription. Becomes `listening`, or `off` when that failed or took too
+        /// long.
         case opening(sinceNs: Int64)
-        /// Everything is heard. After a silence it asks for a sign of life, at `probedNs`. Becomes `off` when the
-        /// connection broke or none came in time.
+        /// Every change is received. After a silence it probes the connection, at `probedNs`. Becomes `off` when the
+        /// connection broke or the probe was not answered in time.
         case listening(heardNs: Int64, probedNs: Int64?)
     }
 
     private(set) var state: State
     /// Failures in a row: each doubles the pause before the next try.
     private(set) var failures = 0
-    /// Why it is not listening.
+    /// Why it is not subscribed.
     private(set) var reason = ""
     private var random: SeededRandom
 
@@ -136,7 +137,7 @@ struct ChangeFeed {
             return .probe
         case .listening(_, let probedNs?):
             guard lookedNs - probedNs >= EngineBounds.listeningSilenceNs else { return nil }
-            fail("no sign of life", now: now)
+            fail("no answer to a probe", now: now)
             return .close
         }
     }
@@ -163,14 +164,14 @@ struct ChangeFeed {
         }
     }
 
-    /// The store has gone, and most likely takes the connection for changes along: once it is back there is no reason
-    /// to wait.
+    /// The store became unavailable, and the feed's connection most likely with it: resets the pause, so that it
+    /// reconnects at once when the store is back.
     mutating func storeLeft(now: ClockReading) {
         failures = 0
         if case .off = state { state = .off(retryAtNs: now.monotonicNs) }
     }
 
-    /// When `tick` has something to do by itself; nil if only an event can change anything.
+    /// When `tick` has something to do; nil if only an event can change the state.
     func nextTickNs(isStoreThere: Bool) -> Int64? {
         switch state {
         case .off(let retryAtNs): isStoreThere ? retryAtNs : nil
@@ -180,7 +181,7 @@ struct ChangeFeed {
         }
     }
 
-    /// As the breaker's pauses.
+    /// The pauses grow as the breaker's do.
     private mutating func fail(_ reason: String, now: ClockReading) {
         let ceiling = min(EngineBounds.firstBackoffNs << Int64(min(failures, 20)), EngineBounds.maxChangeFeedBackoffNs)
         failures += 1

@@ -1,14 +1,14 @@
-/// How much of the table of plans each grant takes, and which of its rows are its own: one grant never takes more than a
-/// part, and when it is at that, its own rows make room.
+/// How much of the plan table each grant takes, and which rows are its own. A grant takes at most one part of the
+/// table; when it reaches that, its own rows are evicted.
 ///
-/// The rows of a grant are a ring by the links that lie in them. A grant's name is not kept again: the row from which its
-/// ring is entered has it.
+/// A grant's rows form a ring, linked within the rows. The grant's name is not stored again: the ring's first row has
+/// it.
 struct GrantTable {
     struct Grant {
-        /// The row from which its ring is entered; -1 where there is none.
+        /// The first row of its ring; -1 if it has none.
         var first: Int32 = -1
         var planCount: Int32 = 0
-        /// What its rows take, with their counters in full: those that it shares with others, too.
+        /// Bytes of its rows and their counters; counters that it shares with other grants count in full.
         var bytes = 0
     }
 
@@ -16,10 +16,10 @@ struct GrantTable {
     private var index = HashIndex()
     private var free: [Int32] = []
 
-    /// How many grants have rows.
+    /// The number of grants with rows.
     var count: Int { index.count }
 
-    /// What it takes in memory: see `HeldBytes`.
+    /// Bytes that it holds: see `HeldBytes`.
     var bytes: Int {
         grants.count * MemoryLayout<Grant>.stride + index.slotCount * MemoryLayout<UInt64>.stride
             + free.capacity * MemoryLayout<Int32>.stride
@@ -30,12 +30,12 @@ struct GrantTable {
         _modify { yield &grants[row] }
     }
 
-    /// - Parameter isOwned: whether the plan of that row is of the grant that is looked for.
+    /// - Parameter isOwned: whether the plan of that row belongs to the grant.
     func find(hash: Int, where isOwned: (Int) -> Bool) -> Int? {
         index.find(hash) { isOwned(Int(grants[$0].first)) }
     }
 
-    /// A grant that had no rows has its first one.
+    /// Adds a grant with its first row.
     mutating func insert(hash: Int) -> Int {
         let row = free.popLast().map { Int($0) } ?? grants.count
         if row == grants.count { grants.append(Grant()) } else { grants[row] = Grant() }
@@ -43,7 +43,7 @@ struct GrantTable {
         return row
     }
 
-    /// Its last row has gone.
+    /// Removes a grant without rows.
     mutating func remove(_ row: Int, hash: Int) {
         index.remove(row, hash: hash)
         grants[row] = Grant()
@@ -51,12 +51,12 @@ struct GrantTable {
     }
 }
 
-/// Whose rows are whose.
+/// The rows of each grant.
 extension PlanTable {
-    /// What tells grants apart: see `Identity.owner`.
+    /// Identifies a grant: see `Identity.owner`.
     private static func hash(ofOwner owner: ArraySlice<UInt8>) -> Int { ByteString(bytes: Array(owner)).hashValue }
 
-    /// The row of the grant of an identity; nil if it has no plans.
+    /// The row of an identity's grant; nil if it has no plans.
     func grant(of identity: ByteString) -> Int? {
         let owner = Identity.owner(ofKey: identity.bytes)
         return grants.find(hash: Self.hash(ofOwner: owner)) {
@@ -64,20 +64,20 @@ extension PlanTable {
         }
     }
 
-    /// What a plan takes in memory, with its counters.
+    /// Bytes of a plan and its counters.
     private func bytes(ofPlan plan: Int) -> Int {
         MemoryLayout<Plan>.stride + plans[plan].counters.count * MemoryLayout<Counter>.stride
             + boxedBytes(ofPlan: plan)
     }
 
-    /// What of that lies apart from rows.
+    /// The part of those that is stored outside rows.
     func boxedBytes(ofPlan plan: Int) -> Int {
         var bytes = plans[plan].boxedBytes
         for index in 0..<plans[plan].counters.count { bytes += counters[plans[plan].counters[index]].boxedBytes }
         return bytes
     }
 
-    /// A new row is its grant's.
+    /// Adds a new row to its grant.
     mutating func joinGrant(_ plan: Int, _ identity: ByteString) {
         let owner = Identity.owner(ofKey: identity.bytes)
         let row = grant(of: identity) ?? grants.insert(hash: Self.hash(ofOwner: owner))
@@ -88,7 +88,7 @@ extension PlanTable {
             self[plan: plan].previousOfGrant = Int32(plan)
             self[plan: plan].nextOfGrant = Int32(plan)
         } else {
-            // Before the one that is looked at next: behind all others.
+            // Inserts before the row that is examined next, so that the new row comes last.
             let last = plans[Int(first)].previousOfGrant
             self[plan: plan].previousOfGrant = last
             self[plan: plan].nextOfGrant = first
@@ -99,7 +99,7 @@ extension PlanTable {
         grants[row].bytes += bytes(ofPlan: plan)
     }
 
-    /// A row is its grant's no more; its counters are still there.
+    /// Removes a row from its grant; its counters still exist.
     mutating func leaveGrant(_ plan: Int) {
         let row = Int(plans[plan].grant)
         guard row >= 0 else { return }

@@ -1,6 +1,6 @@
 import SluicePolicy
 
-/// Bytes as a dictionary's key.
+/// Bytes as a dictionary key.
 struct ByteString: Hashable, Sendable {
     var bytes: [UInt8]
 
@@ -9,8 +9,7 @@ struct ByteString: Hashable, Sendable {
     }
 }
 
-/// Who asks for what, as bytes: everything of a check that chooses its counters. Two checks with equal identities are
-/// held to the same counters.
+/// All fields of a check that select its counters, as bytes. Checks with equal identities use the same counters.
 ///
 /// A shell keeps one and refills it for each check, so that a known identity costs no allocation.
 package struct Identity: Sendable {
@@ -18,7 +17,7 @@ package struct Identity: Sendable {
 
     package init() { key.bytes.reserveCapacity(256) }
 
-    /// One that was met before.
+    /// An identity that was seen before.
     init(key: ByteString) { self.key = key }
 
     package var isEmpty: Bool { key.bytes.isEmpty }
@@ -32,7 +31,7 @@ package struct Identity: Sendable {
         append(tool)
     }
 
-    /// Who asks is a key of `CL.THROTTLE`, which brings its own limit along.
+    /// Makes it the identity of a `CL.THROTTLE` key, which has its own limit.
     package mutating func fill(_ throttle: Throttle) {
         key.bytes.removeAll(keepingCapacity: true)
         key.bytes.append(Form.throttle.rawValue)
@@ -44,8 +43,8 @@ package struct Identity: Sendable {
 
     private enum Form: UInt8 { case plain, approved, throttle }
 
-    /// Adds the session, where the gateway named one and some limit counts by it. Whatever is added is added in this
-    /// order: session, server, attributes in the order of `IdentityFields`.
+    /// Adds the session, if the gateway sent one and a limit counts by it. Fields are added in this order: session,
+    /// server, attributes in the order of `IdentityFields`.
     package mutating func append(session: Span<UInt8>) { append(session, as: .session) }
     package mutating func append(server: Span<UInt8>) { append(server, as: .server) }
     package mutating func append(attribute name: Span<UInt8>, value: Span<UInt8>) {
@@ -67,7 +66,7 @@ package struct Identity: Sendable {
         name.withUnsafeBufferPointer { key.bytes.append(contentsOf: $0) }
     }
 
-    /// The parts again, for the slow path that meets an identity for the first time.
+    /// The identity's fields again, for the slow path of a new identity.
     struct Parts: Equatable {
         var grant: [UInt8]
         var tool: String
@@ -96,28 +95,29 @@ package struct Identity: Sendable {
         return parts
     }
 
-    /// Whose part of the tables an identity takes: the grant, as bytes. All keys of `CL.THROTTLE` are one's, whose name
-    /// no grant can have.
+    /// The owner of an identity's part of the tables: the grant, as bytes. All keys of `CL.THROTTLE` have one owner,
+    /// whose name no grant can have.
     static func owner(ofKey key: [UInt8]) -> ArraySlice<UInt8> {
         guard let form = key.first, form != Form.throttle.rawValue else { return throttleOwner[...] }
         guard key.count >= 3 else { return key[...] }
         return key.dropFirst(3).prefix(Int(key[1]) << 8 | Int(key[2]))
     }
 
-    /// What the identity of a key of `CL.THROTTLE` begins with.
+    /// The first byte of a `CL.THROTTLE` key's identity.
     static var throttleForm: UInt8 { Form.throttle.rawValue }
 
-    /// No UTF-8.
+    /// Not valid UTF-8.
     static let throttleOwner: [UInt8] = [0xFF]
 
-    /// What of an identity the policies' ruling depends on: the grant, the tool, and whether a person approved.
+    /// The part of an identity that the policies' ruling depends on: the grant, the tool, and whether a person
+    /// approved.
     static func ruledPart(ofKey key: [UInt8]) -> ArraySlice<UInt8> {
         var end = 1
         for _ in 0..<2 where end + 1 < key.count { end += 2 + (Int(key[end]) << 8 | Int(key[end + 1])) }
         return key.prefix(end)
     }
 
-    /// nil for a check.
+    /// nil for an ordinary check.
     var throttle: Throttle? {
         guard key.bytes.first == Form.throttle.rawValue else { return nil }
         let numbers = key.bytes.dropFirst().prefix(24).withUnsafeBytes { bytes in
@@ -134,17 +134,17 @@ package struct Identity: Sendable {
     }
 }
 
-/// The limit that `CL.THROTTLE` brings along: a token bucket.
+/// The limit that a `CL.THROTTLE` call specifies: a token bucket.
 package struct Throttle: Sendable, Equatable {
     package let key: [UInt8]
-    /// What the bucket holds.
+    /// The capacity of the bucket.
     package let burst: Int64
-    /// What comes back in one period.
+    /// How much becomes free in one period.
     package let count: Int64
     package let periodSeconds: Int64
 
-    /// nil where the numbers are beyond what is counted exactly: `burst` and `count` at most 10^12, the
-    ///   larger of them times the period in ms at most 2^53, the period at most 366 days.
+    /// nil if the numbers cannot be counted exactly: `burst` and `count` are at most 10^12, the larger of them times
+    /// the period in ms at most 2^53, the period at most 366 days.
     package init?(key: [UInt8], maxBurst: Int64, count: Int64, periodSeconds: Int64) {
         let largest = max(maxBurst + 1, count)
         guard largest <= PolicyBounds.maxLimit, periodSeconds <= PolicyBounds.maxWindowSeconds,
@@ -175,12 +175,12 @@ package struct Throttle: Sendable, Equatable {
     }
 }
 
-/// What of a check some limit counts by, beside its grant and tool: only that is part of its identity, so that checks
-/// which differ in nothing that counts are alike.
+/// Which fields of a check, beside grant and tool, some limit counts by. Only those are part of its identity, so that
+/// checks that differ in other fields share it.
 package struct IdentityFields: Sendable, Equatable {
     package private(set) var sessions = false
     package private(set) var servers = false
-    /// The names of attributes, each once, in the order in which they become part of an identity.
+    /// The names of attributes, each once, in the order in which they are added to an identity.
     package private(set) var attributes: [[UInt8]] = []
 
     init(_ policies: PolicySet) {

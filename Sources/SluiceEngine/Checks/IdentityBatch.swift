@@ -1,17 +1,17 @@
-/// Who asks for what in some checks that came together.
+/// The identities of some checks that arrived together.
 ///
-/// With many identities, most of what it costs to find one's plan is waiting for memory. Those of a run are looked up
-/// together, in passes that do little else, and so the processor waits for many of them at the same time.
+/// With many identities, most of the cost of finding a plan is waiting for memory. The identities of a batch are
+/// looked up together, in passes that do little else, so that the processor overlaps many of those waits.
 ///
 /// A shell keeps one and refills it, so that known identities cost no allocation.
 package struct IdentityBatch: Sendable {
-    /// The storage of all that it ever held; the first `count` are in use.
+    /// Storage of all identities ever held; the first `count` are in use.
     private var identities: [Identity] = []
     package private(set) var count = 0
     private var hashes: [Int] = []
-    /// The row of each one's plan when they were looked up; -1 where none was found.
+    /// The row of each identity's plan at the lookup; -1 if none was found.
     private var plans: [Int] = []
-    /// The table's when they were looked up.
+    /// The table's `changes` at the lookup.
     private var changes: Int64 = -1
 
     package init() {}
@@ -23,7 +23,7 @@ package struct IdentityBatch: Sendable {
         changes = -1
     }
 
-    /// Adds one, which `fill` makes what it is.
+    /// Adds an identity, which `fill` fills in.
     package mutating func append(_ fill: (inout Identity) -> Void) {
         precondition(!isFull, "a run is looked up and emptied when it is full")
         if count == identities.count {
@@ -39,12 +39,12 @@ package struct IdentityBatch: Sendable {
         _read { yield identities[index] }
     }
 
-    /// The plan of one, if it was found and the table has not changed since.
+    /// The plan of an identity, if it was found and the table has not changed since.
     func plan(_ index: Int, in table: borrowing PlanTable) -> Int? {
         changes == table.changes && plans[index] >= 0 ? plans[index] : nil
     }
 
-    /// Looks up all of them, and turns their counters to the windows that hold `nowMs`.
+    /// Looks up all plans, and moves their counters to the windows that contain `nowMs`.
     mutating func find(in table: inout PlanTable, nowMs: Int64) {
         for index in 0..<count { hashes[index] = identities[index].key.hashValue }
         for index in 0..<count { plans[index] = table.candidate(hash: hashes[index]) }

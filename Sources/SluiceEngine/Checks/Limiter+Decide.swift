@@ -1,38 +1,38 @@
 import SluicePolicy
 
-/// One limit as it was found, for one check.
+/// The evaluation of one limit for one check.
 struct LimitEvaluation {
-    /// Among the plan's limits.
+    /// Index among the plan's limits.
     var index: Int
     var capacity: Int64
     /// What may still be admitted after this check.
     var left: Int64
     /// Whether this limit has room for the check.
     var fits: Bool
-    /// How long until it would have, ms; -1: never. 0 if it does.
+    /// How long until it has room, ms; -1: never. 0 if it has.
     var waitMs: Int64
     var resetMs: Int64
 
-    /// Whether this one is told rather than `other`.
+    /// Whether this limit is reported rather than `other`.
     func binds(more other: LimitEvaluation, allowed: Bool) -> Bool {
         guard allowed else {
-            // Of a denied check's limits one at least does not fit; if none does that (the store's tallies are no more
-            // to be trusted than whoever else writes to it), any may be told.
+            // At least one limit of a denied check does not fit. If all do, because another client changed the store's
+            // counters, any of them may be reported.
             if fits != other.fits { return other.fits }
             let (never, otherNever) = (waitMs < 0, other.waitMs < 0)
-            // What admits nothing at all is told first: that is known without asking anybody.
+            // A limit that admits nothing at all is reported first: that is known without the store.
             return (never ? .max : waitMs, never && capacity == 0 ? 1 : 0, resetMs)
                 > (otherNever ? .max : other.waitMs, otherNever && other.capacity == 0 ? 1 : 0, other.resetMs)
         }
-        // left / capacity < other.left / other.capacity, without leaving the integers.
+        // left / capacity < other.left / other.capacity, without overflow.
         let mine = max(0, left).multipliedFullWidth(by: other.capacity)
         let others = max(0, other.left).multipliedFullWidth(by: capacity)
         return (mine.high, mine.low) < (others.high, others.low)
     }
 }
 
-/// Gathers what was found of a check's limits, and keeps the binding one: when denied the one that makes the caller wait
-/// longest, when allowed the one with the smallest share left. Shadow limits never bind.
+/// Collects the evaluations of a check's limits, and keeps the binding one: of a denied check the one with the longest
+/// wait, of an admitted one the one with the smallest part left. Shadow limits never bind.
 struct Evaluation {
     let allowed: Bool
     private(set) var binding: LimitEvaluation?
@@ -55,23 +55,23 @@ struct Evaluation {
     mutating func add(_ look: Decision.LimitTrace) { trace?.append(look) }
 }
 
-/// What makes a check that reserves, or that has an id, more than a plain one.
+/// The extra fields of a check that reserves, or that has an id.
 struct TrackedCheck {
     var reservation: ReservationID?
-    /// Whether the gateway asked for it; a shadow limit that counts calls that are going on needs one as well.
-    var tellsReservation: Bool
+    /// Whether the gateway asked for the reservation; a shadow limit that counts calls in progress makes one as well.
+    var wantsReservation: Bool
     /// The key of the reservation's record in the store.
     var reservationKey: ByteString
     var idempotencyKey: ByteString?
     var argumentsHash: UInt64
 }
 
-/// Limits are walked by index, and their numbers read one by one: a copy of one would retain its words for nothing.
+/// Limits are accessed by index and field by field: copying one would retain its texts.
 ///
-/// What each check calls is mutating even where it changes nothing. The limiter then is passed by its address; for a method
-/// that does not change it, the compiler copies all of it, a kilobyte, to be safe from changes meanwhile.
+/// Methods that each check calls are mutating even if they change nothing. The limiter is then passed by address; for
+/// a nonmutating method the compiler copies all of it, a kilobyte.
 extension Limiter {
-    /// The terms of one limit of a plan in the window that its counter last looked at.
+    /// The quota of one limit of a plan, in the last window of its counter.
     mutating func quota(plan: Int, _ index: Int) -> Quota {
         let counter = table.counter(ofPlan: plan, index)
         return table[rulesOf: plan].limits[index].quota.at(table.open(ofCounter: counter))
@@ -79,11 +79,11 @@ extension Limiter {
 
     enum LocalOutcome {
         case decided(Decision)
-        /// It was to be a reservation, and no more can be remembered: nothing was charged.
+        /// The check must reserve, and no more reservations can be kept: nothing was charged.
         case busy(Busy)
     }
 
-    /// As `decideLocally`, for one that is answered at once.
+    /// As `decideLocally`, for a check that is answered at once.
     mutating func answerLocally(
         plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck?, now: ClockReading
     ) -> CheckOutcome {
@@ -93,11 +93,11 @@ extension Limiter {
         case .decided(let decision):
             statistics.count(decision)
             return .answered(decision)
-        case .busy(let cause): return refuse(cause, now: now)
+        case .busy(let cause): return answerBusy(cause, now: now)
         }
     }
 
-    /// The same for one that has waited.
+    /// The same for a check that has waited.
     mutating func finish(_ ticket: Ticket, _ outcome: consuming LocalOutcome, deadlineNs: Int64, now: ClockReading) {
         switch outcome {
         case .decided(let decision): finish(ticket, decision, deadlineNs: deadlineNs, now: now)
@@ -109,7 +109,7 @@ extension Limiter {
 
     /// Decides by local counters, and charges them.
     ///
-    /// - Parameter mayBeStored: a batch with this check may run in the store as well.
+    /// - Parameter mayBeStored: a batch with this check may also run in the store.
     mutating func decideLocally(
         plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck? = nil, mayBeStored: Bool = false,
         now: ClockReading
@@ -128,7 +128,7 @@ extension Limiter {
             case .local:
                 if !fitsLocally(counter, quotasAtHand[index], cost: cost, nowMs: nowMs) { allFit = false }
             case .allow:
-                // What can never pass does not pass for want of a store.
+                // A check that can never pass does not pass in an outage either.
                 if !table[rulesOf: plan].limits[index].quota.canEverPass(cost: cost) { allFit = false }
             case .deny:
                 return .decided(
@@ -158,7 +158,7 @@ extension Limiter {
         return reservations.isFull || isBesideFull ? .reservations : nil
     }
 
-    /// The answer by local counters; `quotasAtHand` are those of the plan's limits.
+    /// The answer by local counters; `quotasAtHand` has the quotas of the plan's limits.
     mutating func concludeLocally(
         plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck?, allFit: Bool, nowMs: Int64,
         now: ClockReading
@@ -169,13 +169,15 @@ extension Limiter {
         }
         var decision = conclude(plan: plan, &evaluation, source: .local)
         if let recovery, breaker.isClosed, !decision.allowed, decision.retryAfterMs > 0 {
-            // Sooner than its share says, all is counted in the store again, and there may be room.
+            // When the recovery ends, all is counted in the store again, and there may be room sooner than in the
+            // share.
             let endMs = max(1, (recovery.endNs - now.monotonicNs + 999_999) / 1_000_000)
             decision.retryAfterMs = min(decision.retryAfterMs, endMs)
         }
         if let tracked {
             complete(
-                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: nowMs, now: now
+                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, reported: nil, atMs: nowMs,
+                now: now
             )
         }
         return decision
@@ -186,7 +188,7 @@ extension Limiter {
             >= quota.units(ofCost: cost)
     }
 
-    /// - Returns: the counters that were charged: all but those of shadow limits that had no room.
+    /// - Returns: the counters that were charged: all but those of shadow limits without room.
     private mutating func chargeLocally(
         plan: Int, cost: Int64, reservation: ReservationID?, nowMs: Int64
     ) -> [LocalReservations.Item] {
@@ -228,7 +230,7 @@ extension Limiter {
             ? 0
             : table[counter: counter].retryAfterLocally(
                 quota, cost: cost, replicas: live.view, nowMs: nowMs)
-        let known = table.known(ofCounter: counter, quota, nowMs: nowMs)
+        let known = table.combinedUsage(ofCounter: counter, quota, nowMs: nowMs)
         let limitEvaluation = LimitEvaluation(
             index: index, capacity: quota.capacity, left: left, fits: fits, waitMs: waitMs,
             resetMs: quota.resetMs(known, nowMs: nowMs))
@@ -236,7 +238,7 @@ extension Limiter {
         evaluation.add(limitEvaluation, of: table[rulesOf: plan].limits[index])
     }
 
-    /// A limit that wants nothing admitted while the store is away.
+    /// The evaluation of a limit that admits nothing in an outage.
     private mutating func unavailable(
         plan: Int, _ index: Int, tracked: TrackedCheck?, wantsTrace: Bool, now: ClockReading
     ) -> Decision {
@@ -246,12 +248,12 @@ extension Limiter {
         decision.remaining = 0
         decision.retryAfterMs = max(1, (breaker.nextTryNs(now: now) - now.monotonicNs + 999_999) / 1_000_000)
         if wantsTrace { decision.trace = [] }
-        if let tracked { decision.reservation = tracked.tellsReservation ? "" : nil }
+        if let tracked { decision.reservation = tracked.wantsReservation ? "" : nil }
         return decision
     }
 
-    /// A check that costs more than some limit's maximum: no window can ever admit it. nil where only the store knows what
-    /// is left of its limits: then it is asked, and charges nothing.
+    /// Denies a check that costs more than some limit's maximum, which no window can admit. nil if only the store
+    /// knows what is left of its limits: then the store is asked, and charges nothing.
     mutating func denyOversized(plan: Int, wantsTrace: Bool, cost: Int64, now: ClockReading) -> Decision? {
         let asksNobody = table[rulesOf: plan].isBlocked && !wantsTrace
         if asksStore && !asksNobody { return nil }
@@ -277,11 +279,11 @@ extension Limiter {
         return decision
     }
 
-    /// Puts a decision together. Evaluation are passed by their address, too.
+    /// Builds the decision. The evaluation is passed by address, too.
     mutating func conclude(plan: Int, _ evaluation: inout Evaluation, source: Decision.Source) -> Decision {
         let allowed = evaluation.allowed
         guard let binding = evaluation.binding else {
-            // Nothing but shadow limits.
+            // Only shadow limits apply.
             return Decision(
                 verdict: .allow, source: source, limit: -1, remaining: -1, retryAfterMs: 0, resetMs: -1,
                 words: table[rulesOf: plan].words, trace: evaluation.trace)
@@ -307,25 +309,25 @@ extension Limiter {
                 quota, nowMs: nowMs))
     }
 
-    /// The part of an answer that only such a check has; an admitted one with an id is remembered, with its trace:
-    /// whoever asks again may want one.
+    /// Adds what only tracked checks have. The answer to an admitted check with an id is cached with its trace, which
+    /// a repeat may ask for.
     ///
     /// - Parameters:
-    ///   - told: the tallies of its limits as the store told them; nil where it was decided here.
+    ///   - reported: the usage of its limits as the store reported it; nil if it was decided locally.
     ///   - atMs: the time by which it was decided.
     mutating func complete(
         _ decision: inout Decision, _ tracked: TrackedCheck, plan: Int, isPeek: Bool, wantsTrace: Bool,
-        told: ArraySlice<Int64>?, atMs: Int64, now: ClockReading
+        reported: ArraySlice<Int64>?, atMs: Int64, now: ClockReading
     ) {
-        if tracked.tellsReservation {
+        if tracked.wantsReservation {
             decision.reservation = decision.allowed ? tracked.reservation?.description ?? "" : ""
         }
         if decision.allowed, !isPeek, let key = tracked.idempotencyKey {
-            let isLocal = told == nil
+            let isLocal = reported == nil
             let record = IdempotencyCache.Record(
                 idempotency: idempotency(tracked, plan: plan), isLocal: isLocal, admittedMs: atMs,
                 reservation: tracked.reservation?.description ?? "",
-                numbers: told.map { Array($0) } ?? knownNumbers(plan: plan, nowMs: atMs))
+                numbers: reported.map { Array($0) } ?? combinedNumbers(plan: plan, nowMs: atMs))
             let isUnsent = isLocal && configuration.usesStore
             idempotency.insert(
                 key, owner: owner(ofPlan: plan), argumentsHash: tracked.argumentsHash, decision, record,
@@ -340,12 +342,12 @@ extension Limiter {
         ByteString(bytes: Array(Identity.owner(ofKey: table.identity(ofPlan: plan).bytes)))
     }
 
-    /// What this replica knows of a plan's limits, in the numbers in which the store would tell it; `quotasAtHand` are its terms.
-    private mutating func knownNumbers(plan: Int, nowMs: Int64) -> [Int64] {
+    /// The combined usage of a plan's limits, in the numbers of a store's reply; `quotasAtHand` has their quotas.
+    private mutating func combinedNumbers(plan: Int, nowMs: Int64) -> [Int64] {
         var numbers: [Int64] = []
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
-            table.known(ofCounter: counter, quotasAtHand[index], nowMs: nowMs).append(
+            table.combinedUsage(ofCounter: counter, quotasAtHand[index], nowMs: nowMs).append(
                 to: &numbers, of: quotasAtHand[index].algorithm, isShadow: table[rulesOf: plan].limits[index].isShadow)
         }
         return numbers
@@ -353,6 +355,6 @@ extension Limiter {
 }
 
 extension Quota {
-    /// What a check takes of what is left: its cost, or one slot.
+    /// What a check takes: its cost, or one slot.
     func units(ofCost cost: Int64) -> Int64 { algorithm == .concurrency ? 1 : cost }
 }

@@ -1,29 +1,29 @@
-/// Refusals that the store need not be asked for: it refused a check of the same identity a moment ago, and what it told
-/// then shows that this one cannot pass either.
+/// Denials without asking the store: it denied a check of the same identity a moment ago, and the usage it reported
+/// proves that this one cannot pass either.
 extension Limiter {
-    /// Whether it is heard when some replica lowers a counter; nothing is remembered otherwise.
+    /// Whether changes of counters are received; the denial cache is off otherwise.
     package var hearsChanges: Bool { denials.isListening }
 
-    /// The store refused some checks of an entry: what it told of all of its counters is kept in mind.
+    /// The store denied checks of an entry: notes that the usage it reported for their counters can prove denials.
     mutating func rememberDenial(_ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch) {
         guard denials.isListening else { return }
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
-            // What was told of another window than the open one was passed over.
+            // Usage of another window than the open one was ignored.
             guard table[counter: counter].algorithm != .concurrency,
                 table.isOpen(counter: counter, at: batch.cutMs)
             else { continue }
-            // From when it was sent: the store decided no earlier.
+            // The time of sending, because the store decided no earlier.
             table[counter: counter].provenNs = batch.sentNs
-            table[plan: entry.plan].wasRefused = true
+            table[plan: entry.plan].wasDenied = true
         }
     }
 
-    /// Refuses a check by what the store told a moment ago; nil where that does not prove that it would refuse as well, or
-    /// not for how long.
+    /// Denies a check by the last reported usage; nil if that does not prove a denial, or not for how long.
     ///
-    /// Slots are never proof: one may be free at any moment, and nobody is told. What fills evenly emptying limits longer is
-    /// not heard of either: how long one takes to have room is only known while it has none for anybody.
+    /// Slots prove nothing, because one may become free at any moment without a notification. Nor does a limit that
+    /// drains evenly and still has room for a smaller cost: another check may take that room, which makes the wait
+    /// longer, without a notification.
     mutating func denyFromCache(plan: Int, cost: Int64, wantsTrace: Bool, now: ClockReading) -> Decision? {
         let nowMs = clock.nowMs(now)
         var isProven = false
@@ -31,26 +31,26 @@ extension Limiter {
             let counter = table.counter(ofPlan: plan, index)
             let algorithm = table[counter: counter].algorithm
             if algorithm == .concurrency { continue }
-            // Without any one of them it is not known which one binds.
+            // The binding limit is known only if the usage of all limits is.
             guard table.isOpen(counter: counter, at: nowMs),
                 denials.holds(
                     provenNs: table[counter: counter].provenNs, slot: table[counter: counter].changeSlot,
                     nowNs: now.monotonicNs)
             else {
-                table[plan: plan].wasRefused = false
+                table[plan: plan].wasDenied = false
                 return nil
             }
             // A fixed window has room again when it ends, whatever is charged until then.
             if isProven && algorithm == .fixedWindow || table[rulesOf: plan].limits[index].isShadow { continue }
             let quota = quota(plan: plan, index)
-            // By the store's clock it may be so late already.
+            // The store's clock may be this far ahead.
             let latestMs = nowMs + clock.lagMs
-            let told = table.told(ofCounter: counter, quota, cost: cost, nowMs: latestMs)
-            let left = quota.left(told, nowMs: latestMs)
+            let reported = table.reported(ofCounter: counter, quota, cost: cost, nowMs: latestMs)
+            let left = quota.left(reported, nowMs: latestMs)
             guard left < cost else { continue }
-            // Of a log only its first steps are known as they are; beyond them it may have room sooner.
+            // Only the first steps of a log are exact; beyond them it may have room sooner.
             if algorithm == .slidingLog, quota.canEverPass(cost: cost),
-                told.firstExpiryMs > table[counter: counter].log?.exactUntilMs ?? 0
+                reported.firstExpiryMs > table[counter: counter].log?.exactUntilMs ?? 0
             {
                 return nil
             }
@@ -63,7 +63,7 @@ extension Limiter {
             findProven(plan: plan, index, cost: cost, nowMs: nowMs, into: &evaluation)
         }
         let decision = conclude(plan: plan, &evaluation, source: .cache)
-        // This clock may be a little behind: whoever waited as long as it was told finds room.
+        // This clock may be a little behind: a caller that waited for the reported time finds room.
         if decision.retryAfterMs >= 0 && decision.retryAfterMs <= clock.lagMs { return nil }
         return decision
     }
@@ -73,7 +73,7 @@ extension Limiter {
     ) {
         let counter = table.counter(ofPlan: plan, index)
         let quota = quota(plan: plan, index)
-        let usage = table.told(ofCounter: counter, quota, cost: cost, nowMs: nowMs)
+        let usage = table.reported(ofCounter: counter, quota, cost: cost, nowMs: nowMs)
         let left = quota.left(usage, nowMs: nowMs)
         let fits = left >= quota.units(ofCost: cost)
         let limitEvaluation = LimitEvaluation(
@@ -84,13 +84,13 @@ extension Limiter {
         if quota.algorithm != .concurrency { evaluation.add(limitEvaluation, of: table[rulesOf: plan].limits[index]) }
     }
 
-    /// A reservation was settled in the store: what it had charged may have been lowered.
+    /// A reservation was settled in the store: its counters may have been lowered.
     mutating func forgetDenials(settledBy entry: borrowing PendingBatch.Entry, now: ClockReading) {
         guard case .settle(let key, _, _)? = entry.operation else { return }
         denials.settled(reservationKey: key.bytes, now: now)
     }
 
-    // MARK: - Hearing of changes
+    // MARK: - The change feed
 
     package mutating func linkChangeFeed(_ event: ChangeFeedEvent, now: ClockReading) {
         denials.hear(event, now: now)
@@ -103,20 +103,20 @@ extension Limiter {
         reportChangeFeed()
     }
 
-    /// A first failure may be a hiccup, or the store's own.
+    /// Reports a feed that failed more than once: the first failure may be a hiccup, or the store's own.
     private mutating func reportChangeFeed() {
         if denials.isListening {
-            if reportedUnheard { notify(.changesHeard) }
-            reportedUnheard = false
-        } else if denials.changeFeed.failures > 1, breaker.isClosed, !reportedUnheard {
+            if reportedFeedDown { notify(.changesHeard) }
+            reportedFeedDown = false
+        } else if denials.changeFeed.failures > 1, breaker.isClosed, !reportedFeedDown {
             notify(.changesUnheard(reason: denials.changeFeed.reason))
-            reportedUnheard = true
+            reportedFeedDown = true
         }
     }
 }
 
 extension PendingBatch.Entry {
-    /// Whether the store, which admitted so many, refused any of its checks.
+    /// Whether the store, which admitted this many, denied any of the entry's checks.
     func hasDenied(admitted: Int64) -> Bool {
         isPeek ? admitted == 0 : admitted < max(sentCount, Int64(unanswered))
     }

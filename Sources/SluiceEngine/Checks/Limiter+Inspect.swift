@@ -1,6 +1,6 @@
 import SluicePolicy
 
-/// One open window of one counter, as a person wants to see it.
+/// One open window of one counter, for operators.
 package struct CounterReport: Sendable, Equatable {
     package var key: CounterKey
     /// The limit's path in the policy; empty if the policy no longer has it.
@@ -8,16 +8,17 @@ package struct CounterReport: Sendable, Equatable {
     package var isShadow: Bool
     /// -1 if the policy no longer has the limit.
     package var max: Int64
-    /// Used over all replicas: read just now if the store answered, else as this replica last saw it; -1 if it never did.
+    /// Usage over all replicas: read just now if the store answered, else as this replica last saw it; -1 if it never
+    /// did.
     package var sharedUsed: Int64
-    /// Admitted by this replica alone while the store was away, in this window.
+    /// Admitted by this replica alone during an outage, in this window.
     package var localUsed: Int64
-    /// What this replica may admit locally in this window, what it has admitted included; -1 while the store decides,
-    /// and where there was no need yet to reckon it.
+    /// What this replica may admit locally in this window, including what it has admitted; -1 while the store decides,
+    /// and if it was not computed yet.
     package var localShare: Int64
     /// What this replica would still admit; -1 if the policy no longer has the limit.
     package var remaining: Int64
-    /// -1 if the policy no longer has the limit, and it has no windows.
+    /// -1 if the policy no longer has the limit and the counter has no windows.
     package var resetMs: Int64
     /// How many checks a shadow limit would have denied.
     package var denials: Int64
@@ -27,10 +28,10 @@ extension Limiter {
     /// Whether checks are counted in the store right now, by all replicas.
     package var isShared: Bool { configuration.usesStore && breaker.isClosed && recovery == nil }
 
-    /// Whether checks go to the store: while replicas are writing back, within this one's share.
+    /// Whether checks go to the store: during the write-back phase, within this replica's share.
     var asksStore: Bool { configuration.usesStore && breaker.isClosed && recovery?.phase != .restoring }
 
-    /// How the breaker stands, in one word.
+    /// The breaker's state in one word.
     package var storeState: String {
         guard configuration.usesStore else { return "none" }
         return switch breaker.state {
@@ -43,30 +44,31 @@ extension Limiter {
         }
     }
 
-    /// How far the store's clock is behind what it told before, ms; 0 if it is not.
+    /// How far the store's clock is behind its earlier time, ms; 0 if it is not.
     package var storeBehindMs: Int64 { clock.behindMs }
 
     package var identityCount: Int { table.planCount }
 
-    /// How many grants have any. All keys of `CL.THROTTLE` together count as one.
+    /// The number of grants with identities. All keys of `CL.THROTTLE` count as one.
     package var grantCount: Int { table.grants.count }
 
-    /// Most identities of one grant.
+    /// The most identities of one grant.
     package var maxPlansOfGrant: Int { max(1, configuration.maxPlans / configuration.grantParts) }
 
-    /// How many identities were forgotten to make room although something of them still counts, in the store.
+    /// How many identities were evicted although the store still counts something for them.
     package var evictedCount: Int64 { table.evicted }
     package var counterCount: Int { table.counterCount }
     package var waitingCount: Int { waitingChecks }
 
-    /// - Parameter limit: how many counters at most.
+    /// - Parameter limit: the most counters to return.
     package func counterQuery(grant: String?, tool: String?, limit: Int) -> CounterQuery {
         CounterQuery(keyPrefix: configuration.keyPrefix, grant: grant, tool: tool, limit: limit)
     }
 
     // MARK: - Reports
 
-    /// What the store told of a counter, and what was admitted here beside; nil if nothing of it counts any more.
+    /// The report of a counter in the store, with this replica's local admissions; nil if nothing of it counts any
+    /// more.
     fileprivate func report(_ stored: StoredCounter, timeMs: Int64) -> CounterReport? {
         guard stored.key.open(atMs: timeMs) == stored.key else { return nil }
         let known = table.counter(named: ByteString(bytes: stored.key.baseKey(prefix: configuration.keyPrefix)))
@@ -76,17 +78,17 @@ extension Limiter {
             { $0.atRest(stored, nowMs: timeMs) }, nowMs: timeMs)
     }
 
-    /// What this replica knows of a counter; nil if that is nothing worth telling.
+    /// The report of a counter as this replica knows it; nil if there is nothing worth reporting.
     ///
-    /// - Parameter storeTold: the store told of its counters, and this is none of them.
-    fileprivate func report(_ index: Int, storeTold: Bool, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
+    /// - Parameter isReported: the store reported its counters, and this is none of them.
+    fileprivate func report(_ index: Int, isReported: Bool, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
         let known = table[counter: index]
-        if storeTold && known.algorithm.hasWindows && known.windowed.own == 0 { return nil }
+        if isReported && known.algorithm.hasWindows && known.windowed.own == 0 { return nil }
         guard known.references > 0, known.windowStartMs >= 0, nowMs < known.windowEndMs, known.isTouched,
             query.mayMatch(known.key[...]), let key = CounterKey(known.key, prefix: configuration.keyPrefix),
             query.matches(key)
         else { return nil }
-        guard storeTold else {
+        guard isReported else {
             return report(key, of: known, { known.isSeen ? known.shared($0, nowMs: nowMs) : nil }, nowMs: nowMs)
         }
         let report = report(key, of: known, { _ in Usage(used: 0) }, nowMs: nowMs)
@@ -94,8 +96,8 @@ extension Limiter {
     }
 
     /// - Parameters:
-    ///   - known: what this replica knows of that window.
-    ///   - shared: what the store holds, under given terms; nil if that is not known.
+    ///   - known: this replica's counter, if it has that window.
+    ///   - shared: the store's usage under a quota; nil if that is not known.
     private func report(
         _ key: CounterKey, of known: Counter?, _ shared: (Quota) -> Usage?, nowMs: Int64
     ) -> CounterReport {
@@ -105,11 +107,11 @@ extension Limiter {
         let share = limit == nil ? -1 : share(known, quota, nowMs: nowMs)
         let usage = shared(quota)
         let local = known?.locallyUsed(limit == nil ? nil : quota, nowMs: nowMs) ?? 0
-        // The store decides by its own tally alone; it has not been told of what was admitted here.
+        // The store decides by its own usage alone, without local admissions that are not written back.
         let left =
             share >= 0 ? share - local : quota.left(usage ?? Usage(used: 0), nowMs: nowMs) - (isShared ? 0 : local)
-        let resetting = usage ?? known?.known(quota, nowMs: nowMs) ?? Usage(used: 0)
-        // How fast a bucket leaks the limit alone tells.
+        let resetting = usage ?? known?.combinedUsage(quota, nowMs: nowMs) ?? Usage(used: 0)
+        // How fast a bucket leaks is known only from its limit.
         let knowsReset = limit != nil || key.algorithm != .tokenBucket
         return CounterReport(
             key: key, rule: limit?.rule ?? "", isShadow: limit?.mode == .shadow,
@@ -119,7 +121,7 @@ extension Limiter {
             denials: isShared ? usage?.denials ?? 0 : known?.denials ?? usage?.denials ?? 0)
     }
 
-    /// What this replica may admit locally, what it has admitted included; -1 while the store decides.
+    /// What this replica may admit locally, including what it has admitted; -1 while the store decides.
     private func share(_ counter: Counter?, _ quota: Quota, nowMs: Int64) -> Int64 {
         guard !isShared, var counter else { return -1 }
         counter.beginShare(shareEpoch)
@@ -127,10 +129,10 @@ extension Limiter {
             + counter.locallyUsed(quota, nowMs: nowMs)
     }
 
-    /// The limit that counts by it, if a policy still has it. Of `CL.THROTTLE` each call brings its own.
+    /// The limit that counts by it, if a policy still has it. For `CL.THROTTLE` each call specifies its own.
     private func limit(of key: CounterKey) -> Limit? {
         if case .throttle = key.subject { return nil }
-        // A counter that grants share belongs to whichever policy has such a limit.
+        // A counter that grants share may belong to any policy with such a limit.
         let candidates = key.grant.map { policies.policy(forGrant: $0).map { [$0] } ?? [] } ?? Array(policies.policies)
         for policy in candidates {
             let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
@@ -144,20 +146,20 @@ extension Limiter {
     }
 }
 
-/// Puts together what a person sees of the counters, some at a time: checks wait meanwhile.
+/// Builds an operator's report of the counters, some at a time, because checks wait meanwhile.
 ///
-/// Where the store told of its counters, that is what is told of them. This replica adds only what it admitted without the
-/// store; of others it knows no more than how they were when it last looked.
+/// If the store reported its counters, those are reported. This replica adds only its local admissions; its view of
+/// other counters is only the last one it saw.
 package struct CounterInspection: Sendable {
     private let query: CounterQuery
     private let stored: StoredCounters?
-    /// What comes next of what the store told, and then in the table.
+    /// The next position among the store's counters, and then in the table.
     private var next = 0
     private var position = 0
     private var keys: Set<CounterKey> = []
     private var reports: [CounterReport] = []
 
-    /// - Parameter stored: what the store told just now; nil if it could not be asked.
+    /// - Parameter stored: the store's counters just now; nil if it could not be asked.
     package init(_ query: CounterQuery, stored: StoredCounters?) {
         self.query = query
         self.stored = stored
@@ -165,17 +167,17 @@ package struct CounterInspection: Sendable {
 
     package var count: Int { reports.count }
 
-    /// Whether there are more counters than were asked for, or may be.
+    /// Whether counters are missing from the report, or may be.
     package var isCutOff: Bool { reports.count >= query.limit || stored.map { !$0.isWhole } ?? false }
 
-    /// Whether the store told.
+    /// Whether the store reported its counters.
     package var isShared: Bool { stored != nil }
 
-    /// Looks at some more counters; true when there are no more.
+    /// Examines some more counters; true when there are no more.
     ///
     /// - Parameters:
-    ///   - most: how many that it passes over.
-    ///   - weight: as how many of those one counts that it tells of.
+    ///   - most: how many counters to examine.
+    ///   - weight: how many of those a reported counter counts as.
     package mutating func look(
         at limiter: borrowing Limiter, atMost most: Int, weight: Int = 1, now: ClockReading
     ) -> Bool {
@@ -188,7 +190,7 @@ package struct CounterInspection: Sendable {
         }
         let nowMs = stored?.timeMs ?? limiter.nowMs(now)
         while left > 0, position < limiter.table.counters.count, reports.count < query.limit {
-            let report = limiter.report(position, storeTold: stored != nil, of: query, nowMs: nowMs)
+            let report = limiter.report(position, isReported: stored != nil, of: query, nowMs: nowMs)
             if let report { add(report) }
             position += 1
             left -= report == nil ? 1 : weight
@@ -200,7 +202,7 @@ package struct CounterInspection: Sendable {
         if keys.insert(report.key).inserted { reports.append(report) }
     }
 
-    /// By grant, tool, counter, subject; those of limits over all tools first.
+    /// By grant, tool, counter, subject; limits over all tools come first.
     package consuming func sorted() -> [CounterReport] {
         reports.map { (order: $0.key.sortKey, report: $0) }
             .sorted { $0.order.lexicographicallyPrecedes($1.order) }
@@ -209,14 +211,14 @@ package struct CounterInspection: Sendable {
 }
 
 extension Quota {
-    /// Of a counter whose limit no policy has any more: enough to tell what is used.
+    /// For a counter whose limit no policy has any more: enough to show the usage.
     fileprivate init(forgotten key: CounterKey) {
         self.init(
             algorithm: key.algorithm, max: 0, windowStartMs: Self.endless.lowerBound,
             windowEndMs: Self.endless.upperBound, lengthMs: key.window.fixedLengthMs ?? 1)
     }
 
-    /// What a counter holds by now.
+    /// The present usage of a stored counter.
     fileprivate func atRest(_ stored: StoredCounter, nowMs: Int64) -> Usage {
         var usage = stored.usage
         if algorithm == .slidingLog {

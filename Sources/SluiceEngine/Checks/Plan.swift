@@ -1,29 +1,29 @@
-/// What one identity is held to: the rules for it, and the counters that are its own or shared with others. Kept within
-/// two lines of the processor's cache, since with many identities each check fetches another one from memory.
+/// The rules of one identity, and its counters, which may be shared with others. It fits in two cache lines, because
+/// with many identities each check fetches another plan from memory.
 struct Plan {
     /// The identity.
     let name: SmallBytes<55>
-    /// Of its rules' limits, in their order.
+    /// The counters of its rules' limits, in their order.
     var counters: CounterList
     var lastUsedNs: Int64
-    /// Its first entry in the batch of that id.
+    /// Its first entry in the batch with that id.
     var batchID: Int64 = -1
     var firstEntry: Int32 = -1
     var rules: Int32
-    /// How many entries of pending batches name this plan: it must not be forgotten before they are done.
+    /// How many entries of pending batches refer to this plan: it must not be dropped before they are done.
     var pins: Int32 = 0
-    /// Which policies it was made by: see `PlanTable.outdate`.
+    /// The policies that it was made by: see `PlanTable.outdate`.
     var edition: Int32
-    /// Whether the store could not charge one of its counters when it was last asked.
+    /// Whether the store could not charge one of its counters at the last attempt.
     var isFaulty = false
-    /// Whether the store refused one of its checks lately, so that it may be known to refuse others: see
+    /// Whether the store denied one of its checks lately, so that others may be denied from the cache: see
     /// `Limiter.denyFromCache`.
-    var wasRefused = false
-    /// Whether its row is among `PlanTable.longRows`, whatever plan it has.
+    var wasDenied = false
+    /// Whether its row is in `PlanTable.longRows`, whatever plan the row has.
     var isListed = false
-    /// Another plan has its identity now; it goes when no batch names it any more.
+    /// Another plan has its identity now; it is freed when no batch refers to it any more.
     var isReplaced = false
-    /// The row of its grant: see `GrantTable`. Beside it those of the same grant before and after it, in a ring.
+    /// The row of its grant: see `GrantTable`. Below, the previous and next plan of the same grant, in a ring.
     var grant: Int32 = -1
     var previousOfGrant: Int32 = -1
     var nextOfGrant: Int32 = -1
@@ -38,16 +38,16 @@ struct Plan {
 
     var isFree: Bool { rules < 0 }
 
-    /// What of it lies apart from its row.
+    /// Bytes stored outside its row.
     var boxedBytes: Int { name.boxedBytes + counters.boxedBytes }
 
-    /// The place of one that was forgotten.
+    /// A free row.
     static var free: Plan {
         Plan(ByteString(bytes: []), rules: -1, counters: CounterList([]), lastUsedNs: 0)
     }
 }
 
-/// Where the counters of one plan are. Most plans have one or two, which lie in the plan itself.
+/// The indices of one plan's counters. Most plans have one or two, which are stored in the plan itself.
 struct CounterList {
     private var first: Int32 = -1
     private var second: Int32 = -1
@@ -68,7 +68,7 @@ struct CounterList {
         }
     }
 
-    var boxedBytes: Int { others.isEmpty ? 0 : HeldBytes.apart(others.count * MemoryLayout<Int32>.stride) }
+    var boxedBytes: Int { others.isEmpty ? 0 : HeldBytes.array(others.count * MemoryLayout<Int32>.stride) }
 
     var count: Int { first < 0 ? 0 : second < 0 ? 1 : 2 + others.count }
 }

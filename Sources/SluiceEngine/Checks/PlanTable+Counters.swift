@@ -1,7 +1,6 @@
-/// What each check asks of a counter, read field by field in its row: a method of the counter would be handed a copy of all
-/// of it.
+/// Per-check accessors that read a counter's row field by field: a method of `Counter` would receive a copy of it.
 extension PlanTable {
-    /// When the first of the windows of a plan's counters began, ms since the epoch; -1 where one has none.
+    /// The earliest start of a plan's windows, ms since the epoch; -1 if one has no window.
     @inline(__always)
     func firstStartMs(ofPlan plan: Int) -> Int64 {
         var firstMs = Int64.max
@@ -12,49 +11,50 @@ extension PlanTable {
         return firstMs
     }
 
-    /// The window of a counter that was looked at last.
+    /// The last window of a counter.
     @inline(__always)
     func open(ofCounter counter: Int) -> Counter.OpenWindow {
-        Counter.open(counters[counter].span, of: counters[counter].family.window, counters[counter].algorithm)
+        Counter.open(counters[counter].span, of: counters[counter].template.window, counters[counter].algorithm)
     }
 
     /// Appends `Counter.baseKey`.
     @inline(__always)
     func appendBaseKey(ofCounter counter: Int, to bytes: inout [UInt8]) {
-        bytes.append(contentsOf: counters[counter].family.head)
+        bytes.append(contentsOf: counters[counter].template.head)
         counters[counter].own.append(to: &bytes)
-        bytes.append(contentsOf: counters[counter].family.tail)
+        bytes.append(contentsOf: counters[counter].template.tail)
     }
 
-    /// How many bytes that is.
+    /// The number of bytes that it appends.
     @inline(__always)
     func baseKeyByteCount(ofCounter counter: Int) -> Int {
-        counters[counter].family.head.count + counters[counter].own.count + counters[counter].family.tail.count
+        counters[counter].template.head.count + counters[counter].own.count + counters[counter].template.tail.count
     }
 
-    /// The window of a counter that holds `nowMs`.
+    /// The window of a counter that contains `nowMs`.
     @inline(__always)
     func bounds(ofCounter counter: Int, at nowMs: Int64) -> Counter.OpenWindow {
         if counters[counter].span.holds(nowMs) { return open(ofCounter: counter) }
-        return Counter.bounds(of: counters[counter].family.window, counters[counter].algorithm, at: nowMs)
+        return Counter.bounds(of: counters[counter].template.window, counters[counter].algorithm, at: nowMs)
     }
 
-    /// Whether the window of a counter that was looked at last holds `nowMs`, and the store told of it.
+    /// Whether the counter's last window contains `nowMs`, and the store has reported it.
     @inline(__always)
     func isOpen(counter: Int, at nowMs: Int64) -> Bool {
         counters[counter].isSeen && counters[counter].span.holds(nowMs)
     }
 
-    /// All that is known here to count: see `Counter.known`.
+    /// The combined usage: see `Counter.combinedUsage`.
     @inline(__always)
-    func known(ofCounter counter: Int, _ quota: Quota, nowMs: Int64) -> Usage {
+    func combinedUsage(ofCounter counter: Int, _ quota: Quota, nowMs: Int64) -> Usage {
         if hasWindowAlone(counter) { return Usage(used: counters[counter].windowed.used) }
-        return counters[counter].known(quota, nowMs: nowMs)
+        return counters[counter].combinedUsage(quota, nowMs: nowMs)
     }
 
-    /// What the store told last, as it is at `nowMs` for a check of that cost, without what turned out later to have been charged.
+    /// The usage that the store last reported, as it is at `nowMs` for a check of that cost, without charges that
+    /// turned out later.
     @inline(__always)
-    func told(ofCounter counter: Int, _ quota: Quota, cost: Int64, nowMs: Int64) -> Usage {
+    func reported(ofCounter counter: Int, _ quota: Quota, cost: Int64, nowMs: Int64) -> Usage {
         if hasWindowAlone(counter) { return Usage(used: counters[counter].windowed.sharedUsed) }
         var usage = counters[counter].shared(quota, nowMs: nowMs)
         if quota.algorithm.hasWindows { usage.used = counters[counter].windowed.sharedUsed }
@@ -64,7 +64,7 @@ extension PlanTable {
         return usage
     }
 
-    /// Whether nothing is counted of it but a fixed window, as of most.
+    /// Whether it counts only a fixed window, as most counters do.
     @inline(__always)
     private func hasWindowAlone(_ counter: Int) -> Bool {
         counters[counter].algorithm == .fixedWindow && counters[counter].rare == nil

@@ -1,20 +1,20 @@
-/// What makes room for a new identity: rows that nobody needs, and else the one that was used least recently of those that
-/// may go.
+/// Makes room for a new identity: drops rows that are no longer needed, or else evicts the least recently used of
+/// those that may go.
 ///
-/// As Redis does it, the age of a handful of rows is compared and not that of all: an ordinary check stores when it came, and
-/// there is no list to be kept in order.
+/// As in Redis, the ages of a few rows are compared, not of all: a check only stores its time, and no list is kept in
+/// order.
 extension PlanTable {
-    /// Whether a plan may be forgotten.
+    /// Whether a plan may be dropped.
     private enum Tenure {
-        /// Nothing would be lost by it.
+        /// Nothing would be lost.
         case over
-        /// The store has all of it, and tells it again.
+        /// The store has everything in it, and reports it again.
         case shared
-        /// It holds something that is nowhere else, or a batch names it.
+        /// It holds something that is nowhere else, or a batch refers to it.
         case kept
     }
 
-    /// - Parameter sharedEpoch: as of `makeRoom`.
+    /// - Parameter sharedEpoch: as in `makeRoom`.
     private func tenure(of plan: Int, sharedEpoch: Int16?, nowMs: Int64) -> Tenure {
         guard !plans[plan].isFree, plans[plan].pins == 0 else { return .kept }
         if isQuiet(plan, nowMs: nowMs) { return .over }
@@ -29,9 +29,9 @@ extension PlanTable {
         return .shared
     }
 
-    /// Forgets what it can of some rows: each that is over, and if there is none, the oldest that is shared.
+    /// Drops what it can of some rows: all that are over or, if there are none, the oldest that is shared.
     ///
-    /// - Returns: whether any was forgotten.
+    /// - Returns: whether any was dropped.
     private mutating func makeRoom(
         among rows: some Sequence<Int>, sharedEpoch: Int16?, nowMs: Int64
     ) -> Bool {
@@ -53,7 +53,7 @@ extension PlanTable {
         return true
     }
 
-    /// Looks at some rows of a grant, going round.
+    /// Examines some rows of a grant, in turn.
     private mutating func makeRoom(inGrant grant: Int, sharedEpoch: Int16?, nowMs: Int64) -> Bool {
         var rows: [Int] = []
         var row = Int(grants[grant].first)
@@ -65,7 +65,7 @@ extension PlanTable {
         return makeRoom(among: rows, sharedEpoch: sharedEpoch, nowMs: nowMs)
     }
 
-    /// Looks at some rows of any grant: where there are many, at random ones.
+    /// Examines some rows of any grant: if there are many, random ones.
     private mutating func makeRoomAnywhere(sharedEpoch: Int16?, nowMs: Int64) -> Bool {
         let count = EngineBounds.plansSweptPerInsertion
         let rows =
@@ -75,8 +75,8 @@ extension PlanTable {
         return makeRoom(among: rows, sharedEpoch: sharedEpoch, nowMs: nowMs)
     }
 
-    /// The same of rows that have something apart.
-    private mutating func makeRoomApart(sharedEpoch: Int16?, nowMs: Int64) -> Bool {
+    /// The same for rows with bytes stored outside them.
+    private mutating func makeRoomAmongLongRows(sharedEpoch: Int16?, nowMs: Int64) -> Bool {
         var rows: [Int] = []
         for _ in 0..<EngineBounds.plansSweptPerInsertion where !longRows.isEmpty {
             let place = Int.random(in: 0..<longRows.count, using: &random)
@@ -92,7 +92,7 @@ extension PlanTable {
         return makeRoom(among: rows, sharedEpoch: sharedEpoch, nowMs: nowMs)
     }
 
-    /// A plan has a row.
+    /// Adds a plan's row to `longRows`, if it has bytes stored outside it.
     mutating func listIfLong(_ plan: Int) {
         guard !plans[plan].isListed, boxedBytes(ofPlan: plan) > 0 else { return }
         self[plan: plan].isListed = true
@@ -102,10 +102,10 @@ extension PlanTable {
     /// Makes room for an identity that the table does not have.
     ///
     /// - Parameters:
-    ///   - stems: of its counters.
-    ///   - sharedEpoch: which memory of the store all counters are to be of, while the store counts and rows may go that it
-    ///     knows; nil while it is away.
-    /// - Returns: why there is none; nil if there is.
+    ///   - baseKeys: those of its counters.
+    ///   - sharedEpoch: the epoch in which counters must have been seen to be evicted, while the store counts; nil in
+    ///     an outage.
+    /// - Returns: why there is no room; nil if there is.
     mutating func makeRoom(
         for identity: ByteString, baseKeys: [[UInt8]], sharedEpoch: Int16?, nowMs: Int64
     ) -> Busy? {
@@ -114,7 +114,7 @@ extension PlanTable {
         let parts = isThrottle ? EngineBounds.throttleParts : grantParts
         let (mostPlans, mostBytes) = (max(1, maxPlans / parts), maxBytes / parts)
         var rounds = 0
-        // With all of its rows gone it has as much room as there is.
+        // The loop ends with the grant's last row: a grant without rows may use all the room there is.
         while let grant = grant(of: identity),
             grants[grant].planCount >= mostPlans || grants[grant].bytes + needed > mostBytes
         {
@@ -128,37 +128,37 @@ extension PlanTable {
         while let lack = lack(for: identity, baseKeys: baseKeys, before: before) {
             rounds += 1
             guard rounds <= EngineBounds.evictionRounds,
-                lack == .bytesApart
-                    ? makeRoomApart(sharedEpoch: sharedEpoch, nowMs: nowMs)
+                lack == .boxedBytes
+                    ? makeRoomAmongLongRows(sharedEpoch: sharedEpoch, nowMs: nowMs)
                     : makeRoomAnywhere(sharedEpoch: sharedEpoch, nowMs: nowMs)
             else { return lack == .plans ? .table : .memory }
         }
         return nil
     }
 
-    private enum Lack { case plans, rowBytes, bytesApart }
+    private enum Lack { case plans, rowBytes, boxedBytes }
 
-    /// What there is no room for; nil if there is room for another identity.
+    /// What is lacking for another identity; nil if there is room.
     ///
-    /// - Parameter before: what the table took before rows were forgotten for it. What they leave is there for the next,
-    ///   whatever else the table takes.
+    /// - Parameter before: the table's bytes before rows were dropped for this identity. It may use what they freed,
+    ///   however full the table is.
     private func lack(for identity: ByteString, baseKeys: [[UInt8]], before: Int) -> Lack? {
         if planCount >= maxPlans { return .plans }
         guard maxBytes < .max else { return nil }
         let newRows =
             (hasFreePlan ? 0 : MemoryLayout<Plan>.stride)
             + max(0, baseKeys.count - freeCounterCount) * MemoryLayout<Counter>.stride
-        if newRows > 0 && rowBytes + newRows > maxBytes - maxBytes / EngineBounds.apartParts { return .rowBytes }
+        if newRows > 0 && rowBytes + newRows > maxBytes - maxBytes / EngineBounds.boxedParts { return .rowBytes }
         let after =
             bytes + newRows + SmallBytes<55>.boxedBytes(of: identity.bytes.count)
             + baseKeys.reduce(0) { $0 + SmallBytes<39>.boxedBytes(of: $1.count) }
         guard after > maxBytes && after >= before else { return nil }
-        // ChunkedArray leave nothing for others than rows.
-        return newRows > 0 && longRows.isEmpty ? .rowBytes : .bytesApart
+        // A row's memory is only reused for rows.
+        return newRows > 0 && longRows.isEmpty ? .rowBytes : .boxedBytes
     }
 
-    /// What an identity takes, with its counters. Those that others have, too, count in full: the room that is asked for is
-    /// small beside the table.
+    /// Bytes of an identity with its counters. Counters that others use, too, count in full: that is little beside the
+    /// table.
     private func growth(for identity: ByteString, baseKeys: [[UInt8]]) -> Int {
         baseKeys.reduce(MemoryLayout<Plan>.stride + SmallBytes<55>.boxedBytes(of: identity.bytes.count)) {
             $0 + MemoryLayout<Counter>.stride + SmallBytes<39>.boxedBytes(of: $1.count)
@@ -167,18 +167,18 @@ extension PlanTable {
 }
 
 extension Counter {
-    /// Whether the store has all that is known of it here, so that it can be forgotten while the store counts: there is
-    /// nothing to write back, to restore or to record, and no reservation that was made here may change it.
+    /// Whether the store has everything in it, so that it can be evicted while the store counts: there is nothing to
+    /// write back, restore or record, and no local reservation may change it.
     func isStored(epoch: Int16, nowMs: Int64) -> Bool {
         guard !isJournalled, !isChanged, !holdsUnsettled(nowMs: nowMs) else { return false }
-        // A log drops what no longer counts while it is asked.
+        // `writeBacks` drops expired entries of a log, so it runs on a copy.
         var asked = self
         guard asked.writeBacks(nowMs: nowMs, epoch: epoch).isEmpty else { return false }
         switch other?.value {
         case nil: return windowUnconfirmed == 0
         case .before(let before): return windowUnconfirmed == 0 && before.own.unconfirmed == 0
-        case .bucket(let bucket): return !bucket.isInDoubt
-        case .log(let log): return !log.isInDoubt(nowMs: nowMs)
+        case .bucket(let bucket): return !bucket.isUnconfirmed
+        case .log(let log): return !log.isUnconfirmed(nowMs: nowMs)
         case .slots(let slots): return slots.locallyUsed(nowMs: nowMs) == 0
         }
     }

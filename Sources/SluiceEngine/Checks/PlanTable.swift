@@ -5,12 +5,12 @@ struct Full: Error {
     var cause: Busy
 }
 
-/// Every identity that was seen lately, with its plan; the rules and the counters that plans share. Bounded: see
+/// The plan of every identity seen lately, and the rules and counters that plans share. Bounded: see
 /// `EngineBounds.maxPlans`.
 struct PlanTable {
     private(set) var plans = ChunkedArray<Plan>()
     private(set) var counters = ChunkedArray<Counter>()
-    private var families = CounterFamilies()
+    private var templates = KeyTemplates()
     private var rules: [Rules] = []
     private var planByIdentity = HashIndex()
     private var counterByBaseKey = HashIndex()
@@ -20,30 +20,30 @@ struct PlanTable {
     private var freeRules: [Int32] = []
     var grants = GrantTable()
     private var sweepPosition = 0
-    /// For the rows that are looked at when one has to go.
+    /// Picks rows to examine for an eviction.
     var random = SeededRandom(seed: 1)
-    /// ChunkedArray of plans of which something lies apart from rows, in any order, and of some that had such a plan before: where
-    /// bytes are wanted, forgetting others brings none.
+    /// Rows of plans with bytes stored outside them, in any order, and some rows that had such a plan before. When
+    /// such bytes are needed, dropping other rows frees none.
     var longRows: [Int32] = []
-    /// How many payments use a counter; few ever do.
+    /// How many write-backs in flight refer to a counter; few counters have any.
     private var writeBacks: [Int32: Int32] = [:]
-    /// Counters of the plan that is being made, which uses them already.
+    /// Counters of the plan that is being made, which already refers to them.
     private var held: [Int] = []
-    /// How many rows have gone that held something, which the store knows.
+    /// How many rows were evicted that held something, which the store has.
     var evicted: Int64 = 0
     private var edition: Int32 = 0
-    /// Counts whatever may give another identity a plan's row, or another plan an identity.
+    /// Changes whenever a row may get another identity's plan, or an identity another plan.
     private(set) var changes: Int64 = 0
     let maxPlans: Int
     let grantParts: Int
     /// See `Limiter.identityBytes`.
     var maxBytes: Int
-    /// What of plans, counters and rules lies apart from their rows.
+    /// Bytes of plans, counters and rules that are stored outside their rows.
     private var boxedBytes = 0
 
     /// - Parameters:
-    ///   - maxBytes: a new identity finds the table full if it would take more with it.
-    ///   - grantParts: no grant takes more than one part in so many.
+    ///   - maxBytes: a new identity is rejected if it would take the table beyond this.
+    ///   - grantParts: a grant takes at most one part in this many.
     init(maxPlans: Int, maxBytes: Int = .max, grantParts: Int = EngineBounds.grantParts) {
         precondition(maxPlans <= Int(Int32.max))
         self.maxPlans = maxPlans
@@ -51,12 +51,12 @@ struct PlanTable {
         self.maxBytes = maxBytes
     }
 
-    /// What it takes in memory: see `HeldBytes`.
+    /// Bytes that it holds: see `HeldBytes`.
     var bytes: Int {
-        rowBytes + rules.count * MemoryLayout<Rules>.stride + families.bytes + boxedBytes + grants.bytes
+        rowBytes + rules.count * MemoryLayout<Rules>.stride + templates.bytes + boxedBytes + grants.bytes
     }
 
-    /// What of that is rows, free ones among them, and what finds them: it only ever grows.
+    /// The part of those for rows, free ones included, and their indexes: it never shrinks.
     var rowBytes: Int {
         plans.count * MemoryLayout<Plan>.stride + counters.count * MemoryLayout<Counter>.stride
             + (planByIdentity.slotCount + counterByBaseKey.slotCount) * MemoryLayout<UInt64>.stride
@@ -68,9 +68,9 @@ struct PlanTable {
     var planCount: Int { planByIdentity.count }
     var counterCount: Int { counterByBaseKey.count }
     var rulesCount: Int { rulesByRuling.count }
-    var familyCount: Int { families.count }
+    var templateCount: Int { templates.count }
 
-    /// The plan of an identity, if it was made by the present policies.
+    /// The plan of an identity, if the present policies made it.
     func find(_ identity: ByteString) -> Int? {
         guard let index = index(of: identity), plans[index].edition == edition else { return nil }
         return index
@@ -80,7 +80,7 @@ struct PlanTable {
         planByIdentity.find(identity.hashValue) { plans[$0].name.isEqual(to: identity.bytes) }
     }
 
-    /// The row in which the plan of an identity most likely is, if there is one; -1 if there is none.
+    /// The row that most likely has the plan of an identity; -1 if there is none.
     func candidate(hash: Int) -> Int { planByIdentity.find(hash) { _ in true } ?? -1 }
 
     /// Whether a row has the plan of that identity, made by the present policies.
@@ -91,7 +91,7 @@ struct PlanTable {
     /// The identity of a plan.
     func identity(ofPlan plan: Int) -> ByteString { ByteString(bytes: plans[plan].name.bytes) }
 
-    /// The policies have changed: every plan is made anew when its identity is asked for next.
+    /// The policies have changed: every plan is rebuilt when its identity is next used.
     mutating func outdate() {
         edition &+= 1
         changes += 1
@@ -111,38 +111,38 @@ struct PlanTable {
         _read { yield rules[Int(plans[plan].rules)] }
     }
 
-    /// The counter of a plan's limit of that index.
+    /// The counter of a plan's limit.
     func counter(ofPlan plan: Int, _ index: Int) -> Int { plans[plan].counters[index] }
 
-    /// Turns the counters of a plan to the windows that hold `nowMs`.
+    /// Moves the counters of a plan to the windows that contain `nowMs`.
     mutating func roll(countersOf plan: Int, at nowMs: Int64) {
         for index in 0..<plans[plan].counters.count { counters[plans[plan].counters[index]].roll(at: nowMs) }
     }
 
-    /// How many bytes the keys of a plan's counters have, without their windows' starts.
+    /// The total length of the base keys of a plan's counters.
     func baseKeyByteCount(ofPlan plan: Int) -> Int {
         (0..<plans[plan].counters.count).reduce(0) { $0 + baseKeyByteCount(ofCounter: plans[plan].counters[$1]) }
     }
 
-    /// The counter of that name, if some plan uses it.
+    /// The counter with that base key, if a plan uses it.
     func counter(named baseKey: ByteString) -> Int? {
         counterByBaseKey.find(baseKey.hashValue) { counters[$0].baseKey == baseKey.bytes }
     }
 
-    /// Every counter that some plan uses.
+    /// All counters in use.
     var liveCounters: some Sequence<Counter> { counters.lazy.filter { $0.references > 0 } }
 
-    /// Remembers a new identity; fails if the table is full of what must not be forgotten.
+    /// Adds a new identity; fails if the table is full of rows that must stay.
     ///
     /// - Parameters:
-    ///   - stems: of the counters of the ruling's limits, in their order.
-    ///   - sharedEpoch: as of `makeRoom`.
+    ///   - baseKeys: those of the counters of the ruling's limits, in their order.
+    ///   - sharedEpoch: as in `makeRoom`.
     mutating func insert(
         _ identity: ByteString, _ ruling: CallRuling, baseKeys: [[UInt8]], sharedEpoch: Int16? = nil, nowMs: Int64,
         nowNs: Int64
     ) throws(Full) -> Int {
         let replaced = index(of: identity)
-        // What it shares with a row that goes for it stays.
+        // Counters that it shares with an evicted row stay.
         if replaced == nil { held = baseKeys.compactMap { counter(named: ByteString(bytes: $0)) } }
         for counter in held { counters[counter].references += 1 }
         defer {
@@ -168,7 +168,7 @@ struct PlanTable {
             plans[index].isListed = isListed
         }
         listIfLong(index)
-        // Only now: counters that both have must not be forgotten in between.
+        // Only now, so that counters of both plans are not freed in between.
         if let replaced { replace(replaced) }
         planByIdentity.insert(index, hash: identity.hashValue)
         joinGrant(index, identity)
@@ -183,10 +183,10 @@ struct PlanTable {
         return insertCounter(baseKey: baseKey, window: limit.window, algorithm: Quota.Algorithm(limit.algorithm))
     }
 
-    /// A counter whose name no other has; whoever asked for it uses it.
+    /// Adds a counter, whose base key no other has; the caller holds a reference to it.
     mutating func insertCounter(baseKey: [UInt8], window: Window, algorithm: Quota.Algorithm) -> Int {
         let parts = BaseKeyParts(baseKey)
-        var counter = Counter(parts, of: families.join(parts, window: window, algorithm: algorithm))
+        var counter = Counter(parts, of: templates.join(parts, window: window, algorithm: algorithm))
         counter.references = 1
         boxedBytes += counter.boxedBytes
         let index = freeCounters.popLast().map { Int($0) } ?? counters.count
@@ -209,8 +209,8 @@ struct PlanTable {
         return index
     }
 
-    /// Looks at `count` plans, going round, and forgets those that nobody used for `idleNs` and that have nothing to
-    /// lose: no batch names them and no open window of theirs holds a tally.
+    /// Examines `count` plans in turn, and drops those unused for `idleNs` with nothing to lose: no batch refers to
+    /// them, and no open window of theirs has usage.
     mutating func sweep(_ count: Int, idleNs: Int64, nowMs: Int64, nowNs: Int64) {
         for _ in 0..<min(count, plans.count) {
             sweepPosition = (sweepPosition + 1) % plans.count
@@ -221,20 +221,20 @@ struct PlanTable {
         }
     }
 
-    /// Whether other plans use a counter of some plan as well. A plan that is yet to be made does not count, for it may not
-    /// be; nor do payments, after which nobody uses it.
+    /// Whether other plans use a plan's counter as well. A plan that is still being made does not count, because it
+    /// may fail; nor do write-backs in flight, which end by themselves.
     func isShared(_ counter: Int) -> Bool {
         let others = (held.contains(counter) ? 1 : 0) + (writeBacks.isEmpty ? 0 : writeBacks[Int32(counter)] ?? 0)
         return counters[counter].references - others > 1 + counters[counter].keepers
     }
 
-    /// A batch is to pay what a counter owes, and uses it as a plan does.
-    mutating func beginPayment(_ counter: Int) {
+    /// A write-back of a counter is sent, and holds a reference to it.
+    mutating func beginWriteBack(_ counter: Int) {
         counters[counter].references += 1
         writeBacks[Int32(counter), default: 0] += 1
     }
 
-    mutating func endPayment(_ counter: Int) {
+    mutating func endWriteBack(_ counter: Int) {
         writeBacks[Int32(counter)] = writeBacks[Int32(counter)].flatMap { $0 > 1 ? $0 - 1 : nil }
         release(counter: counter)
     }
@@ -242,7 +242,8 @@ struct PlanTable {
     func isQuiet(_ plan: Int, nowMs: Int64) -> Bool {
         for index in 0..<plans[plan].counters.count {
             let counter = plans[plan].counters[index]
-            // The journal and its like are no use of their own: what they name must not be forgotten while it matters.
+            // The journal and the like do not matter here: a counter that they refer to must not be freed while it
+            // matters.
             if isShared(counter) { continue }
             let quota = self[rulesOf: plan].limits[index].quota
             guard counters[counter].isQuiet(nowMs: nowMs, quota: quota) else { return false }
@@ -257,7 +258,7 @@ struct PlanTable {
         if plans[index].pins == 0 { forget(index) }
     }
 
-    /// A batch does not name the plan any more.
+    /// A batch no longer refers to the plan.
     mutating func unpin(_ index: Int) {
         plans[index].pins -= 1
         if plans[index].isReplaced && plans[index].pins == 0 { forget(index) }
@@ -276,16 +277,16 @@ struct PlanTable {
         freePlans.append(Int32(index))
     }
 
-    /// Takes note of what a log has come to take.
+    /// Updates the count of a log's bytes.
     mutating func countBytes(ofLog counter: Int) { boxedBytes += counters[counter].countLogBytes() }
 
-    /// Somebody does not use it any more.
+    /// Releases one reference to a counter.
     mutating func release(counter: Int) {
         counters[counter].references -= 1
         guard counters[counter].references == 0 else { return }
         let baseKey = ByteString(bytes: counters[counter].baseKey)
         counterByBaseKey.remove(counter, hash: baseKey.hashValue)
-        families.leave(counters[counter].family)
+        templates.leave(counters[counter].template)
         boxedBytes -= counters[counter].boxedBytes
         counters[counter] = Counter(BaseKeyParts([]), of: .none)
         freeCounters.append(Int32(counter))

@@ -1,7 +1,8 @@
-/// Decisions of the policies alone, by grant, tool and approval: what counts nothing takes no row of a table, so that no
-/// number of made-up names, sessions or denied tools takes one.
+/// Decisions of the policies alone, by grant, tool and approval. What counts nothing takes no row of a table, so
+/// invented names, sessions or denied tools cannot fill one.
 ///
-/// A place for each of some names, in which the newest is: whoever is not there asks the policies again.
+/// A fixed number of places, each with the newest decision that maps to it. A check that is not found asks the
+/// policies again.
 struct RuledCache {
     private struct Place {
         var part: [UInt8] = []
@@ -9,7 +10,7 @@ struct RuledCache {
     }
 
     private var places: [Place] = []
-    /// What they take, with their names and messages.
+    /// Bytes held, with names and messages.
     private(set) var bytes = 0
 
     private static func place(_ part: ArraySlice<UInt8>) -> Int {
@@ -27,7 +28,7 @@ struct RuledCache {
     mutating func insert(_ identity: ByteString, _ decision: Decision) {
         if places.isEmpty {
             places = [Place](repeating: Place(), count: EngineBounds.ruledPlaces)
-            bytes = HeldBytes.apart(places.count * MemoryLayout<Place>.stride)
+            bytes = HeldBytes.array(places.count * MemoryLayout<Place>.stride)
         }
         let part = Identity.ruledPart(ofKey: identity.bytes)
         let place = Self.place(part)
@@ -44,7 +45,7 @@ struct RuledCache {
 
     private static func boxedBytes(_ place: Place) -> Int {
         guard let decision = place.decision else { return 0 }
-        return HeldBytes.apart(place.part.count) + HeldBytes.apart(decision.rule.utf8.count)
-            + HeldBytes.apart(decision.message.utf8.count)
+        return HeldBytes.array(place.part.count) + HeldBytes.array(decision.rule.utf8.count)
+            + HeldBytes.array(decision.message.utf8.count)
     }
 }

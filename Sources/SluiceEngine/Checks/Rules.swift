@@ -1,12 +1,12 @@
 import SluicePolicy
 
-/// What the policies say of a call: decided outright, or counted under these limits.
+/// The ruling of the policies on a call: decided outright, or counted under these limits.
 struct CallRuling: Hashable {
     /// nil if limits count it.
     var verdict: Decision.Verdict?
-    /// What allowed or denied it.
+    /// The rule that allowed or denied it.
     var rule: String
-    /// For the agent, when denied.
+    /// The message for the agent, when denied.
     var message: String
     var limits: [Limit]
 
@@ -25,19 +25,19 @@ struct CallRuling: Hashable {
     }
 }
 
-/// A ruling, ready to be applied: shared by all identities that it is for, so that a check of one among a million
-/// touches little memory that no other check has touched.
+/// A ruling, prepared for use and shared by all identities that have it, so that a check of one among a million
+/// touches little memory that no other check touches.
 struct Rules {
     struct LimitRule {
-        /// Without the window, which is the counter's to know.
+        /// Without the window, which the counter has.
         var quota: Quota
         var isShadow: Bool
         var onOutage: Limit.OnOutage
-        /// Of its decisions.
+        /// The texts of its decisions.
         var words: Decision.Words
-        /// Of its decisions while the store is away and nothing is to be admitted.
+        /// The texts of its decisions in an outage when nothing may be admitted.
         var wordsWhenUnavailable: Decision.Words
-        /// In how many numbers the store tells its tally.
+        /// How many numbers report its usage in the store's reply.
         var usageCount: Int
 
         init(_ limit: Limit) {
@@ -45,36 +45,37 @@ struct Rules {
             isShadow = limit.mode == .shadow
             onOutage = limit.onOutage
             words = Decision.Words(
-                rule: limit.rule, message: limit.denialMessage, tellsWait: limit.onDeny == nil && quota.capacity > 0)
+                rule: limit.rule, message: limit.denialMessage, addsWait: limit.onDeny == nil && quota.capacity > 0)
             wordsWhenUnavailable = Decision.Words(
-                rule: limit.rule, message: "The limit on this call cannot be checked right now.", tellsWait: true)
+                rule: limit.rule, message: "The limit on this call cannot be checked right now.", addsWait: true)
             usageCount = Batch.Charge(quota: quota, isShadow: isShadow, verifiesTimeToLive: false).usageCount
         }
     }
 
     let ruling: CallRuling
     let limits: [LimitRule]
-    /// Of what is allowed where no limit has a say.
+    /// The texts of an admission to which no limit applies.
     let words: Decision.Words
-    /// A check that costs more can never pass.
+    /// A check that costs more than this can never pass.
     let smallestMax: Int64
-    /// Whether a limit admits nothing, and what is told of it need not be asked for: it is the same whatever is counted.
+    /// Whether a limit admits nothing, so that its denial is the same whatever the usage and the store need not be
+    /// asked.
     let isBlocked: Bool
-    /// Whether one of its limits counts the calls that are going on: each call then takes a slot of its own.
+    /// Whether a limit counts calls in progress: each call then takes a slot.
     let countsSlots: Bool
-    /// Whether such a limit holds checks back: they must then reserve, so that the slot can be released.
+    /// Whether such a limit can deny checks: they must then reserve, so that the slot can be released.
     let mustReserve: Bool
-    /// What its charges count as in a batch: see `EngineBounds.maxChargesPerBatch`.
+    /// The weight of its charges in a batch: see `EngineBounds.maxChargesPerBatch`.
     let chargeWeight: Int
-    /// In how many numbers the store tells the tallies of all its limits.
+    /// How many numbers report the usage of all its limits.
     let usageCount: Int
     /// How many plans have them; 0 frees them.
     var references = 0
-    /// What they take, with the ruling by which they are found.
+    /// Bytes held, with the ruling that is its key.
     var bytes: Int {
         let texts = ruling.rule.utf8.count + ruling.message.utf8.count
-        return HeldBytes.perRow(of: [CallRuling: Int32].self) + HeldBytes.apart(texts) + 2 * HeldBytes.perArray
-            + limits.count * (MemoryLayout<Limit>.stride + MemoryLayout<LimitRule>.stride + HeldBytes.apart(256))
+        return HeldBytes.perRow(of: [CallRuling: Int32].self) + HeldBytes.array(texts) + 2 * HeldBytes.perArray
+            + limits.count * (MemoryLayout<Limit>.stride + MemoryLayout<LimitRule>.stride + HeldBytes.array(256))
     }
 
     init(_ ruling: CallRuling) {
@@ -87,13 +88,13 @@ struct Rules {
             return min(smallest, limit.quota.capacity)
         }
         let blocking = limits.filter { !$0.isShadow && $0.quota.capacity == 0 }
-        isBlocked = !blocking.isEmpty && blocking.allSatisfy { $0.quota.tellsNothingOfUse }
+        isBlocked = !blocking.isEmpty && blocking.allSatisfy { $0.quota.ignoresUsage }
         countsSlots = limits.contains { $0.quota.algorithm == .concurrency }
         mustReserve = limits.contains { $0.quota.algorithm == .concurrency && !$0.isShadow }
         chargeWeight = limits.reduce(0) { weight, limit in
             let isPlain = limit.quota.algorithm == .fixedWindow && !limit.isShadow
             if isPlain { return weight + 1 }
-            // A log is gone through whole.
+            // A log is read whole.
             let isLog = limit.quota.algorithm == .slidingLog
             let more = isLog ? limit.quota.max / EngineBounds.logUnitsPerUnusualWork : 0
             return weight + EngineBounds.chargesOfUnusualWork * Int(1 + more)
@@ -103,7 +104,8 @@ struct Rules {
 }
 
 extension CallRuling {
-    /// What it comes to where no limit counts: a denial that no waiting changes, or no limit at all. nil where limits do.
+    /// The decision if no limit counts: a denial that no waiting changes, or an admission without limits. nil if
+    /// limits count.
     var decision: Decision? {
         guard let verdict else { return nil }
         var decision = Decision(verdict: verdict, source: .policy, rule: rule, message: message)
@@ -113,8 +115,8 @@ extension CallRuling {
 }
 
 extension Quota {
-    /// Whether an answer about it is the same whatever is used, given that nothing may be.
-    fileprivate var tellsNothingOfUse: Bool {
+    /// Whether the evaluation of a limit that admits nothing is the same whatever is used.
+    fileprivate var ignoresUsage: Bool {
         switch algorithm {
         case .fixedWindow: true
         case .tokenBucket: max == 0
@@ -122,7 +124,7 @@ extension Quota {
         }
     }
 
-    /// Of a limit, without a window: see `at`.
+    /// The quota of a limit, without a window: see `at`.
     init(_ limit: Limit) {
         var burst: Int64 = 0
         var holdMs: Int64 = 0
@@ -137,7 +139,7 @@ extension Quota {
             lengthMs: limit.window.fixedLengthMs ?? 1)
     }
 
-    /// The same for one window.
+    /// The same quota for one window.
     func at(_ window: Counter.OpenWindow) -> Quota {
         var quota = self
         quota.windowStartMs = window.startMs

@@ -1,10 +1,10 @@
-/// ChunkedArray of a table, which are never copied when it grows: a table of a million rows grows at no time by more work than one
-/// of some thousand, and no check waits for it.
+/// The rows of a table, which are never copied when it grows: a table of a million rows never does more work to grow
+/// than one of some thousand, so no check waits for it.
 ///
-/// They lie in chunks. A first chunk that is not full yet grows as an array does, so that small tables stay small; behind it
-/// come whole ones. Each begins at a line of the processor's cache.
+/// Rows are stored in chunks. The first chunk grows as an array does until it is full, so that small tables stay
+/// small; later chunks are allocated whole. Each begins at a cache line.
 ///
-/// A value as an array is: of two owners, the one that changes something gets a copy first.
+/// Has value semantics, as an array: a shared one is copied before it is changed.
 struct ChunkedArray<Row>: RandomAccessCollection {
     /// A power of two. Chunks of large rows take some megabytes, so that the system can give them large pages.
     static var rowsPerChunk: Int { 1 << shift }
@@ -14,7 +14,7 @@ struct ChunkedArray<Row>: RandomAccessCollection {
 
     private typealias Chunk = UnsafeMutablePointer<Row>
 
-    /// Frees the chunks with the last of their owners.
+    /// Frees the chunks with their last owner.
     private final class Storage {
         var chunks: UnsafeMutablePointer<Chunk>
         var chunkCount = 0
@@ -72,7 +72,7 @@ struct ChunkedArray<Row>: RandomAccessCollection {
     }
 
     private var storage = Storage()
-    /// As in `storage`, at hand.
+    /// A copy of the pointer in `storage`, for quick access.
     private var chunks: UnsafeMutablePointer<Chunk>
     private(set) var count = 0
 

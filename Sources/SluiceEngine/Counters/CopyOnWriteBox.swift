@@ -1,7 +1,7 @@
-/// A value that lies apart from what it belongs to, which stays small by that. A copy is made when one of two owners
-/// changes it, as of an array.
+/// A value stored outside its owner, which keeps the owner small. It is copied when one of two owners changes it, as
+/// an array is.
 struct CopyOnWriteBox<Value: Sendable>: Sendable {
-    /// Changed only by the one that holds it alone.
+    /// Changed only while it has a single owner.
     private final class Storage: @unchecked Sendable {
         var value: Value
         init(_ value: Value) { self.value = value }

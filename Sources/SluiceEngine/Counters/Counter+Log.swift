@@ -1,8 +1,8 @@
-/// What only a sliding log's counter has to do.
+/// The parts of a counter that only sliding logs need.
 extension Counter {
     var log: LogUsage? { if case .log(let log)? = other?.value { log } else { nil } }
 
-    /// Changes the log where it lies: while somebody else holds it, each change would copy it.
+    /// Changes the log in place: while anything else refers to it, each change would copy it.
     mutating func changeLog(_ change: (inout LogUsage) -> Void) {
         guard case .log(var log)? = other?.value else { return }
         other?.value = .slots(SlotUsage())
@@ -10,25 +10,25 @@ extension Counter {
         other?.value = .log(log)
     }
 
-    /// What the store told of it beside `observe`.
+    /// The part of a reply that `observe` does not read.
     ///
-    /// - Parameter numbers: as `Batch.logUsageCount` says.
+    /// - Parameter numbers: as in `Batch.logUsageCount`.
     mutating func observeLog(_ numbers: ArraySlice<Int64>) { changeLog { $0.observe(numbers) } }
 
-    /// What was admitted here turned out to be in the store, as `settle` has it.
-    mutating func settleLog(_ steps: [UsageLog.Step]) {
-        changeLog { log in for step in steps { log.settle(step.units, atMs: step.ms) } }
+    /// Local admissions turned out to be in the store, as in `markStored`.
+    mutating func markLogStored(_ steps: [UsageLog.Step]) {
+        changeLog { log in for step in steps { log.markStored(step.units, atMs: step.ms) } }
     }
 
-    /// A batch whose answer never came turned out to have run, as `resolve` has it.
+    /// An unanswered batch turned out to have run, as in `confirm`.
     ///
-    /// - Parameter chargedMs: when it ran at the latest.
-    mutating func resolveLog(_ steps: [UsageLog.Step], chargedMs: Int64) {
-        changeLog { log in for step in steps { log.resolve(step.units, atMs: step.ms, chargedMs: chargedMs) } }
+    /// - Parameter chargedMs: the latest time at which it may have run.
+    mutating func confirmLog(_ steps: [UsageLog.Step], chargedMs: Int64) {
+        changeLog { log in for step in steps { log.confirm(step.units, atMs: step.ms, chargedMs: chargedMs) } }
         isSeen = true
     }
 
-    /// What was spent of the share was charged by the store later than its windows were cut.
+    /// The store charged what was spent of the share later than its windows were cut.
     mutating func moveShare(_ amount: Int64, fromMs: Int64, toMs: Int64) {
         changeLog { log in
             log.take(-amount, atMs: fromMs)
@@ -36,12 +36,12 @@ extension Counter {
         }
     }
 
-    /// What of `boxedBytes` is the log's.
+    /// The log's part of `boxedBytes`.
     var logBytes: Int { log?.countedBytes ?? 0 }
 
-    /// Takes note of what the log has come to take.
+    /// Updates the count of the log's bytes.
     ///
-    /// - Returns: how many bytes more that is.
+    /// - Returns: by how many bytes it grew.
     mutating func countLogBytes() -> Int {
         guard let log, log.bytes != log.countedBytes else { return 0 }
         let more = log.bytes - log.countedBytes

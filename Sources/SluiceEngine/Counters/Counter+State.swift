@@ -1,15 +1,15 @@
 import SluicePolicy
 
-/// What of a counter outlives its process.
+/// The part of a counter that survives its process.
 extension Counter {
-    /// How many use it that are no plan and keep it by themselves, beside payments.
+    /// References that keep it alive without a plan, besides write-backs in flight.
     var keepers: Int32 { (isJournalled ? 1 : 0) + (isChanged ? 1 : 0) + (isRestored ? 1 : 0) }
 
-    /// What a restart must not lose; nil where nothing is kept of the algorithm.
+    /// What a restart must not lose; nil if nothing is kept for the algorithm.
     ///
     /// - Parameters:
-    ///   - epoch: of the store's present memory.
-    ///   - outage: as of `beginShare`.
+    ///   - epoch: the store's present epoch.
+    ///   - outage: as in `beginShare`.
     func state(epoch: Int16, outage: Int16) -> CounterState? {
         let usage: CounterState.Usage
         var countsUntilMs = nextEndMs
@@ -35,11 +35,11 @@ extension Counter {
             needsRestore: isSeen && seenEpoch != epoch, usage: usage)
     }
 
-    /// Makes a new one what it was.
+    /// Restores a new counter from an earlier process's state.
     ///
     /// - Parameters:
-    ///   - epoch: of the store's present memory.
-    ///   - outage: as of `beginShare`.
+    ///   - epoch: the store's present epoch.
+    ///   - outage: as in `beginShare`.
     mutating func restore(_ state: CounterState, epoch: Int16, outage: Int16) {
         roll(at: max(0, state.startMs))
         isSeen = state.isSeen
@@ -58,12 +58,12 @@ extension Counter {
             other?.value = .bucket(BucketUsage(bucket))
             if bucket.localLevel >= 0 { keepShare(outage) }
         case .log(let log):
-            other?.value = .log(LogUsage(log, lengthMs: family.window.fixedLengthMs ?? 1))
+            other?.value = .log(LogUsage(log, lengthMs: template.window.fixedLengthMs ?? 1))
             if log.base != nil { keepShare(outage) }
         }
     }
 
-    /// Of a token bucket: the limit as it was last asked of.
+    /// The limit of a token bucket as last checked.
     var bucketQuota: Quota? {
         if case .bucket(let bucket)? = other?.value { bucket.quota } else { nil }
     }

@@ -1,21 +1,21 @@
-/// What the store is still to be told of a counter: what was admitted here without it, and what it has forgotten.
+/// What of a counter is still to be written back or restored.
 extension Counter {
     enum Place { case open, before }
 
-    /// Where the window is counted that holds `cutMs`; nil if nothing of it counts any more.
+    /// Which window contains `cutMs`; nil if nothing of that window counts any more.
     func place(ofWindowAt cutMs: Int64) -> Place? {
         let window = bounds(at: cutMs)
         if window.startMs == windowStartMs { return .open }
         return algorithm == .slidingWindow && window.endMs == windowStartMs ? .before : nil
     }
 
-    /// Whether two times lie in one window.
+    /// Whether two times lie in the same window.
     func isOneWindow(_ oneMs: Int64, _ otherMs: Int64) -> Bool {
         bounds(at: oneMs).startMs == bounds(at: otherMs).startMs
     }
 
-    /// So much of what was admitted here, in the window that holds `cutMs`, must not be told to the store for now; less
-    /// than 0: it may be told again.
+    /// Keeps `amount` of the local admissions, in the window that contains `cutMs`, from being written back for now;
+    /// if negative, releases it.
     mutating func markUnconfirmed(_ amount: Int64, cutMs: Int64) {
         switch other?.value {
         case nil, .before:
@@ -34,12 +34,12 @@ extension Counter {
         }
     }
 
-    /// What the store is to be told next of the windows that still count.
+    /// The next write-backs and restores of the windows that still count.
     ///
     /// - Parameters:
-    ///   - epoch: of the store's present memory: what was seen before that is offered to it.
-    ///   - maxIncrement: the most of an addition; what is more is added by later batches.
-    /// - Returns: additions come after offers.
+    ///   - epoch: the store's present epoch. Usage seen in an earlier one is restored.
+    ///   - maxIncrement: the most that one write-back adds; later batches add the rest.
+    /// - Returns: restores first, then write-backs.
     mutating func writeBacks(nowMs: Int64, epoch: Int16, maxIncrement: Int64 = EngineBounds.maxIncrement) -> [WriteBack]
     {
         var writeBacks: [WriteBack] = []
@@ -55,29 +55,29 @@ extension Counter {
                 writeBacks.append(WriteBack(.restore, windowed.sharedUsed, windowMs: windowStartMs))
             }
             if beforeMs >= 0 {
-                writeBacks.append(WriteBack(.increment, min(maxIncrement, before.own.owed), windowMs: beforeMs))
+                writeBacks.append(WriteBack(.increment, min(maxIncrement, before.own.unwritten), windowMs: beforeMs))
             }
-            let owed = max(0, windowed.own - windowUnconfirmed)
-            writeBacks.append(WriteBack(.increment, min(maxIncrement, owed), windowMs: windowStartMs))
+            let unwritten = max(0, windowed.own - windowUnconfirmed)
+            writeBacks.append(WriteBack(.increment, min(maxIncrement, unwritten), windowMs: windowStartMs))
         case .bucket(let bucket):
             guard let quota = bucket.quota else { return [] }
             if forgotten {
                 writeBacks.append(WriteBack(.restore, bucket.sharedLevel(quota, nowMs: nowMs), windowMs: windowStartMs))
             }
-            let owed = bucket.unwrittenLevel(quota, nowMs: nowMs)
-            writeBacks.append(WriteBack(.increment, min(maxIncrement, owed), windowMs: windowStartMs))
+            let unwritten = bucket.unwrittenLevel(quota, nowMs: nowMs)
+            writeBacks.append(WriteBack(.increment, min(maxIncrement, unwritten), windowMs: windowStartMs))
         case .log:
-            var owed: [UsageLog.Step] = []
-            changeLog { owed = $0.owed(atMost: EngineBounds.maxLogStepsWrittenBack, nowMs: nowMs) }
-            if forgotten, let log { writeBacks = log.offers.map { WriteBack(.restore, $0.units, windowMs: $0.ms) } }
-            writeBacks += owed.map { WriteBack(.increment, $0.units, windowMs: $0.ms) }
+            var unwritten: [UsageLog.Step] = []
+            changeLog { unwritten = $0.unwritten(atMost: EngineBounds.maxLogStepsWrittenBack, nowMs: nowMs) }
+            if forgotten, let log { writeBacks = log.restores.map { WriteBack(.restore, $0.units, windowMs: $0.ms) } }
+            writeBacks += unwritten.map { WriteBack(.increment, $0.units, windowMs: $0.ms) }
         case .slots:
             break
         }
         return writeBacks.filter { $0.amount > 0 }
     }
 
-    /// What one window's key is charged to pay a debt: whatever is used, it passes.
+    /// The quota that a write-back is charged with: it passes whatever the usage is.
     func quota(of writeBack: WriteBack) -> Quota {
         if case .bucket(let bucket)? = other?.value, let quota = bucket.quota { return quota.unlimitedLevel }
         if let log {
@@ -89,24 +89,24 @@ extension Counter {
         return .fixedWindow(max: Quota.maxExact, window: window.startMs..<window.nextEndMs)
     }
 
-    /// A debt is on its way: nobody pays it a second time until it is known what became of it.
+    /// Marks a write-back as in flight, so that it is not sent twice.
     mutating func send(_ writeBack: WriteBack) {
         if writeBack.kind == .increment { markUnconfirmed(writeBack.amount, cutMs: writeBack.windowMs) }
     }
 
-    /// What became of it is known.
+    /// The outcome of a write-back is known.
     mutating func clear(_ writeBack: WriteBack) {
         if writeBack.kind == .increment { markUnconfirmed(-writeBack.amount, cutMs: writeBack.windowMs) }
     }
 
-    /// Of a token bucket: the limit that it is for.
+    /// Sets the limit of a token bucket.
     mutating func updateQuota(_ quota: Quota) {
         guard case .bucket(var bucket)? = other?.value, bucket.quota != quota else { return }
         bucket.updateQuota(quota)
         other?.value = .bucket(bucket)
     }
 
-    /// Whether anything that was admitted here is not known to be in the store's tally, and still counts there.
+    /// Whether it has local admissions that still count and are not known to be in the store's usage.
     func holdsUnsettled(nowMs: Int64) -> Bool {
         switch other?.value {
         case nil: windowed.own > 0
@@ -117,12 +117,12 @@ extension Counter {
         }
     }
 
-    /// The store was paid.
+    /// The store has answered a write-back or restore, or turned out to have run it.
     ///
     /// - Parameters:
-    ///   - numbers: in which it told its tally; nil if its answer never came.
-    ///   - keepsShare: as of `observe`.
-    mutating func paid(
+    ///   - numbers: the usage in the reply; nil if its answer never came.
+    ///   - keepsShare: as in `observe`.
+    mutating func wroteBack(
         _ writeBack: WriteBack, numbers: ArraySlice<Int64>?, decidedMs: Int64, epoch: Int16, keepsShare: Bool
     ) {
         let usage = numbers?.first
@@ -130,22 +130,22 @@ extension Counter {
         let amount = writeBack.kind == .increment ? writeBack.amount : 0
         switch other?.value {
         case nil, .before:
-            guard let usage else { return resolveWindow(amount, place) }
-            settleWindow(amount, place)
+            guard let usage else { return confirmWindow(amount, place) }
+            markWindowStored(amount, place)
             if place == .open {
-                var told = Usage(used: usage)
-                told.previous = before.sharedUsed
-                told.denials = rare?.value.sharedDenials ?? 0
-                observe(told, cutMs: writeBack.windowMs, decidedMs: decidedMs, epoch: epoch, keepsShare: keepsShare)
+                var reported = Usage(used: usage)
+                reported.previous = before.sharedUsed
+                reported.denials = rare?.value.sharedDenials ?? 0
+                observe(reported, cutMs: writeBack.windowMs, decidedMs: decidedMs, epoch: epoch, keepsShare: keepsShare)
             } else {
                 before.sharedUsed = usage
             }
         case .bucket(var bucket):
             if let usage {
-                bucket.settle(level: amount)
+                bucket.markStored(level: amount)
                 bucket.observe(level: usage, atMs: decidedMs)
             } else {
-                bucket.resolve(level: amount)
+                bucket.confirm(level: amount)
             }
             other?.value = .bucket(bucket)
             if usage != nil {
@@ -154,8 +154,8 @@ extension Counter {
             }
         case .log:
             let steps = [UsageLog.Step(ms: writeBack.windowMs, units: amount)]
-            guard let numbers else { return resolveLog(steps, chargedMs: writeBack.windowMs) }
-            settleLog(steps)
+            guard let numbers else { return confirmLog(steps, chargedMs: writeBack.windowMs) }
+            markLogStored(steps)
             observeLog(numbers)
             isSeen = true
             seenEpoch = epoch

@@ -1,43 +1,43 @@
 import SluicePolicy
 
-/// What this replica knows of one counter: what the store last told of it, and what was admitted here without the store.
+/// One counter as this replica knows it: the usage that the store last reported, and local admissions.
 ///
-/// Its row in the table holds all that a check of a fixed window wants side by side, in the order in which it is wanted;
-/// what few counters have lies apart, and what many have in common in their family: with many counters, each check fetches
-/// another row from memory.
+/// A row has everything that a check of a fixed window reads, side by side and in reading order, because with many
+/// counters each check fetches another row from memory. What few counters need is boxed, and what many have in common
+/// is in their `KeyTemplate`.
 struct Counter {
-    /// The window that was looked at last. All time where the algorithm has no windows.
+    /// The last window used. All time if the algorithm has no windows.
     private(set) var span = WindowSpan.none
-    /// Of fixed and sliding windows.
+    /// For fixed and sliding windows.
     var windowed = WindowUsage()
-    /// What it has in common with others.
-    let family: KeyTemplate
-    /// When the batch was sent in which the store last refused a check by it or beside it; what it told then, or later,
-    /// still proves something for a while. Its place in `DenialCache` tells until when.
+    /// What it has in common with other counters.
+    let template: KeyTemplate
+    /// When the batch was sent in which the store last denied a check that uses this counter. Usage reported then, or
+    /// later, can prove denials for a while; its slot in `DenialCache` says until when.
     var provenNs = DenialCache.never
-    /// Of all algorithms but fixed windows.
+    /// For all algorithms but fixed windows.
     var other: CopyOnWriteBox<OtherUsage>?
-    /// What few have of the open window.
+    /// Fields of the open window that few counters need.
     private(set) var rare: CopyOnWriteBox<RareUsage>?
-    /// How many plans use it, and payments and the journal; 0 frees it.
+    /// References by plans, by write-backs in flight and by the journal; 0 frees it.
     var references: Int32 = 0
-    /// Which memory of the store told of it: see `Limiter.storeEpoch`.
+    /// The store epoch in which it was last reported: see `Limiter.storeEpoch`.
     var seenEpoch: Int16 = 0
-    /// In which outage its share was begun: see `beginShare`. 0 while all count in the store.
+    /// The outage whose share it has: see `beginShare`. 0 while all count in the store.
     private(set) var shareEpoch: Int16 = 0
     let changeSlot: UInt16
     let algorithm: Quota.Algorithm
-    /// Whether the store told of this window (of this bucket, of these slots) at all.
+    /// Whether the store has reported this window (this bucket, these slots) at all.
     var isSeen = false
-    /// Whether it is in the limiter's journal, which then uses it as a plan does.
+    /// Whether it is in the limiter's journal, which then holds a reference.
     var isJournalled = false
-    /// Whether a change of it is still to be recorded: see `Limiter.markDirty`. That, too, uses it as a plan does.
+    /// Whether a change is still to be recorded: see `Limiter.markDirty`. That holds a reference, too.
     var isChanged = false
-    /// Whether it is to be recorded together with a batch: see `Limiter.tie`. Then it has changed.
+    /// Whether it must be recorded together with a batch: see `Limiter.tie`. Then it has changed.
     var isTied = false
-    /// Whether it was there before this process began, and is kept until nothing of it counts any more.
+    /// Whether it comes from an earlier process, and is kept until nothing of it counts any more.
     var isRestored = false
-    /// Its own part of its key: see `KeyTemplate`. Room for the names that most grants have (a UUID's 36 bytes).
+    /// Its own part of its key: see `KeyTemplate`. Holds the names that most grants have (a UUID's 36 bytes).
     let own: SmallBytes<39>
 
     struct WindowSpan {
@@ -45,7 +45,7 @@ struct Counter {
         /// Exclusive.
         var endMs: Int64
 
-        /// None was looked at.
+        /// No window yet.
         static let none = WindowSpan(startMs: -1, endMs: -1)
 
         @inline(__always)
@@ -56,9 +56,9 @@ struct Counter {
         var startMs: Int64
         /// Exclusive.
         var endMs: Int64
-        /// Of sliding windows, when the window after it ends; else as `endMs`.
+        /// For sliding windows, when the next window ends; else as `endMs`.
         var nextEndMs: Int64
-        /// Of sliding windows, how long the window before it was, ms; else 0.
+        /// For sliding windows, the length of the previous window, ms; else 0.
         var previousLengthMs: Int64
 
         static let endless = OpenWindow(
@@ -68,8 +68,8 @@ struct Counter {
 
     var windowStartMs: Int64 { span.startMs }
     var windowEndMs: Int64 { span.endMs }
-    /// Of sliding windows, when the window after the open one ends; else as `windowEndMs`.
-    var nextEndMs: Int64 { algorithm == .slidingWindow ? Self.nextEndMs(span, of: family.window) : span.endMs }
+    /// For sliding windows, when the window after the open one ends; else as `windowEndMs`.
+    var nextEndMs: Int64 { algorithm == .slidingWindow ? Self.nextEndMs(span, of: template.window) : span.endMs }
 
     static func nextEndMs(_ span: WindowSpan, of window: Window) -> Int64 {
         span.startMs >= 0 ? window.bounds(atMs: span.endMs).endMs : span.endMs
@@ -77,13 +77,13 @@ struct Counter {
 
     static func previousLengthMs(_ span: WindowSpan, of window: Window) -> Int64 {
         if let lengthMs = window.fixedLengthMs { return lengthMs }
-        // The first window of a calendar has none before it.
+        // The first window of a calendar has no previous one.
         guard span.startMs > 0 else { return max(1, span.endMs - span.startMs) }
         return span.startMs - window.bounds(atMs: span.startMs - 1).startMs
     }
 
-    /// The window that was looked at last.
-    private var open: OpenWindow { Self.open(span, of: family.window, algorithm) }
+    /// The last window used.
+    private var open: OpenWindow { Self.open(span, of: template.window, algorithm) }
 
     @inline(__always)
     static func open(_ span: WindowSpan, of window: Window, _ algorithm: Quota.Algorithm) -> OpenWindow {
@@ -96,7 +96,7 @@ struct Counter {
     }
 
     enum OtherUsage {
-        /// Of sliding windows.
+        /// For sliding windows.
         case before(WindowBefore)
         case bucket(BucketUsage)
         case slots(SlotUsage)
@@ -104,29 +104,29 @@ struct Counter {
     }
 
     struct RareUsage {
-        /// Checks that a shadow limit would have denied: as the store last told, and here without the store.
+        /// Checks that a shadow limit would have denied: as the store last reported, and here without the store.
         var sharedDenials: Int64 = 0
         var localDenials: Int64 = 0
-        /// As `Unsettled.unconfirmed`, of what was admitted locally in a fixed or sliding window.
+        /// As `Unsettled.unconfirmed`, for local admissions in a fixed or sliding window.
         var unconfirmed: Int64 = 0
     }
 
-    /// - Parameter family: that of its stem.
-    init(_ parts: BaseKeyParts, of family: KeyTemplate) {
-        self.family = family
+    /// - Parameter template: the template of its base key.
+    init(_ parts: BaseKeyParts, of template: KeyTemplate) {
+        self.template = template
         own = SmallBytes(Array(parts.own))
         changeSlot = DenialCache.slot(of: ArraySlice(parts.head + parts.own + parts.tail))
-        algorithm = family.algorithm
+        algorithm = template.algorithm
         switch algorithm {
         case .fixedWindow: break
         case .slidingWindow: other = CopyOnWriteBox(.before(WindowBefore()))
         case .tokenBucket: other = CopyOnWriteBox(.bucket(BucketUsage()))
         case .concurrency: other = CopyOnWriteBox(.slots(SlotUsage()))
-        case .slidingLog: other = CopyOnWriteBox(.log(LogUsage(lengthMs: family.window.fixedLengthMs ?? 1)))
+        case .slidingLog: other = CopyOnWriteBox(.log(LogUsage(lengthMs: template.window.fixedLengthMs ?? 1)))
         }
     }
 
-    /// What of it lies apart from its row for as long as it lives, and what of a log has been counted: see `countLogBytes`.
+    /// Bytes stored outside its row for its whole life, and the counted bytes of a log: see `countLogBytes`.
     var boxedBytes: Int {
         own.boxedBytes + (algorithm == .fixedWindow ? 0 : HeldBytes.perObject + MemoryLayout<OtherUsage>.size)
             + logBytes
@@ -134,16 +134,16 @@ struct Counter {
 
     // MARK: - Its key
 
-    /// The key without the window's start: it stays the same for the life of the counter. Where the algorithm has no windows
-    /// it is the whole key.
-    var baseKey: [UInt8] { family.head + own.bytes + family.tail }
+    /// The key without the window's start, which is the same for the counter's whole life. If the algorithm has no
+    /// windows, it is the whole key.
+    var baseKey: [UInt8] { template.head + own.bytes + template.tail }
 
-    /// The key in the store, of the open window: there must be one.
+    /// The key of the open window, which must exist.
     var key: [UInt8] { algorithm.hasWindows ? key(startMs: windowStartMs) : baseKey }
 
-    /// The key of the window before the open one.
+    /// The key of the previous window.
     func previousKey() -> [UInt8] {
-        key(startMs: max(0, family.window.bounds(atMs: max(0, windowStartMs - 1)).startMs))
+        key(startMs: max(0, template.window.bounds(atMs: max(0, windowStartMs - 1)).startMs))
     }
 
     private func key(startMs: Int64) -> [UInt8] {
@@ -152,17 +152,17 @@ struct Counter {
         return key
     }
 
-    /// The key of the window that holds `windowMs`.
+    /// The key of the window that contains `windowMs`.
     func key(ofWindowAt windowMs: Int64) -> [UInt8] {
         algorithm.hasWindows ? key(startMs: bounds(at: windowMs).startMs) : baseKey
     }
 
-    /// Tells counters apart, in the same way in every replica.
+    /// Ranks replicas for this counter; the same in every replica.
     var hash: UInt64 {
-        stableHash(family.tail, after: own.stableHash(after: stableHash(family.head)))
+        stableHash(template.tail, after: own.stableHash(after: stableHash(template.head)))
     }
 
-    /// What is counted of the window before the open one: nothing of fixed windows.
+    /// Usage of the previous window; empty for fixed windows.
     var before: WindowBefore {
         get { if case .before(let before)? = other?.value { before } else { WindowBefore() } }
         set { if algorithm == .slidingWindow { other?.value = .before(newValue) } }
@@ -170,22 +170,22 @@ struct Counter {
 
     // MARK: - Windows
 
-    /// The window that holds `nowMs`. It mostly is the one that is open here: then that costs no division.
+    /// The window that contains `nowMs`. It is mostly the open one, which needs no division.
     func bounds(at nowMs: Int64) -> OpenWindow {
         if span.holds(nowMs) { return open }
-        return Self.bounds(of: family.window, algorithm, at: nowMs)
+        return Self.bounds(of: template.window, algorithm, at: nowMs)
     }
 
     static func bounds(of window: Window, _ algorithm: Quota.Algorithm, at nowMs: Int64) -> OpenWindow {
         guard algorithm.hasWindows else { return .endless }
         let (startMs, endMs) = window.bounds(atMs: nowMs)
-        // The first window of a calendar may have begun before there was time.
+        // A calendar's first window may begin before the epoch.
         return open(WindowSpan(startMs: max(0, startMs), endMs: endMs), of: window, algorithm)
     }
 
-    /// Turns to the window that holds `nowMs`, with nothing known of it if it is another.
+    /// Opens the window that contains `nowMs`, with no usage if it is a new one.
     mutating func roll(at nowMs: Int64) {
-        if !span.holds(nowMs) { turn(to: Self.bounds(of: family.window, algorithm, at: nowMs)) }
+        if !span.holds(nowMs) { turn(to: Self.bounds(of: template.window, algorithm, at: nowMs)) }
     }
 
     private mutating func turn(to next: OpenWindow) {
@@ -199,15 +199,15 @@ struct Counter {
         rare = nil
     }
 
-    // MARK: - What the store tells
+    // MARK: - Reports of the store
 
     /// - Parameters:
-    ///   - cutMs: the time by which the window was cut.
+    ///   - cutMs: the time that cut the window.
     ///   - decidedMs: the time at which the store decided.
-    ///   - epoch: of the store's memory: see `Limiter.storeEpoch`.
-    ///   - keepsShare: the share that was begun goes on: not all replicas count in the store again.
+    ///   - epoch: the store's epoch: see `Limiter.storeEpoch`.
+    ///   - keepsShare: keeps a begun share, because not all replicas count in the store again.
     mutating func observe(_ usage: Usage, cutMs: Int64, decidedMs: Int64, epoch: Int16, keepsShare: Bool) {
-        // Where nothing has turned, no other place than this is looked at.
+        // In the usual case, an unchanged window, this reads nothing but `span`.
         guard span.holds(cutMs) || bounds(at: cutMs).startMs == windowStartMs else { return }
         isSeen = true
         seenEpoch = epoch
@@ -235,62 +235,62 @@ struct Counter {
         rare = CopyOnWriteBox(changed)
     }
 
-    /// What of the open window's admissions must not be written back yet.
+    /// Local admissions of the open window that must not be written back yet.
     var windowUnconfirmed: Int64 { rare?.value.unconfirmed ?? 0 }
 
     mutating func addUnconfirmed(_ amount: Int64) {
         changeRare { $0.unconfirmed = max(0, min(Quota.maxExact, $0.unconfirmed + amount)) }
     }
 
-    /// `amount` that was admitted here turned out to have been charged in the store as well, in the window that holds
-    /// `cutMs`; the store's tally has it.
-    mutating func settle(_ amount: Int64, quota: Quota, cutMs: Int64) {
+    /// `amount` of local admissions, in the window that contains `cutMs`, turned out to be in the usage that the store
+    /// reports.
+    mutating func markStored(_ amount: Int64, quota: Quota, cutMs: Int64) {
         guard amount > 0, let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
         case nil, .before:
-            settleWindow(amount, place)
+            markWindowStored(amount, place)
         case .bucket(var bucket):
-            bucket.settle(amount, quota)
+            bucket.markStored(amount, quota)
             other?.value = .bucket(bucket)
         case .slots, .log:
             break
         }
     }
 
-    /// A batch whose answer never came turned out to have run: `amount` that was admitted here in its place, in the
-    /// window that holds `cutMs`, is the store's from now on. What may still be admitted here stays the same.
-    mutating func resolve(_ amount: Int64, quota: Quota, cutMs: Int64) {
+    /// An unanswered batch turned out to have run: `amount` of local admissions, in the window that contains `cutMs`,
+    /// is in the store from now on. What may still be admitted here stays the same.
+    mutating func confirm(_ amount: Int64, quota: Quota, cutMs: Int64) {
         guard let place = place(ofWindowAt: cutMs) else { return }
         switch other?.value {
         case nil, .before:
-            resolveWindow(amount, place)
+            confirmWindow(amount, place)
         case .bucket(var bucket):
-            bucket.resolve(amount, quota)
+            bucket.confirm(amount, quota)
             other?.value = .bucket(bucket)
         case .slots, .log:
             break
         }
     }
 
-    mutating func resolveWindow(_ amount: Int64, _ place: Place) {
+    mutating func confirmWindow(_ amount: Int64, _ place: Place) {
         guard place == .open else {
-            let settled = settleWindow(amount, place)
-            before.sharedUsed = min(Quota.maxExact, before.sharedUsed + settled)
+            let stored = markWindowStored(amount, place)
+            before.sharedUsed = min(Quota.maxExact, before.sharedUsed + stored)
             return
         }
-        windowed.resolve(amount)
+        windowed.confirm(amount)
         isSeen = true
     }
 
-    /// - Returns: how much of it was still counted here.
+    /// - Returns: how much of it was still counted as local.
     @discardableResult
-    mutating func settleWindow(_ amount: Int64, _ place: Place) -> Int64 {
-        place == .open ? windowed.settle(amount) : before.own.settle(amount)
+    mutating func markWindowStored(_ amount: Int64, _ place: Place) -> Int64 {
+        place == .open ? windowed.markStored(amount) : before.own.markStored(amount)
     }
 
-    // MARK: - While the store is away
+    // MARK: - During an outage
 
-    /// Takes a share of what was left by what the store last reported, unless it has one of this outage.
+    /// Takes a share of what the last reported usage left, unless it has the share of this outage already.
     ///
     /// - Parameter outage: see `Limiter.shareEpoch`.
     mutating func beginShare(_ outage: Int16) {
@@ -309,16 +309,16 @@ struct Counter {
         }
     }
 
-    /// It has a share of this outage, which goes on.
+    /// Marks its share as the share of this outage.
     mutating func keepShare(_ outage: Int16) { shareEpoch = outage }
 
     /// The outage is over: all count in the store.
     mutating func endShare() { shareEpoch = 0 }
 
-    /// Spends some of the share on checks that the store is asked for, or gives some of it back. Slots are not shared out
-    /// to what the store decides.
+    /// Takes from the share what checks ask the store for; a negative amount returns it. Slots are not shared for
+    /// checks that the store decides.
     ///
-    /// - Parameter cutMs: the time by which the window was cut.
+    /// - Parameter cutMs: the time that cut the window.
     mutating func takeShare(_ amount: Int64, _ quota: Quota, cutMs: Int64, nowMs: Int64) {
         switch other?.value {
         case nil, .before?:
@@ -335,7 +335,7 @@ struct Counter {
         }
     }
 
-    /// What may still be admitted here, in units of cost; of concurrency, in slots.
+    /// What may still be admitted locally, in units of cost; for concurrency, in slots.
     mutating func localRemaining(_ quota: Quota, replicas: borrowing ReplicaView, nowMs: Int64) -> Int64 {
         if algorithm == .fixedWindow {
             if !windowed.hasShare(quota) {
@@ -362,9 +362,9 @@ struct Counter {
         }
     }
 
-    /// Charges what was admitted here; `localRemaining` was asked just before.
+    /// Charges a local admission; `localRemaining` was called just before.
     ///
-    /// - Returns: of a token bucket, what `adjustLocally` wants.
+    /// - Returns: for a token bucket, the receipt that `adjustLocally` needs.
     @discardableResult
     mutating func admitLocally(
         _ quota: Quota, cost: Int64, reservation: ReservationID?, nowMs: Int64
@@ -388,11 +388,11 @@ struct Counter {
         return nil
     }
 
-    /// A shadow limit had no room for a check that was admitted here.
+    /// Counts a local denial of a shadow limit, for a check that was admitted.
     mutating func denyLocally() { changeRare { $0.localDenials += 1 } }
 
-    /// Takes back what was admitted here, or charges more than was admitted; what the store was told is no matter of
-    /// this. Only a window that still counts is changed.
+    /// Adds to a local admission, or takes back some of it; what was written back is not changed. Only a window that
+    /// still counts is changed.
     mutating func adjustLocally(by cost: Int64, of item: LocalReservations.Item, nowMs: Int64) {
         roll(at: nowMs)
         switch other?.value {
@@ -414,12 +414,12 @@ struct Counter {
         }
     }
 
-    /// Whether `adjustLocally` can count so much.
+    /// Whether `adjustLocally` can count this much.
     mutating func canAdjustLocally(by cost: Int64, of item: LocalReservations.Item, nowMs: Int64) -> Bool {
         roll(at: nowMs)
         switch other?.value {
         case nil, .before:
-            // What no longer counts is not changed, and so never too much.
+            // What no longer counts is not changed, and so never exceeds the bound.
             let isOpen = item.quota.windowStartMs == windowStartMs
             let isBefore = algorithm == .slidingWindow && item.quota.windowEndMs == windowStartMs
             let used = isOpen ? windowed.own : isBefore ? before.own.used : 0
@@ -439,7 +439,7 @@ struct Counter {
         other?.value = .slots(slots)
     }
 
-    /// How long until a check that does not fit here could, if the store stays away and nobody else asks, ms.
+    /// How long until a check that does not fit locally could, if the outage goes on and no other check comes, ms.
     func retryAfterLocally(
         _ quota: Quota, cost: Int64, replicas: borrowing ReplicaView, nowMs: Int64
     ) -> Int64 {
@@ -458,25 +458,25 @@ struct Counter {
         }
     }
 
-    // MARK: - What is known here
+    // MARK: - Combined usage
 
-    /// All that is known here to count, as if the store had told it at `nowMs`.
-    func known(_ quota: Quota, nowMs: Int64) -> Usage {
+    /// All usage known here, as if the store had reported it at `nowMs`.
+    func combinedUsage(_ quota: Quota, nowMs: Int64) -> Usage {
         var usage: Usage
         switch other?.value {
         case nil: usage = Usage(used: windowed.used)
         case .before(let before):
             usage = Usage(used: windowed.used)
             usage.previous = before.used
-        case .bucket(let bucket): usage = Usage(used: bucket.knownLevel(quota, nowMs: nowMs))
-        case .slots(let slots): usage = slots.known(nowMs: nowMs)
-        case .log(let log): usage = log.known(nowMs: nowMs)
+        case .bucket(let bucket): usage = Usage(used: bucket.combinedLevel(quota, nowMs: nowMs))
+        case .slots(let slots): usage = slots.combinedUsage(nowMs: nowMs)
+        case .log(let log): usage = log.combinedUsage(nowMs: nowMs)
         }
         usage.denials = denials
         return usage
     }
 
-    /// What the store told, as it is at `nowMs`; only if `isSeen`.
+    /// The usage that the store reported, as it is at `nowMs`; only if `isSeen`.
     func shared(_ quota: Quota?, nowMs: Int64) -> Usage {
         var usage: Usage
         switch other?.value {
@@ -491,7 +491,7 @@ struct Counter {
         return usage
     }
 
-    /// What was admitted here without the store and counts at `nowMs`, in units of cost; of concurrency, in slots.
+    /// The local admissions that count at `nowMs`, in units of cost; for concurrency, in slots.
     func locallyUsed(_ quota: Quota?, nowMs: Int64) -> Int64 {
         switch other?.value {
         case nil, .before: windowed.own
@@ -505,7 +505,7 @@ struct Counter {
 
     private var hasLocalDenials: Bool { rare.map { $0.value.localDenials > 0 } ?? false }
 
-    /// Whether anything at all is known of it that a person would want to see.
+    /// Whether it has anything worth showing to an operator.
     var isTouched: Bool {
         if isSeen || hasLocalDenials { return true }
         return switch other?.value {
@@ -516,13 +516,13 @@ struct Counter {
         }
     }
 
-    /// Whether forgetting it loses anything that matters at `nowMs`: what counts still decides what may be admitted
-    /// while the store is away.
+    /// Whether dropping it loses nothing that matters at `nowMs`: what counts still decides what may be admitted in an
+    /// outage.
     func isQuiet(nowMs: Int64, quota: Quota?) -> Bool {
         switch other?.value {
         case nil, .before:
-            // What was used reaches into the window after its own where windows slide.
-            // Where the store's clock was followed back, nothing counts of a window that it had run ahead to.
+            // Where windows slide, usage reaches into the next window. If the store's clock was followed back, windows
+            // that it had run ahead to do not count.
             return windowStartMs < 0 || nowMs >= nextEndMs
                 || windowStartMs > nowMs + EngineBounds.clockStepMs
                 || !(isSeen || windowed.isTouched || before.isTouched || hasLocalDenials)
@@ -530,7 +530,7 @@ struct Counter {
             guard let quota else { return true }
             return bucket.isQuiet(quota, nowMs: nowMs)
         case .slots(let slots):
-            return slots.known(nowMs: nowMs).used == 0
+            return slots.combinedUsage(nowMs: nowMs).used == 0
         case .log(let log):
             return nowMs >= log.countsUntilMs
         }

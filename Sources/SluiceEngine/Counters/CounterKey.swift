@@ -9,19 +9,19 @@ package import SluicePolicy
 /// version of this layout. A tool that is really called `all_tools` is spelt with an encoded underscore, so that it is
 /// not taken for the container of limits over all tools.
 package struct CounterKey: Sendable, Hashable {
-    /// Whose calls a counter counts, beside the grant's.
+    /// Whose calls a counter counts, beside the grant.
     package enum Subject: Sendable, Hashable {
-        /// Nothing else: all of the grant's calls. Also where a check lacks the identity that the limit counts by.
+        /// No one else: all calls of the grant. Also if a check lacks the identity that the limit counts by.
         case grant
         case session(String)
         case server(String)
         case attribute(name: String, value: String)
-        /// Everybody's.
+        /// All callers.
         case global
-        /// Those of `CL.THROTTLE` with this key.
+        /// The calls of `CL.THROTTLE` with this key.
         case throttle(String)
 
-        /// As people see it: `session=ID`; empty for the grant.
+        /// As shown to operators: `session=ID`; empty for the grant.
         package var words: String {
             switch self {
             case .grant: ""
@@ -34,26 +34,26 @@ package struct CounterKey: Sendable, Hashable {
         }
     }
 
-    /// nil where grants share the counter.
+    /// nil if grants share the counter.
     package var grant: String?
     package var subject: Subject
-    /// A tool's name, or nil for the limits over all tools.
+    /// A tool's name; nil for limits over all tools.
     package var tool: String?
     package var counter: String
     package var algorithm: Quota.Algorithm
     package var window: Window
-    /// 0 where the algorithm has no windows.
+    /// 0 if the algorithm has no windows.
     package var windowStartMs: Int64
-    /// Whether it is the tally of checks that a shadow limit would have denied.
+    /// Whether it counts the checks that a shadow limit would have denied.
     package var isRefusals = false
 
     static let allTools = "all_tools"
     private static let colon = UInt8(ascii: ":")
-    static let refusalsSuffix = Array(":refused".utf8)
+    static let denialsSuffix = Array(":refused".utf8)
     // MARK: Writing
 
-    /// What comes before the window's start: it stays the same for the life of a counter. Where the algorithm has no
-    /// windows it is the whole key.
+    /// The part before the window's start, which is the same for a counter's whole life. If the algorithm has no
+    /// windows, it is the whole key.
     static func baseKey(prefix: String, limit: Limit, identity: Identity.Parts) -> [UInt8] {
         let subject = subject(of: limit, identity)
         let isShared = subject == .global || (limit.acrossGrants && subject != .grant)
@@ -67,7 +67,7 @@ package struct CounterKey: Sendable, Hashable {
         switch limit.scope {
         case .grant: return .grant
         case .global: return .global
-        // A missing identity counts for the grant alone: never do all that lack it share one counter.
+        // Without the identity a check counts for its grant alone: checks that lack it never share a counter.
         case .session: return identity.session.map { .session(text($0)) } ?? .grant
         case .server: return identity.server.map { .server(text($0)) } ?? .grant
         case .attribute(let name):
@@ -103,7 +103,7 @@ package struct CounterKey: Sendable, Hashable {
         return key
     }
 
-    /// A tool's name as keys have it.
+    /// A tool's name as in keys.
     static func container(ofTool tool: String) -> [UInt8] {
         if tool.utf8.elementsEqual(allTools.utf8) { return Array("all%5Ftools".utf8) }
         var encoded: [UInt8] = []
@@ -111,7 +111,7 @@ package struct CounterKey: Sendable, Hashable {
         return encoded
     }
 
-    /// The mark `=` is never part of an encoded name: so no subject is taken for a grant.
+    /// Encoded names never contain `=`, so no subject can be taken for a grant.
     private static func append(_ subject: Subject, to key: inout [UInt8]) {
         switch subject {
         case .grant: break
@@ -130,7 +130,7 @@ package struct CounterKey: Sendable, Hashable {
         appendEncoded(name.utf8, to: &key)
     }
 
-    /// How all keys that lie under one grant's tag begin.
+    /// The prefix of all keys under one grant's hash tag.
     package static func grantPrefix(prefix: String, grant: some Sequence<UInt8>) -> [UInt8] {
         var key = Self.prefix(prefix)
         appendEncoded(grant, to: &key)
@@ -138,24 +138,24 @@ package struct CounterKey: Sendable, Hashable {
         return key
     }
 
-    /// How the keys of all counters begin.
+    /// The prefix of all counters' keys.
     package static func prefix(_ prefix: String) -> [UInt8] { Array("\(prefix):1:{".utf8) }
 
-    /// The key of the list of all replicas by their last sign of life: `PREFIX:1:replicas`.
+    /// The key of the list of replicas by their last heartbeat: `PREFIX:1:replicas`.
     package static func replicas(prefix: String) -> [UInt8] { Array("\(prefix):1:replicas".utf8) }
 
-    /// The key of the list of all replicas by when they last had nothing to write back: `PREFIX:1:written-back`.
+    /// The key of the list of replicas by when they last had nothing to write back: `PREFIX:1:written-back`.
     package static func writtenBack(prefix: String) -> [UInt8] { Array("\(prefix):1:written-back".utf8) }
 
-    /// The key of a shadow limit's tally of checks that it would have denied.
-    static func denials(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + refusalsSuffix }
+    /// The key that counts the checks a shadow limit would have denied.
+    static func denials(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + denialsSuffix }
 
     /// The key of a reservation's record.
     static func reservation(_ id: ReservationID, prefix: String, grant: some Sequence<UInt8>) -> [UInt8] {
         grantPrefix(prefix: prefix, grant: grant) + "reservation:\(id)".utf8
     }
 
-    /// The key of what a check with an id was answered.
+    /// The key of the answer to a check with an id.
     static func idempotency(_ id: [UInt8], prefix: String, grant: [UInt8], tool: [UInt8]) -> [UInt8] {
         var key = grantPrefix(prefix: prefix, grant: grant) + "id:".utf8
         appendEncoded(tool, to: &key)
@@ -166,15 +166,15 @@ package struct CounterKey: Sendable, Hashable {
 
     // MARK: Reading
 
-    /// Reads a key again; nil if it is not one of a counter under this prefix. Only the one spelling that `baseKey` writes
-    /// is taken: anybody may write to the store, and no two keys are read as the same counter.
+    /// Parses a key; nil if it is not a counter's key under this prefix. Only the spelling that `baseKey` writes is
+    /// accepted: any client may write to the store, and no two keys may be read as the same counter.
     package init?(_ key: some Sequence<UInt8>, prefix: String) {
         var bytes = Array(key)
         let start = Self.prefix(prefix)
         guard bytes.starts(with: start) else { return nil }
-        if bytes.suffix(Self.refusalsSuffix.count).elementsEqual(Self.refusalsSuffix) {
+        if bytes.suffix(Self.denialsSuffix.count).elementsEqual(Self.denialsSuffix) {
             isRefusals = true
-            bytes.removeLast(Self.refusalsSuffix.count)
+            bytes.removeLast(Self.denialsSuffix.count)
         }
         let parts = bytes.dropFirst(start.count).split(separator: Self.colon, omittingEmptySubsequences: false)
         guard parts.count >= 5, parts[0].last == UInt8(ascii: "}"),
@@ -225,8 +225,8 @@ package struct CounterKey: Sendable, Hashable {
 
     // MARK: In the store
 
-    /// The key of the open window, of one that is or, where windows slide, was open just before; nil if nothing of it counts
-    /// any more at `nowMs`, or its time has not come. It is no refusals' key.
+    /// The key of the open window, from that of a window that is open or, where windows slide, was open just before.
+    /// nil if nothing of it counts at `nowMs`, or its time has not come. Never a key of denials.
     package func open(atMs nowMs: Int64) -> CounterKey? {
         var key = self
         key.isRefusals = false
@@ -238,17 +238,17 @@ package struct CounterKey: Sendable, Hashable {
         return nowMs >= key.windowStartMs ? key : nil
     }
 
-    /// As the store has it.
-    package func bytes(prefix: String) -> [UInt8] { spelt(prefix: prefix) + (isRefusals ? Self.refusalsSuffix : []) }
+    /// As in the store.
+    package func bytes(prefix: String) -> [UInt8] { spelt(prefix: prefix) + (isRefusals ? Self.denialsSuffix : []) }
 
-    /// Where checks are counted that it would have denied, as a shadow limit.
+    /// The key that counts the checks which this limit, as a shadow limit, would have denied.
     package var denials: CounterKey {
         var key = self
         key.isRefusals = true
         return key
     }
 
-    /// Of a sliding window, the one of the window before.
+    /// For a sliding window, the key of the previous window.
     package var previous: CounterKey {
         var key = self
         key.windowStartMs = max(0, window.bounds(atMs: max(0, windowStartMs - 1)).startMs)
@@ -302,8 +302,8 @@ package struct CounterKey: Sendable, Hashable {
     }
 }
 
-/// By bytes, as the store compares: strings that are written differently are different counters, even where Swift takes
-/// them for equal (an accent of its own or within its letter).
+/// Compared by bytes, as in the store: strings that are spelt differently are different counters, even if Swift treats
+/// them as equal (a separate or a combined accent).
 extension CounterKey {
     package static func == (one: CounterKey, other: CounterKey) -> Bool {
         one.isRefusals == other.isRefusals && one.spelt(prefix: "") == other.spelt(prefix: "")
@@ -312,7 +312,7 @@ extension CounterKey {
     package func hash(into hasher: inout Hasher) { hasher.combine(spelt(prefix: "")) }
 }
 
-/// Appends a number in decimal, without a String.
+/// Appends a number in decimal, without allocating a String.
 func appendDecimal(_ number: Int64, to bytes: inout [UInt8]) {
     precondition(number >= 0)
     var divisor: Int64 = 1
@@ -323,9 +323,9 @@ func appendDecimal(_ number: Int64, to bytes: inout [UInt8]) {
     }
 }
 
-/// A number in decimal, as it was last written: mostly it is the same again.
+/// Caches the decimal digits of the last number, which is mostly the next one, too.
 struct LastDecimal {
-    /// The digits of the largest integer.
+    /// The number of digits of the largest integer.
     static let maxBytes = 19
 
     private var number: Int64 = -1
@@ -355,7 +355,7 @@ extension Quota.Algorithm {
             }
     }
 
-    /// As documents and counters' keys write it.
+    /// As spelt in policies and keys.
     package var name: String {
         switch self {
         case .fixedWindow: "fixed_window"
@@ -371,12 +371,12 @@ extension Quota.Algorithm {
         self = algorithm
     }
 
-    /// Whether each window has a counter of its own.
+    /// Whether each window has its own key.
     package var hasWindows: Bool { self == .fixedWindow || self == .slidingWindow }
 }
 
 extension Window {
-    /// Whether a limit of this algorithm may have it.
+    /// Whether a limit of this algorithm may have this window.
     fileprivate func isOf(_ algorithm: Quota.Algorithm) -> Bool {
         switch algorithm {
         case .fixedWindow, .slidingWindow: self != .endless

@@ -1,21 +1,21 @@
-/// Finds rows of a table by their names. It keeps hashes only: the table has the names, and compares them.
+/// Finds rows of a table by name. It keeps hashes only; the table has the names, and compares them.
 ///
-/// Open addressing with linear probing, and deletion that moves the ones behind it forward, so that nothing is left of
-/// what is gone (Knuth, The Art of Computer Programming 3, 6.4, algorithms L and R). A dictionary would keep every name and
-/// row a second time, and a look into it would touch four places in memory instead of one: with a hundred thousand
-/// names that is most of what a look costs.
+/// Open addressing with linear probing. Deletion moves later entries forward, so that it leaves no markers behind
+/// (Knuth, The Art of Computer Programming 3, 6.4, algorithms L and R). A dictionary would keep every name and row a
+/// second time, and a lookup would touch four places in memory instead of one: with a hundred thousand names that is
+/// most of its cost.
 ///
-/// It is in parts, each of which grows by itself when it is full: so no insertion moves more than some ten thousand of a
-/// million rows, and no check waits for it.
+/// It has segments, each of which grows by itself when it is full: so no insertion moves more than some ten thousand
+/// of a million rows, and no check waits for it.
 struct HashIndex {
     private var segments = [HashSegment](repeating: HashSegment(), count: Self.segmentCount)
     private(set) var count = 0
-    /// How many places there are, taken or not.
+    /// The number of slots, taken or not.
     private(set) var slotCount = 0
 
     private static let segmentCount = 64
 
-    /// - Parameter isRow: whether the row of that number has the name.
+    /// - Parameter isRow: whether the row with that number has the name.
     @inline(__always)
     func find(_ hash: Int, where isRow: (Int) -> Bool) -> Int? {
         segments[Self.segment(hash)].find(hash, where: isRow)
@@ -36,22 +36,22 @@ struct HashIndex {
         count -= 1
     }
 
-    /// By other bits than those by which a row has its place in it.
+    /// The segment uses other bits of the hash than the slot does.
     private static func segment(_ hash: Int) -> Int { hash & (segmentCount - 1) }
 }
 
-/// One of the parts of a `HashIndex`.
+/// One segment of a `HashIndex`.
 private struct HashSegment {
-    /// A row's number, from 1, in the lower half, and half of its name's hash in the upper; 0 where there is none.
+    /// In the lower half a row's number, from 1; in the upper half, half of its name's hash. 0 if free.
     private var slots: [UInt64] = []
     private(set) var count = 0
     var slotCount: Int { slots.count }
 
-    /// At most three quarters are taken, so that a run of taken ones stays short.
+    /// At most three quarters are taken, so that probe sequences stay short.
     private var isFull: Bool { (count + 1) * 4 > slots.count * 3 }
     private static let fewestSlots = 16
 
-    /// - Parameter isRow: whether the row of that number has the name.
+    /// - Parameter isRow: whether the row with that number has the name.
     @inline(__always)
     func find(_ hash: Int, where isRow: (Int) -> Bool) -> Int? {
         guard count > 0 else { return nil }
@@ -83,7 +83,7 @@ private struct HashSegment {
         while true {
             at = (at + 1) & (slots.count - 1)
             guard slots[at] != 0 else { break }
-            // What would be looked for from behind the hole stays where it is.
+            // An entry whose probe sequence does not cross the hole stays where it is.
             let distance = (at - home(slots[at] >> 32)) & (slots.count - 1)
             if distance < (at - hole) & (slots.count - 1) { continue }
             slots[hole] = slots[at]

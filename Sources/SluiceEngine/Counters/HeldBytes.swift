@@ -1,37 +1,37 @@
-/// What the engine's tables take in memory, in bytes: estimates by the sizes of their rows, with whatever lies apart from a
-/// row, so that long names count in full. ChunkedArray that are free again count on: their memory is kept for the next.
+/// Memory held by the engine's tables, in bytes: estimates by the sizes of rows plus everything stored outside them,
+/// so that long names count in full. Freed rows still count, because their memory is kept for new ones.
 enum HeldBytes {
-    /// What an array takes beside its elements: its header, and what the allocator keeps.
+    /// Overhead of an array beside its elements: its header, and the allocator's.
     static let perArray = 48
-    /// The same of an object.
+    /// Overhead of an object.
     static let perObject = 32
 
-    /// Bytes that lie apart, as an array.
-    static func apart(_ count: Int) -> Int { perArray + count }
+    /// An array of this many bytes, with its overhead.
+    static func array(_ count: Int) -> Int { perArray + count }
 
-    /// A row of a dictionary, of which a quarter is always free, and which is twice as large right after it grew.
+    /// A row of a dictionary, of which a quarter is always free, and which doubles its storage when it grows.
     static func perRow<Key, Value>(of: [Key: Value].Type) -> Int {
         (MemoryLayout<Key>.stride + MemoryLayout<Value>.stride + 1) * 2
     }
 }
 
 extension Limiter {
-    /// What all tables take, and the checks that wait for the store.
+    /// Bytes held by all tables, and by checks that wait for the store.
     package var heldBytes: Int {
         table.bytes + ruled.bytes + waitingBytes + reservations.bytes + idempotency.bytes + unsentBytes
             + journal.count * MemoryLayout<Int32>.stride * 2
     }
 
-    /// What is remembered beside identities: reservations, ids, and settlements that are owed.
+    /// Bytes held beside identities: reservations, ids, and unsent settlements.
     private var besideBytes: Int { reservations.bytes + idempotency.bytes + unsentBytes }
 
-    /// Whether none of these may be remembered any more. A part of the bytes is theirs, however many identities there are.
+    /// Whether no more of these may be kept. A part of the bytes is theirs, however many identities there are.
     var isBesideFull: Bool {
         besideBytes >= configuration.maxTableBytes / EngineBounds.besideParts
             && besideBytes + table.bytes >= configuration.maxTableBytes
     }
 
-    /// What identities and their counters may take.
+    /// How many bytes identities and their counters may take.
     var identityBytes: Int {
         configuration.maxTableBytes - max(besideBytes, configuration.maxTableBytes / EngineBounds.besideParts)
     }

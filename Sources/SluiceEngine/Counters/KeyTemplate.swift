@@ -1,11 +1,11 @@
 import SluicePolicy
 
-/// What many counters have in common, once for all of them: their windows, and their keys but for the part that tells whose
-/// they are. Of `sluice:1:{GRANT}:TOOL:COUNTER:fixed_window:60s:` only `GRANT` is a counter's own.
+/// What many counters have in common, stored once: their window, and their keys except for the part that names their
+/// owner. Of `sluice:1:{GRANT}:TOOL:COUNTER:fixed_window:60s:` only `GRANT` is a counter's own.
 final class KeyTemplate: Sendable {
-    /// What a key begins with, before the counter's own part.
+    /// The part of a key before the counter's own part.
     let head: [UInt8]
-    /// What comes behind that, before the window's start.
+    /// The part after that, before the window's start.
     let tail: [UInt8]
     let window: Window
     let algorithm: Quota.Algorithm
@@ -17,14 +17,15 @@ final class KeyTemplate: Sendable {
         self.algorithm = algorithm
     }
 
-    /// Of a place where no counter is.
+    /// For a free row.
     static let none = KeyTemplate(BaseKeyParts([]), window: .endless, algorithm: .fixedWindow)
 }
 
-/// The stem of a counter's key in three parts; see `CounterKey`.
+/// A counter's base key in three parts; see `CounterKey`.
 struct BaseKeyParts {
     let head: ArraySlice<UInt8>
-    /// What is between the braces; and, where a limit counts part of a grant's calls, all up to the end of its subject.
+    /// The part in the braces; and, if a limit counts only some of a grant's calls, everything to the end of the
+    /// subject.
     let own: ArraySlice<UInt8>
     let tail: ArraySlice<UInt8>
 
@@ -34,7 +35,7 @@ struct BaseKeyParts {
         self.tail = tail
     }
 
-    /// Names are percent-encoded: none has any of the marks that are looked for here.
+    /// Names are percent-encoded, so they contain none of the separators searched for here.
     init(_ baseKey: [UInt8]) {
         let begin = baseKey.firstIndex(of: UInt8(ascii: "{")).map { $0 + 1 } ?? baseKey.startIndex
         var end = baseKey[begin...].firstIndex(of: UInt8(ascii: "}")) ?? baseKey.endIndex
@@ -47,41 +48,41 @@ struct BaseKeyParts {
     }
 }
 
-/// The families of the counters that there are: each once, and for as long as it has any.
-struct CounterFamilies {
-    private var families: [Name: (family: KeyTemplate, counters: Int)] = [:]
+/// The key templates in use: each once, while any counter has it.
+struct KeyTemplates {
+    private var templates: [Name: (template: KeyTemplate, counters: Int)] = [:]
 
     private struct Name: Hashable {
         let head: ByteString
         let tail: ByteString
     }
 
-    /// The family of one counter more.
+    /// Returns the template for one more counter.
     mutating func join(_ parts: BaseKeyParts, window: Window, algorithm: Quota.Algorithm) -> KeyTemplate {
         let name = Name(head: ByteString(bytes: Array(parts.head)), tail: ByteString(bytes: Array(parts.tail)))
-        let family =
-            families[name]?.family ?? KeyTemplate(parts, window: window, algorithm: algorithm)
-        if families[name] == nil { bytes += Self.bytes(parts) }
-        families[name, default: (family, 0)].counters += 1
-        return family
+        let template =
+            templates[name]?.template ?? KeyTemplate(parts, window: window, algorithm: algorithm)
+        if templates[name] == nil { bytes += Self.bytes(parts) }
+        templates[name, default: (template, 0)].counters += 1
+        return template
     }
 
-    /// One of its counters is no more.
-    mutating func leave(_ family: KeyTemplate) {
-        let name = Name(head: ByteString(bytes: family.head), tail: ByteString(bytes: family.tail))
-        families[name]?.counters -= 1
-        guard families[name]?.counters == 0 else { return }
-        families[name] = nil
-        bytes -= Self.bytes(BaseKeyParts(head: family.head[...], own: [], tail: family.tail[...]))
+    /// One of its counters was freed.
+    mutating func leave(_ template: KeyTemplate) {
+        let name = Name(head: ByteString(bytes: template.head), tail: ByteString(bytes: template.tail))
+        templates[name]?.counters -= 1
+        guard templates[name]?.counters == 0 else { return }
+        templates[name] = nil
+        bytes -= Self.bytes(BaseKeyParts(head: template.head[...], own: [], tail: template.tail[...]))
     }
 
-    var count: Int { families.count }
-    /// What they take, with their names.
+    var count: Int { templates.count }
+    /// Bytes held, names included.
     private(set) var bytes = 0
 
-    /// A name is kept twice: in the family, and to find it by.
+    /// A name is stored twice: in the template, and as the dictionary's key.
     private static func bytes(_ parts: BaseKeyParts) -> Int {
-        HeldBytes.perRow(of: [Name: (family: KeyTemplate, counters: Int)].self) + 2 * HeldBytes.perObject
-            + 2 * (HeldBytes.apart(parts.head.count) + HeldBytes.apart(parts.tail.count))
+        HeldBytes.perRow(of: [Name: (template: KeyTemplate, counters: Int)].self) + 2 * HeldBytes.perObject
+            + 2 * (HeldBytes.array(parts.head.count) + HeldBytes.array(parts.tail.count))
     }
 }

@@ -1,25 +1,26 @@
-/// Decides whether the store is to be trusted with checks, and when to try it again.
+/// Decides whether checks are sent to the store, and when to try it again.
 ///
-/// A value-type state machine: events go in with the time, what the shell must do comes out. While it is not `closed`,
+/// A value-type state machine: events come in with the time, actions for the shell go out. While it is not `closed`,
 /// every check is answered locally and at once.
 struct Breaker {
     enum State: Equatable {
-        /// Not connected, and not trying. Waits for its time to try again. Becomes `connecting`.
+        /// Not connected, and not trying. Waits for the time to retry. Becomes `connecting`.
         case open(retryAtNs: Int64)
-        /// A connection is being opened. Waits for the link. Becomes `probing` when it is there, `open` when it failed.
+        /// A connection is being opened. Waits for the link. Becomes `probing` when it is open, `open` when that
+        /// failed.
         case connecting
-        /// Connected; one empty batch is out, to see whether the script's whole path works. Waits for its answer.
-        /// Becomes `closed` when it came in time, `resting` when it was refused or late, `stalled` while it is overdue,
+        /// Connected; one empty batch is in flight, to test the script's whole path. Waits for its answer. Becomes
+        /// `closed` when it came in time, `resting` when it was rejected or late, `stalled` while it is overdue,
         /// `open` when the connection broke.
         case probing
-        /// All is well and batches flow. Becomes `stalled` when the oldest answer is overdue, `resting` when a batch was
-        /// refused, `open` when the connection broke.
+        /// Batches flow normally. Becomes `stalled` when the oldest answer is overdue, `resting` when a batch was
+        /// rejected, `open` when the connection broke.
         case closed
-        /// Connected but silent. Waits for the answers that are owed, the first sign of life. Becomes `probing` when
-        /// they came, `open` when that took too long and the connection was given up.
+        /// Connected but silent. Waits for the outstanding answers. Becomes `probing` when they came, `open` when that
+        /// took too long and the connection was given up.
         case stalled(sinceNs: Int64)
-        /// Connected, but the store refuses to work (it is loading, read-only, out of memory) or is too slow. Waits for
-        /// its time to try again. Becomes `probing`, or `open` when the connection broke.
+        /// Connected, but the store rejects batches (it is loading, read-only, out of memory) or is too slow. Waits
+        /// for the time to retry. Becomes `probing`, or `open` when the connection broke.
         case resting(retryAtNs: Int64)
     }
 
@@ -27,21 +28,21 @@ struct Breaker {
     enum Action: Equatable {
         case none
         case connect
-        /// Close the connection: nothing more is expected of it.
+        /// Close the connection: no more answers are expected on it.
         case disconnect
         /// Send one empty batch.
         case probe
     }
 
     private(set) var state: State
-    /// Failures in a row: each doubles the pause before the next try. They are over once it has been closed for as long as the
-    /// longest pause: a store that answers probes and nothing else is not tried again and again.
+    /// Failures in a row: each doubles the pause before the next try. They are reset once it was closed for as long as
+    /// the longest pause, so that a store that answers only probes is not retried at a high rate.
     private(set) var failures = 0
-    /// When the store's connection was last looked at: see `tick`.
+    /// When the store's connection was last read: see `tick`.
     private(set) var lookedNs = Int64.min / 2
-    /// Since when it is closed, if it is.
+    /// When it last became closed.
     private var closedNs: Int64 = 0
-    /// How long an answer may be owed before the store counts as hanging, ns.
+    /// How long an answer may be outstanding before the store counts as hanging, ns.
     let overdueAfterNs: Int64
     private var random: SeededRandom
 
@@ -53,10 +54,10 @@ struct Breaker {
 
     var isClosed: Bool { state == .closed }
 
-    /// Time has passed. `oldestUnansweredNs` is when the oldest batch that is still owed its answer was sent.
+    /// Time has passed. `oldestUnansweredNs` is when the oldest batch without an answer was sent.
     ///
-    /// - Parameter lookedNs: when the store's connection was last looked at, all that was found then having been handled;
-    ///   nil: just now. Only what was not there then is the store's delay: what has come since may lie unread.
+    /// - Parameter lookedNs: when the store's connection was last read, with everything found then handled; nil: just
+    ///   now. The store's delay is measured up to it, since what arrived later may be unread.
     mutating func tick(oldestUnansweredNs: Int64?, lookedNs: Int64? = nil, now: ClockReading) -> Action {
         let nowNs = now.monotonicNs
         self.lookedNs = max(self.lookedNs, lookedNs ?? nowNs)
@@ -96,10 +97,10 @@ struct Breaker {
         state = .open(retryAtNs: now.monotonicNs + nextPauseNs())
     }
 
-    /// An answer came that shows the script to work; `awaitsMore` tells whether others are still owed.
+    /// An answer showed that the script works. `awaitsMore`: whether others are still outstanding.
     ///
-    /// - Parameter arrivedNs: when it can have arrived at the earliest; nil: just now. How long it lay unread after that is
-    ///   not the store's delay.
+    /// - Parameter arrivedNs: when it can have arrived at the earliest; nil: just now. The time it was unread after
+    ///   that is not the store's delay.
     mutating func answered(sentNs: Int64, awaitsMore: Bool, arrivedNs: Int64? = nil, now: ClockReading) -> Action {
         switch state {
         case .probing:
@@ -113,7 +114,7 @@ struct Breaker {
         case .stalled where awaitsMore:
             return .none
         case .stalled where failures == 0:
-            // The first hang in a row may have been a hiccup: probe at once.
+            // The first hang in a row may be a hiccup: probe at once.
             failures = 1
             state = .probing
             return .probe
@@ -125,8 +126,7 @@ struct Breaker {
         }
     }
 
-    /// Whether its time to judge the store has come, and its connection must be looked at first: then `tick` is due as soon
-    /// as that was done.
+    /// Whether the store seems overdue, and its connection must be read first: then `tick` is due right after that.
     func wantsLook(oldestUnansweredNs: Int64?, now: ClockReading) -> Bool {
         switch state {
         case .probing, .closed, .stalled: break
@@ -136,8 +136,8 @@ struct Breaker {
         return now.monotonicNs >= dueNs && lookedNs < dueNs
     }
 
-    /// The store refused a batch before it ran.
-    mutating func refused(now: ClockReading) {
+    /// The store rejected a batch before it ran.
+    mutating func rejected(now: ClockReading) {
         switch state {
         case .closed, .probing, .stalled:
             forgetFailures(now: now)
@@ -147,7 +147,7 @@ struct Breaker {
         }
     }
 
-    /// When the store will be tried again, or heard of otherwise, at the latest.
+    /// The latest time of the next attempt, or of other news from the store.
     func nextTryNs(now: ClockReading) -> Int64 {
         switch state {
         case .open(let retryAtNs), .resting(let retryAtNs): retryAtNs
@@ -156,7 +156,7 @@ struct Breaker {
         }
     }
 
-    /// When `tick` has something to do by itself; nil if only an event from the link can change anything.
+    /// When `tick` has something to do; nil if only an event from the link can change the state.
     func nextTickNs(oldestUnansweredNs: Int64?) -> Int64? {
         switch state {
         case .open(let retryAtNs), .resting(let retryAtNs): retryAtNs
@@ -166,13 +166,13 @@ struct Breaker {
         }
     }
 
-    /// It is no longer closed: was it long enough for what was before not to count?
+    /// It is no longer closed: resets the failures if it was closed for long enough.
     private mutating func forgetFailures(now: ClockReading) {
         if isClosed && now.monotonicNs - closedNs >= EngineBounds.maxBackoffNs { failures = 0 }
     }
 
-    /// Half of `min(first * 2^failures, max)`, and up to as much again by chance: replicas that lost the store together
-    /// do not come back together.
+    /// Half of `min(first * 2^failures, max)`, plus up to as much again at random, so that replicas that lost the
+    /// store together do not come back together.
     private mutating func nextPauseNs() -> Int64 {
         let doublings = min(failures, 20)
         let ceiling = min(EngineBounds.firstBackoffNs << Int64(doublings), EngineBounds.maxBackoffNs)

@@ -1,33 +1,33 @@
-/// What becomes of checks when the store refuses them, is too slow, or has gone.
+/// Local fallback when the store rejects, times out or disconnects.
 extension Limiter {
-    mutating func refused(_ batch: consuming PendingBatch, reason: String, now: ClockReading) {
+    mutating func reject(_ batch: consuming PendingBatch, reason: String, now: ClockReading) {
         answerAllLocally(&batch, now: now)
-        standBack(reason: reason, now: now)
-        // The one in whose place it went may have run.
+        pauseStore(reason: reason, now: now)
+        // The batch that it repeats may have run.
         if batch.isRepeat { return keepUnconfirmed(batch) }
         requeueSettlements(batch)
         recycle(batch)
     }
 
-    /// The store answers, but not as it should: it is left alone for a while.
-    mutating func standBack(reason: String, now: ClockReading) {
+    /// Pauses a store that answers, but not as it should.
+    mutating func pauseStore(reason: String, now: ClockReading) {
         let wasClosed = breaker.isClosed
-        breaker.refused(now: now)
-        if wasClosed { leaveStore(reason: reason, now: now) } else { reportAway(reason: reason) }
+        breaker.rejected(now: now)
+        if wasClosed { leaveStore(reason: reason, now: now) } else { reportOutage(reason: reason) }
     }
 
-    /// Tells why the store is not used: every reason once in an outage, for the first says only how it began.
-    mutating func reportAway(reason: String) {
+    /// Reports why the store is not used: every reason once per outage, because the first only says how it began.
+    mutating func reportOutage(reason: String) {
         storeError = reason
         guard !reportedReasons.contains(reason), reportedReasons.count < EngineBounds.maxReportedReasons else { return }
         notify(reportedReasons.isEmpty ? .storeLost(reason: reason) : .storeStillAway(reason: reason))
         reportedReasons.append(reason)
     }
 
-    /// The store has gone: whoever waits is answered at once.
+    /// The store became unavailable: answers all waiting checks locally, at once.
     mutating func leaveStore(reason: String, now: ClockReading) {
         statistics.outages += 1
-        reportAway(reason: reason)
+        reportOutage(reason: reason)
         denials.storeLeft(now: now)
         recordAll()
         answerAllLocally(now: now)
@@ -35,7 +35,7 @@ extension Limiter {
 
     mutating func answerAllLocally(now: ClockReading) {
         answerExpired(in: \.inFlight, nowNs: Int64.max, now: now)
-        // What is owed may be queued again.
+        // Unsent settlements may be queued again meanwhile.
         var batches: [PendingBatch] = []
         swap(&batches, &queue)
         while !batches.isEmpty {
@@ -55,7 +55,7 @@ extension Limiter {
         answerExpired(in: \.queue, nowNs: now.monotonicNs, now: now)
     }
 
-    /// The batches are taken out meanwhile: deciding changes everything else of the limiter, but never them.
+    /// Takes the batches out meanwhile: deciding changes other state of the limiter, never them.
     private mutating func answerExpired(
         in path: WritableKeyPath<Limiter, [PendingBatch]>, nowNs: Int64, now: ClockReading
     ) {
@@ -102,7 +102,7 @@ extension Limiter {
         return true
     }
 
-    /// The entry's own key is at fault: its checks are answered locally, and nobody else's.
+    /// The entry's own key is faulty: answers its checks, and no others, locally.
     mutating func answerLocally(_ entry: PendingBatch.Entry, of batch: PendingBatch, now: ClockReading) {
         var index = entry.firstWaiter
         while index >= 0 {
@@ -142,15 +142,15 @@ extension Limiter {
         }
     }
 
-    /// Nothing that was on its way will be answered any more.
+    /// No batch in flight will be answered any more.
     mutating func dropConnection() {
         wantsProbe = false
         while !inFlight.isEmpty { keepUnconfirmed(inFlight.removeFirst()) }
     }
 
     mutating func keepUnconfirmed(_ batch: consuming PendingBatch) {
-        // The store may be told of ids twice, and so they need not wait for that.
-        tellAgain(&batch)
-        if batch.tellsNothing { recycle(batch) } else { unconfirmed.append(batch) }
+        // Cached answers may be sent twice, so they need not wait for confirmation.
+        resendAnswers(&batch)
+        if batch.hasOnlyHeartbeats { recycle(batch) } else { unconfirmed.append(batch) }
     }
 }

@@ -1,18 +1,18 @@
 import SluicePolicy
 
-/// Checks that the store decides while not all replicas have written back: this replica admits no more than its share, so
-/// that nothing of what others have spent, and the store does not know of yet, is admitted again.
+/// Checks that the store decides while not all replicas have written back. This replica admits no more than its share,
+/// so that usage of others that the store does not have yet is not admitted again.
 ///
-/// What an entry asks for is taken from the share when it is sent, and what is not admitted of it goes back when its fate
-/// is known. Waiters beyond the share are denied at once, as they would be while the store is away.
+/// An entry's checks are taken from the share when it is sent, and those not admitted are returned when the outcome is
+/// known. Waiters beyond the share are denied at once, as they would be in an outage.
 extension Limiter {
     /// Whether the store is asked within the share.
     var isWithinShare: Bool { recovery != nil }
 
-    /// Whether shares that were begun go on, whatever the store reports: it does not know what others have spent.
+    /// Whether begun shares continue whatever the store reports, because it does not have the usage of others yet.
     var keepsShare: Bool { recovery != nil || !breaker.isClosed }
 
-    /// Takes from the share what an entry is about to ask for, and denies the waiters for whom that does not suffice.
+    /// Takes an entry's checks from the share, and denies the waiters beyond it.
     mutating func takeShare(forEntry index: Int, of batch: inout PendingBatch, nowMs: Int64, now: ClockReading) {
         let plan = batch.entries[index].plan
         guard plan >= 0 else { return }
@@ -26,7 +26,7 @@ extension Limiter {
                 quota(plan: plan, limit), replicas: live.view, nowMs: nowMs)
             room = min(room, max(0, left) / cost)
         }
-        // A peek charges nothing: all of them fit, or none does.
+        // A peek charges nothing: either all of them fit, or none does.
         if batch.entries[index].isPeek {
             room = room > 0 ? Int64(batch.entries[index].unanswered) : 0
         } else {
@@ -39,8 +39,8 @@ extension Limiter {
         }
     }
 
-    /// Whether replicas have a share of what a limit admits during an outage: others admit all, or nothing, and slots that
-    /// were taken locally stay this replica's.
+    /// Whether replicas share what a limit admits during an outage. Limits with another `on_outage` admit all or
+    /// nothing, and local slots belong to one replica.
     private func isShared(_ limit: Int, ofPlan plan: Int) -> Bool {
         let rule = table[rulesOf: plan].limits[limit]
         return !rule.isShadow && rule.onOutage == .local && rule.quota.algorithm != .concurrency
@@ -77,23 +77,23 @@ extension Limiter {
         }
     }
 
-    /// A waiter is to be answered locally: what was taken from the share for it goes back first.
+    /// Before a waiter is answered locally: returns what was taken from the share for it.
     mutating func returnShare(ofWaiterIn entry: Int, of batch: inout PendingBatch, now: ClockReading) {
         guard batch.entries[entry].held > 0 else { return }
         batch.entries[entry].held -= 1
         returnShare(batch.entries[entry].cost, of: batch.entries[entry], in: batch, now: now)
     }
 
-    /// It is known how many checks of an entry the store admitted.
+    /// Returns what the store did not admit of an entry.
     ///
-    /// - Parameter decidedMs: by which time it did; of no matter if it admitted none.
+    /// - Parameter decidedMs: the time by which the store decided; unused if it admitted none.
     mutating func returnShare(
         ofEntry index: Int, admitted: Int64, decidedMs: Int64 = 0, of batch: inout PendingBatch, now: ClockReading
     ) {
         let entry = batch.entries[index]
         guard entry.held > 0 else { return }
         batch.entries[index].held = 0
-        // Those that were admitted locally in the meantime have taken theirs.
+        // Checks that were admitted locally meanwhile were charged to the share separately.
         let spent = max(0, admitted - entry.locallyAdmitted / entry.cost)
         returnShare((entry.held - spent) * entry.cost, of: entry, in: batch, now: now)
         guard spent > 0, batch.shareEpoch == shareEpoch else { return }
@@ -107,7 +107,7 @@ extension Limiter {
     private mutating func returnShare(
         _ amount: Int64, of entry: PendingBatch.Entry, in batch: borrowing PendingBatch, now: ClockReading
     ) {
-        // Of another outage the shares are others.
+        // A later outage has new shares.
         guard batch.shareEpoch == shareEpoch else { return }
         changeShare(by: -amount, ofPlan: entry.plan, cutMs: batch.cutMs, nowMs: clock.nowMs(now))
     }

@@ -1,13 +1,12 @@
 import SluicePolicy
 
-/// What the store is told beside checks: what was admitted here without it, what it has forgotten, and that this replica
-/// lives.
+/// What the store receives beside checks: write-backs of local admissions, restores after a data loss, and heartbeats.
 ///
-/// Payments go out ahead of the checks of the same batch. So a counter turns shared again in the very script that settles
-/// it: no check is decided by a tally that lacks what this replica knows. Whether a batch without an answer ran, its
-/// replica's marker tells, and until then nothing of it is told again: so everything is added once.
+/// Write-backs are sent ahead of the checks of the same batch. So a counter is shared again in the very script call
+/// that writes it back, and no check is decided by a usage that lacks what this replica knows. The marker shows
+/// whether an unanswered batch ran, and until then nothing of it is written back again: so everything is added once.
 extension Limiter {
-    /// Something was admitted here that the store is to be told.
+    /// Lists a counter with local admissions for writing back.
     mutating func addToJournal(_ counter: Int) {
         markDirty(counter)
         journal.markUnsettled()
@@ -17,16 +16,16 @@ extension Limiter {
         journal.append(counter)
     }
 
-    /// How many replicas share what is left while the store is away.
+    /// How many replicas share what is left during an outage.
     package var replicaCount: Int64 { live.view.count }
 
-    /// How many counters hold something that the store is to be told.
+    /// How many counters have something to write back.
     package var journalCount: Int { journal.count }
 
     // MARK: - Sending
 
-    /// Puts what a counter owes ahead of the checks of a batch.
-    mutating func pay(_ counter: Int, in batch: inout PendingBatch, nowMs: Int64) {
+    /// Adds a counter's write-backs and restores to a batch, ahead of its checks.
+    mutating func addWriteBacks(of counter: Int, in batch: inout PendingBatch, nowMs: Int64) {
         if isWithinShare { table[counter: counter].beginShare(shareEpoch) }
         let maxIncrement = configuration.maxIncrement
         for writeBack in table[counter: counter].writeBacks(nowMs: nowMs, epoch: storeEpoch, maxIncrement: maxIncrement)
@@ -34,16 +33,16 @@ extension Limiter {
             if !writesBack && writeBack.kind == .increment { continue }
             journal.markUnsettled()
             table[counter: counter].send(writeBack)
-            table.beginPayment(counter)
+            table.beginWriteBack(counter)
             tie(counter)
             let sent = PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack)
             write(sent)
             batch.writeBacks.append(sent)
-            if writeBack.kind == .increment { batch.settles = true }
+            if writeBack.kind == .increment { batch.hasIncrements = true }
         }
     }
 
-    /// Puts a payment into `outgoing`, as its counter stands.
+    /// Encodes a write-back into `outgoing`.
     mutating func write(_ sent: PendingBatch.SentWriteBack) {
         let writeBack = sent.writeBack
         outgoing.appendKey(table[counter: sent.counter].key(ofWindowAt: writeBack.windowMs))
@@ -56,18 +55,18 @@ extension Limiter {
                 operation: writeBack.kind == .restore ? outgoing.operations.count - 1 : -1))
     }
 
-    /// What the counters of a batch's checks owe, and then some of what others do.
+    /// Adds the write-backs of the counters that a batch checks, and then some of other counters.
     mutating func addWriteBacks(in batch: inout PendingBatch, nowMs: Int64) {
         for index in batch.entries.indices where batch.entries[index].plan >= 0 && batch.entries[index].isWanted {
             let plan = batch.entries[index].plan
             for limit in table[rulesOf: plan].limits.indices {
                 let counter = table.counter(ofPlan: plan, limit)
                 if table[counter: counter].mayNeedWriteBack(epoch: storeEpoch) {
-                    pay(counter, in: &batch, nowMs: nowMs)
+                    addWriteBacks(of: counter, in: &batch, nowMs: nowMs)
                 }
             }
         }
-        // Others wait until all of it is written back.
+        // Other replicas wait until everything is written back.
         let most = isWithinShare ? EngineBounds.countersScannedForRestore : EngineBounds.maxWriteBacksPerBatch
         for _ in 0..<(writesBack ? min(journal.count, most) : 0) {
             guard batch.writeBacks.count < EngineBounds.maxWriteBacksPerBatch, let counter = journal.popFirst() else {
@@ -75,34 +74,34 @@ extension Limiter {
             }
             table[counter: counter].roll(at: nowMs)
             let before = batch.writeBacks.count
-            pay(counter, in: &batch, nowMs: nowMs)
+            addWriteBacks(of: counter, in: &batch, nowMs: nowMs)
             keepInJournal(counter, isSettled: batch.writeBacks.count == before, nowMs: nowMs)
         }
-        // Asked in this order: a counter that was looked at is not looked at again.
+        // Checked in this order: `nextRestore` examines each counter only once.
         while batch.writeBacks.count < EngineBounds.maxWriteBacksPerBatch, let counter = nextRestore() {
             table[counter: counter].roll(at: nowMs)
-            pay(counter, in: &batch, nowMs: nowMs)
+            addWriteBacks(of: counter, in: &batch, nowMs: nowMs)
         }
     }
 
     /// Whether what was admitted locally may be written back.
     var writesBack: Bool { recovery?.phase != .restoring }
 
-    /// Whether the store has all that was admitted here without it and counts for all, and decides what this replica admits
-    /// from here on.
+    /// Whether the store has all local admissions, so that all replicas may count on it, and decides every new
+    /// admission here.
     var hasWrittenBack: Bool {
         breaker.isClosed && writesBack && journal.isWrittenBack
             && !inFlight.contains { !$0.writeBacks.isEmpty || $0.hasAdmittedLocally }
-            && !unconfirmed.contains { !$0.tellsNothing }
+            && !unconfirmed.contains { !$0.hasOnlyHeartbeats }
     }
 
-    /// Whether there may be counters to be offered.
+    /// Whether there may be counters to restore.
     var hasRestores: Bool { restorePosition < restoreEnd }
 
-    /// A batch that carries payments and nothing else; nil if there are none.
+    /// Sends a batch with write-backs and nothing else; nil if there are none.
     mutating func sendWriteBacks(now: ClockReading) -> LinkCommand? {
         wantsWriteBacks = false
-        guard (journal.count > 0 && writesBack) || hasRestores || idempotency.owes else { return nil }
+        guard (journal.count > 0 && writesBack) || hasRestores || idempotency.hasUnsent else { return nil }
         var batch = newBatch()
         write(&batch, now: now)
         guard !batch.writeBacks.isEmpty || !batch.answers.isEmpty || hasRestores else {
@@ -114,7 +113,7 @@ extension Limiter {
         return .send(outgoing)
     }
 
-    /// What is over counts nowhere any more: the journal need not keep it.
+    /// Drops counters from the journal when nothing in them counts any more.
     mutating func sweepJournal(nowMs: Int64) {
         for _ in 0..<min(journal.count, EngineBounds.plansSweptPerTick) {
             guard let counter = journal.popFirst() else { return }
@@ -132,7 +131,7 @@ extension Limiter {
         }
     }
 
-    /// The next counter of which the store told before it forgot; some thousand are looked at for each batch.
+    /// The next counter to restore, seen before the data loss; at most some thousand are examined for each batch.
     private mutating func nextRestore() -> Int? {
         for _ in 0..<EngineBounds.countersScannedForRestore {
             guard hasRestores else { return nil }
@@ -144,8 +143,8 @@ extension Limiter {
 
     // MARK: - Answers
 
-    /// The store told of the payments of a batch, which come first.
-    mutating func paid(
+    /// Handles the results of a batch's write-backs, which come first in the reply.
+    mutating func readWriteBackResults(
         _ batch: inout PendingBatch, _ reply: BatchReply, _ at: inout Int, words: inout IndexingIterator<[String]>,
         decidedMs: Int64
     ) {
@@ -156,16 +155,17 @@ extension Limiter {
             noteOutcome(counter)
             switch outcome {
             case BatchReply.windowIsOver, BatchReply.fault:
-                // By the store's time nothing of it counts any more; or the next check of the counter reports it.
+                // By the store's time nothing of it counts any more; or the next check of the counter reports the
+                // fault.
                 if outcome == BatchReply.fault { _ = words.next() }
-                // An offer is not made again: whatever lies there would refuse it again.
+                // A failed restore is not repeated: the same value would make it fail again.
                 if sent.writeBack.kind == .restore { table[counter: counter].seenEpoch = storeEpoch }
-                table[counter: counter].paid(
+                table[counter: counter].wroteBack(
                     sent.writeBack, numbers: nil, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
             default:
                 if sent.writeBack.kind == .increment { statistics.settled += 1 }
                 let count = table[counter: counter].algorithm == .slidingLog ? Batch.logUsageCount : 1
-                table[counter: counter].paid(
+                table[counter: counter].wroteBack(
                     sent.writeBack, numbers: reply.results[at..<at + count], decidedMs: decidedMs, epoch: storeEpoch,
                     keepsShare: keepsShare)
                 at += count
@@ -174,40 +174,40 @@ extension Limiter {
         clearWriteBacks(&batch)
     }
 
-    /// What has become of a batch's payments is known. What it offered and the store did not take is looked for again.
+    /// The outcome of a batch's write-backs is known. Restores that the store did not take are searched for again.
     mutating func clearWriteBacks(_ batch: inout PendingBatch) {
         for sent in batch.writeBacks {
             if sent.writeBack.kind == .restore && table[counter: sent.counter].needsRestore(epoch: storeEpoch) {
                 restorePosition = 0
             }
             table[counter: sent.counter].clear(sent.writeBack)
-            // What is left of it, because one batch adds only so much, can be written back from now on.
+            // One batch adds at most `maxIncrement`: the rest can be written back from now on.
             journal.markUnsettled()
-            table.endPayment(sent.counter)
+            table.endWriteBack(sent.counter)
         }
         batch.writeBacks.removeAll(keepingCapacity: true)
     }
 
-    /// A batch that was not answered turned out to have run, and with it its payments.
+    /// An unanswered batch turned out to have run, and with it its write-backs.
     mutating func confirmWriteBacks(of batch: borrowing PendingBatch) {
         for sent in batch.writeBacks where sent.writeBack.kind == .increment {
             noteOutcome(sent.counter)
-            table[counter: sent.counter].paid(
+            table[counter: sent.counter].wroteBack(
                 sent.writeBack, numbers: nil, decidedMs: 0, epoch: storeEpoch, keepsShare: keepsShare)
         }
     }
 
-    // MARK: - Signs of life
+    // MARK: - Heartbeats
 
-    /// When the next one is due, by the monotonic clock; nil while this replica still has something to offer.
+    /// When the next heartbeat is due, by the monotonic clock; nil while this replica still has counters to restore.
     var nextHeartbeatNs: Int64? {
         guard let recovery else { return lastHeartbeatNs + EngineBounds.heartbeatIntervalNs }
         return recovery.phase == .writingBack || hasRestored ? lastHeartbeatNs + EngineBounds.recoveryPollNs : nil
     }
 
-    /// A batch that shows whether the store is there, and tells it that this replica lives.
+    /// Sends a batch that tests the store and, where due, carries this replica's heartbeat.
     mutating func sendHeartbeat(now: ClockReading) -> LinkCommand {
-        var batch = unpaid() ?? newBatch()
+        var batch = unconfirmedWriteBacks() ?? newBatch()
         if nextHeartbeatNs != nil {
             lastHeartbeatNs = now.monotonicNs
             _ = batch.addEntry(operation: .heartbeat)
@@ -217,34 +217,34 @@ extension Limiter {
         return .send(outgoing)
     }
 
-    /// What a batch was to settle of which it is not known whether it ran. It goes out again under the same sequence,
-    /// before anything else: then it runs now, or the marker says that it had run. With a later sequence the marker
-    /// would no longer tell if this answer got lost as well.
-    private mutating func unpaid() -> PendingBatch? {
-        guard let index = unconfirmed.firstIndex(where: \.settles) else { return nil }
+    /// A repeat of an unconfirmed batch's write-backs, under the same sequence and before anything else: either they
+    /// run now, or the marker says that they had run. With a later sequence the marker would no longer show that if
+    /// this answer got lost as well.
+    private mutating func unconfirmedWriteBacks() -> PendingBatch? {
+        guard let index = unconfirmed.firstIndex(where: \.hasIncrements) else { return nil }
         var again = newBatch()
         again.sequence = unconfirmed[index].sequence
         again.isRepeat = true
-        again.settles = true
-        unconfirmed[index].settles = false
+        again.hasIncrements = true
+        unconfirmed[index].hasIncrements = false
         swap(&again.writeBacks, &unconfirmed[index].writeBacks)
-        if unconfirmed[index].tellsNothing { recycle(unconfirmed.remove(at: index)) }
+        if unconfirmed[index].hasOnlyHeartbeats { recycle(unconfirmed.remove(at: index)) }
         return again
     }
 
-    /// The store could not note it: what a person should know is told once, until it can again.
+    /// The store could not record a heartbeat: reported once, until one succeeds.
     mutating func heartbeatFailed(reason: String) {
         if !isHeartbeatFaulty { notify(.keyFault(reason: reason)) }
         isHeartbeatFaulty = true
     }
 
     /// - Parameters:
-    ///   - numbers: of each replica the three of its `Heartbeat`.
-    ///   - unnamed: how much else was in their lists; a person is told of it once, until there is none.
+    ///   - numbers: the three numbers of each replica's `Heartbeat`.
+    ///   - unnamed: how many other members their lists held; reported once, until there are none.
     mutating func heard(_ numbers: ArraySlice<Int64>, unnamed: Int64, now: ClockReading) {
         if unnamed > 0 {
             let key = String(decoding: CounterKey.replicas(prefix: configuration.keyPrefix), as: UTF8.self)
-            heartbeatFailed(reason: "\(key) held \(unnamed) members that name no replica: passed over, and removed")
+            heartbeatFailed(reason: "\(key) held \(unnamed) members that are no replicas: ignored and removed")
         } else {
             isHeartbeatFaulty = false
         }
@@ -256,24 +256,24 @@ extension Limiter {
             recovery?.heard(
                 Heartbeat(replica: replica, seenMs: numbers[at + 1], writtenBackMs: numbers[at + 2]))
         }
-        live.told(replicas, now: now)
+        live.update(replicas, now: now)
         advanceRecovery(now: now)
     }
 
-    // MARK: - After the store forgot
+    // MARK: - After a data loss
 
-    /// Whether all that the store told of before it forgot has been offered to it, and answered.
+    /// Whether every counter seen before the data loss was restored, and the restores answered.
     var hasRestored: Bool { !hasRestores && !inFlight.contains { !$0.writeBacks.isEmpty } }
 
-    /// The store lost its memory. Where others live, who may know more, checks are answered locally until they have told
-    /// it; else each counter is offered ahead of its next check.
+    /// The store lost its data. If other replicas are live, which may know more, checks are answered locally until
+    /// they have restored; otherwise each counter is restored ahead of its next check.
     mutating func storeLostData(timeMs: Int64, now: ClockReading) {
         statistics.forgotten += 1
         if forgotPace.allows(now: now) { notify(.storeLostData) }
         storeEpoch &+= 1
         idempotency.markAllUnsent()
         restorePosition = 0
-        // Whoever comes later was not told of before.
+        // Counters created later were not seen before the loss.
         restoreEnd = table.counters.count
         wantsWriteBacks = true
         forgotSequence = lastSequence
@@ -285,16 +285,17 @@ extension Limiter {
 
     // MARK: - After an outage
 
-    /// The store is back, or there for the first time.
+    /// The store is available again, or for the first time.
     ///
-    /// - Parameter wasAway: whether there was a time without it, in which others may have admitted something, too.
-    mutating func storeReached(wasAway: Bool, timeMs: Int64, now: ClockReading) {
+    /// - Parameter hadOutage: whether there was an outage before, in which other replicas may have admitted something,
+    ///   too.
+    mutating func storeReached(hadOutage: Bool, timeMs: Int64, now: ClockReading) {
         reportedReasons = []
         notify(.storeReached)
         live.storeReached(now: now)
         if recovery?.phase == .restoring {
             recovery?.startedNs = now.monotonicNs
-        } else if wasAway {
+        } else if hadOutage {
             begin(
                 Recovery(
                     .writingBack, awaiting: live.others, assumed: live.view.assumed,
@@ -307,7 +308,8 @@ extension Limiter {
     private mutating func begin(_ next: Recovery) {
         recovery = next
         guard next.isAwaiting else { return endRecovery() }
-        // Others wait for it, once it has restored all. After an outage a heartbeat was answered just now.
+        // Others wait for this replica's heartbeat, sent once it has restored. After an outage one was answered just
+        // now.
         if next.phase == .restoring { lastHeartbeatNs = .min / 2 }
     }
 
@@ -325,13 +327,13 @@ extension Limiter {
         case .end?: endRecovery()
         case Recovery.Action.none?, nil: return
         }
-        // Others wait for what this replica says now.
+        // Others wait for what this heartbeat reports.
         lastHeartbeatNs = .min / 2
     }
 }
 
 extension Counter {
-    /// Whether it may have something to tell the store.
+    /// Whether it may have something to write back or restore.
     func mayNeedWriteBack(epoch: Int16) -> Bool { isJournalled || needsRestore(epoch: epoch) }
 
     func needsRestore(epoch: Int16) -> Bool { references > 0 && isSeen && seenEpoch != epoch }

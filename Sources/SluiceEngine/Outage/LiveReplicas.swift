@@ -1,7 +1,7 @@
-/// Which replicas live, by the list of their signs of life in the store. While the store is away it stands still.
+/// Which replicas are live, by their heartbeats in the store. The list does not change during an outage.
 struct LiveReplicas {
     private(set) var view: ReplicaView
-    /// When each other replica's last sign of life was heard of, by this replica's monotonic clock.
+    /// When each other replica's last heartbeat was read, by this replica's monotonic clock.
     private var heardNs: [UInt64: Int64] = [:]
 
     init(_ view: ReplicaView, now: ClockReading) {
@@ -9,12 +9,12 @@ struct LiveReplicas {
         for replica in view.live where replica != view.own { heardNs[replica] = now.monotonicNs }
     }
 
-    /// The other ones.
+    /// The other replicas.
     var others: some Sequence<UInt64> { heardNs.keys }
 
-    /// The store told which replicas gave a sign of life lately. One that it does not tell of is believed to live for as
-    /// long as a sign of life counts: a store that has just come back has heard of few.
-    mutating func told(_ replicas: some Sequence<UInt64>, now: ClockReading) {
+    /// Takes the store's list of replicas with a recent heartbeat. A replica that is missing still counts as live
+    /// until its heartbeat expires: a store that has just come back lists few.
+    mutating func update(_ replicas: some Sequence<UInt64>, now: ClockReading) {
         for replica in replicas
         where replica != view.own && (heardNs.count < EngineBounds.maxReplicas || heardNs[replica] != nil) {
             heardNs[replica] = now.monotonicNs
@@ -25,7 +25,7 @@ struct LiveReplicas {
         view = ReplicaView(own: view.own, live: live, assumed: view.assumed)
     }
 
-    /// The store is back: that nobody was heard of while it was away says nothing.
+    /// The store is available again: heartbeats missing during the outage prove nothing.
     mutating func storeReached(now: ClockReading) {
         for replica in heardNs.keys { heardNs[replica] = now.monotonicNs }
     }

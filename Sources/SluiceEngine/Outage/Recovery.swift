@@ -1,5 +1,5 @@
-/// How counting comes back after an outage or a data loss: until every live replica has brought the store up to date, what
-/// it holds is too low, and nobody may admit what others have spent already.
+/// How shared counting resumes after an outage or a data loss. Until every live replica has brought the store up to
+/// date, its usage is too low, and no replica may admit what others have already spent.
 ///
 /// A value-type state machine; the limiter feeds it with the heartbeats of others.
 struct Recovery: Equatable {
@@ -16,20 +16,20 @@ struct Recovery: Equatable {
     private(set) var phase: Phase
     /// When it began, by the monotonic clock.
     var startedNs: Int64
-    /// Heartbeats from this time of the store on count, ms since the epoch: when the store was found to be back, or to have
-    /// lost its data.
+    /// Heartbeats count from this time of the store on, ms since the epoch: when the store was found to be available
+    /// again, or to have lost its data.
     private let sinceMs: Int64
-    /// Other replicas that were known when it began, and those of them that are still awaited.
+    /// The other replicas known when it began, and those of them that are still awaited.
     private let known: Set<UInt64>
     private var awaited: Set<UInt64>
-    /// How many more than those are assumed to live: one that has just started may not have been heard of yet.
+    /// How many more than those are assumed to be live: a replica that has just started may not be listed yet.
     let unknown: Int
-    /// Replicas that were not known, and are awaited no longer.
+    /// Replicas that were not known then, and have reported.
     private var unlistedReplicas: Set<UInt64> = []
 
     /// - Parameters:
-    ///   - others: those that are known.
-    ///   - assumed: how many live at least, this one included.
+    ///   - others: the known ones.
+    ///   - assumed: the minimum number of live replicas, this one included.
     init(_ phase: Phase, awaiting others: some Sequence<UInt64>, assumed: Int, sinceMs: Int64, now: ClockReading) {
         self.phase = phase
         startedNs = now.monotonicNs
@@ -39,15 +39,15 @@ struct Recovery: Equatable {
         unknown = max(0, assumed - 1 - known.count)
     }
 
-    /// Whether anybody else is to be heard.
+    /// Whether any replica is still awaited.
     var isAwaiting: Bool { !awaited.isEmpty || unlistedReplicas.count < unknown }
 
-    /// The last moment of it, whoever is still awaited.
+    /// Its latest end, even if replicas are still awaited.
     var endNs: Int64 { startedNs + EngineBounds.maxRecoveryNs }
 
     enum Action: Equatable {
         case none
-        /// All have restored: now what was admitted locally may be written back.
+        /// All have restored: now local admissions may be written back.
         case writeBack
         /// All count in the store again.
         case end
@@ -55,7 +55,7 @@ struct Recovery: Equatable {
 
     /// Something has changed, or time has passed.
     ///
-    /// - Parameter isDone: whether this replica has restored, or written back, all that it has.
+    /// - Parameter isDone: whether this replica has finished restoring, or writing back.
     mutating func advance(isDone: Bool, now: ClockReading) -> Action {
         if now.monotonicNs >= endNs { return .end }
         guard isDone && !isAwaiting else { return .none }
@@ -66,7 +66,7 @@ struct Recovery: Equatable {
         return .writeBack
     }
 
-    /// Another replica gave a heartbeat: it has restored what it saw.
+    /// Another replica's heartbeat: it has restored what it last saw.
     mutating func heard(_ heartbeat: Heartbeat) {
         let doneMs = phase == .restoring ? heartbeat.seenMs : heartbeat.writtenBackMs
         guard doneMs >= sinceMs else { return }
@@ -81,10 +81,10 @@ struct Recovery: Equatable {
 /// What the store lists of one replica.
 struct Heartbeat: Equatable {
     var replica: UInt64
-    /// When its last heartbeat came, by the store's clock, ms since the epoch. It gives none while it has something to
+    /// When its last heartbeat came, by the store's clock, ms since the epoch. It sends none while it has counters to
     /// restore.
     var seenMs: Int64
-    /// When it last had nothing to write back and counted in the store, ms since the epoch; 0: never. By its own reading of
-    /// the store's clock as it sent that: the store may come to read it after an outage.
+    /// When it last had nothing to write back and counted in the store, ms since the epoch; 0: never. This is its own
+    /// reading of the store's clock at the time of sending, because the store may receive it only after an outage.
     var writtenBackMs: Int64
 }

@@ -1,14 +1,14 @@
-/// What the store is to be told of one window (one bucket) of one counter, by itself and not for any check.
+/// An increment or a restore of one window (or bucket) of one counter in the store, not for any check.
 struct WriteBack: Equatable {
     enum Kind {
-        /// What was admitted here without the store: it is added once.
+        /// Local admissions without the store: added once.
         case increment
-        /// What the store had told before it forgot: it is raised to that, and so may be told as often as one likes.
+        /// The usage last seen before a data loss. The counter is raised to it, so it may be sent repeatedly.
         case restore
     }
 
     var kind: Kind
-    /// In units of cost; of a token bucket, as `Usage.used`.
+    /// In units of cost; for a token bucket, as `Usage.used`.
     var amount: Int64
     /// A time within the window.
     var windowMs: Int64
@@ -21,7 +21,7 @@ struct WriteBack: Equatable {
 }
 
 extension Quota {
-    /// A token bucket that is charged levels instead of costs, and has room for every one.
+    /// A token bucket that is charged in levels instead of costs, and has room for any level.
     var unlimitedLevel: Quota {
         var quota = self
         quota.lengthMs = 1

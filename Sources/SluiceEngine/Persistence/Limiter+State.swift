@@ -1,45 +1,45 @@
 import DequeModule
 import SluicePolicy
 
-/// What of a replica outlives its process: what it admitted without the store and what was on its way there, what it last
-/// saw of counters once the store has gone, and how far it got.
+/// The state that survives a restart: local admissions, batches in flight, the counters last seen before an outage,
+/// and the sequence reached.
 ///
-/// Changes are noted as they happen and taken as records now and then, and so a crash may lose the latest admissions.
-/// What is paid to the store it cannot lose or pay twice: a batch that pays leaves only after it is recorded
-/// (`mustRecord`), and one whose fate is unknown is sent again under its own sequence, before anything else. If it ran,
-/// the replica's marker says so; if not, it runs now. No later batch leaves in between, so that the marker tells of it
-/// alone, however often answers or processes are lost.
+/// Changes are marked as they happen and taken as records from time to time, so a crash may lose the latest
+/// admissions. Write-backs are never lost or applied twice: a batch of write-backs is sent only after it is recorded
+/// (`mustRecord`), and an unconfirmed one is sent again under its own sequence, before anything else. If it ran, the
+/// replica's marker says so; if not, it runs now. No later batch is sent in between, so the marker shows the outcome
+/// however often answers or processes are lost.
 ///
-/// What is taken at once is found whole by the next process, or not at all. With the record of a batch go those of the
-/// counters that changed by it (`tie`): were they found without it, it would be taken from them once more, and with that
-/// what was admitted since.
+/// Records taken together are found all together by the next process, or not at all. The record of a batch goes
+/// together with those of the counters that it changed (`tie`): without it, the batch's amount would be subtracted
+/// from them again, and with that later admissions.
 ///
-/// Reservations made here, answers to checks with an id, and slots are not kept: what a reservation had charged then
-/// counts in full.
+/// Local reservations, answers to checks with an id, and slots are not kept: the charge of a reservation then counts
+/// in full.
 extension Limiter {
-    /// How many things have changed since they were last recorded.
+    /// How many changes are not recorded yet.
     package var unrecordedCount: Int {
         changes.counters.count + changes.unconfirmed.count + changes.departing.count + endedFlights.count
             + max(0, table.counters.count - changes.walkPosition) + (changes.wantsReplica ? 1 : 0)
     }
 
-    /// Whether there is anything to record. Asked after each check, and so mutating: see `Limiter.quota`.
+    /// Whether there is anything to record. Called for each check, and so mutating: see `Limiter.quota`.
     package var hasChanges: Bool {
         mutating get { configuration.keepsState && unrecordedCount > 0 }
     }
 
-    /// Whether no batch may leave before what has changed is recorded. Asked for each batch.
+    /// Whether changes must be recorded before a batch may be sent. Called for each batch.
     package var mustRecord: Bool {
         mutating get { !changes.departing.isEmpty || !endedFlights.isEmpty }
     }
 
-    /// The time by which windows are cut, ms since the epoch.
+    /// The time that cuts windows, ms since the epoch.
     package func nowMs(_ now: ClockReading) -> Int64 { clock.nowMs(now) }
 
-    /// A batch does not leave yet: its answer is not to be expected, and the store does not hang.
+    /// A batch is held back: no answer is due, so the store does not seem to hang.
     package mutating func batchHeld(sequence: Int64) { setSent(sequence, atNs: .max / 2) }
 
-    /// A batch that was held leaves now.
+    /// A batch that was held back is sent now.
     package mutating func batchLeft(sequence: Int64, now: ClockReading) { setSent(sequence, atNs: now.monotonicNs) }
 
     private mutating func setSent(_ sequence: Int64, atNs: Int64) {
@@ -49,7 +49,7 @@ extension Limiter {
 
     // MARK: - Changes
 
-    /// A counter changed in what a restart must not lose.
+    /// Marks a counter to be recorded.
     mutating func markDirty(_ counter: Int) {
         guard configuration.keepsState, !table[counter: counter].isChanged else { return }
         table[counter: counter].isChanged = true
@@ -57,13 +57,13 @@ extension Limiter {
         changes.counters.append(Int32(counter))
     }
 
-    /// A counter changed by what became of a batch.
+    /// Marks a counter that was changed by the outcome of a batch.
     mutating func noteOutcome(_ counter: Int) {
         markDirty(counter)
         tie(counter)
     }
 
-    /// What changed of a counter has to do with a batch: no reader learns of one without the other.
+    /// A counter's change belongs to a batch: both are recorded together.
     mutating func tie(_ counter: Int) {
         guard configuration.keepsState, table[counter: counter].isChanged, !table[counter: counter].isTied else {
             return
@@ -72,33 +72,33 @@ extension Limiter {
         changes.tied.append(Int32(counter))
     }
 
-    /// Something has become of what went out under a sequence. Where some of it is under way still, there is less of it.
+    /// The outcome of a recorded batch, or of a part of it, is known: what is left of it is recorded again.
     mutating func noteOutcome(ofSequence sequence: Int64) {
         if changes.recorded.contains(sequence) { changes.unconfirmed.insert(sequence) }
     }
 
-    /// A batch is about to leave.
+    /// A batch is about to be sent.
     mutating func noteDeparture(_ batch: borrowing PendingBatch) {
-        guard configuration.keepsState, batch.settles, !batch.isRepeat else { return }
+        guard configuration.keepsState, batch.hasIncrements, !batch.isRepeat else { return }
         changes.departing.insert(batch.sequence)
     }
 
-    /// A check of a plan was admitted here while its batch was under way.
+    /// A check of a plan was admitted locally while its batch was in flight.
     mutating func noteUnconfirmed(_ batch: borrowing PendingBatch, plan: Int) {
         guard configuration.keepsState else { return }
         changes.unconfirmed.insert(batch.sequence)
         for index in table[rulesOf: plan].limits.indices { tie(table.counter(ofPlan: plan, index)) }
     }
 
-    /// The store has gone, and with it the memory of what it told: all of that is recorded, some counters at a time.
+    /// Begins to record every counter, because the store, which had their usage, became unavailable.
     mutating func recordAll() {
         guard configuration.keepsState else { return }
-        // One that goes on is not begun anew: where the store comes and goes, it would never end.
+        // A scan in progress is not restarted: with frequent outages it would never end.
         if changes.walkPosition == .max { changes.walkPosition = 0 }
         changes.wantsReplica = true
     }
 
-    /// Looks after what is kept for its own sake.
+    /// Releases counters that were kept only because an earlier process left them.
     mutating func sweepState(nowMs: Int64) {
         guard configuration.keepsState else { return }
         if lastSequence - changes.recordedSequence >= EngineBounds.sequencesPerRecord { changes.wantsReplica = true }
@@ -117,8 +117,8 @@ extension Limiter {
         }
     }
 
-    /// Whether a counter that an earlier process left need not be kept for its own sake any more: nothing of it counts, or
-    /// the table wants the room, and the store has all of it.
+    /// Whether a counter of an earlier process need not be kept any longer: nothing of it counts, or the table needs
+    /// the room and the store has all of it.
     private func isOver(restored counter: Int, nowMs: Int64) -> Bool {
         if let sharedEpoch, table.bytes > table.maxBytes / 2,
             table[counter: counter].isStored(epoch: sharedEpoch, nowMs: nowMs)
@@ -128,7 +128,7 @@ extension Limiter {
         return table[counter: counter].isQuiet(nowMs: nowMs, quota: table[counter: counter].bucketQuota)
     }
 
-    /// Batches of which there is a record, and whose fate is known by now.
+    /// Recorded batches whose outcome is known by now.
     private var endedFlights: [Int64] {
         changes.recorded.isEmpty ? [] : changes.recorded.filter { !isUnderWay($0) }
     }
@@ -139,15 +139,15 @@ extension Limiter {
 
     // MARK: - Taking records
 
-    /// Appends what has changed. Where many counters have changed, or are to be gone through, there is more to take
-    /// afterwards: see `hasChanges`.
+    /// Appends the changes since the last call. If many counters have changed, or all are being recorded, more is left
+    /// for later calls: see `hasChanges`.
     ///
-    /// Whoever takes records keeps them, or keeps trying to: they are not told again. A reader must find all that was
-    /// taken at once, or nothing of it.
+    /// The caller must store the records, retrying if needed: they are not returned again. A reader must find either
+    /// all records of one call or none.
     ///
     /// - Parameters:
-    ///   - seenToo: whether there is room for what was only seen of counters; else, what is to be settled.
-    ///   - counterCount: beside those that a batch concerns.
+    ///   - seenToo: whether there is room for counters with nothing to write back or restore.
+    ///   - counterCount: the most counters, beside those that belong to a batch.
     package mutating func takeRecords(
         into records: inout [StateRecord], seenToo: Bool = true,
         atMost counterCount: Int = EngineBounds.countersRecordedAtOnce, now: ClockReading
@@ -165,7 +165,7 @@ extension Limiter {
         walk(into: &records, seenToo: seenToo, atMost: counterCount, nowMs: clock.nowMs(now))
         for sequence in changes.unconfirmed.union(changes.departing).sorted() where isUnderWay(sequence) {
             let state = flightState(sequence)
-            if state.writeBacks.isEmpty && state.doubts.isEmpty { continue }
+            if state.writeBacks.isEmpty && state.unconfirmed.isEmpty { continue }
             records.append(.flight(state))
             changes.recorded.insert(sequence)
         }
@@ -177,7 +177,7 @@ extension Limiter {
         }
     }
 
-    /// Records a counter that has changed, unless it has been since.
+    /// Records a changed counter, unless it has been recorded since.
     private mutating func record(_ counter: Int, into records: inout [StateRecord]) {
         guard table[counter: counter].isChanged else { return }
         if let state = table[counter: counter].state(epoch: storeEpoch, outage: shareEpoch) {
@@ -209,7 +209,7 @@ extension Limiter {
             aheadMs: clock.nowMs(now) - now.wallMs, others: live.others.sorted())
     }
 
-    /// All that is on its way under that sequence; nothing if it is over.
+    /// Everything in flight or unconfirmed under that sequence; empty if it is over.
     private func flightState(_ sequence: Int64) -> FlightState {
         var state = FlightState(sequence: sequence)
         for batch in inFlight + unconfirmed where batch.sequence == sequence {
@@ -217,17 +217,17 @@ extension Limiter {
                 let item = FlightState.Item(
                     baseKey: Array(table[counter: sent.counter].baseKey), isRestore: sent.writeBack.kind == .restore,
                     amount: sent.writeBack.amount, windowMs: sent.writeBack.windowMs)
-                if batch.isQuestion { state.doubts.append(item) } else { state.writeBacks.append(item) }
+                if batch.isQuestion { state.unconfirmed.append(item) } else { state.writeBacks.append(item) }
             }
             for waiter in batch.waiters where waiter.state == .admittedLocally {
-                state.doubts += doubts(of: waiter, in: batch)
+                state.unconfirmed += unconfirmed(of: waiter, in: batch)
             }
         }
         return state
     }
 
-    /// What a batch may have charged for a check that was admitted here as well.
-    private func doubts(of waiter: PendingBatch.Waiter, in batch: PendingBatch) -> [FlightState.Item] {
+    /// What a batch may have charged for a check that was also admitted locally.
+    private func unconfirmed(of waiter: PendingBatch.Waiter, in batch: PendingBatch) -> [FlightState.Item] {
         let entry = batch.entries[waiter.entry]
         guard entry.isSent, entry.plan >= 0 else { return [] }
         return table[rulesOf: entry.plan].limits.indices.compactMap { index in
@@ -243,24 +243,24 @@ extension Limiter {
     }
 }
 
-// MARK: - Beginning again
+// MARK: - Restoring
 
 extension Limiter {
-    /// What became of records of an earlier process.
+    /// The result of restoring an earlier process's records.
     package struct Restoration: Sendable, Equatable {
         /// Counters that still count.
         package var counters = 0
-        /// Of those, the ones of which the store is still to be told.
+        /// How many of those have something to write back.
         package var unsettled = 0
-        /// Counters whose window is over, and what could not be understood or belongs to other keys.
+        /// Counters whose window is over, and records that were unreadable or belong to other keys.
         package var dropped = 0
-        /// Records with numbers that no engine writes: they were passed over.
+        /// Records with numbers that no engine writes: they were skipped.
         package var implausible = 0
-        /// The time of the store that was kept, where it was too far ahead of this machine's clock and was dropped; else 0.
+        /// The saved store time, if it was too far ahead of this machine's clock and was dropped; else 0.
         package var droppedStoreMs: Int64 = 0
     }
 
-    /// Goes on where an earlier process of this replica ended. To be called before anything else.
+    /// Goes on from the records of an earlier process of this replica. Must be called before anything else.
     ///
     /// - Parameter records: in the order in which they were taken; later ones replace earlier ones.
     package mutating func restore(_ records: [StateRecord], now: ClockReading) -> Restoration {
@@ -298,7 +298,7 @@ extension Limiter {
     }
 
     private mutating func restore(_ state: CounterState, into restoration: inout Restoration, nowMs: Int64) {
-        // Where the algorithm has windows, the start of one comes behind the last colon.
+        // Where the algorithm has windows, the start of one follows the last colon.
         let isStart = state.baseKey.last == UInt8(ascii: ":")
         let key = CounterKey(
             state.baseKey + (isStart ? Array("\(state.startMs)".utf8) : []), prefix: configuration.keyPrefix)
@@ -322,21 +322,21 @@ extension Limiter {
         }
     }
 
-    /// What was on its way is so again: its marker will tell, or it goes out once more.
+    /// Restores a batch that was in flight: the marker will show whether it ran, or it is sent again.
     private mutating func restore(_ flight: FlightState) {
         lastSequence = max(lastSequence, flight.sequence + EngineBounds.sequencesSkippedAtRestart)
         changes.recorded.insert(flight.sequence)
-        for (items, isQuestion) in [(flight.doubts, true), (flight.writeBacks, false)] {
+        for (items, isQuestion) in [(flight.unconfirmed, true), (flight.writeBacks, false)] {
             var batch = newBatch()
             batch.sequence = flight.sequence
             batch.isRepeat = !isQuestion
-            batch.settles = !isQuestion
+            batch.hasIncrements = !isQuestion
             batch.isQuestion = isQuestion
             for item in items {
                 guard let counter = table.counter(named: ByteString(bytes: item.baseKey)) else { continue }
                 let writeBack = WriteBack(item.isRestore ? .restore : .increment, item.amount, windowMs: item.windowMs)
                 table[counter: counter].send(writeBack)
-                table.beginPayment(counter)
+                table.beginWriteBack(counter)
                 batch.writeBacks.append(PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack))
             }
             if batch.writeBacks.isEmpty { recycle(batch) } else { unconfirmed.append(batch) }

@@ -1,7 +1,7 @@
 internal import SluicePolicy
 
-/// Whether a record's numbers are such as an engine writes. A file may have been written by anybody, and what is counted with must
-/// stay within what is counted exactly.
+/// Whether a record's numbers are plausible. Any program may have written the file, and amounts must stay within what
+/// is counted exactly.
 extension StateRecord {
     package var isPlausible: Bool {
         switch self {
@@ -24,7 +24,7 @@ extension ReplicaState {
 }
 
 extension CounterState {
-    /// A window that was never looked at begins before there was time.
+    /// A window that was never used starts before the epoch.
     fileprivate var isPlausible: Bool {
         guard startMs == -1 || StateRecord.isTime(startMs) else { return false }
         return switch usage {
@@ -54,16 +54,16 @@ extension CounterState.LogState {
 
 extension CounterState.BucketState {
     fileprivate var isPlausible: Bool {
-        // A time before the bucket was first looked at is 0.
+        // The time of a bucket that was never used is 0.
         guard StateRecord.isAmount(sharedLevel), StateRecord.isTime(sharedMs), StateRecord.isTime(localMs),
             BucketUsage.levels ~= localLevel || localLevel == -1,
-            [ownLevel, resolvedLevel, localCapacity].allSatisfy({ BucketUsage.levels ~= $0 }),
+            [ownLevel, confirmedLevel, localCapacity].allSatisfy({ BucketUsage.levels ~= $0 }),
             1...Int64(EngineBounds.maxReplicas + 1) ~= replicaCount,
             0...PolicyBounds.maxLimit ~= max, 0...PolicyBounds.maxLimit ~= burst,
             0...PolicyBounds.maxWindowSeconds * 1000 ~= lengthMs
         else { return false }
-        // No more than fills the replica's own bucket.
-        guard ownLevel <= Quota.maxExact * replicaCount, resolvedLevel <= ownLevel else { return false }
+        // No more than the capacity of the replica's own bucket.
+        guard ownLevel <= Quota.maxExact * replicaCount, confirmedLevel <= ownLevel else { return false }
         return lengthMs == 0 || Swift.max(max, burst) <= Quota.maxExact / lengthMs
     }
 }
@@ -71,6 +71,8 @@ extension CounterState.BucketState {
 extension FlightState {
     fileprivate var isPlausible: Bool {
         1...EngineBounds.maxSequence ~= sequence
-            && (writeBacks + doubts).allSatisfy { StateRecord.isAmount($0.amount) && StateRecord.isTime($0.windowMs) }
+            && (writeBacks + unconfirmed).allSatisfy {
+                StateRecord.isAmount($0.amount) && StateRecord.isTime($0.windowMs)
+            }
     }
 }

@@ -1,9 +1,9 @@
-/// How records are written: a byte for the kind, then numbers of seven bits a byte, low ones first, with the sign in the
-/// lowest bit (LEB128 and zigzag, as Protocol Buffers have them); names and lists come after their length.
+/// The encoding of records: a byte for the kind, then numbers of seven bits a byte, low ones first, with the sign in
+/// the lowest bit (LEB128 and zigzag, as in Protocol Buffers). Names and lists come after their length.
 extension StateRecord {
     private enum Kind: Int64 { case replica = 1, counter, flight }
     /// `.window` is what earlier versions wrote: see `earlierWindow`.
-    private enum TallyKind: Int64 {
+    private enum UsageKind: Int64 {
         case window = 1
         case bucket, windowWithoutShare, windowWithShare, logWithoutShare, logWithShare
     }
@@ -26,7 +26,7 @@ extension StateRecord {
         case .flight(let state):
             writer.put(Kind.flight.rawValue)
             writer.put(state.sequence)
-            for items in [state.writeBacks, state.doubts] {
+            for items in [state.writeBacks, state.unconfirmed] {
                 writer.put(Int64(items.count))
                 for item in items {
                     writer.put(name: item.baseKey)
@@ -40,19 +40,19 @@ extension StateRecord {
     private static func put(_ usage: CounterState.Usage, to writer: inout StateWriter) {
         switch usage {
         case .window(let window):
-            let kind = window.share == nil ? TallyKind.windowWithoutShare : .windowWithShare
+            let kind = window.share == nil ? UsageKind.windowWithoutShare : .windowWithShare
             writer.put(kind.rawValue)
             writer.put(window.sharedUsed, window.sharedPrevious, window.own, window.ownPrevious)
             if let share = window.share {
                 writer.put(share.base, share.taken, share.previousBase, share.previousTaken)
             }
         case .bucket(let bucket):
-            writer.put(TallyKind.bucket.rawValue)
-            writer.put(bucket.sharedLevel, bucket.sharedMs, bucket.localLevel, bucket.ownLevel, bucket.resolvedLevel)
+            writer.put(UsageKind.bucket.rawValue)
+            writer.put(bucket.sharedLevel, bucket.sharedMs, bucket.localLevel, bucket.ownLevel, bucket.confirmedLevel)
             writer.put(bucket.localMs, bucket.replicaCount, bucket.localCapacity)
             writer.put(bucket.max, bucket.burst, bucket.lengthMs)
         case .log(let log):
-            writer.put((log.base == nil ? TallyKind.logWithoutShare : .logWithShare).rawValue)
+            writer.put((log.base == nil ? UsageKind.logWithoutShare : .logWithShare).rawValue)
             for steps in [log.shared, log.own] + (log.base.map { [$0, log.taken] } ?? []) {
                 writer.put(Int64(steps.count) * 2)
                 for step in steps { writer.put(step.ms, step.units) }
@@ -60,8 +60,8 @@ extension StateRecord {
         }
     }
 
-    /// What was written one behind the other; nil unless that is exactly what `append` writes. What the numbers are is for
-    /// `isPlausible` to say: one record that is not hurts no other.
+    /// Decodes consecutive records; nil unless the bytes are exactly what `append` writes. `isPlausible` judges the
+    /// numbers: one implausible record does not affect the others.
     package static func all(in bytes: ArraySlice<UInt8>) -> [StateRecord]? {
         var reader = StateReader(rest: bytes)
         var records: [StateRecord] = []
@@ -93,14 +93,15 @@ extension StateRecord {
                     baseKey: baseKey, startMs: numbers[0], countsUntilMs: numbers[1], isSeen: numbers[2] == 1,
                     needsRestore: numbers[3] == 1, usage: usage))
         case .flight:
-            guard let sequence = reader.number(), let writeBacks = Self.items(&reader), let doubts = Self.items(&reader)
+            guard let sequence = reader.number(), let writeBacks = Self.items(&reader),
+                let unconfirmed = Self.items(&reader)
             else { return nil }
-            self = .flight(FlightState(sequence: sequence, writeBacks: writeBacks, doubts: doubts))
+            self = .flight(FlightState(sequence: sequence, writeBacks: writeBacks, unconfirmed: unconfirmed))
         }
     }
 
     private static func usage(_ reader: inout StateReader) -> CounterState.Usage? {
-        switch reader.number().flatMap({ TallyKind(rawValue: $0) }) {
+        switch reader.number().flatMap({ UsageKind(rawValue: $0) }) {
         case .window: return earlierWindow(&reader)
         case .windowWithoutShare: return window(&reader, hasShare: false)
         case .windowWithShare: return window(&reader, hasShare: true)
@@ -111,7 +112,7 @@ extension StateRecord {
             return .bucket(
                 CounterState.BucketState(
                     sharedLevel: numbers[0], sharedMs: numbers[1], localLevel: numbers[2], ownLevel: numbers[3],
-                    resolvedLevel: numbers[4], localMs: numbers[5], replicaCount: numbers[6],
+                    confirmedLevel: numbers[4], localMs: numbers[5], replicaCount: numbers[6],
                     localCapacity: numbers[7], max: numbers[8], burst: numbers[9], lengthMs: numbers[10]))
         case nil: return nil
         }
@@ -143,22 +144,22 @@ extension StateRecord {
                 share: share))
     }
 
-    /// As it was before shares were recorded: the last number is what the store turned out to have charged of what was
-    /// admitted locally, after it had last reported its usage.
+    /// The format before shares were recorded. Its last number is the part of local admissions that turned out to be
+    /// charged in the store after its last report.
     private static func earlierWindow(_ reader: inout StateReader) -> CounterState.Usage? {
         guard let numbers = reader.numbers(5) else { return nil }
         let (base, own) = (numbers[0], numbers[2])
-        let resolved = numbers[4]
-        guard [base, own, resolved].allSatisfy({ 0...Quota.maxExact ~= $0 }) else {
-            // No sum of these is any: `isPlausible` says so of the whole.
+        let confirmed = numbers[4]
+        guard [base, own, confirmed].allSatisfy({ 0...Quota.maxExact ~= $0 }) else {
+            // An invalid value if the sum overflows: `isPlausible` then rejects the record.
             return .window(CounterState.WindowState(sharedUsed: -1, sharedPrevious: 0, own: 0, ownPrevious: 0))
         }
         return .window(
             CounterState.WindowState(
-                sharedUsed: min(Quota.maxExact, base + resolved), sharedPrevious: numbers[1], own: own,
+                sharedUsed: min(Quota.maxExact, base + confirmed), sharedPrevious: numbers[1], own: own,
                 ownPrevious: numbers[3],
                 share: CounterState.ShareState(
-                    base: base, taken: min(Quota.maxExact, own + resolved), previousBase: numbers[1],
+                    base: base, taken: min(Quota.maxExact, own + confirmed), previousBase: numbers[1],
                     previousTaken: numbers[3])))
     }
 

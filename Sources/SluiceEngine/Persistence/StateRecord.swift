@@ -1,5 +1,5 @@
-/// One thing that a replica must not lose when it is started again. Records are absolute: of two of the same subject the
-/// later one counts, and nothing is added up.
+/// One thing that a replica must not lose in a restart. Records are absolute: the later of two records with the same
+/// subject counts, and nothing is added up.
 package enum StateRecord: Sendable, Equatable {
     case replica(ReplicaState)
     case counter(CounterState)
@@ -11,7 +11,7 @@ package enum StateRecord: Sendable, Equatable {
         case counter([UInt8])
         case flight(Int64)
 
-        /// Names as whole runs of bytes, not one by one: there may be hundreds of thousands.
+        /// Hashes names as whole byte strings, not byte by byte: there may be hundreds of thousands.
         package func hash(into hasher: inout Hasher) {
             switch self {
             case .replica: hasher.combine(0)
@@ -29,43 +29,43 @@ package enum StateRecord: Sendable, Equatable {
         }
     }
 
-    /// Whether a reader learns nothing from it: what it is about is over, or never was.
+    /// Whether it has no information: its subject is over, or never existed.
     ///
     /// - Parameter nowMs: ms since the epoch.
     package func isVoid(nowMs: Int64) -> Bool {
         switch self {
         case .replica: false
         case .counter(let state): state.isVoid(nowMs: nowMs)
-        case .flight(let state): state.writeBacks.isEmpty && state.doubts.isEmpty
+        case .flight(let state): state.writeBacks.isEmpty && state.unconfirmed.isEmpty
         }
     }
 }
 
-/// How far a replica got.
+/// The progress of a replica.
 package struct ReplicaState: Sendable, Equatable {
-    /// What keys began with: a replica that is started with another prefix knows nothing of these counters.
+    /// The prefix of its keys: a replica restarted with another prefix does not use these counters.
     package var keyPrefix: String
     package var lastSequence: Int64
     package var acknowledgedSequence: Int64
-    /// The highest time that the store has told, ms since the epoch; 0: none.
+    /// The highest time that the store has reported, ms since the epoch; 0: none.
     package var highestStoreMs: Int64
-    /// By how much the time that cuts windows was ahead of this machine's wall clock, ms; below 0 where it was behind.
+    /// How far the time that cuts windows was ahead of this machine's wall clock, ms; negative if it was behind.
     package var aheadMs: Int64
-    /// The other replicas that were last known to live.
+    /// The other replicas last known to be live.
     package var others: [UInt64]
 }
 
-/// What is known of one counter.
+/// The state of one counter.
 package struct CounterState: Sendable, Equatable {
-    /// As `Counter.baseKey`: it names the algorithm and the window's length as well.
+    /// As `Counter.baseKey`, which contains the algorithm and the window's length as well.
     package var baseKey: [UInt8]
-    /// The window that was open, half-open, ms since the epoch; all time where the algorithm has no windows.
+    /// The open window, half-open, ms since the epoch; all time if the algorithm has no windows.
     package var startMs: Int64
-    /// When nothing of it counts any more: of a sliding window, at the end of the next.
+    /// When nothing of it counts any more: for a sliding window, at the end of the next one.
     package var countsUntilMs: Int64
-    /// Whether the store has told of it.
+    /// Whether the store has reported it.
     package var isSeen: Bool
-    /// Whether the store has forgotten it since, and was not yet told again.
+    /// Whether the store has lost it since, and it was not restored yet.
     package var needsRestore: Bool
     package var usage: Usage
 
@@ -95,8 +95,8 @@ package struct CounterState: Sendable, Equatable {
         }
     }
 
-    /// How a share stands that an outage made this replica take: see `WindowUsage.shareBase`; then the same of the window
-    /// before.
+    /// The share that this replica took in an outage: see `WindowUsage.shareBase`; then the same for the previous
+    /// window.
     package struct ShareState: Sendable, Equatable {
         package var base: Int64
         package var taken: Int64
@@ -111,11 +111,11 @@ package struct CounterState: Sendable, Equatable {
         /// -1 while the store counts.
         package var localLevel: Int64
         package var ownLevel: Int64
-        package var resolvedLevel: Int64
+        package var confirmedLevel: Int64
         package var localMs: Int64
         package var replicaCount: Int64
         package var localCapacity: Int64
-        /// The limit; a maximum of 0: none was learnt.
+        /// The limit; a maximum of 0: none is known.
         package var max: Int64
         package var burst: Int64
         package var lengthMs: Int64
@@ -151,27 +151,27 @@ package struct CounterState: Sendable, Equatable {
         }
     }
 
-    /// Whether the store is still to be told something of it.
+    /// Whether it has anything to write back or restore.
     var isUnsent: Bool {
         switch usage {
         case .window(let window): window.own > 0 || window.ownPrevious > 0
-        case .bucket(let bucket): bucket.ownLevel > bucket.resolvedLevel
+        case .bucket(let bucket): bucket.ownLevel > bucket.confirmedLevel
         case .log(let log): !log.own.isEmpty
         }
     }
 }
 
-/// What went out in one batch and must be known to have been counted or not. A flight with nothing in it is over.
+/// A batch whose outcome must become known. A flight without items is over.
 package struct FlightState: Sendable, Equatable {
     package var sequence: Int64
-    /// What the store was to be told beside checks, in order: it goes out again under the same sequence.
+    /// Its write-backs and restores, in order: they are sent again under the same sequence.
     package var writeBacks: [Item] = []
-    /// Checks that were admitted here while their batch was under way: its marker tells whether they were charged.
-    package var doubts: [Item] = []
+    /// Checks admitted locally while the batch was in flight: the marker shows whether they were charged.
+    package var unconfirmed: [Item] = []
 
     package struct Item: Sendable, Equatable {
         package var baseKey: [UInt8]
-        /// As `WriteBack`; else it is an addition.
+        /// Whether it is a restore; else a write-back.
         package var isRestore: Bool
         package var amount: Int64
         package var windowMs: Int64

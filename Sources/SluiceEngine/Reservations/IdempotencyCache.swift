@@ -1,49 +1,50 @@
 import DequeModule
 
-/// What checks with an id were answered, for as long as an id lives. When there are too many, of all grants or of one, the
-/// oldest is forgotten: a check that is asked again after that may be charged again, and `forgotten` tells how many could be.
+/// The answers to checks with an id, for as long as an id lives. If there are too many, of all grants or of one, the
+/// oldest is dropped: a repeat of that check may be charged again, and `forgotten` counts those that could be.
 ///
-/// What was answered without the store is owed to it, so that all replicas can give the same answer; until the store has
-/// answered that it has it, or another that came first, it is told again with every connection. It takes the first it is told
-/// of an id, and so may be told as often as one likes. A call that was cancelled is owed likewise, once the store may know of it.
+/// An answer given without the store is sent to it, so that all replicas can repeat it, and is sent again with every
+/// connection until the store has confirmed it or an earlier one. The store keeps the first answer to an id, so
+/// repeats are harmless. A cancelled call is sent likewise, if the store may know of it.
 struct IdempotencyCache {
     struct Idempotency {
         var argumentsHash: UInt64
         var decision: Decision
         var expiryNs: Int64
-        /// Tells it from an earlier one of the same id.
+        /// Distinguishes it from an earlier answer for the same id.
         var number: Int64
         fileprivate var record: Record
-        /// Whose part of the table it takes: see `Identity.owner`.
+        /// The owner of its part of the table: see `Identity.owner`.
         fileprivate let owner: ByteString
         fileprivate(set) var writeBack: WriteBack
-        /// Its reservation was committed: a cancel only frees slots from then on.
+        /// Its reservation was committed: a later cancel only frees slots.
         fileprivate var isCommitted = false
 
-        /// What it reserves under in the store, which may not have been asked for; empty if nothing.
+        /// Its reservation in the store, which may not have been asked for; empty if none.
         var reservation: String { record.reservation }
-        /// Whether this replica knows more of it than the store may.
+        /// Whether this replica may know more about it than the store.
         var isUnsent: Bool { if case .none = writeBack { false } else { true } }
     }
 
     enum WriteBack {
-        /// The store knows of the id, or there is none.
+        /// The store knows the id, or there is no store.
         case none
-        /// It waits for a batch. Whether one took it before whose answer never came: then the store may have it.
+        /// It waits for a batch. `mayBeStored`: an earlier batch had it and was not answered, so the store may have
+        /// it.
         case waiting(mayBeStored: Bool)
-        /// A batch is on its way with it.
+        /// A batch in flight has it.
         case sent
     }
 
-    /// An answer as the store is told it.
+    /// An answer in the form sent to the store.
     final class Record {
         let idempotency: Batch.Idempotency
         /// Whether it was admitted without the store.
         let isLocal: Bool
-        /// By the time that cuts windows, ms since the epoch.
+        /// The time of admission by the clock that cuts windows, ms since the epoch.
         let admittedMs: Int64
         let reservation: String
-        /// As `Batch.Charge.usageCount` says, of all of its counters.
+        /// The usage of all of its counters, as in `Batch.Charge.usageCount`.
         let numbers: [Int64]
 
         init(idempotency: Batch.Idempotency, isLocal: Bool, admittedMs: Int64, reservation: String, numbers: [Int64]) {
@@ -55,23 +56,23 @@ struct IdempotencyCache {
         }
     }
 
-    /// Something that a batch tells the store.
-    enum Owed {
+    /// Something to send to the store.
+    enum Unsent {
         case answer(key: ByteString, number: Int64)
-        /// A call that was cancelled.
+        /// A cancelled call.
         case cancel(key: ByteString, reservation: String)
     }
 
     private var idempotency: [ByteString: Idempotency] = [:]
-    /// The keys of those that reserve, by the reservation.
+    /// The keys of the answers with a reservation, by the reservation.
     private var keys: [String: ByteString] = [:]
     private typealias Place = (key: ByteString, number: Int64)
 
-    /// In the order in which they came, and so in that in which they go. One that was forgotten leaves its place behind.
+    /// In order of arrival, which is the order of removal. A removed answer leaves a stale place.
     private var order: Deque<Place> = []
-    /// The same of each grant.
+    /// The same for each grant.
     private var owners: [ByteString: Owner] = [:]
-    /// No grant has more than one part in so many, nor more bytes than these.
+    /// A grant has at most one part in this many answers, and at most `maxGrantBytes`.
     var grantParts = EngineBounds.grantParts
     var maxGrantBytes = Int.max
 
@@ -83,33 +84,33 @@ struct IdempotencyCache {
 
     private var lastNumber: Int64 = 0
     private(set) var forgotten: Int64 = 0
-    /// What they take, with their keys and traces.
+    /// Bytes held, with keys and traces.
     private(set) var bytes = 0
-    /// Those that wait for a batch. One that was forgotten, or that the store knows by now, leaves its place behind.
-    private var owed: Deque<Place> = []
-    /// The reservations of calls that were cancelled, by the key of the answer; they go before the answers.
+    /// Answers that wait for a batch. One that was removed, or that the store has by now, leaves a stale place.
+    private var unsent: Deque<Place> = []
+    /// The reservations of cancelled calls, by the key of the answer; sent before the answers.
     private var cancelled: [ByteString: [String]] = [:]
     private var cancelledCount = 0
 
     var count: Int { idempotency.count }
 
-    /// How many places there are in its lists, those that were left behind among them.
-    var placeCount: Int { order.count + owed.count + owners.values.reduce(0) { $0 + $1.order.count } }
+    /// The number of places in its lists, stale ones included.
+    var placeCount: Int { order.count + unsent.count + owners.values.reduce(0) { $0 + $1.order.count } }
 
-    /// Whether the store is to be told anything.
-    var owes: Bool { !owed.isEmpty || cancelledCount > 0 }
+    /// Whether there is anything to send to the store.
+    var hasUnsent: Bool { !unsent.isEmpty || cancelledCount > 0 }
 
     func find(_ key: ByteString, now: ClockReading) -> Idempotency? {
         guard let idempotency = idempotency[key], idempotency.expiryNs > now.monotonicNs else { return nil }
         return idempotency
     }
 
-    /// A check was admitted: what was known of its id is of another call.
+    /// Caches the answer to an admitted check. An earlier answer under its id belongs to another call, and is removed.
     ///
     /// - Parameters:
     ///   - owner: the grant.
-    ///   - isUnsent: the store does not know of it.
-    ///   - mayGrow: whether there is room for one more; else the oldest goes for it.
+    ///   - isUnsent: the store does not have it.
+    ///   - mayGrow: whether there is room for one more; else the oldest is removed.
     mutating func insert(
         _ key: ByteString, owner: ByteString, argumentsHash: UInt64, _ decision: Decision, _ record: Record,
         isUnsent: Bool, mayGrow: Bool = true, now: ClockReading
@@ -135,15 +136,15 @@ struct IdempotencyCache {
         owners[owner, default: Owner()].order.append((key, lastNumber))
         owners[owner]?.count += 1
         owners[owner]?.bytes += size
-        if isUnsent { owed.append((key, lastNumber)) }
+        if isUnsent { unsent.append((key, lastNumber)) }
         dropPlaces(of: owner)
     }
 
-    /// Places that were left behind go when they are most of all: between the others, none goes by itself.
+    /// Removes stale places once they are the majority: between live ones they do not go by themselves.
     private mutating func dropPlaces(of owner: ByteString) {
         let most = 2 * idempotency.count + Self.fewPlaces
         if order.count > most { order = Deque(order.filter { isThere($0) }) }
-        if owed.count > most { owed = Deque(owed.filter { isWaiting($0) }) }
+        if unsent.count > most { unsent = Deque(unsent.filter { isWaiting($0) }) }
         guard let (places, count) = owners[owner].map({ ($0.order.count, $0.count) }),
             places > 2 * count + Self.fewPlaces
         else { return }
@@ -151,7 +152,8 @@ struct IdempotencyCache {
         owners[owner]?.order = Deque(live)
     }
 
-    /// A grant has its part. A function of its own: what is looked at is not held while it is changed, and so not copied.
+    /// Whether a grant has its full part. A separate function, so that the dictionary's value is not held, and so
+    /// copied, when it changes.
     private func isFull(of owner: ByteString) -> Bool {
         guard let part = owners[owner] else { return false }
         return part.count >= EngineBounds.maxIdempotencyKeys / grantParts || part.bytes >= maxGrantBytes
@@ -161,12 +163,12 @@ struct IdempotencyCache {
 
     /// A call that was admitted was never made.
     ///
-    /// - Parameter isShared: there is a store, which must not replay it either.
+    /// - Parameter isShared: there is a store, which must not replay the answer either.
     mutating func forget(_ key: ByteString, reservation: String, isShared: Bool) {
         guard let idempotency = idempotency[key], idempotency.reservation == reservation else { return }
         remove(key)
         if case .waiting(mayBeStored: false) = idempotency.writeBack { return }
-        if isShared { owe(key, reservation) }
+        if isShared { addCancelled(key, reservation) }
     }
 
     /// The store has settled a reservation.
@@ -176,7 +178,8 @@ struct IdempotencyCache {
         case .commit: idempotency[key]?.isCommitted = true
         case .cancel:
             guard let idempotency = idempotency[key], !idempotency.isCommitted else { return }
-            // The store forgot it in the same script, unless the call was committed by another replica: it is asked again.
+            // The store removed the answer in the same script, unless another replica committed the call: the next
+            // check asks the store.
             if case .none = idempotency.writeBack {
                 remove(key)
             } else {
@@ -197,14 +200,14 @@ struct IdempotencyCache {
     }
 
     private static func bytes(_ key: ByteString, _ idempotency: Idempotency) -> Int {
-        HeldBytes.perRow(of: [ByteString: Idempotency].self) + HeldBytes.apart(key.bytes.count)
-            + HeldBytes.apart((idempotency.decision.trace?.count ?? 0) * MemoryLayout<Decision.LimitTrace>.stride)
-            + HeldBytes.apart(idempotency.record.numbers.count * MemoryLayout<Int64>.stride)
-            + HeldBytes.apart(idempotency.reservation.utf8.count) * 2
+        HeldBytes.perRow(of: [ByteString: Idempotency].self) + HeldBytes.array(key.bytes.count)
+            + HeldBytes.array((idempotency.decision.trace?.count ?? 0) * MemoryLayout<Decision.LimitTrace>.stride)
+            + HeldBytes.array(idempotency.record.numbers.count * MemoryLayout<Int64>.stride)
+            + HeldBytes.array(idempotency.reservation.utf8.count) * 2
             + MemoryLayout<Place>.stride * 4
     }
 
-    private mutating func owe(_ key: ByteString, _ reservation: String) {
+    private mutating func addCancelled(_ key: ByteString, _ reservation: String) {
         guard cancelledCount < EngineBounds.maxUnsentCancels else { return }
         cancelled[key, default: []].append(reservation)
         cancelledCount += 1
@@ -217,7 +220,7 @@ struct IdempotencyCache {
             let oldest = order.removeFirst()
             if isThere(oldest) { remove(oldest.key) }
         }
-        while let first = owed.first, !isWaiting(first) { owed.removeFirst() }
+        while let first = unsent.first, !isWaiting(first) { unsent.removeFirst() }
     }
 
     private func isThere(_ place: Place) -> Bool {
@@ -240,29 +243,29 @@ struct IdempotencyCache {
         }
     }
 
-    // MARK: - What the store is owed
+    // MARK: - Answers to send
 
-    /// The store has lost its data: it is told of all again.
+    /// The store lost its data: all answers are sent again.
     mutating func markAllUnsent() {
         for place in order where isThere(place) {
             guard case .none? = idempotency[place.key]?.writeBack else { continue }
             idempotency[place.key]?.writeBack = .waiting(mayBeStored: true)
-            owed.append(place)
+            unsent.append(place)
         }
     }
 
-    /// Takes a call of this id that was cancelled, so that it is told before the id is asked for again.
-    mutating func takeCancelled(_ key: ByteString) -> Owed? {
+    /// Takes a cancelled call of this id, which is sent before the next check of the id.
+    mutating func takeCancelled(_ key: ByteString) -> Unsent? {
         guard let reservation = cancelled[key]?.popLast() else { return nil }
         if cancelled[key]?.isEmpty ?? false { cancelled[key] = nil }
         cancelledCount -= 1
         return .cancel(key: key, reservation: reservation)
     }
 
-    /// Takes something for a batch: what was cancelled first.
-    mutating func takeUnsent() -> Owed? {
+    /// Takes something for a batch: cancelled calls first.
+    mutating func takeUnsent() -> Unsent? {
         if let key = cancelled.keys.first, let cancel = takeCancelled(key) { return cancel }
-        while let place = owed.popFirst() {
+        while let place = unsent.popFirst() {
             guard isWaiting(place) else { continue }
             idempotency[place.key]?.writeBack = .sent
             return .answer(key: place.key, number: place.number)
@@ -270,9 +273,9 @@ struct IdempotencyCache {
         return nil
     }
 
-    /// What a batch is to write of it; nil if its call was cancelled since, or its life is over.
-    func writing(_ owed: Owed, now: ClockReading) -> Batch.Operation? {
-        switch owed {
+    /// The operation to send; nil if the call was cancelled since, or the id has expired.
+    func writing(_ unsent: Unsent, now: ClockReading) -> Batch.Operation? {
+        switch unsent {
         case .cancel(_, let reservation): return .forget(reservation: reservation)
         case .answer(let key, let number):
             guard let idempotency = find(key, now: now), idempotency.number == number else { return nil }
@@ -285,20 +288,20 @@ struct IdempotencyCache {
         }
     }
 
-    /// The store has answered: it has it, or what came first.
-    mutating func isStored(_ owed: Owed) {
-        guard case .answer(let key, let number) = owed, idempotency[key]?.number == number else { return }
+    /// The store has answered: it has this answer, or an earlier one.
+    mutating func isStored(_ unsent: Unsent) {
+        guard case .answer(let key, let number) = unsent, idempotency[key]?.number == number else { return }
         idempotency[key]?.writeBack = .none
     }
 
-    /// It is not known whether the store has it: it is told again.
-    mutating func isUnknown(_ owed: Owed) {
-        switch owed {
-        case .cancel(let key, let reservation): owe(key, reservation)
+    /// It is not known whether the store has it: it is sent again.
+    mutating func isUnknown(_ unsent: Unsent) {
+        switch unsent {
+        case .cancel(let key, let reservation): addCancelled(key, reservation)
         case .answer(let key, let number):
             guard idempotency[key]?.number == number, case .sent? = idempotency[key]?.writeBack else { return }
             idempotency[key]?.writeBack = .waiting(mayBeStored: true)
-            self.owed.append((key, number))
+            self.unsent.append((key, number))
         }
     }
 }

@@ -1,12 +1,12 @@
 import SluicePolicy
 
-/// What a check asks beside its cost.
+/// The options of a check beside its cost.
 package struct CheckOptions: Sendable {
-    /// It may be settled or cancelled later, under this id; nobody else may know it beforehand.
+    /// It may be settled or cancelled later, under this id, which must not be known to anyone beforehand.
     package var reservation: ReservationID?
-    /// However often it is asked under this id, it is charged once.
+    /// All checks under this id are charged once.
     package var id: [UInt8]?
-    /// Of everything that the gateway said of the check: see `stableHash`.
+    /// Hash of all arguments of the check: see `stableHash`.
     package var argumentsHash: UInt64
 
     package init(reservation: ReservationID?, id: [UInt8]?, argumentsHash: UInt64) {
@@ -19,15 +19,15 @@ package struct CheckOptions: Sendable {
 /// Reservations, and checks that have an id.
 extension Limiter {
     package enum SettleOutcome {
-        /// Whether there was such a reservation that was not spent.
+        /// Whether there was such a reservation, not settled before.
         case answered(Bool)
         /// The answer comes as a completion, within the budget.
         case waiting
-        /// Too much waits already.
+        /// Too many checks wait already.
         case overloaded
-        /// Nothing of it changed.
+        /// Nothing about it changed.
         case notSettled(Limiter.SettleFault)
-        /// The store is away, and this replica does not know the reservation.
+        /// The store is unavailable, and this replica does not know the reservation.
         case storeAway
     }
 
@@ -38,7 +38,8 @@ extension Limiter {
     ) -> CheckOutcome {
         if extras?.reservation == nil && table[rulesOf: plan].mustReserve { return .mustReserve }
         let tracked = tracked(plan: plan, extras)
-        // The store knows more: what other replicas admitted, and what was cancelled since. But for what it was not told yet.
+        // The store knows more: what other replicas admitted, and what was cancelled since. Only answers not sent to
+        // it yet come from here.
         switch cachedAnswer(tracked, wantsTrace: wantsTrace, onlyUnsent: asksStore, now: now) {
         case nil: break
         case .sameCheck(let decision):
@@ -46,29 +47,31 @@ extension Limiter {
             return .answered(decision)
         case .otherArguments: return .otherArguments
         }
-        // One with an id may have been admitted by another policy: it is asked for.
+        // A check with an id may have been admitted under another policy: the store is asked.
         if tracked.idempotencyKey == nil && cost > table[rulesOf: plan].smallestMax,
             var decision = denyOversized(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
         {
             complete(
-                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: 0, now: now)
+                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, reported: nil, atMs: 0, now: now
+            )
             return .answered(decision)
         }
         guard asksStore else {
             return answerLocally(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: tracked, now: now)
         }
-        // One with an id may have been admitted before: the store knows.
-        if tracked.idempotencyKey == nil, table[plan: plan].wasRefused,
+        // A check with an id may have been admitted before: the store knows.
+        if tracked.idempotencyKey == nil, table[plan: plan].wasDenied,
             var decision = denyFromCache(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             complete(
-                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, told: nil, atMs: 0, now: now)
+                &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, reported: nil, atMs: 0, now: now
+            )
             statistics.count(decision)
             return .answered(decision)
         }
         guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
-            return refuse(.waiting, now: now)
+            return answerBusy(.waiting, now: now)
         }
         let charges = table[rulesOf: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
         let batch = openBatch(charges: charges)
@@ -84,9 +87,9 @@ extension Limiter {
         case otherArguments
     }
 
-    /// What is remembered of the id of a check; nil if it has none, or was not admitted before.
+    /// The cached answer for a check's id; nil if it has no id, or none is cached.
     ///
-    /// - Parameter onlyUnsent: what the store knows as well is the store's to say.
+    /// - Parameter onlyUnsent: only answers that the store does not have.
     func cachedAnswer(_ tracked: TrackedCheck?, wantsTrace: Bool, onlyUnsent: Bool = false, now: ClockReading)
         -> Recalled?
     {
@@ -101,12 +104,12 @@ extension Limiter {
 
     private mutating func tracked(plan: Int, _ extras: CheckOptions?) -> TrackedCheck {
         let identity = Identity(key: table.identity(ofPlan: plan)).parts
-        // A shadow limit that counts calls which are going on holds nobody to saying RESERVE: the slot then expires.
+        // A shadow limit that counts calls in progress does not require RESERVE: without it the slot expires.
         let reservation =
             extras?.reservation ?? (table[rulesOf: plan].countsSlots ? ReservationID(using: &random) : nil)
         let prefix = configuration.keyPrefix
         return TrackedCheck(
-            reservation: reservation, tellsReservation: extras?.reservation != nil,
+            reservation: reservation, wantsReservation: extras?.reservation != nil,
             reservationKey: ByteString(
                 bytes: reservation.map { CounterKey.reservation($0, prefix: prefix, grant: identity.grant) } ?? []),
             idempotencyKey: (extras?.id).map {
@@ -116,19 +119,19 @@ extension Limiter {
             argumentsHash: extras?.argumentsHash ?? 0)
     }
 
-    /// Remembers what a reservation charged here.
+    /// Stores a local reservation and what it charged.
     mutating func keep(
         _ tracked: TrackedCheck, plan: Int, cost: Int64, charged: [LocalReservations.Item], mayBeStored: Bool,
         nowMs: Int64
     ) {
         guard let id = tracked.reservation else { return }
-        // What may yet be given back is not added to the store's tally before it is known.
+        // What may yet be given back is not written back until that is known.
         for item in charged { markUnconfirmed(item, by: cost) }
-        // For as long as any of the check's limits, whoever settles late has something to settle.
+        // Kept for as long as any limit of the check counts it, so that a late settlement still finds it.
         var expiryMs = nowMs + 1
         for index in table[rulesOf: plan].limits.indices {
             let quota = quota(plan: plan, index)
-            let known = table[counter: table.counter(ofPlan: plan, index)].known(quota, nowMs: nowMs)
+            let known = table[counter: table.counter(ofPlan: plan, index)].combinedUsage(quota, nowMs: nowMs)
             expiryMs = max(expiryMs, quota.countsUntilMs(known, replicas: live.view, nowMs: nowMs))
         }
         reservations[tracked.reservationKey] = LocalReservations.Record(
@@ -136,14 +139,14 @@ extension Limiter {
             idempotencyKey: tracked.idempotencyKey, mayBeStored: mayBeStored)
     }
 
-    // MARK: - Answers that the store is told
+    // MARK: - Answers sent to the store
 
-    /// What makes a check that is asked again the same one.
+    /// The hashes that identify repeats of a check.
     func idempotency(_ tracked: TrackedCheck, plan: Int) -> Batch.Idempotency {
         var counters = stableHash([])
         for (index, limit) in table[rulesOf: plan].limits.enumerated() {
             counters = stableHash(table[counter: table.counter(ofPlan: plan, index)].baseKey, after: counters)
-            // A shadow limit is told in other numbers.
+            // The usage of a shadow limit has other numbers.
             counters = stableHash([limit.isShadow ? 1 : 0], after: counters)
         }
         return Batch.Idempotency(
@@ -151,34 +154,35 @@ extension Limiter {
             countersHash: ReservationID.hexadecimal(counters))
     }
 
-    /// A call with an id that was admitted here was never made.
+    /// A call with an id that was admitted locally was never made.
     private mutating func forgetAnswer(_ key: ByteString, _ id: ReservationID) {
         idempotency.forget(key, reservation: id.description, isShared: configuration.usesStore)
-        if idempotency.owes { wantsWriteBacks = true }
+        if idempotency.hasUnsent { wantsWriteBacks = true }
     }
 
-    /// The store has settled a reservation: a call that was cancelled is not replayed here either.
+    /// The store has settled a reservation: a cancelled call is not replayed here either.
     mutating func noteSettled(_ entry: borrowing PendingBatch.Entry) {
         guard case .settle(let key, let settlement, _)? = entry.operation else { return }
         idempotency.settled(String(decoding: key.bytes.suffix(ReservationID.digitCount), as: UTF8.self), settlement)
     }
 
-    /// Puts some of what the store is to be told of ids ahead of the checks of a batch; of what was cancelled all that those
-    /// ask for again.
-    mutating func tellAnswers(in batch: inout PendingBatch, now: ClockReading) {
+    /// Adds cached answers for the store to a batch, ahead of its checks; and all cancelled calls whose ids its checks
+    /// use.
+    mutating func addAnswers(in batch: inout PendingBatch, now: ClockReading) {
         for index in batch.entries.indices where batch.entries[index].isWanted {
             guard let key = batch.entries[index].trackedCheck?.idempotencyKey else { continue }
-            while let cancel = idempotency.takeCancelled(key) { tell(cancel, in: &batch, now: now) }
+            while let cancel = idempotency.takeCancelled(key) { addAnswer(cancel, in: &batch, now: now) }
         }
-        for _ in 0..<EngineBounds.answersToldPerBatch {
-            guard let owed = idempotency.takeUnsent() else { return }
-            tell(owed, in: &batch, now: now)
+        for _ in 0..<EngineBounds.answersSentPerBatch {
+            guard let unsent = idempotency.takeUnsent() else { return }
+            addAnswer(unsent, in: &batch, now: now)
         }
     }
 
-    private mutating func tell(_ owed: IdempotencyCache.Owed, in batch: inout PendingBatch, now: ClockReading) {
-        guard let tracked = idempotency.writing(owed, now: now) else { return }
-        switch owed {
+    private mutating func addAnswer(_ unsent: IdempotencyCache.Unsent, in batch: inout PendingBatch, now: ClockReading)
+    {
+        guard let tracked = idempotency.writing(unsent, now: now) else { return }
+        switch unsent {
         case .answer(let key, _), .cancel(let key, _): outgoing.appendKey(key.bytes)
         }
         outgoing.operations.append(tracked)
@@ -186,35 +190,35 @@ extension Limiter {
             Batch.Entry(
                 cost: 0, count: 0, firstCharge: outgoing.charges.count, chargeCount: 0,
                 operation: outgoing.operations.count - 1))
-        batch.answers.append(owed)
+        batch.answers.append(unsent)
     }
 
-    /// The store told what became of that.
-    mutating func told(
+    /// Handles the results of a batch's cached answers.
+    mutating func readAnswerResults(
         _ batch: inout PendingBatch, _ reply: BatchReply, _ at: inout Int, words: inout IndexingIterator<[String]>
     ) {
-        for owed in batch.answers {
-            // What cannot be written now is not written later either.
+        for unsent in batch.answers {
+            // An answer that cannot be written now is not sent again.
             if reply.results[at] == BatchReply.fault { _ = words.next() }
             at += 1
-            idempotency.isStored(owed)
+            idempotency.isStored(unsent)
         }
         batch.answers.removeAll(keepingCapacity: true)
     }
 
-    /// It is not known what became of what a batch told: it is told again.
-    mutating func tellAgain(_ batch: inout PendingBatch) {
-        for owed in batch.answers { idempotency.isUnknown(owed) }
+    /// The outcome of a batch's cached answers is unknown: they are sent again.
+    mutating func resendAnswers(_ batch: inout PendingBatch) {
+        for unsent in batch.answers { idempotency.isUnknown(unsent) }
         batch.answers.removeAll(keepingCapacity: true)
     }
 
-    // MARK: - The end of a reservation
+    // MARK: - Settlements
 
-    /// Settles, cancels or releases a reservation of a grant.
+    /// Commits, cancels or releases a reservation of a grant.
     ///
     /// - Parameters:
-    ///   - reservation: what the gateway takes for the id of one.
-    ///   - ticket: comes back with the completion if the outcome is `waiting`.
+    ///   - reservation: the id that the gateway sent.
+    ///   - ticket: returned with the completion if the outcome is `waiting`.
     package mutating func settle(
         grant: [UInt8], reservation: some Sequence<UInt8>, _ settlement: Batch.Settlement, ticket: Ticket,
         now: ClockReading
@@ -223,7 +227,7 @@ extension Limiter {
         let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
         if !canSettleLocally(key, settlement, now: now) { return .notSettled(.tooMuch) }
         if let (done, mayBeStored) = settleLocally(key, settlement, now: now) {
-            if mayBeStored { tellStore(key, settlement) }
+            if mayBeStored { sendSettlement(key, settlement) }
             return .answered(done)
         }
         guard configuration.usesStore else { return .answered(false) }
@@ -237,35 +241,37 @@ extension Limiter {
         return .waiting
     }
 
-    /// The store is to do this whenever it can, and nobody waits for it: if it is away, once it is back.
-    mutating func tellStore(_ key: ByteString, _ settlement: Batch.Settlement) {
+    /// Sends a settlement for which no client waits: now, or after the outage.
+    mutating func sendSettlement(_ key: ByteString, _ settlement: Batch.Settlement) {
         guard breaker.isClosed else {
-            // With too many, what the store has charged stays charged until it no longer counts.
-            guard owed.count < EngineBounds.maxUnsentSettlements, !isBesideFull else { return }
-            owed.append((key, settlement))
-            unsentBytes += MemoryLayout<(ByteString, Batch.Settlement)>.stride * 2 + HeldBytes.apart(key.bytes.count)
+            // Beyond the bound the settlement is dropped: the charge in the store stays until it expires.
+            guard unsentSettlements.count < EngineBounds.maxUnsentSettlements, !isBesideFull else { return }
+            unsentSettlements.append((key, settlement))
+            unsentBytes += MemoryLayout<(ByteString, Batch.Settlement)>.stride * 2 + HeldBytes.array(key.bytes.count)
             return
         }
         let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
         _ = queue[batch].addEntry(operation: .settle(key, settlement, isUnsent: true))
     }
 
-    /// The store is back: it gets what it is owed.
+    /// The store is available again: sends the unsent settlements.
     mutating func queueWriteBacks() {
-        let settlements = owed
-        owed.removeAll()
+        let settlements = unsentSettlements
+        unsentSettlements.removeAll()
         unsentBytes = 0
-        for (key, settlement) in settlements { tellStore(key, settlement) }
+        for (key, settlement) in settlements { sendSettlement(key, settlement) }
     }
 
-    /// A batch did not run and will not: what of it the store is owed it is owed still.
+    /// A batch did not run and will not: keeps its unsent settlements.
     mutating func requeueSettlements(_ batch: borrowing PendingBatch) {
         for entry in batch.entries {
-            if case .settle(let key, let settlement, isUnsent: true)? = entry.operation { tellStore(key, settlement) }
+            if case .settle(let key, let settlement, isUnsent: true)? = entry.operation {
+                sendSettlement(key, settlement)
+            }
         }
     }
 
-    /// Whether what a reservation of this replica would be settled to can be counted.
+    /// Whether a local reservation's settled cost can be counted.
     private mutating func canSettleLocally(_ key: ByteString, _ settlement: Batch.Settlement, now: ClockReading) -> Bool
     {
         let nowMs = clock.nowMs(now)
@@ -300,8 +306,8 @@ extension Limiter {
             done = record.takesSlots && !record.areSlotsFreed
             release(&record)
         }
-        // Where there is a store it is kept in mind even if it is spent: a second settling is answered here, and does
-        // not wait for a store that may be away.
+        // With a store, the record is kept even when it is spent, so that a second settlement is answered here without
+        // a store that may be unavailable.
         reservations[key] = record.isSpent && !configuration.usesStore ? nil : record
         return (done, record.mayBeStored)
     }
@@ -327,9 +333,9 @@ extension Limiter {
         }
     }
 
-    // MARK: - Answers of the store
+    // MARK: - Replies of the store
 
-    /// A check of that id was admitted before: it is answered as it was then.
+    /// A check with that id was admitted before: repeats that answer.
     mutating func replay(
         _ entry: PendingBatch.Entry, of batch: PendingBatch, atMs: Int64, numbers: ArraySlice<Int64>,
         reservation: String, now: ClockReading
@@ -353,7 +359,7 @@ extension Limiter {
             findShared(entry, numbers: numbers, laterOnes: 0, decidedMs: atMs, nowMs: atMs, into: &evaluation)
         }
         var decision = conclude(plan: entry.plan, &evaluation, source: isLocal ? .local : .shared)
-        if tracked.tellsReservation { decision.reservation = reservation }
+        if tracked.wantsReservation { decision.reservation = reservation }
         if let key = tracked.idempotencyKey {
             let record = IdempotencyCache.Record(
                 idempotency: idempotency(tracked, plan: entry.plan), isLocal: isLocal, admittedMs: atMs,
@@ -367,7 +373,7 @@ extension Limiter {
         finishAll(entry, of: batch, .decision(decision), now: now)
     }
 
-    /// Answers whoever still waits for an entry alike.
+    /// Gives all waiters of an entry the same answer.
     mutating func finishAll(
         _ entry: PendingBatch.Entry, of batch: PendingBatch, _ answer: Completion.Answer, now: ClockReading
     ) {
@@ -381,14 +387,14 @@ extension Limiter {
         }
     }
 
-    /// A check that reserves was admitted by the store, but had been answered here before: what the store charged for
-    /// it is given back if it had been refused, and what was charged here is forgotten if it had been admitted. A check
-    /// with an id keeps its charge: whoever asks again under that id is told that it was admitted.
+    /// The store admitted a check with a reservation that was already answered locally. If it was denied here, the
+    /// store's charge is cancelled; if it was admitted here, the local reservation is dropped. A check with an id
+    /// keeps its charge: a repeat under that id is answered as admitted.
     mutating func discardDuplicate(_ tracked: TrackedCheck, wasAdmitted: Bool) {
         guard tracked.reservation != nil else { return }
         if wasAdmitted {
             guard var record = reservations[tracked.reservationKey] else { return }
-            // Settled in the meantime, it is settled in the store as well.
+            // A reservation that was settled meanwhile is settled in the store as well.
             if record.isCostSpent || record.areSlotsFreed { return }
             for item in record.items {
                 guard let counter = table.counter(named: item.baseKey) else { continue }
@@ -397,30 +403,30 @@ extension Limiter {
             confirm(&record)
             reservations[tracked.reservationKey] = nil
         } else if tracked.idempotencyKey == nil {
-            tellStore(tracked.reservationKey, .cancel)
+            sendSettlement(tracked.reservationKey, .cancel)
         }
     }
 
-    // MARK: - Doubt
+    // MARK: - Unconfirmed charges
 
     private mutating func markUnconfirmed(_ item: LocalReservations.Item, by cost: Int64) {
         guard let counter = table.counter(named: item.baseKey) else { return }
         table[counter: counter].markUnconfirmed(cost, cutMs: item.chargedMs)
     }
 
-    /// What a reservation comes to is known, or the store has it.
+    /// The final cost of a reservation is known, or the store has it.
     mutating func confirm(_ record: inout LocalReservations.Record) {
-        guard record.isInDoubt else { return }
-        record.isInDoubt = false
+        guard record.isUnconfirmed else { return }
+        record.isUnconfirmed = false
         journal.markUnsettled()
         for item in record.items { markUnconfirmed(item, by: -record.cost) }
     }
 
-    /// They have expired.
+    /// The same for expired reservations.
     mutating func confirm(_ expired: [LocalReservations.Record]) { for var record in expired { confirm(&record) } }
 
-    /// A waiter was admitted here while a batch with its check was under way: until it is known what became of that, the
-    /// store is not told of it again.
+    /// A waiter was admitted locally while its batch was in flight: that is not written back until the batch's outcome
+    /// is known. `isOver` ends that.
     mutating func markUnconfirmed(_ waiter: PendingBatch.Waiter, of batch: borrowing PendingBatch, isOver: Bool) {
         let entry = batch.entries[waiter.entry]
         guard entry.isSent, entry.plan >= 0 else { return }
@@ -431,8 +437,8 @@ extension Limiter {
         }
     }
 
-    /// How much of what an entry charged in the store was charged here as well, in the same window of one of its limits, in
-    /// units of cost: of a reservation that was settled here in the meantime, what it was settled to.
+    /// How much of an entry's charge in the store was also charged locally, in the same window of one of its limits,
+    /// in units of cost; for a reservation that was settled here meanwhile, its settled cost.
     func chargedTwice(
         _ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch, _ limit: Int, charged: Int64
     ) -> Int64 {
@@ -454,7 +460,7 @@ extension Limiter {
 }
 
 extension Limiter {
-    /// The same of a log, with the time of each admission.
+    /// The same for a log, with the time of each admission.
     func chargedTwice(
         _ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch, charged: Int64
     ) -> [UsageLog.Step] {
@@ -475,12 +481,13 @@ extension Limiter {
 }
 
 extension Quota {
-    /// Until when what was charged here just now counts, ms since the epoch. A replica's own bucket leaks only its share.
+    /// Until when a charge made just now counts, ms since the epoch. A replica's own bucket leaks only at its share of
+    /// the rate.
     fileprivate func countsUntilMs(_ usage: Usage, replicas: ReplicaView, nowMs: Int64) -> Int64 {
         switch algorithm {
         case .fixedWindow: windowEndMs
         case .slidingWindow: nextEndMs
-        // A store may tell of any level, and no time is later than that.
+        // The store may report any level; the bound keeps times countable.
         case .tokenBucket:
             nowMs
                 + Swift.max(

@@ -1,55 +1,55 @@
-/// Reservations that were made here while the store was away, until they are settled or what they charged no longer
-/// counts. Those of the store are the store's.
+/// Reservations made locally during an outage, until they are settled or their charges no longer count. Reservations
+/// made in the store are not here.
 struct LocalReservations {
-    /// One counter that was charged.
+    /// One charged counter.
     struct Item {
         var baseKey: ByteString
-        /// Of the window in which it was charged.
+        /// The quota of the window in which it was charged.
         var quota: Quota
         var chargedMs: Int64
-        /// Of a token bucket: as `Counter.admitLocally` returned it.
+        /// For a token bucket: as `Counter.admitLocally` returned it.
         var receipt: BucketUsage.ChargeReceipt?
     }
 
     struct Record {
         var items: [Item]
-        /// What it charged, and after a commit or a cancel what it was settled to.
+        /// What it charged; after a commit or a cancel, the settled cost.
         var cost: Int64
         var id: ReservationID
-        /// Whose part of the table it takes: see `Identity.owner`.
+        /// The owner of its part of the table: see `Identity.owner`.
         var owner: ByteString
         var expiryMs: Int64
-        /// What remembers the check, if it has an id.
+        /// The idempotency key, if the check has an id.
         var idempotencyKey: ByteString?
-        /// Whether a batch with the same check may have run in the store as well.
+        /// Whether a batch with the same check may also have run in the store.
         var mayBeStored: Bool
-        /// Whether what it charged is kept from the store: see `Unsettled.unconfirmed`.
-        var isInDoubt = true
+        /// Whether its charge is kept from being written back: see `Unsettled.unconfirmed`.
+        var isUnconfirmed = true
         var isCostSpent = false
         var areSlotsFreed = false
 
-        /// Nothing of it is left to be settled.
+        /// Nothing of it is left to settle.
         var isSpent: Bool { isCostSpent && (areSlotsFreed || !takesSlots) }
 
         func bytes(_ key: ByteString) -> Int {
-            HeldBytes.perRow(of: [ByteString: Record].self) + HeldBytes.apart(key.bytes.count)
-                + HeldBytes.apart(idempotencyKey?.bytes.count ?? 0)
+            HeldBytes.perRow(of: [ByteString: Record].self) + HeldBytes.array(key.bytes.count)
+                + HeldBytes.array(idempotencyKey?.bytes.count ?? 0)
                 + items.reduce(HeldBytes.perArray) {
-                    $0 + MemoryLayout<Item>.stride + HeldBytes.apart($1.baseKey.bytes.count)
+                    $0 + MemoryLayout<Item>.stride + HeldBytes.array($1.baseKey.bytes.count)
                 }
         }
 
         var takesSlots: Bool { items.contains { $0.quota.algorithm == .concurrency } }
     }
 
-    /// By the key that the record would have in the store, which names the grant and the reservation.
+    /// By the key that the record would have in the store, which contains the grant and the reservation.
     private var records: [ByteString: Record] = [:]
-    /// What each grant has of them.
+    /// The number and bytes of each grant's reservations.
     private var owners: [ByteString: (count: Int, bytes: Int)] = [:]
-    /// No grant has more than one part in so many, nor more bytes than these.
+    /// A grant has at most one part in this many reservations, and at most `maxGrantBytes`.
     var grantParts = EngineBounds.grantParts
     var maxGrantBytes = Int.max
-    /// When what had expired was removed last, ms since the epoch.
+    /// When expired reservations were last removed, ms since the epoch.
     private var lastExpiredMs: Int64 = 0
 
     var count: Int { records.count }
@@ -72,7 +72,7 @@ struct LocalReservations {
         owners[record.owner] = owner.count == 0 ? nil : owner
     }
 
-    /// What they take, with their keys.
+    /// Bytes held, with keys.
     private(set) var bytes = 0
 
     private mutating func remove(where isGone: (Record) -> Bool) {
@@ -83,19 +83,19 @@ struct LocalReservations {
         }
     }
 
-    /// No more can be made: see `EngineBounds.maxLocalReservations`.
+    /// Whether no more can be made: see `EngineBounds.maxLocalReservations`.
     var isFull: Bool { records.count >= EngineBounds.maxLocalReservations }
 
-    /// A grant can make no more.
+    /// Whether a grant can make no more.
     func isFull(of owner: ByteString) -> Bool {
         guard let part = owners[owner] else { return false }
         return part.count >= EngineBounds.maxLocalReservations / grantParts || part.bytes >= maxGrantBytes
     }
 
-    /// Of those that are spent it is only known that they were: they go first. Looking through all of them takes a
-    /// millisecond: not for every check while none has expired.
+    /// Removes expired reservations, but not on every check: a scan of all takes a millisecond, for nothing while none
+    /// has expired.
     ///
-    /// - Returns: what had expired.
+    /// - Returns: the expired ones.
     mutating func makeRoom(for owner: ByteString, nowMs: Int64) -> [Record] {
         // The clock may have gone back since.
         guard isFull || isFull(of: owner), abs(nowMs - lastExpiredMs) >= EngineBounds.fullReservationsPauseMs

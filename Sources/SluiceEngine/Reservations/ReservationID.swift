@@ -1,16 +1,16 @@
-/// Names a reservation: 128 random bits, so that nobody can guess another's. As text, 32 hexadecimal digits.
+/// Identifies a reservation: 128 random bits, so that it cannot be guessed. As text, 32 hexadecimal digits.
 package struct ReservationID: Sendable, Hashable, CustomStringConvertible {
     static let digitCount = 32
     package let high: UInt64
     package let low: UInt64
 
-    /// - Parameter random: nobody else may know what it gives.
+    /// - Parameter random: its output must be secret.
     package init(using random: inout some RandomNumberGenerator) {
         high = random.next()
         low = random.next()
     }
 
-    /// Reads `description` again, and nothing else.
+    /// Parses `description`, and accepts no other spelling.
     package init?(_ text: some Sequence<UInt8>) {
         var digits: [UInt64] = []
         for byte in text {

@@ -3,14 +3,14 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// How replicas of a simulation hear of changes, and what a refusal from memory must rest on.
+/// The change feeds of a simulation's replicas, and what a cached denial must be based on.
 extension Simulation {
-    /// A connection on which the store tells of changes.
+    /// A connection on which the store notifies of changes.
     struct Subscription {
         var replica: Int
-        /// The replica hears from it, and the store knows of it.
+        /// The replica receives from it, and the store knows it.
         var isOpen = true
-        /// What is sent on it arrives. If not, nobody need be told so.
+        /// What is sent on it arrives. If not, neither side need notice.
         var isWhole = true
         var isSubscribed = false
         var lastDownNs: Int64 = 0
@@ -18,11 +18,11 @@ extension Simulation {
 
     enum Listening {
         case arrives(subscription: Int, isProbe: Bool)
-        /// What the store said or did at `sinceNs`.
+        /// What the store reported or did at `sinceNs`.
         case heard(subscription: Int, ChangeFeedEvent, sinceNs: Int64)
     }
 
-    // MARK: - The way
+    // MARK: - The connection
 
     mutating func listen(_ replica: Int, _ command: ChangeFeedCommand, of subscription: Int? = nil) {
         switch command {
@@ -48,14 +48,14 @@ extension Simulation {
         }
     }
 
-    /// The replica that listens there.
+    /// The replica that is subscribed there.
     func replica(of event: Listening) -> Int {
         switch event {
         case .arrives(let subscription, _), .heard(let subscription, _, _): subscriptions[subscription].replica
         }
     }
 
-    /// Returns the replica that heard something.
+    /// Returns the replica that received something.
     mutating func handle(_ event: Listening) -> Int? {
         switch event {
         case .arrives(let subscription, let isProbe):
@@ -90,7 +90,7 @@ extension Simulation {
         events.push(.listening(.heard(subscription: subscription, event, sinceNs: nowNs)), atNs: atNs)
     }
 
-    /// The store tells all who listen.
+    /// The store notifies all subscribers.
     mutating func tellChanges() {
         for tag in store.takePublished() {
             history.publishes(tag, atNs: nowNs)
@@ -102,20 +102,20 @@ extension Simulation {
         }
     }
 
-    /// It breaks; the replica is told, or left to find out.
+    /// The connection breaks; the replica is notified, or left to find out.
     mutating func breakSubscription(_ subscription: Int) {
         subscriptions[subscription].isWhole = false
         if random.once(in: 2) { say(.closed(reason: "reset"), on: subscription) }
     }
 
-    // MARK: - What must be so
+    // MARK: - What is checked
 
-    /// The limit that binds was full by some state of the store that is at most a second old, and that is no older than
-    /// what the replica has heard of since.
+    /// The binding limit was full in some state of the store that is at most a second old, and no older than the last
+    /// change the replica received.
     func judgeRemembered(_ question: SimulationOracle.Question, _ decision: Decision) throws {
         let limiter = replicas[question.replica].limiter
         guard limiter.asksStore, limiter.hearsChanges else {
-            throw SimulationFailure(description: "it remembers without hearing: \(decision)")
+            throw SimulationFailure(description: "a cached denial while the feed is down: \(decision)")
         }
         guard let index = question.limits.firstIndex(where: { $0.rule == decision.rule }) else {
             throw SimulationFailure(description: "no binding limit: \(decision)")
@@ -130,7 +130,7 @@ extension Simulation {
         let nowMs = limiter.clock.nowMs(moment(question.replica))
         let open = Counter.bounds(of: limit.window, Quota.Algorithm(limit.algorithm), at: nowMs)
         let quota = Quota(limit).at(open)
-        // A replica's clock runs a little slower than true.
+        // A replica's clock may run a little slow.
         let tag = Array(baseKey.prefix { $0 != UInt8(ascii: "}") }) + [125]
         let sinceNs = max(
             nowNs - EngineBounds.denialTTLNs - 1_000_000, history.heardNs(question.replica, tag: tag))
@@ -146,20 +146,20 @@ extension Simulation {
             throw SimulationFailure(
                 description: "refused without a reason of this second: \(question), \(decision), \(usage)")
         }
-        // What was given back, and taken by others, before it was heard of is nobody's fault.
+        // What was given back, and taken by others, before the notification arrived is no fault.
         guard history.isHeard(question.replica, tag: tag) else { return }
         try judgeWait(decision, quota, cost: question.cost, baseKey: baseKey, window: limit.window)
     }
 
-    /// Who waits as long as was told does not come too early by what the store holds now, whoever charged it. What was admitted
-    /// without the store and is added to it nobody hears of.
+    /// A client that waits the reported time is not early by what the store holds now, from any replica. Write-backs
+    /// are not notified.
     private func judgeWait(
         _ decision: Decision, _ quota: Quota, cost: Int64, baseKey: [UInt8], window: Window
     ) throws {
         guard !scenario.stepsClock else { return }
         let storeMs = Self.startMs + nowNs / 1_000_000
         let open = Counter.bounds(of: window, quota.algorithm, at: storeMs)
-        // By the store's clock it is over already, and nobody is kept waiting.
+        // By the store's clock the window is over already, and no client is kept waiting.
         guard open.startMs == quota.windowStartMs else { return }
         func key(_ startMs: Int64) -> [UInt8] {
             quota.algorithm.hasWindows ? baseKey + Array("\(startMs)".utf8) : baseKey
@@ -171,7 +171,7 @@ extension Simulation {
         var usage = Usage(used: used[0])
         if used.count > 1 { usage.previous = used[1] }
         guard quota.left(usage, nowMs: storeMs) < cost else { return }
-        // A log that lost its charges was filled with later ones, which nobody could know of.
+        // A log that lost its charges was filled with later ones, which no replica could know of.
         if quota.algorithm == .slidingLog && nowNs - history.forgotNs < 2 * EngineBounds.denialTTLNs { return }
         if quota.algorithm == .slidingLog, case .log(let log)? = store.value(of: baseKey) {
             let missing = usage.used + cost - quota.max
@@ -186,17 +186,17 @@ extension Simulation {
     }
 }
 
-/// What the store of a simulation held lately, and what replicas have heard of that.
+/// What the store of a simulation held lately, and which changes replicas have received.
 struct StoreHistory {
     private var states = ByteTable<[(atNs: Int64, value: ModelStore.Value?)]>()
-    /// By replica: since when it hears everything, and when that was done which it has heard of each tag.
+    /// By replica: since when its feed is open, and the time of the last change it received for each tag.
     private var openedNs: [Int: Int64] = [:]
     private var changedNs: [Int: [[UInt8]: Int64]] = [:]
-    /// Counters to which something was added that was admitted without the store, or which it had forgotten.
+    /// Counters with write-backs or restores.
     private var added = ByteTable<Bool>()
     /// When the store last lost its data.
     private(set) var forgotNs = Int64.min / 2
-    /// When a change of each tag was last told.
+    /// When a change of each tag was last published.
     private var publishedNs: [[UInt8]: Int64] = [:]
 
     /// The store ran a batch.
@@ -238,14 +238,14 @@ struct StoreHistory {
 
     func wasAdded(_ key: [UInt8]) -> Bool { added[key] != nil }
 
-    /// Whether a replica has heard of all that was told of a tag.
+    /// Whether a replica has received every published change of a tag.
     func isHeard(_ replica: Int, tag: [UInt8]) -> Bool { heardNs(replica, tag: tag) >= publishedNs[tag] ?? 0 }
 
     func heardNs(_ replica: Int, tag: [UInt8]) -> Int64 {
         max(openedNs[replica] ?? .max, changedNs[replica]?[tag] ?? 0)
     }
 
-    /// The most that a key held at any time since then, as it is by `nowMs`.
+    /// The most that a key held at any time since then, by its state at `nowMs`.
     func most(of key: [UInt8], _ quota: Quota, sinceNs: Int64, nowMs: Int64) -> Int64 {
         var most: Int64 = 0
         for state in (states[key] ?? []).reversed() {
@@ -256,7 +256,7 @@ struct StoreHistory {
             case .log(let log): most = max(most, log.used(nowMs: nowMs, lengthMs: quota.lengthMs))
             case .slots, .record, .idempotency, .text, .foreign, nil: break
             }
-            // This one was there already when it began.
+            // The oldest state began before that time.
             if state.atNs <= sinceNs { break }
         }
         return most

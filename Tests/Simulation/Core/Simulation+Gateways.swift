@@ -3,14 +3,14 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// Gateways that use every kind of limit: they reserve, settle, ask again under one id, or die before they release.
+/// Gateways that use every kind of limit: they reserve, settle, repeat under an id, or die before they release.
 extension Simulation {
-    /// The end of a reservation that a gateway means to tell.
+    /// A settlement that a gateway intends to send.
     struct Settling {
         var grant: String
         var reservation: String
         var settlement: Batch.Settlement
-        /// Nobody else has the reservation, as with an id somebody may.
+        /// No other gateway has the reservation, which with an id is possible.
         var isOwn: Bool
         var tries = 3
     }
@@ -70,7 +70,7 @@ extension Simulation {
         noteEvictions(by: replica, since: evicted)
     }
 
-    /// A gateway that has a reservation: it mostly settles it, sometimes twice, and sometimes it dies.
+    /// A gateway with a reservation: it mostly settles it, sometimes twice, and sometimes it dies.
     mutating func plan(_ decision: Decision, of question: SimulationOracle.Question) {
         guard let reservation = decision.reservation, !reservation.isEmpty, !random.once(in: 6) else { return }
         var settlements: [Batch.Settlement] = []
@@ -83,7 +83,7 @@ extension Simulation {
         }
         if random.once(in: 3) { settlements += settlements }
         var atNs = nowNs
-        // What was counted in the store any replica can settle.
+        // Any replica can settle what was counted in the store.
         let anywhere = decision.source == .shared && random.once(in: 2)
         let replica = anywhere ? Int(random.next() % UInt64(scenario.replicas)) : question.replica
         for settlement in settlements {
@@ -114,7 +114,7 @@ extension Simulation {
         }
     }
 
-    /// - Parameter done: nil if the store went away, and nobody knows.
+    /// - Parameter done: nil if the store became unavailable, and the outcome is unknown.
     mutating func settled(_ ticket: UInt64, _ done: Bool?) throws {
         guard let open = openSettlings.removeValue(forKey: ticket) else {
             throw SimulationFailure(description: "settling \(ticket) is answered without being open")
@@ -128,7 +128,7 @@ extension Simulation {
                 throw SimulationFailure(description: "settled twice: \(name)")
             }
         }
-        // A cancel that comes after a commit frees slots alone.
+        // A cancel after a commit only frees slots.
         if done == true, open.settling.settlement == .cancel, !oracle.committed.contains(open.settling.reservation) {
             oracle.cancelledNs[open.replica][open.settling.reservation] = nowNs
         }
@@ -138,7 +138,7 @@ extension Simulation {
         events.push(.settle(replica: open.replica, again), atNs: nowNs + 200_000_000)
     }
 
-    /// Nothing is kept of what has expired.
+    /// Nothing is kept of expired reservations.
     func judgeMemory() throws {
         for (index, replica) in replicas.enumerated() {
             var limiter = replica.limiter
@@ -151,15 +151,16 @@ extension Simulation {
                 while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }
             }
             guard limiter.reservations.count == 0, limiter.idempotency.count == 0,
-                scenario.course == .ending || !limiter.idempotency.owes, limiter.owed.count <= lastTicket,
+                scenario.course == .ending || !limiter.idempotency.hasUnsent,
+                limiter.unsentSettlements.count <= lastTicket,
                 !limiter.unconfirmed.isEmpty || !limiter.inFlight.isEmpty || limiter.counterCount == 0
             else {
                 throw SimulationFailure(
                     description: "replica \(index) keeps \(limiter.reservations.count) reservations, "
                         + "\(limiter.idempotency.count) idempotency, \(limiter.counterCount) counters")
             }
-            guard scenario.course == .ending || limiter.owed.isEmpty else {
-                throw SimulationFailure(description: "replica \(index) still owes \(limiter.owed)")
+            guard scenario.course == .ending || limiter.unsentSettlements.isEmpty else {
+                throw SimulationFailure(description: "replica \(index) still has unsent \(limiter.unsentSettlements)")
             }
         }
     }
@@ -172,7 +173,7 @@ extension Policy {
 extension SimulationScenario {
     func limits(of tool: String) -> [Limit] { policy.limits(of: tool) }
 
-    /// Limits of every kind, whose windows are short enough for many of them to pass in one run.
+    /// Limits of every kind, with windows short enough for many of them to pass in one run.
     static func mixedPolicy(_ tools: [String], _ random: inout SeededRandom) -> Policy {
         func one(_ counter: String, _ tool: String?) -> Limit {
             var max: Int64 = random.one(of: [0, 1, 2, 3, 5, 10, 40])
@@ -185,7 +186,7 @@ extension SimulationScenario {
                 case 3: .tokenBucket(burst: max == 0 ? 0 : random.one(of: [1, max, 2 * max]))
                 default: .concurrency(holdMs: random.one(of: [1_000, 2_000, 60_000]))
                 }
-            // Some windows are still open in the end, so that what they hold can be judged.
+            // Some windows are still open at the end, so that their usage can be judged.
             if algorithm == .fixedWindow && random.once(in: 2) {
                 max = random.one(of: [200, 100_000])
                 seconds = SimulationOracle.longWindowMs / 1_000

@@ -3,7 +3,7 @@ import StoreModel
 
 @testable import SluiceEngine
 
-/// The way to the store, the store itself, and what goes wrong with them.
+/// The network to the store, the store itself, and their faults.
 extension Simulation {
     private func active(_ matches: (SimulationScenario.Fault) -> Bool) -> SimulationScenario.Episode? {
         scenario.episodes.first { nowNs >= $0.startNs && nowNs < $0.endNs && matches($0.fault) }
@@ -18,7 +18,7 @@ extension Simulation {
         active { if case .flaky(let one) = $0 { one == nil || one == replica } else { false } } != nil
     }
 
-    /// Until when the store stands still; nil if it does not.
+    /// Until when the store hangs; nil if it does not.
     var hangsUntilNs: Int64? {
         active { if case .hanging = $0 { true } else { false } }?.endNs
     }
@@ -52,7 +52,7 @@ extension Simulation {
         }
     }
 
-    /// Neither side hears from it any more; of what is on its way a part may still arrive, soon or late.
+    /// Neither side receives from it any more; part of what was in flight may still arrive, soon or late.
     mutating func breakOff(_ connection: Int) {
         connections[connection].isOpen = false
         guard connections[connection].isWhole else { return }
@@ -71,7 +71,7 @@ extension Simulation {
         }
     }
 
-    /// Behind all that is on its way up.
+    /// Behind everything on its way to the store.
     mutating func put(_ batch: Batch, on connection: Int) {
         let atNs = max(nowNs + delayNs(connections[connection].replica), connections[connection].lastUpNs)
         connections[connection].lastUpNs = atNs
@@ -144,7 +144,7 @@ extension Simulation {
             return result
         }
         for (index, charge) in batch.charges.enumerated() {
-            // What was admitted without the store is added whatever is used.
+            // A write-back is added whatever the usage is.
             let key = Array(batch.key(index))
             if charge.isUnlimited { settledKeys[key] = true }
             if settledKeys[key] != nil { continue }
@@ -160,7 +160,7 @@ extension Simulation {
 
     private mutating func setClock() { store.clockMs = Self.startMs + nowNs / 1_000_000 + storeStepMs }
 
-    /// Answers go to the engine in the order of sending.
+    /// Replies reach the engine in the order of sending.
     private mutating func answer(_ connection: Int, _ sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
         connections[connection].ready[sequence] = result
         while let first = connections[connection].awaited.first,
@@ -202,8 +202,8 @@ extension Simulation {
             setClock()
             let copy = copies.last { nowNs - $0.atNs > 100_000_000 }?.store ?? ModelStore(clockMs: store.clockMs)
             noteForgotten()
-            // Who has had no answer since the copy was made does not notice, and what it charges before the others have
-            // offered what they saw, their offers swallow.
+            // A replica without an answer since the copy was made does not notice, and what it charges before the
+            // others have restored is lost in their restores.
             if replicas.contains(where: {
                 let toldMs = copy.forgotSinceMs(of: $0.id)
                 return toldMs > 0
@@ -212,7 +212,7 @@ extension Simulation {
             }) {
                 isUnnoticed = true
             }
-            // What was settled since may be settled again.
+            // What was settled since the copy may be settled again.
             settledForGood = []
             store = copy
             storeStepMs += ms
@@ -242,7 +242,7 @@ extension Simulation {
         case .clockStep(let ms):
             storeStepMs += ms
         case .clockAhead(let ms):
-            // With more, keys would be gone before their windows come again.
+            // With a larger step, keys would expire before their windows come again.
             guard storeStepMs < 10_000 else { return }
             storeStepMs += ms
             let backNs = min(
@@ -251,7 +251,7 @@ extension Simulation {
         case .wallStep(let ms, let replica):
             replicas[replica].wallSkewMs += ms
         case .crash(let index):
-            // What it settles is the most that a crash can spoil: many come just then.
+            // A crash does the most damage to a write-back: many crashes happen just then.
             if replicas[index].disk?.process == 0, nowNs < SimulationScenario.calmNs, random.once(in: 2) {
                 replicas[index].disk?.diesSettling = true
             } else {
@@ -260,7 +260,7 @@ extension Simulation {
         case .restart(let index):
             try stop(index)
             let turns = turns(of: index)
-            // What was reserved here is not kept.
+            // Local reservations are not kept.
             settledForGood = []
             start(index, id: replicas[index].id)
             oracle.restarted(index, turns: turns, newTurns: self.turns(of: index))
@@ -270,13 +270,13 @@ extension Simulation {
     private mutating func noteForgotten() {
         setClock()
         let highestMs = replicas.map { $0.limiter.clock.highestStoreMs }.reduce(store.clockMs, max)
-        // A clock that steps back may come to windows again that had ended, and one that stepped back before, when those
-        // who knew of it are gone, to windows that had been charged.
+        // A clock that steps back may reach windows again that had ended; and one that stepped back before, after all
+        // replicas that knew of it are gone, windows that had been charged.
         let slackMs: Int64 = scenario.stepsClock ? 60_000 : 0
         oracle.storeLostData(store.clockMs - slackMs...highestMs + slackMs)
     }
 
-    /// Keeps now and then what another server may begin with.
+    /// Sometimes keeps a copy that another server may begin with.
     mutating func copyStore() {
         guard nowNs - (copies.last?.atNs ?? 0) > 300_000_000 else { return }
         copies.append(Copy(atNs: nowNs, store: store))
@@ -285,7 +285,7 @@ extension Simulation {
     private mutating func crash(_ index: Int) {
         if let connection = replicas[index].connection { breakOff(connection) }
         let turns = turns(of: index)
-        // What it had in mind of its own reservations is gone; the store may have them as well.
+        // The process's local reservations are gone; the store may have them as well.
         settledForGood = []
         openSettlings = openSettlings.filter { $0.value.replica != index }
         start(index, id: scenario.keepsState ? replicas[index].id : replicas[index].id + 1_000)

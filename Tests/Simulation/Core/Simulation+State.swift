@@ -2,24 +2,24 @@ import StoreModel
 
 @testable import SluiceEngine
 
-/// Replicas that keep a state folder, as `LimiterHost` and its `StateWriter` do: what changes is written together every
-/// 20 ms, writes take their time, and batches that settle leave only when what they settle is on the disk.
+/// Replicas with a state folder, as `LimiterHost` and its `StateWriter`: changes are written together every 20 ms,
+/// writes take time, and batches of write-backs are sent only when their records are on the disk.
 extension Simulation {
     struct Disk {
-        /// What is on it, the latest of each subject last.
+        /// The records on the disk, the latest of each subject last.
         var records: [StateRecord] = []
-        /// What is being written, in this order.
+        /// The records being written, in this order.
         var writing: [StateRecord] = []
-        /// Whether nothing may leave before that is done.
+        /// Whether nothing may be sent before that is done.
         var isUrgent = false
-        /// Whether what has changed will be written by itself.
+        /// Whether a timer will write the changes.
         var isDue = false
         var held: [Batch] = []
-        /// Counts the processes that had it.
+        /// Counts the processes that used it.
         var process = 0
-        /// The process dies soon after it settles something next.
+        /// The process dies soon after its next write-back.
         var diesSettling = false
-        /// It is to die for having settled something: others after it may as well.
+        /// It dies after this write-back; later processes may as well.
         var diedSettling = false
     }
 
@@ -30,7 +30,7 @@ extension Simulation {
 
     private static let intervalNs: Int64 = 20_000_000
 
-    /// Sends a batch, once what must be known of it after a crash is on the disk.
+    /// Sends a batch, once the records that a crash needs are on the disk.
     mutating func leave(_ batch: Batch, from replica: Int) {
         let one = replicas[replica]
         if one.disk?.diesSettling ?? false, nowNs < SimulationScenario.calmNs + 500_000_000,
@@ -40,7 +40,7 @@ extension Simulation {
             one.disk?.diedSettling = true
             let diesNs = nowNs + Int64.random(in: 0...30_000_000, using: &random)
             events.push(.fault(.crash(replica: replica)), atNs: diesNs)
-            // What the next process admits before it knows what became of that is easily taken for it.
+            // The next process may mistake its own admissions for those whose outcome it does not know yet.
             let awayNs: Int64 = random.one(of: [0, 100_000_000, 500_000_000])
             one.isCutOffUntilNs = max(diesNs, min(diesNs + awayNs, SimulationScenario.calmNs))
         }
@@ -52,7 +52,7 @@ extension Simulation {
         record(replica)
     }
 
-    /// Something may have changed: it is written soon, with all that changes until then.
+    /// Something may have changed: it is written soon, with all changes until then.
     mutating func recordSoon(_ replica: Int) {
         guard let disk = replicas[replica].disk, !disk.isDue, replicas[replica].limiter.hasChanges else { return }
         replicas[replica].disk?.isDue = true
@@ -84,12 +84,13 @@ extension Simulation {
         guard one.limiter.hasChanges else { return release(replica) }
         one.disk?.isUrgent = one.limiter.mustRecord
         var records: [StateRecord] = []
-        // Few at a time, as where very many have changed.
+        // A few at a time, as if very many had changed.
         let counterCount = random.one(of: [1, 4, EngineBounds.countersRecordedAtOnce])
         one.limiter.takeRecords(into: &records, atMost: counterCount, now: moment(replica))
         if one.limiter.unrecordedCount == 0 { oracle.writes(replica) }
         one.disk?.writing = records
-        // A settlement waits for it, and the checks of its batch: where nobody need be without the store, it is not for long.
+        // A write-back waits for it, and so do the checks of its batch: in a gentle course that must not cause an
+        // outage.
         let longestNs: Int64 = scenario.course == .gentle ? 500_000 : 8_000_000
         let doneNs = nowNs + Int64.random(in: 100_000...longestNs, using: &random)
         events.push(.writing(.isDone(replica: replica, process: disk.process)), atNs: doneNs)
@@ -106,7 +107,7 @@ extension Simulation {
         }
     }
 
-    /// The process ends as it should: whoever waits is answered, and all is written.
+    /// The process ends in order: all waiting checks are answered, and everything is written.
     mutating func stop(_ index: Int) throws {
         replicas[index].limiter.drain(now: moment(index))
         try pump(index)
@@ -120,8 +121,8 @@ extension Simulation {
         replicas[index].disk?.writing = []
     }
 
-    /// Another process takes the place of one that ended, with what was on the disk. What was being written it finds whole,
-    /// or not at all.
+    /// Another process takes the place of one that ended, with what was on the disk. It finds all of what was being
+    /// written, or nothing of it.
     mutating func start(_ index: Int, id: UInt64) {
         let one = replicas[index]
         one.connection = nil

@@ -2,11 +2,11 @@
 
 /// Tables with so few rows that some are evicted all the time.
 extension Simulation {
-    /// Whether some replica forgot what the store knew.
+    /// Whether some replica evicted what the store knew.
     var hasEvicted: Bool { coverage.counts[.evicted] != nil }
 
-    /// A check was not decided: while the store counts, and nothing is on its way or yet to be told, there always is a row
-    /// that may go.
+    /// A check was not decided. While the store counts, and nothing is in flight or to be written back, there always
+    /// is a row that may be evicted.
     mutating func busy(_ ticket: UInt64, _ cause: Busy, _ replica: Int) throws {
         let limiter = replicas[replica].limiter
         let isCalm =
@@ -20,8 +20,8 @@ extension Simulation {
         oracle.drops(ticket)
     }
 
-    /// What a replica forgot while the store counted is as if it had never been told. While the store is away it forgets
-    /// nothing that counts: then nobody is told of it here, and what it admits beyond its share is found out.
+    /// What a replica evicted while the store counted is treated as never reported to it. In an outage it evicts
+    /// nothing that counts: that is not noted here, so an admission beyond its share is found.
     mutating func noteEvictions(by replica: Int, since before: Int64) {
         let limiter = replicas[replica].limiter
         guard limiter.evictedCount > before else { return }

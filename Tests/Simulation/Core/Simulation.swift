@@ -9,17 +9,17 @@ import SluicePolicy
 struct Simulation {
     final class Replica {
         var limiter: Limiter
-        /// Names it in the store; another after a crash.
+        /// Its number in the store; a new one after a crash.
         var id: UInt64
         var connection: Int?
         var subscription: Int?
         var wallSkewMs: Int64
-        /// How much faster than true its monotonic clock runs, parts in a million.
+        /// How much too fast its monotonic clock runs, parts in a million.
         let drift: Int64
         var tickNs = Int64.max
-        /// Cut off from the store until then, whatever happens to others.
+        /// Cut off from the store until then, even if others are not.
         var isCutOffUntilNs: Int64 = 0
-        /// Where it has a state folder.
+        /// Only with a state folder.
         var disk: Disk?
 
         init(limiter: Limiter, id: UInt64, wallSkewMs: Int64, drift: Int64) {
@@ -32,23 +32,23 @@ struct Simulation {
 
     struct Connection {
         var replica: Int
-        /// As which the store knows it.
+        /// Its number in the store.
         var id: UInt64
-        /// The replica hears from it.
+        /// The replica receives from it.
         var isOpen = true
-        /// The store hears from it.
+        /// The store receives from it.
         var isWhole = true
-        /// How many batches that were on their way when it broke still arrive, and how much later.
+        /// How many batches in flight at the break still arrive, and how much later.
         var survivors = 0
         var lateNs: Int64 = 0
-        /// Nothing overtakes on the way up or down.
+        /// Nothing overtakes on the way there or back.
         var lastUpNs: Int64 = 0
         var lastDownNs: Int64 = 0
         var onTheirWay = 0
         /// A batch that the next one overtakes.
         var heldBack: Batch?
-        /// The sequences that are still owed an answer, in the order of sending; and those answers that have to wait for one
-        /// before them.
+        /// The sequences without an answer, in the order of sending; and the answers that have to wait for an earlier
+        /// one.
         var awaited: [Int64] = []
         var ready: [Int64: Result<BatchReply, BatchFailure>] = [:]
         /// Batches that are sent again, after all others, with the script itself.
@@ -58,10 +58,10 @@ struct Simulation {
     enum Event {
         case checks(replica: Int)
         case tick(replica: Int, dueNs: Int64)
-        /// `isInside`: the store's machine has it, so that it runs whatever becomes of the connection.
+        /// `isInside`: it has reached the store's machine, so it runs even if the connection breaks.
         indirect case arrive(connection: Int, batch: Batch, isInside: Bool)
         indirect case answer(connection: Int, sequence: Int64, result: Result<BatchReply, BatchFailure>)
-        /// The store does not know the script: the link, which alone hears of it, brings it along.
+        /// The store does not have the script: only the link sees that, and sends the script along.
         indirect case noScript(connection: Int, batch: Batch)
         case opened(connection: Int)
         case closed(connection: Int, reason: String)
@@ -71,7 +71,7 @@ struct Simulation {
         case writing(Writing)
     }
 
-    /// What another server has of the store.
+    /// The copy of the store that another server has.
     struct Copy {
         var atNs: Int64
         var store: ModelStore
@@ -94,25 +94,25 @@ struct Simulation {
     var subscriptions: [Subscription] = []
     var history = StoreHistory()
     var oracle: SimulationOracle
-    /// It is no whole run, but part of one.
+    /// This is a part of a run, not a whole one.
     private let isReduced: Bool
     var ledger = SimulationLedger()
     var logs = SimulationLogs()
-    /// Checks with an id, by that.
+    /// Checks with an id, by their id.
     var asked: [String: CheckQuestion] = [:]
     var openSettlings: [UInt64: OpenSettling] = [:]
-    /// The policy that is in force.
+    /// The policy in force.
     var policy: Policy { didSet { limitsOfTools = [:] } }
     private var limitsOfTools: [String: [Limit]] = [:]
-    /// Counters to which something was added that was admitted without the store.
+    /// Counters with a write-back.
     var settledKeys = ByteTable<Bool>()
     /// The highest maximum by which each counter was charged: a reload may have lowered it.
     var highestMaxima = ByteTable<Int64>()
-    /// The store as it was some time ago, and when it will be that again.
+    /// A copy of the store, and when the store is replaced by it.
     var copies: [Copy] = []
-    /// Whether some replica was started again.
+    /// Whether some replica was restarted.
     var hadRestarts: Bool { coverage.counts[.restart] != nil || coverage.counts[.crash] != nil }
-    /// Whether the store forgot something and some replica cannot have noticed.
+    /// Whether there was a data loss that some replica cannot have noticed.
     var isUnnoticed = false
     var coverage = SimulationCoverage()
     var bounds = SimulationBounds()
@@ -121,12 +121,12 @@ struct Simulation {
     var lastTicket: UInt64 = 0
     var checks = 0
     private var finished: [Limiter.Completion] = []
-    /// What each replica had to tell the store when nothing more was asked.
+    /// What each replica had to write back when the last check was asked.
     private var owingAtEnd: [Set<[UInt8]>]?
 
     /// - Parameters:
     ///   - without: episodes of the seed's scenario that are left out, to find which ones matter.
-    ///   - endNs: when it ends at the latest.
+    ///   - endNs: the latest end.
     init(seed: UInt64, isVerbose: Bool = false, without: Set<Int> = [], endNs: Int64 = .max) {
         self.seed = seed
         self.isVerbose = isVerbose
@@ -191,8 +191,8 @@ struct Simulation {
         try judge()
     }
 
-    /// Nothing is asked after the end; all that is open then must be answered in its time. What a reservation leaves to be
-    /// settled goes with the next batch, if only a sign of life.
+    /// No checks are asked after the end; all that is open then must be answered in time. The rest of a reservation is
+    /// settled with the next batch, if only a heartbeat.
     private var lastNs: Int64 {
         let graceMs = scenario.course != .healing ? 2 * SimulationScenario.budgetMs : scenario.isMixed ? 1_300 : 200
         return scenario.endNs + graceMs * 1_000_000
@@ -255,7 +255,7 @@ struct Simulation {
         }
     }
 
-    /// What the policy holds a call of a tool to.
+    /// The limits of a tool's call in the policy.
     mutating func limits(of tool: String) -> [Limit] {
         if let limits = limitsOfTools[tool] { return limits }
         let limits = policy.limits(of: tool)
@@ -308,7 +308,7 @@ struct Simulation {
             noteEvictions(by: replica, since: evicted)
         }
         try pump(replica)
-        // While all wait for things to heal there is little to learn.
+        // During a long wait for recovery there is little to learn.
         let isHealing = nowNs > SimulationScenario.calmNs && nowNs < SimulationScenario.healedNs
         let pauseNs =
             scenario.course == .healing && isHealing ? 40_000_000 * Int64(1 + scenario.burst) : scenario.pauseNs
@@ -318,7 +318,7 @@ struct Simulation {
     mutating func answered(_ ticket: UInt64, _ decision: Decision) throws {
         let question = oracle.open[ticket]
         let mustBeShared = scenario.course == .gentle ? nowNs > 50_000_000 : nowNs > SimulationScenario.healedNs
-        // What was answered locally under an id stays the answer.
+        // A local answer under an id stays the answer.
         if decision.source == .local && mustBeShared && scenario.course != .ending && question?.mixed?.id == nil {
             throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
         }
@@ -337,7 +337,7 @@ struct Simulation {
         if let question, question.mixed != nil { plan(decision, of: question) }
     }
 
-    /// By a store whose clock had run ahead and came back, replicas count in the windows of its true time again.
+    /// After a store's clock had run ahead and came back, replicas count in windows of its true time again.
     private mutating func judgeTime(_ decision: Decision) throws {
         guard nowNs > SimulationScenario.followedNs else { return }
         let trueMs = Self.startMs + nowNs / 1_000_000 + storeStepMs
@@ -349,13 +349,13 @@ struct Simulation {
         coverage.add(.countedInTime)
     }
 
-    /// How often a replica's process has lost the store, settled something, or come to know the store's time.
+    /// How often a replica's process had an outage, wrote back, or first read the store's time.
     func turns(of replica: Int) -> Int64 {
         let limiter = replicas[replica].limiter
         return limiter.statistics.outages + limiter.statistics.settled + (limiter.clock.highestStoreMs > 0 ? 1 : 0)
     }
 
-    /// Carries out what a limiter wants, as its shell does.
+    /// Carries out a limiter's commands, as its shell does.
     mutating func pump(_ replica: Int) throws {
         let now = moment(replica)
         oracle.notes(
@@ -425,7 +425,7 @@ struct Simulation {
                 ledger, nowMs: store.clockMs, isGentle: scenario.course == .gentle,
                 isHealed: scenario.course != .ending && !scenario.restarts)
             try judgeMemory()
-            // What a process owed the store dies with it.
+            // Unsent settlements are lost with a process.
             if scenario.course == .healing && !scenario.restarts {
                 coverage.add(.judgedIDs, Int64(try oracle.judgeIDs(store)))
             }
@@ -437,7 +437,7 @@ struct Simulation {
                 offered: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed
                     && coverage.counts[.recoveryTimedOut] == nil)
         }
-        // Of a replica that died nobody knows what it had admitted, and which of two processes came back.
+        // What a dead replica had admitted is unknown, and which of two processes came back.
         if !scenario.stepsClock && !scenario.isMixed && !scenario.restarts && !hadRestarts {
             try oracle.judgeReturns(&bounds)
         }
@@ -455,7 +455,7 @@ struct Simulation {
         }
     }
 
-    /// The counters of which a replica has something to tell the store now: what is reserved may yet be given back.
+    /// The counters that a replica has to write back now: what is reserved may yet be given back.
     private func owing(_ replica: Int) -> Set<[UInt8]> {
         let limiter = replicas[replica].limiter
         let nowMs = limiter.clock.nowMs(moment(replica))
@@ -469,12 +469,12 @@ struct Simulation {
                 .map(\.baseKey))
     }
 
-    /// Whether everything was settled, and what became of it is known.
+    /// Whether everything was written back, and its outcome is known.
     private func judgeJournals() throws {
-        // By a clock that stepped, nobody says which windows are over.
+        // With a clock that stepped, it is unknown which windows are over.
         guard !scenario.stepsClock else { return }
         for (index, replica) in replicas.enumerated() {
-            // Reservations may have ended just now: what they leave waits for the next sign of life.
+            // Reservations may have ended just now: their rest waits for the next heartbeat.
             let before = scenario.course == .healing ? owingAtEnd?[index] ?? [] : []
             let owed = scenario.isMixed ? owing(index).intersection(before) : owing(index)
             let count = scenario.isMixed ? 0 : replica.limiter.journalCount
@@ -487,17 +487,17 @@ struct Simulation {
         }
     }
 
-    /// Whether the store holds, in windows that are still open, just what was admitted.
+    /// Whether the store has, in windows that are still open, exactly what was admitted.
     private mutating func judgeSums() throws {
-        // By a clock that stepped, nobody says which window it was.
+        // With a clock that stepped, it is unknown which window it was.
         guard !scenario.stepsClock else { return }
-        // What was only seen a restart may lose, and so it cannot be told to a store that forgot.
-        // Replicas that came too late for the others to wait for them had their offers swallowed by what was added since.
+        // A restart may lose usage that was only seen, which then cannot be restored after a data loss. Replicas that
+        // the others did not wait for had their restores lost in what was added since.
         let mayLack =
             (scenario.restarts && scenario.forgets) || isUnnoticed
             || coverage.counts[.recoveryTimedOut] != nil
         if scenario.isMixed {
-            // Where replicas died, what they had admitted last is not known here; what was evicted is not restored.
+            // If replicas died, their last admissions are unknown here; what was evicted is not restored.
             if !mayLack && !scenario.crashes && !(hasEvicted && scenario.forgets) {
                 coverage.add(.summedMixed, Int64(try oracle.judgeMixedSums(store)))
             }
@@ -521,7 +521,7 @@ struct Simulation {
     }
 }
 
-/// Events in order of time, and of coming in where times are equal: a binary heap.
+/// Events in order of time, and of insertion for equal times: a binary heap.
 struct EventQueue<Event> {
     private var heap: [(atNs: Int64, number: Int64, event: Event)] = []
     private var lastNumber: Int64 = 0

@@ -1,8 +1,8 @@
 @testable import SluiceEngine
 
-/// How near windows came to the most that each case may admit: see the README's table of bounds.
+/// How close windows came to the most that each case may admit: see the README's table of bounds.
 ///
-/// Slots are not among them: that the store never holds more of them than there are, which the ledger judges, is their bound.
+/// Slots are not included: the ledger checks that the store never has more of them than there are.
 struct SimulationBounds: Sendable {
     enum Row: String, CaseIterable, Sendable {
         case connected = "all connected: of the maximum"
@@ -17,13 +17,13 @@ struct SimulationBounds: Sendable {
 
     struct Worst: Sendable {
         var windows: Int64 = 0
-        /// Of all that came to anything, what the fullest admitted of its bound, in thousandths.
+        /// The highest usage of any window, in thousandths of its bound.
         var thousandths: Int64 = 0
     }
 
     private(set) var rows: [Row: Worst] = [:]
 
-    /// A window admitted so much, and may not admit more than `bound`.
+    /// A window admitted this much, and may not admit more than `bound`.
     mutating func judge(_ row: Row, _ admitted: Int64, of bound: Int64, _ what: @autoclosure () -> String) throws {
         if admitted > bound {
             throw SimulationFailure(description: "\(row.rawValue): \(admitted) of \(bound) admitted: \(what())")

@@ -1,6 +1,6 @@
 @testable import SluiceEngine
 
-/// How often each fault and each transition came about: what never does is not tried.
+/// How often each fault and each transition occurred: one that never does is not tested.
 struct SimulationCoverage: Sendable {
     enum Event: String, CaseIterable, Sendable {
         case slow = "fault: a slow network"
@@ -63,7 +63,7 @@ struct SimulationCoverage: Sendable {
 
     var missing: [Event] { Event.allCases.filter { counts[$0] == nil } }
 
-    // MARK: - What is seen
+    // MARK: - What is observed
 
     mutating func note(_ fault: SimulationScenario.Fault) {
         switch fault {
@@ -86,7 +86,7 @@ struct SimulationCoverage: Sendable {
         }
     }
 
-    /// What the store said, before the limiter has heard of it.
+    /// The store's reply, before the limiter has received it.
     mutating func note(_ result: Result<BatchReply, BatchFailure>, to replica: Simulation.Replica) {
         switch result {
         case .success(let reply):
@@ -111,7 +111,7 @@ struct SimulationCoverage: Sendable {
         var replicas: Int64
     }
 
-    /// Field by field: a limiter that is handed over is copied.
+    /// Field by field: a limiter passed as an argument is copied.
     func look(at replica: Simulation.Replica) -> Look {
         Look(
             isRecovering: replica.limiter.recovery != nil, hearsChanges: replica.limiter.denials.changeFeed.isListening,

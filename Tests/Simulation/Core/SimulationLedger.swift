@@ -2,9 +2,10 @@ import StoreModel
 
 @testable import SluiceEngine
 
-/// What the store of a simulation admitted, check by check, and what each algorithm may admit, added up the long way.
+/// What the store of a simulation admitted, check by check, and what each algorithm may admit, computed in a simple
+/// way.
 struct SimulationLedger {
-    /// Equal checks: the counters that hold them, without their windows, and the cost.
+    /// Equal checks: their counters, without windows, and the cost.
     struct Group: Hashable {
         var baseKeys: [[UInt8]]
         var cost: Int64
@@ -25,10 +26,10 @@ struct SimulationLedger {
         var record: [UInt8]?
     }
 
-    /// By key, settled: of windows in units of cost.
+    /// Settled usage, by key: for windows, in units of cost.
     private var windows = ByteTable<Int64>()
     private var buckets = ByteTable<[Drop]>()
-    /// Of logs, with what was written back.
+    /// For logs, with write-backs.
     private var logs = ByteTable<[Drop]>()
     /// When each slot expires, by the record of its reservation.
     private var slots = ByteTable<[[UInt8]: Int64]>()
@@ -81,7 +82,7 @@ struct SimulationLedger {
                 if outcome == 1 {
                     settle(keys.operation[0], settlement)
                 } else {
-                    // There is no such reservation any more: it is over, sooner than the most that it could count for.
+                    // The reservation is gone, sooner than its longest lifetime.
                     records[keys.operation[0]]?.untilMs = 0
                 }
                 continue
@@ -126,8 +127,8 @@ struct SimulationLedger {
         }
     }
 
-    /// Something was added that was not admitted by the store. Of buckets it may be left out: the less is known to be in
-    /// them, the less is found to be too much.
+    /// Something was added that the store did not admit. For buckets it may be left out: the less is known to be in
+    /// them, the stricter the check.
     private mutating func raise(_ key: [UInt8], _ charge: Batch.Charge, to usage: Int64) {
         if charge.quota.algorithm.hasWindows { windows[key] = usage }
     }
@@ -171,7 +172,7 @@ struct SimulationLedger {
                 }
                 try demand(used <= quota.max, "\(used) of \(quota)")
             case .tokenBucket:
-                // A bucket does not leak while time is back.
+                // A bucket does not leak while time is set back.
                 let atMs = max(nowMs, buckets[keys[0]]?.last?.atMs ?? 0)
                 buckets[keys[0], default: []].append(Drop(atMs: atMs, amount: entry.cost * count, record: record))
                 var sum: Int64 = 0
@@ -207,7 +208,7 @@ struct SimulationLedger {
         switch settlement {
         case .commit(let cost): spend(&record, key, cost: cost)
         case .cancel:
-            // What was never called may be asked for anew.
+            // A call that was never made may be asked for again.
             if !record.isCostSpent, let idempotencyKey = record.idempotencyKey {
                 idempotencyKeys.remove(idempotencyKey)
             }
@@ -246,6 +247,6 @@ struct SimulationLedger {
 }
 
 extension Batch.Charge {
-    /// It passes whatever is used: it is for no check.
+    /// It is not for a check, and passes whatever the usage is.
     var isUnlimited: Bool { max(quota.max, quota.burst) == Quota.maxExact }
 }

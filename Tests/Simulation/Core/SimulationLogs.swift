@@ -3,12 +3,12 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// What replicas admitted locally by sliding logs, and what of it they wrote back: nothing twice, all with the time of its
+/// What replicas admitted locally in sliding logs, and wrote back: nothing twice, everything with its time of
 /// admission, and no replica more than its share within a window's length.
 struct SimulationLogs {
     private struct Admission {
         var replica: Int
-        /// In which outage: see `Limiter.shareEpoch`.
+        /// The outage: see `Limiter.shareEpoch`.
         var outage: Int16
         var ms: Int64
         var cost: Int64
@@ -18,14 +18,14 @@ struct SimulationLogs {
 
     private var admissions = ByteTable<[Admission]>()
     private var writtenBack = ByteTable<Int64>()
-    /// The highest maximum by which anybody asked: a reload may have lowered it.
+    /// The highest maximum of any check: a reload may have lowered it.
     private var highestMaxima = ByteTable<Int64>()
 
     /// A check was admitted locally.
     ///
     /// - Parameters:
-    ///   - replicas: over so many the replica divides what is left.
-    ///   - judgesShare: whether its share is known: it is a plain check, and no process began anew.
+    ///   - replicas: the number that the replica divides what is left by.
+    ///   - judgesShare: whether its share is known: it is a plain check, and no process was restarted.
     mutating func admits(
         _ question: SimulationOracle.Question, by limiter: borrowing Limiter, nowMs: Int64, judgesShare: Bool
     ) throws {
@@ -56,7 +56,7 @@ struct SimulationLogs {
 
     /// The store ran a batch.
     ///
-    /// - Parameter isOnce: the store never forgot, and so nothing was told it again.
+    /// - Parameter isOnce: there was no data loss, so nothing was sent again.
     mutating func add(_ batch: Batch, _ reply: BatchReply, isOnce: Bool) throws -> Int {
         guard reply.status == .ran else { return 0 }
         var added = 0

@@ -1,20 +1,20 @@
 @testable import SluiceEngine
 
 extension SimulationOracle {
-    /// What one replica makes of one window.
+    /// One replica's view of one window.
     struct View {
-        /// What it was last told to be used.
+        /// The usage last reported to it.
         var seen: Int64 = 0
         var isAlone = false
-        /// How often it began to count by itself, and what it had been told when it last did.
+        /// How often it began to count locally, and the usage reported to it when it last did.
         var spells = 0
         var seenBefore: Int64 = 0
-        /// What `Simulation.turns(of:)` was when it last admitted; nil if it has changed before a restart.
+        /// `Simulation.turns(of:)` at its last admission; nil if that changed before a restart.
         var turns: Int64? = 0
 
         mutating func admitsAlone(turns now: Int64) {
             defer { turns = now }
-            // What it settles in between counts as told.
+            // Write-backs in between count as reported.
             guard !isAlone || turns != now else { return }
             isAlone = true
             spells += 1
@@ -22,19 +22,19 @@ extension SimulationOracle {
         }
     }
 
-    /// What a replica with a state folder admitted locally and may not find there.
+    /// Local admissions of a replica with a state folder that may be missing there.
     struct Unwritten {
         var admitted: [(Window, Int64)] = []
-        /// How much of it is being written.
+        /// The part of them that is being written.
         var taken = 0
     }
 
-    /// How near windows came to what each case may admit; the first that went beyond is a failure.
+    /// Checks how close windows came to what each case may admit; fails with the first that exceeded it.
     ///
     /// - Parameters:
-    ///   - replicas: for how many at least shares are reckoned.
-    ///   - hadStrangers: some died without a state folder, so that others take part in their places.
-    ///   - offered: whatever the store forgot, all replicas told it again, in time.
+    ///   - replicas: the minimum number that shares are computed for.
+    ///   - hadStrangers: some died without a state folder, so that others take their places.
+    ///   - offered: after every data loss all replicas restored, in time.
     func judgeBounds(_ bounds: inout SimulationBounds, replicas: Int64, hadStrangers: Bool, offered: Bool) throws {
         for (window, usage) in usages {
             let wasForgotten = isForgotten(startMs: window.startMs, endMs: usage.endMs)
@@ -54,7 +54,8 @@ extension SimulationOracle {
             let knewTime = isOnce && usage.admittedBlindly == 0
             for (view, admitted) in zip(usage.views, usage.admittedLocally) where view.spells == 1 && knewTime {
                 let share = (max(0, usage.max - view.seenBefore) + replicas - 1) / replicas
-                // What was in doubt is the store's once it is known to have run, and is taken from the share no longer.
+                // What was unconfirmed belongs to the store once it is known to have run, and no longer counts against
+                // the share.
                 try bounds.judge(.alone, admitted, of: share + usage.admittedInDoubt, what)
             }
             let seen = usage.views.filter { $0.spells > 0 }.map(\.seenBefore).min()
@@ -72,14 +73,14 @@ extension SimulationOracle {
 }
 
 extension SimulationOracle.Usage {
-    /// Another process goes on where that of a replica was: alone as that was, until its turns change.
+    /// A process continues an earlier one's view: local, as that was, until its turns change.
     mutating func restarts(_ replica: Int, turns: Int64, newTurns: Int64) {
         if views[replica].spells > 0 { restarts += 1 }
         views[replica].seen = 0
         views[replica].turns = views[replica].turns == turns ? newTurns : nil
     }
 
-    /// A process dies, and all that is known of it.
+    /// A process dies, and everything it knew is lost.
     mutating func dies(_ replica: Int) {
         if views[replica].spells > 0 {
             restarts += 1

@@ -3,7 +3,7 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// What must be so of every answer, whatever the limits are.
+/// What must hold for every answer, whatever the limits are.
 extension SimulationOracle {
     mutating func judge(
         _ question: Question, _ mixed: Mixed, _ decision: Decision, _ demand: (Bool, String) throws -> Void
@@ -44,7 +44,7 @@ extension SimulationOracle {
             }
             if promises, let reservation = decision.reservation { promised.insert(reservation) }
             if let id = mixed.id {
-                // Asked again it is the same call; after a cancel it is another, with a reservation of its own.
+                // A repeat is the same call; after a cancel it is another, with a reservation of its own.
                 let call = Call(
                     group: mixed.group, grant: question.grant, id: id, reservation: decision.reservation ?? "")
                 guard admittedIDs.insert(call).inserted else { return }
@@ -56,18 +56,21 @@ extension SimulationOracle {
         }
     }
 
-    /// What a replica admitted under an id it gives again; or, once others have written theirs, what another one did.
+    /// A replica repeats what it admitted under an id; or what another one did, once others have written theirs.
     private mutating func judgeID(
         _ question: Question, _ id: String, _ decision: Decision, _ demand: (Bool, String) throws -> Void
     ) throws {
         let reservation = decision.reservation ?? ""
-        // Whoever cancelled it here asks for another call; a store that forgot may be told of it by others.
+        // A client that cancelled it here asks for another call; after a data loss other replicas may send it to the
+        // store.
         try demand(
             cancelledNs[question.replica][reservation].map { question.askedNs <= $0 || storeForgets } ?? true,
             "call \"\(reservation)\" was cancelled")
-        // Where several were admitted apart the store took one of them, and with that one's cancel forgot the id.
+        // If several replicas admitted it separately, the store took one of them, and with that one's cancel dropped
+        // the id.
         if let before = known[question.replica][id], !cancelledIDs.contains(id) {
-            // A slot of a shadow limit is reserved unasked: then which call is meant does not show.
+            // A slot of a shadow limit is reserved without a request: then the answer does not show which call is
+            // meant.
             let isTheSame =
                 reservation.isEmpty
                 ? decision == before || question.limits.contains(where: \.isSlots)
@@ -84,13 +87,13 @@ extension SimulationOracle {
     mutating func cancels(_ reservation: String) {
         cancelled.insert(reservation)
         guard let id = askedReservations.first(where: { $0.value.contains(reservation) })?.key else { return }
-        // Where several were admitted apart, the store knew but one of them.
+        // If several replicas admitted it separately, the store knew only one of them.
         cancelledIDs.insert(id)
         answeredIDs[id] = nil
         for replica in known.indices { known[replica][id] = nil }
     }
 
-    /// Whatever was admitted under an id, by whomever, the store remembers in the end.
+    /// What any replica admitted under an id is in the store in the end.
     func judgeIDs(_ store: ModelStore) throws -> Int {
         for (id, answered) in answeredIDs where !cancelledIDs.contains(id) {
             let question = answered.question
@@ -108,11 +111,11 @@ extension SimulationOracle {
         return answeredIDs.keys.count { !cancelledIDs.contains($0) }
     }
 
-    /// As long as the windows that are open from the first to the last moment.
+    /// The length of windows that are open during the whole run.
     static let longWindowMs: Int64 = 3_600_000
 
-    /// What counts for certain, however it ends: no reservation, and not asked twice. Where time ran out, the store may have
-    /// refused for want of room what was admitted here.
+    /// What counts for certain, whatever happens: no reservation, and not asked twice. If time ran out, the store may
+    /// have denied, for lack of room, what was admitted here.
     private mutating func noteAdmitted(_ question: Question, _ mixed: Mixed, _ decision: Decision) {
         guard !question.isPeek, !mixed.reserves, mixed.id == nil, decision.source == .shared || !question.waits else {
             return
@@ -139,8 +142,8 @@ extension SimulationOracle {
         return judged
     }
 
-    /// No more was told to be admitted than the store did admit, which the ledger holds to the limits; where nothing
-    /// went wrong, as much. Where all is well again nothing is charged that was refused.
+    /// No more was reported as admitted than the store admitted, which the ledger compares with the limits; without
+    /// faults, exactly as much. After all faults are over, nothing is charged that was denied.
     func judgeMixed(_ ledger: SimulationLedger, nowMs: Int64, isGentle: Bool, isHealed: Bool) throws {
         for (group, count) in admitted {
             let stored = ledger.admitted[group] ?? 0

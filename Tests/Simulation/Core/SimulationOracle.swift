@@ -3,12 +3,12 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// What a simulation found to be wrong.
+/// A fault that a simulation found.
 struct SimulationFailure: Error, CustomStringConvertible {
     var description: String
 }
 
-/// Knows every question and every answer of a simulation, and what may never be.
+/// Records every question and answer of a simulation, and checks what must hold.
 struct SimulationOracle {
     final class Question {
         let replica: Int
@@ -37,7 +37,7 @@ struct SimulationOracle {
         }
     }
 
-    /// What checks with one id are.
+    /// What checks with one id have in common.
     struct Call: Hashable {
         var group: SimulationLedger.Group
         var grant: String
@@ -45,12 +45,12 @@ struct SimulationOracle {
         var reservation: String
     }
 
-    /// What only limits of every kind need.
+    /// Only for limits of every kind.
     struct Mixed {
         var tool: String
         var reserves: Bool
         var id: String?
-        /// What it reserves under.
+        /// Its reservation.
         var reservation: String?
         var group: SimulationLedger.Group
     }
@@ -58,7 +58,7 @@ struct SimulationOracle {
     /// One window of one counter.
     struct Window: Hashable {
         var grant: String
-        /// Only where the limit counts by session.
+        /// Only if the limit counts by session.
         var session: String?
         var rule: String
         var startMs: Int64
@@ -66,23 +66,23 @@ struct SimulationOracle {
 
     struct Usage {
         var limit: Limit
-        /// The highest by which anybody asked.
+        /// The highest maximum of any check.
         var max: Int64
         var endMs: Int64
-        /// The places of the tally that shared answers claim: from (exclusive), to.
+        /// The parts of the usage that shared answers claim: from (exclusive), to.
         var claims: [(from: Int64, to: Int64)] = []
         var asked: Int64 = 0
         var admitted: Int64 = 0
-        /// Admitted locally by anybody, at any time.
+        /// Admitted locally by any replica, at any time.
         var admittedUnshared: Int64 = 0
         /// Admitted locally by each replica, since it knows the store's time.
         var admittedLocally: [Int64]
-        /// Admitted locally by replicas that had not heard of the store's time: of a window that had not begun by it,
-        /// nothing is kept.
+        /// Admitted locally by replicas that did not know the store's time: nothing is kept of a window that had not
+        /// begun by it.
         var admittedBlindly: Int64 = 0
         /// Admitted locally when time ran out.
         var admittedInDoubt: Int64 = 0
-        /// Refused locally when time ran out: the store may have admitted it, and nobody takes that back.
+        /// Denied locally when time ran out: the store may have admitted it, and that is not taken back.
         var refusedInDoubt: Int64 = 0
         /// By replica.
         var views: [View]
@@ -91,14 +91,15 @@ struct SimulationOracle {
         /// How many of those had no state folder, and what they had admitted locally.
         var unlistedReplicas: Int64 = 0
         var admittedByDead: Int64 = 0
-        /// The most that died with replicas: without a state folder all that they had admitted locally, with one what was
+        /// The most that was lost with replicas: without a state folder all local admissions, with one those that were
         /// not on the disk.
         var lost: Int64 = 0
-        /// Some process that is no more had begun to count by itself more than once.
+        /// Some process that is gone had begun to count locally more than once.
         var hadManySpells = false
-        /// Some replica forgot what it had been told of it, to make room.
+        /// Some replica evicted what was reported to it, to make room.
         var wasEvicted = false
-        /// What the store had admitted before the outage of that number, which was the last when it admitted something.
+        /// What the store had admitted before the outage with that number, which was the last one when it admitted
+        /// something.
         var admittedBeforeOutage: Int64 = 0
         var lastOutage = -1
     }
@@ -111,29 +112,30 @@ struct SimulationOracle {
     var admittedIDs: Set<Call> = []
     /// What each replica's process answered when it admitted a check, by its id.
     var known: [[String: Decision]]
-    /// Every id that was admitted and whose call was not cancelled, and the reservations that it was promised.
+    /// Every id that was admitted and whose call was not cancelled, and the reservations in its answers.
     var answeredIDs: [String: (question: Question, reservations: Set<String>)] = [:]
-    /// What checks with an id were to reserve under: also where it was refused, the store may have admitted it.
+    /// The reservations that checks with an id asked for: even of a denied check, because the store may have admitted
+    /// it.
     var askedReservations: [String: Set<String>] = [:]
-    /// Reservations that somebody meant to cancel.
+    /// Reservations that a client tried to cancel.
     var cancelled: Set<String> = []
-    /// The ids of such.
+    /// The ids of those.
     var cancelledIDs: Set<String> = []
-    /// Reservations that somebody meant to commit.
+    /// Reservations that a client tried to commit.
     var committed: Set<String> = []
-    /// By replica, when it was told that they are cancelled.
+    /// By replica, when it received their cancels.
     var cancelledNs: [[String: Int64]]
-    /// What the store must hold in the end, at least, of windows that are open then: by the counter, without its window.
+    /// The least that the store must hold in the end, of windows that are open then: by counter, without its window.
     var atLeast = ByteTable<Int64>()
-    /// Reservations that nobody was promised, and that were not meant to be kept for an id.
+    /// Reservations that no client has, and that were not to be kept for an id.
     var refused: Set<String> = []
-    /// Reservations that were promised as shared.
+    /// Reservations in shared answers.
     var promised: Set<String> = []
-    /// Which replicas have had an answer of the store.
+    /// Which replicas have had an answer from the store.
     private var knowsTime: [Bool]
-    /// What replicas were asked for that died before they answered: the store may have admitted it.
+    /// Checks of replicas that died before they answered: the store may have admitted them.
     private var unanswered: Int64 = 0
-    /// Windows that hold one of these times of the store were forgotten by it.
+    /// Windows that contain one of these times of the store were lost in a data loss.
     private var forgotten: [ClosedRange<Int64>] = []
     /// By replica.
     private var unwritten: [Unwritten]
@@ -166,9 +168,9 @@ struct SimulationOracle {
     /// It was not decided, and charged nothing.
     mutating func drops(_ ticket: UInt64) { open[ticket] = nil }
 
-    /// A replica forgot some of what it had been told.
+    /// A replica evicted some of what was reported to it.
     ///
-    /// - Parameter isKept: whether it still has the counter of that stem.
+    /// - Parameter isKept: whether it still has the counter of that base key.
     mutating func evicts(_ replica: Int, nowMs: Int64, isKept: ([UInt8]) -> Bool) {
         for (window, usage) in usages
         where usage.endMs > nowMs && (usage.views[replica].seen > 0 || usage.views[replica].spells > 0) {
@@ -178,7 +180,7 @@ struct SimulationOracle {
         }
     }
 
-    /// What has been admitted locally is being written, and was written.
+    /// Local admissions are being written, or were written.
     mutating func writes(_ replica: Int) { unwritten[replica].taken = unwritten[replica].admitted.count }
 
     mutating func hasWritten(_ replica: Int) {
@@ -203,11 +205,11 @@ struct SimulationOracle {
         for index in usages.values.indices { usages.values[index].dies(replica) }
     }
 
-    /// A replica went on where it had been; what it had only seen it need not know any more.
+    /// A replica continued an earlier process; what that had only seen may be lost.
     ///
     /// - Parameters:
     ///   - turns: see `Simulation.turns(of:)`, when its process ended.
-    ///   - newTurns: those of the next process, which has only begun.
+    ///   - newTurns: those of the new process.
     mutating func restarted(_ replica: Int, turns: Int64, newTurns: Int64) {
         answered[replica] = 0
         known[replica] = [:]
@@ -273,7 +275,7 @@ struct SimulationOracle {
         case .shared:
             knowsTime[question.replica] = true
             try judge(question, decision, looks, demand)
-            // Until all count in the store again a share is that of what was left before the outage.
+            // Until all count in the store again, the share is that of what was left before the outage.
             if !isRecovering { hear(question, looks) }
         case .cache:
             try demand(!decision.allowed, "admitted from memory")
@@ -325,7 +327,7 @@ struct SimulationOracle {
         }
     }
 
-    /// The store told a replica of windows.
+    /// The store reported windows to a replica.
     private mutating func hear(_ question: Question, _ looks: [Decision.LimitTrace]) {
         for (limit, look) in zip(question.limits, looks) {
             let key = window(limit, question, look)
@@ -334,9 +336,9 @@ struct SimulationOracle {
         }
     }
 
-    /// A replica admits by itself.
+    /// A replica admits locally.
     private mutating func countAlone(_ question: Question, _ looks: [Decision.LimitTrace], turns: Int64) {
-        // Where nobody has asked of the window before, there is nothing to be known of it.
+        // If no check used the previous window, nothing is known of it.
         count(question, looks) { $0.views[question.replica].admitsAlone(turns: turns) }
         guard keepsState else { return }
         for (limit, look) in zip(question.limits, looks) {
@@ -344,13 +346,13 @@ struct SimulationOracle {
         }
     }
 
-    // MARK: - What must be so in the end
+    // MARK: - What must hold in the end
 
     func isForgotten(startMs: Int64, endMs: Int64) -> Bool {
         forgotten.contains { startMs <= $0.upperBound && endMs > $0.lowerBound }
     }
 
-    /// Shared answers never admit more than the maximum, and no two of them claim the same place of a tally.
+    /// Shared answers never admit more than the maximum, and no two of them claim the same part of the usage.
     func judgeShared() throws {
         for (window, usage) in usages where !isForgotten(startMs: window.startMs, endMs: usage.endMs) {
             if usage.admitted > usage.max {
@@ -364,14 +366,14 @@ struct SimulationOracle {
         }
     }
 
-    /// Where nothing went wrong, the store holds what was admitted, to the unit; and of checks of cost 1 under one limit
-    /// as many were admitted as were asked for, up to the maximum.
+    /// Without faults, the store has exactly what was admitted; and of checks of cost 1 under one limit, as many were
+    /// admitted as were asked, up to the maximum.
     func judgeGentle(_ store: ModelStore, isPlain: Bool) throws {
         for (window, usage) in usages {
             let stored = store.usage(
                 of: Self.key(usage.limit, window))
-            // Before a replica had its first answer it counted by itself, and that was added, too.
-            // What the store admitted after its time had run out, and was refused here for that, stays charged.
+            // Before its first answer a replica counted locally, and that was added, too. What the store admitted
+            // after its time had run out, and was denied here for that, stays charged.
             let most = usage.admitted + usage.admittedUnshared + usage.refusedInDoubt
             if store.clockMs < usage.endMs + 60_000 && (stored < usage.admitted || stored > most) {
                 throw SimulationFailure(description: "\(usage.admitted) admitted, \(stored) stored: \(window)")
@@ -393,22 +395,23 @@ struct SimulationOracle {
         baseKey(limit, window) + Array("\(window.startMs)".utf8)
     }
 
-    /// In windows that are still open everything is settled: the store holds what was admitted by whomever, to the unit.
+    /// In windows that are still open everything is written back: the store has exactly what all replicas admitted.
     ///
     /// - Parameters:
-    ///   - mayLack: something was charged before all had offered what the store forgot.
-    ///   - mayExceed: the store forgot: what was in doubt then is told again.
-    ///   - ranUnanswered: of some batch it is known only that it ran: what it came too late for, in one of its windows, is
-    ///     taken for charged.
+    ///   - mayLack: something was charged before all had restored after a data loss.
+    ///   - mayExceed: there was a data loss: what was unconfirmed then is sent again.
+    ///   - ranUnanswered: some batch is only known to have run: what came too late in it, for one of its windows, is
+    ///     treated as charged.
     func judgeSums(_ store: ModelStore, mayLack: Bool, mayExceed: Bool, ranUnanswered: Bool) throws -> Int {
         var judged = 0
         for (window, usage) in usages where usage.endMs > store.clockMs && window.startMs <= store.clockMs {
             let stored = store.usage(of: Self.key(usage.limit, window))
             let admitted = usage.admitted + usage.admittedUnshared
             judged += 1
-            // Where the store refused for want of room what was admitted here without its answer, that is not added.
+            // If the store denied, for lack of room, what was admitted here without its answer, that is not added.
             let wasFull = usage.asked + usage.admittedUnshared > usage.max
-            // What a batch without an answer charged or settled nobody has seen: a store that forgets is not offered it.
+            // What an unanswered batch charged or settled has been seen by no replica: it is not restored after a data
+            // loss.
             let unseen = ranUnanswered ? (mayExceed ? usage.admittedUnshared : usage.admittedInDoubt) : 0
             let mayBeLost = usage.lost + usage.admittedBlindly + unseen
             let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull || (usage.wasEvicted && mayExceed)
@@ -420,7 +423,7 @@ struct SimulationOracle {
         return judged
     }
 
-    /// However often the store comes and goes, no replica admits more than the maximum of a window by itself.
+    /// Whatever the number of outages, no replica alone admits more than the maximum of a window.
     func judgeLocal() throws {
         for (window, usage) in usages
         where !isForgotten(startMs: window.startMs, endMs: usage.endMs) && !usage.wasEvicted {
@@ -430,7 +433,7 @@ struct SimulationOracle {
         }
     }
 
-    /// In windows that began after the store was gone, all replicas together admit no more than the maximum.
+    /// In windows that began after the store was lost, all replicas together admit no more than the maximum.
     func judgeOutage(after timeMs: Int64) throws {
         for (window, usage) in usages where window.startMs > timeMs {
             let all = usage.admittedLocally.reduce(0, +)

@@ -1,5 +1,5 @@
-/// Makes of a seed that fails the shortest run that still does: without the faults that do not matter, and no longer than
-/// it takes.
+/// Reduces a failing seed to the shortest run that still fails: without the faults that do not matter, and no longer
+/// than needed.
 struct SimulationReduction {
     let seed: UInt64
     private(set) var without: Set<Int> = []
@@ -13,10 +13,10 @@ struct SimulationReduction {
         self.failure = failure.text
         let count = Simulation(seed: seed).scenario.episodes.count
         for index in 0..<count { tryWithout(index) }
-        // What is judged at the end is only so once all has healed.
+        // What is checked at the end holds only after all faults are over.
         guard failure.atNs < Simulation(seed: seed).scenario.endNs else { return }
         shorten()
-        // What did not matter to the longer run may have been all that mattered in the shorter one.
+        // A fault that did not matter in the longer run may matter in the shorter one.
         for index in 0..<count { tryWithout(index) }
     }
 
@@ -54,7 +54,7 @@ struct SimulationReduction {
         return run(&simulation)
     }
 
-    /// What goes wrong in a run, and when; nil if nothing does.
+    /// What fails in a run, and when; nil if nothing does.
     static func run(_ simulation: inout Simulation) -> (text: String, atNs: Int64)? {
         do {
             try simulation.run()

@@ -1,10 +1,10 @@
 @testable import SluiceEngine
 
-/// When the store was away for all replicas at once, and how they came back to it.
+/// When all replicas had an outage at once, and how they came back.
 struct SimulationReturns {
     struct Outage {
-        /// When the last replica lost the store, and when the first one reached it again, ms since the epoch; nil while it
-        /// is away.
+        /// When the last replica lost the store, and when the first one reached it again, ms since the epoch; nil
+        /// during the outage.
         var startMs: Int64
         var firstBackMs: Int64?
         /// When the last replica reached it again; nil before that.
@@ -15,7 +15,7 @@ struct SimulationReturns {
         /// Whether every replica came back while the others waited for it, and stayed at least until a window's end.
         func isWhole(until endMs: Int64) -> Bool {
             guard let firstBackMs, let lastBackMs else { return false }
-            // Each waits from when it comes back itself: the first one for the shortest.
+            // Each waits from its own return: the first one has the earliest end.
             return lastBackMs - firstBackMs < EngineBounds.maxRecoveryNs / 1_000_000 - 200
                 && brokenMs ?? .max >= endMs
         }
@@ -26,7 +26,7 @@ struct SimulationReturns {
 
     init(replicas: Int) { isThere = [Bool](repeating: false, count: replicas) }
 
-    /// Which one is going on, or was the last; -1: none yet.
+    /// The present outage, or the last one; -1: none yet.
     var current: Int { outages.count - 1 }
 
     mutating func note(_ replica: Int, isThere isThereNow: Bool, nowMs: Int64) {
@@ -51,8 +51,8 @@ extension SimulationOracle {
         returns.note(replica, isThere: isThere, nowMs: nowMs)
     }
 
-    /// What windows admitted in all where the store was away for all replicas, and all came back to it: of windows that began
-    /// meanwhile the maximum, of those that were open already with what was unseen then.
+    /// What windows admitted in all, if all replicas had an outage and all came back: in windows that began meanwhile
+    /// the maximum, in those that were open before with the usage not seen then.
     func judgeReturns(_ bounds: inout SimulationBounds) throws {
         for (window, usage) in usages where usage.admittedInDoubt == 0 && usage.admittedBlindly == 0 {
             let touched = returns.outages.indices.filter {
@@ -62,7 +62,7 @@ extension SimulationOracle {
             let outage = returns.outages[index]
             guard outage.isWhole(until: usage.endMs), let firstBackMs = outage.firstBackMs, firstBackMs < usage.endMs,
                 usage.views.allSatisfy({ $0.spells <= 1 }), usage.admittedUnshared > 0,
-                // What was lost after the return is another case.
+                // An outage after the return is another case.
                 !isForgotten(startMs: max(firstBackMs, window.startMs), endMs: usage.endMs)
             else { continue }
             let admitted = usage.admitted + usage.admittedUnshared
@@ -80,7 +80,7 @@ extension SimulationOracle {
 }
 
 extension SimulationOracle.Usage {
-    /// Some was admitted by the store.
+    /// The store admitted some.
     mutating func admitShared(_ cost: Int64, outage: Int) {
         if outage != lastOutage {
             admittedBeforeOutage = admitted
@@ -89,6 +89,6 @@ extension SimulationOracle.Usage {
         admitted += cost
     }
 
-    /// How much the store had admitted when the outage of that number began.
+    /// How much the store had admitted when the outage with that number began.
     func admittedBefore(outage: Int) -> Int64 { lastOutage == outage ? admittedBeforeOutage : admitted }
 }

@@ -3,10 +3,10 @@ import SluicePolicy
 
 @testable import SluiceEngine
 
-/// What one seed makes of the world: policy, callers, network, and what goes wrong when.
+/// What one seed determines: policy, callers, network, and faults with their times.
 struct SimulationScenario {
     enum Course {
-        /// Things go a little wrong, so that everybody notices and nobody need be without the store.
+        /// Things go a little wrong, so that all replicas notice and none need have an outage.
         case gentle
         /// Things go wrong for some seconds, and then no more.
         case healing
@@ -21,26 +21,26 @@ struct SimulationScenario {
         case rollingRestart
         /// Another server takes over: it has what the store had some time ago, and a clock of its own.
         case failover(clockMs: Int64)
-        /// Messages take up to so long.
+        /// Messages take up to this long.
         case slow(ns: Int64, replica: Int?)
         /// Connections break at random, and batches on one connection may overtake each other.
         case flaky(replica: Int?)
-        /// No connection holds, none can be made.
+        /// All connections break, and none can be opened.
         case unreachable(replica: Int?)
-        /// The store stands still, and does later what came in meanwhile.
+        /// The store hangs, and processes later what arrived meanwhile.
         case hanging
         case refusing
         case flush
-        /// The store keeps its counters and loses markers now and then.
+        /// The store keeps its counters and sometimes loses markers.
         case forgetful
         case clockStep(ms: Int64)
-        /// It runs ahead, further than it takes for everything to heal, and comes back before that.
+        /// Its clock runs ahead, for longer than the recovery takes, and then comes back.
         case clockAhead(ms: Int64)
         /// The wall clock of a replica's machine.
         case wallStep(ms: Int64, replica: Int)
         /// A replica dies, and another takes its place, or goes on from its state folder.
         case crash(replica: Int)
-        /// A replica ends as it should, and goes on from its state folder.
+        /// A replica ends in order, and goes on from its state folder.
         case restart(replica: Int)
     }
 
@@ -51,21 +51,21 @@ struct SimulationScenario {
     }
 
     static let budgetMs: Int64 = 20
-    /// By then every answer must be there: the budget without its reserve, and a timer that is a little late.
+    /// Every answer must be there by then: the budget without its reserve, and a timer that is a little late.
     static let storeWaitNs: Int64 = 15_000_000 + 600_000
-    /// What goes wrong has ended by then.
+    /// All faults have ended by then.
     static let calmNs: Int64 = 2_000_000_000
-    /// From here on everything must be as it should: a connection attempt that hangs, a pause, a probe, and the two seconds
-    /// later for which replicas that died may be waited for.
+    /// From here on everything must be in order: after a connection attempt that hangs, a pause, a probe, and two more
+    /// seconds in which dead replicas may be awaited.
     static let healedNs: Int64 = calmNs + 6_700_000_000
 
-    /// From here on every replica follows the store's clock again, however far it had run ahead: it has been heard of by when
-    /// everything is healed, and then must have stayed behind.
+    /// From here on every replica follows the store's clock again, however far it had run ahead: the clock was read
+    /// before the recovery ended, and then must have stayed behind.
     static let followedNs: Int64 = healedNs + EngineBounds.storeFollowedAfterNs + 1_100_000_000
 
     var replicas: Int
     var course: Course
-    /// One limit and a cost of 1: what must be admitted can be told exactly.
+    /// One limit and a cost of 1: what must be admitted is known exactly.
     var isPlain: Bool
     /// Limits of every kind, and gateways that reserve and settle.
     var isMixed: Bool
@@ -81,9 +81,10 @@ struct SimulationScenario {
     var episodes: [Episode] = []
     var stepsClock: Bool
     var endNs: Int64
-    /// As `LimiterConfiguration.maxIncrement`: in some runs little enough for write-backs to take several batches.
+    /// As `LimiterConfiguration.maxIncrement`: in some runs small enough for write-backs to take several batches.
     var maxIncrement = EngineBounds.maxIncrement
-    /// Tables have so few rows that some are evicted all the time, and so many parts for grants; nil: there is room for all.
+    /// Tables have so few rows that some are evicted all the time, and this many parts for grants; nil: there is room
+    /// for all.
     var table: (rows: Int, grantParts: Int)?
 
     init(random: inout SeededRandom) {
@@ -109,7 +110,7 @@ struct SimulationScenario {
         if isMixed { pauseNs *= 2 }
         usualDelayNs = [100_000, 1_000_000, 3_000_000].randomElement(using: &random) ?? 100_000
         stepsClock = Int.random(in: 0..<4, using: &random) == 0
-        // By a clock that steps, nobody says which slots have expired.
+        // With a clock that steps, it is unknown which slots have expired.
         if isMixed { stepsClock = false }
         endNs = Self.healedNs + 1_000_000_000
         if stepsClock && course == .healing { endNs += Self.followedNs - Self.healedNs }
@@ -118,14 +119,14 @@ struct SimulationScenario {
         let mostNs = (endNs - (course == .healing ? Self.healedNs - Self.calmNs : 0)) * Int64(replicas * (1 + burst))
         pauseNs = min(max(pauseNs, mostNs / 2 / 950), mostNs / 2 / 700)
         addEpisodes(&random)
-        // Of a token bucket it bounds a level, which is some thousand times a cost.
+        // For a token bucket it bounds a level, which is some thousand times a cost.
         if random.once(in: 3) { maxIncrement = isMixed ? 20_000 : random.one(of: [5, 20]) }
         if random.once(in: 4) { table = (random.one(of: [2, 3, 4]), random.one(of: [1, 1, 2])) }
     }
 
     func has(_ matches: (Fault) -> Bool) -> Bool { episodes.contains { matches($0.fault) } }
 
-    /// What a replica owed the store dies with it.
+    /// Unsent settlements of a replica are lost with it.
     var crashes: Bool {
         has {
             switch $0 {
@@ -136,12 +137,12 @@ struct SimulationScenario {
         }
     }
 
-    /// What a replica had seen may die with it.
+    /// What a replica had seen may be lost with it.
     var restarts: Bool {
         crashes || has { if case .rollingRestart = $0 { true } else { false } }
     }
 
-    /// Whether the store forgets anything that it was told.
+    /// Whether the store loses anything that it had.
     var forgets: Bool {
         has {
             switch $0 {
@@ -151,7 +152,7 @@ struct SimulationScenario {
         }
     }
 
-    /// Whatever the store forgets, it forgets all of it.
+    /// Every data loss loses everything.
     var onlyFlushes: Bool {
         !has {
             switch $0 {
@@ -178,7 +179,7 @@ struct SimulationScenario {
             let endNs = min(Self.calmNs, startNs + Int64.random(in: 1_000_000...longest, using: &random))
             episodes.append(Episode(fault: fault(&random), startNs: startNs, endNs: endNs))
         }
-        // What was admitted without the store is spoilt most easily by a process that dies while it settles it.
+        // Local admissions are most at risk from a process that dies during their write-back.
         if keepsState && course == .healing && random.once(in: 2) {
             let startNs = Int64.random(in: 0..<Self.calmNs, using: &random)
             episodes.append(
@@ -200,7 +201,7 @@ struct SimulationScenario {
             if course == .healing && random.once(in: 2) { return .rollingRestart }
             return .unreachable(replica: one)
         case 15: return isMixed ? .slow(ns: 30_000_000, replica: nil) : .reload(reloaded(&random))
-        // What of a reservation an older copy knows, no ledger tells.
+        // No ledger knows what an older copy has of a reservation.
         case 16: return isMixed ? .flush : .failover(clockMs: stepsClock ? Int64(random.next() % 8_000) - 5_000 : 0)
         case 0, 1: return .slow(ns: Int64.random(in: 1_000_000...60_000_000, using: &random), replica: some)
         case 2, 3: return .flaky(replica: some)
@@ -243,7 +244,7 @@ private func plainPolicy(_ random: inout SeededRandom) -> Policy {
     ])
 }
 
-/// - Parameter isRoomy: more of what a process leaves to the next one still counts in the end, and may be compared.
+/// - Parameter isRoomy: more of what a process leaves to the next one still counts at the end, and can be compared.
 private func randomPolicy(_ tools: [String], isRoomy: Bool, _ random: inout SeededRandom) -> Policy {
     func one(_ counter: String, _ tool: String?) -> Limit {
         limit(

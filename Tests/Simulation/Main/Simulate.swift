@@ -74,7 +74,7 @@ import Synchronization
     }
 }
 
-/// What a number of seeds came to.
+/// The totals of a number of seeds.
 struct RunTotals: Sendable {
     struct Failure: Sendable {
         var seed: UInt64
@@ -162,7 +162,7 @@ struct RunTotals: Sendable {
     }
 }
 
-/// Runs seeds on several threads; each takes the next that nobody has taken.
+/// Runs seeds on several threads; each takes the next free one.
 private final class Runs: Sendable {
     private let seeds: UInt64
     private let first: UInt64
