@@ -108,13 +108,13 @@ if newest >= sequence then
 end
 -- An answer can get lost, so the loss is reported until a batch acknowledges it. A sequence is no acknowledgement: an
 -- older batch may arrive late and be answered with the loss.
-local hasUnackedLoss = newest < 0
-if strange or hasUnackedLoss and ackedLossMs ~= -newest or not hasUnackedLoss and acknowledged > newest then
-    local since = hasUnackedLoss and -newest or timeMs
+local hasReportedLoss = newest < 0
+if strange or hasReportedLoss and ackedLossMs ~= -newest or not hasReportedLoss and acknowledged > newest then
+    local since = hasReportedLoss and -newest or timeMs
     call('SET', KEYS[1], format('%.0f', -since), 'PX', markerTtl)
     return {0, timeMs, since, strange}
 end
-if hasUnackedLoss then
+if hasReportedLoss then
     previous = 0
 end
 if isFence then
