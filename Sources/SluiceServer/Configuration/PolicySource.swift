@@ -6,7 +6,7 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
     case file(String)
     case folder(String)
 
-    /// Everything that is wrong with it, a line each.
+    /// All faults, a line each.
     package struct Refusal: Error, Sendable, CustomStringConvertible {
         package let description: String
     }
@@ -41,16 +41,16 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// What its files look like from outside.
+    /// What identifies the state of its files.
     package struct Fingerprint: Sendable {
-        /// Changes when a file does, or is replaced, or what a link names is replaced (as Kubernetes swaps a ConfigMap's).
-        /// The time at which a file's inode changed is part of it, since nobody can set that back.
+        /// Changes when a file changes or is replaced, or when a link's target is replaced (as Kubernetes swaps a
+        /// ConfigMap's). It includes the time of the inode's last change, which cannot be set back.
         package fileprivate(set) var files: [String] = []
-        /// Whether a file changed so shortly before that another change could leave the same times behind.
+        /// Whether a file changed so recently that another change could leave the same times.
         package fileprivate(set) var isFresh = false
     }
 
-    /// A file that changed within this many seconds is fresh: more than any file system's clock is coarse.
+    /// A file that changed within this many seconds is fresh: longer than the resolution of any file system's clock.
     fileprivate static let freshSeconds = 2
 
     package func fingerprint() -> Fingerprint {
@@ -72,7 +72,7 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// The documents of a folder, sorted; what is hidden or has another ending is somebody else's.
+    /// The documents of a folder, sorted; hidden files and files with another ending are ignored.
     private static func names(in path: String) throws(FileReadError) -> [String] {
         guard let folder = opendir(path) else {
             throw FileReadError(reason: "cannot be opened: \(String(cString: strerror(errno)))")

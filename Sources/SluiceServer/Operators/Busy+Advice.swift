@@ -1,7 +1,7 @@
 import SluiceEngine
 
 extension Busy {
-    /// What happened, and what to do about it: one sentence.
+    /// What happened and how to react, in one sentence.
     var advice: String {
         switch self {
         case .waiting:
@@ -22,7 +22,7 @@ extension Busy {
         }
     }
 
-    /// The end of its name in `INFO` and in the log.
+    /// The suffix of its name in `INFO` and in the log.
     var figure: String {
         switch self {
         case .waiting: "waiting"
