@@ -13,7 +13,7 @@ actor PolicyReloader {
     private var policies: PolicySet
     private var fingerprint: PolicySource.Fingerprint
     /// What was wrong with the source when it was read last; nil: it is in force.
-    private var refusal: String?
+    private var rejection: String?
 
     /// - Parameters:
     ///   - features: what the policies may use.
@@ -39,8 +39,8 @@ actor PolicyReloader {
         fingerprint = newest
         let reading = read()
         switch reading {
-        case .success(let read) where refusal == nil && read == policies: return
-        case .failure(let failure) where refusal == failure.description: return
+        case .success(let read) where rejection == nil && read == policies: return
+        case .failure(let failure) where rejection == failure.description: return
         case .success, .failure: try await take(reading)
         }
     }
@@ -51,17 +51,17 @@ actor PolicyReloader {
         try await take(read())
     }
 
-    private func read() -> Result<PolicySet, PolicySource.Refusal> {
-        Result { () throws(PolicySource.Refusal) in try source.read(features: features) }
+    private func read() -> Result<PolicySet, PolicySource.Rejection> {
+        Result { () throws(PolicySource.Rejection) in try source.read(features: features) }
     }
 
-    private func take(_ reading: Result<PolicySet, PolicySource.Refusal>) async throws {
+    private func take(_ reading: Result<PolicySet, PolicySource.Rejection>) async throws {
         switch reading {
         case .success(let newest):
             let changes = PolicyDiff(from: policies, to: newest).lines.count
             let reserving = newest.mustReserve.subtracting(policies.mustReserve)
             policies = newest
-            refusal = nil
+            rejection = nil
             try await server.replacePolicies(newest)
             logger.info("policy reloaded", metadata: ["policy": "\(source)", "changes": "\(changes)"])
             if !reserving.isEmpty {
@@ -74,11 +74,11 @@ actor PolicyReloader {
                     ])
             }
         case .failure(let failure):
-            refusal = failure.description
-            try await server.refusePolicies(reason: failure.description)
+            rejection = failure.description
+            try await server.rejectPolicies(reason: failure.description)
             let lines = failure.description.split(separator: "\n")
             for line in lines.prefix(Self.maxLoggedFaults) {
-                logger.error("policy refused, the last good one stays", metadata: ["fault": "\(line)"])
+                logger.error("policy rejected, the last good one stays", metadata: ["fault": "\(line)"])
             }
         }
     }

@@ -49,7 +49,7 @@ struct Sluiced: AsyncParsableCommand {
     @Flag(
         inversion: .prefixedNo,
         help: ArgumentHelp(
-            "The gateway evaluates the policies' require and deny_if, which are refused otherwise (default: it does not)."
+            "The gateway evaluates the policies' require and deny_if, which are rejected otherwise (default: it does not)."
         )
     )
     var argumentsCheckedByGateway: Bool?
@@ -67,11 +67,12 @@ struct Sluiced: AsyncParsableCommand {
     var budget: String?
     @Option(help: "What every key in Redis begins with (default: sluice).")
     var keyPrefix: String?
-    @Option(help: "How many replicas to assume, at least, while Redis is away (default: 1).")
+    @Option(help: "How many replicas to assume, at least, while Redis is unavailable (default: 1).")
     var replicas: String?
     @Option(
         help: """
-            Folder in which what Redis is still to be told outlives a restart; each sidecar needs its own (default: none).
+            Folder for state that must survive a restart while Redis is unavailable; each sidecar needs its own (default: \
+            none).
             """)
     var stateDir: String?
     @Option(
@@ -83,7 +84,7 @@ struct Sluiced: AsyncParsableCommand {
     @Flag(
         inversion: .prefixedNo,
         help: ArgumentHelp(
-            "Answer CL.THROTTLE, which needs no policy: whoever reaches the socket can make keys (default: it is off).")
+            "Answer CL.THROTTLE, which needs no policy: every user of the socket can make keys (default: it is off).")
     )
     var clThrottle: Bool?
     @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")

@@ -29,7 +29,7 @@ extension Integration {
             #expect(errors.count == 500)
             #expect(
                 Set(errors) == [
-                    "BUSY this grant has as many sessions, servers and tools in use as one grant may while redis is away, "
+                    "BUSY this grant has as many sessions, servers and tools in use as one grant may while redis is unavailable, "
                         + "use fewer or retry later"
                 ])
             let client = try sidecar.client()

@@ -99,7 +99,7 @@ extension Integration {
             #expect(try pair.one.figure("batches") - batches <= 2_000 - cached + 20)
         }
 
-        /// A killed subscription is opened anew; meanwhile, and with Redis' memory gone, nothing is remembered.
+        /// A killed subscription is opened again. Meanwhile, and after a data loss, the denial cache is off.
         @Test func aKilledSubscriptionComesBack() async throws {
             let pair = try await Self.pair()
             let client = try pair.one.client()
@@ -108,18 +108,18 @@ extension Integration {
             #expect(try !client.check(grant, "fixed").allowed)
             #expect(try pair.redis.command("CLIENT", "KILL", "TYPE", "pubsub") == .integer(2))
             for sidecar in pair.both { try await sidecar.waitUntilSubscribed() }
-            try await waitUntil("refusals are remembered again") {
+            try await waitUntil("denials are cached again") {
                 try client.check(grant, "fixed").source == "cache"
             }
             for sidecar in pair.both { #expect(try sidecar.figure("outages") == 0) }
             try await pair.redis.restartEmpty()
             try await waitUntil("the store is back") { try client.check(Grants.next(), "fixed").source == "shared" }
-            // It was told what it had forgotten.
+            // The sidecar restored the lost counters.
             #expect(try !client.check(grant, "fixed").allowed)
             for sidecar in pair.both { try await sidecar.waitUntilSubscribed() }
         }
 
-        /// A user who may not use the channel counts as well as any other, and remembers nothing.
+        /// A user without the right to the channel counts normally; the denial cache is off.
         @Test func withoutTheChannelNothingIsRemembered() async throws {
             let redis = try await RedisProcess(configuration: [
                 "user sluice on >secret ~* resetchannels +@all"
@@ -129,7 +129,7 @@ extension Integration {
                 environment: ["SLUICE_REDIS_PASSWORD": "secret"])
             try await sidecar.waitUntilShared()
             let client = try sidecar.client()
-            try await waitUntil("it is said") { sidecar.log.contains("refusals are not remembered") }
+            try await waitUntil("it is said") { sidecar.log.contains("denial cache off") }
             #expect(try client.info("subscription") == "down")
             let grant = Grants.next()
             let id = try client.reserve(grant, "fixed", "COST", "2")

@@ -89,7 +89,7 @@ import Testing
         #expect(try resolve(Self.required.merging([.stateFolder: "none"]) { $1 }).stateFolder == nil)
         #expect(
             faults(Self.required, environment: ["SLUICE_STATE_DIR": "/d"]) == [
-                "SLUICE_STATE_DIR: found \"/d\" without --redis, expected none: it keeps what Redis is still to be told"
+                "SLUICE_STATE_DIR: found \"/d\" without --redis, expected none: it keeps what is still to be written to Redis"
             ])
     }
 

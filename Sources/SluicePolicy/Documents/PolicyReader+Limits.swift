@@ -151,7 +151,7 @@ extension PolicyReader {
 
     private mutating func onOutage(_ node: DocumentNode) -> Limit.OnOutage? {
         choice(
-            node, Self.outages, key: "on_outage", why: "while Redis is away every limit goes on from local counters")
+            node, Self.outages, key: "on_outage", why: "while Redis is unavailable every limit uses local counters")
     }
 
     private mutating func mode(_ node: DocumentNode) -> Limit.Mode? {

@@ -7,7 +7,7 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
     case folder(String)
 
     /// All faults, a line each.
-    package struct Refusal: Error, Sendable, CustomStringConvertible {
+    package struct Rejection: Error, Sendable, CustomStringConvertible {
         package let description: String
     }
 
@@ -18,7 +18,7 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// - Parameter features: what the documents may use.
-    package func read(features: PolicyFeatures) throws(Refusal) -> PolicySet {
+    package func read(features: PolicyFeatures) throws(Rejection) -> PolicySet {
         do {
             switch self {
             case .file(let path):
@@ -33,11 +33,11 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
                 return try PolicySet.parse(files: files, folder: path, features: features)
             }
         } catch let error as FileReadError {
-            throw Refusal(description: "\(self): \(error.reason)")
-        } catch let refusal as Refusal {
-            throw refusal
+            throw Rejection(description: "\(self): \(error.reason)")
+        } catch let rejection as Rejection {
+            throw rejection
         } catch {
-            throw Refusal(description: "\(error)")
+            throw Rejection(description: "\(error)")
         }
     }
 
@@ -64,11 +64,11 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         return fingerprint
     }
 
-    private static func readNamed(_ path: String) throws(Refusal) -> [UInt8] {
+    private static func readNamed(_ path: String) throws(Rejection) -> [UInt8] {
         do {
             return try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes).bytes
         } catch {
-            throw Refusal(description: "\(path): \(error.reason)")
+            throw Rejection(description: "\(path): \(error.reason)")
         }
     }
 

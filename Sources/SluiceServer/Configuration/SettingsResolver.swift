@@ -182,8 +182,8 @@ package struct SettingsResolver {
         guard let folder = value(.stateFolder), folder.text != "none" else { return "none" }
         if redis == "none" {
             faults.append(
-                "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what Redis is "
-                    + "still to be told")
+                "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what is "
+                    + "still to be written to Redis")
             return nil
         }
         return folder.text

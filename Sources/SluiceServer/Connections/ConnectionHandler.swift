@@ -36,7 +36,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var context: ChannelHandlerContext?
     private var holdsBackRead = false
     /// Whether answers have come since the last flush.
-    private var owesFlush = false
+    private var needsFlush = false
     /// Whether requests are being taken or replies written. Events in between (an immediate reply, a change of
     /// writability during a write) must not start the same again.
     private var isBusy = false
@@ -248,7 +248,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         switch next {
         case .check, .incomplete: break
         case .other(let request): take(request, now: now)
-        case .wrong(let error): refuse(error)
+        case .wrong(let error): reject(error)
         }
     }
 
@@ -263,7 +263,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             case .throttle(let request): try take(request, now: now)
             }
         } catch {
-            refuse(error)
+            reject(error)
         }
     }
 
@@ -276,14 +276,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
             switch outcome {
             case .answered(let decision): queue.append(decision, writer, form, to: &output)
             case .waiting: queue.reserve(writer, form)
-            case .overloaded(let cause): refuse(.busy(cause))
-            case .mustReserve: refuse(.mustReserve)
-            case .otherArguments: refuse(.otherArguments)
+            case .overloaded(let cause): reject(.busy(cause))
+            case .mustReserve: reject(.mustReserve)
+            case .otherArguments: reject(.otherArguments)
             }
         }
     }
 
-    private func refuse(_ error: RequestError) {
+    private func reject(_ error: RequestError) {
         work += ServerBounds.workPerError
         reply { writer.writeError(error, to: &$0) }
     }
@@ -327,7 +327,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         case .notSettled(let fault):
             throw .notSettled(fault)
         case .storeAway:
-            throw .storeAway
+            throw .storeUnavailable
         }
     }
 
@@ -370,7 +370,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     /// Writes the decision of a check that waited; `flushCompleted` follows.
     func complete(_ number: UInt32, _ answer: Limiter.Completion.Answer) {
         guard phase != .closed else { return }
-        owesFlush = true
+        needsFlush = true
         switch answer {
         case .decision(let decision):
             queue.fill(number, with: decision, to: &output)
@@ -383,14 +383,14 @@ final class ConnectionHandler: ChannelDuplexHandler {
         case .notSettled(let fault):
             queue.fill(number, to: &output) { $0.writeError(RequestError.notSettled(fault), to: &$1) }
         case .storeAway:
-            queue.fill(number, to: &output) { $0.writeError(RequestError.storeAway, to: &$1) }
+            queue.fill(number, to: &output) { $0.writeError(RequestError.storeUnavailable, to: &$1) }
         }
     }
 
     /// Sends the output of `complete`, and takes requests that waited for room. Called once for all of a turn.
     func flushCompleted() {
-        guard owesFlush else { return }
-        owesFlush = false
+        guard needsFlush else { return }
+        needsFlush = false
         advance()
     }
 
@@ -541,6 +541,6 @@ extension RequestError {
                 "redis could not settle this reservation, nothing was changed: see the log of sluiced, send it again")
         }
     }
-    fileprivate static let storeAway = RequestError(
-        .busy, "redis is away and this sidecar does not know the reservation, send it again in a moment")
+    fileprivate static let storeUnavailable = RequestError(
+        .busy, "redis is unavailable and this sidecar does not know the reservation, send it again in a moment")
 }

@@ -94,9 +94,9 @@ final class LimiterHost: CounterStoreDelegate {
     /// What happened to the policies since the start, for operators.
     struct PolicyHistory {
         var reloads = 0
-        var denials = 0
+        var rejections = 0
         /// Why the newest policies were rejected; empty if they are in force.
-        var lastRefusal = ""
+        var lastRejection = ""
     }
 
     private(set) var policyHistory = PolicyHistory()
@@ -104,12 +104,12 @@ final class LimiterHost: CounterStoreDelegate {
     func replacePolicies(_ policies: PolicySet) {
         limiter.replacePolicies(policies)
         policyHistory.reloads += 1
-        policyHistory.lastRefusal = ""
+        policyHistory.lastRejection = ""
     }
 
-    func refusePolicies(reason: String) {
-        policyHistory.denials += 1
-        policyHistory.lastRefusal = reason
+    func rejectPolicies(reason: String) {
+        policyHistory.rejections += 1
+        policyHistory.lastRejection = reason
     }
 
     // MARK: - The socket
@@ -521,31 +521,31 @@ final class LimiterHost: CounterStoreDelegate {
         case .storeReached:
             logger.info("redis answers, counting is shared", metadata: ["server": "\(storeDescription)"])
         case .storeLost(let reason):
-            logger.warning("redis is away, counting is local", metadata: ["reason": "\(reason)"])
+            logger.warning("redis is unavailable, counting is local", metadata: ["reason": "\(reason)"])
         case .storeStillAway(let reason):
-            logger.warning("redis is still away", metadata: ["reason": "\(reason)"])
+            logger.warning("redis is still unavailable", metadata: ["reason": "\(reason)"])
         case .storeLostData:
-            logger.warning("redis has lost its memory, and is told what was last seen of its counters")
+            logger.warning("redis lost its data; restoring counters")
         case .storeClockBehind(let byMs):
-            logger.error("redis' clock has stepped back, windows stand still", metadata: ["by_ms": "\(byMs)"])
+            logger.error("redis' clock has stepped back, windows are frozen", metadata: ["by_ms": "\(byMs)"])
         case .storeClockFollowed(let byMs):
             logger.warning(
-                "redis' clock has stayed behind, and is followed: windows that had begun by then may open again",
+                "redis' clock has stayed behind and is now used: windows that had already begun may open again",
                 metadata: ["by_ms": "\(byMs)"])
         case .keyFault(let reason):
-            logger.error("a key in redis holds what does not belong there", metadata: ["reason": "\(reason)"])
+            logger.error("unexpected value in a redis key", metadata: ["reason": "\(reason)"])
         case .changesUnheard(let reason):
             logger.warning(
-                "redis does not tell of changes, denials are not remembered", metadata: ["reason": "\(reason)"])
+                "redis notifications unavailable; denial cache off", metadata: ["reason": "\(reason)"])
         case .busy(let cause):
             logger.warning(
                 "checks are answered BUSY", metadata: ["cause": "\(cause.figure)", "advice": "\(cause.advice)"])
         case .evicting:
             logger.notice(
-                "a table is full: what was used least recently is forgotten, redis knows it",
+                "a table is full: dropping the least recently used identities, which redis still holds",
                 metadata: ["identities": "\(limiter.identityCount)", "max": "\(limiter.configuration.maxPlans)"])
         case .changesHeard:
-            logger.info("redis tells of changes, denials are remembered")
+            logger.info("redis notifications available; denial cache on")
         }
     }
 }

@@ -77,7 +77,7 @@ extension Server {
             host.value.socketHistory.trouble = reason
             guard reason != before else { return }
             logger.error(
-                "the socket's file was removed or replaced, and cannot be made again: only connections that are there go on",
+                "the socket's file was removed or replaced, and cannot be made again: only open connections go on",
                 metadata: ["reason": "\(reason)"])
         }
     }

@@ -261,7 +261,7 @@ extension Server {
     }
 
     /// Records for `INFO` that newer policies were rejected.
-    package func refusePolicies(reason: String) async throws {
-        try await eventLoop.submit { [host] in host.value.refusePolicies(reason: reason) }.get()
+    package func rejectPolicies(reason: String) async throws {
+        try await eventLoop.submit { [host] in host.value.rejectPolicies(reason: reason) }.get()
     }
 }

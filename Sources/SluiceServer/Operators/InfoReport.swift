@@ -46,11 +46,11 @@ struct InfoReport {
     }
 
     private var policy: Lines {
-        let refusal = host.policyHistory.lastRefusal.split(separator: "\n").first.map(String.init) ?? ""
+        let rejection = host.policyHistory.lastRejection.split(separator: "\n").first.map(String.init) ?? ""
         return forOperators([("policy", facts.policyDescription)]) + [
             ("policy_reloads", String(host.policyHistory.reloads)),
-            ("policy_refusals", String(host.policyHistory.denials)),
-        ] + forOperators([("policy_last_refusal", refusal)])
+            ("policy_refusals", String(host.policyHistory.rejections)),
+        ] + forOperators([("policy_last_refusal", rejection)])
     }
 
     private var redis: Lines {
