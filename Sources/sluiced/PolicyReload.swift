@@ -4,7 +4,7 @@ import SluicePolicy
 import SluiceServer
 import UnixSignals
 
-/// Reads the policies again, and puts them in force if they are good: all of them or none.
+/// Reads the policies again, and puts them in force if they are valid: all of them or none.
 actor PolicyReloader {
     private let source: PolicySource
     private let features: PolicyFeatures
@@ -12,11 +12,11 @@ actor PolicyReloader {
     private let logger: Logger
     private var policies: PolicySet
     private var fingerprint: PolicySource.Fingerprint
-    /// What was wrong with the source when it was read last; nil: it is in force.
+    /// The fault of the source when it was last read; nil: it is in force.
     private var rejection: String?
 
     /// - Parameters:
-    ///   - features: what the policies may use.
+    ///   - features: the parts of the language that the policies may use.
     ///   - policies: those in force.
     ///   - fingerprint: the source's, taken before they were read.
     init(
@@ -35,7 +35,7 @@ actor PolicyReloader {
         let newest = source.fingerprint()
         if newest.files != fingerprint.files { return try await reload() }
         guard fingerprint.isFresh else { return }
-        // It may have changed once more after it was read, within one tick of the file system's clock.
+        // The source may have changed again after it was read, within one tick of the file system's clock.
         fingerprint = newest
         let reading = read()
         switch reading {
@@ -46,7 +46,7 @@ actor PolicyReloader {
     }
 
     func reload() async throws {
-        // Before reading: what changes while it is read is then read again.
+        // Taken before reading: a change during the reading causes another one.
         fingerprint = source.fingerprint()
         try await take(read())
     }
@@ -93,7 +93,7 @@ actor PolicyReloader {
 struct PolicyReloadService: Service {
     private let reloader: PolicyReloader
 
-    /// How often the files are looked at: a change takes as long at most to be seen.
+    /// How often the files are checked: a change takes effect after this time at most.
     private static let interval = Duration.seconds(2)
 
     init(_ reloader: PolicyReloader) { self.reloader = reloader }
