@@ -61,13 +61,13 @@ package struct LoadCommand: ParsableCommand {
 
     package init() {}
 
-    /// Where the trace of what was sent is to be; nil for nowhere.
+    /// The path for the trace of what was sent; nil for none.
     package var recordPath: String? { traces.record }
 
-    /// Where the report for a browser is to be; nil for nowhere.
+    /// The path for the HTML report; nil for none.
     package var reportPath: String? { verdict.report }
 
-    /// Whether the summary is to be JSON.
+    /// Whether the summary is written as JSON.
     package var wantsJSON: Bool { verdict.json }
     package var wantsTimeline: Bool { verdict.timeline && !verdict.json }
 }

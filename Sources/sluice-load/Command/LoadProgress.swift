@@ -1,9 +1,9 @@
 import Histogram
 
-/// What a person sees while a run goes on: on a terminal one line that is written over once a second, elsewhere a line of
-/// its own every five seconds.
+/// The progress report of a run: on a terminal one line, overwritten once a second; elsewhere a separate line every
+/// five seconds.
 package struct LoadProgress: Sendable {
-    /// What happened since the last sample.
+    /// The events since the last sample.
     package struct Sample: Sendable {
         /// Since the run began, warm-up included.
         package var elapsedNs: Int64
@@ -20,7 +20,7 @@ package struct LoadProgress: Sendable {
     }
 
     private let isTerminal: Bool
-    /// What was not told yet, and since when.
+    /// The events that were not reported yet, and since when.
     private var untold = LoadStatistics()
     private var untoldNs: Int64 = 0
     private var lastLineNs: Int64 = 0
@@ -32,7 +32,7 @@ package struct LoadProgress: Sendable {
 
     package init(isTerminal: Bool) { self.isTerminal = isTerminal }
 
-    /// What to write on standard error now; nil for nothing.
+    /// The text for standard error; nil for none.
     package mutating func take(_ sample: consuming Sample) -> String? {
         let decided = sample.tally.decided
         allowed += decided.allowed
@@ -40,7 +40,7 @@ package struct LoadProgress: Sendable {
         failed += sample.tally.failureCount
         untold.add(sample.tally)
         untoldNs += sample.intervalNs
-        // A twentieth of a second early is in time: ticks are not exact.
+        // Up to a twentieth of a second early is in time: ticks are not exact.
         guard isTerminal || sample.elapsedNs - lastLineNs >= Self.plainIntervalNs - 50_000_000 else { return nil }
         let line = line(elapsedNs: sample.elapsedNs, isWarmUp: sample.isWarmUp)
         untold = LoadStatistics()
@@ -68,7 +68,7 @@ package struct LoadProgress: Sendable {
     }
 }
 
-/// Numbers as people read them.
+/// Numbers for people.
 package enum Format {
     /// With a comma every three digits.
     package static func count(_ value: Int64) -> String {
@@ -102,7 +102,8 @@ package enum Format {
 
     /// A time by Redis's clock, as UTC to the millisecond.
     package static func date(ms: Int64) -> String {
-        // Days to a date as in Howard Hinnant's "chrono-compatible low-level date algorithms", for times after 1970.
+        // The conversion of days to a date is that of Howard Hinnant's "chrono-compatible low-level date algorithms",
+        // for times after 1970.
         let (days, timeMs) = max(0, ms).quotientAndRemainder(dividingBy: 86_400_000)
         let shifted = days + 719_468
         let era = shifted / 146_097

@@ -7,8 +7,7 @@ extension OracleWindow {
         case broken(OracleReport.Break.Promise, facts: String)
     }
 
-    /// Takes in one look of one answer.
-    /// - Parameter isProven: whether some look of a refusal shows that it was due.
+    /// Adds one limit of one answer's trace. - Parameter isProven: whether some limit in a denial's trace justifies it.
     mutating func observe(
         _ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool, sidecarLife: Int32, slowLocalNs: Int64,
         isPending: Bool
@@ -99,7 +98,7 @@ extension OracleWindow {
         hasSettlements = true
         charged.settle(cost: answer.cost, to: committed)
         let back = answer.cost - committed
-        // What is committed above the reservation is held back by no maximum, and admits nobody.
+        // The part of a commit above the reservation is charged past any maximum, and admits no check.
         guard back > 0 else { return }
         if answer.source == .local {
             parts[answer.sidecar].localAdmitted -= back

@@ -2,7 +2,7 @@ import Histogram
 import SluiceProtocol
 
 extension Summary {
-    /// The summary as one page that needs nothing else: no network, no script; light or dark as the reader's system is.
+    /// The summary as one self-contained page: no network, no script; light or dark as the reader's system is.
     package func html() -> String {
         let charts = ReportCharts(summary: self)
         let outcome = outcome
@@ -106,12 +106,12 @@ extension Summary {
         return figures
     }
 
-    /// More limits than a check can meet in practice; the verdict is about all.
+    /// More limits than a check meets in practice; the verdict covers all.
     private static let maxRulePlots = 8
-    /// More are in the list below alone.
+    /// Further events appear only in the list below.
     private static let maxEventsInKey = 8
 
-    /// - Parameter hasTime: whether what was done meanwhile is marked in it.
+    /// - Parameter hasTime: whether faults are marked in it.
     private func figure(
         _ question: String, _ chart: (svg: String, series: [Plot.Series]), hasTime: Bool = true
     ) -> String {

@@ -12,7 +12,7 @@ extension Summary {
     }
 }
 
-/// The JSON document: its names, written with underscores, are a promise to whoever reads it.
+/// The JSON document: its names, written with underscores, are a stable interface.
 private struct SummaryDocument: Encodable {
     struct Load: Encodable {
         var target: String
@@ -91,7 +91,7 @@ private struct SummaryDocument: Encodable {
         }
 
         struct Counters: Encodable {
-            /// `redis` or `sidecar`; null where they were not read.
+            /// `redis` or `sidecar`; null if they were not read.
             var source: String?
             var notRead: String?
             var agreeing: Int64
@@ -102,7 +102,7 @@ private struct SummaryDocument: Encodable {
         }
 
         var kept: Bool
-        /// Whether there was anything to judge: `kept` says nothing otherwise.
+        /// Whether there was anything to judge: otherwise `kept` means nothing.
         var judged: Bool
         var answers: Int64
         var windows: Int64
@@ -126,7 +126,7 @@ private struct SummaryDocument: Encodable {
     var checks: Int64
     var checksPerSecond: Double
     var latencyUs: [String: Double]
-    /// From when checks really were sent; null in a closed loop.
+    /// Counted from when checks really were sent; null in a closed loop.
     var latencySinceSentUs: [String: Double]?
     var sendLatenessUs: [String: Double]?
     /// Null without such settlements.

@@ -3,7 +3,7 @@ import SluiceProtocol
 package import SluiceTerminal
 
 extension Summary {
-    /// The summary as a person reads it.
+    /// The summary in a form for people.
     package func table(style: Style) -> String {
         var lines = [style.apply(.strong, to: heading), ""]
         lines += facts([
@@ -60,7 +60,7 @@ extension Summary {
         "\(Format.count(Int64(count))) \(noun)\(count == 1 ? "" : "s")"
     }
 
-    /// Names in one column, what is to say of them in the next.
+    /// Names in one column, facts in the next.
     private func facts(_ facts: [(name: String, text: String)]) -> [String] {
         facts.map { pad($0.name, Self.nameColumns) + $0.text }
     }
@@ -91,7 +91,7 @@ extension Summary {
         return lines
     }
 
-    /// What is measured beside the latency of checks.
+    /// The latencies besides that of checks.
     var moreLatencies: [(name: String, histogram: Histogram<UInt64>, note: String)] {
         var rows: [(name: String, histogram: Histogram<UInt64>, note: String)] = []
         if settings.isOpenLoop {
@@ -103,7 +103,7 @@ extension Summary {
         return rows
     }
 
-    /// How many decisions took longer than the budget, and whose fault it was.
+    /// How many decisions took longer than the budget, and why.
     var lateNote: String {
         let count = "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"
         let sentLate = tally.overBudget - tally.overBudgetSinceSent
@@ -157,7 +157,7 @@ extension Summary {
         return [("driver", "\(seconds) s of CPU, \(perCheck) us a check, \(busy) % of its busiest thread; \(verdict)")]
     }
 
-    /// What is told where sidecars did not settle up, whether that breaks a promise or not.
+    /// A sentence about sidecars that did not write back completely, whether that breaks a promise or not.
     var unsettledNote: String? {
         guard let oracle, oracle.unsettledWindows > 0 else { return nil }
         return
@@ -206,7 +206,7 @@ extension Summary {
         (oracle?.unjudgedRules.sorted() ?? []).map(TerminalText.visible).joined(separator: ", ")
     }
 
-    /// How the store's counters compare with what was admitted, in one line; nil without an oracle.
+    /// The comparison of the store's counters with the admissions, in one line; nil without an oracle.
     var countersNote: String? {
         guard let oracle else { return nil }
         if let reason = oracle.countersUnread { return "counters at the end were not read: \(reason)" }
@@ -237,7 +237,7 @@ extension Summary {
 }
 
 extension LoadStatistics.Failure {
-    /// As the table tells it, behind a count.
+    /// The word in the table, after a count.
     var words: String {
         switch self {
         case .busy: "answered BUSY"

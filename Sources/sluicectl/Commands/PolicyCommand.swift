@@ -146,7 +146,7 @@ struct PolicyDiffCommand: AsyncParsableCommand {
     func run() async throws {
         let console = Console.current
         var policies: [PolicySet] = []
-        // The faults of both are shown, not only of the one that is read first.
+        // The faults of both are shown, not only of the one read first.
         var failures: [DocumentFailure] = []
         for path in documents {
             do throws(DocumentFailure) {
@@ -164,7 +164,7 @@ struct PolicyDiffCommand: AsyncParsableCommand {
 }
 
 extension ExitCode {
-    /// There are differences, as diff(1) tells it.
+    /// There are differences, as in diff(1).
     static let differences = ExitCode(1)
     /// There is nothing to compare with.
     static let couldNotCompare = ExitCode(2)

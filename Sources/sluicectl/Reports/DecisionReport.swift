@@ -3,11 +3,11 @@ import SluiceClient
 import SluiceProtocol
 import SluiceTerminal
 
-/// A decision as `check` and `peek` show it.
+/// The output of `check` and `peek` for a decision.
 struct DecisionReport {
     let decision: Decision
 
-    /// What decided, and a table of the limits that were looked at.
+    /// The rule that decided, and a table of the limits that were evaluated.
     func text(_ style: Style) -> String {
         let facts = TextTable(facts: facts).render(style)
         return decision.trace.isEmpty ? facts : facts + "\n" + limits.render(style)
@@ -95,7 +95,7 @@ struct DecisionReport {
         }
     }
 
-    /// `2025-11-22 18:04:00Z`; UTC, as windows are cut.
+    /// `2025-11-22 18:04:00Z`; UTC, like the windows.
     static func time(_ milliseconds: Int64) -> String {
         guard milliseconds >= 0 else { return "-" }
         let date = Date(timeIntervalSince1970: Double(milliseconds / 1000))
