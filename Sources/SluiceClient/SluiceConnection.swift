@@ -63,8 +63,8 @@ public final class SluiceConnection: Sendable {
 
     /// Asks whether `grant` may call `tool`, and counts the call if it may.
     ///
-    /// - Throws: `SluiceError.server` with `BADARG` if a name or an option is wrong, with `BUSY` if Sluice has too much to
-    ///   do; `closed`, `timedOut` and `cancelled` leave it open whether the call was counted.
+    /// - Throws: `SluiceError.server` with `BADARG` if a name or an option is wrong, with `BUSY` if Sluice has too much
+    ///   to do; `closed`, `timedOut` and `cancelled` leave it open whether the call was counted.
     public func check(
         grant: String, tool: String, options: CheckOptions = CheckOptions()
     ) async throws(SluiceError) -> Decision {

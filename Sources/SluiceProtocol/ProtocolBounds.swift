@@ -28,7 +28,8 @@ package enum ProtocolBounds {
     /// microseconds, and half a frame holds memory. Past it: `ERR Protocol error`, then close. Between frames a
     /// connection may be idle for ever, as pooled connections are.
     package static let maxFrameSeconds = 10
-    /// Most rows that one `COUNTERS` answers, so that an operator's question cannot stall the checks. Over it: `BADARG`.
+    /// Most rows that one `COUNTERS` answers, so that an operator's question cannot stall the checks. Over it:
+    /// `BADARG`.
     package static let maxCounterRows = 10_000
     /// Rows that `COUNTERS` answers when `LIMIT` is not given: a long page for a person.
     package static let defaultCounterRows = 100

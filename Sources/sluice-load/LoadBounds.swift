@@ -120,7 +120,7 @@ package enum LoadBounds {
     package static let maxRules = 256
     /// Broken promises that are reported in full; the rest is counted.
     package static let maxBreaks = 10
-    /// Batches of a sidecar that may be in flight when the store stops answering. Each can be answered late and start a new
-    /// local share without the driver seeing a shared answer (the engine's own bound is the same).
+    /// Batches of a sidecar that may be in flight when the store stops answering. Each can be answered late and start a
+    /// new local share without the driver seeing a shared answer (the engine's own bound is the same).
     package static let hiddenLooks: Int64 = 2
 }

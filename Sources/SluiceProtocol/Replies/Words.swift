@@ -87,8 +87,8 @@ enum NameFault {
     }
 }
 
-/// The number of bytes of the UTF-8 scalar that begins at `index` and ends before `end`; 0 if it is malformed: overlong, a
-/// surrogate, above U+10FFFF or cut off (Unicode's table 3-7).
+/// The number of bytes of the UTF-8 scalar that begins at `index` and ends before `end`; 0 if it is malformed:
+/// overlong, a surrogate, above U+10FFFF or cut off (Unicode's table 3-7).
 func scalarLength(_ bytes: Span<UInt8>, _ index: Int, _ end: Int) -> Int {
     func continues(_ offset: Int, _ allowed: ClosedRange<UInt8> = 0x80...0xbf) -> Bool {
         index + offset < end && allowed.contains(bytes[index + offset])

@@ -1,5 +1,5 @@
-/// Splits the line of an inline command into words, with the quotes of redis-cli: `"a b\n\x00"` with escapes, `'a b'` with
-/// `\'` alone. A closing quote ends its word and must be followed by a space or the end of the line.
+/// Splits the line of an inline command into words, with the quotes of redis-cli: `"a b\n\x00"` with escapes, `'a b'`
+/// with `\'` alone. A closing quote ends its word and must be followed by a space or the end of the line.
 enum InlineLine {
     enum Outcome {
         case plain

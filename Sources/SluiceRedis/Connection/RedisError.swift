@@ -9,7 +9,7 @@ package import SluiceEngine
 /// | `NOSCRIPT` | it does not know the script's hash |
 /// | `MOVED`, `ASK`, `TRYAGAIN`, `CLUSTERDOWN`, `CROSSSLOT` | Cluster looks at the keys before it runs anything |
 /// | `LOADING` | it is reading its data set; only commands flagged for that are let through |
-/// | `BUSY` | another client's script is running, and commands other than `SCRIPT KILL` are turned away |
+/// | `BUSY` | another client's script is running, and commands other than `SCRIPT KILL` are rejected |
 /// | `MASTERDOWN` | a replica has lost its master and may not serve what it has |
 /// | `NOAUTH`, `WRONGPASS`, `NOPERM` | the user is checked first: identity, command and every key of the command |
 /// | `EXECABORT` | a transaction was dropped as a whole |

@@ -52,7 +52,7 @@ if isBehind then
     floorMs = -floorMs
 end
 
--- The number that the digits denote, if it is at most 2^53: Lua cannot tell 2^53 + 1 from 2^53.
+-- The number that the digits denote, if it is at most 2^53: in Lua 2^53 + 1 equals 2^53.
 local function toCount(digits)
     local number = tonumber(digits)
     return number and (number < MAX_EXACT or digits == MAX_EXACT_TEXT) and number or nil

@@ -1,7 +1,7 @@
 import Glibc
 package import SluiceEngine
 
-/// The file for a sidecar's state that must survive the process: a sequence of records, of which later ones override
+/// The file for a sidecar's state that must survive the process: a sequence of records; later ones override
 /// earlier ones.
 ///
 /// It begins with a head: `magic`, the format's version (4 bytes), the replica's number (8) and the checksum of all

@@ -39,8 +39,8 @@ package struct LoadRunner: Sendable {
     /// - Parameters:
     ///   - meter: the processes whose processor time is reported beside the driver's own.
     ///   - stage: the cluster under load, if the driver started it for this run; `faults` are injected into it.
-    ///   - redisSocket: the Redis that the counters are read from at the end; nil for that of `stage`, or else through a
-    ///     sidecar.
+    ///   - redisSocket: the Redis that the counters are read from at the end; nil for that of `stage`, or else through
+    ///     a sidecar.
     ///   - onSample: called once a second while checks are sent.
     ///   - onNote: called with one line about each action or finding during the run.
     package init(

@@ -4,19 +4,19 @@ package import SluiceProtocol
 ///
 /// It only sees the answers' traces. Over all sidecars, for each counted identity, rule and window:
 ///
-/// - *Never over*: the admissions of `shared`, `lease` and `cache` never exceed the maximum, nor does the usage of a shared
-///   admission.
+/// - *Never over*: the admissions of `shared`, `lease` and `cache` never exceed the maximum, nor does the usage of a
+///   shared admission.
 /// - *Every charge counts*: each shared admission increased the usage, so no two of them report the same units of it.
 /// - *Never needlessly under*: a denial by `shared`, `lease` or `cache` shows a limit that the check would exceed.
-/// - *Full means full*: a window that lies completely in the run and denied a check admitted its maximum. This is judged
-///   only if every charge was seen: not if answers were lost, nor near local answers, whose checks the store may have
-///   charged.
+/// - *Full means full*: a window that lies completely in the run and denied a check admitted its maximum. This is
+///   judged only if every charge was seen: not if answers were lost, nor near local answers, whose checks the store may
+///   have charged.
 /// - Reservations count as charged until their settlement is sent. From then on the amount that it gives back counts as
-///   given back, in the sidecar's favour. In such a window units are charged more than once and denials may be outdated,
-///   so usages are not distinguished. But no usage may be below the admissions that were read, less all that was to be
-///   given back, and none above all that was ever admitted.
-/// - *Charged once*: at the end the store's counter of a window equals its admissions. If checks were answered locally, a
-///   difference is reported and breaks nothing.
+///   given back, in the sidecar's favour. In such a window units are charged more than once and denials may be
+///   outdated, so usages are not distinguished. But no usage may be below the admissions that were read, less all that
+///   was to be given back, and none above all that was ever admitted.
+/// - *Charged once*: at the end the store's counter of a window equals its admissions. If checks were answered locally,
+///   a difference is reported and breaks nothing.
 /// - *Local within its share*, *total within its bound*: see `OracleWindow.localBound` and `totalBound`.
 ///
 /// Answers overtake each other between connections. So whatever depends on their order is judged when a window is
@@ -25,8 +25,8 @@ package import SluiceProtocol
 ///
 /// Only fixed windows that are enforced are judged: checks of other limits (`JudgedLimit`) are only measured.
 ///
-/// - *Settled up*: a sidecar's local admissions are in the usage of the window once its answers are shared again. If they
-///   are not, the window is counted as unsettled; that breaks a promise only if the run requires it.
+/// - *Settled up*: a sidecar's local admissions are in the usage of the window once its answers are shared again. If
+///   they are not, the window is counted as unsettled; that breaks a promise only if the run requires it.
 ///
 /// A value without a clock: answers bring the times. Memory is bounded: `LoadBounds.keptWindows` a counter, and
 /// `LoadBounds.maxStretches` a window.
@@ -103,7 +103,8 @@ package struct Oracle: Sendable {
     private var openSettlements: [Int: Int] = [:]
 
     /// - Parameters:
-    ///   - replicas: the number of replicas among which the sidecars split the rest of a limit while Redis is unavailable.
+    ///   - replicas: the number of replicas among which the sidecars split the rest of a limit while Redis is
+    ///     unavailable.
     ///   - budgetNs: the sidecars' budget for a check.
     ///   - requiresSettling: whether a window without complete write-backs breaks a promise.
     ///   - limits: the known limits, by their path in the policy.
