@@ -107,7 +107,7 @@ package enum LoadBounds {
     /// other, ns: less than the two seconds that each waits, because the driver sees a return later than it happened.
     package static let returnSpreadNs: Int64 = 1_000_000_000
     /// Windows without complete write-backs that are reported in full; the rest is counted.
-    package static let maxNotSettledTold = 3
+    package static let maxReportedNotSettled = 3
     /// Windows of one counter that the oracle keeps open. Answers are in order except for the differences between
     /// connections and sidecars, which are far below the shortest window. Older windows are judged and folded into
     /// totals; an answer for a folded window is counted as late and not judged.

@@ -180,7 +180,7 @@ import Testing
         strict.answer(true, .shared, used: 2)
         let report = strict.oracle.finish()
         #expect(report.breaks.map(\.promise) == [.settledUp] && report.breakCount == 1)
-        #expect(report.breaks.first?.facts == "sidecar 1 had admitted 4 locally, and the tally is 1")
+        #expect(report.breaks.first?.facts == "sidecar 1 had admitted 4 locally, and the usage is 1")
     }
 
     @Test func whatCannotBeToldIsNoLackOfSettling() {

@@ -105,14 +105,14 @@ package struct BenchCell: Sendable, Equatable {
         }
         var parts: [String] = []
         let loads = contenders.map(\.load)
-        func tell(_ texts: [String]) {
+        func add(_ texts: [String]) {
             var distinct: [String] = []
             for text in texts where !distinct.contains(text) { distinct.append(text) }
             parts.append(distinct.joined(separator: " or "))
         }
-        tell(loads.map { "\(Format.count(Int64($0.connections))) connection\($0.connections == 1 ? "" : "s")" })
-        if rate == nil { tell(loads.map { "pipeline \($0.pipeline)" }) } else { parts.append("open loop") }
-        tell(loads.map(\.grantWords))
+        add(loads.map { "\(Format.count(Int64($0.connections))) connection\($0.connections == 1 ? "" : "s")" })
+        if rate == nil { add(loads.map { "pipeline \($0.pipeline)" }) } else { parts.append("open loop") }
+        add(loads.map(\.grantWords))
         if contenders.contains(where: { $0.target == .direct || $0.target == .sluice }) {
             parts.append("\(stage.limits) limit\(stage.limits == 1 ? "" : "s")")
             parts.append(stage.isMostlyDenied ? "mostly denied" : "all allowed")

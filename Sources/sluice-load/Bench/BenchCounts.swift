@@ -44,13 +44,13 @@ package struct BenchCounts: Sendable, Equatable {
     /// Whether everything was counted correctly and nothing failed.
     package var isClean: Bool { faults.isEmpty && failures == 0 }
 
-    package mutating func add(_ tally: borrowing LoadStatistics, owner: Owner?) {
-        failures += tally.failureCount
-        if firstFault == nil { firstFault = tally.firstFault }
+    package mutating func add(_ statistics: borrowing LoadStatistics, owner: Owner?) {
+        failures += statistics.failureCount
+        if firstFault == nil { firstFault = statistics.firstFault }
         guard let owner else { return }
-        admitted[owner, default: Admitted()].allowed += tally.decided.allowed
-        admitted[owner, default: Admitted()].denied += tally.decided.denied
-        if owner == .sluice { admitted[owner]?.local += tally[.local].allowed + tally[.local].denied }
+        admitted[owner, default: Admitted()].allowed += statistics.decided.allowed
+        admitted[owner, default: Admitted()].denied += statistics.decided.denied
+        if owner == .sluice { admitted[owner]?.local += statistics[.local].allowed + statistics[.local].denied }
     }
 
     package mutating func add(_ other: BenchCounts) {

@@ -18,7 +18,7 @@ enum BenchProgram {
             plan = try command.plan()
             cells = try command.cells()
         } catch {
-            return LoadProgram.tell(error, of: BenchCommand.self)
+            return LoadProgram.report(error, of: BenchCommand.self)
         }
         let style = Style(
             isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
@@ -70,7 +70,7 @@ enum BenchProgram {
             } catch {
                 // Any error during the shutdown is a result of the shutdown.
                 if Task.isCancelled || error is CancellationError {
-                    LoadProgram.writeError("\(cell.name): cut off, nothing is told of it\n")
+                    LoadProgram.writeError("\(cell.name): interrupted, no result\n")
                     break
                 }
                 let failure = "\(cell.name): not measured: \(error)"

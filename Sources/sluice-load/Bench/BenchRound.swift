@@ -30,14 +30,14 @@ package struct BenchRound: Sendable, Equatable {
         driverUs = summary.processorNsPerCheck / 1e3
         driverBusyShare = summary.busyShare
         checksPerSecond = summary.checksPerSecond
-        p50Us = Double(summary.tally.latency.valueAtPercentile(50)) / 1e3
-        p99Us = Double(summary.tally.latency.valueAtPercentile(99)) / 1e3
-        p999Us = Double(summary.tally.latency.valueAtPercentile(99.9)) / 1e3
-        (allowed, denied) = (summary.tally.decided.allowed, summary.tally.decided.denied)
-        failures = summary.tally.failureCount
+        p50Us = Double(summary.statistics.latency.valueAtPercentile(50)) / 1e3
+        p99Us = Double(summary.statistics.latency.valueAtPercentile(99)) / 1e3
+        p999Us = Double(summary.statistics.latency.valueAtPercentile(99.9)) / 1e3
+        (allowed, denied) = (summary.statistics.decided.allowed, summary.statistics.decided.denied)
+        failures = summary.statistics.failureCount
         guard summary.settings.target == .sluice else { return }
         for source in ReplySource.allCases {
-            let decisions = summary.tally[source]
+            let decisions = summary.statistics[source]
             if decisions != LoadStatistics.Decisions() { bySource[source] = decisions.allowed + decisions.denied }
         }
     }

@@ -155,13 +155,13 @@ package struct BenchRunner {
         let redisSocket = stage.redisPlace != nil ? stage.redisSocket : nil
         let runner = LoadRunner(settings, redisSocket: redisSocket, meter: ProcessMeter(processes)) { sample in
             guard sample.isWarmUp else { return }
-            let tally = sample.tally
-            warmUps.withLockedValue { $0.add(tally, owner: owner) }
+            let statistics = sample.statistics
+            warmUps.withLockedValue { $0.add(statistics, owner: owner) }
         }
         let summary = try await runner.run()
         try Task.checkCancellation()
         result.counts.add(warmUps.withLockedValue { $0 })
-        result.counts.add(summary.tally, owner: owner)
+        result.counts.add(summary.statistics, owner: owner)
         return summary
     }
 
@@ -180,9 +180,9 @@ package struct BenchRunner {
         settings.warmUpNs = 0
         settings.durationNs = LoadBounds.maxFillNs
         let summary = try await run(contender, settings)
-        guard summary.tally.decisionCount >= grants else {
+        guard summary.statistics.decisionCount >= grants else {
             throw LocalClusterFailure(
-                "\(contender.name) had checked \(Format.count(summary.tally.decisionCount)) of "
+                "\(contender.name) had checked \(Format.count(summary.statistics.decisionCount)) of "
                     + "\(Format.count(Int64(grants))) grants once when \(LoadBounds.maxFillNs / 1_000_000_000) s were over"
             )
         }

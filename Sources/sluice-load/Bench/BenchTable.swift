@@ -28,10 +28,10 @@ package enum BenchTable {
                 compared("checks/s", .checksPerSecond, .atLeast(3)),
                 compared("CPU of Redis per check", .redisProcessor, .atMost(0.05)),
             ]),
-        against("zipf-p16", Load(skew: 1.1), measures: told),
-        against("two-p16", Load(), measures: told) { $0.sidecars = 2 },
-        against("tcp-p16", Load(), measures: told) { $0.redis = .tcp },
-        against("limits-p16", Load(), measures: told) { $0.limits = 3 },
+        against("zipf-p16", Load(skew: 1.1), measures: reported),
+        against("two-p16", Load(), measures: reported) { $0.sidecars = 2 },
+        against("tcp-p16", Load(), measures: reported) { $0.redis = .tcp },
+        against("limits-p16", Load(), measures: reported) { $0.limits = 3 },
         against("lone", Load(connections: 1, pipeline: 1), measures: [compared("p50", .p50, .atMost(1.8))]),
         halfPeak("half-peak", Load()),
         againstPing("denied-p16", Load(grants: 1000), bar: 2.5) { $0.isMostlyDenied = true },
@@ -62,7 +62,7 @@ package enum BenchTable {
                         let name = "c\(count)-p\(pipeline)-\(grants)-\(setting.words)"
                         // Each connection is to one sidecar.
                         guard count >= setting.sidecars else { continue }
-                        cells.append(against(name, load, measures: told) { $0 = setting })
+                        cells.append(against(name, load, measures: reported) { $0 = setting })
                     }
                 }
             }
@@ -128,7 +128,7 @@ package enum BenchTable {
         Measure("\(what) against direct", figure, .ratio(of: sluice, to: direct), bar)
     }
 
-    private static let told = [
+    private static let reported = [
         compared("checks/s", .checksPerSecond), compared("CPU of Redis per check", .redisProcessor),
     ]
 

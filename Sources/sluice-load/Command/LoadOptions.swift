@@ -17,7 +17,7 @@ struct LoadOptions: ParsableArguments {
     var warmUp: Int64 = 1_000_000_000
     @Option(help: ArgumentHelp("Event loops of the driver, one core each.", valueName: "count"))
     var threads = 1
-    @Option(help: ArgumentHelp("Makes the same checks again (default: by chance, and told).", valueName: "number"))
+    @Option(help: ArgumentHelp("Makes the same checks again (default: by chance, and reported).", valueName: "number"))
     var seed: UInt64?
 }
 
@@ -135,7 +135,7 @@ struct VerdictOptions: ParsableArguments {
     var scope: String?
     @Option(
         help: ArgumentHelp(
-            "The sidecars' --replicas: how many share what is left while Redis is away (default: the sockets given).",
+            "The sidecars' --replicas: how many share the rest during an outage (default: the sockets given).",
             valueName: "count"))
     var replicas: Int?
     @Option(
@@ -152,8 +152,8 @@ struct VerdictOptions: ParsableArguments {
     var report: String?
     @Flag(
         help: """
-            Fail the run, too, if a sidecar is back at Redis without adding what it had admitted locally to the open window \
-            (told in any case).
+            Fail the run, too, if a sidecar uses Redis again without writing back its local admissions to the open window \
+            (reported in any case).
             """)
     var requireSettling = false
     @Option(

@@ -32,12 +32,12 @@ package enum LoadProgram {
             settings = try command.settings(chance: UInt64.random(in: 0...999_999))
             plan = try command.stagePlan(settings)
         } catch {
-            return tell(error, of: LoadCommand.self)
+            return report(error, of: LoadCommand.self)
         }
         signal(SIGPIPE, SIG_IGN)
         let isTerminal = Style.isTerminal(descriptor: STDERR_FILENO)
         let progress = NIOLockedValueBox(LoadProgress(isTerminal: isTerminal))
-        let tell: @Sendable (consuming LoadProgress.Sample) -> Void = { sample in
+        let show: @Sendable (consuming LoadProgress.Sample) -> Void = { sample in
             if let text = progress.withLockedValue({ $0.take(sample) }) { writeError(text) }
         }
         let note = { @Sendable (text: String) in
@@ -51,7 +51,7 @@ package enum LoadProgram {
                 settings.socketPaths = settings.target == .redis ? [made.redisSocket] : made.sidecarSockets
             }
             let runner = LoadRunner(
-                settings, stage: stage, faults: plan?.faults ?? FaultScript(), onSample: tell, onNote: note)
+                settings, stage: stage, faults: plan?.faults ?? FaultScript(), onSample: show, onNote: note)
             let summary = try await runUntilInterrupted(runner, on: stage)
             await stage?.end()
             writeError(LoadProgress(isTerminal: isTerminal).ending)
@@ -84,14 +84,14 @@ package enum LoadProgram {
     }
 
     /// Help goes to standard output; an argument's fault is one line on standard error.
-    static func tell(_ error: any Error, of command: (some ParsableCommand).Type) -> Int32 {
+    static func report(_ error: any Error, of command: (some ParsableCommand).Type) -> Int32 {
         guard command.exitCode(for: error) != .success else {
             print(command.fullMessage(for: error))
             return ExitCode.ok
         }
         let message = command.message(for: error).split(separator: "\n").joined(separator: " ")
         let name = command.configuration.commandName ?? "sluice-load"
-        writeError("\(name): \(message) (\(name) --help tells all options)\n")
+        writeError("\(name): \(message) (\(name) --help shows all options)\n")
         return ExitCode.usage
     }
 

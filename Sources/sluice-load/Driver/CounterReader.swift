@@ -64,7 +64,7 @@ struct CounterReader: Sendable {
             else { continue }
             let key = StoredUsages.Key(
                 subject: subject, rule: text("rule"), startMs: number("window_start_ms"))
-            stored.tallies[key] = StoredUsages.LoadStatistics(used: number("shared_used"), isOpen: true)
+            stored.usages[key] = StoredUsages.Usage(used: number("shared_used"), isOpen: true)
         }
         return stored
     }
@@ -105,8 +105,8 @@ struct CounterReader: Sendable {
                 guard let subject = subjects.subject(of: key) else { continue }
                 let rule = Self.rule(of: key)
                 windows[rule] = key.window
-                stored.tallies[StoredUsages.Key(subject: subject, rule: rule, startMs: key.windowStartMs)] =
-                    StoredUsages.LoadStatistics(
+                stored.usages[StoredUsages.Key(subject: subject, rule: rule, startMs: key.windowStartMs)] =
+                    StoredUsages.Usage(
                         used: used, isOpen: nowMs < key.window.bounds(atMs: key.windowStartMs).endMs)
             }
             stored.openStartMs = windows.mapValues { $0.bounds(atMs: nowMs).startMs }

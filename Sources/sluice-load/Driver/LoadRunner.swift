@@ -104,7 +104,7 @@ package struct LoadRunner: Sendable {
             let reading = await Task { await reader.read() }.value
             summary.oracle = oracle.finish(reading)
         }
-        guard run.hasDecided else { throw LoadFailure.noDecision(fault: summary.tally.firstFault) }
+        guard run.hasDecided else { throw LoadFailure.noDecision(fault: summary.statistics.firstFault) }
         return summary
     }
 
@@ -231,20 +231,22 @@ private struct Run {
 
     /// Collects the statistics since the last time, and reports them.
     private mutating func sample(isWarmUp: Bool) async throws {
-        var tally = LoadStatistics()
+        var statistics = LoadStatistics()
         for shard in shards {
-            tally.add(try await shard.eventLoop.submit { shard.value.takeTally() }.get())
+            statistics.add(try await shard.eventLoop.submit { shard.value.takeStatistics() }.get())
         }
         let nowNs = Clock.nowNs()
-        total.add(tally)
-        if tally.decisionCount > 0 { hasDecided = true }
+        total.add(statistics)
+        if statistics.decisionCount > 0 { hasDecided = true }
         timeline.append(
             Timeline.Point(
                 startNs: lastSampleNs - startNs, intervalNs: nowNs - lastSampleNs,
-                intendedRate: settings.schedule?.rate(atNs: (lastSampleNs + nowNs) / 2 - startNs), tally: tally))
+                intendedRate: settings.schedule?.rate(atNs: (lastSampleNs + nowNs) / 2 - startNs),
+                statistics: statistics))
         onSample(
             LoadProgress.Sample(
-                elapsedNs: nowNs - startNs, intervalNs: nowNs - lastSampleNs, isWarmUp: isWarmUp, tally: tally))
+                elapsedNs: nowNs - startNs, intervalNs: nowNs - lastSampleNs, isWarmUp: isWarmUp, statistics: statistics
+            ))
         lastSampleNs = nowNs
     }
 
@@ -263,7 +265,8 @@ private struct Run {
     func measured() -> Summary {
         var summary = Summary(
             settings: settings, elapsedNs: max(1, Clock.nowNs() - measuredFromNs),
-            processorNs: Clock.processorNs() - processorFromNs, decidedWhileSending: total.decisionCount, tally: total)
+            processorNs: Clock.processorNs() - processorFromNs, decidedWhileSending: total.decisionCount,
+            statistics: total)
         summary.busiestThreadNs = zip(threadClocks, threadsFromNs).map { Clock.ns($0) - $1 }.max() ?? 0
         summary.processesNs = zip(meter.processorNs(), processesFromNs).map(-)
         summary.timeline = timeline.counted(fromNs: measuredFromNs - startNs)
@@ -277,10 +280,10 @@ private struct Run {
         for shard in shards {
             let last = try await shard.eventLoop.submit {
                 shard.value.end()
-                return shard.value.takeTally()
+                return shard.value.takeStatistics()
             }.get()
             if last.decisionCount > 0 { hasDecided = true }
-            summary.tally.add(last)
+            summary.statistics.add(last)
             let recorded = try await shard.eventLoop.submit { shard.value.takeRecorded() }.get()
             summary.recorded += recorded.map {
                 Trace.Entry(atNs: max(0, $0.atNs - startNs), target: $0.target)

@@ -43,7 +43,7 @@ final class LoadWorker {
     /// Connections that an open loop has written to in this turn; kept for its storage.
     private var written: [LoadConnection] = []
     private var phase = Phase.idle
-    private var tally = LoadStatistics()
+    private var statistics = LoadStatistics()
     private var recorded: [Trace.Entry] = []
     private var random: SeededRandom
     private var drained: EventLoopPromise<Void>?
@@ -140,8 +140,8 @@ final class LoadWorker {
         guard lanes[lane].connection === connection else { return }
         lanes[lane].connection = nil
         guard phase != .over else { return }
-        tally.brokenConnections += 1
-        tally.count(.lost, Int64(lost.count))
+        statistics.brokenConnections += 1
+        statistics.count(.lost, Int64(lost.count))
         loseSight(of: lost)
         oracle?.withOracle { $0.lostConnection(toSidecar: lanes[lane].sidecar) }
         connectAgain(lane)
@@ -158,8 +158,8 @@ final class LoadWorker {
         eventLoop.assumeIsolated().scheduleTask(in: pause) { [self] in
             guard phase == .idle || phase == .sending else { return }
             connect(lane).assumeIsolated().whenFailure { [self] error in
-                tally.brokenConnections += 1
-                tally.note(fault: "\(error)")
+                statistics.brokenConnections += 1
+                statistics.note(fault: "\(error)")
                 connectAgain(lane)
             }
         }
@@ -213,12 +213,12 @@ final class LoadWorker {
             nextLane = (lane + 1) % lanes.count
             let target = settings.replay?.entries[Int(number)].target ?? lanes[lane].workload.next()
             guard let connection = lanes[lane].connection else {
-                tally.count(.unsent)
+                statistics.count(.unsent)
                 continue
             }
             send(target, on: connection, intendedNs: intendedNs, nowNs: nowNs)
             written.append(connection)
-            tally.recordLateness(nowNs - intendedNs)
+            statistics.recordLateness(nowNs - intendedNs)
         }
         return true
     }
@@ -241,7 +241,7 @@ final class LoadWorker {
     private func record(_ target: CheckTarget, intendedNs: Int64) {
         guard settings.isRecorded else { return }
         guard recorded.count < LoadBounds.maxTraceChecks / settings.threadCount else {
-            tally.note(fault: "more checks than a trace has room for: the rest is not recorded")
+            statistics.note(fault: "more checks than a trace has room for: the rest is not recorded")
             return
         }
         recorded.append(Trace.Entry(atNs: intendedNs, target: target))
@@ -289,7 +289,7 @@ final class LoadWorker {
                 < UInt64(whole % settings.connectionCount) ? 1 : 0)
         for _ in 0..<count {
             guard let lane = laneWithRoom(), let connection = lanes[lane].connection else {
-                tally.count(.unsent)
+                statistics.count(.unsent)
                 continue
             }
             nextLane = (lane + 1) % lanes.count
@@ -304,17 +304,17 @@ final class LoadWorker {
     func received(_ answered: borrowing [RequestPipeline.Answered], lane: Int, nowNs: Int64) {
         guard answered.count > 0 else { return }
         lanes[lane].failures = 0
-        Self.count(answered, in: &tally, settings, nowNs: nowNs)
+        Self.count(answered, in: &statistics, settings, nowNs: nowNs)
         if reserves {
             for index in answered.indices {
                 if let settlement = settlement(of: answered[index]) { reserved.append(settlement) }
             }
         }
-        oracle?.withOracle { tell(&$0, answered, sidecar: lanes[lane].sidecar, nowNs: nowNs) }
+        oracle?.withOracle { report(&$0, answered, sidecar: lanes[lane].sidecar, nowNs: nowNs) }
         settleReserved(lane: lane)
     }
 
-    private func tell(
+    private func report(
         _ oracle: inout Oracle, _ answered: borrowing [RequestPipeline.Answered], sidecar: Int, nowNs: Int64
     ) {
         for index in answered.indices {
@@ -382,26 +382,26 @@ final class LoadWorker {
     }
 
     private static func count(
-        _ answered: borrowing [RequestPipeline.Answered], in tally: inout LoadStatistics, _ settings: LoadSettings,
+        _ answered: borrowing [RequestPipeline.Answered], in statistics: inout LoadStatistics, _ settings: LoadSettings,
         nowNs: Int64
     ) {
         for index in answered.indices {
             switch (answered[index].answer, answered[index].check) {
             case (.decision(let isAllowed, let source, _, _), let check):
                 let latencyNs = nowNs - (check?.intendedNs ?? nowNs)
-                tally.count(source, isAllowed: isAllowed, latencyNs: latencyNs)
-                tally.judge(
+                statistics.count(source, isAllowed: isAllowed, latencyNs: latencyNs)
+                statistics.judge(
                     latencyNs: latencyNs, sinceSentNs: nowNs - (check?.sentNs ?? nowNs), budgetNs: settings.budgetNs,
                     isOpenLoop: settings.isOpenLoop)
             case (.settled(let kind, let isDone), let settlement):
-                tally.count(kind, isDone: isDone, latencyNs: nowNs - (settlement?.sentNs ?? nowNs))
+                statistics.count(kind, isDone: isDone, latencyNs: nowNs - (settlement?.sentNs ?? nowNs))
             case (.error(let sentence), let check):
-                tally.note(fault: sentence)
+                statistics.note(fault: sentence)
                 // An error that answers no check is reported as the end of the connection.
-                if check != nil { tally.count(isBusy(sentence) ? .busy : .refused) }
+                if check != nil { statistics.count(isBusy(sentence) ? .busy : .refused) }
             case (.garbage(let expectation), _):
-                tally.note(fault: "an answer that is not Sluice's: \(expectation)")
-                tally.count(.malformed)
+                statistics.note(fault: "an answer that is not Sluice's: \(expectation)")
+                statistics.count(.malformed)
             }
         }
     }
@@ -442,9 +442,9 @@ final class LoadWorker {
     }
 
     /// Returns the statistics since the last time.
-    func takeTally() -> LoadStatistics {
-        defer { tally = LoadStatistics() }
-        return tally
+    func takeStatistics() -> LoadStatistics {
+        defer { statistics = LoadStatistics() }
+        return statistics
     }
 
     /// Sends no more, and completes when the last answer has arrived or the grace period is over.
@@ -471,7 +471,7 @@ final class LoadWorker {
     func end() {
         for lane in lanes {
             guard let connection = lane.connection else { continue }
-            tally.count(.unanswered, Int64(connection.outstandingCount))
+            statistics.count(.unanswered, Int64(connection.outstandingCount))
             loseSight(of: connection.outstanding(sentBefore: .max))
         }
         phase = .over

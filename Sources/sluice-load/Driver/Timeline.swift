@@ -19,17 +19,17 @@ package struct Timeline: Sendable {
         /// Counted from when checks really were sent; 0 in a closed loop.
         package var p99SinceSentNs: UInt64
 
-        package init(startNs: Int64, intervalNs: Int64, intendedRate: Double?, tally: borrowing LoadStatistics) {
+        package init(startNs: Int64, intervalNs: Int64, intendedRate: Double?, statistics: borrowing LoadStatistics) {
             self.startNs = startNs
             self.intervalNs = intervalNs
             self.intendedRate = intendedRate
             decisions = []
-            for source in ReplySource.allCases { decisions.append(tally[source]) }
-            failures = tally.failureCount
-            p50Ns = tally.latency.valueAtPercentile(50)
-            p99Ns = tally.latency.valueAtPercentile(99)
-            maxNs = tally.latency.valueAtPercentile(100)
-            p99SinceSentNs = tally.latencySinceSent.valueAtPercentile(99)
+            for source in ReplySource.allCases { decisions.append(statistics[source]) }
+            failures = statistics.failureCount
+            p50Ns = statistics.latency.valueAtPercentile(50)
+            p99Ns = statistics.latency.valueAtPercentile(99)
+            maxNs = statistics.latency.valueAtPercentile(100)
+            p99SinceSentNs = statistics.latencySinceSent.valueAtPercentile(99)
         }
 
         package var decisionCount: Int64 { decisions.reduce(0) { $0 + $1.allowed + $1.denied } }

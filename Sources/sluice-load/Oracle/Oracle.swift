@@ -147,17 +147,17 @@ package struct Oracle: Sendable {
         let isProven =
             answer.isAllowed || answer.source == .local
             || trace.contains { judged($0).isExceeded(by: answer.cost) }
-        for told in trace {
-            guard let rule = findRule(told.rule) else {
+        for traced in trace {
+            guard let rule = findRule(traced.rule) else {
                 report.unjudgedAnswers += 1
                 continue
             }
             // Limits without windows have no start.
-            guard rules[rule].judged.isJudged, told.windowStartMs > 0 else {
-                report.unjudgedRules.insert(told.rule)
+            guard rules[rule].judged.isJudged, traced.windowStartMs > 0 else {
+                report.unjudgedRules.insert(traced.rule)
                 continue
             }
-            let look = judged(told)
+            let look = judged(traced)
             rules[rule].firstStartMs = min(rules[rule].firstStartMs, look.windowStartMs)
             rules[rule].lastStartMs = max(rules[rule].lastStartMs, look.windowStartMs)
             let track = findTrack(rule, of: answer.subject)
@@ -176,7 +176,7 @@ package struct Oracle: Sendable {
             case .unjudged: report.unjudgedAnswers += 1
             case .broken(.settledUp, _) where !requiresSettling: break
             case .broken(let promise, let facts):
-                tell(promise, subject: answer.subject, track: track, window: window, facts)
+                noteBreak(promise, subject: answer.subject, track: track, window: window, facts)
             }
         }
     }
@@ -330,11 +330,11 @@ package struct Oracle: Sendable {
         if window.hasSettlements { report.reservedWindows += 1 }
         // Any other broken promise would also show in its usages.
         guard tracks[subject][track].windows[0].broken.isEmpty,
-            window.charged.highestTold > window.charged.most
+            window.charged.highestReported > window.charged.most
         else { return }
-        tell(
+        noteBreak(
             .chargedOnce, subject: subject, track: track, window: 0,
-            "a tally of \(window.charged.highestTold) was told, and only \(window.charged.most) were ever admitted "
+            "a usage of \(window.charged.highestReported) was reported, and only \(window.charged.most) were ever admitted "
                 + "(or somebody else calls for the same grants)")
     }
 
@@ -344,9 +344,9 @@ package struct Oracle: Sendable {
         for entry in ledger.entries {
             let rule = rules[entry.rule].name
             let key = StoredUsages.Key(subject: entry.subject, rule: rule, startMs: entry.startMs)
-            guard let tally = stored.tally(of: key) else { continue }
+            guard let counter = stored.usage(of: key) else { continue }
             let found = ChargeLedger.compare(
-                entry, used: tally.used, isOpen: tally.isOpen,
+                entry, used: counter.used, isOpen: counter.isOpen,
                 settlementsKnown: openSettlements[entry.subject] == nil)
             func broken(_ facts: String) -> OracleReport.Break {
                 OracleReport.Break(
@@ -358,10 +358,10 @@ package struct Oracle: Sendable {
             case .unknown: counters.unknown += 1
             case .notSettled(let expected):
                 counters.notSettled += 1
-                guard counters.firstNotSettled.count < LoadBounds.maxNotSettledTold else { continue }
+                guard counters.firstNotSettled.count < LoadBounds.maxReportedNotSettled else { continue }
                 counters.firstNotSettled.append(
                     broken(
-                        "Redis counts \(tally.used), \(expected.words) were admitted, \(entry.localAdmitted) of them locally"
+                        "Redis counts \(counter.used), \(expected.words) were admitted, \(entry.localAdmitted) of them locally"
                     )
                 )
             case .differs(let expected):
@@ -369,8 +369,9 @@ package struct Oracle: Sendable {
                 totals[entry.rule]?[entry.startMs]?.isBroken = true
                 report.note(
                     broken(
-                        "Redis counts \(tally.used) at the end, \(expected.words) were admitted: "
-                            + (tally.used > expected.upperBound ? "something was charged twice" : "a charge was lost")))
+                        "Redis counts \(counter.used) at the end, \(expected.words) were admitted: "
+                            + (counter.used > expected.upperBound ? "something was charged twice" : "a charge was lost")
+                    ))
             }
         }
         report.counters = counters
@@ -382,7 +383,7 @@ package struct Oracle: Sendable {
             let bound = window.localBound(of: index, replicas: replicas)
             guard part.localAdmitted > bound else { continue }
             let known = part.lives > 1 ? 0 : part.knownUsed
-            tell(
+            noteBreak(
                 .localWithinShare, subject: subject, track: track, window: 0,
                 "sidecar \(index + 1) admitted \(part.localAdmitted) locally, its share was at most \(bound) "
                     + "(maximum \(window.maximum), \(known) known to be used, \(replicas) replicas)")
@@ -391,7 +392,7 @@ package struct Oracle: Sendable {
         guard !window.isUncertain, window.parts.allSatisfy({ $0.lives <= 1 }) else { return }
         let total = window.admitted + window.localAdmitted
         guard total > window.totalBound else { return }
-        tell(
+        noteBreak(
             .totalWithinBound, subject: subject, track: track, window: 0,
             "\(window.admitted) admitted by shared answers and \(window.localAdmitted) locally, "
                 + "at most \(window.totalBound) was to be (maximum \(window.maximum))")
@@ -400,7 +401,7 @@ package struct Oracle: Sendable {
     private mutating func judgeFull(_ window: OracleWindow, track: Int, subject: Int) {
         let rule = rules[tracks[subject][track].rule]
         let isInside = window.startMs > rule.firstStartMs && window.startMs < rule.lastStartMs
-        guard isInside, window.refusedCost < .max, !window.isUncertain, !window.mayHoldMore, !window.maximumChanged,
+        guard isInside, window.deniedCost < .max, !window.isUncertain, !window.mayHoldMore, !window.maximumChanged,
             !window.hasLeases, !window.hasSettlements
         else {
             return
@@ -408,17 +409,17 @@ package struct Oracle: Sendable {
         report.fullWindows += 1
         // More than the maximum was reported before.
         guard window.admitted <= window.maximum else { return }
-        if window.admitted > window.maximum - window.refusedCost {
+        if window.admitted > window.maximum - window.deniedCost {
             report.exactWindows += 1
         } else {
-            tell(
+            noteBreak(
                 .fullMeansFull, subject: subject, track: track, window: 0,
-                "checks were refused with only \(window.admitted) of \(window.maximum) admitted "
+                "checks were denied with only \(window.admitted) of \(window.maximum) admitted "
                     + "(or somebody else calls for the same grants)")
         }
     }
 
-    private mutating func tell(
+    private mutating func noteBreak(
         _ promise: OracleReport.Break.Promise, subject: Int, track: Int, window: Int, _ facts: String
     ) {
         guard tracks[subject][track].windows[window].broken.insert(promise).inserted else { return }

@@ -56,7 +56,7 @@ struct OracleWindow: Sendable {
     /// What the store must have charged, according to the answers.
     var charged = WindowCharges()
     /// The lowest cost that a shared answer denied because this window was full; `Int64.max` if none.
-    var refusedCost = Int64.max
+    var deniedCost = Int64.max
     /// Whether the answer of a check may have been missed.
     var isUncertain: Bool
     /// Whether the usage may hold a charge of a check that was answered locally.
@@ -109,7 +109,7 @@ struct OracleWindow: Sendable {
 
     /// Whether the window began during an outage for all sidecars that answered, and all returned to the store so close
     /// together that each waited for the others' write-backs: all together then admit no more than the maximum.
-    var wasAwayAndReturned: Bool {
+    var beganInOutageAndReturned: Bool {
         let present = parts.filter { $0.firstSentNs < .max }
         let back = present.filter { $0.localAdmitted > 0 }.map(\.backReceivedNs)
         guard let firstNs = back.min(), let lastNs = back.max(), lastNs < .max else { return false }
@@ -122,7 +122,7 @@ struct OracleWindow: Sendable {
     /// admitted after it last read the usage. Of shared admissions that is at most what the others got, and at most the
     /// growth of the usage since; of local ones it is all.
     var totalBound: Int64 {
-        if wasAwayAndReturned { return maximum }
+        if beganInOutageAndReturned { return maximum }
         let local = localAdmitted
         return parts.reduce(maximum) { bound, part in
             guard part.localAdmitted > 0 else { return bound }

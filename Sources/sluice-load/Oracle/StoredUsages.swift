@@ -12,7 +12,7 @@ package struct StoredUsages: Sendable {
         }
     }
 
-    package struct LoadStatistics: Sendable, Equatable {
+    package struct Usage: Sendable, Equatable {
         package var used: Int64
         /// Whether the window has not ended.
         package var isOpen: Bool
@@ -31,7 +31,7 @@ package struct StoredUsages: Sendable {
     }
 
     package var origin: Origin
-    package var tallies: [Key: LoadStatistics] = [:]
+    package var usages: [Key: Usage] = [:]
     /// By rule, the start of the open window: a window without a counter was charged nothing. Empty if that is unknown.
     package var openStartMs: [String: Int64] = [:]
     /// Whether there were more than were read.
@@ -40,10 +40,10 @@ package struct StoredUsages: Sendable {
     package init(origin: Origin) { self.origin = origin }
 
     /// The usage of a window; nil if it is unknown.
-    func tally(of key: Key) -> LoadStatistics? {
-        if let tally = tallies[key] { return tally }
+    func usage(of key: Key) -> Usage? {
+        if let usage = usages[key] { return usage }
         guard !isTruncated, openStartMs[key.rule] == key.startMs else { return nil }
-        return LoadStatistics(used: 0, isOpen: true)
+        return Usage(used: 0, isOpen: true)
     }
 }
 

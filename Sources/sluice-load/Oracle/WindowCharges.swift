@@ -9,13 +9,13 @@ struct WindowCharges: Sendable {
     /// others had charged.
     private(set) var lowestBefore = Int64.max
     /// The highest usage that was reported.
-    private(set) var highestTold: Int64 = 0
+    private(set) var highestReported: Int64 = 0
     /// `admitted`, with the times of reading.
     private var sightings = UsageHistory()
 
     /// A shared answer reported this usage.
     mutating func see(used: Int64, admittedCost: Int64?, receivedNs: Int64) {
-        highestTold = max(highestTold, used)
+        highestReported = max(highestReported, used)
         guard let admittedCost else { return }
         admitted += admittedCost
         lowestBefore = min(lowestBefore, max(0, used - admittedCost))

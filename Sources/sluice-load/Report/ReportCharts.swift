@@ -26,9 +26,9 @@ struct ReportCharts {
 
     /// Rarer latencies are further right: the further right, the fewer answers took longer.
     func percentiles() -> (svg: String, series: [Plot.Series]) {
-        let latency = curve(summary.tally.latency)
-        let lateness = !settings.isOpenLoop ? [] : curve(summary.tally.lateness)
-        let sinceSent = !settings.isOpenLoop ? [] : curve(summary.tally.latencySinceSent)
+        let latency = curve(summary.statistics.latency)
+        let lateness = !settings.isOpenLoop ? [] : curve(summary.statistics.lateness)
+        let sinceSent = !settings.isOpenLoop ? [] : curve(summary.statistics.latencySinceSent)
         let nines = max(2, latency.last?.x ?? 2)
         var plot = Plot(
             x: .linear(Self.medianPlace...nines),

@@ -15,7 +15,7 @@ package struct Summary: Sendable {
     /// Decisions that were read meanwhile.
     package var decidedWhileSending: Int64
     /// All results, the last answers included.
-    package var tally: LoadStatistics
+    package var statistics: LoadStatistics
     /// nil without an oracle.
     package var oracle: OracleReport?
     /// The course of the run; empty if it was not sampled.
@@ -28,13 +28,14 @@ package struct Summary: Sendable {
     package var isInterrupted = false
 
     package init(
-        settings: LoadSettings, elapsedNs: Int64, processorNs: Int64, decidedWhileSending: Int64, tally: LoadStatistics
+        settings: LoadSettings, elapsedNs: Int64, processorNs: Int64, decidedWhileSending: Int64,
+        statistics: LoadStatistics
     ) {
         self.settings = settings
         self.elapsedNs = elapsedNs
         self.processorNs = processorNs
         self.decidedWhileSending = decidedWhileSending
-        self.tally = tally
+        self.statistics = statistics
     }
 
     /// Whether every promise was kept, and a rate was found if one was searched.
@@ -45,7 +46,7 @@ package struct Summary: Sendable {
         guard let oracle, oracle.windows == 0, oracle.isKept else { return nil }
         if !oracle.unjudgedRules.isEmpty { return "every limit that counted is only measured" }
         if oracle.untracedAnswers > 0 { return "no answer had a trace" }
-        if oracle.lateAnswers + oracle.unjudgedAnswers > 0 { return "no answer could be told apart" }
+        if oracle.lateAnswers + oracle.unjudgedAnswers > 0 { return "no answer could be distinguished" }
         let tools = settings.kinds.map(\.tool).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
         let named = tools.prefix(3).map(\.quotedForPeople).joined(separator: ", ")
         return "no limit counted anything; does the policy limit \(named)\(tools.count > 3 ? " ..." : "") (--tool)?"
@@ -67,7 +68,7 @@ package struct Summary: Sendable {
         if busyShare >= Self.busyShareLimit {
             reasons.append("a thread of its was busy nearly all the time, add --threads")
         }
-        if tally.lateness.valueAtPercentile(99) >= Self.latenessLimitNs {
+        if statistics.lateness.valueAtPercentile(99) >= Self.latenessLimitNs {
             reasons.append("its sends were late, lower --rate or add --threads or --connections")
         }
         return reasons

@@ -9,7 +9,7 @@ import class Foundation.FileManager
 struct PolicyOptions: ParsableArguments {
     @Flag(
         help: """
-            The gateway evaluates require and deny_if, as sluiced is told by the same flag; otherwise documents that have \
+            The gateway evaluates require and deny_if, as with the same flag of sluiced; otherwise documents that have \
             them are refused.
             """)
     var argumentsCheckedByGateway = false

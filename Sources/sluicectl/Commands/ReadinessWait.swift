@@ -31,13 +31,13 @@ struct ReadinessWait {
             }
             if now >= nextProgress {
                 nextProgress = now + Self.progressPause
-                tell(missing, waited: now - start)
+                report(missing, waited: now - start)
             }
             try await Task.sleep(until: min(now + Self.pause, deadline))
         }
     }
 
-    private func tell(_ missing: String, waited: Duration) {
+    private func report(_ missing: String, waited: Duration) {
         if isJSON {
             let line = JSONText.object([
                 ("waited_ms", .integer(Self.milliseconds(waited))),

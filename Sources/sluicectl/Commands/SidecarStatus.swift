@@ -49,7 +49,7 @@ struct SidecarStatus {
         case "connecting": "connecting"
         case "probing": "connected, being probed"
         case "stalled": "connected, but silent"
-        case "recovering": "connected; it forgot, and is being told again"
+        case "recovering": "connected; it lost its data, which is being restored"
         case "resting": "connected, but it refuses to work"
         case let state: state
         }

@@ -73,7 +73,7 @@ struct DecisionReport {
         case .limit: "limit (over a limit)"
         case .deny: "deny (the policy forbids it)"
         case .approve: "approve (a person must approve it)"
-        case .unavailable: "unavailable (Redis is away)"
+        case .unavailable: "unavailable (Redis does not answer)"
         }
     }
 
@@ -90,7 +90,7 @@ struct DecisionReport {
         case .shared: "shared (counted in Redis for all replicas)"
         case .local: "local (counted by this replica alone)"
         case .lease: "lease (from a block charged before)"
-        case .cache: "cache (proved by a recent refusal)"
+        case .cache: "cache (a recent denial)"
         case .policy: "policy (no counter was needed)"
         }
     }

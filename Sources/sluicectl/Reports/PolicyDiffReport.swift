@@ -41,7 +41,7 @@ struct PolicyDiffReport {
             return count == 0 ? nil : "\(count) \(kind.rawValue)"
         }
         let restarted = changes.count { $0.counter?.fate == .begins && $0.kind == .changed }
-        let counters = restarted == 1 ? "1 counter begins anew" : "\(restarted) counters begin anew"
+        let counters = restarted == 1 ? "1 counter starts from 0" : "\(restarted) counters start from 0"
         return "\(changes.count) \(changes.count == 1 ? "change" : "changes"): " + kinds.joined(separator: ", ")
             + (restarted == 0 ? "" : "; \(counters)")
     }

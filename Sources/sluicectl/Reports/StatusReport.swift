@@ -98,13 +98,13 @@ struct StatusReport {
         if behindMs > 0 || follows > 0 {
             let now =
                 behindMs > 0
-                ? "Redis' is \(DurationText.format(milliseconds: behindMs)) behind what it told before" : ""
+                ? "Redis' is \(DurationText.format(milliseconds: behindMs)) behind its earlier time" : ""
             let times = follows > 0 ? "was followed back \(follows) times" : ""
             let text = [now, times].filter { !$0.isEmpty }.joined(separator: ", ")
             facts.append(("clock", .init(text, behindMs > 0 ? .caution : .plain)))
         }
         if let unsettled = status.integer("unsettled_counters"), unsettled > 0, status.hasRedis {
-            facts.append(("settling", .init("\(unsettled) counters hold what Redis is to be told", .caution)))
+            facts.append(("settling", .init("\(unsettled) counters hold usage that Redis does not have yet", .caution)))
         }
         if let folder = stateFolder {
             let hasFaults = (status.integer("state_faults") ?? 0) > 0
@@ -130,7 +130,7 @@ struct StatusReport {
 
     private var counting: TextTable.Cell {
         if status.isShared && status.text("subscription") == "down" {
-            return .init("shared, refusals are not remembered: Redis does not tell of changes", .caution)
+            return .init("shared, denial cache off: Redis notifications unavailable", .caution)
         }
         if status.isShared { return .init("shared", .good) }
         return status.hasRedis ? .init("local: Redis does not answer", .caution) : .init("local: there is no Redis")
