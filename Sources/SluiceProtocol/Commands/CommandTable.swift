@@ -167,7 +167,7 @@ enum CommandTable {
             ]),
         CommandDescription(
             name: "auth", minimumCount: 2, maximumCount: 3,
-            summary: "Answers OK: whoever may open the socket may use it.",
+            summary: "Answers OK: every user of the socket may use it.",
             arguments: [
                 ArgumentDescription(name: "username", isOptional: true), ArgumentDescription(name: "password"),
             ]),

@@ -148,11 +148,11 @@ package struct BatchReplyDecoder {
             reply.results.append(BatchReply.windowIsOver)
         case BatchReply.tooMuch where entry.isSettlement:
             reply.results.append(BatchReply.tooMuch)
-        case BatchReply.skipped where entry.isSettlement:
+        case BatchReply.passedOver where entry.isSettlement:
             guard at < flat.items.count, flat.items[at].kind == .string else {
                 throw BatchReplyError(reason: "an end of a reservation does not say what it passed over")
             }
-            reply.results.append(BatchReply.skipped)
+            reply.results.append(BatchReply.passedOver)
             reply.words.append(flat.words(of: flat.items[at]))
             at += 1
         case BatchReply.otherArguments where entry.hasIdempotencyKey:

@@ -187,7 +187,7 @@ package struct SocketFile: Sendable {
         switch probe(path) {
         case ECONNREFUSED: unlink(path)
         case 0, EAGAIN: throw Failure.inUse(path)
-        case let error: throw Failure.system("cannot tell whether somebody listens there", path: path, errno: error)
+        case let error: throw Failure.system("cannot be probed for a listener", path: path, errno: error)
         }
     }
 

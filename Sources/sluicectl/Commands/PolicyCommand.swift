@@ -56,7 +56,7 @@ struct PolicyCheckCommand: ParsableCommand {
 struct PolicyShowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",
-        abstract: "Shows all that policies say: every tool, every limit, and what agents are told.",
+        abstract: "Shows all that policies say: every tool, every limit, and the messages for agents.",
         discussion: """
             Shows documents, or without any what a running sidecar has in force. With --tool only what a call of that tool \
             meets is shown, whether the document lists the tool or not; with --grant only the document that this grant has.

@@ -49,7 +49,7 @@ struct StatusReport {
             ("process", "\(status.text("process_id")), replica \(status.text("replica_id"))"),
             ("socket", socketCell),
             ("policy", .init(status.text("policy"))),
-        ] + refusal + [
+        ] + rejection + [
             ("redis", redis)
         ] + redisError + [
             ("counting", counting),
@@ -84,7 +84,7 @@ struct StatusReport {
     }
 
     /// Policies that the sidecar rejected.
-    private var refusal: [(name: String, value: TextTable.Cell)] {
+    private var rejection: [(name: String, value: TextTable.Cell)] {
         guard let fault = status.refusedPolicies else { return [] }
         return [("refused", .init("newer policies, the last good ones stay: \(fault)", .bad))]
     }
