@@ -222,7 +222,7 @@ import Testing
 
     private static let missing = "counting is local, Redis at unix:///r.sock: connected, but it refuses to work"
 
-    /// Not before it has told what it waits for is the sidecar ready.
+    /// The sidecar becomes ready only after the command has reported what it waits for.
     @Test func itTellsWhatItWaitsForUntilCountingIsShared() async throws {
         let hasTold = Mutex(false)
         let stub = try await StubSidecar { _ in

@@ -93,7 +93,7 @@ import Testing
         #expect(fixture.broken() == [.totalWithinBound])
     }
 
-    /// A window that began while the store was away, and both sidecars are back soon: no share is admitted twice.
+    /// The window began during an outage, and both sidecars return soon: no share is admitted twice.
     @Test(arguments: [true, false]) func comingBackAdmitsNoMoreThanTheMaximum(isOver: Bool) {
         var fixture = OracleFixture()
         fixture.admitLocally(5)

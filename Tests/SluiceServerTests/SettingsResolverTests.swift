@@ -119,7 +119,7 @@ import Testing
         #expect(try resolve(flags, environment: ["SLUICE_KEY_PREFIX": "no good"]).keyPrefix == "a")
     }
 
-    /// Whatever it is, and wherever it was said: it is as if it had not been, and a line tells.
+    /// An empty value of any setting and origin counts as not set, and a line reports it.
     @Test(arguments: SettingName.allCases)
     func whatIsEmptyIsNotSet(name: SettingName) throws {
         let required = Self.required.filter { $0.key != name }
