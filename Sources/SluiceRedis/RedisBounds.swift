@@ -8,8 +8,8 @@ package enum RedisBounds {
     /// How long the server may take to answer the whole handshake. A stopped server still accepts connections (its
     /// kernel does) and then does not answer. `linkClosed` follows.
     package static let handshakeTimeLimit = TimeAmount.seconds(2)
-    /// Longest message accepted from the change channel, bytes. A tag holds a name of at most 256 bytes, each written
-    /// in up to three. A longer message did not come from a script and is ignored.
+    /// Longest message accepted from the change channel, bytes. A tag holds a name of at most 256 bytes, each byte
+    /// written in up to three. A longer message did not come from a script and is ignored.
     package static let maxChangeBytes = 2_048
     /// Most unanswered batches on one connection. The engine keeps two in flight; more means a fault, and the
     /// connection is closed (`linkClosed`).

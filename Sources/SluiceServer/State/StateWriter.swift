@@ -57,7 +57,7 @@ final class StateWriter {
 
     deinit { threads.shutdownGracefully { _ in } }
 
-    /// Whether there is room for more than the records that must be kept.
+    /// Whether there is room for more than what is not yet written back.
     var hasRoom: Bool { fileBytes < ServerBounds.maxStateFileBytes / 2 }
 
     /// Whether a batch must wait until a write completes.

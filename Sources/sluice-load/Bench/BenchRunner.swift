@@ -98,7 +98,7 @@ package struct BenchRunner {
 
     // MARK: - Rounds
 
-    /// Fills, loads every contender once, the sidecars in front of the oracle, and finds the rate of an open loop.
+    /// Fills, loads every contender once, those with sidecars judged by the oracle, and finds the rate of an open loop.
     private mutating func warmUp() async throws {
         for contender in cell.contenders {
             if contender.isFilled { try await fill(contender, grants: contender.load.grants) }

@@ -19,8 +19,8 @@ struct ChargeLedger: Sendable {
     enum Finding: Equatable {
         case agrees
         case differs(expected: ClosedRange<Int64>)
-        /// Local admissions are not in the usage, or more than was admitted is. That concerns the sidecars'
-        /// write-backs, not this run.
+        /// Local admissions are not in the usage, or more than was admitted is. That is between the
+        /// sidecars and the store.
         case notSettled(expected: ClosedRange<Int64>)
         /// Too many answers are missing for a comparison.
         case unknown
