@@ -1,6 +1,6 @@
-/// What a check may say besides grant and tool.
+/// The options of a check besides grant and tool.
 public struct CheckOptions: Sendable, Equatable {
-    /// A further identity of the caller, for limits that are counted by it.
+    /// A further identity of the caller, for limits that count by it.
     public struct Attribute: Sendable, Equatable {
         public var name: String
         public var value: String
@@ -20,12 +20,12 @@ public struct CheckOptions: Sendable, Equatable {
     public var attributes: [Attribute]
     /// Ask for a reservation, so that the check may be settled or cancelled later. Not with `peek`.
     public var reserve: Bool
-    /// A key for this check: asked again with the same key within 10 minutes, it gets the same answer and is counted once.
-    /// Not with `peek`.
+    /// An idempotency key: a repeated check with the same key within 10 minutes gets the same answer and is counted
+    /// once. Not with `peek`.
     public var id: String?
     /// A person approved this call.
     public var approved: Bool
-    /// Ask for the limits that were looked at.
+    /// Ask for the limits that were evaluated.
     public var trace: Bool
 
     public init(

@@ -10,11 +10,11 @@ public struct Decision: Sendable, Equatable {
         case deny
         /// A person must approve the call.
         case approve
-        /// Redis is away and the limit denies meanwhile; ask again after `retryAfterMs`.
+        /// Redis is unavailable and the limit denies meanwhile; ask again after `retryAfterMs`.
         case unavailable
     }
 
-    /// Where a decision comes from.
+    /// The origin of a decision.
     public enum Source: String, Sendable, CaseIterable {
         /// Counted in Redis for all replicas.
         case shared
@@ -22,13 +22,13 @@ public struct Decision: Sendable, Equatable {
         case local
         /// Served from a block that was charged in Redis before.
         case lease
-        /// Proved by a remembered refusal.
+        /// A denial from the denial cache.
         case cache
         /// The policy alone decided.
         case policy
     }
 
-    /// One limit that the check looked at.
+    /// One limit that the check evaluated.
     public struct TracedLimit: Sendable, Equatable {
         /// The limit's path in its policy.
         public var rule: String
@@ -48,14 +48,14 @@ public struct Decision: Sendable, Equatable {
     /// Until the binding window resets, in milliseconds; -1 if none.
     public var resetMs: Int64
     public var verdict: Verdict
-    /// What decided, as a path like a JSON pointer: `/tools/opencode_run/limits/opencode_run_rate`.
+    /// The path of what decided, like a JSON pointer: `/tools/opencode_run/limits/opencode_run_rate`.
     public var rule: String
     public var source: Source
-    /// When denied, one sentence fit to show the agent; else empty.
+    /// When denied, one sentence for the agent; otherwise empty.
     public var message: String
-    /// The id for `COMMIT`, `CANCEL` and `RELEASE`; `nil` if none was asked for or the check was denied.
+    /// The id for `COMMIT`, `CANCEL` and `RELEASE`; `nil` if none was requested or the check was denied.
     public var reservation: String?
-    /// The limits that were looked at; empty unless `CheckOptions.trace` asked for them.
+    /// The limits that were evaluated; empty unless `CheckOptions.trace` asked for them.
     public var trace: [TracedLimit]
 }
 
@@ -84,7 +84,7 @@ extension Decision {
     }
 }
 
-/// The elements of a decision by name, whichever version of RESP they came in.
+/// The elements of a decision by name, from either version of RESP.
 private struct DecisionElements {
     private var named: [String: RESPValue] = [:]
 

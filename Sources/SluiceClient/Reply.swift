@@ -1,7 +1,7 @@
 internal import SluiceProtocol
 
-/// A reply to any command. What a command answers is the same in RESP2 and RESP3 but for maps, booleans and floating-point
-/// numbers, which RESP2 has as arrays, integers and strings.
+/// A reply to any command. RESP2 and RESP3 give the same answers, except that RESP2 has arrays, integers and strings
+/// for maps, booleans and floating-point numbers.
 public enum Reply: Sendable, Equatable {
     /// One key and its value.
     public struct Pair: Sendable, Equatable {

@@ -2,7 +2,7 @@ internal import NIOCore
 internal import SluiceProtocol
 internal import Synchronization
 
-/// Sends requests and hands their replies to those who wait. It lives on the event loop of its channel.
+/// Sends requests and resumes their callers with the replies. It runs on its channel's event loop.
 final class ReplyHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
@@ -40,7 +40,7 @@ final class ReplyHandler: ChannelDuplexHandler {
         queue.append(.init(ticket: ticket, continuation: continuation, timeout: timer))
         context.write(wrapOutboundOut(request), promise: nil)
         guard !willFlush else { return }
-        // Requests that many tasks send in one turn of the loop go out in one system call.
+        // Requests that many tasks send in one turn of the loop use one system call.
         willFlush = true
         loop.assumeIsolated().execute {
             self.willFlush = false
@@ -48,7 +48,7 @@ final class ReplyHandler: ChannelDuplexHandler {
         }
     }
 
-    /// Tells the caller of a request that it waits in vain. Nothing happens if the reply was faster.
+    /// Resumes a request's caller with an error. Does nothing if the reply came first.
     func abandon(_ ticket: Ticket, _ error: SluiceError) {
         guard let waiter = queue.abandon(ticket) else { return }
         waiter.timeout.cancel()

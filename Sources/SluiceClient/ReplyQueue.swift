@@ -2,20 +2,19 @@ internal import NIOCore
 internal import SluiceProtocol
 internal import Synchronization
 
-/// What tells one request from another until its reply has come. It also carries word of a cancellation that arrives before
-/// the request does.
+/// Identifies a request until its reply arrives. It also carries a cancellation that arrives before the request does.
 final class Ticket: Sendable {
     let isCancelled = Atomic(false)
 }
 
-/// The requests of a connection that have no reply yet, in the order in which they were sent. Replies come in that order, so
-/// one that nobody waits for any more keeps its place.
+/// The requests of a connection without a reply, in the order of sending. Replies arrive in that order, so an abandoned
+/// request keeps its place.
 struct ReplyQueue {
     typealias Continuation = CheckedContinuation<Result<RESPValue, SluiceError>, Never>
 
     struct Waiter {
         var ticket: Ticket
-        /// `nil` once the caller has been told that it waits in vain.
+        /// `nil` after the caller was resumed with an error.
         var continuation: Continuation?
         var timeout: Scheduled<Void>
     }
@@ -33,7 +32,7 @@ struct ReplyQueue {
         waiters.popFirst()
     }
 
-    /// Takes the continuation of a request that is given up on; its place stays, so that its reply finds it.
+    /// Takes the continuation of an abandoned request; its place stays, so that its reply is matched.
     mutating func abandon(_ ticket: Ticket) -> Waiter? {
         guard let index = waiters.firstIndex(where: { $0.ticket === ticket }) else { return nil }
         let waiter = waiters[index]

@@ -63,8 +63,8 @@ public final class SluiceConnection: Sendable {
 
     /// Asks whether `grant` may call `tool`, and counts the call if it may.
     ///
-    /// - Throws: `SluiceError.server` with `BADARG` if a name or an option is wrong, with `BUSY` if Sluice has too much to
-    ///   do; `closed`, `timedOut` and `cancelled` leave it open whether the call was counted.
+    /// - Throws: `SluiceError.server` with `BADARG` if a name or an option is wrong, with `BUSY` if Sluice has too much
+    ///   to do; `closed`, `timedOut` and `cancelled` leave it open whether the call was counted.
     public func check(
         grant: String, tool: String, options: CheckOptions = CheckOptions()
     ) async throws(SluiceError) -> Decision {
@@ -80,36 +80,36 @@ public final class SluiceConnection: Sendable {
         try Decision(await value(["PEEK", grant, tool] + options.arguments))
     }
 
-    /// Settles a reservation to the cost that the call really had, 0 to 10^12; a higher one is charged even past the
+    /// Settles a reservation to the actual cost of the call, 0 to 10^12; a higher cost is charged even past the
     /// maximum.
     ///
-    /// - Returns: whether it was done; false if there is no such reservation of this grant, or it was settled before.
-    /// - Throws: `SluiceError.server` with `BUSY` while Redis is away and the sidecar does not know the reservation: send
-    ///   it again then.
+    /// - Returns: whether it was done; false if the grant has no such reservation, or it was settled before. - Throws:
+    /// `SluiceError.server` with `BUSY` while Redis is unavailable and the sidecar does not know the reservation: send
+    /// it again then.
     public func commit(
         grant: String, reservation: String, cost: Int64
     ) async throws(SluiceError) -> Bool {
         try await send(["COMMIT", grant, reservation, String(cost)]).integer == 1
     }
 
-    /// Gives back all that a reservation charged, for a call that was never made. As `commit` otherwise.
+    /// Gives back everything that a reservation charged, for a call that was never made. Otherwise like `commit`.
     public func cancel(grant: String, reservation: String) async throws(SluiceError) -> Bool {
         try await send(["CANCEL", grant, reservation]).integer == 1
     }
 
-    /// Frees the slot of a call that has ended, and leaves what it cost. As `commit` otherwise.
+    /// Frees the slot of a call that has ended, and keeps its cost. Otherwise like `commit`.
     public func release(grant: String, reservation: String) async throws(SluiceError) -> Bool {
         try await send(["RELEASE", grant, reservation]).integer == 1
     }
 
     /// Sends any command, its name first: `["INFO", "server"]`.
     ///
-    /// - Throws: `SluiceError.server` where Sluice answers an error, `badRequest` if there is no word to send.
+    /// - Throws: `SluiceError.server` if Sluice answers with an error, `badRequest` if there is no word to send.
     public func send(_ arguments: [String]) async throws(SluiceError) -> Reply {
         Reply(try await value(arguments))
     }
 
-    /// Closes the connection; requests under way throw `SluiceError.closed`. Closing twice is fine.
+    /// Closes the connection; pending requests throw `SluiceError.closed`. Closing twice is allowed.
     public func close() async {
         try? await channel.close().get()
     }
@@ -126,7 +126,7 @@ public final class SluiceConnection: Sendable {
                 }
             }
         } onCancel: {
-            // The request may not have come to the loop yet: then it finds the ticket cancelled.
+            // If the request has not reached the loop yet, it finds the ticket cancelled.
             ticket.isCancelled.store(true, ordering: .releasing)
             loop.execute { handler.value.abandon(ticket, .cancelled) }
         }

@@ -1,21 +1,21 @@
-/// Why a request has no reply, or none that the caller wanted.
+/// Why a request has no usable reply.
 public enum SluiceError: Error, Sendable, Equatable, CustomStringConvertible {
     /// The socket at `path` could not be opened.
     case connect(path: String, reason: String)
     /// Sluice answered with an error: a code word to branch on (`ERR`, `BADARG`, `TOOBIG`, `BUSY`, `NOPERM`, `NOPROTO`)
-    /// and a sentence to read. The connection goes on, unless the sentence begins with `Protocol error`.
+    /// and a sentence to read. The connection stays open, unless the sentence begins with `Protocol error`.
     case server(code: String, message: String)
-    /// The connection is closed. A request that was under way may or may not have been counted.
+    /// The connection is closed. A pending request may or may not have been counted.
     case closed
-    /// No reply came in time. The check may still be counted; the connection goes on, and a late reply is dropped.
+    /// No reply came in time. The check may still be counted; the connection stays open, and a late reply is dropped.
     case timedOut
     /// The task was cancelled. The check may still be counted, as with `timedOut`.
     case cancelled
-    /// So many requests of this connection have no reply yet that this one was not sent.
+    /// The request was not sent, because so many requests of this connection have no reply yet.
     case tooManyPending(Int)
-    /// The request was not sent, since it cannot be asked: why.
+    /// The request was not sent, because it is invalid: why.
     case badRequest(String)
-    /// What came is not RESP, or not the kind of reply that was asked for: what was expected. If it is not RESP the
+    /// The bytes are not RESP, or not the expected kind of reply: what was expected. If they are not RESP, the
     /// connection is closed.
     case malformedReply(String)
 

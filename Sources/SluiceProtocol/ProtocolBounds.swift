@@ -1,4 +1,4 @@
-/// Every bound of the socket protocol, with its unit, its reason, and what a caller gets when it is met.
+/// Every bound of the socket protocol, with its unit, its reason, and the error when it is exceeded.
 package enum ProtocolBounds {
     /// Largest request frame, in bytes, with its headers and line ends; an inline command's line counts in full. The
     /// largest `CHECK` (16 attributes and every option at 256 bytes) is about 10 KiB. Over it: `TOOBIG`, then close.
@@ -17,18 +17,19 @@ package enum ProtocolBounds {
     /// Most attributes of one check: as many as a check may meet limits. Over it: `BADARG`.
     package static let maxAttributes = 16
     /// Most requests of one connection that wait for their answers. At it the server stops reading from the connection
-    /// until answers have gone out; nobody is refused.
+    /// until answers have been sent; no request is rejected.
     package static let maxPipelinedRequests = 1024
-    /// Most bytes of replies that a client leaves unread, in bytes: 1024 decisions with messages are about 400 KiB. At
-    /// it the server stops reading from the connection; a client that reads nothing for `maxUnreadSeconds` is closed.
+    /// Most bytes of replies that a client leaves unread: 1024 decisions with messages are about 400 KiB. At it the
+    /// server stops reading from the connection; a client that reads nothing for `maxUnreadSeconds` is closed.
     package static let maxUnreadOutputBytes = 1024 * 1024
     /// Longest that a client may leave replies unread at the bound above, in seconds. Past it: close.
     package static let maxUnreadSeconds = 30
-    /// Longest from the first byte of a frame to its last, in seconds: a frame on a local socket takes microseconds, and
-    /// half a frame holds memory. Past it: `ERR Protocol error`, then close. A connection between frames may idle
-    /// for ever, as pooled connections do.
+    /// Longest time from the first byte of a frame to its last, in seconds: a frame on a local socket takes
+    /// microseconds, and half a frame holds memory. Past it: `ERR Protocol error`, then close. Between frames a
+    /// connection may be idle for ever, as pooled connections are.
     package static let maxFrameSeconds = 10
-    /// Most rows that one `COUNTERS` answers, so that an operator's question cannot stall the checks. Over it: `BADARG`.
+    /// Most rows that one `COUNTERS` answers, so that an operator's question cannot stall the checks. Over it:
+    /// `BADARG`.
     package static let maxCounterRows = 10_000
     /// Rows that `COUNTERS` answers when `LIMIT` is not given: a long page for a person.
     package static let defaultCounterRows = 100
@@ -42,8 +43,8 @@ package enum ProtocolBounds {
     package static let maxReplyBytes = 16 * 1024 * 1024
     /// Longest simple string or error that a client accepts, in bytes: a sentence is far shorter.
     package static let maxReplyLineBytes = 64 * 1024
-    /// Most elements of one reply, nested ones counted, that a client accepts: 10,000 counters have about 20 each. Nothing
-    /// is reserved for elements that are only announced.
+    /// Most elements of one reply, including nested ones, that a client accepts: 10,000 counters have about 20 each.
+    /// Nothing is reserved for elements that are only announced.
     package static let maxReplyElements = 1_000_000
     /// Most traced limits of a decision that a client accepts: as many as a check may meet, and room to grow.
     package static let maxTraceEntries = 64

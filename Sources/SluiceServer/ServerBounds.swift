@@ -1,94 +1,95 @@
 /// Every bound of the server, with its unit, its reason, and what happens when it is met.
 package enum ServerBounds {
-    /// Most connections at once; one more is told `BUSY` and closed. A gateway pools a few dozen. Fewer where the
+    /// Most connections at once; one more is answered with `BUSY` and closed. A gateway pools a few dozen. Fewer if the
     /// system permits fewer open files.
     package static let maxConnections = 10_000
-    /// Files that are kept back from connections when the system permits fewer than those need: the event loop's own,
-    /// the links to the store, the listener. Without them, a full house could not even refuse.
+    /// Files reserved when the system permits fewer than the connections need: the event loop's own, the links to the
+    /// store, the listener. Without them, a full server could not even answer `BUSY`.
     package static let reservedFiles = 64
-    /// Most work that a connection may have done in one turn of the event loop, in units of some microsecond: what a check
-    /// costs. What is left goes on in a later turn, behind what others sent meanwhile; nobody is refused. Twice as much
-    /// as gateways pipeline that do not want to wait for each other.
+    /// Most work for one connection in one turn of the event loop, in units of about a microsecond: the cost of a
+    /// check. The rest is done in a later turn, after other connections' input; nothing is rejected. Twice the pipeline
+    /// of gateways that do not want to wait for each other.
     package static let maxWorkPerTurn = 64
-    /// Most work in one turn for all connections that have had their share of an earlier one, in the same units: so a turn
-    /// takes a millisecond or less, however many there are.
+    /// Most work in one turn for all connections that have used their share of an earlier one, in the same units: a
+    /// turn takes a millisecond or less, however many there are.
     package static let maxContinuedWorkPerTurn = 384
-    /// What many bytes of a reply count as, beside the request: one unit for so many.
+    /// How many bytes of a reply count as one unit, in addition to the request.
     package static let replyBytesPerWork = 512
-    /// What an error counts as beside the request: its sentence is put together.
+    /// What an error counts in addition to the request: its sentence is assembled.
     package static let workPerError = 2
-    /// What `INFO` and `EXPLAIN` count as: they put some hundred lines together.
+    /// What `INFO` and `EXPLAIN` count: they assemble some hundred lines.
     package static let workPerReport = 32
-    /// What `COUNTERS`, `POLICY` and `CLEAR` count as: a whole turn.
+    /// What `COUNTERS`, `POLICY` and `CLEAR` count: a whole turn.
     package static let workPerListing = maxWorkPerTurn
-    /// Most bytes that are read from a connection in one turn: some 200 checks. The rest stays in its socket.
+    /// Most bytes read from a connection in one turn: some 200 checks. The rest stays in its socket.
     package static let maxReadBytes = 16_384
-    /// When the event loop comes back from its sockets after more than this, ns, it slept: what it found came just then. A
-    /// call that finds something at once takes a few microseconds.
+    /// If the event loop spends more than this in polling its sockets, ns, it has slept, and what it found has just
+    /// arrived. A poll that finds something at once takes a few microseconds.
     package static let sleepNs: Int64 = 25_000
-    /// Bytes for everything that clients make the sidecar hold, unless `--memory` says otherwise: a million identities with
-    /// short names, and room for a thousand clients that leave some 100 KiB unread each. When it is met, connections that
-    /// hold most are closed, new ones are told `BUSY`, and new identities find the table full.
+    /// Bytes for everything that clients make the sidecar hold, unless `--memory` says otherwise: a million identities
+    /// with short names, and a thousand clients that leave some 100 KiB unread each. At the bound, connections that
+    /// hold most are closed, new ones are answered with `BUSY`, and new identities find the table full.
     package static let defaultMemoryBytes = 512 * 1_048_576
-    /// Least that it can be set to: the tables and a connection with all that it may hold must fit in.
+    /// Lowest setting: the tables and one connection with all that it may hold must fit.
     package static let minMemoryBytes = 16 * 1_048_576
-    /// Most that it can be set to.
+    /// Highest setting.
     package static let maxMemoryBytes = 1 << 40
-    /// How many quarters of it the engine's tables may take: the rest is the connections' at any time.
+    /// How many quarters of it the engine's tables may take: the rest is always left for connections.
     static let tableQuarters = 3
-    /// What a connection holds when it does nothing, bytes: its channel, its handler and small buffers, as measured.
+    /// What an idle connection holds, bytes: its channel, its handler and small buffers, as measured.
     static let bytesPerConnection = 8_192
-    /// What a piece of output takes that the socket would not have, beside its bytes.
+    /// Overhead of a piece of output that the socket has not taken, bytes.
     static let bytesPerUnreadPiece = 128
-    /// When so many bytes may lie unread, it is looked whether they do: what was written may have been read at once.
+    /// When so many bytes may be unread, the handler checks whether they are: written output may have been read at
+    /// once.
     static let unverifiedBytes = 32_768
-    /// Buffers of a connection that are larger than this are let go when they are empty, bytes.
+    /// A connection's empty buffers larger than this are freed, bytes.
     static let keptBufferBytes = 16_384
-    /// Into how many parts the connections are divided that are looked at one after the other.
+    /// How many parts the connections are divided into; one part is swept at a time.
     static let sweepParts = 10
-    /// How often connections are looked at for frames that never end and answers that nobody reads, ns.
+    /// How often connections are swept for frames that never end and answers that are not read, ns.
     package static let sweepIntervalNs: Int64 = 1_000_000_000
-    /// How long a drain may take before what is left is cut off, ns.
+    /// How long a drain may take before the remaining connections are closed, ns.
     package static let drainLimitNs: Int64 = 5_000_000_000
-    /// Longest path of a Unix socket in bytes: what SwiftNIO takes on every system, four less than Linux has room for.
+    /// Longest path of a Unix socket, bytes: SwiftNIO's bound on every system, four less than Linux allows.
     package static let maxSocketPathBytes = 103
-    /// How often what has changed is written to the state's file, ns: so much of what was admitted without the store may be
+    /// How often changes are written to the state's file, ns: so much of what was admitted without the store may be
     /// lost with the process. Half as long as a person would notice; an fsync takes a disk some milliseconds.
     package static let stateIntervalNs: Int64 = 20_000_000
-    /// How long nothing is written after that failed, ns.
+    /// How long the sidecar waits after a failed write, ns.
     package static let stateRetryNs: Int64 = 1_000_000_000
-    /// How long a batch waits at most until what must be known of it after a crash is on the disk, ns. A disk that takes
-    /// longer counts as broken.
+    /// How long a batch waits at most until the records needed after a crash are on the disk, ns. A disk that takes
+    /// longer is treated as broken.
     package static let stateHoldLimitNs: Int64 = 500_000_000
-    /// How long a process that ends waits until all is on the disk, ns.
+    /// How long an ending process waits until everything is on the disk, ns.
     package static let stateCloseLimitNs: Int64 = 5_000_000_000
-    /// Largest file of a state, bytes: some 500,000 counters. What does not fit is not kept, and that is reported;
-    /// when half of it is used, tallies that were only seen are left out.
+    /// Largest state file, bytes: some 500,000 counters. What does not fit is not kept, and that is reported. When half
+    /// of it is used, usages that were only observed are left out.
     package static let maxStateFileBytes = 67_108_864
-    /// A state's file is written anew when it is larger than this, bytes, and twice as large as it was then.
+    /// A state file is compacted when it is larger than this, bytes, and twice as large as after its last compaction.
     package static let minCompactedBytes = 1_048_576
-    /// Most counters in one frame of a state's file that is written anew: so many are lost where one of its bits goes wrong,
-    /// beside those behind them.
+    /// Most counters in one frame of a compacted state file: if one of the frame's bits is wrong, so many are lost, and
+    /// all after them.
     package static let countersPerFrame = 1_024
-    /// A buffer for writing a state's file is let go when it is larger than this, bytes.
+    /// A buffer for writing the state file is freed when it is larger than this, bytes.
     package static let stateBufferBytes = 1_048_576
-    /// How many counters `COUNTERS` looks at before others' work comes in between: some 0.2 ms. One that it tells of is as much
-    /// work as `countersPerReport` that it passes over.
+    /// How many counters `COUNTERS` examines before other work comes in between: some 0.2 ms. One that it reports is as
+    /// much work as `countersPerReport` that it skips.
     package static let countersLookedAtPerTurn = 1_024
     package static let countersPerReport = 8
     /// With more counters than this `COUNTERS` sorts them on another thread: a millisecond or so of work.
     package static let countersSortedHere = 256
-    /// How often it is looked whether the socket's file is still there, ns: so long gateways may find none.
+    /// How often the sidecar checks that the socket's file is still there, ns: for so long gateways may not find it.
     package static let socketLookIntervalNs: Int64 = 1_000_000_000
-    /// How many connections may wait to be accepted: a gateway that starts opens its pool at once. The system may allow
+    /// How many connections may wait to be accepted: a starting gateway opens its pool at once. The system may allow
     /// fewer (`net.core.somaxconn`).
     package static let listenBacklog: Int32 = 1_024
-    /// How long a start waits for the lock of the socket's folder, ns: another sidecar that starts holds it for
-    /// milliseconds. Whoever holds it longer is in the way, and the start fails.
+    /// How long a start waits for the lock of the socket's folder, ns: another starting sidecar holds it for
+    /// milliseconds. If a process holds it longer, the start fails.
     package static let socketLockLimitNs: Int64 = 5_000_000_000
-    /// How often that lock is tried meanwhile, ns.
+    /// How often a start tries that lock, ns.
     package static let socketLockPauseNs: Int64 = 50_000_000
-    /// Most bytes of the log in one write: for so many a pipe has room when it says that it has any (`PIPE_BUF`), so that
-    /// the write does not wait for its reader. What there is no room for is dropped, and how many lines that were is told.
+    /// Most bytes of the log in one write: a pipe that has any room has room for so many (`PIPE_BUF`), so the write
+    /// does not wait for its reader. Lines without room are dropped, and their number is logged.
     package static let maxLogWriteBytes = 4_096
 }

@@ -4,7 +4,7 @@ import SluicePolicy
 import SluiceServer
 import UnixSignals
 
-/// Reads the policies again, and puts them in force if they are good: all of them or none.
+/// Reads the policies again, and puts them in force if they are valid: all of them or none.
 actor PolicyReloader {
     private let source: PolicySource
     private let features: PolicyFeatures
@@ -12,11 +12,11 @@ actor PolicyReloader {
     private let logger: Logger
     private var policies: PolicySet
     private var fingerprint: PolicySource.Fingerprint
-    /// What was wrong with the source when it was read last; nil: it is in force.
-    private var refusal: String?
+    /// The fault of the source when it was last read; nil: it is in force.
+    private var rejection: String?
 
     /// - Parameters:
-    ///   - features: what the policies may use.
+    ///   - features: the parts of the language that the policies may use.
     ///   - policies: those in force.
     ///   - fingerprint: the source's, taken before they were read.
     init(
@@ -35,33 +35,33 @@ actor PolicyReloader {
         let newest = source.fingerprint()
         if newest.files != fingerprint.files { return try await reload() }
         guard fingerprint.isFresh else { return }
-        // It may have changed once more after it was read, within one tick of the file system's clock.
+        // The source may have changed again after it was read, within one tick of the file system's clock.
         fingerprint = newest
         let reading = read()
         switch reading {
-        case .success(let read) where refusal == nil && read == policies: return
-        case .failure(let failure) where refusal == failure.description: return
+        case .success(let read) where rejection == nil && read == policies: return
+        case .failure(let failure) where rejection == failure.description: return
         case .success, .failure: try await take(reading)
         }
     }
 
     func reload() async throws {
-        // Before reading: what changes while it is read is then read again.
+        // Taken before reading: a change during the reading causes another one.
         fingerprint = source.fingerprint()
         try await take(read())
     }
 
-    private func read() -> Result<PolicySet, PolicySource.Refusal> {
-        Result { () throws(PolicySource.Refusal) in try source.read(features: features) }
+    private func read() -> Result<PolicySet, PolicySource.Rejection> {
+        Result { () throws(PolicySource.Rejection) in try source.read(features: features) }
     }
 
-    private func take(_ reading: Result<PolicySet, PolicySource.Refusal>) async throws {
+    private func take(_ reading: Result<PolicySet, PolicySource.Rejection>) async throws {
         switch reading {
         case .success(let newest):
             let changes = PolicyDiff(from: policies, to: newest).lines.count
             let reserving = newest.mustReserve.subtracting(policies.mustReserve)
             policies = newest
-            refusal = nil
+            rejection = nil
             try await server.replacePolicies(newest)
             logger.info("policy reloaded", metadata: ["policy": "\(source)", "changes": "\(changes)"])
             if !reserving.isEmpty {
@@ -74,11 +74,11 @@ actor PolicyReloader {
                     ])
             }
         case .failure(let failure):
-            refusal = failure.description
-            try await server.refusePolicies(reason: failure.description)
+            rejection = failure.description
+            try await server.rejectPolicies(reason: failure.description)
             let lines = failure.description.split(separator: "\n")
             for line in lines.prefix(Self.maxLoggedFaults) {
-                logger.error("policy refused, the last good one stays", metadata: ["fault": "\(line)"])
+                logger.error("policy rejected, the last good one stays", metadata: ["fault": "\(line)"])
             }
         }
     }
@@ -93,7 +93,7 @@ actor PolicyReloader {
 struct PolicyReloadService: Service {
     private let reloader: PolicyReloader
 
-    /// How often the files are looked at: a change takes as long at most to be seen.
+    /// How often the files are checked: a change takes effect after this time at most.
     private static let interval = Duration.seconds(2)
 
     init(_ reloader: PolicyReloader) { self.reloader = reloader }

@@ -49,7 +49,7 @@ struct Sluiced: AsyncParsableCommand {
     @Flag(
         inversion: .prefixedNo,
         help: ArgumentHelp(
-            "The gateway evaluates the policies' require and deny_if, which are refused otherwise (default: it does not)."
+            "The gateway evaluates the policies' require and deny_if, which are rejected otherwise (default: it does not)."
         )
     )
     var argumentsCheckedByGateway: Bool?
@@ -67,11 +67,12 @@ struct Sluiced: AsyncParsableCommand {
     var budget: String?
     @Option(help: "What every key in Redis begins with (default: sluice).")
     var keyPrefix: String?
-    @Option(help: "How many replicas to assume, at least, while Redis is away (default: 1).")
+    @Option(help: "How many replicas to assume, at least, while Redis is unavailable (default: 1).")
     var replicas: String?
     @Option(
         help: """
-            Folder in which what Redis is still to be told outlives a restart; each sidecar needs its own (default: none).
+            Folder for state that must survive a restart while Redis is unavailable; each sidecar needs its own (default: \
+            none).
             """)
     var stateDir: String?
     @Option(
@@ -83,7 +84,7 @@ struct Sluiced: AsyncParsableCommand {
     @Flag(
         inversion: .prefixedNo,
         help: ArgumentHelp(
-            "Answer CL.THROTTLE, which needs no policy: whoever reaches the socket can make keys (default: it is off).")
+            "Answer CL.THROTTLE, which needs no policy: every user of the socket can make keys (default: it is off).")
     )
     var clThrottle: Bool?
     @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
@@ -170,7 +171,7 @@ struct Sluiced: AsyncParsableCommand {
         return logger
     }
 
-    /// It takes its time, and nothing is to be done before.
+    /// Opening takes a while, and nothing can start before.
     private func openState(_ settings: Settings) throws -> SavedState? {
         guard let folder = settings.stateFolder else { return nil }
         do {
@@ -204,7 +205,7 @@ struct Sluiced: AsyncParsableCommand {
             limiter: LimiterConfiguration(
                 keyPrefix: settings.keyPrefix, budgetMs: settings.budgetMs,
                 replicas: ReplicaView(own: replica, assumed: settings.replicas), usesStore: store != nil,
-                // A replica that is started again must not draw again what it drew before.
+                // A restarted replica must not repeat its random numbers.
                 seed: UInt64.random(in: 0...UInt64.max)),
             state: state,
             facts: ServerFacts(
@@ -229,14 +230,14 @@ struct Sluiced: AsyncParsableCommand {
         return group.pointee.gr_gid
     }
 
-    /// Says what is wrong on standard error, and ends with the code.
+    /// Writes the fault to standard error, and returns the exit code.
     private func fail(_ code: Int32, _ lines: String) -> ExitCode {
         FileHandle.standardError.write(Data((lines + "\n").utf8))
         return ExitCode(code)
     }
 }
 
-/// Runs the sidecar until it is told to stop, then drains it.
+/// Runs the sidecar until it is asked to stop, then drains it.
 struct SidecarService: Service {
     let server: Server
     let settings: Settings
@@ -244,7 +245,7 @@ struct SidecarService: Service {
 
     func run() async throws {
         do {
-            // A start that waits for others ends with the signal, too.
+            // The signal also ends a start that is still waiting.
             try await cancelWhenGracefulShutdown { try await server.start(storeWait: .seconds(1)) }
         } catch is CancellationError {
             return try await drain()

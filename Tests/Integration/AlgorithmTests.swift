@@ -147,7 +147,8 @@ extension Integration {
 
         // MARK: Waiting
 
-        /// Whoever waits as long as a refusal says, passes; and the first that passes was told to wait no longer.
+        /// A client that waits for the time in a denial passes; and the first one that passes had no longer time to
+        /// wait.
         @Test(arguments: ["fixed_window", "sliding_window", "token_bucket", "concurrency"])
         func tellHonestlyHowLongToWait(_ algorithm: String) async throws {
             let limit =

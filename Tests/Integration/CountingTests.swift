@@ -66,13 +66,13 @@ extension Integration {
         private func checkCost(_ one: RedisClient, _ other: RedisClient, _ source: String) throws {
             let grant = Grants.next()
             #expect(try one.check(grant, "big", "COST", "60").remaining == 40)
-            // A peek charges nothing, however often, and tells what a check would find.
+            // A peek charges nothing, however often, and shows what a check would find.
             for client in [one, other, one, other] {
                 let peek = try client.peek(grant, "big", "COST", "40")
                 #expect(peek.allowed && peek.source == source && peek.limit == 100)
                 #expect(try !client.peek(grant, "big", "COST", "41").allowed)
             }
-            // A refusal charges nothing either.
+            // A denial charges nothing either.
             let refused = try other.check(grant, "big", "COST", "41", "TRACE")
             #expect(!refused.allowed && refused.remaining == 40 && refused.trace?.first?.used == 60)
             #expect(try other.check(grant, "big", "COST", "40").remaining == 0)

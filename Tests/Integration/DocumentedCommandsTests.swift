@@ -146,7 +146,7 @@ extension Integration {
             }
         }
 
-        /// A counter of README's first example must not begin anew between its commands.
+        /// A counter of README's first example must not start a new window between its commands.
         private func waitForRoomInTheMinute() async throws {
             try await waitUntil("there is room in the minute", timeout: .seconds(60)) { time(nil) % 60 < 25 }
         }

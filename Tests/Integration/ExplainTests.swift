@@ -51,7 +51,7 @@ extension Integration {
             #expect(answer["limits"]?.elements?.isEmpty == true)
             let costly = try client.command("EXPLAIN", Grants.next(), "run", "COST", "4")
             #expect(costly["retry_after_ms"] == .integer(-1) && costly["cost"] == .integer(4))
-            // What can never pass is explained by what Redis holds, whoever charged it.
+            // Redis' usage explains a check that can never pass, whichever replica charged it.
             let grant = Grants.next()
             for _ in 1...2 { _ = try client.check(grant, "run") }
             let other = try pair.other.client()

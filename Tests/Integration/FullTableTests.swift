@@ -2,7 +2,7 @@ import Support
 import Testing
 
 extension Integration {
-    /// One grant with more sessions than it may have: nobody else is told that it is busy.
+    /// One grant with more sessions than it may have: no other grant gets `BUSY`.
     @Suite struct FullTableTests {
         /// As `EngineBounds.maxPlans` over `EngineBounds.grantParts`.
         private static let part = 65_536
@@ -29,7 +29,7 @@ extension Integration {
             #expect(errors.count == 500)
             #expect(
                 Set(errors) == [
-                    "BUSY this grant has as many sessions, servers and tools in use as one grant may while redis is away, "
+                    "BUSY this grant has as many sessions, servers and tools in use as one grant may while redis is unavailable, "
                         + "use fewer or retry later"
                 ])
             let client = try sidecar.client()
@@ -55,7 +55,7 @@ extension Integration {
             try await sidecar.waitUntilShared()
             #expect(try flood(sidecar, sessions: Self.part + 500) == [])
             #expect(try sidecar.figure("identities") == Self.part && sidecar.figure("evicted_identities") == 500)
-            // What was forgotten Redis knows.
+            // Redis still holds the evicted counters.
             let client = try sidecar.client()
             for session in stride(from: 0, to: Self.part, by: 1_111) {
                 let reply = try CheckReply(client.command("CHECK", "many", "chat", "SESSION", "s\(session)"))

@@ -44,7 +44,7 @@ extension Integration {
         private var steps = 0
         /// Calls that were admitted under an id, with the sidecar that answered.
         private var remembered: [(call: Call, sidecar: Int)] = []
-        /// Reservations that nobody has settled, with the sidecar that made them while Redis was away.
+        /// Unsettled reservations, with the sidecar that made them during an outage.
         private var open: [(reservation: String, call: Call, sidecar: Int?)] = []
 
         init(stage: Outages.Stage, random: SeededRandom, seed: UInt64) {
@@ -58,12 +58,13 @@ extension Integration {
         }
 
         private mutating func call(away: Bool = false) -> Call {
-            // Slots that are taken while Redis is away stay the sidecar's, and of what a shadow limit tries each has a share.
+            // Slots taken during an outage belong to the sidecar, and each sidecar has a share of what a shadow limit
+            // tries.
             let tools = ["plain", "chat", "smooth", "exact", "burst"] + (away ? [] : ["slots", "tried"])
             var call = Call(grant: "seed\(seed)-\(one(of: ["a", "b", "c"]))", tool: one(of: tools))
             call.cost = one(of: [1, 1, 1, 2, 3, 30])
             call.session = one(of: [nil, "x", "y"])
-            // What of a bucket has leaked is not given back: no model of a few lines tells how much that is.
+            // What has leaked from a bucket is not given back: a small model cannot compute how much that is.
             call.reserves = call.tool == "slots" || (call.tool != "burst" && random.next() % 4 == 0)
             if random.next() % 4 == 0 { call.id = "id\(random.next() % 6)" }
             return call
@@ -141,8 +142,8 @@ extension Integration {
             expect(answer == expected, "\(words) of \(call) -> \(answer ?? -1), expected \(expected)")
         }
 
-        /// A call while Redis is away: what is admitted then counts afterwards, and what was admitted under an id is replayed
-        /// by the sidecar that knows it.
+        /// A call during an outage: its admissions count afterwards, and the sidecar that knows an id replays its
+        /// answer.
         mutating func stepAway() throws {
             steps += 1
             let sidecar = Int(random.next() % 3)
@@ -164,7 +165,7 @@ extension Integration {
             }
         }
 
-        /// What was reserved while Redis was away is settled by the sidecar that made it.
+        /// The sidecar that made a reservation during an outage settles it.
         mutating func settleAll() throws {
             for one in open.filter({ $0.sidecar != nil }) {
                 try settle(one.reservation, one.call, by: stage.clients[one.sidecar ?? 0])
@@ -175,7 +176,7 @@ extension Integration {
             open.removeAll { $0.sidecar != nil }
         }
 
-        /// `EXPLAIN` shows what counts, whoever asks.
+        /// `EXPLAIN` shows what counts, on every sidecar.
         private func explain(_ call: Call, by client: RedisClient) throws {
             let words = [call.grant, call.tool, "COST", "\(call.cost)"] + (call.session.map { ["SESSION", $0] } ?? [])
             let answer = try client.command(["EXPLAIN"] + words)

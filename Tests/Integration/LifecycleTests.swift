@@ -37,7 +37,7 @@ extension Integration {
             #expect(!FileManager.default.fileExists(atPath: sidecar.socketPath))
         }
 
-        /// Somebody else listens at the path: that is theirs as long as they do, and is told once.
+        /// Another process listens at the path: it keeps the path as long as it listens, and that is reported once.
         @Test func aSocketThatWasReplacedIsLeftAlone() async throws {
             let sidecar = try await SidecarProcess(policy: Policies.seed, redis: "none")
             let client = try sidecar.client()
@@ -135,11 +135,11 @@ extension Integration {
             }
             let waiting = try WaitingConnections(to: sidecar.socketPath, atMost: 1_100)
             sidecar.process.signal(SIGCONT)
-            // The kernel lets one more wait than it was told.
+            // The kernel's queue holds one more than its limit.
             #expect(waiting.count == min(1_024, most) + 1)
         }
 
-        /// Whoever is to read its log has stopped reading: it works, ends, and tells later what nobody read.
+        /// The log's reader has stopped: the sidecar works, ends, and reports the lost lines later.
         @Test(arguments: ["text", "json"])
         func aLogThatNobodyReadsHoldsUpNothing(format: String) async throws {
             let folder = try TemporaryFolder()
@@ -153,7 +153,7 @@ extension Integration {
                     "-c", "exec \"$0\" \"$@\" 2>\(folder.path("log"))", program, "--socket", socketPath, "--policy",
                     policy,
                 ]
-                    // The event loop itself tells that this Redis is not there.
+                    // The event loop itself reports that this Redis is missing.
                     + ["--log-format", format, "--redis", "redis://127.0.0.1:1"])
             try await waitUntil("it answers") {
                 (try? RedisClient(path: socketPath).command("PING")) == .string("PONG")

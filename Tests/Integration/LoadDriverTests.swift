@@ -3,7 +3,7 @@ import Support
 import Testing
 
 extension Integration {
-    /// Whether the load driver tells a sidecar that counts right from one that does not.
+    /// Whether the load driver distinguishes a sidecar that counts correctly from one that does not.
     @Suite struct LoadDriving {
         /// The key of the first counter of these grants that holds at least `used`; waits for it.
         private func counter(

@@ -2,7 +2,7 @@ import Support
 import Testing
 
 extension Integration {
-    /// Limits that are only tried, and what limits do while Redis is away.
+    /// Shadow limits, and what limits do during an outage.
     @Suite struct Modes {
         private static let shadow = #""mode": "shadow""#
 
@@ -45,7 +45,7 @@ extension Integration {
             }
         }
 
-        /// What `COUNTERS` tells of a grant: used, and would be denied.
+        /// A grant's figures in `COUNTERS`: used, and would be denied.
         private static func told(_ client: RedisClient, _ grant: String) throws -> [String: [Int]] {
             var told: [String: [Int]] = [:]
             for counter in try client.command("COUNTERS", "GRANT", grant)["counters"]?.elements ?? [] {

@@ -42,7 +42,7 @@ extension Integration {
             #expect(tool["truncated"] == .integer(0) && tool["counters"]?.elements?.count == 12)
         }
 
-        /// What Redis holds, whoever charged or gave back; as `EXPLAIN` tells it.
+        /// `EXPLAIN` shows what Redis holds, whichever replica charged or gave back.
         @Test func countersAreWhatRedisHolds() async throws {
             let pair = try await Pair(
                 policy: Document.tools([

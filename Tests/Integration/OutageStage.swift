@@ -108,7 +108,7 @@ extension Integration.Outages {
             #expect(late <= (isStarved ? checks / 4 : 0), "\(late) of \(checks), \(machine.longestStall), \(waited)")
         }
 
-        /// What befell the sidecars, for whoever reads of a failure.
+        /// What happened to the sidecars, for the message of a failure.
         func account() throws -> String {
             try sidecars.map { sidecar in
                 try ["outages", "memory_losses", "settled", "timed_out", "late"].map {

@@ -3,8 +3,8 @@ import Support
 import Testing
 
 extension Integration {
-    /// Redis goes away in every way that it can: each check is answered in time, without an error, and counting is
-    /// shared again afterwards.
+    /// Redis fails in every possible way: each check is answered in time, without an error, and counting is shared
+    /// again afterwards.
     @Suite struct Outages {
         /// What every grant may do in one window. Two replicas share it, half each.
         static let max = 1_000
@@ -14,7 +14,7 @@ extension Integration {
         /// Far more checks than a share, so that it is spent.
         static let flood = 800
 
-        /// Ways to be away until it is put right.
+        /// Failures that last until they are repaired.
         enum Lasting: String, CaseIterable, Sendable, CustomTestStringConvertible {
             case killed, stopped, readOnly, masterDown, outOfMemory, passwordChanged
             case refusing, silent, garbage, cutReplies, loading, busy, nothingButOK
@@ -55,11 +55,11 @@ extension Integration {
             #expect(try client.check(grant, "run").verdict == "limit")
         }
 
-        /// Ways to be away for a moment, or not even that.
+        /// Failures that last a moment, or less.
         enum Passing: String, CaseIterable, Sendable, CustomTestStringConvertible {
             case clientsKilled, scriptsFlushed, flushed, asleep, reloading, restartedEmpty, connectionsCut, cutMidReply
 
-            /// Whether Redis then still holds what it was told.
+            /// Whether Redis then still holds its data.
             var keepsCounts: Bool { self != .flushed && self != .restartedEmpty }
 
             var testDescription: String { rawValue }

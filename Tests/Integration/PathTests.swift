@@ -119,7 +119,7 @@ extension Integration {
             _ = try place.makeFIFO("policy.json")
             process.signal(SIGHUP)
             try await waitUntil("it is refused") {
-                process.errors.contains("policy refused") && process.errors.contains("is not a regular file")
+                process.errors.contains("policy rejected") && process.errors.contains("is not a regular file")
             }
             #expect(try await process.terminate() == .exited(status: 0))
         }

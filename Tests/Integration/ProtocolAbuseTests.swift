@@ -53,7 +53,7 @@ extension Integration {
             (String(repeating: "*", count: 40), "ERR Protocol error: invalid multibulk length"),
         ]
 
-        /// Whoever speaks HTTP is told so in HTTP, and the connection is closed.
+        /// An HTTP client gets an answer in HTTP, and the connection is closed.
         @Test(arguments: [
             "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n", "GET /metrics?q=\"a HTTP/1.0\r\n\r\n",
             "POST /check HTTP/1.1\nContent-Length: 2\n\n{}", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -193,7 +193,7 @@ extension Integration {
                 }
             }
             #expect(try residentKilobytes(stage.sidecar) - before < 40_000)
-            // Whoever begins to read gets it all the same.
+            // A client that begins to read still gets it.
             for _ in 1...100 { #expect(try clients[0].answer()["check"] != nil) }
             try await stage.end(clients[0], clients[1], clients[2], watcher)
         }

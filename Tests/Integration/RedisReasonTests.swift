@@ -3,7 +3,7 @@ import Support
 import Testing
 
 extension Integration {
-    /// A Redis that can be reached and refuses: people are told why, in its own words.
+    /// Redis can be reached and answers with errors: operators see the reason, in Redis' own words.
     @Suite struct RedisReasons {
         private struct Odd: Sendable, CustomTestStringConvertible {
             let testDescription: String
@@ -52,7 +52,7 @@ extension Integration {
             #expect(!sidecar.log.contains("secret") && !sidecar.log.contains("args beginning"))
         }
 
-        /// Where it worked before, too: what is said is why it does not work now, not only that it went away.
+        /// Also if it worked before: the reason is why it does not work now, not only that the connection closed.
         @Test func aPasswordThatChangedIsTold() async throws {
             let redis = try await RedisProcess(configuration: ["\(Self.user) ~* +@all"])
             let sidecar = try await SidecarProcess(

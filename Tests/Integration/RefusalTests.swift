@@ -2,7 +2,7 @@ import Support
 import Testing
 
 extension Integration {
-    /// Refusals that sidecars remember, and what ends that.
+    /// The denial cache of sidecars, and what ends its entries.
     @Suite struct Refusals {
         private static let tools = ["fixed", "sliding", "bucket", "shared"]
         private static let policy = Document.tools([
@@ -18,8 +18,8 @@ extension Integration {
             return pair
         }
 
-        /// A refusal that was remembered is admitted through one replica as soon as another was told to cancel: by the
-        /// message, not by the second that it lives otherwise (which the test cannot tell apart, but for its first try).
+        /// A cached denial on one replica ends as soon as another replica cancels a reservation: by the message, not by
+        /// the second that it lives otherwise (which the test can distinguish only at its first try).
         @Test func aCancelElsewhereIsHeard() async throws {
             let pair = try await Self.pair()
             let (one, other) = (try pair.one.client(), try pair.other.client())
@@ -37,7 +37,7 @@ extension Integration {
                 if cached.source == "cache" { #expect(try pair.one.figure("answers_cache_limit") == before + 1) }
                 #expect(try other.settle("CANCEL", grant, id))
                 try await waitUntil("what was cancelled is there again") { try one.peek(grant, tool).allowed }
-                // On the replica that settled it is so at once.
+                // On the replica that settled, this holds at once.
                 #expect(try other.check(grant, tool).allowed)
                 let again = try other.reserve(grant, tool)
                 #expect(try !other.check(grant, tool).allowed)
@@ -48,7 +48,7 @@ extension Integration {
             }
         }
 
-        /// Whoever has waited as long as it was told, by Redis' clock, is not refused again.
+        /// A client that waits for the reported time, by Redis' clock, is not denied again.
         @Test(arguments: ["fixed", "sliding", "bucket"])
         func waitingAsLongAsToldIsEnough(tool: String) async throws {
             let pair = try await Pair(
@@ -70,17 +70,17 @@ extension Integration {
                 let grant = Grants.next()
                 while try one.check(grant, tool).allowed {}
                 let told = try one.check(grant, tool)
-                // A window may have ended just now.
+                // A window may have just ended.
                 if told.allowed { continue }
                 let untilUs = try redisUs() + Int64(told.retryAfterMs) * 1_000
-                // Others ask meanwhile, and with each answer the replica reads its clock anew.
+                // Others ask meanwhile, and with each answer the replica reads its clock again.
                 while try redisUs() < untilUs { _ = try one.check(Grants.next(), tool) }
                 let passed = try one.check(grant, tool)
                 #expect(passed.allowed, "\(told.source) told \(told.retryAfterMs), then \(passed.source)")
             }
         }
 
-        /// Many refusals cost Redis no command, and none of them is admitted.
+        /// Many denials cost Redis no command, and none of them is admitted.
         @Test func refusalsCostRedisNothing() async throws {
             let pair = try await Self.pair()
             let client = try pair.one.client()
@@ -99,7 +99,7 @@ extension Integration {
             #expect(try pair.one.figure("batches") - batches <= 2_000 - cached + 20)
         }
 
-        /// A killed subscription is opened anew; meanwhile, and with Redis' memory gone, nothing is remembered.
+        /// A killed subscription is opened again. Meanwhile, and after a data loss, the denial cache is off.
         @Test func aKilledSubscriptionComesBack() async throws {
             let pair = try await Self.pair()
             let client = try pair.one.client()
@@ -108,18 +108,18 @@ extension Integration {
             #expect(try !client.check(grant, "fixed").allowed)
             #expect(try pair.redis.command("CLIENT", "KILL", "TYPE", "pubsub") == .integer(2))
             for sidecar in pair.both { try await sidecar.waitUntilSubscribed() }
-            try await waitUntil("refusals are remembered again") {
+            try await waitUntil("denials are cached again") {
                 try client.check(grant, "fixed").source == "cache"
             }
             for sidecar in pair.both { #expect(try sidecar.figure("outages") == 0) }
             try await pair.redis.restartEmpty()
             try await waitUntil("the store is back") { try client.check(Grants.next(), "fixed").source == "shared" }
-            // It was told what it had forgotten.
+            // The sidecar restored the lost counters.
             #expect(try !client.check(grant, "fixed").allowed)
             for sidecar in pair.both { try await sidecar.waitUntilSubscribed() }
         }
 
-        /// A user who may not use the channel counts as well as any other, and remembers nothing.
+        /// A user without the right to the channel counts normally; the denial cache is off.
         @Test func withoutTheChannelNothingIsRemembered() async throws {
             let redis = try await RedisProcess(configuration: [
                 "user sluice on >secret ~* resetchannels +@all"
@@ -129,7 +129,7 @@ extension Integration {
                 environment: ["SLUICE_REDIS_PASSWORD": "secret"])
             try await sidecar.waitUntilShared()
             let client = try sidecar.client()
-            try await waitUntil("it is said") { sidecar.log.contains("refusals are not remembered") }
+            try await waitUntil("it is said") { sidecar.log.contains("denial cache off") }
             #expect(try client.info("subscription") == "down")
             let grant = Grants.next()
             let id = try client.reserve(grant, "fixed", "COST", "2")

@@ -27,7 +27,7 @@ extension Integration {
             try await waitUntil("the file is refused") {
                 try client.info("policy_last_refusal")?.contains("/tools/t/limits/0/max: found \"x\"") == true
             }
-            try await waitUntil("that is logged") { sidecar.log.contains("policy refused, the last good one stays") }
+            try await waitUntil("that is logged") { sidecar.log.contains("policy rejected, the last good one stays") }
             #expect(try client.check(grant, "t").remaining == 6)
         }
 

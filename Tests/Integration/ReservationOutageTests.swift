@@ -2,7 +2,7 @@ import Support
 import Testing
 
 extension Integration {
-    /// Reservations while Redis is away.
+    /// Reservations during an outage of Redis.
     @Suite struct ReservationOutages {
         private static let policy = Document.tools([
             "run": [Document.limit("c", max: 1_000)],
@@ -33,7 +33,7 @@ extension Integration {
             func waitUntilShared() async throws { for sidecar in sidecars { try await sidecar.waitUntilShared() } }
         }
 
-        /// What was admitted under an id while Redis was away, or before it lost its data, is one call afterwards, for all.
+        /// A check admitted under an id during an outage, or before a data loss, is one call afterwards, for all.
         @Test(arguments: [false, true]) func idsAreReplayedAfterwards(isEmptied: Bool) async throws {
             let stage = try await Stage()
             let (one, other) = (stage.clients[0], stage.clients[1])
@@ -90,7 +90,7 @@ extension Integration {
                         continue
                     }
                 }
-                // What cannot be one is none, whoever is away.
+                // An invalid id is unknown, even during an outage.
                 #expect(try !client.settle("CANCEL", grant, "no reservation"))
             }
             // Half of the 700 and of the 3 slots that are left may be taken here.
@@ -121,7 +121,7 @@ extension Integration {
             #expect(try other.settle("COMMIT", grant, stored[0], "10"))
             #expect(try other.settle("CANCEL", grant, stored[1]))
             #expect(try one.settle("RELEASE", grant, stored[0]))
-            // With the 51 to which the one that was made here was settled; what is open is not told yet.
+            // Includes the 51 to which the local reservation was settled; open reservations are not written back yet.
             try await waitUntil("it is settled") { try other.used(grant, "slots") == [161, 1] }
             #expect(try !other.settle("CANCEL", grant, open))
             #expect(try one.settle("CANCEL", grant, open))
@@ -166,8 +166,8 @@ extension Integration {
             }
         }
 
-        /// What was refused here for want of Redis is given back when Redis admits it after all; unless it has an id, for
-        /// then whoever asks again is told that it was admitted, and must have been charged.
+        /// A check that was denied here without Redis is given back if Redis admits it later. With an id it is not: a
+        /// repetition gets the admission as its answer, so it must have been charged.
         @Test func whatRedisAdmitsTooLateIsGivenBack() async throws {
             let stage = try await Stage()
             let (one, other) = (stage.clients[0], stage.clients[1])

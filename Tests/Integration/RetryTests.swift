@@ -44,7 +44,7 @@ extension Integration {
             #expect(try desk.one.used(grant, "run", "SESSION", "s") == [8, 8])
         }
 
-        /// What was refused was charged nothing: when it is asked again it is asked anew.
+        /// A denied check charged nothing: its repetition is decided again.
         @Test(arguments: Desk.Store.allCases)
         func areAskedAnewAfterARefusal(_ store: Desk.Store) async throws {
             let desk = try await Desk(store, policy: Self.policy)

@@ -40,7 +40,7 @@ extension Integration {
                 #expect(try left(desk.other, [alice, tool] + one + beside) == 998)
                 #expect(try left(desk.other, [alice, tool] + other) == 999)
                 #expect(try left(desk.one, [bob, tool] + one) == 999)
-                // Whoever lacks the identity counts for the grant alone.
+                // A check without the identity counts for the grant alone.
                 #expect(try left(desk.one, [alice, tool] + beside) == 999)
                 #expect(try left(desk.other, [alice, tool]) == 998)
                 #expect(try left(desk.other, [bob, tool]) == 999)

@@ -3,7 +3,7 @@ import Support
 import Testing
 
 extension Integration {
-    /// What an operator sets, and is told when it is wrong.
+    /// An operator's settings, and the messages about invalid ones.
     @Suite struct Setting {
         @Test func everyFaultOfAPolicyIsListed() async throws {
             let folder = try TemporaryFolder()

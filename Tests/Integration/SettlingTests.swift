@@ -4,7 +4,7 @@ import Testing
 extension Integration.Outages {
     /// Whatever becomes of Redis meanwhile: afterwards it holds what was admitted, no call less and none twice.
     @Suite struct Settling {
-        /// So much that no share is ever spent: a window that is full tells nothing.
+        /// So high that no share is ever used up: a full window would prove nothing.
         static let policy = Policies.rate(1_000_000_000, per: Policies.longWindow)
 
         @Test(arguments: Passing.allCases) func countsAreTrueAfterAMoment(_ fault: Passing) async throws {

@@ -3,8 +3,8 @@ import Support
 import Testing
 
 extension Integration.Outages {
-    /// Sidecars that are started again while Redis is away: afterwards Redis holds what all of their processes admitted, no
-    /// call less and none twice.
+    /// Sidecars that restart during an outage: afterwards Redis holds what all of their processes admitted, no call
+    /// less and none twice.
     @Suite struct State {
         /// How a process ends.
         enum Ending: String, CaseIterable, Sendable { case terminated, killed }

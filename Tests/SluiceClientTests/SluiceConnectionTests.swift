@@ -196,7 +196,7 @@ import Testing
                         do {
                             _ = try await sluice.send(["PING"])
                         } catch SluiceError.tooManyPending(16_384) {
-                            // All the others are told when the connection closes.
+                            // All the others fail when the connection closes.
                             await sluice.close()
                             return true
                         } catch {}

@@ -45,7 +45,7 @@ import Testing
                 ~ limit b: window day -> hour, starts a new counter
                 + limit rate_limit: added, 5 per second, scope session
 
-                6 changes: 2 added, 1 removed, 3 changed; 1 counter begins anew
+                6 changes: 2 added, 1 removed, 3 changed; 1 counter starts from 0
 
                 """)
     }

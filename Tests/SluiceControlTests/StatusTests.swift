@@ -111,7 +111,7 @@ import Testing
             run.output.contains(
                 """
                 outages   1, 0 with memory lost
-                settling  4 counters hold what Redis is to be told
+                settling  4 counters hold usage that Redis does not have yet
                 state     /var/lib/sluice/state, 0 changes not written, 2 faults
                 checks    420
 
@@ -198,7 +198,7 @@ import Testing
 
     @Test func aClockThatIsBehind() async throws {
         for (behindMs, follows, line) in [
-            (90_000, 0, "clock     Redis' is 1m 30s behind what it told before\n"),
+            (90_000, 0, "clock     Redis' is 1m 30s behind its earlier time\n"),
             (0, 2, "clock     was followed back 2 times\n"),
         ] {
             let more = "redis_clock_behind_ms:\(behindMs)\r\nredis_clock_follows:\(follows)\r\n"
@@ -222,7 +222,7 @@ import Testing
 
     private static let missing = "counting is local, Redis at unix:///r.sock: connected, but it refuses to work"
 
-    /// Not before it has told what it waits for is the sidecar ready.
+    /// The sidecar becomes ready only after the command has reported what it waits for.
     @Test func itTellsWhatItWaitsForUntilCountingIsShared() async throws {
         let hasTold = Mutex(false)
         let stub = try await StubSidecar { _ in

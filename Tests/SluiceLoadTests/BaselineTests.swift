@@ -28,7 +28,7 @@ import Testing
     @Test func redisCountsEveryCheck() async throws {
         let redis = try await RedisProcess()
         let summary = try await LoadRunner(settings(redis, .redis)).run()
-        #expect(summary.tally.failureCount == 0 && summary.tally.decisionCount > 50)
+        #expect(summary.statistics.failureCount == 0 && summary.statistics.decisionCount > 50)
         // Five grants of ten calls each have passed by now, and no more.
         for grant in 0..<5 {
             #expect(try redis.command("GET", "\(BaselineScript.keyPrefix)load-\(grant)") == .string("10"))
@@ -40,8 +40,8 @@ import Testing
     @Test func pingIsAnswered() async throws {
         let redis = try await RedisProcess()
         let summary = try await LoadRunner(settings(redis, .ping)).run()
-        #expect(summary.tally.failureCount == 0 && summary.tally.decided.denied == 0)
-        #expect(summary.tally.decided.allowed > 50)
+        #expect(summary.statistics.failureCount == 0 && summary.statistics.decided.denied == 0)
+        #expect(summary.statistics.decided.allowed > 50)
     }
 
     @Test func aCheckIsNoCommandOfRedis() async throws {

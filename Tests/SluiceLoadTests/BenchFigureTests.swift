@@ -110,10 +110,10 @@ import Testing
 
     @Test func whatFailedIsNotClean() {
         var counts = counts(100)
-        var tally = LoadStatistics()
-        tally.count(.busy, 2)
-        tally.note(fault: "BUSY too many")
-        counts.add(tally, owner: .sluice)
+        var statistics = LoadStatistics()
+        statistics.count(.busy, 2)
+        statistics.note(fault: "BUSY too many")
+        counts.add(statistics, owner: .sluice)
         #expect(!counts.isClean && counts.failures == 2 && counts.firstFault == "BUSY too many")
     }
 

@@ -49,7 +49,7 @@ import Testing
         #expect(json.contains("\"checks_per_second\"") && json.contains("\"right\" : true"))
     }
 
-    /// More counters than a sidecar tells at once, and two sidecars, of which neither has seen what the other counted.
+    /// More counters than a sidecar returns at once, and two sidecars that have not seen each other's counts.
     @Test func manyCountersOfTwoSidecarsAreJudged() async throws {
         let grants = ProtocolBounds.maxCounterRows + 2000
         let result = try await run([("sluice", .sluice)], grants: grants) { cell in

@@ -8,18 +8,19 @@ import Testing
     private func summary(faults: [String] = [], breaks: Int = 0) -> Summary {
         var settings = LoadSettings(socketPaths: ["a"])
         settings.ratePerSecond = 1000
-        var tally = LoadStatistics()
-        for index in 0..<5000 { tally.count(.shared, isAllowed: index < 100, latencyNs: Int64(index) * 1000) }
-        tally.count(.local, isAllowed: true, latencyNs: 30_000_000)
-        tally.count(.lost, 3)
-        tally.recordLateness(20_000)
+        var statistics = LoadStatistics()
+        for index in 0..<5000 { statistics.count(.shared, isAllowed: index < 100, latencyNs: Int64(index) * 1000) }
+        statistics.count(.local, isAllowed: true, latencyNs: 30_000_000)
+        statistics.count(.lost, 3)
+        statistics.recordLateness(20_000)
         var summary = Summary(
             settings: settings, elapsedNs: 3_000_000_000, processorNs: 400_000_000, decidedWhileSending: 5001,
-            tally: tally)
+            statistics: statistics)
         for second: Int64 in -1..<3 {
             summary.timeline.points.append(
                 Timeline.Point(
-                    startNs: second * 1_000_000_000, intervalNs: 1_000_000_000, intendedRate: 1000, tally: tally))
+                    startNs: second * 1_000_000_000, intervalNs: 1_000_000_000, intendedRate: 1000,
+                    statistics: statistics))
         }
         summary.timeline.startWallMs = 1_763_834_100_000
         summary.timeline.marks = faults.enumerated().map {
@@ -72,7 +73,7 @@ import Testing
         var settings = LoadSettings(socketPaths: ["a"])
         settings.target = .ping
         let page = Summary(
-            settings: settings, elapsedNs: 1, processorNs: 0, decidedWhileSending: 0, tally: LoadStatistics()
+            settings: settings, elapsedNs: 1, processorNs: 0, decidedWhileSending: 0, statistics: LoadStatistics()
         ).html()
         #expect(parses(page) && page.contains("A baseline"))
     }

@@ -6,12 +6,12 @@ import Testing
     private func sample(
         second: Int64, isWarmUp: Bool = false, allowed: Int = 3, denied: Int = 2, lost: Int64 = 1
     ) -> LoadProgress.Sample {
-        var tally = LoadStatistics()
-        for _ in 0..<allowed { tally.count(.shared, isAllowed: true, latencyNs: 500_000) }
-        for _ in 0..<denied { tally.count(.local, isAllowed: false, latencyNs: 500_000) }
-        tally.count(.lost, lost)
+        var statistics = LoadStatistics()
+        for _ in 0..<allowed { statistics.count(.shared, isAllowed: true, latencyNs: 500_000) }
+        for _ in 0..<denied { statistics.count(.local, isAllowed: false, latencyNs: 500_000) }
+        statistics.count(.lost, lost)
         return LoadProgress.Sample(
-            elapsedNs: second * 1_000_000_000, intervalNs: 1_000_000_000, isWarmUp: isWarmUp, tally: tally)
+            elapsedNs: second * 1_000_000_000, intervalNs: 1_000_000_000, isWarmUp: isWarmUp, statistics: statistics)
     }
 
     @Test func writesOneLineOverOnATerminal() {

@@ -47,10 +47,10 @@ import Testing
         let stub = try await stub(.honest)
         let summary = try await run(of: stub)
         #expect(summary.isKept && summary.isInterrupted)
-        #expect(summary.tally.decisionCount == Int64(stub.checkCount))
-        #expect(summary.tally.failureCount == 0)
-        #expect(summary.tally[.shared].allowed > 0 && summary.tally[.shared].denied > 0)
-        #expect(summary.tally.latency.totalCount == UInt64(stub.checkCount))
+        #expect(summary.statistics.decisionCount == Int64(stub.checkCount))
+        #expect(summary.statistics.failureCount == 0)
+        #expect(summary.statistics[.shared].allowed > 0 && summary.statistics[.shared].denied > 0)
+        #expect(summary.statistics.latency.totalCount == UInt64(stub.checkCount))
         let oracle = try #require(summary.oracle)
         #expect(oracle.answers == Int64(stub.checkCount))
         #expect(oracle.fullWindows > 0 && oracle.exactWindows == oracle.fullWindows)
@@ -60,8 +60,8 @@ import Testing
     @Test func answersMayComeInPieces() async throws {
         let stub = try await stub(.drips)
         let summary = try await run(until: 1500, of: stub)
-        #expect(summary.isKept && summary.tally.failureCount == 0)
-        #expect(summary.tally.decisionCount == Int64(stub.checkCount))
+        #expect(summary.isKept && summary.statistics.failureCount == 0)
+        #expect(summary.statistics.decisionCount == Int64(stub.checkCount))
         try await stub.stop()
     }
 
@@ -94,15 +94,15 @@ import Testing
         var suite = self
         suite.settings = settings
         let summary = try await suite.run(of: stubs[0])
-        #expect(summary.isKept && summary.tally.decisionCount == Int64(stubs[0].checkCount))
+        #expect(summary.isKept && summary.statistics.decisionCount == Int64(stubs[0].checkCount))
         for stub in stubs { try await stub.stop() }
     }
 
     @Test func garbageClosesTheConnectionAndTheRunGoesOn() async throws {
         let stub = try await stub(.answersGarbage)
         let summary = try await run(until: 300, of: stub)
-        #expect(summary.isKept && summary.tally[.malformed] > 0 && summary.tally.brokenConnections > 1)
-        #expect(summary.tally.firstFault?.hasPrefix("an answer that is not Sluice's") == true)
+        #expect(summary.isKept && summary.statistics[.malformed] > 0 && summary.statistics.brokenConnections > 1)
+        #expect(summary.statistics.firstFault?.hasPrefix("an answer that is not Sluice's") == true)
         try await stub.stop()
     }
 
@@ -110,7 +110,7 @@ import Testing
         let stub = try await stub(.closes)
         // More than the first connections can have seen.
         let summary = try await run(until: 2000, of: stub)
-        #expect(summary.isKept && summary.tally[.lost] > 0 && summary.tally.brokenConnections > 4)
+        #expect(summary.isKept && summary.statistics[.lost] > 0 && summary.statistics.brokenConnections > 4)
         try await stub.stop()
     }
 
@@ -164,8 +164,8 @@ import Testing
         var suite = self
         suite.settings.connectionsPerSocket = 600
         let summary = try await suite.run(of: stub)
-        #expect(summary.isKept && summary.tally.brokenConnections == 0)
-        #expect(summary.tally.decisionCount == Int64(stub.checkCount))
+        #expect(summary.isKept && summary.statistics.brokenConnections == 0)
+        #expect(summary.statistics.decisionCount == Int64(stub.checkCount))
         try await stub.stop()
     }
 
@@ -175,8 +175,8 @@ import Testing
         suite.settings.ratePerSecond = 5000
         suite.settings.threadCount = 2
         let summary = try await suite.run(until: 1000, of: stub)
-        #expect(summary.isKept && summary.tally.decisionCount == Int64(stub.checkCount))
-        #expect(summary.tally.lateness.totalCount == UInt64(stub.checkCount))
+        #expect(summary.isKept && summary.statistics.decisionCount == Int64(stub.checkCount))
+        #expect(summary.statistics.lateness.totalCount == UInt64(stub.checkCount))
         try await stub.stop()
     }
 

@@ -63,7 +63,7 @@ import Testing
         let runner = LoadRunner(
             settings, stage: stage, faults: script,
             onSample: { sample in
-                let count = sample.tally.decisionCount
+                let count = sample.statistics.decisionCount
                 answers.withLockedValue { $0 += count }
             },
             onNote: { note in notes.withLockedValue { $0.append(note) } })

@@ -10,8 +10,8 @@ import Testing
     private func stored(_ used: [Int64: Int64], open: Int64? = nil) -> StoredUsages {
         var stored = StoredUsages(origin: .redis)
         for (window, used) in used {
-            stored.tallies[StoredUsages.Key(subject: 0, rule: Self.rule, startMs: window * 1000)] =
-                StoredUsages.LoadStatistics(used: used, isOpen: window == open)
+            stored.usages[StoredUsages.Key(subject: 0, rule: Self.rule, startMs: window * 1000)] =
+                StoredUsages.Usage(used: used, isOpen: window == open)
         }
         if let open { stored.openStartMs[Self.rule] = open * 1000 }
         return stored

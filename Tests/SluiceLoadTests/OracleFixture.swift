@@ -1,7 +1,7 @@
 @testable import sluice_load
 import SluiceProtocol
 
-/// An oracle with a clock of its own, told of one answer after the other: each check is sent 1 ms after the answer before
+/// An oracle with its own clock that gets one answer after the other: each check is sent 1 ms after the answer before
 /// it was read, and answered 1 ms later, unless said otherwise.
 struct OracleFixture {
     static let rule = "/tools/t/limits/c"

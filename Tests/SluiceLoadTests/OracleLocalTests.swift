@@ -93,7 +93,7 @@ import Testing
         #expect(fixture.broken() == [.totalWithinBound])
     }
 
-    /// A window that began while the store was away, and both sidecars are back soon: no share is admitted twice.
+    /// The window began during an outage, and both sidecars return soon: no share is admitted twice.
     @Test(arguments: [true, false]) func comingBackAdmitsNoMoreThanTheMaximum(isOver: Bool) {
         var fixture = OracleFixture()
         fixture.admitLocally(5)
@@ -180,7 +180,7 @@ import Testing
         strict.answer(true, .shared, used: 2)
         let report = strict.oracle.finish()
         #expect(report.breaks.map(\.promise) == [.settledUp] && report.breakCount == 1)
-        #expect(report.breaks.first?.facts == "sidecar 1 had admitted 4 locally, and the tally is 1")
+        #expect(report.breaks.first?.facts == "sidecar 1 had admitted 4 locally, and the usage is 1")
     }
 
     @Test func whatCannotBeToldIsNoLackOfSettling() {

@@ -179,7 +179,7 @@ import Testing
         var fixture = OracleFixture()
         for window: Int64 in 1...1000 { fixture.admitShared(1...3, window: window) }
         #expect(fixture.oracle.openWindows == LoadBounds.keptWindows)
-        // An answer for a window that was judged is told, and not judged.
+        // An answer for a judged window is reported, and not judged.
         fixture.answer(true, .shared, used: 3, window: 5)
         let report = fixture.oracle.finish()
         #expect(report.windows == 1000 && report.lateAnswers == 1 && report.isKept)

@@ -11,14 +11,14 @@ import Testing
         var settings = LoadSettings(socketPaths: ["a.sock", "b.sock"])
         settings.seed = 7
         settings.skew = 1.1
-        var tally = LoadStatistics()
-        for _ in 0..<900 { tally.count(.shared, isAllowed: true, latencyNs: 250_000) }
-        for _ in 0..<90 { tally.count(.shared, isAllowed: false, latencyNs: 1_500_000) }
-        for _ in 0..<10 { tally.count(.policy, isAllowed: false, latencyNs: 25_000_000) }
-        tally.overBudget = 10
+        var statistics = LoadStatistics()
+        for _ in 0..<900 { statistics.count(.shared, isAllowed: true, latencyNs: 250_000) }
+        for _ in 0..<90 { statistics.count(.shared, isAllowed: false, latencyNs: 1_500_000) }
+        for _ in 0..<10 { statistics.count(.policy, isAllowed: false, latencyNs: 25_000_000) }
+        statistics.overBudget = 10
         var summary = Summary(
             settings: settings, elapsedNs: 2_000_000_000, processorNs: 400_000_000, decidedWhileSending: 1_000_000,
-            tally: tally)
+            statistics: statistics)
         summary.busiestThreadNs = 400_000_000
         summary.oracle = report
         return summary
@@ -42,14 +42,14 @@ import Testing
                 facts: "11 were admitted, the maximum is 10")
         ]
         summary.oracle?.lateAnswers = 2
-        summary.tally.count(.lost, 3)
-        summary.tally.count(.busy, 2)
-        summary.tally.brokenConnections = 1
-        summary.tally.note(fault: "BUSY too many checks are waiting")
+        summary.statistics.count(.lost, 3)
+        summary.statistics.count(.busy, 2)
+        summary.statistics.brokenConnections = 1
+        summary.statistics.note(fault: "BUSY too many checks are waiting")
         summary.settings.ratePerSecond = 100_000
-        summary.tally.recordLateness(5_000_000)
-        summary.tally.overBudgetSinceSent = 4
-        summary.tally.latencySinceSent.record(3_000_000)
+        summary.statistics.recordLateness(5_000_000)
+        summary.statistics.overBudgetSinceSent = 4
+        summary.statistics.latencySinceSent.record(3_000_000)
         summary.processorNs = 1_900_000_000
         summary.busiestThreadNs = 1_900_000_000
         summary.isInterrupted = true
@@ -65,7 +65,7 @@ import Testing
         summary.timeline.startWallMs = 1_000_000
         for startNs: Int64 in [-1_000_000_000, 0, 1_000_000_000] {
             summary.timeline.points.append(
-                Timeline.Point(startNs: startNs, intervalNs: 1_000_000_000, intendedRate: nil, tally: second))
+                Timeline.Point(startNs: startNs, intervalNs: 1_000_000_000, intendedRate: nil, statistics: second))
         }
         summary.timeline.marks = [Timeline.Mark(atNs: 1_500_000_000, text: "kill redis")]
         var window = OracleReport.WindowTotal(rule: "r", startMs: 1_001_000)
@@ -150,27 +150,27 @@ import Testing
     }
 
     @Test func tellsWhetherAnswersOrSendsWereLate() {
-        var tally = LoadStatistics()
+        var statistics = LoadStatistics()
         for (latencyMs, sinceSentMs) in [(10, 10), (30, 10), (30, 25), (40, 1)] as [(Int64, Int64)] {
-            tally.judge(
+            statistics.judge(
                 latencyNs: latencyMs * 1_000_000, sinceSentNs: sinceSentMs * 1_000_000, budgetNs: 20_000_000,
                 isOpenLoop: true)
         }
-        #expect(tally.overBudget == 3 && tally.overBudgetSinceSent == 1)
-        #expect(tally.latencySinceSent.totalCount == 4)
+        #expect(statistics.overBudget == 3 && statistics.overBudgetSinceSent == 1)
+        #expect(statistics.latencySinceSent.totalCount == 4)
         var sum = LoadStatistics()
-        sum.add(tally)
-        sum.add(tally)
+        sum.add(statistics)
+        sum.add(statistics)
         #expect(sum.overBudget == 6 && sum.overBudgetSinceSent == 2 && sum.latencySinceSent.totalCount == 8)
     }
 
     @Test func settlementsHaveRowsOfTheirOwn() throws {
-        var tally = LoadStatistics()
-        tally.count(.commit, isDone: true, latencyNs: 2_000_000)
-        tally.count(.cancel, isDone: false, latencyNs: 3_000_000)
+        var statistics = LoadStatistics()
+        statistics.count(.commit, isDone: true, latencyNs: 2_000_000)
+        statistics.count(.cancel, isDone: false, latencyNs: 3_000_000)
         var summary = summary()
-        summary.tally.add(tally)
-        summary.tally.add(tally)
+        summary.statistics.add(statistics)
+        summary.statistics.add(statistics)
         let text = summary.table(style: .plain)
         #expect(text.contains("\ncommit             2.00 ms ") && text.contains("\ncancel             3.00 ms "))
         #expect(text.contains("reserved    2 committed, 0 cancelled, 2 unknown to the sidecar"))
@@ -245,7 +245,7 @@ import Testing
                     never over: grant load-3, /tools/t/limits/c, window from 2025-11-22T17:55:00Z: 11 were admitted, the \
         maximum is 10
                     full windows from start to end: 50, admitted = max in 50; windows with local admissions: 0
-                    not judged: 2 late answers, 0 that could not be told apart, 0 without a trace
+                    not judged: 2 late answers, 0 that could not be distinguished, 0 without a trace
 
         """
 }

@@ -266,7 +266,7 @@ enum FaultTables {
         ),
         (
             #"{"counter":"c","window":1,"max":1,"on_outage":"deny"}"#,
-            "47: /on_outage: `on_outage` is not supported yet: while Redis is away every limit goes on from local counters"
+            "47: /on_outage: `on_outage` is not supported yet: while Redis is unavailable every limit uses local counters"
         ),
         (
             #"{"counter":"c","window":1,"max":1,"mode":"shadow"}"#,

@@ -66,13 +66,13 @@ import Testing
         ),
         (
             #"{"counter":"c","max":1,"window":1,"on_outage":"deny"}"#, .onOutage,
-            "47: /on_outage: `on_outage` is not supported yet: while Redis is away every limit goes on from local counters",
-            "47: /on_outage: `on_outage` is not supported yet: while Redis is away every limit goes on from local counters"
+            "47: /on_outage: `on_outage` is not supported yet: while Redis is unavailable every limit uses local counters",
+            "47: /on_outage: `on_outage` is not supported yet: while Redis is unavailable every limit uses local counters"
         ),
         (
             #"{"counter":"c","max":1,"window":1,"on_outage":"allow"}"#, .onOutage,
-            "47: /on_outage: `on_outage` is not supported yet: while Redis is away every limit goes on from local counters",
-            "47: /on_outage: `on_outage` is not supported yet: while Redis is away every limit goes on from local counters"
+            "47: /on_outage: `on_outage` is not supported yet: while Redis is unavailable every limit uses local counters",
+            "47: /on_outage: `on_outage` is not supported yet: while Redis is unavailable every limit uses local counters"
         ),
         (
             #"{"counter":"c","max":1,"window":1,"mode":"shadow"}"#, .shadow,

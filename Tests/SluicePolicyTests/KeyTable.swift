@@ -122,6 +122,6 @@ enum KeyTable {
         (.limit, "mode", document(limit: #"{"counter":"c","max":1,"window":1,"mode":"?"}"#)),
         (.limit, "precision", document(limit: #"{"counter":"c","max":1,"window":1,"precision":"?"}"#)),
     ]
-    /// Read, and not offered to whoever writes an unknown key, since it says what happens anyway.
+    /// Accepted, and not listed in the message about an unknown key, since it states the default behaviour.
     static let needlessKeys = ["precision"]
 }

@@ -8,7 +8,7 @@ import Testing
     private static func limited(_ limit: String) -> String { tool(#"{"limits":[\#(limit)]}"#) }
     private static func limited(by fields: String) -> String { limited(#"{"counter":"c",\#(fields)}"#) }
 
-    /// Members of a document that denies by default, before and after, and what is told of the change.
+    /// Members of a document that denies by default, before and after, and the reported change.
     @Test(
         arguments: [
             ("", "", []),

@@ -174,7 +174,7 @@ import Testing
         }
     }
 
-    /// Foundation's calendar as an oracle where it is beyond doubt: in UTC.
+    /// Foundation's calendar is a reliable oracle in UTC.
     @Test func monthsAndWeeksOfUTCAreFoundations() throws {
         var calendar = Calendar(identifier: .iso8601)
         calendar.timeZone = try #require(TimeZone(identifier: "GMT"))

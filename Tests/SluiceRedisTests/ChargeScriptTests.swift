@@ -89,7 +89,7 @@ import Testing
         batch.add(TestCharge(key: "old", max: 9, window: 1_577_836_800_000..<future.lowerBound))
         let reply = try await link.run(batch)
         #expect(reply.results == [1, 1, -1])
-        // What it tells is its own clock all the same.
+        // It still returns its own clock.
         #expect(reply.timeMs < future.lowerBound)
         // An end is exclusive.
         batch.sequence = 2
@@ -186,7 +186,7 @@ import Testing
         let reply = try await link.run(batch)
         #expect(reply.status == .forgot && reply.previousSequence == 0 && reply.results.isEmpty)
         #expect(try redis.command("EXISTS", "a") == .integer(0))
-        // Whoever knows goes on, and none of what forgot counts as having run.
+        // Batches continue after the acknowledgement, and no lost batch counts as run.
         batch.sequence = 7
         batch.acknowledgedSequence = 6
         batch.forgotSinceMs = reply.forgotSinceMs

@@ -71,7 +71,7 @@ import Testing
             let bytes = Array(key.utf8)
             switch model.value(of: bytes) {
             case nil:
-                // A plain check that was denied leaves a tally of nothing behind.
+                // A plain check that was denied leaves a usage of 0.
                 #expect(found[0].text == "none" || found[1].text == "0", "\(key) after batch \(number)")
                 continue
             case .integer(let usage): #expect(found[1].text == "\(usage)", "\(key) after batch \(number)")

@@ -5,7 +5,7 @@ import SluiceEngine
 import SluiceRedis
 import Support
 
-/// What a link told its delegate.
+/// An event that a link reported to its delegate.
 enum LinkEvent: Sendable, Equatable {
     case connected(server: String)
     case closed(reason: String)
@@ -99,7 +99,7 @@ final class LinkHarness: Sendable {
         eventLoop.execute { self.confined.value.call(body) }
     }
 
-    /// The next thing that the delegate was told.
+    /// The next event for the delegate.
     func next() async throws -> LinkEvent {
         let events = events
         return try await within(.seconds(60), "the link tells its delegate something") {

@@ -16,7 +16,7 @@ struct OddStoreRig {
     var limiter: Limiter
     var now: ClockReading
     var random: SeededRandom
-    /// What a person was told.
+    /// The notices for operators.
     var notices: [Limiter.Notice] = []
     /// How many batches went out, and how many connections were opened.
     var batches = 0

@@ -84,7 +84,7 @@ struct RandomBatches {
         batch.add(cost: cost(), count: Int64(roll(5)), charge)
     }
 
-    /// What a replica admitted alone, or saw before the store forgot.
+    /// A replica's local admissions, or the usage it saw before the store lost its data.
     private mutating func addToLog(of batch: inout Batch) {
         var charge = charge(of: pick(Self.counters.filter { $0.algorithm == .slidingLog }))
         charge.max = Quota.maxExact

@@ -70,7 +70,7 @@ import Testing
     @Test(arguments: [
         "redis://u:s3cret@h:x", "redis://u:s3/cret@h", "redis://u:s3?cret@h", "redis://u:s3#cret@h/1",
         "redis://u:s3cret%zz@h", "redis://u:s3cret@", "rediss://u:s3cret@h", "redis://u:s3cret@h/s", "x://u:s3cret@h",
-        // A password in another's place: the @ was forgotten, or it stands where it does not belong.
+        // A misplaced password: the @ is missing, or in the wrong place.
         "redis://u:s3cret", "redis://:s3cret:6379", "redis://u:s3cret:6379", "redis://h:6379/s3cret",
         "redis://h/0?p=s3cret",
         "redis://h/0#s3cret", "u:s3cret@h://x", "u:s3cret://h", "redis//u:s3cret@h", "redis://s3 cret",

@@ -3,7 +3,7 @@ import SluiceRedis
 import Support
 import Testing
 
-/// What Redis refuses, and whether anything was charged then.
+/// Redis' error replies, and whether anything was charged then.
 @Suite struct RedisRefusalTests {
     private var batch: Batch {
         var batch = Batch(sequence: 1)
@@ -71,7 +71,7 @@ import Testing
         guard case .failure(.refused) = try await link.answer(to: batch) else { throw SupportError("not refused") }
     }
 
-    /// Who may take slots and not free them is told so, and they stay taken.
+    /// A user who may take slots and not free them gets an error, and the slots stay taken.
     @Test func slotsThatMayNotBeFreedAreNotSaidToBe() async throws {
         let redis = try await RedisProcess()
         try redis.command("ACL", "SETUSER", "narrow", "on", ">pw", "~*", "+@all", "-zrem")
@@ -242,7 +242,7 @@ import Testing
         #expect(error.failure == (isRefusal ? .refused(error.reason) : .unknown(error.reason)))
     }
 
-    /// What Redis quotes of a command is not told, a password nowhere, and all else in full.
+    /// Command arguments that Redis quotes are left out, a password never appears, and everything else is kept in full.
     @Test(arguments: [
         (
             "ERR unknown command 'EVALSHA', with args beginning with: '5c' '1' 'k'", "pw",

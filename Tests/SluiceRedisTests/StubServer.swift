@@ -2,7 +2,7 @@ import NIOCore
 import NIOPosix
 import Support
 
-/// A server that answers what a test tells it to, whatever it is asked.
+/// A server that gives a test's answers, whatever it is asked.
 final class StubServer: Sendable {
     /// What a well-behaved server answers to the handshake of a link without credentials.
     static let greeting =

@@ -150,7 +150,7 @@ import Testing
 
     // MARK: - The end
 
-    /// A malformed frame is told behind what came before it, and then the connection closes.
+    /// The error for a malformed frame follows the earlier replies, and then the connection closes.
     @Test func anErrorComesInItsTurnAndCloses() throws {
         let rig = try ServerRig()
         let peer = try rig.connect()
@@ -226,7 +226,7 @@ import Testing
         var isDrained = false
         rig.host.drain { isDrained = true }
         #expect(!idle.isOpen && busy.isOpen && !isDrained)
-        // Whoever comes now is sent away.
+        // New connections are closed.
         #expect(try !rig.connect().isOpen)
         rig.answerAll()
         #expect(try busy.remaining().count == ProtocolBounds.maxPipelinedRequests + 3)

@@ -16,7 +16,7 @@ import Testing
 
     private static func echoes(_ count: Int) -> [UInt8] { Array(repeating: echo, count: count).flatMap(\.self) }
 
-    /// Takes what is written and gives it to nobody, until it is told to.
+    /// Holds written bytes until it is asked to release them.
     private final class Unread: ChannelOutboundHandler {
         typealias OutboundIn = ByteBuffer
         private var held: [(ByteBuffer, EventLoopPromise<Void>?)] = []

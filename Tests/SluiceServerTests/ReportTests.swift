@@ -154,7 +154,7 @@ import Testing
 
     private func end() { for end in ends { close(end) } }
 
-    /// A reader who has stopped costs lines, and never time; what was lost is told when there is room.
+    /// A stopped reader costs lines, and never time; the number of lost lines is reported when there is room.
     @Test(.timeLimit(.minutes(1)))
     func aReaderWhoHasStoppedIsNotWaitedFor() {
         let output = LogOutput(descriptor: ends[1])

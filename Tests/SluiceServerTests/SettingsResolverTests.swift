@@ -89,7 +89,7 @@ import Testing
         #expect(try resolve(Self.required.merging([.stateFolder: "none"]) { $1 }).stateFolder == nil)
         #expect(
             faults(Self.required, environment: ["SLUICE_STATE_DIR": "/d"]) == [
-                "SLUICE_STATE_DIR: found \"/d\" without --redis, expected none: it keeps what Redis is still to be told"
+                "SLUICE_STATE_DIR: found \"/d\" without --redis, expected none: it keeps what is still to be written to Redis"
             ])
     }
 
@@ -119,7 +119,7 @@ import Testing
         #expect(try resolve(flags, environment: ["SLUICE_KEY_PREFIX": "no good"]).keyPrefix == "a")
     }
 
-    /// Whatever it is, and wherever it was said: it is as if it had not been, and a line tells.
+    /// An empty value of any setting and origin counts as not set, and a line reports it.
     @Test(arguments: SettingName.allCases)
     func whatIsEmptyIsNotSet(name: SettingName) throws {
         let required = Self.required.filter { $0.key != name }

@@ -224,7 +224,7 @@ import Testing
             })
     }
 
-    /// A bit goes wrong in a file that was written anew: what comes before is read, and batches come before counters.
+    /// A bit of a compacted file is wrong: everything before it is read, and batches come before counters.
     @Test func mostOfASpoiltFileIsRead() throws {
         func counter(_ number: Int) -> StateRecord {
             let usage = CounterState.WindowState(
@@ -250,7 +250,7 @@ import Testing
         #expect(contents.records == [record(1)] + counters.dropLast())
     }
 
-    /// A process ended while it wrote the file anew: the old one counts.
+    /// A process ended during a compaction: the old file counts.
     @Test func aFileThatWasNotFinishedIsRemoved() throws {
         try write(1...2)
         try Data("half".utf8).write(to: URL(fileURLWithPath: path + ".new"))
@@ -268,7 +268,7 @@ import Testing
         } catch { return "\(error)" }
     }
 
-    /// A link in the place of the file that is written anew leads nowhere: what it names stays as it is.
+    /// A link in the place of the compacted file is not followed: its target stays unchanged.
     @Test func aLinkIsNotWrittenThrough() throws {
         let victim = try folder.write("precious", to: "victim")
         let (file, _) = try open()
@@ -284,7 +284,7 @@ import Testing
         #expect(try bytes().count == file.size)
     }
 
-    /// What cannot be taken away is not written to either: the file stays as it was.
+    /// A name that cannot be removed is not written to either: the file stays as it was.
     @Test func aFolderInTheWayIsAFailure() throws {
         let (file, _) = try open()
         try file.append([record(1)])

@@ -143,7 +143,7 @@ import Testing
         #expect(!look.isRequested)
     }
 
-    /// The store's answer may lie in its socket: before it is called away, that is looked at.
+    /// The store's answer may lie in its socket: that is read before the store counts as lost.
     @Test func theStoreIsCalledAwayOnlyAfterALook() throws {
         let rig = try ServerRig(budgetMs: 20, look: look)
         let peer = try rig.connect()

@@ -1,4 +1,4 @@
-/// A decision as a sidecar answered it, read by hand from RESP: apart from the code under test.
+/// A sidecar's decision, parsed from RESP independently of the code under test.
 package struct CheckReply: Sendable, Equatable {
     package struct Look: Sendable, Equatable {
         package var rule: String

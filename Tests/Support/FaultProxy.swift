@@ -109,7 +109,7 @@ private final class FrontHandler: ChannelInboundHandler {
             back = channel
             if early.readableBytes > 0 { channel.writeAndFlush(early, promise: nil) }
         case .failure:
-            // Whoever is refused or silenced does not need Redis.
+            // A connection that is rejected or silenced does not need Redis.
             if confined.mode == .forward { context?.close(promise: nil) }
         }
     }

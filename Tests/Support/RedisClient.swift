@@ -36,9 +36,8 @@ package enum RedisAnswer: Sendable, Equatable {
     }
 }
 
-/// A blocking client over a Unix socket: for what a test arranges and looks up, apart from the code under test. It speaks
-/// to Redis and to a sidecar, and also sends what no proper client would.
-/// For one thread at a time.
+/// A blocking client over a Unix socket, for a test's preparations and look-ups, independent of the code under test. It
+/// connects to Redis and to a sidecar, and also sends what no proper client would. For one thread at a time.
 package final class RedisClient {
     private let socket: Int32
     /// What must live as long as this, such as the process at the other end.
@@ -81,7 +80,8 @@ package final class RedisClient {
         return try answer()
     }
 
-    /// Sends all commands, and reads the answers while it does: whoever only sends is not read from for ever.
+    /// Sends all commands, and reads the answers meanwhile: a peer does not read for ever from a client that only
+    /// sends.
     package func pipeline(_ commands: [[String]]) throws -> [RedisAnswer] {
         try exchange(commands.flatMap(Self.frame), answers: commands.count)
     }
@@ -126,7 +126,7 @@ package final class RedisClient {
         max(0, Glibc.send(socket, bytes, bytes.count, Int32(MSG_NOSIGNAL | MSG_DONTWAIT)))
     }
 
-    /// Tells the server that nothing more will be sent; answers can still be read.
+    /// Closes the sending side; answers can still be read.
     package func closeWriting() { shutdown(socket, Int32(SHUT_WR)) }
 
     /// Waits for the server to close, and drops what it still sends.

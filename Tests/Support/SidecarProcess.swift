@@ -13,7 +13,7 @@ package final class SidecarProcess: Sendable {
 
     package var pid: Int32 { process.pid }
 
-    /// How long its threads have been ready to run and had no processor, all together: what Linux tells in `schedstat`.
+    /// How long its threads have been ready to run without a processor, in total: from Linux' `schedstat`.
     package func waitedForProcessor() throws -> Duration {
         let tasks = "/proc/\(pid)/task"
         let waits = try FileManager.default.contentsOfDirectory(atPath: tasks).map { task in
@@ -84,7 +84,7 @@ package final class SidecarProcess: Sendable {
             environment: environment)
     }
 
-    /// Waits for the line that tells that it listens.
+    /// Waits for the log line that it listens.
     package static func waitUntilReady(_ process: ChildProcess) async throws {
         try await waitUntil("sluiced is ready", timeout: .seconds(20)) {
             if process.errors.split(whereSeparator: \.isNewline).contains(where: isReadyLine) { return true }
@@ -130,7 +130,7 @@ package final class SidecarProcess: Sendable {
         }
     }
 
-    /// Waits until it hears of changes, and so remembers refusals.
+    /// Waits until its change feed is up, and so its denial cache on.
     package func waitUntilSubscribed(timeout: Duration = .seconds(15)) async throws {
         try await waitUntil("changes are heard of\n\(log)", timeout: timeout) {
             try self.client().info("subscription") == "up"

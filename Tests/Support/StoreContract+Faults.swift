@@ -66,7 +66,7 @@ extension StoreContract {
                 contract.check(a, idempotency: ("1", "aaaaaaaaaaaaaaaa", "dddddddddddddddd")), contract.peek(a, b),
                 gives: [1, 0, -3, -thenMs, 3, 4, 6, 2, -4, -3, -thenMs, 0, 1, 0, 0, 0],
                 words: [contract.id("1"), contract.id("1")])
-            // What was admitted by the store it was told of again is told as such.
+            // An answer that the store itself gave and that was written again is replayed as shared.
             let shared = (id: "2", arguments: "aaaaaaaaaaaaaaaa", counters: "cccccccccccccccc")
             try await contract.expect(
                 contract.remember(shared, admittedMs: thenMs, isLocal: false, numbers: [4]),
@@ -127,7 +127,8 @@ extension StoreContract {
                 contract.check(cost: 4, a, slots, reserve: "1", idempotency: idempotency),
                 contract.check(cost: 4, a, slots, reserve: "2", idempotency: idempotency),
                 gives: [1, 4, 0, 1, end, end, -3, contract.nowMs, 5, 4, 0, 1, end, end], words: [contract.id("1")])
-            // The second has reserved nothing; when the first is cancelled, the call was never made and is decided anew.
+            // The second has reserved nothing. When the first is cancelled, the call was never made and is decided
+            // again.
             try await contract.expect(
                 contract.cancel("2"), contract.cancel("1"), contract.peek(a, slots),
                 contract.check(cost: 4, a, slots, reserve: "3", idempotency: idempotency),
@@ -139,7 +140,7 @@ extension StoreContract {
         },
     ]
 
-    /// What another client may have put where a tally belongs.
+    /// Values that another client may have written in place of a usage.
     private static let noTallies = [
         "many", "1.5", "", "1 2", "1x", "-1", "-3", "-9007199254740992", "-9223372036854775808", "9007199254740993",
         "9007199254740994", "9223372036854775802", "9223372036854775807",
@@ -319,7 +320,7 @@ extension StoreContract {
                 guard told.status == .forgot, told.forgotSinceMs > 0, told.results.isEmpty,
                     told.words.count == 1, text == nil || told.words == [text ?? ""]
                 else { throw contract.violation("\(text ?? "a list"): \(told)", line: #line) }
-                // From here on it is as with any store that forgot.
+                // From here on it behaves like any store that lost its data.
                 let again = try await contract.run([contract.check(a)], acknowledged: last)
                 guard again.status == .forgot, again.words.isEmpty, again.forgotSinceMs == told.forgotSinceMs else {
                     throw contract.violation("\(text ?? "a list"): \(again)", line: #line)
@@ -353,8 +354,9 @@ extension StoreContract {
         Case("marker: a store that forgot charges nothing, until the replica knows") { contract in
             let a = contract.fixed("a", max: 9)
             let last = contract.sequence + 10
-            // It remembers none of those that the replica had an answer to. What it had acknowledged before it was told,
-            // or was told by an earlier store, does not show that it knows: the first of these may have come late.
+            // The store has none of the batches that the replica acknowledged. A batch number acknowledged before the
+            // loss was reported, or a loss reported by an earlier store, is no acknowledgement: the first of these may
+            // have arrived late.
             var sinceMs: Int64 = 0
             for (offset, acknowledged, told) in [(0, last - 1, 0), (1, last - 1, 0), (2, last, 0), (3, last + 2, 7)] {
                 let reply = try await contract.run(

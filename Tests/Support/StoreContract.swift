@@ -4,7 +4,7 @@ package import SluiceEngine
 package protocol ContractStore {
     /// Every batch comes from the same replica.
     mutating func run(_ batch: Batch) async throws -> BatchReply
-    /// `GET`; nil if there is no such key. Asked only of windows, refusals and token buckets.
+    /// `GET`; nil if there is no such key. Used only for windows, denials and token buckets.
     mutating func text(of key: String) async throws -> String?
     /// When a key expires, ms since the epoch; nil if it never does, or if there is none.
     mutating func expiresAtMs(of key: String) async throws -> Int64?
@@ -268,7 +268,7 @@ package struct StoreContract {
     /// The sequence of the last batch.
     var sequence: Int64 { lastSequence }
 
-    /// Compares what a key holds, as `GET` tells it.
+    /// Compares a key's value, as `GET` returns it.
     mutating func expect(_ key: String, holds text: String?, line: UInt = #line) async throws {
         let found = try await store.text(of: key)
         if found != text { throw violation("\(key) holds \(found ?? "nothing"), not \(text ?? "nothing")", line: line) }

@@ -2,7 +2,7 @@
 package struct DocumentNode: Sendable {
     package let value: JSONValue
     package let pointer: JSONPointer
-    /// Where the key of this value stands, if it belongs to an object.
+    /// Where this value's key is, if it belongs to an object.
     package let keyPosition: SourcePosition?
 
     package init(value: JSONValue, pointer: JSONPointer, keyPosition: SourcePosition? = nil) {
@@ -14,10 +14,9 @@ package struct DocumentNode: Sendable {
 
 /// The keys that an object may have.
 package struct KnownKeys: Sendable {
-    /// Offered to whoever writes an unknown key.
+    /// Listed in the message about an unknown key.
     package let keys: [String]
-    /// Keys of the language that this version understands at most in part; not offered, but suggested to whoever
-    /// misspells one.
+    /// Keys of the language that this version supports at most in part; not listed, but suggested for a misspelt one.
     package let others: [String]
 
     fileprivate var all: [String] { keys + others }
@@ -28,7 +27,7 @@ package struct KnownKeys: Sendable {
     }
 }
 
-/// An object that is being read: it knows which of its keys nobody asked for yet.
+/// An object that is being read: it records which of its keys have not been read yet.
 package struct ObjectReader: Sendable {
     package let node: DocumentNode
     /// In the order of the document.
@@ -45,11 +44,11 @@ package struct ObjectReader: Sendable {
         isTaken = Array(repeating: false, count: members.count)
     }
 
-    /// The value of a key that somebody else will read; `nil` if the object does not have it.
+    /// The value of a key that another reader will read; `nil` if the object does not have it.
     package func peek(_ key: String) -> DocumentNode? { keys.firstIndex(of: key).map { members[$0] } }
 
-    /// The value of a key, which then counts as read; `nil` if the object does not have it. Of a key that stands
-    /// twice (a fault that the parser noted), the first.
+    /// The value of a key, which then counts as read; `nil` if the object does not have it. For a duplicate key (a
+    /// fault that the parser noted), the first.
     package mutating func take(_ key: String) -> DocumentNode? {
         var first: DocumentNode?
         for index in keys.indices where keys[index] == key {
@@ -59,17 +58,17 @@ package struct ObjectReader: Sendable {
         return first
     }
 
-    /// Every key with its value, in order; all of them then count as read. For objects whose keys are names.
+    /// Every key with its value, in order; all then count as read. For objects whose keys are names.
     package mutating func takeAll() -> [(key: String, node: DocumentNode)] {
         isTaken = Array(repeating: true, count: members.count)
         return Array(zip(keys, members)).map { (key: $0.0, node: $0.1) }
     }
 }
 
-/// Reads checked values out of a document's tree. Whatever is wrong is noted and answered with `nil`, so that the
-/// caller goes on and one reading finds all faults.
+/// Reads checked values from a document's tree. It notes every fault and returns `nil`, so that the caller continues
+/// and one reading finds all faults.
 ///
-/// It knows nothing of policies: what the fields mean is its callers' matter.
+/// It knows nothing of policies: callers know what the fields mean.
 package struct DocumentReader: Sendable {
     package private(set) var faults: FaultCollector
 
@@ -93,7 +92,7 @@ package struct DocumentReader: Sendable {
         faults.add(pointer, position, .unexpected(found: found(), expected: expected(), nearest: nearest()))
     }
 
-    /// - Parameter isAboutKey: whether the key is not supported with any value.
+    /// - Parameter isAboutKey: whether the key is unsupported with any value.
     package mutating func notSupportedYet(_ what: String, at node: DocumentNode, why: String, isAboutKey: Bool = false)
     {
         let position = isAboutKey ? node.keyPosition ?? node.value.position : node.value.position
@@ -146,7 +145,7 @@ package struct DocumentReader: Sendable {
         return "\(kind) from \(range.lowerBound) to \(range.upperBound)"
     }
 
-    /// The meaning of one of a few words; anything else is answered with the nearest of them.
+    /// The meaning of one of a few words; for anything else the fault suggests the nearest of them.
     package mutating func choice<Meaning>(_ node: DocumentNode, _ words: [(word: String, meaning: Meaning)]) -> Meaning?
     {
         let expected = { words.map(\.word.quoted).joined(separatedBy: "or") }
@@ -159,14 +158,14 @@ package struct DocumentReader: Sendable {
 
     // MARK: Keys
 
-    /// The value of a key that must be there.
+    /// The value of a required key.
     package mutating func required(_ key: String, of object: inout ObjectReader, expected: String) -> DocumentNode? {
         if let node = object.take(key) { return node }
         unexpected("no \(key.quoted)", at: object.node, expected: "\(key.quoted): \(expected)")
         return nil
     }
 
-    /// Refuses the keys that nobody took: to be called once an object's known keys are read.
+    /// Rejects the keys that were not read: to be called after an object's known keys.
     package mutating func finish(_ object: ObjectReader, _ known: KnownKeys) {
         for (index, member) in object.members.enumerated() where !object.isTaken[index] {
             let key = object.keys[index]

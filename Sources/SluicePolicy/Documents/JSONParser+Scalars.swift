@@ -1,13 +1,13 @@
 /// Numbers and strings.
 extension JSONParser {
-    /// Reads a number: exact as `.integer` where it has neither fraction nor exponent and fits 64 bits, else as it is
+    /// Reads a number: exact as `.integer` if it has neither fraction nor exponent and fits 64 bits, otherwise as it is
     /// written.
     mutating func number() throws(PolicyFault) -> JSONValue.Content {
         let start = offset
         let startPosition = position
         let isNegative = take("-")
         let firstDigit = offset
-        // Summed up below zero, where 64 bits reach one further.
+        // Summed up as a negative number, where the range of 64 bits is larger by one.
         var sum: Int64? = 0
         while let digit = nextDigit {
             sum = sum.flatMap { sum in
@@ -51,11 +51,11 @@ extension JSONParser {
 
     private func text(from start: Int) -> String { String(decoding: bytes[start..<offset], as: UTF8.self) }
 
-    /// Reads a string, from its opening quote to behind its closing one.
+    /// Reads a string, from its opening quote to after its closing one.
     mutating func string() throws(PolicyFault) -> String {
         let start = position
         offset += 1
-        // Most strings have no escapes and are taken as they stand; `unescaped` is for the others.
+        // Most strings have no escapes and are taken unchanged; `unescaped` is for the others.
         var unescaped: [UInt8] = []
         var runStart = offset
         while let byte = next {
@@ -95,7 +95,7 @@ extension JSONParser {
         }
     }
 
-    /// Reads an escape, a pair of surrogates being one.
+    /// Reads an escape; a pair of surrogates counts as one.
     private mutating func escape() throws(PolicyFault) -> Unicode.Scalar {
         let start = position
         offset += 1

@@ -1,15 +1,15 @@
-/// A strict parser of JSON (RFC 8259) that keeps the place of every value and every key.
+/// A strict parser of JSON (RFC 8259) that records the place of every value and every key.
 ///
-/// Stricter than the RFC where it leaves a choice: keys stand once in an object, a byte order mark and lone
-/// surrogates are refused, nesting and size are bounded (`PolicyBounds.maxDepth`, `.maxDocumentBytes`), so that no
-/// input can exhaust the stack.
+/// Stricter than the RFC where it leaves a choice: keys occur once in an object, a byte order mark and lone surrogates
+/// are rejected, nesting and size are bounded (`PolicyBounds.maxDepth`, `.maxDocumentBytes`), so that no input can
+/// exhaust the stack.
 package struct JSONParser {
     let bytes: [UInt8]
     /// What is read next.
     var offset = 0
     private var line = 1
     private var lineStart = 0
-    /// UTF-8 continuation bytes of this line so far: they are bytes, but not characters, of a column.
+    /// UTF-8 continuation bytes of this line so far: they count as bytes, but not as columns.
     var continuationBytes = 0
     /// Where the parser is, for the pointer of a syntax fault.
     private var pointer = JSONPointer.root
@@ -17,11 +17,11 @@ package struct JSONParser {
 
     /// Parses a document.
     ///
-    /// A key that stands twice is noted and the parser goes on; the first fault of syntax ends it, since whatever
-    /// follows would be a guess.
+    /// A duplicate key is noted and the parser continues; the first syntax fault ends it, since anything after it would
+    /// be a guess.
     /// - Returns: the document's value; `nil` after a fault of syntax, of encoding or of size.
     package static func parse(_ document: some Collection<UInt8>, faults: inout FaultCollector) -> JSONValue? {
-        // One byte more than is allowed tells that there are too many, without copying all of them.
+        // One byte more than allowed shows that there are too many, without copying all of them.
         let bytes = Array(document.prefix(PolicyBounds.maxDocumentBytes + 1))
         var parser = JSONParser(bytes: bytes, faults: faults)
         let value: JSONValue?
@@ -193,7 +193,7 @@ extension JSONParser {
         continuationBytes = 0
     }
 
-    /// Throws at the first byte that is not UTF-8: everything after this may take the bytes for text.
+    /// Throws at the first byte that is not UTF-8: everything after this treats the bytes as text.
     private mutating func checkEncoding() throws(PolicyFault) {
         let invalid: Int
         do throws(UTF8.ValidationError) {
@@ -218,7 +218,7 @@ extension JSONParser {
             problem: .unexpected(found: found, expected: expected, nearest: nil))
     }
 
-    /// What stands at `offset`, for a person: a whole word, or one character.
+    /// The text at `offset`, for a message: a whole word, or one character.
     func describeNext() -> String {
         guard let byte = next else { return "the end of the document" }
         let word = word(from: offset)
@@ -229,7 +229,7 @@ extension JSONParser {
         return character.map { "'\(String($0).onOneLine)'" } ?? "nothing"
     }
 
-    /// The letters, digits and underscores from there on; bounded, since it is only compared and shown.
+    /// The letters, digits and underscores from there on; bounded, since they are only compared and shown.
     private func word(from start: Int) -> String {
         let letters = bytes[start...].prefix(64).prefix { byte in
             switch byte {

@@ -1,5 +1,5 @@
-/// Where a value lies in a JSON document (RFC 6901), kept as a chain that is written out only when a fault needs it:
-/// a document without faults never pays for it.
+/// The place of a value in a JSON document (RFC 6901), kept as a chain and written out only for a fault: it costs
+/// nothing in a document without faults.
 package indirect enum JSONPointer: Sendable {
     /// The whole document, written as the empty string.
     case root
@@ -9,8 +9,8 @@ package indirect enum JSONPointer: Sendable {
     package func appending(_ key: String) -> JSONPointer { .key(key, in: self) }
     package func appending(_ index: Int) -> JSONPointer { .index(index, in: self) }
 
-    /// The pointer as the RFC writes it, except that keys too long to be a name are cut, so that faults below one
-    /// stay small.
+    /// The pointer in the RFC's form, except that keys too long for a name are cut, so that faults below them stay
+    /// short.
     package var text: String {
         var tokens: [String] = []
         var pointer = self

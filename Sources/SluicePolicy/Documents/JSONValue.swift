@@ -1,7 +1,7 @@
 /// A place in a document's text.
 ///
-/// Lines end at LF, CRLF or a lone CR. Columns count characters as Unicode scalars, which is what editors show for
-/// anything but combined emoji. Both begin at 1.
+/// Lines end at LF, CRLF or a lone CR. Columns count Unicode scalars, as editors do except for combined emoji. Both
+/// begin at 1.
 package struct SourcePosition: Sendable, Hashable, Comparable {
     package let line: Int
     package let column: Int
@@ -23,11 +23,11 @@ package struct JSONValue: Sendable, Equatable {
         case bool(Bool)
         /// A number without fraction and exponent that fits 64 bits: exact.
         case integer(Int64)
-        /// Any other number, as it is written: it has a fraction or an exponent, or does not fit 64 bits.
+        /// Any other number, unchanged: it has a fraction or an exponent, or does not fit 64 bits.
         case otherNumber(String)
         case string(String)
         case array([JSONValue])
-        /// In the order of the document. A key that stands twice is here twice: the parser noted the fault.
+        /// In the order of the document. A duplicate key occurs twice: the parser noted the fault.
         case object([JSONMember])
     }
 
@@ -39,7 +39,7 @@ package struct JSONValue: Sendable, Equatable {
         self.position = position
     }
 
-    /// What a person reads after "found": short, and on one line whatever the document holds.
+    /// Text for messages after "found": short, and on one line whatever the document holds.
     package var summary: String {
         switch content {
         case .null: "null"

@@ -1,12 +1,12 @@
-/// Finds the known name that somebody most likely meant.
+/// Finds the known name that was most likely meant.
 package enum NearestName {
-    /// Longer text is not a misspelt key, and the comparison takes time by the product of both lengths.
+    /// Longer text is not a misspelt key, and the comparison's time grows with the product of both lengths.
     private static let maxComparedScalars = 64
-    /// Shortest beginning of a known name that counts as a short form of it (`min` for `minute`).
+    /// Shortest prefix of a known name that counts as its short form (`min` for `minute`).
     private static let minPrefixScalars = 3
 
-    /// The name of `known` that is within a third of its letters of `found`, upper and lower case being equal, or of
-    /// which `found` is the beginning; the first of equals; `nil` if there is none.
+    /// The name of `known` that differs from `found` in at most a third of its letters, ignoring case, or that begins
+    /// with `found`; the first if several are equally near; `nil` if there is none.
     package static func find(_ found: String, among known: [String]) -> String? {
         guard found.utf8.count <= maxComparedScalars * 4 else { return nil }
         let letters = Array(found.lowercased().unicodeScalars)
@@ -24,8 +24,8 @@ package enum NearestName {
         return best?.name
     }
 
-    /// How many insertions, deletions, replacements and swaps of neighbours lead from one to the other (the optimal
-    /// string alignment distance), by three rows of the usual table.
+    /// The number of insertions, deletions, replacements and swaps of neighbours that turn one into the other (the
+    /// optimal string alignment distance), computed with three rows of the usual table.
     private static func distance(_ left: [Unicode.Scalar], _ right: [Unicode.Scalar]) -> Int {
         var beforePrevious: [Int] = []
         var previous = Array(0...right.count)

@@ -4,10 +4,10 @@ package enum PolicyDocument {
     ///
     /// - Parameters:
     ///   - bytes: JSON in UTF-8, at most `PolicyBounds.maxDocumentBytes`.
-    ///   - file: the document's name as faults repeat it.
-    ///   - features: what the caller can act on.
-    /// - Throws: everything that is wrong with the document at once, in the order of its text. What the language of
-    ///   policies knows and `features` does not hold is among it: nothing is ever ignored.
+    ///   - file: the document's name for faults.
+    ///   - features: the parts of the language that the caller supports.
+    /// - Throws: every fault of the document at once, in the order of its text. That includes parts of the language
+    /// that `features` does not contain: nothing is ever ignored.
     package static func parse(
         _ bytes: some Collection<UInt8>, file: String, features: PolicyFeatures = .supported
     ) throws(PolicyFaults) -> Policy {
@@ -20,17 +20,17 @@ package enum PolicyDocument {
     }
 }
 
-/// Knows what the fields of a policy mean; `DocumentReader` knows how to walk them.
+/// Knows what the fields of a policy mean; `DocumentReader` knows how to read them.
 ///
-/// Everything here answers `nil` for what is wrong, having noted why, and reads on.
+/// For an invalid value every function notes the fault, returns `nil` and continues.
 struct PolicyReader {
     var document: DocumentReader
     let features: PolicyFeatures
     let toolKeys: KnownKeys
     let limitKeys: KnownKeys
-    /// What may stand for a window.
+    /// The valid values of a window.
     let windowWords: String
-    /// The time zones that the document has named so far.
+    /// The time zones named so far.
     var zones: [String: Zone] = [:]
     private var suggestions = 0
 
@@ -82,7 +82,7 @@ struct PolicyReader {
         return names
     }
 
-    /// Looks up the nearest name in a long list, as often as the bound allows.
+    /// Looks up the nearest name in a long list, at most as often as the bound allows.
     mutating func suggestion(_ find: () -> String?) -> String? {
         guard suggestions < PolicyBounds.maxSuggestions else { return nil }
         suggestions += 1
@@ -97,7 +97,7 @@ struct PolicyReader {
         return isName(text, of: what, at: node.value.position, node.pointer) ? text : nil
     }
 
-    /// Whether a text is a name that the socket protocol can carry, noting why not.
+    /// Whether the socket protocol can carry a text as a name; notes why not.
     mutating func isName(
         _ text: String, of what: String, at position: SourcePosition, _ pointer: JSONPointer
     ) -> Bool {
@@ -115,8 +115,8 @@ struct PolicyReader {
         return true
     }
 
-    /// Whether a name is one that a check may carry and not a pattern, noting why not: a pattern would match nothing, and a
-    /// tool that it is meant to deny or to limit would go on as before.
+    /// Whether a check may carry a name and it is not a pattern; notes why not. A pattern would match no tool, so the
+    /// tool that it is meant to deny or limit would be unaffected.
     mutating func isExact(
         _ name: String, of what: String, at position: SourcePosition, _ pointer: JSONPointer
     ) -> Bool {
@@ -127,7 +127,7 @@ struct PolicyReader {
         return false
     }
 
-    /// The words of the document for the agent: they are sent as one line with every denial.
+    /// The document's text for the agent: it is sent as one line with every denial.
     mutating func message(_ node: DocumentNode) -> String? {
         guard let text = document.string(node, expected: "a sentence for the agent") else { return nil }
         let length = text.utf8.count

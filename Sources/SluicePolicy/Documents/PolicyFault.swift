@@ -1,16 +1,17 @@
-/// One thing that is wrong with a document, and where.
+/// One fault of a document, and its place.
 package struct PolicyFault: Error, Sendable, Hashable, CustomStringConvertible {
     package enum Problem: Sendable, Hashable {
-        /// `found` stands there and `expected` should; `nearest` is the known key or value that was likely meant.
+        /// The document has `found` where it should have `expected`; `nearest` is the known key or value that was
+        /// likely meant.
         case unexpected(found: String, expected: String, nearest: String?)
-        /// `what` belongs to the language of policies and this version does not act on it; `why` says what it does
-        /// instead. Refused, because a limit that is read and not kept would be worse than none.
+        /// `what` belongs to the policy language but this version does not support it; `why` says what it does instead.
+        /// Rejected, because a limit that is read but not enforced would be worse than none.
         case notSupportedYet(what: String, why: String)
     }
 
-    /// The document's name as it was passed to `parse`.
+    /// The document's name as given to `parse`.
     package let file: String
-    /// The JSON pointer (RFC 6901) of the value concerned; empty for the whole document.
+    /// The JSON pointer (RFC 6901) of the value; empty for the whole document.
     package let pointer: String
     package let position: SourcePosition
     package let problem: Problem
@@ -27,7 +28,7 @@ package struct PolicyFault: Error, Sendable, Hashable, CustomStringConvertible {
     /// 1-based, in characters.
     package var column: Int { position.column }
 
-    /// One line as compilers write it: `FILE:LINE:COLUMN: POINTER: found ..., expected ...`.
+    /// One line in the form of compilers: `FILE:LINE:COLUMN: POINTER: found ..., expected ...`.
     package var description: String {
         let place = "\(file.onOneLine):\(line):\(column): " + (pointer.isEmpty ? "" : "\(pointer.onOneLine): ")
         switch problem {
@@ -40,16 +41,16 @@ package struct PolicyFault: Error, Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-/// Everything that is wrong with one document, in the order of its text.
+/// All faults of one document, in the order of its text.
 package struct PolicyFaults: Error, Sendable, Equatable, CustomStringConvertible {
-    /// The document's name as it was passed to `parse`.
+    /// The document's name as given to `parse`.
     package let file: String
     /// At least one, at most `PolicyBounds.maxFaults`.
     package let faults: [PolicyFault]
-    /// How many faults lie behind those.
+    /// How many more faults there are.
     package let omitted: Int
 
-    /// One line a fault, and a last one that counts the omitted ones if there are any. No line feed at the end.
+    /// One line per fault, and a last one that counts the omitted ones if there are any. No line feed at the end.
     package var description: String {
         var lines = faults.map(\.description)
         if omitted > 0 { lines.append("\(file.onOneLine): \(omitted) more \(omitted == 1 ? "fault" : "faults")") }
@@ -57,7 +58,7 @@ package struct PolicyFaults: Error, Sendable, Equatable, CustomStringConvertible
     }
 }
 
-/// Takes the faults of one document as they are found and keeps the first ones by their place in the text, among the
+/// Collects the faults of one document as they are found. It keeps the first ones by their place in the text, among the
 /// `PolicyBounds.maxExaminedFaults` that were found first.
 package struct FaultCollector: Sendable {
     package let file: String
@@ -81,7 +82,7 @@ package struct FaultCollector: Sendable {
         count += 1
         guard count <= PolicyBounds.maxExaminedFaults else { return }
         kept.append((count, fault()))
-        // Twice the bound, so that a document of nothing but faults is sorted once in a hundred of them.
+        // Twice the bound, so that a document with very many faults is sorted once per hundred of them.
         if kept.count >= 2 * PolicyBounds.maxFaults { keepFirst() }
     }
 

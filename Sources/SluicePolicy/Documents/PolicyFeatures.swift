@@ -1,5 +1,5 @@
-/// Parts of the language of policies that whoever reads a document can act on. A document that uses another part is
-/// refused: a limit that is read and not kept would be worse than none.
+/// The parts of the policy language that the reader of a document supports. A document that uses another part is
+/// rejected: a limit that is read but not enforced would be worse than none.
 package struct PolicyFeatures: OptionSet, Sendable {
     package let rawValue: UInt16
 
@@ -21,8 +21,8 @@ package struct PolicyFeatures: OptionSet, Sendable {
     package static let onOutage = PolicyFeatures(rawValue: 1 << 5)
     /// `"mode": "shadow"`.
     package static let shadow = PolicyFeatures(rawValue: 1 << 6)
-    /// `require` and `deny_if`: the operator vouches, by `--arguments-checked-by-gateway`, that the gateway evaluates
-    /// them, since only it sees arguments.
+    /// `require` and `deny_if`: the operator vouches, with `--arguments-checked-by-gateway`, that the gateway evaluates
+    /// them, since only the gateway sees arguments.
     package static let argumentsCheckedByGateway = PolicyFeatures(rawValue: 1 << 7)
 
     /// The whole language.
@@ -31,10 +31,10 @@ package struct PolicyFeatures: OptionSet, Sendable {
         .argumentsCheckedByGateway,
     ]
 
-    /// What the engine counts.
+    /// The features that the engine implements.
     package static let supported = all.subtracting(.argumentsCheckedByGateway)
 
-    /// What a document may use: what is counted, and argument rules where the operator vouches for the gateway.
+    /// The features that a document may use: the engine's, and argument rules if the operator vouches for the gateway.
     package static func supported(argumentsCheckedByGateway: Bool) -> PolicyFeatures {
         argumentsCheckedByGateway ? supported.union(.argumentsCheckedByGateway) : supported
     }

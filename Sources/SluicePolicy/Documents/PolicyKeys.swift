@@ -4,7 +4,7 @@ enum PolicyKeys {
     static let everyTool = "*"
     /// The key of a tool's short rate limit, and the name of the counter that it makes.
     static let rateLimit = "rate_limit"
-    /// Rules on arguments, which only the gateway sees.
+    /// Rules on arguments, which only the gateway can evaluate.
     static let argumentRules = ["require", "deny_if"]
 
     static let policy = KnownKeys(["version", "default", "hide", "all_tools", "tools"])
@@ -12,14 +12,14 @@ enum PolicyKeys {
     static let rateLimitObject = KnownKeys(["max", "window"])
 
     private static let toolKeys = ["limits", "action", "reason", "on_deny", rateLimit]
-    /// In the order in which they are offered to whoever writes an unknown one.
+    /// In the order in which the message about an unknown key lists them.
     private static let limitKeys: [(key: String, needs: [PolicyFeatures])] = [
         ("counter", []), ("window", []), ("timezone", [.calendarWindows]), ("max", []), ("scope", []),
         ("across_grants", [.moreScopes]), ("algorithm", [.slidingWindow, .slidingLog, .tokenBucket, .concurrency]),
         ("burst", [.tokenBucket]), ("hold", [.concurrency]), ("on_outage", [.onOutage]), ("mode", [.shadow]),
         ("on_deny", []),
     ]
-    /// What may be written and only ever says what happens anyway.
+    /// Keys that may be written and only state the default behaviour.
     private static let needlessLimitKeys = ["precision"]
 
     static func tool(_ features: PolicyFeatures) -> KnownKeys {
@@ -27,7 +27,7 @@ enum PolicyKeys {
             ? KnownKeys(toolKeys + argumentRules) : KnownKeys(toolKeys, others: argumentRules)
     }
 
-    /// A key is offered once one of the features that give it a meaning is there.
+    /// A key is listed if one of the features that give it a meaning is enabled.
     static func limit(_ features: PolicyFeatures) -> KnownKeys {
         let isOffered = { (needs: [PolicyFeatures]) in needs.isEmpty || needs.contains(where: features.contains) }
         return KnownKeys(
@@ -36,11 +36,11 @@ enum PolicyKeys {
     }
 }
 
-/// A word that a field may hold, and the part of the language that it belongs to.
+/// A word that a field may hold, and the feature that it belongs to.
 struct FeatureWord<Meaning: Sendable>: Sendable {
     let word: String
     let meaning: Meaning
-    /// Not read without these.
+    /// Not accepted without these.
     let needs: PolicyFeatures
 
     init(_ word: String, _ meaning: Meaning, needs: PolicyFeatures = []) {
@@ -51,10 +51,10 @@ struct FeatureWord<Meaning: Sendable>: Sendable {
 }
 
 extension PolicyReader {
-    /// The meaning of one of a few words, of which those that belong to a feature may be refused for now.
+    /// The meaning of one of a few words; words of a missing feature are rejected.
     /// - Parameters:
-    ///   - key: what is named as not supported yet; the word itself if it is `nil`.
-    ///   - why: what happens, or what may be written, instead.
+    ///   - key: what the message calls unsupported; the word itself if it is `nil`.
+    ///   - why: what happens, or may be written, instead.
     mutating func choice<Meaning: Sendable>(
         _ node: DocumentNode, _ words: [FeatureWord<Meaning>], key: String?, why: @autoclosure () -> String
     ) -> Meaning? {
@@ -73,7 +73,7 @@ extension PolicyReader {
         return found.meaning
     }
 
-    /// The words that are read with these features.
+    /// The words that are accepted with these features.
     static func known(_ words: [FeatureWord<some Sendable>], _ features: PolicyFeatures) -> [String] {
         words.filter { features.isSuperset(of: $0.needs) }.map(\.word)
     }
@@ -81,7 +81,7 @@ extension PolicyReader {
     /// `"a", "b" or "c"`
     static func quoted(_ words: [String]) -> String { words.map(\.quoted).joined(separatedBy: "or") }
 
-    /// Refuses a key that has no meaning beside what else its object says.
+    /// Rejects a key that has no meaning beside the object's other keys.
     mutating func misplaced(_ node: DocumentNode, key: String, beside other: String, expected: String) {
         document.unexpected(
             "\(key.quoted) \(other)", at: node.keyPosition ?? node.value.position, node.pointer, expected: expected)

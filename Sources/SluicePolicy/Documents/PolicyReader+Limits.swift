@@ -1,18 +1,18 @@
-/// The limits of one container as far as they could be read.
+/// The limits of one container, as far as they could be read.
 struct LimitList {
     var limits: [Limit] = []
-    /// How many limits the document has there, those with faults included.
+    /// How many limits the document has there, including those with faults.
     var written = 0
-    /// The counters' names, those of limits with faults included.
+    /// The counters' names, including those of limits with faults.
     var counters: Set<String> = []
 }
 
-/// What a document says of limits.
+/// Reads limits.
 extension PolicyReader {
     static let maxRange: ClosedRange<Int64> = 0...PolicyBounds.maxLimit
     static let maxWords = DocumentReader.wholeNumber(in: maxRange)
 
-    /// `limits` of a container whose path in a reply's `rule` is `path`.
+    /// `limits` of a container; `path` is its path in a reply's `rule`.
     mutating func limits(_ node: DocumentNode, of container: Limit.Container, path: String) -> LimitList {
         var list = LimitList()
         guard let elements = document.array(node, expected: "an array of limits") else { return list }
@@ -51,8 +51,8 @@ extension PolicyReader {
             acrossGrants: sharing.acrossGrants, onOutage: onOutage ?? .local, mode: mode ?? .enforce)
     }
 
-    /// A counter's name; one name a container, since a reply's `rule` names a limit by it, and since two limits with
-    /// the same window would be one counter.
+    /// A counter's name. It must be unique in its container: a reply's `rule` names a limit by it, and two limits with
+    /// the same window would share one counter.
     private mutating func counterName(_ node: DocumentNode, counters: inout Set<String>) -> String? {
         guard let name = name(node, of: "a counter") else { return nil }
         guard counters.insert(name).inserted else {
@@ -71,7 +71,7 @@ extension PolicyReader {
     ]
     private static let attributeWord = "\(Limit.Scope.attributePrefix)NAME"
 
-    /// `scope` and `across_grants`; what is wrong is read as if it were not there.
+    /// `scope` and `across_grants`; an invalid value counts as absent.
     private mutating func sharing(of object: inout ObjectReader) -> (scope: Limit.Scope, acrossGrants: Bool) {
         let node = object.take("scope")
         let scope = node.map { self.scope($0) } ?? .grant
@@ -151,14 +151,14 @@ extension PolicyReader {
 
     private mutating func onOutage(_ node: DocumentNode) -> Limit.OnOutage? {
         choice(
-            node, Self.outages, key: "on_outage", why: "while Redis is away every limit goes on from local counters")
+            node, Self.outages, key: "on_outage", why: "while Redis is unavailable every limit uses local counters")
     }
 
     private mutating func mode(_ node: DocumentNode) -> Limit.Mode? {
         choice(node, Self.modes, key: "mode", why: "every limit is enforced")
     }
 
-    /// `precision` may only say what happens anyway, whatever the features.
+    /// `precision` may only state the default behaviour, whatever the features.
     private mutating func precision(_ node: DocumentNode) {
         guard let text = document.string(node, expected: "\"exact\"") else { return }
         switch text {

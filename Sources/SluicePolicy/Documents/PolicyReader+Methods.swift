@@ -1,10 +1,10 @@
-/// How a limit counts: its algorithm and its window, since each rules what the other may be.
+/// How a limit counts: its algorithm and its window. Each restricts the other.
 struct CountingMethod {
     let algorithm: Limit.Algorithm
     let window: Window
 }
 
-/// The algorithms, without what else they need.
+/// The algorithms, without their further parameters.
 enum AlgorithmKind: String, CaseIterable {
     case fixedWindow = "fixed_window"
     case slidingWindow = "sliding_window"
@@ -23,7 +23,7 @@ enum AlgorithmKind: String, CaseIterable {
     }
 }
 
-/// What a document says of algorithms.
+/// Reads algorithms.
 extension PolicyReader {
     private static let algorithms = AlgorithmKind.allCases.map { FeatureWord($0.rawValue, $0, needs: $0.needs) }
     private static let burstRange: ClosedRange<Int64> = 1...PolicyBounds.maxLimit
@@ -32,7 +32,7 @@ extension PolicyReader {
     /// `algorithm`, `burst`, `hold`, `window` and `timezone`.
     /// - Parameter max: the limit's maximum and its node, as far as they could be read.
     mutating func method(of object: inout ObjectReader, max: Int64?, at maxNode: DocumentNode?) -> CountingMethod? {
-        // nil if there is a fault: then what belongs to one algorithm only is not held against the limit.
+        // nil after a fault: then keys that belong to one algorithm only are not reported.
         let kind = object.take("algorithm").map { algorithm($0) } ?? .fixedWindow
         let burst = burst(of: &object, kind: kind, max: max)
         let hold = hold(of: &object, kind: kind)
@@ -79,7 +79,7 @@ extension PolicyReader {
         return known.count == 1 ? "only fixed windows are counted" : "a limit's algorithm is \(quoted(known))"
     }
 
-    /// `burst`: what a token bucket holds.
+    /// `burst`: the capacity of a token bucket.
     private mutating func burst(
         of object: inout ObjectReader, kind: AlgorithmKind?, max: Int64?
     ) -> (size: Int64, node: DocumentNode)? {
@@ -87,7 +87,7 @@ extension PolicyReader {
             let size = document.wholeNumber(node, in: Self.burstRange)
         else { return nil }
         if max == 0, kind == .tokenBucket {
-            // It could mean nothing ever, or that many calls once.
+            // It could mean that nothing ever passes, or that many calls pass once.
             misplaced(node, key: "burst", beside: "with the \"max\" 0", expected: "no burst where 0 blocks every call")
         }
         return (size, node)
@@ -110,7 +110,7 @@ extension PolicyReader {
         return byDefault
     }
 
-    /// The value of a key that belongs to one algorithm; `nil` if it is not there, or has been refused.
+    /// The value of a key that belongs to one algorithm; `nil` if it is absent, or was rejected.
     private mutating func taken(
         _ key: String, from object: inout ObjectReader, kind: AlgorithmKind?, only owner: AlgorithmKind
     ) -> DocumentNode? {
@@ -126,7 +126,7 @@ extension PolicyReader {
         return nil
     }
 
-    /// Calls that are going on are counted whenever they began.
+    /// Calls in progress count whenever they began.
     private mutating func refuseWindow(of object: inout ObjectReader) {
         let concurrency = AlgorithmKind.concurrency.rawValue
         for key in ["window", "timezone"] {
@@ -137,7 +137,7 @@ extension PolicyReader {
         }
     }
 
-    /// A bucket is refilled evenly, by the same amount in every millisecond; a log keeps each charge for the same time.
+    /// A bucket refills evenly, by the same amount in every millisecond; a log keeps each charge for the same time.
     private mutating func refuseUnevenWindow(_ window: Window, of kind: AlgorithmKind, at node: DocumentNode) {
         document.unexpected(
             "the window \(window.name)", at: node,
@@ -145,7 +145,7 @@ extension PolicyReader {
                 + " day or week of a time zone")
     }
 
-    /// Each unit may be a charge that is kept with its time.
+    /// Each unit may be a charge that is stored with its time.
     private mutating func checkLogLength(_ max: Int64, at node: DocumentNode) {
         guard max > PolicyBounds.maxLogLimit else { return }
         document.unexpected(

@@ -1,4 +1,4 @@
-/// What a document says of tools.
+/// Reads tools.
 extension PolicyReader {
     /// `all_tools`: limits over every call of the grant.
     mutating func allTools(_ node: DocumentNode) -> LimitList {
@@ -14,7 +14,7 @@ extension PolicyReader {
     }
 
     /// The rule of one tool.
-    /// - Parameter limitsOverAllTools: how many limits a check of this tool meets besides the tool's own.
+    /// - Parameter limitsOverAllTools: how many limits apply to a check of this tool besides the tool's own.
     mutating func tool(_ name: String, _ node: DocumentNode, limitsOverAllTools: Int) -> ToolRule? {
         let isNamed = isToolName(name, node)
         guard var object = document.object(node, expected: "a tool's rule: an object, {} to allow it") else {
@@ -34,7 +34,7 @@ extension PolicyReader {
             add(rateLimit(rateNode, of: container, path: path), at: rateNode, to: &list, inFront: isBeforeLimits)
         }
         if list.written + limitsOverAllTools > PolicyBounds.maxLimitsPerCheck,
-            // Else `all_tools` alone is too much, and says so once instead of at every tool.
+            // Otherwise `all_tools` alone has too many, and reports that once instead of at every tool.
             limitsOverAllTools <= PolicyBounds.maxLimitsPerCheck
         {
             let others = limitsOverAllTools == 0 ? "" : " and \(limitsOverAllTools) over all tools"
@@ -48,8 +48,8 @@ extension PolicyReader {
         return rule(action ?? .allow, reason, list.limits, hasArgumentRules: hasArgumentRules)
     }
 
-    /// An allowed tool is only ever denied by its limits, so its message is theirs unless they have their own: else
-    /// nobody would ever read it.
+    /// Only its limits deny an allowed tool, so its message becomes theirs unless they have their own; otherwise the
+    /// message would never be used.
     private func rule(
         _ action: ToolRule.Action, _ reason: String?, _ limits: [Limit], hasArgumentRules: Bool
     ) -> ToolRule {
@@ -60,7 +60,7 @@ extension PolicyReader {
         return ToolRule(action: action, reason: reason, limits: limits, hasArgumentRules: hasArgumentRules)
     }
 
-    /// `require` and `deny_if`, whose inside is the gateway's affair.
+    /// `require` and `deny_if`; their content is for the gateway.
     private mutating func argumentRules(of object: inout ObjectReader) -> Bool {
         var hasRules = false
         for key in PolicyKeys.argumentRules {
@@ -85,7 +85,7 @@ extension PolicyReader {
     private mutating func isToolName(_ name: String, _ node: DocumentNode) -> Bool {
         let position = node.keyPosition ?? node.value.position
         if name == PolicyKeys.everyTool {
-            // Taken for a tool of that name it would match nothing, and whoever wrote it would not notice.
+            // As the name of a tool it would match nothing, and the author would not notice.
             document.unexpected(
                 name.quoted, at: position, node.pointer,
                 expected: "the name of one tool (\"default\" rules unlisted tools, \"all_tools\" limits all)")
@@ -95,7 +95,7 @@ extension PolicyReader {
             && isExact(name, of: "tool", at: position, node.pointer)
     }
 
-    /// `reason` or `on_deny`: two names of one thing.
+    /// `reason` or `on_deny`: two names for the same key.
     private mutating func toolMessage(_ object: inout ObjectReader) -> String? {
         let nodes = [object.take("reason"), object.take("on_deny")].compactMap(\.self)
         let messages = nodes.map { message($0) }

@@ -1,4 +1,4 @@
-/// What a document says of windows and other stretches of time.
+/// Reads windows and other durations.
 extension PolicyReader {
     private static let fixedWindows = [
         FeatureWord("second", 1), FeatureWord("minute", 60), FeatureWord("hour", 3600 as Int64),
@@ -11,14 +11,14 @@ extension PolicyReader {
     private static let timeWords = #"such as "90s", "15m", "6h" or "2d""#
     private static let zoneWords = #"the name of a time zone such as "Europe/Berlin", or "UTC""#
 
-    /// What may stand for a window with these features.
+    /// The valid values of a window with these features.
     static func windowWords(_ features: PolicyFeatures) -> String {
         let words = fixedWindows.map(\.word) + periods.filter { features.isSuperset(of: $0.needs) }.map(\.word)
         return words.map(\.quoted).joined(separator: ", ") + ", a time \(timeWords) or \(secondsWords)"
     }
 
     /// `window` and `timezone`.
-    /// - Parameter isRequired: whether it is a fault that there is no window.
+    /// - Parameter isRequired: whether a missing window is a fault.
     mutating func window(of object: inout ObjectReader, isRequired: Bool) -> Window? {
         let zoneNode = object.take("timezone")
         let zone = zoneNode.map { self.zone($0) } ?? .utc
@@ -39,7 +39,7 @@ extension PolicyReader {
         return .seconds(seconds)
     }
 
-    /// A window that is no part of a calendar.
+    /// A window that does not follow the calendar.
     private mutating func windowSeconds(_ node: DocumentNode) -> Int64? {
         switch node.value.content {
         case .integer(let seconds) where Self.windowRange.contains(seconds):
@@ -64,7 +64,7 @@ extension PolicyReader {
         return overflow ? nil : seconds
     }
 
-    /// Digits and nothing else: `Int64` alone would take a sign.
+    /// Digits only: `Int64` would also accept a sign.
     private static func decimal(_ text: some StringProtocol) -> Int64? {
         text.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") } ? Int64(text) : nil
     }
@@ -83,7 +83,7 @@ extension PolicyReader {
         return nil
     }
 
-    /// `timezone` where it may only say what happens anyway.
+    /// `timezone` where it may only state the default behaviour.
     private mutating func onlyUTC(_ node: DocumentNode) -> Zone? {
         guard let name = document.string(node, expected: Zone.utc.name.quoted) else { return nil }
         if name == Zone.utc.name { return .utc }

@@ -1,4 +1,4 @@
-/// Days of the proleptic Gregorian calendar, counted from 1970-01-01, in integers only.
+/// Days of the proleptic Gregorian calendar, counted from 1970-01-01, with integer arithmetic only.
 ///
 /// The algorithms are Howard Hinnant's `days_from_civil` and `civil_from_days`
 /// (https://howardhinnant.github.io/date_algorithms.html): years are taken to begin in March, so that the leap day is
@@ -8,7 +8,7 @@ enum CivilDate {
     /// From 0000-03-01, where era 0 begins, to 1970-01-01.
     private static let daysBeforeEpoch: Int64 = 719_468
 
-    /// The first day of a month. Months are counted on from January of the year 0, which is month 0.
+    /// The first day of a month. Months are counted from January of the year 0, which is month 0.
     static func firstDay(ofMonth month: Int64) -> Int64 {
         // March is 0 and begins the year.
         let monthFromMarch = floorModulo(month - 2, 12)
@@ -20,7 +20,7 @@ enum CivilDate {
         return era * daysPerEra + dayOfEra - daysBeforeEpoch
     }
 
-    /// The month that a day lies in, counted as `firstDay(ofMonth:)` counts them.
+    /// The month of a day, counted as in `firstDay(ofMonth:)`.
     static func month(ofDay day: Int64) -> Int64 {
         let shifted = day + daysBeforeEpoch
         let era = floorDivide(shifted, daysPerEra)
@@ -38,7 +38,7 @@ func floorDivide(_ dividend: Int64, _ divisor: Int64) -> Int64 {
     return dividend % divisor < 0 ? quotient - 1 : quotient
 }
 
-/// The remainder that belongs to `floorDivide`: never below 0.
+/// The remainder for `floorDivide`: never below 0.
 func floorModulo(_ dividend: Int64, _ divisor: Int64) -> Int64 {
     let remainder = dividend % divisor
     return remainder < 0 ? remainder + divisor : remainder

@@ -1,8 +1,8 @@
 extension Limit {
-    /// What this limit admits: `10 per minute`, `10 in any 60 seconds`, `5 at once`.
+    /// The rate of this limit: `10 per minute`, `10 in any 60 seconds`, `5 at once`.
     package var rate: String { "\(max) \(manner)" }
 
-    /// How long a stretch `max` is for, as it follows the number.
+    /// The time that `max` refers to, in words that follow the number.
     private var manner: String {
         switch algorithm {
         case .fixedWindow, .tokenBucket: "per \(window.words)"
@@ -11,7 +11,7 @@ extension Limit {
         }
     }
 
-    /// One sentence fit to show the agent when this limit denies: the document's own, if it has one.
+    /// One sentence for the agent when this limit denies: the document's own, if it has one.
     package var denialMessage: String {
         if let onDeny { return onDeny }
         switch container {
@@ -31,7 +31,7 @@ extension Limit {
         let calls = (max == 1 ? "1 call" : "\(max) calls") + " \(manner)"
         return switch algorithm {
         case .fixedWindow, .slidingWindow, .slidingLog, .concurrency, .tokenBucket(max): calls
-        // The next call comes as soon as its share of the window has passed, and no sooner.
+        // The next call passes as soon as its share of the window has passed.
         case .tokenBucket(1): "\(calls) (evenly spaced)"
         case .tokenBucket(let burst): "\(calls) (in bursts of up to \(burst))"
         }
@@ -65,7 +65,7 @@ extension Limit {
 }
 
 extension Window {
-    /// The window as a person says it after "per": `minute`, `90 seconds`, `day (Europe/Berlin)`.
+    /// The window in words after "per": `minute`, `90 seconds`, `day (Europe/Berlin)`.
     package var words: String {
         switch kind {
         case .seconds(let seconds): Self.words(ofSeconds: seconds, one: "")
@@ -74,8 +74,8 @@ extension Window {
         }
     }
 
-    /// The window as a person says it after "any", so that nobody takes it for one that begins with the clock's hand:
-    /// `60 seconds`, `24 hours`, `7 days`.
+    /// The window in words after "any", so that it does not sound like one aligned to the clock: `60 seconds`, `24
+    /// hours`, `7 days`.
     var slidingWords: String {
         switch kind {
         case .calendar(.week, let zone) where zone.isUTC: "7 days"
@@ -90,8 +90,8 @@ extension Window {
         ("day", PolicyBounds.secondsPerDay), ("hour", 3600), ("minute", 60), ("second", 1),
     ]
 
-    /// A stretch of time in the largest unit that measures it exactly: `90 seconds`, `2 hours`.
-    /// - Parameter one: what stands before a unit if there is one of it.
+    /// A duration in the largest unit that measures it exactly: `90 seconds`, `2 hours`.
+    /// - Parameter one: the text before a unit if its number is one.
     static func words(ofSeconds seconds: Int64, one: String = "1 ") -> String {
         for unit in units where seconds % unit.seconds == 0 {
             let count = seconds / unit.seconds

@@ -1,4 +1,4 @@
-/// One rule that counts: a counter's name, a window, a maximum and a scope.
+/// One limit: a counter's name, a window, a maximum and a scope.
 package struct Limit: Sendable, Hashable {
     /// Where a counter lives: under one tool, or over all of them.
     package enum Container: Sendable, Hashable {
@@ -6,36 +6,36 @@ package struct Limit: Sendable, Hashable {
         case allTools
     }
 
-    /// Whose calls share the counter. A check that lacks the identity counts for the grant alone.
+    /// The calls that share the counter. A check without the identity counts for the grant alone.
     package enum Scope: Sendable, Hashable {
-        /// Everything that the grant does.
+        /// All calls of the grant.
         case grant
         /// One session.
         case session
         /// One server.
         case server
-        /// Everything that all grants do.
+        /// All calls of all grants.
         case global
         /// One value of the attribute of that name, 1 to `PolicyBounds.maxAttributeNameBytes` bytes.
         case attribute(String)
     }
 
     package enum Algorithm: Sendable, Hashable {
-        /// A tally for each window, which starts from nothing.
+        /// A count for each window, which starts at 0.
         case fixedWindow
-        /// The tally of this window, and of the one before as much as a window that ends now would reach into it.
+        /// The count of this window, and the share of the previous one that a window ending now would reach into.
         case slidingWindow
-        /// Every charge with its time: exact in any stretch of a window's length.
+        /// Every charge with its time: exact for any interval of a window's length.
         case slidingLog
-        /// A bucket that holds `burst` calls (0 only if `max` is 0) and is refilled evenly, `max` in a window.
+        /// A bucket with a capacity of `burst` calls (0 only if `max` is 0), refilled evenly, `max` in a window.
         case tokenBucket(burst: Int64)
-        /// How many calls are going on at once; one that is never released counts for `holdMs`.
+        /// How many calls are in progress at once; one that is never released counts for `holdMs`.
         case concurrency(holdMs: Int64)
     }
 
-    /// What happens while the store is away.
+    /// What happens while the store is unavailable.
     package enum OnOutage: String, Sendable, Hashable, CaseIterable {
-        /// Counting goes on from local counters.
+        /// Local counters decide.
         case local
         /// Every call passes this limit.
         case allow
@@ -45,7 +45,7 @@ package struct Limit: Sendable, Hashable {
 
     package enum Mode: String, Sendable, Hashable, CaseIterable {
         case enforce
-        /// Counted on its own; it never blocks.
+        /// Counted separately; it never denies.
         case shadow
     }
 
@@ -54,19 +54,19 @@ package struct Limit: Sendable, Hashable {
     package let algorithm: Algorithm
     /// `Window.endless` with `concurrency`, and of a fixed length with `tokenBucket` and `slidingLog`.
     package let window: Window
-    /// How much one window admits, or how many calls may go on at once: 0 (blocks) to `PolicyBounds.maxLimit`, with
-    /// `slidingLog` to `PolicyBounds.maxLogLimit`.
+    /// How much one window admits, or how many calls may be in progress at once: 0 (blocks) to `PolicyBounds.maxLimit`,
+    /// with `slidingLog` to `PolicyBounds.maxLogLimit`.
     package let max: Int64
     package let scope: Scope
-    /// Whether grants share the counters of `scope`; only with one session, server or attribute. Else each grant has
-    /// its own, except of course with `global`.
+    /// Whether grants share the counters of `scope`; only with one session, server or attribute. Otherwise each grant
+    /// has its own, except with `global`.
     package let acrossGrants: Bool
     package let onOutage: OnOutage
     package let mode: Mode
     /// The document's path to this limit, as a reply's `rule` names it: `/tools/NAME/limits/COUNTER`,
     /// `/all_tools/limits/COUNTER`, or `/tools/NAME/rate_limit`; `~` and `/` in names are escaped as `~0` and `~1`.
     package let rule: String
-    /// The document's own words for the agent when this limit denies; `nil` for the default sentence.
+    /// The document's own text for the agent when this limit denies; `nil` for the default sentence.
     package internal(set) var onDeny: String?
 
     package init(
@@ -89,12 +89,12 @@ package struct Limit: Sendable, Hashable {
 }
 
 extension Limit {
-    /// What a counter is known by, apart from the value of its scope: a limit that keeps it keeps its counts, whatever
-    /// else of it changes.
+    /// A counter's identity, without the value of its scope: a limit whose identity stays the same keeps its counts,
+    /// whatever else changes.
     package struct Identity: Sendable, Hashable {
         package let container: Container
         package let counter: String
-        /// The algorithm's name; `burst` and `hold` are no part of it.
+        /// The algorithm's name; `burst` and `hold` are not part of it.
         package let algorithm: String
         package let window: Window
         package let scope: Scope
@@ -109,7 +109,7 @@ extension Limit {
 }
 
 extension Limit.Algorithm {
-    /// As documents and counters' keys write it.
+    /// The form in documents and counters' keys.
     package var name: String {
         switch self {
         case .fixedWindow: "fixed_window"
@@ -122,10 +122,10 @@ extension Limit.Algorithm {
 }
 
 extension Limit.Scope {
-    /// What comes before an attribute's name.
+    /// The prefix of an attribute's name.
     static let attributePrefix = "attribute:"
 
-    /// As documents write it: `grant`, `attribute:team`.
+    /// The form in documents: `grant`, `attribute:team`.
     package var name: String {
         switch self {
         case .grant: "grant"

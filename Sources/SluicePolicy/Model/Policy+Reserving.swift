@@ -1,8 +1,8 @@
-/// Calls that take a slot of a `concurrency` limit, so that gateways must say `RESERVE` with their checks.
+/// Calls that take a slot of a `concurrency` limit: gateways must send `RESERVE` with their checks.
 package struct ReservingCalls: Sendable, Equatable {
-    /// Whether it is every call, whatever the tool.
+    /// Whether it is every call of any tool.
     package let isEveryTool: Bool
-    /// The tools otherwise.
+    /// Otherwise the tools.
     package let tools: Set<String>
 
     fileprivate init(isEveryTool: Bool, tools: Set<String>) {
@@ -14,7 +14,7 @@ package struct ReservingCalls: Sendable, Equatable {
 
     package func contains(_ tool: String) -> Bool { isEveryTool || tools.contains(tool) }
 
-    /// As tables name them, on one line each.
+    /// The names for tables, on one line each.
     package var titles: [String] {
         isEveryTool ? [PolicyListing.Subject.allTools.title] : tools.sorted().map(\.onOneLine)
     }
@@ -26,13 +26,13 @@ package struct ReservingCalls: Sendable, Equatable {
         return "\(checks) must say RESERVE, else \(isEveryTool ? "it is" : "they are") BADARG"
     }
 
-    /// Those of one tool; all of them for `nil`.
+    /// Those of one tool; for `nil` all of them.
     package func of(_ tool: String?) -> ReservingCalls {
         guard let tool, !isEveryTool else { return self }
         return ReservingCalls(isEveryTool: false, tools: tools.intersection([tool]))
     }
 
-    /// Those that are not among the others.
+    /// Those that are not in the other set.
     package func subtracting(_ others: ReservingCalls) -> ReservingCalls {
         if others.isEveryTool { return ReservingCalls(isEveryTool: false, tools: []) }
         return ReservingCalls(isEveryTool: isEveryTool, tools: tools.subtracting(others.tools))

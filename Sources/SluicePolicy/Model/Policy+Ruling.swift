@@ -1,9 +1,9 @@
 extension Policy {
-    /// What this policy says of a tool before anything is counted, in the order hidden, listed or default, action,
+    /// The policy's ruling on a tool before anything is counted, in the order hidden, listed or default, action,
     /// limits.
     ///
-    /// Names are compared as Swift compares strings, by canonical equivalence: writing a name's accents in another
-    /// way does not get a caller around its rule.
+    /// Names are compared as Swift compares strings, by canonical equivalence: writing a name's accents in another way
+    /// does not evade its rule.
     package func ruling(forTool tool: String) -> Ruling {
         if let ruling = listedRulings[tool] { return ruling }
         if hides(tool) { return Self.hiddenRuling(tool) }
@@ -13,7 +13,7 @@ extension Policy {
         }
     }
 
-    /// The rulings of all listed tools, made once so that a check of one only looks it up.
+    /// The rulings of all listed tools, made once so that a check only looks one up.
     static func listedRulings(
         hidden: Set<String>, allToolsLimits: [Limit], tools: [String: ToolRule]
     ) -> [String: Ruling] {
@@ -52,7 +52,7 @@ extension Policy {
 }
 
 extension Ruling {
-    /// For a grant that no policy is given to.
+    /// For a grant without a policy.
     package static let noPolicy = Ruling.deny(
         rule: "(no policy)", message: "This grant has no policy, so no tool is allowed.")
 }

@@ -1,18 +1,18 @@
-/// A validated policy document, compiled to what the engine asks of it: one `Ruling` for a tool.
+/// A validated policy document, compiled for the engine: one `Ruling` per tool.
 ///
-/// A value of this type cannot be wrong: every number is within its bounds and every counter of one container is
-/// known by one name. `PolicyDocument.parse` is the only way to make one.
+/// A value of this type is always valid: every number is within its bounds, and counters have unique names in their
+/// container. `PolicyDocument.parse` is the only way to make one.
 package struct Policy: Sendable, Equatable {
     package enum Default: Sendable, Equatable { case allow, deny }
 
-    /// What tools that the document does not list get.
+    /// The action for tools that the document does not list.
     package let defaultRuling: Default
     /// Names that are denied as hidden; `*` hides every tool.
     package let hidden: Set<String>
     /// Limits over every call of the grant.
     package let allToolsLimits: [Limit]
     package let tools: [String: ToolRule]
-    /// What `ruling(forTool:)` answers for the listed tools; follows from the other properties.
+    /// The results of `ruling(forTool:)` for the listed tools; derived from the other properties.
     let listedRulings: [String: Ruling]
 
     package init(defaultRuling: Default, hidden: Set<String>, allToolsLimits: [Limit], tools: [String: ToolRule]) {
@@ -24,16 +24,16 @@ package struct Policy: Sendable, Equatable {
     }
 }
 
-/// What a document says of one tool.
+/// The document's rules for one tool.
 package struct ToolRule: Sendable, Equatable {
     package enum Action: Sendable, Equatable { case allow, deny, requireApproval }
 
     package let action: Action
-    /// What the agent is told when `action` forbids the call; `nil` for the default sentence.
+    /// The agent's message when `action` forbids the call; `nil` for the default sentence.
     package let reason: String?
     /// The tool's own limits, `rate_limit` included, in the order of the document.
     package let limits: [Limit]
-    /// Whether the document has rules on this tool's arguments, which the gateway evaluates before it asks.
+    /// Whether the document has rules on this tool's arguments, which the gateway evaluates before its check.
     package let hasArgumentRules: Bool
 
     package init(action: Action, reason: String?, limits: [Limit], hasArgumentRules: Bool = false) {
@@ -44,13 +44,13 @@ package struct ToolRule: Sendable, Equatable {
     }
 }
 
-/// What the policy says of a tool before anything is counted.
+/// The policy's ruling on a tool before anything is counted.
 package enum Ruling: Sendable, Equatable {
     /// Forbidden; nothing is charged. `rule` and `message` are those of the reply.
     case deny(rule: String, message: String)
     /// A person must approve. With approval it acts as `.count(limits)`.
     case approve(rule: String, message: String, limits: [Limit])
-    /// Allowed, under these limits together (the tool's first, then those over all tools); with none of them,
-    /// `rule` is what allowed it.
+    /// Allowed, under all of these limits (the tool's first, then those over all tools); if there are none, `rule` is
+    /// what allowed it.
     case count(rule: String, limits: [Limit])
 }

@@ -1,13 +1,13 @@
-/// Which policy each grant has: one for all (`--policy FILE`), or documents by name and a mapping (`--policies DIR`).
+/// Which policy each grant has: one for all (`--policy FILE`), or named documents and a mapping (`--policies DIR`).
 package struct PolicySet: Sendable, Equatable {
-    /// In `grants.json`: every grant that is not named there.
+    /// In `grants.json`: every grant that is not listed.
     package static let everyGrant = "*"
 
     /// The policies by their document's name, without `.json`.
     package let documents: [String: Policy]
     /// Names of documents by grant, or by `everyGrant`; each is a key of `documents`.
     package let grants: [String: String]
-    /// The one policy of all grants, if there are no documents by name.
+    /// The one policy of all grants, if there are no named documents.
     package let single: Policy?
 
     package init(single: Policy) {
@@ -16,7 +16,7 @@ package struct PolicySet: Sendable, Equatable {
         self.single = single
     }
 
-    /// - Parameter grants: name documents that are there.
+    /// - Parameter grants: every document that they name must exist.
     init(documents: [String: Policy], grants: [String: String]) {
         precondition(grants.values.allSatisfy { documents[$0] != nil })
         self.documents = documents
@@ -24,20 +24,20 @@ package struct PolicySet: Sendable, Equatable {
         single = nil
     }
 
-    /// The policy of a grant: the one that is mapped to its name, else to `*`; `nil` if there is neither.
+    /// The policy of a grant: the one mapped to its name, otherwise to `*`; `nil` if there is neither.
     package func policy(forGrant grant: String) -> Policy? {
         single ?? documentName(forGrant: grant).flatMap { documents[$0] }
     }
 
-    /// The name of the document that a grant has; `nil` for none, and if there is one policy for all.
+    /// The name of a grant's document; `nil` if it has none, or if one policy applies to all.
     package func documentName(forGrant grant: String) -> String? { grants[grant] ?? grants[Self.everyGrant] }
 
-    /// Grants with their documents, by name; at the end the entry of all others.
+    /// Grants with their documents, by name; the entry of all others comes last.
     package var sortedGrants: [(grant: String, document: String)] {
         grants.sorted(by: Self.precedes).map { (grant: $0.key, document: $0.value) }
     }
 
-    /// What the grant's policy says of a tool before anything is counted; without a policy, a denial.
+    /// The policy's ruling on a tool before anything is counted; a denial if the grant has no policy.
     package func ruling(forGrant grant: String, tool: String) -> Ruling {
         policy(forGrant: grant)?.ruling(forTool: tool) ?? .noPolicy
     }
@@ -45,14 +45,14 @@ package struct PolicySet: Sendable, Equatable {
     /// Every policy that a grant may have.
     package var policies: some Collection<Policy> { single.map { [$0] } ?? Array(documents.values) }
 
-    /// Grants by name, and at the end the entry of all others.
+    /// Grants by name; the entry of all others comes last.
     static func precedes(_ left: (key: String, value: String), _ right: (key: String, value: String)) -> Bool {
         if left.key == everyGrant || right.key == everyGrant { return left.key != everyGrant }
         return left.key < right.key
     }
 }
 
-/// Everything that is wrong with the files of a folder, at least one file's.
+/// All faults in the files of a folder; at least one file has some.
 package struct PolicySetFaults: Error, Sendable, Equatable, CustomStringConvertible {
     /// In the order of the files' names.
     package let files: [PolicyFaults]
@@ -70,13 +70,13 @@ extension PolicySet {
     static func fileName(ofDocument name: String) -> String { name + suffix }
 
     /// Reads the files of a folder: `NAME.json` documents, and `grants.json`, which maps a grant (or `*`) to a
-    /// document's name. Files whose names do not end in `.json`, or begin with a dot, are somebody else's.
+    /// document's name. Files with another ending or a leading dot are ignored.
     ///
     /// - Parameters:
     ///   - files: names are distinct, and without the folder.
-    ///   - folder: its name as faults repeat it in front of the files'; empty for none.
-    ///   - features: what the caller can act on.
-    /// - Throws: everything that is wrong with all of the files at once.
+    ///   - folder: its name, which faults put before the files' names; empty for none.
+    ///   - features: the parts of the language that the caller supports.
+    /// - Throws: the faults of all files at once.
     package static func parse(
         files: [(name: String, bytes: [UInt8])], folder: String = "", features: PolicyFeatures = .supported
     ) throws(PolicySetFaults) -> PolicySet {
@@ -117,7 +117,7 @@ extension PolicySet {
         return faults.collected()
     }
 
-    /// - Parameter bytes: of `grants.json`; `nil` if it is not there.
+    /// - Parameter bytes: the content of `grants.json`; `nil` if it does not exist.
     private static func grants(
         _ bytes: [UInt8]?, file: String, documents: DocumentNames
     ) throws(PolicyFaults) -> [String: String] {
@@ -146,9 +146,9 @@ extension PolicySet {
     }
 }
 
-/// The names of a folder's documents, those with faults included.
+/// The names of a folder's documents, including those with faults.
 private struct DocumentNames {
-    /// Most that a fault counts up; of more, only the nearest is named.
+    /// Most names that a fault lists; if there are more, only the nearest is named.
     private static let maxListed = 5
 
     let sorted: [String]
@@ -159,7 +159,7 @@ private struct DocumentNames {
         all = Set(names)
     }
 
-    /// What may stand for one of them.
+    /// The valid values for one of them.
     var expected: String {
         !sorted.isEmpty && sorted.count <= Self.maxListed
             ? PolicyReader.quoted(sorted) : "the name of a document here, without \".json\""

@@ -1,17 +1,18 @@
-/// How time is cut into the windows of a limit: every instant lies in exactly one, and the next begins where one ends.
+/// How time is divided into the windows of a limit: every instant lies in exactly one, and the next begins where one
+/// ends.
 ///
 /// Two windows with the same `name` are the same: it is part of a counter's identity.
 package struct Window: Sendable, Hashable {
     package enum Period: String, Sendable, Hashable, CaseIterable { case day, week, month }
 
     package enum Kind: Sendable, Hashable {
-        /// Of that many whole seconds, 1 to `PolicyBounds.maxWindowSeconds`, aligned to the Unix epoch (so that
+        /// Windows of that many whole seconds, 1 to `PolicyBounds.maxWindowSeconds`, aligned to the Unix epoch (so that
         /// minutes, hours and days are those of UTC).
         case seconds(Int64)
-        /// Of the calendar at a place: a day from midnight, a week from Monday, a month from its first day. A day of
-        /// UTC is never written so: it is 86,400 seconds.
+        /// Windows of a zone's calendar: a day from midnight, a week from Monday, a month from its first day. A day of
+        /// UTC is never written in this form: it is 86,400 seconds.
         indirect case calendar(Period, Zone)
-        /// One window that holds all time: of a limit that counts what is going on, not what happened when.
+        /// One window that holds all time: for a limit that counts calls in progress.
         case endless
     }
 
@@ -35,9 +36,9 @@ package struct Window: Sendable, Hashable {
 
     /// The window that holds an instant, half-open, in ms since the epoch.
     ///
-    /// Of a calendar in a zone this asks a database some dozens of times and takes microseconds: keep the answer
-    /// while the window is open. The first windows of a calendar may begin before the epoch.
-    /// - Parameter nowMs: 0 to 2^53; what is later counts as that.
+    /// With a calendar in a zone this queries a database some dozens of times and takes microseconds: keep the result
+    /// while the window is open. The first windows of a calendar may begin before the epoch. - Parameter nowMs: 0 to
+    /// 2^53; later instants count as 2^53.
     package func bounds(atMs nowMs: Int64) -> (startMs: Int64, endMs: Int64) {
         switch kind {
         case .seconds(let seconds):
@@ -63,7 +64,8 @@ package struct Window: Sendable, Hashable {
         var index = period.index(ofDay: zone.localDay(at: second))
         var start = zone.firstSecond(ofDay: period.firstDay(at: index))
         var end = zone.firstSecond(ofDay: period.firstDay(at: index + 1))
-        // Where clocks went back over midnight, the date was a later one before: its window has begun and goes on.
+        // Where clocks went back over midnight, the date had already been a later one: its window has begun and
+        // continues.
         while end <= second {
             index += 1
             start = end
@@ -74,7 +76,7 @@ package struct Window: Sendable, Hashable {
 
     // MARK: Lengths
 
-    /// The length of every window in ms, if they are all equally long.
+    /// The length of every window in ms, if all have the same length.
     package var fixedLengthMs: Int64? {
         switch kind {
         case .seconds(let seconds): seconds * 1000
@@ -83,7 +85,7 @@ package struct Window: Sendable, Hashable {
         }
     }
 
-    /// No window is longer, in ms. What clocks go back for summer time is allowed for with a day.
+    /// An upper bound of a window's length, in ms. One day is added for clocks that go back for summer time.
     package var longestLengthMs: Int64 {
         let dayMs = PolicyBounds.secondsPerDay * 1000
         return switch kind {
@@ -98,7 +100,7 @@ extension Window.Period {
     /// 1970-01-05 is a Monday.
     private static let firstMonday: Int64 = 4
 
-    /// The number of the period that a day since the epoch lies in.
+    /// The number of the period that holds a day since the epoch.
     fileprivate func index(ofDay day: Int64) -> Int64 {
         switch self {
         case .day: day
@@ -132,7 +134,7 @@ extension Window {
     private static let secondsSuffix: Character = "s"
     private static let zoneMark: Character = "@"
 
-    /// What a counter's key says of its window: `60s`, `week`, `day@Europe/Berlin`, `endless`.
+    /// The window's name in a counter's key: `60s`, `week`, `day@Europe/Berlin`, `endless`.
     package var name: String {
         switch kind {
         case .seconds(let seconds): "\(seconds)\(Self.secondsSuffix)"
@@ -142,8 +144,7 @@ extension Window {
         }
     }
 
-    /// Reads a name again.
-    /// - Returns: `nil` for what `name` never is.
+    /// Parses a name. - Returns: `nil` for text that `name` never produces.
     package init?(name: String) {
         let parts = name.split(separator: Self.zoneMark, maxSplits: 1, omittingEmptySubsequences: false)
         if name == Self.endlessName {
@@ -164,7 +165,7 @@ extension Window {
 
 // MARK: - Fixed lengths only
 
-/// What those call it that count windows of a fixed length only.
+/// For callers that count windows of a fixed length only.
 package typealias FixedWindow = Window
 
 extension Window {

@@ -2,13 +2,13 @@ import Foundation
 
 /// A time zone by its name in the IANA database, such as `Europe/Berlin`.
 ///
-/// All that is asked of the database is the offset at an instant; the calendar is ours. UTC needs no database at all.
-/// It is the database that Foundation brings along, not the system's: the replicas of one release cut windows alike,
-/// wherever they run. Two zones with the same name are the same.
+/// The database only supplies the offset at an instant; the calendar is our own. UTC needs no database. It is
+/// Foundation's database, not the system's: all replicas of one release use the same windows, wherever they run. Two
+/// zones with the same name are the same.
 package struct Zone: Sendable {
     package static let utc = Zone(utcNamed: utcNames[0])
     private static let utcNames = ["UTC", "Etc/UTC"]
-    /// A name of the database that stands for "not known", and which Foundation takes for UTC.
+    /// A name in the database that means "not known" and that Foundation treats as UTC.
     private static let unknownName = "Etc/Unknown"
 
     package let name: String
@@ -21,7 +21,7 @@ package struct Zone: Sendable {
     }
 
     /// - Parameter name: `UTC`, or `AREA/CITY` as the database spells it. Abbreviations such as `CET` and `EST5EDT` and
-    ///   offsets such as `GMT+5` are no names: they mean different things to different people.
+    /// offsets such as `GMT+5` are not accepted: their meaning is ambiguous.
     /// - Returns: `nil` if there is no such zone.
     package init?(name: String) {
         if Self.utcNames.contains(name) {
@@ -35,7 +35,7 @@ package struct Zone: Sendable {
         self.zone = zone
     }
 
-    /// What names are made of. Foundation's look-up ends at a zero byte, and would take two names for one zone.
+    /// The characters of names. Foundation's look-up stops at a zero byte, and would accept two names for one zone.
     private static func isOfName(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
@@ -48,7 +48,7 @@ package struct Zone: Sendable {
 
     package var isUTC: Bool { zone == nil }
 
-    /// The name of the zone that somebody most likely meant, if they did not find it: a misspelt one, or a city alone.
+    /// The zone's name that was most likely meant: for a misspelt one, or a city alone.
     static func nearestName(to name: String) -> String? {
         let suffix = "/" + name.lowercased().replacing(" ", with: "_")
         return knownNames.first { $0.lowercased().hasSuffix(suffix) } ?? NearestName.find(name, among: knownNames)
@@ -58,12 +58,12 @@ package struct Zone: Sendable {
 
     // MARK: Days
 
-    /// Greatest distance from UTC that is believed, in seconds. Today's zones lie within 14 hours; the bound only says
-    /// how far around a midnight to look.
+    /// Greatest accepted distance from UTC, in seconds. Today's zones are within 14 hours; the bound only limits the
+    /// search around a midnight.
     private static let maxOffsetSeconds: Int64 = 18 * 3600
-    /// No zone changes its offset twice within this time, so that between two samples lies at most one change.
+    /// No zone changes its offset twice within this time, so between two samples there is at most one change.
     private static let sampleSeconds: Int64 = 3 * 3600
-    /// The end of the year 9999: nobody rules on clocks beyond it, and what holds then is taken to hold for ever.
+    /// The end of the year 9999: the offset at that time is used for all later times.
     private static let lastRuledSecond: Int64 = 253_402_300_799
 
     /// How far local time is ahead of UTC, in seconds, at an instant in seconds since the epoch.
@@ -81,13 +81,13 @@ package struct Zone: Sendable {
 
     /// The first instant, in seconds since the epoch, at which the local date is that day's or a later one.
     ///
-    /// That is the local midnight; where clocks skip midnight, the instant at which they do; and for a day that is
-    /// skipped as a whole, the start of the next one. Since it looks for the first instant, later days never start
-    /// earlier, even where clocks go back over midnight and a date comes twice.
+    /// That is the local midnight; where clocks skip midnight, the instant of the change; and for a skipped day, the
+    /// start of the next one. Because it is the first instant, later days never start earlier, even where clocks go
+    /// back over midnight and a date comes twice.
     func firstSecond(ofDay day: Int64) -> Int64 {
         let midnight = day * PolicyBounds.secondsPerDay
         if isUTC { return midnight }
-        // With any believed offset the day starts in here; so walk from one change of the offset to the next.
+        // With any accepted offset the day starts in this range; so go from one change of the offset to the next.
         var second = midnight - Self.maxOffsetSeconds
         let last = midnight + Self.maxOffsetSeconds
         while second < last {
@@ -100,7 +100,7 @@ package struct Zone: Sendable {
         return last
     }
 
-    /// Where an offset that holds at `second` ends, or one sample later if it holds on.
+    /// The end of the offset that holds at `second`, or one sample later if it does not change.
     private func endOfOffset(_ offset: Int64, from second: Int64) -> Int64 {
         var holds = second
         var ended = second + Self.sampleSeconds

@@ -1,19 +1,19 @@
-/// What a document says that is valid and could be better: shown by `policy check`, which passes all the same.
+/// A document's valid parts that could be better: `policy check` shows them and passes.
 package struct PolicyAdvice: Sendable, Equatable {
     /// The limit's path in the document.
     package let rule: String
     /// One sentence.
     package let text: String
 
-    /// What there is to say of a policy's limits: those over all tools first, then by tool.
+    /// The advice on a policy's limits: those over all tools first, then by tool.
     package static func all(of policy: Policy) -> [PolicyAdvice] {
         let byTool = policy.tools.sorted { $0.key < $1.key }.flatMap { $0.value.limits }
         return (policy.allToolsLimits + byTool).compactMap { PolicyAdvice($0) }
     }
 
-    /// nil if the limit is well as it is.
+    /// nil if there is nothing to improve.
     private init?(_ limit: Limit) {
-        // A log has no window of uneven length, and what admits nothing has no rate.
+        // A log has no window of uneven length, and a limit that admits nothing has no rate.
         guard limit.algorithm == .slidingWindow, 1..<PolicyBounds.leastSlidingMax ~= limit.max,
             limit.window.fixedLengthMs != nil
         else { return nil }

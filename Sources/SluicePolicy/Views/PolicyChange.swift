@@ -1,6 +1,6 @@
 /// One thing that a reload would change.
 package struct PolicyChange: Sendable, Equatable {
-    /// What it belongs to; changes of one place follow each other.
+    /// The part that it belongs to; changes of one part are adjacent.
     package enum Place: Sendable, Hashable {
         /// Whether there is one policy or documents by grant.
         case policies
@@ -8,7 +8,7 @@ package struct PolicyChange: Sendable, Equatable {
         case documents
         /// Which grant has which document.
         case grants
-        /// What tools that are not listed get.
+        /// The action for unlisted tools.
         case byDefault
         /// That every tool is hidden.
         case everyTool
@@ -19,10 +19,10 @@ package struct PolicyChange: Sendable, Equatable {
 
     package enum Kind: String, Sendable { case added, removed, changed }
 
-    /// What becomes of a counter whose limit changes.
+    /// What happens to the counter of a limit that changes.
     package struct Counter: Sendable, Equatable {
         package enum Fate: String, Sendable {
-            /// It starts from nothing.
+            /// It starts at 0.
             case begins
             /// It keeps its count.
             case goesOn = "goes_on"
@@ -33,11 +33,11 @@ package struct PolicyChange: Sendable, Equatable {
         package let fate: Fate
     }
 
-    /// The document's name without `.json`, if it is one of several.
+    /// The document's name without `.json`, if there are several.
     package let document: String?
     package let place: Place
     package let kind: Kind
-    /// What changes, on one line, without the place: `limit c: max 10 -> 20, keeps its count`.
+    /// The change on one line, without its place: `limit c: max 10 -> 20, keeps its count`.
     package let words: String
     package let counter: Counter?
 
@@ -49,13 +49,13 @@ package struct PolicyChange: Sendable, Equatable {
         self.counter = counter
     }
 
-    /// The place as a heading above its changes: `tool run`, or `team-a: tool run` of one document of several.
+    /// The place, as a heading above its changes: `tool run`, or `team-a: tool run` if there are several documents.
     package var heading: String { (document.map { "\($0.onOneLine): " } ?? "") + place.title }
 
-    /// The change on one line that says where it belongs.
+    /// The change on one line with its place.
     package var line: String {
         switch place {
-        // What changes there has a name of its own.
+        // The changed part has a name of its own.
         case .documents, .grants: words
         case .policies, .byDefault, .everyTool, .allTools, .tool: "\(heading): \(words)"
         }

@@ -1,9 +1,9 @@
-/// What a reload would change, in words: one line a change, each saying where it belongs. What changes no answer, such
-/// as the order of tools, is not told.
+/// The effects of a reload in words: one line per change, with its place. Changes that affect no answer, such as the
+/// order of tools, are left out.
 ///
 /// The lines name grants, so they are for operators who ask, not for the log.
 package struct PolicyDiff: Sendable, Equatable {
-    /// Document by document, by name, and then the mapping of grants. Empty if nothing changes.
+    /// By document name, then the mapping of grants. Empty if nothing changes.
     package private(set) var changes: [PolicyChange] = []
 
     package init(from old: PolicySet, to new: PolicySet) {
@@ -24,10 +24,10 @@ package struct PolicyDiff: Sendable, Equatable {
 
     package var isEmpty: Bool { changes.isEmpty }
 
-    /// The changes, each on one line that says where it belongs.
+    /// The changes, each on one line with its place.
     package var lines: [String] { changes.map(\.line) }
 
-    /// Every line with a line feed; the empty string if nothing changes.
+    /// All lines, each with a line feed; the empty string if nothing changes.
     package func render() -> String { lines.map { $0 + "\n" }.joined() }
 
     private mutating func addDocuments(_ old: PolicySet, _ new: PolicySet) {
@@ -61,19 +61,19 @@ package struct PolicyDiff: Sendable, Equatable {
         }
     }
 
-    /// What a grant gets that is not named.
+    /// The policy of a grant that is not named.
     private static func policyOfOthers(_ policies: PolicySet) -> String {
         if policies.single != nil { return "the one policy" }
         return policies.grants[PolicySet.everyGrant].map { "policy \($0.onOneLine)" } ?? "without a policy: denied"
     }
 }
 
-/// What changes from one document to another.
+/// The changes from one document to another.
 private struct DocumentDiff {
     private let document: String?
     private(set) var changes: [PolicyChange] = []
 
-    /// - Parameter document: its name, if it is one of several.
+    /// - Parameter document: its name, if there are several.
     init(_ document: String?, from old: Policy, to new: Policy) {
         self.document = document
         if old.defaultRuling != new.defaultRuling {
@@ -121,7 +121,7 @@ private struct DocumentDiff {
 
     // MARK: Tools
 
-    /// What a caller of a tool meets first, as it follows "now".
+    /// The first rule that a caller of a tool meets, in words after "now".
     private enum Standing: String {
         case hidden
         case denied
@@ -129,7 +129,7 @@ private struct DocumentDiff {
         case allowed
     }
 
-    /// That everything is hidden is told once, not of each tool.
+    /// Reports once that everything is hidden, not for each tool.
     private static func standing(of tool: String, in policy: Policy) -> Standing {
         if policy.hidden.contains(tool) { return .hidden }
         return switch (policy.tools[tool]?.action, policy.defaultRuling) {
@@ -149,7 +149,7 @@ private struct DocumentDiff {
         } else if kind != .changed {
             add(place, kind, "\(after == nil ? "no longer listed" : "now listed"), \(standing.rawValue) as before")
         } else if before?.reason != after?.reason, after?.action != .allow {
-            // The message of an allowed tool is that of its limits, which tell of it themselves.
+            // An allowed tool's message is that of its limits, whose changes are reported there.
             add(place, .changed, "message changed")
         }
         let checked = after?.hasArgumentRules ?? false
@@ -185,7 +185,7 @@ private struct DocumentDiff {
         }
     }
 
-    /// The parts of a limit that are not as they are by default.
+    /// The parts of a limit that differ from the defaults.
     private static func extras(of limit: Limit) -> [String] {
         var words: [String] = []
         if limit.algorithm != .fixedWindow { words.append(limit.algorithm.name) }

@@ -1,7 +1,7 @@
-/// Policies written as documents again, so that those in force can be looked at, and compared, as files are.
+/// Writes policies as documents, so that those in force can be read, and compared, like files.
 extension PolicyDocument {
-    /// A document that means this policy: `parse` makes an equal one of it. Tools are sorted by name, and what is as it
-    /// is by default is left out. Of rules on arguments, which are the gateway's, only that there are some is known.
+    /// An equivalent document of this policy: `parse` makes an equal policy from it. Tools are sorted by name, and
+    /// defaults are left out. Of rules on arguments, which belong to the gateway, it only states that they exist.
     package static func text(of policy: Policy) -> String {
         var members = [
             "\"version\": \"1\"", "\"default\": \(policy.defaultRuling == .allow ? "\"allow\"" : "\"deny\"")",
@@ -68,8 +68,8 @@ extension PolicyDocument {
 }
 
 extension PolicySet {
-    /// The files of a folder that means these policies: `parse(files:)` makes equal ones of them. Of a single policy
-    /// its one document.
+    /// The files of an equivalent folder: `parse(files:)` makes an equal set from them. For a single policy, its one
+    /// document.
     package var files: [(name: String, text: String)] {
         if let single { return [(name: "policy.json", text: PolicyDocument.text(of: single))] }
         let mapping = sortedGrants.map { "  \($0.grant.asJSON): \($0.document.asJSON)" }
@@ -81,7 +81,7 @@ extension PolicySet {
 }
 
 extension Limit {
-    /// Whether it stands as its tool's `rate_limit`, rather than among the `limits`.
+    /// Whether it is its tool's `rate_limit` rather than one of the `limits`.
     fileprivate var isShortRate: Bool {
         guard case .tool(let tool) = container else { return false }
         return rule == "/tools/\(JSONPointer.escape(tool))/\(PolicyKeys.rateLimit)"

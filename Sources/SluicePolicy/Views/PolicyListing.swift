@@ -1,4 +1,4 @@
-/// What a policy says, tool by tool, for whoever shows it: as a table, or to a program.
+/// A policy tool by tool, to be shown as a table or to a program.
 package struct PolicyListing: Sendable {
     package enum Subject: Sendable, Hashable {
         /// A tool that the document lists or hides.
@@ -22,15 +22,15 @@ package struct PolicyListing: Sendable {
         package let subject: Subject
         /// `nil` over all tools, where there are limits only.
         package let action: Action?
-        /// What the agent is told when the action forbids the call; `nil` if it does not.
+        /// The agent's message when the action forbids the call; `nil` if it does not.
         package let message: String?
-        /// Whether the gateway has arguments to check.
+        /// Whether the gateway must check arguments.
         package let hasArgumentRules: Bool
         /// The subject's own, in the order of the document.
         package let limits: [Limit]
     }
 
-    /// Tools by name, then those that are only hidden, all others, and what is over all tools if there are limits.
+    /// Tools by name, then those that are only hidden, all others, and the limits over all tools if there are any.
     package let entries: [Entry]
 
     package init(_ policy: Policy) {
@@ -40,7 +40,7 @@ package struct PolicyListing: Sendable {
             (listed + hidden).map { Self.entry(ofTool: $0, policy) } + [Self.others(policy)] + Self.allTools(policy)
     }
 
-    /// What a call of one tool meets: the tool's entry, and what is over all tools.
+    /// The rules for calls of one tool: the tool's entry, and the limits over all tools.
     package init(_ policy: Policy, tool: String) {
         entries = [Self.entry(ofTool: tool, policy)] + Self.allTools(policy)
     }
@@ -85,7 +85,7 @@ package struct PolicyListing: Sendable {
 }
 
 extension PolicyListing.Subject {
-    /// As tables name it, on one line.
+    /// The name for tables, on one line.
     package var title: String {
         switch self {
         case .tool(let name): name.onOneLine
@@ -101,7 +101,7 @@ extension Policy {
 }
 
 extension Ruling {
-    /// What the agent is told before anything is counted; `nil` if nothing forbids the call.
+    /// The agent's message before anything is counted; `nil` if nothing forbids the call.
     fileprivate var message: String? {
         switch self {
         case .deny(_, let message), .approve(_, let message, _): message
@@ -111,16 +111,16 @@ extension Ruling {
 }
 
 extension Limit {
-    /// What the bucket holds, if there is one.
+    /// The bucket's capacity, if there is a bucket.
     package var burst: Int64? {
         if case .tokenBucket(let burst) = algorithm { burst } else { nil }
     }
 
-    /// The longest life of a slot in seconds, if slots are counted.
+    /// The longest life of a slot in seconds, if the limit counts slots.
     package var holdSeconds: Int64? {
         if case .concurrency(let holdMs) = algorithm { holdMs / 1000 } else { nil }
     }
 
-    /// The longest life of a slot as a person says it: `5 minutes`.
+    /// The longest life of a slot in words: `5 minutes`.
     package var holdWords: String? { holdSeconds.map { Window.words(ofSeconds: $0) } }
 }

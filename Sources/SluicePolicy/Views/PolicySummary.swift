@@ -1,21 +1,21 @@
-/// A policy as a person reads it.
+/// A policy in a form for people.
 package struct PolicySummary: Sendable {
     private let policy: Policy
     private let file: String
 
-    /// - Parameter file: the document's name as the summary repeats it.
+    /// - Parameter file: the document's name in the summary.
     package init(_ policy: Policy, file: String) {
         self.policy = policy
         self.file = file
     }
 
-    /// A table with a row for each limit and each tool without one, what gateways must do, and then `line`. Ends with a line
-    /// feed.
+    /// A table with a row for each limit and each tool without one, the gateway's duties, and then `line`. Ends with a
+    /// line feed.
     ///
-    /// Tools are sorted by name; each row repeats its tool, so that the rows of one can be searched for. Columns that
-    /// tell of algorithms, outages and modes are there only if some limit is not as limits are by default.
+    /// Tools are sorted by name; each row repeats its tool, so that a tool's rows can be searched for. Columns for
+    /// algorithms, outages and modes appear only if some limit differs from the defaults.
     ///
-    /// - Parameter advises: whether what could be better is said as well, ahead of `line`: see `PolicyAdvice`.
+    /// - Parameter advises: whether advice is included before `line`: see `PolicyAdvice`.
     package func render(advises: Bool = false) -> String {
         let columns = usedColumns
         let header = ["tool", "action", "counter"] + columns.map(\.title)
@@ -68,7 +68,7 @@ package struct PolicySummary: Sendable {
         Column(title: "outage", isUsed: { $0.onOutage != .local }, cell: { $0.onOutage.rawValue }),
         Column(title: "mode", isUsed: { $0.mode != .enforce }, cell: { $0.mode.rawValue }),
     ]
-    /// Columns of every summary, whether the policy has limits or not.
+    /// Columns of every summary, even if the policy has no limits.
     private static let constantTitles = ["limit", "scope"]
 
     private var usedColumns: [Column] {
@@ -79,21 +79,21 @@ package struct PolicySummary: Sendable {
     }
 }
 
-/// The policies of all grants as a person reads them.
+/// The policies of all grants in a form for people.
 package struct PolicySetSummary: Sendable {
     private let policies: PolicySet
     private let file: String
 
-    /// - Parameter file: the name of the folder, or of the one document, as the summary repeats it.
+    /// - Parameter file: the name of the folder, or of the one document, in the summary.
     package init(_ policies: PolicySet, file: String) {
         self.policies = policies
         self.file = file
     }
 
-    /// Which grant has which document, each document, and then `line`; of a single policy, its own summary. Ends with
-    /// a line feed.
+    /// The mapping of grants to documents, each document, and then `line`; for a single policy, its own summary. Ends
+    /// with a line feed.
     ///
-    /// - Parameter advises: as of `PolicySummary.render`.
+    /// - Parameter advises: as in `PolicySummary.render`.
     package func render(advises: Bool = false) -> String {
         if let single = policies.single { return PolicySummary(single, file: file).render(advises: advises) }
         let grants = policies.sortedGrants.map { [$0.grant.onOneLine, $0.document.onOneLine] }

@@ -1,10 +1,10 @@
-/// Text from documents and callers is shown to people: it must not break a line, move a cursor or hide itself.
+/// Text from documents and callers is shown to people: it must not break a line, move a cursor or be invisible.
 extension String {
-    /// Most characters of a document's text that one fault repeats.
+    /// Most characters of a document's text in one fault.
     private static let maxShownScalars = 60
 
-    /// The same text with every character that is not plainly visible (controls, format marks such as those that
-    /// turn the direction of writing, line and paragraph separators) written as JSON would escape it.
+    /// The text with every character that is not plainly visible (controls, format marks such as those that change the
+    /// direction of writing, line and paragraph separators) escaped as in JSON.
     package var onOneLine: String {
         if utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) { return self }
         var shown = ""
@@ -21,7 +21,7 @@ extension String {
         return shown
     }
 
-    /// The text on one line, cut where a terminal would have had enough of it.
+    /// The text on one line, cut to a length that suits a terminal.
     package var shortened: String { shown { String($0) } }
 
     /// The text as a JSON string, on one line and shortened.

@@ -1,7 +1,7 @@
 /// Rows of cells as columns of text.
 enum TextTable {
-    /// - Parameter rows: equally long.
-    /// - Returns: a line for each row, each with a line feed; the columns two spaces apart, and none at a line's end.
+    /// - Parameter rows: all of the same length. - Returns: a line for each row, each with a line feed; columns are
+    /// separated by two spaces, without spaces at a line's end.
     static func render(_ rows: [[String]]) -> String {
         var widths = Array(repeating: 0, count: rows.first?.count ?? 0)
         for row in rows {

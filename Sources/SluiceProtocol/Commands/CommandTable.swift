@@ -9,14 +9,14 @@ struct ArgumentDescription: Sendable {
 
     var name: String
     var kind = Kind.string
-    /// The word that stands before the value, or is the argument.
+    /// The word before the value, or the argument itself.
     var token: String?
     var isOptional = false
     var isRepeated = false
-    /// What a block is made of.
+    /// The parts of a block.
     var parts: [ArgumentDescription] = []
 
-    /// How a person writes it: `<grant>`, `[COST n]`, `[ATTR name value]...`.
+    /// How documentation writes it: `<grant>`, `[COST n]`, `[ATTR name value]...`.
     var usage: String {
         var words = token.map { [$0] } ?? []
         switch kind {
@@ -29,17 +29,17 @@ struct ArgumentDescription: Sendable {
     }
 }
 
-/// One command: what parses it checks the number of its arguments here, and `COMMAND` describes it from here.
+/// One command: its parser checks the number of arguments against it, and `COMMAND` describes it.
 struct CommandDescription: Sendable {
-    /// In small letters.
+    /// In lower case.
     var name: String
-    /// The fewest arguments, the command's name counted.
+    /// The fewest arguments, including the command's name.
     var minimumCount: Int
-    /// The most arguments, the command's name counted; `nil` where the frame alone bounds them.
+    /// The most arguments, including the command's name; `nil` if only the frame bounds them.
     var maximumCount: Int?
     var summary: String
     var group = "connection"
-    /// Whether the first argument is a grant. Clients that spread keys over servers spread by it.
+    /// Whether the first argument is a grant. Cluster clients route by it.
     var hasGrant = false
     var flags = ["fast"]
     var arguments: [ArgumentDescription] = []
@@ -48,13 +48,13 @@ struct CommandDescription: Sendable {
         count >= minimumCount && (maximumCount.map { count <= $0 } ?? true)
     }
 
-    /// Redis's way to say how many arguments there are: exactly so many, or at least so many when negative.
+    /// Redis's notation for the number of arguments: exact if positive, a minimum if negative.
     var arity: Int { minimumCount == maximumCount ? minimumCount : -minimumCount }
 
     var usage: String { ([name.uppercased()] + arguments.map(\.usage)).joined(separator: " ") }
 }
 
-/// Every command that Sluice knows, in the order of its documentation.
+/// Every command of Sluice, in the order of its documentation.
 enum CommandTable {
     static func command(named name: String) -> CommandDescription? { byName[name] }
 
@@ -167,7 +167,7 @@ enum CommandTable {
             ]),
         CommandDescription(
             name: "auth", minimumCount: 2, maximumCount: 3,
-            summary: "Answers OK: whoever may open the socket may use it.",
+            summary: "Answers OK: every user of the socket may use it.",
             arguments: [
                 ArgumentDescription(name: "username", isOptional: true), ArgumentDescription(name: "password"),
             ]),

@@ -1,5 +1,5 @@
-/// Parses the commands that common clients send while they connect. What is taken for granted elsewhere is not an error
-/// here: a client that has a password, a name or a library version configured must be able to connect.
+/// Parses the commands that common clients send while they connect. Settings without a meaning here are not an error: a
+/// client with a configured password, name or library version must be able to connect.
 enum ConnectionParser {
     static func parse(
         _ name: String, _ arguments: [Range<Int>], in bytes: Span<UInt8>
@@ -113,7 +113,7 @@ enum ConnectionParser {
         return .configGet(patterns: arguments.dropFirst(2).map { bytes.string($0).lowercased() })
     }
 
-    /// A connection's name: it is shown in lists of words, so it has no space. Empty takes a name away.
+    /// A connection's name: lists show it between spaces, so it has no space. An empty one removes the name.
     private static func clientName(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(RequestError) -> String {
         guard range.count <= ProtocolBounds.maxNameBytes else {
             throw .badName("the client's name", .tooLong, byteCount: range.count)

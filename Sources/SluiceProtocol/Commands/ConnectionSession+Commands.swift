@@ -1,6 +1,6 @@
 import NIOCore
 
-/// `COMMAND`, in the shape that Redis 7 gives it: redis-cli takes its hints from it, and some clients their routing.
+/// `COMMAND`, in Redis 7's form: redis-cli takes its hints from it, and some clients their routing.
 extension ConnectionSession {
     func writeCommands(
         _ request: ConnectionRequest.Command, in input: ByteBuffer, to output: inout ByteBuffer
@@ -35,7 +35,7 @@ extension ConnectionSession {
         }
     }
 
-    /// A command that is not known is a null array in RESP2.
+    /// An unknown command is a null array in RESP2.
     private func writeNoInfo(to output: inout ByteBuffer) {
         switch version {
         case .resp2: output.writeStaticString("*-1\r\n")

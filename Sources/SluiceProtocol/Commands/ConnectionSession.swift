@@ -1,22 +1,22 @@
 package import NIOCore
 
-/// What one connection has agreed on, and the answers to every command that concerns the connection alone.
+/// The state that one connection has agreed on, and the answers to every command that concerns only the connection.
 ///
-/// `answer` takes effect when the request is read, also where its bytes go out later, behind the answers to checks that
-/// still wait. So write it into a buffer of its own then, and keep `writer` with every request that waits.
+/// `answer` takes effect when the request is read, even if its bytes are sent later, after the answers to waiting
+/// checks. In that case write it into a separate buffer, and keep `writer` with every waiting request.
 package struct ConnectionSession: Sendable {
     package enum Disposition: Equatable, Sendable {
         case goOn
-        /// Close when the answer, and all before it, has gone out. Read nothing more.
+        /// Close after the answer, and all before it, have been sent. Read nothing more.
         case closeAfterReply
     }
 
-    /// The connection's number, unique in this process: what `CLIENT ID` answers.
+    /// The connection's number, unique in this process: the answer to `CLIENT ID`.
     package let id: Int64
-    /// The version of Sluice, as `HELLO` tells it.
+    /// The version of Sluice, for `HELLO`.
     package let serverVersion: String
     package private(set) var version = RESPVersion.resp2
-    /// What the client calls itself; empty if it did not say. Printable ASCII without spaces.
+    /// The client's name; empty if it gave none. Printable ASCII without spaces.
     package private(set) var name = ""
 
     package init(id: Int64, serverVersion: String) {
@@ -24,10 +24,11 @@ package struct ConnectionSession: Sendable {
         self.serverVersion = serverVersion
     }
 
-    /// Writes replies as this connection wants them now.
+    /// Writes replies in the form that this connection wants now.
     package var writer: ReplyWriter { ReplyWriter(version: version) }
 
-    /// Writes the answer to a request; `input` is the buffer that the request was parsed from, its frame still in it.
+    /// Writes the answer to a request; `input` is the buffer that the request was parsed from, with its frame still in
+    /// it.
     package mutating func answer(
         _ request: ConnectionRequest, in input: ByteBuffer, to output: inout ByteBuffer
     ) -> Disposition {
@@ -80,13 +81,14 @@ package struct ConnectionSession: Sendable {
             self.name = name
             writer.writeOK(to: &output)
         case .info, .list:
-            // A list of this connection alone: who else is connected is not every caller's business.
+            // The list contains only this connection: not every caller may see the others.
             writer.writeText("id=\(id) name=\(name) db=0 resp=\(version.rawValue)\n", to: &output)
         case .advice: writer.writeOK(to: &output)
         }
     }
 
-    /// What tools ask before they work, redis-benchmark above all: nothing is saved, and there is one database.
+    /// Settings that tools read before they start, redis-benchmark above all: nothing is saved, and there is one
+    /// database.
     private static let settings = [("save", ""), ("appendonly", "no"), ("databases", "1")]
 
     private func writeSettings(_ patterns: [String], to output: inout ByteBuffer) {
@@ -103,7 +105,7 @@ package struct ConnectionSession: Sendable {
 
 /// Patterns of `CONFIG GET`: `*` is any text, `?` any byte.
 enum Glob {
-    /// Takes at most as many steps as pattern and text have bytes, multiplied: it goes back to the last star alone.
+    /// Takes at most pattern length times text length steps: it returns only to the last star.
     static func matches(pattern: [UInt8], text: [UInt8]) -> Bool {
         var index = 0
         var position = 0

@@ -1,4 +1,4 @@
-/// The version of Sluice, as `HELLO`, `INFO` and `--version` tell it.
+/// The version of Sluice, for `HELLO`, `INFO` and `--version`.
 package enum SluiceVersion {
     package static let current = "0.1.0"
 }

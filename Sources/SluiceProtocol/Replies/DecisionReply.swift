@@ -1,13 +1,14 @@
 package import NIOCore
 
-/// A decision read straight from its bytes, for a caller that reads millions of them: no String is made, and nothing is
-/// allocated unless the decision was traced. Ranges are offsets from the reader index of the buffer that it was read from.
+/// A decision decoded straight from its bytes, for callers that read millions of them: it makes no String, and
+/// allocates only if the decision was traced. Ranges are offsets from the reader index of the buffer that it was read
+/// from.
 package struct DecisionReply: Sendable, Equatable {
     package enum Outcome: Sendable, Equatable {
         case decision(DecisionReply)
-        /// An error reply: where its text lies (code word and sentence), and how many bytes the reply takes.
+        /// An error reply: the range of its text (code word and sentence), and the length of the reply.
         case error(text: Range<Int>, byteCount: Int)
-        /// The reply is not here in full.
+        /// The reply is incomplete.
         case incomplete
     }
 
@@ -21,19 +22,19 @@ package struct DecisionReply: Sendable, Equatable {
     package var rule = 0..<0
     package var source = ReplySource.policy
     package var message = 0..<0
-    /// `nil` where `RESERVE` was not asked.
+    /// `nil` if `RESERVE` was not given.
     package var reservation: Range<Int>?
-    /// `nil` where `TRACE` was not asked.
+    /// `nil` if `TRACE` was not given.
     package var trace: [TraceEntry]?
-    /// How many bytes the reply takes: the caller moves the reader index by so much to come to the next.
+    /// The length of the reply in bytes: the caller advances the reader index by it to reach the next reply.
     package var byteCount = 0
 
     package init() {}
 
-    /// Reads the reply at the buffer's reader index, which stays. An unfinished reply is read from its start again when
-    /// more of it is here; it is a few hundred bytes.
+    /// Reads the reply at the buffer's reader index, which does not move. An incomplete reply is read from its start
+    /// again when more of it has arrived; it is a few hundred bytes.
     ///
-    /// Elements and fields that are not known are passed over. Throws if the reply is neither a decision nor an error.
+    /// Unknown elements and fields are ignored. Throws if the reply is neither a decision nor an error.
     package static func read(_ buffer: ByteBuffer) throws(ReplyError) -> Outcome {
         try read(at: 0, of: buffer.readableBytesUInt8Span)
     }
@@ -83,7 +84,7 @@ package struct DecisionReply: Sendable, Equatable {
         var reply = DecisionReply()
         for field in Field.inOrder { try reply.set(field, bytes, &offset) }
         for _ in 9..<count {
-            // The reservation is a string and the trace is an array, so that each is known without the other.
+            // The reservation is a string and the trace is an array, so each is recognised without the other.
             switch try peek(bytes, offset) {
             case UInt8(ascii: "$"): try reply.set(.reservation, bytes, &offset)
             case UInt8(ascii: "*"): try reply.set(.trace, bytes, &offset)
@@ -117,7 +118,7 @@ package struct DecisionReply: Sendable, Equatable {
     private enum Field: Int {
         case allowed, limit, remaining, retryAfterMs, resetMs, verdict, rule, source, message, reservation, trace
 
-        /// The elements of the array of RESP2.
+        /// The elements of RESP2's array.
         static let inOrder: [Field] = [
             .allowed, .limit, .remaining, .retryAfterMs, .resetMs, .verdict, .rule, .source, .message,
         ]
@@ -135,7 +136,7 @@ package struct DecisionReply: Sendable, Equatable {
             }
         }
 
-        /// Names that are longer than a packed word, or have an underscore.
+        /// Names longer than a packed word, or with an underscore.
         private static func longer(_ bytes: Span<UInt8>, _ key: Range<Int>) -> Field? {
             if equal(bytes, key, "remaining") { return .remaining }
             if equal(bytes, key, "retry_after_ms") { return .retryAfterMs }
@@ -186,7 +187,7 @@ package struct DecisionReply: Sendable, Equatable {
         return entries
     }
 
-    /// Passes over one value of any type.
+    /// Skips one value of any type.
     private static func skip(_ bytes: Span<UInt8>, _ offset: inout Int, depth: Int) throws(Stop) {
         guard depth <= ProtocolBounds.maxReplyDepth else { throw .fault(.tooDeep) }
         let type = try peek(bytes, offset)

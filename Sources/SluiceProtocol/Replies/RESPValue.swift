@@ -1,5 +1,5 @@
-/// A reply as a client reads it, from either version of RESP. Sluice's replies are text; bytes that are not UTF-8, which
-/// only `ECHO` can bring about, are replaced.
+/// A reply as a client reads it, from either version of RESP. Sluice's replies are text; invalid UTF-8, which only
+/// `ECHO` can cause, is replaced.
 package enum RESPValue: Sendable, Equatable {
     package struct Pair: Sendable, Equatable {
         package var key: RESPValue
@@ -22,11 +22,11 @@ package enum RESPValue: Sendable, Equatable {
     /// An array or a set.
     case array([RESPValue])
     case map([Pair])
-    /// What RESP3 may send without being asked. It answers no request.
+    /// A push message of RESP3. It answers no request.
     case push([RESPValue])
 }
 
-/// A reply that is not RESP or is over a bound; what follows it on the connection means nothing.
+/// A reply that is not RESP or exceeds a bound; the bytes after it cannot be read.
 package enum ReplyError: Error, Sendable, Equatable {
     /// What was expected, for a person to read.
     case malformed(String)

@@ -2,20 +2,20 @@ package import NIOCore
 
 /// Reads replies of RESP2 and RESP3 from the bytes of one connection as they arrive.
 ///
-/// What has been read is taken off the buffer at once, element by element, so a large reply in many pieces is read once.
-/// Depth, size and the number of elements are bounded, and nothing is reserved on the word of a header.
+/// It consumes the buffer at once, element by element, so a large reply in many pieces is read once. Depth, size and
+/// the number of elements are bounded, and nothing is reserved because a header announces it.
 package struct ReplyParser: Sendable {
     private enum Kind: Sendable {
         case array
         case map
         case push
-        /// RESP3's remarks on the value that follows: read and dropped.
+        /// RESP3's attributes of the value that follows: read and dropped.
         case attribute
     }
 
     private struct Aggregate: Sendable {
         var kind: Kind
-        /// Elements, keys and values counted one by one, that are still to come.
+        /// Elements that are still missing; keys and values count separately.
         var remaining: Int
         var items: [RESPValue] = []
     }
@@ -26,18 +26,18 @@ package struct ReplyParser: Sendable {
         case incomplete
     }
 
-    /// The aggregates around the element that is read next, the innermost last.
+    /// The aggregates around the next element, the innermost last.
     private var open: [Aggregate] = []
     /// Bytes that the current reply has taken so far.
     private var bytesRead = 0
     /// Elements that the current reply has announced so far.
     private var elementsAnnounced = 0
-    /// Where the search for the end of an unfinished line goes on, from its first byte.
+    /// Where the search for the end of an unfinished line continues, counted from the line's first byte.
     private var searched = 0
 
     package init() {}
 
-    /// The next reply, or `nil` if it is not here in full. After an error nothing more can be read.
+    /// The next reply, or `nil` if it is incomplete. After an error nothing more can be read.
     package mutating func next(in buffer: inout ByteBuffer) throws(ReplyError) -> RESPValue? {
         while true {
             switch try readElement(buffer.readableBytesUInt8Span) {
@@ -71,7 +71,7 @@ package struct ReplyParser: Sendable {
         guard elementsAnnounced <= ProtocolBounds.maxReplyElements else { throw .tooBig }
     }
 
-    /// Puts a value where it belongs; the whole reply if it was the last missing piece.
+    /// Adds a value to its aggregate; returns the whole reply if it was the last missing part.
     private mutating func close(with value: RESPValue) -> RESPValue? {
         var value = value
         while !open.isEmpty {

@@ -1,6 +1,6 @@
 package import NIOCore
 
-/// Everything that the reply to a `CHECK` or a `PEEK` says.
+/// All fields of the reply to a `CHECK` or a `PEEK`.
 package struct DecisionFields: Sendable, Equatable {
     package var allowed: Bool
     /// The maximum of the binding limit; -1 if none applied.
@@ -12,16 +12,16 @@ package struct DecisionFields: Sendable, Equatable {
     /// Until the binding window resets, in milliseconds; -1 if none.
     package var resetMs: Int64
     package var verdict: ReplyVerdict
-    /// What decided, as a path.
+    /// The path of what decided.
     package var rule: String
     package var source: ReplySource
-    /// One sentence for the agent when denied, else empty.
+    /// When denied, one sentence for the agent; otherwise empty.
     package var message: String
-    /// When given, the message goes on with " Try again in N seconds.", as `WaitTime` says it. In milliseconds.
+    /// If set, the message ends with " Try again in N seconds.", in the form of `WaitTime`. In milliseconds.
     package var waitMs: Int64?
-    /// The id for `COMMIT`, `CANCEL` and `RELEASE`, empty when denied; `nil` where `RESERVE` was not asked.
+    /// The id for `COMMIT`, `CANCEL` and `RELEASE`, empty when denied; `nil` if `RESERVE` was not given.
     package var reservation: String?
-    /// The limits that were looked at; `nil` where `TRACE` was not asked.
+    /// The limits that were evaluated; `nil` if `TRACE` was not given.
     package var trace: [TraceEntry]?
 
     package init(
@@ -45,8 +45,8 @@ package struct DecisionFields: Sendable, Equatable {
 }
 
 extension ReplyWriter {
-    /// Writes a decision: in RESP2 an array of nine elements, then the reservation and the trace where they were asked; in
-    /// RESP3 a map of the same in the same order. Allocates nothing but what `output` needs to grow.
+    /// Writes a decision: in RESP2 an array of nine elements, followed by the reservation and the trace if they were
+    /// requested; in RESP3 a map of the same in the same order. It allocates only to make `output` grow.
     package func writeDecision(_ fields: borrowing DecisionFields, to output: inout ByteBuffer) {
         writeDecision(
             allowed: fields.allowed, limit: fields.limit, remaining: fields.remaining,
@@ -55,7 +55,7 @@ extension ReplyWriter {
             trace: fields.trace, to: &output)
     }
 
-    /// As above, for a caller that has the fields apart.
+    /// The same, for a caller that has the fields as separate values.
     package func writeDecision(
         allowed: Bool, limit: Int64, remaining: Int64, retryAfterMs: Int64, resetMs: Int64, verdict: ReplyVerdict,
         rule: String, source: ReplySource, message: String = "", waitMs: Int64? = nil, reservation: String? = nil,
@@ -95,8 +95,8 @@ extension ReplyWriter {
         if let trace { writeTrace(trace, to: &output) }
     }
 
-    /// More than a decision takes without its texts: the names of its fields in RESP3 (178 bytes), six numbers, five texts'
-    /// headers, verdict, source, and the sentence about waiting.
+    /// An upper bound of a decision's bytes without its texts: the names of its fields in RESP3 (178 bytes), six
+    /// numbers, five texts' headers, verdict, source, and the sentence about waiting.
     private static let fixedDecisionBytes = 512
 
     private func writeTrace(_ trace: [TraceEntry], to output: inout ByteBuffer) {
@@ -120,7 +120,7 @@ extension RawOutput {
         lineEnd()
     }
 
-    /// A message, and how long to wait if that is given.
+    /// A message, and how long to wait if that is set.
     @inline(__always)
     mutating func message(_ message: String, waitMs: Int64?) {
         guard let waitMs else { return bulkString(message) }

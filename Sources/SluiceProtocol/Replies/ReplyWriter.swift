@@ -2,7 +2,7 @@ package import NIOCore
 
 /// Writes replies into a buffer, in the version of RESP that the connection had when the request was read.
 ///
-/// A value of two bytes: keep one with each request that waits, since `HELLO` may come behind it.
+/// A value of two bytes: keep one with each waiting request, since a `HELLO` may follow it.
 package struct ReplyWriter: Sendable, Equatable {
     package var version: RESPVersion
 
@@ -10,7 +10,8 @@ package struct ReplyWriter: Sendable, Equatable {
         self.version = version
     }
 
-    /// An error: its code word and one sentence. Line ends in the sentence become spaces, which keeps the framing whole.
+    /// An error: its code word and one sentence. Line ends in the sentence become spaces, so that the framing stays
+    /// valid.
     package func writeError(_ code: ErrorCode, _ sentence: String, to output: inout ByteBuffer) {
         output.writeInteger(UInt8(ascii: "-"))
         output.writeString(code.rawValue)
@@ -50,7 +51,7 @@ package struct ReplyWriter: Sendable, Equatable {
         output.writeStaticString("\r\n")
     }
 
-    /// The bytes of an argument, exactly as they came.
+    /// The bytes of an argument, unchanged.
     package func writeBulkString(_ range: Range<Int>, of input: ByteBuffer, to output: inout ByteBuffer) {
         writeHeader(UInt8(ascii: "$"), Int64(range.count), to: &output)
         output.writeBytes(
@@ -118,12 +119,12 @@ package struct ReplyWriter: Sendable, Equatable {
     }
 }
 
-/// Writes RESP into memory that was reserved beforehand: who makes one has seen to it that all it will write fits, and
-/// `padding` besides, since numbers are stored eight bytes at a time.
+/// Writes RESP into reserved memory. Its creator must have reserved room for all that it will write, and `padding`
+/// more, because numbers are stored eight bytes at a time.
 struct RawOutput {
     /// Most bytes of a number with its type byte and line end.
     static let integerBytes = 1 + 20 + 2 + padding
-    /// Bytes that may be written behind the last one that counts.
+    /// Bytes that may be written after the last valid one.
     static let padding = 8
 
     private let start: UnsafeMutableRawPointer
@@ -158,7 +159,7 @@ struct RawOutput {
         count &+= length
     }
 
-    /// A String whose bytes do not lie together, which only Foundation makes.
+    /// A String whose bytes are not contiguous; only Foundation makes such strings.
     @inline(never)
     private mutating func slowText(_ text: String) {
         for unit in text.utf8 { byte(unit) }
@@ -186,7 +187,8 @@ struct RawOutput {
         if value < 100_000_000 { shortDigits(UInt32(truncatingIfNeeded: value)) } else { longDigits(value) }
     }
 
-    /// Fewer than nine digits: gathered in a word from the last one on, the first ending up in the lowest byte.
+    /// Fewer than nine digits: collected in a word, beginning with the last one, so that the first is in the lowest
+    /// byte.
     @inline(__always)
     private mutating func shortDigits(_ value: UInt32) {
         var rest = value

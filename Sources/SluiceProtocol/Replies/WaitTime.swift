@@ -1,5 +1,5 @@
-/// How long somebody has to wait, in the unit that a person would use: seconds up to two minutes, minutes up to two hours,
-/// hours up to two days, then days. Rounded up, so that the wait is over when it is said to be; at least a second.
+/// A waiting time in the unit that a person would use: seconds up to two minutes, minutes up to two hours, hours up to
+/// two days, then days. Rounded up, so that the wait is never longer than stated; at least a second.
 package struct WaitTime: Equatable, Sendable, CustomStringConvertible {
     package enum Unit: Sendable { case second, minute, hour, day }
 

@@ -16,11 +16,11 @@ package enum ErrorCode: String, Sendable {
     case busy = "BUSY"
     /// The caller may not use this command.
     case noPermission = "NOPERM"
-    /// `HELLO` asked for a version of RESP that is not spoken here.
+    /// `HELLO` asked for an unsupported version of RESP.
     case noProtocol = "NOPROTO"
 }
 
-/// What a decision says, as field `verdict` carries it.
+/// The verdict of a decision, as the field `verdict` carries it.
 package enum ReplyVerdict: String, Sendable, CaseIterable {
     case allow
     /// Over a limit.
@@ -29,11 +29,11 @@ package enum ReplyVerdict: String, Sendable, CaseIterable {
     case deny
     /// A person must approve the call.
     case approve
-    /// Redis is away and the limit says `on_outage: deny`.
+    /// Redis is unavailable and the limit says `on_outage: deny`.
     case unavailable
 }
 
-/// Where a decision comes from, as field `source` carries it.
+/// The origin of a decision, as the field `source` carries it.
 package enum ReplySource: String, Sendable, CaseIterable {
     /// Counted in Redis for all replicas.
     case shared
@@ -41,13 +41,13 @@ package enum ReplySource: String, Sendable, CaseIterable {
     case local
     /// Served from a block that was charged in Redis before.
     case lease
-    /// Proved by a remembered refusal.
+    /// A denial from the denial cache.
     case cache
     /// The policy alone decided.
     case policy
 }
 
-/// One limit that a check looked at, as `TRACE` reports it.
+/// One limit that a check evaluated, as `TRACE` reports it.
 package struct TraceEntry: Sendable, Equatable {
     /// The limit, as the field `rule` names one.
     package var rule: String

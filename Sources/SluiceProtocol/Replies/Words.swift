@@ -1,5 +1,5 @@
 /// Words of up to eight letters, lower-cased and packed into one integer, so that one comparison finds a command or an
-/// option. A byte with bit 5 set equals a small letter only if it was that letter in either case, so nothing but the word
+/// option. A byte with bit 5 set equals a small letter only if it was that letter in either case, so only the word
 /// itself matches.
 enum PackedWord {
     static let check: UInt64 = 0x63_6865_636b
@@ -13,12 +13,12 @@ enum PackedWord {
     static let approved: UInt64 = 0x6170_7072_6f76_6564
     static let trace: UInt64 = 0x74_7261_6365
 
-    /// The packed word of a range; 0, which is no word, if it is empty or has more than eight bytes.
+    /// The packed word of a range; 0, which is not a word, if the range is empty or has more than eight bytes.
     @inline(__always)
     static func of(_ bytes: Span<UInt8>, _ range: Range<Int>) -> UInt64 {
         guard range.count <= 8, !range.isEmpty else { return 0 }
         if range.lowerBound &+ 8 <= bytes.count {
-            // What follows the word is read with it and shifted out.
+            // The bytes after the word are read with it and shifted out.
             let word = bytes.bytes.unsafeLoadUnaligned(fromByteOffset: range.lowerBound, as: UInt64.self)
             return (UInt64(bigEndian: word) | 0x2020_2020_2020_2020) >> UInt64(64 &- 8 &* range.count)
         }
@@ -28,8 +28,8 @@ enum PackedWord {
     }
 }
 
-/// What a name must be: 1 to `ProtocolBounds.maxNameBytes` bytes of UTF-8, without a NUL, which could not be part of a key
-/// that people can read.
+/// The rule for a name: 1 to `ProtocolBounds.maxNameBytes` bytes of UTF-8, without a NUL, because it becomes part of a
+/// readable key.
 enum NameFault {
     case empty
     case tooLong
@@ -53,7 +53,7 @@ enum NameFault {
                 return true
             }
             let word = bytes.bytes.unsafeLoadUnaligned(fromByteOffset: range.lowerBound, as: UInt64.self)
-            // What follows the name is read with it and shifted out; ones take its place, which are plain.
+            // The bytes after the name are read with it and shifted out; ones replace them, which are plain.
             return isPlain(
                 UInt64(littleEndian: word) << UInt64(64 &- 8 &* range.count) | 0x0101_0101_0101_0101
                     >> UInt64(8 &* range.count))
@@ -68,8 +68,8 @@ enum NameFault {
         return true
     }
 
-    /// Whether each byte of a word is 1 to 127: subtracting one sets the top bit of a zero byte, and where no byte is zero
-    /// it sets none.
+    /// Whether each byte of a word is 1 to 127: subtracting one sets the top bit of a zero byte. If no byte is zero, it
+    /// sets none.
     @inline(__always)
     private static func isPlain(_ word: UInt64) -> Bool {
         (word | (word &- 0x0101_0101_0101_0101)) & 0x8080_8080_8080_8080 == 0
@@ -87,8 +87,8 @@ enum NameFault {
     }
 }
 
-/// The number of bytes of the UTF-8 scalar that begins at `index` and ends before `end`; 0 if it is malformed: overlong, a
-/// surrogate, above U+10FFFF or cut off (Unicode's table 3-7).
+/// The number of bytes of the UTF-8 scalar that begins at `index` and ends before `end`; 0 if it is malformed:
+/// overlong, a surrogate, above U+10FFFF or cut off (Unicode's table 3-7).
 func scalarLength(_ bytes: Span<UInt8>, _ index: Int, _ end: Int) -> Int {
     func continues(_ offset: Int, _ allowed: ClosedRange<UInt8> = 0x80...0xbf) -> Bool {
         index + offset < end && allowed.contains(bytes[index + offset])
@@ -112,8 +112,8 @@ extension Span where Element == UInt8 {
         extracting(range).withUnsafeBufferPointer { String(decoding: $0, as: UTF8.self) }
     }
 
-    /// A caller's word as an error may repeat it: in quotes, cut to `ProtocolBounds.maxQuotedBytes`, with a question mark for
-    /// every byte that is not printable ASCII, so that no reply, log or terminal is upset by it.
+    /// A caller's word as an error may repeat it: in quotes, cut to `ProtocolBounds.maxQuotedBytes`, with a question
+    /// mark for each byte that is not printable ASCII, so that it cannot disturb a reply, log or terminal.
     func quoted(_ range: Range<Int>) -> String {
         let isCut = range.count > ProtocolBounds.maxQuotedBytes
         var text = "'"

@@ -1,6 +1,6 @@
-/// Parses `CHECK` and `PEEK`: the hot path, which touches each byte of a name once and allocates only for attributes.
+/// Parses `CHECK` and `PEEK`: the hot path. It reads each byte of a name once and allocates only for attributes.
 enum CheckParser {
-    /// The options seen so far, so that none is taken twice.
+    /// The options seen so far, so that none is accepted twice.
     private struct Seen: OptionSet {
         let rawValue: UInt8
         static let cost = Seen(rawValue: 1)
@@ -125,7 +125,7 @@ enum CheckParser {
     }
 }
 
-/// The sentences. They are built only when something is wrong, and never inlined into the hot path.
+/// The error sentences. They are built only for an invalid request, and never inlined into the hot path.
 extension RequestError {
     @inline(never)
     static func wrongArity(_ command: String) -> RequestError {

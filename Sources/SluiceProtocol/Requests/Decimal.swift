@@ -1,14 +1,14 @@
-/// What a decimal number that ends a line came to.
+/// The result of reading a decimal number that ends a line.
 enum DecimalLine {
-    /// The number, saturated at the ends of `Int64`, and the offset behind its CR LF.
+    /// The number, saturated at the ends of `Int64`, and the offset after its CR LF.
     case value(Int64, end: Int)
-    /// The bytes end before the line does, and so far are right.
+    /// The bytes are valid so far, but end before the line does.
     case incomplete
     case invalid
 }
 
-/// Reads a whole number that ends with CR LF, as headers and integer replies carry it: an optional minus, no leading
-/// zero, no other sign, no space. `maxBytes` bounds what is looked at, line end not counted.
+/// Reads a whole number that ends with CR LF, as in headers and integer replies: an optional minus, no leading zero, no
+/// other sign, no space. Reads at most `maxBytes`, line end not counted.
 func readDecimal(_ bytes: Span<UInt8>, from start: Int, maxBytes: Int) -> DecimalLine {
     var index = start
     let limit = min(bytes.count, start + maxBytes)
@@ -23,7 +23,7 @@ func readDecimal(_ bytes: Span<UInt8>, from start: Int, maxBytes: Int) -> Decima
         let digit = bytes[index] &- UInt8(ascii: "0")
         guard digit <= 9 else { break }
         if index - firstDigit < 18 {
-            // Counting downwards reaches the lowest number, which has no positive twin.
+            // Counting downwards reaches the lowest number, which has no positive counterpart.
             value = value &* 10 &- Int64(digit)
         } else {
             let (product, over) = value.multipliedReportingOverflow(by: 10)
@@ -42,7 +42,7 @@ func readDecimal(_ bytes: Span<UInt8>, from start: Int, maxBytes: Int) -> Decima
     return .value(value == .min ? .max : -value, end: index + 2)
 }
 
-/// A header that is here in full, with a number of one to three digits and no leading zero.
+/// A complete header with a number of one to three digits and no leading zero.
 struct ShortHeader {
     var value: Int
     /// The offset behind CR LF.
@@ -80,7 +80,7 @@ extension RawSpan {
     }
 }
 
-/// Reads a whole number of digits alone; `nil` if there is anything else, nothing, or more than `maximum`.
+/// Reads a whole number of digits only; `nil` for anything else, for nothing, or for more than `maximum`.
 func readDigits(_ bytes: Span<UInt8>, in range: Range<Int>, maximum: Int64) -> Int64? {
     guard !range.isEmpty, range.count <= 19 else { return nil }
     var value: Int64 = 0

@@ -1,4 +1,4 @@
-/// A fault after which the bytes of a connection mean nothing any more: it is sent, and the connection is closed.
+/// A fault after which the rest of a connection's bytes cannot be read: it is sent, and the connection is closed.
 package enum FrameError: Error, Equatable, Sendable {
     /// A `*` header without a whole number from -1 up.
     case invalidArgumentCount
@@ -16,9 +16,10 @@ package enum FrameError: Error, Equatable, Sendable {
     case lineTooBig
     /// An inline line whose quotes do not pair up, or whose closing quote is not followed by a space.
     case unbalancedQuotes
-    /// A frame that was not finished within `ProtocolBounds.maxFrameSeconds`; only the server, which has a clock, finds it.
+    /// A frame that was not finished within `ProtocolBounds.maxFrameSeconds`; only the server detects it, because it
+    /// has a clock.
     case tooSlow
-    /// The first line of an HTTP request: answered in HTTP, so that whoever sent it can read the answer.
+    /// The first line of an HTTP request: answered in HTTP, so that an HTTP client can read the answer.
     case isHTTP
 
     package var code: ErrorCode {
@@ -30,7 +31,7 @@ package enum FrameError: Error, Equatable, Sendable {
         }
     }
 
-    /// One sentence for the person who wrote the client: what was wrong and what to send. Redis's own words come first,
+    /// One sentence for the author of the client: what was wrong and what to send. It begins with Redis's own words,
     /// since clients look for them.
     package var sentence: String {
         switch self {
@@ -58,7 +59,7 @@ package enum FrameError: Error, Equatable, Sendable {
         }
     }
 
-    /// What is sent, from the first byte to the last, where that is no RESP error.
+    /// The whole answer, if it is not a RESP error.
     package var wholeReply: String? {
         guard self == .isHTTP else { return nil }
         let body = "\(sentence)\n"

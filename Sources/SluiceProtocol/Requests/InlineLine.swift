@@ -1,9 +1,9 @@
-/// Splits the line of an inline command into words, with the quotes of redis-cli: `"a b\n\x00"` with escapes, `'a b'` with
-/// `\'` alone. A closing quote ends its word and must be followed by a space or the end of the line.
+/// Splits the line of an inline command into words, with the quotes of redis-cli: `"a b\n\x00"` with escapes, `'a b'`
+/// with `\'` alone. A closing quote ends its word and must be followed by a space or the end of the line.
 enum InlineLine {
     enum Outcome {
         case plain
-        /// Nothing was split: some word may be quoted.
+        /// Nothing was split: some words may be quoted.
         case hasQuotes
         case failed(FrameError)
     }
@@ -24,7 +24,7 @@ enum InlineLine {
         }
     }
 
-    /// Splits a line and unquotes each word in place: what is written never overtakes what is read.
+    /// Splits a line and unquotes each word in place: the write position never overtakes the read position.
     static func splitQuoted(_ line: UnsafeMutableRawBufferPointer, into words: inout [Range<Int>]) -> FrameError? {
         var index = 0
         while true {
@@ -48,8 +48,8 @@ enum InlineLine {
         }
     }
 
-    /// Copies a quoted stretch down to `end`; `index` is behind the opening quote and comes to stand behind the closing
-    /// one. False if there is none.
+    /// Copies a quoted part down to `end`; `index` is after the opening quote and moves to after the closing one. False
+    /// if there is no closing quote.
     private static func unquote(
         _ line: UnsafeMutableRawBufferPointer, from index: inout Int, to end: inout Int, quote: UInt8
     ) -> Bool {
@@ -73,7 +73,7 @@ enum InlineLine {
         return false
     }
 
-    /// The byte that an escape stands for; `index` is behind the backslash, on a byte of the line.
+    /// The byte that an escape denotes; `index` is after the backslash, on a byte of the line.
     private static func unescape(_ line: UnsafeMutableRawBufferPointer, at index: inout Int) -> UInt8 {
         let letter = line[index]
         index += 1
@@ -102,12 +102,12 @@ enum InlineLine {
         }
     }
 
-    /// Methods of HTTP; none is a command here.
+    /// Methods of HTTP; none of them is a command here.
     private static let methods: Set = [
         "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PRI",
     ]
 
-    /// Whether a line begins an HTTP request: a method, what it is about, and `HTTP/1.1` or the like at its end.
+    /// Whether a line begins an HTTP request: a method, a target, and `HTTP/1.1` or the like at its end.
     static func isOfHTTP(_ line: Span<UInt8>) -> Bool {
         var end = line.count
         if end > 0, line[end - 1] == UInt8(ascii: "\r") { end -= 1 }

@@ -1,7 +1,7 @@
 package import NIOCore
 
-/// A parsed command. Ranges are offsets from the reader index of the buffer that it was parsed from, and hold as long as
-/// the frame is in there, which is until the next call of `RequestFramer.next`.
+/// A parsed command. Ranges are offsets from the reader index of the buffer that it was parsed from. They are valid
+/// until the next call of `RequestFramer.next`.
 package enum Request: Sendable, Equatable {
     /// `CHECK` and `PEEK`.
     case check(CheckRequest)
@@ -9,19 +9,19 @@ package enum Request: Sendable, Equatable {
     case settle(SettleRequest)
     /// `CL.THROTTLE`.
     case throttle(ThrottleRequest)
-    /// `EXPLAIN`, which only operators may ask: as `PEEK`, and answered limit by limit.
+    /// `EXPLAIN`, for operators only: like `PEEK`, and answered limit by limit.
     case explain(CheckRequest)
-    /// What only operators may ask.
+    /// Commands for operators only.
     case operators(OperatorRequest)
-    /// What `ConnectionSession` answers by itself.
+    /// Commands that `ConnectionSession` answers by itself.
     case connection(ConnectionRequest)
 }
 
-/// A question whether a call may pass. Every name is valid: 1 to 256 bytes of UTF-8 without a NUL.
+/// The question whether a call may pass. Every name is valid: 1 to 256 bytes of UTF-8 without a NUL.
 ///
-/// It is copied a few times on its way, so it is kept small: offsets within a frame need no more than 32 bits.
+/// It is copied a few times, so it is small: offsets within a frame need at most 32 bits.
 package struct CheckRequest: Sendable, Equatable {
-    /// A further identity of the caller, as `ATTR name value` gives it. Names of one check are distinct.
+    /// A further identity of the caller, from `ATTR name value`. Names of one check are distinct.
     package struct Attribute: Sendable, Equatable {
         package var name: Range<Int>
         package var value: Range<Int>
@@ -34,7 +34,7 @@ package struct CheckRequest: Sendable, Equatable {
 
     private struct Bytes: Equatable {
         var lower: UInt32 = 0
-        /// 0 where there is no name: names begin behind a header and are not empty.
+        /// 0 if there is no name: names begin after a header and are not empty.
         var upper: UInt32 = 0
 
         @inline(__always)
@@ -62,7 +62,7 @@ package struct CheckRequest: Sendable, Equatable {
     package var reserve = false
     /// The gateway vouches that a person approved this call.
     package var approved = false
-    /// The reply is to list the limits that were looked at.
+    /// The reply lists the limits that were evaluated.
     package var trace = false
     /// `PEEK`: nothing is charged.
     package var isPeek = false
@@ -92,19 +92,19 @@ package struct CheckRequest: Sendable, Equatable {
         set { sessionBytes = Bytes(newValue) }
     }
 
-    /// The id under which the answer is remembered and replayed. Never with `PEEK`.
+    /// The idempotency key under which the answer is cached and replayed. Never with `PEEK`.
     package var id: Range<Int>? {
         get { idBytes.optionalRange }
         set { idBytes = Bytes(newValue) }
     }
 }
 
-/// The end of a reservation.
+/// A settlement of a reservation.
 package struct SettleRequest: Sendable, Equatable {
     package enum Action: Sendable, Equatable {
-        /// Settle to the cost that the call really had: 0 to `ProtocolBounds.maxCost`.
+        /// Settle to the actual cost of the call: 0 to `ProtocolBounds.maxCost`.
         case commit(cost: Int64)
-        /// Give it all back.
+        /// Give back everything that was charged.
         case cancel
         /// Free a concurrency slot.
         case release
@@ -121,12 +121,12 @@ package struct SettleRequest: Sendable, Equatable {
     }
 }
 
-/// `CL.THROTTLE`, in redis-cell's words.
+/// `CL.THROTTLE`, with redis-cell's parameters.
 package struct ThrottleRequest: Sendable, Equatable {
     package var key: Range<Int>
     /// 0 up: how much may be spent at once beyond the first.
     package var maxBurst: Int64
-    /// 1 up: how much comes back in one period.
+    /// 1 up: how much returns in one period.
     package var countPerPeriod: Int64
     /// 1 up, in seconds.
     package var periodSeconds: Int64
@@ -146,8 +146,8 @@ package struct ThrottleRequest: Sendable, Equatable {
 package enum OperatorRequest: Sendable, Equatable {
     /// `COUNTERS [GRANT g] [TOOL t] [LIMIT n]`, with `LIMIT` from 1 to `ProtocolBounds.maxCounterRows`.
     case counters(grant: String?, tool: String?, limit: Int)
-    /// `INFO [section ...]`, sections lower-cased. Some clients ask it while they connect, so whoever may connect should
-    /// get an answer.
+    /// `INFO [section ...]`, sections lower-cased. Some clients ask it while they connect, so every client should get
+    /// an answer.
     case info(sections: [String])
     /// `POLICY ...`, with the words after the command's name.
     case policy([String])
@@ -155,16 +155,16 @@ package enum OperatorRequest: Sendable, Equatable {
     case clear([String])
 }
 
-/// A command that concerns the connection alone.
+/// A command that concerns only the connection.
 package enum ConnectionRequest: Sendable, Equatable {
     package enum Client: Sendable, Equatable {
         case id
         case getName
-        /// `SETNAME`; empty takes the name away.
+        /// `SETNAME`; an empty name removes it.
         case setName(String)
         case info
         case list
-        /// `SETINFO`, `NO-EVICT`, `NO-TOUCH` and `CAPA`: advice to a server, that changes nothing here.
+        /// `SETINFO`, `NO-EVICT`, `NO-TOUCH` and `CAPA`: hints to a server, without effect here.
         case advice
     }
 
@@ -176,13 +176,13 @@ package enum ConnectionRequest: Sendable, Equatable {
         case info([String]?)
         /// The documentation of the commands named, or of all if none is.
         case docs([String]?)
-        /// The one key, a grant, that a given command is about.
+        /// The one key, a grant, that a given command refers to.
         case getKeys(key: Range<Int>)
     }
 
     case ping(message: Range<Int>?)
     case echo(message: Range<Int>)
-    /// `HELLO`; `nil` where the version or the name is to stay as it is. Credentials are dropped while parsing.
+    /// `HELLO`; `nil` if the version or the name stays unchanged. Credentials are dropped while parsing.
     case hello(version: RESPVersion?, name: String?)
     /// `AUTH`; credentials are dropped while parsing.
     case auth
@@ -195,10 +195,10 @@ package enum ConnectionRequest: Sendable, Equatable {
     case quit
 }
 
-/// An argument that is wrong, or a command that is unknown: it is sent and the connection goes on.
+/// A wrong argument or an unknown command: the error is sent and the connection stays open.
 package struct RequestError: Error, Equatable, Sendable {
     package var code: ErrorCode
-    /// One sentence that says what was wrong and what to send.
+    /// One sentence: what was wrong and what to send.
     package var sentence: String
 
     package init(_ code: ErrorCode, _ sentence: String) {
@@ -210,9 +210,9 @@ package struct RequestError: Error, Equatable, Sendable {
 }
 
 extension Request {
-    /// Parses the frame that `RequestFramer` described with `arguments`, of which there is at least one.
+    /// Parses the frame that `RequestFramer` described with `arguments`, which must not be empty.
     ///
-    /// A `CHECK` without attributes allocates nothing. Throws what is to be sent; the connection goes on.
+    /// A `CHECK` without attributes allocates nothing. Throws the error to send; the connection stays open.
     package static func parse(_ arguments: [Range<Int>], in buffer: ByteBuffer) throws(RequestError) -> Request {
         try RequestParser.parse(arguments, in: buffer.readableBytesUInt8Span)
     }
@@ -223,15 +223,15 @@ extension RequestFramer {
         case check(CheckRequest)
         /// Any other request.
         case other(Request)
-        /// What is to be sent instead of an answer; the connection goes on.
+        /// The error to send instead of an answer; the connection stays open.
         case wrong(RequestError)
-        /// There is no whole frame.
+        /// There is no complete frame.
         case incomplete
     }
 
     /// Finds the next frame and parses it.
     ///
-    /// Both at once: of a framer and a buffer that a class holds, each call that they are passed to apart costs references.
+    /// One call does both: for a framer and a buffer that a class holds, each separate call costs reference counting.
     package mutating func nextRequest(in buffer: inout ByteBuffer) throws(FrameError) -> Next {
         guard try next(in: &buffer) == .frame else { return .incomplete }
         do throws(RequestError) {

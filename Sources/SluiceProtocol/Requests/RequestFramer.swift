@@ -47,8 +47,8 @@ package struct RequestFramer: Sendable {
         case failed(FrameError)
     }
 
-    /// The arguments of the current frame, the command's name first; meaningless unless `next` returned `.frame`. Ranges are offsets from the buffer's reader
-    /// index: they index its readable bytes.
+    /// The arguments of the current frame, the command's name first; meaningless unless `next` returned `.frame`.
+    /// Ranges are offsets from the buffer's reader index: they index its readable bytes.
     package private(set) var arguments: [Range<Int>] = []
 
     private var state = State.start
@@ -139,8 +139,8 @@ package struct RequestFramer: Sendable {
         }
     }
 
-    /// Reads a frame that is here in full and has numbers of one to three digits, which is nearly every frame; false if it
-    /// is anything else. It is tried once for a frame, so what it looks at in vain is looked at twice in all.
+    /// Reads a frame that is here in full and has numbers of one to three digits, which is nearly every frame; false if
+    /// it is anything else. It is tried once for a frame, so what it looks at in vain is looked at twice in all.
     private mutating func readWhole(_ bytes: Span<UInt8>) -> Bool {
         let raw = bytes.bytes
         guard let count = ShortHeader(raw, at: 0, type: UInt8(ascii: "*")),

@@ -1,4 +1,4 @@
-/// Finds out which command a frame is, and parses those that are not on the hot path.
+/// Finds out which command a frame is, and parses the commands that are not on the hot path.
 enum RequestParser {
     @inline(__always)
     static func parse(_ arguments: [Range<Int>], in bytes: Span<UInt8>) throws(RequestError) -> Request {
@@ -98,14 +98,14 @@ enum RequestParser {
         return .counters(grant: grant, tool: tool, limit: limit ?? ProtocolBounds.defaultCounterRows)
     }
 
-    /// The words behind the command's name as text.
+    /// The words after the command's name as text.
     private static func texts(_ arguments: [Range<Int>], _ bytes: Span<UInt8>) throws(RequestError) -> [String] {
         var texts: [String] = []
         for range in arguments.dropFirst() { texts.append(try text(bytes, range)) }
         return texts
     }
 
-    /// One word as text, exactly as it was sent.
+    /// One word as text, unchanged.
     static func text(_ bytes: Span<UInt8>, _ range: Range<Int>) throws(RequestError) -> String {
         var index = range.lowerBound
         while index < range.upperBound {

@@ -1,15 +1,16 @@
 package import NIOCore
 package import SluiceEngine
 
-/// Writes a `Batch` as the call of a script; the heads of `prelude.lua` and of its body document the form.
+/// Writes a `Batch` as the call of a script; the heads of `prelude.lua` and of the body document the form.
 ///
-/// Checks of one kind look alike, so what entries have in common (their shape: cost, count, windows, maxima) is sent
-/// once, and an entry is its place in a run of one shape and its keys. It allocates nothing once its arrays have grown.
+/// Checks of one kind are similar, so what entries have in common (their shape: cost, count, windows, maxima) is sent
+/// once. An entry is then its place in a run of one shape and its keys. Once its arrays have grown, it allocates
+/// nothing.
 package struct BatchEncoder {
     private let markerKey: [UInt8]
     private let scriptHashes: BatchScriptHashes
     private var header = MessagePackWriter()
-    /// Start and end of each window, by turns.
+    /// Pairs of the start and the end of each window.
     private var windows: [Int64] = []
     private var shapes: [Shape] = []
     /// The window of each charge of each shape, from 1.
@@ -31,7 +32,7 @@ package struct BatchEncoder {
         case forget = 10
     }
 
-    /// An entry that stands for all that look like it.
+    /// An entry that represents all entries of the same form.
     private struct Shape {
         var entry: Int
         /// Where its windows begin in `shapeWindows`.
@@ -58,13 +59,12 @@ package struct BatchEncoder {
         Array("\(prefix):1:replica:\(ReservationID.hexadecimal(replica))".utf8)
     }
 
-    /// The channel on which scripts tell of counters that they lowered, which `decide.lua` makes of the marker's key.
+    /// The channel on which scripts publish counters that they lowered; `decide.lua` derives it from the marker's key.
     package static func changeChannel(prefix: String) -> String { "\(prefix):1:changed" }
 
     /// Appends the call to `buffer`.
     /// - Parameter script: `BatchScript(for: batch)`.
-    /// - Returns: where in it, counted from what was written first, the part begins that is the same for `EVALSHA`
-    ///   and `EVAL`.
+    /// - Returns: the offset, from the first byte written, of the part that is the same for `EVALSHA` and `EVAL`.
     package mutating func encode(_ batch: borrowing Batch, for script: BatchScript, into buffer: inout ByteBuffer)
         -> Int
     {
@@ -89,7 +89,7 @@ package struct BatchEncoder {
         return shared
     }
 
-    /// Turns a call that `encode` wrote into one that brings the script along: what to send after `NOSCRIPT`.
+    /// Turns a call that `encode` wrote into one with the script itself: sent after `NOSCRIPT`.
     /// - Parameter shared: what `encode` returned.
     package static func writeWithScript(
         _ call: ByteBuffer, shared: Int, arguments: Int, script: [UInt8], into buffer: inout ByteBuffer
@@ -142,7 +142,7 @@ package struct BatchEncoder {
         let entry = batch.entries[shape.entry]
         header.writeArray(count: 2 + 3 * entry.chargeCount)
         header.write(entry.cost)
-        // More than fit any limit need not be told, and the script's product of both stays exact.
+        // A count above what any limit admits need not be sent, and keeps the script's product of both exact.
         header.write(min(entry.count, RedisBounds.maxCostPerEntry / entry.cost))
         for i in 0..<entry.chargeCount {
             let charge = batch.charges[entry.firstCharge + i]
@@ -197,7 +197,7 @@ package struct BatchEncoder {
         }
     }
 
-    /// A memo as the script itself would write it.
+    /// A cached answer in the form that the script itself writes.
     private static func packed(_ answer: Batch.Answer) -> [UInt8] {
         var idempotency = MessagePackWriter()
         idempotency.writeArray(count: 4 + answer.numbers.count)
@@ -209,8 +209,8 @@ package struct BatchEncoder {
         return idempotency.bytes
     }
 
-    /// What an entry is, as `decide.lua` numbers it; the number that it goes by: its cost, what a commit settles to, how long
-    /// a heartbeat counts; and how many checks it is for, or when a replica had nothing to write back.
+    /// An entry's kind, as `decide.lua` numbers it; its main number: a check's cost, the cost a commit settles to, or
+    /// how long a heartbeat counts; and its count of checks, or when a replica had nothing to write back.
     private static func kind(
         of entry: Batch.Entry, in batch: borrowing Batch
     ) -> (kind: Kind, number: Int64, count: Int64) {
@@ -236,7 +236,7 @@ package struct BatchEncoder {
         shapeWindows.removeAll(keepingCapacity: true)
         runs.removeAll(keepingCapacity: true)
         for index in batch.entries.indices {
-            // Neighbours are the likeliest to look alike.
+            // Neighbours are the most likely to have the same shape.
             if let last = runs.last, Self.look(batch, index, like: shapes[last.shape - 1]) {
                 runs[runs.count - 1].length += 1
             } else {
@@ -292,7 +292,7 @@ extension Quota {
     /// The length by which the script divides.
     fileprivate var countedLengthMs: Int64 { algorithm == .slidingWindow ? previousLengthMs : lengthMs }
 
-    /// What only one algorithm has.
+    /// The field that depends on the algorithm.
     fileprivate var extra: Int64 {
         switch algorithm {
         case .fixedWindow: 0

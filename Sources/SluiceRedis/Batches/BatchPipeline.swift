@@ -1,42 +1,42 @@
 internal import NIOCore
 internal import SluiceEngine
 
-/// The batches that are in flight on one connection, and the way their answers go back in the order of sending.
+/// The batches in flight on one connection. It returns their answers in the order of sending.
 ///
-/// There are two orders. Answers come in the order of the wire. A batch that is sent again (after `NOSCRIPT`) goes to
-/// the end of the wire and keeps its place among the batches; answers of later ones wait for it here.
+/// There are two orders. Answers arrive in the order of the wire. A batch that is sent again (after `NOSCRIPT`) goes to
+/// the end of the wire and keeps its place among the batches; answers of later batches wait for it here.
 struct BatchPipeline {
     struct Slot {
         var sequence: Int64 = 0
         var entries: [ExpectedEntry] = []
         var script = BatchScript.charge
-        /// The call as it was sent: kept to be sent again, and for its storage.
+        /// The call as it was sent: kept for sending again, and for its storage.
         var call = ByteBuffer()
         /// See `BatchEncoder.encode`.
         var sharedOffset = 0
         var arguments = 0
         var isSentAgain = false
-        /// Its answer, until those before it have theirs.
+        /// Its answer, until all earlier batches have theirs.
         var result: Result<BatchReply, BatchFailure>?
     }
 
-    /// Used in turn, so that their storage is too.
+    /// Used in rotation to reuse their storage.
     private var slots = [Slot](repeating: Slot(), count: RedisBounds.maxBatchesInFlight)
     private var first = 0
     private var count = 0
-    /// Slots in the order in which answers will come.
+    /// Slots in the order in which answers will arrive.
     private var outgoing = CircularBuffer<Int>(initialCapacity: RedisBounds.maxBatchesInFlight)
 
     var isFull: Bool { count == slots.count }
 
-    /// Forgets everything that is in flight.
+    /// Drops everything that is in flight.
     mutating func removeAll() {
         first = 0
         count = 0
         outgoing.removeAll(keepingCapacity: true)
     }
 
-    /// Takes a batch in; must not be full.
+    /// Adds a batch; must not be full.
     /// - Returns: what to send.
     mutating func append(_ batch: borrowing Batch, encoder: inout BatchEncoder) -> ByteBuffer {
         precondition(!isFull)
@@ -55,12 +55,12 @@ struct BatchPipeline {
         return slots[index].call
     }
 
-    /// The slot that the next reply answers; nil if none is awaited.
+    /// The slot that the next reply answers; nil if no reply is awaited.
     mutating func takeNextOnWire() -> Int? { outgoing.popFirst() }
 
     func slot(_ index: Int) -> Slot { slots[index] }
 
-    /// The batch will be answered by the last reply of all that are awaited.
+    /// Moves the batch to the end of the wire, so that the last awaited reply answers it.
     /// - Returns: what to send: the call with the script itself; nil if that was done before.
     mutating func sendAgain(_ index: Int) -> ByteBuffer? {
         guard !slots[index].isSentAgain else { return nil }
@@ -77,7 +77,7 @@ struct BatchPipeline {
         slots[index].result = result
     }
 
-    /// The oldest batch, if it has its answer; it is no longer in flight then.
+    /// The oldest batch, if its answer has arrived; it is then no longer in flight.
     mutating func takeAnswered() -> (sequence: Int64, result: Result<BatchReply, BatchFailure>)? {
         guard count > 0, let result = slots[first].result else { return nil }
         let sequence = slots[first].sequence

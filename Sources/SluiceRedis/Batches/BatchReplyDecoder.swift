@@ -1,16 +1,16 @@
 package import SluiceEngine
 
-/// What the answer to a batch must look like, kept while the batch is in flight.
+/// The expected form of a batch's answer, kept while the batch is in flight.
 package struct ExpectedEntry: Sendable, Equatable {
-    /// How many checks wanted to pass; 0 for a peek, and for the end of a reservation.
+    /// How many checks wanted to pass; 0 for a peek, and for a settlement.
     package var count: Int64
-    /// In how many numbers the tallies of its charges are told.
+    /// How many numbers report the usage of its charges.
     package var usageCount: Int
-    /// Whether it may turn out to have been charged before.
+    /// Whether the answer may be a replay, because it was charged before.
     package var hasIdempotencyKey: Bool
-    /// Whether it asks for the replicas' signs of life.
+    /// Whether it asks for the replicas' heartbeats.
     package var isHeartbeat: Bool
-    /// Whether it is the end of a reservation.
+    /// Whether it is a settlement.
     package var isSettlement: Bool
 
     package init(_ entry: Batch.Entry, of batch: borrowing Batch) {
@@ -33,17 +33,18 @@ package struct ExpectedEntry: Sendable, Equatable {
     }
 }
 
-/// The answer is none that the script gives. Whether the batch ran is unknown, and the connection is not to be trusted.
+/// The answer is not one that the script gives. It is unknown whether the batch ran, and the connection cannot be
+/// trusted.
 package struct BatchReplyError: Error, Sendable, Equatable {
     package var reason: String
 }
 
-/// Reads a script's answer, and believes nothing of it that it has not looked at.
+/// Decodes a script's answer and validates every part of it.
 package struct BatchReplyDecoder {
     /// Kept for its storage.
     private var reply = BatchReply()
     /// The largest integer that a script's arithmetic holds exactly.
-    private static let maxTally: Int64 = 1 << 53
+    private static let maxUsage: Int64 = 1 << 53
 
     package init() {}
 
@@ -58,14 +59,14 @@ package struct BatchReplyDecoder {
         guard let array = items.first, array.kind == .array, array.value >= 0 else {
             throw BatchReplyError(reason: "the answer is no list")
         }
-        // Where keys were replaced by answers, the head lies in the place of the first.
+        // With answers in place of keys, the head replaces the first key.
         let isInPlace = script == .charge && items.count > 1 && items[1].kind == .array && items[1].value == 3
         let head = isInPlace ? 2 : 1
         guard items.count >= head + 3, items[head..<head + 3].allSatisfy({ $0.kind == .integer }),
             let status = BatchReply.Status(rawValue: items[head].value),
-            0...Self.maxTally ~= items[head + 2].value, isInPlace == (script == .charge && status == .ran)
+            0...Self.maxUsage ~= items[head + 2].value, isInPlace == (script == .charge && status == .ran)
         else { throw BatchReplyError(reason: "the answer does not begin with a status, a time and a sequence") }
-        // By such a clock no window can be cut.
+        // A clock outside these years cannot be used for windows.
         guard 1...EngineBounds.latestMs ~= items[head + 1].value else {
             throw BatchReplyError(reason: "the store's clock is not between the years 1970 and 9999")
         }
@@ -98,7 +99,7 @@ package struct BatchReplyDecoder {
         return reply
     }
 
-    /// What `charge.lua` put in the places of an entry's keys.
+    /// The values with which `charge.lua` replaced an entry's keys.
     @inline(__always)
     private mutating func readPlaces(
         of entry: ExpectedEntry, of flat: FlatReply, at: inout Int
@@ -169,7 +170,7 @@ package struct BatchReplyDecoder {
         }
     }
 
-    /// When it was charged, the reservation, how many numbers follow, and those.
+    /// When it was charged, the reservation, how many numbers follow, and the numbers.
     private mutating func readReplay(
         of entry: ExpectedEntry, of flat: FlatReply, at: inout Int
     ) throws(BatchReplyError) {
@@ -200,14 +201,14 @@ package struct BatchReplyDecoder {
         }
         for item in flat.items[at..<at + count] {
             guard item.kind == .integer else { throw BatchReplyError(reason: "a usage is not a number") }
-            // Whoever else wrote to the key may have left anything in it: that is no reason to close the connection.
-            reply.results.append(min(max(item.value, 0), Self.maxTally))
+            // Another client may have written any value to the key: no reason to close the connection.
+            reply.results.append(min(max(item.value, 0), Self.maxUsage))
         }
         at += count
     }
 
-    /// One string: a replica's number in hexadecimal, when its last sign of life came, and so on for each; then how many
-    /// members of their list name no replica. Anybody may have written to that list: a pair that is none is passed over.
+    /// One string of a replica's number in hexadecimal and its times, repeated; then how many members of the list name
+    /// no replica. Any client may have written to that list, so invalid parts are skipped.
     private mutating func readReplicas(of flat: FlatReply, at: inout Int) throws(BatchReplyError) {
         guard at + 1 < flat.items.count, flat.items[at].kind == .string, flat.items[at + 1].kind == .integer else {
             throw BatchReplyError(reason: "a sign of life is not answered with a list of replicas")
@@ -217,12 +218,12 @@ package struct BatchReplyDecoder {
         at += 2
         let first = reply.results.count
         reply.results.append(0)
-        var passedOver: Int64 = 0
+        var skipped: Int64 = 0
         for index in stride(from: 0, to: parts.count - 2, by: 3) {
-            guard reply.results[first] < Int64(RedisBounds.maxReplicasTold), let replica = Self.replica(parts[index]),
+            guard reply.results[first] < Int64(RedisBounds.maxListedReplicas), let replica = Self.replica(parts[index]),
                 let seenMs = Self.time(parts[index + 1]), let writtenBackMs = Self.time(parts[index + 2])
             else {
-                passedOver += 1
+                skipped += 1
                 continue
             }
             reply.results[first] += 1
@@ -230,10 +231,10 @@ package struct BatchReplyDecoder {
             reply.results.append(seenMs)
             reply.results.append(writtenBackMs)
         }
-        reply.results.append(passedOver + min(max(unnamed, 0), Int64(RedisBounds.maxReplicasTold)))
+        reply.results.append(skipped + min(max(unnamed, 0), Int64(RedisBounds.maxListedReplicas)))
     }
 
-    /// As `ReservationID.hexadecimal` writes it, and nothing else.
+    /// Accepts only the form that `ReservationID.hexadecimal` writes.
     private static func replica(_ bytes: ArraySlice<UInt8>) -> UInt64? {
         guard bytes.count == 16, bytes.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) else {
             return nil
@@ -241,7 +242,7 @@ package struct BatchReplyDecoder {
         return UInt64(String(decoding: bytes, as: UTF8.self), radix: 16)
     }
 
-    /// Digits alone: a sign, a space or a fraction is none of the script's.
+    /// Accepts digits only: the script writes no sign, space or fraction.
     private static func time(_ bytes: ArraySlice<UInt8>) -> Int64? {
         guard bytes.count <= 19, bytes.allSatisfy({ (48...57).contains($0) }),
             let timeMs = Int64(String(decoding: bytes, as: UTF8.self)), timeMs <= EngineBounds.latestMs
@@ -249,7 +250,7 @@ package struct BatchReplyDecoder {
         return timeMs
     }
 
-    /// Nothing, or the id of a reservation.
+    /// Whether it is empty or the id of a reservation.
     private static func isReservation(_ bytes: ArraySlice<UInt8>) -> Bool {
         bytes.isEmpty
             || bytes.count == RedisBounds.reservationBytes

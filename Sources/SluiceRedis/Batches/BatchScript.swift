@@ -1,10 +1,10 @@
 package import SluiceEngine
 
-/// The scripts in `Scripts/`, embedded in the program. Each begins with `prelude.lua`, and is put together once.
+/// The scripts in `Scripts/`, embedded in the program. Each begins with `prelude.lua`, and is assembled once.
 package enum BatchScript: Sendable, CaseIterable {
     /// For plain batches: one command a counter.
     case charge
-    /// For all others: it reads all counters of an entry before it writes to any.
+    /// For all other batches: it reads all counters of an entry before it writes to any.
     case decide
 
     package init(for batch: borrowing Batch) { self = batch.isPlain ? .charge : .decide }
@@ -21,7 +21,7 @@ package enum BatchScript: Sendable, CaseIterable {
         PackageResources.prelude_lua + PackageResources.counters_lua + PackageResources.decide_lua
 }
 
-/// The SHA-1 of each script in hexadecimal, as `SCRIPT LOAD` answered it.
+/// The SHA-1 of each script in hexadecimal, as `SCRIPT LOAD` returned it.
 package struct BatchScriptHashes: Sendable, Equatable {
     private var charge: [UInt8] = []
     private var decide: [UInt8] = []

@@ -1,14 +1,14 @@
 internal import NIOCore
 internal import SluiceEngine
 
-/// How one counter is read: what is asked of Redis, and what is made of the answers. The one place that knows what lies under
-/// the keys of each algorithm, beside the scripts (`counters.lua`).
+/// How one counter is read: the commands, and the meaning of their answers. Besides the scripts (`counters.lua`), only
+/// this type knows the values under each algorithm's keys.
 struct CounterReading {
-    /// Of the open window.
+    /// The open window's key.
     let key: CounterKey
     private let commands: [[[UInt8]]]
 
-    /// - Parameter nowMs: Redis' clock, by which slots have expired or not.
+    /// - Parameter nowMs: Redis' clock, which decides whether slots have expired.
     init(_ key: CounterKey, prefix: String, nowMs: Int64) {
         self.key = key
         func word(_ text: String) -> [UInt8] { Array(text.utf8) }
@@ -31,14 +31,14 @@ struct CounterReading {
             }
     }
 
-    /// How many replies it takes.
+    /// How many replies the commands get.
     var replyCount: Int { commands.count }
 
     func write(to buffer: inout ByteBuffer) {
         for command in commands { buffer.writeCommand(command) }
     }
 
-    /// nil if nothing is counted, or what lies there is nothing that a script would count by.
+    /// nil if nothing is counted, or if a script would not accept the value.
     func counter(_ replies: [RedisReply]) -> StoredCounter? {
         guard replies.count == replyCount, case .array(let strings) = replies[0] else { return nil }
         var usage: Usage?
@@ -76,7 +76,7 @@ struct CounterReading {
         return StoredCounter(key: key, usage: usage, lastMs: lastMs, log: log)
     }
 
-    /// A list of times, each after the one before, and amounts by turns, as MessagePack.
+    /// A MessagePack list of pairs: a time, relative to the one before, and an amount.
     private static func log(_ strings: [RedisReply], _ index: Int) -> UsageLog? {
         guard index < strings.count, case .string(let bytes) = strings[index],
             let numbers = MessagePackReader.numbers(bytes, atMost: 2 * EngineBounds.maxLogEntries),
@@ -99,7 +99,7 @@ struct CounterReading {
         numbers(strings, index).flatMap { $0.count == 1 ? $0[0] : nil }
     }
 
-    /// What the scripts do not take for a tally is none here either.
+    /// Accepts only values that the scripts accept as a usage.
     private static func numbers(_ strings: [RedisReply], _ index: Int) -> [Int64]? {
         guard index < strings.count, case .string(let text) = strings[index] else { return nil }
         let words = text.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)

@@ -1,16 +1,16 @@
 internal import NIOCore
 internal import SluiceEngine
 
-/// Reads counters over a connection of its own, so that checks never wait for it: `SCAN` for a page of keys, then what lies
-/// under those that match, some at a time.
+/// Reads counters over a connection of its own, so that checks never wait for it: `SCAN` for a page of keys, then the
+/// values under those that match, in portions.
 ///
-/// Redis looks at `RedisBounds.scanKeysPerCall` keys a call and passes over those that cannot match; of the others this keeps
-/// what matches, and no more than was asked for: however many keys there are, it holds no more. When time runs out it tells what
-/// it found, and that there may be more.
+/// Redis examines `RedisBounds.scanKeysPerCall` keys a call and skips those that cannot match. Of the others this keeps
+/// only those that match, at most as many as were asked for, so its memory does not grow with the number of keys. When
+/// time runs out it returns what it found, and that there may be more.
 final class CounterScan: RedisConnectionOwner {
     typealias Completion = (Result<StoredCounters, BatchFailure>) -> Void
 
-    /// What the next replies answer.
+    /// What the next replies answer, in order.
     private enum Awaited {
         case clock
         case page
@@ -26,14 +26,14 @@ final class CounterScan: RedisConnectionOwner {
     private var timeLimit: Scheduled<Void>?
     private var completion: Completion?
     private var awaited = CircularBuffer<Awaited>()
-    /// Those so far that the first of `awaited` wants.
+    /// The replies so far for the first of `awaited`.
     private var replies: [RedisReply] = []
-    /// Of the page that came last, keys that may match.
+    /// Keys of the latest page that may match.
     private var candidates = CircularBuffer<[UInt8]>()
     /// nil after the last page.
     private var cursor: [UInt8]? = Array("0".utf8)
     private var hasPage = false
-    /// A counter may have several keys, and `SCAN` may give one more than once.
+    /// A counter may have several keys, and `SCAN` may return a key more than once.
     private var seen: Set<CounterKey> = []
     private var counters: [StoredCounter] = []
     private var timeMs: Int64 = 0
@@ -81,7 +81,7 @@ final class CounterScan: RedisConnectionOwner {
         if awaited.isEmpty { goOn() }
     }
 
-    /// Every key that may match, as `SCAN` wants it; what is no pattern is taken literally.
+    /// A pattern for `SCAN` that covers every key that may match; characters special to patterns are escaped.
     static func pattern(for query: CounterQuery) -> [UInt8] {
         var pattern = escaped(query.beginning)
         if let container = query.container {
@@ -97,7 +97,7 @@ final class CounterScan: RedisConnectionOwner {
 
     // MARK: - Asking
 
-    /// Everything that was asked is answered: asks what comes next.
+    /// Every answer has arrived: sends the next commands.
     private func goOn() {
         guard completion != nil else { return }
         guard counters.count < query.limit else { return finish(isWhole: true) }
@@ -113,12 +113,12 @@ final class CounterScan: RedisConnectionOwner {
             awaited.append(.counter(reading))
         }
         if awaited.isEmpty && !candidates.isEmpty {
-            // Many that only looked like counters: others' work comes in between.
+            // Many keys only looked like counters: lets other work run in between.
             return eventLoop.assumeIsolated().execute { self.goOn() }
         }
         if awaited.isEmpty {
             guard let cursor else { return finish(isWhole: true) }
-            // The clock first: the page's keys are looked at by it.
+            // The clock comes first: it is needed to read the page's keys.
             commands.writeCommand("TIME")
             awaited.append(.clock)
             commands.writeCommand([
@@ -160,7 +160,7 @@ final class CounterScan: RedisConnectionOwner {
         return true
     }
 
-    /// An error about one key alone: it is of another type, and no counter.
+    /// An error about one key alone: it has another type and is no counter.
     private func takeReply(_ reply: FlatReply, of reading: CounterReading) -> Bool {
         if let error = reply.error, !error.isWrongType { return false }
         guard let tree = reply.tree() else { return false }

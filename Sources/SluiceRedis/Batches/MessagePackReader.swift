@@ -1,7 +1,7 @@
-/// Reads the one thing in MessagePack that is not left to the scripts: an array of whole numbers from 0 on.
+/// Reads the one MessagePack value that is not left to the scripts: an array of whole numbers from 0 on.
 enum MessagePackReader {
     /// - Parameter most: how many numbers at most.
-    /// - Returns: nil if it is anything else, or something follows it.
+    /// - Returns: nil if it is anything else, or if bytes follow it.
     static func numbers(_ bytes: some Collection<UInt8>, atMost most: Int) -> [Int64]? {
         var rest = bytes[...]
         /// Big-endian.
@@ -27,7 +27,7 @@ enum MessagePackReader {
             case 0xCD?: value = number(ofBytes: 2)
             case 0xCE?: value = number(ofBytes: 4)
             case 0xCF?: value = number(ofBytes: 8)
-            // A signed number, of which some writers make use also where it is not negative.
+            // A signed number; some writers use it for non-negative values too.
             case 0xD3?: value = number(ofBytes: 8)
             default: return nil
             }

@@ -1,12 +1,12 @@
-/// Writes the little of MessagePack that the scripts' headers need: arrays, integers and short strings, each in its shortest form.
-/// See https://github.com/msgpack/msgpack/blob/master/spec.md
+/// Writes the part of MessagePack that the scripts' headers need: arrays, integers and short strings, each in its
+/// shortest form. See https://github.com/msgpack/msgpack/blob/master/spec.md
 struct MessagePackWriter {
     private(set) var bytes: [UInt8] = []
 
     /// Empties it and keeps its storage.
     mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
 
-    /// `count` values are to follow.
+    /// Begins an array of `count` values.
     mutating func writeArray(count: Int) {
         if count < 16 {
             bytes.append(0x90 | UInt8(count))

@@ -1,35 +1,35 @@
 internal import NIOCore
 internal import SluiceEngine
 
-/// Listens, on a connection of its own, to the channel on which scripts tell of counters that they lowered. It is used
-/// once: `SUBSCRIBE`, then messages, and a `PING` whenever it is to show that it is still there.
+/// Subscribes, on a connection of its own, to the channel on which scripts publish counters that they lowered. Used
+/// once: `SUBSCRIBE`, then messages, and a `PING` for each liveness probe.
 ///
-/// Spoken is RESP2, in which messages and the answers to both commands are arrays of strings.
+/// It uses RESP2, in which messages and the answers to both commands are arrays of strings.
 final class ChangeSubscription: RedisConnectionOwner {
-    typealias Tell = (ChangeFeedEvent) -> Void
+    typealias Report = (ChangeFeedEvent) -> Void
 
     private let channel: String
     private var connection: RedisConnection?
-    private let tell: Tell
+    private let report: Report
 
-    /// Begins to open it; `tell` is called on the event loop, not from inside a call, and `closed` comes last.
+    /// Begins to open it; `report` is called on the event loop, not from inside a call, and `closed` comes last.
     init(
         channel: String, address: RedisAddress, handshake: RedisHandshake, limits: RedisTimeLimits,
-        eventLoop: any EventLoop, tell: @escaping Tell
+        eventLoop: any EventLoop, report: @escaping Report
     ) {
         self.channel = channel
-        self.tell = tell
+        self.report = report
         connection = RedisConnection(
             to: address, handshake: handshake, limits: limits, eventLoop: eventLoop, owner: self)
     }
 
-    /// Ends it without a word.
+    /// Closes it without an event.
     func close() {
         connection?.close()
         connection = nil
     }
 
-    /// Ends in `alive`, if the server is there.
+    /// Results in `alive` if the server answers.
     func probe() {
         var command = ByteBuffer()
         command.writeCommand("PING")
@@ -44,7 +44,7 @@ final class ChangeSubscription: RedisConnectionOwner {
 
     func connectionClosed(_ reason: String) {
         connection = nil
-        tell(.closed(reason: reason))
+        report(.closed(reason: reason))
     }
 
     func connectionReceived(_ reply: FlatReply) {
@@ -59,11 +59,11 @@ final class ChangeSubscription: RedisConnectionOwner {
             return
         }
         switch reply.words(of: reply.items[1]) {
-        case "subscribe": tell(.opened)
-        case "pong": tell(.alive)
+        case "subscribe": report(.opened)
+        case "pong": report(.alive)
         case "message" where reply.items.count == 4 && reply.items[3].kind == .string:
             let message = reply.bytes(of: reply.items[3])
-            if message.count <= RedisBounds.maxChangeBytes { tell(.changed(Array(message))) }
+            if message.count <= RedisBounds.maxChangeBytes { report(.changed(Array(message))) }
         default: break
         }
     }

@@ -1,8 +1,8 @@
 internal import NIOCore
 
-/// Writes commands as arrays of bulk strings, the form in which Redis takes them.
+/// Writes commands as arrays of bulk strings, as Redis expects them.
 extension ByteBuffer {
-    /// A whole command, for what is not on the path of a check.
+    /// A whole command; not for the path of a check.
     mutating func writeCommand(_ words: [[UInt8]]) {
         writeArrayHeader(words.count)
         for word in words { writeBulk(word) }
@@ -40,8 +40,8 @@ extension ByteBuffer {
             writeLineEnd()
             return
         }
-        // A short one fits one word: it is put together there, its bytes in order, and written at once with what is
-        // left over behind it, which the next write covers.
+        // A short header fits one word: its bytes are assembled in order and written at once. The bytes left over are
+        // overwritten by the next write.
         var word = UInt64(kind)
         if count >= 100 { word = word << 8 | UInt64(48 + count / 100) }
         if count >= 10 { word = word << 8 | UInt64(48 + count / 10 % 10) }
@@ -64,7 +64,7 @@ extension ByteBuffer {
 }
 
 extension Int {
-    /// How many digits it takes to write; for 0 and above.
+    /// How many decimal digits the number has; for 0 and above.
     fileprivate var decimalDigits: Int {
         var digits = 1
         var rest = self / 10

@@ -8,7 +8,7 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
     }
 
     package var endpoint: Endpoint
-    /// 0 and above; how many there are is the server's to say (16 unless configured).
+    /// 0 and above; the server decides how many there are (16 unless configured).
     package var database: Int
     /// Those in the URL, if any.
     package var credentials: RedisCredentials?
@@ -20,8 +20,8 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// Reads a URL. User, password and path are percent-decoded.
-    /// - Throws: what is wrong, where, and how it should look, in one line that never shows a password. So it quotes nothing
-    ///   but a scheme and numbers: in an address that is wrong anything else may be the password, in another's place.
+    /// - Throws: what is wrong, where, and how it should look, in one line that never shows a password. It quotes only
+    /// a scheme and numbers: in a wrong address any other part may be a misplaced password.
     package init(_ text: String) throws(RedisAddressError) {
         guard let colon = text.firstRange(of: "://") else {
             throw RedisAddressError(
@@ -42,7 +42,7 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// As a URL again, with `***` for the password: fit for a log.
+    /// As a URL, with `***` for the password: fit for a log.
     package var description: String {
         let database = database == 0 ? "" : "\(database)"
         switch endpoint {
@@ -58,7 +58,7 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
     private static func parseTCP(_ text: Substring) throws(RedisAddressError) -> RedisAddress {
         let authority = text.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
         let tail = text[authority.endIndex...]
-        // Before anything is quoted: what comes behind may be the rest of a password.
+        // Before anything is quoted: the rest may be part of a password.
         guard !tail.contains("@") else {
             throw RedisAddressError(
                 "user and password hold a character that must be percent-encoded (/ as %2F, ? as %3F, # as %23), "
@@ -181,8 +181,8 @@ package struct RedisAddressError: Error, Sendable, Equatable, CustomStringConver
     static let unixExample = "unix:///run/redis/redis.sock"
 }
 
-/// A number between quotation marks and with a space behind it; nothing if it is any other text, or long enough to be a
-/// password of digits.
+/// A number in quotation marks and a space after it; empty for any other text and for long numbers, which may be a
+/// password.
 private func shown(_ text: Substring) -> String {
     (1...5).contains(text.utf8.count) && decimal(text) != nil ? "\"\(text)\" " : ""
 }
@@ -193,7 +193,7 @@ private func decimal(_ text: Substring) -> Int? {
     return Int(text)
 }
 
-/// Nil if a `%` has no two digits behind it, or if the bytes are not UTF-8.
+/// Nil if a `%` is not followed by two digits, or if the bytes are not UTF-8.
 private func percentDecoded(_ text: Substring) -> String? {
     var bytes: [UInt8] = []
     var rest = text.utf8[...]

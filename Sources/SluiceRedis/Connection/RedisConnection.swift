@@ -2,16 +2,16 @@ import Glibc
 internal import NIOCore
 internal import NIOPosix
 
-/// Who uses a connection. Every call comes on the event loop and never from inside a call to the connection.
+/// The user of a connection. Every call comes on the event loop and never from inside a call to the connection.
 protocol RedisConnectionOwner: AnyObject {
-    /// The handshake is done.
+    /// The handshake has completed.
     func connectionReady(_ server: RedisServer)
     func connectionReceived(_ reply: FlatReply)
-    /// It did not open, or broke. The last call.
+    /// The connection did not open, or broke. The last call.
     func connectionClosed(_ reason: String)
 }
 
-/// One connection to Redis: opens it, says the handshake, and passes on replies. It is used once, on one event loop.
+/// One connection to Redis: opens it, does the handshake, and passes on replies. Used once, on one event loop.
 final class RedisConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
@@ -23,7 +23,7 @@ final class RedisConnection: ChannelInboundHandler {
         case handshaking(RedisHandshake, limit: Scheduled<Void>)
         /// Passes on replies. Becomes `closed`.
         case ready
-        /// The owner has been told, is about to be, or does not want to know.
+        /// The owner has been notified, is about to be, or has closed the connection itself.
         case closed
     }
 
@@ -34,7 +34,7 @@ final class RedisConnection: ChannelInboundHandler {
     private var channel: (any Channel)?
     private var reader = ReplyReader()
 
-    /// Begins to open a connection; `close` gives it up at any time.
+    /// Begins to open a connection; `close` aborts at any time.
     init(
         to address: RedisAddress, handshake: RedisHandshake, limits: RedisTimeLimits, eventLoop: any EventLoop,
         owner: any RedisConnectionOwner
@@ -46,19 +46,19 @@ final class RedisConnection: ChannelInboundHandler {
         eventLoop.assumeIsolated().execute { self.open(address, handshake) }
     }
 
-    /// Sends what was written by `writeCommand` or an encoder. Only while ready.
+    /// Sends the output of `writeCommand` or of an encoder. Only while ready.
     func write(_ buffer: ByteBuffer) {
         guard case .ready = state, let channel else { return }
         channel.writeAndFlush(buffer, promise: nil)
     }
 
-    /// Closes it without a word to the owner.
+    /// Closes it without notifying the owner.
     func close() {
         owner = nil
         end()
     }
 
-    /// Closes it and tells the owner why.
+    /// Closes it and passes the reason to the owner.
     func fail(_ reason: String) {
         if case .closed = state { return }
         end()
@@ -115,7 +115,7 @@ final class RedisConnection: ChannelInboundHandler {
         do throws(ReplyProtocolError) {
             try reader.feed(unwrapInboundIn(data))
             while true {
-                // Whoever got the last reply may have closed the connection.
+                // The receiver of the last reply may have closed the connection.
                 if case .closed = state { return }
                 guard let reply = try reader.next() else { return }
                 receive(reply)
@@ -154,7 +154,7 @@ final class RedisConnection: ChannelInboundHandler {
         fail("the connection broke: \(Self.words(for: error))")
     }
 
-    /// One line for what NIO throws.
+    /// One line for an error that NIO throws.
     private static func words(for error: any Error) -> String {
         switch error {
         case let error as NIOConnectionError:

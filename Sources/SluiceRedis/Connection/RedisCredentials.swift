@@ -1,4 +1,4 @@
-/// Who to be at Redis. Nothing that describes it, in text or to a debugger, shows the password.
+/// User and password for Redis. Its description, as text or in a debugger, never shows the password.
 package struct RedisCredentials: Sendable, Equatable, CustomStringConvertible, CustomDebugStringConvertible,
     CustomReflectable
 {

@@ -1,26 +1,25 @@
 package import SluiceEngine
 
-/// An error that Redis answered with, and what it says about whether anything was charged.
+/// An error from Redis, and whether anything was charged.
 ///
-/// The codes in `givenBeforeRunning` are answered by Redis before it executes a command, so nothing was charged:
+/// Redis answers the codes in `givenBeforeRunning` before it executes a command, so nothing was charged:
 ///
 /// | code | why Redis did not run the command |
 /// |---|---|
 /// | `NOSCRIPT` | it does not know the script's hash |
 /// | `MOVED`, `ASK`, `TRYAGAIN`, `CLUSTERDOWN`, `CROSSSLOT` | Cluster looks at the keys before it runs anything |
 /// | `LOADING` | it is reading its data set; only commands flagged for that are let through |
-/// | `BUSY` | another client's script is running, and commands other than `SCRIPT KILL` are turned away |
+/// | `BUSY` | another client's script is running, and commands other than `SCRIPT KILL` are rejected |
 /// | `MASTERDOWN` | a replica has lost its master and may not serve what it has |
 /// | `NOAUTH`, `WRONGPASS`, `NOPERM` | the user is checked first: identity, command and every key of the command |
 /// | `EXECABORT` | a transaction was dropped as a whole |
 /// | `ERR unknown command` | it was renamed, or this server has none of that name |
 /// | `READONLY`, `OOM`, `MISCONF`, `NOREPLICAS` | it may not write: looked at before the command, or see below |
 ///
-/// `EVALSHA` may be let through and its first write turned away. That is the case for the codes in
-/// `givenToFirstWrite`: once a script has written, Redis lets it go on, so that it is never cut in half (`OOM`,
-/// `READONLY` and the others are only looked at while the script is clean). The first write is the marker's `SET`,
-/// before anything is charged. Every other error from inside a script may come after a charge, `NOPERM` too (a user
-/// who may run `INCRBY` and not `DECRBY`, say), and leaves open what was charged.
+/// `EVALSHA` may be let through and its first write rejected. That holds for the codes in `givenToFirstWrite`: Redis
+/// checks for `OOM`, `READONLY` and the others only until a script's first write, so that no script is cut in half. The
+/// first write is the marker's `SET`, before anything is charged. Every other error from inside a script may come after
+/// a charge, `NOPERM` too (a user who may run `INCRBY` and not `DECRBY`, say), so it is unknown what was charged.
 ///
 /// Redis 7 puts the code first and names the script after it (`OOM command not allowed ... script: 5ca1e, on
 /// @user_script:12.`). Redis 6.2 wraps it: `ERR Error running script (call to f_5ca1e): @user_script:12: -OOM ...`.
@@ -35,16 +34,16 @@ package struct RedisError: Error, Sendable, Equatable {
 
     package var isNoScript: Bool { code == "NOSCRIPT" }
 
-    /// The key at hand holds something of another type.
+    /// The key holds a value of another type.
     package var isWrongType: Bool { code == "WRONGTYPE" }
 
-    /// What Redis says, without the arguments of the command that it quotes: they may name a grant, or be a password.
+    /// The message without the command arguments that it quotes: they may name a grant, or be a password.
     package var reason: String {
         message.firstRange(of: Self.quotedArguments).map { String(message[..<$0.lowerBound]) } ?? message
     }
 
-    /// The same, and without this secret should it be quoted elsewhere: as `***`, and where only a part of it is
-    /// recognised (Redis cuts what it quotes), nothing but the code.
+    /// The same without this secret: quoted elsewhere, it becomes `***`; if only a part of it is recognised (Redis cuts
+    /// what it quotes), only the code is returned.
     package func reason(without secret: String) -> String {
         guard !secret.isEmpty else { return reason }
         var rest = reason[...]
@@ -56,8 +55,8 @@ package struct RedisError: Error, Sendable, Equatable {
         }
         shown += rest
         let isPartlyQuoted =
-            secret.count > Self.tellingCharacters
-            && shown.firstRange(of: String(secret.prefix(Self.tellingCharacters))) != nil
+            secret.count > Self.recognisableCharacters
+            && shown.firstRange(of: String(secret.prefix(Self.recognisableCharacters))) != nil
         return isPartlyQuoted ? "\(code) (the rest quotes the password)" : shown
     }
 
@@ -73,8 +72,8 @@ package struct RedisError: Error, Sendable, Equatable {
     /// Redis 6.2 to 8 and Valkey: `ERR unknown command 'EVALSHA', with args beginning with: '5ca1e' '3' ...`.
     private static let quotedArguments = ", with args beginning with"
     private static let unknownCommand = "ERR unknown command"
-    /// So many of a password's first characters are taken for a part of it.
-    private static let tellingCharacters = 6
+    /// So many of a password's first characters are treated as a part of it.
+    private static let recognisableCharacters = 6
 
     private static let givenToFirstWrite: Set<String> = ["READONLY", "OOM", "MISCONF", "NOREPLICAS"]
 
@@ -83,12 +82,12 @@ package struct RedisError: Error, Sendable, Equatable {
         "NOAUTH", "WRONGPASS", "NOPERM", "EXECABORT",
     ])
 
-    /// The code of an error that was raised by a line of a script; nil if no script had started. An error that was
-    /// raised by a line and shows no code there has an empty one.
+    /// The code of an error that a script's line raised; nil if no script had started. It is empty if the error shows
+    /// no code there.
     private var codeFromInsideScript: String? {
         let place = "@user_script:"
         guard var rest = message.firstRange(of: place).map({ message[$0.upperBound...] }) else { return nil }
-        // Redis 7: the code is the first word of all.
+        // Redis 7: the code is the message's first word.
         guard code == "ERR" else { return String(code) }
         // Redis 6.2: `@user_script:12: @user_script: 12: -OOM ...`, the place once or twice.
         while true {

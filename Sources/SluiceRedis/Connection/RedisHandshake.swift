@@ -1,13 +1,13 @@
 internal import NIOCore
 
-/// What is said first on a connection, all at once, and what the answers mean. A value: it is fed replies and tells
-/// what to do.
+/// The commands sent first on a connection, all at once, and the meaning of their answers. A value: it takes replies
+/// and returns what to do.
 struct RedisHandshake {
     enum Action: Equatable {
         case wait
-        /// Every answer is there.
+        /// Every answer has arrived.
         case ready(RedisServer)
-        /// The connection is of no use: why, in one sentence without a secret.
+        /// The connection is unusable: the reason, in one sentence without a secret.
         case fail(String)
     }
 
@@ -23,12 +23,12 @@ struct RedisHandshake {
     private let steps: [Step]
     private var answered = 0
     private var server = RedisServer()
-    /// What was wrong with a step that the connection can do without: told if it then breaks.
+    /// The fault of a step that the connection can do without: reported if the connection then breaks.
     private(set) var setback: String?
 
     /// - Parameters:
     ///   - clientName: shown by `CLIENT LIST`.
-    ///   - loadsScripts: whether the connection is for charging; one for reading needs neither scripts nor server.
+    /// - loadsScripts: whether the connection is for charging; one for reading needs neither scripts nor server facts.
     init(address: RedisAddress, credentials: RedisCredentials?, clientName: String, loadsScripts: Bool) {
         self.credentials = credentials
         self.database = address.database
@@ -58,7 +58,7 @@ struct RedisHandshake {
             case .setName: buffer.writeCommand("CLIENT", "SETNAME", clientName)
             case .loadScript(let script):
                 buffer.writeCommand([Array("SCRIPT".utf8), Array("LOAD".utf8), script.source])
-            // One command a section: several at once are understood by Redis 7 and later only.
+            // One section per command: only Redis 7 and later accept several at once.
             case .readServer: buffer.writeCommand("INFO", "server")
             case .readMemory: buffer.writeCommand("INFO", "memory")
             case .readReplication: buffer.writeCommand("INFO", "replication")
@@ -79,7 +79,7 @@ struct RedisHandshake {
         return answered == steps.count ? .ready(server) : .wait
     }
 
-    /// Why the connection is of no use after this error; nil if it can do without the step.
+    /// Why the connection is unusable after this error; nil if it can do without the step.
     private func failure(of step: Step, _ error: RedisError) -> String? {
         switch step {
         // A server that does not know `AUTH` quotes what it was sent.
@@ -92,7 +92,7 @@ struct RedisHandshake {
         }
     }
 
-    /// Why the answer makes no sense; nil if it does.
+    /// Why the answer is malformed; nil if it is valid.
     private mutating func read(_ reply: FlatReply, of step: Step) -> String? {
         guard let first = reply.items.first, reply.items.count == 1 else { return "Redis answered with an array" }
         switch step {
@@ -110,12 +110,12 @@ struct RedisHandshake {
     }
 }
 
-/// What the handshake learnt.
+/// What the handshake found out about the server.
 struct RedisServer: Equatable, CustomStringConvertible {
     var scriptHashes = BatchScriptHashes()
     private var fields: [String: String] = [:]
 
-    /// Takes the lines `field:value` of one section of `INFO`.
+    /// Reads the lines `field:value` of one section of `INFO`.
     mutating func read(info: ArraySlice<UInt8>) {
         let wanted: Set = ["server_name", "valkey_version", "redis_version", "role", "maxmemory_policy"]
         for line in info.split(whereSeparator: { $0 == 13 || $0 == 10 }) {
@@ -127,9 +127,9 @@ struct RedisServer: Equatable, CustomStringConvertible {
     }
 
     var isReplica: Bool { fields["role"] == "slave" }
-    /// How it makes room: `noeviction`, `allkeys-lru` and so on; nil if it did not say.
+    /// How it makes room: `noeviction`, `allkeys-lru` and so on; nil if unknown.
     var evictionPolicy: String? { fields["maxmemory_policy"] }
-    /// Whether it may throw away counters that are still open.
+    /// Whether it may evict counters that are still open.
     var mayEvictCounters: Bool { evictionPolicy?.hasPrefix("allkeys-") ?? false }
 
     /// Such as `Redis 7.0.15, master`.

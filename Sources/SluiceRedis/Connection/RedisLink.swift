@@ -4,17 +4,17 @@ package import SluiceEngine
 
 /// The link to one Redis server: a connection on one event loop, the scripts, and batches one after the other.
 ///
-/// It decides nothing: when to connect, to give up and to send is the engine's to say. Every call must come on the
-/// event loop, and every call to the delegate comes on it, never from inside a call to the link. Whoever lets go of the
-/// link disconnects it first, and ends its listening.
+/// It decides nothing: the engine says when to connect, to give up and to send. Every call must come on the event loop.
+/// Calls to the delegate come on it too, but never from inside a call to the link. Before the link is released,
+/// disconnect it and end its change subscription.
 package final class RedisLink: CounterStore {
     package struct Configuration: Sendable {
         package var address: RedisAddress
         /// From a file or the environment; those in the address otherwise.
         package var credentials: RedisCredentials?
-        /// This replica, told apart from all others by it: its marker's key and the connection's name hold it.
+        /// This replica's unique number: part of its marker's key and of the connection's name.
         package var replica: UInt64
-        /// What the marker's key begins with, as the counters' keys do.
+        /// What the marker's key and the counters' keys begin with.
         package var keyPrefix: String
         package var limits = RedisTimeLimits()
 
@@ -43,20 +43,20 @@ package final class RedisLink: CounterStore {
     private let eventLoop: any EventLoop
     private let logger: Logger
     private var state = State.idle
-    /// There while connected: it needs the scripts' hashes, which the server tells.
+    /// Set while connected: it needs the script hashes that the server returns.
     private var encoder: BatchEncoder?
     private var pipeline = BatchPipeline()
     private var decoder = BatchReplyDecoder()
     private var scans: [ObjectIdentifier: CounterScan] = [:]
-    /// There while it is opened or open.
+    /// Set while it is opening or open.
     private var subscription: ChangeSubscription?
-    /// Whether the log last said that Redis cannot be reached: it says so once, not at every attempt.
-    private var isLoggedAsAway = false
+    /// Whether the log already says that Redis cannot be reached: logged once, not at every attempt.
+    private var isLoggedAsUnavailable = false
 
     /// - Parameters:
     ///   - configuration: where to connect, and as whom.
     ///   - eventLoop: the one that owns the engine.
-    ///   - logger: gets one line for each change of state, never a secret.
+    /// - logger: gets one line for each change of state, never a secret.
     package init(_ configuration: Configuration, eventLoop: any EventLoop, logger: Logger) {
         self.configuration = configuration
         self.eventLoop = eventLoop
@@ -86,7 +86,7 @@ package final class RedisLink: CounterStore {
     package func send(_ batch: Batch) {
         eventLoop.preconditionInEventLoop()
         guard case .connected(let connection) = state, encoder != nil else {
-            return refuse(batch.sequence, "not connected to Redis")
+            return reject(batch.sequence, "not connected to Redis")
         }
         guard !pipeline.isFull else {
             return connection.fail("\(RedisBounds.maxBatchesInFlight) batches are without an answer")
@@ -98,7 +98,7 @@ package final class RedisLink: CounterStore {
         eventLoop.preconditionInEventLoop()
         guard scans.count < RedisBounds.maxScans else {
             return eventLoop.assumeIsolated().execute {
-                completion(.failure(.refused("\(RedisBounds.maxScans) scans are under way already: try again")))
+                completion(.failure(.refused("\(RedisBounds.maxScans) scans are running already: try again")))
             }
         }
         let scan = CounterScan(
@@ -143,23 +143,23 @@ package final class RedisLink: CounterStore {
         state = .idle
     }
 
-    /// Answers a batch that cannot be sent. There is no connection, so none before it awaits its answer.
-    private func refuse(_ sequence: Int64, _ reason: String) {
+    /// Answers a batch that cannot be sent. There is no connection, so no earlier batch awaits its answer.
+    private func reject(_ sequence: Int64, _ reason: String) {
         eventLoop.assumeIsolated().execute {
             self.delegate?.linkAnswered(sequence: sequence, .failure(.refused(reason)))
         }
     }
 }
 
-/// A connection that the link has closed no longer calls, so whoever calls is the present one.
+/// A connection that the link has closed no longer calls, so the caller is always the current one.
 extension RedisLink: RedisConnectionOwner {
     func connectionReady(_ server: RedisServer) {
         guard case .connecting(let connection) = state else { return }
         let markerKey = BatchEncoder.markerKey(prefix: configuration.keyPrefix, replica: configuration.replica)
         encoder = BatchEncoder(scriptHashes: server.scriptHashes, markerKey: markerKey)
         state = .connected(connection)
-        isLoggedAsAway = false
-        // What follows from a connection, and from its loss, is told by whoever counts; here it would be said twice.
+        isLoggedAsUnavailable = false
+        // The engine logs the effects of a connection and of its loss; the link would only repeat them.
         logger.debug("connected to Redis", metadata: ["server": "\(server)"])
         if server.mayEvictCounters {
             logger.warning(
@@ -174,8 +174,8 @@ extension RedisLink: RedisConnectionOwner {
 
     func connectionClosed(_ reason: String) {
         reset()
-        if !isLoggedAsAway {
-            isLoggedAsAway = true
+        if !isLoggedAsUnavailable {
+            isLoggedAsUnavailable = true
             logger.debug("no connection to Redis", metadata: ["reason": "\(reason)"])
         }
         delegate?.linkClosed(reason: reason)
@@ -187,7 +187,8 @@ extension RedisLink: RedisConnectionOwner {
             return connection.fail("Redis answered without being asked")
         }
         if let error = reply.error {
-            // The server has lost its scripts (restart, SCRIPT FLUSH): bring it along. The engine need not know.
+            // The server has lost its scripts (restart, SCRIPT FLUSH): resend the batch with its script. The engine
+            // need not know.
             if error.isNoScript, let call = pipeline.sendAgain(index) {
                 return connection.write(call)
             }

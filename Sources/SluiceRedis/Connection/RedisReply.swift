@@ -1,5 +1,5 @@
-/// One reply as it was read, flat: items in the order in which they came, an array before its elements. Appending to
-/// it allocates nothing once it has grown, so that a reply of a thousand integers costs no more than its bytes.
+/// One reply in flat form: items in order of arrival, an array before its elements. Once its storage has grown,
+/// appending allocates nothing, so a reply of a thousand integers costs no more than its bytes.
 package struct FlatReply: Sendable, Equatable {
     package enum Kind: UInt8, Sendable {
         case integer, string, status, error, null, array
@@ -38,7 +38,7 @@ package struct FlatReply: Sendable, Equatable {
         return text[start..<start + Int(item.length)]
     }
 
-    /// The words of a string, a status or an error, cut off at `RedisBounds.maxErrorBytes`.
+    /// The text of a string, a status or an error, cut off at `RedisBounds.maxErrorBytes`.
     package func words(of item: Item) -> String {
         String(decoding: bytes(of: item).prefix(RedisBounds.maxErrorBytes), as: UTF8.self)
     }
@@ -49,7 +49,7 @@ package struct FlatReply: Sendable, Equatable {
         return RedisError(words(of: first))
     }
 
-    /// The reply as a tree; nil if it is of a kind that was not asked for (RESP3's maps, say) or deeper than
+    /// The reply as a tree; nil if it is of an unexpected kind (RESP3's maps, say) or deeper than
     /// `RedisBounds.maxReplyDepth`.
     package func tree() -> RedisReply? {
         var at = 0
@@ -80,7 +80,7 @@ package struct FlatReply: Sendable, Equatable {
     }
 }
 
-/// A reply as a tree: for what is not on the path of a check.
+/// A reply as a tree; not for the path of a check.
 package enum RedisReply: Sendable, Equatable {
     case integer(Int64)
     case string([UInt8])

@@ -1,7 +1,7 @@
 package import NIOCore
 
-/// How long a link waits. The defaults are those of `RedisBounds`; tests take others, to wait for less or to wait on a
-/// busy machine.
+/// How long a link waits. The defaults are those of `RedisBounds`; tests use others, to be fast or to allow for a busy
+/// machine.
 package struct RedisTimeLimits: Sendable, Equatable {
     /// For a connection to open.
     package var connect = RedisBounds.connectTimeLimit

@@ -1,22 +1,22 @@
 internal import CHiredis
 package import NIOCore
 
-/// What came is not RESP, or more than was to be expected. Nothing after it can be read.
+/// The input is not RESP, or longer than expected. Nothing after it can be read.
 package struct ReplyProtocolError: Error, Sendable, Equatable {
-    /// One sentence, fit for a log: it holds at most a byte of what came.
+    /// One sentence, fit for a log: it holds at most one byte of the input.
     package var reason: String
 }
 
-/// Reads replies with hiredis: it is fed what the socket gave and yields one `FlatReply` after the other.
+/// Reads replies with hiredis: takes the socket's bytes and returns one `FlatReply` after the other.
 ///
 /// The only place with unsafe pointers: hiredis' reader calls back for each item, and the callbacks append to a store
-/// that this value owns. Not to be used after it has thrown.
+/// that this value owns. Must not be used after it has thrown.
 package struct ReplyReader: ~Copyable {
     private let reader: UnsafeMutablePointer<redisReader>
     private let functions: UnsafeMutablePointer<redisReplyObjectFunctions>
     private let store: UnsafeMutablePointer<FlatReply>
     private let maxReplyBytes: Int
-    /// Bytes that were fed since a reply was last complete, and what was left over then.
+    /// Bytes taken since a reply was last complete, and those left over then.
     private var unfinishedBytes = 0
 
     package init(maxReplyBytes: Int = RedisBounds.maxReplyBytes) {
@@ -39,7 +39,7 @@ package struct ReplyReader: ~Copyable {
         store.deallocate()
     }
 
-    /// Takes over the readable bytes; `next` then gives the replies that they complete.
+    /// Takes the readable bytes; `next` then returns the replies that they complete.
     package mutating func feed(_ buffer: ByteBuffer) throws(ReplyProtocolError) {
         unfinishedBytes += buffer.readableBytes
         let result = buffer.withUnsafeReadableBytes { bytes in
@@ -48,9 +48,9 @@ package struct ReplyReader: ~Copyable {
         guard result == REDIS_OK else { throw error() }
     }
 
-    /// The next complete reply, or nil until more is fed.
+    /// The next complete reply, or nil until more bytes arrive.
     package mutating func next() throws(ReplyProtocolError) -> FlatReply? {
-        // Items of a reply that is not complete yet stay in the store until the rest has come.
+        // Items of an incomplete reply stay in the store until the rest arrives.
         if isBetweenReplies { store.pointee.removeAll() }
         var object: UnsafeMutableRawPointer?
         guard redisReaderGetReply(reader, &object) == REDIS_OK else { throw error() }
@@ -74,8 +74,8 @@ package struct ReplyReader: ~Copyable {
         return ReplyProtocolError(reason: reason)
     }
 
-    /// The table is zeroed first and filled by name, because hiredis 1.x has members that 0.14 lacks and other types
-    /// for some parameters. Members that stay empty are for RESP3, which is never asked for.
+    /// The table is zeroed first and filled by name: hiredis 1.x has members that 0.14 lacks and other parameter types.
+    /// Members that stay empty are for RESP3, which Sluice never requests.
     private static func callbacks() -> redisReplyObjectFunctions {
         var functions = redisReplyObjectFunctions()
         functions.createString = { task, bytes, length in
@@ -108,7 +108,7 @@ package struct ReplyReader: ~Copyable {
         return functions
     }
 
-    /// What the callbacks hand to hiredis as the object that they made: it only looks whether it is NULL.
+    /// The object that callbacks return to hiredis: hiredis only checks that it is not NULL.
     private static var created: UnsafeMutableRawPointer? { UnsafeMutableRawPointer(bitPattern: 1) }
 
     private static func store(of task: UnsafePointer<redisReadTask>) -> UnsafeMutablePointer<FlatReply> {

@@ -1,25 +1,26 @@
--- Charges one batch of plain checks, which fixed windows alone decide: each entry all or nothing, entries in order,
--- none hurt by another's fault. `prelude.lua` comes before it and tells of KEYS[1], ARGV and the head of the answer.
+-- Charges one batch of plain checks of fixed windows. Entries run in order; each check is charged to all of its
+-- counters or to none, and a fault of one entry does not affect the others. `prelude.lua` comes before it and describes
+-- KEYS[1], ARGV and the head of the answer.
 --
 -- KEYS[2..]  the counters of entry 1, then those of entry 2, and so on; each counts one window of one limit
 --
 -- ARGV[1]    [7] shapes: for each: cost, count (0: peek, charges nothing), then for each counter: window (index of its
---            pair in [6], from 1), max, verify (1: look whether the key still has a time to live)
---            [8] entries: runs of neighbours of one shape: index in [7], from 1, and how many they are, by turns
+--            pair in [6], from 1), max, verify (1: check whether the key still has a time to live)
+--            [8] entries: runs of neighbours of one shape: pairs of an index in [7], from 1, and the run's length
 --
--- Returns    the keys themselves, with something else in the place of each: Redis made that table, and one of our own would
---            have to grow. In place of KEYS[1] comes the head, a table; in place of an entry's first key its tally if
---            all of the entry's checks were admitted (a peek: if it would be); or {how many were, tally}; or nothing: a
---            window does not hold now; or, as a string, what went wrong with a counter. In place of its other keys come
---            their tallies; or nothing, where it was not decided. Tallies are as the entry left them.
+-- Returns    the KEYS table with its elements replaced: Redis made that table, a new one would have to grow. KEYS[1]
+--            becomes the head, a table. An entry's first key becomes: its usage, if all of its checks were admitted (a
+--            peek: if it would be); {number admitted, usage} if not all were; false: a window does not hold now; or a
+--            string: the fault of a counter. Its other keys become their usages, or false where it was not decided.
+--            Usages are as the entry left them.
 --
 -- With hundreds of entries in a batch the interpreter's own work is a third of what a batch costs. So what a run has in
--- common is looked up once, and the loop over its entries touches locals and little else.
+-- common is looked up once, and the loop over its entries uses little but locals.
 
 local type, min, max = type, math.min, math.max
 
--- What the counters of each shape are held to: whether all windows hold now, and lists of maxima, expiries and verifies.
-local terms = {}
+-- For each shape: whether all windows hold now, and lists of maxima, expiries and verifies.
+local quotas = {}
 for number = 1, #shapes do
     local shape, holds, maxima, expiries, verifies = shapes[number], true, {}, {}, {}
     for at = 3, #shape, 3 do
@@ -28,156 +29,157 @@ for number = 1, #shapes do
             holds = false
         end
         expiries[i], verifies[i] = windows[w] + EXPIRY_SLACK_MS, shape[at + 2] == 1
-        -- One more than 2^53 looks like 2^53 here, so no tally may reach that.
+        -- 2^53 + 1 looks like 2^53 here, so no usage may reach 2^53.
         maxima[i] = min(shape[at + 1], MAX_EXACT - 1)
     end
-    terms[number] = {holds, maxima, expiries, verifies}
+    quotas[number] = {holds, maxima, expiries, verifies}
 end
 
--- Puts something in the place of an entry's first key, and nothing in the places of the others.
-local function tell(something, first, counters)
-    KEYS[first] = something
+-- Replaces an entry's first key with a value, and its other keys with false.
+local function place(value, first, counters)
+    KEYS[first] = value
     for at = first + 1, first + counters - 1 do
         KEYS[at] = false
     end
 end
 
--- Puts the tallies in the places of an entry's keys.
-local function tellTallies(admitted, count, tallies, first, counters)
-    KEYS[first] = admitted == count and tallies[1] or {admitted, tallies[1]}
+-- Replaces an entry's keys with the usages.
+local function placeUsages(admitted, count, usages, first, counters)
+    KEYS[first] = admitted == count and usages[1] or {admitted, usages[1]}
     for i = 2, counters do
-        KEYS[first + i - 1] = tallies[i]
+        KEYS[first + i - 1] = usages[i]
     end
 end
 
--- A key that lost its time to live gets one again.
+-- Restores the time to live of a key that lost it.
 local function keepMortal(key, expiry)
     if call('PTTL', key) == -1 then
         call('PEXPIREAT', key, expiry)
     end
 end
 
--- Tells what a check of this cost would find.
+-- Answers a peek: what a check of this cost would find.
 local function peek(cost, maxima, expiries, counters, first)
-    local passes, tallies = 1, {}
+    local passes, usages = 1, {}
     for i = 1, counters do
         local key = KEYS[first + i - 1]
-        local used, exists = readTally(key)
+        local used, exists = readCounter(key)
         if not used then
-            return tell(exists, first, counters)
+            return place(exists, first, counters)
         end
         if used > 0 then
             keepMortal(key, expiries[i])
         end
-        tallies[i] = used
+        usages[i] = used
         if used + cost > maxima[i] then
             passes = 0
         end
     end
-    tellTallies(passes, 1, tallies, first, counters)
+    placeUsages(passes, 1, usages, first, counters)
 end
 
--- What a key held before `wanted` was added to it, if that was a tally; else it is taken back, and nil is told.
-local function before(key, tally, wanted, wantedText)
-    if tally >= wanted and tally <= MAX_EXACT then
-        return tally - wanted
+-- What a key held before `wanted` was added to it, if that was a valid usage; otherwise takes the increment back and
+-- returns nil.
+local function before(key, usage, wanted, wantedText)
+    if usage >= wanted and usage <= MAX_EXACT then
+        return usage - wanted
     end
     call('DECRBY', key, wantedText)
-    local stored = readTally(key)
+    local stored = readCounter(key)
     if stored then
         call('INCRBY', key, wantedText)
     end
     return stored
 end
 
--- How many of an entry's checks fit beside what others had used of a counter, if not all of them do.
+-- How many of an entry's checks fit beside the stored usage, if not all of them do.
 local function fitting(maximum, stored, cost)
     return max(0, floor((maximum - stored) / cost))
 end
 
--- Charges a run of entries with one counter each, as most have: adds first and takes back what does not fit, so one
--- command when everything passes.
+-- Charges a run of entries with one counter each, the usual case. It adds first and takes back what does not fit: one
+-- command per entry when everything passes.
 local function chargeSingles(cost, count, length, maximum, expiry, verifies, first)
     local wanted = cost * count
-    local wantedText = format('%.0f', wanted) -- once a run: Redis would write it out for every command
+    local wantedText = format('%.0f', wanted) -- once a run: Redis would format it for every command
     for at = first, first + length - 1 do
         local key = KEYS[at]
-        local tally = try('INCRBY', key, wantedText)
-        if type(tally) == 'table' then
-            KEYS[at] = tally.err
+        local usage = try('INCRBY', key, wantedText)
+        if type(usage) == 'table' then
+            KEYS[at] = usage.err
         else
-            if tally == wanted or (verifies and call('PTTL', key) == -1) then
+            if usage == wanted or (verifies and call('PTTL', key) == -1) then
                 call('PEXPIREAT', key, expiry)
             end
-            if tally <= maximum and tally >= wanted then
-                KEYS[at] = tally
+            if usage <= maximum and usage >= wanted then
+                KEYS[at] = usage
             else
-                local stored = before(key, tally, wanted, wantedText)
+                local stored = before(key, usage, wanted, wantedText)
                 if stored then
                     local admitted = fitting(maximum, stored, cost)
                     KEYS[at] = {admitted, call('DECRBY', key, format('%.0f', (count - admitted) * cost))}
                     keepMortal(key, expiry)
                 else
-                    KEYS[at] = NOT_A_TALLY
+                    KEYS[at] = NOT_A_COUNT
                 end
             end
         end
     end
 end
 
--- One counter of an entry is at fault: those before it were charged.
+-- Reverts an entry after a fault: takes back what was charged to the counters before the faulty one.
 local function takeBack(first, charged, wantedText, fault, counters)
     for at = first, first + charged - 1 do
         call('DECRBY', KEYS[at], wantedText)
     end
-    tell(fault, first, counters)
+    place(fault, first, counters)
 end
 
--- The same for one entry of several counters.
+-- Charges one entry of several counters in the same way.
 local function chargeAll(cost, count, counters, maxima, expiries, verifies, first)
     local wanted = cost * count
     local wantedText = format('%.0f', wanted)
-    local admitted, tallies = count, {}
+    local admitted, usages = count, {}
     for i = 1, counters do
         local key = KEYS[first + i - 1]
-        local tally = try('INCRBY', key, wantedText)
-        if type(tally) == 'table' then
-            return takeBack(first, i - 1, wantedText, tally.err, counters)
+        local usage = try('INCRBY', key, wantedText)
+        if type(usage) == 'table' then
+            return takeBack(first, i - 1, wantedText, usage.err, counters)
         end
-        if tally > maxima[i] or tally < wanted then
-            local stored = before(key, tally, wanted, wantedText)
+        if usage > maxima[i] or usage < wanted then
+            local stored = before(key, usage, wanted, wantedText)
             if not stored then
-                return takeBack(first, i - 1, wantedText, NOT_A_TALLY, counters)
+                return takeBack(first, i - 1, wantedText, NOT_A_COUNT, counters)
             end
             admitted = min(admitted, fitting(maxima[i], stored, cost))
         end
-        tallies[i] = tally
-        if tally == wanted or (verifies[i] and call('PTTL', key) == -1) then
+        usages[i] = usage
+        if usage == wanted or (verifies[i] and call('PTTL', key) == -1) then
             call('PEXPIREAT', key, expiries[i])
         end
     end
     if admitted < count then
         local back = format('%.0f', (count - admitted) * cost)
         for i = 1, counters do
-            tallies[i] = call('DECRBY', KEYS[first + i - 1], back)
+            usages[i] = call('DECRBY', KEYS[first + i - 1], back)
             keepMortal(KEYS[first + i - 1], expiries[i])
         end
     end
-    tellTallies(admitted, count, tallies, first, counters)
+    placeUsages(admitted, count, usages, first, counters)
 end
 
 local first = 2
 for at = 1, #entries, 2 do
     local shape, length = shapes[entries[at]], entries[at + 1]
     local cost, count, counters = shape[1], shape[2], (#shape - 2) / 3
-    local holds, maxima, expiries, verifies = unpack(terms[entries[at]])
+    local holds, maxima, expiries, verifies = unpack(quotas[entries[at]])
     local after = first + length * counters
     if holds and count > 0 and counters == 1 then
         chargeSingles(cost, count, length, maxima[1], expiries[1], verifies[1], first)
     else
         for entry = first, after - 1, counters do
             if not holds then
-                tell(false, entry, counters)
+                place(false, entry, counters)
             elseif count > 0 then
                 chargeAll(cost, count, counters, maxima, expiries, verifies, entry)
             else

@@ -1,31 +1,33 @@
--- The counters of every algorithm: what is read from them, what is left, what is charged. `prelude.lua` comes before
--- it, and after it `decide.lua`, whose head tells of KEYS, ARGV, and what lies under the keys.
+-- The counters of every algorithm: reading them, their remaining room, charging them. `prelude.lua` comes before it,
+-- and after it `decide.lua`, whose head describes KEYS, ARGV and the values under the keys.
 --
--- A charge is a table: algorithm; max, capacity (what may be used at once), lengthMs, holdMs (of a log: when what a replica
--- admitted alone was charged, ms; 0: now); endMs and countsUntilMs of windows; isShadow, verifies; key and refusalsKey, counted from the first key of its entry.
+-- A charge is a table: algorithm; max, capacity (the most that may be used at once), lengthMs, holdMs (how long a slot
+-- is held, ms; of a log: when a replica admitted it locally, ms, 0: now); endMs and countsUntilMs of windows; isShadow,
+-- verifies; key and denialsKey, counted from the first key of its entry.
 
 local fmod, max, min, find, match = math.fmod, math.max, math.min, string.find, string.match
 local FIXED_WINDOW, SLIDING_WINDOW, TOKEN_BUCKET, CONCURRENCY, SLIDING_LOG = 0, 1, 2, 3, 4
 local DIGIT = 262144 -- 2^18
-local CLOCK_STEP_MS = 60000 -- how far ahead the time of a bucket or a log may be, and is waited for
+local CLOCK_STEP_MS = 60000 -- how far ahead the time of a bucket or a log may be before it is corrected
 local MAX_LOG_ENTRIES, LOG_STEPS, EXACT_LOG_STEPS = 1024, 8, 4
 local NOT_A_LOG = 'ERR value is not a log of charges'
-local REFUSALS_TTL_MS = 86400000 -- where no window ends that they belong to
+local DENIALS_TTL_MS = 86400000 -- for algorithms without windows
 
 local nowText = format('%.0f', now)
--- A log goes by this store's own clock alone: by one that is ahead of it, what counts here would be dropped.
+-- A log goes by this store's own clock alone: by a clock ahead of it, charges that still count would be dropped.
 local logNow = isBehind and timeMs or now
 
--- What each charge of the entry at hand found, and what of it the checks took.
-local used, before, firstExpiry, lastExpiry, refusals, taken = {}, {}, {}, {}, {}, {}
--- Of a bucket: when its level was true, what was given back of it, and how long its key is kept yet (-1: for ever; nil: there is none).
+-- For each charge of the current entry: the usage found, and how much of it the checks took.
+local used, before, firstExpiry, lastExpiry, denials, taken = {}, {}, {}, {}, {}, {}
+-- For buckets: when the level was valid, how much was given back, and the key's remaining time to live (-1: no expiry;
+-- nil: no key).
 local lastMs, credits, leftMs = {}, {}, {}
--- Of a log: the times and the amounts of its charges that count, oldest first, and when the check at hand was charged.
+-- For logs: times and amounts of the charges that count, oldest first, and when the current check was charged.
 local logTimes, logUnits, logCharged = {}, {}, {}
 
 -- Arithmetic --------------------------------------------------------------------------------------------------------
 
--- Rounded down. The quotient alone may be rounded up to a whole number when the dividend is near 2^53.
+-- Rounded down. The quotient itself may be rounded up to a whole number when the dividend is near 2^53.
 local function divide(dividend, divisor)
     return (dividend - fmod(dividend, divisor)) / divisor
 end
@@ -35,8 +37,8 @@ local function divideUp(dividend, divisor)
     return (dividend - rest) / divisor + (rest > 0 and 1 or 0)
 end
 
--- value * part / whole, rounded up, where the product may be beyond what is exact; part is below whole, and whole below
--- 2^35, as 366 days in ms are. It is divided as on paper, in two digits: the upper one of `part` is below 2^17.
+-- value * part / whole, rounded up, where the product may exceed what is exact; part is below whole, and whole below
+-- 2^35 (366 days in ms are). It is long division in two digits: the upper digit of `part` is below 2^17.
 local function scaleUp(value, part, whole)
     local product = value * part
     if product < MAX_EXACT then
@@ -49,7 +51,7 @@ local function scaleUp(value, part, whole)
         + divideUp(fmod(carried, whole) + fmod(last, whole), whole)
 end
 
--- How much of the window before still counts. The open window may be the longer one: what was used counts once.
+-- How much of the previous window still counts. If the open window is longer than it, its usage counts in full.
 local function reach(charge, previousUsed)
     local reachingMs = max(0, charge.endMs - now)
     if previousUsed <= 0 or reachingMs >= charge.lengthMs then
@@ -58,20 +60,21 @@ local function reach(charge, previousUsed)
     return scaleUp(previousUsed, reachingMs, charge.lengthMs)
 end
 
--- A product beyond 2^53 is not exact, but then it is more than any level. Nothing leaks by a time that is not this store's:
--- replicas that follow it already would count what leaked once more.
+-- A product beyond 2^53 is not exact, but then it exceeds any level. Nothing leaks by a time that is not this store's:
+-- replicas that follow this store's clock already would leak it a second time.
 local function drained(level, sinceMs, maximum)
     return not isBehind and now > sinceMs and max(0, level - maximum * (now - sinceMs)) or level
 end
 
--- When a bucket of this level will be empty; one that does not leak is kept for as long as it would leak otherwise. Until
--- `sinceMs` it does not leak.
+-- When a bucket of this level will be empty. A bucket that does not leak is kept for its length. It does not leak
+-- before `sinceMs`.
 local function drainedAt(level, sinceMs, maximum, lengthMs)
     return min(MAX_EXACT, max(now, sinceMs) + (maximum > 0 and divideUp(level, maximum) or lengthMs))
 end
 
--- Until when what a bucket was just charged may count: a replica may come with a lower maximum, by which it leaks more slowly.
--- So for as long as a window, and longer once a check by such a maximum has looked at it: see `retain`.
+-- Until when a charge to a bucket may count. A replica may come with a lower maximum, so that the bucket leaks more
+-- slowly. So this is at least one window's length, and longer once a check with such a maximum has read it: see
+-- `retain`.
 local function countsUntil(level, sinceMs, maximum, lengthMs)
     return max(drainedAt(level, sinceMs, maximum, lengthMs), min(MAX_EXACT, now + lengthMs))
 end
@@ -95,7 +98,7 @@ local function bucketText(level, since, credited)
     return credited > 0 and format('%.0f %.0f %.0f', level, since, credited) or format('%.0f %.0f', level, since)
 end
 
--- A bucket's level and when it was that, or nil and what is wrong with it.
+-- A bucket's level, when it was valid and what was given back, or nil and the fault.
 local function readBucket(key)
     local value = try('GET', key)
     if not value then
@@ -112,7 +115,7 @@ local function readBucket(key)
     if not level or not since or not credited then
         return nil, 'ERR value is not a token bucket'
     end
-    -- A clock that ran far ahead has come back, and is followed: the bucket leaks on from now.
+    -- The clock ran far ahead and has come back: the bucket leaks from now on.
     if since > now + CLOCK_STEP_MS then
         since = now
         call('SET', key, bucketText(level, since, credited), 'KEEPTTL')
@@ -120,13 +123,13 @@ local function readBucket(key)
     return level, since, credited, true
 end
 
--- When a slot expires, or nil if its score is no such time.
+-- When a slot expires, or nil if its score is not a valid time.
 local function scoreAt(found)
     local score = tonumber(found[2])
     return score and score % 1 == 0 and score <= MAX_EXACT and score
 end
 
--- How many slots are taken, and when the first and the last of them expire; or nil and what is wrong.
+-- How many slots are taken, and when the first and the last of them expire; or nil and the fault.
 local function readSlots(key, isPeek)
     local first = try('ZRANGE', key, 0, 0, 'WITHSCORES')
     if first.err then
@@ -165,9 +168,9 @@ local function writeLog(key, times, units, lengthMs)
     end
 end
 
--- Takes a log's charges apart: the times and amounts of those that count after `sinceMs`, oldest first, their sum, and what
--- of that lies ahead of now; or nil if they are none. What is no number ends it with an error. A log may be long, so this is
--- plain arithmetic, without a call.
+-- Decodes a log: times and amounts of the charges after `sinceMs`, oldest first, their sum, and the part of the sum
+-- that lies after now; or nil if the log is invalid. A value that is not a number raises an error. A log may be long,
+-- so this is plain arithmetic without calls.
 local function unpackLog(packed, sinceMs)
     local times, units, n, ms, sum, ahead = {}, {}, 0, 0, 0, 0
     for at = 1, #packed, 2 do
@@ -192,8 +195,8 @@ local function unpackLog(packed, sinceMs)
     return times, units, sum, ahead
 end
 
--- The times and amounts of the charges in a log that still count, oldest first, their sum, and whether there is a key; or
--- nil and what is wrong.
+-- Times and amounts of a log's charges that still count, oldest first, their sum, and whether the key exists; or nil
+-- and the fault.
 local function readLog(key, lengthMs)
     local value = try('GET', key)
     if not value then
@@ -211,7 +214,7 @@ local function readLog(key, lengthMs)
         return nil, NOT_A_LOG
     end
     local n = #times
-    -- A clock that ran far ahead has come back, and is followed: what was charged then counts from now on.
+    -- The clock ran far ahead and has come back: charges of that time count from now on.
     if n > 0 and times[n] > logNow + CLOCK_STEP_MS then
         while n > 0 and times[n] >= logNow do
             ahead = times[n] == logNow and ahead + units[n] or ahead
@@ -224,55 +227,55 @@ local function readLog(key, lengthMs)
     return times, units, sum, true
 end
 
--- Finds what was counted for one charge; what is wrong, if anything is.
-local function look(charge, i, firstKey, isPeek)
+-- Reads the usage for one charge; returns the fault, or nil.
+local function readUsage(charge, i, firstKey, isPeek)
     local key = KEYS[firstKey + charge.key]
-    local tally, second, third, exists
+    local usage, second, third, exists
     if charge.algorithm == TOKEN_BUCKET then
-        tally, second, third, exists = readBucket(key)
-        if tally then
+        usage, second, third, exists = readBucket(key)
+        if usage then
             lastMs[i], credits[i], leftMs[i] = second, third, exists and call('PTTL', key) or nil
-            tally = drained(tally, second, charge.max)
+            usage = drained(usage, second, charge.max)
         end
     elseif charge.algorithm == CONCURRENCY then
-        tally, second, third = readSlots(key, isPeek)
+        usage, second, third = readSlots(key, isPeek)
         firstExpiry[i], lastExpiry[i] = second, third
     elseif charge.algorithm == SLIDING_LOG then
-        logTimes[i], logUnits[i], tally = readLog(key, charge.lengthMs)
+        logTimes[i], logUnits[i], usage = readLog(key, charge.lengthMs)
         if not logTimes[i] then
-            tally, second = nil, logUnits[i]
+            usage, second = nil, logUnits[i]
         end
     else
-        tally, second = readTally(key)
-        if tally and charge.algorithm == SLIDING_WINDOW then
-            before[i], second = readTally(KEYS[firstKey + charge.key + 1])
-            tally = before[i] and tally
+        usage, second = readCounter(key)
+        if usage and charge.algorithm == SLIDING_WINDOW then
+            before[i], second = readCounter(KEYS[firstKey + charge.key + 1])
+            usage = before[i] and usage
         end
     end
-    used[i] = tally
-    if tally and charge.isShadow then
-        refusals[i], second = readTally(KEYS[firstKey + charge.refusalsKey])
-        tally = refusals[i]
+    used[i] = usage
+    if usage and charge.isShadow then
+        denials[i], second = readCounter(KEYS[firstKey + charge.denialsKey])
+        usage = denials[i]
     end
-    return not tally and second or nil
+    return not usage and second or nil
 end
 
 -- Writing -----------------------------------------------------------------------------------------------------------
 
--- Adds to a tally that is known to be an integer, and sees to its time to live.
+-- Adds to a usage that is known to be an integer, and sets its time to live if it is new or has none.
 local function add(key, amount, verifies, expiresAtMs)
     local isNew = false
-    local tally
+    local usage
     if amount > 0 then
-        tally = call('INCRBY', key, format('%.0f', amount))
-        isNew = tally == amount
+        usage = call('INCRBY', key, format('%.0f', amount))
+        isNew = usage == amount
     end
     if isNew or (verifies and call('PTTL', key) == -1) then
         call('PEXPIREAT', key, expiresAtMs)
     end
 end
 
--- Adds to a log in its order; of too many charges the two oldest become one, at the time of the later.
+-- Inserts a charge in time order. If there are too many charges, merges the two oldest at the later time.
 local function addToLog(times, units, amount, ms)
     local at = #times
     while at > 0 and times[at] > ms do
@@ -291,7 +294,7 @@ local function addToLog(times, units, amount, ms)
     end
 end
 
--- Takes back from the first charge of a log at that time or later.
+-- Takes an amount back from a log's first charge at that time or later.
 local function takeFromLog(times, units, amount, ms)
     local at = 1
     while times[at] and times[at] < ms do
@@ -305,8 +308,8 @@ local function takeFromLog(times, units, amount, ms)
     end
 end
 
--- Raises a log so that at least so much of it was charged at a time or later: what was older of that moves there. What it
--- is raised by.
+-- Raises a log so that at least `amount` was charged at `ms` or later. Older charges are moved there first. Returns by
+-- how much the total grew.
 local function raiseLog(times, units, amount, ms)
     local later, at = 0, #times
     while at > 0 and times[at] >= ms do
@@ -327,15 +330,16 @@ local function raiseLog(times, units, amount, ms)
     return missing - older
 end
 
--- The time at which a log is charged: never before its newest charge.
+-- The time at which a log is charged: its newest charge or later, except for a charge that was admitted locally.
 local function logTime(charge, times)
     local ms = max(logNow, times[#times] or 0)
     return charge.holdMs > 0 and min(charge.holdMs, ms) or ms
 end
 
--- Tells of a log what is used, when one more check of this cost fits (0: now, or never), when it will be empty, and
--- `LOG_STEPS` times and amounts that stand for it: so many of them as they are, the others free nothing sooner than it does.
-local function tellLog(charge, i, cost, list)
+-- Pushes of a log: the usage, when one more check of this cost fits (0: now, or never), when the log will be empty, how
+-- many steps are exact, and `LOG_STEPS` pairs of time and amount. Steps that are not exact merge charges at the last
+-- one's time, so they free nothing sooner than the log does.
+local function pushLog(charge, i, cost, list)
     local times, units = logTimes[i], logUnits[i]
     local count, missing, free, sum = #times, used[i] + cost - charge.max, 0, 0
     for at = 1, cost <= charge.max and missing > 0 and count or 0 do
@@ -357,7 +361,7 @@ local function tellLog(charge, i, cost, list)
         rest = rest - units[at]
     end
     local steps, size = exact, max(1, divideUp(rest, LOG_STEPS - EXACT_LOG_STEPS))
-    local told, total, most = 0, 0, size
+    local pushed, total, most = 0, 0, size
     for at = exact + 1, count do
         total = total + units[at]
         while total > most do
@@ -365,8 +369,8 @@ local function tellLog(charge, i, cost, list)
         end
         if at == count or total + units[at + 1] > most then
             list(times[at])
-            list(total - told)
-            told = total
+            list(total - pushed)
+            pushed = total
             steps = steps + 1
         end
     end
@@ -376,7 +380,7 @@ local function tellLog(charge, i, cost, list)
     end
 end
 
--- It is kept for as long as it was, or longer: see `countsUntil`.
+-- Keeps the key at least as long as before: see `countsUntil`.
 local function writeBucket(key, level, sinceMs, credited, keptMs, maximum, lengthMs)
     local value = bucketText(level, sinceMs, credited)
     local untilMs = countsUntil(level, sinceMs, maximum, lengthMs) + EXPIRY_SLACK_MS
@@ -387,8 +391,8 @@ local function writeBucket(key, level, sinceMs, credited, keptMs, maximum, lengt
     end
 end
 
--- Sees to it that what an entry looked at without charging it lives for as long as it counts: a key that lost its time to
--- live gets one again, and that of a bucket a longer one where it leaks more slowly than when it was charged.
+-- Keeps the keys of an entry that was read without a charge while they count. A key that lost its time to live gets one
+-- again; a bucket's gets a longer one if it leaks more slowly now than when it was charged.
 local function retain(charge, i, firstKey)
     local key = KEYS[firstKey + charge.key]
     if charge.algorithm == TOKEN_BUCKET then
@@ -410,13 +414,13 @@ local function retain(charge, i, firstKey)
     end
 end
 
--- `n` checks pass, and a shadow limit had no room for `refused` more.
-local function apply(charge, i, cost, n, refused, firstKey, reservation)
+-- Charges `n` admitted checks; `denied` more would not have fitted a shadow limit.
+local function apply(charge, i, cost, n, denied, firstKey, reservation)
     local key = KEYS[firstKey + charge.key]
     if charge.algorithm == TOKEN_BUCKET then
         used[i] = used[i] + cost * n * charge.lengthMs
         if n > 0 then
-            -- A clock that steps back must not let it leak twice.
+            -- If the clock steps back, the bucket must not leak twice.
             writeBucket(key, used[i], max(now, lastMs[i]), credits[i], leftMs[i], charge.max, charge.lengthMs)
         end
     elseif charge.algorithm == CONCURRENCY then
@@ -444,9 +448,9 @@ local function apply(charge, i, cost, n, refused, firstKey, reservation)
         retain(charge, i, firstKey)
     end
     if charge.isShadow then
-        local more = max(0, min(refused, MAX_EXACT - refusals[i]))
-        refusals[i] = refusals[i] + more
-        local expiresAtMs = charge.countsUntilMs and charge.countsUntilMs + EXPIRY_SLACK_MS or now + REFUSALS_TTL_MS
-        add(KEYS[firstKey + charge.refusalsKey], more, charge.verifies, expiresAtMs)
+        local more = max(0, min(denied, MAX_EXACT - denials[i]))
+        denials[i] = denials[i] + more
+        local expiresAtMs = charge.countsUntilMs and charge.countsUntilMs + EXPIRY_SLACK_MS or now + DENIALS_TTL_MS
+        add(KEYS[firstKey + charge.denialsKey], more, charge.verifies, expiresAtMs)
     end
 end

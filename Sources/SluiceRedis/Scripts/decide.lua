@@ -1,69 +1,74 @@
--- Decides one batch in which there is more than plain checks of fixed windows: other algorithms, shadow limits,
--- reservations and their ends, checks with an id. Entries in order, none hurt by another's fault. `prelude.lua`
--- comes before it and tells of KEYS[1], ARGV and the head of the answer; then comes `counters.lua`.
+-- Decides one batch that holds more than plain checks of fixed windows: other algorithms, shadow limits, reservations
+-- and their settlements, checks with an idempotency key, restores, heartbeats. Entries run in order, and a fault of one
+-- does not affect the others. `prelude.lua` comes before it and describes KEYS[1], ARGV and the head of the answer;
+-- then comes `counters.lua`.
 --
 -- KEYS[2..]  the keys of entry 1, then those of entry 2, and so on. Of an entry: those of each of its charges (the
---            counter's; of a sliding window, the one of the window before; of a shadow limit, the one of the checks
---            that it would have denied), then its reservation's record, then its memo
+--            counter's; of a sliding window also the previous window's; of a shadow limit also the one that counts the
+--            checks it would have denied), then its reservation's record, then its idempotency key
 --
--- ARGV[1]    [7] shapes: for each: cost (at the end of a reservation: what it is settled to), count (0: peek, charges
---            nothing), kind (0: a check; +1: reserved; +2: with a memo; 4: commit; 5: cancel; 6: release; 7: an offer,
---            cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing to write
---            back, ms since the epoch, or 0; 9: an answer to be remembered; 10: one to be forgotten), then for
---            each charge: window (index of its pair in [6], from 1), max, flags (4 * algorithm, 0: fixed window,
---            1: sliding window, 2: token bucket, 3: concurrency, 4: sliding log; +2: a shadow limit; +1: look whether the key still has
---            a time to live), length in ms (of a sliding window, of the one before), what else the algorithm needs (when the window
---            after this one ends, ms; burst; how long a slot is held, ms; of a log, when it is charged, ms, or 0: now)
+-- ARGV[1]    [7] shapes: for each: cost (of a settlement: the cost it settles to), count (0: peek, charges nothing),
+--            kind (0: a check; +1: reserved; +2: with an idempotency key; 4: commit; 5: cancel; 6: release; 7: a
+--            restore, cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing
+--            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer), then for each
+--            charge: window (index of its pair in [6], from 1), max, flags (4 * algorithm, 0: fixed window, 1: sliding
+--            window, 2: token bucket, 3: concurrency, 4: sliding log; +2: a shadow limit; +1: check whether the key
+--            still has a time to live), length in ms (of a sliding window, of the previous one), what else the
+--            algorithm needs (when the next window ends, ms; burst; how long a slot is held, ms; of a log, when it is
+--            charged, ms, or 0: now)
 --            [8] entries: for each its shape, an index in [7] from 1
---            [9] memos: for each entry with a memo in turn the hash of its arguments, then that of its counters; for an
---            answer to be remembered the memo itself, then for how many ms; for one to be forgotten its reservation, then ''
+--            [9] idempotency: two values for each entry that needs them. A check with an idempotency key: the hash of
+--            its arguments, the hash of its counters. An answer to cache: the encoded answer, its time to live in ms. A
+--            cached answer to drop: its reservation, ''
 --
--- What lies under the keys: windows and refusals, an integer; a token bucket, "LEVEL MS", its level and when it was
--- that; concurrency, a sorted set of reservations by the time at which they expire; a sliding log, MessagePack, a list of each
--- charge's time, ms after the one before, and its amount by turns, oldest first; records and memos, MessagePack,
--- see `record` and `remember`.
+-- Under the keys: windows and denials are integers; a token bucket is "LEVEL MS" or "LEVEL MS CREDITED": its level,
+-- when that was valid, and how much was given back; concurrency is a sorted set of reservations, scored by when they
+-- expire; a sliding log is MessagePack, a list of pairs of each charge's time, ms after the one before, and its amount,
+-- oldest first; records and cached answers are MessagePack, see `record` and `cacheAnswer`.
 --
--- Returns    for each entry: how many of its checks were admitted (peek: 1 if it would be), followed by each charge's
---            tally after that (the counter; of a sliding window then the window before; of concurrency the first and
---            the last expiry; of a log the 20 numbers of `tellLog`; of a shadow limit at last its refusals); or -1 alone: a window does not hold now; or -3,
---            when, the reservation or '', n, n numbers: charged then, as it was told then; or -4 alone: the id is that
---            of a check with other arguments; or, as a string alone, what went wrong. For the end of a reservation:
---            1: done; 0: there is none, or it is spent; the same of an answer to be remembered (0: something else is) or
---            forgotten (0: nothing of that reservation is remembered). For an offer: 1, the tally. For a heartbeat: 1; as one
---            string "REPLICA MS MS REPLICA MS MS ...", the latest first: replicas, when each gave its last one, and when
---            it last had nothing to write back (0: never); and how many members of their lists named none. And for the end of a
---            reservation also -5 alone: what it is settled to would be more than can be counted, so nothing was done; or -6, and
---            as a string what went wrong with a counter: the others are settled.
+-- Returns    for a check: how many were admitted (peek: 1 if it would be), followed by each charge's usage after that
+--            (the counter; of a sliding window then the previous window; of concurrency the first and the last expiry;
+--            of a log the 20 numbers of `pushLog`; of a shadow limit last its denials); or -1 alone: a window does not
+--            hold now; or -3, when, the reservation or '', n, n numbers: it was charged before, and this was the
+--            answer; or -4 alone: the idempotency key belongs to a check with other arguments; or a string alone: the
+--            fault.
+--            For a settlement: 1: done; 0: there is no such reservation, or it is spent; -5 alone: the cost it settles
+--            to is more than can be counted, so nothing was done; -6 and a string: the fault of a counter, the others
+--            are settled.
+--            For an answer to cache: 1: done; 0: another one is cached. For one to drop: 1: done; 0: none of that
+--            reservation is cached. For a restore: 1, the usage.
+--            For a heartbeat: 1; one string "REPLICA MS MS REPLICA MS MS ...", the latest first: each replica, its last
+--            heartbeat, and when it last had nothing to write back (0: never); then how many members of the lists name
+--            no replica.
 --
--- An entry reads all of its counters before it writes to any: nothing has to be taken back. Only slots are freed first, since
--- that alone may be refused: what was freed may be freed again.
+-- An entry reads all of its counters before it writes to any, so nothing has to be taken back. The exception is a
+-- settlement's slots: they are freed first, because only that can fail, and freeing them twice does no harm.
 --
--- Whenever the end of a reservation lowers counters of windows or buckets, or raises one that makes room evenly, so that
--- it takes longer, that is published on `PREFIX:1:changed`: of their keys the part up to the end of the braces, each once.
--- Slots that are freed are not: nobody remembers them.
+-- If a settlement lowers counters of windows, buckets or logs, or raises one whose capacity returns gradually, so that
+-- it takes longer, the script publishes on `PREFIX:1:changed` the keys' part up to the closing brace, each once. Freed
+-- slots are not published: they are in no denial cache.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
-local RESERVED, REMEMBERED, COMMIT, CANCEL, RELEASE, OFFER, HEARTBEAT, REMEMBER, FORGET = 1, 2, 4, 5, 6, 7, 8, 9, 10
-local MAX_REPLICAS_TOLD = 1024
-local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS, TOO_MUCH, PASSED_OVER = -1, -3, -4, -5, -6
-local MEMO_TTL_MS = 600000
+local RESERVED, WITH_KEY, COMMIT, CANCEL, RELEASE, RESTORE, HEARTBEAT, CACHE, DROP = 1, 2, 4, 5, 6, 7, 8, 9, 10
+local MAX_LISTED_REPLICAS = 1024
+local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS, TOO_MUCH, SKIPPED = -1, -3, -4, -5, -6
+local CACHED_ANSWER_TTL_MS = 600000
 local SPENT = -1
 
 local reply = {1, timeMs, previous}
 local size = 3
-local function tell(value)
+local function push(value)
     size = size + 1
     reply[size] = value
 end
 
 -- Checks ------------------------------------------------------------------------------------------------------------
 
--- Writes what it takes to settle the reservation: {cost, or SPENT, when it was charged, charges, the memo's key
--- or ''}. Charges are those
--- that were applied: {algorithm, key}, then of windows: until when they count; of a log: its length, and when it was
--- charged; of a bucket: max, length, level after the charge, what had been given back of the bucket by then.
--- It lives for as long as any of the entry's counters, for whoever settles it late asks about nothing any more.
-local function record(shape, firstKey, memoKey)
+-- Writes what a settlement needs: {cost, or SPENT, when it was charged, charges, the idempotency key or ''}. `charges`
+-- holds those that were applied: {algorithm, key}, then of windows: until when they count; of a log: its length and
+-- when it was charged; of a bucket: max, length, the level after the charge, and how much had been given back of the
+-- bucket before. The record lives as long as any of the entry's counters: a later settlement has nothing to change.
+local function record(shape, firstKey, idempotencyKey)
     local charged, untilMs = {}, now + 1
     for i = 1, #shape.charges do
         local charge = shape.charges[i]
@@ -84,15 +89,15 @@ local function record(shape, firstKey, memoKey)
             charged[#charged + 1] = entry
         end
     end
-    call('SET', KEYS[firstKey + shape.recordKey], pack({shape.cost, now, charged, memoKey or ''}),
+    call('SET', KEYS[firstKey + shape.recordKey], pack({shape.cost, now, charged, idempotencyKey or ''}),
         'PXAT', format('%.0f', untilMs))
 end
 
-local function tellTallies(shape, list)
+local function pushUsages(shape, list)
     for i = 1, #shape.charges do
         local charge = shape.charges[i]
         if charge.algorithm == SLIDING_LOG then
-            tellLog(charge, i, shape.cost, list)
+            pushLog(charge, i, shape.cost, list)
         else
             list(used[i])
         end
@@ -103,7 +108,7 @@ local function tellTallies(shape, list)
             list(lastExpiry[i])
         end
         if charge.isShadow then
-            list(refusals[i])
+            list(denials[i])
         end
     end
 end
@@ -112,80 +117,81 @@ local function isCount(number)
     return type(number) == 'number' and number >= 0 and number <= MAX_EXACT and number % 1 == 0
 end
 
--- Whether it is what `remember` wrote: {hash of the arguments, hash of the counters, when, the reservation or '',
--- then the tallies}. When is negative if a replica admitted it alone, and told so later.
-local function isMemo(memo)
-    if type(memo) ~= 'table' or type(memo[1]) ~= 'string' or type(memo[2]) ~= 'string' or type(memo[3]) ~= 'number' or not isCount(math.abs(memo[3]))
-        or type(memo[4]) ~= 'string' or not (memo[4] == '' or (#memo[4] == 32 and not find(memo[4], '[^0-9a-f]'))) then
+-- Whether it is what `cacheAnswer` wrote: {hash of the arguments, hash of the counters, when, the reservation or '',
+-- then the usages}. `when` is negative if a replica admitted it locally and cached it later.
+local function isCachedAnswer(answer)
+    if type(answer) ~= 'table' or type(answer[1]) ~= 'string' or type(answer[2]) ~= 'string'
+        or type(answer[3]) ~= 'number' or not isCount(math.abs(answer[3])) or type(answer[4]) ~= 'string'
+        or not (answer[4] == '' or (#answer[4] == 32 and not find(answer[4], '[^0-9a-f]'))) then
         return false
     end
-    for i = 5, #memo do
-        if not isCount(memo[i]) then
+    for i = 5, #answer do
+        if not isCount(answer[i]) then
             return false
         end
     end
     return true
 end
 
--- Tells what is remembered under a memo's key; false if nothing is.
-local function recall(shape, key, arguments, counters)
+-- Pushes the answer cached under an idempotency key; returns false if there is none.
+local function pushCachedAnswer(shape, key, arguments, counters)
     local value = try('GET', key)
     if not value then
         return false
     end
     if type(value) == 'table' then
-        tell(value.err)
+        push(value.err)
         return true
     end
-    local isRead, memo = pcall(unpack, value)
-    if not isRead or not isMemo(memo) then
-        tell('ERR value is not a memo')
-    elseif memo[1] ~= arguments then
-        tell(OTHER_ARGUMENTS)
+    local isRead, answer = pcall(unpack, value)
+    if not isRead or not isCachedAnswer(answer) then
+        push('ERR value is not a memo')
+    elseif answer[1] ~= arguments then
+        push(OTHER_ARGUMENTS)
     else
-        local count = memo[2] == counters and #memo - 4 == shape.tallies and shape.tallies or 0
-        tell(REPLAYED)
-        tell(memo[3])
-        tell(memo[4])
-        tell(count)
+        local count = answer[2] == counters and #answer - 4 == shape.usages and shape.usages or 0
+        push(REPLAYED)
+        push(answer[3])
+        push(answer[4])
+        push(count)
         for i = 1, count do
-            tell(memo[4 + i])
+            push(answer[4 + i])
         end
     end
     return true
 end
 
-local function remember(shape, key, reservation, arguments, counters)
-    local memo = {arguments, counters, now, reservation}
-    tellTallies(shape, function(number) memo[#memo + 1] = number end)
-    call('SET', key, pack(memo), 'PX', MEMO_TTL_MS)
+local function cacheAnswer(shape, key, reservation, arguments, counters)
+    local answer = {arguments, counters, now, reservation}
+    pushUsages(shape, function(number) answer[#answer + 1] = number end)
+    call('SET', key, pack(answer), 'PX', CACHED_ANSWER_TTL_MS)
 end
 
--- Forgets what is remembered of the call with that reservation; 1 if it was.
-local function forget(key, reservation)
+-- Drops the cached answer of the call with that reservation; returns 1 if it did.
+local function dropCachedAnswer(key, reservation)
     local value = try('GET', key)
     if type(value) ~= 'string' then
         return 0
     end
-    local isRead, memo = pcall(unpack, value)
-    return isRead and isMemo(memo) and memo[4] == reservation and call('DEL', key) or 0
+    local isRead, answer = pcall(unpack, value)
+    return isRead and isCachedAnswer(answer) and answer[4] == reservation and call('DEL', key) or 0
 end
 
 local function check(shape, firstKey, arguments, counters)
-    local memoKey = shape.memoKey and KEYS[firstKey + shape.memoKey]
-    if memoKey and recall(shape, memoKey, arguments, counters) then
+    local idempotencyKey = shape.idempotencyKey and KEYS[firstKey + shape.idempotencyKey]
+    if idempotencyKey and pushCachedAnswer(shape, idempotencyKey, arguments, counters) then
         return
     end
     if not shape.holds then
-        return tell(WINDOW_IS_OVER)
+        return push(WINDOW_IS_OVER)
     end
     local isPeek = shape.count == 0
     local admitted = isPeek and 1 or shape.count
     for i = 1, #shape.charges do
         local charge = shape.charges[i]
-        local fault = look(charge, i, firstKey, isPeek)
+        local fault = readUsage(charge, i, firstKey, isPeek)
         if fault then
-            return tell(fault)
+            return push(fault)
         end
         taken[i] = room(charge, i, shape.cost)
         if not charge.isShadow then
@@ -195,7 +201,7 @@ local function check(shape, firstKey, arguments, counters)
     local reservation = shape.recordKey and string.sub(KEYS[firstKey + shape.recordKey], -32) or ''
     if not isPeek then
         if shape.takesSlots and reservation == '' then
-            return tell('ERR a slot is only for a reservation')
+            return push('ERR a slot is only for a reservation')
         end
         for i = 1, #shape.charges do
             local charge = shape.charges[i]
@@ -208,19 +214,19 @@ local function check(shape, firstKey, arguments, counters)
             retain(shape.charges[i], i, firstKey)
         end
     end
-    tell(admitted)
-    tellTallies(shape, tell)
+    push(admitted)
+    pushUsages(shape, push)
     if not isPeek and admitted > 0 then
         if shape.recordKey then
-            record(shape, firstKey, memoKey)
+            record(shape, firstKey, idempotencyKey)
         end
-        if memoKey then
-            remember(shape, memoKey, reservation, arguments, counters)
+        if idempotencyKey then
+            cacheAnswer(shape, idempotencyKey, reservation, arguments, counters)
         end
     end
 end
 
--- Ends of reservations ----------------------------------------------------------------------------------------------
+-- Settlements --------------------------------------------------------------------------------------------------------
 
 -- Whether it is what `record` wrote.
 local function isRecord(value)
@@ -246,7 +252,7 @@ local function isRecord(value)
     return true
 end
 
--- Which tags the settlement at hand has lowered counters of, or raised those that make room evenly.
+-- Tags of the counters that this settlement lowered, or raised where capacity returns gradually.
 local lowerings = {}
 
 local function lowered(key)
@@ -257,10 +263,10 @@ local function lowered(key)
     end
 end
 
--- What is wrong with a counter that the settlement at hand should have changed, if anything is.
-local passedOver
+-- The fault of a counter that this settlement should have changed, if any.
+local skippedFault
 
--- A user who may not publish can still settle; who may not subscribe either remembers no refusals.
+-- A user without the right to publish can still settle. Without the right to subscribe, the denial cache is off.
 local function publishLowerings()
     local prefix = match(KEYS[1], '^(.*:)replica:')
     for i = 1, prefix and #lowerings or 0 do
@@ -269,7 +275,7 @@ local function publishLowerings()
     lowerings = {}
 end
 
--- Whether so much more can be counted.
+-- Whether the counter can count `difference` more.
 local function holds(charge, difference)
     if charge[1] == TOKEN_BUCKET then
         local level, since = readBucket(charge[2])
@@ -279,18 +285,18 @@ local function holds(charge, difference)
         local times, _, sum = readLog(charge[2], charge[3])
         return charge[4] + charge[3] <= logNow or not times or difference <= MAX_EXACT - sum
     end
-    return now >= charge[3] or difference <= MAX_EXACT - (readTally(charge[2]) or 0)
+    return now >= charge[3] or difference <= MAX_EXACT - (readCounter(charge[2]) or 0)
 end
 
--- Changes the tally of the window that was charged, while it still counts.
+-- Changes the usage of the window that was charged, while it still counts.
 local function settleWindow(charge, difference)
     local countsUntilMs = charge[3]
     if now >= countsUntilMs then
         return
     end
-    local tally, exists = readTally(charge[2])
-    if not tally then
-        passedOver = exists
+    local usage, exists = readCounter(charge[2])
+    if not usage then
+        skippedFault = exists
         return
     end
     if difference > 0 then
@@ -298,19 +304,20 @@ local function settleWindow(charge, difference)
         if charge[1] == SLIDING_WINDOW then
             lowered(charge[2])
         end
-    elseif exists and tally > 0 then
-        call('DECRBY', charge[2], format('%.0f', min(-difference, tally)))
+    elseif exists and usage > 0 then
+        call('DECRBY', charge[2], format('%.0f', min(-difference, usage)))
         lowered(charge[2])
     end
 end
 
--- What has leaked of the charge is not given back: it is there to be used already. What lay under it leaked first, but
--- for what was given back of that since; whose that was is not known, so all of it counts as what lay under it.
+-- What has leaked of the charge is not given back: that room is usable already. What lay under the charge leaked first,
+-- except for what was given back since. It is unknown whose that was, so all of it counts as part of what lay under the
+-- charge.
 local function settleBucket(charge, difference, chargedMs)
     local maximum, lengthMs, levelAfter, creditedBefore = charge[3], charge[4], charge[5], charge[6]
     local level, since, credited, exists = readBucket(charge[2])
     if not level then
-        passedOver = since
+        skippedFault = since
         return
     elseif difference < 0 and not exists then
         return
@@ -319,11 +326,10 @@ local function settleBucket(charge, difference, chargedMs)
     if difference > 0 then
         level, since = drained(level, since, maximum) + difference * lengthMs, max(now, since)
     else
-        -- It stays the level of then: by how much it has leaked since is for the next check to say, whose maximum may be
-        -- another.
+        -- Keeps the level of `since`: the next check computes how much has leaked, possibly with another maximum.
         local under = max(0, levelAfter - (credited - creditedBefore))
-        -- Less was credited than before the charge: the bucket has been empty since, or the sum has begun anew.
-        -- Where the clock has stepped back the bucket stands still, but what had leaked by then has leaked.
+        -- Less was credited than before the charge: the bucket has been empty since, or the sum has restarted from 0.
+        -- If the clock has stepped back the bucket does not leak, but what had leaked before has leaked.
         local leaked = maximum * max(0, max(now, since) - chargedMs)
         local rest = credited < creditedBefore and 0 or max(0, under - leaked)
         local credit = min(-difference * lengthMs, rest, level)
@@ -334,7 +340,7 @@ local function settleBucket(charge, difference, chargedMs)
     lowered(charge[2])
 end
 
--- Changes the amount of a charge, while it still counts.
+-- Changes the amount of a charge while it still counts.
 local function settleLog(charge, difference)
     local lengthMs, ms = charge[3], charge[4]
     if ms + lengthMs <= logNow then
@@ -342,7 +348,7 @@ local function settleLog(charge, difference)
     end
     local times, units, sum, exists = readLog(charge[2], lengthMs)
     if not times then
-        passedOver = units
+        skippedFault = units
         return
     end
     if difference > 0 then
@@ -361,7 +367,8 @@ local settlers = {
     [SLIDING_LOG] = settleLog,
 }
 
--- Whether anything of it was still to be done, and if so what it passed over; or what went wrong.
+-- Returns 1 or SKIPPED and the fault if something was still to be settled, 0 if nothing was; or a string: what went
+-- wrong.
 local function settle(shape, key)
     local value = try('GET', key)
     if not value then
@@ -389,7 +396,7 @@ local function settle(shape, key)
         end
     end
     local rest = {}
-    passedOver = nil
+    skippedFault = nil
     for i = 1, #charges do
         local charge = charges[i]
         if charge[1] == CONCURRENCY and shape.kind ~= COMMIT then
@@ -403,9 +410,9 @@ local function settle(shape, key)
     if not settlesCost and not freesSlots then
         return 0
     end
-    -- A call that was never made is not remembered as one that was admitted.
+    -- A cancelled call was never made, so its cached answer is dropped.
     if settlesCost and shape.kind == CANCEL and reservation[4] ~= '' then
-        forget(reservation[4], string.sub(key, -32))
+        dropCachedAnswer(reservation[4], string.sub(key, -32))
     end
     publishLowerings()
     cost = settlesCost and SPENT or cost
@@ -414,20 +421,20 @@ local function settle(shape, key)
     else
         call('SET', key, pack({cost, chargedMs, rest, reservation[4]}), 'KEEPTTL')
     end
-    return passedOver and PASSED_OVER or 1, passedOver
+    return skippedFault and SKIPPED or 1, skippedFault
 end
 
 -- Replicas ----------------------------------------------------------------------------------------------------------
 
--- Raises a counter to what a replica saw before this store forgot.
-local function offer(shape, firstKey)
+-- Raises a counter to the usage that a replica saw before this store lost its data.
+local function restore(shape, firstKey)
     if not shape.holds then
-        return tell(WINDOW_IS_OVER)
+        return push(WINDOW_IS_OVER)
     end
     local charge = shape.charges[1]
-    local fault = look(charge, 1, firstKey, false)
+    local fault = readUsage(charge, 1, firstKey, false)
     if fault then
-        return tell(fault)
+        return push(fault)
     end
     if charge.algorithm == SLIDING_LOG then
         local ms = logTime(charge, logTimes[1])
@@ -439,11 +446,11 @@ local function offer(shape, firstKey)
         local more = max(0, shape.cost - used[1])
         apply(charge, 1, more, more > 0 and 1 or 0, 0, firstKey, '')
     end
-    tell(1)
-    tellTallies(shape, tell)
+    push(1)
+    pushUsages(shape, push)
 end
 
--- Writes when a replica did something into a list of them, and removes those that have not done it for long.
+-- Writes a replica's time into a sorted set, and removes replicas whose time is older than `lifeMs`.
 local function note(key, ms, lifeMs)
     local noted = try('ZADD', key, format('%.0f', ms), match(KEYS[1], '[^:]*$'))
     if type(noted) == 'table' then
@@ -453,11 +460,11 @@ local function note(key, ms, lifeMs)
     call('PEXPIREAT', key, format('%.0f', now + lifeMs))
 end
 
--- The replicas of such a list, each with its time behind it, and how many members name none; or nil and what is wrong. What
--- names no replica is taken out, as far as it was looked at: anybody may have written to it. So is a replica whose time is
--- further ahead than a heartbeat counts: its clock ran ahead, and it comes again if it lives.
+-- The replicas of such a set, each followed by its time, and how many members name none; or nil and the fault. Members
+-- that name no replica are removed as far as they were read: anybody may have written there. So are replicas whose time
+-- is further ahead than a heartbeat counts: their clock ran ahead, and they return if they live.
 local function listed(key, lifeMs)
-    local found = try('ZRANGE', key, 0, MAX_REPLICAS_TOLD - 1, 'REV', 'WITHSCORES')
+    local found = try('ZRANGE', key, 0, MAX_LISTED_REPLICAS - 1, 'REV', 'WITHSCORES')
     if found.err then
         return nil, found.err
     end
@@ -476,37 +483,37 @@ local function listed(key, lifeMs)
     return replicas, unnamed
 end
 
--- Notes that this replica lives, and whether it has written back, and tells of all.
+-- Records this replica's heartbeat and when it had nothing to write back, and pushes those of all replicas.
 local function heartbeat(lifeMs, writtenBackMs, key, writtenBackKey)
     local fault = note(key, now, lifeMs) or writtenBackMs > 0 and note(writtenBackKey, writtenBackMs, lifeMs)
     if fault then
-        return tell(fault)
+        return push(fault)
     end
     local replicas, unnamed = listed(key, lifeMs)
     local written, more = listed(writtenBackKey, lifeMs)
     if not replicas or not written then
-        return tell(replicas and more or unnamed)
+        return push(replicas and more or unnamed)
     end
-    local writtenBack, told = {}, {}
+    local writtenBack, listing = {}, {}
     for i = 1, #written, 2 do
         writtenBack[written[i]] = written[i + 1]
     end
     for i = 1, #replicas, 2 do
-        told[#told + 1] = replicas[i]
-        told[#told + 1] = replicas[i + 1]
-        told[#told + 1] = writtenBack[replicas[i]] or '0'
+        listing[#listing + 1] = replicas[i]
+        listing[#listing + 1] = replicas[i + 1]
+        listing[#listing + 1] = writtenBack[replicas[i]] or '0'
     end
-    tell(1)
-    tell(table.concat(told, ' '))
-    tell(unnamed + more)
+    push(1)
+    push(table.concat(listing, ' '))
+    push(unnamed + more)
 end
 
 -- The batch ---------------------------------------------------------------------------------------------------------
 
--- Gives the numbers of a shape their names, and its keys their places.
-local function understand(shape)
+-- Names the numbers of a shape and assigns its keys.
+local function decodeShape(shape)
     shape.cost, shape.count, shape.kind = shape[1], shape[2], shape[3]
-    shape.charges, shape.holds, shape.tallies = {}, true, 0
+    shape.charges, shape.holds, shape.usages = {}, true, 0
     local keys = 0
     for at = 4, #shape, 5 do
         local window, flags, lengthMs, extra = shape[at] * 2, shape[at + 2], shape[at + 3], shape[at + 4]
@@ -517,66 +524,67 @@ local function understand(shape)
             isShadow = flags % 4 >= 2, verifies = flags % 2 == 1, key = keys + 1,
         }
         keys = keys + 1
-        shape.tallies = shape.tallies + 1
+        shape.usages = shape.usages + 1
         if algorithm == FIXED_WINDOW then
             charge.countsUntilMs = charge.endMs
         elseif algorithm == SLIDING_WINDOW then
             charge.countsUntilMs = extra
             keys = keys + 1
-            shape.tallies = shape.tallies + 1
+            shape.usages = shape.usages + 1
         elseif algorithm == SLIDING_LOG then
-            shape.tallies = shape.tallies + 3 + 2 * LOG_STEPS
+            shape.usages = shape.usages + 3 + 2 * LOG_STEPS
         elseif algorithm == CONCURRENCY then
             shape.takesSlots = true
-            shape.tallies = shape.tallies + 2
+            shape.usages = shape.usages + 2
         end
         if charge.isShadow then
             keys = keys + 1
-            charge.refusalsKey = keys
-            shape.tallies = shape.tallies + 1
+            charge.denialsKey = keys
+            shape.usages = shape.usages + 1
         end
         if now < windows[window - 1] or now >= windows[window] then
             shape.holds = false
         end
         shape.charges[#shape.charges + 1] = charge
     end
-    if (shape.kind >= COMMIT and shape.kind ~= OFFER) or (shape.kind < COMMIT and shape.kind % 2 == RESERVED) then
+    if (shape.kind >= COMMIT and shape.kind ~= RESTORE) or (shape.kind < COMMIT and shape.kind % 2 == RESERVED) then
         keys = keys + (shape.kind == HEARTBEAT and 2 or 1)
         shape.recordKey = keys
     end
-    if shape.kind < COMMIT and shape.kind >= REMEMBERED then
+    if shape.kind < COMMIT and shape.kind >= WITH_KEY then
         keys = keys + 1
-        shape.memoKey = keys
+        shape.idempotencyKey = keys
     end
     shape.keys = keys
 end
 
 for i = 1, #shapes do
-    understand(shapes[i])
+    decodeShape(shapes[i])
 end
 
-local firstKey, memo = 1, 0
+local firstKey, idempotencyAt = 1, 0
 for e = 1, #entries do
     local shape = shapes[entries[e]]
-    if shape.kind == OFFER then
-        offer(shape, firstKey)
+    if shape.kind == RESTORE then
+        restore(shape, firstKey)
     elseif shape.kind == HEARTBEAT then
         heartbeat(shape.cost, shape.count, KEYS[firstKey + 1], KEYS[firstKey + 2])
-    elseif shape.kind == REMEMBER then
-        tell(call('SET', KEYS[firstKey + 1], memos[memo + 1], 'NX', 'PX', memos[memo + 2]) and 1 or 0)
-        memo = memo + 2
-    elseif shape.kind == FORGET then
-        tell(forget(KEYS[firstKey + 1], memos[memo + 1]))
-        memo = memo + 2
+    elseif shape.kind == CACHE then
+        local encoded, ttlMs = idempotency[idempotencyAt + 1], idempotency[idempotencyAt + 2]
+        push(call('SET', KEYS[firstKey + 1], encoded, 'NX', 'PX', ttlMs) and 1 or 0)
+        idempotencyAt = idempotencyAt + 2
+    elseif shape.kind == DROP then
+        push(dropCachedAnswer(KEYS[firstKey + 1], idempotency[idempotencyAt + 1]))
+        idempotencyAt = idempotencyAt + 2
     elseif shape.kind >= COMMIT then
         local outcome, fault = settle(shape, KEYS[firstKey + 1])
-        tell(outcome)
+        push(outcome)
         if fault then
-            tell(fault)
+            push(fault)
         end
-    elseif shape.memoKey then
-        check(shape, firstKey, memos[memo + 1], memos[memo + 2])
-        memo = memo + 2
+    elseif shape.idempotencyKey then
+        check(shape, firstKey, idempotency[idempotencyAt + 1], idempotency[idempotencyAt + 2])
+        idempotencyAt = idempotencyAt + 2
     else
         check(shape, firstKey)
     end

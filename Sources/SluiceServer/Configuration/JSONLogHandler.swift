@@ -1,8 +1,8 @@
 package import Logging
 import SluiceEngine
 
-/// Writes each log line as one JSON object: `time_ms` (since the epoch), `level`, `message`, and the
-/// metadata beside them.
+/// Writes each log line as one JSON object: `time_ms` (since the epoch), `level`, `message`, and the metadata as
+/// further members.
 package struct JSONLogHandler: LogHandler {
     package var logLevel: Logger.Level = .info
     package var metadata: Logger.Metadata = [:]
@@ -23,7 +23,7 @@ package struct JSONLogHandler: LogHandler {
         output.write(line(for: event))
     }
 
-    /// The event as one line, with its end.
+    /// The event as one line, with a line feed.
     func line(for event: LogEvent) -> String {
         var line =
             "{\"time_ms\":\(SystemClock.now().wallMs),\"level\":\"\(event.level)\",\"logger\":\(Self.quoted(label)),"

@@ -1,13 +1,13 @@
 import Glibc
 import NIOConcurrencyHelpers
 
-/// Where the lines of the log go: a file, a pipe or a terminal, standard error as a rule. To write never waits: whoever is
-/// to read them may have stopped, and the event loop writes them too.
+/// Where log lines go: a file, a pipe or a terminal, usually standard error. Writing never waits: the event loop writes
+/// too, and the reader may have stopped.
 package final class LogOutput: TextOutputStream, Sendable {
     private struct State {
-        /// Lines since the last one that was written.
+        /// Lines dropped since the last one that was written.
         var dropped = 0
-        /// Whether the end of the last line that was written is missing.
+        /// Whether the last written line was cut.
         var isCut = false
     }
 
@@ -16,9 +16,9 @@ package final class LogOutput: TextOutputStream, Sendable {
 
     package init(descriptor: Int32) { self.descriptor = descriptor }
 
-    /// Writes one line with its end, or drops it.
+    /// Writes one line with a line feed, or drops it.
     package func write(_ line: String) {
-        // One at a time, so that lines do not mix, and nobody takes the room that was found.
+        // One line at a time, so that lines do not mix and the room that was found stays free.
         state.withLockedValue { state in
             var text = state.isCut ? "\n" : ""
             if state.dropped > 0 { text += "(\(state.dropped) lines of the log were dropped: nobody read them)\n" }

@@ -6,8 +6,8 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
     case file(String)
     case folder(String)
 
-    /// Everything that is wrong with it, a line each.
-    package struct Refusal: Error, Sendable, CustomStringConvertible {
+    /// All faults, a line each.
+    package struct Rejection: Error, Sendable, CustomStringConvertible {
         package let description: String
     }
 
@@ -18,7 +18,7 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// - Parameter features: what the documents may use.
-    package func read(features: PolicyFeatures) throws(Refusal) -> PolicySet {
+    package func read(features: PolicyFeatures) throws(Rejection) -> PolicySet {
         do {
             switch self {
             case .file(let path):
@@ -33,24 +33,24 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
                 return try PolicySet.parse(files: files, folder: path, features: features)
             }
         } catch let error as FileReadError {
-            throw Refusal(description: "\(self): \(error.reason)")
-        } catch let refusal as Refusal {
-            throw refusal
+            throw Rejection(description: "\(self): \(error.reason)")
+        } catch let rejection as Rejection {
+            throw rejection
         } catch {
-            throw Refusal(description: "\(error)")
+            throw Rejection(description: "\(error)")
         }
     }
 
-    /// What its files look like from outside.
+    /// What identifies the state of its files.
     package struct Fingerprint: Sendable {
-        /// Changes when a file does, or is replaced, or what a link names is replaced (as Kubernetes swaps a ConfigMap's).
-        /// The time at which a file's inode changed is part of it, since nobody can set that back.
+        /// Changes when a file changes or is replaced, or when a link's target is replaced (as Kubernetes swaps a
+        /// ConfigMap's). It includes the time of the inode's last change, which cannot be set back.
         package fileprivate(set) var files: [String] = []
-        /// Whether a file changed so shortly before that another change could leave the same times behind.
+        /// Whether a file changed so recently that another change could leave the same times.
         package fileprivate(set) var isFresh = false
     }
 
-    /// A file that changed within this many seconds is fresh: more than any file system's clock is coarse.
+    /// A file that changed within this many seconds is fresh: longer than the resolution of any file system's clock.
     fileprivate static let freshSeconds = 2
 
     package func fingerprint() -> Fingerprint {
@@ -64,15 +64,15 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         return fingerprint
     }
 
-    private static func readNamed(_ path: String) throws(Refusal) -> [UInt8] {
+    private static func readNamed(_ path: String) throws(Rejection) -> [UInt8] {
         do {
             return try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes).bytes
         } catch {
-            throw Refusal(description: "\(path): \(error.reason)")
+            throw Rejection(description: "\(path): \(error.reason)")
         }
     }
 
-    /// The documents of a folder, sorted; what is hidden or has another ending is somebody else's.
+    /// The documents of a folder, sorted; hidden files and files with another ending are ignored.
     private static func names(in path: String) throws(FileReadError) -> [String] {
         guard let folder = opendir(path) else {
             throw FileReadError(reason: "cannot be opened: \(String(cString: strerror(errno)))")

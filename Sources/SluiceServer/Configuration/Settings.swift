@@ -1,7 +1,8 @@
 package import Logging
 package import SluicePolicy
 
-/// Everything that an operator can set, checked. Flags go over the environment, and that over the configuration file.
+/// Everything that an operator can set, validated. Flags override the environment, which overrides the configuration
+/// file.
 package struct Settings: Sendable, Equatable {
     /// The store's address as it was given; nil for `none`. It may hold a password: never log it.
     package var redisURL: String?
@@ -12,20 +13,20 @@ package struct Settings: Sendable, Equatable {
     package var socketGroup: String?
     package var operatorUserIDs: Set<UInt32>
     package var policySource: PolicySource
-    /// Whether the gateway evaluates the policies' rules on arguments, which only it sees.
+    /// Whether the gateway evaluates the policies' rules on arguments, which only the gateway sees.
     package var argumentsCheckedByGateway: Bool
     package var budgetMs: Int64
     package var keyPrefix: String
     package var replicas: Int
-    /// Where what is not settled outlives the process; nil: nowhere.
+    /// Folder for state that must survive the process; nil: none.
     package var stateFolder: String?
-    /// For everything that clients make the sidecar hold.
+    /// Memory for everything that clients make the sidecar hold.
     package var memoryBytes: Int
-    /// Whether `CL.THROTTLE` is answered, which needs no policy.
+    /// Whether `CL.THROTTLE` is answered; it needs no policy.
     package var answersThrottle: Bool
     package var logLevel: Logger.Level
     package var logFormat: LogFormat
-    /// What was set and is better set otherwise, a line each that begins with where it was said; never a secret.
+    /// Settings that should be made in another way: a line each, beginning with their origin; never a secret.
     package var warnings: [String] = []
 
     package enum LogFormat: String, Sendable, CaseIterable { case text, json }
@@ -36,8 +37,8 @@ package struct Settings: Sendable, Equatable {
     }
 }
 
-/// One thing that can be set: its flag without dashes, which is also its key in the configuration file; in the environment
-/// it is `SLUICE_` and the name in capitals.
+/// One setting: its flag without dashes, which is also its key in the configuration file. In the environment it is
+/// `SLUICE_` and the name in capitals.
 package enum SettingName: String, Sendable, CaseIterable {
     case socket
     case socketMode = "socket-mode"
@@ -48,7 +49,7 @@ package enum SettingName: String, Sendable, CaseIterable {
     case argumentsCheckedByGateway = "arguments-checked-by-gateway"
     case redis
     case redisUser = "redis-user"
-    /// Not a flag: a command line is for everybody to read.
+    /// Not a flag: every user can read a command line.
     case redisPassword = "redis-password"
     case redisPasswordFile = "redis-password-file"
     case budget
@@ -60,10 +61,10 @@ package enum SettingName: String, Sendable, CaseIterable {
     case logLevel = "log-level"
     case logFormat = "log-format"
 
-    /// Whether it is either on or off: `true` or `false`.
+    /// Whether its value is `true` or `false`.
     package var isSwitch: Bool { self == .argumentsCheckedByGateway || self == .clThrottle }
 
-    /// Whether it holds a password, or may: what it is set to is then never shown.
+    /// Whether it holds a password, or may: its value is then never shown.
     package var holdsSecret: Bool { self == .redis || self == .redisPassword }
 
     package var environmentName: String {
@@ -71,7 +72,7 @@ package enum SettingName: String, Sendable, CaseIterable {
     }
 }
 
-/// What was set, and where it was said.
+/// A setting's value and its origin.
 package struct SettingValue: Sendable, Equatable {
     package var text: String
     /// `--budget`, `SLUICE_BUDGET`, or `sluice.json:3:12: /budget`.
@@ -83,7 +84,7 @@ package struct SettingValue: Sendable, Equatable {
     }
 }
 
-/// Everything that is wrong with the settings, a line each.
+/// All faults of the settings, a line each.
 package struct SettingFaults: Error, Sendable, Equatable, CustomStringConvertible {
     package var lines: [String]
 

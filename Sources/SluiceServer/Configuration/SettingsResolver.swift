@@ -1,9 +1,9 @@
 import Logging
 import SluicePolicy
 
-/// Makes `Settings` of what flags, environment and configuration file say. Every fault is found in one go.
+/// Makes `Settings` from flags, environment and configuration file. Reports every fault at once.
 package struct SettingsResolver {
-    /// Reads a file, whole; throws a reason that fits behind its path.
+    /// Reads a whole file; throws a reason that fits after its path.
     package typealias ReadFile = (String) throws(FileReadError) -> TextFile.Contents
 
     private let flags: [SettingName: String]
@@ -15,7 +15,7 @@ package struct SettingsResolver {
     private var warnings: [String] = []
 
     /// - Parameters:
-    ///   - flags: what the command line gave.
+    ///   - flags: those of the command line.
     ///   - configurationPath: a JSON object whose keys are the flags' names.
     package static func resolve(
         flags: [SettingName: String], environment: [String: String], configurationPath: String?,
@@ -75,7 +75,8 @@ package struct SettingsResolver {
         note(reader.faults)
     }
 
-    /// A fault of a text that is no JSON, without what it quotes: where a quotation mark is missing that may be a password.
+    /// A fault of a text that is not JSON, without its quotes: where a quotation mark is missing they may hold a
+    /// password.
     private static func withoutWords(_ fault: PolicyFault) -> PolicyFault {
         guard case .unexpected(let found, let expected, _) = fault.problem,
             found.first == "'" && found.count > 3 || found.contains(where: \.isNumber)
@@ -90,7 +91,7 @@ package struct SettingsResolver {
         faults += collector.collected().description.split(separator: "\n").map(String.init)
     }
 
-    /// Asked once for each setting: it notes what is empty.
+    /// Called once for each setting: it records empty values.
     private mutating func value(_ name: SettingName) -> SettingValue? {
         let filed = file[name]
         return firstNotEmpty([
@@ -99,7 +100,7 @@ package struct SettingsResolver {
         ])
     }
 
-    /// What is empty is not set: templates leave variables empty that they have nothing for.
+    /// An empty value counts as not set: templates leave variables empty that have no value.
     private mutating func firstNotEmpty(_ values: [(origin: String, text: String?)]) -> SettingValue? {
         for (origin, text) in values {
             guard let text else { continue }
@@ -109,7 +110,7 @@ package struct SettingsResolver {
         return nil
     }
 
-    /// Notes that a secret is no secret where it was said.
+    /// Warns if other users can read a secret at its origin.
     private mutating func warnOfReaders(of value: SettingValue) {
         let advice =
             "give Redis' password by SLUICE_REDIS_PASSWORD, or by --redis-password-file with a file of mode 0600"
@@ -176,13 +177,13 @@ package struct SettingsResolver {
             answersThrottle: answersThrottle, logLevel: logLevel, logFormat: logFormat)
     }
 
-    /// `none` where nothing is to be kept; nil if it is wrong.
+    /// `none` if nothing is kept; nil if it is invalid.
     private mutating func stateFolder(redis: String) -> String? {
         guard let folder = value(.stateFolder), folder.text != "none" else { return "none" }
         if redis == "none" {
             faults.append(
-                "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what Redis is "
-                    + "still to be told")
+                "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what is "
+                    + "still to be written to Redis")
             return nil
         }
         return folder.text
@@ -222,7 +223,7 @@ package struct SettingsResolver {
         if let path = value(.redisPasswordFile)?.text {
             do {
                 let contents = try readFile(path)
-                // Editors end a file with a line feed, which is no part of the password.
+                // Editors end a file with a line feed, which is not part of the password.
                 let password = String(decoding: contents.bytes, as: UTF8.self).trimmingLineEnds()
                 if !password.isEmpty && contents.isReadableByAll {
                     warnings.append("\(path): holds a password, and everybody on this machine can read it: chmod o-r")
@@ -269,7 +270,7 @@ package struct SettingsResolver {
     }
 }
 
-/// Why a file could not be read, in words that fit behind its path.
+/// Why a file could not be read, in words that fit after its path.
 package struct FileReadError: Error, Sendable, Equatable {
     package var reason: String
 

@@ -1,11 +1,11 @@
 import Glibc
 
-/// Reads whole regular files of a bounded size, and never waits for anybody: a pipe or a terminal in a file's place would
-/// hold up the start, or a reload, for ever.
+/// Reads whole regular files of a bounded size. It never blocks: a pipe or a terminal in a file's place would hold up
+/// the start, or a reload, for ever.
 package enum TextFile {
     package struct Contents: Sendable, Equatable {
         package var bytes: [UInt8]
-        /// Whether everybody on the machine may read it.
+        /// Whether every user of the machine may read it.
         package var isReadableByAll: Bool
 
         package init(bytes: [UInt8], isReadableByAll: Bool) {
@@ -14,9 +14,9 @@ package enum TextFile {
         }
     }
 
-    /// Links are followed: Kubernetes puts them in the place of a ConfigMap's and a Secret's files.
+    /// Follows links: Kubernetes uses them for the files of a ConfigMap or a Secret.
     package static func read(_ path: String, maxBytes: Int) throws(FileReadError) -> Contents {
-        // Opening a pipe without `O_NONBLOCK` waits for somebody who writes to it.
+        // Without `O_NONBLOCK`, opening a pipe waits for a writer.
         let file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
         guard file >= 0 else { throw FileReadError(reason: "cannot be opened: \(String(cString: strerror(errno)))") }
         defer { close(file) }
@@ -37,7 +37,7 @@ package enum TextFile {
             guard count > 0 else {
                 throw FileReadError(reason: "cannot be read: \(String(cString: strerror(errno)))")
             }
-            // It may have grown meanwhile, and files of /proc tell no size.
+            // The file may have grown, and files of /proc report no size.
             guard bytes.count + count <= maxBytes else { throw tooLarge }
             bytes += chunk[..<count]
         }

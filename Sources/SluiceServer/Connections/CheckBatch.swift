@@ -1,13 +1,13 @@
 import SluiceEngine
 import SluiceProtocol
 
-/// Checks of one connection that were read together, so that their identities are looked up together.
+/// Checks of one connection that were read together; their identities are looked up together.
 struct CheckBatch {
     struct Check {
         var cost: Int64
         var isPeek: Bool
         var wantsTrace: Bool
-        /// Whether it has any: they lie apart, so that a check is copied as the few numbers that it is.
+        /// Whether it has extras: they are stored separately, so that a check is copied as a few numbers.
         var hasExtras: Bool
     }
 

@@ -4,8 +4,8 @@ import SluiceProtocol
 
 /// One gateway's connection: frames in, replies out in the order of requests. It decides nothing.
 ///
-/// Its loop is that of the host. It stops reading while too many requests wait or the peer does not read its answers,
-/// and the host sweeps it for frames that never end.
+/// It runs on the host's loop. It stops reading while too many requests wait or the peer does not read its answers. The
+/// host sweeps it for frames that never end.
 final class ConnectionHandler: ChannelDuplexHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
@@ -14,8 +14,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private enum Phase {
         /// Requests are read and taken. Becomes any of the others.
         case open
-        /// Nothing more is read; requests that have been read are still taken. Becomes `finishing` after the last of
-        /// them, or `closed`.
+        /// Nothing more is read; requests that were read are still taken. Becomes `finishing` after the last of them,
+        /// or `closed`.
         case draining
         /// No more requests are taken; it closes when the last reply is out. Becomes `closed`.
         case finishing
@@ -25,7 +25,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private let host: LimiterHost
     private let operators: OperatorCommands
     private var session: ConnectionSession
-    /// The session's, at hand for each check.
+    /// The session's writer, kept here for each check.
     private var writer: ReplyWriter
     private var framer = RequestFramer()
     private var queue = ReplyQueue()
@@ -36,34 +36,34 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private var context: ChannelHandlerContext?
     private var holdsBackRead = false
     /// Whether answers have come since the last flush.
-    private var owesFlush = false
-    /// Whether requests are being taken or replies written: what happens meanwhile (a reply that is there at once, a
-    /// change of writability from inside a write) must not begin the same again.
+    private var needsFlush = false
+    /// Whether requests are being taken or replies written. Events in between (an immediate reply, a change of
+    /// writability during a write) must not start the same again.
     private var isBusy = false
-    /// Whether the last reply has been handed out, behind which the connection closes.
+    /// Whether the last reply has been written; the connection closes after it.
     private var isClosing = false
-    /// Of the turn of that number: see `ServerBounds.maxWorkPerTurn`.
+    /// Work done in turn number `turn`: see `ServerBounds.maxWorkPerTurn`.
     private var work = 0
     private var turn: UInt64 = 0
-    /// Whether requests are left that go on in a later turn; meanwhile none are taken and nothing is read.
+    /// Whether requests are left for a later turn; until then none are taken and nothing is read.
     private var goesOnLater = false
-    /// Since when the requests that were read could be taken: their budget counts from here.
+    /// Since when the requests that were read could be taken: their budget starts here.
     private var takeableNs: Int64 = 0
-    /// Whether requests were left for want of room, which is the peer's own doing: their time begins when there is some.
+    /// Whether requests were left for lack of room. The peer caused that, so their time starts when there is room.
     private var lackedRoom = false
     private var frameBeganNs: Int64?
-    /// What the host was told that this connection holds, bytes.
+    /// How many bytes the host has recorded for this connection.
     private(set) var heldBytes = 0
-    /// What was written and may lie unread, with what holds it, bytes.
+    /// Bytes that were written and may be unread, with their overhead.
     private var unverifiedBytes = 0
-    /// Whether output is known to lie unread. What comes after it is kept here, in one piece, until it has been read.
+    /// Whether output is known to be unread. Later output is kept here, in one piece, until it has been read.
     private var isClogged = false
-    /// How much of what was written the socket has not taken: seldom asked, for that costs as much as a check.
+    /// How many written bytes the socket has not taken. Asked seldom, because it costs as much as a check.
     var unreadBytes: (any Channel) -> Int = ConnectionHandler.unreadBytes
     private var unwritableSinceNs: Int64?
-    /// What the channel last said of itself: asking it costs more than all else that is asked for each request.
+    /// The channel's last reported writability: asking the channel costs more than everything else done for a request.
     private var isWritable = true
-    /// Whether the peer may use operators' commands; known once its credentials were read.
+    /// Whether the peer may use operators' commands; known once its credentials have been read.
     private var isOperator = false
 
     init(host: LimiterHost, operators: OperatorCommands, session: ConnectionSession) {
@@ -97,8 +97,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        // The peer has sent all that it will, and may still read the answers. What it sent has been read to its end,
-        // whether or not there was room for it.
+        // The peer has closed its sending side and may still read the answers. All that it sent has been read, whether
+        // or not there was room for it.
         if let event = event as? ChannelEvent, event == .inputClosed { drain() }
         context.fireUserInboundEventTriggered(event)
     }
@@ -113,7 +113,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // A reset or a broken pipe: the peer is gone, and nobody else is concerned.
+        // A reset or a broken pipe: only this connection is affected.
         context.close(promise: nil)
     }
 
@@ -126,7 +126,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     // MARK: - Reading
 
-    /// Whether there is room for one more request: for its place among those that wait, and for its reply.
+    /// Whether there is room for one more request: for its place among the waiting ones, and for its reply.
     private var hasRoom: Bool {
         queue.count + host.gatheredCount < ProtocolBounds.maxPipelinedRequests
             && output.readableBytes + queue.boxedBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && !isClogged
@@ -141,7 +141,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        // What comes after the last request that will be taken is not kept.
+        // Bytes after the last request that will be taken are dropped.
         guard phase == .open else { return }
         let opened = host.openTurn()
         var bytes = unwrapInboundIn(data)
@@ -163,11 +163,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
     private enum Halt {
         case noneLeft
         case noRoom
-        /// The connection has had its share of this turn.
+        /// The connection has used its share of this turn.
         case turnIsOver
     }
 
-    /// Takes the requests that have been read, as far as there is room and for its share of the turn.
+    /// Takes requests that were read, as far as there is room and this turn's share allows.
     @discardableResult
     private func takeRequests(now read: ClockReading? = nil) -> Halt {
         if goesOnLater { return .turnIsOver }
@@ -208,7 +208,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             decideGathered(now: now)
             reject(error)
         }
-        // Answered bytes are dropped when they are most of the buffer, so that it does not grow with a slow peer.
+        // Drops answered bytes when they are most of the buffer, so that a slow peer does not make it grow.
         if input.readableBytes == 0, input.storageCapacity > ServerBounds.keptBufferBytes {
             input = ByteBuffer()
         } else if input.readableBytes == 0 || input.readerIndex > ProtocolBounds.maxFrameBytes {
@@ -222,8 +222,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         return halt
     }
 
-    /// A turn has begun in which it is this connection's to go on.
-    /// - Returns: how much work it had done.
+    /// Continues in this turn. - Returns: how much work was done.
     func goOn() -> Int {
         goesOnLater = false
         advance()
@@ -238,7 +237,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    /// One frame has been read. A check is decided with those behind it, anything else at once, after all before it.
+    /// Handles one frame. A check is decided together with those after it; anything else at once, after all before it.
     private func take(_ next: RequestFramer.Next, now: ClockReading) {
         if case .check(let check) = next {
             host.gather(check, in: input)
@@ -249,7 +248,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         switch next {
         case .check, .incomplete: break
         case .other(let request): take(request, now: now)
-        case .wrong(let error): refuse(error)
+        case .wrong(let error): reject(error)
         }
     }
 
@@ -264,27 +263,27 @@ final class ConnectionHandler: ChannelDuplexHandler {
             case .throttle(let request): try take(request, now: now)
             }
         } catch {
-            refuse(error)
+            reject(error)
         }
     }
 
-    /// Decides the checks that were gathered.
+    /// Decides the gathered checks.
     private func decideGathered(now: ClockReading, _ form: ReplyQueue.Form = .check) {
         guard host.gatheredCount > 0 else { return }
         let writer = writer
-        // A place in the queue is taken only if the check waits.
+        // Takes a place in the queue only if the check waits.
         host.decideGathered(slot: slot, now: now, next: { queue.nextNumber }) { outcome in
             switch outcome {
             case .answered(let decision): queue.append(decision, writer, form, to: &output)
             case .waiting: queue.reserve(writer, form)
-            case .overloaded(let cause): refuse(.busy(cause))
-            case .mustReserve: refuse(.mustReserve)
-            case .otherArguments: refuse(.otherArguments)
+            case .overloaded(let cause): reject(.busy(cause))
+            case .mustReserve: reject(.mustReserve)
+            case .otherArguments: reject(.otherArguments)
             }
         }
     }
 
-    private func refuse(_ error: RequestError) {
+    private func reject(_ error: RequestError) {
         work += ServerBounds.workPerError
         reply { writer.writeError(error, to: &$0) }
     }
@@ -328,7 +327,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         case .notSettled(let fault):
             throw .notSettled(fault)
         case .storeAway:
-            throw .storeAway
+            throw .storeUnavailable
         }
     }
 
@@ -359,7 +358,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         queue.reserve(writer)
         operators.answer(request, isOperator: isOperator) { [self] write in
             guard phase != .closed else { return }
-            // An answer that was awaited comes from another socket.
+            // An awaited answer arrives at another socket.
             host.openTurn()
             queue.fill(number, to: &output, write: write)
             advance()
@@ -368,10 +367,10 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     // MARK: - Writing
 
-    /// A check that waited has its decision; `flushCompleted` follows.
+    /// Writes the decision of a check that waited; `flushCompleted` follows.
     func complete(_ number: UInt32, _ answer: Limiter.Completion.Answer) {
         guard phase != .closed else { return }
-        owesFlush = true
+        needsFlush = true
         switch answer {
         case .decision(let decision):
             queue.fill(number, with: decision, to: &output)
@@ -384,18 +383,18 @@ final class ConnectionHandler: ChannelDuplexHandler {
         case .notSettled(let fault):
             queue.fill(number, to: &output) { $0.writeError(RequestError.notSettled(fault), to: &$1) }
         case .storeAway:
-            queue.fill(number, to: &output) { $0.writeError(RequestError.storeAway, to: &$1) }
+            queue.fill(number, to: &output) { $0.writeError(RequestError.storeUnavailable, to: &$1) }
         }
     }
 
-    /// Sends what `complete` wrote, and takes requests that had to wait for room. Once for all of a turn.
+    /// Sends the output of `complete`, and takes requests that waited for room. Called once for all of a turn.
     func flushCompleted() {
-        guard owesFlush else { return }
-        owesFlush = false
+        guard needsFlush else { return }
+        needsFlush = false
         advance()
     }
 
-    /// Does all that can be done now: takes requests and sends replies in turn, until requests or room run out.
+    /// Takes requests and sends replies in turn, until requests or room run out.
     private func advance() {
         guard !isBusy, phase != .closed else { return }
         isBusy = true
@@ -420,7 +419,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
                 context.close(promise: nil)
             }
         } else if output.readableBytes > 0 {
-            // Many small pieces would take more than their bytes: behind one that is not read, the next is gathered here.
+            // Many small pieces would take more than their bytes: while output is unread, the next is gathered here.
             if isClogged { return }
             unverifiedBytes += output.storageCapacity + ServerBounds.bytesPerUnreadPiece
             context.writeAndFlush(wrapOutboundOut(output), promise: nil)
@@ -431,7 +430,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     // MARK: - What is held
 
-    /// Tells the host what this connection holds.
+    /// Reports to the host how much this connection holds.
     private func account() {
         guard context != nil, slot >= 0 else { return }
         let bytes =
@@ -443,7 +442,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         host.hold(difference)
     }
 
-    /// Looks whether what was written has left.
+    /// Checks whether written output has left.
     func verifyUnread() {
         guard let context, unverifiedBytes > 0, !isClogged else { return }
         guard unreadBytes(context.channel) > 0 else {
@@ -452,7 +451,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
         isClogged = true
         noteUnread()
-        // Behind all that was written: when this has left, so has everything.
+        // An empty write after all others: when it completes, everything has left.
         context.writeAndFlush(wrapOutboundOut(ByteBuffer())).assumeIsolated().whenComplete { [self] _ in
             isClogged = false
             unverifiedBytes = 0
@@ -465,7 +464,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
         (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
     }
 
-    /// Keeps in mind since when answers lie unread.
+    /// Records since when answers are unread.
     private func noteUnread() {
         if isWritable && !isClogged {
             unwritableSinceNs = nil
@@ -474,17 +473,17 @@ final class ConnectionHandler: ChannelDuplexHandler {
         }
     }
 
-    /// Reads no more; what has been read is answered, and then it closes.
+    /// Reads no more; what was read is answered, and then it closes.
     func drain() {
         guard phase == .open else { return }
         phase = .draining
         advance()
     }
 
-    /// Closes at once, whatever is still owed.
+    /// Closes at once, even if answers are missing.
     func cutOff() { context?.close(promise: nil) }
 
-    /// Takes no more requests, and closes when the last reply is out.
+    /// Takes no more requests, and closes after the last reply.
     private func finish() {
         guard phase == .open || phase == .draining else { return }
         phase = .finishing
@@ -498,9 +497,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
 
     // MARK: - Sweeping
 
-    /// Looks for a frame that never ends and for answers that nobody reads.
+    /// Checks for a frame that never ends and for answers that are not read.
     func sweep(now: ClockReading) {
-        // While nothing is read, a frame cannot end: that is not the peer's delay.
+        // While the handler does not read, a frame cannot end: that is not the peer's delay.
         if frameBeganNs != nil && !mayRead { frameBeganNs = now.monotonicNs }
         if let frameBeganNs, now.monotonicNs - frameBeganNs >= Int64(ProtocolBounds.maxFrameSeconds) * 1_000_000_000,
             phase == .open
@@ -542,6 +541,6 @@ extension RequestError {
                 "redis could not settle this reservation, nothing was changed: see the log of sluiced, send it again")
         }
     }
-    fileprivate static let storeAway = RequestError(
-        .busy, "redis is away and this sidecar does not know the reservation, send it again in a moment")
+    fileprivate static let storeUnavailable = RequestError(
+        .busy, "redis is unavailable and this sidecar does not know the reservation, send it again in a moment")
 }

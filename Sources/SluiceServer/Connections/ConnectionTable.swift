@@ -1,5 +1,5 @@
-/// The connections of one event loop, by slot. A slot is free again only when every answer that was under way for it has
-/// come, so that no answer reaches the connection that has the slot next.
+/// The connections of one event loop, by slot. A slot becomes free only after every answer pending for it has arrived,
+/// so that no answer reaches the slot's next connection.
 struct ConnectionTable {
     private struct Slot {
         var connection: ConnectionHandler?
@@ -11,7 +11,7 @@ struct ConnectionTable {
     private var free: [Int] = []
     private(set) var count = 0
 
-    /// - Parameter capacity: how many there may be at once.
+    /// - Parameter capacity: the most connections at once.
     init(capacity: Int) { self.capacity = capacity }
 
     /// nil if there are too many already.
@@ -35,7 +35,7 @@ struct ConnectionTable {
 
     mutating func expectAnswer(_ slot: Int) { slots[slot].awaited += 1 }
 
-    /// An answer has come for the slot: to whom it goes, if they are still there.
+    /// Records an answer for the slot; returns its connection if it is still there.
     mutating func answered(_ slot: Int) -> ConnectionHandler? {
         slots[slot].awaited -= 1
         if slots[slot].connection == nil && slots[slot].awaited == 0 { free.append(slot) }
@@ -46,7 +46,7 @@ struct ConnectionTable {
 
     var all: [ConnectionHandler] { slots.compactMap(\.connection) }
 
-    /// One of so many parts, each of which has another share of them.
+    /// The connections of one of `count` disjoint parts.
     func part(_ part: Int, of count: Int) -> [ConnectionHandler] {
         stride(from: part, to: slots.count, by: count).compactMap { slots[$0].connection }
     }

@@ -5,33 +5,34 @@ import SluiceEngine
 import SluicePolicy
 import SluiceProtocol
 
-/// The shell around the limiter: owns it on one event loop, carries events to it and its answers away, decides nothing.
+/// The shell around the limiter: owns it on one event loop and carries events to it and its answers back. It decides
+/// nothing.
 ///
-/// Confined to its event loop; there is no lock, because there is nobody else.
+/// Confined to its event loop, so it needs no lock.
 final class LimiterHost: CounterStoreDelegate {
     let eventLoop: any EventLoop
     let logger: Logger
-    /// Checks of one connection that were read and are not decided yet.
+    /// Checks of one connection that were read and are not yet decided.
     private var gathered = CheckBatch()
-    /// Filled anew for each call of `CL.THROTTLE`, so that a known key allocates nothing.
+    /// Refilled for each call of `CL.THROTTLE`, so that a known key allocates nothing.
     private var identity = Identity()
-    /// The system's: nobody can guess what it gives.
+    /// The system's generator: its numbers cannot be predicted.
     private var random = SystemRandomNumberGenerator()
     var limiter: Limiter
     let link: (any CounterStore)?
-    /// Where there is a state folder.
+    /// Set if there is a state folder.
     let keeper: StateWriter?
-    /// Called when the state is closed; while it is set, that is under way.
+    /// Called when the state is closed; set while that is in progress.
     var whenStateIsClosed: (() -> Void)?
-    /// Whether what is left of the state when it ends could not be written.
+    /// Whether the last unwritten state could not be written at the end.
     var isStateGivenUp = false
     private(set) var connections: ConnectionTable
     private(set) var memory: MemoryBudget
-    /// Whether `CL.THROTTLE` is on: its keys need no policy, and so whoever can call may make any number of them.
+    /// Whether `CL.THROTTLE` is on: its keys need no policy, so any caller may create any number of them.
     let answersThrottle: Bool
     private var wantsRelief = false
     private var sweptPart = 0
-    /// Product and version of the store that was reached last; empty before.
+    /// Product and version of the store that was last connected; empty before.
     private(set) var storeDescription = ""
 
     private var finished: [Limiter.Completion] = []
@@ -39,12 +40,12 @@ final class LimiterHost: CounterStoreDelegate {
     private let look: any SocketLook
     private var isTurnsEndScheduled = false
     private var wantsPump = false
-    /// Whether the limiter wants to be told of the time once the sockets have been looked at.
+    /// Whether the limiter wants a tick once the sockets have been read.
     private var ticksAfterTurn = false
     private var tick: Scheduled<Void>?
     private var tickNs = Int64.max
     private var isStopped = false
-    /// Whether connections that open now are closed as soon as they have their answers.
+    /// Whether new connections are closed as soon as they have their answers.
     private(set) var isDraining = false
     private var whenShared: [() -> Void] = []
     private var whenDrained: (() -> Void)?
@@ -76,7 +77,7 @@ final class LimiterHost: CounterStoreDelegate {
         pump()
     }
 
-    /// Answers what waits, and lets go of the link and the timer.
+    /// Answers waiting checks, and releases the link and the timer.
     func stop() {
         limiter.drain(now: SystemClock.now())
         pump()
@@ -90,12 +91,12 @@ final class LimiterHost: CounterStoreDelegate {
 
     // MARK: - Policies
 
-    /// What has become of the policies since the start, for people to see.
+    /// What happened to the policies since the start, for operators.
     struct PolicyHistory {
         var reloads = 0
-        var denials = 0
-        /// Why the newest policies were refused; empty when the present ones are the newest.
-        var lastRefusal = ""
+        var rejections = 0
+        /// Why the newest policies were rejected; empty if they are in force.
+        var lastRejection = ""
     }
 
     private(set) var policyHistory = PolicyHistory()
@@ -103,27 +104,27 @@ final class LimiterHost: CounterStoreDelegate {
     func replacePolicies(_ policies: PolicySet) {
         limiter.replacePolicies(policies)
         policyHistory.reloads += 1
-        policyHistory.lastRefusal = ""
+        policyHistory.lastRejection = ""
     }
 
-    func refusePolicies(reason: String) {
-        policyHistory.denials += 1
-        policyHistory.lastRefusal = reason
+    func rejectPolicies(reason: String) {
+        policyHistory.rejections += 1
+        policyHistory.lastRejection = reason
     }
 
     // MARK: - The socket
 
-    /// What has become of the socket's file since the start, for people to see.
+    /// What happened to the socket's file since the start, for operators.
     struct SocketHistory {
-        /// How often it was made again, since it had been removed or replaced.
+        /// How often it was created again after it had been removed or replaced.
         var remakes = 0
-        /// Why nobody can connect by its path; empty when they can.
+        /// Why clients cannot connect by its path; empty if they can.
         var trouble = ""
     }
 
     var socketHistory = SocketHistory()
 
-    /// Calls back once checks are counted in the store; never if they never are.
+    /// Calls back once checks are counted in the store; never if that does not happen.
     func onShared(_ body: @escaping () -> Void) {
         if limiter.isShared { body() } else { whenShared.append(body) }
     }
@@ -131,20 +132,20 @@ final class LimiterHost: CounterStoreDelegate {
     // MARK: - Checks
 
     var gatheredCount: Int { gathered.count }
-    /// Whether what was gathered must be decided before there is room for more.
+    /// Whether the gathered checks must be decided before there is room for more.
     var hasGatheredAll: Bool { gathered.count == CheckBatch.capacity }
 
-    /// Takes a check that was read, to be decided with the next ones by `decideGathered`.
+    /// Adds a check that was read; `decideGathered` decides it with the others.
     func gather(_ check: CheckRequest, in input: ByteBuffer) {
         gathered.append(check, extras: extras(of: check, in: input)) { identify(check, in: input, as: &$0) }
     }
 
-    /// Decides what was gathered for the connection in `slot`, in order. A check that waits is answered through
-    /// `ConnectionHandler.complete` of that connection, under the number that `next` gave it.
+    /// Decides the gathered checks for the connection in `slot`, in order. A waiting check is answered later through
+    /// `ConnectionHandler.complete` of that connection, under the number that `next` returned for it.
     func decideGathered(
         slot: Int, now: ClockReading, next: () -> UInt32, decided: (Limiter.CheckOutcome) -> Void
     ) {
-        // A local variable's: what a class holds is retained anew for each call that it is passed to.
+        // A local variable: a class's property would be retained again for each call that it is passed to.
         var checks = CheckBatch()
         swap(&checks, &gathered)
         limiter.find(&checks.identities, now: now)
@@ -187,7 +188,7 @@ final class LimiterHost: CounterStoreDelegate {
             periodSeconds: request.periodSeconds)
     }
 
-    /// Decides such a call; a waiting one is answered as a waiting check is.
+    /// Decides a call of `CL.THROTTLE`; a waiting one is answered like a waiting check.
     func check(
         _ throttle: Throttle, cost: Int64, isPeek: Bool, slot: Int, number: UInt32, now: ClockReading
     ) -> Limiter.CheckOutcome {
@@ -200,7 +201,7 @@ final class LimiterHost: CounterStoreDelegate {
         return outcome
     }
 
-    /// The end of a reservation; a waiting one is answered as a waiting check is.
+    /// Settles a reservation; a waiting settlement is answered like a waiting check.
     func settle(
         _ request: SettleRequest, in input: ByteBuffer, slot: Int, number: UInt32, now: ClockReading
     ) -> Limiter.SettleOutcome {
@@ -214,12 +215,12 @@ final class LimiterHost: CounterStoreDelegate {
             grant: Array(input.bytes(ofArgument: request.grant)),
             reservation: input.bytes(ofArgument: request.reservation), settlement,
             ticket: Ticket(slot: slot, number: number), now: now)
-        // What is owed to the store goes out even if the answer is there at once.
+        // Operations for the store are sent even if the answer is known at once.
         if case .waiting = outcome { expectAnswer(slot) } else { schedulePump() }
         return outcome
     }
 
-    /// Sees to what a decided check, or one that waits, leaves to be done.
+    /// Does the work that follows a decided or a waiting check.
     private func follow(_ outcome: Limiter.CheckOutcome, slot: Int) {
         if case .waiting = outcome { expectAnswer(slot) } else if keeper != nil { recordSoon() }
     }
@@ -229,7 +230,7 @@ final class LimiterHost: CounterStoreDelegate {
         schedulePump()
     }
 
-    /// What is out of the ordinary about a check; nil if nothing.
+    /// The uncommon options of a check; nil if it has none.
     private func extras(of check: CheckRequest, in input: ByteBuffer) -> CheckOptions? {
         guard check.reserve || check.id != nil else { return nil }
         return CheckOptions(
@@ -238,12 +239,12 @@ final class LimiterHost: CounterStoreDelegate {
             argumentsHash: check.id == nil ? 0 : check.argumentsHash(in: input))
     }
 
-    /// What a person wants to know of the counters: from the store if it answers, else as this replica knows them.
-    /// - Parameter completion: gets the counters, whether the store told them, and whether there may be more.
+    /// The counters, for operators: from the store if it answers, otherwise this replica's own view. - Parameter
+    /// completion: gets the counters, whether they came from the store, and whether there may be more.
     func counters(
         grant: String?, tool: String?, limit: Int, completion: @escaping ([CounterReport], Bool, Bool) -> Void
     ) {
-        // One more than is wanted shows whether there are more.
+        // One more than wanted shows whether there are more.
         let query = limiter.counterQuery(grant: grant, tool: tool, limit: limit + 1)
         guard let link, limiter.isShared else {
             return inspect(CounterInspection(query, stored: nil), completion: completion)
@@ -253,7 +254,7 @@ final class LimiterHost: CounterStoreDelegate {
         }
     }
 
-    /// Some counters at a time, with what others want in between.
+    /// Reads counters in portions, so that other work runs in between.
     private func inspect(
         _ inspection: CounterInspection, completion: @escaping ([CounterReport], Bool, Bool) -> Void
     ) {
@@ -276,7 +277,7 @@ final class LimiterHost: CounterStoreDelegate {
 
     // MARK: - Connections
 
-    /// nil if there is no room for another one.
+    /// nil if there is no room for another connection.
     func add(_ connection: ConnectionHandler) -> Int? {
         if !hasMemory { relieveMemory() }
         guard hasMemory else {
@@ -294,14 +295,14 @@ final class LimiterHost: CounterStoreDelegate {
 
     // MARK: - Memory
 
-    /// A connection holds so many bytes more than before.
+    /// Records that connections hold so many bytes more than before.
     @inline(__always)
     func hold(_ bytes: Int) {
         memory.add(bytes)
         if bytes > 0, memory.connectionBytes > memory.limitBytes / 4 { watchMemory() }
     }
 
-    /// Below a quarter of it connections never meet the bound.
+    /// Below a quarter of the budget connections never reach the bound.
     private func watchMemory() {
         guard !wantsRelief, memory.excessBytes(tableBytes: limiter.heldBytes) > 0 else { return }
         wantsRelief = true
@@ -310,7 +311,7 @@ final class LimiterHost: CounterStoreDelegate {
 
     func noteUnread() { memory.unread += 1 }
 
-    /// The bound is met: closes the connections that hold most, until there is room again.
+    /// The bound is reached: closes the connections that hold most, until there is room again.
     private func relieveMemory() {
         wantsRelief = false
         let all = connections.all
@@ -337,17 +338,17 @@ final class LimiterHost: CounterStoreDelegate {
         reportDrained()
     }
 
-    /// A number that no other connection of this process has.
+    /// A number that is unique among this process' connections.
     func nextConnectionID() -> Int64 {
         lastConnectionID += 1
         return lastConnectionID
     }
 
-    /// Looks after the connections from now on, until it is stopped.
+    /// Sweeps the connections regularly until the host stops.
     func sweepConnections() {
         guard !isStopped else { return }
         let now = SystemClock.now()
-        // A part at a time, so that no check waits for it.
+        // One part at a time, so that no check waits for it.
         for connection in connections.part(sweptPart, of: ServerBounds.sweepParts) { connection.sweep(now: now) }
         sweptPart = (sweptPart + 1) % ServerBounds.sweepParts
         let pauseNs = ServerBounds.sweepIntervalNs / Int64(ServerBounds.sweepParts)
@@ -356,8 +357,8 @@ final class LimiterHost: CounterStoreDelegate {
         }
     }
 
-    /// Takes no more requests, lets what is in flight be answered, and calls back when every connection has closed.
-    /// Those that do not within the drain's limit are cut off.
+    /// Takes no more requests, waits for what is in flight, and calls back when every connection has closed.
+    /// Connections still open at the drain's limit are closed.
     func drain(_ completion: @escaping () -> Void) {
         whenDrained = completion
         isDraining = true
@@ -404,8 +405,8 @@ final class LimiterHost: CounterStoreDelegate {
 
     // MARK: - Turns
 
-    /// Something was found at a socket, and is about to be handled.
-    /// - Returns: what time it is, where that had to be read: at the beginning of a turn.
+    /// Marks that something was found at a socket and is about to be handled. - Returns: the time, if it had to be
+    /// read: at the beginning of a turn.
     @discardableResult
     func openTurn() -> ClockReading? {
         guard !turns.isOpen else { return nil }
@@ -415,13 +416,13 @@ final class LimiterHost: CounterStoreDelegate {
         return now
     }
 
-    /// The connection has had its share of this turn, and goes on in a later one.
+    /// The connection has used its share of this turn, and continues in a later one.
     func goOnLater(_ connection: ConnectionHandler) {
         turns.append(connection)
         look.request()
     }
 
-    /// The loop has looked at its sockets, and handles what it found: among that is what was left of earlier turns.
+    /// The loop has read its sockets and handles what it found. That includes work left from earlier turns.
     private func looked() {
         openTurn()
         ticksAfterTurn = ticksAfterTurn || limiter.wantsLook
@@ -432,7 +433,7 @@ final class LimiterHost: CounterStoreDelegate {
         if turns.hasWaiting { look.request() }
     }
 
-    /// Runs when all that was found at the sockets has been handled.
+    /// Runs after everything found at the sockets has been handled.
     private func scheduleTurnsEnd() {
         guard !isTurnsEndScheduled else { return }
         isTurnsEndScheduled = true
@@ -455,13 +456,13 @@ final class LimiterHost: CounterStoreDelegate {
 
     // MARK: - The pump
 
-    /// Checks that arrive in the same turn of the event loop go out together.
+    /// Checks that arrive in the same turn of the event loop are sent together.
     private func schedulePump() {
         wantsPump = true
         scheduleTurnsEnd()
     }
 
-    /// Carries out whatever the limiter wants after an event.
+    /// Does what the limiter wants after an event.
     private func pump() {
         wantsPump = false
         guard !isStopped else { return }
@@ -489,7 +490,7 @@ final class LimiterHost: CounterStoreDelegate {
 
     private func deliver() {
         limiter.takeCompletions(into: &finished)
-        // A local variable's: what a class holds is copied before it is passed on.
+        // A local variable: a class's property would be copied before it is passed on.
         let finished = finished
         let completions = finished.span
         for index in completions.indices {
@@ -499,8 +500,8 @@ final class LimiterHost: CounterStoreDelegate {
         for index in completions.indices { connections[completions[index].ticket.slot]?.flushCompleted() }
     }
 
-    /// Keeps one timer, at the earliest time that the limiter wants. One that fires early costs less than one that is
-    /// cancelled for every check.
+    /// Keeps one timer, for the earliest time that the limiter wants. One that fires early costs less than cancelling
+    /// one for every check.
     private func scheduleTick(now: ClockReading) {
         let next = limiter.nextTickNs()
         guard next < tickNs else { return }
@@ -509,7 +510,7 @@ final class LimiterHost: CounterStoreDelegate {
         let delay = TimeAmount.nanoseconds(max(0, next - now.monotonicNs))
         tick = eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] in
             tickNs = Int64.max
-            // All that was found at the last look has been handled: tasks come behind that.
+            // Tasks run after the sockets: everything that the last look found has been handled.
             limiter.tick(now: SystemClock.now(), lookedNs: turns.beganNs)
             pump()
         }
@@ -520,37 +521,37 @@ final class LimiterHost: CounterStoreDelegate {
         case .storeReached:
             logger.info("redis answers, counting is shared", metadata: ["server": "\(storeDescription)"])
         case .storeLost(let reason):
-            logger.warning("redis is away, counting is local", metadata: ["reason": "\(reason)"])
+            logger.warning("redis is unavailable, counting is local", metadata: ["reason": "\(reason)"])
         case .storeStillAway(let reason):
-            logger.warning("redis is still away", metadata: ["reason": "\(reason)"])
+            logger.warning("redis is still unavailable", metadata: ["reason": "\(reason)"])
         case .storeLostData:
-            logger.warning("redis has lost its memory, and is told what was last seen of its counters")
+            logger.warning("redis lost its data; restoring counters")
         case .storeClockBehind(let byMs):
-            logger.error("redis' clock has stepped back, windows stand still", metadata: ["by_ms": "\(byMs)"])
+            logger.error("redis' clock has stepped back, windows are frozen", metadata: ["by_ms": "\(byMs)"])
         case .storeClockFollowed(let byMs):
             logger.warning(
-                "redis' clock has stayed behind, and is followed: windows that had begun by then may open again",
+                "redis' clock has stayed behind and is now used: windows that had already begun may open again",
                 metadata: ["by_ms": "\(byMs)"])
         case .keyFault(let reason):
-            logger.error("a key in redis holds what does not belong there", metadata: ["reason": "\(reason)"])
+            logger.error("unexpected value in a redis key", metadata: ["reason": "\(reason)"])
         case .changesUnheard(let reason):
             logger.warning(
-                "redis does not tell of changes, denials are not remembered", metadata: ["reason": "\(reason)"])
+                "redis notifications unavailable; denial cache off", metadata: ["reason": "\(reason)"])
         case .busy(let cause):
             logger.warning(
                 "checks are answered BUSY", metadata: ["cause": "\(cause.figure)", "advice": "\(cause.advice)"])
         case .evicting:
             logger.notice(
-                "a table is full: what was used least recently is forgotten, redis knows it",
+                "a table is full: dropping the least recently used identities, which redis still holds",
                 metadata: ["identities": "\(limiter.identityCount)", "max": "\(limiter.configuration.maxPlans)"])
         case .changesHeard:
-            logger.info("redis tells of changes, denials are remembered")
+            logger.info("redis notifications available; denial cache on")
         }
     }
 }
 
 extension Ticket {
-    /// A place among the replies of a connection.
+    /// A place among a connection's replies.
     fileprivate init(slot: Int, number: UInt32) { self.init(rawValue: UInt64(slot) << 32 | UInt64(number)) }
 
     fileprivate var slot: Int { Int(rawValue >> 32) }
@@ -558,10 +559,10 @@ extension Ticket {
 }
 
 extension CheckRequest {
-    /// Tells apart the checks that a gateway may ask under one id. The order of options is no part of it.
+    /// Distinguishes the checks that a gateway may ask with one id. The order of options does not matter.
     fileprivate func argumentsHash(in input: ByteBuffer) -> UInt64 {
         func name(_ range: Range<Int>?) -> [UInt8] {
-            // The length comes first, so that no two lists of names are written alike.
+            // The length comes first, so that different lists of names never have the same bytes.
             guard let range else { return [0xFF] }
             return [UInt8(range.count >> 8), UInt8(range.count & 0xFF)] + input.bytes(ofArgument: range)
         }

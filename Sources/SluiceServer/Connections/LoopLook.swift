@@ -2,19 +2,19 @@ import Glibc
 import NIOCore
 import NIOPosix
 
-/// Calls back once the event loop has looked at its sockets again.
+/// Calls back once the event loop has polled its sockets again.
 ///
-/// A task that is given to the loop will not do: it runs before the loop looks, however many tasks there are.
+/// A task on the loop is not enough: it runs before the loop polls, however many tasks there are.
 protocol SocketLook: AnyObject {
     /// Called on the event loop, while it handles what it found at its sockets.
     var whenLooked: (() -> Void)? { get set }
-    /// Before this and after `close`, a task must do.
+    /// Before this and after `close`, a task is used instead.
     func open()
     func request()
     func close()
 }
 
-/// A pipe to the loop itself: what is written into it is found at the next look.
+/// A pipe to the loop itself: the loop finds what is written into it when it next polls.
 final class LoopLook: SocketLook {
     var whenLooked: (() -> Void)?
     private let eventLoop: any EventLoop
@@ -22,9 +22,9 @@ final class LoopLook: SocketLook {
     private var isRequested = false
 
     private enum State {
-        /// Nothing is written. Becomes `opening`.
+        /// Not open. Becomes `opening`.
         case closed
-        /// Waits for the channel. Becomes `open`, or `closed` where there is none: then a task must do.
+        /// Waits for the channel. Becomes `open`, or `closed` if there is no channel: a task is then used instead.
         case opening(writeEnd: CInt)
         /// Becomes `closed`.
         case open(writeEnd: CInt, any Channel)
@@ -33,12 +33,12 @@ final class LoopLook: SocketLook {
     init(eventLoop: any EventLoop) { self.eventLoop = eventLoop }
 
     func open() {
-        // A loop that stands still for tests has no sockets.
+        // A test's loop that only moves by hand has no sockets.
         guard case .closed = state, let bootstrap = NIOPipeBootstrap(validatingGroup: eventLoop) else { return }
         var ends: [CInt] = [-1, -1]
         guard pipe(&ends) == 0 else { return }
         for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-        // One byte at a time is in it: a write never has to wait.
+        // It holds one byte at a time: a write never has to wait.
         _ = fcntl(ends[1], F_SETFL, O_NONBLOCK)
         state = .opening(writeEnd: ends[1])
         bootstrap

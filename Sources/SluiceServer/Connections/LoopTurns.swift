@@ -1,19 +1,19 @@
 import DequeModule
 import SluiceEngine
 
-/// The turns of the event loop: in each it looks at its sockets, handles what it found, and does what that left to be done.
-/// And the connections that have had their share of a turn and have work left: they go round.
+/// The turns of the event loop: in each it polls its sockets, handles what it found, and does the work that this left.
+/// It also holds the connections that have used their share of a turn and have work left; they take turns.
 ///
 /// A value-type state machine.
 struct LoopTurns {
-    /// Tells turns apart.
+    /// The number of the turn.
     private(set) var number: UInt64 = 0
-    /// Whether something that was found at a socket has been handled in this turn.
+    /// Whether something found at a socket has been handled in this turn.
     private(set) var isOpen = false
-    /// When the turn began that is open, or was last.
+    /// When the open or the latest turn began.
     private(set) var beganNs = Int64.min / 2
-    /// Since when what is found in this turn may have lain there at most: when the sockets were last looked at, where the
-    /// loop has not slept since.
+    /// The earliest time at which input found in this turn may have arrived: when the sockets were last polled, unless
+    /// the loop has slept since.
     private(set) var readableNs = Int64.min / 2
     private var endedNs = Int64.min / 2
     private var waiting: Deque<ConnectionHandler> = []
@@ -29,7 +29,7 @@ struct LoopTurns {
         beganNs = nowNs
     }
 
-    /// All that was found has been handled.
+    /// Everything found at the sockets has been handled.
     mutating func close(nowNs: Int64) {
         isOpen = false
         endedNs = nowNs
@@ -37,7 +37,7 @@ struct LoopTurns {
 
     mutating func append(_ connection: ConnectionHandler) { waiting.append(connection) }
 
-    /// The connections that go on in this turn are those that waited when it began, one after the other.
+    /// The next of the connections that were waiting when this turn began.
     mutating func next() -> ConnectionHandler? { waiting.popFirst() }
 
     var waitingCount: Int { waiting.count }

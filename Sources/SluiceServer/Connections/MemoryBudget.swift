@@ -1,21 +1,21 @@
-/// What clients make the sidecar hold, in bytes, and the bound on that. A value; the host acts on it.
+/// The bytes that clients make the sidecar hold, and their bound. A value; the host acts on it.
 ///
-/// Connections are counted by what they say of themselves; the engine's tables are asked when it matters.
+/// Connections report their own bytes; the engine's tables are measured when needed.
 struct MemoryBudget {
-    /// For everything together.
+    /// For connections and tables together.
     let limitBytes: Int
-    /// What connections hold: buffers, replies that wait, output that is not read.
+    /// Bytes held by connections: buffers, waiting replies, unread output.
     private(set) var connectionBytes = 0
-    /// Connections that were closed because they held most when the bound was met.
+    /// Connections closed because they held most when the bound was reached.
     var closed: Int64 = 0
-    /// Connections that were told `BUSY` because there was no room for another one.
+    /// Connections answered with `BUSY` because there was no room for another one.
     var refused: Int64 = 0
-    /// Connections that were closed because they did not read their answers.
+    /// Connections closed because they did not read their answers.
     var unread: Int64 = 0
 
     init(limitBytes: Int) { self.limitBytes = limitBytes }
 
-    /// What the engine's tables may take of it.
+    /// The share that the engine's tables may take.
     var tableLimitBytes: Int { Self.tableLimitBytes(of: limitBytes) }
 
     static func tableLimitBytes(of limitBytes: Int) -> Int { limitBytes / 4 * ServerBounds.tableQuarters }
@@ -23,13 +23,13 @@ struct MemoryBudget {
     @inline(__always)
     mutating func add(_ bytes: Int) { connectionBytes += bytes }
 
-    /// How much connections must let go of when the bound is met: more than is over it, so that it is not met again at
-    /// once.
+    /// How many bytes connections must free when the bound is reached: more than the excess, so that it is not reached
+    /// again at once.
     func excessBytes(tableBytes: Int) -> Int {
         guard connectionBytes + tableBytes > limitBytes else { return 0 }
         return connectionBytes + tableBytes - limitBytes / 8 * 7
     }
 
-    /// Whether connections may hold so much more.
+    /// Whether connections may hold so many bytes more.
     func hasRoom(for bytes: Int, tableBytes: Int) -> Bool { connectionBytes + tableBytes + bytes <= limitBytes }
 }

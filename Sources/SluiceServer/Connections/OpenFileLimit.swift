@@ -1,10 +1,10 @@
 import Glibc
 
-/// How many files this process may have open. Most systems start a process with 1,024, far below the connections that a
-/// sidecar takes, and let it ask for more.
+/// How many files this process may open. Most systems start a process with 1,024, far fewer than the connections that a
+/// sidecar accepts, and allow it to raise that.
 package enum OpenFileLimit {
-    /// Raises the limit as far as the sidecar needs and the system permits.
-    /// - Returns: how many connections fit into it, at most `ServerBounds.maxConnections`.
+    /// Raises the limit as far as the sidecar needs and the system permits. - Returns: how many connections fit, at
+    /// most `ServerBounds.maxConnections`.
     package static func raise() -> Int {
         let wanted = rlim_t(ServerBounds.maxConnections + ServerBounds.reservedFiles)
         var limit = rlimit()

@@ -3,29 +3,29 @@ import NIOCore
 import SluiceEngine
 import SluiceProtocol
 
-/// The replies of one connection that cannot go out yet, because one before them is not there: replies come in the order
-/// of requests. A value-type state machine; the handler moves the bytes.
+/// The replies of one connection that cannot be sent yet because an earlier one is missing: replies are sent in the
+/// order of requests. A value-type state machine; the handler moves the bytes.
 struct ReplyQueue {
-    /// How a decision is to be told.
+    /// The form of a decision's reply.
     enum Form {
         case check
         case throttle(ThrottleForm)
-        /// CopyOnWriteBox: it is rare, and every reply that waits has the room of the largest form.
+        /// Indirect: it is rare, and every waiting reply takes the room of the largest form.
         indirect case explanation(of: ExplainedCheck)
     }
 
     private enum Slot {
         /// Its check waits for the store.
         case waiting(ReplyWriter, Form)
-        /// CopyOnWriteBox, like what is written: a reply seldom comes before the one ahead of it, and slots stay small by that.
+        /// Indirect, like written replies: a reply seldom comes before the one ahead of it, and this keeps slots small.
         indirect case decided(Decision, ReplyWriter, Form)
         indirect case written(ByteBuffer)
 
-        /// What lies apart from it.
+        /// The bytes that are stored outside the slot.
         var boxedBytes: Int {
             switch self {
             case .waiting(_, .check), .waiting(_, .throttle): 0
-            // With its names.
+            // Including its names.
             case .waiting(_, .explanation): 1_024
             case .decided(let decision, _, _):
                 MemoryLayout<Decision>.size + 64 + (decision.trace?.capacity ?? 0)
@@ -39,23 +39,23 @@ struct ReplyQueue {
     /// The number of the first slot.
     private var firstNumber: UInt32 = 0
 
-    /// What lies apart from the slots, bytes: replies that are there, mostly.
+    /// Bytes stored outside the slots: mostly replies that are ready.
     private(set) var boxedBytes = 0
 
     var count: Int { slots.count }
-    /// What it takes in memory.
+    /// Its memory, bytes.
     var bytes: Int { slots.count * MemoryLayout<Slot>.stride + boxedBytes }
     var isEmpty: Bool { slots.isEmpty }
 
-    /// The number that the next place to be reserved will have.
+    /// The number that the next reserved place will have.
     var nextNumber: UInt32 { firstNumber &+ UInt32(slots.count) }
 
-    /// Keeps a place for a reply that comes later; `nextNumber`, read before, names it in `fill`.
+    /// Reserves a place for a later reply; `nextNumber`, read before, identifies it in `fill`.
     mutating func reserve(_ writer: ReplyWriter, _ form: Form = .check) {
         append(.waiting(writer, form))
     }
 
-    /// A decision that is there at once: straight out if nothing is before it.
+    /// Adds an immediate decision: written at once if no reply is before it.
     mutating func append(
         _ decision: Decision, _ writer: ReplyWriter, _ form: Form = .check, to output: inout ByteBuffer
     ) {
@@ -71,8 +71,7 @@ struct ReplyQueue {
         slots.append(slot)
     }
 
-    /// Any other reply that is there at once.
-    /// - Returns: how many bytes it has.
+    /// Adds any other immediate reply. - Returns: its length in bytes.
     @discardableResult
     mutating func append(to output: inout ByteBuffer, write: (inout ByteBuffer) -> Void) -> Int {
         if slots.isEmpty {
@@ -86,7 +85,7 @@ struct ReplyQueue {
         return written.readableBytes
     }
 
-    /// The decision of a reserved place has come; whatever can go out now is written.
+    /// Fills a reserved place with its decision, and writes every reply that can be sent now.
     mutating func fill(_ number: UInt32, with decision: Decision, to output: inout ByteBuffer) {
         let index = Int(number &- firstNumber)
         guard index == 0 else {
@@ -104,7 +103,7 @@ struct ReplyQueue {
         release(to: &output)
     }
 
-    /// The same for a reply of another kind.
+    /// The same for another kind of reply.
     mutating func fill(_ number: UInt32, to output: inout ByteBuffer, write: (ReplyWriter, inout ByteBuffer) -> Void) {
         let index = Int(number &- firstNumber)
         guard case .waiting(let writer, _) = slots[index] else { preconditionFailure("a place is filled once") }
@@ -133,12 +132,12 @@ struct ReplyQueue {
     }
 }
 
-/// How the answer to `CL.THROTTLE` differs from the decision that it is made of.
+/// How the answer to `CL.THROTTLE` differs from the underlying decision.
 enum ThrottleForm {
     case plain
-    /// A quantity of 0 only looks, and is never limited.
+    /// A quantity of 0 only peeks, and is never limited.
     case look
-    /// A quantity beyond what the bucket holds: it was looked at, and can never pass.
+    /// A quantity beyond the bucket's capacity: it was peeked at, and can never pass.
     case never
 }
 
@@ -151,8 +150,8 @@ extension ReplyWriter {
         }
     }
 
-    /// As redis-cell tells it: whether it is limited, the limit, what remains, and in seconds, rounded up, when to retry
-    /// (-1: now, or never) and when all is there again.
+    /// In redis-cell's form: whether it is limited, the limit, what remains, and in seconds, rounded up, when to retry
+    /// (-1: now, or never) and when all is available again.
     private func write(_ decision: Decision, _ form: ThrottleForm, to output: inout ByteBuffer) {
         func seconds(_ ms: Int64) -> Int64 { ms < 0 ? -1 : ms / 1000 + (ms % 1000 > 0 ? 1 : 0) }
         let isLimited = form == .never || (form == .plain && !decision.allowed)
@@ -165,7 +164,7 @@ extension ReplyWriter {
         }
     }
 
-    /// The engine's decision in the protocol's words.
+    /// Writes the engine's decision in the protocol's terms.
     func writeDecision(_ decision: Decision, to output: inout ByteBuffer) {
         writeDecision(
             allowed: decision.allowed, limit: decision.limit, remaining: decision.remaining,

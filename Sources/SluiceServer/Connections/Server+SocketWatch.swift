@@ -2,16 +2,16 @@ import Logging
 import NIOCore
 import NIOPosix
 
-/// Whether the socket's file is being looked after.
+/// Whether the socket's file is being watched.
 struct SocketWatch {
-    /// A look that is under way, and completes when what it found has been taken up.
+    /// A check in progress; it completes when its finding has been handled.
     var look: EventLoopPromise<Void>?
     var isEnded = false
 }
 
-/// A socket lives on without its file, and nobody finds it any more: a tidy-up of /run or /tmp, or a deployment that removes
-/// what it takes for stale, cuts a sidecar off from every gateway that connects later. So the file is made again, unless
-/// somebody else has put another there that is in use.
+/// A socket survives the loss of its file, but clients can no longer find it. A clean-up of /run or /tmp, or a
+/// deployment that removes a file it considers stale, cuts a sidecar off from every gateway that connects later. So the
+/// file is created again, unless another socket that is in use has taken its place.
 extension Server {
     private enum Finding: Sendable {
         case inPlace(SocketFile)
@@ -19,7 +19,7 @@ extension Server {
         case trouble(String)
     }
 
-    /// On the event loop, as all of these.
+    /// On the event loop, like all functions here.
     func watchSocket() {
         guard !socketWatch.value.isEnded else { return }
         _ = eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.socketLookIntervalNs)) { [self] in
@@ -27,7 +27,7 @@ extension Server {
         }
     }
 
-    /// - Returns: completes when nothing is under way any more.
+    /// - Returns: completes when no check is in progress any more.
     func endSocketWatch() -> EventLoopFuture<Void> {
         socketWatch.value.isEnded = true
         return socketWatch.value.look?.futureResult ?? eventLoop.makeSucceededVoidFuture()
@@ -37,7 +37,7 @@ extension Server {
         guard !socketWatch.value.isEnded, let file = socketFile.value else { return }
         let look = eventLoop.makePromise(of: Void.self)
         socketWatch.value.look = look
-        // Looking at files may block for a moment.
+        // File operations may block for a moment.
         NIOThreadPool.singleton.runIfActive(eventLoop: eventLoop) { [self] () -> Finding in
             if case .inPlace(let file) = file.standing() { return .inPlace(file) }
             do {
@@ -64,7 +64,7 @@ extension Server {
                 logger.info("the socket's file is in place again", metadata: ["socket": "\(file.path)"])
             }
         case .made(let file, let channel):
-            // Connections that came by the old one go on.
+            // Connections made through the old one stay open.
             changeFeed.value?.close(promise: nil)
             changeFeed.value = channel
             socketFile.value = file
@@ -77,7 +77,7 @@ extension Server {
             host.value.socketHistory.trouble = reason
             guard reason != before else { return }
             logger.error(
-                "the socket's file was removed or replaced, and cannot be made again: only connections that are there go on",
+                "the socket's file was removed or replaced, and cannot be made again: only open connections go on",
                 metadata: ["reason": "\(reason)"])
         }
     }

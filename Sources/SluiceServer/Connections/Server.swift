@@ -12,14 +12,14 @@ package struct ServerConfiguration: Sendable {
     package var socketMode: UInt32
     /// nil leaves the group as it is.
     package var socketGroupID: UInt32?
-    /// Users beside root and the daemon's own that may use operators' commands.
+    /// Users besides root and the daemon's own that may use operators' commands.
     package var operatorUserIDs: Set<UInt32>
     package var limiter: LimiterConfiguration
-    /// For everything that clients make the sidecar hold, bytes.
+    /// Memory for everything that clients make the sidecar hold, bytes.
     package var memoryBytes = ServerBounds.defaultMemoryBytes
     /// Whether `CL.THROTTLE` is answered.
     package var answersThrottle = false
-    /// What outlives the process; nil: nothing does.
+    /// The state that survives the process; nil: none.
     package var state: SavedState?
     package var facts: ServerFacts
 
@@ -65,7 +65,7 @@ package final class Server: Sendable {
         link: (any CounterStore)?
     ) {
         var kept = configuration
-        // The records are of no use any more.
+        // The records are no longer needed.
         kept.state = nil
         self.configuration = kept
         self.eventLoop = eventLoop
@@ -128,8 +128,8 @@ package final class Server: Sendable {
             ])
     }
 
-    /// Connects to the store, and starts to listen when counting is shared or after `storeWait`: a replica that could
-    /// share counts should not begin with local ones. Its task may be cancelled; then `stop` is all that is left to do.
+    /// Connects to the store, and starts to listen when counting is shared or after `storeWait`: a replica that can
+    /// share counts should not begin with local ones. After its task was cancelled, only `stop` may be called.
     package func start(storeWait: TimeAmount) async throws {
         if configuration.limiter.usesStore {
             try await reachStore(within: storeWait)
@@ -142,7 +142,7 @@ package final class Server: Sendable {
     private func reachStore(within limit: TimeAmount) async throws {
         let reached = eventLoop.makePromise(of: Void.self)
         try await eventLoop.submit { [host, eventLoop] in
-            // Whichever comes first counts; a promise is completed once.
+            // The first of both events counts; a promise completes once.
             let box = NIOLoopBoundBox(Optional(reached), eventLoop: eventLoop)
             let complete = {
                 box.value?.succeed()
@@ -155,7 +155,7 @@ package final class Server: Sendable {
         try await reached.futureResult.get()
     }
 
-    /// Where another process holds the lock of the socket's folder, tries again for a bounded time.
+    /// Retries for a bounded time while another process holds the lock of the socket's folder.
     private func listen() async throws {
         let deadline = ContinuousClock.now + .nanoseconds(ServerBounds.socketLockLimitNs)
         var isFirst = true
@@ -174,7 +174,7 @@ package final class Server: Sendable {
         }
     }
 
-    /// Looking at files blocks the thread that does it for a moment.
+    /// File operations block their thread for a moment.
     private func listenOnce() async throws {
         let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [self] in try makeSocket() }
         try await eventLoop.submit { [self] in
@@ -185,14 +185,14 @@ package final class Server: Sendable {
         }.get()
     }
 
-    /// Not to be called on the event loop, which it waits for.
+    /// Must not be called on the event loop: it waits for the loop.
     func makeSocket() throws -> (SocketFile, any Channel) {
         try SocketFile.make(
             path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
         ) { socket in
             let bound = try makeBootstrap().withBoundSocket(socket).wait()
-            // The event loop listens on a socket that it is given before it looks at its options, with a backlog of
-            // 128. To listen again changes only that.
+            // The event loop listens on a given socket before it reads its options, with a backlog of 128. Listening
+            // again only changes that.
             Glibc.listen(socket, ServerBounds.listenBacklog)
             return bound
         }
@@ -221,10 +221,10 @@ package final class Server: Sendable {
             }
     }
 
-    /// Stops accepting, answers what is in flight, removes the socket, writes what must outlive the process. Connections that do not end by themselves within
-    /// the drain's limit are cut off.
+    /// Stops accepting, answers what is in flight, removes the socket, and writes the state that must survive the
+    /// process. Connections still open at the drain's limit are closed.
     package func stop() async throws {
-        // A socket that is made again just now must not be left behind.
+        // A socket that is being created again must not be left behind.
         try await eventLoop.flatSubmit { [self] in endSocketWatch() }.get()
         let drained = eventLoop.makePromise(of: Void.self)
         try await eventLoop.submit { [host, changeFeed, socketFile] in
@@ -236,7 +236,7 @@ package final class Server: Sendable {
         let closed = eventLoop.makePromise(of: Void.self)
         try await eventLoop.submit { [host, eventLoop] in
             host.value.stop()
-            // A disk that does not answer must not keep the process.
+            // A disk that does not answer must not delay the end of the process.
             let box = NIOLoopBoundBox(Optional(closed), eventLoop: eventLoop)
             let complete = {
                 box.value?.succeed()
@@ -250,18 +250,18 @@ package final class Server: Sendable {
 }
 
 extension Server {
-    /// Whether checks are counted in the store right now.
+    /// Whether checks are counted in the store now.
     package func isShared() async throws -> Bool {
         try await eventLoop.submit { [host] in host.value.limiter.isShared }.get()
     }
 
-    /// Puts other policies in force between two checks.
+    /// Replaces the policies between two checks.
     package func replacePolicies(_ policies: PolicySet) async throws {
         try await eventLoop.submit { [host] in host.value.replacePolicies(policies) }.get()
     }
 
-    /// Keeps in mind, for `INFO`, that newer policies were refused.
-    package func refusePolicies(reason: String) async throws {
-        try await eventLoop.submit { [host] in host.value.refusePolicies(reason: reason) }.get()
+    /// Records for `INFO` that newer policies were rejected.
+    package func rejectPolicies(reason: String) async throws {
+        try await eventLoop.submit { [host] in host.value.rejectPolicies(reason: reason) }.get()
     }
 }

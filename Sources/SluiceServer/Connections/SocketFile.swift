@@ -6,17 +6,17 @@ package struct SocketFile: Sendable {
         case pathTooLong(String)
         case inUse(String)
         case notASocket(String)
-        /// Another process holds the lock that two sidecars that start together take in turn.
+        /// Another process holds the lock that prevents two sidecars from creating the socket at the same time.
         case folderLocked(String, folder: String)
-        /// Its owner may put another socket there.
+        /// The folder's owner could put another socket there.
         case folderForeign(String, folder: String, owner: UInt32)
-        /// Everybody may put another socket there.
+        /// Every user could put another socket there.
         case folderWritable(String, folder: String)
-        /// Somebody put it there in the place of the one that was made.
+        /// Another process replaced the socket that was made.
         case replaced(String)
         case system(String, path: String, errno: Int32)
 
-        /// Whether it is another process that is in the way; all else is a matter of settings.
+        /// Whether another process is in the way; every other failure is a matter of settings.
         package var isInUse: Bool {
             switch self {
             case .inUse, .folderLocked: true
@@ -54,20 +54,21 @@ package struct SocketFile: Sendable {
     }
 
     package let path: String
-    /// Names the file that was made, so that a later owner's is not removed. The time is when it was made: the number
-    /// alone is free for the next file as soon as this one is gone.
+    /// Identifies the file that was made, so that another owner's later file is not removed. It includes the time of
+    /// creation: the next file may get the same inode number once this one is gone.
     private let inode: UInt64
     private let madeSeconds: Int
     private let madeNanoseconds: Int
 
-    /// Makes way for a socket, makes it, and lets others connect only when its mode and group are set.
+    /// Removes a stale socket, makes a new one, and lets others connect only after its mode and group are set.
     ///
-    /// The folder is locked meanwhile, so that of two that start together one sees the other listening. Where another
-    /// process holds that lock it throws at once: anyone may who can read the folder, for as long as they like.
+    /// The folder is locked meanwhile, so that of two sidecars that start together one sees the other listening. It
+    /// throws at once if another process holds that lock: any process that can read the folder may hold it for any
+    /// time.
     /// - Parameters:
     ///   - mode: permission bits, such as 0o660.
     ///   - groupID: nil leaves the group as it is.
-    ///   - listen: listens on the socket, which is bound, and owns it from then on.
+    ///   - listen: listens on the bound socket, and owns it from then on.
     package static func make<Listener>(
         path: String, mode: UInt32, groupID: UInt32?, listen: (Int32) throws -> Listener
     ) throws -> (SocketFile, Listener) {
@@ -84,18 +85,18 @@ package struct SocketFile: Sendable {
         try removeStale(path)
         let socket = try bind(path, mode: mode)
         do {
-            // Until it listens nobody can connect, whatever its mode.
+            // Before it listens, clients cannot connect, whatever its mode.
             let file = try SocketFile(path: path, mode: mode, groupID: groupID)
             return (file, try listen(socket))
         } catch {
-            // A socket that nobody listens on is of use to nobody, and would be in the next one's way.
+            // A socket without a listener is useless, and would be in the way of the next one.
             unlink(path)
             throw error
         }
     }
 
-    /// Refuses a folder in which others may take the socket away and put their own in its place: gateways would ask that
-    /// one. In a sticky folder such as /tmp nobody can, but its owner. The folder's group is its owner's to choose.
+    /// Rejects a folder in which others may replace the socket: gateways would then ask theirs. In a sticky folder such
+    /// as /tmp only its owner can. The folder's group is its owner's choice.
     private static func examine(folder: String, handle: Int32, path: String) throws(Failure) {
         var status = stat()
         guard fstat(handle, &status) == 0 else { throw .system("cannot look at its folder", path: path, errno: errno) }
@@ -107,13 +108,13 @@ package struct SocketFile: Sendable {
         }
     }
 
-    /// Makes the socket and its file. The event loop is not asked to: it would remove whatever socket is at the path
-    /// when it closes its own, another sidecar's too.
+    /// Makes the socket and its file. The event loop does not do this: when it closes its own socket it removes
+    /// whatever socket is at the path, another sidecar's too.
     private static func bind(_ path: String, mode: UInt32) throws -> Int32 {
         let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
         let handle = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | flags, 0)
         guard handle >= 0 else { throw Failure.system("cannot make a socket", path: path, errno: errno) }
-        // Linux gives the file the socket's own mode, but for what the umask takes away.
+        // Linux creates the file with the socket's own mode, less the umask.
         fchmod(handle, mode)
         guard withAddress(of: path, { Glibc.bind(handle, $0, $1) }) == 0 else {
             defer { close(handle) }
@@ -122,7 +123,7 @@ package struct SocketFile: Sendable {
         return handle
     }
 
-    /// Sets who may connect.
+    /// Sets the mode and group that decide who may connect.
     private init(path: String, mode: UInt32, groupID: UInt32?) throws {
         var status = stat()
         guard lstat(path, &status) == 0 else { throw Failure.system("cannot look at it", path: path, errno: errno) }
@@ -142,9 +143,9 @@ package struct SocketFile: Sendable {
         madeNanoseconds = status.st_mtim.tv_nsec
     }
 
-    /// What is at the path.
+    /// What was found at the path.
     package enum Standing: Sendable {
-        /// Whoever connects there reaches the socket that was made. The file may have been touched since.
+        /// Connections to the path reach the socket that was made. The file's times may have changed since.
         case inPlace(SocketFile)
         case gone
         /// Another file.
@@ -154,7 +155,7 @@ package struct SocketFile: Sendable {
     package func standing() -> Standing {
         var status = stat()
         guard lstat(path, &status) == 0 else {
-            // What cannot be looked at is no reason to replace it.
+            // If the path cannot be read, the file is not replaced.
             return errno == ENOENT || errno == ENOTDIR ? .gone : .inPlace(self)
         }
         let found = SocketFile(path: path, status)
@@ -175,7 +176,7 @@ package struct SocketFile: Sendable {
         unlink(path)
     }
 
-    /// Removes a socket that nobody listens on.
+    /// Removes a socket that has no listener.
     private static func removeStale(_ path: String) throws {
         var status = stat()
         guard lstat(path, &status) == 0 else {
@@ -186,7 +187,7 @@ package struct SocketFile: Sendable {
         switch probe(path) {
         case ECONNREFUSED: unlink(path)
         case 0, EAGAIN: throw Failure.inUse(path)
-        case let error: throw Failure.system("cannot tell whether somebody listens there", path: path, errno: error)
+        case let error: throw Failure.system("cannot be probed for a listener", path: path, errno: error)
         }
     }
 
@@ -199,7 +200,7 @@ package struct SocketFile: Sendable {
         return result == 0 ? 0 : errno
     }
 
-    /// The process that listens at the path; 0 if none does, or if it cannot be told.
+    /// The process that listens at the path; 0 if there is none or it is unknown.
     private static func changeFeed(at path: String) -> pid_t {
         let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         guard probe >= 0 else { return 0 }

@@ -3,15 +3,15 @@ import SluiceEngine
 import SluicePolicy
 import SluiceProtocol
 
-/// A check that an operator wants explained, and the policies by which it is decided.
+/// A check that an operator wants explained, with the policies that decide it.
 struct ExplainedCheck {
     var grant: String
     var tool: String
     var cost: Int64
     var policies: PolicySet
 
-    /// A map of the decision, without what only matters to a gateway, and of `limits`: each limit that was looked at, a
-    /// map as well. Numbers are -1 where there is nothing to tell.
+    /// Writes a map of the decision, without the fields that only a gateway needs, and of `limits`: a map for each
+    /// limit that was evaluated. Numbers are -1 where there is no value.
     func write(_ decision: Decision, _ writer: ReplyWriter, to output: inout ByteBuffer) {
         let texts = [
             ("verdict", ReplyVerdict(decision.verdict).rawValue), ("rule", decision.rule),
@@ -54,7 +54,7 @@ struct ExplainedCheck {
             ?? policy.allToolsLimits.first { $0.rule == rule }
     }
 
-    /// The document's name; empty where all grants have the same one, or this grant has none.
+    /// The document's name; empty if all grants share one, or if this grant has none.
     private var policyName: String {
         policies.grants[grant] ?? policies.grants[PolicySet.everyGrant] ?? ""
     }

@@ -2,15 +2,15 @@ import Glibc
 import SluiceEngine
 import SluicePolicy
 
-/// The text of `INFO`: sections of `name:value` lines, as Redis writes them, so that what reads Redis' reads this.
+/// The text of `INFO`: sections of `name:value` lines as Redis writes them, so that its readers can read them too.
 struct InfoReport {
     let host: LimiterHost
     let facts: ServerFacts
     let now: ClockReading
-    /// Whether operators ask: what the policy says and where things lie is nobody else's business.
+    /// Whether an operator asks: only operators see what the policy says and where files are.
     let isForOperators: Bool
 
-    /// All sections if none is named; unknown ones are passed over.
+    /// All sections if none is named; unknown ones are ignored.
     func text(sections wanted: [String]) -> String {
         let all = [
             ("server", server), ("policy", policy), ("redis", redis), ("checks", checks), ("answers", answers),
@@ -46,11 +46,11 @@ struct InfoReport {
     }
 
     private var policy: Lines {
-        let refusal = host.policyHistory.lastRefusal.split(separator: "\n").first.map(String.init) ?? ""
+        let rejection = host.policyHistory.lastRejection.split(separator: "\n").first.map(String.init) ?? ""
         return forOperators([("policy", facts.policyDescription)]) + [
             ("policy_reloads", String(host.policyHistory.reloads)),
-            ("policy_refusals", String(host.policyHistory.denials)),
-        ] + forOperators([("policy_last_refusal", refusal)])
+            ("policy_refusals", String(host.policyHistory.rejections)),
+        ] + forOperators([("policy_last_refusal", rejection)])
     }
 
     private var redis: Lines {

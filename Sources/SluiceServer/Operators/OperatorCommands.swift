@@ -6,9 +6,9 @@ import SluicePolicy
 import SluicePolicy
 import SluiceProtocol
 
-/// The commands that people use to see what goes on: `COUNTERS`, `INFO` and `POLICY`.
+/// The operators' commands: `COUNTERS`, `INFO` and `POLICY`.
 final class OperatorCommands {
-    /// Writes a reply, as the connection that asked wants it.
+    /// Writes a reply in the form that the asking connection wants.
     typealias Write = (ReplyWriter, inout ByteBuffer) -> Void
 
     private let host: LimiterHost
@@ -21,7 +21,7 @@ final class OperatorCommands {
         self.operatorUserIDs = operatorUserIDs.union([0, geteuid()])
     }
 
-    /// Tells whether the peer of a Unix socket may use operators' commands, by the user that the kernel names.
+    /// Determines whether the peer of a Unix socket may use operators' commands, by the user id from the kernel.
     func recognise(_ channel: any Channel, completion: @escaping (Bool) -> Void) {
         guard let provider = channel as? any SocketOptionProvider else { return completion(false) }
         let credentials: EventLoopFuture<PeerCredentials> = provider.unsafeGetSocketOption(
@@ -31,8 +31,8 @@ final class OperatorCommands {
         }
     }
 
-    /// Some clients ask for `INFO` while they connect; it holds no grant and no secret, and to others than operators it
-    /// tells figures only.
+    /// Some clients ask for `INFO` while they connect. It holds no grant and no secret; callers that are not operators
+    /// get figures only.
     func isOpenToAll(_ request: OperatorRequest) -> Bool {
         if case .info = request { return true }
         return false
@@ -60,7 +60,7 @@ final class OperatorCommands {
         }
     }
 
-    /// Put together on another thread, since a long answer would hold up the checks.
+    /// Runs on another thread, since a long answer would hold up the checks.
     private func policy(_ words: [String], completion: @escaping (@escaping Write) -> Void) {
         guard let question = PolicyQuestion(words) else {
             let found = words.joined(separator: " ").quoted
@@ -83,7 +83,8 @@ final class OperatorCommands {
             }
     }
 
-    /// A map of `shared` (whether tallies were read from the store just now), `truncated`, and `counters`, each a map.
+    /// Writes a map of `shared` (whether usages were just read from the store), `truncated`, and `counters`, each a
+    /// map.
     private static func write(
         _ reports: [CounterReport], limit: Int, isShared: Bool, isCutOff: Bool, _ writer: ReplyWriter,
         to output: inout ByteBuffer
@@ -121,7 +122,7 @@ struct PeerCredentials {
     var groupID: UInt32 = 0
 }
 
-/// What `INFO` tells of a sidecar beside its figures.
+/// Facts that `INFO` reports besides figures.
 package struct ServerFacts: Sendable {
     package var version: String
     /// Where the policy came from.

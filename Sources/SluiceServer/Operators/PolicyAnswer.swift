@@ -2,20 +2,19 @@ import NIOCore
 import SluicePolicy
 import SluiceProtocol
 
-/// What `POLICY` asks of the policies in force.
+/// A question that `POLICY` asks about the policies in force.
 enum PolicyQuestion: Equatable {
-    /// `SHOW [grant]`: what they say, as tables; all of them, or the document of one grant.
+    /// `SHOW [grant]`: tables of all policies, or of one grant's document.
     case show(grant: String?)
     /// `SOURCE`: the path that they were read from.
     case source
-    /// `DOCUMENTS`: the documents, in a form that means the same, so that they can be compared with files.
+    /// `DOCUMENTS`: equivalent documents, for comparison with files.
     case documents
 
-    /// What `POLICY` takes, as a fault tells it.
+    /// The arguments of `POLICY`, for an error message.
     static let expected = "SHOW [grant], SOURCE or DOCUMENTS"
 
-    /// - Parameter words: those behind `POLICY`.
-    /// - Returns: `nil` for other words.
+    /// - Parameter words: those after `POLICY`. - Returns: `nil` for other words.
     init?(_ words: [String]) {
         switch (words.first?.uppercased(), words.count) {
         case ("SHOW", 1): self = .show(grant: nil)
@@ -26,8 +25,8 @@ enum PolicyQuestion: Equatable {
         }
     }
 
-    /// Thousands of tools take many milliseconds: not to be done where checks are answered.
-    /// - Parameter source: where the policies came from.
+    /// Thousands of tools take many milliseconds: must not run where checks are answered. - Parameter source: where the
+    /// policies came from.
     func answer(_ policies: PolicySet, source: String) -> PolicyAnswer {
         switch self {
         case .source: .text(source + "\n")

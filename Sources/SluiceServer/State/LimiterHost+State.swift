@@ -1,9 +1,9 @@
 import NIOCore
 import SluiceEngine
 
-/// How what the limiter must not lose gets to the disk.
+/// How state that must not be lost gets to the disk.
 extension LimiterHost {
-    /// Sends a batch, once what must be known of it after a crash is on the disk.
+    /// Sends a batch, once the records needed after a crash are on the disk.
     func send(_ batch: Batch) {
         guard let keeper, keeper.mustHold(urgent: limiter.mustRecord) else {
             link?.send(batch)
@@ -20,10 +20,10 @@ extension LimiterHost {
         }
     }
 
-    /// The connection for which batches were held is gone: the limiter counts them among those without an answer.
+    /// The connection for which batches were held has closed: the limiter treats them as unanswered.
     func dropHeld() { keeper?.held.removeAll() }
 
-    /// Something may have changed: it is written soon, with all that changes until then.
+    /// State may have changed: it is written soon, together with all changes until then.
     func recordSoon() {
         guard let keeper, !keeper.isDue, limiter.hasChanges || !keeper.failed.isEmpty else { return }
         keeper.isDue = true
@@ -34,7 +34,7 @@ extension LimiterHost {
         }
     }
 
-    /// Writes what has changed, unless something is being written: then once that is done.
+    /// Writes the changes, or if a write is in progress, after it.
     private func record() {
         guard let keeper, !keeper.isWriting else { return }
         guard limiter.hasChanges || !keeper.failed.isEmpty else { return release() }
@@ -49,7 +49,7 @@ extension LimiterHost {
         }
     }
 
-    /// Nothing has to be waited for any more.
+    /// Sends the held batches: they need not wait any more.
     private func release() {
         guard let keeper, !keeper.held.isEmpty else { return }
         let batches = keeper.held
@@ -66,7 +66,7 @@ extension LimiterHost {
         closeState(completion)
     }
 
-    /// Writes all that is still to be written, and closes the file; the host must have been stopped.
+    /// Writes everything that is unwritten, and closes the file; the host must have been stopped.
     func closeState(_ completion: @escaping () -> Void) {
         guard let keeper else { return completion() }
         if keeper.isWriting {
@@ -87,7 +87,7 @@ extension LimiterHost {
         keeper.close().assumeIsolated().whenComplete { _ in completion() }
     }
 
-    /// How much has changed that is not on the disk.
+    /// How many changes are not on the disk.
     var unwrittenCount: Int {
         guard let keeper else { return 0 }
         return keeper.writingCount + keeper.failed.count + limiter.unrecordedCount

@@ -1,14 +1,16 @@
 import Glibc
 package import SluiceEngine
 
-/// The file in which a sidecar keeps what must outlive it: records, one behind the other, of which the later count.
+/// The file for a sidecar's state that must survive the process: a sequence of records; later ones override
+/// earlier ones.
 ///
-/// It begins with a head: `magic`, the version of the format (4 bytes), the replica's number (8) and the checksum of all
-/// that (4). Then come frames: the length of what is in it (4), the checksum of that (4) and the records that were written
-/// at once. Numbers have their low bytes first; checksums are CRC-32 as zlib has it. Version 1 had one record in a frame.
+/// It begins with a head: `magic`, the format's version (4 bytes), the replica's number (8) and the checksum of all
+/// that (4). Frames follow: the length of the content (4), its checksum (4) and the records that were written at once.
+/// Numbers are little-endian; checksums are CRC-32 as in zlib. Version 1 had one record in a frame.
 ///
-/// A process may end in the middle of a frame: reading ends there, and what comes behind is cut off. So what was written
-/// at once is found whole or not at all. Nobody but the one that holds the lock on the folder reads or writes. Every call
+/// A process may end in the middle of a frame: reading ends there, and the rest is cut off. So the records of one write
+/// are found all or not at all. Only the holder of the folder's lock reads or writes. Every call blocks its thread;
+/// only one thread at a time may call.
 /// blocks its thread; one thread at a time may call.
 package final class StateFile: @unchecked Sendable {
     package enum Failure: Error, Equatable, CustomStringConvertible {
@@ -16,12 +18,12 @@ package final class StateFile: @unchecked Sendable {
         case isNewer(path: String, version: UInt32)
         case notOurs(path: String)
         case full(path: String)
-        /// It is larger than any that was written here.
+        /// It is larger than any file that this program writes.
         case tooLarge(path: String)
         case isLink(path: String)
         /// A pipe, a device, or a folder.
         case notRegular(path: String)
-        /// Its owner may change what is in it.
+        /// Its owner may change its content.
         case foreign(path: String, owner: UInt32, advice: String)
         case writableByOthers(path: String, advice: String)
         case system(String, path: String, errno: Int32)
@@ -54,15 +56,15 @@ package final class StateFile: @unchecked Sendable {
         }
     }
 
-    /// What was found when it was opened.
+    /// The content found when it was opened.
     package struct Contents: Sendable, Equatable {
-        /// The number of the replica that keeps it.
+        /// The number of the replica that owns it.
         package var replica: UInt64
-        /// In the order in which they were written.
+        /// In the order of writing.
         package var records: [StateRecord] = []
-        /// So much at the end could not be read, and was cut off, bytes.
+        /// Bytes at the end that could not be read and were cut off.
         package var droppedBytes = 0
-        /// Whether the head could not be read: the file was set aside, and the replica is a new one.
+        /// Whether the head could not be read: the file was renamed and kept, and the replica is a new one.
         package var isSetAside = false
     }
 
@@ -75,21 +77,21 @@ package final class StateFile: @unchecked Sendable {
 
     package let folder: String
     package let path: String
-    /// Up to here it is known to be whole, bytes.
+    /// Bytes that are known to be valid.
     package private(set) var size = 0
     private let replica: UInt64
     /// Holds the lock.
     private let folderHandle: Int32
     private var handle: Int32
     private var encoded: [UInt8] = []
-    /// How large it was when it was last written anew, bytes.
+    /// Its size after the last compaction, bytes.
     private var compactSize = 0
 
-    /// Opens the file of a folder, or makes both.
+    /// Opens the file of a folder, or creates both.
     ///
     /// - Parameters:
-    ///   - folder: made if it is not there, for the owner alone; its parent must be.
-    ///   - newReplica: the number of the replica if there is none yet.
+    ///   - folder: created if missing, for the owner alone; its parent must exist.
+    ///   - newReplica: the replica's number if there is none yet.
     package static func open(folder: String, newReplica: UInt64) throws(Failure) -> (StateFile, Contents) {
         if mkdir(folder, 0o700) != 0 && errno != EEXIST {
             throw .system("cannot be made", path: folder, errno: errno)
@@ -108,11 +110,11 @@ package final class StateFile: @unchecked Sendable {
         }
     }
 
-    /// Whoever else may write the folder could take away what was admitted, or put something else in its place.
+    /// Another user who can write the folder could remove the state, or replace it.
     private static func openFolder(_ folder: String) throws(Failure) -> Int32 {
         let handle = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
         guard handle >= 0 else {
-            // With `O_DIRECTORY` a link is told as what it is not.
+            // With `O_DIRECTORY` a link is reported as not being a folder.
             let reason = errno
             var status = stat()
             if lstat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFLNK { throw .isLink(path: folder) }
@@ -142,7 +144,7 @@ package final class StateFile: @unchecked Sendable {
         folder: String, folderHandle: Int32, newReplica: UInt64
     ) throws(Failure) -> (StateFile, Contents) {
         let path = "\(folder)/\(name)"
-        // Left behind by a process that ended while it wrote the file anew.
+        // Left by a process that ended during a compaction.
         unlinkat(folderHandle, temporaryName, 0)
         var contents = Contents(replica: newReplica)
         if let bytes = try read(folderHandle: folderHandle, path: path) {
@@ -186,8 +188,8 @@ package final class StateFile: @unchecked Sendable {
 
     // MARK: - Writing
 
-    /// Writes records behind all others, and returns when they are on the disk. Whoever reads finds all of them or none. If
-    /// it throws, what is in the file is what was there before.
+    /// Appends records, and returns when they are on the disk. A reader finds all of them or none. If it throws, the
+    /// file's content is as before.
     package func append(_ records: [StateRecord]) throws(Failure) {
         guard handle >= 0 else { throw .system("is not open", path: path, errno: EBADF) }
         encoded.removeAll(keepingCapacity: true)
@@ -197,7 +199,7 @@ package final class StateFile: @unchecked Sendable {
             try Self.write(encoded, to: handle, path: path)
             guard fdatasync(handle) == 0 else { throw .system("cannot be written", path: path, errno: errno) }
         } catch {
-            // After that nobody knows what is on the disk: what is written next is written anew.
+            // It is unknown what is on the disk then: the next write compacts the file.
             _ = ftruncate(handle, off_t(size))
             throw error
         }
@@ -205,15 +207,15 @@ package final class StateFile: @unchecked Sendable {
         if encoded.capacity > ServerBounds.stateBufferBytes { encoded = [] }
     }
 
-    /// Whether most of it may be of no use any more.
+    /// Whether most of it may be outdated.
     package var wantsCompaction: Bool { size > max(ServerBounds.minCompactedBytes, 2 * compactSize) }
 
-    /// Writes the file anew with what still counts of it, and returns when that is on the disk. If it throws, the file is as it
-    /// was.
+    /// Rewrites the file with the records that still count, and returns when that is on the disk. If it throws, the
+    /// file is as before.
     ///
-    /// - Parameter nowMs: what is over by then is left out, ms since the epoch.
+    /// - Parameter nowMs: records that have expired by then are left out, ms since the epoch.
     package func compact(nowMs: Int64) throws(Failure) {
-        // If it fails, it is tried again when there is more to be won.
+        // If it fails, it is tried again when there is more to save.
         compactSize = size
         guard let bytes = try Self.read(folderHandle: folderHandle, path: path) else {
             throw .system("is gone", path: path, errno: ENOENT)
@@ -230,12 +232,13 @@ package final class StateFile: @unchecked Sendable {
         return last.values.sorted().map { records[$0] }
     }
 
-    /// It is whole when it takes the other's place, and so may have many frames: what spoils one of them later spoils
-    /// nothing before it. Batches come first: a counter must not be found without one that concerns it.
+    /// The new file is complete before it replaces the old one, so it may have many frames: damage to one of them later
+    /// does not affect those before it. Batches come first: a counter must not be found without a batch that concerns
+    /// it.
     private func replace(with records: [StateRecord]) throws(Failure) {
         let temporary = "\(folder)/\(Self.temporaryName)"
         unlinkat(folderHandle, Self.temporaryName, 0)
-        // Made by this call or not at all: whatever else is there by that name may be a link to another's file.
+        // Created by this call or not at all: an existing file of that name may be a link to another's file.
         let next = openat(
             folderHandle, Self.temporaryName, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_APPEND, 0o600)
         guard next >= 0 else { throw .system("cannot be made", path: temporary, errno: errno) }
@@ -278,7 +281,7 @@ package final class StateFile: @unchecked Sendable {
 
     // MARK: - Bytes
 
-    /// Appends one frame; none if it were empty.
+    /// Appends one frame; none if there are no records.
     private static func encode(_ records: [StateRecord], into bytes: inout [UInt8]) {
         guard !records.isEmpty else { return }
         let head = bytes.count
@@ -289,16 +292,16 @@ package final class StateFile: @unchecked Sendable {
         set(Checksum.crc32(bytes[start...]), in: &bytes, at: head + 4)
     }
 
-    /// The version of the format, and the replica's number; nil if it cannot be read.
+    /// The format's version and the replica's number; nil if the head cannot be read.
     private static func head(of bytes: [UInt8], path: String) throws(Failure) -> (version: UInt32, replica: UInt64)? {
-        // A file that is empty, or was never finished, is nobody's.
+        // A file that is empty or was never finished belongs to no replica.
         guard bytes.count >= headSize else {
             if magic.starts(with: bytes.prefix(magic.count)) || bytes.starts(with: magic) { return nil }
             throw .notOurs(path: path)
         }
         guard bytes.starts(with: magic) else { throw .notOurs(path: path) }
         let found = number(bytes, at: magic.count)
-        // Whatever a later format changes, it changes nothing before this.
+        // A later format may change everything except this.
         if found > version { throw .isNewer(path: path, version: found) }
         guard found > 0, number(bytes, at: headSize - 4) == Checksum.crc32(bytes[..<(headSize - 4)]) else {
             return nil
@@ -306,7 +309,7 @@ package final class StateFile: @unchecked Sendable {
         return (found, UInt64(number(bytes, at: magic.count + 4)) | UInt64(number(bytes, at: magic.count + 8)) << 32)
     }
 
-    /// Reads frames until one is not whole.
+    /// Reads frames until one is incomplete or damaged.
     /// - Returns: where reading ended.
     private static func scan(_ bytes: some RandomAccessCollection<UInt8>, into records: inout [StateRecord]) -> Int {
         let bytes = Array(bytes)
@@ -338,9 +341,9 @@ package final class StateFile: @unchecked Sendable {
 
     // MARK: - System calls
 
-    /// Opens the file that was written before, if it is this user's alone; nil if there is none.
+    /// Opens the existing file, if it belongs to this user alone; nil if there is none.
     private static func openJournal(folderHandle: Int32, path: String, _ flags: Int32) throws(Failure) -> Int32? {
-        // Opening a pipe without `O_NONBLOCK` waits for somebody at its other end.
+        // Without `O_NONBLOCK`, opening a pipe waits for its other end.
         let file = openat(folderHandle, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
         guard file >= 0 else {
             switch errno {

@@ -4,39 +4,39 @@ import NIOCore
 import NIOPosix
 import SluiceEngine
 
-/// What a sidecar found in its state folder, and where it writes from then on.
+/// The content of the state folder, and the file that later writes go to.
 package struct SavedState: Sendable {
     package var file: StateFile
     package var contents: StateFile.Contents
 
-    /// - Parameter newReplica: the number of the replica if the folder names none.
+    /// - Parameter newReplica: the replica's number if the folder has none.
     package init(folder: String, newReplica: UInt64) throws(StateFile.Failure) {
         (file, contents) = try StateFile.open(folder: folder, newReplica: newReplica)
     }
 }
 
-/// Writes records to the state's file, on a thread of its own: a disk may take its time. One write at a time; batches that
-/// must not leave before theirs is done are held here.
+/// Writes records to the state's file, on a thread of its own because a disk may be slow. One write at a time; batches
+/// that must not leave before their write completes are held here.
 ///
-/// Confined to the event loop of the limiter, but for the file, which is the thread's.
+/// Confined to the limiter's event loop, except for the file, which belongs to the thread.
 final class StateWriter {
     let folder: String
-    /// How often something could not be written.
+    /// How many writes have failed.
     private(set) var faults = 0
     private(set) var fileBytes: Int
     /// How many records are being written.
     private(set) var writingCount = 0
-    /// What could not be written: it is tried again, ahead of what has changed since. One record of each subject.
+    /// Records that could not be written: retried before later changes. One record of each subject.
     private(set) var failed: [StateRecord] = []
-    /// Whether a write is under way.
+    /// Whether a write is in progress.
     var isWriting: Bool { writingCount > 0 }
-    /// Whether what has changed will be written by itself.
+    /// Whether a write of the changes is already scheduled.
     var isDue = false
-    /// Batches that may leave when what is being written is on the disk.
+    /// Batches that may leave when the current write is on the disk.
     var held: [Batch] = []
-    /// Whether nothing may leave before the write that is under way is done.
+    /// Whether no batch may leave before the current write completes.
     private(set) var isUrgent = false
-    /// Set after a failure: until then nothing is written, and nothing waits for that.
+    /// Set for a while after a failure: nothing is written, and no batch waits for the disk.
     private(set) var isResting = false
 
     private let file: StateFile
@@ -51,23 +51,24 @@ final class StateWriter {
         folder = file.folder
         fileBytes = file.size
         threads.start()
-        // A file that may not grow any more is a failure like others, not the end.
+        // A file that may not grow any more (SIGXFSZ) is an ordinary failure and must not end the process.
         signal(SIGXFSZ, SIG_IGN)
     }
 
     deinit { threads.shutdownGracefully { _ in } }
 
-    /// Whether there is room for more than what is to be settled.
+    /// Whether there is room for more than what is not yet written back.
     var hasRoom: Bool { fileBytes < ServerBounds.maxStateFileBytes / 2 }
 
-    /// Whether a batch must wait until a write is done.
+    /// Whether a batch must wait until a write completes.
     func mustHold(urgent: Bool) -> Bool { !isResting && (!held.isEmpty || isUrgent || urgent) }
 
-    /// Writes records, and before them those that could not be written; there must be some, and no other write under way.
+    /// Writes records, after those that could not be written before. There must be some, and no other write in
+    /// progress.
     ///
     /// - Parameters:
-    ///   - isUrgent: nothing may leave before it is done.
-    ///   - nowMs: ms since the epoch: what is over by then need not be kept.
+    ///   - isUrgent: whether no batch may leave before it completes.
+    ///   - nowMs: ms since the epoch: records that have expired by then need not be kept.
     ///   - completion: gets whether it is on the disk; called later, on the event loop.
     func write(_ newRecords: [StateRecord], isUrgent: Bool, nowMs: Int64, completion: @escaping (Bool) -> Void) {
         let records = failed.isEmpty ? newRecords : StateFile.latest(failed + newRecords)
@@ -77,7 +78,7 @@ final class StateWriter {
         self.isUrgent = isUrgent
         let mustRepair = faults > 0 && isResting
         let done = threads.runIfActive(eventLoop: eventLoop) { [file] in
-            // After a failure nobody knows what is on the disk; and what is over may make room.
+            // After a failure it is unknown what is on the disk; and dropping expired records may make room.
             if mustRepair { try? file.compact(nowMs: nowMs) }
             try file.append(records)
             if file.wantsCompaction { try? file.compact(nowMs: nowMs) }
@@ -106,7 +107,7 @@ final class StateWriter {
         }
     }
 
-    /// A write takes too long: nothing waits for it any more.
+    /// A write takes too long: no batch waits for it any more.
     func giveUp() { fail(reason: "the disk does not answer") }
 
     private func fail(reason: String) {
@@ -119,7 +120,7 @@ final class StateWriter {
         isResting = true
     }
 
-    /// Lets go of the thread, and of the file with the last reference.
+    /// Releases the thread, and the file with its last reference.
     func close() -> EventLoopFuture<Void> {
         let promise = eventLoop.makePromise(of: Void.self)
         threads.shutdownGracefully { error in

@@ -1,6 +1,6 @@
-/// One thing that a benchmark measures: what is started, what is loaded in turn, and what is compared with what.
+/// One measurement of a benchmark: the processes, the loads in turn, and the comparisons.
 package struct BenchCell: Sendable, Equatable {
-    /// What `--only` calls it.
+    /// Its name for `--only`.
     package var name: String
     package var stage = Setting()
     /// Loaded one after the other, round by round.
@@ -8,12 +8,12 @@ package struct BenchCell: Sendable, Equatable {
     /// The rate of an open loop for every contender; nil for closed loops.
     package var rate: Rate?
     package var measures: [Measure] = []
-    /// What the sidecar holds of the memory is measured instead of rounds; nil for rounds.
+    /// If set, the sidecar's memory is measured instead of rounds.
     package var memory: Memory?
 
-    /// How much local counters cost: from so many to so many live ones.
+    /// Measures the cost of local counters: between two numbers of live ones.
     package struct Memory: Sendable, Equatable {
-        /// The one four times the other, so that tables, which double, are as full at either end.
+        /// One is four times the other: tables double, so they are equally full at both ends.
         package var from: Int
         package var to: Int
 
@@ -23,7 +23,7 @@ package struct BenchCell: Sendable, Equatable {
         }
     }
 
-    /// What is started for a cell, anew for each.
+    /// The processes that are started for a cell, new for each.
     package struct Setting: Sendable, Equatable {
         package var sidecars = 1
         package var redis = LocalCluster.RedisTransport.unix
@@ -38,10 +38,10 @@ package struct BenchCell: Sendable, Equatable {
         package var maximum: Int64 { isMostlyDenied ? 10 : 1_000_000_000 }
     }
 
-    /// One of those that take turns.
+    /// One of the loads that take turns.
     package struct Contender: Sendable, Equatable {
         package enum Target: String, Sendable {
-            /// One script a check, straight at Redis.
+            /// One script per check, directly at Redis.
             case direct
             /// Checks, dealt over all sidecars.
             case sluice
@@ -53,7 +53,7 @@ package struct BenchCell: Sendable, Equatable {
         package var name: String
         package var target: Target
         package var load: Load
-        /// Whether each grant is checked once before, so that all their counters are there.
+        /// Whether each grant is checked once before, so that all their counters exist.
         package var isFilled = false
 
         package init(_ name: String, _ target: Target, _ load: Load, isFilled: Bool = false) {
@@ -80,7 +80,7 @@ package struct BenchCell: Sendable, Equatable {
         }
     }
 
-    /// So much of what a contender reaches in a closed loop.
+    /// A share of the rate that a contender reaches in a closed loop.
     package struct Rate: Sendable, Equatable {
         package var share: Double
         package var peakOf: String
@@ -97,7 +97,7 @@ package struct BenchCell: Sendable, Equatable {
         self.measures = measures
     }
 
-    /// What a cell is, for people.
+    /// A description of the cell.
     package var about: String {
         if let memory {
             return "memory at rest, and from \(Format.count(Int64(memory.from))) to \(Format.count(Int64(memory.to))) "
@@ -105,14 +105,14 @@ package struct BenchCell: Sendable, Equatable {
         }
         var parts: [String] = []
         let loads = contenders.map(\.load)
-        func tell(_ texts: [String]) {
+        func add(_ texts: [String]) {
             var distinct: [String] = []
             for text in texts where !distinct.contains(text) { distinct.append(text) }
             parts.append(distinct.joined(separator: " or "))
         }
-        tell(loads.map { "\(Format.count(Int64($0.connections))) connection\($0.connections == 1 ? "" : "s")" })
-        if rate == nil { tell(loads.map { "pipeline \($0.pipeline)" }) } else { parts.append("open loop") }
-        tell(loads.map(\.grantWords))
+        add(loads.map { "\(Format.count(Int64($0.connections))) connection\($0.connections == 1 ? "" : "s")" })
+        if rate == nil { add(loads.map { "pipeline \($0.pipeline)" }) } else { parts.append("open loop") }
+        add(loads.map(\.grantWords))
         if contenders.contains(where: { $0.target == .direct || $0.target == .sluice }) {
             parts.append("\(stage.limits) limit\(stage.limits == 1 ? "" : "s")")
             parts.append(stage.isMostlyDenied ? "mostly denied" : "all allowed")
@@ -135,7 +135,7 @@ extension BenchCell.Load {
 }
 
 extension BenchCell {
-    /// A figure of some contenders compared with that of others, and what it is to be.
+    /// A figure of some contenders compared with that of others, and its target.
     package struct Measure: Sendable, Equatable {
         package enum Figure: String, Sendable {
             case checksPerSecond
@@ -148,9 +148,9 @@ extension BenchCell {
         }
 
         package enum Relation: Sendable, Equatable {
-            /// The one divided by the other.
+            /// One divided by the other.
             case ratio(of: String, to: String)
-            /// How it grows from one contender to another, divided by how it does for two others.
+            /// The growth from one contender to another, divided by that between two others.
             case growth(from: String, to: String, againstFrom: String, againstTo: String)
         }
 
@@ -169,7 +169,7 @@ extension BenchCell {
         package var name: String
         package var figure: Figure
         package var relation: Relation
-        /// nil for what is only told.
+        /// nil if it is only reported.
         package var bar: Bar?
 
         package init(_ name: String, _ figure: Figure, _ relation: Relation, _ bar: Bar? = nil) {

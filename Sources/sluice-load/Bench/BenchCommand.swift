@@ -8,7 +8,7 @@ package struct BenchCommand: ParsableCommand {
         discussion: """
             Each cell starts a Redis and sidecars of its own in a temporary folder (redis-server from PATH, sluiced from \
             beside sluice-load), and loads its contenders one after the other, round by round, so that what drifts hits \
-            all alike. It tells medians over the rounds; ratios are taken within each round. CPU is what the operating \
+            all alike. It reports medians over the rounds; ratios are taken within each round. CPU is what the operating \
             system accounted to each process.
 
             Counting is proven in each cell: the oracle judges a round of its own, which is not timed, and at the end \
@@ -19,7 +19,7 @@ package struct BenchCommand: ParsableCommand {
             carried out; 64 wrong usage; 130 Ctrl-C.
             """)
 
-    @Option(help: ArgumentHelp("Measures this cell alone; again for each (--list tells them).", valueName: "cell"))
+    @Option(help: ArgumentHelp("Measures this cell alone; again for each (--list shows them).", valueName: "cell"))
     var only: [String] = []
     @Flag(help: "Measures every combination, too: some hours.")
     var full = false
@@ -33,7 +33,7 @@ package struct BenchCommand: ParsableCommand {
     var duration: Int64 = 1_000_000_000
     @Option(help: ArgumentHelp("Also writes all figures as JSON.", valueName: "file"))
     var json: String?
-    @Option(help: ArgumentHelp("What was built, told in the JSON.", valueName: "commit"))
+    @Option(help: ArgumentHelp("What was built, for the JSON.", valueName: "commit"))
     var commit: String?
 
     package init() {}
@@ -60,7 +60,7 @@ package struct BenchCommand: ParsableCommand {
         let all = BenchTable.all
         return try only.map { name in
             guard let cell = all.first(where: { $0.name == name }) else {
-                throw ValidationError("--only is '\(name)', which is no cell (--list tells them)")
+                throw ValidationError("--only is '\(name)', which is no cell (--list shows them)")
             }
             return cell
         }

@@ -1,8 +1,8 @@
 import SluiceProtocol
 
-/// Whether what a cell measured was counted right, and what came of it besides decisions.
+/// Whether a cell's checks were counted correctly, and their results other than decisions.
 package struct BenchCounts: Sendable, Equatable {
-    /// What Redis holds of one kind of counters.
+    /// The sums of one kind of counters in Redis.
     package struct Stored: Sendable, Equatable {
         package var sum: Int64 = 0
         package var highest: Int64 = 0
@@ -13,7 +13,7 @@ package struct BenchCounts: Sendable, Equatable {
         }
     }
 
-    /// Whose counters.
+    /// The owner of counters.
     package enum Owner: String, Sendable, CaseIterable {
         case direct
         case sluice
@@ -32,25 +32,25 @@ package struct BenchCounts: Sendable, Equatable {
     package var admitted: [Owner: Admitted] = [:]
     package var failures: Int64 = 0
     package var firstFault: String?
-    /// What the oracle found in the judged round; nil if no sidecar was checked.
+    /// The oracle's findings in the judged round; nil if no sidecar was checked.
     package var oracle: OracleReport?
-    /// What is wrong, a sentence each.
+    /// The faults, a sentence each.
     package private(set) var faults: [String] = []
     /// What could not be compared, and why.
     package private(set) var gaps: [String] = []
 
     package init() {}
 
-    /// Whether nothing was counted wrong, and nothing failed.
+    /// Whether everything was counted correctly and nothing failed.
     package var isClean: Bool { faults.isEmpty && failures == 0 }
 
-    package mutating func add(_ tally: borrowing LoadStatistics, owner: Owner?) {
-        failures += tally.failureCount
-        if firstFault == nil { firstFault = tally.firstFault }
+    package mutating func add(_ statistics: borrowing LoadStatistics, owner: Owner?) {
+        failures += statistics.failureCount
+        if firstFault == nil { firstFault = statistics.firstFault }
         guard let owner else { return }
-        admitted[owner, default: Admitted()].allowed += tally.decided.allowed
-        admitted[owner, default: Admitted()].denied += tally.decided.denied
-        if owner == .sluice { admitted[owner]?.local += tally[.local].allowed + tally[.local].denied }
+        admitted[owner, default: Admitted()].allowed += statistics.decided.allowed
+        admitted[owner, default: Admitted()].denied += statistics.decided.denied
+        if owner == .sluice { admitted[owner]?.local += statistics[.local].allowed + statistics[.local].denied }
     }
 
     package mutating func add(_ other: BenchCounts) {
@@ -71,11 +71,11 @@ package struct BenchCounts: Sendable, Equatable {
         if report.untracedAnswers > 0 { fail("\(report.untracedAnswers) answers had no trace") }
     }
 
-    /// Compares what was admitted with what lies in Redis.
+    /// Compares the admissions with the counters in Redis.
     /// - Parameters:
     ///   - stored: nil if there is no Redis.
-    ///   - complaints: what sidecars said of trouble.
-    ///   - hasTurned: whether a window ended meanwhile, so that counters of two windows may be there, or one be gone.
+    ///   - complaints: the troubles that sidecars logged.
+    ///   - hasTurned: whether a window ended meanwhile, so that counters of two windows may exist, or one may be gone.
     package mutating func compare(
         _ owner: Owner, with stored: Stored?, setting: BenchCell.Setting, complaints: [String] = [], hasTurned: Bool
     ) {
@@ -93,7 +93,7 @@ package struct BenchCounts: Sendable, Equatable {
         if stored.highest > setting.maximum {
             fail("\(owner.rawValue): a counter stands at \(stored.highest), its maximum is \(setting.maximum)")
         }
-        // Direct checks are counted by one script under as many limits.
+        // One script counts direct checks under the same number of limits.
         let charges = admitted.allowed * Int64(setting.limits)
         if stored.sum != charges {
             fail("\(owner.rawValue): Redis holds \(stored.sum) charges, \(charges) were admitted")
@@ -101,9 +101,9 @@ package struct BenchCounts: Sendable, Equatable {
     }
 }
 
-/// Adds up the counters that lie in a Redis.
+/// Sums up the counters in a Redis.
 enum StoreTotal {
-    /// What a cell's counters begin with, as Redis's `MATCH` has it.
+    /// The prefix of a cell's counters, as a pattern for Redis's `MATCH`.
     static func pattern(of owner: BenchCounts.Owner) -> String {
         switch owner {
         case .direct: "\(BaselineScript.keyPrefix)*"
@@ -111,8 +111,8 @@ enum StoreTotal {
         }
     }
 
-    /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Answers in one line the next cursor, the sum of what these
-    /// keys hold, and the highest of it.
+    /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Returns one line: the next cursor, the sum of these
+    /// keys' values, and the highest value.
     private static let script = """
         local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 5000)
         local sum, highest = 0, 0
@@ -127,7 +127,7 @@ enum StoreTotal {
         return redis.status_reply(string.format('%s %.0f %.0f', found[1], sum, highest))
         """
 
-    /// As Redis tells it; nil if it does not.
+    /// As Redis reports it; nil if it does not.
     static func version(_ redisSocket: String) -> String? {
         let script = "return redis.status_reply(redis.call('INFO', 'server'):match('redis_version:([^\\r\\n]+)'))"
         let answer = RESPProbe.ask(redisSocket, ["EVAL", script, "0"])

@@ -5,7 +5,7 @@ import UnixSignals
 
 /// `sluice-load bench` from its arguments to its exit code.
 enum BenchProgram {
-    /// The word that `sluice-load` begins with for it.
+    /// The first argument of `sluice-load` that selects it.
     static let word = "bench"
 
     /// - Parameter arguments: behind the word.
@@ -18,7 +18,7 @@ enum BenchProgram {
             plan = try command.plan()
             cells = try command.cells()
         } catch {
-            return LoadProgram.tell(error, of: BenchCommand.self)
+            return LoadProgram.report(error, of: BenchCommand.self)
         }
         let style = Style(
             isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
@@ -34,7 +34,7 @@ enum BenchProgram {
             print(
                 style.apply(.faint, to: BenchReport.origin(run.results, machine: .current, commit: command.commit)),
                 terminator: "")
-            // Told when it happened, too, far above by now.
+            // Also written when it happened, but that is far above by now.
             for failure in run.failures { LoadProgram.writeError("sluice-load bench: \(failure)\n") }
             if let path = command.jsonPath {
                 do {
@@ -52,7 +52,7 @@ enum BenchProgram {
         }
     }
 
-    /// A cell that cannot be carried out does not keep the others from it.
+    /// If a cell cannot be measured, the others still are.
     private static func measure(
         _ cells: [BenchCell], _ plan: BenchPlan, _ style: Style
     ) async -> (results: [BenchResult], failures: [String]) {
@@ -68,9 +68,9 @@ enum BenchProgram {
                 print(BenchReport.section(result, style), terminator: "")
                 fflush(nil)
             } catch {
-                // Whatever fails when all is being ended fails for that.
+                // Any error during the shutdown is a result of the shutdown.
                 if Task.isCancelled || error is CancellationError {
-                    LoadProgram.writeError("\(cell.name): cut off, nothing is told of it\n")
+                    LoadProgram.writeError("\(cell.name): interrupted, no result\n")
                     break
                 }
                 let failure = "\(cell.name): not measured: \(error)"

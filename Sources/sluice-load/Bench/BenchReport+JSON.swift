@@ -1,13 +1,13 @@
 import Foundation
 import SluiceProtocol
 
-/// What a benchmark ran on.
+/// The machine of a benchmark.
 package struct BenchMachine: Sendable, Encodable {
     package var cores: Int
     package var processor: String
     package var kernel: String
 
-    /// As a person writes it beside figures.
+    /// A description to go with figures.
     package var about: String { "\(cores) core\(cores == 1 ? "" : "s") of \(processor), Linux \(kernel)" }
 
     /// This machine.
@@ -25,7 +25,7 @@ package struct BenchMachine: Sendable, Encodable {
 
 extension BenchReport {
     /// All of it as one JSON object, with units in the names.
-    /// - Parameter commit: what was built; nil if that is not known.
+    /// - Parameter commit: the commit that was built; nil if unknown.
     package static func json(
         _ results: [BenchResult], plan: BenchPlan, machine: BenchMachine, commit: String? = nil
     ) throws -> String {
@@ -37,7 +37,7 @@ extension BenchReport {
     }
 }
 
-/// The JSON document: its names, written with underscores, are a promise to whoever reads it.
+/// The JSON document: its names, written with underscores, are a stable interface.
 private struct BenchDocument: Encodable {
     struct Cell: Encodable {
         var name: String

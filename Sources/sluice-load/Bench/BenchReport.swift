@@ -1,9 +1,9 @@
 import SluiceProtocol
 package import SluiceTerminal
 
-/// Writes what a benchmark found, for people.
+/// Writes the results of a benchmark, for people.
 package enum BenchReport {
-    /// Where the driver works so much of the time, it may be what limits a contender.
+    /// If the driver is busy for this share of the time, it may be what limits a contender.
     private static let busyShareLimit = 0.85
 
     /// One cell, as soon as it is done.
@@ -45,7 +45,7 @@ package enum BenchReport {
         return table
     }
 
-    /// What one must know to read the figures.
+    /// Facts that are needed to interpret the figures.
     private static func notes(_ result: BenchResult) -> [String] {
         var notes: [String] = []
         for (index, contender) in result.cell.contenders.enumerated() {
@@ -77,7 +77,7 @@ package enum BenchReport {
         return lines
     }
 
-    /// All comparisons beside what they are to be.
+    /// All comparisons with their targets.
     package static func measures(_ results: [BenchResult], _ style: Style) -> String {
         var table = TextTable([
             .init("cell"), .init("measure"), .init("measured", .right), .init("rounds"), .init("bar"), .init(""),
@@ -99,7 +99,7 @@ package enum BenchReport {
         return "\n" + table.render(style)
     }
 
-    /// What was measured, on what: figures mean little without it.
+    /// The subject and the machine of the measurement: figures mean little without them.
     package static func origin(_ results: [BenchResult], machine: BenchMachine, commit: String?) -> String {
         var parts = ["Sluice \(SluiceVersion.current)\(commit.map { " (\($0))" } ?? "")"]
         if let redis = results.lazy.compactMap(\.redisVersion).first { parts.append("Redis \(redis)") }

@@ -1,7 +1,7 @@
 import Histogram
 package import SluiceProtocol
 
-/// What one contender reached in one round.
+/// The results of one contender in one round.
 package struct BenchRound: Sendable, Equatable {
     package var checksPerSecond = 0.0
     package var p50Us = 0.0
@@ -15,7 +15,7 @@ package struct BenchRound: Sendable, Equatable {
     package var driverBusyShare = 0.0
     package var allowed: Int64 = 0
     package var denied: Int64 = 0
-    /// Of these, by what answered; none for what is no sidecar.
+    /// The decisions by source; empty for a target without sidecars.
     package var bySource: [ReplySource: Int64] = [:]
     package var failures: Int64 = 0
 
@@ -30,21 +30,21 @@ package struct BenchRound: Sendable, Equatable {
         driverUs = summary.processorNsPerCheck / 1e3
         driverBusyShare = summary.busyShare
         checksPerSecond = summary.checksPerSecond
-        p50Us = Double(summary.tally.latency.valueAtPercentile(50)) / 1e3
-        p99Us = Double(summary.tally.latency.valueAtPercentile(99)) / 1e3
-        p999Us = Double(summary.tally.latency.valueAtPercentile(99.9)) / 1e3
-        (allowed, denied) = (summary.tally.decided.allowed, summary.tally.decided.denied)
-        failures = summary.tally.failureCount
+        p50Us = Double(summary.statistics.latency.valueAtPercentile(50)) / 1e3
+        p99Us = Double(summary.statistics.latency.valueAtPercentile(99)) / 1e3
+        p999Us = Double(summary.statistics.latency.valueAtPercentile(99.9)) / 1e3
+        (allowed, denied) = (summary.statistics.decided.allowed, summary.statistics.decided.denied)
+        failures = summary.statistics.failureCount
         guard summary.settings.target == .sluice else { return }
         for source in ReplySource.allCases {
-            let decisions = summary.tally[source]
+            let decisions = summary.statistics[source]
             if decisions != LoadStatistics.Decisions() { bySource[source] = decisions.allowed + decisions.denied }
         }
     }
 
     package var sidecarUs: Double { sidecarsUs.reduce(0, +) }
 
-    /// The figure that a measure compares; nil if there is none, or nothing that one could divide by.
+    /// The figure that a measure compares; nil if there is none, or it cannot be divided by.
     package func value(of figure: BenchCell.Measure.Figure) -> Double? {
         let value: Double? =
             switch figure {
@@ -75,13 +75,13 @@ package struct Spread: Sendable, Equatable {
         self.most = most
     }
 
-    /// From the least to the most, as a share of the median.
+    /// From the lowest to the highest, as a share of the median.
     package var width: Double { median > 0 ? (most - least) / median : 0 }
 }
 
-/// What a cell came to.
+/// The results of a cell.
 package struct BenchResult: Sendable {
-    /// One comparison, and what it is to be.
+    /// One comparison, and its target.
     package struct Measured: Sendable, Equatable {
         package enum Unit: String, Sendable {
             case ratio
@@ -96,7 +96,7 @@ package struct BenchResult: Sendable {
         package var unit = Unit.ratio
         package var bar: BenchCell.Measure.Bar?
 
-        /// nil where there is no bar, or nothing was measured.
+        /// nil if there is no bar, or nothing was measured.
         package var isMet: Bool? {
             guard let bar, let value else { return nil }
             return bar.isMet(by: value.median)
@@ -110,7 +110,7 @@ package struct BenchResult: Sendable {
     /// nil if there is no Redis.
     package var redisVersion: String?
     package var counts = BenchCounts()
-    /// Beside what `cell.measures` compare.
+    /// In addition to the comparisons in `cell.measures`.
     package var extra: [Measured] = []
 
     package init(cell: BenchCell) {
@@ -125,8 +125,8 @@ package struct BenchResult: Sendable {
             }
     }
 
-    /// A measure's value in each round. Each round is compared in itself, and the median taken of that: what drifts from
-    /// round to round falls out.
+    /// A measure's value in each round. Each round is compared by itself and the median is taken of the results, so
+    /// that drift from round to round has no effect.
     private func values(of measure: BenchCell.Measure) -> [Double] {
         (0..<(rounds.map(\.count).min() ?? 0)).compactMap { round in
             func quotient(_ above: String, _ below: String) -> Double? {
@@ -152,7 +152,7 @@ package struct BenchResult: Sendable {
         return rounds[index][round].value(of: figure)
     }
 
-    /// Something of one contender, over the rounds.
+    /// A figure of one contender, over the rounds.
     package func spread(_ contender: Int, _ value: (BenchRound) -> Double?) -> Spread? {
         Spread(rounds[contender].compactMap(value))
     }

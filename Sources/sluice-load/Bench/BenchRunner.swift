@@ -10,24 +10,25 @@ package struct BenchPlan: Sendable, Equatable {
     package init() {}
 }
 
-/// Carries out one cell: starts what it needs, has each contender loaded once for warmth and judgement, then all of them
-/// in turn, round by round, and compares at the end what Redis holds with what was admitted.
+/// Runs one cell: starts the processes, loads each contender once to warm up and to judge, then all of them in turn,
+/// round by round. At the end it compares the counters in Redis with the admissions.
 ///
-/// The oracle needs a trace with each answer, which a gateway would not ask for, and works in the driver, which shares the
-/// machine with what is measured. So it judges a round of its own. In the measured rounds the proof is the counters: all that
+/// The oracle needs a trace with each answer, which a gateway would not request. It runs in the driver, on the same
+/// machine as what is measured. So it judges a separate round. In the measured rounds the counters are the proof: they
+/// hold exactly what was admitted, and none is over its maximum.
 /// was admitted, and no more, lies in Redis, and none is over its maximum.
 package struct BenchRunner {
     let cell: BenchCell
     let plan: BenchPlan
     private let stage: LocalCluster
     private var result: BenchResult
-    /// Called with a line about what takes a while.
+    /// Called with a line about work that takes a while.
     private let onNote: (String) -> Void
 
-    /// How long sidecars may take for a check, ns. Long, since a closed loop of thousands of checks would else be answered
-    /// from local counters, which costs less: only what was counted exactly is to be measured.
+    /// The sidecars' time limit for a check, ns. It is long, because a closed loop of thousands of checks would
+    /// otherwise be answered from local counters, which is cheaper: only exactly counted checks are to be measured.
     private static let budgetNs: Int64 = 5_000_000_000
-    /// From how many grants on it takes long enough to be told that each is checked once.
+    /// From this number of grants on, checking each once takes long enough to be reported.
     private static let toldFill = 100_000
     private static let tool = "opencode_run"
 
@@ -42,7 +43,7 @@ package struct BenchRunner {
         result = BenchResult(cell: cell)
     }
 
-    /// The document of a cell's sidecars. Its windows are long, so that none ends in a round.
+    /// The policy document of a cell's sidecars. Its windows are long, so that none ends during a round.
     package static func policy(_ setting: BenchCell.Setting) throws -> String {
         let limits: [[String: Any]] = ["day", "week", "month"].prefix(setting.limits).map {
             ["counter": "bench_\($0)", "window": $0, "max": setting.maximum, "scope": "grant"]
@@ -52,7 +53,7 @@ package struct BenchRunner {
         return String(decoding: data, as: UTF8.self)
     }
 
-    /// - Parameter onNote: called with a line about what takes a while.
+    /// - Parameter onNote: called with a line about work that takes a while.
     /// - Throws: `LoadFailure`, `LocalClusterFailure`, or `CancellationError`.
     package static func run(
         _ cell: BenchCell, plan: BenchPlan, onNote: @escaping (String) -> Void = { _ in }
@@ -97,7 +98,7 @@ package struct BenchRunner {
 
     // MARK: - Rounds
 
-    /// Fills, loads every contender once, the sidecars before the oracle, and finds the rate of an open loop.
+    /// Fills, loads every contender once, those with sidecars judged by the oracle, and finds the rate of an open loop.
     private mutating func warmUp() async throws {
         for contender in cell.contenders {
             if contender.isFilled { try await fill(contender, grants: contender.load.grants) }
@@ -129,7 +130,7 @@ package struct BenchRunner {
         settings.warmUpNs = plan.warmUpNs
         settings.durationNs = plan.durationNs
         settings.ratePerSecond = result.ratePerSecond
-        // The same checks for all that take turns, others in each round.
+        // The same checks for all contenders, different ones in each round.
         settings.seed = UInt64(round + 1)
         settings.usesOracle = false
         settings.budgetNs = Self.budgetNs
@@ -150,17 +151,17 @@ package struct BenchRunner {
         if let redis = await stage.processID(of: .redis) { processes.append(redis) }
         let owner = contender.target.owner
         let warmUps = NIOLockedValueBox(BenchCounts())
-        // A sidecar tells fewer counters than a cell has.
+        // A sidecar lists fewer counters than a cell has.
         let redisSocket = stage.redisPlace != nil ? stage.redisSocket : nil
         let runner = LoadRunner(settings, redisSocket: redisSocket, meter: ProcessMeter(processes)) { sample in
             guard sample.isWarmUp else { return }
-            let tally = sample.tally
-            warmUps.withLockedValue { $0.add(tally, owner: owner) }
+            let statistics = sample.statistics
+            warmUps.withLockedValue { $0.add(statistics, owner: owner) }
         }
         let summary = try await runner.run()
         try Task.checkCancellation()
         result.counts.add(warmUps.withLockedValue { $0 })
-        result.counts.add(summary.tally, owner: owner)
+        result.counts.add(summary.statistics, owner: owner)
         return summary
     }
 
@@ -174,14 +175,14 @@ package struct BenchRunner {
         var settings = settings(of: contender, round: 0)
         settings.grantCount = grants
         settings.isInOrder = true
-        // Connections are not equally fast: a tenth more, so that the slowest has been through, too.
+        // Connections differ in speed: a tenth more, so that the slowest has been through as well.
         settings.enoughDecisions = Int64(grants + grants / 10)
         settings.warmUpNs = 0
         settings.durationNs = LoadBounds.maxFillNs
         let summary = try await run(contender, settings)
-        guard summary.tally.decisionCount >= grants else {
+        guard summary.statistics.decisionCount >= grants else {
             throw LocalClusterFailure(
-                "\(contender.name) had checked \(Format.count(summary.tally.decisionCount)) of "
+                "\(contender.name) had checked \(Format.count(summary.statistics.decisionCount)) of "
                     + "\(Format.count(Int64(grants))) grants once when \(LoadBounds.maxFillNs / 1_000_000_000) s were over"
             )
         }
@@ -199,7 +200,7 @@ package struct BenchRunner {
         let before = resident()
         try await fill(contender, grants: memory.to)
         let grown = resident() - before
-        // As all names of the greater part are long.
+        // The length of the greater part's names.
         let nameBytes = CheckFrames.grantName(LoadSettings(socketPaths: []).grantPrefix, memory.to - 1).utf8.count
         result.extra = [
             BenchResult.Measured(
@@ -229,7 +230,7 @@ extension BenchCell.Contender.Target {
         }
     }
 
-    /// Whose counters it moves.
+    /// The owner of the counters that it charges.
     fileprivate var owner: BenchCounts.Owner? {
         switch self {
         case .direct: .direct

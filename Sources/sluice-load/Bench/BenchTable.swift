@@ -1,4 +1,4 @@
-/// The cells that there are: what `bench` measures by default, and what `--full` adds.
+/// All cells: those that `bench` measures by default, and those that `--full` adds.
 package enum BenchTable {
     private typealias Load = BenchCell.Load
     private typealias Measure = BenchCell.Measure
@@ -7,7 +7,7 @@ package enum BenchTable {
     private static let sluice = "sluice"
     private static let ping = "PING sluice"
 
-    /// What a default run takes, in this order.
+    /// The cells of a default run, in this order.
     package static let standard: [BenchCell] = [
         socket("socket", Load()),
         against(
@@ -28,24 +28,24 @@ package enum BenchTable {
                 compared("checks/s", .checksPerSecond, .atLeast(3)),
                 compared("CPU of Redis per check", .redisProcessor, .atMost(0.05)),
             ]),
-        against("zipf-p16", Load(skew: 1.1), measures: told),
-        against("two-p16", Load(), measures: told) { $0.sidecars = 2 },
-        against("tcp-p16", Load(), measures: told) { $0.redis = .tcp },
-        against("limits-p16", Load(), measures: told) { $0.limits = 3 },
+        against("zipf-p16", Load(skew: 1.1), measures: reported),
+        against("two-p16", Load(), measures: reported) { $0.sidecars = 2 },
+        against("tcp-p16", Load(), measures: reported) { $0.redis = .tcp },
+        against("limits-p16", Load(), measures: reported) { $0.limits = 3 },
         against("lone", Load(connections: 1, pipeline: 1), measures: [compared("p50", .p50, .atMost(1.8))]),
         halfPeak("half-peak", Load()),
         againstPing("denied-p16", Load(grants: 1000), bar: 2.5) { $0.isMostlyDenied = true },
         againstPing("denied-p1", Load(pipeline: 1, grants: 1000), bar: 1.2) { $0.isMostlyDenied = true },
         againstPing("local-p16", Load(grants: 1000), bar: 2.5) { $0.redis = .none },
         againstPing("local-p1", Load(pipeline: 1, grants: 1000), bar: 1.2) { $0.redis = .none },
-        // The same where each check waits for memory, which a PING never does.
+        // The same with checks that wait for memory, which a PING never does.
         againstPing("local-many-p16", Load(), bar: 2.5) { $0.redis = .none },
         growth("growth-grants", ("1,000", Load(grants: 1000)), ("1,000,000", Load(grants: 1_000_000)), isFilled: true),
         growth("growth-connections", ("16", Load(connections: 16)), ("1,000", Load(connections: 1000))),
         memory,
     ]
 
-    /// Every combination of what can be combined, named by it: `c64-p16-uniform-l1-allowed-unix-s1`.
+    /// Every combination of the options, named after them: `c64-p16-uniform-l1-allowed-unix-s1`.
     package static let combinations: [BenchCell] = {
         var cells: [BenchCell] = []
         let connections = [1, 16, 64, 1000]
@@ -62,7 +62,7 @@ package enum BenchTable {
                         let name = "c\(count)-p\(pipeline)-\(grants)-\(setting.words)"
                         // Each connection is to one sidecar.
                         guard count >= setting.sidecars else { continue }
-                        cells.append(against(name, load, measures: told) { $0 = setting })
+                        cells.append(against(name, load, measures: reported) { $0 = setting })
                     }
                 }
             }
@@ -77,7 +77,7 @@ package enum BenchTable {
         for limits in [1, 3] {
             for isMostlyDenied in [false, true] {
                 for redis in LocalCluster.RedisTransport.allCases {
-                    // Without Redis nobody shares a window.
+                    // Without Redis, sidecars share no window.
                     for sidecars in redis == .none ? [1] : [1, 2] {
                         var setting = BenchCell.Setting()
                         setting.limits = limits
@@ -94,7 +94,7 @@ package enum BenchTable {
 
     // MARK: - Kinds of cells
 
-    /// What the socket alone allows.
+    /// The limit that the socket sets.
     private static func socket(_ name: String, _ load: BenchCell.Load) -> BenchCell {
         BenchCell(
             name,
@@ -106,7 +106,7 @@ package enum BenchTable {
             ])
     }
 
-    /// Sluice against one script a check on Redis. Without Redis there is no direct way.
+    /// Sluice against one script per check on Redis. Without Redis there is no direct way.
     private static func against(
         _ name: String, _ load: BenchCell.Load, measures: [BenchCell.Measure],
         _ change: (inout BenchCell.Setting) -> Void = { _ in }
@@ -128,11 +128,11 @@ package enum BenchTable {
         Measure("\(what) against direct", figure, .ratio(of: sluice, to: direct), bar)
     }
 
-    private static let told = [
+    private static let reported = [
         compared("checks/s", .checksPerSecond), compared("CPU of Redis per check", .redisProcessor),
     ]
 
-    /// What a sidecar answers by itself against what its socket allows.
+    /// A sidecar's own answers against the limit that its socket sets.
     private static func againstPing(
         _ name: String, _ load: BenchCell.Load, bar: Double, _ change: (inout BenchCell.Setting) -> Void
     ) -> BenchCell {
@@ -155,7 +155,7 @@ package enum BenchTable {
         return cell
     }
 
-    /// What a check costs in all, of the processor: of sidecar and Redis together, against Redis alone.
+    /// A check's total CPU: of sidecar and Redis together, against Redis alone.
     private static func growth(
         _ name: String, _ small: (String, BenchCell.Load), _ large: (String, BenchCell.Load), isFilled: Bool = false
     ) -> BenchCell {
@@ -188,7 +188,7 @@ package enum BenchTable {
 }
 
 extension BenchCell.Setting {
-    /// As a combination's name has it.
+    /// The form in a combination's name.
     fileprivate var words: String {
         "l\(limits)-\(isMostlyDenied ? "denied" : "allowed")-\(redis.rawValue)-s\(sidecars)"
     }

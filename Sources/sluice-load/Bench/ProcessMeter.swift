@@ -1,13 +1,13 @@
 import Foundation
 package import Glibc
 
-/// What other processes use of the machine, by the operating system's own accounting.
+/// The resource use of other processes, as the operating system reports it.
 package struct ProcessMeter: Sendable {
     package let processes: [pid_t]
 
     package init(_ processes: [pid_t] = []) { self.processes = processes }
 
-    /// What each process has used of the processor so far, all its threads, user and system, ns; 0 if it is gone.
+    /// The processor time of each process so far, all its threads, user and system, ns; 0 if it has ended.
     package func processorNs() -> [Int64] {
         processes.map { process in
             var clock = clockid_t()
@@ -17,7 +17,7 @@ package struct ProcessMeter: Sendable {
         }
     }
 
-    /// What each process holds of the memory, bytes; nil if it is gone.
+    /// The resident memory of each process, bytes; nil if it has ended.
     package func residentBytes() -> [Int64?] {
         processes.map { process in
             guard let status = FileManager.default.contents(atPath: "/proc/\(process)/status") else { return nil }

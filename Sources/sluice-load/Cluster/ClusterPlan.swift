@@ -1,4 +1,4 @@
-/// What the driver is to start, and what it is to do to it.
+/// What the driver starts, and the faults that it injects.
 package struct ClusterPlan: Sendable, Equatable {
     package var sidecars: Int
     /// The document's text.
@@ -8,14 +8,13 @@ package struct ClusterPlan: Sendable, Equatable {
     package init(sidecars: Int) { self.sidecars = sidecars }
 }
 
-/// Does to a stage what a script says, in its time.
+/// Injects the faults of a script into a cluster at their times.
 struct FaultPlayer: Sendable {
     let stage: LocalCluster
     let script: FaultScript
 
-    /// Goes through the script until its end or its task's cancellation.
-    /// - Parameter onNote: told of each action.
-    /// - Returns: what was done when, counted from `startNs`.
+    /// Plays the script until its end or its task's cancellation. - Parameter onNote: called with each action. -
+    /// Returns: the actions with their times, counted from `startNs`.
     func play(fromNs startNs: Int64, onNote: @Sendable (String) -> Void) async -> [Timeline.Mark] {
         var marks: [Timeline.Mark] = []
         for step in script.steps {

@@ -1,6 +1,6 @@
-/// What is to be done to the processes under load, and when: one action a line, such as `at 10s stop redis`.
+/// The faults to inject into the processes under load, and their times: one action a line, such as `at 10s stop redis`.
 ///
-/// Empty lines and what is behind a `#` are passed over. Times count from the beginning of the measured part.
+/// Empty lines and text after a `#` are ignored. Times count from the start of the measured part.
 package struct FaultScript: Sendable, Equatable {
     package enum Victim: Sendable, Equatable {
         case redis
@@ -9,13 +9,13 @@ package struct FaultScript: Sendable, Equatable {
     }
 
     package enum Action: Sendable, Equatable {
-        /// Hangs it: connections are accepted and nothing is answered (SIGSTOP).
+        /// Hangs it: it accepts connections and does not answer (SIGSTOP).
         case stop(Victim)
         /// Ends a `stop` (SIGCONT).
         case `continue`(Victim)
         /// Ends it at once, as a crash would (SIGKILL).
         case kill(Victim)
-        /// Starts it anew with nothing remembered; ends it first if it still runs.
+        /// Starts it again without any state; ends it first if it still runs.
         case restart(Victim)
         /// Deletes all that Redis holds (FLUSHALL).
         case flush
@@ -35,7 +35,7 @@ package struct FaultScript: Sendable, Equatable {
 
     package typealias Fault = LineFault
 
-    /// By time, those of one time in the order that they were written in.
+    /// By time; actions of the same time in the order of the script.
     package let steps: [Step]
 
     package init(steps: [Step] = []) {
@@ -43,7 +43,7 @@ package struct FaultScript: Sendable, Equatable {
             .map(\.element)
     }
 
-    /// - Parameter sidecars: how many there are to name.
+    /// - Parameter sidecars: how many there are.
     package init(text: String, sidecars: Int) throws(Fault) {
         var steps: [Step] = []
         for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
@@ -100,7 +100,7 @@ extension FaultScript.Victim: CustomStringConvertible {
 }
 
 extension FaultScript.Action: CustomStringConvertible {
-    /// As it is written in a script.
+    /// The form in a script.
     package var description: String {
         switch self {
         case .stop(let victim): "stop \(victim)"

@@ -1,4 +1,4 @@
-/// What is wrong with a text that is read line by line, with the line it is on.
+/// A fault in a text that is read line by line, with its line number.
 package struct LineFault: Error, Sendable, Equatable, CustomStringConvertible {
     package let line: Int
     package let problem: String

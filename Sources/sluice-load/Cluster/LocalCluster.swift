@@ -1,9 +1,9 @@
 import Foundation
 package import Glibc
 
-/// A Redis and sidecars of the driver's own, in a temporary folder, and what a fault script does to them.
+/// The driver's own Redis and sidecars, in a temporary folder, and the faults that a script injects.
 ///
-/// Every process is signalled by its id alone, and only while it has not been waited for, so that an id is never used for
+/// A process is only signalled by its id, and only before it has been waited for, so that the id cannot belong to
 /// another process.
 package actor LocalCluster {
     private struct Process {
@@ -11,7 +11,7 @@ package actor LocalCluster {
         let command: [String]
         let log: String
         let socket: String
-        /// nil when it has ended.
+        /// nil after it has ended.
         var pid: pid_t?
     }
 
@@ -22,7 +22,7 @@ package actor LocalCluster {
     private let policyPath: String
 
     package nonisolated let redisSocket: String
-    /// How the sidecars reach Redis, as `--socket` names it; nil if there is none.
+    /// Redis' address in the form of `--socket`; nil if there is no Redis.
     package nonisolated let redisPlace: String?
     package nonisolated let sidecarSockets: [String]
 
@@ -77,12 +77,12 @@ package actor LocalCluster {
         }
     }
 
-    /// The id of a process that runs; nil if it does not.
+    /// The id of a running process; nil if it has ended.
     package func processID(of victim: FaultScript.Victim) -> pid_t? {
         processes.first { $0.victim == victim }?.pid
     }
 
-    /// The last line of each sidecar's log that tells of trouble, as far as there is one.
+    /// The last line about trouble in each sidecar's log, if there is one.
     package func complaints() -> [String] {
         processes.compactMap { process in
             guard case .sidecar = process.victim, let log = FileManager.default.contents(atPath: process.log) else {
@@ -103,9 +103,9 @@ package actor LocalCluster {
         }
     }
 
-    /// Asks all to end, ends those that do not, and removes the folder.
+    /// Asks all processes to end, kills those that do not, and removes the folder.
     package func end() async {
-        // Sidecars first, so that they need not learn that Redis has gone.
+        // Sidecars first, so that they do not see Redis disappear.
         for index in processes.indices.reversed() {
             signal(index, SIGCONT)
             signal(index, SIGTERM)
@@ -120,7 +120,7 @@ package actor LocalCluster {
         try? FileManager.default.removeItem(atPath: folder)
     }
 
-    /// Does one thing of a fault script.
+    /// Executes one action of a fault script.
     /// - Throws: `LocalClusterFailure` if it could not be done; the run goes on.
     package func perform(_ action: FaultScript.Action) throws {
         switch action {
@@ -163,7 +163,7 @@ package actor LocalCluster {
         Glibc.kill(pid, signal)
     }
 
-    /// Ends it at once, and waits for that.
+    /// Kills it, and waits for its end.
     private func kill(_ index: Int) {
         guard isRunning(index), let pid = processes[index].pid else { return }
         Glibc.kill(pid, SIGKILL)
@@ -194,7 +194,7 @@ package actor LocalCluster {
         }
     }
 
-    /// A port of the loopback that nobody uses; Redis says so when it starts if somebody took it meanwhile.
+    /// An unused port of the loopback interface; Redis fails to start if it was taken meanwhile.
     private static func freePort() throws -> Int {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         defer { close(descriptor) }
@@ -211,7 +211,7 @@ package actor LocalCluster {
         return Int(UInt16(bigEndian: address.sin_port))
     }
 
-    /// One that lies beside the driver, else the name, which is looked for in `PATH`.
+    /// The one beside the driver, otherwise the name, which is searched in `PATH`.
     private static func program(_ name: String) -> String {
         let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         for folder in [own, CommandLine.arguments.first].compactMap({ $0 }).map({
@@ -223,7 +223,7 @@ package actor LocalCluster {
         return name
     }
 
-    /// The document that spawned sidecars get if none is given: what each kind of check calls, 100 in 5 s for each identity.
+    /// The default document of spawned sidecars: 100 in 5 s for each identity, for the tool of each kind of check.
     package static func defaultPolicy(tools: [String], scope: LoadSettings.Scope) throws -> String {
         let limit: [String: Any] = ["counter": "load", "window": 5, "max": 100, "scope": scope.rawValue]
         let document: [String: Any] = [
@@ -235,7 +235,7 @@ package actor LocalCluster {
     }
 }
 
-/// One command on a connection of its own, for what is not measured.
+/// One command on its own connection; not for measured traffic.
 enum RESPProbe {
     /// - Returns: the first line of the answer; nil if there was none within a second.
     static func ask(_ path: String, _ words: [String]) -> String? {

@@ -1,12 +1,12 @@
 import Foundation
 import Glibc
 
-/// Processes that the driver started, in a group of their own: Ctrl-C at the terminal reaches the driver alone, and when
-/// the driver ends, in whatever way, so do they.
+/// The driver's child processes, in a group of their own: Ctrl-C at the terminal reaches only the driver, and when the
+/// driver ends, in whatever way, so do they.
 ///
-/// A shell leads the group and reads from a pipe that only the driver writes to: the end of the pipe is the end of the
-/// driver. (The parent death signal of Linux would not do: it follows the thread that started the process.) The shell
-/// then removes the folder and ends its own group.
+/// A shell leads the group and reads from a pipe that only the driver writes to: the pipe's end is the driver's end.
+/// (Linux' parent death signal does not work here: it follows the thread that started the process.) The shell then
+/// removes the folder and kills its own group.
 struct ProcessGroup {
     private let leader: pid_t
     private let pipe: Int32
@@ -14,7 +14,7 @@ struct ProcessGroup {
     /// - Parameter folder: removed at the end.
     init(folder: String) throws {
         var ends: [Int32] = [-1, -1]
-        // No other process that is started meanwhile may hold it open, which Swift's pipe() cannot promise.
+        // No other child process may inherit it, which Swift's pipe() cannot guarantee.
         guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
             throw LocalClusterFailure("socketpair: \(String(cString: strerror(errno)))")
         }
@@ -27,13 +27,13 @@ struct ProcessGroup {
 
     /// Starts a program in the group.
     /// - Parameters:
-    ///   - command: its path, or a name that is looked for in `PATH`, and its arguments.
-    ///   - log: the file that its output is added to.
+    ///   - command: its path, or a name that is searched in `PATH`, and its arguments.
+    ///   - log: the file that its output is appended to.
     func start(_ command: [String], log: String) throws -> pid_t {
         try Self.spawn(command, group: leader, input: nil, log: log)
     }
 
-    /// Nothing of it is running any more: ends the shell.
+    /// None of its processes runs any more: ends the shell.
     func end() {
         close(pipe)
         kill(leader, SIGKILL)
@@ -54,7 +54,7 @@ struct ProcessGroup {
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
-        // The driver ignores and traps signals that these must get.
+        // The driver ignores and traps signals that its children must receive.
         var all = sigset_t()
         var none = sigset_t()
         sigfillset(&all)

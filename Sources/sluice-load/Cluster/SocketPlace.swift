@@ -8,7 +8,7 @@ enum SocketPlace: Equatable {
 
     private static let tcpPrefix = "tcp://"
 
-    /// What looks like neither is a path.
+    /// Any other text is a path.
     init(_ text: String) {
         guard text.hasPrefix(Self.tcpPrefix), let colon = text.lastIndex(of: ":"),
             let port = Int(text[text.index(after: colon)...]), (1...65_535).contains(port)

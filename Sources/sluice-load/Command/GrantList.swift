@@ -1,13 +1,13 @@
-/// Grants by name, and how often each is checked: one a line, and where a weight is given, a tab and it behind the name.
+/// Grants by name with their weights: one a line; a weight follows the name after a tab.
 ///
 ///     alice-laptop
 ///     bob\t12.5
 ///
-/// A name is taken as it stands, spaces and all. Empty lines are passed over; a carriage return at a line's end is no part
-/// of it. Without a weight a grant has 1.
+/// A name is used unchanged, including spaces. Empty lines are ignored, and so is a carriage return at a line's end.
+/// The default weight is 1.
 package struct GrantList: Sendable, Equatable {
     package private(set) var names: [String] = []
-    /// In proportion to each other; one a name.
+    /// Relative to each other; one per name.
     package private(set) var weights: [Double] = []
 
     package init(text: String) throws(LineFault) {

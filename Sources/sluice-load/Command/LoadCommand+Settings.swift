@@ -3,9 +3,9 @@ import Foundation
 import SluicePolicy
 
 extension LoadCommand {
-    /// The settings that the options ask for.
-    /// - Parameter chance: the seed if none is given.
-    /// - Throws: `ValidationError`, one sentence that names the option, what was given and what is valid.
+    /// The settings from the options.
+    /// - Parameter chance: the default seed.
+    /// - Throws: `ValidationError`, one sentence with the option, its value and the valid values.
     package func settings(chance: UInt64) throws -> LoadSettings {
         let target = try resolvedTarget()
         var settings = LoadSettings(socketPaths: try own.spawn ? spawnedSockets(target) : sockets())
@@ -20,7 +20,7 @@ extension LoadCommand {
         return settings
     }
 
-    /// What is to be started, and what is to be done to it; nil without `--spawn`.
+    /// What to start, and the faults to inject; nil without `--spawn`.
     package func stagePlan(_ settings: LoadSettings) throws -> ClusterPlan? {
         guard own.spawn else { return nil }
         let sidecars = own.sidecars ?? 2
@@ -50,7 +50,7 @@ extension LoadCommand {
         return text
     }
 
-    /// As many places as there will be: where exactly is known when they have been started.
+    /// As many places as there will be sidecars: the exact ones are known after their start.
     private func spawnedSockets(_ target: LoadTarget) throws -> [String] {
         guard socket.isEmpty else { throw ValidationError("--spawn and --socket exclude each other") }
         let sidecars = own.sidecars ?? 2
@@ -268,7 +268,7 @@ extension LoadCommand {
 
     private func setLimits(_ settings: inout LoadSettings) throws {
         guard let path = verdict.judgeBy else {
-            // What is wrong with it the sidecar tells, which may know more than this driver.
+            // The sidecar reports its faults, and may support more than this driver.
             if let path = own.policy, let policy = try? policy(path, "--policy") {
                 settings.limits = JudgedLimit.limits(of: policy, bindsMaximum: false)
             }

@@ -17,11 +17,11 @@ package struct LoadCommand: ParsableCommand {
             RESP server: what Sluice costs is the difference.
 
             The oracle adds up, over all sidecars, what was admitted in each window of each grant, and fails the run \
-            when a promise was broken: more than the maximum admitted, a charge lost, a check refused that fitted, a \
-            share exceeded while Redis was away. Nobody else may call for the same grants meanwhile (--grant-prefix). \
+            when a promise was broken: more than the maximum admitted, a charge lost, a check denied that fitted, a \
+            share exceeded during an outage. Nobody else may call for the same grants meanwhile (--grant-prefix). \
             With --sessions it takes limits to count by session, else by grant (--scope). At the end it compares the \
             counters in Redis with what was admitted: a charge that was lost, or taken twice, breaks a promise, too. Limits \
-            that are no fixed windows, or shadows, are measured and not judged, where --policy or --judge-by tells of them.
+            that are no fixed windows, or shadows, are measured and not judged, where --policy or --judge-by names them.
 
             'sluice-load bench' measures Sluice side by side with Redis called directly; see sluice-load bench --help.
 
@@ -61,13 +61,13 @@ package struct LoadCommand: ParsableCommand {
 
     package init() {}
 
-    /// Where the trace of what was sent is to be; nil for nowhere.
+    /// The path for the trace of what was sent; nil for none.
     package var recordPath: String? { traces.record }
 
-    /// Where the report for a browser is to be; nil for nowhere.
+    /// The path for the HTML report; nil for none.
     package var reportPath: String? { verdict.report }
 
-    /// Whether the summary is to be JSON.
+    /// Whether the summary is written as JSON.
     package var wantsJSON: Bool { verdict.json }
     package var wantsTimeline: Bool { verdict.timeline && !verdict.json }
 }

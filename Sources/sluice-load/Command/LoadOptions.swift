@@ -17,11 +17,11 @@ struct LoadOptions: ParsableArguments {
     var warmUp: Int64 = 1_000_000_000
     @Option(help: ArgumentHelp("Event loops of the driver, one core each.", valueName: "count"))
     var threads = 1
-    @Option(help: ArgumentHelp("Makes the same checks again (default: by chance, and told).", valueName: "number"))
+    @Option(help: ArgumentHelp("Makes the same checks again (default: by chance, and reported).", valueName: "number"))
     var seed: UInt64?
 }
 
-/// At which rate it is sent; a closed loop without any of these.
+/// The rate of sending; a closed loop without any of these.
 struct RateOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Open loop: checks a second, over all connections.", valueName: "checks/s"))
     var rate: Int?
@@ -44,7 +44,7 @@ struct RateOptions: ParsableArguments {
     var burst: String?
 }
 
-/// What is sent again, and what is written down to be.
+/// Which trace is replayed, and which is recorded.
 struct TraceOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
@@ -55,7 +55,7 @@ struct TraceOptions: ParsableArguments {
     var record: String?
 }
 
-/// What is asked.
+/// Which checks are sent.
 struct WorkloadOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Grants that checks are for (default: 50).", valueName: "count"))
     var grants: Int?
@@ -102,7 +102,7 @@ struct WorkloadOptions: ParsableArguments {
     var hold: Int64 = 0
 }
 
-/// What the driver starts itself, and what it does to it.
+/// What the driver starts itself, and the faults that it injects.
 struct SpawnOptions: ParsableArguments {
     @Flag(
         help: """
@@ -126,7 +126,7 @@ struct SpawnOptions: ParsableArguments {
     var faults: String?
 }
 
-/// What is judged, and how it is told.
+/// What is judged, and how the results are reported.
 struct VerdictOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
@@ -135,7 +135,7 @@ struct VerdictOptions: ParsableArguments {
     var scope: String?
     @Option(
         help: ArgumentHelp(
-            "The sidecars' --replicas: how many share what is left while Redis is away (default: the sockets given).",
+            "The sidecars' --replicas: how many share the rest during an outage (default: the sockets given).",
             valueName: "count"))
     var replicas: Int?
     @Option(
@@ -152,8 +152,8 @@ struct VerdictOptions: ParsableArguments {
     var report: String?
     @Flag(
         help: """
-            Fail the run, too, if a sidecar is back at Redis without adding what it had admitted locally to the open window \
-            (told in any case).
+            Fail the run, too, if a sidecar uses Redis again without writing back its local admissions to the open window \
+            (reported in any case).
             """)
     var requireSettling = false
     @Option(
@@ -183,7 +183,7 @@ enum OptionValue {
         throw ValidationError("'\(text)' is not a time, write seconds or 500ms, 10s, 2m, 1h")
     }
 
-    /// A value and how often it is to be, `value=weight`; 1 without a weight. What is behind the last `=` and no number
+    /// A value and its weight, `value=weight`; 1 without a weight. If the text after the last `=` is not a number, it
     /// belongs to the value.
     static func weighted(_ text: String) -> (value: String, weight: Double) {
         guard let sign = text.lastIndex(of: "="), let weight = Double(text[text.index(after: sign)...]), weight.isFinite

@@ -11,11 +11,11 @@ package enum LoadProgram {
         /// The oracle found a broken promise.
         package static let brokenPromise: Int32 = 1
         package static let couldNotRun: Int32 = 2
-        /// The oracle was asked, and nothing was there to judge.
+        /// The oracle had nothing to judge.
         package static let nothingJudged: Int32 = 3
         /// EX_USAGE.
         package static let usage: Int32 = 64
-        /// As a shell reports a program that Ctrl-C ended.
+        /// The exit code that a shell reports for a program ended by Ctrl-C.
         package static let interrupted: Int32 = 130
     }
 
@@ -32,12 +32,12 @@ package enum LoadProgram {
             settings = try command.settings(chance: UInt64.random(in: 0...999_999))
             plan = try command.stagePlan(settings)
         } catch {
-            return tell(error, of: LoadCommand.self)
+            return report(error, of: LoadCommand.self)
         }
         signal(SIGPIPE, SIG_IGN)
         let isTerminal = Style.isTerminal(descriptor: STDERR_FILENO)
         let progress = NIOLockedValueBox(LoadProgress(isTerminal: isTerminal))
-        let tell: @Sendable (consuming LoadProgress.Sample) -> Void = { sample in
+        let show: @Sendable (consuming LoadProgress.Sample) -> Void = { sample in
             if let text = progress.withLockedValue({ $0.take(sample) }) { writeError(text) }
         }
         let note = { @Sendable (text: String) in
@@ -51,11 +51,11 @@ package enum LoadProgram {
                 settings.socketPaths = settings.target == .redis ? [made.redisSocket] : made.sidecarSockets
             }
             let runner = LoadRunner(
-                settings, stage: stage, faults: plan?.faults ?? FaultScript(), onSample: tell, onNote: note)
+                settings, stage: stage, faults: plan?.faults ?? FaultScript(), onSample: show, onNote: note)
             let summary = try await runUntilInterrupted(runner, on: stage)
             await stage?.end()
             writeError(LoadProgress(isTerminal: isTerminal).ending)
-            // First what cannot be had again: a file may turn out not to be writable.
+            // The summary first, because it cannot be recreated: a file may turn out not to be writable.
             print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
             if command.wantsTimeline { print("\n" + summary.timelineTable(style: style), terminator: "") }
             if let path = command.recordPath { try save(Trace.text(of: summary.recorded, settings), to: path) }
@@ -70,8 +70,8 @@ package enum LoadProgram {
         }
     }
 
-    /// A file is replaced whole, so that a full disk leaves the one that was there. What is no file (a device, a pipe, a
-    /// link) is written into: replacing it would take it from whoever else uses it.
+    /// Replaces a regular file as a whole, so that a full disk leaves the old one. Writes into anything else (a device,
+    /// a pipe, a link): replacing it would take it from its other users.
     static func save(_ text: String, to path: String) throws {
         do {
             let attributes = try? FileManager.default.attributesOfItem(atPath: path)
@@ -83,19 +83,19 @@ package enum LoadProgram {
         }
     }
 
-    /// Help goes to standard output; what is wrong with the arguments is one line on standard error.
-    static func tell(_ error: any Error, of command: (some ParsableCommand).Type) -> Int32 {
+    /// Help goes to standard output; an argument's fault is one line on standard error.
+    static func report(_ error: any Error, of command: (some ParsableCommand).Type) -> Int32 {
         guard command.exitCode(for: error) != .success else {
             print(command.fullMessage(for: error))
             return ExitCode.ok
         }
         let message = command.message(for: error).split(separator: "\n").joined(separator: " ")
         let name = command.configuration.commandName ?? "sluice-load"
-        writeError("\(name): \(message) (\(name) --help tells all options)\n")
+        writeError("\(name): \(message) (\(name) --help shows all options)\n")
         return ExitCode.usage
     }
 
-    /// The first Ctrl-C or SIGTERM ends the run with a summary, the second ends the process.
+    /// The first Ctrl-C or SIGTERM ends the run with a summary, the second one ends the process.
     private static func runUntilInterrupted(_ runner: LoadRunner, on stage: LocalCluster?) async throws -> Summary {
         let run = Task {
             try await stage?.start()

@@ -1,28 +1,28 @@
 import Histogram
 
-/// What a person sees while a run goes on: on a terminal one line that is written over once a second, elsewhere a line of
-/// its own every five seconds.
+/// The progress report of a run: on a terminal one line, overwritten once a second; elsewhere a separate line every
+/// five seconds.
 package struct LoadProgress: Sendable {
-    /// What happened since the last sample.
+    /// The events since the last sample.
     package struct Sample: Sendable {
         /// Since the run began, warm-up included.
         package var elapsedNs: Int64
         package var intervalNs: Int64
         package var isWarmUp: Bool
-        package var tally: LoadStatistics
+        package var statistics: LoadStatistics
 
-        package init(elapsedNs: Int64, intervalNs: Int64, isWarmUp: Bool, tally: LoadStatistics) {
+        package init(elapsedNs: Int64, intervalNs: Int64, isWarmUp: Bool, statistics: LoadStatistics) {
             self.elapsedNs = elapsedNs
             self.intervalNs = intervalNs
             self.isWarmUp = isWarmUp
-            self.tally = tally
+            self.statistics = statistics
         }
     }
 
     private let isTerminal: Bool
-    /// What was not told yet, and since when.
-    private var untold = LoadStatistics()
-    private var untoldNs: Int64 = 0
+    /// The events that were not reported yet, and since when.
+    private var unreported = LoadStatistics()
+    private var unreportedNs: Int64 = 0
     private var lastLineNs: Int64 = 0
     private var allowed: Int64 = 0
     private var denied: Int64 = 0
@@ -32,19 +32,19 @@ package struct LoadProgress: Sendable {
 
     package init(isTerminal: Bool) { self.isTerminal = isTerminal }
 
-    /// What to write on standard error now; nil for nothing.
+    /// The text for standard error; nil for none.
     package mutating func take(_ sample: consuming Sample) -> String? {
-        let decided = sample.tally.decided
+        let decided = sample.statistics.decided
         allowed += decided.allowed
         denied += decided.denied
-        failed += sample.tally.failureCount
-        untold.add(sample.tally)
-        untoldNs += sample.intervalNs
-        // A twentieth of a second early is in time: ticks are not exact.
+        failed += sample.statistics.failureCount
+        unreported.add(sample.statistics)
+        unreportedNs += sample.intervalNs
+        // Up to a twentieth of a second early is in time: ticks are not exact.
         guard isTerminal || sample.elapsedNs - lastLineNs >= Self.plainIntervalNs - 50_000_000 else { return nil }
         let line = line(elapsedNs: sample.elapsedNs, isWarmUp: sample.isWarmUp)
-        untold = LoadStatistics()
-        untoldNs = 0
+        unreported = LoadStatistics()
+        unreportedNs = 0
         lastLineNs = sample.elapsedNs
         return isTerminal ? "\r\(line)\u{1b}[K" : "\(line)\n"
     }
@@ -53,12 +53,12 @@ package struct LoadProgress: Sendable {
     package var ending: String { isTerminal ? "\r\u{1b}[K" : "" }
 
     private func line(elapsedNs: Int64, isWarmUp: Bool) -> String {
-        let rate = untoldNs > 0 ? Double(untold.decisionCount) * 1e9 / Double(untoldNs) : 0
+        let rate = unreportedNs > 0 ? Double(unreported.decisionCount) * 1e9 / Double(unreportedNs) : 0
         var parts = [
             "\(Format.count((elapsedNs + 500_000_000) / 1_000_000_000)) s",
             "\(Format.count(Int64(rate))) checks/s",
-            "p50 \(Format.time(untold.latency.valueAtPercentile(50)))",
-            "p99 \(Format.time(untold.latency.valueAtPercentile(99)))",
+            "p50 \(Format.time(unreported.latency.valueAtPercentile(50)))",
+            "p99 \(Format.time(unreported.latency.valueAtPercentile(99)))",
             "allowed \(Format.count(allowed))",
             "denied \(Format.count(denied))",
             "errors \(Format.count(failed))",
@@ -68,7 +68,7 @@ package struct LoadProgress: Sendable {
     }
 }
 
-/// Numbers as people read them.
+/// Numbers for people.
 package enum Format {
     /// With a comma every three digits.
     package static func count(_ value: Int64) -> String {
@@ -102,7 +102,8 @@ package enum Format {
 
     /// A time by Redis's clock, as UTC to the millisecond.
     package static func date(ms: Int64) -> String {
-        // Days to a date as in Howard Hinnant's "chrono-compatible low-level date algorithms", for times after 1970.
+        // The conversion of days to a date is that of Howard Hinnant's "chrono-compatible low-level date algorithms",
+        // for times after 1970.
         let (days, timeMs) = max(0, ms).quotientAndRemainder(dividingBy: 86_400_000)
         let shifted = days + 719_468
         let era = shifted / 146_097

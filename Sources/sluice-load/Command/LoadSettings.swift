@@ -1,19 +1,19 @@
-/// What a run does, once its options were found valid.
+/// The settings of a run, validated.
 package struct LoadSettings: Sendable, Equatable {
-    /// What the limits of the policy count by: whose answers the oracle adds up.
+    /// What the policy's limits count by: the oracle sums up the answers of each.
     package enum Scope: String, Sendable, CaseIterable {
         case grant
         case session
         case global
     }
 
-    /// What checks become of reservations.
+    /// What happens to checks' reservations.
     package struct Reservations: Sendable, Equatable {
         /// Share of checks that reserve, 0 to 1.
         package var share = 0.0
         /// Share of reservations that are cancelled, 0 to 1; the others are committed.
         package var cancelShare = 0.5
-        /// What is committed; nil for any cost from 1 to what was reserved, by chance.
+        /// The committed cost; nil for a random cost from 1 to the reserved one.
         package var committedCost: Int64?
         /// How long a reservation is held, ns.
         package var holdNs: Int64 = 0
@@ -21,7 +21,7 @@ package struct LoadSettings: Sendable, Equatable {
         package init() {}
     }
 
-    /// Checks that are sent at once at every boundary of a window, beside all others.
+    /// Checks that are sent together at every boundary of a window, in addition to all others.
     package struct Burst: Sendable, Equatable {
         package var count: Int
         /// Boundaries are its multiples since 1970.
@@ -34,10 +34,10 @@ package struct LoadSettings: Sendable, Equatable {
     }
 
     package var target = LoadTarget.sluice
-    /// What the script of `LoadTarget.redis` counts against.
+    /// The maximum for the script of `LoadTarget.redis`.
     package var baselineMax: Int64 = 10
     package var baselineWindowMs: Int64 = 60_000
-    /// How many such limits a check is counted by: 1 or 3.
+    /// By how many such limits a check is counted: 1 or 3.
     package var baselineLimits = 1
     /// Paths of Unix sockets, or `tcp://host:port`.
     package var socketPaths: [String]
@@ -51,9 +51,9 @@ package struct LoadSettings: Sendable, Equatable {
     package var skew = 0.0
     /// Whether grants are checked one after the other instead of by chance.
     package var isInOrder = false
-    /// So many decisions are enough: the run ends within a second of them; nil for all of its duration.
+    /// The run ends within a second after so many decisions; nil to use all of its duration.
     package var enoughDecisions: Int64?
-    /// What is called, and how often; at least one.
+    /// The kinds of checks and their weights; at least one.
     package var kinds = [CheckKind(tool: "opencode_run", cost: 1)]
     package var reservations = Reservations()
     package var burst: Burst?
@@ -65,21 +65,21 @@ package struct LoadSettings: Sendable, Equatable {
     package var ratePerSecond: Int?
     /// An open loop's rate goes from `ratePerSecond` to this over the duration.
     package var rampToPerSecond: Int?
-    /// Recorded checks that are sent instead of any others, with their timing.
+    /// Recorded checks to send instead of others, with their timing.
     package var replay: Trace?
     /// Whether what is sent is recorded.
     package var isRecorded = false
-    /// For a search of the highest rate: the p99 that is to be kept, ns.
+    /// The p99 that a search of the highest rate must keep, ns.
     package var searchedP99Ns: Int64?
     package var threadCount = 1
     package var seed: UInt64 = 0
     package var usesOracle = true
-    /// Whether local admissions that are not added to Redis afterwards break a promise.
+    /// Whether local admissions that are not written back to Redis break a promise.
     package var requiresSettling = false
     package var scope = Scope.grant
-    /// What is known of limits, by their path in the policy.
+    /// The known limits, by their path in the policy.
     package var limits: [String: JudgedLimit] = [:]
-    /// Replicas among which sidecars split what is left while Redis is away.
+    /// The number of replicas among which sidecars split the rest of a limit while Redis is unavailable.
     package var replicaCount = 1
     /// The sidecars' own budget for a check, ns.
     package var budgetNs: Int64 = 20_000_000
@@ -89,16 +89,16 @@ package struct LoadSettings: Sendable, Equatable {
         replicaCount = max(1, socketPaths.count)
     }
 
-    /// Whether checks are sent at their times, whatever the answers do.
+    /// Whether checks are sent at their times, independently of the answers.
     package var isOpenLoop: Bool { ratePerSecond != nil || replay != nil }
     package var connectionCount: Int { connectionsPerSocket * socketPaths.count }
 
-    /// The search that is asked for, before its first step.
+    /// The requested search, before its first step.
     package var search: RateSearch? {
         searchedP99Ns.map { RateSearch(goalNs: $0, firstRate: ratePerSecond ?? 1) }
     }
 
-    /// How the rate of an open loop goes.
+    /// The rate of an open loop over time.
     package var schedule: RateSchedule? {
         guard let ratePerSecond, replay == nil else { return nil }
         guard let rampToPerSecond else { return RateSchedule(ratePerSecond: ratePerSecond) }
@@ -106,7 +106,7 @@ package struct LoadSettings: Sendable, Equatable {
             holdNs: warmUpNs, fromPerSecond: ratePerSecond, toPerSecond: rampToPerSecond, rampNs: durationNs)
     }
 
-    /// How many identities are counted apart.
+    /// How many identities are counted separately.
     package var subjectCount: Int {
         switch scope {
         case .global: 1
@@ -115,7 +115,7 @@ package struct LoadSettings: Sendable, Equatable {
         }
     }
 
-    /// The identity that a check is counted under, as the oracle numbers them.
+    /// The number of the identity that a check is counted under.
     @inline(__always)
     package func subject(of target: CheckTarget) -> Int {
         switch scope {
@@ -130,7 +130,7 @@ package struct LoadSettings: Sendable, Equatable {
     }
     package func sessionName(_ index: Int) -> String { replay?.sessions[index] ?? CheckFrames.sessionName(index) }
 
-    /// How a person calls that identity.
+    /// The name of that identity.
     package func subjectName(_ subject: Int) -> String {
         switch scope {
         case .global: return "all grants"

@@ -1,18 +1,18 @@
 import SluiceProtocol
 
-/// What a run loads.
+/// The server under load.
 package enum LoadTarget: String, Sendable, CaseIterable {
     /// Sidecars, with `CHECK`.
     case sluice
-    /// Redis itself, with one script a check: what a limiter without a sidecar would do.
+    /// Redis itself, with one script per check: a limiter without a sidecar.
     case redis
-    /// Any server that speaks RESP, with `PING`: what the socket and the driver alone cost.
+    /// Any server that speaks RESP, with `PING`: the cost of the socket and the driver alone.
     case ping
 
-    /// What answers of a source are told under: what is no sidecar has one source, itself.
+    /// The name under which a source's answers are reported: without a sidecar the only source is the target itself.
     func name(of source: ReplySource) -> String { self == .sluice ? source.rawValue : rawValue }
 
-    /// What a person calls what is behind a socket.
+    /// What the server is called in messages.
     var noun: String {
         switch self {
         case .sluice: "sidecar"
@@ -22,15 +22,16 @@ package enum LoadTarget: String, Sendable, CaseIterable {
     }
 }
 
-/// The script of `LoadTarget.redis`: the cheapest that counts a check against one limit in Redis alone. It increments
-/// first and takes back on refusal, so that an admission, which is the common case, costs one command.
+/// The script of `LoadTarget.redis`: the cheapest one that counts a check against one limit in Redis alone. It
+/// increments first and takes back when it denies, so that an admission, the common case, costs one command.
 package enum BaselineScript {
-    /// What every key of it begins with.
+    /// The prefix of all its keys.
     package static let keyPrefix = "sluice-load:"
 
-    /// KEYS[1]: the counter. ARGV[1]: cost. ARGV[2]: maximum. ARGV[3]: the window in ms, which begins with the first check.
+    /// KEYS[1]: the counter. ARGV[1]: cost. ARGV[2]: maximum. ARGV[3]: the window in ms, which begins with the first
+    /// check.
     ///
-    /// Answers what is left after the check; less than 0 if it was refused.
+    /// Returns what is left after the check; less than 0 if it was denied.
     package static let text = """
         local used = redis.call('INCRBY', KEYS[1], ARGV[1])
         local left = ARGV[2] - used
@@ -42,7 +43,8 @@ package enum BaselineScript {
         return left
         """
 
-    /// The same for three limits alike, all or nothing. Their keys are made from KEYS[1], which is fit for one server.
+    /// The same for three equal limits, all or nothing. Their keys are derived from KEYS[1], which works on a single
+    /// server only.
     package static let textForThree = """
         local left = tonumber(ARGV[2])
         for limit = 1, 3 do
@@ -57,16 +59,16 @@ package enum BaselineScript {
         return left
         """
 
-    /// What `SCRIPT LOAD` answers for `text`, and for `textForThree`.
+    /// The result of `SCRIPT LOAD` for `text`, and for `textForThree`.
     package static let sha1 = "6dc0593a9be634110af5e4c3a3213209bfa51bea"
     package static let sha1ForThree = "c870cd26c448ed9b36ee83aaf9f4f36e5c1111a3"
 
     static func sha1(limits: Int) -> String { limits == 3 ? sha1ForThree : sha1 }
-    /// Lines of both answers: each a bulk string's length and itself.
+    /// Lines of both answers: each is a bulk string's length and its content.
     static let answerLines = 4
 
-    /// The bytes that make a server know the scripts: sent first on every connection, since a server that was started anew
-    /// has forgotten them.
+    /// The bytes that load the scripts into a server: sent first on every connection, since a restarted server has lost
+    /// them.
     static let loading = [text, textForThree]
         .map { "*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$\($0.utf8.count)\r\n\($0)\r\n" }.joined()
 }

@@ -1,15 +1,15 @@
 package import NIOCore
 
-/// The bytes of checks, made beforehand: sending one is a few copies.
+/// The encoded checks, prepared in advance: sending one is a few copies.
 ///
 /// Made once a run, and shared by all connections.
 package final class CheckFrames: Sendable {
     private let target: LoadTarget
-    /// What stands before the grant: for sidecars by kind of check, for Redis by the length of the key.
+    /// The bytes before the grant: for sidecars by kind of check, for Redis by the length of the key.
     private let openings: Pieces
-    /// What stands behind the grant, by kind of check.
+    /// The bytes after the grant, by kind of check.
     private let tails: Pieces
-    /// By grant and by session; as arguments of their own for sidecars, as parts of a key for Redis.
+    /// By grant and by session; for sidecars separate arguments, for Redis parts of a key.
     private let grants: Pieces
     private let sessions: Pieces
     /// By kind of check.
@@ -51,7 +51,7 @@ package final class CheckFrames: Sendable {
         if kind.cost != 1 { words += ["COST", String(kind.cost)] }
         if kind.reserves { words.append("RESERVE") }
         if settings.usesOracle { words.append("TRACE") }
-        // Its value is written behind all of this.
+        // Its value is written after all of this.
         let hasSession = settings.sessionCount > 0 && kind.hasSession
         if hasSession { words.append("SESSION") }
         return (words.count + (hasSession ? 1 : 0), words.flatMap(bulk))
@@ -82,7 +82,7 @@ package final class CheckFrames: Sendable {
         }
     }
 
-    /// Appends what settles a reservation.
+    /// Appends the command that settles a reservation.
     func write(_ settlement: Settlement, to output: inout ByteBuffer) {
         output.writeString(settlement.committedCost == nil ? "*3\r\n$6\r\nCANCEL\r\n" : "*4\r\n$6\r\nCOMMIT\r\n")
         grants.write(Int(settlement.target.grant), to: &output)
@@ -95,7 +95,7 @@ package final class CheckFrames: Sendable {
     /// Many byte strings in one array.
     private struct Pieces: Sendable {
         private var bytes: [UInt8] = []
-        /// Where each begins, and behind them where the last one ends.
+        /// Where each begins, and at the end where the last one ends.
         private var starts = [0]
         /// The length of the longest.
         private(set) var longest = 0

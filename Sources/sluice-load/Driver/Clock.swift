@@ -1,6 +1,6 @@
 package import Glibc
 
-/// The clocks that the driver reads, and what it has used of the processor.
+/// The driver's clocks and its processor time.
 package enum Clock {
     /// CLOCK_MONOTONIC, ns.
     package static func nowNs() -> Int64 { ns(CLOCK_MONOTONIC) }
@@ -8,7 +8,7 @@ package enum Clock {
     /// CLOCK_REALTIME, ns since 1970.
     package static func wallNs() -> Int64 { ns(CLOCK_REALTIME) }
 
-    /// What this process has used of the processor so far, user and system, ns.
+    /// The processor time of this process so far, user and system, ns.
     package static func processorNs() -> Int64 {
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
@@ -17,7 +17,7 @@ package enum Clock {
         }
     }
 
-    /// The clock of what the calling thread uses of the processor; any thread may read it with `ns`, while it lives.
+    /// The processor clock of the calling thread; any thread may read it with `ns` while the thread lives.
     package static func ofThisThread() -> clockid_t {
         var clock = clockid_t()
         pthread_getcpuclockid(pthread_self(), &clock)

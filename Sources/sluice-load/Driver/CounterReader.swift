@@ -2,8 +2,8 @@ import SluiceClient
 import SluiceEngine
 import SluicePolicy
 
-/// Reads at the end of a run what the store has counted for the run's grants: from Redis itself where the driver started
-/// it, which also has windows that ended up to a minute ago; else from the first sidecar that can tell.
+/// Reads the store's counters of the run's grants at the end of a run. If the driver started Redis it reads from Redis
+/// itself, which also has windows that ended up to a minute ago; otherwise from the first sidecar that answers.
 struct CounterReader: Sendable {
     private let settings: LoadSettings
     private let redisSocket: String?
@@ -45,7 +45,7 @@ struct CounterReader: Sendable {
 
     // MARK: - Through a sidecar
 
-    /// - Returns: nil if the sidecar told what it remembers, since Redis did not answer.
+    /// - Returns: nil if the sidecar returned its own view, since Redis did not answer.
     private func readSidecar(_ path: String) async throws(SluiceError) -> StoredUsages? {
         let limit = LoadBounds.maxReportedCounters
         let reply = try await ask(path) { connection throws(SluiceError) in
@@ -64,12 +64,12 @@ struct CounterReader: Sendable {
             else { continue }
             let key = StoredUsages.Key(
                 subject: subject, rule: text("rule"), startMs: number("window_start_ms"))
-            stored.tallies[key] = StoredUsages.LoadStatistics(used: number("shared_used"), isOpen: true)
+            stored.usages[key] = StoredUsages.Usage(used: number("shared_used"), isOpen: true)
         }
         return stored
     }
 
-    /// RESP2 has a map as an array of keys and values in turn.
+    /// RESP2 encodes a map as an array of alternating keys and values.
     private static func field(_ name: String, of reply: Reply) -> Reply? {
         guard let elements = reply.array else { return nil }
         for index in stride(from: 0, to: elements.count - 1, by: 2) where elements[index].string == name {
@@ -94,7 +94,7 @@ struct CounterReader: Sendable {
                     throw .malformedReply("a page of SCAN")
                 }
                 cursor = next
-                // Redis may hold many more than this run has.
+                // Redis may hold many more than those of this run.
                 try await readValues(of: names.compactMap(\.string), connection, into: &keys)
                 stored.isTruncated = keys.count > LoadBounds.maxStoredCounters
             } while cursor != "0" && !stored.isTruncated
@@ -105,8 +105,8 @@ struct CounterReader: Sendable {
                 guard let subject = subjects.subject(of: key) else { continue }
                 let rule = Self.rule(of: key)
                 windows[rule] = key.window
-                stored.tallies[StoredUsages.Key(subject: subject, rule: rule, startMs: key.windowStartMs)] =
-                    StoredUsages.LoadStatistics(
+                stored.usages[StoredUsages.Key(subject: subject, rule: rule, startMs: key.windowStartMs)] =
+                    StoredUsages.Usage(
                         used: used, isOpen: nowMs < key.window.bounds(atMs: key.windowStartMs).endMs)
             }
             stored.openStartMs = windows.mapValues { $0.bounds(atMs: nowMs).startMs }
@@ -114,7 +114,7 @@ struct CounterReader: Sendable {
         }
     }
 
-    /// What sidecars that the driver started put before every key.
+    /// The prefix that the driver's sidecars put before every key.
     private static let keyPrefix = "sluice"
 
     private func readValues(
@@ -127,16 +127,16 @@ struct CounterReader: Sendable {
         let values = try await connection.send(["MGET"] + counters.map(\.name)).array
         guard let values, values.count == counters.count else { throw .malformedReply("the values of MGET") }
         for (counter, value) in zip(counters, values) {
-            // One that has expired meanwhile has none.
+            // A counter that has expired meanwhile has no value.
             if let used = value.string.flatMap(Int64.init) { keys[counter.key] = used }
         }
     }
 
-    /// The limit's path in the policy, as answers name it.
+    /// The limit's path in the policy, as in answers.
     private static func rule(of key: CounterKey) -> String {
         guard let tool = key.tool else { return "/all_tools/limits/\(JSONPointer.escape(key.counter))" }
         let place = "/tools/\(JSONPointer.escape(tool))"
-        // A limit beside it may not be called so.
+        // A limit in the same container cannot have this name.
         return key.counter == "rate_limit"
             ? "\(place)/rate_limit" : "\(place)/limits/\(JSONPointer.escape(key.counter))"
     }
@@ -174,8 +174,8 @@ private struct SubjectIndex: Sendable {
 
     func subject(of key: CounterKey) -> Int? { subject(grant: key.grant, words: key.subject.words) }
 
-    /// - Parameter words: whose calls are counted beside the grant's, as `COUNTERS` tells it.
-    /// - Returns: nil for what is not of the run, or counted by something else than its scope.
+    /// - Parameter words: what is counted by besides the grant, as `COUNTERS` reports it. - Returns: nil for counters
+    /// of others, or of another scope.
     func subject(grant: String?, words: String) -> Int? {
         let target: CheckTarget
         switch settings.scope {
@@ -185,7 +185,7 @@ private struct SubjectIndex: Sendable {
             guard words.isEmpty, let grant, let number = grants[grant] else { return nil }
             target = CheckTarget(grant: UInt32(number))
         case .session:
-            // A check without a session counts for its grant; of a trace it has the session without a name.
+            // A check without a session counts for its grant; in a trace it has the session with the empty name.
             let session = words.isEmpty ? "" : words.hasPrefix("session=") ? String(words.dropFirst(8)) : nil
             guard let grant, let number = grants[grant], let session, let sessionNumber = sessions[session] else {
                 return nil

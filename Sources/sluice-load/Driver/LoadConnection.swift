@@ -1,17 +1,17 @@
 import NIOCore
 
-/// One connection to a sidecar: carries bytes between its channel and its `RequestPipeline`. What becomes of answers is the
-/// shard's business.
+/// One connection to a sidecar: carries bytes between its channel and its `RequestPipeline`. The worker handles the
+/// answers.
 ///
-/// Confined to the shard's event loop.
+/// Confined to the worker's event loop.
 final class LoadConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    /// Which of the shard's lanes this connection serves.
+    /// Which of the worker's lanes this connection serves.
     let lane: Int
-    /// Held until the channel has let go of this handler: channels close some turns after the shard has closed them, or when
-    /// their event loop ends, and what they tell then must still find it.
+    /// Kept until the channel has released this handler: channels close some turns after the worker has closed them, or
+    /// when their event loop ends, and their last events still need it.
     private var shard: LoadWorker?
     private let frames: CheckFrames
     private var exchange: RequestPipeline
@@ -33,7 +33,7 @@ final class LoadConnection: ChannelInboundHandler {
         exchange.outstanding.lazy.prefix { $0.sentNs < ns }
     }
 
-    /// What is outstanding but for the first `count`.
+    /// The outstanding checks without the first `count`.
     func outstanding(from count: Int) -> some Sequence<RequestPipeline.Outstanding> {
         exchange.outstanding.dropFirst(count)
     }
@@ -46,27 +46,27 @@ final class LoadConnection: ChannelInboundHandler {
 
     // MARK: - Sending
 
-    /// Adds a check to what goes out with the next `flush`.
+    /// Adds a check to the output of the next `flush`.
     func send(_ target: CheckTarget, intendedNs: Int64, nowNs: Int64) {
         exchange.send(target, frames, intendedNs: intendedNs, nowNs: nowNs)
     }
 
-    /// Adds what `workload` has next, until so many are outstanding, to what goes out with the next `flush`.
+    /// Adds the next checks of `workload` to the output of the next `flush`, until `count` are outstanding.
     func fill(to count: Int, from workload: inout Workload, nowNs: Int64) {
         exchange.fill(to: count, from: &workload, frames, nowNs: nowNs)
     }
 
-    /// Adds a settlement to what goes out with the next `flush`.
+    /// Adds a settlement to the output of the next `flush`.
     func settle(_ settlement: Settlement, nowNs: Int64) {
         exchange.settle(settlement, frames, nowNs: nowNs)
     }
 
-    /// Adds what must go before the first check.
+    /// Adds the bytes that must precede the first check.
     func greet() { exchange.greet() }
 
     func flush() {
         guard let context, exchange.output.readableBytes > 0 else { return }
-        // A write that fails may close the channel, and end this exchange, before it returns.
+        // A failed write may close the channel, and end this pipeline, before it returns.
         context.writeAndFlush(wrapOutboundOut(exchange.output), promise: nil)
         exchange.clearOutput()
     }
@@ -80,7 +80,7 @@ final class LoadConnection: ChannelInboundHandler {
         let makesSense = exchange.receive(unwrapInboundIn(data), into: &answered)
         shard?.received(answered, lane: lane, nowNs: nowNs)
         answered.removeAll(keepingCapacity: true)
-        // Whatever else was outstanding counts as lost when it has closed.
+        // Any other outstanding check counts as lost after the close.
         if !makesSense { context.close(promise: nil) }
     }
 
@@ -95,7 +95,7 @@ final class LoadConnection: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // A reset or a broken pipe; the shard sees it close.
+        // A reset or a broken pipe; the worker sees it close.
         context.close(promise: nil)
     }
 }

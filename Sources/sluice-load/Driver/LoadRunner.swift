@@ -3,10 +3,10 @@ internal import Glibc
 import NIOCore
 import NIOPosix
 
-/// Why a run could not be.
+/// Why a run failed.
 package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
     case cannotConnect(path: String, reason: String, target: LoadTarget)
-    /// Not one decision came.
+    /// There was no decision.
     case noDecision(fault: String?)
 
     package var description: String {
@@ -22,9 +22,10 @@ package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
     }
 }
 
-/// Carries out one run: connects, warms up, measures, drains, asks the oracle.
+/// Executes one run: connects, warms up, measures, drains, asks the oracle.
 ///
-/// It ends when the duration is over, or early when its task is cancelled; either way within the grace for outstanding
+/// It ends after the duration, or early when its task is cancelled. In both cases it waits for outstanding answers
+/// within the grace period, and returns a summary of what was measured.
 /// answers, and with a summary of what was measured until then.
 package struct LoadRunner: Sendable {
     private let settings: LoadSettings
@@ -36,12 +37,12 @@ package struct LoadRunner: Sendable {
     private let meter: ProcessMeter
 
     /// - Parameters:
-    ///   - meter: the processes whose use of the processor is told beside the driver's own.
-    ///   - stage: what is loaded, if the driver started it for this run, and `faults` what is done to it.
-    ///   - redisSocket: the Redis that the counters are read from at the end; nil for that of `stage`, or else through a
-    ///     sidecar.
+    ///   - meter: the processes whose processor time is reported beside the driver's own.
+    ///   - stage: the cluster under load, if the driver started it for this run; `faults` are injected into it.
+    ///   - redisSocket: the Redis that the counters are read from at the end; nil for that of `stage`, or else through
+    ///     a sidecar.
     ///   - onSample: called once a second while checks are sent.
-    ///   - onNote: called with one line about what was done or found meanwhile.
+    ///   - onNote: called with one line about each action or finding during the run.
     package init(
         _ settings: LoadSettings, stage: LocalCluster? = nil, faults: FaultScript = FaultScript(),
         redisSocket: String? = nil, meter: ProcessMeter = ProcessMeter(),
@@ -99,11 +100,11 @@ package struct LoadRunner: Sendable {
         summary.isInterrupted = isInterrupted
         if let oracle {
             let reader = CounterReader(settings, redisSocket: redisSocket)
-            // In a task of its own: Ctrl-C ends the sending, not this.
+            // In a separate task: Ctrl-C ends the sending, not the reading.
             let reading = await Task { await reader.read() }.value
             summary.oracle = oracle.finish(reading)
         }
-        guard run.hasDecided else { throw LoadFailure.noDecision(fault: summary.tally.firstFault) }
+        guard run.hasDecided else { throw LoadFailure.noDecision(fault: summary.statistics.firstFault) }
         return summary
     }
 
@@ -139,19 +140,19 @@ package struct LoadRunner: Sendable {
     }
 }
 
-/// One run under way.
+/// One run in progress.
 private struct Run {
     let shards: [NIOLoopBound<LoadWorker>]
     private(set) var settings: LoadSettings
     let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     private var timeline = Timeline()
-    /// Whether any decision came, warm-up included.
+    /// Whether there was any decision, warm-up included.
     var hasDecided = false
     private var total = LoadStatistics()
     private var startNs: Int64 = 0
     private var measuredFromNs: Int64 = 0
     private var processorFromNs: Int64 = 0
-    /// Of the threads that send, and what they had used when the measuring began, ns.
+    /// The clocks of the sending threads, and their processor time when the measuring began, ns.
     private var threadClocks: [clockid_t] = []
     private var threadsFromNs: [Int64] = []
     private let meter: ProcessMeter
@@ -182,7 +183,7 @@ private struct Run {
         }
     }
 
-    /// Goes on at another rate from now.
+    /// Continues at another rate from now.
     private mutating func change(ratePerSecond: Int) async throws {
         let nowNs = Clock.nowNs()
         settings.ratePerSecond = ratePerSecond
@@ -193,7 +194,7 @@ private struct Run {
         }
     }
 
-    /// Searches the highest rate that keeps the goal, and goes on at it.
+    /// Searches the highest rate that keeps the goal, and continues at it.
     /// - Returns: false if the task was cancelled.
     mutating func find(_ search: inout RateSearch, _ onNote: (String) -> Void) async throws -> Bool {
         while let rate = search.nextRate {
@@ -213,7 +214,7 @@ private struct Run {
         return try await proceed(forNs: LoadBounds.settleNs, isWarmUp: true)
     }
 
-    /// Lets it run, with a sample once a second.
+    /// Runs for a while, with a sample once a second.
     /// - Returns: whether it ran to the end; false if the task was cancelled.
     mutating func proceed(forNs durationNs: Int64, isWarmUp: Bool) async throws -> Bool {
         let endNs = Clock.nowNs() + durationNs
@@ -228,26 +229,28 @@ private struct Run {
         }
     }
 
-    /// Collects what was tallied since the last time, and tells of it.
+    /// Collects the statistics since the last time, and reports them.
     private mutating func sample(isWarmUp: Bool) async throws {
-        var tally = LoadStatistics()
+        var statistics = LoadStatistics()
         for shard in shards {
-            tally.add(try await shard.eventLoop.submit { shard.value.takeTally() }.get())
+            statistics.add(try await shard.eventLoop.submit { shard.value.takeStatistics() }.get())
         }
         let nowNs = Clock.nowNs()
-        total.add(tally)
-        if tally.decisionCount > 0 { hasDecided = true }
+        total.add(statistics)
+        if statistics.decisionCount > 0 { hasDecided = true }
         timeline.append(
             Timeline.Point(
                 startNs: lastSampleNs - startNs, intervalNs: nowNs - lastSampleNs,
-                intendedRate: settings.schedule?.rate(atNs: (lastSampleNs + nowNs) / 2 - startNs), tally: tally))
+                intendedRate: settings.schedule?.rate(atNs: (lastSampleNs + nowNs) / 2 - startNs),
+                statistics: statistics))
         onSample(
             LoadProgress.Sample(
-                elapsedNs: nowNs - startNs, intervalNs: nowNs - lastSampleNs, isWarmUp: isWarmUp, tally: tally))
+                elapsedNs: nowNs - startNs, intervalNs: nowNs - lastSampleNs, isWarmUp: isWarmUp, statistics: statistics
+            ))
         lastSampleNs = nowNs
     }
 
-    /// The warm-up is over: what was tallied so far does not count.
+    /// The warm-up is over: statistics so far do not count.
     mutating func beginMeasuring() {
         let fault = total.firstFault
         total = LoadStatistics()
@@ -258,28 +261,29 @@ private struct Run {
         processesFromNs = meter.processorNs()
     }
 
-    /// The sending is over: what the rate and the processor's use are told for.
+    /// The sending is over: the rate and the processor time refer to this moment.
     func measured() -> Summary {
         var summary = Summary(
             settings: settings, elapsedNs: max(1, Clock.nowNs() - measuredFromNs),
-            processorNs: Clock.processorNs() - processorFromNs, decidedWhileSending: total.decisionCount, tally: total)
+            processorNs: Clock.processorNs() - processorFromNs, decidedWhileSending: total.decisionCount,
+            statistics: total)
         summary.busiestThreadNs = zip(threadClocks, threadsFromNs).map { Clock.ns($0) - $1 }.max() ?? 0
         summary.processesNs = zip(meter.processorNs(), processesFromNs).map(-)
         summary.timeline = timeline.counted(fromNs: measuredFromNs - startNs)
         return summary
     }
 
-    /// Waits for the last answers; they count, too.
+    /// Waits for the last answers; they count as well.
     mutating func drain(into summary: inout Summary) async throws {
         let drains = shards.map { shard in shard.eventLoop.flatSubmit { shard.value.drain() } }
         for drain in drains { try await drain.get() }
         for shard in shards {
             let last = try await shard.eventLoop.submit {
                 shard.value.end()
-                return shard.value.takeTally()
+                return shard.value.takeStatistics()
             }.get()
             if last.decisionCount > 0 { hasDecided = true }
-            summary.tally.add(last)
+            summary.statistics.add(last)
             let recorded = try await shard.eventLoop.submit { shard.value.takeRecorded() }.get()
             summary.recorded += recorded.map {
                 Trace.Entry(atNs: max(0, $0.atNs - startNs), target: $0.target)

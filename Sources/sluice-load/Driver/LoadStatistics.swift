@@ -1,9 +1,9 @@
 package import Histogram
 package import SluiceProtocol
 
-/// What became of the checks of some stretch of a run: plain counts, and how long answers took.
+/// The results of a run's checks over some time: counts, and latencies.
 ///
-/// Tallies of several connections, threads or seconds add up.
+/// Statistics of several connections, threads or seconds can be added.
 package struct LoadStatistics: Sendable {
     /// Decisions of one source.
     package struct Decisions: Sendable, Equatable {
@@ -34,19 +34,19 @@ package struct LoadStatistics: Sendable {
 
     private var decisions = Array(repeating: Decisions(), count: ReplySource.allCases.count)
     private var failures = Array(repeating: Int64(0), count: Failure.allCases.count)
-    /// Reservations that were committed and cancelled, and those that the sidecar knew no more of.
+    /// Reservations that were committed and cancelled, and those that the sidecar no longer knew.
     package var committed: Int64 = 0
     package var cancelled: Int64 = 0
     package var unknownReservations: Int64 = 0
     /// Decisions that took longer than the sidecars' budget.
     package var overBudget: Int64 = 0
-    /// Those of them that took so long from when their checks were really sent; the others were sent late.
+    /// Those of them that took so long counted from when their checks were really sent; the others were sent late.
     package var overBudgetSinceSent: Int64 = 0
     /// Connections that broke or could not be opened.
     package var brokenConnections: Int64 = 0
-    /// The first error reply or fault, for a person.
+    /// The first error reply or fault, for the report.
     package var firstFault: String?
-    /// From sending a check (in an open loop: from when it should have been sent) to its answer, ns.
+    /// From sending a check (in an open loop: from its intended time) to its answer, ns.
     package var latency = LoadStatistics.makeHistogram()
     /// From when an open loop really sent a check to its answer, ns.
     package var latencySinceSent = LoadStatistics.makeHistogram()
@@ -83,7 +83,7 @@ package struct LoadStatistics: Sendable {
         latency.record(min(UInt64(max(0, latencyNs)), LoadBounds.maxLatencyNs))
     }
 
-    /// A settlement was answered: whether it was done.
+    /// Counts the answer to a settlement: whether it was done.
     mutating func count(_ settlement: RequestPipeline.SettlementKind, isDone: Bool, latencyNs: Int64) {
         let value = min(UInt64(max(0, latencyNs)), LoadBounds.maxLatencyNs)
         switch settlement {
@@ -99,7 +99,7 @@ package struct LoadStatistics: Sendable {
         if !isDone { unknownReservations += 1 }
     }
 
-    /// How long a decision took that was intended to be asked for, and really was, so long ago.
+    /// Counts a decision by the time since its check should have been sent, and since it really was.
     @inline(__always)
     package mutating func judge(latencyNs: Int64, sinceSentNs: Int64, budgetNs: Int64, isOpenLoop: Bool) {
         if isOpenLoop { latencySinceSent.record(min(UInt64(max(0, sinceSentNs)), LoadBounds.maxLatencyNs)) }

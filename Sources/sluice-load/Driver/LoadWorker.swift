@@ -4,11 +4,11 @@ import NIOPosix
 import SluiceEngine
 import SluiceProtocol
 
-/// The connections of one event loop: keeps them busy, opens them again when they break, tallies their answers.
+/// The connections of one event loop: keeps them busy, opens them again when they break, counts their answers.
 ///
 /// Confined to its event loop.
 final class LoadWorker {
-    /// The place of one connection: what stays when the connection itself breaks and is opened again.
+    /// The place of one connection: it remains when the connection itself breaks and is opened again.
     private struct Lane {
         let sidecar: Int
         var workload: Workload
@@ -23,7 +23,7 @@ final class LoadWorker {
         case sending
         /// No more checks are sent; the last answers are awaited.
         case draining
-        /// Nothing counts any more.
+        /// Nothing is counted any more.
         case over
     }
 
@@ -32,24 +32,24 @@ final class LoadWorker {
     var target: LoadTarget { settings.target }
     private let settings: LoadSettings
     private let oracle: SharedOracle?
-    /// Whether any checks ask for reservations.
+    /// Whether any checks request reservations.
     private let reserves: Bool
     private var lanes: [Lane]
     private var pacer: Pacer?
     /// The lane that an open loop's next check goes to.
     private var nextLane = 0
-    /// Reservations that the last answers brought, to be settled; kept for its storage.
+    /// Reservations from the last answers, to be settled; kept for its storage.
     private var reserved: [Settlement] = []
-    /// Connections that an open loop's turn has written to; kept for its storage.
+    /// Connections that an open loop has written to in this turn; kept for its storage.
     private var written: [LoadConnection] = []
     private var phase = Phase.idle
-    private var tally = LoadStatistics()
+    private var statistics = LoadStatistics()
     private var recorded: [Trace.Entry] = []
     private var random: SeededRandom
     private var drained: EventLoopPromise<Void>?
 
     /// - Parameters:
-    ///   - index: which of `settings.threadCount` shards this is: connections are dealt to them in turn.
+    ///   - index: which of the `settings.threadCount` workers this is: connections are distributed to them in turn.
     init(
         settings: LoadSettings, index: Int, chooser: Chooser, frames: CheckFrames, oracle: SharedOracle?,
         eventLoop: any EventLoop
@@ -78,7 +78,7 @@ final class LoadWorker {
         EventLoopFuture.andAllSucceed(lanes.indices.map { connect($0) }, on: eventLoop)
     }
 
-    /// Fails with a `LoadFailure`. While a listener's queue is full, as when many connect at once, it is tried again.
+    /// Fails with a `LoadFailure`. Retries while a listener's queue is full, as when many connect at once.
     private func connect(_ lane: Int) -> EventLoopFuture<Void> {
         let path = settings.socketPaths[lanes[lane].sidecar]
         return knock(lane, untilNs: Clock.nowNs() + LoadBounds.connectTimeoutNs)
@@ -90,7 +90,7 @@ final class LoadWorker {
     private func knock(_ lane: Int, untilNs: Int64) -> EventLoopFuture<Void> {
         attempt(lane).assumeIsolated()
             .flatMapError { [self] error -> EventLoopFuture<Void> in
-                // What a Unix socket says then; a TCP one lets callers wait.
+                // The error of a Unix socket in that case; a TCP socket makes callers wait.
                 guard (error as? IOError)?.errnoCode == EAGAIN, Clock.nowNs() < untilNs else {
                     return eventLoop.makeFailedFuture(error)
                 }
@@ -134,22 +134,22 @@ final class LoadWorker {
         refill(connection, nowNs: Clock.nowNs())
     }
 
-    /// A connection broke, with these checks unanswered.
+    /// A connection broke; `lost` are its unanswered checks.
     func closed(_ connection: LoadConnection, lost: some Collection<RequestPipeline.Outstanding>) {
         let lane = connection.lane
         guard lanes[lane].connection === connection else { return }
         lanes[lane].connection = nil
         guard phase != .over else { return }
-        tally.brokenConnections += 1
-        tally.count(.lost, Int64(lost.count))
+        statistics.brokenConnections += 1
+        statistics.count(.lost, Int64(lost.count))
         loseSight(of: lost)
         oracle?.withOracle { $0.lostConnection(toSidecar: lanes[lane].sidecar) }
         connectAgain(lane)
         reportDrained()
     }
 
-    /// After min(first * 2^failures, max), between half of it and all: connections that broke together do not come back
-    /// together.
+    /// Waits for min(first * 2^failures, max), reduced by up to half at random, so that connections that broke together
+    /// do not return together.
     private func connectAgain(_ lane: Int) {
         guard phase == .idle || phase == .sending else { return }
         let ceiling = min(LoadBounds.firstBackoffNs << Int64(min(lanes[lane].failures, 16)), LoadBounds.maxBackoffNs)
@@ -158,8 +158,8 @@ final class LoadWorker {
         eventLoop.assumeIsolated().scheduleTask(in: pause) { [self] in
             guard phase == .idle || phase == .sending else { return }
             connect(lane).assumeIsolated().whenFailure { [self] error in
-                tally.brokenConnections += 1
-                tally.note(fault: "\(error)")
+                statistics.brokenConnections += 1
+                statistics.note(fault: "\(error)")
                 connectAgain(lane)
             }
         }
@@ -181,10 +181,10 @@ final class LoadWorker {
         sweep()
     }
 
-    /// Goes on at another rate from now.
+    /// Continues at another rate from now.
     func change(pacer: Pacer) { self.pacer = pacer }
 
-    /// A closed loop keeps its pipeline full.
+    /// Keeps a closed loop's pipeline full.
     private func refill(_ connection: LoadConnection, nowNs: Int64) {
         guard phase == .sending, pacer == nil else { return }
         let outstandingCount = connection.outstandingCount
@@ -195,7 +195,7 @@ final class LoadWorker {
         connection.flush()
     }
 
-    /// An open loop sends what is due.
+    /// Sends the checks of an open loop that are due.
     /// - Returns: whether a connection can take more.
     @discardableResult
     private func sendDue() -> Bool {
@@ -213,22 +213,23 @@ final class LoadWorker {
             nextLane = (lane + 1) % lanes.count
             let target = settings.replay?.entries[Int(number)].target ?? lanes[lane].workload.next()
             guard let connection = lanes[lane].connection else {
-                tally.count(.unsent)
+                statistics.count(.unsent)
                 continue
             }
             send(target, on: connection, intendedNs: intendedNs, nowNs: nowNs)
             written.append(connection)
-            tally.recordLateness(nowNs - intendedNs)
+            statistics.recordLateness(nowNs - intendedNs)
         }
         return true
     }
 
-    /// Sends what is due, and comes back when the next is. Until then, whatever wakes the loop sends what is due, too.
+    /// Sends the checks that are due, and schedules itself for the next. Any other event of the loop also sends what is
+    /// due.
     private func keepSending() {
         guard phase == .sending, pacer != nil else { return }
         let shortestNs = sendDue() ? Self.shortestWaitNs : Self.waitForRoomNs
         let waitNs = min(max(shortestNs, pacer!.nextNs - Clock.nowNs()), Self.longestWaitNs)
-        // A callback costs less than a task: it brings no promise.
+        // A callback costs less than a task: it needs no promise.
         _ = try? eventLoop.assumeIsolated().scheduleCallback(in: .nanoseconds(waitNs), handler: self)
     }
 
@@ -240,21 +241,21 @@ final class LoadWorker {
     private func record(_ target: CheckTarget, intendedNs: Int64) {
         guard settings.isRecorded else { return }
         guard recorded.count < LoadBounds.maxTraceChecks / settings.threadCount else {
-            tally.note(fault: "more checks than a trace has room for: the rest is not recorded")
+            statistics.note(fault: "more checks than a trace has room for: the rest is not recorded")
             return
         }
         recorded.append(Trace.Entry(atNs: intendedNs, target: target))
     }
 
-    /// How long an open loop waits at most, ns: after the last check of a trace there is nothing to wait for.
+    /// Longest wait of an open loop, ns: after the last check of a trace nothing is due any more.
     private static let longestWaitNs: Int64 = 1_000_000_000
-    /// How long an open loop's timer waits at least, ns: at high rates a timer for every check would cost more than the
-    /// check. On a virtual machine arming one and being woken by it can take 30 us of the processor.
+    /// Shortest timer of an open loop, ns: at high rates a timer for every check would cost more than the check. On a
+    /// virtual machine arming one and being woken by it can take 30 us of the processor.
     private static let shortestWaitNs: Int64 = 200_000
     /// How long it waits when no connection can take more, ns.
     private static let waitForRoomNs: Int64 = 500_000
 
-    /// The next lane in turn, passing over connections that can take no more; nil if none can. A lane that is down keeps
+    /// The next lane in turn, skipping connections that can take no more; nil if none can. A lane that is down keeps
     /// its turn, so that the others do not get more than their part.
     private func laneWithRoom() -> Int? {
         for offset in lanes.indices {
@@ -266,7 +267,7 @@ final class LoadWorker {
 
     // MARK: - Bursts
 
-    /// Waits for the next boundary of the windows that bursts are meant for.
+    /// Waits for the next boundary of the windows that bursts are aligned to.
     private func awaitBoundary() {
         guard let burst = settings.burst, phase == .sending else { return }
         let waitNs = burst.periodNs - Clock.wallNs() % burst.periodNs
@@ -277,10 +278,10 @@ final class LoadWorker {
         }
     }
 
-    /// Sends this shard's part of a burst, at once.
+    /// Sends this worker's part of a burst, at once.
     private func send(_ burst: LoadSettings.Burst) {
         let nowNs = Clock.nowNs()
-        // Connections are dealt evenly, and so is the burst.
+        // Connections are distributed evenly, and so is the burst.
         let whole = burst.count * lanes.count
         let count =
             whole / settings.connectionCount
@@ -288,7 +289,7 @@ final class LoadWorker {
                 < UInt64(whole % settings.connectionCount) ? 1 : 0)
         for _ in 0..<count {
             guard let lane = laneWithRoom(), let connection = lanes[lane].connection else {
-                tally.count(.unsent)
+                statistics.count(.unsent)
                 continue
             }
             nextLane = (lane + 1) % lanes.count
@@ -299,21 +300,21 @@ final class LoadWorker {
 
     // MARK: - Answers
 
-    /// A read has brought these answers.
+    /// Handles the answers of one read.
     func received(_ answered: borrowing [RequestPipeline.Answered], lane: Int, nowNs: Int64) {
         guard answered.count > 0 else { return }
         lanes[lane].failures = 0
-        Self.count(answered, in: &tally, settings, nowNs: nowNs)
+        Self.count(answered, in: &statistics, settings, nowNs: nowNs)
         if reserves {
             for index in answered.indices {
                 if let settlement = settlement(of: answered[index]) { reserved.append(settlement) }
             }
         }
-        oracle?.withOracle { tell(&$0, answered, sidecar: lanes[lane].sidecar, nowNs: nowNs) }
+        oracle?.withOracle { report(&$0, answered, sidecar: lanes[lane].sidecar, nowNs: nowNs) }
         settleReserved(lane: lane)
     }
 
-    private func tell(
+    private func report(
         _ oracle: inout Oracle, _ answered: borrowing [RequestPipeline.Answered], sidecar: Int, nowNs: Int64
     ) {
         for index in answered.indices {
@@ -336,7 +337,7 @@ final class LoadWorker {
 
     // MARK: - Reservations
 
-    /// How the reservation that an answer brought is to end; nil if it brought none.
+    /// The settlement of the reservation in an answer; nil if there was none.
     private func settlement(of answered: RequestPipeline.Answered) -> Settlement? {
         guard case .decision(_, let source, let trace, let reservation?) = answered.answer, let check = answered.check
         else { return nil }
@@ -348,7 +349,7 @@ final class LoadWorker {
             source: source, trace: trace)
     }
 
-    /// Settles what was reserved on this lane just now, after as long as a call is to take.
+    /// Settles the new reservations of this lane after the configured holding time.
     private func settleReserved(lane: Int) {
         guard !reserved.isEmpty else { return }
         guard settings.reservations.holdNs > 0 else {
@@ -381,36 +382,36 @@ final class LoadWorker {
     }
 
     private static func count(
-        _ answered: borrowing [RequestPipeline.Answered], in tally: inout LoadStatistics, _ settings: LoadSettings,
+        _ answered: borrowing [RequestPipeline.Answered], in statistics: inout LoadStatistics, _ settings: LoadSettings,
         nowNs: Int64
     ) {
         for index in answered.indices {
             switch (answered[index].answer, answered[index].check) {
             case (.decision(let isAllowed, let source, _, _), let check):
                 let latencyNs = nowNs - (check?.intendedNs ?? nowNs)
-                tally.count(source, isAllowed: isAllowed, latencyNs: latencyNs)
-                tally.judge(
+                statistics.count(source, isAllowed: isAllowed, latencyNs: latencyNs)
+                statistics.judge(
                     latencyNs: latencyNs, sinceSentNs: nowNs - (check?.sentNs ?? nowNs), budgetNs: settings.budgetNs,
                     isOpenLoop: settings.isOpenLoop)
             case (.settled(let kind, let isDone), let settlement):
-                tally.count(kind, isDone: isDone, latencyNs: nowNs - (settlement?.sentNs ?? nowNs))
+                statistics.count(kind, isDone: isDone, latencyNs: nowNs - (settlement?.sentNs ?? nowNs))
             case (.error(let sentence), let check):
-                tally.note(fault: sentence)
-                // One that answers no check is told as the connection's end.
-                if check != nil { tally.count(isBusy(sentence) ? .busy : .refused) }
+                statistics.note(fault: sentence)
+                // An error that answers no check is reported as the end of the connection.
+                if check != nil { statistics.count(isBusy(sentence) ? .busy : .refused) }
             case (.garbage(let expectation), _):
-                tally.note(fault: "an answer that is not Sluice's: \(expectation)")
-                tally.count(.malformed)
+                statistics.note(fault: "an answer that is not Sluice's: \(expectation)")
+                statistics.count(.malformed)
             }
         }
     }
 
-    /// Whether the check was turned away before anything was decided or charged.
+    /// Whether the check was rejected before anything was decided or charged.
     private static func isBusy(_ sentence: String) -> Bool { sentence.hasPrefix("\(ErrorCode.busy.rawValue) ") }
 
     func readCompleted(_ connection: LoadConnection) {
         if pacer == nil { refill(connection, nowNs: Clock.nowNs()) } else { sendDue() }
-        // Settlements wait for it in an open loop.
+        // In an open loop, settlements wait for this flush.
         connection.flush()
         reportDrained()
     }
@@ -421,7 +422,7 @@ final class LoadWorker {
         }
     }
 
-    /// Tells the oracle of checks that have been waiting for long, again and again while they do.
+    /// Reports checks that have been waiting for long to the oracle, repeatedly while they do.
     private func sweep() {
         guard oracle != nil, phase == .sending || phase == .draining else { return }
         let staleNs = Clock.nowNs() - LoadBounds.staleAfterNs
@@ -434,19 +435,19 @@ final class LoadWorker {
 
     // MARK: - Ending
 
-    /// Hands over what was recorded, with times of the driver's clock.
+    /// Returns the recorded checks, with times of the driver's clock.
     func takeRecorded() -> [Trace.Entry] {
         defer { recorded = [] }
         return recorded
     }
 
-    /// Hands over what was tallied since the last time.
-    func takeTally() -> LoadStatistics {
-        defer { tally = LoadStatistics() }
-        return tally
+    /// Returns the statistics since the last time.
+    func takeStatistics() -> LoadStatistics {
+        defer { statistics = LoadStatistics() }
+        return statistics
     }
 
-    /// Sends no more, and completes when the last answer is there or the grace is over.
+    /// Sends no more, and completes when the last answer has arrived or the grace period is over.
     func drain() -> EventLoopFuture<Void> {
         phase = .draining
         let promise = eventLoop.makePromise(of: Void.self)
@@ -466,11 +467,11 @@ final class LoadWorker {
         drained = nil
     }
 
-    /// Closes everything; what is still outstanding counts as unanswered.
+    /// Closes everything; outstanding checks count as unanswered.
     func end() {
         for lane in lanes {
             guard let connection = lane.connection else { continue }
-            tally.count(.unanswered, Int64(connection.outstandingCount))
+            statistics.count(.unanswered, Int64(connection.outstandingCount))
             loseSight(of: connection.outstanding(sentBefore: .max))
         }
         phase = .over

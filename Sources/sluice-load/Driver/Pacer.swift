@@ -1,8 +1,8 @@
-/// When an open loop means to send each check, computed from the check's number, so that nothing drifts. What could not be
-/// sent in time is sent later and keeps its intended time, which is what its latency counts from.
+/// The intended time of each check of an open loop, computed from the check's number, so that nothing drifts. A check
+/// that is sent late keeps its intended time, and its latency counts from there.
 package struct Pacer: Sendable, Equatable {
     package let startNs: Int64
-    /// When checks are meant to be sent, of all pacers together.
+    /// The intended times of the checks, of all pacers together.
     package enum Timing: Sendable, Equatable {
         case schedule(RateSchedule)
         case replay(Trace)
@@ -11,9 +11,9 @@ package struct Pacer: Sendable, Equatable {
     private let timing: Timing
     /// This pacer sends the checks `first`, `first + stride`, ... of the run.
     private let stride: Int64
-    /// The number of the check that is next.
+    /// The number of the next check.
     package private(set) var next: Int64
-    /// The intended time of the check that is next; `Int64.max` if none is.
+    /// The intended time of the next check; `Int64.max` if there is none.
     package private(set) var nextNs = Int64.max
 
     /// - Parameter share: which of `shares` pacers this is: their checks interleave evenly.
@@ -38,7 +38,7 @@ package struct Pacer: Sendable, Equatable {
         }
     }
 
-    /// Takes the next check if it is due; its intended time.
+    /// Takes the next check if it is due; returns its intended time.
     package mutating func take(nowNs: Int64) -> Int64? {
         let dueNs = nextNs
         guard dueNs <= nowNs else { return nil }

@@ -1,13 +1,13 @@
-/// How many checks an open loop means to have sent by when: a constant rate, or one that is held and then goes steadily to
-/// another.
+/// How many checks an open loop should have sent by when: a constant rate, or one that is held and then changes
+/// linearly to another.
 package struct RateSchedule: Sendable, Equatable {
     /// How long the first rate is held before it changes, ns.
     package let holdNs: Int64
     package let fromPerSecond: Int
     package let toPerSecond: Int
-    /// How long it takes to come to the second rate, which is held from then on, ns.
+    /// How long the change to the second rate takes, ns; the second rate is then held.
     package let rampNs: Int64
-    /// Checks of the first stretch, and of the first two.
+    /// Checks of the first part, and of the first two.
     private let heldChecks: Double
     private let rampedChecks: Double
 
@@ -27,14 +27,14 @@ package struct RateSchedule: Sendable, Equatable {
         rampedChecks = heldChecks + (Double(fromPerSecond) + Double(toPerSecond)) / 2 * Double(rampNs) / 1e9
     }
 
-    /// The rate that is meant at a time since the start.
+    /// The intended rate at a time since the start.
     package func rate(atNs ns: Int64) -> Double {
         guard ns > holdNs else { return Double(fromPerSecond) }
         guard ns < holdNs + rampNs else { return Double(toPerSecond) }
         return Double(fromPerSecond) + Double(toPerSecond - fromPerSecond) * Double(ns - holdNs) / Double(rampNs)
     }
 
-    /// When check `number`, counted from 0, is meant to be sent, ns since the start.
+    /// The intended time of check `number`, counted from 0, ns since the start.
     package func intendedNs(ofCheck number: Int64) -> Int64 {
         guard fromPerSecond != toPerSecond else {
             // Exact, however long the run.
@@ -48,7 +48,7 @@ package struct RateSchedule: Sendable, Equatable {
         if count >= rampedChecks {
             return holdNs + rampNs + Int64((count - rampedChecks) / Double(toPerSecond) * 1e9)
         }
-        // count = from t + slope t^2 / 2, solved for t in the form that loses no digits where the slope is small.
+        // count = from t + slope t^2 / 2, solved for t in the form that loses no digits if the slope is small.
         let slope = Double(toPerSecond - fromPerSecond) / (Double(rampNs) / 1e9)
         let ramped = count - heldChecks
         let seconds = 2 * ramped / (from + (from * from + 2 * slope * ramped).squareRoot())

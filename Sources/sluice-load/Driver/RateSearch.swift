@@ -1,10 +1,10 @@
-/// The search of the highest rate that keeps a p99: doubles the rate until a step fails, then halves what is left between
-/// the highest rate that kept it and the lowest that did not, by ratio, until they are close. A step that fails is repeated
+/// The search of the highest rate that keeps a p99. It doubles the rate until a step fails, then bisects, by ratio,
+/// between the highest rate that kept it and the lowest that did not, until they are close. A failed step is repeated
 /// once.
 ///
-/// A value: whoever runs the steps asks for `nextRate` and tells what came of it.
+/// A value: the caller runs the steps: it asks for `nextRate` and records the result.
 package struct RateSearch: Sendable, Equatable {
-    /// A stretch at one rate.
+    /// A period at one rate.
     package struct Step: Sendable, Equatable {
         package var ratePerSecond: Int
         package var answeredPerSecond: Double
@@ -27,7 +27,7 @@ package struct RateSearch: Sendable, Equatable {
 
     /// Why a step failed.
     package enum Fault: String, Sendable {
-        /// Nobody can tell how fast answers would have been.
+        /// The speed of the answers is unknown then.
         case driverLate = "the driver itself was late"
         case errors = "checks without an answer"
         case tooFewAnswers = "answers fell behind the rate"
@@ -54,22 +54,22 @@ package struct RateSearch: Sendable, Equatable {
         if step.failures > 0 { return .errors }
         let isBehind = step.answeredPerSecond + 1 < Double(step.ratePerSecond) * Self.answeredShare
         guard isBehind || step.p99Ns > UInt64(goalNs) else { return nil }
-        // Latency counts from when a check was meant to be sent, so a late driver alone can make it too long.
+        // Latency counts from a check's intended time, so a late driver alone can make it too long.
         if Double(step.latenessNs) > Double(goalNs) * Self.latenessShare { return .driverLate }
         return isBehind ? .tooFewAnswers : .tooSlow
     }
 
-    /// Whether the search could go no higher because of the driver.
+    /// Whether the driver prevented the search from going higher.
     package var isLimitedByDriver: Bool {
         steps.contains { $0.ratePerSecond == failed && fault(of: $0) == .driverLate }
     }
 
-    /// Takes in what came of the step at `nextRate`.
+    /// Records the result of the step at `nextRate`.
     package mutating func record(_ step: Step) {
         let isRepeated = steps.last?.ratePerSecond == step.ratePerSecond
         steps.append(step)
         if fault(of: step) != nil, !isRepeated, steps.count < LoadBounds.maxSearchSteps {
-            // A machine may have been busy with something else for a moment: what fails twice fails.
+            // The machine may have been busy for a moment: only a second failure counts.
             nextRate = step.ratePerSecond
             return
         }
@@ -93,9 +93,9 @@ package struct RateSearch: Sendable, Equatable {
         }
     }
 
-    /// Rates that differ by less than this are told apart by no step of a few seconds.
+    /// A step of a few seconds cannot distinguish rates that differ by less than this.
     private static let closeRatio = 1.04
     private static let answeredShare = 0.97
-    /// A driver that is late by more than this share of the goal has measured itself.
+    /// If the driver is late by more than this share of the goal, it has measured itself.
     private static let latenessShare = 0.5
 }

@@ -1,24 +1,24 @@
 import NIOCore
 import SluiceProtocol
 
-/// What ends a reservation: it is settled to what the call really cost, or given back.
+/// Settles a reservation: to the actual cost of the call, or cancels it.
 struct Settlement: Sendable {
     /// The check that reserved.
     var target: CheckTarget
     var reservation: String
-    /// What that check was charged.
+    /// The cost that was charged to that check.
     var cost: Int64
-    /// What it is committed to; nil to cancel it.
+    /// The cost that is committed; nil to cancel.
     var committedCost: Int64?
     var source: ReplySource
-    /// What the check was counted in.
+    /// The windows that the check was counted in.
     var trace: [TraceEntry]?
 }
 
-/// The bytes of one connection in both directions, and the questions that wait for their answers, which come in the same
-/// order.
+/// The bytes of one connection in both directions, and the questions that wait for their answers, which arrive in the
+/// same order.
 ///
-/// A value, so that a read or a refill touches the connection's storage once, not once a check.
+/// A value, so that a read or a refill accesses the connection's storage once, not once a check.
 struct RequestPipeline {
     /// A check, or a settlement, that waits for its answer.
     struct Outstanding {
@@ -40,31 +40,31 @@ struct RequestPipeline {
         enum Answer {
             /// - reservation: nil unless there is one to settle.
             case decision(isAllowed: Bool, source: ReplySource, trace: [TraceEntry]?, reservation: String?)
-            /// A settlement was done, or was for nothing that the sidecar knows.
+            /// A settlement was done, or the sidecar does not know the reservation.
             case settled(SettlementKind, isDone: Bool)
             /// An error reply: its code word and sentence.
             case error(String)
-            /// Not a reply of what is loaded: what was expected. Nothing behind it means anything.
+            /// Not a reply of the target: what was expected. The bytes after it cannot be read.
             case garbage(String)
         }
 
-        /// nil where nothing was asked, as when a sidecar has too many connections.
+        /// nil if no check was sent, as when a sidecar has too many connections.
         var check: Outstanding?
         var answer: Answer
     }
 
     private let target: LoadTarget
-    /// The beginning of an answer that is not here in full.
+    /// The beginning of an incomplete answer.
     private var rest = ByteBuffer()
     private(set) var outstanding = CircularBuffer<Outstanding>(initialCapacity: 64)
-    /// Lines that answer what was sent before the first check.
+    /// Lines that answer the bytes sent before the first check.
     private var greetingLines = 0
 
     init(target: LoadTarget) { self.target = target }
 
     // MARK: - Sending
 
-    /// Sends what must go before the first check.
+    /// Writes the bytes that must precede the first check.
     mutating func greet() {
         guard target == .redis else { return }
         output.writeString(BaselineScript.loading)
@@ -76,7 +76,7 @@ struct RequestPipeline {
         outstanding.append(Outstanding(target: target, intendedNs: intendedNs, sentNs: nowNs))
     }
 
-    /// Sends what `workload` has next until so many are outstanding.
+    /// Writes the next checks of `workload` until `count` are outstanding.
     mutating func fill(to count: Int, from workload: inout Workload, _ frames: CheckFrames, nowNs: Int64) {
         while outstanding.count < count { send(workload.next(), frames, intendedNs: nowNs, nowNs: nowNs) }
     }
@@ -89,23 +89,23 @@ struct RequestPipeline {
                 settlement: settlement.committedCost == nil ? .cancel : .commit))
     }
 
-    /// What is to go out.
+    /// The bytes to be sent.
     private(set) var output = ByteBuffer()
 
-    /// It went out.
+    /// The output has been sent.
     mutating func clearOutput() { output.clear() }
 
     // MARK: - Reading
 
-    /// Takes in what arrived, and appends the questions that it answers.
-    /// - Returns: whether all of it made sense; if not, the connection is to be closed.
+    /// Takes the arrived bytes, and appends the questions that they answer. - Returns: whether all bytes were valid; if
+    /// not, the connection must be closed.
     mutating func receive(_ arrived: ByteBuffer, into answered: inout [Answered]) -> Bool {
         var bytes = arrived
         if rest.readableBytes > 0 {
             rest.writeImmutableBuffer(arrived)
             swap(&rest, &bytes)
         }
-        // It holds on to no more of what was read than an unfinished answer.
+        // Keeps no more of the read bytes than an incomplete answer.
         rest = ByteBuffer()
         var offset = 0
         do throws(ReplyError) {
@@ -122,7 +122,7 @@ struct RequestPipeline {
         return true
     }
 
-    /// The answer at `offset`, which moves behind it; nil if it is not here in full.
+    /// The answer at `offset`, which moves past it; nil if it is incomplete.
     private mutating func readAnswer(_ bytes: Span<UInt8>, _ offset: inout Int) throws(ReplyError) -> Answered? {
         if target == .sluice && outstanding.first?.settlement == nil { return try readDecision(bytes, &offset) }
         return try readLineAnswer(bytes, &offset)
@@ -203,7 +203,7 @@ struct RequestPipeline {
         return true
     }
 
-    /// The connection is gone: the questions that were never answered.
+    /// The connection has closed: returns the unanswered questions.
     mutating func takeOutstanding() -> CircularBuffer<Outstanding> {
         defer { outstanding.removeAll() }
         return outstanding

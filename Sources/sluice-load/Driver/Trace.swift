@@ -1,14 +1,14 @@
-/// Checks with their times, as they were recorded or are to be replayed: one a line, `ms grant tool`, and behind it, in any
-/// order, `cost n`, `session name` and `reserve`. Times count from the first line's clock and need not ascend.
+/// Checks with their times, recorded or for a replay: one a line, `ms grant tool`, followed in any order by `cost n`,
+/// `session name` and `reserve`. Times count from the first line's clock and need not ascend.
 ///
 ///     0.000 alice-laptop opencode_run
 ///     12.375 bob opencode_run cost 5 session s-1
 ///
-/// In names, what is no printable character of ASCII, a space, `%` or `#` is written as `%` and two hexadecimal digits.
-/// Empty lines and lines that begin with `#` are passed over.
+/// In names, spaces, `%`, `#` and characters that are not printable ASCII are written as `%` and two hexadecimal
+/// digits. Empty lines and lines that begin with `#` are ignored.
 package struct Trace: Sendable, Equatable {
     package struct Entry: Sendable, Equatable {
-        /// From the trace's beginning.
+        /// From the start of the trace.
         package var atNs: Int64
         package var target: CheckTarget
 
@@ -23,7 +23,7 @@ package struct Trace: Sendable, Equatable {
     /// By time.
     package private(set) var entries: [Entry] = []
     package private(set) var grants: [String] = []
-    /// Empty where no check has a session; else the empty one stands for none.
+    /// Empty if no check has a session; otherwise the empty one stands for none.
     package private(set) var sessions: [String] = []
     package private(set) var kinds: [CheckKind] = []
 
@@ -100,7 +100,7 @@ package struct Trace: Sendable, Equatable {
         return check
     }
 
-    /// The number of a name, given at its first use.
+    /// The number of a name, assigned at its first use.
     private static func number(
         _ name: String, _ numbers: inout [String: UInt32], _ names: inout [String]
     ) -> UInt32 {
@@ -114,7 +114,7 @@ package struct Trace: Sendable, Equatable {
     // MARK: - Writing
 
     /// The lines of checks that a run with these settings sent.
-    /// - Parameter entries: with times that count from the beginning, in any order.
+    /// - Parameter entries: with times that count from the start, in any order.
     package static func text(of entries: [Entry], _ settings: LoadSettings) -> String {
         var text = "# ms grant tool [cost n] [session name] [reserve]\n"
         for entry in entries.sorted(by: { $0.atNs < $1.atNs }) {

@@ -1,10 +1,10 @@
 import Glibc
 package import SluiceEngine
 
-/// Whom one check is for.
+/// The grant, session and kind of one check.
 package struct CheckTarget: Sendable, Hashable {
     package var grant: UInt32
-    /// 0 where no sessions are given.
+    /// 0 if there are no sessions.
     package var session: UInt32
     /// Index into the run's kinds of checks.
     package var kind: UInt16
@@ -16,15 +16,15 @@ package struct CheckTarget: Sendable, Hashable {
     }
 }
 
-/// What one kind of check calls and charges, and how often it is sent.
+/// The tool and cost of one kind of check, and its weight.
 package struct CheckKind: Sendable, Hashable {
     package var tool: String
     package var cost: Int64
-    /// Whether it asks for a reservation.
+    /// Whether it requests a reservation.
     package var reserves: Bool
     /// Whether it names a session, where the run has sessions.
     package var hasSession = true
-    /// In proportion to those of the other kinds.
+    /// Relative to the other kinds.
     package var weight: Double
 
     package init(tool: String, cost: Int64, reserves: Bool = false, weight: Double = 1) {
@@ -35,19 +35,20 @@ package struct CheckKind: Sendable, Hashable {
     }
 }
 
-/// Draws one of several: all equally often, by weight, or by Zipf's law, the one of rank k in proportion to 1 / k^exponent.
+/// Draws one of several: uniformly, by weight, or by Zipf's law, in which rank k has a probability in proportion to 1 /
+/// k^exponent.
 ///
-/// What is unequal is drawn from an alias table (Walker 1977, built as Vose 1991): one random number and one look a draw,
-/// however many there are.
+/// For unequal weights it uses an alias table (Walker 1977, built as in Vose 1991): one random number and one look-up a
+/// draw, whatever their number.
 package struct Chooser: Sendable {
     private let count: UInt64
-    /// Empty where all grants are alike. Below its threshold a column stands for itself, above for its alias.
+    /// Empty if all weights are equal. Below its threshold a column stands for itself, above for its alias.
     private var thresholds: [UInt64] = []
     private var aliases: [UInt32] = []
-    /// How many visit all in turn, each its part of them; 0 to draw by chance.
+    /// How many connections visit all in turn, each its part of them; 0 to draw at random.
     fileprivate private(set) var visitors: UInt64 = 0
 
-    /// Draws nothing: so many connections go through all, again and again.
+    /// Does not draw at random: the connections visit all in turn, repeatedly.
     package init(inOrderOf count: Int, visitors: Int) {
         self.init(count: count, exponent: 0)
         self.visitors = UInt64(visitors)
@@ -57,7 +58,7 @@ package struct Chooser: Sendable {
 
     /// - Parameters:
     ///   - count: at least 1.
-    ///   - exponent: 0 for all alike.
+    ///   - exponent: 0 for equal weights.
     package init(count: Int, exponent: Double) {
         precondition(count >= 1 && exponent >= 0)
         self.init(weights: exponent > 0 ? (1...count).map { pow(Double($0), -exponent) } : [], count: count)
@@ -69,7 +70,7 @@ package struct Chooser: Sendable {
         self.init(weights: weights.allSatisfy { $0 == weights[0] } ? [] : weights, count: weights.count)
     }
 
-    /// - Parameter weights: none where all are alike.
+    /// - Parameter weights: empty for equal weights.
     private init(weights: [Double], count: Int) {
         self.count = UInt64(count)
         guard !weights.isEmpty else { return }
@@ -91,7 +92,7 @@ package struct Chooser: Sendable {
     }
 
     package func next(using random: inout SeededRandom) -> UInt32 {
-        // The high half is the column, the low half where in the column.
+        // The high half is the column, the low half the position within it.
         let (column, place) = random.next().multipliedFullWidth(by: count)
         guard !thresholds.isEmpty else { return UInt32(column) }
         return place < thresholds[Int(column)] ? UInt32(column) : aliases[Int(column)]
@@ -105,7 +106,7 @@ package struct Workload: Sendable {
     private let kindCount: Int
     private let sessionCount: UInt64
     private var random: SeededRandom
-    /// The grant that is next where they are visited in order.
+    /// The next grant if they are visited in order.
     private var visit: UInt64
 
     /// - Parameters:

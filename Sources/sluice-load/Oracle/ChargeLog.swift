@@ -1,18 +1,18 @@
-/// Which stretches of one window's tally were charged by answers that were seen.
+/// The intervals of one window's usage that the observed answers charged.
 ///
-/// An admitted check of cost c that reports a tally of u took (u - c, u]. No two checks may have taken the same unit: if two
-/// stretches overlap, a charge was lost in between. Neighbouring stretches are joined, so a log that is complete is one.
+/// An admitted check of cost c that reports a usage of u took (u - c, u]. No two checks may have taken the same unit:
+/// if two intervals overlap, a charge was lost. Adjacent intervals are joined, so a complete log has one.
 package struct ChargeLog: Sendable, Equatable {
     package enum Outcome: Sendable, Equatable {
-        /// Nobody had taken any of it.
+        /// No other check had taken any of it.
         case new
-        /// Somebody had.
+        /// Another check had taken some of it.
         case overlaps
-        /// Too many stretches are apart to tell.
+        /// There are too many separate intervals to decide.
         case unknown
     }
 
-    /// Ascending, apart from one another, none empty. `used` of a range's last unit is its upper bound.
+    /// Ascending, separate, none empty. `used` of a range's last unit is its upper bound.
     private var stretches: [Range<Int64>] = []
     private let maxStretches: Int
 
@@ -21,7 +21,7 @@ package struct ChargeLog: Sendable, Equatable {
     package var stretchCount: Int { stretches.count }
 
     /// - Parameters:
-    ///   - used: the tally after the check.
+    ///   - used: the usage after the check.
     ///   - cost: at least 1, at most `used`.
     package mutating func insert(used: Int64, cost: Int64) -> Outcome {
         let taken = used - cost..<used
@@ -42,7 +42,7 @@ package struct ChargeLog: Sendable, Equatable {
     }
 
     private mutating func insertBetween(_ taken: Range<Int64>) -> Outcome {
-        // The first stretch that ends above where this one begins.
+        // The first interval that ends above this one's beginning.
         var low = 0
         var high = stretches.count
         while low < high {

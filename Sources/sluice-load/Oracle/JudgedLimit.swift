@@ -1,11 +1,11 @@
 package import SluicePolicy
 
-/// What the oracle knows of a limit beside what answers tell.
+/// The oracle's knowledge of a limit besides the answers.
 package struct JudgedLimit: Sendable, Equatable {
-    /// The maximum to judge by; nil for the one that answers name.
+    /// The maximum to judge by; nil for the one in the answers.
     package var max: Int64?
-    /// Whether its tallies and windows are what the oracle understands: a fixed window that is enforced. What others
-    /// admit is measured, and not judged.
+    /// Whether the oracle can judge its usages and windows: only fixed windows that are enforced. Admissions of other
+    /// limits are measured, and not judged.
     package var isJudged: Bool
 
     package init(max: Int64? = nil, isJudged: Bool = true) {
@@ -13,8 +13,8 @@ package struct JudgedLimit: Sendable, Equatable {
         self.isJudged = isJudged
     }
 
-    /// The limits of a document by the path that answers name them by.
-    /// - Parameter bindsMaximum: whether its maxima are to be judged by, whatever answers say.
+    /// The limits of a document by their path in answers.
+    /// - Parameter bindsMaximum: whether the document's maxima are judged by, whatever answers say.
     package static func limits(of policy: Policy, bindsMaximum: Bool) -> [String: JudgedLimit] {
         let all = policy.allToolsLimits + policy.tools.values.flatMap(\.limits)
         let judged = all.map { limit in

@@ -1,39 +1,41 @@
 package import SluiceProtocol
 
-/// Watches every answer of a run and tells whether the promises about counting were kept.
+/// Observes every answer of a run and checks the promises about counting.
 ///
-/// It knows nothing but the answers' traces. Over all sidecars, for each counted identity, rule and window:
+/// It only sees the answers' traces. Over all sidecars, for each counted identity, rule and window:
 ///
-/// - *Never over*: what `shared`, `lease` and `cache` admitted never exceeds the maximum, nor does the tally of a shared
-///   admission.
-/// - *Every charge counts*: each shared admission moved the tally, so no two of them report the same units of it.
-/// - *Never needlessly under*: a refusal by `shared`, `lease` or `cache` shows a limit that the check would exceed.
-/// - *Full means full*: a window that lies wholly in the run and refused somebody admitted its maximum. Only where every
-///   charge was seen: not if answers were lost, nor near local answers, whose checks the store may have charged.
-/// - Reservations count as charged until their settlement is sent; from then on, in the sidecar's favour, what it gives
-///   back counts as given back. In such a window units are charged more than once and refusals may be outdated, so that
-///   tallies are not told apart; but no tally may be below what was read to be admitted, less all that was to be given
-///   back, and none above all that was ever admitted.
-/// - *Charged once*: at the end the store's counter of a window is what was admitted in it. Where checks were answered
-///   locally, a difference is told and breaks nothing.
+/// - *Never over*: the admissions of `shared`, `lease` and `cache` never exceed the maximum, nor does the usage of a
+///   shared admission.
+/// - *Every charge counts*: each shared admission increased the usage, so no two of them report the same units of it.
+/// - *Never needlessly under*: a denial by `shared`, `lease` or `cache` shows a limit that the check would exceed.
+/// - *Full means full*: a window that lies completely in the run and denied a check admitted its maximum. This is
+///   judged only if every charge was seen: not if answers were lost, nor near local answers, whose checks the store may
+///   have charged.
+/// - Reservations count as charged until their settlement is sent. From then on the amount that it gives back counts as
+///   given back, in the sidecar's favour. In such a window units are charged more than once and denials may be
+///   outdated, so usages are not distinguished. But no usage may be below the admissions that were read, less all that
+///   was to be given back, and none above all that was ever admitted.
+/// - *Charged once*: at the end the store's counter of a window equals its admissions. If checks were answered locally,
+///   a difference is reported and breaks nothing.
 /// - *Local within its share*, *total within its bound*: see `OracleWindow.localBound` and `totalBound`.
 ///
-/// Answers overtake each other between connections, so whatever depends on their order is judged when a window is
-/// folded, and always in the sidecar's favour: a sidecar knew of a tally only if we had read it before we sent the check.
+/// Answers overtake each other between connections. So whatever depends on their order is judged when a window is
+/// folded, and always in the sidecar's favour: a sidecar knew of a usage only if it was read here before the check was
+/// sent.
 ///
-/// Judged are fixed windows that are enforced: of other limits (`JudgedLimit`) a check is only measured.
+/// Only fixed windows that are enforced are judged: checks of other limits (`JudgedLimit`) are only measured.
 ///
-/// - *Settled up*: what a sidecar admitted locally is in the tally of the window once its answers are shared again. Where it
-///   is not, the window is counted as unsettled; it breaks a promise only if the run requires it.
+/// - *Settled up*: a sidecar's local admissions are in the usage of the window once its answers are shared again. If
+///   they are not, the window is counted as unsettled; that breaks a promise only if the run requires it.
 ///
-/// A value without a clock: times come with the answers. Memory is bounded: `LoadBounds.keptWindows` a counter, and
+/// A value without a clock: answers bring the times. Memory is bounded: `LoadBounds.keptWindows` a counter, and
 /// `LoadBounds.maxStretches` a window.
 package struct Oracle: Sendable {
     /// One decision.
     package struct Answer: Sendable {
         /// The identity that is counted, below `subjects`.
         package var subject: Int
-        /// Which socket it came from, below `sidecars`.
+        /// The index of its socket, below `sidecars`.
         package var sidecar: Int
         package var isAllowed: Bool
         package var source: ReplySource
@@ -63,29 +65,29 @@ package struct Oracle: Sendable {
         var foldedThroughMs = Int64.min
         /// By start, ascending.
         var windows: [OracleWindow] = []
-        /// Whether the window that opens next may hold the charge of a missed answer.
+        /// Whether the next window may hold the charge of a missed answer.
         var nextIsUncertain = false
     }
 
     private struct Rule {
         let name: String
         let judged: JudgedLimit
-        /// The first and the last window that anybody was counted in: both may lie only partly in the run.
+        /// The first and the last window with an answer: both may lie only partly in the run.
         var firstStartMs = Int64.max
         var lastStartMs = Int64.min
     }
 
     private struct Sidecar {
-        /// Raised when its connections broke, since it may have been started anew.
+        /// Incremented when its connections broke, since it may have restarted.
         var life: Int32 = 0
-        /// When we last read a local answer that took so long that its check had been given to the store.
+        /// When the last local answer was read that took so long that its check had been sent to the store.
         var slowLocalNs = Int64.min
     }
 
     private let replicas: Int64
     private let requiresSettling: Bool
     private let limits: [String: JudgedLimit]
-    /// Whether nobody can have charged anything before the run.
+    /// Whether nothing can have been charged before the run.
     private let startsEmpty: Bool
     /// A local answer that took at least so long may have waited for the store first, ns.
     private let slowAfterNs: Int64
@@ -97,14 +99,15 @@ package struct Oracle: Sendable {
     /// By rule and start of the window.
     private var totals: [Int: [Int64: OracleReport.WindowTotal]] = [:]
     private var ledger = ChargeLedger()
-    /// By identity, settlements that were sent and are not known to have been done.
+    /// By identity: settlements that were sent and are not known to be done.
     private var openSettlements: [Int: Int] = [:]
 
     /// - Parameters:
-    ///   - replicas: among how many the sidecars split what is left while Redis is away.
+    ///   - replicas: the number of replicas among which the sidecars split the rest of a limit while Redis is
+    ///     unavailable.
     ///   - budgetNs: the sidecars' budget for a check.
-    ///   - requiresSettling: whether a window that was not settled breaks a promise.
-    ///   - limits: what is known of limits, by their path in the policy.
+    ///   - requiresSettling: whether a window without complete write-backs breaks a promise.
+    ///   - limits: the known limits, by their path in the policy.
     ///   - startsEmpty: whether the store was empty before the run.
     package init(
         subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, requiresSettling: Bool = false,
@@ -115,24 +118,24 @@ package struct Oracle: Sendable {
         self.startsEmpty = startsEmpty
         precondition(subjects >= 1 && sidecars >= 1 && replicas >= 1)
         self.replicas = Int64(replicas)
-        // A check waits for the store at least three quarters of its budget before it is answered locally.
+        // A check waits for the store for at least three quarters of its budget before it is answered locally.
         slowAfterNs = budgetNs / 2
         self.sidecars = Array(repeating: Sidecar(), count: sidecars)
         tracks = Array(repeating: [], count: subjects)
     }
 
-    /// Windows that are being kept open.
+    /// How many windows are kept open.
     package var openWindows: Int { tracks.reduce(0) { $0 + $1.reduce(0) { $0 + $1.windows.count } } }
 
-    /// What was found so far.
+    /// The findings so far.
     package var current: OracleReport { report }
 
     // MARK: - Events
 
-    /// A decision was read, and what it traced; nil if it had no trace.
+    /// A decision was read, with its trace; nil if it had none.
     package mutating func observe(_ answer: Answer, trace: [TraceEntry]?) {
         report.answers += 1
-        // What the policy alone decides is not counted anywhere.
+        // Decisions of the policy alone are not counted anywhere.
         guard answer.source != .policy else { return }
         guard let trace, !trace.isEmpty else {
             report.untracedAnswers += 1
@@ -144,17 +147,17 @@ package struct Oracle: Sendable {
         let isProven =
             answer.isAllowed || answer.source == .local
             || trace.contains { judged($0).isExceeded(by: answer.cost) }
-        for told in trace {
-            guard let rule = findRule(told.rule) else {
+        for traced in trace {
+            guard let rule = findRule(traced.rule) else {
                 report.unjudgedAnswers += 1
                 continue
             }
-            // Where there are no windows, none has a start.
-            guard rules[rule].judged.isJudged, told.windowStartMs > 0 else {
-                report.unjudgedRules.insert(told.rule)
+            // Limits without windows have no start.
+            guard rules[rule].judged.isJudged, traced.windowStartMs > 0 else {
+                report.unjudgedRules.insert(traced.rule)
                 continue
             }
-            let look = judged(told)
+            let look = judged(traced)
             rules[rule].firstStartMs = min(rules[rule].firstStartMs, look.windowStartMs)
             rules[rule].lastStartMs = max(rules[rule].lastStartMs, look.windowStartMs)
             let track = findTrack(rule, of: answer.subject)
@@ -173,7 +176,7 @@ package struct Oracle: Sendable {
             case .unjudged: report.unjudgedAnswers += 1
             case .broken(.settledUp, _) where !requiresSettling: break
             case .broken(let promise, let facts):
-                tell(promise, subject: answer.subject, track: track, window: window, facts)
+                noteBreak(promise, subject: answer.subject, track: track, window: window, facts)
             }
         }
     }
@@ -181,7 +184,7 @@ package struct Oracle: Sendable {
     /// A reservation is about to be settled.
     /// - Parameters:
     ///   - answer: the check that reserved.
-    ///   - committed: what it is settled to; 0 where it is cancelled.
+    ///   - committed: the cost it is settled to; 0 if it is cancelled.
     package mutating func settle(_ answer: Answer, to committed: Int64, trace: [TraceEntry]) {
         openSettlements[answer.subject, default: 0] += 1
         for look in trace {
@@ -195,12 +198,13 @@ package struct Oracle: Sendable {
 
     /// A settlement for this identity was answered: whether it was done.
     package mutating func settled(subject: Int, isDone: Bool) {
-        // What was not done may have been done before, or not at all: of windows with settlements no more is known then.
+        // A settlement that was not done may have been done before, or never: nothing more is known of windows with
+        // settlements.
         guard isDone, let open = openSettlements[subject] else { return }
         openSettlements[subject] = open > 1 ? open - 1 : nil
     }
 
-    /// A check of this identity may have been charged without our having seen its answer.
+    /// A check of this identity may have been charged although its answer was not seen.
     package mutating func lostSight(ofSubject subject: Int) {
         for track in tracks[subject].indices {
             tracks[subject][track].nextIsUncertain = true
@@ -210,17 +214,17 @@ package struct Oracle: Sendable {
         }
     }
 
-    /// A check was answered locally in this window. The store may have been given it before, in this window or at the end
-    /// of the one before, and charge it whatever the local answer was.
+    /// A check was answered locally in this window. It may have been sent to the store before, in this window or at the
+    /// end of the previous one, and the store may charge it whatever the local answer was.
     private mutating func expectUnseenCharge(in window: Int, track: Int, subject: Int) {
         tracks[subject][track].windows[window].mayHoldMore = true
         if window > 0 { tracks[subject][track].windows[window - 1].mayHoldMore = true }
     }
 
-    /// A connection to this sidecar broke: it may have been started anew, with nothing known.
+    /// A connection to this sidecar broke: it may have restarted without its state.
     package mutating func lostConnection(toSidecar sidecar: Int) { sidecars[sidecar].life += 1 }
 
-    /// The run is over: judges what is still open, and what the store has counted.
+    /// The run is over: judges the open windows, and compares with the store's counters.
     package mutating func finish(_ reading: CounterReading? = nil) -> OracleReport {
         for subject in tracks.indices {
             for track in tracks[subject].indices {
@@ -245,7 +249,7 @@ package struct Oracle: Sendable {
         return rules.count - 1
     }
 
-    /// A look with the maximum that it is judged by.
+    /// A traced limit with the maximum that it is judged by.
     private func judged(_ look: TraceEntry) -> TraceEntry {
         guard let max = limits[look.rule]?.max else { return look }
         return TraceEntry(rule: look.rule, windowStartMs: look.windowStartMs, used: look.used, max: max)
@@ -257,7 +261,7 @@ package struct Oracle: Sendable {
         return tracks[subject].count - 1
     }
 
-    /// Where the window is in its track, opened if it is new; nil if it has been judged.
+    /// The window's index in its track, opened if it is new; nil if it has been judged.
     private mutating func findWindow(_ look: TraceEntry, track: Int, subject: Int) -> Int? {
         let last = tracks[subject][track].windows.count - 1
         if last >= 0 && tracks[subject][track].windows[last].startMs == look.windowStartMs { return last }
@@ -277,7 +281,7 @@ package struct Oracle: Sendable {
 
     // MARK: - Judging
 
-    /// Judges the oldest open window of a track, and forgets it.
+    /// Judges the oldest open window of a track, and drops it.
     private mutating func fold(_ track: Int, of subject: Int) {
         let window = tracks[subject][track].windows[0]
         report.windows += 1
@@ -289,7 +293,7 @@ package struct Oracle: Sendable {
             judgeFull(window, track: track, subject: subject)
         }
         judgeCharges(window, track: track, subject: subject)
-        // Judging may have found it broken.
+        // The judgement may have marked it as broken.
         addTotal(of: tracks[subject][track].windows[0], rule: tracks[subject][track].rule)
         keep(window, rule: tracks[subject][track].rule, subject: subject)
         tracks[subject][track].foldedThroughMs = window.startMs
@@ -309,7 +313,7 @@ package struct Oracle: Sendable {
     }
 
     private mutating func keep(_ window: OracleWindow, rule: Int, subject: Int) {
-        // Nobody who only looked charged anything; what is leased is charged before it is admitted.
+        // A peek charges nothing; leased amounts are charged before they are admitted.
         ledger.append(
             ChargeLedger.Entry(
                 subject: subject, rule: rule, startMs: window.startMs, charged: window.charged,
@@ -318,31 +322,31 @@ package struct Oracle: Sendable {
                 isCertain: !window.isUncertain && !window.hasLeases))
     }
 
-    /// No tally may be above everything that was ever admitted.
+    /// No usage may be above everything that was ever admitted.
     private mutating func judgeCharges(_ window: OracleWindow, track: Int, subject: Int) {
         let rule = rules[tracks[subject][track].rule]
         let isInside = startsEmpty || (window.startMs > rule.firstStartMs && window.startMs < rule.lastStartMs)
         guard isInside, !window.isUncertain, !window.mayHoldMore, !window.hasLeases else { return }
         if window.hasSettlements { report.reservedWindows += 1 }
-        // Whatever else it broke shows in its tallies, too.
+        // Any other broken promise would also show in its usages.
         guard tracks[subject][track].windows[0].broken.isEmpty,
-            window.charged.highestTold > window.charged.most
+            window.charged.highestReported > window.charged.most
         else { return }
-        tell(
+        noteBreak(
             .chargedOnce, subject: subject, track: track, window: 0,
-            "a tally of \(window.charged.highestTold) was told, and only \(window.charged.most) were ever admitted "
+            "a usage of \(window.charged.highestReported) was reported, and only \(window.charged.most) were ever admitted "
                 + "(or somebody else calls for the same grants)")
     }
 
-    /// Compares what the store has counted with what was admitted, window by window.
+    /// Compares the store's counters with the admissions, window by window.
     private mutating func compare(_ stored: StoredUsages) {
         var counters = OracleReport.Counters(origin: stored.origin, isTruncated: stored.isTruncated)
         for entry in ledger.entries {
             let rule = rules[entry.rule].name
             let key = StoredUsages.Key(subject: entry.subject, rule: rule, startMs: entry.startMs)
-            guard let tally = stored.tally(of: key) else { continue }
+            guard let counter = stored.usage(of: key) else { continue }
             let found = ChargeLedger.compare(
-                entry, used: tally.used, isOpen: tally.isOpen,
+                entry, used: counter.used, isOpen: counter.isOpen,
                 settlementsKnown: openSettlements[entry.subject] == nil)
             func broken(_ facts: String) -> OracleReport.Break {
                 OracleReport.Break(
@@ -354,10 +358,10 @@ package struct Oracle: Sendable {
             case .unknown: counters.unknown += 1
             case .notSettled(let expected):
                 counters.notSettled += 1
-                guard counters.firstNotSettled.count < LoadBounds.maxNotSettledTold else { continue }
+                guard counters.firstNotSettled.count < LoadBounds.maxReportedNotSettled else { continue }
                 counters.firstNotSettled.append(
                     broken(
-                        "Redis counts \(tally.used), \(expected.words) were admitted, \(entry.localAdmitted) of them locally"
+                        "Redis counts \(counter.used), \(expected.words) were admitted, \(entry.localAdmitted) of them locally"
                     )
                 )
             case .differs(let expected):
@@ -365,8 +369,9 @@ package struct Oracle: Sendable {
                 totals[entry.rule]?[entry.startMs]?.isBroken = true
                 report.note(
                     broken(
-                        "Redis counts \(tally.used) at the end, \(expected.words) were admitted: "
-                            + (tally.used > expected.upperBound ? "something was charged twice" : "a charge was lost")))
+                        "Redis counts \(counter.used) at the end, \(expected.words) were admitted: "
+                            + (counter.used > expected.upperBound ? "something was charged twice" : "a charge was lost")
+                    ))
             }
         }
         report.counters = counters
@@ -378,16 +383,16 @@ package struct Oracle: Sendable {
             let bound = window.localBound(of: index, replicas: replicas)
             guard part.localAdmitted > bound else { continue }
             let known = part.lives > 1 ? 0 : part.knownUsed
-            tell(
+            noteBreak(
                 .localWithinShare, subject: subject, track: track, window: 0,
                 "sidecar \(index + 1) admitted \(part.localAdmitted) locally, its share was at most \(bound) "
                     + "(maximum \(window.maximum), \(known) known to be used, \(replicas) replicas)")
         }
-        // A sidecar that was started anew has lost what it had admitted and not yet added.
+        // A sidecar that restarted has lost local admissions that it had not yet written back.
         guard !window.isUncertain, window.parts.allSatisfy({ $0.lives <= 1 }) else { return }
         let total = window.admitted + window.localAdmitted
         guard total > window.totalBound else { return }
-        tell(
+        noteBreak(
             .totalWithinBound, subject: subject, track: track, window: 0,
             "\(window.admitted) admitted by shared answers and \(window.localAdmitted) locally, "
                 + "at most \(window.totalBound) was to be (maximum \(window.maximum))")
@@ -396,25 +401,25 @@ package struct Oracle: Sendable {
     private mutating func judgeFull(_ window: OracleWindow, track: Int, subject: Int) {
         let rule = rules[tracks[subject][track].rule]
         let isInside = window.startMs > rule.firstStartMs && window.startMs < rule.lastStartMs
-        guard isInside, window.refusedCost < .max, !window.isUncertain, !window.mayHoldMore, !window.maximumChanged,
+        guard isInside, window.deniedCost < .max, !window.isUncertain, !window.mayHoldMore, !window.maximumChanged,
             !window.hasLeases, !window.hasSettlements
         else {
             return
         }
         report.fullWindows += 1
-        // More than the maximum was told before.
+        // More than the maximum was reported before.
         guard window.admitted <= window.maximum else { return }
-        if window.admitted > window.maximum - window.refusedCost {
+        if window.admitted > window.maximum - window.deniedCost {
             report.exactWindows += 1
         } else {
-            tell(
+            noteBreak(
                 .fullMeansFull, subject: subject, track: track, window: 0,
-                "checks were refused with only \(window.admitted) of \(window.maximum) admitted "
+                "checks were denied with only \(window.admitted) of \(window.maximum) admitted "
                     + "(or somebody else calls for the same grants)")
         }
     }
 
-    private mutating func tell(
+    private mutating func noteBreak(
         _ promise: OracleReport.Break.Promise, subject: Int, track: Int, window: Int, _ facts: String
     ) {
         guard tracks[subject][track].windows[window].broken.insert(promise).inserted else { return }
@@ -426,7 +431,7 @@ package struct Oracle: Sendable {
 }
 
 extension ClosedRange<Int64> {
-    /// As a person reads it: a number, or the least and the most.
+    /// In words: a number, or the lowest and the highest.
     fileprivate var words: String { lowerBound == upperBound ? "\(lowerBound)" : "\(lowerBound) to \(upperBound)" }
 }
 
@@ -438,7 +443,7 @@ extension OracleReport {
 }
 
 extension TraceEntry {
-    /// Whether a check of this cost does not fit any more.
+    /// Whether a check of this cost does not fit.
     func isExceeded(by cost: Int64) -> Bool { used > max - cost }
 }
 

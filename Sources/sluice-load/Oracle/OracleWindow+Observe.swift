@@ -7,8 +7,7 @@ extension OracleWindow {
         case broken(OracleReport.Break.Promise, facts: String)
     }
 
-    /// Takes in one look of one answer.
-    /// - Parameter isProven: whether some look of a refusal shows that it was due.
+    /// Adds one limit of one answer's trace. - Parameter isProven: whether some limit in a denial's trace justifies it.
     mutating func observe(
         _ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool, sidecarLife: Int32, slowLocalNs: Int64,
         isPending: Bool
@@ -45,16 +44,16 @@ extension OracleWindow {
         case .cache, .policy:
             break
         }
-        let found = answer.isAllowed ? admit(answer, look) : refuse(answer, look, isProven: isProven)
+        let found = answer.isAllowed ? admit(answer, look) : deny(answer, look, isProven: isProven)
         guard case .fine = found else { return found }
         if let lost {
-            return .broken(.everyChargeCounts, facts: "the tally is \(look.used), and at least \(lost) were charged")
+            return .broken(.everyChargeCounts, facts: "the usage is \(look.used), and at least \(lost) were charged")
         }
         guard let unsettled, !isUnsettled else { return .fine }
         isUnsettled = true
         return .broken(
             .settledUp,
-            facts: "sidecar \(answer.sidecar + 1) had admitted \(unsettled) locally, and the tally is \(look.used)")
+            facts: "sidecar \(answer.sidecar + 1) had admitted \(unsettled) locally, and the usage is \(look.used)")
     }
 
     private mutating func admitLocally(_ answer: Oracle.Answer, isPending: Bool) {
@@ -83,7 +82,7 @@ extension OracleWindow {
         guard look.used >= answer.cost else {
             return .broken(
                 .everyChargeCounts,
-                facts: "a check that costs \(answer.cost) was admitted and the tally is \(look.used)")
+                facts: "a check that costs \(answer.cost) was admitted and the usage is \(look.used)")
         }
         guard !hasSettlements else { return .fine }
         switch charges.insert(used: look.used, cost: answer.cost) {
@@ -91,7 +90,7 @@ extension OracleWindow {
         case .unknown: return .unjudged
         case .overlaps:
             return .broken(
-                .everyChargeCounts, facts: "two admitted checks report the same tally, \(look.used) of \(look.max)")
+                .everyChargeCounts, facts: "two admitted checks report the same usage, \(look.used) of \(look.max)")
         }
     }
 
@@ -99,7 +98,7 @@ extension OracleWindow {
         hasSettlements = true
         charged.settle(cost: answer.cost, to: committed)
         let back = answer.cost - committed
-        // What is committed above the reservation is held back by no maximum, and admits nobody.
+        // The part of a commit above the reservation is charged past any maximum, and admits no check.
         guard back > 0 else { return }
         if answer.source == .local {
             parts[answer.sidecar].localAdmitted -= back
@@ -109,11 +108,11 @@ extension OracleWindow {
         }
     }
 
-    private mutating func refuse(_ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool) -> Finding {
-        if look.isExceeded(by: answer.cost) { refusedCost = min(refusedCost, answer.cost) }
+    private mutating func deny(_ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool) -> Finding {
+        if look.isExceeded(by: answer.cost) { deniedCost = min(deniedCost, answer.cost) }
         guard !isProven else { return .fine }
         return .broken(
             .neverNeedlesslyUnder,
-            facts: "a check that costs \(answer.cost) was refused with \(look.used) of \(look.max) used")
+            facts: "a check that costs \(answer.cost) was denied with \(look.used) of \(look.max) used")
     }
 }

@@ -1,7 +1,7 @@
 import NIOConcurrencyHelpers
 import SluiceProtocol
 
-/// The one oracle of a run, for all its threads: each takes it once a read, with all the answers that the read brought.
+/// The one oracle of a run, for all its threads: each locks it once per read, for all answers of that read.
 final class SharedOracle: Sendable {
     private let oracle: NIOLockedValueBox<Oracle>
 

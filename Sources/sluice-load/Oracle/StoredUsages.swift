@@ -12,7 +12,7 @@ package struct StoredUsages: Sendable {
         }
     }
 
-    package struct LoadStatistics: Sendable, Equatable {
+    package struct Usage: Sendable, Equatable {
         package var used: Int64
         /// Whether the window has not ended.
         package var isOpen: Bool
@@ -26,31 +26,30 @@ package struct StoredUsages: Sendable {
     /// Where they were read.
     package enum Origin: String, Sendable {
         case redis = "Redis"
-        /// By the sidecar's `COUNTERS`, which tells open windows only.
+        /// From the sidecar's `COUNTERS`, which reports open windows only.
         case sidecar = "a sidecar"
     }
 
     package var origin: Origin
-    package var tallies: [Key: LoadStatistics] = [:]
-    /// By rule, the start of the window that is open: one without a tally was charged nothing. Empty where that cannot be
-    /// told.
+    package var usages: [Key: Usage] = [:]
+    /// By rule, the start of the open window: a window without a counter was charged nothing. Empty if that is unknown.
     package var openStartMs: [String: Int64] = [:]
-    /// Whether there were more than are read.
+    /// Whether there were more than were read.
     package var isTruncated = false
 
     package init(origin: Origin) { self.origin = origin }
 
-    /// The tally of a window; nil where nothing is known of it.
-    func tally(of key: Key) -> LoadStatistics? {
-        if let tally = tallies[key] { return tally }
+    /// The usage of a window; nil if it is unknown.
+    func usage(of key: Key) -> Usage? {
+        if let usage = usages[key] { return usage }
         guard !isTruncated, openStartMs[key.rule] == key.startMs else { return nil }
-        return LoadStatistics(used: 0, isOpen: true)
+        return Usage(used: 0, isOpen: true)
     }
 }
 
-/// What came of reading them.
+/// The result of reading them.
 package enum CounterReading: Sendable {
     case read(StoredUsages)
-    /// Why not.
+    /// The reason for a failure.
     case unread(String)
 }

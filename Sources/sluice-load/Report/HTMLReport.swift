@@ -2,7 +2,7 @@ import Histogram
 import SluiceProtocol
 
 extension Summary {
-    /// The summary as one page that needs nothing else: no network, no script; light or dark as the reader's system is.
+    /// The summary as one self-contained page: no network, no script; light or dark as the reader's system is.
     package func html() -> String {
         let charts = ReportCharts(summary: self)
         let outcome = outcome
@@ -61,7 +61,7 @@ extension Summary {
         }
         if let countersNote { sentences.append(countersNote.prefix(1).uppercased() + countersNote.dropFirst() + ".") }
         if let unsettledNote { sentences.append("It was \(unsettledNote).") }
-        if settings.isOpenLoop, tally.overBudget > 0 { sentences.append("\(lateNote).") }
+        if settings.isOpenLoop, statistics.overBudget > 0 { sentences.append("\(lateNote).") }
         sentences.append(
             bottlenecks.isEmpty
                 ? "The driver was not the bottleneck."
@@ -71,15 +71,15 @@ extension Summary {
     }
 
     private var tiles: String {
-        let decided = tally.decided
+        let decided = statistics.decided
         let tiles = [
             ("answers a second", Format.count(Int64(checksPerSecond.rounded()))),
-            ("p50", Format.time(tally.latency.valueAtPercentile(50))),
-            ("p99", Format.time(tally.latency.valueAtPercentile(99))),
-            ("max", Format.time(tally.latency.valueAtPercentile(100))),
+            ("p50", Format.time(statistics.latency.valueAtPercentile(50))),
+            ("p99", Format.time(statistics.latency.valueAtPercentile(99))),
+            ("max", Format.time(statistics.latency.valueAtPercentile(100))),
             ("allowed", Format.count(decided.allowed)), ("denied", Format.count(decided.denied)),
-            ("errors", Format.count(tally.failureCount)),
-            ("answered over budget", Format.count(tally.overBudgetSinceSent)),
+            ("errors", Format.count(statistics.failureCount)),
+            ("answered over budget", Format.count(statistics.overBudgetSinceSent)),
             ("driver's CPU a check", "\(Format.decimal(processorNsPerCheck / 1e3, places: 1)) us"),
         ]
         return "<section class='tiles'>"
@@ -106,12 +106,12 @@ extension Summary {
         return figures
     }
 
-    /// More limits than a check can meet in practice; the verdict is about all.
+    /// More limits than a check meets in practice; the verdict covers all.
     private static let maxRulePlots = 8
-    /// More are in the list below alone.
+    /// Further events appear only in the list below.
     private static let maxEventsInKey = 8
 
-    /// - Parameter hasTime: whether what was done meanwhile is marked in it.
+    /// - Parameter hasTime: whether faults are marked in it.
     private func figure(
         _ question: String, _ chart: (svg: String, series: [Plot.Series]), hasTime: Bool = true
     ) -> String {
@@ -151,17 +151,17 @@ extension Summary {
             [name] + Self.percentiles.map { Format.time(histogram.valueAtPercentile($0.value)) }
         }
         let rows =
-            [row(settings.isOpenLoop ? "from when it should have been sent" : "from sending", tally.latency)]
+            [row(settings.isOpenLoop ? "from when it should have been sent" : "from sending", statistics.latency)]
             + moreLatencies.map { row("\($0.name), \($0.note)", $0.histogram) }
         return table("Latency", [""] + Self.percentiles.map(\.name), rows)
     }
 
     private var sourceTable: String {
-        let rows = ReplySource.allCases.filter { tally[$0] != LoadStatistics.Decisions() }.map {
-            [settings.target.name(of: $0), Format.count(tally[$0].allowed), Format.count(tally[$0].denied)]
+        let rows = ReplySource.allCases.filter { statistics[$0] != LoadStatistics.Decisions() }.map {
+            [settings.target.name(of: $0), Format.count(statistics[$0].allowed), Format.count(statistics[$0].denied)]
         }
-        let failures = LoadStatistics.Failure.allCases.filter { tally[$0] > 0 }.map {
-            ["\($0.words)", "", Format.count(tally[$0])]
+        let failures = LoadStatistics.Failure.allCases.filter { statistics[$0] > 0 }.map {
+            ["\($0.words)", "", Format.count(statistics[$0])]
         }
         return table("Answers", ["", "allowed", "denied"], rows)
             + (failures.isEmpty ? "" : table("Checks without a decision", ["", "", "count"], failures))

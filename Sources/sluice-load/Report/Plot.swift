@@ -1,5 +1,5 @@
-/// One plot as inline SVG: axes, lines, stacked areas and bars, and marks of what happened when. Colours are classes of the
-/// page's style, so that light and dark need one drawing.
+/// One plot as inline SVG: axes, lines, stacked areas and bars, and marks of events. Colours are classes of the page's
+/// style, so one drawing works for light and dark.
 struct Plot {
     struct Series {
         let name: String
@@ -65,7 +65,7 @@ struct Plot {
         }
     }
 
-    /// Steps from one set of heights to the other: the part of a stack between them.
+    /// Draws steps from one set of heights to the other: one part of a stack.
     mutating func area(_ stretches: [(x: ClosedRange<Double>, y: ClosedRange<Double>)], _ series: Series) {
         guard stretches.contains(where: { $0.y.upperBound > $0.y.lowerBound }) else { return }
         let upper = stretches.flatMap { [($0.x.lowerBound, $0.y.upperBound), ($0.x.upperBound, $0.y.upperBound)] }
@@ -76,7 +76,7 @@ struct Plot {
         shapes.append("<polygon class='area \(series.style)' points='\(path.joined(separator: " "))'/>")
     }
 
-    /// - Parameter hint: told when the pointer rests on it.
+    /// - Parameter hint: shown when the pointer rests on it.
     mutating func bar(x range: ClosedRange<Double>, y heights: ClosedRange<Double>, _ series: Series, hint: String) {
         guard heights.upperBound > heights.lowerBound else { return }
         let from = placeX(range.lowerBound)
@@ -88,7 +88,7 @@ struct Plot {
         )
     }
 
-    /// A level across a stretch, or across all of the plot.
+    /// A level across a range, or across all of the plot.
     mutating func level(_ value: Double, x range: ClosedRange<Double>? = nil, _ series: Series, text: String = "") {
         let range = range ?? x.range
         let place = placeY(value)
@@ -101,7 +101,7 @@ struct Plot {
         )
     }
 
-    /// What happened at a time, as a number that a list beside the plot explains.
+    /// An event at a time, as a number that a list beside the plot explains.
     mutating func mark(_ value: Double, _ label: String, hint: String) {
         let place = Self.number(placeX(value))
         overlays.append(
@@ -112,7 +112,7 @@ struct Plot {
 
     // MARK: - The whole
 
-    /// - Parameter description: told to who cannot see it.
+    /// - Parameter description: the text for readers who cannot see it.
     func svg(description: String) -> String {
         "<svg viewBox='0 0 \(Int(Self.width)) \(Int(Self.height))' role='img' aria-label='\(HTML.escape(description))'>"
             + (axes + shapes + overlays).joined(separator: "\n") + "</svg>"
@@ -125,7 +125,7 @@ struct Plot {
         Self.height - Self.bottom - y.place(value) * (Self.height - Self.top - Self.bottom)
     }
 
-    /// A tenth of a pixel is fine enough.
+    /// A tenth of a pixel is precise enough.
     private static func number(_ value: Double) -> String { Format.decimal(value, places: 1) }
 }
 

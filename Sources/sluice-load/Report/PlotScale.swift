@@ -1,6 +1,6 @@
 import Glibc
 
-/// Turns values into places along one side of a plot.
+/// Maps values to positions along one side of a plot.
 struct PlotScale: Sendable {
     let range: ClosedRange<Double>
     let isLogarithmic: Bool
@@ -21,14 +21,14 @@ struct PlotScale: Sendable {
         return PlotScale(range: low...max(high, low * 10), isLogarithmic: true)
     }
 
-    /// Where a value is: 0 at the beginning of the range, 1 at its end, held within.
+    /// The position of a value: 0 at the start of the range, 1 at its end, clamped.
     func place(_ value: Double) -> Double {
         let held = min(max(value, range.lowerBound), range.upperBound)
         guard isLogarithmic else { return (held - range.lowerBound) / (range.upperBound - range.lowerBound) }
         return log(held / range.lowerBound) / log(range.upperBound / range.lowerBound)
     }
 
-    /// Round values to write at the side, at most about `count`.
+    /// Round values for the axis, at most about `count`.
     func ticks(_ count: Int) -> [Double] {
         guard !isLogarithmic else {
             let decades = Int(log10(range.upperBound / range.lowerBound).rounded())

@@ -24,11 +24,11 @@ struct ReportCharts {
 
     // MARK: - Percentiles
 
-    /// The slower the rarer: the further right, the fewer answers took longer.
+    /// Rarer latencies are further right: the further right, the fewer answers took longer.
     func percentiles() -> (svg: String, series: [Plot.Series]) {
-        let latency = curve(summary.tally.latency)
-        let lateness = !settings.isOpenLoop ? [] : curve(summary.tally.lateness)
-        let sinceSent = !settings.isOpenLoop ? [] : curve(summary.tally.latencySinceSent)
+        let latency = curve(summary.statistics.latency)
+        let lateness = !settings.isOpenLoop ? [] : curve(summary.statistics.lateness)
+        let sinceSent = !settings.isOpenLoop ? [] : curve(summary.statistics.latencySinceSent)
         let nines = max(2, latency.last?.x ?? 2)
         var plot = Plot(
             x: .linear(Self.medianPlace...nines),
@@ -47,10 +47,10 @@ struct ReportCharts {
         )
     }
 
-    /// Half of all answers took longer: what is below tells nothing about the slowest.
+    /// Half of all answers took longer: values below it say nothing about the slowest.
     private static let medianPlace = log10(2.0)
 
-    /// Nines (2 is the 99th percentile) and the latency there.
+    /// The number of nines (2 is the 99th percentile) and the latency there.
     private func curve(_ histogram: Histogram<UInt64>) -> [(x: Double, y: Double)] {
         guard histogram.totalCount > 0 else { return [] }
         let nines = log10(Double(max(10, histogram.totalCount)))
@@ -116,7 +116,7 @@ struct ReportCharts {
 
     // MARK: - Windows
 
-    /// What one rule admitted in each window, over all identities, against what it allowed.
+    /// The admissions of one rule in each window, over all identities, and its maximum.
     func windows(of rule: String) -> String {
         let rows = (summary.oracle?.windowTotals ?? []).filter { $0.rule == rule }
         let starts = rows.map { seconds(wallMs: $0.startMs) }
@@ -148,7 +148,7 @@ struct ReportCharts {
         return plot.svg(description: "Admitted against the limit in each window of \(rule)")
     }
 
-    /// What its colours mean.
+    /// The legend of its colours.
     func windowSeries(of rule: String) -> [Plot.Series] {
         let rows = (summary.oracle?.windowTotals ?? []).filter { $0.rule == rule }
         var series = [

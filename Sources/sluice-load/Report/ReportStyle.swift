@@ -1,4 +1,4 @@
-/// How a report looks. The names of sources and series are classes, with one colour each for light and for dark.
+/// The style of a report. The names of sources and series are classes, with one colour each for light and for dark.
 enum ReportStyle {
     static let css = """
         :root { --page: #f7f7f5; --card: #fff; --ink: #1b1c1e; --faint: #5d6066; --line: #e3e3df; --good: #0b7a4b;

@@ -12,7 +12,7 @@ extension Summary {
     }
 }
 
-/// The JSON document: its names, written with underscores, are a promise to whoever reads it.
+/// The JSON document: its names, written with underscores, are a stable interface.
 private struct SummaryDocument: Encodable {
     struct Load: Encodable {
         var target: String
@@ -91,7 +91,7 @@ private struct SummaryDocument: Encodable {
         }
 
         struct Counters: Encodable {
-            /// `redis` or `sidecar`; null where they were not read.
+            /// `redis` or `sidecar`; null if they were not read.
             var source: String?
             var notRead: String?
             var agreeing: Int64
@@ -102,7 +102,7 @@ private struct SummaryDocument: Encodable {
         }
 
         var kept: Bool
-        /// Whether there was anything to judge: `kept` says nothing otherwise.
+        /// Whether there was anything to judge: otherwise `kept` means nothing.
         var judged: Bool
         var answers: Int64
         var windows: Int64
@@ -126,7 +126,7 @@ private struct SummaryDocument: Encodable {
     var checks: Int64
     var checksPerSecond: Double
     var latencyUs: [String: Double]
-    /// From when checks really were sent; null in a closed loop.
+    /// Counted from when checks really were sent; null in a closed loop.
     var latencySinceSentUs: [String: Double]?
     var sendLatenessUs: [String: Double]?
     /// Null without such settlements.
@@ -146,7 +146,7 @@ private struct SummaryDocument: Encodable {
 
     init(_ summary: Summary) {
         let settings = summary.settings
-        let tally = summary.tally
+        let statistics = summary.statistics
         load = Load(
             target: settings.target.rawValue, sockets: settings.socketPaths,
             connectionsPerSocket: settings.connectionsPerSocket,
@@ -163,28 +163,32 @@ private struct SummaryDocument: Encodable {
         func percentiles(_ value: (Double) -> UInt64) -> [String: Double] {
             Dictionary(uniqueKeysWithValues: Summary.percentiles.map { ($0.name, Double(value($0.value)) / 1e3) })
         }
-        latencyUs = percentiles { tally.latency.valueAtPercentile($0) }
+        latencyUs = percentiles { statistics.latency.valueAtPercentile($0) }
         sendLatenessUs =
-            !settings.isOpenLoop ? nil : percentiles { tally.lateness.valueAtPercentile($0) }
+            !settings.isOpenLoop ? nil : percentiles { statistics.lateness.valueAtPercentile($0) }
         decisions = Dictionary(
             uniqueKeysWithValues: (settings.target == .sluice ? ReplySource.allCases : [.shared]).map {
-                (settings.target.name(of: $0), Decisions(allowed: tally[$0].allowed, denied: tally[$0].denied))
+                (
+                    settings.target.name(of: $0),
+                    Decisions(allowed: statistics[$0].allowed, denied: statistics[$0].denied)
+                )
             })
         latencySinceSentUs =
-            !settings.isOpenLoop ? nil : percentiles { tally.latencySinceSent.valueAtPercentile($0) }
-        commitLatencyUs = tally.commitLatency.map { histogram in percentiles { histogram.valueAtPercentile($0) } }
-        cancelLatencyUs = tally.cancelLatency.map { histogram in percentiles { histogram.valueAtPercentile($0) } }
-        decisionsOverBudget = tally.overBudget
-        decisionsOverBudgetSinceSent = tally.overBudgetSinceSent
-        errors = Dictionary(uniqueKeysWithValues: LoadStatistics.Failure.allCases.map { ("\($0)", tally[$0]) })
-        brokenConnections = tally.brokenConnections
-        firstFault = tally.firstFault
+            !settings.isOpenLoop ? nil : percentiles { statistics.latencySinceSent.valueAtPercentile($0) }
+        commitLatencyUs = statistics.commitLatency.map { histogram in percentiles { histogram.valueAtPercentile($0) } }
+        cancelLatencyUs = statistics.cancelLatency.map { histogram in percentiles { histogram.valueAtPercentile($0) } }
+        decisionsOverBudget = statistics.overBudget
+        decisionsOverBudgetSinceSent = statistics.overBudgetSinceSent
+        errors = Dictionary(uniqueKeysWithValues: LoadStatistics.Failure.allCases.map { ("\($0)", statistics[$0]) })
+        brokenConnections = statistics.brokenConnections
+        firstFault = statistics.firstFault
         driver = Driver(
             cpuSeconds: Double(summary.processorNs) / 1e9, cpuUsPerCheck: summary.processorNsPerCheck / 1e3,
             busyShare: summary.busyShare, mayBeBottleneck: !summary.bottlenecks.isEmpty,
             reasons: summary.bottlenecks)
         reservations = [
-            "committed": tally.committed, "cancelled": tally.cancelled, "unknown": tally.unknownReservations,
+            "committed": statistics.committed, "cancelled": statistics.cancelled,
+            "unknown": statistics.unknownReservations,
         ]
         search = summary.search.map { Search($0) }
         seconds = summary.timeline.points.map {

@@ -1,7 +1,7 @@
 import SluiceTerminal
 
 extension Summary {
-    /// The steps of a search and what was found; empty if none was asked.
+    /// The steps of a search and its result; empty if there was none.
     func searchLines(_ style: Style) -> [String] {
         guard let search else { return [] }
         let goal = Format.time(UInt64(search.goalNs))
@@ -16,7 +16,7 @@ extension Summary {
         return search.steps.map(search.line) + [style.apply(.strong, to: verdict), ""]
     }
 
-    /// How a ramp went; empty for a steady rate.
+    /// The course of a ramp; empty for a steady rate.
     func rampLines(_ style: Style) -> [String] {
         guard settings.rampToPerSecond != nil else { return [] }
         let points = timeline.points.filter { $0.startNs >= 0 && $0.intendedRate != nil && $0.intervalNs > 100_000_000 }
@@ -40,7 +40,7 @@ extension Summary {
 }
 
 extension RateSearch {
-    /// One step as a person reads it.
+    /// One step in words.
     func line(for step: Step) -> String {
         let rate = Format.count(Int64(step.ratePerSecond))
         let verdict = fault(of: step).map(\.rawValue) ?? "kept"

@@ -3,7 +3,7 @@ import SluiceProtocol
 package import SluiceTerminal
 
 extension Summary {
-    /// The summary as a person reads it.
+    /// The summary in a form for people.
     package func table(style: Style) -> String {
         var lines = [style.apply(.strong, to: heading), ""]
         lines += facts([
@@ -60,7 +60,7 @@ extension Summary {
         "\(Format.count(Int64(count))) \(noun)\(count == 1 ? "" : "s")"
     }
 
-    /// Names in one column, what is to say of them in the next.
+    /// Names in one column, facts in the next.
     private func facts(_ facts: [(name: String, text: String)]) -> [String] {
         facts.map { pad($0.name, Self.nameColumns) + $0.text }
     }
@@ -79,7 +79,7 @@ extension Summary {
 
     private func latencyLines(_ style: Style) -> [String] {
         let names = Self.percentiles.map(\.name)
-        let values = Self.percentiles.map { Format.time(tally.latency.valueAtPercentile($0.value)) }
+        let values = Self.percentiles.map { Format.time(statistics.latency.valueAtPercentile($0.value)) }
         let note = !settings.isOpenLoop ? "from sending to answer" : "from when it should have been sent"
         var lines = [
             style.apply(.strong, to: row("", names)), row("latency", values) + "   " + style.apply(.faint, to: note),
@@ -91,55 +91,62 @@ extension Summary {
         return lines
     }
 
-    /// What is measured beside the latency of checks.
+    /// The latencies besides that of checks.
     var moreLatencies: [(name: String, histogram: Histogram<UInt64>, note: String)] {
         var rows: [(name: String, histogram: Histogram<UInt64>, note: String)] = []
         if settings.isOpenLoop {
-            rows.append(("since sent", tally.latencySinceSent, "from when it really was sent: the sidecar's part"))
-            rows.append(("late sends", tally.lateness, "how late the driver itself was"))
+            rows.append(("since sent", statistics.latencySinceSent, "from when it really was sent: the sidecar's part"))
+            rows.append(("late sends", statistics.lateness, "how late the driver itself was"))
         }
-        if let commits = tally.commitLatency { rows.append(("commit", commits, "from sending COMMIT to its answer")) }
-        if let cancels = tally.cancelLatency { rows.append(("cancel", cancels, "from sending CANCEL to its answer")) }
+        if let commits = statistics.commitLatency {
+            rows.append(("commit", commits, "from sending COMMIT to its answer"))
+        }
+        if let cancels = statistics.cancelLatency {
+            rows.append(("cancel", cancels, "from sending CANCEL to its answer"))
+        }
         return rows
     }
 
-    /// How many decisions took longer than the budget, and whose fault it was.
+    /// How many decisions took longer than the budget, and why.
     var lateNote: String {
-        let count = "\(Format.count(tally.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"
-        let sentLate = tally.overBudget - tally.overBudgetSinceSent
-        guard settings.isOpenLoop, tally.overBudget > 0 else { return count }
-        return count + ": \(Format.count(tally.overBudgetSinceSent)) took so long to be answered, "
+        let count =
+            "\(Format.count(statistics.overBudget)) decisions took over \(Format.time(UInt64(settings.budgetNs)))"
+        let sentLate = statistics.overBudget - statistics.overBudgetSinceSent
+        guard settings.isOpenLoop, statistics.overBudget > 0 else { return count }
+        return count + ": \(Format.count(statistics.overBudgetSinceSent)) took so long to be answered, "
             + "\(Format.count(sentLate)) only because the driver sent them late"
     }
 
     private func sourceLines(_ style: Style) -> [String] {
         var lines = [style.apply(.strong, to: row("source", ["allowed", "denied"]))]
-        for source in ReplySource.allCases where tally[source] != LoadStatistics.Decisions() {
+        for source in ReplySource.allCases where statistics[source] != LoadStatistics.Decisions() {
             lines.append(
                 row(
                     settings.target.name(of: source),
-                    [Format.count(tally[source].allowed), Format.count(tally[source].denied)]))
+                    [Format.count(statistics[source].allowed), Format.count(statistics[source].denied)]))
         }
-        let decided = tally.decided
+        let decided = statistics.decided
         lines.append(row("all", [Format.count(decided.allowed), Format.count(decided.denied)]))
         return lines
     }
 
     private func failureFacts(_ style: Style) -> [(name: String, text: String)] {
-        var kinds = LoadStatistics.Failure.allCases.filter { tally[$0] > 0 }
-            .map { "\(Format.count(tally[$0])) \($0.words)" }
-        if tally.brokenConnections > 0 { kinds.append(plural(tally.brokenConnections, "broken connection")) }
-        let count = Format.count(tally.failureCount)
+        var kinds = LoadStatistics.Failure.allCases.filter { statistics[$0] > 0 }
+            .map { "\(Format.count(statistics[$0])) \($0.words)" }
+        if statistics.brokenConnections > 0 { kinds.append(plural(statistics.brokenConnections, "broken connection")) }
+        let count = Format.count(statistics.failureCount)
         var facts = [
             ("errors", kinds.isEmpty ? count : style.apply(.bad, to: count) + ": " + kinds.joined(separator: ", "))
         ]
-        if let fault = tally.firstFault, !kinds.isEmpty { facts.append(("", "first: \(TerminalText.visible(fault))")) }
-        if tally.committed + tally.cancelled + tally.unknownReservations > 0 {
+        if let fault = statistics.firstFault, !kinds.isEmpty {
+            facts.append(("", "first: \(TerminalText.visible(fault))"))
+        }
+        if statistics.committed + statistics.cancelled + statistics.unknownReservations > 0 {
             facts.append(
                 (
                     "reserved",
-                    "\(Format.count(tally.committed)) committed, \(Format.count(tally.cancelled)) cancelled, "
-                        + "\(Format.count(tally.unknownReservations)) unknown to the sidecar"
+                    "\(Format.count(statistics.committed)) committed, \(Format.count(statistics.cancelled)) cancelled, "
+                        + "\(Format.count(statistics.unknownReservations)) unknown to the sidecar"
                 ))
         }
         facts.append(("late", lateNote))
@@ -157,7 +164,7 @@ extension Summary {
         return [("driver", "\(seconds) s of CPU, \(perCheck) us a check, \(busy) % of its busiest thread; \(verdict)")]
     }
 
-    /// What is told where sidecars did not settle up, whether that breaks a promise or not.
+    /// A sentence about sidecars that did not write back completely, whether that breaks a promise or not.
     var unsettledNote: String? {
         guard let oracle, oracle.unsettledWindows > 0 else { return nil }
         return
@@ -191,7 +198,7 @@ extension Summary {
                 (
                     "",
                     "not judged: \(Format.count(oracle.lateAnswers)) late answers, "
-                        + "\(Format.count(oracle.unjudgedAnswers)) that could not be told apart, "
+                        + "\(Format.count(oracle.unjudgedAnswers)) that could not be distinguished, "
                         + "\(Format.count(oracle.untracedAnswers)) without a trace"
                 ))
         }
@@ -206,7 +213,7 @@ extension Summary {
         (oracle?.unjudgedRules.sorted() ?? []).map(TerminalText.visible).joined(separator: ", ")
     }
 
-    /// How the store's counters compare with what was admitted, in one line; nil without an oracle.
+    /// The comparison of the store's counters with the admissions, in one line; nil without an oracle.
     var countersNote: String? {
         guard let oracle else { return nil }
         if let reason = oracle.countersUnread { return "counters at the end were not read: \(reason)" }
@@ -219,7 +226,7 @@ extension Summary {
         if counters.notSettled > 0 {
             rest.append("\(Format.count(counters.notSettled)) not settled (answered locally meanwhile)")
         }
-        if counters.unknown > 0 { rest.append("\(Format.count(counters.unknown)) that cannot be told") }
+        if counters.unknown > 0 { rest.append("\(Format.count(counters.unknown)) unknown") }
         if counters.isTruncated { rest.append("and more than were read") }
         if !rest.isEmpty { note += "; beside them " + rest.joined(separator: ", ") }
         return note
@@ -237,7 +244,7 @@ extension Summary {
 }
 
 extension LoadStatistics.Failure {
-    /// As the table tells it, behind a count.
+    /// The word in the table, after a count.
     var words: String {
         switch self {
         case .busy: "answered BUSY"

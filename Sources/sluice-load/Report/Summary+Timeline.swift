@@ -2,8 +2,8 @@ import SluiceProtocol
 package import SluiceTerminal
 
 extension Summary {
-    /// The run second by second, as a person reads it: who answered, how fast, what was done meanwhile, and how full the
-    /// fullest of the windows became that began then, which is above 100 % where more than the maximum was admitted.
+    /// The run second by second, for people: who answered, how fast, the injected faults, and how full the fullest
+    /// window became that began then: above 100 % if more than the maximum was admitted.
     package func timelineTable(style: Style) -> String {
         let sources = ReplySource.allCases.enumerated().filter { index, _ in
             timeline.points.contains { $0.decisions[index].allowed + $0.decisions[index].denied > 0 }

@@ -1,51 +1,52 @@
 import Histogram
 import SluiceTerminal
 
-/// What a run measured and found.
+/// The measurements and findings of a run.
 package struct Summary: Sendable {
     package var settings: LoadSettings
     /// How long checks were sent, without the warm-up, ns.
     package var elapsedNs: Int64
-    /// What the driver itself used of the processor meanwhile, user and system, ns.
+    /// The driver's own processor time meanwhile, user and system, ns.
     package var processorNs: Int64
-    /// What the busiest of its sending threads used meanwhile, ns.
+    /// The processor time of its busiest sending thread meanwhile, ns.
     package var busiestThreadNs: Int64 = 0
-    /// What each process of the run's `ProcessMeter` used meanwhile.
+    /// The processor time of each process of the run's `ProcessMeter` meanwhile.
     package var processesNs: [Int64] = []
     /// Decisions that were read meanwhile.
     package var decidedWhileSending: Int64
-    /// All that came of it, the last answers included.
-    package var tally: LoadStatistics
+    /// All results, the last answers included.
+    package var statistics: LoadStatistics
     /// nil without an oracle.
     package var oracle: OracleReport?
-    /// How it went; empty where nobody sampled it.
+    /// The course of the run; empty if it was not sampled.
     package var timeline = Timeline()
-    /// What was sent, with times from the beginning of the warm-up; empty unless it was to be recorded.
+    /// The checks that were sent, with times from the start of the warm-up; empty unless recording was requested.
     package var recorded: [Trace.Entry] = []
-    /// The steps of a search for a rate; nil if none was asked.
+    /// The steps of a search for a rate; nil if there was none.
     package var search: RateSearch?
-    /// Whether it was ended early.
+    /// Whether it was interrupted.
     package var isInterrupted = false
 
     package init(
-        settings: LoadSettings, elapsedNs: Int64, processorNs: Int64, decidedWhileSending: Int64, tally: LoadStatistics
+        settings: LoadSettings, elapsedNs: Int64, processorNs: Int64, decidedWhileSending: Int64,
+        statistics: LoadStatistics
     ) {
         self.settings = settings
         self.elapsedNs = elapsedNs
         self.processorNs = processorNs
         self.decidedWhileSending = decidedWhileSending
-        self.tally = tally
+        self.statistics = statistics
     }
 
     /// Whether every promise was kept, and a rate was found if one was searched.
     package var isKept: Bool { (oracle?.isKept ?? true) && (search.map { $0.kept != nil } ?? true) }
 
-    /// Why the oracle, though it was asked, had nothing to judge; nil if it had, or if it was not asked.
+    /// Why the oracle had nothing to judge; nil if it had, or if there was no oracle.
     package var nothingJudged: String? {
         guard let oracle, oracle.windows == 0, oracle.isKept else { return nil }
         if !oracle.unjudgedRules.isEmpty { return "every limit that counted is only measured" }
         if oracle.untracedAnswers > 0 { return "no answer had a trace" }
-        if oracle.lateAnswers + oracle.unjudgedAnswers > 0 { return "no answer could be told apart" }
+        if oracle.lateAnswers + oracle.unjudgedAnswers > 0 { return "no answer could be distinguished" }
         let tools = settings.kinds.map(\.tool).reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
         let named = tools.prefix(3).map(\.quotedForPeople).joined(separator: ", ")
         return "no limit counted anything; does the policy limit \(named)\(tools.count > 3 ? " ..." : "") (--tool)?"
@@ -57,38 +58,38 @@ package struct Summary: Sendable {
         decidedWhileSending > 0 ? Double(processorNs) / Double(decidedWhileSending) : 0
     }
 
-    /// How much of the time the busiest of the driver's threads was working; 1 is all of it. The mean would hide one that
-    /// holds the others' checks back.
+    /// For how much of the time the busiest of the driver's threads was working; 1 is all of it. The mean would hide a
+    /// thread that delays the others' checks.
     package var busyShare: Double { Double(busiestThreadNs) / Double(elapsedNs) }
 
-    /// Why the driver itself may have held back what was measured; empty if it did not.
+    /// Why the driver itself may have limited what was measured; empty if it did not.
     package var bottlenecks: [String] {
         var reasons: [String] = []
         if busyShare >= Self.busyShareLimit {
             reasons.append("a thread of its was busy nearly all the time, add --threads")
         }
-        if tally.lateness.valueAtPercentile(99) >= Self.latenessLimitNs {
+        if statistics.lateness.valueAtPercentile(99) >= Self.latenessLimitNs {
             reasons.append("its sends were late, lower --rate or add --threads or --connections")
         }
         return reasons
     }
 
-    /// From here on an event loop has queues of its own.
+    /// Above this share an event loop has queues of its own.
     private static let busyShareLimit = 0.85
-    /// A hundredth of the checks sent later than this: more than a timer and a scheduler take.
+    /// One percent of the checks was sent later than this: more than a timer and a scheduler take.
     private static let latenessLimitNs: UInt64 = 2_000_000
 
-    /// The percentiles that are told, and what they are called.
+    /// The percentiles in reports, and their names.
     static let percentiles: [(name: String, value: Double)] = [
         ("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100),
     ]
 
-    /// What one broken promise is told as.
+    /// The description of one broken promise.
     func describe(_ found: OracleReport.Break) -> String {
         "\(found.promise.rawValue): \(describeFacts(found))"
     }
 
-    /// Where it was, and what was seen.
+    /// Its place, and the observation.
     func describeFacts(_ found: OracleReport.Break) -> String {
         "\(settings.subjectName(found.subject)), \(found.rule), window from "
             + "\(Format.date(ms: found.windowStartMs)): \(found.facts)"

@@ -1,7 +1,7 @@
 import ArgumentParser
 import SluiceClient
 
-/// What `check`, `peek` and `explain` take alike.
+/// Options common to `check`, `peek` and `explain`.
 struct CheckArguments: ParsableArguments {
     @Argument(help: "The identity that the gateway authenticated, such as alice-laptop.")
     var grant: String
@@ -40,7 +40,7 @@ struct CheckArguments: ParsableArguments {
             }, approved: approved, trace: true)
     }
 
-    /// Shows the decision, and ends with the code of a denial if it is one.
+    /// Shows the decision, and ends with exit code 1 if it is a denial.
     func finish(_ decision: Decision, _ console: Console) throws {
         let report = DecisionReport(decision: decision)
         console.write(json ? report.json.line + "\n" : report.text(console.style))

@@ -3,7 +3,7 @@ package import SluiceTerminal
 
 import class Foundation.ProcessInfo
 
-/// Where a command writes, and what it knows of the world around it. Tests put their own in its place.
+/// A command's outputs and its view of the environment. Tests replace it.
 package struct Console: Sendable {
     /// Writes to standard output.
     package var write: @Sendable (String) -> Void
@@ -14,7 +14,7 @@ package struct Console: Sendable {
     /// How standard error is written.
     package var errorStyle: Style
     package var environment: [String: String]
-    /// How long a sidecar may take for an answer; nil: as long as the client allows.
+    /// How long a sidecar may take to answer; nil: as long as the client allows.
     package var answerLimit: Duration?
 
     package init(
@@ -30,7 +30,7 @@ package struct Console: Sendable {
         self.answerLimit = answerLimit
     }
 
-    /// The console of the command that runs.
+    /// The console of the running command.
     @TaskLocal package static var current = Console.ofProcess()
 
     /// The process' own streams.
@@ -43,7 +43,7 @@ package struct Console: Sendable {
             environment: environment)
     }
 
-    /// What cannot be written is lost: the reader of a pipe may have seen enough.
+    /// Output that cannot be written is dropped: a pipe's reader may have stopped.
     private static func writeAll(_ text: String, to descriptor: Int32) {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {

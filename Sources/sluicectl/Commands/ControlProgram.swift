@@ -2,14 +2,13 @@ import ArgumentParser
 import SluiceProtocol
 import SluiceTerminal
 
-/// The whole of `sluicectl` but for its process.
+/// All of `sluicectl` except its process.
 package enum ControlProgram {
     /// Runs a command line, without the program's name.
     ///
-    /// With `--json` standard output gets one line of JSON whatever happens, and standard error nothing but what `status
-    /// --wait` waits for.
-    /// - Returns: the code to exit with: 0 done or allowed, 1 denied or faults found, 2 could not ask, 3 policies were
-    ///   refused, 64 wrong usage.
+    /// With `--json`, standard output always gets exactly one line of JSON, and standard error only the progress of
+    /// `status --wait`. - Returns: the exit code: 0 done or allowed, 1 denied or faults found, 2 could not ask, 3
+    /// policies were rejected, 64 wrong usage.
     package static func run(_ arguments: [String], console: Console = .current) async -> Int32 {
         let isJSON = arguments.prefix { $0 != "--" }.contains("--json")
         return await Console.$current.withValue(console) {

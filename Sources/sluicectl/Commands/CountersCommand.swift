@@ -11,9 +11,9 @@ struct CountersCommand: AsyncParsableCommand {
               sluicectl counters --grant alice-laptop --tool opencode_run
               sluicectl counters --json | jq '.counters[] | select(.remaining == 0)'
 
-            Columns: used is over all replicas, as Redis has it; local is what this replica admitted by itself while \
-            Redis was away; remaining is what this replica could still admit. A dash is what is not known. The line below says \
-            whether the tallies were read from Redis just now.
+            Columns: used is over all replicas, as Redis has it; local is what this replica admitted during an outage \
+            of Redis; remaining is what this replica could still admit. A dash means unknown. The line below says whether \
+            the usages were read from Redis just now.
 
             Exit codes: 0 done, 2 the sidecar could not be asked or refused, 64 wrong usage.
             """)

@@ -56,7 +56,7 @@ struct PolicyCheckCommand: ParsableCommand {
 struct PolicyShowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "show",
-        abstract: "Shows all that policies say: every tool, every limit, and what agents are told.",
+        abstract: "Shows all that policies say: every tool, every limit, and the messages for agents.",
         discussion: """
             Shows documents, or without any what a running sidecar has in force. With --tool only what a call of that tool \
             meets is shown, whether the document lists the tool or not; with --grant only the document that this grant has.
@@ -68,7 +68,7 @@ struct PolicyShowCommand: AsyncParsableCommand {
               sluicectl policy show policy.json --json | jq '.documents[].tools[].tool'
 
             A dash is what a limit does not have. A slot of a concurrency limit that nobody releases is held for "hold"; \
-            "outage" is what happens while Redis is away.
+            "outage" is what happens during an outage of Redis.
 
             Exit codes: 0 done, 1 faults, 2 a file could not be read or the sidecar not be asked, 64 wrong usage.
             """)
@@ -110,8 +110,8 @@ struct PolicyDiffCommand: AsyncParsableCommand {
         abstract: "Shows what changes for callers from one policy to another.",
         discussion: """
             This is what a reload would do: which tools are allowed or denied now, which limits change, and which counters \
-            keep their count. What changes no answer, such as the order of tools, is no difference. Of one document, what \
-            changes is told from what a running sidecar has in force.
+            keep their count. Changes that affect no answer, such as the order of tools, are left out. A single document is \
+            compared with what a running sidecar has in force.
 
             Examples:
               sluicectl policy diff old.json new.json
@@ -146,7 +146,7 @@ struct PolicyDiffCommand: AsyncParsableCommand {
     func run() async throws {
         let console = Console.current
         var policies: [PolicySet] = []
-        // The faults of both are shown, not only of the one that is read first.
+        // The faults of both are shown, not only of the one read first.
         var failures: [DocumentFailure] = []
         for path in documents {
             do throws(DocumentFailure) {
@@ -164,7 +164,7 @@ struct PolicyDiffCommand: AsyncParsableCommand {
 }
 
 extension ExitCode {
-    /// There are differences, as diff(1) tells it.
+    /// There are differences, as in diff(1).
     static let differences = ExitCode(1)
     /// There is nothing to compare with.
     static let couldNotCompare = ExitCode(2)

@@ -9,7 +9,7 @@ import class Foundation.FileManager
 struct PolicyOptions: ParsableArguments {
     @Flag(
         help: """
-            The gateway evaluates require and deny_if, as sluiced is told by the same flag; otherwise documents that have \
+            The gateway evaluates require and deny_if, as with the same flag of sluiced; otherwise documents that have \
             them are refused.
             """)
     var argumentsCheckedByGateway = false
@@ -18,8 +18,8 @@ struct PolicyOptions: ParsableArguments {
 
     /// Reads the policies that a command line names: one document for all grants, or a folder of them with
     /// `grants.json`.
-    /// - Parameter faults: the code to end with if there are faults.
-    /// - Throws: all faults at once, or what cannot be read.
+    /// - Parameter faults: the exit code if there are faults.
+    /// - Throws: all faults at once, or the file that cannot be read.
     func read(_ path: String, faults: ExitCode) throws(DocumentFailure) -> PolicySet {
         do {
             if PolicyFiles.isFolder(path) {
@@ -44,7 +44,7 @@ enum PolicyFiles {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    /// The documents of a folder, and `grants.json`; what has another ending, or is hidden, is somebody else's.
+    /// The documents of a folder, and `grants.json`; hidden files and files with another ending are ignored.
     static func folder(_ path: String) throws(ControlFailure) -> [(name: String, bytes: [UInt8])] {
         guard let names = try? FileManager.default.contentsOfDirectory(atPath: path) else {
             throw ControlFailure("\(TerminalText.visible(path)): the folder cannot be read", exitCode: .couldNotAsk)
@@ -56,7 +56,7 @@ enum PolicyFiles {
         return files
     }
 
-    /// A file, but not more of it than a document may have and one byte, so that it is found too large.
+    /// Reads a file up to one byte more than a document may have, so that a longer one is found too large.
     static func read(_ path: String) throws(ControlFailure) -> [UInt8] {
         guard let stream = fopen(path, "re") else { throw unreadable(path) }
         defer { fclose(stream) }

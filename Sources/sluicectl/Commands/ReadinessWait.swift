@@ -2,22 +2,22 @@ import ArgumentParser
 import SluiceClient
 import SluiceTerminal
 
-/// Waits until a sidecar does what it was set up for, and tells what it waits for if that takes long.
+/// Waits until a sidecar is ready, and reports what it waits for if that takes long.
 struct ReadinessWait {
     let path: String
     let timeout: Duration
-    /// Whether what is waited for is told as lines of JSON.
+    /// Whether progress is reported as lines of JSON.
     let isJSON: Bool
     let console: Console
 
-    /// Between two looks: a sidecar is ready within some of these, and a look costs it microseconds.
+    /// Time between two requests: a sidecar becomes ready within some of these, and a request costs it microseconds.
     private static let pause = Duration.milliseconds(100)
-    /// Most time for one look, so that a stuck sidecar does not use up all of it silently.
+    /// Most time for one request, so that a stuck sidecar does not use up the whole wait silently.
     private static let lookLimit = Duration.seconds(1)
-    /// From when on, and how often, a person is told.
+    /// After how long, and how often, progress is reported.
     private static let progressPause = Duration.seconds(2)
 
-    /// - Throws: what was missing in the end.
+    /// - Throws: what was missing at the end.
     func run() async throws {
         let start = ContinuousClock.now
         let deadline = start + timeout
@@ -31,13 +31,13 @@ struct ReadinessWait {
             }
             if now >= nextProgress {
                 nextProgress = now + Self.progressPause
-                tell(missing, waited: now - start)
+                report(missing, waited: now - start)
             }
             try await Task.sleep(until: min(now + Self.pause, deadline))
         }
     }
 
-    private func tell(_ missing: String, waited: Duration) {
+    private func report(_ missing: String, waited: Duration) {
         if isJSON {
             let line = JSONText.object([
                 ("waited_ms", .integer(Self.milliseconds(waited))),

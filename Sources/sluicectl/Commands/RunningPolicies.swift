@@ -1,7 +1,7 @@
 import SluiceClient
 import SluicePolicy
 
-/// The policies that a sidecar has in force.
+/// The policies in force in a sidecar.
 struct RunningPolicies {
     /// The path that the sidecar read them from.
     let source: String
@@ -13,7 +13,7 @@ struct RunningPolicies {
         source = try fields.string("source")
         let files = try fields.pairs("files").map { (name: $0, bytes: Array($1.utf8)) }
         do {
-            // The sidecar knows what it can act on: whatever it has in force is shown.
+            // The sidecar knows what it supports: whatever it has in force is shown.
             if try fields.integer("single") == 1, let file = files.first {
                 policies = PolicySet(
                     single: try PolicyDocument.parse(file.bytes, file: file.name, features: .all))

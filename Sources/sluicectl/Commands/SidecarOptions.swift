@@ -1,7 +1,7 @@
 import ArgumentParser
 import SluiceClient
 
-/// Which sidecar is asked.
+/// The sidecar to ask.
 struct SidecarOptions: ParsableArguments {
     static let environmentName = "SLUICE_SOCKET"
     static let defaultPath = "/run/sluice/sluice.sock"
@@ -13,7 +13,7 @@ struct SidecarOptions: ParsableArguments {
     var socket: String?
 
     func path(_ console: Console) -> String {
-        // What is empty is not set: templates leave variables empty that they have nothing for.
+        // An empty variable counts as not set: templates leave variables empty that have no value.
         [socket, console.environment[Self.environmentName]].compactMap(\.self).first { !$0.isEmpty } ?? Self.defaultPath
     }
 

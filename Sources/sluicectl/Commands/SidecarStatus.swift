@@ -1,4 +1,4 @@
-/// What `INFO` tells of a sidecar.
+/// The fields of a sidecar's `INFO`.
 struct SidecarStatus {
     /// How often a source gave a verdict.
     struct Answers: Equatable {
@@ -28,20 +28,20 @@ struct SidecarStatus {
         self.answers = answers
     }
 
-    /// The value of a field; `-` where the sidecar does not tell it.
+    /// The value of a field; `-` if the sidecar does not report it.
     func text(_ field: String) -> String { fields[field] ?? "-" }
 
-    /// Nil where the sidecar does not tell it.
+    /// Nil if the sidecar does not report it.
     func integer(_ field: String) -> Int64? { fields[field].flatMap { Int64($0) } }
 
-    /// Whether this is the report of a sidecar at all: Redis answers `INFO` too.
+    /// Whether this is a sidecar's report: Redis answers `INFO` too.
     var isSidecar: Bool { fields["sluice_version"] != nil }
-    /// The address is for operators; how it stands, for everybody.
+    /// Only operators get the address; everybody gets the state.
     var hasRedis: Bool { (fields["redis_state"] ?? fields["redis_address"]).map { $0 != "none" } ?? false }
-    /// Why Redis could not be used when that last was so, in its words; nil if it always could, or it is not told.
+    /// Redis' last error, in its own words; nil if there was none, or it is not reported.
     var redisError: String? { fields["redis_last_error"].flatMap { $0.isEmpty ? nil : $0 } }
     var isShared: Bool { fields["counting"] == "shared" }
-    /// How it stands with Redis, for people: the sidecar's own word is that of its breaker.
+    /// The state of Redis in words: the sidecar's field is that of its breaker.
     var redisState: String {
         switch text("redis_state") {
         case "closed": "connected"
@@ -49,18 +49,18 @@ struct SidecarStatus {
         case "connecting": "connecting"
         case "probing": "connected, being probed"
         case "stalled": "connected, but silent"
-        case "recovering": "connected; it forgot, and is being told again"
+        case "recovering": "connected; it lost its data, which is being restored"
         case "resting": "connected, but it refuses to work"
         case let state: state
         }
     }
 
-    /// What is wrong with the policies that it found last and did not take; nil if it has those in force.
+    /// The fault of the latest policies, if they were rejected; nil if they are in force.
     var refusedPolicies: String? { fields["policy_last_refusal"].flatMap { $0.isEmpty ? nil : $0 } }
 
-    /// Why nobody can connect by the socket's path any more; nil if they can.
+    /// Why clients can no longer connect by the socket's path; nil if they can.
     var socketTrouble: String? { fields["socket_trouble"].flatMap { $0.isEmpty ? nil : $0 } }
 
-    /// Whether it does what it was set up for: counts in Redis, or alone if it has none.
+    /// Whether it works as configured: counts in Redis, or alone if it has none.
     var isReady: Bool { isSidecar && (isShared || !hasRedis) }
 }

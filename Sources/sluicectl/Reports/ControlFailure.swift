@@ -2,9 +2,9 @@ import ArgumentParser
 import SluiceClient
 import SluiceTerminal
 
-/// Why a command could not do its work: a line for standard error, and the code that it ends with.
+/// Why a command failed: a line for standard error, and the exit code.
 struct ControlFailure: Error, Equatable {
-    /// May have more lines than one where each is a finding of its own.
+    /// May have several lines if each is a separate finding.
     var line: String
     var exitCode: ExitCode
 
@@ -28,7 +28,7 @@ struct ControlFailure: Error, Equatable {
         ]
     }
 
-    /// What the client could not do, with what to do about it.
+    /// The client's failure, with advice.
     init(_ error: SluiceError, socket: String) {
         let shownSocket = TerminalText.visible(socket)
         switch error {
@@ -56,7 +56,7 @@ struct ControlFailure: Error, Equatable {
         }
     }
 
-    /// The system's words without the name of its call, and a question that leads on.
+    /// The system's message without the name of its call, and a question as advice.
     private static func connectAdvice(_ reason: String) -> String {
         let words: [(String, String)] = [
             ("errno: 2)", "No such file or directory, is sluiced running?"),
@@ -73,7 +73,7 @@ extension ExitCode {
     static let denied = ExitCode(1)
     /// The document has faults.
     static let faults = ExitCode(1)
-    /// The sidecar goes on with older policies, since newer ones have faults.
+    /// The sidecar keeps older policies in force, since newer ones have faults.
     static let policiesRefused = ExitCode(3)
     /// The sidecar could not be asked, or a file could not be read.
     static let couldNotAsk = ExitCode(2)

@@ -2,17 +2,17 @@ import SluiceClient
 import SluiceProtocol
 import SluiceTerminal
 
-/// One counter in which something counts, as `COUNTERS` tells it. Numbers below zero are not known.
+/// One counter with a usage, as `COUNTERS` reports it. Numbers below zero are unknown.
 struct CounterRow {
     /// Empty where grants share the counter.
     var grant: String
     /// Empty for a limit over all tools.
     var tool: String
     var counter: String
-    /// Whose calls it counts beside the grant's, such as `session=ID`; empty for all of the grant's.
+    /// What it counts by besides the grant, such as `session=ID`; empty for all of the grant's calls.
     var subject: String
     var algorithm: String
-    /// As keys in Redis name it: `60s`, `day@Europe/Berlin`, `endless`.
+    /// The window's name in Redis' keys: `60s`, `day@Europe/Berlin`, `endless`.
     var window: String
     var isShadow: Bool
     /// The limit's path in the policy; empty if the policy no longer has it.
@@ -21,7 +21,7 @@ struct CounterRow {
     var resetMs: Int64
     var max: Int64
     var sharedUsed: Int64
-    /// Admitted by this replica while Redis was away, and not yet in Redis.
+    /// Admitted by this replica during an outage of Redis, and not yet in Redis.
     var localUsed: Int64
     var localShare: Int64
     var remaining: Int64
@@ -49,24 +49,24 @@ struct CounterRow {
     }
 }
 
-/// What `counters` shows.
+/// The output of `counters`.
 struct CountersReport {
-    /// Where the tallies come from.
+    /// The origin of the usages.
     enum Origin: Equatable {
         /// Read from Redis just now.
         case redis
-        /// What this replica last knew, because Redis does not answer.
+        /// This replica's last view, because Redis does not answer.
         case memory
         /// This replica counts alone.
         case alone
     }
 
     let rows: [CounterRow]
-    /// There are more than were asked for.
+    /// Whether there are more than were requested.
     let isTruncated: Bool
     let origin: Origin
 
-    /// - Parameter hasRedis: whether the sidecar was given one.
+    /// - Parameter hasRedis: whether the sidecar is configured with one.
     init(_ reply: Reply, hasRedis: Bool) throws(SluiceError) {
         let fields = try ReplyFields(reply)
         var rows: [CounterRow] = []

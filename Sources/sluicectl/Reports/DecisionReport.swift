@@ -3,11 +3,11 @@ import SluiceClient
 import SluiceProtocol
 import SluiceTerminal
 
-/// A decision as `check` and `peek` show it.
+/// The output of `check` and `peek` for a decision.
 struct DecisionReport {
     let decision: Decision
 
-    /// What decided, and a table of the limits that were looked at.
+    /// The rule that decided, and a table of the limits that were evaluated.
     func text(_ style: Style) -> String {
         let facts = TextTable(facts: facts).render(style)
         return decision.trace.isEmpty ? facts : facts + "\n" + limits.render(style)
@@ -73,7 +73,7 @@ struct DecisionReport {
         case .limit: "limit (over a limit)"
         case .deny: "deny (the policy forbids it)"
         case .approve: "approve (a person must approve it)"
-        case .unavailable: "unavailable (Redis is away)"
+        case .unavailable: "unavailable (Redis does not answer)"
         }
     }
 
@@ -90,12 +90,12 @@ struct DecisionReport {
         case .shared: "shared (counted in Redis for all replicas)"
         case .local: "local (counted by this replica alone)"
         case .lease: "lease (from a block charged before)"
-        case .cache: "cache (proved by a recent refusal)"
+        case .cache: "cache (a recent denial)"
         case .policy: "policy (no counter was needed)"
         }
     }
 
-    /// `2025-11-22 18:04:00Z`; UTC, as windows are cut.
+    /// `2025-11-22 18:04:00Z`; UTC, like the windows.
     static func time(_ milliseconds: Int64) -> String {
         guard milliseconds >= 0 else { return "-" }
         let date = Date(timeIntervalSince1970: Double(milliseconds / 1000))

@@ -2,7 +2,7 @@ import ArgumentParser
 import SluicePolicy
 import SluiceTerminal
 
-/// Why documents could not be taken: what is wrong with them, and which could not be read.
+/// Why documents were not accepted: their faults, and the files that cannot be read.
 struct DocumentFailure: Error {
     var faults: [PolicyFaults] = []
     var unreadable: [ControlFailure] = []
@@ -14,14 +14,14 @@ struct DocumentFailure: Error {
         self.exitCode = exitCode
     }
 
-    /// Several of them as one, which ends with the code of the first.
+    /// Several failures as one, with the exit code of the first.
     init?(_ failures: [DocumentFailure]) {
         guard let first = failures.first else { return nil }
         self.init(
             faults: failures.flatMap(\.faults), unreadable: failures.flatMap(\.unreadable), exitCode: first.exitCode)
     }
 
-    /// On standard error, each fault on a line of its own as compilers write it.
+    /// For standard error: each fault on a line of its own in the form of compilers.
     func show(_ console: Console) {
         for document in faults { console.writeError("\(document)\n") }
         for failure in unreadable {
@@ -31,7 +31,7 @@ struct DocumentFailure: Error {
 
     // MARK: - For programs
 
-    /// An error as every command has it, with the faults.
+    /// An error in the common form, with the faults.
     var json: JSONText {
         guard !faults.isEmpty else { return (unreadable.first ?? ControlFailure("", exitCode: exitCode)).json }
         let count = faults.reduce(0) { $0 + $1.faults.count + $1.omitted }
@@ -50,7 +50,7 @@ struct DocumentFailure: Error {
 
     var faultList: [JSONText] { faults.flatMap(\.faults).map(Self.json) }
 
-    /// Faults beyond the most that are told of one document.
+    /// How many faults were found beyond the most that are reported of one document.
     var omitted: Int { faults.reduce(0) { $0 + $1.omitted } }
 
     private static func json(_ fault: PolicyFault) -> JSONText {

@@ -2,12 +2,12 @@ import SluiceClient
 import SluiceProtocol
 import SluiceTerminal
 
-/// What `explain` shows.
+/// The output of `explain`.
 struct ExplainReport {
-    /// One limit that was looked at, as `EXPLAIN` tells it. Numbers below zero are not known.
+    /// One limit that was evaluated, as `EXPLAIN` reports it. Numbers below zero are unknown.
     private struct Limit {
         var rule: String
-        /// What it admits: `10 per minute`. Empty for a limit that the policy no longer has.
+        /// Its rate: `10 per minute`. Empty for a limit that the policy no longer has.
         var rate: String
         var scope: String
         var algorithm: String
@@ -18,7 +18,7 @@ struct ExplainReport {
         var max: Int64
         var used: Int64
         var left: Int64
-        /// Of what is used, what this replica admitted while Redis was away.
+        /// The part of the usage that this replica admitted during an outage of Redis.
         var localUsed: Int64
         var retryAfterMs: Int64
         var resetMs: Int64

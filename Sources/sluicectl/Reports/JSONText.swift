@@ -1,6 +1,6 @@
 import SluiceTerminal
 
-/// A JSON document that is written in the order in which it was put together, for programs and for people's eyes.
+/// A JSON document that keeps the order of its members, for programs and for people.
 enum JSONText {
     case null
     case boolean(Bool)
@@ -11,7 +11,7 @@ enum JSONText {
     case array([JSONText])
     case object([(String, JSONText)])
 
-    /// Null where there is none; Sluice says -1 for that.
+    /// Null if absent; Sluice encodes that as -1.
     static func known(_ number: Int64) -> JSONText { number < 0 ? .null : .integer(number) }
 
     /// One line, without the line feed.
@@ -28,7 +28,7 @@ enum JSONText {
         }
     }
 
-    /// More is escaped than JSON asks for: the document may be read at a terminal.
+    /// Escapes more than JSON requires: the document may be read at a terminal.
     private static func quote(_ text: String) -> String {
         let escaped = text.unicodeScalars.map { scalar in
             switch scalar {

@@ -1,6 +1,6 @@
 import SluicePolicy
 
-/// What `policy check --json` tells.
+/// The output of `policy check --json`.
 struct PolicyCheckReport {
     let policies: PolicySet
     let file: String
@@ -24,7 +24,7 @@ struct PolicyCheckReport {
         ])
     }
 
-    /// Of documents with faults.
+    /// For documents with faults.
     static func json(of failure: DocumentFailure) -> JSONText {
         .object([
             ("valid", .boolean(false)),

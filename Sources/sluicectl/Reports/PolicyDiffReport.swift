@@ -1,7 +1,7 @@
 import SluicePolicy
 import SluiceTerminal
 
-/// What `policy diff` shows.
+/// The output of `policy diff`.
 struct PolicyDiffReport {
     private let changes: [PolicyChange]
 
@@ -11,7 +11,7 @@ struct PolicyDiffReport {
 
     var hasChanges: Bool { !changes.isEmpty }
 
-    /// The changes under a heading for each place, and a line that sums them up.
+    /// The changes under a heading for each place, and a summary line.
     func text(_ style: Style) -> String {
         guard hasChanges else { return "no difference\n" }
         var text = ""
@@ -34,14 +34,14 @@ struct PolicyDiffReport {
         ])
     }
 
-    /// `3 changes: 1 added, 2 changed; 1 counter begins from nothing`
+    /// `3 changes: 1 added, 2 changed; 1 counter starts from 0`
     private var closing: String {
         let kinds = [PolicyChange.Kind.added, .removed, .changed].compactMap { kind in
             let count = changes.count { $0.kind == kind }
             return count == 0 ? nil : "\(count) \(kind.rawValue)"
         }
         let restarted = changes.count { $0.counter?.fate == .begins && $0.kind == .changed }
-        let counters = restarted == 1 ? "1 counter begins anew" : "\(restarted) counters begin anew"
+        let counters = restarted == 1 ? "1 counter starts from 0" : "\(restarted) counters start from 0"
         return "\(changes.count) \(changes.count == 1 ? "change" : "changes"): " + kinds.joined(separator: ", ")
             + (restarted == 0 ? "" : "; \(counters)")
     }

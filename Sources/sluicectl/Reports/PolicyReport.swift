@@ -1,10 +1,10 @@
 import SluicePolicy
 import SluiceTerminal
 
-/// What `policy show` shows.
+/// The output of `policy show`.
 struct PolicyReport {
     private struct Document {
-        /// As `grants.json` names it; `nil` for the one policy of all grants.
+        /// Its name in `grants.json`; `nil` for the one policy of all grants.
         let name: String?
         let policy: Policy
         let listing: PolicyListing
@@ -13,15 +13,15 @@ struct PolicyReport {
 
     private let source: String
     private let grant: String?
-    /// Which grant has which document, if there are several.
+    /// The mapping of grants to documents, if there are several.
     private let grants: [(grant: String, document: String)]
     private let isSingle: Bool
     private let documents: [Document]
 
     /// - Parameters:
     ///   - source: where the policies come from.
-    ///   - grant: whose document is shown; all for `nil`.
-    ///   - tool: the one tool that is shown; all for `nil`.
+    ///   - grant: whose document is shown; `nil` for all.
+    ///   - tool: the one tool that is shown; `nil` for all.
     init(_ policies: PolicySet, source: String, grant: String?, tool: String?) {
         let document = { (name: String?, policy: Policy) in
             Document(
@@ -71,7 +71,7 @@ struct PolicyReport {
             + (messages.map { "\n" + $0.render(style) } ?? "") + reserving
     }
 
-    /// A row for each limit, and for each tool without one. Columns that no limit has are left out.
+    /// A row for each limit, and for each tool without one. Columns without values are left out.
     private func ruleTable(_ listing: PolicyListing) -> TextTable {
         let limits = listing.entries.flatMap(\.limits)
         let columns = Self.columns.filter { column in column.isAlways || limits.contains { column.cell($0) != nil } }
@@ -91,7 +91,7 @@ struct PolicyReport {
         return table
     }
 
-    /// What agents are told, by what denies them.
+    /// The agents' messages, by what denies the call.
     private func messageTable(_ listing: PolicyListing) -> TextTable? {
         var table = TextTable([.init("tool"), .init("denied by"), .init("what the agent is told")])
         var isEmpty = true
@@ -119,9 +119,9 @@ struct PolicyReport {
     private struct Column: Sendable {
         var title: String
         var alignment = TextTable.Alignment.left
-        /// Whether it is there even if no limit has it.
+        /// Whether the column is shown even if it has no values.
         var isAlways = true
-        /// `nil` for what a limit does not have.
+        /// `nil` if a limit has no such value.
         let cell: @Sendable (Limit) -> TextTable.Cell?
     }
 
@@ -188,7 +188,7 @@ struct PolicyReport {
         ])
     }
 
-    /// In the words of documents, so that whoever writes one can copy them.
+    /// In the documents' own words, so that they can be copied.
     private static func json(_ limit: Limit) -> JSONText {
         let (window, timeZone) = window(limit)
         return .object([

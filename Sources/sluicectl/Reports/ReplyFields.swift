@@ -1,6 +1,6 @@
 import SluiceClient
 
-/// The members of a map in a reply, which older connections get as an array of names and values in turn.
+/// The members of a map in a reply; on RESP2 connections an array of alternating names and values.
 struct ReplyFields {
     private var members: [String: Reply] = [:]
 

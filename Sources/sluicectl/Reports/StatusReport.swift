@@ -1,12 +1,12 @@
 import SluiceTerminal
 
-/// What `status` shows.
+/// The output of `status`.
 struct StatusReport {
-    /// Checks in a stretch of time.
+    /// Checks during a period.
     struct Rate {
         var checks: Int64
         var milliseconds: Int64
-        /// Whether it was counted just now, rather than since the start.
+        /// Whether it was measured just now, rather than since the start.
         var isSampled: Bool
 
         /// Checks per second, in tenths.
@@ -17,10 +17,10 @@ struct StatusReport {
 
     let socket: String
     let status: SidecarStatus
-    /// Nil if the sidecar does not tell what it takes.
+    /// Nil if the sidecar does not report its use.
     let rate: Rate?
 
-    /// - Parameter earlier: an older reading, to tell the rate since then.
+    /// - Parameter earlier: an older reading, for the rate since then.
     init(socket: String, status: SidecarStatus, earlier: SidecarStatus? = nil) {
         self.socket = socket
         self.status = status
@@ -49,7 +49,7 @@ struct StatusReport {
             ("process", "\(status.text("process_id")), replica \(status.text("replica_id"))"),
             ("socket", socketCell),
             ("policy", .init(status.text("policy"))),
-        ] + refusal + [
+        ] + rejection + [
             ("redis", redis)
         ] + redisError + [
             ("counting", counting),
@@ -83,13 +83,13 @@ struct StatusReport {
             "\(text); its file was gone \(remakes == 1 ? "once" : "\(remakes) times") and made again", .caution)
     }
 
-    /// Policies that the sidecar did not take.
-    private var refusal: [(name: String, value: TextTable.Cell)] {
+    /// Policies that the sidecar rejected.
+    private var rejection: [(name: String, value: TextTable.Cell)] {
         guard let fault = status.refusedPolicies else { return [] }
         return [("refused", .init("newer policies, the last good ones stay: \(fault)", .bad))]
     }
 
-    /// What is only there for outages, where there is any of it.
+    /// Figures about outages, if there are any.
     private var outageFacts: [(name: String, value: TextTable.Cell)] {
         var facts: [(name: String, value: TextTable.Cell)] = []
         let (behindMs, follows) = (
@@ -98,13 +98,13 @@ struct StatusReport {
         if behindMs > 0 || follows > 0 {
             let now =
                 behindMs > 0
-                ? "Redis' is \(DurationText.format(milliseconds: behindMs)) behind what it told before" : ""
+                ? "Redis' is \(DurationText.format(milliseconds: behindMs)) behind its earlier time" : ""
             let times = follows > 0 ? "was followed back \(follows) times" : ""
             let text = [now, times].filter { !$0.isEmpty }.joined(separator: ", ")
             facts.append(("clock", .init(text, behindMs > 0 ? .caution : .plain)))
         }
         if let unsettled = status.integer("unsettled_counters"), unsettled > 0, status.hasRedis {
-            facts.append(("settling", .init("\(unsettled) counters hold what Redis is to be told", .caution)))
+            facts.append(("settling", .init("\(unsettled) counters hold usage that Redis does not have yet", .caution)))
         }
         if let folder = stateFolder {
             let hasFaults = (status.integer("state_faults") ?? 0) > 0
@@ -114,7 +114,7 @@ struct StatusReport {
         return facts
     }
 
-    /// nil where there is none.
+    /// nil if there is none.
     private var stateFolder: String? {
         let folder = status.text("state_dir")
         return folder == "-" || folder == "none" ? nil : folder
@@ -122,7 +122,7 @@ struct StatusReport {
 
     private var redis: TextTable.Cell {
         guard status.hasRedis else { return .init("none") }
-        // Before the first connection there is no word of the server.
+        // Before the first connection the server is unknown.
         let server = status.text("redis_server")
         let parts = [status.text("redis_address"), status.redisState, server].filter { !$0.isEmpty && $0 != "-" }
         return .init(parts.joined(separator: ", "), status.isShared ? .plain : .caution)
@@ -130,7 +130,7 @@ struct StatusReport {
 
     private var counting: TextTable.Cell {
         if status.isShared && status.text("subscription") == "down" {
-            return .init("shared, refusals are not remembered: Redis does not tell of changes", .caution)
+            return .init("shared, denial cache off: Redis notifications unavailable", .caution)
         }
         if status.isShared { return .init("shared", .good) }
         return status.hasRedis ? .init("local: Redis does not answer", .caution) : .init("local: there is no Redis")
@@ -216,7 +216,7 @@ struct StatusReport {
             ])
     }
 
-    /// Null where it is not told: it may be for operators.
+    /// Null if it is not reported: it may be for operators only.
     private func text(_ field: String) -> JSONText {
         let text = status.text(field)
         return text == "-" ? .null : .string(text)
@@ -226,7 +226,7 @@ struct StatusReport {
 }
 
 extension [String] {
-    /// Each once, in the order of their first place.
+    /// Each once, in the order of first occurrence.
     fileprivate var unique: [String] {
         reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
     }
