@@ -39,7 +39,7 @@ import Testing
 
     /// What explains a denial shows what the store holds, also while the cache would deny.
     @Test func aTracedPeekAsksTheStore() {
-        var rig = refused(limit(max: 3), used: 3)
+        var rig = denied(limit(max: 3), used: 3)
         #expect(rig.decide().source == .cache && rig.decide(isPeek: true).source == .cache)
         let explained = rig.decide(isPeek: true, wantsTrace: true)
         #expect(explained.source == .shared && !explained.allowed && explained.trace?.first?.used == 3)
