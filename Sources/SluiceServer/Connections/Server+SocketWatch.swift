@@ -65,8 +65,8 @@ extension Server {
             }
         case .made(let file, let channel):
             // Connections made through the old one stay open.
-            changeFeed.value?.close(promise: nil)
-            changeFeed.value = channel
+            listener.value?.close(promise: nil)
+            listener.value = channel
             socketFile.value = file
             host.value.socketHistory.remakes += 1
             host.value.socketHistory.trouble = ""

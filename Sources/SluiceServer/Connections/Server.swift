@@ -45,7 +45,7 @@ package final class Server: Sendable {
     let eventLoop: any EventLoop
     let host: NIOLoopBound<LimiterHost>
     private let operators: NIOLoopBound<OperatorCommands>
-    let changeFeed: NIOLoopBoundBox<(any Channel)?>
+    let listener: NIOLoopBoundBox<(any Channel)?>
     let socketFile: NIOLoopBoundBox<SocketFile?>
     let socketWatch: NIOLoopBoundBox<SocketWatch>
     let logger: Logger
@@ -93,7 +93,7 @@ package final class Server: Sendable {
             OperatorCommands(
                 host: host, facts: configuration.facts, operatorUserIDs: configuration.operatorUserIDs),
             eventLoop: eventLoop)
-        changeFeed = NIOLoopBoundBox(nil, eventLoop: eventLoop)
+        listener = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketFile = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketWatch = NIOLoopBoundBox(SocketWatch(), eventLoop: eventLoop)
     }
@@ -178,7 +178,7 @@ package final class Server: Sendable {
     private func listenOnce() async throws {
         let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [self] in try makeSocket() }
         try await eventLoop.submit { [self] in
-            changeFeed.value = bound
+            listener.value = bound
             socketFile.value = file
             host.value.sweepConnections()
             watchSocket()
@@ -227,8 +227,8 @@ package final class Server: Sendable {
         // A socket that is being created again must not be left behind.
         try await eventLoop.flatSubmit { [self] in endSocketWatch() }.get()
         let drained = eventLoop.makePromise(of: Void.self)
-        try await eventLoop.submit { [host, changeFeed, socketFile] in
-            changeFeed.value?.close(promise: nil)
+        try await eventLoop.submit { [host, listener, socketFile] in
+            listener.value?.close(promise: nil)
             socketFile.value?.remove()
             host.value.drain { drained.succeed() }
         }.get()

@@ -160,7 +160,7 @@ package struct SocketFile: Sendable {
         }
         let found = SocketFile(path: path, status)
         if found.isSameFile(as: self) { return .inPlace(found) }
-        guard status.st_mode & S_IFMT == S_IFSOCK, Self.changeFeed(at: path) == getpid() else { return .replaced }
+        guard status.st_mode & S_IFMT == S_IFSOCK, Self.listener(at: path) == getpid() else { return .replaced }
         return .inPlace(found)
     }
 
@@ -201,7 +201,7 @@ package struct SocketFile: Sendable {
     }
 
     /// The process that listens at the path; 0 if there is none or it is unknown.
-    private static func changeFeed(at path: String) -> pid_t {
+    private static func listener(at path: String) -> pid_t {
         let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         guard probe >= 0 else { return 0 }
         defer { close(probe) }
