@@ -45,7 +45,7 @@ extension Integration {
             func lines() -> Int {
                 sidecar.log.split(separator: "\n").filter { $0.contains("checks are answered BUSY") }.count
             }
-            try await waitUntil("the log tells it") { lines() > 0 }
+            try await waitUntil("the log has it") { lines() > 0 }
             #expect(lines() == 1)
         }
 
@@ -62,7 +62,7 @@ extension Integration {
                 #expect(reply.remaining == 1 && reply.source == "shared")
             }
             #expect(try sidecar.figure("overloaded") == 0)
-            try await waitUntil("the log tells it") { sidecar.log.contains("a table is full") }
+            try await waitUntil("the log has it") { sidecar.log.contains("a table is full") }
         }
     }
 }

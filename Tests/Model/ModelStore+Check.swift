@@ -377,10 +377,10 @@ extension ModelStore {
         let missing = log.total + cost - quota.max
         let freeMs = log.freeMs(missing, nowMs: nowMs, lengthMs: quota.lengthMs) ?? 0
         let (steps, exact) = log.summary()
-        let told = steps.flatMap { [$0.ms, $0.units] }
+        let stepNumbers = steps.flatMap { [$0.ms, $0.units] }
         return [
             log.total, missing > 0 && cost <= quota.max ? freeMs : 0,
             log.isEmpty ? 0 : log.newestMs + quota.lengthMs, Int64(exact),
-        ] + told + Array(repeating: 0, count: 2 * (Batch.maxLogSteps - steps.count))
+        ] + stepNumbers + Array(repeating: 0, count: 2 * (Batch.maxLogSteps - steps.count))
     }
 }

@@ -272,7 +272,7 @@ struct BucketUsage {
 
     var isUnconfirmed: Bool { unconfirmed > 0 }
 
-    /// What is to be written back, as a level of the store's bucket; rounded up.
+    /// The amount to write back, as a level of the store's bucket; rounded up.
     func unwrittenLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
         guard unconfirmed == 0 else { return 0 }
         let level = quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs)
@@ -333,7 +333,7 @@ struct BucketUsage {
     struct ChargeReceipt {
         /// The level of local admissions, fine.
         var level: Int64
-        /// How much of those had been given back by then, fine.
+        /// How much of those had been given back when this was taken, fine.
         var credited: Int64
     }
 

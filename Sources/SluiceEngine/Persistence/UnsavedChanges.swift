@@ -1,6 +1,6 @@
 import DequeModule
 
-/// What of a limiter's state is to be recorded next: see `Limiter.takeRecords`.
+/// The changes of a limiter's state that the next records hold: see `Limiter.takeRecords`.
 struct UnsavedChanges {
     /// Counters that changed since they were last recorded, each once, with a reference held by this list. Some of
     /// them may have been recorded since, together with a batch.
@@ -20,7 +20,7 @@ struct UnsavedChanges {
     var departing: Set<Int64> = []
     /// Batches with a record that is not over.
     var recorded: Set<Int64> = []
-    /// Whether the replica's progress is to be recorded even if nothing else is.
+    /// Whether to record the replica's progress even if nothing else changed.
     var wantsReplica = false
     /// The last recorded sequence.
     var recordedSequence: Int64 = 0

@@ -213,7 +213,7 @@ package final class StateFile: @unchecked Sendable {
     /// Rewrites the file with the records that still count, and returns when that is on the disk. If it throws, the
     /// file is as before.
     ///
-    /// - Parameter nowMs: records that have expired by then are left out, ms since the epoch.
+    /// - Parameter nowMs: ms since the epoch; records that expired before it are left out.
     package func compact(nowMs: Int64) throws(Failure) {
         // If it fails, it is tried again when there is more to save.
         compactSize = size

@@ -68,7 +68,7 @@ final class StateWriter {
     ///
     /// - Parameters:
     ///   - isUrgent: whether no batch may leave before it completes.
-    ///   - nowMs: ms since the epoch: records that have expired by then need not be kept.
+    ///   - nowMs: ms since the epoch: records that expired before it need not be kept.
     ///   - completion: gets whether it is on the disk; called later, on the event loop.
     func write(_ newRecords: [StateRecord], isUrgent: Bool, nowMs: Int64, completion: @escaping (Bool) -> Void) {
         let records = failed.isEmpty ? newRecords : StateFile.latest(failed + newRecords)

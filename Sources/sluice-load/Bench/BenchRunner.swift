@@ -26,7 +26,7 @@ package struct BenchRunner {
     private let onNote: (String) -> Void
 
     /// The sidecars' time limit for a check, ns. It is long, because a closed loop of thousands of checks would
-    /// otherwise be answered from local counters, which is cheaper: only exactly counted checks are to be measured.
+    /// otherwise be answered from local counters, which is cheaper: the bench measures exactly counted checks only.
     private static let budgetNs: Int64 = 5_000_000_000
     /// From this number of grants on, checking each once takes long enough to be reported.
     private static let toldFill = 100_000

@@ -27,8 +27,8 @@ struct WindowCharges: Sendable {
         addedLater += max(0, committed - cost)
     }
 
-    /// The least usage, before its own charge, in an answer to a check sent at this time: the admissions read by then,
-    /// less everything that was to be given back.
+    /// The least usage, before its own charge, in an answer to a check sent at this time: the admissions read before that,
+    /// less all that callers wanted to give back.
     func leastKnown(sentNs: Int64) -> Int64 { sightings.value(before: sentNs) - givenBack }
 
     /// The most that was ever charged, as if nothing had been given back.
