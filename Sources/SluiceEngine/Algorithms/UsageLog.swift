@@ -36,7 +36,6 @@ package struct UsageLog: Sendable, Equatable {
     package var count: Int { entries.count }
     /// When the newest was charged, ms since the epoch; -1 if it is empty.
     package var newestMs: Int64 { entries.last?.ms ?? -1 }
-    package var oldestMs: Int64 { entries.first?.ms ?? -1 }
     /// Units of all entries: 0 to 2^53.
     package var total: Int64 { (entries.last?.total ?? before) - before }
     /// Bytes that it holds.

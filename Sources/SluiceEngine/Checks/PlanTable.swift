@@ -67,7 +67,6 @@ struct PlanTable {
     var freeCounterCount: Int { freeCounters.count }
     var planCount: Int { planByIdentity.count }
     var counterCount: Int { counterByBaseKey.count }
-    var rulesCount: Int { rulesByRuling.count }
     var templateCount: Int { templates.count }
 
     /// The plan of an identity, if the present policies made it.
