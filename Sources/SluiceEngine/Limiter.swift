@@ -82,36 +82,14 @@ package struct Limiter {
         case listening(ChangeFeedCommand)
     }
 
-    /// A change to log. Each change is reported once.
-    package enum Notice: Sendable, Equatable {
-        case storeReached
-        case storeLost(reason: String)
-        /// Still unavailable, for a reason that was not reported before.
-        case storeStillAway(reason: String)
-        /// The store lost what this replica had charged.
-        case storeLostData
-        case storeClockBehind(byMs: Int64)
-        /// The clock stayed behind; windows follow it again.
-        case storeClockFollowed(byMs: Int64)
-        case keyFault(reason: String)
-        /// The change feed is down: the denial cache is off.
-        case changesUnheard(reason: String)
-        case changesHeard
-        /// Checks are answered `BUSY`, for the first time in a while.
-        case busy(Busy)
-        /// A table, or a grant's part of it, is full: counters that the store knows are evicted to make room.
-        case evicting
-    }
-
     package let configuration: LimiterConfiguration
     package private(set) var policies: PolicySet
     package internal(set) var statistics = Statistics()
 
     var table: PlanTable
     var ruled = RuledCache()
-    private var busyEpisodes = BusyEpisodes()
     var clock: WindowClock
-    var breaker: Breaker
+    var link: StoreLink
 
     /// Batches that are being gathered. New checks join the last one.
     var queue: [PendingBatch] = []
@@ -155,10 +133,6 @@ package struct Limiter {
     var shareEpoch: Int16 = 1
     var live: LiveReplicas
     var lastHeartbeatNs = Int64.min / 2
-    /// Whether the store failed to record the last heartbeat.
-    var isHeartbeatFaulty = false
-    /// Whether the store's last settlement failed, for the reservation or for one of its counters.
-    var isSettlementFaulty = false
     /// Settlements to send when the store is available again, in order.
     var unsentSettlements: [(key: ByteString, settlement: Batch.Settlement)] = []
     /// Bytes held by those, with their keys.
@@ -167,24 +141,11 @@ package struct Limiter {
     var random: SeededRandom
 
     var completions: [Completion] = []
-    var notices: [Notice] = []
-    var wantsConnect = false
-    var wantsDisconnect = false
-    var wantsProbe = false
+    var notices = Notices()
     /// Whether the store seems overdue, and the sockets must be read before that is concluded: see `tick`.
     package internal(set) var wantsLook = false
-    var reportsClock = true
     /// Replies in a row that say that nothing ran.
     var unrunAnswers = 0
-    /// Pace of notices about faulty keys, and about data losses.
-    var faultPace = NoticePace()
-    var forgotPace = NoticePace()
-    /// Why the store was last unusable; empty if it never was.
-    package internal(set) var storeError = ""
-    /// The reasons reported in this outage.
-    var reportedReasons: [String] = []
-    /// Whether it was reported that the change feed is down.
-    var reportedFeedDown = false
     var lastSweepNs: Int64
 
     /// How much of the budget may be spent waiting for the store, ns. The rest is for delivering the answer.
@@ -207,7 +168,7 @@ package struct Limiter {
         reservations.maxGrantBytes = maxGrantBytes
         idempotency.maxGrantBytes = maxGrantBytes
         clock = WindowClock(now: now)
-        breaker = Breaker(overdueAfterNs: storeWaitNs, seed: configuration.seed, now: now)
+        link = StoreLink(Breaker(overdueAfterNs: storeWaitNs, seed: configuration.seed, now: now))
         denials = DenialCache(seed: configuration.seed, now: now)
         live = LiveReplicas(configuration.replicas, now: now)
         lastSweepNs = now.monotonicNs
@@ -271,7 +232,7 @@ package struct Limiter {
 
     mutating func noteBusy(_ cause: Busy, now: ClockReading) {
         statistics.count(cause)
-        if busyEpisodes.begins(cause, now: now) { notify(.busy(cause)) }
+        notices.busy(cause, now: now)
     }
 
     /// Decides a check of a run, which `find` has just looked up.
@@ -391,7 +352,7 @@ package struct Limiter {
         table.maxBytes = identityBytes
         let evicted = table.evicted
         defer {
-            if table.evicted > evicted && busyEpisodes.begins(nil, now: now) { notify(.evicting) }
+            if table.evicted > evicted { notices.evicting(now: now) }
         }
         do throws(Full) {
             return .plan(
@@ -407,7 +368,7 @@ package struct Limiter {
     /// every replica counts in the store, it has all that such rows hold. In an outage the last seen usage still
     /// decides.
     var sharedEpoch: Int16? {
-        configuration.usesStore && breaker.isClosed && recovery == nil ? storeEpoch : nil
+        configuration.usesStore && link.isClosed && recovery == nil ? storeEpoch : nil
     }
 
     private func ruling(_ identity: Identity.Parts) -> CallRuling {
@@ -429,10 +390,7 @@ package struct Limiter {
         swap(&finished, &completions)
     }
 
-    package mutating func takeNotices() -> [Notice] {
-        defer { notices.removeAll() }
-        return notices
-    }
+    package mutating func takeNotices() -> [Notice] { notices.take() }
 
     /// The latest time for the next `tick`, by the monotonic clock.
     package mutating func nextTickNs() -> Int64 {
@@ -441,13 +399,13 @@ package struct Limiter {
         if let deadline = oldestDeadlineNs() { next = min(next, deadline) }
         // A pending look makes the next tick due right after it, not at a fixed time.
         if !wantsLook {
-            if let tick = breaker.nextTickNs(oldestUnansweredNs: inFlight.first?.sentNs) { next = min(next, tick) }
-            if let tick = denials.nextTickNs(isStoreThere: breaker.isClosed) { next = min(next, tick) }
+            if let tick = link.breaker.nextTickNs(oldestUnansweredNs: inFlight.first?.sentNs) { next = min(next, tick) }
+            if let tick = denials.nextTickNs(isStoreThere: link.isClosed) { next = min(next, tick) }
         }
-        if breaker.isClosed, maySend, let heartbeatNs = nextHeartbeatNs {
+        if link.isClosed, maySend, let heartbeatNs = nextHeartbeatNs {
             next = min(next, heartbeatNs)
         }
-        if let recovery, breaker.isClosed { next = min(next, recovery.endNs) }
+        if let recovery, link.isClosed { next = min(next, recovery.endNs) }
         return next
     }
 
@@ -463,14 +421,15 @@ package struct Limiter {
     package mutating func tick(now: ClockReading, lookedNs: Int64? = nil) {
         if configuration.usesStore {
             answerExpired(now: now)
-            let (wasClosed, wasProbing) = (breaker.isClosed, breaker.state == .probing)
+            let (wasClosed, wasProbing) = (link.isClosed, link.breaker.state == .probing)
             let oldestNs = inFlight.first?.sentNs
-            perform(breaker.tick(oldestUnansweredNs: oldestNs, lookedNs: lookedNs, now: now), now: now)
-            wantsLook = breaker.wantsLook(oldestUnansweredNs: oldestNs, now: now)
-            if wasClosed && !breaker.isClosed {
+            let isGivenUp = link.tick(oldestUnansweredNs: oldestNs, lookedNs: lookedNs, now: now)
+            if isGivenUp { dropConnection() }
+            wantsLook = link.breaker.wantsLook(oldestUnansweredNs: oldestNs, now: now)
+            if wasClosed && !link.isClosed {
                 leaveStore(reason: Self.noAnswer, now: now)
-            } else if wasProbing, case .stalled = breaker.state {
-                reportOutage(reason: Self.noAnswer)
+            } else if wasProbing, case .stalled = link.breaker.state {
+                notices.storeUnavailable(reason: Self.noAnswer)
             }
             advanceRecovery(now: now)
             listen(lookedNs: lookedNs, now: now)
@@ -534,14 +493,5 @@ package struct Limiter {
         for entry in batch.entries where entry.plan >= 0 { table.unpin(entry.plan) }
         guard recycledBatches.count <= EngineBounds.maxBatchesInFlight else { return }
         recycledBatches.append(batch)
-    }
-
-    /// Reports a faulty key in the store, at a limited pace so that repeated checks do not fill the log.
-    mutating func notifyFault(_ reason: String, now: ClockReading) {
-        if faultPace.allows(now: now) { notify(.keyFault(reason: reason)) }
-    }
-
-    mutating func notify(_ notice: Notice) {
-        if notices.count < EngineBounds.maxNotices { notices.append(notice) }
     }
 }

@@ -1,16 +1,3 @@
-/// Limits notices of one kind: some at once, then one per pause, so that they do not fill the log.
-struct NoticePace {
-    /// When the pauses of all notices allowed so far will be over, by the monotonic clock.
-    private var pausedUntilNs = Int64.min / 2
-
-    mutating func allows(now: ClockReading) -> Bool {
-        let nextNs = max(pausedUntilNs, now.monotonicNs) + EngineBounds.noticePauseNs
-        guard nextNs - now.monotonicNs <= EngineBounds.noticesAtOnce * EngineBounds.noticePauseNs else { return false }
-        pausedUntilNs = nextNs
-        return true
-    }
-}
-
 /// Counts events since the start, for status, metrics and tests.
 package struct Statistics: Sendable, Equatable {
     /// Answers by source, then verdict; peeks included.

@@ -160,10 +160,10 @@ import Testing
             rig.hear(.closed(reason: "NOPERM"))
             notices += rig.limiter.takeNotices()
         }
-        #expect(notices == [.changesUnheard(reason: "NOPERM")])
+        #expect(notices == [.changeFeedDown(reason: "NOPERM")])
         #expect(pauses.suffix(2).allSatisfy { (5_000...10_010).contains($0) })
         rig.listen()
-        #expect(rig.limiter.takeNotices() == [.changesHeard])
+        #expect(rig.limiter.takeNotices() == [.changeFeedUp])
     }
 
     @Test func withoutAStoreThereIsNoFeed() {

@@ -272,9 +272,9 @@ import Testing
         rejectOnce("NOPERM evalsha")
         #expect(rig.limiter.takeNotices().isEmpty)
         rejectOnce("LOADING")
-        #expect(rig.limiter.takeNotices() == [.storeStillAway(reason: "LOADING")])
+        #expect(rig.limiter.takeNotices() == [.storeStillUnavailable(reason: "LOADING")])
         rig.close("reset by peer")
-        #expect(rig.limiter.takeNotices() == [.storeStillAway(reason: "reset by peer")])
+        #expect(rig.limiter.takeNotices() == [.storeStillUnavailable(reason: "reset by peer")])
         rejectOnce("NOPERM evalsha")
         #expect(rig.limiter.takeNotices().isEmpty && rig.limiter.storeError == "NOPERM evalsha")
         // A store that finds a new reason each time does not fill the log.

@@ -19,7 +19,7 @@ import Testing
             let decision = rig.decide(wantsTrace: true)
             #expect(decision.verdict == .unavailable && decision.source == .local && !decision.allowed)
             #expect(decision.rule == "/tools/t/limits/d" && !decision.message.isEmpty && decision.remaining == 0)
-            let retryNs = rig.limiter.breaker.nextTryNs(now: rig.now) - rig.now.monotonicNs
+            let retryNs = rig.limiter.link.breaker.nextTryNs(now: rig.now) - rig.now.monotonicNs
             #expect(decision.retryAfterMs >= 1 && decision.retryAfterMs == (retryNs + 999_999) / 1_000_000)
             #expect(decision.retryAfterMs <= EngineBounds.maxBackoffNs / 1_000_000)
         }
@@ -55,7 +55,7 @@ import Testing
         }
         #expect(rig.answers[ticket]?.verdict == .unavailable)
         let decision = rig.decide()
-        let tickNs = try #require(rig.limiter.breaker.nextTickNs(oldestUnansweredNs: nil))
+        let tickNs = try #require(rig.limiter.link.breaker.nextTickNs(oldestUnansweredNs: nil))
         #expect(decision.retryAfterMs == (tickNs - rig.now.monotonicNs + 999_999) / 1_000_000)
     }
 

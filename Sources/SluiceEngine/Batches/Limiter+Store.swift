@@ -5,18 +5,14 @@ extension Limiter {
     // MARK: - Events of the link
 
     package mutating func linkConnected(now: ClockReading) {
-        perform(breaker.connected(), now: now)
+        link.connected()
     }
 
     /// The connection could not be opened, or broke.
     package mutating func linkClosed(reason: String, now: ClockReading) {
-        let wasClosed = breaker.isClosed
-        breaker.disconnected(now: now)
-        if wasClosed {
-            leaveStore(reason: reason, now: now)
-        } else {
-            reportOutage(reason: reason)
-        }
+        let wasClosed = link.isClosed
+        link.disconnected(now: now)
+        if wasClosed { leaveStore(reason: reason, now: now) } else { notices.storeUnavailable(reason: reason) }
         dropConnection()
     }
 
@@ -42,25 +38,15 @@ extension Limiter {
 
     /// The link's next command; nil if there is none. The shell asks until it is nil.
     package mutating func nextCommand(now: ClockReading) -> LinkCommand? {
-        if wantsDisconnect {
-            wantsDisconnect = false
-            return .disconnect
-        }
-        if wantsConnect {
-            wantsConnect = false
-            return .connect
-        }
+        if let command = link.takeCommand() { return command }
         if let command = denials.takeCommand() { return .listening(command) }
         // No probe may be in flight behind write-backs. If those were sent again after it (the store had lost its
         // scripts), and their answer lost, the marker would say the same whether they ran or not.
-        if wantsProbe, !(inFlight.last?.hasIncrements ?? false) {
-            wantsProbe = false
+        if !(inFlight.last?.hasIncrements ?? false), link.takeProbe() { return sendHeartbeat(now: now) }
+        if link.isClosed, maySend, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
         }
-        if breaker.isClosed, maySend, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
-            return sendHeartbeat(now: now)
-        }
-        while breaker.isClosed, maySend, !queue.isEmpty {
+        while link.isClosed, maySend, !queue.isEmpty {
             var batch = queue.removeFirst()
             guard write(&batch, now: now) else {
                 recycle(batch)
@@ -69,7 +55,7 @@ extension Limiter {
             inFlight.append(batch)
             return .send(outgoing)
         }
-        if wantsWriteBacks, breaker.isClosed, inFlight.isEmpty { return sendWriteBacks(now: now) }
+        if wantsWriteBacks, link.isClosed, inFlight.isEmpty { return sendWriteBacks(now: now) }
         return nil
     }
 
@@ -95,11 +81,11 @@ extension Limiter {
         outgoing.reserve(keyByteCount: keyByteCount)
         if batch.isRepeat {
             for sent in batch.writeBacks { write(sent) }
-        } else if breaker.isClosed, journal.count > 0 || hasRestores {
+        } else if link.isClosed, journal.count > 0 || hasRestores {
             addWriteBacks(in: &batch, nowMs: nowMs)
         }
         let verifiesAll = lastSequence % EngineBounds.batchesPerVerification == 0
-        if !batch.isRepeat && breaker.isClosed && idempotency.hasUnsent { addAnswers(in: &batch, now: now) }
+        if !batch.isRepeat && link.isClosed && idempotency.hasUnsent { addAnswers(in: &batch, now: now) }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             if isWithinShare {
                 takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
@@ -200,17 +186,15 @@ extension Limiter {
         }
         // A `superseded` reply shows only that no earlier batch will run any more.
         if reply.status != .superseded { confirm(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
-        let (wasClosed, wasProbing) = (breaker.isClosed, breaker.state == .probing)
+        let (wasClosed, wasProbing) = (link.isClosed, link.breaker.state == .probing)
         let hadOutage =
-            statistics.outages > 0 || breaker.failures > 0 || !reportedReasons.isEmpty
+            statistics.outages > 0 || link.breaker.failures > 0 || notices.hasOutage
             || (journal.count > 0 && !changes.restored.isEmpty)
         if !pauseIfUnrun(reply, now: now) {
-            perform(
-                breaker.answered(sentNs: batch.sentNs, awaitsMore: !inFlight.isEmpty, arrivedNs: arrivedNs, now: now),
-                now: now)
-            if wasProbing && !breaker.isClosed { reportOutage(reason: "its answers are too late") }
+            link.answered(sentNs: batch.sentNs, awaitsMore: !inFlight.isEmpty, arrivedNs: arrivedNs, now: now)
+            if wasProbing && !link.isClosed { notices.storeUnavailable(reason: "its answers are too late") }
         }
-        if !wasClosed && breaker.isClosed { storeReached(hadOutage: hadOutage, timeMs: reply.timeMs, now: now) }
+        if !wasClosed && link.isClosed { storeReached(hadOutage: hadOutage, timeMs: reply.timeMs, now: now) }
         if !batch.writeBacks.isEmpty || hasRestores || idempotency.hasUnsent { wantsWriteBacks = true }
         // The repeated batch had run before. After a data loss it is written back again, like everything unconfirmed.
         if batch.isRepeat && reply.status == .superseded { confirmWriteBacks(of: batch) }
@@ -223,7 +207,7 @@ extension Limiter {
             forgotSinceMs = reply.forgotSinceMs
             denials.forgetAll(now: now)
             if let found = reply.words.first {
-                notifyFault("unexpected value in this replica's marker, overwritten: \(found.quoted)", now: now)
+                notices.keyFault("unexpected value in this replica's marker, overwritten: \(found.quoted)", now: now)
             }
             if batch.sequence > forgotSequence { storeLostData(timeMs: reply.timeMs, now: now) }
             sendAgain(batch, now: now)
@@ -247,17 +231,10 @@ extension Limiter {
     }
 
     private mutating func observeClock(_ timeMs: Int64, sentNs: Int64, now: ClockReading) {
-        let behindMs = clock.highestStoreMs - timeMs
-        if behindMs > EngineBounds.clockStepMs {
-            if reportsClock { notify(.storeClockBehind(byMs: behindMs)) }
-            reportsClock = false
-        } else {
-            reportsClock = true
-        }
+        notices.storeClock(behindByMs: clock.highestStoreMs - timeMs)
         guard let followedMs = clock.observeStore(timeMs: timeMs, sentNs: sentNs, now: now) else { return }
         statistics.clockFollows += 1
-        notify(.storeClockFollowed(byMs: followedMs))
-        reportsClock = true
+        notices.storeClockFollowed(byMs: followedMs)
         // These denials were proven for windows that are no longer open.
         denials.forgetAll(now: now)
         // A restart must not go on from the time that was given up.
@@ -343,12 +320,12 @@ extension Limiter {
             case BatchReply.tooMuch:
                 // No client waits for an unsent settlement, so its fault is logged.
                 if entry.firstWaiter < 0 {
-                    settlementFailed(reason: "the settled cost of a reservation exceeds what can be counted")
+                    notices.settlement(fault: "the settled cost of a reservation exceeds what can be counted")
                 }
                 finishAll(entry, of: batch, .notSettled(.tooMuch), now: now)
             case BatchReply.passedOver:
                 statistics.faults += 1
-                settlementFailed(reason: words.next() ?? "")
+                notices.settlement(fault: words.next() ?? "")
                 forgetDenials(settledBy: entry, now: now)
                 noteSettled(entry)
                 finishAll(entry, of: batch, .settled(true), now: now)
@@ -372,7 +349,7 @@ extension Limiter {
                         forgetDenials(settledBy: entry, now: now)
                         noteSettled(entry)
                     }
-                    isSettlementFaulty = false
+                    notices.settlement(fault: nil)
                     finishAll(entry, of: batch, .settled(outcome == 1), now: now)
                     continue
                 }
@@ -389,20 +366,14 @@ extension Limiter {
     /// The store could not charge one of the entry's counters, or read its record. Other entries are not affected.
     private mutating func fail(_ entry: PendingBatch.Entry, of batch: PendingBatch, reason: String, now: ClockReading) {
         statistics.faults += 1
-        if entry.isHeartbeat { return heartbeatFailed(reason: reason) }
+        if entry.isHeartbeat { return notices.heartbeat(fault: reason) }
         guard entry.plan >= 0 else {
-            settlementFailed(reason: reason)
+            notices.settlement(fault: reason)
             return finishAll(entry, of: batch, .notSettled(.storeFault), now: now)
         }
-        if !table[plan: entry.plan].isFaulty { notifyFault(reason, now: now) }
+        if !table[plan: entry.plan].isFaulty { notices.keyFault(reason, now: now) }
         table[plan: entry.plan].isFaulty = true
         answerLocally(entry, of: batch, now: now)
-    }
-
-    /// Reports a settlement's fault, once until a settlement succeeds.
-    private mutating func settlementFailed(reason: String) {
-        if !isSettlementFaulty { notify(.keyFault(reason: reason)) }
-        isSettlementFaulty = true
     }
 
     private mutating func answer(

@@ -168,7 +168,7 @@ extension Limiter {
             findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &evaluation)
         }
         var decision = conclude(plan: plan, &evaluation, source: .local)
-        if let recovery, breaker.isClosed, !decision.allowed, decision.retryAfterMs > 0 {
+        if let recovery, link.isClosed, !decision.allowed, decision.retryAfterMs > 0 {
             // When the recovery ends, all is counted in the store again, and there may be room sooner than in the
             // share.
             let endMs = max(1, (recovery.endNs - now.monotonicNs + 999_999) / 1_000_000)
@@ -246,7 +246,7 @@ extension Limiter {
             verdict: .unavailable, source: .local, words: table[rulesOf: plan].limits[index].wordsWhenUnavailable)
         decision.limit = table[rulesOf: plan].limits[index].quota.capacity
         decision.remaining = 0
-        decision.retryAfterMs = max(1, (breaker.nextTryNs(now: now) - now.monotonicNs + 999_999) / 1_000_000)
+        decision.retryAfterMs = max(1, (link.breaker.nextTryNs(now: now) - now.monotonicNs + 999_999) / 1_000_000)
         if wantsTrace { decision.trace = [] }
         if let tracked { decision.reservation = tracked.wantsReservation ? "" : nil }
         return decision

@@ -94,24 +94,13 @@ extension Limiter {
 
     package mutating func linkChangeFeed(_ event: ChangeFeedEvent, now: ClockReading) {
         denials.hear(event, now: now)
-        reportChangeFeed()
+        notices.changeFeed(denials.changeFeed, isStoreThere: link.isClosed)
     }
 
     /// Time has passed.
     mutating func listen(lookedNs: Int64?, now: ClockReading) {
-        denials.tick(isStoreThere: breaker.isClosed, lookedNs: lookedNs, now: now)
-        reportChangeFeed()
-    }
-
-    /// Reports a feed that failed more than once: the first failure may be a hiccup, or the store's own.
-    private mutating func reportChangeFeed() {
-        if denials.isListening {
-            if reportedFeedDown { notify(.changesHeard) }
-            reportedFeedDown = false
-        } else if denials.changeFeed.failures > 1, breaker.isClosed, !reportedFeedDown {
-            notify(.changesUnheard(reason: denials.changeFeed.reason))
-            reportedFeedDown = true
-        }
+        denials.tick(isStoreThere: link.isClosed, lookedNs: lookedNs, now: now)
+        notices.changeFeed(denials.changeFeed, isStoreThere: link.isClosed)
     }
 }
 

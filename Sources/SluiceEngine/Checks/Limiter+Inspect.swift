@@ -26,15 +26,15 @@ package struct CounterReport: Sendable, Equatable {
 
 extension Limiter {
     /// Whether checks are counted in the store right now, by all replicas.
-    package var isShared: Bool { configuration.usesStore && breaker.isClosed && recovery == nil }
+    package var isShared: Bool { configuration.usesStore && link.isClosed && recovery == nil }
 
     /// Whether checks go to the store: during the write-back phase, within this replica's share.
-    var asksStore: Bool { configuration.usesStore && breaker.isClosed && recovery?.phase != .restoring }
+    var asksStore: Bool { configuration.usesStore && link.isClosed && recovery?.phase != .restoring }
 
     /// The breaker's state in one word.
     package var storeState: String {
         guard configuration.usesStore else { return "none" }
-        return switch breaker.state {
+        return switch link.breaker.state {
         case .open: "open"
         case .connecting: "connecting"
         case .probing: "probing"
@@ -43,6 +43,9 @@ extension Limiter {
         case .resting: "resting"
         }
     }
+
+    /// Why the store was last unusable; empty if it never was.
+    package var storeError: String { notices.storeError }
 
     /// How far the store's clock is behind its earlier time, ms; 0 if it is not.
     package var storeBehindMs: Int64 { clock.behindMs }

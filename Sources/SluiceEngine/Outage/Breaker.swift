@@ -35,24 +35,26 @@ struct Breaker {
     }
 
     private(set) var state: State
-    /// Failures in a row: each doubles the pause before the next try. They are reset once it was closed for as long as
-    /// the longest pause, so that a store that answers only probes is not retried at a high rate.
-    private(set) var failures = 0
+    /// Its failures are reset once it was closed for as long as the longest pause, so that a store that answers only
+    /// probes is not retried at a high rate.
+    private var backoff: Backoff
     /// When the store's connection was last read: see `tick`.
     private(set) var lookedNs = Int64.min / 2
     /// When it last became closed.
     private var closedNs: Int64 = 0
     /// How long an answer may be outstanding before the store counts as hanging, ns.
     let overdueAfterNs: Int64
-    private var random: SeededRandom
 
     init(overdueAfterNs: Int64, seed: UInt64, now: ClockReading) {
         self.overdueAfterNs = overdueAfterNs
-        random = SeededRandom(seed: seed)
+        backoff = Backoff(longestNs: EngineBounds.maxBackoffNs, seed: seed)
         state = .open(retryAtNs: now.monotonicNs)
     }
 
     var isClosed: Bool { state == .closed }
+
+    /// Failures in a row.
+    var failures: Int { backoff.failures }
 
     /// Time has passed. `oldestUnansweredNs` is when the oldest batch without an answer was sent.
     ///
@@ -76,7 +78,7 @@ struct Breaker {
             return .none
         case .stalled(let sinceNs):
             guard self.lookedNs - sinceNs >= EngineBounds.stallLimitNs else { return .none }
-            state = .open(retryAtNs: nowNs + nextPauseNs())
+            state = .open(retryAtNs: nowNs + backoff.nextPauseNs())
             return .disconnect
         case .resting(let retryAtNs):
             guard nowNs >= retryAtNs else { return .none }
@@ -94,7 +96,7 @@ struct Breaker {
     /// The connection could not be opened, or broke.
     mutating func disconnected(now: ClockReading) {
         forgetFailures(now: now)
-        state = .open(retryAtNs: now.monotonicNs + nextPauseNs())
+        state = .open(retryAtNs: now.monotonicNs + backoff.nextPauseNs())
     }
 
     /// An answer showed that the script works. `awaitsMore`: whether others are still outstanding.
@@ -105,7 +107,7 @@ struct Breaker {
         switch state {
         case .probing:
             guard (arrivedNs ?? now.monotonicNs) - sentNs < overdueAfterNs else {
-                state = .resting(retryAtNs: now.monotonicNs + nextPauseNs())
+                state = .resting(retryAtNs: now.monotonicNs + backoff.nextPauseNs())
                 return .none
             }
             state = .closed
@@ -115,11 +117,11 @@ struct Breaker {
             return .none
         case .stalled where failures == 0:
             // The first hang in a row may be a hiccup: probe at once.
-            failures = 1
+            backoff.countFailure()
             state = .probing
             return .probe
         case .stalled:
-            state = .resting(retryAtNs: now.monotonicNs + nextPauseNs())
+            state = .resting(retryAtNs: now.monotonicNs + backoff.nextPauseNs())
             return .none
         case .closed, .open, .connecting, .resting:
             return .none
@@ -141,7 +143,7 @@ struct Breaker {
         switch state {
         case .closed, .probing, .stalled:
             forgetFailures(now: now)
-            state = .resting(retryAtNs: now.monotonicNs + nextPauseNs())
+            state = .resting(retryAtNs: now.monotonicNs + backoff.nextPauseNs())
         case .open, .connecting, .resting:
             break
         }
@@ -168,15 +170,6 @@ struct Breaker {
 
     /// It is no longer closed: resets the failures if it was closed for long enough.
     private mutating func forgetFailures(now: ClockReading) {
-        if isClosed && now.monotonicNs - closedNs >= EngineBounds.maxBackoffNs { failures = 0 }
-    }
-
-    /// Half of `min(first * 2^failures, max)`, plus up to as much again at random, so that replicas that lost the
-    /// store together do not come back together.
-    private mutating func nextPauseNs() -> Int64 {
-        let doublings = min(failures, 20)
-        let ceiling = min(EngineBounds.firstBackoffNs << Int64(doublings), EngineBounds.maxBackoffNs)
-        failures += 1
-        return ceiling / 2 + Int64.random(in: 0...ceiling / 2, using: &random)
+        if isClosed && now.monotonicNs - closedNs >= EngineBounds.maxBackoffNs { backoff.reset() }
     }
 }

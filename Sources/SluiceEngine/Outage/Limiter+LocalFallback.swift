@@ -11,23 +11,15 @@ extension Limiter {
 
     /// Pauses a store that answers, but not as it should.
     mutating func pauseStore(reason: String, now: ClockReading) {
-        let wasClosed = breaker.isClosed
-        breaker.rejected(now: now)
-        if wasClosed { leaveStore(reason: reason, now: now) } else { reportOutage(reason: reason) }
-    }
-
-    /// Reports why the store is not used: every reason once per outage, because the first only says how it began.
-    mutating func reportOutage(reason: String) {
-        storeError = reason
-        guard !reportedReasons.contains(reason), reportedReasons.count < EngineBounds.maxReportedReasons else { return }
-        notify(reportedReasons.isEmpty ? .storeLost(reason: reason) : .storeStillAway(reason: reason))
-        reportedReasons.append(reason)
+        let wasClosed = link.isClosed
+        link.rejected(now: now)
+        if wasClosed { leaveStore(reason: reason, now: now) } else { notices.storeUnavailable(reason: reason) }
     }
 
     /// The store became unavailable: answers all waiting checks locally, at once.
     mutating func leaveStore(reason: String, now: ClockReading) {
         statistics.outages += 1
-        reportOutage(reason: reason)
+        notices.storeUnavailable(reason: reason)
         denials.storeLeft(now: now)
         recordAll()
         answerAllLocally(now: now)
@@ -128,23 +120,8 @@ extension Limiter {
         return oldest
     }
 
-    mutating func perform(_ action: Breaker.Action, now: ClockReading) {
-        switch action {
-        case .none:
-            break
-        case .connect:
-            wantsConnect = true
-        case .disconnect:
-            dropConnection()
-            wantsDisconnect = true
-        case .probe:
-            wantsProbe = true
-        }
-    }
-
     /// No batch in flight will be answered any more.
     mutating func dropConnection() {
-        wantsProbe = false
         while !inFlight.isEmpty { keepUnconfirmed(inFlight.removeFirst()) }
     }
 

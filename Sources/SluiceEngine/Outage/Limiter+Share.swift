@@ -10,7 +10,7 @@ extension Limiter {
     var isWithinShare: Bool { recovery != nil }
 
     /// Whether begun shares continue whatever the store reports, because it does not have the usage of others yet.
-    var keepsShare: Bool { recovery != nil || !breaker.isClosed }
+    var keepsShare: Bool { recovery != nil || !link.isClosed }
 
     /// Takes an entry's checks from the share, and denies the waiters beyond it.
     mutating func takeShare(forEntry index: Int, of batch: inout PendingBatch, nowMs: Int64, now: ClockReading) {

@@ -90,7 +90,7 @@ extension Limiter {
     /// Whether the store has all local admissions, so that all replicas may count on it, and decides every new
     /// admission here.
     var hasWrittenBack: Bool {
-        breaker.isClosed && writesBack && journal.isWrittenBack
+        link.isClosed && writesBack && journal.isWrittenBack
             && !inFlight.contains { !$0.writeBacks.isEmpty || $0.hasAdmittedLocally }
             && !unconfirmed.contains { !$0.hasOnlyHeartbeats }
     }
@@ -232,21 +232,15 @@ extension Limiter {
         return again
     }
 
-    /// The store could not record a heartbeat: reported once, until one succeeds.
-    mutating func heartbeatFailed(reason: String) {
-        if !isHeartbeatFaulty { notify(.keyFault(reason: reason)) }
-        isHeartbeatFaulty = true
-    }
-
     /// - Parameters:
     ///   - numbers: the three numbers of each replica's `Heartbeat`.
     ///   - unnamed: how many other members their lists held; reported once, until there are none.
     mutating func heard(_ numbers: ArraySlice<Int64>, unnamed: Int64, now: ClockReading) {
         if unnamed > 0 {
             let key = String(decoding: CounterKey.replicas(prefix: configuration.keyPrefix), as: UTF8.self)
-            heartbeatFailed(reason: "\(key) held \(unnamed) members that are no replicas: ignored and removed")
+            notices.heartbeat(fault: "\(key) held \(unnamed) members that are no replicas: ignored and removed")
         } else {
-            isHeartbeatFaulty = false
+            notices.heartbeat(fault: nil)
         }
         var replicas: [UInt64] = []
         for at in stride(from: numbers.startIndex, to: numbers.endIndex, by: 3) {
@@ -269,7 +263,7 @@ extension Limiter {
     /// they have restored; otherwise each counter is restored ahead of its next check.
     mutating func storeLostData(timeMs: Int64, now: ClockReading) {
         statistics.forgotten += 1
-        if forgotPace.allows(now: now) { notify(.storeLostData) }
+        notices.storeLostData(now: now)
         storeEpoch &+= 1
         idempotency.markAllUnsent()
         restorePosition = 0
@@ -290,8 +284,7 @@ extension Limiter {
     /// - Parameter hadOutage: whether there was an outage before, in which other replicas may have admitted something,
     ///   too.
     mutating func storeReached(hadOutage: Bool, timeMs: Int64, now: ClockReading) {
-        reportedReasons = []
-        notify(.storeReached)
+        notices.storeReached()
         live.storeReached(now: now)
         if recovery?.phase == .restoring {
             recovery?.startedNs = now.monotonicNs
@@ -320,7 +313,7 @@ extension Limiter {
     }
 
     mutating func advanceRecovery(now: ClockReading) {
-        guard breaker.isClosed, let phase = recovery?.phase else { return }
+        guard link.isClosed, let phase = recovery?.phase else { return }
         let isDone = phase == .restoring ? hasRestored : hasWrittenBack
         switch recovery?.advance(isDone: isDone, now: now) {
         case .writeBack?: wantsWriteBacks = true

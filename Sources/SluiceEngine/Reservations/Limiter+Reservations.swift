@@ -231,7 +231,7 @@ extension Limiter {
             return .answered(done)
         }
         guard configuration.usesStore else { return .answered(false) }
-        guard breaker.isClosed else { return .storeAway }
+        guard link.isClosed else { return .storeAway }
         guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
             return .overloaded
         }
@@ -243,7 +243,7 @@ extension Limiter {
 
     /// Sends a settlement for which no client waits: now, or after the outage.
     mutating func sendSettlement(_ key: ByteString, _ settlement: Batch.Settlement) {
-        guard breaker.isClosed else {
+        guard link.isClosed else {
             // Beyond the bound the settlement is dropped: the charge in the store stays until it expires.
             guard unsentSettlements.count < EngineBounds.maxUnsentSettlements, !isBesideFull else { return }
             unsentSettlements.append((key, settlement))

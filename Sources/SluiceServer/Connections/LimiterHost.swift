@@ -522,7 +522,7 @@ final class LimiterHost: CounterStoreDelegate {
             logger.info("redis answers, counting is shared", metadata: ["server": "\(storeDescription)"])
         case .storeLost(let reason):
             logger.warning("redis is unavailable, counting is local", metadata: ["reason": "\(reason)"])
-        case .storeStillAway(let reason):
+        case .storeStillUnavailable(let reason):
             logger.warning("redis is still unavailable", metadata: ["reason": "\(reason)"])
         case .storeLostData:
             logger.warning("redis lost its data; restoring counters")
@@ -534,7 +534,7 @@ final class LimiterHost: CounterStoreDelegate {
                 metadata: ["by_ms": "\(byMs)"])
         case .keyFault(let reason):
             logger.error("unexpected value in a redis key", metadata: ["reason": "\(reason)"])
-        case .changesUnheard(let reason):
+        case .changeFeedDown(let reason):
             logger.warning(
                 "redis notifications unavailable; denial cache off", metadata: ["reason": "\(reason)"])
         case .busy(let cause):
@@ -544,7 +544,7 @@ final class LimiterHost: CounterStoreDelegate {
             logger.notice(
                 "a table is full: dropping the least recently used identities, which redis still holds",
                 metadata: ["identities": "\(limiter.identityCount)", "max": "\(limiter.configuration.maxPlans)"])
-        case .changesHeard:
+        case .changeFeedUp:
             logger.info("redis notifications available; denial cache on")
         }
     }

@@ -26,7 +26,7 @@ extension Simulation {
         let limiter = replicas[replica].limiter
         guard limiter.evictedCount > before else { return }
         coverage.add(.evicted, limiter.evictedCount - before)
-        guard limiter.breaker.isClosed, limiter.recovery == nil, !scenario.isMixed else { return }
+        guard limiter.link.breaker.isClosed, limiter.recovery == nil, !scenario.isMixed else { return }
         oracle.evicts(replica, nowMs: limiter.clock.nowMs(moment(replica))) {
             limiter.table.counter(named: ByteString(bytes: $0)) != nil
         }

@@ -134,7 +134,7 @@ struct SimulationCoverage: Sendable {
         case .storeReached: add(.reached)
         case .storeLost: add(.lost)
         case .storeClockFollowed: add(.clockFollowed)
-        case .storeStillAway, .storeLostData, .storeClockBehind, .keyFault, .changesUnheard, .changesHeard,
+        case .storeStillUnavailable, .storeLostData, .storeClockBehind, .keyFault, .changeFeedDown, .changeFeedUp,
             .busy, .evicting:
             break
         }
