@@ -91,22 +91,8 @@ package struct Limiter {
     var clock: WindowClock
     var link: StoreLink
 
-    /// Batches that are being gathered. New checks join the last one.
-    var queue: [PendingBatch] = []
-    /// Batches that were sent and not answered, oldest first.
-    var inFlight: [PendingBatch] = []
-    /// Batches whose answer will not come. The next reply shows whether they ran.
-    var unconfirmed: [PendingBatch] = []
-    var recycledBatches: [PendingBatch] = []
-    var outgoing = Batch()
-    /// The last window start in decimal: most counters of a batch share it.
-    var lastStart = LastDecimal()
-    var lastBatchID: Int64 = 0
-    var lastSequence: Int64 = 0
-    var acknowledgedSequence: Int64 = 0
-    /// See `Batch.forgotSinceMs`.
-    var forgotSinceMs: Int64 = 0
-    var waitingChecks = 0
+    var ledger = BatchLedger()
+    var writer = BatchWriter()
     /// The quotas of the check being decided, each for its window: computed once and read several times.
     var quotasAtHand: [Quota] = []
 
@@ -124,8 +110,6 @@ package struct Limiter {
     /// The restore scan: counters before this one have been checked, and none from `restoreEnd` on needs a restore.
     var restorePosition = 0
     var restoreEnd = 0
-    /// Batches up to this sequence were sent before the last data loss was known.
-    var forgotSequence: Int64 = 0
     /// Set after an outage or a data loss, until every live replica has brought the store up to date.
     var recovery: Recovery?
     /// Counts finished recoveries, so that a counter takes its share once per outage: see `Counter.beginShare`. Never
@@ -144,8 +128,6 @@ package struct Limiter {
     var notices = Notices()
     /// Whether the store seems overdue, and the sockets must be read before that is concluded: see `tick`.
     package internal(set) var wantsLook = false
-    /// Replies in a row that say that nothing ran.
-    var unrunAnswers = 0
     var lastSweepNs: Int64
 
     /// How much of the budget may be spent waiting for the store, ns. The rest is for delivering the answer.
@@ -279,49 +261,16 @@ package struct Limiter {
             statistics.count(decision)
             return .answered(decision)
         }
-        guard waitingChecks < EngineBounds.maxWaitingChecks else { return answerBusy(.waiting, now: now) }
-        let entry = gather(plan: plan, cost: cost, isPeek: isPeek)
+        guard !ledger.isFull else { return answerBusy(.waiting, now: now) }
+        let entry = ledger.gather(plan: plan, cost: cost, isPeek: isPeek, in: &table)
         wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
         return .waiting
     }
 
     /// Adds a waiter to an entry of the batch that is being gathered.
     mutating func wait(_ ticket: Ticket, wantsTrace: Bool, entry: Int, now: ClockReading) {
-        queue[queue.count - 1].addWaiter(
-            ticket, deadlineNs: now.monotonicNs - now.waitedNs + storeWaitNs, wantsTrace: wantsTrace, toEntry: entry)
-        waitingChecks += 1
-    }
-
-    /// The index of the batch that is being gathered, with room for this many more charges.
-    mutating func openBatch(charges: Int) -> Int {
-        if queue.isEmpty || queue[queue.count - 1].chargeCount + charges > EngineBounds.maxChargesPerBatch {
-            queue.append(newBatch())
-        }
-        return queue.count - 1
-    }
-
-    /// The entry, in the batch that is being gathered, that checks of this plan and cost share.
-    private mutating func gather(plan: Int, cost: Int64, isPeek: Bool) -> Int {
-        var first: Int32 = -1
-        if queue.isEmpty {
-            queue.append(newBatch())
-        } else if table[plan: plan].batchID == queue[queue.count - 1].id {
-            first = table[plan: plan].firstEntry
-            var entry = first
-            while entry >= 0 {
-                if queue[queue.count - 1].entries[Int(entry)].joins(cost: cost, isPeek: isPeek) { return Int(entry) }
-                entry = queue[queue.count - 1].entries[Int(entry)].nextOfPlan
-            }
-        }
-        let charges = table[rulesOf: plan].chargeWeight
-        let last = openBatch(charges: charges)
-        if table[plan: plan].batchID != queue[last].id { first = -1 }
-        let entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
-        queue[last].entries[entry].nextOfPlan = first
-        table[plan: plan].batchID = queue[last].id
-        table[plan: plan].firstEntry = Int32(entry)
-        table[plan: plan].pins += 1
-        return entry
+        ledger.wait(
+            ticket, deadlineNs: now.monotonicNs - now.waitedNs + storeWaitNs, wantsTrace: wantsTrace, entry: entry)
     }
 
     private enum PlanOutcome {
@@ -396,13 +345,15 @@ package struct Limiter {
     package mutating func nextTickNs() -> Int64 {
         var next = lastSweepNs + EngineBounds.sweepIntervalNs
         guard configuration.usesStore else { return next }
-        if let deadline = oldestDeadlineNs() { next = min(next, deadline) }
+        if let deadline = ledger.oldestDeadlineNs() { next = min(next, deadline) }
         // A pending look makes the next tick due right after it, not at a fixed time.
         if !wantsLook {
-            if let tick = link.breaker.nextTickNs(oldestUnansweredNs: inFlight.first?.sentNs) { next = min(next, tick) }
+            if let tick = link.breaker.nextTickNs(oldestUnansweredNs: ledger.inFlight.first?.sentNs) {
+                next = min(next, tick)
+            }
             if let tick = denials.nextTickNs(isStoreThere: link.isClosed) { next = min(next, tick) }
         }
-        if link.isClosed, maySend, let heartbeatNs = nextHeartbeatNs {
+        if link.isClosed, ledger.maySend, let heartbeatNs = nextHeartbeatNs {
             next = min(next, heartbeatNs)
         }
         if let recovery, link.isClosed { next = min(next, recovery.endNs) }
@@ -422,7 +373,7 @@ package struct Limiter {
         if configuration.usesStore {
             answerExpired(now: now)
             let (wasClosed, wasProbing) = (link.isClosed, link.breaker.state == .probing)
-            let oldestNs = inFlight.first?.sentNs
+            let oldestNs = ledger.inFlight.first?.sentNs
             let isGivenUp = link.tick(oldestUnansweredNs: oldestNs, lookedNs: lookedNs, now: now)
             if isGivenUp { dropConnection() }
             wantsLook = link.breaker.wantsLook(oldestUnansweredNs: oldestNs, now: now)
@@ -462,7 +413,7 @@ package struct Limiter {
 
     mutating func finish(_ ticket: Ticket, _ answer: consuming Completion.Answer, deadlineNs: Int64, now: ClockReading)
     {
-        waitingChecks -= 1
+        ledger.endWait()
         if now.monotonicNs > deadlineNs - storeWaitNs + budgetNs { statistics.late += 1 }
         completions.append(Completion(ticket: ticket, answer: answer))
     }
@@ -471,13 +422,6 @@ package struct Limiter {
     /// budget.
     package mutating func noteAnswered(_ count: Int, now: ClockReading) {
         if now.waitedNs > budgetNs { statistics.late += Int64(count) }
-    }
-
-    mutating func newBatch() -> PendingBatch {
-        lastBatchID += 1
-        var batch = recycledBatches.popLast() ?? PendingBatch()
-        batch.reset(id: lastBatchID)
-        return batch
     }
 
     /// Takes back a batch that nothing refers to any more.
@@ -491,7 +435,6 @@ package struct Limiter {
             }
         }
         for entry in batch.entries where entry.plan >= 0 { table.unpin(entry.plan) }
-        guard recycledBatches.count <= EngineBounds.maxBatchesInFlight else { return }
-        recycledBatches.append(batch)
+        ledger.recycle(batch)
     }
 }

@@ -21,7 +21,7 @@ import Testing
         var other = LimiterRig(policy, replicas: 2, replica: rig.replica + 1)
         other.store = rig.store
         other.now = rig.now
-        other.limiter.acknowledgedSequence = 0
+        other.limiter.ledger.acknowledgedSequence = 0
         other.random = SeededRandom(seed: 100)
         return other
     }

@@ -17,7 +17,7 @@ import Testing
         var other = LimiterRig(policy, replica: rig.replica + 1)
         other.store = rig.store
         other.now = rig.now
-        other.limiter.acknowledgedSequence = 0
+        other.limiter.ledger.acknowledgedSequence = 0
         return other
     }
 
@@ -212,7 +212,8 @@ import Testing
             #expect(limiter.identityCount == 0 && limiter.counterCount == 0, "\(policy)")
             #expect(
                 limiter.reservations.count == 0 && limiter.idempotency.count == 0 && limiter.unsentSettlements.isEmpty)
-            #expect(limiter.queue.isEmpty && limiter.inFlight.isEmpty && limiter.unconfirmed.isEmpty)
+            #expect(
+                limiter.ledger.queue.isEmpty && limiter.ledger.inFlight.isEmpty && limiter.ledger.unconfirmed.isEmpty)
             #expect(limiter.waitingCount == 0)
         }
     }

@@ -30,7 +30,7 @@ import Testing
         var other = LimiterRig(policy, replica: rig.replica + 1)
         other.store = rig.store
         other.now = rig.now
-        other.limiter.acknowledgedSequence = 0
+        other.limiter.ledger.acknowledgedSequence = 0
         return other
     }
 

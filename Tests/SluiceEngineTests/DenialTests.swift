@@ -198,7 +198,7 @@ import Testing
         var other = LimiterRig(policy(one), replica: rig.replica + 1)
         other.store = rig.store
         other.now = rig.now
-        other.limiter.acknowledgedSequence = 0
+        other.limiter.ledger.acknowledgedSequence = 0
         #expect(other.decide(cost: 2).allowed)
         rig.store = other.store
         let reported = rig.decide(cost: 3)

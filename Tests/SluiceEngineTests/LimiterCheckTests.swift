@@ -148,7 +148,7 @@ import Testing
         var rig = LimiterRig.listening(policy)
         var other = LimiterRig(policy, replica: rig.replica + 1)
         other.store = rig.store
-        other.limiter.acknowledgedSequence = 0
+        other.limiter.ledger.acknowledgedSequence = 0
         #expect(rig.decide().allowed)
         other.store = rig.store
         #expect(other.decide(cost: 6).allowed)

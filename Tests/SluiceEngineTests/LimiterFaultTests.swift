@@ -440,7 +440,7 @@ import Testing
         rig.store.delete(key(bad))
         _ = rig.wait("u")
         let settling = try #require(rig.sent().first)
-        #expect(settling.charges.count == 2 && rig.limiter.inFlight.last?.hasIncrements == true)
+        #expect(settling.charges.count == 2 && rig.limiter.ledger.inFlight.last?.kind.writesBack == true)
         rig.answer(second, .failure(.refused("LOADING")))
         #expect(rig.answers[waiting]?.source == .local)
         for _ in 0..<20 {

@@ -243,7 +243,7 @@ import Testing
         #expect(rig.restoration.implausible == records.count && good.restoration.implausible == 0)
         #expect(rig.restoration.counters == good.restoration.counters && good.restoration.counters > 0)
         #expect(rig.restoration.unsettled == good.restoration.unsettled)
-        #expect(rig.limiter.lastSequence == good.limiter.lastSequence)
+        #expect(rig.limiter.ledger.lastSequence == good.limiter.ledger.lastSequence)
     }
 }
 

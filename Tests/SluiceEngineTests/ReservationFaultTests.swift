@@ -83,7 +83,7 @@ import Testing
         #expect(used(rig, ten) == 1 && used(rig, slots) == 1)
         rig.connectAgain()
         #expect(used(rig, ten) == 0 && used(rig, slots) == 0)
-        #expect(rig.limiter.queue.isEmpty && rig.limiter.unsentSettlements.isEmpty)
+        #expect(rig.limiter.ledger.queue.isEmpty && rig.limiter.unsentSettlements.isEmpty)
     }
 
     /// Settled here before the store's answer came: the store is sent the settlement as well, once.
@@ -140,7 +140,7 @@ import Testing
         #expect(used(rig, slots) == 1)
         if isMarkerLost {
             rig.store.forgetMarker(of: LimiterRig.replica)
-            rig.limiter.acknowledgedSequence = 1
+            rig.limiter.ledger.acknowledgedSequence = 1
         }
         rig.connect()
         rig.exchange()
@@ -230,7 +230,7 @@ import Testing
     @Test func aTimedOutReservationThatDidNotRun() throws {
         var (rig, local, batch) = try timedOut(ten, slots)
         rig.store.forgetMarker(of: LimiterRig.replica)
-        rig.limiter.acknowledgedSequence = 1
+        rig.limiter.ledger.acknowledgedSequence = 1
         rig.answer(batch, rig.run(batch))
         rig.connectAgain()
         #expect(used(rig, ten) == 0 && used(rig, slots) == 0 && local.allowed)

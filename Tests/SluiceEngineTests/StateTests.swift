@@ -158,7 +158,8 @@ import Testing
         for _ in 0..<times {
             // The first batch asks, and then it writes back; later processes write back at once.
             var batch = rig.probe()
-            if rig.limiter.unconfirmed.isEmpty && !rig.limiter.inFlight.contains(where: \.hasIncrements) {
+            if rig.limiter.ledger.unconfirmed.isEmpty && !rig.limiter.ledger.inFlight.contains(where: \.kind.writesBack)
+            {
                 rig.answer(batch, rig.run(batch))
                 batch = try #require(rig.sent().first)
                 #expect(rig.mustRecord)
@@ -169,7 +170,7 @@ import Testing
         }
         rig.connect()
         #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
-        #expect(rig.limiter.unconfirmed.isEmpty && rig.limiter.changes.recorded.count <= 1)
+        #expect(rig.limiter.ledger.unconfirmed.isEmpty && rig.limiter.changes.recorded.count <= 1)
         rig.record()
         #expect(rig.limiter.changes.recorded.isEmpty && !rig.hasChanges)
         #expect(rig.decide(isPeek: true).remaining == 6)
@@ -246,7 +247,7 @@ import Testing
         rig.answer(paying, .failure(.refused("OOM")))
         #expect(rig.mustRecord)
         rig.restart()
-        #expect(rig.limiter.unconfirmed.isEmpty)
+        #expect(rig.limiter.ledger.unconfirmed.isEmpty)
         rig.connect()
         #expect(used(rig, ten) == 4)
     }
@@ -297,11 +298,11 @@ import Testing
         #expect(rig.answers[ticket]?.source == .local)
         if ran { _ = rig.run(batch) }
         rig.restart()
-        #expect(rig.limiter.unconfirmed.count == 1)
+        #expect(rig.limiter.ledger.unconfirmed.count == 1)
         rig.connect()
         rig.exchange()
         rig.record()
-        #expect(rig.limiter.unconfirmed.isEmpty && rig.limiter.changes.recorded.isEmpty)
+        #expect(rig.limiter.ledger.unconfirmed.isEmpty && rig.limiter.changes.recorded.isEmpty)
         #expect(rig.decide(isPeek: true).remaining == (burst ?? 10) - 4)
     }
 
@@ -345,7 +346,7 @@ import Testing
         let again = rig.probe()
         #expect(again.sequence == paying.sequence && again.charges.count == 1)
         rig.answer(again, rig.run(again))
-        #expect(rig.limiter.unconfirmed.count == 1)
+        #expect(rig.limiter.ledger.unconfirmed.count == 1)
         rig.restart()
         rig.lose()
         #expect(rig.decide(grant: "paid").allowed)
@@ -378,7 +379,7 @@ import Testing
         #expect(rig.restoration.unsettled == grants.count)
         rig.connect()
         rig.restart()
-        #expect(rig.restoration.unsettled == 0 && rig.limiter.unconfirmed.isEmpty)
+        #expect(rig.restoration.unsettled == 0 && rig.limiter.ledger.unconfirmed.isEmpty)
         for grant in grants { expectQuickly(rig.store.usage(of: key(ten, grant: grant)) == 2, grant) }
     }
 

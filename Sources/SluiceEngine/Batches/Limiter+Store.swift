@@ -20,8 +20,7 @@ extension Limiter {
     package mutating func linkAnswered(
         sequence: Int64, _ result: Result<BatchReply, BatchFailure>, arrivedNs: Int64? = nil, now: ClockReading
     ) {
-        guard let index = inFlight.firstIndex(where: { $0.sequence == sequence }) else { return }
-        var batch = inFlight.remove(at: index)
+        guard var batch = ledger.takeAnswered(sequence: sequence) else { return }
         noteOutcome(ofSequence: sequence)
         switch result {
         case .success(let reply):
@@ -42,35 +41,28 @@ extension Limiter {
         if let command = denials.takeCommand() { return .listening(command) }
         // No probe may be in flight behind write-backs. If those were sent again after it (the store had lost its
         // scripts), and their answer lost, the marker would say the same whether they ran or not.
-        if !(inFlight.last?.hasIncrements ?? false), link.takeProbe() { return sendHeartbeat(now: now) }
-        if link.isClosed, maySend, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
+        if !ledger.isLastWriteBack, link.takeProbe() { return sendHeartbeat(now: now) }
+        if link.isClosed, ledger.maySend, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
         }
-        while link.isClosed, maySend, !queue.isEmpty {
-            var batch = queue.removeFirst()
+        while link.isClosed, var batch = ledger.takeNext() {
             guard write(&batch, now: now) else {
                 recycle(batch)
                 continue
             }
-            inFlight.append(batch)
-            return .send(outgoing)
+            ledger.sent(batch)
+            return .send(writer.batch)
         }
-        if wantsWriteBacks, link.isClosed, inFlight.isEmpty { return sendWriteBacks(now: now) }
+        if wantsWriteBacks, link.isClosed, ledger.inFlight.isEmpty { return sendWriteBacks(now: now) }
         return nil
     }
 
     // MARK: - Sending
 
-    /// Whether another batch may be sent. None may follow a batch of write-backs, so that the marker shows whether
-    /// that ran.
-    var maySend: Bool { inFlight.count < EngineBounds.maxBatchesInFlight && !(inFlight.last?.hasIncrements ?? false) }
-
-    /// Encodes a pending batch into `outgoing`, with windows cut by the current time; false if nothing waits for it
-    /// any more.
+    /// Encodes a pending batch, with windows cut by the current time; false if nothing waits for it any more.
     @discardableResult
     mutating func write(_ batch: inout PendingBatch, now: ClockReading) -> Bool {
         let nowMs = clock.nowMs(now)
-        outgoing.removeAll()
         // A separate pass: in a loop that does little else the processor fetches many counters from memory at once,
         // instead of waiting for one after the other.
         var keyByteCount = 0
@@ -78,14 +70,14 @@ extension Limiter {
             table.roll(countersOf: batch.entries[index].plan, at: nowMs)
             keyByteCount += table.baseKeyByteCount(ofPlan: batch.entries[index].plan) + LastDecimal.maxBytes
         }
-        outgoing.reserve(keyByteCount: keyByteCount)
-        if batch.isRepeat {
-            for sent in batch.writeBacks { write(sent) }
+        writer.begin(keyByteCount: keyByteCount)
+        if batch.kind == .retry {
+            for sent in batch.writeBacks { writer.add(sent, in: table) }
         } else if link.isClosed, journal.count > 0 || hasRestores {
             addWriteBacks(in: &batch, nowMs: nowMs)
         }
-        let verifiesAll = lastSequence % EngineBounds.batchesPerVerification == 0
-        if !batch.isRepeat && link.isClosed && idempotency.hasUnsent { addAnswers(in: &batch, now: now) }
+        let verifiesAll = ledger.lastSequence % EngineBounds.batchesPerVerification == 0
+        if batch.kind != .retry && link.isClosed && idempotency.hasUnsent { addAnswers(in: &batch, now: now) }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             if isWithinShare {
                 takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
@@ -93,83 +85,41 @@ extension Limiter {
             }
             writeEntry(&batch.entries[index], verifiesAll: verifiesAll, nowMs: nowMs)
         }
-        if !batch.entries.isEmpty && outgoing.entries.isEmpty { return false }
-        if !batch.isRepeat {
-            lastSequence += 1
-            batch.sequence = lastSequence
-        }
+        if !batch.entries.isEmpty && writer.isEmpty { return false }
+        if batch.kind != .retry { batch.sequence = ledger.nextSequence() }
         noteDeparture(batch)
         batch.sentNs = now.monotonicNs
         batch.cutMs = nowMs
-        outgoing.sequence = batch.sequence
-        outgoing.acknowledgedSequence = acknowledgedSequence
-        outgoing.forgotSinceMs = forgotSinceMs
-        outgoing.minTimeMs = clock.highestStoreMs
-        outgoing.isStoreBehind = clock.behindMs > 0
-        batch.minTimeMs = outgoing.minTimeMs
+        batch.minTimeMs = clock.highestStoreMs
+        writer.end(batch.sequence, ledger, clock)
         statistics.batches += 1
         return true
     }
 
     private mutating func writeEntry(_ entry: inout PendingBatch.Entry, verifiesAll: Bool, nowMs: Int64) {
-        let firstCharge = outgoing.charges.count
         entry.isSent = true
         if !entry.isHeartbeat { statistics.entries += 1 }
         guard entry.plan >= 0 else { return writeUncharged(entry, nowMs: nowMs) }
-        for index in table[rulesOf: entry.plan].limits.indices {
-            let counter = table.counter(ofPlan: entry.plan, index)
-            table.appendBaseKey(ofCounter: counter, to: &outgoing.keyBytes)
-            if table[counter: counter].algorithm.hasWindows {
-                lastStart.append(table[counter: counter].span.startMs, to: &outgoing.keyBytes)
-            }
-            outgoing.endKey()
-            if table[counter: counter].algorithm == .slidingWindow {
-                outgoing.appendKey(table[counter: counter].previousKey())
-            }
-            let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
-            if isShadow { outgoing.appendKey(CounterKey.denials(of: table[counter: counter].key)) }
-            outgoing.charges.append(
-                Batch.Charge(
-                    quota: quota(plan: entry.plan, index), isShadow: isShadow,
-                    verifiesTimeToLive: verifiesAll || !table[counter: counter].isSeen))
-        }
         // Asks for no more than an empty window can hold: checks beyond that cannot pass.
         let most = table[rulesOf: entry.plan].smallestMax / entry.cost
         entry.sentCount = entry.isPeek ? 0 : entry.operation == nil ? min(Int64(entry.unanswered), most) : 1
         statistics.coalesced += Int64(entry.unanswered)
-        outgoing.entries.append(
-            Batch.Entry(
-                cost: entry.cost, count: entry.sentCount, firstCharge: firstCharge,
-                chargeCount: outgoing.charges.count - firstCharge, operation: writeOperation(of: entry)))
-    }
-
-    /// - Returns: the operation's index in the batch; -1 for a plain check.
-    private mutating func writeOperation(of entry: PendingBatch.Entry) -> Int {
-        guard case .check(let operation)? = entry.operation, !entry.isPeek else { return -1 }
-        if operation.reservation != nil { outgoing.appendKey(operation.reservationKey.bytes) }
-        if let key = operation.idempotencyKey { outgoing.appendKey(key.bytes) }
-        let idempotency = operation.idempotencyKey == nil ? nil : self.idempotency(operation, plan: entry.plan)
-        outgoing.operations.append(.check(isReserved: operation.reservation != nil, idempotency: idempotency))
-        return outgoing.operations.count - 1
+        writer.add(entry, verifiesAll: verifiesAll, in: &table)
     }
 
     /// Encodes an entry that is not a check.
     private mutating func writeUncharged(_ entry: PendingBatch.Entry, nowMs: Int64) {
         switch entry.operation {
         case .settle(let key, let settlement, _)?:
-            outgoing.appendKey(key.bytes)
-            outgoing.operations.append(.settle(settlement))
+            writer.add(.settle(settlement), keys: key.bytes)
         case .heartbeat?:
-            outgoing.appendKey(CounterKey.replicas(prefix: configuration.keyPrefix))
-            outgoing.appendKey(CounterKey.writtenBack(prefix: configuration.keyPrefix))
             let lifeMs = EngineBounds.heartbeatTTLNs / 1_000_000
-            outgoing.operations.append(.heartbeat(lifeMs: lifeMs, writtenBackMs: hasWrittenBack ? nowMs : 0))
+            writer.add(
+                .heartbeat(lifeMs: lifeMs, writtenBackMs: hasWrittenBack ? nowMs : 0),
+                keys: CounterKey.replicas(prefix: configuration.keyPrefix),
+                CounterKey.writtenBack(prefix: configuration.keyPrefix))
         case .check?, nil: preconditionFailure("has no plan")
         }
-        outgoing.entries.append(
-            Batch.Entry(
-                cost: 0, count: 0, firstCharge: outgoing.charges.count, chargeCount: 0,
-                operation: outgoing.operations.count - 1))
     }
 
     // MARK: - Answers
@@ -178,56 +128,39 @@ extension Limiter {
         _ batch: consuming PendingBatch, _ reply: BatchReply, arrivedNs: Int64?, now: ClockReading
     ) {
         observeClock(reply.timeMs, sentNs: batch.sentNs, now: now)
-        if reply.status == .ran {
-            acknowledgedSequence = batch.sequence
-            // From here on the sequence shows a data loss. An older copy of the store that repeats its earlier reply
-            // must be noticed.
-            forgotSinceMs = 0
-        }
+        let isNewLoss = ledger.replied(reply, to: batch.sequence)
         // A `superseded` reply shows only that no earlier batch will run any more.
         if reply.status != .superseded { confirm(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
         let (wasClosed, wasProbing) = (link.isClosed, link.breaker.state == .probing)
         let hadOutage =
             statistics.outages > 0 || link.breaker.failures > 0 || notices.hasOutage
             || (journal.count > 0 && !changes.restored.isEmpty)
-        if !pauseIfUnrun(reply, now: now) {
-            link.answered(sentNs: batch.sentNs, awaitsMore: !inFlight.isEmpty, arrivedNs: arrivedNs, now: now)
+        if ledger.runsNothing {
+            // A single such reply is retried at once. The pauses grow if the store goes on.
+            pauseStore(reason: "it does not keep this replica's marker: no batch runs", now: now)
+        } else {
+            link.answered(sentNs: batch.sentNs, awaitsMore: !ledger.inFlight.isEmpty, arrivedNs: arrivedNs, now: now)
             if wasProbing && !link.isClosed { notices.storeUnavailable(reason: "its answers are too late") }
         }
         if !wasClosed && link.isClosed { storeReached(hadOutage: hadOutage, timeMs: reply.timeMs, now: now) }
         if !batch.writeBacks.isEmpty || hasRestores || idempotency.hasUnsent { wantsWriteBacks = true }
         // The repeated batch had run before. After a data loss it is written back again, like everything unconfirmed.
-        if batch.isRepeat && reply.status == .superseded { confirmWriteBacks(of: batch) }
+        if batch.kind == .retry && reply.status == .superseded { confirmWriteBacks(of: batch) }
         switch reply.status {
         case .ran:
             deliver(batch, reply, now: now)
         case .forgot:
-            // The script wrote the marker: the store knows this replica again.
-            acknowledgedSequence = batch.sequence
-            forgotSinceMs = reply.forgotSinceMs
             denials.forgetAll(now: now)
             if let found = reply.words.first {
                 notices.keyFault("unexpected value in this replica's marker, overwritten: \(found.quoted)", now: now)
             }
-            if batch.sequence > forgotSequence { storeLostData(timeMs: reply.timeMs, now: now) }
+            if isNewLoss { storeLostData(timeMs: reply.timeMs, now: now) }
             sendAgain(batch, now: now)
             // Until all replicas have restored, the store's counters are too low to decide by.
             if !asksStore { answerAllLocally(now: now) }
         case .superseded:
-            // The marker outlives a process, so it may be ahead of every sequence sent from here. No batch runs until
-            // the sequence exceeds it.
-            lastSequence = max(lastSequence, reply.previousSequence)
             sendAgain(batch, now: now)
         }
-    }
-
-    /// Pauses the store after several replies in a row say that nothing ran; a single one is retried at once. The pauses
-    /// grow if the store goes on, or if another client writes to this replica's key.
-    private mutating func pauseIfUnrun(_ reply: BatchReply, now: ClockReading) -> Bool {
-        unrunAnswers = reply.status == .ran ? 0 : min(unrunAnswers + 1, EngineBounds.maxUnrunAnswers)
-        guard unrunAnswers == EngineBounds.maxUnrunAnswers else { return false }
-        pauseStore(reason: "it does not keep this replica's marker: no batch runs", now: now)
-        return true
     }
 
     private mutating func observeClock(_ timeMs: Int64, sentNs: Int64, now: ClockReading) {
@@ -247,8 +180,7 @@ extension Limiter {
     ///   is lost: an admission is counted twice if another replica saw it counted and restores that. The store's
     ///   counters may still exist, so reservations of checks that were denied here are cancelled in any case.
     private mutating func confirm(upTo sequence: Int64?) {
-        guard !unconfirmed.isEmpty else { return }
-        for batch in unconfirmed {
+        for batch in ledger.takeUnconfirmed() {
             noteOutcome(ofSequence: batch.sequence)
             if let sequence, batch.sequence <= sequence {
                 confirm(batch)
@@ -259,7 +191,6 @@ extension Limiter {
             }
             recycle(batch)
         }
-        unconfirmed.removeAll(keepingCapacity: true)
     }
 
     /// An unanswered batch turned out to have run.
@@ -523,7 +454,7 @@ extension Limiter {
     /// After too many resends they are answered locally.
     private mutating func sendRepeated(of batch: borrowing PendingBatch, now: ClockReading) {
         guard batch.repeatedCount > 0 else { return }
-        var again = newBatch()
+        var again = ledger.newBatch()
         again.firstID = batch.firstID
         again.resends = batch.resends + 1
         for entry in batch.entries where entry.repeated >= 0 {
@@ -544,6 +475,6 @@ extension Limiter {
             return
         }
         statistics.resends += 1
-        queue.insert(again, at: queue.firstIndex { $0.firstID > again.firstID } ?? queue.endIndex)
+        ledger.queueAgain(again)
     }
 }

@@ -80,6 +80,20 @@ struct PendingBatch {
         }
     }
 
+    /// What it carries beside its entries, which decides how it is sent and confirmed.
+    enum Kind {
+        /// Nothing, or only restores.
+        case checks
+        /// Write-backs that increment counters: no batch may follow until it is known whether that ran.
+        case writeBack
+        /// The write-backs of an earlier batch, under that one's sequence, to do its work if that did not run.
+        case retry
+        /// Charges that an earlier process may have made for checks. It is never sent: the marker shows its outcome.
+        case recovered
+
+        var writesBack: Bool { self == .writeBack || self == .retry }
+    }
+
     struct Waiter {
         enum State {
             case waiting
@@ -100,6 +114,7 @@ struct PendingBatch {
         var admittedMs: Int64 = 0
     }
 
+    var kind = Kind.checks
     /// Identifies this batch among all batches of this engine.
     var id: Int64 = 0
     /// The id of the batch that its checks first joined; a lower one has waited longer.
@@ -121,14 +136,8 @@ struct PendingBatch {
     private(set) var hasAdmittedLocally = false
     /// Write-backs and restores, sent ahead of the entries in this order.
     var writeBacks: [SentWriteBack] = []
-    /// Whether any of them is an increment: no batch may follow until it is known whether that ran.
-    var hasIncrements = false
     /// Answers to store under idempotency keys, sent after the write-backs and ahead of the entries.
     var answers: [IdempotencyCache.Unsent] = []
-    /// Whether it repeats an earlier batch under that sequence, to do its work if that did not run.
-    var isRepeat = false
-    /// Whether its write-backs stand for charges that an earlier process may have made for checks, and are not sent.
-    var isQuestion = false
     var entries: [Entry] = []
     var waiters: [Waiter] = []
     /// All waiters before this one have an answer.
@@ -160,9 +169,7 @@ struct PendingBatch {
         operationBytes = 0
         writeBacks.removeAll(keepingCapacity: true)
         answers.removeAll(keepingCapacity: true)
-        hasIncrements = false
-        isRepeat = false
-        isQuestion = false
+        kind = .checks
         entries.removeAll(keepingCapacity: true)
         waiters.removeAll(keepingCapacity: true)
     }

@@ -71,12 +71,6 @@ struct TrackedCheck {
 /// Methods that each check calls are mutating even if they change nothing. The limiter is then passed by address; for
 /// a nonmutating method the compiler copies all of it, a kilobyte.
 extension Limiter {
-    /// The quota of one limit of a plan, in the last window of its counter.
-    mutating func quota(plan: Int, _ index: Int) -> Quota {
-        let counter = table.counter(ofPlan: plan, index)
-        return table[rulesOf: plan].limits[index].quota.at(table.open(ofCounter: counter))
-    }
-
     enum LocalOutcome {
         case decided(Decision)
         /// The check must reserve, and no more reservations can be kept: nothing was charged.
@@ -122,7 +116,7 @@ extension Limiter {
             let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
             table[counter: counter].beginShare(shareEpoch)
-            quotasAtHand.append(quota(plan: plan, index))
+            quotasAtHand.append(table.quota(ofPlan: plan, index))
             if table[rulesOf: plan].limits[index].isShadow { continue }
             switch configuration.usesStore ? table[rulesOf: plan].limits[index].onOutage : .local {
             case .local:
@@ -263,7 +257,7 @@ extension Limiter {
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
-            quotasAtHand.append(quota(plan: plan, index))
+            quotasAtHand.append(table.quota(ofPlan: plan, index))
             if !asksNobody {
                 table[counter: counter].beginShare(shareEpoch)
                 findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &evaluation)
@@ -325,7 +319,7 @@ extension Limiter {
         if decision.allowed, !isPeek, let key = tracked.idempotencyKey {
             let isLocal = reported == nil
             let record = IdempotencyCache.Record(
-                idempotency: idempotency(tracked, plan: plan), isLocal: isLocal, admittedMs: atMs,
+                idempotency: table.idempotency(tracked, plan: plan), isLocal: isLocal, admittedMs: atMs,
                 reservation: tracked.reservation?.description ?? "",
                 numbers: reported.map { Array($0) } ?? combinedNumbers(plan: plan, nowMs: atMs))
             let isUnsent = isLocal && configuration.usesStore

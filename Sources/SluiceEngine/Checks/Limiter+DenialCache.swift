@@ -42,7 +42,7 @@ extension Limiter {
             }
             // A fixed window has room again when it ends, whatever is charged until then.
             if isProven && algorithm == .fixedWindow || table[rulesOf: plan].limits[index].isShadow { continue }
-            let quota = quota(plan: plan, index)
+            let quota = table.quota(ofPlan: plan, index)
             // The store's clock may be this far ahead.
             let latestMs = nowMs + clock.lagMs
             let reported = table.reported(ofCounter: counter, quota, cost: cost, nowMs: latestMs)
@@ -72,7 +72,7 @@ extension Limiter {
         plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into evaluation: inout Evaluation
     ) {
         let counter = table.counter(ofPlan: plan, index)
-        let quota = quota(plan: plan, index)
+        let quota = table.quota(ofPlan: plan, index)
         let usage = table.reported(ofCounter: counter, quota, cost: cost, nowMs: nowMs)
         let left = quota.left(usage, nowMs: nowMs)
         let fits = left >= quota.units(ofCost: cost)

@@ -61,7 +61,7 @@ extension Limiter {
     /// How many identities were evicted although the store still counts something for them.
     package var evictedCount: Int64 { table.evicted }
     package var counterCount: Int { table.counterCount }
-    package var waitingCount: Int { waitingChecks }
+    package var waitingCount: Int { ledger.waitingCount }
 
     /// - Parameter limit: the most counters to return.
     package func counterQuery(grant: String?, tool: String?, limit: Int) -> CounterQuery {

@@ -31,6 +31,24 @@ extension PlanTable {
         counters[counter].template.head.count + counters[counter].own.count + counters[counter].template.tail.count
     }
 
+    /// The quota of one limit of a plan, in the last window of its counter.
+    func quota(ofPlan plan: Int, _ index: Int) -> Quota {
+        self[rulesOf: plan].limits[index].quota.at(open(ofCounter: counter(ofPlan: plan, index)))
+    }
+
+    /// The hashes that identify repeats of a check.
+    func idempotency(_ tracked: borrowing TrackedCheck, plan: Int) -> Batch.Idempotency {
+        var hash = stableHash([])
+        for (index, limit) in self[rulesOf: plan].limits.enumerated() {
+            hash = stableHash(counters[counter(ofPlan: plan, index)].baseKey, after: hash)
+            // The usage of a shadow limit has other numbers.
+            hash = stableHash([limit.isShadow ? 1 : 0], after: hash)
+        }
+        return Batch.Idempotency(
+            argumentsHash: ReservationID.hexadecimal(tracked.argumentsHash),
+            countersHash: ReservationID.hexadecimal(hash))
+    }
+
     /// The window of a counter that contains `nowMs`.
     @inline(__always)
     func bounds(ofCounter counter: Int, at nowMs: Int64) -> Counter.OpenWindow {

@@ -37,8 +37,6 @@ extension Limiter {
     }
 
     private var waitingBytes: Int {
-        let lists = [queue, inFlight, unconfirmed, recycledBatches]
-        return lists.reduce(0) { $0 + $1.reduce(0) { $0 + $1.bytes } }
-            + completions.capacity * MemoryLayout<Completion>.stride
+        ledger.bytes + completions.capacity * MemoryLayout<Completion>.stride
     }
 }

@@ -4,7 +4,7 @@ extension Limiter {
         answerAllLocally(&batch, now: now)
         pauseStore(reason: reason, now: now)
         // The batch that it repeats may have run.
-        if batch.isRepeat { return keepUnconfirmed(batch) }
+        if batch.kind == .retry { return keepUnconfirmed(batch) }
         requeueSettlements(batch)
         recycle(batch)
     }
@@ -26,12 +26,9 @@ extension Limiter {
     }
 
     mutating func answerAllLocally(now: ClockReading) {
-        answerExpired(in: \.inFlight, nowNs: Int64.max, now: now)
+        answerExpiredInFlight(nowNs: Int64.max, now: now)
         // Unsent settlements may be queued again meanwhile.
-        var batches: [PendingBatch] = []
-        swap(&batches, &queue)
-        while !batches.isEmpty {
-            var batch = batches.removeFirst()
+        for var batch in ledger.takeQueue() {
             answerAllLocally(&batch, now: now)
             requeueSettlements(batch)
             recycle(batch)
@@ -43,18 +40,16 @@ extension Limiter {
     }
 
     mutating func answerExpired(now: ClockReading) {
-        answerExpired(in: \.inFlight, nowNs: now.monotonicNs, now: now)
-        answerExpired(in: \.queue, nowNs: now.monotonicNs, now: now)
+        answerExpiredInFlight(nowNs: now.monotonicNs, now: now)
+        var batches = ledger.takeQueue()
+        for index in batches.indices { answerExpired(&batches[index], nowNs: now.monotonicNs, now: now) }
+        ledger.putBack(queue: batches)
     }
 
-    /// Takes the batches out meanwhile: deciding changes other state of the limiter, never them.
-    private mutating func answerExpired(
-        in path: WritableKeyPath<Limiter, [PendingBatch]>, nowNs: Int64, now: ClockReading
-    ) {
-        var batches: [PendingBatch] = []
-        swap(&batches, &self[keyPath: path])
+    private mutating func answerExpiredInFlight(nowNs: Int64, now: ClockReading) {
+        var batches = ledger.takeInFlight()
         for index in batches.indices { answerExpired(&batches[index], nowNs: nowNs, now: now) }
-        swap(&batches, &self[keyPath: path])
+        ledger.putBack(inFlight: batches)
     }
 
     private mutating func answerExpired(_ batch: inout PendingBatch, nowNs: Int64, now: ClockReading) {
@@ -109,25 +104,14 @@ extension Limiter {
         }
     }
 
-    mutating func oldestDeadlineNs() -> Int64? {
-        var oldest: Int64?
-        for index in inFlight.indices {
-            if let deadline = inFlight[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
-        }
-        for index in queue.indices {
-            if let deadline = queue[index].oldestDeadlineNs() { oldest = min(oldest ?? deadline, deadline) }
-        }
-        return oldest
-    }
-
     /// No batch in flight will be answered any more.
     mutating func dropConnection() {
-        while !inFlight.isEmpty { keepUnconfirmed(inFlight.removeFirst()) }
+        for batch in ledger.takeInFlight() { keepUnconfirmed(batch) }
     }
 
     mutating func keepUnconfirmed(_ batch: consuming PendingBatch) {
         // Cached answers may be sent twice, so they need not wait for confirmation.
         resendAnswers(&batch)
-        if batch.hasOnlyHeartbeats { recycle(batch) } else { unconfirmed.append(batch) }
+        if batch.hasOnlyHeartbeats { recycle(batch) } else { ledger.addUnconfirmed(batch) }
     }
 }

@@ -23,7 +23,7 @@ extension Limiter {
             table[counter: counter].beginShare(shareEpoch)
             guard isShared(limit, ofPlan: plan) else { continue }
             let left = table[counter: counter].localRemaining(
-                quota(plan: plan, limit), replicas: live.view, nowMs: nowMs)
+                table.quota(ofPlan: plan, limit), replicas: live.view, nowMs: nowMs)
             room = min(room, max(0, left) / cost)
         }
         // A peek charges nothing: either all of them fit, or none does.
@@ -49,7 +49,7 @@ extension Limiter {
     private mutating func changeShare(by amount: Int64, ofPlan plan: Int, cutMs: Int64, nowMs: Int64) {
         for limit in table[rulesOf: plan].limits.indices where isShared(limit, ofPlan: plan) {
             let counter = table.counter(ofPlan: plan, limit)
-            table[counter: counter].takeShare(amount, quota(plan: plan, limit), cutMs: cutMs, nowMs: nowMs)
+            table[counter: counter].takeShare(amount, table.quota(ofPlan: plan, limit), cutMs: cutMs, nowMs: nowMs)
         }
     }
 
@@ -68,7 +68,7 @@ extension Limiter {
             if answerAgain(waiter, entry, now: now) { continue }
             quotasAtHand.removeAll(keepingCapacity: true)
             for limit in table[rulesOf: entry.plan].limits.indices {
-                quotasAtHand.append(quota(plan: entry.plan, limit))
+                quotasAtHand.append(table.quota(ofPlan: entry.plan, limit))
             }
             let decision = concludeLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,

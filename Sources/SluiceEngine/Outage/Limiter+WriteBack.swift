@@ -36,23 +36,10 @@ extension Limiter {
             table.beginWriteBack(counter)
             tie(counter)
             let sent = PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack)
-            write(sent)
+            writer.add(sent, in: table)
             batch.writeBacks.append(sent)
-            if writeBack.kind == .increment { batch.hasIncrements = true }
+            if writeBack.kind == .increment { batch.kind = .writeBack }
         }
-    }
-
-    /// Encodes a write-back into `outgoing`.
-    mutating func write(_ sent: PendingBatch.SentWriteBack) {
-        let writeBack = sent.writeBack
-        outgoing.appendKey(table[counter: sent.counter].key(ofWindowAt: writeBack.windowMs))
-        outgoing.charges.append(
-            Batch.Charge(quota: table[counter: sent.counter].quota(of: writeBack), verifiesTimeToLive: false))
-        if writeBack.kind == .restore { outgoing.operations.append(.restore) }
-        outgoing.entries.append(
-            Batch.Entry(
-                cost: writeBack.amount, count: 1, firstCharge: outgoing.charges.count - 1, chargeCount: 1,
-                operation: writeBack.kind == .restore ? outgoing.operations.count - 1 : -1))
     }
 
     /// Adds the write-backs of the counters that a batch checks, and then some of other counters.
@@ -90,9 +77,7 @@ extension Limiter {
     /// Whether the store has all local admissions, so that all replicas may count on it, and decides every new
     /// admission here.
     var hasWrittenBack: Bool {
-        link.isClosed && writesBack && journal.isWrittenBack
-            && !inFlight.contains { !$0.writeBacks.isEmpty || $0.hasAdmittedLocally }
-            && !unconfirmed.contains { !$0.hasOnlyHeartbeats }
+        link.isClosed && writesBack && journal.isWrittenBack && !ledger.hasOpenCharges
     }
 
     /// Whether there may be counters to restore.
@@ -102,15 +87,15 @@ extension Limiter {
     mutating func sendWriteBacks(now: ClockReading) -> LinkCommand? {
         wantsWriteBacks = false
         guard (journal.count > 0 && writesBack) || hasRestores || idempotency.hasUnsent else { return nil }
-        var batch = newBatch()
+        var batch = ledger.newBatch()
         write(&batch, now: now)
         guard !batch.writeBacks.isEmpty || !batch.answers.isEmpty || hasRestores else {
             recycle(batch)
             advanceRecovery(now: now)
             return nil
         }
-        inFlight.append(batch)
-        return .send(outgoing)
+        ledger.sent(batch)
+        return .send(writer.batch)
     }
 
     /// Drops counters from the journal when nothing in them counts any more.
@@ -207,29 +192,20 @@ extension Limiter {
 
     /// Sends a batch that tests the store and, where due, carries this replica's heartbeat.
     mutating func sendHeartbeat(now: ClockReading) -> LinkCommand {
-        var batch = unconfirmedWriteBacks() ?? newBatch()
+        var batch: PendingBatch
+        if let (retry, emptied) = ledger.takeRetry() {
+            batch = retry
+            if let emptied { recycle(emptied) }
+        } else {
+            batch = ledger.newBatch()
+        }
         if nextHeartbeatNs != nil {
             lastHeartbeatNs = now.monotonicNs
             _ = batch.addEntry(operation: .heartbeat)
         }
         write(&batch, now: now)
-        inFlight.append(batch)
-        return .send(outgoing)
-    }
-
-    /// A repeat of an unconfirmed batch's write-backs, under the same sequence and before anything else: either they
-    /// run now, or the marker says that they had run. With a later sequence the marker would no longer show that if
-    /// this answer got lost as well.
-    private mutating func unconfirmedWriteBacks() -> PendingBatch? {
-        guard let index = unconfirmed.firstIndex(where: \.hasIncrements) else { return nil }
-        var again = newBatch()
-        again.sequence = unconfirmed[index].sequence
-        again.isRepeat = true
-        again.hasIncrements = true
-        unconfirmed[index].hasIncrements = false
-        swap(&again.writeBacks, &unconfirmed[index].writeBacks)
-        if unconfirmed[index].hasOnlyHeartbeats { recycle(unconfirmed.remove(at: index)) }
-        return again
+        ledger.sent(batch)
+        return .send(writer.batch)
     }
 
     /// - Parameters:
@@ -257,7 +233,7 @@ extension Limiter {
     // MARK: - After a data loss
 
     /// Whether every counter seen before the data loss was restored, and the restores answered.
-    var hasRestored: Bool { !hasRestores && !inFlight.contains { !$0.writeBacks.isEmpty } }
+    var hasRestored: Bool { !hasRestores && !ledger.hasWriteBacksInFlight }
 
     /// The store lost its data. If other replicas are live, which may know more, checks are answered locally until
     /// they have restored; otherwise each counter is restored ahead of its next check.
@@ -270,7 +246,6 @@ extension Limiter {
         // Counters created later were not seen before the loss.
         restoreEnd = table.counters.count
         wantsWriteBacks = true
-        forgotSequence = lastSequence
         let forgotMs = max(timeMs, clock.highestStoreMs)
         begin(
             Recovery(

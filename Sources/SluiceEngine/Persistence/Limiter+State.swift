@@ -37,14 +37,11 @@ extension Limiter {
     package func nowMs(_ now: ClockReading) -> Int64 { clock.nowMs(now) }
 
     /// A batch is held back: no answer is due, so the store does not seem to hang.
-    package mutating func batchHeld(sequence: Int64) { setSent(sequence, atNs: .max / 2) }
+    package mutating func batchHeld(sequence: Int64) { ledger.setSent(sequence, atNs: .max / 2) }
 
     /// A batch that was held back is sent now.
-    package mutating func batchLeft(sequence: Int64, now: ClockReading) { setSent(sequence, atNs: now.monotonicNs) }
-
-    private mutating func setSent(_ sequence: Int64, atNs: Int64) {
-        guard let index = inFlight.firstIndex(where: { $0.sequence == sequence }) else { return }
-        inFlight[index].sentNs = atNs
+    package mutating func batchLeft(sequence: Int64, now: ClockReading) {
+        ledger.setSent(sequence, atNs: now.monotonicNs)
     }
 
     // MARK: - Changes
@@ -79,7 +76,7 @@ extension Limiter {
 
     /// A batch is about to be sent.
     mutating func noteDeparture(_ batch: borrowing PendingBatch) {
-        guard configuration.keepsState, batch.hasIncrements, !batch.isRepeat else { return }
+        guard configuration.keepsState, batch.kind == .writeBack else { return }
         changes.departing.insert(batch.sequence)
     }
 
@@ -101,7 +98,9 @@ extension Limiter {
     /// Releases counters that were kept only because an earlier process left them.
     mutating func sweepState(nowMs: Int64) {
         guard configuration.keepsState else { return }
-        if lastSequence - changes.recordedSequence >= EngineBounds.sequencesPerRecord { changes.wantsReplica = true }
+        if ledger.lastSequence - changes.recordedSequence >= EngineBounds.sequencesPerRecord {
+            changes.wantsReplica = true
+        }
         for _ in 0..<min(changes.restored.count, EngineBounds.plansSweptPerTick) {
             if changes.restoredPosition >= changes.restored.count { changes.restoredPosition = 0 }
             let counter = Int(changes.restored[changes.restoredPosition])
@@ -130,11 +129,7 @@ extension Limiter {
 
     /// Recorded batches whose outcome is known by now.
     private var endedFlights: [Int64] {
-        changes.recorded.isEmpty ? [] : changes.recorded.filter { !isUnderWay($0) }
-    }
-
-    private func isUnderWay(_ sequence: Int64) -> Bool {
-        inFlight.contains { $0.sequence == sequence } || unconfirmed.contains { $0.sequence == sequence }
+        changes.recorded.isEmpty ? [] : changes.recorded.filter { !ledger.isOpen($0) }
     }
 
     // MARK: - Taking records
@@ -155,7 +150,7 @@ extension Limiter {
         guard hasChanges else { return }
         records.append(.replica(replicaState(now: now)))
         changes.wantsReplica = false
-        changes.recordedSequence = lastSequence
+        changes.recordedSequence = ledger.lastSequence
         for counter in changes.tied { record(Int(counter), into: &records) }
         changes.tied.removeAll(keepingCapacity: true)
         for _ in 0..<counterCount {
@@ -163,7 +158,7 @@ extension Limiter {
             record(Int(counter), into: &records)
         }
         walk(into: &records, seenToo: seenToo, atMost: counterCount, nowMs: clock.nowMs(now))
-        for sequence in changes.unconfirmed.union(changes.departing).sorted() where isUnderWay(sequence) {
+        for sequence in changes.unconfirmed.union(changes.departing).sorted() where ledger.isOpen(sequence) {
             let state = flightState(sequence)
             if state.writeBacks.isEmpty && state.unconfirmed.isEmpty { continue }
             records.append(.flight(state))
@@ -204,20 +199,20 @@ extension Limiter {
 
     private func replicaState(now: ClockReading) -> ReplicaState {
         ReplicaState(
-            keyPrefix: configuration.keyPrefix, lastSequence: lastSequence,
-            acknowledgedSequence: acknowledgedSequence, highestStoreMs: clock.highestStoreMs,
+            keyPrefix: configuration.keyPrefix, lastSequence: ledger.lastSequence,
+            acknowledgedSequence: ledger.acknowledgedSequence, highestStoreMs: clock.highestStoreMs,
             aheadMs: clock.nowMs(now) - now.wallMs, others: live.others.sorted())
     }
 
     /// Everything in flight or unconfirmed under that sequence; empty if it is over.
     private func flightState(_ sequence: Int64) -> FlightState {
         var state = FlightState(sequence: sequence)
-        for batch in inFlight + unconfirmed where batch.sequence == sequence {
+        for batch in ledger.inFlight + ledger.unconfirmed where batch.sequence == sequence {
             for sent in batch.writeBacks {
                 let item = FlightState.Item(
                     baseKey: Array(table[counter: sent.counter].baseKey), isRestore: sent.writeBack.kind == .restore,
                     amount: sent.writeBack.amount, windowMs: sent.writeBack.windowMs)
-                if batch.isQuestion { state.unconfirmed.append(item) } else { state.writeBacks.append(item) }
+                if batch.kind == .recovered { state.unconfirmed.append(item) } else { state.writeBacks.append(item) }
             }
             for waiter in batch.waiters where waiter.state == .admittedLocally {
                 state.unconfirmed += unconfirmed(of: waiter, in: batch)
@@ -274,8 +269,7 @@ extension Limiter {
             restoration.dropped = latest.count - 1
             return restoration
         }
-        lastSequence = replica.lastSequence + EngineBounds.sequencesSkippedAtRestart
-        acknowledgedSequence = replica.acknowledgedSequence
+        ledger.restore(lastSequence: replica.lastSequence, acknowledgedSequence: replica.acknowledgedSequence)
         changes.wantsReplica = true
         if !clock.restore(highestStoreMs: replica.highestStoreMs, aheadMs: replica.aheadMs, now: now) {
             restoration.droppedStoreMs = replica.highestStoreMs
@@ -324,14 +318,12 @@ extension Limiter {
 
     /// Restores a batch that was in flight: the marker will show whether it ran, or it is sent again.
     private mutating func restore(_ flight: FlightState) {
-        lastSequence = max(lastSequence, flight.sequence + EngineBounds.sequencesSkippedAtRestart)
+        ledger.restore(lastSequence: flight.sequence)
         changes.recorded.insert(flight.sequence)
-        for (items, isQuestion) in [(flight.unconfirmed, true), (flight.writeBacks, false)] {
-            var batch = newBatch()
+        for (items, kind) in [(flight.unconfirmed, PendingBatch.Kind.recovered), (flight.writeBacks, .retry)] {
+            var batch = ledger.newBatch()
             batch.sequence = flight.sequence
-            batch.isRepeat = !isQuestion
-            batch.hasIncrements = !isQuestion
-            batch.isQuestion = isQuestion
+            batch.kind = kind
             for item in items {
                 guard let counter = table.counter(named: ByteString(bytes: item.baseKey)) else { continue }
                 let writeBack = WriteBack(item.isRestore ? .restore : .increment, item.amount, windowMs: item.windowMs)
@@ -339,7 +331,7 @@ extension Limiter {
                 table.beginWriteBack(counter)
                 batch.writeBacks.append(PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack))
             }
-            if batch.writeBacks.isEmpty { recycle(batch) } else { unconfirmed.append(batch) }
+            if batch.writeBacks.isEmpty { recycle(batch) } else { ledger.addUnconfirmed(batch) }
         }
     }
 }

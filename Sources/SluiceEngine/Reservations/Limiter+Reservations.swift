@@ -70,14 +70,8 @@ extension Limiter {
             statistics.count(decision)
             return .answered(decision)
         }
-        guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
-            return answerBusy(.waiting, now: now)
-        }
-        let charges = table[rulesOf: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
-        let batch = openBatch(charges: charges)
-        let entry = queue[batch].addEntry(
-            plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges, operation: .check(tracked))
-        table[plan: plan].pins += 1
+        guard !ledger.isFullOfUnusualWork else { return answerBusy(.waiting, now: now) }
+        let entry = ledger.add(tracked, plan: plan, cost: cost, isPeek: isPeek, in: &table)
         wait(ticket, wantsTrace: wantsTrace, entry: entry, now: now)
         return .waiting
     }
@@ -130,7 +124,7 @@ extension Limiter {
         // Kept for as long as any limit of the check counts it, so that a late settlement still finds it.
         var expiryMs = nowMs + 1
         for index in table[rulesOf: plan].limits.indices {
-            let quota = quota(plan: plan, index)
+            let quota = table.quota(ofPlan: plan, index)
             let known = table[counter: table.counter(ofPlan: plan, index)].combinedUsage(quota, nowMs: nowMs)
             expiryMs = max(expiryMs, quota.countsUntilMs(known, replicas: live.view, nowMs: nowMs))
         }
@@ -140,19 +134,6 @@ extension Limiter {
     }
 
     // MARK: - Answers sent to the store
-
-    /// The hashes that identify repeats of a check.
-    func idempotency(_ tracked: TrackedCheck, plan: Int) -> Batch.Idempotency {
-        var counters = stableHash([])
-        for (index, limit) in table[rulesOf: plan].limits.enumerated() {
-            counters = stableHash(table[counter: table.counter(ofPlan: plan, index)].baseKey, after: counters)
-            // The usage of a shadow limit has other numbers.
-            counters = stableHash([limit.isShadow ? 1 : 0], after: counters)
-        }
-        return Batch.Idempotency(
-            argumentsHash: ReservationID.hexadecimal(tracked.argumentsHash),
-            countersHash: ReservationID.hexadecimal(counters))
-    }
 
     /// A call with an id that was admitted locally was never made.
     private mutating func forgetAnswer(_ key: ByteString, _ id: ReservationID) {
@@ -181,15 +162,10 @@ extension Limiter {
 
     private mutating func addAnswer(_ unsent: IdempotencyCache.Unsent, in batch: inout PendingBatch, now: ClockReading)
     {
-        guard let tracked = idempotency.writing(unsent, now: now) else { return }
+        guard let operation = idempotency.writing(unsent, now: now) else { return }
         switch unsent {
-        case .answer(let key, _), .cancel(let key, _): outgoing.appendKey(key.bytes)
+        case .answer(let key, _), .cancel(let key, _): writer.add(operation, keys: key.bytes)
         }
-        outgoing.operations.append(tracked)
-        outgoing.entries.append(
-            Batch.Entry(
-                cost: 0, count: 0, firstCharge: outgoing.charges.count, chargeCount: 0,
-                operation: outgoing.operations.count - 1))
         batch.answers.append(unsent)
     }
 
@@ -232,11 +208,8 @@ extension Limiter {
         }
         guard configuration.usesStore else { return .answered(false) }
         guard link.isClosed else { return .storeAway }
-        guard waitingChecks < EngineBounds.maxWaitingChecks, queue.count < EngineBounds.maxQueuedUnusual else {
-            return .overloaded
-        }
-        let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
-        let entry = queue[batch].addEntry(operation: .settle(key, settlement, isUnsent: false))
+        guard !ledger.isFullOfUnusualWork else { return .overloaded }
+        let entry = ledger.add(.settle(key, settlement, isUnsent: false))
         wait(ticket, wantsTrace: false, entry: entry, now: now)
         return .waiting
     }
@@ -250,8 +223,7 @@ extension Limiter {
             unsentBytes += MemoryLayout<(ByteString, Batch.Settlement)>.stride * 2 + HeldBytes.array(key.bytes.count)
             return
         }
-        let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
-        _ = queue[batch].addEntry(operation: .settle(key, settlement, isUnsent: true))
+        _ = ledger.add(.settle(key, settlement, isUnsent: true))
     }
 
     /// The store is available again: sends the unsent settlements.
@@ -362,7 +334,7 @@ extension Limiter {
         if tracked.wantsReservation { decision.reservation = reservation }
         if let key = tracked.idempotencyKey {
             let record = IdempotencyCache.Record(
-                idempotency: idempotency(tracked, plan: entry.plan), isLocal: isLocal, admittedMs: atMs,
+                idempotency: table.idempotency(tracked, plan: entry.plan), isLocal: isLocal, admittedMs: atMs,
                 reservation: reservation,
                 numbers: Array(numbers))
             idempotency.insert(

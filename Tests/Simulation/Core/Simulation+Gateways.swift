@@ -153,7 +153,7 @@ extension Simulation {
             guard limiter.reservations.count == 0, limiter.idempotency.count == 0,
                 scenario.course == .ending || !limiter.idempotency.hasUnsent,
                 limiter.unsentSettlements.count <= lastTicket,
-                !limiter.unconfirmed.isEmpty || !limiter.inFlight.isEmpty || limiter.counterCount == 0
+                !limiter.ledger.unconfirmed.isEmpty || !limiter.ledger.inFlight.isEmpty || limiter.counterCount == 0
             else {
                 throw SimulationFailure(
                     description: "replica \(index) keeps \(limiter.reservations.count) reservations, "

@@ -207,8 +207,8 @@ extension Simulation {
             if replicas.contains(where: {
                 let toldMs = copy.forgotSinceMs(of: $0.id)
                 return toldMs > 0
-                    ? toldMs == $0.limiter.forgotSinceMs
-                    : copy.newestSequence(of: $0.id) >= $0.limiter.acknowledgedSequence
+                    ? toldMs == $0.limiter.ledger.forgotSinceMs
+                    : copy.newestSequence(of: $0.id) >= $0.limiter.ledger.acknowledgedSequence
             }) {
                 isUnnoticed = true
             }
@@ -235,7 +235,7 @@ extension Simulation {
             }
         case .flush:
             noteForgotten()
-            if replicas.contains(where: { $0.limiter.acknowledgedSequence == 0 }) { isUnnoticed = true }
+            if replicas.contains(where: { $0.limiter.ledger.acknowledgedSequence == 0 }) { isUnnoticed = true }
             store.flush()
             ledger.forget()
             history.forget(atNs: nowNs)

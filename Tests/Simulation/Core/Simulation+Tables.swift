@@ -10,8 +10,9 @@ extension Simulation {
     mutating func busy(_ ticket: UInt64, _ cause: Busy, _ replica: Int) throws {
         let limiter = replicas[replica].limiter
         let isCalm =
-            limiter.isShared && limiter.recovery == nil && limiter.waitingCount == 0 && limiter.inFlight.isEmpty
-            && limiter.queue.isEmpty && limiter.unconfirmed.isEmpty && limiter.journalCount == 0 && !limiter.hasRestores
+            limiter.isShared && limiter.recovery == nil && limiter.waitingCount == 0 && limiter.ledger.inFlight.isEmpty
+            && limiter.ledger.queue.isEmpty && limiter.ledger.unconfirmed.isEmpty && limiter.journalCount == 0
+            && !limiter.hasRestores
             && limiter.unrecordedCount == 0 && limiter.reservations.count == 0
         guard scenario.table != nil, !isCalm, [.grant, .table].contains(cause) else {
             throw SimulationFailure(description: "ticket \(ticket) is answered BUSY: \(cause)")

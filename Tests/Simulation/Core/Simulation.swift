@@ -387,7 +387,7 @@ struct Simulation {
         let notices = replicas[replica].limiter.takeNotices()
         for notice in notices { coverage.note(notice) }
         if isVerbose && !notices.isEmpty { print("    replica \(replica): \(notices)") }
-        if replicas[replica].limiter.inFlight.count > EngineBounds.maxBatchesInFlight {
+        if replicas[replica].limiter.ledger.inFlight.count > EngineBounds.maxBatchesInFlight {
             throw SimulationFailure(description: "too many batches in flight")
         }
         let drift = replicas[replica].drift
@@ -478,7 +478,7 @@ struct Simulation {
             let before = scenario.course == .healing ? owingAtEnd?[index] ?? [] : []
             let owed = scenario.isMixed ? owing(index).intersection(before) : owing(index)
             let count = scenario.isMixed ? 0 : replica.limiter.journalCount
-            let unknown = replica.limiter.unconfirmed.map(\.sequence)
+            let unknown = replica.limiter.ledger.unconfirmed.map(\.sequence)
             guard owed.isEmpty, count == 0, unknown.isEmpty else {
                 throw SimulationFailure(
                     description: "replica \(index) still has to settle \(count), and does not know what became of "
@@ -512,7 +512,7 @@ struct Simulation {
     /// Every pin belongs to an entry of some batch.
     private func judgePins(_ limiter: Limiter) throws {
         var pins: [Int: Int32] = [:]
-        for batch in limiter.queue + limiter.inFlight + limiter.unconfirmed {
+        for batch in limiter.ledger.queue + limiter.ledger.inFlight + limiter.ledger.unconfirmed {
             for entry in batch.entries where entry.plan >= 0 { pins[entry.plan, default: 0] += 1 }
         }
         for (index, plan) in limiter.table.plans.enumerated() where plan.pins != pins[index] ?? 0 {

@@ -96,7 +96,7 @@ struct SimulationCoverage: Sendable {
             case .superseded: add(.superseded)
             }
             guard reply.status != .forgot else { return }
-            for batch in replica.limiter.unconfirmed {
+            for batch in replica.limiter.ledger.unconfirmed {
                 add(batch.sequence <= reply.previousSequence ? .turnedOutToHaveRun : .turnedOutLost)
             }
         case .failure(.refused): add(.refused)

@@ -1,0 +1,86 @@
+import SluicePolicy
+
+/// Encodes a pending batch for the store, into storage that the next one uses again.
+struct BatchWriter {
+    private(set) var batch = Batch()
+    /// The last window start in decimal: most counters of a batch share it.
+    private var lastStart = LastDecimal()
+
+    /// Begins a new batch with keys of about this many bytes in all.
+    mutating func begin(keyByteCount: Int) {
+        batch.removeAll()
+        batch.reserve(keyByteCount: keyByteCount)
+    }
+
+    var isEmpty: Bool { batch.entries.isEmpty }
+
+    /// Adds the charges of an entry's checks.
+    ///
+    /// - Parameter verifiesAll: see `Batch.Charge.verifiesTimeToLive`.
+    mutating func add(_ entry: borrowing PendingBatch.Entry, verifiesAll: Bool, in table: inout PlanTable) {
+        let firstCharge = batch.charges.count
+        for index in table[rulesOf: entry.plan].limits.indices {
+            let counter = table.counter(ofPlan: entry.plan, index)
+            table.appendBaseKey(ofCounter: counter, to: &batch.keyBytes)
+            if table[counter: counter].algorithm.hasWindows {
+                lastStart.append(table[counter: counter].span.startMs, to: &batch.keyBytes)
+            }
+            batch.endKey()
+            if table[counter: counter].algorithm == .slidingWindow {
+                batch.appendKey(table[counter: counter].previousKey())
+            }
+            let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
+            if isShadow { batch.appendKey(CounterKey.denials(of: table[counter: counter].key)) }
+            batch.charges.append(
+                Batch.Charge(
+                    quota: table.quota(ofPlan: entry.plan, index), isShadow: isShadow,
+                    verifiesTimeToLive: verifiesAll || !table[counter: counter].isSeen))
+        }
+        batch.entries.append(
+            Batch.Entry(
+                cost: entry.cost, count: entry.sentCount, firstCharge: firstCharge,
+                chargeCount: batch.charges.count - firstCharge, operation: addOperation(of: entry, in: table)))
+    }
+
+    /// - Returns: the operation's index in the batch; -1 for a plain check.
+    private mutating func addOperation(of entry: borrowing PendingBatch.Entry, in table: borrowing PlanTable) -> Int {
+        guard case .check(let operation)? = entry.operation, !entry.isPeek else { return -1 }
+        if operation.reservation != nil { batch.appendKey(operation.reservationKey.bytes) }
+        if let key = operation.idempotencyKey { batch.appendKey(key.bytes) }
+        let idempotency = operation.idempotencyKey == nil ? nil : table.idempotency(operation, plan: entry.plan)
+        batch.operations.append(.check(isReserved: operation.reservation != nil, idempotency: idempotency))
+        return batch.operations.count - 1
+    }
+
+    /// Adds an operation that charges nothing.
+    mutating func add(_ operation: Batch.Operation, keys: [UInt8]...) {
+        for key in keys { batch.appendKey(key) }
+        batch.operations.append(operation)
+        batch.entries.append(
+            Batch.Entry(
+                cost: 0, count: 0, firstCharge: batch.charges.count, chargeCount: 0,
+                operation: batch.operations.count - 1))
+    }
+
+    /// Adds a write-back or restore.
+    mutating func add(_ sent: PendingBatch.SentWriteBack, in table: borrowing PlanTable) {
+        let writeBack = sent.writeBack
+        batch.appendKey(table[counter: sent.counter].key(ofWindowAt: writeBack.windowMs))
+        batch.charges.append(
+            Batch.Charge(quota: table[counter: sent.counter].quota(of: writeBack), verifiesTimeToLive: false))
+        if writeBack.kind == .restore { batch.operations.append(.restore) }
+        batch.entries.append(
+            Batch.Entry(
+                cost: writeBack.amount, count: 1, firstCharge: batch.charges.count - 1, chargeCount: 1,
+                operation: writeBack.kind == .restore ? batch.operations.count - 1 : -1))
+    }
+
+    /// Ends it: the sequence that it is sent under, and what this replica knows of the store.
+    mutating func end(_ sequence: Int64, _ ledger: borrowing BatchLedger, _ clock: borrowing WindowClock) {
+        batch.sequence = sequence
+        batch.acknowledgedSequence = ledger.acknowledgedSequence
+        batch.forgotSinceMs = ledger.forgotSinceMs
+        batch.minTimeMs = clock.highestStoreMs
+        batch.isStoreBehind = clock.behindMs > 0
+    }
+}
