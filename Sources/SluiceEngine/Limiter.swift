@@ -101,8 +101,7 @@ package struct Limiter {
     var idempotency = IdempotencyCache()
     /// Counters with something to write back: see `addToJournal`.
     var journal = Journal()
-    /// What is still to be recorded, if the shell takes records.
-    var changes = UnsavedChanges()
+    var recorder: StateRecorder
     /// Whether a batch with nothing but write-backs may be needed.
     var wantsWriteBacks = false
     /// Counts the store's data losses. Counters last seen in an earlier epoch are restored.
@@ -149,6 +148,7 @@ package struct Limiter {
         let maxGrantBytes = configuration.maxTableBytes / EngineBounds.besideParts / EngineBounds.besideGrantParts
         reservations.maxGrantBytes = maxGrantBytes
         idempotency.maxGrantBytes = maxGrantBytes
+        recorder = StateRecorder(isOn: configuration.keepsState)
         clock = WindowClock(now: now)
         link = StoreLink(Breaker(overdueAfterNs: storeWaitNs, seed: configuration.seed, now: now))
         denials = DenialCache(seed: configuration.seed, now: now)
@@ -394,7 +394,8 @@ package struct Limiter {
                 nowNs: now.monotonicNs)
             confirm(reservations.expire(nowMs: clock.nowMs(now)))
             sweepJournal(nowMs: clock.nowMs(now))
-            sweepState(nowMs: clock.nowMs(now))
+            recorder.sweep(
+                &table, lastSequence: ledger.lastSequence, sharedEpoch: sharedEpoch, nowMs: clock.nowMs(now))
             idempotency.expire(now: now)
         }
     }

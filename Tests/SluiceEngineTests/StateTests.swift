@@ -170,9 +170,9 @@ import Testing
         }
         rig.connect()
         #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
-        #expect(rig.limiter.ledger.unconfirmed.isEmpty && rig.limiter.changes.recorded.count <= 1)
+        #expect(rig.limiter.ledger.unconfirmed.isEmpty && rig.limiter.recorder.recorded.count <= 1)
         rig.record()
-        #expect(rig.limiter.changes.recorded.isEmpty && !rig.hasChanges)
+        #expect(rig.limiter.recorder.recorded.isEmpty && !rig.hasChanges)
         #expect(rig.decide(isPeek: true).remaining == 6)
     }
 
@@ -302,7 +302,7 @@ import Testing
         rig.connect()
         rig.exchange()
         rig.record()
-        #expect(rig.limiter.ledger.unconfirmed.isEmpty && rig.limiter.changes.recorded.isEmpty)
+        #expect(rig.limiter.ledger.unconfirmed.isEmpty && rig.limiter.recorder.recorded.isEmpty)
         #expect(rig.decide(isPeek: true).remaining == (burst ?? 10) - 4)
     }
 
@@ -362,7 +362,7 @@ import Testing
         var rig = LimiterRig(policy(ten))
         rig.lose()
         #expect(rig.decide(cost: 4).allowed)
-        #expect(!rig.hasChanges && rig.limiter.changes.counters.isEmpty)
+        #expect(!rig.hasChanges && rig.limiter.recorder.dirty.isEmpty)
     }
 
     /// However many counters have changed: all are recorded in the end, and those written back before that they were.

@@ -125,7 +125,7 @@ import Testing
         let stepMs = isFar ? Self.hourMs : EngineBounds.maxRestoredAheadMs - 5_000
         rig.store.clockMs += stepMs
         for _ in 0..<12 { _ = rig.decide() }
-        rig.limiter.changes.wantsReplica = true
+        rig.limiter.recorder.recordReplica()
         rig.store.clockMs -= stepMs
         rig.restart()
         #expect((rig.restoration.droppedStoreMs > 0) == isFar)

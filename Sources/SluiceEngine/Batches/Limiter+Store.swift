@@ -21,7 +21,7 @@ extension Limiter {
         sequence: Int64, _ result: Result<BatchReply, BatchFailure>, arrivedNs: Int64? = nil, now: ClockReading
     ) {
         guard var batch = ledger.takeAnswered(sequence: sequence) else { return }
-        noteOutcome(ofSequence: sequence)
+        recorder.noteOutcome(ofSequence: sequence)
         switch result {
         case .success(let reply):
             answered(batch, reply, arrivedNs: arrivedNs, now: now)
@@ -87,7 +87,7 @@ extension Limiter {
         }
         if !batch.entries.isEmpty && writer.isEmpty { return false }
         if batch.kind != .retry { batch.sequence = ledger.nextSequence() }
-        noteDeparture(batch)
+        recorder.noteDeparture(batch)
         batch.sentNs = now.monotonicNs
         batch.cutMs = nowMs
         batch.minTimeMs = clock.highestStoreMs
@@ -134,7 +134,7 @@ extension Limiter {
         let (wasClosed, wasProbing) = (link.isClosed, link.breaker.state == .probing)
         let hadOutage =
             statistics.outages > 0 || link.breaker.failures > 0 || notices.hasOutage
-            || (journal.count > 0 && !changes.restored.isEmpty)
+            || (journal.count > 0 && recorder.hasRestored)
         if ledger.runsNothing {
             // A single such reply is retried at once. The pauses grow if the store goes on.
             pauseStore(reason: "it does not keep this replica's marker: no batch runs", now: now)
@@ -171,7 +171,7 @@ extension Limiter {
         // These denials were proven for windows that are no longer open.
         denials.forgetAll(now: now)
         // A restart must not go on from the time that was given up.
-        if configuration.keepsState { changes.wantsReplica = true }
+        recorder.recordReplica()
     }
 
     /// Finds out by the marker which unconfirmed batches ran: those up to `sequence` did, and the others never will.
@@ -181,7 +181,7 @@ extension Limiter {
     ///   counters may still exist, so reservations of checks that were denied here are cancelled in any case.
     private mutating func confirm(upTo sequence: Int64?) {
         for batch in ledger.takeUnconfirmed() {
-            noteOutcome(ofSequence: batch.sequence)
+            recorder.noteOutcome(ofSequence: batch.sequence)
             if let sequence, batch.sequence <= sequence {
                 confirm(batch)
                 confirmWriteBacks(of: batch)
@@ -206,7 +206,7 @@ extension Limiter {
                     let amount = chargedTwice(entry, of: batch, index, charged: entry.locallyAdmitted)
                     table[counter: counter].confirm(amount, quota: limit.quota, cutMs: batch.cutMs)
                 }
-                noteOutcome(counter)
+                recorder.noteOutcome(counter, in: &table)
             }
             if let operation = entry.trackedCheck, var record = reservations[operation.reservationKey] {
                 confirm(&record)
@@ -377,7 +377,7 @@ extension Limiter {
                     let quota = table[rulesOf: entry.plan].limits[index].quota
                     table[counter: counter].markStored(amount, quota: quota, cutMs: batch.cutMs)
                 }
-                noteOutcome(counter)
+                recorder.noteOutcome(counter, in: &table)
             }
         }
     }

@@ -31,9 +31,9 @@ struct Counter {
     var isSeen = false
     /// Whether it is in the limiter's journal, which then holds a reference.
     var isJournalled = false
-    /// Whether a change is still to be recorded: see `Limiter.markDirty`. That holds a reference, too.
+    /// Whether a change is still to be recorded: see `StateRecorder`. That holds a reference, too.
     var isChanged = false
-    /// Whether it must be recorded together with a batch: see `Limiter.tie`. Then it has changed.
+    /// Whether it must be recorded together with a batch: see `StateRecorder`. Then it has changed.
     var isTied = false
     /// Whether it comes from an earlier process, and is kept until nothing of it counts any more.
     var isRestored = false

@@ -21,7 +21,7 @@ extension Limiter {
         statistics.outages += 1
         notices.storeUnavailable(reason: reason)
         denials.storeLeft(now: now)
-        recordAll()
+        recorder.recordAll()
         answerAllLocally(now: now)
     }
 
@@ -70,7 +70,7 @@ extension Limiter {
                 batch.admitLocally(index, atMs: clock.nowMs(now))
                 if batch.isSent {
                     markUnconfirmed(batch.waiters[index], of: batch, isOver: false)
-                    noteUnconfirmed(batch, plan: entry.plan)
+                    recorder.noteUnconfirmed(batch, plan: entry.plan, in: &table)
                 }
             }
             finish(waiter.ticket, outcome, deadlineNs: waiter.deadlineNs, now: now)

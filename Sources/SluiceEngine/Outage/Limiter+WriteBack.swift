@@ -8,7 +8,7 @@ import SluicePolicy
 extension Limiter {
     /// Lists a counter with local admissions for writing back.
     mutating func addToJournal(_ counter: Int) {
-        markDirty(counter)
+        recorder.markDirty(counter, in: &table)
         journal.markUnsettled()
         guard configuration.usesStore, !table[counter: counter].isJournalled else { return }
         table[counter: counter].isJournalled = true
@@ -34,7 +34,7 @@ extension Limiter {
             journal.markUnsettled()
             table[counter: counter].send(writeBack)
             table.beginWriteBack(counter)
-            tie(counter)
+            recorder.markDirtyWithBatch(counter, in: &table)
             let sent = PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack)
             writer.add(sent, in: table)
             batch.writeBacks.append(sent)
@@ -137,7 +137,7 @@ extension Limiter {
             let outcome = reply.results[at]
             at += 1
             let counter = sent.counter
-            noteOutcome(counter)
+            recorder.noteOutcome(counter, in: &table)
             switch outcome {
             case BatchReply.windowIsOver, BatchReply.fault:
                 // By the store's time nothing of it counts any more; or the next check of the counter reports the
@@ -176,7 +176,7 @@ extension Limiter {
     /// An unanswered batch turned out to have run, and with it its write-backs.
     mutating func confirmWriteBacks(of batch: borrowing PendingBatch) {
         for sent in batch.writeBacks where sent.writeBack.kind == .increment {
-            noteOutcome(sent.counter)
+            recorder.noteOutcome(sent.counter, in: &table)
             table[counter: sent.counter].wroteBack(
                 sent.writeBack, numbers: nil, decidedMs: 0, epoch: storeEpoch, keepsShare: keepsShare)
         }

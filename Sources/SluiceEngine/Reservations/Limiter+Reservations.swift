@@ -289,7 +289,7 @@ extension Limiter {
         for item in record.items {
             guard let counter = table.counter(named: item.baseKey) else { continue }
             table[counter: counter].adjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
-            markDirty(counter)
+            recorder.markDirty(counter, in: &table)
             if configuration.usesStore && cost > 0 && item.quota.algorithm != .concurrency { addToJournal(counter) }
         }
         record.cost = cost
