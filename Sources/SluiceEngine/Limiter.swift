@@ -99,23 +99,9 @@ package struct Limiter {
     var denials: DenialCache
     var reservations = LocalReservations()
     var idempotency = IdempotencyCache()
-    /// Counters with something to write back: see `addToJournal`.
-    var journal = Journal()
+    var reconciler: Reconciler
+    var membership: Membership
     var recorder: StateRecorder
-    /// Whether a batch with nothing but write-backs may be needed.
-    var wantsWriteBacks = false
-    /// Counts the store's data losses. Counters last seen in an earlier epoch are restored.
-    var storeEpoch: Int16 = 0
-    /// The restore scan: counters before this one have been checked, and none from `restoreEnd` on needs a restore.
-    var restorePosition = 0
-    var restoreEnd = 0
-    /// Set after an outage or a data loss, until every live replica has brought the store up to date.
-    var recovery: Recovery?
-    /// Counts finished recoveries, so that a counter takes its share once per outage: see `Counter.beginShare`. Never
-    /// 0.
-    var shareEpoch: Int16 = 1
-    var live: LiveReplicas
-    var lastHeartbeatNs = Int64.min / 2
     /// Settlements to send when the store is available again, in order.
     var unsentSettlements: [(key: ByteString, settlement: Batch.Settlement)] = []
     /// Bytes held by those, with their keys.
@@ -152,7 +138,8 @@ package struct Limiter {
         clock = WindowClock(now: now)
         link = StoreLink(Breaker(overdueAfterNs: storeWaitNs, seed: configuration.seed, now: now))
         denials = DenialCache(seed: configuration.seed, now: now)
-        live = LiveReplicas(configuration.replicas, now: now)
+        reconciler = Reconciler(usesStore: configuration.usesStore, maxIncrement: configuration.maxIncrement)
+        membership = Membership(configuration.replicas, now: now)
         lastSweepNs = now.monotonicNs
     }
 
@@ -313,13 +300,6 @@ package struct Limiter {
         }
     }
 
-    /// The epoch in which counters must have been seen for their row to be evicted; nil if no known row may be. While
-    /// every replica counts in the store, it has all that such rows hold. In an outage the last seen usage still
-    /// decides.
-    var sharedEpoch: Int16? {
-        configuration.usesStore && link.isClosed && recovery == nil ? storeEpoch : nil
-    }
-
     private func ruling(_ identity: Identity.Parts) -> CallRuling {
         switch policies.ruling(forGrant: String(decoding: identity.grant, as: UTF8.self), tool: identity.tool) {
         case .deny(let rule, let message):
@@ -353,10 +333,8 @@ package struct Limiter {
             }
             if let tick = denials.nextTickNs(isStoreThere: link.isClosed) { next = min(next, tick) }
         }
-        if link.isClosed, ledger.maySend, let heartbeatNs = nextHeartbeatNs {
-            next = min(next, heartbeatNs)
-        }
-        if let recovery, link.isClosed { next = min(next, recovery.endNs) }
+        if let nextHeartbeatNs { next = min(next, nextHeartbeatNs) }
+        if let recovery = reconciler.recovery, link.isClosed { next = min(next, recovery.endNs) }
         return next
     }
 
@@ -393,7 +371,7 @@ package struct Limiter {
                 EngineBounds.plansSweptPerTick, idleNs: EngineBounds.planIdleNs, nowMs: clock.nowMs(now),
                 nowNs: now.monotonicNs)
             confirm(reservations.expire(nowMs: clock.nowMs(now)))
-            sweepJournal(nowMs: clock.nowMs(now))
+            reconciler.sweep(&table, nowMs: clock.nowMs(now))
             recorder.sweep(
                 &table, lastSequence: ledger.lastSequence, sharedEpoch: sharedEpoch, nowMs: clock.nowMs(now))
             idempotency.expire(now: now)
@@ -427,10 +405,10 @@ package struct Limiter {
 
     /// Takes back a batch that nothing refers to any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
-        clearWriteBacks(&batch)
+        reconciler.clearWriteBacks(&batch, in: &table)
         resendAnswers(&batch)
         if batch.hasAdmittedLocally {
-            journal.markUnsettled()
+            reconciler.noteConfirmed()
             for waiter in batch.waiters where waiter.state == .admittedLocally {
                 markUnconfirmed(waiter, of: batch, isOver: true)
             }

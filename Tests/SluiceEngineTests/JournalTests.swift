@@ -147,7 +147,7 @@ import Testing
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
-        #expect(rig.limiter.live.view.count == 4)
+        #expect(rig.limiter.membership.view.count == 4)
         rig.lose()
         var admitted = 0
         while rig.decide().allowed { admitted += 1 }
@@ -155,13 +155,13 @@ import Testing
         // The list does not change during an outage; replicas that are gone are dropped some time after it.
         rig.pass(ms: 120_000)
         rig.connect()
-        #expect(rig.limiter.live.view.count == 4)
+        #expect(rig.limiter.membership.view.count == 4)
         for _ in 0..<31 {
             rig.pass(ms: 1_000)
             rig.tick()
             rig.exchange()
         }
-        #expect(rig.limiter.live.view.count == 1)
+        #expect(rig.limiter.membership.view.count == 1)
     }
 
     // MARK: - Data loss

@@ -102,7 +102,7 @@ import Testing
             rig.exchange()
         }
         #expect(rig.limiter.isShared && rig.limiter.replicaCount == 2)
-        #expect(rig.limiter.live.others.sorted() == [0xff])
+        #expect(rig.limiter.membership.others.sorted() == [0xff])
         let notices = rig.limiter.takeNotices()
         #expect(notices.count == 1, "\(notices)")
         guard case .keyFault(let reason)? = notices.first else { return #expect(notices.isEmpty) }
@@ -114,9 +114,9 @@ import Testing
         var rig = LimiterRig(policy(ten))
         for round in 0..<5 {
             let replicas = (0..<1_000).map { UInt64(round * 1_000 + $0 + 100) }
-            rig.limiter.live.update(replicas, now: rig.now)
+            rig.limiter.membership.update(replicas, now: rig.now)
         }
-        #expect(Array(rig.limiter.live.others).count == EngineBounds.maxReplicas)
+        #expect(Array(rig.limiter.membership.others).count == EngineBounds.maxReplicas)
     }
 }
 

@@ -42,7 +42,7 @@ extension Limiter {
         // No probe may be in flight behind write-backs. If those were sent again after it (the store had lost its
         // scripts), and their answer lost, the marker would say the same whether they ran or not.
         if !ledger.isLastWriteBack, link.takeProbe() { return sendHeartbeat(now: now) }
-        if link.isClosed, ledger.maySend, let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
+        if let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
         }
         while link.isClosed, var batch = ledger.takeNext() {
@@ -53,7 +53,7 @@ extension Limiter {
             ledger.sent(batch)
             return .send(writer.batch)
         }
-        if wantsWriteBacks, link.isClosed, ledger.inFlight.isEmpty { return sendWriteBacks(now: now) }
+        if reconciler.wantsBatch, link.isClosed, ledger.inFlight.isEmpty { return sendWriteBacks(now: now) }
         return nil
     }
 
@@ -73,13 +73,13 @@ extension Limiter {
         writer.begin(keyByteCount: keyByteCount)
         if batch.kind == .retry {
             for sent in batch.writeBacks { writer.add(sent, in: table) }
-        } else if link.isClosed, journal.count > 0 || hasRestores {
-            addWriteBacks(in: &batch, nowMs: nowMs)
+        } else if link.isClosed, reconciler.journal.count > 0 || reconciler.hasRestores {
+            reconciler.addWriteBacks(to: &batch, &writer, &table, &recorder, nowMs: nowMs)
         }
         let verifiesAll = ledger.lastSequence % EngineBounds.batchesPerVerification == 0
         if batch.kind != .retry && link.isClosed && idempotency.hasUnsent { addAnswers(in: &batch, now: now) }
         for index in batch.entries.indices where batch.entries[index].isWanted {
-            if isWithinShare {
+            if reconciler.isWithinShare {
                 takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
                 guard batch.entries[index].isWanted else { continue }
             }
@@ -113,11 +113,7 @@ extension Limiter {
         case .settle(let key, let settlement, _)?:
             writer.add(.settle(settlement), keys: key.bytes)
         case .heartbeat?:
-            let lifeMs = EngineBounds.heartbeatTTLNs / 1_000_000
-            writer.add(
-                .heartbeat(lifeMs: lifeMs, writtenBackMs: hasWrittenBack ? nowMs : 0),
-                keys: CounterKey.replicas(prefix: configuration.keyPrefix),
-                CounterKey.writtenBack(prefix: configuration.keyPrefix))
+            writeHeartbeat(nowMs: nowMs)
         case .check?, nil: preconditionFailure("has no plan")
         }
     }
@@ -134,7 +130,7 @@ extension Limiter {
         let (wasClosed, wasProbing) = (link.isClosed, link.breaker.state == .probing)
         let hadOutage =
             statistics.outages > 0 || link.breaker.failures > 0 || notices.hasOutage
-            || (journal.count > 0 && recorder.hasRestored)
+            || (reconciler.journal.count > 0 && recorder.hasRestored)
         if ledger.runsNothing {
             // A single such reply is retried at once. The pauses grow if the store goes on.
             pauseStore(reason: "it does not keep this replica's marker: no batch runs", now: now)
@@ -143,9 +139,11 @@ extension Limiter {
             if wasProbing && !link.isClosed { notices.storeUnavailable(reason: "its answers are too late") }
         }
         if !wasClosed && link.isClosed { storeReached(hadOutage: hadOutage, timeMs: reply.timeMs, now: now) }
-        if !batch.writeBacks.isEmpty || hasRestores || idempotency.hasUnsent { wantsWriteBacks = true }
+        if !batch.writeBacks.isEmpty || reconciler.hasRestores || idempotency.hasUnsent { reconciler.wantBatch() }
         // The repeated batch had run before. After a data loss it is written back again, like everything unconfirmed.
-        if batch.kind == .retry && reply.status == .superseded { confirmWriteBacks(of: batch) }
+        if batch.kind == .retry && reply.status == .superseded {
+            reconciler.confirm(batch, keepsShare: keepsShare, in: &table, &recorder)
+        }
         switch reply.status {
         case .ran:
             deliver(batch, reply, now: now)
@@ -184,7 +182,7 @@ extension Limiter {
             recorder.noteOutcome(ofSequence: batch.sequence)
             if let sequence, batch.sequence <= sequence {
                 confirm(batch)
-                confirmWriteBacks(of: batch)
+                reconciler.confirm(batch, keepsShare: keepsShare, in: &table, &recorder)
             } else {
                 requeueSettlements(batch)
                 if sequence == nil { takeBack(batch) }
@@ -361,7 +359,7 @@ extension Limiter {
             let first = at
             let usage = usage(plan: entry.plan, index, numbers, &at)
             table[counter: counter].observe(
-                usage, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
+                usage, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: reconciler.storeEpoch, keepsShare: keepsShare)
             if table[counter: counter].algorithm == .slidingLog {
                 table[counter: counter].observeLog(numbers[first...])
                 table.countBytes(ofLog: counter)

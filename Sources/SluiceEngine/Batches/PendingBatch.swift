@@ -128,7 +128,7 @@ struct PendingBatch {
     var minTimeMs: Int64 = 0
     var resends = 0
     /// The outage of the share that its entries took from.
-    var shareEpoch: Int16 = 0
+    var outage: Int16 = 0
     var chargeCount = 0
     /// How many entries are sent again in another batch.
     var repeatedCount = 0
@@ -161,7 +161,7 @@ struct PendingBatch {
         cutMs = 0
         minTimeMs = 0
         resends = 0
-        shareEpoch = 0
+        outage = 0
         chargeCount = 0
         repeatedCount = 0
         hasAdmittedLocally = false

@@ -115,7 +115,7 @@ extension Limiter {
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
-            table[counter: counter].beginShare(shareEpoch)
+            table[counter: counter].beginShare(reconciler.outage)
             quotasAtHand.append(table.quota(ofPlan: plan, index))
             if table[rulesOf: plan].limits[index].isShadow { continue }
             switch configuration.usesStore ? table[rulesOf: plan].limits[index].onOutage : .local {
@@ -162,7 +162,7 @@ extension Limiter {
             findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &evaluation)
         }
         var decision = conclude(plan: plan, &evaluation, source: .local)
-        if let recovery, link.isClosed, !decision.allowed, decision.retryAfterMs > 0 {
+        if let recovery = reconciler.recovery, link.isClosed, !decision.allowed, decision.retryAfterMs > 0 {
             // When the recovery ends, all is counted in the store again, and there may be room sooner than in the
             // share.
             let endMs = max(1, (recovery.endNs - now.monotonicNs + 999_999) / 1_000_000)
@@ -178,7 +178,7 @@ extension Limiter {
     }
 
     private mutating func fitsLocally(_ counter: Int, _ quota: Quota, cost: Int64, nowMs: Int64) -> Bool {
-        table[counter: counter].localRemaining(quota, replicas: live.view, nowMs: nowMs)
+        table[counter: counter].localRemaining(quota, replicas: membership.view, nowMs: nowMs)
             >= quota.units(ofCost: cost)
     }
 
@@ -213,7 +213,7 @@ extension Limiter {
     ) {
         let counter = table.counter(ofPlan: plan, index)
         let quota = quotasAtHand[index]
-        let left = table[counter: counter].localRemaining(quota, replicas: live.view, nowMs: nowMs)
+        let left = table[counter: counter].localRemaining(quota, replicas: membership.view, nowMs: nowMs)
         let passesAll =
             table[rulesOf: plan].limits[index].onOutage == .allow && configuration.usesStore
             && quota.canEverPass(cost: cost)
@@ -223,7 +223,7 @@ extension Limiter {
             fits
             ? 0
             : table[counter: counter].retryAfterLocally(
-                quota, cost: cost, replicas: live.view, nowMs: nowMs)
+                quota, cost: cost, replicas: membership.view, nowMs: nowMs)
         let known = table.combinedUsage(ofCounter: counter, quota, nowMs: nowMs)
         let limitEvaluation = LimitEvaluation(
             index: index, capacity: quota.capacity, left: left, fits: fits, waitMs: waitMs,
@@ -259,7 +259,7 @@ extension Limiter {
             table[counter: counter].roll(at: nowMs)
             quotasAtHand.append(table.quota(ofPlan: plan, index))
             if !asksNobody {
-                table[counter: counter].beginShare(shareEpoch)
+                table[counter: counter].beginShare(reconciler.outage)
                 findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &evaluation)
             } else if quotasAtHand[index].capacity == 0 {
                 let limitEvaluation = LimitEvaluation(
@@ -326,7 +326,7 @@ extension Limiter {
             idempotency.insert(
                 key, owner: owner(ofPlan: plan), argumentsHash: tracked.argumentsHash, decision, record,
                 isUnsent: isUnsent, mayGrow: !isBesideFull, now: now)
-            if isUnsent { wantsWriteBacks = true }
+            if isUnsent { reconciler.wantBatch() }
         }
         if !wantsTrace { decision.trace = nil }
     }

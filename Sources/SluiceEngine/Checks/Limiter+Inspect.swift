@@ -26,10 +26,10 @@ package struct CounterReport: Sendable, Equatable {
 
 extension Limiter {
     /// Whether checks are counted in the store right now, by all replicas.
-    package var isShared: Bool { configuration.usesStore && link.isClosed && recovery == nil }
+    package var isShared: Bool { configuration.usesStore && link.isClosed && !reconciler.isWithinShare }
 
     /// Whether checks go to the store: during the write-back phase, within this replica's share.
-    var asksStore: Bool { configuration.usesStore && link.isClosed && recovery?.phase != .restoring }
+    var asksStore: Bool { configuration.usesStore && link.isClosed && !reconciler.isRestoring }
 
     /// The breaker's state in one word.
     package var storeState: String {
@@ -38,7 +38,7 @@ extension Limiter {
         case .open: "open"
         case .connecting: "connecting"
         case .probing: "probing"
-        case .closed: recovery == nil ? "closed" : "recovering"
+        case .closed: reconciler.isWithinShare ? "recovering" : "closed"
         case .stalled: "stalled"
         case .resting: "resting"
         }
@@ -127,8 +127,8 @@ extension Limiter {
     /// What this replica may admit locally, including what it has admitted; -1 while the store decides.
     private func share(_ counter: Counter?, _ quota: Quota, nowMs: Int64) -> Int64 {
         guard !isShared, var counter else { return -1 }
-        counter.beginShare(shareEpoch)
-        return counter.localRemaining(quota, replicas: live.view, nowMs: nowMs)
+        counter.beginShare(reconciler.outage)
+        return counter.localRemaining(quota, replicas: membership.view, nowMs: nowMs)
             + counter.locallyUsed(quota, nowMs: nowMs)
     }
 

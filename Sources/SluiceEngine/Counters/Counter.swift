@@ -21,7 +21,7 @@ struct Counter {
     private(set) var rare: CopyOnWriteBox<RareUsage>?
     /// References by plans, by write-backs in flight and by the journal; 0 frees it.
     var references: Int32 = 0
-    /// The store epoch in which it was last reported: see `Limiter.storeEpoch`.
+    /// The store epoch in which it was last reported: see `Reconciler.storeEpoch`.
     var seenEpoch: Int16 = 0
     /// The outage whose share it has: see `beginShare`. 0 while all count in the store.
     private(set) var shareEpoch: Int16 = 0
@@ -204,7 +204,7 @@ struct Counter {
     /// - Parameters:
     ///   - cutMs: the time that cut the window.
     ///   - decidedMs: the time at which the store decided.
-    ///   - epoch: the store's epoch: see `Limiter.storeEpoch`.
+    ///   - epoch: the store's epoch: see `Reconciler.storeEpoch`.
     ///   - keepsShare: keeps a begun share, because not all replicas count in the store again.
     mutating func observe(_ usage: Usage, cutMs: Int64, decidedMs: Int64, epoch: Int16, keepsShare: Bool) {
         // In the usual case, an unchanged window, this reads nothing but `span`.
@@ -292,7 +292,7 @@ struct Counter {
 
     /// Takes a share of what the last reported usage left, unless it has the share of this outage already.
     ///
-    /// - Parameter outage: see `Limiter.shareEpoch`.
+    /// - Parameter outage: see `Reconciler.outage`.
     mutating func beginShare(_ outage: Int16) {
         guard shareEpoch != outage else { return }
         shareEpoch = outage

@@ -19,7 +19,7 @@ extension Limiter {
     /// Bytes held by all tables, and by checks that wait for the store.
     package var heldBytes: Int {
         table.bytes + ruled.bytes + waitingBytes + reservations.bytes + idempotency.bytes + unsentBytes
-            + journal.count * MemoryLayout<Int32>.stride * 2
+            + reconciler.journal.count * MemoryLayout<Int32>.stride * 2
     }
 
     /// Bytes held beside identities: reservations, ids, and unsent settlements.

@@ -7,24 +7,24 @@ import DequeModule
 struct Journal {
     private var counters: Deque<Int32> = []
     /// How many of the last ones in a row had nothing that can be written back.
-    private var settledCount = 0
+    private var quietCount = 0
 
     var count: Int { counters.count }
 
     /// Whether no counter has anything that can be written back. A counter may stay because its outcome is open: a
     /// reservation, or an unconfirmed batch.
-    var isWrittenBack: Bool { settledCount >= counters.count }
+    var isWrittenBack: Bool { quietCount >= counters.count }
 
     mutating func append(_ counter: Int) { counters.append(Int32(counter)) }
 
-    /// - Parameter isSettled: it has nothing that can be written back.
-    mutating func putBack(_ counter: Int, isSettled: Bool) {
+    /// - Parameter hasNothingNew: it has nothing that can be written back.
+    mutating func putBack(_ counter: Int, hasNothingNew: Bool) {
         counters.append(Int32(counter))
-        settledCount = isSettled ? settledCount + 1 : 0
+        quietCount = hasNothingNew ? quietCount + 1 : 0
     }
 
     /// A counter may have something new to write back.
-    mutating func markUnsettled() { settledCount = 0 }
+    mutating func noteNew() { quietCount = 0 }
 
     mutating func popFirst() -> Int? { counters.popFirst().map { Int($0) } }
 }

@@ -6,12 +6,6 @@ import SluicePolicy
 /// An entry's checks are taken from the share when it is sent, and those not admitted are returned when the outcome is
 /// known. Waiters beyond the share are denied at once, as they would be in an outage.
 extension Limiter {
-    /// Whether the store is asked within the share.
-    var isWithinShare: Bool { recovery != nil }
-
-    /// Whether begun shares continue whatever the store reports, because it does not have the usage of others yet.
-    var keepsShare: Bool { recovery != nil || !link.isClosed }
-
     /// Takes an entry's checks from the share, and denies the waiters beyond it.
     mutating func takeShare(forEntry index: Int, of batch: inout PendingBatch, nowMs: Int64, now: ClockReading) {
         let plan = batch.entries[index].plan
@@ -20,10 +14,10 @@ extension Limiter {
         var room = Int64(batch.entries[index].unanswered)
         for limit in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, limit)
-            table[counter: counter].beginShare(shareEpoch)
+            table[counter: counter].beginShare(reconciler.outage)
             guard isShared(limit, ofPlan: plan) else { continue }
             let left = table[counter: counter].localRemaining(
-                table.quota(ofPlan: plan, limit), replicas: live.view, nowMs: nowMs)
+                table.quota(ofPlan: plan, limit), replicas: membership.view, nowMs: nowMs)
             room = min(room, max(0, left) / cost)
         }
         // A peek charges nothing: either all of them fit, or none does.
@@ -32,7 +26,7 @@ extension Limiter {
         } else {
             changeShare(by: room * cost, ofPlan: plan, cutMs: nowMs, nowMs: nowMs)
             batch.entries[index].held = room
-            batch.shareEpoch = shareEpoch
+            batch.outage = reconciler.outage
         }
         if room < Int64(batch.entries[index].unanswered) {
             denyBeyondShare(batch.entries[index], of: &batch, room: room, nowMs: nowMs, now: now)
@@ -96,7 +90,7 @@ extension Limiter {
         // Checks that were admitted locally meanwhile were charged to the share separately.
         let spent = max(0, admitted - entry.locallyAdmitted / entry.cost)
         returnShare((entry.held - spent) * entry.cost, of: entry, in: batch, now: now)
-        guard spent > 0, batch.shareEpoch == shareEpoch else { return }
+        guard spent > 0, batch.outage == reconciler.outage else { return }
         for limit in table[rulesOf: entry.plan].limits.indices where isShared(limit, ofPlan: entry.plan) {
             let counter = table.counter(ofPlan: entry.plan, limit)
             guard table[counter: counter].algorithm == .slidingLog else { continue }
@@ -108,7 +102,7 @@ extension Limiter {
         _ amount: Int64, of entry: PendingBatch.Entry, in batch: borrowing PendingBatch, now: ClockReading
     ) {
         // A later outage has new shares.
-        guard batch.shareEpoch == shareEpoch else { return }
+        guard batch.outage == reconciler.outage else { return }
         changeShare(by: -amount, ofPlan: entry.plan, cutMs: batch.cutMs, nowMs: clock.nowMs(now))
     }
 }

@@ -41,8 +41,8 @@ extension Limiter {
     ) {
         guard hasChanges else { return }
         let request = StateRecorder.Request(
-            seenToo: seenToo, counterCount: counterCount, replica: replicaState(now: now), epoch: storeEpoch,
-            outage: shareEpoch, nowMs: clock.nowMs(now))
+            seenToo: seenToo, counterCount: counterCount, replica: replicaState(now: now), epoch: reconciler.storeEpoch,
+            outage: reconciler.outage, nowMs: clock.nowMs(now))
         recorder.take(request, into: &records, from: &table, ledger)
     }
 
@@ -50,7 +50,7 @@ extension Limiter {
         ReplicaState(
             keyPrefix: configuration.keyPrefix, lastSequence: ledger.lastSequence,
             acknowledgedSequence: ledger.acknowledgedSequence, highestStoreMs: clock.highestStoreMs,
-            aheadMs: clock.nowMs(now) - now.wallMs, others: live.others.sorted())
+            aheadMs: clock.nowMs(now) - now.wallMs, others: membership.others.sorted())
     }
 }
 
@@ -91,7 +91,7 @@ extension Limiter {
             restoration.droppedStoreMs = replica.highestStoreMs
         }
         let view = configuration.replicas
-        live = LiveReplicas(
+        membership = Membership(
             ReplicaView(
                 own: view.own, live: replica.others.isEmpty ? view.live : view.live + replica.others,
                 assumed: view.assumed), now: now)
@@ -117,14 +117,11 @@ extension Limiter {
             return
         }
         let index = table.insertCounter(baseKey: state.baseKey, window: key.window, algorithm: key.algorithm)
-        table[counter: index].restore(state, epoch: storeEpoch, outage: shareEpoch)
+        table[counter: index].restore(state, epoch: reconciler.storeEpoch, outage: reconciler.outage)
         table.countBytes(ofLog: index)
         recorder.keepRestored(index, in: &table)
         restoration.counters += 1
-        if state.needsRestore {
-            restorePosition = 0
-            restoreEnd = max(restoreEnd, index + 1)
-        }
+        if state.needsRestore { reconciler.restore(index) }
         if state.isUnsent {
             restoration.unsettled += 1
             addToJournal(index)

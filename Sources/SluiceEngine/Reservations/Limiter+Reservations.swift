@@ -126,7 +126,7 @@ extension Limiter {
         for index in table[rulesOf: plan].limits.indices {
             let quota = table.quota(ofPlan: plan, index)
             let known = table[counter: table.counter(ofPlan: plan, index)].combinedUsage(quota, nowMs: nowMs)
-            expiryMs = max(expiryMs, quota.countsUntilMs(known, replicas: live.view, nowMs: nowMs))
+            expiryMs = max(expiryMs, quota.countsUntilMs(known, replicas: membership.view, nowMs: nowMs))
         }
         reservations[tracked.reservationKey] = LocalReservations.Record(
             items: charged, cost: cost, id: id, owner: owner(ofPlan: plan), expiryMs: expiryMs,
@@ -138,7 +138,7 @@ extension Limiter {
     /// A call with an id that was admitted locally was never made.
     private mutating func forgetAnswer(_ key: ByteString, _ id: ReservationID) {
         idempotency.forget(key, reservation: id.description, isShared: configuration.usesStore)
-        if idempotency.hasUnsent { wantsWriteBacks = true }
+        if idempotency.hasUnsent { reconciler.wantBatch() }
     }
 
     /// The store has settled a reservation: a cancelled call is not replayed here either.
@@ -227,7 +227,7 @@ extension Limiter {
     }
 
     /// The store is available again: sends the unsent settlements.
-    mutating func queueWriteBacks() {
+    mutating func sendUnsentSettlements() {
         let settlements = unsentSettlements
         unsentSettlements.removeAll()
         unsentBytes = 0
@@ -390,7 +390,7 @@ extension Limiter {
     mutating func confirm(_ record: inout LocalReservations.Record) {
         guard record.isUnconfirmed else { return }
         record.isUnconfirmed = false
-        journal.markUnsettled()
+        reconciler.noteConfirmed()
         for item in record.items { markUnconfirmed(item, by: -record.cost) }
     }
 

@@ -10,9 +10,10 @@ extension Simulation {
     mutating func busy(_ ticket: UInt64, _ cause: Busy, _ replica: Int) throws {
         let limiter = replicas[replica].limiter
         let isCalm =
-            limiter.isShared && limiter.recovery == nil && limiter.waitingCount == 0 && limiter.ledger.inFlight.isEmpty
+            limiter.isShared && limiter.reconciler.recovery == nil && limiter.waitingCount == 0
+            && limiter.ledger.inFlight.isEmpty
             && limiter.ledger.queue.isEmpty && limiter.ledger.unconfirmed.isEmpty && limiter.journalCount == 0
-            && !limiter.hasRestores
+            && !limiter.reconciler.hasRestores
             && limiter.unrecordedCount == 0 && limiter.reservations.count == 0
         guard scenario.table != nil, !isCalm, [.grant, .table].contains(cause) else {
             throw SimulationFailure(description: "ticket \(ticket) is answered BUSY: \(cause)")
@@ -27,7 +28,7 @@ extension Simulation {
         let limiter = replicas[replica].limiter
         guard limiter.evictedCount > before else { return }
         coverage.add(.evicted, limiter.evictedCount - before)
-        guard limiter.link.breaker.isClosed, limiter.recovery == nil, !scenario.isMixed else { return }
+        guard limiter.link.breaker.isClosed, limiter.reconciler.recovery == nil, !scenario.isMixed else { return }
         oracle.evicts(replica, nowMs: limiter.clock.nowMs(moment(replica))) {
             limiter.table.counter(named: ByteString(bytes: $0)) != nil
         }

@@ -333,7 +333,8 @@ struct Simulation {
         }
         try oracle.answers(
             ticket, decision, turns: question.map { turns(of: $0.replica) } ?? 0,
-            isRecovering: question.map { replicas[$0.replica].limiter.recovery != nil } ?? false, nowNs: nowNs)
+            isRecovering: question.map { replicas[$0.replica].limiter.reconciler.recovery != nil } ?? false,
+            nowNs: nowNs)
         if let question, question.mixed != nil { plan(decision, of: question) }
     }
 
@@ -464,7 +465,7 @@ struct Simulation {
                 .filter { counter in
                     var counter = counter
                     return counter.references > 0
-                        && !counter.writeBacks(nowMs: nowMs, epoch: limiter.storeEpoch).isEmpty
+                        && !counter.writeBacks(nowMs: nowMs, epoch: limiter.reconciler.storeEpoch).isEmpty
                 }
                 .map(\.baseKey))
     }

@@ -114,8 +114,9 @@ struct SimulationCoverage: Sendable {
     /// Field by field: a limiter passed as an argument is copied.
     func look(at replica: Simulation.Replica) -> Look {
         Look(
-            isRecovering: replica.limiter.recovery != nil, hearsChanges: replica.limiter.denials.changeFeed.isListening,
-            journal: replica.limiter.journal.count, replicas: replica.limiter.live.view.count)
+            isRecovering: replica.limiter.reconciler.recovery != nil,
+            hearsChanges: replica.limiter.denials.changeFeed.isListening,
+            journal: replica.limiter.reconciler.journal.count, replicas: replica.limiter.membership.view.count)
     }
 
     /// - Parameter isTick: nothing but time passed in between.
