@@ -97,17 +97,10 @@ package struct Limiter {
     var quotasAtHand: [Quota] = []
 
     var denials: DenialCache
-    var reservations = LocalReservations()
-    var idempotency = IdempotencyCache()
+    var reservations: Reservations
     var reconciler: Reconciler
     var membership: Membership
     var recorder: StateRecorder
-    /// Settlements to send when the store is available again, in order.
-    var unsentSettlements: [(key: ByteString, settlement: Batch.Settlement)] = []
-    /// Bytes held by those, with their keys.
-    var unsentBytes = 0
-    /// Seeded and predictable: not for secrets.
-    var random: SeededRandom
 
     var completions: [Completion] = []
     var notices = Notices()
@@ -123,17 +116,12 @@ package struct Limiter {
         self.configuration = configuration
         self.policies = policies
         counted = IdentityFields(policies)
-        random = SeededRandom(seed: ~configuration.seed)
+        reservations = Reservations(configuration)
         budgetNs = configuration.budgetMs * 1_000_000
         storeWaitNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
         table = PlanTable(
             maxPlans: configuration.maxPlans, maxBytes: configuration.maxTableBytes,
             grantParts: configuration.grantParts)
-        reservations.grantParts = configuration.grantParts
-        idempotency.grantParts = configuration.grantParts
-        let maxGrantBytes = configuration.maxTableBytes / EngineBounds.besideParts / EngineBounds.besideGrantParts
-        reservations.maxGrantBytes = maxGrantBytes
-        idempotency.maxGrantBytes = maxGrantBytes
         recorder = StateRecorder(isOn: configuration.keepsState)
         clock = WindowClock(now: now)
         link = StoreLink(Breaker(overdueAfterNs: storeWaitNs, seed: configuration.seed, now: now))
@@ -370,11 +358,10 @@ package struct Limiter {
             table.sweep(
                 EngineBounds.plansSweptPerTick, idleNs: EngineBounds.planIdleNs, nowMs: clock.nowMs(now),
                 nowNs: now.monotonicNs)
-            confirm(reservations.expire(nowMs: clock.nowMs(now)))
+            reservations.expire(&table, &reconciler, nowMs: clock.nowMs(now), now: now)
             reconciler.sweep(&table, nowMs: clock.nowMs(now))
             recorder.sweep(
                 &table, lastSequence: ledger.lastSequence, sharedEpoch: sharedEpoch, nowMs: clock.nowMs(now))
-            idempotency.expire(now: now)
         }
     }
 
@@ -406,7 +393,7 @@ package struct Limiter {
     /// Takes back a batch that nothing refers to any more.
     mutating func recycle(_ batch: consuming PendingBatch) {
         reconciler.clearWriteBacks(&batch, in: &table)
-        resendAnswers(&batch)
+        reservations.resendAnswers(&batch)
         if batch.hasAdmittedLocally {
             reconciler.noteConfirmed()
             for waiter in batch.waiters where waiter.state == .admittedLocally {

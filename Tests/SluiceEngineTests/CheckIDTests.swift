@@ -97,7 +97,7 @@ import Testing
         let third = rig.wait(Self.question(cost: 5, reserves: true))
         rig.lose()
         #expect(rig.answers[first]?.source == .local && rig.answers[first] == rig.answers[second])
-        #expect(rig.otherArguments == [third] && rig.limiter.reservations.count == 1)
+        #expect(rig.otherArguments == [third] && rig.limiter.reservations.local.count == 1)
         #expect(rig.decide(isPeek: true).remaining == 9 && rig.limiter.waitingCount == 0)
     }
 
@@ -107,7 +107,7 @@ import Testing
         let first = rig.wait(Self.question(reserves: true))
         let second = rig.wait(Self.question(reserves: true))
         rig.exchange()
-        #expect(rig.answers[first] == rig.answers[second] && rig.limiter.reservations.count == 1)
+        #expect(rig.answers[first] == rig.answers[second] && rig.limiter.reservations.local.count == 1)
     }
 
     /// Denied here, admitted there: a repeat under the id is answered as admitted, so it stays charged.
@@ -159,7 +159,8 @@ import Testing
         }
         for number in 0...EngineBounds.maxIdempotencyKeys { _ = rig.decide(question(number)) }
         #expect(
-            rig.limiter.idempotency.forgotten == 1 && rig.limiter.idempotency.count == EngineBounds.maxIdempotencyKeys)
+            rig.limiter.reservations.answers.forgotten == 1
+                && rig.limiter.reservations.answers.count == EngineBounds.maxIdempotencyKeys)
         let before = [rig.decide(grant: "g0", isPeek: true), rig.decide(grant: "g1", isPeek: true)].map(\.remaining)
         _ = rig.decide(question(1))
         #expect(rig.decide(grant: "g1", isPeek: true).remaining == before[1])
@@ -180,7 +181,7 @@ import Testing
         }
         #expect(rig.decide(grant: "g0", isPeek: true).remaining == before && rig.decide(grant: "g0").allowed)
         rig.pass(ms: 60_000)
-        #expect(rig.reserve(grant: "g0").allowed && rig.limiter.reservations.count == 1)
+        #expect(rig.reserve(grant: "g0").allowed && rig.limiter.reservations.local.count == 1)
     }
 
     /// When everything has expired nothing of it is left, for any algorithm, with or without a store.
@@ -211,7 +212,8 @@ import Testing
             let limiter = rig.limiter
             #expect(limiter.identityCount == 0 && limiter.counterCount == 0, "\(policy)")
             #expect(
-                limiter.reservations.count == 0 && limiter.idempotency.count == 0 && limiter.unsentSettlements.isEmpty)
+                limiter.reservations.local.count == 0 && limiter.reservations.answers.count == 0
+                    && limiter.reservations.unsentSettlements.isEmpty)
             #expect(
                 limiter.ledger.queue.isEmpty && limiter.ledger.inFlight.isEmpty && limiter.ledger.unconfirmed.isEmpty)
             #expect(limiter.waitingCount == 0)

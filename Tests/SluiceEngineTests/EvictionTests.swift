@@ -354,7 +354,7 @@ import Testing
             #expect(rig.settle(id, .cancel) == true)
             rig.pass(ms: EngineBounds.fullReservationsPauseMs)
         }
-        #expect(rig.limiter.reservations.count <= most)
+        #expect(rig.limiter.reservations.local.count <= most)
     }
 
     /// A check that waited for the store and finds no room for its reservation is answered `BUSY`, too.
@@ -374,9 +374,11 @@ import Testing
         let other = LimiterRig.Question(grant: "h", id: "mine")
         #expect(rig.decide(other).remaining == 999_999)
         for number in 0..<most * 20 { #expect(rig.decide(LimiterRig.Question(id: "id\(number)")).allowed) }
-        #expect(rig.limiter.idempotency.count == most + 1 && rig.limiter.idempotency.forgotten == Int64(most * 19))
+        #expect(
+            rig.limiter.reservations.answers.count == most + 1
+                && rig.limiter.reservations.answers.forgotten == Int64(most * 19))
         #expect(rig.decide(other).remaining == 999_999)
-        #expect(rig.limiter.idempotency.placeCount < 8 * most)
+        #expect(rig.limiter.reservations.answers.placeCount < 8 * most)
     }
 
     // MARK: - Rows of grants

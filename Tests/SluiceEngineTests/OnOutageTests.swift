@@ -26,7 +26,7 @@ import Testing
         #expect(rig.decide(isPeek: true).verdict == .unavailable)
         let reserving = rig.decide(LimiterRig.Question(reserves: true, id: "1"))
         #expect(reserving.verdict == .unavailable && reserving.reservation == "")
-        #expect(rig.limiter.reservations.count == 0)
+        #expect(rig.limiter.reservations.local.count == 0)
         // The reported wait ends when the store is tried again.
         let waitMs = rig.decide().retryAfterMs
         rig.pass(ms: waitMs)

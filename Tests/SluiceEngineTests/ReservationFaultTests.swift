@@ -68,7 +68,7 @@ import Testing
         #expect(local.allowed && known(rig, ten) == 3 && known(rig, slots) == 1 && known(rig, bucket) == 3)
         rig.answer(batch, rig.run(batch))
         #expect(known(rig, ten) == 3 && known(rig, slots) == 1 && known(rig, bucket) == 3)
-        #expect(rig.limiter.reservations.count == 0)
+        #expect(rig.limiter.reservations.local.count == 0)
         rig.connectAgain()
         #expect(rig.settle(id, .commit(cost: 5)) == true && rig.settle(id, .commit(cost: 5)) == false)
         #expect(used(rig, ten) == 5 && used(rig, slots) == 1)
@@ -83,7 +83,7 @@ import Testing
         #expect(used(rig, ten) == 1 && used(rig, slots) == 1)
         rig.connectAgain()
         #expect(used(rig, ten) == 0 && used(rig, slots) == 0)
-        #expect(rig.limiter.ledger.queue.isEmpty && rig.limiter.unsentSettlements.isEmpty)
+        #expect(rig.limiter.ledger.queue.isEmpty && rig.limiter.reservations.unsentSettlements.isEmpty)
     }
 
     /// Settled here before the store's answer came: the store is sent the settlement as well, once.
@@ -125,7 +125,7 @@ import Testing
         let reported = ran || settlement != .release ? cost : 0
         #expect(used(rig, ten) == reported && used(rig, slots) == (ran ? isHeld : 0))
         #expect(used(rig, bucket) == reported)
-        #expect(rig.settle(id, settlement) == false && rig.limiter.unsentSettlements.isEmpty)
+        #expect(rig.settle(id, settlement) == false && rig.limiter.reservations.unsentSettlements.isEmpty)
         // Here it is counted once, however often there is an outage.
         rig.lose()
         #expect(known(rig, ten) == cost && known(rig, bucket) == cost)
@@ -174,7 +174,7 @@ import Testing
         }
         if !rig.limiter.isShared { rig.connect() }
         rig.exchange()
-        #expect(used(rig, ten) == 0 && used(rig, slots) == 0 && rig.limiter.unsentSettlements.isEmpty)
+        #expect(used(rig, ten) == 0 && used(rig, slots) == 0 && rig.limiter.reservations.unsentSettlements.isEmpty)
     }
 
     // MARK: - Settlements that wait

@@ -77,7 +77,9 @@ extension Limiter {
             reconciler.addWriteBacks(to: &batch, &writer, &table, &recorder, nowMs: nowMs)
         }
         let verifiesAll = ledger.lastSequence % EngineBounds.batchesPerVerification == 0
-        if batch.kind != .retry && link.isClosed && idempotency.hasUnsent { addAnswers(in: &batch, now: now) }
+        if batch.kind != .retry && link.isClosed && reservations.answers.hasUnsent {
+            reservations.addAnswers(to: &batch, &writer, now: now)
+        }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             if reconciler.isWithinShare {
                 takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
@@ -139,7 +141,9 @@ extension Limiter {
             if wasProbing && !link.isClosed { notices.storeUnavailable(reason: "its answers are too late") }
         }
         if !wasClosed && link.isClosed { storeReached(hadOutage: hadOutage, timeMs: reply.timeMs, now: now) }
-        if !batch.writeBacks.isEmpty || reconciler.hasRestores || idempotency.hasUnsent { reconciler.wantBatch() }
+        if !batch.writeBacks.isEmpty || reconciler.hasRestores || reservations.answers.hasUnsent {
+            reconciler.wantBatch()
+        }
         // The repeated batch had run before. After a data loss it is written back again, like everything unconfirmed.
         if batch.kind == .retry && reply.status == .superseded {
             reconciler.confirm(batch, keepsShare: keepsShare, in: &table, &recorder)
@@ -199,16 +203,17 @@ extension Limiter {
                 let counter = table.counter(ofPlan: entry.plan, index)
                 if limit.quota.algorithm == .slidingLog {
                     table[counter: counter].confirmLog(
-                        chargedTwice(entry, of: batch, charged: entry.locallyAdmitted), chargedMs: clock.highestStoreMs)
+                        reservations.chargedTwice(entry, of: batch, charged: entry.locallyAdmitted),
+                        chargedMs: clock.highestStoreMs)
                 } else {
-                    let amount = chargedTwice(entry, of: batch, index, charged: entry.locallyAdmitted)
+                    let amount = reservations.chargedTwice(
+                        entry, of: batch, table[counter: counter], charged: entry.locallyAdmitted)
                     table[counter: counter].confirm(amount, quota: limit.quota, cutMs: batch.cutMs)
                 }
                 recorder.noteOutcome(counter, in: &table)
             }
-            if let operation = entry.trackedCheck, var record = reservations[operation.reservationKey] {
-                confirm(&record)
-                reservations[operation.reservationKey] = record
+            if let tracked = entry.trackedCheck {
+                reservations.confirm(tracked.reservationKey, in: &table, &reconciler)
             }
         }
     }
@@ -226,7 +231,7 @@ extension Limiter {
         var words = reply.words.makeIterator()
         var at = 0
         readWriteBackResults(&batch, reply, &at, words: &words, decidedMs: decidedMs)
-        readAnswerResults(&batch, reply, &at, words: &words)
+        reservations.readAnswerResults(&batch, reply, &at, words: &words)
         // A separate pass, as in `write`, so that many rows are fetched from memory at once.
         var firstMs = Int64.max
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
@@ -256,7 +261,7 @@ extension Limiter {
                 statistics.faults += 1
                 notices.settlement(fault: words.next() ?? "")
                 forgetDenials(settledBy: entry, now: now)
-                noteSettled(entry)
+                reservations.noteSettled(entry)
                 finishAll(entry, of: batch, .settled(true), now: now)
             case BatchReply.otherArguments:
                 finishAll(entry, of: batch, .otherArguments, now: now)
@@ -276,7 +281,7 @@ extension Limiter {
                 guard entry.plan >= 0 else {
                     if outcome == 1 {
                         forgetDenials(settledBy: entry, now: now)
-                        noteSettled(entry)
+                        reservations.noteSettled(entry)
                     }
                     notices.settlement(fault: nil)
                     finishAll(entry, of: batch, .settled(outcome == 1), now: now)
@@ -369,9 +374,11 @@ extension Limiter {
             }
             if entry.locallyAdmitted > 0 {
                 if table[counter: counter].algorithm == .slidingLog {
-                    table[counter: counter].markLogStored(chargedTwice(entry, of: batch, charged: charged))
+                    table[counter: counter].markLogStored(
+                        reservations.chargedTwice(entry, of: batch, charged: charged))
                 } else {
-                    let amount = chargedTwice(entry, of: batch, index, charged: charged)
+                    let amount = reservations.chargedTwice(
+                        entry, of: batch, table[counter: counter], charged: charged)
                     let quota = table[rulesOf: entry.plan].limits[index].quota
                     table[counter: counter].markStored(amount, quota: quota, cutMs: batch.cutMs)
                 }

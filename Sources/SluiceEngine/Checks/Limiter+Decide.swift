@@ -71,43 +71,49 @@ struct TrackedCheck {
 /// Methods that each check calls are mutating even if they change nothing. The limiter is then passed by address; for
 /// a nonmutating method the compiler copies all of it, a kilobyte.
 extension Limiter {
-    enum LocalOutcome {
-        case decided(Decision)
-        /// The check must reserve, and no more reservations can be kept: nothing was charged.
-        case busy(Busy)
-    }
-
     /// As `decideLocally`, for a check that is answered at once.
     mutating func answerLocally(
         plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck?, now: ClockReading
     ) -> CheckOutcome {
-        switch decideLocally(
-            plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: tracked, now: now)
-        {
-        case .decided(let decision):
+        do throws(Full) {
+            let decision = try decideLocally(
+                plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: tracked, now: now)
             statistics.count(decision)
             return .answered(decision)
-        case .busy(let cause): return answerBusy(cause, now: now)
+        } catch {
+            return answerBusy(error.cause, now: now)
         }
     }
 
     /// The same for a check that has waited.
-    mutating func finish(_ ticket: Ticket, _ outcome: consuming LocalOutcome, deadlineNs: Int64, now: ClockReading) {
-        switch outcome {
-        case .decided(let decision): finish(ticket, decision, deadlineNs: deadlineNs, now: now)
-        case .busy(let cause):
-            noteBusy(cause, now: now)
-            finish(ticket, .overloaded(cause), deadlineNs: deadlineNs, now: now)
+    ///
+    /// - Returns: whether it was admitted.
+    mutating func finishLocally(
+        _ waiter: PendingBatch.Waiter, _ entry: borrowing PendingBatch.Entry, mayBeStored: Bool = false,
+        now: ClockReading
+    ) -> Bool {
+        do throws(Full) {
+            let decision = try decideLocally(
+                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
+                tracked: entry.trackedCheck, mayBeStored: mayBeStored, now: now)
+            let isAdmitted = decision.allowed && !entry.isPeek
+            finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+            return isAdmitted
+        } catch {
+            noteBusy(error.cause, now: now)
+            finish(waiter.ticket, .overloaded(error.cause), deadlineNs: waiter.deadlineNs, now: now)
+            return false
         }
     }
 
     /// Decides by local counters, and charges them.
     ///
     /// - Parameter mayBeStored: a batch with this check may also run in the store.
-    mutating func decideLocally(
+    /// - Throws: if the check must reserve, and no more reservations can be kept: nothing was charged.
+    private mutating func decideLocally(
         plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck? = nil, mayBeStored: Bool = false,
         now: ClockReading
-    ) -> LocalOutcome {
+    ) throws(Full) -> Decision {
         clock.observeWall(now: now)
         let nowMs = clock.nowMs(now)
         var allFit = true
@@ -125,31 +131,25 @@ extension Limiter {
                 // A check that can never pass does not pass in an outage either.
                 if !table[rulesOf: plan].limits[index].quota.canEverPass(cost: cost) { allFit = false }
             case .deny:
-                return .decided(
-                    unavailable(plan: plan, index, tracked: tracked, wantsTrace: wantsTrace, now: now))
+                return unavailable(plan: plan, index, tracked: tracked, wantsTrace: wantsTrace, now: now)
             }
         }
         if allFit, !isPeek, let tracked, tracked.reservation != nil {
-            if let cause = makeRoomForReservation(plan: plan, nowMs: nowMs) { return .busy(cause) }
+            let cause = reservations.makeRoom(
+                for: owner(ofPlan: plan), isBesideFull: isBesideFull, &table, &reconciler, nowMs: nowMs)
+            if let cause { throw Full(cause: cause) }
         }
         if allFit && !isPeek {
             let charged = chargeLocally(plan: plan, cost: cost, reservation: tracked?.reservation, nowMs: nowMs)
             if let tracked, tracked.reservation != nil {
-                keep(tracked, plan: plan, cost: cost, charged: charged, mayBeStored: mayBeStored, nowMs: nowMs)
+                reservations.keep(
+                    tracked, plan: plan, cost: cost, charged: charged, mayBeStored: mayBeStored,
+                    owner: owner(ofPlan: plan), replicas: membership.view, in: &table, nowMs: nowMs)
             }
         }
-        return .decided(
-            concludeLocally(
-                plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: tracked, allFit: allFit,
-                nowMs: nowMs, now: now))
-    }
-
-    /// - Returns: why no more can be made here; nil if one can.
-    private mutating func makeRoomForReservation(plan: Int, nowMs: Int64) -> Busy? {
-        let owner = owner(ofPlan: plan)
-        confirm(reservations.makeRoom(for: owner, nowMs: nowMs))
-        if reservations.isFull(of: owner) { return .grantReservations }
-        return reservations.isFull || isBesideFull ? .reservations : nil
+        return concludeLocally(
+            plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: tracked, allFit: allFit,
+            nowMs: nowMs, now: now)
     }
 
     /// The answer by local counters; `quotasAtHand` has the quotas of the plan's limits.
@@ -316,16 +316,16 @@ extension Limiter {
         if tracked.wantsReservation {
             decision.reservation = decision.allowed ? tracked.reservation?.description ?? "" : ""
         }
-        if decision.allowed, !isPeek, let key = tracked.idempotencyKey {
+        if decision.allowed, !isPeek, tracked.idempotencyKey != nil {
             let isLocal = reported == nil
             let record = IdempotencyCache.Record(
                 idempotency: table.idempotency(tracked, plan: plan), isLocal: isLocal, admittedMs: atMs,
                 reservation: tracked.reservation?.description ?? "",
                 numbers: reported.map { Array($0) } ?? combinedNumbers(plan: plan, nowMs: atMs))
             let isUnsent = isLocal && configuration.usesStore
-            idempotency.insert(
-                key, owner: owner(ofPlan: plan), argumentsHash: tracked.argumentsHash, decision, record,
-                isUnsent: isUnsent, mayGrow: !isBesideFull, now: now)
+            reservations.cache(
+                decision, record, for: tracked, owner: owner(ofPlan: plan), isUnsent: isUnsent,
+                mayGrow: !isBesideFull, now: now)
             if isUnsent { reconciler.wantBatch() }
         }
         if !wantsTrace { decision.trace = nil }

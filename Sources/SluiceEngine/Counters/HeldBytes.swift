@@ -18,22 +18,19 @@ enum HeldBytes {
 extension Limiter {
     /// Bytes held by all tables, and by checks that wait for the store.
     package var heldBytes: Int {
-        table.bytes + ruled.bytes + waitingBytes + reservations.bytes + idempotency.bytes + unsentBytes
+        table.bytes + ruled.bytes + waitingBytes + reservations.bytes
             + reconciler.journal.count * MemoryLayout<Int32>.stride * 2
     }
 
-    /// Bytes held beside identities: reservations, ids, and unsent settlements.
-    private var besideBytes: Int { reservations.bytes + idempotency.bytes + unsentBytes }
-
-    /// Whether no more of these may be kept. A part of the bytes is theirs, however many identities there are.
+    /// Whether no more reservations, answers and unsent settlements may be kept. A part of the bytes is theirs, however many identities there are.
     var isBesideFull: Bool {
-        besideBytes >= configuration.maxTableBytes / EngineBounds.besideParts
-            && besideBytes + table.bytes >= configuration.maxTableBytes
+        reservations.bytes >= configuration.maxTableBytes / EngineBounds.besideParts
+            && reservations.bytes + table.bytes >= configuration.maxTableBytes
     }
 
     /// How many bytes identities and their counters may take.
     var identityBytes: Int {
-        configuration.maxTableBytes - max(besideBytes, configuration.maxTableBytes / EngineBounds.besideParts)
+        configuration.maxTableBytes - max(reservations.bytes, configuration.maxTableBytes / EngineBounds.besideParts)
     }
 
     private var waitingBytes: Int {

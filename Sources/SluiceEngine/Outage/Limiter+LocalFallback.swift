@@ -63,17 +63,13 @@ extension Limiter {
             }
             returnShare(ofWaiterIn: waiter.entry, of: &batch, now: now)
             if answerAgain(waiter, entry, now: now) { continue }
-            let outcome = decideLocally(
-                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
-                tracked: entry.trackedCheck, mayBeStored: batch.isSent, now: now)
-            if case .decided(let decision) = outcome, decision.allowed && !entry.isPeek {
+            if finishLocally(waiter, entry, mayBeStored: batch.isSent, now: now) {
                 batch.admitLocally(index, atMs: clock.nowMs(now))
                 if batch.isSent {
                     markUnconfirmed(batch.waiters[index], of: batch, isOver: false)
                     recorder.noteUnconfirmed(batch, plan: entry.plan, in: &table)
                 }
             }
-            finish(waiter.ticket, outcome, deadlineNs: waiter.deadlineNs, now: now)
         }
     }
 
@@ -81,7 +77,7 @@ extension Limiter {
     mutating func answerAgain(
         _ waiter: PendingBatch.Waiter, _ entry: borrowing PendingBatch.Entry, now: ClockReading
     ) -> Bool {
-        switch cachedAnswer(entry.trackedCheck, wantsTrace: waiter.wantsTrace, now: now) {
+        switch reservations.cachedAnswer(entry.trackedCheck, wantsTrace: waiter.wantsTrace, now: now) {
         case nil: return false
         case .sameCheck(let decision): finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
         case .otherArguments: finish(waiter.ticket, .otherArguments, deadlineNs: waiter.deadlineNs, now: now)
@@ -97,10 +93,7 @@ extension Limiter {
             index = waiter.next
             guard waiter.state == .waiting else { continue }
             if answerAgain(waiter, entry, now: now) { continue }
-            let outcome = decideLocally(
-                plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
-                tracked: entry.trackedCheck, now: now)
-            finish(waiter.ticket, outcome, deadlineNs: waiter.deadlineNs, now: now)
+            _ = finishLocally(waiter, entry, now: now)
         }
     }
 
@@ -111,7 +104,7 @@ extension Limiter {
 
     mutating func keepUnconfirmed(_ batch: consuming PendingBatch) {
         // Cached answers may be sent twice, so they need not wait for confirmation.
-        resendAnswers(&batch)
+        reservations.resendAnswers(&batch)
         if batch.hasOnlyHeartbeats { recycle(batch) } else { ledger.addUnconfirmed(batch) }
     }
 }

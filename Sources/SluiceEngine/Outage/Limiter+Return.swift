@@ -35,7 +35,7 @@ extension Limiter {
     /// Sends a batch with write-backs and nothing else; nil if there are none.
     mutating func sendWriteBacks(now: ClockReading) -> LinkCommand? {
         reconciler.beginBatch()
-        guard reconciler.hasWork || idempotency.hasUnsent else { return nil }
+        guard reconciler.hasWork || reservations.answers.hasUnsent else { return nil }
         var batch = ledger.newBatch()
         write(&batch, now: now)
         guard !batch.writeBacks.isEmpty || !batch.answers.isEmpty || reconciler.hasRestores else {
@@ -132,7 +132,7 @@ extension Limiter {
     mutating func storeLostData(timeMs: Int64, now: ClockReading) {
         statistics.forgotten += 1
         notices.storeLostData(now: now)
-        idempotency.markAllUnsent()
+        reservations.markAllUnsent()
         let isAwaited = reconciler.storeLostData(
             counterCount: table.counters.count, membership, sinceMs: max(timeMs, clock.highestStoreMs), now: now)
         if isAwaited { membership.hurryHeartbeat() }

@@ -150,17 +150,18 @@ extension Simulation {
                 var records: [StateRecord] = []
                 while limiter.hasChanges { limiter.takeRecords(into: &records, now: now) }
             }
-            guard limiter.reservations.count == 0, limiter.idempotency.count == 0,
-                scenario.course == .ending || !limiter.idempotency.hasUnsent,
-                limiter.unsentSettlements.count <= lastTicket,
+            guard limiter.reservations.local.count == 0, limiter.reservations.answers.count == 0,
+                scenario.course == .ending || !limiter.reservations.answers.hasUnsent,
+                limiter.reservations.unsentSettlements.count <= lastTicket,
                 !limiter.ledger.unconfirmed.isEmpty || !limiter.ledger.inFlight.isEmpty || limiter.counterCount == 0
             else {
                 throw SimulationFailure(
-                    description: "replica \(index) keeps \(limiter.reservations.count) reservations, "
-                        + "\(limiter.idempotency.count) idempotency, \(limiter.counterCount) counters")
+                    description: "replica \(index) keeps \(limiter.reservations.local.count) reservations, "
+                        + "\(limiter.reservations.answers.count) idempotency, \(limiter.counterCount) counters")
             }
-            guard scenario.course == .ending || limiter.unsentSettlements.isEmpty else {
-                throw SimulationFailure(description: "replica \(index) still has unsent \(limiter.unsentSettlements)")
+            guard scenario.course == .ending || limiter.reservations.unsentSettlements.isEmpty else {
+                throw SimulationFailure(
+                    description: "replica \(index) still has unsent \(limiter.reservations.unsentSettlements)")
             }
         }
     }

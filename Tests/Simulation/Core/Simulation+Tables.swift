@@ -14,7 +14,7 @@ extension Simulation {
             && limiter.ledger.inFlight.isEmpty
             && limiter.ledger.queue.isEmpty && limiter.ledger.unconfirmed.isEmpty && limiter.journalCount == 0
             && !limiter.reconciler.hasRestores
-            && limiter.unrecordedCount == 0 && limiter.reservations.count == 0
+            && limiter.unrecordedCount == 0 && limiter.reservations.local.count == 0
         guard scenario.table != nil, !isCalm, [.grant, .table].contains(cause) else {
             throw SimulationFailure(description: "ticket \(ticket) is answered BUSY: \(cause)")
         }
