@@ -1,35 +1,5 @@
 package import SluicePolicy
 
-package struct LimiterConfiguration: Sendable {
-    /// Prefix of every counter's key.
-    package var keyPrefix: String
-    /// Budget of a check from the socket to its answer, ms.
-    package var budgetMs: Int64
-    package var replicas: ReplicaView
-    /// Whether there is a store that replicas share. Without one every answer is local.
-    package var usesStore: Bool
-    package var maxPlans = EngineBounds.maxPlans
-    /// A grant takes at most one part in this many of a table.
-    package var grantParts = EngineBounds.grantParts
-    /// Most bytes that the tables of identities and counters may take. Above it a new identity finds them full.
-    package var maxTableBytes = Int.max
-    /// The most that one batch adds to a counter, in units of cost (for a token bucket, as `Usage.used`), at least 1.
-    package var maxIncrement = EngineBounds.maxIncrement
-    /// Whether the shell takes records, so that unsettled state survives a restart: see `Limiter.takeRecords`.
-    package var keepsState = false
-    /// Seeds pauses that must differ between replicas.
-    package var seed: UInt64
-
-    package init(keyPrefix: String, budgetMs: Int64, replicas: ReplicaView, usesStore: Bool, seed: UInt64) {
-        precondition(budgetMs >= 1)
-        self.keyPrefix = keyPrefix
-        self.budgetMs = budgetMs
-        self.replicas = replicas
-        self.usesStore = usesStore
-        self.seed = seed
-    }
-}
-
 /// Decides every check of one replica.
 ///
 /// A value-type state machine. Each event (a check, a reply of the store, a tick) comes with the time. A decision
@@ -83,11 +53,10 @@ package struct Limiter {
     }
 
     package let configuration: LimiterConfiguration
-    package private(set) var policies: PolicySet
+    var rulebook: Rulebook
     package internal(set) var statistics = Statistics()
 
     var table: PlanTable
-    var ruled = RuledCache()
     var clock: WindowClock
     var link: StoreLink
 
@@ -108,39 +77,35 @@ package struct Limiter {
     package internal(set) var wantsLook = false
     var lastSweepNs: Int64
 
-    /// How much of the budget may be spent waiting for the store, ns. The rest is for delivering the answer.
-    let storeWaitNs: Int64
-    private let budgetNs: Int64
+    private let budget: Budget
 
     package init(configuration: LimiterConfiguration, policies: PolicySet, now: ClockReading) {
         self.configuration = configuration
-        self.policies = policies
-        counted = IdentityFields(policies)
+        rulebook = Rulebook(policies)
         reservations = Reservations(configuration)
-        budgetNs = configuration.budgetMs * 1_000_000
-        storeWaitNs = budgetNs - min(EngineBounds.maxReserveNs, budgetNs / 4)
+        budget = Budget(ms: configuration.budgetMs)
         table = PlanTable(
             maxPlans: configuration.maxPlans, maxBytes: configuration.maxTableBytes,
             grantParts: configuration.grantParts)
         recorder = StateRecorder(isOn: configuration.keepsState)
         clock = WindowClock(now: now)
-        link = StoreLink(Breaker(overdueAfterNs: storeWaitNs, seed: configuration.seed, now: now))
+        link = StoreLink(Breaker(overdueAfterNs: budget.storeWaitNs, seed: configuration.seed, now: now))
         denials = DenialCache(seed: configuration.seed, now: now)
         reconciler = Reconciler(usesStore: configuration.usesStore, maxIncrement: configuration.maxIncrement)
         membership = Membership(configuration.replicas, now: now)
         lastSweepNs = now.monotonicNs
     }
 
+    package var policies: PolicySet { rulebook.policies }
+
     /// Which fields the identity of a check must have, beside grant and tool.
-    package private(set) var counted: IdentityFields
+    package var counted: IdentityFields { rulebook.counted }
 
     /// Replaces the policies between two checks. A counter whose identity stays keeps its count, even if its maximum
     /// changed. Checks that already wait are decided by the old policies.
     package mutating func replacePolicies(_ policies: PolicySet) {
-        self.policies = policies
-        counted = IdentityFields(policies)
+        rulebook = Rulebook(policies)
         table.outdate()
-        ruled.removeAll()
     }
 
     // MARK: - Checks
@@ -161,7 +126,7 @@ package struct Limiter {
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
             )
         }
-        if let ruled = ruled.find(identity.key) { return answer(ruled, wantsTrace: wantsTrace, extras: extras) }
+        if let ruled = rulebook.cached(identity.key) { return answer(ruled, wantsTrace: wantsTrace, extras: extras) }
         switch makePlan(identity, now: now) {
         case .plan(let plan):
             return check(
@@ -245,7 +210,7 @@ package struct Limiter {
     /// Adds a waiter to an entry of the batch that is being gathered.
     mutating func wait(_ ticket: Ticket, wantsTrace: Bool, entry: Int, now: ClockReading) {
         ledger.wait(
-            ticket, deadlineNs: now.monotonicNs - now.waitedNs + storeWaitNs, wantsTrace: wantsTrace, entry: entry)
+            ticket, deadlineNs: now.monotonicNs - now.waitedNs + budget.storeWaitNs, wantsTrace: wantsTrace, entry: entry)
     }
 
     private enum PlanOutcome {
@@ -264,9 +229,9 @@ package struct Limiter {
             baseKeys = [throttle.baseKey(prefix: configuration.keyPrefix)]
         } else {
             let parts = identity.parts
-            ruling = self.ruling(parts)
+            ruling = rulebook.ruling(parts)
             if let decision = ruling.decision {
-                ruled.insert(identity.key, decision)
+                rulebook.cache(decision, for: identity.key)
                 return .ruled(decision)
             }
             baseKeys = ruling.limits.map {
@@ -285,17 +250,6 @@ package struct Limiter {
                     nowNs: now.monotonicNs))
         } catch {
             return .full(error.cause)
-        }
-    }
-
-    private func ruling(_ identity: Identity.Parts) -> CallRuling {
-        switch policies.ruling(forGrant: String(decoding: identity.grant, as: UTF8.self), tool: identity.tool) {
-        case .deny(let rule, let message):
-            CallRuling(.deny, rule: rule, message: message)
-        case .approve(let rule, let message, _) where !identity.approved:
-            CallRuling(.approve, rule: rule, message: message)
-        case .approve(let rule, _, let limits), .count(let rule, let limits):
-            CallRuling(rule: rule, limits: limits)
         }
     }
 
@@ -380,14 +334,14 @@ package struct Limiter {
     mutating func finish(_ ticket: Ticket, _ answer: consuming Completion.Answer, deadlineNs: Int64, now: ClockReading)
     {
         ledger.endWait()
-        if now.monotonicNs > deadlineNs - storeWaitNs + budgetNs { statistics.late += 1 }
+        if now.monotonicNs > deadlineNs - budget.storeWaitNs + budget.totalNs { statistics.late += 1 }
         completions.append(Completion(ticket: ticket, answer: answer))
     }
 
     /// Counts checks that were answered at once. They are late if they had already waited for longer than their
     /// budget.
     package mutating func noteAnswered(_ count: Int, now: ClockReading) {
-        if now.waitedNs > budgetNs { statistics.late += Int64(count) }
+        if now.waitedNs > budget.totalNs { statistics.late += Int64(count) }
     }
 
     /// Takes back a batch that nothing refers to any more.

@@ -282,7 +282,7 @@ import Testing
             #expect(rig.decide("free", grant: "h\(number)", session: session).allowed)
         }
         #expect(rig.limiter.identityCount == 4 && rig.limiter.statistics.overloaded == 0)
-        #expect(rig.limiter.ruled.bytes < 400_000 && rig.limiter.heldBytes > rig.limiter.ruled.bytes)
+        #expect(rig.limiter.rulebook.bytes < 400_000 && rig.limiter.heldBytes > rig.limiter.rulebook.bytes)
     }
 
     @Test func newPoliciesAreAskedAtOnce() {

@@ -37,12 +37,6 @@ struct RuledCache {
         bytes += Self.boxedBytes(places[place])
     }
 
-    /// The policies have changed.
-    mutating func removeAll() {
-        places = []
-        bytes = 0
-    }
-
     private static func boxedBytes(_ place: Place) -> Int {
         guard let decision = place.decision else { return 0 }
         return HeldBytes.array(place.part.count) + HeldBytes.array(decision.rule.utf8.count)

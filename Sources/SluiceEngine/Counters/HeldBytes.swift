@@ -18,7 +18,7 @@ enum HeldBytes {
 extension Limiter {
     /// Bytes held by all tables, and by checks that wait for the store.
     package var heldBytes: Int {
-        table.bytes + ruled.bytes + waitingBytes + reservations.bytes
+        table.bytes + rulebook.bytes + waitingBytes + reservations.bytes
             + reconciler.journal.count * MemoryLayout<Int32>.stride * 2
     }
 
