@@ -72,7 +72,6 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
-    /// The documents of a folder, sorted; hidden files and files with another ending are ignored.
     private static func names(in path: String) throws(FileReadError) -> [String] {
         guard let folder = opendir(path) else {
             throw FileReadError(reason: "cannot be opened: \(String(cString: strerror(errno)))")
@@ -83,9 +82,9 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            if name.hasSuffix(".json") && !name.hasPrefix(".") { names.append(name) }
+            names.append(name)
         }
-        return names.sorted()
+        return PolicySet.fileNames(among: names)
     }
 }
 
