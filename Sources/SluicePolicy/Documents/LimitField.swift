@@ -102,7 +102,7 @@ extension LimitField {
         others: PolicyFeatures, why: String
     ) -> LimitField where Word: CaseIterable & RawRepresentable<String> & Sendable {
         let byDefault = Word.allCases.first?.rawValue
-        let words = Word.allCases.map { FeatureWord($0.rawValue, $0, needs: $0.rawValue == byDefault ? [] : others) }
+        let words = FeatureWord<Word>.all { $0.rawValue == byDefault ? [] : others }
         return LimitField(
             key: key, column: column, needs: [others], value: { .word($0[keyPath: property].rawValue) },
             isDefault: { $0[keyPath: property].rawValue == byDefault },

@@ -46,13 +46,20 @@ struct FeatureWord<Meaning: Sendable>: Sendable {
     }
 }
 
+extension FeatureWord where Meaning: CaseIterable & RawRepresentable<String> {
+    /// All words of an enumeration.
+    static func all(needs: (Meaning) -> PolicyFeatures = { _ in [] }) -> [FeatureWord] {
+        Meaning.allCases.map { FeatureWord($0.rawValue, $0, needs: needs($0)) }
+    }
+}
+
 extension PolicyReader {
     /// The meaning of one of a few words; words of a missing feature are rejected.
     /// - Parameters:
     ///   - key: what the message calls unsupported; the word itself if it is `nil`.
     ///   - why: what happens, or may be written, instead.
     mutating func choice<Meaning: Sendable>(
-        _ node: DocumentNode, _ words: [FeatureWord<Meaning>], key: String?, why: @autoclosure () -> String
+        _ node: DocumentNode, _ words: [FeatureWord<Meaning>], key: String? = nil, why: @autoclosure () -> String = ""
     ) -> Meaning? {
         let features = features
         let expected = { Self.quoted(Self.known(words, features)) }

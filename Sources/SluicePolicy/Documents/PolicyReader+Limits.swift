@@ -110,7 +110,7 @@ extension PolicyReader {
                 nearest: NearestName.find(text, among: Self.scopes.map(\.word) + [Self.attributeWord]))
             return nil
         }
-        return choice(node, Self.scopes, key: nil, why: "a limit's scope is \(known())")
+        return choice(node, Self.scopes, why: "a limit's scope is \(known())")
     }
 
     private mutating func isAttributeName(_ name: String, at node: DocumentNode) -> Bool {

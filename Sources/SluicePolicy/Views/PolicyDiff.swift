@@ -77,7 +77,7 @@ private struct DocumentDiff {
     init(_ document: String?, from old: Policy, to new: Policy) {
         self.document = document
         if old.defaultRuling != new.defaultRuling {
-            add(.byDefault, .changed, "\(Self.word(old.defaultRuling)) -> \(Self.word(new.defaultRuling))")
+            add(.byDefault, .changed, "\(old.defaultRuling.rawValue) -> \(new.defaultRuling.rawValue)")
         }
         let everyTool = PolicyKeys.everyTool
         if old.hidden.contains(everyTool) != new.hidden.contains(everyTool) {
@@ -110,13 +110,6 @@ private struct DocumentDiff {
         counter: PolicyChange.Counter? = nil
     ) {
         changes.append(PolicyChange(place, kind, words, document: document, counter: counter))
-    }
-
-    private static func word(_ ruling: Policy.Default) -> String {
-        switch ruling {
-        case .allow: "allow"
-        case .deny: "deny"
-        }
     }
 
     // MARK: Tools

@@ -3,9 +3,7 @@ extension PolicyDocument {
     /// An equivalent document of this policy: `parse` makes an equal policy from it. Tools are sorted by name, and
     /// defaults are left out. Of rules on arguments, which belong to the gateway, it only states that they exist.
     package static func text(of policy: Policy) -> String {
-        var members = [
-            "\"version\": \"1\"", "\"default\": \(policy.defaultRuling == .allow ? "\"allow\"" : "\"deny\"")",
-        ]
+        var members = ["\"version\": \"1\"", "\"default\": \(policy.defaultRuling.rawValue.asJSON)"]
         if !policy.hidden.isEmpty {
             members.append("\"hide\": [" + policy.hidden.sorted().map(\.asJSON).joined(separator: ", ") + "]")
         }
@@ -21,11 +19,7 @@ extension PolicyDocument {
 
     private static func rule(_ rule: ToolRule) -> String {
         var members: [String] = []
-        switch rule.action {
-        case .allow: break
-        case .deny: members.append(#""action": "deny""#)
-        case .requireApproval: members.append(#""action": "require_approval""#)
-        }
+        if rule.action != .allow { members.append("\"action\": \(rule.action.rawValue.asJSON)") }
         if let reason = rule.reason { members.append("\"reason\": \(reason.asJSON)") }
         if rule.hasArgumentRules { members.append("\"require\": []") }
         let short = rule.limits.firstIndex(where: \.isShortRate)

@@ -41,7 +41,7 @@ package struct PolicySummary: Sendable {
     /// `1 tool, 1 limit, default deny`
     package var facts: String {
         var facts = [counted(policy.tools.count, "tool"), counted(limits.count, "limit")]
-        facts.append(policy.defaultRuling == .deny ? "default deny" : "default allow")
+        facts.append("default \(policy.defaultRuling.rawValue)")
         if policy.hidesEverything {
             facts.append("every tool hidden")
         } else if !policy.hidden.isEmpty {

@@ -146,7 +146,7 @@ struct PolicyReport {
         let entries = document.listing.entries
         return .object([
             ("name", document.name.map { .string($0) } ?? .null),
-            ("default", .string(document.policy.defaultRuling == .allow ? "allow" : "deny")),
+            ("default", .string(document.policy.defaultRuling.rawValue)),
             ("hide", .array(document.policy.hidden.sorted().map { .string($0) })),
             ("tools", .array(entries.compactMap(tool))),
             ("all_tools", .array(entries.filter { $0.subject == .allTools }.flatMap(\.limits).map(json))),
