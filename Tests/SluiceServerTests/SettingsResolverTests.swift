@@ -17,7 +17,9 @@ import Testing
     ) throws(SettingFaults) -> Settings {
         try SettingsResolver.resolve(flags: flags, environment: environment, configurationPath: path) {
             path throws(FileReadError) in
-            guard let text = files[path] else { throw FileReadError(reason: "cannot be opened: it is not there") }
+            guard let text = files[path] else {
+                throw FileReadError(path: path, reason: "cannot be opened: it is not there")
+            }
             return TextFile.Contents(bytes: Array(text.utf8), isReadableByAll: readableByAll.contains(path))
         }
     }

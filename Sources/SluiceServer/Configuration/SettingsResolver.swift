@@ -3,7 +3,7 @@ import SluicePolicy
 
 /// Makes `Settings` from flags, environment and configuration file. Reports every fault at once.
 package struct SettingsResolver {
-    /// Reads a whole file; throws a reason that fits after its path.
+    /// Reads a whole file.
     package typealias ReadFile = (String) throws(FileReadError) -> TextFile.Contents
 
     private let table = Settings.table
@@ -48,7 +48,7 @@ package struct SettingsResolver {
             bytes = contents.bytes
             isFileReadableByAll = contents.isReadableByAll
         } catch {
-            faults.append("\(path): \(error.reason)")
+            faults.append("\(error)")
             return
         }
         var collector = FaultCollector(file: path)
@@ -172,7 +172,7 @@ package struct SettingsResolver {
                 }
                 if let password = firstNotEmpty([(path, password)]) { return password.text }
             } catch {
-                faults.append("\(path): \(error.reason)")
+                faults.append("\(error)")
                 return nil
             }
         }
@@ -194,13 +194,6 @@ package struct SettingsResolver {
             "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what is still to be "
                 + "written to Redis")
     }
-}
-
-/// Why a file could not be read, in words that fit after its path.
-package struct FileReadError: Error, Sendable, Equatable {
-    package var reason: String
-
-    package init(reason: String) { self.reason = reason }
 }
 
 extension String {
