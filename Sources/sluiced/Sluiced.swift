@@ -30,67 +30,7 @@ struct Sluiced: AsyncParsableCommand {
             """,
         version: SluiceVersion.current)
 
-    @Option(help: "Path of the socket that gateways call (required).")
-    var socket: String?
-    @Option(help: "Permission bits of the socket, octal (default: 0660).")
-    var socketMode: String?
-    @Option(help: "Group of the socket, by name or id (default: that of the process).")
-    var socketGroup: String?
-    @Option(
-        help: "User ids that may use operators' commands beside root and sluiced's own, with commas (default: none).")
-    var operators: String?
-    @Option(help: "Path of the policy document that every grant gets (this or --policies is required).")
-    var policy: String?
-    @Option(
-        help:
-            "Path of a folder with NAME.json documents, and grants.json, which maps a grant (or *) to a document's name."
-    )
-    var policies: String?
-    @Flag(
-        inversion: .prefixedNo,
-        help: ArgumentHelp(
-            "The gateway evaluates the policies' require and deny_if, which are rejected otherwise (default: it does not)."
-        )
-    )
-    var argumentsCheckedByGateway: Bool?
-    @Option(
-        help: """
-            Where counters are shared: redis://[user:password@]host[:port][/db], unix:///path[?db=n], or none: one \
-            replica, local counters (default: none).
-            """)
-    var redis: String?
-    @Option(help: "User for Redis (default: that of --redis, else Redis' default user).")
-    var redisUser: String?
-    @Option(help: "File that holds Redis' password (default: none).")
-    var redisPasswordFile: String?
-    @Option(help: "How long a check may take, from the socket to its answer; ms or s (default: 20ms).")
-    var budget: String?
-    @Option(help: "What every key in Redis begins with (default: sluice).")
-    var keyPrefix: String?
-    @Option(help: "How many replicas to assume, at least, while Redis is unavailable (default: 1).")
-    var replicas: String?
-    @Option(
-        help: """
-            Folder for state that must survive a restart while Redis is unavailable; each sidecar needs its own (default: \
-            none).
-            """)
-    var stateDir: String?
-    @Option(
-        help: """
-            Most memory for what clients make sluiced hold; MiB, GiB or TiB: their identities, and what they leave unread \
-            (default: 512MiB).
-            """)
-    var memory: String?
-    @Flag(
-        inversion: .prefixedNo,
-        help: ArgumentHelp(
-            "Answer CL.THROTTLE, which needs no policy: every user of the socket can make keys (default: it is off).")
-    )
-    var clThrottle: Bool?
-    @Option(help: "trace, debug, info, notice, warning, error or critical (default: info).")
-    var logLevel: String?
-    @Option(help: "text or json, on standard error (default: text).")
-    var logFormat: String?
+    @OptionGroup var options: SettingOptions
     @Option(help: "JSON file with any of these settings (default: none).")
     var config: String?
 
@@ -130,20 +70,9 @@ struct Sluiced: AsyncParsableCommand {
     // MARK: - Parts
 
     private func resolveSettings() throws -> Settings {
-        let flags: [SettingName: String?] = [
-            .socket: socket, .socketMode: socketMode, .socketGroup: socketGroup, .operators: operators,
-            .policy: policy, .policies: policies,
-            .argumentsCheckedByGateway: argumentsCheckedByGateway.map { String($0) }, .redis: redis,
-            .redisUser: redisUser,
-            .redisPasswordFile: redisPasswordFile,
-            .budget: budget, .keyPrefix: keyPrefix, .replicas: replicas, .stateFolder: stateDir, .memory: memory,
-            .clThrottle: clThrottle.map { String($0) },
-            .logLevel: logLevel,
-            .logFormat: logFormat,
-        ]
         do {
             return try SettingsResolver.resolve(
-                flags: flags.compactMapValues(\.self), environment: ProcessInfo.processInfo.environment,
+                flags: options.texts, environment: ProcessInfo.processInfo.environment,
                 configurationPath: config
             ) { path throws(FileReadError) in try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes) }
         } catch {

@@ -105,16 +105,17 @@ import Testing
         let path = try folder.write(text, to: "file")
         #expect(try TextFile.read(path, maxBytes: 200_000).bytes == Array(text.utf8))
         #expect(try TextFile.read("/proc/self/comm", maxBytes: 100).bytes.isEmpty == false)
-        #expect(throws: FileReadError(reason: "is too large, at most 199999 bytes are read")) {
+        #expect(throws: FileReadError(path: path, reason: "is too large, at most 199999 bytes are read")) {
             try TextFile.read(path, maxBytes: 199_999)
         }
-        #expect(throws: FileReadError(reason: "cannot be opened: No such file or directory")) {
+        #expect(throws: FileReadError(path: folder.path("none"), reason: "cannot be opened: No such file or directory"))
+        {
             try TextFile.read(folder.path("none"), maxBytes: 1)
         }
-        #expect(throws: FileReadError(reason: "cannot be read: Is a directory")) {
+        #expect(throws: FileReadError(path: folder.path, reason: "cannot be read: Is a directory")) {
             try TextFile.read(folder.path, maxBytes: 1)
         }
-        #expect(throws: FileReadError(reason: "is not a regular file")) {
+        #expect(throws: FileReadError(path: "/dev/zero", reason: "is not a regular file")) {
             try TextFile.read("/dev/zero", maxBytes: 1)
         }
     }

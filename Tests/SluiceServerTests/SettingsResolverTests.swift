@@ -1,3 +1,4 @@
+import Foundation
 import Logging
 import SluicePolicy
 import Testing
@@ -5,22 +6,27 @@ import Testing
 @testable import SluiceServer
 
 @Suite struct SettingsResolverTests {
-    private static let required: [SettingName: String] = [.socket: "/s", .policy: "/p"]
+    /// The environment's variables, by the settings' names.
+    private static let variables = Dictionary(
+        uniqueKeysWithValues: Settings.table.rows.map { ($0.name, $0.environmentName) })
+    private static let required: [String: String] = ["socket": "/s", "policy": "/p"]
 
     private func resolve(
-        _ flags: [SettingName: String] = required, environment: [String: String] = [:], path: String? = nil,
+        _ flags: [String: String] = required, environment: [String: String] = [:], path: String? = nil,
         files: [String: String] = [:], readableByAll: Set<String> = []
     ) throws(SettingFaults) -> Settings {
         try SettingsResolver.resolve(flags: flags, environment: environment, configurationPath: path) {
             path throws(FileReadError) in
-            guard let text = files[path] else { throw FileReadError(reason: "cannot be opened: it is not there") }
+            guard let text = files[path] else {
+                throw FileReadError(path: path, reason: "cannot be opened: it is not there")
+            }
             return TextFile.Contents(bytes: Array(text.utf8), isReadableByAll: readableByAll.contains(path))
         }
     }
 
     /// What is said of settings that are wrong.
     private func faults(
-        _ flags: [SettingName: String] = required, environment: [String: String] = [:], path: String? = nil,
+        _ flags: [String: String] = required, environment: [String: String] = [:], path: String? = nil,
         files: [String: String] = [:]
     ) -> [String] {
         do {
@@ -32,46 +38,48 @@ import Testing
     }
 
     @Test func whatIsNotSetHasADefault() throws {
-        #expect(
-            try resolve()
-                == Settings(
-                    redisURL: nil, redisUser: nil, redisPassword: nil, socketPath: "/s", socketMode: 0o660,
-                    socketGroup: nil, operatorUserIDs: [], policySource: .file("/p"), argumentsCheckedByGateway: false,
-                    budgetMs: 20, keyPrefix: "sluice", replicas: 1, memoryBytes: 536_870_912,
-                    answersThrottle: false, logLevel: .info, logFormat: .text))
+        let settings = try resolve()
+        #expect(settings.redisURL == nil && settings.redisUser == nil && settings.redisPassword == nil)
+        #expect(settings.socketPath == "/s" && settings.socketMode == 0o660 && settings.socketGroup == nil)
+        #expect(settings.operatorUserIDs == [] && settings.policySource == .file("/p"))
+        #expect(!settings.argumentsCheckedByGateway && !settings.answersThrottle && settings.stateFolder == nil)
+        #expect(settings.budgetMs == 20 && settings.keyPrefix == "sluice" && settings.replicas == 1)
+        #expect(settings.memoryBytes == 536_870_912 && settings.logLevel == .info && settings.logFormat == .text)
+        #expect(settings.warnings == [])
     }
 
     @Test func policiesComeFromAFileOrAFolder() throws {
-        #expect(try resolve([.socket: "/s", .policies: "/d"]).policySource == .folder("/d"))
+        #expect(try resolve(["socket": "/s", "policies": "/d"]).policySource == .folder("/d"))
         #expect(
-            faults([.socket: "/s", .policy: "/f"], environment: ["SLUICE_POLICIES": "/d"])
+            faults(["socket": "/s", "policy": "/f"], environment: ["SLUICE_POLICIES": "/d"])
                 == ["--policy, SLUICE_POLICIES: found both, expected one document or one folder of them"])
     }
 
     @Test func everythingCanBeSetInEveryWay() throws {
-        let values: [SettingName: String] = [
-            .socket: "/a", .socketMode: "0600", .socketGroup: "www", .operators: "1,2", .policy: "/b",
-            .argumentsCheckedByGateway: "true", .redis: "redis://h", .redisUser: "u", .redisPassword: "secret",
-            .budget: "2s", .keyPrefix: "k-1",
-            .replicas: "7", .stateFolder: "/d", .memory: "2GiB", .clThrottle: "true", .logLevel: "debug",
-            .logFormat: "json",
+        let values: [String: String] = [
+            "socket": "/a", "socket-mode": "0600", "socket-group": "www", "operators": "1,2", "policy": "/b",
+            "arguments-checked-by-gateway": "true", "redis": "redis://h", "redis-user": "u", "redis-password": "secret",
+            "budget": "2s", "key-prefix": "k-1",
+            "replicas": "7", "state-dir": "/d", "memory": "2GiB", "cl-throttle": "true", "log-level": "debug",
+            "log-format": "json",
         ]
-        let expected = Settings(
-            redisURL: "redis://h", redisUser: "u", redisPassword: "secret", socketPath: "/a", socketMode: 0o600,
-            socketGroup: "www", operatorUserIDs: [1, 2], policySource: .file("/b"), argumentsCheckedByGateway: true,
-            budgetMs: 2_000, keyPrefix: "k-1", replicas: 7, stateFolder: "/d", memoryBytes: 2_147_483_648,
-            answersThrottle: true, logLevel: .debug, logFormat: .json)
-        #expect(try resolve(values) == expected)
-        let environment = Dictionary(uniqueKeysWithValues: values.map { ($0.key.environmentName, $0.value) })
+        let settings = try resolve(values)
+        #expect(settings.redisURL == "redis://h" && settings.redisUser == "u" && settings.redisPassword == "secret")
+        #expect(settings.socketPath == "/a" && settings.socketMode == 0o600 && settings.socketGroup == "www")
+        #expect(settings.operatorUserIDs == [1, 2] && settings.policySource == .file("/b"))
+        #expect(settings.argumentsCheckedByGateway && settings.answersThrottle && settings.stateFolder == "/d")
+        #expect(settings.budgetMs == 2_000 && settings.keyPrefix == "k-1" && settings.replicas == 7)
+        #expect(settings.memoryBytes == 2_147_483_648 && settings.logLevel == .debug && settings.logFormat == .json)
+        let environment = Dictionary(uniqueKeysWithValues: values.map { (Self.variables[$0.key] ?? "", $0.value) })
         #expect(environment["SLUICE_SOCKET_MODE"] == "0600")
-        #expect(try resolve([:], environment: environment) == expected)
-        let file = "{" + values.map { "\"\($0.key.rawValue)\": \"\($0.value)\"" }.joined(separator: ", ") + "}"
-        #expect(try resolve([:], path: "c.json", files: ["c.json": file]) == expected)
-        #expect(try resolve([:], environment: ["SLUICE_CONFIG": "c.json"], files: ["c.json": file]) == expected)
+        #expect(try resolve([:], environment: environment) == settings)
+        let file = "{" + values.map { "\"\($0.key)\": \"\($0.value)\"" }.joined(separator: ", ") + "}"
+        #expect(try resolve([:], path: "c.json", files: ["c.json": file]) == settings)
+        #expect(try resolve([:], environment: ["SLUICE_CONFIG": "c.json"], files: ["c.json": file]) == settings)
     }
 
     @Test func memoryIsASize() throws {
-        let memory = { (text: String) in Self.required.merging([.memory: text]) { $1 } }
+        let memory = { (text: String) in Self.required.merging(["memory": text]) { $1 } }
         #expect(try resolve(memory("16MiB")).memoryBytes == ServerBounds.minMemoryBytes)
         #expect(try resolve(memory("1TiB")).memoryBytes == ServerBounds.maxMemoryBytes)
         for wrong in ["0MiB", "15MiB", "2TiB", "-1GiB", "512", "512MB", "1e3MiB", "99999999999999999999MiB"] {
@@ -83,10 +91,10 @@ import Testing
 
     /// Without Redis nothing is ever settled.
     @Test func aStateFolderIsForRedis() throws {
-        let redis = Self.required.merging([.redis: "redis://h"]) { $1 }
+        let redis = Self.required.merging(["redis": "redis://h"]) { $1 }
         #expect(try resolve(redis).stateFolder == nil)
-        #expect(try resolve(redis.merging([.stateFolder: "none"]) { $1 }).stateFolder == nil)
-        #expect(try resolve(Self.required.merging([.stateFolder: "none"]) { $1 }).stateFolder == nil)
+        #expect(try resolve(redis.merging(["state-dir": "none"]) { $1 }).stateFolder == nil)
+        #expect(try resolve(Self.required.merging(["state-dir": "none"]) { $1 }).stateFolder == nil)
         #expect(
             faults(Self.required, environment: ["SLUICE_STATE_DIR": "/d"]) == [
                 "SLUICE_STATE_DIR: found \"/d\" without --redis, expected none: it keeps what is still to be written to Redis"
@@ -111,7 +119,7 @@ import Testing
     @Test func flagsGoOverTheEnvironmentAndThatOverTheFile() throws {
         let files = ["c.json": #"{"replicas": 3, "budget": "3ms", "key-prefix": "c"}"#]
         var flags = Self.required
-        flags[.keyPrefix] = "a"
+        flags["key-prefix"] = "a"
         let settings = try resolve(
             flags, environment: ["SLUICE_BUDGET": "2ms", "SLUICE_KEY_PREFIX": "b"], path: "c.json", files: files)
         #expect(settings.keyPrefix == "a" && settings.budgetMs == 2 && settings.replicas == 3)
@@ -120,20 +128,21 @@ import Testing
     }
 
     /// An empty value of any setting and origin counts as not set, and a line reports it.
-    @Test(arguments: SettingName.allCases)
-    func whatIsEmptyIsNotSet(name: SettingName) throws {
+    @Test(arguments: Settings.table.rows.map(\.name))
+    func whatIsEmptyIsNotSet(name: String) throws {
+        let variable = try #require(Self.variables[name])
         let required = Self.required.filter { $0.key != name }
         guard required.count == 2 else {
             #expect(faults(Self.required.merging([name: ""]) { $1 }) == faults(required))
-            #expect(faults(required, environment: [name.environmentName: ""]) == faults(required))
+            #expect(faults(required, environment: [variable: ""]) == faults(required))
             return
         }
         let flagged = try resolve(required.merging([name: ""]) { $1 })
-        let named = try resolve(environment: [name.environmentName: ""])
-        let filed = try resolve(path: "c", files: ["c": "{\"\(name.rawValue)\": \"\"}"])
+        let named = try resolve(environment: [variable: ""])
+        let filed = try resolve(path: "c", files: ["c": "{\"\(name)\": \"\"}"])
         for (settings, origin) in [
-            (flagged, "--\(name.rawValue)"), (named, name.environmentName),
-            (filed, "c:1:\(name.rawValue.count + 6): /\(name.rawValue)"),
+            (flagged, "--\(name)"), (named, variable),
+            (filed, "c:1:\(name.count + 6): /\(name)"),
         ] {
             #expect(settings.warnings == ["\(origin): is empty, which is taken as not set"])
             var other = settings
@@ -145,7 +154,7 @@ import Testing
     /// The next place that says something counts, and an empty name of a file is no file.
     @Test func behindWhatIsEmptyOthersAreLookedAt() throws {
         var flags = Self.required
-        flags[.budget] = ""
+        flags["budget"] = ""
         let settings = try resolve(
             flags, environment: ["SLUICE_BUDGET": "7ms", "SLUICE_CONFIG": "", "SLUICE_REDIS_PASSWORD_FILE": ""])
         #expect(settings.budgetMs == 7)
@@ -161,16 +170,16 @@ import Testing
         let advice =
             "give Redis' password by SLUICE_REDIS_PASSWORD, or by --redis-password-file with a file of mode 0600"
         var flags = Self.required
-        flags[.redis] = "redis://:secret@h"
+        flags["redis"] = "redis://:secret@h"
         #expect(
             try resolve(flags).warnings == [
                 "--redis: holds a password, and everybody who lists processes can read it: \(advice)"
             ])
         for address in ["redis://h", "unix:///a@b"] {
-            flags[.redis] = address
+            flags["redis"] = address
             #expect(try resolve(flags).warnings == [])
         }
-        flags[.redis] = nil
+        flags["redis"] = nil
         #expect(try resolve(flags, environment: ["SLUICE_REDIS": "redis://:secret@h"]).warnings == [])
         for (text, key) in [
             (#"{"redis": "redis://:secret@h"}"#, "11: /redis"), (#"{"redis-password": "s"}"#, "20: /redis-password"),
@@ -181,7 +190,7 @@ import Testing
                     "c:1:\(key): holds a password, and everybody on this machine can read it: \(advice)"
                 ])
         }
-        flags[.redisPasswordFile] = "pw"
+        flags["redis-password-file"] = "pw"
         #expect(try resolve(flags, files: ["pw": "s"]).warnings == [])
         #expect(
             try resolve(flags, files: ["pw": "s"], readableByAll: ["pw"]).warnings == [
@@ -190,12 +199,12 @@ import Testing
     }
 
     @Test func noneIsNoRedis() throws {
-        #expect(try resolve([.socket: "/s", .policy: "/p", .redis: "none"]).redisURL == nil)
+        #expect(try resolve(["socket": "/s", "policy": "/p", "redis": "none"]).redisURL == nil)
     }
 
     @Test func thePasswordsFileGoesOverThePasswordAndLosesItsLineEnd() throws {
         var flags = Self.required
-        flags[.redisPasswordFile] = "pw"
+        flags["redis-password-file"] = "pw"
         for (text, password) in [("a b\n", "a b"), ("x\r\n\n", "x"), ("plain", "plain"), ("", "other")] {
             let settings = try resolve(flags, environment: ["SLUICE_REDIS_PASSWORD": "other"], files: ["pw": text])
             #expect(settings.redisPassword == password)
@@ -206,28 +215,29 @@ import Testing
     /// Every message, word for word: people search for them.
     @Test(
         arguments: [
-            (SettingName.socketMode, "999", "an octal mode such as 0660"),
-            (.socketMode, "1777", "an octal mode such as 0660"),
-            (.operators, "root", "user ids with commas between them, such as 1001,1002"),
-            (.operators, "1,-2", "user ids with commas between them, such as 1001,1002"),
-            (.budget, "20", "a duration from 1ms to 10s, such as 20ms"),
-            (.budget, "0ms", "a duration from 1ms to 10s, such as 20ms"),
-            (.budget, "11s", "a duration from 1ms to 10s, such as 20ms"),
-            (.budget, "10001ms", "a duration from 1ms to 10s, such as 20ms"),
-            (.budget, "9999999999999999999s", "a duration from 1ms to 10s, such as 20ms"),
-            (.keyPrefix, "a:b", "1 to 64 letters, digits, '.', '_' or '-'"),
-            (.replicas, "0", "a whole number from 1 to 1000"), (.replicas, "1001", "a whole number from 1 to 1000"),
-            (.replicas, "two", "a whole number from 1 to 1000"),
-            (.logLevel, "loud", "trace, debug, info, notice, warning, error or critical"),
-            (.logFormat, "xml", "text or json"), (.argumentsCheckedByGateway, "1", "true or false"),
+            ("socket-mode", "999", "an octal mode such as 0660"),
+            ("socket-mode", "1777", "an octal mode such as 0660"),
+            ("operators", "root", "user ids with commas between them, such as 1001,1002"),
+            ("operators", "1,-2", "user ids with commas between them, such as 1001,1002"),
+            ("budget", "20", "a duration from 1ms to 10s, such as 20ms"),
+            ("budget", "0ms", "a duration from 1ms to 10s, such as 20ms"),
+            ("budget", "11s", "a duration from 1ms to 10s, such as 20ms"),
+            ("budget", "10001ms", "a duration from 1ms to 10s, such as 20ms"),
+            ("budget", "9999999999999999999s", "a duration from 1ms to 10s, such as 20ms"),
+            ("key-prefix", "a:b", "1 to 64 letters, digits, '.', '_' or '-'"),
+            ("replicas", "0", "a whole number from 1 to 1000"), ("replicas", "1001", "a whole number from 1 to 1000"),
+            ("replicas", "two", "a whole number from 1 to 1000"),
+            ("log-level", "loud", "trace, debug, info, notice, warning, error or critical"),
+            ("log-format", "xml", "text or json"), ("arguments-checked-by-gateway", "1", "true or false"),
         ])
-    func aWrongValueIsToldWithWhatIsExpected(name: SettingName, text: String, expected: String) {
+    func aWrongValueIsToldWithWhatIsExpected(name: String, text: String, expected: String) throws {
+        let variable = try #require(Self.variables[name])
         var flags = Self.required
         flags[name] = text
-        #expect(faults(flags) == ["--\(name.rawValue): found \"\(text)\", expected \(expected)"])
+        #expect(faults(flags) == ["--\(name): found \"\(text)\", expected \(expected)"])
         #expect(
-            faults(environment: [name.environmentName: text])
-                == ["\(name.environmentName): found \"\(text)\", expected \(expected)"])
+            faults(environment: [variable: text])
+                == ["\(variable): found \"\(text)\", expected \(expected)"])
     }
 
     @Test func whatIsMissingIsTold() {
@@ -238,7 +248,7 @@ import Testing
                 "--policy: missing, expected the path of a policy document, such as policy.json (or SLUICE_POLICY, or a "
                     + "folder of documents as --policies)",
             ])
-        #expect(faults([.socket: "", .policy: "/p"]).count == 1)
+        #expect(faults(["socket": "", "policy": "/p"]).count == 1)
     }
 
     @Test func allFaultsAreToldAtOnce() {
@@ -264,6 +274,25 @@ import Testing
         #expect(faults(path: "none") == ["none: cannot be opened: it is not there"])
         for text in ["[]", "{", "{\"socket\": \"/a\", \"socket\": \"/b\"}", ""] {
             #expect(faults(path: "c.json", files: ["c.json": text]).contains { $0.hasPrefix("c.json:") })
+        }
+    }
+
+    /// The table of flags in the main page has every flag, with its default if that is a word that one would write.
+    @Test func theMainPageListsEveryFlag() throws {
+        let page = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appending(path: "../../README.md")
+        let lines = try String(contentsOf: page, encoding: .utf8).split(whereSeparator: \.isNewline)
+        let rows = lines.drop { !$0.hasPrefix("| flag |") }.prefix { $0.hasPrefix("|") }.dropFirst(2)
+        var listed: [String: Substring] = [:]
+        for row in rows {
+            for name in row.split(separator: "|")[0].matches(of: /--([a-z-]+)/) { listed[String(name.output.1)] = row }
+        }
+        let flags = Settings.table.rows.filter { $0.help != nil }
+        #expect(listed.keys.sorted() == (flags.map(\.name) + ["config"]).sorted())
+        for flag in flags {
+            guard let text = flag.help?.firstMatch(of: /\(default: (\S+)\)/)?.output.1, text != "none" else {
+                continue
+            }
+            #expect(listed[flag.name]?.contains(text) == true, "\(flag.name): \(text)")
         }
     }
 }

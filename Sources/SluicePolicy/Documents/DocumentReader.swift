@@ -145,17 +145,6 @@ package struct DocumentReader: Sendable {
         return "\(kind) from \(range.lowerBound) to \(range.upperBound)"
     }
 
-    /// The meaning of one of a few words; for anything else the fault suggests the nearest of them.
-    package mutating func choice<Meaning>(_ node: DocumentNode, _ words: [(word: String, meaning: Meaning)]) -> Meaning?
-    {
-        let expected = { words.map(\.word.quoted).joined(separatedBy: "or") }
-        guard let text = string(node, expected: expected()) else { return nil }
-        if let meaning = words.first(where: { $0.word == text })?.meaning { return meaning }
-        unexpected(
-            text.quoted, at: node, expected: expected(), nearest: NearestName.find(text, among: words.map(\.word)))
-        return nil
-    }
-
     // MARK: Keys
 
     /// The value of a required key.

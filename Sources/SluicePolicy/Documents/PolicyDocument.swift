@@ -47,10 +47,10 @@ struct PolicyReader {
         else { return nil }
 
         if let version = document.required("version", of: &object, expected: "\"1\"") {
-            _ = document.choice(version, [("1", ())])
+            _ = choice(version, [FeatureWord("1", ())])
         }
         let defaultRuling = document.required("default", of: &object, expected: "\"allow\" or \"deny\"")
-            .flatMap { document.choice($0, [("allow", Policy.Default.allow), ("deny", .deny)]) }
+            .flatMap { choice($0, FeatureWord<Policy.Default>.all()) }
         let hidden = object.take("hide").map { hiddenNames($0) } ?? []
         let overAllTools = object.take("all_tools").map { allTools($0) } ?? LimitList()
         var tools: [String: ToolRule] = [:]

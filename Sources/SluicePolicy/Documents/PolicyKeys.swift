@@ -12,13 +12,6 @@ enum PolicyKeys {
     static let rateLimitObject = KnownKeys(["max", "window"])
 
     private static let toolKeys = ["limits", "action", "reason", "on_deny", rateLimit]
-    /// In the order in which the message about an unknown key lists them.
-    private static let limitKeys: [(key: String, needs: [PolicyFeatures])] = [
-        ("counter", []), ("window", []), ("timezone", [.calendarWindows]), ("max", []), ("scope", []),
-        ("across_grants", [.moreScopes]), ("algorithm", [.slidingWindow, .slidingLog, .tokenBucket, .concurrency]),
-        ("burst", [.tokenBucket]), ("hold", [.concurrency]), ("on_outage", [.onOutage]), ("mode", [.shadow]),
-        ("on_deny", []),
-    ]
     /// Keys that may be written and only state the default behaviour.
     private static let needlessLimitKeys = ["precision"]
 
@@ -29,10 +22,13 @@ enum PolicyKeys {
 
     /// A key is listed if one of the features that give it a meaning is enabled.
     static func limit(_ features: PolicyFeatures) -> KnownKeys {
-        let isOffered = { (needs: [PolicyFeatures]) in needs.isEmpty || needs.contains(where: features.contains) }
+        let isOffered = { (field: LimitField) in
+            field.needs.isEmpty || field.needs.contains(where: features.contains)
+        }
+        let fields = LimitField.inDocuments
         return KnownKeys(
-            limitKeys.filter { isOffered($0.needs) }.map(\.key),
-            others: limitKeys.filter { !isOffered($0.needs) }.map(\.key) + needlessLimitKeys)
+            fields.filter(isOffered).map(\.key),
+            others: fields.filter { !isOffered($0) }.map(\.key) + needlessLimitKeys)
     }
 }
 
@@ -50,13 +46,20 @@ struct FeatureWord<Meaning: Sendable>: Sendable {
     }
 }
 
+extension FeatureWord where Meaning: CaseIterable & RawRepresentable<String> {
+    /// All words of an enumeration.
+    static func all(needs: (Meaning) -> PolicyFeatures = { _ in [] }) -> [FeatureWord] {
+        Meaning.allCases.map { FeatureWord($0.rawValue, $0, needs: needs($0)) }
+    }
+}
+
 extension PolicyReader {
     /// The meaning of one of a few words; words of a missing feature are rejected.
     /// - Parameters:
     ///   - key: what the message calls unsupported; the word itself if it is `nil`.
     ///   - why: what happens, or may be written, instead.
     mutating func choice<Meaning: Sendable>(
-        _ node: DocumentNode, _ words: [FeatureWord<Meaning>], key: String?, why: @autoclosure () -> String
+        _ node: DocumentNode, _ words: [FeatureWord<Meaning>], key: String? = nil, why: @autoclosure () -> String = ""
     ) -> Meaning? {
         let features = features
         let expected = { Self.quoted(Self.known(words, features)) }

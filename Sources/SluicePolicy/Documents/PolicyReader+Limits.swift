@@ -38,17 +38,18 @@ extension PolicyReader {
         let max = maxNode.flatMap { document.wholeNumber($0, in: Self.maxRange) }
         let method = method(of: &object, max: max, at: maxNode)
         let sharing = sharing(of: &object)
-        let onOutage = object.take("on_outage").flatMap { self.onOutage($0) }
-        let mode = object.take("mode").flatMap { self.mode($0) }
         if let node = object.take("precision") { precision(node) }
-        let onDeny = object.take("on_deny").flatMap { message($0) }
+        // The other fields are read even if there is no limit: their faults are reported, too.
+        var limit = Limit(
+            container: container, counter: counter ?? "", window: method?.window ?? .endless, max: max ?? 0,
+            scope: sharing.scope, rule: "\(path)/limits/\(JSONPointer.escape(counter ?? ""))", onDeny: nil,
+            algorithm: method?.algorithm ?? .fixedWindow, acrossGrants: sharing.acrossGrants)
+        for field in LimitField.inDocuments {
+            guard let read = field.read, let node = object.take(field.key) else { continue }
+            read(&self, node, &limit)
+        }
         document.finish(object, limitKeys)
-
-        guard let counter, let max, let method else { return nil }
-        return Limit(
-            container: container, counter: counter, window: method.window, max: max, scope: sharing.scope,
-            rule: "\(path)/limits/\(JSONPointer.escape(counter))", onDeny: onDeny, algorithm: method.algorithm,
-            acrossGrants: sharing.acrossGrants, onOutage: onOutage ?? .local, mode: mode ?? .enforce)
+        return counter == nil || max == nil || method == nil ? nil : limit
     }
 
     /// A counter's name. It must be unique in its container: a reply's `rule` names a limit by it, and two limits with
@@ -109,7 +110,7 @@ extension PolicyReader {
                 nearest: NearestName.find(text, among: Self.scopes.map(\.word) + [Self.attributeWord]))
             return nil
         }
-        return choice(node, Self.scopes, key: nil, why: "a limit's scope is \(known())")
+        return choice(node, Self.scopes, why: "a limit's scope is \(known())")
     }
 
     private mutating func isAttributeName(_ name: String, at node: DocumentNode) -> Bool {
@@ -140,23 +141,7 @@ extension PolicyReader {
         return acrossGrants && isKnown
     }
 
-    // MARK: What else happens
-
-    private static let outages = Limit.OnOutage.allCases.map {
-        FeatureWord($0.rawValue, $0, needs: $0 == .local ? [] : .onOutage)
-    }
-    private static let modes = Limit.Mode.allCases.map {
-        FeatureWord($0.rawValue, $0, needs: $0 == .enforce ? [] : .shadow)
-    }
-
-    private mutating func onOutage(_ node: DocumentNode) -> Limit.OnOutage? {
-        choice(
-            node, Self.outages, key: "on_outage", why: "while Redis is unavailable every limit uses local counters")
-    }
-
-    private mutating func mode(_ node: DocumentNode) -> Limit.Mode? {
-        choice(node, Self.modes, key: "mode", why: "every limit is enforced")
-    }
+    // MARK: What else there is
 
     /// `precision` may only state the default behaviour, whatever the features.
     private mutating func precision(_ node: DocumentNode) {

@@ -25,7 +25,7 @@ enum AlgorithmKind: String, CaseIterable {
 
 /// Reads algorithms.
 extension PolicyReader {
-    private static let algorithms = AlgorithmKind.allCases.map { FeatureWord($0.rawValue, $0, needs: $0.needs) }
+    private static let algorithms = FeatureWord<AlgorithmKind>.all(needs: \.needs)
     private static let burstRange: ClosedRange<Int64> = 1...PolicyBounds.maxLimit
     private static let holdRange: ClosedRange<Int64> = 1...PolicyBounds.maxHoldSeconds
 

@@ -20,10 +20,7 @@ extension PolicyReader {
         guard var object = document.object(node, expected: "a tool's rule: an object, {} to allow it") else {
             return nil
         }
-        let action = object.take("action").flatMap {
-            document.choice(
-                $0, [("allow", ToolRule.Action.allow), ("deny", .deny), ("require_approval", .requireApproval)])
-        }
+        let action = object.take("action").flatMap { choice($0, FeatureWord<ToolRule.Action>.all()) }
         let reason = toolMessage(&object)
         let path = "/tools/" + JSONPointer.escape(name)
         let container = Limit.Container.tool(name)

@@ -3,9 +3,7 @@ extension PolicyReader {
     private static let fixedWindows = [
         FeatureWord("second", 1), FeatureWord("minute", 60), FeatureWord("hour", 3600 as Int64),
     ]
-    private static let periods = Window.Period.allCases.map {
-        FeatureWord($0.rawValue, $0, needs: $0 == .day ? [] : .calendarWindows)
-    }
+    private static let periods = FeatureWord<Window.Period>.all { $0 == .day ? [] : .calendarWindows }
     private static let windowRange: ClosedRange<Int64> = 1...PolicyBounds.maxWindowSeconds
     private static let secondsWords = DocumentReader.wholeNumber(in: windowRange, unit: "seconds")
     private static let timeWords = #"such as "90s", "15m", "6h" or "2d""#
@@ -26,7 +24,7 @@ extension PolicyReader {
         guard let node else { return nil }
         if case .string(let text) = node.value.content, Self.periods.contains(where: { $0.word == text }) {
             let windowWords = windowWords
-            let period = choice(node, Self.periods, key: nil, why: "a window is \(windowWords)")
+            let period = choice(node, Self.periods, why: "a window is \(windowWords)")
             guard let period, let zone else { return nil }
             return .calendar(period, in: zone)
         }

@@ -59,9 +59,6 @@ extension Limit {
         case .attribute(let name): "Each \(name.onOneLine) is"
         }
     }
-
-    /// Whose calls share the limit, in a table: `session`, or `session of all grants`.
-    var scopeWords: String { scope.name.onOneLine + (acrossGrants ? " of all grants" : "") }
 }
 
 extension Window {

@@ -61,8 +61,8 @@ package struct Limit: Sendable, Hashable {
     /// Whether grants share the counters of `scope`; only with one session, server or attribute. Otherwise each grant
     /// has its own, except with `global`.
     package let acrossGrants: Bool
-    package let onOutage: OnOutage
-    package let mode: Mode
+    package internal(set) var onOutage: OnOutage
+    package internal(set) var mode: Mode
     /// The document's path to this limit, as a reply's `rule` names it: `/tools/NAME/limits/COUNTER`,
     /// `/all_tools/limits/COUNTER`, or `/tools/NAME/rate_limit`; `~` and `/` in names are escaped as `~0` and `~1`.
     package let rule: String

@@ -3,7 +3,7 @@
 /// A value of this type is always valid: every number is within its bounds, and counters have unique names in their
 /// container. `PolicyDocument.parse` is the only way to make one.
 package struct Policy: Sendable, Equatable {
-    package enum Default: Sendable, Equatable { case allow, deny }
+    package enum Default: String, Sendable, CaseIterable { case allow, deny }
 
     /// The action for tools that the document does not list.
     package let defaultRuling: Default
@@ -26,7 +26,10 @@ package struct Policy: Sendable, Equatable {
 
 /// The document's rules for one tool.
 package struct ToolRule: Sendable, Equatable {
-    package enum Action: Sendable, Equatable { case allow, deny, requireApproval }
+    package enum Action: String, Sendable, CaseIterable {
+        case allow, deny
+        case requireApproval = "require_approval"
+    }
 
     package let action: Action
     /// The agent's message when `action` forbids the call; `nil` for the default sentence.

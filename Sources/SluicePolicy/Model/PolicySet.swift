@@ -69,6 +69,11 @@ extension PolicySet {
 
     static func fileName(ofDocument name: String) -> String { name + suffix }
 
+    /// The files of a folder that belong to its policies, sorted: those with another ending or a leading dot do not.
+    package static func fileNames(among names: [String]) -> [String] {
+        names.filter { $0.hasSuffix(suffix) && !$0.hasPrefix(".") }.sorted()
+    }
+
     /// Reads the files of a folder: `NAME.json` documents, and `grants.json`, which maps a grant (or `*`) to a
     /// document's name. Files with another ending or a leading dot are ignored.
     ///

@@ -77,7 +77,7 @@ private struct DocumentDiff {
     init(_ document: String?, from old: Policy, to new: Policy) {
         self.document = document
         if old.defaultRuling != new.defaultRuling {
-            add(.byDefault, .changed, "\(Self.word(old.defaultRuling)) -> \(Self.word(new.defaultRuling))")
+            add(.byDefault, .changed, "\(old.defaultRuling.rawValue) -> \(new.defaultRuling.rawValue)")
         }
         let everyTool = PolicyKeys.everyTool
         if old.hidden.contains(everyTool) != new.hidden.contains(everyTool) {
@@ -110,13 +110,6 @@ private struct DocumentDiff {
         counter: PolicyChange.Counter? = nil
     ) {
         changes.append(PolicyChange(place, kind, words, document: document, counter: counter))
-    }
-
-    private static func word(_ ruling: Policy.Default) -> String {
-        switch ruling {
-        case .allow: "allow"
-        case .deny: "deny"
-        }
     }
 
     // MARK: Tools
@@ -178,41 +171,34 @@ private struct DocumentDiff {
                 counter: .init(name: limit.counter, fate: isKept ? .goesOn : .begins))
         }
         for limit in new where !before.contains(limit.counter) {
-            let words = ["added", limit.rate, "scope \(limit.scopeWords)"] + Self.extras(of: limit)
+            let words = ["added", limit.rate] + Self.parts(of: limit)
             add(
                 place, .added, "limit \(limit.counter.onOneLine): " + words.joined(separator: ", "),
                 counter: .init(name: limit.counter, fate: .begins))
         }
     }
 
-    /// The parts of a limit that differ from the defaults.
-    private static func extras(of limit: Limit) -> [String] {
-        var words: [String] = []
-        if limit.algorithm != .fixedWindow { words.append(limit.algorithm.name) }
-        if let burst = limit.burst { words.append("burst \(burst)") }
-        if let hold = limit.holdWords { words.append("hold \(hold)") }
-        if limit.onOutage != .local { words.append("on_outage \(limit.onOutage.rawValue)") }
-        if limit.mode != .enforce { words.append("mode \(limit.mode.rawValue)") }
-        return words
+    /// What there is to say of a limit beside its rate: first what every limit has, then what is not as by default.
+    private static func parts(of limit: Limit) -> [String] {
+        let notable = LimitField.inSummaries.filter { $0.isNotable(in: limit) }
+        return (notable.filter { $0.presence == .always } + notable.filter { $0.presence != .always }).map { field in
+            let words = field.allWords(limit) ?? field.absent
+            return field.key == "algorithm" ? words : "\(field.key) \(words)"
+        }
     }
 
     /// `max 10 -> 20, message changed`; `nil` if nothing changes.
     private static func changes(from old: Limit, to new: Limit) -> String? {
         if old == new { return nil }
-        let fields: [(name: String, word: (Limit) -> String)] = [
-            ("algorithm", { $0.algorithm.name }),
-            ("max", { String($0.max) }),
-            ("window", { $0.window == .endless ? "none" : $0.window.words }),
-            ("burst", { $0.burst.map { String($0) } ?? "none" }),
-            ("hold", { $0.holdWords ?? "none" }),
-            ("scope", { $0.scopeWords }),
-            ("on_outage", { $0.onOutage.rawValue }),
-            ("mode", { $0.mode.rawValue }),
-            ("rule", { $0.rule.onOneLine }),
-        ]
-        var words = fields.filter { $0.word(old) != $0.word(new) }
-            .map { "\($0.name) \($0.word(old)) -> \($0.word(new))" }
+        var words = LimitField.inDiffs.compactMap { field in
+            change(of: field.key, from: field.allWords(old), to: field.allWords(new))
+        }
+        words += [change(of: "rule", from: old.rule.onOneLine, to: new.rule.onOneLine)].compactMap(\.self)
         if old.onDeny != new.onDeny { words.append("message changed") }
         return words.joined(separator: ", ")
+    }
+
+    private static func change(of name: String, from old: String?, to new: String?) -> String? {
+        old == new ? nil : "\(name) \(old ?? "none") -> \(new ?? "none")"
     }
 }

@@ -3,9 +3,7 @@ extension PolicyDocument {
     /// An equivalent document of this policy: `parse` makes an equal policy from it. Tools are sorted by name, and
     /// defaults are left out. Of rules on arguments, which belong to the gateway, it only states that they exist.
     package static func text(of policy: Policy) -> String {
-        var members = [
-            "\"version\": \"1\"", "\"default\": \(policy.defaultRuling == .allow ? "\"allow\"" : "\"deny\"")",
-        ]
+        var members = ["\"version\": \"1\"", "\"default\": \(policy.defaultRuling.rawValue.asJSON)"]
         if !policy.hidden.isEmpty {
             members.append("\"hide\": [" + policy.hidden.sorted().map(\.asJSON).joined(separator: ", ") + "]")
         }
@@ -21,11 +19,7 @@ extension PolicyDocument {
 
     private static func rule(_ rule: ToolRule) -> String {
         var members: [String] = []
-        switch rule.action {
-        case .allow: break
-        case .deny: members.append(#""action": "deny""#)
-        case .requireApproval: members.append(#""action": "require_approval""#)
-        }
+        if rule.action != .allow { members.append("\"action\": \(rule.action.rawValue.asJSON)") }
         if let reason = rule.reason { members.append("\"reason\": \(reason.asJSON)") }
         if rule.hasArgumentRules { members.append("\"require\": []") }
         let short = rule.limits.firstIndex(where: \.isShortRate)
@@ -46,23 +40,9 @@ extension PolicyDocument {
     }
 
     private static func members(of limit: Limit) -> String {
-        var members = ["\"counter\": \(limit.counter.asJSON)"]
-        switch limit.window.kind {
-        case .seconds(let seconds): members.append("\"window\": \(seconds)")
-        case .calendar(let period, let zone):
-            members.append("\"window\": \(period.rawValue.asJSON)")
-            if !zone.isUTC { members.append("\"timezone\": \(zone.name.asJSON)") }
-        case .endless: break
+        let members = LimitField.inDocuments.compactMap { field in
+            field.isDefault(limit) ? nil : field.value(limit).map { "\"\(field.key)\": \($0.asJSON)" }
         }
-        members.append("\"max\": \(limit.max)")
-        if limit.scope != .grant { members.append("\"scope\": \(limit.scope.name.asJSON)") }
-        if limit.acrossGrants { members.append("\"across_grants\": true") }
-        if limit.algorithm != .fixedWindow { members.append("\"algorithm\": \(limit.algorithm.name.asJSON)") }
-        if let burst = limit.burst, burst != limit.max { members.append("\"burst\": \(burst)") }
-        if let hold = limit.holdSeconds { members.append("\"hold\": \(hold)") }
-        if limit.onOutage != .local { members.append("\"on_outage\": \(limit.onOutage.rawValue.asJSON)") }
-        if limit.mode != .enforce { members.append("\"mode\": \(limit.mode.rawValue.asJSON)") }
-        if let onDeny = limit.onDeny { members.append("\"on_deny\": \(onDeny.asJSON)") }
         return members.joined(separator: ", ")
     }
 }
@@ -85,6 +65,16 @@ extension Limit {
     fileprivate var isShortRate: Bool {
         guard case .tool(let tool) = container else { return false }
         return rule == "/tools/\(JSONPointer.escape(tool))/\(PolicyKeys.rateLimit)"
+    }
+}
+
+extension LimitField.Value {
+    fileprivate var asJSON: String {
+        switch self {
+        case .number(let number), .seconds(let number): String(number)
+        case .word(let word): word.asJSON
+        case .flag(let flag): String(flag)
+        }
     }
 }
 

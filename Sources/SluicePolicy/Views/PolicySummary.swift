@@ -17,14 +17,17 @@ package struct PolicySummary: Sendable {
     ///
     /// - Parameter advises: whether advice is included before `line`: see `PolicyAdvice`.
     package func render(advises: Bool = false) -> String {
-        let columns = usedColumns
-        let header = ["tool", "action", "counter"] + columns.map(\.title)
+        let limits = limits
+        let fields = LimitField.inSummaries.filter { field in
+            field.presence == .always || limits.contains(where: field.isNotable)
+        }
+        let header = ["tool", "action", "counter", "limit"] + fields.map(\.title)
         let rows = PolicyListing(policy).entries.flatMap { entry in
             let subject = [entry.subject.title, entry.action?.rawValue ?? "-"]
             let limits = entry.limits.map { limit in
-                subject + [limit.counter.onOneLine] + columns.map { $0.cell(limit) }
+                subject + [limit.counter.onOneLine, limit.rate] + fields.map { $0.allWords(limit) ?? $0.absent }
             }
-            return limits.isEmpty ? [subject + ["-"] + columns.map { _ in "-" }] : limits
+            return limits.isEmpty ? [subject + ["-", "-"] + fields.map { _ in "-" }] : limits
         }
         let reserving = policy.mustReserve.sentence.map { "\($0)\n\n" } ?? ""
         let advice = (advises ? PolicyAdvice.all(of: policy) : []).map { "\($0.line)\n" }.joined()
@@ -38,7 +41,7 @@ package struct PolicySummary: Sendable {
     /// `1 tool, 1 limit, default deny`
     package var facts: String {
         var facts = [counted(policy.tools.count, "tool"), counted(limits.count, "limit")]
-        facts.append(policy.defaultRuling == .deny ? "default deny" : "default allow")
+        facts.append("default \(policy.defaultRuling.rawValue)")
         if policy.hidesEverything {
             facts.append("every tool hidden")
         } else if !policy.hidden.isEmpty {
@@ -50,33 +53,6 @@ package struct PolicySummary: Sendable {
     }
 
     private var limits: [Limit] { policy.allToolsLimits + policy.tools.values.flatMap(\.limits) }
-
-    // MARK: Columns
-
-    private struct Column {
-        let title: String
-        let isUsed: @Sendable (Limit) -> Bool
-        let cell: @Sendable (Limit) -> String
-    }
-
-    private static let columns = [
-        Column(title: "limit", isUsed: { _ in true }, cell: { $0.rate }),
-        Column(title: "algorithm", isUsed: { $0.algorithm != .fixedWindow }, cell: { $0.algorithm.name }),
-        Column(title: "burst", isUsed: { $0.burst != nil }, cell: { $0.burst.map { String($0) } ?? "-" }),
-        Column(title: "hold", isUsed: { $0.holdWords != nil }, cell: { $0.holdWords ?? "-" }),
-        Column(title: "scope", isUsed: { _ in true }, cell: { $0.scopeWords }),
-        Column(title: "outage", isUsed: { $0.onOutage != .local }, cell: { $0.onOutage.rawValue }),
-        Column(title: "mode", isUsed: { $0.mode != .enforce }, cell: { $0.mode.rawValue }),
-    ]
-    /// Columns of every summary, even if the policy has no limits.
-    private static let constantTitles = ["limit", "scope"]
-
-    private var usedColumns: [Column] {
-        let limits = limits
-        return Self.columns.filter { column in
-            Self.constantTitles.contains(column.title) || limits.contains(where: column.isUsed)
-        }
-    }
 }
 
 /// The policies of all grants in a form for people.

@@ -22,20 +22,11 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         do {
             switch self {
             case .file(let path):
-                let bytes = try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes).bytes
-                return PolicySet(single: try PolicyDocument.parse(bytes, file: path, features: features))
+                return PolicySet(single: try PolicyDocument.parse(Self.bytes(of: path), file: path, features: features))
             case .folder(let path):
-                var files: [(name: String, bytes: [UInt8])] = []
-                for name in try Self.names(in: path) {
-                    let bytes = try Self.readNamed("\(path)/\(name)")
-                    files.append((name: name, bytes: bytes))
-                }
+                let files = try Self.names(in: path).map { (name: $0, bytes: try Self.bytes(of: "\(path)/\($0)")) }
                 return try PolicySet.parse(files: files, folder: path, features: features)
             }
-        } catch let error as FileReadError {
-            throw Rejection(description: "\(self): \(error.reason)")
-        } catch let rejection as Rejection {
-            throw rejection
         } catch {
             throw Rejection(description: "\(error)")
         }
@@ -64,18 +55,13 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
         return fingerprint
     }
 
-    private static func readNamed(_ path: String) throws(Rejection) -> [UInt8] {
-        do {
-            return try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes).bytes
-        } catch {
-            throw Rejection(description: "\(path): \(error.reason)")
-        }
+    private static func bytes(of path: String) throws(FileReadError) -> [UInt8] {
+        try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes).bytes
     }
 
-    /// The documents of a folder, sorted; hidden files and files with another ending are ignored.
     private static func names(in path: String) throws(FileReadError) -> [String] {
         guard let folder = opendir(path) else {
-            throw FileReadError(reason: "cannot be opened: \(String(cString: strerror(errno)))")
+            throw FileReadError(path: path, reason: "cannot be opened: \(String(cString: strerror(errno)))")
         }
         defer { closedir(folder) }
         var names: [String] = []
@@ -83,9 +69,9 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            if name.hasSuffix(".json") && !name.hasPrefix(".") { names.append(name) }
+            names.append(name)
         }
-        return names.sorted()
+        return PolicySet.fileNames(among: names)
     }
 }
 

@@ -44,13 +44,13 @@ enum PolicyFiles {
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    /// The documents of a folder, and `grants.json`; hidden files and files with another ending are ignored.
+    /// The documents of a folder, and `grants.json`.
     static func folder(_ path: String) throws(ControlFailure) -> [(name: String, bytes: [UInt8])] {
         guard let names = try? FileManager.default.contentsOfDirectory(atPath: path) else {
             throw ControlFailure("\(TerminalText.visible(path)): the folder cannot be read", exitCode: .couldNotAsk)
         }
         var files: [(name: String, bytes: [UInt8])] = []
-        for name in names.sorted() where name.hasSuffix(".json") && !name.hasPrefix(".") {
+        for name in PolicySet.fileNames(among: names) {
             files.append((name: name, bytes: try read("\(path)/\(name)")))
         }
         return files

@@ -38,7 +38,7 @@ struct PolicyCheckReport {
             ("name", name.map { .string($0) } ?? .null),
             ("tools", .integer(Int64(policy.tools.count))),
             ("limits", .integer(Int64(policy.limitCount))),
-            ("default", .string(policy.defaultRuling == .allow ? "allow" : "deny")),
+            ("default", .string(policy.defaultRuling.rawValue)),
             (
                 "advice",
                 .array(

@@ -74,19 +74,21 @@ struct PolicyReport {
     /// A row for each limit, and for each tool without one. Columns without values are left out.
     private func ruleTable(_ listing: PolicyListing) -> TextTable {
         let limits = listing.entries.flatMap(\.limits)
-        let columns = Self.columns.filter { column in column.isAlways || limits.contains { column.cell($0) != nil } }
+        let fields = LimitField.inColumns.filter { field in
+            field.presence != .rare || limits.contains { field.words($0) != nil }
+        }
         let hasArguments = listing.entries.contains(where: \.hasArgumentRules)
+        let columns = fields.map { TextTable.Column($0.title, $0.isNumber ? .right : .left) }
         var table = TextTable(
-            [.init("tool"), .init("action"), .init("counter")] + columns.map { .init($0.title, $0.alignment) }
-                + (hasArguments ? [.init("arguments")] : []))
+            [.init("tool"), .init("action"), .init("counter")] + columns + (hasArguments ? [.init("arguments")] : []))
         for entry in listing.entries {
             let subject: [TextTable.Cell] = [.init(entry.subject.title), Self.cell(entry.action)]
             let arguments: [TextTable.Cell] = hasArguments ? [entry.hasArgumentRules ? "by the gateway" : "-"] : []
             for limit in entry.limits {
-                let cells = columns.map { $0.cell(limit) ?? "-" }
+                let cells = fields.map { Self.cell($0, limit) }
                 table.append(subject + [.init(limit.counter)] + cells + arguments)
             }
-            if entry.limits.isEmpty { table.append(subject + ["-"] + columns.map { _ in "-" } + arguments) }
+            if entry.limits.isEmpty { table.append(subject + ["-"] + fields.map { _ in "-" } + arguments) }
         }
         return table
     }
@@ -116,26 +118,16 @@ struct PolicyReport {
         }
     }
 
-    private struct Column: Sendable {
-        var title: String
-        var alignment = TextTable.Alignment.left
-        /// Whether the column is shown even if it has no values.
-        var isAlways = true
-        /// `nil` if a limit has no such value.
-        let cell: @Sendable (Limit) -> TextTable.Cell?
+    private static func cell(_ field: LimitField, _ limit: Limit) -> TextTable.Cell {
+        let words = field.words(limit) ?? field.absent
+        let tone: Style.Tone =
+            switch (field.key, words) {
+            case ("max", "0"): .bad
+            case ("on_outage", "deny"), ("mode", "shadow"): .caution
+            default: .plain
+            }
+        return .init(words, tone)
     }
-
-    private static let columns = [
-        Column(title: "max", alignment: .right) { .init($0.max, $0.max == 0 ? .bad : .plain) },
-        Column(title: "window") { $0.window == .endless ? "at once" : .init($0.window.words) },
-        Column(title: "algorithm") { .init($0.algorithm.name) },
-        Column(title: "burst", alignment: .right, isAlways: false) { $0.burst.map { .init($0) } },
-        Column(title: "hold", isAlways: false) { $0.holdWords.map { .init($0) } },
-        Column(title: "scope") { .init($0.scope.name) },
-        Column(title: "across grants", isAlways: false) { $0.acrossGrants ? "yes" : nil },
-        Column(title: "outage") { .init($0.onOutage.rawValue, $0.onOutage == .deny ? .caution : .plain) },
-        Column(title: "mode") { .init($0.mode.rawValue, $0.mode == .shadow ? .caution : .plain) },
-    ]
 
     // MARK: - JSON
 
@@ -154,20 +146,12 @@ struct PolicyReport {
         let entries = document.listing.entries
         return .object([
             ("name", document.name.map { .string($0) } ?? .null),
-            ("default", .string(document.policy.defaultRuling == .allow ? "allow" : "deny")),
+            ("default", .string(document.policy.defaultRuling.rawValue)),
             ("hide", .array(document.policy.hidden.sorted().map { .string($0) })),
             ("tools", .array(entries.compactMap(tool))),
             ("all_tools", .array(entries.filter { $0.subject == .allTools }.flatMap(\.limits).map(json))),
             ("must_reserve", .array(document.mustReserve.titles.map { .string($0) })),
         ])
-    }
-
-    private static func window(_ limit: Limit) -> (window: String?, timeZone: String?) {
-        switch limit.window.kind {
-        case .seconds(let seconds): ("\(seconds)s", nil)
-        case .calendar(let period, let zone): (period.rawValue, zone.name)
-        case .endless: (nil, nil)
-        }
     }
 
     private static func tool(_ entry: PolicyListing.Entry) -> JSONText? {
@@ -190,21 +174,16 @@ struct PolicyReport {
 
     /// In the documents' own words, so that they can be copied.
     private static func json(_ limit: Limit) -> JSONText {
-        let (window, timeZone) = window(limit)
-        return .object([
-            ("counter", .string(limit.counter)),
-            ("algorithm", .string(limit.algorithm.name)),
-            ("max", .integer(limit.max)),
-            ("window", window.map { .string($0) } ?? .null),
-            ("timezone", timeZone.map { .string($0) } ?? .null),
-            ("burst", limit.burst.map { .integer($0) } ?? .null),
-            ("hold_s", limit.holdSeconds.map { .integer($0) } ?? .null),
-            ("scope", .string(limit.scope.name)),
-            ("across_grants", .boolean(limit.acrossGrants)),
-            ("on_outage", .string(limit.onOutage.rawValue)),
-            ("mode", .string(limit.mode.rawValue)),
-            ("rule", .string(limit.rule)),
-            ("message", .string(limit.denialMessage)),
-        ])
+        let fields = LimitField.inJSON.map { ($0.jsonKey, $0.value(limit).map(json) ?? .null) }
+        return .object(fields + [("rule", .string(limit.rule)), ("message", .string(limit.denialMessage))])
+    }
+
+    private static func json(_ value: LimitField.Value) -> JSONText {
+        switch value {
+        case .number(let number): .integer(number)
+        case .seconds(let seconds): .string("\(seconds)s")
+        case .word(let word): .string(word)
+        case .flag(let flag): .boolean(flag)
+        }
     }
 }

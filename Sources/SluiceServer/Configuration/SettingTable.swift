@@ -1,0 +1,110 @@
+package import Logging
+import SluicePolicy
+
+/// Every setting, in the order of `--help`: a new one costs its row here and its row in the README.
+package struct SettingTable: Sendable {
+    package let socketPath = Setting(
+        "socket", "Path of the socket that gateways call (required)",
+        required: "the path of the socket that gateways call, such as /run/sluice/sluice.sock")
+    package let socketMode = Setting(
+        "socket-mode", "Permission bits of the socket, octal", default: "0660", expected: "an octal mode such as 0660"
+    ) { text in UInt32(text, radix: 8).flatMap { $0 <= 0o777 ? $0 : nil } }
+    package let socketGroup = Setting<String?>(
+        "socket-group", "Group of the socket, by name or id (default: that of the process)")
+    package let operatorUserIDs = Setting(
+        "operators", "User ids that may use operators' commands beside root and sluiced's own, with commas",
+        default: "", shown: "none", expected: "user ids with commas between them, such as 1001,1002"
+    ) { text -> Set<UInt32>? in
+        let ids = text.split(separator: ",").map { UInt32($0) }
+        return ids.contains(nil) ? nil : Set(ids.compactMap(\.self))
+    }
+    package let policyFile = Setting<String?>(
+        "policy", "Path of the policy document that every grant gets (this or --policies is required)")
+    package let policyFolder = Setting<String?>(
+        "policies",
+        "Path of a folder with NAME.json documents, and grants.json, which maps a grant (or *) to a document's name")
+    /// Only the gateway sees arguments.
+    package let argumentsCheckedByGateway = Setting(
+        "arguments-checked-by-gateway",
+        "The gateway evaluates the policies' require and deny_if, which are rejected otherwise", off: "it does not")
+    /// The store's address as it was given; nil for `none`.
+    package let redisURL = Setting(
+        "redis",
+        """
+        Where counters are shared: redis://[user:password@]host[:port][/db], unix:///path[?db=n], or none: one \
+        replica, local counters
+        """, default: "none", holdsSecret: true, parse: textOrNone)
+    package let redisUser = Setting<String?>(
+        "redis-user", "User for Redis (default: that of --redis, else Redis' default user)")
+    /// Not a flag: every user can read a command line.
+    package let redisPassword = Setting<String?>("redis-password", nil, holdsSecret: true)
+    package let redisPasswordFile = Setting<String?>(
+        "redis-password-file", "File that holds Redis' password (default: none)")
+    package let budgetMs = Setting(
+        "budget", "How long a check may take, from the socket to its answer; ms or s", default: "20ms",
+        expected: "a duration from 1ms to 10s, such as 20ms"
+    ) { text -> Int64? in number(text, of: [("ms", 1), ("s", 1000)], in: 1...10_000) }
+    package let keyPrefix = Setting(
+        "key-prefix", "What every key in Redis begins with", default: "sluice",
+        expected: "1 to 64 letters, digits, '.', '_' or '-'", parse: plainName)
+    package let replicas = Setting(
+        "replicas", "How many replicas to assume, at least, while Redis is unavailable", default: "1",
+        expected: "a whole number from 1 to 1000"
+    ) { text in Int(text).flatMap { (1...1000).contains($0) ? $0 : nil } }
+    /// Folder for state that must survive the process; nil: none.
+    package let stateFolder = Setting(
+        "state-dir",
+        "Folder for state that must survive a restart while Redis is unavailable; each sidecar needs its own",
+        default: "none", parse: textOrNone)
+    package let memoryBytes = Setting(
+        "memory",
+        """
+        Most memory for what clients make sluiced hold; MiB, GiB or TiB: their identities, and what they leave unread
+        """, default: "\(ServerBounds.defaultMemoryBytes >> 20)MiB",
+        expected: "a size from 16MiB to 1TiB, such as 512MiB"
+    ) { text in
+        number(
+            text, of: [("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)],
+            in: ServerBounds.minMemoryBytes...ServerBounds.maxMemoryBytes)
+    }
+    package let answersThrottle = Setting(
+        "cl-throttle", "Answer CL.THROTTLE, which needs no policy: every user of the socket can make keys",
+        off: "it is off")
+    package let logLevel = Setting(
+        "log-level", Logger.Level.allCases.map(\.rawValue).joined(separatedBy: "or"), default: "info",
+        expected: Logger.Level.allCases.map(\.rawValue).joined(separatedBy: "or")
+    ) { Logger.Level(rawValue: $0) }
+    package let logFormat = Setting(
+        "log-format", "text or json, on standard error", default: "text", expected: "text or json"
+    ) { Settings.LogFormat(rawValue: $0) }
+
+    /// The rows, in order: a row cannot be left out.
+    package var rows: [any SettingRow] { Mirror(reflecting: self).children.compactMap { $0.value as? any SettingRow } }
+
+    // MARK: - Parsing
+
+    private static func textOrNone(_ text: String) -> String?? { .some(text == "none" ? nil : text) }
+
+    /// A whole number with a unit, in the smallest unit.
+    private static func number<Number: FixedWidthInteger>(
+        _ text: String, of units: [(name: String, factor: Number)], in range: ClosedRange<Number>
+    ) -> Number? {
+        guard let unit = units.first(where: { text.hasSuffix($0.name) }),
+            let number = Number(text.dropLast(unit.name.count))
+        else { return nil }
+        let (product, overflows) = number.multipliedReportingOverflow(by: unit.factor)
+        return !overflows && range.contains(product) ? product : nil
+    }
+
+    private static func plainName(_ text: String) -> String? {
+        let isPlain = text.utf8.allSatisfy {
+            switch $0 {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                true
+            default: false
+            }
+        }
+        return isPlain && (1...64).contains(text.utf8.count) ? text : nil
+    }
+}
