@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// The usage of one window, fixed or sliding.
 struct WindowUsage {
     /// The highest usage that the store reported, plus what later turned out to be charged there.

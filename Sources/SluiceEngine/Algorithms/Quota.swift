@@ -1,26 +1,11 @@
+package import SluicePolicy
+
 /// What one limit grants in one window: an algorithm and its numbers.
 ///
 /// With a `Usage` this specifies every algorithm, as a pure function of usage and time. Local counters and the tests'
 /// model of the store call it; the store's scripts do the same arithmetic in Lua, and one contract suite checks them
 /// all. It uses integers only, none above 2^53.
 package struct Quota: Sendable, Equatable {
-    package enum Algorithm: Int64, Sendable, CaseIterable {
-        /// One count per window, starting at 0.
-        case fixedWindow = 0
-        /// The usage of the open window, plus the part of the previous window's usage that a window of the open one's
-        /// length, ending now, overlaps, rounded up. (Cloudflare, "How we built rate limiting capable of scaling to
-        /// millions of domains", 2017.)
-        case slidingWindow = 1
-        /// A bucket that each check fills by its cost. It leaks `max` in every `lengthMs`, evenly, and holds `burst`.
-        /// This is the generic cell rate algorithm (ITU-T I.371) in its leaky-bucket form.
-        case tokenBucket = 2
-        /// Calls in progress. Each takes one slot, whatever its cost, until it is released or has expired.
-        case concurrency = 3
-        /// Every charge with its time, which counts for `lengthMs`: exact in any stretch of that length. See
-        /// `UsageLog`.
-        case slidingLog = 4
-    }
-
     package var algorithm: Algorithm
     /// What a window admits, in units of cost; for concurrency, the number of slots. 0 to 10^12.
     package var max: Int64
@@ -191,7 +176,7 @@ package struct Usage: Sendable, Equatable {
     package init(used: Int64) { self.used = used }
 
     /// Reads the numbers that `Batch.Charge.usageCount` describes.
-    package init(_ numbers: ArraySlice<Int64>, of algorithm: Quota.Algorithm, isShadow: Bool) {
+    package init(_ numbers: ArraySlice<Int64>, of algorithm: Algorithm, isShadow: Bool) {
         let first = numbers.startIndex
         used = numbers[first]
         switch algorithm {
@@ -206,7 +191,7 @@ package struct Usage: Sendable, Equatable {
     }
 
     /// Appends the same numbers.
-    package func append(to numbers: inout [Int64], of algorithm: Quota.Algorithm, isShadow: Bool) {
+    package func append(to numbers: inout [Int64], of algorithm: Algorithm, isShadow: Bool) {
         numbers.append(used)
         switch algorithm {
         case .fixedWindow, .tokenBucket: break

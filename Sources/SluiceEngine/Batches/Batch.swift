@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// What one script call charges: entries in order of first arrival, each with one or more counters.
 ///
 /// Plain arrays, so that a codec walks them once without lookups. The engine builds it, a `CounterStore` sends it to

@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// Denials without asking the store: it denied a check of the same identity a moment ago, and the usage it reported
 /// proves that this one cannot pass either.
 extension Limiter {

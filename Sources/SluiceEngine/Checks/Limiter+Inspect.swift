@@ -138,7 +138,7 @@ extension Limiter {
             let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
             let limit = limits.first {
                 $0.counter.utf8.elementsEqual(key.counter.utf8) && $0.window == key.window
-                    && Quota.Algorithm($0.algorithm) == key.algorithm
+                    && $0.algorithm == key.algorithm
             }
             if let limit { return limit }
         }

@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// Per-check accessors that read a counter's row field by field: a method of `Counter` would receive a copy of it.
 extension PlanTable {
     /// The earliest start of a plan's windows, ms since the epoch; -1 if one has no window.

@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// What of a counter is still to be written back or restored.
 extension Counter {
     enum Place { case open, before }

@@ -26,7 +26,7 @@ struct Counter {
     /// The outage whose share it has: see `beginShare`. 0 while all count in the store.
     private(set) var shareEpoch: Int16 = 0
     let changeSlot: UInt16
-    let algorithm: Quota.Algorithm
+    let algorithm: Algorithm
     /// Whether the store has reported this window (this bucket, these slots) at all.
     var isSeen = false
     /// Whether it is in the limiter's journal, which then holds a reference.
@@ -86,7 +86,7 @@ struct Counter {
     private var open: OpenWindow { Self.open(span, of: template.window, algorithm) }
 
     @inline(__always)
-    static func open(_ span: WindowSpan, of window: Window, _ algorithm: Quota.Algorithm) -> OpenWindow {
+    static func open(_ span: WindowSpan, of window: Window, _ algorithm: Algorithm) -> OpenWindow {
         guard algorithm == .slidingWindow else {
             return OpenWindow(startMs: span.startMs, endMs: span.endMs, nextEndMs: span.endMs, previousLengthMs: 0)
         }
@@ -176,7 +176,7 @@ struct Counter {
         return Self.bounds(of: template.window, algorithm, at: nowMs)
     }
 
-    static func bounds(of window: Window, _ algorithm: Quota.Algorithm, at nowMs: Int64) -> OpenWindow {
+    static func bounds(of window: Window, _ algorithm: Algorithm, at nowMs: Int64) -> OpenWindow {
         guard algorithm.hasWindows else { return .endless }
         let (startMs, endMs) = window.bounds(atMs: nowMs)
         // A calendar's first window may begin before the epoch.

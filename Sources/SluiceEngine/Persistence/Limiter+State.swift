@@ -344,7 +344,7 @@ extension Limiter {
     }
 }
 
-extension Quota.Algorithm {
+extension Algorithm {
     fileprivate func keeps(_ usage: CounterState.Usage) -> Bool {
         switch (self, usage) {
         case (.fixedWindow, .window), (.slidingWindow, .window), (.tokenBucket, .bucket), (.slidingLog, .log): true

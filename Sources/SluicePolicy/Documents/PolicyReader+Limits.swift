@@ -48,7 +48,9 @@ extension PolicyReader {
         return Limit(
             container: container, counter: counter, window: method.window, max: max, scope: sharing.scope,
             rule: "\(path)/limits/\(JSONPointer.escape(counter))", onDeny: onDeny, algorithm: method.algorithm,
-            acrossGrants: sharing.acrossGrants, onOutage: onOutage ?? .local, mode: mode ?? .enforce)
+            burst: method.burst, holdMs: method.holdMs, acrossGrants: sharing.acrossGrants,
+            onOutage: onOutage ?? .local,
+            mode: mode ?? .enforce)
     }
 
     /// A counter's name. It must be unique in its container: a reply's `rule` names a limit by it, and two limits with

@@ -111,15 +111,8 @@ extension Ruling {
 }
 
 extension Limit {
-    /// The bucket's capacity, if there is a bucket.
-    package var burst: Int64? {
-        if case .tokenBucket(let burst) = algorithm { burst } else { nil }
-    }
-
     /// The longest life of a slot in seconds, if the limit counts slots.
-    package var holdSeconds: Int64? {
-        if case .concurrency(let holdMs) = algorithm { holdMs / 1000 } else { nil }
-    }
+    package var holdSeconds: Int64? { holdMs.map { $0 / 1000 } }
 
     /// The longest life of a slot in words: `5 minutes`.
     package var holdWords: String? { holdSeconds.map { Window.words(ofSeconds: $0) } }

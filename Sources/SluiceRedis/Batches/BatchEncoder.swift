@@ -1,5 +1,6 @@
 package import NIOCore
 package import SluiceEngine
+import SluicePolicy
 
 /// Writes a `Batch` as the call of a script; the heads of `prelude.lua` and of the body document the form.
 ///

@@ -1,5 +1,6 @@
 internal import NIOCore
 internal import SluiceEngine
+import SluicePolicy
 
 /// How one counter is read: the commands, and the meaning of their answers. Besides the scripts (`counters.lua`), only
 /// this type knows the values under each algorithm's keys.
