@@ -95,7 +95,7 @@ struct QuotaHistory<Subject: QuotaSubject> {
             guard retryMs == -1 else { throw failure("retry of \(cost), which never passes: \(retryMs)") }
             return
         }
-        let isCut = limit.algorithm == .concurrency && retryMs == Quota.slotPollMs
+        let isCut = limit.algorithm == .concurrency && retryMs == Concurrency.pollMs
         guard retryMs >= 1, !oracle.fits(cost: cost, at: nowMs + retryMs - 1),
             isCut || oracle.fits(cost: cost, at: leaksFromMs + retryMs)
         else { throw failure("\(usage): retry of \(cost) after \(retryMs)") }

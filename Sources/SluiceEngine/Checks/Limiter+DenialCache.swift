@@ -52,7 +52,7 @@ extension Limiter {
             guard left < cost else { continue }
             // Only the first steps of a log are exact; beyond them it may have room sooner.
             if algorithm == .slidingLog, quota.canEverPass(cost: cost),
-                reported.firstExpiryMs > table[counter: counter].log?.exactUntilMs ?? 0
+                reported.firstExpiryMs > table[counter: counter].exactUntilMs
             {
                 return nil
             }

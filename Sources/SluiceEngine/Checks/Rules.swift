@@ -115,15 +115,6 @@ extension CallRuling {
 }
 
 extension Quota {
-    /// Whether the evaluation of a limit that admits nothing is the same whatever is used.
-    fileprivate var ignoresUsage: Bool {
-        switch algorithm {
-        case .fixedWindow: true
-        case .tokenBucket: max == 0
-        case .slidingWindow, .slidingLog, .concurrency: false
-        }
-    }
-
     /// The quota of a limit, without a window: see `at`.
     init(_ limit: Limit) {
         self.init(

@@ -232,7 +232,7 @@ package struct CounterKey: Sendable, Hashable {
         key.isRefusals = false
         let bounds = Counter.bounds(of: window, algorithm, at: windowStartMs)
         if nowMs >= bounds.endMs {
-            guard algorithm == .slidingWindow, nowMs < bounds.nextEndMs else { return nil }
+            guard algorithm.slides, nowMs < bounds.nextEndMs else { return nil }
             key.windowStartMs = bounds.endMs
         }
         return nowMs >= key.windowStartMs ? key : nil
