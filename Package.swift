@@ -79,6 +79,11 @@ let package = Package(
             resources: [
                 .embedInCode("Scripts/prelude.lua"), .embedInCode("Scripts/charge.lua"),
                 .embedInCode("Scripts/counters.lua"), .embedInCode("Scripts/decide.lua"),
+                .embedInCode("Scripts/Algorithms/fixed_window.lua"),
+                .embedInCode("Scripts/Algorithms/sliding_window.lua"),
+                .embedInCode("Scripts/Algorithms/sliding_log.lua"),
+                .embedInCode("Scripts/Algorithms/token_bucket.lua"),
+                .embedInCode("Scripts/Algorithms/concurrency.lua"),
             ]),
         module(
             "SluiceServer",
