@@ -75,10 +75,15 @@ let package = Package(
         module("SluiceProtocol", [nioCore]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         module(
-            "SluiceRedis", ["SluiceEngine", "CHiredis", nioCore, nioPosix, logging],
+            "SluiceRedis", ["SluiceEngine", "SluicePolicy", "CHiredis", nioCore, nioPosix, logging],
             resources: [
                 .embedInCode("Scripts/prelude.lua"), .embedInCode("Scripts/charge.lua"),
                 .embedInCode("Scripts/counters.lua"), .embedInCode("Scripts/decide.lua"),
+                .embedInCode("Scripts/Algorithms/fixed_window.lua"),
+                .embedInCode("Scripts/Algorithms/sliding_window.lua"),
+                .embedInCode("Scripts/Algorithms/sliding_log.lua"),
+                .embedInCode("Scripts/Algorithms/token_bucket.lua"),
+                .embedInCode("Scripts/Algorithms/concurrency.lua"),
             ]),
         module(
             "SluiceServer",
@@ -112,7 +117,7 @@ let package = Package(
 
         // Tests.
         .target(
-            name: "Support", dependencies: ["SluiceClient", "SluiceEngine", nioCore, nioPosix],
+            name: "Support", dependencies: ["SluiceClient", "SluiceEngine", "SluicePolicy", nioCore, nioPosix],
             path: "Tests/Support", swiftSettings: settings),
         tests("SluicePolicyTests", ["SluicePolicy"]),
         // A store in plain Swift, and the words of its tests. Pure, as the engine is.

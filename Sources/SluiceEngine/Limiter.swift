@@ -77,7 +77,7 @@ package struct Limiter {
     package internal(set) var wantsLook = false
     var lastSweepNs: Int64
 
-    private let budget: Budget
+    let budget: Budget
 
     package init(configuration: LimiterConfiguration, policies: PolicySet, now: ClockReading) {
         self.configuration = configuration

@@ -1,4 +1,5 @@
 import SluiceEngine
+import SluicePolicy
 
 /// How the model decides a check.
 extension ModelStore {

@@ -1,4 +1,5 @@
 import SluiceEngine
+import SluicePolicy
 
 /// How the model ends a reservation.
 extension ModelStore {

@@ -1,4 +1,5 @@
 package import SluiceEngine
+import SluicePolicy
 
 /// A model of a Redis that runs the scripts, in plain Swift: for tests that want a store without a process.
 ///

@@ -2,14 +2,15 @@ package import SluicePolicy
 
 package func limit(
     _ counter: String = "c", max: Int64, per seconds: Int64 = 60, of tool: String? = "t",
-    scope: Limit.Scope = .grant, onDeny: String? = nil, algorithm: Limit.Algorithm = .fixedWindow,
-    window: Window? = nil, acrossGrants: Bool = false, onOutage: Limit.OnOutage = .local, mode: Limit.Mode = .enforce
+    scope: Limit.Scope = .grant, onDeny: String? = nil, algorithm: Algorithm = .fixedWindow, burst: Int64? = nil,
+    holdMs: Int64? = nil, window: Window? = nil, acrossGrants: Bool = false, onOutage: Limit.OnOutage = .local,
+    mode: Limit.Mode = .enforce
 ) -> Limit {
-    let cut: Window = if case .concurrency = algorithm { .endless } else { window ?? .seconds(seconds) }
+    let cut = algorithm == .concurrency ? Window.endless : window ?? .seconds(seconds)
     return Limit(
         container: tool.map { .tool($0) } ?? .allTools, counter: counter, window: cut, max: max, scope: scope,
         rule: tool.map { "/tools/\($0)/limits/\(counter)" } ?? "/all_tools/limits/\(counter)", onDeny: onDeny,
-        algorithm: algorithm, acrossGrants: acrossGrants, onOutage: onOutage, mode: mode)
+        algorithm: algorithm, burst: burst, holdMs: holdMs, acrossGrants: acrossGrants, onOutage: onOutage, mode: mode)
 }
 
 /// A policy whose tools are those that the limits name.
@@ -27,9 +28,5 @@ package func policy(_ limits: [Limit], allTools: [Limit] = [], tools: [String: T
 }
 
 extension Limit {
-    package var isSlots: Bool { algorithm.isSlots }
-}
-
-extension Limit.Algorithm {
-    package var isSlots: Bool { if case .concurrency = self { true } else { false } }
+    package var isSlots: Bool { algorithm == .concurrency }
 }

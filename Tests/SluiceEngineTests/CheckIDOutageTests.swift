@@ -66,7 +66,7 @@ import Testing
 
     @Test(arguments: [true, false]) func isReplayedByOthersOnceItIsWritten(reserves: Bool) {
         let limits = [
-            ten, limit("s", max: 8, algorithm: .slidingWindow), limit("b", max: 9, algorithm: .tokenBucket(burst: 9)),
+            ten, limit("s", max: 8, algorithm: .slidingWindow), limit("b", max: 9, algorithm: .tokenBucket, burst: 9),
             limit("w", max: 1, mode: .shadow),
         ]
         var (rig, first) = admitted(limits, question(cost: 3, reserves: reserves), usedBefore: 2)

@@ -47,7 +47,7 @@ import Testing
     }
 
     @Test func anotherReplicaReplaysWhatTheStoreKnows() {
-        let policy = policy(ten, limit("s", max: 3, algorithm: .concurrency(holdMs: 5_000)))
+        let policy = policy(ten, limit("s", max: 3, algorithm: .concurrency, holdMs: 5_000))
         var rig = LimiterRig(policy)
         let first = rig.decide(Self.question(cost: 2, reserves: true))
         var other = other(rig, policy)
@@ -68,7 +68,7 @@ import Testing
             [limit(max: 10)], [limit(max: 10, mode: .shadow), before[1]], [before[1], before[0]],
             [limit(max: 10, algorithm: .slidingWindow), limit("d", max: 5)],
             before.map { limit($0.counter, max: $0.max, algorithm: $0.algorithm, mode: .shadow) },
-            [limit("s", max: 1, algorithm: .concurrency(holdMs: 1_000))],
+            [limit("s", max: 1, algorithm: .concurrency, holdMs: 1_000)],
         ]
         for after in others {
             var rig = LimiterRig(policy(before))

@@ -12,7 +12,7 @@ import Testing
         var subject: CounterKey.Subject
         var tool: String?
         var counter: String
-        var algorithm: Quota.Algorithm
+        var algorithm: Algorithm
         var window: Window
 
         var baseKey: [UInt8] {
@@ -43,7 +43,7 @@ import Testing
         "reservation", "id", "0", "60s", "é", "e\u{301}", "\u{301}", "day@Europe/Berlin",
     ]
 
-    private static func window(of algorithm: Quota.Algorithm, _ random: inout SeededRandom) -> Window {
+    private static func window(of algorithm: Algorithm, _ random: inout SeededRandom) -> Window {
         let zone = Zone(name: random.one(of: ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"])) ?? .utc
         return switch algorithm {
         case .concurrency: .endless
@@ -60,7 +60,7 @@ import Testing
             .throttle(word),
         ])
         let isShared = subject != .grant && (subject == .global || random.once(in: 2))
-        let algorithm = random.one(of: Quota.Algorithm.allCases)
+        let algorithm = random.one(of: Algorithm.allCases)
         return Shape(
             grant: isShared ? nil : random.one(of: words), subject: subject,
             tool: random.once(in: 4) ? nil : random.one(of: words), counter: random.one(of: words),

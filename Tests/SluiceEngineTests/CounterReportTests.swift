@@ -72,8 +72,8 @@ import Testing
 
     /// What other replicas did since is reported as the store has it, for every algorithm, and as in `EXPLAIN`.
     @Test(arguments: [
-        limit(max: 10), limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 12)),
-        limit(max: 4, algorithm: .concurrency(holdMs: 90_000)), limit(max: 10, mode: .shadow),
+        limit(max: 10), limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket, burst: 12),
+        limit(max: 4, algorithm: .concurrency, holdMs: 90_000), limit(max: 10, mode: .shadow),
     ])
     func othersCounters(one: Limit) throws {
         let policy = policy(one)
@@ -106,7 +106,7 @@ import Testing
 
     /// Slots that were all freed elsewhere are not reported, although this replica still remembers them.
     @Test func slotsThatWereFreedElsewhere() {
-        let slots = policy(limit(max: 4, algorithm: .concurrency(holdMs: 90_000)))
+        let slots = policy(limit(max: 4, algorithm: .concurrency, holdMs: 90_000))
         var rig = LimiterRig(slots)
         let taken = (0..<4).map { _ in rig.reserve().reservation ?? "" }
         #expect(reports(rig, stored: true).map(\.sharedUsed) == [4])
@@ -186,7 +186,7 @@ import Testing
     /// Another replica has counted since this one last looked. A counter that the store left out, because no more were
     /// asked for, is not reported from this replica's memory.
     @Test func whatTheStoreDidNotReportIsLeftOut() throws {
-        let bucket = limit("b", max: 10, of: "u", algorithm: .tokenBucket(burst: 10))
+        let bucket = limit("b", max: 10, of: "u", algorithm: .tokenBucket, burst: 10)
         var rig = LimiterRig(policy(ten, bucket))
         for grant in ["a", "b"] {
             _ = rig.decide(grant: grant)

@@ -5,7 +5,7 @@ import SluicePolicy
 
 /// Shorthand for tests of counters with fixed windows of a minute.
 extension Counter {
-    init(baseKey: [UInt8], window: Window, algorithm: Quota.Algorithm) {
+    init(baseKey: [UInt8], window: Window, algorithm: Algorithm) {
         let parts = BaseKeyParts(baseKey)
         self.init(parts, of: KeyTemplate(parts, window: window, algorithm: algorithm))
     }

@@ -8,7 +8,7 @@ import Testing
 /// What ends a cached denial early: changes of counters, here and elsewhere, and a change feed that is down.
 @Suite struct DenialChangeTests {
     private static let kinds = [
-        limit(max: 2), limit(max: 2, algorithm: .slidingWindow), limit(max: 2, algorithm: .tokenBucket(burst: 2)),
+        limit(max: 2), limit(max: 2, algorithm: .slidingWindow), limit(max: 2, algorithm: .tokenBucket, burst: 2),
         limit(max: 2, scope: .global),
     ]
 

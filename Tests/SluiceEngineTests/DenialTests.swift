@@ -50,7 +50,7 @@ import Testing
     func saysWhatTheStoreWouldSay(afterMs: Int64) {
         let limits = [
             limit(max: 4), limit("s", max: 6, algorithm: .slidingWindow),
-            limit("b", max: 5, algorithm: .tokenBucket(burst: 5)),
+            limit("b", max: 5, algorithm: .tokenBucket, burst: 5),
             limit("w", max: 2, mode: .shadow),
         ]
         for limits in [limits] + limits.dropLast().map({ [$0] }) {
@@ -120,8 +120,8 @@ import Testing
         #expect(rig.decide().source == .cache, "asked again, it is remembered again")
     }
 
-    @Test(arguments: [Limit.Algorithm.fixedWindow, .slidingWindow])
-    func itEndsWithItsWindow(_ algorithm: Limit.Algorithm) {
+    @Test(arguments: [Algorithm.fixedWindow, .slidingWindow])
+    func itEndsWithItsWindow(_ algorithm: Algorithm) {
         var rig = LimiterRig.listening(policy(limit(max: 2, per: 2, algorithm: algorithm)))
         rig.pass(ms: 1_500 - (rig.store.clockMs - LimiterRig.startMs) % 2_000)
         for _ in 0..<2 { #expect(rig.decide().allowed) }
@@ -166,7 +166,7 @@ import Testing
 
     @Test func aBucketMakesRoomInTime() {
         // One leaks in 100 ms.
-        var rig = LimiterRig.listening(policy(limit(max: 10, per: 1, algorithm: .tokenBucket(burst: 3))))
+        var rig = LimiterRig.listening(policy(limit(max: 10, per: 1, algorithm: .tokenBucket, burst: 3)))
         for _ in 0..<3 { #expect(rig.decide().allowed) }
         let denied = rig.decide()
         #expect(!denied.allowed && denied.retryAfterMs == 100)
@@ -186,7 +186,7 @@ import Testing
     /// Another replica may have taken the room that is left for a smaller cost: then the wait is longer, so Redis is
     /// asked.
     @Test(arguments: [
-        limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 10)),
+        limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket, burst: 10),
     ])
     func othersTakeWhatWasLeft(one: Limit) {
         var rig = LimiterRig.listening(policy(one))
@@ -217,7 +217,7 @@ import Testing
     /// time, by the store's clock, passes.
     @Test(arguments: [
         limit(max: 3, per: 1), limit(max: 3, per: 1, algorithm: .slidingWindow),
-        limit(max: 3, per: 1, algorithm: .tokenBucket(burst: 3)),
+        limit(max: 3, per: 1, algorithm: .tokenBucket, burst: 3),
     ])
     func waitingTheReportedTimePasses(one: Limit) {
         var fromMemory = 0
@@ -276,7 +276,7 @@ import Testing
     }
 
     @Test func slotsAreNeverProof() {
-        let slots = limit("s", max: 1, algorithm: .concurrency(holdMs: 60_000))
+        let slots = limit("s", max: 1, algorithm: .concurrency, holdMs: 60_000)
         var rig = LimiterRig.listening(policy(slots))
         let first = rig.reserve()
         #expect(first.allowed)

@@ -83,7 +83,7 @@ import Testing
     }
 
     @Test func aBucketIsSettledAsItsLevel() {
-        let bucket = limit(max: 60, algorithm: .tokenBucket(burst: 20))
+        let bucket = limit(max: 60, algorithm: .tokenBucket, burst: 20)
         var rig = LimiterRig(policy(bucket))
         rig.lose()
         #expect(rig.decide(cost: 10).allowed)
@@ -102,7 +102,7 @@ import Testing
     /// One batch adds at most `maxIncrement` to a counter, and a check of the counter is decided by the batch that
     /// adds the first part: others wait until the last part is added.
     @Test func othersWaitForTheLastPart() throws {
-        let bucket = limit(max: 300, per: 31_536_000, algorithm: .tokenBucket(burst: 300))
+        let bucket = limit(max: 300, per: 31_536_000, algorithm: .tokenBucket, burst: 300)
         var rig = LimiterRig(policy(bucket), replicas: 2)
         rig.lose()
         while rig.decide().allowed {}

@@ -141,7 +141,7 @@ import Testing
 
     /// What other replicas admitted is reported for a check that can never pass as for any other, and as for a peek.
     @Test(arguments: [
-        limit(max: 10), limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket(burst: 10)),
+        limit(max: 10), limit(max: 10, algorithm: .slidingWindow), limit(max: 10, algorithm: .tokenBucket, burst: 10),
     ])
     func moreThanTheMaximumIsReportedAsTheStoreKnowsIt(one: Limit) throws {
         let policy = policy(one, limit("day", max: 100, per: 86_400))

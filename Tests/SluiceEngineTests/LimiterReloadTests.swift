@@ -24,7 +24,7 @@ import Testing
     /// Of an hour's 18000, five leak in a second: by the later maximum of 1 they take five hours.
     @Test(arguments: [true, false])
     func aBucketIsNotForgottenWhenItsMaximumIsLowered(usesStore: Bool) {
-        func bucket(_ max: Int64) -> Limit { limit(max: max, per: 3600, algorithm: .tokenBucket(burst: 5)) }
+        func bucket(_ max: Int64) -> Limit { limit(max: max, per: 3600, algorithm: .tokenBucket, burst: 5) }
         for asksAtOnce in [true, false] {
             var rig = LimiterRig(policy(bucket(18_000)), usesStore: usesStore)
             for _ in 0..<5 { #expect(rig.decide().allowed) }

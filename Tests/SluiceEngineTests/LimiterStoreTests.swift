@@ -299,7 +299,7 @@ import Testing
         rig.tick()
         let asked = rig.now.monotonicNs
         _ = rig.wait()
-        #expect(rig.limiter.storeWaitNs == 15_000_000)
+        #expect(rig.limiter.budget.storeWaitNs == 15_000_000)
         #expect(rig.limiter.nextTickNs() == asked + 15_000_000)
         rig.pass(ms: 3)
         #expect(rig.sent().count == 1)

@@ -10,7 +10,7 @@ import Testing
     {
         Limit(
             container: .tool("t"), counter: counter, window: .seconds(seconds), max: max, scope: .grant,
-            rule: "/tools/t/limits/\(counter)", onDeny: nil, algorithm: .tokenBucket(burst: max), mode: mode)
+            rule: "/tools/t/limits/\(counter)", onDeny: nil, algorithm: .tokenBucket, burst: max, mode: mode)
     }
 
     private static func reserve(_ rig: inout LimiterRig, cost: Int64) throws -> ReservationID {

@@ -8,22 +8,22 @@ import Testing
 /// Going local and coming back, for each algorithm: what replicas admit together during an outage, and what one with
 /// repeated outages does.
 @Suite struct LocalOutageTests {
-    private static let algorithms: [Limit.Algorithm] = [
-        .fixedWindow, .slidingWindow, .slidingLog, .tokenBucket(burst: 20), .concurrency(holdMs: 3_600_000),
+    private static let algorithms: [Algorithm] = [
+        .fixedWindow, .slidingWindow, .slidingLog, .tokenBucket, .concurrency,
     ]
 
-    private static func limit(_ algorithm: Limit.Algorithm, max: Int64 = 20) -> Limit {
-        StoreModel.limit(max: max, per: 3600, algorithm: algorithm)
+    private static func limit(_ algorithm: Algorithm, max: Int64 = 20) -> Limit {
+        StoreModel.limit(
+            max: max, per: 3600, algorithm: algorithm, burst: algorithm == .tokenBucket ? 20 : nil,
+            holdMs: algorithm == .concurrency ? 3_600_000 : nil)
     }
 
-    private func question(_ algorithm: Limit.Algorithm, cost: Int64 = 1) -> LimiterRig.Question {
-        var reserves = false
-        if case .concurrency = algorithm { reserves = true }
-        return LimiterRig.Question(cost: cost, reserves: reserves)
+    private func question(_ algorithm: Algorithm, cost: Int64 = 1) -> LimiterRig.Question {
+        LimiterRig.Question(cost: cost, reserves: algorithm == .concurrency)
     }
 
     /// How many more checks it admits at this moment.
-    private func admitted(_ rig: inout LimiterRig, _ algorithm: Limit.Algorithm) -> Int {
+    private func admitted(_ rig: inout LimiterRig, _ algorithm: Algorithm) -> Int {
         var admitted = 0
         while rig.decide(question(algorithm)).allowed { admitted += 1 }
         return admitted
@@ -32,7 +32,7 @@ import Testing
     // MARK: - Shares
 
     /// What was left is split over all replicas, and only the remainder is lost.
-    @Test(arguments: algorithms) func whatWasLeftIsSplit(_ algorithm: Limit.Algorithm) {
+    @Test(arguments: algorithms) func whatWasLeftIsSplit(_ algorithm: Algorithm) {
         for replicas in 1...4 {
             var together = 0
             var store = ModelStore(clockMs: LimiterRig.startMs)
@@ -55,7 +55,7 @@ import Testing
     }
 
     /// Replicas that never reached the store share the maximum, again in every window.
-    @Test(arguments: algorithms) func windowsThatBeginMeanwhile(_ algorithm: Limit.Algorithm) {
+    @Test(arguments: algorithms) func windowsThatBeginMeanwhile(_ algorithm: Algorithm) {
         for replicas in 1...4 {
             var rigs = (1...replicas).map { replica in
                 LimiterRig(
@@ -71,7 +71,7 @@ import Testing
 
     /// In every stretch of time all buckets together admit no more than one bucket would.
     @Test func bucketsTogether() {
-        let limit = StoreModel.limit(max: 60, per: 60, algorithm: .tokenBucket(burst: 7))
+        let limit = StoreModel.limit(max: 60, per: 60, algorithm: .tokenBucket, burst: 7)
         for replicas in 1...4 {
             var admissions: [Int64] = []
             for replica in 1...replicas {
@@ -97,7 +97,7 @@ import Testing
     // MARK: - Repeated outages
 
     /// A store that is available on and off gets each write-back once: all of it never exceeds the maximum.
-    @Test(arguments: algorithms) func flapping(_ algorithm: Limit.Algorithm) {
+    @Test(arguments: algorithms) func flapping(_ algorithm: Algorithm) {
         for replicas in [1, 3] {
             var rig = LimiterRig(policy(Self.limit(algorithm)), replicas: replicas)
             let share = 20 / replicas
@@ -113,7 +113,7 @@ import Testing
                 }
                 rig.connect()
                 let peek = rig.decide(LimiterRig.Question(isPeek: true))
-                let counted = algorithm.isSlots ? 0 : local
+                let counted = algorithm == .concurrency ? 0 : local
                 #expect(peek.source == .shared && peek.remaining == Int64(20 - counted), "\(algorithm) \(round)")
             }
             #expect(local <= 20 && (replicas > 1 || local == 20), "\(algorithm), \(replicas) replicas")
@@ -121,7 +121,7 @@ import Testing
     }
 
     /// After an outage, local admissions are written back before the store decides; slots stay each replica's own.
-    @Test(arguments: algorithms) func backAgain(_ algorithm: Limit.Algorithm) {
+    @Test(arguments: algorithms) func backAgain(_ algorithm: Algorithm) {
         var rig = LimiterRig(policy(Self.limit(algorithm)))
         for _ in 0..<4 { #expect(rig.decide(question(algorithm)).allowed) }
         rig.lose()
@@ -145,7 +145,7 @@ import Testing
         for _ in 0..<300 {
             var limit = random.limit("c", of: "t")
             while limit.scope != .grant || limit.mode == .shadow { limit = random.limit("c", of: "t") }
-            if case .concurrency = limit.algorithm { continue }
+            if limit.isSlots { continue }
             let replicas = random.one(of: [1, 2, 3])
             var rig = LimiterRig(policy(limit), replicas: replicas)
             rig.pass(ms: random.one(of: [1, 700, 20_000]))

@@ -1,6 +1,7 @@
 import StoreModel
 import Foundation
 import Testing
+import SluicePolicy
 
 @testable import SluiceEngine
 
@@ -12,8 +13,8 @@ import Testing
         ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
     }
 
-    @Test(arguments: [Quota.Algorithm.fixedWindow, .slidingWindow, .tokenBucket, .slidingLog])
-    func settlesWhatStillCountsOnce(_ algorithm: Quota.Algorithm) throws {
+    @Test(arguments: [Algorithm.fixedWindow, .slidingWindow, .tokenBucket, .slidingLog])
+    func settlesWhatStillCountsOnce(_ algorithm: Algorithm) throws {
         let first = Self.setting("SLUICE_PROPERTY_SEED") ?? 1
         for seed in first..<first + 80 * (Self.setting("SLUICE_PROPERTY_ROUNDS") ?? 1) {
             var history = SettlementHistory(algorithm, seed: seed)
@@ -44,7 +45,7 @@ private struct SettlementHistory {
     private var reservations: [(Reservation, event: Int)] = []
     /// How many there were when something was last given back.
 
-    init(_ algorithm: Quota.Algorithm, seed: UInt64) {
+    init(_ algorithm: Algorithm, seed: UInt64) {
         self.seed = seed
         random = SeededRandom(seed: seed)
         let lengths: [Int64] = [1000, 60_000, 3_600_000]

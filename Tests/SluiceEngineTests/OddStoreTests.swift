@@ -129,7 +129,7 @@ import Testing
 
     private static let limits = [
         limit("window", max: 6), limit("slide", max: 6, algorithm: .slidingWindow),
-        limit("drops", max: 6, algorithm: .tokenBucket(burst: 5)), limit("log", max: 6, algorithm: .slidingLog),
+        limit("drops", max: 6, algorithm: .tokenBucket, burst: 5), limit("log", max: 6, algorithm: .slidingLog),
     ]
 
     /// A replica that has seen, admitted and lost some of everything, and its records.

@@ -99,7 +99,7 @@ import Testing
             limit("f", max: 1_000_000_000_000, per: 9, onOutage: .allow),
             limit("s", max: 1_000_000_000_000, per: 9, algorithm: .slidingWindow, onOutage: .allow),
             limit(
-                "b", max: 1_000_000_000_000, per: 9, algorithm: .tokenBucket(burst: 1_000_000_000_000), onOutage: .allow
+                "b", max: 1_000_000_000_000, per: 9, algorithm: .tokenBucket, burst: 1_000_000_000_000, onOutage: .allow
             ),
         ]
         var rig = LimiterRig(policy(limits), connected: false)

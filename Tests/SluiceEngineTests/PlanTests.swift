@@ -48,6 +48,21 @@ import Testing
         #expect(counter.localUsed == 0)
     }
 
+    /// The reply to a write-back reports a bucket's level, so it is restored if the store loses its data before a check.
+    @Test func aWriteBackReportsABucket() {
+        var counter = Counter(baseKey: [1], window: .seconds(60), algorithm: .tokenBucket)
+        let quota = Quota(limit(max: 60, algorithm: .tokenBucket, burst: 20))
+        counter.roll(at: 0)
+        #expect(counter.localRemaining(quota, replicas: alone, nowMs: 0) == 20)
+        counter.admitLocally(quota, cost: 5, reservation: nil, nowMs: 0)
+        let level = quota.charge(cost: 5, count: 1)
+        #expect(counter.writeBacks(nowMs: 0, epoch: 0) == [WriteBack(.increment, level, windowMs: 0)])
+        counter.wroteBack(
+            WriteBack(.increment, level, windowMs: 0), numbers: [level], decidedMs: 0, epoch: 0, keepsShare: false)
+        #expect(counter.isSeen && counter.writeBacks(nowMs: 0, epoch: 0).isEmpty)
+        #expect(counter.writeBacks(nowMs: 0, epoch: 1) == [WriteBack(.restore, level, windowMs: 0)])
+    }
+
     /// A batch turns out to have run before the store has reported this counter's usage again: local admissions
     /// meanwhile count once, as the store's.
     @Test func chargesThatTurnOutToHaveRun() {

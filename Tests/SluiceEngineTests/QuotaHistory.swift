@@ -1,4 +1,5 @@
 import StoreModel
+import SluicePolicy
 @testable import SluiceEngine
 
 /// A random limit and a random history of checks, compared with the oracle at every step. Everything follows from the
@@ -19,7 +20,7 @@ struct QuotaHistory<Subject: QuotaSubject> {
     /// Concurrency: the slots that were not released.
     private var held: [Int] = []
 
-    init(_ algorithm: Quota.Algorithm, seed: UInt64) {
+    init(_ algorithm: Algorithm, seed: UInt64) {
         self.seed = seed
         random = SeededRandom(seed: seed)
         limit = QuotaLimit(algorithm, random: &random)
@@ -94,7 +95,7 @@ struct QuotaHistory<Subject: QuotaSubject> {
             guard retryMs == -1 else { throw failure("retry of \(cost), which never passes: \(retryMs)") }
             return
         }
-        let isCut = limit.algorithm == .concurrency && retryMs == Quota.slotPollMs
+        let isCut = limit.algorithm == .concurrency && retryMs == Concurrency.pollMs
         guard retryMs >= 1, !oracle.fits(cost: cost, at: nowMs + retryMs - 1),
             isCut || oracle.fits(cost: cost, at: leaksFromMs + retryMs)
         else { throw failure("\(usage): retry of \(cost) after \(retryMs)") }
@@ -185,7 +186,7 @@ extension QuotaLimit {
     static let longestMs: Int64 = 31_622_400_000
 
     /// A limit within the bounds of the policy language, often at one of them.
-    init(_ algorithm: Quota.Algorithm, random: inout SeededRandom) {
+    init(_ algorithm: Algorithm, random: inout SeededRandom) {
         self.algorithm = algorithm
         switch algorithm {
         case .concurrency:

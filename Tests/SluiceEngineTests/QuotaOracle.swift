@@ -1,9 +1,10 @@
 import StoreModel
+import SluicePolicy
 @testable import SluiceEngine
 
 /// One limit, as a test makes it up: the part of `Quota` that does not depend on the time.
 struct QuotaLimit: Sendable {
-    var algorithm: Quota.Algorithm
+    var algorithm: Algorithm
     var max: Int64
     var burst: Int64 = 0
     var holdMs: Int64 = 0

@@ -1,6 +1,7 @@
 import StoreModel
 import Foundation
 import Testing
+import SluicePolicy
 
 @testable import SluiceEngine
 
@@ -16,7 +17,7 @@ import Testing
     private static let firstSeed = setting("SLUICE_PROPERTY_SEED") ?? 1
 
     private func run<Subject: QuotaSubject>(
-        _ algorithm: Quota.Algorithm, _ subject: Subject.Type, histories: Int
+        _ algorithm: Algorithm, _ subject: Subject.Type, histories: Int
     ) throws {
         var events = 0
         for index in 0..<histories * Self.rounds {
@@ -26,11 +27,11 @@ import Testing
         #expect(events > histories)
     }
 
-    @Test(arguments: Quota.Algorithm.allCases) func termsKeepThePromises(_ algorithm: Quota.Algorithm) throws {
+    @Test(arguments: Algorithm.allCases) func termsKeepThePromises(_ algorithm: Algorithm) throws {
         try run(algorithm, QuotaCounter.self, histories: 600)
     }
 
-    @Test(arguments: Quota.Algorithm.allCases) func soDoesTheModelOfTheStore(_ algorithm: Quota.Algorithm) throws {
+    @Test(arguments: Algorithm.allCases) func soDoesTheModelOfTheStore(_ algorithm: Algorithm) throws {
         try run(algorithm, ModelCounter.self, histories: 60)
     }
 }

@@ -1,5 +1,6 @@
 import StoreModel
 import Support
+import SluicePolicy
 
 @testable import SluiceEngine
 

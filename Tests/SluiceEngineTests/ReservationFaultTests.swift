@@ -8,8 +8,8 @@ import Testing
 /// Checks that reserve, or have an id, while the store is slow, unavailable or loses its data.
 @Suite struct ReservationFaultTests {
     private let ten = limit(max: 10)
-    private let slots = limit("s", max: 2, algorithm: .concurrency(holdMs: 60_000))
-    private let bucket = limit("b", max: 60, algorithm: .tokenBucket(burst: 10))
+    private let slots = limit("s", max: 2, algorithm: .concurrency, holdMs: 60_000)
+    private let bucket = limit("b", max: 60, algorithm: .tokenBucket, burst: 10)
     private static let reserving = LimiterRig.Question(reserves: true)
 
     private func used(_ rig: LimiterRig, _ limit: Limit) -> Int64 {
@@ -267,9 +267,9 @@ import Testing
     /// A commit of any cost does not overflow: what cannot be counted is rejected, and changes nothing.
     @Test(arguments: [true, false]) func hugeCommits(usesStore: Bool) throws {
         let limits = ["t", "u", "v"].map { tool in
-            let algorithm: Limit.Algorithm =
-                tool == "t" ? .fixedWindow : tool == "u" ? .slidingWindow : .tokenBucket(burst: 3)
-            return limit(max: 3, per: 31_536_000, of: tool, algorithm: algorithm, onOutage: .allow)
+            let algorithm: Algorithm = tool == "t" ? .fixedWindow : tool == "u" ? .slidingWindow : .tokenBucket
+            let burst: Int64? = algorithm == .tokenBucket ? 3 : nil
+            return limit(max: 3, per: 31_536_000, of: tool, algorithm: algorithm, burst: burst, onOutage: .allow)
         }
         var rig = LimiterRig(policy(limits), usesStore: usesStore, connected: false)
         for tool in ["t", "u", "v"] {

@@ -7,8 +7,7 @@ import Testing
 
 /// A sliding log as a gateway sees it: exact, at its full rate, with the store and without it.
 @Suite struct SlidingLogTests {
-    private static func limit(_ max: Int64, per seconds: Int64 = 1, _ algorithm: Limit.Algorithm = .slidingLog) -> Limit
-    {
+    private static func limit(_ max: Int64, per seconds: Int64 = 1, _ algorithm: Algorithm = .slidingLog) -> Limit {
         StoreModel.limit(max: max, per: seconds, algorithm: algorithm)
     }
 
@@ -56,8 +55,8 @@ import Testing
     }
 
     /// Ten at a window's end and none before: two windows let nine more pass within less than a window, the log none.
-    @Test(arguments: [(.slidingWindow, 19), (.slidingLog, 10), (.fixedWindow, 20)] as [(Limit.Algorithm, Int)])
-    func aWindowsEnd(algorithm: Limit.Algorithm, most: Int) {
+    @Test(arguments: [(.slidingWindow, 19), (.slidingLog, 10), (.fixedWindow, 20)] as [(Algorithm, Int)])
+    func aWindowsEnd(algorithm: Algorithm, most: Int) {
         var rig = LimiterRig(policy(Self.limit(10, per: 2, algorithm)))
         rig.pass(ms: 1_999)
         var admitted = (0..<12).count { _ in rig.decide().allowed }

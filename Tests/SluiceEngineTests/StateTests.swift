@@ -110,7 +110,7 @@ import Testing
     }
 
     @Test func buckets() {
-        let bucket = limit(max: 60, algorithm: .tokenBucket(burst: 20))
+        let bucket = limit(max: 60, algorithm: .tokenBucket, burst: 20)
         var rig = LimiterRig(policy(bucket), keepsState: true)
         rig.lose()
         #expect(rig.decide(cost: 10).allowed)
@@ -288,7 +288,7 @@ import Testing
     /// A check was admitted here while its batch was in flight, and the process ended: the marker shows the next
     /// process whether the store had counted it.
     @Test(arguments: [true, false], [nil, 20]) func aCheckIsUnconfirmed(ran: Bool, burst: Int64?) throws {
-        let one = burst.map { limit(max: 60, algorithm: .tokenBucket(burst: $0)) } ?? ten
+        let one = burst.map { limit(max: 60, algorithm: .tokenBucket, burst: $0) } ?? ten
         var rig = LimiterRig(policy(one), keepsState: true)
         _ = rig.decide(isPeek: true)
         let ticket = rig.wait(cost: 4)

@@ -9,7 +9,7 @@ import Testing
 @Suite struct StoreClockTests {
     private static let hourMs: Int64 = 3_600_000
     private let ten = limit(max: 10, per: 2)
-    private let drops = limit("drops", max: 10, per: 10, algorithm: .tokenBucket(burst: 5))
+    private let drops = limit("drops", max: 10, per: 10, algorithm: .tokenBucket, burst: 5)
 
     /// Its clock runs ahead for a while, in which checks are made, and comes back.
     private func rig(_ limits: [Limit], keepsState: Bool = false, checks: Int = 12) -> LimiterRig {

@@ -24,19 +24,19 @@ import Testing
                 #""window":"month","algorithm":"sliding_window""#,
                 limit(window: .calendar(.month), algorithm: .slidingWindow)
             ),
-            (#""window":1,"algorithm":"token_bucket""#, limit(algorithm: .tokenBucket(burst: 7))),
-            (#""window":1,"burst":3,"algorithm":"token_bucket""#, limit(algorithm: .tokenBucket(burst: 3))),
+            (#""window":1,"algorithm":"token_bucket""#, limit(algorithm: .tokenBucket, burst: 7)),
+            (#""window":1,"burst":3,"algorithm":"token_bucket""#, limit(algorithm: .tokenBucket, burst: 3)),
             (
                 #""window":"week","burst":30,"algorithm":"token_bucket""#,
-                limit(window: .calendar(.week), algorithm: .tokenBucket(burst: 30))
+                limit(window: .calendar(.week), algorithm: .tokenBucket, burst: 30)
             ),
-            (#""algorithm":"concurrency""#, limit(window: .endless, algorithm: .concurrency(holdMs: 300_000))),
+            (#""algorithm":"concurrency""#, limit(window: .endless, algorithm: .concurrency, holdMs: 300_000)),
             (
-                #""algorithm":"concurrency","hold":1"#, limit(window: .endless, algorithm: .concurrency(holdMs: 1000))
+                #""algorithm":"concurrency","hold":1"#, limit(window: .endless, algorithm: .concurrency, holdMs: 1000)
             ),
             (
                 #""algorithm":"concurrency","hold":"1d""#,
-                limit(window: .endless, algorithm: .concurrency(holdMs: 86_400_000))
+                limit(window: .endless, algorithm: .concurrency, holdMs: 86_400_000)
             ),
             (#""window":1,"on_outage":"allow""#, limit(onOutage: .allow)),
             (#""window":1,"on_outage":"deny","mode":"shadow""#, limit(onOutage: .deny, mode: .shadow)),
@@ -50,23 +50,26 @@ import Testing
     private static let berlin = Zone(name: "Europe/Berlin")!
 
     private static func limit(
-        window: Window = .seconds(1), scope: Limit.Scope = .grant, algorithm: Limit.Algorithm = .fixedWindow,
-        acrossGrants: Bool = false, onOutage: Limit.OnOutage = .local, mode: Limit.Mode = .enforce
+        window: Window = .seconds(1), scope: Limit.Scope = .grant, algorithm: Algorithm = .fixedWindow,
+        burst: Int64? = nil, holdMs: Int64? = nil, acrossGrants: Bool = false, onOutage: Limit.OnOutage = .local,
+        mode: Limit.Mode = .enforce
     ) -> Limit {
         Limit(
             container: .tool("x"), counter: "c", window: window, max: 7, scope: scope, rule: "/tools/x/limits/c",
-            onDeny: nil, algorithm: algorithm, acrossGrants: acrossGrants, onOutage: onOutage, mode: mode)
+            onDeny: nil, algorithm: algorithm, burst: burst, holdMs: holdMs, acrossGrants: acrossGrants,
+            onOutage: onOutage, mode: mode)
     }
 
     /// A maximum of 0 blocks, whatever the algorithm.
     @Test func aBucketOfNothing() throws {
         let text = document(limit: #"{"counter":"c","max":0,"window":1,"algorithm":"token_bucket"}"#)
-        #expect(try parse(text, features: .all).tools["x"]?.limits.first?.algorithm == .tokenBucket(burst: 0))
+        let limit = try #require(try parse(text, features: .all).tools["x"]?.limits.first)
+        #expect(limit.algorithm == .tokenBucket && limit.burst == 0)
     }
 
     @Test func identityLeavesOutWhatMayChange() {
-        let bucket = Self.limit(algorithm: .tokenBucket(burst: 1))
-        #expect(bucket.identity == Self.limit(algorithm: .tokenBucket(burst: 2), mode: .shadow).identity)
+        let bucket = Self.limit(algorithm: .tokenBucket, burst: 1)
+        #expect(bucket.identity == Self.limit(algorithm: .tokenBucket, burst: 2, mode: .shadow).identity)
         #expect(bucket.identity != Self.limit().identity)
         #expect(Self.limit(scope: .session).identity != Self.limit(scope: .session, acrossGrants: true).identity)
         #expect(Self.limit(window: .seconds(2)).identity != Self.limit().identity)

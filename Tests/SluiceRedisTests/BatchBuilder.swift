@@ -1,4 +1,5 @@
 import SluiceEngine
+import SluicePolicy
 
 /// A window that holds now for as long as the tests run: from 2020 to 2100.
 let longWindow: Range<Int64> = 1_577_836_800_000..<4_102_444_800_000
@@ -9,7 +10,7 @@ struct TestCharge {
     var max: Int64
     var window = longWindow
     var verifies = false
-    var algorithm = Quota.Algorithm.fixedWindow
+    var algorithm = Algorithm.fixedWindow
     var burst: Int64 = 0
     var holdMs: Int64 = 0
     /// nil: that of the window.

@@ -2,6 +2,7 @@ import SluiceEngine
 import SluiceRedis
 import Support
 import Testing
+import SluicePolicy
 
 @Suite struct CounterScanTests {
     private func query(

@@ -30,13 +30,13 @@ struct OddStoreRig {
     static let policy = StoreModel.policy([
         limit("window", max: 40, of: "fixed"),
         limit("slide", max: 40, of: "slides", algorithm: .slidingWindow),
-        limit("drops", max: 40, of: "leaks", algorithm: .tokenBucket(burst: 20)),
-        limit("slots", max: 4, of: "holds", algorithm: .concurrency(holdMs: 60_000)),
+        limit("drops", max: 40, of: "leaks", algorithm: .tokenBucket, burst: 20),
+        limit("slots", max: 4, of: "holds", algorithm: .concurrency, holdMs: 60_000),
         limit("window", max: 40, of: "all"),
         limit("slide", max: 40, of: "all", algorithm: .slidingWindow),
-        limit("drops", max: 40, of: "all", algorithm: .tokenBucket(burst: 20)),
+        limit("drops", max: 40, of: "all", algorithm: .tokenBucket, burst: 20),
         limit("shadow", max: 3, of: "all", mode: .shadow),
-        limit("lasts", max: 3, of: "all", algorithm: .tokenBucket(burst: 1), mode: .shadow),
+        limit("lasts", max: 3, of: "all", algorithm: .tokenBucket, burst: 1, mode: .shadow),
     ])
     static let tools = ["fixed", "slides", "leaks", "holds", "all"]
 

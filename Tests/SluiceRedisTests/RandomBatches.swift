@@ -1,4 +1,5 @@
 import SluiceEngine
+import SluicePolicy
 
 /// Batches of everything that a batch may hold, over few counters, so that they meet often; and time that passes in steps
 /// which like the edges of windows.
@@ -6,7 +7,7 @@ struct RandomBatches {
     /// A limit of a policy that does not change, but for its maximum now and then.
     private struct Counter {
         var name: String
-        var algorithm: Quota.Algorithm
+        var algorithm: Algorithm
         var max: Int64
         var burst: Int64 = 0
         var lengthMs: Int64

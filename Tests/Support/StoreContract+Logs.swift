@@ -1,4 +1,5 @@
 import SluiceEngine
+import SluicePolicy
 
 extension StoreContract {
     func log(_ name: String, max: Int64, lengthMs: Int64 = 60_000) -> Charge {

@@ -1,4 +1,5 @@
 import SluiceEngine
+import SluicePolicy
 
 private let trillion: Int64 = 1_000_000_000_000
 

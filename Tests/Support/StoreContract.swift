@@ -1,4 +1,5 @@
 package import SluiceEngine
+import SluicePolicy
 
 /// A store that the contract suite is run over: it answers batches, and lets a test look at its keys and spoil them.
 package protocol ContractStore {

@@ -1,26 +1,12 @@
+package import SluicePolicy
+
 /// What one limit grants in one window: an algorithm and its numbers.
 ///
-/// With a `Usage` this specifies every algorithm, as a pure function of usage and time. Local counters and the tests'
+/// With a `Usage` this specifies every algorithm, as a pure function of usage and time: see `AlgorithmRules`. Fixed
+/// windows are on the path of most checks, so they are called directly. Local counters and the tests'
 /// model of the store call it; the store's scripts do the same arithmetic in Lua, and one contract suite checks them
 /// all. It uses integers only, none above 2^53.
 package struct Quota: Sendable, Equatable {
-    package enum Algorithm: Int64, Sendable, CaseIterable {
-        /// One count per window, starting at 0.
-        case fixedWindow = 0
-        /// The usage of the open window, plus the part of the previous window's usage that a window of the open one's
-        /// length, ending now, overlaps, rounded up. (Cloudflare, "How we built rate limiting capable of scaling to
-        /// millions of domains", 2017.)
-        case slidingWindow = 1
-        /// A bucket that each check fills by its cost. It leaks `max` in every `lengthMs`, evenly, and holds `burst`.
-        /// This is the generic cell rate algorithm (ITU-T I.371) in its leaky-bucket form.
-        case tokenBucket = 2
-        /// Calls in progress. Each takes one slot, whatever its cost, until it is released or has expired.
-        case concurrency = 3
-        /// Every charge with its time, which counts for `lengthMs`: exact in any stretch of that length. See
-        /// `UsageLog`.
-        case slidingLog = 4
-    }
-
     package var algorithm: Algorithm
     /// What a window admits, in units of cost; for concurrency, the number of slots. 0 to 10^12.
     package var max: Int64
@@ -45,8 +31,6 @@ package struct Quota: Sendable, Equatable {
     /// All time: up to the largest integer that is exact in a double.
     package static let endless: Range<Int64> = 0..<maxExact
     package static let maxExact: Int64 = 1 << 53
-    /// The longest wait for a slot that is reported, ms: a slot may be released at any moment.
-    package static let slotPollMs: Int64 = 1000
 
     package init(
         algorithm: Algorithm, max: Int64, burst: Int64 = 0, holdMs: Int64 = 0, windowStartMs: Int64, windowEndMs: Int64,
@@ -59,8 +43,8 @@ package struct Quota: Sendable, Equatable {
         self.windowStartMs = windowStartMs
         self.windowEndMs = windowEndMs
         self.lengthMs = lengthMs
-        self.previousLengthMs = algorithm == .slidingWindow ? previousLengthMs ?? lengthMs : lengthMs
-        self.nextEndMs = algorithm == .slidingWindow ? nextEndMs ?? windowEndMs + lengthMs : windowEndMs
+        self.previousLengthMs = algorithm.slides ? previousLengthMs ?? lengthMs : lengthMs
+        self.nextEndMs = algorithm.slides ? nextEndMs ?? windowEndMs + lengthMs : windowEndMs
     }
 
     package static func fixedWindow(max: Int64, window: Range<Int64>) -> Quota {
@@ -81,12 +65,8 @@ package struct Quota: Sendable, Equatable {
 
     /// How much more may be used; negative if the limit is exceeded.
     package func left(_ usage: Usage, nowMs: Int64) -> Int64 {
-        switch algorithm {
-        case .fixedWindow, .concurrency, .slidingLog: max - usage.used
-        case .slidingWindow: max - usage.used - reach(of: usage.previous, nowMs: nowMs)
-        // Rounded down: a unit that has leaked only in part is not available.
-        case .tokenBucket: floorDivide(burst * lengthMs - usage.used, lengthMs)
-        }
+        if algorithm == .fixedWindow { return FixedWindow.left(self, usage, nowMs: nowMs) }
+        return algorithm.rules.left(self, usage, nowMs: nowMs)
     }
 
     /// How much is used now.
@@ -97,31 +77,14 @@ package struct Quota: Sendable, Equatable {
         Swift.max(0, left(usage, nowMs: nowMs)) / (algorithm == .concurrency ? 1 : cost)
     }
 
-    /// How much of the previous window's usage still counts, rounded up.
-    package func reach(of previous: Int64, nowMs: Int64) -> Int64 {
-        guard previous > 0 else { return 0 }
-        let reachingMs = Swift.max(0, windowEndMs - nowMs)
-        // It counts at most once: the open window may be the longer one.
-        guard reachingMs < previousLengthMs else { return previous }
-        let (share, rest) = scale(previous, by: reachingMs, over: previousLengthMs)
-        return rest > 0 ? share + 1 : share
-    }
-
-    /// A bucket's level after leaking.
-    package func drained(_ level: Int64, sinceMs: Int64, nowMs: Int64) -> Int64 {
-        guard nowMs > sinceMs else { return level }
-        let (leaked, overflow) = max.multipliedReportingOverflow(by: nowMs - sinceMs)
-        return overflow || leaked >= level ? 0 : level - leaked
-    }
-
     /// What `count` checks of this cost add to `Usage.used`.
     package func charge(cost: Int64, count: Int64) -> Int64 {
-        switch algorithm {
-        case .fixedWindow, .slidingWindow, .slidingLog: cost * count
-        case .tokenBucket: cost * count * lengthMs
-        case .concurrency: count
-        }
+        if algorithm == .fixedWindow { return FixedWindow.charge(self, cost: cost, count: count) }
+        return algorithm.rules.charge(self, cost: cost, count: count)
     }
+
+    /// Whether the evaluation of a limit that admits nothing is the same whatever is used.
+    var ignoresUsage: Bool { algorithm.rules.ignoresUsage(self) }
 
     // MARK: - Waits
 
@@ -129,48 +92,29 @@ package struct Quota: Sendable, Equatable {
     /// if it never can.
     package func retryAfterMs(cost: Int64, _ usage: Usage, nowMs: Int64) -> Int64 {
         guard canEverPass(cost: cost) else { return -1 }
-        switch algorithm {
-        case .fixedWindow:
-            return Swift.max(1, windowEndMs - nowMs)
-        case .slidingWindow:
-            let room = max - usage.used - cost
-            // Either in this window, when enough of the previous one has slid out; or in the next, when enough of this
-            // one has.
-            let at =
-                room >= 0
-                ? windowEndMs - Self.timeLeft(forReach: room, of: usage.previous, lengthMs: previousLengthMs)
-                : Swift.max(
-                    windowEndMs, nextEndMs - Self.timeLeft(forReach: max - cost, of: usage.used, lengthMs: lengthMs))
-            return Swift.max(1, at - nowMs)
-        case .tokenBucket:
-            // A bucket that never leaks never makes room.
-            guard max > 0 else { return -1 }
-            let missing = usage.used + cost * lengthMs - burst * lengthMs
-            return Swift.max(1, ceilDivide(missing, max))
-        case .concurrency:
-            return Swift.max(1, min(Self.slotPollMs, usage.firstExpiryMs - nowMs))
-        case .slidingLog:
-            return Swift.max(1, usage.firstExpiryMs - nowMs)
-        }
+        return algorithm.rules.retryAfterMs(self, cost: cost, usage, nowMs: nowMs)
     }
 
     /// How long until no usage counts any more if no check came, ms; for fixed windows, until the window ends.
     package func resetMs(_ usage: Usage, nowMs: Int64) -> Int64 {
-        switch algorithm {
-        case .fixedWindow: Swift.max(1, windowEndMs - nowMs)
-        case .slidingWindow: Swift.max(1, (usage.used > 0 ? nextEndMs : windowEndMs) - nowMs)
-        case .tokenBucket: usage.used == 0 || max == 0 ? 0 : ceilDivide(usage.used, max)
-        case .concurrency, .slidingLog: Swift.max(0, usage.lastExpiryMs - nowMs)
-        }
+        if algorithm == .fixedWindow { return FixedWindow.resetMs(self, usage, nowMs: nowMs) }
+        return algorithm.rules.resetMs(self, usage, nowMs: nowMs)
     }
 
-    /// The most that may be left of a window for `previous` to count in it with no more than `reach`, ms.
-    ///
-    /// - Parameter lengthMs: the length of the window in which `previous` was used.
-    private static func timeLeft(forReach reach: Int64, of previous: Int64, lengthMs: Int64) -> Int64 {
-        guard previous > reach else { return lengthMs }
-        return scale(lengthMs, by: reach, over: previous).quotient
+    /// Until when a charge made just now counts, ms since the epoch.
+    func countsUntilMs(_ usage: Usage, replicas: ReplicaView, nowMs: Int64) -> Int64 {
+        algorithm.rules.countsUntilMs(self, usage, replicas: replicas, nowMs: nowMs)
     }
+
+    // MARK: - In the store
+
+    /// The present usage of a counter that the store holds.
+    func usage(of stored: StoredCounter, nowMs: Int64) -> Usage {
+        algorithm.rules.usage(self, of: stored, nowMs: nowMs)
+    }
+
+    /// The length by which the store's scripts divide, and the parameter of the algorithm that they read beside it.
+    package var scriptParameters: (lengthMs: Int64, extra: Int64) { algorithm.rules.scriptParameters(self) }
 }
 
 /// What was counted for one limit, at one time.
@@ -191,45 +135,16 @@ package struct Usage: Sendable, Equatable {
     package init(used: Int64) { self.used = used }
 
     /// Reads the numbers that `Batch.Charge.usageCount` describes.
-    package init(_ numbers: ArraySlice<Int64>, of algorithm: Quota.Algorithm, isShadow: Bool) {
-        let first = numbers.startIndex
-        used = numbers[first]
-        switch algorithm {
-        case .fixedWindow, .tokenBucket: break
-        case .slidingWindow: previous = numbers[first + 1]
-        case .concurrency, .slidingLog:
-            // The other numbers of a log are read by `LogUsage`.
-            firstExpiryMs = numbers[first + 1]
-            lastExpiryMs = numbers[first + 2]
-        }
+    package init(_ numbers: ArraySlice<Int64>, of algorithm: Algorithm, isShadow: Bool) {
+        used = numbers[numbers.startIndex]
+        if algorithm != .fixedWindow { algorithm.rules.read(numbers.dropFirst(), into: &self) }
         if isShadow { denials = numbers[numbers.endIndex - 1] }
     }
 
     /// Appends the same numbers.
-    package func append(to numbers: inout [Int64], of algorithm: Quota.Algorithm, isShadow: Bool) {
+    package func append(to numbers: inout [Int64], of algorithm: Algorithm, isShadow: Bool) {
         numbers.append(used)
-        switch algorithm {
-        case .fixedWindow, .tokenBucket: break
-        case .slidingWindow: numbers.append(previous)
-        case .concurrency: numbers += [firstExpiryMs, lastExpiryMs]
-        case .slidingLog:
-            numbers += [firstExpiryMs, lastExpiryMs]
-            numbers += repeatElement(0, count: Batch.logUsageCount - 3)
-        }
+        algorithm.rules.append(self, to: &numbers)
         if isShadow { numbers.append(denials) }
     }
 }
-
-private func floorDivide(_ dividend: Int64, _ divisor: Int64) -> Int64 {
-    let quotient = dividend / divisor
-    return dividend % divisor < 0 ? quotient - 1 : quotient
-}
-
-/// `value * part / whole`, where the product may overflow an integer.
-///
-/// - Parameter part: 0 to `whole`.
-private func scale(_ value: Int64, by part: Int64, over whole: Int64) -> (quotient: Int64, remainder: Int64) {
-    whole.dividingFullWidth(value.multipliedFullWidth(by: part))
-}
-
-private func ceilDivide(_ dividend: Int64, _ divisor: Int64) -> Int64 { (dividend + divisor - 1) / divisor }

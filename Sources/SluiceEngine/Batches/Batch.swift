@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// What one script call charges: entries in order of first arrival, each with one or more counters.
 ///
 /// Plain arrays, so that a codec walks them once without lookups. The engine builds it, a `CounterStore` sends it to
@@ -54,19 +56,13 @@ package struct Batch: Sendable, Equatable {
 
         /// How many keys it has, in this order: the counter's; for a sliding window, that of the previous window; for
         /// a shadow limit, that of its denials.
-        package var keyCount: Int { (quota.algorithm == .slidingWindow ? 2 : 1) + (isShadow ? 1 : 0) }
+        package var keyCount: Int { (quota.algorithm.slides ? 2 : 1) + (isShadow ? 1 : 0) }
 
         /// How many numbers report its usage: `used`; then, for a sliding window, `previous`; for concurrency,
         /// `firstExpiryMs` and `lastExpiryMs`; for a log, `Batch.logUsageCount` numbers in all; for a shadow limit,
         /// `denials` at the end. See `Usage`.
         package var usageCount: Int {
-            let count =
-                switch quota.algorithm {
-                case .fixedWindow, .tokenBucket: 1
-                case .slidingWindow: 2
-                case .concurrency: 3
-                case .slidingLog: Batch.logUsageCount
-                }
+            let count = quota.algorithm == .fixedWindow ? 1 : quota.algorithm.rules.usageCount
             return count + (isShadow ? 1 : 0)
         }
     }

@@ -165,7 +165,7 @@ package struct Throttle: Sendable, Equatable {
     var limit: Limit {
         Limit(
             container: .allTools, counter: Self.name, window: .seconds(periodSeconds), max: count, scope: .grant,
-            rule: "CL.THROTTLE", onDeny: nil, algorithm: .tokenBucket(burst: burst))
+            rule: "CL.THROTTLE", onDeny: nil, algorithm: .tokenBucket, burst: burst)
     }
 
     func baseKey(prefix: String) -> [UInt8] {

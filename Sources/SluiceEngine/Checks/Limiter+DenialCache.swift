@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// Denials without asking the store: it denied a check of the same identity a moment ago, and the usage it reported
 /// proves that this one cannot pass either.
 extension Limiter {
@@ -50,7 +52,7 @@ extension Limiter {
             guard left < cost else { continue }
             // Only the first steps of a log are exact; beyond them it may have room sooner.
             if algorithm == .slidingLog, quota.canEverPass(cost: cost),
-                reported.firstExpiryMs > table[counter: counter].log?.exactUntilMs ?? 0
+                reported.firstExpiryMs > table[counter: counter].exactUntilMs
             {
                 return nil
             }

@@ -78,7 +78,7 @@ extension Limiter {
             .map { table[counter: $0] }
         return report(
             stored.key, of: known?.windowStartMs == stored.key.windowStartMs ? known : nil,
-            { $0.atRest(stored, nowMs: timeMs) }, nowMs: timeMs)
+            { $0.usage(of: stored, nowMs: timeMs) }, nowMs: timeMs)
     }
 
     /// The report of a counter as this replica knows it; nil if there is nothing worth reporting.
@@ -86,7 +86,7 @@ extension Limiter {
     /// - Parameter isReported: the store reported its counters, and this is none of them.
     fileprivate func report(_ index: Int, isReported: Bool, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
         let known = table[counter: index]
-        if isReported && known.algorithm.hasWindows && known.windowed.own == 0 { return nil }
+        if isReported && known.algorithm.hasWindows && known.locallyUsed(nil, nowMs: nowMs) == 0 { return nil }
         guard known.references > 0, known.windowStartMs >= 0, nowMs < known.windowEndMs, known.isTouched,
             query.mayMatch(known.key[...]), let key = CounterKey(known.key, prefix: configuration.keyPrefix),
             query.matches(key)
@@ -141,7 +141,7 @@ extension Limiter {
             let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
             let limit = limits.first {
                 $0.counter.utf8.elementsEqual(key.counter.utf8) && $0.window == key.window
-                    && Quota.Algorithm($0.algorithm) == key.algorithm
+                    && $0.algorithm == key.algorithm
             }
             if let limit { return limit }
         }
@@ -219,17 +219,6 @@ extension Quota {
         self.init(
             algorithm: key.algorithm, max: 0, windowStartMs: Self.endless.lowerBound,
             windowEndMs: Self.endless.upperBound, lengthMs: key.window.fixedLengthMs ?? 1)
-    }
-
-    /// The present usage of a stored counter.
-    fileprivate func atRest(_ stored: StoredCounter, nowMs: Int64) -> Usage {
-        var usage = stored.usage
-        if algorithm == .slidingLog {
-            usage.used = stored.log.used(nowMs: nowMs, lengthMs: lengthMs)
-            usage.lastExpiryMs = usage.used > 0 ? stored.log.newestMs + lengthMs : 0
-        }
-        if algorithm == .tokenBucket { usage.used = drained(usage.used, sinceMs: stored.lastMs, nowMs: nowMs) }
-        return usage
     }
 }
 

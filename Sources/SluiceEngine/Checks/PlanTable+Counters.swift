@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// Per-check accessors that read a counter's row field by field: a method of `Counter` would receive a copy of it.
 extension PlanTable {
     /// The earliest start of a plan's windows, ms since the epoch; -1 if one has no window.
@@ -74,12 +76,7 @@ extension PlanTable {
     @inline(__always)
     func reported(ofCounter counter: Int, _ quota: Quota, cost: Int64, nowMs: Int64) -> Usage {
         if hasWindowAlone(counter) { return Usage(used: counters[counter].windowed.sharedUsed) }
-        var usage = counters[counter].shared(quota, nowMs: nowMs)
-        if quota.algorithm.hasWindows { usage.used = counters[counter].windowed.sharedUsed }
-        if quota.algorithm == .slidingLog {
-            usage.firstExpiryMs = counters[counter].log?.sharedFreeMs(quota, cost: cost, nowMs: nowMs) ?? 0
-        }
-        return usage
+        return counters[counter].shared(quota, cost: cost, nowMs: nowMs)
     }
 
     /// Whether it counts only a fixed window, as most counters do.

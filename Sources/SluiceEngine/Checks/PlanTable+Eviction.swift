@@ -174,12 +174,6 @@ extension Counter {
         // `writeBacks` drops expired entries of a log, so it runs on a copy.
         var asked = self
         guard asked.writeBacks(nowMs: nowMs, epoch: epoch).isEmpty else { return false }
-        switch other?.value {
-        case nil: return windowUnconfirmed == 0
-        case .before(let before): return windowUnconfirmed == 0 && before.own.unconfirmed == 0
-        case .bucket(let bucket): return !bucket.isUnconfirmed
-        case .log(let log): return !log.isUnconfirmed(nowMs: nowMs)
-        case .slots(let slots): return slots.locallyUsed(nowMs: nowMs) == 0
-        }
+        return !isUnconfirmed(nowMs: nowMs)
     }
 }

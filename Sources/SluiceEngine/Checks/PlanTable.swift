@@ -179,11 +179,11 @@ struct PlanTable {
             counters[index].references += 1
             return index
         }
-        return insertCounter(baseKey: baseKey, window: limit.window, algorithm: Quota.Algorithm(limit.algorithm))
+        return insertCounter(baseKey: baseKey, window: limit.window, algorithm: limit.algorithm)
     }
 
     /// Adds a counter, whose base key no other has; the caller holds a reference to it.
-    mutating func insertCounter(baseKey: [UInt8], window: Window, algorithm: Quota.Algorithm) -> Int {
+    mutating func insertCounter(baseKey: [UInt8], window: Window, algorithm: Algorithm) -> Int {
         let parts = BaseKeyParts(baseKey)
         var counter = Counter(parts, of: templates.join(parts, window: window, algorithm: algorithm))
         counter.references = 1

@@ -115,26 +115,10 @@ extension CallRuling {
 }
 
 extension Quota {
-    /// Whether the evaluation of a limit that admits nothing is the same whatever is used.
-    fileprivate var ignoresUsage: Bool {
-        switch algorithm {
-        case .fixedWindow: true
-        case .tokenBucket: max == 0
-        case .slidingWindow, .slidingLog, .concurrency: false
-        }
-    }
-
     /// The quota of a limit, without a window: see `at`.
     init(_ limit: Limit) {
-        var burst: Int64 = 0
-        var holdMs: Int64 = 0
-        switch limit.algorithm {
-        case .fixedWindow, .slidingWindow, .slidingLog: break
-        case .tokenBucket(let size): burst = size
-        case .concurrency(let ms): holdMs = ms
-        }
         self.init(
-            algorithm: Algorithm(limit.algorithm), max: limit.max, burst: burst, holdMs: holdMs,
+            algorithm: limit.algorithm, max: limit.max, burst: limit.burst ?? 0, holdMs: limit.holdMs ?? 0,
             windowStartMs: Self.endless.lowerBound, windowEndMs: Self.endless.upperBound,
             lengthMs: limit.window.fixedLengthMs ?? 1)
     }

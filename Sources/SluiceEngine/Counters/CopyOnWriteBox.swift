@@ -12,9 +12,10 @@ struct CopyOnWriteBox<Value: Sendable>: Sendable {
     init(_ value: Value) { storage = Storage(value) }
 
     var value: Value {
-        get { storage.value }
-        set {
-            if isKnownUniquelyReferenced(&storage) { storage.value = newValue } else { storage = Storage(newValue) }
+        _read { yield storage.value }
+        _modify {
+            if !isKnownUniquelyReferenced(&storage) { storage = Storage(storage.value) }
+            yield &storage.value
         }
     }
 }

@@ -11,28 +11,14 @@ extension Counter {
     ///   - epoch: the store's present epoch.
     ///   - outage: as in `beginShare`.
     func state(epoch: Int16, outage: Int16) -> CounterState? {
-        let usage: CounterState.Usage
-        var countsUntilMs = nextEndMs
         let hasShare = shareEpoch == outage
-        switch other?.value {
-        case nil, .before:
-            usage = .window(
-                CounterState.WindowState(
-                    sharedUsed: windowed.sharedUsed, sharedPrevious: before.sharedUsed, own: windowed.own,
-                    ownPrevious: before.own.used, share: hasShare ? CounterState.ShareState(windowed, before) : nil))
-        case .bucket(let bucket):
-            var state = bucket.state
-            if !hasShare { state.localLevel = -1 }
-            usage = .bucket(state)
-            countsUntilMs = bucket.countsUntilMs
-        case .log(let log):
-            usage = .log(log.state(hasShare: hasShare))
-            countsUntilMs = log.countsUntilMs
-        case .slots: return nil
-        }
+        let saved =
+            algorithm == .fixedWindow ? .window(windowed.state(hasShare: hasShare)) : local.state(hasShare: hasShare)
+        guard let saved else { return nil }
         return CounterState(
-            baseKey: baseKey, startMs: windowStartMs, countsUntilMs: countsUntilMs, isSeen: isSeen,
-            needsRestore: isSeen && seenEpoch != epoch, usage: usage)
+            baseKey: baseKey, startMs: windowStartMs, countsUntilMs: other?.value.countsUntilMs ?? nextEndMs,
+            isSeen: isSeen,
+            needsRestore: isSeen && seenEpoch != epoch, usage: saved)
     }
 
     /// Restores a new counter from an earlier process's state.
@@ -44,35 +30,13 @@ extension Counter {
         roll(at: max(0, state.startMs))
         isSeen = state.isSeen
         seenEpoch = state.needsRestore ? epoch &- 1 : epoch
-        switch state.usage {
-        case .window(let window):
-            windowed = WindowUsage(used: window.sharedUsed, own: window.own)
-            var previous = WindowBefore(used: window.sharedPrevious, own: window.ownPrevious)
-            if let share = window.share {
-                windowed.goOn(withShareOf: share.base, taken: share.taken)
-                previous.goOn(withShareOf: share.previousBase, taken: share.previousTaken)
-                keepShare(outage)
-            }
-            before = previous
-        case .bucket(let bucket):
-            other?.value = .bucket(BucketUsage(bucket))
-            if bucket.localLevel >= 0 { keepShare(outage) }
-        case .log(let log):
-            other?.value = .log(LogUsage(log, lengthMs: template.window.fixedLengthMs ?? 1))
-            if log.base != nil { keepShare(outage) }
+        var hasShare = false
+        if algorithm != .fixedWindow {
+            hasShare = local.restore(state.usage)
+        } else if case .window(let window) = state.usage {
+            windowed = WindowUsage(window)
+            hasShare = window.share != nil
         }
-    }
-
-    /// The limit of a token bucket as last checked.
-    var bucketQuota: Quota? {
-        if case .bucket(let bucket)? = other?.value { bucket.quota } else { nil }
-    }
-}
-
-extension CounterState.ShareState {
-    init(_ windowed: WindowUsage, _ before: WindowBefore) {
-        self.init(
-            base: windowed.shareBase, taken: windowed.taken, previousBase: before.shareBase,
-            previousTaken: before.taken)
+        if hasShare { keepShare(outage) }
     }
 }

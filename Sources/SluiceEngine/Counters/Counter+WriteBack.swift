@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// What of a counter is still to be written back or restored.
 extension Counter {
     enum Place { case open, before }
@@ -6,7 +8,13 @@ extension Counter {
     func place(ofWindowAt cutMs: Int64) -> Place? {
         let window = bounds(at: cutMs)
         if window.startMs == windowStartMs { return .open }
-        return algorithm == .slidingWindow && window.endMs == windowStartMs ? .before : nil
+        return algorithm.slides && window.endMs == windowStartMs ? .before : nil
+    }
+
+    /// Which window a quota was of; nil if nothing of it counts any more.
+    func place(of quota: Quota) -> Place? {
+        if quota.windowStartMs == windowStartMs { return .open }
+        return algorithm.slides && quota.windowEndMs == windowStartMs ? .before : nil
     }
 
     /// Whether two times lie in the same window.
@@ -17,22 +25,20 @@ extension Counter {
     /// Keeps `amount` of the local admissions, in the window that contains `cutMs`, from being written back for now;
     /// if negative, releases it.
     mutating func markUnconfirmed(_ amount: Int64, cutMs: Int64) {
-        switch other?.value {
-        case nil, .before:
-            switch place(ofWindowAt: cutMs) {
-            case .open?: addUnconfirmed(amount)
-            case .before?: before.own.markUnconfirmed(amount)
-            case nil: break
-            }
-        case .bucket(var bucket):
-            bucket.markUnconfirmed(amount)
-            other?.value = .bucket(bucket)
-        case .log:
-            changeLog { $0.markUnconfirmed(amount, atMs: cutMs) }
-        case .slots:
-            break
+        let place = place(ofWindowAt: cutMs)
+        if algorithm != .fixedWindow {
+            local.markUnconfirmed(amount, place, cutMs: cutMs)
+        } else if place != nil {
+            changeRare { $0.unconfirmed = max(0, min(Quota.maxExact, $0.unconfirmed + amount)) }
         }
     }
+
+    /// Whether some local admissions must not be written back yet.
+    func isUnconfirmed(nowMs: Int64) -> Bool {
+        algorithm == .fixedWindow ? windowUnconfirmed > 0 : local.isUnconfirmed(nowMs: nowMs)
+    }
+
+    private var windowUnconfirmed: Int64 { rare?.value.unconfirmed ?? 0 }
 
     /// The next write-backs and restores of the windows that still count.
     ///
@@ -42,49 +48,25 @@ extension Counter {
     /// - Returns: restores first, then write-backs.
     mutating func writeBacks(nowMs: Int64, epoch: Int16, maxIncrement: Int64 = EngineBounds.maxIncrement) -> [WriteBack]
     {
-        var writeBacks: [WriteBack] = []
-        let forgotten = isSeen && seenEpoch != epoch
-        switch other?.value {
-        case nil, .before:
-            let before = before
-            let beforeMs = algorithm == .slidingWindow ? windowStartMs - 1 : -1
-            if forgotten, before.sharedUsed > 0, beforeMs >= 0 {
-                writeBacks.append(WriteBack(.restore, before.sharedUsed, windowMs: beforeMs))
-            }
-            if forgotten {
-                writeBacks.append(WriteBack(.restore, windowed.sharedUsed, windowMs: windowStartMs))
-            }
-            if beforeMs >= 0 {
-                writeBacks.append(WriteBack(.increment, min(maxIncrement, before.own.unwritten), windowMs: beforeMs))
-            }
+        let restores = isSeen && seenEpoch != epoch
+        var writeBacks: [WriteBack]
+        if algorithm == .fixedWindow {
             let unwritten = max(0, windowed.own - windowUnconfirmed)
-            writeBacks.append(WriteBack(.increment, min(maxIncrement, unwritten), windowMs: windowStartMs))
-        case .bucket(let bucket):
-            guard let quota = bucket.quota else { return [] }
-            if forgotten {
-                writeBacks.append(WriteBack(.restore, bucket.sharedLevel(quota, nowMs: nowMs), windowMs: windowStartMs))
-            }
-            let unwritten = bucket.unwrittenLevel(quota, nowMs: nowMs)
-            writeBacks.append(WriteBack(.increment, min(maxIncrement, unwritten), windowMs: windowStartMs))
-        case .log:
-            var unwritten: [UsageLog.Step] = []
-            changeLog { unwritten = $0.unwritten(atMost: EngineBounds.maxLogStepsWrittenBack, nowMs: nowMs) }
-            if forgotten, let log { writeBacks = log.restores.map { WriteBack(.restore, $0.units, windowMs: $0.ms) } }
-            writeBacks += unwritten.map { WriteBack(.increment, $0.units, windowMs: $0.ms) }
-        case .slots:
-            break
+            writeBacks = [
+                WriteBack(.restore, restores ? windowed.sharedUsed : 0, windowMs: windowStartMs),
+                WriteBack(.increment, min(maxIncrement, unwritten), windowMs: windowStartMs),
+            ]
+        } else {
+            writeBacks = local.writeBacks(
+                restores: restores, atMost: maxIncrement, windowStartMs: windowStartMs, nowMs: nowMs)
         }
-        return writeBacks.filter { $0.amount > 0 }
+        writeBacks.removeAll { $0.amount <= 0 }
+        return writeBacks
     }
 
     /// The quota that a write-back is charged with: it passes whatever the usage is.
     func quota(of writeBack: WriteBack) -> Quota {
-        if case .bucket(let bucket)? = other?.value, let quota = bucket.quota { return quota.unlimitedLevel }
-        if let log {
-            return Quota(
-                algorithm: .slidingLog, max: Quota.maxExact, holdMs: writeBack.windowMs,
-                windowStartMs: Quota.endless.lowerBound, windowEndMs: Quota.endless.upperBound, lengthMs: log.lengthMs)
-        }
+        if algorithm != .fixedWindow, let quota = local.quota(of: writeBack) { return quota }
         let window = bounds(at: writeBack.windowMs)
         return .fixedWindow(max: Quota.maxExact, window: window.startMs..<window.nextEndMs)
     }
@@ -101,20 +83,15 @@ extension Counter {
 
     /// Sets the limit of a token bucket.
     mutating func updateQuota(_ quota: Quota) {
-        guard case .bucket(var bucket)? = other?.value, bucket.quota != quota else { return }
-        bucket.updateQuota(quota)
-        other?.value = .bucket(bucket)
+        if algorithm != .fixedWindow { local.updateQuota(quota) }
     }
+
+    /// The limit of a token bucket as last checked.
+    var bucketQuota: Quota? { other?.value.quota }
 
     /// Whether it has local admissions that still count and are not known to be in the store's usage.
     func holdsUnsettled(nowMs: Int64) -> Bool {
-        switch other?.value {
-        case nil: windowed.own > 0
-        case .before(let before): windowed.own > 0 || before.own.used > 0
-        case .bucket(let bucket): bucket.holdsUnsettled(nowMs: nowMs)
-        case .log(let log): log.locallyUsed(nowMs: nowMs) > 0
-        case .slots: false
-        }
+        algorithm == .fixedWindow ? windowed.own > 0 : local.holdsUnsettled(nowMs: nowMs)
     }
 
     /// The store has answered a write-back or restore, or turned out to have run it.
@@ -125,43 +102,16 @@ extension Counter {
     mutating func wroteBack(
         _ writeBack: WriteBack, numbers: ArraySlice<Int64>?, decidedMs: Int64, epoch: Int16, keepsShare: Bool
     ) {
-        let usage = numbers?.first
         guard let place = place(ofWindowAt: writeBack.windowMs) else { return }
         let amount = writeBack.kind == .increment ? writeBack.amount : 0
-        switch other?.value {
-        case nil, .before:
-            guard let usage else { return confirmWindow(amount, place) }
-            markWindowStored(amount, place)
-            if place == .open {
-                var reported = Usage(used: usage)
-                reported.previous = before.sharedUsed
-                reported.denials = rare?.value.sharedDenials ?? 0
-                observe(reported, cutMs: writeBack.windowMs, decidedMs: decidedMs, epoch: epoch, keepsShare: keepsShare)
-            } else {
-                before.sharedUsed = usage
-            }
-        case .bucket(var bucket):
-            if let usage {
-                bucket.markStored(level: amount)
-                bucket.observe(level: usage, atMs: decidedMs)
-            } else {
-                bucket.confirm(level: amount)
-            }
-            other?.value = .bucket(bucket)
-            if usage != nil {
-                seenEpoch = epoch
-                if !keepsShare { endShare() }
-            }
-        case .log:
-            let steps = [UsageLog.Step(ms: writeBack.windowMs, units: amount)]
-            guard let numbers else { return confirmLog(steps, chargedMs: writeBack.windowMs) }
-            markLogStored(steps)
-            observeLog(numbers)
-            isSeen = true
-            seenEpoch = epoch
-            if !keepsShare { endShare() }
-        case .slots:
-            break
+        if algorithm == .fixedWindow {
+            windowed.wroteBack(amount, numbers?.first)
+        } else if !local.wroteBack(amount, of: writeBack, numbers, place, decidedMs: decidedMs) {
+            return
         }
+        isSeen = true
+        guard numbers != nil else { return }
+        seenEpoch = epoch
+        if !keepsShare { endShare() }
     }
 }

@@ -8,7 +8,7 @@ import SluicePolicy
 struct Counter {
     /// The last window used. All time if the algorithm has no windows.
     private(set) var span = WindowSpan.none
-    /// For fixed and sliding windows.
+    /// For fixed windows.
     var windowed = WindowUsage()
     /// What it has in common with other counters.
     let template: KeyTemplate
@@ -16,7 +16,7 @@ struct Counter {
     /// later, can prove denials for a while; its slot in `DenialCache` says until when.
     var provenNs = DenialCache.never
     /// For all algorithms but fixed windows.
-    var other: CopyOnWriteBox<OtherUsage>?
+    private(set) var other: CopyOnWriteBox<any LocalUsage>?
     /// Fields of the open window that few counters need.
     private(set) var rare: CopyOnWriteBox<RareUsage>?
     /// References by plans, by write-backs in flight and by the journal; 0 frees it.
@@ -26,7 +26,7 @@ struct Counter {
     /// The outage whose share it has: see `beginShare`. 0 while all count in the store.
     private(set) var shareEpoch: Int16 = 0
     let changeSlot: UInt16
-    let algorithm: Quota.Algorithm
+    let algorithm: Algorithm
     /// Whether the store has reported this window (this bucket, these slots) at all.
     var isSeen = false
     /// Whether it is in the limiter's journal, which then holds a reference.
@@ -69,7 +69,7 @@ struct Counter {
     var windowStartMs: Int64 { span.startMs }
     var windowEndMs: Int64 { span.endMs }
     /// For sliding windows, when the window after the open one ends; else as `windowEndMs`.
-    var nextEndMs: Int64 { algorithm == .slidingWindow ? Self.nextEndMs(span, of: template.window) : span.endMs }
+    var nextEndMs: Int64 { algorithm.slides ? Self.nextEndMs(span, of: template.window) : span.endMs }
 
     static func nextEndMs(_ span: WindowSpan, of window: Window) -> Int64 {
         span.startMs >= 0 ? window.bounds(atMs: span.endMs).endMs : span.endMs
@@ -86,8 +86,8 @@ struct Counter {
     private var open: OpenWindow { Self.open(span, of: template.window, algorithm) }
 
     @inline(__always)
-    static func open(_ span: WindowSpan, of window: Window, _ algorithm: Quota.Algorithm) -> OpenWindow {
-        guard algorithm == .slidingWindow else {
+    static func open(_ span: WindowSpan, of window: Window, _ algorithm: Algorithm) -> OpenWindow {
+        guard algorithm.slides else {
             return OpenWindow(startMs: span.startMs, endMs: span.endMs, nextEndMs: span.endMs, previousLengthMs: 0)
         }
         return OpenWindow(
@@ -95,19 +95,11 @@ struct Counter {
             previousLengthMs: previousLengthMs(span, of: window))
     }
 
-    enum OtherUsage {
-        /// For sliding windows.
-        case before(WindowBefore)
-        case bucket(BucketUsage)
-        case slots(SlotUsage)
-        case log(LogUsage)
-    }
-
     struct RareUsage {
         /// Checks that a shadow limit would have denied: as the store last reported, and here without the store.
         var sharedDenials: Int64 = 0
         var localDenials: Int64 = 0
-        /// As `Unsettled.unconfirmed`, for local admissions in a fixed or sliding window.
+        /// Local admissions of a fixed window that must not be written back yet.
         var unconfirmed: Int64 = 0
     }
 
@@ -117,19 +109,21 @@ struct Counter {
         own = SmallBytes(Array(parts.own))
         changeSlot = DenialCache.slot(of: ArraySlice(parts.head + parts.own + parts.tail))
         algorithm = template.algorithm
-        switch algorithm {
-        case .fixedWindow: break
-        case .slidingWindow: other = CopyOnWriteBox(.before(WindowBefore()))
-        case .tokenBucket: other = CopyOnWriteBox(.bucket(BucketUsage()))
-        case .concurrency: other = CopyOnWriteBox(.slots(SlotUsage()))
-        case .slidingLog: other = CopyOnWriteBox(.log(LogUsage(lengthMs: template.window.fixedLengthMs ?? 1)))
-        }
+        other = algorithm.rules.localUsage(lengthMs: template.window.fixedLengthMs ?? 1).map { CopyOnWriteBox($0) }
+    }
+
+    /// What it holds of another algorithm than fixed windows.
+    var local: any LocalUsage {
+        _read { yield other!.value }
+        _modify { yield &other!.value }
     }
 
     /// Bytes stored outside its row for its whole life, and the counted bytes of a log: see `countLogBytes`.
     var boxedBytes: Int {
-        own.boxedBytes + (algorithm == .fixedWindow ? 0 : HeldBytes.perObject + MemoryLayout<OtherUsage>.size)
-            + logBytes
+        guard let usage = other?.value else { return own.boxedBytes }
+        // The usage is stored outside its existential container, too.
+        return own.boxedBytes + 2 * HeldBytes.perObject + MemoryLayout<any LocalUsage>.size + usage.size
+            + usage.countedBytes
     }
 
     // MARK: - Its key
@@ -162,12 +156,6 @@ struct Counter {
         stableHash(template.tail, after: own.stableHash(after: stableHash(template.head)))
     }
 
-    /// Usage of the previous window; empty for fixed windows.
-    var before: WindowBefore {
-        get { if case .before(let before)? = other?.value { before } else { WindowBefore() } }
-        set { if algorithm == .slidingWindow { other?.value = .before(newValue) } }
-    }
-
     // MARK: - Windows
 
     /// The window that contains `nowMs`. It is mostly the open one, which needs no division.
@@ -176,7 +164,7 @@ struct Counter {
         return Self.bounds(of: template.window, algorithm, at: nowMs)
     }
 
-    static func bounds(of window: Window, _ algorithm: Quota.Algorithm, at nowMs: Int64) -> OpenWindow {
+    static func bounds(of window: Window, _ algorithm: Algorithm, at nowMs: Int64) -> OpenWindow {
         guard algorithm.hasWindows else { return .endless }
         let (startMs, endMs) = window.bounds(atMs: nowMs)
         // A calendar's first window may begin before the epoch.
@@ -189,11 +177,11 @@ struct Counter {
     }
 
     private mutating func turn(to next: OpenWindow) {
-        if algorithm == .slidingWindow {
-            before =
-                next.startMs == windowEndMs ? WindowBefore(windowed, unconfirmed: windowUnconfirmed) : WindowBefore()
+        if algorithm == .fixedWindow {
+            windowed = WindowUsage()
+        } else {
+            local.turn(isNext: next.startMs == windowEndMs)
         }
-        windowed = WindowUsage()
         span = WindowSpan(startMs: next.startMs, endMs: next.endMs)
         isSeen = false
         rare = nil
@@ -214,78 +202,58 @@ struct Counter {
         if !keepsShare { endShare() }
         if rare != nil || usage.denials > 0 { changeRare { $0.sharedDenials = usage.denials } }
         guard algorithm != .fixedWindow else { return windowed.observe(used: usage.used) }
-        switch other?.value {
-        case .before(var before)?:
-            windowed.observe(used: usage.used)
-            before.sharedUsed = usage.previous
-            other?.value = .before(before)
-        case .bucket(var bucket)?:
-            bucket.observe(level: usage.used, atMs: decidedMs)
-            other?.value = .bucket(bucket)
-        case .slots(var slots)?:
-            slots.observe(usage)
-            other?.value = .slots(slots)
-        case .log?, nil: break
-        }
+        local.observe(usage, decidedMs: decidedMs)
     }
 
-    private mutating func changeRare(_ change: (inout RareUsage) -> Void) {
+    /// The part of a report that a `Usage` does not hold.
+    ///
+    /// - Parameter numbers: as in `Batch.logUsageCount`.
+    mutating func observeLog(_ numbers: ArraySlice<Int64>) { local.observe(numbers) }
+
+    mutating func changeRare(_ change: (inout RareUsage) -> Void) {
         var changed = rare?.value ?? RareUsage()
         change(&changed)
         rare = CopyOnWriteBox(changed)
-    }
-
-    /// Local admissions of the open window that must not be written back yet.
-    var windowUnconfirmed: Int64 { rare?.value.unconfirmed ?? 0 }
-
-    mutating func addUnconfirmed(_ amount: Int64) {
-        changeRare { $0.unconfirmed = max(0, min(Quota.maxExact, $0.unconfirmed + amount)) }
     }
 
     /// `amount` of local admissions, in the window that contains `cutMs`, turned out to be in the usage that the store
     /// reports.
     mutating func markStored(_ amount: Int64, quota: Quota, cutMs: Int64) {
         guard amount > 0, let place = place(ofWindowAt: cutMs) else { return }
-        switch other?.value {
-        case nil, .before:
-            markWindowStored(amount, place)
-        case .bucket(var bucket):
-            bucket.markStored(amount, quota)
-            other?.value = .bucket(bucket)
-        case .slots, .log:
-            break
-        }
+        if algorithm == .fixedWindow { windowed.markStored(amount) } else { local.markStored(amount, quota, place) }
     }
 
     /// An unanswered batch turned out to have run: `amount` of local admissions, in the window that contains `cutMs`,
     /// is in the store from now on. What may still be admitted here stays the same.
     mutating func confirm(_ amount: Int64, quota: Quota, cutMs: Int64) {
         guard let place = place(ofWindowAt: cutMs) else { return }
-        switch other?.value {
-        case nil, .before:
-            confirmWindow(amount, place)
-        case .bucket(var bucket):
-            bucket.confirm(amount, quota)
-            other?.value = .bucket(bucket)
-        case .slots, .log:
-            break
+        if algorithm == .fixedWindow {
+            windowed.confirm(amount)
+            isSeen = true
+        } else if local.confirm(amount, quota, place) {
+            isSeen = true
         }
     }
 
-    mutating func confirmWindow(_ amount: Int64, _ place: Place) {
-        guard place == .open else {
-            let stored = markWindowStored(amount, place)
-            before.sharedUsed = min(Quota.maxExact, before.sharedUsed + stored)
-            return
-        }
-        windowed.confirm(amount)
+    /// As `markStored`, of a log.
+    mutating func markLogStored(_ steps: [UsageLog.Step]) { local.markStored(steps) }
+
+    /// As `confirm`, of a log.
+    ///
+    /// - Parameter chargedMs: the latest time at which the batch may have run.
+    mutating func confirmLog(_ steps: [UsageLog.Step], chargedMs: Int64) {
+        local.confirm(steps, chargedMs: chargedMs)
         isSeen = true
     }
 
-    /// - Returns: how much of it was still counted as local.
-    @discardableResult
-    mutating func markWindowStored(_ amount: Int64, _ place: Place) -> Int64 {
-        place == .open ? windowed.markStored(amount) : before.own.markStored(amount)
+    /// Updates the count of a log's bytes.
+    ///
+    /// - Returns: by how many bytes it grew.
+    mutating func countLogBytes() -> Int {
+        guard let usage = other?.value, usage.bytes != usage.countedBytes else { return 0 }
+        let more = usage.bytes - usage.countedBytes
+        local.countedBytes += more
+        return more
     }
 
     // MARK: - During an outage
@@ -296,17 +264,7 @@ struct Counter {
     mutating func beginShare(_ outage: Int16) {
         guard shareEpoch != outage else { return }
         shareEpoch = outage
-        windowed.beginShare()
-        switch other?.value {
-        case .before(var before)?:
-            before.beginShare()
-            other?.value = .before(before)
-        case .bucket(var bucket)?:
-            bucket.beginShare()
-            other?.value = .bucket(bucket)
-        case .log?: changeLog { $0.beginShare() }
-        case .slots?, nil: break
-        }
+        if algorithm == .fixedWindow { windowed.beginShare() } else { local.beginShare() }
     }
 
     /// Marks its share as the share of this outage.
@@ -320,19 +278,17 @@ struct Counter {
     ///
     /// - Parameter cutMs: the time that cut the window.
     mutating func takeShare(_ amount: Int64, _ quota: Quota, cutMs: Int64, nowMs: Int64) {
-        switch other?.value {
-        case nil, .before?:
-            switch place(ofWindowAt: cutMs) {
-            case .open?: windowed.take(amount)
-            case .before?: before.take(amount)
-            case nil: break
-            }
-        case .bucket(var bucket)?:
-            bucket.take(amount, quota, nowMs: nowMs)
-            other?.value = .bucket(bucket)
-        case .log?: changeLog { $0.take(amount, atMs: cutMs) }
-        case .slots?: break
+        let place = place(ofWindowAt: cutMs)
+        if algorithm != .fixedWindow {
+            local.takeShare(amount, quota, place, cutMs: cutMs, nowMs: nowMs)
+        } else if place != nil {
+            windowed.take(amount)
         }
+    }
+
+    /// The store charged what was spent of a log's share later than its windows were cut.
+    mutating func moveShare(_ amount: Int64, fromMs: Int64, toMs: Int64) {
+        local.moveShare(amount, fromMs: fromMs, toMs: toMs)
     }
 
     /// What may still be admitted locally, in units of cost; for concurrency, in slots.
@@ -343,23 +299,7 @@ struct Counter {
             }
             return min(windowed.left, max(0, quota.max - windowed.used))
         }
-        switch other?.value {
-        case nil:
-            return 0
-        case .before(let before):
-            return windowed.left(quota, before, replicas: replicas, hash: hash, nowMs: nowMs)
-        case .bucket(var bucket):
-            bucket.turnLocal(quota, replicas: replicas, hash: hash, nowMs: nowMs)
-            other?.value = .bucket(bucket)
-            return bucket.left(quota)
-        case .slots(var slots):
-            slots.expire(nowMs: nowMs)
-            other?.value = .slots(slots)
-            return slots.left(quota, replicas: replicas, hash: hash, nowMs: nowMs)
-        case .log:
-            changeLog { $0.turn(toMs: nowMs) }
-            return log?.left(quota, replicas: replicas, hash: hash, nowMs: nowMs) ?? 0
-        }
+        return local.left(quota, replicas: replicas, hash: hash, nowMs: nowMs)
     }
 
     /// Charges a local admission; `localRemaining` was called just before.
@@ -373,19 +313,7 @@ struct Counter {
             windowed.admit(cost)
             return nil
         }
-        switch other?.value {
-        case nil, .before:
-            windowed.admit(cost)
-        case .bucket(var bucket):
-            defer { other?.value = .bucket(bucket) }
-            return bucket.admit(quota, cost: cost)
-        case .slots(var slots):
-            if let reservation { slots.take(reservation, expiryMs: nowMs + quota.holdMs) }
-            other?.value = .slots(slots)
-        case .log:
-            changeLog { $0.admit(cost, nowMs: nowMs) }
-        }
-        return nil
+        return local.admit(quota, cost: cost, reservation: reservation, nowMs: nowMs)
     }
 
     /// Counts a local denial of a shadow limit, for a check that was admitted.
@@ -395,48 +323,25 @@ struct Counter {
     /// still counts is changed.
     mutating func adjustLocally(by cost: Int64, of item: LocalReservations.Item, nowMs: Int64) {
         roll(at: nowMs)
-        switch other?.value {
-        case nil, .before:
-            if item.quota.windowStartMs == windowStartMs {
-                windowed.adjust(by: cost)
-            } else if algorithm == .slidingWindow && item.quota.windowEndMs == windowStartMs {
-                before.adjust(by: cost)
-            }
-        case .bucket(var bucket):
-            if let receipt = item.receipt {
-                bucket.adjust(by: cost, after: receipt, chargedMs: item.chargedMs, item.quota, nowMs: nowMs)
-            }
-            other?.value = .bucket(bucket)
-        case .log:
-            changeLog { $0.adjust(by: cost, chargedMs: item.chargedMs, nowMs: nowMs) }
-        case .slots:
-            break
+        let place = place(of: item.quota)
+        if algorithm != .fixedWindow {
+            local.adjust(by: cost, of: item, place, nowMs: nowMs)
+        } else if place != nil {
+            windowed.adjust(by: cost)
         }
     }
 
     /// Whether `adjustLocally` can count this much.
     mutating func canAdjustLocally(by cost: Int64, of item: LocalReservations.Item, nowMs: Int64) -> Bool {
         roll(at: nowMs)
-        switch other?.value {
-        case nil, .before:
-            // What no longer counts is not changed, and so never exceeds the bound.
-            let isOpen = item.quota.windowStartMs == windowStartMs
-            let isBefore = algorithm == .slidingWindow && item.quota.windowEndMs == windowStartMs
-            let used = isOpen ? windowed.own : isBefore ? before.own.used : 0
-            return cost <= Quota.maxExact - used
-        case .bucket(let bucket):
-            return bucket.canAdjust(by: cost, item.quota, nowMs: nowMs)
-        case .log(let log):
-            return log.canAdjust(by: cost)
-        case .slots:
-            return true
-        }
+        let place = place(of: item.quota)
+        if algorithm != .fixedWindow { return local.canAdjust(by: cost, of: item, place, nowMs: nowMs) }
+        // What no longer counts is not changed, and so never exceeds the bound.
+        return cost <= Quota.maxExact - (place == nil ? 0 : windowed.own)
     }
 
     mutating func releaseLocally(_ reservation: ReservationID) {
-        guard case .slots(var slots)? = other?.value else { return }
-        slots.release(reservation)
-        other?.value = .slots(slots)
+        if algorithm != .fixedWindow { local.release(reservation) }
     }
 
     /// How long until a check that does not fit locally could, if the outage goes on and no other check comes, ms.
@@ -444,61 +349,39 @@ struct Counter {
         _ quota: Quota, cost: Int64, replicas: borrowing ReplicaView, nowMs: Int64
     ) -> Int64 {
         guard quota.canEverPass(cost: cost) else { return -1 }
-        switch other?.value {
-        case nil:
+        guard algorithm != .fixedWindow else {
             return quota.retryAfterMs(cost: cost, Usage(used: windowed.used), nowMs: nowMs)
-        case .before(let before):
-            return windowed.retryAfterMs(quota, before, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
-        case .bucket(let bucket):
-            return bucket.retryAfterMs(quota, cost: cost)
-        case .slots(let slots):
-            return slots.retryAfterMs(nowMs: nowMs)
-        case .log(let log):
-            return log.retryAfterMs(quota, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
         }
+        return local.retryAfterMs(quota, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
     }
 
     // MARK: - Combined usage
 
     /// All usage known here, as if the store had reported it at `nowMs`.
     func combinedUsage(_ quota: Quota, nowMs: Int64) -> Usage {
-        var usage: Usage
-        switch other?.value {
-        case nil: usage = Usage(used: windowed.used)
-        case .before(let before):
-            usage = Usage(used: windowed.used)
-            usage.previous = before.used
-        case .bucket(let bucket): usage = Usage(used: bucket.combinedLevel(quota, nowMs: nowMs))
-        case .slots(let slots): usage = slots.combinedUsage(nowMs: nowMs)
-        case .log(let log): usage = log.combinedUsage(nowMs: nowMs)
-        }
+        var usage =
+            algorithm == .fixedWindow ? Usage(used: windowed.used) : local.combinedUsage(quota, nowMs: nowMs)
         usage.denials = denials
         return usage
     }
 
     /// The usage that the store reported, as it is at `nowMs`; only if `isSeen`.
-    func shared(_ quota: Quota?, nowMs: Int64) -> Usage {
-        var usage: Usage
-        switch other?.value {
-        case nil, .before:
-            usage = Usage(used: windowed.sharedUsed)
-            usage.previous = before.sharedUsed
-        case .bucket(let bucket): usage = Usage(used: bucket.sharedLevel(quota, nowMs: nowMs))
-        case .slots(let slots): usage = slots.shared(nowMs: nowMs)
-        case .log(let log): usage = log.sharedUsage(nowMs: nowMs)
-        }
+    ///
+    /// - Parameter cost: that of a check that it is reported to; 0: to none.
+    func shared(_ quota: Quota?, cost: Int64 = 0, nowMs: Int64) -> Usage {
+        var usage =
+            algorithm == .fixedWindow
+            ? Usage(used: windowed.sharedUsed) : local.sharedUsage(quota, cost: cost, nowMs: nowMs)
         usage.denials = rare?.value.sharedDenials ?? 0
         return usage
     }
 
+    /// Until then, ms since the epoch, `shared` is exactly what the store has.
+    var exactUntilMs: Int64 { algorithm == .fixedWindow ? .max : local.exactUntilMs }
+
     /// The local admissions that count at `nowMs`, in units of cost; for concurrency, in slots.
     func locallyUsed(_ quota: Quota?, nowMs: Int64) -> Int64 {
-        switch other?.value {
-        case nil, .before: windowed.own
-        case .bucket(let bucket): bucket.locallyUsed(quota, nowMs: nowMs)
-        case .slots(let slots): slots.locallyUsed(nowMs: nowMs)
-        case .log(let log): log.locallyUsed(nowMs: nowMs)
-        }
+        algorithm == .fixedWindow ? windowed.own : local.locallyUsed(quota, nowMs: nowMs)
     }
 
     var denials: Int64 { rare.map { $0.value.sharedDenials + $0.value.localDenials } ?? 0 }
@@ -508,31 +391,17 @@ struct Counter {
     /// Whether it has anything worth showing to an operator.
     var isTouched: Bool {
         if isSeen || hasLocalDenials { return true }
-        return switch other?.value {
-        case nil, .before: windowed.own > 0 || windowed.localShare >= 0
-        case .bucket(let bucket): bucket.isTouched
-        case .slots(let slots): slots.isTouched
-        case .log(let log): log.isTouched
-        }
+        return algorithm == .fixedWindow ? windowed.own > 0 || windowed.localShare >= 0 : local.isTouched
     }
 
     /// Whether dropping it loses nothing that matters at `nowMs`: what counts still decides what may be admitted in an
     /// outage.
     func isQuiet(nowMs: Int64, quota: Quota?) -> Bool {
-        switch other?.value {
-        case nil, .before:
-            // Where windows slide, usage reaches into the next window. If the store's clock was followed back, windows
-            // that it had run ahead to do not count.
-            return windowStartMs < 0 || nowMs >= nextEndMs
-                || windowStartMs > nowMs + EngineBounds.clockStepMs
-                || !(isSeen || windowed.isTouched || before.isTouched || hasLocalDenials)
-        case .bucket(let bucket):
-            guard let quota else { return true }
-            return bucket.isQuiet(quota, nowMs: nowMs)
-        case .slots(let slots):
-            return slots.combinedUsage(nowMs: nowMs).used == 0
-        case .log(let log):
-            return nowMs >= log.countsUntilMs
-        }
+        guard algorithm.hasWindows else { return local.isQuiet(quota, nowMs: nowMs) }
+        // Where windows slide, usage reaches into the next window. If the store's clock was followed back, windows that
+        // it had run ahead to do not count.
+        if windowStartMs < 0 || nowMs >= nextEndMs || windowStartMs > nowMs + EngineBounds.clockStepMs { return true }
+        if isSeen || hasLocalDenials { return false }
+        return algorithm == .fixedWindow ? !windowed.isTouched : local.isQuiet(quota, nowMs: nowMs)
     }
 }

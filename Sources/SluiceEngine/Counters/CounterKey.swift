@@ -40,7 +40,7 @@ package struct CounterKey: Sendable, Hashable {
     /// A tool's name; nil for limits over all tools.
     package var tool: String?
     package var counter: String
-    package var algorithm: Quota.Algorithm
+    package var algorithm: Algorithm
     package var window: Window
     /// 0 if the algorithm has no windows.
     package var windowStartMs: Int64
@@ -59,7 +59,7 @@ package struct CounterKey: Sendable, Hashable {
         let isShared = subject == .global || (limit.acrossGrants && subject != .grant)
         return baseKey(
             prefix: prefix, grant: isShared ? nil : identity.grant, subject: subject, container: limit.container,
-            counter: limit.counter, algorithm: Quota.Algorithm(limit.algorithm), window: limit.window)
+            counter: limit.counter, algorithm: limit.algorithm, window: limit.window)
     }
 
     private static func subject(of limit: Limit, _ identity: Identity.Parts) -> Subject {
@@ -77,7 +77,7 @@ package struct CounterKey: Sendable, Hashable {
 
     static func baseKey(
         prefix: String, grant: [UInt8]?, subject: Subject, container: Limit.Container, counter: String,
-        algorithm: Quota.Algorithm, window: Window
+        algorithm: Algorithm, window: Window
     ) -> [UInt8] {
         var key: [UInt8]
         if let grant {
@@ -178,9 +178,9 @@ package struct CounterKey: Sendable, Hashable {
         }
         let parts = bytes.dropFirst(start.count).split(separator: Self.colon, omittingEmptySubsequences: false)
         guard parts.count >= 5, parts[0].last == UInt8(ascii: "}"),
-            let algorithm = Quota.Algorithm(name: String(decoding: parts[3], as: UTF8.self)),
+            let algorithm = Algorithm(name: String(decoding: parts[3], as: UTF8.self)),
             parts.count == (algorithm.hasWindows ? 6 : 5),
-            let window = Self.decoded(parts[4]).flatMap({ Window(name: $0) }), window.isOf(algorithm)
+            let window = Self.decoded(parts[4]).flatMap({ Window(name: $0) }), algorithm.allows(window)
         else { return nil }
         let startMs = algorithm.hasWindows ? Int64(String(decoding: parts[5], as: UTF8.self)) : 0
         guard let startMs, (0...EngineBounds.latestMs).contains(startMs),
@@ -232,7 +232,7 @@ package struct CounterKey: Sendable, Hashable {
         key.isRefusals = false
         let bounds = Counter.bounds(of: window, algorithm, at: windowStartMs)
         if nowMs >= bounds.endMs {
-            guard algorithm == .slidingWindow, nowMs < bounds.nextEndMs else { return nil }
+            guard algorithm.slides, nowMs < bounds.nextEndMs else { return nil }
             key.windowStartMs = bounds.endMs
         }
         return nowMs >= key.windowStartMs ? key : nil
@@ -340,48 +340,5 @@ struct LastDecimal {
             appendDecimal(number, to: &digits)
         }
         bytes.append(contentsOf: digits)
-    }
-}
-
-extension Quota.Algorithm {
-    init(_ algorithm: Limit.Algorithm) {
-        self =
-            switch algorithm {
-            case .fixedWindow: .fixedWindow
-            case .slidingWindow: .slidingWindow
-            case .slidingLog: .slidingLog
-            case .tokenBucket: .tokenBucket
-            case .concurrency: .concurrency
-            }
-    }
-
-    /// As spelt in policies and keys.
-    package var name: String {
-        switch self {
-        case .fixedWindow: "fixed_window"
-        case .slidingWindow: "sliding_window"
-        case .slidingLog: "sliding_log"
-        case .tokenBucket: "token_bucket"
-        case .concurrency: "concurrency"
-        }
-    }
-
-    init?(name: String) {
-        guard let algorithm = Self.allCases.first(where: { $0.name == name }) else { return nil }
-        self = algorithm
-    }
-
-    /// Whether each window has its own key.
-    package var hasWindows: Bool { self == .fixedWindow || self == .slidingWindow }
-}
-
-extension Window {
-    /// Whether a limit of this algorithm may have this window.
-    fileprivate func isOf(_ algorithm: Quota.Algorithm) -> Bool {
-        switch algorithm {
-        case .fixedWindow, .slidingWindow: self != .endless
-        case .tokenBucket, .slidingLog: fixedLengthMs != nil
-        case .concurrency: self == .endless
-        }
     }
 }

@@ -8,9 +8,9 @@ final class KeyTemplate: Sendable {
     /// The part after that, before the window's start.
     let tail: [UInt8]
     let window: Window
-    let algorithm: Quota.Algorithm
+    let algorithm: Algorithm
 
-    init(_ parts: BaseKeyParts, window: Window, algorithm: Quota.Algorithm) {
+    init(_ parts: BaseKeyParts, window: Window, algorithm: Algorithm) {
         head = Array(parts.head)
         tail = Array(parts.tail)
         self.window = window
@@ -58,7 +58,7 @@ struct KeyTemplates {
     }
 
     /// Returns the template for one more counter.
-    mutating func join(_ parts: BaseKeyParts, window: Window, algorithm: Quota.Algorithm) -> KeyTemplate {
+    mutating func join(_ parts: BaseKeyParts, window: Window, algorithm: Algorithm) -> KeyTemplate {
         let name = Name(head: ByteString(bytes: Array(parts.head)), tail: ByteString(bytes: Array(parts.tail)))
         let template =
             templates[name]?.template ?? KeyTemplate(parts, window: window, algorithm: algorithm)

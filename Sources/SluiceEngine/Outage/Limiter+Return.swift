@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// Coming back from an outage or a data loss: batches of write-backs, heartbeats, and the phases of a recovery. See
 /// `Reconciler`.
 extension Limiter {

@@ -19,13 +19,3 @@ struct WriteBack: Equatable {
         self.windowMs = windowMs
     }
 }
-
-extension Quota {
-    /// A token bucket that is charged in levels instead of costs, and has room for any level.
-    var unlimitedLevel: Quota {
-        var quota = self
-        quota.lengthMs = 1
-        quota.burst = Self.maxExact
-        return quota
-    }
-}

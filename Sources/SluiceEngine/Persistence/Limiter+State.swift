@@ -112,7 +112,7 @@ extension Limiter {
         let isStart = state.baseKey.last == UInt8(ascii: ":")
         let key = CounterKey(
             state.baseKey + (isStart ? Array("\(state.startMs)".utf8) : []), prefix: configuration.keyPrefix)
-        guard !state.isVoid(nowMs: nowMs), let key, !key.isRefusals, key.algorithm.keeps(state.usage) else {
+        guard !state.isVoid(nowMs: nowMs), let key, !key.isRefusals, key.algorithm.rules.keeps(state.usage) else {
             restoration.dropped += 1
             return
         }
@@ -144,15 +144,6 @@ extension Limiter {
                 batch.writeBacks.append(PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack))
             }
             if batch.writeBacks.isEmpty { recycle(batch) } else { ledger.addUnconfirmed(batch) }
-        }
-    }
-}
-
-extension Quota.Algorithm {
-    fileprivate func keeps(_ usage: CounterState.Usage) -> Bool {
-        switch (self, usage) {
-        case (.fixedWindow, .window), (.slidingWindow, .window), (.tokenBucket, .bucket), (.slidingLog, .log): true
-        case (.fixedWindow, _), (.slidingWindow, _), (.tokenBucket, _), (.slidingLog, _), (.concurrency, _): false
         }
     }
 }

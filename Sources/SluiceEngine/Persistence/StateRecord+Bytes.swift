@@ -2,14 +2,9 @@
 /// the lowest bit (LEB128 and zigzag, as in Protocol Buffers). Names and lists come after their length.
 extension StateRecord {
     private enum Kind: Int64 { case replica = 1, counter, flight }
-    /// `.window` is what earlier versions wrote: see `earlierWindow`.
-    private enum UsageKind: Int64 {
-        case window = 1
-        case bucket, windowWithoutShare, windowWithShare, logWithoutShare, logWithShare
-    }
 
     package func append(to bytes: inout [UInt8]) {
-        var writer = StateWriter(bytes: bytes)
+        var writer = RecordWriter(bytes: bytes)
         bytes = []
         switch self {
         case .replica(let state):
@@ -22,7 +17,7 @@ extension StateRecord {
             writer.put(Kind.counter.rawValue)
             writer.put(name: state.baseKey)
             writer.put(state.startMs, state.countsUntilMs, state.isSeen ? 1 : 0, state.needsRestore ? 1 : 0)
-            Self.put(state.usage, to: &writer)
+            state.usage.saved.append(to: &writer)
         case .flight(let state):
             writer.put(Kind.flight.rawValue)
             writer.put(state.sequence)
@@ -37,33 +32,10 @@ extension StateRecord {
         bytes = writer.bytes
     }
 
-    private static func put(_ usage: CounterState.Usage, to writer: inout StateWriter) {
-        switch usage {
-        case .window(let window):
-            let kind = window.share == nil ? UsageKind.windowWithoutShare : .windowWithShare
-            writer.put(kind.rawValue)
-            writer.put(window.sharedUsed, window.sharedPrevious, window.own, window.ownPrevious)
-            if let share = window.share {
-                writer.put(share.base, share.taken, share.previousBase, share.previousTaken)
-            }
-        case .bucket(let bucket):
-            writer.put(UsageKind.bucket.rawValue)
-            writer.put(bucket.sharedLevel, bucket.sharedMs, bucket.localLevel, bucket.ownLevel, bucket.confirmedLevel)
-            writer.put(bucket.localMs, bucket.replicaCount, bucket.localCapacity)
-            writer.put(bucket.max, bucket.burst, bucket.lengthMs)
-        case .log(let log):
-            writer.put((log.base == nil ? UsageKind.logWithoutShare : .logWithShare).rawValue)
-            for steps in [log.shared, log.own] + (log.base.map { [$0, log.taken] } ?? []) {
-                writer.put(Int64(steps.count) * 2)
-                for step in steps { writer.put(step.ms, step.units) }
-            }
-        }
-    }
-
     /// Decodes consecutive records; nil unless the bytes are exactly what `append` writes. `isPlausible` judges the
     /// numbers: one implausible record does not affect the others.
     package static func all(in bytes: ArraySlice<UInt8>) -> [StateRecord]? {
-        var reader = StateReader(rest: bytes)
+        var reader = RecordReader(rest: bytes)
         var records: [StateRecord] = []
         while !reader.rest.isEmpty {
             guard let record = StateRecord(&reader) else { return nil }
@@ -72,7 +44,7 @@ extension StateRecord {
         return records
     }
 
-    private init?(_ reader: inout StateReader) {
+    private init?(_ reader: inout RecordReader) {
         guard let kind = reader.number().flatMap({ Kind(rawValue: $0) }) else { return nil }
         switch kind {
         case .replica:
@@ -100,70 +72,19 @@ extension StateRecord {
         }
     }
 
-    private static func usage(_ reader: inout StateReader) -> CounterState.Usage? {
+    private static func usage(_ reader: inout RecordReader) -> CounterState.Usage? {
         switch reader.number().flatMap({ UsageKind(rawValue: $0) }) {
-        case .window: return earlierWindow(&reader)
-        case .windowWithoutShare: return window(&reader, hasShare: false)
-        case .windowWithShare: return window(&reader, hasShare: true)
-        case .logWithoutShare: return log(&reader, hasShare: false)
-        case .logWithShare: return log(&reader, hasShare: true)
-        case .bucket:
-            guard let numbers = reader.numbers(11) else { return nil }
-            return .bucket(
-                CounterState.BucketState(
-                    sharedLevel: numbers[0], sharedMs: numbers[1], localLevel: numbers[2], ownLevel: numbers[3],
-                    confirmedLevel: numbers[4], localMs: numbers[5], replicaCount: numbers[6],
-                    localCapacity: numbers[7], max: numbers[8], burst: numbers[9], lengthMs: numbers[10]))
-        case nil: return nil
+        case .earlierWindow: CounterState.WindowState(earlier: &reader).map { .window($0) }
+        case .windowWithoutShare: CounterState.WindowState(&reader, hasShare: false).map { .window($0) }
+        case .windowWithShare: CounterState.WindowState(&reader, hasShare: true).map { .window($0) }
+        case .bucket: CounterState.BucketState(&reader).map { .bucket($0) }
+        case .logWithoutShare: CounterState.LogState(&reader, hasShare: false).map { .log($0) }
+        case .logWithShare: CounterState.LogState(&reader, hasShare: true).map { .log($0) }
+        case nil: nil
         }
     }
 
-    private static func log(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Usage? {
-        var lists: [[UsageLog.Step]] = []
-        for _ in 0..<(hasShare ? 4 : 2) {
-            guard let numbers = reader.list(), numbers.count.isMultiple(of: 2) else { return nil }
-            lists.append(
-                stride(from: 0, to: numbers.count, by: 2).map {
-                    UsageLog.Step(ms: numbers[$0], units: numbers[$0 + 1])
-                })
-        }
-        return .log(
-            CounterState.LogState(
-                shared: lists[0], own: lists[1], base: hasShare ? lists[2] : nil, taken: hasShare ? lists[3] : []))
-    }
-
-    private static func window(_ reader: inout StateReader, hasShare: Bool) -> CounterState.Usage? {
-        guard let numbers = reader.numbers(hasShare ? 8 : 4) else { return nil }
-        let share =
-            hasShare
-            ? CounterState.ShareState(
-                base: numbers[4], taken: numbers[5], previousBase: numbers[6], previousTaken: numbers[7]) : nil
-        return .window(
-            CounterState.WindowState(
-                sharedUsed: numbers[0], sharedPrevious: numbers[1], own: numbers[2], ownPrevious: numbers[3],
-                share: share))
-    }
-
-    /// The format before shares were recorded. Its last number is the part of local admissions that turned out to be
-    /// charged in the store after its last report.
-    private static func earlierWindow(_ reader: inout StateReader) -> CounterState.Usage? {
-        guard let numbers = reader.numbers(5) else { return nil }
-        let (base, own) = (numbers[0], numbers[2])
-        let confirmed = numbers[4]
-        guard [base, own, confirmed].allSatisfy({ 0...Quota.maxExact ~= $0 }) else {
-            // An invalid value if the sum overflows: `isPlausible` then rejects the record.
-            return .window(CounterState.WindowState(sharedUsed: -1, sharedPrevious: 0, own: 0, ownPrevious: 0))
-        }
-        return .window(
-            CounterState.WindowState(
-                sharedUsed: min(Quota.maxExact, base + confirmed), sharedPrevious: numbers[1], own: own,
-                ownPrevious: numbers[3],
-                share: CounterState.ShareState(
-                    base: base, taken: min(Quota.maxExact, own + confirmed), previousBase: numbers[1],
-                    previousTaken: numbers[3])))
-    }
-
-    private static func items(_ reader: inout StateReader) -> [FlightState.Item]? {
+    private static func items(_ reader: inout RecordReader) -> [FlightState.Item]? {
         guard let count = reader.number(), count >= 0, count <= reader.rest.count else { return nil }
         var items: [FlightState.Item] = []
         for _ in 0..<count {
@@ -176,7 +97,13 @@ extension StateRecord {
     }
 }
 
-private struct StateWriter {
+/// The forms of a counter's usage. `earlierWindow` is read, but not written any more.
+enum UsageKind: Int64 {
+    case earlierWindow = 1
+    case bucket, windowWithoutShare, windowWithShare, logWithoutShare, logWithShare
+}
+
+struct RecordWriter {
     var bytes: [UInt8]
 
     mutating func put(_ numbers: Int64...) { for number in numbers { put(number) } }
@@ -196,7 +123,7 @@ private struct StateWriter {
     }
 }
 
-private struct StateReader {
+struct RecordReader {
     var rest: ArraySlice<UInt8>
 
     mutating func number() -> Int64? {

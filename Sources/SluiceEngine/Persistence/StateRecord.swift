@@ -75,88 +75,19 @@ package struct CounterState: Sendable, Equatable {
         case log(LogState)
     }
 
-    /// In units of cost; see `WindowUsage`.
-    package struct WindowState: Sendable, Equatable {
-        package var sharedUsed: Int64
-        package var sharedPrevious: Int64
-        package var own: Int64
-        package var ownPrevious: Int64
-        /// nil while all count in the store.
-        package var share: ShareState?
-
-        package init(
-            sharedUsed: Int64, sharedPrevious: Int64, own: Int64, ownPrevious: Int64, share: ShareState? = nil
-        ) {
-            self.sharedUsed = sharedUsed
-            self.sharedPrevious = sharedPrevious
-            self.own = own
-            self.ownPrevious = ownPrevious
-            self.share = share
-        }
-    }
-
-    /// The share that this replica took in an outage: see `WindowUsage.shareBase`; then the same for the previous
-    /// window.
-    package struct ShareState: Sendable, Equatable {
-        package var base: Int64
-        package var taken: Int64
-        package var previousBase: Int64
-        package var previousTaken: Int64
-    }
-
-    /// See `BucketUsage`.
-    package struct BucketState: Sendable, Equatable {
-        package var sharedLevel: Int64
-        package var sharedMs: Int64
-        /// -1 while the store counts.
-        package var localLevel: Int64
-        package var ownLevel: Int64
-        package var confirmedLevel: Int64
-        package var localMs: Int64
-        package var replicaCount: Int64
-        package var localCapacity: Int64
-        /// The limit; a maximum of 0: none is known.
-        package var max: Int64
-        package var burst: Int64
-        package var lengthMs: Int64
-    }
-
-    /// See `LogUsage`.
-    package struct LogState: Sendable, Equatable {
-        package var shared: [UsageLog.Step]
-        package var own: [UsageLog.Step]
-        /// nil while all count in the store; then nothing is taken.
-        package var base: [UsageLog.Step]?
-        package var taken: [UsageLog.Step]
-
-        package init(
-            shared: [UsageLog.Step], own: [UsageLog.Step], base: [UsageLog.Step]? = nil, taken: [UsageLog.Step] = []
-        ) {
-            self.shared = shared
-            self.own = own
-            self.base = base
-            self.taken = taken
-        }
-    }
-
-    func isVoid(nowMs: Int64) -> Bool {
-        guard nowMs < countsUntilMs else { return true }
-        return switch usage {
-        case .window(let window):
-            window.sharedUsed <= 0 && window.sharedPrevious <= 0 && window.own <= 0 && window.ownPrevious <= 0
-                && window.share?.taken ?? 0 <= 0
-        case .bucket(let bucket):
-            bucket.sharedLevel <= 0 && bucket.ownLevel <= 0
-        case .log(let log): log.shared.isEmpty && log.own.isEmpty && log.taken.isEmpty
-        }
-    }
+    func isVoid(nowMs: Int64) -> Bool { nowMs >= countsUntilMs || usage.saved.isVoid }
 
     /// Whether it has anything to write back or restore.
-    var isUnsent: Bool {
-        switch usage {
-        case .window(let window): window.own > 0 || window.ownPrevious > 0
-        case .bucket(let bucket): bucket.ownLevel > bucket.confirmedLevel
-        case .log(let log): !log.own.isEmpty
+    var isUnsent: Bool { usage.saved.isUnsent }
+}
+
+extension CounterState.Usage {
+    /// The form that its algorithm gives it.
+    var saved: any SavedUsage {
+        switch self {
+        case .window(let window): window
+        case .bucket(let bucket): bucket
+        case .log(let log): log
         }
     }
 }

@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// Reservations made locally during an outage, until they are settled or their charges no longer count. Reservations
 /// made in the store are not here.
 struct LocalReservations {

@@ -342,21 +342,3 @@ struct Reservations {
         return steps
     }
 }
-
-extension Quota {
-    /// Until when a charge made just now counts, ms since the epoch. A replica's own bucket leaks only at its share of
-    /// the rate.
-    fileprivate func countsUntilMs(_ usage: Usage, replicas: borrowing ReplicaView, nowMs: Int64) -> Int64 {
-        switch algorithm {
-        case .fixedWindow: windowEndMs
-        case .slidingWindow: nextEndMs
-        // The store may report any level; the bound keeps times countable.
-        case .tokenBucket:
-            nowMs
-                + Swift.max(
-                    lengthMs, min(resetMs(usage, nowMs: nowMs), Self.maxExact / replicas.count) * replicas.count)
-        case .concurrency: nowMs + holdMs
-        case .slidingLog: nowMs + lengthMs
-        }
-    }
-}

@@ -152,15 +152,8 @@ extension LimitField {
 }
 
 extension Limit {
-    /// The bucket's capacity, if there is a bucket.
-    fileprivate var burst: Int64? {
-        if case .tokenBucket(let burst) = algorithm { burst } else { nil }
-    }
-
     /// The longest life of a slot in seconds, if the limit counts slots.
-    var holdSeconds: Int64? {
-        if case .concurrency(let holdMs) = algorithm { holdMs / 1000 } else { nil }
-    }
+    var holdSeconds: Int64? { holdMs.map { $0 / 1000 } }
 }
 
 extension Window {

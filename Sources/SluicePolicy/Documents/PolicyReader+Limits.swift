@@ -43,7 +43,8 @@ extension PolicyReader {
         var limit = Limit(
             container: container, counter: counter ?? "", window: method?.window ?? .endless, max: max ?? 0,
             scope: sharing.scope, rule: "\(path)/limits/\(JSONPointer.escape(counter ?? ""))", onDeny: nil,
-            algorithm: method?.algorithm ?? .fixedWindow, acrossGrants: sharing.acrossGrants)
+            algorithm: method?.algorithm ?? .fixedWindow, burst: method?.burst, holdMs: method?.holdMs,
+            acrossGrants: sharing.acrossGrants)
         for field in LimitField.inDocuments {
             guard let read = field.read, let node = object.take(field.key) else { continue }
             read(&self, node, &limit)

@@ -1,31 +1,14 @@
-/// How a limit counts: its algorithm and its window. Each restricts the other.
+/// How a limit counts: its algorithm and its window, each of which restricts the other, and the algorithm's parameters.
 struct CountingMethod {
-    let algorithm: Limit.Algorithm
+    let algorithm: Algorithm
     let window: Window
-}
-
-/// The algorithms, without their further parameters.
-enum AlgorithmKind: String, CaseIterable {
-    case fixedWindow = "fixed_window"
-    case slidingWindow = "sliding_window"
-    case slidingLog = "sliding_log"
-    case tokenBucket = "token_bucket"
-    case concurrency
-
-    var needs: PolicyFeatures {
-        switch self {
-        case .fixedWindow: []
-        case .slidingWindow: .slidingWindow
-        case .slidingLog: .slidingLog
-        case .tokenBucket: .tokenBucket
-        case .concurrency: .concurrency
-        }
-    }
+    var burst: Int64?
+    var holdMs: Int64?
 }
 
 /// Reads algorithms.
 extension PolicyReader {
-    private static let algorithms = FeatureWord<AlgorithmKind>.all(needs: \.needs)
+    private static let algorithms = Algorithm.allCases.map { FeatureWord($0.name, $0, needs: $0.needs) }
     private static let burstRange: ClosedRange<Int64> = 1...PolicyBounds.maxLimit
     private static let holdRange: ClosedRange<Int64> = 1...PolicyBounds.maxHoldSeconds
 
@@ -38,7 +21,7 @@ extension PolicyReader {
         let hold = hold(of: &object, kind: kind)
         if kind == .concurrency {
             refuseWindow(of: &object)
-            return CountingMethod(algorithm: .concurrency(holdMs: hold * 1000), window: .endless)
+            return CountingMethod(algorithm: .concurrency, window: .endless, holdMs: hold * 1000)
         }
         let windowNode = object.peek("window")
         let window = window(of: &object, isRequired: kind != nil)
@@ -49,27 +32,16 @@ extension PolicyReader {
             let largest = [(size: max, node: maxNode), burst].compactMap(\.self).max { $0.size < $1.size }
             if let largest { checkExactness(of: largest.size, window: window, at: largest.node) }
         }
-        switch kind {
-        case .fixedWindow: return CountingMethod(algorithm: .fixedWindow, window: window)
-        case .slidingWindow: return CountingMethod(algorithm: .slidingWindow, window: window)
-        case .slidingLog:
-            guard window.fixedLengthMs != nil else {
-                if let windowNode { refuseUnevenWindow(window, of: kind, at: windowNode) }
-                return nil
-            }
-            return CountingMethod(algorithm: .slidingLog, window: window)
-        case .tokenBucket:
-            guard window.fixedLengthMs != nil else {
-                if let windowNode { refuseUnevenWindow(window, of: kind, at: windowNode) }
-                return nil
-            }
-            guard let capacity = burst?.size ?? max else { return nil }
-            return CountingMethod(algorithm: .tokenBucket(burst: capacity), window: window)
-        case .concurrency: return nil
+        guard kind.allows(window) else {
+            if let windowNode { refuseUnevenWindow(window, of: kind, at: windowNode) }
+            return nil
         }
+        guard kind == .tokenBucket else { return CountingMethod(algorithm: kind, window: window) }
+        guard let capacity = burst?.size ?? max else { return nil }
+        return CountingMethod(algorithm: kind, window: window, burst: capacity)
     }
 
-    private mutating func algorithm(_ node: DocumentNode) -> AlgorithmKind? {
+    private mutating func algorithm(_ node: DocumentNode) -> Algorithm? {
         let features = features
         return choice(node, Self.algorithms, key: "algorithm", why: Self.countedAlgorithms(features))
     }
@@ -81,7 +53,7 @@ extension PolicyReader {
 
     /// `burst`: the capacity of a token bucket.
     private mutating func burst(
-        of object: inout ObjectReader, kind: AlgorithmKind?, max: Int64?
+        of object: inout ObjectReader, kind: Algorithm?, max: Int64?
     ) -> (size: Int64, node: DocumentNode)? {
         guard let node = taken("burst", from: &object, kind: kind, only: .tokenBucket),
             let size = document.wholeNumber(node, in: Self.burstRange)
@@ -94,7 +66,7 @@ extension PolicyReader {
     }
 
     /// `hold`: the longest life of a slot, in seconds.
-    private mutating func hold(of object: inout ObjectReader, kind: AlgorithmKind?) -> Int64 {
+    private mutating func hold(of object: inout ObjectReader, kind: Algorithm?) -> Int64 {
         let byDefault = PolicyBounds.defaultHoldSeconds
         guard let node = taken("hold", from: &object, kind: kind, only: .concurrency) else { return byDefault }
         switch node.value.content {
@@ -112,7 +84,7 @@ extension PolicyReader {
 
     /// The value of a key that belongs to one algorithm; `nil` if it is absent, or was rejected.
     private mutating func taken(
-        _ key: String, from object: inout ObjectReader, kind: AlgorithmKind?, only owner: AlgorithmKind
+        _ key: String, from object: inout ObjectReader, kind: Algorithm?, only owner: Algorithm
     ) -> DocumentNode? {
         guard let node = object.take(key) else { return nil }
         if !features.isSuperset(of: owner.needs) {
@@ -121,14 +93,14 @@ extension PolicyReader {
         }
         guard let kind, kind != owner else { return node }
         misplaced(
-            node, key: key, beside: "with the algorithm \(kind.rawValue.quoted)",
-            expected: "it only with \(owner.rawValue.quoted)")
+            node, key: key, beside: "with the algorithm \(kind.name.quoted)",
+            expected: "it only with \(owner.name.quoted)")
         return nil
     }
 
     /// Calls in progress count whenever they began.
     private mutating func refuseWindow(of object: inout ObjectReader) {
-        let concurrency = AlgorithmKind.concurrency.rawValue
+        let concurrency = Algorithm.concurrency.name
         for key in ["window", "timezone"] {
             guard let node = object.take(key) else { continue }
             misplaced(
@@ -138,10 +110,10 @@ extension PolicyReader {
     }
 
     /// A bucket refills evenly, by the same amount in every millisecond; a log keeps each charge for the same time.
-    private mutating func refuseUnevenWindow(_ window: Window, of kind: AlgorithmKind, at node: DocumentNode) {
+    private mutating func refuseUnevenWindow(_ window: Window, of kind: Algorithm, at node: DocumentNode) {
         document.unexpected(
             "the window \(window.name)", at: node,
-            expected: "a window of one length with \(kind.rawValue.quoted): no month, and no"
+            expected: "a window of one length with \(kind.name.quoted): no month, and no"
                 + " day or week of a time zone")
     }
 
@@ -150,7 +122,7 @@ extension PolicyReader {
         guard max > PolicyBounds.maxLogLimit else { return }
         document.unexpected(
             String(max), at: node,
-            expected: "at most \(PolicyBounds.maxLogLimit) with \(AlgorithmKind.slidingLog.rawValue.quoted),"
+            expected: "at most \(PolicyBounds.maxLogLimit) with \(Algorithm.slidingLog.name.quoted),"
                 + " which keeps every charge")
     }
 

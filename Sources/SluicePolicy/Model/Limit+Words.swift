@@ -29,12 +29,9 @@ extension Limit {
     /// `10 calls per minute`, `3 calls at once`
     private var calls: String {
         let calls = (max == 1 ? "1 call" : "\(max) calls") + " \(manner)"
-        return switch algorithm {
-        case .fixedWindow, .slidingWindow, .slidingLog, .concurrency, .tokenBucket(max): calls
-        // The next call passes as soon as its share of the window has passed.
-        case .tokenBucket(1): "\(calls) (evenly spaced)"
-        case .tokenBucket(let burst): "\(calls) (in bursts of up to \(burst))"
-        }
+        guard let burst, burst != max else { return calls }
+        // With a burst of 1 the next call passes as soon as its share of the window has passed.
+        return burst == 1 ? "\(calls) (evenly spaced)" : "\(calls) (in bursts of up to \(burst))"
     }
 
     /// Whose calls share the limit, at the end of a sentence on one tool.

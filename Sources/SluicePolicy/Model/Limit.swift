@@ -20,19 +20,6 @@ package struct Limit: Sendable, Hashable {
         case attribute(String)
     }
 
-    package enum Algorithm: Sendable, Hashable {
-        /// A count for each window, which starts at 0.
-        case fixedWindow
-        /// The count of this window, and the share of the previous one that a window ending now would reach into.
-        case slidingWindow
-        /// Every charge with its time: exact for any interval of a window's length.
-        case slidingLog
-        /// A bucket with a capacity of `burst` calls (0 only if `max` is 0), refilled evenly, `max` in a window.
-        case tokenBucket(burst: Int64)
-        /// How many calls are in progress at once; one that is never released counts for `holdMs`.
-        case concurrency(holdMs: Int64)
-    }
-
     /// What happens while the store is unavailable.
     package enum OnOutage: String, Sendable, Hashable, CaseIterable {
         /// Local counters decide.
@@ -52,6 +39,10 @@ package struct Limit: Sendable, Hashable {
     package let container: Container
     package let counter: String
     package let algorithm: Algorithm
+    /// How many calls a token bucket holds; nil with other algorithms.
+    package let burst: Int64?
+    /// How long a slot that is never released counts, ms; nil with other algorithms than `concurrency`.
+    package let holdMs: Int64?
     /// `Window.endless` with `concurrency`, and of a fixed length with `tokenBucket` and `slidingLog`.
     package let window: Window
     /// How much one window admits, or how many calls may be in progress at once: 0 (blocks) to `PolicyBounds.maxLimit`,
@@ -71,12 +62,14 @@ package struct Limit: Sendable, Hashable {
 
     package init(
         container: Container, counter: String, window: Window, max: Int64, scope: Scope, rule: String, onDeny: String?,
-        algorithm: Algorithm = .fixedWindow, acrossGrants: Bool = false, onOutage: OnOutage = .local,
-        mode: Mode = .enforce
+        algorithm: Algorithm = .fixedWindow, burst: Int64? = nil, holdMs: Int64? = nil, acrossGrants: Bool = false,
+        onOutage: OnOutage = .local, mode: Mode = .enforce
     ) {
         self.container = container
         self.counter = counter
         self.algorithm = algorithm
+        self.burst = burst
+        self.holdMs = holdMs
         self.window = window
         self.max = max
         self.scope = scope
@@ -94,8 +87,8 @@ extension Limit {
     package struct Identity: Sendable, Hashable {
         package let container: Container
         package let counter: String
-        /// The algorithm's name; `burst` and `hold` are not part of it.
-        package let algorithm: String
+        /// `burst` and `hold` are not part of it.
+        package let algorithm: Algorithm
         package let window: Window
         package let scope: Scope
         package let acrossGrants: Bool
@@ -103,21 +96,8 @@ extension Limit {
 
     package var identity: Identity {
         Identity(
-            container: container, counter: counter, algorithm: algorithm.name, window: window, scope: scope,
+            container: container, counter: counter, algorithm: algorithm, window: window, scope: scope,
             acrossGrants: acrossGrants)
-    }
-}
-
-extension Limit.Algorithm {
-    /// The form in documents and counters' keys.
-    package var name: String {
-        switch self {
-        case .fixedWindow: "fixed_window"
-        case .slidingWindow: "sliding_window"
-        case .slidingLog: "sliding_log"
-        case .tokenBucket: "token_bucket"
-        case .concurrency: "concurrency"
-        }
     }
 }
 

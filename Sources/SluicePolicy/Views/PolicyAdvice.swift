@@ -20,7 +20,7 @@ package struct PolicyAdvice: Sendable, Equatable {
         rule = limit.rule
         text =
             "a sliding window of max \(limit.max) is a rough estimate, and gives steady callers less than their rate;"
-            + " use the algorithm \(AlgorithmKind.slidingLog.rawValue.quoted), which is exact"
+            + " use the algorithm \(Algorithm.slidingLog.name.quoted), which is exact"
     }
 
     /// As a line of text: `advice: /tools/x/limits/c: ...`.

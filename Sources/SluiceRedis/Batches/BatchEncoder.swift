@@ -1,5 +1,6 @@
 package import NIOCore
 package import SluiceEngine
+import SluicePolicy
 
 /// Writes a `Batch` as the call of a script; the heads of `prelude.lua` and of the body document the form.
 ///
@@ -165,8 +166,9 @@ package struct BatchEncoder {
             header.write(charge.quota.max)
             header.write(
                 charge.quota.algorithm.rawValue * 4 + (charge.isShadow ? 2 : 0) + (charge.verifiesTimeToLive ? 1 : 0))
-            header.write(charge.quota.countedLengthMs)
-            header.write(charge.quota.extra)
+            let parameters = charge.quota.scriptParameters
+            header.write(parameters.lengthMs)
+            header.write(parameters.extra)
         }
     }
 
@@ -285,20 +287,5 @@ package struct BatchEncoder {
             guard a == b else { return false }
         }
         return true
-    }
-}
-
-extension Quota {
-    /// The length by which the script divides.
-    fileprivate var countedLengthMs: Int64 { algorithm == .slidingWindow ? previousLengthMs : lengthMs }
-
-    /// The field that depends on the algorithm.
-    fileprivate var extra: Int64 {
-        switch algorithm {
-        case .fixedWindow: 0
-        case .slidingWindow: nextEndMs
-        case .tokenBucket: burst
-        case .concurrency, .slidingLog: holdMs
-        }
     }
 }

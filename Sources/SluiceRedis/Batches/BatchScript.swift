@@ -18,7 +18,11 @@ package enum BatchScript: Sendable, CaseIterable {
 
     private static let chargeSource = PackageResources.prelude_lua + PackageResources.charge_lua
     private static let decideSource =
-        PackageResources.prelude_lua + PackageResources.counters_lua + PackageResources.decide_lua
+        PackageResources.prelude_lua + PackageResources.counters_lua + algorithms + PackageResources.decide_lua
+    /// In the order of their numbers.
+    private static let algorithms =
+        PackageResources.fixed_window_lua + PackageResources.sliding_window_lua + PackageResources.token_bucket_lua
+        + PackageResources.concurrency_lua + PackageResources.sliding_log_lua
 }
 
 /// The SHA-1 of each script in hexadecimal, as `SCRIPT LOAD` returned it.

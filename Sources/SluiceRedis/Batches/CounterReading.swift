@@ -1,8 +1,9 @@
 internal import NIOCore
 internal import SluiceEngine
+import SluicePolicy
 
-/// How one counter is read: the commands, and the meaning of their answers. Besides the scripts (`counters.lua`), only
-/// this type knows the values under each algorithm's keys.
+/// How one counter is read: the commands, and the meaning of their answers. Besides the scripts (`Scripts/Algorithms`),
+/// only this type knows the values under each algorithm's keys.
 struct CounterReading {
     /// The open window's key.
     let key: CounterKey

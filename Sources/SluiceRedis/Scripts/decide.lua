@@ -11,24 +11,18 @@
 --            kind (0: a check; +1: reserved; +2: with an idempotency key; 4: commit; 5: cancel; 6: release; 7: a
 --            restore, cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing
 --            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer), then for each
---            charge: window (index of its pair in [6], from 1), max, flags (4 * algorithm, 0: fixed window, 1: sliding
---            window, 2: token bucket, 3: concurrency, 4: sliding log; +2: a shadow limit; +1: check whether the key
---            still has a time to live), length in ms (of a sliding window, of the previous one), what else the
---            algorithm needs (when the next window ends, ms; burst; how long a slot is held, ms; of a log, when it is
---            charged, ms, or 0: now)
+--            charge: window (index of its pair in [6], from 1), max, flags (4 * the algorithm's number; +2: a shadow
+--            limit; +1: check whether the key still has a time to live), length in ms, what else the algorithm needs
 --            [8] entries: for each its shape, an index in [7] from 1
 --            [9] idempotency: two values for each entry that needs them. A check with an idempotency key: the hash of
 --            its arguments, the hash of its counters. An answer to cache: the encoded answer, its time to live in ms. A
 --            cached answer to drop: its reservation, ''
 --
--- Under the keys: windows and denials are integers; a token bucket is "LEVEL MS" or "LEVEL MS CREDITED": its level,
--- when that was valid, and how much was given back; concurrency is a sorted set of reservations, scored by when they
--- expire; a sliding log is MessagePack, a list of pairs of each charge's time, ms after the one before, and its amount,
--- oldest first; records and cached answers are MessagePack, see `record` and `cacheAnswer`.
+-- Under the keys: each algorithm's file says what is in its own; denials are integers; records and cached answers are
+-- MessagePack, see `record` and `cacheAnswer`.
 --
 -- Returns    for a check: how many were admitted (peek: 1 if it would be), followed by each charge's usage after that
---            (the counter; of a sliding window then the previous window; of concurrency the first and the last expiry;
---            of a log the 20 numbers of `pushLog`; of a shadow limit last its denials); or -1 alone: a window does not
+--            (the numbers that its algorithm lists; of a shadow limit last its denials); or -1 alone: a window does not
 --            hold now; or -3, when, the reservation or '', n, n numbers: it was charged before, and this was the
 --            answer; or -4 alone: the idempotency key belongs to a check with other arguments; or a string alone: the
 --            fault.
@@ -64,27 +58,40 @@ end
 
 -- Checks ------------------------------------------------------------------------------------------------------------
 
+-- Reads the usage for one charge; returns the fault, or nil.
+local function readUsage(charge, i, firstKey, isPeek)
+    local fault = charge.algorithm.read(charge, i, firstKey, isPeek)
+    if not fault and charge.isShadow then
+        denials[i], fault = readCounter(KEYS[firstKey + charge.denialsKey])
+        fault = not denials[i] and fault
+    end
+    return fault
+end
+
+-- Charges `n` admitted checks; `denied` more would not have fitted a shadow limit.
+local function apply(charge, i, cost, n, denied, firstKey, reservation)
+    if n > 0 then
+        charge.algorithm.apply(charge, i, KEYS[firstKey + charge.key], cost * n, reservation)
+    else
+        charge.algorithm.retain(charge, i, firstKey)
+    end
+    if charge.isShadow then
+        local more = max(0, min(denied, MAX_EXACT - denials[i]))
+        denials[i] = denials[i] + more
+        local expiresAtMs = charge.countsUntilMs and charge.countsUntilMs + EXPIRY_SLACK_MS or now + DENIALS_TTL_MS
+        add(KEYS[firstKey + charge.denialsKey], more, charge.verifies, expiresAtMs)
+    end
+end
+
 -- Writes what a settlement needs: {cost, or SPENT, when it was charged, charges, the idempotency key or ''}. `charges`
--- holds those that were applied: {algorithm, key}, then of windows: until when they count; of a log: its length and
--- when it was charged; of a bucket: max, length, the level after the charge, and how much had been given back of the
--- bucket before. The record lives as long as any of the entry's counters: a later settlement has nothing to change.
+-- holds those that were applied: {n, key}, then what algorithm n adds. The record lives as long as any of the entry's
+-- counters: a later settlement has nothing to change.
 local function record(shape, firstKey, idempotencyKey)
     local charged, untilMs = {}, now + 1
     for i = 1, #shape.charges do
         local charge = shape.charges[i]
-        local entry = {charge.algorithm, KEYS[firstKey + charge.key]}
-        if charge.algorithm == TOKEN_BUCKET then
-            entry[3], entry[4], entry[5], entry[6] = charge.max, charge.lengthMs, used[i], credits[i]
-            untilMs = max(untilMs, countsUntil(used[i], lastMs[i], charge.max, charge.lengthMs))
-        elseif charge.algorithm == CONCURRENCY then
-            untilMs = max(untilMs, now + charge.holdMs)
-        elseif charge.algorithm == SLIDING_LOG then
-            entry[3], entry[4] = charge.lengthMs, logCharged[i]
-            untilMs = max(untilMs, logCharged[i] + charge.lengthMs)
-        else
-            entry[3] = charge.countsUntilMs
-            untilMs = max(untilMs, charge.countsUntilMs)
-        end
+        local entry = {charge.number, KEYS[firstKey + charge.key]}
+        untilMs = max(untilMs, charge.algorithm.record(charge, i, entry))
         if taken[i] > 0 then
             charged[#charged + 1] = entry
         end
@@ -96,17 +103,7 @@ end
 local function pushUsages(shape, list)
     for i = 1, #shape.charges do
         local charge = shape.charges[i]
-        if charge.algorithm == SLIDING_LOG then
-            pushLog(charge, i, shape.cost, list)
-        else
-            list(used[i])
-        end
-        if charge.algorithm == SLIDING_WINDOW then
-            list(before[i])
-        elseif charge.algorithm == CONCURRENCY then
-            list(firstExpiry[i])
-            list(lastExpiry[i])
-        end
+        charge.algorithm.usage(charge, i, list, shape.cost)
         if charge.isShadow then
             list(denials[i])
         end
@@ -193,7 +190,8 @@ local function check(shape, firstKey, arguments, counters)
         if fault then
             return push(fault)
         end
-        taken[i] = room(charge, i, shape.cost)
+        local left = max(0, charge.algorithm.room(charge, i))
+        taken[i] = charge.algorithm.takesSlots and left or divide(left, shape.cost)
         if not charge.isShadow then
             admitted = min(admitted, taken[i])
         end
@@ -211,7 +209,7 @@ local function check(shape, firstKey, arguments, counters)
     end
     if isPeek then
         for i = 1, #shape.charges do
-            retain(shape.charges[i], i, firstKey)
+            shape.charges[i].algorithm.retain(shape.charges[i], i, firstKey)
         end
     end
     push(admitted)
@@ -239,32 +237,18 @@ local function isRecord(value)
         if type(charge) ~= 'table' or type(charge[2]) ~= 'string' then
             return false
         end
-        local numbers = ({[FIXED_WINDOW] = 3, [SLIDING_WINDOW] = 3, [TOKEN_BUCKET] = 6, [CONCURRENCY] = 2, [SLIDING_LOG] = 4})[charge[1]]
-        for at = 3, numbers or 0 do
+        local algorithm = algorithmOf(charge[1])
+        for at = 3, algorithm and algorithm.recorded or 0 do
             if not isCount(charge[at]) then
                 return false
             end
         end
-        if not numbers then
+        if not algorithm then
             return false
         end
     end
     return true
 end
-
--- Tags of the counters that this settlement lowered, or raised where capacity returns gradually.
-local lowerings = {}
-
-local function lowered(key)
-    local tag = match(key, '^[^}]*}')
-    if tag and not lowerings[tag] then
-        lowerings[tag] = true
-        lowerings[#lowerings + 1] = tag
-    end
-end
-
--- The fault of a counter that this settlement should have changed, if any.
-local skippedFault
 
 -- A user without the right to publish can still settle. Without the right to subscribe, the denial cache is off.
 local function publishLowerings()
@@ -274,98 +258,6 @@ local function publishLowerings()
     end
     lowerings = {}
 end
-
--- Whether the counter can count `difference` more.
-local function holds(charge, difference)
-    if charge[1] == TOKEN_BUCKET then
-        local level, since = readBucket(charge[2])
-        return not level or difference <= divide(MAX_EXACT - drained(level, since, charge[3]), charge[4])
-    end
-    if charge[1] == SLIDING_LOG then
-        local times, _, sum = readLog(charge[2], charge[3])
-        return charge[4] + charge[3] <= logNow or not times or difference <= MAX_EXACT - sum
-    end
-    return now >= charge[3] or difference <= MAX_EXACT - (readCounter(charge[2]) or 0)
-end
-
--- Changes the usage of the window that was charged, while it still counts.
-local function settleWindow(charge, difference)
-    local countsUntilMs = charge[3]
-    if now >= countsUntilMs then
-        return
-    end
-    local usage, exists = readCounter(charge[2])
-    if not usage then
-        skippedFault = exists
-        return
-    end
-    if difference > 0 then
-        add(charge[2], difference, false, countsUntilMs + EXPIRY_SLACK_MS)
-        if charge[1] == SLIDING_WINDOW then
-            lowered(charge[2])
-        end
-    elseif exists and usage > 0 then
-        call('DECRBY', charge[2], format('%.0f', min(-difference, usage)))
-        lowered(charge[2])
-    end
-end
-
--- What has leaked of the charge is not given back: that room is usable already. What lay under the charge leaked first,
--- except for what was given back since. It is unknown whose that was, so all of it counts as part of what lay under the
--- charge.
-local function settleBucket(charge, difference, chargedMs)
-    local maximum, lengthMs, levelAfter, creditedBefore = charge[3], charge[4], charge[5], charge[6]
-    local level, since, credited, exists = readBucket(charge[2])
-    if not level then
-        skippedFault = since
-        return
-    elseif difference < 0 and not exists then
-        return
-    end
-    local keptMs = exists and call('PTTL', charge[2])
-    if difference > 0 then
-        level, since = drained(level, since, maximum) + difference * lengthMs, max(now, since)
-    else
-        -- Keeps the level of `since`: the next check computes how much has leaked, possibly with another maximum.
-        local under = max(0, levelAfter - (credited - creditedBefore))
-        -- Less was credited than before the charge: the bucket has been empty since, or the sum has restarted from 0.
-        -- If the clock has stepped back the bucket does not leak, but what had leaked before has leaked.
-        local leaked = maximum * max(0, max(now, since) - chargedMs)
-        local rest = credited < creditedBefore and 0 or max(0, under - leaked)
-        local credit = min(-difference * lengthMs, rest, level)
-        level = level - credit
-        credited = credited + credit > MAX_EXACT and 0 or credited + credit
-    end
-    writeBucket(charge[2], level, since, credited, keptMs, maximum, lengthMs)
-    lowered(charge[2])
-end
-
--- Changes the amount of a charge while it still counts.
-local function settleLog(charge, difference)
-    local lengthMs, ms = charge[3], charge[4]
-    if ms + lengthMs <= logNow then
-        return
-    end
-    local times, units, sum, exists = readLog(charge[2], lengthMs)
-    if not times then
-        skippedFault = units
-        return
-    end
-    if difference > 0 then
-        addToLog(times, units, difference, ms)
-    elseif exists and sum > 0 then
-        takeFromLog(times, units, -difference, ms)
-    else
-        return
-    end
-    writeLog(charge[2], times, units, lengthMs)
-    lowered(charge[2])
-end
-
-local settlers = {
-    [FIXED_WINDOW] = settleWindow, [SLIDING_WINDOW] = settleWindow, [TOKEN_BUCKET] = settleBucket,
-    [SLIDING_LOG] = settleLog,
-}
 
 -- Returns 1 or SKIPPED and the fault if something was still to be settled, 0 if nothing was; or a string: what went
 -- wrong.
@@ -386,12 +278,13 @@ local function settle(shape, key)
     local difference = (shape.kind == COMMIT and shape.cost or 0) - cost
     for i = 1, #charges do
         local charge = charges[i]
-        if charge[1] == CONCURRENCY then
+        local algorithm = algorithmOf(charge[1])
+        if algorithm.takesSlots then
             local freed = shape.kind ~= COMMIT and try('ZREM', charge[2], string.sub(key, -32))
             if type(freed) == 'table' then
                 return freed.err
             end
-        elseif settlesCost and difference > 0 and not holds(charge, difference) then
+        elseif settlesCost and difference > 0 and not algorithm.holds(charge, difference) then
             return TOO_MUCH
         end
     end
@@ -399,12 +292,13 @@ local function settle(shape, key)
     skippedFault = nil
     for i = 1, #charges do
         local charge = charges[i]
-        if charge[1] == CONCURRENCY and shape.kind ~= COMMIT then
+        local algorithm = algorithmOf(charge[1])
+        if algorithm.takesSlots and shape.kind ~= COMMIT then
             freesSlots = true
-        elseif charge[1] == CONCURRENCY or not settlesCost then
+        elseif algorithm.takesSlots or not settlesCost then
             rest[#rest + 1] = charge
         elseif difference ~= 0 then
-            settlers[charge[1]](charge, difference, chargedMs)
+            algorithm.settle(charge, difference, chargedMs)
         end
     end
     if not settlesCost and not freesSlots then
@@ -436,12 +330,8 @@ local function restore(shape, firstKey)
     if fault then
         return push(fault)
     end
-    if charge.algorithm == SLIDING_LOG then
-        local ms = logTime(charge, logTimes[1])
-        if ms > logNow - charge.lengthMs then
-            used[1] = used[1] + raiseLog(logTimes[1], logUnits[1], shape.cost, ms)
-            writeLog(KEYS[firstKey + charge.key], logTimes[1], logUnits[1], charge.lengthMs)
-        end
+    if charge.algorithm.raise then
+        charge.algorithm.raise(charge, 1, KEYS[firstKey + charge.key], shape.cost)
     else
         local more = max(0, shape.cost - used[1])
         apply(charge, 1, more, more > 0 and 1 or 0, 0, firstKey, '')
@@ -517,26 +407,18 @@ local function decodeShape(shape)
     local keys = 0
     for at = 4, #shape, 5 do
         local window, flags, lengthMs, extra = shape[at] * 2, shape[at + 2], shape[at + 3], shape[at + 4]
-        local algorithm = floor(flags / 4)
+        local number = floor(flags / 4)
+        local algorithm = algorithmOf(number)
         local charge = {
-            algorithm = algorithm, max = shape[at + 1], lengthMs = lengthMs, holdMs = extra, endMs = windows[window],
-            capacity = algorithm == TOKEN_BUCKET and extra or shape[at + 1],
-            isShadow = flags % 4 >= 2, verifies = flags % 2 == 1, key = keys + 1,
+            number = number, algorithm = algorithm, max = shape[at + 1], lengthMs = lengthMs, extra = extra,
+            endMs = windows[window], isShadow = flags % 4 >= 2, verifies = flags % 2 == 1, key = keys + 1,
         }
-        keys = keys + 1
-        shape.usages = shape.usages + 1
-        if algorithm == FIXED_WINDOW then
-            charge.countsUntilMs = charge.endMs
-        elseif algorithm == SLIDING_WINDOW then
-            charge.countsUntilMs = extra
-            keys = keys + 1
-            shape.usages = shape.usages + 1
-        elseif algorithm == SLIDING_LOG then
-            shape.usages = shape.usages + 3 + 2 * LOG_STEPS
-        elseif algorithm == CONCURRENCY then
-            shape.takesSlots = true
-            shape.usages = shape.usages + 2
+        if algorithm.describe then
+            algorithm.describe(charge)
         end
+        keys = keys + algorithm.keys
+        shape.usages = shape.usages + algorithm.usages
+        shape.takesSlots = shape.takesSlots or algorithm.takesSlots
         if charge.isShadow then
             keys = keys + 1
             charge.denialsKey = keys

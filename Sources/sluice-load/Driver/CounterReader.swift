@@ -58,7 +58,7 @@ struct CounterReader: Sendable {
             func text(_ name: String) -> String { Self.field(name, of: counter)?.string ?? "" }
             func number(_ name: String) -> Int64 { Self.field(name, of: counter)?.integer ?? -1 }
             let grant = text("grant")
-            guard text("algorithm") == Quota.Algorithm.fixedWindow.name, text("mode") == "enforce",
+            guard text("algorithm") == Algorithm.fixedWindow.name, text("mode") == "enforce",
                 let subject = subjects.subject(grant: grant.isEmpty ? nil : grant, words: text("subject")),
                 number("shared_used") >= 0
             else { continue }

@@ -18,7 +18,7 @@ package struct JudgedLimit: Sendable, Equatable {
     package static func limits(of policy: Policy, bindsMaximum: Bool) -> [String: JudgedLimit] {
         let all = policy.allToolsLimits + policy.tools.values.flatMap(\.limits)
         let judged = all.map { limit in
-            let isFixedWindow = if case .fixedWindow = limit.algorithm { true } else { false }
+            let isFixedWindow = limit.algorithm == .fixedWindow
             return (
                 limit.rule,
                 JudgedLimit(max: bindsMaximum ? limit.max : nil, isJudged: isFixedWindow && limit.mode == .enforce)

@@ -128,7 +128,7 @@ extension Simulation {
             question.mixed?.group.baseKeys[index]
             ?? CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity)
         let nowMs = limiter.clock.nowMs(moment(question.replica))
-        let open = Counter.bounds(of: limit.window, Quota.Algorithm(limit.algorithm), at: nowMs)
+        let open = Counter.bounds(of: limit.window, limit.algorithm, at: nowMs)
         let quota = Quota(limit).at(open)
         // A replica's clock may run a little slow.
         let tag = Array(baseKey.prefix { $0 != UInt8(ascii: "}") }) + [125]

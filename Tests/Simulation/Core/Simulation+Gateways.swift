@@ -179,14 +179,11 @@ extension SimulationScenario {
         func one(_ counter: String, _ tool: String?) -> Limit {
             var max: Int64 = random.one(of: [0, 1, 2, 3, 5, 10, 40])
             var seconds: Int64 = random.one(of: [1, 2, 4])
-            let algorithm: Limit.Algorithm =
-                switch random.next() % 5 {
-                case 0: .fixedWindow
-                case 1: .slidingWindow
-                case 2: .slidingLog
-                case 3: .tokenBucket(burst: max == 0 ? 0 : random.one(of: [1, max, 2 * max]))
-                default: .concurrency(holdMs: random.one(of: [1_000, 2_000, 60_000]))
-                }
+            let algorithms: [Algorithm] = [.fixedWindow, .slidingWindow, .slidingLog, .tokenBucket, .concurrency]
+            let algorithm = algorithms[Int(random.next() % 5)]
+            var (burst, holdMs): (Int64?, Int64?)
+            if algorithm == .tokenBucket { burst = max == 0 ? 0 : random.one(of: [1, max, 2 * max]) }
+            if algorithm == .concurrency { holdMs = random.one(of: [1_000, 2_000, 60_000]) }
             // Some windows are still open at the end, so that their usage can be judged.
             if algorithm == .fixedWindow && random.once(in: 2) {
                 max = random.one(of: [200, 100_000])
@@ -194,8 +191,8 @@ extension SimulationScenario {
             }
             let scope: Limit.Scope = random.one(of: [.grant, .grant, .session, .global, .attribute("team")])
             return limit(
-                counter, max: max, per: seconds, of: tool, scope: scope, algorithm: algorithm,
-                acrossGrants: ![.grant, .global].contains(scope) && random.once(in: 2),
+                counter, max: max, per: seconds, of: tool, scope: scope, algorithm: algorithm, burst: burst,
+                holdMs: holdMs, acrossGrants: ![.grant, .global].contains(scope) && random.once(in: 2),
                 onOutage: random.one(of: [.local, .local, .allow, .deny]),
                 mode: random.once(in: 4) ? .shadow : .enforce)
         }

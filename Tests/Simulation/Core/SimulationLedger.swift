@@ -1,4 +1,5 @@
 import StoreModel
+import SluicePolicy
 
 @testable import SluiceEngine
 

@@ -1,0 +1,410 @@
+import SluicePolicy
+
+/// A bucket that each check fills by its cost. It leaks `max` in every `lengthMs`, evenly, and holds `burst`. A usage is
+/// its level, in units of cost times `lengthMs`.
+enum TokenBucket: AlgorithmRules {
+    /// Rounded down: a unit that has leaked only in part is not available.
+    static func left(_ quota: Quota, _ usage: Usage, nowMs: Int64) -> Int64 {
+        let free = quota.burst * quota.lengthMs - usage.used
+        return free / quota.lengthMs - (free % quota.lengthMs < 0 ? 1 : 0)
+    }
+
+    static func retryAfterMs(_ quota: Quota, cost: Int64, _ usage: Usage, nowMs: Int64) -> Int64 {
+        // A bucket that never leaks never makes room.
+        guard quota.max > 0 else { return -1 }
+        return max(1, quota.leakMs(usage.used + cost * quota.lengthMs - quota.burst * quota.lengthMs))
+    }
+
+    static func resetMs(_ quota: Quota, _ usage: Usage, nowMs: Int64) -> Int64 {
+        usage.used == 0 || quota.max == 0 ? 0 : quota.leakMs(usage.used)
+    }
+
+    /// A replica's own bucket leaks only at its share of the rate.
+    static func countsUntilMs(_ quota: Quota, _ usage: Usage, replicas: ReplicaView, nowMs: Int64) -> Int64 {
+        // The store may report any level; the bound keeps times countable.
+        let emptyMs = min(resetMs(quota, usage, nowMs: nowMs), Quota.maxExact / replicas.count) * replicas.count
+        return nowMs + max(quota.lengthMs, emptyMs)
+    }
+
+    static func charge(_ quota: Quota, cost: Int64, count: Int64) -> Int64 { cost * count * quota.lengthMs }
+
+    static func scriptParameters(_ quota: Quota) -> (lengthMs: Int64, extra: Int64) { (quota.lengthMs, quota.burst) }
+
+    static func usage(_ quota: Quota, of stored: StoredCounter, nowMs: Int64) -> Usage {
+        var usage = stored.usage
+        usage.used = quota.drained(usage.used, sinceMs: stored.lastMs, nowMs: nowMs)
+        return usage
+    }
+
+    static func ignoresUsage(_ quota: Quota) -> Bool { quota.max == 0 }
+
+    static func keeps(_ usage: CounterState.Usage) -> Bool { if case .bucket = usage { true } else { false } }
+
+    static func localUsage(lengthMs: Int64) -> (any LocalUsage)? { BucketUsage() }
+}
+
+extension Quota {
+    /// A bucket's level after leaking.
+    package func drained(_ level: Int64, sinceMs: Int64, nowMs: Int64) -> Int64 {
+        guard nowMs > sinceMs else { return level }
+        let (leaked, overflow) = max.multipliedReportingOverflow(by: nowMs - sinceMs)
+        return overflow || leaked >= level ? 0 : level - leaked
+    }
+
+    /// How long a level takes to leak, rounded up; `max` is not 0.
+    fileprivate func leakMs(_ level: Int64) -> Int64 { (level + max - 1) / max }
+
+    /// A token bucket that is charged in levels instead of costs, and has room for any level.
+    fileprivate var unlimitedLevel: Quota {
+        var quota = self
+        quota.lengthMs = 1
+        quota.burst = Self.maxExact
+        return quota
+    }
+}
+
+/// The usage of a token bucket. In an outage this replica has a bucket of its own, with its share of the common level,
+/// which leaks at the rate divided by the number of replicas. To stay with integers, its level is multiplied by the
+/// number of replicas ("fine").
+struct BucketUsage: LocalUsage {
+    /// The level as the store reported it, and when, by the store's clock.
+    private var sharedLevel: Int64 = 0
+    private var sharedMs: Int64 = 0
+    /// The level of this replica's own bucket, fine; -1 while the store counts.
+    private var localLevel: Int64 = -1
+    /// The local admissions in it, fine: they stay counted after the outage, for the next one.
+    private var ownLevel: Int64 = 0
+    /// How much of those was given back so far, fine.
+    private var credited: Int64 = 0
+    /// How much of those turned out to be charged in the store after its last report, fine.
+    private var confirmedLevel: Int64 = 0
+    private var localMs: Int64 = 0
+    private var replicaCount: Int64 = 1
+    /// This replica's share of the capacity, fine.
+    private var localCapacity: Int64 = 0
+    /// As `Unsettled.unconfirmed`, in units of cost. Its part of the level is not known: while there is any, nothing
+    /// is written back.
+    private var unconfirmed: Int64 = 0
+    /// The limit as last checked here: see `quota`. A maximum of 0: none.
+    private var max: Int64 = 0
+    private var burst: Int64 = 0
+    private var lengthMs: Int64 = 0
+
+    /// Above every meaningful level, with room for sums.
+    private static let most: Int64 = 1 << 61
+    static let levels: ClosedRange<Int64> = 0...most
+
+    // MARK: Reports of the store
+
+    mutating func observe(_ usage: Usage, decidedMs: Int64) { observe(level: usage.used, atMs: decidedMs) }
+
+    private mutating func observe(level: Int64, atMs: Int64) {
+        sharedLevel = level
+        sharedMs = atMs
+        ownLevel = Swift.max(0, ownLevel - confirmedLevel)
+        confirmedLevel = 0
+    }
+
+    /// The level that the store just reported contains this much of the local admissions.
+    mutating func markStored(_ cost: Int64, _ quota: Quota, _ place: Counter.Place) {
+        ownLevel = Swift.max(0, ownLevel - Self.fine(cost, quota.lengthMs, replicaCount))
+    }
+
+    /// It stays counted here until the store reports its level.
+    mutating func confirm(_ cost: Int64, _ quota: Quota, _ place: Counter.Place) -> Bool {
+        confirmedLevel = min(ownLevel, confirmedLevel + Self.fine(cost, quota.lengthMs, replicaCount))
+        return false
+    }
+
+    /// A bucket that never leaks admits nothing.
+    mutating func updateQuota(_ quota: Quota) { (max, burst, lengthMs) = (quota.max, quota.burst, quota.lengthMs) }
+
+    var quota: Quota? {
+        guard max > 0, lengthMs > 0 else { return nil }
+        return Quota(
+            algorithm: .tokenBucket, max: max, burst: burst, windowStartMs: Quota.endless.lowerBound,
+            windowEndMs: Quota.endless.upperBound, lengthMs: lengthMs)
+    }
+
+    // MARK: During an outage
+
+    /// The bucket is divided at the next check.
+    mutating func beginShare() { localLevel = -1 }
+
+    mutating func takeShare(_ amount: Int64, _ quota: Quota, _ place: Counter.Place?, cutMs: Int64, nowMs: Int64) {
+        drain(quota, nowMs: nowMs)
+        guard localLevel >= 0 else { return }
+        let fine = Self.fine(abs(amount), quota.lengthMs, replicaCount)
+        localLevel = Swift.max(0, min(Self.most, amount >= 0 ? localLevel + fine : localLevel - fine))
+    }
+
+    mutating func left(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) -> Int64 {
+        turnLocal(quota, replicas: replicas, hash: hash, nowMs: nowMs)
+        let free = localCapacity - localLevel
+        let unit = quota.lengthMs * replicaCount
+        // Rounded down, as in the store.
+        return free >= 0 ? free / unit : -((unit - 1 - free) / unit)
+    }
+    /// Drains the bucket up to `nowMs`; divides it first if an outage has just begun.
+    private mutating func turnLocal(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) {
+        turnBack(toMs: nowMs)
+        let share = Self.fine(replicas.share(of: quota.burst * quota.lengthMs, counterHash: hash), replicas.count)
+        if localLevel < 0 {
+            let free = quota.burst * quota.lengthMs - quota.drained(sharedLevel, sinceMs: sharedMs, nowMs: nowMs)
+            let freeShare = Self.fine(replicas.share(of: free, counterHash: hash), replicas.count)
+            drain(quota, nowMs: nowMs)
+            localLevel = min(Self.most, share - freeShare + ownLevel)
+        } else {
+            drain(quota, nowMs: nowMs)
+        }
+        replicaCount = replicas.count
+        localCapacity = share
+        updateQuota(quota)
+    }
+
+    /// If the store's clock was followed back, it leaks on from here.
+    private mutating func turnBack(toMs nowMs: Int64) {
+        if sharedMs > nowMs + EngineBounds.clockStepMs { sharedMs = nowMs }
+        if localMs > nowMs + EngineBounds.clockStepMs { localMs = nowMs }
+    }
+
+    private mutating func drain(_ quota: Quota, nowMs: Int64) {
+        ownLevel = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
+        confirmedLevel = quota.drained(confirmedLevel, sinceMs: localMs, nowMs: nowMs)
+        if localLevel >= 0 { localLevel = quota.drained(localLevel, sinceMs: localMs, nowMs: nowMs) }
+        localMs = Swift.max(localMs, nowMs)
+    }
+
+    /// The state of a bucket right after a charge.
+    struct ChargeReceipt {
+        /// The level of local admissions, fine.
+        var level: Int64
+        /// How much of those had been given back when this was taken, fine.
+        var credited: Int64
+    }
+
+    mutating func admit(
+        _ quota: Quota, cost: Int64, reservation: ReservationID?, nowMs: Int64
+    ) -> ChargeReceipt? {
+        raise(by: Self.fine(cost, quota.lengthMs, replicaCount))
+        return ChargeReceipt(level: ownLevel, credited: credited)
+    }
+
+    func canAdjust(by cost: Int64, of item: LocalReservations.Item, _ place: Counter.Place?, nowMs: Int64) -> Bool {
+        guard cost > 0 else { return true }
+        let quota = item.quota
+        let level = (self.quota ?? quota).drained(ownLevel, sinceMs: localMs, nowMs: nowMs)
+        return cost <= (Self.fine(Quota.maxExact, replicaCount) - level) / (quota.lengthMs * replicaCount)
+    }
+
+    /// Changes a local admission to another cost. What has leaked of it is not given back, because it no longer
+    /// counted. Older usage leaked first, except for what was given back since; that may have been anyone's, so all of
+    /// it counts as older usage.
+    mutating func adjust(by cost: Int64, of item: LocalReservations.Item, _ place: Counter.Place?, nowMs: Int64) {
+        guard let receipt = item.receipt else { return }
+        let quota = item.quota
+        turnBack(toMs: nowMs)
+        let amount = Self.fine(abs(cost), quota.lengthMs, replicaCount)
+        // Drains by the present limit, which may leak more slowly than the one it was charged by.
+        drain(self.quota ?? quota, nowMs: nowMs)
+        if cost >= 0 { return raise(by: amount) }
+        let remaining = quota.drained(
+            Swift.max(0, receipt.level - (credited - receipt.credited)), sinceMs: item.chargedMs, nowMs: nowMs)
+        let back = min(amount, remaining, ownLevel)
+        credited = min(Self.most, credited + back)
+        ownLevel -= back
+        if localLevel >= 0 { localLevel = Swift.max(0, localLevel - back) }
+    }
+
+    private mutating func raise(by amount: Int64) {
+        let fullest = Self.fine(Quota.maxExact, replicaCount)
+        ownLevel = min(fullest, ownLevel + amount)
+        if localLevel >= 0 { localLevel = min(fullest, localLevel + amount) }
+    }
+
+    func retryAfterMs(
+        _ quota: Quota, cost: Int64, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64
+    ) -> Int64 {
+        let missing = localLevel + Self.fine(cost, quota.lengthMs, replicaCount) - localCapacity
+        guard quota.max > 0 else { return -1 }
+        return Swift.max(1, (min(missing, Self.most) + quota.max - 1) / quota.max)
+    }
+
+    // MARK: Combined usage
+
+    func combinedUsage(_ quota: Quota, nowMs: Int64) -> Usage { Usage(used: combinedLevel(quota, nowMs: nowMs)) }
+
+    private func combinedLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
+        let own = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs) / replicaCount
+        return min(Quota.maxExact, sharedLevel(quota, nowMs: nowMs) + own)
+    }
+
+    func sharedUsage(_ quota: Quota?, cost: Int64, nowMs: Int64) -> Usage {
+        Usage(used: sharedLevel(quota, nowMs: nowMs))
+    }
+
+    /// - Parameter quota: nil if the policy no longer has the limit: then no leak is assumed.
+    private func sharedLevel(_ quota: Quota?, nowMs: Int64) -> Int64 {
+        quota?.drained(sharedLevel, sinceMs: sharedMs, nowMs: nowMs) ?? sharedLevel
+    }
+
+    /// Rounded up.
+    func locallyUsed(_ quota: Quota?, nowMs: Int64) -> Int64 {
+        guard let quota else { return 0 }
+        let unit = quota.lengthMs * replicaCount
+        return (quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs) + unit - 1) / unit
+    }
+
+    var isTouched: Bool { sharedLevel > 0 || ownLevel > 0 }
+
+    // MARK: Write-backs
+
+    mutating func markUnconfirmed(_ cost: Int64, _ place: Counter.Place?, cutMs: Int64) {
+        unconfirmed = Swift.max(0, min(Quota.maxExact, unconfirmed + cost))
+    }
+
+    func isUnconfirmed(nowMs: Int64) -> Bool { unconfirmed > 0 }
+
+    func holdsUnsettled(nowMs: Int64) -> Bool {
+        guard let quota else { return false }
+        return quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs) > 0
+    }
+
+    func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack] {
+        guard let quota else { return [] }
+        let unwritten = unwrittenLevel(quota, nowMs: nowMs)
+        return [
+            WriteBack(.restore, restores ? sharedLevel(quota, nowMs: nowMs) : 0, windowMs: windowStartMs),
+            WriteBack(.increment, min(atMost, unwritten), windowMs: windowStartMs),
+        ]
+    }
+
+    /// The amount to write back, as a level of the store's bucket; rounded up.
+    private func unwrittenLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
+        guard unconfirmed == 0 else { return 0 }
+        let level = quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs)
+        return Swift.max(0, min(Quota.maxExact, (level + replicaCount - 1) / replicaCount))
+    }
+
+    func quota(of writeBack: WriteBack) -> Quota? { quota?.unlimitedLevel }
+
+    mutating func wroteBack(
+        _ amount: Int64, of writeBack: WriteBack, _ numbers: ArraySlice<Int64>?, _ place: Counter.Place,
+        decidedMs: Int64
+    ) -> Bool {
+        let fine = Self.fine(amount, replicaCount)
+        guard let level = numbers?.first else {
+            // It stays counted here until the store reports its level.
+            confirmedLevel = min(ownLevel, confirmedLevel + fine)
+            return false
+        }
+        ownLevel = Swift.max(0, ownLevel - fine)
+        observe(level: level, atMs: decidedMs)
+        return true
+    }
+
+    // MARK: A restart
+
+    /// What is given back after that counts as given back of older usage.
+    func state(hasShare: Bool) -> CounterState.Usage? {
+        .bucket(
+            CounterState.BucketState(
+                sharedLevel: sharedLevel, sharedMs: sharedMs, localLevel: hasShare ? localLevel : -1,
+                ownLevel: ownLevel, confirmedLevel: confirmedLevel, localMs: localMs, replicaCount: replicaCount,
+                localCapacity: localCapacity, max: max, burst: max > 0 ? burst : 0, lengthMs: max > 0 ? lengthMs : 0))
+    }
+
+    mutating func restore(_ usage: CounterState.Usage) -> Bool {
+        guard case .bucket(let state) = usage else { return false }
+        sharedLevel = state.sharedLevel
+        sharedMs = state.sharedMs
+        localLevel = state.localLevel
+        ownLevel = state.ownLevel
+        confirmedLevel = state.confirmedLevel
+        localMs = state.localMs
+        replicaCount = state.replicaCount
+        localCapacity = state.localCapacity
+        (max, burst, lengthMs) = (state.max, state.burst, state.lengthMs)
+        return localLevel >= 0
+    }
+
+    /// When nothing of it counts any more, ms since the epoch. It is kept for at least a window: after a reload or a
+    /// restart with a lower maximum, it leaks more slowly.
+    var countsUntilMs: Int64? {
+        guard let quota else { return 0 }
+        func untilMs(_ level: Int64, sinceMs: Int64) -> Int64 {
+            level > 0 ? sinceMs + Swift.max(quota.lengthMs, (level + quota.max - 1) / quota.max) : 0
+        }
+        return Swift.max(untilMs(sharedLevel, sinceMs: sharedMs), untilMs(ownLevel, sinceMs: localMs))
+    }
+
+    /// However slowly it may leak from now on.
+    func isQuiet(_ quota: Quota?, nowMs: Int64) -> Bool {
+        guard let quota, isTouched else { return true }
+        guard combinedLevel(quota, nowMs: nowMs) == 0 else { return false }
+        return nowMs - Swift.max(sharedLevel > 0 ? sharedMs : 0, ownLevel > 0 ? localMs : 0) >= quota.lengthMs
+    }
+
+    private static func fine(_ level: Int64, _ replicas: Int64) -> Int64 {
+        let (product, overflow) = level.multipliedReportingOverflow(by: replicas)
+        return overflow ? most : min(product, most)
+    }
+
+    /// What a cost adds to a level. A commit may have any cost, so the product is clamped if it overflows.
+    private static func fine(_ cost: Int64, _ lengthMs: Int64, _ replicas: Int64) -> Int64 {
+        fine(fine(cost, lengthMs), replicas)
+    }
+}
+
+extension CounterState {
+    /// See `BucketUsage`.
+    package struct BucketState: Sendable, Equatable, SavedUsage {
+        package var sharedLevel: Int64
+        package var sharedMs: Int64
+        /// -1 while the store counts.
+        package var localLevel: Int64
+        package var ownLevel: Int64
+        package var confirmedLevel: Int64
+        package var localMs: Int64
+        package var replicaCount: Int64
+        package var localCapacity: Int64
+        /// The limit; a maximum of 0: none is known.
+        package var max: Int64
+        package var burst: Int64
+        package var lengthMs: Int64
+    }
+}
+
+extension CounterState.BucketState {
+    var isPlausible: Bool {
+        // The time of a bucket that was never used is 0.
+        guard StateRecord.isAmount(sharedLevel), StateRecord.isTime(sharedMs), StateRecord.isTime(localMs),
+            BucketUsage.levels ~= localLevel || localLevel == -1,
+            [ownLevel, confirmedLevel, localCapacity].allSatisfy({ BucketUsage.levels ~= $0 }),
+            1...Int64(EngineBounds.maxReplicas + 1) ~= replicaCount,
+            0...PolicyBounds.maxLimit ~= max, 0...PolicyBounds.maxLimit ~= burst,
+            0...PolicyBounds.maxWindowSeconds * 1000 ~= lengthMs
+        else { return false }
+        // No more than the capacity of the replica's own bucket.
+        guard ownLevel <= Quota.maxExact * replicaCount, confirmedLevel <= ownLevel else { return false }
+        return lengthMs == 0 || Swift.max(max, burst) <= Quota.maxExact / lengthMs
+    }
+
+    var isVoid: Bool { sharedLevel <= 0 && ownLevel <= 0 }
+    var isUnsent: Bool { ownLevel > confirmedLevel }
+
+    func append(to writer: inout RecordWriter) {
+        writer.put(UsageKind.bucket.rawValue)
+        writer.put(sharedLevel, sharedMs, localLevel, ownLevel, confirmedLevel)
+        writer.put(localMs, replicaCount, localCapacity)
+        writer.put(max, burst, lengthMs)
+    }
+
+    init?(_ reader: inout RecordReader) {
+        guard let numbers = reader.numbers(11) else { return nil }
+        self.init(
+            sharedLevel: numbers[0], sharedMs: numbers[1], localLevel: numbers[2], ownLevel: numbers[3],
+            confirmedLevel: numbers[4], localMs: numbers[5], replicaCount: numbers[6], localCapacity: numbers[7],
+            max: numbers[8], burst: numbers[9], lengthMs: numbers[10])
+    }
+}
