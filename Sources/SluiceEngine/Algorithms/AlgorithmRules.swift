@@ -3,6 +3,7 @@ import SluicePolicy
 /// What distinguishes an algorithm: its arithmetic, as pure functions of a quota, a usage and a time; its numbers on the
 /// wire; and the type of its local counter. `Quota` and `Usage` say what each function means.
 protocol AlgorithmRules {
+    static func capacity(_ quota: Quota) -> Int64
     static func left(_ quota: Quota, _ usage: Usage, nowMs: Int64) -> Int64
     /// For a check that could pass if nothing was used.
     static func retryAfterMs(_ quota: Quota, cost: Int64, _ usage: Usage, nowMs: Int64) -> Int64
@@ -33,6 +34,7 @@ protocol AlgorithmRules {
 }
 
 extension AlgorithmRules {
+    static func capacity(_ quota: Quota) -> Int64 { quota.max }
     static func charge(_ quota: Quota, cost: Int64, count: Int64) -> Int64 { cost * count }
     static func ignoresUsage(_ quota: Quota) -> Bool { false }
     static func scriptParameters(_ quota: Quota) -> (lengthMs: Int64, extra: Int64) { (quota.lengthMs, quota.holdMs) }

@@ -54,7 +54,7 @@ package struct Quota: Sendable, Equatable {
     }
 
     /// What may be used at once, in units of cost; for concurrency, in slots.
-    package var capacity: Int64 { algorithm == .tokenBucket ? burst : max }
+    package var capacity: Int64 { algorithm == .fixedWindow ? max : algorithm.rules.capacity(self) }
 
     /// Whether a check of this cost can pass when nothing is used. A slot costs 1, whatever the call costs.
     package func canEverPass(cost: Int64) -> Bool {

@@ -3,6 +3,8 @@ import SluicePolicy
 /// A bucket that each check fills by its cost. It leaks `max` in every `lengthMs`, evenly, and holds `burst`. A usage is
 /// its level, in units of cost times `lengthMs`.
 enum TokenBucket: AlgorithmRules {
+    static func capacity(_ quota: Quota) -> Int64 { quota.burst }
+
     /// Rounded down: a unit that has leaked only in part is not available.
     static func left(_ quota: Quota, _ usage: Usage, nowMs: Int64) -> Int64 {
         let free = quota.burst * quota.lengthMs - usage.used
