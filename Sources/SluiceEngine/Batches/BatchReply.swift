@@ -82,6 +82,9 @@ extension BatchReply {
         case heartbeat(replicas: ArraySlice<Int64>, unnamed: Int64)
         /// Whether there was something to settle, store or delete.
         case settled(Bool)
+
+        /// How many checks were admitted and charged now.
+        var admittedCount: Int64 { if case .charged(let admitted, _) = self { admitted } else { 0 } }
     }
 
     /// Reads the results of a reply that `ran`, entry by entry. The store's answers are validated before, where they

@@ -228,10 +228,9 @@ extension Limiter {
     /// Delivers the reply to waiting checks in arrival order.
     private mutating func deliver(_ batch: consuming PendingBatch, _ reply: BatchReply, now: ClockReading) {
         let decidedMs = max(reply.timeMs, batch.minTimeMs)
-        var words = reply.words.makeIterator()
-        var at = 0
-        readWriteBackResults(&batch, reply, &at, words: &words, decidedMs: decidedMs)
-        reservations.readAnswerResults(&batch, reply, &at, words: &words)
+        var cursor = BatchReply.Cursor(reply)
+        readWriteBackResults(&batch, &cursor, decidedMs: decidedMs)
+        reservations.readAnswerResults(&batch, &cursor)
         // A separate pass, as in `write`, so that many rows are fetched from memory at once.
         var firstMs = Int64.max
         for index in batch.entries.indices where batch.entries[index].plan >= 0 {
@@ -240,61 +239,66 @@ extension Limiter {
         precondition(firstMs >= 0, "what was charged is counted in a window")
         for index in batch.entries.indices where batch.entries[index].isSent {
             let entry = batch.entries[index]
-            let outcome = reply.results[at]
-            at += 1
+            let outcome = cursor.next(question(of: entry))
             if entry.held > 0 {
-                returnShare(ofEntry: index, admitted: max(0, outcome), decidedMs: decidedMs, of: &batch, now: now)
+                returnShare(
+                    ofEntry: index, admitted: outcome.admittedCount, decidedMs: decidedMs, of: &batch, now: now)
             }
             switch outcome {
-            case BatchReply.windowIsOver:
+            case .charged(let admitted, let usage):
+                table[plan: entry.plan].isFaulty = false
+                answer(entry, of: batch, admitted: admitted, numbers: usage, decidedMs: decidedMs, now: now)
+            case .windowIsOver:
                 clock.followStore()
                 repeatEntry(index, of: &batch)
-            case BatchReply.fault:
-                fail(entry, of: batch, reason: words.next() ?? "", now: now)
-            case BatchReply.tooMuch:
-                // No client waits for an unsent settlement, so its fault is logged.
-                if entry.firstWaiter < 0 {
-                    notices.settlement(fault: "the settled cost of a reservation exceeds what can be counted")
-                }
-                finishAll(entry, of: batch, .notSettled(.tooMuch), now: now)
-            case BatchReply.passedOver:
-                statistics.faults += 1
-                notices.settlement(fault: words.next() ?? "")
-                forgetDenials(settledBy: entry, now: now)
-                reservations.noteSettled(entry)
-                finishAll(entry, of: batch, .settled(true), now: now)
-            case BatchReply.otherArguments:
+            case .fault(let reason):
+                fail(entry, of: batch, reason: reason, now: now)
+            case .otherArguments:
                 finishAll(entry, of: batch, .otherArguments, now: now)
-            case BatchReply.replayed:
-                let numbers = reply.results[at + 2..<at + 2 + Int(reply.results[at + 1])]
+            case .replayed(let atMs, let isLocal, let usage, let reservation):
                 replay(
-                    entry, of: batch, atMs: reply.results[at], numbers: numbers, reservation: words.next() ?? "",
-                    now: now)
-                at = numbers.endIndex
-            default:
-                if entry.isHeartbeat {
-                    let numbers = reply.results[at + 1..<at + 1 + 3 * Int(reply.results[at])]
-                    at = numbers.endIndex + 1
-                    heard(numbers, unnamed: reply.results[at - 1], now: now)
-                    continue
-                }
-                guard entry.plan >= 0 else {
-                    if outcome == 1 {
-                        forgetDenials(settledBy: entry, now: now)
-                        reservations.noteSettled(entry)
-                    }
-                    notices.settlement(fault: nil)
-                    finishAll(entry, of: batch, .settled(outcome == 1), now: now)
-                    continue
-                }
-                let numbers = reply.results[at..<at + table[rulesOf: entry.plan].usageCount]
-                at = numbers.endIndex
-                table[plan: entry.plan].isFaulty = false
-                answer(entry, of: batch, admitted: outcome, numbers: numbers, decidedMs: decidedMs, now: now)
+                    entry, of: batch, atMs: atMs, isLocal: isLocal, numbers: usage, reservation: reservation, now: now)
+            case .heartbeat(let replicas, let unnamed):
+                heard(replicas, unnamed: unnamed, now: now)
+            case .settled, .tooMuch, .passedOver:
+                finishSettlement(entry, of: batch, outcome, now: now)
             }
         }
         sendRepeated(of: batch, now: now)
         recycle(batch)
+    }
+
+    private func question(of entry: borrowing PendingBatch.Entry) -> BatchReply.Question {
+        if entry.plan >= 0 { return .charge(usageCount: table[rulesOf: entry.plan].usageCount) }
+        return entry.isHeartbeat ? .heartbeat : .settlement
+    }
+
+    /// The store answered the settlement of a reservation.
+    private mutating func finishSettlement(
+        _ entry: PendingBatch.Entry, of batch: PendingBatch, _ outcome: BatchReply.Outcome, now: ClockReading
+    ) {
+        var isDone = true
+        switch outcome {
+        case .tooMuch:
+            // No client waits for an unsent settlement, so its fault is logged.
+            if entry.firstWaiter < 0 {
+                notices.settlement(fault: "the settled cost of a reservation exceeds what can be counted")
+            }
+            return finishAll(entry, of: batch, .notSettled(.tooMuch), now: now)
+        case .passedOver(let reason):
+            statistics.faults += 1
+            notices.settlement(fault: reason)
+        case .settled(let found):
+            isDone = found
+            notices.settlement(fault: nil)
+        case .charged, .windowIsOver, .fault, .otherArguments, .replayed, .heartbeat:
+            preconditionFailure("no answer to a settlement")
+        }
+        if isDone {
+            forgetDenials(settledBy: entry, now: now)
+            reservations.noteSettled(entry)
+        }
+        finishAll(entry, of: batch, .settled(isDone), now: now)
     }
 
     /// The store could not charge one of the entry's counters, or read its record. Other entries are not affected.

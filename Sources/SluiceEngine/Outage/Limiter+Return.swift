@@ -51,21 +51,15 @@ extension Limiter {
 
     /// Handles the results of a batch's write-backs, which come first in the reply.
     mutating func readWriteBackResults(
-        _ batch: inout PendingBatch, _ reply: BatchReply, _ at: inout Int, words: inout IndexingIterator<[String]>,
-        decidedMs: Int64
+        _ batch: inout PendingBatch, _ cursor: inout BatchReply.Cursor, decidedMs: Int64
     ) {
         for sent in batch.writeBacks {
-            let outcome = reply.results[at]
-            at += 1
             recorder.noteOutcome(sent.counter, in: &table)
             var numbers: ArraySlice<Int64>?
-            if outcome == BatchReply.fault {
-                _ = words.next()
-            } else if outcome != BatchReply.windowIsOver {
+            let usageCount = table[counter: sent.counter].algorithm == .slidingLog ? Batch.logUsageCount : 1
+            if case .charged(_, let usage) = cursor.next(.charge(usageCount: usageCount)) {
+                numbers = usage
                 if sent.writeBack.kind == .increment { statistics.settled += 1 }
-                let count = table[counter: sent.counter].algorithm == .slidingLog ? Batch.logUsageCount : 1
-                numbers = reply.results[at..<at + count]
-                at += count
             }
             reconciler.answered(sent, numbers: numbers, decidedMs: decidedMs, keepsShare: keepsShare, in: &table)
         }

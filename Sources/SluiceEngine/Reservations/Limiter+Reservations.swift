@@ -132,7 +132,7 @@ extension Limiter {
 
     /// A check with that id was admitted before: repeats that answer.
     mutating func replay(
-        _ entry: PendingBatch.Entry, of batch: PendingBatch, atMs: Int64, numbers: ArraySlice<Int64>,
+        _ entry: PendingBatch.Entry, of batch: PendingBatch, atMs: Int64, isLocal: Bool, numbers: ArraySlice<Int64>,
         reservation: String, now: ClockReading
     ) {
         guard case .check(let tracked)? = entry.operation else { preconditionFailure("only such a check is replayed") }
@@ -146,8 +146,6 @@ extension Limiter {
             if !wantsTrace { decision.trace = nil }
             return finishAll(entry, of: batch, .decision(decision), now: now)
         }
-        let isLocal = atMs < 0
-        let atMs = abs(atMs)
         var evaluation = Evaluation(allowed: true, wantsTrace: wantsTrace || tracked.idempotencyKey != nil)
         if numbers.count == table[rulesOf: entry.plan].usageCount {
             takeQuotas(plan: entry.plan, atMs: atMs)

@@ -112,14 +112,10 @@ struct Reservations {
         batch.answers.append(unsent)
     }
 
-    /// Handles the results of a batch's cached answers.
-    mutating func readAnswerResults(
-        _ batch: inout PendingBatch, _ reply: BatchReply, _ at: inout Int, words: inout IndexingIterator<[String]>
-    ) {
+    /// Handles the results of a batch's cached answers. One that cannot be written now is not sent again.
+    mutating func readAnswerResults(_ batch: inout PendingBatch, _ cursor: inout BatchReply.Cursor) {
         for unsent in batch.answers {
-            // An answer that cannot be written now is not sent again.
-            if reply.results[at] == BatchReply.fault { _ = words.next() }
-            at += 1
+            _ = cursor.next(.settlement)
             answers.isStored(unsent)
         }
         batch.answers.removeAll(keepingCapacity: true)
