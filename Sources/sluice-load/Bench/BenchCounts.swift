@@ -1,50 +1,41 @@
 import SluiceProtocol
 
 /// Whether a cell's checks were counted correctly, and their results other than decisions.
-package struct BenchCounts: Sendable, Equatable {
+struct BenchCounts: Sendable, Equatable {
     /// The sums of one kind of counters in Redis.
-    package struct Stored: Sendable, Equatable {
-        package var sum: Int64 = 0
-        package var highest: Int64 = 0
-
-        package init(sum: Int64 = 0, highest: Int64 = 0) {
-            self.sum = sum
-            self.highest = highest
-        }
+    struct Stored: Sendable, Equatable {
+        var sum: Int64 = 0
+        var highest: Int64 = 0
     }
 
     /// The owner of counters.
-    package enum Owner: String, Sendable, CaseIterable {
+    enum Owner: String, Sendable, CaseIterable {
         case direct
         case sluice
     }
 
-    package struct Admitted: Sendable, Equatable {
-        package var allowed: Int64 = 0
-        package var denied: Int64 = 0
+    struct Admitted: Sendable, Equatable {
+        var allowed: Int64 = 0
+        var denied: Int64 = 0
         /// Decisions of local counters.
-        package var local: Int64 = 0
-
-        package init() {}
+        var local: Int64 = 0
     }
 
     /// Over all rounds, warm-ups included.
-    package var admitted: [Owner: Admitted] = [:]
-    package var failures: Int64 = 0
-    package var firstFault: String?
+    var admitted: [Owner: Admitted] = [:]
+    var failures: Int64 = 0
+    var firstFault: String?
     /// The oracle's findings in the judged round; nil if no sidecar was checked.
-    package var oracle: OracleReport?
+    var oracle: OracleReport?
     /// The faults, a sentence each.
-    package private(set) var faults: [String] = []
+    private(set) var faults: [String] = []
     /// What could not be compared, and why.
-    package private(set) var gaps: [String] = []
-
-    package init() {}
+    private(set) var gaps: [String] = []
 
     /// Whether everything was counted correctly and nothing failed.
-    package var isClean: Bool { faults.isEmpty && failures == 0 }
+    var isClean: Bool { faults.isEmpty && failures == 0 }
 
-    package mutating func add(_ statistics: borrowing LoadStatistics, owner: Owner?) {
+    mutating func add(_ statistics: borrowing LoadStatistics, owner: Owner?) {
         failures += statistics.failureCount
         if firstFault == nil { firstFault = statistics.firstFault }
         guard let owner else { return }
@@ -53,7 +44,7 @@ package struct BenchCounts: Sendable, Equatable {
         if owner == .sluice { admitted[owner]?.local += statistics[.local].allowed + statistics[.local].denied }
     }
 
-    package mutating func add(_ other: BenchCounts) {
+    mutating func add(_ other: BenchCounts) {
         failures += other.failures
         if firstFault == nil { firstFault = other.firstFault }
         for (owner, more) in other.admitted {
@@ -63,9 +54,9 @@ package struct BenchCounts: Sendable, Equatable {
         }
     }
 
-    package mutating func fail(_ sentence: String) { faults.append(sentence) }
+    mutating func fail(_ sentence: String) { faults.append(sentence) }
 
-    package mutating func judge(_ report: OracleReport, describe: (OracleReport.Break) -> String) {
+    mutating func judge(_ report: OracleReport, describe: (OracleReport.Break) -> String) {
         oracle = report
         for found in report.breaks { fail(describe(found)) }
         if report.untracedAnswers > 0 { fail("\(report.untracedAnswers) answers had no trace") }
@@ -76,7 +67,7 @@ package struct BenchCounts: Sendable, Equatable {
     ///   - stored: nil if there is no Redis.
     ///   - complaints: the troubles that sidecars logged.
     ///   - hasTurned: whether a window ended meanwhile, so that counters of two windows may exist, or one may be gone.
-    package mutating func compare(
+    mutating func compare(
         _ owner: Owner, with stored: Stored?, setting: BenchCell.Setting, complaints: [String] = [], hasTurned: Bool
     ) {
         guard let admitted = admitted[owner] else { return }

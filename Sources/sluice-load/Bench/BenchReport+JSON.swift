@@ -2,16 +2,16 @@ import Foundation
 import SluiceProtocol
 
 /// The machine of a benchmark.
-package struct BenchMachine: Sendable, Encodable {
-    package var cores: Int
-    package var processor: String
-    package var kernel: String
+struct BenchMachine: Sendable, Encodable {
+    var cores: Int
+    var processor: String
+    var kernel: String
 
     /// A description to go with figures.
-    package var about: String { "\(cores) core\(cores == 1 ? "" : "s") of \(processor), Linux \(kernel)" }
+    var about: String { "\(cores) core\(cores == 1 ? "" : "s") of \(processor), Linux \(kernel)" }
 
     /// This machine.
-    package static var current: BenchMachine {
+    static var current: BenchMachine {
         let lines = (FileManager.default.contents(atPath: "/proc/cpuinfo")).map { String(decoding: $0, as: UTF8.self) }
         let model = lines?.split(separator: "\n").first { $0.hasPrefix("model name") }
         let kernel = FileManager.default.contents(atPath: "/proc/sys/kernel/osrelease")
@@ -26,7 +26,7 @@ package struct BenchMachine: Sendable, Encodable {
 extension BenchReport {
     /// All of it as one JSON object, with units in the names.
     /// - Parameter commit: the commit that was built; nil if unknown.
-    package static func json(
+    static func json(
         _ results: [BenchResult], plan: BenchPlan, machine: BenchMachine, commit: String? = nil
     ) throws -> String {
         let encoder = JSONEncoder()

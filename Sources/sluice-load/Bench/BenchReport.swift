@@ -1,13 +1,13 @@
 import SluiceProtocol
-package import SluiceTerminal
+import SluiceTerminal
 
 /// Writes the results of a benchmark, for people.
-package enum BenchReport {
+enum BenchReport {
     /// If the driver is busy for this share of the time, it may be what limits a contender.
     private static let busyShareLimit = 0.85
 
     /// One cell, as soon as it is done.
-    package static func section(_ result: BenchResult, _ style: Style) -> String {
+    static func section(_ result: BenchResult, _ style: Style) -> String {
         var text = "\n" + style.apply(.strong, to: "\(result.cell.name):") + " \(result.cell.about)"
         if let rate = result.ratePerSecond { text += ", \(Format.count(Int64(rate))) checks/s" }
         text += "\n"
@@ -78,7 +78,7 @@ package enum BenchReport {
     }
 
     /// All comparisons with their targets.
-    package static func measures(_ results: [BenchResult], _ style: Style) -> String {
+    static func measures(_ results: [BenchResult], _ style: Style) -> String {
         var table = TextTable([
             .init("cell"), .init("measure"), .init("measured", .right), .init("rounds"), .init("bar"), .init(""),
         ])
@@ -100,7 +100,7 @@ package enum BenchReport {
     }
 
     /// The subject and the machine of the measurement: figures mean little without them.
-    package static func origin(_ results: [BenchResult], machine: BenchMachine, commit: String?) -> String {
+    static func origin(_ results: [BenchResult], machine: BenchMachine, commit: String?) -> String {
         var parts = ["Sluice \(SluiceVersion.current)\(commit.map { " (\($0))" } ?? "")"]
         if let redis = results.lazy.compactMap(\.redisVersion).first { parts.append("Redis \(redis)") }
         return "\n" + TerminalText.visible((parts + [machine.about]).joined(separator: ", ")) + "\n"

@@ -2,12 +2,10 @@ import Foundation
 import NIOConcurrencyHelpers
 
 /// How long and how often a benchmark measures.
-package struct BenchPlan: Sendable, Equatable {
-    package var rounds = 5
-    package var durationNs: Int64 = 1_000_000_000
-    package var warmUpNs: Int64 = 200_000_000
-
-    package init() {}
+struct BenchPlan: Sendable, Equatable {
+    var rounds = 5
+    var durationNs: Int64 = 1_000_000_000
+    var warmUpNs: Int64 = 200_000_000
 }
 
 /// Runs one cell: starts the processes, loads each contender once to warm up and to judge, then all of them in turn,
@@ -17,7 +15,7 @@ package struct BenchPlan: Sendable, Equatable {
 /// machine as what is measured. So it judges a separate round. In the measured rounds the counters are the proof: they
 /// hold exactly what was admitted, and none is over its maximum.
 /// was admitted, and no more, lies in Redis, and none is over its maximum.
-package struct BenchRunner {
+struct BenchRunner {
     let cell: BenchCell
     let plan: BenchPlan
     private let stage: LocalCluster
@@ -44,7 +42,7 @@ package struct BenchRunner {
     }
 
     /// The policy document of a cell's sidecars. Its windows are long, so that none ends during a round.
-    package static func policy(_ setting: BenchCell.Setting) throws -> String {
+    static func policy(_ setting: BenchCell.Setting) throws -> String {
         let limits: [[String: Any]] = ["day", "week", "month"].prefix(setting.limits).map {
             ["counter": "bench_\($0)", "window": $0, "max": setting.maximum, "scope": "grant"]
         }
@@ -55,7 +53,7 @@ package struct BenchRunner {
 
     /// - Parameter onNote: called with a line about work that takes a while.
     /// - Throws: `LoadFailure`, `LocalClusterFailure`, or `CancellationError`.
-    package static func run(
+    static func run(
         _ cell: BenchCell, plan: BenchPlan, onNote: @escaping (String) -> Void = { _ in }
     ) async throws -> BenchResult {
         var runner = try BenchRunner(cell, plan: plan, onNote: onNote)

@@ -1,11 +1,9 @@
 /// What the driver starts, and the faults that it injects.
-package struct ClusterPlan: Sendable, Equatable {
-    package var sidecars: Int
+struct ClusterPlan: Sendable, Equatable {
+    var sidecars: Int
     /// The document's text.
-    package var policy = ""
-    package var faults = FaultScript()
-
-    package init(sidecars: Int) { self.sidecars = sidecars }
+    var policy = ""
+    var faults = FaultScript()
 }
 
 /// Injects the faults of a script into a cluster at their times.

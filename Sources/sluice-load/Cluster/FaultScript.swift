@@ -1,14 +1,14 @@
 /// The faults to inject into the processes under load, and their times: one action a line, such as `at 10s stop redis`.
 ///
 /// Empty lines and text after a `#` are ignored. Times count from the start of the measured part.
-package struct FaultScript: Sendable, Equatable {
-    package enum Victim: Sendable, Equatable {
+struct FaultScript: Sendable, Equatable {
+    enum Victim: Sendable, Equatable {
         case redis
         /// Counted from 1.
         case sidecar(Int)
     }
 
-    package enum Action: Sendable, Equatable {
+    enum Action: Sendable, Equatable {
         /// Hangs it: it accepts connections and does not answer (SIGSTOP).
         case stop(Victim)
         /// Ends a `stop` (SIGCONT).
@@ -23,28 +23,23 @@ package struct FaultScript: Sendable, Equatable {
         case reloadPolicy(path: String?)
     }
 
-    package struct Step: Sendable, Equatable {
-        package var atNs: Int64
-        package var action: Action
-
-        package init(atNs: Int64, action: Action) {
-            self.atNs = atNs
-            self.action = action
-        }
+    struct Step: Sendable, Equatable {
+        var atNs: Int64
+        var action: Action
     }
 
-    package typealias Fault = LineFault
+    typealias Fault = LineFault
 
     /// By time; actions of the same time in the order of the script.
-    package let steps: [Step]
+    let steps: [Step]
 
-    package init(steps: [Step] = []) {
+    init(steps: [Step] = []) {
         self.steps = steps.enumerated().sorted { ($0.element.atNs, $0.offset) < ($1.element.atNs, $1.offset) }
             .map(\.element)
     }
 
     /// - Parameter sidecars: how many there are.
-    package init(text: String, sidecars: Int) throws(Fault) {
+    init(text: String, sidecars: Int) throws(Fault) {
         var steps: [Step] = []
         for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             let words = line.prefix { $0 != "#" }.split(whereSeparator: \.isWhitespace).map(String.init)
@@ -91,7 +86,7 @@ package struct FaultScript: Sendable, Equatable {
 }
 
 extension FaultScript.Victim: CustomStringConvertible {
-    package var description: String {
+    var description: String {
         switch self {
         case .redis: "redis"
         case .sidecar(let number): "sidecar \(number)"
@@ -101,7 +96,7 @@ extension FaultScript.Victim: CustomStringConvertible {
 
 extension FaultScript.Action: CustomStringConvertible {
     /// The form in a script.
-    package var description: String {
+    var description: String {
         switch self {
         case .stop(let victim): "stop \(victim)"
         case .continue(let victim): "continue \(victim)"

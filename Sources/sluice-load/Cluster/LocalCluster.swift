@@ -1,11 +1,11 @@
 import Foundation
-package import Glibc
+import Glibc
 
 /// The driver's own Redis and sidecars, in a temporary folder, and the faults that a script injects.
 ///
 /// A process is only signalled by its id, and only before it has been waited for, so that the id cannot belong to
 /// another process.
-package actor LocalCluster {
+actor LocalCluster {
     private struct Process {
         let victim: FaultScript.Victim
         let command: [String]
@@ -21,13 +21,13 @@ package actor LocalCluster {
     private let policy: String
     private let policyPath: String
 
-    package nonisolated let redisSocket: String
+    nonisolated let redisSocket: String
     /// Redis' address in the form of `--socket`; nil if there is no Redis.
-    package nonisolated let redisPlace: String?
-    package nonisolated let sidecarSockets: [String]
+    nonisolated let redisPlace: String?
+    nonisolated let sidecarSockets: [String]
 
     /// How sidecars and the driver reach Redis.
-    package enum RedisTransport: String, Sendable, CaseIterable {
+    enum RedisTransport: String, Sendable, CaseIterable {
         case unix
         case tcp
         /// Redis is not started, and sidecars count alone.
@@ -38,7 +38,7 @@ package actor LocalCluster {
     /// - Parameters:
     ///   - policy: the document's text.
     ///   - budgetNs: the sidecars' budget for a check.
-    package init(sidecars: Int, policy: String, budgetNs: Int64, redis transport: RedisTransport = .unix) throws {
+    init(sidecars: Int, policy: String, budgetNs: Int64, redis transport: RedisTransport = .unix) throws {
         var template = Array("/tmp/sluice-load-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw LocalClusterFailure("mkdtemp: \(String(cString: strerror(errno)))")
@@ -78,12 +78,12 @@ package actor LocalCluster {
     }
 
     /// The id of a running process; nil if it has ended.
-    package func processID(of victim: FaultScript.Victim) -> pid_t? {
+    func processID(of victim: FaultScript.Victim) -> pid_t? {
         processes.first { $0.victim == victim }?.pid
     }
 
     /// The last line about trouble in each sidecar's log, if there is one.
-    package func complaints() -> [String] {
+    func complaints() -> [String] {
         processes.compactMap { process in
             guard case .sidecar = process.victim, let log = FileManager.default.contents(atPath: process.log) else {
                 return nil
@@ -94,7 +94,7 @@ package actor LocalCluster {
     }
 
     /// Starts Redis and then the sidecars, and waits until each answers.
-    package func start() async throws {
+    func start() async throws {
         group = try ProcessGroup(folder: folder)
         try Data(policy.utf8).write(to: URL(fileURLWithPath: policyPath))
         for index in processes.indices {
@@ -104,7 +104,7 @@ package actor LocalCluster {
     }
 
     /// Asks all processes to end, kills those that do not, and removes the folder.
-    package func end() async {
+    func end() async {
         // Sidecars first, so that they do not see Redis disappear.
         for index in processes.indices.reversed() {
             signal(index, SIGCONT)
@@ -122,7 +122,7 @@ package actor LocalCluster {
 
     /// Executes one action of a fault script.
     /// - Throws: `LocalClusterFailure` if it could not be done; the run goes on.
-    package func perform(_ action: FaultScript.Action) throws {
+    func perform(_ action: FaultScript.Action) throws {
         switch action {
         case .stop(let victim): signal(index(of: victim), SIGSTOP)
         case .continue(let victim): signal(index(of: victim), SIGCONT)
@@ -224,7 +224,7 @@ package actor LocalCluster {
     }
 
     /// The default document of spawned sidecars: 100 in 5 s for each identity, for the tool of each kind of check.
-    package static func defaultPolicy(tools: [String], scope: LoadSettings.Scope) throws -> String {
+    static func defaultPolicy(tools: [String], scope: LoadSettings.Scope) throws -> String {
         let limit: [String: Any] = ["counter": "load", "window": 5, "max": 100, "scope": scope.rawValue]
         let document: [String: Any] = [
             "version": "1", "default": "deny",

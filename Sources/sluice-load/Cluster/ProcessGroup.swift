@@ -77,8 +77,8 @@ struct ProcessGroup {
 }
 
 /// Why the driver's own processes could not be used.
-package struct LocalClusterFailure: Error, Sendable, Equatable, CustomStringConvertible {
-    package let description: String
+struct LocalClusterFailure: Error, Sendable, Equatable, CustomStringConvertible {
+    let description: String
 
     init(_ description: String) { self.description = description }
 }

@@ -6,7 +6,7 @@ extension LoadCommand {
     /// The settings from the options.
     /// - Parameter chance: the default seed.
     /// - Throws: `ValidationError`, one sentence with the option, its value and the valid values.
-    package func settings(chance: UInt64) throws -> LoadSettings {
+    func settings(chance: UInt64) throws -> LoadSettings {
         let target = try resolvedTarget()
         var settings = LoadSettings(socketPaths: try own.spawn ? spawnedSockets(target) : sockets())
         settings.target = target
@@ -21,7 +21,7 @@ extension LoadCommand {
     }
 
     /// What to start, and the faults to inject; nil without `--spawn`.
-    package func stagePlan(_ settings: LoadSettings) throws -> ClusterPlan? {
+    func stagePlan(_ settings: LoadSettings) throws -> ClusterPlan? {
         guard own.spawn else { return nil }
         let sidecars = own.sidecars ?? 2
         var plan = ClusterPlan(sidecars: sidecars)

@@ -1,8 +1,8 @@
-package import ArgumentParser
+import ArgumentParser
 
 /// The options of `sluice-load`.
-package struct LoadCommand: ParsableCommand {
-    package static let configuration = CommandConfiguration(
+struct LoadCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
         commandName: "sluice-load",
         abstract: "Loads sidecars with checks, measures how fast they answer, and proves that they count right.",
         discussion: """
@@ -59,15 +59,13 @@ package struct LoadCommand: ParsableCommand {
     @OptionGroup(title: "PROCESSES OF ITS OWN") var own: SpawnOptions
     @OptionGroup(title: "VERDICT") var verdict: VerdictOptions
 
-    package init() {}
-
     /// The path for the trace of what was sent; nil for none.
-    package var recordPath: String? { traces.record }
+    var recordPath: String? { traces.record }
 
     /// The path for the HTML report; nil for none.
-    package var reportPath: String? { verdict.report }
+    var reportPath: String? { verdict.report }
 
     /// Whether the summary is written as JSON.
-    package var wantsJSON: Bool { verdict.json }
-    package var wantsTimeline: Bool { verdict.timeline && !verdict.json }
+    var wantsJSON: Bool { verdict.json }
+    var wantsTimeline: Bool { verdict.timeline && !verdict.json }
 }

@@ -5,22 +5,22 @@ import SluiceTerminal
 import UnixSignals
 
 /// `sluice-load` from its arguments to its exit code.
-package enum LoadProgram {
-    package enum ExitCode {
-        package static let ok: Int32 = 0
+enum LoadProgram {
+    enum ExitCode {
+        static let ok: Int32 = 0
         /// The oracle found a broken promise.
-        package static let brokenPromise: Int32 = 1
-        package static let couldNotRun: Int32 = 2
+        static let brokenPromise: Int32 = 1
+        static let couldNotRun: Int32 = 2
         /// The oracle had nothing to judge.
-        package static let nothingJudged: Int32 = 3
+        static let nothingJudged: Int32 = 3
         /// EX_USAGE.
-        package static let usage: Int32 = 64
+        static let usage: Int32 = 64
         /// The exit code that a shell reports for a program ended by Ctrl-C.
-        package static let interrupted: Int32 = 130
+        static let interrupted: Int32 = 130
     }
 
     /// - Parameter arguments: without the program's name.
-    package static func run(arguments: [String]) async -> Int32 {
+    static func run(arguments: [String]) async -> Int32 {
         if arguments.first == BenchProgram.word {
             return await BenchProgram.run(arguments: Array(arguments.dropFirst()))
         }

@@ -4,12 +4,12 @@ import NIOCore
 import NIOPosix
 
 /// Why a run failed.
-package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
+enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
     case cannotConnect(path: String, reason: String, target: LoadTarget)
     /// There was no decision.
     case noDecision(fault: String?)
 
-    package var description: String {
+    var description: String {
         switch self {
         case .cannotConnect(let path, let reason, .sluice):
             return "cannot connect to \(path): \(reason); start sluiced with --socket \(path), or name another --socket"
@@ -27,7 +27,7 @@ package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
 /// It ends after the duration, or early when its task is cancelled. In both cases it waits for outstanding answers
 /// within the grace period, and returns a summary of what was measured.
 /// answers, and with a summary of what was measured until then.
-package struct LoadRunner: Sendable {
+struct LoadRunner: Sendable {
     private let settings: LoadSettings
     private let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     private let onNote: @Sendable (String) -> Void
@@ -43,7 +43,7 @@ package struct LoadRunner: Sendable {
     ///     a sidecar.
     ///   - onSample: called once a second while checks are sent.
     ///   - onNote: called with one line about each action or finding during the run.
-    package init(
+    init(
         _ settings: LoadSettings, stage: LocalCluster? = nil, faults: FaultScript = FaultScript(),
         redisSocket: String? = nil, meter: ProcessMeter = ProcessMeter(),
         onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in },
@@ -59,7 +59,7 @@ package struct LoadRunner: Sendable {
     }
 
     /// - Throws: `LoadFailure`, or `CancellationError` if it was cancelled before the first check.
-    package func run() async throws -> Summary {
+    func run() async throws -> Summary {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: settings.threadCount)
         do {
             let summary = try await run(on: group)

@@ -6,32 +6,27 @@
 ///
 /// In names, spaces, `%`, `#` and characters that are not printable ASCII are written as `%` and two hexadecimal
 /// digits. Empty lines and lines that begin with `#` are ignored.
-package struct Trace: Sendable, Equatable {
-    package struct Entry: Sendable, Equatable {
+struct Trace: Sendable, Equatable {
+    struct Entry: Sendable, Equatable {
         /// From the start of the trace.
-        package var atNs: Int64
-        package var target: CheckTarget
-
-        package init(atNs: Int64, target: CheckTarget) {
-            self.atNs = atNs
-            self.target = target
-        }
+        var atNs: Int64
+        var target: CheckTarget
     }
 
-    package typealias Fault = LineFault
+    typealias Fault = LineFault
 
     /// By time.
-    package private(set) var entries: [Entry] = []
-    package private(set) var grants: [String] = []
+    private(set) var entries: [Entry] = []
+    private(set) var grants: [String] = []
     /// Empty if no check has a session; otherwise the empty one stands for none.
-    package private(set) var sessions: [String] = []
-    package private(set) var kinds: [CheckKind] = []
+    private(set) var sessions: [String] = []
+    private(set) var kinds: [CheckKind] = []
 
-    package var durationNs: Int64 { entries.last?.atNs ?? 0 }
+    var durationNs: Int64 { entries.last?.atNs ?? 0 }
 
     // MARK: - Reading
 
-    package init(text: String) throws(Fault) {
+    init(text: String) throws(Fault) {
         var grantNumbers: [String: UInt32] = [:]
         var sessionNumbers: [String: UInt32] = [:]
         var kindNumbers: [CheckKind: UInt16] = [:]
@@ -115,7 +110,7 @@ package struct Trace: Sendable, Equatable {
 
     /// The lines of checks that a run with these settings sent.
     /// - Parameter entries: with times that count from the start, in any order.
-    package static func text(of entries: [Entry], _ settings: LoadSettings) -> String {
+    static func text(of entries: [Entry], _ settings: LoadSettings) -> String {
         var text = "# ms grant tool [cost n] [session name] [reserve]\n"
         for entry in entries.sorted(by: { $0.atNs < $1.atNs }) {
             let kind = settings.kinds[Int(entry.target.kind)]

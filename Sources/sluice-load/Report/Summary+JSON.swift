@@ -4,7 +4,7 @@ import SluiceProtocol
 
 extension Summary {
     /// The summary as one JSON object on one line, with units in the names.
-    package func json() throws -> String {
+    func json() throws -> String {
         let encoder = JSONEncoder()
         encoder.keyEncodingStrategy = .convertToSnakeCase
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]

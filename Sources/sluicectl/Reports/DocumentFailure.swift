@@ -8,19 +8,6 @@ struct DocumentFailure: Error {
     var unreadable: [ControlFailure] = []
     let exitCode: ExitCode
 
-    init(faults: [PolicyFaults] = [], unreadable: [ControlFailure] = [], exitCode: ExitCode) {
-        self.faults = faults
-        self.unreadable = unreadable
-        self.exitCode = exitCode
-    }
-
-    /// Several failures as one, with the exit code of the first.
-    init?(_ failures: [DocumentFailure]) {
-        guard let first = failures.first else { return nil }
-        self.init(
-            faults: failures.flatMap(\.faults), unreadable: failures.flatMap(\.unreadable), exitCode: first.exitCode)
-    }
-
     /// For standard error: each fault on a line of its own in the form of compilers.
     func show(_ console: Console) {
         for document in faults { console.writeError("\(document)\n") }
@@ -65,5 +52,14 @@ struct DocumentFailure: Error {
             ("column", .integer(Int64(fault.column))), ("pointer", .string(fault.pointer)), ("found", text(found)),
             ("expected", text(expected)), ("nearest", text(nearest)), ("message", .string(fault.description)),
         ])
+    }
+}
+
+extension DocumentFailure {
+    /// Several failures as one, with the exit code of the first.
+    init?(_ failures: [DocumentFailure]) {
+        guard let first = failures.first else { return nil }
+        self.init(
+            faults: failures.flatMap(\.faults), unreadable: failures.flatMap(\.unreadable), exitCode: first.exitCode)
     }
 }
