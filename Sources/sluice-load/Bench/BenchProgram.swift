@@ -38,7 +38,7 @@ enum BenchProgram {
             for failure in run.failures { LoadProgram.writeError("sluice-load bench: \(failure)\n") }
             if let path = command.jsonPath {
                 do {
-                    let text = try BenchReport.json(
+                    let text = BenchReport.json(
                         run.results, plan: plan, machine: .current, commit: command.commit)
                     try LoadProgram.save(text, to: path)
                 } catch {

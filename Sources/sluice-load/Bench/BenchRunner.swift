@@ -1,5 +1,6 @@
 import Foundation
 import NIOConcurrencyHelpers
+import SluiceTerminal
 
 /// How long and how often a benchmark measures.
 struct BenchPlan: Sendable, Equatable {
@@ -14,7 +15,6 @@ struct BenchPlan: Sendable, Equatable {
 /// The oracle needs a trace with each answer, which a gateway would not request. It runs in the driver, on the same
 /// machine as what is measured. So it judges a separate round. In the measured rounds the counters are the proof: they
 /// hold exactly what was admitted, and none is over its maximum.
-/// was admitted, and no more, lies in Redis, and none is over its maximum.
 struct BenchRunner {
     let cell: BenchCell
     let plan: BenchPlan
@@ -42,13 +42,15 @@ struct BenchRunner {
     }
 
     /// The policy document of a cell's sidecars. Its windows are long, so that none ends during a round.
-    static func policy(_ setting: BenchCell.Setting) throws -> String {
-        let limits: [[String: Any]] = ["day", "week", "month"].prefix(setting.limits).map {
-            ["counter": "bench_\($0)", "window": $0, "max": setting.maximum, "scope": "grant"]
-        }
-        let document: [String: Any] = ["version": "1", "default": "deny", "tools": [tool: ["limits": limits]]]
-        let data = try JSONSerialization.data(withJSONObject: document, options: [.sortedKeys, .prettyPrinted])
-        return String(decoding: data, as: UTF8.self)
+    static func policy(_ setting: BenchCell.Setting) -> String {
+        LocalCluster.policy(
+            tools: [tool],
+            limits: ["day", "week", "month"].prefix(setting.limits).map {
+                [
+                    "counter": .string("bench_\($0)"), "window": .string($0), "max": .integer(setting.maximum),
+                    "scope": "grant",
+                ]
+            })
     }
 
     /// - Parameter onNote: called with a line about work that takes a while.

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import SluiceTerminal
 
 /// The driver's own Redis and sidecars, in a temporary folder, and the faults that a script injects.
 ///
@@ -224,14 +225,19 @@ actor LocalCluster {
     }
 
     /// The default document of spawned sidecars: 100 in 5 s for each identity, for the tool of each kind of check.
-    static func defaultPolicy(tools: [String], scope: LoadSettings.Scope) throws -> String {
-        let limit: [String: Any] = ["counter": "load", "window": 5, "max": 100, "scope": scope.rawValue]
-        let document: [String: Any] = [
-            "version": "1", "default": "deny",
-            "tools": Dictionary(tools.map { ($0, ["limits": [limit]]) }, uniquingKeysWith: { first, _ in first }),
+    static func defaultPolicy(tools: [String], scope: LoadSettings.Scope) -> String {
+        let limit: JSONText = [
+            "counter": "load", "window": 5, "max": 100, "scope": .string(scope.rawValue),
         ]
-        let data = try JSONSerialization.data(withJSONObject: document, options: [.sortedKeys, .prettyPrinted])
-        return String(decoding: data, as: UTF8.self)
+        return policy(tools: Set(tools).sorted(), limits: [limit])
+    }
+
+    /// A document that gives each tool the same limits, and denies all others.
+    static func policy(tools: [String], limits: [JSONText]) -> String {
+        let document: JSONText = [
+            "version": "1", "default": "deny", "tools": .object(tools.map { ($0, ["limits": .array(limits)]) }),
+        ]
+        return document.lines
     }
 }
 

@@ -56,7 +56,7 @@ enum LoadProgram {
             await stage?.end()
             writeError(LoadProgress(isTerminal: isTerminal).ending)
             // The summary first, because it cannot be recreated: a file may turn out not to be writable.
-            print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
+            print(command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
             if command.wantsTimeline { print("\n" + summary.timelineTable(style: style), terminator: "") }
             if let path = command.recordPath { try save(Trace.text(of: summary.recorded, settings), to: path) }
             if let path = command.reportPath { try save(summary.html(), to: path) }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import SluiceClient
+import SluiceTerminal
 
 /// Options common to `check`, `peek` and `explain`.
 struct CheckArguments: ParsableArguments {

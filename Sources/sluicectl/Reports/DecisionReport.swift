@@ -14,29 +14,26 @@ struct DecisionReport {
     }
 
     var json: JSONText {
-        .object([
-            ("allowed", .boolean(decision.allowed)),
-            ("limit", .known(decision.limit)),
-            ("remaining", .known(decision.remaining)),
-            ("retry_after_ms", .known(decision.retryAfterMs)),
-            ("reset_ms", .known(decision.resetMs)),
-            ("verdict", .string(decision.verdict.rawValue)),
-            ("rule", .string(decision.rule)),
-            ("source", .string(decision.source.rawValue)),
-            ("message", .string(decision.message)),
-            (
-                "trace",
-                .array(
-                    decision.trace.map { limit in
-                        .object([
-                            ("rule", .string(limit.rule)),
-                            ("window_start_ms", .known(limit.windowStartMs)),
-                            ("used", .known(limit.used)),
-                            ("max", .known(limit.max)),
-                        ])
-                    })
-            ),
-        ])
+        [
+            "allowed": .boolean(decision.allowed),
+            "limit": .known(decision.limit),
+            "remaining": .known(decision.remaining),
+            "retry_after_ms": .known(decision.retryAfterMs),
+            "reset_ms": .known(decision.resetMs),
+            "verdict": .string(decision.verdict.rawValue),
+            "rule": .string(decision.rule),
+            "source": .string(decision.source.rawValue),
+            "message": .string(decision.message),
+            "trace": .array(
+                decision.trace.map { limit in
+                    [
+                        "rule": .string(limit.rule),
+                        "window_start_ms": .known(limit.windowStartMs),
+                        "used": .known(limit.used),
+                        "max": .known(limit.max),
+                    ]
+                }),
+        ]
     }
 
     private var facts: [(name: String, value: TextTable.Cell)] {
