@@ -38,6 +38,19 @@ public enum Reply: Sendable, Equatable {
         }
     }
 
+    /// The members, if this is a map, or an array of alternating keys and values, as RESP2 has for a map.
+    public var pairs: [Pair]? {
+        switch self {
+        case .map(let pairs): pairs
+        case .array(let elements) where elements.count.isMultiple(of: 2):
+            stride(from: 0, to: elements.count, by: 2).map { Pair(key: elements[$0], value: elements[$0 + 1]) }
+        case .array, .string, .integer, .double, .boolean, .null, .error: nil
+        }
+    }
+
+    /// The value of a member, if this is such a map and has it.
+    public subscript(name: String) -> Reply? { pairs?.last { $0.key.string == name }?.value }
+
     /// The text, if this is a string.
     public var string: String? {
         if case .string(let text) = self { text } else { nil }

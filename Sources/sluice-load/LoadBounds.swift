@@ -51,8 +51,8 @@ enum LoadBounds {
     static let maxStoredCounters = 1_000_000
     /// Keys per request to Redis when its counters are read.
     static let keysPerScan = 1000
-    /// How long a sidecar or Redis may take to answer when its counters are read, s. Past it: they are not compared.
-    static let readTimeoutSeconds = 2
+    /// How long a sidecar or Redis may take to answer an unmeasured question, s. Past it: as if it did not answer.
+    static let askTimeoutSeconds = 2
     /// Most points of a run's timeline: an hour and a half of seconds, a few hundred KiB. Past it: every other one is
     /// dropped.
     static let maxTimelinePoints = 5400
@@ -67,8 +67,6 @@ enum LoadBounds {
     static let startTimeoutNs: Int64 = 20_000_000_000
     /// How long such a process may take to end by itself, ns. Past it: it is killed.
     static let endTimeoutNs: Int64 = 5_000_000_000
-    /// Longest answer to an unmeasured command, in bytes. Past it: it is ignored.
-    static let maxProbeBytes = 1024
     /// Rows of windows in a report, over all rules. Past it: the first are kept, and that is reported.
     static let maxWindowRows = 2000
     /// Longest run or warm-up, in seconds: a week of soaking. Over it: rejected.

@@ -36,9 +36,6 @@ struct BenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("What was built, for the JSON.", valueName: "commit"))
     var commit: String?
 
-    var isList: Bool { list }
-    var jsonPath: String? { json }
-
     /// - Throws: `ValidationError`.
     func plan() throws -> BenchPlan {
         guard (1...LoadBounds.maxBenchRounds).contains(rounds) else {

@@ -1,3 +1,4 @@
+import SluiceClient
 import SluiceProtocol
 
 /// Whether a cell's checks were counted correctly, and their results other than decisions.
@@ -102,8 +103,8 @@ enum StoreTotal {
         }
     }
 
-    /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Returns one line: the next cursor, the sum of these
-    /// keys' values, and the highest value.
+    /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Returns the next cursor, the sum of these keys'
+    /// values, and the highest value.
     private static let script = """
         local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 5000)
         local sum, highest = 0, 0
@@ -115,30 +116,31 @@ enum StoreTotal {
                 if value > highest then highest = value end
             end
         end
-        return redis.status_reply(string.format('%s %.0f %.0f', found[1], sum, highest))
+        return {found[1], string.format('%.0f', sum), string.format('%.0f', highest)}
         """
 
     /// As Redis reports it; nil if it does not.
-    static func version(_ redisSocket: String) -> String? {
-        let script = "return redis.status_reply(redis.call('INFO', 'server'):match('redis_version:([^\\r\\n]+)'))"
-        let answer = RESPProbe.ask(redisSocket, ["EVAL", script, "0"])
-        return answer.flatMap { $0.hasPrefix("+") ? String($0.dropFirst()) : nil }
+    static func version(_ redisSocket: String) async -> String? {
+        let script = "return redis.call('INFO', 'server'):match('redis_version:([^\\r\\n]+)')"
+        return try? await SluiceConnection.ask(redisSocket, ["EVAL", script, "0"]).string
     }
 
-    /// - Throws: `LocalClusterFailure`, or `CancellationError`.
-    static func read(_ owner: BenchCounts.Owner, from redisSocket: String) throws -> BenchCounts.Stored {
+    /// - Throws: `SluiceError`, or `CancellationError`.
+    static func read(_ owner: BenchCounts.Owner, from redisSocket: String) async throws -> BenchCounts.Stored {
         var stored = BenchCounts.Stored()
         var cursor = "0"
         repeat {
             try Task.checkCancellation()
-            let answer = RESPProbe.ask(redisSocket, ["EVAL", script, "0", cursor, pattern(of: owner)])
-            let words = (answer ?? "").dropFirst().split(separator: " ")
-            guard words.count == 3, let sum = Int64(words[1]), let highest = Int64(words[2]) else {
-                throw LocalClusterFailure("Redis's counters could not be read: \(answer ?? "no answer")")
-            }
+            let page =
+                try await SluiceConnection.ask(
+                    redisSocket, ["EVAL", script, "0", cursor, pattern(of: owner)]
+                ).array ?? []
+            guard page.count == 3, let next = page[0].string, let sum = page[1].string.flatMap(Int64.init),
+                let highest = page[2].string.flatMap(Int64.init)
+            else { throw SluiceError.malformedReply("the sum of Redis's counters") }
             stored.sum += sum
             stored.highest = max(stored.highest, highest)
-            cursor = String(words[0])
+            cursor = next
         } while cursor != "0"
         return stored
     }

@@ -72,7 +72,7 @@ struct BenchRunner {
 
     private mutating func carryOut() async throws {
         let dayAtStart = Self.day
-        if stage.redisPlace != nil { result.redisVersion = StoreTotal.version(stage.redisSocket) }
+        if stage.redisPlace != nil { result.redisVersion = await StoreTotal.version(stage.redisSocket) }
         if let memory = cell.memory {
             try await weigh(memory)
         } else {
@@ -87,7 +87,7 @@ struct BenchRunner {
         let hasTurned = Self.day != dayAtStart
         let complaints = await stage.complaints()
         for owner in BenchCounts.Owner.allCases where result.counts.admitted[owner] != nil {
-            let stored = stage.redisPlace != nil ? try StoreTotal.read(owner, from: stage.redisSocket) : nil
+            let stored = stage.redisPlace != nil ? try await StoreTotal.read(owner, from: stage.redisSocket) : nil
             result.counts.compare(
                 owner, with: stored, setting: cell.stage, complaints: complaints, hasTurned: hasTurned)
         }

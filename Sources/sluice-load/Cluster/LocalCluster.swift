@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import SluiceClient
 import SluiceTerminal
 
 /// The driver's own Redis and sidecars, in a temporary folder, and the faults that a script injects.
@@ -123,7 +124,7 @@ actor LocalCluster {
 
     /// Executes one action of a fault script.
     /// - Throws: `LocalClusterFailure` if it could not be done; the run goes on.
-    func perform(_ action: FaultScript.Action) throws {
+    func perform(_ action: FaultScript.Action) async throws {
         switch action {
         case .stop(let victim): signal(index(of: victim), SIGSTOP)
         case .continue(let victim): signal(index(of: victim), SIGCONT)
@@ -132,8 +133,11 @@ actor LocalCluster {
             kill(index(of: victim))
             try start(index(of: victim))
         case .flush:
-            let answer = RESPProbe.ask(redisSocket, ["FLUSHALL"])
-            guard answer == "+OK" else { throw LocalClusterFailure("FLUSHALL was answered \(answer ?? "not at all")") }
+            do {
+                _ = try await SluiceConnection.ask(redisSocket, ["FLUSHALL"])
+            } catch {
+                throw LocalClusterFailure("FLUSHALL failed: \(error)")
+            }
         case .reloadPolicy(let path):
             if let path {
                 guard let text = FileManager.default.contents(atPath: path) else {
@@ -184,7 +188,7 @@ actor LocalCluster {
     private func waitUntilReady(_ index: Int) async throws {
         let process = processes[index]
         let deadlineNs = Clock.nowNs() + LoadBounds.startTimeoutNs
-        while RESPProbe.ask(process.socket, ["PING"]) != "+PONG" {
+        while (try? await SluiceConnection.ask(process.socket, ["PING"]))?.string != "PONG" {
             guard isRunning(index), Clock.nowNs() < deadlineNs else {
                 let log = FileManager.default.contents(atPath: process.log).map { String(decoding: $0, as: UTF8.self) }
                 throw LocalClusterFailure(
@@ -238,39 +242,5 @@ actor LocalCluster {
             "version": "1", "default": "deny", "tools": .object(tools.map { ($0, ["limits": .array(limits)]) }),
         ]
         return document.lines
-    }
-}
-
-/// One command on its own connection; not for measured traffic.
-enum RESPProbe {
-    /// - Returns: the first line of the answer; nil if there was none within a second.
-    static func ask(_ path: String, _ words: [String]) -> String? {
-        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var limit = timeval(tv_sec: 1, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        guard path.utf8.count <= LoadBounds.maxSocketPathBytes else { return nil }
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        let connected = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
-        guard connected == 0 else { return nil }
-        let frame = "*\(words.count)\r\n" + words.map { "$\($0.utf8.count)\r\n\($0)\r\n" }.joined()
-        guard frame.utf8.withContiguousStorageIfAvailable({ write(descriptor, $0.baseAddress, $0.count) }) != nil else {
-            return nil
-        }
-        var answer: [UInt8] = []
-        var byte: UInt8 = 0
-        while answer.count < LoadBounds.maxProbeBytes, read(descriptor, &byte, 1) == 1 {
-            if byte == UInt8(ascii: "\r") { return String(decoding: answer, as: UTF8.self) }
-            answer.append(byte)
-        }
-        return nil
     }
 }

@@ -58,14 +58,4 @@ struct LoadCommand: ParsableCommand {
     @OptionGroup(title: "TRACES") var traces: TraceOptions
     @OptionGroup(title: "PROCESSES OF ITS OWN") var own: SpawnOptions
     @OptionGroup(title: "VERDICT") var verdict: VerdictOptions
-
-    /// The path for the trace of what was sent; nil for none.
-    var recordPath: String? { traces.record }
-
-    /// The path for the HTML report; nil for none.
-    var reportPath: String? { verdict.report }
-
-    /// Whether the summary is written as JSON.
-    var wantsJSON: Bool { verdict.json }
-    var wantsTimeline: Bool { verdict.timeline && !verdict.json }
 }

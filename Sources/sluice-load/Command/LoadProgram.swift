@@ -52,14 +52,19 @@ enum LoadProgram {
             }
             let runner = LoadRunner(
                 settings, stage: stage, faults: plan?.faults ?? FaultScript(), onSample: show, onNote: note)
-            let summary = try await runUntilInterrupted(runner, on: stage)
+            let summary = try await untilInterrupted { [stage] in
+                try await stage?.start()
+                return try await runner.run()
+            }
             await stage?.end()
             writeError(LoadProgress(isTerminal: isTerminal).ending)
             // The summary first, because it cannot be recreated: a file may turn out not to be writable.
-            print(command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
-            if command.wantsTimeline { print("\n" + summary.timelineTable(style: style), terminator: "") }
-            if let path = command.recordPath { try save(Trace.text(of: summary.recorded, settings), to: path) }
-            if let path = command.reportPath { try save(summary.html(), to: path) }
+            print(command.verdict.json ? summary.json() : summary.table(style: style), terminator: "")
+            if command.verdict.timeline, !command.verdict.json {
+                print("\n" + summary.timelineTable(style: style), terminator: "")
+            }
+            if let path = command.traces.record { try save(Trace.text(of: summary.recorded, settings), to: path) }
+            if let path = command.verdict.report { try save(summary.html(), to: path) }
             if !summary.isKept { return ExitCode.brokenPromise }
             return summary.nothingJudged == nil ? ExitCode.ok : ExitCode.nothingJudged
         } catch {
@@ -95,12 +100,11 @@ enum LoadProgram {
         return ExitCode.usage
     }
 
-    /// The first Ctrl-C or SIGTERM ends the run with a summary, the second one ends the process.
-    private static func runUntilInterrupted(_ runner: LoadRunner, on stage: LocalCluster?) async throws -> Summary {
-        let run = Task {
-            try await stage?.start()
-            return try await runner.run()
-        }
+    /// The first Ctrl-C or SIGTERM cancels what runs, the second one ends the process.
+    static func untilInterrupted<Result: Sendable>(
+        _ body: @escaping @Sendable () async throws -> Result
+    ) async throws -> Result {
+        let run = Task { try await body() }
         let watch = Task {
             var hasEnded = false
             for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
@@ -113,7 +117,8 @@ enum LoadProgram {
         return try await run.value
     }
 
-    private static var style: Style {
+    /// How standard output is written.
+    static var style: Style {
         Style(
             isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
     }
