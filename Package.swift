@@ -112,7 +112,7 @@ let package = Package(
 
         // Tests.
         .target(
-            name: "Support", dependencies: ["SluiceClient", "SluiceEngine", nioCore, nioPosix],
+            name: "Support", dependencies: ["SluiceClient", "SluiceEngine", "SluiceProtocol", nioCore, nioPosix],
             path: "Tests/Support", swiftSettings: settings),
         tests("SluicePolicyTests", ["SluicePolicy"]),
         // A store in plain Swift, and the words of its tests. Pure, as the engine is.
@@ -133,7 +133,7 @@ let package = Package(
                 "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "StoreModel", "Support", nioCore,
                 nioPosix, nioEmbedded, logging,
             ]),
-        tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
+        tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", "Support"]),
         tests(
             "SluiceLoadTests",
             [

@@ -1,5 +1,6 @@
 import SluiceClient
 import SluiceProtocol
+import Support
 import Testing
 
 @Suite struct SluiceConnectionTests {
@@ -57,7 +58,8 @@ import Testing
             source: .cache, message: "No.", waitMs: 2500, reservation: "",
             trace: [TraceEntry(rule: "/r", windowStartMs: 7, used: 10, max: 10)])
         let granted = DecisionFields(allowed: true, verdict: .allow, rule: "/x", source: .policy, reservation: "f00d")
-        try await StubServer.with({ decision(version, $0[0] == "CHECK" ? fields : granted) }) { server in
+        try await StubServer.with({ .drip(StubServer.decision($0[0] == "CHECK" ? fields : granted, version)) }) {
+            server in
             let sluice = try await connect(server)
             let denied = try await sluice.check(grant: "g", tool: "t", options: .init(reserve: true, trace: true))
             #expect(!denied.allowed)
@@ -208,4 +210,10 @@ import Testing
             #expect(refused == 1)
         }
     }
+}
+
+/// The echo of a request, as a bulk string.
+private func echo(_ words: [String]) -> StubServer.Action {
+    let text = words.joined(separator: " ")
+    return .answer("$\(text.utf8.count)\r\n\(text)\r\n")
 }

@@ -94,7 +94,7 @@ import Testing
 
     @Test(arguments: [":1\r\n", "+OK\r\n", "*0\r\n", "*1\r\n$1\r\na\r\n", "*3\r\n:1\r\n:1\r\n:1\r\n", "nonsense\r\n"])
     func nonsenseEndsIt(_ answer: String) async throws {
-        let server = try await StubServer.start(["+OK\r\n", answer], handshakeEnd: "sluice-7\r\n")
+        let server = try await StubRedis.start(["+OK\r\n", answer], handshakeEnd: "sluice-7\r\n")
         let link = try await LinkHarness.make(server.url)
         guard case .listening(.closed) = try await link.listen(.open) else { throw SupportError("opened") }
     }
