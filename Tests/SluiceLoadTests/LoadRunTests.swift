@@ -180,7 +180,7 @@ import Testing
         try await stub.stop()
     }
 
-    @Test func aRunEndsByItselfAndTellsItsProgress() async throws {
+    @Test func aRunEndsByItselfAndShowsItsProgress() async throws {
         let stub = try await stub(.honest)
         var settings = settings
         settings.warmUpNs = 50_000_000

@@ -42,14 +42,14 @@ import Testing
         #expect(throws: (any Error).self) { try check(stage.sidecarSockets[1]) }
     }
 
-    @Test func whatDoesNotStartIsTold() async throws {
+    @Test func whatDoesNotStartIsReported() async throws {
         let stage = try LocalCluster(sidecars: 1, policy: "no document", budgetNs: 20_000_000)
         await #expect(throws: LocalClusterFailure.self) { try await stage.start() }
         await stage.end()
         #expect(!FileManager.default.fileExists(atPath: stage.redisSocket))
     }
 
-    @Test func aRunDoesWhatItsScriptSaysAndTellsWhen() async throws {
+    @Test func aRunDoesWhatItsScriptSaysAndNotesWhen() async throws {
         let stage = try LocalCluster(sidecars: 1, policy: Self.policy, budgetNs: 5_000_000_000)
         var settings = LoadSettings(socketPaths: stage.sidecarSockets)
         settings.warmUpNs = 0

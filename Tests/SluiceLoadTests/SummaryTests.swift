@@ -83,7 +83,7 @@ import Testing
     }
 
     /// Checks of a tool that no limit counts prove nothing, whatever their answers were.
-    @Test func tellsThatNothingWasJudged() throws {
+    @Test func saysThatNothingWasJudged() throws {
         var summary = summary()
         #expect(summary.nothingJudged == nil)
         summary.settings.kinds[0].tool = "opencode_run"
@@ -149,7 +149,7 @@ import Testing
         #expect(object?["oracle"] == nil)
     }
 
-    @Test func tellsWhetherAnswersOrSendsWereLate() {
+    @Test func saysWhetherAnswersOrSendsWereLate() {
         var statistics = LoadStatistics()
         for (latencyMs, sinceSentMs) in [(10, 10), (30, 10), (30, 25), (40, 1)] as [(Int64, Int64)] {
             statistics.judge(
@@ -179,7 +179,7 @@ import Testing
         #expect((object?["commit_latency_us"] as? [String: Double])?["max"].map { $0.rounded() } == 2000)
     }
 
-    @Test func tellsHowCountersCompare() throws {
+    @Test func showsHowCountersCompare() throws {
         var summary = summary()
         var counters = OracleReport.Counters(origin: .redis)
         counters.agreeing = 148

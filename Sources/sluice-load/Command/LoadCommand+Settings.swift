@@ -99,14 +99,6 @@ extension LoadCommand {
         settings.warmUpNs = load.warmUp
         settings.threadCount = load.threads
         guard settings.durationNs > 0 else { throw ValidationError("--duration is 0, expected more") }
-        let limit = redisLimit.split(separator: "/", maxSplits: 1).map(String.init)
-        guard limit.count == 2, let max = Int64(limit[0]), (1...LoadBounds.maxCost).contains(max),
-            let windowNs = try? OptionValue.time(limit[1]), windowNs >= 1_000_000
-        else {
-            throw ValidationError("--redis-limit is '\(redisLimit)', expected a maximum and a window, such as 10/60s")
-        }
-        settings.baselineMax = max
-        settings.baselineWindowMs = windowNs / 1_000_000
     }
 
     private func setWorkload(_ settings: inout LoadSettings) throws {
@@ -165,8 +157,6 @@ extension LoadCommand {
         }
         reservations.share = workload.reserve / 100
         reservations.cancelShare = workload.cancel / 100
-        if let cost = workload.commitCost { try check("--commit-cost", cost, in: 0...LoadBounds.maxCost) }
-        reservations.committedCost = workload.commitCost
         reservations.holdNs = workload.hold
         return reservations
     }
@@ -262,7 +252,6 @@ extension LoadCommand {
         settings.scope = try resolvedScope(settings)
         settings.replicaCount = verdict.replicas ?? settings.socketPaths.count
         settings.budgetNs = verdict.budget
-        settings.requiresSettling = verdict.requireSettling
         try setLimits(&settings)
     }
 

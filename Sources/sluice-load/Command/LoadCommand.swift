@@ -47,10 +47,6 @@ struct LoadCommand: ParsableCommand {
     var socket: [String] = []
     @Option(help: ArgumentHelp("What listens there: sluice, redis or ping.", valueName: "target"))
     var target = "sluice"
-    @Option(
-        help: ArgumentHelp(
-            "The limit of --target redis: maximum/window, from a grant's first check.", valueName: "limit"))
-    var redisLimit = "10/60s"
 
     @OptionGroup(title: "LOAD") var load: LoadOptions
     @OptionGroup(title: "RATE") var rates: RateOptions

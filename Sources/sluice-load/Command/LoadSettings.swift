@@ -11,10 +11,9 @@ struct LoadSettings: Sendable, Equatable {
     struct Reservations: Sendable, Equatable {
         /// Share of checks that reserve, 0 to 1.
         var share = 0.0
-        /// Share of reservations that are cancelled, 0 to 1; the others are committed.
+        /// Share of reservations that are cancelled, 0 to 1; the others are committed to a random cost from 1 to the
+        /// reserved one.
         var cancelShare = 0.5
-        /// The committed cost; nil for a random cost from 1 to the reserved one.
-        var committedCost: Int64?
         /// How long a reservation is held, ns.
         var holdNs: Int64 = 0
     }
@@ -67,8 +66,6 @@ struct LoadSettings: Sendable, Equatable {
     var threadCount = 1
     var seed: UInt64 = 0
     var usesOracle = true
-    /// Whether local admissions that are not written back to Redis break a promise.
-    var requiresSettling = false
     var scope = Scope.grant
     /// The known limits, by their path in the policy.
     var limits: [String: JudgedLimit] = [:]

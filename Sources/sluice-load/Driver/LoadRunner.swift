@@ -110,8 +110,7 @@ struct LoadRunner: Sendable {
     private func makeOracle() -> Oracle {
         Oracle(
             subjects: settings.subjectCount, sidecars: settings.socketPaths.count, replicas: settings.replicaCount,
-            budgetNs: settings.budgetNs, requiresSettling: settings.requiresSettling, limits: settings.limits,
-            startsEmpty: startsEmpty)
+            budgetNs: settings.budgetNs, limits: settings.limits, startsEmpty: startsEmpty)
     }
 
     private func makeWorkers(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws

@@ -25,8 +25,8 @@ import SluiceProtocol
 ///
 /// Only fixed windows that are enforced are judged: checks of other limits (`JudgedLimit`) are only measured.
 ///
-/// - *Settled up*: a sidecar's local admissions are in the usage of the window once its answers are shared again. If
-///   they are not, the window is counted as unsettled; that breaks a promise only if the run requires it.
+/// A sidecar's local admissions are in the usage of the window once its answers are shared again. If they are not, the
+/// window is counted as unsettled, which breaks no promise.
 ///
 /// A value without a clock: answers bring the times. Memory is bounded: `LoadBounds.keptWindows` a counter, and
 /// `LoadBounds.maxStretches` a window.
@@ -72,7 +72,6 @@ struct Oracle: Sendable {
     }
 
     private let replicas: Int64
-    private let requiresSettling: Bool
     private let limits: [String: JudgedLimit]
     /// Whether nothing can have been charged before the run.
     private let startsEmpty: Bool
@@ -93,14 +92,12 @@ struct Oracle: Sendable {
     ///   - replicas: the number of replicas among which the sidecars split the rest of a limit while Redis is
     ///     unavailable.
     ///   - budgetNs: the sidecars' budget for a check.
-    ///   - requiresSettling: whether a window without complete write-backs breaks a promise.
     ///   - limits: the known limits, by their path in the policy.
     ///   - startsEmpty: whether the store was empty before the run.
     init(
-        subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, requiresSettling: Bool = false,
-        limits: [String: JudgedLimit] = [:], startsEmpty: Bool = false
+        subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, limits: [String: JudgedLimit] = [:],
+        startsEmpty: Bool = false
     ) {
-        self.requiresSettling = requiresSettling
         self.limits = limits
         self.startsEmpty = startsEmpty
         precondition(subjects >= 1 && sidecars >= 1 && replicas >= 1)
@@ -161,7 +158,6 @@ struct Oracle: Sendable {
             switch found {
             case .fine: break
             case .unjudged: report.unjudgedAnswers += 1
-            case .broken(.settledUp, _) where !requiresSettling: break
             case .broken(let promise, let facts):
                 noteBreak(promise, subject: answer.subject, track: track, window: window, facts)
             }

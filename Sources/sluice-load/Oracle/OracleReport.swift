@@ -17,8 +17,6 @@ struct OracleReport: Sendable, Equatable {
             case localWithinShare = "local within its share"
             /// All sidecars together admitted more than the maximum plus what they could not see of each other.
             case totalWithinBound = "total within its bound"
-            /// A sidecar used Redis again without writing back its local admissions.
-            case settledUp = "settled up"
         }
 
         var promise: Promise
