@@ -5,7 +5,7 @@ import Testing
 extension Integration {
     /// From the start to the end of a sidecar, and who owns its socket meanwhile.
     @Suite struct Lifecycle {
-        @Test func tellsWhenItIsReady() async throws {
+        @Test func logsWhenItIsReady() async throws {
             let redis = try await RedisProcess()
             let sidecar = try await SidecarProcess(policy: Policies.seed, over: redis)
             let line = try #require(sidecar.log.split(whereSeparator: \.isNewline).first { $0.contains(" ready") })
@@ -45,7 +45,7 @@ extension Integration {
             let other = try SidecarProcess.launch(["--socket", path, "--policy", sidecar.folder.path("policy.json")])
             try await SidecarProcess.waitUntilReady(other)
             try #require(rename(path, sidecar.socketPath) == 0)
-            try await waitUntil("it tells\n\(sidecar.log)") {
+            try await waitUntil("it is logged\n\(sidecar.log)") {
                 try client.info("socket_trouble")?.contains("another sluiced is listening there") == true
             }
             #expect(try sidecar.client().info("process_id") == "\(other.pid)")

@@ -224,7 +224,7 @@ extension Integration {
             #expect(try wrong.client().check(Grants.next(), "opencode_run").source == "local")
         }
 
-        @Test func wrongUsageIsToldApart() async throws {
+        @Test func wrongUsageHasItsOwnExitCode() async throws {
             let unknown = try await SidecarProcess.outcome(["--no-such-flag"])
             #expect(unknown.status == 64)
             let version = try SidecarProcess.launch(["--version"])

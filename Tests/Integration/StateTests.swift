@@ -39,7 +39,7 @@ extension Integration.Outages {
         }
 
         /// A share that is used up stays used up, however often the sidecar is started again.
-        @Test(arguments: Ending.allCases) func aShareIsNotHandedOutAnew(_ ending: Ending) async throws {
+        @Test(arguments: Ending.allCases) func aShareIsNotHandedOutAgain(_ ending: Ending) async throws {
             let fleet = try await Fleet(policy: Policies.rate(100, per: Policies.longWindow))
             let grant = Grants.next()
             #expect(try fleet.sidecars[0].client().check(grant, "run", "COST", "40").source == "shared")

@@ -90,7 +90,7 @@ import Testing
         }
     }
 
-    @Test func whoeverWaitsTooLongIsTold() async throws {
+    @Test func aRequestThatWaitsTooLongFails() async throws {
         try await StubServer.with({ _ in .ignore }) { server in
             let sluice = try await SluiceConnection.connect(path: server.path, requestTimeout: .milliseconds(1))
             await #expect(throws: SluiceError.timedOut) { try await sluice.send(["SLOW"]) }
@@ -98,7 +98,7 @@ import Testing
         }
     }
 
-    @Test func whoeverIsCancelledBeforehandIsTold() async throws {
+    @Test func aRequestThatIsCancelledBeforehandFails() async throws {
         try await StubServer.with({ _ in .ignore }) { server in
             let sluice = try await connect(server)
             let task = Task { try await sluice.send(["SLOW"]) }
@@ -125,7 +125,7 @@ import Testing
         }
     }
 
-    @Test func whatWaitsWhenTheServerClosesIsTold() async throws {
+    @Test func whatWaitsWhenTheServerClosesFails() async throws {
         try await StubServer.with({ _ in .close }) { server in
             let sluice = try await connect(server)
             await #expect(throws: SluiceError.closed) { try await sluice.send(["PING"]) }
@@ -133,7 +133,7 @@ import Testing
         }
     }
 
-    @Test func whatWaitsWhenTheClientClosesIsTold() async throws {
+    @Test func whatWaitsWhenTheClientClosesFails() async throws {
         let (arrivals, arrive) = AsyncStream.makeStream(of: Void.self)
         try await StubServer.with({ _ in
             arrive.yield()

@@ -156,8 +156,8 @@ import Testing
     func aHandshakeWithNonsenseFails(_ answer: String, _ reason: String) async throws {
         let server = try await StubRedis.start([answer], closes: true)
         let link = try await LinkHarness.make(server.url)
-        guard case .closed(let told) = try await link.connect() else { throw SupportError("connected") }
-        #expect(told.contains(reason), "\(told)")
+        guard case .closed(let shown) = try await link.connect() else { throw SupportError("connected") }
+        #expect(shown.contains(reason), "\(shown)")
     }
 
     @Test(arguments: [

@@ -221,7 +221,7 @@ import Testing
             (.logLevel, "loud", "trace, debug, info, notice, warning, error or critical"),
             (.logFormat, "xml", "text or json"), (.argumentsCheckedByGateway, "1", "true or false"),
         ])
-    func aWrongValueIsToldWithWhatIsExpected(name: SettingName, text: String, expected: String) {
+    func aWrongValueIsReportedWithWhatIsExpected(name: SettingName, text: String, expected: String) {
         var flags = Self.required
         flags[name] = text
         #expect(faults(flags) == ["--\(name.rawValue): found \"\(text)\", expected \(expected)"])
@@ -230,7 +230,7 @@ import Testing
                 == ["\(name.environmentName): found \"\(text)\", expected \(expected)"])
     }
 
-    @Test func whatIsMissingIsTold() {
+    @Test func whatIsMissingIsReported() {
         #expect(
             faults([:]) == [
                 "--socket: missing, expected the path of the socket that gateways call, such as "
@@ -241,7 +241,7 @@ import Testing
         #expect(faults([.socket: "", .policy: "/p"]).count == 1)
     }
 
-    @Test func allFaultsAreToldAtOnce() {
+    @Test func allFaultsAreReportedAtOnce() {
         let file = """
             {
               "sokcet": "/s",
@@ -260,7 +260,7 @@ import Testing
         #expect(lines.contains { $0.hasSuffix("did you mean \"socket\"?") })
     }
 
-    @Test func aFileThatIsNoObjectOfSettingsIsTold() {
+    @Test func aFileThatIsNoObjectOfSettingsIsReported() {
         #expect(faults(path: "none") == ["none: cannot be opened: it is not there"])
         for text in ["[]", "{", "{\"socket\": \"/a\", \"socket\": \"/b\"}", ""] {
             #expect(faults(path: "c.json", files: ["c.json": text]).contains { $0.hasPrefix("c.json:") })
