@@ -89,7 +89,9 @@ let package = Package(
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
         // For people at a terminal.
-        module("SluiceTerminal", []),
+        module("SluiceTerminal", ["SluicePolicy"]),
+        // For programs that start others.
+        module("SluiceProcesses", []),
         // The programs.
         program(
             "sluiced",
@@ -103,8 +105,8 @@ let package = Package(
         program(
             "sluice-load",
             [
-                "SluiceTerminal", "SluiceClient", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
-                argumentParser,
+                "SluiceTerminal", "SluiceProcesses", "SluiceClient", "SluiceEngine", "SluicePolicy", "SluiceProtocol",
+                nioCore, nioPosix, argumentParser,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -112,7 +114,8 @@ let package = Package(
 
         // Tests.
         .target(
-            name: "Support", dependencies: ["SluiceClient", "SluiceEngine", "SluiceProtocol", nioCore, nioPosix],
+            name: "Support",
+            dependencies: ["SluiceClient", "SluiceEngine", "SluiceProcesses", "SluiceProtocol", nioCore, nioPosix],
             path: "Tests/Support", swiftSettings: settings),
         tests("SluicePolicyTests", ["SluicePolicy"]),
         // A store in plain Swift, and the words of its tests. Pure, as the engine is.
@@ -121,7 +124,7 @@ let package = Package(
             swiftSettings: settings),
         tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy", "StoreModel", "Support"]),
         simulation,
-        tests("SluiceProtocolTests", ["SluiceProtocol", nioCore, nioEmbedded]),
+        tests("SluiceProtocolTests", ["SluiceEngine", "SluiceProtocol", nioCore, nioEmbedded]),
         tests(
             "SluiceRedisTests",
             [
@@ -145,7 +148,7 @@ let package = Package(
             "SluiceControlTests",
             ["sluicectl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests(
-            "IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration",
+            "IntegrationTests", ["SluiceClient", "SluiceProcesses", "Support", nioCore], path: "Tests/Integration",
             exclude: ["StockClients"]),
     ]
 )

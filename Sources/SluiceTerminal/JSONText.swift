@@ -64,8 +64,7 @@ package enum JSONText: Sendable {
             case "\n": "\\n"
             case "\r": "\\r"
             case "\t": "\\t"
-            case _ where TerminalText.isVisible(scalar): String(scalar)
-            default: TerminalText.escape(scalar)
+            default: TerminalText.visible(String(scalar))
             }
         }
         return "\"" + escaped.joined() + "\""

@@ -67,7 +67,7 @@ import Testing
             cell.stage.redis = .tcp
         }
         expectClean(result)
-        for owner in BenchCounts.Owner.allCases {
+        for owner in BenchCounts.Owner.charging {
             let admitted = try #require(result.counts.admitted[owner])
             #expect(admitted.allowed >= 20 && admitted.denied > 0)
         }

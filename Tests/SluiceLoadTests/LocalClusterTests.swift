@@ -23,14 +23,14 @@ import Testing
             try await stage.start()
             #expect(stage.sidecarSockets.count == 2)
             for socket in stage.sidecarSockets { #expect(try check(socket).contains("shared")) }
-            try await stage.perform(.kill(.sidecar(1)))
+            try await stage.perform(.act(.kill, .sidecar(1)))
             #expect(throws: (any Error).self) { try check(stage.sidecarSockets[0]) }
             try await stage.perform(.flush)
-            try await stage.perform(.stop(.redis))
+            try await stage.perform(.act(.stop, .redis))
             // Not answered while it hangs.
             await #expect(throws: LocalClusterFailure.self) { try await stage.perform(.flush) }
-            try await stage.perform(.continue(.redis))
-            try await stage.perform(.restart(.sidecar(1)))
+            try await stage.perform(.act(.continue, .redis))
+            try await stage.perform(.act(.restart, .sidecar(1)))
             try await waitUntil("the sidecar is back") { (try? check(stage.sidecarSockets[0])) != nil }
             try await stage.perform(.reloadPolicy(path: nil))
         } catch {

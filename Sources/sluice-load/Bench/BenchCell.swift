@@ -46,6 +46,9 @@ struct BenchCell: Sendable, Equatable {
             /// `PING` to the sidecars, and to Redis.
             case pingSluice
             case pingRedis
+
+            /// Those that charge counters.
+            static let charging: [Target] = [.direct, .sluice]
         }
 
         var name: String

@@ -9,11 +9,8 @@ struct BenchCounts: Sendable, Equatable {
         var highest: Int64 = 0
     }
 
-    /// The owner of counters.
-    enum Owner: String, Sendable, CaseIterable {
-        case direct
-        case sluice
-    }
+    /// Who charged counters.
+    typealias Owner = BenchCell.Contender.Target
 
     struct Admitted: Sendable, Equatable {
         var allowed: Int64 = 0
@@ -36,10 +33,10 @@ struct BenchCounts: Sendable, Equatable {
     /// Whether everything was counted correctly and nothing failed.
     var isClean: Bool { faults.isEmpty && failures == 0 }
 
-    mutating func add(_ statistics: borrowing LoadStatistics, owner: Owner?) {
+    mutating func add(_ statistics: borrowing LoadStatistics, owner: Owner) {
         failures += statistics.failureCount
         if firstFault == nil { firstFault = statistics.firstFault }
-        guard let owner else { return }
+        guard Owner.charging.contains(owner) else { return }
         admitted[owner, default: Admitted()].allowed += statistics.decided.allowed
         admitted[owner, default: Admitted()].denied += statistics.decided.denied
         if owner == .sluice { admitted[owner]?.local += statistics[.local].allowed + statistics[.local].denied }
@@ -97,10 +94,7 @@ struct BenchCounts: Sendable, Equatable {
 enum StoreTotal {
     /// The prefix of a cell's counters, as a pattern for Redis's `MATCH`.
     static func pattern(of owner: BenchCounts.Owner) -> String {
-        switch owner {
-        case .direct: "\(BaselineScript.keyPrefix)*"
-        case .sluice: "sluice:1:{*"
-        }
+        owner == .direct ? "\(BaselineScript.keyPrefix)*" : "sluice:1:{*"
     }
 
     /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Returns the next cursor, the sum of these keys'

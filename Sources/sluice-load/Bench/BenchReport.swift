@@ -64,7 +64,7 @@ enum BenchReport {
             lines.append(("errors: \(Format.count(counts.failures)), first: \(counts.firstFault ?? "no answer")", .bad))
         }
         guard !counts.admitted.isEmpty, counts.isClean else { return lines }
-        var parts = BenchCounts.Owner.allCases.compactMap { owner in
+        var parts = BenchCell.Contender.Target.charging.compactMap { owner in
             counts.admitted[owner].map {
                 "\(owner.rawValue) \(Format.count($0.allowed)) allowed, \(Format.count($0.denied)) denied"
             }

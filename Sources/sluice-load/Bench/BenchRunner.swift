@@ -86,7 +86,7 @@ struct BenchRunner {
         }
         let hasTurned = Self.day != dayAtStart
         let complaints = await stage.complaints()
-        for owner in BenchCounts.Owner.allCases where result.counts.admitted[owner] != nil {
+        for owner in BenchCell.Contender.Target.charging where result.counts.admitted[owner] != nil {
             let stored = stage.redisPlace != nil ? try await StoreTotal.read(owner, from: stage.redisSocket) : nil
             result.counts.compare(
                 owner, with: stored, setting: cell.stage, complaints: complaints, hasTurned: hasTurned)
@@ -149,7 +149,7 @@ struct BenchRunner {
             processes.append(process)
         }
         if let redis = await stage.processID(of: .redis) { processes.append(redis) }
-        let owner = contender.target.owner
+        let owner = contender.target
         let warmUps = NIOLockedValueBox(BenchCounts())
         // A sidecar lists fewer counters than a cell has.
         let redisSocket = stage.redisPlace != nil ? stage.redisSocket : nil
@@ -227,15 +227,6 @@ extension BenchCell.Contender.Target {
         case .direct: .redis
         case .sluice: .sluice
         case .pingSluice, .pingRedis: .ping
-        }
-    }
-
-    /// The owner of the counters that it charges.
-    fileprivate var owner: BenchCounts.Owner? {
-        switch self {
-        case .direct: .direct
-        case .sluice: .sluice
-        case .pingSluice, .pingRedis: nil
         }
     }
 }

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import SluiceClient
+import SluiceProcesses
 import SluiceTerminal
 
 /// The driver's own Redis and sidecars, in a temporary folder, and the faults that a script injects.
@@ -66,7 +67,8 @@ actor LocalCluster {
             processes.append(
                 Process(victim: .redis, command: redis, log: "\(folder)/redis.log", socket: redisSocket))
         }
-        let sluiced = Self.program("sluiced")
+        // Otherwise it is searched in `PATH`.
+        let sluiced = ChildProgram.builtBeside("sluiced") ?? "sluiced"
         for (index, socket) in sidecarSockets.enumerated() {
             let command = [
                 sluiced, "--socket", socket, "--policy", policyPath, "--redis", url, "--replicas", "\(sidecars)",
@@ -126,10 +128,10 @@ actor LocalCluster {
     /// - Throws: `LocalClusterFailure` if it could not be done; the run goes on.
     func perform(_ action: FaultScript.Action) async throws {
         switch action {
-        case .stop(let victim): signal(index(of: victim), SIGSTOP)
-        case .continue(let victim): signal(index(of: victim), SIGCONT)
-        case .kill(let victim): kill(index(of: victim))
-        case .restart(let victim):
+        case .act(.stop, let victim): signal(index(of: victim), SIGSTOP)
+        case .act(.continue, let victim): signal(index(of: victim), SIGCONT)
+        case .act(.kill, let victim): kill(index(of: victim))
+        case .act(.restart, let victim):
             kill(index(of: victim))
             try start(index(of: victim))
         case .flush:
@@ -214,18 +216,6 @@ actor LocalCluster {
         }
         guard result == 0 else { throw LocalClusterFailure("no free port: \(String(cString: strerror(errno)))") }
         return Int(UInt16(bigEndian: address.sin_port))
-    }
-
-    /// The one beside the driver, otherwise the name, which is searched in `PATH`.
-    private static func program(_ name: String) -> String {
-        let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        for folder in [own, CommandLine.arguments.first].compactMap({ $0 }).map({
-            URL(fileURLWithPath: $0).deletingLastPathComponent()
-        }) {
-            let path = folder.appendingPathComponent(name).path
-            if FileManager.default.isExecutableFile(atPath: path) { return path }
-        }
-        return name
     }
 
     /// The default document of spawned sidecars: 100 in 5 s for each identity, for the tool of each kind of check.

@@ -29,10 +29,8 @@ extension LoadCommand {
             try own.policy.map { try read($0, "--policy") }
             ?? LocalCluster.defaultPolicy(tools: settings.kinds.map(\.tool), scope: settings.scope)
         guard let path = own.faults else { return plan }
-        do {
-            plan.faults = try FaultScript(text: read(path, "--faults"), sidecars: sidecars)
-        } catch let fault as FaultScript.Fault {
-            throw ValidationError("--faults \(path): \(fault)")
+        plan.faults = try parse(path, "--faults") { text throws(LineFault) in
+            try FaultScript(text: text, sidecars: sidecars)
         }
         return plan
     }
@@ -48,6 +46,18 @@ extension LoadCommand {
             throw ValidationError("\(option) \(path): it is not text in UTF-8")
         }
         return text
+    }
+
+    /// Reads a file of lines.
+    private func parse<Lines>(
+        _ path: String, _ option: String, maxBytes: Int = .max, _ body: (String) throws(LineFault) -> Lines
+    ) throws -> Lines {
+        let text = try read(path, option, maxBytes: maxBytes)
+        do {
+            return try body(text)
+        } catch {
+            throw ValidationError("\(option) \(path): \(error)")
+        }
     }
 
     /// As many places as there will be sidecars: the exact ones are known after their start.
@@ -121,12 +131,8 @@ extension LoadCommand {
             ] where isGiven {
                 throw ValidationError("--grants-file and \(option) exclude each other")
             }
-            let list: GrantList
-            do {
-                list = try GrantList(text: read(path, "--grants-file", maxBytes: LoadBounds.maxGrantsFileBytes))
-            } catch let fault as LineFault {
-                throw ValidationError("--grants-file \(path): \(fault)")
-            }
+            let list = try parse(
+                path, "--grants-file", maxBytes: LoadBounds.maxGrantsFileBytes, GrantList.init(text:))
             guard !list.names.isEmpty else { throw ValidationError("--grants-file \(path): there is no grant in it") }
             settings.namedGrants = list
             settings.grantCount = list.names.count
@@ -213,12 +219,7 @@ extension LoadCommand {
         guard rates.rate == nil, rates.ramp == nil, !rates.findRate, load.duration == nil else {
             throw ValidationError("--trace has its own timing, leave out --rate, --ramp, --find-rate and --duration")
         }
-        let trace: Trace
-        do {
-            trace = try Trace(text: read(path, "--trace"))
-        } catch let fault as Trace.Fault {
-            throw ValidationError("--trace \(path): \(fault)")
-        }
+        let trace = try parse(path, "--trace", Trace.init(text:))
         guard !trace.entries.isEmpty else { throw ValidationError("--trace \(path): there is no check in it") }
         settings.replay = trace
         settings.kinds = trace.kinds

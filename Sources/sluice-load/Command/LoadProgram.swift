@@ -123,12 +123,5 @@ enum LoadProgram {
             isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
     }
 
-    static func writeError(_ text: String) {
-        var bytes = ArraySlice(text.utf8)
-        while !bytes.isEmpty {
-            let written = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
-            guard written > 0 else { return }
-            bytes = bytes.dropFirst(written)
-        }
-    }
+    static func writeError(_ text: String) { StandardStream.write(text, to: STDERR_FILENO) }
 }

@@ -13,8 +13,6 @@ struct Trace: Sendable, Equatable {
         var target: CheckTarget
     }
 
-    typealias Fault = LineFault
-
     /// By time.
     private(set) var entries: [Entry] = []
     private(set) var grants: [String] = []
@@ -26,7 +24,7 @@ struct Trace: Sendable, Equatable {
 
     // MARK: - Reading
 
-    init(text: String) throws(Fault) {
+    init(text: String) throws(LineFault) {
         var grantNumbers: [String: UInt32] = [:]
         var sessionNumbers: [String: UInt32] = [:]
         var kindNumbers: [CheckKind: UInt16] = [:]
@@ -35,12 +33,12 @@ struct Trace: Sendable, Equatable {
             guard let first = words.first, !first.hasPrefix("#") else { continue }
             let check = try Self.check(words, line: index + 1)
             guard entries.count < LoadBounds.maxTraceChecks else {
-                throw Fault(line: index + 1, problem: "there are more than \(LoadBounds.maxTraceChecks) checks")
+                throw LineFault(line: index + 1, problem: "there are more than \(LoadBounds.maxTraceChecks) checks")
             }
             let kind = kindNumbers[check.kind] ?? UInt16(kinds.count)
             if kindNumbers.updateValue(kind, forKey: check.kind) == nil { kinds.append(check.kind) }
             guard kinds.count <= LoadBounds.maxKinds else {
-                throw Fault(
+                throw LineFault(
                     line: index + 1,
                     problem: "there are more than \(LoadBounds.maxKinds) kinds of checks (by tool, cost and reserve)")
             }
@@ -60,12 +58,12 @@ struct Trace: Sendable, Equatable {
         var kind: CheckKind
     }
 
-    private static func check(_ words: [Substring], line: Int) throws(Fault) -> Check {
-        func fault(_ problem: String) -> Fault { Fault(line: line, problem: problem) }
+    private static func check(_ words: [Substring], line: Int) throws(LineFault) -> Check {
+        func fault(_ problem: String) -> LineFault { LineFault(line: line, problem: problem) }
         guard words.count >= 3, let ms = Double(words[0]), ms >= 0, ms <= Double(LoadBounds.maxSeconds) * 1e3 else {
             throw fault("expected ms grant tool, such as '12.375 alice opencode_run cost 5'")
         }
-        func name(_ word: Substring) throws(Fault) -> String {
+        func name(_ word: Substring) throws(LineFault) -> String {
             guard let name = decoded(word), (1...LoadBounds.maxNameBytes).contains(name.utf8.count) else {
                 throw fault("'\(word)' is no name of 1 to \(LoadBounds.maxNameBytes) bytes")
             }

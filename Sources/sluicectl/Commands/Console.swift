@@ -24,20 +24,10 @@ struct Console: Sendable {
     private static func ofProcess() -> Console {
         let environment = ProcessInfo.processInfo.environment
         return Console(
-            write: { writeAll($0, to: STDOUT_FILENO) }, writeError: { writeAll($0, to: STDERR_FILENO) },
+            write: { StandardStream.write($0, to: STDOUT_FILENO) },
+            writeError: { StandardStream.write($0, to: STDERR_FILENO) },
             style: Style(isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: environment),
             errorStyle: Style(isTerminal: Style.isTerminal(descriptor: STDERR_FILENO), environment: environment),
             environment: environment)
-    }
-
-    /// Output that cannot be written is dropped: a pipe's reader may have stopped.
-    private static func writeAll(_ text: String, to descriptor: Int32) {
-        var rest = Array(text.utf8)[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { return }
-            rest = rest.dropFirst(count)
-        }
     }
 }

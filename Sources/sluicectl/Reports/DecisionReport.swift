@@ -1,4 +1,3 @@
-import FoundationEssentials
 import SluiceClient
 import SluiceProtocol
 import SluiceTerminal
@@ -58,7 +57,9 @@ struct DecisionReport {
             let isFull = limit.used >= limit.max
             table.append([
                 .init(limit.rule), .init(limit.used < 0 ? "-" : "\(limit.used)", isFull ? .bad : .plain),
-                .init(limit.max), .init(limit.windowStartMs == 0 ? "-" : Self.time(limit.windowStartMs)),
+                .init(limit.max),
+                .init(
+                    limit.windowStartMs <= 0 ? "-" : DateText.format(milliseconds: limit.windowStartMs, isSpaced: true)),
             ])
         }
         return table
@@ -90,12 +91,5 @@ struct DecisionReport {
         case .cache: "cache (a recent denial)"
         case .policy: "policy (no counter was needed)"
         }
-    }
-
-    /// `2025-11-22 18:04:00Z`; UTC, like the windows.
-    static func time(_ milliseconds: Int64) -> String {
-        guard milliseconds >= 0 else { return "-" }
-        let date = Date(timeIntervalSince1970: Double(milliseconds / 1000))
-        return date.formatted(Date.ISO8601FormatStyle(dateTimeSeparator: .space))
     }
 }
