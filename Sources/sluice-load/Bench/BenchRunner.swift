@@ -18,7 +18,7 @@ struct BenchPlan: Sendable, Equatable {
 struct BenchRunner {
     let cell: BenchCell
     let plan: BenchPlan
-    private let stage: LocalCluster
+    private let cluster: LocalCluster
     private var result: BenchResult
     /// Called with a line about work that takes a while.
     private let onNote: (String) -> Void
@@ -35,7 +35,7 @@ struct BenchRunner {
         self.cell = cell
         self.plan = plan
         self.onNote = onNote
-        stage = try LocalCluster(
+        cluster = try LocalCluster(
             sidecars: cell.stage.sidecars, policy: Self.policy(cell.stage), budgetNs: Self.budgetNs,
             redis: cell.stage.redis)
         result = BenchResult(cell: cell)
@@ -60,19 +60,19 @@ struct BenchRunner {
     ) async throws -> BenchResult {
         var runner = try BenchRunner(cell, plan: plan, onNote: onNote)
         do {
-            try await runner.stage.start()
+            try await runner.cluster.start()
             try await runner.carryOut()
         } catch {
-            await runner.stage.end()
+            await runner.cluster.end()
             throw error
         }
-        await runner.stage.end()
+        await runner.cluster.end()
         return runner.result
     }
 
     private mutating func carryOut() async throws {
         let dayAtStart = Self.day
-        if stage.redisPlace != nil { result.redisVersion = await StoreTotal.version(stage.redisSocket) }
+        if cluster.redisPlace != nil { result.redisVersion = await StoreTotal.version(cluster.redisSocket) }
         if let memory = cell.memory {
             try await weigh(memory)
         } else {
@@ -80,14 +80,14 @@ struct BenchRunner {
             for round in 0..<plan.rounds {
                 for (index, contender) in cell.contenders.enumerated() {
                     let summary = try await run(contender, settings(of: contender, round: round))
-                    result.rounds[index].append(BenchRound(summary, hasRedis: stage.redisPlace != nil))
+                    result.rounds[index].append(BenchRound(summary, hasRedis: cluster.redisPlace != nil))
                 }
             }
         }
         let hasTurned = Self.day != dayAtStart
-        let complaints = await stage.complaints()
+        let complaints = await cluster.complaints()
         for owner in BenchCell.Contender.Target.charging where result.counts.admitted[owner] != nil {
-            let stored = stage.redisPlace != nil ? try await StoreTotal.read(owner, from: stage.redisSocket) : nil
+            let stored = cluster.redisPlace != nil ? try await StoreTotal.read(owner, from: cluster.redisSocket) : nil
             result.counts.compare(
                 owner, with: stored, setting: cell.stage, complaints: complaints, hasTurned: hasTurned)
         }
@@ -119,7 +119,7 @@ struct BenchRunner {
     }
 
     private func settings(of contender: BenchCell.Contender, round: Int) -> LoadSettings {
-        let sockets = contender.target.isSidecar ? stage.sidecarSockets : [stage.redisPlace ?? ""]
+        let sockets = contender.target.isSidecar ? cluster.sidecarSockets : [cluster.redisPlace ?? ""]
         var settings = LoadSettings(socketPaths: sockets)
         settings.target = contender.target.loadTarget
         settings.connectionsPerSocket = max(1, contender.load.connections / sockets.count)
@@ -143,16 +143,16 @@ struct BenchRunner {
     private mutating func run(_ contender: BenchCell.Contender, _ settings: LoadSettings) async throws -> Summary {
         var processes: [pid_t] = []
         for sidecar in 1...cell.stage.sidecars {
-            guard let process = await stage.processID(of: .sidecar(sidecar)) else {
+            guard let process = await cluster.processID(of: .sidecar(sidecar)) else {
                 throw LocalClusterFailure("sidecar \(sidecar) is gone")
             }
             processes.append(process)
         }
-        if let redis = await stage.processID(of: .redis) { processes.append(redis) }
+        if let redis = await cluster.processID(of: .redis) { processes.append(redis) }
         let owner = contender.target
         let warmUps = NIOLockedValueBox(BenchCounts())
         // A sidecar lists fewer counters than a cell has.
-        let redisSocket = stage.redisPlace != nil ? stage.redisSocket : nil
+        let redisSocket = cluster.redisPlace != nil ? cluster.redisSocket : nil
         let runner = LoadRunner(settings, redisSocket: redisSocket, meter: ProcessMeter(processes)) { sample in
             guard sample.isWarmUp else { return }
             let statistics = sample.statistics
@@ -191,7 +191,7 @@ struct BenchRunner {
     // MARK: - Memory
 
     private mutating func weigh(_ memory: BenchCell.Memory) async throws {
-        guard let process = await stage.processID(of: .sidecar(1)) else { return }
+        guard let process = await cluster.processID(of: .sidecar(1)) else { return }
         let meter = ProcessMeter([process])
         func resident() -> Double { Double((meter.residentBytes().first ?? nil) ?? 0) }
         let idle = resident()

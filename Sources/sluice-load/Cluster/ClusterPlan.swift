@@ -8,7 +8,7 @@ struct ClusterPlan: Sendable, Equatable {
 
 /// Injects the faults of a script into a cluster at their times.
 struct FaultPlayer: Sendable {
-    let stage: LocalCluster
+    let cluster: LocalCluster
     let script: FaultScript
 
     /// Plays the script until its end or its task's cancellation. - Parameter onNote: called with each action. -
@@ -22,7 +22,7 @@ struct FaultPlayer: Sendable {
             var text = "\(step.action)"
             let atNs = Clock.nowNs() - startNs
             do {
-                try await stage.perform(step.action)
+                try await cluster.perform(step.action)
             } catch {
                 text += " (failed: \(error))"
             }

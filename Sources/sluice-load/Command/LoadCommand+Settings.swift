@@ -21,7 +21,7 @@ extension LoadCommand {
     }
 
     /// What to start, and the faults to inject; nil without `--spawn`.
-    func stagePlan(_ settings: LoadSettings) throws -> ClusterPlan? {
+    func clusterPlan(_ settings: LoadSettings) throws -> ClusterPlan? {
         guard own.spawn else { return nil }
         let sidecars = own.sidecars ?? 2
         var plan = ClusterPlan(sidecars: sidecars)

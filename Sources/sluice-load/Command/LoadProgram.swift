@@ -30,7 +30,7 @@ enum LoadProgram {
         do {
             command = try LoadCommand.parse(arguments)
             settings = try command.settings(chance: UInt64.random(in: 0...999_999))
-            plan = try command.stagePlan(settings)
+            plan = try command.clusterPlan(settings)
         } catch {
             return report(error, of: LoadCommand.self)
         }
@@ -43,20 +43,20 @@ enum LoadProgram {
         let note = { @Sendable (text: String) in
             writeError("\(LoadProgress(isTerminal: isTerminal).ending)\(TerminalText.visible(text))\n")
         }
-        var stage: LocalCluster?
+        var cluster: LocalCluster?
         do {
             if let plan {
                 let made = try LocalCluster(sidecars: plan.sidecars, policy: plan.policy, budgetNs: settings.budgetNs)
-                stage = made
+                cluster = made
                 settings.socketPaths = settings.target == .redis ? [made.redisSocket] : made.sidecarSockets
             }
             let runner = LoadRunner(
-                settings, stage: stage, faults: plan?.faults ?? FaultScript(), onSample: show, onNote: note)
-            let summary = try await untilInterrupted { [stage] in
-                try await stage?.start()
+                settings, cluster: cluster, faults: plan?.faults ?? FaultScript(), onSample: show, onNote: note)
+            let summary = try await untilInterrupted { [cluster] in
+                try await cluster?.start()
                 return try await runner.run()
             }
-            await stage?.end()
+            await cluster?.end()
             writeError(LoadProgress(isTerminal: isTerminal).ending)
             // The summary first, because it cannot be recreated: a file may turn out not to be writable.
             print(command.verdict.json ? summary.json() : summary.table(style: style), terminator: "")
@@ -68,7 +68,7 @@ enum LoadProgram {
             if !summary.isKept { return ExitCode.brokenPromise }
             return summary.nothingJudged == nil ? ExitCode.ok : ExitCode.nothingJudged
         } catch {
-            await stage?.end()
+            await cluster?.end()
             if error is CancellationError { return ExitCode.interrupted }
             note("sluice-load: \(error)")
             return ExitCode.couldNotRun

@@ -37,13 +37,13 @@ struct LoadRunner: Sendable {
 
     /// - Parameters:
     ///   - meter: the processes whose processor time is reported beside the driver's own.
-    ///   - stage: the cluster under load, if the driver started it for this run; `faults` are injected into it.
-    ///   - redisSocket: the Redis that the counters are read from at the end; nil for that of `stage`, or else through
+    ///   - cluster: the cluster under load, if the driver started it for this run; `faults` are injected into it.
+    ///   - redisSocket: the Redis that the counters are read from at the end; nil for that of `cluster`, or else through
     ///     a sidecar.
     ///   - onSample: called once a second while checks are sent.
     ///   - onNote: called with one line about each action or finding during the run.
     init(
-        _ settings: LoadSettings, stage: LocalCluster? = nil, faults: FaultScript = FaultScript(),
+        _ settings: LoadSettings, cluster: LocalCluster? = nil, faults: FaultScript = FaultScript(),
         redisSocket: String? = nil, meter: ProcessMeter = ProcessMeter(),
         onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in },
         onNote: @escaping @Sendable (String) -> Void = { _ in }
@@ -52,9 +52,9 @@ struct LoadRunner: Sendable {
         self.meter = meter
         self.onSample = onSample
         self.onNote = onNote
-        self.redisSocket = redisSocket ?? stage?.redisSocket
-        startsEmpty = stage != nil
-        self.faults = stage.map { FaultPlayer(stage: $0, script: faults) }
+        self.redisSocket = redisSocket ?? cluster?.redisSocket
+        startsEmpty = cluster != nil
+        self.faults = cluster.map { FaultPlayer(cluster: $0, script: faults) }
     }
 
     /// - Throws: `LoadFailure`, or `CancellationError` if it was cancelled before the first check.
