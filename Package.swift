@@ -124,7 +124,7 @@ let package = Package(
             swiftSettings: settings),
         tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy", "StoreModel", "Support"]),
         simulation,
-        tests("SluiceProtocolTests", ["SluiceEngine", "SluiceProtocol", nioCore, nioEmbedded]),
+        tests("SluiceProtocolTests", ["SluiceClient", "SluiceEngine", "SluiceProtocol", nioCore, nioEmbedded]),
         tests(
             "SluiceRedisTests",
             [
@@ -136,7 +136,7 @@ let package = Package(
                 "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "StoreModel", "Support", nioCore,
                 nioPosix, nioEmbedded, logging,
             ]),
-        tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", "Support"]),
+        tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", "Support", nioCore]),
         tests(
             "SluiceLoadTests",
             [

@@ -1,5 +1,3 @@
-internal import SluiceProtocol
-
 /// What Sluice answers to a check.
 public struct Decision: Sendable, Equatable {
     public enum Verdict: String, Sendable, CaseIterable {
@@ -61,7 +59,7 @@ public struct Decision: Sendable, Equatable {
 
 extension Decision {
     /// Reads the array of RESP2 or the map of RESP3.
-    init(_ value: RESPValue) throws(SluiceError) {
+    init(_ value: Reply) throws(SluiceError) {
         let fields = DecisionElements(value)
         allowed = try fields.integer("allowed") == 1
         limit = try fields.integer("limit")
@@ -86,13 +84,13 @@ extension Decision {
 
 /// The elements of a decision by name, from either version of RESP.
 private struct DecisionElements {
-    private var named: [String: RESPValue] = [:]
+    private var named: [String: Reply] = [:]
 
     private static let names = [
         "allowed", "limit", "remaining", "retry_after_ms", "reset_ms", "verdict", "rule", "source", "message",
     ]
 
-    init(_ value: RESPValue) {
+    init(_ value: Reply) {
         switch value {
         case .map(let pairs):
             for pair in pairs {
@@ -104,10 +102,10 @@ private struct DecisionElements {
                 switch element {
                 case .string: named["reservation"] = element
                 case .array: named["trace"] = element
-                case .integer, .double, .boolean, .null, .map, .push, .error: break
+                case .integer, .double, .boolean, .null, .map, .error: break
                 }
             }
-        case .string, .integer, .double, .boolean, .null, .push, .error: break
+        case .string, .integer, .double, .boolean, .null, .error: break
         }
     }
 

@@ -1,5 +1,3 @@
-internal import SluiceProtocol
-
 /// A reply to any command. RESP2 and RESP3 give the same answers, except that RESP2 has arrays, integers and strings
 /// for maps, booleans and floating-point numbers.
 public enum Reply: Sendable, Equatable {
@@ -24,19 +22,6 @@ public enum Reply: Sendable, Equatable {
     case map([Pair])
     /// An error inside an array or a map. An error that is the whole reply is thrown as `SluiceError.server`.
     case error(code: String, message: String)
-
-    init(_ value: RESPValue) {
-        switch value {
-        case .string(let text): self = .string(text)
-        case .integer(let number): self = .integer(number)
-        case .double(let number): self = .double(number)
-        case .boolean(let flag): self = .boolean(flag)
-        case .null: self = .null
-        case .array(let elements), .push(let elements): self = .array(elements.map(Reply.init))
-        case .map(let pairs): self = .map(pairs.map { Pair(key: Reply($0.key), value: Reply($0.value)) })
-        case .error(let code, let message): self = .error(code: code, message: message)
-        }
-    }
 
     /// The members, if this is a map, or an array of alternating keys and values, as RESP2 has for a map.
     public var pairs: [Pair]? {

@@ -3,6 +3,8 @@ import SluiceEngine
 import SluiceProtocol
 import Testing
 
+@testable import SluiceClient
+
 /// Random and mutated bytes. A failure names the seed, which replays it.
 @Suite struct FuzzTests {
     static let corpus: [[UInt8]] =
