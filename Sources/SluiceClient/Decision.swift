@@ -90,27 +90,22 @@ private struct DecisionElements {
         "allowed", "limit", "remaining", "retry_after_ms", "reset_ms", "verdict", "rule", "source", "message",
     ]
 
-    init(_ value: Reply) {
-        switch value {
-        case .map(let pairs):
-            for pair in pairs {
-                if case .string(let key) = pair.key { named[key] = pair.value }
+    init(_ reply: Reply) {
+        guard case .array(let elements) = reply else {
+            for pair in reply.pairs ?? [] {
+                if let name = pair.key.string { named[name] = pair.value }
             }
-        case .array(let elements):
-            for (name, element) in zip(Self.names, elements) { named[name] = element }
-            for element in elements.dropFirst(Self.names.count) {
-                switch element {
-                case .string: named["reservation"] = element
-                case .array: named["trace"] = element
-                case .integer, .double, .boolean, .null, .map, .error: break
-                }
-            }
-        case .string, .integer, .double, .boolean, .null, .error: break
+            return
+        }
+        for (name, element) in zip(Self.names, elements) { named[name] = element }
+        // What was asked for besides: a reservation is a text, a trace is a list.
+        for element in elements.dropFirst(Self.names.count) {
+            named[element.array == nil ? "reservation" : "trace"] = element
         }
     }
 
     func integer(_ name: String) throws(SluiceError) -> Int64 {
-        guard case .integer(let number) = named[name] else { throw .malformedReply("expected the integer \(name)") }
+        guard let number = named[name]?.integer else { throw .malformedReply("expected the integer \(name)") }
         return number
     }
 
@@ -119,17 +114,13 @@ private struct DecisionElements {
         return text
     }
 
-    func optionalString(_ name: String) -> String? {
-        if case .string(let text) = named[name] { text } else { nil }
-    }
+    func optionalString(_ name: String) -> String? { named[name]?.string }
 
     func trace(_ name: String) throws(SluiceError) -> [Decision.TracedLimit] {
-        guard case .array(let entries) = named[name] else { return [] }
         var limits: [Decision.TracedLimit] = []
-        for entry in entries {
-            guard case .array(let elements) = entry, elements.count >= 4,
-                case .string(let rule) = elements[0], case .integer(let start) = elements[1],
-                case .integer(let used) = elements[2], case .integer(let max) = elements[3]
+        for entry in named[name]?.array ?? [] {
+            guard let elements = entry.array, elements.count >= 4, let rule = elements[0].string,
+                let start = elements[1].integer, let used = elements[2].integer, let max = elements[3].integer
             else { throw .malformedReply("expected four elements of a trace") }
             limits.append(.init(rule: rule, windowStartMs: start, used: used, max: max))
         }
