@@ -94,7 +94,9 @@ let package = Package(
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
         // For people at a terminal.
-        module("SluiceTerminal", []),
+        module("SluiceTerminal", ["SluicePolicy"]),
+        // For programs that start others.
+        module("SluiceProcesses", []),
         // The programs.
         program(
             "sluiced",
@@ -108,8 +110,8 @@ let package = Package(
         program(
             "sluice-load",
             [
-                "SluiceTerminal", "SluiceClient", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
-                argumentParser,
+                "SluiceTerminal", "SluiceProcesses", "SluiceClient", "SluiceEngine", "SluicePolicy", "SluiceProtocol",
+                nioCore, nioPosix, argumentParser,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -117,7 +119,10 @@ let package = Package(
 
         // Tests.
         .target(
-            name: "Support", dependencies: ["SluiceClient", "SluiceEngine", "SluicePolicy", nioCore, nioPosix],
+            name: "Support",
+            dependencies: [
+                "SluiceClient", "SluiceEngine", "SluicePolicy", "SluiceProcesses", "SluiceProtocol", nioCore, nioPosix,
+            ],
             path: "Tests/Support", swiftSettings: settings),
         tests("SluicePolicyTests", ["SluicePolicy"]),
         // A store in plain Swift, and the words of its tests. Pure, as the engine is.
@@ -126,7 +131,7 @@ let package = Package(
             swiftSettings: settings),
         tests("SluiceEngineTests", ["SluiceEngine", "SluicePolicy", "StoreModel", "Support"]),
         simulation,
-        tests("SluiceProtocolTests", ["SluiceProtocol", nioCore, nioEmbedded]),
+        tests("SluiceProtocolTests", ["SluiceClient", "SluiceEngine", "SluiceProtocol", nioCore, nioEmbedded]),
         tests(
             "SluiceRedisTests",
             [
@@ -138,7 +143,7 @@ let package = Package(
                 "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "StoreModel", "Support", nioCore,
                 nioPosix, nioEmbedded, logging,
             ]),
-        tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", nioCore, nioPosix]),
+        tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", "Support", nioCore]),
         tests(
             "SluiceLoadTests",
             [
@@ -150,7 +155,7 @@ let package = Package(
             "SluiceControlTests",
             ["sluicectl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests(
-            "IntegrationTests", ["SluiceClient", "Support", nioCore], path: "Tests/Integration",
+            "IntegrationTests", ["SluiceClient", "SluiceProcesses", "Support", nioCore], path: "Tests/Integration",
             exclude: ["StockClients"]),
     ]
 )

@@ -1,5 +1,3 @@
-internal import SluiceProtocol
-
 /// What Sluice answers to a check.
 public struct Decision: Sendable, Equatable {
     public enum Verdict: String, Sendable, CaseIterable {
@@ -61,7 +59,7 @@ public struct Decision: Sendable, Equatable {
 
 extension Decision {
     /// Reads the array of RESP2 or the map of RESP3.
-    init(_ value: RESPValue) throws(SluiceError) {
+    init(_ value: Reply) throws(SluiceError) {
         let fields = DecisionElements(value)
         allowed = try fields.integer("allowed") == 1
         limit = try fields.integer("limit")
@@ -86,33 +84,28 @@ extension Decision {
 
 /// The elements of a decision by name, from either version of RESP.
 private struct DecisionElements {
-    private var named: [String: RESPValue] = [:]
+    private var named: [String: Reply] = [:]
 
     private static let names = [
         "allowed", "limit", "remaining", "retry_after_ms", "reset_ms", "verdict", "rule", "source", "message",
     ]
 
-    init(_ value: RESPValue) {
-        switch value {
-        case .map(let pairs):
-            for pair in pairs {
-                if case .string(let key) = pair.key { named[key] = pair.value }
+    init(_ reply: Reply) {
+        guard case .array(let elements) = reply else {
+            for pair in reply.pairs ?? [] {
+                if let name = pair.key.string { named[name] = pair.value }
             }
-        case .array(let elements):
-            for (name, element) in zip(Self.names, elements) { named[name] = element }
-            for element in elements.dropFirst(Self.names.count) {
-                switch element {
-                case .string: named["reservation"] = element
-                case .array: named["trace"] = element
-                case .integer, .double, .boolean, .null, .map, .push, .error: break
-                }
-            }
-        case .string, .integer, .double, .boolean, .null, .push, .error: break
+            return
+        }
+        for (name, element) in zip(Self.names, elements) { named[name] = element }
+        // What was asked for besides: a reservation is a text, a trace is a list.
+        for element in elements.dropFirst(Self.names.count) {
+            named[element.array == nil ? "reservation" : "trace"] = element
         }
     }
 
     func integer(_ name: String) throws(SluiceError) -> Int64 {
-        guard case .integer(let number) = named[name] else { throw .malformedReply("expected the integer \(name)") }
+        guard let number = named[name]?.integer else { throw .malformedReply("expected the integer \(name)") }
         return number
     }
 
@@ -121,17 +114,13 @@ private struct DecisionElements {
         return text
     }
 
-    func optionalString(_ name: String) -> String? {
-        if case .string(let text) = named[name] { text } else { nil }
-    }
+    func optionalString(_ name: String) -> String? { named[name]?.string }
 
     func trace(_ name: String) throws(SluiceError) -> [Decision.TracedLimit] {
-        guard case .array(let entries) = named[name] else { return [] }
         var limits: [Decision.TracedLimit] = []
-        for entry in entries {
-            guard case .array(let elements) = entry, elements.count >= 4,
-                case .string(let rule) = elements[0], case .integer(let start) = elements[1],
-                case .integer(let used) = elements[2], case .integer(let max) = elements[3]
+        for entry in named[name]?.array ?? [] {
+            guard let elements = entry.array, elements.count >= 4, let rule = elements[0].string,
+                let start = elements[1].integer, let used = elements[2].integer, let max = elements[3].integer
             else { throw .malformedReply("expected four elements of a trace") }
             limits.append(.init(rule: rule, windowStartMs: start, used: used, max: max))
         }

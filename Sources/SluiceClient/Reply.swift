@@ -1,5 +1,3 @@
-internal import SluiceProtocol
-
 /// A reply to any command. RESP2 and RESP3 give the same answers, except that RESP2 has arrays, integers and strings
 /// for maps, booleans and floating-point numbers.
 public enum Reply: Sendable, Equatable {
@@ -25,18 +23,18 @@ public enum Reply: Sendable, Equatable {
     /// An error inside an array or a map. An error that is the whole reply is thrown as `SluiceError.server`.
     case error(code: String, message: String)
 
-    init(_ value: RESPValue) {
-        switch value {
-        case .string(let text): self = .string(text)
-        case .integer(let number): self = .integer(number)
-        case .double(let number): self = .double(number)
-        case .boolean(let flag): self = .boolean(flag)
-        case .null: self = .null
-        case .array(let elements), .push(let elements): self = .array(elements.map(Reply.init))
-        case .map(let pairs): self = .map(pairs.map { Pair(key: Reply($0.key), value: Reply($0.value)) })
-        case .error(let code, let message): self = .error(code: code, message: message)
+    /// The members, if this is a map, or an array of alternating keys and values, as RESP2 has for a map.
+    public var pairs: [Pair]? {
+        switch self {
+        case .map(let pairs): pairs
+        case .array(let elements) where elements.count.isMultiple(of: 2):
+            stride(from: 0, to: elements.count, by: 2).map { Pair(key: elements[$0], value: elements[$0 + 1]) }
+        case .array, .string, .integer, .double, .boolean, .null, .error: nil
         }
     }
+
+    /// The value of a member, if this is such a map and has it.
+    public subscript(name: String) -> Reply? { pairs?.last { $0.key.string == name }?.value }
 
     /// The text, if this is a string.
     public var string: String? {

@@ -61,7 +61,6 @@ final class ReplyHandler: ChannelDuplexHandler {
         if input.readableBytes == 0 { input = bytes } else { input.writeBuffer(&bytes) }
         do {
             while let value = try parser.next(in: &input) {
-                if case .push = value { continue }
                 guard let waiter = queue.popFirst() else {
                     return fail(context, .malformedReply("expected no reply, since nothing was asked"))
                 }

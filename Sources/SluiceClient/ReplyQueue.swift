@@ -1,5 +1,4 @@
 internal import NIOCore
-internal import SluiceProtocol
 internal import Synchronization
 
 /// Identifies a request until its reply arrives. It also carries a cancellation that arrives before the request does.
@@ -10,7 +9,7 @@ final class Ticket: Sendable {
 /// The requests of a connection without a reply, in the order of sending. Replies arrive in that order, so an abandoned
 /// request keeps its place.
 struct ReplyQueue {
-    typealias Continuation = CheckedContinuation<Result<RESPValue, SluiceError>, Never>
+    typealias Continuation = CheckedContinuation<Result<Reply, SluiceError>, Never>
 
     struct Waiter {
         var ticket: Ticket

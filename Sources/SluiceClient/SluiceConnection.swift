@@ -68,7 +68,7 @@ public final class SluiceConnection: Sendable {
     public func check(
         grant: String, tool: String, options: CheckOptions = CheckOptions()
     ) async throws(SluiceError) -> Decision {
-        try Decision(await value(["CHECK", grant, tool] + options.arguments))
+        try Decision(await send(["CHECK", grant, tool] + options.arguments))
     }
 
     /// Asks whether that check would pass, and counts nothing.
@@ -77,7 +77,7 @@ public final class SluiceConnection: Sendable {
     public func peek(
         grant: String, tool: String, options: CheckOptions = CheckOptions()
     ) async throws(SluiceError) -> Decision {
-        try Decision(await value(["PEEK", grant, tool] + options.arguments))
+        try Decision(await send(["PEEK", grant, tool] + options.arguments))
     }
 
     /// Settles a reservation to the actual cost of the call, 0 to 10^12; a higher cost is charged even past the
@@ -106,15 +106,6 @@ public final class SluiceConnection: Sendable {
     ///
     /// - Throws: `SluiceError.server` if Sluice answers with an error, `badRequest` if there is no word to send.
     public func send(_ arguments: [String]) async throws(SluiceError) -> Reply {
-        Reply(try await value(arguments))
-    }
-
-    /// Closes the connection; pending requests throw `SluiceError.closed`. Closing twice is allowed.
-    public func close() async {
-        try? await channel.close().get()
-    }
-
-    private func value(_ arguments: [String]) async throws(SluiceError) -> RESPValue {
         guard !arguments.isEmpty else { throw .badRequest("a request needs the name of a command") }
         let request = encode(arguments)
         let ticket = Ticket()
@@ -134,6 +125,11 @@ public final class SluiceConnection: Sendable {
         case .error(let code, let message): throw .server(code: code, message: message)
         case let value: return value
         }
+    }
+
+    /// Closes the connection; pending requests throw `SluiceError.closed`. Closing twice is allowed.
+    public func close() async {
+        try? await channel.close().get()
     }
 
     private func encode(_ arguments: [String]) -> ByteBuffer {

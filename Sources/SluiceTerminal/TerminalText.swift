@@ -1,45 +1,17 @@
+import SluicePolicy
+
 /// Text as a terminal shows it.
 ///
 /// Names come from callers and documents: they must not move the cursor, break a line, or hide. And the columns that a
 /// text takes are not its characters: those of East Asia take two, accents none.
 package enum TerminalText {
-    /// The same text with every character that is not plainly visible (controls, format marks such as those that turn
-    /// the direction of writing, line and paragraph separators) written as JSON would escape it: `\u001b`.
-    package static func visible(_ text: String) -> String {
-        if text.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) { return text }
-        var shown = ""
-        for scalar in text.unicodeScalars {
-            if isVisible(scalar) {
-                shown.unicodeScalars.append(scalar)
-            } else {
-                shown += escape(scalar)
-            }
-        }
-        return shown
-    }
+    /// The same text with every character that is not plainly visible escaped, as documents' texts are.
+    package static func visible(_ text: String) -> String { text.onOneLine }
 
     /// How many columns a visible text takes.
     package static func width(_ text: String) -> Int {
         if text.utf8.allSatisfy({ $0 < 0x7F }) { return text.utf8.count }
         return text.unicodeScalars.reduce(0) { $0 + width($1) }
-    }
-
-    /// `\u` and four digits, twice where UTF-16 needs two units.
-    package static func escape(_ scalar: Unicode.Scalar) -> String {
-        String(scalar).utf16
-            .map { unit in
-                let digits = String(unit, radix: 16)
-                return "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            }
-            .joined()
-    }
-
-    package static func isVisible(_ scalar: Unicode.Scalar) -> Bool {
-        if scalar.isASCII { return scalar.value >= 0x20 && scalar.value != 0x7F }
-        return switch scalar.properties.generalCategory {
-        case .control, .format, .lineSeparator, .paragraphSeparator, .unassigned, .privateUse: false
-        default: true
-        }
     }
 
     private static func width(_ scalar: Unicode.Scalar) -> Int {

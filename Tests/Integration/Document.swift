@@ -46,7 +46,7 @@ enum Document {
 struct Desk {
     let one: RedisClient
     let other: RedisClient
-    /// As replies tell it.
+    /// As replies report it.
     let source: String
     let sidecars: [SidecarProcess]
     /// nil where the sidecar counts alone.

@@ -18,7 +18,7 @@ extension Integration {
             }
             """
 
-        @Test func tellsLimitByLimitAndChargesNothing() async throws {
+        @Test func explainsLimitByLimitAndChargesNothing() async throws {
             let pair = try await Pair(policy: Self.policy)
             let (one, other) = (try pair.one.client(), try pair.other.client())
             let grant = Grants.next()

@@ -5,7 +5,7 @@ import Testing
 extension Integration {
     /// From the start to the end of a sidecar, and who owns its socket meanwhile.
     @Suite struct Lifecycle {
-        @Test func tellsWhenItIsReady() async throws {
+        @Test func logsWhenItIsReady() async throws {
             let redis = try await RedisProcess()
             let sidecar = try await SidecarProcess(policy: Policies.seed, over: redis)
             let line = try #require(sidecar.log.split(whereSeparator: \.isNewline).first { $0.contains(" ready") })
@@ -42,10 +42,12 @@ extension Integration {
             let sidecar = try await SidecarProcess(policy: Policies.seed, redis: "none")
             let client = try sidecar.client()
             let path = sidecar.folder.path("other.sock")
-            let other = try SidecarProcess.launch(["--socket", path, "--policy", sidecar.folder.path("policy.json")])
+            let other = try SidecarProcess.launch([
+                "--socket", path, "--policy", sidecar.folder.path("policy.json"),
+            ])
             try await SidecarProcess.waitUntilReady(other)
             try #require(rename(path, sidecar.socketPath) == 0)
-            try await waitUntil("it tells\n\(sidecar.log)") {
+            try await waitUntil("it is logged\n\(sidecar.log)") {
                 try client.info("socket_trouble")?.contains("another sluiced is listening there") == true
             }
             #expect(try sidecar.client().info("process_id") == "\(other.pid)")
@@ -142,16 +144,16 @@ extension Integration {
         /// The log's reader has stopped: the sidecar works, ends, and reports the lost lines later.
         @Test(arguments: ["text", "json"])
         func aLogThatNobodyReadsHoldsUpNothing(format: String) async throws {
-            let folder = try TemporaryFolder()
-            let policy = try folder.write(Policies.seed, to: "policy.json")
-            let log = try FullPipe(folder.path("log"))
+            let place = try Place()
+            let log = try FullPipe(place.folder.path("log"))
             let program = try SidecarProcess.program()
-            let socketPath = folder.path("s.sock")
+            let socketPath = place.socketPath
             let process = try ChildProcess(
                 "/bin/sh",
                 [
-                    "-c", "exec \"$0\" \"$@\" 2>\(folder.path("log"))", program, "--socket", socketPath, "--policy",
-                    policy,
+                    "-c", "exec \"$0\" \"$@\" 2>\(place.folder.path("log"))", program, "--socket", socketPath,
+                    "--policy",
+                    place.policy,
                 ]
                     // The event loop itself reports that this Redis is missing.
                     + ["--log-format", format, "--redis", "redis://127.0.0.1:1"])
@@ -173,12 +175,12 @@ extension Integration {
         @Test func aLiveSocketIsNotTakenOver() async throws {
             let sidecar = try await SidecarProcess(policy: Policies.seed, redis: "none")
             let client = try sidecar.client()
-            let second = try await SidecarProcess.outcome([
-                "--socket", sidecar.socketPath, "--policy", sidecar.folder.path("policy.json"),
-            ])
-            #expect(second.status == 69)
+            let second = try await SidecarProcess.startErrors(
+                [
+                    "--socket", sidecar.socketPath, "--policy", sidecar.folder.path("policy.json"),
+                ], status: 69)
             #expect(
-                second.errors.last
+                second.last
                     == "\(sidecar.socketPath): another sluiced is listening there, stop it first or choose "
                     + "another --socket")
             #expect(try client.check(Grants.next(), "opencode_run").allowed)
@@ -187,29 +189,25 @@ extension Integration {
 
         /// Of two that start together, one gets the socket and the other gives up.
         @Test func ofTwoThatStartTogetherOneWins() async throws {
-            let folder = try TemporaryFolder()
-            let policy = try folder.write(Policies.seed, to: "policy.json")
-            let arguments = ["--socket", folder.path("s.sock"), "--policy", policy]
-            let both = try (1...2).map { _ in try SidecarProcess.launch(arguments) }
+            let place = try Place()
+            let both = try (1...2).map { _ in try SidecarProcess.launch(place.arguments) }
             try await waitUntil("one has given up") { both.contains { !$0.isRunning } }
             let loser = try #require(both.first { !$0.isRunning })
             let winner = try #require(both.first { $0.isRunning })
             #expect(try await loser.wait() == .exited(status: 69))
             try await SidecarProcess.waitUntilReady(winner)
-            #expect(try RedisClient(path: folder.path("s.sock")).command("PING") == .string("PONG"))
+            #expect(try RedisClient(path: place.socketPath).command("PING") == .string("PONG"))
         }
 
         @Test func aStaleSocketIsReplaced() async throws {
-            let folder = try TemporaryFolder()
-            let policy = try folder.write(Policies.seed, to: "policy.json")
-            let arguments = ["--socket", folder.path("s.sock"), "--policy", policy]
-            let first = try SidecarProcess.launch(arguments)
+            let place = try Place()
+            let first = try SidecarProcess.launch(place.arguments)
             try await SidecarProcess.waitUntilReady(first)
             try await first.end()
-            #expect(FileManager.default.fileExists(atPath: folder.path("s.sock")))
-            let second = try SidecarProcess.launch(arguments)
+            #expect(FileManager.default.fileExists(atPath: place.socketPath))
+            let second = try SidecarProcess.launch(place.arguments)
             try await SidecarProcess.waitUntilReady(second)
-            #expect(try RedisClient(path: folder.path("s.sock")).command("PING") == .string("PONG"))
+            #expect(try RedisClient(path: place.socketPath).command("PING") == .string("PONG"))
         }
 
         /// A sidecar whose socket was replaced by another's leaves that alone when it ends.
@@ -226,34 +224,29 @@ extension Integration {
         }
 
         @Test func aFileAtThePathIsLeftAlone() async throws {
-            let folder = try TemporaryFolder()
-            let policy = try folder.write(Policies.seed, to: "policy.json")
-            let file = try folder.write("precious", to: "notes.txt")
-            let outcome = try await SidecarProcess.outcome(["--socket", file, "--policy", policy])
-            #expect(outcome.status == 78)
+            let place = try Place()
+            let file = try place.folder.write("precious", to: "notes.txt")
+            let errors = try await SidecarProcess.startErrors(["--socket", file, "--policy", place.policy])
             #expect(
-                outcome.errors.last
+                errors.last
                     == "\(file): there is a file that is not a socket, remove it or choose another --socket")
             #expect(try String(contentsOfFile: file, encoding: .utf8) == "precious")
         }
 
         @Test func aPathThatCannotBeIsRefused() async throws {
-            let folder = try TemporaryFolder()
-            let policy = try folder.write(Policies.seed, to: "policy.json")
-            let long = folder.path(String(repeating: "x", count: 103 - folder.path.utf8.count))
-            let outcome = try await SidecarProcess.outcome(["--socket", long, "--policy", policy])
-            #expect(outcome.status == 78)
-            #expect(outcome.errors.last == "\(long): a socket's path has at most 103 bytes, choose a shorter one")
+            let place = try Place()
+            let long = place.folder.path(String(repeating: "x", count: 103 - place.folder.path.utf8.count))
+            let errors = try await SidecarProcess.startErrors(["--socket", long, "--policy", place.policy])
+            #expect(errors.last == "\(long): a socket's path has at most 103 bytes, choose a shorter one")
             let longest = String(long.dropLast())
             #expect(longest.utf8.count == 103)
-            let sidecar = try SidecarProcess.launch(["--socket", longest, "--policy", policy])
+            let sidecar = try SidecarProcess.launch(["--socket", longest, "--policy", place.policy])
             try await SidecarProcess.waitUntilReady(sidecar)
             #expect(try RedisClient(path: longest).command("PING") == .string("PONG"))
 
-            let nowhere = folder.path("none/s.sock")
-            let missing = try await SidecarProcess.outcome(["--socket", nowhere, "--policy", policy])
-            #expect(missing.status == 78)
-            #expect(missing.errors.last == "\(nowhere): cannot open its folder: No such file or directory")
+            let nowhere = place.folder.path("none/s.sock")
+            let missing = try await SidecarProcess.startErrors(["--socket", nowhere, "--policy", place.policy])
+            #expect(missing.last == "\(nowhere): cannot open its folder: No such file or directory")
         }
 
         @Test(arguments: [(nil, 0o660), ("0600", 0o600), ("666", 0o666)])
@@ -270,13 +263,12 @@ extension Integration {
                 policy: Policies.seed, redis: "none", arguments: ["--socket-group", "65534"])
             let attributes = try FileManager.default.attributesOfItem(atPath: sidecar.socketPath)
             #expect(attributes[.groupOwnerAccountID] as? Int == 65_534)
-            let outcome = try await SidecarProcess.outcome([
+            let errors = try await SidecarProcess.startErrors([
                 "--socket", sidecar.folder.path("other.sock"), "--policy", sidecar.folder.path("policy.json"),
                 "--socket-group", "no such group",
             ])
-            #expect(outcome.status == 78)
             #expect(
-                outcome.errors.last == "--socket-group: there is no group \"no such group\", name one or give its id")
+                errors.last == "--socket-group: there is no group \"no such group\", name one or give its id")
         }
     }
 }

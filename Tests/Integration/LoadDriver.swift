@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import SluiceProcesses
 import Support
 
 /// A real `sluice-load`, as a person runs it and ends it with Ctrl-C.
@@ -48,11 +49,7 @@ struct LoadDriver {
 
     /// The one that was built beside the tests.
     private static func program() throws -> String {
-        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        for folder in [own, CommandLine.arguments[0]].map({ URL(fileURLWithPath: $0).deletingLastPathComponent() }) {
-            let path = folder.appendingPathComponent("sluice-load").path
-            if FileManager.default.isExecutableFile(atPath: path) { return path }
-        }
-        throw SupportError("there is no sluice-load beside \(own): run swift build")
+        if let path = ChildProgram.builtBeside("sluice-load") { return path }
+        throw SupportError("there is no sluice-load beside the tests: run swift build")
     }
 }

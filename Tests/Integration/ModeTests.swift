@@ -34,28 +34,28 @@ extension Integration {
             }
             #expect(try desk.one.check(grant, "alone", "COST", "1000").allowed)
             for client in desk.both {
-                let told = try Self.told(client, grant)
+                let usages = try Self.usages(client, grant)
                 // Of the five that passed, it had room for two.
-                #expect(told["beside tried"] == [2, 3])
-                #expect(told["beside real"] == [5, 0])
-                #expect(told["alone tried"] == [3, 6])
-                #expect(told["none tried"]?.last == 8)
-                #expect(told["sliding tried"] == [2, 6] && told["bucket tried"] == [2, 6])
-                #expect(told["slots tried"] == [2, 6])
+                #expect(usages["beside tried"] == [2, 3])
+                #expect(usages["beside real"] == [5, 0])
+                #expect(usages["alone tried"] == [3, 6])
+                #expect(usages["none tried"]?.last == 8)
+                #expect(usages["sliding tried"] == [2, 6] && usages["bucket tried"] == [2, 6])
+                #expect(usages["slots tried"] == [2, 6])
             }
         }
 
         /// A grant's figures in `COUNTERS`: used, and would be denied.
-        private static func told(_ client: RedisClient, _ grant: String) throws -> [String: [Int]] {
-            var told: [String: [Int]] = [:]
+        private static func usages(_ client: RedisClient, _ grant: String) throws -> [String: [Int]] {
+            var usages: [String: [Int]] = [:]
             for counter in try client.command("COUNTERS", "GRANT", grant)["counters"]?.elements ?? [] {
                 let name = "\(counter["tool"]?.text ?? "") \(counter["counter"]?.text ?? "")"
                 let isShadow = counter["mode"] == .string("shadow")
                 if isShadow != name.hasSuffix(" tried") { throw SupportError("\(counter)") }
                 let used = max(0, counter["shared_used"]?.integer ?? 0) + (counter["local_used"]?.integer ?? 0)
-                told[name] = [used, counter["would_deny"]?.integer ?? -1]
+                usages[name] = [used, counter["would_deny"]?.integer ?? -1]
             }
-            return told
+            return usages
         }
 
         private static func limit(_ counter: String, onOutage: String) -> String {

@@ -19,7 +19,7 @@ extension Integration {
             _ = try store.command("SET", key, marker)
             _ = try store.command("ZADD", "sluice:1:replicas", "+inf", "no replica")
             _ = try store.command("ZADD", "sluice:1:replicas", "1e300", "00000000000000aa")
-            try await waitUntil("it tells of both\n\(sidecar.log)") {
+            try await waitUntil("it logs both\n\(sidecar.log)") {
                 sidecar.log.contains("sluice:1:replicas held 1 members")
                     && sidecar.log.contains("this replica's marker")
             }

@@ -76,8 +76,8 @@ extension Integration {
                     #expect(counter?["shared_used"]?.integer ?? 0 == limit["used"]?.integer, "\(tool)")
                     #expect(counter?["would_deny"] ?? .integer(0) == limit["would_deny"], "\(tool)")
                     // Time passes between the two.
-                    let (told, reset) = (counter?["reset_ms"]?.integer ?? 0, limit["reset_ms"]?.integer ?? 0)
-                    #expect(abs(told - reset) < 60_000, "\(tool): \(told) \(reset)")
+                    let (counted, reset) = (counter?["reset_ms"]?.integer ?? 0, limit["reset_ms"]?.integer ?? 0)
+                    #expect(abs(counted - reset) < 60_000, "\(tool): \(counted) \(reset)")
                 }
                 try compare()
                 for reservation in reservations[tool] ?? [] {

@@ -5,33 +5,6 @@ import Testing
 extension Integration {
     /// Files, folders and locks that others put in the way: none holds a sidecar up, and none is trusted unseen.
     @Suite struct Paths {
-        /// A folder with a policy, and the arguments that start a sidecar there.
-        private struct Place {
-            let folder: TemporaryFolder
-            let policy: String
-            let socketPath: String
-            var arguments: [String] { ["--socket", socketPath, "--policy", policy] }
-
-            init() throws {
-                folder = try TemporaryFolder()
-                policy = try folder.write(Policies.seed, to: "policy.json")
-                socketPath = folder.path("s.sock")
-            }
-
-            func makeFIFO(_ name: String) throws -> String {
-                guard mkfifo(folder.path(name), 0o600) == 0 else { throw SupportError("mkfifo") }
-                return folder.path(name)
-            }
-
-            func makeFolder(_ name: String, mode: mode_t) throws -> String {
-                // The mode of `mkdir` is cut by the umask.
-                guard mkdir(folder.path(name), mode) == 0, chmod(folder.path(name), mode) == 0 else {
-                    throw SupportError("mkdir")
-                }
-                return folder.path(name)
-            }
-        }
-
         /// Holds the lock of a folder until it goes, as anyone may who can read it.
         private final class FolderLock {
             private let handle: Int32
@@ -49,10 +22,9 @@ extension Integration {
         @Test func aLockedSocketFolderEndsTheStart() async throws {
             let place = try Place()
             let lock = try FolderLock(place.folder.path)
-            let outcome = try await SidecarProcess.outcome(place.arguments)
-            #expect(outcome.status == 69)
+            let errors = try await SidecarProcess.startErrors(place.arguments, status: 69)
             #expect(
-                outcome.errors.last
+                errors.last
                     == "\(place.socketPath): another process keeps its folder locked, end that (lsof \(place.folder.path)) "
                     + "or choose a folder that only sluiced's user may read")
             #expect(!FileManager.default.fileExists(atPath: place.socketPath))
@@ -92,9 +64,8 @@ extension Integration {
                 (socket + ["--policies", policies], document), (place.arguments + ["--config", fifo], fifo),
                 (place.arguments + ["--redis", "redis://127.0.0.1:1", "--redis-password-file", fifo], fifo),
             ] {
-                let outcome = try await SidecarProcess.outcome(arguments)
-                #expect(outcome.status == 78)
-                #expect(outcome.errors == ["\(path): is not a regular file"])
+                let errors = try await SidecarProcess.startErrors(arguments)
+                #expect(errors == ["\(path): is not a regular file"])
             }
         }
 
@@ -102,11 +73,10 @@ extension Integration {
             let place = try Place()
             let state = try place.makeFolder("state", mode: 0o700)
             let journal = try place.makeFIFO("state/journal")
-            let outcome = try await SidecarProcess.outcome(
+            let errors = try await SidecarProcess.startErrors(
                 place.arguments + ["--redis", "redis://127.0.0.1:1", "--state-dir", state])
-            #expect(outcome.status == 78)
             #expect(
-                outcome.errors.last
+                errors.last
                     == "--state-dir: \(journal): is not a regular file: remove it, or choose another folder")
         }
 
@@ -137,10 +107,9 @@ extension Integration {
                 try await SidecarProcess.waitUntilReady(process)
                 #expect(try RedisClient(path: path).command("PING") == .string("PONG"))
             } else {
-                let outcome = try await SidecarProcess.outcome(arguments)
-                #expect(outcome.status == 78)
+                let errors = try await SidecarProcess.startErrors(arguments)
                 #expect(
-                    outcome.errors.last
+                    errors.last
                         == "\(path): its folder \(folder) may be written by everybody, who could put another socket "
                         + "there: chmod o-w \(folder), or choose another folder")
                 #expect(!FileManager.default.fileExists(atPath: path))
@@ -152,18 +121,18 @@ extension Integration {
             let place = try Place()
             let folder = try place.makeFolder("run", mode: 0o755)
             chown(folder, 65_534, 65_534)
-            let socket = try await SidecarProcess.outcome(["--socket", "\(folder)/s.sock", "--policy", place.policy])
-            #expect(socket.status == 78)
+            let socket = try await SidecarProcess.startErrors([
+                "--socket", "\(folder)/s.sock", "--policy", place.policy,
+            ])
             #expect(
-                socket.errors.last
+                socket.last
                     == "\(folder)/s.sock: its folder \(folder) belongs to user 65534, who could put another socket there: "
                     + "chown \(getuid()) \(folder), or choose another folder")
 
-            let state = try await SidecarProcess.outcome(
+            let state = try await SidecarProcess.startErrors(
                 place.arguments + ["--redis", "redis://127.0.0.1:1", "--state-dir", folder])
-            #expect(state.status == 78)
             #expect(
-                state.errors.last
+                state.last
                     == "--state-dir: \(folder): belongs to user 65534: chown \(getuid()) \(folder), or choose another "
                     + "folder")
         }
@@ -177,10 +146,9 @@ extension Integration {
                 let process = try SidecarProcess.launch(arguments)
                 try await SidecarProcess.waitUntilReady(process)
             } else {
-                let outcome = try await SidecarProcess.outcome(arguments)
-                #expect(outcome.status == 78)
+                let errors = try await SidecarProcess.startErrors(arguments)
                 #expect(
-                    outcome.errors.last
+                    errors.last
                         == "--state-dir: \(state): may be written by others: chmod go-w \(state), or choose another folder"
                 )
             }
@@ -191,11 +159,10 @@ extension Integration {
             let real = try place.makeFolder("real", mode: 0o700)
             let link = place.folder.path("state")
             try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: real)
-            let outcome = try await SidecarProcess.outcome(
+            let errors = try await SidecarProcess.startErrors(
                 place.arguments + ["--redis", "redis://127.0.0.1:1", "--state-dir", link])
-            #expect(outcome.status == 78)
             #expect(
-                outcome.errors.last == "--state-dir: \(link): is a symbolic link, give the folder that it stands for")
+                errors.last == "--state-dir: \(link): is a symbolic link, give the folder that it stands for")
             #expect(try FileManager.default.contentsOfDirectory(atPath: real).isEmpty)
         }
     }

@@ -1,25 +1,11 @@
+import Foundation
+
 /// The policy documents of these tests.
 enum Policies {
     /// The document that this project began with, verbatim.
-    static let seed = """
-        {
-          "version": "1",
-          "default": "deny",
-          "tools": {
-            "opencode_run": {
-              "limits": [
-                {
-                  "counter": "opencode_run_rate",
-                  "window": "minute",
-                  "max": 10,
-                  "scope": "grant"
-                }
-              ]
-            }
-          }
-        }
-
-        """
+    static let seed =
+        (try? String(contentsOfFile: "\(ShellSession.repository)/deploy/examples/policy.json", encoding: .utf8))
+        ?? "there is no such example"
 
     /// The longest window there is, in seconds: its edge is met once a year.
     static let longWindow = 31_622_400

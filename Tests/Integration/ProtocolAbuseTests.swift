@@ -58,7 +58,7 @@ extension Integration {
             "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n", "GET /metrics?q=\"a HTTP/1.0\r\n\r\n",
             "POST /check HTTP/1.1\nContent-Length: 2\n\n{}", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         ])
-        func httpIsToldApart(request: String) async throws {
+        func httpIsRecognized(request: String) async throws {
             let sidecar = try await SidecarProcess(policy: Self.policy, redis: "none")
             let client = try sidecar.client()
             try client.send(request)
@@ -79,7 +79,7 @@ extension Integration {
         }
 
         /// What came before is answered, then the error, and then the connection is closed.
-        @Test func aMalformedFrameIsToldAndTheConnectionClosed() async throws {
+        @Test func aMalformedFrameIsReportedAndTheConnectionClosed() async throws {
             let stage = try await Stage()
             let grant = Grants.next()
             for (index, (bytes, error)) in Self.malformed.enumerated() {
@@ -96,7 +96,7 @@ extension Integration {
             try await stage.end()
         }
 
-        @Test func aWrongArgumentIsToldAndTheConnectionGoesOn() async throws {
+        @Test func aWrongArgumentIsReportedAndTheConnectionGoesOn() async throws {
             let stage = try await Stage()
             let client = try stage.sidecar.client()
             let long = String(repeating: "g", count: 257)

@@ -33,7 +33,7 @@ extension Integration {
         ]
 
         @Test(arguments: odd)
-        private func theReasonIsTold(_ odd: Odd) async throws {
+        private func theReasonIsReported(_ odd: Odd) async throws {
             let redis = try await RedisProcess(configuration: odd.configuration)
             let sidecar = try await SidecarProcess(
                 policy: Policies.seed, redis: redis.url, store: redis, arguments: ["--redis-user", "sluice"],
@@ -53,7 +53,7 @@ extension Integration {
         }
 
         /// Also if it worked before: the reason is why it does not work now, not only that the connection closed.
-        @Test func aPasswordThatChangedIsTold() async throws {
+        @Test func aPasswordThatChangedIsReported() async throws {
             let redis = try await RedisProcess(configuration: ["\(Self.user) ~* +@all"])
             let sidecar = try await SidecarProcess(
                 policy: Policies.seed, redis: redis.url, store: redis, arguments: ["--redis-user", "sluice"],
@@ -68,7 +68,7 @@ extension Integration {
         }
 
         /// Redis has no password, and one was given: all that Redis says of it, but never the password.
-        @Test func aPasswordThatNobodyAskedForIsTold() async throws {
+        @Test func aPasswordThatNobodyAskedForIsReported() async throws {
             let redis = try await RedisProcess()
             let sidecar = try await SidecarProcess(
                 policy: Policies.seed, over: redis, environment: ["SLUICE_REDIS_PASSWORD": "hunter2"])

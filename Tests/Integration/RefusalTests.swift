@@ -28,7 +28,7 @@ extension Integration {
                 let id = try other.reserve(grant, tool, "COST", "2")
                 let shared = try one.check(grant, tool)
                 #expect(!shared.allowed && shared.source == "shared")
-                try await waitUntil("a refusal is remembered") { try one.check(grant, tool).source == "cache" }
+                try await waitUntil("a denial is cached") { try one.check(grant, tool).source == "cache" }
                 let before = try pair.one.figure("answers_cache_limit")
                 let cached = try one.check(grant, tool, "TRACE")
                 #expect(cached.rule == shared.rule && cached.limit == 2 && cached.remaining == 0)
@@ -50,7 +50,7 @@ extension Integration {
 
         /// A client that waits for the reported time, by Redis' clock, is not denied again.
         @Test(arguments: ["fixed", "sliding", "bucket"])
-        func waitingAsLongAsToldIsEnough(tool: String) async throws {
+        func waitingForRetryAfterIsEnough(tool: String) async throws {
             let pair = try await Pair(
                 policy: Document.tools([
                     "fixed": [Document.limit("c", max: 2, window: "1")],
@@ -69,19 +69,19 @@ extension Integration {
             for _ in 1...5 {
                 let grant = Grants.next()
                 while try one.check(grant, tool).allowed {}
-                let told = try one.check(grant, tool)
+                let denied = try one.check(grant, tool)
                 // A window may have just ended.
-                if told.allowed { continue }
-                let untilUs = try redisUs() + Int64(told.retryAfterMs) * 1_000
+                if denied.allowed { continue }
+                let untilUs = try redisUs() + Int64(denied.retryAfterMs) * 1_000
                 // Others ask meanwhile, and with each answer the replica reads its clock again.
                 while try redisUs() < untilUs { _ = try one.check(Grants.next(), tool) }
                 let passed = try one.check(grant, tool)
-                #expect(passed.allowed, "\(told.source) told \(told.retryAfterMs), then \(passed.source)")
+                #expect(passed.allowed, "\(denied.source) said \(denied.retryAfterMs), then \(passed.source)")
             }
         }
 
         /// Many denials cost Redis no command, and none of them is admitted.
-        @Test func refusalsCostRedisNothing() async throws {
+        @Test func denialsCostRedisNothing() async throws {
             let pair = try await Self.pair()
             let client = try pair.one.client()
             let grant = Grants.next()

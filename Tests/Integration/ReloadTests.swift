@@ -92,7 +92,7 @@ extension Integration {
 
             try files.createSymbolicLink(atPath: folder.path("..new"), withDestinationPath: "v2")
             #expect(rename(folder.path("..new"), folder.path("..data")) == 0)
-            try await waitUntil("the link is followed anew") { try client.info("policy_reloads") == "1" }
+            try await waitUntil("the link is followed again") { try client.info("policy_reloads") == "1" }
             #expect(try client.check("g", "t").remaining == 4)
             try await process.end()
         }

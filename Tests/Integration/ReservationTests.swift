@@ -164,10 +164,10 @@ extension Integration {
         func holdSlotsUntilTheyAreReleased(_ store: Desk.Store) async throws {
             let desk = try await Desk(store, policy: Self.policy)
             let grant = Grants.next()
-            guard case .error(let refusal) = try desk.one.command("CHECK", grant, "slots") else {
+            guard case .error(let error) = try desk.one.command("CHECK", grant, "slots") else {
                 throw SupportError("a slot without a reservation")
             }
-            #expect(refusal.hasPrefix("BADARG ") && refusal.contains("RESERVE"))
+            #expect(error.hasPrefix("BADARG ") && error.contains("RESERVE"))
             #expect(try desk.one.peek(grant, "slots").remaining == 3)
             let ids = try [desk.one, desk.other, desk.one].map { try $0.reserve(grant, "slots", "COST", "10") }
             for client in desk.both {

@@ -46,7 +46,7 @@ extension Integration {
 
         /// A denied check charged nothing: its repetition is decided again.
         @Test(arguments: Desk.Store.allCases)
-        func areAskedAnewAfterARefusal(_ store: Desk.Store) async throws {
+        func areAskedAgainAfterADenial(_ store: Desk.Store) async throws {
             let desk = try await Desk(store, policy: Self.policy)
             let grant = Grants.next()
             let id = try desk.one.reserve(grant, "run", "COST", "8")
@@ -79,7 +79,7 @@ extension Integration {
 
         /// A gateway that repeats itself through both, all at once.
         @Test(arguments: Desk.Store.allCases)
-        func areChargedOnceWhoeverAsks(_ store: Desk.Store) async throws {
+        func areChargedOnceForAllAskers(_ store: Desk.Store) async throws {
             let desk = try await Desk(store, policy: Self.policy)
             let sockets = desk.sidecars.map(\.socketPath)
             let grants = (1...20).map { Grants.next("\($0)") }

@@ -82,7 +82,7 @@ extension Integration.Outages {
             let times = backAt.compactMap { $0 }
             let spread = (times.min() ?? .now).duration(to: times.max() ?? .now)
             let late = spread < .milliseconds(1_500) ? 0 : Self.max - Self.max / stage.sidecars.count
-            #expect(admitted >= Self.max && admitted <= Self.max + late, "\(account), apart \(spread)")
+            #expect(admitted >= Self.max && admitted <= Self.max + late, "\(account), spread \(spread)")
         }
     }
 }

@@ -27,7 +27,7 @@ extension Integration {
         ]
 
         @Test(arguments: Desk.Store.allCases)
-        func areSharedByWhoeverIsMeantAndByNobodyElse(_ store: Desk.Store) async throws {
+        func areSharedWithinTheScopeOnly(_ store: Desk.Store) async throws {
             let desk = try await Desk(store, policy: Self.policy)
             func left(_ client: RedisClient, _ words: [String]) throws -> Int {
                 let reply = try CheckReply(client.command(["CHECK"] + words))

@@ -6,15 +6,13 @@ extension Integration {
     /// An operator's settings, and the messages about invalid ones.
     @Suite struct Setting {
         @Test func everyFaultOfAPolicyIsListed() async throws {
-            let folder = try TemporaryFolder()
-            let policy = try folder.write(Policies.twentyFaults, to: "policy.json")
-            let outcome = try await SidecarProcess.outcome(["--socket", folder.path("s.sock"), "--policy", policy])
-            #expect(outcome.status == 78)
+            let place = try Place(policy: Policies.twentyFaults)
+            let errors = try await SidecarProcess.startErrors(place.arguments)
             for tool in 1...20 {
-                let place = "\(policy):\(tool + 1):\(tool > 9 ? 12 : 11): /tools/tool\(tool)/actoin: "
-                #expect(outcome.errors.contains { $0.hasPrefix(place) && $0.hasSuffix("did you mean \"action\"?") })
+                let start = "\(place.policy):\(tool + 1):\(tool > 9 ? 12 : 11): /tools/tool\(tool)/actoin: "
+                #expect(errors.contains { $0.hasPrefix(start) && $0.hasSuffix("did you mean \"action\"?") })
             }
-            #expect(!FileManager.default.fileExists(atPath: folder.path("s.sock")))
+            #expect(!FileManager.default.fileExists(atPath: place.socketPath))
         }
 
         /// Also when the document is read again.
@@ -22,12 +20,10 @@ extension Integration {
             let rules = { (key: String) in
                 #"{"version": "1", "default": "deny", "tools": {"edit": {"\#(key)": [{"path": "/file"}]}}}"#
             }
-            let folder = try TemporaryFolder()
-            let policy = try folder.write(rules("require"), to: "policy.json")
-            let refused = try await SidecarProcess.outcome(["--socket", folder.path("s.sock"), "--policy", policy])
-            #expect(refused.status == 78)
-            #expect(refused.errors.count == 1)
-            #expect(refused.errors.first?.contains("say so with --arguments-checked-by-gateway") == true)
+            let place = try Place(policy: rules("require"))
+            let refused = try await SidecarProcess.startErrors(place.arguments)
+            #expect(refused.count == 1)
+            #expect(refused.first?.contains("say so with --arguments-checked-by-gateway") == true)
 
             let sidecar = try await SidecarProcess(
                 policy: rules("require"), replicas: 1, arguments: ["--arguments-checked-by-gateway"])
@@ -38,25 +34,20 @@ extension Integration {
         }
 
         @Test func missingSettingsAreNamedTogether() async throws {
-            let outcome = try await SidecarProcess.outcome([])
-            #expect(outcome.status == 78)
-            #expect(outcome.errors.count == 2)
-            #expect(outcome.errors.first?.hasPrefix("--socket: missing, expected ") == true)
-            #expect(outcome.errors.first?.hasSuffix("(or SLUICE_SOCKET)") == true)
-            #expect(outcome.errors.last?.hasPrefix("--policy: missing, expected ") == true)
+            let errors = try await SidecarProcess.startErrors([])
+            #expect(errors.count == 2)
+            #expect(errors.first?.hasPrefix("--socket: missing, expected ") == true)
+            #expect(errors.first?.hasSuffix("(or SLUICE_SOCKET)") == true)
+            #expect(errors.last?.hasPrefix("--policy: missing, expected ") == true)
         }
 
         @Test(arguments: [
             "localhost", "http://localhost", "redis://", "redis://h:99999", "rediss://h", "unix://relative",
         ])
         func aBadAddressOfRedisIsRefused(url: String) async throws {
-            let folder = try TemporaryFolder()
-            let policy = try folder.write(Policies.seed, to: "policy.json")
-            let outcome = try await SidecarProcess.outcome([
-                "--socket", folder.path("s.sock"), "--policy", policy, "--redis", url,
-            ])
-            #expect(outcome.status == 78)
-            #expect(outcome.errors.count == 1 && outcome.errors[0].hasPrefix("--redis: "))
+            let place = try Place()
+            let errors = try await SidecarProcess.startErrors(place.arguments + ["--redis", url])
+            #expect(errors.count == 1 && errors[0].hasPrefix("--redis: "))
         }
 
         /// Whichever part of the address was taken for another.
@@ -66,13 +57,9 @@ extension Integration {
             "unix:///s%zz:hunter2", "redis://h ter:hunter2",
         ])
         func aPasswordInABadAddressIsNotShown(url: String) async throws {
-            let folder = try TemporaryFolder()
-            let policy = try folder.write(Policies.seed, to: "policy.json")
-            let outcome = try await SidecarProcess.outcome([
-                "--socket", folder.path("s.sock"), "--policy", policy, "--redis", url,
-            ])
-            #expect(outcome.status == 78)
-            #expect(!outcome.errors.joined().contains("hunter2"))
+            let place = try Place()
+            let errors = try await SidecarProcess.startErrors(place.arguments + ["--redis", url])
+            #expect(!errors.joined().contains("hunter2"))
         }
 
         /// Nor where the settings that hold it are wrong.
@@ -87,9 +74,8 @@ extension Integration {
                 #"{"redis-password": "" hunter2}"#,
             ] {
                 let file = try folder.write(text, to: "sluice.json")
-                let outcome = try await SidecarProcess.outcome(["--config", file])
-                #expect(outcome.status == 78)
-                #expect(!outcome.errors.joined().contains("hunter2") && !outcome.errors.joined().contains("770.5"))
+                let errors = try await SidecarProcess.startErrors(["--config", file])
+                #expect(!errors.joined().contains("hunter2") && !errors.joined().contains("770.5"))
             }
             let flag = try await SidecarProcess.outcome(["--redis-password", "hunter2"])
             #expect(flag.status == 64 && !flag.errors.joined().contains("hunter2"))
@@ -171,8 +157,7 @@ extension Integration {
                   "budget": true
                 }
                 """, to: "sluice.json")
-            let outcome = try await SidecarProcess.outcome(["--config", file, "--log-level", "loud"])
-            #expect(outcome.status == 78)
+            let errors = try await SidecarProcess.startErrors(["--config", file, "--log-level", "loud"])
             let starts = [
                 "\(file):4:13: /budget: found true, expected a string or a whole number",
                 "\(file):2:3: /sokcet: found ",
@@ -180,9 +165,9 @@ extension Integration {
                 "\(file):3:15: /replicas: found \"0\", expected a whole number from 1 to 1000",
                 "--log-level: found \"loud\", expected ",
             ]
-            for start in starts { #expect(outcome.errors.contains { $0.hasPrefix(start) }, "\(start)") }
-            #expect(outcome.errors.contains { $0.contains("/sokcet") && $0.hasSuffix("did you mean \"socket\"?") })
-            #expect(outcome.errors.count == starts.count)
+            for start in starts { #expect(errors.contains { $0.hasPrefix(start) }, "\(start)") }
+            #expect(errors.contains { $0.contains("/sokcet") && $0.hasSuffix("did you mean \"socket\"?") })
+            #expect(errors.count == starts.count)
         }
 
         @Test func filesThatCannotBeReadAreNamed() async throws {
@@ -194,9 +179,8 @@ extension Integration {
                 socket + ["--policy", none], socket + ["--policy", policy, "--config", none],
                 socket + ["--policy", policy, "--redis-password-file", none],
             ] {
-                let outcome = try await SidecarProcess.outcome(arguments)
-                #expect(outcome.status == 78)
-                #expect(outcome.errors == ["\(none): cannot be opened: No such file or directory"])
+                let errors = try await SidecarProcess.startErrors(arguments)
+                #expect(errors == ["\(none): cannot be opened: No such file or directory"])
             }
         }
 
@@ -224,9 +208,8 @@ extension Integration {
             #expect(try wrong.client().check(Grants.next(), "opencode_run").source == "local")
         }
 
-        @Test func wrongUsageIsToldApart() async throws {
-            let unknown = try await SidecarProcess.outcome(["--no-such-flag"])
-            #expect(unknown.status == 64)
+        @Test func wrongUsageHasItsOwnExitCode() async throws {
+            _ = try await SidecarProcess.startErrors(["--no-such-flag"], status: 64)
             let version = try SidecarProcess.launch(["--version"])
             #expect(try await version.wait() == .exited(status: 0))
             #expect(version.output.hasPrefix("0."))

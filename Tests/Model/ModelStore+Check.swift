@@ -76,7 +76,7 @@ extension ModelStore {
                             creditedBefore: readings[index].credited,
                             chargedMs: charge.quota.algorithm == .slidingLog ? readings[index].chargedMs : nowMs))
                 }
-                // Of all charges: whoever settles late what a shadow limit did not count asks about nothing any more.
+                // Of all charges: a late settlement of what a shadow limit did not count asks about nothing any more.
                 var usage = readings[index].usage
                 usage.lastExpiryMs =
                     charge.quota.algorithm == .slidingLog
@@ -203,7 +203,7 @@ extension ModelStore {
         return reading
     }
 
-    /// Charges `count` checks, and tells of a shadow limit that it had no room for `refused` more.
+    /// Charges `count` checks, and reports for a shadow limit that it had no room for `refused` more.
     private mutating func apply(
         _ charge: Batch.Charge, _ keys: [[UInt8]], cost: Int64, count: Int64, refused: Int64,
         to reading: inout Reading, reservation: [UInt8]?, nowMs: Int64

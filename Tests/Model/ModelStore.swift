@@ -61,7 +61,7 @@ package struct ModelStore: Sendable {
     fileprivate struct Marker {
         /// Something else lies in its place.
         var strange: String?
-        /// The sequence of the last batch that ran and may have charged; negated, since when the replica is told that the
+        /// The sequence of the last batch that ran and may have charged; negated, since when the replica hears that the
         /// store forgot, ms since the epoch; 0 if none.
         var charged: Int64 = 0
         /// Of the last batch that ran; or the same.
@@ -131,7 +131,7 @@ package struct ModelStore: Sendable {
         let isTold = marker.newest < 0
         let isUnknown = isTold ? batch.forgotSinceMs != -marker.newest : batch.acknowledgedSequence > marker.newest
         if isUnknown || marker.strange != nil {
-            // An answer can get lost, and so it is told again until a batch shows that the replica knows.
+            // An answer can get lost, so it is repeated until a batch shows that the replica knows.
             reply.status = .forgot
             reply.previousSequence = 0
             reply.forgotSinceMs = isTold ? -marker.newest : clockMs
@@ -402,7 +402,7 @@ package struct ModelStore: Sendable {
     /// The sequence of the last batch of a replica that ran; 0 if none is remembered.
     package func newestSequence(of replica: UInt64) -> Int64 { max(0, marker(of: replica).newest) }
 
-    /// Since when the store has told a replica that it forgot, as long as nothing of that one has run since, ms; else 0.
+    /// Since when the store has reported to a replica that it forgot, as long as nothing of that one has run since, ms; else 0.
     package func forgotSinceMs(of replica: UInt64) -> Int64 { max(0, -marker(of: replica).newest) }
 
     /// `SET` of a replica's marker, as another client would: taken for what a script takes it.

@@ -1,5 +1,6 @@
 import SluiceClient
 import SluiceProtocol
+import Support
 import Testing
 
 @Suite struct SluiceConnectionTests {
@@ -57,7 +58,8 @@ import Testing
             source: .cache, message: "No.", waitMs: 2500, reservation: "",
             trace: [TraceEntry(rule: "/r", windowStartMs: 7, used: 10, max: 10)])
         let granted = DecisionFields(allowed: true, verdict: .allow, rule: "/x", source: .policy, reservation: "f00d")
-        try await StubServer.with({ decision(version, $0[0] == "CHECK" ? fields : granted) }) { server in
+        try await StubServer.with({ .drip(StubServer.decision($0[0] == "CHECK" ? fields : granted, version)) }) {
+            server in
             let sluice = try await connect(server)
             let denied = try await sluice.check(grant: "g", tool: "t", options: .init(reserve: true, trace: true))
             #expect(!denied.allowed)
@@ -88,7 +90,7 @@ import Testing
         }
     }
 
-    @Test func whoeverWaitsTooLongIsTold() async throws {
+    @Test func aRequestThatWaitsTooLongFails() async throws {
         try await StubServer.with({ _ in .ignore }) { server in
             let sluice = try await SluiceConnection.connect(path: server.path, requestTimeout: .milliseconds(1))
             await #expect(throws: SluiceError.timedOut) { try await sluice.send(["SLOW"]) }
@@ -96,7 +98,7 @@ import Testing
         }
     }
 
-    @Test func whoeverIsCancelledBeforehandIsTold() async throws {
+    @Test func aRequestThatIsCancelledBeforehandFails() async throws {
         try await StubServer.with({ _ in .ignore }) { server in
             let sluice = try await connect(server)
             let task = Task { try await sluice.send(["SLOW"]) }
@@ -123,7 +125,7 @@ import Testing
         }
     }
 
-    @Test func whatWaitsWhenTheServerClosesIsTold() async throws {
+    @Test func whatWaitsWhenTheServerClosesFails() async throws {
         try await StubServer.with({ _ in .close }) { server in
             let sluice = try await connect(server)
             await #expect(throws: SluiceError.closed) { try await sluice.send(["PING"]) }
@@ -131,7 +133,7 @@ import Testing
         }
     }
 
-    @Test func whatWaitsWhenTheClientClosesIsTold() async throws {
+    @Test func whatWaitsWhenTheClientClosesFails() async throws {
         let (arrivals, arrive) = AsyncStream.makeStream(of: Void.self)
         try await StubServer.with({ _ in
             arrive.yield()
@@ -208,4 +210,10 @@ import Testing
             #expect(refused == 1)
         }
     }
+}
+
+/// The echo of a request, as a bulk string.
+private func echo(_ words: [String]) -> StubServer.Action {
+    let text = words.joined(separator: " ")
+    return .answer("$\(text.utf8.count)\r\n\(text)\r\n")
 }

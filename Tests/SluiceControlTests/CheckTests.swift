@@ -119,7 +119,7 @@ import Testing
 
     // MARK: - What goes wrong
 
-    @Test func noSidecarIsToldInOneLine() async {
+    @Test func noSidecarIsReportedInOneLine() async {
         let run = await ControlRun.of("check", "--socket", "/nonexistent/a.sock", "a", "b")
         #expect(run.exitCode == 2)
         #expect(run.output == "")
@@ -128,7 +128,7 @@ import Testing
                 == "sluicectl: cannot connect to /nonexistent/a.sock: No such file or directory, is sluiced running?\n")
     }
 
-    @Test func aPathThatIsTooLongIsTold() async {
+    @Test func aPathThatIsTooLongIsReported() async {
         let path = "/" + String(repeating: "x", count: 200)
         let run = await ControlRun.of("check", "--socket", path, "a", "b")
         #expect(run.exitCode == 2)

@@ -16,10 +16,10 @@ struct ControlRun {
         await of(arguments, style: style, environment: environment)
     }
 
-    /// - Parameter told: gets what is written to standard error, as it is written.
+    /// - Parameter onError: gets what is written to standard error, as it is written.
     static func of(
         _ arguments: [String], style: Style = .plain, environment: [String: String] = [:],
-        told: @escaping @Sendable (String) -> Void = { _ in }
+        onError: @escaping @Sendable (String) -> Void = { _ in }
     ) async -> ControlRun {
         let output = Collector()
         let errors = Collector()
@@ -28,7 +28,7 @@ struct ControlRun {
             write: { output.append($0) },
             writeError: {
                 errors.append($0)
-                told($0)
+                onError($0)
             }, style: style, environment: environment, answerLimit: .seconds(300))
         let exitCode = await ControlProgram.run(arguments, console: console)
         return ControlRun(exitCode: exitCode, output: output.text, errors: errors.text)

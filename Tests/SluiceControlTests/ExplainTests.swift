@@ -38,7 +38,7 @@ import Testing
         }
     }
 
-    @Test func tellsEachLimit() async throws {
+    @Test func explainsEachLimit() async throws {
         let stub = try await Self.stub()
         let run = await ControlRun.of(
             "explain", "alice", "run", "--cost", "2", "--attr", "team=red=blue", "--socket", stub.path)

@@ -45,7 +45,7 @@ import Testing
         ["policy", "check", "/nonexistent/a"], ["policy", "diff", "/nonexistent/a", "/nonexistent/b"],
         ["policy", "show", "/nonexistent/a"],
     ])
-    func whoeverCannotBeAskedIsAnError(words: [String]) async throws {
+    func aSidecarThatCannotBeAskedIsAnError(words: [String]) async throws {
         let run = await ControlRun.of(words + ["--json"], environment: ["SLUICE_SOCKET": "/nonexistent/s.sock"])
         let error = try Self.error(run)
         #expect(run.exitCode == 2 && error["kind"] as? String == "could_not_ask" && error["exit_code"] as? Int == 2)

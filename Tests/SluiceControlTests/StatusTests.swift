@@ -129,27 +129,27 @@ import Testing
         StubSidecar.text(change(String(reply.drop { $0 != "\r\n" }.dropFirst().dropLast())))
     }
 
-    private static let refusal = "NOPERM User sluice has no permissions to run the 'evalsha' command"
+    private static let rejection = "NOPERM User sluice has no permissions to run the 'evalsha' command"
 
     /// Why Redis is not used is shown while it is not; for programs it is kept.
     @Test func whyRedisIsNotUsed() async throws {
         for (counting, state, isShown) in [("local", "resting", true), ("shared", "closed", false)] {
             let stub = try await StubSidecar { _ in
                 Self.changed(Self.info(state: state, counting: counting)) {
-                    $0.replacing("counting:", with: "redis_last_error:\(Self.refusal)\r\ncounting:")
+                    $0.replacing("counting:", with: "redis_last_error:\(Self.rejection)\r\ncounting:")
                 }
             }
             let run = await ControlRun.of("status", "--socket", stub.path)
-            #expect(run.output.contains("\nreason    \(Self.refusal)\n") == isShown)
+            #expect(run.output.contains("\nreason    \(Self.rejection)\n") == isShown)
             let json = try await ControlRun.of("status", "--socket", stub.path, "--json").json()
-            #expect((json["redis"] as? [String: Any])?["last_error"] as? String == Self.refusal)
+            #expect((json["redis"] as? [String: Any])?["last_error"] as? String == Self.rejection)
             guard isShown else { continue }
             let wait = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "200ms")
-            #expect(wait.exitCode == 2 && wait.errors.contains("but it refuses to work (\(Self.refusal))"))
+            #expect(wait.exitCode == 2 && wait.errors.contains("but it refuses to work (\(Self.rejection))"))
         }
     }
 
-    /// To others than operators a sidecar does not tell where Redis is: whether there is one shows all the same.
+    /// To others than operators a sidecar does not show where Redis is: whether there is one shows all the same.
     @Test func othersThanOperatorsMayAsk() async throws {
         let stub = try await StubSidecar { _ in
             Self.changed(Self.info(state: "resting", counting: "local")) {
@@ -223,14 +223,14 @@ import Testing
     private static let missing = "counting is local, Redis at unix:///r.sock: connected, but it refuses to work"
 
     /// The sidecar becomes ready only after the command has reported what it waits for.
-    @Test func itTellsWhatItWaitsForUntilCountingIsShared() async throws {
-        let hasTold = Mutex(false)
+    @Test func saysWhatItWaitsForUntilCountingIsShared() async throws {
+        let hasWritten = Mutex(false)
         let stub = try await StubSidecar { _ in
-            hasTold.withLock { $0 } ? Self.info() : Self.info(state: "resting", counting: "local")
+            hasWritten.withLock { $0 } ? Self.info() : Self.info(state: "resting", counting: "local")
         }
         let run = await ControlRun.of(
             ["status", "--socket", stub.path, "--wait", "--timeout", "300s"],
-            told: { _ in hasTold.withLock { $0 = true } })
+            onError: { _ in hasWritten.withLock { $0 = true } })
         #expect(run.exitCode == 0)
         #expect(run.output.contains("\ncounting  shared\n"))
         let line = try #require(run.errors.split(separator: "\n").first)
@@ -239,13 +239,13 @@ import Testing
 
     /// What is waited for is on standard error, a line of JSON each; the outcome is on standard output.
     @Test func itWaitsInJSON() async throws {
-        let hasTold = Mutex(false)
+        let hasWritten = Mutex(false)
         let stub = try await StubSidecar { _ in
-            hasTold.withLock { $0 } ? Self.info() : Self.info(state: "resting", counting: "local")
+            hasWritten.withLock { $0 } ? Self.info() : Self.info(state: "resting", counting: "local")
         }
         let run = await ControlRun.of(
             ["status", "--socket", stub.path, "--wait", "--timeout", "300s", "--json"],
-            told: { _ in hasTold.withLock { $0 = true } })
+            onError: { _ in hasWritten.withLock { $0 = true } })
         #expect(try run.exitCode == 0 && run.json()["ready"] as? Bool == true)
         let line = try #require(run.errors.split(separator: "\n").first)
         let progress = try #require(JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
@@ -258,7 +258,7 @@ import Testing
         let run = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "1500ms")
         #expect(run.exitCode == 2)
         #expect(run.output == "")
-        // What was missing is the last answer's to tell, or that on a busy machine none came.
+        // The last answer says what was missing, or that on a busy machine none came.
         let line = try #require(run.errors.split(separator: "\n").last)
         #expect(line.hasPrefix("sluicectl: not ready after 1.5s: "))
     }

@@ -122,7 +122,7 @@ import Testing
     @Test func barsStandBesideWhatWasMeasured() {
         let measures = [
             BenchCell.Measure("checks/s", .checksPerSecond, .ratio(of: "sluice", to: "direct"), .atLeast(1.5)),
-            BenchCell.Measure("told", .checksPerSecond, .ratio(of: "direct", to: "sluice")),
+            BenchCell.Measure("reported", .checksPerSecond, .ratio(of: "direct", to: "sluice")),
         ]
         var result = BenchResult(cell: cell(measures))
         result.rounds = [[round(100_000)], [round(200_000)]]

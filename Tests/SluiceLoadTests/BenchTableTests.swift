@@ -51,7 +51,7 @@ import Testing
         #expect(throws: (any Error).self) { try BenchCommand.parse(["--duration", "0"]).plan() }
     }
 
-    @Test func wrongUsageIsTold() async {
+    @Test func wrongUsageIsReported() async {
         #expect(await LoadProgram.run(arguments: ["bench", "--only", "nothing"]) == LoadProgram.ExitCode.usage)
         #expect(await LoadProgram.run(arguments: ["bench", "--list"]) == LoadProgram.ExitCode.ok)
     }

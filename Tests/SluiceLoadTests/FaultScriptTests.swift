@@ -17,10 +17,10 @@ import Testing
                 """, sidecars: 2)
         #expect(
             script.steps == [
-                .init(atNs: 500_000_000, action: .kill(.sidecar(1))),
-                .init(atNs: 10_000_000_000, action: .stop(.redis)),
-                .init(atNs: 60_000_000_000, action: .continue(.redis)),
-                .init(atNs: 120_000_000_000, action: .restart(.sidecar(2))),
+                .init(atNs: 500_000_000, action: .act(.kill, .sidecar(1))),
+                .init(atNs: 10_000_000_000, action: .act(.stop, .redis)),
+                .init(atNs: 60_000_000_000, action: .act(.continue, .redis)),
+                .init(atNs: 120_000_000_000, action: .act(.restart, .sidecar(2))),
                 .init(atNs: 120_000_000_000, action: .flush),
                 .init(atNs: 180_000_000_000, action: .reloadPolicy(path: nil)),
                 .init(atNs: 240_000_000_000, action: .reloadPolicy(path: "other.json")),

@@ -58,7 +58,7 @@ import Testing
         #expect(parses(page) && page.contains("but not all was settled up"))
     }
 
-    @Test func tellsWhatBroke() {
+    @Test func showsWhatBroke() {
         let page = summary(breaks: 1).html()
         #expect(parses(page))
         #expect(page.contains("A promise was broken") && page.contains("never over: grant load-0"))

@@ -54,12 +54,12 @@ import Testing
 
     @Test func takesWeightsAndReservations() throws {
         let settings = try settings(
-            "--socket a --tool x=3 --tool y --cost 1=9 --cost 5 --reserve 25 --cancel 10 --commit-cost 2 --hold 5ms")
+            "--socket a --tool x=3 --tool y --cost 1=9 --cost 5 --reserve 25 --cancel 10 --hold 5ms")
         #expect(settings.kinds.count == 8)
         #expect(settings.kinds[0] == CheckKind(tool: "x", cost: 1, weight: 3 * 9 * 0.75))
         #expect(settings.kinds[7] == CheckKind(tool: "y", cost: 5, reserves: true, weight: 0.25))
         #expect(settings.reservations.share == 0.25 && settings.reservations.cancelShare == 0.1)
-        #expect(settings.reservations.committedCost == 2 && settings.reservations.holdNs == 5_000_000)
+        #expect(settings.reservations.holdNs == 5_000_000)
     }
 
     @Test func takesRates() throws {
@@ -73,9 +73,8 @@ import Testing
     }
 
     @Test func takesBaselines() throws {
-        let settings = try settings("--target redis --socket tcp://localhost:6379 --redis-limit 100/1s")
+        let settings = try settings("--target redis --socket tcp://localhost:6379")
         #expect(settings.target == .redis && !settings.usesOracle)
-        #expect(settings.baselineMax == 100 && settings.baselineWindowMs == 1000)
     }
 
     @Test func replicasAreTheSocketsAndScopeIsTheSessionUnlessSaid() throws {
@@ -122,7 +121,6 @@ import Testing
             "--reserve needs --target sluice: nobody else knows reservations"
         ),
         ("--socket a --reserve 101", "--reserve is 101.0, expected 0 to 100"),
-        ("--socket a --redis-limit 10", "--redis-limit is '10', expected a maximum and a window, such as 10/60s"),
         ("--socket a --ramp 1:2", "--ramp is '1:2', expected two rates and a time, such as 1000:50000:1m"),
         (
             "--socket a --ramp 1:2:3s --rate 5",

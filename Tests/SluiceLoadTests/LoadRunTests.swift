@@ -54,7 +54,6 @@ import Testing
         let oracle = try #require(summary.oracle)
         #expect(oracle.answers == Int64(stub.checkCount))
         #expect(oracle.fullWindows > 0 && oracle.exactWindows == oracle.fullWindows)
-        try await stub.stop()
     }
 
     @Test func answersMayComeInPieces() async throws {
@@ -62,7 +61,6 @@ import Testing
         let summary = try await run(until: 1500, of: stub)
         #expect(summary.isKept && summary.statistics.failureCount == 0)
         #expect(summary.statistics.decisionCount == Int64(stub.checkCount))
-        try await stub.stop()
     }
 
     @Test func oneAdmissionTooManyIsCaught() async throws {
@@ -72,14 +70,12 @@ import Testing
         let first = try #require(summary.oracle?.breaks.first)
         #expect(first.promise == .neverOver && first.rule == "/tools/t/limits/c")
         #expect(summary.table(style: .plain).contains("never over: grant load-"))
-        try await stub.stop()
     }
 
     @Test func aLostChargeIsCaught() async throws {
         let stub = try await stub(.losesCharges)
         let summary = try await run(of: stub)
         #expect(summary.oracle?.breaks.contains { $0.promise == .everyChargeCounts } == true)
-        try await stub.stop()
     }
 
     @Test func severalSidecarsAndThreadsAreCountedTogether() async throws {
@@ -95,7 +91,6 @@ import Testing
         suite.settings = settings
         let summary = try await suite.run(of: stubs[0])
         #expect(summary.isKept && summary.statistics.decisionCount == Int64(stubs[0].checkCount))
-        for stub in stubs { try await stub.stop() }
     }
 
     @Test func garbageClosesTheConnectionAndTheRunGoesOn() async throws {
@@ -103,7 +98,6 @@ import Testing
         let summary = try await run(until: 300, of: stub)
         #expect(summary.isKept && summary.statistics[.malformed] > 0 && summary.statistics.brokenConnections > 1)
         #expect(summary.statistics.firstFault?.hasPrefix("an answer that is not Sluice's") == true)
-        try await stub.stop()
     }
 
     @Test func aConnectionThatBreaksIsOpenedAgain() async throws {
@@ -111,7 +105,6 @@ import Testing
         // More than the first connections can have seen.
         let summary = try await run(until: 2000, of: stub)
         #expect(summary.isKept && summary.statistics[.lost] > 0 && summary.statistics.brokenConnections > 4)
-        try await stub.stop()
     }
 
     @Test func busyIsCounted() async throws {
@@ -119,7 +112,6 @@ import Testing
         await #expect(throws: LoadFailure.noDecision(fault: "BUSY too many checks are waiting")) {
             try await run(until: 100, of: stub)
         }
-        try await stub.stop()
     }
 
     @Test func somethingElseThanASidecarCannotBeMeasured() async throws {
@@ -127,13 +119,11 @@ import Testing
         await #expect(throws: LoadFailure.noDecision(fault: "ERR unknown command 'CHECK'")) {
             try await run(until: 100, of: stub)
         }
-        try await stub.stop()
     }
 
     @Test func aSilentSidecarDoesNotHoldUpTheEnd() async throws {
         let stub = try await stub(.isSilent)
         await #expect(throws: LoadFailure.noDecision(fault: nil)) { try await run(until: 32, of: stub) }
-        try await stub.stop()
     }
 
     @Test func aSocketThatIsNotThereCannotBeMeasured() async throws {
@@ -166,7 +156,6 @@ import Testing
         let summary = try await suite.run(of: stub)
         #expect(summary.isKept && summary.statistics.brokenConnections == 0)
         #expect(summary.statistics.decisionCount == Int64(stub.checkCount))
-        try await stub.stop()
     }
 
     @Test func anOpenLoopSendsWhatWasMeant() async throws {
@@ -177,10 +166,9 @@ import Testing
         let summary = try await suite.run(until: 1000, of: stub)
         #expect(summary.isKept && summary.statistics.decisionCount == Int64(stub.checkCount))
         #expect(summary.statistics.lateness.totalCount == UInt64(stub.checkCount))
-        try await stub.stop()
     }
 
-    @Test func aRunEndsByItselfAndTellsItsProgress() async throws {
+    @Test func aRunEndsByItselfAndShowsItsProgress() async throws {
         let stub = try await stub(.honest)
         var settings = settings
         settings.warmUpNs = 50_000_000

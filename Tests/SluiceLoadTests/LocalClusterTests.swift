@@ -18,40 +18,40 @@ import Testing
     }
 
     @Test func startsBreaksAndEndsItsProcesses() async throws {
-        let stage = try LocalCluster(sidecars: 2, policy: Self.policy, budgetNs: 5_000_000_000)
+        let cluster = try LocalCluster(sidecars: 2, policy: Self.policy, budgetNs: 5_000_000_000)
         do {
-            try await stage.start()
-            #expect(stage.sidecarSockets.count == 2)
-            for socket in stage.sidecarSockets { #expect(try check(socket).contains("shared")) }
-            try await stage.perform(.kill(.sidecar(1)))
-            #expect(throws: (any Error).self) { try check(stage.sidecarSockets[0]) }
-            try await stage.perform(.flush)
-            try await stage.perform(.stop(.redis))
+            try await cluster.start()
+            #expect(cluster.sidecarSockets.count == 2)
+            for socket in cluster.sidecarSockets { #expect(try check(socket).contains("shared")) }
+            try await cluster.perform(.act(.kill, .sidecar(1)))
+            #expect(throws: (any Error).self) { try check(cluster.sidecarSockets[0]) }
+            try await cluster.perform(.flush)
+            try await cluster.perform(.act(.stop, .redis))
             // Not answered while it hangs.
-            await #expect(throws: LocalClusterFailure.self) { try await stage.perform(.flush) }
-            try await stage.perform(.continue(.redis))
-            try await stage.perform(.restart(.sidecar(1)))
-            try await waitUntil("the sidecar is back") { (try? check(stage.sidecarSockets[0])) != nil }
-            try await stage.perform(.reloadPolicy(path: nil))
+            await #expect(throws: LocalClusterFailure.self) { try await cluster.perform(.flush) }
+            try await cluster.perform(.act(.continue, .redis))
+            try await cluster.perform(.act(.restart, .sidecar(1)))
+            try await waitUntil("the sidecar is back") { (try? check(cluster.sidecarSockets[0])) != nil }
+            try await cluster.perform(.reloadPolicy(path: nil))
         } catch {
-            await stage.end()
+            await cluster.end()
             throw error
         }
-        await stage.end()
-        #expect(!FileManager.default.fileExists(atPath: stage.redisSocket))
-        #expect(throws: (any Error).self) { try check(stage.sidecarSockets[1]) }
+        await cluster.end()
+        #expect(!FileManager.default.fileExists(atPath: cluster.redisSocket))
+        #expect(throws: (any Error).self) { try check(cluster.sidecarSockets[1]) }
     }
 
-    @Test func whatDoesNotStartIsTold() async throws {
-        let stage = try LocalCluster(sidecars: 1, policy: "no document", budgetNs: 20_000_000)
-        await #expect(throws: LocalClusterFailure.self) { try await stage.start() }
-        await stage.end()
-        #expect(!FileManager.default.fileExists(atPath: stage.redisSocket))
+    @Test func whatDoesNotStartIsReported() async throws {
+        let cluster = try LocalCluster(sidecars: 1, policy: "no document", budgetNs: 20_000_000)
+        await #expect(throws: LocalClusterFailure.self) { try await cluster.start() }
+        await cluster.end()
+        #expect(!FileManager.default.fileExists(atPath: cluster.redisSocket))
     }
 
-    @Test func aRunDoesWhatItsScriptSaysAndTellsWhen() async throws {
-        let stage = try LocalCluster(sidecars: 1, policy: Self.policy, budgetNs: 5_000_000_000)
-        var settings = LoadSettings(socketPaths: stage.sidecarSockets)
+    @Test func aRunDoesWhatItsScriptSaysAndNotesWhen() async throws {
+        let cluster = try LocalCluster(sidecars: 1, policy: Self.policy, budgetNs: 5_000_000_000)
+        var settings = LoadSettings(socketPaths: cluster.sidecarSockets)
         settings.warmUpNs = 0
         settings.durationNs = 600_000_000_000
         settings.connectionsPerSocket = 2
@@ -61,14 +61,14 @@ import Testing
         let notes = NIOLockedValueBox<[String]>([])
         let answers = NIOLockedValueBox<Int64>(0)
         let runner = LoadRunner(
-            settings, stage: stage, faults: script,
+            settings, cluster: cluster, faults: script,
             onSample: { sample in
                 let count = sample.statistics.decisionCount
                 answers.withLockedValue { $0 += count }
             },
             onNote: { note in notes.withLockedValue { $0.append(note) } })
         do {
-            try await stage.start()
+            try await cluster.start()
             let run = Task { try await runner.run() }
             try await waitUntil("the script is over", timeout: .seconds(60)) {
                 notes.withLockedValue { $0.count } == 3
@@ -80,9 +80,9 @@ import Testing
             let summary = try await run.value
             #expect(summary.timeline.marks.map(\.text) == ["flush redis", "kill sidecar 1", "restart sidecar 1"])
         } catch {
-            await stage.end()
+            await cluster.end()
             throw error
         }
-        await stage.end()
+        await cluster.end()
     }
 }

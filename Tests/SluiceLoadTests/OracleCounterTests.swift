@@ -4,6 +4,8 @@ import Testing
 
 /// The store's counters at the end against what was admitted.
 @Suite struct OracleCounterTests {
+    private var fixture = OracleFixture()
+
     private static let rule = OracleFixture.rule
 
     /// - Parameter used: by start of the window in seconds, of the first identity.
@@ -15,15 +17,6 @@ import Testing
         }
         if let open { stored.openStartMs[Self.rule] = open * 1000 }
         return stored
-    }
-
-    private func settle(_ fixture: inout OracleFixture, cost: Int64, to committed: Int64, isDone: Bool? = true) {
-        let answer = Oracle.Answer(
-            subject: 0, sidecar: 0, isAllowed: true, source: .shared, cost: cost, sentNs: fixture.nowNs,
-            receivedNs: fixture.nowNs)
-        let trace = [TraceEntry(rule: Self.rule, windowStartMs: 1000, used: 0, max: 10)]
-        fixture.oracle.settle(answer, to: committed, trace: trace)
-        if let isDone { fixture.oracle.settled(subject: 0, isDone: isDone) }
     }
 
     @Test func whatWasAdmittedIsWhatIsCounted() {
@@ -54,8 +47,7 @@ import Testing
         #expect(report.breaks.map(\.windowStartMs) == [2000])
     }
 
-    @Test func whatOthersHadChargedBeforeTheRunIsLeftOut() {
-        var fixture = OracleFixture()
+    @Test mutating func whatOthersHadChargedBeforeTheRunIsLeftOut() {
         fixture.admitShared(4...7, window: 1)
         #expect(fixture.oracle.finish(.read(stored([1: 7]))).counters?.agreeing == 1)
         var other = OracleFixture()
@@ -63,7 +55,7 @@ import Testing
         #expect(other.oracle.finish(.read(stored([1: 8]))).breakCount == 1)
     }
 
-    @Test func localAnswersAreToldAsNotSettled() {
+    @Test func localAnswersAreReportedAsNotSettled() {
         var fixture = OracleFixture(startsEmpty: true)
         fixture.admitShared(1...3, window: 1)
         fixture.admitLocally(2, window: 1)
@@ -90,8 +82,8 @@ import Testing
             var fixture = OracleFixture(startsEmpty: true)
             fixture.answer(true, .shared, used: 4, cost: 4)
             fixture.answer(true, .shared, used: 8, cost: 4)
-            settle(&fixture, cost: 4, to: 0)
-            settle(&fixture, cost: 4, to: 3)
+            fixture.settle(cost: 4, to: 0)
+            fixture.settle(cost: 4, to: 3)
             return fixture
         }
         var exact = fixture()
@@ -109,13 +101,12 @@ import Testing
         for (used, breaks) in [(0, 0), (4, 0), (5, 1)] as [(Int64, Int64)] {
             var fixture = OracleFixture(startsEmpty: true)
             fixture.answer(true, .shared, used: 4, cost: 4)
-            settle(&fixture, cost: 4, to: 0, isDone: nil)
+            fixture.settle(cost: 4, to: 0, isDone: nil)
             #expect(fixture.oracle.finish(.read(stored([1: used], open: 1))).breakCount == breaks)
         }
     }
 
-    @Test func countersThatCannotBeReadAreTold() {
-        var fixture = OracleFixture()
+    @Test mutating func countersThatCannotBeReadAreReported() {
         fixture.admitShared(1...3)
         let report = fixture.oracle.finish(.unread("no way"))
         #expect(report.isKept && report.countersUnread == "no way" && report.counters == nil)
@@ -144,25 +135,19 @@ import Testing
 
     // MARK: - Reservations
 
-    @Test func aTallyBelowWhatIsHeldIsALostCharge() {
-        var fixture = OracleFixture()
+    @Test mutating func aUsageBelowWhatIsHeldIsALostCharge() {
         fixture.admitShared(1...6)
-        settle(&fixture, cost: 1, to: 0)
+        fixture.settle(cost: 1, to: 0)
         // One of six is given back: five are held, and this one.
         fixture.answer(true, .shared, used: 6)
         fixture.answer(true, .shared, used: 5)
         #expect(fixture.broken() == [.everyChargeCounts])
     }
 
-    @Test func aTallyAboveAllThatWasAdmittedWasChargedTwice() {
-        var fixture = OracleFixture()
+    @Test mutating func aUsageAboveAllThatWasAdmittedWasChargedTwice() {
         fixture.surround()
         fixture.admitShared(1...4, window: 2)
-        let answer = Oracle.Answer(
-            subject: 0, sidecar: 0, isAllowed: true, source: .shared, cost: 1, sentNs: fixture.nowNs,
-            receivedNs: fixture.nowNs)
-        fixture.oracle.settle(
-            answer, to: 0, trace: [TraceEntry(rule: Self.rule, windowStartMs: 2000, used: 0, max: 10)])
+        fixture.settle(cost: 1, to: 0, window: 2, isDone: nil)
         fixture.answer(false, .shared, used: 10, window: 2)
         let report = fixture.oracle.finish()
         #expect(report.breaks.map(\.promise) == [.chargedOnce] && report.reservedWindows == 1)

@@ -10,12 +10,12 @@ struct OracleFixture {
     var nowNs: Int64 = 1_000_000_000
 
     init(
-        subjects: Int = 2, sidecars: Int = 2, replicas: Int = 2, requiresSettling: Bool = false,
-        limits: [String: JudgedLimit] = [:], startsEmpty: Bool = false
+        subjects: Int = 2, sidecars: Int = 2, replicas: Int = 2, limits: [String: JudgedLimit] = [:],
+        startsEmpty: Bool = false
     ) {
         oracle = Oracle(
             subjects: subjects, sidecars: sidecars, replicas: replicas, budgetNs: 20_000_000,
-            requiresSettling: requiresSettling, limits: limits, startsEmpty: startsEmpty)
+            limits: limits, startsEmpty: startsEmpty)
     }
 
     mutating func answer(
@@ -55,9 +55,25 @@ struct OracleFixture {
         }
     }
 
+    /// Settles a reservation of a window to a cost.
+    /// - Parameter isDone: how that is answered; nil if it is not.
+    mutating func settle(cost: Int64 = 1, to committed: Int64, window: Int64 = 1, isDone: Bool? = true) {
+        let answer = Oracle.Answer(
+            subject: 0, sidecar: 0, isAllowed: true, source: .shared, cost: cost, sentNs: nowNs, receivedNs: nowNs)
+        let trace = [TraceEntry(rule: Self.rule, windowStartMs: window * 1000, used: 0, max: 10)]
+        oracle.settle(answer, to: committed, trace: trace)
+        if let isDone { oracle.settled(subject: 0, isDone: isDone) }
+    }
+
     /// Makes windows 1 to 3 of another grant seen, so that 2 lies wholly in the run.
     mutating func surround() {
         for window: Int64 in 1...3 { answer(true, .shared, used: 1, window: window, subject: 1) }
+    }
+
+    /// Whether no promise was broken, and no sidecar returned without its local admissions.
+    consuming func isSettled() -> Bool {
+        let report = oracle.finish()
+        return report.isKept && report.unsettledWindows == 0
     }
 
     /// The promises that were found broken at the end.

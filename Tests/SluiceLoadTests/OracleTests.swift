@@ -4,8 +4,9 @@ import Testing
 
 /// What shared counting promises.
 @Suite struct OracleTests {
-    @Test func aFullWindowKeepsEveryPromise() {
-        var fixture = OracleFixture()
+    private var fixture = OracleFixture()
+
+    @Test mutating func aFullWindowKeepsEveryPromise() {
         fixture.surround()
         fixture.admitShared(1...10, window: 2)
         fixture.answer(false, .shared, used: 10, window: 2)
@@ -15,8 +16,7 @@ import Testing
         #expect(report.fullWindows == 1 && report.exactWindows == 1)
     }
 
-    @Test func oneTooManyIsCaught() throws {
-        var fixture = OracleFixture()
+    @Test mutating func oneTooManyIsCaught() throws {
         fixture.admitShared(1...10)
         // Counted right, and admitted all the same.
         fixture.answer(true, .shared, used: 11, sidecar: 1)
@@ -27,48 +27,41 @@ import Testing
         #expect(found.rule == OracleFixture.rule && found.windowStartMs == 1000 && found.subject == 0)
     }
 
-    @Test func oneTooManyIsCaughtOverAllSourcesAndSidecars() {
-        var fixture = OracleFixture()
+    @Test mutating func oneTooManyIsCaughtOverAllSourcesAndSidecars() {
         fixture.admitShared(1...9)
         fixture.answer(true, .lease, used: 10, sidecar: 1)
         fixture.answer(true, .cache, used: 10)
         #expect(fixture.broken() == [.neverOver])
     }
 
-    @Test func aTallyAboveTheMaximumIsCaughtEvenIfFewWereSeen() {
-        var fixture = OracleFixture()
+    @Test mutating func aUsageAboveTheMaximumIsCaughtEvenIfFewWereSeen() {
         fixture.answer(true, .shared, used: 11)
         #expect(fixture.broken() == [.neverOver])
     }
 
-    @Test func theSameTallyTwiceIsALostCharge() {
-        var fixture = OracleFixture()
+    @Test mutating func theSameUsageTwiceIsALostCharge() {
         fixture.answer(true, .shared, used: 3)
         fixture.answer(true, .shared, used: 3, sidecar: 1)
         #expect(fixture.broken() == [.everyChargeCounts])
     }
 
-    @Test func chargesThatOverlapAreALostCharge() {
-        var fixture = OracleFixture()
+    @Test mutating func chargesThatOverlapAreALostCharge() {
         fixture.answer(true, .shared, used: 5, cost: 3)
         fixture.answer(true, .shared, used: 6, cost: 3)
         #expect(fixture.broken() == [.everyChargeCounts])
     }
 
-    @Test func aTallyBelowItsOwnCostIsALostCharge() {
-        var fixture = OracleFixture()
+    @Test mutating func aUsageBelowItsOwnCostIsALostCharge() {
         fixture.answer(true, .shared, used: 2, cost: 3)
         #expect(fixture.broken() == [.everyChargeCounts])
     }
 
-    @Test func theOrderOfAnswersDoesNotMatter() {
-        var fixture = OracleFixture()
+    @Test mutating func theOrderOfAnswersDoesNotMatter() {
         for used: Int64 in [4, 2, 9, 1, 10, 3, 7, 8, 5, 6] { fixture.answer(true, .shared, used: used) }
         #expect(fixture.broken() == [])
     }
 
-    @Test func aRefusalThatWasNotDueIsCaught() {
-        var fixture = OracleFixture()
+    @Test mutating func aNeedlessDenialIsCaught() {
         fixture.answer(false, .shared, used: 9)
         #expect(fixture.broken() == [.neverNeedlesslyUnder])
         fixture = OracleFixture()
@@ -76,8 +69,7 @@ import Testing
         #expect(fixture.broken() == [.neverNeedlesslyUnder])
     }
 
-    @Test func aRefusalIsDueIfOneOfItsLimitsIsFull() {
-        var fixture = OracleFixture()
+    @Test mutating func aDenialIsRightIfOneOfItsLimitsIsFull() {
         let looks = [
             TraceEntry(rule: "a", windowStartMs: 1000, used: 1, max: 10),
             TraceEntry(rule: "b", windowStartMs: 1000, used: 9, max: 10),
@@ -88,16 +80,14 @@ import Testing
         #expect(fixture.broken() == [.neverNeedlesslyUnder, .neverNeedlesslyUnder])
     }
 
-    @Test func localAndPolicyRefusalsNeedNoProof() {
-        var fixture = OracleFixture()
+    @Test mutating func localAndPolicyDenialsNeedNoProof() {
         fixture.answer(false, .local, used: 0)
         fixture.answer(false, .policy, used: 0)
         fixture.answer(true, .policy, [])
         #expect(fixture.broken() == [])
     }
 
-    @Test func aWindowThatRefusesBeforeItIsFullIsCaught() {
-        var fixture = OracleFixture()
+    @Test mutating func aWindowThatRefusesBeforeItIsFullIsCaught() {
         fixture.surround()
         fixture.admitShared(1...9, window: 2)
         fixture.answer(false, .shared, used: 10, window: 2)
@@ -114,8 +104,7 @@ import Testing
         }
     }
 
-    @Test func aWindowNeedNotBeFullIfACheckWasLostSightOf() {
-        var fixture = OracleFixture()
+    @Test mutating func aWindowNeedNotBeFullIfACheckWasLostSightOf() {
         fixture.surround()
         fixture.admitShared(1...9, window: 2)
         fixture.oracle.lostSight(ofSubject: 0)
@@ -123,8 +112,7 @@ import Testing
         #expect(fixture.broken() == [])
     }
 
-    @Test func aLostCheckMayHaveBeenChargedInTheNextWindow() {
-        var fixture = OracleFixture()
+    @Test mutating func aLostCheckMayHaveBeenChargedInTheNextWindow() {
         fixture.surround()
         fixture.admitShared(1...1, window: 1)
         fixture.oracle.lostSight(ofSubject: 0)
@@ -133,8 +121,7 @@ import Testing
         #expect(fixture.broken() == [])
     }
 
-    @Test func costsThatDoNotFillAWindowToTheUnitAreExact() {
-        var fixture = OracleFixture()
+    @Test mutating func costsThatDoNotFillAWindowToTheUnitAreExact() {
         fixture.surround()
         for used: Int64 in [3, 6, 9] { fixture.answer(true, .shared, used: used, window: 2, cost: 3) }
         fixture.answer(false, .shared, used: 9, window: 2, cost: 3)
@@ -142,8 +129,7 @@ import Testing
         #expect(report.isKept && report.exactWindows == 1)
     }
 
-    @Test func grantsRulesAndWindowsAreCountedApart() {
-        var fixture = OracleFixture()
+    @Test mutating func grantsRulesAndWindowsAreCountedSeparately() {
         for subject in 0...1 {
             for window: Int64 in 1...2 { fixture.admitShared(1...10, window: window, subject: subject) }
         }
@@ -151,16 +137,14 @@ import Testing
         #expect(fixture.broken() == [])
     }
 
-    @Test func theLargestMaximumBindsWhileItChanges() {
-        var fixture = OracleFixture()
+    @Test mutating func theLargestMaximumBindsWhileItChanges() {
         fixture.admitShared(1...10)
         fixture.answer(true, .shared, used: 11, max: 12)
         fixture.answer(true, .shared, used: 12, max: 12)
         #expect(fixture.broken() == [])
     }
 
-    @Test func eachPromiseIsToldOnceAWindow() {
-        var fixture = OracleFixture()
+    @Test mutating func eachPromiseIsReportedOnceAWindow() {
         for _ in 0..<5 { fixture.answer(true, .shared, used: 11) }
         #expect(fixture.oracle.current.breakCount == 1)
         for window: Int64 in 2...30 { fixture.answer(true, .shared, used: 11, window: window) }
@@ -169,14 +153,12 @@ import Testing
         #expect(report.breaks.first?.windowStartMs == 1000)
     }
 
-    @Test func decisionsWithoutATraceAreReported() {
-        var fixture = OracleFixture()
+    @Test mutating func decisionsWithoutATraceAreReported() {
         fixture.answer(true, .shared, nil)
         #expect(fixture.oracle.finish().untracedAnswers == 1)
     }
 
-    @Test func memoryIsBounded() {
-        var fixture = OracleFixture()
+    @Test mutating func memoryIsBounded() {
         for window: Int64 in 1...1000 { fixture.admitShared(1...3, window: window) }
         #expect(fixture.oracle.openWindows == LoadBounds.keptWindows)
         // An answer for a judged window is reported, and not judged.
@@ -185,8 +167,7 @@ import Testing
         #expect(report.windows == 1000 && report.lateAnswers == 1 && report.isKept)
     }
 
-    @Test func windowsMayComeInAnyOrderWhileTheyAreKept() {
-        var fixture = OracleFixture()
+    @Test mutating func windowsMayComeInAnyOrderWhileTheyAreKept() {
         for (index, window) in [4, 2, 3, 1, 2, 4].enumerated() {
             fixture.answer(true, .shared, used: Int64(index) + 1, window: Int64(window))
         }

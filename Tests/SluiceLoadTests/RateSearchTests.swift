@@ -31,7 +31,7 @@ import Testing
         #expect(search(capacity: .max).kept == LoadBounds.maxRate)
     }
 
-    @Test func tellsWhyAStepFailed() {
+    @Test func saysWhyAStepFailed() {
         let search = RateSearch(goalNs: 5_000_000, firstRate: 1000)
         func fault(
             answered: Double = 1000, p99Ns: UInt64 = 1_000_000, failures: Int64 = 0, latenessNs: UInt64 = 0

@@ -25,7 +25,7 @@ import Testing
         #expect(try String(contentsOfFile: path, encoding: .utf8) == "new")
     }
 
-    @Test func whatCannotBeWrittenIsTold() throws {
+    @Test func whatCannotBeWrittenIsReported() throws {
         let folder = try TemporaryFolder()
         let path = folder.path + "/no/such/folder"
         let error = #expect(throws: LocalClusterFailure.self) { try LoadProgram.save("text", to: path) }

@@ -1,6 +1,4 @@
 import NIOConcurrencyHelpers
-import NIOCore
-import NIOPosix
 import SluiceProtocol
 import Support
 
@@ -27,7 +25,7 @@ final class StubSidecar: Sendable {
 
     static let max: Int64 = 10
 
-    private let channel: any Channel
+    private let server: StubServer
     private let counters: NIOLockedValueBox<StubCounters>
 
     /// How many checks it has read.
@@ -38,16 +36,23 @@ final class StubSidecar: Sendable {
         path: String, _ conduct: Conduct = .honest, counters: NIOLockedValueBox<StubCounters> = .init(StubCounters())
     ) async throws {
         self.counters = counters
-        channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(StubHandler(conduct: conduct, counters: counters))
-                }
+        server = try await StubServer(path: path) { words in
+            guard words.first == "CHECK", words.count > 1 else { return .ignore }
+            let (decision, number) = counters.withLockedValue { ($0.decide(words[1], conduct), $0.checkCount) }
+            let honest = StubServer.decision(decision)
+            switch conduct {
+            case .honest, .admitsOneTooMany, .losesCharges: return .answer(honest)
+            case .drips: return .drip(honest, pieceBytes: 7)
+            case .answersGarbage: return .answer(number % 5 == 0 ? "+PONG\r\n" : honest)
+            case .closes: return number % 100 == 0 ? .close : .answer(honest)
+            case .answersBusy: return .answer("-BUSY too many checks are waiting\r\n")
+            case .answersErrors: return .answer("-ERR unknown command 'CHECK'\r\n")
+            case .isSilent: return .ignore
             }
-            .bind(unixDomainSocketPath: path).get()
+        }
     }
 
-    func stop() async throws { try await channel.close() }
+    func stop() async throws { try await server.stop() }
 }
 
 /// What a stub, or several of them, have counted.
@@ -82,61 +87,4 @@ struct StubCounters: Sendable {
                 TraceEntry(rule: "/tools/t/limits/c", windowStartMs: window * 1000, used: tally, max: StubSidecar.max)
             ])
     }
-}
-
-private final class StubHandler: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
-
-    private let conduct: StubSidecar.Conduct
-    private let counters: NIOLockedValueBox<StubCounters>
-    private var framer = RequestFramer()
-    private var input = ByteBuffer()
-
-    init(conduct: StubSidecar.Conduct, counters: NIOLockedValueBox<StubCounters>) {
-        self.conduct = conduct
-        self.counters = counters
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        var bytes = unwrapInboundIn(data)
-        input.writeBuffer(&bytes)
-        var output = ByteBuffer()
-        let writer = ReplyWriter(version: .resp2)
-        do {
-            while try framer.next(in: &input) == .frame {
-                guard case .check(let check) = try Request.parse(framer.arguments, in: input) else { continue }
-                let grant = input.getString(at: input.readerIndex + check.grant.lowerBound, length: check.grant.count)
-                let (decision, number) = counters.withLockedValue { counters in
-                    (counters.decide(grant ?? "", conduct), counters.checkCount)
-                }
-                switch conduct {
-                case .honest, .drips, .admitsOneTooMany, .losesCharges:
-                    writer.writeDecision(decision, to: &output)
-                case .answersGarbage:
-                    if number % 5 == 0 {
-                        output.writeString("+PONG\r\n")
-                    } else {
-                        writer.writeDecision(decision, to: &output)
-                    }
-                case .closes:
-                    if number % 100 == 0 { return context.close(promise: nil) }
-                    writer.writeDecision(decision, to: &output)
-                case .answersBusy: writer.writeError(.busy, "too many checks are waiting", to: &output)
-                case .answersErrors: writer.writeError(.error, "unknown command 'CHECK'", to: &output)
-                case .isSilent: break
-                }
-            }
-        } catch {
-            return context.close(promise: nil)
-        }
-        if case .drips = conduct {
-            while let piece = output.readSlice(length: min(7, output.readableBytes)), piece.readableBytes > 0 {
-                context.writeAndFlush(wrapOutboundOut(piece), promise: nil)
-            }
-        }
-        context.writeAndFlush(wrapOutboundOut(output), promise: nil)
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }

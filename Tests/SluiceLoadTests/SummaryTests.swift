@@ -83,7 +83,7 @@ import Testing
     }
 
     /// Checks of a tool that no limit counts prove nothing, whatever their answers were.
-    @Test func tellsThatNothingWasJudged() throws {
+    @Test func saysThatNothingWasJudged() throws {
         var summary = summary()
         #expect(summary.nothingJudged == nil)
         summary.settings.kinds[0].tool = "opencode_run"
@@ -118,7 +118,7 @@ import Testing
     }
 
     @Test func printsOneJSONObjectOnOneLine() throws {
-        let text = try broken().json()
+        let text = broken().json()
         #expect(text.hasSuffix("}\n") && text.filter { $0 == "\n" }.count == 1)
         let object = try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
         #expect(
@@ -145,11 +145,11 @@ import Testing
         var summary = summary()
         summary.oracle = nil
         #expect(summary.isKept && summary.table(style: .plain).contains("oracle      not asked"))
-        let object = try JSONSerialization.jsonObject(with: Data(try summary.json().utf8)) as? [String: Any]
+        let object = try JSONSerialization.jsonObject(with: Data(summary.json().utf8)) as? [String: Any]
         #expect(object?["oracle"] == nil)
     }
 
-    @Test func tellsWhetherAnswersOrSendsWereLate() {
+    @Test func saysWhetherAnswersOrSendsWereLate() {
         var statistics = LoadStatistics()
         for (latencyMs, sinceSentMs) in [(10, 10), (30, 10), (30, 25), (40, 1)] as [(Int64, Int64)] {
             statistics.judge(
@@ -175,11 +175,11 @@ import Testing
         #expect(text.contains("\ncommit             2.00 ms ") && text.contains("\ncancel             3.00 ms "))
         #expect(text.contains("reserved    2 committed, 0 cancelled, 2 unknown to the sidecar"))
         #expect(summary.html().contains("from sending COMMIT to its answer"))
-        let object = try JSONSerialization.jsonObject(with: Data(try summary.json().utf8)) as? [String: Any]
+        let object = try JSONSerialization.jsonObject(with: Data(summary.json().utf8)) as? [String: Any]
         #expect((object?["commit_latency_us"] as? [String: Double])?["max"].map { $0.rounded() } == 2000)
     }
 
-    @Test func tellsHowCountersCompare() throws {
+    @Test func showsHowCountersCompare() throws {
         var summary = summary()
         var counters = OracleReport.Counters(origin: .redis)
         counters.agreeing = 148
@@ -192,7 +192,7 @@ import Testing
         summary.oracle?.counters = nil
         summary.oracle?.countersUnread = "NOPERM"
         #expect(summary.table(style: .plain).contains("counters at the end were not read: NOPERM\n"))
-        let object = try JSONSerialization.jsonObject(with: Data(try summary.json().utf8)) as? [String: Any]
+        let object = try JSONSerialization.jsonObject(with: Data(summary.json().utf8)) as? [String: Any]
         let oracle = try #require(object?["oracle"] as? [String: Any])
         #expect((oracle["counters"] as? [String: Any])?["not_read"] as? String == "NOPERM")
     }

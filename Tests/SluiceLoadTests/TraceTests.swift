@@ -42,7 +42,7 @@ import Testing
         ("1 bob%0 t", "'bob%0' is no name of 1 to 256 bytes"),
     ])
     func saysWhatIsWrongAndWhere(line: String, expected: String) {
-        #expect(throws: Trace.Fault(line: 2, problem: expected)) { try Trace(text: "0 g t\n\(line)\n") }
+        #expect(throws: LineFault(line: 2, problem: expected)) { try Trace(text: "0 g t\n\(line)\n") }
     }
 
     @Test func aRunSendsWhatATraceSays() async throws {

@@ -2,6 +2,8 @@ import NIOCore
 import SluiceProtocol
 import Testing
 
+@testable import SluiceClient
+
 @Suite struct ConnectionSessionTests {
     private var session = ConnectionSession(id: 7, serverVersion: "0.1.0")
 

@@ -1,6 +1,9 @@
 import NIOCore
+import SluiceEngine
 import SluiceProtocol
 import Testing
+
+@testable import SluiceClient
 
 /// Random and mutated bytes. A failure names the seed, which replays it.
 @Suite struct FuzzTests {

@@ -1,4 +1,5 @@
 import NIOCore
+import SluiceEngine
 import SluiceProtocol
 
 /// A request as a client sends it: an array of bulk strings.
@@ -76,21 +77,6 @@ func written(_ version: RESPVersion = .resp2, _ write: (ReplyWriter, inout ByteB
     var output = ByteBuffer()
     write(ReplyWriter(version: version), &output)
     return String(buffer: output)
-}
-
-/// SplitMix64: the same numbers for the same seed, on every machine.
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
-    }
 }
 
 /// Cuts bytes into pieces of one to `longest` bytes.

@@ -143,8 +143,6 @@ import Testing
     @Test func typesThatDifferByVersion() {
         #expect(written(.resp2) { $0.writeNull(to: &$1) } == "$-1\r\n")
         #expect(written(.resp3) { $0.writeNull(to: &$1) } == "_\r\n")
-        #expect(written(.resp2) { $0.writeBoolean(true, to: &$1) } == ":1\r\n")
-        #expect(written(.resp3) { $0.writeBoolean(false, to: &$1) } == "#f\r\n")
         #expect(written(.resp2) { $0.writeMapHeader(2, to: &$1) } == "*4\r\n")
         #expect(written(.resp3) { $0.writeMapHeader(2, to: &$1) } == "%2\r\n")
         #expect(written(.resp2) { $0.writeSetHeader(2, to: &$1) } == "*2\r\n")

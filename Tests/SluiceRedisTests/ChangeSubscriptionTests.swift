@@ -74,7 +74,7 @@ import Testing
     @Test(arguments: [
         ["+@all", "-subscribe", "&*"], ["+@all", "resetchannels"], ["+@all", "&sluice:2:*"],
     ])
-    func aUserWhoMayNotIsTold(_ rights: [String]) async throws {
+    func aUserWithoutTheRightsIsReported(_ rights: [String]) async throws {
         let redis = try await RedisProcess()
         try redis.command(["ACL", "SETUSER", "narrow", "on", ">pw", "~*", "resetchannels"] + rights)
         let link = try await narrow(redis)
@@ -84,7 +84,7 @@ import Testing
         #expect(reason.contains("NOPERM") && reason.contains("subscribe"))
     }
 
-    @Test func whoeverMayNotProbeIsTold() async throws {
+    @Test func aUserWhoMayNotProbeIsReported() async throws {
         let redis = try await RedisProcess()
         try redis.command("ACL", "SETUSER", "narrow", "on", ">pw", "&*", "+subscribe", "+client|setname")
         let link = try await narrow(redis)
@@ -94,7 +94,7 @@ import Testing
 
     @Test(arguments: [":1\r\n", "+OK\r\n", "*0\r\n", "*1\r\n$1\r\na\r\n", "*3\r\n:1\r\n:1\r\n:1\r\n", "nonsense\r\n"])
     func nonsenseEndsIt(_ answer: String) async throws {
-        let server = try await StubServer.start(["+OK\r\n", answer], handshakeEnd: "sluice-7\r\n")
+        let server = try await StubRedis.start(["+OK\r\n", answer], handshakeEnd: "sluice-7\r\n")
         let link = try await LinkHarness.make(server.url)
         guard case .listening(.closed) = try await link.listen(.open) else { throw SupportError("opened") }
     }
@@ -145,13 +145,13 @@ import Testing
             ([.commit(cost: 6)], ["g", "global="]), ([.release], []), ([.commit(cost: 0), .cancel], ["g", "global="]),
             ([.cancel, .cancel], ["g", "global="]),
         ] as [([Batch.Settlement], [String])])
-    func aScriptTellsWhatItLowered(_ settlements: [Batch.Settlement], _ tags: [String]) async throws {
+    func aScriptPublishesWhatItLowered(_ settlements: [Batch.Settlement], _ tags: [String]) async throws {
         let heard = try await heard(settlements)
         #expect(heard == tags.map { .listening(.changed(Array("sluice:1:{\($0)}".utf8))) })
     }
 
     /// A fixed window has room again when it ends, however full it is.
-    @Test func raisingAFixedWindowIsNotTold() async throws {
+    @Test func raisingAFixedWindowIsNotPublished() async throws {
         #expect(try await heard([.commit(cost: 6)], ofFixedWindows: true).isEmpty)
         #expect(try await heard([.commit(cost: 4)], ofFixedWindows: true).count == 1)
     }

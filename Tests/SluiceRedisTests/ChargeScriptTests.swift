@@ -56,7 +56,7 @@ import Testing
         #expect(try redis.command("MGET", "a", "b", "c") == .array([.string("10"), .string("4"), .string("4")]))
     }
 
-    @Test func aTallyAboveTheMaximumAdmitsNothing() async throws {
+    @Test func aUsageAboveTheMaximumAdmitsNothing() async throws {
         try redis.command("SET", "a", "50")
         let reply = try await run(1) { $0.add(cost: 1, count: 3, TestCharge(key: "a", max: 10)) }
         #expect(reply.results == [0, 50])
@@ -194,7 +194,7 @@ import Testing
         #expect(next.status == .ran && next.previousSequence == 0 && next.results == [1, 1])
     }
 
-    @Test func thatItForgotIsToldUntilItIsKnown() async throws {
+    @Test func aDataLossIsReportedUntilItIsKnown() async throws {
         var batch = Batch(sequence: 6, acknowledged: 5)
         batch.add(TestCharge(key: "a", max: 9))
         // Two that were on their way at once, and one more for which both answers were lost.

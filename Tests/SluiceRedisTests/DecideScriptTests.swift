@@ -157,7 +157,7 @@ import Testing
         "redis.call('SET', KEYS[1], cmsgpack.pack({'a', 'c', 1, 'short'}))",
         "redis.call('SET', KEYS[1], cmsgpack.pack({'a', 'c', 1, '', 'x'}))",
     ])
-    func whatIsNoRecordAndNoMemoIsAFault(_ spoil: String) async throws {
+    func whatIsNoRecordAndNoAnswerIsAFault(_ spoil: String) async throws {
         for key in [recordKey("a"), "id"] { try redis.command("EVAL", spoil, "1", key) }
         let reply = try await run(1) {
             $0.settle(.cancel, "a")
@@ -232,7 +232,7 @@ import Testing
     }
 
     /// What was counted is not cut off; how often a shadow limit would have denied is.
-    @Test func refusalsAloneSaturate() async throws {
+    @Test func denialsAloneSaturate() async throws {
         let charge = TestCharge(key: "f", max: Self.trillion, window: Self.day)
         _ = try await run(1, minTimeMs: Self.dayMs) { $0.add([charge], reserve: "a") }
         try redis.command("SET", "f", "9007199254740990")
@@ -247,7 +247,7 @@ import Testing
                 == ["9007199254740990", "9007199254740992"])
     }
 
-    @Test func whatIsNoTallyIsAFaultAndChargesNothing() async throws {
+    @Test func whatIsNoUsageIsAFaultAndChargesNothing() async throws {
         for text in ["007", "+1", " 1", "1 ", "-0", "1e3", "0x10", "99999999999999999999", "-99999999999999999", "1\n"]
         {
             try redis.command("SET", "odd", text)

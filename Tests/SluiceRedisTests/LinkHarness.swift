@@ -31,15 +31,15 @@ final class LinkHarness: Sendable {
             link.delegate = self
         }
 
-        func linkConnected(server: String) { tell(.connected(server: server)) }
-        func linkClosed(reason: String) { tell(.closed(reason: reason)) }
+        func linkConnected(server: String) { emit(.connected(server: server)) }
+        func linkClosed(reason: String) { emit(.closed(reason: reason)) }
         func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
-            tell(.answered(sequence: sequence, result))
+            emit(.answered(sequence: sequence, result))
         }
 
-        func linkChangeFeed(_ event: ChangeFeedEvent) { tell(.listening(event)) }
+        func linkChangeFeed(_ event: ChangeFeedEvent) { emit(.listening(event)) }
 
-        private func tell(_ event: LinkEvent) {
+        private func emit(_ event: LinkEvent) {
             precondition(!isCalling, "the delegate was called from inside a call to the link")
             continuation.yield(event)
         }
@@ -102,7 +102,7 @@ final class LinkHarness: Sendable {
     /// The next event for the delegate.
     func next() async throws -> LinkEvent {
         let events = events
-        return try await within(.seconds(60), "the link tells its delegate something") {
+        return try await within(.seconds(60), "the link calls its delegate") {
             for await event in events { return event }
             throw SupportError("the link is gone")
         }

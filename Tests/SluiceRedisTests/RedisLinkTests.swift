@@ -25,7 +25,7 @@ import Testing
     }
 
     @Test func connectsOverTCP() async throws {
-        let server = try await StubServer.start([StubServer.greeting], tcp: true)
+        let server = try await StubRedis.start([StubRedis.greeting], tcp: true)
         let link = try await LinkHarness.make(server.url)
         #expect(try await link.connect() == .connected(server: "Redis 9.9.9, master"))
     }
@@ -66,8 +66,8 @@ import Testing
         // The second batch finds the script, because another replica loaded it in between.
         let ran = "*2\r\n*3\r\n:1\r\n:1700000000000\r\n:0\r\n:1\r\n"
         let superseded = "*3\r\n:-1\r\n:1700000000000\r\n:2\r\n"
-        let server = try await StubServer.start([
-            StubServer.greeting, "-NOSCRIPT No matching script.\r\n\(ran)", superseded,
+        let server = try await StubRedis.start([
+            StubRedis.greeting, "-NOSCRIPT No matching script.\r\n\(ran)", superseded,
         ])
         let link = try await LinkHarness.make(server.url)
         _ = try await link.connect()
@@ -154,10 +154,10 @@ import Testing
         ("", "closed the connection"),
     ])
     func aHandshakeWithNonsenseFails(_ answer: String, _ reason: String) async throws {
-        let server = try await StubServer.start([answer], closes: true)
+        let server = try await StubRedis.start([answer], closes: true)
         let link = try await LinkHarness.make(server.url)
-        guard case .closed(let told) = try await link.connect() else { throw SupportError("connected") }
-        #expect(told.contains(reason), "\(told)")
+        guard case .closed(let shown) = try await link.connect() else { throw SupportError("connected") }
+        #expect(shown.contains(reason), "\(shown)")
     }
 
     @Test(arguments: [
@@ -167,7 +167,7 @@ import Testing
         "*5\r\n:1\r\n:1700000000000\r\n:0\r\n:1\r\n$1\r\n1\r\n",
     ])
     func anAnswerWithNonsenseClosesTheLink(_ answer: String) async throws {
-        let server = try await StubServer.start([StubServer.greeting, answer])
+        let server = try await StubRedis.start([StubRedis.greeting, answer])
         let link = try await LinkHarness.make(server.url)
         _ = try await link.connect()
         let batch = batch(1)
@@ -176,7 +176,7 @@ import Testing
     }
 
     @Test func anAnswerThatNobodyAskedForClosesTheLink() async throws {
-        let server = try await StubServer.start([StubServer.greeting + "+OK\r\n"])
+        let server = try await StubRedis.start([StubRedis.greeting + "+OK\r\n"])
         let link = try await LinkHarness.make(server.url)
         guard case .connected = try await link.connect() else { throw SupportError("not connected") }
         #expect(try await link.next() == .closed(reason: "Redis answered without being asked"))

@@ -237,7 +237,7 @@ import Testing
         ("ERR Unknown Redis command called from script script: 5c, on @user_script:12.", false),
         ("", false),
     ])
-    func errorsAreTold(_ message: String, isRefusal: Bool) {
+    func errorsAreDescribed(_ message: String, isRefusal: Bool) {
         let error = RedisError(message)
         #expect(error.failure == (isRefusal ? .refused(error.reason) : .unknown(error.reason)))
     }
@@ -258,7 +258,7 @@ import Testing
                 + "configuration is correct?"
         ),
     ])
-    func secretsAreNotTold(message: String, secret: String, told: String) {
-        #expect(RedisError(message).reason(without: secret) == told)
+    func secretsAreNotShown(message: String, secret: String, shown: String) {
+        #expect(RedisError(message).reason(without: secret) == shown)
     }
 }

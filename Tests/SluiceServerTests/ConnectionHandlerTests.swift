@@ -14,17 +14,17 @@ import Testing
 
     private static func checks(_ count: Int) -> [UInt8] { Array(repeating: check, count: count).flatMap(\.self) }
 
-    private func later(_ seconds: Int64) -> ClockReading {
-        var moment = SystemClock.now()
-        moment.monotonicNs += seconds * 1_000_000_000
-        return moment
+    private let rig: ServerRig
+    private let peer: Peer
+
+    init() throws {
+        rig = try ServerRig()
+        peer = try rig.connect()
     }
 
     // MARK: - Order
 
     @Test func repliesKeepTheOrderOfRequests() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send("CHECK g run\r\nPING\r\nNOSUCH\r\nCHECK g free\r\nINFO server\r\nCHECK g run\r\nPING last\r\n")
         #expect(try peer.received() == "")
         rig.answerAll()
@@ -67,8 +67,6 @@ import Testing
 
     /// At the bound nothing more is taken and nothing more is read, until answers have gone out.
     @Test func readsNoMoreThanMayWait() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         let bound = ProtocolBounds.maxPipelinedRequests
         try peer.send(Self.checks(bound + 10))
         #expect(rig.host.limiter.waitingCount == bound)
@@ -84,8 +82,6 @@ import Testing
 
     /// Requests that need not wait, behind one that does, count as well.
     @Test func repliesThatWaitForTheirTurnAreBounded() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send(Self.check + Array(String(repeating: "PING\r\n", count: 5_000).utf8))
         let before = peer.reads.count
         peer.channel.read()
@@ -98,8 +94,6 @@ import Testing
 
     /// Long replies to short requests go out in pieces, not all in one.
     @Test func repliesAreNotGatheredWithoutBound() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send(String(repeating: "COMMAND DOCS\r\n", count: 1_000))
         let pieces = try peer.pieces()
         let length = pieces.reduce(0) { $0 + $1.readableBytes }
@@ -109,8 +103,6 @@ import Testing
     }
 
     @Test func takesNothingWhileThePeerDoesNotRead() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         peer.channel.isWritable = false
         peer.channel.pipeline.fireChannelWritabilityChanged()
         let before = peer.reads.count
@@ -152,8 +144,6 @@ import Testing
 
     /// The error for a malformed frame follows the earlier replies, and then the connection closes.
     @Test func anErrorComesInItsTurnAndCloses() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send(Self.check + Array("*x\r\nPING\r\n".utf8))
         try peer.send("PING\r\n")
         #expect(peer.isOpen)
@@ -166,8 +156,6 @@ import Testing
     }
 
     @Test func quitIsAnsweredOnceAndCloses() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send("PING\r\nQUIT\r\nPING\r\n")
         try? peer.send("PING\r\n")
         #expect(try peer.received() == "+PONG\r\n+OK\r\n")
@@ -199,8 +187,6 @@ import Testing
 
     /// The end of the input finds more requests read than there was room for: all are answered, then it closes.
     @Test func halfClosureAnswersAllThatWasRead() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         let count = ProtocolBounds.maxPipelinedRequests * 2 + 7
         try peer.send(Self.checks(count))
         peer.closeWriting()
@@ -211,15 +197,13 @@ import Testing
     }
 
     @Test func halfClosureInTheMiddleOfAFrameCloses() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send("PING\r\n*2\r\n$4\r\nEC")
         peer.closeWriting()
         #expect(try peer.received() == "+PONG\r\n")
         #expect(!peer.isOpen)
     }
 
-    @Test func aDrainAnswersWhatWaitsAndTellsWhenItIsDone() throws {
+    @Test func aDrainAnswersWhatWaitsAndReportsItsEnd() throws {
         let rig = try ServerRig()
         let (idle, busy) = (try rig.connect(), try rig.connect())
         try busy.send(Self.checks(ProtocolBounds.maxPipelinedRequests + 3))
@@ -233,9 +217,7 @@ import Testing
         #expect(!busy.isOpen && isDrained)
     }
 
-    @Test func aDrainCutsOffWhoeverHoldsItUp() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
+    @Test func aDrainCutsOffPeersThatHoldItUp() throws {
         try peer.send(Self.check)
         var isDrained = false
         rig.host.drain { isDrained = true }
@@ -250,8 +232,6 @@ import Testing
     // MARK: - Sweeping
 
     @Test func aFrameThatNeverEndsIsGivenUp() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send("PING\r\n*3\r\n$5\r\nCHE")
         #expect(try peer.received() == "+PONG\r\n")
         peer.handler.sweep(now: later(Int64(ProtocolBounds.maxFrameSeconds) - 1))
@@ -264,8 +244,6 @@ import Testing
     }
 
     @Test func aConnectionBetweenFramesMayIdle() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send("*1\r\n$4\r\nPI")
         try peer.send("NG\r\n")
         peer.handler.sweep(now: later(100_000))
@@ -275,8 +253,6 @@ import Testing
 
     /// While the server itself does not read, a frame cannot end.
     @Test func timeWithoutReadingIsNotTheFramesDelay() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send("*1\r\n$4\r\nPI")
         peer.channel.isWritable = false
         peer.channel.pipeline.fireChannelWritabilityChanged()
@@ -290,8 +266,6 @@ import Testing
     }
 
     @Test func aPeerThatReadsNothingIsCutOff() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         peer.channel.isWritable = false
         peer.channel.pipeline.fireChannelWritabilityChanged()
         peer.handler.sweep(now: later(Int64(ProtocolBounds.maxUnreadSeconds) - 1))
@@ -301,8 +275,6 @@ import Testing
     }
 
     @Test func theHostSweepsItsConnections() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         rig.host.sweepConnections()
         try peer.send("*1\r\n$4\r\nPI")
         rig.eventLoop.advanceTime(by: .nanoseconds(ServerBounds.sweepIntervalNs * 3))
@@ -325,8 +297,6 @@ import Testing
 
     /// This channel has no credentials to show, so it is nobody's.
     @Test func operatorsCommandsAreNotForEverybody() throws {
-        let rig = try ServerRig()
-        let peer = try rig.connect()
         try peer.send("COUNTERS\r\nINFO redis\r\nCOUNTERS\r\n")
         let text = try peer.received()
         #expect(text.components(separatedBy: "-NOPERM this command is for operators").count == 3)

@@ -6,7 +6,7 @@ import Testing
 @testable import SluiceServer
 
 @Suite struct ConnectionTableTests {
-    @Test func aSlotIsUsedAgainWhenNothingIsOwedToIt() throws {
+    @Test func aSlotIsUsedAgainWhenNoAnswerIsDue() throws {
         let rig = try ServerRig()
         var table = ConnectionTable(capacity: 10)
         let first = table.add(rig.makeHandler())
@@ -49,7 +49,7 @@ import Testing
         var random = SeededRandom(seed: UInt64(seed))
         var table = ConnectionTable(capacity: 8)
         var live: [Int: ConnectionHandler] = [:]
-        var owed: [(slot: Int, asker: ConnectionHandler)] = []
+        var pending: [(slot: Int, asker: ConnectionHandler)] = []
         for _ in 0..<300 {
             switch Int.random(in: 0..<4, using: &random) {
             case 0:
@@ -69,10 +69,10 @@ import Testing
                     continue
                 }
                 table.expectAnswer(slot)
-                owed.append((slot, asker))
+                pending.append((slot, asker))
             default:
-                guard !owed.isEmpty else { continue }
-                let (slot, asker) = owed.remove(at: Int.random(in: 0..<owed.count, using: &random))
+                guard !pending.isEmpty else { continue }
+                let (slot, asker) = pending.remove(at: Int.random(in: 0..<pending.count, using: &random))
                 let reached = table.answered(slot)
                 #expect(reached == nil ? live[slot] == nil : reached === asker)
             }

@@ -44,12 +44,6 @@ import Testing
         return (peer, unread)
     }
 
-    private func later(_ seconds: Int64) -> ClockReading {
-        var moment = SystemClock.now()
-        moment.monotonicNs += seconds * 1_000_000_000
-        return moment
-    }
-
     private func pings(_ count: Int) -> [UInt8] { Array(String(repeating: "PING\r\n", count: count).utf8) }
 
     @Test func whatGoesIsCountedNoMore() throws {
@@ -183,7 +177,7 @@ import Testing
         #expect(try rig.connect().isOpen)
     }
 
-    @Test func infoTellsWhatIsHeld() throws {
+    @Test func infoShowsWhatIsHeld() throws {
         let rig = try ServerRig()
         let peer = try rig.connect()
         try peer.send("INFO memory\r\n")

@@ -35,7 +35,7 @@ import Testing
         withExtendedLifetime(rig) {}
     }
 
-    @Test func othersAreToldFiguresOnly() throws {
+    @Test func othersSeeFiguresOnly() throws {
         let (all, first) = try report()
         let (report, rig) = try report(isForOperators: false)
         let lines = { (report: InfoReport) in
@@ -47,7 +47,7 @@ import Testing
         withExtendedLifetime((first, rig)) {}
     }
 
-    @Test func onlyTheNamedSectionsAreTold() throws {
+    @Test func onlyTheNamedSectionsAreShown() throws {
         let (report, rig) = try report()
         #expect(
             report.text(sections: ["policy"])
@@ -120,7 +120,7 @@ import Testing
         }
     }
 
-    @Test func whoMayReadItIsTold() throws {
+    @Test func whoMayReadItIsKnown() throws {
         let folder = try TemporaryFolder()
         let path = try folder.write("secret", to: "file")
         for (mode, isReadableByAll) in [(0o600, false), (0o640, false), (0o644, true), (0o604, true)] {

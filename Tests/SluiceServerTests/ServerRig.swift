@@ -183,3 +183,10 @@ struct Peer {
         }
     }
 }
+
+/// The time so many seconds from now.
+func later(_ seconds: Int64) -> ClockReading {
+    var moment = SystemClock.now()
+    moment.monotonicNs += seconds * 1_000_000_000
+    return moment
+}

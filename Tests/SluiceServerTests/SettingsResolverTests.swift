@@ -230,7 +230,7 @@ import Testing
             ("log-level", "loud", "trace, debug, info, notice, warning, error or critical"),
             ("log-format", "xml", "text or json"), ("arguments-checked-by-gateway", "1", "true or false"),
         ])
-    func aWrongValueIsToldWithWhatIsExpected(name: String, text: String, expected: String) throws {
+    func aWrongValueIsReportedWithWhatIsExpected(name: String, text: String, expected: String) throws {
         let variable = try #require(Self.variables[name])
         var flags = Self.required
         flags[name] = text
@@ -240,7 +240,7 @@ import Testing
                 == ["\(variable): found \"\(text)\", expected \(expected)"])
     }
 
-    @Test func whatIsMissingIsTold() {
+    @Test func whatIsMissingIsReported() {
         #expect(
             faults([:]) == [
                 "--socket: missing, expected the path of the socket that gateways call, such as "
@@ -251,7 +251,7 @@ import Testing
         #expect(faults(["socket": "", "policy": "/p"]).count == 1)
     }
 
-    @Test func allFaultsAreToldAtOnce() {
+    @Test func allFaultsAreReportedAtOnce() {
         let file = """
             {
               "sokcet": "/s",
@@ -270,7 +270,7 @@ import Testing
         #expect(lines.contains { $0.hasSuffix("did you mean \"socket\"?") })
     }
 
-    @Test func aFileThatIsNoObjectOfSettingsIsTold() {
+    @Test func aFileThatIsNoObjectOfSettingsIsReported() {
         #expect(faults(path: "none") == ["none: cannot be opened: it is not there"])
         for text in ["[]", "{", "{\"socket\": \"/a\", \"socket\": \"/b\"}", ""] {
             #expect(faults(path: "c.json", files: ["c.json": text]).contains { $0.hasPrefix("c.json:") })

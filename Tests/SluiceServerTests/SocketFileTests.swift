@@ -5,6 +5,14 @@ import Testing
 @testable import SluiceServer
 
 @Suite struct SocketFileTests {
+    private let folder: TemporaryFolder
+    private let path: String
+
+    init() throws {
+        folder = try TemporaryFolder()
+        path = folder.path("s.sock")
+    }
+
     /// Makes a socket that listens.
     private func make(_ path: String, mode: UInt32 = 0o660) throws -> (SocketFile, Int32) {
         try SocketFile.make(path: path, mode: mode, groupID: nil) { handle in
@@ -21,8 +29,6 @@ import Testing
     }
 
     @Test func theModeIsSetBeforeAnyoneCanConnect() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
         let (file, handle) = try SocketFile.make(path: path, mode: 0o640, groupID: nil) { handle in
             var status = stat()
             #expect(lstat(path, &status) == 0 && status.st_mode & 0o777 == 0o640)
@@ -37,8 +43,6 @@ import Testing
     }
 
     @Test func aLiveSocketIsInUseAndAStaleOneIsReplaced() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
         let (_, first) = try make(path)
         #expect(
             failure { _ = try make(path) }
@@ -52,8 +56,6 @@ import Testing
 
     /// A socket with no room for one more connection is in use all the same.
     @Test func aBusySocketIsInUse() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
         let (_, handle) = try SocketFile.make(path: path, mode: 0o660, groupID: nil) { handle in
             listen(handle, 0)
             return handle
@@ -65,8 +67,6 @@ import Testing
     }
 
     @Test func nothingIsLeftBehindWhenItFails() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
         #expect(throws: SupportError.self) {
             try SocketFile.make(path: path, mode: 0o660, groupID: nil) { _ in throw SupportError("no") }
         }
@@ -87,8 +87,6 @@ import Testing
 
     /// A later owner's socket is not removed, also where it has the number of the one before.
     @Test func onlyTheOwnFileIsRemoved() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
         let (first, one) = try make(path)
         unlink(path)
         let (second, other) = try make(path)
@@ -108,9 +106,7 @@ import Testing
         }
     }
 
-    @Test func whatIsAtThePathIsTold() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
+    @Test func whatIsAtThePathIsReported() throws {
         let (file, handle) = try make(path)
         #expect(Self.word(file.standing()) == "in place")
         // Touched, it still leads to this process, and is known by its new time.
@@ -144,9 +140,7 @@ import Testing
 
     /// It does not wait: to try again, and for how long, is the server's to say.
     @Test(.timeLimit(.minutes(1)))
-    func aLockedFolderIsToldAtOnce() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
+    func aLockedFolderIsReportedAtOnce() throws {
         let lock = open(folder.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         #expect(flock(lock, LOCK_EX) == 0)
         let failure = #expect(throws: SocketFile.Failure.self) { try make(path) }
@@ -159,8 +153,6 @@ import Testing
 
     @Test(arguments: [(0o777, false), (0o733, false), (0o1777, true), (0o770, true), (0o755, true)])
     func aFolderThatEverybodyMayWriteIsNotTaken(mode: Int, isTaken: Bool) throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
         chmod(folder.path, mode_t(mode))
         if isTaken {
             let (file, handle) = try make(path)
@@ -174,16 +166,12 @@ import Testing
 
     @Test(.enabled(if: getuid() == 0, "only root may give a folder away"))
     func anothersFolderIsNotTaken() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
         chown(folder.path, 65_534, 65_534)
         #expect(throws: SocketFile.Failure.folderForeign(path, folder: folder.path, owner: 65_534)) { try make(path) }
     }
 
     /// Not even for the moment between its making and the setting of its mode.
     @Test func theModeIsThereFromTheStart() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path("s.sock")
         let before = umask(0)
         defer { umask(before) }
         let (file, handle) = try make(path, mode: 0o600)

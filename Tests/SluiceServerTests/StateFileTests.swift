@@ -94,7 +94,7 @@ import Testing
     }
 
     /// What was written at once is read whole or not at all.
-    @Test func whatIsWrittenAtOnceIsNotTornApart() throws {
+    @Test func whatIsWrittenAtOnceIsNotSplit() throws {
         let before = try write(1...1)[1]
         do {
             let (file, _) = try open()
@@ -197,7 +197,7 @@ import Testing
         }
     }
 
-    @Test func onlyWhatCountsIsWrittenAnew() throws {
+    @Test func onlyWhatCountsIsWrittenAgain() throws {
         let (file, _) = try open()
         for round in Int64(1)...50 {
             for number in Int64(1)...20 {

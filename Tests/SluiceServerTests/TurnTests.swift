@@ -12,14 +12,16 @@ import Testing
 /// What a connection may have done in one turn of the event loop is bounded, and turns go round.
 @Suite struct TurnTests {
     private let look = HeldLook()
+    private let rig: ServerRig
     private static let share = ServerBounds.maxWorkPerTurn
+
+    init() throws { rig = try ServerRig(look: look) }
 
     private func count(_ part: String, _ text: String) -> Int { text.components(separatedBy: part).count - 1 }
 
     private func pings(_ count: Int) -> [UInt8] { Array(String(repeating: "PING\r\n", count: count).utf8) }
 
     @Test func aConnectionHasItsShareOfATurn() throws {
-        let rig = try ServerRig(look: look)
         let (greedy, good) = (try rig.connect(), try rig.connect())
         try greedy.arrive(pings(Self.share * 2 + 5))
         #expect(count("PONG", try greedy.received()) == Self.share)
@@ -38,7 +40,6 @@ import Testing
     }
 
     @Test func whatFitsIntoOneShareNeedsNoOtherTurn() throws {
-        let rig = try ServerRig(look: look)
         let peer = try rig.connect()
         try peer.arrive(pings(Self.share))
         #expect(count("PONG", try peer.received()) == Self.share && !look.isRequested)
@@ -46,7 +47,6 @@ import Testing
 
     /// A share is one of a turn, not of an event.
     @Test func whatComesInPiecesHasOneShareToo() throws {
-        let rig = try ServerRig(look: look)
         let peer = try rig.connect()
         for _ in 0..<4 { try peer.arrive(pings(Self.share)) }
         #expect(count("PONG", try peer.received()) == Self.share)
@@ -59,7 +59,6 @@ import Testing
     }
 
     @Test func nothingMoreIsReadMeanwhile() throws {
-        let rig = try ServerRig(look: look)
         let peer = try rig.connect()
         try peer.arrive(pings(Self.share + 1))
         let before = peer.reads.count
@@ -71,7 +70,6 @@ import Testing
     }
 
     @Test func turnsGoRound() throws {
-        let rig = try ServerRig(look: look)
         let peers = try (0..<3).map { _ in try rig.connect() }
         for peer in peers { try peer.arrive(pings(Self.share * 3)) }
         for _ in 0..<3 {
@@ -84,7 +82,6 @@ import Testing
 
     /// However many have work left, a turn stays short, and all come round.
     @Test func whatIsLeftOfEarlierTurnsIsBoundedTogether() throws {
-        let rig = try ServerRig(look: look)
         let peers = try (0..<40).map { _ in try rig.connect() }
         for peer in peers {
             try peer.arrive(pings(Self.share * 2))
@@ -103,7 +100,6 @@ import Testing
     }
 
     @Test func errorsAndReportsCountByWhatTheyCost() throws {
-        let rig = try ServerRig(look: look)
         let (wrong, curious, long) = (try rig.connect(), try rig.connect(), try rig.connect())
         try wrong.arrive(Array(String(repeating: "CHECK g\r\n", count: 1_000).utf8))
         let errors = count("-", try wrong.received())
@@ -123,7 +119,6 @@ import Testing
 
     /// Checks are work as well, and wait for the store only once they were taken.
     @Test func checksHaveTheirShare() throws {
-        let rig = try ServerRig(look: look)
         let peer = try rig.connect()
         try peer.arrive(Array(repeating: RedisClient.frame(["CHECK", "g", "run"]), count: 200).flatMap(\.self))
         #expect(rig.host.limiter.waitingCount == Self.share)
@@ -133,7 +128,6 @@ import Testing
     }
 
     @Test func aConnectionThatClosesMeanwhileIsPassedOver() throws {
-        let rig = try ServerRig(look: look)
         let (gone, other) = (try rig.connect(), try rig.connect())
         for peer in [gone, other] { try peer.arrive(pings(Self.share + 1)) }
         _ = try gone.channel.close().wait()

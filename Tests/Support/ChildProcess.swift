@@ -1,4 +1,5 @@
 import Foundation
+import SluiceProcesses
 
 /// A process that a test started: it collects what the process writes, signals it by its id alone, and sees to it that
 /// it does not outlive the test, however that ends.
@@ -33,7 +34,8 @@ package final class ChildProcess: @unchecked Sendable {
         let files = ["in", "out", "err"].map(folder.path)
         let variables = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         pid = try Self.spawning.withLock {
-            try Self.spawn([program] + arguments, environment: variables, files: files)
+            Self.keepDescriptors()
+            return try ChildProgram.spawn([program] + arguments, environment: variables, files: files)
         }
         do {
             watchdog = try Watchdog(over: pid, life: life)
@@ -116,47 +118,12 @@ package final class ChildProcess: @unchecked Sendable {
 
     /// Sees to it that no child gets this process' descriptors: NIO does not for connections that it accepts, and one
     /// that a child holds as well is never seen to close.
-    private static func keepDescriptors() {
+    fileprivate static func keepDescriptors() {
         for name in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
             if let descriptor = Int32(name), descriptor > 2 { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
         }
     }
 
-    /// - Parameter files: for standard input, output and error.
-    fileprivate static func spawn(
-        _ command: [String], environment: [String: String], files: [String?], input: Int32 = -1
-    ) throws -> pid_t {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        for (descriptor, path) in files.enumerated() {
-            let flags = descriptor == 0 ? O_RDONLY : O_WRONLY | O_CREAT | O_APPEND
-            posix_spawn_file_actions_addopen(&actions, Int32(descriptor), path ?? "/dev/null", flags, 0o600)
-        }
-        if input >= 0 { posix_spawn_file_actions_adddup2(&actions, input, 0) }
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        // The test runner may ignore or block signals that the program must get.
-        var all = sigset_t()
-        var none = sigset_t()
-        sigfillset(&all)
-        sigemptyset(&none)
-        posix_spawnattr_setsigdefault(&attributes, &all)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
-
-        let arguments = command.map { strdup($0) } + [nil]
-        let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
-        defer { for pointer in arguments + variables { free(pointer) } }
-        keepDescriptors()
-        var pid: pid_t = 0
-        let result = posix_spawnp(&pid, command[0], &actions, &attributes, arguments, variables)
-        guard result == 0 else {
-            throw SupportError("cannot start \(command[0]): \(String(cString: strerror(result)))")
-        }
-        return pid
-    }
 }
 
 /// A shell that kills a process when this one ends, in whatever way, or when a time is over.
@@ -176,10 +143,8 @@ private struct Watchdog {
             defer { close(ends[0]) }
             let script = "timeout \(life.components.seconds) cat >/dev/null; kill -9 \(child)"
             do {
-                let pid = try ChildProcess.spawn(
-                    ["/bin/sh", "-c", script], environment: ProcessInfo.processInfo.environment,
-                    files: [nil, nil, nil], input: ends[0])
-                return (pid, ends[1])
+                ChildProcess.keepDescriptors()
+                return (try ChildProgram.spawn(["/bin/sh", "-c", script], input: ends[0]), ends[1])
             } catch {
                 close(ends[1])
                 throw error

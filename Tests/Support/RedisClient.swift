@@ -175,7 +175,7 @@ package final class RedisClient {
             let length = Int(rest) ?? 0
             while received.count - position < length + 2 { try receive() }
             defer { position += length + 2 }
-            // A verbatim string begins with three letters that tell its format, and a colon.
+            // A verbatim string begins with three letters for its format, and a colon.
             return .string(String(decoding: received[position + 4..<position + length], as: UTF8.self))
         case "*", "~":
             guard let count = Int(rest), count >= 0 else { return .null }

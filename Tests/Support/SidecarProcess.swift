@@ -1,4 +1,5 @@
 import Foundation
+import SluiceProcesses
 
 /// A real `sluiced` of a test's own, on a socket in a temporary folder.
 ///
@@ -74,6 +75,14 @@ package final class SidecarProcess: Sendable {
         )
     }
 
+    /// Starts `sluiced` with exactly these arguments, which must end by itself, with this exit status.
+    /// - Returns: the lines of its standard error.
+    package static func startErrors(_ arguments: [String], status: Int32 = 78) async throws -> [String] {
+        let outcome = try await outcome(arguments)
+        guard outcome.status == status else { throw SupportError("ended with \(outcome.status): \(outcome.errors)") }
+        return outcome.errors
+    }
+
     /// The same, over a Redis of the test's own.
     package convenience init(
         policy: String, over redis: RedisProcess, budget: String = "5s", arguments: [String] = [],
@@ -102,13 +111,8 @@ package final class SidecarProcess: Sendable {
     /// The path of the built program.
     package static func program() throws -> String {
         if let path = ProcessInfo.processInfo.environment["SLUICE_TEST_SLUICED"] { return path }
-        // The tests run from `.build/CONFIGURATION/` themselves.
-        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        for folder in [own, CommandLine.arguments[0]].map({ URL(fileURLWithPath: $0).deletingLastPathComponent() }) {
-            let path = folder.appendingPathComponent("sluiced").path
-            if FileManager.default.isExecutableFile(atPath: path) { return path }
-        }
-        throw SupportError("there is no sluiced beside \(own): run swift build, or set SLUICE_TEST_SLUICED")
+        if let path = ChildProgram.builtBeside("sluiced") { return path }
+        throw SupportError("there is no sluiced beside the tests: run swift build, or set SLUICE_TEST_SLUICED")
     }
 
     /// A connection.

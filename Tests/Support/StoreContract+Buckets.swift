@@ -24,7 +24,7 @@ extension StoreContract {
             try await contract.expect(
                 contract.check(cost: 4, a), contract.check(cost: 4, count: 2, a), gives: [0, 0, 0, 0])
         },
-        Case("token bucket: a refusal does not forget what has leaked in part") { contract in
+        Case("token bucket: a denial does not forget what has leaked in part") { contract in
             let a = contract.bucket("a", max: 1, burst: 1, lengthMs: 7)
             try await contract.expect(contract.check(a), gives: [1, 7])
             for offsetMs in 1...Int64(6) {

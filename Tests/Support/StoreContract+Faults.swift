@@ -2,7 +2,7 @@ import SluiceEngine
 
 extension StoreContract {
     static let memoCases: [Case] = [
-        Case("id: the same check is charged once, and told as it was") { contract in
+        Case("id: the same check is charged once, and answered as before") { contract in
             let (a, b) = (contract.fixed("a", max: 10), contract.sliding("b", max: 10))
             let firstMs = contract.nowMs
             let idempotency = (id: "1", arguments: "0123456789abcdef", counters: "fedcba9876543210")
@@ -27,7 +27,7 @@ extension StoreContract {
                 contract.check(a, idempotency: ("2", "bbbbbbbbbbbbbbbb", "cccccccccccccccc")), contract.peek(a),
                 gives: [1, 1, -4, 1, 2, 1, 2])
         },
-        Case("id: of counters that are others now no usage is told") { contract in
+        Case("id: of counters that are others now no usage is reported") { contract in
             let (a, b) = (contract.fixed("a", max: 10), contract.fixed("b", max: 10))
             try await contract.expect(
                 contract.check(a, idempotency: ("1", "aaaaaaaaaaaaaaaa", "cccccccccccccccc")),
@@ -302,7 +302,7 @@ extension StoreContract {
                 throw contract.violation("\(after)", line: #line)
             }
         },
-        Case("marker: what no script wrote counts as forgotten, and is written anew") { contract in
+        Case("marker: what no script wrote counts as forgotten, and is written again") { contract in
             let a = contract.fixed("a", max: 1_000)
             let strange: [String?] = [
                 nil, "", " ", "foo", "1.5", "1e3", "1e999", "nan", "inf", "-inf", "0x10", " 12", "12 ", "+12", "1 2 3",
@@ -316,23 +316,23 @@ extension StoreContract {
                 try await contract.expect(contract.check(a), gives: [1, used])
                 try await contract.store.setMarker(text)
                 let last = contract.sequence
-                let told = try await contract.run([contract.check(a)])
-                guard told.status == .forgot, told.forgotSinceMs > 0, told.results.isEmpty,
-                    told.words.count == 1, text == nil || told.words == [text ?? ""]
-                else { throw contract.violation("\(text ?? "a list"): \(told)", line: #line) }
+                let loss = try await contract.run([contract.check(a)])
+                guard loss.status == .forgot, loss.forgotSinceMs > 0, loss.results.isEmpty,
+                    loss.words.count == 1, text == nil || loss.words == [text ?? ""]
+                else { throw contract.violation("\(text ?? "a list"): \(loss)", line: #line) }
                 // From here on it behaves like any store that lost its data.
                 let again = try await contract.run([contract.check(a)], acknowledged: last)
-                guard again.status == .forgot, again.words.isEmpty, again.forgotSinceMs == told.forgotSinceMs else {
+                guard again.status == .forgot, again.words.isEmpty, again.forgotSinceMs == loss.forgotSinceMs else {
                     throw contract.violation("\(text ?? "a list"): \(again)", line: #line)
                 }
                 used += 1
-                let next = try await contract.run([contract.check(a)], told: told.forgotSinceMs)
+                let next = try await contract.run([contract.check(a)], lossMs: loss.forgotSinceMs)
                 guard next.status == .ran, next.previousSequence == 0, next.results == [1, used] else {
                     throw contract.violation("\(text ?? "a list"): \(next)", line: #line)
                 }
             }
         },
-        Case("marker: one that is ahead is told, as far as a replica follows it") { contract in
+        Case("marker: one that is ahead is reported, as far as a replica follows it") { contract in
             let a = contract.fixed("a", max: 9)
             try await contract.expect(contract.check(a), gives: [1, 1])
             for text in ["4503599627370496", "17 4503599627370496"] {
@@ -358,16 +358,17 @@ extension StoreContract {
             // loss was reported, or a loss reported by an earlier store, is no acknowledgement: the first of these may
             // have arrived late.
             var sinceMs: Int64 = 0
-            for (offset, acknowledged, told) in [(0, last - 1, 0), (1, last - 1, 0), (2, last, 0), (3, last + 2, 7)] {
+            for (offset, acknowledged, loss) in [(0, last - 1, 0), (1, last - 1, 0), (2, last, 0), (3, last + 2, 7)] {
                 let reply = try await contract.run(
-                    [contract.check(a)], sequence: last + Int64(offset), acknowledged: acknowledged, told: Int64(told))
+                    [contract.check(a)], sequence: last + Int64(offset), acknowledged: acknowledged, lossMs: Int64(loss)
+                )
                 guard reply.status == .forgot, reply.results.isEmpty, reply.forgotSinceMs > 0,
                     sinceMs == 0 || sinceMs == reply.forgotSinceMs
                 else { throw contract.violation("\(reply)", line: #line) }
                 sinceMs = reply.forgotSinceMs
             }
             let next = try await contract.run(
-                [contract.check(a)], sequence: last + 5, acknowledged: last, told: sinceMs)
+                [contract.check(a)], sequence: last + 5, acknowledged: last, lossMs: sinceMs)
             guard next.status == .ran, next.previousSequence == 0, next.results == [1, 1] else {
                 throw contract.violation("\(next)", line: #line)
             }

@@ -1,6 +1,6 @@
 import SluiceEngine
 
-/// What replicas tell a store of themselves: what they last saw of its counters, and that they live.
+/// What replicas report to a store: what they last saw of its counters, and heartbeats.
 extension StoreContract {
     func restore(_ used: Int64, _ charge: Charge) -> Entry {
         Entry(cost: used, count: 1, charges: [charge], operation: .restore)
@@ -92,7 +92,7 @@ extension StoreContract {
     ]
 
     static let heartbeatCases: [Case] = [
-        Case("a sign of life is told until its time is over") { contract in
+        Case("a heartbeat is reported until its time is over") { contract in
             let first = try await contract.run([contract.heartbeat(lifeMs: 30_000)])
             guard first.results.count == 6, first.results[0...1] == [1, 1],
                 first.results[3...] == [contract.startMs, 0, 0]
@@ -135,15 +135,15 @@ extension StoreContract {
             guard first.results.count == 9, first.results[8] == 7 else {
                 throw contract.violation("\(first.results)", line: #line)
             }
-            let told = [1, 2, first.results[2], contract.nowMs, 0, 0xaa, contract.nowMs - 1, 0]
-            guard first.results == told + [7] else { throw contract.violation("\(first.results)", line: #line) }
-            try await contract.expect(contract.heartbeat(lifeMs: lifeMs), gives: told + [0])
+            let reported = [1, 2, first.results[2], contract.nowMs, 0, 0xaa, contract.nowMs - 1, 0]
+            guard first.results == reported + [7] else { throw contract.violation("\(first.results)", line: #line) }
+            try await contract.expect(contract.heartbeat(lifeMs: lifeMs), gives: reported + [0])
             try await contract.store.addToReplicas(key, "x", "1")
             try await contract.store.addToReplicas(key, "y", "\(contract.nowMs)")
             let next = try await contract.run([contract.heartbeat(lifeMs: lifeMs)])
             guard next.results.last == 1 else { throw contract.violation("\(next.results)", line: #line) }
         },
-        Case("a sign of life beside checks") { contract in
+        Case("a heartbeat beside checks") { contract in
             let window = contract.fixed("w", max: 10)
             let reply = try await contract.run([
                 contract.check(window), contract.heartbeat(lifeMs: 1_000), contract.check(window),

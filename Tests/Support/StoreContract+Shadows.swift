@@ -2,7 +2,7 @@ import SluiceEngine
 
 extension StoreContract {
     static let shadowCases: [Case] = [
-        Case("shadow: never blocks, counts what it has room for, and tells the rest") { contract in
+        Case("shadow: never blocks, counts what it has room for, and reports the rest") { contract in
             let a = contract.fixed("a", max: 2).shadow()
             try await contract.expect(
                 contract.check(a), contract.check(count: 4, a), contract.check(a), contract.peek(a),

@@ -242,11 +242,12 @@ package struct StoreContract {
     }
 
     mutating func run(
-        _ entries: [Entry], sequence: Int64? = nil, acknowledged: Int64? = nil, told: Int64 = 0, isBehind: Bool = false
+        _ entries: [Entry], sequence: Int64? = nil, acknowledged: Int64? = nil, lossMs: Int64 = 0,
+        isBehind: Bool = false
     ) async throws -> BatchReply {
         var batch = Batch()
         batch.isStoreBehind = isBehind
-        batch.forgotSinceMs = told
+        batch.forgotSinceMs = lossMs
         batch.acknowledgedSequence = acknowledged ?? lastSequence
         lastSequence = sequence ?? lastSequence + 1
         batch.sequence = lastSequence

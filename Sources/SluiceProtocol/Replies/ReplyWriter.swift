@@ -75,14 +75,6 @@ package struct ReplyWriter: Sendable, Equatable {
         }
     }
 
-    /// `true` and `false` in RESP3, 1 and 0 in RESP2.
-    package func writeBoolean(_ value: Bool, to output: inout ByteBuffer) {
-        switch version {
-        case .resp2: writeInteger(value ? 1 : 0, to: &output)
-        case .resp3: output.writeStaticString(value ? "#t\r\n" : "#f\r\n")
-        }
-    }
-
     /// The header of an array; `count` elements are to follow.
     package func writeArrayHeader(_ count: Int, to output: inout ByteBuffer) {
         writeHeader(UInt8(ascii: "*"), Int64(count), to: &output)

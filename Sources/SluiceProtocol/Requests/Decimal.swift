@@ -1,5 +1,5 @@
 /// The result of reading a decimal number that ends a line.
-enum DecimalLine {
+package enum DecimalLine {
     /// The number, saturated at the ends of `Int64`, and the offset after its CR LF.
     case value(Int64, end: Int)
     /// The bytes are valid so far, but end before the line does.
@@ -9,7 +9,7 @@ enum DecimalLine {
 
 /// Reads a whole number that ends with CR LF, as in headers and integer replies: an optional minus, no leading zero, no
 /// other sign, no space. Reads at most `maxBytes`, line end not counted.
-func readDecimal(_ bytes: Span<UInt8>, from start: Int, maxBytes: Int) -> DecimalLine {
+package func readDecimal(_ bytes: Span<UInt8>, from start: Int, maxBytes: Int) -> DecimalLine {
     var index = start
     let limit = min(bytes.count, start + maxBytes)
     var negative = false

@@ -46,14 +46,7 @@ package struct RedisError: Error, Sendable, Equatable {
     /// what it quotes), only the code is returned.
     package func reason(without secret: String) -> String {
         guard !secret.isEmpty else { return reason }
-        var rest = reason[...]
-        var shown = ""
-        while let found = String(rest).firstRange(of: secret) {
-            let text = String(rest)
-            shown += text[..<found.lowerBound] + "***"
-            rest = Substring(text[found.upperBound...])
-        }
-        shown += rest
+        let shown = reason.replacing(secret, with: "***")
         let isPartlyQuoted =
             secret.count > Self.recognisableCharacters
             && shown.firstRange(of: String(secret.prefix(Self.recognisableCharacters))) != nil

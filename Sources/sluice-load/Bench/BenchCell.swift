@@ -1,46 +1,44 @@
 /// One measurement of a benchmark: the processes, the loads in turn, and the comparisons.
-package struct BenchCell: Sendable, Equatable {
+struct BenchCell: Sendable, Equatable {
     /// Its name for `--only`.
-    package var name: String
-    package var stage = Setting()
+    var name: String
+    var stage = Setting()
     /// Loaded one after the other, round by round.
-    package var contenders: [Contender]
+    var contenders: [Contender]
     /// The rate of an open loop for every contender; nil for closed loops.
-    package var rate: Rate?
-    package var measures: [Measure] = []
+    var rate: Rate?
+    var measures: [Measure] = []
     /// If set, the sidecar's memory is measured instead of rounds.
-    package var memory: Memory?
+    var memory: Memory?
 
     /// Measures the cost of local counters: between two numbers of live ones.
-    package struct Memory: Sendable, Equatable {
+    struct Memory: Sendable, Equatable {
         /// One is four times the other: tables double, so they are equally full at both ends.
-        package var from: Int
-        package var to: Int
+        var from: Int
+        var to: Int
 
-        package init(from: Int) {
+        init(from: Int) {
             self.from = from
             to = 4 * from
         }
     }
 
     /// The processes that are started for a cell, new for each.
-    package struct Setting: Sendable, Equatable {
-        package var sidecars = 1
-        package var redis = LocalCluster.RedisTransport.unix
+    struct Setting: Sendable, Equatable {
+        var sidecars = 1
+        var redis = LocalCluster.RedisTransport.unix
         /// Limits that each check is counted by.
-        package var limits = 1
+        var limits = 1
         /// Whether the maximum is so high that all is allowed, or so low that nearly all is denied.
-        package var isMostlyDenied = false
-
-        package init() {}
+        var isMostlyDenied = false
 
         /// The maximum of every limit. It stays far below what Redis and Lua count exactly.
-        package var maximum: Int64 { isMostlyDenied ? 10 : 1_000_000_000 }
+        var maximum: Int64 { isMostlyDenied ? 10 : 1_000_000_000 }
     }
 
     /// One of the loads that take turns.
-    package struct Contender: Sendable, Equatable {
-        package enum Target: String, Sendable {
+    struct Contender: Sendable, Equatable {
+        enum Target: String, Sendable {
             /// One script per check, directly at Redis.
             case direct
             /// Checks, dealt over all sidecars.
@@ -48,15 +46,18 @@ package struct BenchCell: Sendable, Equatable {
             /// `PING` to the sidecars, and to Redis.
             case pingSluice
             case pingRedis
+
+            /// Those that charge counters.
+            static let charging: [Target] = [.direct, .sluice]
         }
 
-        package var name: String
-        package var target: Target
-        package var load: Load
+        var name: String
+        var target: Target
+        var load: Load
         /// Whether each grant is checked once before, so that all their counters exist.
-        package var isFilled = false
+        var isFilled = false
 
-        package init(_ name: String, _ target: Target, _ load: Load, isFilled: Bool = false) {
+        init(_ name: String, _ target: Target, _ load: Load, isFilled: Bool = false) {
             self.name = name
             self.target = target
             self.load = load
@@ -64,41 +65,29 @@ package struct BenchCell: Sendable, Equatable {
         }
     }
 
-    package struct Load: Sendable, Equatable {
+    struct Load: Sendable, Equatable {
         /// Over all sockets.
-        package var connections: Int
-        package var pipeline: Int
-        package var grants: Int
+        var connections: Int = 64
+        var pipeline: Int = 16
+        var grants: Int = 100_000
         /// Exponent of Zipf's law; 0 for all grants alike.
-        package var skew = 0.0
-
-        package init(connections: Int = 64, pipeline: Int = 16, grants: Int = 100_000, skew: Double = 0) {
-            self.connections = connections
-            self.pipeline = pipeline
-            self.grants = grants
-            self.skew = skew
-        }
+        var skew = 0.0
     }
 
     /// A share of the rate that a contender reaches in a closed loop.
-    package struct Rate: Sendable, Equatable {
-        package var share: Double
-        package var peakOf: String
-
-        package init(share: Double, peakOf: String) {
-            self.share = share
-            self.peakOf = peakOf
-        }
+    struct Rate: Sendable, Equatable {
+        var share: Double
+        var peakOf: String
     }
 
-    package init(_ name: String, contenders: [Contender], measures: [Measure] = []) {
+    init(_ name: String, contenders: [Contender], measures: [Measure] = []) {
         self.name = name
         self.contenders = contenders
         self.measures = measures
     }
 
     /// A description of the cell.
-    package var about: String {
+    var about: String {
         if let memory {
             return "memory at rest, and from \(Format.count(Int64(memory.from))) to \(Format.count(Int64(memory.to))) "
                 + "live local counters, no Redis"
@@ -136,8 +125,8 @@ extension BenchCell.Load {
 
 extension BenchCell {
     /// A figure of some contenders compared with that of others, and its target.
-    package struct Measure: Sendable, Equatable {
-        package enum Figure: String, Sendable {
+    struct Measure: Sendable, Equatable {
+        enum Figure: String, Sendable {
             case checksPerSecond
             case p50
             case p99
@@ -147,18 +136,18 @@ extension BenchCell {
             case processor
         }
 
-        package enum Relation: Sendable, Equatable {
+        enum Relation: Sendable, Equatable {
             /// One divided by the other.
             case ratio(of: String, to: String)
             /// The growth from one contender to another, divided by that between two others.
             case growth(from: String, to: String, againstFrom: String, againstTo: String)
         }
 
-        package enum Bar: Sendable, Equatable {
+        enum Bar: Sendable, Equatable {
             case atLeast(Double)
             case atMost(Double)
 
-            package func isMet(by value: Double) -> Bool {
+            func isMet(by value: Double) -> Bool {
                 switch self {
                 case .atLeast(let bar): value >= bar
                 case .atMost(let bar): value <= bar
@@ -166,13 +155,13 @@ extension BenchCell {
             }
         }
 
-        package var name: String
-        package var figure: Figure
-        package var relation: Relation
+        var name: String
+        var figure: Figure
+        var relation: Relation
         /// nil if it is only reported.
-        package var bar: Bar?
+        var bar: Bar?
 
-        package init(_ name: String, _ figure: Figure, _ relation: Relation, _ bar: Bar? = nil) {
+        init(_ name: String, _ figure: Figure, _ relation: Relation, _ bar: Bar? = nil) {
             self.name = name
             self.figure = figure
             self.relation = relation

@@ -1,8 +1,8 @@
-package import ArgumentParser
+import ArgumentParser
 
 /// The options of `sluice-load bench`.
-package struct BenchCommand: ParsableCommand {
-    package static let configuration = CommandConfiguration(
+struct BenchCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
         commandName: "sluice-load bench",
         abstract: "Measures Sluice side by side with Redis called directly, and with what the socket alone allows.",
         discussion: """
@@ -36,13 +36,8 @@ package struct BenchCommand: ParsableCommand {
     @Option(help: ArgumentHelp("What was built, for the JSON.", valueName: "commit"))
     var commit: String?
 
-    package init() {}
-
-    package var isList: Bool { list }
-    package var jsonPath: String? { json }
-
     /// - Throws: `ValidationError`.
-    package func plan() throws -> BenchPlan {
+    func plan() throws -> BenchPlan {
         guard (1...LoadBounds.maxBenchRounds).contains(rounds) else {
             throw ValidationError("--rounds is \(rounds), expected 1 to \(LoadBounds.maxBenchRounds)")
         }
@@ -55,7 +50,7 @@ package struct BenchCommand: ParsableCommand {
     }
 
     /// - Throws: `ValidationError`.
-    package func cells() throws -> [BenchCell] {
+    func cells() throws -> [BenchCell] {
         guard !only.isEmpty else { return full ? BenchTable.all : BenchTable.standard }
         let all = BenchTable.all
         return try only.map { name in

@@ -1,59 +1,48 @@
+import SluiceClient
 import SluiceProtocol
 
 /// Whether a cell's checks were counted correctly, and their results other than decisions.
-package struct BenchCounts: Sendable, Equatable {
+struct BenchCounts: Sendable, Equatable {
     /// The sums of one kind of counters in Redis.
-    package struct Stored: Sendable, Equatable {
-        package var sum: Int64 = 0
-        package var highest: Int64 = 0
-
-        package init(sum: Int64 = 0, highest: Int64 = 0) {
-            self.sum = sum
-            self.highest = highest
-        }
+    struct Stored: Sendable, Equatable {
+        var sum: Int64 = 0
+        var highest: Int64 = 0
     }
 
-    /// The owner of counters.
-    package enum Owner: String, Sendable, CaseIterable {
-        case direct
-        case sluice
-    }
+    /// Who charged counters.
+    typealias Owner = BenchCell.Contender.Target
 
-    package struct Admitted: Sendable, Equatable {
-        package var allowed: Int64 = 0
-        package var denied: Int64 = 0
+    struct Admitted: Sendable, Equatable {
+        var allowed: Int64 = 0
+        var denied: Int64 = 0
         /// Decisions of local counters.
-        package var local: Int64 = 0
-
-        package init() {}
+        var local: Int64 = 0
     }
 
     /// Over all rounds, warm-ups included.
-    package var admitted: [Owner: Admitted] = [:]
-    package var failures: Int64 = 0
-    package var firstFault: String?
+    var admitted: [Owner: Admitted] = [:]
+    var failures: Int64 = 0
+    var firstFault: String?
     /// The oracle's findings in the judged round; nil if no sidecar was checked.
-    package var oracle: OracleReport?
+    var oracle: OracleReport?
     /// The faults, a sentence each.
-    package private(set) var faults: [String] = []
+    private(set) var faults: [String] = []
     /// What could not be compared, and why.
-    package private(set) var gaps: [String] = []
-
-    package init() {}
+    private(set) var gaps: [String] = []
 
     /// Whether everything was counted correctly and nothing failed.
-    package var isClean: Bool { faults.isEmpty && failures == 0 }
+    var isClean: Bool { faults.isEmpty && failures == 0 }
 
-    package mutating func add(_ statistics: borrowing LoadStatistics, owner: Owner?) {
+    mutating func add(_ statistics: borrowing LoadStatistics, owner: Owner) {
         failures += statistics.failureCount
         if firstFault == nil { firstFault = statistics.firstFault }
-        guard let owner else { return }
+        guard Owner.charging.contains(owner) else { return }
         admitted[owner, default: Admitted()].allowed += statistics.decided.allowed
         admitted[owner, default: Admitted()].denied += statistics.decided.denied
         if owner == .sluice { admitted[owner]?.local += statistics[.local].allowed + statistics[.local].denied }
     }
 
-    package mutating func add(_ other: BenchCounts) {
+    mutating func add(_ other: BenchCounts) {
         failures += other.failures
         if firstFault == nil { firstFault = other.firstFault }
         for (owner, more) in other.admitted {
@@ -63,9 +52,9 @@ package struct BenchCounts: Sendable, Equatable {
         }
     }
 
-    package mutating func fail(_ sentence: String) { faults.append(sentence) }
+    mutating func fail(_ sentence: String) { faults.append(sentence) }
 
-    package mutating func judge(_ report: OracleReport, describe: (OracleReport.Break) -> String) {
+    mutating func judge(_ report: OracleReport, describe: (OracleReport.Break) -> String) {
         oracle = report
         for found in report.breaks { fail(describe(found)) }
         if report.untracedAnswers > 0 { fail("\(report.untracedAnswers) answers had no trace") }
@@ -76,7 +65,7 @@ package struct BenchCounts: Sendable, Equatable {
     ///   - stored: nil if there is no Redis.
     ///   - complaints: the troubles that sidecars logged.
     ///   - hasTurned: whether a window ended meanwhile, so that counters of two windows may exist, or one may be gone.
-    package mutating func compare(
+    mutating func compare(
         _ owner: Owner, with stored: Stored?, setting: BenchCell.Setting, complaints: [String] = [], hasTurned: Bool
     ) {
         guard let admitted = admitted[owner] else { return }
@@ -105,14 +94,11 @@ package struct BenchCounts: Sendable, Equatable {
 enum StoreTotal {
     /// The prefix of a cell's counters, as a pattern for Redis's `MATCH`.
     static func pattern(of owner: BenchCounts.Owner) -> String {
-        switch owner {
-        case .direct: "\(BaselineScript.keyPrefix)*"
-        case .sluice: "sluice:1:{*"
-        }
+        owner == .direct ? "\(BaselineScript.keyPrefix)*" : "sluice:1:{*"
     }
 
-    /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Returns one line: the next cursor, the sum of these
-    /// keys' values, and the highest value.
+    /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Returns the next cursor, the sum of these keys'
+    /// values, and the highest value.
     private static let script = """
         local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 5000)
         local sum, highest = 0, 0
@@ -124,30 +110,31 @@ enum StoreTotal {
                 if value > highest then highest = value end
             end
         end
-        return redis.status_reply(string.format('%s %.0f %.0f', found[1], sum, highest))
+        return {found[1], string.format('%.0f', sum), string.format('%.0f', highest)}
         """
 
     /// As Redis reports it; nil if it does not.
-    static func version(_ redisSocket: String) -> String? {
-        let script = "return redis.status_reply(redis.call('INFO', 'server'):match('redis_version:([^\\r\\n]+)'))"
-        let answer = RESPProbe.ask(redisSocket, ["EVAL", script, "0"])
-        return answer.flatMap { $0.hasPrefix("+") ? String($0.dropFirst()) : nil }
+    static func version(_ redisSocket: String) async -> String? {
+        let script = "return redis.call('INFO', 'server'):match('redis_version:([^\\r\\n]+)')"
+        return try? await SluiceConnection.ask(redisSocket, ["EVAL", script, "0"]).string
     }
 
-    /// - Throws: `LocalClusterFailure`, or `CancellationError`.
-    static func read(_ owner: BenchCounts.Owner, from redisSocket: String) throws -> BenchCounts.Stored {
+    /// - Throws: `SluiceError`, or `CancellationError`.
+    static func read(_ owner: BenchCounts.Owner, from redisSocket: String) async throws -> BenchCounts.Stored {
         var stored = BenchCounts.Stored()
         var cursor = "0"
         repeat {
             try Task.checkCancellation()
-            let answer = RESPProbe.ask(redisSocket, ["EVAL", script, "0", cursor, pattern(of: owner)])
-            let words = (answer ?? "").dropFirst().split(separator: " ")
-            guard words.count == 3, let sum = Int64(words[1]), let highest = Int64(words[2]) else {
-                throw LocalClusterFailure("Redis's counters could not be read: \(answer ?? "no answer")")
-            }
+            let page =
+                try await SluiceConnection.ask(
+                    redisSocket, ["EVAL", script, "0", cursor, pattern(of: owner)]
+                ).array ?? []
+            guard page.count == 3, let next = page[0].string, let sum = page[1].string.flatMap(Int64.init),
+                let highest = page[2].string.flatMap(Int64.init)
+            else { throw SluiceError.malformedReply("the sum of Redis's counters") }
             stored.sum += sum
             stored.highest = max(stored.highest, highest)
-            cursor = String(words[0])
+            cursor = next
         } while cursor != "0"
         return stored
     }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Foundation
 import SluiceTerminal
-import UnixSignals
 
 /// `sluice-load bench` from its arguments to its exit code.
 enum BenchProgram {
@@ -20,35 +19,33 @@ enum BenchProgram {
         } catch {
             return LoadProgram.report(error, of: BenchCommand.self)
         }
-        let style = Style(
-            isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
-        if command.isList {
+        let style = LoadProgram.style
+        if command.list {
             for cell in cells { print("\(cell.name): \(cell.about)") }
             return LoadProgram.ExitCode.ok
         }
         signal(SIGPIPE, SIG_IGN)
-        return await untilInterrupted {
-            let run = await measure(cells, plan, style)
-            if Task.isCancelled { return LoadProgram.ExitCode.interrupted }
-            print(BenchReport.measures(run.results, style), terminator: "")
-            print(
-                style.apply(.faint, to: BenchReport.origin(run.results, machine: .current, commit: command.commit)),
-                terminator: "")
-            // Also written when it happened, but that is far above by now.
-            for failure in run.failures { LoadProgram.writeError("sluice-load bench: \(failure)\n") }
-            if let path = command.jsonPath {
-                do {
-                    let text = try BenchReport.json(
-                        run.results, plan: plan, machine: .current, commit: command.commit)
-                    try LoadProgram.save(text, to: path)
-                } catch {
-                    LoadProgram.writeError("sluice-load bench: \(error)\n")
-                    return LoadProgram.ExitCode.couldNotRun
+        do {
+            return try await LoadProgram.untilInterrupted {
+                let run = await measure(cells, plan, style)
+                if Task.isCancelled { return LoadProgram.ExitCode.interrupted }
+                let commit = command.commit
+                print(BenchReport.measures(run.results, style), terminator: "")
+                let origin = BenchReport.origin(run.results, machine: .current, commit: commit)
+                print(style.apply(.faint, to: origin), terminator: "")
+                // Also written when it happened, but that is far above by now.
+                for failure in run.failures { LoadProgram.writeError("sluice-load bench: \(failure)\n") }
+                if let path = command.json {
+                    try LoadProgram.save(
+                        BenchReport.json(run.results, plan: plan, machine: .current, commit: commit), to: path)
                 }
+                if !run.failures.isEmpty { return LoadProgram.ExitCode.couldNotRun }
+                return run.results.allSatisfy(\.counts.isClean)
+                    ? LoadProgram.ExitCode.ok : LoadProgram.ExitCode.brokenPromise
             }
-            if !run.failures.isEmpty { return LoadProgram.ExitCode.couldNotRun }
-            return run.results.allSatisfy(\.counts.isClean)
-                ? LoadProgram.ExitCode.ok : LoadProgram.ExitCode.brokenPromise
+        } catch {
+            LoadProgram.writeError("sluice-load bench: \(error)\n")
+            return LoadProgram.ExitCode.couldNotRun
         }
     }
 
@@ -79,20 +76,5 @@ enum BenchProgram {
             }
         }
         return (results, failures)
-    }
-
-    /// The first Ctrl-C or SIGTERM ends what runs, the second the process.
-    private static func untilInterrupted(_ body: @escaping @Sendable () async -> Int32) async -> Int32 {
-        let run = Task { await body() }
-        let watch = Task {
-            var hasEnded = false
-            for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
-                if hasEnded { exit(LoadProgram.ExitCode.interrupted) }
-                hasEnded = true
-                run.cancel()
-            }
-        }
-        defer { watch.cancel() }
-        return await run.value
     }
 }

@@ -1,17 +1,18 @@
 import Foundation
 import SluiceProtocol
+import SluiceTerminal
 
 /// The machine of a benchmark.
-package struct BenchMachine: Sendable, Encodable {
-    package var cores: Int
-    package var processor: String
-    package var kernel: String
+struct BenchMachine: Sendable {
+    var cores: Int
+    var processor: String
+    var kernel: String
 
     /// A description to go with figures.
-    package var about: String { "\(cores) core\(cores == 1 ? "" : "s") of \(processor), Linux \(kernel)" }
+    var about: String { "\(cores) core\(cores == 1 ? "" : "s") of \(processor), Linux \(kernel)" }
 
     /// This machine.
-    package static var current: BenchMachine {
+    static var current: BenchMachine {
         let lines = (FileManager.default.contents(atPath: "/proc/cpuinfo")).map { String(decoding: $0, as: UTF8.self) }
         let model = lines?.split(separator: "\n").first { $0.hasPrefix("model name") }
         let kernel = FileManager.default.contents(atPath: "/proc/sys/kernel/osrelease")
@@ -24,164 +25,101 @@ package struct BenchMachine: Sendable, Encodable {
 }
 
 extension BenchReport {
-    /// All of it as one JSON object, with units in the names.
+    /// All of it as one JSON object, with units in the names, which are a stable interface.
     /// - Parameter commit: the commit that was built; nil if unknown.
-    package static func json(
+    static func json(
         _ results: [BenchResult], plan: BenchPlan, machine: BenchMachine, commit: String? = nil
-    ) throws -> String {
-        let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted]
-        let document = BenchDocument(results, plan: plan, machine: machine, commit: commit)
-        return String(decoding: try encoder.encode(document), as: UTF8.self) + "\n"
-    }
-}
-
-/// The JSON document: its names, written with underscores, are a stable interface.
-private struct BenchDocument: Encodable {
-    struct Cell: Encodable {
-        var name: String
-        var about: String
-        var rate: Int?
-        var contenders: [Contender]
-        var counts: Counts
-    }
-
-    struct Contender: Encodable {
-        var name: String
-        var target: String
-        var connections: Int
-        var pipeline: Int
-        var grants: Int
-        var skew: Double
-        /// Medians over the rounds.
-        var median: Round?
-        var rounds: [Round]
+    ) -> String {
+        let document: JSONText = [
+            "machine": [
+                "cores": .integer(machine.cores), "processor": .string(machine.processor),
+                "kernel": .string(machine.kernel),
+            ],
+            "versions": [
+                "sluice": .string(SluiceVersion.current), "commit": commit.map { .string($0) },
+                // Absent if no cell had one.
+                "redis": results.lazy.compactMap(\.redisVersion).first.map { .string($0) },
+            ],
+            "round_count": .integer(plan.rounds),
+            "round_seconds": .number(Double(plan.durationNs) / 1e9),
+            "cells": .array(results.map(cell)),
+            "measures": .array(results.flatMap(\.measured).map(measure)),
+        ]
+        return document.sorted.lines
     }
 
-    struct Round: Encodable {
-        var checksPerSecond: Double
-        var p50Us: Double
-        var p99Us: Double
-        var p999Us: Double
-        var driverCpuUsPerCheck: Double
-        var sidecarCpuUsPerCheck: [Double]
-        var redisCpuUsPerCheck: Double?
-        var driverBusyShare: Double
-        var allowed: Int64?
-        var denied: Int64?
-        var errors: Int64?
-        var bySource: [String: Int64]?
-    }
-
-    struct Counts: Encodable {
-        var right: Bool
-        var errors: Int64
-        var firstFault: String?
-        var faults: [String]
-        var notCompared: [String]
-        var oracleAnswers: Int64?
-        var oracleKept: Bool?
-    }
-
-    struct Measure: Encodable {
-        var cell: String
-        var name: String
-        var unit: String
-        var median: Double?
-        var least: Double?
-        var most: Double?
-        var atLeast: Double?
-        var atMost: Double?
-        var met: Bool?
-    }
-
-    struct Versions: Encodable {
-        var sluice = SluiceVersion.current
-        var commit: String?
-        /// nil if no cell had one.
-        var redis: String?
-    }
-
-    var machine: BenchMachine
-    var versions: Versions
-    var roundCount: Int
-    var roundSeconds: Double
-    var cells: [Cell]
-    var measures: [Measure]
-
-    init(_ results: [BenchResult], plan: BenchPlan, machine: BenchMachine, commit: String?) {
-        self.machine = machine
-        versions = Versions(commit: commit, redis: results.lazy.compactMap(\.redisVersion).first)
-        roundCount = plan.rounds
-        roundSeconds = Double(plan.durationNs) / 1e9
-        cells = results.map { Cell($0) }
-        measures = results.flatMap(\.measured).map { Measure($0) }
-    }
-}
-
-extension BenchDocument.Cell {
-    fileprivate init(_ result: BenchResult) {
-        name = result.cell.name
-        about = result.cell.about
-        rate = result.ratePerSecond
-        contenders = zip(result.cell.contenders, result.rounds).map { contender, rounds in
-            BenchDocument.Contender(
-                name: contender.name, target: contender.target.rawValue, connections: contender.load.connections,
-                pipeline: contender.load.pipeline, grants: contender.load.grants, skew: contender.load.skew,
-                median: BenchDocument.Round(medianOf: rounds), rounds: rounds.map { BenchDocument.Round($0) })
-        }
+    private static func cell(_ result: BenchResult) -> JSONText {
         let counts = result.counts
-        self.counts = BenchDocument.Counts(
-            right: counts.isClean, errors: counts.failures, firstFault: counts.firstFault, faults: counts.faults,
-            notCompared: counts.gaps, oracleAnswers: counts.oracle?.answers, oracleKept: counts.oracle?.isKept)
-    }
-}
-
-extension BenchDocument.Round {
-    fileprivate init(_ round: BenchRound) {
-        checksPerSecond = round.checksPerSecond
-        p50Us = round.p50Us
-        p99Us = round.p99Us
-        p999Us = round.p999Us
-        driverCpuUsPerCheck = round.driverUs
-        sidecarCpuUsPerCheck = round.sidecarsUs
-        redisCpuUsPerCheck = round.redisUs
-        driverBusyShare = round.driverBusyShare
-        allowed = round.allowed
-        denied = round.denied
-        errors = round.failures
-        bySource = Dictionary(uniqueKeysWithValues: round.bySource.map { ($0.key.rawValue, $0.value) })
+        return [
+            "name": .string(result.cell.name),
+            "about": .string(result.cell.about),
+            "rate": result.ratePerSecond.map { .integer($0) },
+            "contenders": .array(zip(result.cell.contenders, result.rounds).map(contender)),
+            "counts": [
+                "right": .boolean(counts.isClean),
+                "errors": .integer(counts.failures),
+                "first_fault": counts.firstFault.map { .string($0) },
+                "faults": .strings(counts.faults),
+                "not_compared": .strings(counts.gaps),
+                "oracle_answers": counts.oracle.map { .integer($0.answers) },
+                "oracle_kept": counts.oracle.map { .boolean($0.isKept) },
+            ],
+        ]
     }
 
-    /// nil without rounds.
-    fileprivate init?(medianOf rounds: [BenchRound]) {
+    private static func contender(_ contender: BenchCell.Contender, _ rounds: [BenchRound]) -> JSONText {
+        [
+            "name": .string(contender.name),
+            "target": .string(contender.target.rawValue),
+            "connections": .integer(contender.load.connections),
+            "pipeline": .integer(contender.load.pipeline),
+            "grants": .integer(contender.load.grants),
+            "skew": .number(contender.load.skew),
+            "median": figures(rounds),
+            "rounds": .array(rounds.compactMap { figures([$0], countsOf: $0) }),
+        ]
+    }
+
+    /// The medians over some rounds, or the figures of one; nil without rounds.
+    private static func figures(_ rounds: [BenchRound], countsOf round: BenchRound? = nil) -> JSONText? {
         guard let first = rounds.first else { return nil }
-        func median(_ value: (BenchRound) -> Double?) -> Double? { Spread(rounds.compactMap(value))?.median }
-        checksPerSecond = median(\.checksPerSecond) ?? 0
-        p50Us = median(\.p50Us) ?? 0
-        p99Us = median(\.p99Us) ?? 0
-        p999Us = median(\.p999Us) ?? 0
-        driverCpuUsPerCheck = median(\.driverUs) ?? 0
-        sidecarCpuUsPerCheck = first.sidecarsUs.indices.map { index in median { $0.sidecarsUs[index] } ?? 0 }
-        redisCpuUsPerCheck = median(\.redisUs)
-        driverBusyShare = median(\.driverBusyShare) ?? 0
-    }
-}
-
-extension BenchDocument.Measure {
-    fileprivate init(_ measured: BenchResult.Measured) {
-        cell = measured.cell
-        name = measured.name
-        unit = measured.unit.rawValue
-        median = measured.value?.median
-        least = measured.value?.least
-        most = measured.value?.most
-        switch measured.bar {
-        case .atLeast(let value)?: atLeast = value
-        case .atMost(let value)?: atMost = value
-        case nil: break
+        func median(_ value: (BenchRound) -> Double?) -> JSONText {
+            .number(Spread(rounds.compactMap(value))?.median ?? 0)
         }
-        met = measured.isMet
+        return [
+            "checks_per_second": median(\.checksPerSecond),
+            "p50_us": median(\.p50Us),
+            "p99_us": median(\.p99Us),
+            "p999_us": median(\.p999Us),
+            "driver_cpu_us_per_check": median(\.driverUs),
+            "sidecar_cpu_us_per_check": .array(
+                first.sidecarsUs.indices.map { index in median { $0.sidecarsUs[index] } }),
+            "redis_cpu_us_per_check": first.redisUs == nil ? nil : median(\.redisUs),
+            "driver_busy_share": median(\.driverBusyShare),
+            "allowed": round.map { .integer($0.allowed) },
+            "denied": round.map { .integer($0.denied) },
+            "errors": round.map { .integer($0.failures) },
+            "by_source": round.map { .object($0.bySource.map { ($0.key.rawValue, .integer($0.value)) }) },
+        ]
+    }
+
+    private static func measure(_ measured: BenchResult.Measured) -> JSONText {
+        let bar: (least: Double?, most: Double?) =
+            switch measured.bar {
+            case .atLeast(let value)?: (value, nil)
+            case .atMost(let value)?: (nil, value)
+            case nil: (nil, nil)
+            }
+        return [
+            "cell": .string(measured.cell),
+            "name": .string(measured.name),
+            "unit": .string(measured.unit.rawValue),
+            "median": measured.value.map { .number($0.median) },
+            "least": measured.value.map { .number($0.least) },
+            "most": measured.value.map { .number($0.most) },
+            "at_least": bar.least.map { .number($0) },
+            "at_most": bar.most.map { .number($0) },
+            "met": measured.isMet.map { .boolean($0) },
+        ]
     }
 }

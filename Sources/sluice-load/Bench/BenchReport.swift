@@ -1,13 +1,13 @@
 import SluiceProtocol
-package import SluiceTerminal
+import SluiceTerminal
 
 /// Writes the results of a benchmark, for people.
-package enum BenchReport {
+enum BenchReport {
     /// If the driver is busy for this share of the time, it may be what limits a contender.
     private static let busyShareLimit = 0.85
 
     /// One cell, as soon as it is done.
-    package static func section(_ result: BenchResult, _ style: Style) -> String {
+    static func section(_ result: BenchResult, _ style: Style) -> String {
         var text = "\n" + style.apply(.strong, to: "\(result.cell.name):") + " \(result.cell.about)"
         if let rate = result.ratePerSecond { text += ", \(Format.count(Int64(rate))) checks/s" }
         text += "\n"
@@ -64,7 +64,7 @@ package enum BenchReport {
             lines.append(("errors: \(Format.count(counts.failures)), first: \(counts.firstFault ?? "no answer")", .bad))
         }
         guard !counts.admitted.isEmpty, counts.isClean else { return lines }
-        var parts = BenchCounts.Owner.allCases.compactMap { owner in
+        var parts = BenchCell.Contender.Target.charging.compactMap { owner in
             counts.admitted[owner].map {
                 "\(owner.rawValue) \(Format.count($0.allowed)) allowed, \(Format.count($0.denied)) denied"
             }
@@ -78,7 +78,7 @@ package enum BenchReport {
     }
 
     /// All comparisons with their targets.
-    package static func measures(_ results: [BenchResult], _ style: Style) -> String {
+    static func measures(_ results: [BenchResult], _ style: Style) -> String {
         var table = TextTable([
             .init("cell"), .init("measure"), .init("measured", .right), .init("rounds"), .init("bar"), .init(""),
         ])
@@ -100,7 +100,7 @@ package enum BenchReport {
     }
 
     /// The subject and the machine of the measurement: figures mean little without them.
-    package static func origin(_ results: [BenchResult], machine: BenchMachine, commit: String?) -> String {
+    static func origin(_ results: [BenchResult], machine: BenchMachine, commit: String?) -> String {
         var parts = ["Sluice \(SluiceVersion.current)\(commit.map { " (\($0))" } ?? "")"]
         if let redis = results.lazy.compactMap(\.redisVersion).first { parts.append("Redis \(redis)") }
         return "\n" + TerminalText.visible((parts + [machine.about]).joined(separator: ", ")) + "\n"

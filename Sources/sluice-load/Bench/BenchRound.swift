@@ -1,26 +1,42 @@
 import Histogram
-package import SluiceProtocol
+import SluiceProtocol
 
 /// The results of one contender in one round.
-package struct BenchRound: Sendable, Equatable {
-    package var checksPerSecond = 0.0
-    package var p50Us = 0.0
-    package var p99Us = 0.0
-    package var p999Us = 0.0
+struct BenchRound: Sendable, Equatable {
+    var checksPerSecond = 0.0
+    var p50Us = 0.0
+    var p99Us = 0.0
+    var p999Us = 0.0
     /// CPU per check, us: of the driver, of each sidecar, and of Redis (nil if there is none).
-    package var driverUs = 0.0
-    package var sidecarsUs: [Double] = []
-    package var redisUs: Double?
+    var driverUs = 0.0
+    var sidecarsUs: [Double] = []
+    var redisUs: Double?
     /// How much of the time the driver's busiest thread was working.
-    package var driverBusyShare = 0.0
-    package var allowed: Int64 = 0
-    package var denied: Int64 = 0
+    var driverBusyShare = 0.0
+    var allowed: Int64 = 0
+    var denied: Int64 = 0
     /// The decisions by source; empty for a target without sidecars.
-    package var bySource: [ReplySource: Int64] = [:]
-    package var failures: Int64 = 0
+    var bySource: [ReplySource: Int64] = [:]
+    var failures: Int64 = 0
 
-    package init() {}
+    var sidecarUs: Double { sidecarsUs.reduce(0, +) }
 
+    /// The figure that a measure compares; nil if there is none, or it cannot be divided by.
+    func value(of figure: BenchCell.Measure.Figure) -> Double? {
+        let value: Double? =
+            switch figure {
+            case .checksPerSecond: checksPerSecond
+            case .p50: p50Us
+            case .p99: p99Us
+            case .sidecarProcessor: sidecarUs
+            case .redisProcessor: redisUs
+            case .processor: sidecarUs + (redisUs ?? 0)
+            }
+        return value.flatMap { $0 > 0 ? $0 : nil }
+    }
+}
+
+extension BenchRound {
     /// - Parameter hasRedis: whether the last of the summary's processes is Redis; the others are sidecars.
     init(_ summary: borrowing Summary, hasRedis: Bool) {
         let checks = Double(max(1, summary.decidedWhileSending))
@@ -41,32 +57,16 @@ package struct BenchRound: Sendable, Equatable {
             if decisions != LoadStatistics.Decisions() { bySource[source] = decisions.allowed + decisions.denied }
         }
     }
-
-    package var sidecarUs: Double { sidecarsUs.reduce(0, +) }
-
-    /// The figure that a measure compares; nil if there is none, or it cannot be divided by.
-    package func value(of figure: BenchCell.Measure.Figure) -> Double? {
-        let value: Double? =
-            switch figure {
-            case .checksPerSecond: checksPerSecond
-            case .p50: p50Us
-            case .p99: p99Us
-            case .sidecarProcessor: sidecarUs
-            case .redisProcessor: redisUs
-            case .processor: sidecarUs + (redisUs ?? 0)
-            }
-        return value.flatMap { $0 > 0 ? $0 : nil }
-    }
 }
 
 /// Several rounds' values of one figure.
-package struct Spread: Sendable, Equatable {
-    package var median: Double
-    package var least: Double
-    package var most: Double
+struct Spread: Sendable, Equatable {
+    var median: Double
+    var least: Double
+    var most: Double
 
     /// nil without values.
-    package init?(_ values: some Sequence<Double>) {
+    init?(_ values: some Sequence<Double>) {
         let sorted = values.sorted()
         guard let least = sorted.first, let most = sorted.last else { return nil }
         let middle = sorted.count / 2
@@ -76,49 +76,49 @@ package struct Spread: Sendable, Equatable {
     }
 
     /// From the lowest to the highest, as a share of the median.
-    package var width: Double { median > 0 ? (most - least) / median : 0 }
+    var width: Double { median > 0 ? (most - least) / median : 0 }
 }
 
 /// The results of a cell.
-package struct BenchResult: Sendable {
+struct BenchResult: Sendable {
     /// One comparison, and its target.
-    package struct Measured: Sendable, Equatable {
-        package enum Unit: String, Sendable {
+    struct Measured: Sendable, Equatable {
+        enum Unit: String, Sendable {
             case ratio
             case bytes
             case mebibytes
         }
 
-        package var cell: String
-        package var name: String
+        var cell: String
+        var name: String
         /// nil if it could not be measured.
-        package var value: Spread?
-        package var unit = Unit.ratio
-        package var bar: BenchCell.Measure.Bar?
+        var value: Spread?
+        var unit = Unit.ratio
+        var bar: BenchCell.Measure.Bar?
 
         /// nil if there is no bar, or nothing was measured.
-        package var isMet: Bool? {
+        var isMet: Bool? {
             guard let bar, let value else { return nil }
             return bar.isMet(by: value.median)
         }
     }
 
-    package var cell: BenchCell
+    var cell: BenchCell
     /// By contender, in the cell's order.
-    package var rounds: [[BenchRound]]
-    package var ratePerSecond: Int?
+    var rounds: [[BenchRound]]
+    var ratePerSecond: Int?
     /// nil if there is no Redis.
-    package var redisVersion: String?
-    package var counts = BenchCounts()
+    var redisVersion: String?
+    var counts = BenchCounts()
     /// In addition to the comparisons in `cell.measures`.
-    package var extra: [Measured] = []
+    var extra: [Measured] = []
 
-    package init(cell: BenchCell) {
+    init(cell: BenchCell) {
         self.cell = cell
         rounds = Array(repeating: [], count: cell.contenders.count)
     }
 
-    package var measured: [Measured] {
+    var measured: [Measured] {
         extra
             + cell.measures.map {
                 Measured(cell: cell.name, name: $0.name, value: Spread(values(of: $0)), bar: $0.bar)
@@ -153,7 +153,7 @@ package struct BenchResult: Sendable {
     }
 
     /// A figure of one contender, over the rounds.
-    package func spread(_ contender: Int, _ value: (BenchRound) -> Double?) -> Spread? {
+    func spread(_ contender: Int, _ value: (BenchRound) -> Double?) -> Spread? {
         Spread(rounds[contender].compactMap(value))
     }
 }

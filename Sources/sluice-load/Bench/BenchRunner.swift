@@ -1,13 +1,12 @@
 import Foundation
 import NIOConcurrencyHelpers
+import SluiceTerminal
 
 /// How long and how often a benchmark measures.
-package struct BenchPlan: Sendable, Equatable {
-    package var rounds = 5
-    package var durationNs: Int64 = 1_000_000_000
-    package var warmUpNs: Int64 = 200_000_000
-
-    package init() {}
+struct BenchPlan: Sendable, Equatable {
+    var rounds = 5
+    var durationNs: Int64 = 1_000_000_000
+    var warmUpNs: Int64 = 200_000_000
 }
 
 /// Runs one cell: starts the processes, loads each contender once to warm up and to judge, then all of them in turn,
@@ -16,11 +15,10 @@ package struct BenchPlan: Sendable, Equatable {
 /// The oracle needs a trace with each answer, which a gateway would not request. It runs in the driver, on the same
 /// machine as what is measured. So it judges a separate round. In the measured rounds the counters are the proof: they
 /// hold exactly what was admitted, and none is over its maximum.
-/// was admitted, and no more, lies in Redis, and none is over its maximum.
-package struct BenchRunner {
+struct BenchRunner {
     let cell: BenchCell
     let plan: BenchPlan
-    private let stage: LocalCluster
+    private let cluster: LocalCluster
     private var result: BenchResult
     /// Called with a line about work that takes a while.
     private let onNote: (String) -> Void
@@ -37,42 +35,44 @@ package struct BenchRunner {
         self.cell = cell
         self.plan = plan
         self.onNote = onNote
-        stage = try LocalCluster(
+        cluster = try LocalCluster(
             sidecars: cell.stage.sidecars, policy: Self.policy(cell.stage), budgetNs: Self.budgetNs,
             redis: cell.stage.redis)
         result = BenchResult(cell: cell)
     }
 
     /// The policy document of a cell's sidecars. Its windows are long, so that none ends during a round.
-    package static func policy(_ setting: BenchCell.Setting) throws -> String {
-        let limits: [[String: Any]] = ["day", "week", "month"].prefix(setting.limits).map {
-            ["counter": "bench_\($0)", "window": $0, "max": setting.maximum, "scope": "grant"]
-        }
-        let document: [String: Any] = ["version": "1", "default": "deny", "tools": [tool: ["limits": limits]]]
-        let data = try JSONSerialization.data(withJSONObject: document, options: [.sortedKeys, .prettyPrinted])
-        return String(decoding: data, as: UTF8.self)
+    static func policy(_ setting: BenchCell.Setting) -> String {
+        LocalCluster.policy(
+            tools: [tool],
+            limits: ["day", "week", "month"].prefix(setting.limits).map {
+                [
+                    "counter": .string("bench_\($0)"), "window": .string($0), "max": .integer(setting.maximum),
+                    "scope": "grant",
+                ]
+            })
     }
 
     /// - Parameter onNote: called with a line about work that takes a while.
     /// - Throws: `LoadFailure`, `LocalClusterFailure`, or `CancellationError`.
-    package static func run(
+    static func run(
         _ cell: BenchCell, plan: BenchPlan, onNote: @escaping (String) -> Void = { _ in }
     ) async throws -> BenchResult {
         var runner = try BenchRunner(cell, plan: plan, onNote: onNote)
         do {
-            try await runner.stage.start()
+            try await runner.cluster.start()
             try await runner.carryOut()
         } catch {
-            await runner.stage.end()
+            await runner.cluster.end()
             throw error
         }
-        await runner.stage.end()
+        await runner.cluster.end()
         return runner.result
     }
 
     private mutating func carryOut() async throws {
         let dayAtStart = Self.day
-        if stage.redisPlace != nil { result.redisVersion = StoreTotal.version(stage.redisSocket) }
+        if cluster.redisPlace != nil { result.redisVersion = await StoreTotal.version(cluster.redisSocket) }
         if let memory = cell.memory {
             try await weigh(memory)
         } else {
@@ -80,14 +80,14 @@ package struct BenchRunner {
             for round in 0..<plan.rounds {
                 for (index, contender) in cell.contenders.enumerated() {
                     let summary = try await run(contender, settings(of: contender, round: round))
-                    result.rounds[index].append(BenchRound(summary, hasRedis: stage.redisPlace != nil))
+                    result.rounds[index].append(BenchRound(summary, hasRedis: cluster.redisPlace != nil))
                 }
             }
         }
         let hasTurned = Self.day != dayAtStart
-        let complaints = await stage.complaints()
-        for owner in BenchCounts.Owner.allCases where result.counts.admitted[owner] != nil {
-            let stored = stage.redisPlace != nil ? try StoreTotal.read(owner, from: stage.redisSocket) : nil
+        let complaints = await cluster.complaints()
+        for owner in BenchCell.Contender.Target.charging where result.counts.admitted[owner] != nil {
+            let stored = cluster.redisPlace != nil ? try await StoreTotal.read(owner, from: cluster.redisSocket) : nil
             result.counts.compare(
                 owner, with: stored, setting: cell.stage, complaints: complaints, hasTurned: hasTurned)
         }
@@ -119,7 +119,7 @@ package struct BenchRunner {
     }
 
     private func settings(of contender: BenchCell.Contender, round: Int) -> LoadSettings {
-        let sockets = contender.target.isSidecar ? stage.sidecarSockets : [stage.redisPlace ?? ""]
+        let sockets = contender.target.isSidecar ? cluster.sidecarSockets : [cluster.redisPlace ?? ""]
         var settings = LoadSettings(socketPaths: sockets)
         settings.target = contender.target.loadTarget
         settings.connectionsPerSocket = max(1, contender.load.connections / sockets.count)
@@ -143,16 +143,16 @@ package struct BenchRunner {
     private mutating func run(_ contender: BenchCell.Contender, _ settings: LoadSettings) async throws -> Summary {
         var processes: [pid_t] = []
         for sidecar in 1...cell.stage.sidecars {
-            guard let process = await stage.processID(of: .sidecar(sidecar)) else {
+            guard let process = await cluster.processID(of: .sidecar(sidecar)) else {
                 throw LocalClusterFailure("sidecar \(sidecar) is gone")
             }
             processes.append(process)
         }
-        if let redis = await stage.processID(of: .redis) { processes.append(redis) }
-        let owner = contender.target.owner
+        if let redis = await cluster.processID(of: .redis) { processes.append(redis) }
+        let owner = contender.target
         let warmUps = NIOLockedValueBox(BenchCounts())
         // A sidecar lists fewer counters than a cell has.
-        let redisSocket = stage.redisPlace != nil ? stage.redisSocket : nil
+        let redisSocket = cluster.redisPlace != nil ? cluster.redisSocket : nil
         let runner = LoadRunner(settings, redisSocket: redisSocket, meter: ProcessMeter(processes)) { sample in
             guard sample.isWarmUp else { return }
             let statistics = sample.statistics
@@ -191,7 +191,7 @@ package struct BenchRunner {
     // MARK: - Memory
 
     private mutating func weigh(_ memory: BenchCell.Memory) async throws {
-        guard let process = await stage.processID(of: .sidecar(1)) else { return }
+        guard let process = await cluster.processID(of: .sidecar(1)) else { return }
         let meter = ProcessMeter([process])
         func resident() -> Double { Double((meter.residentBytes().first ?? nil) ?? 0) }
         let idle = resident()
@@ -227,15 +227,6 @@ extension BenchCell.Contender.Target {
         case .direct: .redis
         case .sluice: .sluice
         case .pingSluice, .pingRedis: .ping
-        }
-    }
-
-    /// The owner of the counters that it charges.
-    fileprivate var owner: BenchCounts.Owner? {
-        switch self {
-        case .direct: .direct
-        case .sluice: .sluice
-        case .pingSluice, .pingRedis: nil
         }
     }
 }

@@ -1,5 +1,5 @@
 /// All cells: those that `bench` measures by default, and those that `--full` adds.
-package enum BenchTable {
+enum BenchTable {
     private typealias Load = BenchCell.Load
     private typealias Measure = BenchCell.Measure
 
@@ -8,7 +8,7 @@ package enum BenchTable {
     private static let ping = "PING sluice"
 
     /// The cells of a default run, in this order.
-    package static let standard: [BenchCell] = [
+    static let standard: [BenchCell] = [
         socket("socket", Load()),
         against(
             "distinct-p16", Load(),
@@ -46,7 +46,7 @@ package enum BenchTable {
     ]
 
     /// Every combination of the options, named after them: `c64-p16-uniform-l1-allowed-unix-s1`.
-    package static let combinations: [BenchCell] = {
+    static let combinations: [BenchCell] = {
         var cells: [BenchCell] = []
         let connections = [1, 16, 64, 1000]
         let pipelines = [1, 16, 64]
@@ -70,7 +70,7 @@ package enum BenchTable {
         return cells
     }()
 
-    package static var all: [BenchCell] { standard + combinations }
+    static var all: [BenchCell] { standard + combinations }
 
     private static var settings: [BenchCell.Setting] {
         var settings: [BenchCell.Setting] = []

@@ -1,14 +1,14 @@
 import Foundation
-package import Glibc
+import Glibc
 
 /// The resource use of other processes, as the operating system reports it.
-package struct ProcessMeter: Sendable {
-    package let processes: [pid_t]
+struct ProcessMeter: Sendable {
+    let processes: [pid_t]
 
-    package init(_ processes: [pid_t] = []) { self.processes = processes }
+    init(_ processes: [pid_t] = []) { self.processes = processes }
 
     /// The processor time of each process so far, all its threads, user and system, ns; 0 if it has ended.
-    package func processorNs() -> [Int64] {
+    func processorNs() -> [Int64] {
         processes.map { process in
             var clock = clockid_t()
             var time = timespec()
@@ -18,7 +18,7 @@ package struct ProcessMeter: Sendable {
     }
 
     /// The resident memory of each process, bytes; nil if it has ended.
-    package func residentBytes() -> [Int64?] {
+    func residentBytes() -> [Int64?] {
         processes.map { process in
             guard let status = FileManager.default.contents(atPath: "/proc/\(process)/status") else { return nil }
             let lines = String(decoding: status, as: UTF8.self).split(separator: "\n")

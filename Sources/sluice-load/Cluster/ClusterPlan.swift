@@ -1,16 +1,14 @@
 /// What the driver starts, and the faults that it injects.
-package struct ClusterPlan: Sendable, Equatable {
-    package var sidecars: Int
+struct ClusterPlan: Sendable, Equatable {
+    var sidecars: Int
     /// The document's text.
-    package var policy = ""
-    package var faults = FaultScript()
-
-    package init(sidecars: Int) { self.sidecars = sidecars }
+    var policy = ""
+    var faults = FaultScript()
 }
 
 /// Injects the faults of a script into a cluster at their times.
 struct FaultPlayer: Sendable {
-    let stage: LocalCluster
+    let cluster: LocalCluster
     let script: FaultScript
 
     /// Plays the script until its end or its task's cancellation. - Parameter onNote: called with each action. -
@@ -24,7 +22,7 @@ struct FaultPlayer: Sendable {
             var text = "\(step.action)"
             let atNs = Clock.nowNs() - startNs
             do {
-                try await stage.perform(step.action)
+                try await cluster.perform(step.action)
             } catch {
                 text += " (failed: \(error))"
             }

@@ -1,64 +1,62 @@
 /// The faults to inject into the processes under load, and their times: one action a line, such as `at 10s stop redis`.
 ///
 /// Empty lines and text after a `#` are ignored. Times count from the start of the measured part.
-package struct FaultScript: Sendable, Equatable {
-    package enum Victim: Sendable, Equatable {
+struct FaultScript: Sendable, Equatable {
+    enum Victim: Sendable, Equatable {
         case redis
         /// Counted from 1.
         case sidecar(Int)
     }
 
-    package enum Action: Sendable, Equatable {
+    /// What is done to a process, by its word in a script.
+    enum Verb: String, Sendable {
         /// Hangs it: it accepts connections and does not answer (SIGSTOP).
-        case stop(Victim)
+        case stop
         /// Ends a `stop` (SIGCONT).
-        case `continue`(Victim)
+        case `continue`
         /// Ends it at once, as a crash would (SIGKILL).
-        case kill(Victim)
+        case kill
         /// Starts it again without any state; ends it first if it still runs.
-        case restart(Victim)
+        case restart
+    }
+
+    enum Action: Sendable, Equatable {
+        case act(Verb, Victim)
         /// Deletes all that Redis holds (FLUSHALL).
         case flush
         /// Makes sidecars read their policy again, from another file if one is named.
         case reloadPolicy(path: String?)
     }
 
-    package struct Step: Sendable, Equatable {
-        package var atNs: Int64
-        package var action: Action
-
-        package init(atNs: Int64, action: Action) {
-            self.atNs = atNs
-            self.action = action
-        }
+    struct Step: Sendable, Equatable {
+        var atNs: Int64
+        var action: Action
     }
 
-    package typealias Fault = LineFault
-
     /// By time; actions of the same time in the order of the script.
-    package let steps: [Step]
+    let steps: [Step]
 
-    package init(steps: [Step] = []) {
+    init(steps: [Step] = []) {
         self.steps = steps.enumerated().sorted { ($0.element.atNs, $0.offset) < ($1.element.atNs, $1.offset) }
             .map(\.element)
     }
 
     /// - Parameter sidecars: how many there are.
-    package init(text: String, sidecars: Int) throws(Fault) {
+    init(text: String, sidecars: Int) throws(LineFault) {
         var steps: [Step] = []
         for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             let words = line.prefix { $0 != "#" }.split(whereSeparator: \.isWhitespace).map(String.init)
             guard !words.isEmpty else { continue }
             steps.append(try Self.step(words, line: index + 1, sidecars: sidecars))
             guard steps.count <= LoadBounds.maxFaults else {
-                throw Fault(line: index + 1, problem: "there are more than \(LoadBounds.maxFaults) actions")
+                throw LineFault(line: index + 1, problem: "there are more than \(LoadBounds.maxFaults) actions")
             }
         }
         self.init(steps: steps)
     }
 
-    private static func step(_ words: [String], line: Int, sidecars: Int) throws(Fault) -> Step {
-        func fault(_ problem: String) -> Fault { Fault(line: line, problem: problem) }
+    private static func step(_ words: [String], line: Int, sidecars: Int) throws(LineFault) -> Step {
+        func fault(_ problem: String) -> LineFault { LineFault(line: line, problem: problem) }
         guard words.count >= 4, words[0] == "at", let atNs = try? OptionValue.time(words[1]) else {
             throw fault("'\(words.joined(separator: " "))' is no action, expected one such as 'at 10s stop redis'")
         }
@@ -78,20 +76,16 @@ package struct FaultScript: Sendable, Equatable {
             throw fault(
                 "'\(words.dropFirst(3).joined(separator: " "))' is nothing to act on, expected redis or sidecar N")
         }
-        switch words[2] {
-        case "stop": return Step(atNs: atNs, action: .stop(victim))
-        case "continue": return Step(atNs: atNs, action: .continue(victim))
-        case "kill": return Step(atNs: atNs, action: .kill(victim))
-        case "restart": return Step(atNs: atNs, action: .restart(victim))
-        default:
+        guard let verb = Verb(rawValue: words[2]) else {
             throw fault(
                 "'\(words[2])' is no action, expected stop, continue, kill, restart, flush redis or reload policy")
         }
+        return Step(atNs: atNs, action: .act(verb, victim))
     }
 }
 
 extension FaultScript.Victim: CustomStringConvertible {
-    package var description: String {
+    var description: String {
         switch self {
         case .redis: "redis"
         case .sidecar(let number): "sidecar \(number)"
@@ -101,12 +95,9 @@ extension FaultScript.Victim: CustomStringConvertible {
 
 extension FaultScript.Action: CustomStringConvertible {
     /// The form in a script.
-    package var description: String {
+    var description: String {
         switch self {
-        case .stop(let victim): "stop \(victim)"
-        case .continue(let victim): "continue \(victim)"
-        case .kill(let victim): "kill \(victim)"
-        case .restart(let victim): "restart \(victim)"
+        case .act(let verb, let victim): "\(verb) \(victim)"
         case .flush: "flush redis"
         case .reloadPolicy(let path): "reload policy" + (path.map { " \($0)" } ?? "")
         }

@@ -1,11 +1,14 @@
 import Foundation
-package import Glibc
+import Glibc
+import SluiceClient
+import SluiceProcesses
+import SluiceTerminal
 
 /// The driver's own Redis and sidecars, in a temporary folder, and the faults that a script injects.
 ///
 /// A process is only signalled by its id, and only before it has been waited for, so that the id cannot belong to
 /// another process.
-package actor LocalCluster {
+actor LocalCluster {
     private struct Process {
         let victim: FaultScript.Victim
         let command: [String]
@@ -21,13 +24,13 @@ package actor LocalCluster {
     private let policy: String
     private let policyPath: String
 
-    package nonisolated let redisSocket: String
+    nonisolated let redisSocket: String
     /// Redis' address in the form of `--socket`; nil if there is no Redis.
-    package nonisolated let redisPlace: String?
-    package nonisolated let sidecarSockets: [String]
+    nonisolated let redisPlace: String?
+    nonisolated let sidecarSockets: [String]
 
     /// How sidecars and the driver reach Redis.
-    package enum RedisTransport: String, Sendable, CaseIterable {
+    enum RedisTransport: String, Sendable, CaseIterable {
         case unix
         case tcp
         /// Redis is not started, and sidecars count alone.
@@ -38,7 +41,7 @@ package actor LocalCluster {
     /// - Parameters:
     ///   - policy: the document's text.
     ///   - budgetNs: the sidecars' budget for a check.
-    package init(sidecars: Int, policy: String, budgetNs: Int64, redis transport: RedisTransport = .unix) throws {
+    init(sidecars: Int, policy: String, budgetNs: Int64, redis transport: RedisTransport = .unix) throws {
         var template = Array("/tmp/sluice-load-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw LocalClusterFailure("mkdtemp: \(String(cString: strerror(errno)))")
@@ -64,7 +67,8 @@ package actor LocalCluster {
             processes.append(
                 Process(victim: .redis, command: redis, log: "\(folder)/redis.log", socket: redisSocket))
         }
-        let sluiced = Self.program("sluiced")
+        // Otherwise it is searched in `PATH`.
+        let sluiced = ChildProgram.builtBeside("sluiced") ?? "sluiced"
         for (index, socket) in sidecarSockets.enumerated() {
             let command = [
                 sluiced, "--socket", socket, "--policy", policyPath, "--redis", url, "--replicas", "\(sidecars)",
@@ -78,12 +82,12 @@ package actor LocalCluster {
     }
 
     /// The id of a running process; nil if it has ended.
-    package func processID(of victim: FaultScript.Victim) -> pid_t? {
+    func processID(of victim: FaultScript.Victim) -> pid_t? {
         processes.first { $0.victim == victim }?.pid
     }
 
     /// The last line about trouble in each sidecar's log, if there is one.
-    package func complaints() -> [String] {
+    func complaints() -> [String] {
         processes.compactMap { process in
             guard case .sidecar = process.victim, let log = FileManager.default.contents(atPath: process.log) else {
                 return nil
@@ -94,7 +98,7 @@ package actor LocalCluster {
     }
 
     /// Starts Redis and then the sidecars, and waits until each answers.
-    package func start() async throws {
+    func start() async throws {
         group = try ProcessGroup(folder: folder)
         try Data(policy.utf8).write(to: URL(fileURLWithPath: policyPath))
         for index in processes.indices {
@@ -104,7 +108,7 @@ package actor LocalCluster {
     }
 
     /// Asks all processes to end, kills those that do not, and removes the folder.
-    package func end() async {
+    func end() async {
         // Sidecars first, so that they do not see Redis disappear.
         for index in processes.indices.reversed() {
             signal(index, SIGCONT)
@@ -122,17 +126,20 @@ package actor LocalCluster {
 
     /// Executes one action of a fault script.
     /// - Throws: `LocalClusterFailure` if it could not be done; the run goes on.
-    package func perform(_ action: FaultScript.Action) throws {
+    func perform(_ action: FaultScript.Action) async throws {
         switch action {
-        case .stop(let victim): signal(index(of: victim), SIGSTOP)
-        case .continue(let victim): signal(index(of: victim), SIGCONT)
-        case .kill(let victim): kill(index(of: victim))
-        case .restart(let victim):
+        case .act(.stop, let victim): signal(index(of: victim), SIGSTOP)
+        case .act(.continue, let victim): signal(index(of: victim), SIGCONT)
+        case .act(.kill, let victim): kill(index(of: victim))
+        case .act(.restart, let victim):
             kill(index(of: victim))
             try start(index(of: victim))
         case .flush:
-            let answer = RESPProbe.ask(redisSocket, ["FLUSHALL"])
-            guard answer == "+OK" else { throw LocalClusterFailure("FLUSHALL was answered \(answer ?? "not at all")") }
+            do {
+                _ = try await SluiceConnection.ask(redisSocket, ["FLUSHALL"])
+            } catch {
+                throw LocalClusterFailure("FLUSHALL failed: \(error)")
+            }
         case .reloadPolicy(let path):
             if let path {
                 guard let text = FileManager.default.contents(atPath: path) else {
@@ -183,7 +190,7 @@ package actor LocalCluster {
     private func waitUntilReady(_ index: Int) async throws {
         let process = processes[index]
         let deadlineNs = Clock.nowNs() + LoadBounds.startTimeoutNs
-        while RESPProbe.ask(process.socket, ["PING"]) != "+PONG" {
+        while (try? await SluiceConnection.ask(process.socket, ["PING"]))?.string != "PONG" {
             guard isRunning(index), Clock.nowNs() < deadlineNs else {
                 let log = FileManager.default.contents(atPath: process.log).map { String(decoding: $0, as: UTF8.self) }
                 throw LocalClusterFailure(
@@ -211,60 +218,19 @@ package actor LocalCluster {
         return Int(UInt16(bigEndian: address.sin_port))
     }
 
-    /// The one beside the driver, otherwise the name, which is searched in `PATH`.
-    private static func program(_ name: String) -> String {
-        let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-        for folder in [own, CommandLine.arguments.first].compactMap({ $0 }).map({
-            URL(fileURLWithPath: $0).deletingLastPathComponent()
-        }) {
-            let path = folder.appendingPathComponent(name).path
-            if FileManager.default.isExecutableFile(atPath: path) { return path }
-        }
-        return name
-    }
-
     /// The default document of spawned sidecars: 100 in 5 s for each identity, for the tool of each kind of check.
-    package static func defaultPolicy(tools: [String], scope: LoadSettings.Scope) throws -> String {
-        let limit: [String: Any] = ["counter": "load", "window": 5, "max": 100, "scope": scope.rawValue]
-        let document: [String: Any] = [
-            "version": "1", "default": "deny",
-            "tools": Dictionary(tools.map { ($0, ["limits": [limit]]) }, uniquingKeysWith: { first, _ in first }),
+    static func defaultPolicy(tools: [String], scope: LoadSettings.Scope) -> String {
+        let limit: JSONText = [
+            "counter": "load", "window": 5, "max": 100, "scope": .string(scope.rawValue),
         ]
-        let data = try JSONSerialization.data(withJSONObject: document, options: [.sortedKeys, .prettyPrinted])
-        return String(decoding: data, as: UTF8.self)
+        return policy(tools: Set(tools).sorted(), limits: [limit])
     }
-}
 
-/// One command on its own connection; not for measured traffic.
-enum RESPProbe {
-    /// - Returns: the first line of the answer; nil if there was none within a second.
-    static func ask(_ path: String, _ words: [String]) -> String? {
-        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var limit = timeval(tv_sec: 1, tv_usec: 0)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        guard path.utf8.count <= LoadBounds.maxSocketPathBytes else { return nil }
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        let connected = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
-        guard connected == 0 else { return nil }
-        let frame = "*\(words.count)\r\n" + words.map { "$\($0.utf8.count)\r\n\($0)\r\n" }.joined()
-        guard frame.utf8.withContiguousStorageIfAvailable({ write(descriptor, $0.baseAddress, $0.count) }) != nil else {
-            return nil
-        }
-        var answer: [UInt8] = []
-        var byte: UInt8 = 0
-        while answer.count < LoadBounds.maxProbeBytes, read(descriptor, &byte, 1) == 1 {
-            if byte == UInt8(ascii: "\r") { return String(decoding: answer, as: UTF8.self) }
-            answer.append(byte)
-        }
-        return nil
+    /// A document that gives each tool the same limits, and denies all others.
+    static func policy(tools: [String], limits: [JSONText]) -> String {
+        let document: JSONText = [
+            "version": "1", "default": "deny", "tools": .object(tools.map { ($0, ["limits": .array(limits)]) }),
+        ]
+        return document.lines
     }
 }

@@ -5,12 +5,12 @@
 ///
 /// A name is used unchanged, including spaces. Empty lines are ignored, and so is a carriage return at a line's end.
 /// The default weight is 1.
-package struct GrantList: Sendable, Equatable {
-    package private(set) var names: [String] = []
+struct GrantList: Sendable, Equatable {
+    private(set) var names: [String] = []
     /// Relative to each other; one per name.
-    package private(set) var weights: [Double] = []
+    private(set) var weights: [Double] = []
 
-    package init(text: String) throws(LineFault) {
+    init(text: String) throws(LineFault) {
         var seen: Set<String> = []
         for (index, line) in text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
             .enumerated()

@@ -6,7 +6,7 @@ extension LoadCommand {
     /// The settings from the options.
     /// - Parameter chance: the default seed.
     /// - Throws: `ValidationError`, one sentence with the option, its value and the valid values.
-    package func settings(chance: UInt64) throws -> LoadSettings {
+    func settings(chance: UInt64) throws -> LoadSettings {
         let target = try resolvedTarget()
         var settings = LoadSettings(socketPaths: try own.spawn ? spawnedSockets(target) : sockets())
         settings.target = target
@@ -21,7 +21,7 @@ extension LoadCommand {
     }
 
     /// What to start, and the faults to inject; nil without `--spawn`.
-    package func stagePlan(_ settings: LoadSettings) throws -> ClusterPlan? {
+    func clusterPlan(_ settings: LoadSettings) throws -> ClusterPlan? {
         guard own.spawn else { return nil }
         let sidecars = own.sidecars ?? 2
         var plan = ClusterPlan(sidecars: sidecars)
@@ -29,10 +29,8 @@ extension LoadCommand {
             try own.policy.map { try read($0, "--policy") }
             ?? LocalCluster.defaultPolicy(tools: settings.kinds.map(\.tool), scope: settings.scope)
         guard let path = own.faults else { return plan }
-        do {
-            plan.faults = try FaultScript(text: read(path, "--faults"), sidecars: sidecars)
-        } catch let fault as FaultScript.Fault {
-            throw ValidationError("--faults \(path): \(fault)")
+        plan.faults = try parse(path, "--faults") { text throws(LineFault) in
+            try FaultScript(text: text, sidecars: sidecars)
         }
         return plan
     }
@@ -48,6 +46,18 @@ extension LoadCommand {
             throw ValidationError("\(option) \(path): it is not text in UTF-8")
         }
         return text
+    }
+
+    /// Reads a file of lines.
+    private func parse<Lines>(
+        _ path: String, _ option: String, maxBytes: Int = .max, _ body: (String) throws(LineFault) -> Lines
+    ) throws -> Lines {
+        let text = try read(path, option, maxBytes: maxBytes)
+        do {
+            return try body(text)
+        } catch {
+            throw ValidationError("\(option) \(path): \(error)")
+        }
     }
 
     /// As many places as there will be sidecars: the exact ones are known after their start.
@@ -99,14 +109,6 @@ extension LoadCommand {
         settings.warmUpNs = load.warmUp
         settings.threadCount = load.threads
         guard settings.durationNs > 0 else { throw ValidationError("--duration is 0, expected more") }
-        let limit = redisLimit.split(separator: "/", maxSplits: 1).map(String.init)
-        guard limit.count == 2, let max = Int64(limit[0]), (1...LoadBounds.maxCost).contains(max),
-            let windowNs = try? OptionValue.time(limit[1]), windowNs >= 1_000_000
-        else {
-            throw ValidationError("--redis-limit is '\(redisLimit)', expected a maximum and a window, such as 10/60s")
-        }
-        settings.baselineMax = max
-        settings.baselineWindowMs = windowNs / 1_000_000
     }
 
     private func setWorkload(_ settings: inout LoadSettings) throws {
@@ -129,12 +131,8 @@ extension LoadCommand {
             ] where isGiven {
                 throw ValidationError("--grants-file and \(option) exclude each other")
             }
-            let list: GrantList
-            do {
-                list = try GrantList(text: read(path, "--grants-file", maxBytes: LoadBounds.maxGrantsFileBytes))
-            } catch let fault as LineFault {
-                throw ValidationError("--grants-file \(path): \(fault)")
-            }
+            let list = try parse(
+                path, "--grants-file", maxBytes: LoadBounds.maxGrantsFileBytes, GrantList.init(text:))
             guard !list.names.isEmpty else { throw ValidationError("--grants-file \(path): there is no grant in it") }
             settings.namedGrants = list
             settings.grantCount = list.names.count
@@ -165,8 +163,6 @@ extension LoadCommand {
         }
         reservations.share = workload.reserve / 100
         reservations.cancelShare = workload.cancel / 100
-        if let cost = workload.commitCost { try check("--commit-cost", cost, in: 0...LoadBounds.maxCost) }
-        reservations.committedCost = workload.commitCost
         reservations.holdNs = workload.hold
         return reservations
     }
@@ -223,12 +219,7 @@ extension LoadCommand {
         guard rates.rate == nil, rates.ramp == nil, !rates.findRate, load.duration == nil else {
             throw ValidationError("--trace has its own timing, leave out --rate, --ramp, --find-rate and --duration")
         }
-        let trace: Trace
-        do {
-            trace = try Trace(text: read(path, "--trace"))
-        } catch let fault as Trace.Fault {
-            throw ValidationError("--trace \(path): \(fault)")
-        }
+        let trace = try parse(path, "--trace", Trace.init(text:))
         guard !trace.entries.isEmpty else { throw ValidationError("--trace \(path): there is no check in it") }
         settings.replay = trace
         settings.kinds = trace.kinds
@@ -262,7 +253,6 @@ extension LoadCommand {
         settings.scope = try resolvedScope(settings)
         settings.replicaCount = verdict.replicas ?? settings.socketPaths.count
         settings.budgetNs = verdict.budget
-        settings.requiresSettling = verdict.requireSettling
         try setLimits(&settings)
     }
 

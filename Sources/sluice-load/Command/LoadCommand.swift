@@ -1,8 +1,8 @@
-package import ArgumentParser
+import ArgumentParser
 
 /// The options of `sluice-load`.
-package struct LoadCommand: ParsableCommand {
-    package static let configuration = CommandConfiguration(
+struct LoadCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
         commandName: "sluice-load",
         abstract: "Loads sidecars with checks, measures how fast they answer, and proves that they count right.",
         discussion: """
@@ -47,10 +47,6 @@ package struct LoadCommand: ParsableCommand {
     var socket: [String] = []
     @Option(help: ArgumentHelp("What listens there: sluice, redis or ping.", valueName: "target"))
     var target = "sluice"
-    @Option(
-        help: ArgumentHelp(
-            "The limit of --target redis: maximum/window, from a grant's first check.", valueName: "limit"))
-    var redisLimit = "10/60s"
 
     @OptionGroup(title: "LOAD") var load: LoadOptions
     @OptionGroup(title: "RATE") var rates: RateOptions
@@ -58,16 +54,4 @@ package struct LoadCommand: ParsableCommand {
     @OptionGroup(title: "TRACES") var traces: TraceOptions
     @OptionGroup(title: "PROCESSES OF ITS OWN") var own: SpawnOptions
     @OptionGroup(title: "VERDICT") var verdict: VerdictOptions
-
-    package init() {}
-
-    /// The path for the trace of what was sent; nil for none.
-    package var recordPath: String? { traces.record }
-
-    /// The path for the HTML report; nil for none.
-    package var reportPath: String? { verdict.report }
-
-    /// Whether the summary is written as JSON.
-    package var wantsJSON: Bool { verdict.json }
-    package var wantsTimeline: Bool { verdict.timeline && !verdict.json }
 }

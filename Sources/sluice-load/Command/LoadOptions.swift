@@ -89,13 +89,9 @@ struct WorkloadOptions: ParsableArguments {
     var reserve = 0.0
     @Option(
         help: ArgumentHelp(
-            "How many of 100 reservations are cancelled; the others are committed.", valueName: "percent"))
+            "How many of 100 reservations are cancelled; the others are committed to a part of their cost, by chance.",
+            valueName: "percent"))
     var cancel = 50.0
-    @Option(
-        help: ArgumentHelp(
-            "What reservations are committed to (default: from 1 to what was reserved, by chance).", valueName: "units")
-    )
-    var commitCost: Int64?
     @Option(
         help: ArgumentHelp("How long a reservation is held before it is settled (default: 0).", valueName: "time"),
         transform: OptionValue.time)
@@ -150,12 +146,6 @@ struct VerdictOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("Also write a report to look at: one page with plots, for any browser.", valueName: "file"))
     var report: String?
-    @Flag(
-        help: """
-            Fail the run, too, if a sidecar uses Redis again without writing back its local admissions to the open window \
-            (reported in any case).
-            """)
-    var requireSettling = false
     @Option(
         help: ArgumentHelp(
             """

@@ -5,22 +5,22 @@ import SluiceTerminal
 import UnixSignals
 
 /// `sluice-load` from its arguments to its exit code.
-package enum LoadProgram {
-    package enum ExitCode {
-        package static let ok: Int32 = 0
+enum LoadProgram {
+    enum ExitCode {
+        static let ok: Int32 = 0
         /// The oracle found a broken promise.
-        package static let brokenPromise: Int32 = 1
-        package static let couldNotRun: Int32 = 2
+        static let brokenPromise: Int32 = 1
+        static let couldNotRun: Int32 = 2
         /// The oracle had nothing to judge.
-        package static let nothingJudged: Int32 = 3
+        static let nothingJudged: Int32 = 3
         /// EX_USAGE.
-        package static let usage: Int32 = 64
+        static let usage: Int32 = 64
         /// The exit code that a shell reports for a program ended by Ctrl-C.
-        package static let interrupted: Int32 = 130
+        static let interrupted: Int32 = 130
     }
 
     /// - Parameter arguments: without the program's name.
-    package static func run(arguments: [String]) async -> Int32 {
+    static func run(arguments: [String]) async -> Int32 {
         if arguments.first == BenchProgram.word {
             return await BenchProgram.run(arguments: Array(arguments.dropFirst()))
         }
@@ -30,7 +30,7 @@ package enum LoadProgram {
         do {
             command = try LoadCommand.parse(arguments)
             settings = try command.settings(chance: UInt64.random(in: 0...999_999))
-            plan = try command.stagePlan(settings)
+            plan = try command.clusterPlan(settings)
         } catch {
             return report(error, of: LoadCommand.self)
         }
@@ -43,27 +43,32 @@ package enum LoadProgram {
         let note = { @Sendable (text: String) in
             writeError("\(LoadProgress(isTerminal: isTerminal).ending)\(TerminalText.visible(text))\n")
         }
-        var stage: LocalCluster?
+        var cluster: LocalCluster?
         do {
             if let plan {
                 let made = try LocalCluster(sidecars: plan.sidecars, policy: plan.policy, budgetNs: settings.budgetNs)
-                stage = made
+                cluster = made
                 settings.socketPaths = settings.target == .redis ? [made.redisSocket] : made.sidecarSockets
             }
             let runner = LoadRunner(
-                settings, stage: stage, faults: plan?.faults ?? FaultScript(), onSample: show, onNote: note)
-            let summary = try await runUntilInterrupted(runner, on: stage)
-            await stage?.end()
+                settings, cluster: cluster, faults: plan?.faults ?? FaultScript(), onSample: show, onNote: note)
+            let summary = try await untilInterrupted { [cluster] in
+                try await cluster?.start()
+                return try await runner.run()
+            }
+            await cluster?.end()
             writeError(LoadProgress(isTerminal: isTerminal).ending)
             // The summary first, because it cannot be recreated: a file may turn out not to be writable.
-            print(try command.wantsJSON ? summary.json() : summary.table(style: style), terminator: "")
-            if command.wantsTimeline { print("\n" + summary.timelineTable(style: style), terminator: "") }
-            if let path = command.recordPath { try save(Trace.text(of: summary.recorded, settings), to: path) }
-            if let path = command.reportPath { try save(summary.html(), to: path) }
+            print(command.verdict.json ? summary.json() : summary.table(style: style), terminator: "")
+            if command.verdict.timeline, !command.verdict.json {
+                print("\n" + summary.timelineTable(style: style), terminator: "")
+            }
+            if let path = command.traces.record { try save(Trace.text(of: summary.recorded, settings), to: path) }
+            if let path = command.verdict.report { try save(summary.html(), to: path) }
             if !summary.isKept { return ExitCode.brokenPromise }
             return summary.nothingJudged == nil ? ExitCode.ok : ExitCode.nothingJudged
         } catch {
-            await stage?.end()
+            await cluster?.end()
             if error is CancellationError { return ExitCode.interrupted }
             note("sluice-load: \(error)")
             return ExitCode.couldNotRun
@@ -95,12 +100,11 @@ package enum LoadProgram {
         return ExitCode.usage
     }
 
-    /// The first Ctrl-C or SIGTERM ends the run with a summary, the second one ends the process.
-    private static func runUntilInterrupted(_ runner: LoadRunner, on stage: LocalCluster?) async throws -> Summary {
-        let run = Task {
-            try await stage?.start()
-            return try await runner.run()
-        }
+    /// The first Ctrl-C or SIGTERM cancels what runs, the second one ends the process.
+    static func untilInterrupted<Result: Sendable>(
+        _ body: @escaping @Sendable () async throws -> Result
+    ) async throws -> Result {
+        let run = Task { try await body() }
         let watch = Task {
             var hasEnded = false
             for await _ in await UnixSignalsSequence(trapping: .sigint, .sigterm) {
@@ -113,17 +117,11 @@ package enum LoadProgram {
         return try await run.value
     }
 
-    private static var style: Style {
+    /// How standard output is written.
+    static var style: Style {
         Style(
             isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
     }
 
-    static func writeError(_ text: String) {
-        var bytes = ArraySlice(text.utf8)
-        while !bytes.isEmpty {
-            let written = bytes.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
-            guard written > 0 else { return }
-            bytes = bytes.dropFirst(written)
-        }
-    }
+    static func writeError(_ text: String) { StandardStream.write(text, to: STDERR_FILENO) }
 }

@@ -1,105 +1,95 @@
 /// The settings of a run, validated.
-package struct LoadSettings: Sendable, Equatable {
+struct LoadSettings: Sendable, Equatable {
     /// What the policy's limits count by: the oracle sums up the answers of each.
-    package enum Scope: String, Sendable, CaseIterable {
+    enum Scope: String, Sendable, CaseIterable {
         case grant
         case session
         case global
     }
 
     /// What happens to checks' reservations.
-    package struct Reservations: Sendable, Equatable {
+    struct Reservations: Sendable, Equatable {
         /// Share of checks that reserve, 0 to 1.
-        package var share = 0.0
-        /// Share of reservations that are cancelled, 0 to 1; the others are committed.
-        package var cancelShare = 0.5
-        /// The committed cost; nil for a random cost from 1 to the reserved one.
-        package var committedCost: Int64?
+        var share = 0.0
+        /// Share of reservations that are cancelled, 0 to 1; the others are committed to a random cost from 1 to the
+        /// reserved one.
+        var cancelShare = 0.5
         /// How long a reservation is held, ns.
-        package var holdNs: Int64 = 0
-
-        package init() {}
+        var holdNs: Int64 = 0
     }
 
     /// Checks that are sent together at every boundary of a window, in addition to all others.
-    package struct Burst: Sendable, Equatable {
-        package var count: Int
+    struct Burst: Sendable, Equatable {
+        var count: Int
         /// Boundaries are its multiples since 1970.
-        package var periodNs: Int64
-
-        package init(count: Int, periodNs: Int64) {
-            self.count = count
-            self.periodNs = periodNs
-        }
+        var periodNs: Int64
     }
 
-    package var target = LoadTarget.sluice
+    var target = LoadTarget.sluice
     /// The maximum for the script of `LoadTarget.redis`.
-    package var baselineMax: Int64 = 10
-    package var baselineWindowMs: Int64 = 60_000
+    var baselineMax: Int64 = 10
+    var baselineWindowMs: Int64 = 60_000
     /// By how many such limits a check is counted: 1 or 3.
-    package var baselineLimits = 1
+    var baselineLimits = 1
     /// Paths of Unix sockets, or `tcp://host:port`.
-    package var socketPaths: [String]
-    package var connectionsPerSocket = 16
-    package var pipeline = 16
-    package var grantCount = 50
-    package var grantPrefix = "load-"
+    var socketPaths: [String]
+    var connectionsPerSocket = 16
+    var pipeline = 16
+    var grantCount = 50
+    var grantPrefix = "load-"
     /// Grants by name instead of by number; `grantCount` is how many.
-    package var namedGrants: GrantList?
+    var namedGrants: GrantList?
     /// Exponent of Zipf's law; 0 for all grants alike.
-    package var skew = 0.0
+    var skew = 0.0
     /// Whether grants are checked one after the other instead of by chance.
-    package var isInOrder = false
+    var isInOrder = false
     /// The run ends within a second after so many decisions; nil to use all of its duration.
-    package var enoughDecisions: Int64?
+    var enoughDecisions: Int64?
     /// The kinds of checks and their weights; at least one.
-    package var kinds = [CheckKind(tool: "opencode_run", cost: 1)]
-    package var reservations = Reservations()
-    package var burst: Burst?
+    var kinds = [CheckKind(tool: "opencode_run", cost: 1)]
+    var reservations = Reservations()
+    var burst: Burst?
     /// Sessions of each grant; 0 for none.
-    package var sessionCount = 0
-    package var durationNs: Int64 = 10_000_000_000
-    package var warmUpNs: Int64 = 1_000_000_000
+    var sessionCount = 0
+    var durationNs: Int64 = 10_000_000_000
+    var warmUpNs: Int64 = 1_000_000_000
     /// Checks a second in all for an open loop; nil for a closed one. A search begins with it.
-    package var ratePerSecond: Int?
+    var ratePerSecond: Int?
     /// An open loop's rate goes from `ratePerSecond` to this over the duration.
-    package var rampToPerSecond: Int?
+    var rampToPerSecond: Int?
     /// Recorded checks to send instead of others, with their timing.
-    package var replay: Trace?
+    var replay: Trace?
     /// Whether what is sent is recorded.
-    package var isRecorded = false
+    var isRecorded = false
     /// The p99 that a search of the highest rate must keep, ns.
-    package var searchedP99Ns: Int64?
-    package var threadCount = 1
-    package var seed: UInt64 = 0
-    package var usesOracle = true
-    /// Whether local admissions that are not written back to Redis break a promise.
-    package var requiresSettling = false
-    package var scope = Scope.grant
+    var searchedP99Ns: Int64?
+    var threadCount = 1
+    var seed: UInt64 = 0
+    var usesOracle = true
+    var scope = Scope.grant
     /// The known limits, by their path in the policy.
-    package var limits: [String: JudgedLimit] = [:]
+    var limits: [String: JudgedLimit] = [:]
     /// The number of replicas among which sidecars split the rest of a limit while Redis is unavailable.
-    package var replicaCount = 1
+    var replicaCount = 1
     /// The sidecars' own budget for a check, ns.
-    package var budgetNs: Int64 = 20_000_000
+    var budgetNs: Int64 = 20_000_000
 
-    package init(socketPaths: [String]) {
+    init(socketPaths: [String]) {
         self.socketPaths = socketPaths
         replicaCount = max(1, socketPaths.count)
     }
 
     /// Whether checks are sent at their times, independently of the answers.
-    package var isOpenLoop: Bool { ratePerSecond != nil || replay != nil }
-    package var connectionCount: Int { connectionsPerSocket * socketPaths.count }
+    var isOpenLoop: Bool { ratePerSecond != nil || replay != nil }
+    var connectionCount: Int { connectionsPerSocket * socketPaths.count }
 
     /// The requested search, before its first step.
-    package var search: RateSearch? {
+    var search: RateSearch? {
         searchedP99Ns.map { RateSearch(goalNs: $0, firstRate: ratePerSecond ?? 1) }
     }
 
     /// The rate of an open loop over time.
-    package var schedule: RateSchedule? {
+    var schedule: RateSchedule? {
         guard let ratePerSecond, replay == nil else { return nil }
         guard let rampToPerSecond else { return RateSchedule(ratePerSecond: ratePerSecond) }
         return RateSchedule(
@@ -107,7 +97,7 @@ package struct LoadSettings: Sendable, Equatable {
     }
 
     /// How many identities are counted separately.
-    package var subjectCount: Int {
+    var subjectCount: Int {
         switch scope {
         case .global: 1
         case .grant: grantCount
@@ -117,7 +107,7 @@ package struct LoadSettings: Sendable, Equatable {
 
     /// The number of the identity that a check is counted under.
     @inline(__always)
-    package func subject(of target: CheckTarget) -> Int {
+    func subject(of target: CheckTarget) -> Int {
         switch scope {
         case .global: 0
         case .grant: Int(target.grant)
@@ -125,13 +115,13 @@ package struct LoadSettings: Sendable, Equatable {
         }
     }
 
-    package func grantName(_ index: Int) -> String {
+    func grantName(_ index: Int) -> String {
         replay?.grants[index] ?? namedGrants?.names[index] ?? CheckFrames.grantName(grantPrefix, index)
     }
-    package func sessionName(_ index: Int) -> String { replay?.sessions[index] ?? CheckFrames.sessionName(index) }
+    func sessionName(_ index: Int) -> String { replay?.sessions[index] ?? CheckFrames.sessionName(index) }
 
     /// The name of that identity.
-    package func subjectName(_ subject: Int) -> String {
+    func subjectName(_ subject: Int) -> String {
         switch scope {
         case .global: return "all grants"
         case .grant: return "grant \(grantName(subject))"

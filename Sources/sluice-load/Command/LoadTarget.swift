@@ -1,7 +1,7 @@
 import SluiceProtocol
 
 /// The server under load.
-package enum LoadTarget: String, Sendable, CaseIterable {
+enum LoadTarget: String, Sendable, CaseIterable {
     /// Sidecars, with `CHECK`.
     case sluice
     /// Redis itself, with one script per check: a limiter without a sidecar.
@@ -24,15 +24,15 @@ package enum LoadTarget: String, Sendable, CaseIterable {
 
 /// The script of `LoadTarget.redis`: the cheapest one that counts a check against one limit in Redis alone. It
 /// increments first and takes back when it denies, so that an admission, the common case, costs one command.
-package enum BaselineScript {
+enum BaselineScript {
     /// The prefix of all its keys.
-    package static let keyPrefix = "sluice-load:"
+    static let keyPrefix = "sluice-load:"
 
     /// KEYS[1]: the counter. ARGV[1]: cost. ARGV[2]: maximum. ARGV[3]: the window in ms, which begins with the first
     /// check.
     ///
     /// Returns what is left after the check; less than 0 if it was denied.
-    package static let text = """
+    static let text = """
         local used = redis.call('INCRBY', KEYS[1], ARGV[1])
         local left = ARGV[2] - used
         if left < 0 then
@@ -45,7 +45,7 @@ package enum BaselineScript {
 
     /// The same for three equal limits, all or nothing. Their keys are derived from KEYS[1], which works on a single
     /// server only.
-    package static let textForThree = """
+    static let textForThree = """
         local left = tonumber(ARGV[2])
         for limit = 1, 3 do
             local key = KEYS[1] .. ':' .. limit
@@ -60,8 +60,8 @@ package enum BaselineScript {
         """
 
     /// The result of `SCRIPT LOAD` for `text`, and for `textForThree`.
-    package static let sha1 = "6dc0593a9be634110af5e4c3a3213209bfa51bea"
-    package static let sha1ForThree = "c870cd26c448ed9b36ee83aaf9f4f36e5c1111a3"
+    static let sha1 = "6dc0593a9be634110af5e4c3a3213209bfa51bea"
+    static let sha1ForThree = "c870cd26c448ed9b36ee83aaf9f4f36e5c1111a3"
 
     static func sha1(limits: Int) -> String { limits == 3 ? sha1ForThree : sha1 }
     /// Lines of both answers: each is a bulk string's length and its content.

@@ -1,9 +1,9 @@
-package import NIOCore
+import NIOCore
 
 /// The encoded checks, prepared in advance: sending one is a few copies.
 ///
 /// Made once a run, and shared by all connections.
-package final class CheckFrames: Sendable {
+final class CheckFrames: Sendable {
     private let target: LoadTarget
     /// The bytes before the grant: for sidecars by kind of check, for Redis by the length of the key.
     private let openings: Pieces
@@ -15,7 +15,7 @@ package final class CheckFrames: Sendable {
     /// By kind of check.
     private let namesSession: [Bool]
 
-    package init(_ settings: LoadSettings) {
+    init(_ settings: LoadSettings) {
         target = settings.target
         let kinds = settings.kinds
         namesSession = kinds.map { $0.hasSession && settings.sessionCount > 0 }
@@ -57,11 +57,11 @@ package final class CheckFrames: Sendable {
         return (words.count + (hasSession ? 1 : 0), words.flatMap(bulk))
     }
 
-    package static func grantName(_ prefix: String, _ index: Int) -> String { "\(prefix)\(index)" }
-    package static func sessionName(_ index: Int) -> String { "session-\(index)" }
+    static func grantName(_ prefix: String, _ index: Int) -> String { "\(prefix)\(index)" }
+    static func sessionName(_ index: Int) -> String { "session-\(index)" }
 
     /// Appends the check for `check`.
-    package func write(_ check: CheckTarget, to output: inout ByteBuffer) {
+    func write(_ check: CheckTarget, to output: inout ByteBuffer) {
         switch target {
         case .sluice:
             let kind = Int(check.kind)

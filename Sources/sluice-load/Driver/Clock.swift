@@ -1,15 +1,15 @@
-package import Glibc
+import Glibc
 
 /// The driver's clocks and its processor time.
-package enum Clock {
+enum Clock {
     /// CLOCK_MONOTONIC, ns.
-    package static func nowNs() -> Int64 { ns(CLOCK_MONOTONIC) }
+    static func nowNs() -> Int64 { ns(CLOCK_MONOTONIC) }
 
     /// CLOCK_REALTIME, ns since 1970.
-    package static func wallNs() -> Int64 { ns(CLOCK_REALTIME) }
+    static func wallNs() -> Int64 { ns(CLOCK_REALTIME) }
 
     /// The processor time of this process so far, user and system, ns.
-    package static func processorNs() -> Int64 {
+    static func processorNs() -> Int64 {
         var usage = rusage()
         getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
         return [usage.ru_utime, usage.ru_stime].reduce(0) {
@@ -18,14 +18,14 @@ package enum Clock {
     }
 
     /// The processor clock of the calling thread; any thread may read it with `ns` while the thread lives.
-    package static func ofThisThread() -> clockid_t {
+    static func ofThisThread() -> clockid_t {
         var clock = clockid_t()
         pthread_getcpuclockid(pthread_self(), &clock)
         return clock
     }
 
     /// What a clock shows, ns.
-    package static func ns(_ clock: clockid_t) -> Int64 {
+    static func ns(_ clock: clockid_t) -> Int64 {
         var time = timespec()
         clock_gettime(clock, &time)
         return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)

@@ -48,15 +48,13 @@ struct CounterReader: Sendable {
     /// - Returns: nil if the sidecar returned its own view, since Redis did not answer.
     private func readSidecar(_ path: String) async throws(SluiceError) -> StoredUsages? {
         let limit = LoadBounds.maxReportedCounters
-        let reply = try await ask(path) { connection throws(SluiceError) in
-            try await connection.send(["COUNTERS", "LIMIT", "\(limit)"])
-        }
-        guard Self.field("shared", of: reply)?.integer == 1 else { return nil }
+        let reply = try await SluiceConnection.ask(path, ["COUNTERS", "LIMIT", "\(limit)"])
+        guard reply["shared"]?.integer == 1 else { return nil }
         var stored = StoredUsages(origin: .sidecar)
-        stored.isTruncated = Self.field("truncated", of: reply)?.integer == 1
-        for counter in Self.field("counters", of: reply)?.array ?? [] {
-            func text(_ name: String) -> String { Self.field(name, of: counter)?.string ?? "" }
-            func number(_ name: String) -> Int64 { Self.field(name, of: counter)?.integer ?? -1 }
+        stored.isTruncated = reply["truncated"]?.integer == 1
+        for counter in reply["counters"]?.array ?? [] {
+            func text(_ name: String) -> String { counter[name]?.string ?? "" }
+            func number(_ name: String) -> Int64 { counter[name]?.integer ?? -1 }
             let grant = text("grant")
             guard text("algorithm") == Algorithm.fixedWindow.name, text("mode") == "enforce",
                 let subject = subjects.subject(grant: grant.isEmpty ? nil : grant, words: text("subject")),
@@ -69,19 +67,10 @@ struct CounterReader: Sendable {
         return stored
     }
 
-    /// RESP2 encodes a map as an array of alternating keys and values.
-    private static func field(_ name: String, of reply: Reply) -> Reply? {
-        guard let elements = reply.array else { return nil }
-        for index in stride(from: 0, to: elements.count - 1, by: 2) where elements[index].string == name {
-            return elements[index + 1]
-        }
-        return nil
-    }
-
     // MARK: - From Redis
 
     private func readRedis(_ path: String) async throws(SluiceError) -> StoredUsages {
-        try await ask(path) { connection throws(SluiceError) in
+        try await SluiceConnection.with(path) { connection throws(SluiceError) in
             var stored = StoredUsages(origin: .redis)
             var windows: [String: Window] = [:]
             var keys: [CounterKey: Int64] = [:]
@@ -139,21 +128,6 @@ struct CounterReader: Sendable {
         // A limit in the same container cannot have this name.
         return key.counter == "rate_limit"
             ? "\(place)/rate_limit" : "\(place)/limits/\(JSONPointer.escape(key.counter))"
-    }
-
-    private func ask<Answer>(
-        _ path: String, _ body: (SluiceConnection) async throws(SluiceError) -> Answer
-    ) async throws(SluiceError) -> Answer {
-        let limit = Duration.seconds(LoadBounds.readTimeoutSeconds)
-        let connection = try await SluiceConnection.connect(path: path, timeout: limit, requestTimeout: limit)
-        do throws(SluiceError) {
-            let answer = try await body(connection)
-            await connection.close()
-            return answer
-        } catch {
-            await connection.close()
-            throw error
-        }
     }
 }
 

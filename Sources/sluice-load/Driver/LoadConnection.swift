@@ -12,63 +12,30 @@ final class LoadConnection: ChannelInboundHandler {
     let lane: Int
     /// Kept until the channel has released this handler: channels close some turns after the worker has closed them, or
     /// when their event loop ends, and their last events still need it.
-    private var shard: LoadWorker?
-    private let frames: CheckFrames
-    private var exchange: RequestPipeline
+    private var worker: LoadWorker?
+    var pipeline: RequestPipeline
     private var answered: [RequestPipeline.Answered] = []
     private var context: ChannelHandlerContext?
 
-    init(lane: Int, shard: LoadWorker) {
+    init(lane: Int, worker: LoadWorker) {
         self.lane = lane
-        self.shard = shard
-        frames = shard.frames
-        exchange = RequestPipeline(target: shard.target)
+        self.worker = worker
+        pipeline = RequestPipeline(target: worker.target, frames: worker.frames)
     }
 
     var isOpen: Bool { context != nil }
-    var outstandingCount: Int { exchange.outstanding.count }
-
-    /// Checks that have been waiting since before `ns`, the oldest first.
-    func outstanding(sentBefore ns: Int64) -> some Sequence<RequestPipeline.Outstanding> {
-        exchange.outstanding.lazy.prefix { $0.sentNs < ns }
-    }
-
-    /// The outstanding checks without the first `count`.
-    func outstanding(from count: Int) -> some Sequence<RequestPipeline.Outstanding> {
-        exchange.outstanding.dropFirst(count)
-    }
-
     func handlerAdded(context: ChannelHandlerContext) { self.context = context }
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
-        shard = nil
+        worker = nil
     }
 
-    // MARK: - Sending
-
-    /// Adds a check to the output of the next `flush`.
-    func send(_ target: CheckTarget, intendedNs: Int64, nowNs: Int64) {
-        exchange.send(target, frames, intendedNs: intendedNs, nowNs: nowNs)
-    }
-
-    /// Adds the next checks of `workload` to the output of the next `flush`, until `count` are outstanding.
-    func fill(to count: Int, from workload: inout Workload, nowNs: Int64) {
-        exchange.fill(to: count, from: &workload, frames, nowNs: nowNs)
-    }
-
-    /// Adds a settlement to the output of the next `flush`.
-    func settle(_ settlement: Settlement, nowNs: Int64) {
-        exchange.settle(settlement, frames, nowNs: nowNs)
-    }
-
-    /// Adds the bytes that must precede the first check.
-    func greet() { exchange.greet() }
-
+    /// Sends what was added to the pipeline's output.
     func flush() {
-        guard let context, exchange.output.readableBytes > 0 else { return }
+        guard let context, pipeline.output.readableBytes > 0 else { return }
         // A failed write may close the channel, and end this pipeline, before it returns.
-        context.writeAndFlush(wrapOutboundOut(exchange.output), promise: nil)
-        exchange.clearOutput()
+        context.writeAndFlush(wrapOutboundOut(pipeline.output), promise: nil)
+        pipeline.clearOutput()
     }
 
     func close() { context?.close(promise: nil) }
@@ -77,21 +44,21 @@ final class LoadConnection: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let nowNs = Clock.nowNs()
-        let makesSense = exchange.receive(unwrapInboundIn(data), into: &answered)
-        shard?.received(answered, lane: lane, nowNs: nowNs)
+        let makesSense = pipeline.receive(unwrapInboundIn(data), into: &answered)
+        worker?.received(answered, lane: lane, nowNs: nowNs)
         answered.removeAll(keepingCapacity: true)
         // Any other outstanding check counts as lost after the close.
         if !makesSense { context.close(promise: nil) }
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        shard?.readCompleted(self)
+        worker?.readCompleted(self)
         context.fireChannelReadComplete()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
         self.context = nil
-        shard?.closed(self, lost: exchange.takeOutstanding())
+        worker?.closed(self, lost: pipeline.takeOutstanding())
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

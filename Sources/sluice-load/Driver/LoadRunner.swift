@@ -4,12 +4,12 @@ import NIOCore
 import NIOPosix
 
 /// Why a run failed.
-package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
+enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
     case cannotConnect(path: String, reason: String, target: LoadTarget)
     /// There was no decision.
     case noDecision(fault: String?)
 
-    package var description: String {
+    var description: String {
         switch self {
         case .cannotConnect(let path, let reason, .sluice):
             return "cannot connect to \(path): \(reason); start sluiced with --socket \(path), or name another --socket"
@@ -26,8 +26,7 @@ package enum LoadFailure: Error, Sendable, Equatable, CustomStringConvertible {
 ///
 /// It ends after the duration, or early when its task is cancelled. In both cases it waits for outstanding answers
 /// within the grace period, and returns a summary of what was measured.
-/// answers, and with a summary of what was measured until then.
-package struct LoadRunner: Sendable {
+struct LoadRunner: Sendable {
     private let settings: LoadSettings
     private let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     private let onNote: @Sendable (String) -> Void
@@ -38,13 +37,13 @@ package struct LoadRunner: Sendable {
 
     /// - Parameters:
     ///   - meter: the processes whose processor time is reported beside the driver's own.
-    ///   - stage: the cluster under load, if the driver started it for this run; `faults` are injected into it.
-    ///   - redisSocket: the Redis that the counters are read from at the end; nil for that of `stage`, or else through
+    ///   - cluster: the cluster under load, if the driver started it for this run; `faults` are injected into it.
+    ///   - redisSocket: the Redis that the counters are read from at the end; nil for that of `cluster`, or else through
     ///     a sidecar.
     ///   - onSample: called once a second while checks are sent.
     ///   - onNote: called with one line about each action or finding during the run.
-    package init(
-        _ settings: LoadSettings, stage: LocalCluster? = nil, faults: FaultScript = FaultScript(),
+    init(
+        _ settings: LoadSettings, cluster: LocalCluster? = nil, faults: FaultScript = FaultScript(),
         redisSocket: String? = nil, meter: ProcessMeter = ProcessMeter(),
         onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void = { _ in },
         onNote: @escaping @Sendable (String) -> Void = { _ in }
@@ -53,13 +52,13 @@ package struct LoadRunner: Sendable {
         self.meter = meter
         self.onSample = onSample
         self.onNote = onNote
-        self.redisSocket = redisSocket ?? stage?.redisSocket
-        startsEmpty = stage != nil
-        self.faults = stage.map { FaultPlayer(stage: $0, script: faults) }
+        self.redisSocket = redisSocket ?? cluster?.redisSocket
+        startsEmpty = cluster != nil
+        self.faults = cluster.map { FaultPlayer(cluster: $0, script: faults) }
     }
 
     /// - Throws: `LoadFailure`, or `CancellationError` if it was cancelled before the first check.
-    package func run() async throws -> Summary {
+    func run() async throws -> Summary {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: settings.threadCount)
         do {
             let summary = try await run(on: group)
@@ -73,10 +72,10 @@ package struct LoadRunner: Sendable {
 
     private func run(on group: MultiThreadedEventLoopGroup) async throws -> Summary {
         let oracle = settings.usesOracle ? SharedOracle(makeOracle()) : nil
-        let shards = try await makeShards(on: group, oracle: oracle)
-        for shard in shards { try await shard.eventLoop.flatSubmit { shard.value.connect() }.get() }
+        let workers = try await makeWorkers(on: group, oracle: oracle)
+        for worker in workers { try await worker.eventLoop.flatSubmit { worker.value.connect() }.get() }
         try Task.checkCancellation()
-        var run = Run(shards: shards, settings: settings, meter: meter, onSample: onSample)
+        var run = Run(workers: workers, settings: settings, meter: meter, onSample: onSample)
         try await run.start()
         var isInterrupted = try await run.proceed(forNs: settings.warmUpNs, isWarmUp: true) == false
         var search = settings.search
@@ -111,38 +110,39 @@ package struct LoadRunner: Sendable {
     private func makeOracle() -> Oracle {
         Oracle(
             subjects: settings.subjectCount, sidecars: settings.socketPaths.count, replicas: settings.replicaCount,
-            budgetNs: settings.budgetNs, requiresSettling: settings.requiresSettling, limits: settings.limits,
-            startsEmpty: startsEmpty)
+            budgetNs: settings.budgetNs, limits: settings.limits, startsEmpty: startsEmpty)
     }
 
-    private func makeShards(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws -> [NIOLoopBound<
-        LoadWorker
-    >] {
+    private func makeWorkers(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws
+        -> [NIOLoopBound<
+            LoadWorker
+        >]
+    {
         let chooser =
             settings.namedGrants.map { Chooser(weights: $0.weights) }
             ?? (settings.isInOrder
                 ? Chooser(inOrderOf: settings.grantCount, visitors: settings.connectionCount)
                 : Chooser(count: settings.grantCount, exponent: settings.skew))
         let frames = CheckFrames(settings)
-        var shards: [NIOLoopBound<LoadWorker>] = []
+        var workers: [NIOLoopBound<LoadWorker>] = []
         for index in 0..<settings.threadCount {
             let eventLoop = group.next()
-            let shard = eventLoop.submit {
+            let worker = eventLoop.submit {
                 NIOLoopBound(
                     LoadWorker(
                         settings: settings, index: index, chooser: chooser, frames: frames, oracle: oracle,
                         eventLoop: eventLoop),
                     eventLoop: eventLoop)
             }
-            shards.append(try await shard.get())
+            workers.append(try await worker.get())
         }
-        return shards
+        return workers
     }
 }
 
 /// One run in progress.
 private struct Run {
-    let shards: [NIOLoopBound<LoadWorker>]
+    let workers: [NIOLoopBound<LoadWorker>]
     private(set) var settings: LoadSettings
     let onSample: @Sendable (consuming LoadProgress.Sample) -> Void
     private var timeline = Timeline()
@@ -160,10 +160,10 @@ private struct Run {
     private var lastSampleNs: Int64 = 0
 
     init(
-        shards: [NIOLoopBound<LoadWorker>], settings: LoadSettings, meter: ProcessMeter,
+        workers: [NIOLoopBound<LoadWorker>], settings: LoadSettings, meter: ProcessMeter,
         onSample: @escaping @Sendable (consuming LoadProgress.Sample) -> Void
     ) {
-        self.shards = shards
+        self.workers = workers
         self.settings = settings
         self.meter = meter
         self.onSample = onSample
@@ -172,11 +172,11 @@ private struct Run {
     mutating func start() async throws {
         startNs = Clock.nowNs()
         lastSampleNs = startNs
-        for (index, shard) in shards.enumerated() {
+        for (index, worker) in workers.enumerated() {
             let timing = settings.replay.map { Pacer.Timing.replay($0) } ?? settings.schedule.map { .schedule($0) }
-            let pacer = timing.map { Pacer(startNs: startNs, timing: $0, share: index, of: shards.count) }
-            let clock = shard.eventLoop.submit {
-                shard.value.start(pacer: pacer)
+            let pacer = timing.map { Pacer(startNs: startNs, timing: $0, share: index, of: workers.count) }
+            let clock = worker.eventLoop.submit {
+                worker.value.start(pacer: pacer)
                 return Clock.ofThisThread()
             }
             threadClocks.append(try await clock.get())
@@ -187,10 +187,10 @@ private struct Run {
     private mutating func change(ratePerSecond: Int) async throws {
         let nowNs = Clock.nowNs()
         settings.ratePerSecond = ratePerSecond
-        for (index, shard) in shards.enumerated() {
+        for (index, worker) in workers.enumerated() {
             let pacer = Pacer(
-                startNs: nowNs, schedule: RateSchedule(ratePerSecond: ratePerSecond), share: index, of: shards.count)
-            try await shard.eventLoop.submit { shard.value.change(pacer: pacer) }.get()
+                startNs: nowNs, schedule: RateSchedule(ratePerSecond: ratePerSecond), share: index, of: workers.count)
+            try await worker.eventLoop.submit { worker.value.change(pacer: pacer) }.get()
         }
     }
 
@@ -232,8 +232,8 @@ private struct Run {
     /// Collects the statistics since the last time, and reports them.
     private mutating func sample(isWarmUp: Bool) async throws {
         var statistics = LoadStatistics()
-        for shard in shards {
-            statistics.add(try await shard.eventLoop.submit { shard.value.takeStatistics() }.get())
+        for worker in workers {
+            statistics.add(try await worker.eventLoop.submit { worker.value.takeStatistics() }.get())
         }
         let nowNs = Clock.nowNs()
         total.add(statistics)
@@ -275,16 +275,16 @@ private struct Run {
 
     /// Waits for the last answers; they count as well.
     mutating func drain(into summary: inout Summary) async throws {
-        let drains = shards.map { shard in shard.eventLoop.flatSubmit { shard.value.drain() } }
+        let drains = workers.map { worker in worker.eventLoop.flatSubmit { worker.value.drain() } }
         for drain in drains { try await drain.get() }
-        for shard in shards {
-            let last = try await shard.eventLoop.submit {
-                shard.value.end()
-                return shard.value.takeStatistics()
+        for worker in workers {
+            let last = try await worker.eventLoop.submit {
+                worker.value.end()
+                return worker.value.takeStatistics()
             }.get()
             if last.decisionCount > 0 { hasDecided = true }
             summary.statistics.add(last)
-            let recorded = try await shard.eventLoop.submit { shard.value.takeRecorded() }.get()
+            let recorded = try await worker.eventLoop.submit { worker.value.takeRecorded() }.get()
             summary.recorded += recorded.map {
                 Trace.Entry(atNs: max(0, $0.atNs - startNs), target: $0.target)
             }

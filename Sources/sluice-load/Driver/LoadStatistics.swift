@@ -1,23 +1,18 @@
-package import Histogram
-package import SluiceProtocol
+import Histogram
+import SluiceProtocol
 
 /// The results of a run's checks over some time: counts, and latencies.
 ///
 /// Statistics of several connections, threads or seconds can be added.
-package struct LoadStatistics: Sendable {
+struct LoadStatistics: Sendable {
     /// Decisions of one source.
-    package struct Decisions: Sendable, Equatable {
-        package var allowed: Int64 = 0
-        package var denied: Int64 = 0
-
-        package init(allowed: Int64 = 0, denied: Int64 = 0) {
-            self.allowed = allowed
-            self.denied = denied
-        }
+    struct Decisions: Sendable, Equatable {
+        var allowed: Int64 = 0
+        var denied: Int64 = 0
     }
 
     /// Why a check has no decision.
-    package enum Failure: Int, Sendable, CaseIterable {
+    enum Failure: Int, Sendable, CaseIterable {
         /// An error reply with the code word `BUSY`.
         case busy
         /// Any other error reply.
@@ -35,50 +30,48 @@ package struct LoadStatistics: Sendable {
     private var decisions = Array(repeating: Decisions(), count: ReplySource.allCases.count)
     private var failures = Array(repeating: Int64(0), count: Failure.allCases.count)
     /// Reservations that were committed and cancelled, and those that the sidecar no longer knew.
-    package var committed: Int64 = 0
-    package var cancelled: Int64 = 0
-    package var unknownReservations: Int64 = 0
+    var committed: Int64 = 0
+    var cancelled: Int64 = 0
+    var unknownReservations: Int64 = 0
     /// Decisions that took longer than the sidecars' budget.
-    package var overBudget: Int64 = 0
+    var overBudget: Int64 = 0
     /// Those of them that took so long counted from when their checks were really sent; the others were sent late.
-    package var overBudgetSinceSent: Int64 = 0
+    var overBudgetSinceSent: Int64 = 0
     /// Connections that broke or could not be opened.
-    package var brokenConnections: Int64 = 0
+    var brokenConnections: Int64 = 0
     /// The first error reply or fault, for the report.
-    package var firstFault: String?
+    var firstFault: String?
     /// From sending a check (in an open loop: from its intended time) to its answer, ns.
-    package var latency = LoadStatistics.makeHistogram()
+    var latency = LoadStatistics.makeHistogram()
     /// From when an open loop really sent a check to its answer, ns.
-    package var latencySinceSent = LoadStatistics.makeHistogram()
+    var latencySinceSent = LoadStatistics.makeHistogram()
     /// From sending a settlement to its answer, ns; nil without any.
-    package private(set) var commitLatency: Histogram<UInt64>?
-    package private(set) var cancelLatency: Histogram<UInt64>?
+    private(set) var commitLatency: Histogram<UInt64>?
+    private(set) var cancelLatency: Histogram<UInt64>?
     /// How much later than intended an open loop sent its checks, ns.
-    package var lateness = LoadStatistics.makeHistogram()
-
-    package init() {}
+    var lateness = LoadStatistics.makeHistogram()
 
     /// 3 digits from 1 ns up: about 300 KiB.
     private static func makeHistogram() -> Histogram<UInt64> {
         Histogram(highestTrackableValue: LoadBounds.maxLatencyNs, numberOfSignificantValueDigits: .three)
     }
 
-    package subscript(source: ReplySource) -> Decisions { decisions[source.index] }
-    package subscript(failure: Failure) -> Int64 { failures[failure.rawValue] }
+    subscript(source: ReplySource) -> Decisions { decisions[source.index] }
+    subscript(failure: Failure) -> Int64 { failures[failure.rawValue] }
 
-    package var decided: Decisions {
+    var decided: Decisions {
         decisions.reduce(into: Decisions()) {
             $0.allowed += $1.allowed
             $0.denied += $1.denied
         }
     }
     /// How many decisions were read.
-    package var decisionCount: Int64 { decided.allowed + decided.denied }
+    var decisionCount: Int64 { decided.allowed + decided.denied }
     /// How many checks have no decision.
-    package var failureCount: Int64 { failures.reduce(0, +) }
+    var failureCount: Int64 { failures.reduce(0, +) }
 
     @inline(__always)
-    package mutating func count(_ source: ReplySource, isAllowed: Bool, latencyNs: Int64) {
+    mutating func count(_ source: ReplySource, isAllowed: Bool, latencyNs: Int64) {
         if isAllowed { decisions[source.index].allowed += 1 } else { decisions[source.index].denied += 1 }
         latency.record(min(UInt64(max(0, latencyNs)), LoadBounds.maxLatencyNs))
     }
@@ -101,18 +94,18 @@ package struct LoadStatistics: Sendable {
 
     /// Counts a decision by the time since its check should have been sent, and since it really was.
     @inline(__always)
-    package mutating func judge(latencyNs: Int64, sinceSentNs: Int64, budgetNs: Int64, isOpenLoop: Bool) {
+    mutating func judge(latencyNs: Int64, sinceSentNs: Int64, budgetNs: Int64, isOpenLoop: Bool) {
         if isOpenLoop { latencySinceSent.record(min(UInt64(max(0, sinceSentNs)), LoadBounds.maxLatencyNs)) }
         guard latencyNs > budgetNs else { return }
         overBudget += 1
         if sinceSentNs > budgetNs { overBudgetSinceSent += 1 }
     }
 
-    package mutating func count(_ failure: Failure, _ amount: Int64 = 1) {
+    mutating func count(_ failure: Failure, _ amount: Int64 = 1) {
         failures[failure.rawValue] += amount
     }
 
-    package mutating func note(fault: @autoclosure () -> String) {
+    mutating func note(fault: @autoclosure () -> String) {
         if firstFault == nil { firstFault = fault() }
     }
 
@@ -121,11 +114,11 @@ package struct LoadStatistics: Sendable {
         if sum == nil { sum = other } else { sum?.add(other) }
     }
 
-    package mutating func recordLateness(_ ns: Int64) {
+    mutating func recordLateness(_ ns: Int64) {
         lateness.record(min(UInt64(max(0, ns)), LoadBounds.maxLatencyNs))
     }
 
-    package mutating func add(_ other: borrowing LoadStatistics) {
+    mutating func add(_ other: borrowing LoadStatistics) {
         for index in decisions.indices {
             decisions[index].allowed += other.decisions[index].allowed
             decisions[index].denied += other.decisions[index].denied

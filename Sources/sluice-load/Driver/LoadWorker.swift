@@ -103,13 +103,13 @@ final class LoadWorker {
     }
 
     private func attempt(_ lane: Int) -> EventLoopFuture<Void> {
-        let shard = NIOLoopBound(self, eventLoop: eventLoop)
+        let worker = NIOLoopBound(self, eventLoop: eventLoop)
         let path = settings.socketPaths[lanes[lane].sidecar]
         let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(.nanoseconds(LoadBounds.connectTimeoutNs))
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(LoadConnection(lane: lane, shard: shard.value))
+                    try channel.pipeline.syncOperations.addHandler(LoadConnection(lane: lane, worker: worker.value))
                 }
             }
         let address = SocketPlace(path)
@@ -117,7 +117,7 @@ final class LoadWorker {
             .flatMapThrowing { channel in
                 let connection = try channel.pipeline.syncOperations.handler(type: LoadConnection.self)
                 guard connection.isOpen else { throw ChannelError.alreadyClosed }
-                shard.value.opened(connection)
+                worker.value.opened(connection)
             }
     }
 
@@ -129,7 +129,7 @@ final class LoadWorker {
     private func opened(_ connection: LoadConnection) {
         guard phase == .idle || phase == .sending else { return connection.close() }
         lanes[connection.lane].connection = connection
-        connection.greet()
+        connection.pipeline.greet()
         connection.flush()
         refill(connection, nowNs: Clock.nowNs())
     }
@@ -187,10 +187,12 @@ final class LoadWorker {
     /// Keeps a closed loop's pipeline full.
     private func refill(_ connection: LoadConnection, nowNs: Int64) {
         guard phase == .sending, pacer == nil else { return }
-        let outstandingCount = connection.outstandingCount
-        connection.fill(to: settings.pipeline, from: &lanes[connection.lane].workload, nowNs: nowNs)
+        let outstandingCount = connection.pipeline.outstanding.count
+        connection.pipeline.fill(to: settings.pipeline, from: &lanes[connection.lane].workload, nowNs: nowNs)
         if settings.isRecorded {
-            for check in connection.outstanding(from: outstandingCount) { record(check.target, intendedNs: nowNs) }
+            for check in connection.pipeline.outstanding.dropFirst(outstandingCount) {
+                record(check.target, intendedNs: nowNs)
+            }
         }
         connection.flush()
     }
@@ -234,7 +236,7 @@ final class LoadWorker {
     }
 
     private func send(_ target: CheckTarget, on connection: LoadConnection, intendedNs: Int64, nowNs: Int64) {
-        connection.send(target, intendedNs: intendedNs, nowNs: nowNs)
+        connection.pipeline.send(target, intendedNs: intendedNs, nowNs: nowNs)
         record(target, intendedNs: intendedNs)
     }
 
@@ -260,7 +262,7 @@ final class LoadWorker {
     private func laneWithRoom() -> Int? {
         for offset in lanes.indices {
             let lane = (nextLane + offset) % lanes.count
-            if (lanes[lane].connection?.outstandingCount ?? 0) < LoadBounds.maxPipeline { return lane }
+            if (lanes[lane].connection?.pipeline.outstanding.count ?? 0) < LoadBounds.maxPipeline { return lane }
         }
         return nil
     }
@@ -343,7 +345,7 @@ final class LoadWorker {
         else { return nil }
         let cost = settings.kinds[Int(check.target.kind)].cost
         let isCancelled = Double(random.next() >> 11) * 0x1p-53 < settings.reservations.cancelShare
-        let committed = settings.reservations.committedCost ?? Int64.random(in: 1...cost, using: &random)
+        let committed = Int64.random(in: 1...cost, using: &random)
         return Settlement(
             target: check.target, reservation: reservation, cost: cost, committedCost: isCancelled ? nil : committed,
             source: source, trace: trace)
@@ -378,7 +380,7 @@ final class LoadWorker {
                 oracle.settle(answer, to: settlement.committedCost ?? 0, trace: trace)
             }
         }
-        for settlement in settlements { connection.settle(settlement, nowNs: nowNs) }
+        for settlement in settlements { connection.pipeline.settle(settlement, nowNs: nowNs) }
     }
 
     private static func count(
@@ -428,7 +430,7 @@ final class LoadWorker {
         let staleNs = Clock.nowNs() - LoadBounds.staleAfterNs
         for lane in lanes {
             guard let connection = lane.connection else { continue }
-            loseSight(of: connection.outstanding(sentBefore: staleNs))
+            loseSight(of: connection.pipeline.outstanding(sentBefore: staleNs))
         }
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(LoadBounds.sweepIntervalNs)) { [self] in sweep() }
     }
@@ -458,7 +460,9 @@ final class LoadWorker {
     }
 
     private func reportDrained() {
-        guard phase == .draining, lanes.allSatisfy({ ($0.connection?.outstandingCount ?? 0) == 0 }) else { return }
+        guard phase == .draining, lanes.allSatisfy({ ($0.connection?.pipeline.outstanding.count ?? 0) == 0 }) else {
+            return
+        }
         completeDrain()
     }
 
@@ -471,8 +475,8 @@ final class LoadWorker {
     func end() {
         for lane in lanes {
             guard let connection = lane.connection else { continue }
-            statistics.count(.unanswered, Int64(connection.outstandingCount))
-            loseSight(of: connection.outstanding(sentBefore: .max))
+            statistics.count(.unanswered, Int64(connection.pipeline.outstanding.count))
+            loseSight(of: connection.pipeline.outstanding(sentBefore: .max))
         }
         phase = .over
         for lane in lanes.indices {

@@ -1,9 +1,9 @@
 /// The intended time of each check of an open loop, computed from the check's number, so that nothing drifts. A check
 /// that is sent late keeps its intended time, and its latency counts from there.
-package struct Pacer: Sendable, Equatable {
-    package let startNs: Int64
+struct Pacer: Sendable, Equatable {
+    let startNs: Int64
     /// The intended times of the checks, of all pacers together.
-    package enum Timing: Sendable, Equatable {
+    enum Timing: Sendable, Equatable {
         case schedule(RateSchedule)
         case replay(Trace)
     }
@@ -12,16 +12,16 @@ package struct Pacer: Sendable, Equatable {
     /// This pacer sends the checks `first`, `first + stride`, ... of the run.
     private let stride: Int64
     /// The number of the next check.
-    package private(set) var next: Int64
+    private(set) var next: Int64
     /// The intended time of the next check; `Int64.max` if there is none.
-    package private(set) var nextNs = Int64.max
+    private(set) var nextNs = Int64.max
 
     /// - Parameter share: which of `shares` pacers this is: their checks interleave evenly.
-    package init(startNs: Int64, schedule: RateSchedule, share: Int = 0, of shares: Int = 1) {
+    init(startNs: Int64, schedule: RateSchedule, share: Int = 0, of shares: Int = 1) {
         self.init(startNs: startNs, timing: .schedule(schedule), share: share, of: shares)
     }
 
-    package init(startNs: Int64, timing: Timing, share: Int = 0, of shares: Int = 1) {
+    init(startNs: Int64, timing: Timing, share: Int = 0, of shares: Int = 1) {
         precondition(shares >= 1 && (0..<shares).contains(share))
         self.startNs = startNs
         self.timing = timing
@@ -39,7 +39,7 @@ package struct Pacer: Sendable, Equatable {
     }
 
     /// Takes the next check if it is due; returns its intended time.
-    package mutating func take(nowNs: Int64) -> Int64? {
+    mutating func take(nowNs: Int64) -> Int64? {
         let dueNs = nextNs
         guard dueNs <= nowNs else { return nil }
         next += stride

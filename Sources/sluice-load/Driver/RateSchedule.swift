@@ -1,23 +1,23 @@
 /// How many checks an open loop should have sent by when: a constant rate, or one that is held and then changes
 /// linearly to another.
-package struct RateSchedule: Sendable, Equatable {
+struct RateSchedule: Sendable, Equatable {
     /// How long the first rate is held before it changes, ns.
-    package let holdNs: Int64
-    package let fromPerSecond: Int
-    package let toPerSecond: Int
+    let holdNs: Int64
+    let fromPerSecond: Int
+    let toPerSecond: Int
     /// How long the change to the second rate takes, ns; the second rate is then held.
-    package let rampNs: Int64
+    let rampNs: Int64
     /// Checks of the first part, and of the first two.
     private let heldChecks: Double
     private let rampedChecks: Double
 
     /// - Parameter ratePerSecond: at least 1.
-    package init(ratePerSecond: Int) {
+    init(ratePerSecond: Int) {
         self.init(holdNs: 0, fromPerSecond: ratePerSecond, toPerSecond: ratePerSecond, rampNs: 0)
     }
 
     /// - Parameters: rates are at least 1.
-    package init(holdNs: Int64, fromPerSecond: Int, toPerSecond: Int, rampNs: Int64) {
+    init(holdNs: Int64, fromPerSecond: Int, toPerSecond: Int, rampNs: Int64) {
         precondition(fromPerSecond >= 1 && toPerSecond >= 1 && holdNs >= 0 && rampNs >= 0)
         self.holdNs = holdNs
         self.fromPerSecond = fromPerSecond
@@ -28,14 +28,14 @@ package struct RateSchedule: Sendable, Equatable {
     }
 
     /// The intended rate at a time since the start.
-    package func rate(atNs ns: Int64) -> Double {
+    func rate(atNs ns: Int64) -> Double {
         guard ns > holdNs else { return Double(fromPerSecond) }
         guard ns < holdNs + rampNs else { return Double(toPerSecond) }
         return Double(fromPerSecond) + Double(toPerSecond - fromPerSecond) * Double(ns - holdNs) / Double(rampNs)
     }
 
     /// The intended time of check `number`, counted from 0, ns since the start.
-    package func intendedNs(ofCheck number: Int64) -> Int64 {
+    func intendedNs(ofCheck number: Int64) -> Int64 {
         guard fromPerSecond != toPerSecond else {
             // Exact, however long the run.
             let rate = Int64(fromPerSecond)

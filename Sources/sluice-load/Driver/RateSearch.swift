@@ -3,30 +3,20 @@
 /// once.
 ///
 /// A value: the caller runs the steps: it asks for `nextRate` and records the result.
-package struct RateSearch: Sendable, Equatable {
+struct RateSearch: Sendable, Equatable {
     /// A period at one rate.
-    package struct Step: Sendable, Equatable {
-        package var ratePerSecond: Int
-        package var answeredPerSecond: Double
-        package var p99Ns: UInt64
+    struct Step: Sendable, Equatable {
+        var ratePerSecond: Int
+        var answeredPerSecond: Double
+        var p99Ns: UInt64
         /// Checks without a decision.
-        package var failures: Int64
+        var failures: Int64 = 0
         /// p99 of how late the driver sent.
-        package var latenessNs: UInt64
-
-        package init(
-            ratePerSecond: Int, answeredPerSecond: Double, p99Ns: UInt64, failures: Int64 = 0, latenessNs: UInt64 = 0
-        ) {
-            self.ratePerSecond = ratePerSecond
-            self.answeredPerSecond = answeredPerSecond
-            self.p99Ns = p99Ns
-            self.failures = failures
-            self.latenessNs = latenessNs
-        }
+        var latenessNs: UInt64 = 0
     }
 
     /// Why a step failed.
-    package enum Fault: String, Sendable {
+    enum Fault: String, Sendable {
         /// The speed of the answers is unknown then.
         case driverLate = "the driver itself was late"
         case errors = "checks without an answer"
@@ -34,23 +24,23 @@ package struct RateSearch: Sendable, Equatable {
         case tooSlow = "p99 too high"
     }
 
-    package let goalNs: Int64
-    package private(set) var steps: [Step] = []
+    let goalNs: Int64
+    private(set) var steps: [Step] = []
     /// The highest rate that kept the goal, and the lowest that did not.
-    package private(set) var kept: Int?
-    package private(set) var failed: Int?
+    private(set) var kept: Int?
+    private(set) var failed: Int?
     /// nil when the search is over.
-    package private(set) var nextRate: Int?
+    private(set) var nextRate: Int?
 
     /// - Parameters:
     ///   - goalNs: the p99 that is to be kept.
     ///   - firstRate: at least 1.
-    package init(goalNs: Int64, firstRate: Int) {
+    init(goalNs: Int64, firstRate: Int) {
         self.goalNs = goalNs
         nextRate = firstRate
     }
 
-    package func fault(of step: Step) -> Fault? {
+    func fault(of step: Step) -> Fault? {
         if step.failures > 0 { return .errors }
         let isBehind = step.answeredPerSecond + 1 < Double(step.ratePerSecond) * Self.answeredShare
         guard isBehind || step.p99Ns > UInt64(goalNs) else { return nil }
@@ -60,12 +50,12 @@ package struct RateSearch: Sendable, Equatable {
     }
 
     /// Whether the driver prevented the search from going higher.
-    package var isLimitedByDriver: Bool {
+    var isLimitedByDriver: Bool {
         steps.contains { $0.ratePerSecond == failed && fault(of: $0) == .driverLate }
     }
 
     /// Records the result of the step at `nextRate`.
-    package mutating func record(_ step: Step) {
+    mutating func record(_ step: Step) {
         let isRepeated = steps.last?.ratePerSecond == step.ratePerSecond
         steps.append(step)
         if fault(of: step) != nil, !isRepeated, steps.count < LoadBounds.maxSearchSteps {

@@ -54,13 +54,22 @@ struct RequestPipeline {
     }
 
     private let target: LoadTarget
+    private let frames: CheckFrames
     /// The beginning of an incomplete answer.
     private var rest = ByteBuffer()
     private(set) var outstanding = CircularBuffer<Outstanding>(initialCapacity: 64)
     /// Lines that answer the bytes sent before the first check.
     private var greetingLines = 0
 
-    init(target: LoadTarget) { self.target = target }
+    init(target: LoadTarget, frames: CheckFrames) {
+        self.target = target
+        self.frames = frames
+    }
+
+    /// Those that have been waiting since before `ns`, the oldest first.
+    func outstanding(sentBefore ns: Int64) -> some Sequence<Outstanding> {
+        outstanding.lazy.prefix { $0.sentNs < ns }
+    }
 
     // MARK: - Sending
 
@@ -71,17 +80,17 @@ struct RequestPipeline {
         greetingLines = BaselineScript.answerLines
     }
 
-    mutating func send(_ target: CheckTarget, _ frames: CheckFrames, intendedNs: Int64, nowNs: Int64) {
+    mutating func send(_ target: CheckTarget, intendedNs: Int64, nowNs: Int64) {
         frames.write(target, to: &output)
         outstanding.append(Outstanding(target: target, intendedNs: intendedNs, sentNs: nowNs))
     }
 
     /// Writes the next checks of `workload` until `count` are outstanding.
-    mutating func fill(to count: Int, from workload: inout Workload, _ frames: CheckFrames, nowNs: Int64) {
-        while outstanding.count < count { send(workload.next(), frames, intendedNs: nowNs, nowNs: nowNs) }
+    mutating func fill(to count: Int, from workload: inout Workload, nowNs: Int64) {
+        while outstanding.count < count { send(workload.next(), intendedNs: nowNs, nowNs: nowNs) }
     }
 
-    mutating func settle(_ settlement: Settlement, _ frames: CheckFrames, nowNs: Int64) {
+    mutating func settle(_ settlement: Settlement, nowNs: Int64) {
         frames.write(settlement, to: &output)
         outstanding.append(
             Outstanding(

@@ -2,24 +2,24 @@ import Histogram
 import SluiceProtocol
 
 /// The course of a run in steps of about a second.
-package struct Timeline: Sendable {
+struct Timeline: Sendable {
     /// The results between two samples.
-    package struct Point: Sendable {
+    struct Point: Sendable {
         /// From the start of the measured part, ns; below 0 in the warm-up.
-        package var startNs: Int64
-        package var intervalNs: Int64
+        var startNs: Int64
+        var intervalNs: Int64
         /// The intended rate of an open loop, checks a second.
-        package var intendedRate: Double?
+        var intendedRate: Double?
         /// By source, in the order of `ReplySource.allCases`.
-        package var decisions: [LoadStatistics.Decisions]
-        package var failures: Int64
-        package var p50Ns: UInt64
-        package var p99Ns: UInt64
-        package var maxNs: UInt64
+        var decisions: [LoadStatistics.Decisions]
+        var failures: Int64
+        var p50Ns: UInt64
+        var p99Ns: UInt64
+        var maxNs: UInt64
         /// Counted from when checks really were sent; 0 in a closed loop.
-        package var p99SinceSentNs: UInt64
+        var p99SinceSentNs: UInt64
 
-        package init(startNs: Int64, intervalNs: Int64, intendedRate: Double?, statistics: borrowing LoadStatistics) {
+        init(startNs: Int64, intervalNs: Int64, intendedRate: Double?, statistics: borrowing LoadStatistics) {
             self.startNs = startNs
             self.intervalNs = intervalNs
             self.intendedRate = intendedRate
@@ -32,28 +32,21 @@ package struct Timeline: Sendable {
             p99SinceSentNs = statistics.latencySinceSent.valueAtPercentile(99)
         }
 
-        package var decisionCount: Int64 { decisions.reduce(0) { $0 + $1.allowed + $1.denied } }
-        package var perSecond: Double { intervalNs > 0 ? Double(decisionCount) * 1e9 / Double(intervalNs) : 0 }
+        var decisionCount: Int64 { decisions.reduce(0) { $0 + $1.allowed + $1.denied } }
+        var perSecond: Double { intervalNs > 0 ? Double(decisionCount) * 1e9 / Double(intervalNs) : 0 }
     }
 
     /// A fault that was injected into the processes under load.
-    package struct Mark: Sendable, Equatable {
+    struct Mark: Sendable, Equatable {
         /// From the start of the measured part, ns.
-        package var atNs: Int64
-        package var text: String
-
-        package init(atNs: Int64, text: String) {
-            self.atNs = atNs
-            self.text = text
-        }
+        var atNs: Int64
+        var text: String
     }
 
-    package var points: [Point] = []
-    package var marks: [Mark] = []
+    var points: [Point] = []
+    var marks: [Mark] = []
     /// When the measured part began, ms since 1970: windows are given in such times.
-    package var startWallMs: Int64 = 0
-
-    package init() {}
+    var startWallMs: Int64 = 0
 
     /// The same with times that count from `ns` of this one.
     func counted(fromNs ns: Int64) -> Timeline {

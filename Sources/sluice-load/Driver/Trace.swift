@@ -6,32 +6,25 @@
 ///
 /// In names, spaces, `%`, `#` and characters that are not printable ASCII are written as `%` and two hexadecimal
 /// digits. Empty lines and lines that begin with `#` are ignored.
-package struct Trace: Sendable, Equatable {
-    package struct Entry: Sendable, Equatable {
+struct Trace: Sendable, Equatable {
+    struct Entry: Sendable, Equatable {
         /// From the start of the trace.
-        package var atNs: Int64
-        package var target: CheckTarget
-
-        package init(atNs: Int64, target: CheckTarget) {
-            self.atNs = atNs
-            self.target = target
-        }
+        var atNs: Int64
+        var target: CheckTarget
     }
 
-    package typealias Fault = LineFault
-
     /// By time.
-    package private(set) var entries: [Entry] = []
-    package private(set) var grants: [String] = []
+    private(set) var entries: [Entry] = []
+    private(set) var grants: [String] = []
     /// Empty if no check has a session; otherwise the empty one stands for none.
-    package private(set) var sessions: [String] = []
-    package private(set) var kinds: [CheckKind] = []
+    private(set) var sessions: [String] = []
+    private(set) var kinds: [CheckKind] = []
 
-    package var durationNs: Int64 { entries.last?.atNs ?? 0 }
+    var durationNs: Int64 { entries.last?.atNs ?? 0 }
 
     // MARK: - Reading
 
-    package init(text: String) throws(Fault) {
+    init(text: String) throws(LineFault) {
         var grantNumbers: [String: UInt32] = [:]
         var sessionNumbers: [String: UInt32] = [:]
         var kindNumbers: [CheckKind: UInt16] = [:]
@@ -40,12 +33,12 @@ package struct Trace: Sendable, Equatable {
             guard let first = words.first, !first.hasPrefix("#") else { continue }
             let check = try Self.check(words, line: index + 1)
             guard entries.count < LoadBounds.maxTraceChecks else {
-                throw Fault(line: index + 1, problem: "there are more than \(LoadBounds.maxTraceChecks) checks")
+                throw LineFault(line: index + 1, problem: "there are more than \(LoadBounds.maxTraceChecks) checks")
             }
             let kind = kindNumbers[check.kind] ?? UInt16(kinds.count)
             if kindNumbers.updateValue(kind, forKey: check.kind) == nil { kinds.append(check.kind) }
             guard kinds.count <= LoadBounds.maxKinds else {
-                throw Fault(
+                throw LineFault(
                     line: index + 1,
                     problem: "there are more than \(LoadBounds.maxKinds) kinds of checks (by tool, cost and reserve)")
             }
@@ -65,12 +58,12 @@ package struct Trace: Sendable, Equatable {
         var kind: CheckKind
     }
 
-    private static func check(_ words: [Substring], line: Int) throws(Fault) -> Check {
-        func fault(_ problem: String) -> Fault { Fault(line: line, problem: problem) }
+    private static func check(_ words: [Substring], line: Int) throws(LineFault) -> Check {
+        func fault(_ problem: String) -> LineFault { LineFault(line: line, problem: problem) }
         guard words.count >= 3, let ms = Double(words[0]), ms >= 0, ms <= Double(LoadBounds.maxSeconds) * 1e3 else {
             throw fault("expected ms grant tool, such as '12.375 alice opencode_run cost 5'")
         }
-        func name(_ word: Substring) throws(Fault) -> String {
+        func name(_ word: Substring) throws(LineFault) -> String {
             guard let name = decoded(word), (1...LoadBounds.maxNameBytes).contains(name.utf8.count) else {
                 throw fault("'\(word)' is no name of 1 to \(LoadBounds.maxNameBytes) bytes")
             }
@@ -115,7 +108,7 @@ package struct Trace: Sendable, Equatable {
 
     /// The lines of checks that a run with these settings sent.
     /// - Parameter entries: with times that count from the start, in any order.
-    package static func text(of entries: [Entry], _ settings: LoadSettings) -> String {
+    static func text(of entries: [Entry], _ settings: LoadSettings) -> String {
         var text = "# ms grant tool [cost n] [session name] [reserve]\n"
         for entry in entries.sorted(by: { $0.atNs < $1.atNs }) {
             let kind = settings.kinds[Int(entry.target.kind)]

@@ -1,38 +1,25 @@
 import Glibc
-package import SluiceEngine
+import SluiceEngine
 
 /// The grant, session and kind of one check.
-package struct CheckTarget: Sendable, Hashable {
-    package var grant: UInt32
+struct CheckTarget: Sendable, Hashable {
+    var grant: UInt32
     /// 0 if there are no sessions.
-    package var session: UInt32
+    var session: UInt32 = 0
     /// Index into the run's kinds of checks.
-    package var kind: UInt16
-
-    package init(grant: UInt32, session: UInt32 = 0, kind: UInt16 = 0) {
-        self.grant = grant
-        self.session = session
-        self.kind = kind
-    }
+    var kind: UInt16 = 0
 }
 
 /// The tool and cost of one kind of check, and its weight.
-package struct CheckKind: Sendable, Hashable {
-    package var tool: String
-    package var cost: Int64
+struct CheckKind: Sendable, Hashable {
+    var tool: String
+    var cost: Int64
     /// Whether it requests a reservation.
-    package var reserves: Bool
+    var reserves: Bool = false
     /// Whether it names a session, where the run has sessions.
-    package var hasSession = true
+    var hasSession = true
     /// Relative to the other kinds.
-    package var weight: Double
-
-    package init(tool: String, cost: Int64, reserves: Bool = false, weight: Double = 1) {
-        self.tool = tool
-        self.cost = cost
-        self.reserves = reserves
-        self.weight = weight
-    }
+    var weight: Double = 1
 }
 
 /// Draws one of several: uniformly, by weight, or by Zipf's law, in which rank k has a probability in proportion to 1 /
@@ -40,7 +27,7 @@ package struct CheckKind: Sendable, Hashable {
 ///
 /// For unequal weights it uses an alias table (Walker 1977, built as in Vose 1991): one random number and one look-up a
 /// draw, whatever their number.
-package struct Chooser: Sendable {
+struct Chooser: Sendable {
     private let count: UInt64
     /// Empty if all weights are equal. Below its threshold a column stands for itself, above for its alias.
     private var thresholds: [UInt64] = []
@@ -49,7 +36,7 @@ package struct Chooser: Sendable {
     fileprivate private(set) var visitors: UInt64 = 0
 
     /// Does not draw at random: the connections visit all in turn, repeatedly.
-    package init(inOrderOf count: Int, visitors: Int) {
+    init(inOrderOf count: Int, visitors: Int) {
         self.init(count: count, exponent: 0)
         self.visitors = UInt64(visitors)
     }
@@ -59,13 +46,13 @@ package struct Chooser: Sendable {
     /// - Parameters:
     ///   - count: at least 1.
     ///   - exponent: 0 for equal weights.
-    package init(count: Int, exponent: Double) {
+    init(count: Int, exponent: Double) {
         precondition(count >= 1 && exponent >= 0)
         self.init(weights: exponent > 0 ? (1...count).map { pow(Double($0), -exponent) } : [], count: count)
     }
 
     /// - Parameter weights: at least one, none negative, not all 0.
-    package init(weights: [Double]) {
+    init(weights: [Double]) {
         precondition(!weights.isEmpty && weights.allSatisfy { $0 >= 0 } && weights.contains { $0 > 0 })
         self.init(weights: weights.allSatisfy { $0 == weights[0] } ? [] : weights, count: weights.count)
     }
@@ -91,7 +78,7 @@ package struct Chooser: Sendable {
         }
     }
 
-    package func next(using random: inout SeededRandom) -> UInt32 {
+    func next(using random: inout SeededRandom) -> UInt32 {
         // The high half is the column, the low half the position within it.
         let (column, place) = random.next().multipliedFullWidth(by: count)
         guard !thresholds.isEmpty else { return UInt32(column) }
@@ -100,7 +87,7 @@ package struct Chooser: Sendable {
 }
 
 /// The checks of one connection, in order: the same seed and connection give the same ones.
-package struct Workload: Sendable {
+struct Workload: Sendable {
     private let chooser: Chooser
     private let kinds: Chooser
     private let kindCount: Int
@@ -114,7 +101,7 @@ package struct Workload: Sendable {
     ///   - kindWeights: how often each kind of check is sent.
     ///   - sessionCount: sessions of each grant; 0 for none.
     ///   - connection: the connection's number in the run.
-    package init(
+    init(
         chooser: Chooser, kindWeights: [Double] = [1], sessionCount: Int, seed: UInt64, connection: Int
     ) {
         self.chooser = chooser
@@ -127,7 +114,7 @@ package struct Workload: Sendable {
         random = SeededRandom(seed: mixer.next() ^ SeededRandom.scrambled(UInt64(connection)))
     }
 
-    package mutating func next() -> CheckTarget {
+    mutating func next() -> CheckTarget {
         let grant = chooser.visitors > 0 ? chooser.visit(visit) : chooser.next(using: &random)
         visit += chooser.visitors
         let session = sessionCount > 0 ? UInt32(random.next().multipliedFullWidth(by: sessionCount).high) : 0

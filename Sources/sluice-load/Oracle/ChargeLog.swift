@@ -2,8 +2,8 @@
 ///
 /// An admitted check of cost c that reports a usage of u took (u - c, u]. No two checks may have taken the same unit:
 /// if two intervals overlap, a charge was lost. Adjacent intervals are joined, so a complete log has one.
-package struct ChargeLog: Sendable, Equatable {
-    package enum Outcome: Sendable, Equatable {
+struct ChargeLog: Sendable, Equatable {
+    enum Outcome: Sendable, Equatable {
         /// No other check had taken any of it.
         case new
         /// Another check had taken some of it.
@@ -16,14 +16,14 @@ package struct ChargeLog: Sendable, Equatable {
     private var stretches: [Range<Int64>] = []
     private let maxStretches: Int
 
-    package init(maxStretches: Int = LoadBounds.maxStretches) { self.maxStretches = maxStretches }
+    init(maxStretches: Int = LoadBounds.maxStretches) { self.maxStretches = maxStretches }
 
-    package var stretchCount: Int { stretches.count }
+    var stretchCount: Int { stretches.count }
 
     /// - Parameters:
     ///   - used: the usage after the check.
     ///   - cost: at least 1, at most `used`.
-    package mutating func insert(used: Int64, cost: Int64) -> Outcome {
+    mutating func insert(used: Int64, cost: Int64) -> Outcome {
         let taken = used - cost..<used
         guard let last = stretches.last, taken.lowerBound <= last.upperBound else {
             return append(taken)

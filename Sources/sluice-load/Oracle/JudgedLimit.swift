@@ -1,21 +1,16 @@
-package import SluicePolicy
+import SluicePolicy
 
 /// The oracle's knowledge of a limit besides the answers.
-package struct JudgedLimit: Sendable, Equatable {
+struct JudgedLimit: Sendable, Equatable {
     /// The maximum to judge by; nil for the one in the answers.
-    package var max: Int64?
+    var max: Int64?
     /// Whether the oracle can judge its usages and windows: only fixed windows that are enforced. Admissions of other
     /// limits are measured, and not judged.
-    package var isJudged: Bool
-
-    package init(max: Int64? = nil, isJudged: Bool = true) {
-        self.max = max
-        self.isJudged = isJudged
-    }
+    var isJudged: Bool = true
 
     /// The limits of a document by their path in answers.
     /// - Parameter bindsMaximum: whether the document's maxima are judged by, whatever answers say.
-    package static func limits(of policy: Policy, bindsMaximum: Bool) -> [String: JudgedLimit] {
+    static func limits(of policy: Policy, bindsMaximum: Bool) -> [String: JudgedLimit] {
         let all = policy.allToolsLimits + policy.tools.values.flatMap(\.limits)
         let judged = all.map { limit in
             let isFixedWindow = limit.algorithm == .fixedWindow

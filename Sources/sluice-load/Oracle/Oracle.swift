@@ -1,4 +1,4 @@
-package import SluiceProtocol
+import SluiceProtocol
 
 /// Observes every answer of a run and checks the promises about counting.
 ///
@@ -25,37 +25,24 @@ package import SluiceProtocol
 ///
 /// Only fixed windows that are enforced are judged: checks of other limits (`JudgedLimit`) are only measured.
 ///
-/// - *Settled up*: a sidecar's local admissions are in the usage of the window once its answers are shared again. If
-///   they are not, the window is counted as unsettled; that breaks a promise only if the run requires it.
+/// A sidecar's local admissions are in the usage of the window once its answers are shared again. If they are not, the
+/// window is counted as unsettled, which breaks no promise.
 ///
 /// A value without a clock: answers bring the times. Memory is bounded: `LoadBounds.keptWindows` a counter, and
 /// `LoadBounds.maxStretches` a window.
-package struct Oracle: Sendable {
+struct Oracle: Sendable {
     /// One decision.
-    package struct Answer: Sendable {
+    struct Answer: Sendable {
         /// The identity that is counted, below `subjects`.
-        package var subject: Int
+        var subject: Int
         /// The index of its socket, below `sidecars`.
-        package var sidecar: Int
-        package var isAllowed: Bool
-        package var source: ReplySource
-        package var cost: Int64
+        var sidecar: Int
+        var isAllowed: Bool
+        var source: ReplySource
+        var cost: Int64
         /// When the check was sent, and its answer read, ns.
-        package var sentNs: Int64
-        package var receivedNs: Int64
-
-        package init(
-            subject: Int, sidecar: Int, isAllowed: Bool, source: ReplySource, cost: Int64, sentNs: Int64,
-            receivedNs: Int64
-        ) {
-            self.subject = subject
-            self.sidecar = sidecar
-            self.isAllowed = isAllowed
-            self.source = source
-            self.cost = cost
-            self.sentNs = sentNs
-            self.receivedNs = receivedNs
-        }
+        var sentNs: Int64
+        var receivedNs: Int64
     }
 
     /// One counter: a rule of one identity.
@@ -85,7 +72,6 @@ package struct Oracle: Sendable {
     }
 
     private let replicas: Int64
-    private let requiresSettling: Bool
     private let limits: [String: JudgedLimit]
     /// Whether nothing can have been charged before the run.
     private let startsEmpty: Bool
@@ -106,14 +92,12 @@ package struct Oracle: Sendable {
     ///   - replicas: the number of replicas among which the sidecars split the rest of a limit while Redis is
     ///     unavailable.
     ///   - budgetNs: the sidecars' budget for a check.
-    ///   - requiresSettling: whether a window without complete write-backs breaks a promise.
     ///   - limits: the known limits, by their path in the policy.
     ///   - startsEmpty: whether the store was empty before the run.
-    package init(
-        subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, requiresSettling: Bool = false,
-        limits: [String: JudgedLimit] = [:], startsEmpty: Bool = false
+    init(
+        subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, limits: [String: JudgedLimit] = [:],
+        startsEmpty: Bool = false
     ) {
-        self.requiresSettling = requiresSettling
         self.limits = limits
         self.startsEmpty = startsEmpty
         precondition(subjects >= 1 && sidecars >= 1 && replicas >= 1)
@@ -125,15 +109,15 @@ package struct Oracle: Sendable {
     }
 
     /// How many windows are kept open.
-    package var openWindows: Int { tracks.reduce(0) { $0 + $1.reduce(0) { $0 + $1.windows.count } } }
+    var openWindows: Int { tracks.reduce(0) { $0 + $1.reduce(0) { $0 + $1.windows.count } } }
 
     /// The findings so far.
-    package var current: OracleReport { report }
+    var current: OracleReport { report }
 
     // MARK: - Events
 
     /// A decision was read, with its trace; nil if it had none.
-    package mutating func observe(_ answer: Answer, trace: [TraceEntry]?) {
+    mutating func observe(_ answer: Answer, trace: [TraceEntry]?) {
         report.answers += 1
         // Decisions of the policy alone are not counted anywhere.
         guard answer.source != .policy else { return }
@@ -174,7 +158,6 @@ package struct Oracle: Sendable {
             switch found {
             case .fine: break
             case .unjudged: report.unjudgedAnswers += 1
-            case .broken(.settledUp, _) where !requiresSettling: break
             case .broken(let promise, let facts):
                 noteBreak(promise, subject: answer.subject, track: track, window: window, facts)
             }
@@ -185,7 +168,7 @@ package struct Oracle: Sendable {
     /// - Parameters:
     ///   - answer: the check that reserved.
     ///   - committed: the cost it is settled to; 0 if it is cancelled.
-    package mutating func settle(_ answer: Answer, to committed: Int64, trace: [TraceEntry]) {
+    mutating func settle(_ answer: Answer, to committed: Int64, trace: [TraceEntry]) {
         openSettlements[answer.subject, default: 0] += 1
         for look in trace {
             guard let rule = rules.firstIndex(where: { $0.name == look.rule }) else { continue }
@@ -197,7 +180,7 @@ package struct Oracle: Sendable {
     }
 
     /// A settlement for this identity was answered: whether it was done.
-    package mutating func settled(subject: Int, isDone: Bool) {
+    mutating func settled(subject: Int, isDone: Bool) {
         // A settlement that was not done may have been done before, or never: nothing more is known of windows with
         // settlements.
         guard isDone, let open = openSettlements[subject] else { return }
@@ -205,7 +188,7 @@ package struct Oracle: Sendable {
     }
 
     /// A check of this identity may have been charged although its answer was not seen.
-    package mutating func lostSight(ofSubject subject: Int) {
+    mutating func lostSight(ofSubject subject: Int) {
         for track in tracks[subject].indices {
             tracks[subject][track].nextIsUncertain = true
             for window in tracks[subject][track].windows.indices {
@@ -222,10 +205,10 @@ package struct Oracle: Sendable {
     }
 
     /// A connection to this sidecar broke: it may have restarted without its state.
-    package mutating func lostConnection(toSidecar sidecar: Int) { sidecars[sidecar].life += 1 }
+    mutating func lostConnection(toSidecar sidecar: Int) { sidecars[sidecar].life += 1 }
 
     /// The run is over: judges the open windows, and compares with the store's counters.
-    package mutating func finish(_ reading: CounterReading? = nil) -> OracleReport {
+    mutating func finish(_ reading: CounterReading? = nil) -> OracleReport {
         for subject in tracks.indices {
             for track in tracks[subject].indices {
                 while !tracks[subject][track].windows.isEmpty { fold(track, of: subject) }

@@ -1,10 +1,10 @@
 import Histogram
 import SluiceProtocol
-package import SluiceTerminal
+import SluiceTerminal
 
 extension Summary {
     /// The summary in a form for people.
-    package func table(style: Style) -> String {
+    func table(style: Style) -> String {
         var lines = [style.apply(.strong, to: heading), ""]
         lines += facts([
             (

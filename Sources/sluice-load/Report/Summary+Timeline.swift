@@ -1,10 +1,10 @@
 import SluiceProtocol
-package import SluiceTerminal
+import SluiceTerminal
 
 extension Summary {
     /// The run second by second, for people: who answered, how fast, the injected faults, and how full the fullest
     /// window became that began then: above 100 % if more than the maximum was admitted.
-    package func timelineTable(style: Style) -> String {
+    func timelineTable(style: Style) -> String {
         let sources = ReplySource.allCases.enumerated().filter { index, _ in
             timeline.points.contains { $0.decisions[index].allowed + $0.decisions[index].denied > 0 }
         }

@@ -2,47 +2,36 @@ import Histogram
 import SluiceTerminal
 
 /// The measurements and findings of a run.
-package struct Summary: Sendable {
-    package var settings: LoadSettings
+struct Summary: Sendable {
+    var settings: LoadSettings
     /// How long checks were sent, without the warm-up, ns.
-    package var elapsedNs: Int64
+    var elapsedNs: Int64
     /// The driver's own processor time meanwhile, user and system, ns.
-    package var processorNs: Int64
+    var processorNs: Int64
     /// The processor time of its busiest sending thread meanwhile, ns.
-    package var busiestThreadNs: Int64 = 0
+    var busiestThreadNs: Int64 = 0
     /// The processor time of each process of the run's `ProcessMeter` meanwhile.
-    package var processesNs: [Int64] = []
+    var processesNs: [Int64] = []
     /// Decisions that were read meanwhile.
-    package var decidedWhileSending: Int64
+    var decidedWhileSending: Int64
     /// All results, the last answers included.
-    package var statistics: LoadStatistics
+    var statistics: LoadStatistics
     /// nil without an oracle.
-    package var oracle: OracleReport?
+    var oracle: OracleReport?
     /// The course of the run; empty if it was not sampled.
-    package var timeline = Timeline()
+    var timeline = Timeline()
     /// The checks that were sent, with times from the start of the warm-up; empty unless recording was requested.
-    package var recorded: [Trace.Entry] = []
+    var recorded: [Trace.Entry] = []
     /// The steps of a search for a rate; nil if there was none.
-    package var search: RateSearch?
+    var search: RateSearch?
     /// Whether it was interrupted.
-    package var isInterrupted = false
-
-    package init(
-        settings: LoadSettings, elapsedNs: Int64, processorNs: Int64, decidedWhileSending: Int64,
-        statistics: LoadStatistics
-    ) {
-        self.settings = settings
-        self.elapsedNs = elapsedNs
-        self.processorNs = processorNs
-        self.decidedWhileSending = decidedWhileSending
-        self.statistics = statistics
-    }
+    var isInterrupted = false
 
     /// Whether every promise was kept, and a rate was found if one was searched.
-    package var isKept: Bool { (oracle?.isKept ?? true) && (search.map { $0.kept != nil } ?? true) }
+    var isKept: Bool { (oracle?.isKept ?? true) && (search.map { $0.kept != nil } ?? true) }
 
     /// Why the oracle had nothing to judge; nil if it had, or if there was no oracle.
-    package var nothingJudged: String? {
+    var nothingJudged: String? {
         guard let oracle, oracle.windows == 0, oracle.isKept else { return nil }
         if !oracle.unjudgedRules.isEmpty { return "every limit that counted is only measured" }
         if oracle.untracedAnswers > 0 { return "no answer had a trace" }
@@ -52,18 +41,18 @@ package struct Summary: Sendable {
         return "no limit counted anything; does the policy limit \(named)\(tools.count > 3 ? " ..." : "") (--tool)?"
     }
 
-    package var checksPerSecond: Double { Double(decidedWhileSending) * 1e9 / Double(elapsedNs) }
+    var checksPerSecond: Double { Double(decidedWhileSending) * 1e9 / Double(elapsedNs) }
 
-    package var processorNsPerCheck: Double {
+    var processorNsPerCheck: Double {
         decidedWhileSending > 0 ? Double(processorNs) / Double(decidedWhileSending) : 0
     }
 
     /// For how much of the time the busiest of the driver's threads was working; 1 is all of it. The mean would hide a
     /// thread that delays the others' checks.
-    package var busyShare: Double { Double(busiestThreadNs) / Double(elapsedNs) }
+    var busyShare: Double { Double(busiestThreadNs) / Double(elapsedNs) }
 
     /// Why the driver itself may have limited what was measured; empty if it did not.
-    package var bottlenecks: [String] {
+    var bottlenecks: [String] {
         var reasons: [String] = []
         if busyShare >= Self.busyShareLimit {
             reasons.append("a thread of its was busy nearly all the time, add --threads")

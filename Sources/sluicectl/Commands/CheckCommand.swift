@@ -1,5 +1,6 @@
 import ArgumentParser
 import SluiceClient
+import SluiceTerminal
 
 /// Options common to `check`, `peek` and `explain`.
 struct CheckArguments: ParsableArguments {
@@ -40,11 +41,14 @@ struct CheckArguments: ParsableArguments {
             }, approved: approved, trace: true)
     }
 
-    /// Shows the decision, and ends with exit code 1 if it is a denial.
-    func finish(_ decision: Decision, _ console: Console) throws {
-        let report = DecisionReport(decision: decision)
+    /// Asks, shows the decision, and ends with exit code 1 if it is a denial.
+    func ask(
+        _ sidecar: SidecarOptions, _ question: (SluiceConnection) async throws(SluiceError) -> Decision
+    ) async throws {
+        let console = Console.current
+        let report = DecisionReport(decision: try await sidecar.ask(console, question))
         console.write(json ? report.json.line + "\n" : report.text(console.style))
-        if !decision.allowed { throw ExitCode.denied }
+        if !report.decision.allowed { throw ExitCode.denied }
     }
 }
 
@@ -68,11 +72,9 @@ struct CheckCommand: AsyncParsableCommand {
     @OptionGroup var check: CheckArguments
 
     func run() async throws {
-        let console = Console.current
-        let decision = try await sidecar.ask(console) { sluice throws(SluiceError) in
+        try await check.ask(sidecar) { sluice throws(SluiceError) in
             try await sluice.check(grant: check.grant, tool: check.tool, options: check.options)
         }
-        try check.finish(decision, console)
     }
 }
 
@@ -92,10 +94,8 @@ struct PeekCommand: AsyncParsableCommand {
     @OptionGroup var check: CheckArguments
 
     func run() async throws {
-        let console = Console.current
-        let decision = try await sidecar.ask(console) { sluice throws(SluiceError) in
+        try await check.ask(sidecar) { sluice throws(SluiceError) in
             try await sluice.peek(grant: check.grant, tool: check.tool, options: check.options)
         }
-        try check.finish(decision, console)
     }
 }

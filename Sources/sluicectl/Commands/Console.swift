@@ -1,56 +1,33 @@
 import Glibc
-package import SluiceTerminal
+import SluiceTerminal
 
 import class Foundation.ProcessInfo
 
 /// A command's outputs and its view of the environment. Tests replace it.
-package struct Console: Sendable {
+struct Console: Sendable {
     /// Writes to standard output.
-    package var write: @Sendable (String) -> Void
+    var write: @Sendable (String) -> Void
     /// Writes to standard error.
-    package var writeError: @Sendable (String) -> Void
+    var writeError: @Sendable (String) -> Void
     /// How standard output is written.
-    package var style: Style
+    var style: Style = .plain
     /// How standard error is written.
-    package var errorStyle: Style
-    package var environment: [String: String]
+    var errorStyle: Style = .plain
+    var environment: [String: String] = [:]
     /// How long a sidecar may take to answer; nil: as long as the client allows.
-    package var answerLimit: Duration?
-
-    package init(
-        write: @escaping @Sendable (String) -> Void, writeError: @escaping @Sendable (String) -> Void,
-        style: Style = .plain, errorStyle: Style = .plain, environment: [String: String] = [:],
-        answerLimit: Duration? = nil
-    ) {
-        self.write = write
-        self.writeError = writeError
-        self.style = style
-        self.errorStyle = errorStyle
-        self.environment = environment
-        self.answerLimit = answerLimit
-    }
+    var answerLimit: Duration?
 
     /// The console of the running command.
-    @TaskLocal package static var current = Console.ofProcess()
+    @TaskLocal static var current = Console.ofProcess()
 
     /// The process' own streams.
     private static func ofProcess() -> Console {
         let environment = ProcessInfo.processInfo.environment
         return Console(
-            write: { writeAll($0, to: STDOUT_FILENO) }, writeError: { writeAll($0, to: STDERR_FILENO) },
+            write: { StandardStream.write($0, to: STDOUT_FILENO) },
+            writeError: { StandardStream.write($0, to: STDERR_FILENO) },
             style: Style(isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: environment),
             errorStyle: Style(isTerminal: Style.isTerminal(descriptor: STDERR_FILENO), environment: environment),
             environment: environment)
-    }
-
-    /// Output that cannot be written is dropped: a pipe's reader may have stopped.
-    private static func writeAll(_ text: String, to descriptor: Int32) {
-        var rest = Array(text.utf8)[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { return }
-            rest = rest.dropFirst(count)
-        }
     }
 }

@@ -3,13 +3,13 @@ import SluiceProtocol
 import SluiceTerminal
 
 /// All of `sluicectl` except its process.
-package enum ControlProgram {
+enum ControlProgram {
     /// Runs a command line, without the program's name.
     ///
     /// With `--json`, standard output always gets exactly one line of JSON, and standard error only the progress of
     /// `status --wait`. - Returns: the exit code: 0 done or allowed, 1 denied or faults found, 2 could not ask, 3
     /// policies were rejected, 64 wrong usage.
-    package static func run(_ arguments: [String], console: Console = .current) async -> Int32 {
+    static func run(_ arguments: [String], console: Console = .current) async -> Int32 {
         let isJSON = arguments.prefix { $0 != "--" }.contains("--json")
         return await Console.$current.withValue(console) {
             do {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import SluiceClient
+import SluiceTerminal
 
 struct CountersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
 import ArgumentParser
 import SluicePolicy
+import SluiceTerminal
 
 struct PolicyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -39,12 +39,12 @@ struct ReadinessWait {
 
     private func report(_ missing: String, waited: Duration) {
         if isJSON {
-            let line = JSONText.object([
-                ("waited_ms", .integer(Self.milliseconds(waited))),
-                ("timeout_ms", .integer(Self.milliseconds(timeout))),
-                ("missing", .string(missing)),
-            ]).line
-            return console.writeError(line + "\n")
+            let line: JSONText = [
+                "waited_ms": .integer(Self.milliseconds(waited)),
+                "timeout_ms": .integer(Self.milliseconds(timeout)),
+                "missing": .string(missing),
+            ]
+            return console.writeError(line.line + "\n")
         }
         let text = "waiting, \(waited.components.seconds)s of \(DurationText.format(timeout)): \(missing)"
         console.writeError(console.errorStyle.apply(.faint, to: text) + "\n")

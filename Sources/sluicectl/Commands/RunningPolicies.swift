@@ -11,7 +11,7 @@ struct RunningPolicies {
     init(_ reply: Reply) throws(SluiceError) {
         let fields = try ReplyFields(reply)
         source = try fields.string("source")
-        let files = try fields.pairs("files").map { (name: $0, bytes: Array($1.utf8)) }
+        let files = try fields.texts("files").map { (name: $0, bytes: Array($1.utf8)) }
         do {
             // The sidecar knows what it supports: whatever it has in force is shown.
             if try fields.integer("single") == 1, let file = files.first {

@@ -14,18 +14,14 @@ struct ControlFailure: Error, Equatable {
     }
 
     /// For programs, under `--json`.
-    var json: JSONText { .object([("error", .object(Self.members(message: line, exitCode: exitCode)))]) }
-
-    static func members(message: String, exitCode: ExitCode) -> [(String, JSONText)] {
-        let kind =
+    var json: JSONText {
+        let kind: JSONText =
             switch exitCode {
             case .couldNotAsk: "could_not_ask"
             case .validationFailure: "wrong_usage"
             default: "failed"
             }
-        return [
-            ("kind", .string(kind)), ("message", .string(message)), ("exit_code", .integer(Int64(exitCode.rawValue))),
-        ]
+        return ["error": ["kind": kind, "message": .string(line), "exit_code": .integer(exitCode.rawValue)]]
     }
 
     /// The client's failure, with advice.

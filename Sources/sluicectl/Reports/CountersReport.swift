@@ -81,11 +81,11 @@ struct CountersReport {
     }
 
     var json: JSONText {
-        .object([
-            ("shared", .boolean(origin == .redis)),
-            ("truncated", .boolean(isTruncated)),
-            ("counters", .array(rows.map(Self.json))),
-        ])
+        [
+            "shared": .boolean(origin == .redis),
+            "truncated": .boolean(isTruncated),
+            "counters": .array(rows.map(Self.json)),
+        ]
     }
 
     private var table: TextTable {
@@ -145,23 +145,23 @@ struct CountersReport {
     }
 
     private static func json(_ row: CounterRow) -> JSONText {
-        .object([
-            ("grant", row.grant.isEmpty ? .null : .string(row.grant)),
-            ("tool", row.tool.isEmpty ? .null : .string(row.tool)),
-            ("counter", .string(row.counter)),
-            ("subject", row.subject.isEmpty ? .null : .string(row.subject)),
-            ("algorithm", .string(row.algorithm)),
-            ("window", .string(row.window)),
-            ("mode", .string(row.isShadow ? "shadow" : "enforce")),
-            ("rule", row.rule.isEmpty ? .null : .string(row.rule)),
-            ("window_start_ms", .integer(row.windowStartMs)),
-            ("reset_ms", .known(row.resetMs)),
-            ("max", .known(row.max)),
-            ("shared_used", .known(row.sharedUsed)),
-            ("local_used", .known(row.localUsed)),
-            ("local_share", .known(row.localShare)),
-            ("remaining", .known(row.remaining)),
-            ("would_deny", .integer(row.wouldDeny)),
-        ])
+        [
+            "grant": row.grant.isEmpty ? .null : .string(row.grant),
+            "tool": row.tool.isEmpty ? .null : .string(row.tool),
+            "counter": .string(row.counter),
+            "subject": row.subject.isEmpty ? .null : .string(row.subject),
+            "algorithm": .string(row.algorithm),
+            "window": .string(row.window),
+            "mode": .string(row.isShadow ? "shadow" : "enforce"),
+            "rule": row.rule.isEmpty ? .null : .string(row.rule),
+            "window_start_ms": .integer(row.windowStartMs),
+            "reset_ms": .known(row.resetMs),
+            "max": .known(row.max),
+            "shared_used": .known(row.sharedUsed),
+            "local_used": .known(row.localUsed),
+            "local_share": .known(row.localShare),
+            "remaining": .known(row.remaining),
+            "would_deny": .integer(row.wouldDeny),
+        ]
     }
 }

@@ -1,4 +1,3 @@
-import FoundationEssentials
 import SluiceClient
 import SluiceProtocol
 import SluiceTerminal
@@ -14,29 +13,26 @@ struct DecisionReport {
     }
 
     var json: JSONText {
-        .object([
-            ("allowed", .boolean(decision.allowed)),
-            ("limit", .known(decision.limit)),
-            ("remaining", .known(decision.remaining)),
-            ("retry_after_ms", .known(decision.retryAfterMs)),
-            ("reset_ms", .known(decision.resetMs)),
-            ("verdict", .string(decision.verdict.rawValue)),
-            ("rule", .string(decision.rule)),
-            ("source", .string(decision.source.rawValue)),
-            ("message", .string(decision.message)),
-            (
-                "trace",
-                .array(
-                    decision.trace.map { limit in
-                        .object([
-                            ("rule", .string(limit.rule)),
-                            ("window_start_ms", .known(limit.windowStartMs)),
-                            ("used", .known(limit.used)),
-                            ("max", .known(limit.max)),
-                        ])
-                    })
-            ),
-        ])
+        [
+            "allowed": .boolean(decision.allowed),
+            "limit": .known(decision.limit),
+            "remaining": .known(decision.remaining),
+            "retry_after_ms": .known(decision.retryAfterMs),
+            "reset_ms": .known(decision.resetMs),
+            "verdict": .string(decision.verdict.rawValue),
+            "rule": .string(decision.rule),
+            "source": .string(decision.source.rawValue),
+            "message": .string(decision.message),
+            "trace": .array(
+                decision.trace.map { limit in
+                    [
+                        "rule": .string(limit.rule),
+                        "window_start_ms": .known(limit.windowStartMs),
+                        "used": .known(limit.used),
+                        "max": .known(limit.max),
+                    ]
+                }),
+        ]
     }
 
     private var facts: [(name: String, value: TextTable.Cell)] {
@@ -61,7 +57,9 @@ struct DecisionReport {
             let isFull = limit.used >= limit.max
             table.append([
                 .init(limit.rule), .init(limit.used < 0 ? "-" : "\(limit.used)", isFull ? .bad : .plain),
-                .init(limit.max), .init(limit.windowStartMs == 0 ? "-" : Self.time(limit.windowStartMs)),
+                .init(limit.max),
+                .init(
+                    limit.windowStartMs <= 0 ? "-" : DateText.format(milliseconds: limit.windowStartMs, isSpaced: true)),
             ])
         }
         return table
@@ -93,12 +91,5 @@ struct DecisionReport {
         case .cache: "cache (a recent denial)"
         case .policy: "policy (no counter was needed)"
         }
-    }
-
-    /// `2025-11-22 18:04:00Z`; UTC, like the windows.
-    static func time(_ milliseconds: Int64) -> String {
-        guard milliseconds >= 0 else { return "-" }
-        let date = Date(timeIntervalSince1970: Double(milliseconds / 1000))
-        return date.formatted(Date.ISO8601FormatStyle(dateTimeSeparator: .space))
     }
 }

@@ -8,19 +8,6 @@ struct DocumentFailure: Error {
     var unreadable: [ControlFailure] = []
     let exitCode: ExitCode
 
-    init(faults: [PolicyFaults] = [], unreadable: [ControlFailure] = [], exitCode: ExitCode) {
-        self.faults = faults
-        self.unreadable = unreadable
-        self.exitCode = exitCode
-    }
-
-    /// Several failures as one, with the exit code of the first.
-    init?(_ failures: [DocumentFailure]) {
-        guard let first = failures.first else { return nil }
-        self.init(
-            faults: failures.flatMap(\.faults), unreadable: failures.flatMap(\.unreadable), exitCode: first.exitCode)
-    }
-
     /// For standard error: each fault on a line of its own in the form of compilers.
     func show(_ console: Console) {
         for document in faults { console.writeError("\(document)\n") }
@@ -36,16 +23,13 @@ struct DocumentFailure: Error {
         guard !faults.isEmpty else { return (unreadable.first ?? ControlFailure("", exitCode: exitCode)).json }
         let count = faults.reduce(0) { $0 + $1.faults.count + $1.omitted }
         let lines = ["\(count) \(count == 1 ? "fault" : "faults")"] + unreadable.map(\.line)
-        return .object([
-            (
-                "error",
-                .object([
-                    ("kind", .string("faults")), ("message", .string(lines.joined(separator: "; "))),
-                    ("exit_code", .integer(Int64(exitCode.rawValue))), ("faults", .array(faultList)),
-                    ("omitted_faults", .integer(Int64(omitted))),
-                ])
-            )
-        ])
+        return [
+            "error": [
+                "kind": .string("faults"), "message": .string(lines.joined(separator: "; ")),
+                "exit_code": .integer(exitCode.rawValue), "faults": .array(faultList),
+                "omitted_faults": .integer(omitted),
+            ]
+        ]
     }
 
     var faultList: [JSONText] { faults.flatMap(\.faults).map(Self.json) }
@@ -59,11 +43,19 @@ struct DocumentFailure: Error {
         case .unexpected(let what, let wanted, let near): (found, expected, nearest) = (what, wanted, near)
         case .notSupportedYet(let what, _): (found, expected, nearest) = (what, nil, nil)
         }
-        let text = { (text: String?) -> JSONText in text.map { .string($0) } ?? .null }
-        return .object([
-            ("file", .string(fault.file)), ("line", .integer(Int64(fault.line))),
-            ("column", .integer(Int64(fault.column))), ("pointer", .string(fault.pointer)), ("found", text(found)),
-            ("expected", text(expected)), ("nearest", text(nearest)), ("message", .string(fault.description)),
-        ])
+        return [
+            "file": .string(fault.file), "line": .integer(fault.line),
+            "column": .integer(fault.column), "pointer": .string(fault.pointer), "found": .text(found),
+            "expected": .text(expected), "nearest": .text(nearest), "message": .string(fault.description),
+        ]
+    }
+}
+
+extension DocumentFailure {
+    /// Several failures as one, with the exit code of the first.
+    init?(_ failures: [DocumentFailure]) {
+        guard let first = failures.first else { return nil }
+        self.init(
+            faults: failures.flatMap(\.faults), unreadable: failures.flatMap(\.unreadable), exitCode: first.exitCode)
     }
 }

@@ -141,23 +141,23 @@ struct ExplainReport {
     // MARK: - For programs
 
     var json: JSONText {
-        .object([
-            ("allowed", .boolean(isAllowed)), ("cost", .integer(cost)), ("verdict", .string(verdict)),
-            ("rule", .string(rule)), ("source", .string(source)), ("message", .string(message)),
-            ("policy", policy.isEmpty ? .null : .string(policy)), ("retry_after_ms", .known(retryAfterMs)),
-            ("limits", .array(limits.map(Self.json))),
-        ])
+        [
+            "allowed": .boolean(isAllowed), "cost": .integer(cost), "verdict": .string(verdict),
+            "rule": .string(rule), "source": .string(source), "message": .string(message),
+            "policy": policy.isEmpty ? .null : .string(policy), "retry_after_ms": .known(retryAfterMs),
+            "limits": .array(limits.map(Self.json)),
+        ]
     }
 
     private static func json(_ limit: Limit) -> JSONText {
-        .object([
-            ("rule", .string(limit.rule)), ("passes", .boolean(limit.passes)),
-            ("mode", .string(limit.isShadow ? "shadow" : "enforce")), ("algorithm", .string(limit.algorithm)),
-            ("window", .string(limit.window)), ("scope", .string(limit.scope)),
-            ("on_outage", .string(limit.onOutage)), ("max", .integer(limit.max)), ("used", .integer(limit.used)),
-            ("left", .integer(limit.left)), ("local_used", .integer(limit.localUsed)),
-            ("retry_after_ms", .known(limit.retryAfterMs)), ("reset_ms", .known(limit.resetMs)),
-            ("would_deny", .integer(limit.wouldDeny)),
-        ])
+        [
+            "rule": .string(limit.rule), "passes": .boolean(limit.passes),
+            "mode": .string(limit.isShadow ? "shadow" : "enforce"), "algorithm": .string(limit.algorithm),
+            "window": .string(limit.window), "scope": .string(limit.scope),
+            "on_outage": .string(limit.onOutage), "max": .integer(limit.max), "used": .integer(limit.used),
+            "left": .integer(limit.left), "local_used": .integer(limit.localUsed),
+            "retry_after_ms": .known(limit.retryAfterMs), "reset_ms": .known(limit.resetMs),
+            "would_deny": .integer(limit.wouldDeny),
+        ]
     }
 }

@@ -28,10 +28,10 @@ struct PolicyDiffReport {
     }
 
     var json: JSONText {
-        .object([
-            ("same", .boolean(!hasChanges)),
-            ("changes", .array(changes.map(Self.json))),
-        ])
+        [
+            "same": .boolean(!hasChanges),
+            "changes": .array(changes.map(Self.json)),
+        ]
     }
 
     /// `3 changes: 1 added, 2 changed; 1 counter starts from 0`
@@ -56,19 +56,16 @@ struct PolicyDiffReport {
 
     private static func json(_ change: PolicyChange) -> JSONText {
         let (place, tool) = place(change.place)
-        return .object([
-            ("kind", .string(change.kind.rawValue)),
-            ("document", change.document.map { .string($0) } ?? .null),
-            ("place", .string(place)),
-            ("tool", tool.map { .string($0) } ?? .null),
-            (
-                "counter",
-                change.counter.map {
-                    .object([("name", .string($0.name)), ("fate", .string($0.fate.rawValue))])
-                } ?? .null
-            ),
-            ("change", .string(change.words)),
-        ])
+        return [
+            "kind": .string(change.kind.rawValue),
+            "document": .text(change.document),
+            "place": .string(place),
+            "tool": .text(tool),
+            "counter": change.counter.map {
+                ["name": .string($0.name), "fate": .string($0.fate.rawValue)]
+            } ?? .null,
+            "change": .string(change.words),
+        ]
     }
 
     private static func place(_ place: PolicyChange.Place) -> (name: String, tool: String?) {

@@ -162,58 +162,60 @@ struct StatusReport {
     // MARK: - For programs
 
     var json: JSONText {
-        let server = status.text("redis_server")
-        let redis: JSONText =
-            status.hasRedis
-            ? .object([
-                ("address", text("redis_address")), ("state", .string(status.text("redis_state"))),
-                ("server", server.isEmpty ? .null : .string(server)),
-                ("last_error", status.redisError.map { .string($0) } ?? .null),
-            ]) : .null
+        let head: [(String, JSONText)] = [
+            ("version", .string(status.text("sluice_version"))),
+            ("uptime_ms", number("uptime_ms")),
+            ("process_id", number("process_id")),
+            ("replica_id", .string(status.text("replica_id"))),
+            ("socket", .string(socket)),
+            ("connected_clients", number("connected_clients")),
+            ("socket_remakes", number("socket_remakes")),
+            ("socket_trouble", .text(status.socketTrouble)),
+            ("policy", text("policy")),
+            ("policy_reloads", number("policy_reloads")),
+            ("policy_refused", .text(status.refusedPolicies)),
+            ("redis", redisJSON),
+            ("counting", .string(status.text("counting"))),
+            ("state", stateJSON),
+            ("ready", .boolean(status.isReady)),
+        ]
         let numbers = [
             "outages", "memory_losses", "redis_clock_behind_ms", "redis_clock_follows", "checks", "waiting", "batches",
-            "entries", "coalesced_checks", "resends",
-            "timed_out", "late", "overloaded", "key_faults", "settled", "unsettled_counters", "identities", "counters",
-            "budget_ms", "replicas", "live_replicas",
+            "entries", "coalesced_checks", "resends", "timed_out", "late", "overloaded", "key_faults", "settled",
+            "unsettled_counters", "identities", "counters", "budget_ms", "replicas", "live_replicas",
         ]
-        let state: JSONText =
-            stateFolder.map {
-                .object([
-                    ("folder", .string($0)), ("unwritten", number("state_unwritten")),
-                    ("faults", number("state_faults")), ("file_bytes", number("state_file_bytes")),
-                ])
-            } ?? .null
         return .object(
-            [
-                ("version", .string(status.text("sluice_version"))),
-                ("uptime_ms", number("uptime_ms")),
-                ("process_id", number("process_id")),
-                ("replica_id", .string(status.text("replica_id"))),
-                ("socket", .string(socket)),
-                ("connected_clients", number("connected_clients")),
-                ("socket_remakes", number("socket_remakes")),
-                ("socket_trouble", status.socketTrouble.map { .string($0) } ?? .null),
-                ("policy", text("policy")),
-                ("policy_reloads", number("policy_reloads")),
-                ("policy_refused", status.refusedPolicies.map { .string($0) } ?? .null),
-                ("redis", redis),
-                ("counting", .string(status.text("counting"))),
-                ("state", state),
-                ("ready", .boolean(status.isReady)),
-            ] + numbers.map { ($0, number($0)) } + [
+            head + numbers.map { ($0, number($0)) } + [
                 ("checks_per_s", rate.map { .tenths($0.tenthsPerSecond) } ?? .null),
                 ("rate_over_ms", rate.map { .integer($0.milliseconds) } ?? .null),
                 (
                     "answers",
                     .array(
-                        status.answers.map { answers in
-                            .object([
-                                ("source", .string(answers.source)), ("verdict", .string(answers.verdict)),
-                                ("count", .integer(answers.count)),
-                            ])
+                        status.answers.map {
+                            [
+                                "source": .string($0.source), "verdict": .string($0.verdict),
+                                "count": .integer($0.count),
+                            ]
                         })
                 ),
             ])
+    }
+
+    private var redisJSON: JSONText {
+        guard status.hasRedis else { return .null }
+        let server = status.text("redis_server")
+        return [
+            "address": text("redis_address"), "state": .string(status.text("redis_state")),
+            "server": server.isEmpty ? .null : .string(server), "last_error": .text(status.redisError),
+        ]
+    }
+
+    private var stateJSON: JSONText {
+        guard let stateFolder else { return .null }
+        return [
+            "folder": .string(stateFolder), "unwritten": number("state_unwritten"), "faults": number("state_faults"),
+            "file_bytes": number("state_file_bytes"),
+        ]
     }
 
     /// Null if it is not reported: it may be for operators only.

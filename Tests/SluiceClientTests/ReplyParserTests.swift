@@ -2,8 +2,10 @@ import NIOCore
 import SluiceProtocol
 import Testing
 
+@testable import SluiceClient
+
 @Suite struct ReplyParserTests {
-    static let samples: [(text: String, value: RESPValue)] = [
+    static let samples: [(text: String, value: Reply)] = [
         ("+OK\r\n", .string("OK")),
         ("-BADARG COST is 'x', send n\r\n", .error(code: "BADARG", message: "COST is 'x', send n")),
         ("-\r\n", .error(code: "", message: "")),
@@ -27,16 +29,17 @@ import Testing
         ("~2\r\n+a\r\n+b\r\n", .array([.string("a"), .string("b")])),
         ("%1\r\n+a\r\n*1\r\n:1\r\n", .map([.init(key: .string("a"), value: .array([.integer(1)]))])),
         ("%0\r\n", .map([])),
-        (">1\r\n+hi\r\n", .push([.string("hi")])),
+        (">1\r\n+hi\r\n>0\r\n+OK\r\n", .string("OK")),
+        ("*1\r\n>1\r\n+hi\r\n", .array([.array([.string("hi")])])),
         ("|1\r\n+ttl\r\n:1\r\n*1\r\n|0\r\n:5\r\n", .array([.integer(5)])),
     ]
 
-    @Test(arguments: samples) func readsValues(_ sample: (text: String, value: RESPValue)) throws {
+    @Test(arguments: samples) func readsValues(_ sample: (text: String, value: Reply)) throws {
         let bytes = Array((sample.text + ":42\r\n").utf8)
         for split in 0..<bytes.count {
             var parser = ReplyParser()
             var buffer = ByteBuffer(bytes: bytes[..<split])
-            var values: [RESPValue] = []
+            var values: [Reply] = []
             while let value = try parser.next(in: &buffer) { values.append(value) }
             buffer.writeBytes(bytes[split...])
             while let value = try parser.next(in: &buffer) { values.append(value) }

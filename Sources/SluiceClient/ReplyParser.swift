@@ -1,10 +1,12 @@
-package import NIOCore
+internal import NIOCore
+internal import SluiceProtocol
 
-/// Reads replies of RESP2 and RESP3 from the bytes of one connection as they arrive.
+/// Reads replies of RESP2 and RESP3 from the bytes of one connection as they arrive. Sluice's replies are text; invalid
+/// UTF-8, which only `ECHO` can cause, is replaced. Push messages of RESP3 answer no request, and are dropped.
 ///
 /// It consumes the buffer at once, element by element, so a large reply in many pieces is read once. Depth, size and
 /// the number of elements are bounded, and nothing is reserved because a header announces it.
-package struct ReplyParser: Sendable {
+struct ReplyParser: Sendable {
     private enum Kind: Sendable {
         case array
         case map
@@ -17,11 +19,11 @@ package struct ReplyParser: Sendable {
         var kind: Kind
         /// Elements that are still missing; keys and values count separately.
         var remaining: Int
-        var items: [RESPValue] = []
+        var items: [Reply] = []
     }
 
     private enum Element {
-        case value(RESPValue, byteCount: Int)
+        case value(Reply, byteCount: Int)
         case opens(Kind, count: Int, byteCount: Int)
         case incomplete
     }
@@ -35,10 +37,8 @@ package struct ReplyParser: Sendable {
     /// Where the search for the end of an unfinished line continues, counted from the line's first byte.
     private var searched = 0
 
-    package init() {}
-
     /// The next reply, or `nil` if it is incomplete. After an error nothing more can be read.
-    package mutating func next(in buffer: inout ByteBuffer) throws(ReplyError) -> RESPValue? {
+    mutating func next(in buffer: inout ByteBuffer) throws(ReplyError) -> Reply? {
         while true {
             switch try readElement(buffer.readableBytesUInt8Span) {
             case .incomplete:
@@ -50,7 +50,7 @@ package struct ReplyParser: Sendable {
                 try take(byteCount, off: &buffer)
                 try announce(count)
                 if count == 0 {
-                    if let value = Self.value(kind, []), let reply = close(with: value) { return reply }
+                    if let value = self.value(kind, []), let reply = close(with: value) { return reply }
                 } else {
                     guard open.count < ProtocolBounds.maxReplyDepth else { throw .tooDeep }
                     open.append(Aggregate(kind: kind, remaining: count))
@@ -72,7 +72,7 @@ package struct ReplyParser: Sendable {
     }
 
     /// Adds a value to its aggregate; returns the whole reply if it was the last missing part.
-    private mutating func close(with value: RESPValue) -> RESPValue? {
+    private mutating func close(with value: Reply) -> Reply? {
         var value = value
         while !open.isEmpty {
             let last = open.count - 1
@@ -80,21 +80,29 @@ package struct ReplyParser: Sendable {
             open[last].remaining -= 1
             guard open[last].remaining == 0 else { return nil }
             let aggregate = open.removeLast()
-            guard let closed = Self.value(aggregate.kind, aggregate.items) else { return nil }
+            guard let closed = self.value(aggregate.kind, aggregate.items) else { return nil }
             value = closed
         }
-        bytesRead = 0
-        elementsAnnounced = 0
+        startReply()
         return value
     }
 
-    private static func value(_ kind: Kind, _ items: [RESPValue]) -> RESPValue? {
+    private mutating func startReply() {
+        bytesRead = 0
+        elementsAnnounced = 0
+    }
+
+    /// - Returns: nil for what is dropped.
+    private mutating func value(_ kind: Kind, _ items: [Reply]) -> Reply? {
         switch kind {
-        case .array: .array(items)
+        case .array: return .array(items)
         case .map:
-            .map(stride(from: 0, to: items.count, by: 2).map { .init(key: items[$0], value: items[$0 + 1]) })
-        case .push: .push(items)
-        case .attribute: nil
+            return .map(stride(from: 0, to: items.count, by: 2).map { .init(key: items[$0], value: items[$0 + 1]) })
+        case .push:
+            guard open.isEmpty else { return .array(items) }
+            startReply()
+            return nil
+        case .attribute: return nil
         }
     }
 
@@ -163,7 +171,7 @@ package struct ReplyParser: Sendable {
         guard index + 1 < bytes.count else { return .incomplete }
         guard bytes[index + 1] == UInt8(ascii: "\n") else { throw .malformed("expected CRLF at the end of a line") }
         let text = bytes.string(1..<index)
-        let value: RESPValue
+        let value: Reply
         switch (type, text) {
         case (UInt8(ascii: "-"), _): value = Self.error(text)
         case (UInt8(ascii: "_"), ""): value = .null
@@ -178,7 +186,7 @@ package struct ReplyParser: Sendable {
         return .value(value, byteCount: index + 2)
     }
 
-    private static func error(_ text: String) -> RESPValue {
+    private static func error(_ text: String) -> Reply {
         let words = text.split(separator: " ", maxSplits: 1)
         return .error(code: words.first.map(String.init) ?? "", message: words.count > 1 ? String(words[1]) : "")
     }
