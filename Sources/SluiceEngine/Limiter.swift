@@ -38,7 +38,7 @@ package struct Limiter {
             /// The reservation was not settled, and nothing about it changed.
             case notSettled(SettleFault)
             /// The store became unavailable before it answered a settlement: it may or may not have run.
-            case storeAway
+            case storeUnavailable
         }
 
         package var ticket: Ticket
@@ -63,7 +63,7 @@ package struct Limiter {
     var ledger = BatchLedger()
     var writer = BatchWriter()
     /// The quotas of the check being decided, each for its window: computed once and read several times.
-    var quotasAtHand: [Quota] = []
+    var currentQuotas: [Quota] = []
 
     var denials: DenialCache
     var reservations: Reservations

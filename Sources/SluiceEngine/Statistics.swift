@@ -24,7 +24,7 @@ package struct Statistics: Sendable, Equatable {
     /// How often windows went back because the store's clock stayed behind.
     package var clockFollows: Int64 = 0
     /// Data losses of the store.
-    package var forgotten: Int64 = 0
+    package var dataLosses: Int64 = 0
 
     /// Checks answered `BUSY`, by cause.
     private var busy = [Int64](repeating: 0, count: Busy.allCases.count)

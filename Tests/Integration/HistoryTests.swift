@@ -44,7 +44,7 @@ extension Integration {
         private var steps = 0
         /// Calls that were admitted under an id, with the sidecar that answered.
         private var remembered: [(call: Call, sidecar: Int)] = []
-        /// Unsettled reservations, with the sidecar that made them during an outage.
+        /// UnwrittenUsage reservations, with the sidecar that made them during an outage.
         private var open: [(reservation: String, call: Call, sidecar: Int?)] = []
 
         init(stage: Outages.Stage, random: SeededRandom, seed: UInt64) {

@@ -109,7 +109,7 @@ package struct ModelStore: Sendable {
     // MARK: - The script
 
     package mutating func run(_ batch: Batch, replica: UInt64) -> Result<BatchReply, BatchFailure> {
-        if let refusal { return .failure(.refused(refusal)) }
+        if let refusal { return .failure(.rejected(refusal)) }
         runs += 1
         var reply = BatchReply()
         reply.timeMs = clockMs

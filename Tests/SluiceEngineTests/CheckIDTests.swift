@@ -159,7 +159,7 @@ import Testing
         }
         for number in 0...EngineBounds.maxIdempotencyKeys { _ = rig.decide(question(number)) }
         #expect(
-            rig.limiter.reservations.answers.forgotten == 1
+            rig.limiter.reservations.answers.dropped == 1
                 && rig.limiter.reservations.answers.count == EngineBounds.maxIdempotencyKeys)
         let before = [rig.decide(grant: "g0", isPeek: true), rig.decide(grant: "g1", isPeek: true)].map(\.remaining)
         _ = rig.decide(question(1))

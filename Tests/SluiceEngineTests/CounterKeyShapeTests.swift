@@ -91,9 +91,9 @@ import Testing
             let back = Shape(
                 grant: read.grant, subject: read.subject, tool: read.tool, counter: read.counter,
                 algorithm: read.algorithm, window: read.window)
-            expectQuickly(back.parts == shape.parts && read.windowStartMs == startMs && !read.isRefusals, text)
+            expectQuickly(back.parts == shape.parts && read.windowStartMs == startMs && !read.isDenials, text)
             let denials = CounterKey(CounterKey.denials(of: key), prefix: "sluice")
-            expectQuickly(denials?.isRefusals == true && denials != read, text)
+            expectQuickly(denials?.isDenials == true && denials != read, text)
         }
         #expect(seen.count > 10_000)
     }

@@ -30,7 +30,7 @@ import Testing
         #expect(rig.store.runs == runs && again.source == .cache && again.verdict == .limit)
         #expect(again.limit == 3 && again.remaining == 0 && again.rule == "/tools/t/limits/c")
         #expect(again.retryAfterMs == again.resetMs && again.resetMs == shared.resetMs - 400)
-        #expect(!again.message.isEmpty && again.messageTellsWait)
+        #expect(!again.message.isEmpty && again.messageHasWait)
         let look = try #require(again.trace?.first)
         #expect(look.used == 3 && look.max == 3 && !look.fits && look.windowStartMs == LimiterRig.startMs)
         #expect(rig.limiter.statistics.answers(.cache, .limit) == 2)
@@ -319,7 +319,7 @@ import Testing
         rig.store.flush()
         let ticket = rig.wait(Question(grant: "other"))
         rig.exchange()
-        #expect(rig.answers[ticket]?.allowed == true && rig.limiter.statistics.forgotten == 1)
+        #expect(rig.answers[ticket]?.allowed == true && rig.limiter.statistics.dataLosses == 1)
         // The store is asked again, after its earlier usage was restored.
         let denied = rig.decide()
         #expect(!denied.allowed && denied.source == .shared)

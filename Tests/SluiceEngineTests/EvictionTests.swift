@@ -376,7 +376,7 @@ import Testing
         for number in 0..<most * 20 { #expect(rig.decide(LimiterRig.Question(id: "id\(number)")).allowed) }
         #expect(
             rig.limiter.reservations.answers.count == most + 1
-                && rig.limiter.reservations.answers.forgotten == Int64(most * 19))
+                && rig.limiter.reservations.answers.dropped == Int64(most * 19))
         #expect(rig.decide(other).remaining == 999_999)
         #expect(rig.limiter.reservations.answers.placeCount < 8 * most)
     }

@@ -174,7 +174,7 @@ import Testing
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
-        #expect(used(rig, ten) == 7 && rig.limiter.statistics.forgotten == 1)
+        #expect(used(rig, ten) == 7 && rig.limiter.statistics.dataLosses == 1)
         #expect(rig.decide().remaining == 2 && rig.decide("u").remaining == 10)
     }
 

@@ -84,13 +84,13 @@ import Testing
             let decision = rig.decide()
             #expect(decision.allowed && decision.source == .local && decision.remaining == left)
             #expect(decision.limit == 3 && decision.resetMs == 60_000 && decision.retryAfterMs == 0)
-            #expect(decision.rule == "/tools/t/limits/c" && decision.message.isEmpty && !decision.messageTellsWait)
+            #expect(decision.rule == "/tools/t/limits/c" && decision.message.isEmpty && !decision.messageHasWait)
         }
         rig.pass(ms: 59_999)
         let denied = rig.decide()
         #expect(denied.verdict == .limit && denied.remaining == 0 && denied.limit == 3)
         #expect(denied.retryAfterMs == 1 && denied.resetMs == 1)
-        #expect(denied.message == "t is limited to 3 calls per minute for this grant." && denied.messageTellsWait)
+        #expect(denied.message == "t is limited to 3 calls per minute for this grant." && denied.messageHasWait)
         rig.pass(ms: 1)
         #expect(rig.decide().remaining == 2)
     }
@@ -121,7 +121,7 @@ import Testing
             policy(limit(max: 5), limit("day", max: 100, per: 86_400)), usesStore: usesStore)
         for isPeek in [true, false] {
             let denied = rig.decide(cost: 6, isPeek: isPeek, wantsTrace: true)
-            #expect(denied.verdict == .limit && denied.retryAfterMs == -1 && !denied.messageTellsWait)
+            #expect(denied.verdict == .limit && denied.retryAfterMs == -1 && !denied.messageHasWait)
             #expect(denied.rule == "/tools/t/limits/c" && denied.limit == 5 && denied.remaining == 5)
             #expect(denied.source == (usesStore ? .shared : .local) && denied.resetMs == 60_000)
             #expect(denied.trace?.map(\.used) == [0, 0])
@@ -135,7 +135,7 @@ import Testing
         var rig = LimiterRig(policy(limit(max: 0)))
         let denied = rig.decide()
         #expect(denied.verdict == .limit && denied.retryAfterMs == -1 && denied.limit == 0 && denied.remaining == 0)
-        #expect(denied.message == "t is blocked by this policy." && !denied.messageTellsWait)
+        #expect(denied.message == "t is blocked by this policy." && !denied.messageHasWait)
         #expect(rig.store.runs == 1)  // the probe
     }
 
@@ -196,7 +196,7 @@ import Testing
         var rig = LimiterRig(policy(limit(max: 1, onDeny: "Slow down.")), usesStore: false)
         #expect(rig.decide().allowed)
         let denied = rig.decide()
-        #expect(denied.message == "Slow down." && !denied.messageTellsWait)
+        #expect(denied.message == "Slow down." && !denied.messageHasWait)
     }
 
     @Test(arguments: [true, false])

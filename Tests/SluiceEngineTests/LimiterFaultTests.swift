@@ -334,7 +334,7 @@ import Testing
         #expect(rig.order.suffix(2) == [first, second])
         // What it had reported before is restored first.
         #expect(rig.answers[first]?.remaining == 5 && rig.answers[first]?.source == .shared)
-        #expect(rig.limiter.statistics.forgotten == 1 && rig.limiter.statistics.resends == 1)
+        #expect(rig.limiter.statistics.dataLosses == 1 && rig.limiter.statistics.resends == 1)
     }
 
     /// The copy was made just after the store had reported a data loss: it lacks what was sent since, and must not be
@@ -351,7 +351,7 @@ import Testing
         rig.close()
         rig.store = copy
         rig.connect()
-        #expect(rig.limiter.statistics.forgotten == 2)
+        #expect(rig.limiter.statistics.dataLosses == 2)
         #expect(rig.decide().remaining == 3)
     }
 
@@ -441,7 +441,7 @@ import Testing
         _ = rig.wait("u")
         let settling = try #require(rig.sent().first)
         #expect(settling.charges.count == 2 && rig.limiter.ledger.inFlight.last?.kind.writesBack == true)
-        rig.answer(second, .failure(.refused("LOADING")))
+        rig.answer(second, .failure(.rejected("LOADING")))
         #expect(rig.answers[waiting]?.source == .local)
         for _ in 0..<20 {
             rig.pass(ms: 5)

@@ -59,7 +59,7 @@ extension LimiterRig {
         case waiting(UInt64)
         case overloaded
         case notSettled(Limiter.SettleFault)
-        case storeAway
+        case storeUnavailable
     }
 
     mutating func askToSettle(
@@ -74,7 +74,7 @@ extension LimiterRig {
         case .waiting: .waiting(ticket)
         case .overloaded: .overloaded
         case .notSettled(let fault): .notSettled(fault)
-        case .storeAway: .storeAway
+        case .storeUnavailable: .storeUnavailable
         }
     }
 
@@ -82,7 +82,7 @@ extension LimiterRig {
     mutating func settle(_ reservation: String, _ settlement: Batch.Settlement, grant: String = "g") -> Bool? {
         switch settleToTheEnd(reservation, settlement, grant: grant) {
         case .answered(let done): done
-        case .storeAway, .notSettled, .waiting: nil
+        case .storeUnavailable, .notSettled, .waiting: nil
         case .overloaded: preconditionFailure("overloaded")
         }
     }
@@ -97,7 +97,7 @@ extension LimiterRig {
         guard case .waiting(let ticket) = outcome else { return outcome }
         exchange()
         if let fault = notSettled[ticket] { return .notSettled(fault) }
-        return (settled[ticket] ?? nil).map { .answered($0) } ?? .storeAway
+        return (settled[ticket] ?? nil).map { .answered($0) } ?? .storeUnavailable
     }
 
     /// The store is lost at once and for the rest of the test.

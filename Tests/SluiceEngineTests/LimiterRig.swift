@@ -161,7 +161,7 @@ struct LimiterRig {
             case .otherArguments: otherArguments.insert(ticket)
             case .settled(let done): settled[ticket] = .some(done)
             case .notSettled(let fault): notSettled[ticket] = fault
-            case .storeAway: settled[ticket] = .some(nil)
+            case .storeUnavailable: settled[ticket] = .some(nil)
             case .overloaded(let cause): busy[ticket] = cause
             }
             order.append(ticket)

@@ -73,7 +73,7 @@ import Testing
         rig.pass(ms: 1_000)
         rig.tick()
         rig.exchange()
-        #expect(rig.limiter.statistics.forgotten == 1)
+        #expect(rig.limiter.statistics.dataLosses == 1)
         #expect(rig.decide().source == .local && rig.limiter.isShared)
     }
 

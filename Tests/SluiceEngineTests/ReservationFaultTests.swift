@@ -187,7 +187,7 @@ import Testing
         let batch = try #require(rig.sent().first)
         rig.lose()
         #expect(rig.settled[ticket] == .some(nil) && rig.limiter.waitingCount == 0)
-        #expect(rig.askToSettle(id, .cancel) == .storeAway)
+        #expect(rig.askToSettle(id, .cancel) == .storeUnavailable)
         // No client waits any more for what has not run: it is not sent again by itself.
         rig.connect()
         #expect(rig.commands().isEmpty && used(rig, ten) == 1)

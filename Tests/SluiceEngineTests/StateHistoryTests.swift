@@ -85,7 +85,7 @@ import Testing
             guard !sent.isEmpty else { return }
             let batch = sent.removeFirst()
             switch Int.random(in: 0..<5, using: &random) {
-            case 0: rig.answer(batch, .failure(.refused("OOM")))
+            case 0: rig.answer(batch, .failure(.rejected("OOM")))
             case 1:
                 _ = rig.run(batch)
                 rig.answer(batch, .failure(.unknown("garbage")))

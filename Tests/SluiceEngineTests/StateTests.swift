@@ -45,7 +45,7 @@ import Testing
         rig.store.flush()
         rig.connect()
         rig.exchange()
-        #expect(used(rig, ten) == 7 && rig.limiter.statistics.forgotten == 1)
+        #expect(used(rig, ten) == 7 && rig.limiter.statistics.dataLosses == 1)
     }
 
     /// The process ends after a data loss was found, and before anything was restored.
@@ -61,7 +61,7 @@ import Testing
         rig.connect()
         rig.exchange()
         // No check used it. That it was restored before is lost with the process, so it is restored once more.
-        #expect(used(rig, ten) == 7 && rig.limiter.statistics.forgotten == 1)
+        #expect(used(rig, ten) == 7 && rig.limiter.statistics.dataLosses == 1)
     }
 
     @Test func theOtherReplicasAreKept() {
@@ -244,7 +244,7 @@ import Testing
         rig.answer(probe, rig.run(probe))
         let paying = try #require(rig.sent().first)
         rig.record()
-        rig.answer(paying, .failure(.refused("OOM")))
+        rig.answer(paying, .failure(.rejected("OOM")))
         #expect(rig.mustRecord)
         rig.restart()
         #expect(rig.limiter.ledger.unconfirmed.isEmpty)
@@ -262,7 +262,7 @@ import Testing
         let paying = try #require(rig.sent().first)
         if ran { _ = rig.run(paying) }
         rig.close()
-        rig.answer(rig.probe(), .failure(.refused("LOADING")))
+        rig.answer(rig.probe(), .failure(.rejected("LOADING")))
         rig.connect()
         #expect(used(rig, ten) == 4 && rig.limiter.journalCount == 0)
     }

@@ -179,7 +179,7 @@ import SluicePolicy
         let link = try await LinkHarness.make(redis.url, limits: .brief)
         redis.stop()
         let results = try await link.scan(query(), times: RedisBounds.maxScans + 1)
-        let denials = results.filter { if case .failure(.refused) = $0 { true } else { false } }
+        let denials = results.filter { if case .failure(.rejected) = $0 { true } else { false } }
         #expect(denials.count == 1)
     }
 }

@@ -89,7 +89,7 @@ import Testing
         guard case .closed(let again) = try await link.connect() else { throw SupportError("connected") }
         #expect(again.hasPrefix("cannot connect: "))
         // Nothing can be sent, and it says so.
-        guard case .failure(.refused) = try await link.answer(to: batch(2)) else { throw SupportError("sent") }
+        guard case .failure(.rejected) = try await link.answer(to: batch(2)) else { throw SupportError("sent") }
         try await redis.restartEmpty()
         guard case .connected = try await link.connect() else { throw SupportError("not connected") }
         #expect(try await link.run(batch(2, acknowledged: 1)).status == .forgot)

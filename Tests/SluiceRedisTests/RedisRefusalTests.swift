@@ -28,7 +28,7 @@ import Testing
                 #expect(try redis.command(["CONFIG", "SET"] + words) == .string("OK"))
             }
         }
-        guard case .failure(.refused(let reason)) = try await link.answer(to: batch) else {
+        guard case .failure(.rejected(let reason)) = try await link.answer(to: batch) else {
             throw SupportError("not refused")
         }
         #expect(reason.hasPrefix(code))
@@ -45,7 +45,7 @@ import Testing
             guard case .error(let reason) = try client.command(["GET", "x"]) else { return false }
             return reason.hasPrefix("BUSY")
         }
-        guard case .failure(.refused(let reason)) = try await link.answer(to: batch) else {
+        guard case .failure(.rejected(let reason)) = try await link.answer(to: batch) else {
             throw SupportError("not refused")
         }
         #expect(reason.hasPrefix("BUSY"))
@@ -68,7 +68,7 @@ import Testing
         // Without the script itself nothing runs.
         try redis.command("ACL", "SETUSER", "narrow", "-evalsha")
         batch.sequence = 2
-        guard case .failure(.refused) = try await link.answer(to: batch) else { throw SupportError("not refused") }
+        guard case .failure(.rejected) = try await link.answer(to: batch) else { throw SupportError("not refused") }
     }
 
     /// A user who may take slots and not free them gets an error, and the slots stay taken.
@@ -239,7 +239,7 @@ import Testing
     ])
     func errorsAreDescribed(_ message: String, isRefusal: Bool) {
         let error = RedisError(message)
-        #expect(error.failure == (isRefusal ? .refused(error.reason) : .unknown(error.reason)))
+        #expect(error.failure == (isRefusal ? .rejected(error.reason) : .unknown(error.reason)))
     }
 
     /// Command arguments that Redis quotes are left out, a password never appears, and everything else is kept in full.

@@ -122,7 +122,7 @@ struct SlotUsage: LocalUsage {
 
     mutating func markUnconfirmed(_ amount: Int64, _ place: Counter.Place?, cutMs: Int64) {}
     func isUnconfirmed(nowMs: Int64) -> Bool { locallyUsed(nil, nowMs: nowMs) > 0 }
-    func holdsUnsettled(nowMs: Int64) -> Bool { false }
+    func hasLocalAdmissions(nowMs: Int64) -> Bool { false }
     func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack] { [] }
 
     mutating func wroteBack(

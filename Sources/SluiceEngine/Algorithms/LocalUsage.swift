@@ -69,7 +69,7 @@ protocol LocalUsage: Sendable {
     mutating func markUnconfirmed(_ amount: Int64, _ place: Counter.Place?, cutMs: Int64)
     func isUnconfirmed(nowMs: Int64) -> Bool
     /// Whether it has local admissions that still count and are not known to be in the store's usage.
-    func holdsUnsettled(nowMs: Int64) -> Bool
+    func hasLocalAdmissions(nowMs: Int64) -> Bool
     /// The next write-backs and restores, in the order in which they are sent; amounts may be 0.
     mutating func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack]
     /// The quota that a write-back is charged with, which passes whatever the usage is; nil if that of its window does.

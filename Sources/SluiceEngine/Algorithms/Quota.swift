@@ -10,23 +10,18 @@ package struct Quota: Sendable, Equatable {
     package var algorithm: Algorithm
     /// What a window admits, in units of cost; for concurrency, the number of slots. 0 to 10^12.
     package var max: Int64
-    /// What a token bucket holds, in units of cost. 0 for other algorithms.
-    package var burst: Int64
-    /// How long a slot lives if it is not released, ms. For a log, when a write-back was charged, ms since the epoch;
-    /// 0 (now) for every check. 0 for other algorithms.
-    package var holdMs: Int64
     /// The open window, half-open, in ms since the epoch. All time, `Quota.endless`, for token buckets, concurrency
     /// and logs.
     package var windowStartMs: Int64
     package var windowEndMs: Int64
     /// For a token bucket, the time in which `max` leaks; else the length of the window, ms.
     package var lengthMs: Int64
-    /// For sliding windows, the length of the previous window, ms, since days and months differ in length. Else as
-    /// `lengthMs`.
-    package var previousLengthMs: Int64
     /// For sliding windows, when the window after the open one ends, until when usage of the open one counts; it may
     /// have another length, as months do. Else the end of the open window.
     package var nextEndMs: Int64
+    /// What one algorithm alone needs: `burst`, `holdMs` or `previousLengthMs`. One field for all of them, because every
+    /// check copies its quotas.
+    private var parameter: Int64
 
     /// All time: up to the largest integer that is exact in a double.
     package static let endless: Range<Int64> = 0..<maxExact
@@ -38,13 +33,40 @@ package struct Quota: Sendable, Equatable {
     ) {
         self.algorithm = algorithm
         self.max = max
-        self.burst = burst
-        self.holdMs = holdMs
         self.windowStartMs = windowStartMs
         self.windowEndMs = windowEndMs
         self.lengthMs = lengthMs
-        self.previousLengthMs = algorithm.slides ? previousLengthMs ?? lengthMs : lengthMs
         self.nextEndMs = algorithm.slides ? nextEndMs ?? windowEndMs + lengthMs : windowEndMs
+        parameter =
+            switch algorithm {
+            case .fixedWindow: 0
+            case .slidingWindow: previousLengthMs ?? lengthMs
+            case .tokenBucket: burst
+            case .concurrency, .slidingLog: holdMs
+            }
+    }
+
+    /// What a token bucket holds, in units of cost. 0 for other algorithms.
+    package var burst: Int64 { algorithm == .tokenBucket ? parameter : 0 }
+
+    /// How long a slot lives if it is not released, ms. For a log, when a write-back was charged, ms since the epoch;
+    /// 0 (now) for every check. 0 for other algorithms.
+    package var holdMs: Int64 { algorithm == .concurrency || algorithm == .slidingLog ? parameter : 0 }
+
+    /// For sliding windows, the length of the previous window, ms, since days and months differ in length. Else as
+    /// `lengthMs`.
+    package var previousLengthMs: Int64 { algorithm.slides ? parameter : lengthMs }
+
+    /// The same quota for one window.
+    @inline(__always)
+    func at(_ window: Counter.OpenWindow) -> Quota {
+        var quota = self
+        quota.windowStartMs = window.startMs
+        quota.windowEndMs = window.endMs
+        quota.nextEndMs = window.nextEndMs
+        if algorithm.hasWindows { quota.lengthMs = window.endMs - window.startMs }
+        if algorithm.slides { quota.parameter = window.previousLengthMs }
+        return quota
     }
 
     package static func fixedWindow(max: Int64, window: Range<Int64>) -> Quota {

@@ -73,7 +73,7 @@ private func scale(_ value: Int64, by part: Int64, over whole: Int64) -> (quotie
 /// The usage of a sliding window: of the open window, and of the one before it, part of which still counts.
 struct SlidingUsage: LocalUsage {
     private var open = WindowUsage()
-    /// As `Unsettled.unconfirmed`, of the open window.
+    /// As `UnwrittenUsage.unconfirmed`, of the open window.
     private var unconfirmed: Int64 = 0
     private var before = WindowBefore()
 
@@ -180,11 +180,11 @@ struct SlidingUsage: LocalUsage {
             }
             before = WindowBefore(open, unconfirmed: 0)
             open = WindowUsage()
-            quota.windowStartMs = quota.windowEndMs
-            quota.windowEndMs = quota.nextEndMs
-            quota.previousLengthMs = quota.lengthMs
-            quota.lengthMs = quota.windowEndMs - quota.windowStartMs
-            quota.nextEndMs += quota.lengthMs
+            let lengthMs = quota.nextEndMs - quota.windowEndMs
+            quota = Quota(
+                algorithm: .slidingWindow, max: quota.max, windowStartMs: quota.windowEndMs,
+                windowEndMs: quota.nextEndMs, lengthMs: lengthMs, previousLengthMs: quota.lengthMs,
+                nextEndMs: quota.nextEndMs + lengthMs)
         }
         // The check exceeds this replica's share: wait until both windows are over, if the store stays unavailable.
         return max(1, quota.windowEndMs - quota.lengthMs - nowMs)
@@ -222,7 +222,7 @@ struct SlidingUsage: LocalUsage {
 
     func isUnconfirmed(nowMs: Int64) -> Bool { unconfirmed != 0 || before.own.unconfirmed != 0 }
 
-    func holdsUnsettled(nowMs: Int64) -> Bool { open.own > 0 || before.own.used > 0 }
+    func hasLocalAdmissions(nowMs: Int64) -> Bool { open.own > 0 || before.own.used > 0 }
 
     func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack] {
         var writeBacks: [WriteBack] = []
@@ -273,7 +273,7 @@ struct SlidingUsage: LocalUsage {
 private struct WindowBefore {
     /// As in `WindowUsage`.
     var sharedUsed: Int64 = 0
-    var own = Unsettled()
+    var own = UnwrittenUsage()
     private(set) var shareBase: Int64 = 0
     private(set) var taken: Int64 = 0
 
@@ -284,7 +284,7 @@ private struct WindowBefore {
     /// - Parameter unconfirmed: the local admissions in it that must not be written back yet.
     init(_ usage: WindowUsage, unconfirmed: Int64) {
         sharedUsed = usage.sharedUsed
-        own = Unsettled(used: usage.own, unconfirmed: unconfirmed)
+        own = UnwrittenUsage(used: usage.own, unconfirmed: unconfirmed)
         shareBase = usage.shareBase
         taken = usage.taken
     }
@@ -326,7 +326,7 @@ private struct WindowBefore {
 }
 
 /// Local admissions of one window that are still to be written back.
-private struct Unsettled {
+private struct UnwrittenUsage {
     var used: Int64 = 0
     /// The part that must not be written back now: a batch in flight may have charged it, or a reservation may still
     /// return it.

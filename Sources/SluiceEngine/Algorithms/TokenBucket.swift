@@ -58,10 +58,9 @@ extension Quota {
 
     /// A token bucket that is charged in levels instead of costs, and has room for any level.
     fileprivate var unlimitedLevel: Quota {
-        var quota = self
-        quota.lengthMs = 1
-        quota.burst = Self.maxExact
-        return quota
+        Quota(
+            algorithm: .tokenBucket, max: max, burst: Self.maxExact, windowStartMs: windowStartMs,
+            windowEndMs: windowEndMs, lengthMs: 1)
     }
 }
 
@@ -84,7 +83,7 @@ struct BucketUsage: LocalUsage {
     private var replicaCount: Int64 = 1
     /// This replica's share of the capacity, fine.
     private var localCapacity: Int64 = 0
-    /// As `Unsettled.unconfirmed`, in units of cost. Its part of the level is not known: while there is any, nothing
+    /// As `UnwrittenUsage.unconfirmed`, in units of cost. Its part of the level is not known: while there is any, nothing
     /// is written back.
     private var unconfirmed: Int64 = 0
     /// The limit as last checked here: see `quota`. A maximum of 0: none.
@@ -267,7 +266,7 @@ struct BucketUsage: LocalUsage {
 
     func isUnconfirmed(nowMs: Int64) -> Bool { unconfirmed > 0 }
 
-    func holdsUnsettled(nowMs: Int64) -> Bool {
+    func hasLocalAdmissions(nowMs: Int64) -> Bool {
         guard let quota else { return false }
         return quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs) > 0
     }

@@ -147,7 +147,7 @@ extension BatchReply {
 /// Why a batch has no `BatchReply`.
 package enum BatchFailure: Error, Sendable, Equatable {
     /// The store rejected it before it ran (`LOADING`, `READONLY`, `OOM`, `NOAUTH` and the like): nothing was charged.
-    case refused(String)
+    case rejected(String)
     /// The connection broke, or the reply made no sense: the batch may have run, and may still run.
     case unknown(String)
 }

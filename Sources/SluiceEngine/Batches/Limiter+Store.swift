@@ -25,7 +25,7 @@ extension Limiter {
         switch result {
         case .success(let reply):
             answered(batch, reply, arrivedNs: arrivedNs, now: now)
-        case .failure(.refused(let reason)):
+        case .failure(.rejected(let reason)):
             reject(batch, reason: reason, now: now)
         case .failure(.unknown(let reason)):
             // It may have run, and stays unconfirmed until the next reply's marker shows that.
@@ -400,12 +400,12 @@ extension Limiter {
             isShadow: table[rulesOf: plan].limits[index].isShadow)
     }
 
-    /// Fills `quotasAtHand` with the quotas of a plan's limits, in the windows that contain `atMs`.
+    /// Fills `currentQuotas` with the quotas of a plan's limits, in the windows that contain `atMs`.
     mutating func takeQuotas(plan: Int, atMs: Int64) {
-        quotasAtHand.removeAll(keepingCapacity: true)
+        currentQuotas.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
             let window = table.bounds(ofCounter: table.counter(ofPlan: plan, index), at: atMs)
-            quotasAtHand.append(table[rulesOf: plan].limits[index].quota.at(window))
+            currentQuotas.append(table[rulesOf: plan].limits[index].quota.at(window))
         }
     }
 
@@ -421,7 +421,7 @@ extension Limiter {
     ) {
         var at = numbers.startIndex
         for index in table[rulesOf: entry.plan].limits.indices {
-            let quota = quotasAtHand[index]
+            let quota = currentQuotas[index]
             let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
             var usage = usage(plan: entry.plan, index, numbers, &at)
             if laterOnes > 0 && !isShadow {

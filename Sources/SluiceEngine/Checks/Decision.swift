@@ -85,7 +85,7 @@ package struct Decision: Sendable, Equatable {
     /// The message for the agent, if denied; else empty.
     package var message: String { allowed ? "" : words.message }
     /// Whether the waiting time is appended to the message.
-    package var messageTellsWait: Bool { words.addsWait && !allowed && retryAfterMs >= 0 }
+    package var messageHasWait: Bool { words.addsWait && !allowed && retryAfterMs >= 0 }
 
     /// Only for a check that asked for a trace.
     package var trace: [LimitTrace]? {

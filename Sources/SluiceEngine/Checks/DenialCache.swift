@@ -11,7 +11,7 @@ struct DenialCache {
     private(set) var changeFeed: ChangeFeed
     /// Usage reported for batches sent up to then proves nothing: a later change may have been missed, or the store
     /// has lost its data.
-    private var forgottenNs = never
+    private var clearedNs = never
     /// When the last change was received, by slot.
     private var changedNs = [Int64](repeating: never, count: EngineBounds.changeSlots)
     /// When a reservation was last settled through this replica, which may have lowered any counter that grants share.
@@ -24,7 +24,7 @@ struct DenialCache {
 
     /// Whether the usage reported in a batch sent at `provenNs` still proves denials.
     func holds(provenNs: Int64, slot: UInt16, nowNs: Int64) -> Bool {
-        guard isListening, provenNs > forgottenNs, nowNs - provenNs <= EngineBounds.denialTTLNs,
+        guard isListening, provenNs > clearedNs, nowNs - provenNs <= EngineBounds.denialTTLNs,
             provenNs > changedNs[Int(slot & Self.slotMask)]
         else { return false }
         return slot & Self.sharedMark == 0 || provenNs > sharedChangedNs
@@ -58,7 +58,7 @@ struct DenialCache {
     }
 
     /// No usage reported so far proves anything any more.
-    mutating func forgetAll(now: ClockReading) { forgottenNs = now.monotonicNs }
+    mutating func forgetAll(now: ClockReading) { clearedNs = now.monotonicNs }
 
     mutating func storeLeft(now: ClockReading) {
         forgetAll(now: now)

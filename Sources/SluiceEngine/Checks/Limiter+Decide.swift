@@ -117,16 +117,16 @@ extension Limiter {
         clock.observeWall(now: now)
         let nowMs = clock.nowMs(now)
         var allFit = true
-        quotasAtHand.removeAll(keepingCapacity: true)
+        currentQuotas.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
             table[counter: counter].beginShare(reconciler.outage)
-            quotasAtHand.append(table.quota(ofPlan: plan, index))
+            currentQuotas.append(table.quota(ofPlan: plan, index))
             if table[rulesOf: plan].limits[index].isShadow { continue }
             switch configuration.usesStore ? table[rulesOf: plan].limits[index].onOutage : .local {
             case .local:
-                if !fitsLocally(counter, quotasAtHand[index], cost: cost, nowMs: nowMs) { allFit = false }
+                if !fitsLocally(counter, currentQuotas[index], cost: cost, nowMs: nowMs) { allFit = false }
             case .allow:
                 // A check that can never pass does not pass in an outage either.
                 if !table[rulesOf: plan].limits[index].quota.canEverPass(cost: cost) { allFit = false }
@@ -152,7 +152,7 @@ extension Limiter {
             nowMs: nowMs, now: now)
     }
 
-    /// The answer by local counters; `quotasAtHand` has the quotas of the plan's limits.
+    /// The answer by local counters; `currentQuotas` has the quotas of the plan's limits.
     mutating func concludeLocally(
         plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck?, allFit: Bool, nowMs: Int64,
         now: ClockReading
@@ -189,7 +189,7 @@ extension Limiter {
         var charged: [LocalReservations.Item] = []
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
-            let quota = quotasAtHand[index]
+            let quota = currentQuotas[index]
             if table[rulesOf: plan].limits[index].isShadow, !fitsLocally(counter, quota, cost: cost, nowMs: nowMs) {
                 table[counter: counter].denyLocally()
                 continue
@@ -212,7 +212,7 @@ extension Limiter {
         plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into evaluation: inout Evaluation
     ) {
         let counter = table.counter(ofPlan: plan, index)
-        let quota = quotasAtHand[index]
+        let quota = currentQuotas[index]
         let left = table[counter: counter].localRemaining(quota, replicas: membership.view, nowMs: nowMs)
         let passesAll =
             table[rulesOf: plan].limits[index].onOutage == .allow && configuration.usesStore
@@ -253,18 +253,18 @@ extension Limiter {
         if asksStore && !asksNobody { return nil }
         let nowMs = clock.nowMs(now)
         var evaluation = Evaluation(allowed: false, wantsTrace: wantsTrace)
-        quotasAtHand.removeAll(keepingCapacity: true)
+        currentQuotas.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
             table[counter: counter].roll(at: nowMs)
-            quotasAtHand.append(table.quota(ofPlan: plan, index))
+            currentQuotas.append(table.quota(ofPlan: plan, index))
             if !asksNobody {
                 table[counter: counter].beginShare(reconciler.outage)
                 findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &evaluation)
-            } else if quotasAtHand[index].capacity == 0 {
+            } else if currentQuotas[index].capacity == 0 {
                 let limitEvaluation = LimitEvaluation(
                     index: index, capacity: 0, left: 0, fits: false, waitMs: -1,
-                    resetMs: quotasAtHand[index].resetMs(Usage(used: 0), nowMs: nowMs))
+                    resetMs: currentQuotas[index].resetMs(Usage(used: 0), nowMs: nowMs))
                 evaluation.add(limitEvaluation, of: table[rulesOf: plan].limits[index])
             }
         }
@@ -336,13 +336,13 @@ extension Limiter {
         ByteString(bytes: Array(Identity.owner(ofKey: table.identity(ofPlan: plan).bytes)))
     }
 
-    /// The combined usage of a plan's limits, in the numbers of a store's reply; `quotasAtHand` has their quotas.
+    /// The combined usage of a plan's limits, in the numbers of a store's reply; `currentQuotas` has their quotas.
     private mutating func combinedNumbers(plan: Int, nowMs: Int64) -> [Int64] {
         var numbers: [Int64] = []
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
-            table.combinedUsage(ofCounter: counter, quotasAtHand[index], nowMs: nowMs).append(
-                to: &numbers, of: quotasAtHand[index].algorithm, isShadow: table[rulesOf: plan].limits[index].isShadow)
+            table.combinedUsage(ofCounter: counter, currentQuotas[index], nowMs: nowMs).append(
+                to: &numbers, of: currentQuotas[index].algorithm, isShadow: table[rulesOf: plan].limits[index].isShadow)
         }
         return numbers
     }

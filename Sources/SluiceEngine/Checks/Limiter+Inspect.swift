@@ -106,7 +106,7 @@ extension Limiter {
     ) -> CounterReport {
         let limit = limit(of: key)
         let bounds = Counter.bounds(of: key.window, key.algorithm, at: key.windowStartMs)
-        let quota = (limit.map { Quota($0) } ?? Quota(forgotten: key)).at(bounds)
+        let quota = (limit.map { Quota($0) } ?? Quota(removedLimit: key)).at(bounds)
         let share = limit == nil ? -1 : share(known, quota, nowMs: nowMs)
         let usage = shared(quota)
         let local = known?.locallyUsed(limit == nil ? nil : quota, nowMs: nowMs) ?? 0
@@ -215,7 +215,7 @@ package struct CounterInspection: Sendable {
 
 extension Quota {
     /// For a counter whose limit no policy has any more: enough to show the usage.
-    fileprivate init(forgotten key: CounterKey) {
+    fileprivate init(removedLimit key: CounterKey) {
         self.init(
             algorithm: key.algorithm, max: 0, windowStartMs: Self.endless.lowerBound,
             windowEndMs: Self.endless.upperBound, lengthMs: key.window.fixedLengthMs ?? 1)

@@ -170,7 +170,7 @@ extension Counter {
     /// Whether the store has everything in it, so that it can be evicted while the store counts: there is nothing to
     /// write back, restore or record, and no local reservation may change it.
     func isStored(epoch: Int16, nowMs: Int64) -> Bool {
-        guard !isJournalled, !isChanged, !holdsUnsettled(nowMs: nowMs) else { return false }
+        guard !isJournalled, !isDirty, !hasLocalAdmissions(nowMs: nowMs) else { return false }
         // `writeBacks` drops expired entries of a log, so it runs on a copy.
         var asked = self
         guard asked.writeBacks(nowMs: nowMs, epoch: epoch).isEmpty else { return false }

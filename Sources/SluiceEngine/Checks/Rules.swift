@@ -122,15 +122,4 @@ extension Quota {
             windowStartMs: Self.endless.lowerBound, windowEndMs: Self.endless.upperBound,
             lengthMs: limit.window.fixedLengthMs ?? 1)
     }
-
-    /// The same quota for one window.
-    func at(_ window: Counter.OpenWindow) -> Quota {
-        var quota = self
-        quota.windowStartMs = window.startMs
-        quota.windowEndMs = window.endMs
-        quota.nextEndMs = window.nextEndMs
-        if algorithm.hasWindows { quota.lengthMs = window.endMs - window.startMs }
-        quota.previousLengthMs = algorithm == .slidingWindow ? window.previousLengthMs : quota.lengthMs
-        return quota
-    }
 }

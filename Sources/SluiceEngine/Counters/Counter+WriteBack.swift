@@ -90,8 +90,8 @@ extension Counter {
     var bucketQuota: Quota? { other?.value.quota }
 
     /// Whether it has local admissions that still count and are not known to be in the store's usage.
-    func holdsUnsettled(nowMs: Int64) -> Bool {
-        algorithm == .fixedWindow ? windowed.own > 0 : local.holdsUnsettled(nowMs: nowMs)
+    func hasLocalAdmissions(nowMs: Int64) -> Bool {
+        algorithm == .fixedWindow ? windowed.own > 0 : local.hasLocalAdmissions(nowMs: nowMs)
     }
 
     /// The store has answered a write-back or restore, or turned out to have run it.

@@ -32,9 +32,9 @@ struct Counter {
     /// Whether it is in the limiter's journal, which then holds a reference.
     var isJournalled = false
     /// Whether a change is still to be recorded: see `StateRecorder`. That holds a reference, too.
-    var isChanged = false
+    var isDirty = false
     /// Whether it must be recorded together with a batch: see `StateRecorder`. Then it has changed.
-    var isTied = false
+    var isDirtyWithBatch = false
     /// Whether it comes from an earlier process, and is kept until nothing of it counts any more.
     var isRestored = false
     /// Its own part of its key: see `KeyTemplate`. Holds the names that most grants have (a UUID's 36 bytes).
@@ -261,8 +261,12 @@ struct Counter {
     /// Takes a share of what the last reported usage left, unless it has the share of this outage already.
     ///
     /// - Parameter outage: see `Reconciler.outage`.
+    @inline(__always)
     mutating func beginShare(_ outage: Int16) {
-        guard shareEpoch != outage else { return }
+        if shareEpoch != outage { takeShare(of: outage) }
+    }
+
+    private mutating func takeShare(of outage: Int16) {
         shareEpoch = outage
         if algorithm == .fixedWindow { windowed.beginShare() } else { local.beginShare() }
     }

@@ -45,7 +45,7 @@ package struct CounterKey: Sendable, Hashable {
     /// 0 if the algorithm has no windows.
     package var windowStartMs: Int64
     /// Whether it counts the checks that a shadow limit would have denied.
-    package var isRefusals = false
+    package var isDenials = false
 
     static let allTools = "all_tools"
     private static let colon = UInt8(ascii: ":")
@@ -173,7 +173,7 @@ package struct CounterKey: Sendable, Hashable {
         let start = Self.prefix(prefix)
         guard bytes.starts(with: start) else { return nil }
         if bytes.suffix(Self.denialsSuffix.count).elementsEqual(Self.denialsSuffix) {
-            isRefusals = true
+            isDenials = true
             bytes.removeLast(Self.denialsSuffix.count)
         }
         let parts = bytes.dropFirst(start.count).split(separator: Self.colon, omittingEmptySubsequences: false)
@@ -229,7 +229,7 @@ package struct CounterKey: Sendable, Hashable {
     /// nil if nothing of it counts at `nowMs`, or its time has not come. Never a key of denials.
     package func open(atMs nowMs: Int64) -> CounterKey? {
         var key = self
-        key.isRefusals = false
+        key.isDenials = false
         let bounds = Counter.bounds(of: window, algorithm, at: windowStartMs)
         if nowMs >= bounds.endMs {
             guard algorithm.slides, nowMs < bounds.nextEndMs else { return nil }
@@ -239,12 +239,12 @@ package struct CounterKey: Sendable, Hashable {
     }
 
     /// As in the store.
-    package func bytes(prefix: String) -> [UInt8] { spelt(prefix: prefix) + (isRefusals ? Self.denialsSuffix : []) }
+    package func bytes(prefix: String) -> [UInt8] { spelt(prefix: prefix) + (isDenials ? Self.denialsSuffix : []) }
 
     /// The key that counts the checks which this limit, as a shadow limit, would have denied.
     package var denials: CounterKey {
         var key = self
-        key.isRefusals = true
+        key.isDenials = true
         return key
     }
 
@@ -306,7 +306,7 @@ package struct CounterKey: Sendable, Hashable {
 /// them as equal (a separate or a combined accent).
 extension CounterKey {
     package static func == (one: CounterKey, other: CounterKey) -> Bool {
-        one.isRefusals == other.isRefusals && one.spelt(prefix: "") == other.spelt(prefix: "")
+        one.isDenials == other.isDenials && one.spelt(prefix: "") == other.spelt(prefix: "")
     }
 
     package func hash(into hasher: inout Hasher) { hasher.combine(spelt(prefix: "")) }

@@ -58,7 +58,7 @@ extension Limiter {
             if waiter.deadlineNs <= now.monotonicNs { statistics.timedOut += 1 }
             let entry = batch.entries[waiter.entry]
             guard entry.plan >= 0 else {
-                finish(waiter.ticket, .storeAway, deadlineNs: waiter.deadlineNs, now: now)
+                finish(waiter.ticket, .storeUnavailable, deadlineNs: waiter.deadlineNs, now: now)
                 continue
             }
             returnShare(ofWaiterIn: waiter.entry, of: &batch, now: now)

@@ -126,7 +126,7 @@ extension Limiter {
 
     /// The store lost its data.
     mutating func storeLostData(timeMs: Int64, now: ClockReading) {
-        statistics.forgotten += 1
+        statistics.dataLosses += 1
         notices.storeLostData(now: now)
         reservations.markAllUnsent()
         let isAwaited = reconciler.storeLostData(

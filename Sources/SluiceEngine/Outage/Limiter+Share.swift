@@ -60,9 +60,9 @@ extension Limiter {
             guard position > room else { continue }
             batch.leave(index)
             if answerAgain(waiter, entry, now: now) { continue }
-            quotasAtHand.removeAll(keepingCapacity: true)
+            currentQuotas.removeAll(keepingCapacity: true)
             for limit in table[rulesOf: entry.plan].limits.indices {
-                quotasAtHand.append(table.quota(ofPlan: entry.plan, limit))
+                currentQuotas.append(table.quota(ofPlan: entry.plan, limit))
             }
             let decision = concludeLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,

@@ -149,7 +149,7 @@ struct Reconciler {
     }
 
     private mutating func putBack(_ counter: Int, hasNothingNew: Bool, in table: inout PlanTable, nowMs: Int64) {
-        if table[counter: counter].holdsUnsettled(nowMs: nowMs) {
+        if table[counter: counter].hasLocalAdmissions(nowMs: nowMs) {
             journal.putBack(counter, hasNothingNew: hasNothingNew)
         } else {
             table[counter: counter].isJournalled = false

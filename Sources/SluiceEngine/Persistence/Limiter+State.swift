@@ -112,7 +112,7 @@ extension Limiter {
         let isStart = state.baseKey.last == UInt8(ascii: ":")
         let key = CounterKey(
             state.baseKey + (isStart ? Array("\(state.startMs)".utf8) : []), prefix: configuration.keyPrefix)
-        guard !state.isVoid(nowMs: nowMs), let key, !key.isRefusals, key.algorithm.rules.keeps(state.usage) else {
+        guard !state.isVoid(nowMs: nowMs), let key, !key.isDenials, key.algorithm.rules.keeps(state.usage) else {
             restoration.dropped += 1
             return
         }

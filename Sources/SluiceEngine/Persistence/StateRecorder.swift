@@ -48,16 +48,16 @@ struct StateRecorder {
 
     /// Marks a counter to be recorded.
     mutating func markDirty(_ counter: Int, in table: inout PlanTable) {
-        guard isOn, !table[counter: counter].isChanged else { return }
-        table[counter: counter].isChanged = true
+        guard isOn, !table[counter: counter].isDirty else { return }
+        table[counter: counter].isDirty = true
         table[counter: counter].references += 1
         dirty.append(Int32(counter))
     }
 
     /// Marks a changed counter to be recorded together with a batch.
     mutating func markDirtyWithBatch(_ counter: Int, in table: inout PlanTable) {
-        guard isOn, table[counter: counter].isChanged, !table[counter: counter].isTied else { return }
-        table[counter: counter].isTied = true
+        guard isOn, table[counter: counter].isDirty, !table[counter: counter].isDirtyWithBatch else { return }
+        table[counter: counter].isDirtyWithBatch = true
         dirtyWithBatch.append(Int32(counter))
     }
 
@@ -208,12 +208,12 @@ struct StateRecorder {
     private func record(
         _ counter: Int, _ request: borrowing Request, into records: inout [StateRecord], from table: inout PlanTable
     ) {
-        guard table[counter: counter].isChanged else { return }
+        guard table[counter: counter].isDirty else { return }
         if let state = table[counter: counter].state(epoch: request.epoch, outage: request.outage) {
             records.append(.counter(state))
         }
-        table[counter: counter].isChanged = false
-        table[counter: counter].isTied = false
+        table[counter: counter].isDirty = false
+        table[counter: counter].isDirtyWithBatch = false
         table.release(counter: counter)
     }
 

@@ -1,7 +1,7 @@
 import DequeModule
 
 /// The answers to checks with an id, for as long as an id lives. If there are too many, of all grants or of one, the
-/// oldest is dropped: a repeat of that check may be charged again, and `forgotten` counts those that could be.
+/// oldest is dropped: a repeat of that check may be charged again, and `dropped` counts those that could be.
 ///
 /// An answer given without the store is sent to it, so that all replicas can repeat it, and is sent again with every
 /// connection until the store has confirmed it or an earlier one. The store keeps the first answer to an id, so
@@ -83,7 +83,7 @@ struct IdempotencyCache {
     }
 
     private var lastNumber: Int64 = 0
-    private(set) var forgotten: Int64 = 0
+    private(set) var dropped: Int64 = 0
     /// Bytes held, with keys and traces.
     private(set) var bytes = 0
     /// Answers that wait for a batch. One that was removed, or that the store has by now, leaves a stale place.
@@ -118,10 +118,10 @@ struct IdempotencyCache {
         expire(now: now)
         remove(key)
         if isFull(of: owner) {
-            forgotten += 1
+            dropped += 1
             removeOldest(of: owner)
         } else if idempotency.count >= EngineBounds.maxIdempotencyKeys || !mayGrow, !idempotency.isEmpty {
-            forgotten += 1
+            dropped += 1
             removeOldest()
         }
         lastNumber += 1

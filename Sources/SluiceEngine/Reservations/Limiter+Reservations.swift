@@ -28,7 +28,7 @@ extension Limiter {
         /// Nothing about it changed.
         case notSettled(Limiter.SettleFault)
         /// The store is unavailable, and this replica does not know the reservation.
-        case storeAway
+        case storeUnavailable
     }
 
     // MARK: - Checks
@@ -98,7 +98,7 @@ extension Limiter {
             return .answered(done)
         }
         guard configuration.usesStore else { return .answered(false) }
-        guard link.isClosed else { return .storeAway }
+        guard link.isClosed else { return .storeUnavailable }
         guard !ledger.isFullOfUnusualWork else { return .overloaded }
         let entry = ledger.add(.settle(key, settlement, isUnsent: false))
         wait(ticket, wantsTrace: false, entry: entry, now: now)

@@ -25,7 +25,7 @@ struct LocalReservations {
         var idempotencyKey: ByteString?
         /// Whether a batch with the same check may also have run in the store.
         var mayBeStored: Bool
-        /// Whether its charge is kept from being written back: see `Unsettled.unconfirmed`.
+        /// Whether its charge is kept from being written back: see `UnwrittenUsage.unconfirmed`.
         var isUnconfirmed = true
         var isCostSpent = false
         var areSlotsFreed = false

@@ -56,10 +56,10 @@ package struct RedisError: Error, Sendable, Equatable {
     /// What this error means for a batch that was answered with it.
     package var failure: BatchFailure {
         if let inner = codeFromInsideScript {
-            return Self.givenToFirstWrite.contains(inner) ? .refused(reason) : .unknown(reason)
+            return Self.givenToFirstWrite.contains(inner) ? .rejected(reason) : .unknown(reason)
         }
         let isBeforeRunning = Self.givenBeforeRunning.contains(String(code)) || message.hasPrefix(Self.unknownCommand)
-        return isBeforeRunning ? .refused(reason) : .unknown(reason)
+        return isBeforeRunning ? .rejected(reason) : .unknown(reason)
     }
 
     /// Redis 6.2 to 8 and Valkey: `ERR unknown command 'EVALSHA', with args beginning with: '5ca1e' '3' ...`.

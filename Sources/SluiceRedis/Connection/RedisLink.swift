@@ -98,7 +98,7 @@ package final class RedisLink: CounterStore {
         eventLoop.preconditionInEventLoop()
         guard scans.count < RedisBounds.maxScans else {
             return eventLoop.assumeIsolated().execute {
-                completion(.failure(.refused("\(RedisBounds.maxScans) scans are running already: try again")))
+                completion(.failure(.rejected("\(RedisBounds.maxScans) scans are running already: try again")))
             }
         }
         let scan = CounterScan(
@@ -146,7 +146,7 @@ package final class RedisLink: CounterStore {
     /// Answers a batch that cannot be sent. There is no connection, so no earlier batch awaits its answer.
     private func reject(_ sequence: Int64, _ reason: String) {
         eventLoop.assumeIsolated().execute {
-            self.delegate?.linkAnswered(sequence: sequence, .failure(.refused(reason)))
+            self.delegate?.linkAnswered(sequence: sequence, .failure(.rejected(reason)))
         }
     }
 }

@@ -326,7 +326,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             throw .busy(.waiting)
         case .notSettled(let fault):
             throw .notSettled(fault)
-        case .storeAway:
+        case .storeUnavailable:
             throw .storeUnavailable
         }
     }
@@ -382,7 +382,7 @@ final class ConnectionHandler: ChannelDuplexHandler {
             queue.fill(number, to: &output) { $0.writeError(RequestError.busy(cause), to: &$1) }
         case .notSettled(let fault):
             queue.fill(number, to: &output) { $0.writeError(RequestError.notSettled(fault), to: &$1) }
-        case .storeAway:
+        case .storeUnavailable:
             queue.fill(number, to: &output) { $0.writeError(RequestError.storeUnavailable, to: &$1) }
         }
     }

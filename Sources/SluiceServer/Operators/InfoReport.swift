@@ -60,7 +60,7 @@ struct InfoReport {
             ("counting", host.limiter.isShared ? "shared" : "local"),
             ("subscription", host.limiter.hearsChanges ? "up" : "down"),
             ("outages", String(statistics.outages)),
-            ("memory_losses", String(statistics.forgotten)),
+            ("memory_losses", String(statistics.dataLosses)),
             ("redis_clock_behind_ms", String(host.limiter.storeBehindMs)),
             ("redis_clock_follows", String(statistics.clockFollows)),
         ] + forOperators([("redis_last_error", host.limiter.storeError.onOneLine)])

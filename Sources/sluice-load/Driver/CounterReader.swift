@@ -111,7 +111,7 @@ struct CounterReader: Sendable {
     ) async throws(SluiceError) {
         let counters = names.compactMap { name in
             CounterKey(name.utf8, prefix: Self.keyPrefix).map { (name: name, key: $0) }
-        }.filter { $0.key.algorithm == .fixedWindow && !$0.key.isRefusals && subjects.subject(of: $0.key) != nil }
+        }.filter { $0.key.algorithm == .fixedWindow && !$0.key.isDenials && subjects.subject(of: $0.key) != nil }
         guard !counters.isEmpty else { return }
         let values = try await connection.send(["MGET"] + counters.map(\.name)).array
         guard let values, values.count == counters.count else { throw .malformedReply("the values of MGET") }

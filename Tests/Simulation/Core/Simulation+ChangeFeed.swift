@@ -181,7 +181,7 @@ extension Simulation {
         let wait = quota.retryAfterMs(cost: cost, usage, nowMs: storeMs)
         guard decision.retryAfterMs < 0 ? wait < 0 : decision.retryAfterMs + 1 >= wait else {
             throw SimulationFailure(
-                description: "told to wait \(decision.retryAfterMs) ms of \(wait): \(quota), \(decision), \(usage)")
+                description: "asked to wait \(decision.retryAfterMs) ms of \(wait): \(quota), \(decision), \(usage)")
         }
     }
 }

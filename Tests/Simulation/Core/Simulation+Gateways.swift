@@ -109,7 +109,7 @@ extension Simulation {
         switch outcome {
         case .answered(let done): try settled(lastTicket, done)
         case .waiting: break
-        case .storeAway: try settled(lastTicket, nil)
+        case .storeUnavailable: try settled(lastTicket, nil)
         case .overloaded, .notSettled: throw SimulationFailure(description: "\(outcome)")
         }
     }

@@ -131,7 +131,7 @@ extension Simulation {
         tellChanges()
         if scenario.isMixed {
             for operation in batch.operations {
-                if case .remember = operation { coverage.add(.toldID) }
+                if case .remember = operation { coverage.add(.sentAnswer) }
                 if case .forget = operation { coverage.add(.freedID) }
             }
             if case .success(let reply) = result {
@@ -205,9 +205,9 @@ extension Simulation {
             // A replica without an answer since the copy was made does not notice, and what it charges before the
             // others have restored is lost in their restores.
             if replicas.contains(where: {
-                let toldMs = copy.forgotSinceMs(of: $0.id)
-                return toldMs > 0
-                    ? toldMs == $0.limiter.ledger.forgotSinceMs
+                let reportedMs = copy.forgotSinceMs(of: $0.id)
+                return reportedMs > 0
+                    ? reportedMs == $0.limiter.ledger.forgotSinceMs
                     : copy.newestSequence(of: $0.id) >= $0.limiter.ledger.acknowledgedSequence
             }) {
                 isUnnoticed = true

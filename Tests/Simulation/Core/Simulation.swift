@@ -122,7 +122,7 @@ struct Simulation {
     var checks = 0
     private var finished: [Limiter.Completion] = []
     /// What each replica had to write back when the last check was asked.
-    private var owingAtEnd: [Set<[UInt8]>]?
+    private var unwrittenAtEnd: [Set<[UInt8]>]?
 
     /// - Parameters:
     ///   - without: episodes of the seed's scenario that are left out, to find which ones matter.
@@ -182,7 +182,7 @@ struct Simulation {
         for episode in scenario.episodes { events.push(.fault(episode.fault), atNs: episode.startNs) }
         var steps = 0
         while let next = events.pop(), next.atNs <= lastNs {
-            if owingAtEnd == nil, next.atNs > scenario.endNs { owingAtEnd = replicas.indices.map(owing) }
+            if unwrittenAtEnd == nil, next.atNs > scenario.endNs { unwrittenAtEnd = replicas.indices.map(unwritten) }
             nowNs = next.atNs
             try handle(next.event)
             steps += 1
@@ -378,7 +378,7 @@ struct Simulation {
             switch completion.answer {
             case .decision(let decision): try answered(completion.ticket.rawValue, decision)
             case .settled(let done): try settled(completion.ticket.rawValue, done)
-            case .storeAway: try settled(completion.ticket.rawValue, nil)
+            case .storeUnavailable: try settled(completion.ticket.rawValue, nil)
             case .notSettled(let fault): throw SimulationFailure(description: "\(fault)")
             case .otherArguments: throw SimulationFailure(description: "other arguments")
             case .overloaded(let cause): throw SimulationFailure(description: "BUSY: \(cause)")
@@ -435,7 +435,7 @@ struct Simulation {
         if !scenario.stepsClock && !scenario.isMixed {
             try oracle.judgeBounds(
                 &bounds, replicas: Int64(scenario.replicas), hadStrangers: scenario.crashes && !scenario.keepsState,
-                offered: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed
+                restored: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed
                     && coverage.counts[.recoveryTimedOut] == nil)
         }
         // What a dead replica had admitted is unknown, and which of two processes came back.
@@ -457,7 +457,7 @@ struct Simulation {
     }
 
     /// The counters that a replica has to write back now: what is reserved may yet be given back.
-    private func owing(_ replica: Int) -> Set<[UInt8]> {
+    private func unwritten(_ replica: Int) -> Set<[UInt8]> {
         let limiter = replicas[replica].limiter
         let nowMs = limiter.clock.nowMs(moment(replica))
         return Set(
@@ -476,14 +476,14 @@ struct Simulation {
         guard !scenario.stepsClock else { return }
         for (index, replica) in replicas.enumerated() {
             // Reservations may have ended just now: their rest waits for the next heartbeat.
-            let before = scenario.course == .healing ? owingAtEnd?[index] ?? [] : []
-            let owed = scenario.isMixed ? owing(index).intersection(before) : owing(index)
+            let before = scenario.course == .healing ? unwrittenAtEnd?[index] ?? [] : []
+            let left = scenario.isMixed ? unwritten(index).intersection(before) : unwritten(index)
             let count = scenario.isMixed ? 0 : replica.limiter.journalCount
             let unknown = replica.limiter.ledger.unconfirmed.map(\.sequence)
-            guard owed.isEmpty, count == 0, unknown.isEmpty else {
+            guard left.isEmpty, count == 0, unknown.isEmpty else {
                 throw SimulationFailure(
                     description: "replica \(index) still has to settle \(count), and does not know what became of "
-                        + "\(unknown): \(owed.map { String(decoding: $0, as: UTF8.self) })")
+                        + "\(unknown): \(left.map { String(decoding: $0, as: UTF8.self) })")
             }
         }
     }

@@ -46,9 +46,9 @@ struct SimulationCoverage: Sendable {
         case countedInTime = "a check is counted by a clock that had stepped"
         case newReplica = "another replica is heard of"
         case summed = "a window's sum is compared"
-        case toldID = "the store is told of an answer under an id"
+        case sentAnswer = "an answer under an id is sent to the store"
         case wroteBackLog = "what a log admitted locally is written back"
-        case freedID = "the store is told that an id is free again"
+        case freedID = "a freed id is sent to the store"
         case judgedIDs = "what the store knows of an id is compared"
         case evicted = "a row that the store knows is evicted"
         case busy = "a full table takes nobody in"
@@ -99,7 +99,7 @@ struct SimulationCoverage: Sendable {
             for batch in replica.limiter.ledger.unconfirmed {
                 add(batch.sequence <= reply.previousSequence ? .turnedOutToHaveRun : .turnedOutLost)
             }
-        case .failure(.refused): add(.refused)
+        case .failure(.rejected): add(.refused)
         case .failure(.unknown): add(.garbage)
         }
     }

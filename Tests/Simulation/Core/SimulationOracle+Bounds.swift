@@ -34,19 +34,19 @@ extension SimulationOracle {
     /// - Parameters:
     ///   - replicas: the minimum number that shares are computed for.
     ///   - hadStrangers: some died without a state folder, so that others take their places.
-    ///   - offered: after every data loss all replicas restored, in time.
-    func judgeBounds(_ bounds: inout SimulationBounds, replicas: Int64, hadStrangers: Bool, offered: Bool) throws {
+    ///   - restored: after every data loss all replicas restored, in time.
+    func judgeBounds(_ bounds: inout SimulationBounds, replicas: Int64, hadStrangers: Bool, restored: Bool) throws {
         for (window, usage) in usages {
             let wasForgotten = isForgotten(startMs: window.startMs, endMs: usage.endMs)
             let what = "\(window), \(usage.admittedLocally) locally, \(usage.views)"
             if wasForgotten {
-                if offered && !usage.wasEvicted { try bounds.judge(.forgot, usage.admitted, of: usage.max, what) }
+                if restored && !usage.wasEvicted { try bounds.judge(.forgot, usage.admitted, of: usage.max, what) }
                 continue
             }
             let isOnce = usage.views.allSatisfy { $0.spells <= 1 } && !usage.hadManySpells
             let alone = usage.admittedLocally.reduce(0, +)
             guard usage.restarts == 0 else {
-                guard isOnce, usage.admitted + usage.admittedInDoubt == 0 else { continue }
+                guard isOnce, usage.admitted + usage.admittedUnconfirmed == 0 else { continue }
                 let most = usage.max + usage.lost + usage.unlistedReplicas * ((usage.max + replicas - 1) / replicas)
                 try bounds.judge(.restarted, alone + usage.admittedByDead + usage.admittedBlindly, of: most, what)
                 continue
@@ -56,17 +56,17 @@ extension SimulationOracle {
                 let share = (max(0, usage.max - view.seenBefore) + replicas - 1) / replicas
                 // What was unconfirmed belongs to the store once it is known to have run, and no longer counts against
                 // the share.
-                try bounds.judge(.alone, admitted, of: share + usage.admittedInDoubt, what)
+                try bounds.judge(.alone, admitted, of: share + usage.admittedUnconfirmed, what)
             }
             let seen = usage.views.filter { $0.spells > 0 }.map(\.seenBefore).min()
             switch seen {
             case nil: try bounds.judge(.connected, usage.admitted, of: usage.max, what)
             case .some where hadStrangers || !knewTime: break
-            case .some where usage.admitted + usage.admittedInDoubt == 0:
+            case .some where usage.admitted + usage.admittedUnconfirmed == 0:
                 try bounds.judge(.later, alone, of: usage.max, what)
             case let seen?:
                 let unseen = min(Quota.maxExact, max(0, usage.admitted - seen))
-                try bounds.judge(.open, usage.admitted + alone, of: usage.max + unseen + usage.admittedInDoubt, what)
+                try bounds.judge(.open, usage.admitted + alone, of: usage.max + unseen + usage.admittedUnconfirmed, what)
             }
         }
     }

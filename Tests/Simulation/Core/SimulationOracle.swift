@@ -81,9 +81,9 @@ struct SimulationOracle {
         /// begun by it.
         var admittedBlindly: Int64 = 0
         /// Admitted locally when time ran out.
-        var admittedInDoubt: Int64 = 0
+        var admittedUnconfirmed: Int64 = 0
         /// Denied locally when time ran out: the store may have admitted it, and that is not taken back.
-        var refusedInDoubt: Int64 = 0
+        var deniedUnconfirmed: Int64 = 0
         /// By replica.
         var views: [View]
         /// How often a replica that counted by itself was restarted.
@@ -136,7 +136,7 @@ struct SimulationOracle {
     /// Checks of replicas that died before they answered: the store may have admitted them.
     private var unanswered: Int64 = 0
     /// Windows that contain one of these times of the store were lost in a data loss.
-    private var forgotten: [ClosedRange<Int64>] = []
+    private var dataLosses: [ClosedRange<Int64>] = []
     /// By replica.
     private var unwritten: [Unwritten]
     var returns: SimulationReturns
@@ -220,7 +220,7 @@ struct SimulationOracle {
         }
     }
 
-    mutating func storeLostData(_ times: ClosedRange<Int64>) { forgotten.append(times) }
+    mutating func storeLostData(_ times: ClosedRange<Int64>) { dataLosses.append(times) }
 
     /// - Parameters:
     ///   - turns: see `Simulation.turns(of:)`.
@@ -255,11 +255,11 @@ struct SimulationOracle {
             try demand(!decision.allowed && question.cost > most && decision.retryAfterMs == -1, "a refusal for ever")
         case .local:
             if !decision.allowed && !question.isPeek && question.waits {
-                count(question, looks) { $0.refusedInDoubt += question.cost }
+                count(question, looks) { $0.deniedUnconfirmed += question.cost }
             }
             if decision.allowed && !question.isPeek { count(question, looks) { $0.admittedUnshared += question.cost } }
             if decision.allowed && !question.isPeek && question.waits {
-                count(question, looks) { $0.admittedInDoubt += question.cost }
+                count(question, looks) { $0.admittedUnconfirmed += question.cost }
             }
             if decision.allowed && !question.isPeek {
                 let knowsTime = knowsTime[question.replica]
@@ -349,7 +349,7 @@ struct SimulationOracle {
     // MARK: - What must hold in the end
 
     func isForgotten(startMs: Int64, endMs: Int64) -> Bool {
-        forgotten.contains { startMs <= $0.upperBound && endMs > $0.lowerBound }
+        dataLosses.contains { startMs <= $0.upperBound && endMs > $0.lowerBound }
     }
 
     /// Shared answers never admit more than the maximum, and no two of them claim the same part of the usage.
@@ -374,7 +374,7 @@ struct SimulationOracle {
                 of: Self.key(usage.limit, window))
             // Before its first answer a replica counted locally, and that was added, too. What the store admitted
             // after its time had run out, and was denied here for that, stays charged.
-            let most = usage.admitted + usage.admittedUnshared + usage.refusedInDoubt
+            let most = usage.admitted + usage.admittedUnshared + usage.deniedUnconfirmed
             if store.clockMs < usage.endMs + 60_000 && (stored < usage.admitted || stored > most) {
                 throw SimulationFailure(description: "\(usage.admitted) admitted, \(stored) stored: \(window)")
             }
@@ -412,10 +412,10 @@ struct SimulationOracle {
             let wasFull = usage.asked + usage.admittedUnshared > usage.max
             // What an unanswered batch charged or settled has been seen by no replica: it is not restored after a data
             // loss.
-            let unseen = ranUnanswered ? (mayExceed ? usage.admittedUnshared : usage.admittedInDoubt) : 0
+            let unseen = ranUnanswered ? (mayExceed ? usage.admittedUnshared : usage.admittedUnconfirmed) : 0
             let mayBeLost = usage.lost + usage.admittedBlindly + unseen
             let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull || (usage.wasEvicted && mayExceed)
-            let isNotTooMuch = stored <= admitted + usage.refusedInDoubt + unanswered || mayExceed
+            let isNotTooMuch = stored <= admitted + usage.deniedUnconfirmed + unanswered || mayExceed
             guard isEnough && isNotTooMuch else {
                 throw SimulationFailure(description: "\(admitted) admitted, \(stored) stored: \(window), \(usage)")
             }

@@ -54,7 +54,7 @@ extension SimulationOracle {
     /// What windows admitted in all, if all replicas had an outage and all came back: in windows that began meanwhile
     /// the maximum, in those that were open before with the usage not seen then.
     func judgeReturns(_ bounds: inout SimulationBounds) throws {
-        for (window, usage) in usages where usage.admittedInDoubt == 0 && usage.admittedBlindly == 0 {
+        for (window, usage) in usages where usage.admittedUnconfirmed == 0 && usage.admittedBlindly == 0 {
             let touched = returns.outages.indices.filter {
                 returns.outages[$0].startMs < usage.endMs && (returns.outages[$0].firstBackMs ?? .max) > window.startMs
             }

@@ -136,7 +136,7 @@ struct RunTotals: Sendable {
     }
 
     func json(missing: [String]) throws -> String {
-        struct Told: Encodable {
+        struct SimulationReport: Encodable {
             var seeds: Int64
             var checks: Int64
             var faults: Int64
@@ -151,14 +151,14 @@ struct RunTotals: Sendable {
         encoder.outputFormatting = [.sortedKeys]
         encoder.keyEncodingStrategy = .convertToSnakeCase
         let counts = coverage.counts.map { ($0.key.rawValue, $0.value) }
-        let told = Told(
+        let report = SimulationReport(
             seeds: seeds, checks: checks, faults: faults, virtualHours: virtualNs / 3_600_000_000_000,
             coverage: Dictionary(uniqueKeysWithValues: counts),
             windowsJudged: bounds.rows.reduce(into: [:]) { $0[$1.key.rawValue] = $1.value.windows },
             fullestThousandths: bounds.rows.reduce(into: [:]) { $0[$1.key.rawValue] = $1.value.thousandths },
             failedSeeds: failures.map(\.seed),
             never: missing)
-        return String(decoding: try encoder.encode(told), as: UTF8.self)
+        return String(decoding: try encoder.encode(report), as: UTF8.self)
     }
 }
 

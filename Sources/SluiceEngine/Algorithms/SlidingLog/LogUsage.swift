@@ -11,7 +11,7 @@ struct LogUsage: LocalUsage {
     private(set) var exactUntilMs: Int64 = 0
     /// Local admissions that are not known to be in the store.
     private var own = UsageLog()
-    /// The part that must not be written back now, by time of admission: see `Unsettled.unconfirmed`.
+    /// The part that must not be written back now, by time of admission: see `UnwrittenUsage.unconfirmed`.
     private var unconfirmed = UsageLog()
     /// `shared` at the start of the outage: the share is a part of what it left of the maximum.
     private var shareBase = UsageLog()
@@ -198,7 +198,7 @@ struct LogUsage: LocalUsage {
 
     func isUnconfirmed(nowMs: Int64) -> Bool { unconfirmed.used(nowMs: nowMs, lengthMs: lengthMs) > 0 }
 
-    func holdsUnsettled(nowMs: Int64) -> Bool { own.used(nowMs: nowMs, lengthMs: lengthMs) > 0 }
+    func hasLocalAdmissions(nowMs: Int64) -> Bool { own.used(nowMs: nowMs, lengthMs: lengthMs) > 0 }
 
     mutating func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack] {
         let unwritten = unwritten(atMost: EngineBounds.maxLogStepsWrittenBack, nowMs: nowMs)
