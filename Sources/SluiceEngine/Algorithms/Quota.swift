@@ -76,6 +76,7 @@ package struct Quota: Sendable, Equatable {
     }
 
     /// What may be used at once, in units of cost; for concurrency, in slots.
+    @inline(__always)
     package var capacity: Int64 { algorithm == .fixedWindow ? max : algorithm.rules.capacity(self) }
 
     /// Whether a check of this cost can pass when nothing is used. A slot costs 1, whatever the call costs.
@@ -157,10 +158,16 @@ package struct Usage: Sendable, Equatable {
     package init(used: Int64) { self.used = used }
 
     /// Reads the numbers that `Batch.Charge.usageCount` describes.
+    @inline(__always)
     package init(_ numbers: ArraySlice<Int64>, of algorithm: Algorithm, isShadow: Bool) {
         used = numbers[numbers.startIndex]
-        if algorithm != .fixedWindow { algorithm.rules.read(numbers.dropFirst(), into: &self) }
+        if algorithm != .fixedWindow { read(numbers, of: algorithm) }
         if isShadow { denials = numbers[numbers.endIndex - 1] }
+    }
+
+    /// Apart from `init`, which is on the path of every answer.
+    private mutating func read(_ numbers: ArraySlice<Int64>, of algorithm: Algorithm) {
+        algorithm.rules.read(numbers.dropFirst(), into: &self)
     }
 
     /// Appends the same numbers.

@@ -392,6 +392,7 @@ extension Limiter {
     }
 
     /// Reads the next usage in the reply, for one of a plan's limits.
+    @inline(__always)
     private mutating func usage(plan: Int, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Usage {
         let count = table[rulesOf: plan].limits[index].usageCount
         defer { at += count }

@@ -31,10 +31,10 @@ package enum Algorithm: Int64, Sendable, CaseIterable {
     }
 
     /// Whether each window has its own key.
-    package var hasWindows: Bool { self == .fixedWindow || self == .slidingWindow }
+    @inlinable package var hasWindows: Bool { self == .fixedWindow || self == .slidingWindow }
 
     /// Whether usage of the previous window still counts in part.
-    package var slides: Bool { self == .slidingWindow }
+    @inlinable package var slides: Bool { self == .slidingWindow }
 
     /// Whether a limit of this algorithm may have this window.
     package func allows(_ window: Window) -> Bool {
