@@ -19,6 +19,17 @@ package enum Algorithm: Int64, Sendable, CaseIterable {
         self = algorithm
     }
 
+    /// Written out, because every check compares algorithms, and a derived comparison is not inlined in other modules.
+    @inlinable
+    package static func == (one: Algorithm, other: Algorithm) -> Bool {
+        switch (one, other) {
+        case (.fixedWindow, .fixedWindow), (.slidingWindow, .slidingWindow), (.slidingLog, .slidingLog),
+            (.tokenBucket, .tokenBucket), (.concurrency, .concurrency):
+            true
+        default: false
+        }
+    }
+
     /// As spelt in documents and keys.
     package var name: String {
         switch self {
