@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// The usage of the open window, plus the part of the previous window's usage that a window of the open one's length,
 /// ending now, overlaps: see `Quota.reach`.
 enum SlidingWindow: AlgorithmRules {

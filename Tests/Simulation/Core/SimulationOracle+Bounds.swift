@@ -66,7 +66,8 @@ extension SimulationOracle {
                 try bounds.judge(.later, alone, of: usage.max, what)
             case let seen?:
                 let unseen = min(Quota.maxExact, max(0, usage.admitted - seen))
-                try bounds.judge(.open, usage.admitted + alone, of: usage.max + unseen + usage.admittedUnconfirmed, what)
+                try bounds.judge(
+                    .open, usage.admitted + alone, of: usage.max + unseen + usage.admittedUnconfirmed, what)
             }
         }
     }
