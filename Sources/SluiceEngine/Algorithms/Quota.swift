@@ -47,11 +47,17 @@ package struct Quota: Sendable, Equatable {
     }
 
     /// What a token bucket holds, in units of cost. 0 for other algorithms.
-    package var burst: Int64 { algorithm == .tokenBucket ? parameter : 0 }
+    package var burst: Int64 {
+        get { algorithm == .tokenBucket ? parameter : 0 }
+        set { if algorithm == .tokenBucket { parameter = newValue } }
+    }
 
     /// How long a slot lives if it is not released, ms. For a log, when a write-back was charged, ms since the epoch;
     /// 0 (now) for every check. 0 for other algorithms.
-    package var holdMs: Int64 { algorithm == .concurrency || algorithm == .slidingLog ? parameter : 0 }
+    package var holdMs: Int64 {
+        get { algorithm == .concurrency || algorithm == .slidingLog ? parameter : 0 }
+        set { if algorithm == .concurrency || algorithm == .slidingLog { parameter = newValue } }
+    }
 
     /// For sliding windows, the length of the previous window, ms, since days and months differ in length. Else as
     /// `lengthMs`.
