@@ -18,7 +18,7 @@ protocol AlgorithmRules {
     static func scriptParameters(_ quota: Quota) -> (lengthMs: Int64, extra: Int64)
     /// How many numbers report a usage, without those of shadow limits: `used` first.
     static var usageCount: Int { get }
-    /// Reads the numbers after `used`.
+    /// Reads those after `used`.
     static func read(_ numbers: ArraySlice<Int64>, into usage: inout Usage)
     /// Appends the numbers after `used`.
     static func append(_ usage: Usage, to numbers: inout [Int64])

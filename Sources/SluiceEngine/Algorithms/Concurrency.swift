@@ -20,8 +20,8 @@ enum Concurrency: AlgorithmRules {
     static let usageCount = 3
 
     static func read(_ numbers: ArraySlice<Int64>, into usage: inout Usage) {
-        usage.firstExpiryMs = numbers[numbers.startIndex]
-        usage.lastExpiryMs = numbers[numbers.startIndex + 1]
+        usage.firstExpiryMs = numbers[numbers.startIndex + 1]
+        usage.lastExpiryMs = numbers[numbers.startIndex + 2]
     }
 
     static func append(_ usage: Usage, to numbers: inout [Int64]) {

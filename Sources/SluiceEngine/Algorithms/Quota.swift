@@ -173,7 +173,7 @@ package struct Usage: Sendable, Equatable {
 
     /// Apart from `init`, which is on the path of every answer.
     private mutating func read(_ numbers: ArraySlice<Int64>, of algorithm: Algorithm) {
-        algorithm.rules.read(numbers.dropFirst(), into: &self)
+        algorithm.rules.read(numbers, into: &self)
     }
 
     /// Appends the same numbers.

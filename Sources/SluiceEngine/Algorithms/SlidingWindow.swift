@@ -43,7 +43,7 @@ enum SlidingWindow: AlgorithmRules {
     static let usageCount = 2
 
     static func read(_ numbers: ArraySlice<Int64>, into usage: inout Usage) {
-        usage.previous = numbers[numbers.startIndex]
+        usage.previous = numbers[numbers.startIndex + 1]
     }
 
     static func append(_ usage: Usage, to numbers: inout [Int64]) { numbers.append(usage.previous) }

@@ -49,18 +49,18 @@ extension Counter {
     mutating func writeBacks(nowMs: Int64, epoch: Int16, maxIncrement: Int64 = EngineBounds.maxIncrement) -> [WriteBack]
     {
         let restores = isSeen && seenEpoch != epoch
-        var writeBacks: [WriteBack]
-        if algorithm == .fixedWindow {
-            let unwritten = max(0, windowed.own - windowUnconfirmed)
-            writeBacks = [
-                WriteBack(.restore, restores ? windowed.sharedUsed : 0, windowMs: windowStartMs),
-                WriteBack(.increment, min(maxIncrement, unwritten), windowMs: windowStartMs),
-            ]
-        } else {
-            writeBacks = local.writeBacks(
-                restores: restores, atMost: maxIncrement, windowStartMs: windowStartMs, nowMs: nowMs)
+        guard algorithm == .fixedWindow else {
+            return local.writeBacks(
+                restores: restores, atMost: maxIncrement, windowStartMs: windowStartMs, nowMs: nowMs
+            ).filter { $0.amount > 0 }
         }
-        writeBacks.removeAll { $0.amount <= 0 }
+        // Mostly there are none, and then this allocates nothing.
+        var writeBacks: [WriteBack] = []
+        if restores && windowed.sharedUsed > 0 {
+            writeBacks.append(WriteBack(.restore, windowed.sharedUsed, windowMs: windowStartMs))
+        }
+        let unwritten = min(maxIncrement, windowed.own - windowUnconfirmed)
+        if unwritten > 0 { writeBacks.append(WriteBack(.increment, unwritten, windowMs: windowStartMs)) }
         return writeBacks
     }
 
