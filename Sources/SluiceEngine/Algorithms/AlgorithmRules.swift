@@ -1,4 +1,4 @@
-import SluicePolicy
+package import SluicePolicy
 
 /// What distinguishes an algorithm: its arithmetic, as pure functions of a quota, a usage and a time; its numbers on the
 /// wire; and the type of its local counter. `Quota` and `Usage` say what each function means.
@@ -55,4 +55,29 @@ extension Algorithm {
         case .concurrency: Concurrency.self
         }
     }
+}
+
+/// On the path of every check, so inlined, which the same of another module is not.
+extension Algorithm {
+    @inline(__always)
+    static func == (one: Algorithm, other: Algorithm) -> Bool {
+        switch other {
+        case .fixedWindow: if case .fixedWindow = one { true } else { false }
+        case .slidingWindow: if case .slidingWindow = one { true } else { false }
+        case .slidingLog: if case .slidingLog = one { true } else { false }
+        case .tokenBucket: if case .tokenBucket = one { true } else { false }
+        case .concurrency: if case .concurrency = one { true } else { false }
+        }
+    }
+
+    @inline(__always)
+    static func != (one: Algorithm, other: Algorithm) -> Bool { !(one == other) }
+
+    /// Whether each window has its own key.
+    @inline(__always)
+    package var hasWindows: Bool { self == .fixedWindow || self == .slidingWindow }
+
+    /// Whether usage of the previous window still counts in part.
+    @inline(__always)
+    var slides: Bool { self == .slidingWindow }
 }

@@ -82,9 +82,6 @@ extension BatchReply {
         case heartbeat(replicas: ArraySlice<Int64>, unnamed: Int64)
         /// Whether there was something to settle, store or delete.
         case settled(Bool)
-
-        /// How many checks were admitted and charged now.
-        var admittedCount: Int64 { if case .charged(let admitted, _) = self { admitted } else { 0 } }
     }
 
     /// Reads the results of a reply that `ran`, entry by entry. The store's answers are validated before, where they
@@ -102,6 +99,15 @@ extension BatchReply {
 
         /// Whether all results are read.
         package var isAtEnd: Bool { at == results.count && word == words.count }
+
+        /// Reads the next entry if its checks were decided; nil if its outcome is another one, which `next` reads. A
+        /// shortcut for the path of most checks.
+        @inline(__always)
+        mutating func nextCharged(usageCount: Int) -> (admitted: Int64, usage: ArraySlice<Int64>)? {
+            guard results[at] >= 0 else { return nil }
+            let admitted = nextNumber()
+            return (admitted, nextNumbers(usageCount))
+        }
 
         /// - Parameter question: that of the next entry.
         package mutating func next(_ question: Question) -> Outcome {
@@ -127,11 +133,13 @@ extension BatchReply {
             }
         }
 
+        @inline(__always)
         private mutating func nextNumber() -> Int64 {
             defer { at += 1 }
             return results[at]
         }
 
+        @inline(__always)
         private mutating func nextNumbers(_ count: Int) -> ArraySlice<Int64> {
             defer { at += count }
             return results[at..<at + count]

@@ -239,38 +239,47 @@ extension Limiter {
         precondition(firstMs >= 0, "what was charged is counted in a window")
         for index in batch.entries.indices where batch.entries[index].isSent {
             let entry = batch.entries[index]
-            let outcome = cursor.next(question(of: entry))
-            if entry.held > 0 {
-                returnShare(
-                    ofEntry: index, admitted: outcome.admittedCount, decidedMs: decidedMs, of: &batch, now: now)
-            }
-            switch outcome {
-            case .charged(let admitted, let usage):
+            if entry.plan >= 0,
+                let (admitted, usage) = cursor.nextCharged(usageCount: table[rulesOf: entry.plan].usageCount)
+            {
+                if entry.held > 0 {
+                    returnShare(ofEntry: index, admitted: admitted, decidedMs: decidedMs, of: &batch, now: now)
+                }
                 table[plan: entry.plan].isFaulty = false
                 answer(entry, of: batch, admitted: admitted, numbers: usage, decidedMs: decidedMs, now: now)
-            case .windowIsOver:
-                clock.followStore()
-                repeatEntry(index, of: &batch)
-            case .fault(let reason):
-                fail(entry, of: batch, reason: reason, now: now)
-            case .otherArguments:
-                finishAll(entry, of: batch, .otherArguments, now: now)
-            case .replayed(let atMs, let isLocal, let usage, let reservation):
-                replay(
-                    entry, of: batch, atMs: atMs, isLocal: isLocal, numbers: usage, reservation: reservation, now: now)
-            case .heartbeat(let replicas, let unnamed):
-                heard(replicas, unnamed: unnamed, now: now)
-            case .settled, .tooMuch, .passedOver:
-                finishSettlement(entry, of: batch, outcome, now: now)
+            } else {
+                deliver(entry, index, of: &batch, &cursor, now: now)
             }
         }
         sendRepeated(of: batch, now: now)
         recycle(batch)
     }
 
-    private func question(of entry: borrowing PendingBatch.Entry) -> BatchReply.Question {
-        if entry.plan >= 0 { return .charge(usageCount: table[rulesOf: entry.plan].usageCount) }
-        return entry.isHeartbeat ? .heartbeat : .settlement
+    /// Delivers the reply to an entry that charged nothing now.
+    private mutating func deliver(
+        _ entry: PendingBatch.Entry, _ index: Int, of batch: inout PendingBatch, _ cursor: inout BatchReply.Cursor,
+        now: ClockReading
+    ) {
+        if entry.held > 0 { returnShare(ofEntry: index, admitted: 0, of: &batch, now: now) }
+        let outcome = cursor.next(
+            entry.plan >= 0 ? .charge(usageCount: 0) : entry.isHeartbeat ? .heartbeat : .settlement)
+        switch outcome {
+        case .windowIsOver:
+            clock.followStore()
+            repeatEntry(index, of: &batch)
+        case .fault(let reason):
+            fail(entry, of: batch, reason: reason, now: now)
+        case .otherArguments:
+            finishAll(entry, of: batch, .otherArguments, now: now)
+        case .replayed(let atMs, let isLocal, let usage, let reservation):
+            replay(entry, of: batch, atMs: atMs, isLocal: isLocal, numbers: usage, reservation: reservation, now: now)
+        case .heartbeat(let replicas, let unnamed):
+            heard(replicas, unnamed: unnamed, now: now)
+        case .settled, .tooMuch, .passedOver:
+            finishSettlement(entry, of: batch, outcome, now: now)
+        case .charged:
+            preconditionFailure("delivered before")
+        }
     }
 
     /// The store answered the settlement of a reservation.

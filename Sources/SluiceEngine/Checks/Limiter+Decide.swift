@@ -161,7 +161,10 @@ extension Limiter {
         for index in table[rulesOf: plan].limits.indices {
             findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &evaluation)
         }
-        var decision = conclude(plan: plan, &evaluation, source: .local)
+        let concluded = conclude(plan: plan, &evaluation, source: .local)
+        // Most end here: a decision that is changed is copied.
+        guard tracked != nil || reconciler.isWithinShare else { return concluded }
+        var decision = concluded
         if let recovery = reconciler.recovery, link.isClosed, !decision.allowed, decision.retryAfterMs > 0 {
             // When the recovery ends, all is counted in the store again, and there may be room sooner than in the
             // share.

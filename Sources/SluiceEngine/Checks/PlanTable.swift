@@ -10,27 +10,11 @@ struct Full: Error {
 struct PlanTable {
     private(set) var plans = ChunkedArray<Plan>()
     private(set) var counters = ChunkedArray<Counter>()
-    private var templates = KeyTemplates()
     private var rules: [Rules] = []
     private var planByIdentity = HashIndex()
     private var counterByBaseKey = HashIndex()
-    private var rulesByRuling: [CallRuling: Int32] = [:]
-    private var freePlans: [Int32] = []
-    private var freeCounters: [Int32] = []
-    private var freeRules: [Int32] = []
-    var grants = GrantTable()
-    private var sweepPosition = 0
-    /// Picks rows to examine for an eviction.
-    var random = SeededRandom(seed: 1)
-    /// Rows of plans with bytes stored outside them, in any order, and some rows that had such a plan before. When
-    /// such bytes are needed, dropping other rows frees none.
-    var longRows: [Int32] = []
-    /// How many write-backs in flight refer to a counter; few counters have any.
-    private var writeBacks: [Int32: Int32] = [:]
-    /// Counters of the plan that is being made, which already refers to them.
-    private var held: [Int] = []
-    /// How many rows were evicted that held something, which the store has.
-    var evicted: Int64 = 0
+    /// What no check of a known identity needs. It is boxed, because the table is copied where a check only reads it.
+    private var upkeep = CopyOnWriteBox(Upkeep())
     private var edition: Int32 = 0
     /// Changes whenever a row may get another identity's plan, or an identity another plan.
     private(set) var changes: Int64 = 0
@@ -40,6 +24,48 @@ struct PlanTable {
     var maxBytes: Int
     /// Bytes of plans, counters and rules that are stored outside their rows.
     private var boxedBytes = 0
+
+    private struct Upkeep {
+        var templates = KeyTemplates()
+        var rulesByRuling: [CallRuling: Int32] = [:]
+        var freePlans: [Int32] = []
+        var freeCounters: [Int32] = []
+        var freeRules: [Int32] = []
+        var grants = GrantTable()
+        var sweepPosition = 0
+        /// Picks rows to examine for an eviction.
+        var random = SeededRandom(seed: 1)
+        var longRows: [Int32] = []
+        /// How many write-backs in flight refer to a counter; few counters have any.
+        var writeBacks: [Int32: Int32] = [:]
+        /// Counters of the plan that is being made, which already refers to them.
+        var held: [Int] = []
+        var evicted: Int64 = 0
+    }
+
+    var grants: GrantTable {
+        _read { yield upkeep.value.grants }
+        _modify { yield &upkeep.value.grants }
+    }
+
+    /// Rows of plans with bytes stored outside them, in any order, and some rows that had such a plan before. When
+    /// such bytes are needed, dropping other rows frees none.
+    var longRows: [Int32] {
+        _read { yield upkeep.value.longRows }
+        _modify { yield &upkeep.value.longRows }
+    }
+
+    /// Picks rows to examine for an eviction.
+    var random: SeededRandom {
+        _read { yield upkeep.value.random }
+        _modify { yield &upkeep.value.random }
+    }
+
+    /// How many rows were evicted that held something, which the store has.
+    var evicted: Int64 {
+        get { upkeep.value.evicted }
+        set { upkeep.value.evicted = newValue }
+    }
 
     /// - Parameters:
     ///   - maxBytes: a new identity is rejected if it would take the table beyond this.
@@ -53,21 +79,22 @@ struct PlanTable {
 
     /// Bytes that it holds: see `HeldBytes`.
     var bytes: Int {
-        rowBytes + rules.count * MemoryLayout<Rules>.stride + templates.bytes + boxedBytes + grants.bytes
+        rowBytes + rules.count * MemoryLayout<Rules>.stride + upkeep.value.templates.bytes + boxedBytes + grants.bytes
     }
 
     /// The part of those for rows, free ones included, and their indexes: it never shrinks.
     var rowBytes: Int {
         plans.count * MemoryLayout<Plan>.stride + counters.count * MemoryLayout<Counter>.stride
             + (planByIdentity.slotCount + counterByBaseKey.slotCount) * MemoryLayout<UInt64>.stride
-            + (freePlans.capacity + freeCounters.capacity + longRows.capacity) * MemoryLayout<Int32>.stride
+            + (upkeep.value.freePlans.capacity + upkeep.value.freeCounters.capacity + longRows.capacity)
+            * MemoryLayout<Int32>.stride
     }
 
-    var hasFreePlan: Bool { !freePlans.isEmpty }
-    var freeCounterCount: Int { freeCounters.count }
+    var hasFreePlan: Bool { !upkeep.value.freePlans.isEmpty }
+    var freeCounterCount: Int { upkeep.value.freeCounters.count }
     var planCount: Int { planByIdentity.count }
     var counterCount: Int { counterByBaseKey.count }
-    var templateCount: Int { templates.count }
+    var templateCount: Int { upkeep.value.templates.count }
 
     /// The plan of an identity, if the present policies made it.
     func find(_ identity: ByteString) -> Int? {
@@ -142,11 +169,11 @@ struct PlanTable {
     ) throws(Full) -> Int {
         let replaced = index(of: identity)
         // Counters that it shares with an evicted row stay.
-        if replaced == nil { held = baseKeys.compactMap { counter(named: ByteString(bytes: $0)) } }
-        for counter in held { counters[counter].references += 1 }
+        if replaced == nil { upkeep.value.held = baseKeys.compactMap { counter(named: ByteString(bytes: $0)) } }
+        for counter in upkeep.value.held { counters[counter].references += 1 }
         defer {
-            for counter in held { release(counter: counter) }
-            held.removeAll(keepingCapacity: true)
+            for counter in upkeep.value.held { release(counter: counter) }
+            upkeep.value.held.removeAll(keepingCapacity: true)
         }
         if replaced == nil,
             let cause = makeRoom(for: identity, baseKeys: baseKeys, sharedEpoch: sharedEpoch, nowMs: nowMs)
@@ -158,7 +185,7 @@ struct PlanTable {
             identity, rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs, edition: edition)
         changes += 1
         boxedBytes += plan.boxedBytes
-        let index = freePlans.popLast().map { Int($0) } ?? plans.count
+        let index = upkeep.value.freePlans.popLast().map { Int($0) } ?? plans.count
         if index == plans.count {
             plans.append(plan)
         } else {
@@ -185,26 +212,26 @@ struct PlanTable {
     /// Adds a counter, whose base key no other has; the caller holds a reference to it.
     mutating func insertCounter(baseKey: [UInt8], window: Window, algorithm: Algorithm) -> Int {
         let parts = BaseKeyParts(baseKey)
-        var counter = Counter(parts, of: templates.join(parts, window: window, algorithm: algorithm))
+        var counter = Counter(parts, of: upkeep.value.templates.join(parts, window: window, algorithm: algorithm))
         counter.references = 1
         boxedBytes += counter.boxedBytes
-        let index = freeCounters.popLast().map { Int($0) } ?? counters.count
+        let index = upkeep.value.freeCounters.popLast().map { Int($0) } ?? counters.count
         if index == counters.count { counters.append(counter) } else { counters[index] = counter }
         counterByBaseKey.insert(index, hash: ByteString(bytes: baseKey).hashValue)
         return index
     }
 
     private mutating func rules(_ ruling: CallRuling) -> Int32 {
-        if let index = rulesByRuling[ruling] {
+        if let index = upkeep.value.rulesByRuling[ruling] {
             rules[Int(index)].references += 1
             return index
         }
         var compiled = Rules(ruling)
         compiled.references = 1
         boxedBytes += compiled.bytes
-        let index = freeRules.popLast() ?? Int32(rules.count)
+        let index = upkeep.value.freeRules.popLast() ?? Int32(rules.count)
         if Int(index) == rules.count { rules.append(compiled) } else { rules[Int(index)] = compiled }
-        rulesByRuling[ruling] = index
+        upkeep.value.rulesByRuling[ruling] = index
         return index
     }
 
@@ -212,29 +239,34 @@ struct PlanTable {
     /// them, and no open window of theirs has usage.
     mutating func sweep(_ count: Int, idleNs: Int64, nowMs: Int64, nowNs: Int64) {
         for _ in 0..<min(count, plans.count) {
-            sweepPosition = (sweepPosition + 1) % plans.count
-            guard !plans[sweepPosition].isFree, plans[sweepPosition].pins == 0,
-                nowNs - plans[sweepPosition].lastUsedNs >= idleNs, isQuiet(sweepPosition, nowMs: nowMs)
+            upkeep.value.sweepPosition = (upkeep.value.sweepPosition + 1) % plans.count
+            guard !plans[upkeep.value.sweepPosition].isFree, plans[upkeep.value.sweepPosition].pins == 0,
+                nowNs - plans[upkeep.value.sweepPosition].lastUsedNs >= idleNs,
+                isQuiet(upkeep.value.sweepPosition, nowMs: nowMs)
             else { continue }
-            forget(sweepPosition)
+            forget(upkeep.value.sweepPosition)
         }
     }
 
     /// Whether other plans use a plan's counter as well. A plan that is still being made does not count, because it
     /// may fail; nor do write-backs in flight, which end by themselves.
     func isShared(_ counter: Int) -> Bool {
-        let others = (held.contains(counter) ? 1 : 0) + (writeBacks.isEmpty ? 0 : writeBacks[Int32(counter)] ?? 0)
+        let others =
+            (upkeep.value.held.contains(counter) ? 1 : 0)
+            + (upkeep.value.writeBacks.isEmpty ? 0 : upkeep.value.writeBacks[Int32(counter)] ?? 0)
         return counters[counter].references - others > 1 + counters[counter].keepers
     }
 
     /// A write-back of a counter is sent, and holds a reference to it.
     mutating func beginWriteBack(_ counter: Int) {
         counters[counter].references += 1
-        writeBacks[Int32(counter), default: 0] += 1
+        upkeep.value.writeBacks[Int32(counter), default: 0] += 1
     }
 
     mutating func endWriteBack(_ counter: Int) {
-        writeBacks[Int32(counter)] = writeBacks[Int32(counter)].flatMap { $0 > 1 ? $0 - 1 : nil }
+        upkeep.value.writeBacks[Int32(counter)] = upkeep.value.writeBacks[Int32(counter)].flatMap {
+            $0 > 1 ? $0 - 1 : nil
+        }
         release(counter: counter)
     }
 
@@ -273,7 +305,7 @@ struct PlanTable {
         let isListed = plans[index].isListed
         plans[index] = .free
         plans[index].isListed = isListed
-        freePlans.append(Int32(index))
+        upkeep.value.freePlans.append(Int32(index))
     }
 
     /// Updates the count of a log's bytes.
@@ -285,17 +317,17 @@ struct PlanTable {
         guard counters[counter].references == 0 else { return }
         let baseKey = ByteString(bytes: counters[counter].baseKey)
         counterByBaseKey.remove(counter, hash: baseKey.hashValue)
-        templates.leave(counters[counter].template)
+        upkeep.value.templates.leave(counters[counter].template)
         boxedBytes -= counters[counter].boxedBytes
         counters[counter] = Counter(BaseKeyParts([]), of: .none)
-        freeCounters.append(Int32(counter))
+        upkeep.value.freeCounters.append(Int32(counter))
     }
 
     private mutating func release(rules index: Int32) {
         rules[Int(index)].references -= 1
         guard rules[Int(index)].references == 0 else { return }
         boxedBytes -= rules[Int(index)].bytes
-        rulesByRuling[rules[Int(index)].ruling] = nil
-        freeRules.append(index)
+        upkeep.value.rulesByRuling[rules[Int(index)].ruling] = nil
+        upkeep.value.freeRules.append(index)
     }
 }

@@ -1,6 +1,6 @@
 /// A value stored outside its owner, which keeps the owner small. It is copied when one of two owners changes it, as
 /// an array is.
-struct CopyOnWriteBox<Value: Sendable>: Sendable {
+struct CopyOnWriteBox<Value> {
     /// Changed only while it has a single owner.
     private final class Storage: @unchecked Sendable {
         var value: Value
@@ -19,3 +19,5 @@ struct CopyOnWriteBox<Value: Sendable>: Sendable {
         }
     }
 }
+
+extension CopyOnWriteBox: Sendable where Value: Sendable {}

@@ -19,17 +19,6 @@ package enum Algorithm: Int64, Sendable, CaseIterable {
         self = algorithm
     }
 
-    /// Written out, because every check compares algorithms, and a derived comparison is not inlined in other modules.
-    @inlinable
-    package static func == (one: Algorithm, other: Algorithm) -> Bool {
-        switch (one, other) {
-        case (.fixedWindow, .fixedWindow), (.slidingWindow, .slidingWindow), (.slidingLog, .slidingLog),
-            (.tokenBucket, .tokenBucket), (.concurrency, .concurrency):
-            true
-        default: false
-        }
-    }
-
     /// As spelt in documents and keys.
     package var name: String {
         switch self {
@@ -40,12 +29,6 @@ package enum Algorithm: Int64, Sendable, CaseIterable {
         case .concurrency: "concurrency"
         }
     }
-
-    /// Whether each window has its own key.
-    @inlinable package var hasWindows: Bool { self == .fixedWindow || self == .slidingWindow }
-
-    /// Whether usage of the previous window still counts in part.
-    @inlinable package var slides: Bool { self == .slidingWindow }
 
     /// Whether a limit of this algorithm may have this window.
     package func allows(_ window: Window) -> Bool {

@@ -200,12 +200,19 @@ struct RawOutput {
     private mutating func longDigits(_ value: UInt64) {
         let (high, low) = value.quotientAndRemainder(dividingBy: 100_000_000)
         digits(high)
-        var rest = UInt32(low)
-        for place in stride(from: 7, through: 0, by: -1) {
-            start.storeBytes(of: UInt8(0x30 + rest % 10), toByteOffset: count + place, as: UInt8.self)
-            rest /= 10
-        }
+        start.storeBytes(of: Self.eightDigits(low).littleEndian, toByteOffset: count, as: UInt64.self)
         count += 8
+    }
+
+    /// The eight digits of a number below 10^8 as text, the first in the lowest byte: halves, quarters and digits are
+    /// split side by side in one word. (Khuong, "How to print integers really fast", 2017.)
+    private static func eightDigits(_ value: UInt64) -> UInt64 {
+        let top = value / 10_000
+        let halves = top | (value &- top &* 10_000) << 32
+        let upper = (halves &* 10_486) >> 20 & 0x7F_0000_007F
+        let quarters = upper | (halves &- upper &* 100) << 16
+        let tens = (quarters &* 103) >> 10 & 0x000F_000F_000F_000F
+        return (tens | (quarters &- tens &* 10) << 8) &+ 0x3030_3030_3030_3030
     }
 
     static func digitCount(_ value: UInt64) -> Int {

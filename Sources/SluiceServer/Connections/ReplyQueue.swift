@@ -12,6 +12,10 @@ struct ReplyQueue {
         case throttle(ThrottleForm)
         /// Indirect: it is rare, and every waiting reply takes the room of the largest form.
         indirect case explanation(of: ExplainedCheck)
+
+        /// The bytes that are stored outside it, its names included.
+        @inline(__always)
+        var boxedBytes: Int { if case .explanation = self { 1_024 } else { 0 } }
     }
 
     private enum Slot {
@@ -24,9 +28,7 @@ struct ReplyQueue {
         /// The bytes that are stored outside the slot.
         var boxedBytes: Int {
             switch self {
-            case .waiting(_, .check), .waiting(_, .throttle): 0
-            // Including its names.
-            case .waiting(_, .explanation): 1_024
+            case .waiting(_, let form): form.boxedBytes
             case .decided(let decision, _, _):
                 MemoryLayout<Decision>.size + 64 + (decision.trace?.capacity ?? 0)
                     * MemoryLayout<Decision.LimitTrace>.stride
@@ -52,7 +54,8 @@ struct ReplyQueue {
 
     /// Reserves a place for a later reply; `nextNumber`, read before, identifies it in `fill`.
     mutating func reserve(_ writer: ReplyWriter, _ form: Form = .check) {
-        append(.waiting(writer, form))
+        boxedBytes += form.boxedBytes
+        slots.append(.waiting(writer, form))
     }
 
     /// Adds an immediate decision: written at once if no reply is before it.
@@ -97,7 +100,7 @@ struct ReplyQueue {
         }
         let slot = slots.removeFirst()
         guard case .waiting(let writer, let form) = slot else { preconditionFailure("a place is filled once") }
-        boxedBytes -= slot.boxedBytes
+        boxedBytes -= form.boxedBytes
         firstNumber &+= 1
         writer.write(decision, form, to: &output)
         release(to: &output)
