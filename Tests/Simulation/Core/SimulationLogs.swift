@@ -8,7 +8,7 @@ import SluicePolicy
 struct SimulationLogs {
     private struct Admission {
         var replica: Int
-        /// The outage: see `Limiter.shareEpoch`.
+        /// The outage: see `Reconciler.outage`.
         var outage: Int16
         var ms: Int64
         var cost: Int64
