@@ -27,6 +27,8 @@ struct Notices {
     private var untaken: [Limiter.Notice] = []
     /// Why the store was last unusable; empty if it never was.
     private(set) var storeError = ""
+    /// The latest fault of a key; empty if there was none.
+    private(set) var lastKeyFault = ""
     /// The reasons reported in this outage.
     private var outageReasons: [String] = []
     private var faultPace = NoticePace()
@@ -45,6 +47,7 @@ struct Notices {
     }
 
     private mutating func add(_ notice: Limiter.Notice) {
+        if case .keyFault(let reason) = notice { lastKeyFault = reason }
         if untaken.count < EngineBounds.maxNotices { untaken.append(notice) }
     }
 

@@ -117,8 +117,8 @@ struct Sluiced: AsyncParsableCommand {
             let user = settings.redisUser ?? address.credentials?.user
             let password = settings.redisPassword ?? address.credentials?.password
             return RedisLink.Configuration(
-                address: address, credentials: password.map { RedisCredentials(user: user, password: $0) },
-                replica: replica, keyPrefix: settings.keyPrefix)
+                address: address, credentials: .given(user: user, password: password), replica: replica,
+                keyPrefix: settings.keyPrefix)
         } catch {
             throw fail(EX_CONFIG, "--redis: \(error)")
         }

@@ -168,6 +168,7 @@ extension Integration {
                 // What is in the policy, and where things lie, is the operators' to know.
                 let privateFields = [
                     "policy:", "policy_last_refusal:", "redis_address:", "redis_last_error:", "state_dir:",
+                    "subscription_last_error:", "key_last_fault:",
                 ]
                 for field in privateFields { #expect(info.contains("\n\(field)") == isAllowed, "\(field)") }
                 #expect(info.contains(sidecar.folder.path) == isAllowed)

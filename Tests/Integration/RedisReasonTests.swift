@@ -15,7 +15,7 @@ extension Integration {
         private static let user = "user sluice on >secret resetchannels &*"
         private static let odd = [
             Odd(
-                testDescription: "no right to EVALSHA", configuration: ["\(user) ~* +@all -evalsha"],
+                testDescription: "no right to run scripts", configuration: ["\(user) ~* +@all -evalsha -eval"],
                 words: ["has no permissions to run the 'evalsha' command"]),
             Odd(
                 testDescription: "no right to these keys", configuration: ["\(user) ~other:* +@all"],
@@ -24,12 +24,29 @@ extension Integration {
                 testDescription: "no right to SET inside the script", configuration: ["\(user) ~* +@all -set"],
                 words: ["can't run this command", "user executing the script"]),
             Odd(
-                testDescription: "EVALSHA renamed",
-                configuration: ["\(user) ~* +@all", "rename-command EVALSHA \"\""],
+                testDescription: "EVALSHA and EVAL renamed",
+                configuration: ["\(user) ~* +@all", "rename-command EVALSHA \"\"", "rename-command EVAL \"\""],
                 words: ["unknown command 'EVALSHA'", "unknown command `EVALSHA`"]),
             Odd(
-                testDescription: "SCRIPT renamed", configuration: ["\(user) ~* +@all", "rename-command SCRIPT \"\""],
+                testDescription: "SCRIPT and EVAL renamed",
+                configuration: ["\(user) ~* +@all", "rename-command SCRIPT \"\"", "rename-command EVAL \"\""],
                 words: ["unknown command 'SCRIPT'", "unknown command `SCRIPT`"]),
+            Odd(
+                testDescription: "no right to INCRBY inside the script", configuration: ["\(user) ~* +@all -incrby"],
+                words: ["does not let scripts of this user run INCRBY: "]),
+            Odd(
+                testDescription: "a node of a cluster",
+                configuration: ["\(user) ~* +@all", "cluster-enabled yes"],
+                words: ["this is a node of a Redis Cluster"]),
+            Odd(
+                testDescription: "a replica", configuration: ["\(user) ~* +@all", "replicaof 127.0.0.1 1"],
+                words: ["READONLY"]),
+            Odd(
+                testDescription: "no memory", configuration: ["\(user) ~* +@all", "maxmemory 1"],
+                words: ["OOM command not allowed"]),
+            Odd(
+                testDescription: "too few replicas", configuration: ["\(user) ~* +@all", "min-replicas-to-write 1"],
+                words: ["NOREPLICAS"]),
         ]
 
         @Test(arguments: odd)
@@ -42,6 +59,8 @@ extension Integration {
             try await waitUntil("the log says why\n\(sidecar.log)") { holdsWords(sidecar.log) }
             let client = try sidecar.client()
             #expect(try holdsWords(client.info("redis_last_error") ?? ""))
+            #expect(try client.info("ready") == "0")
+            #expect(try sidecar.figure("redis_unavailable_since_ms") > 1_700_000_000_000)
             #expect(try client.check(Grants.next(), "opencode_run").source == "local")
             // Tried again and again, it is said once.
             let attempts = try redis.info("total_commands_processed").flatMap { Int($0) } ?? 0

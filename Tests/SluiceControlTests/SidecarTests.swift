@@ -31,6 +31,41 @@ import Testing
         #expect(status["ready"] as? Bool == true)
     }
 
+    /// A Redis that cannot be used, as its operator sees it.
+    @Test func aSidecarThatCountsAloneIsShown() async throws {
+        let redis = try await RedisProcess(configuration: ["cluster-enabled yes"])
+        let sidecar = try await SidecarProcess(policy: Self.policy, over: redis)
+        let status = await ControlRun.of("status", "--socket", sidecar.socketPath)
+        #expect(status.exitCode == 4)
+        #expect(status.output.contains("\nreason    this is a node of a Redis Cluster, "), "\(status.output)")
+        #expect(status.output.contains(": this replica counts alone, Redis is not used\n"))
+        let wait = await ControlRun.of("status", "--socket", sidecar.socketPath, "--wait", "--timeout", "200ms")
+        #expect(wait.exitCode == 2 && wait.errors.contains("this is a node of a Redis Cluster"))
+    }
+
+    /// A user with fewer rights counts all the same, and what is lost is shown.
+    @Test func aUserWithFewRightsIsShown() async throws {
+        let redis = try await RedisProcess(configuration: [
+            "user sluice on nopass ~* &* +@all -script -publish -subscribe", "maxmemory-policy volatile-ttl",
+        ])
+        let sidecar = try await SidecarProcess(
+            policy: Self.policy, redis: redis.url, store: redis, arguments: ["--redis-user", "sluice"])
+        let status = await ControlRun.of("status", "--socket", sidecar.socketPath, "--wait")
+        #expect(status.exitCode == 0)
+        for words in ["SCRIPT LOAD is refused (", "may not run PUBLISH (", "(maxmemory-policy is volatile-ttl)"] {
+            let lines = status.output.split(separator: "\n").filter { $0.contains(words) }
+            #expect(lines.count == 1 && lines[0].hasPrefix("limited   "), "\(status.output)")
+        }
+        for words in ["SCRIPT LOAD is refused", "may not run PUBLISH", "maxmemory-policy is volatile-ttl"] {
+            #expect(sidecar.log.split(separator: words).count == 2, "logged once: \(sidecar.log)")
+        }
+        try await waitUntil("the log has the failed subscription\n\(sidecar.log)") {
+            sidecar.log.contains("redis notifications unavailable")
+        }
+        let later = await ControlRun.of("status", "--socket", sidecar.socketPath)
+        #expect(later.output.contains("unavailable (Redis does not let this user subscribe: NOPERM"))
+    }
+
     /// The Redis user that deploy/ recommends may do what a sidecar needs, and nothing else.
     @Test func theRecommendedRedisUserIsEnough() async throws {
         let folder = try TemporaryFolder()

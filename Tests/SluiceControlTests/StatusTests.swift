@@ -149,6 +149,67 @@ import Testing
         }
     }
 
+    /// A script that watches sidecars learns from the code that limits hold for each replica alone.
+    @Test func countingAloneHasACodeOfItsOwn() async throws {
+        let since = "redis_unavailable_since_ms:1796007920616\r\nredis_unavailable_ms:65000\r\n"
+        for (redis, state, counting, code) in [
+            ("unix:///r.sock", "resting", "local", Int32(4)), ("unix:///r.sock", "recovering", "local", 4),
+            ("unix:///r.sock", "closed", "shared", 0), ("none", "none", "local", 0),
+        ] {
+            let stub = try await StubSidecar { _ in
+                Self.changed(Self.info(redis: redis, state: state, counting: counting)) {
+                    $0.replacing("counting:", with: (code == 4 ? since : "") + "counting:")
+                }
+            }
+            let run = await ControlRun.of("status", "--socket", stub.path)
+            #expect(run.exitCode == code && run.errors == "")
+            let alone = "\ncounting  local for 1m 5s: this replica counts alone, Redis is not used\n"
+            let isAlone = run.output.contains(alone)
+            #expect(isAlone == (state == "resting"), "\(run.output)")
+            let json = await ControlRun.of("status", "--socket", stub.path, "--json")
+            #expect(json.exitCode == code)
+            let facts = try json.json()["redis"] as? [String: Any]
+            #expect(facts?["unavailable_ms"] as? Int == (code == 4 ? 65_000 : nil))
+            #expect(facts?["unavailable_since_ms"] as? Int == (code == 4 ? 1_796_007_920_616 : nil))
+            guard code == 4 else { continue }
+            let wait = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "200ms")
+            #expect(wait.exitCode == 2 && wait.errors.hasSuffix(", for 1m 5s\n"))
+        }
+    }
+
+    /// What Redis does not let the sidecar do is shown though counting is shared.
+    @Test func whatIsLostIsShown() async throws {
+        let facts = """
+            redis_limitations:2\r
+            redis_limitation_1:every batch brings its script along (ERR a)\r
+            redis_limitation_2:two; (b)\r
+            subscription:down\r
+            subscription_last_error:NOPERM c\r
+            key_last_fault:ERR d\r
+            key_faults:1\r
+
+            """
+        let stub = try await StubSidecar { _ in
+            Self.changed(Self.info()) {
+                $0.replacing("key_faults:0\r\n", with: "").replacing("counting:", with: facts + "counting:")
+            }
+        }
+        let run = await ControlRun.of("status", "--socket", stub.path)
+        #expect(run.exitCode == 0)
+        #expect(
+            run.output.contains(
+                """
+                counting  shared, denial cache off: Redis notifications unavailable (NOPERM c)
+                limited   every batch brings its script along (ERR a)
+                limited   two; (b)
+                fault     a key in Redis: ERR d
+                outages
+                """), "\(run.output)")
+        let redis = try await ControlRun.of("status", "--socket", stub.path, "--json").json()["redis"] as? [String: Any]
+        #expect(redis?["limitations"] as? [String] == ["every batch brings its script along (ERR a)", "two; (b)"])
+        #expect(redis?["notifications_error"] as? String == "NOPERM c" && redis?["key_fault"] as? String == "ERR d")
+    }
+
     /// To others than operators a sidecar does not show where Redis is: whether there is one shows all the same.
     @Test func othersThanOperatorsMayAsk() async throws {
         let stub = try await StubSidecar { _ in

@@ -132,6 +132,11 @@ final class LinkHarness: Sendable {
     /// Sends a batch that the script must answer.
     func run(_ batch: Batch) async throws -> BatchReply { try await answer(to: batch).get() }
 
+    func limitations() async throws -> [String] {
+        let confined = confined
+        return try await eventLoop.submit { confined.value.link.limitations }.get()
+    }
+
     func scan(_ query: CounterQuery) async throws -> Result<StoredCounters, BatchFailure> {
         try await scan(query, times: 1)[0]
     }

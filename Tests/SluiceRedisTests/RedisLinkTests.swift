@@ -17,7 +17,7 @@ import Testing
         let redis = try await RedisProcess()
         let link = try await LinkHarness.make(redis.url)
         guard case .connected(let server) = try await link.connect() else { throw SupportError("not connected") }
-        #expect(server.hasPrefix("Redis ") && server.hasSuffix(", master"))
+        #expect(server.prefixMatch(of: /(Redis|Valkey) \d/) != nil && server.hasSuffix(", master"))
         #expect(try await link.run(batch(1)).results == [1, 1])
         #expect(try redis.command("GET", "a") == .string("1"))
         guard case .string(let clients) = try redis.command("CLIENT", "LIST") else { throw SupportError("no list") }

@@ -5,17 +5,28 @@ import Support
 enum StubRedis {
     /// What a well-behaved server answers to the handshake of a link without credentials.
     static let greeting =
-        "+OK\r\n$40\r\n\(String(repeating: "a", count: 40))\r\n$40\r\n\(String(repeating: "b", count: 40))\r\n"
-        + "$21\r\nredis_version:9.9.9\r\n\r\n$0\r\n\r\n$13\r\nrole:master\r\n\r\n"
+        greeting(version: "9.9.9")
+
+    static func greeting(version: String, mode: String = "standalone", refused: String = "*0\r\n") -> String {
+        let server = "redis_version:\(version)\r\nredis_mode:\(mode)\r\n"
+        return "+OK\r\n$40\r\n\(String(repeating: "a", count: 40))\r\n$40\r\n\(String(repeating: "b", count: 40))\r\n"
+            + "-NOSCRIPT No matching script.\r\n\(refused)"
+            + "$\(server.utf8.count)\r\n\(server)\r\n$0\r\n\r\n$13\r\nrole:master\r\n\r\n"
+    }
 
     /// - Parameters:
     ///   - replies: the first goes out once the whole handshake has come, each of the others after one more read.
     ///   - closes: whether the connection is closed after the last of them.
     ///   - handshakeEnd: with what the handshake ends.
+    ///   - handshakes: how many of the replies go out only once a whole handshake has come.
     static func start(
-        _ replies: [String], closes: Bool = false, tcp: Bool = false, handshakeEnd: String = "replication\r\n"
+        _ replies: [String], closes: Bool = false, tcp: Bool = false, handshakeEnd: String = "replication\r\n",
+        handshakes: Int = 1
     ) async throws -> StubServer {
-        try await StubServer(tcp: tcp) { Handler(replies: replies[...], closes: closes, handshakeEnd: handshakeEnd) }
+        try await StubServer(tcp: tcp) {
+            Handler(
+                replies: replies[...], closes: closes, handshakeEnd: handshakeEnd, handshakes: handshakes)
+        }
     }
 
     private final class Handler: ChannelInboundHandler {
@@ -25,18 +36,20 @@ enum StubRedis {
         private let closes: Bool
         private let handshakeEnd: String
         private var received = ""
-        private var isGreeted = false
+        private var handshakes: Int
 
-        init(replies: ArraySlice<String>, closes: Bool, handshakeEnd: String) {
+        init(replies: ArraySlice<String>, closes: Bool, handshakeEnd: String, handshakes: Int) {
             self.replies = replies
             self.handshakeEnd = handshakeEnd
+            self.handshakes = handshakes
             self.closes = closes
         }
 
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             received += String(buffer: unwrapInboundIn(data))
-            guard isGreeted || received.hasSuffix(handshakeEnd) else { return }
-            isGreeted = true
+            guard handshakes == 0 || received.hasSuffix(handshakeEnd) else { return }
+            if handshakes > 0 { handshakes -= 1 }
+            received = ""
             guard let reply = replies.popFirst() else { return }
             context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: reply)), promise: nil)
             if closes, replies.isEmpty { context.close(promise: nil) }

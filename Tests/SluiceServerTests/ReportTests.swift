@@ -27,7 +27,9 @@ import Testing
         for line in [
             "sluice_version:1.2.3", "replica_id:1f", "uptime_ms:5000", "connected_clients:1", "policy:policy.json",
             "redis_address:unix:///r.sock", "redis_state:closed", "redis_server:model", "counting:shared",
-            "redis_clock_behind_ms:0", "redis_clock_follows:0", "checks:3", "waiting:0", "late:0",
+            "redis_clock_behind_ms:0", "redis_clock_follows:0", "redis_unavailable_since_ms:0",
+            "redis_unavailable_ms:0", "redis_limitations:1", "redis_limitation_1:a\\u000ab", "ready:1", "checks:3",
+            "waiting:0", "late:0",
             "answers_shared_allow:1", "answers_policy_allow:1",
             "answers_policy_deny:1", "max_connections:100", "budget_ms:10000", "replicas:1",
         ] { #expect(text.contains("\(line)\r\n"), "\(line)") }
@@ -41,7 +43,10 @@ import Testing
         let lines = { (report: InfoReport) in
             report.text(sections: []).split(separator: "\r\n").map { $0.prefix { $0 != ":" } }
         }
-        let hidden: Set = ["policy", "policy_last_refusal", "redis_address", "redis_last_error", "state_dir"]
+        let hidden: Set = [
+            "policy", "policy_last_refusal", "redis_address", "redis_last_error", "subscription_last_error",
+            "key_last_fault", "redis_limitation_1", "state_dir",
+        ]
         #expect(lines(report) == lines(all).filter { !hidden.contains(String($0)) })
         #expect(lines(all).count == lines(report).count + hidden.count)
         withExtendedLifetime((first, rig)) {}

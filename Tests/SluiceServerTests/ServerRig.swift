@@ -14,6 +14,7 @@ import Support
 final class HeldLink: CounterStore {
     weak var delegate: (any CounterStoreDelegate)?
     private(set) var sent: [Batch] = []
+    let limitations = ["a\nb"]
     private var store = ModelStore(clockMs: SystemClock.now().wallMs)
     private var wantsConnection = false
 

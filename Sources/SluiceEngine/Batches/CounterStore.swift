@@ -5,6 +5,10 @@
 package protocol CounterStore: AnyObject {
     var delegate: (any CounterStoreDelegate)? { get set }
 
+    /// What the store that was last connected does not let the link do, though it counts: a sentence each, for
+    /// operators.
+    var limitations: [String] { get }
+
     /// Opens a connection and prepares it (authentication, database, script). Ends in `linkConnected` or `linkClosed`.
     func connect()
 
@@ -22,6 +26,10 @@ package protocol CounterStore: AnyObject {
     /// Reads the counters that the store holds, for operators and not for checks. The completion is called once, on
     /// the event loop, within `LinkBounds`' time.
     func scan(_ query: CounterQuery, completion: @escaping (Result<StoredCounters, BatchFailure>) -> Void)
+}
+
+extension CounterStore {
+    package var limitations: [String] { [] }
 }
 
 package protocol CounterStoreDelegate: AnyObject {

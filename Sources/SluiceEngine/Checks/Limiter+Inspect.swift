@@ -47,6 +47,12 @@ extension Limiter {
     /// Why the store was last unusable; empty if it never was.
     package var storeError: String { notices.storeError }
 
+    /// The fault that was last reported of a key in the store; empty if there was none.
+    package var keyFault: String { notices.lastKeyFault }
+
+    /// Why the change feed is down; empty if it is up.
+    package var changeFeedError: String { hearsChanges ? "" : denials.changeFeed.reason }
+
     /// How far the store's clock is behind its earlier time, ms; 0 if it is not.
     package var storeBehindMs: Int64 { clock.behindMs }
 

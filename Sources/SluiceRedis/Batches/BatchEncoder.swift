@@ -48,12 +48,15 @@ package struct BatchEncoder {
     }
 
     /// - Parameters:
-    ///   - scriptHashes: what the server answered to `SCRIPT LOAD`.
+    ///   - scriptHashes: what the server answered to `SCRIPT LOAD`; empty if it runs no script by its hash.
     ///   - markerKey: the key under which the scripts keep this replica's sequence.
     package init(scriptHashes: BatchScriptHashes, markerKey: [UInt8]) {
         self.scriptHashes = scriptHashes
         self.markerKey = markerKey
     }
+
+    /// Whether a call may name the script by its hash.
+    func hasHash(of script: BatchScript) -> Bool { !scriptHashes[script].isEmpty }
 
     /// The key of a replica's marker: `PREFIX:1:replica:ID`, the id in hexadecimal.
     package static func markerKey(prefix: String, replica: UInt64) -> [UInt8] {

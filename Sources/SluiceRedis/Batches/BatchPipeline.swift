@@ -15,7 +15,8 @@ struct BatchPipeline {
         /// See `BatchEncoder.encode`.
         var sharedOffset = 0
         var arguments = 0
-        var isSentAgain = false
+        /// Whether it was sent with the script itself.
+        var hasScript = false
         /// Its answer, until all earlier batches have theirs.
         var result: Result<BatchReply, BatchFailure>?
     }
@@ -50,9 +51,18 @@ struct BatchPipeline {
         slots[index].script = BatchScript(for: batch)
         slots[index].sharedOffset = encoder.encode(batch, for: slots[index].script, into: &slots[index].call)
         slots[index].arguments = batch.keyEnds.count + 5
-        slots[index].isSentAgain = false
         slots[index].result = nil
-        return slots[index].call
+        slots[index].hasScript = !encoder.hasHash(of: slots[index].script)
+        return slots[index].hasScript ? withScript(index) : slots[index].call
+    }
+
+    /// The batch's call with the script itself.
+    private func withScript(_ index: Int) -> ByteBuffer {
+        var call = ByteBuffer()
+        BatchEncoder.writeWithScript(
+            slots[index].call, shared: slots[index].sharedOffset, arguments: slots[index].arguments,
+            script: slots[index].script.source, into: &call)
+        return call
     }
 
     /// The slot that the next reply answers; nil if no reply is awaited.
@@ -63,14 +73,10 @@ struct BatchPipeline {
     /// Moves the batch to the end of the wire, so that the last awaited reply answers it.
     /// - Returns: what to send: the call with the script itself; nil if that was done before.
     mutating func sendAgain(_ index: Int) -> ByteBuffer? {
-        guard !slots[index].isSentAgain else { return nil }
-        slots[index].isSentAgain = true
+        guard !slots[index].hasScript else { return nil }
+        slots[index].hasScript = true
         outgoing.append(index)
-        var call = ByteBuffer()
-        BatchEncoder.writeWithScript(
-            slots[index].call, shared: slots[index].sharedOffset, arguments: slots[index].arguments,
-            script: slots[index].script.source, into: &call)
-        return call
+        return withScript(index)
     }
 
     mutating func setResult(_ result: Result<BatchReply, BatchFailure>, of index: Int) {

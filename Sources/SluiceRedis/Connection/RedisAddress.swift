@@ -110,7 +110,9 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         return address
     }
 
-    private static func parseCredentials(_ text: Substring) throws(RedisAddressError) -> RedisCredentials {
+    private static func parseCredentials(_ text: Substring) throws(RedisAddressError) -> RedisCredentials? {
+        // Templates leave both empty where Redis asks for neither.
+        if text.isEmpty { return nil }
         guard let colon = text.firstIndex(of: ":") else {
             throw RedisAddressError(
                 "a user without a password before the @; expected user:password@ or :password@, such as "
@@ -123,10 +125,7 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
                 "user or password is not percent-encoded UTF-8 (% is written %25), such as "
                     + "redis://gateway:100%25@localhost:6379")
         }
-        guard !password.isEmpty else {
-            throw RedisAddressError("the password is empty; leave out user and @ if Redis asks for none")
-        }
-        return RedisCredentials(user: user.isEmpty ? nil : user, password: password)
+        return .given(user: user, password: password)
     }
 
     private static func parseLocation(_ text: Substring) throws(RedisAddressError) -> Endpoint {

@@ -101,14 +101,19 @@ final class RedisConnection: ChannelInboundHandler {
                 self.fail("Redis did not answer within \(self.limits.handshake.inMilliseconds)")
             }
             state = .handshaking(handshake, limit: limit)
-            var commands = channel.allocator.buffer(capacity: 8_192)
-            handshake.writeCommands(into: &commands)
-            channel.writeAndFlush(commands, promise: nil)
+            ask(handshake, over: channel)
         case (.success(let channel), _):
             channel.close(promise: nil)
         case (.failure(let error), _):
             fail("cannot connect: \(Self.words(for: error))")
         }
+    }
+
+    /// Sends a round of the handshake.
+    private func ask(_ handshake: RedisHandshake, over channel: any Channel) {
+        var commands = channel.allocator.buffer(capacity: 8_192)
+        handshake.writeCommands(into: &commands)
+        channel.writeAndFlush(commands, promise: nil)
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -131,6 +136,9 @@ final class RedisConnection: ChannelInboundHandler {
         case .handshaking(var handshake, let limit):
             switch handshake.receive(reply) {
             case .wait: state = .handshaking(handshake, limit: limit)
+            case .ask:
+                state = .handshaking(handshake, limit: limit)
+                if let channel { ask(handshake, over: channel) }
             case .fail(let reason): fail(reason)
             case .ready(let server):
                 limit.cancel()
@@ -142,16 +150,18 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        if case .handshaking(let handshake, _) = state, let setback = handshake.setback {
-            fail("Redis closed the connection: \(setback)")
-        } else {
-            fail("Redis closed the connection")
-        }
+        fail(handshakeLoss ?? "Redis closed the connection")
         context.fireChannelInactive()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        fail("the connection broke: \(Self.words(for: error))")
+        fail(handshakeLoss ?? "the connection broke: \(Self.words(for: error))")
+    }
+
+    /// Why the connection broke during the handshake; nil after it.
+    private var handshakeLoss: String? {
+        guard case .handshaking(let handshake, _) = state else { return nil }
+        return handshake.lossReason
     }
 
     /// One line for an error that NIO throws.

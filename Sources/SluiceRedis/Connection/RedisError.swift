@@ -34,12 +34,27 @@ package struct RedisError: Error, Sendable, Equatable {
 
     package var isNoScript: Bool { code == "NOSCRIPT" }
 
+    /// The command, or what it is applied to, is not there for this user: refused by a right, or renamed away.
+    var isRefusal: Bool {
+        code == "NOPERM" || Self.refusals.contains { message.firstRange(of: $0) != nil }
+    }
+
+    /// Of a refusal: it is about keys rather than the command.
+    var isAboutKeys: Bool {
+        message.firstRange(of: "access a key") != nil || message.firstRange(of: "one of the keys") != nil
+    }
+
+    /// The command has another number of arguments than this server knows.
+    var isArity: Bool { message.firstRange(of: "wrong number of arguments") != nil }
+
     /// The key holds a value of another type.
     package var isWrongType: Bool { code == "WRONGTYPE" }
 
     /// The message without the command arguments that it quotes: they may name a grant, or be a password.
     package var reason: String {
-        message.firstRange(of: Self.quotedArguments).map { String(message[..<$0.lowerBound]) } ?? message
+        // Protected mode is explained in 900 bytes, of which the first sentence is what it is.
+        if code == "DENIED", let end = message.firstRange(of: ". ") { return String(message[..<end.lowerBound]) }
+        return message.firstRange(of: Self.quotedArguments).map { String(message[..<$0.lowerBound]) } ?? message
     }
 
     /// The same without this secret: quoted elsewhere, it becomes `***`; if only a part of it is recognised (Redis cuts
@@ -65,6 +80,11 @@ package struct RedisError: Error, Sendable, Equatable {
     /// Redis 6.2 to 8 and Valkey: `ERR unknown command 'EVALSHA', with args beginning with: '5ca1e' '3' ...`.
     private static let quotedArguments = ", with args beginning with"
     private static let unknownCommand = "ERR unknown command"
+    /// From outside and from inside a script, as Redis 6.2 to 8 and Valkey word it.
+    private static let refusals = [
+        "unknown command", "Unknown Redis command called", "Unknown command called", "user executing the script can't",
+        "ACL failure in script",
+    ]
     /// So many of a password's first characters are treated as a part of it.
     private static let recognisableCharacters = 6
 

@@ -52,6 +52,9 @@ package final class RedisLink: CounterStore {
     private var subscription: ChangeSubscription?
     /// Whether the log already says that Redis cannot be reached: logged once, not at every attempt.
     private var isLoggedAsUnavailable = false
+    /// What the server that was last connected does not let Sluice do. Each is logged when it is first found.
+    private var found: [RedisLimitation] = []
+    package var limitations: [String] { found.map(\.description) }
 
     /// - Parameters:
     ///   - configuration: where to connect, and as whom.
@@ -70,7 +73,7 @@ package final class RedisLink: CounterStore {
         guard case .idle = state else { return }
         state = .connecting(
             RedisConnection(
-                to: configuration.address, handshake: handshake(loadsScripts: true), limits: configuration.limits,
+                to: configuration.address, handshake: handshake(isForCharging: true), limits: configuration.limits,
                 eventLoop: eventLoop, owner: self))
     }
 
@@ -102,7 +105,7 @@ package final class RedisLink: CounterStore {
             }
         }
         let scan = CounterScan(
-            query, address: configuration.address, handshake: handshake(loadsScripts: false),
+            query, address: configuration.address, handshake: handshake(isForCharging: false),
             limits: configuration.limits, eventLoop: eventLoop)
         scans[ObjectIdentifier(scan)] = scan
         scan.start { [weak self] result in
@@ -118,7 +121,7 @@ package final class RedisLink: CounterStore {
             subscription?.close()
             subscription = ChangeSubscription(
                 channel: BatchEncoder.changeChannel(prefix: configuration.keyPrefix), address: configuration.address,
-                handshake: handshake(loadsScripts: false), limits: configuration.limits, eventLoop: eventLoop
+                handshake: handshake(isForCharging: false), limits: configuration.limits, eventLoop: eventLoop
             ) { [weak self] event in
                 if case .closed = event { self?.subscription = nil }
                 self?.delegate?.linkChangeFeed(event)
@@ -131,10 +134,11 @@ package final class RedisLink: CounterStore {
         }
     }
 
-    private func handshake(loadsScripts: Bool) -> RedisHandshake {
+    private func handshake(isForCharging: Bool) -> RedisHandshake {
         RedisHandshake(
             address: configuration.address, credentials: configuration.credentials,
-            clientName: "sluice-\(String(configuration.replica, radix: 16))", loadsScripts: loadsScripts)
+            clientName: "sluice-\(String(configuration.replica, radix: 16))", keyPrefix: configuration.keyPrefix,
+            isForCharging: isForCharging)
     }
 
     private func reset() {
@@ -161,14 +165,11 @@ extension RedisLink: RedisConnectionOwner {
         isLoggedAsUnavailable = false
         // The engine logs the effects of a connection and of its loss; the link would only repeat them.
         logger.debug("connected to Redis", metadata: ["server": "\(server)"])
-        if server.mayEvictCounters {
-            logger.warning(
-                "Redis may evict counters, and then limits are not kept: set maxmemory-policy to noeviction",
-                metadata: ["maxmemory_policy": "\(server.evictionPolicy ?? "")"])
+        let limitations = server.limitations
+        for limitation in limitations where !found.contains(limitation) {
+            logger.warning("\(limitation.loss)", metadata: ["reason": "\(limitation.reason)"])
         }
-        if server.isReplica {
-            logger.warning("this Redis is a replica and takes no writes: connect to its master")
-        }
+        found = limitations
         delegate?.linkConnected(server: server.description)
     }
 
@@ -192,6 +193,8 @@ extension RedisLink: RedisConnectionOwner {
             if error.isNoScript, let call = pipeline.sendAgain(index) {
                 return connection.write(call)
             }
+            // The next handshake finds another way to run scripts, or says that there is none.
+            if error.isRefusal, pipeline.slot(index).hasScript { return connection.fail(error.reason) }
             pipeline.setResult(.failure(error.failure), of: index)
         } else {
             do throws(BatchReplyError) {

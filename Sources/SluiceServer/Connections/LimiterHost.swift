@@ -34,6 +34,10 @@ final class LimiterHost: CounterStoreDelegate {
     private var sweptPart = 0
     /// Product and version of the store that was last connected; empty before.
     private(set) var storeDescription = ""
+    /// Since when checks are not counted in the store; nil if they are, or if there is none.
+    private(set) var unsharedSince: ClockReading?
+    /// What the store does not let the link do.
+    var limitations: [String] { link?.limitations ?? [] }
 
     private var finished: [Limiter.Completion] = []
     private(set) var turns = LoopTurns()
@@ -73,7 +77,9 @@ final class LimiterHost: CounterStoreDelegate {
 
     func start() {
         look.open()
-        limiter.tick(now: SystemClock.now())
+        let now = SystemClock.now()
+        if link != nil { unsharedSince = now }
+        limiter.tick(now: now)
         pump()
     }
 
@@ -479,13 +485,21 @@ final class LimiterHost: CounterStoreDelegate {
         }
         deliver()
         for notice in limiter.takeNotices() { log(notice) }
-        if !whenShared.isEmpty && limiter.isShared {
-            for body in whenShared { body() }
-            whenShared = []
-        }
+        noteSharing(now: now)
         if limiter.wantsLook { look.request() }
         scheduleTick(now: now)
         recordSoon()
+    }
+
+    private func noteSharing(now: ClockReading) {
+        guard limiter.isShared else {
+            if unsharedSince == nil, link != nil { unsharedSince = now }
+            return
+        }
+        unsharedSince = nil
+        guard !whenShared.isEmpty else { return }
+        for body in whenShared { body() }
+        whenShared = []
     }
 
     private func deliver() {

@@ -39,6 +39,7 @@ struct InfoReport {
             ("process_id", String(getpid())),
             ("replica_id", facts.replicaID),
             ("uptime_ms", String((now.monotonicNs - facts.startedAt.monotonicNs) / 1_000_000)),
+            ("ready", host.unsharedSince == nil ? "1" : "0"),
             ("connected_clients", String(host.connections.count)),
             ("socket_remakes", String(host.socketHistory.remakes)),
             ("socket_trouble", host.socketHistory.trouble),
@@ -63,7 +64,21 @@ struct InfoReport {
             ("memory_losses", String(statistics.dataLosses)),
             ("redis_clock_behind_ms", String(host.limiter.storeBehindMs)),
             ("redis_clock_follows", String(statistics.clockFollows)),
-        ] + forOperators([("redis_last_error", host.limiter.storeError.onOneLine)])
+            ("redis_unavailable_since_ms", String(host.unsharedSince?.wallMs ?? 0)),
+            ("redis_unavailable_ms", String(unavailableMs)),
+            ("redis_limitations", String(host.limitations.count)),
+        ]
+            + forOperators(
+                [
+                    ("redis_last_error", host.limiter.storeError.onOneLine),
+                    ("subscription_last_error", host.limiter.changeFeedError.onOneLine),
+                    ("key_last_fault", host.limiter.keyFault.onOneLine),
+                ]
+                    + host.limitations.enumerated().map { ("redis_limitation_\($0 + 1)", $1.onOneLine) })
+    }
+
+    private var unavailableMs: Int64 {
+        host.unsharedSince.map { (now.monotonicNs - $0.monotonicNs) / 1_000_000 } ?? 0
     }
 
     private var checks: Lines {

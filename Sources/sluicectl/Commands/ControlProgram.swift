@@ -8,7 +8,7 @@ enum ControlProgram {
     ///
     /// With `--json`, standard output always gets exactly one line of JSON, and standard error only the progress of
     /// `status --wait`. - Returns: the exit code: 0 done or allowed, 1 denied or faults found, 2 could not ask, 3
-    /// policies were rejected, 64 wrong usage.
+    /// policies were rejected, 4 a sidecar counts alone though it has a Redis, 64 wrong usage.
     static func run(_ arguments: [String], console: Console = .current) async -> Int32 {
         let isJSON = arguments.prefix { $0 != "--" }.contains("--json")
         return await Console.$current.withValue(console) {
@@ -58,8 +58,9 @@ struct RootCommand: AsyncParsableCommand {
               SLUICE_SOCKET=sluice.sock sluicectl status
 
             Exit codes: 0 done (check and peek: allowed), 1 denied, or the policy has faults, 2 the sidecar could not be \
-            asked, 3 (status) the sidecar refused newer policies, 64 wrong usage. With --json every command writes one \
-            line of JSON, also if it fails: then an object "error" with a message. Colours are used on a terminal only, and never where NO_COLOR is set.
+            asked, 3 (status) the sidecar refused newer policies, 4 (status) it counts alone though it has a Redis, 64 \
+            wrong usage. With --json every command writes one line of JSON, also if it fails: then an object "error" with \
+            a message. Colours are used on a terminal only, and never where NO_COLOR is set.
             """,
         version: SluiceVersion.current,
         subcommands: [

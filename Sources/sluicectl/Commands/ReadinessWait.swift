@@ -22,12 +22,19 @@ struct ReadinessWait {
         let start = ContinuousClock.now
         let deadline = start + timeout
         var nextProgress = start + Self.progressPause
+        // The time may end during a request: then what the sidecar said before is the reason.
+        var said: String?
         while true {
-            guard let missing = await look(until: deadline) else { return }
+            let missing: String
+            switch await look(until: deadline) {
+            case .ready: return
+            case .missing(let text): (missing, said) = (text, text)
+            case .noAnswer(let text): missing = text
+            }
             let now = ContinuousClock.now
             if now >= deadline {
                 throw ControlFailure(
-                    "not ready after \(DurationText.format(timeout)): \(missing)", exitCode: .couldNotAsk)
+                    "not ready after \(DurationText.format(timeout)): \(said ?? missing)", exitCode: .couldNotAsk)
             }
             if now >= nextProgress {
                 nextProgress = now + Self.progressPause
@@ -50,19 +57,28 @@ struct ReadinessWait {
         console.writeError(console.errorStyle.apply(.faint, to: text) + "\n")
     }
 
-    /// What is missing; nil if nothing is.
-    private func look(until deadline: ContinuousClock.Instant) async -> String? {
+    private enum Finding {
+        case ready
+        /// What the sidecar says is missing.
+        case missing(String)
+        /// Why there was no answer.
+        case noAnswer(String)
+    }
+
+    private func look(until deadline: ContinuousClock.Instant) async -> Finding {
         let limit = max(.milliseconds(50), min(Self.lookLimit, deadline - .now))
         do throws(SluiceError) {
             let sluice = try await SluiceConnection.connect(path: path, timeout: limit, requestTimeout: limit)
             let status = try await sluice.status()
             await sluice.close()
-            if status.isReady { return nil }
+            if status.isReady { return .ready }
             let redis = TerminalText.visible(status.text("redis_address"))
             let reason = status.redisError.map { " (\(TerminalText.visible($0)))" } ?? ""
-            return "counting is local, Redis at \(redis): \(TerminalText.visible(status.redisState))\(reason)"
+            let time = status.unavailableMs.map { ", for \(DurationText.format(milliseconds: $0))" } ?? ""
+            return .missing(
+                "counting is local, Redis at \(redis): \(TerminalText.visible(status.redisState))\(reason)\(time)")
         } catch {
-            return ControlFailure(error, socket: path).line
+            return .noAnswer(ControlFailure(error, socket: path).line)
         }
     }
 

@@ -55,6 +55,24 @@ struct SidecarStatus {
         }
     }
 
+    /// Why Redis' notifications are not received; nil if they are, or it is not reported.
+    var feedError: String? { fields["subscription_last_error"].flatMap { $0.isEmpty ? nil : $0 } }
+    /// The fault that was last found under a key in Redis.
+    var keyFault: String? { fields["key_last_fault"].flatMap { $0.isEmpty ? nil : $0 } }
+    /// For how long checks have not been counted in Redis, ms; nil if they are, or there is none, or it is not reported.
+    var unavailableMs: Int64? {
+        guard hasRedis, !isShared, integer("redis_unavailable_since_ms") ?? 0 > 0 else { return nil }
+        return integer("redis_unavailable_ms")
+    }
+    /// What this Redis does not let the sidecar do.
+    var limitations: [String] {
+        let count = min(integer("redis_limitations") ?? 0, Self.maxLimitations)
+        return count < 1 ? [] : (1...count).compactMap { fields["redis_limitation_\($0)"] }
+    }
+
+    /// Most limitations that are shown. A sidecar has some eight at most.
+    private static let maxLimitations: Int64 = 100
+
     /// The fault of the latest policies, if they were rejected; nil if they are in force.
     var refusedPolicies: String? { fields["policy_last_refusal"].flatMap { $0.isEmpty ? nil : $0 } }
 

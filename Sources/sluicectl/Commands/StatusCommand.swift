@@ -12,7 +12,9 @@ struct StatusCommand: AsyncParsableCommand {
             once; with --rate they are counted over one second.
 
             Policies that changed and have faults are refused, and the last good ones stay: that is shown, and ends with \
-            3, so that a script that deploys them sees it. With --wait the question is only whether the sidecar is ready.
+            3, so that a script that deploys them sees it. A sidecar that has a Redis and counts alone ends with 4: limits \
+            then hold for each replica's share rather than for all together; "reason" has Redis' own words. With --wait \
+            the question is only whether the sidecar is ready.
 
             Examples:
               sluicectl status
@@ -20,7 +22,8 @@ struct StatusCommand: AsyncParsableCommand {
               sluicectl status --rate --json | jq .checks_per_s
 
             Exit codes: 0 done (with --wait: ready), 2 the sidecar could not be asked or was not ready in time, 3 it \
-            refused newer policies (not with --wait), 64 wrong usage.
+            refused newer policies (not with --wait), 4 it counts alone though it has a Redis (not with --wait), 64 wrong \
+            usage.
             """)
 
     @OptionGroup var sidecar: SidecarOptions
@@ -68,7 +71,9 @@ struct StatusCommand: AsyncParsableCommand {
             return StatusReport(socket: path, status: try await sluice.status(), earlier: first)
         }
         console.write(json ? report.json.line + "\n" : report.text(console.style))
-        if !wait, report.status.refusedPolicies != nil { throw ExitCode.policiesRefused }
+        if wait { return }
+        if report.status.refusedPolicies != nil { throw ExitCode.policiesRefused }
+        if !report.status.isReady { throw ExitCode.countingAlone }
     }
 }
 

@@ -71,6 +71,8 @@ extension ExitCode {
     static let faults = ExitCode(1)
     /// The sidecar keeps older policies in force, since newer ones have faults.
     static let policiesRefused = ExitCode(3)
+    /// The sidecar has a Redis and does not count in it.
+    static let countingAlone = ExitCode(4)
     /// The sidecar could not be asked, or a file could not be read.
     static let couldNotAsk = ExitCode(2)
 }

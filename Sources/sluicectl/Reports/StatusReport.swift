@@ -52,8 +52,9 @@ struct StatusReport {
         ] + rejection + [
             ("redis", redis)
         ] + redisError + [
-            ("counting", counting),
-            ("outages", "\(status.text("outages")), \(status.text("memory_losses")) with memory lost"),
+            ("counting", counting)
+        ] + cautions + [
+            ("outages", "\(status.text("outages")), \(status.text("memory_losses")) with memory lost")
         ] + outageFacts + [
             ("checks", .init(checks)),
             (
@@ -73,6 +74,13 @@ struct StatusReport {
     private var redisError: [(name: String, value: TextTable.Cell)] {
         guard !status.isShared, let error = status.redisError else { return [] }
         return [("reason", .init(error, .caution))]
+    }
+
+    /// What Redis does not let it do, and what is wrong in Redis.
+    private var cautions: [(name: String, value: TextTable.Cell)] {
+        let fault = (status.integer("key_faults") ?? 0) > 0 ? status.keyFault : nil
+        return status.limitations.map { ("limited", .init($0, .caution)) }
+            + (fault.map { [("fault", .init("a key in Redis: \($0)", .caution))] } ?? [])
     }
 
     private var socketCell: TextTable.Cell {
@@ -130,10 +138,16 @@ struct StatusReport {
 
     private var counting: TextTable.Cell {
         if status.isShared && status.text("subscription") == "down" {
-            return .init("shared, denial cache off: Redis notifications unavailable", .caution)
+            let reason = status.feedError.map { " (\($0))" } ?? ""
+            return .init("shared, denial cache off: Redis notifications unavailable\(reason)", .caution)
         }
         if status.isShared { return .init("shared", .good) }
-        return status.hasRedis ? .init("local: Redis does not answer", .caution) : .init("local: there is no Redis")
+        guard status.hasRedis else { return .init("local: there is no Redis") }
+        let time = status.unavailableMs.map { " for \(DurationText.format(milliseconds: $0))" } ?? ""
+        if status.text("redis_state") == "recovering" {
+            return .init("local\(time): until all replicas have written back", .caution)
+        }
+        return .init("local\(time): this replica counts alone, Redis is not used", .bad)
     }
 
     private var checks: String {
@@ -207,6 +221,10 @@ struct StatusReport {
         return [
             "address": text("redis_address"), "state": .string(status.text("redis_state")),
             "server": server.isEmpty ? .null : .string(server), "last_error": .text(status.redisError),
+            "unavailable_ms": status.unavailableMs.map { .integer($0) } ?? .null,
+            "unavailable_since_ms": status.unavailableMs == nil ? .null : number("redis_unavailable_since_ms"),
+            "limitations": .strings(status.limitations), "notifications_error": .text(status.feedError),
+            "key_fault": .text(status.keyFault),
         ]
     }
 
