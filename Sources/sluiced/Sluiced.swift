@@ -26,7 +26,7 @@ struct Sluiced: AsyncParsableCommand {
               redis-cli -s sluice.sock CHECK alice-laptop opencode_run
 
             Exit codes: 0 after SIGTERM, SIGINT or SIGQUIT, 64 wrong usage, 69 the socket is in use or its folder locked, \
-            78 a wrong setting, path or policy, 1 anything else.
+            or Redis cannot be used and is required (--require-redis), 78 a wrong setting, path or policy, 1 anything else.
             """,
         version: SluiceVersion.current)
 
@@ -64,6 +64,8 @@ struct Sluiced: AsyncParsableCommand {
             try await group.run()
         } catch let failure as SocketFile.Failure {
             throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
+        } catch let failure as StoreUnavailable {
+            throw fail(EX_UNAVAILABLE, "\(failure)")
         }
     }
 
@@ -172,10 +174,19 @@ struct SidecarService: Service {
     let settings: Settings
     let logger: Logger
 
+    /// A replica that can share counts should not begin with local ones; but gateways wait for its socket.
+    private static let storeWait = TimeAmount.seconds(1)
+    /// As long as a start may wait for the lock of the socket's folder: a Redis that is started beside it comes up.
+    private static let requiredStoreWait = TimeAmount.seconds(5)
+
     func run() async throws {
         do {
             // The signal also ends a start that is still waiting.
-            try await cancelWhenGracefulShutdown { try await server.start(storeWait: .seconds(1)) }
+            let requiresStore = settings.requiresRedis
+            try await cancelWhenGracefulShutdown {
+                try await server.start(
+                    storeWait: requiresStore ? Self.requiredStoreWait : Self.storeWait, requiresStore: requiresStore)
+            }
         } catch is CancellationError {
             return try await drain()
         }

@@ -42,6 +42,7 @@ import Testing
         #expect(settings.redisURL == nil && settings.redisUser == nil && settings.redisPassword == nil)
         #expect(settings.socketPath == "/s" && settings.socketMode == 0o660 && settings.socketGroup == nil)
         #expect(settings.operatorUserIDs == [] && settings.policySource == .file("/p"))
+        #expect(!settings.requiresRedis)
         #expect(!settings.argumentsCheckedByGateway && !settings.answersThrottle && settings.stateFolder == nil)
         #expect(settings.budgetMs == 20 && settings.keyPrefix == "sluice" && settings.replicas == 1)
         #expect(settings.memoryBytes == 536_870_912 && settings.logLevel == .info && settings.logFormat == .text)
@@ -59,13 +60,14 @@ import Testing
         let values: [String: String] = [
             "socket": "/a", "socket-mode": "0600", "socket-group": "www", "operators": "1,2", "policy": "/b",
             "arguments-checked-by-gateway": "true", "redis": "redis://h", "redis-user": "u", "redis-password": "secret",
-            "budget": "2s", "key-prefix": "k-1",
+            "require-redis": "true", "budget": "2s", "key-prefix": "k-1",
             "replicas": "7", "state-dir": "/d", "memory": "2GiB", "cl-throttle": "true", "log-level": "debug",
             "log-format": "json",
         ]
         let settings = try resolve(values)
         #expect(settings.redisURL == "redis://h" && settings.redisUser == "u" && settings.redisPassword == "secret")
         #expect(settings.socketPath == "/a" && settings.socketMode == 0o600 && settings.socketGroup == "www")
+        #expect(settings.requiresRedis)
         #expect(settings.operatorUserIDs == [1, 2] && settings.policySource == .file("/b"))
         #expect(settings.argumentsCheckedByGateway && settings.answersThrottle && settings.stateFolder == "/d")
         #expect(settings.budgetMs == 2_000 && settings.keyPrefix == "k-1" && settings.replicas == 7)
@@ -99,6 +101,19 @@ import Testing
             faults(Self.required, environment: ["SLUICE_STATE_DIR": "/d"]) == [
                 "SLUICE_STATE_DIR: found \"/d\" without --redis, expected none: it keeps what is still to be written to Redis"
             ])
+    }
+
+    @Test func onlyARedisThatIsNamedCanBeRequired() throws {
+        let required = Self.required.merging(["require-redis": "true"]) { $1 }
+        #expect(try resolve(required.merging(["redis": "redis://h"]) { $1 }).requiresRedis)
+        #expect(try !resolve(Self.required.merging(["require-redis": "false"]) { $1 }).requiresRedis)
+        for redis in [[:], ["redis": "none"]] {
+            #expect(
+                faults(required.merging(redis) { $1 }) == [
+                    "--require-redis: found true without --redis, expected the address of a Redis, such as --redis "
+                        + "redis://127.0.0.1 (or SLUICE_REDIS)"
+                ])
+        }
     }
 
     @Test func aSwitchMayBeABooleanInTheFile() throws {

@@ -40,6 +40,9 @@ package struct SettingTable: Sendable {
     package let redisPassword = Setting<String?>("redis-password", nil, holdsSecret: true)
     package let redisPasswordFile = Setting<String?>(
         "redis-password-file", "File that holds Redis' password (default: none)")
+    /// Whether a sidecar that cannot count in the store ends rather than count alone from its start.
+    package let requiresRedis = Setting(
+        "require-redis", "Refuse to start while counters cannot be shared in Redis", off: "it counts alone then")
     package let budgetMs = Setting(
         "budget", "How long a check may take, from the socket to its answer; ms or s", default: "20ms",
         expected: "a duration from 1ms to 10s, such as 20ms"

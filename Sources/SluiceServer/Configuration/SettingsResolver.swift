@@ -187,9 +187,13 @@ package struct SettingsResolver {
         if let address, address.text.contains("@"), !address.text.lowercased().hasPrefix("unix:") {
             warnOfReaders(of: address)
         }
-        guard let folder = values[table.stateFolder.name], folder.text != "none",
-            table.redisURL.value(address?.text) == nil
-        else { return }
+        guard table.redisURL.value(address?.text) == nil else { return }
+        if let required = values[table.requiresRedis.name], table.requiresRedis.value(required.text) {
+            faults.append(
+                "\(required.origin): found true without --redis, expected the address of a Redis, such as "
+                    + "--redis redis://127.0.0.1 (or \(table.redisURL.environmentName))")
+        }
+        guard let folder = values[table.stateFolder.name], folder.text != "none" else { return }
         faults.append(
             "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what is still to be "
                 + "written to Redis")

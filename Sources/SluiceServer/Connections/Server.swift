@@ -37,6 +37,20 @@ package struct ServerConfiguration: Sendable {
     }
 }
 
+/// The store could not be used in the time of a start, and was required.
+package struct StoreUnavailable: Error, CustomStringConvertible {
+    /// Without its password.
+    package var address: String
+    package var waited: TimeAmount
+    /// In the store's own words.
+    package var reason: String
+
+    package var description: String {
+        "--require-redis: counters cannot be shared in Redis at \(address) after \(waited.nanoseconds / 1_000_000_000) s: "
+            + "\(reason)"
+    }
+}
+
 /// One sidecar: a limiter, its link to the store and the socket that gateways call, all on one event loop.
 package final class Server: Sendable {
     package typealias MakeLink = @Sendable (any EventLoop) -> (any CounterStore)?
@@ -130,9 +144,14 @@ package final class Server: Sendable {
 
     /// Connects to the store, and starts to listen when counting is shared or after `storeWait`: a replica that can
     /// share counts should not begin with local ones. After its task was cancelled, only `stop` may be called.
-    package func start(storeWait: TimeAmount) async throws {
+    /// - Parameter requiresStore: whether it throws `StoreUnavailable` rather than listen without sharing.
+    package func start(storeWait: TimeAmount, requiresStore: Bool = false) async throws {
         if configuration.limiter.usesStore {
             try await reachStore(within: storeWait)
+            if requiresStore, let reason = try await unsharedReason() {
+                throw StoreUnavailable(
+                    address: configuration.facts.storeAddress, waited: storeWait, reason: reason)
+            }
         } else {
             try await eventLoop.submit { [host] in host.value.start() }.get()
         }
@@ -141,18 +160,25 @@ package final class Server: Sendable {
 
     private func reachStore(within limit: TimeAmount) async throws {
         let reached = eventLoop.makePromise(of: Void.self)
+        // The first of several events counts; a promise completes once.
+        let waiting = NIOLoopBoundBox.makeBoxSendingValue(Optional(reached), eventLoop: eventLoop)
         try await eventLoop.submit { [host, eventLoop] in
-            // The first of both events counts; a promise completes once.
-            let box = NIOLoopBoundBox(Optional(reached), eventLoop: eventLoop)
-            let complete = {
-                box.value?.succeed()
-                box.value = nil
-            }
+            let complete = { Self.complete(waiting) }
             host.value.onShared(complete)
             _ = eventLoop.assumeIsolated().scheduleTask(in: limit, complete)
             host.value.start()
         }.get()
-        try await reached.futureResult.get()
+        try await withTaskCancellationHandler {
+            try await reached.futureResult.get()
+        } onCancel: {
+            eventLoop.execute { Self.complete(waiting) }
+        }
+        try Task.checkCancellation()
+    }
+
+    private static func complete(_ waiting: NIOLoopBoundBox<EventLoopPromise<Void>?>) {
+        waiting.value?.succeed()
+        waiting.value = nil
     }
 
     /// Retries for a bounded time while another process holds the lock of the socket's folder.
@@ -253,6 +279,15 @@ extension Server {
     /// Whether checks are counted in the store now.
     package func isShared() async throws -> Bool {
         try await eventLoop.submit { [host] in host.value.limiter.isShared }.get()
+    }
+
+    /// Why checks are not counted in the store now; nil if they are.
+    private func unsharedReason() async throws -> String? {
+        try await eventLoop.submit { [host] in
+            let limiter = host.value.limiter
+            guard !limiter.isShared else { return nil }
+            return limiter.storeError.isEmpty ? "no answer yet" : limiter.storeError.onOneLine
+        }.get()
     }
 
     /// Replaces the policies between two checks.
