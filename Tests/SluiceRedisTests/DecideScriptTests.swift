@@ -31,7 +31,7 @@ import Testing
     }
 
     private func expiry(_ key: String) throws -> Int64? {
-        try redis.command("PEXPIRETIME", key).integer.map(Int64.init)
+        try redis.command(expiryCommand(key)).integer.map(Int64.init)
     }
 
     private func idempotency(_ arguments: String = "a", counters: String = "c") -> Batch.Idempotency {

@@ -64,7 +64,7 @@ import Testing
         let keys = random.keys.sorted()
         let answers = try client.pipeline(
             keys.flatMap {
-                [["TYPE", $0], ["GET", $0], ["ZRANGE", $0, "0", "-1", "WITHSCORES"], ["PEXPIRETIME", $0]]
+                [["TYPE", $0], ["GET", $0], ["ZRANGE", $0, "0", "-1", "WITHSCORES"], expiryCommand($0)]
             })
         for (index, key) in keys.enumerated() {
             let found = answers[index * 4..<index * 4 + 4].map(\.self)

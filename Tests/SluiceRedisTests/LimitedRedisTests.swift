@@ -147,6 +147,22 @@ import Testing
         #expect(try await link.run(batch).results == [1, 1])
     }
 
+    /// A right that goes later, and that a script meets while it decides, is found by the next connection.
+    @Test func aRightThatGoesIsFoundOut() async throws {
+        let (redis, link) = try await link(.denied("+@all"))
+        guard case .connected = try await link.connect() else { throw SupportError("not connected") }
+        try redis.command("ACL", "SETUSER", "some", "-incrby")
+        var batch = Batch(sequence: 1)
+        batch.add(TestCharge(key: "a", max: 9))
+        #expect(try await link.run(batch).results == [-2])
+        guard case .closed(let reason) = try await link.next() else { throw SupportError("not closed") }
+        #expect(reason.hasPrefix("Redis refuses what it allowed before: ") && holds(reason, [Self.inScript]))
+        guard case .closed(let again) = try await link.connect() else { throw SupportError("connected") }
+        #expect(again.hasPrefix("Redis does not let scripts of this user run INCRBY: "))
+        try redis.command("ACL", "SETUSER", "some", "+incrby")
+        guard case .connected = try await link.connect() else { throw SupportError("not connected") }
+    }
+
     /// What the scripts call is what is tried when a connection opens, and what deploy/ allows.
     @Test func everyCommandOfTheScriptsIsTried() throws {
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../..")

@@ -26,7 +26,7 @@ private struct RedisContractStore: ContractStore {
     func text(of key: String) throws -> String? { try client.command("GET", key).text }
 
     func expiresAtMs(of key: String) throws -> Int64? {
-        guard let answer = try client.command("PEXPIRETIME", key).integer, answer >= 0 else { return nil }
+        guard let answer = try client.command(expiryCommand(key)).integer, answer >= 0 else { return nil }
         return Int64(answer)
     }
 

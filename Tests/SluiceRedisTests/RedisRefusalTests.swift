@@ -28,16 +28,20 @@ import Testing
                 #expect(try redis.command(["CONFIG", "SET"] + words) == .string("OK"))
             }
         }
-        guard case .failure(.rejected(let reason)) = try await link.answer(to: batch) else {
-            throw SupportError("not refused")
+        let answer = try await link.answer(to: batch)
+        if code == "NOREPLICAS", case .success = answer, try redis.info("redis_version")?.hasPrefix("6.") == true {
+            // Redis 6.2 lets scripts write with too few replicas.
+            return
         }
+        guard case .failure(.rejected(let reason)) = answer else { throw SupportError("not refused") }
         #expect(reason.hasPrefix(code))
         try redis.command("REPLICAOF", "NO", "ONE")
         #expect(try redis.command("EXISTS", "a") == .integer(0))
     }
 
     @Test func aServerThatIsBusyRefuses() async throws {
-        let redis = try await RedisProcess(configuration: ["busy-reply-threshold 10"])
+        // Redis 7 has another name for it, and knows this one too.
+        let redis = try await RedisProcess(configuration: ["lua-time-limit 10"])
         let link = try await LinkHarness.connected(to: redis)
         let client = try redis.client()
         let busy = Task.detached { try redis.command("EVAL", "while true do end", "0") }

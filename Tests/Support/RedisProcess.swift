@@ -2,7 +2,8 @@ import Foundation
 
 /// A real redis-server of a test's own, on a Unix socket in a temporary folder, keeping nothing on disk.
 ///
-/// Safe to use from any thread. It ends with the last reference, or with the test process, or after five minutes.
+/// `SLUICE_REDIS_SERVER` names the program to run instead of the installed one. Safe to use from any thread. It ends
+/// with the last reference, or with the test process, or after five minutes.
 package final class RedisProcess: @unchecked Sendable {
     private let folder: TemporaryFolder
     private let configuration: [String]
@@ -81,7 +82,7 @@ package final class RedisProcess: @unchecked Sendable {
                 "appendonly no", "daemonize no",
             ] + configuration
         let file = try folder.write(lines.joined(separator: "\n") + "\n", to: "redis.conf")
-        return try ChildProcess("redis-server", [file])
+        return try ChildProcess(ProcessInfo.processInfo.environment["SLUICE_REDIS_SERVER"] ?? "redis-server", [file])
     }
 
     private func waitUntilReady() async throws {

@@ -54,6 +54,8 @@ package struct RedisError: Error, Sendable, Equatable {
     package var reason: String {
         // Protected mode is explained in 900 bytes, of which the first sentence is what it is.
         if code == "DENIED", let end = message.firstRange(of: ". ") { return String(message[..<end.lowerBound]) }
+        // Of what Redis 6.2 wraps, the error itself.
+        if code == "ERR", let inner = textFromInsideScript, !inner.isEmpty { return String(inner) }
         return message.firstRange(of: Self.quotedArguments).map { String(message[..<$0.lowerBound]) } ?? message
     }
 
@@ -98,10 +100,15 @@ package struct RedisError: Error, Sendable, Equatable {
     /// The code of an error that a script's line raised; nil if no script had started. It is empty if the error shows
     /// no code there.
     private var codeFromInsideScript: String? {
+        textFromInsideScript.map { String($0.prefix { $0.isUppercase }) }
+    }
+
+    /// The same with what follows it.
+    private var textFromInsideScript: Substring? {
         let place = "@user_script:"
         guard var rest = message.firstRange(of: place).map({ message[$0.upperBound...] }) else { return nil }
         // Redis 7: the code is the message's first word.
-        guard code == "ERR" else { return String(code) }
+        guard code == "ERR" else { return message[...] }
         // Redis 6.2: `@user_script:12: @user_script: 12: -OOM ...`, the place once or twice.
         while true {
             rest = rest.drop { $0 == " " || $0.isNumber || $0 == ":" }
@@ -109,6 +116,6 @@ package struct RedisError: Error, Sendable, Equatable {
             rest = rest.dropFirst(place.count)
         }
         guard rest.first == "-" else { return "" }
-        return String(rest.dropFirst().prefix { $0.isUppercase })
+        return rest.dropFirst()
     }
 }

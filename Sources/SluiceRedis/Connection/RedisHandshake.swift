@@ -264,6 +264,7 @@ struct RedisHandshake {
             return "Redis does not let scripts of this user run \(names): \(words)"
         }
         if let (names, words) = refused(.records) {
+            server.refusesRecords = true
             server.refusals.append(
                 RedisLimitation(
                     loss: "reservations, logs, slots and the list of live replicas do not work, since scripts may not "

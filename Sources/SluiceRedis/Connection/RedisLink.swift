@@ -55,6 +55,8 @@ package final class RedisLink: CounterStore {
     /// What the server that was last connected does not let Sluice do. Each is logged when it is first found.
     private var found: [RedisLimitation] = []
     package var limitations: [String] { found.map(\.description) }
+    /// See `RedisServer.refusesRecords`.
+    private var refusesRecords = false
 
     /// - Parameters:
     ///   - configuration: where to connect, and as whom.
@@ -170,6 +172,7 @@ extension RedisLink: RedisConnectionOwner {
             logger.warning("\(limitation.loss)", metadata: ["reason": "\(limitation.reason)"])
         }
         found = limitations
+        refusesRecords = server.refusesRecords
         delegate?.linkConnected(server: server.description)
     }
 
@@ -187,6 +190,7 @@ extension RedisLink: RedisConnectionOwner {
         guard let index = pipeline.takeNextOnWire() else {
             return connection.fail("Redis answered without being asked")
         }
+        var lostRight: RedisError?
         if let error = reply.error {
             // The server has lost its scripts (restart, SCRIPT FLUSH): resend the batch with its script. The engine
             // need not know.
@@ -201,6 +205,7 @@ extension RedisLink: RedisConnectionOwner {
                 let slot = pipeline.slot(index)
                 let answer = try decoder.decode(reply, of: slot.script, expecting: slot.entries)
                 pipeline.setResult(.success(answer), of: index)
+                if !refusesRecords { lostRight = answer.words.lazy.map(RedisError.init).first(where: \.isRefusal) }
             } catch {
                 return connection.fail("Redis' answer made no sense: \(error.reason)")
             }
@@ -209,5 +214,7 @@ extension RedisLink: RedisConnectionOwner {
         while case .connected(let current) = state, current === connection, let answer = pipeline.takeAnswered() {
             delegate?.linkAnswered(sequence: answer.sequence, answer.result)
         }
+        // A right that went after the handshake: the next one finds out what is still possible.
+        if let lostRight { connection.fail("Redis refuses what it allowed before: \(lostRight.reason)") }
     }
 }

@@ -6,6 +6,8 @@ struct RedisServer: Equatable, CustomStringConvertible {
     var scriptHashes = BatchScriptHashes()
     /// What steps of the handshake were refused.
     var refusals: [RedisLimitation] = []
+    /// Whether scripts may not run commands that some of them need: what is answered for it is known then.
+    var refusesRecords = false
     private var fields: [String: String] = [:]
 
     /// Reads the lines `field:value` of one section of `INFO`.
