@@ -84,6 +84,17 @@ import Testing
         #expect(reason.contains("NOPERM") && reason.contains("subscribe"))
     }
 
+    /// A server without room says so in answer to the first command, which the connection could do without.
+    @Test func aFullServerIsNamed() async throws {
+        let redis = try await RedisProcess(configuration: ["maxclients 1"])
+        let link = try await LinkHarness.make(redis.url)
+        try await waitUntil("the only place is the link's") {
+            if case .connected = try await link.connect() { true } else { false }
+        }
+        guard case .listening(.closed(let reason)) = try await link.listen(.open) else { throw SupportError("opened") }
+        #expect(reason.contains("max number of clients reached"), "\(reason)")
+    }
+
     @Test func aUserWhoMayNotProbeIsReported() async throws {
         let redis = try await RedisProcess()
         try redis.command("ACL", "SETUSER", "narrow", "on", ">pw", "&*", "+subscribe", "+client|setname")

@@ -186,7 +186,7 @@ import Testing
         ("7.0.15", "sentinel", "this is a Redis Sentinel, which holds no keys"),
     ])
     func whatItIsIsNamed(version: String, mode: String, words: String) async throws {
-        let server = try await StubServer.start([StubServer.greeting(version: version, mode: mode)])
+        let server = try await StubRedis.start([StubRedis.greeting(version: version, mode: mode)])
         let link = try await LinkHarness.make(server.url)
         guard case .closed(let reason) = try await link.connect() else { throw SupportError("connected") }
         #expect(reason.hasPrefix(words), "\(reason)")
@@ -194,7 +194,7 @@ import Testing
 
     @Test(arguments: ["6.2.0", "6.10.1", "10.0.0", "255.255.255", "7"])
     func newerOnesAreTaken(version: String) async throws {
-        let server = try await StubServer.start([StubServer.greeting(version: version)])
+        let server = try await StubRedis.start([StubRedis.greeting(version: version)])
         let link = try await LinkHarness.make(server.url)
         #expect(try await link.connect() == .connected(server: "Redis \(version), master"))
     }
@@ -203,8 +203,8 @@ import Testing
     @Test(arguments: ["ERR wrong number of arguments for 'auth' command"])
     func aServerWithoutUsersGetsThePasswordAlone(_ refusal: String) async throws {
         let rest = "-NOAUTH Authentication required.\r\n"
-        let server = try await StubServer.start(
-            ["-\(refusal)\r\n" + String(repeating: rest, count: 8), "+OK\r\n" + StubServer.greeting], handshakes: 2)
+        let server = try await StubRedis.start(
+            ["-\(refusal)\r\n" + String(repeating: rest, count: 8), "+OK\r\n" + StubRedis.greeting], handshakes: 2)
         let link = try await LinkHarness.make(
             .init(
                 address: try RedisAddress(server.url), credentials: RedisCredentials(user: "u", password: "pw"),
@@ -229,7 +229,7 @@ import Testing
 
     /// A proxy that closes on what it does not know gives no reason: the command is named.
     @Test func aProxyThatClosesIsSuspected() async throws {
-        let server = try await StubServer.start([""], closes: true)
+        let server = try await StubRedis.start([""], closes: true)
         let link = try await LinkHarness.make(server.url)
         guard case .closed(let reason) = try await link.connect() else { throw SupportError("connected") }
         #expect(reason.hasPrefix("Redis closed the connection at CLIENT SETNAME") && reason.contains("a proxy"))

@@ -49,7 +49,7 @@ final class ChangeSubscription: RedisConnectionOwner {
 
     func connectionReceived(_ reply: FlatReply) {
         if let error = reply.error {
-            connection?.fail("Redis does not let this user subscribe: \(error.message)")
+            connection?.fail("Redis does not let this user subscribe: \(error.reason)")
             return
         }
         guard let array = reply.items.first, array.kind == .array, reply.items.count == array.value + 1,

@@ -33,6 +33,9 @@ final class RedisConnection: ChannelInboundHandler {
     private var state = State.opening
     private var channel: (any Channel)?
     private var reader = ReplyReader()
+    /// What the handshake did without, until a reply shows that the connection works all the same: a server that has
+    /// no room for another client says so in answer to the first command, and closes.
+    private var setback: String?
 
     /// Begins to open a connection; `close` aborts at any time.
     init(
@@ -132,7 +135,9 @@ final class RedisConnection: ChannelInboundHandler {
 
     private func receive(_ reply: FlatReply) {
         switch state {
-        case .ready: owner?.connectionReceived(reply)
+        case .ready:
+            setback = nil
+            owner?.connectionReceived(reply)
         case .handshaking(var handshake, let limit):
             switch handshake.receive(reply) {
             case .wait: state = .handshaking(handshake, limit: limit)
@@ -143,6 +148,7 @@ final class RedisConnection: ChannelInboundHandler {
             case .ready(let server):
                 limit.cancel()
                 state = .ready
+                setback = handshake.lastingSetback
                 owner?.connectionReady(server)
             }
         case .opening, .closed: break
@@ -150,18 +156,18 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        fail(handshakeLoss ?? "Redis closed the connection")
+        fail(earlyLoss ?? "Redis closed the connection")
         context.fireChannelInactive()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        fail(handshakeLoss ?? "the connection broke: \(Self.words(for: error))")
+        fail(earlyLoss ?? "the connection broke: \(Self.words(for: error))")
     }
 
-    /// Why the connection broke during the handshake; nil after it.
-    private var handshakeLoss: String? {
-        guard case .handshaking(let handshake, _) = state else { return nil }
-        return handshake.lossReason
+    /// Why the connection broke before it was of use, as far as the answers tell; nil after that.
+    private var earlyLoss: String? {
+        if case .handshaking(let handshake, _) = state { return handshake.lossReason }
+        return setback.map { "Redis closed the connection: \($0)" }
     }
 
     /// One line for an error that NIO throws.

@@ -39,6 +39,8 @@ struct RedisHandshake {
     private var refused: [Replaceable: String] = [:]
     /// The fault of a step that the connection can do without: reported if the connection then breaks.
     private var setback: String?
+    /// The same if it may be about the connection rather than the command.
+    private(set) var lastingSetback: String?
 
     private enum Replaceable { case load, hash, text, info }
 
@@ -127,16 +129,23 @@ struct RedisHandshake {
         if let error = reply.error {
             if step == .authenticate, credentials?.user != nil, userForm == .asGiven, error.isArity {
                 userForm = .refused
-                setback = error.reason
+                setback = error.reason(without: credentials?.password ?? "")
             }
             if userForm != .refused {
                 if let reason = failure(of: step, error) { return .fail(reason) }
-                setback = error.reason
+                note(error)
             }
         } else if userForm != .refused, let reason = read(reply, of: step) {
             return .fail(reason)
         }
         return answered == steps.count ? endRound() : .wait
+    }
+
+    private mutating func note(_ error: RedisError) {
+        // The answer that `EVALSHA` of no script is to have.
+        guard !error.isNoScript else { return }
+        setback = error.reason
+        if !error.isRefusal { lastingSetback = error.reason }
     }
 
     // MARK: - Rounds
