@@ -178,9 +178,10 @@ package struct Limiter {
     }
 
     private mutating func check(
-        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions?, ticket: Ticket, now: ClockReading
+        plan: PlanID, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions?, ticket: Ticket,
+        now: ClockReading
     ) -> CheckOutcome {
-        table[plan: plan].lastUsedNs = now.monotonicNs
+        table[plan].lastUsedNs = now.monotonicNs
         if extras != nil || (table[rulesOf: plan].countsSlots && !isPeek) {
             return checkTracked(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
@@ -195,7 +196,7 @@ package struct Limiter {
             return answerLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: nil, now: now)
         }
         // A traced peek explains what counts now: `EXPLAIN` shows what the store holds.
-        if table[plan: plan].wasDenied, !(isPeek && wantsTrace),
+        if table[plan].wasDenied, !(isPeek && wantsTrace),
             let decision = denyFromCache(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             statistics.count(decision)
@@ -215,7 +216,7 @@ package struct Limiter {
     }
 
     private enum PlanOutcome {
-        case plan(Int)
+        case plan(PlanID)
         /// Nothing is counted.
         case ruled(Decision)
         case full(Busy)
@@ -355,7 +356,7 @@ package struct Limiter {
                 markUnconfirmed(waiter, of: batch, isOver: true)
             }
         }
-        for entry in batch.entries where entry.plan >= 0 { table.unpin(entry.plan) }
+        for entry in batch.entries where entry.hasPlan { table.unpin(entry.plan) }
         ledger.recycle(batch)
     }
 }

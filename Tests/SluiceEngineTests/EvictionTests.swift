@@ -401,16 +401,16 @@ import Testing
             var plans = 0
             for number in 0..<12 {
                 guard let row = table.grant(of: identity(grant: "g\(number)", session: "")) else { continue }
-                let first = Int(table.grants[row].first)
+                guard let first = table.grants[row].first else { continue }
                 var at = first
                 var count: Int32 = 0
                 repeat {
                     expectQuickly(
-                        table.plans[at].grant == row && !table.plans[at].isReplaced && !table.plans[at].isFree,
+                        table[at].grant == row && !table[at].isReplaced && !table[at].isFree,
                         "a row of another")
                     count += 1
-                    let next = Int(table.plans[at].nextOfGrant)
-                    expectQuickly(table.plans[next].previousOfGrant == at, "a broken ring")
+                    let next = table[at].nextOfGrant
+                    expectQuickly(table[next].previousOfGrant == at, "a broken ring")
                     at = next
                 } while at != first && count < 100
                 expectQuickly(count == table.grants[row].planCount && count <= 8, "\(count) rows of one grant")

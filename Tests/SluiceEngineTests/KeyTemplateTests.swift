@@ -45,8 +45,8 @@ import Testing
         }
         let other = table.insertCounter(
             baseKey: bytes("sluice:1:{g}:t:d:fixed_window:60s:"), window: .seconds(60), algorithm: .fixedWindow)
-        #expect(table.templateCount == 2 && table[counter: rows[0]].template === table[counter: rows[2]].template)
-        #expect(table[counter: other].template !== table[counter: rows[0]].template)
+        #expect(table.templateCount == 2 && table[rows[0]].template === table[rows[2]].template)
+        #expect(table[other].template !== table[rows[0]].template)
         for row in rows { table.release(counter: row) }
         #expect(table.templateCount == 1)
         table.release(counter: other)

@@ -17,8 +17,8 @@ import Testing
     private func two() -> PendingBatch {
         var batch = PendingBatch()
         batch.reset(id: 3)
-        let one = batch.addEntry(plan: 10, cost: 1, isPeek: false, chargeCount: 2)
-        let other = batch.addEntry(plan: 11, cost: 5, isPeek: true, chargeCount: 1)
+        let one = batch.addEntry(plan: PlanID(10), cost: 1, isPeek: false, chargeCount: 2)
+        let other = batch.addEntry(plan: PlanID(11), cost: 5, isPeek: true, chargeCount: 1)
         for (ticket, entry) in [(1, one), (2, other), (3, one), (4, one), (5, other)] as [(UInt64, Int)] {
             batch.addWaiter(
                 Ticket(rawValue: ticket), deadlineNs: Int64(ticket) * 100, wantsTrace: false, toEntry: entry)
@@ -63,7 +63,7 @@ import Testing
         batch.reset(id: 8)
         #expect(batch.id == 8 && !batch.isSent && batch.resends == 0 && batch.chargeCount == 0)
         #expect(batch.entries.isEmpty && batch.waiters.isEmpty && batch.oldestDeadlineNs() == nil)
-        let entry = batch.addEntry(plan: 1, cost: 1, isPeek: false, chargeCount: 1)
+        let entry = batch.addEntry(plan: PlanID(1), cost: 1, isPeek: false, chargeCount: 1)
         batch.addWaiter(Ticket(rawValue: 1), deadlineNs: 5, wantsTrace: true, toEntry: entry)
         #expect(batch.oldestDeadlineNs() == 5)
     }

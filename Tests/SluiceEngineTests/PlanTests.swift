@@ -106,7 +106,7 @@ import Testing
     private func baseKey(_ number: Int) -> [UInt8] { Array("baseKey\(number)".utf8) }
     private let limit = StoreModel.limit(max: 5)
 
-    private func insert(_ number: Int, baseKeys: [Int], into table: inout PlanTable, nowNs: Int64 = 0) -> Int? {
+    private func insert(_ number: Int, baseKeys: [Int], into table: inout PlanTable, nowNs: Int64 = 0) -> PlanID? {
         try? table.insert(
             name(number), CallRuling(rule: "", limits: baseKeys.map { _ in limit }),
             baseKeys: baseKeys.map { baseKey($0) },
@@ -138,17 +138,17 @@ import Testing
         var table = PlanTable(maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, baseKeys: [number], into: &table) != nil) }
         let seen = try #require(table.find(name(1)))
-        table[counter: table.counter(ofPlan: seen, 0)].roll(at: 60_000)
-        table[counter: table.counter(ofPlan: seen, 0)].observe(used: 1, cutMs: 60_000)
-        table[plan: try #require(table.find(name(2)))].pins = 1
-        table[plan: try #require(table.find(name(3)))].lastUsedNs = 50
+        table[table.counter(ofPlan: seen, 0)].roll(at: 60_000)
+        table[table.counter(ofPlan: seen, 0)].observe(used: 1, cutMs: 60_000)
+        table[try #require(table.find(name(2)))].pins = 1
+        table[try #require(table.find(name(3)))].lastUsedNs = 50
         table.sweep(5, idleNs: 100, nowMs: 60_000, nowNs: 100)
         #expect(table.planCount >= 5)
         table.sweep(100, idleNs: 100, nowMs: 60_000, nowNs: 100)
         #expect((0..<10).filter { table.find(name($0)) != nil } == [1, 2, 3])
         #expect(table.counterCount == 3)
         // Its window over, its batch done, idle for long enough: nothing stays.
-        table[plan: try #require(table.find(name(2)))].pins = 0
+        table[try #require(table.find(name(2)))].pins = 0
         table.sweep(100, idleNs: 100, nowMs: 120_000, nowNs: 150)
         #expect(table.planCount == 0 && table.counterCount == 0)
         #expect(Array(table.liveCounters).isEmpty)
@@ -159,11 +159,11 @@ import Testing
         var table = PlanTable(maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, baseKeys: [0], into: &table) != nil) }
         let counter = table.counter(ofPlan: try #require(table.find(name(0))), 0)
-        table[counter: counter].roll(at: 60_000)
-        table[counter: counter].observe(used: 1, cutMs: 60_000)
+        table[counter].roll(at: 60_000)
+        table[counter].observe(used: 1, cutMs: 60_000)
         table.sweep(1_000, idleNs: 0, nowMs: 60_000, nowNs: 1)
         #expect(table.planCount == 1 && table.counterCount == 1)
-        #expect(table[counter: counter].sharedUsed == 1 && table[counter: counter].references == 1)
+        #expect(table[counter].sharedUsed == 1 && table[counter].references == 1)
     }
 
     @Test func places() throws {
@@ -175,12 +175,12 @@ import Testing
         #expect(table.planCount <= 3 && table.find(name(3)) == fourth)
         for number in 0..<4 {
             guard let plan = table.find(name(number)) else { continue }
-            table[plan: plan].pins = 1
+            table[plan].pins = 1
         }
         while table.planCount < 3 {
             let inserted = insert(100 + table.planCount, baseKeys: [], into: &table)
             let plan = try #require(inserted)
-            table[plan: plan].pins = 1
+            table[plan].pins = 1
         }
         #expect(insert(5, baseKeys: [5], into: &table) == nil)
         #expect(table.planCount == 3)
@@ -204,13 +204,13 @@ import Testing
         }
         let live = (0..<100).compactMap { table.find(name($0)) }
         #expect(Set(live).count == table.planCount)
-        var references: [Int: Int] = [:]
+        var references: [CounterID: Int] = [:]
         for plan in live {
-            for index in 0..<table[plan: plan].counters.count {
+            for index in 0..<table[plan].counters.count {
                 references[table.counter(ofPlan: plan, index), default: 0] += 1
             }
         }
         #expect(references.count == table.counterCount)
-        for (counter, count) in references { #expect(table[counter: counter].references == count) }
+        for (counter, count) in references { #expect(table[counter].references == count) }
     }
 }

@@ -47,12 +47,12 @@ struct BatchLedger {
     }
 
     /// The entry, in the batch that is being gathered, that checks of this plan and cost share.
-    mutating func gather(plan: Int, cost: Int64, isPeek: Bool, in table: inout PlanTable) -> Int {
+    mutating func gather(plan: PlanID, cost: Int64, isPeek: Bool, in table: inout PlanTable) -> Int {
         var first: Int32 = -1
         if queue.isEmpty {
             queue.append(newBatch())
-        } else if table[plan: plan].batchID == queue[queue.count - 1].id {
-            first = table[plan: plan].firstEntry
+        } else if table[plan].batchID == queue[queue.count - 1].id {
+            first = table[plan].firstEntry
             var entry = first
             while entry >= 0 {
                 if queue[queue.count - 1].entries[Int(entry)].joins(cost: cost, isPeek: isPeek) { return Int(entry) }
@@ -61,20 +61,22 @@ struct BatchLedger {
         }
         let charges = table[rulesOf: plan].chargeWeight
         let last = openBatch(charges: charges)
-        if table[plan: plan].batchID != queue[last].id { first = -1 }
+        if table[plan].batchID != queue[last].id { first = -1 }
         let entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
         queue[last].entries[entry].nextOfPlan = first
-        table[plan: plan].batchID = queue[last].id
-        table[plan: plan].firstEntry = Int32(entry)
-        table[plan: plan].pins += 1
+        table[plan].batchID = queue[last].id
+        table[plan].firstEntry = Int32(entry)
+        table[plan].pins += 1
         return entry
     }
 
     /// Adds the entry of a check that has one of its own to the batch that is being gathered.
-    mutating func add(_ tracked: TrackedCheck, plan: Int, cost: Int64, isPeek: Bool, in table: inout PlanTable) -> Int {
+    mutating func add(_ tracked: TrackedCheck, plan: PlanID, cost: Int64, isPeek: Bool, in table: inout PlanTable)
+        -> Int
+    {
         let charges = table[rulesOf: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
         let batch = openBatch(charges: charges)
-        table[plan: plan].pins += 1
+        table[plan].pins += 1
         return queue[batch].addEntry(
             plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges, operation: .check(tracked))
     }

@@ -22,19 +22,19 @@ struct BatchWriter {
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             table.appendBaseKey(ofCounter: counter, to: &batch.keyBytes)
-            if table[counter: counter].algorithm.hasWindows {
-                lastStart.append(table[counter: counter].span.startMs, to: &batch.keyBytes)
+            if table[counter].algorithm.hasWindows {
+                lastStart.append(table[counter].span.startMs, to: &batch.keyBytes)
             }
             batch.endKey()
-            if table[counter: counter].algorithm == .slidingWindow {
-                batch.appendKey(table[counter: counter].previousKey())
+            if table[counter].algorithm == .slidingWindow {
+                batch.appendKey(table[counter].previousKey())
             }
             let isShadow = table[rulesOf: entry.plan].limits[index].isShadow
-            if isShadow { batch.appendKey(CounterKey.denials(of: table[counter: counter].key)) }
+            if isShadow { batch.appendKey(CounterKey.denials(of: table[counter].key)) }
             batch.charges.append(
                 Batch.Charge(
                     quota: table.quota(ofPlan: entry.plan, index), isShadow: isShadow,
-                    verifiesTimeToLive: verifiesAll || !table[counter: counter].isSeen))
+                    verifiesTimeToLive: verifiesAll || !table[counter].isSeen))
         }
         batch.entries.append(
             Batch.Entry(
@@ -65,9 +65,9 @@ struct BatchWriter {
     /// Adds a write-back or restore.
     mutating func add(_ sent: PendingBatch.SentWriteBack, in table: borrowing PlanTable) {
         let writeBack = sent.writeBack
-        batch.appendKey(table[counter: sent.counter].key(ofWindowAt: writeBack.windowMs))
+        batch.appendKey(table[sent.counter].key(ofWindowAt: writeBack.windowMs))
         batch.charges.append(
-            Batch.Charge(quota: table[counter: sent.counter].quota(of: writeBack), verifiesTimeToLive: false))
+            Batch.Charge(quota: table[sent.counter].quota(of: writeBack), verifiesTimeToLive: false))
         if writeBack.kind == .restore { batch.operations.append(.restore) }
         batch.entries.append(
             Batch.Entry(

@@ -66,7 +66,7 @@ extension Limiter {
         // A separate pass: in a loop that does little else the processor fetches many counters from memory at once,
         // instead of waiting for one after the other.
         var keyByteCount = 0
-        for index in batch.entries.indices where batch.entries[index].plan >= 0 {
+        for index in batch.entries.indices where batch.entries[index].hasPlan {
             table.roll(countersOf: batch.entries[index].plan, at: nowMs)
             keyByteCount += table.baseKeyByteCount(ofPlan: batch.entries[index].plan) + LastDecimal.maxBytes
         }
@@ -101,7 +101,7 @@ extension Limiter {
     private mutating func writeEntry(_ entry: inout PendingBatch.Entry, verifiesAll: Bool, nowMs: Int64) {
         entry.isSent = true
         if !entry.isHeartbeat { statistics.entries += 1 }
-        guard entry.plan >= 0 else { return writeUncharged(entry, nowMs: nowMs) }
+        guard entry.hasPlan else { return writeUncharged(entry, nowMs: nowMs) }
         // Asks for no more than an empty window can hold: checks beyond that cannot pass.
         let most = table[rulesOf: entry.plan].smallestMax / entry.cost
         entry.sentCount = entry.isPeek ? 0 : entry.operation == nil ? min(Int64(entry.unanswered), most) : 1
@@ -202,13 +202,13 @@ extension Limiter {
             for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
                 let counter = table.counter(ofPlan: entry.plan, index)
                 if limit.quota.algorithm == .slidingLog {
-                    table[counter: counter].confirmLog(
+                    table[counter].confirmLog(
                         reservations.chargedTwice(entry, of: batch, charged: entry.locallyAdmitted),
                         chargedMs: clock.highestStoreMs)
                 } else {
                     let amount = reservations.chargedTwice(
-                        entry, of: batch, table[counter: counter], charged: entry.locallyAdmitted)
-                    table[counter: counter].confirm(amount, quota: limit.quota, cutMs: batch.cutMs)
+                        entry, of: batch, table[counter], charged: entry.locallyAdmitted)
+                    table[counter].confirm(amount, quota: limit.quota, cutMs: batch.cutMs)
                 }
                 recorder.noteOutcome(counter, in: &table)
             }
@@ -233,19 +233,19 @@ extension Limiter {
         reservations.readAnswerResults(&batch, &cursor)
         // A separate pass, as in `write`, so that many rows are fetched from memory at once.
         var firstMs = Int64.max
-        for index in batch.entries.indices where batch.entries[index].plan >= 0 {
+        for index in batch.entries.indices where batch.entries[index].hasPlan {
             firstMs = min(firstMs, table.firstStartMs(ofPlan: batch.entries[index].plan))
         }
         precondition(firstMs >= 0, "what was charged is counted in a window")
         for index in batch.entries.indices where batch.entries[index].isSent {
             let entry = batch.entries[index]
-            if entry.plan >= 0,
+            if entry.hasPlan,
                 let (admitted, usage) = cursor.nextCharged(usageCount: table[rulesOf: entry.plan].usageCount)
             {
                 if entry.held > 0 {
                     returnShare(ofEntry: index, admitted: admitted, decidedMs: decidedMs, of: &batch, now: now)
                 }
-                table[plan: entry.plan].isFaulty = false
+                table[entry.plan].isFaulty = false
                 answer(entry, of: batch, admitted: admitted, numbers: usage, decidedMs: decidedMs, now: now)
             } else {
                 deliver(entry, index, of: &batch, &cursor, now: now)
@@ -262,7 +262,7 @@ extension Limiter {
     ) {
         if entry.held > 0 { returnShare(ofEntry: index, admitted: 0, of: &batch, now: now) }
         let outcome = cursor.next(
-            entry.plan >= 0 ? .charge(usageCount: 0) : entry.isHeartbeat ? .heartbeat : .settlement)
+            entry.hasPlan ? .charge(usageCount: 0) : entry.isHeartbeat ? .heartbeat : .settlement)
         switch outcome {
         case .windowIsOver:
             clock.followStore()
@@ -314,12 +314,12 @@ extension Limiter {
     private mutating func fail(_ entry: PendingBatch.Entry, of batch: PendingBatch, reason: String, now: ClockReading) {
         statistics.faults += 1
         if entry.isHeartbeat { return notices.heartbeat(fault: reason) }
-        guard entry.plan >= 0 else {
+        guard entry.hasPlan else {
             notices.settlement(fault: reason)
             return finishAll(entry, of: batch, .notSettled(.storeFault), now: now)
         }
-        if !table[plan: entry.plan].isFaulty { notices.keyFault(reason, now: now) }
-        table[plan: entry.plan].isFaulty = true
+        if !table[entry.plan].isFaulty { notices.keyFault(reason, now: now) }
+        table[entry.plan].isFaulty = true
         answerLocally(entry, of: batch, now: now)
     }
 
@@ -376,24 +376,24 @@ extension Limiter {
             let counter = table.counter(ofPlan: entry.plan, index)
             let first = at
             let usage = usage(plan: entry.plan, index, numbers, &at)
-            table[counter: counter].observe(
+            table[counter].observe(
                 usage, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: reconciler.storeEpoch, keepsShare: keepsShare)
-            if table[counter: counter].algorithm == .slidingLog {
-                table[counter: counter].observeLog(numbers[first...])
+            if table[counter].algorithm == .slidingLog {
+                table[counter].observeLog(numbers[first...])
                 table.countBytes(ofLog: counter)
             }
-            if table[counter: counter].algorithm == .tokenBucket {
-                table[counter: counter].updateQuota(table[rulesOf: entry.plan].limits[index].quota)
+            if table[counter].algorithm == .tokenBucket {
+                table[counter].updateQuota(table[rulesOf: entry.plan].limits[index].quota)
             }
             if entry.locallyAdmitted > 0 {
-                if table[counter: counter].algorithm == .slidingLog {
-                    table[counter: counter].markLogStored(
+                if table[counter].algorithm == .slidingLog {
+                    table[counter].markLogStored(
                         reservations.chargedTwice(entry, of: batch, charged: charged))
                 } else {
                     let amount = reservations.chargedTwice(
-                        entry, of: batch, table[counter: counter], charged: charged)
+                        entry, of: batch, table[counter], charged: charged)
                     let quota = table[rulesOf: entry.plan].limits[index].quota
-                    table[counter: counter].markStored(amount, quota: quota, cutMs: batch.cutMs)
+                    table[counter].markStored(amount, quota: quota, cutMs: batch.cutMs)
                 }
                 recorder.noteOutcome(counter, in: &table)
             }
@@ -402,7 +402,7 @@ extension Limiter {
 
     /// Reads the next usage in the reply, for one of a plan's limits.
     @inline(__always)
-    private mutating func usage(plan: Int, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Usage {
+    private mutating func usage(plan: PlanID, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Usage {
         let count = table[rulesOf: plan].limits[index].usageCount
         defer { at += count }
         return Usage(
@@ -411,7 +411,7 @@ extension Limiter {
     }
 
     /// Fills `currentQuotas` with the quotas of a plan's limits, in the windows that contain `atMs`.
-    mutating func takeQuotas(plan: Int, atMs: Int64) {
+    mutating func takeQuotas(plan: PlanID, atMs: Int64) {
         currentQuotas.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
             let window = table.bounds(ofCounter: table.counter(ofPlan: plan, index), at: atMs)
@@ -480,7 +480,7 @@ extension Limiter {
             _ = again.addEntry(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, chargeCount: entry.chargeCount,
                 operation: entry.operation)
-            if entry.plan >= 0 { table[plan: entry.plan].pins += 1 }
+            if entry.hasPlan { table[entry.plan].pins += 1 }
         }
         for waiter in batch.waiters where waiter.state == .waiting && batch.entries[waiter.entry].repeated >= 0 {
             again.addWaiter(

@@ -32,13 +32,13 @@ struct PendingBatch {
 
     /// A write-back or restore in this batch. It holds a reference to its counter, as a plan does.
     struct SentWriteBack {
-        var counter: Int
+        var counter: CounterID
         var writeBack: WriteBack
     }
 
     struct Entry {
-        /// -1 for a settlement and a heartbeat.
-        var plan: Int
+        /// None for a settlement and a heartbeat.
+        var plan: PlanID
         var cost: Int64
         var isPeek: Bool
         /// Its weight against `EngineBounds.maxChargesPerBatch`.
@@ -59,6 +59,8 @@ struct PendingBatch {
         /// Its waiters' entry in the batch that replaces this one; -1 if none.
         var repeated = -1
         var operation: Operation?
+
+        var hasPlan: Bool { plan != .none }
 
         var trackedCheck: TrackedCheck? {
             if case .check(let check)? = operation { check } else { nil }
@@ -175,7 +177,9 @@ struct PendingBatch {
     }
 
     /// Adds an entry without waiters.
-    mutating func addEntry(plan: Int, cost: Int64, isPeek: Bool, chargeCount: Int, operation: Operation? = nil) -> Int {
+    mutating func addEntry(plan: PlanID, cost: Int64, isPeek: Bool, chargeCount: Int, operation: Operation? = nil)
+        -> Int
+    {
         entries.append(
             Entry(
                 plan: plan, cost: cost, isPeek: isPeek, chargeCount: chargeCount, firstWaiter: -1, lastWaiter: -1,
@@ -188,7 +192,7 @@ struct PendingBatch {
     /// Adds an entry that is not a check.
     mutating func addEntry(operation: Operation) -> Int {
         addEntry(
-            plan: -1, cost: 0, isPeek: false, chargeCount: EngineBounds.chargesOfUnusualWork, operation: operation)
+            plan: .none, cost: 0, isPeek: false, chargeCount: EngineBounds.chargesOfUnusualWork, operation: operation)
     }
 
     mutating func addWaiter(_ ticket: Ticket, deadlineNs: Int64, wantsTrace: Bool, toEntry entry: Int) {

@@ -5,8 +5,8 @@
 /// it.
 struct GrantTable {
     struct Grant {
-        /// The first row of its ring; -1 if it has none.
-        var first: Int32 = -1
+        /// The first row of its ring; nil if it has none.
+        var first: PlanID?
         var planCount: Int32 = 0
         /// Bytes of its rows and their counters; counters that it shares with other grants count in full.
         var bytes = 0
@@ -31,8 +31,8 @@ struct GrantTable {
     }
 
     /// - Parameter isOwned: whether the plan of that row belongs to the grant.
-    func find(hash: Int, where isOwned: (Int) -> Bool) -> Int? {
-        index.find(hash) { isOwned(Int(grants[$0].first)) }
+    func find(hash: Int, where isOwned: (PlanID) -> Bool) -> Int? {
+        index.find(hash) { grants[$0].first.map(isOwned) ?? false }
     }
 
     /// Adds a grant with its first row.
@@ -60,59 +60,58 @@ extension PlanTable {
     func grant(of identity: ByteString) -> Int? {
         let owner = Identity.owner(ofKey: identity.bytes)
         return grants.find(hash: Self.hash(ofOwner: owner)) {
-            Identity.owner(ofKey: plans[$0].name.bytes) == owner
+            Identity.owner(ofKey: self[$0].name.bytes) == owner
         }
     }
 
     /// Bytes of a plan and its counters.
-    private func bytes(ofPlan plan: Int) -> Int {
-        MemoryLayout<Plan>.stride + plans[plan].counters.count * MemoryLayout<Counter>.stride
+    private func bytes(ofPlan plan: PlanID) -> Int {
+        MemoryLayout<Plan>.stride + self[plan].counters.count * MemoryLayout<Counter>.stride
             + boxedBytes(ofPlan: plan)
     }
 
     /// The part of those that is stored outside rows.
-    func boxedBytes(ofPlan plan: Int) -> Int {
-        var bytes = plans[plan].boxedBytes
-        for index in 0..<plans[plan].counters.count { bytes += counters[plans[plan].counters[index]].boxedBytes }
+    func boxedBytes(ofPlan plan: PlanID) -> Int {
+        var bytes = self[plan].boxedBytes
+        for index in 0..<self[plan].counters.count { bytes += self[self[plan].counters[index]].boxedBytes }
         return bytes
     }
 
     /// Adds a new row to its grant.
-    mutating func joinGrant(_ plan: Int, _ identity: ByteString) {
+    mutating func joinGrant(_ plan: PlanID, _ identity: ByteString) {
         let owner = Identity.owner(ofKey: identity.bytes)
         let row = grant(of: identity) ?? grants.insert(hash: Self.hash(ofOwner: owner))
-        self[plan: plan].grant = Int32(row)
-        let first = grants[row].first
-        if first < 0 {
-            grants[row].first = Int32(plan)
-            self[plan: plan].previousOfGrant = Int32(plan)
-            self[plan: plan].nextOfGrant = Int32(plan)
-        } else {
+        self[plan].grant = Int32(row)
+        if let first = grants[row].first {
             // Inserts before the row that is examined next, so that the new row comes last.
-            let last = plans[Int(first)].previousOfGrant
-            self[plan: plan].previousOfGrant = last
-            self[plan: plan].nextOfGrant = first
-            self[plan: Int(last)].nextOfGrant = Int32(plan)
-            self[plan: Int(first)].previousOfGrant = Int32(plan)
+            let last = self[first].previousOfGrant
+            self[plan].previousOfGrant = last
+            self[plan].nextOfGrant = first
+            self[last].nextOfGrant = plan
+            self[first].previousOfGrant = plan
+        } else {
+            grants[row].first = plan
+            self[plan].previousOfGrant = plan
+            self[plan].nextOfGrant = plan
         }
         grants[row].planCount += 1
         grants[row].bytes += bytes(ofPlan: plan)
     }
 
     /// Removes a row from its grant; its counters still exist.
-    mutating func leaveGrant(_ plan: Int) {
-        let row = Int(plans[plan].grant)
+    mutating func leaveGrant(_ plan: PlanID) {
+        let row = Int(self[plan].grant)
         guard row >= 0 else { return }
-        let (previous, next) = (plans[plan].previousOfGrant, plans[plan].nextOfGrant)
+        let (previous, next) = (self[plan].previousOfGrant, self[plan].nextOfGrant)
         grants[row].planCount -= 1
         grants[row].bytes -= bytes(ofPlan: plan)
         if grants[row].planCount == 0 {
-            grants.remove(row, hash: Self.hash(ofOwner: Identity.owner(ofKey: plans[plan].name.bytes)))
+            grants.remove(row, hash: Self.hash(ofOwner: Identity.owner(ofKey: self[plan].name.bytes)))
         } else {
-            if grants[row].first == Int32(plan) { grants[row].first = next }
-            self[plan: Int(previous)].nextOfGrant = next
-            self[plan: Int(next)].previousOfGrant = previous
+            if grants[row].first == plan { grants[row].first = next }
+            self[previous].nextOfGrant = next
+            self[next].previousOfGrant = previous
         }
-        self[plan: plan].grant = -1
+        self[plan].grant = -1
     }
 }

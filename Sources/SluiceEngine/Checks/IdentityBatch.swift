@@ -9,8 +9,8 @@ package struct IdentityBatch: Sendable {
     private var identities: [Identity] = []
     package private(set) var count = 0
     private var hashes: [Int] = []
-    /// The row of each identity's plan at the lookup; -1 if none was found.
-    private var plans: [Int] = []
+    /// Each identity's plan at the lookup; nil if none was found.
+    private var plans: [PlanID?] = []
     /// The table's `changes` at the lookup.
     private var changes: Int64 = -1
 
@@ -29,7 +29,7 @@ package struct IdentityBatch: Sendable {
         if count == identities.count {
             identities.append(Identity())
             hashes.append(0)
-            plans.append(-1)
+            plans.append(nil)
         }
         fill(&identities[count])
         count += 1
@@ -40,16 +40,20 @@ package struct IdentityBatch: Sendable {
     }
 
     /// The plan of an identity, if it was found and the table has not changed since.
-    func plan(_ index: Int, in table: borrowing PlanTable) -> Int? {
-        changes == table.changes && plans[index] >= 0 ? plans[index] : nil
+    func plan(_ index: Int, in table: borrowing PlanTable) -> PlanID? {
+        changes == table.changes ? plans[index] : nil
     }
 
     /// Looks up all plans, and moves their counters to the windows that contain `nowMs`.
     mutating func find(in table: inout PlanTable, nowMs: Int64) {
         for index in 0..<count { hashes[index] = identities[index].key.hashValue }
         for index in 0..<count { plans[index] = table.candidate(hash: hashes[index]) }
-        for index in 0..<count where !table.isPlan(plans[index], of: identities[index].key) { plans[index] = -1 }
-        for index in 0..<count where plans[index] >= 0 { table.roll(countersOf: plans[index], at: nowMs) }
+        for index in 0..<count {
+            if let plan = plans[index], !table.isPlan(plan, of: identities[index].key) { plans[index] = nil }
+        }
+        for index in 0..<count {
+            if let plan = plans[index] { table.roll(countersOf: plan, at: nowMs) }
+        }
         changes = table.changes
     }
 }

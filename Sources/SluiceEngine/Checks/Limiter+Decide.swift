@@ -73,7 +73,7 @@ struct TrackedCheck {
 extension Limiter {
     /// As `decideLocally`, for a check that is answered at once.
     mutating func answerLocally(
-        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck?, now: ClockReading
+        plan: PlanID, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck?, now: ClockReading
     ) -> CheckOutcome {
         do throws(Full) {
             let decision = try decideLocally(
@@ -111,7 +111,8 @@ extension Limiter {
     /// - Parameter mayBeStored: a batch with this check may also run in the store.
     /// - Throws: if the check must reserve, and no more reservations can be kept: nothing was charged.
     private mutating func decideLocally(
-        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck? = nil, mayBeStored: Bool = false,
+        plan: PlanID, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck? = nil,
+        mayBeStored: Bool = false,
         now: ClockReading
     ) throws(Full) -> Decision {
         clock.observeWall(now: now)
@@ -120,8 +121,8 @@ extension Limiter {
         currentQuotas.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
-            table[counter: counter].roll(at: nowMs)
-            table[counter: counter].beginShare(reconciler.outage)
+            table[counter].roll(at: nowMs)
+            table[counter].beginShare(reconciler.outage)
             currentQuotas.append(table.quota(ofPlan: plan, index))
             if table[rulesOf: plan].limits[index].isShadow { continue }
             switch configuration.usesStore ? table[rulesOf: plan].limits[index].onOutage : .local {
@@ -154,7 +155,7 @@ extension Limiter {
 
     /// The answer by local counters; `currentQuotas` has the quotas of the plan's limits.
     mutating func concludeLocally(
-        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck?, allFit: Bool, nowMs: Int64,
+        plan: PlanID, cost: Int64, isPeek: Bool, wantsTrace: Bool, tracked: TrackedCheck?, allFit: Bool, nowMs: Int64,
         now: ClockReading
     ) -> Decision {
         var evaluation = Evaluation(allowed: allFit, wantsTrace: wantsTrace || tracked?.idempotencyKey != nil)
@@ -180,31 +181,31 @@ extension Limiter {
         return decision
     }
 
-    private mutating func fitsLocally(_ counter: Int, _ quota: Quota, cost: Int64, nowMs: Int64) -> Bool {
-        table[counter: counter].localRemaining(quota, replicas: membership.view, nowMs: nowMs)
+    private mutating func fitsLocally(_ counter: CounterID, _ quota: Quota, cost: Int64, nowMs: Int64) -> Bool {
+        table[counter].localRemaining(quota, replicas: membership.view, nowMs: nowMs)
             >= quota.units(ofCost: cost)
     }
 
     /// - Returns: the counters that were charged: all but those of shadow limits without room.
     private mutating func chargeLocally(
-        plan: Int, cost: Int64, reservation: ReservationID?, nowMs: Int64
+        plan: PlanID, cost: Int64, reservation: ReservationID?, nowMs: Int64
     ) -> [LocalReservations.Item] {
         var charged: [LocalReservations.Item] = []
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
             let quota = currentQuotas[index]
             if table[rulesOf: plan].limits[index].isShadow, !fitsLocally(counter, quota, cost: cost, nowMs: nowMs) {
-                table[counter: counter].denyLocally()
+                table[counter].denyLocally()
                 continue
             }
-            let receipt = table[counter: counter].admitLocally(
+            let receipt = table[counter].admitLocally(
                 quota, cost: cost, reservation: reservation, nowMs: nowMs)
             if quota.algorithm == .slidingLog { table.countBytes(ofLog: counter) }
             if configuration.usesStore && quota.algorithm != .concurrency { addToJournal(counter) }
             if reservation != nil {
                 charged.append(
                     LocalReservations.Item(
-                        baseKey: ByteString(bytes: table[counter: counter].baseKey), quota: quota, chargedMs: nowMs,
+                        baseKey: ByteString(bytes: table[counter].baseKey), quota: quota, chargedMs: nowMs,
                         receipt: receipt))
             }
         }
@@ -212,11 +213,11 @@ extension Limiter {
     }
 
     private mutating func findLocally(
-        plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into evaluation: inout Evaluation
+        plan: PlanID, _ index: Int, cost: Int64, nowMs: Int64, into evaluation: inout Evaluation
     ) {
         let counter = table.counter(ofPlan: plan, index)
         let quota = currentQuotas[index]
-        let left = table[counter: counter].localRemaining(quota, replicas: membership.view, nowMs: nowMs)
+        let left = table[counter].localRemaining(quota, replicas: membership.view, nowMs: nowMs)
         let passesAll =
             table[rulesOf: plan].limits[index].onOutage == .allow && configuration.usesStore
             && quota.canEverPass(cost: cost)
@@ -225,7 +226,7 @@ extension Limiter {
         let waitMs =
             fits
             ? 0
-            : table[counter: counter].retryAfterLocally(
+            : table[counter].retryAfterLocally(
                 quota, cost: cost, replicas: membership.view, nowMs: nowMs)
         let known = table.combinedUsage(ofCounter: counter, quota, nowMs: nowMs)
         let limitEvaluation = LimitEvaluation(
@@ -237,7 +238,7 @@ extension Limiter {
 
     /// The evaluation of a limit that admits nothing in an outage.
     private mutating func unavailable(
-        plan: Int, _ index: Int, tracked: TrackedCheck?, wantsTrace: Bool, now: ClockReading
+        plan: PlanID, _ index: Int, tracked: TrackedCheck?, wantsTrace: Bool, now: ClockReading
     ) -> Decision {
         var decision = Decision(
             verdict: .unavailable, source: .local, words: table[rulesOf: plan].limits[index].wordsWhenUnavailable)
@@ -251,7 +252,7 @@ extension Limiter {
 
     /// Denies a check that costs more than some limit's maximum, which no window can admit. nil if only the store
     /// knows what is left of its limits: then the store is asked, and charges nothing.
-    mutating func denyOversized(plan: Int, wantsTrace: Bool, cost: Int64, now: ClockReading) -> Decision? {
+    mutating func denyOversized(plan: PlanID, wantsTrace: Bool, cost: Int64, now: ClockReading) -> Decision? {
         let asksNobody = table[rulesOf: plan].isBlocked && !wantsTrace
         if asksStore && !asksNobody { return nil }
         let nowMs = clock.nowMs(now)
@@ -259,10 +260,10 @@ extension Limiter {
         currentQuotas.removeAll(keepingCapacity: true)
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
-            table[counter: counter].roll(at: nowMs)
+            table[counter].roll(at: nowMs)
             currentQuotas.append(table.quota(ofPlan: plan, index))
             if !asksNobody {
-                table[counter: counter].beginShare(reconciler.outage)
+                table[counter].beginShare(reconciler.outage)
                 findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &evaluation)
             } else if currentQuotas[index].capacity == 0 {
                 let limitEvaluation = LimitEvaluation(
@@ -277,7 +278,7 @@ extension Limiter {
     }
 
     /// Builds the decision. The evaluation is passed by address, too.
-    mutating func conclude(plan: Int, _ evaluation: inout Evaluation, source: Decision.Source) -> Decision {
+    mutating func conclude(plan: PlanID, _ evaluation: inout Evaluation, source: Decision.Source) -> Decision {
         let allowed = evaluation.allowed
         guard let binding = evaluation.binding else {
             // Only shadow limits apply.
@@ -292,7 +293,7 @@ extension Limiter {
             resetMs: binding.resetMs, words: table[rulesOf: plan].limits[binding.index].words, trace: evaluation.trace)
     }
 
-    mutating func look(plan: Int, _ quota: Quota, _ usage: Usage, _ limitEvaluation: LimitEvaluation, nowMs: Int64)
+    mutating func look(plan: PlanID, _ quota: Quota, _ usage: Usage, _ limitEvaluation: LimitEvaluation, nowMs: Int64)
         -> Decision.LimitTrace
     {
         Decision.LimitTrace(
@@ -302,7 +303,7 @@ extension Limiter {
             waitMs: limitEvaluation.waitMs, resetMs: limitEvaluation.resetMs,
             isShadow: table[rulesOf: plan].limits[limitEvaluation.index].isShadow,
             denials: usage.denials,
-            localUsed: table[counter: table.counter(ofPlan: plan, limitEvaluation.index)].locallyUsed(
+            localUsed: table[table.counter(ofPlan: plan, limitEvaluation.index)].locallyUsed(
                 quota, nowMs: nowMs))
     }
 
@@ -313,7 +314,7 @@ extension Limiter {
     ///   - reported: the usage of its limits as the store reported it; nil if it was decided locally.
     ///   - atMs: the time by which it was decided.
     mutating func complete(
-        _ decision: inout Decision, _ tracked: TrackedCheck, plan: Int, isPeek: Bool, wantsTrace: Bool,
+        _ decision: inout Decision, _ tracked: TrackedCheck, plan: PlanID, isPeek: Bool, wantsTrace: Bool,
         reported: ArraySlice<Int64>?, atMs: Int64, now: ClockReading
     ) {
         if tracked.wantsReservation {
@@ -335,12 +336,12 @@ extension Limiter {
     }
 
     /// See `Identity.owner`.
-    func owner(ofPlan plan: Int) -> ByteString {
+    func owner(ofPlan plan: PlanID) -> ByteString {
         ByteString(bytes: Array(Identity.owner(ofKey: table.identity(ofPlan: plan).bytes)))
     }
 
     /// The combined usage of a plan's limits, in the numbers of a store's reply; `currentQuotas` has their quotas.
-    private mutating func combinedNumbers(plan: Int, nowMs: Int64) -> [Int64] {
+    private mutating func combinedNumbers(plan: PlanID, nowMs: Int64) -> [Int64] {
         var numbers: [Int64] = []
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)

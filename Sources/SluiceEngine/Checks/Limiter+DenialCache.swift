@@ -12,12 +12,12 @@ extension Limiter {
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             // Usage of another window than the open one was ignored.
-            guard table[counter: counter].algorithm != .concurrency,
+            guard table[counter].algorithm != .concurrency,
                 table.isOpen(counter: counter, at: batch.cutMs)
             else { continue }
             // The time of sending, because the store decided no earlier.
-            table[counter: counter].provenNs = batch.sentNs
-            table[plan: entry.plan].wasDenied = true
+            table[counter].provenNs = batch.sentNs
+            table[entry.plan].wasDenied = true
         }
     }
 
@@ -26,20 +26,20 @@ extension Limiter {
     /// Slots prove nothing, because one may become free at any moment without a notification. Nor does a limit that
     /// drains evenly and still has room for a smaller cost: another check may take that room, which makes the wait
     /// longer, without a notification.
-    mutating func denyFromCache(plan: Int, cost: Int64, wantsTrace: Bool, now: ClockReading) -> Decision? {
+    mutating func denyFromCache(plan: PlanID, cost: Int64, wantsTrace: Bool, now: ClockReading) -> Decision? {
         let nowMs = clock.nowMs(now)
         var isProven = false
         for index in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, index)
-            let algorithm = table[counter: counter].algorithm
+            let algorithm = table[counter].algorithm
             if algorithm == .concurrency { continue }
             // The binding limit is known only if the usage of all limits is.
             guard table.isOpen(counter: counter, at: nowMs),
                 denials.holds(
-                    provenNs: table[counter: counter].provenNs, slot: table[counter: counter].changeSlot,
+                    provenNs: table[counter].provenNs, slot: table[counter].changeSlot,
                     nowNs: now.monotonicNs)
             else {
-                table[plan: plan].wasDenied = false
+                table[plan].wasDenied = false
                 return nil
             }
             // A fixed window has room again when it ends, whatever is charged until then.
@@ -52,7 +52,7 @@ extension Limiter {
             guard left < cost else { continue }
             // Only the first steps of a log are exact; beyond them it may have room sooner.
             if algorithm == .slidingLog, quota.canEverPass(cost: cost),
-                reported.firstExpiryMs > table[counter: counter].exactUntilMs
+                reported.firstExpiryMs > table[counter].exactUntilMs
             {
                 return nil
             }
@@ -71,7 +71,7 @@ extension Limiter {
     }
 
     private mutating func findProven(
-        plan: Int, _ index: Int, cost: Int64, nowMs: Int64, into evaluation: inout Evaluation
+        plan: PlanID, _ index: Int, cost: Int64, nowMs: Int64, into evaluation: inout Evaluation
     ) {
         let counter = table.counter(ofPlan: plan, index)
         let quota = table.quota(ofPlan: plan, index)

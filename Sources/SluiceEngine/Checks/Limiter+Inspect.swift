@@ -81,7 +81,7 @@ extension Limiter {
     fileprivate func report(_ stored: StoredCounter, timeMs: Int64) -> CounterReport? {
         guard stored.key.open(atMs: timeMs) == stored.key else { return nil }
         let known = table.counter(named: ByteString(bytes: stored.key.baseKey(prefix: configuration.keyPrefix)))
-            .map { table[counter: $0] }
+            .map { table[$0] }
         return report(
             stored.key, of: known?.windowStartMs == stored.key.windowStartMs ? known : nil,
             { $0.usage(of: stored, nowMs: timeMs) }, nowMs: timeMs)
@@ -90,8 +90,10 @@ extension Limiter {
     /// The report of a counter as this replica knows it; nil if there is nothing worth reporting.
     ///
     /// - Parameter isReported: the store reported its counters, and this is none of them.
-    fileprivate func report(_ index: Int, isReported: Bool, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
-        let known = table[counter: index]
+    fileprivate func report(_ counter: CounterID, isReported: Bool, of query: CounterQuery, nowMs: Int64)
+        -> CounterReport?
+    {
+        let known = table[counter]
         if isReported && known.algorithm.hasWindows && known.locallyUsed(nil, nowMs: nowMs) == 0 { return nil }
         guard known.references > 0, known.windowStartMs >= 0, nowMs < known.windowEndMs, known.isTouched,
             query.mayMatch(known.key[...]), let key = CounterKey(known.key, prefix: configuration.keyPrefix),
@@ -199,7 +201,7 @@ package struct CounterInspection: Sendable {
         }
         let nowMs = stored?.timeMs ?? limiter.nowMs(now)
         while left > 0, position < limiter.table.counters.count, reports.count < query.limit {
-            let report = limiter.report(position, isReported: stored != nil, of: query, nowMs: nowMs)
+            let report = limiter.report(CounterID(position), isReported: stored != nil, of: query, nowMs: nowMs)
             if let report { add(report) }
             position += 1
             left -= report == nil ? 1 : weight

@@ -25,8 +25,8 @@ struct Plan {
     var isReplaced = false
     /// The row of its grant: see `GrantTable`. Below, the previous and next plan of the same grant, in a ring.
     var grant: Int32 = -1
-    var previousOfGrant: Int32 = -1
-    var nextOfGrant: Int32 = -1
+    var previousOfGrant = PlanID.none
+    var nextOfGrant = PlanID.none
 
     init(_ name: ByteString, rules: Int32, counters: CounterList, lastUsedNs: Int64, edition: Int32 = 0) {
         self.name = SmallBytes(name.bytes)
@@ -49,26 +49,25 @@ struct Plan {
 
 /// The indices of one plan's counters. Most plans have one or two, which are stored in the plan itself.
 struct CounterList {
-    private var first: Int32 = -1
-    private var second: Int32 = -1
-    private var others: [Int32] = []
+    private var first = CounterID.none
+    private var second = CounterID.none
+    private var others: [CounterID] = []
 
-    init(_ counters: [Int]) {
-        precondition(counters.count <= Int(Int32.max))
-        if let one = counters.first { first = Int32(one) }
-        if counters.count > 1 { second = Int32(counters[1]) }
-        if counters.count > 2 { others = counters.dropFirst(2).map { Int32($0) } }
+    init(_ counters: [CounterID]) {
+        if let one = counters.first { first = one }
+        if counters.count > 1 { second = counters[1] }
+        if counters.count > 2 { others = Array(counters.dropFirst(2)) }
     }
 
-    subscript(index: Int) -> Int {
+    subscript(index: Int) -> CounterID {
         switch index {
-        case 0: Int(first)
-        case 1: Int(second)
-        default: Int(others[index - 2])
+        case 0: first
+        case 1: second
+        default: others[index - 2]
         }
     }
 
-    var boxedBytes: Int { others.isEmpty ? 0 : HeldBytes.array(others.count * MemoryLayout<Int32>.stride) }
+    var boxedBytes: Int { others.isEmpty ? 0 : HeldBytes.array(others.count * MemoryLayout<CounterID>.stride) }
 
-    var count: Int { first < 0 ? 0 : second < 0 ? 1 : 2 + others.count }
+    var count: Int { first == .none ? 0 : second == .none ? 1 : 2 + others.count }
 }

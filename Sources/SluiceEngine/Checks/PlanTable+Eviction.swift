@@ -15,16 +15,16 @@ extension PlanTable {
     }
 
     /// - Parameter sharedEpoch: as in `makeRoom`.
-    private func tenure(of plan: Int, sharedEpoch: Int16?, nowMs: Int64) -> Tenure {
-        guard !plans[plan].isFree, plans[plan].pins == 0 else { return .kept }
+    private func tenure(of plan: PlanID, sharedEpoch: Int16?, nowMs: Int64) -> Tenure {
+        guard !self[plan].isFree, self[plan].pins == 0 else { return .kept }
         if isQuiet(plan, nowMs: nowMs) { return .over }
         guard let sharedEpoch else { return .kept }
-        for index in 0..<plans[plan].counters.count {
-            let counter = plans[plan].counters[index]
+        for index in 0..<self[plan].counters.count {
+            let counter = self[plan].counters[index]
             if isShared(counter) { continue }
-            if counters[counter].isStored(epoch: sharedEpoch, nowMs: nowMs) { continue }
+            if self[counter].isStored(epoch: sharedEpoch, nowMs: nowMs) { continue }
             let quota = self[rulesOf: plan].limits[index].quota
-            if !counters[counter].isQuiet(nowMs: nowMs, quota: quota) { return .kept }
+            if !self[counter].isQuiet(nowMs: nowMs, quota: quota) { return .kept }
         }
         return .shared
     }
@@ -33,17 +33,17 @@ extension PlanTable {
     ///
     /// - Returns: whether any was dropped.
     private mutating func makeRoom(
-        among rows: some Sequence<Int>, sharedEpoch: Int16?, nowMs: Int64
+        among rows: some Sequence<PlanID>, sharedEpoch: Int16?, nowMs: Int64
     ) -> Bool {
-        var oldest: Int?
+        var oldest: PlanID?
         var found = false
-        for row in rows {
-            switch tenure(of: row, sharedEpoch: sharedEpoch, nowMs: nowMs) {
+        for plan in rows {
+            switch tenure(of: plan, sharedEpoch: sharedEpoch, nowMs: nowMs) {
             case .over:
-                forget(row)
+                forget(plan)
                 found = true
             case .shared:
-                if plans[row].lastUsedNs < oldest.map({ plans[$0].lastUsedNs }) ?? .max { oldest = row }
+                if self[plan].lastUsedNs < oldest.map({ self[$0].lastUsedNs }) ?? .max { oldest = plan }
             case .kept: break
             }
         }
@@ -55,13 +55,12 @@ extension PlanTable {
 
     /// Examines some rows of a grant, in turn.
     private mutating func makeRoom(inGrant grant: Int, sharedEpoch: Int16?, nowMs: Int64) -> Bool {
-        var rows: [Int] = []
-        var row = Int(grants[grant].first)
+        var rows: [PlanID] = []
         for _ in 0..<min(EngineBounds.plansSweptPerInsertion, Int(grants[grant].planCount)) {
-            rows.append(row)
-            row = Int(plans[row].nextOfGrant)
+            guard let plan = grants[grant].first else { break }
+            rows.append(plan)
+            grants[grant].first = self[plan].nextOfGrant
         }
-        grants[grant].first = Int32(row)
         return makeRoom(among: rows, sharedEpoch: sharedEpoch, nowMs: nowMs)
     }
 
@@ -70,33 +69,33 @@ extension PlanTable {
         let count = EngineBounds.plansSweptPerInsertion
         let rows =
             plans.count <= count
-            ? Array(plans.indices)
-            : (0..<count).map { _ in Int.random(in: 0..<plans.count, using: &random) }
+            ? plans.indices.map { PlanID($0) }
+            : (0..<count).map { _ in PlanID(Int.random(in: 0..<plans.count, using: &random)) }
         return makeRoom(among: rows, sharedEpoch: sharedEpoch, nowMs: nowMs)
     }
 
     /// The same for rows with bytes stored outside them.
     private mutating func makeRoomAmongLongRows(sharedEpoch: Int16?, nowMs: Int64) -> Bool {
-        var rows: [Int] = []
+        var rows: [PlanID] = []
         for _ in 0..<EngineBounds.plansSweptPerInsertion where !longRows.isEmpty {
             let place = Int.random(in: 0..<longRows.count, using: &random)
-            let row = Int(longRows[place])
-            if !plans[row].isFree && boxedBytes(ofPlan: row) > 0 {
-                rows.append(row)
+            let plan = longRows[place]
+            if !self[plan].isFree && boxedBytes(ofPlan: plan) > 0 {
+                rows.append(plan)
             } else {
                 longRows.swapAt(place, longRows.count - 1)
                 longRows.removeLast()
-                self[plan: row].isListed = false
+                self[plan].isListed = false
             }
         }
         return makeRoom(among: rows, sharedEpoch: sharedEpoch, nowMs: nowMs)
     }
 
     /// Adds a plan's row to `longRows`, if it has bytes stored outside it.
-    mutating func listIfLong(_ plan: Int) {
-        guard !plans[plan].isListed, boxedBytes(ofPlan: plan) > 0 else { return }
-        self[plan: plan].isListed = true
-        longRows.append(Int32(plan))
+    mutating func listIfLong(_ plan: PlanID) {
+        guard !self[plan].isListed, boxedBytes(ofPlan: plan) > 0 else { return }
+        self[plan].isListed = true
+        longRows.append(plan)
     }
 
     /// Makes room for an identity that the table does not have.

@@ -28,18 +28,18 @@ struct PlanTable {
     private struct Upkeep {
         var templates = KeyTemplates()
         var rulesByRuling: [CallRuling: Int32] = [:]
-        var freePlans: [Int32] = []
-        var freeCounters: [Int32] = []
+        var freePlans: [PlanID] = []
+        var freeCounters: [CounterID] = []
         var freeRules: [Int32] = []
         var grants = GrantTable()
         var sweepPosition = 0
         /// Picks rows to examine for an eviction.
         var random = SeededRandom(seed: 1)
-        var longRows: [Int32] = []
+        var longRows: [PlanID] = []
         /// How many write-backs in flight refer to a counter; few counters have any.
-        var writeBacks: [Int32: Int32] = [:]
+        var writeBacks: [CounterID: Int32] = [:]
         /// Counters of the plan that is being made, which already refers to them.
-        var held: [Int] = []
+        var held: [CounterID] = []
         var evicted: Int64 = 0
     }
 
@@ -50,7 +50,7 @@ struct PlanTable {
 
     /// Rows of plans with bytes stored outside them, in any order, and some rows that had such a plan before. When
     /// such bytes are needed, dropping other rows frees none.
-    var longRows: [Int32] {
+    var longRows: [PlanID] {
         _read { yield upkeep.value.longRows }
         _modify { yield &upkeep.value.longRows }
     }
@@ -87,7 +87,7 @@ struct PlanTable {
         plans.count * MemoryLayout<Plan>.stride + counters.count * MemoryLayout<Counter>.stride
             + (planByIdentity.slotCount + counterByBaseKey.slotCount) * MemoryLayout<UInt64>.stride
             + (upkeep.value.freePlans.capacity + upkeep.value.freeCounters.capacity + longRows.capacity)
-            * MemoryLayout<Int32>.stride
+            * MemoryLayout<PlanID>.stride
     }
 
     var hasFreePlan: Bool { !upkeep.value.freePlans.isEmpty }
@@ -97,25 +97,25 @@ struct PlanTable {
     var templateCount: Int { upkeep.value.templates.count }
 
     /// The plan of an identity, if the present policies made it.
-    func find(_ identity: ByteString) -> Int? {
-        guard let index = index(of: identity), plans[index].edition == edition else { return nil }
-        return index
+    func find(_ identity: ByteString) -> PlanID? {
+        guard let plan = plan(of: identity), self[plan].edition == edition else { return nil }
+        return plan
     }
 
-    private func index(of identity: ByteString) -> Int? {
-        planByIdentity.find(identity.hashValue) { plans[$0].name.isEqual(to: identity.bytes) }
+    private func plan(of identity: ByteString) -> PlanID? {
+        planByIdentity.find(identity.hashValue) { plans[$0].name.isEqual(to: identity.bytes) }.map { PlanID($0) }
     }
 
-    /// The row that most likely has the plan of an identity; -1 if there is none.
-    func candidate(hash: Int) -> Int { planByIdentity.find(hash) { _ in true } ?? -1 }
+    /// The plan that an identity most likely has; nil if it has none.
+    func candidate(hash: Int) -> PlanID? { planByIdentity.find(hash) { _ in true }.map { PlanID($0) } }
 
-    /// Whether a row has the plan of that identity, made by the present policies.
-    func isPlan(_ row: Int, of identity: ByteString) -> Bool {
-        row >= 0 && plans[row].name.isEqual(to: identity.bytes) && plans[row].edition == edition
+    /// Whether a plan is that identity's, made by the present policies.
+    func isPlan(_ plan: PlanID, of identity: ByteString) -> Bool {
+        self[plan].name.isEqual(to: identity.bytes) && self[plan].edition == edition
     }
 
     /// The identity of a plan.
-    func identity(ofPlan plan: Int) -> ByteString { ByteString(bytes: plans[plan].name.bytes) }
+    func identity(ofPlan plan: PlanID) -> ByteString { ByteString(bytes: self[plan].name.bytes) }
 
     /// The policies have changed: every plan is rebuilt when its identity is next used.
     mutating func outdate() {
@@ -123,36 +123,36 @@ struct PlanTable {
         changes += 1
     }
 
-    subscript(plan index: Int) -> Plan {
-        _read { yield plans[index] }
-        _modify { yield &plans[index] }
+    subscript(plan: PlanID) -> Plan {
+        _read { yield plans[plan.row] }
+        _modify { yield &plans[plan.row] }
     }
 
-    subscript(counter index: Int) -> Counter {
-        _read { yield counters[index] }
-        _modify { yield &counters[index] }
+    subscript(counter: CounterID) -> Counter {
+        _read { yield counters[counter.row] }
+        _modify { yield &counters[counter.row] }
     }
 
-    subscript(rulesOf plan: Int) -> Rules {
-        _read { yield rules[Int(plans[plan].rules)] }
+    subscript(rulesOf plan: PlanID) -> Rules {
+        _read { yield rules[Int(self[plan].rules)] }
     }
 
     /// The counter of a plan's limit.
-    func counter(ofPlan plan: Int, _ index: Int) -> Int { plans[plan].counters[index] }
+    func counter(ofPlan plan: PlanID, _ index: Int) -> CounterID { self[plan].counters[index] }
 
     /// Moves the counters of a plan to the windows that contain `nowMs`.
-    mutating func roll(countersOf plan: Int, at nowMs: Int64) {
-        for index in 0..<plans[plan].counters.count { counters[plans[plan].counters[index]].roll(at: nowMs) }
+    mutating func roll(countersOf plan: PlanID, at nowMs: Int64) {
+        for index in 0..<self[plan].counters.count { self[self[plan].counters[index]].roll(at: nowMs) }
     }
 
     /// The total length of the base keys of a plan's counters.
-    func baseKeyByteCount(ofPlan plan: Int) -> Int {
-        (0..<plans[plan].counters.count).reduce(0) { $0 + baseKeyByteCount(ofCounter: plans[plan].counters[$1]) }
+    func baseKeyByteCount(ofPlan plan: PlanID) -> Int {
+        (0..<self[plan].counters.count).reduce(0) { $0 + baseKeyByteCount(ofCounter: self[plan].counters[$1]) }
     }
 
     /// The counter with that base key, if a plan uses it.
-    func counter(named baseKey: ByteString) -> Int? {
-        counterByBaseKey.find(baseKey.hashValue) { counters[$0].baseKey == baseKey.bytes }
+    func counter(named baseKey: ByteString) -> CounterID? {
+        counterByBaseKey.find(baseKey.hashValue) { counters[$0].baseKey == baseKey.bytes }.map { CounterID($0) }
     }
 
     /// All counters in use.
@@ -166,11 +166,11 @@ struct PlanTable {
     mutating func insert(
         _ identity: ByteString, _ ruling: CallRuling, baseKeys: [[UInt8]], sharedEpoch: Int16? = nil, nowMs: Int64,
         nowNs: Int64
-    ) throws(Full) -> Int {
-        let replaced = index(of: identity)
+    ) throws(Full) -> PlanID {
+        let replaced = self.plan(of: identity)
         // Counters that it shares with an evicted row stay.
         if replaced == nil { upkeep.value.held = baseKeys.compactMap { counter(named: ByteString(bytes: $0)) } }
-        for counter in upkeep.value.held { counters[counter].references += 1 }
+        for counter in upkeep.value.held { self[counter].references += 1 }
         defer {
             for counter in upkeep.value.held { release(counter: counter) }
             upkeep.value.held.removeAll(keepingCapacity: true)
@@ -185,40 +185,40 @@ struct PlanTable {
             identity, rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs, edition: edition)
         changes += 1
         boxedBytes += plan.boxedBytes
-        let index = upkeep.value.freePlans.popLast().map { Int($0) } ?? plans.count
-        if index == plans.count {
+        let id = upkeep.value.freePlans.popLast() ?? PlanID(plans.count)
+        if id.row == plans.count {
             plans.append(plan)
         } else {
-            let isListed = plans[index].isListed
-            plans[index] = plan
-            plans[index].isListed = isListed
+            let isListed = self[id].isListed
+            self[id] = plan
+            self[id].isListed = isListed
         }
-        listIfLong(index)
+        listIfLong(id)
         // Only now, so that counters of both plans are not freed in between.
         if let replaced { replace(replaced) }
-        planByIdentity.insert(index, hash: identity.hashValue)
-        joinGrant(index, identity)
-        return index
+        planByIdentity.insert(id.row, hash: identity.hashValue)
+        joinGrant(id, identity)
+        return id
     }
 
-    private mutating func counter(baseKey: [UInt8], of limit: Limit) -> Int {
-        if let index = counter(named: ByteString(bytes: baseKey)) {
-            counters[index].references += 1
-            return index
+    private mutating func counter(baseKey: [UInt8], of limit: Limit) -> CounterID {
+        if let counter = counter(named: ByteString(bytes: baseKey)) {
+            self[counter].references += 1
+            return counter
         }
         return insertCounter(baseKey: baseKey, window: limit.window, algorithm: limit.algorithm)
     }
 
     /// Adds a counter, whose base key no other has; the caller holds a reference to it.
-    mutating func insertCounter(baseKey: [UInt8], window: Window, algorithm: Algorithm) -> Int {
+    mutating func insertCounter(baseKey: [UInt8], window: Window, algorithm: Algorithm) -> CounterID {
         let parts = BaseKeyParts(baseKey)
         var counter = Counter(parts, of: upkeep.value.templates.join(parts, window: window, algorithm: algorithm))
         counter.references = 1
         boxedBytes += counter.boxedBytes
-        let index = upkeep.value.freeCounters.popLast().map { Int($0) } ?? counters.count
-        if index == counters.count { counters.append(counter) } else { counters[index] = counter }
-        counterByBaseKey.insert(index, hash: ByteString(bytes: baseKey).hashValue)
-        return index
+        let id = upkeep.value.freeCounters.popLast() ?? CounterID(counters.count)
+        if id.row == counters.count { counters.append(counter) } else { self[id] = counter }
+        counterByBaseKey.insert(id.row, hash: ByteString(bytes: baseKey).hashValue)
+        return id
     }
 
     private mutating func rules(_ ruling: CallRuling) -> Int32 {
@@ -240,87 +240,87 @@ struct PlanTable {
     mutating func sweep(_ count: Int, idleNs: Int64, nowMs: Int64, nowNs: Int64) {
         for _ in 0..<min(count, plans.count) {
             upkeep.value.sweepPosition = (upkeep.value.sweepPosition + 1) % plans.count
-            guard !plans[upkeep.value.sweepPosition].isFree, plans[upkeep.value.sweepPosition].pins == 0,
-                nowNs - plans[upkeep.value.sweepPosition].lastUsedNs >= idleNs,
-                isQuiet(upkeep.value.sweepPosition, nowMs: nowMs)
+            let plan = PlanID(upkeep.value.sweepPosition)
+            guard !self[plan].isFree, self[plan].pins == 0, nowNs - self[plan].lastUsedNs >= idleNs,
+                isQuiet(plan, nowMs: nowMs)
             else { continue }
-            forget(upkeep.value.sweepPosition)
+            forget(plan)
         }
     }
 
     /// Whether other plans use a plan's counter as well. A plan that is still being made does not count, because it
     /// may fail; nor do write-backs in flight, which end by themselves.
-    func isShared(_ counter: Int) -> Bool {
+    func isShared(_ counter: CounterID) -> Bool {
         let others =
             (upkeep.value.held.contains(counter) ? 1 : 0)
-            + (upkeep.value.writeBacks.isEmpty ? 0 : upkeep.value.writeBacks[Int32(counter)] ?? 0)
-        return counters[counter].references - others > 1 + counters[counter].keepers
+            + (upkeep.value.writeBacks.isEmpty ? 0 : upkeep.value.writeBacks[counter] ?? 0)
+        return self[counter].references - others > 1 + self[counter].keepers
     }
 
     /// A write-back of a counter is sent, and holds a reference to it.
-    mutating func beginWriteBack(_ counter: Int) {
-        counters[counter].references += 1
-        upkeep.value.writeBacks[Int32(counter), default: 0] += 1
+    mutating func beginWriteBack(_ counter: CounterID) {
+        self[counter].references += 1
+        upkeep.value.writeBacks[counter, default: 0] += 1
     }
 
-    mutating func endWriteBack(_ counter: Int) {
-        upkeep.value.writeBacks[Int32(counter)] = upkeep.value.writeBacks[Int32(counter)].flatMap {
+    mutating func endWriteBack(_ counter: CounterID) {
+        upkeep.value.writeBacks[counter] = upkeep.value.writeBacks[counter].flatMap {
             $0 > 1 ? $0 - 1 : nil
         }
         release(counter: counter)
     }
 
-    func isQuiet(_ plan: Int, nowMs: Int64) -> Bool {
-        for index in 0..<plans[plan].counters.count {
-            let counter = plans[plan].counters[index]
+    func isQuiet(_ plan: PlanID, nowMs: Int64) -> Bool {
+        for index in 0..<self[plan].counters.count {
+            let counter = self[plan].counters[index]
             // The journal and the like do not matter here: a counter that they refer to must not be freed while it
             // matters.
             if isShared(counter) { continue }
             let quota = self[rulesOf: plan].limits[index].quota
-            guard counters[counter].isQuiet(nowMs: nowMs, quota: quota) else { return false }
+            guard self[counter].isQuiet(nowMs: nowMs, quota: quota) else { return false }
         }
         return true
     }
 
-    private mutating func replace(_ index: Int) {
-        planByIdentity.remove(index, hash: identity(ofPlan: index).hashValue)
-        leaveGrant(index)
-        plans[index].isReplaced = true
-        if plans[index].pins == 0 { forget(index) }
+    private mutating func replace(_ plan: PlanID) {
+        planByIdentity.remove(plan.row, hash: identity(ofPlan: plan).hashValue)
+        leaveGrant(plan)
+        self[plan].isReplaced = true
+        if self[plan].pins == 0 { forget(plan) }
     }
 
     /// A batch no longer refers to the plan.
-    mutating func unpin(_ index: Int) {
-        plans[index].pins -= 1
-        if plans[index].isReplaced && plans[index].pins == 0 { forget(index) }
+    mutating func unpin(_ plan: PlanID) {
+        self[plan].pins -= 1
+        if self[plan].isReplaced && self[plan].pins == 0 { forget(plan) }
     }
 
-    mutating func forget(_ index: Int) {
+    mutating func forget(_ plan: PlanID) {
         changes += 1
-        leaveGrant(index)
-        if !plans[index].isReplaced { planByIdentity.remove(index, hash: identity(ofPlan: index).hashValue) }
-        for position in 0..<plans[index].counters.count { release(counter: plans[index].counters[position]) }
-        release(rules: plans[index].rules)
-        boxedBytes -= plans[index].boxedBytes
-        let isListed = plans[index].isListed
-        plans[index] = .free
-        plans[index].isListed = isListed
-        upkeep.value.freePlans.append(Int32(index))
+        leaveGrant(plan)
+        if !self[plan].isReplaced { planByIdentity.remove(plan.row, hash: identity(ofPlan: plan).hashValue) }
+        for position in 0..<self[plan].counters.count { release(counter: self[plan].counters[position]) }
+        release(rules: self[plan].rules)
+        boxedBytes -= self[plan].boxedBytes
+        let isListed = self[plan].isListed
+        self[plan] = .free
+        self[plan].isListed = isListed
+        upkeep.value.freePlans.append(plan)
     }
 
     /// Updates the count of a log's bytes.
-    mutating func countBytes(ofLog counter: Int) { boxedBytes += counters[counter].countLogBytes() }
+    mutating func countBytes(ofLog counter: CounterID) { boxedBytes += self[counter].countLogBytes() }
 
     /// Releases one reference to a counter.
-    mutating func release(counter: Int) {
-        counters[counter].references -= 1
-        guard counters[counter].references == 0 else { return }
-        let baseKey = ByteString(bytes: counters[counter].baseKey)
-        counterByBaseKey.remove(counter, hash: baseKey.hashValue)
-        upkeep.value.templates.leave(counters[counter].template)
-        boxedBytes -= counters[counter].boxedBytes
-        counters[counter] = Counter(BaseKeyParts([]), of: .none)
-        upkeep.value.freeCounters.append(Int32(counter))
+    mutating func release(counter: CounterID) {
+        self[counter].references -= 1
+        guard self[counter].references == 0 else { return }
+        let baseKey = ByteString(bytes: self[counter].baseKey)
+        counterByBaseKey.remove(counter.row, hash: baseKey.hashValue)
+        upkeep.value.templates.leave(self[counter].template)
+        boxedBytes -= self[counter].boxedBytes
+        self[counter] = Counter(BaseKeyParts([]), of: .none)
+        upkeep.value.freeCounters.append(counter)
     }
 
     private mutating func release(rules index: Int32) {

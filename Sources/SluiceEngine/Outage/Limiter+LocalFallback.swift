@@ -57,7 +57,7 @@ extension Limiter {
             let waiter = batch.waiters[index]
             if waiter.deadlineNs <= now.monotonicNs { statistics.timedOut += 1 }
             let entry = batch.entries[waiter.entry]
-            guard entry.plan >= 0 else {
+            guard entry.hasPlan else {
                 finish(waiter.ticket, .storeUnavailable, deadlineNs: waiter.deadlineNs, now: now)
                 continue
             }

@@ -29,7 +29,7 @@ extension Limiter {
     // MARK: - Batches
 
     /// Lists a counter with local admissions for writing back.
-    mutating func addToJournal(_ counter: Int) {
+    mutating func addToJournal(_ counter: CounterID) {
         recorder.markDirty(counter, in: &table)
         reconciler.add(counter, in: &table)
     }
@@ -56,7 +56,7 @@ extension Limiter {
         for sent in batch.writeBacks {
             recorder.noteOutcome(sent.counter, in: &table)
             var numbers: ArraySlice<Int64>?
-            let usageCount = table[counter: sent.counter].algorithm == .slidingLog ? Batch.logUsageCount : 1
+            let usageCount = table[sent.counter].algorithm == .slidingLog ? Batch.logUsageCount : 1
             if case .charged(_, let usage) = cursor.next(.charge(usageCount: usageCount)) {
                 numbers = usage
                 if sent.writeBack.kind == .increment { statistics.settled += 1 }

@@ -9,14 +9,14 @@ extension Limiter {
     /// Takes an entry's checks from the share, and denies the waiters beyond it.
     mutating func takeShare(forEntry index: Int, of batch: inout PendingBatch, nowMs: Int64, now: ClockReading) {
         let plan = batch.entries[index].plan
-        guard plan >= 0 else { return }
+        guard batch.entries[index].hasPlan else { return }
         let cost = batch.entries[index].cost
         var room = Int64(batch.entries[index].unanswered)
         for limit in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, limit)
-            table[counter: counter].beginShare(reconciler.outage)
+            table[counter].beginShare(reconciler.outage)
             guard isShared(limit, ofPlan: plan) else { continue }
-            let left = table[counter: counter].localRemaining(
+            let left = table[counter].localRemaining(
                 table.quota(ofPlan: plan, limit), replicas: membership.view, nowMs: nowMs)
             room = min(room, max(0, left) / cost)
         }
@@ -35,15 +35,15 @@ extension Limiter {
 
     /// Whether replicas share what a limit admits during an outage. Limits with another `on_outage` admit all or
     /// nothing, and local slots belong to one replica.
-    private func isShared(_ limit: Int, ofPlan plan: Int) -> Bool {
+    private func isShared(_ limit: Int, ofPlan plan: PlanID) -> Bool {
         let rule = table[rulesOf: plan].limits[limit]
         return !rule.isShadow && rule.onOutage == .local && rule.quota.algorithm != .concurrency
     }
 
-    private mutating func changeShare(by amount: Int64, ofPlan plan: Int, cutMs: Int64, nowMs: Int64) {
+    private mutating func changeShare(by amount: Int64, ofPlan plan: PlanID, cutMs: Int64, nowMs: Int64) {
         for limit in table[rulesOf: plan].limits.indices where isShared(limit, ofPlan: plan) {
             let counter = table.counter(ofPlan: plan, limit)
-            table[counter: counter].takeShare(amount, table.quota(ofPlan: plan, limit), cutMs: cutMs, nowMs: nowMs)
+            table[counter].takeShare(amount, table.quota(ofPlan: plan, limit), cutMs: cutMs, nowMs: nowMs)
         }
     }
 
@@ -93,8 +93,8 @@ extension Limiter {
         guard spent > 0, batch.outage == reconciler.outage else { return }
         for limit in table[rulesOf: entry.plan].limits.indices where isShared(limit, ofPlan: entry.plan) {
             let counter = table.counter(ofPlan: entry.plan, limit)
-            guard table[counter: counter].algorithm == .slidingLog else { continue }
-            table[counter: counter].moveShare(spent * entry.cost, fromMs: batch.cutMs, toMs: decidedMs)
+            guard table[counter].algorithm == .slidingLog else { continue }
+            table[counter].moveShare(spent * entry.cost, fromMs: batch.cutMs, toMs: decidedMs)
         }
     }
 

@@ -128,11 +128,11 @@ struct Reconciler {
     // MARK: - The journal
 
     /// Lists a counter with local admissions for writing back.
-    mutating func add(_ counter: Int, in table: inout PlanTable) {
+    mutating func add(_ counter: CounterID, in table: inout PlanTable) {
         journal.noteNew()
-        guard usesStore, !table[counter: counter].isJournalled else { return }
-        table[counter: counter].isJournalled = true
-        table[counter: counter].references += 1
+        guard usesStore, !table[counter].isJournalled else { return }
+        table[counter].isJournalled = true
+        table[counter].references += 1
         journal.append(counter)
     }
 
@@ -143,32 +143,33 @@ struct Reconciler {
     mutating func sweep(_ table: inout PlanTable, nowMs: Int64) {
         for _ in 0..<min(journal.count, EngineBounds.plansSweptPerTick) {
             guard let counter = journal.popFirst() else { return }
-            table[counter: counter].roll(at: nowMs)
+            table[counter].roll(at: nowMs)
             putBack(counter, hasNothingNew: false, in: &table, nowMs: nowMs)
         }
     }
 
-    private mutating func putBack(_ counter: Int, hasNothingNew: Bool, in table: inout PlanTable, nowMs: Int64) {
-        if table[counter: counter].hasLocalAdmissions(nowMs: nowMs) {
+    private mutating func putBack(_ counter: CounterID, hasNothingNew: Bool, in table: inout PlanTable, nowMs: Int64) {
+        if table[counter].hasLocalAdmissions(nowMs: nowMs) {
             journal.putBack(counter, hasNothingNew: hasNothingNew)
         } else {
-            table[counter: counter].isJournalled = false
+            table[counter].isJournalled = false
             table.release(counter: counter)
         }
     }
 
     /// A counter of an earlier process must be restored.
-    mutating func restore(_ counter: Int) {
+    mutating func restore(_ counter: CounterID) {
         restorePosition = 0
-        restoreEnd = max(restoreEnd, counter + 1)
+        restoreEnd = max(restoreEnd, counter.row + 1)
     }
 
     /// The next counter to restore, seen before the data loss; at most some thousand are examined for each batch.
-    private mutating func nextRestore(in table: borrowing PlanTable) -> Int? {
+    private mutating func nextRestore(in table: borrowing PlanTable) -> CounterID? {
         for _ in 0..<EngineBounds.countersScannedForRestore {
             guard hasRestores else { return nil }
+            let counter = CounterID(restorePosition)
             restorePosition += 1
-            if table[counter: restorePosition - 1].needsRestore(epoch: storeEpoch) { return restorePosition - 1 }
+            if table[counter].needsRestore(epoch: storeEpoch) { return counter }
         }
         return nil
     }
@@ -180,11 +181,11 @@ struct Reconciler {
         to batch: inout PendingBatch, _ writer: inout BatchWriter, _ table: inout PlanTable,
         _ recorder: inout StateRecorder, nowMs: Int64
     ) {
-        for index in batch.entries.indices where batch.entries[index].plan >= 0 && batch.entries[index].isWanted {
+        for index in batch.entries.indices where batch.entries[index].hasPlan && batch.entries[index].isWanted {
             let plan = batch.entries[index].plan
             for limit in table[rulesOf: plan].limits.indices {
                 let counter = table.counter(ofPlan: plan, limit)
-                if table[counter: counter].mayNeedWriteBack(epoch: storeEpoch) {
+                if table[counter].mayNeedWriteBack(epoch: storeEpoch) {
                     addWriteBacks(of: counter, to: &batch, &writer, &table, &recorder, nowMs: nowMs)
                 }
             }
@@ -195,29 +196,28 @@ struct Reconciler {
             guard batch.writeBacks.count < EngineBounds.maxWriteBacksPerBatch, let counter = journal.popFirst() else {
                 break
             }
-            table[counter: counter].roll(at: nowMs)
+            table[counter].roll(at: nowMs)
             let before = batch.writeBacks.count
             addWriteBacks(of: counter, to: &batch, &writer, &table, &recorder, nowMs: nowMs)
             putBack(counter, hasNothingNew: batch.writeBacks.count == before, in: &table, nowMs: nowMs)
         }
         // Checked in this order: `nextRestore` examines each counter only once.
         while batch.writeBacks.count < EngineBounds.maxWriteBacksPerBatch, let counter = nextRestore(in: table) {
-            table[counter: counter].roll(at: nowMs)
+            table[counter].roll(at: nowMs)
             addWriteBacks(of: counter, to: &batch, &writer, &table, &recorder, nowMs: nowMs)
         }
     }
 
     /// Adds a counter's write-backs and restores to a batch, ahead of its checks.
     private mutating func addWriteBacks(
-        of counter: Int, to batch: inout PendingBatch, _ writer: inout BatchWriter, _ table: inout PlanTable,
+        of counter: CounterID, to batch: inout PendingBatch, _ writer: inout BatchWriter, _ table: inout PlanTable,
         _ recorder: inout StateRecorder, nowMs: Int64
     ) {
-        if isWithinShare { table[counter: counter].beginShare(outage) }
-        for writeBack in table[counter: counter].writeBacks(nowMs: nowMs, epoch: storeEpoch, maxIncrement: maxIncrement)
-        {
+        if isWithinShare { table[counter].beginShare(outage) }
+        for writeBack in table[counter].writeBacks(nowMs: nowMs, epoch: storeEpoch, maxIncrement: maxIncrement) {
             if !writesBack && writeBack.kind == .increment { continue }
             journal.noteNew()
-            table[counter: counter].send(writeBack)
+            table[counter].send(writeBack)
             table.beginWriteBack(counter)
             recorder.markDirtyWithBatch(counter, in: &table)
             let sent = PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack)
@@ -238,18 +238,18 @@ struct Reconciler {
         in table: inout PlanTable
     ) {
         // A failed restore is not repeated: the same value would make it fail again.
-        if numbers == nil, sent.writeBack.kind == .restore { table[counter: sent.counter].seenEpoch = storeEpoch }
-        table[counter: sent.counter].wroteBack(
+        if numbers == nil, sent.writeBack.kind == .restore { table[sent.counter].seenEpoch = storeEpoch }
+        table[sent.counter].wroteBack(
             sent.writeBack, numbers: numbers, decidedMs: decidedMs, epoch: storeEpoch, keepsShare: keepsShare)
     }
 
     /// The outcome of a batch's write-backs is known. Restores that the store did not take are searched for again.
     mutating func clearWriteBacks(_ batch: inout PendingBatch, in table: inout PlanTable) {
         for sent in batch.writeBacks {
-            if sent.writeBack.kind == .restore && table[counter: sent.counter].needsRestore(epoch: storeEpoch) {
+            if sent.writeBack.kind == .restore && table[sent.counter].needsRestore(epoch: storeEpoch) {
                 restorePosition = 0
             }
-            table[counter: sent.counter].clear(sent.writeBack)
+            table[sent.counter].clear(sent.writeBack)
             // One batch adds at most `maxIncrement`: the rest can be written back from now on.
             journal.noteNew()
             table.endWriteBack(sent.counter)
@@ -263,7 +263,7 @@ struct Reconciler {
     ) {
         for sent in batch.writeBacks where sent.writeBack.kind == .increment {
             recorder.noteOutcome(sent.counter, in: &table)
-            table[counter: sent.counter].wroteBack(
+            table[sent.counter].wroteBack(
                 sent.writeBack, numbers: nil, decidedMs: 0, epoch: storeEpoch, keepsShare: keepsShare)
         }
     }

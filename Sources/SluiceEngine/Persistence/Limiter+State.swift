@@ -117,7 +117,7 @@ extension Limiter {
             return
         }
         let index = table.insertCounter(baseKey: state.baseKey, window: key.window, algorithm: key.algorithm)
-        table[counter: index].restore(state, epoch: reconciler.storeEpoch, outage: reconciler.outage)
+        table[index].restore(state, epoch: reconciler.storeEpoch, outage: reconciler.outage)
         table.countBytes(ofLog: index)
         recorder.keepRestored(index, in: &table)
         restoration.counters += 1
@@ -139,7 +139,7 @@ extension Limiter {
             for item in items {
                 guard let counter = table.counter(named: ByteString(bytes: item.baseKey)) else { continue }
                 let writeBack = WriteBack(item.isRestore ? .restore : .increment, item.amount, windowMs: item.windowMs)
-                table[counter: counter].send(writeBack)
+                table[counter].send(writeBack)
                 table.beginWriteBack(counter)
                 batch.writeBacks.append(PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack))
             }

@@ -21,12 +21,12 @@ struct StateRecorder {
     let isOn: Bool
     /// Counters that changed since they were last recorded, each once, with a reference held by this list. Some of
     /// them may have been recorded since, together with a batch.
-    private(set) var dirty: Deque<Int32> = []
+    private(set) var dirty: Deque<CounterID> = []
     /// Those of them that were changed by a batch's outcome, or that a batch in flight writes back: recorded next,
     /// together with the batch. Each once.
-    private var dirtyWithBatch: [Int32] = []
+    private var dirtyWithBatch: [CounterID] = []
     /// Counters of an earlier process, with a reference held by this list until nothing of them counts.
-    private var restored: [Int32] = []
+    private var restored: [CounterID] = []
     /// The next position in `restored` to examine for a counter that is over.
     private var restoredPosition = 0
     /// All counters of the table before this one have been recorded, changed or not.
@@ -47,22 +47,22 @@ struct StateRecorder {
     // MARK: - Changes
 
     /// Marks a counter to be recorded.
-    mutating func markDirty(_ counter: Int, in table: inout PlanTable) {
-        guard isOn, !table[counter: counter].isDirty else { return }
-        table[counter: counter].isDirty = true
-        table[counter: counter].references += 1
-        dirty.append(Int32(counter))
+    mutating func markDirty(_ counter: CounterID, in table: inout PlanTable) {
+        guard isOn, !table[counter].isDirty else { return }
+        table[counter].isDirty = true
+        table[counter].references += 1
+        dirty.append(counter)
     }
 
     /// Marks a changed counter to be recorded together with a batch.
-    mutating func markDirtyWithBatch(_ counter: Int, in table: inout PlanTable) {
-        guard isOn, table[counter: counter].isDirty, !table[counter: counter].isDirtyWithBatch else { return }
-        table[counter: counter].isDirtyWithBatch = true
-        dirtyWithBatch.append(Int32(counter))
+    mutating func markDirtyWithBatch(_ counter: CounterID, in table: inout PlanTable) {
+        guard isOn, table[counter].isDirty, !table[counter].isDirtyWithBatch else { return }
+        table[counter].isDirtyWithBatch = true
+        dirtyWithBatch.append(counter)
     }
 
     /// The outcome of a batch changed a counter.
-    mutating func noteOutcome(_ counter: Int, in table: inout PlanTable) {
+    mutating func noteOutcome(_ counter: CounterID, in table: inout PlanTable) {
         markDirty(counter, in: &table)
         markDirtyWithBatch(counter, in: &table)
     }
@@ -79,7 +79,7 @@ struct StateRecorder {
     }
 
     /// A check of a plan was admitted locally while its batch was in flight.
-    mutating func noteUnconfirmed(_ batch: borrowing PendingBatch, plan: Int, in table: inout PlanTable) {
+    mutating func noteUnconfirmed(_ batch: borrowing PendingBatch, plan: PlanID, in table: inout PlanTable) {
         guard isOn else { return }
         unconfirmed.insert(batch.sequence)
         for index in table[rulesOf: plan].limits.indices {
@@ -103,9 +103,9 @@ struct StateRecorder {
     var hasRestored: Bool { !restored.isEmpty }
 
     /// Keeps a counter of an earlier process until nothing of it counts. It has a reference already.
-    mutating func keepRestored(_ counter: Int, in table: inout PlanTable) {
-        table[counter: counter].isRestored = true
-        restored.append(Int32(counter))
+    mutating func keepRestored(_ counter: CounterID, in table: inout PlanTable) {
+        table[counter].isRestored = true
+        restored.append(counter)
     }
 
     /// A batch of an earlier process, which recorded it, was in flight.
@@ -119,16 +119,16 @@ struct StateRecorder {
         if lastSequence - recordedSequence >= EngineBounds.sequencesPerRecord { wantsReplica = true }
         for _ in 0..<min(restored.count, EngineBounds.plansSweptPerTick) {
             if restoredPosition >= restored.count { restoredPosition = 0 }
-            let counter = Int(restored[restoredPosition])
+            let counter = restored[restoredPosition]
             guard Self.isOver(counter, in: table, sharedEpoch: sharedEpoch, nowMs: nowMs),
-                !table[counter: counter].isJournalled
+                !table[counter].isJournalled
             else {
                 restoredPosition += 1
                 continue
             }
             restored.swapAt(restoredPosition, restored.count - 1)
             restored.removeLast()
-            table[counter: counter].isRestored = false
+            table[counter].isRestored = false
             table.release(counter: counter)
         }
     }
@@ -136,14 +136,14 @@ struct StateRecorder {
     /// Whether a counter of an earlier process need not be kept any longer: nothing of it counts, or the table needs
     /// the room and the store has all of it.
     private static func isOver(
-        _ counter: Int, in table: borrowing PlanTable, sharedEpoch: Int16?, nowMs: Int64
+        _ counter: CounterID, in table: borrowing PlanTable, sharedEpoch: Int16?, nowMs: Int64
     ) -> Bool {
         if let sharedEpoch, table.bytes > table.maxBytes / 2,
-            table[counter: counter].isStored(epoch: sharedEpoch, nowMs: nowMs)
+            table[counter].isStored(epoch: sharedEpoch, nowMs: nowMs)
         {
             return true
         }
-        return table[counter: counter].isQuiet(nowMs: nowMs, quota: table[counter: counter].bucketQuota)
+        return table[counter].isQuiet(nowMs: nowMs, quota: table[counter].bucketQuota)
     }
 
     // MARK: - Taking records
@@ -183,11 +183,11 @@ struct StateRecorder {
         records.append(.replica(request.replica))
         wantsReplica = false
         recordedSequence = ledger.lastSequence
-        for counter in dirtyWithBatch { record(Int(counter), request, into: &records, from: &table) }
+        for counter in dirtyWithBatch { record(counter, request, into: &records, from: &table) }
         dirtyWithBatch.removeAll(keepingCapacity: true)
         for _ in 0..<request.counterCount {
             guard let counter = dirty.popFirst() else { break }
-            record(Int(counter), request, into: &records, from: &table)
+            record(counter, request, into: &records, from: &table)
         }
         walk(request, into: &records, from: table)
         for sequence in unconfirmed.union(departing).sorted() where ledger.isOpen(sequence) {
@@ -206,14 +206,15 @@ struct StateRecorder {
 
     /// Records a changed counter, unless it has been recorded since.
     private func record(
-        _ counter: Int, _ request: borrowing Request, into records: inout [StateRecord], from table: inout PlanTable
+        _ counter: CounterID, _ request: borrowing Request, into records: inout [StateRecord],
+        from table: inout PlanTable
     ) {
-        guard table[counter: counter].isDirty else { return }
-        if let state = table[counter: counter].state(epoch: request.epoch, outage: request.outage) {
+        guard table[counter].isDirty else { return }
+        if let state = table[counter].state(epoch: request.epoch, outage: request.outage) {
             records.append(.counter(state))
         }
-        table[counter: counter].isDirty = false
-        table[counter: counter].isDirtyWithBatch = false
+        table[counter].isDirty = false
+        table[counter].isDirtyWithBatch = false
         table.release(counter: counter)
     }
 
@@ -223,8 +224,8 @@ struct StateRecorder {
     ) {
         guard dirty.isEmpty, walkPosition < table.counters.count else { return }
         let end = min(table.counters.count, walkPosition + request.counterCount)
-        for counter in walkPosition..<end where table[counter: counter].references > 0 {
-            guard let state = table[counter: counter].state(epoch: request.epoch, outage: request.outage),
+        for row in walkPosition..<end where table.counters[row].references > 0 {
+            guard let state = table.counters[row].state(epoch: request.epoch, outage: request.outage),
                 !state.isVoid(nowMs: request.nowMs),
                 request.seenToo || state.isUnsent
             else { continue }
@@ -241,7 +242,7 @@ extension FlightState {
         for batch in ledger.inFlight + ledger.unconfirmed where batch.sequence == sequence {
             for sent in batch.writeBacks {
                 let item = Item(
-                    baseKey: Array(table[counter: sent.counter].baseKey), isRestore: sent.writeBack.kind == .restore,
+                    baseKey: Array(table[sent.counter].baseKey), isRestore: sent.writeBack.kind == .restore,
                     amount: sent.writeBack.amount, windowMs: sent.writeBack.windowMs)
                 if batch.kind == .recovered { unconfirmed.append(item) } else { writeBacks.append(item) }
             }
@@ -256,17 +257,17 @@ extension FlightState {
         of waiter: PendingBatch.Waiter, in batch: PendingBatch, _ table: borrowing PlanTable
     ) -> [Item] {
         let entry = batch.entries[waiter.entry]
-        guard entry.isSent, entry.plan >= 0 else { return [] }
+        guard entry.isSent, entry.hasPlan else { return [] }
         var items: [Item] = []
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             let quota = table[rulesOf: entry.plan].limits[index].quota
             guard quota.algorithm != .concurrency,
-                table[counter: counter].isOneWindow(waiter.admittedMs, batch.cutMs)
+                table[counter].isOneWindow(waiter.admittedMs, batch.cutMs)
             else { continue }
             items.append(
                 Item(
-                    baseKey: Array(table[counter: counter].baseKey), isRestore: false,
+                    baseKey: Array(table[counter].baseKey), isRestore: false,
                     amount: min(Quota.maxExact, quota.charge(cost: entry.cost, count: 1)), windowMs: waiter.admittedMs))
         }
         return items

@@ -34,7 +34,8 @@ extension Limiter {
     // MARK: - Checks
 
     mutating func checkTracked(
-        plan: Int, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions?, ticket: Ticket, now: ClockReading
+        plan: PlanID, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions?, ticket: Ticket,
+        now: ClockReading
     ) -> CheckOutcome {
         if extras?.reservation == nil && table[rulesOf: plan].mustReserve { return .mustReserve }
         let tracked = reservations.tracked(plan: plan, extras, in: table)
@@ -61,7 +62,7 @@ extension Limiter {
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: tracked, now: now)
         }
         // A check with an id may have been admitted before: the store knows.
-        if tracked.idempotencyKey == nil, table[plan: plan].wasDenied,
+        if tracked.idempotencyKey == nil, table[plan].wasDenied,
             var decision = denyFromCache(plan: plan, cost: cost, wantsTrace: wantsTrace, now: now)
         {
             complete(
@@ -197,11 +198,11 @@ extension Limiter {
     /// is known. `isOver` ends that.
     mutating func markUnconfirmed(_ waiter: PendingBatch.Waiter, of batch: borrowing PendingBatch, isOver: Bool) {
         let entry = batch.entries[waiter.entry]
-        guard entry.isSent, entry.plan >= 0 else { return }
+        guard entry.isSent, entry.hasPlan else { return }
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
-            guard table[counter: counter].isOneWindow(waiter.admittedMs, batch.cutMs) else { continue }
-            table[counter: counter].markUnconfirmed(isOver ? -entry.cost : entry.cost, cutMs: waiter.admittedMs)
+            guard table[counter].isOneWindow(waiter.admittedMs, batch.cutMs) else { continue }
+            table[counter].markUnconfirmed(isOver ? -entry.cost : entry.cost, cutMs: waiter.admittedMs)
         }
     }
 }

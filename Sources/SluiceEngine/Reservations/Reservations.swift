@@ -30,7 +30,7 @@ struct Reservations {
     var bytes: Int { local.bytes + answers.bytes + unsentBytes }
 
     /// The extra fields of a check of a plan.
-    mutating func tracked(plan: Int, _ options: CheckOptions?, in table: borrowing PlanTable) -> TrackedCheck {
+    mutating func tracked(plan: PlanID, _ options: CheckOptions?, in table: borrowing PlanTable) -> TrackedCheck {
         let identity = Identity(key: table.identity(ofPlan: plan)).parts
         // A shadow limit that counts calls in progress does not require RESERVE: without it the slot expires.
         let reservation =
@@ -149,7 +149,7 @@ struct Reservations {
 
     /// Stores a local reservation and what it charged.
     mutating func keep(
-        _ tracked: TrackedCheck, plan: Int, cost: Int64, charged: [LocalReservations.Item], mayBeStored: Bool,
+        _ tracked: TrackedCheck, plan: PlanID, cost: Int64, charged: [LocalReservations.Item], mayBeStored: Bool,
         owner: ByteString, replicas: borrowing ReplicaView, in table: inout PlanTable, nowMs: Int64
     ) {
         guard let id = tracked.reservation else { return }
@@ -159,7 +159,7 @@ struct Reservations {
         var expiryMs = nowMs + 1
         for index in table[rulesOf: plan].limits.indices {
             let quota = table.quota(ofPlan: plan, index)
-            let known = table[counter: table.counter(ofPlan: plan, index)].combinedUsage(quota, nowMs: nowMs)
+            let known = table[table.counter(ofPlan: plan, index)].combinedUsage(quota, nowMs: nowMs)
             expiryMs = max(expiryMs, quota.countsUntilMs(known, replicas: replicas, nowMs: nowMs))
         }
         local[tracked.reservationKey] = LocalReservations.Record(
@@ -173,7 +173,7 @@ struct Reservations {
         guard var record = local[key], !record.isCostSpent, !record.areSlotsFreed else { return }
         for item in record.items {
             guard let counter = table.counter(named: item.baseKey) else { continue }
-            table[counter: counter].releaseLocally(record.id)
+            table[counter].releaseLocally(record.id)
         }
         Self.confirm(&record, in: &table, &reconciler)
         local[key] = nil
@@ -188,7 +188,7 @@ struct Reservations {
         else { return true }
         for item in record.items {
             guard let counter = table.counter(named: item.baseKey) else { continue }
-            if !table[counter: counter].canAdjustLocally(by: cost - record.cost, of: item, nowMs: nowMs) {
+            if !table[counter].canAdjustLocally(by: cost - record.cost, of: item, nowMs: nowMs) {
                 return false
             }
         }
@@ -236,7 +236,7 @@ struct Reservations {
         Self.confirm(&record, in: &table, &reconciler)
         for item in record.items {
             guard let counter = table.counter(named: item.baseKey) else { continue }
-            table[counter: counter].adjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
+            table[counter].adjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
             recorder.markDirty(counter, in: &table)
             if usesStore && cost > 0 && item.quota.algorithm != .concurrency { reconciler.add(counter, in: &table) }
         }
@@ -249,7 +249,7 @@ struct Reservations {
         record.areSlotsFreed = true
         for item in record.items {
             guard let counter = table.counter(named: item.baseKey) else { continue }
-            table[counter: counter].releaseLocally(record.id)
+            table[counter].releaseLocally(record.id)
         }
     }
 
@@ -272,7 +272,7 @@ struct Reservations {
 
     private static func markUnconfirmed(_ item: LocalReservations.Item, by cost: Int64, in table: inout PlanTable) {
         guard let counter = table.counter(named: item.baseKey) else { return }
-        table[counter: counter].markUnconfirmed(cost, cutMs: item.chargedMs)
+        table[counter].markUnconfirmed(cost, cutMs: item.chargedMs)
     }
 
     /// The final cost of a reservation is known, or the store has it.

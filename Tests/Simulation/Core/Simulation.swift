@@ -512,12 +512,13 @@ struct Simulation {
 
     /// Every pin belongs to an entry of some batch.
     private func judgePins(_ limiter: Limiter) throws {
-        var pins: [Int: Int32] = [:]
+        var pins: [PlanID: Int32] = [:]
         for batch in limiter.ledger.queue + limiter.ledger.inFlight + limiter.ledger.unconfirmed {
-            for entry in batch.entries where entry.plan >= 0 { pins[entry.plan, default: 0] += 1 }
+            for entry in batch.entries where entry.hasPlan { pins[entry.plan, default: 0] += 1 }
         }
-        for (index, plan) in limiter.table.plans.enumerated() where plan.pins != pins[index] ?? 0 {
-            throw SimulationFailure(description: "plan \(index) has \(plan.pins) pins instead of \(pins[index] ?? 0)")
+        for (index, plan) in limiter.table.plans.enumerated() where plan.pins != pins[PlanID(index)] ?? 0 {
+            throw SimulationFailure(
+                description: "plan \(index) has \(plan.pins) pins instead of \(pins[PlanID(index)] ?? 0)")
         }
     }
 }
