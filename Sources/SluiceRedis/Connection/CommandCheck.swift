@@ -22,8 +22,9 @@ enum CommandCheck {
     /// A key that nothing else uses. It is left without a value.
     static func key(prefix: String) -> String { "\(prefix):1:rights" }
 
-    /// KEYS[1] is `key`, ARGV[1] the change channel, on which an empty message names no counter. It returns the commands that failed, each followed by its error.
-    /// A failure is no refusal if the server cannot write just now: what batches are answered with reports that.
+    /// KEYS[1] is `key`, ARGV[1] the change channel, on which an empty message names no counter. It returns the commands
+    /// that failed, each followed by its error. A failure is no refusal if the server cannot write just now: what
+    /// batches are answered with reports that.
     static let script = """
         local KEY, failures = KEYS[1], {}
         local function attempt(...)
