@@ -12,6 +12,7 @@ let settings: [SwiftSetting] = [
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -60,6 +61,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.12.0"),
         .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
@@ -75,7 +77,7 @@ let package = Package(
         module("SluiceProtocol", [nioCore]),
         .systemLibrary(name: "CHiredis", providers: [.apt(["libhiredis-dev"])]),
         module(
-            "SluiceRedis", ["SluiceEngine", "SluicePolicy", "CHiredis", nioCore, nioPosix, logging],
+            "SluiceRedis", ["SluiceEngine", "SluicePolicy", "CHiredis", nioCore, nioPosix, nioSSL, logging],
             resources: [
                 .embedInCode("Scripts/prelude.lua"), .embedInCode("Scripts/charge.lua"),
                 .embedInCode("Scripts/counters.lua"), .embedInCode("Scripts/decide.lua"),

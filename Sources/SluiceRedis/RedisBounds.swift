@@ -8,6 +8,15 @@ package enum RedisBounds {
     /// How long the server may take to answer the whole handshake. A stopped server still accepts connections (its
     /// kernel does) and then does not answer. `linkClosed` follows.
     package static let handshakeTimeLimit = TimeAmount.seconds(2)
+    /// How long one sentinel may take to answer, from the begin of its connection. The next one is asked then.
+    package static let sentinelTimeLimit = TimeAmount.seconds(1)
+    /// How often sentinels are asked whether the master is still the same. A failover is usually reported at once; this
+    /// is for reports that were lost.
+    package static let sentinelPollInterval = TimeAmount.seconds(5)
+    /// The pause before a subscription to a sentinel is tried at the next one.
+    package static let sentinelRetryPause = TimeAmount.seconds(1)
+    /// Most sentinels in an address; a longer list is rejected. Five are usual at most.
+    package static let maxSentinels = 32
     /// Longest message accepted from the change channel, bytes. A tag holds a name of at most 256 bytes, each byte
     /// written in up to three. A longer message did not come from a script and is ignored.
     package static let maxChangeBytes = 2_048

@@ -116,14 +116,44 @@ struct Sluiced: AsyncParsableCommand {
         guard let url = settings.redisURL else { return nil }
         do {
             let address = try RedisAddress(url)
-            let user = settings.redisUser ?? address.credentials?.user
-            let password = settings.redisPassword ?? address.credentials?.password
+            let access = try redisAccess(settings, address)
             return RedisLink.Configuration(
-                address: address, credentials: .given(user: user, password: password), replica: replica,
-                keyPrefix: settings.keyPrefix)
+                address: address, access: access, sentinelAccess: sentinelAccess(settings, tls: access.tls),
+                replica: replica, keyPrefix: settings.keyPrefix)
+        } catch let fault as RedisAccessError {
+            throw fail(EX_CONFIG, "\(fault)")
         } catch {
             throw fail(EX_CONFIG, "--redis: \(error)")
         }
+    }
+
+    private func redisAccess(
+        _ settings: Settings, _ address: RedisAddress
+    ) throws(RedisAccessError) -> RedisAccess {
+        let user = settings.redisUser ?? address.credentials?.user
+        let password = settings.redisPassword ?? address.credentials?.password
+        let tls =
+            address.isTLS
+            ? RedisTLS(
+                authorities: settings.redisAuthorities, certificate: settings.redisCertificate,
+                key: settings.redisKey, serverName: settings.redisServerName) : nil
+        let access = RedisAccess(
+            credentials: .given(user: user, password: password), user: user,
+            passwordFile: settings.redisPasswordFile, tls: tls, readFile: Self.readSecret)
+        try access.check()
+        return access
+    }
+
+    private func sentinelAccess(_ settings: Settings, tls: RedisTLS?) -> RedisAccess {
+        let user = settings.sentinelUser
+        return RedisAccess(
+            credentials: .given(user: user, password: settings.sentinelPassword), user: user,
+            passwordFile: settings.sentinelPasswordFile, tls: tls, readFile: Self.readSecret)
+    }
+
+    /// Certificates of all usual authorities have some 220 KB.
+    @Sendable private static func readSecret(_ path: String) throws -> [UInt8] {
+        try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes).bytes
     }
 
     private func makeServer(

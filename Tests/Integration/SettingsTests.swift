@@ -42,7 +42,8 @@ extension Integration {
         }
 
         @Test(arguments: [
-            "localhost", "http://localhost", "redis://", "redis://h:99999", "rediss://h", "unix://relative",
+            "localhost", "http://localhost", "redis://", "redis://h:99999", "rediss://h:0", "redis+sentinel://h",
+            "unix://relative",
         ])
         func aBadAddressOfRedisIsRefused(url: String) async throws {
             let place = try Place()

@@ -41,7 +41,14 @@ import Testing
         ("", "starts with redis:// or unix://"),
         ("localhost:6379", "starts with redis:// or unix://"),
         ("http://localhost", "the scheme \"http\" is unknown"),
-        ("rediss://localhost", "TLS (rediss://) is not supported yet"),
+        ("rediss://", "the host is empty"),
+        ("valkeys://localhost", "the scheme \"valkeys\" is unknown"),
+        ("redis+sentinel://a,b", "the master's name is missing"),
+        ("redis+sentinel://a,b/", "the master's name is missing"),
+        ("redis+sentinel://a,/m", "the host is empty"),
+        ("redis+sentinel://a:x,b/m", "the port is no number"),
+        ("redis+sentinel://a/m/x", "the database is no number"),
+        ("redis+sentinel://" + (0...32).map { "h\($0)" }.joined(separator: ",") + "/m", "there are 33 sentinels"),
         ("redis://", "the host is empty"),
         ("redis://:6379", "the host is empty"),
         ("redis://h:", "the port is no number"),
@@ -72,7 +79,8 @@ import Testing
 
     @Test(arguments: [
         "redis://u:s3cret@h:x", "redis://u:s3/cret@h", "redis://u:s3?cret@h", "redis://u:s3#cret@h/1",
-        "redis://u:s3cret%zz@h", "redis://u:s3cret@", "rediss://u:s3cret@h", "redis://u:s3cret@h/s", "x://u:s3cret@h",
+        "redis://u:s3cret%zz@h", "redis://u:s3cret@", "rediss://u:s3cret@h:x", "redis+sentinel://u:s3cret@h",
+        "redis://u:s3cret@h/s", "x://u:s3cret@h",
         // A misplaced password: the @ is missing, or in the wrong place.
         "redis://u:s3cret", "redis://:s3cret:6379", "redis://u:s3cret:6379", "redis://h:6379/s3cret",
         "redis://h/0?p=s3cret",
@@ -86,10 +94,24 @@ import Testing
         #expect(error?.description.contains("s3") == false, "\(error?.description ?? "")")
     }
 
+    @Test func readsSentinels() throws {
+        let address = try RedisAddress("redis+sentinel://u:p@one,two:5/mymaster/3")
+        #expect(
+            address.endpoint
+                == .master(
+                    name: "mymaster", sentinels: [.init(host: "one", port: 26_379), .init(host: "two", port: 5)]))
+        #expect(address.database == 3 && !address.isTLS && address.credentials?.password == "p")
+        #expect(try RedisAddress("rediss+sentinel://one/m").isTLS && RedisAddress("rediss://one").isTLS)
+    }
+
     @Test func describesItselfWithoutThePassword() throws {
         let address = try RedisAddress("redis://gateway:s3cret@[::1]:7000/2")
         #expect("\(address)" == "redis://gateway:***@[::1]:7000/2")
         #expect(try "\(RedisAddress("unix:///run/r.sock?db=3"))" == "unix:///run/r.sock?db=3")
+        #expect(try "\(RedisAddress("rediss://:s3cret@h/1"))" == "rediss://:***@h:6379/1")
+        #expect(
+            try "\(RedisAddress("rediss+sentinel://u:s3cret@a:1,[::1]/my%2Bmaster/2"))"
+                == "rediss+sentinel://u:***@a:1,[::1]:26379/my+master/2")
         var dumped = ""
         dump(address, to: &dumped)
         #expect(!dumped.contains("s3cret"))

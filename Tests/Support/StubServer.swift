@@ -45,9 +45,9 @@ package final class StubServer: Sendable {
 
     /// - Parameter respond: asked for each request, with its words.
     package convenience init(
-        path: String? = nil, respond: @escaping @Sendable ([String]) -> Action
+        path: String? = nil, tcp: Bool = false, respond: @escaping @Sendable ([String]) -> Action
     ) async throws {
-        try await self.init(path: path) { RequestHandler(respond) }
+        try await self.init(path: path, tcp: tcp) { RequestHandler(respond) }
     }
 
     deinit { channel.close(promise: nil) }

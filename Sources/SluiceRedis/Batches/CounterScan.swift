@@ -18,8 +18,8 @@ final class CounterScan: RedisConnectionOwner {
     }
 
     private let query: CounterQuery
-    private let address: RedisAddress
-    private let handshake: RedisHandshake
+    private let target: RedisTarget
+    private let handshake: RedisTarget.MakeHandshake
     private let limits: RedisTimeLimits
     private let eventLoop: any EventLoop
     private var connection: RedisConnection?
@@ -39,12 +39,13 @@ final class CounterScan: RedisConnectionOwner {
     private var timeMs: Int64 = 0
 
     init(
-        _ query: CounterQuery, address: RedisAddress, handshake: RedisHandshake, limits: RedisTimeLimits,
+        _ query: CounterQuery, target: RedisTarget, handshake: @escaping RedisTarget.MakeHandshake,
+        limits: RedisTimeLimits,
         eventLoop: any EventLoop
     ) {
         self.limits = limits
         self.query = query
-        self.address = address
+        self.target = target
         self.handshake = handshake
         self.eventLoop = eventLoop
     }
@@ -53,7 +54,7 @@ final class CounterScan: RedisConnectionOwner {
     func start(completion: @escaping Completion) {
         self.completion = completion
         connection = RedisConnection(
-            to: address, handshake: handshake, limits: limits, eventLoop: eventLoop, owner: self)
+            to: target, handshake: handshake, limits: limits, eventLoop: eventLoop, owner: self)
         timeLimit = eventLoop.assumeIsolated().scheduleTask(in: limits.scan) {
             if self.hasPage { return self.finish(isWhole: false) }
             let limit = self.limits.scan.inMilliseconds

@@ -14,13 +14,13 @@ final class ChangeSubscription: RedisConnectionOwner {
 
     /// Begins to open it; `report` is called on the event loop, not from inside a call, and `closed` comes last.
     init(
-        channel: String, address: RedisAddress, handshake: RedisHandshake, limits: RedisTimeLimits,
+        channel: String, target: RedisTarget, handshake: @escaping RedisTarget.MakeHandshake, limits: RedisTimeLimits,
         eventLoop: any EventLoop, report: @escaping Report
     ) {
         self.channel = channel
         self.report = report
         connection = RedisConnection(
-            to: address, handshake: handshake, limits: limits, eventLoop: eventLoop, owner: self)
+            to: target, handshake: handshake, limits: limits, eventLoop: eventLoop, owner: self)
     }
 
     /// Closes it without an event.
@@ -28,6 +28,9 @@ final class ChangeSubscription: RedisConnectionOwner {
         connection?.close()
         connection = nil
     }
+
+    /// Closes it with an event.
+    func leave(_ reason: String) { connection?.fail(reason) }
 
     /// Results in `alive` if the server answers.
     func probe() {

@@ -1,10 +1,32 @@
-/// Where Redis is: `redis://[user:password@]host[:port][/db]` or `unix:///path[?db=n]`.
+/// Where Redis is: `redis://[user:password@]host[:port][/db]`, `unix:///path[?db=n]`, or, where sentinels know it,
+/// `redis+sentinel://[user:password@]host[:port],host[:port]/master[/db]`. `rediss` in place of `redis` is TLS.
 package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
-    package enum Endpoint: Sendable, Equatable {
+    package enum Endpoint: Sendable, Equatable, CustomStringConvertible {
         /// A name or an address (IPv6 without brackets), and a port from 1 to 65535.
         case tcp(host: String, port: Int)
         /// A path of at most `RedisBounds.maxSocketPathBytes`.
         case unix(path: String)
+        /// The master of this name, which sentinels know: at least one, at most `RedisBounds.maxSentinels`.
+        case master(name: String, sentinels: [Sentinel])
+
+        package var description: String {
+            switch self {
+            case .tcp(let host, let port): "\(host.contains(":") ? "[\(host)]" : host):\(port)"
+            case .unix(let path): path
+            case .master(let name, let sentinels):
+                sentinels.map { "\(Endpoint.tcp(host: $0.host, port: $0.port))" }.joined(separator: ",") + "/\(name)"
+            }
+        }
+    }
+
+    package struct Sentinel: Sendable, Equatable {
+        package var host: String
+        package var port: Int
+
+        package init(host: String, port: Int) {
+            self.host = host
+            self.port = port
+        }
     }
 
     package var endpoint: Endpoint
@@ -12,8 +34,13 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
     package var database: Int
     /// Those in the URL, if any.
     package var credentials: RedisCredentials?
+    /// Whether connections use TLS, those to sentinels too.
+    package var isTLS: Bool
 
-    package init(endpoint: Endpoint, database: Int = 0, credentials: RedisCredentials? = nil) {
+    package init(
+        endpoint: Endpoint, database: Int = 0, credentials: RedisCredentials? = nil, isTLS: Bool = false
+    ) {
+        self.isTLS = isTLS
         self.endpoint = endpoint
         self.database = database
         self.credentials = credentials
@@ -30,14 +57,19 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         let rest = text[colon.upperBound...]
         switch text[..<colon.lowerBound].lowercased() {
         case "redis": self = try Self.parseTCP(rest)
+        case "redis+sentinel": self = try Self.parseSentinels(rest)
+        case "rediss":
+            self = try Self.parseTCP(rest)
+            isTLS = true
+        case "rediss+sentinel":
+            self = try Self.parseSentinels(rest)
+            isTLS = true
         case "unix": self = try Self.parseUnix(rest)
-        case "rediss", "valkeys":
-            throw RedisAddressError(
-                "TLS (rediss://) is not supported yet; use redis:// over a network that is trusted or tunnelled")
         case let scheme:
             let isPlain = !text.contains("@") && scheme.allSatisfy { $0.isASCII && $0.isLetter }
             throw RedisAddressError(
-                "the scheme \(isPlain ? "\"\(scheme.prefix(20))\" " : "")is unknown; expected redis:// or unix://, such as "
+                "the scheme \(isPlain ? "\"\(scheme.prefix(20))\" " : "")is unknown; expected redis://, rediss:// (TLS), "
+                    + "redis+sentinel:// or unix://, such as "
                     + RedisAddressError.tcpExample)
         }
     }
@@ -45,17 +77,51 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
     /// As a URL, with `***` for the password: fit for a log.
     package var description: String {
         let database = database == 0 ? "" : "\(database)"
-        switch endpoint {
-        case .unix(let path):
-            return "unix://\(path)\(database.isEmpty ? "" : "?db=\(database)")"
-        case .tcp(let host, let port):
-            let user = credentials.map { "\($0.user ?? ""):***@" } ?? ""
-            let host = host.contains(":") ? "[\(host)]" : host
-            return "redis://\(user)\(host):\(port)\(database.isEmpty ? "" : "/\(database)")"
+        let user = credentials.map { "\($0.user ?? ""):***@" } ?? ""
+        let tail = database.isEmpty ? "" : "/\(database)"
+        return switch endpoint {
+        case .unix(let path): "unix://\(path)\(database.isEmpty ? "" : "?db=\(database)")"
+        case .tcp: "redis\(isTLS ? "s" : "")://\(user)\(endpoint)\(tail)"
+        case .master: "redis\(isTLS ? "s" : "")+sentinel://\(user)\(endpoint)\(tail)"
         }
     }
 
     private static func parseTCP(_ text: Substring) throws(RedisAddressError) -> RedisAddress {
+        var (address, location, tail) = try parseAuthority(text)
+        address.endpoint = try parseLocation(location)
+        address.database = try parseDatabase(tail.dropFirst())
+        return address
+    }
+
+    private static func parseSentinels(_ text: Substring) throws(RedisAddressError) -> RedisAddress {
+        var (address, locations, tail) = try parseAuthority(text)
+        let parts = tail.dropFirst().split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let name = parts.first.flatMap(percentDecoded), !name.isEmpty,
+            name.allSatisfy({ !$0.isWhitespace && $0 != "\"" && $0.isASCII })
+        else {
+            throw RedisAddressError(
+                "the master's name is missing or no name; it follows the sentinels, as in "
+                    + RedisAddressError.sentinelExample)
+        }
+        var sentinels: [Sentinel] = []
+        for location in locations.split(separator: ",", omittingEmptySubsequences: false) {
+            guard case .tcp(let host, let port) = try parseLocation(location, defaultPort: 26_379) else { continue }
+            sentinels.append(Sentinel(host: host, port: port))
+        }
+        guard sentinels.count <= RedisBounds.maxSentinels else {
+            throw RedisAddressError(
+                "there are \(sentinels.count) sentinels, and at most \(RedisBounds.maxSentinels) are asked; expected such "
+                    + "as \(RedisAddressError.sentinelExample)")
+        }
+        address.endpoint = .master(name: name, sentinels: sentinels)
+        address.database = try parseDatabase(parts.dropFirst().first ?? "")
+        return address
+    }
+
+    /// Credentials, and what follows them: up to the first slash, and the rest.
+    private static func parseAuthority(
+        _ text: Substring
+    ) throws(RedisAddressError) -> (address: RedisAddress, location: Substring, tail: Substring) {
         let authority = text.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
         let tail = text[authority.endIndex...]
         // Before anything is quoted: the rest may be part of a password.
@@ -70,14 +136,14 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
             address.credentials = try parseCredentials(authority[..<at])
             location = authority[authority.index(after: at)...]
         }
-        address.endpoint = try parseLocation(location)
         guard tail.allSatisfy({ $0 != "?" && $0 != "#" }) else {
+            // A wrong location is the more likely fault.
+            if !location.contains(",") { _ = try parseLocation(location) }
             throw RedisAddressError(
                 "nothing may follow the database in a redis:// address; expected such as "
                     + "\(RedisAddressError.tcpExample), with the password before the host or in a file")
         }
-        address.database = try parseDatabase(tail.dropFirst())
-        return address
+        return (address, location, tail)
     }
 
     private static func parseUnix(_ text: Substring) throws(RedisAddressError) -> RedisAddress {
@@ -128,7 +194,9 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         return .given(user: user, password: password)
     }
 
-    private static func parseLocation(_ text: Substring) throws(RedisAddressError) -> Endpoint {
+    private static func parseLocation(
+        _ text: Substring, defaultPort: Int = 6379
+    ) throws(RedisAddressError) -> Endpoint {
         let host: Substring
         let rest: Substring
         if text.first == "[" {
@@ -150,7 +218,7 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
             throw RedisAddressError(
                 "the host is empty or no name; expected such as \(RedisAddressError.tcpExample)")
         }
-        guard !rest.isEmpty else { return .tcp(host: String(host), port: 6379) }
+        guard !rest.isEmpty else { return .tcp(host: String(host), port: defaultPort) }
         guard rest.first == ":", let port = decimal(rest.dropFirst()), (1...65_535).contains(port) else {
             throw RedisAddressError(
                 "the port \(shown(rest.dropFirst()))is no number from 1 to 65535; expected such as "
@@ -177,6 +245,7 @@ package struct RedisAddressError: Error, Sendable, Equatable, CustomStringConver
 
     static let tcpExample = "redis://localhost:6379/0"
     static let credentialsExample = "redis://gateway:secret@localhost:6379"
+    static let sentinelExample = "redis+sentinel://one:26379,two:26379/mymaster"
     static let unixExample = "unix:///run/redis/redis.sock"
 }
 

@@ -1,6 +1,7 @@
 import Glibc
 internal import NIOCore
 internal import NIOPosix
+internal import NIOSSL
 
 /// The user of a connection. Every call comes on the event loop and never from inside a call to the connection.
 protocol RedisConnectionOwner: AnyObject {
@@ -16,7 +17,7 @@ final class RedisConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private enum State {
-        /// Waits for the socket. Becomes `handshaking` or `closed`.
+        /// Waits for the sentinels' answer, for files and for the socket. Becomes `handshaking` or `closed`.
         case opening
         /// Waits for the answers to the handshake, for at most `RedisTimeLimits.handshake`. Becomes `ready` or
         /// `closed`.
@@ -36,17 +37,23 @@ final class RedisConnection: ChannelInboundHandler {
     /// What the handshake did without, until a reply shows that the connection works all the same: a server that has
     /// no room for another client says so in answer to the first command, and closes.
     private var setback: String?
+    private let target: RedisTarget
+    /// Where it goes: known from the start, or from the sentinels.
+    private(set) var endpoint: RedisAddress.Endpoint?
+    private var tlsHandler: NIOSSLClientHandler?
+    private var hasReceived = false
 
     /// Begins to open a connection; `close` aborts at any time.
     init(
-        to address: RedisAddress, handshake: RedisHandshake, limits: RedisTimeLimits, eventLoop: any EventLoop,
-        owner: any RedisConnectionOwner
+        to target: RedisTarget, handshake: @escaping RedisTarget.MakeHandshake, limits: RedisTimeLimits,
+        eventLoop: any EventLoop, owner: any RedisConnectionOwner
     ) {
+        self.target = target
         self.eventLoop = eventLoop
         self.limits = limits
         self.owner = owner
         // Some failures are known at once, and must not reach the owner from inside this call.
-        eventLoop.assumeIsolated().execute { self.open(address, handshake) }
+        eventLoop.assumeIsolated().execute { self.find(handshake) }
     }
 
     /// Sends the output of `writeCommand` or of an encoder. Only while ready.
@@ -64,6 +71,7 @@ final class RedisConnection: ChannelInboundHandler {
     /// Closes it and passes the reason to the owner.
     func fail(_ reason: String) {
         if case .closed = state { return }
+        let reason = reason + place
         end()
         eventLoop.assumeIsolated().execute {
             self.owner?.connectionClosed(reason)
@@ -78,15 +86,50 @@ final class RedisConnection: ChannelInboundHandler {
         channel = nil
     }
 
-    private func open(_ address: RedisAddress, _ handshake: RedisHandshake) {
+    // MARK: - Opening
+
+    private func find(_ handshake: @escaping RedisTarget.MakeHandshake) {
+        guard case .opening = state else { return }
+        guard let sentinels = target.sentinels else {
+            return prepare(target.address.endpoint, handshake)
+        }
+        sentinels.find { result in
+            switch result {
+            case .success(let endpoint): self.prepare(endpoint, handshake)
+            case .failure(let failure): self.fail("\(failure)")
+            }
+        }
+    }
+
+    private func prepare(_ endpoint: RedisAddress.Endpoint, _ handshake: @escaping RedisTarget.MakeHandshake) {
+        guard case .opening = state else { return }
+        self.endpoint = endpoint
+        target.access.read(on: eventLoop).assumeIsolated().whenComplete { result in
+            switch result {
+            case .success(let contents):
+                self.open(endpoint, contents.context, handshake(contents.credentials))
+            case .failure(let error): self.fail("\(error)")
+            }
+        }
+    }
+
+    private func open(_ endpoint: RedisAddress.Endpoint, _ context: NIOSSLContext?, _ handshake: RedisHandshake) {
         guard case .opening = state else { return }
         let bootstrap = ClientBootstrap(group: eventLoop).connectTimeout(limits.connect)
-        let opening: EventLoopFuture<any Channel> =
-            switch address.endpoint {
-            case .unix(let path): bootstrap.connect(unixDomainSocketPath: path)
-            case .tcp(let host, let port):
-                bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
+        let opening: EventLoopFuture<any Channel>
+        switch endpoint {
+        case .unix(let path): opening = bootstrap.connect(unixDomainSocketPath: path)
+        case .tcp(let host, let port):
+            if let context, let tls = target.access.tls {
+                do throws(RedisAccessError) {
+                    tlsHandler = try tls.handler(context, host: host)
+                } catch {
+                    return fail("\(error)")
+                }
             }
+            opening = bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
+        case .master: return fail("the sentinels named a master instead of its address")
+        }
         opening.assumeIsolated().whenComplete { self.opened($0, handshake) }
     }
 
@@ -95,13 +138,14 @@ final class RedisConnection: ChannelInboundHandler {
         case (.success(let channel), .opening):
             self.channel = channel
             do {
+                if let tlsHandler { try channel.pipeline.syncOperations.addHandler(tlsHandler) }
                 try channel.pipeline.syncOperations.addHandler(self)
             } catch {
                 return fail("the connection closed while it was opened")
             }
             guard channel.isActive else { return fail("the connection closed while it was opened") }
             let limit = eventLoop.assumeIsolated().scheduleTask(in: limits.handshake) {
-                self.fail("Redis did not answer within \(self.limits.handshake.inMilliseconds)")
+                self.fail("Redis did not answer within \(self.limits.handshake.inMilliseconds)\(self.silenceHint)")
             }
             state = .handshaking(handshake, limit: limit)
             ask(handshake, over: channel)
@@ -120,6 +164,7 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        hasReceived = true
         do throws(ReplyProtocolError) {
             try reader.feed(unwrapInboundIn(data))
             while true {
@@ -156,18 +201,50 @@ final class RedisConnection: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        fail(earlyLoss ?? "Redis closed the connection")
+        fail((earlyLoss ?? "Redis closed the connection") + lossHint)
         context.fireChannelInactive()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        fail(earlyLoss ?? "the connection broke: \(Self.words(for: error))")
+        if let reason = tlsFault(error) { return fail(reason) }
+        fail((earlyLoss ?? "the connection broke: \(Self.words(for: error))") + lossHint)
     }
+
+    // MARK: - Words
 
     /// Why the connection broke before it was of use, as far as the answers tell; nil after that.
     private var earlyLoss: String? {
         if case .handshaking(let handshake, _) = state { return handshake.lossReason }
         return setback.map { "Redis closed the connection: \($0)" }
+    }
+
+    /// What TLS says of this error; nil if it is another's.
+    private func tlsFault(_ error: any Error) -> String? {
+        guard let tls = target.access.tls, case .tcp(let host, _) = endpoint else { return nil }
+        return TLSFault(tls: tls, host: host, certificate: tlsHandler?.peerCertificate, now: time(nil))
+            .words(for: error)
+    }
+
+    /// What may be wrong if a server closes before it has answered anything.
+    private var lossHint: String {
+        guard case .tcp = endpoint, !hasReceived else { return "" }
+        guard let tls = target.access.tls else {
+            return "; if it speaks TLS on this port, use rediss://"
+        }
+        return tls.certificate == nil
+            ? "; if it asks for a client certificate, set --redis-certificate and --redis-key" : ""
+    }
+
+    /// The same if it is silent: the first bytes of TLS look to Redis like the beginning of a command.
+    private var silenceHint: String {
+        target.access.tls != nil && !hasReceived
+            ? ": if it does not speak TLS on this port, use redis:// or the port of its tls-port" : ""
+    }
+
+    /// Which server a fault is about, where the address does not say it.
+    private var place: String {
+        guard target.sentinels != nil, let endpoint else { return "" }
+        return " (\(endpoint))"
     }
 
     /// One line for an error that NIO throws.

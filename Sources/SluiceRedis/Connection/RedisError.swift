@@ -50,6 +50,12 @@ package struct RedisError: Error, Sendable, Equatable {
     /// The key holds a value of another type.
     package var isWrongType: Bool { code == "WRONGTYPE" }
 
+    /// Whether another connection may do better than this one: with a password that was changed, or with the master that
+    /// sentinels name.
+    func wantsAnotherConnection(bySentinels: Bool) -> Bool {
+        code == "NOAUTH" || code == "WRONGPASS" || bySentinels && message.firstRange(of: "READONLY") != nil
+    }
+
     /// The message without the command arguments that it quotes: they may name a grant, or be a password.
     package var reason: String {
         // Protected mode is explained in 900 bytes, of which the first sentence is what it is.

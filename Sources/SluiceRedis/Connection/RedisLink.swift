@@ -10,8 +10,10 @@ package import SluiceEngine
 package final class RedisLink: CounterStore {
     package struct Configuration: Sendable {
         package var address: RedisAddress
-        /// From a file or the environment; those in the address otherwise.
-        package var credentials: RedisCredentials?
+        /// As whom, and with which files.
+        package var access: RedisAccess
+        /// The same for the sentinels, if the address names some.
+        package var sentinelAccess = RedisAccess(credentials: nil)
         /// This replica's unique number: part of its marker's key and of the connection's name.
         package var replica: UInt64
         /// What the marker's key and the counters' keys begin with.
@@ -22,7 +24,18 @@ package final class RedisLink: CounterStore {
             address: RedisAddress, credentials: RedisCredentials? = nil, replica: UInt64, keyPrefix: String = "sluice"
         ) {
             self.address = address
-            self.credentials = credentials ?? address.credentials
+            access = RedisAccess(credentials: credentials ?? address.credentials)
+            self.replica = replica
+            self.keyPrefix = keyPrefix
+        }
+
+        package init(
+            address: RedisAddress, access: RedisAccess, sentinelAccess: RedisAccess = RedisAccess(credentials: nil),
+            replica: UInt64, keyPrefix: String = "sluice"
+        ) {
+            self.address = address
+            self.access = access
+            self.sentinelAccess = sentinelAccess
             self.replica = replica
             self.keyPrefix = keyPrefix
         }
@@ -50,6 +63,10 @@ package final class RedisLink: CounterStore {
     private var scans: [ObjectIdentifier: CounterScan] = [:]
     /// Set while it is opening or open.
     private var subscription: ChangeSubscription?
+    /// nil if the address is that of a server.
+    private let sentinels: Sentinels?
+    /// Set while connected to a master that sentinels named.
+    private var watch: SentinelWatch?
     /// Whether the log already says that Redis cannot be reached: logged once, not at every attempt.
     private var isLoggedAsUnavailable = false
     /// What the server that was last connected does not let Sluice do. Each is logged when it is first found.
@@ -65,6 +82,7 @@ package final class RedisLink: CounterStore {
     package init(_ configuration: Configuration, eventLoop: any EventLoop, logger: Logger) {
         self.configuration = configuration
         self.eventLoop = eventLoop
+        sentinels = Sentinels(configuration, eventLoop: eventLoop)
         var logger = logger
         logger[metadataKey: "redis"] = "\(configuration.address)"
         self.logger = logger
@@ -75,7 +93,7 @@ package final class RedisLink: CounterStore {
         guard case .idle = state else { return }
         state = .connecting(
             RedisConnection(
-                to: configuration.address, handshake: handshake(isForCharging: true), limits: configuration.limits,
+                to: target, handshake: handshake(isForCharging: true), limits: configuration.limits,
                 eventLoop: eventLoop, owner: self))
     }
 
@@ -107,7 +125,7 @@ package final class RedisLink: CounterStore {
             }
         }
         let scan = CounterScan(
-            query, address: configuration.address, handshake: handshake(isForCharging: false),
+            query, target: target, handshake: handshake(isForCharging: false),
             limits: configuration.limits, eventLoop: eventLoop)
         scans[ObjectIdentifier(scan)] = scan
         scan.start { [weak self] result in
@@ -122,7 +140,7 @@ package final class RedisLink: CounterStore {
         case .open:
             subscription?.close()
             subscription = ChangeSubscription(
-                channel: BatchEncoder.changeChannel(prefix: configuration.keyPrefix), address: configuration.address,
+                channel: BatchEncoder.changeChannel(prefix: configuration.keyPrefix), target: target,
                 handshake: handshake(isForCharging: false), limits: configuration.limits, eventLoop: eventLoop
             ) { [weak self] event in
                 if case .closed = event { self?.subscription = nil }
@@ -136,16 +154,26 @@ package final class RedisLink: CounterStore {
         }
     }
 
-    private func handshake(isForCharging: Bool) -> RedisHandshake {
-        RedisHandshake(
-            address: configuration.address, credentials: configuration.credentials,
-            clientName: "sluice-\(String(configuration.replica, radix: 16))", keyPrefix: configuration.keyPrefix,
-            isForCharging: isForCharging)
+    private var target: RedisTarget {
+        RedisTarget(address: configuration.address, access: configuration.access, sentinels: sentinels)
+    }
+
+    private func handshake(isForCharging: Bool) -> RedisTarget.MakeHandshake {
+        { [configuration] credentials in
+            RedisHandshake(
+                address: configuration.address, credentials: credentials,
+                clientName: "sluice-\(String(configuration.replica, radix: 16))", keyPrefix: configuration.keyPrefix,
+                isForCharging: isForCharging)
+        }
     }
 
     private func reset() {
         encoder = nil
         pipeline.removeAll()
+        watch?.stop()
+        watch = nil
+        // The next master may be another one.
+        if sentinels != nil { subscription?.leave("the connection to the master has ended") }
         state = .idle
     }
 
@@ -161,6 +189,12 @@ package final class RedisLink: CounterStore {
 extension RedisLink: RedisConnectionOwner {
     func connectionReady(_ server: RedisServer) {
         guard case .connecting(let connection) = state else { return }
+        if let sentinels, let endpoint = connection.endpoint {
+            guard !server.isReplica else {
+                return connection.fail("the sentinels still name a replica as master: they are asked again")
+            }
+            watch = SentinelWatch(sentinels, connectedTo: endpoint, eventLoop: eventLoop) { connection.fail($0) }
+        }
         let markerKey = BatchEncoder.markerKey(prefix: configuration.keyPrefix, replica: configuration.replica)
         encoder = BatchEncoder(scriptHashes: server.scriptHashes, markerKey: markerKey)
         state = .connected(connection)
@@ -173,7 +207,8 @@ extension RedisLink: RedisConnectionOwner {
         }
         found = limitations
         refusesRecords = server.refusesRecords
-        delegate?.linkConnected(server: server.description)
+        let place = sentinels == nil ? "" : connection.endpoint.map { " at \($0)" } ?? ""
+        delegate?.linkConnected(server: server.description + place)
     }
 
     func connectionClosed(_ reason: String) {
@@ -190,7 +225,8 @@ extension RedisLink: RedisConnectionOwner {
         guard let index = pipeline.takeNextOnWire() else {
             return connection.fail("Redis answered without being asked")
         }
-        var lostRight: RedisError?
+        /// Why this connection is of no further use, though it is open.
+        var isOver: String?
         if let error = reply.error {
             // The server has lost its scripts (restart, SCRIPT FLUSH): resend the batch with its script. The engine
             // need not know.
@@ -200,12 +236,16 @@ extension RedisLink: RedisConnectionOwner {
             // The next handshake finds another way to run scripts, or says that there is none.
             if error.isRefusal, pipeline.slot(index).hasScript { return connection.fail(error.reason) }
             pipeline.setResult(.failure(error.failure), of: index)
+            if error.wantsAnotherConnection(bySentinels: sentinels != nil) { isOver = error.reason }
         } else {
             do throws(BatchReplyError) {
                 let slot = pipeline.slot(index)
                 let answer = try decoder.decode(reply, of: slot.script, expecting: slot.entries)
                 pipeline.setResult(.success(answer), of: index)
-                if !refusesRecords { lostRight = answer.words.lazy.map(RedisError.init).first(where: \.isRefusal) }
+                // A right that went after the handshake: the next one finds out what is still possible.
+                if !refusesRecords, let error = answer.words.lazy.map(RedisError.init).first(where: \.isRefusal) {
+                    isOver = "Redis refuses what it allowed before: \(error.reason)"
+                }
             } catch {
                 return connection.fail("Redis' answer made no sense: \(error.reason)")
             }
@@ -214,7 +254,6 @@ extension RedisLink: RedisConnectionOwner {
         while case .connected(let current) = state, current === connection, let answer = pipeline.takeAnswered() {
             delegate?.linkAnswered(sequence: answer.sequence, answer.result)
         }
-        // A right that went after the handshake: the next one finds out what is still possible.
-        if let lostRight { connection.fail("Redis refuses what it allowed before: \(lostRight.reason)") }
+        if let isOver { connection.fail(isOver) }
     }
 }

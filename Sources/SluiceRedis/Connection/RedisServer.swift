@@ -66,7 +66,7 @@ struct RedisServer: Equatable, CustomStringConvertible {
                     loss: "Redis may evict counters, and then limits are not kept: set maxmemory-policy to noeviction",
                     reason: "maxmemory-policy is \(policy)"))
         }
-        if fields["role"] == "slave" {
+        if isReplica {
             limitations.append(
                 RedisLimitation(
                     loss: "this Redis is a replica and takes no writes: connect to its master",
@@ -74,6 +74,8 @@ struct RedisServer: Equatable, CustomStringConvertible {
         }
         return limitations
     }
+
+    var isReplica: Bool { fields["role"] == "slave" }
 
     private var version: String? { fields["valkey_version"] ?? fields["redis_version"] }
 
@@ -87,7 +89,7 @@ struct RedisServer: Equatable, CustomStringConvertible {
     /// Such as `Redis 7.0.15, master`.
     var description: String {
         let product = fields["valkey_version"] == nil ? "Redis" : "Valkey"
-        let role = fields["role"].map { $0 == "slave" ? ", replica" : ", \($0)" } ?? ""
+        let role = isReplica ? ", replica" : fields["role"].map { ", \($0)" } ?? ""
         return "\(product) \(version ?? "of unknown version")\(role)"
     }
 }

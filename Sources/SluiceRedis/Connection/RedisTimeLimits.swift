@@ -10,6 +10,9 @@ package struct RedisTimeLimits: Sendable, Equatable {
     /// For a scan, from its call to its completion.
     package var scan = RedisBounds.scanTimeLimit
 
+    /// For a sentinel, from the begin of its connection to its answer.
+    package var sentinel = RedisBounds.sentinelTimeLimit
+
     package init() {}
 }
 

@@ -31,15 +31,32 @@ package struct SettingTable: Sendable {
     package let redisURL = Setting(
         "redis",
         """
-        Where counters are shared: redis://[user:password@]host[:port][/db], unix:///path[?db=n], or none: one \
-        replica, local counters
+        Where counters are shared: redis://[user:password@]host[:port][/db], rediss:// the same over TLS, \
+        redis+sentinel://[user:password@]host[:port],host[:port]/master[/db], rediss+sentinel://, unix:///path[?db=n], \
+        or none: one replica, local counters
         """, default: "none", holdsSecret: true, parse: textOrNone)
     package let redisUser = Setting<String?>(
         "redis-user", "User for Redis (default: that of --redis, else Redis' default user)")
     /// Not a flag: every user can read a command line.
     package let redisPassword = Setting<String?>("redis-password", nil, holdsSecret: true)
     package let redisPasswordFile = Setting<String?>(
-        "redis-password-file", "File that holds Redis' password (default: none)")
+        "redis-password-file", "File that holds Redis' password, read at each connect (default: none)")
+    package let redisAuthorities = Setting<String?>(
+        "redis-ca",
+        "PEM file of the authorities that may have issued Redis' certificate, for rediss:// (default: the system's)")
+    package let redisCertificate = Setting<String?>(
+        "redis-certificate", "PEM file of a client certificate for Redis, read at each connect (default: none)")
+    package let redisKey = Setting<String?>(
+        "redis-key", "PEM file of the key of --redis-certificate (default: none)")
+    package let redisServerName = Setting<String?>(
+        "redis-server-name",
+        "Name that Redis' certificate must hold, also sent as SNI (default: the host of --redis)")
+    package let sentinelUser = Setting<String?>(
+        "redis-sentinel-user", "User for the sentinels of redis+sentinel:// (default: their default user)")
+    /// Not a flag, as above.
+    package let sentinelPassword = Setting<String?>("redis-sentinel-password", nil, holdsSecret: true)
+    package let sentinelPasswordFile = Setting<String?>(
+        "redis-sentinel-password-file", "File that holds the sentinels' password, read at each connect (default: none)")
     /// Whether a sidecar that cannot count in the store ends rather than count alone from its start.
     package let requiresRedis = Setting(
         "require-redis", "Refuse to start while counters cannot be shared in Redis", off: "it counts alone then")

@@ -115,12 +115,20 @@ package struct SettingsResolver {
 
     /// Warns if other users can read a secret at its origin.
     private mutating func warnOfReaders(of value: SettingValue) {
+        let isSentinels = value == file[table.sentinelPassword.name]
+        let (direct, inFile) =
+            isSentinels
+            ? (table.sentinelPassword, table.sentinelPasswordFile) : (table.redisPassword, table.redisPasswordFile)
         let advice =
-            "give Redis' password by SLUICE_REDIS_PASSWORD, or by --redis-password-file with a file of mode 0600"
+            "give \(isSentinels ? "the sentinels'" : "Redis'") password by \(direct.environmentName), or by "
+            + "--\(inFile.name) with a file of mode 0600"
         if value.origin == "--redis" {
             warnings.append(
                 "\(value.origin): holds a password, and everybody who lists processes can read it: \(advice)")
-        } else if isFileReadableByAll, [file[table.redisURL.name], file[table.redisPassword.name]].contains(value) {
+        } else if isFileReadableByAll,
+            [file[table.redisURL.name], file[table.redisPassword.name], file[table.sentinelPassword.name]]
+                .contains(value)
+        {
             warnings.append("\(value.origin): holds a password, and everybody on this machine can read it: \(advice)")
         }
     }
@@ -139,10 +147,13 @@ package struct SettingsResolver {
             }
         }
         let policySource = policySource()
-        let password = password()
+        let redisPassword = password(table.redisPassword, inFile: table.redisPasswordFile)
+        let sentinelPassword = password(table.sentinelPassword, inFile: table.sentinelPasswordFile)
         checkAddress()
+        checkTLS()
         var texts = values.mapValues(\.text)
-        texts[table.redisPassword.name] = password
+        texts[table.redisPassword.name] = redisPassword
+        texts[table.sentinelPassword.name] = sentinelPassword
         return policySource.map { Settings(texts: texts, policySource: $0) }
     }
 
@@ -160,9 +171,9 @@ package struct SettingsResolver {
         return nil
     }
 
-    private mutating func password() -> String? {
-        let direct = values[table.redisPassword.name]
-        if let path = values[table.redisPasswordFile.name]?.text {
+    private mutating func password(_ setting: Setting<String?>, inFile fileSetting: Setting<String?>) -> String? {
+        let direct = values[setting.name]
+        if let path = values[fileSetting.name]?.text {
             do {
                 let contents = try readFile(path)
                 // Editors end a file with a line feed, which is not part of the password.
@@ -179,6 +190,39 @@ package struct SettingsResolver {
         guard let direct else { return nil }
         warnOfReaders(of: direct)
         return direct.text
+    }
+
+    /// The files of TLS are read at each connect; those that are missing at the start are reported then.
+    private mutating func checkTLS() {
+        let address = values[table.redisURL.name]?.text.lowercased() ?? ""
+        let certificate = values[table.redisCertificate.name]
+        let key = values[table.redisKey.name]
+        let files = [values[table.redisAuthorities.name], certificate, key].compactMap(\.self)
+        for value in files + [values[table.redisServerName.name]].compactMap(\.self) where !address.hasPrefix("rediss")
+        {
+            faults.append(
+                "\(value.origin): found \(value.text.quoted) without TLS, expected --redis to begin with rediss:// or "
+                    + "rediss+sentinel://")
+        }
+        for setting in [table.sentinelUser, table.sentinelPassword, table.sentinelPasswordFile]
+        where !address.contains("+sentinel://") {
+            guard let value = values[setting.name] else { continue }
+            faults.append(
+                "\(value.origin): is set without sentinels, expected --redis to begin with redis+sentinel:// or "
+                    + "rediss+sentinel://")
+        }
+        if let one = certificate ?? key, (certificate == nil) != (key == nil) {
+            faults.append("\(one.origin): found alone, expected --redis-certificate and --redis-key together")
+        }
+        for value in files {
+            do {
+                let isReadableByAll = try readFile(value.text).isReadableByAll
+                guard isReadableByAll && value == key else { continue }
+                warnings.append("\(value.text): holds a key, and everybody on this machine can read it: chmod o-r")
+            } catch {
+                faults.append("\(value.origin): \(error)")
+            }
+        }
     }
 
     /// What depends on Redis' address.
