@@ -360,7 +360,8 @@ struct Simulation {
     mutating func pump(_ replica: Int) throws {
         let now = moment(replica)
         oracle.notes(
-            replica, isThere: replicas[replica].limiter.link.breaker.isClosed, nowMs: Self.startMs + nowNs / 1_000_000)
+            replica, isThere: replicas[replica].limiter.link.isClosed,
+            losses: replicas[replica].limiter.statistics.dataLosses, nowMs: Self.startMs + nowNs / 1_000_000)
         while let command = replicas[replica].limiter.nextCommand(now: now) {
             if isVerbose { print("    replica \(replica): \(command)") }
             switch command {

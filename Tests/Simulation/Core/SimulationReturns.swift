@@ -9,7 +9,8 @@ struct SimulationReturns {
         var firstBackMs: Int64?
         /// When the last replica reached it again; nil before that.
         var lastBackMs: Int64?
-        /// When some replica lost it again after the first one had reached it; nil if none did.
+        /// When some replica lost it again after the first one had reached it, or found it without its data after all
+        /// had; nil if none did.
         var brokenMs: Int64?
 
         /// Whether every replica came back while the others waited for it, and stayed at least until a window's end.
@@ -23,13 +24,25 @@ struct SimulationReturns {
 
     private(set) var outages: [Outage] = []
     private var isThere: [Bool]
+    /// How many data losses each replica had found.
+    private var losses: [Int64]
 
-    init(replicas: Int) { isThere = [Bool](repeating: false, count: replicas) }
+    init(replicas: Int) {
+        isThere = [Bool](repeating: false, count: replicas)
+        losses = [Int64](repeating: 0, count: replicas)
+    }
 
     /// The present outage, or the last one; -1: none yet.
     var current: Int { outages.count - 1 }
 
-    mutating func note(_ replica: Int, isThere isThereNow: Bool, nowMs: Int64) {
+    mutating func note(_ replica: Int, isThere isThereNow: Bool, losses lossesNow: Int64, nowMs: Int64) {
+        // It counts alone until the others have restored, who have lost nothing if only its marker is gone.
+        if lossesNow > losses[replica], let last = outages.indices.last, outages[last].lastBackMs != nil,
+            outages[last].brokenMs == nil
+        {
+            outages[last].brokenMs = nowMs
+        }
+        losses[replica] = lossesNow
         guard isThere[replica] != isThereNow else { return }
         isThere[replica] = isThereNow
         if isThereNow {
@@ -46,9 +59,9 @@ struct SimulationReturns {
 }
 
 extension SimulationOracle {
-    /// A replica reached the store, or lost it.
-    mutating func notes(_ replica: Int, isThere: Bool, nowMs: Int64) {
-        returns.note(replica, isThere: isThere, nowMs: nowMs)
+    /// A replica reached the store, or lost it, or found data losses, these in all.
+    mutating func notes(_ replica: Int, isThere: Bool, losses: Int64, nowMs: Int64) {
+        returns.note(replica, isThere: isThere, losses: losses, nowMs: nowMs)
     }
 
     /// What windows admitted in all, if all replicas had an outage and all came back: in windows that began meanwhile
