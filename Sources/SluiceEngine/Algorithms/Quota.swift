@@ -171,7 +171,7 @@ package struct Usage: Sendable, Equatable {
         if isShadow { denials = numbers[numbers.endIndex - 1] }
     }
 
-    /// Apart from `init`, which is on the path of every answer.
+    /// A function of its own, so that `init`, which every answer calls, stays small.
     private mutating func read(_ numbers: ArraySlice<Int64>, of algorithm: Algorithm) {
         algorithm.rules.read(numbers, into: &self)
     }

@@ -75,7 +75,7 @@ struct BatchWriter {
                 operation: writeBack.kind == .restore ? batch.operations.count - 1 : -1))
     }
 
-    /// Ends it: the sequence that it is sent under, and what this replica knows of the store.
+    /// Completes the batch with its sequence, and with the highest sequence and time that the store has reported.
     mutating func end(_ sequence: Int64, _ ledger: borrowing BatchLedger, _ clock: borrowing WindowClock) {
         batch.sequence = sequence
         batch.acknowledgedSequence = ledger.acknowledgedSequence

@@ -41,7 +41,7 @@ struct Reconciler {
     /// be lost: restore first.
     private var writesBack: Bool { !isRestoring }
 
-    /// Whether the store has all that this replica admitted locally, apart from what batches in flight carry.
+    /// Whether the store has all that this replica admitted locally, not counting what batches in flight carry.
     var hasWrittenBack: Bool { writesBack && journal.isWrittenBack }
 
     /// Whether there may be counters to restore.

@@ -96,7 +96,7 @@ extension LimitField {
     /// A field that is one of a few words, of which the first is the default.
     /// - Parameters:
     ///   - others: what the other words need.
-    ///   - why: what a document is told that has one of them without it.
+    ///   - why: the reason in the fault of a document that has one of them without it.
     private static func choice<Word>(
         _ key: String, column: String? = nil, _ property: any WritableKeyPath<Limit, Word> & Sendable,
         others: PolicyFeatures, why: String

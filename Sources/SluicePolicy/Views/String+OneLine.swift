@@ -55,3 +55,12 @@ extension Unicode.Scalar {
         }
     }
 }
+
+extension String {
+    /// Without line ends at its end: editors end a file with one, which is not part of a password in it.
+    package func withoutFinalLineEnds() -> String {
+        var text = self[...]
+        while let last = text.last, last.isNewline { text.removeLast() }
+        return String(text)
+    }
+}

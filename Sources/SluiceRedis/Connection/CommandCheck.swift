@@ -23,8 +23,8 @@ enum CommandCheck {
     static func key(prefix: String) -> String { "\(prefix):1:rights" }
 
     /// KEYS[1] is `key`, ARGV[1] the change channel, on which an empty message names no counter. It returns the commands
-    /// that failed, each followed by its error. A failure is no refusal if the server cannot write just now: what
-    /// batches are answered with reports that.
+    /// that failed, each followed by its error. A failure does not show a missing right if the server cannot write just
+    /// now: the answers to batches report that.
     static let script = """
         local KEY, failures = KEYS[1], {}
         local function attempt(...)

@@ -1,6 +1,7 @@
 import Dispatch
 internal import NIOCore
 internal import NIOSSL
+import SluicePolicy
 
 /// As whom connections are opened, and whether over TLS. What is in files is read at each connect, so that a new password
 /// or certificate is used from the next connection on.
@@ -59,10 +60,8 @@ package struct RedisAccess: Sendable {
         var contents = Contents(credentials: credentials, context: nil)
         if let passwordFile {
             let bytes = try RedisAccessError.wrapping { try readFile(passwordFile) }
-            var password = String(decoding: bytes, as: UTF8.self)[...]
-            // Editors end a file with a line feed, which is not part of the password.
-            while let last = password.last, last.isNewline { password.removeLast() }
-            if !password.isEmpty { contents.credentials = .given(user: user, password: String(password)) }
+            let password = String(decoding: bytes, as: UTF8.self).withoutFinalLineEnds()
+            if !password.isEmpty { contents.credentials = .given(user: user, password: password) }
         }
         contents.context = try tls?.context(readFile)
         return contents

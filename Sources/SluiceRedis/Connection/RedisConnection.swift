@@ -212,7 +212,7 @@ final class RedisConnection: ChannelInboundHandler {
 
     // MARK: - Words
 
-    /// Why the connection broke before it was of use, as far as the answers tell; nil after that.
+    /// Why the connection broke before it was of use, by the answers so far; nil after that.
     private var earlyLoss: String? {
         if case .handshaking(let handshake, _) = state { return handshake.lossReason }
         return setback.map { "Redis closed the connection: \($0)" }

@@ -35,11 +35,11 @@ package struct RedisError: Error, Sendable, Equatable {
     package var isNoScript: Bool { code == "NOSCRIPT" }
 
     /// The command, or what it is applied to, is not there for this user: refused by a right, or renamed away.
-    var isRefusal: Bool {
-        code == "NOPERM" || Self.refusals.contains { message.firstRange(of: $0) != nil }
+    var isForbidden: Bool {
+        code == "NOPERM" || Self.forbiddenPhrases.contains { message.firstRange(of: $0) != nil }
     }
 
-    /// Of a refusal: it is about keys rather than the command.
+    /// For a forbidden command: whether its keys are forbidden rather than the command.
     var isAboutKeys: Bool {
         message.firstRange(of: "access a key") != nil || message.firstRange(of: "one of the keys") != nil
     }
@@ -89,7 +89,7 @@ package struct RedisError: Error, Sendable, Equatable {
     private static let quotedArguments = ", with args beginning with"
     private static let unknownCommand = "ERR unknown command"
     /// From outside and from inside a script, as Redis 6.2 to 8 and Valkey word it.
-    private static let refusals = [
+    private static let forbiddenPhrases = [
         "unknown command", "Unknown Redis command called", "Unknown command called", "user executing the script can't",
         "ACL failure in script",
     ]

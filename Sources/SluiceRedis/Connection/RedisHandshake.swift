@@ -35,7 +35,7 @@ struct RedisHandshake {
     private var isFirstRound = true
     private var userForm = UserForm.asGiven
     private var server = RedisServer()
-    /// The refusals of commands that another may replace, in Redis's words.
+    /// Why commands that another may replace are forbidden, in Redis's words.
     private var refused: [Replaceable: String] = [:]
     /// The fault of a step that the connection can do without: reported if the connection then breaks.
     private var setback: String?
@@ -81,7 +81,7 @@ struct RedisHandshake {
         answered = 0
     }
 
-    /// Why the connection broke, as far as the answers tell.
+    /// Why the connection broke, by the answers so far.
     var lossReason: String {
         if let setback { return "Redis closed the connection: \(setback)" }
         guard answered == 0, isFirstRound, let first = steps.first else { return "Redis closed the connection" }
@@ -145,7 +145,7 @@ struct RedisHandshake {
         // The answer that `EVALSHA` of no script is to have.
         guard !error.isNoScript else { return }
         setback = error.reason
-        if !error.isRefusal { lastingSetback = error.reason }
+        if !error.isForbidden { lastingSetback = error.reason }
     }
 
     // MARK: - Rounds
@@ -153,7 +153,7 @@ struct RedisHandshake {
     private mutating func endRound() -> Action {
         if userForm == .refused {
             userForm = .leftOut
-            server.refusals = [
+            server.foundLimitations = [
                 RedisLimitation(
                     loss: "this server knows no users: the password was sent without the user", reason: setback ?? "")
             ]
@@ -177,18 +177,18 @@ struct RedisHandshake {
     }
 
     private mutating func finish() -> Action {
-        var refusals = server.refusals
+        var found = server.foundLimitations
         if let words = refused[.hash] {
             server.scriptHashes = BatchScriptHashes()
-            refusals.append(
+            found.append(
                 RedisLimitation(loss: "every batch brings its script along, since EVALSHA is refused", reason: words))
         } else if let words = refused[.load] {
-            refusals.append(
+            found.append(
                 RedisLimitation(
                     loss: "scripts are brought along by the first batches, since SCRIPT LOAD is refused", reason: words)
             )
         } else if let words = refused[.text] {
-            refusals.append(
+            found.append(
                 RedisLimitation(
                     loss: "scripts that Redis loses cost a connection, since EVAL is refused", reason: words))
         }
@@ -197,9 +197,9 @@ struct RedisHandshake {
                 server.isVersionKnown
                 ? "whether Redis may evict counters is unknown"
                 : "Redis' version, its role and whether it may evict counters are unknown"
-            refusals.append(RedisLimitation(loss: "\(unknown), since INFO is refused", reason: words))
+            found.append(RedisLimitation(loss: "\(unknown), since INFO is refused", reason: words))
         }
-        server.refusals = refusals
+        server.foundLimitations = found
         return .ready(server)
     }
 
@@ -213,16 +213,16 @@ struct RedisHandshake {
             return "Redis did not accept the credentials: \(error.reason(without: credentials?.password ?? ""))"
         case .select: return "Redis did not select database \(database): \(error.reason)"
         case .loadScript where error.code == "NOAUTH": return "Redis asks for a password: \(error.reason)"
-        case .loadScript where error.isRefusal: refused[.load] = error.reason
+        case .loadScript where error.isForbidden: refused[.load] = error.reason
         case .loadScript: return "Redis did not load the script: \(error.reason)"
         case .hashScript: refused[.hash] = error.reason
-        case .tryHash where error.isRefusal: refused[.hash] = error.reason
-        case .checkCommands where error.isRefusal && error.isAboutKeys:
+        case .tryHash where error.isForbidden: refused[.hash] = error.reason
+        case .checkCommands where error.isForbidden && error.isAboutKeys:
             return "Redis does not let this user use its keys: \(error.reason)"
-        case .checkCommands where error.isRefusal: refused[.text] = error.reason
-        case .readServer where error.isRefusal: refused[.info] = error.reason
-        case .setName where error.isRefusal && isForCharging:
-            server.refusals.append(
+        case .checkCommands where error.isForbidden: refused[.text] = error.reason
+        case .readServer where error.isForbidden: refused[.info] = error.reason
+        case .setName where error.isForbidden && isForCharging:
+            server.foundLimitations.append(
                 RedisLimitation(
                     loss: "the connection has no name in CLIENT LIST, since CLIENT SETNAME is refused",
                     reason: error.reason))
@@ -255,18 +255,18 @@ struct RedisHandshake {
 
     private mutating func readCommands(_ reply: RedisReply?) -> String? {
         guard case .array(let elements) = reply else { return "Redis answered the check of commands with no list" }
-        var refusals: [(use: CommandCheck.Use, name: String, words: String)] = []
+        var forbidden: [(use: CommandCheck.Use, name: String, words: String)] = []
         for index in stride(from: 0, to: elements.count - 1, by: 2) {
             guard case .string(let name) = elements[index], case .string(let words) = elements[index + 1] else {
                 continue
             }
             let error = RedisError(String(decoding: words.prefix(RedisBounds.maxErrorBytes), as: UTF8.self))
             let command = String(decoding: name, as: UTF8.self)
-            guard error.isRefusal, let use = CommandCheck.uses[command] else { continue }
-            refusals.append((use, command, error.reason))
+            guard error.isForbidden, let use = CommandCheck.uses[command] else { continue }
+            forbidden.append((use, command, error.reason))
         }
         func refused(_ use: CommandCheck.Use) -> (names: String, words: String)? {
-            let those = refusals.filter { $0.use == use }
+            let those = forbidden.filter { $0.use == use }
             return those.first.map { (those.map(\.name).joined(separator: ", "), $0.words) }
         }
         if let (names, words) = refused(.counting) {
@@ -274,13 +274,13 @@ struct RedisHandshake {
         }
         if let (names, words) = refused(.records) {
             server.refusesRecords = true
-            server.refusals.append(
+            server.foundLimitations.append(
                 RedisLimitation(
                     loss: "reservations, logs, slots and the list of live replicas do not work, since scripts may not "
                         + "run \(names)", reason: words))
         }
         if let (_, words) = refused(.notifying) {
-            server.refusals.append(
+            server.foundLimitations.append(
                 RedisLimitation(
                     loss: "other replicas may deny for a second what was given back, since scripts may not run PUBLISH",
                     reason: words))

@@ -234,7 +234,7 @@ extension RedisLink: RedisConnectionOwner {
                 return connection.write(call)
             }
             // The next handshake finds another way to run scripts, or says that there is none.
-            if error.isRefusal, pipeline.slot(index).hasScript { return connection.fail(error.reason) }
+            if error.isForbidden, pipeline.slot(index).hasScript { return connection.fail(error.reason) }
             pipeline.setResult(.failure(error.failure), of: index)
             if error.wantsAnotherConnection(bySentinels: sentinels != nil) { isOver = error.reason }
         } else {
@@ -243,7 +243,7 @@ extension RedisLink: RedisConnectionOwner {
                 let answer = try decoder.decode(reply, of: slot.script, expecting: slot.entries)
                 pipeline.setResult(.success(answer), of: index)
                 // A right that went after the handshake: the next one finds out what is still possible.
-                if !refusesRecords, let error = answer.words.lazy.map(RedisError.init).first(where: \.isRefusal) {
+                if !refusesRecords, let error = answer.words.lazy.map(RedisError.init).first(where: \.isForbidden) {
                     isOver = "Redis refuses what it allowed before: \(error.reason)"
                 }
             } catch {

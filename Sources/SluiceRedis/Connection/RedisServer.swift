@@ -4,8 +4,8 @@ struct RedisServer: Equatable, CustomStringConvertible {
     static let lowestVersion = (major: 6, minor: 2)
 
     var scriptHashes = BatchScriptHashes()
-    /// What steps of the handshake were refused.
-    var refusals: [RedisLimitation] = []
+    /// What the handshake found that is forbidden, and what is lost by that.
+    var foundLimitations: [RedisLimitation] = []
     /// Whether scripts may not run commands that some of them need: what is answered for it is known then.
     var refusesRecords = false
     private var fields: [String: String] = [:]
@@ -59,7 +59,7 @@ struct RedisServer: Equatable, CustomStringConvertible {
 
     /// What operators should know of it, though it can be used.
     var limitations: [RedisLimitation] {
-        var limitations = refusals
+        var limitations = foundLimitations
         if let policy = fields["maxmemory_policy"], policy != "noeviction" {
             limitations.append(
                 RedisLimitation(

@@ -176,8 +176,7 @@ package struct SettingsResolver {
         if let path = values[fileSetting.name]?.text {
             do {
                 let contents = try readFile(path)
-                // Editors end a file with a line feed, which is not part of the password.
-                let password = String(decoding: contents.bytes, as: UTF8.self).trimmingLineEnds()
+                let password = String(decoding: contents.bytes, as: UTF8.self).withoutFinalLineEnds()
                 if !password.isEmpty && contents.isReadableByAll {
                     warnings.append("\(path): holds a password, and everybody on this machine can read it: chmod o-r")
                 }
@@ -241,13 +240,5 @@ package struct SettingsResolver {
         faults.append(
             "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what is still to be "
                 + "written to Redis")
-    }
-}
-
-extension String {
-    fileprivate func trimmingLineEnds() -> String {
-        var text = self[...]
-        while let last = text.last, last.isNewline { text.removeLast() }
-        return String(text)
     }
 }
