@@ -71,4 +71,33 @@ import Testing
         #expect(recovery.advance(isDone: false, now: now) == .end)
         #expect(!self.recovery(phase, [], assumed: 1).isAwaiting)
     }
+
+    /// What others had written back before the outage says nothing about what they admitted locally in it.
+    @Test func anOutageDuringTheRestoresStartsOver() {
+        var membership = Membership(ReplicaView(own: 1, assumed: 2), now: Self.start)
+        membership.update([2], now: Self.start)
+        var reconciler = Reconciler(usesStore: true, maxIncrement: 100)
+        _ = reconciler.storeLostData(counterCount: 0, membership, sinceMs: 500, now: Self.start)
+        reconciler.heard(heartbeat(2, seenMs: 600, writtenBackMs: 600))
+        reconciler.storeReached(hadOutage: true, membership, sinceMs: 1_000, now: Self.start)
+        reconciler.heard(heartbeat(2, seenMs: 600, writtenBackMs: 600))
+        #expect(reconciler.advance(isDone: true, now: Self.start) == false)
+        reconciler.heard(heartbeat(2, seenMs: 1_000, writtenBackMs: 600))
+        #expect(reconciler.advance(isDone: true, now: Self.start) == true)
+        #expect(reconciler.recovery?.phase == .writingBack)
+        reconciler.heard(heartbeat(2, seenMs: 1_100, writtenBackMs: 600))
+        #expect(reconciler.advance(isDone: true, now: Self.start) == false)
+        reconciler.heard(heartbeat(2, seenMs: 1_200, writtenBackMs: 1_150))
+        #expect(reconciler.advance(isDone: true, now: Self.start) == true)
+        #expect(reconciler.recovery == nil)
+    }
+
+    /// Shares of before the first contact are not those of the first outage.
+    @Test func theFirstContactEndsTheTimeBeforeIt() {
+        let membership = Membership(ReplicaView(own: 1, assumed: 1), now: Self.start)
+        var reconciler = Reconciler(usesStore: true, maxIncrement: 100)
+        let outage = reconciler.outage
+        reconciler.storeReached(hadOutage: false, membership, sinceMs: 500, now: Self.start)
+        #expect(reconciler.outage != outage && reconciler.recovery == nil)
+    }
 }

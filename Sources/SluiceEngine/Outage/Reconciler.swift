@@ -20,8 +20,8 @@ struct Reconciler {
     private var restoreEnd = 0
     /// Set after an outage or a data loss, until every live replica has brought the store up to date.
     private(set) var recovery: Recovery?
-    /// Counts finished recoveries, so that a counter takes its share once per outage: see `Counter.beginShare`. Never
-    /// 0.
+    /// Counts finished recoveries and the first contact, so that a counter takes its share once per outage: see
+    /// `Counter.beginShare`. Never 0.
     private(set) var outage: Int16 = 1
 
     init(usesStore: Bool, maxIncrement: Int64) {
@@ -80,10 +80,12 @@ struct Reconciler {
     mutating func storeReached(
         hadOutage: Bool, _ membership: borrowing Membership, sinceMs: Int64, now: ClockReading
     ) {
-        if isRestoring {
-            recovery?.startedNs = now.monotonicNs
-        } else if hadOutage {
-            _ = begin(.writingBack, membership, sinceMs: sinceMs, now: now)
+        // Heartbeats of before the outage do not show what others admitted locally since.
+        if isRestoring || hadOutage {
+            _ = begin(isRestoring ? .restoring : .writingBack, membership, sinceMs: sinceMs, now: now)
+        } else {
+            // The time before the first contact ends like an outage: the next one has shares of its own.
+            endRecovery()
         }
         wantsBatch = true
     }

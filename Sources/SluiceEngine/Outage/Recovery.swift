@@ -15,7 +15,7 @@ struct Recovery: Equatable {
 
     private(set) var phase: Phase
     /// When it began, by the monotonic clock.
-    var startedNs: Int64
+    private let startedNs: Int64
     /// Heartbeats count from this time of the store on, ms since the epoch: when the store was found to be available
     /// again, or to have lost its data.
     private let sinceMs: Int64
