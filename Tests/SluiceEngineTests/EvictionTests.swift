@@ -177,6 +177,33 @@ import Testing
         #expect(rig.limiter.evictedCount == 1)
     }
 
+    /// After a reload a batch may still refer to the plan of before, but it does not keep a counter for long: a row that
+    /// has the counter, too, stays.
+    @Test func aReplacedPlanKeepsNothing() {
+        func policy(_ max: Int64) -> Policy {
+            StoreModel.policy(
+                [limit("c", max: 2, per: 3_600)],
+                allTools: [limit("s", max: max, per: 1, of: nil, scope: .session)],
+                tools: ["u": ToolRule(action: .allow, reason: nil, limits: [])])
+        }
+        var rig = rig(policy(10), maxPlans: 8, grantParts: 2)
+        for _ in 0..<2 { #expect(rig.decide(session: "a").source == .shared) }
+        _ = rig.wait(session: "a")
+        #expect(rig.sent().count == 1)
+        rig.lose()
+        rig.limiter.replacePolicies(PolicySet(single: policy(11)))
+        #expect(rig.decide(session: "a").verdict == .limit)
+        rig.pass(ms: 1_100)
+        // The row has no window of its own any more, but its grant's: room is made of others, or not at all.
+        for session in 0..<4 { _ = rig.ask("u", session: "s\(session)") }
+        // The store tells what became of the batch: nothing refers to the plan any more.
+        let probe = rig.probe()
+        rig.answer(probe, rig.run(probe))
+        rig.exchange()
+        rig.lose()
+        #expect(rig.decide(session: "a").verdict == .limit)
+    }
+
     /// A window that is over holds nothing: its row may be dropped, with or without a store.
     @Test func whatIsOverMakesRoom() {
         var rig = rig(policy(limit(max: 10, scope: .session)), usesStore: false)

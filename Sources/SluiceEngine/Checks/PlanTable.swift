@@ -36,8 +36,9 @@ struct PlanTable {
         /// Picks rows to examine for an eviction.
         var random = SeededRandom(seed: 1)
         var longRows: [PlanID] = []
-        /// How many write-backs in flight refer to a counter; few counters have any.
-        var writeBacks: [CounterID: Int32] = [:]
+        /// How many references to a counter end by themselves: write-backs in flight, and plans that were replaced and
+        /// that a batch still refers to. Few counters have any.
+        var passing: [CounterID: Int32] = [:]
         /// Counters of the plan that is being made, which already refers to them.
         var held: [CounterID] = []
         var evicted: Int64 = 0
@@ -249,24 +250,24 @@ struct PlanTable {
     }
 
     /// Whether other plans use a plan's counter as well. A plan that is still being made does not count, because it
-    /// may fail; nor do write-backs in flight, which end by themselves.
+    /// may fail; nor do references that end by themselves.
     func isShared(_ counter: CounterID) -> Bool {
         let others =
             (upkeep.value.held.contains(counter) ? 1 : 0)
-            + (upkeep.value.writeBacks.isEmpty ? 0 : upkeep.value.writeBacks[counter] ?? 0)
+            + (upkeep.value.passing.isEmpty ? 0 : upkeep.value.passing[counter] ?? 0)
         return self[counter].references - others > 1 + self[counter].keepers
     }
 
     /// A write-back of a counter is sent, and holds a reference to it.
     mutating func beginWriteBack(_ counter: CounterID) {
         self[counter].references += 1
-        upkeep.value.writeBacks[counter, default: 0] += 1
+        upkeep.value.passing[counter, default: 0] += 1
     }
 
-    mutating func endWriteBack(_ counter: CounterID) {
-        upkeep.value.writeBacks[counter] = upkeep.value.writeBacks[counter].flatMap {
-            $0 > 1 ? $0 - 1 : nil
-        }
+    mutating func endWriteBack(_ counter: CounterID) { endPassing(counter) }
+
+    private mutating func endPassing(_ counter: CounterID) {
+        upkeep.value.passing[counter] = upkeep.value.passing[counter].flatMap { $0 > 1 ? $0 - 1 : nil }
         release(counter: counter)
     }
 
@@ -286,6 +287,9 @@ struct PlanTable {
         planByIdentity.remove(plan.row, hash: identity(ofPlan: plan).hashValue)
         leaveGrant(plan)
         self[plan].isReplaced = true
+        for position in 0..<self[plan].counters.count {
+            upkeep.value.passing[self[plan].counters[position], default: 0] += 1
+        }
         if self[plan].pins == 0 { forget(plan) }
     }
 
@@ -299,7 +303,10 @@ struct PlanTable {
         changes += 1
         leaveGrant(plan)
         if !self[plan].isReplaced { planByIdentity.remove(plan.row, hash: identity(ofPlan: plan).hashValue) }
-        for position in 0..<self[plan].counters.count { release(counter: self[plan].counters[position]) }
+        for position in 0..<self[plan].counters.count {
+            let counter = self[plan].counters[position]
+            if self[plan].isReplaced { endPassing(counter) } else { release(counter: counter) }
+        }
         release(rules: self[plan].rules)
         boxedBytes -= self[plan].boxedBytes
         let isListed = self[plan].isListed
