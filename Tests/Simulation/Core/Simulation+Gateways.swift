@@ -52,7 +52,7 @@ extension Simulation {
             lastTicket,
             SimulationOracle.Question(
                 replica: replica, askedNs: nowNs, cost: question.cost, isPeek: question.isPeek, grant: question.grant,
-                session: question.session, limits: self.limits(of: question.tool),
+                session: question.session, limits: self.limits(of: question.tool), heldNs: heldNs(replica),
                 mixed: SimulationOracle.Mixed(
                     tool: question.tool, reserves: question.reserves, id: question.id,
                     reservation: reservation?.description,

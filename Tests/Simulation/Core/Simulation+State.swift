@@ -15,6 +15,9 @@ extension Simulation {
         /// Whether a timer will write the changes.
         var isDue = false
         var held: [Batch] = []
+        /// Since when batches are held, and for how long they were in all before.
+        var heldSinceNs: Int64 = 0
+        var heldNs: Int64 = 0
         /// Counts the processes that used it.
         var process = 0
         /// The process dies soon after its next write-back.
@@ -48,6 +51,7 @@ extension Simulation {
             return send(batch, from: replica)
         }
         one.limiter.batchHeld(sequence: batch.sequence)
+        if disk.held.isEmpty { one.disk?.heldSinceNs = nowNs }
         one.disk?.held.append(batch)
         record(replica)
     }
@@ -99,12 +103,19 @@ extension Simulation {
     /// Nothing has to be waited for any more.
     private mutating func release(_ replica: Int) {
         let one = replicas[replica]
-        guard let held = one.disk?.held, !held.isEmpty else { return }
+        guard let disk = one.disk, !disk.held.isEmpty else { return }
         one.disk?.held = []
-        for batch in held {
+        one.disk?.heldNs += nowNs - disk.heldSinceNs
+        for batch in disk.held {
             one.limiter.batchLeft(sequence: batch.sequence, now: moment(replica))
             send(batch, from: replica)
         }
+    }
+
+    /// How long a replica's batches have waited for its disk in all.
+    func heldNs(_ replica: Int) -> Int64 {
+        guard let disk = replicas[replica].disk else { return 0 }
+        return disk.heldNs + (disk.held.isEmpty ? 0 : nowNs - disk.heldSinceNs)
     }
 
     /// The process ends in order: all waiting checks are answered, and everything is written.

@@ -294,7 +294,7 @@ struct Simulation {
                 lastTicket,
                 SimulationOracle.Question(
                     replica: replica, askedNs: nowNs, cost: cost, isPeek: isPeek, grant: grant, session: session,
-                    limits: limits))
+                    limits: limits, heldNs: heldNs(replica)))
             let evicted = replicas[replica].limiter.evictedCount
             let outcome = replicas[replica].limiter.check(
                 identity, cost: cost, isPeek: isPeek, wantsTrace: true, ticket: Ticket(rawValue: lastTicket),
@@ -318,9 +318,14 @@ struct Simulation {
     mutating func answered(_ ticket: UInt64, _ decision: Decision) throws {
         let question = oracle.open[ticket]
         let mustBeShared = scenario.course == .gentle ? nowNs > 50_000_000 : nowNs > SimulationScenario.healedNs
+        // It may have waited for a batch in flight, and both for the disk.
+        let diskNs = question.map { heldNs($0.replica) - $0.heldNs } ?? 0
         // A local answer under an id stays the answer.
-        if decision.source == .local && mustBeShared && scenario.course != .ending && question?.mixed?.id == nil {
-            throw SimulationFailure(description: "ticket \(ticket) is counted locally: \(decision)")
+        if decision.source == .local && mustBeShared && scenario.course != .ending && question?.mixed?.id == nil
+            && diskNs + 4 * scenario.usualDelayNs <= SimulationScenario.storeWaitNs
+        {
+            throw SimulationFailure(
+                description: "ticket \(ticket) is counted locally, \(diskNs) ns for the disk: \(decision)")
         }
         if decision.source == .shared, scenario.stepsClock, scenario.course == .healing { try judgeTime(decision) }
         if let question, decision.source == .cache { try judgeRemembered(question, decision) }
@@ -331,11 +336,22 @@ struct Simulation {
                 question, by: limiter, nowMs: limiter.clock.nowMs(moment(question.replica)),
                 judgesShare: isPlain && !scenario.crashes && !scenario.restarts)
         }
+        if isVerbose, let question { print("    replica \(question.replica) \(Self.words(decision, question))") }
         try oracle.answers(
             ticket, decision, turns: question.map { turns(of: $0.replica) } ?? 0,
             isRecovering: question.map { replicas[$0.replica].limiter.reconciler.recovery != nil } ?? false,
             nowNs: nowNs)
         if let question, question.mixed != nil { plan(decision, of: question) }
+    }
+
+    /// One line of a run with every event.
+    private static func words(_ decision: Decision, _ question: SimulationOracle.Question) -> String {
+        let looks = (decision.trace ?? []).map { "\($0.rule) from \($0.windowStartMs): \($0.used) of \($0.max)" }
+        return """
+            \(decision.allowed ? "admits" : "denies") \(question.cost) of \(question.grant)\
+            \(question.session.map { ", session \($0)" } ?? "")\(question.isPeek ? ", a peek" : ""), \
+            \(decision.source): \(looks.joined(separator: ", "))
+            """
     }
 
     /// After a store's clock had run ahead and came back, replicas count in windows of its true time again.

@@ -11,6 +11,25 @@ extension SimulationOracle {
         var seenBefore: Int64 = 0
         /// `Simulation.turns(of:)` at its last admission; nil if that changed before a restart.
         var turns: Int64? = 0
+        /// The number of the outage after which the store last reported to it, and the usage reported before.
+        private var heardOutage = -1
+        private var seenBeforeOutage: Int64 = 0
+        /// The number of the outage after which it last admitted within its share, with the store; -1: none.
+        var sharedAfterOutage = -1
+
+        /// The store reported this usage.
+        mutating func hear(_ used: Int64, outage: Int) {
+            if outage != heardOutage { (heardOutage, seenBeforeOutage) = (outage, seen) }
+            seen = used
+            isAlone = false
+        }
+
+        /// What its share in that outage was computed from; nil if it admitted nothing within it.
+        func shareSeen(outage: Int) -> Int64? {
+            if spells > 0 { return seenBefore }
+            guard sharedAfterOutage == outage else { return nil }
+            return heardOutage == outage ? seenBeforeOutage : seen
+        }
 
         mutating func admitsAlone(turns now: Int64) {
             defer { turns = now }

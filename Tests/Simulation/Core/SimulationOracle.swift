@@ -21,10 +21,12 @@ struct SimulationOracle {
         let mixed: Mixed?
         /// The store may be asked about it.
         var waits = false
+        /// How long batches of its replica had waited for the disk before.
+        let heldNs: Int64
 
         init(
             replica: Int, askedNs: Int64, cost: Int64, isPeek: Bool, grant: String, session: String?, limits: [Limit],
-            mixed: Mixed? = nil
+            heldNs: Int64, mixed: Mixed? = nil
         ) {
             self.replica = replica
             self.askedNs = askedNs
@@ -33,6 +35,7 @@ struct SimulationOracle {
             self.grant = grant
             self.session = session
             self.limits = limits
+            self.heldNs = heldNs
             self.mixed = mixed
         }
     }
@@ -275,6 +278,10 @@ struct SimulationOracle {
         case .shared:
             knowsTime[question.replica] = true
             try judge(question, decision, looks, demand)
+            if isRecovering, decision.allowed, !question.isPeek {
+                let outage = returns.current
+                count(question, looks) { $0.views[question.replica].sharedAfterOutage = outage }
+            }
             // Until all count in the store again, the share is that of what was left before the outage.
             if !isRecovering { hear(question, looks) }
         case .cache:
@@ -331,8 +338,7 @@ struct SimulationOracle {
     private mutating func hear(_ question: Question, _ looks: [Decision.LimitTrace]) {
         for (limit, look) in zip(question.limits, looks) {
             let key = window(limit, question, look)
-            usages[key]?.views[question.replica].seen = look.used
-            usages[key]?.views[question.replica].isAlone = false
+            usages[key]?.views[question.replica].hear(look.used, outage: returns.current)
         }
     }
 

@@ -84,7 +84,8 @@ extension SimulationOracle {
             if window.startMs > outage.startMs {
                 try bounds.judge(.returned, admitted, of: usage.max, what)
             } else if !isForgotten(startMs: window.startMs, endMs: usage.endMs) {
-                let seen = usage.views.filter { $0.spells > 0 }.map(\.seenBefore).min() ?? 0
+                // Whoever came back first admitted its share of what it saw left, too.
+                let seen = usage.views.compactMap { $0.shareSeen(outage: index) }.min() ?? 0
                 let before = usage.admittedBefore(outage: index)
                 try bounds.judge(.returnedOpen, admitted, of: usage.max + max(0, before - seen), what)
             }
