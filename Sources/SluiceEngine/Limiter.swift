@@ -85,12 +85,12 @@ package struct Limiter {
         reservations = Reservations(configuration)
         budget = Budget(ms: configuration.budgetMs)
         table = PlanTable(
-            maxPlans: configuration.maxPlans, maxBytes: configuration.maxTableBytes,
+            keys: configuration.keys, maxPlans: configuration.maxPlans, maxBytes: configuration.maxTableBytes,
             grantParts: configuration.grantParts)
         recorder = StateRecorder(isOn: configuration.keepsState)
         clock = WindowClock(now: now)
         link = StoreLink(Breaker(overdueAfterNs: budget.storeWaitNs, seed: configuration.seed, now: now))
-        denials = DenialCache(seed: configuration.seed, now: now)
+        denials = DenialCache(keys: configuration.keys, seed: configuration.seed, now: now)
         reconciler = Reconciler(usesStore: configuration.usesStore, maxIncrement: configuration.maxIncrement)
         membership = Membership(configuration.replicas, now: now)
         lastSweepNs = now.monotonicNs
@@ -228,7 +228,7 @@ package struct Limiter {
         let baseKeys: [[UInt8]]
         if let throttle = identity.throttle {
             ruling = CallRuling(rule: "", limits: [throttle.limit])
-            baseKeys = [throttle.baseKey(prefix: configuration.keyPrefix)]
+            baseKeys = [throttle.baseKey(in: configuration.keys)]
         } else {
             let parts = identity.parts
             ruling = rulebook.ruling(parts)
@@ -237,7 +237,7 @@ package struct Limiter {
                 return .ruled(decision)
             }
             baseKeys = ruling.limits.map {
-                CounterKey.baseKey(prefix: configuration.keyPrefix, limit: $0, identity: parts)
+                CounterKey.baseKey(in: configuration.keys, limit: $0, identity: parts)
             }
         }
         table.maxBytes = identityBytes

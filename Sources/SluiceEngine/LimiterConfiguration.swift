@@ -1,7 +1,7 @@
 /// What an operator decides of one replica, and the bounds of its tables.
 package struct LimiterConfiguration: Sendable {
-    /// Prefix of every counter's key.
-    package var keyPrefix: String
+    /// What its keys begin with.
+    package var keys: KeySpace
     /// Budget of a check from the socket to its answer, ms.
     package var budgetMs: Int64
     package var replicas: ReplicaView
@@ -19,9 +19,9 @@ package struct LimiterConfiguration: Sendable {
     /// Seeds pauses that must differ between replicas.
     package var seed: UInt64
 
-    package init(keyPrefix: String, budgetMs: Int64, replicas: ReplicaView, usesStore: Bool, seed: UInt64) {
+    package init(keys: KeySpace, budgetMs: Int64, replicas: ReplicaView, usesStore: Bool, seed: UInt64) {
         precondition(budgetMs >= 1)
-        self.keyPrefix = keyPrefix
+        self.keys = keys
         self.budgetMs = budgetMs
         self.replicas = replicas
         self.usesStore = usesStore

@@ -164,7 +164,7 @@ struct Sluiced: AsyncParsableCommand {
             socketPath: settings.socketPath, socketMode: settings.socketMode,
             socketGroupID: try settings.socketGroup.map(groupID), operatorUserIDs: settings.operatorUserIDs,
             limiter: LimiterConfiguration(
-                keyPrefix: settings.keyPrefix, budgetMs: settings.budgetMs,
+                keys: KeySpace(prefix: settings.keyPrefix), budgetMs: settings.budgetMs,
                 replicas: ReplicaView(own: replica, assumed: settings.replicas), usesStore: store != nil,
                 // A restarted replica must not repeat its random numbers.
                 seed: UInt64.random(in: 0...UInt64.max)),

@@ -16,7 +16,7 @@ extension Integration {
                     throw SupportError("sluice-load ended: \(driver.process.output)\(driver.process.errors)")
                 }
                 for grant in grants {
-                    guard case .array(let keys) = try client.command("KEYS", "sluice:1:{\(grant)}:run:*") else {
+                    guard case .array(let keys) = try client.command("KEYS", "sluice:2:{\(grant)}:run:*") else {
                         continue
                     }
                     for case .string(let key) in keys {

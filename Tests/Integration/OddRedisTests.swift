@@ -14,21 +14,21 @@ extension Integration {
             let client = try sidecar.client()
             #expect(try client.check("g", "run").source == "shared")
             let store = try redis.client()
-            let keys = try store.command("KEYS", "sluice:1:replica:*").elements ?? []
+            let keys = try store.command("KEYS", "sluice:2:replica:*").elements ?? []
             let key = try #require(keys.first?.text)
             _ = try store.command("SET", key, marker)
-            _ = try store.command("ZADD", "sluice:1:replicas", "+inf", "no replica")
-            _ = try store.command("ZADD", "sluice:1:replicas", "1e300", "00000000000000aa")
+            _ = try store.command("ZADD", "sluice:2:replicas", "+inf", "no replica")
+            _ = try store.command("ZADD", "sluice:2:replicas", "1e300", "00000000000000aa")
             try await waitUntil("it logs both\n\(sidecar.log)") {
-                sidecar.log.contains("sluice:1:replicas held 1 members")
+                sidecar.log.contains("sluice:2:replicas held 1 members")
                     && sidecar.log.contains("this replica's marker")
             }
             try await sidecar.waitUntilShared()
             #expect(try client.command("PING") == .string("PONG"))
             #expect(try client.check("g", "run").source == "shared")
-            #expect(sidecar.log.split(separator: "sluice:1:replicas held").count == 2, "once")
+            #expect(sidecar.log.split(separator: "sluice:2:replicas held").count == 2, "once")
             #expect(sidecar.log.split(separator: "this replica's marker").count == 2, "once")
-            #expect(try store.command("ZSCORE", "sluice:1:replicas", "no replica") == .null)
+            #expect(try store.command("ZSCORE", "sluice:2:replicas", "no replica") == .null)
         }
     }
 }

@@ -102,7 +102,7 @@ extension Integration {
             let (client, redis) = (try pair.one.client(), try pair.redis.client())
             let grant = Grants.next()
             _ = try client.check(grant, "chat")
-            let key = try #require(redis.command("KEYS", "sluice:1:{\(grant)}:chat:*").elements?.first?.text)
+            let key = try #require(redis.command("KEYS", "sluice:2:{\(grant)}:chat:*").elements?.first?.text)
             for first in stride(from: 0, to: 25_000, by: 5_000) {
                 let words = (first..<first + 5_000).flatMap {
                     [key.replacing("{\(grant)}:chat:", with: "{many\($0)}:run:"), "1"]

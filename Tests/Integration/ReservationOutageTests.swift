@@ -56,7 +56,7 @@ extension Integration {
                 #expect(again.allowed && again.remaining == (id == "away" ? first : before).remaining)
             }
             #expect(try one.reserve(grant, "run", "COST", "4", "ID", "reserved") == reserved)
-            let keys = ["before", "away", "reserved"].map { "sluice:1:{\(grant)}:id:run:\($0)" }
+            let keys = ["before", "away", "reserved"].map { "sluice:2:{\(grant)}:!id:run:\($0)" }
             try await waitUntil("Redis knows of all of them") {
                 try stage.redis.command(["EXISTS"] + keys) == .integer(3)
             }

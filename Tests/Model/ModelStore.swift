@@ -336,18 +336,18 @@ package struct ModelStore: Sendable {
         var found: [StoredCounter] = []
         var seen: Set<CounterKey> = []
         for bytes in items.keys where query.mayMatch(bytes[...]) {
-            guard value(of: bytes) != nil, let key = CounterKey(bytes, prefix: query.keyPrefix), query.matches(key),
+            guard value(of: bytes) != nil, let key = CounterKey(bytes, in: query.keys), query.matches(key),
                 let open = key.open(atMs: clockMs), seen.insert(open).inserted
             else { continue }
-            if let counter = stored(open, prefix: query.keyPrefix) { found.append(counter) }
+            if let counter = stored(open, in: query.keys) { found.append(counter) }
             if found.count >= query.limit { break }
         }
         return StoredCounters(counters: found, timeMs: clockMs)
     }
 
-    private func stored(_ key: CounterKey, prefix: String) -> StoredCounter? {
+    private func stored(_ key: CounterKey, in keys: KeySpace) -> StoredCounter? {
         func integer(_ key: CounterKey) -> Int64? {
-            if case .integer(let number) = value(of: key.bytes(prefix: prefix)) { number } else { nil }
+            if case .integer(let number) = value(of: key.bytes(in: keys)) { number } else { nil }
         }
         var usage: Usage?
         var lastMs: Int64 = 0
@@ -360,18 +360,18 @@ package struct ModelStore: Sendable {
                 usage?.previous = previous ?? 0
             }
         case .tokenBucket:
-            if let bucket = bucket(of: key.bytes(prefix: prefix)) {
+            if let bucket = bucket(of: key.bytes(in: keys)) {
                 usage = Usage(used: bucket.level)
                 lastMs = bucket.lastMs
             }
         case .slidingLog:
-            if case .log(let log) = value(of: key.bytes(prefix: prefix)) {
+            if case .log(let log) = value(of: key.bytes(in: keys)) {
                 var usage = Usage(used: 0)
                 usage.denials = integer(key.denials) ?? 0
                 return StoredCounter(key: key, usage: usage, log: log)
             }
         case .concurrency:
-            let expiries = slots(of: key.bytes(prefix: prefix)).values.filter { $0 > clockMs }
+            let expiries = slots(of: key.bytes(in: keys)).values.filter { $0 > clockMs }
             if let first = expiries.min(), let last = expiries.max() {
                 usage = Usage(used: Int64(expiries.count))
                 usage?.firstExpiryMs = first

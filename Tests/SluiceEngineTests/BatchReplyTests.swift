@@ -58,7 +58,7 @@ import Testing
         batch.entries.append(Batch.Entry(cost: 1, count: 3, firstCharge: 0, chargeCount: 1))
         batch.entries.append(Batch.Entry(cost: 0, count: 0, firstCharge: 1, chargeCount: 0, operation: 0))
         batch.entries.append(Batch.Entry(cost: 0, count: 0, firstCharge: 1, chargeCount: 0, operation: 1))
-        for key in ["p:1:{g}:c", "p:1:{g}:reservation:r", "p:1:replicas", "p:1:written-back"] {
+        for key in ["p:2:{g}:c", "p:2:{g}:!r:r", "p:2:replicas", "p:2:written-back"] {
             batch.appendKey(Array(key.utf8))
         }
         var store = ModelStore(clockMs: LimiterRig.startMs)

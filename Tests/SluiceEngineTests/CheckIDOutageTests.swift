@@ -14,7 +14,7 @@ import Testing
         Question(cost: cost, reserves: reserves, id: id)
     }
 
-    private func idempotencyKey(_ id: String = "1") -> [UInt8] { Array("sluice:1:{g}:id:t:\(id)".utf8) }
+    private func idempotencyKey(_ id: String = "1") -> [UInt8] { Array("sluice:2:{g}:!id:t:\(id)".utf8) }
 
     /// Another replica's limiter over the same store.
     private func other(_ rig: LimiterRig, _ policy: Policy) -> LimiterRig {

@@ -58,7 +58,7 @@ import Testing
         let stored = rig.store.stored(query)
         let other = LimiterRig(policy(ten))
         var limiter = other.limiter
-        let key = try #require(stored.counters.first).key.bytes(prefix: "sluice")
+        let key = try #require(stored.counters.first).key.bytes(in: "sluice")
         let baseKey = Array(key[...(try #require(key.lastIndex(of: UInt8(ascii: ":"))))])
         _ = limiter.table.insertCounter(baseKey: baseKey, window: .seconds(60), algorithm: .fixedWindow)
         var unknown = CounterInspection(query, stored: nil)
@@ -269,7 +269,7 @@ import Testing
         _ = rig.decide()
         let gone = limit("gone", max: 1)
         rig.store.set(key(gone), .integer(3))
-        for text in ["sluice:1:{g}:t:c:fixed_window:9223372036854775807s:0", "sluice:1:{g}:x", "sluice:1:{"] {
+        for text in ["sluice:2:{g}:t:c:f9223372036854775807:0", "sluice:2:{g}:x", "sluice:2:{"] {
             rig.store.set(Array(text.utf8), .integer(1))
         }
         let found = reports(rig, stored: true)
@@ -281,8 +281,8 @@ import Testing
 
     @Test func beginningsOfAQuery() {
         let rig = LimiterRig(policy(ten), usesStore: false)
-        #expect(rig.limiter.counterQuery(grant: nil, tool: nil, limit: 1).beginning == Array("sluice:1:{".utf8))
+        #expect(rig.limiter.counterQuery(grant: nil, tool: nil, limit: 1).beginning == Array("sluice:2:{".utf8))
         #expect(
-            rig.limiter.counterQuery(grant: "a{b", tool: nil, limit: 1).beginning == Array("sluice:1:{a%7Bb}:".utf8))
+            rig.limiter.counterQuery(grant: "a{b", tool: nil, limit: 1).beginning == Array("sluice:2:{a%7Bb}:".utf8))
     }
 }

@@ -6,8 +6,10 @@ import SluicePolicy
 /// Shorthand for tests of counters with fixed windows of a minute.
 extension Counter {
     init(baseKey: [UInt8], window: Window, algorithm: Algorithm) {
-        let parts = BaseKeyParts(baseKey)
-        self.init(parts, of: KeyTemplate(parts, window: window, algorithm: algorithm))
+        let parts = BaseKeyParts(baseKey, in: "sluice")
+        self.init(
+            parts, of: KeyTemplate(parts, window: window, algorithm: algorithm),
+            changeSlot: DenialCache.slot(of: baseKey[...], in: "sluice"))
     }
 
     init(baseKey: [UInt8]) { self.init(baseKey: baseKey, window: .seconds(60), algorithm: .fixedWindow) }

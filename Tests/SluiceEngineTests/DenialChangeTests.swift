@@ -25,7 +25,7 @@ import Testing
     private func elsewhere(_ rig: inout LimiterRig, settle reservation: String, _ settlement: Batch.Settlement) {
         var batch = Batch()
         batch.sequence = 1
-        batch.appendKey(CounterKey.grantPrefix(prefix: "sluice", grant: "g".utf8) + "reservation:\(reservation)".utf8)
+        batch.appendKey(KeySpace("sluice").grantPrefix("g".utf8) + "!r:\(reservation)".utf8)
         batch.operations.append(.settle(settlement))
         batch.entries.append(Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, operation: 0))
         guard case .success(let reply) = rig.store.run(batch, replica: 99) else { preconditionFailure("refused") }
@@ -131,7 +131,7 @@ import Testing
         #expect(rig.decide().source == .shared && rig.decide().source == .cache)
     }
 
-    @Test(arguments: [ChangeFeedEvent.alive, .changed(Array("sluice:1:{x}".utf8))])
+    @Test(arguments: [ChangeFeedEvent.alive, .changed(Array("sluice:2:{x}".utf8))])
     func aWordKeepsItGoing(_ event: ChangeFeedEvent) throws {
         var (rig, _) = try denied(limit(max: 2))
         for _ in 0..<10 {
@@ -193,12 +193,12 @@ import Testing
     // MARK: - Slots
 
     @Test func keysOfOneTagShareAPlace() {
-        func slot(_ key: String) -> UInt16 { DenialCache.slot(of: Array(key.utf8)[...]) }
-        let place = slot("sluice:1:{g}")
-        #expect(place == slot("sluice:1:{g}:t:c:fixed_window:60:0") && place == slot("sluice:1:{g}:reservation:ab"))
-        #expect(place != slot("sluice:1:{h}") && place < 1 << 15)
-        #expect(slot("sluice:1:{global=}:t:c:fixed_window:60:0") >= 1 << 15)
-        #expect(slot("sluice:1:{throttle=k}:all_tools:x:token_bucket:60") < 1 << 15)
+        func slot(_ key: String) -> UInt16 { DenialCache.slot(of: Array(key.utf8)[...], in: "sluice") }
+        let place = slot("sluice:2:{g}")
+        #expect(place == slot("sluice:2:{g}:t:c:f60:0") && place == slot("sluice:2:{g}:!r:ab"))
+        #expect(place != slot("sluice:2:{h}") && place < 1 << 15)
+        #expect(slot("sluice:2:{global=}:t:c:f60:0") >= 1 << 15)
+        #expect(slot("sluice:2:{t=k}:*:x:b60") < 1 << 15)
         _ = (slot(""), slot("}"), slot("{"), slot("}{=}"))
     }
 }

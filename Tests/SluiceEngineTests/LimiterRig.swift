@@ -45,7 +45,7 @@ struct LimiterRig {
         now = ClockReading(monotonicNs: 5_000_000_000, wallMs: Self.startMs + wallSkewMs)
         store = ModelStore(clockMs: Self.startMs)
         var configuration = LimiterConfiguration(
-            keyPrefix: "sluice", budgetMs: 20, replicas: ReplicaView(own: replica, assumed: replicas),
+            keys: "sluice", budgetMs: 20, replicas: ReplicaView(own: replica, assumed: replicas),
             usesStore: usesStore, seed: 1)
         if let maxPlans { configuration.maxPlans = maxPlans }
         configuration.keepsState = keepsState
@@ -123,8 +123,8 @@ struct LimiterRig {
     mutating func beat(_ replica: UInt64, _ sequence: Int64, hasWrittenBack: Bool = true) {
         var batch = Batch()
         batch.sequence = sequence
-        batch.appendKey(CounterKey.replicas(prefix: "sluice"))
-        batch.appendKey(CounterKey.writtenBack(prefix: "sluice"))
+        batch.appendKey(KeySpace("sluice").replicas)
+        batch.appendKey(KeySpace("sluice").writtenBack)
         batch.operations = [.heartbeat(lifeMs: 30_000, writtenBackMs: hasWrittenBack ? store.clockMs : 0)]
         batch.entries = [Batch.Entry(cost: 0, count: 0, firstCharge: 0, chargeCount: 0, operation: 0)]
         _ = store.run(batch, replica: replica)
@@ -254,5 +254,6 @@ func expectQuickly(
 func key(_ limit: Limit, grant: String = "g", session: String? = nil, startMs: Int64 = LimiterRig.startMs) -> [UInt8] {
     let identity = Identity.Parts(
         grant: Array(grant.utf8), tool: "t", approved: false, session: session.map { Array($0.utf8) })
-    return CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity) + Array(String(startMs).utf8)
+    return CounterKey.key(
+        CounterKey.baseKey(in: "sluice", limit: limit, identity: identity), window: limit.window, startMs: startMs)
 }

@@ -41,7 +41,7 @@ import Testing
         var rig = LimiterRig(policy(ten))
         _ = rig.decide()
         // A settlement that must be sent, whatever the answers are.
-        rig.limiter.sendSettlement(ByteString(bytes: Array("sluice:1:{g}:reservation:0".utf8)), .cancel)
+        rig.limiter.sendSettlement(ByteString(bytes: Array("sluice:2:{g}:!r:0".utf8)), .cancel)
         let (batches, notices) = play(&rig) { $0.store.setMarker(of: LimiterRig.replica, text: text) }
         #expect(batches < 100, "\(batches)")
         #expect(notices.count < 40, "\(notices)")
@@ -81,7 +81,7 @@ import Testing
     @Test func faultsThatClientsBringAbout() {
         var rig = LimiterRig(policy(ten))
         let id = String(repeating: "a", count: 32)
-        rig.store.set(Array("sluice:1:{g}:reservation:\(id)".utf8), .foreign)
+        rig.store.set(Array("sluice:2:{g}:!r:\(id)".utf8), .foreign)
         var notices: [Limiter.Notice] = []
         for _ in 0..<1_000 {
             rig.pass(ms: 1)
@@ -106,7 +106,7 @@ import Testing
         let notices = rig.limiter.takeNotices()
         #expect(notices.count == 1, "\(notices)")
         guard case .keyFault(let reason)? = notices.first else { return #expect(notices.isEmpty) }
-        #expect(reason.contains("sluice:1:replicas"))
+        #expect(reason.contains("sluice:2:replicas"))
     }
 
     /// However many replicas a list names, only a bounded number is kept.

@@ -153,6 +153,6 @@ import Testing
 
 extension CounterKey {
     fileprivate static func baseKey(of limit: Limit) -> [UInt8] {
-        baseKey(prefix: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
+        baseKey(in: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
     }
 }

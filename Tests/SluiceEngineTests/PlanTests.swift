@@ -114,7 +114,7 @@ import Testing
     }
 
     @Test func findsWhatWasReported() throws {
-        var table = PlanTable(maxPlans: 10)
+        var table = PlanTable(keys: "sluice", maxPlans: 10)
         let first = insert(1, baseKeys: [1, 2], into: &table)
         let one = try #require(first)
         let second = insert(2, baseKeys: [2, 3], into: &table)
@@ -127,7 +127,7 @@ import Testing
     }
 
     @Test func theSmallestMaximumCounts() throws {
-        var table = PlanTable(maxPlans: 10)
+        var table = PlanTable(keys: "sluice", maxPlans: 10)
         let ruling = CallRuling(rule: "", limits: [StoreModel.limit(max: 9), limit])
         let inserted = try? table.insert(name(1), ruling, baseKeys: [baseKey(1), baseKey(2)], nowMs: 0, nowNs: 0)
         let plan = try #require(inserted)
@@ -135,7 +135,7 @@ import Testing
     }
 
     @Test func sweepsWhatIsIdleAndQuiet() throws {
-        var table = PlanTable(maxPlans: 100)
+        var table = PlanTable(keys: "sluice", maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, baseKeys: [number], into: &table) != nil) }
         let seen = try #require(table.find(name(1)))
         table[table.counter(ofPlan: seen, 0)].roll(at: 60_000)
@@ -156,7 +156,7 @@ import Testing
 
     /// Dropping a plan loses nothing of a counter that another plan uses.
     @Test func plansThatShareABusyCounter() throws {
-        var table = PlanTable(maxPlans: 100)
+        var table = PlanTable(keys: "sluice", maxPlans: 100)
         for number in 0..<10 { #expect(insert(number, baseKeys: [0], into: &table) != nil) }
         let counter = table.counter(ofPlan: try #require(table.find(name(0))), 0)
         table[counter].roll(at: 60_000)
@@ -167,7 +167,7 @@ import Testing
     }
 
     @Test func places() throws {
-        var table = PlanTable(maxPlans: 3)
+        var table = PlanTable(keys: "sluice", maxPlans: 3)
         for number in 0..<3 { #expect(insert(number, baseKeys: [number], into: &table) != nil) }
         // All are quiet: one must go for the next.
         let inserted = insert(3, baseKeys: [3], into: &table)
@@ -189,7 +189,7 @@ import Testing
     /// A random history: references are exact, and every plan finds its own counters.
     @Test func randomLife() throws {
         var random = SeededRandom(seed: 3)
-        var table = PlanTable(maxPlans: 40)
+        var table = PlanTable(keys: "sluice", maxPlans: 40)
         for step in 0..<20_000 {
             let number = Int.random(in: 0..<100, using: &random)
             if table.find(name(number)) == nil {

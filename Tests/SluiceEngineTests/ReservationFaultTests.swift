@@ -33,7 +33,7 @@ import Testing
 
     private func baseKey(_ limit: Limit) -> [UInt8] {
         CounterKey.baseKey(
-            prefix: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
+            in: "sluice", limit: limit, identity: Identity.Parts(grant: [103], tool: "t", approved: false))
     }
 
     /// The combined usage of this replica.

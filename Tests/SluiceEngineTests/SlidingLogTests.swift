@@ -13,7 +13,7 @@ import Testing
 
     private static func baseKey(_ limit: Limit) -> [UInt8] {
         let identity = Identity.Parts(grant: Array("g".utf8), tool: "t", approved: false)
-        return CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity)
+        return CounterKey.baseKey(in: "sluice", limit: limit, identity: identity)
     }
 
     private static func log(_ rig: LimiterRig, _ limit: Limit) -> [UsageLog.Step] {

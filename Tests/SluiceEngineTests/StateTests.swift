@@ -142,9 +142,38 @@ import Testing
         #expect(rig.decide(cost: 4).allowed)
         rig.record()
         var configuration = rig.limiter.configuration
-        configuration.keyPrefix = "another"
+        configuration.keys = "another"
         var limiter = Limiter(configuration: configuration, policies: PolicySet(single: policy(ten)), now: rig.now)
-        #expect(limiter.restore(rig.records, now: rig.now) == Limiter.Restoration(dropped: 1))
+        let expected = Limiter.Restoration(dropped: 1, otherKeys: "sluice:2:{")
+        #expect(limiter.restore(rig.records, now: rig.now) == expected)
+    }
+
+    /// An earlier layout of keys had the prefix alone in its records. Nothing of it is used, and that is told.
+    @Test func anEarlierLayoutIsNotUsed() {
+        var rig = LimiterRig(policy(ten), keepsState: true)
+        rig.lose()
+        #expect(rig.decide(cost: 4).allowed)
+        rig.record()
+        let earlier = rig.records.map { record in
+            switch record {
+            case .replica(var state):
+                state.keys = "sluice"
+                return StateRecord.replica(state)
+            case .counter(var state):
+                state.baseKey = Array("sluice:1:{g}:t:c:fixed_window:60s:".utf8)
+                return .counter(state)
+            case .flight: return record
+            }
+        }
+        var limiter = Limiter(
+            configuration: rig.limiter.configuration, policies: PolicySet(single: policy(ten)), now: rig.now)
+        #expect(limiter.restore(earlier, now: rig.now) == Limiter.Restoration(dropped: 1, otherKeys: "sluice"))
+        // A counter of the earlier layout among newer records.
+        var mixed = Limiter(
+            configuration: rig.limiter.configuration, policies: PolicySet(single: policy(ten)), now: rig.now)
+        let counters = earlier.filter { if case .counter = $0 { true } else { false } }
+        let replica = rig.records.filter { if case .replica = $0 { true } else { false } }
+        #expect(mixed.restore(replica + counters, now: rig.now) == Limiter.Restoration(dropped: 1))
     }
 
     // MARK: - Batches in flight
@@ -415,7 +444,7 @@ import Testing
         let records: [StateRecord] = [
             .replica(
                 ReplicaState(
-                    keyPrefix: "é", lastSequence: .max, acknowledgedSequence: 0, highestStoreMs: 1, aheadMs: .min,
+                    keys: "é", lastSequence: .max, acknowledgedSequence: 0, highestStoreMs: 1, aheadMs: .min,
                     others: [.max, 0])),
             .counter(
                 CounterState(

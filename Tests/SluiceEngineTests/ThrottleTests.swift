@@ -53,14 +53,14 @@ import Testing
     @Test func whatACounterIsKnownBy() throws {
         func baseKey(_ key: String, _ burst: Int64, _ count: Int64, _ period: Int64) throws -> [UInt8] {
             try #require(Throttle(key: Array(key.utf8), maxBurst: burst, count: count, periodSeconds: period))
-                .baseKey(prefix: "p")
+                .baseKey(in: "p")
         }
         #expect(try baseKey("a", 1, 2, 3) == baseKey("a", 9, 9, 3))
         #expect(try baseKey("a", 1, 2, 3) != baseKey("a", 1, 2, 4))
         #expect(try baseKey("a", 1, 2, 3) != baseKey("b", 1, 2, 3))
         #expect(
             try String(decoding: baseKey("a b", 1, 1, 60), as: UTF8.self)
-                == "p:1:{throttle=a%20b}:all_tools:throttle:token_bucket:60s")
+                == "p:2:{t=a%20b}:*:throttle:b60")
     }
 
     @Test func numbersThatAreNotExactAreRejected() {

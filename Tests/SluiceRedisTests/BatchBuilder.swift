@@ -45,7 +45,7 @@ struct TestCharge {
     }
 
     var keys: [String] {
-        [key] + (algorithm == .slidingWindow ? [previousKey] : []) + (isShadow ? [key + ":refused"] : [])
+        [key] + (algorithm == .slidingWindow ? [previousKey] : []) + (isShadow ? [key + ":!"] : [])
     }
 
     var charge: Batch.Charge {

@@ -6,7 +6,7 @@ import Testing
 
 /// Hearing of counters that were lowered, over a connection of its own.
 @Suite struct ChangeSubscriptionTests {
-    private static let channel = "sluice:1:changed"
+    private static let channel = "sluice:2:changed"
 
     /// A link as the user `narrow`.
     private func narrow(_ redis: RedisProcess) async throws -> LinkHarness {
@@ -25,11 +25,11 @@ import Testing
     @Test func whatIsPublishedIsHeard() async throws {
         let redis = try await RedisProcess()
         let link = try await listening(to: redis)
-        #expect(try redis.command("PUBLISH", Self.channel, "sluice:1:{g}") == .integer(1))
-        #expect(try redis.command("PUBLISH", "sluice:1:other", "x") == .integer(0))
+        #expect(try redis.command("PUBLISH", Self.channel, "sluice:2:{g}") == .integer(1))
+        #expect(try redis.command("PUBLISH", "sluice:2:other", "x") == .integer(0))
         #expect(try redis.command("PUBLISH", Self.channel, "") == .integer(1))
         #expect(try redis.command("PUBLISH", Self.channel, "\r\n*1") == .integer(1))
-        for text in ["sluice:1:{g}", "", "\r\n*1"] {
+        for text in ["sluice:2:{g}", "", "\r\n*1"] {
             #expect(try await link.next() == .listening(.changed(Array(text.utf8))))
         }
         // One that is no tag is passed over.
@@ -72,7 +72,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ["+@all", "-subscribe", "&*"], ["+@all", "resetchannels"], ["+@all", "&sluice:2:*"],
+        ["+@all", "-subscribe", "&*"], ["+@all", "resetchannels"], ["+@all", "&sluice:1:*"],
     ])
     func aUserWithoutTheRightsIsReported(_ rights: [String]) async throws {
         let redis = try await RedisProcess()
@@ -118,12 +118,12 @@ import Testing
         let link = try await LinkHarness.connected(to: redis)
         #expect(try await link.listen(.open) == .listening(.opened))
         let all = [
-            TestCharge(key: "sluice:1:{g}:a", max: 9), .sliding("sluice:1:{g}:b", before: "sluice:1:{g}:0", max: 9),
-            .bucket("sluice:1:{global=}:c", max: 9, burst: 9, lengthMs: 60_000),
-            .slots("sluice:1:{g}:d", max: 9, holdMs: 60_000),
+            TestCharge(key: "sluice:2:{g}:a", max: 9), .sliding("sluice:2:{g}:b", before: "sluice:2:{g}:0", max: 9),
+            .bucket("sluice:2:{global=}:c", max: 9, burst: 9, lengthMs: 60_000),
+            .slots("sluice:2:{g}:d", max: 9, holdMs: 60_000),
         ]
         let charges = ofFixedWindows ? Array(all.prefix(1)) : all
-        let record = "sluice:1:{g}:reservation:\(reservationID("1"))"
+        let record = "sluice:2:{g}:!r:\(reservationID("1"))"
         var batch = Batch(sequence: 1, acknowledged: 0)
         batch.entries = [.init(cost: 5, count: 1, firstCharge: 0, chargeCount: charges.count, operation: 0)]
         batch.charges = charges.map(\.charge)
@@ -158,7 +158,7 @@ import Testing
         ] as [([Batch.Settlement], [String])])
     func aScriptPublishesWhatItLowered(_ settlements: [Batch.Settlement], _ tags: [String]) async throws {
         let heard = try await heard(settlements)
-        #expect(heard == tags.map { .listening(.changed(Array("sluice:1:{\($0)}".utf8))) })
+        #expect(heard == tags.map { .listening(.changed(Array("sluice:2:{\($0)}".utf8))) })
     }
 
     /// A fixed window has room again when it ends, however full it is.

@@ -237,9 +237,9 @@ import Testing
         let other = try await LinkHarness.connected(to: redis, replica: 0xfedc_ba98_7654_3210)
         batch.sequence = 1
         #expect(try await other.run(batch).results == [1, 2])
-        #expect(try redis.command("GET", "sluice:1:replica:0000000000000007") == .string("5"))
-        #expect(try redis.command("GET", "sluice:1:replica:fedcba9876543210") == .string("1"))
-        guard case .integer(let life) = try redis.command("PTTL", "sluice:1:replica:0000000000000007") else {
+        #expect(try redis.command("GET", "sluice:2:replica:0000000000000007") == .string("5"))
+        #expect(try redis.command("GET", "sluice:2:replica:fedcba9876543210") == .string("1"))
+        guard case .integer(let life) = try redis.command("PTTL", "sluice:2:replica:0000000000000007") else {
             throw SupportError("no PTTL")
         }
         #expect(life > 3_000_000 && life <= 3_600_000)

@@ -8,7 +8,7 @@ import Testing
         var hashes = BatchScriptHashes()
         hashes[.charge] = Array("5ca1e".utf8)
         hashes[.decide] = Array("d0d0".utf8)
-        var encoder = BatchEncoder(scriptHashes: hashes, markerKey: Array("p:1:replica:7".utf8))
+        var encoder = BatchEncoder(scriptHashes: hashes, markerKey: Array("p:2:replica:7".utf8))
         var buffer = ByteBuffer()
         let shared = encoder.encode(batch, for: BatchScript(for: batch), into: &buffer)
         return (Array(buffer.readableBytesView), shared)
@@ -36,7 +36,7 @@ import Testing
         ]
         let expected =
             Array(
-                ("*8\r\n$7\r\nEVALSHA\r\n$5\r\n5ca1e\r\n$1\r\n4\r\n$13\r\np:1:replica:7\r\n$2\r\nk1\r\n$4\r\nkey2\r\n"
+                ("*8\r\n$7\r\nEVALSHA\r\n$5\r\n5ca1e\r\n$1\r\n4\r\n$13\r\np:2:replica:7\r\n$2\r\nk1\r\n$4\r\nkey2\r\n"
                     + "$2\r\nk3\r\n$\(header.count)\r\n").utf8) + header + Array("\r\n".utf8)
         let (text, shared) = encode(batch)
         #expect(text == expected)
@@ -138,11 +138,11 @@ import Testing
         let text = String(decoding: encode(batch).text, as: UTF8.self)
         let record = { "$44\r\n\(recordKey($0))\r\n" }
         let keys =
-            "$1\r\nf\r\n$1\r\nm\r\n$1\r\ns\r\n$2\r\ns0\r\n$9\r\ns:refused\r\n\(record("a"))$1\r\nb\r\n$1\r\nc\r\n"
+            "$1\r\nf\r\n$1\r\nm\r\n$1\r\ns\r\n$2\r\ns0\r\n$3\r\ns:!\r\n\(record("a"))$1\r\nb\r\n$1\r\nc\r\n"
             + "\(record("b"))$2\r\nm2\r\n" + ["a", "a", "b", "b", "b"].map(record).joined()
         #expect(
             text.hasPrefix(
-                "*20\r\n$7\r\nEVALSHA\r\n$4\r\nd0d0\r\n$2\r\n16\r\n$13\r\np:1:replica:7\r\n\(keys)$"))
+                "*20\r\n$7\r\nEVALSHA\r\n$4\r\nd0d0\r\n$2\r\n16\r\n$13\r\np:2:replica:7\r\n\(keys)$"))
     }
 
     @Test func nothingIsLeftOverFromTheBatchBefore() {

@@ -8,7 +8,7 @@ import SluicePolicy
     private func query(
         grant: String? = nil, tool: String? = nil, prefix: String = "p", limit: Int = 100_000
     ) -> CounterQuery {
-        CounterQuery(keyPrefix: prefix, grant: grant, tool: tool, limit: limit)
+        CounterQuery(in: KeySpace(prefix: prefix), grant: grant, tool: tool, limit: limit)
     }
 
     /// The window of a minute that is open by Redis' clock; there are some seconds left of it, mostly.
@@ -22,14 +22,14 @@ import SluicePolicy
     private let year: Int64 = 31_622_400_000
 
     private func key(_ grant: String, _ tool: String, _ counter: String = "c", startMs: Int64) -> String {
-        "p:1:{\(grant)}:\(tool):\(counter):fixed_window:31622400s:\(startMs)"
+        "p:2:{\(grant)}:\(tool):\(counter):f31622400:\(String(startMs / year, radix: 36))"
     }
 
     private func openYear(_ redis: RedisProcess) throws -> Int64 { try minute(redis) / year * year }
 
     private func used(_ found: StoredCounters) -> [String: Int64] {
         found.counters.reduce(into: [:]) {
-            $0[String(decoding: $1.key.bytes(prefix: "p"), as: UTF8.self)] = $1.usage.used
+            $0[String(decoding: $1.key.bytes(in: "p"), as: UTF8.self)] = $1.usage.used
         }
     }
 
@@ -56,36 +56,36 @@ import SluicePolicy
         let start = try openYear(redis)
         let fixed = key("g", "t", "f", startMs: start)
         func sliding(_ counter: String, _ startMs: Int64) -> String {
-            "p:1:{g}:t:\(counter):sliding_window:31622400s:\(startMs)"
+            "p:2:{g}:t:\(counter):s31622400:\(String(startMs / year, radix: 36))"
         }
-        let bucket = "p:1:{g}:t:b:token_bucket:60s"
-        let slots = "p:1:{g}:t:s:concurrency:endless"
-        try redis.command(["MSET", fixed, "10", fixed + ":refused", "2", bucket, "700 1800000000000 3"])
+        let bucket = "p:2:{g}:t:b:b60"
+        let slots = "p:2:{g}:t:s:c"
+        try redis.command(["MSET", fixed, "10", fixed + ":!", "2", bucket, "700 1800000000000 3"])
         try redis.command(["MSET", sliding("one", start), "4", sliding("one", start - year), "6"])
-        try redis.command(["MSET", sliding("two", start - year), "5", sliding("three", start - 2 * year), "5"])
+        try redis.command(["MSET", sliding("x", start - year), "5", sliding("y", start - 2 * year), "5"])
         // Nothing but what a shadow limit would have denied.
-        try redis.command("SET", key("g", "t", "r", startMs: start) + ":refused", "9")
+        try redis.command("SET", key("g", "t", "r", startMs: start) + ":!", "9")
         // What is nothing.
         try redis.command([
-            "MSET", "p:1:{h}:t:b:token_bucket:60s", "-7 1800000000000", "p:1:{i}:t:b:token_bucket:60s", "7  8",
+            "MSET", "p:2:{h}:t:b:b60", "-7 1800000000000", "p:2:{i}:t:b:b60", "7  8",
         ])
-        try redis.command(["MSET", "p:1:{j}:t:b:token_bucket:60s", "1 2 3 4", "p:1:{k}:t:b:token_bucket:60s", "1"])
+        try redis.command(["MSET", "p:2:{j}:t:b:b60", "1 2 3 4", "p:2:{k}:t:b:b60", "1"])
         for (key, score) in [
             (slots, "inf"), (slots, "9000000000000"), (slots, "8000000000000"), (slots, "1000"),
-            ("p:1:{h}:t:s:concurrency:endless", "1000"),
+            ("p:2:{h}:t:s:c", "1000"),
         ] {
             try redis.command("ZADD", key, score, score)
         }
-        try redis.command("HSET", "p:1:{k}:t:s:concurrency:endless", "a", "b")
+        try redis.command("HSET", "p:2:{k}:t:s:c", "a", "b")
         let link = try await LinkHarness.connected(to: redis)
         // A record and a memo, as the script writes them.
         var batch = Batch(sequence: 1)
         let idempotency = Batch.Idempotency(argumentsHash: "0123456789abcdef", countersHash: "0123456789abcdef")
         batch.add(
             [TestCharge(key: "q", max: 9)], reserve: "1",
-            idempotency: (key: "p:1:{g}:id:tool:1", idempotency: idempotency))
+            idempotency: (key: "p:2:{g}:!id:tool:1", idempotency: idempotency))
         #expect(try await link.run(batch).results == [1, 1])
-        try redis.command("RENAME", recordKey("1"), "p:1:{g}:reservation:1")
+        try redis.command("RENAME", recordKey("1"), "p:2:{g}:!r:1")
         let found = try await link.scan(query()).get()
         let counters = found.counters.sorted { $0.key.counter < $1.key.counter }
         func usage(_ used: Int64, _ change: (inout Usage) -> Void = { _ in }) -> Usage {
@@ -93,7 +93,7 @@ import SluicePolicy
             change(&usage)
             return usage
         }
-        let names = ["b", "f", "one", "r", "s", "two"]
+        let names = ["b", "f", "one", "r", "s", "x"]
         #expect(counters.map(\.key.counter) == names)
         #expect(counters.allSatisfy { $0.key.windowStartMs == ($0.key.algorithm.hasWindows ? start : 0) })
         #expect(
@@ -117,7 +117,7 @@ import SluicePolicy
             _ = try client.command(["MSET"] + words)
         }
         let rare = (0..<5).map { key("g\($0 * 7_000)", "rare", startMs: start) }
-        _ = try client.command(["MSET"] + rare.flatMap { [$0, "3"] } + ["p:1:{x}:y:rare:fixed_window:60s:0", "1"])
+        _ = try client.command(["MSET"] + rare.flatMap { [$0, "3"] } + ["p:2:{x}:y:rare:f60:0", "1"])
         let link = try await LinkHarness.connected(to: redis)
         let found = try await link.scan(query(tool: "rare", limit: 101)).get()
         #expect(used(found) == rare.reduce(into: [:]) { $0[$1] = 3 } && found.isWhole)
@@ -132,7 +132,7 @@ import SluicePolicy
         let redis = try await RedisProcess()
         let client = try redis.client()
         _ = try client.pipeline(
-            (0..<1_500).map { ["ZADD", "p:1:{g\($0)}:t:s:concurrency:endless", "9000000000000", "m"] })
+            (0..<1_500).map { ["ZADD", "p:2:{g\($0)}:t:s:c", "9000000000000", "m"] })
         let link = try await LinkHarness.make(redis.url)
         let all = try await link.scan(query()).get()
         #expect(used(all).count == 1_500 && all.counters.allSatisfy { $0.usage.used == 1 })
@@ -153,8 +153,8 @@ import SluicePolicy
         #expect(try await used(link.scan(query(tool: "a*b")).get()).isEmpty)
         #expect(try await used(link.scan(query(tool: "\u{e9}")).get()) == [composed: 3])
         #expect(try await used(link.scan(query(tool: "e\u{301}")).get()) == [decomposed: 4])
-        try redis.command("SET", "a*[b]:1:{g}:t:c:fixed_window:31622400s:\(start)", "5")
-        try redis.command("SET", "aXb:1:{g}:t:c:fixed_window:31622400s:\(start)", "6")
+        try redis.command("SET", "a*[b]:2:{g}:t:c:f31622400:\(String(start / year, radix: 36))", "5")
+        try redis.command("SET", "aXb:2:{g}:t:c:f31622400:\(String(start / year, radix: 36))", "6")
         #expect(try await link.scan(query(prefix: "a*[b]")).get().counters.map(\.usage.used) == [5])
     }
 

@@ -25,14 +25,14 @@ import Testing
     /// As an interpreter writes it, not as this program does.
     @Test func readsALogFromRedis() async throws {
         let redis = try await RedisProcess()
-        let key = "p:1:{g}:t:c:sliding_log:60s"
+        let key = "p:2:{g}:t:c:l60"
         let now = try #require((try redis.command("TIME").elements ?? []).first?.text.flatMap { Int64($0) }) * 1_000
         try redis.command([
             "EVAL", "redis.call('SET', KEYS[1], cmsgpack.pack({tonumber(ARGV[1]), 3, 1000, 300, 20, 70000}))", "1", key,
             "\(now - 30_000)",
         ])
         let link = try await LinkHarness.make(redis.url)
-        let found = try await link.scan(CounterQuery(keyPrefix: "p", limit: 10)).get()
+        let found = try await link.scan(CounterQuery(in: "p", limit: 10)).get()
         #expect(
             found.counters.map(\.log.steps) == [
                 [
@@ -42,7 +42,7 @@ import Testing
             ])
         for spoilt in ["17", "many", ""] {
             try redis.command("SET", key, spoilt)
-            #expect(try await link.scan(CounterQuery(keyPrefix: "p", limit: 10)).get().counters.isEmpty)
+            #expect(try await link.scan(CounterQuery(in: "p", limit: 10)).get().counters.isEmpty)
         }
     }
 }

@@ -24,9 +24,9 @@ import Testing
     ]
     /// What looks like a record, or like a memo.
     private static let packed = [
-        "{1, 2, {}, ''}", "{9007199254740992, 9007199254740992, {{0, 'sluice:1:{g}:x', 9007199254740992}}, ''}",
-        "{1, 0, {{2, 'sluice:1:{g}:y', 9007199254740992, 9007199254740992, 9007199254740992, 0}}, ''}",
-        "{-1, -5, {{3, 'z'}}, 'sluice:1:{g}:id'}", "{1, 1e300, {}, ''}", "{0/0, 1, {}, ''}", "{1, 2, {{7, 'k'}}, ''}",
+        "{1, 2, {}, ''}", "{9007199254740992, 9007199254740992, {{0, 'sluice:2:{g}:x', 9007199254740992}}, ''}",
+        "{1, 0, {{2, 'sluice:2:{g}:y', 9007199254740992, 9007199254740992, 9007199254740992, 0}}, ''}",
+        "{-1, -5, {{3, 'z'}}, 'sluice:2:{g}:id'}", "{1, 1e300, {}, ''}", "{0/0, 1, {}, ''}", "{1, 2, {{7, 'k'}}, ''}",
         "{1, 2, {{0}}, ''}", "{'a', 'b', 5, '', 1, 2, 3}", "{'0000000000000005', 'c', -9007199254740992, ''}",
         "{'0000000000000005', 'c', 9007199254740993, '', -1}", "{{{}}}", "1e300",
     ]
@@ -65,10 +65,10 @@ import Testing
         var keys = (try client.command("KEYS", "*").elements ?? []).compactMap(\.text).sorted()
         // As often as all others together.
         keys += [String](repeating: marker, count: keys.count / 2 + 1)
-        keys += [String](repeating: "sluice:1:replicas", count: keys.count / 3 + 1)
+        keys += [String](repeating: "sluice:2:replicas", count: keys.count / 3 + 1)
         guard let key = keys.randomElement(using: &random) else { return }
         func one(_ list: [String]) -> String { list.randomElement(using: &random) ?? "" }
-        if key == "sluice:1:replicas", Int.random(in: 0..<5, using: &random) > 0 {
+        if key == "sluice:2:replicas", Int.random(in: 0..<5, using: &random) > 0 {
             _ = try client.command("ZADD", key, one(Self.scores), one(Self.members))
             return
         }
@@ -86,7 +86,7 @@ import Testing
 
 /// Runs batches as the link does, but waits for each answer.
 private struct DirectStore {
-    static let markerKey = BatchEncoder.markerKey(prefix: "sluice", replica: 7)
+    static let markerKey = KeySpace("sluice").marker(ofReplica: 7)
 
     let client: RedisClient
     /// What scripts failed with as a whole.

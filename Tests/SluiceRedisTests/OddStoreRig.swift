@@ -44,7 +44,7 @@ struct OddStoreRig {
         now = ClockReading(monotonicNs: 5_000_000_000, wallMs: wallMs)
         random = SeededRandom(seed: seed)
         var configuration = LimiterConfiguration(
-            keyPrefix: "sluice", budgetMs: 20, replicas: ReplicaView(own: replica, assumed: 2), usesStore: true,
+            keys: "sluice", budgetMs: 20, replicas: ReplicaView(own: replica, assumed: 2), usesStore: true,
             seed: seed)
         configuration.keepsState = keepsState
         limiter = Limiter(configuration: configuration, policies: PolicySet(single: Self.policy), now: now)

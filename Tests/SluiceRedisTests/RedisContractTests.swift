@@ -49,7 +49,7 @@ private struct RedisContractStore: ContractStore {
     }
 
     func setMarker(_ text: String?) throws {
-        let key = String(decoding: BatchEncoder.markerKey(prefix: "sluice", replica: 7), as: UTF8.self)
+        let key = String(decoding: KeySpace("sluice").marker(ofReplica: 7), as: UTF8.self)
         if let text { _ = try client.command("SET", key, text) } else { try setList(key) }
     }
 }

@@ -110,7 +110,7 @@ import Testing
         guard case .connected = try await link.next() else { throw SupportError("not silent") }
         // The batch ran all the same, and the next one learns it.
         try await waitUntil("the lost batch has run") {
-            try redis.command("GET", "sluice:1:replica:0000000000000007") == .string("1")
+            try redis.command("GET", "sluice:2:replica:0000000000000007") == .string("1")
         }
         let reply = try await link.run(batch(2))
         #expect(reply.previousSequence == 1 && reply.results == [1, 2])

@@ -136,7 +136,7 @@ import Testing
             "+evalsha +eval +script|load +time +set +get +incrby +decrby +pttl +pexpireat +scan +mget +info "
             + "+client|setname +select +del +zadd +zrem +zremrangebyscore +zcount +zcard +zrangebyscore +zrange"
         try redis.command(
-            ["ACL", "SETUSER", "sluice", "on", ">pa/ss", "resetkeys", "~sluice:1:*", "-@all"]
+            ["ACL", "SETUSER", "sluice", "on", ">pa/ss", "resetkeys", "~sluice:2:*", "-@all"]
                 + commands.split(separator: " ").map(String.init))
         let address = try RedisAddress("unix://\(redis.socketPath)?db=1")
         let link = try await LinkHarness.make(
@@ -145,24 +145,24 @@ import Testing
         #expect(server.hasSuffix(", master"))
         var batch = Batch(sequence: 1)
         let seconds = try Int64(redis.command("TIME").elements?.first?.text ?? "") ?? 0
-        let startMs = seconds / 31_622_400 * 31_622_400_000
-        let key = "sluice:1:{g}:t:c:fixed_window:31622400s:\(startMs)"
+        let start = String(seconds / 31_622_400, radix: 36)
+        let key = "sluice:2:{g}:t:c:f31622400:\(start)"
         batch.add(TestCharge(key: key, max: 1, verifies: true))
         #expect(try await link.run(batch).results == [1, 1])
         batch.sequence = 2
         #expect(try await link.run(batch).results == [0, 1])
         let client = try redis.client()
         _ = try client.command("SELECT", "1")
-        _ = try client.command("ZADD", "sluice:1:{g}:t:s:concurrency:endless", "9000000000000", "one")
-        _ = try client.command("SET", "sluice:1:{g}:t:w:sliding_window:31622400s:\(startMs)", "3")
-        let found = try await link.scan(CounterQuery(keyPrefix: "sluice", limit: 9)).get()
+        _ = try client.command("ZADD", "sluice:2:{g}:t:s:c", "9000000000000", "one")
+        _ = try client.command("SET", "sluice:2:{g}:t:w:s31622400:\(start)", "3")
+        let found = try await link.scan(CounterQuery(in: "sluice", limit: 9)).get()
         #expect(found.counters.map(\.key.counter).sorted() == ["c", "s", "w"])
         #expect(found.counters.map(\.usage.used).sorted() == [1, 1, 3])
         try await everythingElseIsAllowed(link)
     }
 
     private func everythingElseIsAllowed(_ link: LinkHarness) async throws {
-        let key = "sluice:1:{g}:"
+        let key = "sluice:2:{g}:"
         func operation(_ sequence: Int64, _ operation: Batch.Operation, _ charges: TestCharge...) -> Batch {
             var batch = Batch(sequence: sequence)
             let isCheck = !charges.isEmpty
@@ -239,7 +239,7 @@ import Testing
         ("WRONGTYPE Operation against a key. script: 5c, on @user_script:32.", false),
         ("ERR user_script:32: attempt to compare nil with number script: 5c, on @user_script:32.", false),
         ("ERR unknown command 'EVALSHA'", true),
-        ("ERR unknown command `EVALSHA`, with args beginning with: `5c`, `1`, `sluice:1:{alice}`, ", true),
+        ("ERR unknown command `EVALSHA`, with args beginning with: `5c`, `1`, `sluice:2:{alice}`, ", true),
         ("ERR Unknown Redis command called from script script: 5c, on @user_script:12.", false),
         ("", false),
     ])

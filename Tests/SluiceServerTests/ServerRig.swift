@@ -82,7 +82,7 @@ final class ServerRig {
     ) throws {
         let now = SystemClock.now()
         let configuration = LimiterConfiguration(
-            keyPrefix: "t", budgetMs: budgetMs, replicas: ReplicaView(own: 1, assumed: 1), usesStore: true, seed: 1)
+            keys: "t", budgetMs: budgetMs, replicas: ReplicaView(own: 1, assumed: 1), usesStore: true, seed: 1)
         let policy = try PolicyDocument.parse(Array(Self.policy.utf8), file: "policy.json")
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         host = LimiterHost(

@@ -64,7 +64,7 @@ import Testing
                 usage: .window(window)))
         let replica = StateRecord.replica(
             ReplicaState(
-                keyPrefix: "sluice", lastSequence: .max, acknowledgedSequence: .min, highestStoreMs: .max,
+                keys: "sluice", lastSequence: .max, acknowledgedSequence: .min, highestStoreMs: .max,
                 aheadMs: .max,
                 others: []))
         let records = [record(1), counter, replica, record(.max), record(2)]

@@ -95,7 +95,7 @@ package struct StoreContract {
         func shadow() -> Charge {
             var charge = self
             charge.isShadow = true
-            charge.keys.append(charge.keys[0] + ":refused")
+            charge.keys.append(charge.keys[0] + ":!")
             return charge
         }
 

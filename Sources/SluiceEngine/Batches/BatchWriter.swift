@@ -3,8 +3,8 @@ import SluicePolicy
 /// Encodes a pending batch for the store, into storage that the next one uses again.
 struct BatchWriter {
     private(set) var batch = Batch()
-    /// The last window start in decimal: most counters of a batch share it.
-    private var lastStart = LastDecimal()
+    /// Most counters of a batch share a window.
+    private var lastStart = LastStart()
 
     /// Begins a new batch with keys of about this many bytes in all.
     mutating func begin(keyByteCount: Int) {
@@ -23,7 +23,8 @@ struct BatchWriter {
             let counter = table.counter(ofPlan: entry.plan, index)
             table.appendBaseKey(ofCounter: counter, to: &batch.keyBytes)
             if table[counter].algorithm.hasWindows {
-                lastStart.append(table[counter].span.startMs, to: &batch.keyBytes)
+                lastStart.append(
+                    table[counter].span.startMs, unitMs: table[counter].template.startUnitMs, to: &batch.keyBytes)
             }
             batch.endKey()
             if table[counter].algorithm == .slidingWindow {

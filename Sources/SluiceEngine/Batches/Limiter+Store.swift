@@ -68,7 +68,7 @@ extension Limiter {
         var keyByteCount = 0
         for index in batch.entries.indices where batch.entries[index].hasPlan {
             table.roll(countersOf: batch.entries[index].plan, at: nowMs)
-            keyByteCount += table.baseKeyByteCount(ofPlan: batch.entries[index].plan) + LastDecimal.maxBytes
+            keyByteCount += table.baseKeyByteCount(ofPlan: batch.entries[index].plan) + LastStart.maxBytes
         }
         writer.begin(keyByteCount: keyByteCount)
         if batch.kind == .retry {

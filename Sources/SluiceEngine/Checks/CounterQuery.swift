@@ -1,7 +1,7 @@
 /// Which counters an operator asks for.
 package struct CounterQuery: Sendable, Equatable {
-    /// Prefix of all counters' keys: see `LimiterConfiguration.keyPrefix`.
-    package let keyPrefix: String
+    /// What all counters' keys begin with.
+    package let keys: KeySpace
     /// Only this grant's counters; nil: all, including those that grants share.
     package let grant: String?
     /// Only this tool's counters; nil: all, including those of limits over all tools.
@@ -10,28 +10,33 @@ package struct CounterQuery: Sendable, Equatable {
     package let limit: Int
     /// The prefix of every key that may match.
     package let beginning: [UInt8]
-    /// The container, after the hash tag, of every key that may match; nil for any.
+    /// The container, after the owner, of every key that may match; nil for any.
     package let container: [UInt8]?
 
-    package init(keyPrefix: String, grant: String? = nil, tool: String? = nil, limit: Int) {
-        self.keyPrefix = keyPrefix
+    package init(in keys: KeySpace, grant: String? = nil, tool: String? = nil, limit: Int) {
+        self.keys = keys
         self.grant = grant
         self.tool = tool
         self.limit = limit
-        beginning =
-            grant.map { CounterKey.grantPrefix(prefix: keyPrefix, grant: $0.utf8) } ?? CounterKey.prefix(keyPrefix)
+        beginning = grant.map { keys.grantPrefix($0.utf8) } ?? keys.beginning
         container = tool.map { CounterKey.container(ofTool: $0) + ":".utf8 }
+    }
+
+    /// A pattern for `SCAN` that covers every key that may match; characters special to patterns are escaped.
+    package var pattern: [UInt8] {
+        let anyOwner = grant == nil ? Array("*".utf8) + keys.ownerEnd : []
+        return Self.escaped(beginning) + (container.map { anyOwner + Self.escaped($0) } ?? []) + "*".utf8
+    }
+
+    private static func escaped(_ bytes: [UInt8]) -> [UInt8] {
+        bytes.flatMap { "*?[]\\^-".utf8.contains($0) ? [UInt8(ascii: "\\"), $0] : [$0] }
     }
 
     /// Whether a key may match, by its bytes alone: quickly skips the many that do not.
     package func mayMatch(_ key: ArraySlice<UInt8>) -> Bool {
         guard key.starts(with: beginning) else { return false }
         guard let container else { return true }
-        // Names contain no unencoded brace.
-        guard let end = key.firstIndex(of: UInt8(ascii: "}")), key.index(after: end) < key.endIndex else {
-            return false
-        }
-        return key[(end + 2)...].starts(with: container)
+        return keys.afterOwner(of: key)?.starts(with: container) ?? false
     }
 
     /// Compares names by their bytes, as the store does, not by Unicode equivalence.

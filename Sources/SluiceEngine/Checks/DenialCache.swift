@@ -2,13 +2,14 @@
 ///
 /// The reported usage is stored in the counters themselves, and its time in `Counter.provenNs`. Only a settlement
 /// lowers a counter, and the store notifies every replica of that at once. So reported usage is a minimum until its
-/// window ends or such a change is received. Changes are recorded by the hash tag of their keys, not by counter, in a
-/// fixed number of slots that many tags share. The cache is off while the change feed is down.
+/// window ends or such a change is received. Changes are recorded by the owner of their keys, not by counter, in a
+/// fixed number of slots that many owners share. The cache is off while the change feed is down.
 struct DenialCache {
     /// Before every real time, and far from overflow.
     static let never = Int64.min / 2
 
     private(set) var changeFeed: ChangeFeed
+    private let keys: KeySpace
     /// Usage reported for batches sent up to then proves nothing: a later change may have been missed, or the store
     /// has lost its data.
     private var clearedNs = never
@@ -18,7 +19,10 @@ struct DenialCache {
     private var sharedChangedNs = never
     private var command: ChangeFeedCommand?
 
-    init(seed: UInt64, now: ClockReading) { changeFeed = ChangeFeed(seed: seed, now: now) }
+    init(keys: KeySpace, seed: UInt64, now: ClockReading) {
+        self.keys = keys
+        changeFeed = ChangeFeed(seed: seed, now: now)
+    }
 
     var isListening: Bool { changeFeed.isListening }
 
@@ -35,20 +39,17 @@ struct DenialCache {
     private static let sharedMark: UInt16 = 1 << 15
     private static let slotMask = UInt16(EngineBounds.changeSlots - 1)
 
-    /// The slot of a key, or of a change: a hash of everything up to the closing brace. Marked if grants share the
-    /// counter and reservations charge it.
-    static func slot(of key: ArraySlice<UInt8>) -> UInt16 {
-        let end = key.firstIndex(of: UInt8(ascii: "}")) ?? key.endIndex
-        let tag = key[key.startIndex..<end]
-        let name = tag[(tag.firstIndex(of: UInt8(ascii: "{")) ?? tag.startIndex)...]
-        // `CL.THROTTLE` makes no reservations.
-        let isShared = name.contains(UInt8(ascii: "=")) && !name.starts(with: "{throttle=".utf8)
-        return UInt16(truncatingIfNeeded: stableHash(tag)) & slotMask | (isShared ? sharedMark : 0)
+    /// The slot of a key, or of a change: a hash of the owner. Marked if grants share the counter and reservations charge
+    /// it.
+    static func slot(of key: ArraySlice<UInt8>, in keys: KeySpace) -> UInt16 {
+        let owner = keys.owner(of: key) ?? key
+        let isShared = CounterKey.isShared(owner: owner)
+        return UInt16(truncatingIfNeeded: stableHash(owner)) & slotMask | (isShared ? sharedMark : 0)
     }
 
     /// The store notified this replica of a change.
     mutating func changed(_ key: [UInt8], now: ClockReading) {
-        changedNs[Int(Self.slot(of: key[...]) & Self.slotMask)] = now.monotonicNs
+        changedNs[Int(Self.slot(of: key[...], in: keys) & Self.slotMask)] = now.monotonicNs
     }
 
     /// A reservation was settled through this replica, which need not wait for the notification.

@@ -168,9 +168,9 @@ package struct Throttle: Sendable, Equatable {
             rule: "CL.THROTTLE", onDeny: nil, algorithm: .tokenBucket, burst: burst)
     }
 
-    func baseKey(prefix: String) -> [UInt8] {
+    func baseKey(in keys: KeySpace) -> [UInt8] {
         CounterKey.baseKey(
-            prefix: prefix, grant: nil, subject: .throttle(String(decoding: key, as: UTF8.self)), container: .allTools,
+            in: keys, grant: nil, subject: .throttle(String(decoding: key, as: UTF8.self)), container: .allTools,
             counter: Self.name, algorithm: .tokenBucket, window: .seconds(periodSeconds))
     }
 }

@@ -71,7 +71,7 @@ extension Limiter {
 
     /// - Parameter limit: the most counters to return.
     package func counterQuery(grant: String?, tool: String?, limit: Int) -> CounterQuery {
-        CounterQuery(keyPrefix: configuration.keyPrefix, grant: grant, tool: tool, limit: limit)
+        CounterQuery(in: configuration.keys, grant: grant, tool: tool, limit: limit)
     }
 
     // MARK: - Reports
@@ -80,7 +80,7 @@ extension Limiter {
     /// more.
     fileprivate func report(_ stored: StoredCounter, timeMs: Int64) -> CounterReport? {
         guard stored.key.open(atMs: timeMs) == stored.key else { return nil }
-        let known = table.counter(named: ByteString(bytes: stored.key.baseKey(prefix: configuration.keyPrefix)))
+        let known = table.counter(named: ByteString(bytes: stored.key.baseKey(in: configuration.keys)))
             .map { table[$0] }
         return report(
             stored.key, of: known?.windowStartMs == stored.key.windowStartMs ? known : nil,
@@ -96,7 +96,7 @@ extension Limiter {
         let known = table[counter]
         if isReported && known.algorithm.hasWindows && known.locallyUsed(nil, nowMs: nowMs) == 0 { return nil }
         guard known.references > 0, known.windowStartMs >= 0, nowMs < known.windowEndMs, known.isTouched,
-            query.mayMatch(known.key[...]), let key = CounterKey(known.key, prefix: configuration.keyPrefix),
+            query.mayMatch(known.key[...]), let key = CounterKey(known.key, in: configuration.keys),
             query.matches(key)
         else { return nil }
         guard isReported else {

@@ -18,6 +18,7 @@ struct PlanTable {
     private var edition: Int32 = 0
     /// Changes whenever a row may get another identity's plan, or an identity another plan.
     private(set) var changes: Int64 = 0
+    let keys: KeySpace
     let maxPlans: Int
     let grantParts: Int
     /// See `Limiter.identityBytes`.
@@ -69,10 +70,12 @@ struct PlanTable {
     }
 
     /// - Parameters:
+    ///   - keys: what counters' keys begin with.
     ///   - maxBytes: a new identity is rejected if it would take the table beyond this.
     ///   - grantParts: a grant takes at most one part in this many.
-    init(maxPlans: Int, maxBytes: Int = .max, grantParts: Int = EngineBounds.grantParts) {
+    init(keys: KeySpace, maxPlans: Int, maxBytes: Int = .max, grantParts: Int = EngineBounds.grantParts) {
         precondition(maxPlans <= Int(Int32.max))
+        self.keys = keys
         self.maxPlans = maxPlans
         self.grantParts = grantParts
         self.maxBytes = maxBytes
@@ -212,8 +215,10 @@ struct PlanTable {
 
     /// Adds a counter, whose base key no other has; the caller holds a reference to it.
     mutating func insertCounter(baseKey: [UInt8], window: Window, algorithm: Algorithm) -> CounterID {
-        let parts = BaseKeyParts(baseKey)
-        var counter = Counter(parts, of: upkeep.value.templates.join(parts, window: window, algorithm: algorithm))
+        let parts = BaseKeyParts(baseKey, in: keys)
+        var counter = Counter(
+            parts, of: upkeep.value.templates.join(parts, window: window, algorithm: algorithm),
+            changeSlot: DenialCache.slot(of: baseKey[...], in: keys))
         counter.references = 1
         boxedBytes += counter.boxedBytes
         let id = upkeep.value.freeCounters.popLast() ?? CounterID(counters.count)
@@ -326,7 +331,7 @@ struct PlanTable {
         counterByBaseKey.remove(counter.row, hash: baseKey.hashValue)
         upkeep.value.templates.leave(self[counter].template)
         boxedBytes -= self[counter].boxedBytes
-        self[counter] = Counter(BaseKeyParts([]), of: .none)
+        self[counter] = Counter(BaseKeyParts(head: [], own: [], tail: []), of: .none, changeSlot: 0)
         upkeep.value.freeCounters.append(counter)
     }
 

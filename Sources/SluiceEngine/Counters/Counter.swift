@@ -103,11 +103,13 @@ struct Counter {
         var unconfirmed: Int64 = 0
     }
 
-    /// - Parameter template: the template of its base key.
-    init(_ parts: BaseKeyParts, of template: KeyTemplate) {
+    /// - Parameters:
+    ///   - template: the template of its base key.
+    ///   - changeSlot: see `DenialCache.slot`.
+    init(_ parts: BaseKeyParts, of template: KeyTemplate, changeSlot: UInt16) {
         self.template = template
         own = SmallBytes(Array(parts.own))
-        changeSlot = DenialCache.slot(of: ArraySlice(parts.head + parts.own + parts.tail))
+        self.changeSlot = changeSlot
         algorithm = template.algorithm
         other = algorithm.rules.localUsage(lengthMs: template.window.fixedLengthMs ?? 1).map { CopyOnWriteBox($0) }
     }
@@ -141,9 +143,7 @@ struct Counter {
     }
 
     private func key(startMs: Int64) -> [UInt8] {
-        var key = baseKey
-        appendDecimal(startMs, to: &key)
-        return key
+        CounterKey.key(baseKey, window: template.window, startMs: startMs)
     }
 
     /// The key of the window that contains `windowMs`.

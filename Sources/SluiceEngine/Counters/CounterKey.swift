@@ -1,13 +1,19 @@
 package import SluicePolicy
 
 /// The name of a counter in the store:
-/// `PREFIX:1:{GRANT}:CONTAINER:COUNTER[;SUBJECT]:ALGORITHM:WINDOW[:START]`, or, counted across grants,
-/// `PREFIX:1:{SUBJECT}:CONTAINER:COUNTER:ALGORITHM:WINDOW[:START]`, with a subject such as `session=ID`.
+/// `PREFIX:2:{GRANT}:CONTAINER:COUNTER[;SUBJECT]:CODE[:START]`, or, counted across grants,
+/// `PREFIX:2:{SUBJECT}:CONTAINER:COUNTER:CODE[:START]`; in a partition of a cluster the owner follows the partition's
+/// tag instead (see `KeySpace`).
 ///
-/// Every name is percent-encoded down to the unreserved characters of RFC 3986, so that none can forge another's key;
-/// what stands between braces is Redis Cluster's hash tag, so that all counters of a grant share a slot. `1` is the
-/// version of this layout. A tool that is really called `all_tools` is spelt with an encoded underscore, so that it is
-/// not taken for the container of limits over all tools.
+/// | part | is |
+/// |---|---|
+/// | `CONTAINER` | the tool; `*` for limits over all tools |
+/// | `COUNTER` | the counter's name; if that begins with the tool's, `~` and the rest |
+/// | `SUBJECT` | `s=ID` of a session, `v=NAME` of a server, `a=NAME=VALUE` of an attribute, `t=KEY` of `CL.THROTTLE`, `global=` |
+/// | `CODE` | the algorithm's letter, and the window: its seconds, or `d`, `w`, `m` of a calendar and `@ZONE`; see `KeyText` |
+/// | `START` | of the window, in base 36, in windows or (calendars) seconds since the epoch; not where there are no windows |
+///
+/// Names are percent-encoded where needed (see `KeyText`), so that none can forge another's key.
 package struct CounterKey: Sendable, Hashable {
     /// Whose calls a counter counts, beside the grant.
     package enum Subject: Sendable, Hashable {
@@ -47,19 +53,31 @@ package struct CounterKey: Sendable, Hashable {
     /// Whether it counts the checks that a shadow limit would have denied.
     package var isDenials = false
 
-    static let allTools = "all_tools"
+    private static let allTools = Array("*".utf8)
     private static let colon = UInt8(ascii: ":")
-    static let denialsSuffix = Array(":refused".utf8)
+    /// Stands for the tool's name at the beginning of a counter's.
+    private static let toolName = UInt8(ascii: "~")
+    private static let denialsSuffix = Array(":!".utf8)
+
     // MARK: Writing
 
     /// The part before the window's start, which is the same for a counter's whole life. If the algorithm has no
     /// windows, it is the whole key.
-    static func baseKey(prefix: String, limit: Limit, identity: Identity.Parts) -> [UInt8] {
+    static func baseKey(in keys: KeySpace, limit: Limit, identity: Identity.Parts) -> [UInt8] {
         let subject = subject(of: limit, identity)
-        let isShared = subject == .global || (limit.acrossGrants && subject != .grant)
         return baseKey(
-            prefix: prefix, grant: isShared ? nil : identity.grant, subject: subject, container: limit.container,
-            counter: limit.counter, algorithm: limit.algorithm, window: limit.window)
+            in: keys, grant: isShared(limit, subject) ? nil : identity.grant, subject: subject,
+            container: limit.container, counter: limit.counter, algorithm: limit.algorithm, window: limit.window)
+    }
+
+    /// What grants share of a limit's counter, as in keys; nil if the identity's grant has a counter of its own.
+    static func sharedOwner(of limit: Limit, _ identity: Identity.Parts) -> [UInt8]? {
+        let subject = subject(of: limit, identity)
+        return isShared(limit, subject) ? owner(subject) : nil
+    }
+
+    private static func isShared(_ limit: Limit, _ subject: Subject) -> Bool {
+        subject == .global || (limit.acrossGrants && subject != .grant)
     }
 
     private static func subject(of limit: Limit, _ identity: Identity.Parts) -> Subject {
@@ -76,149 +94,127 @@ package struct CounterKey: Sendable, Hashable {
     }
 
     static func baseKey(
-        prefix: String, grant: [UInt8]?, subject: Subject, container: Limit.Container, counter: String,
+        in keys: KeySpace, grant: [UInt8]?, subject: Subject, container: Limit.Container, counter: String,
         algorithm: Algorithm, window: Window
     ) -> [UInt8] {
-        var key: [UInt8]
-        if let grant {
-            key = grantPrefix(prefix: prefix, grant: grant)
-        } else {
-            key = Self.prefix(prefix)
-            append(subject, to: &key)
-            key += "}:".utf8
-        }
+        var key = grant.map { keys.grantPrefix($0) } ?? keys.ownerPrefix(owner(subject))
         switch container {
-        case .allTools: key += allTools.utf8
-        case .tool(let tool): key += Self.container(ofTool: tool)
+        case .allTools: key += allTools
+        case .tool(let tool): KeyText.append(tool.utf8, to: &key)
         }
         key.append(colon)
-        appendEncoded(counter.utf8, to: &key)
+        append(counter: counter, container, to: &key)
         if grant != nil && subject != .grant {
             key.append(UInt8(ascii: ";"))
             append(subject, to: &key)
         }
-        key += ":\(algorithm.name):".utf8
-        appendEncoded(window.name.utf8, to: &key)
+        key.append(colon)
+        key += KeyText.code(algorithm, window)
         if algorithm.hasWindows { key.append(colon) }
         return key
     }
 
-    /// A tool's name as in keys.
-    static func container(ofTool tool: String) -> [UInt8] {
-        if tool.utf8.elementsEqual(allTools.utf8) { return Array("all%5Ftools".utf8) }
-        var encoded: [UInt8] = []
-        appendEncoded(tool.utf8, to: &encoded)
-        return encoded
+    /// The key of one window of a counter whose algorithm has windows.
+    static func key(_ baseKey: [UInt8], window: Window, startMs: Int64) -> [UInt8] {
+        var key = baseKey
+        KeyText.append(startMs: startMs, of: window, to: &key)
+        return key
     }
+
+    private static func append(counter: String, _ container: Limit.Container, to key: inout [UInt8]) {
+        if case .tool(let tool) = container, !tool.utf8.isEmpty, counter.utf8.starts(with: tool.utf8) {
+            key.append(toolName)
+            KeyText.append(counter.utf8.dropFirst(tool.utf8.count), to: &key)
+        } else {
+            KeyText.append(counter.utf8, to: &key)
+        }
+    }
+
+    /// The subject of a counter that grants share, as in keys.
+    static func owner(_ subject: Subject) -> [UInt8] {
+        var owner: [UInt8] = []
+        append(subject, to: &owner)
+        return owner
+    }
+
+    /// A tool's name as in keys.
+    static func container(ofTool tool: String) -> [UInt8] { KeyText.encoded(tool.utf8) }
 
     /// Encoded names never contain `=`, so no subject can be taken for a grant.
     private static func append(_ subject: Subject, to key: inout [UInt8]) {
         switch subject {
         case .grant: break
-        case .session(let id): append("session=", id, to: &key)
-        case .server(let name): append("server=", name, to: &key)
+        case .session(let id): append("s=", id, to: &key)
+        case .server(let name): append("v=", name, to: &key)
         case .attribute(let name, let value):
-            append("attribute=", name, to: &key)
+            append("a=", name, to: &key)
             append("=", value, to: &key)
         case .global: key += "global=".utf8
-        case .throttle(let name): append("throttle=", name, to: &key)
+        case .throttle(let name): append("t=", name, to: &key)
         }
     }
 
-    private static func append(_ receipt: String, _ name: String, to key: inout [UInt8]) {
-        key += receipt.utf8
-        appendEncoded(name.utf8, to: &key)
+    /// Whether the owner of keys is a subject that reservations of several grants may charge: `CL.THROTTLE` makes none.
+    static func isShared(owner: ArraySlice<UInt8>) -> Bool {
+        owner.contains(UInt8(ascii: "=")) && !owner.starts(with: "t=".utf8)
     }
 
-    /// The prefix of all keys under one grant's hash tag.
-    package static func grantPrefix(prefix: String, grant: some Sequence<UInt8>) -> [UInt8] {
-        var key = Self.prefix(prefix)
-        appendEncoded(grant, to: &key)
-        key += "}:".utf8
-        return key
+    private static func append(_ sign: String, _ name: String, to key: inout [UInt8]) {
+        key += sign.utf8
+        KeyText.append(name.utf8, to: &key)
     }
-
-    /// The prefix of all counters' keys.
-    package static func prefix(_ prefix: String) -> [UInt8] { Array("\(prefix):1:{".utf8) }
-
-    /// The key of the list of replicas by their last heartbeat: `PREFIX:1:replicas`.
-    package static func replicas(prefix: String) -> [UInt8] { Array("\(prefix):1:replicas".utf8) }
-
-    /// The key of the list of replicas by when they last had nothing to write back: `PREFIX:1:written-back`.
-    package static func writtenBack(prefix: String) -> [UInt8] { Array("\(prefix):1:written-back".utf8) }
 
     /// The key that counts the checks a shadow limit would have denied.
     static func denials(of key: some Sequence<UInt8>) -> [UInt8] { Array(key) + denialsSuffix }
 
-    /// The key of a reservation's record.
-    static func reservation(_ id: ReservationID, prefix: String, grant: some Sequence<UInt8>) -> [UInt8] {
-        grantPrefix(prefix: prefix, grant: grant) + "reservation:\(id)".utf8
-    }
-
-    /// The key of the answer to a check with an id.
-    static func idempotency(_ id: [UInt8], prefix: String, grant: [UInt8], tool: [UInt8]) -> [UInt8] {
-        var key = grantPrefix(prefix: prefix, grant: grant) + "id:".utf8
-        appendEncoded(tool, to: &key)
-        key.append(colon)
-        appendEncoded(id, to: &key)
-        return key
-    }
-
     // MARK: Reading
 
-    /// Parses a key; nil if it is not a counter's key under this prefix. Only the spelling that `baseKey` writes is
+    /// Parses a key; nil if it is not a counter's key of this key space. Only the spelling that `baseKey` writes is
     /// accepted: any client may write to the store, and no two keys may be read as the same counter.
-    package init?(_ key: some Sequence<UInt8>, prefix: String) {
+    package init?(_ key: some Sequence<UInt8>, in keys: KeySpace) {
         var bytes = Array(key)
-        let start = Self.prefix(prefix)
-        guard bytes.starts(with: start) else { return nil }
         if bytes.suffix(Self.denialsSuffix.count).elementsEqual(Self.denialsSuffix) {
             isDenials = true
             bytes.removeLast(Self.denialsSuffix.count)
         }
-        let parts = bytes.dropFirst(start.count).split(separator: Self.colon, omittingEmptySubsequences: false)
-        guard parts.count >= 5, parts[0].last == UInt8(ascii: "}"),
-            let algorithm = Algorithm(name: String(decoding: parts[3], as: UTF8.self)),
-            parts.count == (algorithm.hasWindows ? 6 : 5),
-            let window = Self.decoded(parts[4]).flatMap({ Window(name: $0) }), algorithm.allows(window)
+        guard let owner = keys.owner(of: bytes[...]),
+            let parts = keys.afterOwner(of: bytes[...])?.split(separator: Self.colon, omittingEmptySubsequences: false),
+            parts.count >= 3, let code = KeyText.decodedCode(parts[2]),
+            parts.count == (code.algorithm.hasWindows ? 4 : 3)
         else { return nil }
-        let startMs = algorithm.hasWindows ? Int64(String(decoding: parts[5], as: UTF8.self)) : 0
-        guard let startMs, (0...EngineBounds.latestMs).contains(startMs),
-            !algorithm.hasWindows || Swift.max(0, window.startMs(at: startMs)) == startMs
-        else { return nil }
-        let named = parts[2].split(separator: UInt8(ascii: ";"), maxSplits: 1, omittingEmptySubsequences: false)
-        guard let container = Self.decoded(parts[1]), let counter = Self.decoded(named[0]), !counter.isEmpty else {
-            return nil
+        (algorithm, window) = code
+        guard let startMs = algorithm.hasWindows ? KeyText.decodedStartMs(parts[3], of: window) : 0 else { return nil }
+        windowStartMs = startMs
+        if !parts[0].elementsEqual(Self.allTools) {
+            guard let tool = KeyText.decoded(parts[0]) else { return nil }
+            self.tool = tool
         }
-        let tag = parts[0].dropLast()
-        if tag.contains(UInt8(ascii: "=")) {
-            guard named.count == 1, let subject = Self.subject(tag) else { return nil }
+        let named = parts[1].split(separator: UInt8(ascii: ";"), maxSplits: 1, omittingEmptySubsequences: false)
+        let isAbbreviated = named[0].first == Self.toolName
+        guard let rest = KeyText.decoded(isAbbreviated ? named[0].dropFirst() : named[0]) else { return nil }
+        counter = isAbbreviated ? (tool ?? "") + rest : rest
+        if owner.contains(UInt8(ascii: "=")) {
+            guard named.count == 1, let subject = Self.subject(owner) else { return nil }
             self.subject = subject
         } else {
-            guard let grant = Self.decoded(tag), let subject = named.count == 2 ? Self.subject(named[1]) : .grant else {
-                return nil
-            }
+            guard let grant = KeyText.decoded(owner), let subject = named.count == 2 ? Self.subject(named[1]) : .grant
+            else { return nil }
             self.grant = grant
             self.subject = subject
         }
-        tool = parts[1].elementsEqual(Self.allTools.utf8) ? nil : container
-        self.counter = counter
-        self.algorithm = algorithm
-        self.window = window
-        windowStartMs = startMs
-        guard bytes == spelt(prefix: prefix) else { return nil }
+        guard !counter.isEmpty, bytes == spelt(in: keys) else { return nil }
     }
 
     private static func subject(_ bytes: ArraySlice<UInt8>) -> Subject? {
         let parts = bytes.split(separator: UInt8(ascii: "="), omittingEmptySubsequences: false)
-        let values = parts.dropFirst().compactMap { decoded($0) }
+        let values = parts.dropFirst().compactMap { KeyText.decoded($0) }
         guard values.count == parts.count - 1, let value = values.first else { return nil }
         switch (String(decoding: parts[0], as: UTF8.self), values.count) {
-        case ("session", 1): return .session(value)
-        case ("server", 1): return .server(value)
-        case ("attribute", 2): return .attribute(name: value, value: values[1])
+        case ("s", 1): return .session(value)
+        case ("v", 1): return .server(value)
+        case ("a", 2): return .attribute(name: value, value: values[1])
         case ("global", 1) where value.isEmpty: return .global
-        case ("throttle", 1): return .throttle(value)
+        case ("t", 1): return .throttle(value)
         default: return nil
         }
     }
@@ -239,7 +235,7 @@ package struct CounterKey: Sendable, Hashable {
     }
 
     /// As in the store.
-    package func bytes(prefix: String) -> [UInt8] { spelt(prefix: prefix) + (isDenials ? Self.denialsSuffix : []) }
+    package func bytes(in keys: KeySpace) -> [UInt8] { spelt(in: keys) + (isDenials ? Self.denialsSuffix : []) }
 
     /// The key that counts the checks which this limit, as a shadow limit, would have denied.
     package var denials: CounterKey {
@@ -256,49 +252,16 @@ package struct CounterKey: Sendable, Hashable {
     }
 
     /// Without the window's start: see `baseKey`.
-    func baseKey(prefix: String) -> [UInt8] {
+    func baseKey(in keys: KeySpace) -> [UInt8] {
         Self.baseKey(
-            prefix: prefix, grant: grant.map { Array($0.utf8) }, subject: subject,
+            in: keys, grant: grant.map { Array($0.utf8) }, subject: subject,
             container: tool.map { .tool($0) } ?? .allTools, counter: counter, algorithm: algorithm, window: window)
     }
 
-    private func spelt(prefix: String) -> [UInt8] {
-        var key = baseKey(prefix: prefix)
-        if algorithm.hasWindows { appendDecimal(windowStartMs, to: &key) }
+    private func spelt(in keys: KeySpace) -> [UInt8] {
+        var key = baseKey(in: keys)
+        if algorithm.hasWindows { KeyText.append(startMs: windowStartMs, of: window, to: &key) }
         return key
-    }
-
-    private static func appendEncoded(_ name: some Sequence<UInt8>, to key: inout [UInt8]) {
-        let hex = Array("0123456789ABCDEF".utf8)
-        for byte in name {
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-                UInt8(ascii: "~"):
-                key.append(byte)
-            default:
-                key.append(UInt8(ascii: "%"))
-                key.append(hex[Int(byte >> 4)])
-                key.append(hex[Int(byte & 15)])
-            }
-        }
-    }
-
-    private static func decoded(_ part: ArraySlice<UInt8>) -> String? {
-        var bytes: [UInt8] = []
-        var rest = part
-        while let byte = rest.popFirst() {
-            guard byte == UInt8(ascii: "%") else {
-                bytes.append(byte)
-                continue
-            }
-            guard rest.count >= 2, let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) else {
-                return nil
-            }
-            bytes.append(value)
-            rest = rest.dropFirst(2)
-        }
-        return String(validating: bytes, as: UTF8.self)
     }
 }
 
@@ -306,39 +269,8 @@ package struct CounterKey: Sendable, Hashable {
 /// them as equal (a separate or a combined accent).
 extension CounterKey {
     package static func == (one: CounterKey, other: CounterKey) -> Bool {
-        one.isDenials == other.isDenials && one.spelt(prefix: "") == other.spelt(prefix: "")
+        one.isDenials == other.isDenials && one.spelt(in: "") == other.spelt(in: "")
     }
 
-    package func hash(into hasher: inout Hasher) { hasher.combine(spelt(prefix: "")) }
-}
-
-/// Appends a number in decimal, without allocating a String.
-func appendDecimal(_ number: Int64, to bytes: inout [UInt8]) {
-    precondition(number >= 0)
-    var divisor: Int64 = 1
-    while number / divisor >= 10 { divisor *= 10 }
-    while divisor > 0 {
-        bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: number / divisor % 10))
-        divisor /= 10
-    }
-}
-
-/// Caches the decimal digits of the last number, which is mostly the next one, too.
-struct LastDecimal {
-    /// The number of digits of the largest integer.
-    static let maxBytes = 19
-
-    private var number: Int64 = -1
-    private var digits: [UInt8] = []
-
-    /// - Parameter number: 0 or more.
-    @inline(__always)
-    mutating func append(_ number: Int64, to bytes: inout [UInt8]) {
-        if number != self.number {
-            self.number = number
-            digits.removeAll(keepingCapacity: true)
-            appendDecimal(number, to: &digits)
-        }
-        bytes.append(contentsOf: digits)
-    }
+    package func hash(into hasher: inout Hasher) { hasher.combine(spelt(in: "")) }
 }

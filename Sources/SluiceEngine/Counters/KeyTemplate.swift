@@ -1,7 +1,7 @@
 import SluicePolicy
 
 /// What many counters have in common, stored once: their window, and their keys except for the part that names their
-/// owner. Of `sluice:1:{GRANT}:TOOL:COUNTER:fixed_window:60s:` only `GRANT` is a counter's own.
+/// owner. Of `sluice:2:{GRANT}:TOOL:COUNTER:f60:` only `GRANT` is a counter's own.
 final class KeyTemplate: Sendable {
     /// The part of a key before the counter's own part.
     let head: [UInt8]
@@ -9,23 +9,25 @@ final class KeyTemplate: Sendable {
     let tail: [UInt8]
     let window: Window
     let algorithm: Algorithm
+    /// See `Window.startUnitMs`.
+    let startUnitMs: Int64
 
     init(_ parts: BaseKeyParts, window: Window, algorithm: Algorithm) {
         head = Array(parts.head)
         tail = Array(parts.tail)
         self.window = window
         self.algorithm = algorithm
+        startUnitMs = window.startUnitMs
     }
 
     /// For a free row.
-    static let none = KeyTemplate(BaseKeyParts([]), window: .endless, algorithm: .fixedWindow)
+    static let none = KeyTemplate(BaseKeyParts(head: [], own: [], tail: []), window: .endless, algorithm: .fixedWindow)
 }
 
 /// A counter's base key in three parts; see `CounterKey`.
 struct BaseKeyParts {
     let head: ArraySlice<UInt8>
-    /// The part in the braces; and, if a limit counts only some of a grant's calls, everything to the end of the
-    /// subject.
+    /// The owner; and, if a limit counts only some of a grant's calls, everything to the end of the subject.
     let own: ArraySlice<UInt8>
     let tail: ArraySlice<UInt8>
 
@@ -36,9 +38,10 @@ struct BaseKeyParts {
     }
 
     /// Names are percent-encoded, so they contain none of the separators searched for here.
-    init(_ baseKey: [UInt8]) {
-        let begin = baseKey.firstIndex(of: UInt8(ascii: "{")).map { $0 + 1 } ?? baseKey.startIndex
-        var end = baseKey[begin...].firstIndex(of: UInt8(ascii: "}")) ?? baseKey.endIndex
+    init(_ baseKey: [UInt8], in keys: KeySpace) {
+        let owner = keys.owner(of: baseKey[...]) ?? baseKey[...]
+        let begin = owner.startIndex
+        var end = owner.endIndex
         if let subject = baseKey[end...].firstIndex(of: UInt8(ascii: ";")) {
             end = baseKey[subject...].firstIndex(of: UInt8(ascii: ":")) ?? baseKey.endIndex
         }

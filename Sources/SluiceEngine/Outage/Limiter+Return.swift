@@ -97,8 +97,7 @@ extension Limiter {
         writer.add(
             .heartbeat(
                 lifeMs: EngineBounds.heartbeatTTLNs / 1_000_000, writtenBackMs: hasWrittenBack ? nowMs : 0),
-            keys: CounterKey.replicas(prefix: configuration.keyPrefix),
-            CounterKey.writtenBack(prefix: configuration.keyPrefix))
+            keys: configuration.keys.replicas, configuration.keys.writtenBack)
     }
 
     /// - Parameters:
@@ -106,7 +105,7 @@ extension Limiter {
     ///   - unnamed: how many other members their lists held; reported once, until there are none.
     mutating func heard(_ numbers: ArraySlice<Int64>, unnamed: Int64, now: ClockReading) {
         if unnamed > 0 {
-            let key = String(decoding: CounterKey.replicas(prefix: configuration.keyPrefix), as: UTF8.self)
+            let key = String(decoding: configuration.keys.replicas, as: UTF8.self)
             notices.heartbeat(fault: "\(key) held \(unnamed) members that are no replicas: ignored and removed")
         } else {
             notices.heartbeat(fault: nil)

@@ -48,7 +48,7 @@ extension Limiter {
 
     private func replicaState(now: ClockReading) -> ReplicaState {
         ReplicaState(
-            keyPrefix: configuration.keyPrefix, lastSequence: ledger.lastSequence,
+            keys: configuration.keys.name, lastSequence: ledger.lastSequence,
             acknowledgedSequence: ledger.acknowledgedSequence, highestStoreMs: clock.highestStoreMs,
             aheadMs: clock.nowMs(now) - now.wallMs, others: membership.others.sorted())
     }
@@ -65,6 +65,9 @@ extension Limiter {
         package var unsettled = 0
         /// Counters whose window is over, and records that were unreadable or belong to other keys.
         package var dropped = 0
+        /// What the keys of the records begin with, if that is not what this process's begin with: all were dropped. Empty
+        /// otherwise.
+        package var otherKeys = ""
         /// Records with numbers that no engine writes: they were skipped.
         package var implausible = 0
         /// The saved store time, if it was too far ahead of this machine's clock and was dropped; else 0.
@@ -81,8 +84,9 @@ extension Limiter {
             if record.isPlausible { latest[record.subject] = record } else { restoration.implausible += 1 }
         }
         guard case .replica(let replica)? = latest[.replica] else { return restoration }
-        guard replica.keyPrefix == configuration.keyPrefix else {
+        guard replica.keys == configuration.keys.name else {
             restoration.dropped = latest.count - 1
+            restoration.otherKeys = replica.keys
             return restoration
         }
         ledger.restore(lastSequence: replica.lastSequence, acknowledgedSequence: replica.acknowledgedSequence)
@@ -108,11 +112,14 @@ extension Limiter {
     }
 
     private mutating func restore(_ state: CounterState, into restoration: inout Restoration, nowMs: Int64) {
-        // Where the algorithm has windows, the start of one follows the last colon.
+        // Where the algorithm has windows, the start of one follows the last colon; that of the first is 0.
         let isStart = state.baseKey.last == UInt8(ascii: ":")
-        let key = CounterKey(
-            state.baseKey + (isStart ? Array("\(state.startMs)".utf8) : []), prefix: configuration.keyPrefix)
-        guard !state.isVoid(nowMs: nowMs), let key, !key.isDenials, key.algorithm.rules.keeps(state.usage) else {
+        let key = CounterKey(state.baseKey + (isStart ? [UInt8(ascii: "0")] : []), in: configuration.keys)
+        guard !state.isVoid(nowMs: nowMs), let key, !key.isDenials, key.algorithm.rules.keeps(state.usage),
+            !isStart
+                || state.startMs >= 0
+                    && max(0, key.window.startMs(at: state.startMs)) == state.startMs
+        else {
             restoration.dropped += 1
             return
         }

@@ -9,7 +9,7 @@ extension StateRecord {
         switch self {
         case .replica(let state):
             writer.put(Kind.replica.rawValue)
-            writer.put(name: Array(state.keyPrefix.utf8))
+            writer.put(name: Array(state.keys.utf8))
             writer.put(state.lastSequence, state.acknowledgedSequence, state.highestStoreMs, state.aheadMs)
             writer.put(Int64(state.others.count))
             for other in state.others { writer.put(Int64(bitPattern: other)) }
@@ -53,7 +53,7 @@ extension StateRecord {
             }
             self = .replica(
                 ReplicaState(
-                    keyPrefix: String(decoding: prefix, as: UTF8.self), lastSequence: numbers[0],
+                    keys: String(decoding: prefix, as: UTF8.self), lastSequence: numbers[0],
                     acknowledgedSequence: numbers[1], highestStoreMs: numbers[2], aheadMs: numbers[3],
                     others: others.map { UInt64(bitPattern: $0) }))
         case .counter:

@@ -44,7 +44,8 @@ package enum StateRecord: Sendable, Equatable {
 /// The progress of a replica.
 package struct ReplicaState: Sendable, Equatable {
     /// The prefix of its keys: a replica restarted with another prefix does not use these counters.
-    package var keyPrefix: String
+    /// See `KeySpace.name`. Earlier layouts of keys had only the prefix here.
+    package var keys: String
     package var lastSequence: Int64
     package var acknowledgedSequence: Int64
     /// The highest time that the store has reported, ms since the epoch; 0: none.

@@ -89,7 +89,7 @@ extension Limiter {
         now: ClockReading
     ) -> SettleOutcome {
         guard let id = ReservationID(reservation) else { return .answered(false) }
-        let key = ByteString(bytes: CounterKey.reservation(id, prefix: configuration.keyPrefix, grant: grant))
+        let key = ByteString(bytes: configuration.keys.reservation(id, grant: grant))
         let nowMs = clock.nowMs(now)
         if !reservations.canSettle(key, settlement, in: &table, nowMs: nowMs) { return .notSettled(.tooMuch) }
         if let (done, mayBeStored) = reservations.settle(

@@ -11,12 +11,12 @@ struct Reservations {
     private var unsentBytes = 0
     /// For reservations that no gateway asked for. Seeded and predictable: not for secrets.
     private var random: SeededRandom
-    private let keyPrefix: String
+    private let keys: KeySpace
     /// Whether there is a store.
     private let usesStore: Bool
 
     init(_ configuration: borrowing LimiterConfiguration) {
-        keyPrefix = configuration.keyPrefix
+        keys = configuration.keys
         usesStore = configuration.usesStore
         random = SeededRandom(seed: ~configuration.seed)
         local.grantParts = configuration.grantParts
@@ -35,14 +35,14 @@ struct Reservations {
         // A shadow limit that counts calls in progress does not require RESERVE: without it the slot expires.
         let reservation =
             options?.reservation ?? (table[rulesOf: plan].countsSlots ? ReservationID(using: &random) : nil)
-        let prefix = keyPrefix
+        let keys = keys
         return TrackedCheck(
             reservation: reservation, wantsReservation: options?.reservation != nil,
             reservationKey: ByteString(
-                bytes: reservation.map { CounterKey.reservation($0, prefix: prefix, grant: identity.grant) } ?? []),
+                bytes: reservation.map { keys.reservation($0, grant: identity.grant) } ?? []),
             idempotencyKey: (options?.id).map {
                 let tool = Array(identity.tool.utf8)
-                return ByteString(bytes: CounterKey.idempotency($0, prefix: prefix, grant: identity.grant, tool: tool))
+                return ByteString(bytes: keys.idempotency($0, grant: identity.grant, tool: tool))
             },
             argumentsHash: options?.argumentsHash ?? 0)
     }

@@ -58,14 +58,6 @@ package struct BatchEncoder {
     /// Whether a call may name the script by its hash.
     func hasHash(of script: BatchScript) -> Bool { !scriptHashes[script].isEmpty }
 
-    /// The key of a replica's marker: `PREFIX:1:replica:ID`, the id in hexadecimal.
-    package static func markerKey(prefix: String, replica: UInt64) -> [UInt8] {
-        Array("\(prefix):1:replica:\(ReservationID.hexadecimal(replica))".utf8)
-    }
-
-    /// The channel on which scripts publish counters that they lowered; `decide.lua` derives it from the marker's key.
-    package static func changeChannel(prefix: String) -> String { "\(prefix):1:changed" }
-
     /// Appends the call to `buffer`.
     /// - Parameter script: `BatchScript(for: batch)`.
     /// - Returns: the offset, from the first byte written, of the part that is the same for `EVALSHA` and `EVAL`.

@@ -10,15 +10,15 @@ struct CounterReading {
     private let commands: [[[UInt8]]]
 
     /// - Parameter nowMs: Redis' clock, which decides whether slots have expired.
-    init(_ key: CounterKey, prefix: String, nowMs: Int64) {
+    init(_ key: CounterKey, in keys: KeySpace, nowMs: Int64) {
         self.key = key
         func word(_ text: String) -> [UInt8] { Array(text.utf8) }
-        let name = key.bytes(prefix: prefix)
-        let denials = key.denials.bytes(prefix: prefix)
+        let name = key.bytes(in: keys)
+        let denials = key.denials.bytes(in: keys)
         commands =
             switch key.algorithm {
             case .fixedWindow, .tokenBucket, .slidingLog: [[word("MGET"), denials, name]]
-            case .slidingWindow: [[word("MGET"), denials, name, key.previous.bytes(prefix: prefix)]]
+            case .slidingWindow: [[word("MGET"), denials, name, key.previous.bytes(in: keys)]]
             case .concurrency:
                 [
                     [word("MGET"), denials],

@@ -82,20 +82,6 @@ final class CounterScan: RedisConnectionOwner {
         if awaited.isEmpty { goOn() }
     }
 
-    /// A pattern for `SCAN` that covers every key that may match; characters special to patterns are escaped.
-    static func pattern(for query: CounterQuery) -> [UInt8] {
-        var pattern = escaped(query.beginning)
-        if let container = query.container {
-            if query.grant == nil { pattern += "*}:".utf8 }
-            pattern += escaped(container)
-        }
-        return pattern + "*".utf8
-    }
-
-    private static func escaped(_ bytes: [UInt8]) -> [UInt8] {
-        bytes.flatMap { "*?[]\\^-".utf8.contains($0) ? [UInt8(ascii: "\\"), $0] : [$0] }
-    }
-
     // MARK: - Asking
 
     /// Every answer has arrived: sends the next commands.
@@ -106,10 +92,10 @@ final class CounterScan: RedisConnectionOwner {
         var looked = 0
         while looked < RedisBounds.scanCountersPerTurn, let bytes = candidates.popFirst() {
             looked += 1
-            guard let key = CounterKey(bytes, prefix: query.keyPrefix), query.matches(key),
+            guard let key = CounterKey(bytes, in: query.keys), query.matches(key),
                 let open = key.open(atMs: timeMs), seen.insert(open).inserted
             else { continue }
-            let reading = CounterReading(open, prefix: query.keyPrefix, nowMs: timeMs)
+            let reading = CounterReading(open, in: query.keys, nowMs: timeMs)
             reading.write(to: &commands)
             awaited.append(.counter(reading))
         }
@@ -123,7 +109,7 @@ final class CounterScan: RedisConnectionOwner {
             commands.writeCommand("TIME")
             awaited.append(.clock)
             commands.writeCommand([
-                Array("SCAN".utf8), cursor, Array("MATCH".utf8), Self.pattern(for: query), Array("COUNT".utf8),
+                Array("SCAN".utf8), cursor, Array("MATCH".utf8), query.pattern, Array("COUNT".utf8),
                 Array("\(RedisBounds.scanKeysPerCall)".utf8),
             ])
             awaited.append(.page)

@@ -1,3 +1,5 @@
+internal import SluiceEngine
+
 /// A script that tries every command of the other scripts, since Redis checks rights inside scripts too: a missing one
 /// is found when the connection opens, rather than by the first check that needs it.
 enum CommandCheck {
@@ -20,7 +22,7 @@ enum CommandCheck {
     ]
 
     /// A key that nothing else uses. It is left without a value.
-    static func key(prefix: String) -> String { "\(prefix):1:rights" }
+    static func key(prefix: String) -> String { String(decoding: KeySpace(prefix: prefix).rights, as: UTF8.self) }
 
     /// KEYS[1] is `key`, ARGV[1] the change channel, on which an empty message names no counter. It returns the commands
     /// that failed, each followed by its error. A failure does not show a missing right if the server cannot write just

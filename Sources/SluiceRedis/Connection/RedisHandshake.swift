@@ -1,4 +1,5 @@
 internal import NIOCore
+internal import SluiceEngine
 
 /// The commands sent first on a connection, and the meaning of their answers. They go out in rounds, each all at once:
 /// one, and a second where an answer asks for it. A value: it takes replies and returns what to do.
@@ -108,7 +109,7 @@ struct RedisHandshake {
             case .checkCommands:
                 buffer.writeCommand(
                     "EVAL", CommandCheck.script, "1", CommandCheck.key(prefix: keyPrefix),
-                    BatchEncoder.changeChannel(prefix: keyPrefix))
+                    KeySpace(prefix: keyPrefix).changeChannel)
             // One section per command: only Redis 7 and later accept several at once.
             case .readServer: buffer.writeCommand("INFO", "server")
             case .readMemory: buffer.writeCommand("INFO", "memory")

@@ -140,7 +140,7 @@ package final class RedisLink: CounterStore {
         case .open:
             subscription?.close()
             subscription = ChangeSubscription(
-                channel: BatchEncoder.changeChannel(prefix: configuration.keyPrefix), target: target,
+                channel: KeySpace(prefix: configuration.keyPrefix).changeChannel, target: target,
                 handshake: handshake(isForCharging: false), limits: configuration.limits, eventLoop: eventLoop
             ) { [weak self] event in
                 if case .closed = event { self?.subscription = nil }
@@ -195,7 +195,7 @@ extension RedisLink: RedisConnectionOwner {
             }
             watch = SentinelWatch(sentinels, connectedTo: endpoint, eventLoop: eventLoop) { connection.fail($0) }
         }
-        let markerKey = BatchEncoder.markerKey(prefix: configuration.keyPrefix, replica: configuration.replica)
+        let markerKey = KeySpace(prefix: configuration.keyPrefix).marker(ofReplica: configuration.replica)
         encoder = BatchEncoder(scriptHashes: server.scriptHashes, markerKey: markerKey)
         state = .connected(connection)
         isLoggedAsUnavailable = false

@@ -78,14 +78,18 @@ end
 
 -- Settlements --------------------------------------------------------------------------------------------------------
 
--- Tags of the counters that this settlement lowered, or raised where capacity returns gradually.
+-- Owners of the counters that this settlement lowered, or raised where capacity returns gradually: the beginnings of
+-- their keys.
 local lowerings = {}
 
+-- In a cluster the owner follows the partition's tag, which the marker has, too.
+local OWNER = find(KEYS[1], '{', 1, true) and '^[^}]*}:[^:]*' or '^[^}]*}'
+
 local function lowered(key)
-    local tag = match(key, '^[^}]*}')
-    if tag and not lowerings[tag] then
-        lowerings[tag] = true
-        lowerings[#lowerings + 1] = tag
+    local owner = match(key, OWNER)
+    if owner and not lowerings[owner] then
+        lowerings[owner] = true
+        lowerings[#lowerings + 1] = owner
     end
 end
 

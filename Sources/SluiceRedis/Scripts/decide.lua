@@ -39,7 +39,7 @@
 -- settlement's slots: they are freed first, because only that can fail, and freeing them twice does no harm.
 --
 -- If a settlement lowers counters of windows, buckets or logs, or raises one whose capacity returns gradually, so that
--- it takes longer, the script publishes on `PREFIX:1:changed` the keys' part up to the closing brace, each once. Freed
+-- it takes longer, the script publishes on `PREFIX:2:changed` the keys' part up to the end of the owner, each once. Freed
 -- slots are not published: they are in no denial cache.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
@@ -252,7 +252,7 @@ end
 
 -- A user without the right to publish can still settle. Without the right to subscribe, the denial cache is off.
 local function publishLowerings()
-    local prefix = match(KEYS[1], '^(.*:)replica:')
+    local prefix = match(KEYS[1], '^([^{]*:){[^}]*}:replica:') or match(KEYS[1], '^(.*:)replica:')
     for i = 1, prefix and #lowerings or 0 do
         try('PUBLISH', prefix .. 'changed', lowerings[i])
     end

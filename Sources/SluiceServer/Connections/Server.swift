@@ -124,6 +124,14 @@ package final class Server: Sendable {
         }
         let restoration = limiter.restore(contents.records, now: SystemClock.now())
         guard !contents.records.isEmpty else { return }
+        if !restoration.otherKeys.isEmpty {
+            logger.warning(
+                "the state is of other keys in redis, or of an earlier layout of them: it was dropped",
+                metadata: [
+                    "folder": "\(folder)", "keys": "\(restoration.otherKeys)",
+                    "expected": "\(limiter.configuration.keys.name)",
+                ])
+        }
         if restoration.implausible > 0 {
             logger.warning(
                 "records in the state have numbers that cannot be: they were passed over",

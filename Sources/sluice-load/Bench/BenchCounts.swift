@@ -94,7 +94,7 @@ struct BenchCounts: Sendable, Equatable {
 enum StoreTotal {
     /// The prefix of a cell's counters, as a pattern for Redis's `MATCH`.
     static func pattern(of owner: BenchCounts.Owner) -> String {
-        owner == .direct ? "\(BaselineScript.keyPrefix)*" : "sluice:1:{*"
+        owner == .direct ? "\(BaselineScript.keyPrefix)*" : "sluice:2:{*"
     }
 
     /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Returns the next cursor, the sum of these keys'

@@ -77,7 +77,7 @@ struct CounterReader: Sendable {
             var cursor = "0"
             repeat {
                 let page = try await connection.send([
-                    "SCAN", cursor, "MATCH", "\(Self.keyPrefix):1:*", "COUNT", "\(LoadBounds.keysPerScan)",
+                    "SCAN", cursor, "MATCH", "\(Self.keyPrefix):2:*", "COUNT", "\(LoadBounds.keysPerScan)",
                 ]).array
                 guard let page, page.count == 2, let next = page[0].string, let names = page[1].array else {
                     throw .malformedReply("a page of SCAN")
@@ -110,7 +110,7 @@ struct CounterReader: Sendable {
         of names: [String], _ connection: SluiceConnection, into keys: inout [CounterKey: Int64]
     ) async throws(SluiceError) {
         let counters = names.compactMap { name in
-            CounterKey(name.utf8, prefix: Self.keyPrefix).map { (name: name, key: $0) }
+            CounterKey(name.utf8, in: KeySpace(prefix: Self.keyPrefix)).map { (name: name, key: $0) }
         }.filter { $0.key.algorithm == .fixedWindow && !$0.key.isDenials && subjects.subject(of: $0.key) != nil }
         guard !counters.isEmpty else { return }
         let values = try await connection.send(["MGET"] + counters.map(\.name)).array

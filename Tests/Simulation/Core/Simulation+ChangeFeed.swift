@@ -126,7 +126,7 @@ extension Simulation {
             session: question.session.map { Array($0.utf8) })
         let baseKey =
             question.mixed?.group.baseKeys[index]
-            ?? CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity)
+            ?? CounterKey.baseKey(in: "sluice", limit: limit, identity: identity)
         let nowMs = limiter.clock.nowMs(moment(question.replica))
         let open = Counter.bounds(of: limit.window, limit.algorithm, at: nowMs)
         let quota = Quota(limit).at(open)
@@ -135,7 +135,8 @@ extension Simulation {
         let sinceNs = max(
             nowNs - EngineBounds.denialTTLNs - 1_000_000, history.heardNs(question.replica, tag: tag))
         func most(_ startMs: Int64) -> Int64 {
-            let key = quota.algorithm.hasWindows ? baseKey + Array("\(startMs)".utf8) : baseKey
+            let key =
+                quota.algorithm.hasWindows ? CounterKey.key(baseKey, window: limit.window, startMs: startMs) : baseKey
             return history.most(of: key, quota, sinceNs: sinceNs, nowMs: nowMs)
         }
         var usage = Usage(used: most(open.startMs))
@@ -162,7 +163,7 @@ extension Simulation {
         // By the store's clock the window is over already, and no client is kept waiting.
         guard open.startMs == quota.windowStartMs else { return }
         func key(_ startMs: Int64) -> [UInt8] {
-            quota.algorithm.hasWindows ? baseKey + Array("\(startMs)".utf8) : baseKey
+            quota.algorithm.hasWindows ? CounterKey.key(baseKey, window: window, startMs: startMs) : baseKey
         }
         var keys = [key(open.startMs)]
         if quota.algorithm == .slidingWindow { keys.append(key(window.bounds(atMs: max(0, open.startMs - 1)).startMs)) }

@@ -37,7 +37,7 @@ extension Simulation {
         }
         let identity = question.identity(replicas[replica].limiter.counted)
         let baseKeys = self.limits(of: question.tool).map {
-            CounterKey.baseKey(prefix: "sluice", limit: $0, identity: identity.parts)
+            CounterKey.baseKey(in: "sluice", limit: $0, identity: identity.parts)
         }
         let reservation = question.reserves ? ReservationID(using: &random) : nil
         var extras: CheckOptions?

@@ -157,7 +157,7 @@ struct Simulation {
         id: UInt64, _ scenario: SimulationScenario, _ policy: Policy, _ now: ClockReading
     ) -> Limiter {
         var configuration = LimiterConfiguration(
-            keyPrefix: "sluice", budgetMs: SimulationScenario.budgetMs,
+            keys: "sluice", budgetMs: SimulationScenario.budgetMs,
             replicas: ReplicaView(own: id, assumed: scenario.replicas), usesStore: true, seed: id)
         configuration.keepsState = scenario.keepsState
         configuration.maxIncrement = scenario.maxIncrement

@@ -97,8 +97,8 @@ extension SimulationOracle {
     func judgeIDs(_ store: ModelStore) throws -> Int {
         for (id, answered) in answeredIDs where !cancelledIDs.contains(id) {
             let question = answered.question
-            let key = CounterKey.idempotency(
-                Array(id.utf8), prefix: "sluice", grant: Array(question.grant.utf8),
+            let key = KeySpace("sluice").idempotency(
+                Array(id.utf8), grant: Array(question.grant.utf8),
                 tool: Array((question.mixed?.tool ?? "").utf8))
             guard let idempotency = store.idempotency(of: key) else {
                 throw SimulationFailure(description: "the store does not know of id \(id): \(answered)")
@@ -133,7 +133,8 @@ extension SimulationOracle {
         for baseKey in atLeast.keys {
             let least = atLeast[baseKey] ?? 0
             judged += 1
-            let stored = store.usage(of: baseKey + Array("\(startMs)".utf8))
+            let stored = store.usage(
+                of: CounterKey.key(baseKey, window: .seconds(Self.longWindowMs / 1000), startMs: startMs))
             guard stored >= least else {
                 let name = String(decoding: baseKey, as: UTF8.self)
                 throw SimulationFailure(description: "\(least) admitted, \(stored) stored: \(name)")

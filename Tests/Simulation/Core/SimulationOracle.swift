@@ -394,11 +394,11 @@ struct SimulationOracle {
     private static func baseKey(_ limit: Limit, _ window: Window) -> [UInt8] {
         let identity = Identity.Parts(
             grant: Array(window.grant.utf8), tool: "t", approved: false, session: window.session.map { Array($0.utf8) })
-        return CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity)
+        return CounterKey.baseKey(in: "sluice", limit: limit, identity: identity)
     }
 
     private static func key(_ limit: Limit, _ window: Window) -> [UInt8] {
-        baseKey(limit, window) + Array("\(window.startMs)".utf8)
+        CounterKey.key(baseKey(limit, window), window: limit.window, startMs: window.startMs)
     }
 
     /// In windows that are still open everything is written back: the store has exactly what all replicas admitted.
