@@ -31,6 +31,9 @@ package enum EngineBounds {
     package static let maxReportedReasons = 8
     /// How often a batch, or an entry whose window had ended, is sent again before it is answered locally.
     package static let maxResends = 3
+    /// Most partitions of a Redis Cluster: each has tables, a batch and a heartbeat of its own, and a cluster of 256 masters
+    /// still has one for each.
+    package static let maxPartitions = 256
     /// Most identities (grant, tool and session together) in the table. When it is full, one with nothing to lose is
     /// evicted or, while the store counts, the least recently used. If none of those examined may go, the new check is
     /// answered `BUSY`.
