@@ -17,6 +17,27 @@ package enum RedisBounds {
     package static let sentinelRetryPause = TimeAmount.seconds(1)
     /// Most sentinels in an address; a longer list is rejected. Five are usual at most.
     package static let maxSentinels = 32
+    /// Most nodes of a Redis Cluster in an address; a longer list is rejected. One that answers is enough.
+    package static let maxClusterAddresses = 32
+    /// Most nodes that a Redis Cluster may name, as many as its makers recommend at most; an answer with more is
+    /// malformed.
+    package static let maxClusterNodes = 1_000
+    /// Longest name of a host that a node may give, bytes: the longest of DNS. A node with a longer one is not used.
+    package static let maxHostBytes = 253
+    /// How long one node of a cluster may take to say which master has which slots, from the begin of the connection.
+    /// The next one is asked then.
+    package static let clusterTimeLimit = TimeAmount.seconds(1)
+    /// How many nodes that a cluster named are asked before those of the address are.
+    package static let clusterNodesAsked = 4
+    /// How often a cluster is asked for its map though nothing hints at a change, with a quarter more or less at random.
+    /// Changes show themselves at the next batch; this finds the nodes that were added meanwhile.
+    package static let clusterPollInterval = TimeAmount.seconds(10)
+    /// How often a batch that a cluster did not run is sent to where it said, or once more, before it is rejected.
+    package static let maxRedirections = 8
+    /// The pause before a batch is sent again whose keys are divided while their slot is moved; it doubles each time,
+    /// up to `longestClusterPause`. All of them together are some 160 ms.
+    package static let firstClusterPause = TimeAmount.milliseconds(1)
+    package static let longestClusterPause = TimeAmount.milliseconds(50)
     /// Longest message accepted from the change channel, bytes. A tag holds a name of at most 256 bytes, each byte
     /// written in up to three. A longer message did not come from a script and is ignored.
     package static let maxChangeBytes = 2_048

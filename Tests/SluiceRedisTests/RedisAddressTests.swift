@@ -49,6 +49,13 @@ import Testing
         ("redis+sentinel://a:x,b/m", "the port is no number"),
         ("redis+sentinel://a/m/x", "the database is no number"),
         ("redis+sentinel://" + (0...32).map { "h\($0)" }.joined(separator: ",") + "/m", "there are 33 sentinels"),
+        ("redis+cluster://", "the host is empty"),
+        ("redis+cluster://a,,b", "the host is empty"),
+        ("redis+cluster://a:0", "the port \"0\""),
+        ("redis+cluster://a,b/1", "a Redis Cluster has no database but 0"),
+        ("redis+cluster://a,b/x", "the database is no number"),
+        ("rediss+cluster://a/0?x=1", "nothing may follow the database"),
+        ("redis+cluster://" + (0...32).map { "h\($0)" }.joined(separator: ","), "there are 33 nodes"),
         ("redis://", "the host is empty"),
         ("redis://:6379", "the host is empty"),
         ("redis://h:", "the port is no number"),
@@ -80,7 +87,8 @@ import Testing
     @Test(arguments: [
         "redis://u:s3cret@h:x", "redis://u:s3/cret@h", "redis://u:s3?cret@h", "redis://u:s3#cret@h/1",
         "redis://u:s3cret%zz@h", "redis://u:s3cret@", "rediss://u:s3cret@h:x", "redis+sentinel://u:s3cret@h",
-        "redis://u:s3cret@h/s", "x://u:s3cret@h",
+        "redis://u:s3cret@h/s", "x://u:s3cret@h", "redis+cluster://u:s3cret@a,b/1", "redis+cluster://u:s3cret@a,b:x",
+        "redis+cluster://u:s3cret,b", "redis+cluster://a,b/s3cret",
         // A misplaced password: the @ is missing, or in the wrong place.
         "redis://u:s3cret", "redis://:s3cret:6379", "redis://u:s3cret:6379", "redis://h:6379/s3cret",
         "redis://h/0?p=s3cret",
@@ -104,6 +112,13 @@ import Testing
         #expect(try RedisAddress("rediss+sentinel://one/m").isTLS && RedisAddress("rediss://one").isTLS)
     }
 
+    @Test func readsNodesOfACluster() throws {
+        let address = try RedisAddress("redis+cluster://u:p@one,[::1]:5/")
+        #expect(address.endpoint == .cluster(nodes: [.init(host: "one", port: 6379), .init(host: "::1", port: 5)]))
+        #expect(address.database == 0 && !address.isTLS && address.credentials?.password == "p")
+        #expect(try RedisAddress("rediss+cluster://one/0").isTLS)
+    }
+
     @Test func describesItselfWithoutThePassword() throws {
         let address = try RedisAddress("redis://gateway:s3cret@[::1]:7000/2")
         #expect("\(address)" == "redis://gateway:***@[::1]:7000/2")
@@ -112,6 +127,8 @@ import Testing
         #expect(
             try "\(RedisAddress("rediss+sentinel://u:s3cret@a:1,[::1]/my%2Bmaster/2"))"
                 == "rediss+sentinel://u:***@a:1,[::1]:26379/my+master/2")
+        #expect(
+            try "\(RedisAddress("rediss+cluster://u:s3cret@a:1,[::1]"))" == "rediss+cluster://u:***@a:1,[::1]:6379")
         var dumped = ""
         dump(address, to: &dumped)
         #expect(!dumped.contains("s3cret"))

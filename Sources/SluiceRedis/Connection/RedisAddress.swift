@@ -1,5 +1,6 @@
 /// Where Redis is: `redis://[user:password@]host[:port][/db]`, `unix:///path[?db=n]`, or, where sentinels know it,
-/// `redis+sentinel://[user:password@]host[:port],host[:port]/master[/db]`. `rediss` in place of `redis` is TLS.
+/// `redis+sentinel://[user:password@]host[:port],host[:port]/master[/db]`, or, of a Redis Cluster,
+/// `redis+cluster://[user:password@]host[:port],host[:port]`. `rediss` in place of `redis` is TLS.
 package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
     package enum Endpoint: Sendable, Equatable, CustomStringConvertible {
         /// A name or an address (IPv6 without brackets), and a port from 1 to 65535.
@@ -7,21 +8,29 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         /// A path of at most `RedisBounds.maxSocketPathBytes`.
         case unix(path: String)
         /// The master of this name, which sentinels know: at least one, at most `RedisBounds.maxSentinels`.
-        case master(name: String, sentinels: [Sentinel])
+        case master(name: String, sentinels: [HostPort])
+        /// A Redis Cluster, of which these nodes know the others: at least one, at most
+        /// `RedisBounds.maxClusterAddresses`.
+        case cluster(nodes: [HostPort])
 
         package var description: String {
             switch self {
-            case .tcp(let host, let port): "\(host.contains(":") ? "[\(host)]" : host):\(port)"
+            case .tcp(let host, let port): "\(HostPort(host: host, port: port))"
             case .unix(let path): path
-            case .master(let name, let sentinels):
-                sentinels.map { "\(Endpoint.tcp(host: $0.host, port: $0.port))" }.joined(separator: ",") + "/\(name)"
+            case .master(let name, let sentinels): sentinels.map(\.description).joined(separator: ",") + "/\(name)"
+            case .cluster(let nodes): nodes.map(\.description).joined(separator: ",")
             }
         }
     }
 
-    package struct Sentinel: Sendable, Equatable {
+    /// One server of several.
+    package struct HostPort: Sendable, Hashable, CustomStringConvertible {
+        /// A name or an address (IPv6 without brackets).
         package var host: String
+        /// From 1 to 65535.
         package var port: Int
+
+        package var description: String { "\(host.contains(":") ? "[\(host)]" : host):\(port)" }
 
         package init(host: String, port: Int) {
             self.host = host
@@ -64,12 +73,16 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         case "rediss+sentinel":
             self = try Self.parseSentinels(rest)
             isTLS = true
+        case "redis+cluster": self = try Self.parseCluster(rest)
+        case "rediss+cluster":
+            self = try Self.parseCluster(rest)
+            isTLS = true
         case "unix": self = try Self.parseUnix(rest)
         case let scheme:
             let isPlain = !text.contains("@") && scheme.allSatisfy { $0.isASCII && $0.isLetter }
             throw RedisAddressError(
                 "the scheme \(isPlain ? "\"\(scheme.prefix(20))\" " : "")is unknown; expected redis://, rediss:// (TLS), "
-                    + "redis+sentinel:// or unix://, such as "
+                    + "redis+sentinel://, redis+cluster:// or unix://, such as "
                     + RedisAddressError.tcpExample)
         }
     }
@@ -83,6 +96,7 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         case .unix(let path): "unix://\(path)\(database.isEmpty ? "" : "?db=\(database)")"
         case .tcp: "redis\(isTLS ? "s" : "")://\(user)\(endpoint)\(tail)"
         case .master: "redis\(isTLS ? "s" : "")+sentinel://\(user)\(endpoint)\(tail)"
+        case .cluster: "redis\(isTLS ? "s" : "")+cluster://\(user)\(endpoint)"
         }
     }
 
@@ -103,11 +117,7 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
                 "the master's name is missing or no name; it follows the sentinels, as in "
                     + RedisAddressError.sentinelExample)
         }
-        var sentinels: [Sentinel] = []
-        for location in locations.split(separator: ",", omittingEmptySubsequences: false) {
-            guard case .tcp(let host, let port) = try parseLocation(location, defaultPort: 26_379) else { continue }
-            sentinels.append(Sentinel(host: host, port: port))
-        }
+        let sentinels = try parseList(locations, defaultPort: 26_379)
         guard sentinels.count <= RedisBounds.maxSentinels else {
             throw RedisAddressError(
                 "there are \(sentinels.count) sentinels, and at most \(RedisBounds.maxSentinels) are asked; expected such "
@@ -116,6 +126,35 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
         address.endpoint = .master(name: name, sentinels: sentinels)
         address.database = try parseDatabase(parts.dropFirst().first ?? "")
         return address
+    }
+
+    private static func parseCluster(_ text: Substring) throws(RedisAddressError) -> RedisAddress {
+        var (address, locations, tail) = try parseAuthority(text)
+        let nodes = try parseList(locations)
+        guard nodes.count <= RedisBounds.maxClusterAddresses else {
+            throw RedisAddressError(
+                "there are \(nodes.count) nodes, and at most \(RedisBounds.maxClusterAddresses) are asked for the others; "
+                    + "expected such as \(RedisAddressError.clusterExample)")
+        }
+        guard try parseDatabase(tail.dropFirst()) == 0 else {
+            throw RedisAddressError(
+                "a Redis Cluster has no database but 0; expected such as \(RedisAddressError.clusterExample)")
+        }
+        address.endpoint = .cluster(nodes: nodes)
+        return address
+    }
+
+    private static func parseList(
+        _ text: Substring, defaultPort: Int = 6379
+    ) throws(RedisAddressError) -> [HostPort] {
+        var list: [HostPort] = []
+        for location in text.split(separator: ",", omittingEmptySubsequences: false) {
+            guard case .tcp(let host, let port) = try parseLocation(location, defaultPort: defaultPort) else {
+                continue
+            }
+            list.append(HostPort(host: host, port: port))
+        }
+        return list
     }
 
     /// Credentials, and what follows them: up to the first slash, and the rest.
@@ -246,6 +285,7 @@ package struct RedisAddressError: Error, Sendable, Equatable, CustomStringConver
     static let tcpExample = "redis://localhost:6379/0"
     static let credentialsExample = "redis://gateway:secret@localhost:6379"
     static let sentinelExample = "redis+sentinel://one:26379,two:26379/mymaster"
+    static let clusterExample = "redis+cluster://one:6379,two:6379"
     static let unixExample = "unix:///run/redis/redis.sock"
 }
 

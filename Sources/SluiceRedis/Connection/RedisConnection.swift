@@ -129,6 +129,7 @@ final class RedisConnection: ChannelInboundHandler {
             }
             opening = bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
         case .master: return fail("the sentinels named a master instead of its address")
+        case .cluster: return fail("a connection goes to one node, not to a cluster")
         }
         opening.assumeIsolated().whenComplete { self.opened($0, handshake) }
     }

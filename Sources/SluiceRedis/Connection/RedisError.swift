@@ -53,8 +53,11 @@ package struct RedisError: Error, Sendable, Equatable {
     /// Whether another connection may do better than this one: with a password that was changed, or with the master that
     /// sentinels name.
     func wantsAnotherConnection(bySentinels: Bool) -> Bool {
-        code == "NOAUTH" || code == "WRONGPASS" || bySentinels && message.firstRange(of: "READONLY") != nil
+        code == "NOAUTH" || code == "WRONGPASS" || bySentinels && isReadOnly
     }
+
+    /// The server is a replica, whether it said so before a script ran or to its first write.
+    var isReadOnly: Bool { message.firstRange(of: "READONLY") != nil }
 
     /// The message without the command arguments that it quotes: they may name a grant, or be a password.
     package var reason: String {

@@ -28,6 +28,7 @@ struct RedisHandshake {
 
     private let credentials: RedisCredentials?
     private let database: Int
+    private let isOfCluster: Bool
     private let clientName: String
     private let keyPrefix: String
     private let isForCharging: Bool
@@ -55,6 +56,7 @@ struct RedisHandshake {
     }
 
     /// - Parameters:
+    ///   - address: that of the settings: the server's, or that of its sentinels or its cluster.
     ///   - clientName: shown by `CLIENT LIST`.
     ///   - keyPrefix: what the keys begin with.
     ///   - isForCharging: whether the connection is for batches; others need neither scripts nor server facts.
@@ -64,6 +66,7 @@ struct RedisHandshake {
     ) {
         self.credentials = credentials
         self.database = address.database
+        if case .cluster = address.endpoint { isOfCluster = true } else { isOfCluster = false }
         self.clientName = clientName
         self.keyPrefix = keyPrefix
         self.isForCharging = isForCharging
@@ -161,7 +164,7 @@ struct RedisHandshake {
             begin()
             return .ask
         }
-        if let fault = server.fault { return .fail(fault) }
+        if let fault = server.fault(ofCluster: isOfCluster) { return .fail(fault) }
         if let fault = scriptFault { return .fail(fault) }
         guard isForCharging, isFirstRound else { return finish() }
         isFirstRound = false

@@ -42,15 +42,18 @@ struct RedisServer: Equatable, CustomStringConvertible {
     var isVersionKnown: Bool { version != nil }
 
     /// Why nothing can be counted in it, whatever the user may do; nil if it can.
-    var fault: String? {
+    /// - Parameter ofCluster: whether it is to be a node of a Redis Cluster.
+    func fault(ofCluster: Bool) -> String? {
         if let number = fields["redis_version"], let found = Self.numbers(of: number), found < Self.lowestVersion {
             let lowest = "\(Self.lowestVersion.major).\(Self.lowestVersion.minor)"
             return "this is Redis \(number), and Sluice needs \(lowest) or newer"
         }
         switch fields["redis_mode"] ?? fields["server_mode"] {
-        case "cluster":
-            return "this is a node of a Redis Cluster, where each node holds a part of the keys and a batch of checks "
-                + "needs several: connect to a Redis with cluster-enabled no"
+        case "cluster" where !ofCluster:
+            return "this is a node of a Redis Cluster, where each node holds a part of the keys: use redis+cluster:// "
+                + "with the same host and port, or connect to a Redis with cluster-enabled no"
+        case "standalone" where ofCluster:
+            return "this is no node of a Redis Cluster (cluster-enabled is no): use redis://"
         case "sentinel":
             return "this is a Redis Sentinel, which holds no keys: connect to the master that it watches"
         default: return nil

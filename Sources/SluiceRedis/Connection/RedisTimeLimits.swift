@@ -12,6 +12,8 @@ package struct RedisTimeLimits: Sendable, Equatable {
 
     /// For a sentinel, from the begin of its connection to its answer.
     package var sentinel = RedisBounds.sentinelTimeLimit
+    /// For a node of a cluster to say which master has which slots, from the begin of the connection.
+    package var cluster = RedisBounds.clusterTimeLimit
 
     package init() {}
 }
