@@ -27,6 +27,9 @@ package enum PolicyBounds {
     package static let maxNameBytes = 256
     /// Longest `reason` or `on_deny`, in UTF-8 bytes: it is sent with every denial.
     package static let maxMessageBytes = 1024
+    /// Most patterns of one document's `tools`, of its `hide`, and of `grants.json`: a name that none lists is compared
+    /// with all of them when it is first seen, at some 50 ns each.
+    package static let maxPatterns = 256
     /// Most limits of one check, the tool's and those over all tools together: each is a key in Redis.
     package static let maxLimitsPerCheck = 16
     /// Largest document, in bytes: 10,000 tools with some limits each are about 3 MB.

@@ -10,7 +10,7 @@ import Testing
     private struct Shape {
         var grant: String?
         var subject: CounterKey.Subject
-        var tool: String?
+        var container: Limit.Container
         var counter: String
         var algorithm: Algorithm
         var window: Window
@@ -18,7 +18,7 @@ import Testing
         var baseKey: [UInt8] {
             CounterKey.baseKey(
                 in: "sluice", grant: grant.map { Array($0.utf8) }, subject: subject,
-                container: tool.map { .tool($0) } ?? .allTools, counter: counter, algorithm: algorithm, window: window)
+                container: container, counter: counter, algorithm: algorithm, window: window)
         }
 
         /// Its parts by their bytes: Swift treats some different names as equal.
@@ -33,7 +33,17 @@ import Testing
                 case .global: [[4]]
                 case .throttle(let key): [[5], bytes(key)]
                 }
-            return [bytes(grant), bytes(tool), bytes(counter), bytes(algorithm.name), bytes(window.name)] + whose
+            return [bytes(grant)] + Self.parts(container) + [bytes(counter), bytes(algorithm.name), bytes(window.name)]
+                + whose
+        }
+
+        private static func parts(_ container: Limit.Container) -> [[UInt8]] {
+            switch container {
+            case .allTools: [[0]]
+            case .tool(let name): [[1], Array(name.utf8)]
+            case .pattern(let text): [[2], Array(text.utf8)]
+            case .eachTool: [[3]]
+            }
         }
     }
 
@@ -63,8 +73,16 @@ import Testing
         let algorithm = random.one(of: Algorithm.allCases)
         return Shape(
             grant: isShared ? nil : random.one(of: words), subject: subject,
-            tool: random.once(in: 4) ? nil : random.one(of: words), counter: random.one(of: words),
+            container: container(&random), counter: random.one(of: words),
             algorithm: algorithm, window: window(of: algorithm, &random))
+    }
+
+    private static func container(_ random: inout SeededRandom) -> Limit.Container {
+        let word = random.one(of: words)
+        return random.one(of: [
+            .allTools, .tool(word), .tool(word + "*"), .tool("*" + word), .pattern(word + "*"),
+            .pattern("*" + word), .pattern("*"),
+        ])
     }
 
     @Test func everyShapeReadsBackAndStandsAlone() {
@@ -89,7 +107,7 @@ import Testing
                 continue
             }
             let back = Shape(
-                grant: read.grant, subject: read.subject, tool: read.tool, counter: read.counter,
+                grant: read.grant, subject: read.subject, container: read.container, counter: read.counter,
                 algorithm: read.algorithm, window: read.window)
             expectQuickly(back.parts == shape.parts && read.windowStartMs == startMs && !read.isDenials, text)
             let denials = CounterKey(CounterKey.denials(of: key), in: "sluice")

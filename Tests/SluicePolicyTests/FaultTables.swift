@@ -9,7 +9,7 @@ enum FaultTables {
     private static let noArguments =
         "no rules on arguments, which only the gateway sees: let it check them and say so with --arguments-checked-by-gateway, or take them out"
     private static let policyKeys = #""version", "default", "hide", "all_tools" or "tools""#
-    private static let toolKeys = #""limits", "action", "reason", "on_deny" or "rate_limit""#
+    private static let toolKeys = #""limits", "action", "reason", "on_deny", "rate_limit" or "each_tool""#
     private static let limitKeys = #""counter", "window", "max", "scope" or "on_deny""#
     private static let actions = #""allow", "deny" or "require_approval""#
     private static let longName = String(repeating: "é", count: 129)
@@ -54,24 +54,28 @@ enum FaultTables {
             "2:9: /tools: found an empty array, expected an object with a rule for each tool"
         ),
         (
-            document(members: #""tools":{"open*":{}}"#),
-            #"2:10: /tools/open*: `open*` is not supported yet: names are compared whole, so a pattern with * or ? would match no tool; write each one out"#
-        ),
-        (
             document(members: #""tools":{"t?":{}}"#),
-            #"2:10: /tools/t?: `t?` is not supported yet: names are compared whole, so a pattern with * or ? would match no tool; write each one out"#
+            #"2:10: /tools/t?: `t?` is not supported yet: a pattern has only *, for any number of characters"#
         ),
         (
-            document(members: #""hide":["*","old_*"]"#),
-            #"2:13: /hide/1: `old_*` is not supported yet: names are compared whole, so a pattern with * or ? would match no tool; write each one out"#
+            document(members: #""hide":["*","old_?"]"#),
+            #"2:13: /hide/1: `old_?` is not supported yet: a pattern has only *, for any number of characters"#
         ),
         (
             document(members: #""hide":["**"]"#),
-            #"2:9: /hide/0: `**` is not supported yet: names are compared whole, so a pattern with * or ? would match no tool; write each one out"#
+            #"2:9: /hide/0: found "**", expected a single *: it stands for any number of characters"#
         ),
         (
-            document(members: #""tools":{"*":{}}"#),
-            #"2:10: /tools/*: found "*", expected the name of one tool ("default" rules unlisted tools, "all_tools" limits all)"#
+            document(members: #""tools":{"a*":{},"x":{},"*b":{}}"#),
+            #"2:25: /tools/*b: found "*b" beside "a*", expected more characters in one of them: a tool may match both, and neither takes precedence"#
+        ),
+        (
+            document(members: #""tools":{"x":{"each_tool":true}}"#),
+            #"2:15: /tools/x/each_tool: found "each_tool" of one tool, expected it only with a pattern such as "git_*""#
+        ),
+        (
+            document(members: #""tools":{"x*":{"each_tool":1}}"#),
+            "2:28: /tools/x*/each_tool: found 1, expected true or false"
         ),
         (
             document(members: #""tools":{"":{}}"#),

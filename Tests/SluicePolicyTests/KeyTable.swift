@@ -18,6 +18,8 @@ struct KeyRow: Sendable, CustomTestStringConvertible {
         switch object {
         case .document: members
         case .allTools: SluicePolicyTests.document(members: #""all_tools":{\#(members)}"#)
+        // Where only a pattern may have a key, its rule is that of a pattern.
+        case .tool where key == "each_tool": SluicePolicyTests.document(members: #""tools":{"x_*":{\#(members)}}"#)
         case .tool: SluicePolicyTests.document(tool: "{\(members)}")
         case .rateLimit: SluicePolicyTests.document(tool: #"{"rate_limit":{\#(members)}}"#)
         case .limit: SluicePolicyTests.document(limit: #"{"counter":"c","max":10,\#(members)}"#)
@@ -60,6 +62,7 @@ enum KeyTable {
         KeyRow(.tool, "reason", #""action":"deny","reason":"Ask Ann.""#),
         KeyRow(.tool, "on_deny", #""action":"deny","on_deny":"Ask Ann.""#),
         KeyRow(.tool, "rate_limit", #""rate_limit":"10/minute""#),
+        KeyRow(.tool, "each_tool", #""each_tool":true,"rate_limit":"10/minute""#),
         KeyRow(.tool, "require", #""require":[{"path":"/file"}]"#),
         KeyRow(.tool, "deny_if", #""deny_if":{"path":"/etc"}"#),
         KeyRow(.rateLimit, "max", #""max":10,"window":60"#),

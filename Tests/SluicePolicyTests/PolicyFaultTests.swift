@@ -8,7 +8,7 @@ import Testing
         let text = document(limit: #"{"counter":"c","window":1,"max":1,"scope":"attribute:team*"}"#)
         #expect(
             faultLines(text, features: .all) == [
-                "policy.json:2:43: /tools/x/limits/0/scope: `team*` is not supported yet: names are compared whole, so a"
+                "policy.json:2:43: /tools/x/limits/0/scope: `team*` is not supported yet: these names are compared whole, so a"
                     + " pattern with * or ? would match no attribute; write each one out"
             ])
     }

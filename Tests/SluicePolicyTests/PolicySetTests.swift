@@ -87,12 +87,12 @@ import Testing
                 ]
             ),
             (
-                ["open.json": allowing, "grants.json": #"{"*":"open","team-*":"open","who?":"open"}"#],
+                ["open.json": allowing, "grants.json": #"{"*":"open","a-*":"open","who?":"open","*-a":"open"}"#],
                 [
-                    "p/grants.json:1:13: /team-*: `team-*` is not supported yet: names are compared whole, so a pattern"
-                        + " with * or ? would match no grant; write each one out",
-                    "p/grants.json:1:29: /who?: `who?` is not supported yet: names are compared whole, so a pattern"
-                        + " with * or ? would match no grant; write each one out",
+                    "p/grants.json:1:26: /who?: `who?` is not supported yet: a pattern has only *, for any number of"
+                        + " characters",
+                    #"p/grants.json:1:40: /*-a: found "*-a" beside "a-*", expected more characters in one of them: a"#
+                        + " grant may match both, and neither takes precedence",
                 ]
             ),
             (

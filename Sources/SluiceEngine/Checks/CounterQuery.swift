@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// Which counters an operator asks for.
 package struct CounterQuery: Sendable, Equatable {
     /// What all counters' keys begin with.
@@ -10,8 +12,9 @@ package struct CounterQuery: Sendable, Equatable {
     package let limit: Int
     /// The prefix of every key that may match.
     package let beginning: [UInt8]
-    /// The container, after the owner, of every key that may match; nil for any.
-    package let container: [UInt8]?
+    /// The containers, after the owner, of keys that may match: of a name with `*` the tool's and the pattern's. Empty for
+    /// any.
+    package let containers: [[UInt8]]
 
     package init(in keys: KeySpace, grant: String? = nil, tool: String? = nil, limit: Int) {
         self.keys = keys
@@ -19,13 +22,18 @@ package struct CounterQuery: Sendable, Equatable {
         self.tool = tool
         self.limit = limit
         beginning = grant.map { keys.grantPrefix($0.utf8) } ?? keys.beginning
-        container = tool.map { CounterKey.container(ofTool: $0) + ":".utf8 }
+        containers =
+            tool.map { tool in
+                ([.tool(tool)] + (NamePattern.isPattern(tool) ? [.pattern(tool)] : [])).map { CounterKey.spelt($0) }
+            } ?? []
     }
 
     /// A pattern for `SCAN` that covers every key that may match; characters special to patterns are escaped.
     package var pattern: [UInt8] {
         let anyOwner = grant == nil ? Array("*".utf8) + keys.ownerEnd : []
-        return Self.escaped(beginning) + (container.map { anyOwner + Self.escaped($0) } ?? []) + "*".utf8
+        // The `*` of a pattern's container is left as it is: it then matches the tool's container, too.
+        let container = containers.last.map { anyOwner + (containers.count == 1 ? Self.escaped($0) : $0) + ":".utf8 }
+        return Self.escaped(beginning) + (container ?? []) + "*".utf8
     }
 
     private static func escaped(_ bytes: [UInt8]) -> [UInt8] {
@@ -35,8 +43,9 @@ package struct CounterQuery: Sendable, Equatable {
     /// Whether a key may match, by its bytes alone: quickly skips the many that do not.
     package func mayMatch(_ key: ArraySlice<UInt8>) -> Bool {
         guard key.starts(with: beginning) else { return false }
-        guard let container else { return true }
-        return keys.afterOwner(of: key)?.starts(with: container) ?? false
+        if containers.isEmpty { return true }
+        guard let container = keys.afterOwner(of: key)?.prefix(while: { $0 != UInt8(ascii: ":") }) else { return false }
+        return containers.contains { container.elementsEqual($0) }
     }
 
     /// Compares names by their bytes, as the store does, not by Unicode equivalence.

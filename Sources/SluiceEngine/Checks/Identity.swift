@@ -186,7 +186,7 @@ package struct IdentityFields: Sendable, Equatable {
     init(_ policies: PolicySet) {
         var names: Set<String> = []
         for policy in policies.policies {
-            for limit in policy.allToolsLimits + policy.tools.values.flatMap(\.limits) {
+            for limit in policy.allLimits {
                 switch limit.scope {
                 case .grant, .global: break
                 case .session: sessions = true

@@ -146,8 +146,7 @@ extension Limiter {
         // A counter that grants share may belong to any policy with such a limit.
         let candidates = key.grant.map { policies.policy(forGrant: $0).map { [$0] } ?? [] } ?? Array(policies.policies)
         for policy in candidates {
-            let limits = key.tool.map { policy.tools[$0]?.limits ?? [] } ?? policy.allToolsLimits
-            let limit = limits.first {
+            let limit = policy.limits(in: key.container).first {
                 $0.counter.utf8.elementsEqual(key.counter.utf8) && $0.window == key.window
                     && $0.algorithm == key.algorithm
             }

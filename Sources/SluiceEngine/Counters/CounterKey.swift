@@ -7,7 +7,7 @@ package import SluicePolicy
 ///
 /// | part | is |
 /// |---|---|
-/// | `CONTAINER` | the tool; `*` for limits over all tools |
+/// | `CONTAINER` | the tool; `*` for limits over all tools; a pattern, whose `*` no tool's name has as it is |
 /// | `COUNTER` | the counter's name; if that begins with the tool's, `~` and the rest |
 /// | `SUBJECT` | `s=ID` of a session, `v=NAME` of a server, `a=NAME=VALUE` of an attribute, `t=KEY` of `CL.THROTTLE`, `global=` |
 /// | `CODE` | the algorithm's letter, and the window: its seconds, or `d`, `w`, `m` of a calendar and `@ZONE`; see `KeyText` |
@@ -43,8 +43,7 @@ package struct CounterKey: Sendable, Hashable {
     /// nil if grants share the counter.
     package var grant: String?
     package var subject: Subject
-    /// A tool's name; nil for limits over all tools.
-    package var tool: String?
+    package var container: Limit.Container
     package var counter: String
     package var algorithm: Algorithm
     package var window: Window
@@ -57,6 +56,7 @@ package struct CounterKey: Sendable, Hashable {
     private static let colon = UInt8(ascii: ":")
     /// Stands for the tool's name at the beginning of a counter's.
     private static let toolName = UInt8(ascii: "~")
+    private static let star = UInt8(ascii: "*")
     private static let denialsSuffix = Array(":!".utf8)
 
     // MARK: Writing
@@ -98,10 +98,7 @@ package struct CounterKey: Sendable, Hashable {
         algorithm: Algorithm, window: Window
     ) -> [UInt8] {
         var key = grant.map { keys.grantPrefix($0) } ?? keys.ownerPrefix(owner(subject))
-        switch container {
-        case .allTools: key += allTools
-        case .tool(let tool): KeyText.append(tool.utf8, to: &key)
-        }
+        append(container, to: &key)
         key.append(colon)
         append(counter: counter, container, to: &key)
         if grant != nil && subject != .grant {
@@ -121,6 +118,44 @@ package struct CounterKey: Sendable, Hashable {
         return key
     }
 
+    /// A tool, or a pattern that counts the tools that it matches together.
+    package var tool: String? {
+        switch container {
+        case .tool(let name), .pattern(let name), .eachTool(let name): name
+        case .allTools: nil
+        }
+    }
+
+    /// A container as in keys.
+    static func spelt(_ container: Limit.Container) -> [UInt8] {
+        var key: [UInt8] = []
+        append(container, to: &key)
+        return key
+    }
+
+    private static func append(_ container: Limit.Container, to key: inout [UInt8]) {
+        switch container {
+        case .allTools: key += allTools
+        case .tool(let tool): KeyText.append(tool.utf8, to: &key)
+        case .pattern(let text):
+            for (index, part) in text.utf8.split(separator: star, omittingEmptySubsequences: false).enumerated() {
+                if index > 0 { key.append(star) }
+                KeyText.append(part, to: &key)
+            }
+            // A pattern of nothing else is not all tools' container.
+            if text.utf8.allSatisfy({ $0 == star }) { key.append(star) }
+        case .eachTool: preconditionFailure("a check's limits name its tool")
+        }
+    }
+
+    /// The container that is spelt so; nil if none is. Another spelling of one is not rejected here.
+    private static func container(_ spelt: ArraySlice<UInt8>) -> Limit.Container? {
+        if spelt.elementsEqual(allTools) { return .allTools }
+        let isOnlyStars = !spelt.isEmpty && spelt.allSatisfy { $0 == star }
+        guard let name = KeyText.decoded(isOnlyStars ? spelt.dropLast() : spelt) else { return nil }
+        return spelt.contains(star) ? .pattern(name) : .tool(name)
+    }
+
     private static func append(counter: String, _ container: Limit.Container, to key: inout [UInt8]) {
         if case .tool(let tool) = container, !tool.utf8.isEmpty, counter.utf8.starts(with: tool.utf8) {
             key.append(toolName)
@@ -136,9 +171,6 @@ package struct CounterKey: Sendable, Hashable {
         append(subject, to: &owner)
         return owner
     }
-
-    /// A tool's name as in keys.
-    static func container(ofTool tool: String) -> [UInt8] { KeyText.encoded(tool.utf8) }
 
     /// Encoded names never contain `=`, so no subject can be taken for a grant.
     private static func append(_ subject: Subject, to key: inout [UInt8]) {
@@ -183,16 +215,20 @@ package struct CounterKey: Sendable, Hashable {
             parts.count == (code.algorithm.hasWindows ? 4 : 3)
         else { return nil }
         (algorithm, window) = code
-        guard let startMs = algorithm.hasWindows ? KeyText.decodedStartMs(parts[3], of: window) : 0 else { return nil }
+        guard let startMs = algorithm.hasWindows ? KeyText.decodedStartMs(parts[3], of: window) : 0,
+            let container = Self.container(parts[0])
+        else { return nil }
         windowStartMs = startMs
-        if !parts[0].elementsEqual(Self.allTools) {
-            guard let tool = KeyText.decoded(parts[0]) else { return nil }
-            self.tool = tool
-        }
+        self.container = container
         let named = parts[1].split(separator: UInt8(ascii: ";"), maxSplits: 1, omittingEmptySubsequences: false)
         let isAbbreviated = named[0].first == Self.toolName
         guard let rest = KeyText.decoded(isAbbreviated ? named[0].dropFirst() : named[0]) else { return nil }
-        counter = isAbbreviated ? (tool ?? "") + rest : rest
+        if isAbbreviated {
+            guard case .tool(let tool) = container else { return nil }
+            counter = tool + rest
+        } else {
+            counter = rest
+        }
         if owner.contains(UInt8(ascii: "=")) {
             guard named.count == 1, let subject = Self.subject(owner) else { return nil }
             self.subject = subject
@@ -255,7 +291,7 @@ package struct CounterKey: Sendable, Hashable {
     func baseKey(in keys: KeySpace) -> [UInt8] {
         Self.baseKey(
             in: keys, grant: grant.map { Array($0.utf8) }, subject: subject,
-            container: tool.map { .tool($0) } ?? .allTools, counter: counter, algorithm: algorithm, window: window)
+            container: container, counter: counter, algorithm: algorithm, window: window)
     }
 
     private func spelt(in keys: KeySpace) -> [UInt8] {

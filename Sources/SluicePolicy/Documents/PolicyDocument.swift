@@ -57,10 +57,12 @@ struct PolicyReader {
         if let node = object.take("tools"),
             var list = document.object(node, expected: "an object with a rule for each tool")
         {
-            for (name, rule) in list.takeAll() {
+            let rules = list.takeAll()
+            for (name, rule) in rules {
                 guard let rule = tool(name, rule, limitsOverAllTools: overAllTools.written) else { continue }
                 tools[name] = rule
             }
+            checkPatterns(rules.filter { tools[$0.key] != nil }, of: "tool", at: node)
         }
         document.finish(object, PolicyKeys.policy)
 
@@ -75,10 +77,11 @@ struct PolicyReader {
         var names: Set<String> = []
         for element in elements {
             guard let name = name(element, of: "a tool"),
-                name == PolicyKeys.everyTool || isExact(name, of: "tool", at: element.value.position, element.pointer)
+                isPatternOrExact(name, at: element.value.position, element.pointer)
             else { continue }
             names.insert(name)
         }
+        checkPatternCount(names.count(where: NamePattern.isPattern), at: node)
         return names
     }
 
@@ -123,7 +126,52 @@ struct PolicyReader {
         guard name.utf8.contains(where: { $0 == UInt8(ascii: "*") || $0 == UInt8(ascii: "?") }) else { return true }
         document.notSupportedYet(
             name, at: position, pointer,
-            why: "names are compared whole, so a pattern with * or ? would match no \(what); write each one out")
+            why: "these names are compared whole, so a pattern with * or ? would match no \(what); write each one out")
+        return false
+    }
+
+    /// Whether a name is a pattern that can be matched, or no pattern; notes why not.
+    mutating func isPatternOrExact(_ name: String, at position: SourcePosition, _ pointer: JSONPointer) -> Bool {
+        if name.utf8.contains(UInt8(ascii: "?")) {
+            document.notSupportedYet(
+                name, at: position, pointer, why: "a pattern has only *, for any number of characters")
+            return false
+        }
+        if name.contains("**") {
+            document.unexpected(
+                name.quoted, at: position, pointer, expected: "a single *: it stands for any number of characters")
+            return false
+        }
+        return true
+    }
+
+    /// Rejects patterns of which none takes precedence for a name that they both match.
+    ///
+    /// - Parameters:
+    ///   - names: names and patterns with their nodes, in the order of the document.
+    ///   - what: what they name.
+    mutating func checkPatterns(_ names: [(key: String, node: DocumentNode)], of what: String, at node: DocumentNode) {
+        let patterns = names.compactMap { name, node in NamePattern(name).map { (pattern: $0, node: node) } }
+        guard checkPatternCount(patterns.count, at: node) else { return }
+        for (index, (pattern, node)) in patterns.enumerated() {
+            let rival = patterns[..<index].first {
+                $0.pattern != pattern && $0.pattern.literalCount == pattern.literalCount
+                    && $0.pattern.canMeet(pattern)
+            }
+            guard let rival else { continue }
+            document.unexpected(
+                "\(pattern.text.quoted) beside \(rival.pattern.text.quoted)",
+                at: node.keyPosition ?? node.value.position, node.pointer,
+                expected: "more characters in one of them: a \(what) may match both, and neither takes precedence")
+        }
+    }
+
+    /// - Returns: whether there are no more than the bound allows.
+    @discardableResult
+    private mutating func checkPatternCount(_ count: Int, at node: DocumentNode) -> Bool {
+        guard count > PolicyBounds.maxPatterns else { return true }
+        document.unexpected(
+            "\(count) patterns", at: node, expected: "at most \(PolicyBounds.maxPatterns) names with * in one place")
         return false
     }
 

@@ -11,7 +11,10 @@ enum PolicyKeys {
     static let allTools = KnownKeys(["limits"])
     static let rateLimitObject = KnownKeys(["max", "window"])
 
-    private static let toolKeys = ["limits", "action", "reason", "on_deny", rateLimit]
+    /// The key of a pattern's rule that counts each tool for itself.
+    static let eachTool = "each_tool"
+
+    private static let toolKeys = ["limits", "action", "reason", "on_deny", rateLimit, eachTool]
     /// Keys that may be written and only state the default behaviour.
     private static let needlessLimitKeys = ["precision"]
 

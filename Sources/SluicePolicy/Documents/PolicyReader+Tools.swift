@@ -16,14 +16,16 @@ extension PolicyReader {
     /// The rule of one tool.
     /// - Parameter limitsOverAllTools: how many limits apply to a check of this tool besides the tool's own.
     mutating func tool(_ name: String, _ node: DocumentNode, limitsOverAllTools: Int) -> ToolRule? {
-        let isNamed = isToolName(name, node)
+        let isNamed = isToolName(name, at: node.keyPosition ?? node.value.position, node.pointer)
         guard var object = document.object(node, expected: "a tool's rule: an object, {} to allow it") else {
             return nil
         }
         let action = object.take("action").flatMap { choice($0, FeatureWord<ToolRule.Action>.all()) }
         let reason = toolMessage(&object)
-        let path = "/tools/" + JSONPointer.escape(name)
-        let container = Limit.Container.tool(name)
+        let eachTool = object.take(PolicyKeys.eachTool).map { self.eachTool($0, of: name) } ?? false
+        let container: Limit.Container =
+            !NamePattern.isPattern(name) ? .tool(name) : eachTool ? .eachTool(name) : .pattern(name)
+        let path = container.path
         let limitsNode = object.take("limits")
         var list = limitsNode.map { limits($0, of: container, path: path) } ?? LimitList()
         if let rateNode = object.take(PolicyKeys.rateLimit) {
@@ -42,19 +44,35 @@ extension PolicyReader {
         let hasArgumentRules = argumentRules(of: &object)
         document.finish(object, toolKeys)
         guard isNamed else { return nil }
-        return rule(action ?? .allow, reason, list.limits, hasArgumentRules: hasArgumentRules)
+        return rule(action ?? .allow, reason, list.limits, eachTool: eachTool, hasArgumentRules: hasArgumentRules)
+    }
+
+    /// `each_tool` of a pattern.
+    private mutating func eachTool(_ node: DocumentNode, of name: String) -> Bool {
+        guard case .bool(let eachTool) = node.value.content else {
+            document.unexpected(node.value.summary, at: node, expected: "true or false")
+            return false
+        }
+        guard NamePattern.isPattern(name) else {
+            misplaced(
+                node, key: PolicyKeys.eachTool, beside: "of one tool",
+                expected: "it only with a pattern such as \"git_*\"")
+            return false
+        }
+        return eachTool
     }
 
     /// Only its limits deny an allowed tool, so its message becomes theirs unless they have their own; otherwise the
     /// message would never be used.
     private func rule(
-        _ action: ToolRule.Action, _ reason: String?, _ limits: [Limit], hasArgumentRules: Bool
+        _ action: ToolRule.Action, _ reason: String?, _ limits: [Limit], eachTool: Bool, hasArgumentRules: Bool
     ) -> ToolRule {
         var limits = limits
         if action == .allow, let reason {
             for index in limits.indices where limits[index].onDeny == nil { limits[index].onDeny = reason }
         }
-        return ToolRule(action: action, reason: reason, limits: limits, hasArgumentRules: hasArgumentRules)
+        return ToolRule(
+            action: action, reason: reason, limits: limits, eachTool: eachTool, hasArgumentRules: hasArgumentRules)
     }
 
     /// `require` and `deny_if`; their content is for the gateway.
@@ -79,17 +97,9 @@ extension PolicyReader {
         return hasRules
     }
 
-    private mutating func isToolName(_ name: String, _ node: DocumentNode) -> Bool {
-        let position = node.keyPosition ?? node.value.position
-        if name == PolicyKeys.everyTool {
-            // As the name of a tool it would match nothing, and the author would not notice.
-            document.unexpected(
-                name.quoted, at: position, node.pointer,
-                expected: "the name of one tool (\"default\" rules unlisted tools, \"all_tools\" limits all)")
-            return false
-        }
-        return isName(name, of: "a tool", at: position, node.pointer)
-            && isExact(name, of: "tool", at: position, node.pointer)
+    /// Whether a text is the name of a tool, or a pattern; notes why not.
+    mutating func isToolName(_ name: String, at position: SourcePosition, _ pointer: JSONPointer) -> Bool {
+        isName(name, of: "a tool", at: position, pointer) && isPatternOrExact(name, at: position, pointer)
     }
 
     /// `reason` or `on_deny`: two names for the same key.

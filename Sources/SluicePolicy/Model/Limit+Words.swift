@@ -15,10 +15,14 @@ extension Limit {
     package var denialMessage: String {
         if let onDeny { return onDeny }
         switch container {
-        case .tool(let tool):
-            let tool = tool.onOneLine
+        case .tool(let name), .eachTool(let name):
+            let tool = name.onOneLine
             if max == 0 { return "\(tool) is blocked by this policy." }
             return "\(tool) is limited to \(calls) \(sharers)."
+        case .pattern(let text):
+            let tools = "All tools that \(text.onOneLine) matches"
+            if max == 0 { return "\(tools) are blocked by this policy." }
+            return "\(tools) are together limited to \(calls) \(sharers)."
         case .allTools:
             if max == 0 { return "Every tool is blocked by this policy." }
             let everything = acrossGrants ? "all tools and grants" : "all tools"

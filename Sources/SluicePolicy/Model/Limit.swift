@@ -1,9 +1,13 @@
 /// One limit: a counter's name, a window, a maximum and a scope.
 package struct Limit: Sendable, Hashable {
-    /// Where a counter lives: under one tool, or over all of them.
+    /// Where a counter lives: under one tool, or over several or all of them.
     package enum Container: Sendable, Hashable {
         case tool(String)
         case allTools
+        /// All tools together that a pattern's rule is for.
+        case pattern(String)
+        /// Each tool for itself that a pattern's rule is for. Only in documents: a check's limits name the tool.
+        case eachTool(String)
     }
 
     /// The calls that share the counter. A check without the identity counts for the grant alone.
@@ -36,7 +40,7 @@ package struct Limit: Sendable, Hashable {
         case shadow
     }
 
-    package let container: Container
+    package internal(set) var container: Container
     package let counter: String
     package let algorithm: Algorithm
     /// How many calls a token bucket holds; nil with other algorithms.
@@ -98,6 +102,36 @@ extension Limit {
         Identity(
             container: container, counter: counter, algorithm: algorithm, window: window, scope: scope,
             acrossGrants: acrossGrants)
+    }
+}
+
+extension Limit.Container {
+    /// The document's path to it.
+    package var path: String {
+        switch self {
+        case .tool(let name), .pattern(let name), .eachTool(let name): "/tools/\(JSONPointer.escape(name))"
+        case .allTools: "/all_tools"
+        }
+    }
+
+    /// The container of one tool's counters.
+    func counting(_ tool: String) -> Limit.Container {
+        switch self {
+        case .tool, .allTools, .pattern: self
+        case .eachTool: .tool(tool)
+        }
+    }
+}
+
+extension [Limit] {
+    /// These limits as they apply to a call of a tool.
+    func counting(_ tool: String) -> [Limit] {
+        guard contains(where: { $0.container != $0.container.counting(tool) }) else { return self }
+        return map { limit in
+            var limit = limit
+            limit.container = limit.container.counting(tool)
+            return limit
+        }
     }
 }
 

@@ -12,6 +12,7 @@ package struct ReservingCalls: Sendable, Equatable {
 
     package var isEmpty: Bool { !isEveryTool && tools.isEmpty }
 
+    /// - Parameter tool: a name or a pattern of the document.
     package func contains(_ tool: String) -> Bool { isEveryTool || tools.contains(tool) }
 
     /// The names for tables, on one line each.
@@ -29,7 +30,8 @@ package struct ReservingCalls: Sendable, Equatable {
     /// Those of one tool; for `nil` all of them.
     package func of(_ tool: String?) -> ReservingCalls {
         guard let tool, !isEveryTool else { return self }
-        return ReservingCalls(isEveryTool: false, tools: tools.intersection([tool]))
+        return ReservingCalls(
+            isEveryTool: false, tools: tools.filter { $0 == tool || NamePattern($0)?.matches(tool) ?? false })
     }
 
     /// Those that are not in the other set.
@@ -44,8 +46,8 @@ extension Policy {
         ReservingCalls(
             isEveryTool: allToolsLimits.contains(where: \.mustReserve),
             tools: Set(
-                listedRulings.compactMap { tool, ruling in
-                    switch ruling {
+                tools.keys.compactMap { tool in
+                    switch ruling(forListed: tool) {
                     case .count(_, let limits), .approve(_, _, let limits):
                         limits.contains(where: \.mustReserve) ? tool : nil
                     case .deny: nil
@@ -53,7 +55,7 @@ extension Policy {
                 }))
     }
 
-    package var limitCount: Int { allToolsLimits.count + tools.values.reduce(0) { $0 + $1.limits.count } }
+    package var limitCount: Int { allLimits.count }
 }
 
 extension PolicySet {

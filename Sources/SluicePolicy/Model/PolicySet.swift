@@ -5,14 +5,17 @@ package struct PolicySet: Sendable, Equatable {
 
     /// The policies by their document's name, without `.json`.
     package let documents: [String: Policy]
-    /// Names of documents by grant, or by `everyGrant`; each is a key of `documents`.
+    /// Names of documents by grant, by pattern of grants, or by `everyGrant`; each is a key of `documents`.
     package let grants: [String: String]
+    /// Those of patterns; derived.
+    private let patterns: PatternTable<String>
     /// The one policy of all grants, if there are no named documents.
     package let single: Policy?
 
     package init(single: Policy) {
         documents = [:]
         grants = [:]
+        patterns = PatternTable([:])
         self.single = single
     }
 
@@ -21,18 +24,22 @@ package struct PolicySet: Sendable, Equatable {
         precondition(grants.values.allSatisfy { documents[$0] != nil })
         self.documents = documents
         self.grants = grants
+        patterns = PatternTable(grants)
         single = nil
     }
 
-    /// The policy of a grant: the one mapped to its name, otherwise to `*`; `nil` if there is neither.
+    /// The policy of a grant: the one mapped to its name, otherwise to the pattern with most literal characters that
+    /// matches it; `nil` if there is neither.
     package func policy(forGrant grant: String) -> Policy? {
         single ?? documentName(forGrant: grant).flatMap { documents[$0] }
     }
 
     /// The name of a grant's document; `nil` if it has none, or if one policy applies to all.
-    package func documentName(forGrant grant: String) -> String? { grants[grant] ?? grants[Self.everyGrant] }
+    package func documentName(forGrant grant: String) -> String? {
+        (NamePattern.isPattern(grant) ? nil : grants[grant]) ?? patterns.first(matching: grant)?.value
+    }
 
-    /// Grants with their documents, by name; the entry of all others comes last.
+    /// Grants with their documents, by name, then by pattern; the entry of all others comes last.
     package var sortedGrants: [(grant: String, document: String)] {
         grants.sorted(by: Self.precedes).map { (grant: $0.key, document: $0.value) }
     }
@@ -45,10 +52,10 @@ package struct PolicySet: Sendable, Equatable {
     /// Every policy that a grant may have.
     package var policies: some Collection<Policy> { single.map { [$0] } ?? Array(documents.values) }
 
-    /// Grants by name; the entry of all others comes last.
+    /// Grants by name, then by pattern; the entry of all others comes last.
     static func precedes(_ left: (key: String, value: String), _ right: (key: String, value: String)) -> Bool {
-        if left.key == everyGrant || right.key == everyGrant { return left.key != everyGrant }
-        return left.key < right.key
+        let rank = { (name: String) in name == everyGrant ? 2 : NamePattern.isPattern(name) ? 1 : 0 }
+        return (rank(left.key), left.key) < (rank(right.key), right.key)
     }
 }
 
@@ -74,7 +81,7 @@ extension PolicySet {
         names.filter { $0.hasSuffix(suffix) && !$0.hasPrefix(".") }.sorted()
     }
 
-    /// Reads the files of a folder: `NAME.json` documents, and `grants.json`, which maps a grant (or `*`) to a
+    /// Reads the files of a folder: `NAME.json` documents, and `grants.json`, which maps a grant (or a pattern) to a
     /// document's name. Files with another ending or a leading dot are ignored.
     ///
     /// - Parameters:
@@ -138,13 +145,16 @@ extension PolicySet {
         var reader = PolicyReader(DocumentReader(faults: faults), features: [])
         var grants: [String: String] = [:]
         if var object = reader.document.object(DocumentNode(value: root, pointer: .root), expected: expected) {
-            for (grant, node) in object.takeAll() {
+            let entries = object.takeAll()
+            for (grant, node) in entries {
                 let position = node.keyPosition ?? node.value.position
                 guard reader.isName(grant, of: "a grant", at: position, node.pointer),
-                    grant == everyGrant || reader.isExact(grant, of: "grant", at: position, node.pointer)
+                    reader.isPatternOrExact(grant, at: position, node.pointer)
                 else { continue }
                 grants[grant] = reader.documentName(node, among: documents)
             }
+            reader.checkPatterns(
+                entries.filter { grants[$0.key] != nil }, of: "grant", at: DocumentNode(value: root, pointer: .root))
         }
         guard reader.document.faults.isEmpty else { throw reader.document.faults.collected() }
         return grants

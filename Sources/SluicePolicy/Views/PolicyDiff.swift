@@ -54,17 +54,17 @@ package struct PolicyDiff: Sendable, Equatable {
                 if before == after { continue }
                 (kind, words) = (.changed, "policy \(before.onOneLine) -> \(after.onOneLine)")
             case (nil, let after?): (kind, words) = (.added, "added, policy \(after.onOneLine)")
-            case (_?, nil): (kind, words) = (.removed, "removed, now \(Self.policyOfOthers(new))")
+            case (_?, nil): (kind, words) = (.removed, "removed, now \(Self.policy(of: grant, new))")
             case (nil, nil): continue
             }
             changes.append(PolicyChange(.grants, kind, "grant \(grant.onOneLine): \(words)"))
         }
     }
 
-    /// The policy of a grant that is not named.
-    private static func policyOfOthers(_ policies: PolicySet) -> String {
+    /// The policy of a grant that is not named any more.
+    private static func policy(of grant: String, _ policies: PolicySet) -> String {
         if policies.single != nil { return "the one policy" }
-        return policies.grants[PolicySet.everyGrant].map { "policy \($0.onOneLine)" } ?? "without a policy: denied"
+        return policies.documentName(forGrant: grant).map { "policy \($0.onOneLine)" } ?? "without a policy: denied"
     }
 }
 
@@ -124,8 +124,9 @@ private struct DocumentDiff {
 
     /// Reports once that everything is hidden, not for each tool.
     private static func standing(of tool: String, in policy: Policy) -> Standing {
-        if policy.hidden.contains(tool) { return .hidden }
-        return switch (policy.tools[tool]?.action, policy.defaultRuling) {
+        if policy.hides(tool, besidesEvery: true) { return .hidden }
+        let rule = policy.tools[tool] ?? policy.rule(forTool: tool)?.rule
+        return switch (rule?.action, policy.defaultRuling) {
         case (.allow, _), (nil, .allow): .allowed
         case (.deny, _), (nil, .deny): .denied
         case (.requireApproval, _): .approved
@@ -149,6 +150,11 @@ private struct DocumentDiff {
         if checked != before?.hasArgumentRules ?? false {
             add(place, .changed, "the gateway \(checked ? "now" : "no longer") has arguments to check")
         }
+        if let before, let after, before.eachTool != after.eachTool {
+            add(
+                place, .changed,
+                after.eachTool ? "now counts each tool for itself" : "now counts the tools that it matches together")
+        }
         addLimits(place, before?.limits ?? [], after?.limits ?? [])
     }
 
@@ -166,8 +172,9 @@ private struct DocumentDiff {
             }
             guard let words = Self.changes(from: limit, to: next) else { continue }
             let isKept = limit.identity == next.identity
+            let fate = isKept ? "keeps its count" : "starts a new counter"
             add(
-                place, .changed, "\(name): \(words), \(isKept ? "keeps its count" : "starts a new counter")",
+                place, .changed, "\(name): " + (words + [fate]).joined(separator: ", "),
                 counter: .init(name: limit.counter, fate: isKept ? .goesOn : .begins))
         }
         for limit in new where !before.contains(limit.counter) {
@@ -187,15 +194,15 @@ private struct DocumentDiff {
         }
     }
 
-    /// `max 10 -> 20, message changed`; `nil` if nothing changes.
-    private static func changes(from old: Limit, to new: Limit) -> String? {
+    /// `max 10 -> 20`, `message changed`; `nil` if nothing changes.
+    private static func changes(from old: Limit, to new: Limit) -> [String]? {
         if old == new { return nil }
         var words = LimitField.inDiffs.compactMap { field in
             change(of: field.key, from: field.allWords(old), to: field.allWords(new))
         }
         words += [change(of: "rule", from: old.rule.onOneLine, to: new.rule.onOneLine)].compactMap(\.self)
         if old.onDeny != new.onDeny { words.append("message changed") }
-        return words.joined(separator: ", ")
+        return words
     }
 
     private static func change(of name: String, from old: String?, to new: String?) -> String? {

@@ -21,6 +21,7 @@ extension PolicyDocument {
         var members: [String] = []
         if rule.action != .allow { members.append("\"action\": \(rule.action.rawValue.asJSON)") }
         if let reason = rule.reason { members.append("\"reason\": \(reason.asJSON)") }
+        if rule.eachTool { members.append("\"\(PolicyKeys.eachTool)\": true") }
         if rule.hasArgumentRules { members.append("\"require\": []") }
         let short = rule.limits.firstIndex(where: \.isShortRate)
         let others = rule.limits.indices.filter { $0 != short }.map { rule.limits[$0] }
@@ -63,8 +64,7 @@ extension PolicySet {
 extension Limit {
     /// Whether it is its tool's `rate_limit` rather than one of the `limits`.
     fileprivate var isShortRate: Bool {
-        guard case .tool(let tool) = container else { return false }
-        return rule == "/tools/\(JSONPointer.escape(tool))/\(PolicyKeys.rateLimit)"
+        rule == "\(container.path)/\(PolicyKeys.rateLimit)"
     }
 }
 

@@ -1,8 +1,10 @@
 /// A policy tool by tool, to be shown as a table or to a program.
 package struct PolicyListing: Sendable {
     package enum Subject: Sendable, Hashable {
-        /// A tool that the document lists or hides.
+        /// A tool, or a pattern, that the document lists or hides.
         case tool(String)
+        /// A tool that only a pattern lists.
+        case matched(String, by: String)
         /// A tool that it does not mention.
         case unlisted(String)
         /// Every tool that it does not mention.
@@ -28,6 +30,8 @@ package struct PolicyListing: Sendable {
         package let hasArgumentRules: Bool
         /// The subject's own, in the order of the document.
         package let limits: [Limit]
+        /// Whether each tool that the pattern matches has counters of its own.
+        package var eachTool = false
     }
 
     /// Tools by name, then those that are only hidden, all others, and the limits over all tools if there are any.
@@ -37,7 +41,7 @@ package struct PolicyListing: Sendable {
         let listed = policy.tools.keys.sorted()
         let hidden = policy.hidden.subtracting(policy.tools.keys).subtracting([PolicyKeys.everyTool]).sorted()
         entries =
-            (listed + hidden).map { Self.entry(ofTool: $0, policy) } + [Self.others(policy)] + Self.allTools(policy)
+            (listed + hidden).map { Self.entry(ofListed: $0, policy) } + [Self.others(policy)] + Self.allTools(policy)
     }
 
     /// The rules for calls of one tool: the tool's entry, and the limits over all tools.
@@ -45,17 +49,30 @@ package struct PolicyListing: Sendable {
         entries = [Self.entry(ofTool: tool, policy)] + Self.allTools(policy)
     }
 
-    private static func entry(ofTool tool: String, _ policy: Policy) -> Entry {
-        let rule = policy.tools[tool]
-        let isMentioned = rule != nil || policy.hidden.contains(tool)
-        let ruling = policy.ruling(forTool: tool)
+    /// The entry of a name or pattern of the document.
+    private static func entry(ofListed name: String, _ policy: Policy) -> Entry {
+        let rule = policy.tools[name]
+        let ruling = policy.ruling(forListed: name)
         return Entry(
-            subject: isMentioned ? .tool(tool) : .unlisted(tool), action: action(of: tool, ruling, policy),
-            message: ruling.message, hasArgumentRules: rule?.hasArgumentRules ?? false, limits: rule?.limits ?? [])
+            subject: .tool(name), action: action(of: name, ruling, policy), message: ruling.message,
+            hasArgumentRules: rule?.hasArgumentRules ?? false, limits: rule?.limits ?? [],
+            eachTool: rule?.eachTool ?? false)
+    }
+
+    /// The entry for calls of one tool, whatever lists it; of a pattern of the document its own.
+    private static func entry(ofTool tool: String, _ policy: Policy) -> Entry {
+        if policy.tools[tool] != nil || policy.hidden.contains(tool) { return entry(ofListed: tool, policy) }
+        let ruling = policy.ruling(forTool: tool)
+        let action = action(of: tool, ruling, policy)
+        let listed = policy.rule(forTool: tool)
+        return Entry(
+            subject: listed.map { .matched(tool, by: $0.name) } ?? .unlisted(tool), action: action,
+            message: ruling.message, hasArgumentRules: listed?.rule.hasArgumentRules ?? false,
+            limits: listed?.rule.limits.counting(tool) ?? [])
     }
 
     private static func action(of tool: String, _ ruling: Ruling, _ policy: Policy) -> Action {
-        if policy.hidesEverything || policy.hidden.contains(tool) { return .hidden }
+        if policy.hides(tool) { return .hidden }
         return switch ruling {
         case .count: .allow
         case .deny: .deny
@@ -89,6 +106,7 @@ extension PolicyListing.Subject {
     package var title: String {
         switch self {
         case .tool(let name): name.onOneLine
+        case .matched(let name, let pattern): "\(name.onOneLine) (\(pattern.onOneLine))"
         case .unlisted(let name): "\(name.onOneLine) (not listed)"
         case .anyOther: "(any other)"
         case .allTools: "(all tools)"

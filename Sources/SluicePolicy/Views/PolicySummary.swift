@@ -40,7 +40,9 @@ package struct PolicySummary: Sendable {
 
     /// `1 tool, 1 limit, default deny`
     package var facts: String {
-        var facts = [counted(policy.tools.count, "tool"), counted(limits.count, "limit")]
+        let patterns = policy.patterns.entries.count
+        var facts = [counted(policy.tools.count - patterns, "tool"), counted(limits.count, "limit")]
+        if patterns > 0 { facts.insert(counted(patterns, "pattern"), at: 1) }
         facts.append("default \(policy.defaultRuling.rawValue)")
         if policy.hidesEverything {
             facts.append("every tool hidden")
@@ -52,7 +54,7 @@ package struct PolicySummary: Sendable {
         return facts.joined(separator: ", ")
     }
 
-    private var limits: [Limit] { policy.allToolsLimits + policy.tools.values.flatMap(\.limits) }
+    private var limits: [Limit] { policy.allLimits }
 }
 
 /// The policies of all grants in a form for people.

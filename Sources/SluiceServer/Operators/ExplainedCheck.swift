@@ -50,13 +50,13 @@ struct ExplainedCheck {
 
     private func limit(of rule: String) -> Limit? {
         guard let policy = policies.policy(forGrant: grant) else { return nil }
-        return (policy.tools[tool]?.limits ?? []).first { $0.rule == rule }
+        return (policy.rule(forTool: tool)?.rule.limits ?? []).first { $0.rule == rule }
             ?? policy.allToolsLimits.first { $0.rule == rule }
     }
 
     /// The document's name; empty if all grants share one, or if this grant has none.
     private var policyName: String {
-        policies.grants[grant] ?? policies.grants[PolicySet.everyGrant] ?? ""
+        policies.documentName(forGrant: grant) ?? ""
     }
 }
 

@@ -123,10 +123,9 @@ struct CounterReader: Sendable {
 
     /// The limit's path in the policy, as in answers.
     private static func rule(of key: CounterKey) -> String {
-        guard let tool = key.tool else { return "/all_tools/limits/\(JSONPointer.escape(key.counter))" }
-        let place = "/tools/\(JSONPointer.escape(tool))"
-        // A limit in the same container cannot have this name.
-        return key.counter == "rate_limit"
+        let place = key.container.path
+        // A limit in the same container cannot have this name; one over all tools may.
+        return key.counter == "rate_limit" && key.container != .allTools
             ? "\(place)/rate_limit" : "\(place)/limits/\(JSONPointer.escape(key.counter))"
     }
 }

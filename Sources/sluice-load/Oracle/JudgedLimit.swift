@@ -11,9 +11,10 @@ struct JudgedLimit: Sendable, Equatable {
     /// The limits of a document by their path in answers.
     /// - Parameter bindsMaximum: whether the document's maxima are judged by, whatever answers say.
     static func limits(of policy: Policy, bindsMaximum: Bool) -> [String: JudgedLimit] {
-        let all = policy.allToolsLimits + policy.tools.values.flatMap(\.limits)
-        let judged = all.map { limit in
-            let isFixedWindow = limit.algorithm == .fixedWindow
+        let judged = policy.allLimits.map { limit in
+            // Several counters of one grant have the path of a limit that counts each tool for itself.
+            let isOneCounter = if case .eachTool = limit.container { false } else { true }
+            let isFixedWindow = limit.algorithm == .fixedWindow && isOneCounter
             return (
                 limit.rule,
                 JudgedLimit(max: bindsMaximum ? limit.max : nil, isJudged: isFixedWindow && limit.mode == .enforce)

@@ -159,6 +159,7 @@ struct PolicyReport {
         let isListed: Bool
         switch entry.subject {
         case .tool(let tool): (name, isListed) = (tool, true)
+        case .matched(let tool, _): (name, isListed) = (tool, true)
         case .unlisted(let tool): (name, isListed) = (tool, false)
         case .anyOther, .allTools: return nil
         }
