@@ -6,13 +6,13 @@
 struct SimulationBounds: Sendable {
     enum Row: String, CaseIterable, Sendable {
         case connected = "all connected: of the maximum"
-        case open = "away, the window was open: of the maximum + what was unseen"
-        case later = "away, a later window: of the maximum"
+        case open = "outage, the window was open: of the maximum + what was unseen"
+        case later = "outage, a later window: of the maximum"
         case alone = "one replica alone: of its share of what it saw left"
-        case returned = "back, the window began while away: of the maximum"
+        case returned = "back, the window began in the outage: of the maximum"
         case returnedOpen = "back, the window was open: of the maximum + what was unseen"
-        case restarted = "restarted while away: of the maximum + what a crash lost"
-        case forgot = "the store forgot: of the maximum, as shared"
+        case restarted = "restarted in an outage: of the maximum + what a crash lost"
+        case forgot = "data loss: of the maximum, as shared"
     }
 
     struct Worst: Sendable {
