@@ -34,6 +34,13 @@ package enum EngineBounds {
     /// Most partitions of a Redis Cluster: each has tables, a batch and a heartbeat of its own, and a cluster of 256 masters
     /// still has one for each.
     package static let maxPartitions = 256
+    /// Most checks, and most settlements, that wait for several partitions at once; one more is answered `BUSY`. At some
+    /// 500 bytes each this is 8 MB.
+    package static let maxCrossPartition = 16_384
+    /// Most identities whose partitions are remembered; beyond it all are found again, which takes a microsecond each.
+    package static let maxRoutes = 65_536
+    /// The part of a check's budget that is kept for its home, if other partitions are asked before.
+    static let homeBudgetParts: Int64 = 4
     /// Most identities (grant, tool and session together) in the table. When it is full, one with nothing to lose is
     /// evicted or, while the store counts, the least recently used. If none of those examined may go, the new check is
     /// answered `BUSY`.

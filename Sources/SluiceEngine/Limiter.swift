@@ -231,7 +231,7 @@ package struct Limiter {
             baseKeys = [throttle.baseKey(in: configuration.keys)]
         } else {
             let parts = identity.parts
-            ruling = rulebook.ruling(parts)
+            ruling = configuration.place.part(of: rulebook.ruling(parts), for: parts)
             if let decision = ruling.decision {
                 rulebook.cache(decision, for: identity.key)
                 return .ruled(decision)

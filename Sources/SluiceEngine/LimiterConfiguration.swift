@@ -2,6 +2,10 @@
 package struct LimiterConfiguration: Sendable {
     /// What its keys begin with.
     package var keys: KeySpace
+    /// The partitions of the counters, if they are in a cluster; nil: one server has them all.
+    package var partitionTags: PartitionTags?
+    /// Which of the partitions a limiter is.
+    var place = PartitionPlace.alone
     /// Budget of a check from the socket to its answer, ms.
     package var budgetMs: Int64
     package var replicas: ReplicaView

@@ -52,6 +52,29 @@ package struct Statistics: Sendable, Equatable {
         answers[Self.slot(decision.source, decision.verdict)] += 1
     }
 
+    /// Takes back a decision that was counted, because it is only a part of a check's.
+    mutating func uncount(_ decision: borrowing Decision) {
+        answers[Self.slot(decision.source, decision.verdict)] -= 1
+    }
+
+    /// Adds the counts of another partition.
+    mutating func add(_ other: Statistics) {
+        for index in answers.indices { answers[index] += other.answers[index] }
+        for index in busy.indices { busy[index] += other.busy[index] }
+        overloaded += other.overloaded
+        late += other.late
+        timedOut += other.timedOut
+        batches += other.batches
+        entries += other.entries
+        coalesced += other.coalesced
+        resends += other.resends
+        faults += other.faults
+        outages += other.outages
+        settled += other.settled
+        clockFollows += other.clockFollows
+        dataLosses += other.dataLosses
+    }
+
     private static func slot(_ source: Decision.Source, _ verdict: Decision.Verdict) -> Int {
         Int(source.rawValue) * Decision.Verdict.allCases.count + Int(verdict.rawValue)
     }

@@ -103,6 +103,11 @@ package struct Identity: Sendable {
         return key.dropFirst(3).prefix(Int(key[1]) << 8 | Int(key[2]))
     }
 
+    /// The key of a `CL.THROTTLE` call; nil for a check.
+    var throttleKey: ArraySlice<UInt8>? {
+        key.bytes.first == Form.throttle.rawValue ? key.bytes.dropFirst(25) : nil
+    }
+
     /// The first byte of a `CL.THROTTLE` key's identity.
     static var throttleForm: UInt8 { Form.throttle.rawValue }
 

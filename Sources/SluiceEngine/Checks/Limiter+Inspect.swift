@@ -168,6 +168,9 @@ package struct CounterInspection: Sendable {
     private var position = 0
     private var keys: Set<CounterKey> = []
     private var reports: [CounterReport] = []
+    /// What is known of other partitions.
+    private var othersAreCutOff = false
+    private var othersAreShared = true
 
     /// - Parameter stored: the store's counters just now; nil if it could not be asked.
     package init(_ query: CounterQuery, stored: StoredCounters?) {
@@ -178,10 +181,20 @@ package struct CounterInspection: Sendable {
     package var count: Int { reports.count }
 
     /// Whether counters are missing from the report, or may be.
-    package var isCutOff: Bool { reports.count >= query.limit || stored.map { !$0.isWhole } ?? false }
+    package var isCutOff: Bool { isFull || stored.map { !$0.isWhole } ?? false || othersAreCutOff }
+
+    /// Whether as many were found as were asked for.
+    package var isFull: Bool { reports.count >= query.limit }
 
     /// Whether the store reported its counters.
-    package var isShared: Bool { stored != nil }
+    package var isShared: Bool { stored != nil && othersAreShared }
+
+    /// Adds what was found in another partition.
+    package mutating func add(_ other: CounterInspection) {
+        for report in other.reports where reports.count < query.limit { add(report) }
+        othersAreCutOff = othersAreCutOff || other.stored.map { !$0.isWhole } ?? false || other.othersAreCutOff
+        othersAreShared = othersAreShared && other.isShared
+    }
 
     /// Examines some more counters; true when there are no more.
     ///

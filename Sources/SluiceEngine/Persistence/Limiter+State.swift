@@ -41,10 +41,14 @@ extension Limiter {
     ) {
         guard hasChanges else { return }
         let request = StateRecorder.Request(
-            seenToo: seenToo, counterCount: counterCount, replica: replicaState(now: now), epoch: reconciler.storeEpoch,
+            seenToo: seenToo, counterCount: counterCount, replica: replicaState(now: now),
+            flightKeys: flightKeys, epoch: reconciler.storeEpoch,
             outage: reconciler.outage, nowMs: clock.nowMs(now))
         recorder.take(request, into: &records, from: &table, ledger)
     }
+
+    /// See `FlightState.keys`.
+    private var flightKeys: String { configuration.keys.tag == nil ? "" : configuration.keys.name }
 
     private func replicaState(now: ClockReading) -> ReplicaState {
         ReplicaState(
@@ -83,10 +87,10 @@ extension Limiter {
         for record in records {
             if record.isPlausible { latest[record.subject] = record } else { restoration.implausible += 1 }
         }
-        guard case .replica(let replica)? = latest[.replica] else { return restoration }
-        guard replica.keys == configuration.keys.name else {
-            restoration.dropped = latest.count - 1
-            restoration.otherKeys = replica.keys
+        guard case .replica(let replica)? = latest[.replica(configuration.keys.name)] else {
+            let others = latest.values.compactMap { if case .replica(let state) = $0 { state.keys } else { nil } }
+            restoration.dropped = others.isEmpty ? 0 : latest.count - others.count
+            restoration.otherKeys = others.min() ?? ""
             return restoration
         }
         ledger.restore(lastSequence: replica.lastSequence, acknowledgedSequence: replica.acknowledgedSequence)
@@ -103,7 +107,7 @@ extension Limiter {
         for record in latest.values {
             switch record {
             case .replica: break
-            case .flight(let state): flights.append(state)
+            case .flight(let state): if state.keys == flightKeys { flights.append(state) }
             case .counter(let state): restore(state, into: &restoration, nowMs: clock.nowMs(now))
             }
         }

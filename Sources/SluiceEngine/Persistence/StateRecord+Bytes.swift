@@ -1,7 +1,7 @@
 /// The encoding of records: a byte for the kind, then numbers of seven bits a byte, low ones first, with the sign in
 /// the lowest bit (LEB128 and zigzag, as in Protocol Buffers). Names and lists come after their length.
 extension StateRecord {
-    private enum Kind: Int64 { case replica = 1, counter, flight }
+    private enum Kind: Int64 { case replica = 1, counter, flight, flightOfPartition }
 
     package func append(to bytes: inout [UInt8]) {
         var writer = RecordWriter(bytes: bytes)
@@ -19,7 +19,8 @@ extension StateRecord {
             writer.put(state.startMs, state.countsUntilMs, state.isSeen ? 1 : 0, state.needsRestore ? 1 : 0)
             state.usage.saved.append(to: &writer)
         case .flight(let state):
-            writer.put(Kind.flight.rawValue)
+            writer.put((state.keys.isEmpty ? Kind.flight : .flightOfPartition).rawValue)
+            if !state.keys.isEmpty { writer.put(name: Array(state.keys.utf8)) }
             writer.put(state.sequence)
             for items in [state.writeBacks, state.unconfirmed] {
                 writer.put(Int64(items.count))
@@ -64,11 +65,17 @@ extension StateRecord {
                 CounterState(
                     baseKey: baseKey, startMs: numbers[0], countsUntilMs: numbers[1], isSeen: numbers[2] == 1,
                     needsRestore: numbers[3] == 1, usage: usage))
-        case .flight:
+        case .flight, .flightOfPartition:
+            var keys = ""
+            if kind == .flightOfPartition {
+                guard let name = reader.name(), !name.isEmpty else { return nil }
+                keys = String(decoding: name, as: UTF8.self)
+            }
             guard let sequence = reader.number(), let writeBacks = Self.items(&reader),
                 let unconfirmed = Self.items(&reader)
             else { return nil }
-            self = .flight(FlightState(sequence: sequence, writeBacks: writeBacks, unconfirmed: unconfirmed))
+            self = .flight(
+                FlightState(keys: keys, sequence: sequence, writeBacks: writeBacks, unconfirmed: unconfirmed))
         }
     }
 

@@ -7,25 +7,25 @@ package enum StateRecord: Sendable, Equatable {
 
     /// What a record is about.
     package enum Subject: Hashable, Sendable {
-        case replica
+        case replica(String)
         case counter([UInt8])
-        case flight(Int64)
+        case flight(Int64, keys: String)
 
         /// Hashes names as whole byte strings, not byte by byte: there may be hundreds of thousands.
         package func hash(into hasher: inout Hasher) {
             switch self {
-            case .replica: hasher.combine(0)
+            case .replica(let keys): hasher.combine(keys)
             case .counter(let baseKey): baseKey.withUnsafeBytes { hasher.combine(bytes: $0) }
-            case .flight(let sequence): hasher.combine(sequence)
+            case .flight(let sequence, _): hasher.combine(sequence)
             }
         }
     }
 
     package var subject: Subject {
         switch self {
-        case .replica: .replica
+        case .replica(let state): .replica(state.keys)
         case .counter(let state): .counter(state.baseKey)
-        case .flight(let state): .flight(state.sequence)
+        case .flight(let state): .flight(state.sequence, keys: state.keys)
         }
     }
 
@@ -43,8 +43,8 @@ package enum StateRecord: Sendable, Equatable {
 
 /// The progress of a replica.
 package struct ReplicaState: Sendable, Equatable {
-    /// The prefix of its keys: a replica restarted with another prefix does not use these counters.
-    /// See `KeySpace.name`. Earlier layouts of keys had only the prefix here.
+    /// See `KeySpace.name`: a replica restarted with other keys does not use these counters. Earlier layouts of keys had
+    /// only the prefix here.
     package var keys: String
     package var lastSequence: Int64
     package var acknowledgedSequence: Int64
@@ -95,6 +95,8 @@ extension CounterState.Usage {
 
 /// A batch whose outcome must become known. A flight without items is over.
 package struct FlightState: Sendable, Equatable {
+    /// See `KeySpace.name`; empty on one server, which needs no more than the sequence.
+    package var keys = ""
     package var sequence: Int64
     /// Its write-backs and restores, in order: they are sent again under the same sequence.
     package var writeBacks: [Item] = []

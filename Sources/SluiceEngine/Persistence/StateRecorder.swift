@@ -169,6 +169,8 @@ struct StateRecorder {
         var seenToo: Bool
         var counterCount: Int
         var replica: ReplicaState
+        /// See `FlightState.keys`.
+        var flightKeys: String
         /// As in `Counter.state`.
         var epoch: Int16
         var outage: Int16
@@ -191,7 +193,7 @@ struct StateRecorder {
         }
         walk(request, into: &records, from: table)
         for sequence in unconfirmed.union(departing).sorted() where ledger.isOpen(sequence) {
-            let state = FlightState(sequence, ledger, table)
+            let state = FlightState(sequence, of: request.flightKeys, ledger, table)
             if state.writeBacks.isEmpty && state.unconfirmed.isEmpty { continue }
             records.append(.flight(state))
             recorded.insert(sequence)
@@ -199,7 +201,7 @@ struct StateRecorder {
         unconfirmed.removeAll()
         departing.removeAll()
         for sequence in endedFlights(ledger).sorted() {
-            records.append(.flight(FlightState(sequence: sequence)))
+            records.append(.flight(FlightState(keys: request.flightKeys, sequence: sequence)))
             recorded.remove(sequence)
         }
     }
@@ -237,8 +239,9 @@ struct StateRecorder {
 
 extension FlightState {
     /// Everything in flight or unconfirmed under that sequence; empty if it is over.
-    fileprivate init(_ sequence: Int64, _ ledger: borrowing BatchLedger, _ table: borrowing PlanTable) {
-        self.init(sequence: sequence)
+    fileprivate init(_ sequence: Int64, of keys: String, _ ledger: borrowing BatchLedger, _ table: borrowing PlanTable)
+    {
+        self.init(keys: keys, sequence: sequence)
         for batch in ledger.inFlight + ledger.unconfirmed where batch.sequence == sequence {
             for sent in batch.writeBacks {
                 let item = Item(

@@ -106,6 +106,21 @@ extension Limiter {
         return .waiting
     }
 
+    /// Settles a reservation that no client waits for, now or after the outage.
+    ///
+    /// - Parameter isOurs: whether no gateway knows it, so that it is settled this once.
+    mutating func settleUnasked(
+        grant: some Sequence<UInt8>, _ id: ReservationID, _ settlement: Batch.Settlement, isOurs: Bool,
+        now: ClockReading
+    ) {
+        let key = ByteString(bytes: configuration.keys.reservation(id, grant: grant))
+        let local = reservations.settle(
+            key, settlement, in: &table, &reconciler, &recorder, nowMs: clock.nowMs(now))
+        if isOurs { reservations.discardSettled(key) }
+        guard configuration.usesStore, local?.mayBeStored ?? true else { return }
+        sendSettlement(key, settlement)
+    }
+
     /// Sends a settlement for which no client waits: now, or after the outage.
     mutating func sendSettlement(_ key: ByteString, _ settlement: Batch.Settlement) {
         guard link.isClosed else {

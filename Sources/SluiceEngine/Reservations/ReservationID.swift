@@ -10,6 +10,31 @@ package struct ReservationID: Sendable, Hashable, CustomStringConvertible {
         low = random.next()
     }
 
+    private init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// The most partitions that an id names.
+    static let maxPartitions = 4
+
+    /// The same id, whose last four bytes name the partitions that have a part of the reservation, so that every
+    /// replica can settle all of them: 96 random bits are left.
+    ///
+    /// - Parameter partitions: one to four.
+    func naming(_ partitions: [Int]) -> ReservationID {
+        precondition((1...Self.maxPartitions).contains(partitions.count))
+        let named = (0..<Self.maxPartitions).reduce(UInt64(0)) {
+            $0 << 8 | UInt64(partitions[min($1, partitions.count - 1)] & 0xFF)
+        }
+        return ReservationID(high: high, low: low & ~0xFFFF_FFFF | named)
+    }
+
+    /// The partitions that `naming` wrote, each once.
+    var partitions: [Int] {
+        Set((0..<Self.maxPartitions).map { Int(low >> (8 * $0) & 0xFF) }).sorted()
+    }
+
     /// Parses `description`, and accepts no other spelling.
     package init?(_ text: some Sequence<UInt8>) {
         var digits: [UInt64] = []

@@ -253,6 +253,13 @@ struct Reservations {
         }
     }
 
+    /// A local reservation was settled that no gateway knows: nobody will settle it again.
+    mutating func discardSettled(_ key: ByteString) {
+        guard let record = local[key], record.isCostSpent, !record.mayBeStored else { return }
+        if record.takesSlots && !record.areSlotsFreed { return }
+        local[key] = nil
+    }
+
     /// Keeps a settlement until the store is available again.
     mutating func keepUnsent(_ key: ByteString, _ settlement: Batch.Settlement) {
         // Beyond the bound the settlement is dropped: the charge in the store stays until it expires.

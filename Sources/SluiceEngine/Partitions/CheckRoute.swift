@@ -1,0 +1,61 @@
+import SluicePolicy
+
+/// Which partitions have the counters of a check.
+struct CheckRoute: Equatable {
+    /// That of the grant. It decides, even if it has none of the counters.
+    var home: Int
+    /// The others, in order.
+    var others: [Int]
+    /// The rules of all limits, in the policy's order.
+    var order: [String]
+    /// Those that count calls in progress.
+    var slots: Set<String>
+    /// Whether such a limit can deny checks, so that the check must reserve.
+    var mustReserve: Bool
+}
+
+/// The routes of identities seen lately, under the present policies.
+struct CheckRoutes {
+    private let map: PartitionMap
+    private let rulebook: Rulebook
+    /// Whether any limit is counted across grants: without one, every check has its home alone.
+    let mayCross: Bool
+    /// nil: its home has all of its counters.
+    private var routes: [ByteString: CheckRoute?] = [:]
+
+    /// An estimate of the bytes held.
+    var bytes: Int { routes.count * (HeldBytes.perRow(of: [ByteString: CheckRoute?].self) + 4 * HeldBytes.perArray) }
+
+    init(_ policies: PolicySet, map: PartitionMap) {
+        self.map = map
+        rulebook = Rulebook(policies)
+        mayCross =
+            map.count > 1
+            && policies.policies.contains { policy in
+                (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains(where: Self.isShared)
+            }
+    }
+
+    private static func isShared(_ limit: Limit) -> Bool { limit.scope == .global || limit.acrossGrants }
+
+    /// The route of an identity with counters in other partitions than its home; nil if it has none.
+    mutating func find(_ identity: borrowing Identity, home: Int) -> CheckRoute? {
+        guard identity.throttleKey == nil else { return nil }
+        if let route = routes[identity.key] { return route }
+        if routes.count >= EngineBounds.maxRoutes { routes.removeAll(keepingCapacity: true) }
+        let route = makeRoute(identity, home: home)
+        routes[identity.key] = .some(route)
+        return route
+    }
+
+    private func makeRoute(_ identity: borrowing Identity, home: Int) -> CheckRoute? {
+        let parts = identity.parts
+        let limits = rulebook.ruling(parts).limits
+        let others = Set(limits.map { map.partition(of: $0, for: parts) }).subtracting([home]).sorted()
+        guard !others.isEmpty else { return nil }
+        return CheckRoute(
+            home: home, others: others, order: limits.map(\.rule),
+            slots: Set(limits.filter { $0.algorithm == .concurrency }.map(\.rule)),
+            mustReserve: limits.contains { $0.algorithm == .concurrency && $0.mode == .enforce })
+    }
+}
