@@ -179,7 +179,7 @@ struct Sluiced: AsyncParsableCommand {
             configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
             logger: logger
         ) { eventLoop in
-            store.map { RedisLink($0, eventLoop: eventLoop, logger: logger) }
+            store.map { [RedisLink($0, eventLoop: eventLoop, logger: logger)] } ?? []
         }
     }
 

@@ -86,7 +86,8 @@ final class ServerRig {
         let policy = try PolicyDocument.parse(Array(Self.policy.utf8), file: "policy.json")
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         host = LimiterHost(
-            limiter: Limiter(configuration: configuration, policies: PolicySet(single: policy), now: now), link: link,
+            limiter: PartitionedLimiter(configuration: configuration, policies: PolicySet(single: policy), now: now),
+            links: [link],
             maxConnections: maxConnections, memoryBytes: memoryBytes, look: look, eventLoop: eventLoop, logger: logger)
         operators = OperatorCommands(host: host, facts: Self.facts(now), operatorUserIDs: [])
         host.start()

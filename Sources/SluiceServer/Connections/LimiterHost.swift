@@ -9,7 +9,7 @@ import SluiceProtocol
 /// nothing.
 ///
 /// Confined to its event loop, so it needs no lock.
-final class LimiterHost: CounterStoreDelegate {
+final class LimiterHost {
     let eventLoop: any EventLoop
     let logger: Logger
     /// Checks of one connection that were read and are not yet decided.
@@ -18,8 +18,10 @@ final class LimiterHost: CounterStoreDelegate {
     private var identity = Identity()
     /// The system's generator: its numbers cannot be predicted.
     private var random = SystemRandomNumberGenerator()
-    var limiter: Limiter
-    let link: (any CounterStore)?
+    var limiter: PartitionedLimiter
+    /// One for each partition; none if there is no store.
+    let links: [any CounterStore]
+    private var linkDelegates: [LinkDelegate] = []
     /// Set if there is a state folder.
     let keeper: StateWriter?
     /// Called when the state is closed; set while that is in progress.
@@ -37,7 +39,10 @@ final class LimiterHost: CounterStoreDelegate {
     /// Since when checks are not counted in the store; nil if they are, or if there is none.
     private(set) var unsharedSince: ClockReading?
     /// What the store does not let the link do.
-    var limitations: [String] { link?.limitations ?? [] }
+    var limitations: [String] {
+        // Partitions on one server have the same.
+        links.flatMap(\.limitations).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+    }
 
     private var finished: [Limiter.Completion] = []
     private(set) var turns = LoopTurns()
@@ -56,7 +61,7 @@ final class LimiterHost: CounterStoreDelegate {
     private var lastConnectionID: Int64 = 0
 
     init(
-        limiter: Limiter, link: (any CounterStore)?, keeper: StateWriter? = nil,
+        limiter: PartitionedLimiter, links: [any CounterStore], keeper: StateWriter? = nil,
         maxConnections: Int = ServerBounds.maxConnections, memoryBytes: Int = ServerBounds.defaultMemoryBytes,
         answersThrottle: Bool = false,
         look: (any SocketLook)? = nil, eventLoop: any EventLoop,
@@ -68,17 +73,19 @@ final class LimiterHost: CounterStoreDelegate {
         memory = MemoryBudget(limitBytes: memoryBytes)
         self.answersThrottle = answersThrottle
         self.limiter = limiter
-        self.link = link
+        self.links = links
         self.eventLoop = eventLoop
         self.logger = logger
-        link?.delegate = self
+        precondition(links.isEmpty || links.count == limiter.partitionCount)
+        linkDelegates = links.indices.map { LinkDelegate(self, partition: $0) }
+        for (link, delegate) in zip(links, linkDelegates) { link.delegate = delegate }
         self.look.whenLooked = { [unowned self] in looked() }
     }
 
     func start() {
         look.open()
         let now = SystemClock.now()
-        if link != nil { unsharedSince = now }
+        if !links.isEmpty { unsharedSince = now }
         limiter.tick(now: now)
         pump()
     }
@@ -91,8 +98,10 @@ final class LimiterHost: CounterStoreDelegate {
         tick?.cancel()
         look.close()
         dropHeld()
-        link?.disconnect()
-        link?.listen(.close)
+        for link in links {
+            link.disconnect()
+            link.listen(.close)
+        }
     }
 
     // MARK: - Policies
@@ -250,27 +259,47 @@ final class LimiterHost: CounterStoreDelegate {
     func counters(
         grant: String?, tool: String?, limit: Int, completion: @escaping ([CounterReport], Bool, Bool) -> Void
     ) {
-        // One more than wanted shows whether there are more.
-        let query = limiter.counterQuery(grant: grant, tool: tool, limit: limit + 1)
-        guard let link, limiter.isShared else {
-            return inspect(CounterInspection(query, stored: nil), completion: completion)
+        inspectNext(
+            CounterSurvey(partitions: limiter.partitions(ofGrant: grant), grant: grant, tool: tool, limit: limit),
+            completion: completion)
+    }
+
+    /// Reads the counters of one partition after the other.
+    private func inspectNext(_ survey: CounterSurvey, completion: @escaping ([CounterReport], Bool, Bool) -> Void) {
+        var survey = survey
+        guard let partition = survey.next() else { return finish(survey.found, completion: completion) }
+        let query = survey.query(limiter[partition])
+        guard partition < links.count, limiter[partition].isShared else {
+            return inspect(CounterInspection(query, stored: nil), partition, of: survey, completion: completion)
         }
-        link.scan(query) { [self] result in
-            inspect(CounterInspection(query, stored: try? result.get()), completion: completion)
+        links[partition].scan(query) { [self, survey] result in
+            inspect(
+                CounterInspection(query, stored: try? result.get()), partition, of: survey, completion: completion)
         }
     }
 
     /// Reads counters in portions, so that other work runs in between.
     private func inspect(
-        _ inspection: CounterInspection, completion: @escaping ([CounterReport], Bool, Bool) -> Void
+        _ inspection: CounterInspection, _ partition: Int, of survey: CounterSurvey,
+        completion: @escaping ([CounterReport], Bool, Bool) -> Void
     ) {
         var inspection = inspection
         let isDone = inspection.look(
-            at: limiter, atMost: ServerBounds.countersLookedAtPerTurn, weight: ServerBounds.countersPerReport,
-            now: SystemClock.now())
+            at: limiter[partition], atMost: ServerBounds.countersLookedAtPerTurn,
+            weight: ServerBounds.countersPerReport, now: SystemClock.now())
         guard isDone else {
-            return eventLoop.assumeIsolated().execute { [self] in inspect(inspection, completion: completion) }
+            return eventLoop.assumeIsolated().execute { [self] in
+                inspect(inspection, partition, of: survey, completion: completion)
+            }
         }
+        var survey = survey
+        survey.add(inspection)
+        inspectNext(survey, completion: completion)
+    }
+
+    private func finish(
+        _ inspection: CounterInspection, completion: @escaping ([CounterReport], Bool, Bool) -> Void
+    ) {
         let (isShared, isCutOff) = (inspection.isShared, inspection.isCutOff)
         guard inspection.count > ServerBounds.countersSortedHere else {
             return completion(inspection.sorted(), isShared, isCutOff)
@@ -382,30 +411,30 @@ final class LimiterHost: CounterStoreDelegate {
         completion()
     }
 
-    // MARK: - The link
+    // MARK: - The links
 
-    func linkConnected(server: String) {
+    func linkConnected(_ partition: Int, server: String) {
         storeDescription = server
-        limiter.linkConnected(now: SystemClock.now())
+        limiter.linkConnected(partition, now: SystemClock.now())
         pump()
     }
 
-    func linkClosed(reason: String) {
-        dropHeld()
-        limiter.linkClosed(reason: reason, now: SystemClock.now())
+    func linkClosed(_ partition: Int, reason: String) {
+        dropHeld(partition)
+        limiter.linkClosed(partition, reason: reason, now: SystemClock.now())
         pump()
     }
 
-    func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
+    func linkAnswered(_ partition: Int, sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
         openTurn()
         limiter.linkAnswered(
-            sequence: sequence, result, arrivedNs: turns.readableNs, now: SystemClock.now())
+            partition, sequence: sequence, result, arrivedNs: turns.readableNs, now: SystemClock.now())
         pump()
     }
 
-    func linkChangeFeed(_ event: ChangeFeedEvent) {
+    func linkChangeFeed(_ partition: Int, _ event: ChangeFeedEvent) {
         openTurn()
-        limiter.linkChangeFeed(event, now: SystemClock.now())
+        limiter.linkChangeFeed(partition, event, now: SystemClock.now())
         pump()
     }
 
@@ -473,14 +502,16 @@ final class LimiterHost: CounterStoreDelegate {
         wantsPump = false
         guard !isStopped else { return }
         let now = SystemClock.now()
-        while let command = limiter.nextCommand(now: now) {
-            switch command {
-            case .connect: link?.connect()
+        while let next = limiter.nextCommand(now: now) {
+            guard !links.isEmpty else { continue }
+            let link = links[next.partition]
+            switch next.command {
+            case .connect: link.connect()
             case .disconnect:
-                dropHeld()
-                link?.disconnect()
-            case .send(let batch): send(batch)
-            case .listening(let command): link?.listen(command)
+                dropHeld(next.partition)
+                link.disconnect()
+            case .send(let batch): send(batch, to: next.partition)
+            case .listening(let command): link.listen(command)
             }
         }
         deliver()
@@ -493,7 +524,7 @@ final class LimiterHost: CounterStoreDelegate {
 
     private func noteSharing(now: ClockReading) {
         guard limiter.isShared else {
-            if unsharedSince == nil, link != nil { unsharedSince = now }
+            if unsharedSince == nil, !links.isEmpty { unsharedSince = now }
             return
         }
         unsharedSince = nil
@@ -530,12 +561,23 @@ final class LimiterHost: CounterStoreDelegate {
         }
     }
 
+    /// For the log: how many partitions count in the store, of how many.
+    private var sharedPartitions: String { "\(limiter.sharedPartitionCount) of \(limiter.partitionCount) partitions" }
+
     private func log(_ notice: Limiter.Notice) {
         switch notice {
         case .storeReached:
             logger.info("redis answers, counting is shared", metadata: ["server": "\(storeDescription)"])
+        case .storeLost(let reason) where limiter.partitionCount > 1:
+            logger.warning(
+                "a part of redis is unavailable, its counters are local",
+                metadata: ["reason": "\(reason)", "shared": "\(sharedPartitions)"])
         case .storeLost(let reason):
             logger.warning("redis is unavailable, counting is local", metadata: ["reason": "\(reason)"])
+        case .storeStillUnavailable(let reason) where limiter.partitionCount > 1:
+            logger.warning(
+                "a part of redis is still unavailable",
+                metadata: ["reason": "\(reason)", "shared": "\(sharedPartitions)"])
         case .storeStillUnavailable(let reason):
             logger.warning("redis is still unavailable", metadata: ["reason": "\(reason)"])
         case .storeLostData:
@@ -562,6 +604,24 @@ final class LimiterHost: CounterStoreDelegate {
             logger.info("redis notifications available; denial cache on")
         }
     }
+}
+
+/// Tells the host from which partition's link an event comes.
+private final class LinkDelegate: CounterStoreDelegate {
+    private unowned let host: LimiterHost
+    private let partition: Int
+
+    init(_ host: LimiterHost, partition: Int) {
+        self.host = host
+        self.partition = partition
+    }
+
+    func linkConnected(server: String) { host.linkConnected(partition, server: server) }
+    func linkClosed(reason: String) { host.linkClosed(partition, reason: reason) }
+    func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
+        host.linkAnswered(partition, sequence: sequence, result)
+    }
+    func linkChangeFeed(_ event: ChangeFeedEvent) { host.linkChangeFeed(partition, event) }
 }
 
 extension Ticket {

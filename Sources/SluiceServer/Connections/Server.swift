@@ -53,7 +53,7 @@ package struct StoreUnavailable: Error, CustomStringConvertible {
 
 /// One sidecar: a limiter, its link to the store and the socket that gateways call, all on one event loop.
 package final class Server: Sendable {
-    package typealias MakeLink = @Sendable (any EventLoop) -> (any CounterStore)?
+    package typealias MakeLinks = @Sendable (any EventLoop) -> [any CounterStore]
 
     private let configuration: ServerConfiguration
     let eventLoop: any EventLoop
@@ -64,19 +64,20 @@ package final class Server: Sendable {
     let socketWatch: NIOLoopBoundBox<SocketWatch>
     let logger: Logger
 
-    /// - Parameter makeLink: makes the link to the store; called once, on the event loop. nil: no store.
+    /// - Parameter makeLinks: makes the links to the store, one for each partition; called once, on the event loop. None:
+    ///   no store.
     package static func make(
         _ configuration: ServerConfiguration, policies: PolicySet, eventLoop: any EventLoop, logger: Logger,
-        makeLink: @escaping MakeLink
+        makeLinks: @escaping MakeLinks
     ) async throws -> Server {
         try await eventLoop.submit {
-            Server(configuration, policies: policies, eventLoop: eventLoop, logger: logger, link: makeLink(eventLoop))
+            Server(configuration, policies: policies, eventLoop: eventLoop, logger: logger, links: makeLinks(eventLoop))
         }.get()
     }
 
     private init(
         _ configuration: ServerConfiguration, policies: PolicySet, eventLoop: any EventLoop, logger: Logger,
-        link: (any CounterStore)?
+        links: [any CounterStore]
     ) {
         var kept = configuration
         // The records are no longer needed.
@@ -87,7 +88,8 @@ package final class Server: Sendable {
         var limiterConfiguration = configuration.limiter
         limiterConfiguration.keepsState = configuration.state != nil
         limiterConfiguration.maxTableBytes = MemoryBudget.tableLimitBytes(of: configuration.memoryBytes)
-        var limiter = Limiter(configuration: limiterConfiguration, policies: policies, now: SystemClock.now())
+        var limiter = PartitionedLimiter(
+            configuration: limiterConfiguration, policies: policies, now: SystemClock.now())
         let keeper = configuration.state.map {
             Self.restore(&limiter, from: $0.contents, folder: $0.file.folder, logger: logger)
             return StateWriter($0.file, eventLoop: eventLoop, logger: logger)
@@ -99,7 +101,7 @@ package final class Server: Sendable {
                 metadata: ["max_connections": "\(maxConnections)"])
         }
         let host = LimiterHost(
-            limiter: limiter, link: link, keeper: keeper, maxConnections: maxConnections,
+            limiter: limiter, links: links, keeper: keeper, maxConnections: maxConnections,
             memoryBytes: configuration.memoryBytes, answersThrottle: configuration.answersThrottle,
             eventLoop: eventLoop, logger: logger)
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
@@ -113,7 +115,7 @@ package final class Server: Sendable {
     }
 
     private static func restore(
-        _ limiter: inout Limiter, from contents: StateFile.Contents, folder: String, logger: Logger
+        _ limiter: inout PartitionedLimiter, from contents: StateFile.Contents, folder: String, logger: Logger
     ) {
         if contents.droppedBytes > 0 {
             logger.warning(

@@ -58,7 +58,9 @@ struct InfoReport {
         forOperators([("redis_address", facts.storeAddress)]) + [
             ("redis_state", host.limiter.storeState),
             ("redis_server", host.storeDescription),
-            ("counting", host.limiter.isShared ? "shared" : "local"),
+            ("counting", counting),
+            ("partitions", String(host.limiter.partitionCount)),
+            ("partitions_shared", String(host.limiter.sharedPartitionCount)),
             ("subscription", host.limiter.hearsChanges ? "up" : "down"),
             ("outages", String(statistics.outages)),
             ("memory_losses", String(statistics.dataLosses)),
@@ -75,6 +77,14 @@ struct InfoReport {
                     ("key_last_fault", host.limiter.keyFault.onOneLine),
                 ]
                     + host.limitations.enumerated().map { ("redis_limitation_\($0 + 1)", $1.onOneLine) })
+    }
+
+    private var counting: String {
+        switch host.limiter.sharedPartitionCount {
+        case 0: "local"
+        case host.limiter.partitionCount: "shared"
+        default: "partly local"
+        }
     }
 
     private var unavailableMs: Int64 {

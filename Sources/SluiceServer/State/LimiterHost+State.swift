@@ -4,24 +4,29 @@ import SluiceEngine
 /// How state that must not be lost gets to the disk.
 extension LimiterHost {
     /// Sends a batch, once the records needed after a crash are on the disk.
-    func send(_ batch: Batch) {
+    func send(_ batch: Batch, to partition: Int) {
         guard let keeper, keeper.mustHold(urgent: limiter.mustRecord) else {
-            link?.send(batch)
+            links[partition].send(batch)
             return
         }
-        limiter.batchHeld(sequence: batch.sequence)
-        keeper.held.append(batch)
+        limiter.batchHeld(partition, sequence: batch.sequence)
+        keeper.held.append(HeldBatch(partition: partition, batch: batch))
         record()
         guard keeper.held.count == 1 else { return }
         eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.stateHoldLimitNs)) { [self] in
-            guard keeper.held.first?.sequence == batch.sequence else { return }
+            guard keeper.held.first?.partition == partition, keeper.held.first?.batch.sequence == batch.sequence else {
+                return
+            }
             keeper.giveUp()
             release()
         }
     }
 
     /// The connection for which batches were held has closed: the limiter treats them as unanswered.
-    func dropHeld() { keeper?.held.removeAll() }
+    /// - Parameter partition: nil: of all.
+    func dropHeld(_ partition: Int? = nil) {
+        keeper?.held.removeAll { partition == nil || $0.partition == partition }
+    }
 
     /// State may have changed: it is written soon, together with all changes until then.
     func recordSoon() {
@@ -54,9 +59,9 @@ extension LimiterHost {
         guard let keeper, !keeper.held.isEmpty else { return }
         let batches = keeper.held
         keeper.held.removeAll()
-        for batch in batches {
-            limiter.batchLeft(sequence: batch.sequence, now: SystemClock.now())
-            link?.send(batch)
+        for held in batches {
+            limiter.batchLeft(held.partition, sequence: held.batch.sequence, now: SystemClock.now())
+            links[held.partition].send(held.batch)
         }
     }
 

@@ -15,6 +15,12 @@ package struct SavedState: Sendable {
     }
 }
 
+/// A batch that may not leave before a write is on the disk.
+struct HeldBatch {
+    var partition: Int
+    var batch: Batch
+}
+
 /// Writes records to the state's file, on a thread of its own because a disk may be slow. One write at a time; batches
 /// that must not leave before their write completes are held here.
 ///
@@ -33,7 +39,7 @@ final class StateWriter {
     /// Whether a write of the changes is already scheduled.
     var isDue = false
     /// Batches that may leave when the current write is on the disk.
-    var held: [Batch] = []
+    var held: [HeldBatch] = []
     /// Whether no batch may leave before the current write completes.
     private(set) var isUrgent = false
     /// Set for a while after a failure: nothing is written, and no batch waits for the disk.
