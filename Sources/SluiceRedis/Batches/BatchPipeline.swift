@@ -1,10 +1,11 @@
 internal import NIOCore
 internal import SluiceEngine
 
-/// The batches in flight on one connection. It returns their answers in the order of sending.
+/// The batches in flight of one link. It returns their answers in the order of sending.
 ///
-/// There are two orders. Answers arrive in the order of the wire. A batch that is sent again (after `NOSCRIPT`) goes to
-/// the end of the wire and keeps its place among the batches; answers of later batches wait for it here.
+/// There are two orders. Answers arrive in the order of the wire, which the connection knows. A batch that is sent again
+/// (after `NOSCRIPT`) goes to the end of the wire and keeps its place among the batches; answers of later batches wait
+/// for it here.
 struct BatchPipeline {
     struct Slot {
         var sequence: Int64 = 0
@@ -25,25 +26,24 @@ struct BatchPipeline {
     private var slots = [Slot](repeating: Slot(), count: RedisBounds.maxBatchesInFlight)
     private var first = 0
     private var count = 0
-    /// Slots in the order in which answers will arrive.
-    private var outgoing = CircularBuffer<Int>(initialCapacity: RedisBounds.maxBatchesInFlight)
 
     var isFull: Bool { count == slots.count }
+
+    /// The slots in use, in the order of sending.
+    var inOrder: [Int] { (0..<count).map { (first + $0) % slots.count } }
 
     /// Drops everything that is in flight.
     mutating func removeAll() {
         first = 0
         count = 0
-        outgoing.removeAll(keepingCapacity: true)
     }
 
     /// Adds a batch; must not be full.
-    /// - Returns: what to send.
-    mutating func append(_ batch: borrowing Batch, encoder: inout BatchEncoder) -> ByteBuffer {
+    /// - Returns: its slot; what to send is `call`.
+    mutating func append(_ batch: borrowing Batch, encoder: inout BatchEncoder) -> Int {
         precondition(!isFull)
         let index = (first + count) % slots.count
         count += 1
-        outgoing.append(index)
         slots[index].sequence = batch.sequence
         slots[index].entries.removeAll(keepingCapacity: true)
         for entry in batch.entries { slots[index].entries.append(ExpectedEntry(entry, of: batch)) }
@@ -53,11 +53,12 @@ struct BatchPipeline {
         slots[index].arguments = batch.keyEnds.count + 5
         slots[index].result = nil
         slots[index].hasScript = !encoder.hasHash(of: slots[index].script)
-        return slots[index].hasScript ? withScript(index) : slots[index].call
+        return index
     }
 
-    /// The batch's call with the script itself.
-    private func withScript(_ index: Int) -> ByteBuffer {
+    /// What to send for the batch.
+    func call(_ index: Int) -> ByteBuffer {
+        guard slots[index].hasScript else { return slots[index].call }
         var call = ByteBuffer()
         BatchEncoder.writeWithScript(
             slots[index].call, shared: slots[index].sharedOffset, arguments: slots[index].arguments,
@@ -65,18 +66,13 @@ struct BatchPipeline {
         return call
     }
 
-    /// The slot that the next reply answers; nil if no reply is awaited.
-    mutating func takeNextOnWire() -> Int? { outgoing.popFirst() }
-
     func slot(_ index: Int) -> Slot { slots[index] }
 
-    /// Moves the batch to the end of the wire, so that the last awaited reply answers it.
-    /// - Returns: what to send: the call with the script itself; nil if that was done before.
-    mutating func sendAgain(_ index: Int) -> ByteBuffer? {
-        guard !slots[index].hasScript else { return nil }
-        slots[index].hasScript = true
-        outgoing.append(index)
-        return withScript(index)
+    /// From now on, its call brings the script along.
+    /// - Returns: false if it did already.
+    mutating func bringScript(_ index: Int) -> Bool {
+        defer { slots[index].hasScript = true }
+        return !slots[index].hasScript
     }
 
     mutating func setResult(_ result: Result<BatchReply, BatchFailure>, of index: Int) {

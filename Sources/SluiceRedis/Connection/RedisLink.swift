@@ -56,10 +56,10 @@ package final class RedisLink: CounterStore {
     private let eventLoop: any EventLoop
     private let logger: Logger
     private var state = State.idle
-    /// Set while connected: it needs the script hashes that the server returns.
-    private var encoder: BatchEncoder?
-    private var pipeline = BatchPipeline()
-    private var decoder = BatchReplyDecoder()
+    /// Open while connected: it needs the script hashes that the server returns.
+    private var exchange = BatchExchange()
+    /// Of the batches in flight, in the order in which replies will arrive.
+    private var awaited = CircularBuffer<Int>(initialCapacity: RedisBounds.maxBatchesInFlight)
     private var scans: [ObjectIdentifier: CounterScan] = [:]
     /// Set while it is opening or open.
     private var subscription: ChangeSubscription?
@@ -72,8 +72,6 @@ package final class RedisLink: CounterStore {
     /// What the server that was last connected does not let Sluice do. Each is logged when it is first found.
     private var found: [RedisLimitation] = []
     package var limitations: [String] { found.map(\.description) }
-    /// See `RedisServer.refusesRecords`.
-    private var refusesRecords = false
 
     /// - Parameters:
     ///   - configuration: where to connect, and as whom.
@@ -108,13 +106,18 @@ package final class RedisLink: CounterStore {
 
     package func send(_ batch: Batch) {
         eventLoop.preconditionInEventLoop()
-        guard case .connected(let connection) = state, encoder != nil else {
+        guard case .connected(let connection) = state, exchange.isOpen else {
             return reject(batch.sequence, "not connected to Redis")
         }
-        guard !pipeline.isFull else {
+        guard !exchange.isFull else {
             return connection.fail("\(RedisBounds.maxBatchesInFlight) batches are without an answer")
         }
-        connection.write(pipeline.append(batch, encoder: &encoder!))
+        send(exchange.add(batch), over: connection)
+    }
+
+    private func send(_ slot: Int, over connection: RedisConnection) {
+        awaited.append(slot)
+        connection.write(exchange.call(slot))
     }
 
     package func scan(_ query: CounterQuery, completion: @escaping (Result<StoredCounters, BatchFailure>) -> Void) {
@@ -168,8 +171,8 @@ package final class RedisLink: CounterStore {
     }
 
     private func reset() {
-        encoder = nil
-        pipeline.removeAll()
+        exchange.close()
+        awaited.removeAll(keepingCapacity: true)
         watch?.stop()
         watch = nil
         // The next master may be another one.
@@ -195,8 +198,8 @@ extension RedisLink: RedisConnectionOwner {
             }
             watch = SentinelWatch(sentinels, connectedTo: endpoint, eventLoop: eventLoop) { connection.fail($0) }
         }
-        let markerKey = KeySpace(prefix: configuration.keyPrefix).marker(ofReplica: configuration.replica)
-        encoder = BatchEncoder(scriptHashes: server.scriptHashes, markerKey: markerKey)
+        exchange.use(
+            server, markerKey: KeySpace(prefix: configuration.keyPrefix).marker(ofReplica: configuration.replica))
         state = .connected(connection)
         isLoggedAsUnavailable = false
         // The engine logs the effects of a connection and of its loss; the link would only repeat them.
@@ -206,7 +209,6 @@ extension RedisLink: RedisConnectionOwner {
             logger.warning("\(limitation.loss)", metadata: ["reason": "\(limitation.reason)"])
         }
         found = limitations
-        refusesRecords = server.refusesRecords
         let place = sentinels == nil ? "" : connection.endpoint.map { " at \($0)" } ?? ""
         delegate?.linkConnected(server: server.description + place)
     }
@@ -222,36 +224,19 @@ extension RedisLink: RedisConnectionOwner {
 
     func connectionReceived(_ reply: FlatReply) {
         guard case .connected(let connection) = state else { return }
-        guard let index = pipeline.takeNextOnWire() else {
+        guard let slot = awaited.popFirst() else {
             return connection.fail("Redis answered without being asked")
         }
         /// Why this connection is of no further use, though it is open.
         var isOver: String?
-        if let error = reply.error {
-            // The server has lost its scripts (restart, SCRIPT FLUSH): resend the batch with its script. The engine
-            // need not know.
-            if error.isNoScript, let call = pipeline.sendAgain(index) {
-                return connection.write(call)
-            }
-            // The next handshake finds another way to run scripts, or says that there is none.
-            if error.isForbidden, pipeline.slot(index).hasScript { return connection.fail(error.reason) }
-            pipeline.setResult(.failure(error.failure), of: index)
-            if error.wantsAnotherConnection(bySentinels: sentinels != nil) { isOver = error.reason }
-        } else {
-            do throws(BatchReplyError) {
-                let slot = pipeline.slot(index)
-                let answer = try decoder.decode(reply, of: slot.script, expecting: slot.entries)
-                pipeline.setResult(.success(answer), of: index)
-                // A right that went after the handshake: the next one finds out what is still possible.
-                if !refusesRecords, let error = answer.words.lazy.map(RedisError.init).first(where: \.isForbidden) {
-                    isOver = "Redis refuses what it allowed before: \(error.reason)"
-                }
-            } catch {
-                return connection.fail("Redis' answer made no sense: \(error.reason)")
-            }
+        switch exchange.receive(reply, for: slot, bySentinels: sentinels != nil) {
+        case .answered: break
+        case .sendAgain: return send(slot, over: connection)
+        case .fail(let reason): return connection.fail(reason)
+        case .leave(let reason): isOver = reason
         }
         // The delegate may send, or disconnect, from inside this call.
-        while case .connected(let current) = state, current === connection, let answer = pipeline.takeAnswered() {
+        while case .connected(let current) = state, current === connection, let answer = exchange.takeAnswered() {
             delegate?.linkAnswered(sequence: answer.sequence, answer.result)
         }
         if let isOver { connection.fail(isOver) }

@@ -17,7 +17,7 @@ final class Sentinels {
     private let eventLoop: any EventLoop
     /// Never empty.
     private(set) var addresses: [RedisAddress]
-    private var queries: [ObjectIdentifier: SentinelQuery] = [:]
+    private var queries: [ObjectIdentifier: RedisQuery] = [:]
 
     /// nil if the address names no sentinels.
     init?(_ configuration: RedisLink.Configuration, eventLoop: any EventLoop) {
@@ -56,11 +56,12 @@ final class Sentinels {
         guard let address = rest.first else {
             return completion(.failure(failure(unknownTo: strangers, silent: silent)))
         }
-        let query = SentinelQuery(master: master, timeLimit: limits.sentinel, eventLoop: eventLoop)
+        let query = RedisQuery(
+            [["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master]], timeLimit: limits.sentinel, eventLoop: eventLoop)
         queries[ObjectIdentifier(query)] = query
-        query.start(connection(to: address, owner: query)) { outcome in
+        query.start(connection(to: address, owner: query)) { answer in
             self.queries[ObjectIdentifier(query)] = nil
-            switch outcome {
+            switch Self.outcome(of: answer) {
             case .found(let endpoint):
                 if let index = self.addresses.firstIndex(of: address) {
                     self.addresses.insert(self.addresses.remove(at: index), at: 0)
@@ -78,6 +79,32 @@ final class Sentinels {
         }
     }
 
+    private enum Outcome {
+        case found(RedisAddress.Endpoint)
+        /// It answers, and does not know the master.
+        case unknown
+        case failed(String)
+    }
+
+    private static func outcome(of answer: Result<[FlatReply], RedisQuery.Failure>) -> Outcome {
+        let reply: FlatReply
+        switch answer {
+        case .success(let replies): reply = replies[0]
+        case .failure(let failure): return .failed(failure.reason)
+        }
+        if let error = reply.error { return .failed(error.reason) }
+        switch reply.tree() {
+        case .null: return .unknown
+        case .array(let parts):
+            guard parts.count == 2, case .string(let host) = parts[0], case .string(let port) = parts[1],
+                let port = Int(String(decoding: port, as: UTF8.self)), (1...65_535).contains(port),
+                (1...RedisBounds.maxHostBytes).contains(host.count)
+            else { fallthrough }
+            return .found(.tcp(host: String(decoding: host, as: UTF8.self), port: port))
+        default: return .failed("it answered with other than an address: is it a sentinel?")
+        }
+    }
+
     private func failure(unknownTo strangers: [String], silent: [String]) -> Failure {
         let silence = silent.joined(separator: "; ")
         if strangers.isEmpty { return Failure(description: "no sentinel answers: \(silence)") }
@@ -85,67 +112,5 @@ final class Sentinels {
         return Failure(
             description: "no sentinel knows the master \"\(master)\" (asked: \(asked)): --redis must hold the name of "
                 + "sentinel.conf's line \"sentinel monitor\"\(silence.isEmpty ? "" : "; no answer from \(silence)")")
-    }
-}
-
-/// Asks one sentinel for the master's address. Used once.
-final class SentinelQuery: RedisConnectionOwner {
-    enum Outcome {
-        case found(RedisAddress.Endpoint)
-        /// It answers, and does not know the master.
-        case unknown
-        case failed(String)
-    }
-
-    private let master: String
-    private let timeLimit: TimeAmount
-    private let eventLoop: any EventLoop
-    private var connection: RedisConnection?
-    private var limit: Scheduled<Void>?
-    private var completion: ((Outcome) -> Void)?
-
-    init(master: String, timeLimit: TimeAmount, eventLoop: any EventLoop) {
-        self.master = master
-        self.timeLimit = timeLimit
-        self.eventLoop = eventLoop
-    }
-
-    func start(_ connection: RedisConnection, completion: @escaping (Outcome) -> Void) {
-        self.connection = connection
-        self.completion = completion
-        limit = eventLoop.assumeIsolated().scheduleTask(in: timeLimit) {
-            self.finish(.failed("no answer within \(self.timeLimit.inMilliseconds)"))
-        }
-    }
-
-    func connectionReady(_ server: RedisServer) {
-        var command = ByteBuffer()
-        command.writeCommand("SENTINEL", "GET-MASTER-ADDR-BY-NAME", master)
-        connection?.write(command)
-    }
-
-    func connectionClosed(_ reason: String) { finish(.failed(reason)) }
-
-    func connectionReceived(_ reply: FlatReply) {
-        if let error = reply.error { return finish(.failed(error.reason)) }
-        switch reply.tree() {
-        case .null: finish(.unknown)
-        case .array(let parts):
-            guard parts.count == 2, case .string(let host) = parts[0], case .string(let port) = parts[1],
-                let port = Int(String(decoding: port, as: UTF8.self)), (1...65_535).contains(port),
-                (1...253).contains(host.count)
-            else { fallthrough }
-            finish(.found(.tcp(host: String(decoding: host, as: UTF8.self), port: port)))
-        default: finish(.failed("it answered with other than an address: is it a sentinel?"))
-        }
-    }
-
-    private func finish(_ outcome: Outcome) {
-        guard let completion else { return }
-        self.completion = nil
-        limit?.cancel()
-        connection?.close()
-        connection = nil
-        completion(outcome)
     }
 }
