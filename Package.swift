@@ -138,6 +138,7 @@ let package = Package(
             "SluiceRedisTests",
             [
                 "SluiceRedis", "SluiceEngine", "SluicePolicy", "StoreModel", "Support", nioCore, nioPosix, logging,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ]),
         tests(
             "SluiceServerTests",

@@ -74,7 +74,8 @@ private func resp(_ value: Any?) -> String {
     @Test func thePortIsThatForTLS() throws {
         #expect(try shards([shard([0, 1], member(5, tls: 6))], isTLS: true).nodes.map(\.port) == [6])
         #expect(try shards([shard([0, 1], member(5, tls: 6))]).nodes.map(\.port) == [5])
-        #expect(try shards([shard([0, 1], member(5))], isTLS: true).nodes == [])
+        // It is named only with `tls-cluster yes`.
+        #expect(throws: ClusterMap.Fault.self) { try shards([shard([0, 1], member(5))], isTLS: true) }
     }
 
     @Test func theMasterThatIsOnlineCounts() throws {

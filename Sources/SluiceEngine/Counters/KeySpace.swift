@@ -33,6 +33,12 @@ package struct KeySpace: Sendable, Hashable {
     /// As text, for logs and saved state: unlike that of every other key space.
     package var name: String { String(decoding: beginning, as: UTF8.self) }
 
+    /// The tag in a key, or in a key's beginning; nil if there is none.
+    package static func tag(in key: [UInt8]) -> [UInt8]? {
+        guard let open = key.firstIndex(of: UInt8(ascii: "{")) else { return nil }
+        return Array(key[(open + 1)...].prefix { $0 != UInt8(ascii: "}") })
+    }
+
     // MARK: - Owners
 
     /// What all keys of one owner begin with.

@@ -39,9 +39,8 @@ final class CounterScan: RedisConnectionOwner {
     private var timeMs: Int64 = 0
 
     init(
-        _ query: CounterQuery, target: RedisTarget, handshake: @escaping RedisTarget.MakeHandshake,
-        limits: RedisTimeLimits,
-        eventLoop: any EventLoop
+        _ query: CounterQuery, target: RedisTarget,
+        handshake: @escaping RedisTarget.MakeHandshake, limits: RedisTimeLimits, eventLoop: any EventLoop
     ) {
         self.limits = limits
         self.query = query
@@ -57,9 +56,12 @@ final class CounterScan: RedisConnectionOwner {
             to: target, handshake: handshake, limits: limits, eventLoop: eventLoop, owner: self)
         timeLimit = eventLoop.assumeIsolated().scheduleTask(in: limits.scan) {
             if self.hasPage { return self.finish(isWhole: false) }
-            let limit = self.limits.scan.inMilliseconds
-            self.finish(.failure(.unknown("reading the counters took longer than \(limit): ask for fewer of them")))
+            self.finish(.failure(.unknown(Self.tookTooLong(self.limits.scan))))
         }
+    }
+
+    static func tookTooLong(_ limit: TimeAmount) -> String {
+        "reading the counters took longer than \(limit.inMilliseconds): ask for fewer of them"
     }
 
     func connectionReady(_ server: RedisServer) { goOn() }

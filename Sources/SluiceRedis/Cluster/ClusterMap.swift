@@ -54,6 +54,9 @@ struct ClusterMap: Equatable {
             if !slots.isEmpty { self.shards.append(Shard(slots: slots, master: master)) }
         }
         try collectNodes(replicas)
+        guard !isTLS || !nodes.isEmpty || shards.isEmpty else {
+            throw Fault(reason: "it names no port for TLS: set tls-cluster to yes")
+        }
     }
 
     /// Reads the answer to `CLUSTER SLOTS`: for each range of slots its bounds, its master, and the replicas.

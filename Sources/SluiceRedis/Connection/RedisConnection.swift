@@ -62,6 +62,15 @@ final class RedisConnection: ChannelInboundHandler {
         channel.writeAndFlush(buffer, promise: nil)
     }
 
+    /// The same, but it leaves with `flush`.
+    func enqueue(_ buffer: ByteBuffer) {
+        guard case .ready = state, let channel else { return }
+        channel.write(buffer, promise: nil)
+    }
+
+    /// Sends everything that was enqueued, in one system call if it can.
+    func flush() { channel?.flush() }
+
     /// Closes it without notifying the owner.
     func close() {
         owner = nil
@@ -244,7 +253,7 @@ final class RedisConnection: ChannelInboundHandler {
 
     /// Which server a fault is about, where the address does not say it.
     private var place: String {
-        guard target.sentinels != nil, let endpoint else { return "" }
+        guard target.sentinels != nil || target.isOneOfSeveral, let endpoint else { return "" }
         return " (\(endpoint))"
     }
 

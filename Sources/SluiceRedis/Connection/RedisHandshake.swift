@@ -31,6 +31,7 @@ struct RedisHandshake {
     private let isOfCluster: Bool
     private let clientName: String
     private let keyPrefix: String
+    private let rightsKey: String
     private let isForCharging: Bool
     private var steps: [Step] = []
     private var answered = 0
@@ -59,16 +60,18 @@ struct RedisHandshake {
     ///   - address: that of the settings: the server's, or that of its sentinels or its cluster.
     ///   - clientName: shown by `CLIENT LIST`.
     ///   - keyPrefix: what the keys begin with.
+    ///   - rightsKey: the key of `CommandCheck`; nil: that of a single server.
     ///   - isForCharging: whether the connection is for batches; others need neither scripts nor server facts.
     init(
         address: RedisAddress, credentials: RedisCredentials?, clientName: String, keyPrefix: String,
-        isForCharging: Bool
+        rightsKey: String? = nil, isForCharging: Bool
     ) {
         self.credentials = credentials
         self.database = address.database
         if case .cluster = address.endpoint { isOfCluster = true } else { isOfCluster = false }
         self.clientName = clientName
         self.keyPrefix = keyPrefix
+        self.rightsKey = rightsKey ?? CommandCheck.key(prefix: keyPrefix)
         self.isForCharging = isForCharging
         begin()
     }
@@ -111,8 +114,7 @@ struct RedisHandshake {
             case .tryHash: buffer.writeCommand("EVALSHA", String(repeating: "0", count: 40), "0")
             case .checkCommands:
                 buffer.writeCommand(
-                    "EVAL", CommandCheck.script, "1", CommandCheck.key(prefix: keyPrefix),
-                    KeySpace(prefix: keyPrefix).changeChannel)
+                    "EVAL", CommandCheck.script, "1", rightsKey, KeySpace(prefix: keyPrefix).changeChannel)
             // One section per command: only Redis 7 and later accept several at once.
             case .readServer: buffer.writeCommand("INFO", "server")
             case .readMemory: buffer.writeCommand("INFO", "memory")

@@ -7,4 +7,6 @@ struct RedisTarget {
     var access: RedisAccess
     /// They know the address' master; nil if the address is that of a server.
     var sentinels: Sentinels?
+    /// Whether its faults are to say which server they are about.
+    var isOneOfSeveral = false
 }

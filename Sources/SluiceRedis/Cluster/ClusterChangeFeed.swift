@@ -1,0 +1,99 @@
+internal import NIOCore
+internal import SluiceEngine
+
+/// The change feed of all partitions: one subscription, at any node that answers, since a message reaches every node of a
+/// cluster.
+final class ClusterChangeFeed {
+    private unowned let cluster: RedisCluster
+    private var subscription: ChangeSubscription?
+    private var isOpen = false
+    /// Those whose feed is opening or open, by partition.
+    private var listeners: [Int: PartitionLink] = [:]
+    /// Those that wait for the answer to the probe, by partition. There is one probe for all of them.
+    private var probing: [Int: PartitionLink] = [:]
+    /// Which node is next.
+    private var turn = 0
+    private lazy var partitions = Dictionary(
+        uniqueKeysWithValues: (0..<cluster.partitionCount).map { (cluster.tag(ofPartition: $0), $0) })
+
+    init(of cluster: RedisCluster) { self.cluster = cluster }
+
+    func listen(_ command: ChangeFeedCommand, for link: PartitionLink) {
+        switch command {
+        case .open:
+            listeners[link.partition] = link
+            probing[link.partition] = nil
+            if isOpen { later { $0.tell(link, .opened) } }
+            if subscription == nil { subscribe() }
+        case .probe:
+            guard isOpen, listeners[link.partition] != nil else { return }
+            if probing.isEmpty { subscription?.probe() }
+            probing[link.partition] = link
+        case .close:
+            listeners[link.partition] = nil
+            // It is silent, for the others too.
+            if probing.removeValue(forKey: link.partition) != nil { return leave() }
+            if listeners.isEmpty { stop() }
+        }
+    }
+
+    private func subscribe() {
+        let places = cluster.nodesInOrder
+        turn += 1
+        subscription = ChangeSubscription(
+            channel: KeySpace(prefix: cluster.configuration.keyPrefix).changeChannel,
+            target: cluster.target(places[turn % places.count]), handshake: cluster.handshake(isForCharging: false),
+            limits: cluster.configuration.limits, eventLoop: cluster.eventLoop
+        ) { [weak self] in self?.report($0) }
+    }
+
+    private func report(_ event: ChangeFeedEvent) {
+        switch event {
+        case .opened:
+            isOpen = true
+            for link in inOrder(listeners) { tell(link, event) }
+        case .alive:
+            let waiting = inOrder(probing)
+            probing = [:]
+            for link in waiting { tell(link, event) }
+        case .changed(let beginning):
+            if let partition = KeySpace.tag(in: beginning).flatMap({ partitions[$0] }) {
+                if let link = listeners[partition] { tell(link, event) }
+            } else {
+                // Nothing is known of it but that something changed.
+                for link in inOrder(listeners) { tell(link, event) }
+            }
+        case .closed:
+            let told = inOrder(listeners)
+            listeners = [:]
+            stop()
+            for link in told { link.delegate?.linkChangeFeed(event) }
+        }
+    }
+
+    /// The subscription is of no use any more: those that still listen are told, and open it again.
+    private func leave() {
+        stop()
+        later { $0.report(.closed(reason: "the subscription did not answer")) }
+    }
+
+    private func stop() {
+        subscription?.close()
+        subscription = nil
+        isOpen = false
+        probing = [:]
+    }
+
+    private func inOrder(_ links: [Int: PartitionLink]) -> [PartitionLink] {
+        links.sorted { $0.key < $1.key }.map(\.value)
+    }
+
+    /// A listener may stop while others are told.
+    private func tell(_ link: PartitionLink, _ event: ChangeFeedEvent) {
+        if listeners[link.partition] === link { link.delegate?.linkChangeFeed(event) }
+    }
+
+    private func later(_ body: @escaping (ClusterChangeFeed) -> Void) {
+        cluster.eventLoop.assumeIsolated().execute { [weak self] in if let self { body(self) } }
+    }
+}

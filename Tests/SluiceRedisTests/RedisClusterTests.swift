@@ -1,0 +1,262 @@
+import Foundation
+import NIOCore
+import SluiceEngine
+import SluiceRedis
+import Support
+import Testing
+
+/// Partitions over a real Redis Cluster.
+@Suite(.serialized) struct RedisClusterTests {
+    private static let partitions = 6
+
+    private func connected(_ cluster: RedisClusterProcesses) async throws -> ClusterHarness {
+        try await ClusterHarness.connected(to: cluster.url, partitions: Self.partitions)
+    }
+
+    private func node(_ cluster: RedisClusterProcesses, of partition: Int, _ harness: ClusterHarness) throws -> Int {
+        guard let node = try cluster.master(ofSlot: harness.slot(partition)) else { throw SupportError("no master") }
+        return node
+    }
+
+    @Test func batchesOfPartitionsRunOnTheirMasters() async throws {
+        let cluster = try await RedisClusterProcesses()
+        let harness = try await connected(cluster)
+        for partition in 0..<Self.partitions {
+            #expect(
+                try cluster.nodes[0].command("CLUSTER", "KEYSLOT", harness.key(partition, "a"))
+                    == .integer(harness.slot(partition)))
+            let answer = try await harness.answer(partition, to: harness.batch(partition, 1, key: "a", "b"))
+            #expect(try answer.get().results == [1, 1, 1])
+            let node = try node(cluster, of: partition, harness)
+            #expect(node == partition / 2)
+            #expect(try cluster.nodes[node].command("GET", harness.key(partition, "b")) == .string("1"))
+        }
+        try await sharing(cluster, harness)
+        try await scanning(harness)
+        try await listening(cluster, harness)
+        try await losingScripts(cluster, harness)
+        try await silence(cluster, harness)
+    }
+
+    /// One connection to each master for all partitions, and one system call for what is sent at once.
+    private func sharing(_ cluster: RedisClusterProcesses, _ harness: ClusterHarness) async throws {
+        let node = cluster.nodes[0]
+        guard case .string(let clients) = try node.command("CLIENT", "LIST") else { throw SupportError("no list") }
+        #expect(clients.matches(of: #/name=sluice-7 /#).count == 1)
+        let client = try node.client()
+        func reads() throws -> Int {
+            let text = try client.command("INFO", "stats").text ?? ""
+            return Int(text.firstMatch(of: /total_reads_processed:(\d+)/)!.1)!
+        }
+        let before = try reads()
+        let own = try reads() - before
+        let start = try reads()
+        let batches = (0..<2).flatMap { partition in (2...6).map { harness.batch(partition, $0, key: "a") } }
+        harness.callAll { links in
+            for batch in batches { links[batch.keyBytes.starts(with: harness.key(0, "").utf8) ? 0 : 1].send(batch) }
+        }
+        for partition in 0..<2 {
+            for sequence in 2...Int64(6) { _ = try await harness.answer(partition, sequence: sequence).get() }
+        }
+        #expect(try reads() - start - own <= 2)
+    }
+
+    private func scanning(_ harness: ClusterHarness) async throws {
+        for partition in 0..<Self.partitions {
+            var batch = Batch(sequence: 7)
+            let name = harness.key(partition, "alice:search:calls:f31622400:\(Self.windowStart)")
+            batch.add(TestCharge(key: name, max: 9))
+            _ = try await harness.answer(partition, to: batch).get()
+        }
+        // All at once: some of them wait for others.
+        let found = try await withThrowingTaskGroup(of: (Int, [StoredCounter]).self) { group in
+            for partition in 0..<Self.partitions {
+                group.addTask {
+                    let query = CounterQuery(
+                        in: KeySpace(prefix: "sluice", tag: Array(harness.tag(partition).utf8)), limit: 10)
+                    return (partition, try await harness.scan(partition, query).get().counters)
+                }
+            }
+            return try await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
+        }
+        for partition in 0..<Self.partitions {
+            #expect(found[partition]?.map(\.key.grant) == ["alice"])
+        }
+    }
+
+    private static var windowStart: String { String(Int64(Date.now.timeIntervalSince1970) / 31_622_400, radix: 36) }
+
+    /// One subscription, and what is published at any node reaches the partition that it is about.
+    private func listening(_ cluster: RedisClusterProcesses, _ harness: ClusterHarness) async throws {
+        harness.callAll { $0.forEach { $0.listen(.open) } }
+        for partition in 0..<Self.partitions { #expect(try await harness.next(partition) == .listening(.opened)) }
+        harness.callAll { $0.forEach { $0.listen(.probe) } }
+        for partition in 0..<Self.partitions { #expect(try await harness.next(partition) == .listening(.alive)) }
+        for partition in 0..<Self.partitions {
+            let message = "sluice:2:{\(harness.tag(partition))}"
+            let node = cluster.nodes[partition % 3]
+            try node.command("PUBLISH", "sluice:2:changed", message)
+            #expect(try await harness.next(partition) == .listening(.changed(Array(message.utf8))))
+        }
+        // What names no partition is for all.
+        try cluster.nodes[0].command("PUBLISH", "sluice:2:changed", "sluice:2:{nobody}")
+        for partition in 0..<Self.partitions {
+            #expect(try await harness.next(partition) == .listening(.changed(Array("sluice:2:{nobody}".utf8))))
+        }
+        harness.call(0) { $0.listen(.close) }
+        var subscribed = 0
+        for node in cluster.nodes {
+            subscribed += try node.command("CLIENT", "LIST").text?.matches(of: #/name=sluice-7 .* sub=1 /#).count ?? 0
+            try node.command("CLIENT", "KILL", "TYPE", "pubsub")
+        }
+        #expect(subscribed == 1)
+        for partition in 1..<Self.partitions {
+            guard case .listening(.closed) = try await harness.next(partition) else { throw SupportError("not closed") }
+        }
+        harness.call(1) { $0.listen(.open) }
+        #expect(try await harness.next(1) == .listening(.opened))
+        harness.call(1) { $0.listen(.close) }
+    }
+
+    private func losingScripts(_ cluster: RedisClusterProcesses, _ harness: ClusterHarness) async throws {
+        for node in cluster.nodes { try node.command("SCRIPT", "FLUSH") }
+        for partition in 0..<Self.partitions {
+            let answer = try await harness.answer(partition, to: harness.batch(partition, 8, key: "new"))
+            #expect(try answer.get().results == [1, 1])
+        }
+    }
+
+    /// A partition that gives up gets a connection of its own, and the other keeps the old one with its answer.
+    private func silence(_ cluster: RedisClusterProcesses, _ harness: ClusterHarness) async throws {
+        cluster.nodes[0].stop()
+        let batches = (0..<2).map { harness.batch($0, 9, key: "all") }
+        harness.callAll { links in
+            for partition in 0..<2 { links[partition].send(batches[partition]) }
+            links[0].disconnect()
+            links[0].connect()
+        }
+        // Those of other masters are not disturbed.
+        #expect(try await harness.answer(2, to: harness.batch(2, 9, key: "all")).get().status == .ran)
+        cluster.nodes[0].continue()
+        #expect(try await harness.answer(1, sequence: 9).get().results == [1, 1])
+        guard case .connected = try await harness.next(0) else { throw SupportError("not connected") }
+        // The batch that was given up ran, and nobody heard its answer.
+        let reply = try await harness.answer(0, to: harness.batch(0, 10, key: "all")).get()
+        #expect(reply.previousSequence == 9 && reply.results == [1, 2])
+        #expect(try await harness.answer(1, to: harness.batch(1, 10, key: "all")).get().results == [1, 2])
+    }
+
+    @Test func aFailoverIsFollowed() async throws {
+        let cluster = try await RedisClusterProcesses(replicas: 1, nodeTimeoutMs: 2_000)
+        let harness = try await connected(cluster)
+        for partition in 0..<Self.partitions {
+            _ = try await harness.answer(partition, to: harness.batch(partition, 1, key: "a")).get()
+        }
+        let lost = try node(cluster, of: 0, harness)
+        try await waitUntil("the replica has it all") {
+            try cluster.nodes[lost].command("WAIT", "1", "1000").integer ?? 0 >= 1
+        }
+        try await cluster.nodes[lost].kill()
+        var disturbed: [Int] = []
+        for partition in 0..<Self.partitions where partition / 2 == 0 {
+            guard case .closed = try await harness.next(partition) else { throw SupportError("not closed") }
+            disturbed.append(partition)
+        }
+        #expect(disturbed == [0, 1])
+        // The cluster as a whole serves nothing for a moment, if a node has to find out first: others are asked again.
+        for partition in disturbed {
+            try await waitUntil("it is connected to the new master", timeout: .seconds(60)) {
+                guard case .connected(let server) = try await harness.connect(partition) else { return false }
+                #expect(!server.contains(":\(cluster.ports[lost])"))
+                return true
+            }
+            var batch = harness.batch(partition, 2, key: "a")
+            batch.acknowledgedSequence = 1
+            let reply = try await harness.answer(partition, to: batch).get()
+            #expect(reply.status == .ran && reply.previousSequence == 1 && reply.results == [1, 2])
+        }
+        for partition in 2..<Self.partitions {
+            #expect(
+                try await harness.answer(partition, to: harness.batch(partition, 2, key: "a")).get().results == [1, 2])
+        }
+    }
+
+    /// Every partition moves to another master, while batches are sent all the time.
+    @Test func slotsMoveUnderLoadAndNothingIsLostOrTwice() async throws {
+        let cluster = try await RedisClusterProcesses()
+        let harness = try await connected(cluster)
+        let drivers = try await harness.onEventLoop { links, eventLoop in
+            let drivers = links.enumerated().map { partition, link in
+                PartitionDriver(link, on: eventLoop) { harness.key(partition, $0) }
+            }
+            for driver in drivers { driver.start(isConnected: true) }
+            return NIOLoopBound(drivers, eventLoop: eventLoop)
+        }
+        func outcomes() async throws -> [PartitionDriver.Outcome] {
+            try await harness.onEventLoop { _, _ in drivers.value.map(\.outcome) }
+        }
+        func goOn(by count: Int) async throws {
+            let before = try await outcomes().map(\.answered)
+            try await waitUntil("every partition goes on") {
+                try await zip(outcomes(), before).allSatisfy { $0.answered >= $1 + count }
+            }
+        }
+        try await goOn(by: 50)
+        for partition in 0..<Self.partitions {
+            let source = try node(cluster, of: partition, harness)
+            // The first of them slowly, so that batches meet every state of a slot.
+            try await cluster.move(
+                slot: harness.slot(partition), from: source, to: (source + 1) % 3,
+                pause: partition == 0 ? .milliseconds(10) : .zero)
+            try await goOn(by: 10)
+        }
+        _ = try await harness.onEventLoop { _, _ in drivers.value.forEach { $0.stop() } }
+        try await waitUntil("every outcome is known") { try await outcomes().allSatisfy(\.isDone) }
+        for (partition, outcome) in try await outcomes().enumerated() {
+            let node = try node(cluster, of: partition, harness)
+            #expect(node == (partition / 2 + 1) % 3)
+            #expect(
+                try cluster.nodes[node].command("GET", harness.key(partition, "all")) == .string("\(outcome.charged)"),
+                "\(partition): \(outcome)")
+            #expect(outcome.forgotten == 0 && outcome.closures.isEmpty, "\(partition): \(outcome)")
+        }
+        var errors = ""
+        for node in cluster.nodes { errors += try node.command("INFO", "errorstats").text ?? "" }
+        for error in ["MOVED", "ASK", "TRYAGAIN"] { #expect(errors.contains("errorstat_\(error):"), "\(errors)") }
+    }
+
+    @Test func aClusterWithAPassword() async throws {
+        let cluster = try await RedisClusterProcesses(masters: 1, password: "s3cret")
+        let harness = try await ClusterHarness.make(
+            cluster.url.replacing("://", with: "://:s3cret@"), partitions: 2)
+        try await harness.connectAll()
+        #expect(try await harness.answer(1, to: harness.batch(1, 1, key: "a")).get().status == .ran)
+        let stranger = try await ClusterHarness.make(cluster.url, partitions: 1)
+        guard case .closed(let reason) = try await stranger.connect(0) else { throw SupportError("connected") }
+        #expect(reason.hasPrefix("no node of the cluster answers: ") && reason.contains("NOAUTH"))
+    }
+
+    @Test(.enabled(if: Certificates.isOpenSSLThere, "there is no program openssl"))
+    func aClusterOverTLS() async throws {
+        let certificates = try Certificates()
+        try await certificates.makeAuthority("ca")
+        try await certificates.make("node", by: "ca", for: "IP:127.0.0.1")
+        let port = try LoopbackPort.free()[0]
+        let cluster = try await RedisClusterProcesses(
+            masters: 1,
+            configuration: [
+                "tls-port \(port)", "tls-cert-file \(certificates.path("node.crt"))",
+                "tls-key-file \(certificates.path("node.key"))", "tls-ca-cert-file \(certificates.path("ca.crt"))",
+                "tls-auth-clients no", "tls-cluster yes",
+            ])
+        defer { withExtendedLifetime(cluster) {} }
+        let address = try RedisAddress("rediss+cluster://127.0.0.1:\(port)")
+        let access = RedisAccess(
+            credentials: nil, tls: RedisTLS(authorities: certificates.path("ca.crt")),
+            readFile: { path in Array(try Data(contentsOf: URL(fileURLWithPath: path))) })
+        let harness = try await ClusterHarness.make(
+            .init(address: address, access: access, replica: 7), partitions: 2)
+        try await harness.connectAll()
+        #expect(try await harness.answer(1, to: harness.batch(1, 1, key: "a")).get().status == .ran)
+    }
+}
