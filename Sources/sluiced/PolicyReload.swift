@@ -10,6 +10,7 @@ actor PolicyReloader {
     private let features: PolicyFeatures
     private let server: Server
     private let logger: Logger
+    private let fault: @Sendable (PolicySet) -> String?
     private var policies: PolicySet
     private var fingerprint: PolicySource.Fingerprint
     /// The fault of the source when it was last read; nil: it is in force.
@@ -19,10 +20,12 @@ actor PolicyReloader {
     ///   - features: the parts of the language that the policies may use.
     ///   - policies: those in force.
     ///   - fingerprint: the source's, taken before they were read.
+    ///   - fault: why valid policies cannot be used here; nil if they can.
     init(
         source: PolicySource, features: PolicyFeatures, policies: PolicySet, fingerprint: PolicySource.Fingerprint,
-        server: Server, logger: Logger
+        server: Server, logger: Logger, fault: @escaping @Sendable (PolicySet) -> String?
     ) {
+        self.fault = fault
         self.source = source
         self.features = features
         self.policies = policies
@@ -52,7 +55,11 @@ actor PolicyReloader {
     }
 
     private func read() -> Result<PolicySet, PolicySource.Rejection> {
-        Result { () throws(PolicySource.Rejection) in try source.read(features: features) }
+        Result { () throws(PolicySource.Rejection) in
+            let policies = try source.read(features: features)
+            if let fault = fault(policies) { throw PolicySource.Rejection(description: fault) }
+            return policies
+        }
     }
 
     private func take(_ reading: Result<PolicySet, PolicySource.Rejection>) async throws {

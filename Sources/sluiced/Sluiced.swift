@@ -43,6 +43,7 @@ struct Sluiced: AsyncParsableCommand {
             logger.warning("a setting should be changed", metadata: ["setting": "\(warning)"])
         }
         let state = try openState(settings)
+        if let fault = Self.clusterFault(settings, policies) { throw fail(EX_CONFIG, fault) }
         let replica = state?.contents.replica ?? UInt64.random(in: 1...UInt64.max)
         let store = try makeStore(settings, replica: replica)
         let server = try await makeServer(
@@ -56,7 +57,8 @@ struct Sluiced: AsyncParsableCommand {
                         service: PolicyReloadService(
                             PolicyReloader(
                                 source: settings.policySource, features: settings.policyFeatures,
-                                policies: policies, fingerprint: fingerprint, server: server, logger: logger))),
+                                policies: policies, fingerprint: fingerprint, server: server, logger: logger
+                            ) { Self.clusterFault(settings, $0) })),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint, .sigquit],
                 logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
@@ -88,6 +90,12 @@ struct Sluiced: AsyncParsableCommand {
         } catch {
             throw fail(EX_CONFIG, "\(error)")
         }
+    }
+
+    /// Why the policies cannot be counted in a cluster; nil if they can.
+    static func clusterFault(_ settings: Settings, _ policies: PolicySet) -> String? {
+        guard let url = settings.redisURL, let address = try? RedisAddress(url), address.isCluster else { return nil }
+        return PartitionedLimiter.fault(of: policies)
     }
 
     private func makeLogger(_ settings: Settings) -> Logger {
@@ -173,13 +181,18 @@ struct Sluiced: AsyncParsableCommand {
                 version: SluiceVersion.current, policyDescription: "\(settings.policySource)",
                 storeAddress: store.map { "\($0.address)" } ?? "none", replicaID: String(replica, radix: 16),
                 startedAt: SystemClock.now()))
+        let isCluster = store?.address.isCluster ?? false
+        let partitions = isCluster ? settings.clusterBuckets : 1
+        if isCluster { configuration.limiter.partitionTags = PartitionTags(count: partitions) }
         configuration.memoryBytes = settings.memoryBytes
         configuration.answersThrottle = settings.answersThrottle
         return try await Server.make(
             configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
             logger: logger
         ) { eventLoop in
-            store.map { [RedisLink($0, eventLoop: eventLoop, logger: logger)] } ?? []
+            guard let store else { return [] }
+            guard isCluster else { return [RedisLink(store, eventLoop: eventLoop, logger: logger)] }
+            return RedisCluster(store, partitions: partitions, eventLoop: eventLoop, logger: logger).makeLinks()
         }
     }
 

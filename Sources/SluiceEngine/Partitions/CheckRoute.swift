@@ -38,6 +38,12 @@ struct CheckRoutes {
 
     private static func isShared(_ limit: Limit) -> Bool { limit.scope == .global || limit.acrossGrants }
 
+    /// Most things that the limits of one policy count by across grants: each may be in another partition.
+    static func subjectCount(_ policy: Policy) -> Int {
+        let limits = (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).filter(isShared)
+        return Set(limits.map { "\($0.scope)" }).count
+    }
+
     /// The route of an identity with counters in other partitions than its home; nil if it has none.
     mutating func find(_ identity: borrowing Identity, home: Int) -> CheckRoute? {
         guard identity.throttleKey == nil else { return nil }

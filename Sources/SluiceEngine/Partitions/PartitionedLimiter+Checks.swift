@@ -1,5 +1,15 @@
+package import SluicePolicy
+
 /// Checks and settlements in several partitions.
 extension PartitionedLimiter {
+    /// Why policies cannot be counted in several partitions; nil if they can.
+    package static func fault(of policies: PolicySet) -> String? {
+        let most = policies.policies.map(CheckRoutes.subjectCount).max() ?? 0
+        guard most > ReservationID.maxPartitions else { return nil }
+        return "a policy has limits across grants in \(most) scopes, and in a Redis Cluster at most "
+            + "\(ReservationID.maxPartitions) are possible (global, session, server and each attribute are one)"
+    }
+
     // MARK: - Checks
 
     mutating func checkRouted(

@@ -46,6 +46,8 @@ package struct RedisAddress: Sendable, Equatable, CustomStringConvertible {
     /// Whether connections use TLS, those to sentinels too.
     package var isTLS: Bool
 
+    package var isCluster: Bool { if case .cluster = endpoint { true } else { false } }
+
     package init(
         endpoint: Endpoint, database: Int = 0, credentials: RedisCredentials? = nil, isTLS: Bool = false
     ) {

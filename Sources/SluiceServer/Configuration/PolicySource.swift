@@ -9,6 +9,8 @@ package enum PolicySource: Sendable, Equatable, CustomStringConvertible {
     /// All faults, a line each.
     package struct Rejection: Error, Sendable, CustomStringConvertible {
         package let description: String
+
+        package init(description: String) { self.description = description }
     }
 
     package var description: String {

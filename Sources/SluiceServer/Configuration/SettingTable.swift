@@ -1,4 +1,5 @@
 package import Logging
+import SluiceEngine
 import SluicePolicy
 
 /// Every setting, in the order of `--help`: a new one costs its row here and its row in the README.
@@ -32,7 +33,8 @@ package struct SettingTable: Sendable {
         "redis",
         """
         Where counters are shared: redis://[user:password@]host[:port][/db], rediss:// the same over TLS, \
-        redis+sentinel://[user:password@]host[:port],host[:port]/master[/db], rediss+sentinel://, unix:///path[?db=n], \
+        redis+sentinel://[user:password@]host[:port],host[:port]/master[/db], rediss+sentinel://, \
+        redis+cluster://[user:password@]host[:port],host[:port], rediss+cluster://, unix:///path[?db=n], \
         or none: one replica, local counters
         """, default: "none", holdsSecret: true, parse: textOrNone)
     package let redisUser = Setting<String?>(
@@ -67,6 +69,11 @@ package struct SettingTable: Sendable {
     package let keyPrefix = Setting(
         "key-prefix", "What every key in Redis begins with", default: "sluice",
         expected: "1 to 64 letters, digits, '.', '_' or '-'", parse: plainName)
+    package let clusterBuckets = Setting(
+        "cluster-buckets",
+        "Into how many parts the counters of a Redis Cluster are divided; the same in all sidecars", default: "64",
+        expected: "a whole number from 1 to \(EngineBounds.maxPartitions)"
+    ) { text in Int(text).flatMap { (1...EngineBounds.maxPartitions).contains($0) ? $0 : nil } }
     package let replicas = Setting(
         "replicas", "How many replicas to assume, at least, while Redis is unavailable", default: "1",
         expected: "a whole number from 1 to 1000"

@@ -143,6 +143,10 @@ struct StatusReport {
         }
         if status.isShared { return .init("shared", .good) }
         guard status.hasRedis else { return .init("local: there is no Redis") }
+        if let shared = status.integer("partitions_shared"), shared > 0 {
+            let parts = "\(shared) of \(status.text("partitions")) parts are shared"
+            return .init("partly local: \(parts), this replica counts the others alone", .bad)
+        }
         let time = status.unavailableMs.map { " for \(DurationText.format(milliseconds: $0))" } ?? ""
         if status.text("redis_state") == "recovering" {
             return .init("local\(time): until all replicas have written back", .caution)
@@ -196,7 +200,8 @@ struct StatusReport {
         let numbers = [
             "outages", "memory_losses", "redis_clock_behind_ms", "redis_clock_follows", "checks", "waiting", "batches",
             "entries", "coalesced_checks", "resends", "timed_out", "late", "overloaded", "key_faults", "settled",
-            "unsettled_counters", "identities", "counters", "budget_ms", "replicas", "live_replicas",
+            "unsettled_counters", "partitions", "partitions_shared", "identities", "counters", "budget_ms", "replicas",
+            "live_replicas",
         ]
         return .object(
             head + numbers.map { ($0, number($0)) } + [
