@@ -29,6 +29,11 @@ package enum RedisBounds {
     package static let clusterTimeLimit = TimeAmount.seconds(1)
     /// How many nodes that a cluster named are asked before those of the address are.
     package static let clusterNodesAsked = 4
+    /// While a connection to a node of a cluster takes longer than this to open, the others are asked for the master, each
+    /// time that it has passed again.
+    static let slowNodeInterval = TimeAmount.milliseconds(500)
+    /// Of how many nodes that did not answer the reasons are given; the others are counted.
+    static let clusterFailuresShown = 8
     /// How often a cluster is asked for its map though nothing hints at a change, with a quarter more or less at random.
     /// Changes show themselves at the next batch; this finds the nodes that were added meanwhile.
     package static let clusterPollInterval = TimeAmount.seconds(10)

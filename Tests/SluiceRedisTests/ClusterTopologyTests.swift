@@ -1,4 +1,5 @@
 import SluiceEngine
+import Support
 import Testing
 
 @testable import SluiceRedis
@@ -56,6 +57,15 @@ import Testing
         #expect(!topology.isKnown)
     }
 
+    @Test func manyReasonsAreCounted() throws {
+        var topology = ClusterTopology(seeds: (1...12).map(node), slots: [0], seed: 1)
+        _ = topology.tick(nowNs: 0)
+        var step = ClusterTopology.Step.renewed
+        for _ in 1...12 { step = topology.failed("gone", nowNs: 1) }
+        guard case .failed(let reason) = step else { throw SupportError("not failed") }
+        #expect(reason.contains("n:8: gone; and 4 others") && !reason.contains("n:9:"))
+    }
+
     @Test func theAddressIsAskedAgainOnceKnownNodesDoNotAnswer() throws {
         var topology = topology(1, 2)
         _ = topology.tick(nowNs: 0)
@@ -82,15 +92,28 @@ import Testing
             asked.append(try #require(next))
         }
         #expect(Set(asked) == [node(10), node(11), node(12)] && asked[..<3] == asked[3...])
+        _ = topology.answered(try map(10, replicas: [11, 12]), isServing: true, nowNs: nowNs)
+        topology.lost(node(11))
+        // However often others have answered meanwhile, until it has been reached.
         for _ in 0..<6 {
-            _ = topology.answered(try map(10, replicas: [11, 12]), isServing: true, nowNs: nowNs)
-            topology.lost(node(11))
             nowNs += 60 * Self.second
             #expect(topology.tick(nowNs: nowNs) != node(11))
+            _ = topology.answered(try map(10, replicas: [11, 12]), isServing: true, nowNs: nowNs)
         }
+        nowNs += 60 * Self.second
+        _ = topology.tick(nowNs: nowNs)
         #expect(topology.failed("", nowNs: nowNs) != .ask(node(11)))
         #expect(topology.failed("", nowNs: nowNs) == .ask(node(11)))
-        #expect(topology.failed("", nowNs: nowNs) == .ask(node(1)))
+        _ = topology.answered(try map(10, replicas: [11, 12]), isServing: true, nowNs: nowNs)
+        asked = []
+        for _ in 0..<3 {
+            for other in [10, 12] { topology.reached(node(other)) }
+            nowNs += 60 * Self.second
+            let next = topology.tick(nowNs: nowNs)
+            asked.append(try #require(next))
+            _ = topology.answered(try map(10, replicas: [11, 12]), isServing: true, nowNs: nowNs)
+        }
+        #expect(asked.contains(node(11)))
     }
 
     @Test func aHintIsFollowedSoonAndManyAreNotFollowedMoreOften() throws {

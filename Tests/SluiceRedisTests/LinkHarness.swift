@@ -159,6 +159,7 @@ extension RedisTimeLimits {
         limits.connect = .seconds(60)
         limits.handshake = .seconds(60)
         limits.scan = .seconds(60)
+        limits.cluster = .seconds(5)
         return limits
     }
 

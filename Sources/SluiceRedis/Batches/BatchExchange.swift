@@ -73,10 +73,8 @@ struct BatchExchange {
         return error.wantsAnotherConnection(bySentinels: bySentinels) ? .leave(error.reason) : .answered
     }
 
-    /// The batch did not run, and will not.
-    mutating func reject(_ slot: Int, _ reason: String) {
-        pipeline.setResult(.failure(.rejected(reason)), of: slot)
-    }
+    /// The batch in this slot gets no other answer than this failure.
+    mutating func finish(_ slot: Int, _ failure: BatchFailure) { pipeline.setResult(.failure(failure), of: slot) }
 
     /// The oldest batch, if its answer has arrived; it is then no longer in flight.
     mutating func takeAnswered() -> (sequence: Int64, result: Result<BatchReply, BatchFailure>)? {

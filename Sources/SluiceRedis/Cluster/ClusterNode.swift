@@ -31,16 +31,24 @@ final class ClusterNode: RedisConnectionOwner {
         self.cluster = cluster
         eventLoop = cluster.eventLoop
         connection = cluster.connection(to: place, isForCharging: true, owner: self)
+        watch()
+    }
+
+    /// A node that hangs takes connections and is silent: the others are asked whether it was replaced meanwhile.
+    private func watch() {
+        eventLoop.assumeIsolated().scheduleTask(in: RedisBounds.slowNodeInterval) { [weak self] in
+            guard let self, self.connection != nil, !self.isReady else { return }
+            self.cluster?.nodeIsSlow(self)
+            self.watch()
+        }
     }
 
     var isReady: Bool { server != nil }
 
     // MARK: - Users
 
-    /// From now on, this partition is told when the connection is ready, and when it closes.
-    func add(_ link: PartitionLink) {
-        if !users.contains(where: { $0 === link }) { users.append(link) }
-    }
+    /// From now on, this partition is told when the connection is ready, and when it closes. It must not be a user yet.
+    func add(_ link: PartitionLink) { users.append(link) }
 
     func remove(_ link: PartitionLink) {
         users.removeAll { $0 === link }

@@ -51,7 +51,8 @@ struct ClusterTopology {
     private var earliestNs = Int64.min
     private var backoff: Backoff
     private var random: SeededRandom
-    /// Nodes to which connections were lost since the last answer: they are asked last.
+    /// Nodes to which connections were lost, or that did not answer, and that have not been reached since: they are asked
+    /// last.
     private var lost: Set<HostPort> = []
     /// Which of the nodes is asked first the next time.
     private var turn: Int
@@ -95,6 +96,9 @@ struct ClusterTopology {
         hint()
     }
 
+    /// A connection to a node has opened.
+    mutating func reached(_ node: HostPort) { lost.remove(node) }
+
     /// Something shows that the masters may be others.
     mutating func hint() {
         switch phase {
@@ -122,6 +126,7 @@ struct ClusterTopology {
     /// - Parameter isServing: whether it is in a part of the cluster that serves slots.
     mutating func answered(_ map: ClusterMap, isServing: Bool, nowNs: Int64) -> Step {
         guard case .asking(var round) = phase else { return .renewed }
+        lost.remove(round.asked)
         guard isServing else {
             round.fallback = round.fallback ?? map
             round.failures.append("\(round.asked): its cluster_state is not ok")
@@ -133,6 +138,7 @@ struct ClusterTopology {
     /// The node that was asked gave no answer, or none that could be used.
     mutating func failed(_ reason: String, nowNs: Int64) -> Step {
         guard case .asking(var round) = phase else { return .failed(reason) }
+        if lost.count < RedisBounds.maxClusterNodes { lost.insert(round.asked) }
         round.failures.append("\(round.asked): \(reason)")
         return goOn(round, nowNs: nowNs)
     }
@@ -160,14 +166,16 @@ struct ClusterTopology {
         }
         if let fallback = round.fallback { return use(fallback, round, nowNs: nowNs) }
         rest(after: round, nowNs: nowNs)
-        return .failed("no node of the cluster answers: " + round.failures.joined(separator: "; "))
+        let shown = round.failures.prefix(RedisBounds.clusterFailuresShown).joined(separator: "; ")
+        let others = round.failures.count - RedisBounds.clusterFailuresShown
+        return .failed("no node of the cluster answers: \(shown)" + (others > 0 ? "; and \(others) others" : ""))
     }
 
     private mutating func use(_ map: ClusterMap, _ round: Round, nowNs: Int64) -> Step {
         masters = slots.map(map.master(ofSlot:))
         nodes = map.nodes
         isKnown = true
-        lost = []
+        lost.formIntersection(nodes)
         // Quiet again: a look without a hint, and none meanwhile.
         if !round.wasHinted && !round.isOutdated { backoff.reset() }
         rest(after: round, nowNs: nowNs)

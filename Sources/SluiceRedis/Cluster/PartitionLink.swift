@@ -166,8 +166,9 @@ final class PartitionLink: CounterStore {
     // MARK: - Sending
 
     private func join(_ node: ClusterNode) {
+        guard !joined.contains(where: { $0 === node }) else { return }
+        joined.append(node)
         node.add(self)
-        if !joined.contains(where: { $0 === node }) { joined.append(node) }
     }
 
     private func dispatch(_ slot: Int, to node: ClusterNode, asking: Bool = false) {
@@ -201,7 +202,7 @@ final class PartitionLink: CounterStore {
         guard case .sent(_, let asking) = flights[slot], case .connected(let master) = state else { return }
         flights[slot] = .none
         if let error = reply.error, let redirection = ClusterRedirection(error, asked: node.place) {
-            follow(redirection, error.reason, slot, from: master)
+            follow(redirection, error, slot, from: master)
         } else {
             switch exchange.receive(reply, for: slot) {
             case .answered: break
@@ -220,26 +221,27 @@ final class PartitionLink: CounterStore {
     }
 
     /// The batch in this slot did not run: sends it on, or rejects it.
-    private func follow(_ redirection: ClusterRedirection, _ reason: String, _ slot: Int, from master: ClusterNode) {
+    private func follow(_ redirection: ClusterRedirection, _ error: RedisError, _ slot: Int, from master: ClusterNode) {
         redirections[slot] += 1
+        func reject() { exchange.finish(slot, error.failure) }
         let ownSlot = cluster.slot(ofPartition: partition)
         switch redirection {
         case .unavailable:
             cluster.hint()
-            reject(slot, reason)
+            reject()
             // Another node may have become the master: the next connection goes to whichever the cluster names.
-            later { $0.end(reason) }
+            later { $0.end(error.reason) }
         case _ where redirections[slot] > RedisBounds.maxRedirections:
-            reject(slot, reason)
+            reject()
         case .tryAgain: pause(slot)
         case .ask(ownSlot, let place?): dispatch(slot, to: cluster.node(at: place), asking: true)
         case .moved(ownSlot, let place):
             cluster.moved(partition, to: place)
-            guard let place else { return reject(slot, reason) }
+            guard let place else { return reject() }
             dispatch(slot, to: place == master.place ? master : move(to: place, from: master))
         case .ask, .moved:
             cluster.hint()
-            reject(slot, reason)
+            reject()
         }
     }
 
@@ -268,7 +270,7 @@ final class PartitionLink: CounterStore {
 
     private func reject(_ slot: Int, _ reason: String) {
         flights[slot] = .none
-        exchange.reject(slot, reason)
+        exchange.finish(slot, .rejected(reason))
     }
 
     /// The delegate may send, or disconnect, from inside this call.

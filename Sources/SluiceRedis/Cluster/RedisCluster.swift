@@ -110,6 +110,7 @@ package final class RedisCluster {
     // MARK: - Events of connections
 
     func nodeReady(_ node: ClusterNode, _ server: RedisServer) {
+        topology.reached(node.place)
         logger.debug("connected to a node of the cluster", metadata: ["node": "\(node.place)", "server": "\(server)"])
         for limitation in server.limitations where !logged.contains(limitation) {
             logger.warning("\(limitation.loss)", metadata: ["reason": "\(limitation.reason)"])
@@ -119,6 +120,11 @@ package final class RedisCluster {
 
     func nodeClosed(_ node: ClusterNode) {
         if nodes[node.place] === node { nodes[node.place] = nil }
+        topology.lost(node.place)
+        goOn()
+    }
+
+    func nodeIsSlow(_ node: ClusterNode) {
         topology.lost(node.place)
         goOn()
     }
@@ -195,15 +201,15 @@ package final class RedisCluster {
         switch step {
         case .ask(let place): return ask(place)
         case .renewed:
+            for link in inOrder { link.found(topology.master(ofPartition: link.partition).map(node(at:))) }
             closeUnused()
-            for link in active.values.sorted(by: { $0.partition < $1.partition }) {
-                link.found(topology.master(ofPartition: link.partition).map(node(at:)))
-            }
         case .failed(let reason):
-            for link in active.values.sorted(by: { $0.partition < $1.partition }) { link.notFound(reason) }
+            for link in inOrder { link.notFound(reason) }
         }
         goOn()
     }
+
+    private var inOrder: [PartitionLink] { active.values.sorted { $0.partition < $1.partition } }
 
     // MARK: - Connections
 
