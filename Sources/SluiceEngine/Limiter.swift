@@ -121,12 +121,14 @@ package struct Limiter {
         _ identity: borrowing Identity, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions? = nil,
         ticket: Ticket, now: ClockReading
     ) -> CheckOutcome {
-        if let plan = table.find(identity.key) {
+        if let plan = table.find(identity.key), isValid(plan, now: now) {
             return check(
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
             )
         }
-        if let ruled = rulebook.cached(identity.key) { return answer(ruled, wantsTrace: wantsTrace, extras: extras) }
+        if let ruled = rulebook.cached(identity.key, nowMs: clock.nowMs(now)) {
+            return answer(ruled, wantsTrace: wantsTrace, extras: extras)
+        }
         switch makePlan(identity, now: now) {
         case .plan(let plan):
             return check(
@@ -135,6 +137,12 @@ package struct Limiter {
         case .ruled(let decision): return answer(decision, wantsTrace: wantsTrace, extras: extras)
         case .full(let cause): return answerBusy(cause, now: now)
         }
+    }
+
+    /// Whether the hours of the day leave a plan as it was made.
+    @inline(__always)
+    private func isValid(_ plan: PlanID, now: ClockReading) -> Bool {
+        !table[rulesOf: plan].isTimed || table[rulesOf: plan].ruling.validMs.contains(clock.nowMs(now))
     }
 
     /// Answers a check that the policies decide alone.
@@ -163,7 +171,7 @@ package struct Limiter {
         extras: CheckOptions?,
         ticket: Ticket, now: ClockReading
     ) -> CheckOutcome {
-        guard let plan = run.plan(index, in: table) else {
+        guard let plan = run.plan(index, in: table), isValid(plan, now: now) else {
             return check(
                 run[index], cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
             )
@@ -231,9 +239,10 @@ package struct Limiter {
             baseKeys = [throttle.baseKey(in: configuration.keys)]
         } else {
             let parts = identity.parts
-            ruling = configuration.place.part(of: rulebook.ruling(parts), for: parts)
-            if let decision = ruling.decision {
-                rulebook.cache(decision, for: identity.key)
+            let nowMs = clock.nowMs(now)
+            ruling = configuration.place.part(of: rulebook.ruling(parts, nowMs: nowMs), for: parts)
+            if let decision = ruling.decision(atMs: nowMs) {
+                rulebook.cache(ruling, decision, for: identity.key)
                 return .ruled(decision)
             }
             baseKeys = ruling.limits.map {

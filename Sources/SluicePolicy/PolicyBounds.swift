@@ -30,6 +30,12 @@ package enum PolicyBounds {
     /// Most patterns of one document's `tools`, of its `hide`, and of `grants.json`: a name that none lists is compared
     /// with all of them when it is first seen, at some 50 ns each.
     package static let maxPatterns = 256
+    /// Most groups of a document, or of one server's rules: a tool is looked for in each.
+    package static let maxGroups = 64
+    /// Most names and patterns of one group, and most patterns of all groups in one place.
+    package static let maxGroupTools = 1_000
+    /// Most servers with rules of their own in one document.
+    package static let maxServers = 256
     /// Most limits of one check, the tool's and those over all tools together: each is a key in Redis.
     package static let maxLimitsPerCheck = 16
     /// Largest document, in bytes: 10,000 tools with some limits each are about 3 MB.

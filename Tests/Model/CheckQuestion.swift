@@ -43,8 +43,8 @@ package struct CheckQuestion {
     package func identity(_ counted: IdentityFields) -> Identity {
         var identity = Identity()
         identity.fill(grant: grant.utf8Span.span, tool: tool.utf8Span.span, approved: approved)
-        if let session, counted.sessions { identity.append(session: session.utf8Span.span) }
         if let server, counted.servers { identity.append(server: server.utf8Span.span) }
+        if let session, counted.sessions { identity.append(session: session.utf8Span.span) }
         for name in counted.attributes {
             let name = String(decoding: name, as: UTF8.self)
             guard let value = attributes[name] else { continue }

@@ -92,7 +92,7 @@ import Testing
         #expect(json["shared"] as? Bool == true)
         #expect(json["truncated"] as? Bool == false)
         let row = try #require((json["counters"] as? [[String: Any]])?.first)
-        #expect(row.count == 16)
+        #expect(row.count == 18)
         #expect(row["grant"] as? String == "alice")
         #expect(row["tool"] as? String == nil)
         #expect(row["shared_used"] as? Int == nil)

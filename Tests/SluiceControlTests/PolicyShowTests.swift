@@ -80,19 +80,20 @@ import Testing
         let run = try await Self.show("--tool", "run", "--json")
         #expect(
             run.output == """
-                {"source":"policy.json","grants":null,"documents":[{"name":null,"default":"deny","hide":["secret"],\
-                "tools":[{"tool":"run","listed":true,"action":"allow","message":null,\
+                {"source":"policy.json","grants":null,"documents":[{"name":null,"mode":"enforce","default":"deny",\
+                "on_deny":null,"hide":["secret"],"tools":[{"tool":"run","listed":true,"pattern":null,"each_tool":false,\
+                "hours":null,"mode":"enforce","action":"allow","message":null,\
                 "arguments_checked_by_gateway":false,"limits":[{"counter":"runs","algorithm":"fixed_window","max":10,\
                 "window":"60s","timezone":null,"burst":null,"hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local",\
                 "mode":"enforce","rule":"/tools/run/limits/runs","message":"Slow\\u202e down."},\
                 {"counter":"rate_limit","algorithm":"fixed_window","max":5,"window":"90s","timezone":null,"burst":null,"hold_s":null,\
                 "scope":"session","across_grants":false,"on_outage":"local","mode":"enforce",\
                 "rule":"/tools/run/rate_limit","message":"run is limited to 5 calls per 90 seconds per session."}]}],\
-                "all_tools":[{"counter":"all","algorithm":"fixed_window","max":100,"window":"3600s","timezone":null,"burst":null,\
+                "groups":[],"all_tools":[{"counter":"all","algorithm":"fixed_window","max":100,"window":"3600s","timezone":null,"burst":null,\
                 "hold_s":null,"scope":"grant","across_grants":false,"on_outage":"local","mode":"enforce",\
                 "rule":"/all_tools/limits/all",\
                 "message":"This grant is limited to 100 calls per hour over all tools."}],\
-                "must_reserve":[]}]}
+                "servers":[],"must_reserve":[]}]}
 
                 """)
         let all = try await Self.show("--json").json()

@@ -43,6 +43,8 @@ import Testing
             case .tool(let name): [[1], Array(name.utf8)]
             case .pattern(let text): [[2], Array(text.utf8)]
             case .eachTool: [[3]]
+            case .group(let name): [[4], Array(name.utf8)]
+            case .server(let name, let container): [[5], Array(name.utf8)] + parts(container)
             }
         }
     }
@@ -78,11 +80,14 @@ import Testing
     }
 
     private static func container(_ random: inout SeededRandom) -> Limit.Container {
-        let word = random.one(of: words)
-        return random.one(of: [
-            .allTools, .tool(word), .tool(word + "*"), .tool("*" + word), .pattern(word + "*"),
-            .pattern("*" + word), .pattern("*"),
-        ])
+        let word = random.one(of: words + ["@a", "a/b", "*", "/"])
+        let containers: [Limit.Container] = [
+            .allTools, .tool(word), .tool(word + "*"), .tool("*" + word), .tool("@" + word), .tool("a/" + word),
+            .pattern(word.replacing("*", with: "") + "*"), .pattern("*" + word.replacing("*", with: "")),
+            .group(word), .pattern("*"),
+        ]
+        let container = random.one(of: containers)
+        return random.once(in: 3) ? .server(random.one(of: words), container) : container
     }
 
     @Test func everyShapeReadsBackAndStandsAlone() {

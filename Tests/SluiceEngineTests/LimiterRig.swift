@@ -183,13 +183,13 @@ struct LimiterRig {
 
     /// One check, or one peek, without the store.
     mutating func ask(
-        _ tool: String = "t", grant: String = "g", session: String? = nil, cost: Int64 = 1, isPeek: Bool = false,
-        approved: Bool = false, wantsTrace: Bool = false
+        _ tool: String = "t", grant: String = "g", server: String? = nil, session: String? = nil, cost: Int64 = 1,
+        isPeek: Bool = false, approved: Bool = false, wantsTrace: Bool = false
     ) -> Asked {
         ask(
             Question(
-                tool: tool, grant: grant, session: session, cost: cost, isPeek: isPeek, approved: approved,
-                wantsTrace: wantsTrace))
+                tool: tool, grant: grant, session: session, server: server, cost: cost, isPeek: isPeek,
+                approved: approved, wantsTrace: wantsTrace))
     }
 
     /// One check of an identity made by hand, by the store if needed.
@@ -217,11 +217,11 @@ struct LimiterRig {
 
     /// One check with its answer, by the store if needed.
     mutating func decide(
-        _ tool: String = "t", grant: String = "g", session: String? = nil, cost: Int64 = 1, isPeek: Bool = false,
-        approved: Bool = false, wantsTrace: Bool = false
+        _ tool: String = "t", grant: String = "g", server: String? = nil, session: String? = nil, cost: Int64 = 1,
+        isPeek: Bool = false, approved: Bool = false, wantsTrace: Bool = false
     ) -> Decision {
         let asked = ask(
-            tool, grant: grant, session: session, cost: cost, isPeek: isPeek, approved: approved,
+            tool, grant: grant, server: server, session: session, cost: cost, isPeek: isPeek, approved: approved,
             wantsTrace: wantsTrace)
         switch asked {
         case .answered(let decision): return decision

@@ -8,8 +8,10 @@ enum FaultTables {
         #""N/second", "N/minute", "N/hour", "N/day" or "N/T" with N up to 1000000000000 and T such as "90s", "15m", "6h" or "2d""#
     private static let noArguments =
         "no rules on arguments, which only the gateway sees: let it check them and say so with --arguments-checked-by-gateway, or take them out"
-    private static let policyKeys = #""version", "default", "hide", "all_tools" or "tools""#
-    private static let toolKeys = #""limits", "action", "reason", "on_deny", "rate_limit" or "each_tool""#
+    private static let policyKeys =
+        #""version", "default", "hide", "all_tools", "tools", "groups", "on_deny", "servers" or "mode""#
+    private static let toolKeys =
+        #""limits", "action", "reason", "on_deny", "rate_limit", "each_tool", "hours" or "mode""#
     private static let limitKeys = #""counter", "window", "max", "scope" or "on_deny""#
     private static let actions = #""allow", "deny" or "require_approval""#
     private static let longName = String(repeating: "é", count: 129)
@@ -78,6 +80,42 @@ enum FaultTables {
             "2:28: /tools/x*/each_tool: found 1, expected true or false"
         ),
         (
+            document(members: #""groups":{"g":{"tools":[],"limits":[]}}"#),
+            "2:24: /groups/g/tools: found an empty array, expected an array of tools' names and patterns"
+        ),
+        (
+            document(members: #""groups":{"g":{"limits":[]}}"#),
+            #"2:15: /groups/g: found no "tools", expected "tools": an array of tools' names"#
+        ),
+        (
+            document(members: #""groups":{"g*":{"tools":["x"],"limits":[]}}"#),
+            "2:11: /groups/g*: `g*` is not supported yet: these names are compared whole, so a pattern with * or ? would match no group; write each one out"
+        ),
+        (
+            document(members: #""servers":{"git*":{}}"#),
+            "2:12: /servers/git*: `git*` is not supported yet: these names are compared whole, so a pattern with * or ? would match no server; write each one out"
+        ),
+        (
+            document(members: #""servers":{"s":{"version":"1"}}"#),
+            #"2:17: /servers/s/version: found the unknown key "version", expected "default", "hide", "all_tools", "tools", "groups" or "on_deny""#
+        ),
+        (
+            document(members: #""servers":{"s":{"tools":{"x":{"limits":[{"counter":"c","window":1}]}}}}"#),
+            #"2:41: /servers/s/tools/x/limits/0: found no "max", expected "max": a whole number from 0 to 1000000000000"#
+        ),
+        (
+            document(members: #""on_deny":"Ask Ann.""#, default: "allow"),
+            #"2:1: /on_deny: found "on_deny" with the default "allow", expected it only with the default "deny", whose message it is"#
+        ),
+        (
+            document(members: #""mode":"shadwo""#),
+            #"2:8: /mode: found "shadwo", expected "enforce" or "shadow"; did you mean "shadow"?"#
+        ),
+        (
+            document(members: #""all_tools":{"limits":[{"counter":"(hidden)","max":1,"window":1}]}"#),
+            #"2:35: /all_tools/limits/0/counter: found "(hidden)", expected another name: this one counts what shadow rules would have denied"#
+        ),
+        (
             document(members: #""tools":{"":{}}"#),
             "2:10: /tools/: found an empty name, expected the name of a tool, 1 to 256 bytes"
         ),
@@ -109,6 +147,26 @@ enum FaultTables {
         (
             #"{"action":"Allow"}"#,
             #"15: /tools/x/action: found "Allow", expected \#(actions); did you mean "allow"?"#
+        ),
+        (
+            #"{"hours":{"from":"09:00"}}"#,
+            #"14: /tools/x/hours: found no "to", expected "to": a time of day such as "18:00", at most "24:00""#
+        ),
+        (
+            #"{"hours":{"from":"9:00","to":"18:00"}}"#,
+            #"22: /tools/x/hours/from: found "9:00", expected a time of day such as "09:00""#
+        ),
+        (
+            #"{"hours":{"from":"09:00","to":"09:00"}}"#,
+            #"35: /tools/x/hours/to: found "09:00", expected another time than "from" (a whole day is 00:00 to 24:00)"#
+        ),
+        (
+            #"{"action":"deny","hours":{"from":"09:00","to":"10:00"}}"#,
+            #"22: /tools/x/hours: found "hours" with the action "deny", expected it only with a tool that may be called at some time"#
+        ),
+        (
+            #"{"hours":{"days":"monday","from":"09:00","to":"10:00"}}"#,
+            #"22: /tools/x/hours/days: found "monday", expected days such as "mon-fri" or "mon,wed,sat-sun""#
         ),
         (#"{"reason":[]}"#, "15: /tools/x/reason: found an empty array, expected a sentence for the agent"),
         (

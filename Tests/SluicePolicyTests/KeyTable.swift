@@ -3,7 +3,7 @@ import Testing
 /// Every key of the language, and every word of its choices, each with an example document.
 struct KeyRow: Sendable, CustomTestStringConvertible {
     enum Object: String, Sendable, CaseIterable {
-        case document, allTools, tool, rateLimit, limit
+        case document, allTools, group, server, tool, hours, rateLimit, limit
     }
 
     let object: Object
@@ -18,6 +18,10 @@ struct KeyRow: Sendable, CustomTestStringConvertible {
         switch object {
         case .document: members
         case .allTools: SluicePolicyTests.document(members: #""all_tools":{\#(members)}"#)
+        case .group:
+            SluicePolicyTests.document(members: #""groups":{"g":{\#(members)}}"#)
+        case .server: SluicePolicyTests.document(members: #""servers":{"s":{\#(members)}}"#)
+        case .hours: SluicePolicyTests.document(tool: #"{"hours":{\#(members)}}"#)
         // Where only a pattern may have a key, its rule is that of a pattern.
         case .tool where key == "each_tool": SluicePolicyTests.document(members: #""tools":{"x_*":{\#(members)}}"#)
         case .tool: SluicePolicyTests.document(tool: "{\(members)}")
@@ -51,6 +55,24 @@ enum KeyTable {
         KeyRow(.document, "hide", "*", #"{"version":"1","default":"allow","hide":"*"}"#),
         KeyRow(.document, "all_tools", #"{"version":"1","default":"allow","all_tools":{}}"#),
         KeyRow(.document, "tools", #"{"version":"1","default":"deny","tools":{"x":{}}}"#),
+        KeyRow(
+            .document, "groups",
+            #"{"version":"1","default":"deny","groups":{"g":{"tools":["x","y*"],"limits":[]}}}"#),
+        KeyRow(.document, "on_deny", #"{"version":"1","default":"deny","on_deny":"Ask Ann."}"#),
+        KeyRow(.document, "servers", #"{"version":"1","default":"deny","servers":{"s":{},"*":{}}}"#),
+        KeyRow(.document, "mode", "enforce", #"{"version":"1","default":"deny","mode":"enforce"}"#),
+        KeyRow(.document, "mode", "shadow", #"{"version":"1","default":"deny","mode":"shadow"}"#),
+        KeyRow(.group, "tools", #""tools":["x","y*"],"limits":[]"#),
+        KeyRow(.group, "limits", #""tools":["x"],"limits":[{"counter":"c","window":"day","max":10}]"#),
+        KeyRow(.server, "default", "allow", #""default":"allow""#),
+        KeyRow(.server, "default", "deny", #""default":"deny""#),
+        KeyRow(.server, "hide", #""hide":["x"]"#),
+        KeyRow(.server, "all_tools", #""all_tools":{"limits":[{"counter":"c","window":"day","max":10}]}"#),
+        KeyRow(.server, "tools", #""tools":{"x":{"rate_limit":"10/minute"}}"#),
+        KeyRow(
+            .server, "groups",
+            #""groups":{"g":{"tools":["x"],"limits":[{"counter":"c","window":"day","max":10}]}}"#),
+        KeyRow(.server, "on_deny", #""on_deny":"Ask Ann.""#),
         KeyRow(.allTools, "limits", #""limits":[{"counter":"c","window":"day","max":10}]"#),
     ]
 
@@ -63,6 +85,16 @@ enum KeyTable {
         KeyRow(.tool, "on_deny", #""action":"deny","on_deny":"Ask Ann.""#),
         KeyRow(.tool, "rate_limit", #""rate_limit":"10/minute""#),
         KeyRow(.tool, "each_tool", #""each_tool":true,"rate_limit":"10/minute""#),
+        KeyRow(.tool, "hours", #""hours":{"from":"09:00","to":"18:00"}"#),
+        KeyRow(.tool, "mode", "enforce", #""mode":"enforce""#),
+        KeyRow(.tool, "mode", "shadow", #""mode":"shadow","action":"deny""#),
+        KeyRow(.hours, "days", "mon-fri", #""days":"mon-fri","from":"09:00","to":"18:00""#),
+        KeyRow(.hours, "days", "mon,wed,sat-sun", #""days":"mon,wed,sat-sun","from":"22:00","to":"06:00""#),
+        KeyRow(.hours, "from", "09:00", #""from":"09:00","to":"18:00""#),
+        KeyRow(.hours, "to", "18:00", #""from":"09:00","to":"18:00""#),
+        KeyRow(.hours, "to", "24:00", #""from":"00:00","to":"24:00","days":"sat""#),
+        KeyRow(.hours, "timezone", "Europe/Berlin", #""from":"09:00","to":"18:00","timezone":"Europe/Berlin""#),
+        KeyRow(.hours, "timezone", "UTC", #""from":"09:00","to":"18:00","timezone":"UTC""#),
         KeyRow(.tool, "require", #""require":[{"path":"/file"}]"#),
         KeyRow(.tool, "deny_if", #""deny_if":{"path":"/etc"}"#),
         KeyRow(.rateLimit, "max", #""max":10,"window":60"#),
@@ -112,6 +144,16 @@ enum KeyTable {
         (.tool, nil, document(tool: #"{"?":0}"#)),
         (.rateLimit, nil, document(tool: #"{"rate_limit":{"max":1,"window":1,"?":0}}"#)),
         (.limit, nil, document(limit: #"{"counter":"c","max":1,"window":1,"?":0}"#)),
+        (.group, nil, document(members: #""groups":{"g":{"tools":["x"],"limits":[],"?":0}}"#)),
+        (.server, nil, document(members: #""servers":{"s":{"?":0}}"#)),
+        (.hours, nil, document(tool: #"{"hours":{"from":"09:00","to":"18:00","?":0}}"#)),
+        (.document, "mode", #"{"version":"1","default":"deny","mode":"?"}"#),
+        (.server, "default", document(members: #""servers":{"s":{"default":"?"}}"#)),
+        (.tool, "mode", document(tool: #"{"mode":"?"}"#)),
+        (.hours, "days", document(tool: #"{"hours":{"from":"09:00","to":"18:00","days":"?"}}"#)),
+        (.hours, "from", document(tool: #"{"hours":{"from":"?","to":"18:00"}}"#)),
+        (.hours, "to", document(tool: #"{"hours":{"from":"09:00","to":"?"}}"#)),
+        (.hours, "timezone", document(tool: #"{"hours":{"from":"09:00","to":"18:00","timezone":"?"}}"#)),
         (.document, "version", #"{"version":"?","default":"deny"}"#),
         (.document, "default", #"{"version":"1","default":"?"}"#),
         (.document, "hide", document(members: #""hide":"?""#)),

@@ -78,6 +78,7 @@ import Testing
         let rules = ["git_status", "git_log", "git_push", "git_push_tags", "git_delete", "web_get", "other"].map {
             switch Self.policy.ruling(forTool: $0) {
             case .deny(let rule, _), .approve(let rule, _, _), .count(let rule, _): rule
+            case .shadow, .within: ""
             }
         }
         #expect(

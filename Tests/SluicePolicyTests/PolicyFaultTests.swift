@@ -92,7 +92,7 @@ import Testing
         #expect(lines[0] == #"policy.json:1:1: found no "default", expected "default": "allow" or "deny""#)
         #expect(
             lines[2]
-                == #"policy.json:3:3: /defualt: found the unknown key "defualt", expected "version", "default", "hide", "all_tools" or "tools"; did you mean "default"?"#
+                == #"policy.json:3:3: /defualt: found the unknown key "defualt", expected "version", "default", "hide", "all_tools", "tools", "groups", "on_deny", "servers" or "mode"; did you mean "default"?"#
         )
         #expect(
             lines[6]
@@ -165,7 +165,7 @@ import Testing
         let lines = faultLines(document(members: #""\u001b[2J\n\u202e":"\u0007""#))
         #expect(
             lines == [
-                #"policy.json:2:1: /\u001b[2J\u000a\u202e: found the unknown key "\u001b[2J\u000a\u202e", expected "version", "default", "hide", "all_tools" or "tools""#
+                #"policy.json:2:1: /\u001b[2J\u000a\u202e: found the unknown key "\u001b[2J\u000a\u202e", expected "version", "default", "hide", "all_tools", "tools", "groups", "on_deny", "servers" or "mode""#
             ])
         let long = String(repeating: "long ", count: 100)
         let shown = String(repeating: "long ", count: 12)

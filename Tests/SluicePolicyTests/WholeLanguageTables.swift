@@ -230,7 +230,7 @@ enum WholeLanguageTables {
         (#"{"deny_if":"x"}"#, #"16: /tools/x/deny_if: found "x", expected argument rules: an array or an object"#),
         (
             #"{"requires":[]}"#,
-            #"6: /tools/x/requires: found the unknown key "requires", expected "limits", "action", "reason", "on_deny", "rate_limit", "each_tool", "require" or "deny_if"; did you mean "require"?"#
+            #"6: /tools/x/requires: found the unknown key "requires", expected "limits", "action", "reason", "on_deny", "rate_limit", "each_tool", "hours", "mode", "require" or "deny_if"; did you mean "require"?"#
         ),
     ]
 }

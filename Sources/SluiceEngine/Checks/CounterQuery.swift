@@ -12,8 +12,8 @@ package struct CounterQuery: Sendable, Equatable {
     package let limit: Int
     /// The prefix of every key that may match.
     package let beginning: [UInt8]
-    /// The containers, after the owner, of keys that may match: of a name with `*` the tool's and the pattern's. Empty for
-    /// any.
+    /// The containers, after the owner and the server, of keys that may match: of a name with `*` the tool's and the
+    /// pattern's. Empty for any.
     package let containers: [[UInt8]]
 
     package init(in keys: KeySpace, grant: String? = nil, tool: String? = nil, limit: Int) {
@@ -30,9 +30,12 @@ package struct CounterQuery: Sendable, Equatable {
 
     /// A pattern for `SCAN` that covers every key that may match; characters special to patterns are escaped.
     package var pattern: [UInt8] {
-        let anyOwner = grant == nil ? Array("*".utf8) + keys.ownerEnd : []
-        // The `*` of a pattern's container is left as it is: it then matches the tool's container, too.
-        let container = containers.last.map { anyOwner + (containers.count == 1 ? Self.escaped($0) : $0) + ":".utf8 }
+        // Before it there may be a server. The `*` of a pattern's container is left as it is: it then matches the tool's
+        // container, too.
+        let container = containers.last.map {
+            "*".utf8 + (grant == nil ? keys.ownerEnd + "*".utf8 : []) + (containers.count == 1 ? Self.escaped($0) : $0)
+                + ":".utf8
+        }
         return Self.escaped(beginning) + (container ?? []) + "*".utf8
     }
 
@@ -44,7 +47,9 @@ package struct CounterQuery: Sendable, Equatable {
     package func mayMatch(_ key: ArraySlice<UInt8>) -> Bool {
         guard key.starts(with: beginning) else { return false }
         if containers.isEmpty { return true }
-        guard let container = keys.afterOwner(of: key)?.prefix(while: { $0 != UInt8(ascii: ":") }) else { return false }
+        guard let place = keys.afterOwner(of: key)?.prefix(while: { $0 != UInt8(ascii: ":") }) else { return false }
+        // Of a tool of a server what follows the server's name.
+        let container = place.lastIndex(of: CounterKey.serverEnd).map { place[($0 + 1)...] } ?? place
         return containers.contains { container.elementsEqual($0) }
     }
 

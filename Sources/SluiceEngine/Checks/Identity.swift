@@ -43,10 +43,10 @@ package struct Identity: Sendable {
 
     private enum Form: UInt8 { case plain, approved, throttle }
 
-    /// Adds the session, if the gateway sent one and a limit counts by it. Fields are added in this order: session,
-    /// server, attributes in the order of `IdentityFields`.
-    package mutating func append(session: Span<UInt8>) { append(session, as: .session) }
+    /// Adds the server, if the gateway sent one and rules depend on it. Fields are added in this order: server, session,
+    /// attributes in the order of `IdentityFields`.
     package mutating func append(server: Span<UInt8>) { append(server, as: .server) }
+    package mutating func append(session: Span<UInt8>) { append(session, as: .session) }
     package mutating func append(attribute name: Span<UInt8>, value: Span<UInt8>) {
         append(name, as: .attribute)
         append(value)
@@ -114,11 +114,14 @@ package struct Identity: Sendable {
     /// Not valid UTF-8.
     static let throttleOwner: [UInt8] = [0xFF]
 
-    /// The part of an identity that the policies' ruling depends on: the grant, the tool, and whether a person
-    /// approved.
+    /// The part of an identity that the policies' ruling depends on: the grant, the tool, whether a person approved, and
+    /// the server if it has one.
     static func ruledPart(ofKey key: [UInt8]) -> ArraySlice<UInt8> {
         var end = 1
         for _ in 0..<2 where end + 1 < key.count { end += 2 + (Int(key[end]) << 8 | Int(key[end + 1])) }
+        if end + 2 < key.count, key[end] == Kind.server.rawValue {
+            end += 3 + (Int(key[end + 1]) << 8 | Int(key[end + 2]))
+        }
         return key.prefix(end)
     }
 
@@ -191,6 +194,7 @@ package struct IdentityFields: Sendable, Equatable {
     init(_ policies: PolicySet) {
         var names: Set<String> = []
         for policy in policies.policies {
+            if !policy.servers.isEmpty { servers = true }
             for limit in policy.allLimits {
                 switch limit.scope {
                 case .grant, .global: break

@@ -244,6 +244,9 @@ extension Quota {
 
 extension CounterKey {
     fileprivate var sortKey: [String] {
-        [grant ?? "", tool ?? "", counter, subject.words, algorithm.name, window.name]
+        [
+            grant ?? "", container.server ?? "", tool ?? "", group ?? "", counter, subject.words, algorithm.name,
+            window.name,
+        ]
     }
 }

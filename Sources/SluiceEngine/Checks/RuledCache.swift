@@ -1,12 +1,18 @@
-/// Decisions of the policies alone, by grant, tool and approval. What counts nothing takes no row of a table, so
+/// Decisions of the policies alone, by grant, tool, approval and server. What counts nothing takes no row of a table, so
 /// invented names, sessions or denied tools cannot fill one.
 ///
 /// A fixed number of places, each with the newest decision that maps to it. A check that is not found asks the
 /// policies again.
 struct RuledCache {
+    struct Ruled {
+        var ruling: CallRuling
+        /// For a ruling that does not depend on the time, that of every check.
+        var decision: Decision
+    }
+
     private struct Place {
         var part: [UInt8] = []
-        var decision: Decision?
+        var ruled: Ruled?
     }
 
     private var places: [Place] = []
@@ -17,15 +23,15 @@ struct RuledCache {
         Int(truncatingIfNeeded: stableHash(part)) & (EngineBounds.ruledPlaces - 1)
     }
 
-    func find(_ identity: ByteString) -> Decision? {
+    func find(_ identity: ByteString) -> Ruled? {
         guard !places.isEmpty else { return nil }
         let part = Identity.ruledPart(ofKey: identity.bytes)
         let place = Self.place(part)
         guard places[place].part.elementsEqual(part) else { return nil }
-        return places[place].decision
+        return places[place].ruled
     }
 
-    mutating func insert(_ identity: ByteString, _ decision: Decision) {
+    mutating func insert(_ identity: ByteString, _ ruled: Ruled) {
         if places.isEmpty {
             places = [Place](repeating: Place(), count: EngineBounds.ruledPlaces)
             bytes = HeldBytes.array(places.count * MemoryLayout<Place>.stride)
@@ -33,13 +39,13 @@ struct RuledCache {
         let part = Identity.ruledPart(ofKey: identity.bytes)
         let place = Self.place(part)
         bytes -= Self.boxedBytes(places[place])
-        places[place] = Place(part: Array(part), decision: decision)
+        places[place] = Place(part: Array(part), ruled: ruled)
         bytes += Self.boxedBytes(places[place])
     }
 
     private static func boxedBytes(_ place: Place) -> Int {
-        guard let decision = place.decision else { return 0 }
-        return HeldBytes.array(place.part.count) + HeldBytes.array(decision.rule.utf8.count)
-            + HeldBytes.array(decision.message.utf8.count)
+        guard let ruled = place.ruled else { return 0 }
+        return HeldBytes.array(place.part.count) + HeldBytes.array(ruled.decision.rule.utf8.count)
+            + HeldBytes.array(ruled.decision.message.utf8.count)
     }
 }

@@ -9,6 +9,15 @@ struct CallRuling: Hashable {
     /// The message for the agent, when denied.
     var message: String
     var limits: [Limit]
+    /// For how long it holds, ms since the epoch.
+    var validMs = always
+    /// Whether the call is denied only until then.
+    var opensLater = false
+
+    static let always = Int64.min..<Int64.max
+
+    /// Whether it depends on the time.
+    var isTimed: Bool { validMs != Self.always }
 
     init(_ verdict: Decision.Verdict, rule: String, message: String = "") {
         self.verdict = verdict
@@ -53,6 +62,8 @@ struct Rules {
     }
 
     let ruling: CallRuling
+    /// Whether the ruling holds for a time only.
+    let isTimed: Bool
     let limits: [LimitRule]
     /// The texts of an admission to which no limit applies.
     let words: Decision.Words
@@ -80,6 +91,7 @@ struct Rules {
 
     init(_ ruling: CallRuling) {
         self.ruling = ruling
+        isTimed = ruling.isTimed
         words = Decision.Words(rule: ruling.rule)
         let limits = ruling.limits.map { LimitRule($0) }
         self.limits = limits
@@ -104,12 +116,15 @@ struct Rules {
 }
 
 extension CallRuling {
-    /// The decision if no limit counts: a denial that no waiting changes, or an admission without limits. nil if
-    /// limits count.
-    var decision: Decision? {
+    /// The decision if no limit counts: a denial that no waiting changes, or that ends when its hours begin, or an
+    /// admission without limits. nil if limits count.
+    func decision(atMs nowMs: Int64) -> Decision? {
         guard let verdict else { return nil }
-        var decision = Decision(verdict: verdict, source: .policy, rule: rule, message: message)
-        if verdict != .allow { decision.retryAfterMs = -1 }
+        let waitMs = opensLater && validMs.upperBound != .max ? max(1, validMs.upperBound - nowMs) : -1
+        var decision = Decision(
+            verdict: verdict, source: .policy,
+            words: Decision.Words(rule: rule, message: message, addsWait: opensLater && waitMs > 0))
+        if verdict != .allow { decision.retryAfterMs = waitMs }
         return decision
     }
 }

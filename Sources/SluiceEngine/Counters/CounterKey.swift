@@ -7,7 +7,7 @@ package import SluicePolicy
 ///
 /// | part | is |
 /// |---|---|
-/// | `CONTAINER` | the tool; `*` for limits over all tools; a pattern, whose `*` no tool's name has as it is |
+/// | `CONTAINER` | the tool; `*` for limits over all tools; a pattern, whose `*` no tool's name has as it is; `#` and a group; after a server's name and `>` one of these |
 /// | `COUNTER` | the counter's name; if that begins with the tool's, `~` and the rest |
 /// | `SUBJECT` | `s=ID` of a session, `v=NAME` of a server, `a=NAME=VALUE` of an attribute, `t=KEY` of `CL.THROTTLE`, `global=` |
 /// | `CODE` | the algorithm's letter, and the window: its seconds, or `d`, `w`, `m` of a calendar and `@ZONE`; see `KeyText` |
@@ -57,6 +57,9 @@ package struct CounterKey: Sendable, Hashable {
     /// Stands for the tool's name at the beginning of a counter's.
     private static let toolName = UInt8(ascii: "~")
     private static let star = UInt8(ascii: "*")
+    private static let group = UInt8(ascii: "#")
+    /// Stands between a server's name and the container of one of its limits.
+    static let serverEnd = UInt8(ascii: ">")
     private static let denialsSuffix = Array(":!".utf8)
 
     // MARK: Writing
@@ -120,10 +123,15 @@ package struct CounterKey: Sendable, Hashable {
 
     /// A tool, or a pattern that counts the tools that it matches together.
     package var tool: String? {
-        switch container {
+        switch container.withoutServer {
         case .tool(let name), .pattern(let name), .eachTool(let name): name
-        case .allTools: nil
+        case .allTools, .group, .server: nil
         }
+    }
+
+    /// A group of tools.
+    package var group: String? {
+        if case .group(let name) = container.withoutServer { name } else { nil }
     }
 
     /// A container as in keys.
@@ -145,12 +153,26 @@ package struct CounterKey: Sendable, Hashable {
             // A pattern of nothing else is not all tools' container.
             if text.utf8.allSatisfy({ $0 == star }) { key.append(star) }
         case .eachTool: preconditionFailure("a check's limits name its tool")
+        case .group(let name):
+            key.append(group)
+            KeyText.append(name.utf8, to: &key)
+        case .server(let name, let container):
+            KeyText.append(name.utf8, to: &key)
+            key.append(serverEnd)
+            append(container, to: &key)
         }
     }
 
     /// The container that is spelt so; nil if none is. Another spelling of one is not rejected here.
     private static func container(_ spelt: ArraySlice<UInt8>) -> Limit.Container? {
+        if let end = spelt.firstIndex(of: serverEnd) {
+            guard let server = KeyText.decoded(spelt[..<end]), let container = container(spelt[(end + 1)...]),
+                container.server == nil
+            else { return nil }
+            return .server(server, container)
+        }
         if spelt.elementsEqual(allTools) { return .allTools }
+        if spelt.first == group { return KeyText.decoded(spelt.dropFirst()).map { .group($0) } }
         let isOnlyStars = !spelt.isEmpty && spelt.allSatisfy { $0 == star }
         guard let name = KeyText.decoded(isOnlyStars ? spelt.dropLast() : spelt) else { return nil }
         return spelt.contains(star) ? .pattern(name) : .tool(name)

@@ -32,7 +32,7 @@ struct CheckRoutes {
         mayCross =
             map.count > 1
             && policies.policies.contains { policy in
-                (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).contains(where: Self.isShared)
+                policy.allLimits.contains(where: Self.isShared)
             }
     }
 
@@ -40,23 +40,24 @@ struct CheckRoutes {
 
     /// Most things that the limits of one policy count by across grants: each may be in another partition.
     static func subjectCount(_ policy: Policy) -> Int {
-        let limits = (policy.allToolsLimits + policy.tools.values.flatMap(\.limits)).filter(isShared)
+        let limits = policy.allLimits.filter(isShared)
         return Set(limits.map { "\($0.scope)" }).count
     }
 
     /// The route of an identity with counters in other partitions than its home; nil if it has none.
-    mutating func find(_ identity: borrowing Identity, home: Int) -> CheckRoute? {
+    mutating func find(_ identity: borrowing Identity, home: Int, nowMs: Int64) -> CheckRoute? {
         guard identity.throttleKey == nil else { return nil }
         if let route = routes[identity.key] { return route }
+        let ruling = rulebook.ruling(identity.parts, nowMs: nowMs)
+        // Outside its hours a tool has no limits.
+        if ruling.isTimed { return route(identity.parts, ruling.limits, home: home) }
         if routes.count >= EngineBounds.maxRoutes { routes.removeAll(keepingCapacity: true) }
-        let route = makeRoute(identity, home: home)
+        let route = route(identity.parts, ruling.limits, home: home)
         routes[identity.key] = .some(route)
         return route
     }
 
-    private func makeRoute(_ identity: borrowing Identity, home: Int) -> CheckRoute? {
-        let parts = identity.parts
-        let limits = rulebook.ruling(parts).limits
+    private func route(_ parts: Identity.Parts, _ limits: [Limit], home: Int) -> CheckRoute? {
         let others = Set(limits.map { map.partition(of: $0, for: parts) }).subtracting([home]).sorted()
         guard !others.isEmpty else { return nil }
         return CheckRoute(

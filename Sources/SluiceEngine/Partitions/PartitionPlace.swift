@@ -36,7 +36,9 @@ package struct PartitionPlace: Sendable, Equatable {
     /// The ruling with only those limits whose counters are here. Where none is, all is allowed.
     func part(of ruling: CallRuling, for identity: Identity.Parts) -> CallRuling {
         guard map.count > 1, !ruling.limits.isEmpty else { return ruling }
-        return CallRuling(
-            rule: ruling.rule, limits: ruling.limits.filter { map.partition(of: $0, for: identity) == index })
+        var part = ruling
+        part.limits = ruling.limits.filter { map.partition(of: $0, for: identity) == index }
+        if part.limits.isEmpty { part.verdict = .allow }
+        return part
     }
 }

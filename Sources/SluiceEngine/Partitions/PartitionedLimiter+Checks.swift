@@ -17,7 +17,9 @@ extension PartitionedLimiter {
         ticket: Ticket, now: ClockReading
     ) -> Limiter.CheckOutcome {
         let home = map.partition(of: identity)
-        if routes.mayCross, let route = routes.find(identity, home: home) {
+        if routes.mayCross,
+            let route = routes.find(identity, home: home, nowMs: self[home].clock.nowMs(now))
+        {
             return checkAcross(
                 copy identity, route, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras,
                 ticket: ticket,

@@ -30,6 +30,10 @@ struct PolicyReader {
     let limitKeys: KnownKeys
     /// The valid values of a window.
     let windowWords: String
+    /// The mode of the document that is being read.
+    var mode = Limit.Mode.enforce
+    /// The server whose rules are being read.
+    var server: String?
     /// The time zones named so far.
     var zones: [String: Zone] = [:]
     private var suggestions = 0
@@ -51,23 +55,48 @@ struct PolicyReader {
         }
         let defaultRuling = document.required("default", of: &object, expected: "\"allow\" or \"deny\"")
             .flatMap { choice($0, FeatureWord<Policy.Default>.all()) }
+        mode = object.take("mode").flatMap { choice($0, FeatureWord<Limit.Mode>.all()) } ?? .enforce
+        let serversNode = object.take("servers")
+        let rules = rules(&object, defaultRuling: defaultRuling)
+        document.finish(object, PolicyKeys.policy)
+        guard let serversNode else { return rules }
+        let servers = servers(serversNode, defaultRuling: defaultRuling)
+        return rules.map { $0.with(servers: servers) }
+    }
+
+    /// The rules of a document, or of one of its servers: everything that both may have but `default`.
+    mutating func rules(_ object: inout ObjectReader, defaultRuling: Policy.Default?) -> Policy? {
+        let onDeny = object.take("on_deny").flatMap { defaultMessage($0, defaultRuling) }
         let hidden = object.take("hide").map { hiddenNames($0) } ?? []
         let overAllTools = object.take("all_tools").map { allTools($0) } ?? LimitList()
+        var besides = LimitsBeside(overAllTools: overAllTools.written)
+        let groups = object.take("groups").map { self.groups($0, &besides) } ?? [:]
         var tools: [String: ToolRule] = [:]
         if let node = object.take("tools"),
             var list = document.object(node, expected: "an object with a rule for each tool")
         {
             let rules = list.takeAll()
             for (name, rule) in rules {
-                guard let rule = tool(name, rule, limitsOverAllTools: overAllTools.written) else { continue }
+                guard let rule = tool(name, rule, besides) else { continue }
                 tools[name] = rule
             }
             checkPatterns(rules.filter { tools[$0.key] != nil }, of: "tool", at: node)
         }
-        document.finish(object, PolicyKeys.policy)
-
         guard let defaultRuling else { return nil }
-        return Policy(defaultRuling: defaultRuling, hidden: hidden, allToolsLimits: overAllTools.limits, tools: tools)
+        return Policy(
+            defaultRuling: defaultRuling, hidden: hidden, allToolsLimits: overAllTools.limits, tools: tools,
+            groups: groups, onDeny: onDeny, mode: mode, server: server)
+    }
+
+    /// `on_deny` of a document: the message of the default.
+    private mutating func defaultMessage(_ node: DocumentNode, _ defaultRuling: Policy.Default?) -> String? {
+        let message = message(node)
+        if defaultRuling == .allow {
+            misplaced(
+                node, key: "on_deny", beside: "with the default \"allow\"",
+                expected: "it only with the default \"deny\", whose message it is")
+        }
+        return message
     }
 
     /// `hide`: an array of names, where `*` means all, or `"*"` alone.

@@ -7,14 +7,26 @@ enum PolicyKeys {
     /// Rules on arguments, which only the gateway can evaluate.
     static let argumentRules = ["require", "deny_if"]
 
-    static let policy = KnownKeys(["version", "default", "hide", "all_tools", "tools"])
+    /// What counts the calls that shadow rules would have denied; no limit's counter may be called so.
+    static let actionDenials = "(action)"
+    static let hoursDenials = "(hours)"
+    static let hiddenDenials = "(hidden)"
+    static let defaultDenials = "(default deny)"
+    static let denials = [actionDenials, hoursDenials, hiddenDenials, defaultDenials]
+
+    private static let ruleKeys = ["hide", "all_tools", "tools", "groups", "on_deny"]
+    static let policy = KnownKeys(["version", "default"] + ruleKeys + ["servers", "mode"])
+    /// Of one server's rules.
+    static let server = KnownKeys(["default"] + ruleKeys)
+    static let group = KnownKeys(["tools", "limits"])
+    static let hours = KnownKeys(["days", "from", "to", "timezone"])
     static let allTools = KnownKeys(["limits"])
     static let rateLimitObject = KnownKeys(["max", "window"])
 
     /// The key of a pattern's rule that counts each tool for itself.
     static let eachTool = "each_tool"
 
-    private static let toolKeys = ["limits", "action", "reason", "on_deny", rateLimit, eachTool]
+    private static let toolKeys = ["limits", "action", "reason", "on_deny", rateLimit, eachTool, "hours", "mode"]
     /// Keys that may be written and only state the default behaviour.
     private static let needlessLimitKeys = ["precision"]
 

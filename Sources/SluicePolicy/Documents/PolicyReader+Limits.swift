@@ -50,6 +50,7 @@ extension PolicyReader {
             read(&self, node, &limit)
         }
         document.finish(object, limitKeys)
+        if mode == .shadow { limit.mode = .shadow }
         return counter == nil || max == nil || method == nil ? nil : limit
     }
 
@@ -57,6 +58,11 @@ extension PolicyReader {
     /// the same window would share one counter.
     private mutating func counterName(_ node: DocumentNode, counters: inout Set<String>) -> String? {
         guard let name = name(node, of: "a counter") else { return nil }
+        guard !PolicyKeys.denials.contains(name) else {
+            document.unexpected(
+                name.quoted, at: node, expected: "another name: this one counts what shadow rules would have denied")
+            return nil
+        }
         guard counters.insert(name).inserted else {
             document.unexpected(
                 "a second counter \(name.quoted)", at: node, expected: "a name of its own for each counter here")

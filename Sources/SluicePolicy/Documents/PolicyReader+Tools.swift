@@ -3,7 +3,8 @@ extension PolicyReader {
     /// `all_tools`: limits over every call of the grant.
     mutating func allTools(_ node: DocumentNode) -> LimitList {
         guard var object = document.object(node, expected: "an object with \"limits\"") else { return LimitList() }
-        let list = object.take("limits").map { limits($0, of: .allTools, path: "/all_tools") } ?? LimitList()
+        let container = here(.allTools)
+        let list = object.take("limits").map { limits($0, of: container, path: container.path) } ?? LimitList()
         if list.written > PolicyBounds.maxLimitsPerCheck {
             document.unexpected(
                 "\(list.written) limits", at: node,
@@ -14,8 +15,8 @@ extension PolicyReader {
     }
 
     /// The rule of one tool.
-    /// - Parameter limitsOverAllTools: how many limits apply to a check of this tool besides the tool's own.
-    mutating func tool(_ name: String, _ node: DocumentNode, limitsOverAllTools: Int) -> ToolRule? {
+    /// - Parameter besides: the limits that apply to a check of this tool besides the tool's own.
+    mutating func tool(_ name: String, _ node: DocumentNode, _ besides: LimitsBeside) -> ToolRule? {
         let isNamed = isToolName(name, at: node.keyPosition ?? node.value.position, node.pointer)
         guard var object = document.object(node, expected: "a tool's rule: an object, {} to allow it") else {
             return nil
@@ -23,29 +24,56 @@ extension PolicyReader {
         let action = object.take("action").flatMap { choice($0, FeatureWord<ToolRule.Action>.all()) }
         let reason = toolMessage(&object)
         let eachTool = object.take(PolicyKeys.eachTool).map { self.eachTool($0, of: name) } ?? false
-        let container: Limit.Container =
-            !NamePattern.isPattern(name) ? .tool(name) : eachTool ? .eachTool(name) : .pattern(name)
+        let container = here(
+            !NamePattern.isPattern(name) ? .tool(name) : eachTool ? .eachTool(name) : .pattern(name))
         let path = container.path
+        let hours = self.hours(of: &object, action: action)
+        let mode = object.take("mode").flatMap { choice($0, FeatureWord<Limit.Mode>.all()) } ?? .enforce
         let limitsNode = object.take("limits")
         var list = limitsNode.map { limits($0, of: container, path: path) } ?? LimitList()
         if let rateNode = object.take(PolicyKeys.rateLimit) {
             let isBeforeLimits = limitsNode.map { rateNode.value.position < $0.value.position } ?? true
             add(rateLimit(rateNode, of: container, path: path), at: rateNode, to: &list, inFront: isBeforeLimits)
         }
-        if list.written + limitsOverAllTools > PolicyBounds.maxLimitsPerCheck,
-            // Otherwise `all_tools` alone has too many, and reports that once instead of at every tool.
-            limitsOverAllTools <= PolicyBounds.maxLimitsPerCheck
-        {
-            let others = limitsOverAllTools == 0 ? "" : " and \(limitsOverAllTools) over all tools"
-            document.unexpected(
-                "\(list.written) limits\(others)", at: node,
-                expected: "at most \(PolicyBounds.maxLimitsPerCheck) for one check")
-        }
+        checkLimitCount(list.written, of: name, besides, at: node)
         let hasArgumentRules = argumentRules(of: &object)
         document.finish(object, toolKeys)
         guard isNamed else { return nil }
-        return rule(action ?? .allow, reason, list.limits, eachTool: eachTool, hasArgumentRules: hasArgumentRules)
+        return ToolRule(
+            action: action ?? .allow, reason: reason,
+            limits: completed(
+                list.limits, isShadow: mode == .shadow, reason: action ?? .allow == .allow ? reason : nil),
+            eachTool: eachTool, hours: hours, mode: mode, hasArgumentRules: hasArgumentRules)
     }
+
+    /// A tool's limits with what the tool, or the document, says of all of them.
+    /// - Parameter reason: the tool's message, if only its limits deny it: it is theirs unless they have their own.
+    private func completed(_ limits: [Limit], isShadow: Bool, reason: String?) -> [Limit] {
+        limits.map { limit in
+            var limit = limit
+            if isShadow || mode == .shadow { limit.mode = .shadow }
+            if limit.onDeny == nil { limit.onDeny = reason }
+            return limit
+        }
+    }
+
+    private mutating func checkLimitCount(
+        _ count: Int, of name: String, _ besides: LimitsBeside, at node: DocumentNode
+    ) {
+        let (overAllTools, inGroups) = (besides.overAllTools, besides.inGroups(of: name))
+        // What is too much without this tool is reported once instead of at every tool.
+        guard count > 0, overAllTools + inGroups <= PolicyBounds.maxLimitsPerCheck,
+            count + overAllTools + inGroups > PolicyBounds.maxLimitsPerCheck
+        else { return }
+        let others = [(inGroups, "in its groups"), (overAllTools, "over all tools")].filter { $0.0 > 0 }
+            .map { " and \($0.0) \($0.1)" }
+        document.unexpected(
+            "\(count) limits\(others.joined())", at: node,
+            expected: "at most \(PolicyBounds.maxLimitsPerCheck) for one check")
+    }
+
+    /// A container in the rules that are being read.
+    func here(_ container: Limit.Container) -> Limit.Container { server.map { .server($0, container) } ?? container }
 
     /// `each_tool` of a pattern.
     private mutating func eachTool(_ node: DocumentNode, of name: String) -> Bool {
@@ -60,19 +88,6 @@ extension PolicyReader {
             return false
         }
         return eachTool
-    }
-
-    /// Only its limits deny an allowed tool, so its message becomes theirs unless they have their own; otherwise the
-    /// message would never be used.
-    private func rule(
-        _ action: ToolRule.Action, _ reason: String?, _ limits: [Limit], eachTool: Bool, hasArgumentRules: Bool
-    ) -> ToolRule {
-        var limits = limits
-        if action == .allow, let reason {
-            for index in limits.indices where limits[index].onDeny == nil { limits[index].onDeny = reason }
-        }
-        return ToolRule(
-            action: action, reason: reason, limits: limits, eachTool: eachTool, hasArgumentRules: hasArgumentRules)
     }
 
     /// `require` and `deny_if`; their content is for the gateway.

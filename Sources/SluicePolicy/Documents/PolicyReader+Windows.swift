@@ -69,7 +69,7 @@ extension PolicyReader {
 
     // MARK: Time zones
 
-    private mutating func zone(_ node: DocumentNode) -> Zone? {
+    mutating func zone(_ node: DocumentNode) -> Zone? {
         guard features.contains(.calendarWindows) else { return onlyUTC(node) }
         guard let name = document.string(node, expected: Self.zoneWords) else { return nil }
         if let zone = zones[name] ?? Zone(name: name) {

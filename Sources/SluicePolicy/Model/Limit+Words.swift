@@ -14,7 +14,7 @@ extension Limit {
     /// One sentence for the agent when this limit denies: the document's own, if it has one.
     package var denialMessage: String {
         if let onDeny { return onDeny }
-        switch container {
+        switch container.withoutServer {
         case .tool(let name), .eachTool(let name):
             let tool = name.onOneLine
             if max == 0 { return "\(tool) is blocked by this policy." }
@@ -23,9 +23,17 @@ extension Limit {
             let tools = "All tools that \(text.onOneLine) matches"
             if max == 0 { return "\(tools) are blocked by this policy." }
             return "\(tools) are together limited to \(calls) \(sharers)."
-        case .allTools:
-            if max == 0 { return "Every tool is blocked by this policy." }
-            let everything = acrossGrants ? "all tools and grants" : "all tools"
+        case .group(let name):
+            let tools = "The tools of the group \(name.onOneLine)"
+            if max == 0 { return "\(tools) are blocked by this policy." }
+            return "\(tools) are together limited to \(calls) \(sharers)."
+        case .allTools, .server:
+            let tools = container.server.map { "tools of the server \($0.onOneLine)" } ?? "tools"
+            if max == 0 {
+                return container.server == nil
+                    ? "Every tool is blocked by this policy." : "All \(tools) are blocked by this policy."
+            }
+            let everything = acrossGrants ? "all \(tools) and grants" : "all \(tools)"
             return "\(subject) limited to \(calls) over \(everything)."
         }
     }

@@ -8,6 +8,11 @@ package struct Limit: Sendable, Hashable {
         case pattern(String)
         /// Each tool for itself that a pattern's rule is for. Only in documents: a check's limits name the tool.
         case eachTool(String)
+        /// The tools of a group together.
+        case group(String)
+        /// Within the tools of one server. In documents also `*`, for each server that is not listed; a check's limits
+        /// name the server. Never within another server's.
+        indirect case server(String, Container)
     }
 
     /// The calls that share the counter. A check without the identity counts for the grant alone.
@@ -111,25 +116,49 @@ extension Limit.Container {
         switch self {
         case .tool(let name), .pattern(let name), .eachTool(let name): "/tools/\(JSONPointer.escape(name))"
         case .allTools: "/all_tools"
+        case .group(let name): "/groups/\(JSONPointer.escape(name))"
+        case .server(let name, let container): "/servers/\(JSONPointer.escape(name))\(container.path)"
         }
     }
 
-    /// The container of one tool's counters.
-    func counting(_ tool: String) -> Limit.Container {
+    /// The container without its server.
+    package var withoutServer: Limit.Container {
+        if case .server(_, let container) = self { container } else { self }
+    }
+
+    /// The server that it belongs to.
+    package var server: String? {
+        if case .server(let name, _) = self { name } else { nil }
+    }
+
+    /// Whether several counters of one grant belong to a limit in it.
+    package var isTemplate: Bool {
         switch self {
-        case .tool, .allTools, .pattern: self
+        case .eachTool, .server(Policy.everyServer, _): true
+        case .server(_, let container): container.isTemplate
+        case .tool, .allTools, .pattern, .group: false
+        }
+    }
+
+    /// The container of the counters of one tool's call.
+    fileprivate func counting(_ tool: String, server: String) -> Limit.Container {
+        switch self {
+        case .tool, .allTools, .pattern, .group: self
         case .eachTool: .tool(tool)
+        case .server(let name, let container):
+            .server(name == Policy.everyServer ? server : name, container.counting(tool, server: server))
         }
     }
 }
 
 extension [Limit] {
     /// These limits as they apply to a call of a tool.
-    func counting(_ tool: String) -> [Limit] {
-        guard contains(where: { $0.container != $0.container.counting(tool) }) else { return self }
+    func counting(_ tool: String, server: String) -> [Limit] {
+        guard contains(where: \.container.isTemplate) else { return self }
         return map { limit in
+            guard limit.container.isTemplate else { return limit }
             var limit = limit
-            limit.container = limit.container.counting(tool)
+            limit.container = limit.container.counting(tool, server: server)
             return limit
         }
     }

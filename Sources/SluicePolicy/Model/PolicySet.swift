@@ -45,8 +45,8 @@ package struct PolicySet: Sendable, Equatable {
     }
 
     /// The policy's ruling on a tool before anything is counted; a denial if the grant has no policy.
-    package func ruling(forGrant grant: String, tool: String) -> Ruling {
-        policy(forGrant: grant)?.ruling(forTool: tool) ?? .noPolicy
+    package func ruling(forGrant grant: String, tool: String, server: String? = nil) -> Ruling {
+        policy(forGrant: grant)?.ruling(forTool: tool, server: server) ?? .noPolicy
     }
 
     /// Every policy that a grant may have.

@@ -79,13 +79,15 @@ package struct Zone: Sendable {
         floorDivide(second + offsetSeconds(at: second), PolicyBounds.secondsPerDay)
     }
 
-    /// The first instant, in seconds since the epoch, at which the local date is that day's or a later one.
+    /// The first instant, in seconds since the epoch, at which the local time is that day's time, or a later one.
     ///
-    /// That is the local midnight; where clocks skip midnight, the instant of the change; and for a skipped day, the
-    /// start of the next one. Because it is the first instant, later days never start earlier, even where clocks go
-    /// back over midnight and a date comes twice.
-    func firstSecond(ofDay day: Int64) -> Int64 {
-        let midnight = day * PolicyBounds.secondsPerDay
+    /// Of midnight, that is the local midnight; where clocks skip midnight, the instant of the change; and for a skipped
+    /// day, the start of the next one. Because it is the first instant, later days never start earlier, even where clocks
+    /// go back over midnight and a date comes twice.
+    ///
+    /// - Parameter timeOfDay: seconds since midnight by the clock, 0 to 86,400.
+    func firstSecond(ofDay day: Int64, at timeOfDay: Int64 = 0) -> Int64 {
+        let midnight = day * PolicyBounds.secondsPerDay + timeOfDay
         if isUTC { return midnight }
         // With any accepted offset the day starts in this range; so go from one change of the offset to the next.
         var second = midnight - Self.maxOffsetSeconds

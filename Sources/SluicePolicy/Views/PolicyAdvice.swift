@@ -7,8 +7,8 @@ package struct PolicyAdvice: Sendable, Equatable {
 
     /// The advice on a policy's limits: those over all tools first, then by tool.
     package static func all(of policy: Policy) -> [PolicyAdvice] {
-        let byTool = policy.tools.sorted { $0.key < $1.key }.flatMap { $0.value.limits }
-        return (policy.allToolsLimits + byTool).compactMap { PolicyAdvice($0) }
+        PolicyListing(policy).allEntries.sorted { $0.subject == .allTools && $1.subject != .allTools }
+            .flatMap(\.limits).compactMap { PolicyAdvice($0) }
     }
 
     /// nil if there is nothing to improve.

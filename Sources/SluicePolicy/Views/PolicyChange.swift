@@ -15,6 +15,9 @@ package struct PolicyChange: Sendable, Equatable {
         /// Limits over every call of the grant.
         case allTools
         case tool(String)
+        case group(String)
+        /// Whether a server has rules of its own.
+        case server(String)
     }
 
     package enum Kind: String, Sendable { case added, removed, changed }
@@ -35,14 +38,20 @@ package struct PolicyChange: Sendable, Equatable {
 
     /// The document's name without `.json`, if there are several.
     package let document: String?
+    /// The server, if it belongs to the rules of one.
+    package let server: String?
     package let place: Place
     package let kind: Kind
     /// The change on one line, without its place: `limit c: max 10 -> 20, keeps its count`.
     package let words: String
     package let counter: Counter?
 
-    init(_ place: Place, _ kind: Kind, _ words: String, document: String? = nil, counter: Counter? = nil) {
+    init(
+        _ place: Place, _ kind: Kind, _ words: String, document: String? = nil, server: String? = nil,
+        counter: Counter? = nil
+    ) {
         self.document = document
+        self.server = server
         self.place = place
         self.kind = kind
         self.words = words
@@ -50,14 +59,17 @@ package struct PolicyChange: Sendable, Equatable {
     }
 
     /// The place, as a heading above its changes: `tool run`, or `team-a: tool run` if there are several documents.
-    package var heading: String { (document.map { "\($0.onOneLine): " } ?? "") + place.title }
+    package var heading: String {
+        let server = server.map { "server \($0.onOneLine): " } ?? ""
+        return (document.map { "\($0.onOneLine): " } ?? "") + server + place.title
+    }
 
     /// The change on one line with its place.
     package var line: String {
         switch place {
         // The changed part has a name of its own.
         case .documents, .grants: words
-        case .policies, .byDefault, .everyTool, .allTools, .tool: "\(heading): \(words)"
+        case .policies, .byDefault, .everyTool, .allTools, .tool, .group, .server: "\(heading): \(words)"
         }
     }
 }
@@ -72,6 +84,8 @@ extension PolicyChange.Place {
         case .everyTool: "every tool"
         case .allTools: "all tools"
         case .tool(let name): "tool \(name.onOneLine)"
+        case .group(let name): "group \(name.onOneLine)"
+        case .server(let name): "server \(name.onOneLine)"
         }
     }
 }

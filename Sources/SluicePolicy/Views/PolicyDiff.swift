@@ -71,19 +71,29 @@ package struct PolicyDiff: Sendable, Equatable {
 /// The changes from one document to another.
 private struct DocumentDiff {
     private let document: String?
+    private let server: String?
     private(set) var changes: [PolicyChange] = []
 
-    /// - Parameter document: its name, if there are several.
-    init(_ document: String?, from old: Policy, to new: Policy) {
+    /// - Parameters:
+    ///   - document: its name, if there are several.
+    ///   - server: the server, if the two are the rules of one.
+    init(_ document: String?, server: String? = nil, from old: Policy, to new: Policy) {
         self.document = document
+        self.server = server
         if old.defaultRuling != new.defaultRuling {
             add(.byDefault, .changed, "\(old.defaultRuling.rawValue) -> \(new.defaultRuling.rawValue)")
+        }
+        if old.onDeny != new.onDeny, new.defaultRuling == .deny { add(.byDefault, .changed, "message changed") }
+        // The rules of a server follow their document.
+        if old.mode != new.mode, server == nil {
+            add(.byDefault, .changed, "mode \(old.mode.rawValue) -> \(new.mode.rawValue), for all rules")
         }
         let everyTool = PolicyKeys.everyTool
         if old.hidden.contains(everyTool) != new.hidden.contains(everyTool) {
             add(.everyTool, .changed, new.hidden.contains(everyTool) ? "now hidden" : "no longer hidden")
         }
         addLimits(.allTools, old.allToolsLimits, new.allToolsLimits)
+        addGroups(old, new)
         let reserving = (old: old.mustReserve, new: new.mustReserve)
         if reserving.old.isEveryTool != reserving.new.isEveryTool {
             add(
@@ -103,13 +113,48 @@ private struct DocumentDiff {
             case (true, true), (false, false): break
             }
         }
+        addServers(old, new)
+    }
+
+    private mutating func addGroups(_ old: Policy, _ new: Policy) {
+        for name in Set(old.groups.keys).union(new.groups.keys).sorted() {
+            let (before, after) = (old.groups[name], new.groups[name])
+            let place = PolicyChange.Place.group(name)
+            switch (before?.tools, after?.tools) {
+            case (nil, let tools?): add(place, .added, "added, of \(Self.list(tools))")
+            case (_?, nil): add(place, .removed, "removed")
+            case (let one?, let other?) where one != other:
+                let words = [("now also", other.subtracting(one)), ("no longer", one.subtracting(other))]
+                    .filter { !$0.1.isEmpty }.map { "\($0) \(Self.list($1))" }
+                add(place, .changed, words.joined(separator: ", "))
+            case (_?, _?), (nil, nil): break
+            }
+            addLimits(place, before?.limits ?? [], after?.limits ?? [])
+        }
+    }
+
+    private static func list(_ names: Set<String>) -> String {
+        names.sorted().map(\.onOneLine).joined(separatedBy: "and")
+    }
+
+    private mutating func addServers(_ old: Policy, _ new: Policy) {
+        for name in Set(old.servers.keys).union(new.servers.keys).sorted() {
+            let words = (one: "rules of its own", other: "the rules of every other server")
+            switch (old.servers[name], new.servers[name]) {
+            case (let before?, let after?):
+                changes += DocumentDiff(document, server: name, from: before, to: after).changes
+            case (nil, _?): add(.server(name), .added, "now has \(words.one)")
+            case (_?, nil): add(.server(name), .removed, "now has \(words.other)")
+            case (nil, nil): break
+            }
+        }
     }
 
     private mutating func add(
         _ place: PolicyChange.Place, _ kind: PolicyChange.Kind, _ words: String,
         counter: PolicyChange.Counter? = nil
     ) {
-        changes.append(PolicyChange(place, kind, words, document: document, counter: counter))
+        changes.append(PolicyChange(place, kind, words, document: document, server: server, counter: counter))
     }
 
     // MARK: Tools
@@ -142,9 +187,16 @@ private struct DocumentDiff {
             add(place, kind, "now \(standing.rawValue)")
         } else if kind != .changed {
             add(place, kind, "\(after == nil ? "no longer listed" : "now listed"), \(standing.rawValue) as before")
-        } else if before?.reason != after?.reason, after?.action != .allow {
+        } else if before?.reason != after?.reason, after?.action != .allow || after?.hours != nil {
             // An allowed tool's message is that of its limits, whose changes are reported there.
             add(place, .changed, "message changed")
+        }
+        if before?.hours != after?.hours {
+            let words = { (rule: ToolRule?) in rule?.hours?.words ?? "always" }
+            add(place, .changed, "hours \(words(before)) -> \(words(after))")
+        }
+        if before?.mode ?? .enforce != after?.mode ?? .enforce {
+            add(place, .changed, "mode \((before?.mode ?? .enforce).rawValue) -> \((after?.mode ?? .enforce).rawValue)")
         }
         let checked = after?.hasArgumentRules ?? false
         if checked != before?.hasArgumentRules ?? false {

@@ -21,9 +21,12 @@ package struct PolicySummary: Sendable {
         let fields = LimitField.inSummaries.filter { field in
             field.presence == .always || limits.contains(where: field.isNotable)
         }
-        let header = ["tool", "action", "counter", "limit"] + fields.map(\.title)
-        let rows = PolicyListing(policy).entries.flatMap { entry in
-            let subject = [entry.subject.title, entry.action?.rawValue ?? "-"]
+        let entries = PolicyListing(policy).allEntries
+        let hasHours = entries.contains { $0.hours != nil }
+        let header = ["tool", "action"] + (hasHours ? ["hours"] : []) + ["counter", "limit"] + fields.map(\.title)
+        let rows = entries.flatMap { entry in
+            let hours = hasHours ? [entry.hours?.words ?? "-"] : []
+            let subject = [entry.title, entry.actionWords ?? "-"] + hours
             let limits = entry.limits.map { limit in
                 subject + [limit.counter.onOneLine, limit.rate] + fields.map { $0.allWords(limit) ?? $0.absent }
             }
@@ -43,12 +46,15 @@ package struct PolicySummary: Sendable {
         let patterns = policy.patterns.entries.count
         var facts = [counted(policy.tools.count - patterns, "tool"), counted(limits.count, "limit")]
         if patterns > 0 { facts.insert(counted(patterns, "pattern"), at: 1) }
+        if !policy.groups.isEmpty { facts.append(counted(policy.groups.count, "group")) }
+        if !policy.servers.isEmpty { facts.append(counted(policy.servers.count, "server")) }
         facts.append("default \(policy.defaultRuling.rawValue)")
         if policy.hidesEverything {
             facts.append("every tool hidden")
         } else if !policy.hidden.isEmpty {
             facts.append("\(policy.hidden.count) hidden")
         }
+        if policy.mode == .shadow { facts.append("all in shadow") }
         let checked = policy.tools.values.count { $0.hasArgumentRules }
         if checked > 0 { facts.append("\(counted(checked, "tool")) with arguments for the gateway to check") }
         return facts.joined(separator: ", ")

@@ -344,7 +344,9 @@ final class ConnectionHandler: ChannelDuplexHandler {
         let form = ReplyQueue.Form.explanation(
             of: ExplainedCheck(
                 grant: input.string(ofArgument: check.grant), tool: input.string(ofArgument: check.tool),
-                cost: check.cost, policies: host.limiter.policies))
+                server: check.server.map { input.string(ofArgument: $0) }, namesSession: check.session != nil,
+                attributes: check.attributes.map { input.string(ofArgument: $0.name) }, cost: check.cost,
+                policies: host.limiter.policies))
         var traced = check
         traced.trace = true
         host.gather(traced, in: input)

@@ -183,10 +183,10 @@ final class LimiterHost {
         let bytes = input.readableBytesUInt8Span
         identity.fill(
             grant: bytes.extracting(check.grant), tool: bytes.extracting(check.tool), approved: check.approved)
+        if let server = check.server, limiter.counted.servers { identity.append(server: bytes.extracting(server)) }
         if let session = check.session, limiter.counted.sessions {
             identity.append(session: bytes.extracting(session))
         }
-        if let server = check.server, limiter.counted.servers { identity.append(server: bytes.extracting(server)) }
         if check.attributes.isEmpty { return }
         for name in limiter.counted.attributes {
             for attribute in check.attributes where name.elementsEqual(input.bytes(ofArgument: attribute.name)) {

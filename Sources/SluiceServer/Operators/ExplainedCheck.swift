@@ -7,12 +7,17 @@ import SluiceProtocol
 struct ExplainedCheck {
     var grant: String
     var tool: String
+    var server: String?
+    var namesSession: Bool
+    /// The names of those that it has.
+    var attributes: [String]
     var cost: Int64
     var policies: PolicySet
 
     /// Writes a map of the decision, without the fields that only a gateway needs, and of `limits`: a map for each
     /// limit that was evaluated. Numbers are -1 where there is no value.
     func write(_ decision: Decision, _ writer: ReplyWriter, to output: inout ByteBuffer) {
+        let limits = policies.ruling(forGrant: grant, tool: tool, server: server).limits
         let texts = [
             ("verdict", ReplyVerdict(decision.verdict).rawValue), ("rule", decision.rule),
             ("source", ReplySource(decision.source).rawValue), ("message", decision.message),
@@ -28,16 +33,18 @@ struct ExplainedCheck {
         writer.writeBulkString("limits", to: &output)
         let looks = decision.trace ?? []
         writer.writeArrayHeader(looks.count, to: &output)
-        for look in looks { write(look, writer, to: &output) }
+        for look in looks { write(look, of: limits, writer, to: &output) }
     }
 
-    private func write(_ look: Decision.LimitTrace, _ writer: ReplyWriter, to output: inout ByteBuffer) {
-        let limit = limit(of: look.rule)
+    private func write(
+        _ look: Decision.LimitTrace, of limits: [Limit], _ writer: ReplyWriter, to output: inout ByteBuffer
+    ) {
+        let limit = limits.first { $0.rule == look.rule }
         let texts = [
             ("rule", look.rule), ("rate", limit?.rate ?? ""), ("scope", limit?.scope.name ?? ""),
             ("algorithm", limit?.algorithm.name ?? ""), ("window", limit?.window.name ?? ""),
             ("mode", look.isShadow ? Limit.Mode.shadow.rawValue : Limit.Mode.enforce.rawValue),
-            ("on_outage", limit?.onOutage.rawValue ?? ""),
+            ("on_outage", limit?.onOutage.rawValue ?? ""), ("missing", limit.flatMap { missing($0) } ?? ""),
         ]
         let numbers = [
             ("passes", look.fits ? 1 : 0), ("max", look.max), ("used", look.used), ("left", look.left),
@@ -48,10 +55,14 @@ struct ExplainedCheck {
         writer.write(texts, numbers, to: &output)
     }
 
-    private func limit(of rule: String) -> Limit? {
-        guard let policy = policies.policy(forGrant: grant) else { return nil }
-        return (policy.rule(forTool: tool)?.rule.limits ?? []).first { $0.rule == rule }
-            ?? policy.allToolsLimits.first { $0.rule == rule }
+    /// The identity that a limit counts by and the check lacks, so that it counted for the grant alone; else nil.
+    private func missing(_ limit: Limit) -> String? {
+        switch limit.scope {
+        case .grant, .global: nil
+        case .session: namesSession ? nil : "session"
+        case .server: server == nil ? "server" : nil
+        case .attribute(let name): attributes.contains(name) ? nil : limit.scope.name
+        }
     }
 
     /// The document's name; empty if all grants share one, or if this grant has none.

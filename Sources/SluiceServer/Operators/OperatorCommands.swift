@@ -98,7 +98,9 @@ final class OperatorCommands {
         writer.writeArrayHeader(min(limit, reports.count), to: &output)
         for report in reports.prefix(limit) {
             let texts = [
-                ("grant", report.key.grant ?? ""), ("tool", report.key.tool ?? ""), ("counter", report.key.counter),
+                ("grant", report.key.grant ?? ""), ("tool", report.key.tool ?? ""),
+                ("server", report.key.container.server ?? ""), ("group", report.key.group ?? ""),
+                ("counter", report.key.counter),
                 ("subject", report.key.subject.words), ("algorithm", report.key.algorithm.name),
                 ("window", report.key.window.name), ("mode", report.isShadow ? "shadow" : "enforce"),
                 ("rule", report.rule),

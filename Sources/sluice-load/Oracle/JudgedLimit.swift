@@ -12,9 +12,8 @@ struct JudgedLimit: Sendable, Equatable {
     /// - Parameter bindsMaximum: whether the document's maxima are judged by, whatever answers say.
     static func limits(of policy: Policy, bindsMaximum: Bool) -> [String: JudgedLimit] {
         let judged = policy.allLimits.map { limit in
-            // Several counters of one grant have the path of a limit that counts each tool for itself.
-            let isOneCounter = if case .eachTool = limit.container { false } else { true }
-            let isFixedWindow = limit.algorithm == .fixedWindow && isOneCounter
+            // Several counters of one grant have the path of a limit that counts each tool, or each server, for itself.
+            let isFixedWindow = limit.algorithm == .fixedWindow && !limit.container.isTemplate
             return (
                 limit.rule,
                 JudgedLimit(max: bindsMaximum ? limit.max : nil, isJudged: isFixedWindow && limit.mode == .enforce)

@@ -6,8 +6,12 @@ import SluiceTerminal
 struct CounterRow {
     /// Empty where grants share the counter.
     var grant: String
-    /// Empty for a limit over all tools.
+    /// A tool, or a pattern; empty for a limit over all tools or over a group.
     var tool: String
+    /// The server with rules of its own; else empty.
+    var server: String
+    /// The group of tools that it counts; else empty.
+    var group: String
     var counter: String
     /// What it counts by besides the grant, such as `session=ID`; empty for all of the grant's calls.
     var subject: String
@@ -32,6 +36,8 @@ struct CounterRow {
         let fields = try ReplyFields(reply)
         grant = try fields.string("grant")
         tool = try fields.string("tool")
+        server = try fields.laterString("server")
+        group = try fields.laterString("group")
         counter = try fields.string("counter")
         subject = try fields.string("subject")
         algorithm = try fields.string("algorithm")
@@ -46,6 +52,14 @@ struct CounterRow {
         localShare = try fields.integer("local_share")
         remaining = try fields.integer("remaining")
         wouldDeny = try fields.integer("would_deny")
+    }
+}
+
+extension CounterRow {
+    /// What it counts, as in the tables of policies.
+    fileprivate var title: String {
+        let place = !group.isEmpty ? "(group \(group))" : tool.isEmpty ? "(all tools)" : tool
+        return server.isEmpty ? place : "\(server): \(place)"
     }
 }
 
@@ -104,7 +118,7 @@ struct CountersReport {
         for row in rows {
             var cells: [TextTable.Cell] = [
                 .init(row.grant.isEmpty ? "(all grants)" : row.grant),
-                .init(row.tool.isEmpty ? "(all tools)" : row.tool), .init(row.counter),
+                .init(row.title), .init(row.counter),
             ]
             if hasSubjects { cells.append(.init(row.subject.isEmpty ? "-" : row.subject)) }
             if hasAlgorithms { cells.append(.init(row.algorithm)) }
@@ -148,6 +162,8 @@ struct CountersReport {
         [
             "grant": row.grant.isEmpty ? .null : .string(row.grant),
             "tool": row.tool.isEmpty ? .null : .string(row.tool),
+            "server": row.server.isEmpty ? .null : .string(row.server),
+            "group": row.group.isEmpty ? .null : .string(row.group),
             "counter": .string(row.counter),
             "subject": row.subject.isEmpty ? .null : .string(row.subject),
             "algorithm": .string(row.algorithm),

@@ -10,6 +10,8 @@ struct ExplainReport {
         /// Its rate: `10 per minute`. Empty for a limit that the policy no longer has.
         var rate: String
         var scope: String
+        /// The identity that it counts by and the check lacks, so that it counted for the grant; else empty.
+        var missing: String
         var algorithm: String
         var window: String
         var isShadow: Bool
@@ -29,6 +31,7 @@ struct ExplainReport {
             rule = try fields.string("rule")
             rate = try fields.string("rate")
             scope = try fields.string("scope")
+            missing = try fields.laterString("missing")
             algorithm = try fields.string("algorithm")
             window = try fields.string("window")
             isShadow = try fields.string("mode") == "shadow"
@@ -116,7 +119,7 @@ struct ExplainReport {
         for limit in limits {
             var cells: [TextTable.Cell] = [
                 .init(limit.rule), .init(limit.rate.isEmpty ? "-" : limit.rate),
-                .init(limit.scope.isEmpty ? "-" : limit.scope), .init(limit.used), .init(limit.max),
+                Self.scope(of: limit), .init(limit.used), .init(limit.max),
                 .init(Swift.max(0, limit.left)), .init(limit.resetMs < 0 ? "-" : Self.wait(limit.resetMs)),
                 Self.outcome(of: limit),
             ]
@@ -124,6 +127,12 @@ struct ExplainReport {
             table.append(cells)
         }
         return table
+    }
+
+    private static func scope(of limit: Limit) -> TextTable.Cell {
+        if limit.scope.isEmpty { return "-" }
+        return limit.missing.isEmpty
+            ? .init(limit.scope) : .init("grant (the check names no \(limit.missing))", .caution)
     }
 
     private static func outcome(of limit: Limit) -> TextTable.Cell {
@@ -154,6 +163,7 @@ struct ExplainReport {
             "rule": .string(limit.rule), "passes": .boolean(limit.passes),
             "mode": .string(limit.isShadow ? "shadow" : "enforce"), "algorithm": .string(limit.algorithm),
             "window": .string(limit.window), "scope": .string(limit.scope),
+            "missing": limit.missing.isEmpty ? .null : .string(limit.missing),
             "on_outage": .string(limit.onOutage), "max": .integer(limit.max), "used": .integer(limit.used),
             "left": .integer(limit.left), "local_used": .integer(limit.localUsed),
             "retry_after_ms": .known(limit.retryAfterMs), "reset_ms": .known(limit.resetMs),

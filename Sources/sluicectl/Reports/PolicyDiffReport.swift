@@ -59,13 +59,19 @@ struct PolicyDiffReport {
         return [
             "kind": .string(change.kind.rawValue),
             "document": .text(change.document),
+            "server": .text(change.server),
             "place": .string(place),
             "tool": .text(tool),
+            "group": .text(group(change.place)),
             "counter": change.counter.map {
                 ["name": .string($0.name), "fate": .string($0.fate.rawValue)]
             } ?? .null,
             "change": .string(change.words),
         ]
+    }
+
+    private static func group(_ place: PolicyChange.Place) -> String? {
+        if case .group(let name) = place { name } else { nil }
     }
 
     private static func place(_ place: PolicyChange.Place) -> (name: String, tool: String?) {
@@ -77,6 +83,8 @@ struct PolicyDiffReport {
         case .everyTool: ("every_tool", nil)
         case .allTools: ("all_tools", nil)
         case .tool(let name): ("tool", name)
+        case .group: ("group", nil)
+        case .server: ("server", nil)
         }
     }
 }

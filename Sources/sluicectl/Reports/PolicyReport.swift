@@ -73,16 +73,20 @@ struct PolicyReport {
 
     /// A row for each limit, and for each tool without one. Columns without values are left out.
     private func ruleTable(_ listing: PolicyListing) -> TextTable {
-        let limits = listing.entries.flatMap(\.limits)
+        let entries = listing.allEntries
+        let limits = entries.flatMap(\.limits)
         let fields = LimitField.inColumns.filter { field in
             field.presence != .rare || limits.contains { field.words($0) != nil }
         }
-        let hasArguments = listing.entries.contains(where: \.hasArgumentRules)
+        let hasArguments = entries.contains(where: \.hasArgumentRules)
+        let hasHours = entries.contains { $0.hours != nil }
         let columns = fields.map { TextTable.Column($0.title, $0.isNumber ? .right : .left) }
         var table = TextTable(
-            [.init("tool"), .init("action"), .init("counter")] + columns + (hasArguments ? [.init("arguments")] : []))
-        for entry in listing.entries {
-            let subject: [TextTable.Cell] = [.init(entry.subject.title), Self.cell(entry.action)]
+            [.init("tool"), .init("action")] + (hasHours ? [.init("hours")] : []) + [.init("counter")] + columns
+                + (hasArguments ? [.init("arguments")] : []))
+        for entry in entries {
+            let hours: [TextTable.Cell] = hasHours ? [.init(entry.hours?.words ?? "-")] : []
+            let subject: [TextTable.Cell] = [.init(entry.title), Self.cell(entry)] + hours
             let arguments: [TextTable.Cell] = hasArguments ? [entry.hasArgumentRules ? "by the gateway" : "-"] : []
             for limit in entry.limits {
                 let cells = fields.map { Self.cell($0, limit) }
@@ -97,25 +101,27 @@ struct PolicyReport {
     private func messageTable(_ listing: PolicyListing) -> TextTable? {
         var table = TextTable([.init("tool"), .init("denied by"), .init("what the agent is told")])
         var isEmpty = true
-        for entry in listing.entries {
+        for entry in listing.allEntries {
             let limits = entry.limits.filter { $0.mode == .enforce }.map { ($0.counter, $0.denialMessage) }
             let all = (entry.message.map { [(entry.action?.rawValue ?? "", $0)] } ?? []) + limits
             for (cause, message) in all {
                 isEmpty = false
-                table.append([.init(entry.subject.title), .init(cause), .init(message)])
+                table.append([.init(entry.title), .init(cause), .init(message)])
             }
         }
         return isEmpty ? nil : table
     }
 
-    private static func cell(_ action: PolicyListing.Action?) -> TextTable.Cell {
-        switch action {
-        case nil: "-"
-        case .allow: .init("allow", .good)
-        case .deny: .init("deny", .bad)
-        case .requireApproval: .init("require_approval", .caution)
-        case .hidden: .init("hidden", .faint)
-        }
+    private static func cell(_ entry: PolicyListing.Entry) -> TextTable.Cell {
+        let tone: Style.Tone =
+            switch entry.action {
+            case nil: .plain
+            case .allow: .good
+            case .deny: entry.isShadow ? .caution : .bad
+            case .requireApproval: .caution
+            case .hidden: .faint
+            }
+        return .init(entry.actionWords ?? "-", tone)
     }
 
     private static func cell(_ field: LimitField, _ limit: Limit) -> TextTable.Cell {
@@ -143,29 +149,62 @@ struct PolicyReport {
     }
 
     private static func json(_ document: Document) -> JSONText {
-        let entries = document.listing.entries
-        return .object([
-            ("name", document.name.map { .string($0) } ?? .null),
-            ("default", .string(document.policy.defaultRuling.rawValue)),
-            ("hide", .array(document.policy.hidden.sorted().map { .string($0) })),
+        let servers = document.listing.servers.map { name, listing in
+            JSONText.object([("name", .string(name))] + rules(document.policy.rules(forServer: name), listing))
+        }
+        return .object(
+            [
+                ("name", document.name.map { .string($0) } ?? .null),
+                ("mode", .string(document.policy.mode.rawValue)),
+            ] + rules(document.policy, document.listing) + [
+                ("servers", .array(servers)),
+                ("must_reserve", .array(document.mustReserve.titles.map { .string($0) })),
+            ])
+    }
+
+    /// What a document and the rules of a server both have.
+    private static func rules(_ policy: Policy, _ listing: PolicyListing) -> [(String, JSONText)] {
+        let entries = listing.entries
+        let groups = entries.compactMap { entry -> JSONText? in
+            guard case .group(let name) = entry.subject, let group = policy.groups[name] else { return nil }
+            return .object([
+                ("group", .string(name)), ("tools", .array(group.tools.sorted().map { .string($0) })),
+                ("limits", .array(entry.limits.map(json))),
+            ])
+        }
+        return [
+            ("default", .string(policy.defaultRuling.rawValue)),
+            ("on_deny", policy.onDeny.map { .string($0) } ?? .null),
+            ("hide", .array(policy.hidden.sorted().map { .string($0) })),
             ("tools", .array(entries.compactMap(tool))),
+            ("groups", .array(groups)),
             ("all_tools", .array(entries.filter { $0.subject == .allTools }.flatMap(\.limits).map(json))),
-            ("must_reserve", .array(document.mustReserve.titles.map { .string($0) })),
-        ])
+        ]
     }
 
     private static func tool(_ entry: PolicyListing.Entry) -> JSONText? {
         let name: String
-        let isListed: Bool
+        var isListed = true
+        var pattern: String?
         switch entry.subject {
-        case .tool(let tool): (name, isListed) = (tool, true)
-        case .matched(let tool, _): (name, isListed) = (tool, true)
+        case .tool(let tool): (name, pattern) = (tool, NamePattern.isPattern(tool) ? tool : nil)
+        case .matched(let tool, let text): (name, pattern) = (tool, text)
         case .unlisted(let tool): (name, isListed) = (tool, false)
-        case .anyOther, .allTools: return nil
+        case .anyOther, .allTools, .group: return nil
+        }
+        let hours = entry.hours.map { hours in
+            JSONText.object([
+                ("days", .string(hours.daysText)), ("from", .string(hours.fromText)), ("to", .string(hours.toText)),
+                ("timezone", .string(hours.zone.name)),
+            ])
         }
         return .object([
             ("tool", .string(name)),
             ("listed", .boolean(isListed)),
+            ("pattern", pattern.map { .string($0) } ?? .null),
+            ("each_tool", .boolean(entry.eachTool)),
+            ("hours", hours ?? .null),
+            ("mode", .string(entry.isShadow ? "shadow" : "enforce")),
             ("action", entry.action.map { .string($0.rawValue) } ?? .null),
             ("message", entry.message.map { .string($0) } ?? .null),
             ("arguments_checked_by_gateway", .boolean(entry.hasArgumentRules)),

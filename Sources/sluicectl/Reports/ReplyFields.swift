@@ -19,6 +19,11 @@ struct ReplyFields {
         return text
     }
 
+    /// A text that sidecars of earlier versions do not send: then it is empty.
+    func laterString(_ name: String) throws(SluiceError) -> String {
+        reply[name] == nil ? "" : try string(name)
+    }
+
     /// A map of names to texts, in its order.
     func texts(_ name: String) throws(SluiceError) -> [(String, String)] {
         let texts = reply[name]?.pairs?.compactMap { pair -> (String, String)? in
