@@ -192,11 +192,22 @@ import Testing
         }
     }
 
-    @Test func ownWordsTellNoWait() {
-        var rig = LimiterRig(policy(limit(max: 1, onDeny: "Slow down.")), usesStore: false)
-        #expect(rig.decide().allowed)
+    /// The wait has the place that a policy's own message gives it, or follows the message.
+    @Test func ownWordsTellTheWait() {
+        var rig = LimiterRig(
+            policy(
+                limit(max: 1, onDeny: "Slow down."), limit(max: 1, of: "u", onDeny: "In {retry_after}, please."),
+                limit(max: 0, of: "v", onDeny: "In {retry_after}.")), usesStore: false)
+        #expect(rig.decide().allowed && rig.decide("u").allowed)
         let denied = rig.decide()
-        #expect(denied.message == "Slow down." && !denied.messageHasWait)
+        #expect(denied.message == "Slow down." && denied.messageHasWait && denied.messageWaitRange == nil)
+        let placed = rig.decide("u")
+        #expect(placed.message == "In {retry_after}, please." && placed.messageHasWait)
+        #expect(placed.messageWaitRange == 3..<16)
+        // Nothing to wait for.
+        #expect(rig.decide("u", cost: 2).message == "In never, please.")
+        let blocked = rig.decide("v")
+        #expect(blocked.message == "In never." && !blocked.messageHasWait)
     }
 
     @Test(arguments: [true, false])

@@ -72,6 +72,21 @@ import Testing
         }
     }
 
+    /// Where the message has a place for it, the wait is not appended.
+    @Test(arguments: [
+        ("In {retry_after} é.", "In 62 seconds é."), ("{retry_after}", "62 seconds"),
+        ("é {retry_after}", "é 62 seconds"),
+    ]) func theWaitHasAPlace(_ message: String, _ text: String) {
+        var fields = Self.allowed
+        fields.message = message
+        fields.waitMs = 61_001
+        let head = message.utf8.count - message.drop { $0 != "{" }.utf8.count
+        fields.waitRange = head..<(head + 13)
+        #expect(
+            written { $0.writeDecision(fields, to: &$1) }.hasSuffix(
+                "$6\r\nshared\r\n$\(text.utf8.count)\r\n\(text)\r\n"))
+    }
+
     /// A lease is not given yet.
     @Test func theReadmesTableOfTheAnswerHasEveryWord() throws {
         let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("../../README.md")

@@ -1,3 +1,5 @@
+import SluicePolicy
+
 /// The answer to one check, with everything that a gateway needs to inform its client.
 package struct Decision: Sendable, Equatable {
     package enum Verdict: UInt8, Sendable, CaseIterable {
@@ -44,13 +46,24 @@ package struct Decision: Sendable, Equatable {
     final class Words: Sendable, Equatable {
         let rule: String
         let message: String
-        /// Whether the waiting time is appended to the message; never to a policy's own message.
+        /// Whether the message says how long to wait.
         let addsWait: Bool
+        /// The UTF-8 bytes of a policy's own message that the wait replaces; nil if it is appended.
+        let waitRange: Range<Int>?
 
         init(rule: String, message: String = "", addsWait: Bool = false) {
             self.rule = rule
             self.message = message
             self.addsWait = addsWait
+            waitRange = Limit.waitRange(in: message)
+        }
+
+        /// The message where there is no wait: the call can never pass.
+        var messageWithoutWait: String {
+            guard let waitRange else { return message }
+            let begin = message.utf8.index(message.utf8.startIndex, offsetBy: waitRange.lowerBound)
+            let end = message.utf8.index(begin, offsetBy: waitRange.count)
+            return String(message[..<begin]) + "never" + String(message[end...])
         }
 
         static func == (one: Words, other: Words) -> Bool {
@@ -83,9 +96,14 @@ package struct Decision: Sendable, Equatable {
     /// The path in the policy of the rule that decided.
     package var rule: String { words.rule }
     /// The message for the agent, if denied; else empty.
-    package var message: String { allowed ? "" : words.message }
-    /// Whether the waiting time is appended to the message.
+    package var message: String {
+        if allowed { return "" }
+        return words.waitRange == nil || messageHasWait ? words.message : words.messageWithoutWait
+    }
+    /// Whether the message says how long to wait.
     package var messageHasWait: Bool { words.addsWait && !allowed && retryAfterMs >= 0 }
+    /// The UTF-8 bytes of the message that the wait replaces; nil if it is appended.
+    package var messageWaitRange: Range<Int>? { words.waitRange }
 
     /// Only for a check that asked for a trace.
     package var trace: [LimitTrace]? {

@@ -54,7 +54,7 @@ struct Rules {
             isShadow = limit.mode == .shadow
             onOutage = limit.onOutage
             words = Decision.Words(
-                rule: limit.rule, message: limit.denialMessage, addsWait: limit.onDeny == nil && quota.capacity > 0)
+                rule: limit.rule, message: limit.denialMessage, addsWait: quota.capacity > 0)
             wordsWhenUnavailable = Decision.Words(
                 rule: limit.rule, message: "The limit on this call cannot be checked right now.", addsWait: true)
             usageCount = Batch.Charge(quota: quota, isShadow: isShadow, verifiesTimeToLive: false).usageCount

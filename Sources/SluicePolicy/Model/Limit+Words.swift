@@ -11,6 +11,16 @@ extension Limit {
         }
     }
 
+    /// In a document's own message: how long to wait.
+    private static let waitPlaceholder = "{retry_after}"
+
+    /// The UTF-8 bytes of a message that how long to wait replaces; `nil` if it has no place for that.
+    package static func waitRange(in message: String) -> Range<Int>? {
+        guard let range = message.firstRange(of: waitPlaceholder) else { return nil }
+        let begin = message.utf8.distance(from: message.utf8.startIndex, to: range.lowerBound)
+        return begin..<(begin + waitPlaceholder.utf8.count)
+    }
+
     /// One sentence for the agent when this limit denies: the document's own, if it has one.
     package var denialMessage: String {
         if let onDeny { return onDeny }

@@ -19,6 +19,8 @@ package struct DecisionFields: Sendable, Equatable {
     package var message: String
     /// If set, the message ends with " Try again in N seconds.", in the form of `WaitTime`. In milliseconds.
     package var waitMs: Int64?
+    /// If set together with `waitMs`, these UTF-8 bytes of the message are replaced by the time instead.
+    package var waitRange: Range<Int>?
     /// The id for `COMMIT`, `CANCEL` and `RELEASE`, empty when denied; `nil` if `RESERVE` was not given.
     package var reservation: String?
     /// The limits that were evaluated; `nil` if `TRACE` was not given.
@@ -51,15 +53,15 @@ extension ReplyWriter {
         writeDecision(
             allowed: fields.allowed, limit: fields.limit, remaining: fields.remaining,
             retryAfterMs: fields.retryAfterMs, resetMs: fields.resetMs, verdict: fields.verdict, rule: fields.rule,
-            source: fields.source, message: fields.message, waitMs: fields.waitMs, reservation: fields.reservation,
-            trace: fields.trace, to: &output)
+            source: fields.source, message: fields.message, waitMs: fields.waitMs, waitRange: fields.waitRange,
+            reservation: fields.reservation, trace: fields.trace, to: &output)
     }
 
     /// The same, for a caller that has the fields as separate values.
     package func writeDecision(
         allowed: Bool, limit: Int64, remaining: Int64, retryAfterMs: Int64, resetMs: Int64, verdict: ReplyVerdict,
-        rule: String, source: ReplySource, message: String = "", waitMs: Int64? = nil, reservation: String? = nil,
-        trace: [TraceEntry]? = nil, to output: inout ByteBuffer
+        rule: String, source: ReplySource, message: String = "", waitMs: Int64? = nil, waitRange: Range<Int>? = nil,
+        reservation: String? = nil, trace: [TraceEntry]? = nil, to output: inout ByteBuffer
     ) {
         let isMap = version == .resp3
         let textBytes = rule.utf8.count + message.utf8.count + (reservation?.utf8.count ?? 0)
@@ -85,7 +87,11 @@ extension ReplyWriter {
             if isMap { raw.text("$6\r\nsource\r\n") }
             raw.text(source.bulkString)
             if isMap { raw.text("$7\r\nmessage\r\n") }
-            raw.message(message, waitMs: waitMs)
+            if let waitMs, let waitRange {
+                raw.message(message, waitMs: waitMs, in: waitRange)
+            } else {
+                raw.message(message, waitMs: waitMs)
+            }
             if let reservation {
                 if isMap { raw.text("$11\r\nreservation\r\n") }
                 raw.bulkString(reservation)
@@ -134,6 +140,24 @@ extension RawOutput {
         text(opening)
         digits(wait.count)
         text(closing)
+        lineEnd()
+    }
+}
+
+extension RawOutput {
+    /// A message in which how long to wait, `29 seconds`, takes the place of some bytes.
+    mutating func message(_ message: String, waitMs: Int64, in range: Range<Int>) {
+        let wait = WaitTime(milliseconds: waitMs)
+        let (utf8, closing) = (message.utf8, wait.closing)
+        let begin = utf8.index(utf8.startIndex, offsetBy: range.lowerBound)
+        let end = utf8.index(begin, offsetBy: range.count)
+        // The closing ends a sentence.
+        let length = utf8.count - range.count + Self.digitCount(wait.count) + closing.utf8CodeUnitCount - 1
+        integer(UInt8(ascii: "$"), Int64(length))
+        for byte in utf8[..<begin] { self.byte(byte) }
+        digits(wait.count)
+        closing.withUTF8Buffer { for byte in $0.dropLast() { self.byte(byte) } }
+        for byte in utf8[end...] { self.byte(byte) }
         lineEnd()
     }
 }

@@ -173,7 +173,7 @@ extension ReplyWriter {
             allowed: decision.allowed, limit: decision.limit, remaining: decision.remaining,
             retryAfterMs: decision.retryAfterMs, resetMs: decision.resetMs, verdict: ReplyVerdict(decision.verdict),
             rule: decision.rule, source: ReplySource(decision.source), message: decision.message,
-            waitMs: decision.messageHasWait ? decision.retryAfterMs : nil,
+            waitMs: decision.messageHasWait ? decision.retryAfterMs : nil, waitRange: decision.messageWaitRange,
             reservation: decision.reservation,
             trace: decision.trace?.map {
                 TraceEntry(rule: $0.rule, windowStartMs: $0.windowStartMs, used: $0.used, max: $0.max)
