@@ -126,7 +126,7 @@ let package = Package(
                 "SluiceClient", "SluiceEngine", "SluicePolicy", "SluiceProcesses", "SluiceProtocol", nioCore, nioPosix,
             ],
             path: "Tests/Support", swiftSettings: settings),
-        tests("SluicePolicyTests", ["SluicePolicy"]),
+        tests("SluicePolicyTests", ["SluicePolicy", "Support"]),
         // A store in plain Swift, and the words of its tests. Pure, as the engine is.
         .target(
             name: "StoreModel", dependencies: ["SluiceEngine", "SluicePolicy"], path: "Tests/Model",

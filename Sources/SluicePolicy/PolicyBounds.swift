@@ -34,6 +34,10 @@ package enum PolicyBounds {
     package static let maxGroups = 64
     /// Most names and patterns of one group, and most patterns of all groups in one place.
     package static let maxGroupTools = 1_000
+    /// Most documents that extend each other one behind the other, beside the first.
+    package static let maxExtends = 8
+    /// Most maxima of one grant in `grants.json`: few compared with the limits of a document, which they replace.
+    package static let maxGrantMaxima = 64
     /// Most servers with rules of their own in one document.
     package static let maxServers = 256
     /// Most limits of one check, the tool's and those over all tools together: each is a key in Redis.

@@ -16,6 +16,33 @@ import Testing
         ])
     }
 
+    /// A limit that counts by what the check does not name says that it counted for the grant.
+    @Test func aMissingIdentityIsTold() async throws {
+        let limit = StubSidecar.map([
+            ("rule", StubSidecar.text("/tools/run/limits/s")), ("rate", StubSidecar.text("10 per minute")),
+            ("scope", StubSidecar.text("session")), ("algorithm", StubSidecar.text("fixed_window")),
+            ("window", StubSidecar.text("60s")), ("mode", StubSidecar.text("enforce")),
+            ("on_outage", StubSidecar.text("local")), ("missing", StubSidecar.text("session")),
+            ("passes", StubSidecar.integer(1)), ("max", StubSidecar.integer(10)), ("used", StubSidecar.integer(0)),
+            ("left", StubSidecar.integer(10)), ("local_used", StubSidecar.integer(0)),
+            ("retry_after_ms", StubSidecar.integer(0)), ("reset_ms", StubSidecar.integer(4_000)),
+            ("window_start_ms", StubSidecar.integer(0)), ("would_deny", StubSidecar.integer(0)),
+        ])
+        let reply = StubSidecar.map([
+            ("verdict", StubSidecar.text("allow")), ("rule", StubSidecar.text("/tools/run/limits/s")),
+            ("source", StubSidecar.text("shared")), ("message", StubSidecar.text("")),
+            ("policy", StubSidecar.text("")), ("allowed", StubSidecar.integer(1)),
+            ("retry_after_ms", StubSidecar.integer(0)), ("reset_ms", StubSidecar.integer(4_000)),
+            ("limit", StubSidecar.integer(10)), ("remaining", StubSidecar.integer(10)),
+            ("cost", StubSidecar.integer(1)), ("limits", StubSidecar.array([limit])),
+        ])
+        let stub = try await StubSidecar { _ in reply }
+        let run = await ControlRun.of("explain", "alice", "run", "--socket", stub.path)
+        #expect(run.output.contains("grant (the check names no session)"))
+        let json = try await ControlRun.of("explain", "alice", "run", "--json", "--socket", stub.path).json()
+        #expect((json["limits"] as? [[String: Any]])?.first?["missing"] as? String == "session")
+    }
+
     private static func stub() async throws -> StubSidecar {
         let reply = StubSidecar.map([
             ("verdict", StubSidecar.text("limit")), ("rule", StubSidecar.text("/tools/run/limits/a")),

@@ -142,7 +142,11 @@ enum FaultTables {
         ),
         (
             #"{"action":"block"}"#,
-            #"15: /tools/x/action: found "block", expected \#(actions)"#
+            #"15: /tools/x/action: found "block", expected \#(actions); did you mean "deny"?"#
+        ),
+        (
+            #"{"action":"ask"}"#,
+            #"15: /tools/x/action: found "ask", expected \#(actions); did you mean "require_approval"?"#
         ),
         (
             #"{"action":"Allow"}"#,
@@ -232,6 +236,14 @@ enum FaultTables {
 
     /// Limits of the tool `x`, on line 2; the pointer is written from the limit on.
     static let limitFaults: [Row] = [
+        (
+            #"{"counter":"c","max":1,"window":"1h30m"}"#,
+            #"33: /window: found "1h30m", expected \#(window); did you mean "90m"?"#
+        ),
+        (
+            #"{"counter":"c","max":1,"window":1,"scope":"agent"}"#,
+            #"43: /scope: found "agent", expected "grant" or "session"; did you mean "grant"?"#
+        ),
         ("7", #"1: : found 7, expected a limit: an object with "counter", "window" and "max""#),
         (#"{"window":1,"max":1}"#, #"1: : found no "counter", expected "counter": a name"#),
         (#"{"counter":"c","max":1}"#, #"1: : found no "window", expected "window": \#(window)"#),
@@ -282,8 +294,8 @@ enum FaultTables {
             "33: /max: found -1, expected a whole number from 0 to 1000000000000"
         ),
         (
-            #"{"counter":"c","window":1,"max":1.0}"#,
-            "33: /max: found 1.0, expected a whole number from 0 to 1000000000000"
+            #"{"counter":"c","window":1,"max":1.5}"#,
+            "33: /max: found 1.5, expected a whole number from 0 to 1000000000000"
         ),
         (
             #"{"counter":"c","window":1,"max":1000000000001}"#,

@@ -23,13 +23,58 @@ import Testing
 
     @Test(
         arguments: [
-            limit(0), limit(20), limit(5, #","window":60"#), limit(5, #","window":60,"algorithm":"sliding_log""#),
+            limit(20), limit(5, #","window":60"#), limit(5, #","window":60,"algorithm":"sliding_log""#),
             limit(5, #","window":60,"algorithm":"token_bucket""#), limit(5, #","algorithm":"concurrency""#),
             // A log has no such window.
             limit(5, #","window":"month","algorithm":"sliding_window""#),
             limit(5, #","window":"day","timezone":"Europe/Berlin","algorithm":"sliding_window""#),
         ])
     func ofAllElseNothingIsSaid(limit: String) throws { #expect(try Self.advice(limit) == []) }
+
+    /// What is legal and surely not meant.
+    @Test(
+        arguments: [
+            (
+                #""tools":{"x":{"limits":[\#(limit(0, #","window":60"#))]}}"#,
+                #"/tools/x/limits/c: a max of 0 blocks every call; the action "deny", or "hide", says so plainly"#
+            ),
+            (
+                #""tools":{"x":{"action":"deny","rate_limit":"1/day"}}"#,
+                "/tools/x: it is denied, so its limits count nothing"
+            ),
+            (
+                #""hide":["x*"],"tools":{"xy":{}}"#, "/tools/xy: it is hidden, so this rule is never used"
+            ),
+            (
+                #""tools":{"x":{"limits":[{"counter":"a","max":10,"window":"minute"},{"counter":"b","max":600,"window":"hour"}]}}"#,
+                "/tools/x/limits/b: /tools/x/limits/a never lets it fill up, so it has no effect"
+            ),
+            (
+                #""all_tools":{"limits":[{"counter":"a","max":9,"window":60}]},"tools":{"x":{"limits":[\#(limit(9, #","window":60"#))]}}"#,
+                "/tools/x/limits/c: /all_tools/limits/a never lets it fill up, so it has no effect"
+            ),
+            (
+                #""servers":{"s":{"tools":{"x":{"action":"deny","rate_limit":"1/day"}}}}"#,
+                "/servers/s/tools/x: it is denied, so its limits count nothing"
+            ),
+        ])
+    func warnings(members: String, line: String) throws {
+        let policy = try parse(document(members: members), features: .all)
+        #expect(PolicyAdvice.all(of: policy).map(\.line) == ["warning: " + line])
+    }
+
+    @Test(
+        arguments: [
+            #"{"counter":"a","max":10,"window":"minute"},{"counter":"b","max":599,"window":"hour"}"#,
+            #"{"counter":"a","max":10,"window":"minute","scope":"session"},{"counter":"b","max":600,"window":"hour"}"#,
+            #"{"counter":"a","max":10,"window":"minute","mode":"shadow"},{"counter":"b","max":10,"window":"minute"}"#,
+            #"{"counter":"a","max":10,"window":"minute"},{"counter":"b","max":100,"window":"90s"}"#,
+            #"{"counter":"a","max":10,"window":"minute","algorithm":"token_bucket"},{"counter":"b","max":50,"window":"minute"}"#,
+        ])
+    func limitsThatBothCount(limits: String) throws {
+        let text = document(tool: #"{"limits":[\#(limits)]}"#)
+        #expect(PolicyAdvice.all(of: try parse(text, features: .all)) == [])
+    }
 
     @Test func theSummarySaysItOnlyWhereItIsAsked() throws {
         let policy = try parse(document(limit: Self.limit(3)), features: .all)

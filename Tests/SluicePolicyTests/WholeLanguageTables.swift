@@ -200,7 +200,7 @@ enum WholeLanguageTables {
     private static let others: [(text: String, lines: [String])] = [
         (
             #"{"counter":"c","max":1,"window":1,"on_outage":"block"}"#,
-            [#"47: /on_outage: found "block", expected "local", "allow" or "deny""#]
+            [#"47: /on_outage: found "block", expected "local", "allow" or "deny"; did you mean "deny"?"#]
         ),
         (
             #"{"counter":"c","max":1,"window":1,"on_outage":"dney"}"#,

@@ -158,6 +158,31 @@ import SluicePolicy
         #expect(try await link.scan(query(prefix: "a*[b]")).get().counters.map(\.usage.used) == [5])
     }
 
+    /// A tool's counters are found in its server, too; a name with `*` is that of a pattern, and of a tool.
+    @Test func findsTheCountersOfPatternsAndServers() async throws {
+        let redis = try await RedisProcess()
+        let start = try openYear(redis)
+        let keys = [
+            "git_*", "git_%2A", "hub/git_*", "git_a", "hub/git_a", "@git_a", "hub/@git_a", "xgit_a", "hub/all_tools",
+        ]
+        .map { key("g", $0, startMs: start) }
+        try redis.command(["MSET"] + keys.enumerated().flatMap { [$1, String($0 + 1)] })
+        let link = try await LinkHarness.make(redis.url)
+        let all = try await link.scan(query()).get()
+        #expect(used(all).count == keys.count)
+        for grant in ["g", nil] {
+            #expect(
+                try await used(link.scan(query(grant: grant, tool: "git_*")).get())
+                    == [keys[0]: 1, keys[1]: 2, keys[2]: 3])
+            #expect(try await used(link.scan(query(grant: grant, tool: "git_a")).get()) == [keys[3]: 4, keys[4]: 5])
+        }
+        let containers = Dictionary(
+            uniqueKeysWithValues: all.counters.map { (Int($0.usage.used) - 1, $0.key.container) })
+        #expect(containers[0] == .pattern("git_*") && containers[1] == .tool("git_*"))
+        #expect(containers[2] == .server("hub", .pattern("git_*")) && containers[5] == .group("git_a"))
+        #expect(containers[6] == .server("hub", .group("git_a")) && containers[8] == .server("hub", .allTools))
+    }
+
     @Test func failsWithoutAServerAndWhenItIsStopped() async throws {
         let redis = try await RedisProcess()
         let link = try await LinkHarness.make(redis.url, limits: .brief)

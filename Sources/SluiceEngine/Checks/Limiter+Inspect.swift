@@ -144,15 +144,10 @@ extension Limiter {
     private func limit(of key: CounterKey) -> Limit? {
         if case .throttle = key.subject { return nil }
         // A counter that grants share may belong to any policy with such a limit.
-        let candidates = key.grant.map { policies.policy(forGrant: $0).map { [$0] } ?? [] } ?? Array(policies.policies)
-        for policy in candidates {
-            let limit = policy.limits(in: key.container).first {
-                $0.counter.utf8.elementsEqual(key.counter.utf8) && $0.window == key.window
-                    && $0.algorithm == key.algorithm
-            }
-            if let limit { return limit }
+        return policies.limits(forGrant: key.grant, in: key.container).first {
+            $0.counter.utf8.elementsEqual(key.counter.utf8) && $0.window == key.window
+                && $0.algorithm == key.algorithm
         }
-        return nil
     }
 }
 

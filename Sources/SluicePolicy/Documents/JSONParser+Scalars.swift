@@ -1,7 +1,7 @@
 /// Numbers and strings.
 extension JSONParser {
-    /// Reads a number: exact as `.integer` if it has neither fraction nor exponent and fits 64 bits, otherwise as it is
-    /// written.
+    /// Reads a number: exact as `.integer` if it is whole, however it is written (`1000`, `1e3`, `1000.0`), and fits 64
+    /// bits, otherwise as it is written.
     mutating func number() throws(PolicyFault) -> JSONValue.Content {
         let start = offset
         let startPosition = position
@@ -22,6 +22,7 @@ extension JSONParser {
             throw fault(
                 at: startPosition, found: text(from: start).shortened, expected: "a number without leading zeros")
         }
+        // Whether it is written as a whole number.
         var isWhole = true
         if take(".") {
             isWhole = false
@@ -32,12 +33,38 @@ extension JSONParser {
             if !take("+") { _ = take("-") }
             try digits(after: "the exponent's 'e'")
         }
-        if isWhole, let sum {
+        if !isWhole { sum = Self.wholeNumber(bytes[firstDigit..<offset]) }
+        if let sum {
             if isNegative { return .integer(sum) }
             if sum != .min { return .integer(-sum) }
         }
         return .otherNumber(text(from: start))
     }
+
+    /// The value of a number with a fraction or an exponent, as a negative number; `nil` if it is not whole, or has more
+    /// digits than any integer of 64 bits.
+    private static func wholeNumber(_ number: ArraySlice<UInt8>) -> Int64? {
+        let parts = number.split(maxSplits: 1) { $0 == UInt8(ascii: "e") || $0 == UInt8(ascii: "E") }
+        let places = parts[0].split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
+        // A longer exponent has leading zeros, or means a number that is too large or not whole.
+        guard parts.count < 2 || parts[1].count <= 4,
+            var exponent = parts.count < 2 ? 0 : Int(String(decoding: parts[1], as: UTF8.self))
+        else { return nil }
+        var digits = places.flatMap { $0 }
+        exponent -= places.count < 2 ? 0 : places[1].count
+        while exponent < 0, digits.last == UInt8(ascii: "0") {
+            digits.removeLast()
+            exponent += 1
+        }
+        digits.removeFirst(digits.prefix { $0 == UInt8(ascii: "0") }.count)
+        if digits.isEmpty { return 0 }
+        guard exponent >= 0, digits.count + exponent <= maxDigits else { return nil }
+        digits += Array(repeating: UInt8(ascii: "0"), count: exponent)
+        return Int64("-" + String(decoding: digits, as: UTF8.self))
+    }
+
+    /// The digits of the largest integer of 64 bits.
+    private static let maxDigits = 19
 
     private mutating func digits(after place: String) throws(PolicyFault) {
         guard nextDigit != nil else { throw fault(found: describeNext(), expected: "a digit after \(place)") }

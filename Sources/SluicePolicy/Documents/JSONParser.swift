@@ -86,9 +86,11 @@ package struct JSONParser {
         if take("}") { return [] }
         while true {
             guard next == UInt8(ascii: "\"") else {
+                let isAfterComma = !members.isEmpty && next == UInt8(ascii: "}")
+                let expected = members.isEmpty ? "a key in double quotes, or '}'" : "another key in double quotes"
                 throw fault(
-                    found: describeNext(),
-                    expected: members.isEmpty ? "a key in double quotes, or '}'" : "another key in double quotes")
+                    found: describeNext() + (isAfterComma ? " after a comma" : ""),
+                    expected: expected + (isAfterComma ? ", or no comma before '}'" : ""))
             }
             let keyPosition = position
             let key = try string()
@@ -123,6 +125,9 @@ package struct JSONParser {
         if take("]") { return [] }
         while true {
             pointer = parent.appending(elements.count)
+            if !elements.isEmpty, next == UInt8(ascii: "]") {
+                throw fault(found: "']' after a comma", expected: "another value, or no comma before ']'")
+            }
             elements.append(
                 try value(depth: depth + 1, expected: elements.isEmpty ? "a value, or ']'" : "another value"))
             pointer = parent
@@ -213,14 +218,21 @@ extension JSONParser {
     }
 
     func fault(at place: SourcePosition? = nil, found: String, expected: String) -> PolicyFault {
-        PolicyFault(
+        let expected = place == nil && isAtComment ? "\(expected) (JSON has no comments)" : expected
+        return PolicyFault(
             file: faults.file, pointer: pointer.text, position: place ?? position,
             problem: .unexpected(found: found, expected: expected, nearest: nil))
+    }
+
+    private var isAtComment: Bool {
+        let head = bytes[offset...].prefix(2)
+        return head.starts(with: "//".utf8) || head.starts(with: "/*".utf8) || head.first == UInt8(ascii: "#")
     }
 
     /// The text at `offset`, for a message: a whole word, or one character.
     func describeNext() -> String {
         guard let byte = next else { return "the end of the document" }
+        if isAtComment { return "a comment" }
         let word = word(from: offset)
         if !word.isEmpty { return "'\(word.shortened)'" }
         if byte < 0x20 { return "a control character (\(String(Unicode.Scalar(byte)).onOneLine))" }

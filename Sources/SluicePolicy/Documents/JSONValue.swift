@@ -21,9 +21,9 @@ package struct JSONValue: Sendable, Equatable {
     package enum Content: Sendable, Equatable {
         case null
         case bool(Bool)
-        /// A number without fraction and exponent that fits 64 bits: exact.
+        /// A whole number that fits 64 bits: exact.
         case integer(Int64)
-        /// Any other number, unchanged: it has a fraction or an exponent, or does not fit 64 bits.
+        /// Any other number, unchanged: it has a fraction, or does not fit 64 bits.
         case otherNumber(String)
         case string(String)
         case array([JSONValue])

@@ -13,7 +13,17 @@ package enum PolicyDocument {
     ) throws(PolicyFaults) -> Policy {
         var faults = FaultCollector(file: file)
         guard let root = JSONParser.parse(bytes, faults: &faults) else { throw faults.collected() }
+        return try read(root, faults: faults, features: features, isInFolder: false)
+    }
+
+    /// - Parameters:
+    ///   - faults: those found so far.
+    ///   - isInFolder: whether it may extend another document; what it has of that is then part of `root`.
+    static func read(
+        _ root: JSONValue, faults: FaultCollector, features: PolicyFeatures, isInFolder: Bool
+    ) throws(PolicyFaults) -> Policy {
         var reader = PolicyReader(DocumentReader(faults: faults), features: features)
+        reader.isInFolder = isInFolder
         let policy = reader.policy(DocumentNode(value: root, pointer: .root))
         guard let policy, reader.document.faults.isEmpty else { throw reader.document.faults.collected() }
         return policy
@@ -30,6 +40,8 @@ struct PolicyReader {
     let limitKeys: KnownKeys
     /// The valid values of a window.
     let windowWords: String
+    /// Whether a document may extend another.
+    var isInFolder = false
     /// The mode of the document that is being read.
     var mode = Limit.Mode.enforce
     /// The server whose rules are being read.
@@ -50,6 +62,12 @@ struct PolicyReader {
         guard var object = document.object(node, expected: "a policy: an object with \"version\" and \"default\"")
         else { return nil }
 
+        if let node = object.take(PolicyKeys.extends), !isInFolder {
+            document.unexpected(
+                PolicyKeys.extends.quoted, at: node.keyPosition ?? node.value.position, node.pointer,
+                expected: "it only in a folder of documents, as with --policies")
+        }
+        if let node = object.take("$schema") { _ = document.string(node, expected: "the address of a JSON Schema") }
         if let version = document.required("version", of: &object, expected: "\"1\"") {
             _ = choice(version, [FeatureWord("1", ())])
         }

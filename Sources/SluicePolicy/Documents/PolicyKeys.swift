@@ -15,7 +15,10 @@ enum PolicyKeys {
     static let denials = [actionDenials, hoursDenials, hiddenDenials, defaultDenials]
 
     private static let ruleKeys = ["hide", "all_tools", "tools", "groups", "on_deny"]
-    static let policy = KnownKeys(["version", "default"] + ruleKeys + ["servers", "mode"])
+    /// In a folder: the document that one is based on.
+    static let extends = "extends"
+    static let policy = KnownKeys(
+        ["version", "default"] + ruleKeys + ["servers", "mode"], others: [extends, "$schema"])
     /// Of one server's rules.
     static let server = KnownKeys(["default"] + ruleKeys)
     static let group = KnownKeys(["tools", "limits"])
@@ -81,7 +84,7 @@ extension PolicyReader {
         guard let text = document.string(node, expected: expected()) else { return nil }
         guard let found = words.first(where: { $0.word == text }) else {
             document.unexpected(
-                text.quoted, at: node, expected: expected(), nearest: NearestName.find(text, among: words.map(\.word)))
+                text.quoted, at: node, expected: expected(), nearest: Self.nearest(to: text, among: words.map(\.word)))
             return nil
         }
         guard features.isSuperset(of: found.needs) else {
@@ -89,6 +92,23 @@ extension PolicyReader {
             return nil
         }
         return found.meaning
+    }
+
+    /// What other tools call the words of this language.
+    private static let synonyms = [
+        "block": "deny", "forbid": "deny", "refuse": "deny", "reject": "deny", "disallow": "deny", "permit": "allow",
+        "ask": "require_approval", "approve": "require_approval", "approval": "require_approval",
+        "confirm": "require_approval", "agent": "grant", "user": "grant", "client": "grant", "key": "grant",
+        "consumer": "grant", "all": "global", "dry_run": "shadow", "log": "shadow", "monitor": "shadow",
+        "audit": "shadow", "leaky_bucket": "token_bucket", "gcra": "token_bucket", "fixed": "fixed_window",
+        "rolling_window": "sliding_window", "fail_open": "allow", "open": "allow", "fail_closed": "deny",
+        "closed": "deny",
+    ]
+
+    /// The word that was most likely meant.
+    static func nearest(to text: String, among words: [String]) -> String? {
+        synonyms[text.lowercased()].flatMap { words.contains($0) ? $0 : nil }
+            ?? NearestName.find(text, among: words)
     }
 
     /// The words that are accepted with these features.

@@ -114,7 +114,7 @@ extension PolicyReader {
         guard Self.scopes.contains(where: { $0.word == text }) else {
             document.unexpected(
                 text.quoted, at: node, expected: known(),
-                nearest: NearestName.find(text, among: Self.scopes.map(\.word) + [Self.attributeWord]))
+                nearest: Self.nearest(to: text, among: Self.scopes.map(\.word) + [Self.attributeWord]))
             return nil
         }
         return choice(node, Self.scopes, why: "a limit's scope is \(known())")

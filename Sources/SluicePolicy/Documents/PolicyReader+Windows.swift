@@ -47,7 +47,8 @@ extension PolicyReader {
             if let seconds = Self.seconds(ofTime: text), Self.windowRange.contains(seconds) { return seconds }
             let words = Self.fixedWindows.map(\.word) + Self.periods.map(\.word)
             document.unexpected(
-                text.quoted, at: node, expected: windowWords, nearest: NearestName.find(text, among: words))
+                text.quoted, at: node, expected: windowWords,
+                nearest: Self.simpleTime(text) ?? NearestName.find(text, among: words))
         default:
             document.unexpected(node.value.summary, at: node, expected: windowWords)
         }
@@ -60,6 +61,27 @@ extension PolicyReader {
         guard let unit = text.last.flatMap({ units[$0] }), let number = decimal(text.dropLast()) else { return nil }
         let (seconds, overflow) = number.multipliedReportingOverflow(by: unit)
         return overflow ? nil : seconds
+    }
+
+    /// `90m` for a time such as `1h30m` or `1m 30s`; `nil` for other text, and for what is no window.
+    private static func simpleTime(_ text: String) -> String? {
+        var seconds: Int64 = 0
+        var number = ""
+        for character in text.lowercased() where character != " " {
+            if character.isASCII, character.isNumber {
+                number.append(character)
+                continue
+            }
+            guard let part = Self.seconds(ofTime: number + String(character)) else { return nil }
+            let (sum, overflow) = seconds.addingReportingOverflow(part)
+            guard !number.isEmpty, !overflow else { return nil }
+            seconds = sum
+            number = ""
+        }
+        guard number.isEmpty, windowRange.contains(seconds) else { return nil }
+        let unit = [("d", PolicyBounds.secondsPerDay), ("h", 3600), ("m", 60), ("s", 1)]
+            .first { seconds % $0.1 == 0 }
+        return unit.map { "\(seconds / $0.1)\($0.0)" }
     }
 
     /// Digits only: `Int64` would also accept a sign.

@@ -49,14 +49,14 @@ package struct Limit: Sendable, Hashable {
     package let counter: String
     package let algorithm: Algorithm
     /// How many calls a token bucket holds; nil with other algorithms.
-    package let burst: Int64?
+    package private(set) var burst: Int64?
     /// How long a slot that is never released counts, ms; nil with other algorithms than `concurrency`.
     package let holdMs: Int64?
     /// `Window.endless` with `concurrency`, and of a fixed length with `tokenBucket` and `slidingLog`.
     package let window: Window
     /// How much one window admits, or how many calls may be in progress at once: 0 (blocks) to `PolicyBounds.maxLimit`,
     /// with `slidingLog` to `PolicyBounds.maxLogLimit`.
-    package let max: Int64
+    package private(set) var max: Int64
     package let scope: Scope
     /// Whether grants share the counters of `scope`; only with one session, server or attribute. Otherwise each grant
     /// has its own, except with `global`.
@@ -90,7 +90,21 @@ package struct Limit: Sendable, Hashable {
     }
 }
 
+extension [Limit] {
+    /// These limits with other maxima, by their paths. A bucket without a capacity of its own holds its maximum.
+    func with(maxima: [String: Int64]) -> [Limit] {
+        maxima.isEmpty ? self : map { limit in maxima[limit.rule].map { limit.with(max: $0) } ?? limit }
+    }
+}
+
 extension Limit {
+    fileprivate func with(max: Int64) -> Limit {
+        var limit = self
+        if burst == self.max { limit.burst = max }
+        limit.max = max
+        return limit
+    }
+
     /// A counter's identity, without the value of its scope: a limit whose identity stays the same keeps its counts,
     /// whatever else changes.
     package struct Identity: Sendable, Hashable {

@@ -166,6 +166,20 @@ package struct ToolGroup: Sendable, Equatable {
 }
 
 extension Policy {
+    /// The same rules with other maxima, by the paths of limits.
+    func with(maxima: [String: Int64]) -> Policy {
+        Policy(
+            defaultRuling: defaultRuling, hidden: hidden, allToolsLimits: allToolsLimits.with(maxima: maxima),
+            tools: tools.mapValues { rule in
+                ToolRule(
+                    action: rule.action, reason: rule.reason, limits: rule.limits.with(maxima: maxima),
+                    eachTool: rule.eachTool, hours: rule.hours, mode: rule.mode,
+                    hasArgumentRules: rule.hasArgumentRules)
+            },
+            groups: groups.mapValues { ToolGroup(tools: $0.tools, limits: $0.limits.with(maxima: maxima)) },
+            servers: servers.mapValues { $0.with(maxima: maxima) }, onDeny: onDeny, mode: mode, server: server)
+    }
+
     /// The same rules with those of servers.
     func with(servers: [String: Policy]) -> Policy {
         Policy(

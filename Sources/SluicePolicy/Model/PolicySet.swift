@@ -7,6 +7,9 @@ package struct PolicySet: Sendable, Equatable {
     package let documents: [String: Policy]
     /// Names of documents by grant, by pattern of grants, or by `everyGrant`; each is a key of `documents`.
     package let grants: [String: String]
+    /// The maxima that a grant, or a pattern of grants, has instead of its document's, by the paths of limits; each key is
+    /// one of `grants`.
+    package let maxima: [String: [String: Int64]]
     /// Those of patterns; derived.
     private let patterns: PatternTable<String>
     /// The one policy of all grants, if there are no named documents.
@@ -15,28 +18,44 @@ package struct PolicySet: Sendable, Equatable {
     package init(single: Policy) {
         documents = [:]
         grants = [:]
+        maxima = [:]
         patterns = PatternTable([:])
         self.single = single
     }
 
     /// - Parameter grants: every document that they name must exist.
-    init(documents: [String: Policy], grants: [String: String]) {
+    init(documents: [String: Policy], grants: [String: String], maxima: [String: [String: Int64]] = [:]) {
         precondition(grants.values.allSatisfy { documents[$0] != nil })
         self.documents = documents
         self.grants = grants
+        self.maxima = maxima
         patterns = PatternTable(grants)
         single = nil
     }
 
     /// The policy of a grant: the one mapped to its name, otherwise to the pattern with most literal characters that
-    /// matches it; `nil` if there is neither.
+    /// matches it, with the grant's own maxima; `nil` if there is neither. Such maxima make a copy of the whole policy.
     package func policy(forGrant grant: String) -> Policy? {
+        let maxima = maxima(forGrant: grant)
+        return document(forGrant: grant).map { maxima.isEmpty ? $0 : $0.with(maxima: maxima) }
+    }
+
+    private func document(forGrant grant: String) -> Policy? {
         single ?? documentName(forGrant: grant).flatMap { documents[$0] }
     }
 
     /// The name of a grant's document; `nil` if it has none, or if one policy applies to all.
-    package func documentName(forGrant grant: String) -> String? {
-        (NamePattern.isPattern(grant) ? nil : grants[grant]) ?? patterns.first(matching: grant)?.value
+    package func documentName(forGrant grant: String) -> String? { entry(ofGrant: grant).flatMap { grants[$0] } }
+
+    /// The grant's own maxima by the paths of limits.
+    package func maxima(forGrant grant: String) -> [String: Int64] {
+        maxima.isEmpty ? [:] : entry(ofGrant: grant).flatMap { maxima[$0] } ?? [:]
+    }
+
+    /// The key of `grants` that is for a grant.
+    private func entry(ofGrant grant: String) -> String? {
+        if !NamePattern.isPattern(grant), grants[grant] != nil { return grant }
+        return patterns.first(matching: grant)?.pattern.text
     }
 
     /// Grants with their documents, by name, then by pattern; the entry of all others comes last.
@@ -46,7 +65,17 @@ package struct PolicySet: Sendable, Equatable {
 
     /// The policy's ruling on a tool before anything is counted; a denial if the grant has no policy.
     package func ruling(forGrant grant: String, tool: String, server: String? = nil) -> Ruling {
-        policy(forGrant: grant)?.ruling(forTool: tool, server: server) ?? .noPolicy
+        guard let policy = document(forGrant: grant) else { return .noPolicy }
+        let ruling = policy.ruling(forTool: tool, server: server)
+        let maxima = maxima(forGrant: grant)
+        return maxima.isEmpty ? ruling : ruling.mapLimits { $0.with(maxima: maxima) }
+    }
+
+    /// The limits whose counters are in a container.
+    /// - Parameter grant: `nil` for those of every policy.
+    package func limits(forGrant grant: String?, in container: Limit.Container) -> [Limit] {
+        guard let grant else { return policies.flatMap { $0.limits(in: container) } }
+        return (document(forGrant: grant)?.limits(in: container) ?? []).with(maxima: maxima(forGrant: grant))
     }
 
     /// Every policy that a grant may have.
@@ -98,24 +127,18 @@ extension PolicySet {
         let names = documentFiles.map { String($0.name.dropLast(suffix.count)) }
         if let fault = tooManyFault(names.count, folder: folder) { throw PolicySetFaults(files: [fault]) }
 
-        var faults: [PolicyFaults] = []
-        var documents: [String: Policy] = [:]
-        for (name, file) in zip(names, documentFiles) {
-            do throws(PolicyFaults) {
-                documents[name] = try PolicyDocument.parse(file.bytes, file: path(file.name), features: features)
-            } catch {
-                faults.append(error)
-            }
-        }
-        var grants: [String: String] = [:]
+        let folder = DocumentFolder(
+            zip(names, documentFiles).map { ($0, path($1.name), $1.bytes) }, DocumentNames(names), features: features)
+        var faults = folder.faults
         do throws(PolicyFaults) {
             let bytes = files.first { $0.name == grantsFile }?.bytes
-            grants = try Self.grants(bytes, file: path(grantsFile), documents: DocumentNames(names))
+            let (grants, maxima) = try GrantsReader.read(
+                bytes, file: path(grantsFile), names: DocumentNames(names), documents: folder.policies)
+            if faults.isEmpty { return PolicySet(documents: folder.policies, grants: grants, maxima: maxima) }
         } catch {
             faults.append(error)
         }
-        guard faults.isEmpty else { throw PolicySetFaults(files: faults.sorted { $0.file < $1.file }) }
-        return PolicySet(documents: documents, grants: grants)
+        throw PolicySetFaults(files: faults.sorted { $0.file < $1.file })
     }
 
     private static func tooManyFault(_ count: Int, folder: String) -> PolicyFaults? {
@@ -127,70 +150,5 @@ extension PolicySet {
                 found: "\(count) documents", expected: "at most \(PolicyBounds.maxDocuments) in one folder",
                 nearest: nil))
         return faults.collected()
-    }
-
-    /// - Parameter bytes: the content of `grants.json`; `nil` if it does not exist.
-    private static func grants(
-        _ bytes: [UInt8]?, file: String, documents: DocumentNames
-    ) throws(PolicyFaults) -> [String: String] {
-        let expected = "an object that maps each grant, or \"*\", to the name of a document here"
-        var faults = FaultCollector(file: file)
-        guard let bytes else {
-            faults.add(
-                .root, SourcePosition(line: 1, column: 1),
-                .unexpected(found: "no such file", expected: expected, nearest: nil))
-            throw faults.collected()
-        }
-        guard let root = JSONParser.parse(bytes, faults: &faults) else { throw faults.collected() }
-        var reader = PolicyReader(DocumentReader(faults: faults), features: [])
-        var grants: [String: String] = [:]
-        if var object = reader.document.object(DocumentNode(value: root, pointer: .root), expected: expected) {
-            let entries = object.takeAll()
-            for (grant, node) in entries {
-                let position = node.keyPosition ?? node.value.position
-                guard reader.isName(grant, of: "a grant", at: position, node.pointer),
-                    reader.isPatternOrExact(grant, at: position, node.pointer)
-                else { continue }
-                grants[grant] = reader.documentName(node, among: documents)
-            }
-            reader.checkPatterns(
-                entries.filter { grants[$0.key] != nil }, of: "grant", at: DocumentNode(value: root, pointer: .root))
-        }
-        guard reader.document.faults.isEmpty else { throw reader.document.faults.collected() }
-        return grants
-    }
-}
-
-/// The names of a folder's documents, including those with faults.
-private struct DocumentNames {
-    /// Most names that a fault lists; if there are more, only the nearest is named.
-    private static let maxListed = 5
-
-    let sorted: [String]
-    let all: Set<String>
-
-    init(_ names: [String]) {
-        sorted = names
-        all = Set(names)
-    }
-
-    /// The valid values for one of them.
-    var expected: String {
-        !sorted.isEmpty && sorted.count <= Self.maxListed
-            ? PolicyReader.quoted(sorted) : "the name of a document here, without \".json\""
-    }
-
-    func nearest(to name: String) -> String? {
-        sorted.first { PolicySet.fileName(ofDocument: $0) == name } ?? NearestName.find(name, among: sorted)
-    }
-}
-
-extension PolicyReader {
-    fileprivate mutating func documentName(_ node: DocumentNode, among documents: DocumentNames) -> String? {
-        guard let name = document.string(node, expected: documents.expected) else { return nil }
-        if documents.all.contains(name) { return name }
-        let nearest = suggestion { documents.nearest(to: name) }
-        document.unexpected(name.quoted, at: node, expected: documents.expected, nearest: nearest)
-        return nil
     }
 }

@@ -1,28 +1,96 @@
-/// A document's valid parts that could be better: `policy check` shows them and passes.
+/// What `policy check` says of valid parts of a document: it passes.
 package struct PolicyAdvice: Sendable, Equatable {
-    /// The limit's path in the document.
+    package enum Kind: String, Sendable {
+        /// It could be better.
+        case advice
+        /// It is surely not what was meant.
+        case warning
+    }
+
+    package let kind: Kind
+    /// The path in the document.
     package let rule: String
     /// One sentence.
     package let text: String
 
-    /// The advice on a policy's limits: those over all tools first, then by tool.
+    /// As a line of text: `advice: /tools/x/limits/c: ...`.
+    package var line: String { "\(kind.rawValue): \(rule.onOneLine): \(text)" }
+
+    /// On a policy's limits and tools: what is over all tools first, then by tool, then the rules of servers.
     package static func all(of policy: Policy) -> [PolicyAdvice] {
-        PolicyListing(policy).allEntries.sorted { $0.subject == .allTools && $1.subject != .allTools }
-            .flatMap(\.limits).compactMap { PolicyAdvice($0) }
+        ([policy] + policy.servers.sorted { $0.key < $1.key }.map(\.value)).flatMap { own(of: $0) }
     }
 
-    /// nil if there is nothing to improve.
-    private init?(_ limit: Limit) {
+    private static func own(of policy: Policy) -> [PolicyAdvice] {
+        let groups = policy.groups.sorted { $0.key < $1.key }.map(\.value.limits)
+        let shared = ([policy.allToolsLimits] + groups).flatMap { of($0, beside: policy.allToolsLimits) }
+        let tools = policy.tools.sorted { $0.key < $1.key }.flatMap { name, rule in
+            of(name, rule, policy) + of(rule.limits, beside: policy.allToolsLimits)
+        }
+        return shared + tools
+    }
+
+    // MARK: Tools
+
+    private static func of(_ name: String, _ rule: ToolRule, _ policy: Policy) -> [PolicyAdvice] {
+        let container = Limit.Container.tool(name)
+        let path = (policy.server.map { .server($0, container) } ?? container).path
+        if policy.mode == .enforce, policy.hides(name) {
+            return [PolicyAdvice(kind: .warning, rule: path, text: "it is hidden, so this rule is never used")]
+        }
+        guard rule.action == .deny, !rule.limits.isEmpty else { return [] }
+        return [
+            PolicyAdvice(kind: .warning, rule: path, text: "it is denied, so its limits count nothing")
+        ]
+    }
+
+    // MARK: Limits
+
+    private static func of(_ limits: [Limit], beside others: [Limit]) -> [PolicyAdvice] {
+        limits.flatMap { limit in
+            [blocking(limit), rough(limit), useless(limit, among: limits + others)].compactMap(\.self)
+        }
+    }
+
+    private static func blocking(_ limit: Limit) -> PolicyAdvice? {
+        guard limit.max == 0, limit.mode == .enforce else { return nil }
+        return PolicyAdvice(
+            kind: .warning, rule: limit.rule,
+            text: "a max of 0 blocks every call; the action \"deny\", or \"hide\", says so plainly")
+    }
+
+    private static func rough(_ limit: Limit) -> PolicyAdvice? {
         // A log has no window of uneven length, and a limit that admits nothing has no rate.
         guard limit.algorithm == .slidingWindow, 1..<PolicyBounds.leastSlidingMax ~= limit.max,
             limit.window.fixedLengthMs != nil
         else { return nil }
-        rule = limit.rule
-        text =
-            "a sliding window of max \(limit.max) is a rough estimate, and gives steady callers less than their rate;"
-            + " use the algorithm \(Algorithm.slidingLog.name.quoted), which is exact"
+        return PolicyAdvice(
+            kind: .advice, rule: limit.rule,
+            text:
+                "a sliding window of max \(limit.max) is a rough estimate, and gives steady callers less than their rate;"
+                + " use the algorithm \(Algorithm.slidingLog.name.quoted), which is exact")
     }
 
-    /// As a line of text: `advice: /tools/x/limits/c: ...`.
-    package var line: String { "advice: \(rule.onOneLine): \(text)" }
+    /// A limit that another one, which counts at least the same calls, never lets fill up.
+    private static func useless(_ limit: Limit, among others: [Limit]) -> PolicyAdvice? {
+        guard limit.max > 0, limit.mode == .enforce else { return nil }
+        let smaller = others.first { other in
+            guard other.rule != limit.rule, other.mode == .enforce, other.onOutage == limit.onOutage,
+                other.scope == limit.scope, other.acrossGrants == limit.acrossGrants,
+                other.algorithm == .fixedWindow, limit.algorithm == .fixedWindow,
+                let otherMs = other.window.fixedLengthMs, let limitMs = limit.window.fixedLengthMs,
+                limitMs % otherMs == 0
+            else { return false }
+            let (most, overflow) = other.max.multipliedReportingOverflow(by: limitMs / otherMs)
+            // Of two that are alike the first counts.
+            let isSame = most == limit.max && limitMs == otherMs
+            return !overflow
+                && (most < limit.max || (most == limit.max && !isSame) || (isSame && other.rule < limit.rule))
+        }
+        return smaller.map {
+            PolicyAdvice(
+                kind: .warning, rule: limit.rule,
+                text: "\($0.rule.onOneLine) never lets it fill up, so it has no effect")
+        }
+    }
 }

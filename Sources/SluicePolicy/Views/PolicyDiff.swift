@@ -51,6 +51,7 @@ package struct PolicyDiff: Sendable, Equatable {
             let words: String
             switch (old.grants[grant], new.grants[grant]) {
             case (let before?, let after?):
+                addMaxima(ofGrant: grant, old, new)
                 if before == after { continue }
                 (kind, words) = (.changed, "policy \(before.onOneLine) -> \(after.onOneLine)")
             case (nil, let after?): (kind, words) = (.added, "added, policy \(after.onOneLine)")
@@ -58,6 +59,19 @@ package struct PolicyDiff: Sendable, Equatable {
             case (nil, nil): continue
             }
             changes.append(PolicyChange(.grants, kind, "grant \(grant.onOneLine): \(words)"))
+        }
+    }
+
+    /// A grant's own maxima, of a grant that both have.
+    private mutating func addMaxima(ofGrant grant: String, _ old: PolicySet, _ new: PolicySet) {
+        let (before, after) = (old.maxima[grant] ?? [:], new.maxima[grant] ?? [:])
+        for rule in Set(before.keys).union(after.keys).sorted() where before[rule] != after[rule] {
+            let words = { (max: Int64?) in max.map { String($0) } ?? "as its policy" }
+            changes.append(
+                PolicyChange(
+                    .grants, .changed,
+                    "grant \(grant.onOneLine): max of \(rule.onOneLine) \(words(before[rule])) -> \(words(after[rule]))"
+                ))
         }
     }
 

@@ -95,7 +95,11 @@ extension PolicySet {
     /// document.
     package var files: [(name: String, text: String)] {
         if let single { return [(name: "policy.json", text: PolicyDocument.text(of: single))] }
-        let mapping = sortedGrants.map { "  \($0.grant.asJSON): \($0.document.asJSON)" }
+        let mapping = sortedGrants.map { grant, document in
+            guard let maxima = maxima[grant] else { return "  \(grant.asJSON): \(document.asJSON)" }
+            let list = maxima.sorted { $0.key < $1.key }.map { "\($0.key.asJSON): \($0.value)" }
+            return "  \(grant.asJSON): {\"policy\": \(document.asJSON), \"max\": {\(list.joined(separator: ", "))}}"
+        }
         return [(name: Self.grantsFile, text: "{\n" + mapping.joined(separator: ",\n") + "\n}\n")]
             + documents.sorted { $0.key < $1.key }.map {
                 (name: Self.fileName(ofDocument: $0.key), text: PolicyDocument.text(of: $0.value))
@@ -122,7 +126,7 @@ extension LimitField.Value {
 
 extension String {
     /// The text as a JSON string.
-    fileprivate var asJSON: String {
+    var asJSON: String {
         var text = "\""
         for scalar in unicodeScalars {
             switch scalar {

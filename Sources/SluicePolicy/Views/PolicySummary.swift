@@ -80,7 +80,14 @@ package struct PolicySetSummary: Sendable {
     /// - Parameter advises: as in `PolicySummary.render`.
     package func render(advises: Bool = false) -> String {
         if let single = policies.single { return PolicySummary(single, file: file).render(advises: advises) }
-        let grants = policies.sortedGrants.map { [$0.grant.onOneLine, $0.document.onOneLine] }
+        let grants = policies.sortedGrants.map { grant, document in
+            let maxima = (policies.maxima[grant] ?? [:]).sorted { $0.key < $1.key }
+                .map { "\($0.key.onOneLine) \($0.value)" }
+            return [
+                grant.onOneLine,
+                document.onOneLine + (maxima.isEmpty ? "" : " with max of " + maxima.joined(separator: ", ")),
+            ]
+        }
         let documents = policies.documents.sorted { $0.key < $1.key }.map { name, policy in
             PolicySummary(policy, file: PolicySet.fileName(ofDocument: name)).render(advises: advises) + "\n"
         }

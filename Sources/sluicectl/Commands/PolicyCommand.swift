@@ -13,8 +13,35 @@ struct PolicyCommand: ParsableCommand {
               sluicectl policy check policy.json
               sluicectl policy show policies/ --grant alice-laptop
               sluicectl policy diff --socket sluice.sock policy.json
+              sluicectl policy schema >policy.schema.json
             """,
-        subcommands: [PolicyCheckCommand.self, PolicyShowCommand.self, PolicyDiffCommand.self])
+        subcommands: [
+            PolicyCheckCommand.self, PolicyShowCommand.self, PolicyDiffCommand.self, PolicySchemaCommand.self,
+        ])
+}
+
+struct PolicySchemaCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "schema",
+        abstract: "Prints a JSON Schema of policy documents, for editors.",
+        discussion: """
+            With "$schema" a document names the schema that an editor checks it by. What depends on several places, such as \
+            two patterns that match one name, only policy check finds.
+
+            Examples:
+              sluicectl policy schema >policy.schema.json
+
+            Exit codes: 0 printed, 64 wrong usage.
+            """)
+
+    @Flag(help: "The same on one line.")
+    var json = false
+
+    func run() throws {
+        let lines = PolicySchema.text.split(separator: "\n")
+        Console.current.write(
+            json ? lines.map { $0.drop { $0 == " " } }.joined(separator: " ") + "\n" : PolicySchema.text)
+    }
 }
 
 struct PolicyCheckCommand: ParsableCommand {
@@ -23,7 +50,8 @@ struct PolicyCheckCommand: ParsableCommand {
         abstract: "Checks policy documents, and sums up what they say.",
         discussion: """
             What passes here is accepted by sluiced of the same version. All faults are shown at once, on standard \
-            error, each as FILE:LINE:COLUMN. Lines that begin with "advice" say what is valid and could be better.
+            error, each as FILE:LINE:COLUMN. Lines that begin with "advice" say what is valid and could be \
+            better, those with "warning" what is valid and surely not meant.
 
             Examples:
               sluicectl policy check policy.json

@@ -34,16 +34,21 @@ struct PolicyCheckReport {
         ]
     }
 
+    private static func advice(_ policy: Policy, _ kind: PolicyAdvice.Kind) -> JSONText {
+        .array(
+            PolicyAdvice.all(of: policy).filter { $0.kind == kind }.map {
+                ["rule": .string($0.rule), "text": .string($0.text)]
+            })
+    }
+
     private static func json(_ name: String?, _ policy: Policy) -> JSONText {
         [
             "name": .text(name),
             "tools": .integer(policy.tools.count),
             "limits": .integer(policy.limitCount),
             "default": .string(policy.defaultRuling.rawValue),
-            "advice": .array(
-                PolicyAdvice.all(of: policy).map {
-                    ["rule": .string($0.rule), "text": .string($0.text)]
-                }),
+            "advice": advice(policy, .advice),
+            "warnings": advice(policy, .warning),
             "must_reserve": .strings(policy.mustReserve.titles),
         ]
     }

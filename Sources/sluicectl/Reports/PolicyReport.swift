@@ -15,6 +15,7 @@ struct PolicyReport {
     private let grant: String?
     /// The mapping of grants to documents, if there are several.
     private let grants: [(grant: String, document: String)]
+    private let maxima: [String: [String: Int64]]
     private let isSingle: Bool
     private let documents: [Document]
 
@@ -32,13 +33,14 @@ struct PolicyReport {
         self.source = source
         self.grant = grant
         isSingle = policies.single != nil
+        maxima = grant.map { [$0: policies.maxima(forGrant: $0)] } ?? policies.maxima
         if let single = policies.single {
             grants = []
             documents = [document(nil, single)]
         } else if let grant {
             let name = policies.documentName(forGrant: grant)
             grants = name.map { [(grant, $0)] } ?? []
-            documents = name.flatMap { name in policies.documents[name].map { [document(name, $0)] } } ?? []
+            documents = policies.policy(forGrant: grant).map { [document(name, $0)] } ?? []
         } else {
             grants = policies.sortedGrants
             documents = policies.documents.sorted { $0.key < $1.key }.map { document($0.key, $0.value) }
@@ -54,7 +56,11 @@ struct PolicyReport {
 
     private func grantTable(_ style: Style) -> String {
         var table = TextTable([.init("grant"), .init("policy")])
-        for entry in grants { table.append([.init(entry.grant), .init(entry.document)]) }
+        for entry in grants {
+            let maxima = (maxima[entry.grant] ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+            let words = maxima.isEmpty ? "" : " with max of " + maxima.joined(separator: ", ")
+            table.append([.init(entry.grant), .init(entry.document + words)])
+        }
         if let grant, grants.isEmpty { table.append([.init(grant), .init("no policy: denied", .bad)]) }
         if grant == nil && !grants.contains(where: { $0.grant == PolicySet.everyGrant }) {
             table.append(["(any other)", .init("no policy: denied", .bad)])
@@ -138,8 +144,12 @@ struct PolicyReport {
     // MARK: - JSON
 
     var json: JSONText {
-        let entries = grants.map { entry in
-            JSONText.object([("grant", .string(entry.grant)), ("policy", .string(entry.document))])
+        let entries = grants.map { entry -> JSONText in
+            let maxima = (maxima[entry.grant] ?? [:]).sorted { $0.key < $1.key }
+                .map { ($0.key, JSONText.integer($0.value)) }
+            return JSONText.object(
+                [("grant", .string(entry.grant)), ("policy", .string(entry.document))]
+                    + (maxima.isEmpty ? [] : [("max", .object(maxima))]))
         }
         return .object([
             ("source", .string(source)),
