@@ -36,6 +36,7 @@ POLICY: dict[str, Any] = {
                 {"counter": "slot_tokens", "window": LONG_WINDOW, "max": 1000},
             ]
         },
+        "chat": {"rate_limit": {"max": 3, "window": LONG_WINDOW}},
         "delete": {"action": "require_approval"},
         "free": {},
     },
@@ -249,4 +250,5 @@ def admitted(remaining: int = 9, *, reservation: str | None = None) -> bytes:
     """An admission's bytes."""
     texts = ["allow", "/tools/run/limits/runs", "shared", ""] + ([reservation] if reservation is not None else [])
     numbers = "".join(f":{number}\r\n" for number in (1, 10, remaining, 0, 1000))
-    return f"*{5 + len(texts)}\r\n{numbers}{''.join(f'${len(t)}{chr(13)}{chr(10)}{t}{chr(13)}{chr(10)}' for t in texts)}".encode()
+    bulks = "".join(f"${len(text.encode())}\r\n{text}\r\n" for text in texts)
+    return f"*{5 + len(texts)}\r\n{numbers}{bulks}".encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,18 +11,16 @@ import pytest
 from support import Sidecar, Stub, admitted
 
 from sluice import AsyncSluice, Decision, RequestError, Sluice
+from sluice._protocol import ReplyParser, decision_of
 
 MakeStub = Callable[[Callable[[list[str]], "bytes | None"]], Stub]
 PATIENT = {"connect_timeout": 30.0, "timeout": 30.0}
 
 
 def connections_to(path: str) -> int:
-    """Sockets of this process that are connected to a path."""
-    mine = {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{fd}")}
-    listening = Path("/proc/net/unix").read_text()
-    # The sidecar's ends have the path; this process' have none, so they are counted by the sidecar's.
-    assert mine
-    return sum(line.endswith(path) and line.split()[5] == "03" for line in listening.splitlines())
+    """Connections that a listener has accepted."""
+    sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    return sum(fields[-1] == path and fields[5] == "03" for fields in sockets)
 
 
 def test_two_hundred_threads(sidecar: Sidecar, grant: str) -> None:
@@ -224,8 +221,6 @@ def test_one_client_in_one_loop_after_the_other(shared_sidecar: Sidecar, grant: 
 
 def test_answers_come_in_any_pieces(stub: MakeStub) -> None:
     """Each byte on its own, and all at once."""
-    from sluice._protocol import ReplyParser, decision_of
-
     stream = admitted(1) + b"-BADARG wrong\r\n" + admitted(2, reservation="é" * 16) + b"$-1\r\n"
     for size in (1, 2, 3, 7, len(stream)):
         parser, replies = ReplyParser(), []

