@@ -23,6 +23,10 @@ extension Integration {
             ("swift test", "it is what runs this test"),
             ("install ", "installs into the system"),
             ("apt-get install", "installs into the system"),
+            ("pip install", "installs from PyPI; the tests of the Python package do that"),
+            ("python -m venv", "the same"),
+            ("venv/bin/python -m pytest", "the tests of the Python package do that"),
+            ("python deploy/python/tests/measure_faults.py", "the tests of the Python package run it, fewer times"),
             ("systemctl ", "needs systemd, and a system of its own"),
             ("sluicectl status --wait", "only under systemd, of a sidecar that was installed"),
         ]
@@ -45,7 +49,7 @@ extension Integration {
         /// Pages whose commands need nothing but the repository.
         private static let wholePages = [
             "README.md", "Tests/README.md", "deploy/redis/README.md", "deploy/systemd/README.md",
-            "deploy/examples/two-gateways/README.md",
+            "deploy/examples/two-gateways/README.md", "deploy/python/README.md",
         ]
         /// Pages whose commands need the Redis and the sidecar of README.md's first example.
         private static let servedPages = [

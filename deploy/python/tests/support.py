@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sluice._protocol import ErrorReply, check_request
+from sluice._sync import _Connection
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 #: In seconds, as in other tests of Sluice: no window ends during a test.
 LONG_WINDOW = 31_622_400
@@ -72,6 +75,17 @@ def wait_until(what: str, condition: Callable[[], bool], timeout: float = 20) ->
         time.sleep(0.005)
 
 
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that was started here does nothing meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until("the stop", lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class Sidecar:
     """A `sluiced` on a socket in a temporary folder."""
 
@@ -110,12 +124,8 @@ class Sidecar:
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
         """Meanwhile it does nothing."""
-        self.send(signal.SIGSTOP)
-        wait_until("the stop", lambda: Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
-        try:
+        with stopped(self.pid):
             yield
-        finally:
-            self.send(signal.SIGCONT)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends it, and waits for that."""
@@ -166,6 +176,16 @@ def _read(file: Any) -> Any:
     return line[:-2].decode()
 
 
+def overload(sidecar: Sidecar) -> None:
+    """Uses up the grant `many`'s share of a sidecar with little memory: without Redis that is `BUSY`."""
+    connection = _Connection(sidecar.path, 20)
+    for start in range(0, 65_536, 64):
+        part = [check_request("many", "chat", session=f"s{number}") for number in range(start, start + 64)]
+        if any(isinstance(reply, ErrorReply) for reply in connection.exchange(part, time.monotonic() + 60)):
+            break
+    connection.close()
+
+
 class Redis:
     """A `redis-server` on a socket in a temporary folder."""
 
@@ -178,6 +198,12 @@ class Redis:
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
         wait_until("the start of Redis", path.exists)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Meanwhile it does nothing."""
+        with stopped(self._process.pid):
+            yield
 
     def close_server(self) -> None:
         """Ends it, as a crash does."""

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from either import Either
-from support import Redis, Sidecar, Stub, admitted, wait_until
+from support import Redis, Sidecar, Stub, admitted, overload, wait_until
 
 from sluice import Denied, Sluice, Unavailable
-from sluice._protocol import ErrorReply, check_request
-from sluice._sync import _Connection
 
 MakeStub = Callable[[Callable[[list[str]], "bytes | None"]], Stub]
 #: Where a test is to see an answer, the machine may be slow.
@@ -47,12 +44,7 @@ def reason_of(client: Either, *words: str, **options: Any) -> str:
 def overloaded() -> Iterator[Sidecar]:
     """One with little memory, whose share the grant `many` has used up: without Redis that is `BUSY`."""
     sidecar = Sidecar("--memory", "16MiB")
-    connection = _Connection(sidecar.path, 20)
-    for start in range(0, 65_536, 64):
-        part = [check_request("many", "chat", session=f"s{number}") for number in range(start, start + 64)]
-        if any(isinstance(reply, ErrorReply) for reply in connection.exchange(part, time.monotonic() + 60)):
-            break
-    connection.close()
+    overload(sidecar)
     yield sidecar
     sidecar.close()
 

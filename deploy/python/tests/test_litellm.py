@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,9 @@ from sluice.litellm import SluiceLogger, default_grant, estimate_tokens
 TOKENS = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
 QUESTION = [{"role": "user", "content": "what?"}]
 
+#: The service has a question to which it gives no answer.
+waiting = threading.Event()
+
 
 def _chunks(head: dict[str, Any], breaks: bool) -> list[dict[str, Any]]:
     delta = [{"index": 0, "delta": {"role": "assistant", "content": "word "}, "finish_reason": None}]
@@ -42,6 +46,7 @@ async def _complete(request: Request) -> Response:
     if question == "fail":
         return JSONResponse({"error": {"message": "failed"}}, 500)
     if question == "wait":
+        waiting.set()
         await asyncio.sleep(60)
     head = {"id": "1", "object": "chat.completion", "created": 1, "model": "model"}
     if body.get("stream"):
