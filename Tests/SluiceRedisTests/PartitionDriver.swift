@@ -11,6 +11,7 @@ final class PartitionDriver: CounterStoreDelegate {
         var rejected = 0
         var superseded = 0
         var forgotten = 0
+        var givenUp = 0
         var closures: [String] = []
         /// Whether there are no more to send, and none whose outcome is unknown.
         var isDone = false
@@ -64,6 +65,16 @@ final class PartitionDriver: CounterStoreDelegate {
         eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(ms)) { self.pump() }
     }
 
+    /// As the engine does if an answer takes too long: whether those in flight run is not known then.
+    private func giveUp() {
+        isConnected = false
+        unconfirmed += inFlight
+        inFlight = []
+        outcome.givenUp += 1
+        link.disconnect()
+        link.connect()
+    }
+
     func linkConnected(server: String) {
         isConnected = true
         pump()
@@ -97,6 +108,7 @@ final class PartitionDriver: CounterStoreDelegate {
             }
         }
         pump()
+        if isWanted && outcome.answered % 64 == 63 { giveUp() }
     }
 
     func linkChangeFeed(_ event: ChangeFeedEvent) {}

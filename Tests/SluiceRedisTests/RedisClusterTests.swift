@@ -214,7 +214,8 @@ import Testing
         }
     }
 
-    /// Every partition moves to another master, and then some to a replica, while batches are sent all the time.
+    /// A replica takes over from its master, and then every partition moves to another one, while batches are sent all the
+    /// time.
     @Test func slotsMoveUnderLoadAndNothingIsLostOrTwice() async throws {
         let cluster = try await RedisClusterProcesses(replicas: 1)
         let harness = try await connected(cluster)
@@ -234,30 +235,30 @@ import Testing
                 try await zip(outcomes(), before).allSatisfy { $0.answered >= $1 + count }
             }
         }
-        try await goOn(by: 50)
+        try await goOn(by: 100)
+        let first = try await node(cluster, of: 0, harness)
+        try await cluster.switchOver(from: first)
+        try await goOn(by: 10)
         for partition in 0..<Self.partitions {
             let source = try await node(cluster, of: partition, harness)
-            try await cluster.move(slot: harness.slot(partition), from: source, to: (source + 1) % 3) { stage in
+            let target = try await node(cluster, of: (partition + 2) % Self.partitions, harness)
+            try await cluster.move(slot: harness.slot(partition), from: source, to: target) { stage in
                 // The first of them slowly, so that batches meet every state of a slot.
                 guard partition == 0 else { return }
                 let error = stage == .begun ? "TRYAGAIN" : "ASK"
                 try await waitUntil("a node answers \(error)") { try cluster.hasAnswered(error) }
             }
             try await goOn(by: 10)
-            #expect(try await node(cluster, of: partition, harness) == (source + 1) % 3)
+            #expect(try await node(cluster, of: partition, harness) == target && target != source)
         }
-        let source = try await node(cluster, of: 0, harness)
-        try await cluster.switchOver(from: source)
-        try await goOn(by: 10)
         _ = try await harness.onEventLoop { _, _ in drivers.value.forEach { $0.stop() } }
         try await waitUntil("every outcome is known") { try await outcomes().allSatisfy(\.isDone) }
-        #expect(try await node(cluster, of: 0, harness) != source)
         for (partition, outcome) in try await outcomes().enumerated() {
             let node = try await node(cluster, of: partition, harness)
             #expect(
                 try cluster.nodes[node].command("GET", harness.key(partition, "all")) == .string("\(outcome.charged)"),
                 "\(partition): \(outcome)")
-            #expect(outcome.forgotten == 0 && outcome.closures.isEmpty, "\(partition): \(outcome)")
+            #expect(outcome.forgotten == 0 && outcome.givenUp > 0, "\(partition): \(outcome)")
         }
         #expect(try cluster.hasAnswered("MOVED"))
     }
@@ -273,7 +274,10 @@ import Testing
         #expect(reason.hasPrefix("no node of the cluster answers: ") && reason.contains("NOAUTH"))
     }
 
-    @Test(.enabled(if: Certificates.isOpenSSLThere, "there is no program openssl"))
+    /// Servers other than the installed one may come without TLS.
+    @Test(
+        .enabled(if: Certificates.isOpenSSLThere, "there is no program openssl"),
+        .enabled(if: ProcessInfo.processInfo.environment["SLUICE_REDIS_SERVER"] == nil))
     func aClusterOverTLS() async throws {
         let certificates = try Certificates()
         try await certificates.makeAuthority("ca")

@@ -111,11 +111,32 @@ package final class RedisClusterProcesses: Sendable {
             let port = line.split(separator: ",").first(where: { $0.hasPrefix("port=") })?.dropFirst(5),
             let replica = ports.firstIndex(where: { "\($0)" == port })
         else { throw SupportError("no replica") }
+        var asked: ContinuousClock.Instant?
+        // What a node sends another one to which it has no link yet is lost. And a master that knows a newer epoch than the
+        // replica does not vote for it, and the others vote once in 30 seconds.
+        try await waitUntil("the nodes have links and agree on everything") {
+            let views = try nodes.map(Self.view)
+            return views.allSatisfy { $0 != nil && $0 == views[0] }
+        }
         try await waitUntil("the replica takes over", timeout: .seconds(60)) {
             if try nodes[replica].info("role") == "master" { return true }
-            try nodes[replica].command("CLUSTER", "FAILOVER")
+            // It begins anew when it is asked again, and gives up by itself after five seconds.
+            if asked.map({ $0 + .seconds(6) < .now }) ?? true {
+                try nodes[replica].command("CLUSTER", "FAILOVER")
+                asked = .now
+            }
             return false
         }
+    }
+
+    /// How a node sees the masters: their epochs and slots; nil if it has no link to one of the others.
+    private static func view(_ node: RedisProcess) throws -> Set<String>? {
+        // ID, address, flags, its master, PING, PONG, epoch, the link's state, slots.
+        let lines = (try node.command("CLUSTER", "NODES").text?.split(separator: "\n") ?? [])
+            .map { $0.split(separator: " ") }
+        guard lines.allSatisfy({ $0.count >= 8 && $0[7] == "connected" }) else { return nil }
+        return Set(
+            lines.filter { $0[2].contains("master") }.map { ([$0[0], $0[6]] + $0[8...]).joined(separator: " ") })
     }
 
     package enum MoveStage: Sendable {

@@ -249,6 +249,7 @@ final class PartitionLink: CounterStore {
     private func move(to place: RedisAddress.HostPort, from master: ClusterNode) -> ClusterNode {
         let next = cluster.node(at: place)
         state = .connected(next)
+        join(next)
         if let server = next.server { exchange.use(server, markerKey: markerKey) }
         leaveIfDone(master)
         return next
