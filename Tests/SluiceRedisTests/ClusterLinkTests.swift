@@ -112,6 +112,20 @@ import Testing
         #expect(stub.received(0) == keys + keys)
     }
 
+    /// The marker would let it run nowhere: it is not sent again, and the engine learns that it did not run.
+    @Test func aBatchThatWasOvertakenIsNotSentAgain() async throws {
+        let stub = try await StubCluster(Self.lower, Self.upper)
+        let harness = try await ClusterHarness.connected(to: stub.url, partitions: 2)
+        stub.answers(0, "-TRYAGAIN Multiple keys request during rehashing of slot\r\n", StubCluster.ran)
+        let batches = (1...2).map { harness.batch(0, $0, key: "a") }
+        harness.call(0) { link in batches.forEach(link.send) }
+        let first = try await harness.answer(0, sequence: 1).get()
+        #expect(try await harness.answer(0, sequence: 2).get().status == .ran)
+        // Unless the second answer came so late that the pause was over.
+        guard stub.received(0).count == 2 else { return }
+        #expect(first.status == .superseded && first.previousSequence == 2 && first.timeMs == 1_700_000_000_000)
+    }
+
     @Test func aBatchIsSentOnSoOftenAndNotMore() async throws {
         let stub = try await StubCluster(Self.lower, Self.upper)
         let harness = try await ClusterHarness.connected(to: stub.url, partitions: 2)
@@ -179,6 +193,26 @@ import Testing
         #expect(try await harness.answer(1, to: harness.batch(1, 1, key: "c")).get().status == .ran)
         guard case .connected = try await harness.connect(0) else { throw SupportError("not connected") }
         #expect(try await harness.answer(0, to: harness.batch(0, 99, key: "a")).get().status == .ran)
+    }
+
+    /// It lives on, and hears no more of what the others publish.
+    @Test func aSubscriptionDoesNotStayAtANodeThatHasLeft() async throws {
+        let stub = try await StubCluster(Self.lower, Self.upper)
+        let harness = try await ClusterHarness.connected(to: stub.url, partitions: 2)
+        harness.callAll { $0.forEach { $0.listen(.open) } }
+        for partition in 0..<2 { #expect(try await harness.next(partition) == .listening(.opened)) }
+        let old = stub.received(0) == ["SUBSCRIBE"] ? 0 : 1
+        stub.assign(0...16_383, to: 1 - old)
+        stub.answers(old, moved(harness, old, to: stub.place(1 - old)))
+        #expect(try await harness.answer(old, to: harness.batch(old, 1, key: "a")).get().status == .ran)
+        for partition in 0..<2 {
+            #expect(
+                try await harness.next(partition)
+                    == .listening(.closed(reason: "\(stub.place(old)) is no node of the cluster any more")))
+        }
+        harness.call(1) { $0.listen(.open) }
+        #expect(try await harness.next(1) == .listening(.opened))
+        #expect(stub.received(1 - old).last == "SUBSCRIBE")
     }
 
     // MARK: - Clusters that are not there

@@ -13,8 +13,8 @@ final class StubCluster: Sendable {
         var masters: [(slots: ClosedRange<Int>, node: Int)]
         /// For each node, what it answers to the next batches; `ran` to those after that.
         var answers: [[String]]
-        /// For each node, the first words of what it was sent: `ASKING`, and for a batch the number of its keys and the
-        /// last of them.
+        /// For each node, what it was sent: `ASKING`, `SUBSCRIBE`, and for a batch the number of its keys and the last of
+        /// them.
         var received: [[String]]
         var ports: [Int] = []
         var state = "ok"
@@ -82,6 +82,9 @@ final class StubCluster: Sendable {
         case ("EVALSHA", _):
             state.received[node].append("\(words[2]) \(words[words.count - 2])")
             return state.answers[node].isEmpty ? ran : state.answers[node].removeFirst()
+        case ("SUBSCRIBE", let channel):
+            state.received[node].append("SUBSCRIBE")
+            return "*3\r\n" + bulk("subscribe") + bulk(channel) + ":1\r\n"
         case ("ASKING", _):
             state.received[node].append("ASKING")
             return "+OK\r\n"

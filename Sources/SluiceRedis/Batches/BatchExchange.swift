@@ -76,6 +76,15 @@ struct BatchExchange {
     /// The batch in this slot gets no other answer than this failure.
     mutating func finish(_ slot: Int, _ failure: BatchFailure) { pipeline.setResult(.failure(failure), of: slot) }
 
+    /// A batch did not run where it was sent. If one that was sent after it has run, it will not run anywhere: that is its
+    /// answer then. Without it, the engine would take the later one's number for a proof that it ran, if nothing else came.
+    /// - Returns: whether that is so.
+    mutating func supersede(_ slot: Int) -> Bool {
+        guard let reply = pipeline.supersededReply(slot) else { return false }
+        pipeline.setResult(.success(reply), of: slot)
+        return true
+    }
+
     /// The oldest batch, if its answer has arrived; it is then no longer in flight.
     mutating func takeAnswered() -> (sequence: Int64, result: Result<BatchReply, BatchFailure>)? {
         pipeline.takeAnswered()

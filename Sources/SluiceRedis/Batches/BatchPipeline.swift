@@ -75,6 +75,22 @@ struct BatchPipeline {
         return !slots[index].hasScript
     }
 
+    /// The answer that this batch would get now, if one that was sent after it has run: that it charges nothing.
+    func supersededReply(_ index: Int) -> BatchReply? {
+        for later in inOrder.reversed() {
+            if later == index { return nil }
+            guard case .success(let reply) = slots[later].result, reply.status == .ran,
+                slots[later].sequence > slots[index].sequence
+            else { continue }
+            var superseded = BatchReply()
+            superseded.status = .superseded
+            superseded.timeMs = reply.timeMs
+            superseded.previousSequence = slots[later].sequence
+            return superseded
+        }
+        return nil
+    }
+
     mutating func setResult(_ result: Result<BatchReply, BatchFailure>, of index: Int) {
         slots[index].result = result
     }

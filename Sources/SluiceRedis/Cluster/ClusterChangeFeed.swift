@@ -6,6 +6,8 @@ internal import SluiceEngine
 final class ClusterChangeFeed {
     private unowned let cluster: RedisCluster
     private var subscription: ChangeSubscription?
+    /// Where that is.
+    private var place: RedisAddress.HostPort?
     private var isOpen = false
     /// Those whose feed is opening or open, by partition.
     private var listeners: [Int: PartitionLink] = [:]
@@ -32,17 +34,24 @@ final class ClusterChangeFeed {
         case .close:
             listeners[link.partition] = nil
             // It is silent, for the others too.
-            if probing.removeValue(forKey: link.partition) != nil { return leave() }
+            if probing.removeValue(forKey: link.partition) != nil { return leave("the subscription did not answer") }
             if listeners.isEmpty { stop() }
         }
+    }
+
+    /// Messages do not reach a node that has left the cluster.
+    func stay(at nodes: [RedisAddress.HostPort]) {
+        if let place, !nodes.contains(place) { leave("\(place) is no node of the cluster any more") }
     }
 
     private func subscribe() {
         let places = cluster.nodesInOrder
         turn += 1
+        let place = places[turn % places.count]
+        self.place = place
         subscription = ChangeSubscription(
             channel: KeySpace(prefix: cluster.configuration.keyPrefix).changeChannel,
-            target: cluster.target(places[turn % places.count]), handshake: cluster.handshake(isForCharging: false),
+            target: cluster.target(place), handshake: cluster.handshake(isForCharging: false),
             limits: cluster.configuration.limits, eventLoop: cluster.eventLoop
         ) { [weak self] in self?.report($0) }
     }
@@ -72,14 +81,15 @@ final class ClusterChangeFeed {
     }
 
     /// The subscription is of no use any more: those that still listen are told, and open it again.
-    private func leave() {
+    private func leave(_ reason: String) {
         stop()
-        later { $0.report(.closed(reason: "the subscription did not answer")) }
+        later { $0.report(.closed(reason: reason)) }
     }
 
     private func stop() {
         subscription?.close()
         subscription = nil
+        place = nil
         isOpen = false
         probing = [:]
     }

@@ -217,13 +217,25 @@ final class PartitionLink: CounterStore {
             }
         }
         leaveIfDone(node)
+        supersedeHeldBack()
         deliver()
+    }
+
+    /// Batches that did not run, and that one sent after them has overtaken.
+    private func supersedeHeldBack() {
+        for slot in flights.indices {
+            switch flights[slot] {
+            case .none, .sent: continue
+            case .held, .paused: if exchange.supersede(slot) { flights[slot] = .none }
+            }
+        }
     }
 
     /// The batch in this slot did not run: sends it on, or rejects it.
     private func follow(_ redirection: ClusterRedirection, _ error: RedisError, _ slot: Int, from master: ClusterNode) {
         redirections[slot] += 1
         func reject() { exchange.finish(slot, error.failure) }
+        if exchange.supersede(slot) { return cluster.hint() }
         let ownSlot = cluster.slot(ofPartition: partition)
         switch redirection {
         case .unavailable:

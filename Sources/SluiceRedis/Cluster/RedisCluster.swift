@@ -171,7 +171,7 @@ package final class RedisCluster {
         switch answer {
         case .failure(let failure): perform(topology.failed(failure.reason, nowNs: nowNs))
         case .success(let replies):
-            if let error = replies[1].error, !asksForSlots, !error.isAboutClusters {
+            if let error = replies[1].error, !asksForSlots, error.isForbidden || error.isUnknownSubcommand {
                 asksForSlots = true
                 return ask(place)
             }
@@ -203,6 +203,7 @@ package final class RedisCluster {
         case .renewed:
             for link in inOrder { link.found(topology.master(ofPartition: link.partition).map(node(at:))) }
             closeUnused()
+            changeFeed.stay(at: topology.nodes)
         case .failed(let reason):
             for link in inOrder { link.notFound(reason) }
         }
@@ -260,4 +261,7 @@ package final class RedisCluster {
 extension RedisError {
     /// What a server says that is no node of a cluster.
     fileprivate var isAboutClusters: Bool { message.firstRange(of: "cluster support disabled") != nil }
+
+    /// Redis 6.2: `ERR Unknown subcommand or wrong number of arguments for 'SHARDS'`.
+    fileprivate var isUnknownSubcommand: Bool { message.firstRange(of: "nknown subcommand") != nil }
 }
