@@ -276,6 +276,24 @@ import Testing
         #expect(reason.hasPrefix("no node of the cluster answers: ") && reason.contains("NOAUTH"))
     }
 
+    /// The rights of the example are enough, and nothing is missing with them.
+    @Test func aClusterWithAnACLUser() async throws {
+        let cluster = try await RedisClusterProcesses(masters: 1)
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let acl = try String(contentsOf: root.appendingPathComponent("deploy/redis/acl.txt"), encoding: .utf8)
+        let words = acl.replacing("CHANGE-ME", with: "s3cret").split(whereSeparator: \.isWhitespace).map(String.init)
+        #expect(try cluster.nodes[0].command(["ACL", "SETUSER"] + words.dropFirst()) == .string("OK"))
+        try cluster.nodes[0].command("ACL", "SETUSER", "default", "off")
+        let harness = try await ClusterHarness.connected(
+            to: cluster.url.replacing("://", with: "://sluice:s3cret@"), partitions: 2)
+        #expect(try await harness.answer(1, to: harness.batch(1, 1, key: "a")).get().status == .ran)
+        harness.call(1) { $0.listen(.open) }
+        #expect(try await harness.next(1) == .listening(.opened))
+        #expect(try await harness.scan(1, CounterQuery(keyPrefix: "sluice", limit: 1)).get().isWhole)
+        #expect(try await harness.onEventLoop { links, _ in links.flatMap(\.limitations) } == [])
+    }
+
     /// Servers other than the installed one may come without TLS.
     @Test(
         .enabled(if: Certificates.isOpenSSLThere, "there is no program openssl"),
