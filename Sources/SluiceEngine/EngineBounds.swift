@@ -3,6 +3,9 @@ package enum EngineBounds {
     /// Most checks that may wait for the store at once; one more is answered `BUSY`. At 100 bytes each this is 6.5 MB,
     /// and more than a store can answer within any budget.
     package static let maxWaitingChecks = 65_536
+    /// Most rules that metrics count by name, from the first that decides. The rest is counted together, as `(other)`:
+    /// a scrape of all has some 100 KiB.
+    package static let maxCountedRules = 512
     /// Most counters that one script call charges; the rest goes into the next batch. At 2 us of Redis' CPU each, this
     /// keeps one script near a millisecond, so that other clients of that Redis are not held up.
     package static let maxChargesPerBatch = 512

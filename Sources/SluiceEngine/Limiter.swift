@@ -309,8 +309,10 @@ package struct Limiter {
             if isGivenUp { dropConnection() }
             wantsLook = link.breaker.wantsLook(oldestUnansweredNs: oldestNs, now: now)
             if wasClosed && !link.isClosed {
+                statistics.figures.count(.timeout, now: now)
                 leaveStore(reason: Self.noAnswer, now: now)
             } else if wasProbing, case .stalled = link.breaker.state {
+                statistics.figures.count(.timeout, now: now)
                 notices.storeUnavailable(reason: Self.noAnswer)
             }
             advanceRecovery(now: now)
@@ -339,6 +341,8 @@ package struct Limiter {
 
     mutating func finish(_ ticket: Ticket, _ decision: consuming Decision, deadlineNs: Int64, now: ClockReading) {
         statistics.count(decision)
+        let askedNs = deadlineNs - budget.storeWaitNs
+        statistics.figures.addDuration(now.monotonicNs - askedNs, decision.source)
         finish(ticket, .decision(decision), deadlineNs: deadlineNs, now: now)
     }
 
@@ -351,8 +355,14 @@ package struct Limiter {
 
     /// Counts checks that were answered at once. They are late if they had already waited for longer than their
     /// budget.
-    package mutating func noteAnswered(_ count: Int, now: ClockReading) {
-        if now.waitedNs > budget.totalNs { statistics.late += Int64(count) }
+    package mutating func noteAnswered(_ answered: AnsweredAtOnce, now: ClockReading) {
+        if answered.isEmpty { return }
+        for source in Decision.Source.allCases {
+            let count = answered.count(source)
+            if count == 0 { continue }
+            statistics.figures.addDuration(now.waitedNs, source, times: count)
+            if now.waitedNs > budget.totalNs { statistics.late += count }
+        }
     }
 
     /// Takes back a batch that nothing refers to any more.

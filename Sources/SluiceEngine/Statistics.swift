@@ -25,6 +25,8 @@ package struct Statistics: Sendable, Equatable {
     package var clockFollows: Int64 = 0
     /// Data losses of the store.
     package var dataLosses: Int64 = 0
+    /// What only metrics report.
+    package internal(set) var figures = Figures()
 
     /// Checks answered `BUSY`, by cause.
     private var busy = [Int64](repeating: 0, count: Busy.allCases.count)
@@ -50,6 +52,7 @@ package struct Statistics: Sendable, Equatable {
 
     mutating func count(_ decision: borrowing Decision) {
         answers[Self.slot(decision.source, decision.verdict)] += 1
+        figures.rules.count(decision)
     }
 
     /// Takes back a decision that was counted, because it is only a part of a check's.

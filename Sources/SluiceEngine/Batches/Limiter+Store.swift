@@ -10,6 +10,7 @@ extension Limiter {
 
     /// The connection could not be opened, or broke.
     package mutating func linkClosed(reason: String, now: ClockReading) {
+        statistics.figures.count(.connection, now: now)
         let wasClosed = link.isClosed
         link.disconnected(now: now)
         if wasClosed { leaveStore(reason: reason, now: now) } else { notices.storeUnavailable(reason: reason) }
@@ -24,11 +25,13 @@ extension Limiter {
         recorder.noteOutcome(ofSequence: sequence)
         switch result {
         case .success(let reply):
+            statistics.figures.batchDurations.add(max(0, now.monotonicNs - batch.sentNs))
             answered(batch, reply, arrivedNs: arrivedNs, now: now)
         case .failure(.rejected(let reason)):
             reject(batch, reason: reason, now: now)
         case .failure(.unknown(let reason)):
             // It may have run, and stays unconfirmed until the next reply's marker shows that.
+            statistics.figures.count(.unclear, now: now)
             answerAllLocally(&batch, now: now)
             keepUnconfirmed(batch)
             pauseStore(reason: reason, now: now)
@@ -95,6 +98,7 @@ extension Limiter {
         batch.minTimeMs = clock.highestStoreMs
         writer.end(batch.sequence, ledger, clock)
         statistics.batches += 1
+        if !batch.hasOnlyHeartbeats { statistics.figures.batchEntries.add(Int64(batch.entries.count)) }
         return true
     }
 
@@ -135,10 +139,14 @@ extension Limiter {
             || (reconciler.journal.count > 0 && recorder.hasRestored)
         if ledger.runsNothing {
             // A single such reply is retried at once. The pauses grow if the store goes on.
+            statistics.figures.count(.marker, now: now)
             pauseStore(reason: "it does not keep this replica's marker: no batch runs", now: now)
         } else {
             link.answered(sentNs: batch.sentNs, awaitsMore: !ledger.inFlight.isEmpty, arrivedNs: arrivedNs, now: now)
-            if wasProbing && !link.isClosed { notices.storeUnavailable(reason: "its answers are too late") }
+            if wasProbing && !link.isClosed {
+                statistics.figures.count(.timeout, now: now)
+                notices.storeUnavailable(reason: "its answers are too late")
+            }
         }
         if !wasClosed && link.isClosed { storeReached(hadOutage: hadOutage, timeMs: reply.timeMs, now: now) }
         if !batch.writeBacks.isEmpty || reconciler.hasRestores || reservations.answers.hasUnsent {
@@ -376,6 +384,9 @@ extension Limiter {
             let counter = table.counter(ofPlan: entry.plan, index)
             let first = at
             let usage = usage(plan: entry.plan, index, numbers, &at)
+            if table[rulesOf: entry.plan].limits[index].isShadow {
+                countShadowDenials(entry, index, usage, cutMs: batch.cutMs, decidedMs: decidedMs)
+            }
             table[counter].observe(
                 usage, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: reconciler.storeEpoch, keepsShare: keepsShare)
             if table[counter].algorithm == .slidingLog {
@@ -398,6 +409,23 @@ extension Limiter {
                 recorder.noteOutcome(counter, in: &table)
             }
         }
+    }
+
+    /// Counts the checks of an entry that a shadow limit would have denied, before its usage is observed. The store
+    /// reports how many it would have denied of all replicas: those since the last report are taken for this entry's,
+    /// up to its checks, and only if no room is left.
+    private mutating func countShadowDenials(
+        _ entry: PendingBatch.Entry, _ index: Int, _ usage: Usage, cutMs: Int64, decidedMs: Int64
+    ) {
+        guard !entry.isPeek, usage.denials > 0 else { return }
+        let counter = table.counter(ofPlan: entry.plan, index)
+        let window = table.bounds(ofCounter: counter, at: cutMs)
+        let quota = table[rulesOf: entry.plan].limits[index].quota.at(window)
+        guard quota.left(usage, nowMs: decidedMs) < quota.units(ofCost: entry.cost) else { return }
+        let earlier = table[counter].windowStartMs == window.startMs ? table[counter].sharedDenials : 0
+        let count = min(entry.sentCount, usage.denials - earlier)
+        guard count > 0 else { return }
+        statistics.figures.rules.countShadowDenials(count, of: table[rulesOf: entry.plan].limits[index].words)
     }
 
     /// Reads the next usage in the reply, for one of a plan's limits.

@@ -1,4 +1,5 @@
 import SluicePolicy
+import Synchronization
 
 /// The answer to one check, with everything that a gateway needs to inform its client.
 package struct Decision: Sendable, Equatable {
@@ -46,10 +47,18 @@ package struct Decision: Sendable, Equatable {
     final class Words: Sendable, Equatable {
         let rule: String
         let message: String
+        private let row = Atomic(-1)
         /// Whether the message says how long to wait.
         let addsWait: Bool
         /// The UTF-8 bytes of a policy's own message that the wait replaces; nil if it is appended.
         let waitRange: Range<Int>?
+
+        /// The row of its rule in the `RuleFigures` of the limiter that made it; -1 until it first decides. Only that
+        /// limiter reads and sets it.
+        var figuresRow: Int {
+            get { row.load(ordering: .relaxed) }
+            set { row.store(newValue, ordering: .relaxed) }
+        }
 
         init(rule: String, message: String = "", addsWait: Bool = false) {
             self.rule = rule
@@ -88,7 +97,7 @@ package struct Decision: Sendable, Equatable {
     package var retryAfterMs: Int64 = 0
     /// How long until the binding window resets, ms; -1 if none.
     package var resetMs: Int64 = -1
-    private let words: Words
+    let words: Words
     private var extras: CopyOnWriteBox<Extras>?
 
     package var allowed: Bool { verdict == .allow }

@@ -196,6 +196,7 @@ extension Limiter {
             let quota = currentQuotas[index]
             if table[rulesOf: plan].limits[index].isShadow, !fitsLocally(counter, quota, cost: cost, nowMs: nowMs) {
                 table[counter].denyLocally()
+                statistics.figures.rules.countShadowDenials(1, of: table[rulesOf: plan].limits[index].words)
                 continue
             }
             let receipt = table[counter].admitLocally(

@@ -69,6 +69,11 @@ extension Limiter {
     package var counterCount: Int { table.counterCount }
     package var waitingCount: Int { ledger.waitingCount }
 
+    /// How long the oldest batch in flight has waited for its answer, ns; 0 if there is none.
+    package func oldestBatchNs(now: ClockReading) -> Int64 {
+        ledger.inFlight.first.map { max(0, now.monotonicNs - $0.sentNs) } ?? 0
+    }
+
     /// - Parameter limit: the most counters to return.
     package func counterQuery(grant: String?, tool: String?, limit: Int) -> CounterQuery {
         CounterQuery(in: configuration.keys, grant: grant, tool: tool, limit: limit)

@@ -390,6 +390,9 @@ struct Counter {
 
     var denials: Int64 { rare.map { $0.value.sharedDenials + $0.value.localDenials } ?? 0 }
 
+    /// Those that the store reported.
+    var sharedDenials: Int64 { rare?.value.sharedDenials ?? 0 }
+
     private var hasLocalDenials: Bool { rare.map { $0.value.localDenials > 0 } ?? false }
 
     /// Whether it has anything worth showing to an operator.

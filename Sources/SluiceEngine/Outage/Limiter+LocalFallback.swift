@@ -1,6 +1,7 @@
 /// Local fallback when the store rejects, times out or disconnects.
 extension Limiter {
     mutating func reject(_ batch: consuming PendingBatch, reason: String, now: ClockReading) {
+        statistics.figures.count(.rejected, now: now)
         answerAllLocally(&batch, now: now)
         pauseStore(reason: reason, now: now)
         // The batch that it repeats may have run.

@@ -59,7 +59,10 @@ extension Limiter {
             let usageCount = table[sent.counter].algorithm == .slidingLog ? Batch.logUsageCount : 1
             if case .charged(_, let usage) = cursor.next(.charge(usageCount: usageCount)) {
                 numbers = usage
-                if sent.writeBack.kind == .increment { statistics.settled += 1 }
+                switch sent.writeBack.kind {
+                case .increment: statistics.settled += 1
+                case .restore: statistics.figures.restores += 1
+                }
             }
             reconciler.answered(sent, numbers: numbers, decidedMs: decidedMs, keepsShare: keepsShare, in: &table)
         }

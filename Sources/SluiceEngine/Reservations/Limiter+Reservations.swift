@@ -190,8 +190,11 @@ extension Limiter {
             let waiter = batch.waiters[index]
             index = waiter.next
             guard waiter.state == .waiting else { continue }
-            if case .decision(let decision) = answer { statistics.count(decision) }
-            finish(waiter.ticket, answer, deadlineNs: waiter.deadlineNs, now: now)
+            if case .decision(let decision) = answer {
+                finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
+            } else {
+                finish(waiter.ticket, answer, deadlineNs: waiter.deadlineNs, now: now)
+            }
         }
     }
 
