@@ -12,6 +12,7 @@ let settings: [SwiftSetting] = [
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
@@ -20,7 +21,9 @@ let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: 
 let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 
 /// Targets that have a page of their own beside their sources.
-let documented: Set = ["SluicePolicy", "SluiceEngine", "SluiceProtocol", "SluiceRedis", "sluice-load"]
+let documented: Set = [
+    "SluicePolicy", "SluiceEngine", "SluiceProtocol", "SluiceRedis", "SluiceServer", "sluice-load",
+]
 
 func page(of name: String) -> [String] { documented.contains(name) ? ["README.md"] : [] }
 
@@ -90,9 +93,9 @@ let package = Package(
         module(
             "SluiceServer",
             [
-                "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix, logging, deque,
-                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
-            ]),
+                "SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceTerminal", nioCore, nioPosix, nioHTTP, logging,
+                deque, .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ], resources: [.embedInCode("HTTP/page.html")]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
         // For people at a terminal.
@@ -144,7 +147,7 @@ let package = Package(
             "SluiceServerTests",
             [
                 "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "StoreModel", "Support", nioCore,
-                nioPosix, nioEmbedded, logging,
+                nioPosix, nioHTTP, nioEmbedded, logging,
             ]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", "Support", nioCore]),
         tests(

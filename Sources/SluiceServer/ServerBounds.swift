@@ -61,6 +61,29 @@ package enum ServerBounds {
     /// How long a batch waits at most until the records needed after a crash are on the disk, ns. A disk that takes
     /// longer is treated as broken.
     package static let stateHoldLimitNs: Int64 = 500_000_000
+    /// Most HTTP connections at once; one more is answered 503 and closed. Proxies keep a few dozen open. So many fewer
+    /// the socket has, because they share the open files.
+    package static let maxHTTPConnections = 512
+    /// Longest head of an HTTP request, bytes, its path and headers counted; a longer one is answered 431, then close.
+    package static let maxHTTPHeadBytes = 16_384
+    /// Most headers of an HTTP request, answered in the same way.
+    package static let maxHTTPHeaders = 100
+    /// Longest body of an HTTP request, bytes: as a frame of the socket; a longer one is answered 413, then close.
+    package static let maxHTTPBodyBytes = 65_536
+    /// How long an HTTP connection may be idle before it is closed, ns: longer than nginx keeps its own end (60 s), so
+    /// that a proxy seldom asks at a connection that is just being closed.
+    static let httpIdleNs: Int64 = 75_000_000_000
+    /// How long an HTTP request may take from its head to its end, ns; then close.
+    static let httpRequestNs: Int64 = 10_000_000_000
+    /// How long an HTTP client may take to read its answer, ns; then close.
+    static let httpUnreadNs: Int64 = 30_000_000_000
+    /// How long a drain waits for HTTP connections, ns: their checks have been answered by then.
+    static let httpDrainLimitNs: Int64 = 1_000_000_000
+    /// What an idle HTTP connection holds, bytes: as one of the socket, and NIO's parser.
+    static let bytesPerHTTPConnection = 16_384
+    /// Counters on a page of `/v1/counters` when `limit` is not given, and the most.
+    static let countersPerPage = 100
+    static let maxCountersPerPage = 1_000
     /// How long an ending process waits until everything is on the disk, ns.
     package static let stateCloseLimitNs: Int64 = 5_000_000_000
     /// Largest state file, bytes: some 500,000 counters. What does not fit is not kept, and that is reported. When half

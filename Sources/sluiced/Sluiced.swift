@@ -66,6 +66,8 @@ struct Sluiced: AsyncParsableCommand {
             try await group.run()
         } catch let failure as SocketFile.Failure {
             throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
+        } catch let failure as ListenFailure {
+            throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
         } catch let failure as StoreUnavailable {
             throw fail(EX_UNAVAILABLE, "\(failure)")
         }
@@ -186,6 +188,9 @@ struct Sluiced: AsyncParsableCommand {
         if isCluster { configuration.limiter.partitionTags = PartitionTags(count: partitions) }
         configuration.memoryBytes = settings.memoryBytes
         configuration.answersThrottle = settings.answersThrottle
+        configuration.http.socketPath = settings.httpSocketPath
+        configuration.http.address = settings.httpAddress
+        configuration.facts.requiresStore = settings.requiresRedis
         return try await Server.make(
             configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
             logger: logger

@@ -43,6 +43,7 @@ import Testing
         #expect(settings.socketPath == "/s" && settings.socketMode == 0o660 && settings.socketGroup == nil)
         #expect(settings.operatorUserIDs == [] && settings.policySource == .file("/p"))
         #expect(!settings.requiresRedis)
+        #expect(settings.httpSocketPath == nil && settings.httpAddress == nil && !settings.allowsRemote)
         #expect(!settings.argumentsCheckedByGateway && !settings.answersThrottle && settings.stateFolder == nil)
         #expect(settings.budgetMs == 20 && settings.keyPrefix == "sluice" && settings.replicas == 1)
         #expect(settings.memoryBytes == 536_870_912 && settings.logLevel == .info && settings.logFormat == .text)
@@ -62,9 +63,10 @@ import Testing
             "arguments-checked-by-gateway": "true", "redis": "redis://h", "redis-user": "u", "redis-password": "secret",
             "require-redis": "true", "budget": "2s", "key-prefix": "k-1",
             "replicas": "7", "state-dir": "/d", "memory": "2GiB", "cl-throttle": "true", "log-level": "debug",
-            "log-format": "json",
+            "log-format": "json", "http-socket": "/h", "http-listen": "0.0.0.0:9464", "allow-remote": "true",
         ]
         let settings = try resolve(values)
+        #expect(settings.httpSocketPath == "/h" && settings.httpAddress?.port == 9464 && settings.allowsRemote)
         #expect(settings.redisURL == "redis://h" && settings.redisUser == "u" && settings.redisPassword == "secret")
         #expect(settings.socketPath == "/a" && settings.socketMode == 0o600 && settings.socketGroup == "www")
         #expect(settings.requiresRedis)
@@ -88,6 +90,22 @@ import Testing
             #expect(
                 faults(memory(wrong))
                     == ["--memory: found \"\(wrong)\", expected a size from 16MiB to 1TiB, such as 512MiB"])
+        }
+    }
+
+    @Test func doorsForOtherMachinesMustBeAskedFor() throws {
+        for address in ["127.0.0.1:1", "localhost:1", "[::1]:1"] {
+            #expect(try resolve(Self.required.merging(["http-listen": address]) { $1 }).httpAddress?.isLoopback == true)
+        }
+        for address in ["0.0.0.0:9464", "[::]:9464", "10.0.0.1:9464", "sidecar:9464"] {
+            let settings = Self.required.merging(["http-listen": address]) { $1 }
+            #expect(
+                faults(settings) == [
+                    "--http-listen: found \"\(address)\", which other machines may reach, expected an address of loopback "
+                        + "such as 127.0.0.1:9464, or --allow-remote"
+                ])
+            let allowed = settings.merging(["allow-remote": "true"]) { $1 }
+            #expect(try resolve(allowed).httpAddress?.description == address)
         }
     }
 
@@ -242,6 +260,9 @@ import Testing
             ("key-prefix", "a:b", "1 to 64 letters, digits, '.', '_' or '-'"),
             ("replicas", "0", "a whole number from 1 to 1000"), ("replicas", "1001", "a whole number from 1 to 1000"),
             ("replicas", "two", "a whole number from 1 to 1000"),
+            ("http-listen", "9464", "HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"),
+            ("http-listen", "127.0.0.1:http", "HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"),
+            ("allow-remote", "yes", "true or false"),
             ("log-level", "loud", "trace, debug, info, notice, warning, error or critical"),
             ("log-format", "xml", "text or json"), ("arguments-checked-by-gateway", "1", "true or false"),
         ])

@@ -12,6 +12,19 @@ package struct SettingTable: Sendable {
     ) { text in UInt32(text, radix: 8).flatMap { $0 <= 0o777 ? $0 : nil } }
     package let socketGroup = Setting<String?>(
         "socket-group", "Group of the socket, by name or id (default: that of the process)")
+    package let httpSocketPath = Setting<String?>(
+        "http-socket", "Path of a Unix socket for HTTP: metrics, health, checks as JSON (default: none)")
+    /// Loopback, unless `allowsRemote`.
+    package let httpAddress = Setting(
+        "http-listen", "Address for HTTP, as HOST:PORT; port 0 takes a free one, which the log names", default: "none",
+        expected: "HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"
+    ) { text -> ListenAddress?? in
+        if text == "none" { return .some(nil) }
+        return ListenAddress(text).map { .some($0) }
+    }
+    package let allowsRemote = Setting(
+        "allow-remote", "Let --http-listen take an address that other machines can reach: everybody there may ask",
+        off: "it may not")
     package let operatorUserIDs = Setting(
         "operators", "User ids that may use operators' commands beside root and sluiced's own, with commas",
         default: "", shown: "none", expected: "user ids with commas between them, such as 1001,1002"

@@ -151,6 +151,7 @@ package struct SettingsResolver {
         let sentinelPassword = password(table.sentinelPassword, inFile: table.sentinelPasswordFile)
         checkAddress()
         checkTLS()
+        checkDoors()
         var texts = values.mapValues(\.text)
         texts[table.redisPassword.name] = redisPassword
         texts[table.sentinelPassword.name] = sentinelPassword
@@ -240,5 +241,15 @@ package struct SettingsResolver {
         faults.append(
             "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what is still to be "
                 + "written to Redis")
+    }
+
+    /// Doors that other machines can reach must be asked for.
+    private mutating func checkDoors() {
+        guard let listen = values[table.httpAddress.name], let address = table.httpAddress.value(listen.text),
+            !address.isLoopback, !table.allowsRemote.value(values[table.allowsRemote.name]?.text)
+        else { return }
+        faults.append(
+            "\(listen.origin): found \(listen.text.quoted), which other machines may reach, expected an address of "
+                + "loopback such as 127.0.0.1:\(address.port), or --allow-remote")
     }
 }

@@ -519,30 +519,3 @@ final class ConnectionHandler: ChannelDuplexHandler {
         verifyUnread()
     }
 }
-
-extension RequestError {
-    fileprivate static func busy(_ cause: Busy) -> RequestError { RequestError(.busy, cause.advice) }
-    fileprivate static let throttleIsOff = RequestError(
-        .error, "CL.THROTTLE is off, start sluiced with --cl-throttle to use it")
-    fileprivate static let mustReserve = RequestError(
-        .badArgument,
-        "this tool counts calls that are going on, send CHECK with RESERVE, and RELEASE at its end")
-    fileprivate static let forOperators = RequestError(
-        .noPermission, "this command is for operators, call it as the user that runs sluiced or as root")
-    fileprivate static let otherArguments = RequestError(
-        .badArgument, "this ID was used for a check with other arguments, send the same ones or another ID")
-    fileprivate static func notSettled(_ fault: Limiter.SettleFault) -> RequestError {
-        switch fault {
-        case .tooMuch:
-            RequestError(
-                .tooBig,
-                "a limit of this tool cannot count that much (a token bucket: 2^53 over its window in ms), commit less")
-        case .storeFault:
-            RequestError(
-                .error,
-                "redis could not settle this reservation, nothing was changed: see the log of sluiced, send it again")
-        }
-    }
-    fileprivate static let storeUnavailable = RequestError(
-        .busy, "redis is unavailable and this sidecar does not know the reservation, send it again in a moment")
-}

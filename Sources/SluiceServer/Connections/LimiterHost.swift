@@ -29,6 +29,9 @@ final class LimiterHost {
     /// Whether the last unwritten state could not be written at the end.
     var isStateGivenUp = false
     private(set) var connections: ConnectionTable
+    /// The doors beside the socket; their checks have slots from `firstDoorSlot` on.
+    private(set) var doors: [any Door] = []
+    private static let firstDoorSlot = 1 << 24
     private(set) var memory: MemoryBudget
     /// Whether `CL.THROTTLE` is on: its keys need no policy, so any caller may create any number of them.
     let answersThrottle: Bool
@@ -243,7 +246,7 @@ final class LimiterHost {
     }
 
     private func expectAnswer(_ slot: Int) {
-        connections.expectAnswer(slot)
+        if slot < Self.firstDoorSlot { connections.expectAnswer(slot) }
         schedulePump()
     }
 
@@ -313,6 +316,12 @@ final class LimiterHost {
     }
 
     // MARK: - Connections
+
+    /// - Returns: the slot of the door's checks.
+    func add(_ door: any Door) -> Int {
+        doors.append(door)
+        return Self.firstDoorSlot + doors.count - 1
+    }
 
     /// nil if there is no room for another connection.
     func add(_ connection: ConnectionHandler) -> Int? {
@@ -542,9 +551,15 @@ final class LimiterHost {
         let completions = finished.span
         for index in completions.indices {
             let ticket = completions[index].ticket
-            connections.answered(ticket.slot)?.complete(ticket.number, completions[index].answer)
+            if ticket.slot >= Self.firstDoorSlot {
+                doors[ticket.slot - Self.firstDoorSlot].complete(ticket.number, completions[index].answer)
+            } else {
+                connections.answered(ticket.slot)?.complete(ticket.number, completions[index].answer)
+            }
         }
-        for index in completions.indices { connections[completions[index].ticket.slot]?.flushCompleted() }
+        for index in completions.indices where completions[index].ticket.slot < Self.firstDoorSlot {
+            connections[completions[index].ticket.slot]?.flushCompleted()
+        }
     }
 
     /// Keeps one timer, for the earliest time that the limiter wants. One that fires early costs less than cancelling

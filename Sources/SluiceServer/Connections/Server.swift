@@ -19,6 +19,7 @@ package struct ServerConfiguration: Sendable {
     package var memoryBytes = ServerBounds.defaultMemoryBytes
     /// Whether `CL.THROTTLE` is answered.
     package var answersThrottle = false
+    package var http = HTTPConfiguration()
     /// The state that survives the process; nil: none.
     package var state: SavedState?
     package var facts: ServerFacts
@@ -55,10 +56,13 @@ package struct StoreUnavailable: Error, CustomStringConvertible {
 package final class Server: Sendable {
     package typealias MakeLinks = @Sendable (any EventLoop) -> [any CounterStore]
 
-    private let configuration: ServerConfiguration
+    let configuration: ServerConfiguration
     let eventLoop: any EventLoop
     let host: NIOLoopBound<LimiterHost>
     private let operators: NIOLoopBound<OperatorCommands>
+    /// nil if it listens nowhere.
+    let http: NIOLoopBound<HTTPDoor?>
+    let httpListeners: NIOLoopBoundBox<HTTPListeners>
     let listener: NIOLoopBoundBox<(any Channel)?>
     let socketFile: NIOLoopBoundBox<SocketFile?>
     let socketWatch: NIOLoopBoundBox<SocketWatch>
@@ -94,8 +98,9 @@ package final class Server: Sendable {
             Self.restore(&limiter, from: $0.contents, folder: $0.file.folder, logger: logger)
             return StateWriter($0.file, eventLoop: eventLoop, logger: logger)
         }
-        let maxConnections = OpenFileLimit.raise()
-        if maxConnections < ServerBounds.maxConnections {
+        let reserved = configuration.http.isOn ? ServerBounds.maxHTTPConnections : 0
+        let maxConnections = max(1, OpenFileLimit.raise() - reserved)
+        if maxConnections < ServerBounds.maxConnections - reserved {
             logger.warning(
                 "the limit on open files leaves room for few connections: raise it (ulimit -n, LimitNOFILE)",
                 metadata: ["max_connections": "\(maxConnections)"])
@@ -105,10 +110,13 @@ package final class Server: Sendable {
             memoryBytes: configuration.memoryBytes, answersThrottle: configuration.answersThrottle,
             eventLoop: eventLoop, logger: logger)
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
-        operators = NIOLoopBound(
-            OperatorCommands(
-                host: host, facts: configuration.facts, operatorUserIDs: configuration.operatorUserIDs),
-            eventLoop: eventLoop)
+        let operators = OperatorCommands(
+            host: host, facts: configuration.facts, operatorUserIDs: configuration.operatorUserIDs)
+        self.operators = NIOLoopBound(operators, eventLoop: eventLoop)
+        let door =
+            configuration.http.isOn ? HTTPDoor(host: host, operators: operators, facts: configuration.facts) : nil
+        http = NIOLoopBound(door, eventLoop: eventLoop)
+        httpListeners = NIOLoopBoundBox(HTTPListeners(), eventLoop: eventLoop)
         listener = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketFile = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketWatch = NIOLoopBoundBox(SocketWatch(), eventLoop: eventLoop)
@@ -156,6 +164,7 @@ package final class Server: Sendable {
     /// share counts should not begin with local ones. After its task was cancelled, only `stop` may be called.
     /// - Parameter requiresStore: whether it throws `StoreUnavailable` rather than listen without sharing.
     package func start(storeWait: TimeAmount, requiresStore: Bool = false) async throws {
+        try await listenHTTP()
         if configuration.limiter.usesStore {
             try await reachStore(within: storeWait)
             if requiresStore, let reason = try await unsharedReason() {
@@ -166,6 +175,7 @@ package final class Server: Sendable {
             try await eventLoop.submit { [host] in host.value.start() }.get()
         }
         try await listen()
+        try await eventLoop.submit { [http] in http.value?.readiness = .ready }.get()
     }
 
     private func reachStore(within limit: TimeAmount) async throws {
@@ -263,7 +273,8 @@ package final class Server: Sendable {
         // A socket that is being created again must not be left behind.
         try await eventLoop.flatSubmit { [self] in endSocketWatch() }.get()
         let drained = eventLoop.makePromise(of: Void.self)
-        try await eventLoop.submit { [host, listener, socketFile] in
+        try await eventLoop.submit { [self] in
+            beginHTTPDrain()
             listener.value?.close(promise: nil)
             socketFile.value?.remove()
             host.value.drain { drained.succeed() }
@@ -281,6 +292,7 @@ package final class Server: Sendable {
             host.value.closeState(complete)
             eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.stateCloseLimitNs), complete)
         }.get()
+        try await endHTTPDrain()
         try await closed.futureResult.get()
     }
 }

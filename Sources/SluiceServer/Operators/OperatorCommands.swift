@@ -133,6 +133,8 @@ package struct ServerFacts: Sendable {
     package var storeAddress: String
     package var replicaID: String
     package var startedAt: ClockReading
+    /// Whether a start fails without the store (`--require-redis`).
+    package var requiresStore = false
 
     package init(
         version: String, policyDescription: String, storeAddress: String, replicaID: String, startedAt: ClockReading

@@ -1,0 +1,30 @@
+import SluiceEngine
+import SluiceProtocol
+
+/// What callers are answered instead of a decision.
+extension RequestError {
+    static func busy(_ cause: Busy) -> RequestError { RequestError(.busy, cause.advice) }
+    static let throttleIsOff = RequestError(
+        .error, "CL.THROTTLE is off, start sluiced with --cl-throttle to use it")
+    static let mustReserve = RequestError(
+        .badArgument,
+        "this tool counts calls that are going on, send CHECK with RESERVE, and RELEASE at its end")
+    static let forOperators = RequestError(
+        .noPermission, "this command is for operators, call it as the user that runs sluiced or as root")
+    static let otherArguments = RequestError(
+        .badArgument, "this ID was used for a check with other arguments, send the same ones or another ID")
+    static func notSettled(_ fault: Limiter.SettleFault) -> RequestError {
+        switch fault {
+        case .tooMuch:
+            RequestError(
+                .tooBig,
+                "a limit of this tool cannot count that much (a token bucket: 2^53 over its window in ms), commit less")
+        case .storeFault:
+            RequestError(
+                .error,
+                "redis could not settle this reservation, nothing was changed: see the log of sluiced, send it again")
+        }
+    }
+    static let storeUnavailable = RequestError(
+        .busy, "redis is unavailable and this sidecar does not know the reservation, send it again in a moment")
+}
