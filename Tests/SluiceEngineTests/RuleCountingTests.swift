@@ -107,5 +107,14 @@ import Testing
         }
         #expect(rig.decide("a", isPeek: true, approved: true, wantsTrace: true).trace?.isEmpty == true)
         #expect(rig.limiter.counterCount == 6)
+        // Operators see what each would have denied, under its path.
+        let reports = rig.limiter.counters(stored: nil, grant: nil, tool: nil, now: rig.now)
+        let denials = Dictionary(uniqueKeysWithValues: reports.map { ($0.rule, $0.denials) })
+        #expect(
+            denials == [
+                "(hidden)": 3, "(default deny)": 3, "/tools/d/action": 3, "/tools/a/action": 3, "/tools/t/hours": 3,
+                "/tools/l/limits/c": 2,
+            ])
+        #expect(reports.allSatisfy { $0.isShadow })
     }
 }

@@ -31,6 +31,9 @@ extension Policy {
     /// - Parameter besidesEvery: whether it would be if not every tool were.
     func hides(_ tool: String, besidesEvery: Bool = false) -> Bool { maker.hides(tool, besidesEvery: besidesEvery) }
 
+    /// What counts how often hidden and unlisted tools would be denied, if the document is in shadow mode.
+    var sharedDenials: [Limit] { maker.sharedDenials }
+
     static func notAllowed(_ tool: String) -> String {
         "\(tool.onOneLine) is not allowed by this grant's policy."
     }
@@ -104,6 +107,14 @@ struct RulingMaker {
         shadowed(
             .deny(rule: PolicyKeys.hiddenDenials, message: Policy.notAllowed(tool)), PolicyKeys.hiddenDenials,
             passing: others)
+    }
+
+    /// See `Policy.sharedDenials`.
+    var sharedDenials: [Limit] {
+        guard mode == .shadow else { return [] }
+        return [PolicyKeys.hiddenDenials, PolicyKeys.defaultDenials].map { name in
+            denial(name, in: inServer(.allTools), .deny(rule: name, message: ""))
+        }
     }
 
     private func shadowed(_ ruling: Ruling, _ counter: String, passing limits: [Limit]) -> Ruling {

@@ -73,7 +73,8 @@ package struct Policy: Sendable, Equatable {
         return (server == Self.everyServer ? nil : servers[server]) ?? servers[Self.everyServer] ?? self
     }
 
-    /// The limits of the document whose counters are in a container, as they apply to calls that it counts.
+    /// The limits of the document whose counters are in a container, as they apply to calls that it counts; with those that
+    /// count what shadow rules would deny.
     package func limits(in container: Limit.Container) -> [Limit] {
         var (server, inner): (String?, Limit.Container) = (nil, container)
         if case .server(let name, let place) = container { (server, inner) = (name, place) }
@@ -82,11 +83,12 @@ package struct Policy: Sendable, Equatable {
         var limits: [Limit]
         var tool = ""
         switch inner {
-        case .allTools: limits = rules.allToolsLimits
+        case .allTools: limits = rules.allToolsLimits + rules.sharedDenials
         case .group(let name): limits = rules.groups[name]?.limits ?? []
-        case .pattern(let text), .eachTool(let text): limits = rules.tools[text]?.limits ?? []
+        case .pattern(let text), .eachTool(let text):
+            limits = (rules.tools[text]?.limits ?? []) + rules.ruling(forListed: text).denials
         case .tool(let name):
-            limits = rules.rule(forTool: name)?.rule.limits ?? []
+            limits = (rules.rule(forTool: name)?.rule.limits ?? []) + rules.ruling(forTool: name).denials
             tool = name
         case .server: limits = []
         }

@@ -35,6 +35,15 @@ extension Ruling {
         }
     }
 
+    /// The limits that count how often a call would be denied.
+    var denials: [Limit] {
+        switch self {
+        case .deny, .approve, .count: []
+        case .shadow(_, let denial, _): [denial]
+        case .within(_, let open, let closed): open.denials + closed.denials
+        }
+    }
+
     /// The limits that count a call that passes, whatever the time.
     package var limits: [Limit] {
         switch self {
