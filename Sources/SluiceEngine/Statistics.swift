@@ -55,9 +55,16 @@ package struct Statistics: Sendable, Equatable {
         figures.rules.count(decision)
     }
 
+    /// The same for a decision that was combined from those of several partitions.
+    mutating func countCombined(_ decision: borrowing Decision) {
+        answers[Self.slot(decision.source, decision.verdict)] += 1
+        figures.rules.countByName(decision)
+    }
+
     /// Takes back a decision that was counted, because it is only a part of a check's.
     mutating func uncount(_ decision: borrowing Decision) {
         answers[Self.slot(decision.source, decision.verdict)] -= 1
+        figures.rules.uncount(decision)
     }
 
     /// Adds the counts of another partition.
@@ -76,6 +83,7 @@ package struct Statistics: Sendable, Equatable {
         settled += other.settled
         clockFollows += other.clockFollows
         dataLosses += other.dataLosses
+        figures.add(other.figures)
     }
 
     private static func slot(_ source: Decision.Source, _ verdict: Decision.Verdict) -> Int {

@@ -372,7 +372,7 @@ import Testing
         let ready = try rig.ask("GET", "/readyz")
         #expect(ready.status == 200)
         #expect(ready.body == "ready: counting is shared\n")
-        rig.rig.host.linkClosed(reason: "connection refused")
+        rig.rig.host.linkClosed(0, reason: "connection refused")
         // A sidecar goes on alone, so it stays ready.
         let alone = try rig.ask("GET", "/readyz")
         #expect(alone.status == 200)

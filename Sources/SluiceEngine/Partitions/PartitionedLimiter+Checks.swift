@@ -81,7 +81,7 @@ extension PartitionedLimiter {
                     }
                 }
                 switch answer {
-                case .decision(let decision): correction.count(decision)
+                case .decision(let decision): correction.countCombined(decision)
                 case .busy, .otherArguments: break
                 }
                 return answer

@@ -46,6 +46,10 @@ extension PartitionedLimiter {
 
     // MARK: - Sums
 
+    package func oldestBatchNs(now: ClockReading) -> Int64 {
+        (0..<partitionCount).map { self[$0].oldestBatchNs(now: now) }.max() ?? 0
+    }
+
     package var statistics: Statistics {
         if partitionCount == 1 { return self[0].statistics }
         var sum = correction

@@ -122,7 +122,9 @@ package struct PartitionedLimiter {
         return settleRouted(grant: grant, id, settlement, ticket: ticket, now: now)
     }
 
-    package mutating func noteAnswered(_ count: Int, now: ClockReading) { first.noteAnswered(count, now: now) }
+    package mutating func noteAnswered(_ answered: AnsweredAtOnce, now: ClockReading) {
+        first.noteAnswered(answered, now: now)
+    }
 
     // MARK: - Events of the links
 

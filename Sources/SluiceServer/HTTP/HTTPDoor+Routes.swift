@@ -239,7 +239,7 @@ extension HTTPDoor {
     /// Whether gateways should be sent here, and what it waits for.
     private func ready(_ question: HTTPQuestion) -> HTTPAnswer {
         let counting =
-            host.link == nil
+            host.links.isEmpty
             ? "counting is local: there is no redis"
             : host.limiter.isShared ? "counting is shared" : "counting is local: \(storeTrouble)"
         switch readiness {
@@ -248,10 +248,10 @@ extension HTTPDoor {
             let end = facts.requiresStore ? ", which it requires (--require-redis)" : ", for a second at most"
             return .text(
                 .serviceUnavailable,
-                host.link == nil || host.limiter.isShared
+                host.links.isEmpty || host.limiter.isShared
                     ? "not ready: it opens its socket" : "not ready: it waits for redis\(end): \(storeTrouble)")
         case .ready:
-            if question.parameter("require") == "shared", host.link != nil, !host.limiter.isShared {
+            if question.parameter("require") == "shared", !host.links.isEmpty, !host.limiter.isShared {
                 return .text(.serviceUnavailable, "not ready for require=shared: \(counting)")
             }
             return .text(.ok, "ready: \(counting)")
