@@ -49,7 +49,8 @@ extension Integration {
         /// Pages whose commands need nothing but the repository.
         private static let wholePages = [
             "README.md", "Tests/README.md", "deploy/redis/README.md", "deploy/systemd/README.md",
-            "deploy/examples/two-gateways/README.md", "deploy/python/README.md", "Sources/SluiceServer/README.md",
+            "deploy/examples/two-gateways/README.md", "deploy/python/README.md", "deploy/policies/README.md",
+            "Sources/SluiceServer/README.md",
         ]
         /// Pages whose commands need the Redis and the sidecar of README.md's first example.
         private static let servedPages = [

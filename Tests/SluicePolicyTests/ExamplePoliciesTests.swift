@@ -33,7 +33,9 @@ import Testing
             #expect(try PolicyDocument.parse(PolicyDocument.text(of: policy).utf8, file: name) == policy, "\(name)")
         }
         #expect(try Self.names().count >= 10)
-        for policy in try Self.team().policies { #expect(PolicyAdvice.all(of: policy) == []) }
+        let team = try Self.team()
+        #expect(PolicySetSummary(team, file: "team").line == "team: ok, 3 documents, 3 grants")
+        for policy in team.policies { #expect(PolicyAdvice.all(of: policy) == []) }
     }
 
     private static func limits(_ policy: Policy, _ tool: String, server: String? = nil) -> [String] {

@@ -64,7 +64,7 @@ import Testing
 
     @Test(.enabled(if: hasValidator, "no validator: scripts/schema installs python's jsonschema below .build/schema"))
     func validDocumentsAreValid() throws {
-        var documents = KeyTable.rows.map(\.document) + [seedDocument, wholeLanguage]
+        var documents = KeyTable.rows.map(\.document) + [seedDocument, wholeLanguage, wholeRules]
         for folder in ["deploy/examples", "deploy/policies"] {
             let names = (try? FileManager.default.contentsOfDirectory(atPath: Self.root.path + "/" + folder)) ?? []
             for name in names where name.hasSuffix(".json") {

@@ -4,7 +4,7 @@ import Testing
 /// A policy that is written as a document again means the same.
 @Suite struct PolicyTextTests {
     private static let others = [
-        seedDocument, wholeLanguage,
+        seedDocument, wholeLanguage, wholeRules,
         #"{"version":"1","default":"allow","hide":"*"}"#,
         #"{"version":"1","default":"allow","hide":["*","a\"\\b\u0001\u202e日本"]}"#,
         // The order of the limits is kept.

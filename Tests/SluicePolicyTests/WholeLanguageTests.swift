@@ -113,7 +113,31 @@ import Testing
     }
 }
 
-/// Uses every field and every kind of value at least once.
+/// Every key beside those of limits.
+let wholeRules = """
+    {
+      "$schema": "policy.schema.json", "version": "1", "default": "deny", "on_deny": "Ask Ann.", "mode": "shadow",
+      "hide": ["*_delete", "old"],
+      "all_tools": {"limits": [{"counter": "all", "window": "day", "max": 1e3}]},
+      "groups": {
+        "web": {"tools": ["search", "fetch_*"], "limits": [{"counter": "pages", "window": "hour", "max": 200}]}
+      },
+      "tools": {
+        "search": {"rate_limit": "10/minute", "mode": "shadow"},
+        "fetch_*": {"each_tool": true, "limits": [
+          {"counter": "pages", "window": "90s", "max": 5, "on_deny": "More in {retry_after}."}]},
+        "deploy": {"action": "require_approval", "hours":
+          {"days": "mon-thu,sat", "from": "22:30", "to": "06:00", "timezone": "Europe/Berlin"}}
+      },
+      "servers": {
+        "git": {"default": "allow", "hide": "*", "groups": {"g": {"tools": ["*"], "limits": []}}},
+        "*": {"on_deny": "Not here.", "tools": {"a_*": {"action": "deny"}}, "all_tools": {"limits": [
+          {"counter": "all", "max": 2, "algorithm": "concurrency"}]}}
+      }
+    }
+    """
+
+/// Uses every field of a limit and every kind of value at least once.
 let wholeLanguage = """
     {
       "version": "1", "default": "deny", "hide": ["secret"],

@@ -20,7 +20,7 @@ struct DocumentFolder {
     private let features: PolicyFeatures
     private var resolved: [String: Resolved] = [:]
     /// The document that one extends.
-    private var bases: [String: String] = [:]
+    private(set) var bases: [String: String] = [:]
     private var isRead: Set<String> = []
     /// Those that extend each other from the one being read on.
     private var chain: [String] = []

@@ -10,6 +10,8 @@ package struct PolicySet: Sendable, Equatable {
     /// The maxima that a grant, or a pattern of grants, has instead of its document's, by the paths of limits; each key is
     /// one of `grants`.
     package let maxima: [String: [String: Int64]]
+    /// The documents that others extend.
+    package let bases: Set<String>
     /// Those of patterns; derived.
     private let patterns: PatternTable<String>
     /// The one policy of all grants, if there are no named documents.
@@ -19,16 +21,21 @@ package struct PolicySet: Sendable, Equatable {
         documents = [:]
         grants = [:]
         maxima = [:]
+        bases = []
         patterns = PatternTable([:])
         self.single = single
     }
 
     /// - Parameter grants: every document that they name must exist.
-    init(documents: [String: Policy], grants: [String: String], maxima: [String: [String: Int64]] = [:]) {
+    init(
+        documents: [String: Policy], grants: [String: String], maxima: [String: [String: Int64]] = [:],
+        bases: Set<String> = []
+    ) {
         precondition(grants.values.allSatisfy { documents[$0] != nil })
         self.documents = documents
         self.grants = grants
         self.maxima = maxima
+        self.bases = bases
         patterns = PatternTable(grants)
         single = nil
     }
@@ -134,7 +141,10 @@ extension PolicySet {
             let bytes = files.first { $0.name == grantsFile }?.bytes
             let (grants, maxima) = try GrantsReader.read(
                 bytes, file: path(grantsFile), names: DocumentNames(names), documents: folder.policies)
-            if faults.isEmpty { return PolicySet(documents: folder.policies, grants: grants, maxima: maxima) }
+            if faults.isEmpty {
+                return PolicySet(
+                    documents: folder.policies, grants: grants, maxima: maxima, bases: Set(folder.bases.values))
+            }
         } catch {
             faults.append(error)
         }

@@ -98,7 +98,8 @@ package struct PolicySetSummary: Sendable {
     /// `policies: ok, 2 documents (1 unused), 3 grants`
     package var line: String {
         if let single = policies.single { return PolicySummary(single, file: file).line }
-        let unused = Set(policies.documents.keys).subtracting(policies.grants.values).count
+        let unused = Set(policies.documents.keys).subtracting(policies.grants.values)
+            .subtracting(policies.bases).count
         let documents = counted(policies.documents.count, "document") + (unused > 0 ? " (\(unused) unused)" : "")
         return "\(file.onOneLine): ok, \(documents), \(counted(policies.grants.count, "grant"))"
     }
