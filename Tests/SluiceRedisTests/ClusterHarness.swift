@@ -157,6 +157,8 @@ final class ClusterHarness: Sendable {
         return try await promise.futureResult.get()
     }
 
+    func keys(_ partition: Int) -> KeySpace { KeySpace(prefix: "sluice", tag: tags[partition]) }
+
     func tag(_ partition: Int) -> String { String(decoding: tags[partition], as: UTF8.self) }
 
     /// A key of a partition.
