@@ -24,7 +24,10 @@ struct BatchExchange {
     var isOpen: Bool { encoder != nil }
     var isFull: Bool { pipeline.isFull }
 
-    /// The slots of batches that are not answered, in the order of sending.
+    /// The slot of the batch that was added before all others; nil if there is none.
+    var oldest: Int? { pipeline.oldest }
+
+    /// The slots of all batches that are not delivered, in the order of sending.
     var inOrder: [Int] { pipeline.inOrder }
 
     /// From now on batches go to this server; those in flight stay.
@@ -75,15 +78,6 @@ struct BatchExchange {
 
     /// The batch in this slot gets no other answer than this failure.
     mutating func finish(_ slot: Int, _ failure: BatchFailure) { pipeline.setResult(.failure(failure), of: slot) }
-
-    /// A batch did not run where it was sent. If one that was sent after it has run, it will not run anywhere: that is its
-    /// answer then. Without it, the engine would take the later one's number for a proof that it ran, if nothing else came.
-    /// - Returns: whether that is so.
-    mutating func supersede(_ slot: Int) -> Bool {
-        guard let reply = pipeline.supersededReply(slot) else { return false }
-        pipeline.setResult(.success(reply), of: slot)
-        return true
-    }
 
     /// The oldest batch, if its answer has arrived; it is then no longer in flight.
     mutating func takeAnswered() -> (sequence: Int64, result: Result<BatchReply, BatchFailure>)? {

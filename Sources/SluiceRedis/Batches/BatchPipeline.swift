@@ -29,6 +29,9 @@ struct BatchPipeline {
 
     var isFull: Bool { count == slots.count }
 
+    /// The slot of the batch that was added before all others; nil if there is none.
+    var oldest: Int? { count == 0 ? nil : first }
+
     /// The slots in use, in the order of sending.
     var inOrder: [Int] { (0..<count).map { (first + $0) % slots.count } }
 
@@ -73,22 +76,6 @@ struct BatchPipeline {
     mutating func bringScript(_ index: Int) -> Bool {
         defer { slots[index].hasScript = true }
         return !slots[index].hasScript
-    }
-
-    /// The answer that this batch would get now, if one that was sent after it has run: that it charges nothing.
-    func supersededReply(_ index: Int) -> BatchReply? {
-        for later in inOrder.reversed() {
-            if later == index { return nil }
-            guard case .success(let reply) = slots[later].result, reply.status == .ran,
-                slots[later].sequence > slots[index].sequence
-            else { continue }
-            var superseded = BatchReply()
-            superseded.status = .superseded
-            superseded.timeMs = reply.timeMs
-            superseded.previousSequence = slots[later].sequence
-            return superseded
-        }
-        return nil
     }
 
     mutating func setResult(_ result: Result<BatchReply, BatchFailure>, of index: Int) {

@@ -5,7 +5,11 @@ internal import SluiceEngine
 /// of that master.
 ///
 /// It follows redirections by itself: what a node answers instead of running a batch charged nothing, so the batch is
-/// sent to where it belongs. Answers go to the engine in the order of sending all the same.
+/// sent to where it belongs.
+///
+/// One batch of a partition is on its way at a time, and the others wait here. A node may turn one away and run the next
+/// one, while their slot is moved; if the answers of both were lost, the marker would wrongly show that both had run. The
+/// connection does not stand idle for that: it has the batches of other partitions.
 final class PartitionLink: CounterStore {
     private enum State {
         /// Not connected, and not to be. Becomes `searching` or `connecting`.
@@ -20,15 +24,22 @@ final class PartitionLink: CounterStore {
         case connected(ClusterNode)
     }
 
-    /// Where the batch of a slot of the exchange is.
+    /// Where the oldest batch is.
     private enum Flight {
-        /// There is none, or its answer has come.
-        case none
         case sent(ClusterNode, asking: Bool)
         /// Leaves once the node is ready.
         case held(ClusterNode, asking: Bool)
         /// Leaves once the pause is over.
-        case paused
+        case paused(Scheduled<Void>)
+
+        func isAt(_ node: ClusterNode) -> Bool {
+            switch self {
+            case .sent(let place, _), .held(let place, _): place === node
+            case .paused: false
+            }
+        }
+
+        var isSent: Bool { if case .sent = self { true } else { false } }
     }
 
     package weak var delegate: (any CounterStoreDelegate)?
@@ -39,16 +50,14 @@ final class PartitionLink: CounterStore {
     private let markerKey: [UInt8]
     private var state = State.idle
     private var exchange = BatchExchange()
-    private var flights = [Flight](repeating: .none, count: RedisBounds.maxBatchesInFlight)
-    /// How often each of them was sent on.
-    private var redirections = [Int](repeating: 0, count: RedisBounds.maxBatchesInFlight)
+    /// nil if there is no batch.
+    private var flight: Flight?
+    /// How often the oldest batch was sent on.
+    private var redirections = 0
     /// Counts the connections of this partition: answers to an earlier one are dropped.
     private(set) var attempt = 0
     /// Nodes of which this partition is a user.
     private var joined: [ClusterNode] = []
-    /// While set, everything that is sent waits for it, so that batches keep their order.
-    private var pause: Scheduled<Void>?
-
     init(_ partition: Int, of cluster: RedisCluster) {
         self.partition = partition
         self.cluster = cluster
@@ -74,13 +83,13 @@ final class PartitionLink: CounterStore {
         eventLoop.preconditionInEventLoop()
         if case .idle = state { return }
         // What was sent and not answered for so long holds up whatever comes behind it.
-        for case .sent(let node, _) in flights { cluster.retire(node) }
+        if case .sent(let node, _) = flight { cluster.retire(node) }
         reset()
     }
 
     func send(_ batch: Batch) {
         eventLoop.preconditionInEventLoop()
-        guard case .connected(let master) = state else {
+        guard case .connected = state else {
             let sequence = batch.sequence
             return eventLoop.assumeIsolated().execute {
                 self.delegate?.linkAnswered(sequence: sequence, .failure(.rejected("not connected to Redis")))
@@ -89,9 +98,8 @@ final class PartitionLink: CounterStore {
         guard !exchange.isFull else {
             return later { $0.end("\(RedisBounds.maxBatchesInFlight) batches are without an answer") }
         }
-        let slot = exchange.add(batch)
-        redirections[slot] = 0
-        dispatch(slot, to: master)
+        _ = exchange.add(batch)
+        sendOldest()
     }
 
     func listen(_ command: ChangeFeedCommand) {
@@ -139,11 +147,7 @@ final class PartitionLink: CounterStore {
             delegate?.linkConnected(server: "\(server) at \(node.place)")
         case .connected(let master):
             if master === node { exchange.use(server, markerKey: markerKey) }
-            for slot in exchange.inOrder {
-                if case .held(let place, let asking) = flights[slot], place === node {
-                    dispatch(slot, to: node, asking: asking)
-                }
-            }
+            if case .held(let place, let asking) = flight, place === node { dispatch(to: node, asking: asking) }
         case .idle, .searching, .connecting: break
         }
     }
@@ -154,12 +158,11 @@ final class PartitionLink: CounterStore {
         case .idle, .searching: return
         case .connecting(let master): if master === node { end(reason) }
         case .connected(let master):
-            let isAwaited = flights.contains { if case .sent(let other, _) = $0 { other === node } else { false } }
-            if master === node || isAwaited { return end(reason) }
-            for slot in exchange.inOrder {
-                if case .held(let other, _) = flights[slot], other === node { reject(slot, reason) }
-            }
-            deliver()
+            if master === node { return end(reason) }
+            guard let flight, flight.isAt(node) else { return }
+            if flight.isSent { return end(reason) }
+            reject(reason)
+            goOn()
         }
     }
 
@@ -171,71 +174,62 @@ final class PartitionLink: CounterStore {
         node.add(self)
     }
 
-    private func dispatch(_ slot: Int, to node: ClusterNode, asking: Bool = false) {
-        guard asking || pause == nil else { return flights[slot] = .paused }
+    /// Sends the next batch, unless one is on its way.
+    private func sendOldest() {
+        guard flight == nil, exchange.oldest != nil, case .connected(let master) = state else { return }
+        redirections = 0
+        dispatch(to: master)
+    }
+
+    private func dispatch(to node: ClusterNode, asking: Bool = false) {
+        guard let slot = exchange.oldest else { return }
         join(node)
-        guard node.isReady else { return flights[slot] = .held(node, asking: asking) }
-        flights[slot] = .sent(node, asking: asking)
+        guard node.isReady else { return flight = .held(node, asking: asking) }
+        flight = .sent(node, asking: asking)
         node.send(exchange.call(slot), of: self, slot: slot, asking: asking)
     }
 
-    /// Sends a batch, and all that follow it, after a pause.
-    private func pause(_ slot: Int) {
-        flights[slot] = .paused
-        guard pause == nil else { return }
-        let exponent = min(redirections[slot] - 1, 20)
+    /// Sends the oldest batch again after a pause.
+    private func pause() {
+        let exponent = min(redirections - 1, 20)
         let length = min(RedisBounds.firstClusterPause * Int64(1 << exponent), RedisBounds.longestClusterPause)
-        pause = eventLoop.assumeIsolated().scheduleTask(in: length) { [weak self] in
-            guard let self else { return }
-            self.pause = nil
-            guard case .connected(let master) = self.state else { return }
-            for slot in self.exchange.inOrder {
-                if case .paused = self.flights[slot] { self.dispatch(slot, to: master) }
-            }
-        }
+        flight = .paused(
+            eventLoop.assumeIsolated().scheduleTask(in: length) { [weak self] in
+                guard let self, case .connected(let master) = self.state else { return }
+                self.dispatch(to: master)
+            })
     }
 
     // MARK: - Answers
 
     /// A reply to the batch in this slot, of this attempt.
     func received(_ reply: FlatReply, slot: Int, from node: ClusterNode) {
-        guard case .sent(_, let asking) = flights[slot], case .connected(let master) = state else { return }
-        flights[slot] = .none
+        guard case .sent(_, let asking) = flight, slot == exchange.oldest, case .connected(let master) = state else {
+            return
+        }
         if let error = reply.error, let redirection = ClusterRedirection(error, asked: node.place) {
+            flight = nil
             follow(redirection, error, slot, from: master)
         } else {
             switch exchange.receive(reply, for: slot) {
-            case .answered: break
-            case .sendAgain: return dispatch(slot, to: node, asking: asking)
-            case .fail(let reason):
-                // Without an answer: the link ends with the connection.
-                flights[slot] = .sent(node, asking: asking)
-                return node.fail(reason)
+            case .answered: flight = nil
+            case .sendAgain: return dispatch(to: node, asking: asking)
+            // Without an answer: the link ends with the connection.
+            case .fail(let reason): return node.fail(reason)
             case .leave(let reason):
+                flight = nil
                 deliver()
                 return node.fail(reason)
             }
         }
         leaveIfDone(node)
-        supersedeHeldBack()
-        deliver()
+        goOn()
     }
 
-    /// Batches that did not run, and that one sent after them has overtaken.
-    private func supersedeHeldBack() {
-        for slot in flights.indices {
-            switch flights[slot] {
-            case .none, .sent: continue
-            case .held, .paused: if exchange.supersede(slot) { flights[slot] = .none }
-            }
-        }
-    }
-
-    /// The batch in this slot did not run: sends it on, or rejects it.
+    /// The oldest batch did not run: sends it on, or rejects it.
     private func follow(_ redirection: ClusterRedirection, _ error: RedisError, _ slot: Int, from master: ClusterNode) {
-        redirections[slot] += 1
+        redirections += 1
         func reject() { exchange.finish(slot, error.failure) }
-        if exchange.supersede(slot) { return cluster.hint() }
         let ownSlot = cluster.slot(ofPartition: partition)
         switch redirection {
         case .unavailable:
@@ -243,14 +237,14 @@ final class PartitionLink: CounterStore {
             reject()
             // Another node may have become the master: the next connection goes to whichever the cluster names.
             later { $0.end(error.reason) }
-        case _ where redirections[slot] > RedisBounds.maxRedirections:
+        case _ where redirections > RedisBounds.maxRedirections:
             reject()
-        case .tryAgain: pause(slot)
-        case .ask(ownSlot, let place?): dispatch(slot, to: cluster.node(at: place), asking: true)
+        case .tryAgain: pause()
+        case .ask(ownSlot, let place?): dispatch(to: cluster.node(at: place), asking: true)
         case .moved(ownSlot, let place):
             cluster.moved(partition, to: place)
             guard let place else { return reject() }
-            dispatch(slot, to: place == master.place ? master : move(to: place, from: master))
+            dispatch(to: place == master.place ? master : move(to: place, from: master))
         case .ask, .moved:
             cluster.hint()
             reject()
@@ -270,28 +264,31 @@ final class PartitionLink: CounterStore {
     /// A node that is not the master is left once nothing of this partition is there any more.
     private func leaveIfDone(_ node: ClusterNode) {
         if case .connected(let master) = state, master === node { return }
-        let isUsed = flights.contains {
-            switch $0 {
-            case .sent(let other, _), .held(let other, _): other === node
-            case .none, .paused: false
-            }
-        }
-        guard !isUsed else { return }
+        if let flight, flight.isAt(node) { return }
         joined.removeAll { $0 === node }
         node.remove(self)
     }
 
-    private func reject(_ slot: Int, _ reason: String) {
-        flights[slot] = .none
-        exchange.finish(slot, .rejected(reason))
+    /// The oldest batch did not run, and will not.
+    private func reject(_ reason: String) {
+        if case .paused(let task) = flight { task.cancel() }
+        flight = nil
+        if let slot = exchange.oldest { exchange.finish(slot, .rejected(reason)) }
     }
 
-    /// The delegate may send, or disconnect, from inside this call.
-    private func deliver() {
+    private func goOn() {
+        if deliver() { sendOldest() }
+    }
+
+    /// Delivers what is answered. The delegate may send, or disconnect, from inside this call.
+    /// - Returns: false if the link was disconnected.
+    @discardableResult
+    private func deliver() -> Bool {
         let attempt = attempt
         while attempt == self.attempt, let answer = exchange.takeAnswered() {
             delegate?.linkAnswered(sequence: answer.sequence, answer.result)
         }
+        return attempt == self.attempt
     }
 
     // MARK: - The end
@@ -303,16 +300,12 @@ final class PartitionLink: CounterStore {
     }
 
     private func end(_ reason: String) {
-        // Those that have not left did not run, which is worth knowing.
-        for slot in exchange.inOrder {
-            switch flights[slot] {
-            case .held, .paused: reject(slot, reason)
-            case .none, .sent: break
-            }
+        if flight?.isSent != true {
+            // None has left, so none has run, which is worth knowing.
+            reject(reason)
+            for slot in exchange.inOrder { exchange.finish(slot, .rejected(reason)) }
+            guard deliver() else { return }
         }
-        let attempt = attempt
-        deliver()
-        guard attempt == self.attempt else { return }
         reset()
         delegate?.linkClosed(reason: reason)
     }
@@ -324,10 +317,9 @@ final class PartitionLink: CounterStore {
 
     private func reset() {
         attempt += 1
-        pause?.cancel()
-        pause = nil
+        if case .paused(let task) = flight { task.cancel() }
+        flight = nil
         exchange.close()
-        for slot in flights.indices { flights[slot] = .none }
         leaveNodes()
         state = .idle
         cluster.left(self)
