@@ -52,12 +52,15 @@ final class PartitionLink: CounterStore {
     private var exchange = BatchExchange()
     /// nil if there is no batch.
     private var flight: Flight?
+    /// Whether the link is about to close: nothing is sent any more.
+    private var isEnding = false
     /// How often the oldest batch was sent on.
     private var redirections = 0
     /// Counts the connections of this partition: answers to an earlier one are dropped.
     private(set) var attempt = 0
     /// Nodes of which this partition is a user.
     private var joined: [ClusterNode] = []
+
     init(_ partition: Int, of cluster: RedisCluster) {
         self.partition = partition
         self.cluster = cluster
@@ -176,7 +179,7 @@ final class PartitionLink: CounterStore {
 
     /// Sends the next batch, unless one is on its way.
     private func sendOldest() {
-        guard flight == nil, exchange.oldest != nil, case .connected(let master) = state else { return }
+        guard flight == nil, !isEnding, exchange.oldest != nil, case .connected(let master) = state else { return }
         redirections = 0
         dispatch(to: master)
     }
@@ -209,6 +212,12 @@ final class PartitionLink: CounterStore {
         }
         if let error = reply.error, let redirection = ClusterRedirection(error, asked: node.place) {
             flight = nil
+            guard redirection != .unavailable else {
+                // Another node may have become the master: the next connection goes to whichever the cluster names.
+                cluster.hint()
+                exchange.finish(slot, error.failure)
+                return end(error.reason)
+            }
             follow(redirection, error, slot, from: master)
         } else {
             switch exchange.receive(reply, for: slot) {
@@ -232,20 +241,14 @@ final class PartitionLink: CounterStore {
         func reject() { exchange.finish(slot, error.failure) }
         let ownSlot = cluster.slot(ofPartition: partition)
         switch redirection {
-        case .unavailable:
-            cluster.hint()
-            reject()
-            // Another node may have become the master: the next connection goes to whichever the cluster names.
-            later { $0.end(error.reason) }
-        case _ where redirections > RedisBounds.maxRedirections:
-            reject()
+        case _ where redirections > RedisBounds.maxRedirections: reject()
         case .tryAgain: pause()
         case .ask(ownSlot, let place?): dispatch(to: cluster.node(at: place), asking: true)
         case .moved(ownSlot, let place):
             cluster.moved(partition, to: place)
             guard let place else { return reject() }
             dispatch(to: place == master.place ? master : move(to: place, from: master))
-        case .ask, .moved:
+        case .ask, .moved, .unavailable:
             cluster.hint()
             reject()
         }
@@ -300,9 +303,12 @@ final class PartitionLink: CounterStore {
     }
 
     private func end(_ reason: String) {
+        isEnding = true
         if flight?.isSent != true {
-            // None has left, so none has run, which is worth knowing.
-            reject(reason)
+            // None of them has left, so none has run, which is worth knowing.
+            guard deliver() else { return }
+            if case .paused(let task) = flight { task.cancel() }
+            flight = nil
             for slot in exchange.inOrder { exchange.finish(slot, .rejected(reason)) }
             guard deliver() else { return }
         }
@@ -317,6 +323,7 @@ final class PartitionLink: CounterStore {
 
     private func reset() {
         attempt += 1
+        isEnding = false
         if case .paused(let task) = flight { task.cancel() }
         flight = nil
         exchange.close()
