@@ -67,7 +67,9 @@ extension ModelStore {
     private mutating func publishLowerings() {
         for key in lowered {
             guard let end = key.firstIndex(of: UInt8(ascii: "}")) else { continue }
-            let tag = Array(key[...end])
+            var tag = Array(key[...end])
+            // In a cluster the owner follows the partition's tag.
+            if isPartition { tag += key[(end + 1)...].prefix(1) + key[(end + 2)...].prefix { $0 != UInt8(ascii: ":") } }
             if !published.contains(tag) { published.append(tag) }
         }
         lowered = []

@@ -89,6 +89,8 @@ package struct ModelStore: Sendable {
     private var writtenBack: [UInt64: Int64] = [:]
     /// The scores of members of their list that name no replica.
     private var unnamedHeartbeats: [Double] = []
+    /// Whether it has the keys of a partition of a cluster.
+    package var isPartition = false
     /// What was published of counters that were lowered, oldest first; see `takePublished`.
     var published: [[UInt8]] = []
     /// What is wrong with a counter that the settlement at hand should have changed, if anything is.

@@ -15,7 +15,7 @@ extension PartitionedLimiter {
     // MARK: - The store
 
     /// Whether all checks are counted in the store right now.
-    package var isShared: Bool { all { $0.isShared } }
+    package var isShared: Bool { partitionCount == 1 ? self[0].isShared : all { $0.isShared } }
 
     /// How many partitions count in the store.
     package var sharedPartitionCount: Int { (0..<partitionCount).count { self[$0].isShared } }

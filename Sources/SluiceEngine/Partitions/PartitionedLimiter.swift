@@ -71,7 +71,8 @@ package struct PartitionedLimiter {
     // MARK: - Policies
 
     package var policies: PolicySet { first.policies }
-    package var counted: IdentityFields { first.counted }
+    /// Called for each check, and so mutating: see `Limiter`.
+    package var counted: IdentityFields { mutating get { first.counted } }
 
     package mutating func replacePolicies(_ policies: PolicySet) {
         changeAll { $0.replacePolicies(policies) }
@@ -197,7 +198,7 @@ package struct PartitionedLimiter {
     package mutating func nextTickNs() -> Int64 { isAlone ? first.nextTickNs() : touched.nextTickNs }
 
     /// Whether a store seems overdue: see `Limiter.tick`.
-    package var wantsLook: Bool { isAlone ? first.wantsLook : touched.wantsLook }
+    package var wantsLook: Bool { mutating get { isAlone ? first.wantsLook : touched.wantsLook } }
 
     package mutating func tick(now: ClockReading, lookedNs: Int64? = nil) {
         if isAlone { return first.tick(now: now, lookedNs: lookedNs) }

@@ -46,7 +46,9 @@ import Synchronization
         ).run()
         let missing =
             total.seeds < 1_000
-            ? [] : total.coverage.missing.map(\.rawValue) + total.bounds.missing.map(\.rawValue)
+            ? []
+            : (total.admittedAcross == 0 ? ["admitted by two partitions together"] : [])
+                + total.coverage.missing.map(\.rawValue) + total.bounds.missing.map(\.rawValue)
         print(json ? try total.json(missing: missing) : total.table(missing: missing))
         for failure in total.failures.prefix(untilFailure ? 0 : 3) {
             guard let reduced = SimulationReduction(seed: failure.seed) else { continue }
@@ -70,7 +72,16 @@ import Synchronization
         }
         var simulation = Simulation(seed: seed, isVerbose: true)
         _ = SimulationReduction.run(&simulation)
-        print("seed \(seed): every promise was kept (\(simulation.checks) checks)")
+        var partitions = PartitionSimulation(seed: seed)
+        if let failure = PartitionSimulation.run(&partitions) {
+            var shown = PartitionSimulation(seed: seed, isVerbose: true)
+            _ = PartitionSimulation.run(&shown)
+            print("seed \(seed) fails at \(failure.atNs / 1_000) us: \(failure.text)")
+            throw ExitCode(1)
+        }
+        print(
+            "seed \(seed): every promise was kept (\(simulation.checks) checks, \(partitions.checks) with several masters)"
+        )
     }
 }
 
@@ -83,6 +94,9 @@ struct RunTotals: Sendable {
 
     var seeds: Int64 = 0
     var checks: Int64 = 0
+    /// Those with several masters, and of them those that two partitions admitted together.
+    var partitionedChecks: Int64 = 0
+    var admittedAcross: Int64 = 0
     var faults: Int64 = 0
     var virtualNs: Int64 = 0
     var fewestChecks = Int64.max
@@ -94,6 +108,8 @@ struct RunTotals: Sendable {
     mutating func add(_ other: RunTotals) {
         seeds += other.seeds
         checks += other.checks
+        partitionedChecks += other.partitionedChecks
+        admittedAcross += other.admittedAcross
         faults += other.faults
         virtualNs += other.virtualNs
         fewestChecks = min(fewestChecks, other.fewestChecks)
@@ -113,7 +129,8 @@ struct RunTotals: Sendable {
         let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
         var lines = [
             row("seeds", "\(seeds)"), row("checks", "\(checks)"), row("fewest checks of a seed", "\(fewestChecks)"),
-            row("faults", "\(faults)"),
+            row("checks with several masters", "\(partitionedChecks)"),
+            row("admitted by two partitions together", "\(admittedAcross)"), row("faults", "\(faults)"),
             row("hours that passed for them", String(format: "%.1f", Double(virtualNs) / 3.6e12)),
             row("seconds that it took", String(format: "%.1f", seconds)), "",
         ]
@@ -212,6 +229,14 @@ private final class Runs: Sendable {
         } else {
             part.fewestChecks = min(part.fewestChecks, Int64(simulation.checks))
         }
+        var partitions = PartitionSimulation(seed: seed)
+        if let failure = PartitionSimulation.run(&partitions) {
+            part.failures.append(RunTotals.Failure(seed: seed, text: String(failure.text.prefix(400))))
+        }
+        part.partitionedChecks += Int64(partitions.checks)
+        part.admittedAcross += Int64(partitions.admittedAcross)
+        part.faults += Int64(partitions.scenario.episodes.count)
+        part.virtualNs += partitions.nowNs
         part.seeds += 1
         part.checks += Int64(simulation.checks)
         part.faults += Int64(simulation.scenario.episodes.count)
