@@ -48,10 +48,11 @@ struct PartitionScenario {
     let replicas: Int
     let grants: Int
     let episodes: [Episode]
-    /// The shared counter of tool `t`, the grants' own, and one over all calls that is never full.
+    /// The shared counter of tool `t` and the grants' own; then the same two that are never full.
     let shared: Limit
     let own: Limit
     let wide: Limit
+    let wideOwn: Limit
     let pauseNs: Int64
     let hearsChanges: Bool
 
@@ -66,6 +67,7 @@ struct PartitionScenario {
             "shared", max: Int64.random(in: 1...60, using: &random), per: Self.shortSeconds, scope: .global)
         own = limit("own", max: Int64.random(in: 1...20, using: &random), per: Self.shortSeconds)
         wide = limit("wide", max: 1_000_000_000, per: Self.longSeconds, scope: .global)
+        wideOwn = limit("wide_own", max: 1_000_000_000, per: Self.longSeconds)
         var episodes: [Episode] = []
         for _ in 0..<(random.once(in: 4) ? 0 : Int.random(in: 1...3, using: &random)) {
             let master = Int.random(in: 0..<masters, using: &random)
@@ -84,7 +86,7 @@ struct PartitionScenario {
         self.episodes = episodes
     }
 
-    var policy: Policy { StoreModel.policy([own, shared, wide]) }
+    var policy: Policy { StoreModel.policy([own, shared, wide, wideOwn]) }
 
     /// Whether some data was lost, so that sums need not agree.
     var losesData: Bool { episodes.contains { if case .forgets = $0.fault { true } else { false } } }

@@ -439,20 +439,25 @@ struct PartitionSimulation {
             }
         }
         guard !scenario.losesData else { return }
-        // What all partitions admitted is what the shared counter has.
-        let open = asked.values.filter { $0.settlement != nil && !$0.isSettled }
-        let sum = asked.values.reduce(Int64(0)) { $0 + $1.cost }
-        let waiting = asked.values.filter { $0.decision == nil }.reduce(Int64(0)) { $0 + $1.question.cost }
-        let partition = replicas[0].map.partition(ofOwner: "global=".utf8)
-        let keys = replicas[0][partition].configuration.keys
-        let identity = Identity.Parts(grant: [1], tool: "t", approved: false)
+        try judgeSum(of: scenario.wide, grant: nil)
+        for grant in Set(asked.values.map(\.question.grant)) { try judgeSum(of: scenario.wideOwn, grant: grant) }
+    }
+
+    /// What was admitted is what a counter that is never full has: that of a grant, or the one that all share.
+    private func judgeSum(of limit: Limit, grant: String?) throws {
+        let checks = asked.values.filter { grant == nil || $0.question.grant == grant }
+        let open = checks.filter { $0.decision == nil || $0.settlement != nil && !$0.isSettled }
+        let sum = checks.reduce(Int64(0)) { $0 + $1.cost }
+        let slack = unconfirmedUnits + open.reduce(Int64(0)) { $0 + $1.question.cost }
+        let partition = replicas[0].map.partition(ofOwner: (grant ?? "global=").utf8)
+        let identity = Identity.Parts(grant: Array((grant ?? "g").utf8), tool: "t", approved: false)
+        let baseKey = CounterKey.baseKey(
+            in: replicas[0][partition].configuration.keys, limit: limit, identity: identity)
         let stored = stores[partition].usage(
             of: CounterKey.key(
-                CounterKey.baseKey(in: keys, limit: scenario.wide, identity: identity), window: scenario.wide.window,
-                startMs: scenario.wide.window.startMs(at: stores[partition].clockMs)))
-        let slack = unconfirmedUnits + waiting + open.reduce(Int64(0)) { $0 + $1.question.cost }
+                baseKey, window: limit.window, startMs: limit.window.startMs(at: stores[partition].clockMs)))
         guard abs(stored - sum) <= slack else {
-            throw fail("\(stored) are stored, \(sum) were admitted, \(slack) are open")
+            throw fail("\(stored) are stored, \(sum) were admitted, \(slack) are open: \(grant ?? "all grants")")
         }
     }
 }
