@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Sidecar, Stub, admitted
@@ -14,7 +15,7 @@ from sluice import AsyncSluice, Decision, RequestError, Sluice
 from sluice._protocol import ReplyParser, decision_of
 
 MakeStub = Callable[[Callable[[list[str]], "bytes | None"]], Stub]
-PATIENT = {"connect_timeout": 30.0, "timeout": 30.0}
+PATIENT: dict[str, Any] = {"connect_timeout": 30.0, "timeout": 30.0}
 
 
 def connections_to(path: str) -> int:

@@ -19,7 +19,7 @@ from support import Sidecar
 from sluice import AsyncSluice
 from sluice.fastmcp import SluiceMiddleware, by_header
 
-PATIENT = {"connect_timeout": 20.0, "timeout": 20.0}
+PATIENT: dict[str, Any] = {"connect_timeout": 20.0, "timeout": 20.0}
 
 
 def server(path: str, client: AsyncSluice | None = None, auth: Any = None, **options: Any) -> FastMCP[Any]:

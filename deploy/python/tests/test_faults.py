@@ -16,9 +16,9 @@ from sluice import Denied, Sluice, Unavailable
 
 MakeStub = Callable[[Callable[[list[str]], "bytes | None"]], Stub]
 #: Where a test is to see an answer, the machine may be slow.
-PATIENT = {"connect_timeout": 20.0, "timeout": 20.0}
+PATIENT: dict[str, Any] = {"connect_timeout": 20.0, "timeout": 20.0}
 #: Where it is to see none.
-QUICK = {"connect_timeout": 0.05, "timeout": 0.05}
+QUICK: dict[str, Any] = {"connect_timeout": 0.05, "timeout": 0.05}
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -253,5 +253,6 @@ def test_a_child_has_connections_of_its_own(sidecar: Sidecar, grant: str) -> Non
                 os._exit(0)
         os.waitpid(child, 0)
         assert os.read(read, 10) == b"8"
-        os.close(read), os.close(write)
+        os.close(read)
+        os.close(write)
         assert client.check(grant, "run").remaining == 7

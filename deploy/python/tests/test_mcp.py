@@ -22,7 +22,7 @@ from support import Sidecar
 from sluice import AsyncSluice
 from sluice.mcp import SluiceMiddleware, by_header
 
-PATIENT = {"connect_timeout": 20.0, "timeout": 20.0}
+PATIENT: dict[str, Any] = {"connect_timeout": 20.0, "timeout": 20.0}
 MODES: list[Any] = ["legacy", "2026-07-28"]
 
 
