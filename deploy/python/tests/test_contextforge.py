@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -29,8 +33,8 @@ from support import Sidecar
 Ask = Callable[..., Awaitable[Any]]
 
 
-def with_plugin(folder: Path, config: dict[str, Any], body: Callable[[Ask], Awaitable[None]]) -> None:
-    """Runs a body with a manager that has the plugin; it gets a function that runs a hook."""
+def write_plugins(folder: Path, config: dict[str, Any]) -> str:
+    """Writes the gateway's file of plugins, and gives its path."""
     lines = "\n".join(f"      {name}: {'null' if value is None else value}" for name, value in config.items())
     (folder / "plugins.yaml").write_text(
         f"""
@@ -43,12 +47,19 @@ plugins:
     config:
 {lines}
 plugin_dirs: []
+plugin_settings: {{}}
 """
     )
+    return str(folder / "plugins.yaml")
+
+
+def with_plugin(folder: Path, config: dict[str, Any], body: Callable[[Ask], Awaitable[None]]) -> None:
+    """Runs a body with a manager that has the plugin; it gets a function that runs a hook."""
+    path = write_plugins(folder, config)
 
     async def main() -> None:
         PluginManager.reset()
-        manager = PluginManager(str(folder / "plugins.yaml"))
+        manager = PluginManager(path)
         await manager.initialize()
 
         async def ask(hook: Any, payload: Any, user: Any, **known: Any) -> Any:
@@ -122,3 +133,19 @@ def test_a_wrong_config_does_not_start(config: dict[str, Any], tmp_path: Path) -
 
     with pytest.raises(Exception, match="Sluice"):
         with_plugin(tmp_path, config, body)
+
+
+def test_a_running_gateway_answers_the_eleventh_call_with_429(sidecar: Sidecar, tmp_path: Path) -> None:
+    if importlib.util.find_spec("mcpgateway") is None:
+        pytest.skip("there is no mcp-contextforge-gateway")
+    plugins = write_plugins(tmp_path, {"socket": sidecar.path, "timeout": 20})
+    words = [sys.executable, str(Path(__file__).with_name("contextforge_gateway.py")), plugins, "11"]
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    answers = [json.loads(line.removeprefix("answer ")) for line in run.stdout.splitlines() if line.startswith("answer ")]
+    assert [answer["status"] for answer in answers] == [200] * 10 + [429], run.stderr[-3000:]
+    assert all(answer["document"]["result"]["isError"] is False for answer in answers[:10])
+    denied = answers[10]
+    assert int(denied["headers"]["retry-after"]) > 0 and denied["headers"]["ratelimit-limit"] == "10"
+    assert denied["document"]["error"]["code"] == -32000
+    assert denied["document"]["error"]["data"]["details"]["sluice/verdict"] == "limit"
+    assert sidecar.used("admin@example.com", "run") == [10], "the grant is who authenticated"
