@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ import pytest
 from either import Either
 from support import Redis, Sidecar, Stub, admitted, overload, wait_until
 
-from sluice import Denied, Sluice, Unavailable
+from sluice import AsyncSluice, Denied, Sluice, Unavailable
 
 MakeStub = Callable[[Callable[[list[str]], "bytes | None"]], Stub]
 #: Where a test is to see an answer, the machine may be slow.
@@ -256,3 +257,43 @@ def test_a_child_has_connections_of_its_own(sidecar: Sidecar, grant: str) -> Non
         os.close(read)
         os.close(write)
         assert client.check(grant, "run").remaining == 7
+
+
+def test_so_has_one_that_is_forked_from_an_event_loop(sidecar: Sidecar, grant: str) -> None:
+    client = AsyncSluice(sidecar.path, **PATIENT)
+
+    async def main() -> None:
+        assert (await client.check(grant, "run")).remaining == 9
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                # The parent's loop is no loop of the child's.
+                asyncio.events._set_running_loop(None)
+                os.write(write, b"%d" % asyncio.run(client.check(grant, "run")).remaining)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert os.read(read, 10) == b"8"
+        os.close(read)
+        os.close(write)
+        assert (await client.check(grant, "run")).remaining == 7
+        await client.aclose()
+
+    asyncio.run(main())
+
+
+def test_an_asyncio_client_that_is_closed_asks_nothing_more(stub: MakeStub) -> None:
+    silent = stub(lambda words: b"")
+
+    async def main() -> None:
+        client = AsyncSluice(silent.path, **PATIENT)
+        asking = asyncio.create_task(client.peek("g", "run"))
+        while not silent.requests:
+            await asyncio.sleep(0.002)
+        await client.aclose()
+        with pytest.raises(RuntimeError, match="closed"):
+            await asking
+
+    asyncio.run(main())
+    assert len(silent.requests) == 1 and silent.connections == 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support import REPOSITORY
+
+import sluice
 
 pytest.importorskip("mypy")
 
@@ -40,3 +44,10 @@ def test_the_core_is_strictly_typed(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(core)]
     checked = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_version_is_the_sidecars() -> None:
+    swift = (REPOSITORY / "Sources/SluiceProtocol/Commands/SluiceVersion.swift").read_text()
+    project = (REPOSITORY / "deploy/python/pyproject.toml").read_text()
+    assert re.findall(r'current = "(.*?)"', swift) == [sluice.__version__]
+    assert re.findall(r'^version = "(.*?)"', project, re.MULTILINE) == [sluice.__version__]

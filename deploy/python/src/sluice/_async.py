@@ -147,6 +147,9 @@ class _Pool:
 
     def __init__(self, options: Options, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        #: Whose it is: a child inherits it with a fork, and must leave it alone.
+        self.process = os.getpid()
+        self._is_closed = False
         self._options = options
         self._connections: list[_Connection] = []
         self._opening: set[asyncio.Task[_Connection]] = set()
@@ -156,6 +159,8 @@ class _Pool:
 
     async def ask(self, requests: Sequence[Request], last: float) -> list[Reply]:
         """Sends requests, and waits for their answers. Raises `Unavailable`."""
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
         deadline = min(last, self.loop.time() + self._options.connect_timeout)
         await self._take_place(deadline)
         try:
@@ -168,6 +173,11 @@ class _Pool:
         return await future
 
     def close(self) -> None:
+        self._is_closed = True
+        self.drop_connections()
+
+    def drop_connections(self) -> None:
+        """Closes them: the next request opens others."""
         for task in self._opening:
             task.cancel()
         for connection in self._connections:
@@ -420,7 +430,7 @@ class AsyncSluice:
         try:
             decoded = [decode(reply) for reply in replies]
         except GarbledAnswer as error:
-            pool.close()
+            pool.drop_connections()
             raise Unavailable("garbled", str(error), sent=True) from error
         self._health.answered()
         return decoded
@@ -429,13 +439,15 @@ class AsyncSluice:
         if self._is_closed:
             raise RuntimeError("the client is closed")
         loop = asyncio.get_running_loop()
-        if self._pool is None or self._pool.loop is not loop:
-            if self._pool is not None:
-                if self._pool.loop.is_running():
-                    raise RuntimeError("the client is used in another event loop; make one for each")
-                self._pool.close()
-                self._background.clear()
-            self._pool = _Pool(self._options, loop)
+        pool = self._pool
+        if pool is not None and pool.process == os.getpid():
+            if pool.loop is loop:
+                return pool
+            if pool.loop.is_running():
+                raise RuntimeError("the client is used in another event loop; make one for each")
+            pool.close()
+        self._background.clear()
+        self._pool = _Pool(self._options, loop)
         return self._pool
 
     def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
