@@ -11,7 +11,7 @@ public struct CheckOptions: Sendable, Equatable {
         }
     }
 
-    /// How much the check charges: 1 to 10^12.
+    /// How much the check charges: 1 to 10^12. 0 asks whether anything is left, and charges nothing.
     public var cost: Int64
     /// Names are 1 to 256 bytes of UTF-8 without a NUL, here and below.
     public var server: String?
@@ -42,13 +42,22 @@ public struct CheckOptions: Sendable, Equatable {
         self.trace = trace
     }
 
-    /// The options as the words of a request.
-    package var arguments: [String] {
+    /// Who calls, as words of a request.
+    private var callers: [String] {
         var words: [String] = []
-        if cost != 1 { words += ["COST", String(cost)] }
         if let server { words += ["SERVER", server] }
         if let session { words += ["SESSION", session] }
         for attribute in attributes { words += ["ATTR", attribute.name, attribute.value] }
+        return words
+    }
+
+    /// The options that a charge or refund takes, as words of its request.
+    var callerArguments: [String] { callers + (id.map { ["ID", $0] } ?? []) }
+
+    /// The options as the words of a request.
+    package var arguments: [String] {
+        var words = cost == 1 ? [] : ["COST", String(cost)]
+        words += callers
         if reserve { words.append("RESERVE") }
         if let id { words += ["ID", id] }
         if approved { words.append("APPROVED") }

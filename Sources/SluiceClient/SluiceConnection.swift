@@ -102,6 +102,24 @@ public final class SluiceConnection: Sendable {
         try await send(["RELEASE", grant, reservation]).integer == 1
     }
 
+    /// Charges what a call cost, 0 to 10^12, whatever the maximum says: for costs that are known only afterwards.
+    ///
+    /// - Parameter options: the server, session, attributes and id; other options are not sent.
+    /// - Returns: as for a check; `allowed` says whether the cost fitted.
+    /// - Throws: as `check` does.
+    public func charge(
+        grant: String, tool: String, cost: Int64, options: CheckOptions = CheckOptions()
+    ) async throws(SluiceError) -> Decision {
+        try Decision(await send(["CHARGE", grant, tool, String(cost)] + options.callerArguments))
+    }
+
+    /// Gives back what calls were charged, 0 to 10^12, in open windows and never below 0. Otherwise like `charge`.
+    public func refund(
+        grant: String, tool: String, cost: Int64, options: CheckOptions = CheckOptions()
+    ) async throws(SluiceError) -> Decision {
+        try Decision(await send(["REFUND", grant, tool, String(cost)] + options.callerArguments))
+    }
+
     /// Sends any command, its name first: `["INFO", "server"]`.
     ///
     /// - Throws: `SluiceError.server` if Sluice answers with an error, `badRequest` if there is no word to send.

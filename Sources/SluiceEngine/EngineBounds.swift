@@ -79,6 +79,9 @@ package enum EngineBounds {
     package static let answersSentPerBatch = 64
     /// How long an answer to a check with an id is cached, ns: ten minutes, as in the store.
     package static let idempotencyTTLNs: Int64 = 600_000_000_000
+    /// How long a reservation can still be settled after the last of what it charged has stopped to count, ms: a call
+    /// may take longer than its window, and what it cost more is then charged to the open one. As long as ids live.
+    package static let settleSlackMs: Int64 = 600_000
     /// The greatest age of the state behind a denial from the cache, ns: what the contract allows.
     package static let denialTTLNs: Int64 = 1_000_000_000
     /// Slots that record changes of counters. Counters that share a slot drop each other's cached denials, which costs

@@ -113,7 +113,7 @@ package struct Limiter {
     /// Decides one check, or queues it for the store.
     ///
     /// - Parameters:
-    ///   - cost: what it charges, 1 to 10^12.
+    ///   - cost: what it charges, 1 to 10^12; 0 asks whether any unit is left, and charges nothing.
     ///   - isPeek: charges nothing, and reports what a check would find. A peek has no extras.
     ///   - ticket: returned with the completion if the outcome is `waiting`.
     ///   - now: the budget counts from `waitedNs` before this.
@@ -189,6 +189,8 @@ package struct Limiter {
         plan: PlanID, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions?, ticket: Ticket,
         now: ClockReading
     ) -> CheckOutcome {
+        // What has a unit left has room for a check of 1.
+        let (isPeek, cost) = (isPeek || cost == 0, max(1, cost))
         table[plan].lastUsedNs = now.monotonicNs
         if extras != nil || (table[rulesOf: plan].countsSlots && !isPeek) {
             return checkTracked(

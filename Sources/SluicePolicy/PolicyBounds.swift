@@ -40,6 +40,8 @@ package enum PolicyBounds {
     package static let maxGrantMaxima = 64
     /// Most servers with rules of their own in one document.
     package static let maxServers = 256
+    /// Longest `unit`, in UTF-8 bytes: a word or two in a message.
+    package static let maxUnitBytes = 64
     /// Most limits of one check, the tool's and those over all tools together: each is a key in Redis.
     package static let maxLimitsPerCheck = 16
     /// Largest document, in bytes: 10,000 tools with some limits each are about 3 MB.

@@ -13,12 +13,14 @@ package struct CheckQuestion {
     package var wantsTrace = false
     package var reserves = false
     package var id: String?
+    package var action = CheckAction.check
 
     package init(
         tool: String = "t", grant: String = "g", session: String? = nil, server: String? = nil,
         attributes: [String: String] = [:], cost: Int64 = 1, isPeek: Bool = false, approved: Bool = false,
-        wantsTrace: Bool = false, reserves: Bool = false, id: String? = nil
+        wantsTrace: Bool = false, reserves: Bool = false, id: String? = nil, action: CheckAction = .check
     ) {
+        self.action = action
         self.tool = tool
         self.grant = grant
         self.session = session
@@ -35,7 +37,8 @@ package struct CheckQuestion {
     /// Of everything that makes another check under the same id another one.
     package var argumentsHash: UInt64 {
         let others = attributes.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-        let said = "\(cost) \(session ?? "-") \(server ?? "-") \(reserves) \(approved) \(others)"
+        let action = action == .check ? "" : "\(action) "
+        let said = "\(action)\(cost) \(session ?? "-") \(server ?? "-") \(reserves) \(approved) \(others)"
         return stableHash(said.utf8)
     }
 

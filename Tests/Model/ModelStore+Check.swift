@@ -7,12 +7,14 @@ extension ModelStore {
     static let expirySlackMs: Int64 = 60_000
     /// How long the refusals of a token bucket and of slots are kept, ms.
     private static let refusalsTimeToLiveMs: Int64 = 86_400_000
-    private static let memoTimeToLiveMs: Int64 = 600_000
+    static let memoTimeToLiveMs: Int64 = 600_000
+    /// How long a reservation can be settled after what it charged has stopped to count, ms.
+    static let settleSlackMs: Int64 = 600_000
     /// A reservation's id is the end of its record's key.
     private static let reservationBytes = 32
 
     /// A counter as it was found.
-    private struct Reading {
+    struct Reading {
         var usage: Usage
         /// Of a token bucket: when its level was last true, ms since the epoch.
         var lastMs: Int64 = 0
@@ -83,7 +85,8 @@ extension ModelStore {
                     ? readings[index].chargedMs + charge.quota.lengthMs : nowMs + charge.quota.holdMs
                 recordUntilMs = max(
                     recordUntilMs,
-                    Self.keptUntilMs(charge.quota, usage, lastMs: readings[index].lastMs, nowMs: nowMs))
+                    Self.keptUntilMs(charge.quota, usage, lastMs: readings[index].lastMs, nowMs: nowMs)
+                        + (charge.quota.countsCalls ? 0 : Self.settleSlackMs))
             }
             if let reservation, admitted > 0 {
                 items[reservation] = Item(value: .record(record), expiresAtMs: recordUntilMs)
@@ -150,7 +153,7 @@ extension ModelStore {
     }
 
     /// Answers from what is remembered; false if nothing is.
-    private func replay(_ idempotency: Batch.Idempotency, at key: [UInt8], into reply: inout BatchReply)
+    func replay(_ idempotency: Batch.Idempotency, at key: [UInt8], into reply: inout BatchReply)
         throws(KeyFault) -> Bool
     {
         switch value(of: key) {
@@ -175,7 +178,7 @@ extension ModelStore {
 
     // MARK: - Counters
 
-    private mutating func read(
+    mutating func read(
         _ charge: Batch.Charge, _ keys: [[UInt8]], isPeek: Bool, nowMs: Int64
     ) throws(KeyFault) -> Reading {
         var reading: Reading
@@ -204,7 +207,7 @@ extension ModelStore {
     }
 
     /// Charges `count` checks, and reports for a shadow limit that it had no room for `refused` more.
-    private mutating func apply(
+    mutating func apply(
         _ charge: Batch.Charge, _ keys: [[UInt8]], cost: Int64, count: Int64, refused: Int64,
         to reading: inout Reading, reservation: [UInt8]?, nowMs: Int64
     ) {
@@ -254,9 +257,9 @@ extension ModelStore {
         if charge.verifiesTimeToLive { repair(keys[keys.count - 1], untilMs: denialsUntilMs) }
     }
 
-    /// Writes a key that keeps the time to live that it was given when it was new.
+    /// Writes a key that keeps the time to live that it was given when it was new; after a usage of 0 it is new.
     mutating func write(_ value: Value, at key: [UInt8], untilMs: Int64) {
-        if item(key) == nil {
+        if item(key) == nil || item(key)?.value == .integer(0) {
             items[key] = Item(value: value, expiresAtMs: untilMs)
         } else {
             items[key]?.value = value
@@ -268,7 +271,7 @@ extension ModelStore {
     }
 
     /// Sees to it that what was looked at and not charged lives for as long as it counts.
-    private mutating func retain(_ charge: Batch.Charge, _ keys: [[UInt8]], _ reading: Reading, nowMs: Int64) {
+    mutating func retain(_ charge: Batch.Charge, _ keys: [[UInt8]], _ reading: Reading, nowMs: Int64) {
         if charge.quota.algorithm == .slidingLog {
             let untilMs = reading.log.newestMs + charge.quota.lengthMs + Self.expirySlackMs
             if reading.usage.used > 0 { repair(keys[0], untilMs: untilMs) }
@@ -361,7 +364,7 @@ extension ModelStore {
     }
 
     /// In the order that `Batch.Charge.usageCount` says.
-    private static func numbers(_ reading: Reading, of charge: Batch.Charge, cost: Int64) -> [Int64] {
+    static func numbers(_ reading: Reading, of charge: Batch.Charge, cost: Int64) -> [Int64] {
         let usage = reading.usage
         let numbers: [Int64] =
             switch charge.quota.algorithm {
@@ -375,6 +378,7 @@ extension ModelStore {
 
     /// As `Batch.logUsageCount` says.
     private static func numbers(of log: UsageLog, _ quota: Quota, cost: Int64, nowMs: Int64) -> [Int64] {
+        let cost = quota.units(ofCost: cost)
         let missing = log.total + cost - quota.max
         let freeMs = log.freeMs(missing, nowMs: nowMs, lengthMs: quota.lengthMs) ?? 0
         let (steps, exact) = log.summary()

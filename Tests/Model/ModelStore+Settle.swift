@@ -17,20 +17,21 @@ extension ModelStore {
         var after = record
         passedOver = nil
         if case .commit(let cost) = settlement, !record.isCostSpent {
-            for charge in record.charges where !holds(charge, cost - record.cost, nowMs: nowMs) {
+            for charge in record.charges
+            where !charge.quota.countsCalls && !holds(charge, cost - record.cost, nowMs: nowMs) {
                 return reply.results.append(BatchReply.tooMuch)
             }
         }
         switch settlement {
         case .commit(let cost):
-            spend(&after, cost: cost, nowMs: nowMs)
+            spend(&after, cost: cost, isCancelled: false, nowMs: nowMs)
         case .cancel:
             try freeSlots(&after, of: Self.reservation(key))
             // A call that was never made is not remembered as one that was admitted.
             if !after.isCostSpent, let idempotencyKey = after.idempotencyKey {
                 _ = forget(Self.reservation(key), at: idempotencyKey)
             }
-            spend(&after, cost: 0, nowMs: nowMs)
+            spend(&after, cost: 0, isCancelled: true, nowMs: nowMs)
         case .release:
             try freeSlots(&after, of: Self.reservation(key))
         }
@@ -64,7 +65,7 @@ extension ModelStore {
         }
     }
 
-    private mutating func publishLowerings() {
+    mutating func publishLowerings() {
         for key in lowered {
             guard let end = key.firstIndex(of: UInt8(ascii: "}")) else { continue }
             var tag = Array(key[...end])
@@ -76,17 +77,18 @@ extension ModelStore {
     }
 
     /// Settles windows and buckets to another cost, once.
-    private mutating func spend(_ record: inout Record, cost: Int64, nowMs: Int64) {
+    private mutating func spend(_ record: inout Record, cost: Int64, isCancelled: Bool, nowMs: Int64) {
         guard !record.isCostSpent else { return }
         record.isCostSpent = true
         for charge in record.charges {
+            let difference = charge.quota.countsCalls ? (isCancelled ? -1 : 0) : cost - record.cost
             switch charge.quota.algorithm {
             case .fixedWindow, .slidingWindow:
-                settleWindow(charge, difference: cost - record.cost, nowMs: nowMs)
+                settleWindow(charge, difference: difference, nowMs: nowMs)
             case .tokenBucket:
-                settleBucket(charge, difference: cost - record.cost, nowMs: nowMs)
+                settleBucket(charge, difference: difference, nowMs: nowMs)
             case .slidingLog:
-                settleLog(charge, difference: cost - record.cost, nowMs: nowMs)
+                settleLog(charge, difference: difference, nowMs: nowMs)
             case .concurrency:
                 break
             }
@@ -110,7 +112,8 @@ extension ModelStore {
     /// Only a window that still counts is changed, and never to less than nothing.
     private mutating func settleWindow(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
         let neededUntilMs = Self.neededUntilMs(charge.quota, Usage(used: 0), lastMs: 0, nowMs: nowMs)
-        guard nowMs < neededUntilMs, difference != 0 else { return }
+        guard nowMs < neededUntilMs else { return chargeOpenWindow(charge, difference, nowMs: nowMs) }
+        guard difference != 0 else { return }
         let usage: Int64
         do throws(KeyFault) {
             guard let found = try storedInteger(charge.key) ?? (difference > 0 ? 0 : nil) else { return }
@@ -128,11 +131,13 @@ extension ModelStore {
     /// Only a charge that still counts is changed.
     private mutating func settleLog(_ charge: Record.Charge, difference: Int64, nowMs: Int64) {
         let lengthMs = charge.quota.lengthMs
-        guard difference != 0, charge.chargedMs + lengthMs > (isBehind ? clockMs : nowMs) else { return }
+        let logNowMs = isBehind ? clockMs : nowMs
+        guard difference != 0, charge.chargedMs + lengthMs > logNowMs || difference > 0 else { return }
+        let chargedMs = charge.chargedMs + lengthMs > logNowMs ? charge.chargedMs : logNowMs
         do throws(KeyFault) {
             var found = try log(charge.key, lengthMs: lengthMs, nowMs: nowMs)
             if difference > 0 {
-                found.log.add(difference, atMs: charge.chargedMs)
+                found.log.add(difference, atMs: chargedMs)
             } else if found.log.isEmpty {
                 return
             } else {

@@ -159,6 +159,10 @@ package struct ModelStore: Sendable {
                 case .heartbeat(let lifeMs, let writtenBackMs):
                     if areHeartbeatsFaulty { throw KeyFault.wrongType }
                     note(replica, lifeMs: lifeMs, writtenBackMs: writtenBackMs, nowMs: nowMs, into: &reply)
+                case .charge(let idempotency):
+                    try account(entry, keys, idempotency, isRefund: false, of: batch, nowMs: nowMs, into: &reply)
+                case .refund(let idempotency):
+                    try account(entry, keys, idempotency, isRefund: true, of: batch, nowMs: nowMs, into: &reply)
                 case .check, nil:
                     try check(entry, keys, of: batch, nowMs: nowMs, into: &reply)
                 }

@@ -9,10 +9,11 @@ extension LimiterRig {
 
     mutating func ask(_ question: Question) -> Asked {
         var extras: CheckOptions?
-        if !question.isPeek, question.reserves || question.id != nil {
+        if !question.isPeek, question.reserves || question.id != nil || question.action != .check {
             extras = CheckOptions(
                 reservation: question.reserves ? ReservationID(using: &random) : nil,
-                id: question.id.map { Array($0.utf8) }, argumentsHash: question.id == nil ? 0 : question.argumentsHash)
+                id: question.id.map { Array($0.utf8) }, argumentsHash: question.id == nil ? 0 : question.argumentsHash,
+                action: question.action)
         }
         let ticket = nextTicket()
         let outcome = limiter.check(

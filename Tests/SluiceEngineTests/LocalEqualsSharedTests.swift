@@ -11,7 +11,7 @@ import Testing
 /// it; and, for a shadow limit without windows, how long its denials are kept.
 @Suite struct LocalEqualsSharedTests {
     private static let parts: UInt64 = 4
-    private static let histories: UInt64 = 400
+    private static let histories: UInt64 = 480
 
     @Test(arguments: 0..<parts) func anyHistory(part: UInt64) {
         var failures = 0
@@ -47,6 +47,10 @@ struct LocalHistory {
         var settled = 0
         var notSettled = 0
         var tooMuch = 0
+        var looked = 0
+        var charged = 0
+        var chargedBeyond = 0
+        var refunded = 0
 
         mutating func add(_ other: Seen) {
             allowed += other.allowed
@@ -58,11 +62,17 @@ struct LocalHistory {
             settled += other.settled
             notSettled += other.notSettled
             tooMuch += other.tooMuch
+            looked += other.looked
+            charged += other.charged
+            chargedBeyond += other.chargedBeyond
+            refunded += other.refunded
         }
 
         var isEverything: Bool {
-            [allowed, limited, never, mustReserve, otherArguments, replayed, settled, notSettled].allSatisfy { $0 > 10 }
-                && tooMuch > 0
+            [
+                allowed, limited, never, mustReserve, otherArguments, replayed, settled, notSettled, looked, charged,
+                chargedBeyond, refunded,
+            ].allSatisfy { $0 > 10 } && tooMuch > 0
         }
     }
 
@@ -140,7 +150,24 @@ struct LocalHistory {
         question.wantsTrace = random.once(in: 2)
         question.isPeek = random.once(in: 6)
         question.reserves = !question.isPeek && !random.once(in: 3)
-        if !question.isPeek, random.once(in: 5) {
+        switch random.next() % 8 {
+        case 0 where !question.isPeek: question.action = .charge
+        case 1 where !question.isPeek: question.action = .refund
+        case 2: question.cost = 0
+        default: break
+        }
+        // The store forgets a bucket that never leaks after its window, and a limiter without a store does not.
+        let limits = (policy.tools[question.tool]?.limits ?? []) + policy.allToolsLimits
+        if limits.contains(where: { $0.algorithm == .tokenBucket && $0.max == 0 }) { question.action = .check }
+        if question.action != .check {
+            question.reserves = false
+            question.wantsTrace = false
+        }
+        if question.cost == 0 {
+            question.reserves = false
+            if random.once(in: 2) { return question }
+        }
+        if !question.isPeek, question.cost > 0, random.once(in: 5) {
             question.id = random.one(of: ["1", "2", "3"])
             withID.append(question)
         }
@@ -174,7 +201,12 @@ struct LocalHistory {
         other.source = .shared
         for index in (other.trace ?? []).indices { other.trace?[index].localUsed = 0 }
         guard one == other else { throw failure("differ") }
-        if one.allowed { seen.allowed += 1 } else { seen.limited += 1 }
+        switch question.action {
+        case .check: if one.allowed { seen.allowed += 1 } else { seen.limited += 1 }
+        case .charge: if one.allowed { seen.charged += 1 } else { seen.chargedBeyond += 1 }
+        case .refund: seen.refunded += 1
+        }
+        if question.cost == 0 { seen.looked += 1 }
         if !one.allowed { waits.append(one.retryAfterMs) }
         guard let reservation = one.reservation, !reservation.isEmpty else { return }
         if reservations.contains(where: { $0.id == reservation }) { seen.replayed += 1 }
@@ -189,7 +221,7 @@ struct LocalHistory {
             switch random.next() % 4 {
             case 0: .cancel
             case 1: .release
-            default: .commit(cost: random.one(of: [0, 1, 2, 7, 1_000_000_000_000]))
+            default: .commit(cost: random.one(of: [0, 1, 2, 7, 1_000_000_000_000, 1_000_000_000_000]))
             }
         let one = shared.settleToTheEnd(reservation.id, settlement, grant: grant)
         let other = local.settleToTheEnd(reservation.id, settlement, grant: grant)

@@ -28,7 +28,7 @@ private struct SettlementHistory {
     struct Reservation {
         var cost: Int64
         var chargedMs: Int64
-        /// Until when the store knows it.
+        /// Until when its charge counts. The store knows it for longer.
         var untilMs: Int64
         var isSpent = false
     }
@@ -103,7 +103,7 @@ private struct SettlementHistory {
     private mutating func settle() throws {
         let index = Int(random.number(0, Int64(reservations.count) - 1))
         let (reservation, event) = reservations[index]
-        let isKnown = !reservation.isSpent && nowMs < reservation.untilMs
+        let isKnown = !reservation.isSpent && nowMs < reservation.untilMs + EngineBounds.settleSlackMs
         let settlement: Batch.Settlement =
             switch random.number(0, 5) {
             case 0, 1: .cancel
@@ -125,7 +125,7 @@ private struct SettlementHistory {
         reservations[index].0.isSpent = true
         if cost <= reservation.cost {
             oracle.settle(event, to: cost)
-        } else if limit.algorithm == .tokenBucket {
+        } else if limit.algorithm == .tokenBucket || nowMs >= reservation.untilMs {
             oracle.admit(cost: cost - reservation.cost, count: 1, at: nowMs)
         } else {
             oracle.settle(event, to: cost)

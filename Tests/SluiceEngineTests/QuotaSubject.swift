@@ -109,9 +109,9 @@ struct ModelCounter: QuotaSubject {
             let quota = limit.quota(at: nowMs)
             batch.charges.append(Batch.Charge(quota: quota, verifiesTimeToLive: false))
             let isWindow = quota.algorithm == .fixedWindow || quota.algorithm == .slidingWindow
-            batch.appendKey("c\(isWindow ? quota.windowStartMs : 0)".utf8)
+            batch.appendKey("c:\(isWindow ? quota.windowStartMs : 0)".utf8)
             if quota.algorithm == .slidingWindow {
-                batch.appendKey("c\(limit.windowBefore(at: nowMs).lowerBound)".utf8)
+                batch.appendKey("c:\(limit.windowBefore(at: nowMs).lowerBound)".utf8)
             }
             guard isReserved else { return }
             batch.operations.append(.check(isReserved: true, idempotency: nil))

@@ -27,7 +27,8 @@ extension SeededRandom {
         return StoreModel.limit(
             counter, max: max, of: tool, scope: scope, algorithm: algorithm, burst: burst,
             holdMs: holdMs, window: window, acrossGrants: ![.grant, .global].contains(scope) && once(in: 2),
-            mode: once(in: 4) ? .shadow : .enforce)
+            mode: once(in: 4) ? .shadow : .enforce,
+            counts: algorithm != .concurrency && once(in: 4) ? .calls : .cost)
     }
 
     /// One or two tools, `t` and `u`, under up to three limits each, and perhaps one over all tools.

@@ -12,7 +12,7 @@ enum FaultTables {
         #""version", "default", "hide", "all_tools", "tools", "groups", "on_deny", "servers" or "mode""#
     private static let toolKeys =
         #""limits", "action", "reason", "on_deny", "rate_limit", "each_tool", "hours" or "mode""#
-    private static let limitKeys = #""counter", "window", "max", "scope" or "on_deny""#
+    private static let limitKeys = #""counter", "window", "max", "scope", "counts", "unit" or "on_deny""#
     private static let actions = #""allow", "deny" or "require_approval""#
     private static let longName = String(repeating: "é", count: 129)
     private static let longMessage = String(repeating: "m", count: 1025)

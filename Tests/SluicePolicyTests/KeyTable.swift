@@ -124,6 +124,9 @@ enum KeyTable {
         KeyRow(.limit, "on_outage", "deny", #""window":1,"on_outage":"deny""#),
         KeyRow(.limit, "mode", "enforce", #""window":1,"mode":"enforce""#),
         KeyRow(.limit, "mode", "shadow", #""window":1,"mode":"shadow""#),
+        KeyRow(.limit, "counts", "cost", #""window":1,"counts":"cost""#),
+        KeyRow(.limit, "counts", "calls", #""window":1,"counts":"calls""#),
+        KeyRow(.limit, "unit", #""window":1,"unit":"tokens""#),
         KeyRow(.limit, "precision", "exact", #""window":1,"precision":"exact""#),
         KeyRow(.limit, "on_deny", #""window":1,"on_deny":"Slow down.""#),
     ]
@@ -165,6 +168,7 @@ enum KeyTable {
         (.limit, "hold", document(limit: #"{"counter":"c","max":1,"algorithm":"concurrency","hold":"?"}"#)),
         (.limit, "on_outage", document(limit: #"{"counter":"c","max":1,"window":1,"on_outage":"?"}"#)),
         (.limit, "mode", document(limit: #"{"counter":"c","max":1,"window":1,"mode":"?"}"#)),
+        (.limit, "counts", document(limit: #"{"counter":"c","max":1,"window":1,"counts":"?"}"#)),
         (.limit, "precision", document(limit: #"{"counter":"c","max":1,"window":1,"precision":"?"}"#)),
     ]
     /// Accepted, and not listed in the message about an unknown key, since it states the default behaviour.

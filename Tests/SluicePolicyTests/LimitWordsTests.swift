@@ -34,6 +34,22 @@ import Testing
 
     @Test(
         arguments: [
+            (100_000, "tokens", "x is limited to 100,000 tokens per day for this grant."),
+            (1, "tokens", "x is limited to 1 token per day for this grant."),
+            (1_234, "US cents", "x is limited to 1,234 US cents per day for this grant."),
+            (999, "kB", "x is limited to 999 kB per day for this grant."),
+            (1, "kB", "x is limited to 1 kB per day for this grant."),
+            (0, "tokens", "x is blocked by this policy."),
+        ] as [(Int64, String, String)])
+    func unit(max: Int64, unit: String, message: String) {
+        let limit = Limit(
+            container: .tool("x"), counter: "c", window: .seconds(86_400), max: max, scope: .grant, rule: "/r",
+            onDeny: nil, unit: unit)
+        #expect(limit.denialMessage == message)
+    }
+
+    @Test(
+        arguments: [
             (.session, "x is limited to 3 calls per hour per session over all grants.", "Each session is"),
             (.server, "x is limited to 3 calls per hour per server over all grants.", "Each server is"),
             (.attribute("org"), "x is limited to 3 calls per hour per org over all grants.", "Each org is"),

@@ -11,7 +11,7 @@ enum WholeLanguageTables {
     private static let onlyWithSome = #"it only with "session", "server" or "attribute:NAME""#
     private static let hold = #"a whole number of seconds from 1 to 86400, or such as "90s" or "5m""#
     private static let keys =
-        #""counter", "window", "timezone", "max", "scope", "across_grants", "algorithm", "burst", "hold", "on_outage", "mode" or "on_deny""#
+        #""counter", "window", "timezone", "max", "scope", "across_grants", "algorithm", "burst", "hold", "on_outage", "mode", "counts", "unit" or "on_deny""#
     private static let exact = "calls times milliseconds must not exceed 2^53"
     private static let even =
         #"a window of one length with "token_bucket": no month, and no day or week of a time zone"#

@@ -95,7 +95,14 @@ import Testing
         (["CHECK", "g", "t", "ID", "a\0"], "-BADARG ID has a NUL byte, send text without it\r\n"),
         (["CHECK", "g", "t", "ATTR", "", "v"], "-BADARG the name of ATTR is empty, send 1 to 256 bytes\r\n"),
         (["CHECK", "g", "t", "ATTR", "n", ""], "-BADARG the value of ATTR is empty, send 1 to 256 bytes\r\n"),
-        (["CHECK", "g", "t", "COST", "0"], cost("0")),
+        (
+            ["CHECK", "g", "t", "COST", "0", "RESERVE"],
+            "-BADARG COST 0 takes no RESERVE and no ID, since it charges nothing, send COST 1 or more or leave them out\r\n"
+        ),
+        (
+            ["CHECK", "g", "t", "ID", "x", "COST", "0"],
+            "-BADARG COST 0 takes no RESERVE and no ID, since it charges nothing, send COST 1 or more or leave them out\r\n"
+        ),
         (["CHECK", "g", "t", "COST", "-1"], cost("-1")),
         (["CHECK", "g", "t", "COST", "+1"], cost("+1")),
         (["CHECK", "g", "t", "COST", "1.5"], cost("1.5")),
@@ -147,7 +154,7 @@ import Testing
     ]
 
     private static func cost(_ word: String) -> String {
-        "-BADARG COST is '\(word)', send a whole number from 1 to 1000000000000\r\n"
+        "-BADARG COST is '\(word)', send a whole number from 0 to 1000000000000\r\n"
     }
 
     @Test(arguments: faults) func refusesWrongArguments(_ fault: (words: [String], reply: String)) throws {

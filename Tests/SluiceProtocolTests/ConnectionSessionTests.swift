@@ -80,9 +80,9 @@ import Testing
     }
 
     @Test mutating func commands() throws {
-        #expect(try answer(&session, "COMMAND", "COUNT") == ":21\r\n")
-        #expect(try answer(&session, "COMMAND", "LIST").hasPrefix("*21\r\n$5\r\ncheck\r\n$4\r\npeek\r\n"))
-        #expect(try answer(&session, "COMMAND").hasPrefix("*21\r\n*10\r\n$5\r\ncheck\r\n:-3\r\n"))
+        #expect(try answer(&session, "COMMAND", "COUNT") == ":23\r\n")
+        #expect(try answer(&session, "COMMAND", "LIST").hasPrefix("*23\r\n$5\r\ncheck\r\n$4\r\npeek\r\n"))
+        #expect(try answer(&session, "COMMAND").hasPrefix("*23\r\n*10\r\n$5\r\ncheck\r\n:-3\r\n"))
         #expect(
             try answer(&session, "COMMAND", "INFO", "Check", "get", "ping")
                 == "*3\r\n*10\r\n$5\r\ncheck\r\n:-3\r\n*2\r\n+write\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n*-1\r\n"
@@ -108,8 +108,8 @@ import Testing
             let value = try #require(try parser.next(in: &output))
             #expect(output.readableBytes == 0)
             switch value {
-            case .map(let pairs): #expect(pairs.count == 21)
-            case .array(let elements): #expect(elements.count == 42)
+            case .map(let pairs): #expect(pairs.count == 23)
+            case .array(let elements): #expect(elements.count == 46)
             default: Issue.record("neither a map nor an array")
             }
         }

@@ -56,7 +56,7 @@ import Testing
     static let faults: [(words: [String], reply: String)] = [
         (
             ["get", "x"],
-            "-ERR unknown command 'get', send one of CHECK, PEEK, COMMIT, CANCEL, RELEASE, CL.THROTTLE, COUNTERS, CLEAR, "
+            "-ERR unknown command 'get', send one of CHECK, PEEK, COMMIT, CANCEL, RELEASE, CHARGE, REFUND, CL.THROTTLE, COUNTERS, CLEAR, "
                 + "EXPLAIN, POLICY, INFO, PING, ECHO, HELLO, AUTH, SELECT, CLIENT, COMMAND, CONFIG, RESET, QUIT\r\n"
         ),
         (

@@ -18,6 +18,9 @@ struct TestCharge {
     /// Of a sliding window: the key of the window before.
     var previousKey = ""
     var isShadow = false
+    var countsCalls = false
+    /// Whether its windows differ in length.
+    var isUneven = false
 
     static func sliding(
         _ key: String, before: String, max: Int64, window: Range<Int64> = longWindow, verifies: Bool = false
@@ -51,7 +54,8 @@ struct TestCharge {
     var charge: Batch.Charge {
         let quota = Quota(
             algorithm: algorithm, max: max, burst: burst, holdMs: holdMs, windowStartMs: window.lowerBound,
-            windowEndMs: window.upperBound, lengthMs: lengthMs ?? (window.upperBound - window.lowerBound))
+            windowEndMs: window.upperBound, lengthMs: lengthMs ?? (window.upperBound - window.lowerBound),
+            countsCalls: countsCalls, hasUnevenWindows: isUneven)
         return Batch.Charge(quota: quota, isShadow: isShadow, verifiesTimeToLive: verifies)
     }
 }
@@ -91,6 +95,17 @@ extension Batch {
         }
         if isTracked { operations.append(.check(isReserved: reserve != nil, idempotency: idempotency?.idempotency)) }
         if let reserve { appendKey(recordKey(reserve).utf8) }
+        if let idempotency { appendKey(idempotency.key.utf8) }
+    }
+
+    /// A charge whatever the maxima say, or a refund.
+    mutating func account(
+        cost: Int64, _ charges: [TestCharge], isRefund: Bool, idempotency: (key: String, idempotency: Idempotency)?
+    ) {
+        add(cost: cost, charges)
+        entries[entries.count - 1].operation = operations.count
+        operations.append(
+            isRefund ? .refund(idempotency: idempotency?.idempotency) : .charge(idempotency: idempotency?.idempotency))
         if let idempotency { appendKey(idempotency.key.utf8) }
     }
 

@@ -62,6 +62,7 @@ struct RandomBatches {
             case 0...1: addSettlement(to: &batch)
             case 2: addPlain(to: &batch)
             case 3: addToLog(of: &batch)
+            case 4: addAccounting(to: &batch)
             default: addCheck(to: &batch)
             }
         }
@@ -93,25 +94,38 @@ struct RandomBatches {
         if roll(2) == 0 { batch.restore(cost(), charge) } else { batch.add(cost: cost(), count: 1, charge) }
     }
 
-    private mutating func addCheck(to batch: inout Batch) {
+    private mutating func charges() -> [TestCharge] {
         var charges: [TestCharge] = []
         for counter in Self.counters.shuffled(using: &random).prefix(1 + roll(4)) {
             charges.append(charge(of: counter))
             if roll(4) == 0 { charges[charges.count - 1].isShadow = true }
         }
         charges.forEach { keys.formUnion($0.keys) }
+        return charges
+    }
+
+    private mutating func idempotency(_ charges: [TestCharge]) -> (key: String, idempotency: Batch.Idempotency)? {
+        guard roll(4) == 0 else { return nil }
+        let names = charges.map { "\($0.keys.count)\($0.algorithm.rawValue)" }.joined()
+        return (
+            "id:\(roll(40))",
+            Batch.Idempotency(
+                argumentsHash: "000000000000000\(min(roll(8), 1))",
+                countersHash: String(repeating: "0", count: 16 - names.count) + names)
+        )
+    }
+
+    /// A charge whatever the maxima say, or a refund.
+    private mutating func addAccounting(to batch: inout Batch) {
+        let charges = charges()
+        batch.account(cost: cost(), charges, isRefund: roll(3) > 0, idempotency: idempotency(charges))
+    }
+
+    private mutating func addCheck(to batch: inout Batch) {
+        let charges = charges()
         let cost = cost()
         guard roll(6) > 0 else { return batch.add(cost: cost, count: 0, charges) }
-        var idempotency: (key: String, idempotency: Batch.Idempotency)?
-        if roll(4) == 0 {
-            let names = charges.map { "\($0.keys.count)\($0.algorithm.rawValue)" }.joined()
-            idempotency = (
-                "id:\(roll(40))",
-                Batch.Idempotency(
-                    argumentsHash: "000000000000000\(min(roll(8), 1))",
-                    countersHash: String(repeating: "0", count: 16 - names.count) + names)
-            )
-        }
+        let idempotency = idempotency(charges)
         let takesSlots = charges.contains { $0.algorithm == .concurrency }
         guard takesSlots || roll(3) == 0 else {
             return batch.add(
@@ -147,6 +161,8 @@ struct RandomBatches {
         var charge = TestCharge(key: counter.name, max: counter.max)
         charge.algorithm = counter.algorithm
         charge.verifies = roll(4) == 0
+        charge.countsCalls = roll(5) == 0
+        charge.isUneven = roll(8) == 0
         // A replica may have another document, or have read its clock a while ago.
         if roll(10) == 0 { charge.max = pick([0, 1, counter.max / 2]) }
         let cutMs = nowMs + (roll(12) == 0 ? Int64(roll(4_000)) - 2_000 : 0)

@@ -177,7 +177,7 @@ extension StoreContract {
             _ = try await contract.run([contract.check(cost: 2, a)])
             contract.pass(until: 60_000)
             try await contract.expect(
-                contract.commit("1", 9), contract.peek(a),
+                contract.commit("1", 1), contract.peek(a),
                 gives: [1, 1] + contract.logWords(used: 2, empty: 119_000, (59_000, 2)))
         },
         Case("sliding log: more than can be counted is refused") { contract in

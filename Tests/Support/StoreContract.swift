@@ -51,6 +51,7 @@ package struct StoreContract {
         fixedWindowCases + slidingWindowCases + tokenBucketCases + concurrencyCases + mixedCases + shadowCases
         + commitCases + cancelCases + bucketSettlementCases + slotSettlementCases + memoCases + faultCases + markerCases
         + offerCases + additionCases + heartbeatCases + slidingLogCases + logSettlementCases + logOfferCases
+        + callCases + chargeCases + refundCases + excessCases
 
     /// 2030-01-01: ahead of the clock of any store that this runs over.
     private static let firstDayMs: Int64 = 1_893_456_000_000
@@ -90,6 +91,15 @@ package struct StoreContract {
         var quota: Quota
         var isShadow = false
         var verifies = false
+
+        /// The same limit, counting calls.
+        func ofCalls() -> Charge {
+            var charge = self
+            charge.quota = Quota(
+                algorithm: quota.algorithm, max: quota.max, burst: quota.burst, windowStartMs: quota.windowStartMs,
+                windowEndMs: quota.windowEndMs, lengthMs: quota.lengthMs, countsCalls: true)
+            return charge
+        }
 
         /// The same limit as a shadow.
         func shadow() -> Charge {
@@ -185,6 +195,28 @@ package struct StoreContract {
             isReserved: reserve != nil,
             idempotency: idempotency.map { Batch.Idempotency(argumentsHash: $0.arguments, countersHash: $0.counters) })
         return entry
+    }
+
+    func charge(
+        _ cost: Int64, _ charges: Charge..., id: (id: String, arguments: String, counters: String)? = nil
+    ) -> Entry {
+        account(cost, charges, id) { .charge(idempotency: $0) }
+    }
+
+    func refund(
+        _ cost: Int64, _ charges: Charge..., id: (id: String, arguments: String, counters: String)? = nil
+    ) -> Entry {
+        account(cost, charges, id) { .refund(idempotency: $0) }
+    }
+
+    private func account(
+        _ cost: Int64, _ charges: [Charge], _ id: (id: String, arguments: String, counters: String)?,
+        _ operation: (Batch.Idempotency?) -> Batch.Operation
+    ) -> Entry {
+        Entry(
+            cost: cost, count: 1, charges: charges,
+            operation: operation(id.map { Batch.Idempotency(argumentsHash: $0.arguments, countersHash: $0.counters) }),
+            specialKeys: id.map { [key("id:\($0.id)")] } ?? [])
     }
 
     func peek(cost: Int64 = 1, _ charges: Charge...) -> Entry { Entry(cost: cost, count: 0, charges: charges) }

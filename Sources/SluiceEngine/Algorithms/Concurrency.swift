@@ -15,8 +15,6 @@ enum Concurrency: AlgorithmRules {
         nowMs + quota.holdMs
     }
 
-    static func charge(_ quota: Quota, cost: Int64, count: Int64) -> Int64 { count }
-
     static let usageCount = 3
 
     static func read(_ numbers: ArraySlice<Int64>, into usage: inout Usage) {

@@ -35,7 +35,8 @@ protocol LocalUsage: Sendable {
     ) -> BucketUsage.ChargeReceipt?
     /// Adds to a local admission, or takes back some of it.
     ///
-    /// - Parameter place: the place of the window in which it was charged; nil if that no longer counts.
+    /// - Parameter place: the place of the window in which it was charged; nil if that no longer counts: then nothing is
+    ///   taken back, and more is charged now.
     mutating func adjust(by cost: Int64, of item: LocalReservations.Item, _ place: Counter.Place?, nowMs: Int64)
     /// Whether `adjust` can count this much.
     func canAdjust(by cost: Int64, of item: LocalReservations.Item, _ place: Counter.Place?, nowMs: Int64) -> Bool
@@ -70,7 +71,8 @@ protocol LocalUsage: Sendable {
     func isUnconfirmed(nowMs: Int64) -> Bool
     /// Whether it has local admissions that still count and are not known to be in the store's usage.
     func hasLocalAdmissions(nowMs: Int64) -> Bool
-    /// The next write-backs and restores, in the order in which they are sent; amounts may be 0.
+    /// The next write-backs and restores, in the order in which they are sent; amounts may be 0. Nothing is given back in
+    /// a batch with restores: one that came after that would undo it.
     mutating func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack]
     /// The quota that a write-back is charged with, which passes whatever the usage is; nil if that of its window does.
     func quota(of writeBack: WriteBack) -> Quota?
@@ -87,6 +89,25 @@ protocol LocalUsage: Sendable {
     /// The limit as last checked here; nil if the algorithm does not keep it.
     var quota: Quota? { get }
     mutating func updateQuota(_ quota: Quota)
+
+    // MARK: Refunds
+
+    /// Gives back up to this much cost of what counts.
+    ///
+    /// - Parameter isShared: there is a store, which may have what is given back, and has to hear of it.
+    mutating func refund(_ cost: Int64, _ quota: Quota, isShared: Bool, nowMs: Int64)
+    /// Keeps what was given back from being sent for now: a batch in flight may have done that. A negative amount ends
+    /// it.
+    mutating func holdRefund(_ amount: Int64)
+    /// The store has given back this much cost.
+    ///
+    /// - Parameter isReported: whether the usage that it reported last shows that.
+    mutating func gaveBack(_ cost: Int64, _ quota: Quota, isReported: Bool)
+    /// The store has given back an amount that was written back; `numbers` as in `wroteBack`.
+    mutating func wroteBackRefund(_ amount: Int64, _ numbers: ArraySlice<Int64>?, decidedMs: Int64)
+    /// What was given back and the store does not have yet.
+    var credit: Int64 { get }
+    mutating func restoreCredit(_ amount: Int64)
 
     // MARK: A restart
 
@@ -129,6 +150,12 @@ extension LocalUsage {
     var quota: Quota? { nil }
     mutating func updateQuota(_ quota: Quota) {}
     var countsUntilMs: Int64? { nil }
+    mutating func refund(_ cost: Int64, _ quota: Quota, isShared: Bool, nowMs: Int64) {}
+    mutating func holdRefund(_ amount: Int64) {}
+    mutating func gaveBack(_ cost: Int64, _ quota: Quota, isReported: Bool) {}
+    mutating func wroteBackRefund(_ amount: Int64, _ numbers: ArraySlice<Int64>?, decidedMs: Int64) {}
+    var credit: Int64 { 0 }
+    mutating func restoreCredit(_ amount: Int64) {}
     mutating func markStored(_ steps: [UsageLog.Step]) {}
     mutating func confirm(_ steps: [UsageLog.Step], chargedMs: Int64) {}
     mutating func moveShare(_ amount: Int64, fromMs: Int64, toMs: Int64) {}

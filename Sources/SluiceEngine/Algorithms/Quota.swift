@@ -8,6 +8,10 @@ package import SluicePolicy
 /// all. It uses integers only, none above 2^53.
 package struct Quota: Sendable, Equatable {
     package var algorithm: Algorithm
+    /// Whether a check takes 1, whatever its cost: a slot, or one of the calls that are counted. Else it takes its cost.
+    package private(set) var countsCalls: Bool
+    /// Whether its windows differ in length, as months and the days of a time zone do.
+    package private(set) var hasUnevenWindows: Bool
     /// What a window admits, in units of cost; for concurrency, the number of slots. 0 to 10^12.
     package var max: Int64
     /// The open window, half-open, in ms since the epoch. All time, `Quota.endless`, for token buckets, concurrency
@@ -29,9 +33,12 @@ package struct Quota: Sendable, Equatable {
 
     package init(
         algorithm: Algorithm, max: Int64, burst: Int64 = 0, holdMs: Int64 = 0, windowStartMs: Int64, windowEndMs: Int64,
-        lengthMs: Int64, previousLengthMs: Int64? = nil, nextEndMs: Int64? = nil
+        lengthMs: Int64, previousLengthMs: Int64? = nil, nextEndMs: Int64? = nil, countsCalls: Bool = false,
+        hasUnevenWindows: Bool = false
     ) {
         self.algorithm = algorithm
+        self.countsCalls = countsCalls || algorithm == .concurrency
+        self.hasUnevenWindows = hasUnevenWindows && algorithm.hasWindows
         self.max = max
         self.windowStartMs = windowStartMs
         self.windowEndMs = windowEndMs
@@ -85,10 +92,12 @@ package struct Quota: Sendable, Equatable {
     @inline(__always)
     package var capacity: Int64 { algorithm == .fixedWindow ? max : algorithm.rules.capacity(self) }
 
-    /// Whether a check of this cost can pass when nothing is used. A slot costs 1, whatever the call costs.
-    package func canEverPass(cost: Int64) -> Bool {
-        algorithm == .concurrency ? max >= 1 : cost <= capacity
-    }
+    /// What a check of this cost takes.
+    @inline(__always)
+    package func units(ofCost cost: Int64) -> Int64 { countsCalls ? 1 : cost }
+
+    /// Whether a check of this cost can pass when nothing is used.
+    package func canEverPass(cost: Int64) -> Bool { units(ofCost: cost) <= capacity }
 
     // MARK: - At one moment
 
@@ -103,11 +112,12 @@ package struct Quota: Sendable, Equatable {
 
     /// How many checks of this cost fit, one after the other.
     package func room(cost: Int64, _ usage: Usage, nowMs: Int64) -> Int64 {
-        Swift.max(0, left(usage, nowMs: nowMs)) / (algorithm == .concurrency ? 1 : cost)
+        Swift.max(0, left(usage, nowMs: nowMs)) / units(ofCost: cost)
     }
 
     /// What `count` checks of this cost add to `Usage.used`.
     package func charge(cost: Int64, count: Int64) -> Int64 {
+        let cost = units(ofCost: cost)
         if algorithm == .fixedWindow { return FixedWindow.charge(self, cost: cost, count: count) }
         return algorithm.rules.charge(self, cost: cost, count: count)
     }
@@ -121,7 +131,7 @@ package struct Quota: Sendable, Equatable {
     /// if it never can.
     package func retryAfterMs(cost: Int64, _ usage: Usage, nowMs: Int64) -> Int64 {
         guard canEverPass(cost: cost) else { return -1 }
-        return algorithm.rules.retryAfterMs(self, cost: cost, usage, nowMs: nowMs)
+        return algorithm.rules.retryAfterMs(self, cost: units(ofCost: cost), usage, nowMs: nowMs)
     }
 
     /// How long until no usage counts any more if no check came, ms; for fixed windows, until the window ends.

@@ -78,6 +78,8 @@ struct SlidingUsage: LocalUsage {
     /// As `UnwrittenUsage.unconfirmed`, of the open window.
     private var unconfirmed: Int64 = 0
     private var before = WindowBefore()
+    /// What was given back of the open window without the store.
+    private var givenBack = Credit()
 
     // MARK: Reports of the store
 
@@ -105,6 +107,8 @@ struct SlidingUsage: LocalUsage {
         before = isNext ? WindowBefore(open, unconfirmed: unconfirmed) : WindowBefore()
         open = WindowUsage()
         unconfirmed = 0
+        // What was given back of a window that is over before the store is back stays charged there.
+        givenBack = Credit()
     }
 
     // MARK: During an outage
@@ -123,33 +127,36 @@ struct SlidingUsage: LocalUsage {
     }
 
     func left(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) -> Int64 {
-        Self.left(quota, open, before, replicas: replicas, hash: hash, nowMs: nowMs)
+        Self.left(quota, open, before, credit: givenBack.amount, replicas: replicas, hash: hash, nowMs: nowMs)
     }
 
     /// The share grows while the previous window slides out; local admissions are taken from the share alone.
     private static func left(
-        _ quota: Quota, _ open: WindowUsage, _ before: WindowBefore, replicas: borrowing ReplicaView, hash: UInt64,
-        nowMs: Int64
+        _ quota: Quota, _ open: WindowUsage, _ before: WindowBefore, credit: Int64, replicas: borrowing ReplicaView,
+        hash: UInt64, nowMs: Int64
     ) -> Int64 {
         let shared = quota.max - open.shareBase - quota.reach(of: before.shareBase, nowMs: nowMs)
         let share = replicas.share(of: shared, counterHash: hash)
         return min(
-            share - open.taken - quota.reach(of: before.taken, nowMs: nowMs),
-            max(0, quota.max - open.used - quota.reach(of: before.used, nowMs: nowMs)))
+            share + credit - open.taken - quota.reach(of: before.taken, nowMs: nowMs),
+            max(0, quota.max - max(0, open.used - credit) - quota.reach(of: before.used, nowMs: nowMs)))
     }
 
     mutating func admit(
         _ quota: Quota, cost: Int64, reservation: ReservationID?, nowMs: Int64
     ) -> BucketUsage.ChargeReceipt? {
+        givenBack.bound(by: open.used)
         open.admit(cost)
         return nil
     }
 
     mutating func adjust(by cost: Int64, of item: LocalReservations.Item, _ place: Counter.Place?, nowMs: Int64) {
         switch place {
-        case .open?: open.adjust(by: cost)
+        case .open?:
+            open.adjust(by: cost)
+            givenBack.bound(by: open.used)
         case .before?: before.adjust(by: cost)
-        case nil: break
+        case nil: if cost > 0 { open.admit(cost) }
         }
     }
 
@@ -165,14 +172,18 @@ struct SlidingUsage: LocalUsage {
         var open = open
         var before = before
         var quota = quota
+        var credit = givenBack.amount
+        func left(nowMs: Int64) -> Int64 {
+            Self.left(quota, open, before, credit: credit, replicas: replicas, hash: hash, nowMs: nowMs)
+        }
         for _ in 0..<2 {
             // The share grows with time: a binary search finds when it suffices.
             var low = max(nowMs, quota.windowStartMs)
             var high = quota.windowEndMs - 1
-            if Self.left(quota, open, before, replicas: replicas, hash: hash, nowMs: high) >= cost {
+            if left(nowMs: high) >= cost {
                 while low < high {
                     let middle = low + (high - low) / 2
-                    if Self.left(quota, open, before, replicas: replicas, hash: hash, nowMs: middle) >= cost {
+                    if left(nowMs: middle) >= cost {
                         high = middle
                     } else {
                         low = middle + 1
@@ -182,6 +193,7 @@ struct SlidingUsage: LocalUsage {
             }
             before = WindowBefore(open, unconfirmed: 0)
             open = WindowUsage()
+            credit = 0
             let lengthMs = quota.nextEndMs - quota.windowEndMs
             quota = Quota(
                 algorithm: .slidingWindow, max: quota.max, windowStartMs: quota.windowEndMs,
@@ -195,7 +207,7 @@ struct SlidingUsage: LocalUsage {
     // MARK: Combined usage
 
     func combinedUsage(_ quota: Quota, nowMs: Int64) -> Usage {
-        var usage = Usage(used: open.used)
+        var usage = Usage(used: max(0, open.used - givenBack.amount))
         usage.previous = before.used
         return usage
     }
@@ -206,7 +218,7 @@ struct SlidingUsage: LocalUsage {
         return usage
     }
 
-    func locallyUsed(_ quota: Quota?, nowMs: Int64) -> Int64 { open.own }
+    func locallyUsed(_ quota: Quota?, nowMs: Int64) -> Int64 { max(0, open.own - givenBack.amount) }
 
     var isTouched: Bool { open.own > 0 }
 
@@ -224,7 +236,7 @@ struct SlidingUsage: LocalUsage {
 
     func isUnconfirmed(nowMs: Int64) -> Bool { unconfirmed != 0 || before.own.unconfirmed != 0 }
 
-    func hasLocalAdmissions(nowMs: Int64) -> Bool { open.own > 0 || before.own.used > 0 }
+    func hasLocalAdmissions(nowMs: Int64) -> Bool { open.own > 0 || before.own.used > 0 || givenBack.amount > 0 }
 
     func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack] {
         var writeBacks: [WriteBack] = []
@@ -238,6 +250,7 @@ struct SlidingUsage: LocalUsage {
         }
         let unwritten = max(0, open.own - unconfirmed)
         writeBacks.append(WriteBack(.increment, min(atMost, unwritten), windowMs: windowStartMs))
+        writeBacks.append(WriteBack(.decrement, restores ? 0 : min(atMost, givenBack.unsent), windowMs: windowStartMs))
         return writeBacks
     }
 
@@ -251,6 +264,28 @@ struct SlidingUsage: LocalUsage {
         }
         return place == .open
     }
+
+    // MARK: Refunds
+
+    mutating func refund(_ cost: Int64, _ quota: Quota, isShared: Bool, nowMs: Int64) {
+        let amount = min(cost, max(0, open.used - givenBack.amount))
+        if isShared { givenBack.add(amount) } else { open.adjust(by: -amount) }
+    }
+
+    mutating func holdRefund(_ amount: Int64) { givenBack.hold(amount) }
+
+    mutating func gaveBack(_ cost: Int64, _ quota: Quota, isReported: Bool) {
+        givenBack.remove(cost)
+        if !isReported { open.sharedUsed = max(0, open.sharedUsed - cost) }
+    }
+
+    mutating func wroteBackRefund(_ amount: Int64, _ numbers: ArraySlice<Int64>?, decidedMs: Int64) {
+        givenBack.remove(amount)
+        open.sharedUsed = numbers?.first ?? max(0, open.sharedUsed - amount)
+    }
+
+    var credit: Int64 { givenBack.amount }
+    mutating func restoreCredit(_ amount: Int64) { givenBack.add(amount) }
 
     // MARK: A restart
 

@@ -86,6 +86,8 @@ struct BucketUsage: LocalUsage {
     /// As `UnwrittenUsage.unconfirmed`, in units of cost. Its part of the level is not known: while there is any, nothing
     /// is written back.
     private var unconfirmed: Int64 = 0
+    /// What was given back without the store, as a level. It counts as far as there is a level.
+    private var givenBack = Credit()
     /// The limit as last checked here: see `quota`. A maximum of 0: none.
     private var max: Int64 = 0
     private var burst: Int64 = 0
@@ -187,6 +189,8 @@ struct BucketUsage: LocalUsage {
     mutating func admit(
         _ quota: Quota, cost: Int64, reservation: ReservationID?, nowMs: Int64
     ) -> ChargeReceipt? {
+        // What has leaked away since cannot be given back any more.
+        if givenBack.amount > 0 { givenBack.bound(by: wholeLevel(quota, nowMs: nowMs)) }
         raise(by: Self.fine(cost, quota.lengthMs, replicaCount))
         return ChargeReceipt(level: ownLevel, credited: credited)
     }
@@ -215,6 +219,7 @@ struct BucketUsage: LocalUsage {
         credited = min(Self.most, credited + back)
         ownLevel -= back
         if localLevel >= 0 { localLevel = Swift.max(0, localLevel - back) }
+        if givenBack.amount > 0 { givenBack.bound(by: wholeLevel(self.quota ?? quota, nowMs: nowMs)) }
     }
 
     private mutating func raise(by amount: Int64) {
@@ -236,6 +241,11 @@ struct BucketUsage: LocalUsage {
     func combinedUsage(_ quota: Quota, nowMs: Int64) -> Usage { Usage(used: combinedLevel(quota, nowMs: nowMs)) }
 
     private func combinedLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
+        Swift.max(0, wholeLevel(quota, nowMs: nowMs) - givenBack.amount)
+    }
+
+    /// With what was given back since.
+    private func wholeLevel(_ quota: Quota, nowMs: Int64) -> Int64 {
         let own = quota.drained(ownLevel, sinceMs: localMs, nowMs: nowMs) / replicaCount
         return min(Quota.maxExact, sharedLevel(quota, nowMs: nowMs) + own)
     }
@@ -269,6 +279,7 @@ struct BucketUsage: LocalUsage {
     func hasLocalAdmissions(nowMs: Int64) -> Bool {
         guard let quota else { return false }
         return quota.drained(ownLevel - confirmedLevel, sinceMs: localMs, nowMs: nowMs) > 0
+            || (givenBack.amount > 0 && wholeLevel(quota, nowMs: nowMs) > 0)
     }
 
     func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack] {
@@ -277,6 +288,9 @@ struct BucketUsage: LocalUsage {
         return [
             WriteBack(.restore, restores ? sharedLevel(quota, nowMs: nowMs) : 0, windowMs: windowStartMs),
             WriteBack(.increment, min(atMost, unwritten), windowMs: windowStartMs),
+            WriteBack(
+                .decrement, restores ? 0 : min(atMost, givenBack.unsent, wholeLevel(quota, nowMs: nowMs)),
+                windowMs: windowStartMs),
         ]
     }
 
@@ -303,6 +317,40 @@ struct BucketUsage: LocalUsage {
         observe(level: level, atMs: decidedMs)
         return true
     }
+
+    // MARK: Refunds
+
+    /// What this replica's own bucket has room for grows by as much.
+    mutating func refund(_ cost: Int64, _ quota: Quota, isShared: Bool, nowMs: Int64) {
+        let amount = min(Self.fine(cost, quota.lengthMs), combinedLevel(quota, nowMs: nowMs))
+        let fine = Self.fine(amount, replicaCount)
+        // As a settlement that gives back: see `adjust`.
+        credited = min(Self.most, credited + fine)
+        if isShared {
+            givenBack.bound(by: wholeLevel(quota, nowMs: nowMs))
+            givenBack.add(amount)
+        } else {
+            ownLevel = Swift.max(0, ownLevel - fine)
+        }
+        if localLevel >= 0 { localLevel = Swift.max(0, localLevel - fine) }
+    }
+
+    mutating func holdRefund(_ amount: Int64) { givenBack.hold(amount) }
+
+    mutating func gaveBack(_ cost: Int64, _ quota: Quota, isReported: Bool) {
+        let amount = Self.fine(cost, quota.lengthMs)
+        givenBack.remove(amount)
+        if !isReported { sharedLevel = Swift.max(0, sharedLevel - amount) }
+    }
+
+    mutating func wroteBackRefund(_ amount: Int64, _ numbers: ArraySlice<Int64>?, decidedMs: Int64) {
+        givenBack.remove(amount)
+        if let level = numbers?.first { return observe(level: level, atMs: decidedMs) }
+        sharedLevel = Swift.max(0, sharedLevel - amount)
+    }
+
+    var credit: Int64 { givenBack.amount }
+    mutating func restoreCredit(_ amount: Int64) { givenBack.add(amount) }
 
     // MARK: A restart
 

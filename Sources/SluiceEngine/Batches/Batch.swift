@@ -73,6 +73,11 @@ package struct Batch: Sendable, Equatable {
         /// A check (`count` is 1) that is recorded, so that it can be settled later, or cached, so that repeats charge
         /// it once, or both.
         case check(isReserved: Bool, idempotency: Idempotency?)
+        /// Charges `cost` whatever the maxima say: what a call cost that was made already. It is admitted if it fitted.
+        /// Limits that count calls are only read.
+        case charge(idempotency: Idempotency?)
+        /// Gives up to `cost` back of the open window, the bucket, or the newest charges of the log.
+        case refund(idempotency: Idempotency?)
         /// The settlement of a reservation. Its record's key is the only key.
         case settle(Settlement)
         /// Raises the one charge's counter to at least `cost`, what a replica last saw of it, and never lowers it.
@@ -92,6 +97,7 @@ package struct Batch: Sendable, Equatable {
         package var keyCount: Int {
             switch self {
             case .check(let isReserved, let idempotency): (isReserved ? 1 : 0) + (idempotency == nil ? 0 : 1)
+            case .charge(let idempotency), .refund(let idempotency): idempotency == nil ? 0 : 1
             case .settle, .remember, .forget: 1
             case .heartbeat: 2
             case .restore: 0
@@ -179,7 +185,8 @@ package struct Batch: Sendable, Equatable {
     package var keyEnds: [Int] = []
     /// Whether it has only plain checks of fixed windows, which are the cheapest to decide.
     package var isPlain: Bool {
-        operations.isEmpty && charges.allSatisfy { $0.quota.algorithm == .fixedWindow && !$0.isShadow }
+        operations.isEmpty
+            && charges.allSatisfy { $0.quota.algorithm == .fixedWindow && !$0.isShadow && !$0.quota.countsCalls }
     }
 
     package init() {}

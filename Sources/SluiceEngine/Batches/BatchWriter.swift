@@ -49,7 +49,12 @@ struct BatchWriter {
         if operation.reservation != nil { batch.appendKey(operation.reservationKey.bytes) }
         if let key = operation.idempotencyKey { batch.appendKey(key.bytes) }
         let idempotency = operation.idempotencyKey == nil ? nil : table.idempotency(operation, plan: entry.plan)
-        batch.operations.append(.check(isReserved: operation.reservation != nil, idempotency: idempotency))
+        switch operation.action {
+        case .check:
+            batch.operations.append(.check(isReserved: operation.reservation != nil, idempotency: idempotency))
+        case .charge: batch.operations.append(.charge(idempotency: idempotency))
+        case .refund: batch.operations.append(.refund(idempotency: idempotency))
+        }
         return batch.operations.count - 1
     }
 
@@ -69,11 +74,15 @@ struct BatchWriter {
         batch.appendKey(table[sent.counter].key(ofWindowAt: writeBack.windowMs))
         batch.charges.append(
             Batch.Charge(quota: table[sent.counter].quota(of: writeBack), verifiesTimeToLive: false))
-        if writeBack.kind == .restore { batch.operations.append(.restore) }
+        switch writeBack.kind {
+        case .increment: break
+        case .decrement: batch.operations.append(.refund(idempotency: nil))
+        case .restore: batch.operations.append(.restore)
+        }
         batch.entries.append(
             Batch.Entry(
                 cost: writeBack.amount, count: 1, firstCharge: batch.charges.count - 1, chargeCount: 1,
-                operation: writeBack.kind == .restore ? batch.operations.count - 1 : -1))
+                operation: writeBack.kind == .increment ? -1 : batch.operations.count - 1))
     }
 
     /// Completes the batch with its sequence, and with the highest sequence and time that the store has reported.

@@ -207,15 +207,21 @@ extension Limiter {
     private mutating func confirm(_ batch: borrowing PendingBatch) {
         takeBack(batch)
         for entry in batch.entries where entry.isSent && entry.locallyAdmitted > 0 {
-            for (index, limit) in table[rulesOf: entry.plan].limits.enumerated() {
+            for (index, limit) in table[rulesOf: entry.plan].limits.enumerated()
+            where entry.action.changes(limit.quota) {
                 let counter = table.counter(ofPlan: entry.plan, index)
+                if entry.action == .refund {
+                    table[counter].gaveBack(entry.cost, limit.quota, isReported: false, cutMs: batch.cutMs)
+                    recorder.noteOutcome(counter, in: &table)
+                    continue
+                }
                 if limit.quota.algorithm == .slidingLog {
                     table[counter].confirmLog(
-                        reservations.chargedTwice(entry, of: batch, charged: entry.locallyAdmitted),
+                        reservations.chargedTwice(entry, of: batch, limit.quota, charged: entry.locallyAdmitted),
                         chargedMs: clock.highestStoreMs)
                 } else {
                     let amount = reservations.chargedTwice(
-                        entry, of: batch, table[counter], charged: entry.locallyAdmitted)
+                        entry, of: batch, table[counter], limit.quota, charged: entry.locallyAdmitted)
                     table[counter].confirm(amount, quota: limit.quota, cutMs: batch.cutMs)
                 }
                 recorder.noteOutcome(counter, in: &table)
@@ -335,7 +341,11 @@ extension Limiter {
         _ entry: PendingBatch.Entry, of batch: PendingBatch, admitted: Int64, numbers: ArraySlice<Int64>,
         decidedMs: Int64, now: ClockReading
     ) {
-        let charged = entry.isPeek ? 0 : admitted * entry.cost
+        if entry.action != .check {
+            return answerAccounted(
+                entry, of: batch, admitted: admitted, numbers: numbers, decidedMs: decidedMs, now: now)
+        }
+        let charged = entry.isPeek ? 0 : admitted
         let nowMs = clock.nowMs(now)
         observe(entry, of: batch, numbers: numbers, charged: charged, decidedMs: decidedMs)
         if entry.hasDenied(admitted: admitted) { rememberDenial(entry, of: batch) }
@@ -375,7 +385,9 @@ extension Limiter {
     }
 
     /// Stores the usage that the reply reports for an entry's counters.
-    private mutating func observe(
+    ///
+    /// - Parameter charged: how many of its checks the store charged.
+    mutating func observe(
         _ entry: PendingBatch.Entry, of batch: borrowing PendingBatch, numbers: ArraySlice<Int64>, charged: Int64,
         decidedMs: Int64
     ) {
@@ -397,13 +409,15 @@ extension Limiter {
                 table[counter].updateQuota(table[rulesOf: entry.plan].limits[index].quota)
             }
             if entry.locallyAdmitted > 0 {
-                if table[counter].algorithm == .slidingLog {
-                    table[counter].markLogStored(
-                        reservations.chargedTwice(entry, of: batch, charged: charged))
+                let quota = table[rulesOf: entry.plan].limits[index].quota
+                guard entry.action.changes(quota) else { continue }
+                if entry.action == .refund {
+                    table[counter].gaveBack(entry.cost, quota, isReported: true, cutMs: batch.cutMs)
+                } else if table[counter].algorithm == .slidingLog {
+                    table[counter].markLogStored(reservations.chargedTwice(entry, of: batch, quota, charged: charged))
                 } else {
                     let amount = reservations.chargedTwice(
-                        entry, of: batch, table[counter], charged: charged)
-                    let quota = table[rulesOf: entry.plan].limits[index].quota
+                        entry, of: batch, table[counter], quota, charged: charged)
                     table[counter].markStored(amount, quota: quota, cutMs: batch.cutMs)
                 }
                 recorder.noteOutcome(counter, in: &table)
@@ -430,7 +444,7 @@ extension Limiter {
 
     /// Reads the next usage in the reply, for one of a plan's limits.
     @inline(__always)
-    private mutating func usage(plan: PlanID, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Usage {
+    mutating func usage(plan: PlanID, _ index: Int, _ numbers: ArraySlice<Int64>, _ at: inout Int) -> Usage {
         let count = table[rulesOf: plan].limits[index].usageCount
         defer { at += count }
         return Usage(

@@ -54,7 +54,7 @@ struct PendingBatch {
         var sentCount: Int64 = 0
         /// How many checks it holds of this replica's share: see `Limiter.takeShare`.
         var held: Int64 = 0
-        /// The cost of waiters that were sent and then admitted locally.
+        /// How many waiters were sent and then admitted locally.
         var locallyAdmitted: Int64 = 0
         /// Its waiters' entry in the batch that replaces this one; -1 if none.
         var repeated = -1
@@ -73,6 +73,9 @@ struct PendingBatch {
             case .settle?, .check?, nil: unanswered > 0
             }
         }
+
+        /// What it does: see `CheckAction`.
+        var action: CheckAction { trackedCheck?.action ?? .check }
 
         var isHeartbeat: Bool { if case .heartbeat? = operation { true } else { false } }
 
@@ -227,7 +230,7 @@ struct PendingBatch {
         waiters[index].state = .admittedLocally
         waiters[index].admittedMs = atMs
         hasAdmittedLocally = true
-        entries[waiters[index].entry].locallyAdmitted += entries[waiters[index].entry].cost
+        entries[waiters[index].entry].locallyAdmitted += 1
     }
 
     /// Whether it does not matter if it ran.

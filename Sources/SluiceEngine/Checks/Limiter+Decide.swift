@@ -55,8 +55,9 @@ struct Evaluation {
     mutating func add(_ look: Decision.LimitTrace) { trace?.append(look) }
 }
 
-/// The extra fields of a check that reserves, or that has an id.
+/// The extra fields of a check that reserves, or that has an id, and of a charge or refund.
 struct TrackedCheck {
+    var action = CheckAction.check
     var reservation: ReservationID?
     /// Whether the gateway asked for the reservation; a shadow limit that counts calls in progress makes one as well.
     var wantsReservation: Bool
@@ -96,7 +97,7 @@ extension Limiter {
             let decision = try decideLocally(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, wantsTrace: waiter.wantsTrace,
                 tracked: entry.trackedCheck, mayBeStored: mayBeStored, now: now)
-            let isAdmitted = decision.allowed && !entry.isPeek
+            let isAdmitted = (decision.allowed || entry.action != .check) && !entry.isPeek
             finish(waiter.ticket, decision, deadlineNs: waiter.deadlineNs, now: now)
             return isAdmitted
         } catch {
@@ -115,6 +116,9 @@ extension Limiter {
         mayBeStored: Bool = false,
         now: ClockReading
     ) throws(Full) -> Decision {
+        if let tracked, tracked.action != .check {
+            return accountLocally(plan: plan, cost: cost, tracked: tracked, now: now)
+        }
         clock.observeWall(now: now)
         let nowMs = clock.nowMs(now)
         var allFit = true
@@ -181,7 +185,7 @@ extension Limiter {
         return decision
     }
 
-    private mutating func fitsLocally(_ counter: CounterID, _ quota: Quota, cost: Int64, nowMs: Int64) -> Bool {
+    mutating func fitsLocally(_ counter: CounterID, _ quota: Quota, cost: Int64, nowMs: Int64) -> Bool {
         table[counter].localRemaining(quota, replicas: membership.view, nowMs: nowMs)
             >= quota.units(ofCost: cost)
     }
@@ -321,7 +325,7 @@ extension Limiter {
         if tracked.wantsReservation {
             decision.reservation = decision.allowed ? tracked.reservation?.description ?? "" : ""
         }
-        if decision.allowed, !isPeek, tracked.idempotencyKey != nil {
+        if decision.allowed || tracked.action != .check, !isPeek, tracked.idempotencyKey != nil {
             let isLocal = reported == nil
             let record = IdempotencyCache.Record(
                 idempotency: table.idempotency(tracked, plan: plan), isLocal: isLocal, admittedMs: atMs,
@@ -351,9 +355,4 @@ extension Limiter {
         }
         return numbers
     }
-}
-
-extension Quota {
-    /// What a check takes: its cost, or one slot.
-    func units(ofCost cost: Int64) -> Int64 { algorithm == .concurrency ? 1 : cost }
 }

@@ -49,7 +49,7 @@ extension Limiter {
             let latestMs = nowMs + clock.lagMs
             let reported = table.reported(ofCounter: counter, quota, cost: cost, nowMs: latestMs)
             let left = quota.left(reported, nowMs: latestMs)
-            guard left < cost else { continue }
+            guard left < quota.units(ofCost: cost) else { continue }
             // Only the first steps of a log are exact; beyond them it may have room sooner.
             if algorithm == .slidingLog, quota.canEverPass(cost: cost),
                 reported.firstExpiryMs > table[counter].exactUntilMs

@@ -76,6 +76,8 @@ struct Rules {
     let countsSlots: Bool
     /// Whether such a limit can deny checks: they must then reserve, so that the slot can be released.
     let mustReserve: Bool
+    /// Whether a limit counts costs, which can be charged or given back afterwards.
+    let countsCost: Bool
     /// The weight of its charges in a batch: see `EngineBounds.maxChargesPerBatch`.
     let chargeWeight: Int
     /// How many numbers report the usage of all its limits.
@@ -96,13 +98,14 @@ struct Rules {
         let limits = ruling.limits.map { LimitRule($0) }
         self.limits = limits
         smallestMax = limits.reduce(Int64.max) { smallest, limit in
-            if limit.isShadow || (limit.quota.algorithm == .concurrency && limit.quota.max > 0) { return smallest }
+            if limit.isShadow || (limit.quota.countsCalls && limit.quota.max > 0) { return smallest }
             return min(smallest, limit.quota.capacity)
         }
         let blocking = limits.filter { !$0.isShadow && $0.quota.capacity == 0 }
         isBlocked = !blocking.isEmpty && blocking.allSatisfy { $0.quota.ignoresUsage }
         countsSlots = limits.contains { $0.quota.algorithm == .concurrency }
         mustReserve = limits.contains { $0.quota.algorithm == .concurrency && !$0.isShadow }
+        countsCost = limits.contains { !$0.quota.countsCalls }
         chargeWeight = limits.reduce(0) { weight, limit in
             let isPlain = limit.quota.algorithm == .fixedWindow && !limit.isShadow
             if isPlain { return weight + 1 }
@@ -135,6 +138,7 @@ extension Quota {
         self.init(
             algorithm: limit.algorithm, max: limit.max, burst: limit.burst ?? 0, holdMs: limit.holdMs ?? 0,
             windowStartMs: Self.endless.lowerBound, windowEndMs: Self.endless.upperBound,
-            lengthMs: limit.window.fixedLengthMs ?? 1)
+            lengthMs: limit.window.fixedLengthMs ?? 1, countsCalls: limit.counts == .calls,
+            hasUnevenWindows: limit.window.fixedLengthMs == nil)
     }
 }

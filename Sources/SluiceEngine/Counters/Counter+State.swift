@@ -18,7 +18,7 @@ extension Counter {
         return CounterState(
             baseKey: baseKey, startMs: windowStartMs, countsUntilMs: other?.value.countsUntilMs ?? nextEndMs,
             isSeen: isSeen,
-            needsRestore: isSeen && seenEpoch != epoch, usage: saved)
+            needsRestore: isSeen && seenEpoch != epoch, credit: credit, usage: saved)
     }
 
     /// Restores a new counter from an earlier process's state.
@@ -37,6 +37,7 @@ extension Counter {
             windowed = WindowUsage(window)
             hasShare = window.share != nil
         }
+        restoreCredit(state.credit)
         if hasShare { keepShare(outage) }
     }
 }

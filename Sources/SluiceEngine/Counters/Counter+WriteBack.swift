@@ -61,6 +61,10 @@ extension Counter {
         }
         let unwritten = min(maxIncrement, windowed.own - windowUnconfirmed)
         if unwritten > 0 { writeBacks.append(WriteBack(.increment, unwritten, windowMs: windowStartMs)) }
+        // A restore that came after it would undo it.
+        if !restores, let unsent = rare?.value.credit.unsent, unsent > 0 {
+            writeBacks.append(WriteBack(.decrement, min(maxIncrement, unsent), windowMs: windowStartMs))
+        }
         return writeBacks
     }
 
@@ -73,12 +77,20 @@ extension Counter {
 
     /// Marks a write-back as in flight, so that it is not sent twice.
     mutating func send(_ writeBack: WriteBack) {
-        if writeBack.kind == .increment { markUnconfirmed(writeBack.amount, cutMs: writeBack.windowMs) }
+        hold(writeBack, by: writeBack.amount)
     }
 
     /// The outcome of a write-back is known.
     mutating func clear(_ writeBack: WriteBack) {
-        if writeBack.kind == .increment { markUnconfirmed(-writeBack.amount, cutMs: writeBack.windowMs) }
+        hold(writeBack, by: -writeBack.amount)
+    }
+
+    private mutating func hold(_ writeBack: WriteBack, by amount: Int64) {
+        switch writeBack.kind {
+        case .increment: markUnconfirmed(amount, cutMs: writeBack.windowMs)
+        case .decrement: holdRefund(amount, cutMs: writeBack.windowMs)
+        case .restore: break
+        }
     }
 
     /// Sets the limit of a token bucket.
@@ -89,9 +101,9 @@ extension Counter {
     /// The limit of a token bucket as last checked.
     var bucketQuota: Quota? { other?.value.quota }
 
-    /// Whether it has local admissions that still count and are not known to be in the store's usage.
+    /// Whether it has local admissions or refunds that still count and are not known to be in the store's usage.
     func hasLocalAdmissions(nowMs: Int64) -> Bool {
-        algorithm == .fixedWindow ? windowed.own > 0 : local.hasLocalAdmissions(nowMs: nowMs)
+        algorithm == .fixedWindow ? windowed.own > 0 || windowCredit > 0 : local.hasLocalAdmissions(nowMs: nowMs)
     }
 
     /// The store has answered a write-back or restore, or turned out to have run it.
@@ -104,7 +116,9 @@ extension Counter {
     ) {
         guard let place = place(ofWindowAt: writeBack.windowMs) else { return }
         let amount = writeBack.kind == .increment ? writeBack.amount : 0
-        if algorithm == .fixedWindow {
+        if writeBack.kind == .decrement {
+            wroteBackRefund(writeBack.amount, numbers: numbers, decidedMs: decidedMs)
+        } else if algorithm == .fixedWindow {
             windowed.wroteBack(amount, numbers?.first)
         } else if !local.wroteBack(amount, of: writeBack, numbers, place, decidedMs: decidedMs) {
             return

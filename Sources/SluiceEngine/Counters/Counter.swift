@@ -101,6 +101,8 @@ struct Counter {
         var localDenials: Int64 = 0
         /// Local admissions of a fixed window that must not be written back yet.
         var unconfirmed: Int64 = 0
+        /// What was given back of a fixed window without the store.
+        var credit = Credit()
     }
 
     /// - Parameters:
@@ -301,6 +303,7 @@ struct Counter {
             if !windowed.hasShare(quota) {
                 windowed.setShare(quota, replicas.share(of: quota.max - windowed.shareBase, counterHash: hash))
             }
+            guard rare == nil else { return windowRemaining(quota) }
             return min(windowed.left, max(0, quota.max - windowed.used))
         }
         return local.left(quota, replicas: replicas, hash: hash, nowMs: nowMs)
@@ -313,7 +316,9 @@ struct Counter {
     mutating func admitLocally(
         _ quota: Quota, cost: Int64, reservation: ReservationID?, nowMs: Int64
     ) -> BucketUsage.ChargeReceipt? {
+        let cost = quota.units(ofCost: cost)
         guard algorithm != .fixedWindow else {
+            boundCredit()
             windowed.admit(cost)
             return nil
         }
@@ -323,8 +328,8 @@ struct Counter {
     /// Counts a local denial of a shadow limit, for a check that was admitted.
     mutating func denyLocally() { changeRare { $0.localDenials += 1 } }
 
-    /// Adds to a local admission, or takes back some of it; what was written back is not changed. Only a window that
-    /// still counts is changed.
+    /// Adds to a local admission, or takes back some of it; what was written back is not changed. If its window no longer
+    /// counts, nothing is taken back, and more is charged to the open one.
     mutating func adjustLocally(by cost: Int64, of item: LocalReservations.Item, nowMs: Int64) {
         roll(at: nowMs)
         let place = place(of: item.quota)
@@ -332,6 +337,9 @@ struct Counter {
             local.adjust(by: cost, of: item, place, nowMs: nowMs)
         } else if place != nil {
             windowed.adjust(by: cost)
+            boundCredit()
+        } else if cost > 0 {
+            windowed.admit(cost)
         }
     }
 
@@ -356,7 +364,8 @@ struct Counter {
         guard algorithm != .fixedWindow else {
             return quota.retryAfterMs(cost: cost, Usage(used: windowed.used), nowMs: nowMs)
         }
-        return local.retryAfterMs(quota, cost: cost, replicas: replicas, hash: hash, nowMs: nowMs)
+        return local.retryAfterMs(
+            quota, cost: quota.units(ofCost: cost), replicas: replicas, hash: hash, nowMs: nowMs)
     }
 
     // MARK: - Combined usage
@@ -364,7 +373,7 @@ struct Counter {
     /// All usage known here, as if the store had reported it at `nowMs`.
     func combinedUsage(_ quota: Quota, nowMs: Int64) -> Usage {
         var usage =
-            algorithm == .fixedWindow ? Usage(used: windowed.used) : local.combinedUsage(quota, nowMs: nowMs)
+            algorithm == .fixedWindow ? Usage(used: windowUsed) : local.combinedUsage(quota, nowMs: nowMs)
         usage.denials = denials
         return usage
     }
@@ -385,7 +394,7 @@ struct Counter {
 
     /// The local admissions that count at `nowMs`, in units of cost; for concurrency, in slots.
     func locallyUsed(_ quota: Quota?, nowMs: Int64) -> Int64 {
-        algorithm == .fixedWindow ? windowed.own : local.locallyUsed(quota, nowMs: nowMs)
+        algorithm == .fixedWindow ? max(0, windowed.own - windowCredit) : local.locallyUsed(quota, nowMs: nowMs)
     }
 
     var denials: Int64 { rare.map { $0.value.sharedDenials + $0.value.localDenials } ?? 0 }
@@ -409,6 +418,7 @@ struct Counter {
         // it had run ahead to do not count.
         if windowStartMs < 0 || nowMs >= nextEndMs || windowStartMs > nowMs + EngineBounds.clockStepMs { return true }
         if isSeen || hasLocalDenials { return false }
-        return algorithm == .fixedWindow ? !windowed.isTouched : local.isQuiet(quota, nowMs: nowMs)
+        return algorithm == .fixedWindow
+            ? !windowed.isTouched && windowCredit == 0 : local.isQuiet(quota, nowMs: nowMs)
     }
 }

@@ -60,8 +60,8 @@ extension Limiter {
             if case .charged(_, let usage) = cursor.next(.charge(usageCount: usageCount)) {
                 numbers = usage
                 switch sent.writeBack.kind {
-                case .increment: statistics.settled += 1
                 case .restore: statistics.figures.restores += 1
+                default: statistics.settled += 1
                 }
             }
             reconciler.answered(sent, numbers: numbers, decidedMs: decidedMs, keepsShare: keepsShare, in: &table)

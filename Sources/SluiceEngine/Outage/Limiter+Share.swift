@@ -9,22 +9,23 @@ extension Limiter {
     /// Takes an entry's checks from the share, and denies the waiters beyond it.
     mutating func takeShare(forEntry index: Int, of batch: inout PendingBatch, nowMs: Int64, now: ClockReading) {
         let plan = batch.entries[index].plan
-        guard batch.entries[index].hasPlan else { return }
+        // A charge is made whatever is left.
+        guard batch.entries[index].hasPlan, batch.entries[index].action == .check else { return }
         let cost = batch.entries[index].cost
         var room = Int64(batch.entries[index].unanswered)
         for limit in table[rulesOf: plan].limits.indices {
             let counter = table.counter(ofPlan: plan, limit)
             table[counter].beginShare(reconciler.outage)
             guard isShared(limit, ofPlan: plan) else { continue }
-            let left = table[counter].localRemaining(
-                table.quota(ofPlan: plan, limit), replicas: membership.view, nowMs: nowMs)
-            room = min(room, max(0, left) / cost)
+            let quota = table.quota(ofPlan: plan, limit)
+            let left = table[counter].localRemaining(quota, replicas: membership.view, nowMs: nowMs)
+            room = min(room, max(0, left) / quota.units(ofCost: cost))
         }
         // A peek charges nothing: either all of them fit, or none does.
         if batch.entries[index].isPeek {
             room = room > 0 ? Int64(batch.entries[index].unanswered) : 0
         } else {
-            changeShare(by: room * cost, ofPlan: plan, cutMs: nowMs, nowMs: nowMs)
+            changeShare(by: room, cost: cost, ofPlan: plan, cutMs: nowMs, nowMs: nowMs)
             batch.entries[index].held = room
             batch.outage = reconciler.outage
         }
@@ -40,10 +41,14 @@ extension Limiter {
         return !rule.isShadow && rule.onOutage == .local && rule.quota.algorithm != .concurrency
     }
 
-    private mutating func changeShare(by amount: Int64, ofPlan plan: PlanID, cutMs: Int64, nowMs: Int64) {
+    /// - Parameter count: how many checks of that cost are taken from the share; if negative, returned to it.
+    private mutating func changeShare(
+        by count: Int64, cost: Int64, ofPlan plan: PlanID, cutMs: Int64, nowMs: Int64
+    ) {
         for limit in table[rulesOf: plan].limits.indices where isShared(limit, ofPlan: plan) {
             let counter = table.counter(ofPlan: plan, limit)
-            table[counter].takeShare(amount, table.quota(ofPlan: plan, limit), cutMs: cutMs, nowMs: nowMs)
+            let quota = table.quota(ofPlan: plan, limit)
+            table[counter].takeShare(count * quota.units(ofCost: cost), quota, cutMs: cutMs, nowMs: nowMs)
         }
     }
 
@@ -75,7 +80,7 @@ extension Limiter {
     mutating func returnShare(ofWaiterIn entry: Int, of batch: inout PendingBatch, now: ClockReading) {
         guard batch.entries[entry].held > 0 else { return }
         batch.entries[entry].held -= 1
-        returnShare(batch.entries[entry].cost, of: batch.entries[entry], in: batch, now: now)
+        returnShare(1, of: batch.entries[entry], in: batch, now: now)
     }
 
     /// Returns what the store did not admit of an entry.
@@ -88,21 +93,23 @@ extension Limiter {
         guard entry.held > 0 else { return }
         batch.entries[index].held = 0
         // Checks that were admitted locally meanwhile were charged to the share separately.
-        let spent = max(0, admitted - entry.locallyAdmitted / entry.cost)
-        returnShare((entry.held - spent) * entry.cost, of: entry, in: batch, now: now)
+        let spent = max(0, admitted - entry.locallyAdmitted)
+        returnShare(entry.held - spent, of: entry, in: batch, now: now)
         guard spent > 0, batch.outage == reconciler.outage else { return }
         for limit in table[rulesOf: entry.plan].limits.indices where isShared(limit, ofPlan: entry.plan) {
             let counter = table.counter(ofPlan: entry.plan, limit)
             guard table[counter].algorithm == .slidingLog else { continue }
-            table[counter].moveShare(spent * entry.cost, fromMs: batch.cutMs, toMs: decidedMs)
+            let units = table[rulesOf: entry.plan].limits[limit].quota.units(ofCost: entry.cost)
+            table[counter].moveShare(spent * units, fromMs: batch.cutMs, toMs: decidedMs)
         }
     }
 
     private mutating func returnShare(
-        _ amount: Int64, of entry: PendingBatch.Entry, in batch: borrowing PendingBatch, now: ClockReading
+        _ count: Int64, of entry: PendingBatch.Entry, in batch: borrowing PendingBatch, now: ClockReading
     ) {
         // A later outage has new shares.
         guard batch.outage == reconciler.outage else { return }
-        changeShare(by: -amount, ofPlan: entry.plan, cutMs: batch.cutMs, nowMs: clock.nowMs(now))
+        changeShare(
+            by: -count, cost: entry.cost, ofPlan: entry.plan, cutMs: batch.cutMs, nowMs: clock.nowMs(now))
     }
 }

@@ -217,7 +217,7 @@ struct Reconciler {
     ) {
         if isWithinShare { table[counter].beginShare(outage) }
         for writeBack in table[counter].writeBacks(nowMs: nowMs, epoch: storeEpoch, maxIncrement: maxIncrement) {
-            if !writesBack && writeBack.kind == .increment { continue }
+            if !writesBack && writeBack.kind != .restore { continue }
             journal.noteNew()
             table[counter].send(writeBack)
             table.beginWriteBack(counter)
@@ -225,7 +225,7 @@ struct Reconciler {
             let sent = PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack)
             writer.add(sent, in: table)
             batch.writeBacks.append(sent)
-            if writeBack.kind == .increment { batch.kind = .writeBack }
+            if writeBack.kind != .restore { batch.kind = .writeBack }
         }
     }
 
@@ -263,7 +263,7 @@ struct Reconciler {
     func confirm(
         _ batch: borrowing PendingBatch, keepsShare: Bool, in table: inout PlanTable, _ recorder: inout StateRecorder
     ) {
-        for sent in batch.writeBacks where sent.writeBack.kind == .increment {
+        for sent in batch.writeBacks where sent.writeBack.kind != .restore {
             recorder.noteOutcome(sent.counter, in: &table)
             table[sent.counter].wroteBack(
                 sent.writeBack, numbers: nil, decidedMs: 0, epoch: storeEpoch, keepsShare: keepsShare)

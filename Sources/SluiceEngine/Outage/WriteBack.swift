@@ -1,8 +1,10 @@
-/// An increment or a restore of one window (or bucket) of one counter in the store, not for any check.
+/// An increment, a decrement or a restore of one window (or bucket) of one counter in the store, not for any check.
 struct WriteBack: Equatable {
     enum Kind {
         /// Local admissions without the store: added once.
         case increment
+        /// What was given back without the store: subtracted once.
+        case decrement
         /// The usage last seen before a data loss. The counter is raised to it, so it may be sent repeatedly.
         case restore
     }

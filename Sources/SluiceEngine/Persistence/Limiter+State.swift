@@ -149,7 +149,9 @@ extension Limiter {
             batch.kind = kind
             for item in items {
                 guard let counter = table.counter(named: ByteString(bytes: item.baseKey)) else { continue }
-                let writeBack = WriteBack(item.isRestore ? .restore : .increment, item.amount, windowMs: item.windowMs)
+                let writeBack = WriteBack(
+                    item.isRestore ? .restore : item.isRefund ? .decrement : .increment, item.amount,
+                    windowMs: item.windowMs)
                 table[counter].send(writeBack)
                 table.beginWriteBack(counter)
                 batch.writeBacks.append(PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack))

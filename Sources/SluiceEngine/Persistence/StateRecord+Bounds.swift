@@ -25,7 +25,7 @@ extension CounterState {
     /// A window that was never used starts before the epoch.
     fileprivate var isPlausible: Bool {
         guard startMs == -1 || StateRecord.isTime(startMs) else { return false }
-        return usage.saved.isPlausible
+        return StateRecord.isAmount(credit) && usage.saved.isPlausible
     }
 }
 

@@ -16,7 +16,9 @@ extension StateRecord {
         case .counter(let state):
             writer.put(Kind.counter.rawValue)
             writer.put(name: state.baseKey)
-            writer.put(state.startMs, state.countsUntilMs, state.isSeen ? 1 : 0, state.needsRestore ? 1 : 0)
+            let flags: Int64 = (state.needsRestore ? 1 : 0) + (state.credit > 0 ? 2 : 0)
+            writer.put(state.startMs, state.countsUntilMs, state.isSeen ? 1 : 0, flags)
+            if state.credit > 0 { writer.put(state.credit) }
             state.usage.saved.append(to: &writer)
         case .flight(let state):
             writer.put((state.keys.isEmpty ? Kind.flight : .flightOfPartition).rawValue)
@@ -26,7 +28,7 @@ extension StateRecord {
                 writer.put(Int64(items.count))
                 for item in items {
                     writer.put(name: item.baseKey)
-                    writer.put(item.isRestore ? 1 : 0, item.amount, item.windowMs)
+                    writer.put(item.isRestore ? 1 : item.isRefund ? 2 : 0, item.amount, item.windowMs)
                 }
             }
         }
@@ -58,13 +60,13 @@ extension StateRecord {
                     acknowledgedSequence: numbers[1], highestStoreMs: numbers[2], aheadMs: numbers[3],
                     others: others.map { UInt64(bitPattern: $0) }))
         case .counter:
-            guard let baseKey = reader.name(), let numbers = reader.numbers(4), let usage = Self.usage(&reader) else {
-                return nil
-            }
+            guard let baseKey = reader.name(), let numbers = reader.numbers(4),
+                let credit = numbers[3] & 2 == 0 ? 0 : reader.number(), let usage = Self.usage(&reader)
+            else { return nil }
             self = .counter(
                 CounterState(
                     baseKey: baseKey, startMs: numbers[0], countsUntilMs: numbers[1], isSeen: numbers[2] == 1,
-                    needsRestore: numbers[3] == 1, usage: usage))
+                    needsRestore: numbers[3] & 1 == 1, credit: credit, usage: usage))
         case .flight, .flightOfPartition:
             var keys = ""
             if kind == .flightOfPartition {
@@ -97,8 +99,9 @@ extension StateRecord {
         for _ in 0..<count {
             guard let baseKey = reader.name(), let numbers = reader.numbers(3) else { return nil }
             items.append(
-                FlightState.Item(baseKey: baseKey, isRestore: numbers[0] == 1, amount: numbers[1], windowMs: numbers[2])
-            )
+                FlightState.Item(
+                    baseKey: baseKey, isRestore: numbers[0] == 1, isRefund: numbers[0] == 2, amount: numbers[1],
+                    windowMs: numbers[2]))
         }
         return items
     }

@@ -68,6 +68,8 @@ package struct CounterState: Sendable, Equatable {
     package var isSeen: Bool
     /// Whether the store has lost it since, and it was not restored yet.
     package var needsRestore: Bool
+    /// What was given back and the store does not have yet, in units of its usage.
+    package var credit: Int64 = 0
     package var usage: Usage
 
     package enum Usage: Sendable, Equatable {
@@ -76,10 +78,10 @@ package struct CounterState: Sendable, Equatable {
         case log(LogState)
     }
 
-    func isVoid(nowMs: Int64) -> Bool { nowMs >= countsUntilMs || usage.saved.isVoid }
+    func isVoid(nowMs: Int64) -> Bool { nowMs >= countsUntilMs || (usage.saved.isVoid && credit == 0) }
 
     /// Whether it has anything to write back or restore.
-    var isUnsent: Bool { usage.saved.isUnsent }
+    var isUnsent: Bool { usage.saved.isUnsent || credit > 0 }
 }
 
 extension CounterState.Usage {
@@ -107,6 +109,8 @@ package struct FlightState: Sendable, Equatable {
         package var baseKey: [UInt8]
         /// Whether it is a restore; else a write-back.
         package var isRestore: Bool
+        /// Whether it gives back.
+        package var isRefund = false
         package var amount: Int64
         package var windowMs: Int64
     }

@@ -246,6 +246,7 @@ extension FlightState {
             for sent in batch.writeBacks {
                 let item = Item(
                     baseKey: Array(table[sent.counter].baseKey), isRestore: sent.writeBack.kind == .restore,
+                    isRefund: sent.writeBack.kind == .decrement,
                     amount: sent.writeBack.amount, windowMs: sent.writeBack.windowMs)
                 if batch.kind == .recovered { unconfirmed.append(item) } else { writeBacks.append(item) }
             }
@@ -265,12 +266,12 @@ extension FlightState {
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
             let quota = table[rulesOf: entry.plan].limits[index].quota
-            guard quota.algorithm != .concurrency,
+            guard quota.algorithm != .concurrency, entry.action.changes(quota),
                 table[counter].isOneWindow(waiter.admittedMs, batch.cutMs)
             else { continue }
             items.append(
                 Item(
-                    baseKey: Array(table[counter].baseKey), isRestore: false,
+                    baseKey: Array(table[counter].baseKey), isRestore: false, isRefund: entry.action == .refund,
                     amount: min(Quota.maxExact, quota.charge(cost: entry.cost, count: 1)), windowMs: waiter.admittedMs))
         }
         return items

@@ -1,7 +1,18 @@
 import SluicePolicy
 
+/// What is done with a cost.
+package enum CheckAction: Sendable {
+    /// It is charged if it fits.
+    case check
+    /// It is charged whatever the maxima say.
+    case charge
+    /// It is given back.
+    case refund
+}
+
 /// The options of a check beside its cost.
 package struct CheckOptions: Sendable {
+    package var action: CheckAction
     /// It may be settled or cancelled later, under this id, which must not be known to anyone beforehand.
     package var reservation: ReservationID?
     /// All checks under this id are charged once.
@@ -9,7 +20,11 @@ package struct CheckOptions: Sendable {
     /// Hash of all arguments of the check: see `stableHash`.
     package var argumentsHash: UInt64
 
-    package init(reservation: ReservationID?, id: [UInt8]?, argumentsHash: UInt64) {
+    /// - Parameter action: other than `check` only without a reservation.
+    package init(
+        reservation: ReservationID?, id: [UInt8]?, argumentsHash: UInt64, action: CheckAction = .check
+    ) {
+        self.action = action
         self.reservation = reservation
         self.id = id
         self.argumentsHash = argumentsHash
@@ -37,6 +52,9 @@ extension Limiter {
         plan: PlanID, cost: Int64, isPeek: Bool, wantsTrace: Bool, extras: CheckOptions?, ticket: Ticket,
         now: ClockReading
     ) -> CheckOutcome {
+        if let extras, extras.action != .check {
+            return account(plan: plan, cost: cost, extras: extras, ticket: ticket, now: now)
+        }
         if extras?.reservation == nil && table[rulesOf: plan].mustReserve { return .mustReserve }
         let tracked = reservations.tracked(plan: plan, extras, in: table)
         // The store knows more: what other replicas admitted, and what was cancelled since. Only answers not sent to
@@ -153,6 +171,7 @@ extension Limiter {
     ) {
         guard case .check(let tracked)? = entry.operation else { preconditionFailure("only such a check is replayed") }
         let wantsTrace = batch.waiters[entry.firstWaiter].wantsTrace
+        let isCheck = tracked.action == .check
         // This replica may have given that answer itself.
         if let key = tracked.idempotencyKey, let own = reservations.answers.find(key, now: now),
             own.argumentsHash == tracked.argumentsHash,
@@ -162,9 +181,14 @@ extension Limiter {
             if !wantsTrace { decision.trace = nil }
             return finishAll(entry, of: batch, .decision(decision), now: now)
         }
-        var evaluation = Evaluation(allowed: true, wantsTrace: wantsTrace || tracked.idempotencyKey != nil)
-        if numbers.count == table[rulesOf: entry.plan].usageCount {
-            takeQuotas(plan: entry.plan, atMs: atMs)
+        let hasUsage = numbers.count == table[rulesOf: entry.plan].usageCount
+        if hasUsage { takeQuotas(plan: entry.plan, atMs: atMs) }
+        let allowed = isCheck || !hasUsage || hasFitted(entry, numbers: numbers, decidedMs: atMs)
+        var evaluation = Evaluation(
+            allowed: allowed, wantsTrace: isCheck && (wantsTrace || tracked.idempotencyKey != nil))
+        if hasUsage && !isCheck {
+            findAccounted(entry, numbers: numbers, decidedMs: atMs, nowMs: atMs, into: &evaluation)
+        } else if hasUsage {
             findShared(entry, numbers: numbers, laterOnes: 0, decidedMs: atMs, nowMs: atMs, into: &evaluation)
         }
         var decision = conclude(plan: entry.plan, &evaluation, source: isLocal ? .local : .shared)
@@ -219,8 +243,16 @@ extension Limiter {
         guard entry.isSent, entry.hasPlan else { return }
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
-            guard table[counter].isOneWindow(waiter.admittedMs, batch.cutMs) else { continue }
-            table[counter].markUnconfirmed(isOver ? -entry.cost : entry.cost, cutMs: waiter.admittedMs)
+            let quota = table[rulesOf: entry.plan].limits[index].quota
+            guard table[counter].isOneWindow(waiter.admittedMs, batch.cutMs), entry.action.changes(quota) else {
+                continue
+            }
+            let units = isOver ? -quota.units(ofCost: entry.cost) : quota.units(ofCost: entry.cost)
+            if entry.action == .refund {
+                table[counter].holdRefund(units, cutMs: waiter.admittedMs)
+            } else {
+                table[counter].markUnconfirmed(units, cutMs: waiter.admittedMs)
+            }
         }
     }
 }

@@ -17,9 +17,13 @@ struct LocalReservations {
         var items: [Item]
         /// What it charged; after a commit or a cancel, the settled cost.
         var cost: Int64
+        /// Whether its call was never made: then limits that count calls do not count it either.
+        var isCancelled = false
         var id: ReservationID
         /// The owner of its part of the table: see `Identity.owner`.
         var owner: ByteString
+        /// When nothing that it charged counts any more, ms since the epoch; and until when it can be settled.
+        var countsUntilMs: Int64
         var expiryMs: Int64
         /// The idempotency key, if the check has an id.
         var idempotencyKey: ByteString?
@@ -29,6 +33,11 @@ struct LocalReservations {
         var isUnconfirmed = true
         var isCostSpent = false
         var areSlotsFreed = false
+
+        /// What it charges to one of its counters.
+        func charge(_ item: Item) -> Int64 { charge(item.quota) }
+
+        func charge(_ quota: Quota) -> Int64 { quota.countsCalls ? (isCancelled ? 0 : 1) : cost }
 
         /// Nothing of it is left to settle.
         var isSpent: Bool { isCostSpent && (areSlotsFreed || !takesSlots) }
@@ -102,7 +111,8 @@ struct LocalReservations {
         // The clock may have gone back since.
         guard isFull || isFull(of: owner), abs(nowMs - lastExpiredMs) >= EngineBounds.fullReservationsPauseMs
         else { return [] }
-        let expired = expire(nowMs: nowMs)
+        // Late settlements give way to new reservations.
+        let expired = expire(nowMs: nowMs, keepsLate: false)
         if isFull {
             remove { $0.isSpent && !$0.mayBeStored }
         } else if isFull(of: owner) {
@@ -111,11 +121,13 @@ struct LocalReservations {
         return expired
     }
 
+    /// - Parameter keepsLate: keeps those whose charges no longer count and that can still be settled.
     /// - Returns: what was removed.
-    mutating func expire(nowMs: Int64) -> [Record] {
+    mutating func expire(nowMs: Int64, keepsLate: Bool = true) -> [Record] {
         lastExpiredMs = nowMs
-        let expired = records.values.filter { $0.expiryMs <= nowMs }
-        if !expired.isEmpty { remove { $0.expiryMs <= nowMs } }
+        let isOver = { (record: Record) in (keepsLate ? record.expiryMs : record.countsUntilMs) <= nowMs }
+        let expired = records.values.filter(isOver)
+        if !expired.isEmpty { remove(where: isOver) }
         return expired
     }
 }

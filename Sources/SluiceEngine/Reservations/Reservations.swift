@@ -33,11 +33,12 @@ struct Reservations {
     mutating func tracked(plan: PlanID, _ options: CheckOptions?, in table: borrowing PlanTable) -> TrackedCheck {
         let identity = Identity(key: table.identity(ofPlan: plan)).parts
         // A shadow limit that counts calls in progress does not require RESERVE: without it the slot expires.
-        let reservation =
-            options?.reservation ?? (table[rulesOf: plan].countsSlots ? ReservationID(using: &random) : nil)
+        let action = options?.action ?? .check
+        let takesSlot = table[rulesOf: plan].countsSlots && action == .check
+        let reservation = options?.reservation ?? (takesSlot ? ReservationID(using: &random) : nil)
         let keys = keys
         return TrackedCheck(
-            reservation: reservation, wantsReservation: options?.reservation != nil,
+            action: action, reservation: reservation, wantsReservation: options?.reservation != nil,
             reservationKey: ByteString(
                 bytes: reservation.map { keys.reservation($0, grant: identity.grant) } ?? []),
             idempotencyKey: (options?.id).map {
@@ -154,16 +155,20 @@ struct Reservations {
     ) {
         guard let id = tracked.reservation else { return }
         // What may yet be given back is not written back until that is known.
-        for item in charged { Self.markUnconfirmed(item, by: cost, in: &table) }
+        for item in charged { Self.markUnconfirmed(item, by: item.quota.units(ofCost: cost), in: &table) }
         // Kept for as long as any limit of the check counts it, so that a late settlement still finds it.
-        var expiryMs = nowMs + 1
+        var (countsUntilMs, expiryMs) = (nowMs + 1, nowMs + 1)
         for index in table[rulesOf: plan].limits.indices {
             let quota = table.quota(ofPlan: plan, index)
             let known = table[table.counter(ofPlan: plan, index)].combinedUsage(quota, nowMs: nowMs)
-            expiryMs = max(expiryMs, quota.countsUntilMs(known, replicas: replicas, nowMs: nowMs))
+            let slackMs = quota.countsCalls ? 0 : EngineBounds.settleSlackMs
+            let untilMs = quota.countsUntilMs(known, replicas: replicas, nowMs: nowMs)
+            countsUntilMs = max(countsUntilMs, untilMs)
+            expiryMs = max(expiryMs, untilMs + slackMs)
         }
         local[tracked.reservationKey] = LocalReservations.Record(
-            items: charged, cost: cost, id: id, owner: owner, expiryMs: expiryMs,
+            items: charged, cost: cost, id: id, owner: owner, countsUntilMs: countsUntilMs,
+            expiryMs: expiryMs,
             idempotencyKey: tracked.idempotencyKey, mayBeStored: mayBeStored)
     }
 
@@ -187,7 +192,7 @@ struct Reservations {
             !record.isCostSpent, cost > record.cost
         else { return true }
         for item in record.items {
-            guard let counter = table.counter(named: item.baseKey) else { continue }
+            guard !item.quota.countsCalls, let counter = table.counter(named: item.baseKey) else { continue }
             if !table[counter].canAdjustLocally(by: cost - record.cost, of: item, nowMs: nowMs) {
                 return false
             }
@@ -216,7 +221,7 @@ struct Reservations {
                     answers.forget(key, reservation: record.id.description, isShared: usesStore)
                     if answers.hasUnsent { reconciler.wantBatch() }
                 }
-                spend(&record, cost: 0, in: &table, &reconciler, &recorder, nowMs: nowMs)
+                spend(&record, cost: 0, isCancelled: true, in: &table, &reconciler, &recorder, nowMs: nowMs)
             }
             release(&record, in: &table)
         case .release:
@@ -230,18 +235,21 @@ struct Reservations {
     }
 
     private func spend(
-        _ record: inout LocalReservations.Record, cost: Int64, in table: inout PlanTable,
+        _ record: inout LocalReservations.Record, cost: Int64, isCancelled: Bool = false, in table: inout PlanTable,
         _ reconciler: inout Reconciler, _ recorder: inout StateRecorder, nowMs: Int64
     ) {
         Self.confirm(&record, in: &table, &reconciler)
+        let before = record
+        record.cost = cost
+        record.isCancelled = isCancelled
+        record.isCostSpent = true
         for item in record.items {
             guard let counter = table.counter(named: item.baseKey) else { continue }
-            table[counter].adjustLocally(by: cost - record.cost, of: item, nowMs: nowMs)
+            let charge = record.charge(item)
+            table[counter].adjustLocally(by: charge - before.charge(item), of: item, nowMs: nowMs)
             recorder.markDirty(counter, in: &table)
-            if usesStore && cost > 0 && item.quota.algorithm != .concurrency { reconciler.add(counter, in: &table) }
+            if usesStore && charge > 0 && item.quota.algorithm != .concurrency { reconciler.add(counter, in: &table) }
         }
-        record.cost = cost
-        record.isCostSpent = true
     }
 
     private func release(_ record: inout LocalReservations.Record, in table: inout PlanTable) {
@@ -289,7 +297,7 @@ struct Reservations {
         guard record.isUnconfirmed else { return }
         record.isUnconfirmed = false
         reconciler.noteConfirmed()
-        for item in record.items { markUnconfirmed(item, by: -record.cost, in: &table) }
+        for item in record.items { markUnconfirmed(item, by: -record.charge(item), in: &table) }
     }
 
     private func confirm(
@@ -305,12 +313,15 @@ struct Reservations {
         local[key] = record
     }
 
-    /// How much of an entry's charge in the store was also charged locally, in the same window of one of its limits,
-    /// in units of cost; for a reservation that was settled here meanwhile, its settled cost.
+    /// How much of an entry's charge in the store was also charged locally, in the same window of one of its limits;
+    /// for a reservation that was settled here meanwhile, what is left of it.
+    ///
+    /// - Parameter charged: how many of its checks are charged in the store.
     func chargedTwice(
         _ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch, _ counter: borrowing Counter,
-        charged: Int64
+        _ quota: Quota, charged: Int64
     ) -> Int64 {
+        let units = quota.units(ofCost: entry.cost)
         var amount: Int64 = 0
         var index = entry.firstWaiter
         while index >= 0 {
@@ -319,29 +330,30 @@ struct Reservations {
             guard waiter.state == .admittedLocally, counter.isOneWindow(waiter.admittedMs, batch.cutMs) else {
                 continue
             }
-            amount += entry.cost
+            amount += units
         }
-        amount = min(charged, amount)
+        amount = min(charged * units, amount)
         guard amount > 0, let tracked = entry.trackedCheck else { return amount }
-        return local[tracked.reservationKey]?.cost ?? amount
+        return local[tracked.reservationKey].map { $0.charge(quota) } ?? amount
     }
 
     /// The same for a log, with the time of each admission.
     func chargedTwice(
-        _ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch, charged: Int64
+        _ entry: borrowing PendingBatch.Entry, of batch: borrowing PendingBatch, _ quota: Quota, charged: Int64
     ) -> [UsageLog.Step] {
         var steps: [UsageLog.Step] = []
-        var left = charged
+        let units = quota.units(ofCost: entry.cost)
+        var left = charged * units
         var index = entry.firstWaiter
         while index >= 0 && left > 0 {
             let waiter = batch.waiters[index]
             index = waiter.next
             guard waiter.state == .admittedLocally else { continue }
-            steps.append(UsageLog.Step(ms: waiter.admittedMs, units: min(left, entry.cost)))
-            left -= entry.cost
+            steps.append(UsageLog.Step(ms: waiter.admittedMs, units: min(left, units)))
+            left -= units
         }
         guard steps.count == 1, let tracked = entry.trackedCheck else { return steps }
-        steps[0].units = local[tracked.reservationKey]?.cost ?? steps[0].units
+        steps[0].units = local[tracked.reservationKey].map { $0.charge(quota) } ?? steps[0].units
         return steps
     }
 }

@@ -88,10 +88,26 @@ extension LimitField {
             "on_outage", column: "outage", \.onOutage, others: .onOutage,
             why: "while Redis is unavailable every limit uses local counters"),
         choice("mode", \.mode, others: .shadow, why: "every limit is enforced"),
+        countsField,
+        LimitField(
+            key: "unit", presence: .rare, value: { $0.unit.map { .word($0) } },
+            read: { reader, node, limit in limit.unit = reader.unit(node) }),
         LimitField(
             key: "on_deny", views: [], value: { $0.onDeny.map { .word($0) } },
             read: { reader, node, limit in limit.onDeny = reader.message(node) }),
     ]
+
+    private static let countsField = {
+        var field = choice("counts", \Limit.counts, others: [], why: "")
+        let read = field.read
+        field.read = { reader, node, limit in
+            guard limit.algorithm == .concurrency else { return read?(&reader, node, &limit) ?? () }
+            reader.misplaced(
+                node, key: "counts", beside: "with the algorithm \(Algorithm.concurrency.name.quoted)",
+                expected: "no \("counts".quoted): a call takes one slot, whatever its cost")
+        }
+        return field
+    }()
 
     /// A field that is one of a few words, of which the first is the default.
     /// - Parameters:

@@ -150,6 +150,20 @@ extension PolicyReader {
 
     // MARK: What else there is
 
+    /// `unit`: the word for what is counted.
+    mutating func unit(_ node: DocumentNode) -> String? {
+        let expected = "a word such as \"tokens\", 1 to \(PolicyBounds.maxUnitBytes) bytes on one line"
+        guard let text = document.string(node, expected: expected) else { return nil }
+        let length = text.utf8.count
+        guard 1...PolicyBounds.maxUnitBytes ~= length, !text.breaksItsLine else {
+            document.unexpected(
+                length > PolicyBounds.maxUnitBytes ? "a word of \(length) bytes" : text.quoted, at: node,
+                expected: expected)
+            return nil
+        }
+        return text
+    }
+
     /// `precision` may only state the default behaviour, whatever the features.
     private mutating func precision(_ node: DocumentNode) {
         guard let text = document.string(node, expected: "\"exact\"") else { return }

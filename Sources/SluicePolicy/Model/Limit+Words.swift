@@ -50,10 +50,17 @@ extension Limit {
 
     /// `10 calls per minute`, `3 calls at once`
     private var calls: String {
-        let calls = (max == 1 ? "1 call" : "\(max) calls") + " \(manner)"
+        let calls = "\(amount) \(manner)"
         guard let burst, burst != max else { return calls }
         // With a burst of 1 the next call passes as soon as its share of the window has passed.
         return burst == 1 ? "\(calls) (evenly spaced)" : "\(calls) (in bursts of up to \(burst))"
+    }
+
+    /// `10 calls`, `100,000 tokens`
+    private var amount: String {
+        guard let unit else { return max == 1 ? "1 call" : "\(max) calls" }
+        let isOne = max == 1 && unit.hasSuffix("s")
+        return "\(max.inGroups) \(isOne ? unit.dropLast() : unit[...])"
     }
 
     /// Whose calls share the limit, at the end of a sentence on one tool.
@@ -76,6 +83,17 @@ extension Limit {
         case .server: "Each server is"
         case .global: "All grants together are"
         case .attribute(let name): "Each \(name.onOneLine) is"
+        }
+    }
+}
+
+extension Int64 {
+    /// Its digits in groups of three: `100,000`.
+    fileprivate var inGroups: String {
+        let digits = Array(String(self))
+        return digits.indices.reduce(into: "") { text, index in
+            if index > 0 && (digits.count - index).isMultiple(of: 3) { text.append(",") }
+            text.append(digits[index])
         }
     }
 }

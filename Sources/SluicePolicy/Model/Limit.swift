@@ -45,6 +45,14 @@ package struct Limit: Sendable, Hashable {
         case shadow
     }
 
+    /// What a limit counts of each check.
+    package enum Counts: String, Sendable, Hashable, CaseIterable {
+        /// Its cost.
+        case cost
+        /// 1, whatever its cost.
+        case calls
+    }
+
     package internal(set) var container: Container
     package let counter: String
     package let algorithm: Algorithm
@@ -63,6 +71,10 @@ package struct Limit: Sendable, Hashable {
     package let acrossGrants: Bool
     package internal(set) var onOutage: OnOutage
     package internal(set) var mode: Mode
+    /// Always `cost` with `concurrency`, which counts calls in any case.
+    package internal(set) var counts: Counts
+    /// The word for what is counted, in messages: `tokens`; nil: `calls`.
+    package internal(set) var unit: String?
     /// The document's path to this limit, as a reply's `rule` names it: `/tools/NAME/limits/COUNTER`,
     /// `/all_tools/limits/COUNTER`, or `/tools/NAME/rate_limit`; `~` and `/` in names are escaped as `~0` and `~1`.
     package let rule: String
@@ -72,7 +84,7 @@ package struct Limit: Sendable, Hashable {
     package init(
         container: Container, counter: String, window: Window, max: Int64, scope: Scope, rule: String, onDeny: String?,
         algorithm: Algorithm = .fixedWindow, burst: Int64? = nil, holdMs: Int64? = nil, acrossGrants: Bool = false,
-        onOutage: OnOutage = .local, mode: Mode = .enforce
+        onOutage: OnOutage = .local, mode: Mode = .enforce, counts: Counts = .cost, unit: String? = nil
     ) {
         self.container = container
         self.counter = counter
@@ -85,6 +97,8 @@ package struct Limit: Sendable, Hashable {
         self.acrossGrants = acrossGrants
         self.onOutage = onOutage
         self.mode = mode
+        self.counts = counts
+        self.unit = unit
         self.rule = rule
         self.onDeny = onDeny
     }
@@ -110,7 +124,7 @@ extension Limit {
     package struct Identity: Sendable, Hashable {
         package let container: Container
         package let counter: String
-        /// `burst` and `hold` are not part of it.
+        /// `burst`, `hold` and `counts` are not part of it.
         package let algorithm: Algorithm
         package let window: Window
         package let scope: Scope

@@ -76,6 +76,8 @@ enum CommandTable {
             name: "attribute", kind: .block, token: "ATTR", isOptional: true, isRepeated: true,
             parts: [ArgumentDescription(name: "name"), ArgumentDescription(name: "value")]),
     ]
+    /// Those of a call that was made.
+    private static let callers = identities.filter { $0.token != "COST" } + promises.filter { $0.token == "ID" }
     private static let promises = [
         ArgumentDescription(name: "reserve", kind: .token, token: "RESERVE", isOptional: true),
         ArgumentDescription(name: "key", token: "ID", isOptional: true),
@@ -108,6 +110,18 @@ enum CommandTable {
         CommandDescription(
             name: "release", minimumCount: 3, maximumCount: 3, summary: "Frees a concurrency slot.",
             group: "sluice", hasGrant: true, flags: ["write", "fast"], arguments: [grant, reservation]),
+        CommandDescription(
+            name: "charge", minimumCount: 4,
+            summary: "Charges what a call cost, whatever the maximum says.",
+            group: "sluice", hasGrant: true, flags: ["write", "fast"],
+            arguments: [grant, ArgumentDescription(name: "tool"), ArgumentDescription(name: "n", kind: .integer)]
+                + callers),
+        CommandDescription(
+            name: "refund", minimumCount: 4,
+            summary: "Gives back what a call was charged, in open windows and never below 0.",
+            group: "sluice", hasGrant: true, flags: ["write", "fast"],
+            arguments: [grant, ArgumentDescription(name: "tool"), ArgumentDescription(name: "n", kind: .integer)]
+                + callers),
         CommandDescription(
             name: "cl.throttle", minimumCount: 5, maximumCount: 6, summary: "Throttles a key as redis-cell does.",
             group: "sluice", hasGrant: true, flags: ["write", "fast"],

@@ -1,7 +1,7 @@
 /// Parses `CHECK` and `PEEK`: the hot path. It reads each byte of a name once and allocates only for attributes.
 enum CheckParser {
     /// The options seen so far, so that none is accepted twice.
-    private struct Seen: OptionSet {
+    struct Seen: OptionSet {
         let rawValue: UInt8
         static let cost = Seen(rawValue: 1)
         static let server = Seen(rawValue: 2)
@@ -29,7 +29,7 @@ enum CheckParser {
             case PackedWord.cost:
                 try once(.cost, "COST", &seen)
                 let value = try take("COST", "n", arguments, &index)
-                request.cost = try cost(bytes, value, atLeast: 1, "COST")
+                request.cost = try cost(bytes, value, atLeast: 0, "COST")
             case PackedWord.server:
                 try once(.server, "SERVER", &seen)
                 request.server = try takeName("SERVER", "name", bytes, arguments, &index)
@@ -56,6 +56,7 @@ enum CheckParser {
                 throw .unknownOption(bytes.quoted(option), isPeek: isPeek)
             }
         }
+        if request.cost == 0, request.reserve || request.id != nil { throw .chargesNothing }
         return request
     }
 
@@ -76,7 +77,7 @@ enum CheckParser {
     }
 
     @inline(__always)
-    private static func once(_ option: Seen, _ name: StaticString, _ seen: inout Seen) throws(RequestError) {
+    static func once(_ option: Seen, _ name: StaticString, _ seen: inout Seen) throws(RequestError) {
         guard seen.insert(option).inserted else { throw .repeated(name) }
     }
 
@@ -90,7 +91,7 @@ enum CheckParser {
     }
 
     @inline(__always)
-    private static func takeName(
+    static func takeName(
         _ option: StaticString, _ value: StaticString, _ bytes: Span<UInt8>, _ arguments: [Range<Int>],
         _ index: inout Int
     ) throws(RequestError) -> Range<Int> {
@@ -99,7 +100,7 @@ enum CheckParser {
         return name
     }
 
-    private static func takeAttribute(
+    static func takeAttribute(
         _ bytes: Span<UInt8>, _ arguments: [Range<Int>], _ index: inout Int, into request: inout CheckRequest
     ) throws(RequestError) {
         guard arguments.count - index >= 2 else { throw .missingValue("ATTR", "name value") }
@@ -161,6 +162,9 @@ extension RequestError {
     fileprivate static func notWithPeek(_ option: StaticString) -> RequestError {
         .badArgument("PEEK takes no \(option), since it charges nothing, send CHECK or leave \(option) out")
     }
+
+    fileprivate static let chargesNothing = RequestError.badArgument(
+        "COST 0 takes no RESERVE and no ID, since it charges nothing, send COST 1 or more or leave them out")
 
     @inline(never)
     fileprivate static func unknownOption(_ option: String, isPeek: Bool) -> RequestError {

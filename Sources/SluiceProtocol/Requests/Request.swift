@@ -7,6 +7,10 @@ package enum Request: Sendable, Equatable {
     case check(CheckRequest)
     /// `COMMIT`, `CANCEL` and `RELEASE`.
     case settle(SettleRequest)
+    /// `CHARGE`: its cost is charged whatever the maxima say. As if a person had approved the call, which was made already.
+    case charge(CheckRequest)
+    /// `REFUND`: its cost is given back. Otherwise like `charge`.
+    case refund(CheckRequest)
     /// `CL.THROTTLE`.
     case throttle(ThrottleRequest)
     /// `EXPLAIN`, for operators only: like `PEEK`, and answered limit by limit.
@@ -54,7 +58,8 @@ package struct CheckRequest: Sendable, Equatable {
     private var sessionBytes = Bytes(nil)
     private var idBytes = Bytes(nil)
 
-    /// How much the check charges: 1 to `ProtocolBounds.maxCost`.
+    /// How much the check charges: 1 to `ProtocolBounds.maxCost`. 0 asks whether anything is left, and charges nothing:
+    /// then neither `reserve` nor `id` is set.
     package var cost: Int64 = 1
     /// At most `ProtocolBounds.maxAttributes`, in the order of the request; no allocation when there is none.
     package var attributes: [Attribute] = []

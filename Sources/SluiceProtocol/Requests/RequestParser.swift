@@ -20,6 +20,7 @@ enum RequestParser {
         guard command.accepts(argumentCount: arguments.count) else { throw .wrongArity(name) }
         switch name {
         case "commit", "cancel", "release": return .settle(try settle(name, arguments, bytes))
+        case "charge", "refund": return try ChargeParser.parse(arguments, in: bytes, isRefund: name == "refund")
         case "cl.throttle": return .throttle(try throttle(arguments, bytes))
         case "counters": return .operators(try counters(arguments, bytes))
         case "info": return .operators(.info(sections: try texts(arguments, bytes).map { $0.lowercased() }))

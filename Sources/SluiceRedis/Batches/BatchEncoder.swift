@@ -31,6 +31,10 @@ package struct BatchEncoder {
         case heartbeat = 8
         case remember = 9
         case forget = 10
+        case charge = 16
+        case rememberedCharge = 18
+        case refund = 32
+        case rememberedRefund = 34
     }
 
     /// An entry that represents all entries of the same form.
@@ -159,12 +163,17 @@ package struct BatchEncoder {
             let charge = batch.charges[entry.firstCharge + i]
             header.write(Int64(shapeWindows[shape.firstWindow + i]))
             header.write(charge.quota.max)
-            header.write(
-                charge.quota.algorithm.rawValue * 4 + (charge.isShadow ? 2 : 0) + (charge.verifiesTimeToLive ? 1 : 0))
+            header.write(Self.flags(of: charge))
             let parameters = charge.quota.scriptParameters
             header.write(parameters.lengthMs)
             header.write(parameters.extra)
         }
+    }
+
+    private static func flags(of charge: Batch.Charge) -> Int64 {
+        let countsCalls = charge.quota.countsCalls && charge.quota.algorithm != .concurrency
+        return charge.quota.algorithm.rawValue * 4 + (charge.verifiesTimeToLive ? 1 : 0) + (charge.isShadow ? 2 : 0)
+            + (countsCalls ? 32 : 0) + (charge.quota.hasUnevenWindows ? 64 : 0)
     }
 
     private mutating func writeAnswers(of batch: borrowing Batch) {
@@ -172,7 +181,7 @@ package struct BatchEncoder {
         header.writeArray(count: 2 * count)
         for entry in batch.entries where entry.operation >= 0 {
             switch batch.operations[entry.operation] {
-            case .check(_, let idempotency?):
+            case .check(_, let idempotency?), .charge(let idempotency?), .refund(let idempotency?):
                 header.write(idempotency.argumentsHash)
                 header.write(idempotency.countersHash)
             case .remember(let answer):
@@ -181,14 +190,14 @@ package struct BatchEncoder {
             case .forget(let reservation):
                 header.write(reservation)
                 header.write("")
-            case .check(_, idempotency: nil), .settle, .restore, .heartbeat: break
+            case .check(_, idempotency: nil), .charge(nil), .refund(nil), .settle, .restore, .heartbeat: break
             }
         }
     }
 
     private static func hasIdempotencyKey(_ operation: Batch.Operation) -> Bool {
         switch operation {
-        case .check(_, let idempotency): idempotency != nil
+        case .check(_, let idempotency), .charge(let idempotency), .refund(let idempotency): idempotency != nil
         case .remember, .forget: true
         case .settle, .restore, .heartbeat: false
         }
@@ -220,6 +229,10 @@ package struct BatchEncoder {
         case .settle(.commit(let cost)): return (.commit, cost, entry.count)
         case .settle(.cancel): return (.cancel, 0, entry.count)
         case .settle(.release): return (.release, 0, entry.count)
+        case .charge(let idempotency):
+            return (idempotency == nil ? .charge : .rememberedCharge, entry.cost, entry.count)
+        case .refund(let idempotency):
+            return (idempotency == nil ? .refund : .rememberedRefund, entry.cost, entry.count)
         case .restore: return (.restore, entry.cost, entry.count)
         case .heartbeat(let lifeMs, let writtenBackMs): return (.heartbeat, lifeMs, writtenBackMs)
         case .remember: return (.remember, 0, entry.count)

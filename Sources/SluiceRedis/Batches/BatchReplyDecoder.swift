@@ -24,7 +24,8 @@ package struct ExpectedEntry: Sendable, Equatable {
         isSettlement = false
         guard entry.operation >= 0 else { return }
         switch batch.operations[entry.operation] {
-        case .check(_, let idempotency): hasIdempotencyKey = idempotency != nil
+        case .check(_, let idempotency), .charge(let idempotency), .refund(let idempotency):
+            hasIdempotencyKey = idempotency != nil
         case .heartbeat: isHeartbeat = true
         case .restore: count = 1
         case .settle: isSettlement = true

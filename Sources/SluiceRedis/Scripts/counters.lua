@@ -3,7 +3,7 @@
 -- ARGV and the values under the keys.
 --
 -- A charge is a table: max, lengthMs, endMs, extra (what else the algorithm needs); for windows countsUntilMs; isShadow,
--- verifies; key and denialsKey, counted from the first key of its entry;
+-- countsCalls (a check takes 1, whatever its cost), isUneven (its windows differ in length), verifies; key and denialsKey, counted from the first key of its entry;
 -- number and algorithm, see below.
 --
 -- `ALGORITHMS[n]` makes the table of an algorithm, which a batch does once if it needs it (functions cost time to make):
@@ -16,6 +16,8 @@
 --   room(charge, i)          how much more may be used
 --   apply(charge, i, key, amount, reservation)
 --                            charges an amount of cost, 1 or more
+--   refund(charge, i, key, amount)
+--                            gives back up to an amount of cost; not for what takes slots
 --   raise(charge, i, key, to)
 --                            optional: raises a counter to a usage; else it is charged with what is missing
 --   retain(charge, i, first) keeps keys that were read without a charge while they count: one that lost its time to live
@@ -26,7 +28,8 @@
 --   recorded                 how many values such an entry has then; all but the key are counts
 --   holds(entry, more)       whether the counter can count so much more
 --   settle(entry, difference, chargedMs)
---                            changes what was charged by a difference of cost, while it counts
+--                            changes what was charged by a difference of cost, while it counts; more than that is
+--                            charged now if it no longer counts
 
 local fmod, max, min, find, match = math.fmod, math.max, math.min, string.find, string.match
 local CLOCK_STEP_MS = 60000 -- how far ahead the time of a bucket or a log may be before it is corrected
@@ -54,6 +57,12 @@ end
 local function divideUp(dividend, divisor)
     local rest = fmod(dividend, divisor)
     return (dividend - rest) / divisor + (rest > 0 and 1 or 0)
+end
+
+-- How much more cost can be counted.
+local function spare(charge, i)
+    local left = MAX_EXACT - 1 - used[i]
+    return charge.number == 2 and divide(left, charge.lengthMs) or left
 end
 
 -- Adds to a usage that is known to be an integer, and sets its time to live if it is new or has none.

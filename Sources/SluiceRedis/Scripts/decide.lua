@@ -1,5 +1,5 @@
 -- Decides one batch that holds more than plain checks of fixed windows: other algorithms, shadow limits, reservations
--- and their settlements, checks with an idempotency key, restores, heartbeats. Entries run in order, and a fault of one
+-- and their settlements, charges and refunds, checks with an idempotency key, restores, heartbeats. Entries run in order, and a fault of one
 -- does not affect the others. `prelude.lua` comes before it and describes KEYS[1], ARGV and the head of the answer;
 -- then comes `counters.lua`.
 --
@@ -10,9 +10,11 @@
 -- ARGV[1]    [7] shapes: for each: cost (of a settlement: the cost it settles to), count (0: peek, charges nothing),
 --            kind (0: a check; +1: reserved; +2: with an idempotency key; 4: commit; 5: cancel; 6: release; 7: a
 --            restore, cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing
---            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer), then for each
---            charge: window (index of its pair in [6], from 1), max, flags (4 * the algorithm's number; +2: a shadow
---            limit; +1: check whether the key still has a time to live), length in ms, what else the algorithm needs
+--            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer; +16: a charge whatever
+--            the maxima say; +32: a refund), then for each
+--            charge: window (index of its pair in [6], from 1), max, flags (4 * the algorithm's number; +32: counts calls,
+--            whatever they cost; +64: its windows differ in length; +2: a shadow limit; +1: check whether the key still has a time to live), length in
+--            ms, what else the algorithm needs
 --            [8] entries: for each its shape, an index in [7] from 1
 --            [9] idempotency: two values for each entry that needs them. A check with an idempotency key: the hash of
 --            its arguments, the hash of its counters. An answer to cache: the encoded answer, its time to live in ms. A
@@ -25,7 +27,7 @@
 --            (the numbers that its algorithm lists; of a shadow limit last its denials); or -1 alone: a window does not
 --            hold now; or -3, when, the reservation or '', n, n numbers: it was charged before, and this was the
 --            answer; or -4 alone: the idempotency key belongs to a check with other arguments; or a string alone: the
---            fault.
+--            fault. For a charge 1 if it fitted, for a refund 1; then the same.
 --            For a settlement: 1: done; 0: there is no such reservation, or it is spent; -5 alone: the cost it settles
 --            to is more than can be counted, so nothing was done; -6 and a string: the fault of a counter, the others
 --            are settled.
@@ -38,8 +40,9 @@
 -- An entry reads all of its counters before it writes to any, so nothing has to be taken back. The exception is a
 -- settlement's slots: they are freed first, because only that can fail, and freeing them twice does no harm.
 --
--- If a settlement lowers counters of windows, buckets or logs, or raises one whose capacity returns gradually, so that
--- it takes longer, the script publishes on `PREFIX:2:changed` the keys' part up to the end of the owner, each once. Freed
+-- If a settlement or a refund lowers counters of windows, buckets or logs, or raises one whose capacity returns gradually,
+-- so that it takes longer, or a charge raises such a one beyond its maximum, the script publishes on `PREFIX:2:changed`
+-- the keys' part up to the end of the owner, each once. Freed
 -- slots are not published: they are in no denial cache.
 
 local pack, unpack = cmsgpack.pack, cmsgpack.unpack
@@ -47,6 +50,8 @@ local RESERVED, WITH_KEY, COMMIT, CANCEL, RELEASE, RESTORE, HEARTBEAT, CACHE, DR
 local MAX_LISTED_REPLICAS = 1024
 local WINDOW_IS_OVER, REPLAYED, OTHER_ARGUMENTS, TOO_MUCH, SKIPPED = -1, -3, -4, -5, -6
 local CACHED_ANSWER_TTL_MS = 600000
+-- How long a reservation can be settled after the last of what it charged has stopped to count.
+local SETTLE_SLACK_MS = 600000
 local SPENT = -1
 
 local reply = {1, timeMs, previous}
@@ -68,8 +73,14 @@ local function readUsage(charge, i, firstKey, isPeek)
     return fault
 end
 
+-- What a check of this cost takes of a limit.
+local function unitsOf(charge, cost)
+    return charge.countsCalls and 1 or cost
+end
+
 -- Charges `n` admitted checks; `denied` more would not have fitted a shadow limit.
 local function apply(charge, i, cost, n, denied, firstKey, reservation)
+    cost = unitsOf(charge, cost)
     if n > 0 then
         charge.algorithm.apply(charge, i, KEYS[firstKey + charge.key], cost * n, reservation)
     else
@@ -84,14 +95,15 @@ local function apply(charge, i, cost, n, denied, firstKey, reservation)
 end
 
 -- Writes what a settlement needs: {cost, or SPENT, when it was charged, charges, the idempotency key or ''}. `charges`
--- holds those that were applied: {n, key}, then what algorithm n adds. The record lives as long as any of the entry's
--- counters: a later settlement has nothing to change.
+-- holds those that were applied: {n, key}, then what algorithm n adds; of those that count calls n + 8. The record lives
+-- longer than any of the entry's counters, so that what a call cost more can be charged to an open window.
 local function record(shape, firstKey, idempotencyKey)
     local charged, untilMs = {}, now + 1
     for i = 1, #shape.charges do
         local charge = shape.charges[i]
-        local entry = {charge.number, KEYS[firstKey + charge.key]}
-        untilMs = max(untilMs, charge.algorithm.record(charge, i, entry))
+        local number = charge.number + (charge.countsCalls and not charge.algorithm.takesSlots and 8 or 0)
+        local entry = {number, KEYS[firstKey + charge.key]}
+        untilMs = max(untilMs, charge.algorithm.record(charge, i, entry) + (charge.countsCalls and 0 or SETTLE_SLACK_MS))
         if taken[i] > 0 then
             charged[#charged + 1] = entry
         end
@@ -100,10 +112,10 @@ local function record(shape, firstKey, idempotencyKey)
         'PXAT', format('%.0f', untilMs))
 end
 
-local function pushUsages(shape, list)
+local function pushUsages(shape, list, cost)
     for i = 1, #shape.charges do
         local charge = shape.charges[i]
-        charge.algorithm.usage(charge, i, list, shape.cost)
+        charge.algorithm.usage(charge, i, list, unitsOf(charge, cost))
         if charge.isShadow then
             list(denials[i])
         end
@@ -158,9 +170,9 @@ local function pushCachedAnswer(shape, key, arguments, counters)
     return true
 end
 
-local function cacheAnswer(shape, key, reservation, arguments, counters)
+local function cacheAnswer(shape, key, reservation, arguments, counters, cost)
     local answer = {arguments, counters, now, reservation}
-    pushUsages(shape, function(number) answer[#answer + 1] = number end)
+    pushUsages(shape, function(number) answer[#answer + 1] = number end, cost)
     call('SET', key, pack(answer), 'PX', CACHED_ANSWER_TTL_MS)
 end
 
@@ -191,7 +203,7 @@ local function check(shape, firstKey, arguments, counters)
             return push(fault)
         end
         local left = max(0, charge.algorithm.room(charge, i))
-        taken[i] = charge.algorithm.takesSlots and left or divide(left, shape.cost)
+        taken[i] = divide(left, unitsOf(charge, shape.cost))
         if not charge.isShadow then
             admitted = min(admitted, taken[i])
         end
@@ -213,18 +225,83 @@ local function check(shape, firstKey, arguments, counters)
         end
     end
     push(admitted)
-    pushUsages(shape, push)
+    pushUsages(shape, push, shape.cost)
     if not isPeek and admitted > 0 then
         if shape.recordKey then
             record(shape, firstKey, idempotencyKey)
         end
         if idempotencyKey then
-            cacheAnswer(shape, idempotencyKey, reservation, arguments, counters)
+            cacheAnswer(shape, idempotencyKey, reservation, arguments, counters, shape.cost)
         end
     end
 end
 
+-- Charges and refunds -----------------------------------------------------------------------------------------------
+
+-- A user without the right to publish can still settle. Without the right to subscribe, the denial cache is off.
+local function publishLowerings()
+    local prefix = match(KEYS[1], '^([^{]*:){[^}]*}:replica:') or match(KEYS[1], '^(.*:)replica:')
+    for i = 1, prefix and #lowerings or 0 do
+        try('PUBLISH', prefix .. 'changed', lowerings[i])
+    end
+    lowerings = {}
+end
+
+-- Charges a cost whatever the maxima say, or gives it back. It is that of a call that was counted when it was checked, so
+-- limits that count calls are only read. The wait is reported for a cost of 1.
+local function account(shape, firstKey, arguments, counters)
+    local idempotencyKey = shape.idempotencyKey and KEYS[firstKey + shape.idempotencyKey]
+    if idempotencyKey and pushCachedAnswer(shape, idempotencyKey, arguments, counters) then
+        return
+    end
+    if not shape.holds then
+        return push(WINDOW_IS_OVER)
+    end
+    for i = 1, #shape.charges do
+        local fault = readUsage(shape.charges[i], i, firstKey, shape.charges[i].countsCalls)
+        if fault then
+            return push(fault)
+        end
+    end
+    local fits = 1
+    for i = 1, #shape.charges do
+        local charge = shape.charges[i]
+        local algorithm, key = charge.algorithm, KEYS[firstKey + charge.key]
+        if charge.countsCalls then
+            algorithm.retain(charge, i, firstKey)
+        elseif shape.isRefund then
+            algorithm.refund(charge, i, key, shape.cost)
+        else
+            local exceeds = algorithm.room(charge, i) < shape.cost
+            local amount = min(shape.cost, spare(charge, i))
+            if amount > 0 then
+                algorithm.apply(charge, i, key, amount, '')
+            end
+            if exceeds and charge.number ~= 0 then
+                lowered(key)
+            end
+            if exceeds and not charge.isShadow then
+                fits = 0
+            end
+        end
+    end
+    push(fits)
+    pushUsages(shape, push, 1)
+    if idempotencyKey then
+        cacheAnswer(shape, idempotencyKey, '', arguments, counters, 1)
+    end
+    publishLowerings()
+end
+
 -- Settlements --------------------------------------------------------------------------------------------------------
+
+-- The algorithm of a charge that `record` wrote, and whether it counts calls.
+local function recordedAlgorithm(number)
+    if type(number) ~= 'number' then
+        return nil
+    end
+    return algorithmOf(number % 8), number >= 8
+end
 
 -- Whether it is what `record` wrote.
 local function isRecord(value)
@@ -237,7 +314,7 @@ local function isRecord(value)
         if type(charge) ~= 'table' or type(charge[2]) ~= 'string' then
             return false
         end
-        local algorithm = algorithmOf(charge[1])
+        local algorithm = recordedAlgorithm(charge[1])
         for at = 3, algorithm and algorithm.recorded or 0 do
             if not isCount(charge[at]) then
                 return false
@@ -248,15 +325,6 @@ local function isRecord(value)
         end
     end
     return true
-end
-
--- A user without the right to publish can still settle. Without the right to subscribe, the denial cache is off.
-local function publishLowerings()
-    local prefix = match(KEYS[1], '^([^{]*:){[^}]*}:replica:') or match(KEYS[1], '^(.*:)replica:')
-    for i = 1, prefix and #lowerings or 0 do
-        try('PUBLISH', prefix .. 'changed', lowerings[i])
-    end
-    lowerings = {}
 end
 
 -- Returns 1 or SKIPPED and the fault if something was still to be settled, 0 if nothing was; or a string: what went
@@ -276,15 +344,17 @@ local function settle(shape, key)
     local cost, chargedMs, charges = reservation[1], reservation[2], reservation[3]
     local settlesCost, freesSlots = shape.kind ~= RELEASE and cost ~= SPENT, false
     local difference = (shape.kind == COMMIT and shape.cost or 0) - cost
+    -- A call that was made counts as one, whatever it cost in the end.
+    local callsDifference = shape.kind == COMMIT and 0 or -1
     for i = 1, #charges do
         local charge = charges[i]
-        local algorithm = algorithmOf(charge[1])
+        local algorithm, countsCalls = recordedAlgorithm(charge[1])
         if algorithm.takesSlots then
             local freed = shape.kind ~= COMMIT and try('ZREM', charge[2], string.sub(key, -32))
             if type(freed) == 'table' then
                 return freed.err
             end
-        elseif settlesCost and difference > 0 and not algorithm.holds(charge, difference) then
+        elseif settlesCost and difference > 0 and not countsCalls and not algorithm.holds(charge, difference) then
             return TOO_MUCH
         end
     end
@@ -292,13 +362,14 @@ local function settle(shape, key)
     skippedFault = nil
     for i = 1, #charges do
         local charge = charges[i]
-        local algorithm = algorithmOf(charge[1])
+        local algorithm, countsCalls = recordedAlgorithm(charge[1])
+        local change = countsCalls and callsDifference or difference
         if algorithm.takesSlots and shape.kind ~= COMMIT then
             freesSlots = true
         elseif algorithm.takesSlots or not settlesCost then
             rest[#rest + 1] = charge
-        elseif difference ~= 0 then
-            algorithm.settle(charge, difference, chargedMs)
+        elseif change ~= 0 then
+            algorithm.settle(charge, change, chargedMs)
         end
     end
     if not settlesCost and not freesSlots then
@@ -337,7 +408,7 @@ local function restore(shape, firstKey)
         apply(charge, 1, more, more > 0 and 1 or 0, 0, firstKey, '')
     end
     push(1)
-    pushUsages(shape, push)
+    pushUsages(shape, push, shape.cost)
 end
 
 -- Writes a replica's time into a sorted set, and removes replicas whose time is older than `lifeMs`.
@@ -404,14 +475,17 @@ end
 local function decodeShape(shape)
     shape.cost, shape.count, shape.kind = shape[1], shape[2], shape[3]
     shape.charges, shape.holds, shape.usages = {}, true, 0
+    shape.isCharge, shape.isRefund = floor(shape.kind / 16) == 1, floor(shape.kind / 16) == 2
+    shape.kind = shape.kind % 16
     local keys = 0
     for at = 4, #shape, 5 do
         local window, flags, lengthMs, extra = shape[at] * 2, shape[at + 2], shape[at + 3], shape[at + 4]
-        local number = floor(flags / 4)
+        local number = floor(flags / 4) % 8
         local algorithm = algorithmOf(number)
         local charge = {
             number = number, algorithm = algorithm, max = shape[at + 1], lengthMs = lengthMs, extra = extra,
             endMs = windows[window], isShadow = flags % 4 >= 2, verifies = flags % 2 == 1, key = keys + 1,
+            countsCalls = flags % 64 >= 32 or algorithm.takesSlots, isUneven = flags >= 64,
         }
         if algorithm.describe then
             algorithm.describe(charge)
@@ -464,11 +538,14 @@ for e = 1, #entries do
         if fault then
             push(fault)
         end
-    elseif shape.idempotencyKey then
-        check(shape, firstKey, idempotency[idempotencyAt + 1], idempotency[idempotencyAt + 2])
-        idempotencyAt = idempotencyAt + 2
     else
-        check(shape, firstKey)
+        local decide = (shape.isCharge or shape.isRefund) and account or check
+        if shape.idempotencyKey then
+            decide(shape, firstKey, idempotency[idempotencyAt + 1], idempotency[idempotencyAt + 2])
+            idempotencyAt = idempotencyAt + 2
+        else
+            decide(shape, firstKey)
+        end
     end
     firstKey = firstKey + shape.keys
 end

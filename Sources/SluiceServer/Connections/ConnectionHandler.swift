@@ -256,6 +256,8 @@ final class ConnectionHandler: ChannelDuplexHandler {
         do throws(RequestError) {
             switch request {
             case .check: break
+            case .charge(let check): account(check, .charge, now: now)
+            case .refund(let check): account(check, .refund, now: now)
             case .connection(let request): take(request)
             case .explain(let check): try explain(check, now: now)
             case .operators(let request): try take(request)
@@ -313,6 +315,11 @@ final class ConnectionHandler: ChannelDuplexHandler {
         case .overloaded(let cause): throw .busy(cause)
         case .mustReserve, .otherArguments: throw .busy(.waiting)
         }
+    }
+
+    private func account(_ check: CheckRequest, _ action: CheckAction, now: ClockReading) {
+        host.gather(check, action, in: input)
+        decideGathered(now: now)
     }
 
     private func take(_ request: SettleRequest, now: ClockReading) throws(RequestError) {

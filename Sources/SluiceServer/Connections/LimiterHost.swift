@@ -153,8 +153,8 @@ final class LimiterHost {
     var hasGatheredAll: Bool { gathered.count == CheckBatch.capacity }
 
     /// Adds a check that was read; `decideGathered` decides it with the others.
-    func gather(_ check: CheckRequest, in input: ByteBuffer) {
-        gathered.append(check, extras: extras(of: check, in: input)) { identify(check, in: input, as: &$0) }
+    func gather(_ check: CheckRequest, _ action: CheckAction = .check, in input: ByteBuffer) {
+        gathered.append(check, extras: extras(of: check, action, in: input)) { identify(check, in: input, as: &$0) }
     }
 
     /// Decides the gathered checks for the connection in `slot`, in order. A waiting check is answered later through
@@ -250,12 +250,12 @@ final class LimiterHost {
     }
 
     /// The uncommon options of a check; nil if it has none.
-    private func extras(of check: CheckRequest, in input: ByteBuffer) -> CheckOptions? {
-        guard check.reserve || check.id != nil else { return nil }
+    private func extras(of check: CheckRequest, _ action: CheckAction, in input: ByteBuffer) -> CheckOptions? {
+        guard check.reserve || check.id != nil || action != .check else { return nil }
         return CheckOptions(
             reservation: check.reserve ? ReservationID(using: &random) : nil,
             id: check.id.map { Array(input.bytes(ofArgument: $0)) },
-            argumentsHash: check.id == nil ? 0 : check.argumentsHash(in: input))
+            argumentsHash: check.id == nil ? 0 : check.argumentsHash(action, in: input), action: action)
     }
 
     // MARK: - Connections
@@ -592,16 +592,26 @@ extension Ticket {
     fileprivate var number: UInt32 { UInt32(truncatingIfNeeded: rawValue) }
 }
 
+extension CheckAction {
+    fileprivate var mark: [UInt8] {
+        switch self {
+        case .check: []
+        case .charge: [1]
+        case .refund: [2]
+        }
+    }
+}
+
 extension CheckRequest {
     /// Distinguishes the checks that a gateway may ask with one id. The order of options does not matter.
-    fileprivate func argumentsHash(in input: ByteBuffer) -> UInt64 {
+    fileprivate func argumentsHash(_ action: CheckAction, in input: ByteBuffer) -> UInt64 {
         func name(_ range: Range<Int>?) -> [UInt8] {
             // The length comes first, so that different lists of names never have the same bytes.
             guard let range else { return [0xFF] }
             return [UInt8(range.count >> 8), UInt8(range.count & 0xFF)] + input.bytes(ofArgument: range)
         }
         let attributes = attributes.map { name($0.name) + name($0.value) }.sorted { $0.lexicographicallyPrecedes($1) }
-        let flags: [UInt8] = [reserve ? 1 : 0, approved ? 1 : 0]
+        let flags: [UInt8] = [reserve ? 1 : 0, approved ? 1 : 0] + action.mark
         var hash = stableHash(withUnsafeBytes(of: cost.littleEndian, Array.init) + flags)
         for part in [name(session), name(server)] + attributes { hash = stableHash(part, after: hash) }
         return hash

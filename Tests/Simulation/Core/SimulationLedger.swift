@@ -100,6 +100,10 @@ struct SimulationLedger {
                 if outcome == 1 { raise(keys.charges[0][0], charges[0], to: reply.results[at]) }
                 at += outcome == 1 ? charges[0].usageCount : 0
                 continue
+            case .charge, .refund:
+                // What is there now is known from the reply; of buckets and logs the less is known, the stricter the check.
+                at = account(outcome, entry, charges, keys, batch, reply, from: at, nowMs: nowMs)
+                continue
             case .check, nil: break
             }
             if charges.contains(where: \.isUnlimited) {
@@ -132,6 +136,31 @@ struct SimulationLedger {
     /// them, the stricter the check.
     private mutating func raise(_ key: [UInt8], _ charge: Batch.Charge, to usage: Int64) {
         if charge.quota.algorithm.hasWindows { windows[key] = usage }
+    }
+
+    /// A charge whatever the maxima say, or a refund.
+    ///
+    /// - Returns: where the next entry's results begin.
+    private mutating func account(
+        _ outcome: Int64, _ entry: Batch.Entry, _ charges: [Batch.Charge], _ keys: ModelStore.EntryKeys,
+        _ batch: Batch, _ reply: BatchReply, from first: Int, nowMs: Int64
+    ) -> Int {
+        if outcome == BatchReply.replayed { return first + 2 + Int(reply.results[first + 1]) }
+        guard outcome >= 0 else { return first }
+        var at = first
+        for (charge, keys) in zip(charges, keys.charges) {
+            let used = reply.results[at]
+            at += charge.usageCount
+            if charge.quota.countsCalls || charge.isShadow { continue }
+            switch charge.quota.algorithm {
+            case .fixedWindow, .slidingWindow: windows[keys[0]] = used
+            // Which charges a refund took back is not known here: nothing is from then on.
+            case .tokenBucket: buckets[keys[0]] = []
+            case .slidingLog: logs[keys[0]] = []
+            case .concurrency: break
+            }
+        }
+        return at
     }
 
     private mutating func admit(

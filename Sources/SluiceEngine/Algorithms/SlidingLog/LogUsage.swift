@@ -17,13 +17,19 @@ struct LogUsage: LocalUsage {
     private var shareBase = UsageLog()
     /// What is spent of the share, whether or not the store has it by now.
     private var taken = UsageLog()
+    /// What was given back without the store, by the time of the charges that it takes back.
+    private var givenBack = UsageLog()
+    /// While it is not 0, a batch in flight may have given back some of it in the store.
+    private var heldRefund: Int64 = 0
     /// Admissions up to then have been dropped, ms since the epoch.
     private var trimmedMs: Int64 = -1
     var countedBytes = 0
 
     init(lengthMs: Int64) { self.lengthMs = lengthMs }
 
-    var bytes: Int { shared.bytes + own.bytes + unconfirmed.bytes + shareBase.bytes + taken.bytes }
+    var bytes: Int {
+        shared.bytes + own.bytes + unconfirmed.bytes + shareBase.bytes + taken.bytes + givenBack.bytes
+    }
 
     // MARK: Reports of the store
 
@@ -91,6 +97,8 @@ struct LogUsage: LocalUsage {
         own.trim(nowMs: nowMs, lengthMs: lengthMs)
         unconfirmed.turnBack(toMs: nowMs)
         unconfirmed.trim(nowMs: nowMs, lengthMs: lengthMs)
+        givenBack.turnBack(toMs: nowMs)
+        givenBack.trim(nowMs: nowMs, lengthMs: lengthMs)
         trimmedMs = nowMs - lengthMs
     }
 
@@ -103,8 +111,9 @@ struct LogUsage: LocalUsage {
     private func shareLeft(_ quota: Quota, replicas: borrowing ReplicaView, hash: UInt64, nowMs: Int64) -> Int64 {
         let share = replicas.share(
             of: quota.max - shareBase.used(nowMs: nowMs, lengthMs: lengthMs), counterHash: hash)
+        let credit = givenBack.used(nowMs: nowMs, lengthMs: lengthMs)
         return min(
-            share - taken.used(nowMs: nowMs, lengthMs: lengthMs), max(0, quota.max - knownUsed(nowMs: nowMs)))
+            share + credit - taken.used(nowMs: nowMs, lengthMs: lengthMs), max(0, quota.max - knownUsed(nowMs: nowMs)))
     }
 
     mutating func admit(
@@ -116,14 +125,21 @@ struct LogUsage: LocalUsage {
     }
 
     mutating func adjust(by cost: Int64, of item: LocalReservations.Item, _ place: Counter.Place?, nowMs: Int64) {
-        let chargedMs = item.chargedMs
-        guard chargedMs + lengthMs > nowMs else { return }
+        guard item.chargedMs + lengthMs > nowMs || cost > 0 else { return }
+        let chargedMs = item.chargedMs + lengthMs > nowMs ? item.chargedMs : nowMs
         if cost >= 0 {
             own.add(cost, atMs: chargedMs)
             taken.add(cost, atMs: chargedMs)
         } else {
             taken.remove(own.remove(-cost, atMs: chargedMs), atMs: chargedMs)
+            boundCredit(atMs: chargedMs)
         }
+    }
+
+    /// No more can be given back of a charge than is left of it.
+    private mutating func boundCredit(atMs ms: Int64) {
+        func units(_ log: UsageLog) -> Int64 { log.units(from: ms) - log.units(from: ms + 1) }
+        givenBack.remove(units(givenBack) - units(own) - units(shared), atMs: ms)
     }
 
     func canAdjust(by cost: Int64, of item: LocalReservations.Item, _ place: Counter.Place?, nowMs: Int64) -> Bool {
@@ -154,7 +170,10 @@ struct LogUsage: LocalUsage {
     private func knownUsed(nowMs: Int64) -> Int64 {
         min(
             Quota.maxExact,
-            shared.used(nowMs: nowMs, lengthMs: lengthMs) + own.used(nowMs: nowMs, lengthMs: lengthMs))
+            max(
+                0,
+                shared.used(nowMs: nowMs, lengthMs: lengthMs) + own.used(nowMs: nowMs, lengthMs: lengthMs)
+                    - givenBack.used(nowMs: nowMs, lengthMs: lengthMs)))
     }
 
     func combinedUsage(_ quota: Quota, nowMs: Int64) -> Usage {
@@ -166,7 +185,9 @@ struct LogUsage: LocalUsage {
     func sharedUsage(_ quota: Quota?, cost: Int64, nowMs: Int64) -> Usage {
         var usage = Usage(used: shared.used(nowMs: nowMs, lengthMs: lengthMs))
         if usage.used > 0 { usage.lastExpiryMs = shared.newestMs + lengthMs }
-        if let quota, cost > 0 { usage.firstExpiryMs = sharedFreeMs(quota, cost: cost, nowMs: nowMs) }
+        if let quota, cost > 0 {
+            usage.firstExpiryMs = sharedFreeMs(quota, cost: quota.units(ofCost: cost), nowMs: nowMs)
+        }
         return usage
     }
 
@@ -198,7 +219,9 @@ struct LogUsage: LocalUsage {
 
     func isUnconfirmed(nowMs: Int64) -> Bool { unconfirmed.used(nowMs: nowMs, lengthMs: lengthMs) > 0 }
 
-    func hasLocalAdmissions(nowMs: Int64) -> Bool { own.used(nowMs: nowMs, lengthMs: lengthMs) > 0 }
+    func hasLocalAdmissions(nowMs: Int64) -> Bool {
+        own.used(nowMs: nowMs, lengthMs: lengthMs) > 0 || givenBack.used(nowMs: nowMs, lengthMs: lengthMs) > 0
+    }
 
     mutating func writeBacks(restores: Bool, atMost: Int64, windowStartMs: Int64, nowMs: Int64) -> [WriteBack] {
         let unwritten = unwritten(atMost: EngineBounds.maxLogStepsWrittenBack, nowMs: nowMs)
@@ -206,7 +229,10 @@ struct LogUsage: LocalUsage {
         let restored =
             restores
             ? shared.steps.map { WriteBack(.restore, shared.units(from: $0.ms), windowMs: $0.ms) } : []
-        return restored + unwritten.map { WriteBack(.increment, $0.units, windowMs: $0.ms) }
+        let unsent = heldRefund == 0 && !restores ? givenBack.total : 0
+        return restored + unwritten.map { WriteBack(.increment, $0.units, windowMs: $0.ms) } + [
+            WriteBack(.decrement, unsent, windowMs: max(0, givenBack.newestMs))
+        ]
     }
 
     /// Local admissions that may be written back, by time of admission.
@@ -242,6 +268,47 @@ struct LogUsage: LocalUsage {
         observe(numbers)
         return true
     }
+
+    // MARK: Refunds
+
+    mutating func refund(_ cost: Int64, _ quota: Quota, isShared: Bool, nowMs: Int64) {
+        turn(toMs: nowMs)
+        if isShared { return restoreCredit(cost) }
+        own.removeNewest(cost)
+        taken.removeNewest(cost)
+    }
+
+    /// Takes back the newest charges.
+    mutating func restoreCredit(_ amount: Int64) {
+        var all = shared
+        for step in own.steps { all.add(step.units, atMs: step.ms) }
+        var left = amount
+        for step in all.steps.reversed() where left > 0 {
+            let before = givenBack.units(from: step.ms) - givenBack.units(from: step.ms + 1)
+            let back = min(left, max(0, step.units - before))
+            givenBack.add(back, atMs: step.ms)
+            left -= back
+        }
+    }
+
+    mutating func holdRefund(_ amount: Int64) { heldRefund = max(0, min(Quota.maxExact, heldRefund + amount)) }
+
+    mutating func gaveBack(_ cost: Int64, _ quota: Quota, isReported: Bool) {
+        givenBack.removeNewest(cost)
+        if !isReported { lowerShared(by: cost) }
+    }
+
+    mutating func wroteBackRefund(_ amount: Int64, _ numbers: ArraySlice<Int64>?, decidedMs: Int64) {
+        givenBack.removeNewest(amount)
+        if let numbers { observe(numbers) } else { lowerShared(by: amount) }
+    }
+
+    private mutating func lowerShared(by amount: Int64) {
+        shared.removeNewest(amount)
+        exactUntilMs = 0
+    }
+
+    var credit: Int64 { givenBack.total }
 
     // MARK: A restart
 

@@ -115,6 +115,12 @@ package struct UsageLog: Sendable, Equatable {
         return removed
     }
 
+    /// Takes back units of the newest entries first.
+    package mutating func removeNewest(_ units: Int64) {
+        var left = units
+        while left > 0, let last = entries.last { left -= remove(left, atMs: last.ms) }
+    }
+
     /// Drops what no longer counts at `nowMs`.
     package mutating func trim(nowMs: Int64, lengthMs: Int64) {
         guard let first = entries.first, first.ms + lengthMs <= nowMs else { return }

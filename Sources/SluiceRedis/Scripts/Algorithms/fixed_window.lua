@@ -2,10 +2,11 @@
 -- `charge.lua`.
 
 ALGORITHMS[0] = function()
-    local algorithm = {keys = 1, usages = 1, recorded = 3}
+    local MIN_DAY_MS, MAX_WINDOW_MS = 82800000, 5529600000 -- 23 hours; 64 days: two months
+    local algorithm = {keys = 1, usages = 1, recorded = 4}
 
     function algorithm.describe(charge)
-        charge.countsUntilMs = charge.endMs
+        charge.countsUntilMs, charge.nextLengthMs = charge.endMs, charge.lengthMs
     end
 
     function algorithm.read(charge, i, first)
@@ -33,8 +34,18 @@ ALGORITHMS[0] = function()
         push(used[i])
     end
 
+    function algorithm.refund(charge, i, key, amount)
+        local back = min(amount, used[i])
+        if back > 0 then
+            used[i] = used[i] - back
+            call('DECRBY', key, format('%.0f', back))
+            keepMortal(key, charge.countsUntilMs)
+            lowered(key)
+        end
+    end
+
     function algorithm.record(charge, _, entry)
-        entry[3] = charge.countsUntilMs
+        entry[3], entry[4] = charge.countsUntilMs, charge.isUneven and 0 or charge.nextLengthMs
         return charge.countsUntilMs
     end
 
@@ -42,10 +53,38 @@ ALGORITHMS[0] = function()
         return now >= entry[3] or more <= MAX_EXACT - (readCounter(entry[2]) or 0)
     end
 
+    -- Charges more to the open window, when the one that was charged no longer counts. Of uneven windows only the next
+    -- one's beginning is known, and that it lasts for 23 hours at least.
+    local function chargeOpenWindow(entry, difference)
+        local startMs, lengthMs, expiresAtMs = entry[3], entry[4], now + MAX_WINDOW_MS
+        if lengthMs > 0 then
+            startMs = startMs + floor((now - startMs) / lengthMs) * lengthMs
+            -- A sliding window counts in the next one, too.
+            expiresAtMs = startMs + (entry[1] % 8 == 1 and 2 or 1) * lengthMs + EXPIRY_SLACK_MS
+        elseif now - startMs >= MIN_DAY_MS then
+            return
+        end
+        local prefix = match(entry[2], '^(.*:)%d+$')
+        if not prefix then
+            return
+        end
+        local key = prefix .. format('%.0f', startMs)
+        local usage, fault = readCounter(key)
+        if not usage then
+            skippedFault = fault
+            return
+        end
+        add(key, min(difference, MAX_EXACT - 1 - usage), false, expiresAtMs)
+        lowered(key)
+    end
+
     -- Changes the usage of the window that was charged, while it still counts.
     function algorithm.settle(entry, difference)
         local countsUntilMs = entry[3]
         if now >= countsUntilMs then
+            if difference > 0 then
+                chargeOpenWindow(entry, difference)
+            end
             return
         end
         local usage, exists = readCounter(entry[2])

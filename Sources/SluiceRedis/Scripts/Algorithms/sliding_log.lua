@@ -163,6 +163,26 @@ ALGORITHMS[4] = function()
         end
     end
 
+    -- The newest charges first.
+    function algorithm.refund(charge, i, key, amount)
+        local times, units = logTimes[i], logUnits[i]
+        local rest = min(amount, used[i])
+        if rest <= 0 then
+            return
+        end
+        used[i] = used[i] - rest
+        while rest > 0 do
+            local n = #times
+            local back = min(rest, units[n])
+            rest, units[n] = rest - back, units[n] - back
+            if units[n] == 0 then
+                times[n], units[n] = nil, nil
+            end
+        end
+        writeLog(key, times, units, charge.lengthMs)
+        lowered(key)
+    end
+
     function algorithm.raise(charge, i, key, to)
         if logCharged[i] > logNow - charge.lengthMs then
             used[i] = used[i] + raiseLog(logTimes[i], logUnits[i], to, logCharged[i])
@@ -230,11 +250,14 @@ ALGORITHMS[4] = function()
         return entry[4] + entry[3] <= logNow or not times or more <= MAX_EXACT - sum
     end
 
-    -- Changes the amount of a charge while it still counts.
+    -- Changes the amount of a charge while it still counts; more is charged now if it does not.
     function algorithm.settle(entry, difference)
         local lengthMs, ms = entry[3], entry[4]
         if ms + lengthMs <= logNow then
-            return
+            if difference <= 0 then
+                return
+            end
+            ms = logNow
         end
         local times, units, sum, exists = readLog(entry[2], lengthMs)
         if not times then
@@ -242,7 +265,7 @@ ALGORITHMS[4] = function()
             return
         end
         if difference > 0 then
-            addToLog(times, units, difference, ms)
+            addToLog(times, units, min(difference, MAX_EXACT - sum), ms)
         elseif exists and sum > 0 then
             takeFromLog(times, units, -difference, ms)
         else

@@ -29,10 +29,11 @@ ALGORITHMS[1] = function()
         return scaleUp(previousUsed, reachingMs, charge.lengthMs)
     end
 
-    local algorithm = {keys = 2, usages = 2, recorded = 3, apply = fixed.apply, record = fixed.record, holds = fixed.holds}
+    local algorithm = {keys = 2, usages = 2, recorded = 4, apply = fixed.apply, refund = fixed.refund, record = fixed.record,
+        holds = fixed.holds}
 
     function algorithm.describe(charge)
-        charge.countsUntilMs = charge.extra
+        charge.countsUntilMs, charge.nextLengthMs = charge.extra, charge.extra - charge.endMs
     end
 
     function algorithm.read(charge, i, first)

@@ -87,6 +87,16 @@ ALGORITHMS[2] = function()
         writeBucket(key, used[i], max(now, lastMs[i]), credits[i], leftMs[i], charge.max, charge.lengthMs)
     end
 
+    function algorithm.refund(charge, i, key, amount)
+        local back = min(amount * charge.lengthMs, used[i])
+        if back > 0 then
+            used[i] = used[i] - back
+            credits[i] = credits[i] + back > MAX_EXACT and 0 or credits[i] + back
+            writeBucket(key, used[i], max(now, lastMs[i]), credits[i], leftMs[i], charge.max, charge.lengthMs)
+            lowered(key)
+        end
+    end
+
     -- It also lives longer if it leaks more slowly now than when it was charged.
     function algorithm.retain(charge, i, first)
         local untilMs = drainedAt(used[i], lastMs[i], charge.max, charge.lengthMs) + EXPIRY_SLACK_MS

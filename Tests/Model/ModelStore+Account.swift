@@ -1,0 +1,113 @@
+import SluiceEngine
+import SluicePolicy
+
+/// How the model charges whatever the maxima say, and gives back.
+extension ModelStore {
+    mutating func account(
+        _ entry: Batch.Entry, _ keys: EntryKeys, _ idempotency: Batch.Idempotency?, isRefund: Bool, of batch: Batch,
+        nowMs: Int64, into reply: inout BatchReply
+    ) throws(KeyFault) {
+        if let idempotency, try replay(idempotency, at: keys.operation[0], into: &reply) { return }
+        let charges = Array(batch.charges[entry.firstCharge..<entry.firstCharge + entry.chargeCount])
+        guard charges.allSatisfy({ $0.quota.windowStartMs <= nowMs && nowMs < $0.quota.windowEndMs }) else {
+            reply.results.append(BatchReply.windowIsOver)
+            return
+        }
+        var readings: [Reading] = []
+        for (index, charge) in charges.enumerated() {
+            readings.append(try read(charge, keys.charges[index], isPeek: charge.quota.countsCalls, nowMs: nowMs))
+        }
+        var fits = true
+        for (index, charge) in charges.enumerated() {
+            if charge.quota.countsCalls {
+                retain(charge, keys.charges[index], readings[index], nowMs: nowMs)
+            } else if isRefund {
+                giveBack(entry.cost, charge, keys.charges[index], &readings[index], nowMs: nowMs)
+            } else if !chargeAnyway(entry.cost, charge, keys.charges[index], &readings[index], nowMs: nowMs) {
+                fits = fits && charge.isShadow
+            }
+        }
+        let numbers = charges.indices.flatMap { Self.numbers(readings[$0], of: charges[$0], cost: 1) }
+        reply.results.append(fits ? 1 : 0)
+        reply.results += numbers
+        if let idempotency {
+            items[keys.operation[0]] = Item(
+                value: .idempotency(
+                    StoredAnswer(idempotency: idempotency, admittedMs: nowMs, reservation: "", numbers: numbers)),
+                expiresAtMs: clockMs + Self.memoTimeToLiveMs)
+        }
+        publishLowerings()
+    }
+
+    /// Whether it fitted.
+    private mutating func chargeAnyway(
+        _ cost: Int64, _ charge: Batch.Charge, _ keys: [[UInt8]], _ reading: inout Reading, nowMs: Int64
+    ) -> Bool {
+        let fits = charge.quota.left(reading.usage, nowMs: nowMs) >= cost
+        let unit = charge.quota.algorithm == .tokenBucket ? charge.quota.lengthMs : 1
+        let amount = min(cost, (Quota.maxExact - 1 - reading.usage.used) / unit)
+        if amount > 0 {
+            apply(
+                charge, keys, cost: amount, count: 1, refused: 0, to: &reading, reservation: nil, nowMs: nowMs)
+        }
+        if !fits && charge.quota.algorithm != .fixedWindow { lowered.append(keys[0]) }
+        return fits
+    }
+
+    private mutating func giveBack(
+        _ cost: Int64, _ charge: Batch.Charge, _ keys: [[UInt8]], _ reading: inout Reading, nowMs: Int64
+    ) {
+        let quota = charge.quota
+        let (wanted, isTooMuch) = cost.multipliedReportingOverflow(
+            by: quota.algorithm == .tokenBucket ? quota.lengthMs : 1)
+        let back = isTooMuch ? reading.usage.used : min(wanted, reading.usage.used)
+        guard back > 0 else { return }
+        reading.usage.used -= back
+        lowered.append(keys[0])
+        switch quota.algorithm {
+        case .fixedWindow, .slidingWindow:
+            items[keys[0]]?.value = .integer(reading.usage.used)
+            retain(charge, keys, reading, nowMs: nowMs)
+        case .tokenBucket:
+            reading.credited = reading.credited + back > Quota.maxExact ? 0 : reading.credited + back
+            let keptMs = Self.keptUntilMs(quota, reading.usage, lastMs: reading.lastMs, nowMs: nowMs)
+            writeBucket(
+                level: reading.usage.used, lastMs: reading.lastMs, credited: reading.credited, at: keys[0],
+                untilMs: keptMs + Self.expirySlackMs)
+        case .slidingLog:
+            reading.log.removeNewest(back)
+            writeLog(reading.log, at: keys[0], lengthMs: quota.lengthMs)
+        case .concurrency: break
+        }
+    }
+
+    private static let shortestDayMs: Int64 = 82_800_000
+    private static let longestTwoWindowsMs: Int64 = 5_529_600_000
+
+    /// What a reservation cost more, when the window that it charged is over.
+    mutating func chargeOpenWindow(_ charge: Record.Charge, _ difference: Int64, nowMs: Int64) {
+        let quota = charge.quota
+        guard difference > 0, let end = charge.key.lastIndex(of: UInt8(ascii: ":")) else { return }
+        var startMs = quota.nextEndMs
+        var untilMs = nowMs + Self.longestTwoWindowsMs
+        if quota.hasUnevenWindows {
+            guard nowMs - startMs < Self.shortestDayMs else { return }
+        } else {
+            let lengthMs = quota.algorithm.slidesInModel ? quota.nextEndMs - quota.windowEndMs : quota.lengthMs
+            startMs += (nowMs - startMs) / lengthMs * lengthMs
+            untilMs = startMs + (quota.algorithm.slidesInModel ? 2 : 1) * lengthMs + Self.expirySlackMs
+        }
+        let key = charge.key[...end] + Array("\(startMs)".utf8)
+        do throws(KeyFault) {
+            let usage = try integer(Array(key))
+            write(.integer(usage + min(difference, Quota.maxExact - 1 - usage)), at: Array(key), untilMs: untilMs)
+            lowered.append(Array(key))
+        } catch {
+            passedOver = error
+        }
+    }
+}
+
+extension Algorithm {
+    fileprivate var slidesInModel: Bool { self == .slidingWindow }
+}
