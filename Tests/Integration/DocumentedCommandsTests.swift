@@ -43,7 +43,8 @@ extension Integration {
             ("sluicectl policy check wrong.json", 1...1),
             ("sluicectl policy diff old.json new.json --json | jq", 0...0),
             ("sluicectl policy diff", 1...1),
-            ("sluicectl explain", 0...1), ("sluicectl peek", 0...1), ("sluicectl check", 0...1),
+            ("sluicectl charge", 0...1), ("sluicectl explain", 0...1), ("sluicectl peek", 0...1),
+            ("sluicectl check", 0...1),
         ]
 
         /// Pages whose commands need nothing but the repository.

@@ -8,7 +8,9 @@ struct CheckArguments: ParsableArguments {
     var grant: String
     @Argument(help: "What is called, such as opencode_run.")
     var tool: String
-    @Option(help: ArgumentHelp("How much the check charges, 1 to 10^12.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp(
+            "How much the check charges, 1 to 10^12; 0 only asks whether anything is left.", valueName: "n"))
     var cost: Int64 = 1
     @Option(help: "The session of the call (default: none).")
     var session: String?
@@ -26,7 +28,7 @@ struct CheckArguments: ParsableArguments {
     var json = false
 
     func validate() throws {
-        guard cost >= 1 else { throw ValidationError("--cost: found \(cost), expected a whole number from 1 to 10^12") }
+        guard cost >= 0 else { throw ValidationError("--cost: found \(cost), expected a whole number from 0 to 10^12") }
         for attribute in attributes where attribute.split(separator: "=", maxSplits: 1).count < 2 {
             throw ValidationError("--attr: found \(attribute), expected name=value")
         }

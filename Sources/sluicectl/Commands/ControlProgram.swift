@@ -64,8 +64,8 @@ struct RootCommand: AsyncParsableCommand {
             """,
         version: SluiceVersion.current,
         subcommands: [
-            CheckCommand.self, PeekCommand.self, ExplainCommand.self, CountersCommand.self, StatusCommand.self,
-            PolicyCommand.self,
+            CheckCommand.self, PeekCommand.self, ExplainCommand.self, ChargeCommand.self, RefundCommand.self,
+            CountersCommand.self, StatusCommand.self, PolicyCommand.self,
         ])
 
     @OptionGroup var sidecar: SidecarOptions
