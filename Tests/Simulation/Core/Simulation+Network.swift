@@ -143,6 +143,12 @@ extension Simulation {
             }
             return result
         }
+        // Charges pass whatever the usage is. Here every charge has one key, and those of bills have no other.
+        for entry in batch.entries where entry.operation >= 0 && entry.chargeCount > 0 {
+            for index in entry.firstCharge..<entry.firstCharge + entry.chargeCount {
+                settledKeys[Array(batch.key(index))] = true
+            }
+        }
         for (index, charge) in batch.charges.enumerated() {
             // A write-back is added whatever the usage is.
             let key = Array(batch.key(index))

@@ -57,6 +57,7 @@ struct Simulation {
 
     enum Event {
         case checks(replica: Int)
+        case account(replica: Int)
         case tick(replica: Int, dueNs: Int64)
         /// `isInside`: it has reached the store's machine, so it runs even if the connection breaks.
         indirect case arrive(connection: Int, batch: Batch, isInside: Bool)
@@ -116,6 +117,8 @@ struct Simulation {
     var isUnnoticed = false
     var coverage = SimulationCoverage()
     var bounds = SimulationBounds()
+    /// nil for most seeds.
+    var accounts: SimulationAccounts?
     /// What was settled for good.
     var settledForGood: Set<String> = []
     var lastTicket: UInt64 = 0
@@ -135,6 +138,8 @@ struct Simulation {
         scenario.episodes = scenario.episodes.enumerated().filter { !without.contains($0.offset) }.map(\.element)
         scenario.endNs = min(scenario.endNs, endNs)
         isReduced = !without.isEmpty || endNs < .max
+        accounts = SimulationAccounts(seed: seed, scenario)
+        if accounts != nil { scenario.addAccounts() }
         self.scenario = scenario
         policy = scenario.policy
         oracle = SimulationOracle(
@@ -179,6 +184,7 @@ struct Simulation {
             try pump(index)
             events.push(.checks(replica: index), atNs: Int64.random(in: 0...scenario.pauseNs, using: &random))
         }
+        if accounts != nil { for index in replicas.indices { events.push(.account(replica: index), atNs: 1_000_000) } }
         for episode in scenario.episodes { events.push(.fault(episode.fault), atNs: episode.startNs) }
         var steps = 0
         while let next = events.pop(), next.atNs <= lastNs {
@@ -203,6 +209,7 @@ struct Simulation {
         switch event {
         case .checks(let replica):
             if nowNs <= scenario.endNs { try ask(replica) }
+        case .account(let replica): try account(replica)
         case .tick(let replica, let dueNs):
             guard replicas[replica].tickNs == dueNs else { return }
             replicas[replica].tickNs = .max
@@ -316,6 +323,7 @@ struct Simulation {
     }
 
     mutating func answered(_ ticket: UInt64, _ decision: Decision) throws {
+        if let bill = accounts?.open.removeValue(forKey: ticket) { return try accounted(bill, decision) }
         let question = oracle.open[ticket]
         let mustBeShared = scenario.course == .gentle ? nowNs > 50_000_000 : nowNs > SimulationScenario.healedNs
         // It may have waited for a batch in flight, and both for the disk.
@@ -438,6 +446,7 @@ struct Simulation {
             throw SimulationFailure(description: "\(checks) checks and \(scenario.episodes.count) faults are no run")
         }
         try oracle.judgeShared()
+        try judgeAccounts()
         if scenario.isMixed {
             try oracle.judgeMixed(
                 ledger, nowMs: store.clockMs, isGentle: scenario.course == .gentle,

@@ -52,6 +52,10 @@ struct SimulationCoverage: Sendable {
         case judgedIDs = "what the store knows of an id is compared"
         case evicted = "a row that the store knows is evicted"
         case busy = "a full table has no room"
+        case chargedBeyond = "a cost is charged beyond the maximum"
+        case chargedLocally = "a cost is charged locally"
+        case refundedLocally = "a cost is given back locally"
+        case summedAccounts = "what was charged and given back is compared"
         case summedMixed = "a window's sum is compared, beside reservations"
     }
 

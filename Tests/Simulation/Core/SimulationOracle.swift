@@ -171,6 +171,9 @@ struct SimulationOracle {
     /// It was not decided, and charged nothing.
     mutating func drops(_ ticket: UInt64) { open[ticket] = nil }
 
+    /// A charge or refund was answered: see `SimulationAccounts`.
+    mutating func answersBill(_ replica: Int) { answered[replica] += 1 }
+
     /// A replica evicted some of what was reported to it.
     ///
     /// - Parameter isKept: whether it still has the counter of that base key.
