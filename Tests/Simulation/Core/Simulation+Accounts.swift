@@ -102,7 +102,9 @@ extension Simulation {
         let startMs = store.clockMs - store.clockMs % SimulationOracle.longWindowMs
         let used = SimulationAccounts.limits.map { limit in
             store.usage(
-                of: CounterKey.baseKey(prefix: "sluice", limit: limit, identity: identity) + Array("\(startMs)".utf8))
+                of: CounterKey.key(
+                    CounterKey.baseKey(in: "sluice", limit: limit, identity: identity), window: limit.window,
+                    startMs: startMs))
         }
         guard used[0] >= accounts.least, used[0] <= accounts.most, used[1] == 0 else {
             throw SimulationFailure(
