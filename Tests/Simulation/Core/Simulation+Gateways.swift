@@ -143,7 +143,8 @@ extension Simulation {
         for (index, replica) in replicas.enumerated() {
             var limiter = replica.limiter
             var now = moment(index)
-            for _ in 0..<3 {
+            // Longer than the longest window and what a settlement may be late.
+            for _ in 0..<5 {
                 now.monotonicNs += 1_000_000_000_000
                 now.wallMs += 1_000_000
                 limiter.tick(now: now)
