@@ -162,7 +162,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ["check", "alice"], ["check", "a", "b", "--cost", "0"], ["check", "a", "b", "--cost", "x"], ["nonsense"],
+        ["check", "alice"], ["check", "a", "b", "--cost", "-1"], ["check", "a", "b", "--cost", "x"], ["nonsense"],
         ["counters", "--limit", "0"], ["counters", "--limit", "10001"], ["status", "--timeout", "1s"],
         ["status", "--wait", "--timeout", "soon"], ["policy", "check"],
     ])

@@ -46,6 +46,7 @@ import Testing
         let old = try parse(document(limit: #"{"counter":"c","max":5,"window":60}"#))
         let new = try parse(
             document(limit: #"{"counter":"c","max":5,"window":60,"counts":"calls","unit":"runs"}"#))
-        #expect(old.tools["x"]?.limits.first?.identity == new.tools["x"]?.limits.first?.identity)
+        let limits = (old.tools["x"]?.limits ?? []) + (new.tools["x"]?.limits ?? [])
+        #expect(limits.count == 2 && limits[0].identity == limits[1].identity)
     }
 }

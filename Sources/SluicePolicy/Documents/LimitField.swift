@@ -99,6 +99,11 @@ extension LimitField {
 
     private static let countsField = {
         var field = choice("counts", \Limit.counts, others: [], why: "")
+        field.presence = .rare
+        field.absent = Limit.Counts.cost.rawValue
+        // A comparison has the default, too.
+        field.mergedWords = { $0.counts.rawValue }
+        field.ownWords = { $0.counts == .cost ? nil : $0.counts.rawValue }
         let read = field.read
         field.read = { reader, node, limit in
             guard limit.algorithm == .concurrency else { return read?(&reader, node, &limit) ?? () }
