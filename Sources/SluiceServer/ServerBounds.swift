@@ -70,6 +70,11 @@ package enum ServerBounds {
     package static let maxHTTPHeaders = 100
     /// Longest body of an HTTP request, bytes: as a frame of the socket; a longer one is answered 413, then close.
     package static let maxHTTPBodyBytes = 65_536
+    /// Most requests of one HTTP connection in one turn of the event loop: as much work as the 64 of the socket. The next
+    /// one follows after `httpPauseNs`. Metrics and other reports are made one in a turn.
+    static let httpRequestsPerTurn = 8
+    /// How long such a pause is, ns: the sockets are polled meanwhile.
+    static let httpPauseNs: Int64 = 1_000_000
     /// How long an HTTP connection may be idle before it is closed, ns: longer than nginx keeps its own end (60 s), so
     /// that a proxy seldom asks at a connection that is just being closed.
     static let httpIdleNs: Int64 = 75_000_000_000

@@ -314,6 +314,43 @@ import Testing
         try peer.finish()
     }
 
+    /// Many requests at once are spread over turns of the event loop.
+    @Test func aPipelineHasItsShareOfATurn() throws {
+        let rig = try HTTPRig()
+        let (peer, other) = (try rig.connect(), try rig.connect())
+        let one = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        try peer.send(String(repeating: one, count: 2 * ServerBounds.httpRequestsPerTurn + 1))
+        #expect(try peer.replies().count == ServerBounds.httpRequestsPerTurn)
+        try other.send(one)
+        #expect(try other.replies().count == 1)
+        rig.rig.eventLoop.advanceTime(by: .nanoseconds(ServerBounds.httpPauseNs))
+        #expect(try peer.replies().count == ServerBounds.httpRequestsPerTurn)
+        rig.rig.eventLoop.advanceTime(by: .nanoseconds(ServerBounds.httpPauseNs))
+        #expect(try peer.replies().count == 1)
+        for peer in [peer, other] { try peer.finish() }
+    }
+
+    /// A report is as long as many checks: one is made in a turn, whoever asks for how many.
+    @Test func reportsAreMadeOneInATurn() throws {
+        let rig = try HTTPRig()
+        var peers: [HTTPPeer] = []
+        for path in ["/metrics", "/v1/status", "/metrics"] {
+            let peer = try rig.connect()
+            // The turn does not end with it.
+            let text = "GET \(path) HTTP/1.1\r\nhost: localhost\r\n\r\n"
+            try peer.channel.writeInbound(ByteBuffer(string: text))
+            peers.append(peer)
+        }
+        rig.rig.eventLoop.run()
+        #expect(try peers.map { try $0.replies().count } == [1, 0, 0])
+        rig.rig.eventLoop.advanceTime(by: .nanoseconds(ServerBounds.httpPauseNs))
+        #expect(try peers.map { try $0.replies().count } == [0, 1, 0])
+        // Who has gone meanwhile is not waited for.
+        try peers[2].finish()
+        rig.rig.eventLoop.advanceTime(by: .nanoseconds(ServerBounds.httpPauseNs))
+        for peer in peers.dropLast() { try peer.finish() }
+    }
+
     @Test func connectionsBeyondTheBoundAreRefused() throws {
         let rig = try HTTPRig()
         var peers: [HTTPPeer] = []

@@ -38,6 +38,9 @@ final class HTTPConnection: ChannelInboundHandler {
     private var deadlineNs: Int64 = .max
     private var isDraining = false
     private var heldBytes = 0
+    /// Requests taken in turn number `turn`: see `ServerBounds.httpRequestsPerTurn`.
+    private var requests = 0
+    private var turn: UInt64 = 0
 
     init(door: HTTPDoor, origin: HTTPOrigin) {
         self.door = door
@@ -117,6 +120,9 @@ final class HTTPConnection: ChannelInboundHandler {
             phase = .reading(head, body)
         case (.end, .reading(let head, let body)):
             deadlineNs = .max
+            door.host.openTurn()
+            if turn != door.host.turns.number { (turn, requests) = (door.host.turns.number, 0) }
+            requests += 1
             phase = .answering(
                 keepsAlive: head.isKeepAlive && !isDraining, isHead: head.method == .HEAD)
             door.answer(HTTPQuestion(head, body: body), on: self) { [self] in answered($0) }
@@ -155,7 +161,12 @@ final class HTTPConnection: ChannelInboundHandler {
         // The end lets the next request in. It is written when the peer has taken the answer: so a peer that reads
         // nothing has one answer waiting.
         context.writeAndFlush(wrapOutboundOut(.body(.byteBuffer(body)))).assumeIsolated().whenComplete { [self] _ in
-            sent(keepsAlive: keepsAlive && !isDraining)
+            let keepsAlive = keepsAlive && !isDraining
+            guard keepsAlive, requests >= ServerBounds.httpRequestsPerTurn else { return sent(keepsAlive: keepsAlive) }
+            // A task that is due at once would run before the sockets are polled.
+            context.eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.httpPauseNs)) { [self] in
+                sent(keepsAlive: !isDraining)
+            }
         }
     }
 

@@ -73,15 +73,18 @@ extension HTTPDoor {
         case .forwardAuth: forwardAuth(question, completion: completion)
         case .page: completion(.page)
         case .metrics:
-            completion(
-                HTTPAnswer(
-                    .ok, contentType: MetricsReport.contentType,
-                    ByteBuffer(string: MetricsReport(host: host, facts: facts, now: SystemClock.now()).text)))
+            report { [self] in
+                let text = MetricsReport(host: host, facts: facts, now: SystemClock.now()).text
+                completion(HTTPAnswer(.ok, contentType: MetricsReport.contentType, ByteBuffer(string: text)))
+            }
         case .healthz: completion(.text(.ok, "ok"))
         case .readyz: completion(ready(question))
         case .status:
-            completion(.json(.ok, StatusReport(host: host, facts: facts, now: SystemClock.now()).json))
-        case .counters: counters(question, on: connection, completion: completion)
+            report { [self] in
+                completion(.json(.ok, StatusReport(host: host, facts: facts, now: SystemClock.now()).json))
+            }
+        case .counters:
+            report { [self] in counters(question, on: connection, completion: completion) }
         }
     }
 

@@ -1,3 +1,4 @@
+import DequeModule
 import NIOCore
 import NIOHTTP1
 import SluiceEngine
@@ -21,6 +22,9 @@ final class HTTPDoor: Door {
     private var framer = RequestFramer()
     private var isSweeping = false
     private var whenDrained: (() -> Void)?
+    /// The turn in which a report was last made, and what waits for a turn of its own.
+    private var reportTurn: UInt64 = 0
+    private var reports: Deque<() -> Void> = []
     var readiness = Readiness.starting
 
     let name = "http"
@@ -90,6 +94,30 @@ final class HTTPDoor: Door {
     private func reportDrained() {
         whenDrained?()
         whenDrained = nil
+    }
+
+    // MARK: - Reports
+
+    /// Makes a report, which is as much work as hundreds of checks: one in a turn of the event loop, however many are
+    /// asked for.
+    func report(_ body: @escaping () -> Void) {
+        host.openTurn()
+        if reports.isEmpty && reportTurn != host.turns.number {
+            reportTurn = host.turns.number
+            return body()
+        }
+        reports.append(body)
+        if reports.count == 1 { reportLater() }
+    }
+
+    private func reportLater() {
+        host.eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.httpPauseNs)) { [weak self] in
+            guard let self, let body = reports.popFirst() else { return }
+            host.openTurn()
+            reportTurn = host.turns.number
+            body()
+            if !reports.isEmpty { reportLater() }
+        }
     }
 
     // MARK: - Asking the limiter
