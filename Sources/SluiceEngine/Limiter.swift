@@ -342,9 +342,7 @@ package struct Limiter {
     // MARK: - Shared helpers
 
     mutating func finish(_ ticket: Ticket, _ decision: consuming Decision, deadlineNs: Int64, now: ClockReading) {
-        statistics.count(decision)
-        let askedNs = deadlineNs - budget.storeWaitNs
-        statistics.figures.addDuration(now.monotonicNs - askedNs, decision.source)
+        statistics.count(decision, tookNs: now.monotonicNs - (deadlineNs - budget.storeWaitNs))
         finish(ticket, .decision(decision), deadlineNs: deadlineNs, now: now)
     }
 
@@ -357,14 +355,9 @@ package struct Limiter {
 
     /// Counts checks that were answered at once. They are late if they had already waited for longer than their
     /// budget.
-    package mutating func noteAnswered(_ answered: AnsweredAtOnce, now: ClockReading) {
-        if answered.isEmpty { return }
-        for source in Decision.Source.allCases {
-            let count = answered.count(source)
-            if count == 0 { continue }
-            statistics.figures.addDuration(now.waitedNs, source, times: count)
-            if now.waitedNs > budget.totalNs { statistics.late += count }
-        }
+    package mutating func noteAnswered(_ count: Int, now: ClockReading) {
+        statistics.date(tookNs: now.waitedNs)
+        if now.waitedNs > budget.totalNs { statistics.late += Int64(count) }
     }
 
     /// Takes back a batch that nothing refers to any more.

@@ -1,8 +1,8 @@
 /// Counts events since the start, for status, metrics and tests.
 package struct Statistics: Sendable, Equatable {
-    /// Answers by source, then verdict; peeks included.
-    private var answers = [Int64](
-        repeating: 0, count: Decision.Source.allCases.count * Decision.Verdict.allCases.count)
+    /// How many decisions by each source have no duration yet, `undatedBits` for each: see `date`.
+    private var undated: UInt64 = 0
+    private static let undatedBits: UInt64 = 12
     /// Checks answered `BUSY`, for any cause.
     package var overloaded: Int64 = 0
     /// Checks answered after their budget had passed.
@@ -40,36 +40,53 @@ package struct Statistics: Sendable, Equatable {
         busy[cause.rawValue] += 1
     }
 
+    /// Answers by source and verdict; peeks included.
     package func answers(_ source: Decision.Source, _ verdict: Decision.Verdict) -> Int64 {
-        answers[Self.slot(source, verdict)]
+        figures.rules.total(source, verdict)
     }
 
     package func answers(_ source: Decision.Source) -> Int64 {
         Decision.Verdict.allCases.reduce(0) { $0 + answers(source, $1) }
     }
 
-    package var total: Int64 { answers.reduce(0, +) }
+    package var total: Int64 { Decision.Source.allCases.reduce(0) { $0 + answers($1) } }
 
+    /// Counts a decision. It has no duration until `date` is called.
+    ///
+    /// Never inlined: the checks that call it would become too long to be inlined themselves.
+    @inline(never)
     mutating func count(_ decision: borrowing Decision) {
-        answers[Self.slot(decision.source, decision.verdict)] += 1
         figures.rules.count(decision)
+        undated &+= 1 &<< (UInt64(decision.source.rawValue) &* Self.undatedBits)
     }
 
-    /// The same for a decision that was combined from those of several partitions.
-    mutating func countCombined(_ decision: borrowing Decision) {
-        answers[Self.slot(decision.source, decision.verdict)] += 1
-        figures.rules.countByName(decision)
+    /// A check that waited is decided: counts the decision, and how long it took.
+    mutating func count(_ decision: borrowing Decision, tookNs: Int64) {
+        figures.rules.count(decision)
+        figures.addDuration(tookNs, decision.source)
     }
+
+    /// Gives the decisions that were made at once in this run of checks, which has at most
+    /// `EngineBounds.maxIdentitiesPerRun`, one duration.
+    @inline(__always)
+    mutating func date(tookNs: Int64) {
+        guard undated != 0 else { return }
+        for source in Decision.Source.allCases {
+            let shift = UInt64(source.rawValue) &* Self.undatedBits
+            let count = Int64(undated >> shift & (1 << Self.undatedBits - 1))
+            if count > 0 { figures.addDuration(tookNs, source, times: count) }
+        }
+        undated = 0
+    }
+
+    /// Counts a decision that was combined from those of several partitions.
+    mutating func countCombined(_ decision: borrowing Decision) { figures.rules.countByName(decision) }
 
     /// Takes back a decision that was counted, because it is only a part of a check's.
-    mutating func uncount(_ decision: borrowing Decision) {
-        answers[Self.slot(decision.source, decision.verdict)] -= 1
-        figures.rules.uncount(decision)
-    }
+    mutating func uncount(_ decision: borrowing Decision) { figures.rules.uncount(decision) }
 
     /// Adds the counts of another partition.
     mutating func add(_ other: Statistics) {
-        for index in answers.indices { answers[index] += other.answers[index] }
         for index in busy.indices { busy[index] += other.busy[index] }
         overloaded += other.overloaded
         late += other.late
@@ -84,9 +101,5 @@ package struct Statistics: Sendable, Equatable {
         clockFollows += other.clockFollows
         dataLosses += other.dataLosses
         figures.add(other.figures)
-    }
-
-    private static func slot(_ source: Decision.Source, _ verdict: Decision.Verdict) -> Int {
-        Int(source.rawValue) * Decision.Verdict.allCases.count + Int(verdict.rawValue)
     }
 }

@@ -47,17 +47,17 @@ package struct Decision: Sendable, Equatable {
     final class Words: Sendable, Equatable {
         let rule: String
         let message: String
-        private let row = Atomic(-1)
+        private let offset = Atomic(-1)
         /// Whether the message says how long to wait.
         let addsWait: Bool
         /// The UTF-8 bytes of a policy's own message that the wait replaces; nil if it is appended.
         let waitRange: Range<Int>?
 
-        /// The row of its rule in the `RuleFigures` of the limiter that made it; -1 until it first decides. Only that
-        /// limiter reads and sets it.
-        var figuresRow: Int {
-            get { row.load(ordering: .relaxed) }
-            set { row.store(newValue, ordering: .relaxed) }
+        /// Where the row of its rule begins in the `RuleFigures` of the limiter that made it; -1 until it first decides.
+        /// Only that limiter reads and sets it.
+        var figuresOffset: Int {
+            get { offset.load(ordering: .relaxed) }
+            set { offset.store(newValue, ordering: .relaxed) }
         }
 
         init(rule: String, message: String = "", addsWait: Bool = false) {

@@ -48,24 +48,3 @@ package struct Figures: Sendable, Equatable {
         lastStoreErrorMs = max(lastStoreErrorMs, other.lastStoreErrorMs)
     }
 }
-
-/// How many checks of one run were answered at once, by source. A register's worth, because it is filled for each
-/// check.
-package struct AnsweredAtOnce: Sendable, Equatable {
-    /// A byte for each source: a run has at most `EngineBounds.maxIdentitiesPerRun` checks.
-    private var packed: UInt64 = 0
-
-    package init() {}
-
-    @inline(__always)
-    package mutating func add(_ outcome: Limiter.CheckOutcome) {
-        if case .answered(let decision) = outcome { add(decision.source) }
-    }
-
-    @inline(__always)
-    package mutating func add(_ source: Decision.Source) { packed &+= 1 &<< (UInt64(source.rawValue) &* 8) }
-
-    package func count(_ source: Decision.Source) -> Int64 { Int64(packed >> (UInt64(source.rawValue) * 8) & 0xFF) }
-
-    var isEmpty: Bool { packed == 0 }
-}

@@ -1,6 +1,6 @@
 /// Decisions by the rule that decided, the source and the verdict: for metrics.
 ///
-/// A decision costs one increment: its texts know the row of their rule. Rules have rows in the order in which they
+/// A decision costs one increment: its texts know where the row of their rule begins. Rules have rows in the order in which they
 /// first decide, for as long as the process lives, so that a counter never falls. Beyond
 /// `EngineBounds.maxCountedRules` rules, the rest shares the first row.
 package struct RuleFigures: Sendable, Equatable {
@@ -60,6 +60,14 @@ package struct RuleFigures: Sendable, Equatable {
         }
     }
 
+    /// Over all rules.
+    func total(_ source: Decision.Source, _ verdict: Decision.Verdict) -> Int64 {
+        rules.indices.reduce(0) { total, row in
+            let near = verdict == .allow ? count(row, source, Self.verdicts - 1) : 0
+            return total + count(row, source, Int(verdict.rawValue)) + near
+        }
+    }
+
     private func count(_ row: Int, _ source: Decision.Source, _ column: Int) -> Int64 {
         counts[row * Self.width + Int(source.rawValue) * Self.verdicts + column]
     }
@@ -68,9 +76,17 @@ package struct RuleFigures: Sendable, Equatable {
 
     @inline(__always)
     mutating func count(_ decision: borrowing Decision) {
-        var row = decision.words.figuresRow
-        if UInt(bitPattern: row) >= UInt(bitPattern: rules.count) { row = self.row(of: decision.words) }
-        counts[row &* Self.width &+ Self.column(decision)] &+= 1
+        let place = decision.words.figuresOffset &+ Self.column(decision)
+        guard UInt(bitPattern: place) < UInt(bitPattern: counts.count), decision.words.figuresOffset >= 0 else {
+            return countFirst(decision)
+        }
+        counts[place] &+= 1
+    }
+
+    /// The first decision of its texts.
+    @inline(never)
+    private mutating func countFirst(_ decision: borrowing Decision) {
+        counts[offset(of: decision.words) + Self.column(decision)] += 1
     }
 
     /// The same for a decision whose texts another limiter made, and know its rows.
@@ -92,16 +108,14 @@ package struct RuleFigures: Sendable, Equatable {
     }
 
     mutating func countShadowDenials(_ count: Int64, of words: Decision.Words) {
-        shadowDenials[row(of: words)] += count
+        shadowDenials[offset(of: words) / Self.width] += count
     }
 
-    @inline(never)
-    private mutating func row(of words: Decision.Words) -> Int {
-        let known = words.figuresRow
-        if rules.indices.contains(known) { return known }
-        let row = row(ofRule: words.rule)
-        words.figuresRow = row
-        return row
+    private mutating func offset(of words: Decision.Words) -> Int {
+        if counts.indices.contains(words.figuresOffset) { return words.figuresOffset }
+        let offset = row(ofRule: words.rule) * Self.width
+        words.figuresOffset = offset
+        return offset
     }
 
     private mutating func row(ofRule rule: String) -> Int {

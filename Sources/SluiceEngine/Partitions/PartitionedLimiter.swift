@@ -123,8 +123,10 @@ package struct PartitionedLimiter {
         return settleRouted(grant: grant, id, settlement, ticket: ticket, now: now)
     }
 
-    package mutating func noteAnswered(_ answered: AnsweredAtOnce, now: ClockReading) {
-        first.noteAnswered(answered, now: now)
+    package mutating func noteAnswered(_ count: Int, now: ClockReading) {
+        first.noteAnswered(count, now: now)
+        // The others have their durations to note, too.
+        if !isAlone { for partition in touched.all where partition != 0 { self[partition].noteAnswered(0, now: now) } }
     }
 
     // MARK: - Events of the links

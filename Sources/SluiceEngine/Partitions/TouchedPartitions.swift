@@ -15,6 +15,7 @@ struct TouchedPartitions {
     }
 
     var last: Int? { list.last }
+    var all: [Int] { list }
 
     mutating func touch(_ partition: Int) {
         guard !isTouched[partition] else { return }

@@ -166,17 +166,17 @@ final class LimiterHost {
         var checks = CheckBatch()
         swap(&checks, &gathered)
         limiter.find(&checks.identities, now: now)
-        var answered = AnsweredAtOnce()
+        var answeredCount = 0
         for index in 0..<checks.count {
             let check = checks[index]
             let outcome = limiter.check(
                 checks.identities, index, cost: check.cost, isPeek: check.isPeek, wantsTrace: check.wantsTrace,
                 extras: checks.extras(of: index), ticket: Ticket(slot: slot, number: next()), now: now)
-            answered.add(outcome)
+            if case .answered = outcome { answeredCount += 1 }
             follow(outcome, slot: slot)
             decided(outcome)
         }
-        limiter.noteAnswered(answered, now: now)
+        limiter.noteAnswered(answeredCount, now: now)
         checks.removeAll()
         swap(&checks, &gathered)
     }
@@ -213,9 +213,7 @@ final class LimiterHost {
         let outcome = limiter.check(
             identity, cost: cost, isPeek: isPeek, wantsTrace: false, ticket: Ticket(slot: slot, number: number),
             now: now)
-        var answered = AnsweredAtOnce()
-        answered.add(outcome)
-        limiter.noteAnswered(answered, now: now)
+        if case .answered = outcome { limiter.noteAnswered(1, now: now) }
         follow(outcome, slot: slot)
         return outcome
     }
