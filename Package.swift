@@ -14,6 +14,9 @@ let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP2 = Target.Dependency.product(name: "NIOHTTP2", package: "swift-nio-http2")
+let nioHPACK = Target.Dependency.product(name: "NIOHPACK", package: "swift-nio-http2")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -22,14 +25,18 @@ let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", packa
 
 /// Targets that have a page of their own beside their sources.
 let documented: Set = [
-    "SluicePolicy", "SluiceEngine", "SluiceProtocol", "SluiceRedis", "SluiceServer", "sluice-load",
+    "SluicePolicy", "SluiceEngine", "SluiceProtocol", "SluiceRedis", "SluiceServer", "SluiceEnvoy", "SluiceGRPC",
+    "sluice-load",
 ]
 
 func page(of name: String) -> [String] { documented.contains(name) ? ["README.md"] : [] }
 
-func module(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+func module(
+    _ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil, exclude: [String] = []
+) -> Target {
     .target(
-        name: name, dependencies: dependencies, exclude: page(of: name), resources: resources, swiftSettings: settings)
+        name: name, dependencies: dependencies, exclude: page(of: name) + exclude, resources: resources,
+        swiftSettings: settings)
 }
 
 func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -65,6 +72,8 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
+        .package(url: "https://github.com/apple/swift-nio-http2.git", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.12.0"),
         .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
@@ -90,11 +99,17 @@ let package = Package(
                 .embedInCode("Scripts/Algorithms/token_bucket.lua"),
                 .embedInCode("Scripts/Algorithms/concurrency.lua"),
             ]),
+        // Gateways that speak gRPC: calls on HTTP/2, and Envoy's requests to checks. The second is pure.
+        module("SluiceGRPC", [nioCore, nioHTTP2, nioHPACK]),
+        module(
+            "SluiceEnvoy", ["SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceTerminal", protobuf],
+            exclude: ["Protos"]),
         module(
             "SluiceServer",
             [
-                "SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceTerminal", nioCore, nioPosix, nioHTTP, logging,
-                deque, .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+                "SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceTerminal", "SluiceGRPC", "SluiceEnvoy", nioCore,
+                nioPosix, nioHTTP, logging, deque, protobuf,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ], resources: [.embedInCode("HTTP/page.html")]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
@@ -106,8 +121,8 @@ let package = Package(
         program(
             "sluiced",
             [
-                "SluiceServer", "SluiceRedis", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore, nioPosix,
-                logging, argumentParser, serviceLifecycle,
+                "SluiceServer", "SluiceRedis", "SluiceEnvoy", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore,
+                nioPosix, logging, argumentParser, serviceLifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         program(
@@ -146,9 +161,11 @@ let package = Package(
         tests(
             "SluiceServerTests",
             [
-                "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "StoreModel", "Support", nioCore,
-                nioPosix, nioHTTP, nioEmbedded, logging,
+                "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceGRPC", "SluiceEnvoy",
+                "StoreModel", "Support", nioCore, nioPosix, nioHTTP, nioEmbedded, nioHTTP2, nioHPACK, protobuf, logging,
             ]),
+        tests("SluiceGRPCTests", ["SluiceGRPC", nioCore, nioHTTP2, nioHPACK, nioEmbedded]),
+        tests("SluiceEnvoyTests", ["SluiceEnvoy", "SluiceEngine", "SluicePolicy", "SluiceTerminal", protobuf]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", "Support", nioCore]),
         tests(
             "SluiceLoadTests",

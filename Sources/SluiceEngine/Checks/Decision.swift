@@ -1,4 +1,4 @@
-import SluicePolicy
+package import SluicePolicy
 import Synchronization
 
 /// The answer to one check, with everything that a gateway needs to inform its client.
@@ -59,11 +59,14 @@ package struct Decision: Sendable, Equatable {
             get { offset.load(ordering: .relaxed) }
             set { offset.store(newValue, ordering: .relaxed) }
         }
+        /// The limit that decided; nil if none did.
+        let limit: Limit?
 
-        init(rule: String, message: String = "", addsWait: Bool = false) {
+        init(rule: String, message: String = "", addsWait: Bool = false, limit: Limit? = nil) {
             self.rule = rule
             self.message = message
             self.addsWait = addsWait
+            self.limit = limit
             waitRange = Limit.waitRange(in: message)
         }
 
@@ -104,6 +107,8 @@ package struct Decision: Sendable, Equatable {
 
     /// The path in the policy of the rule that decided.
     package var rule: String { words.rule }
+    /// The limit that `limit`, `remaining` and `resetMs` are about; nil if none applied.
+    package var bindingLimit: Limit? { words.limit }
     /// The message for the agent, if denied; else empty.
     package var message: String {
         if allowed { return "" }

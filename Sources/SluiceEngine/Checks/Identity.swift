@@ -142,12 +142,12 @@ package struct Identity: Sendable {
     }
 }
 
-/// The limit that a `CL.THROTTLE` call specifies: a token bucket.
+/// A limit that a request specifies: a token bucket with `CL.THROTTLE`, or a fixed window.
 package struct Throttle: Sendable, Equatable {
     package let key: [UInt8]
-    /// The capacity of the bucket.
+    /// The capacity of the bucket; 0: it is a fixed window.
     package let burst: Int64
-    /// How much becomes free in one period.
+    /// How much becomes free in one period; how much one window admits.
     package let count: Int64
     package let periodSeconds: Int64
 
@@ -161,6 +161,14 @@ package struct Throttle: Sendable, Equatable {
         self.init(key: key, burst: maxBurst + 1, count: count, periodSeconds: periodSeconds)
     }
 
+    /// A fixed window rather than a bucket. nil if the numbers cannot be counted: `max` is at most 10^12, the window at
+    /// most 366 days.
+    package init?(key: [UInt8], max: Int64, windowSeconds: Int64) {
+        guard max >= 0, max <= PolicyBounds.maxLimit, (1...PolicyBounds.maxWindowSeconds).contains(windowSeconds)
+        else { return nil }
+        self.init(key: key, burst: 0, count: max, periodSeconds: windowSeconds)
+    }
+
     fileprivate init(key: [UInt8], burst: Int64, count: Int64, periodSeconds: Int64) {
         self.key = key
         self.burst = burst
@@ -170,8 +178,18 @@ package struct Throttle: Sendable, Equatable {
 
     private static let name = "throttle"
 
+    /// Whose reservations those of such limits are: no grant's.
+    package static var owner: [UInt8] { Identity.throttleOwner }
+
+    private var isWindow: Bool { burst == 0 }
+
     var limit: Limit {
-        Limit(
+        if isWindow {
+            return Limit(
+                container: .allTools, counter: Self.name, window: .seconds(periodSeconds), max: count, scope: .grant,
+                rule: "(descriptor)", onDeny: nil)
+        }
+        return Limit(
             container: .allTools, counter: Self.name, window: .seconds(periodSeconds), max: count, scope: .grant,
             rule: "CL.THROTTLE", onDeny: nil, algorithm: .tokenBucket, burst: burst)
     }
@@ -179,7 +197,7 @@ package struct Throttle: Sendable, Equatable {
     func baseKey(in keys: KeySpace) -> [UInt8] {
         CounterKey.baseKey(
             in: keys, grant: nil, subject: .throttle(String(decoding: key, as: UTF8.self)), container: .allTools,
-            counter: Self.name, algorithm: .tokenBucket, window: .seconds(periodSeconds))
+            counter: Self.name, algorithm: isWindow ? .fixedWindow : .tokenBucket, window: .seconds(periodSeconds))
     }
 }
 

@@ -54,9 +54,10 @@ struct Rules {
             isShadow = limit.mode == .shadow
             onOutage = limit.onOutage
             words = Decision.Words(
-                rule: limit.rule, message: limit.denialMessage, addsWait: quota.capacity > 0)
+                rule: limit.rule, message: limit.denialMessage, addsWait: quota.capacity > 0, limit: limit)
             wordsWhenUnavailable = Decision.Words(
-                rule: limit.rule, message: "The limit on this call cannot be checked right now.", addsWait: true)
+                rule: limit.rule, message: "The limit on this call cannot be checked right now.", addsWait: true,
+                limit: limit)
             usageCount = Batch.Charge(quota: quota, isShadow: isShadow, verifiesTimeToLive: false).usageCount
         }
     }

@@ -1,0 +1,48 @@
+import SluiceEngine
+import SwiftProtobuf
+
+extension Decision.Verdict {
+    /// The word of the socket protocol.
+    var word: String {
+        switch self {
+        case .allow: "allow"
+        case .limit: "limit"
+        case .deny: "deny"
+        case .approve: "approve"
+        case .unavailable: "unavailable"
+        }
+    }
+
+    /// The HTTP status of a denial.
+    var httpStatus: Envoy_Type_V3_StatusCode {
+        switch self {
+        case .allow: .ok
+        case .limit: .tooManyRequests
+        case .deny, .approve: .forbidden
+        case .unavailable: .serviceUnavailable
+        }
+    }
+}
+
+extension Decision.Source {
+    var word: String {
+        switch self {
+        case .shared: "shared"
+        case .local: "local"
+        case .lease: "lease"
+        case .cache: "cache"
+        case .policy: "policy"
+        }
+    }
+}
+
+extension Decision {
+    /// What access logs may show of it.
+    var metadata: Google_Protobuf_Struct {
+        Google_Protobuf_Struct(fields: [
+            "verdict": .init(stringValue: verdict.word), "rule": .init(stringValue: rule),
+            "source": .init(stringValue: source.word), "remaining": .init(numberValue: Double(remaining)),
+            "retry_after_ms": .init(numberValue: Double(retryAfterMs)),
+        ])
+    }
+}
