@@ -38,6 +38,10 @@ package enum ServerBounds {
     static let tableQuarters = 3
     /// What an idle connection holds, bytes: its channel, its handler and small buffers, as measured.
     static let bytesPerConnection = 8_192
+    /// What an idle gRPC connection holds, bytes: its channel, the tables of its header compression, its counts.
+    static let bytesPerGRPCConnection = 65_536
+    /// What a call holds that waits for its answer, bytes, beside its message.
+    static let bytesPerGRPCCall = 1_024
     /// Overhead of a piece of output that the socket has not taken, bytes.
     static let bytesPerUnreadPiece = 128
     /// When so many bytes may be unread, the handler checks whether they are: written output may have been read at

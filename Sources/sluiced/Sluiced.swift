@@ -5,6 +5,7 @@ import NIOCore
 import NIOPosix
 import ServiceLifecycle
 import SluiceEngine
+import SluiceEnvoy
 import SluicePolicy
 import SluiceProtocol
 import SluiceRedis
@@ -38,6 +39,7 @@ struct Sluiced: AsyncParsableCommand {
         let settings = try resolveSettings()
         let fingerprint = settings.policySource.fingerprint()
         let policies = try readPolicies(settings)
+        let gateways = try readGateways(settings)
         let logger = makeLogger(settings)
         for warning in settings.warnings {
             logger.warning("a setting should be changed", metadata: ["setting": "\(warning)"])
@@ -47,19 +49,24 @@ struct Sluiced: AsyncParsableCommand {
         let replica = state?.contents.replica ?? UInt64.random(in: 1...UInt64.max)
         let store = try makeStore(settings, replica: replica)
         let server = try await makeServer(
-            settings, policies: policies, replica: replica, state: state, store: store, logger: logger)
+            settings, policies: policies, gateways: gateways?.gateways ?? Gateways(), replica: replica, state: state,
+            store: store, logger: logger)
         let service = SidecarService(server: server, settings: settings, logger: logger)
+        var services: [ServiceGroupConfiguration.ServiceConfiguration] = [
+            .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup),
+            .init(
+                service: PolicyReloadService(
+                    PolicyReloader(
+                        source: settings.policySource, features: settings.policyFeatures,
+                        policies: policies, fingerprint: fingerprint, server: server, logger: logger
+                    ) { Self.clusterFault(settings, $0) })),
+        ]
+        if let gateways {
+            services.append(.init(service: GatewaysReloadService(gateways, server: server, logger: logger)))
+        }
         let group = ServiceGroup(
             configuration: .init(
-                services: [
-                    .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup),
-                    .init(
-                        service: PolicyReloadService(
-                            PolicyReloader(
-                                source: settings.policySource, features: settings.policyFeatures,
-                                policies: policies, fingerprint: fingerprint, server: server, logger: logger
-                            ) { Self.clusterFault(settings, $0) })),
-                ],
+                services: services,
                 gracefulShutdownSignals: [.sigterm, .sigint, .sigquit],
                 logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
         do {
@@ -98,6 +105,15 @@ struct Sluiced: AsyncParsableCommand {
     static func clusterFault(_ settings: Settings, _ policies: PolicySet) -> String? {
         guard let url = settings.redisURL, let address = try? RedisAddress(url), address.isCluster else { return nil }
         return PartitionedLimiter.fault(of: policies)
+    }
+
+    private func readGateways(_ settings: Settings) throws -> GatewaysFile? {
+        guard let path = settings.gatewaysFile else { return nil }
+        do {
+            return try GatewaysFile(path)
+        } catch {
+            throw fail(EX_CONFIG, "\(error)")
+        }
     }
 
     private func makeLogger(_ settings: Settings) -> Logger {
@@ -167,7 +183,7 @@ struct Sluiced: AsyncParsableCommand {
     }
 
     private func makeServer(
-        _ settings: Settings, policies: PolicySet, replica: UInt64, state: SavedState?,
+        _ settings: Settings, policies: PolicySet, gateways: Gateways, replica: UInt64, state: SavedState?,
         store: RedisLink.Configuration?, logger: Logger
     ) async throws -> Server {
         var configuration = ServerConfiguration(
@@ -191,6 +207,9 @@ struct Sluiced: AsyncParsableCommand {
         configuration.http.socketPath = settings.httpSocketPath
         configuration.http.address = settings.httpAddress
         configuration.facts.requiresStore = settings.requiresRedis
+        configuration.grpc = GRPCConfiguration(
+            socketPath: settings.grpcSocketPath, address: settings.grpcAddress, budgetMs: settings.grpcBudgetMs)
+        configuration.grpc.gateways = gateways
         return try await Server.make(
             configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
             logger: logger
@@ -239,13 +258,14 @@ struct SidecarService: Service {
             return try await drain()
         }
         let isShared = try await server.isShared()
-        logger.info(
-            "ready",
-            metadata: [
-                "socket": "\(settings.socketPath)", "policy": "\(settings.policySource)",
-                "counting": "\(isShared ? "shared" : "local")", "version": "\(SluiceVersion.current)",
-                "pid": "\(ProcessInfo.processInfo.processIdentifier)",
-            ])
+        var facts: Logger.Metadata = [
+            "socket": "\(settings.socketPath)", "policy": "\(settings.policySource)",
+            "counting": "\(isShared ? "shared" : "local")", "version": "\(SluiceVersion.current)",
+            "pid": "\(ProcessInfo.processInfo.processIdentifier)",
+        ]
+        let addresses = try await server.grpcAddresses()
+        if !addresses.isEmpty { facts["grpc"] = "\(addresses.joined(separator: ", "))" }
+        logger.info("ready", metadata: facts)
         try await gracefulShutdown()
         try await drain()
     }

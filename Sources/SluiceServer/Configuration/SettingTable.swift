@@ -23,8 +23,20 @@ package struct SettingTable: Sendable {
         return ListenAddress(text).map { .some($0) }
     }
     package let allowsRemote = Setting(
-        "allow-remote", "Let --http-listen take an address that other machines can reach: everybody there may ask",
-        off: "it may not")
+        "allow-remote", "Let --http-listen and --grpc-listen take addresses that other machines can reach: everybody there may ask",
+        off: "they may not")
+    package let grpcSocketPath = Setting<String?>(
+        "grpc-socket", "Path of a socket for gateways that speak gRPC, such as Envoy (default: none)")
+    package let grpcAddress = Setting<ListenAddress?>(
+        "grpc-listen", "Address for gateways that speak gRPC, without TLS; of loopback unless --allow-remote",
+        default: "none", expected: "a host and a port such as 127.0.0.1:8081, or none"
+    ) { text in text == "none" ? .some(nil) : ListenAddress(text).map { .some($0) } }
+    package let grpcBudgetMs = Setting(
+        "grpc-budget", "How long a check over gRPC may take, at most --budget; ms or s", default: "12ms",
+        expected: "a duration from 1ms to 10s, such as 12ms"
+    ) { text -> Int64? in number(text, of: [("ms", 1), ("s", 1000)], in: 1...10_000) }
+    package let gatewaysFile = Setting<String?>(
+        "gateways", "File that says how requests over gRPC become checks (default: none, and their plain meaning)")
     package let operatorUserIDs = Setting(
         "operators", "User ids that may use operators' commands beside root and sluiced's own, with commas",
         default: "", shown: "none", expected: "user ids with commas between them, such as 1001,1002"

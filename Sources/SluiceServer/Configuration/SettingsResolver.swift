@@ -245,11 +245,14 @@ package struct SettingsResolver {
 
     /// Doors that other machines can reach must be asked for.
     private mutating func checkDoors() {
-        guard let listen = values[table.httpAddress.name], let address = table.httpAddress.value(listen.text),
-            !address.isLoopback, !table.allowsRemote.value(values[table.allowsRemote.name]?.text)
-        else { return }
-        faults.append(
-            "\(listen.origin): found \(listen.text.quoted), which other machines may reach, expected an address of "
-                + "loopback such as 127.0.0.1:\(address.port), or --allow-remote")
+        guard !table.allowsRemote.value(values[table.allowsRemote.name]?.text) else { return }
+        for (name, value) in [
+            (table.httpAddress.name, table.httpAddress.value), (table.grpcAddress.name, table.grpcAddress.value),
+        ] {
+            guard let listen = values[name], let address = value(listen.text), !address.isLoopback else { continue }
+            faults.append(
+                "\(listen.origin): found \(listen.text.quoted), which other machines may reach, expected an address of "
+                    + "loopback such as 127.0.0.1:\(address.port), or --allow-remote")
+        }
     }
 }

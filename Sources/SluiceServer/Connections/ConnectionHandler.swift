@@ -6,7 +6,7 @@ import SluiceProtocol
 ///
 /// It runs on the host's loop. It stops reading while too many requests wait or the peer does not read its answers. The
 /// host sweeps it for frames that never end.
-final class ConnectionHandler: ChannelDuplexHandler {
+final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer

@@ -2,7 +2,7 @@
 /// so that no answer reaches the slot's next connection.
 struct ConnectionTable {
     private struct Slot {
-        var connection: ConnectionHandler?
+        var connection: (any HostedConnection)?
         var awaited = 0
     }
 
@@ -15,7 +15,7 @@ struct ConnectionTable {
     init(capacity: Int) { self.capacity = capacity }
 
     /// nil if there are too many already.
-    mutating func add(_ connection: ConnectionHandler) -> Int? {
+    mutating func add(_ connection: any HostedConnection) -> Int? {
         guard count < capacity else { return nil }
         count += 1
         if let slot = free.popLast() {
@@ -36,18 +36,18 @@ struct ConnectionTable {
     mutating func expectAnswer(_ slot: Int) { slots[slot].awaited += 1 }
 
     /// Records an answer for the slot; returns its connection if it is still there.
-    mutating func answered(_ slot: Int) -> ConnectionHandler? {
+    mutating func answered(_ slot: Int) -> (any HostedConnection)? {
         slots[slot].awaited -= 1
         if slots[slot].connection == nil && slots[slot].awaited == 0 { free.append(slot) }
         return slots[slot].connection
     }
 
-    subscript(slot: Int) -> ConnectionHandler? { slots[slot].connection }
+    subscript(slot: Int) -> (any HostedConnection)? { slots[slot].connection }
 
-    var all: [ConnectionHandler] { slots.compactMap(\.connection) }
+    var all: [any HostedConnection] { slots.compactMap(\.connection) }
 
     /// The connections of one of `count` disjoint parts.
-    func part(_ part: Int, of count: Int) -> [ConnectionHandler] {
+    func part(_ part: Int, of count: Int) -> [any HostedConnection] {
         stride(from: part, to: slots.count, by: count).compactMap { slots[$0].connection }
     }
 }

@@ -207,12 +207,15 @@ final class LimiterHost {
 
     /// Decides a call of `CL.THROTTLE`; a waiting one is answered like a waiting check.
     func check(
-        _ throttle: Throttle, cost: Int64, isPeek: Bool, slot: Int, number: UInt32, now: ClockReading
+        _ throttle: Throttle, cost: Int64, isPeek: Bool, reserves: Bool = false, slot: Int, number: UInt32,
+        now: ClockReading
     ) -> Limiter.CheckOutcome {
         identity.fill(throttle)
+        let extras =
+            reserves ? CheckOptions(reservation: ReservationID(using: &random), id: nil, argumentsHash: 0) : nil
         let outcome = limiter.check(
-            identity, cost: cost, isPeek: isPeek, wantsTrace: false, ticket: Ticket(slot: slot, number: number),
-            now: now)
+            identity, cost: cost, isPeek: isPeek, wantsTrace: false, extras: extras,
+            ticket: Ticket(slot: slot, number: number), now: now)
         if case .answered = outcome { limiter.noteAnswered(1, now: now) }
         follow(outcome, slot: slot)
         return outcome
@@ -265,7 +268,7 @@ final class LimiterHost {
     }
 
     /// nil if there is no room for another connection.
-    func add(_ connection: ConnectionHandler) -> Int? {
+    func add(_ connection: any HostedConnection) -> Int? {
         if !hasMemory { relieveMemory() }
         guard hasMemory else {
             memory.refused += 1

@@ -20,6 +20,8 @@ package struct ServerConfiguration: Sendable {
     /// Whether `CL.THROTTLE` is answered.
     package var answersThrottle = false
     package var http = HTTPConfiguration()
+    /// Where gateways call over gRPC.
+    package var grpc = GRPCConfiguration()
     /// The state that survives the process; nil: none.
     package var state: SavedState?
     package var facts: ServerFacts
@@ -66,6 +68,8 @@ package final class Server: Sendable {
     let listener: NIOLoopBoundBox<(any Channel)?>
     let socketFile: NIOLoopBoundBox<SocketFile?>
     let socketWatch: NIOLoopBoundBox<SocketWatch>
+    let gatewayService: NIOLoopBound<GatewayService>
+    let grpc: NIOLoopBoundBox<GRPCListeners>
     let logger: Logger
 
     /// - Parameter makeLinks: makes the links to the store, one for each partition; called once, on the event loop. None:
@@ -120,6 +124,11 @@ package final class Server: Sendable {
         listener = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketFile = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketWatch = NIOLoopBoundBox(SocketWatch(), eventLoop: eventLoop)
+        gatewayService = NIOLoopBound(
+            GatewayService(
+                host: host, gateways: configuration.grpc.gateways, budgetNs: configuration.grpc.budgetMs * 1_000_000),
+            eventLoop: eventLoop)
+        grpc = NIOLoopBoundBox(GRPCListeners(), eventLoop: eventLoop)
     }
 
     private static func restore(
@@ -175,7 +184,21 @@ package final class Server: Sendable {
             try await eventLoop.submit { [host] in host.value.start() }.get()
         }
         try await listen()
+        do {
+            try await listenForGRPC(
+                configuration.grpc, mode: configuration.socketMode, groupID: configuration.socketGroupID)
+        } catch {
+            try await eventLoop.submit { [self] in stopListening() }.get()
+            throw error
+        }
         try await eventLoop.submit { [http] in http.value?.readiness = .ready }.get()
+    }
+
+    /// Accepts no more connections. On the event loop.
+    private func stopListening() {
+        listener.value?.close(promise: nil)
+        socketFile.value?.remove()
+        stopListeningForGRPC()
     }
 
     private func reachStore(within limit: TimeAmount) async throws {
@@ -275,8 +298,7 @@ package final class Server: Sendable {
         let drained = eventLoop.makePromise(of: Void.self)
         try await eventLoop.submit { [self] in
             beginHTTPDrain()
-            listener.value?.close(promise: nil)
-            socketFile.value?.remove()
+            stopListening()
             host.value.drain { drained.succeed() }
         }.get()
         try await drained.futureResult.get()

@@ -5,6 +5,11 @@ package struct ListenAddress: Sendable, Equatable, CustomStringConvertible {
     /// 0: one that is free; the log says which.
     package let port: Int
 
+    package init(host: String, port: Int) {
+        self.host = host
+        self.port = port
+    }
+
     /// nil if it is no `HOST:PORT`, such as `127.0.0.1:9464` or `[::1]:9464`.
     package init?(_ text: String) {
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
