@@ -77,6 +77,10 @@ package struct Identity: Sendable {
     }
 
     var parts: Parts {
+        // A limit that a request specifies belongs to no grant and no tool, but may be reserved.
+        if key.bytes.first == Form.throttle.rawValue {
+            return Parts(grant: Self.throttleOwner, tool: "", approved: false)
+        }
         var rest = key.bytes[...]
         let approved = rest.removeFirst() == Form.approved.rawValue
         let grant = Self.takeName(&rest)
