@@ -179,6 +179,6 @@ let package = Package(
             ["sluicectl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests(
             "IntegrationTests", ["SluiceClient", "SluiceProcesses", "Support", nioCore], path: "Tests/Integration",
-            exclude: ["StockClients"]),
+            exclude: ["StockClients", "Envoy"]),
     ]
 )

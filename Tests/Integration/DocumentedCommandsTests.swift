@@ -21,6 +21,11 @@ extension Integration {
             ("sluice-load --spawn --sidecars 2 --policy policy.json --faults faults --duration 60s", "a minute"),
             ("cat faults", "shows the file of that run"),
             ("swift test", "it is what runs this test"),
+            ("scripts/envoy", "it installs Envoy and runs tests"),
+            ("scripts/messages", "it builds the generator of messages, some minutes"),
+            ("envoy -c", "it needs Envoy: tests run the same files with ports of their own"),
+            ("sluiced --socket /run/sluice/sluice.sock --grpc-socket", "needs /run/sluice; tests start the same"),
+            ("curl ", "needs that Envoy"),
             ("install ", "installs into the system"),
             ("apt-get install", "installs into the system"),
             ("pip install", "installs from PyPI; the tests of the Python package do that"),
@@ -61,7 +66,8 @@ extension Integration {
         private static let pages =
             wholePages + servedPages
             + [
-                "Sources/SluiceEngine/README.md", "Sources/SluiceRedis/README.md", ".github/CONTRIBUTING.md",
+                "Sources/SluiceEngine/README.md", "Sources/SluiceRedis/README.md", "Sources/SluiceEnvoy/README.md",
+                "Sources/SluiceGRPC/README.md", "deploy/envoy/README.md", ".github/CONTRIBUTING.md",
             ]
 
         private static func page(_ name: String) throws -> String {
