@@ -34,6 +34,8 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
     package private(set) var isWritable = true
     /// The HTTP/2 handler has given the connection up: it has sent why.
     private var isBroken = false
+    /// Whether there was no room for the connection: what it sends before it is closed is dropped.
+    private var isRefused = false
     private var needsFlush = false
     /// Completes when everything sent so far is in the socket; only kept while the connection ends.
     private var lastWrite: EventLoopFuture<Void>?
@@ -88,6 +90,7 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
 
     /// There is no room for this connection.
     private func refuse(_ context: ChannelHandlerContext) {
+        isRefused = true
         let goAway = HTTP2Frame(
             streamID: .rootStream, payload: .goAway(lastStreamID: 0, errorCode: .enhanceYourCalm, opaqueData: nil))
         context.writeAndFlush(wrapOutboundOut(goAway)).assumeIsolated().whenComplete { _ in
@@ -105,6 +108,7 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
     }
 
     package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isRefused else { return }
         service.arrived()
         let frame = unwrapInboundIn(data)
         perform { streams, nowNs, actions in streams.receive(frame, nowNs: nowNs, &actions) }

@@ -1,3 +1,4 @@
+import SluicePolicy
 import StoreModel
 import Support
 import Testing
@@ -70,5 +71,46 @@ import Testing
         #expect(takes(0, 1, 1) && takes(999_999_999_999, 1, 1) && takes(0, 1_000_000_000_000, 1))
         #expect(!takes(1_000_000_000_000, 1, 1) && !takes(0, 1, 366 * 86_400 + 1))
         #expect(takes(0, 1, 366 * 86_400) && !takes(0, 1_000_000_000_000, 60))
+    }
+
+    @Test(arguments: [true, false])
+    func aRequestMayBringAWindowAlong(usesStore: Bool) throws {
+        var rig = LimiterRig(policy(limit(max: 1)), usesStore: usesStore)
+        let limit = try #require(Throttle(key: Array("foo".utf8), max: 2, windowSeconds: 60))
+        var identity = Identity()
+        identity.fill(limit)
+        let decisions = (0..<3).map { _ in rig.decide(identity, cost: 1, isPeek: false) }
+        #expect(decisions.map(\.allowed) == [true, true, false])
+        #expect(decisions.map(\.remaining) == [1, 0, 0])
+        #expect(decisions[0].rule == "(descriptor)")
+        #expect(decisions[0].bindingLimit?.window == .seconds(60))
+        #expect(String(decoding: limit.baseKey(prefix: "p"), as: UTF8.self).hasSuffix(":throttle:fixed_window:60s:"))
+        #expect(identity.throttle == limit)
+        #expect(Throttle(key: [97], max: 0, windowSeconds: 1) != nil)
+        #expect(Throttle(key: [97], max: -1, windowSeconds: 1) == nil)
+        #expect(Throttle(key: [97], max: 1, windowSeconds: 0) == nil)
+    }
+
+    @Test func suchAWindowMayBeReservedAndGivenBack() throws {
+        var rig = LimiterRig(policy(limit(max: 1)), usesStore: false)
+        var identity = Identity()
+        identity.fill(try #require(Throttle(key: Array("foo".utf8), max: 2, windowSeconds: 60)))
+        var random = SystemRandomNumberGenerator()
+        let outcome = rig.limiter.check(
+            identity, cost: 2, isPeek: false, wantsTrace: false,
+            extras: CheckOptions(reservation: ReservationID(using: &random), id: nil, argumentsHash: 0),
+            ticket: Ticket(rawValue: 1), now: rig.now)
+        guard case .answered(let decision) = outcome, let id = decision.reservation else {
+            Issue.record("it was not reserved: \(outcome)")
+            return
+        }
+        #expect(decision.allowed && decision.remaining == 0)
+        let settled = rig.limiter.settle(
+            grant: Throttle.owner, reservation: Array(id.utf8), .cancel, ticket: Ticket(rawValue: 2), now: rig.now)
+        guard case .answered(true) = settled else {
+            Issue.record("it was not given back: \(settled)")
+            return
+        }
+        #expect(rig.decide(identity, cost: 1, isPeek: false).remaining == 1)
     }
 }

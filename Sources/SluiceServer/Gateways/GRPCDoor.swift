@@ -54,7 +54,6 @@ final class GRPCDoor: GRPCService, HostedConnection {
         if slot >= 0 { host.remove(slot: slot) }
         host.hold(-heldBytes)
         heldBytes = 0
-        for number in calls.numbers { calls[number]?.isAbandoned = true }
     }
 
     func cancelled(stream: Int) {
