@@ -81,6 +81,14 @@ extension ModelStore {
         }
     }
 
+    /// The start of a window as keys have it: in base 36, in windows if they are of a number of seconds, else in seconds.
+    private static func start(_ startMs: Int64, in key: [UInt8]) -> String {
+        let code = key.split(separator: UInt8(ascii: ":")).dropLast().last ?? []
+        let digits = code.dropFirst().prefix { UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 }
+        let seconds = Int64(String(decoding: digits, as: UTF8.self)) ?? 1
+        return String(startMs / (seconds * 1000), radix: 36)
+    }
+
     private static let shortestDayMs: Int64 = 82_800_000
     private static let longestTwoWindowsMs: Int64 = 5_529_600_000
 
@@ -97,7 +105,7 @@ extension ModelStore {
             startMs += (nowMs - startMs) / lengthMs * lengthMs
             untilMs = startMs + (quota.algorithm.slidesInModel ? 2 : 1) * lengthMs + Self.expirySlackMs
         }
-        let key = charge.key[...end] + Array("\(startMs)".utf8)
+        let key = charge.key[...end] + Self.start(startMs, in: charge.key).utf8
         do throws(KeyFault) {
             let usage = try integer(Array(key))
             write(.integer(usage + min(difference, Quota.maxExact - 1 - usage)), at: Array(key), untilMs: untilMs)

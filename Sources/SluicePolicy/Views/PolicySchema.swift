@@ -117,6 +117,7 @@ package enum PolicySchema {
                     then: .not(.any([.requiring(["window"]), .requiring(["timezone"])])),
                     otherwise: .requiring(["window"])),
                 only("burst", .tokenBucket), only("hold", .concurrency),
+                .when("algorithm", is: [Algorithm.concurrency.name], then: .not(.requiring(["counts"]))),
                 .when("algorithm", is: [Algorithm.slidingLog.name], then: log),
                 .unless(
                     "window", is: calendar,
@@ -149,6 +150,8 @@ package enum PolicySchema {
         case "across_grants": .type("boolean")
         case "on_outage": words(Limit.OnOutage.self)
         case "mode": words(Limit.Mode.self)
+        case "counts": words(Limit.Counts.self)
+        case "unit": text(most: PolicyBounds.maxUnitBytes)
         case "on_deny": .reference("message")
         case "timezone": .type("string")
         default: preconditionFailure("the field \(key) has no schema")
@@ -169,10 +172,15 @@ package enum PolicySchema {
         return .object([("type", .string("string")), ("pattern", .string(pattern)), nameLength])
     }
 
-    private static let message = SchemaValue.object([
-        ("type", .string("string")), ("minLength", .number(1)),
-        ("maxLength", .number(Int64(PolicyBounds.maxMessageBytes))), ("pattern", .string("^[^\\u0000-\\u001f]*$")),
-    ])
+    private static let message = text(most: PolicyBounds.maxMessageBytes)
+
+    /// One line. A schema counts characters, not bytes: longer texts are found by `policy check` only.
+    private static func text(most: Int) -> SchemaValue {
+        .object([
+            ("type", .string("string")), ("minLength", .number(1)), ("maxLength", .number(Int64(most))),
+            ("pattern", .string("^[^\\u0000-\\u001f]*$")),
+        ])
+    }
 }
 
 /// A part of a schema.

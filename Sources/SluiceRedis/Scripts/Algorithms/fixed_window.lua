@@ -53,6 +53,16 @@ ALGORITHMS[0] = function()
         return now >= entry[3] or more <= MAX_EXACT - (readCounter(entry[2]) or 0)
     end
 
+    local function base36(number)
+        local text = ''
+        repeat
+            local digit = number % 36
+            text = string.char(digit < 10 and 48 + digit or 87 + digit) .. text
+            number = floor(number / 36)
+        until number == 0
+        return text
+    end
+
     -- Charges more to the open window, when the one that was charged no longer counts. Of uneven windows only the next
     -- one's beginning is known, and that it lasts for 23 hours at least.
     local function chargeOpenWindow(entry, difference)
@@ -64,11 +74,12 @@ ALGORITHMS[0] = function()
         elseif now - startMs >= MIN_DAY_MS then
             return
         end
-        local prefix = match(entry[2], '^(.*:)%d+$')
+        -- The start is in windows if they are of a number of seconds, else in seconds.
+        local prefix, seconds = match(entry[2], '^(.*:%l(%d*)[^:]*:)%w+$')
         if not prefix then
             return
         end
-        local key = prefix .. format('%.0f', startMs)
+        local key = prefix .. base36(startMs / ((tonumber(seconds) or 1) * 1000))
         local usage, fault = readCounter(key)
         if not usage then
             skippedFault = fault
