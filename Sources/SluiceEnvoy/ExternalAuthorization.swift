@@ -14,10 +14,10 @@ package struct ExternalAuthorization {
     private let call: MCPCall
     private let gateways: Gateways
 
-    /// - Parameter isListed: whether the policy of a grant has a rule for a tool of that name.
+    /// - Parameter isListed: whether the policy of a grant has a rule for a tool of that name, on that server.
     package static func begin(
         _ request: Envoy_Service_Auth_V3_CheckRequest, _ gateways: Gateways,
-        isListed: (_ grant: String, _ tool: String) -> Bool
+        isListed: (_ grant: String, _ tool: String, _ server: String?) -> Bool
     ) -> Step {
         let attributes = request.attributes
         let http = attributes.request.http
@@ -43,7 +43,9 @@ package struct ExternalAuthorization {
                     .denial(rule: "(no grant)", message: "This request carries no grant, so no tool is allowed.")))
         }
         let tool = call.tool ?? call.method
-        if call.method != MCPCall.toolsCall && !isListed(grant, tool) { return .answer(unchecked) }
+        if call.method != MCPCall.toolsCall && !isListed(grant, tool, attributes.contextExtensions["server"]) {
+            return .answer(unchecked)
+        }
         var question = GatewayCheck.Call(grant: grant, tool: tool)
         for (key, value) in attributes.contextExtensions.sorted(by: { $0.key < $1.key })
         where GatewayCheck.isName(value) {

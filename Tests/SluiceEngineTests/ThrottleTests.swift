@@ -84,7 +84,7 @@ import Testing
         #expect(decisions.map(\.remaining) == [1, 0, 0])
         #expect(decisions[0].rule == "(descriptor)")
         #expect(decisions[0].bindingLimit?.window == .seconds(60))
-        #expect(String(decoding: limit.baseKey(prefix: "p"), as: UTF8.self).hasSuffix(":throttle:fixed_window:60s:"))
+        #expect(String(decoding: limit.baseKey(in: "p"), as: UTF8.self).hasSuffix(":throttle:f60:"))
         #expect(identity.throttle == limit)
         #expect(Throttle(key: [97], max: 0, windowSeconds: 1) != nil)
         #expect(Throttle(key: [97], max: -1, windowSeconds: 1) == nil)

@@ -22,7 +22,7 @@ struct Asker {
         let document = try PolicyDocument.parse(Array(policy.utf8), file: "policy.json")
         limiter = Limiter(
             configuration: LimiterConfiguration(
-                keyPrefix: "t", budgetMs: 20, replicas: ReplicaView(own: 1, assumed: 1), usesStore: false, seed: 1),
+                keys: "t", budgetMs: 20, replicas: ReplicaView(own: 1, assumed: 1), usesStore: false, seed: 1),
             policies: PolicySet(single: document), now: now)
     }
 

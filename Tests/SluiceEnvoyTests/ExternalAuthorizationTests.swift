@@ -31,7 +31,7 @@ private typealias Response = Envoy_Service_Auth_V3_CheckResponse
     }
 
     private mutating func answer(_ request: Request, _ gateways: Gateways = Gateways()) -> Response {
-        let step = ExternalAuthorization.begin(request, gateways) { grant, tool in
+        let step = ExternalAuthorization.begin(request, gateways) { grant, tool, _ in
             tool == "tools/list" || tool == "opencode_run"
         }
         switch step {
@@ -41,7 +41,7 @@ private typealias Response = Envoy_Service_Auth_V3_CheckResponse
     }
 
     private func check(_ request: Request, _ gateways: Gateways = Gateways()) -> GatewayCheck.Call? {
-        guard case .check(let check, _) = ExternalAuthorization.begin(request, gateways, isListed: { _, _ in true }),
+        guard case .check(let check, _) = ExternalAuthorization.begin(request, gateways, isListed: { _, _, _ in true }),
             case .call(let call) = check.subject
         else { return nil }
         return call
@@ -143,7 +143,7 @@ private typealias Response = Envoy_Service_Auth_V3_CheckResponse
     @Test func aBusyLimiterIsAnAnswerThatTheAgentReads() {
         guard
             case .check(_, let authorization) = ExternalAuthorization.begin(
-                Self.request(), Gateways(), isListed: { _, _ in true })
+                Self.request(), Gateways(), isListed: { _, _, _ in true })
         else {
             Issue.record("nothing was asked")
             return

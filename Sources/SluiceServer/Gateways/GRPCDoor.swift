@@ -126,8 +126,8 @@ final class GRPCDoor: GRPCService, HostedConnection {
 
     private func authorize(_ call: GRPCCall, _ bytes: [UInt8]) throws {
         let request = try Envoy_Service_Auth_V3_CheckRequest(serializedBytes: bytes)
-        let step = ExternalAuthorization.begin(request, service.gateways) { grant, tool in
-            service.isListed(grant: grant, tool: tool)
+        let step = ExternalAuthorization.begin(request, service.gateways) { grant, tool, server in
+            service.isListed(grant: grant, tool: tool, server: server)
         }
         switch step {
         case .answer(let response): respond(call.stream, response)

@@ -41,11 +41,17 @@ final class GatewayService {
         self.budgetNs = budgetNs
     }
 
-    /// Whether the policy of a grant says anything about a tool of that name.
-    func isListed(grant: String, tool: String) -> Bool {
-        switch host.limiter.policies.ruling(forGrant: grant, tool: tool) {
+    /// Whether the policy of a grant says anything about a tool of that name, on that server.
+    func isListed(grant: String, tool: String, server: String?) -> Bool {
+        Self.isListed(host.limiter.policies.ruling(forGrant: grant, tool: tool, server: server))
+    }
+
+    private static func isListed(_ ruling: Ruling) -> Bool {
+        switch ruling {
         case .deny(let rule, _), .approve(let rule, _, _), .count(let rule, _):
             !["(default deny)", "(default allow)", "(no policy)"].contains(rule)
+        case .shadow(let ruling, _, _): isListed(ruling)
+        case .within(_, let open, _): isListed(open)
         }
     }
 }
