@@ -104,7 +104,7 @@ extension Integration {
                 (["NOSUCH"], "ERR unknown command 'NOSUCH'"), (["CHECK", "g"], "ERR wrong number of arguments"),
                 (["CHECK", "", "run"], "BADARG the grant is empty"),
                 (["CHECK", long, "run"], "BADARG the grant has 257"),
-                (["CHECK", "g", "run", "COST", "0"], "BADARG COST is '0'"),
+                (["CHECK", "g", "run", "COST", "-1"], "BADARG COST is '-1'"),
                 (["CHECK", "g", "run", "COST", "9999999999999999999"], "BADARG COST is"),
                 (["CHECK", "g", "run", "COST"], "BADARG COST has no value"),
                 (["CHECK", "g", "run", "FAST"], "BADARG unknown option 'FAST'"),
