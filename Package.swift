@@ -107,8 +107,8 @@ let package = Package(
         module(
             "SluiceServer",
             [
-                "SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceTerminal", "SluiceGRPC", "SluiceEnvoy", nioCore,
-                nioPosix, nioHTTP, logging, deque, protobuf,
+                "SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceTerminal", "SluiceGRPC", "SluiceEnvoy",
+                nioCore, nioPosix, nioHTTP, logging, deque, protobuf,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ], resources: [.embedInCode("HTTP/page.html")]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),

@@ -46,7 +46,7 @@ extension Integration {
             let errors = try await SidecarProcess.startErrors(place.arguments + ["--grpc-listen", "0.0.0.0:0"])
             #expect(
                 errors == [
-                    "--grpc-listen: found \"0.0.0.0:0\", which other machines can reach, expected an address of loopback"
+                    "--grpc-listen: found \"0.0.0.0:0\", which other machines may reach, expected an address of loopback"
                         + " such as 127.0.0.1:0, or --allow-remote"
                 ])
             let word = try await SidecarProcess.startErrors(place.arguments + ["--grpc-listen", "nowhere"])

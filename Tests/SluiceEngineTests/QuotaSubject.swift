@@ -88,6 +88,12 @@ struct QuotaCounter: QuotaSubject {
 
 /// The model of the store, with one check in each batch.
 struct ModelCounter: QuotaSubject {
+    /// The start as in keys, if windows are equally long: counted in windows.
+    private static func windowKey(_ startMs: Int64, _ limit: QuotaLimit) -> String {
+        guard limit.secondLengthMs == 0 else { return "c:\(startMs)" }
+        return "c:f\(limit.lengthMs / 1_000):\(String(startMs / limit.lengthMs, radix: 36))"
+    }
+
     /// For how long keys outlive what they count.
     static let longestStepBackMs: Int64 = 60_000
 
@@ -109,9 +115,9 @@ struct ModelCounter: QuotaSubject {
             let quota = limit.quota(at: nowMs)
             batch.charges.append(Batch.Charge(quota: quota, verifiesTimeToLive: false))
             let isWindow = quota.algorithm == .fixedWindow || quota.algorithm == .slidingWindow
-            batch.appendKey("c:\(isWindow ? quota.windowStartMs : 0)".utf8)
+            batch.appendKey(Self.windowKey(isWindow ? quota.windowStartMs : 0, limit).utf8)
             if quota.algorithm == .slidingWindow {
-                batch.appendKey("c:\(limit.windowBefore(at: nowMs).lowerBound)".utf8)
+                batch.appendKey(Self.windowKey(limit.windowBefore(at: nowMs).lowerBound, limit).utf8)
             }
             guard isReserved else { return }
             batch.operations.append(.check(isReserved: true, idempotency: nil))

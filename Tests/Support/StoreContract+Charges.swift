@@ -158,10 +158,10 @@ extension StoreContract {
             try await contract.expect(contract.check(cost: 5, uneven, anchor, reserve: "2"), gives: [1, 10, 10])
             contract.pass(until: 31 * dayMs + 5)
             try await contract.expect(contract.commit("1", 7), gives: [1])
-            try await contract.expect(contract.key("a:\(month.upperBound)"), holds: "2")
+            try await contract.expect(contract.windowKey("a", month.upperBound, 0), holds: "2")
             contract.pass(until: 33 * dayMs)
             try await contract.expect(contract.commit("2", 7), gives: [1])
-            try await contract.expect(contract.key("a:\(month.upperBound)"), holds: "2")
+            try await contract.expect(contract.windowKey("a", month.upperBound, 0), holds: "2")
         },
         Case("commit: more of a log whose charge has expired counts from now on") { contract in
             let (log, anchor) = (contract.log("l", max: 10), contract.anchor())
@@ -176,7 +176,7 @@ extension StoreContract {
 
     private func uneven(_ name: String, max: Int64, _ window: Range<Int64>) -> Charge {
         Charge(
-            keys: [key("\(name):\(window.lowerBound)")],
+            keys: [windowKey(name, window.lowerBound, 0)],
             quota: Quota(
                 algorithm: .fixedWindow, max: max, windowStartMs: window.lowerBound, windowEndMs: window.upperBound,
                 lengthMs: window.upperBound - window.lowerBound, hasUnevenWindows: true))

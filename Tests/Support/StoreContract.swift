@@ -138,7 +138,14 @@ package struct StoreContract {
     func window(_ lengthMs: Int64) -> Range<Int64> { nowMs / lengthMs * lengthMs..<(nowMs / lengthMs + 1) * lengthMs }
 
     func fixedKey(_ name: String, _ lengthMs: Int64 = 60_000) -> String {
-        key("\(name):\(window(lengthMs).lowerBound)")
+        windowKey(name, window(lengthMs).lowerBound, lengthMs)
+    }
+
+    /// With the code and the start of a window as in real keys, which a commit's excess is charged by; 0: of a calendar.
+    func windowKey(_ name: String, _ startMs: Int64, _ lengthMs: Int64) -> String {
+        guard lengthMs % 1_000 == 0 else { return key("\(name):\(startMs)") }
+        let start = String(startMs / (lengthMs > 0 ? lengthMs : 1_000), radix: 36)
+        return key("\(name):f\(lengthMs > 0 ? "\(lengthMs / 1_000)" : "m"):\(start)")
     }
 
     func fixed(_ name: String, max: Int64, lengthMs: Int64 = 60_000) -> Charge {
@@ -148,7 +155,7 @@ package struct StoreContract {
     func sliding(_ name: String, max: Int64, lengthMs: Int64 = 60_000) -> Charge {
         let window = window(lengthMs)
         return Charge(
-            keys: [fixedKey(name, lengthMs), key("\(name):\(window.lowerBound - lengthMs)")],
+            keys: [fixedKey(name, lengthMs), windowKey(name, window.lowerBound - lengthMs, lengthMs)],
             quota: Quota(
                 algorithm: .slidingWindow, max: max, windowStartMs: window.lowerBound, windowEndMs: window.upperBound,
                 lengthMs: lengthMs))
@@ -157,7 +164,7 @@ package struct StoreContract {
     /// Of windows that are not equally long.
     func sliding(_ name: String, max: Int64, in window: Range<Int64>, after before: Range<Int64>) -> Charge {
         Charge(
-            keys: [key("\(name):\(window.lowerBound)"), key("\(name):\(before.lowerBound)")],
+            keys: [windowKey(name, window.lowerBound, 0), windowKey(name, before.lowerBound, 0)],
             quota: Quota(
                 algorithm: .slidingWindow, max: max, windowStartMs: window.lowerBound, windowEndMs: window.upperBound,
                 lengthMs: window.upperBound - window.lowerBound,

@@ -23,7 +23,7 @@ package struct SettingTable: Sendable {
         return ListenAddress(text).map { .some($0) }
     }
     package let allowsRemote = Setting(
-        "allow-remote", "Let --http-listen and --grpc-listen take addresses that other machines can reach: everybody there may ask",
+        "allow-remote", "Let --http-listen and --grpc-listen take addresses that other machines can reach",
         off: "they may not")
     package let grpcSocketPath = Setting<String?>(
         "grpc-socket", "Path of a socket for gateways that speak gRPC, such as Envoy (default: none)")
