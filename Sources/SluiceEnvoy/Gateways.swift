@@ -35,6 +35,13 @@ package struct Gateways: Sendable, Equatable {
     package struct Domain: Sendable, Equatable {
         package enum Role: Sendable, Equatable { case grant, tool, server, session, id }
 
+        package enum Charges: String, Sendable, CaseIterable {
+            /// Hits that do not fit are denied, and charge nothing.
+            case fitting
+            /// Hits are charged whatever the maximum says: those that come after a call has ended.
+            case always
+        }
+
         package enum MissingTool: String, Sendable, CaseIterable {
             /// The tool is then the domain's name.
             case domain
@@ -52,6 +59,7 @@ package struct Gateways: Sendable, Equatable {
         package var missingGrant = Missing.deny
         package var missingTool = MissingTool.domain
         package var denial = Denial.http
+        package var charges = Charges.fitting
 
         package init() {}
     }

@@ -91,16 +91,13 @@ private struct GatewaysReader {
         if let node = object.take("missing_grant") { domain.missingGrant = choice(node) ?? domain.missingGrant }
         if let node = object.take("missing_tool") { domain.missingTool = choice(node) ?? domain.missingTool }
         if let node = object.take("denial") { domain.denial = choice(node) ?? domain.denial }
-        if let node = object.take("charges") {
-            document.notSupportedYet(
-                "charges", at: node, why: "hits that come after a call has ended are counted only where they fit",
-                isAboutKey: true)
-        }
+        if let node = object.take("charges") { domain.charges = choice(node) ?? domain.charges }
         document.finish(
             object,
             KnownKeys(
-                Self.roles.map(\.key) + ["attributes", "tool_prefix", "missing_grant", "missing_tool", "denial"],
-                others: ["charges"]))
+                Self.roles.map(\.key) + [
+                    "attributes", "tool_prefix", "missing_grant", "missing_tool", "denial", "charges",
+                ]))
         return domain
     }
 

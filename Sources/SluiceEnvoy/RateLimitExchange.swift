@@ -137,7 +137,7 @@ package struct RateLimitExchange {
         // A look asks whether anything is left: whether a check of 1 would pass.
         if purpose == .look || hits == 0 { return (.look, 1) }
         if descriptor.isNegativeHits { return (.refund, Int64(hits)) }
-        return (purpose == .report ? .charge : .check, Int64(hits))
+        return (purpose == .report || domain.charges == .always ? .charge : .check, Int64(hits))
     }
 
     private static let secondsPerUnit: [Envoy_Type_V3_RateLimitUnit: Int64] = [

@@ -64,7 +64,7 @@ import Testing
         (#"{"version": "1", "domains": {"a": {"tool": ""}}}"#, "/domains/a/tool: found an empty name"),
         (#"{"version": "1", "domains": {"a": {"tool": "k", "grant": "k"}}}"#, "expected each descriptor key once"),
         (#"{"version": "1", "domains": {"a": {"missing_tool": "alow"}}}"#, #"did you mean "allow"?"#),
-        (#"{"version": "1", "domains": {"a": {"charges": "always"}}}"#, "`charges` is not supported yet"),
+        (#"{"version": "1", "domains": {"a": {"charges": "never"}}}"#, "found \"never\""),
         (#"{"version": "1", "domains": {"a": 1}}"#, "/domains/a: found 1"),
         (#"{"version": "1", "version": "1"}"#, #"found a second "version""#),
         (#"{"version": "1","#, "found the end of the document"),

@@ -84,6 +84,10 @@ private typealias Response = Envoy_Service_Ratelimit_V3_RateLimitResponse
         request.descriptors[0].isNegativeHits = true
         #expect(try checks(request)[0].kind == .refund)
         #expect(try RateLimitExchange(Self.request(Self.run), for: .report, Gateways()).checks[0].kind == .charge)
+        var (gateways, domain) = (Gateways(), Gateways.Domain())
+        domain.charges = .always
+        gateways.domains = [Self.request(Self.run).domain: domain]
+        #expect(try RateLimitExchange(Self.request(Self.run, hits: 9), gateways).checks[0].kind == .charge)
         #expect(try RateLimitExchange(Self.request(Self.run, hits: 9), for: .look, Gateways()).checks[0].kind == .look)
         request.descriptors[0].hitsAddend.value = .max
         #expect(throws: RateLimitExchange.Fault.self) { try checks(request) }

@@ -233,11 +233,14 @@ private final class GatewayPeer {
         #expect(!peer.server.isActive)
     }
 
-    @Test func whatIsNotBuiltSaysSo() throws {
+    /// The limits of policies do both: see the clients of the integration tests.
+    @Test func aLimitOfTheRequestsOwnIsNotChargedPastItsMaximum() throws {
         let peer = try GatewayPeer(ServerRig())
         defer { peer.finish() }
-        #expect(try peer.answer(peer.call(.reportRateLimit, GatewayPeer.request("a")))?.status == "12")
         var request = GatewayPeer.request("a")
+        request.descriptors[0].limit.requestsPerUnit = 3
+        request.descriptors[0].limit.unit = .minute
+        #expect(try peer.answer(peer.call(.reportRateLimit, request))?.status == "12")
         request.descriptors[0].isNegativeHits = true
         #expect(try peer.answer(peer.call(.shouldRateLimit, request))?.status == "12")
     }

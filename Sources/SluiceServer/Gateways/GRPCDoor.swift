@@ -144,16 +144,13 @@ final class GRPCDoor: GRPCService, HostedConnection {
         if exchange.checks.isEmpty { answer(pending) } else { ask(exchange.checks, pending) }
     }
 
-    /// Charges that a maximum does not bound, and hits that are given back: the limiter has no such operation.
+    /// Limits that a request brings along are as those of `CL.THROTTLE`: charged where that fits, and never refunded.
     private func refuseWhatIsNotCounted(_ checks: [GatewayCheck]) throws(GRPCStatus) {
         for check in checks {
-            switch check.kind {
-            case .check, .look: break
-            case .charge:
-                throw GRPCStatus(.unimplemented, "this version charges only what fits, send ShouldRateLimit")
-            case .refund:
-                throw GRPCStatus(.unimplemented, "this version gives no hits back, send none that are negative")
-            }
+            guard case .ownLimit = check.subject, check.kind == .charge || check.kind == .refund else { continue }
+            throw GRPCStatus(
+                .unimplemented,
+                "a limit of the request's own is charged only where that fits, and gives nothing back: leave it out")
         }
     }
 

@@ -49,7 +49,13 @@ extension LimiterHost {
         request.isPeek = check.kind == .look
         request.reserve = reserves
         var outcome = Limiter.CheckOutcome.overloaded(.waiting)
-        gather(request, in: input)
+        let action: CheckAction =
+            switch check.kind {
+            case .check, .look: .check
+            case .charge: .charge
+            case .refund: .refund
+            }
+        gather(request, action, in: input)
         decideGathered(slot: slot, now: now, next: { number }) { outcome = $0 }
         return outcome
     }

@@ -96,7 +96,15 @@ check(
     "limits of descriptors are all or nothing, too", answers)
 check(look(request(run("c")), timeout=5).overall_code == OK and look(request(run("a")), timeout=5).overall_code == OVER,
       "CheckRateLimit only looks")
-check(status(report, request(run("c")))[0] == "UNIMPLEMENTED", "Report is not there yet, and says so")
+for _ in range(12):
+    answer = report(request(run("reported")), timeout=5)
+check(answer.overall_code == OVER, "Report charges past the maximum, and says so")
+check(look(request(run("reported")), timeout=5).overall_code == OVER, "later checks feel it")
+back = request(run("reported"), hits_addend=5)
+back.descriptors[0].is_negative_hits = True
+check(
+    should(back, timeout=5).overall_code == OK and look(request(run("reported")), timeout=5).statuses[0].limit_remaining == 3,
+    "negative hits are given back")
 check(status(should, request())[0] == "INVALID_ARGUMENT", "a request without descriptors is refused")
 check(status(should, request(*[{"k": "v" * 250}] * 32 * 10))[0] == "RESOURCE_EXHAUSTED", "a large message is refused")
 check(status(channel.unary_unary("/no.Such/Method"), b"")[0] == "UNIMPLEMENTED", "an unknown method is refused")
