@@ -14,6 +14,17 @@ import Testing
 
     // MARK: - Checks
 
+    @Test func whatIsKnownAfterwardsIsChargedAndGivenBack() throws {
+        let rig = try HTTPRig()
+        let charged = try rig.check("/v1/charge", #"{"grant": "g", "tool": "run", "cost": 1000007, "id": "one"}"#)
+        #expect(try charged.json()["allowed"] as? Bool == false)
+        #expect(try rig.check("/v1/peek", #"{"grant": "g", "tool": "run"}"#).json()["verdict"] as? String == "limit")
+        let refunded = try rig.check("/v1/refund", #"{"grant": "g", "tool": "run", "cost": 10}"#)
+        #expect(try refunded.json()["allowed"] as? Bool == true)
+        #expect(try rig.check("/v1/peek", #"{"grant": "g", "tool": "run"}"#).json()["remaining"] as? Int == 3)
+        #expect(try rig.check("/v1/charge", #"{"grant": "g", "tool": "run"}"#).status == 400)
+    }
+
     @Test func aCheckIsAnsweredWithTheFieldsOfTheSocketsAnswer() throws {
         let rig = try HTTPRig()
         let reply = try rig.check("/v1/check", #"{"grant": "g", "tool": "run", "cost": 5}"#)

@@ -7,6 +7,8 @@ struct CheckBody {
     enum Command: String {
         case check = "CHECK"
         case peek = "PEEK"
+        case charge = "CHARGE"
+        case refund = "REFUND"
         case commit = "COMMIT"
         case cancel = "CANCEL"
         case release = "RELEASE"
@@ -26,6 +28,7 @@ struct CheckBody {
         if var object = parts.reader.object(root, expected: "an object with \"grant\"") {
             switch command {
             case .check, .peek: parts.readCheck(&object, isPeek: command == .peek)
+            case .charge, .refund: parts.readCharge(&object)
             case .commit, .cancel, .release: parts.readSettlement(&object, hasCost: command == .commit)
             }
         }
@@ -37,10 +40,7 @@ struct CheckBody {
         require("grant", of: &object)
         require("tool", of: &object)
         if let cost = number("cost", of: &object) { words += ["COST", cost] }
-        for (key, word) in [("server", "SERVER"), ("session", "SESSION")] {
-            if let text = text(key, of: &object) { words += [word, text] }
-        }
-        readAttributes(&object)
+        readIdentities(&object)
         if !isPeek {
             if flag("reserve", of: &object) { words.append("RESERVE") }
             if let id = text("id", of: &object) { words += ["ID", id] }
@@ -55,15 +55,33 @@ struct CheckBody {
                     + ["approved", "trace"]))
     }
 
+    private mutating func readCharge(_ object: inout ObjectReader) {
+        require("grant", of: &object)
+        require("tool", of: &object)
+        requireCost(of: &object, expected: "what the call cost")
+        readIdentities(&object)
+        if let id = text("id", of: &object) { words += ["ID", id] }
+        reader.finish(object, KnownKeys(["grant", "tool", "cost", "server", "session", "attributes", "id"]))
+    }
+
+    private mutating func readIdentities(_ object: inout ObjectReader) {
+        for (key, word) in [("server", "SERVER"), ("session", "SESSION")] {
+            if let text = text(key, of: &object) { words += [word, text] }
+        }
+        readAttributes(&object)
+    }
+
+    private mutating func requireCost(of object: inout ObjectReader, expected: String) {
+        guard let node = reader.required("cost", of: &object, expected: expected), let cost = number(node) else {
+            return
+        }
+        words.append(cost)
+    }
+
     private mutating func readSettlement(_ object: inout ObjectReader, hasCost: Bool) {
         require("grant", of: &object)
         require("reservation", of: &object)
-        if hasCost {
-            let expected = "the cost that the call really had"
-            if let node = reader.required("cost", of: &object, expected: expected), let cost = number(node) {
-                words.append(cost)
-            }
-        }
+        if hasCost { requireCost(of: &object, expected: "the cost that the call really had") }
         reader.finish(object, KnownKeys(["grant", "reservation"] + (hasCost ? ["cost"] : [])))
     }
 

@@ -18,6 +18,8 @@ extension HTTPDoor {
             switch path {
             case "/v1/check": self = .check(.check)
             case "/v1/peek": self = .check(.peek)
+            case "/v1/charge": self = .check(.charge)
+            case "/v1/refund": self = .check(.refund)
             case "/v1/commit": self = .check(.commit)
             case "/v1/cancel": self = .check(.cancel)
             case "/v1/release": self = .check(.release)

@@ -143,6 +143,12 @@ final class HTTPDoor: Door {
         case .check(let check):
             host.gather(check, in: frame)
             decide(now: now, completion: completion)
+        case .other(.charge(let charge)):
+            host.gather(charge, .charge, in: frame)
+            decide(now: now, completion: completion)
+        case .other(.refund(let refund)):
+            host.gather(refund, .refund, in: frame)
+            decide(now: now, completion: completion)
         case .other(.settle(let request)): settle(request, in: frame, now: now, completion: completion)
         case .wrong(let error): completion(.error(error))
         case .other, .incomplete: completion(.error(RequestError(.error, "this is no question to the limiter")))
