@@ -10,7 +10,7 @@ import pytest
 from either import Either
 from support import Sidecar
 
-from sluice import Decision, Denied, RequestError
+from sluice import Decision, Denied, RequestError, Unavailable
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -73,6 +73,24 @@ def test_a_peek_charges_nothing(client: Either, grant: str, shared_sidecar: Side
     assert client.peek(grant, "run", cost=10)
     assert not client.peek(grant, "run", cost=11)
     assert shared_sidecar.used(grant, "run") == [0]
+
+
+def test_what_is_known_afterwards_is_charged_and_given_back(client: Either, grant: str, shared_sidecar: Sidecar) -> None:
+    assert client.charge(grant, "run", 7)
+    beyond = client.charge(grant, "run", 5, id="one")
+    assert not beyond and client.charge(grant, "run", 5, id="one").allowed == beyond.allowed
+    assert shared_sidecar.used(grant, "run") == [12]
+    assert not client.check(grant, "run")
+    assert client.refund(grant, "run", 4)
+    assert shared_sidecar.used(grant, "run") == [8] and client.check(grant, "run")
+
+
+def test_a_charge_without_an_answer_raises() -> None:
+    for kind in ("sync", "async"):
+        client = Either(kind, "/tmp/there-is-no.sock", "open")
+        with pytest.raises(Unavailable):
+            client.charge("g", "run", 7)
+        client.close()
 
 
 def test_many_peeks_come_in_their_order(client: Either, grant: str) -> None:

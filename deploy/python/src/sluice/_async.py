@@ -21,6 +21,7 @@ from ._protocol import (
     Reply,
     ReplyParser,
     Request,
+    charge_request,
     check_request,
     decision_of,
     done_of,
@@ -337,6 +338,34 @@ class AsyncSluice:
         request = check_request(grant, tool, cost, server, session, attributes, id, approved)
         return (await self._decide(request))[0]
 
+    async def charge(
+        self,
+        grant: str,
+        tool: str,
+        cost: int,
+        server: str | None = None,
+        session: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> Decision:
+        """Charges what a call turned out to cost: see `Sluice.charge`."""
+        request = charge_request("CHARGE", grant, tool, cost, server, session, attributes, id)
+        return await self._account(request)
+
+    async def refund(
+        self,
+        grant: str,
+        tool: str,
+        cost: int,
+        server: str | None = None,
+        session: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> Decision:
+        """Gives back what a call did not cost after all, never below 0, in windows that are open. Otherwise like `charge`."""
+        request = charge_request("REFUND", grant, tool, cost, server, session, attributes, id)
+        return await self._account(request)
+
     async def peek(
         self,
         grant: str,
@@ -409,6 +438,13 @@ class AsyncSluice:
             return (await self._ask([request], decision_of))[0]
         except Unavailable as error:
             return self._health.decide(error, self._options.fail), ""
+
+    async def _account(self, request: Request) -> Decision:
+        try:
+            return (await self._ask([request], decision_of))[0][0]
+        except Unavailable as error:
+            self._health.failed(error)
+            raise
 
     async def _settle(self, request: Request) -> bool:
         try:

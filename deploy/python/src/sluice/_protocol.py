@@ -120,6 +120,24 @@ def check_request(
     return Request(_frame(words), repeatable=id is not None)
 
 
+def charge_request(
+    verb: str,
+    grant: str,
+    tool: str,
+    cost: int,
+    server: str | None = None,
+    session: str | None = None,
+    attributes: Mapping[str, str] | None = None,
+    id: str | None = None,
+) -> Request:
+    """`CHARGE` or `REFUND`."""
+    words = [verb.encode(), _name("grant", grant), _name("tool", tool), _number("cost", cost)]
+    words += _identities(server, session, attributes)
+    if id is not None:
+        words += [b"ID", _name("id", id)]
+    return Request(_frame(words), repeatable=id is not None)
+
+
 def peek_request(
     grant: str,
     tool: str,

@@ -23,6 +23,7 @@ from ._protocol import (
     Reply,
     ReplyParser,
     Request,
+    charge_request,
     check_request,
     decision_of,
     done_of,
@@ -319,6 +320,46 @@ class Sluice:
         """
         return self._decide(check_request(grant, tool, cost, server, session, attributes, id, approved))[0]
 
+    def charge(
+        self,
+        grant: str,
+        tool: str,
+        cost: int,
+        server: str | None = None,
+        session: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> Decision:
+        """Charges what a call turned out to cost, whatever the maximum says; later checks feel it.
+
+        Args:
+            cost: 0 to 10^12; 0 only looks whether anything is left.
+            id: an idempotency key: with it a repeated charge counts once.
+
+        Returns:
+            a decision, true if the charge fitted.
+
+        Raises:
+            Unavailable: there was no answer, and without `id` it may have been counted or not.
+            RequestError: an argument is wrong.
+        """
+        request = charge_request("CHARGE", grant, tool, cost, server, session, attributes, id)
+        return self._account(request)
+
+    def refund(
+        self,
+        grant: str,
+        tool: str,
+        cost: int,
+        server: str | None = None,
+        session: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        id: str | None = None,
+    ) -> Decision:
+        """Gives back what a call did not cost after all, never below 0, in windows that are open. Otherwise like `charge`."""
+        request = charge_request("REFUND", grant, tool, cost, server, session, attributes, id)
+        return self._account(request)
+
     def peek(
         self,
         grant: str,
@@ -401,6 +442,13 @@ class Sluice:
             return self._ask([request], decision_of)[0]
         except Unavailable as error:
             return self._health.decide(error, self._options.fail), ""
+
+    def _account(self, request: Request) -> Decision:
+        try:
+            return (self._ask([request], decision_of))[0][0]
+        except Unavailable as error:
+            self._health.failed(error)
+            raise
 
     def _settle(self, request: Request) -> bool:
         try:
