@@ -163,7 +163,7 @@ import SluicePolicy
         let redis = try await RedisProcess()
         let start = try openYear(redis)
         let keys = [
-            "git_*", "git_%2A", "hub/git_*", "git_a", "hub/git_a", "@git_a", "hub/@git_a", "xgit_a", "hub/all_tools",
+            "git_*", "git_%2A", "hub>git_*", "git_a", "hub>git_a", "#git_a", "hub>#git_a", "xgit_a", "hub>*",
         ]
         .map { key("g", $0, startMs: start) }
         try redis.command(["MSET"] + keys.enumerated().flatMap { [$1, String($0 + 1)] })
