@@ -67,6 +67,8 @@ extension ModelStore {
         switch quota.algorithm {
         case .fixedWindow, .slidingWindow:
             items[keys[0]]?.value = .integer(reading.usage.used)
+            let neededMs = Self.neededUntilMs(quota, reading.usage, lastMs: reading.lastMs, nowMs: nowMs)
+            repair(keys[0], untilMs: neededMs + Self.expirySlackMs)
             retain(charge, keys, reading, nowMs: nowMs)
         case .tokenBucket:
             reading.credited = reading.credited + back > Quota.maxExact ? 0 : reading.credited + back

@@ -266,7 +266,7 @@ extension ModelStore {
         }
     }
 
-    private mutating func repair(_ key: [UInt8], untilMs: Int64) {
+    mutating func repair(_ key: [UInt8], untilMs: Int64) {
         if let item = item(key), item.expiresAtMs == nil { items[key]?.expiresAtMs = untilMs }
     }
 

@@ -16,7 +16,7 @@
 --   room(charge, i)          how much more may be used
 --   apply(charge, i, key, amount, reservation)
 --                            charges an amount of cost, 1 or more
---   refund(charge, i, key, amount)
+--   refund(charge, i, key, amount, first)
 --                            gives back up to an amount of cost; not for what takes slots
 --   raise(charge, i, key, to)
 --                            optional: raises a counter to a usage; else it is charged with what is missing

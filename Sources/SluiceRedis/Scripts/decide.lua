@@ -270,7 +270,7 @@ local function account(shape, firstKey, arguments, counters)
         if charge.countsCalls then
             algorithm.retain(charge, i, firstKey)
         elseif shape.isRefund then
-            algorithm.refund(charge, i, key, shape.cost)
+            algorithm.refund(charge, i, key, shape.cost, firstKey)
         else
             local exceeds = algorithm.room(charge, i) < shape.cost
             local amount = min(shape.cost, spare(charge, i))

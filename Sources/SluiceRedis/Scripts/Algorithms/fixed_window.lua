@@ -34,12 +34,14 @@ ALGORITHMS[0] = function()
         push(used[i])
     end
 
-    function algorithm.refund(charge, i, key, amount)
+    function algorithm.refund(charge, i, key, amount, first)
         local back = min(amount, used[i])
         if back > 0 then
             used[i] = used[i] - back
             call('DECRBY', key, format('%.0f', back))
             keepMortal(key, charge.countsUntilMs)
+            -- A sliding window has a second key.
+            charge.algorithm.retain(charge, i, first)
             lowered(key)
         end
     end
