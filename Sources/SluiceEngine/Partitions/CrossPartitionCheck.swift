@@ -23,7 +23,7 @@ struct CrossPartitionCheck {
         case ask(partition: Int, part: Int, isPeek: Bool, isHome: Bool)
         /// Partitions have yet to answer.
         case wait
-        /// It is answered, and the reservations in these partitions are to be settled. Nothing follows.
+        /// The check has its answer; the reservations in these partitions must be settled. The last step.
         case finish(Answer, settle: [(partition: Int, settlement: Batch.Settlement)])
     }
 

@@ -60,7 +60,7 @@ extension PartitionedLimiter {
         }
     }
 
-    /// Asks what is to be asked next of a check.
+    /// Takes the next step of a check: asks the partitions that it needs next.
     /// - Returns: its answer; nil if it waits for one of a partition.
     private mutating func advance(_ row: Int, now: ClockReading) -> CrossPartitionCheck.Answer? {
         while true {

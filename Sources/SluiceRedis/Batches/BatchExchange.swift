@@ -7,11 +7,11 @@ struct BatchExchange {
     enum Step {
         /// It is the batch's answer: see `takeAnswered`.
         case answered
-        /// The batch did not run, and is to be sent there once more: the next reply to it is its answer.
+        /// The batch did not run and must be sent there again: the next reply to it is its answer.
         case sendAgain
-        /// Nothing that this connection brings can be relied on: it is to be closed at once.
+        /// No reply on this connection can be trusted: it must be closed at once.
         case fail(String)
-        /// It is the batch's answer, and another connection may get further: this one is to be closed after it.
+        /// The batch's answer. A new connection may succeed: this one must be closed after it.
         case leave(String)
     }
 

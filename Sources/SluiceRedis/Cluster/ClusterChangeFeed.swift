@@ -25,7 +25,7 @@ final class ClusterChangeFeed {
         case .open:
             listeners[link.partition] = link
             probing[link.partition] = nil
-            if isOpen { later { $0.tell(link, .opened) } }
+            if isOpen { later { $0.notify(link, .opened) } }
             if subscription == nil { subscribe() }
         case .probe:
             guard isOpen, listeners[link.partition] != nil else { return }
@@ -60,27 +60,27 @@ final class ClusterChangeFeed {
         switch event {
         case .opened:
             isOpen = true
-            for link in inOrder(listeners) { tell(link, event) }
+            for link in inOrder(listeners) { notify(link, event) }
         case .alive:
             let waiting = inOrder(probing)
             probing = [:]
-            for link in waiting { tell(link, event) }
+            for link in waiting { notify(link, event) }
         case .changed(let beginning):
             if let partition = KeySpace.tag(in: beginning).flatMap({ partitions[$0] }) {
-                if let link = listeners[partition] { tell(link, event) }
+                if let link = listeners[partition] { notify(link, event) }
             } else {
                 // Nothing is known of it but that something changed.
-                for link in inOrder(listeners) { tell(link, event) }
+                for link in inOrder(listeners) { notify(link, event) }
             }
         case .closed:
-            let told = inOrder(listeners)
+            let closed = inOrder(listeners)
             listeners = [:]
             stop()
-            for link in told { link.delegate?.linkChangeFeed(event) }
+            for link in closed { link.delegate?.linkChangeFeed(event) }
         }
     }
 
-    /// The subscription is of no use any more: those that still listen are told, and open it again.
+    /// The subscription is of no use any more: its listeners are notified, and open it again.
     private func leave(_ reason: String) {
         stop()
         later { $0.report(.closed(reason: reason)) }
@@ -98,8 +98,8 @@ final class ClusterChangeFeed {
         links.sorted { $0.key < $1.key }.map(\.value)
     }
 
-    /// A listener may stop while others are told.
-    private func tell(_ link: PartitionLink, _ event: ChangeFeedEvent) {
+    /// A listener may stop while others are notified.
+    private func notify(_ link: PartitionLink, _ event: ChangeFeedEvent) {
         if listeners[link.partition] === link { link.delegate?.linkChangeFeed(event) }
     }
 

@@ -1,7 +1,7 @@
 internal import NIOCore
 internal import SluiceEngine
 
-/// Which master has which partition, as far as it is known, and which node is to be asked next, and when.
+/// Which master has which partition, as far as it is known, and which node to ask next, and when.
 ///
 /// A value: events come in with the time, and it returns whom to ask. A node's answer may be older than what another
 /// one said before. That costs a redirection, which corrects the one partition, and another question.

@@ -7,6 +7,15 @@ struct MetricsReport {
     let host: LimiterHost
     let facts: ServerFacts
     let now: ClockReading
+    /// As of the report's beginning: the partitions of a cluster are summed once, not for each figure.
+    private let statistics: Statistics
+
+    init(host: LimiterHost, facts: ServerFacts, now: ClockReading) {
+        self.host = host
+        self.facts = facts
+        self.now = now
+        statistics = host.limiter.statistics
+    }
 
     static let contentType = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -19,8 +28,7 @@ struct MetricsReport {
     /// Every metric, in the order of the page's table.
     var all: [Metric] { decisions + checks + store + tables + server }
 
-    private var statistics: Statistics { host.limiter.statistics }
-    private var figures: Figures { host.limiter.statistics.figures }
+    private var figures: Figures { statistics.figures }
 
     private static func word(_ verdict: Decision.Verdict) -> String { ReplyVerdict(verdict).rawValue }
     private static func word(_ source: Decision.Source) -> String { ReplySource(source).rawValue }

@@ -8,6 +8,15 @@ struct StatusReport {
     let host: LimiterHost
     let facts: ServerFacts
     let now: ClockReading
+    /// As of the report's beginning: the partitions of a cluster are summed once, not for each figure.
+    private let statistics: Statistics
+
+    init(host: LimiterHost, facts: ServerFacts, now: ClockReading) {
+        self.host = host
+        self.facts = facts
+        self.now = now
+        statistics = host.limiter.statistics
+    }
 
     var json: JSONText {
         let limiter = host.limiter
@@ -49,8 +58,6 @@ struct StatusReport {
             "rules": .array(statistics.figures.rules.rows.map(Self.json)),
         ]
     }
-
-    private var statistics: Statistics { host.limiter.statistics }
 
     private func counts<Case>(_ cases: [Case], _ count: (Case) -> (String, Int64)) -> JSONText {
         .object(cases.map(count).map { ($0.0, .integer($0.1)) })

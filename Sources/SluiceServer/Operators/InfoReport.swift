@@ -9,6 +9,16 @@ struct InfoReport {
     let now: ClockReading
     /// Whether an operator asks: only operators see what the policy says and where files are.
     let isForOperators: Bool
+    /// As of the report's beginning: the partitions of a cluster are summed once, not for each figure.
+    private let statistics: Statistics
+
+    init(host: LimiterHost, facts: ServerFacts, now: ClockReading, isForOperators: Bool) {
+        self.host = host
+        self.facts = facts
+        self.now = now
+        self.isForOperators = isForOperators
+        statistics = host.limiter.statistics
+    }
 
     /// All sections if none is named; unknown ones are ignored.
     func text(sections wanted: [String]) -> String {
@@ -30,8 +40,6 @@ struct InfoReport {
     private typealias Lines = [(String, String)]
 
     private func forOperators(_ lines: Lines) -> Lines { isForOperators ? lines : [] }
-
-    private var statistics: Statistics { host.limiter.statistics }
 
     private var server: Lines {
         [
