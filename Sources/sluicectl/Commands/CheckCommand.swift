@@ -12,16 +12,7 @@ struct CheckArguments: ParsableArguments {
         help: ArgumentHelp(
             "How much the check charges, 1 to 10^12; 0 only asks whether anything is left.", valueName: "n"))
     var cost: Int64 = 1
-    @Option(help: "The session of the call (default: none).")
-    var session: String?
-    @Option(help: "The MCP server of the tool (default: none).")
-    var server: String?
-    @Option(
-        name: .customLong("attr"), parsing: .singleValue,
-        help: ArgumentHelp(
-            "An attribute of the call, for limits that count by attribute:NAME; may be repeated.",
-            valueName: "name=value"))
-    var attributes: [String] = []
+    @OptionGroup var identities: IdentityArguments
     @Flag(help: "A person approved this call: require_approval acts as allow.")
     var approved = false
     @Flag(help: "One line of JSON instead of tables.")
@@ -29,28 +20,12 @@ struct CheckArguments: ParsableArguments {
 
     func validate() throws {
         guard cost >= 0 else { throw ValidationError("--cost: found \(cost), expected a whole number from 0 to 10^12") }
-        for attribute in attributes where attribute.split(separator: "=", maxSplits: 1).count < 2 {
-            throw ValidationError("--attr: found \(attribute), expected name=value")
-        }
     }
 
     var options: CheckOptions {
         CheckOptions(
-            cost: cost, server: server, session: session,
-            attributes: attributes.map { attribute in
-                let parts = attribute.split(separator: "=", maxSplits: 1)
-                return .init(name: String(parts[0]), value: String(parts[1]))
-            }, approved: approved, trace: true)
-    }
-
-    /// Asks, shows the decision, and ends with exit code 1 if it is a denial.
-    func ask(
-        _ sidecar: SidecarOptions, _ question: (SluiceConnection) async throws(SluiceError) -> Decision
-    ) async throws {
-        let console = Console.current
-        let report = DecisionReport(decision: try await sidecar.ask(console, question))
-        console.write(json ? report.json.line + "\n" : report.text(console.style))
-        if !report.decision.allowed { throw ExitCode.denied }
+            cost: cost, server: identities.server, session: identities.session,
+            attributes: identities.pairs, approved: approved, trace: true)
     }
 }
 
@@ -74,7 +49,7 @@ struct CheckCommand: AsyncParsableCommand {
     @OptionGroup var check: CheckArguments
 
     func run() async throws {
-        try await check.ask(sidecar) { sluice throws(SluiceError) in
+        try await sidecar.decide(json: check.json) { sluice throws(SluiceError) in
             try await sluice.check(grant: check.grant, tool: check.tool, options: check.options)
         }
     }
@@ -96,7 +71,7 @@ struct PeekCommand: AsyncParsableCommand {
     @OptionGroup var check: CheckArguments
 
     func run() async throws {
-        try await check.ask(sidecar) { sluice throws(SluiceError) in
+        try await sidecar.decide(json: check.json) { sluice throws(SluiceError) in
             try await sluice.peek(grant: check.grant, tool: check.tool, options: check.options)
         }
     }
