@@ -93,6 +93,17 @@ import Testing
         }
     }
 
+    @Test func everyDoorHasASocketOfItsOwn() {
+        let settings = Self.required.merging(["http-socket": "/a.sock", "grpc-socket": "/a.sock"]) { $1 }
+        #expect(
+            faults(settings) == [
+                "--grpc-socket: found \"/a.sock\", which is --http-socket, expected a path of its own"
+            ])
+        let taken = Self.required.merging(["socket": "/b.sock", "http-socket": "/b.sock"]) { $1 }
+        #expect(
+            faults(taken) == ["--http-socket: found \"/b.sock\", which is --socket, expected a path of its own"])
+    }
+
     @Test func doorsForOtherMachinesMustBeAskedFor() throws {
         for address in ["127.0.0.1:1", "localhost:1", "[::1]:1"] {
             #expect(try resolve(Self.required.merging(["http-listen": address]) { $1 }).httpAddress?.isLoopback == true)

@@ -20,6 +20,9 @@ extension PartitionedLimiter {
     /// How many partitions count in the store.
     package var sharedPartitionCount: Int { (0..<partitionCount).count { self[$0].isShared } }
 
+    /// Whether some partitions count in the store and others do not.
+    package var isPartlyShared: Bool { (1..<partitionCount).contains(sharedPartitionCount) }
+
     /// The first partition that does not count in the store; else the first.
     private var worst: Int { (0..<partitionCount).first { !self[$0].isShared } ?? 0 }
 

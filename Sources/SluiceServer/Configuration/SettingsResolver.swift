@@ -243,8 +243,16 @@ package struct SettingsResolver {
                 + "written to Redis")
     }
 
-    /// Doors that other machines can reach must be asked for.
+    /// Every door has a socket of its own, and those that other machines can reach must be asked for.
     private mutating func checkDoors() {
+        var names: [String: String] = [:]
+        for name in [table.socketPath.name, table.httpSocketPath.name, table.grpcSocketPath.name] {
+            guard let path = values[name] else { continue }
+            if let other = names.updateValue(name, forKey: path.text) {
+                faults.append(
+                    "\(path.origin): found \(path.text.quoted), which is --\(other), expected a path of its own")
+            }
+        }
         guard !table.allowsRemote.value(values[table.allowsRemote.name]?.text) else { return }
         for (name, value) in [
             (table.httpAddress.name, table.httpAddress.value), (table.grpcAddress.name, table.grpcAddress.value),

@@ -529,13 +529,13 @@ final class LimiterHost {
         switch notice {
         case .storeReached:
             logger.info("redis answers, counting is shared", metadata: ["server": "\(storeDescription)"])
-        case .storeLost(let reason) where limiter.partitionCount > 1:
+        case .storeLost(let reason) where limiter.isPartlyShared:
             logger.warning(
                 "a part of redis is unavailable, its counters are local",
                 metadata: ["reason": "\(reason)", "shared": "\(sharedPartitions)"])
         case .storeLost(let reason):
             logger.warning("redis is unavailable, counting is local", metadata: ["reason": "\(reason)"])
-        case .storeStillUnavailable(let reason) where limiter.partitionCount > 1:
+        case .storeStillUnavailable(let reason) where limiter.isPartlyShared:
             logger.warning(
                 "a part of redis is still unavailable",
                 metadata: ["reason": "\(reason)", "shared": "\(sharedPartitions)"])
