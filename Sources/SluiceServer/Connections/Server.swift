@@ -64,12 +64,12 @@ package final class Server: Sendable {
     private let operators: NIOLoopBound<OperatorCommands>
     /// nil if it listens nowhere.
     let http: NIOLoopBound<HTTPDoor?>
-    let httpListeners: NIOLoopBoundBox<HTTPListeners>
+    let httpListeners: NIOLoopBoundBox<DoorListeners>
     let listener: NIOLoopBoundBox<(any Channel)?>
     let socketFile: NIOLoopBoundBox<SocketFile?>
     let socketWatch: NIOLoopBoundBox<SocketWatch>
     let gatewayService: NIOLoopBound<GatewayService>
-    let grpc: NIOLoopBoundBox<GRPCListeners>
+    let grpc: NIOLoopBoundBox<DoorListeners>
     let logger: Logger
 
     /// - Parameter makeLinks: makes the links to the store, one for each partition; called once, on the event loop. None:
@@ -120,7 +120,7 @@ package final class Server: Sendable {
         let door =
             configuration.http.isOn ? HTTPDoor(host: host, operators: operators, facts: configuration.facts) : nil
         http = NIOLoopBound(door, eventLoop: eventLoop)
-        httpListeners = NIOLoopBoundBox(HTTPListeners(), eventLoop: eventLoop)
+        httpListeners = NIOLoopBoundBox(DoorListeners(), eventLoop: eventLoop)
         listener = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketFile = NIOLoopBoundBox(nil, eventLoop: eventLoop)
         socketWatch = NIOLoopBoundBox(SocketWatch(), eventLoop: eventLoop)
@@ -128,7 +128,7 @@ package final class Server: Sendable {
             GatewayService(
                 host: host, gateways: configuration.grpc.gateways, budgetNs: configuration.grpc.budgetMs * 1_000_000),
             eventLoop: eventLoop)
-        grpc = NIOLoopBoundBox(GRPCListeners(), eventLoop: eventLoop)
+        grpc = NIOLoopBoundBox(DoorListeners(), eventLoop: eventLoop)
     }
 
     private static func restore(
@@ -185,8 +185,7 @@ package final class Server: Sendable {
         }
         try await listen()
         do {
-            try await listenForGRPC(
-                configuration.grpc, mode: configuration.socketMode, groupID: configuration.socketGroupID)
+            try await listenForGRPC()
         } catch {
             try await eventLoop.submit { [self] in stopListening() }.get()
             throw error
@@ -224,28 +223,8 @@ package final class Server: Sendable {
         waiting.value = nil
     }
 
-    /// Retries for a bounded time while another process holds the lock of the socket's folder.
     private func listen() async throws {
-        let deadline = ContinuousClock.now + .nanoseconds(ServerBounds.socketLockLimitNs)
-        var isFirst = true
-        while true {
-            do {
-                return try await listenOnce()
-            } catch let failure as SocketFile.Failure where failure.isLocked && ContinuousClock.now < deadline {
-                if isFirst {
-                    logger.info(
-                        "waits for the lock of the socket's folder", metadata: ["socket": "\(configuration.socketPath)"]
-                    )
-                }
-                isFirst = false
-                try await Task.sleep(for: .nanoseconds(ServerBounds.socketLockPauseNs))
-            }
-        }
-    }
-
-    /// File operations block their thread for a moment.
-    private func listenOnce() async throws {
-        let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [self] in try makeSocket() }
+        let (file, bound) = try await makeSocketUnlocked(configuration.socketPath) { [self] in makeBootstrap() }
         try await eventLoop.submit { [self] in
             listener.value = bound
             socketFile.value = file
@@ -256,15 +235,7 @@ package final class Server: Sendable {
 
     /// Must not be called on the event loop: it waits for the loop.
     func makeSocket() throws -> (SocketFile, any Channel) {
-        try SocketFile.make(
-            path: configuration.socketPath, mode: configuration.socketMode, groupID: configuration.socketGroupID
-        ) { socket in
-            let bound = try makeBootstrap().withBoundSocket(socket).wait()
-            // The event loop listens on a given socket before it reads its options, with a backlog of 128. Listening
-            // again only changes that.
-            Glibc.listen(socket, ServerBounds.listenBacklog)
-            return bound
-        }
+        try makeSocket(configuration.socketPath) { makeBootstrap() }
     }
 
     private func makeBootstrap() -> ServerBootstrap {

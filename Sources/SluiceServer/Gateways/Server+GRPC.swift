@@ -1,4 +1,3 @@
-import Glibc
 import NIOCore
 import NIOPosix
 package import SluiceEnvoy
@@ -19,47 +18,12 @@ package struct GRPCConfiguration: Sendable {
     }
 }
 
-/// The listeners of gRPC.
-struct GRPCListeners {
-    var channels: [any Channel] = []
-    var file: SocketFile?
-    /// What was bound, for the log and for tests: a port that the system chose.
-    var addresses: [String] = []
-}
-
 extension Server {
     /// Listens for gRPC where the configuration says so. Must not be called on the event loop.
-    func listenForGRPC(_ configuration: GRPCConfiguration, mode: UInt32, groupID: UInt32?) async throws {
-        if let path = configuration.socketPath {
-            let (file, channel) = try await NIOThreadPool.singleton.runIfActive { [self] in
-                try SocketFile.make(path: path, mode: mode, groupID: groupID) { socket in
-                    let bound = try grpcBootstrap().withBoundSocket(socket).wait()
-                    Glibc.listen(socket, ServerBounds.listenBacklog)
-                    return bound
-                }
-            }
-            try await eventLoop.submit { [grpc] in
-                grpc.value.file = file
-                grpc.value.channels.append(channel)
-                grpc.value.addresses.append(path)
-            }.get()
-        }
-        if let address = configuration.address {
-            let channel: any Channel
-            do {
-                channel = try await grpcBootstrap()
-                    .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                    .serverChannelOption(.backlog, value: ServerBounds.listenBacklog)
-                    .bind(host: address.host, port: address.port).get()
-            } catch {
-                throw ListenFailure("grpc-listen", address, error)
-            }
-            let bound = ListenAddress(host: address.host, port: channel.localAddress?.port ?? address.port)
-            try await eventLoop.submit { [grpc] in
-                grpc.value.channels.append(channel)
-                grpc.value.addresses.append("\(bound)")
-            }.get()
-        }
+    func listenForGRPC() async throws {
+        try await listen(
+            path: configuration.grpc.socketPath, address: configuration.grpc.address, setting: "grpc-listen", for: grpc
+        ) { [self] _ in grpcBootstrap() }
     }
 
     private func grpcBootstrap() -> ServerBootstrap {
@@ -78,9 +42,7 @@ extension Server {
 
     /// Accepts no more gRPC connections. On the event loop.
     func stopListeningForGRPC() {
-        for channel in grpc.value.channels { channel.close(promise: nil) }
-        grpc.value.file?.remove()
-        grpc.value = GRPCListeners()
+        grpc.value.close()
     }
 
     /// Where gRPC is served now.

@@ -1,4 +1,3 @@
-import Glibc
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -14,64 +13,20 @@ package struct HTTPConfiguration: Sendable {
     var isOn: Bool { socketPath != nil || address != nil }
 }
 
-/// A TCP address cannot be listened on.
-package struct ListenFailure: Error, CustomStringConvertible {
-    package var setting: String
-    package var address: ListenAddress
-    package var reason: String
-    /// Whether another program listens there.
-    package var isInUse: Bool
-
-    package var description: String {
-        "--\(setting): cannot listen on \(address): \(reason)" + (isInUse ? ", choose another port" : "")
-    }
-}
-
-/// The listeners of the HTTP door.
-struct HTTPListeners {
-    var channels: [any Channel] = []
-    var socketFile: SocketFile?
-}
-
 extension Server {
     /// Listens for HTTP before the store is waited for, so that it can be asked what the sidecar waits for.
     func listenHTTP() async throws {
-        guard configuration.http.isOn else { return }
-        if let path = configuration.http.socketPath {
-            let (file, bound) = try await NIOThreadPool.singleton.runIfActive { [self] in
-                try SocketFile.make(
-                    path: path, mode: configuration.socketMode, groupID: configuration.socketGroupID
-                ) { socket in
-                    let bound = try makeHTTPBootstrap(.unixSocket).withBoundSocket(socket).wait()
-                    Glibc.listen(socket, ServerBounds.listenBacklog)
-                    return bound
-                }
-            }
-            try await eventLoop.submit { [httpListeners] in
-                httpListeners.value.channels.append(bound)
-                httpListeners.value.socketFile = file
-            }.get()
-            logger.info("listens for http", metadata: ["socket": "\(path)"])
+        let (path, address) = (configuration.http.socketPath, configuration.http.address)
+        try await listen(path: path, address: address, setting: "http-listen", for: httpListeners) { [self] address in
+            makeHTTPBootstrap(address.map { $0.isLoopback ? .loopback : .remote } ?? .unixSocket)
         }
-        if let address = configuration.http.address {
-            let bound: any Channel
-            do {
-                bound = try await makeHTTPBootstrap(address.isLoopback ? .loopback : .remote)
-                    .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                    .bind(host: address.host, port: address.port).get()
-            } catch {
-                throw ListenFailure("http-listen", address, error)
-            }
-            try await eventLoop.submit { [httpListeners] in httpListeners.value.channels.append(bound) }.get()
-            logger.info(
-                "listens for http", metadata: ["address": "\(address.host):\(bound.localAddress?.port ?? address.port)"]
-            )
-        }
+        let bound = try await eventLoop.submit { [httpListeners] in httpListeners.value.addresses }.get()
+        if let path { logger.info("listens for http", metadata: ["socket": "\(path)"]) }
+        if address != nil, let bound = bound.last { logger.info("listens for http", metadata: ["address": "\(bound)"]) }
     }
 
     private func makeHTTPBootstrap(_ origin: HTTPOrigin) -> ServerBootstrap {
         ServerBootstrap(group: eventLoop)
-            .serverChannelOption(.backlog, value: ServerBounds.listenBacklog)
             .childChannelOption(.socketOption(.tcp_nodelay), value: origin == .unixSocket ? 0 : 1)
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelOption(
@@ -88,8 +43,7 @@ extension Server {
 
     /// On the event loop: the HTTP door takes no more requests.
     func beginHTTPDrain() {
-        for channel in httpListeners.value.channels { channel.close(promise: nil) }
-        httpListeners.value.socketFile?.remove()
+        httpListeners.value.close()
         http.value?.beginDrain()
     }
 
@@ -124,14 +78,5 @@ extension HTTPConnection {
             withOutboundHeaderValidation: true, withEncoderConfiguration: .init(),
             withDecoderLimitConfiguration: limits)
         try pipeline.addHandler(HTTPConnection(door: door, origin: origin))
-    }
-}
-
-extension ListenFailure {
-    init(_ setting: String, _ address: ListenAddress, _ error: any Error) {
-        let number = (error as? IOError)?.errnoCode
-        self.init(
-            setting: setting, address: address,
-            reason: number.map { String(cString: strerror($0)) } ?? "\(error)", isInUse: number == EADDRINUSE)
     }
 }
