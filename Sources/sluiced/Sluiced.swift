@@ -73,6 +73,8 @@ struct Sluiced: AsyncParsableCommand {
             try await group.run()
         } catch let failure as SocketFile.Failure {
             throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
+        } catch let failure as DoorSocketFailure {
+            throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
         } catch let failure as ListenFailure {
             throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
         } catch let failure as StoreUnavailable {

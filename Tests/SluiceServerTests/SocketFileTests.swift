@@ -47,6 +47,9 @@ import Testing
         #expect(
             failure { _ = try make(path) }
                 == "\(path): another sluiced is listening there, stop it first or choose another --socket")
+        let ofDoor = DoorSocketFailure(setting: "http-socket", failure: .notASocket(path))
+        #expect(
+            "\(ofDoor)" == "\(path): there is a file that is not a socket, remove it or choose another --http-socket")
         #expect(SocketFile.Failure.inUse(path).isInUse && !SocketFile.Failure.notASocket(path).isInUse)
         close(first)
         let (file, second) = try make(path)

@@ -23,6 +23,15 @@ struct DoorListeners {
     }
 }
 
+/// The file of a door's socket cannot be made.
+package struct DoorSocketFailure: Error, CustomStringConvertible {
+    let setting: String
+    let failure: SocketFile.Failure
+
+    package var isInUse: Bool { failure.isInUse }
+    package var description: String { failure.sentence(setting: setting) }
+}
+
 /// A TCP address cannot be listened on.
 package struct ListenFailure: Error, CustomStringConvertible {
     package var setting: String
@@ -48,14 +57,19 @@ extension Server {
     /// Listens where a door's settings say so. Must not be called on the event loop.
     ///
     /// - Parameters:
-    ///   - setting: the name of the address's setting, for its fault.
+    ///   - door: what the names of its two settings begin with, for their faults.
     ///   - makeBootstrap: gets the address, or nil for a Unix socket.
     func listen(
-        path: String?, address: ListenAddress?, setting: String, for listeners: NIOLoopBoundBox<DoorListeners>,
+        path: String?, address: ListenAddress?, door: String, for listeners: NIOLoopBoundBox<DoorListeners>,
         makeBootstrap: @escaping @Sendable (ListenAddress?) -> ServerBootstrap
     ) async throws {
         if let path {
-            let (file, channel) = try await makeSocketUnlocked(path) { makeBootstrap(nil) }
+            let (file, channel): (SocketFile, any Channel)
+            do {
+                (file, channel) = try await makeSocketUnlocked(path) { makeBootstrap(nil) }
+            } catch let failure as SocketFile.Failure {
+                throw DoorSocketFailure(setting: "\(door)-socket", failure: failure)
+            }
             try await eventLoop.submit { listeners.value.add(channel, file, at: path) }.get()
         }
         guard let address else { return }
@@ -66,7 +80,7 @@ extension Server {
                 .serverChannelOption(.backlog, value: ServerBounds.listenBacklog)
                 .bind(host: address.host, port: address.port).get()
         } catch {
-            throw ListenFailure(setting, address, error)
+            throw ListenFailure("\(door)-listen", address, error)
         }
         let bound = ListenAddress(host: address.host, port: channel.localAddress?.port ?? address.port)
         try await eventLoop.submit { listeners.value.add(channel, at: "\(bound)") }.get()

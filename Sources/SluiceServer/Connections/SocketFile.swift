@@ -28,14 +28,17 @@ package struct SocketFile: Sendable {
             if case .folderLocked = self { true } else { false }
         }
 
-        package var description: String {
+        package var description: String { sentence(setting: "socket") }
+
+        /// - Parameter setting: the name of the setting that the path comes from.
+        func sentence(setting: String) -> String {
             switch self {
             case .pathTooLong(let path):
                 "\(path): a socket's path has at most \(ServerBounds.maxSocketPathBytes) bytes, choose a shorter one"
             case .inUse(let path):
-                "\(path): another sluiced is listening there, stop it first or choose another --socket"
+                "\(path): another sluiced is listening there, stop it first or choose another --\(setting)"
             case .notASocket(let path):
-                "\(path): there is a file that is not a socket, remove it or choose another --socket"
+                "\(path): there is a file that is not a socket, remove it or choose another --\(setting)"
             case .folderLocked(let path, let folder):
                 "\(path): another process keeps its folder locked, end that (lsof \(folder)) or choose a folder that only "
                     + "sluiced's user may read"

@@ -22,7 +22,7 @@ extension Server {
     /// Listens for gRPC where the configuration says so. Must not be called on the event loop.
     func listenForGRPC() async throws {
         try await listen(
-            path: configuration.grpc.socketPath, address: configuration.grpc.address, setting: "grpc-listen", for: grpc
+            path: configuration.grpc.socketPath, address: configuration.grpc.address, door: "grpc", for: grpc
         ) { [self] _ in grpcBootstrap() }
     }
 

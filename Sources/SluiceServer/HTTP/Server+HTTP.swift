@@ -17,7 +17,7 @@ extension Server {
     /// Listens for HTTP before the store is waited for, so that it can be asked what the sidecar waits for.
     func listenHTTP() async throws {
         let (path, address) = (configuration.http.socketPath, configuration.http.address)
-        try await listen(path: path, address: address, setting: "http-listen", for: httpListeners) { [self] address in
+        try await listen(path: path, address: address, door: "http", for: httpListeners) { [self] address in
             makeHTTPBootstrap(address.map { $0.isLoopback ? .loopback : .remote } ?? .unixSocket)
         }
         let bound = try await eventLoop.submit { [httpListeners] in httpListeners.value.addresses }.get()
