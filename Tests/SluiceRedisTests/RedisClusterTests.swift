@@ -193,6 +193,7 @@ import Testing
                 #expect(!server.contains(":\(cluster.ports[lost])"))
                 return true
             }
+            try await cluster.waitUntilServing(but: lost)
             var batch = harness.batch(partition, 2, key: "a")
             batch.acknowledgedSequence = 1
             let reply = try await harness.answer(partition, to: batch).get()

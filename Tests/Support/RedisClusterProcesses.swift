@@ -33,15 +33,22 @@ package final class RedisClusterProcesses: Sendable {
             let client = try nodes[0].client()
             _ = try client.command(["CLUSTER", "ADDSLOTS"] + (0..<16_384).map { "\($0)" })
         }
-        for node in nodes {
-            try await waitUntil("a node serves the cluster", timeout: .seconds(60)) {
-                try node.command("CLUSTER", "INFO").text?.contains("cluster_state:ok") == true
-            }
-        }
+        try await waitUntilServing()
         guard replicas > 0 else { return }
         for node in nodes[..<masters] {
             try await waitUntil("the replicas are in step", timeout: .seconds(60)) {
                 try node.info("slave0")?.contains("state=online") == true
+            }
+        }
+    }
+
+    /// Waits until no node knows of a slot that nobody serves: it rejects all commands until then.
+    ///
+    /// - Parameter dead: the index of a node that was killed.
+    package func waitUntilServing(but dead: Int? = nil) async throws {
+        for (index, node) in nodes.enumerated() where index != dead {
+            try await waitUntil("a node serves the cluster", timeout: .seconds(60)) {
+                try node.command("CLUSTER", "INFO").text?.contains("cluster_state:ok") == true
             }
         }
     }
