@@ -80,8 +80,12 @@ package struct Limiter {
     let budget: Budget
 
     package init(configuration: LimiterConfiguration, policies: PolicySet, now: ClockReading) {
+        self.init(configuration: configuration, rulebook: Rulebook(policies), now: now)
+    }
+
+    init(configuration: LimiterConfiguration, rulebook: Rulebook, now: ClockReading) {
         self.configuration = configuration
-        rulebook = Rulebook(policies)
+        self.rulebook = rulebook
         reservations = Reservations(configuration)
         budget = Budget(ms: configuration.budgetMs)
         table = PlanTable(
@@ -103,8 +107,10 @@ package struct Limiter {
 
     /// Replaces the policies between two checks. A counter whose identity stays keeps its count, even if its maximum
     /// changed. Checks that already wait are decided by the old policies.
-    package mutating func replacePolicies(_ policies: PolicySet) {
-        rulebook = Rulebook(policies)
+    package mutating func replacePolicies(_ policies: PolicySet) { replace(Rulebook(policies)) }
+
+    mutating func replace(_ rulebook: Rulebook) {
+        self.rulebook = rulebook
         table.outdate()
     }
 

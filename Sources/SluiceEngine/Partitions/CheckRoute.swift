@@ -26,12 +26,12 @@ struct CheckRoutes {
     /// An estimate of the bytes held.
     var bytes: Int { routes.count * (HeldBytes.perRow(of: [ByteString: CheckRoute?].self) + 4 * HeldBytes.perArray) }
 
-    init(_ policies: PolicySet, map: PartitionMap) {
+    init(_ rulebook: Rulebook, map: PartitionMap) {
         self.map = map
-        rulebook = Rulebook(policies)
+        self.rulebook = rulebook
         mayCross =
             map.count > 1
-            && policies.policies.contains { policy in
+            && rulebook.policies.policies.contains { policy in
                 policy.allLimits.contains(where: Self.isShared)
             }
     }

@@ -36,9 +36,11 @@ package struct PartitionedLimiter {
         self.configuration = configuration
         let parts = configuration.partitions
         map = PartitionMap(count: parts.count)
-        first = Limiter(configuration: parts[0], policies: policies, now: now)
-        others = parts.dropFirst().map { Limiter(configuration: $0, policies: policies, now: now) }
-        routes = CheckRoutes(policies, map: map)
+        // It looks at all limits of the policies, so it is made once for all partitions.
+        let rulebook = Rulebook(policies)
+        first = Limiter(configuration: parts[0], rulebook: rulebook, now: now)
+        others = parts.dropFirst().map { Limiter(configuration: $0, rulebook: rulebook, now: now) }
+        routes = CheckRoutes(rulebook, map: map)
         random = SeededRandom(seed: configuration.seed ^ 0x5EED)
         touched = TouchedPartitions(count: parts.count)
         notices = PartitionNotices(count: parts.count)
@@ -75,8 +77,9 @@ package struct PartitionedLimiter {
     package var counted: IdentityFields { mutating get { first.counted } }
 
     package mutating func replacePolicies(_ policies: PolicySet) {
-        changeAll { $0.replacePolicies(policies) }
-        routes = CheckRoutes(policies, map: map)
+        let rulebook = Rulebook(policies)
+        changeAll { $0.replace(rulebook) }
+        routes = CheckRoutes(rulebook, map: map)
     }
 
     // MARK: - Checks

@@ -121,13 +121,7 @@ struct PolicyReader {
     private mutating func hiddenNames(_ node: DocumentNode) -> Set<String> {
         if case .string(PolicyKeys.everyTool) = node.value.content { return [PolicyKeys.everyTool] }
         guard let elements = document.array(node, expected: "an array of tools' names, or \"*\"") else { return [] }
-        var names: Set<String> = []
-        for element in elements {
-            guard let name = name(element, of: "a tool"),
-                isPatternOrExact(name, at: element.value.position, element.pointer)
-            else { continue }
-            names.insert(name)
-        }
+        let names = toolNames(elements)
         checkPatternCount(names.count(where: NamePattern.isPattern), at: node)
         return names
     }

@@ -53,6 +53,11 @@ extension PolicyReader {
         guard let elements = document.array(node, expected: expected) else { return [] }
         if elements.isEmpty { document.unexpected(node.value.summary, at: node, expected: expected) }
         checkCount(elements.count, "names", atMost: PolicyBounds.maxGroupTools, at: node)
+        return toolNames(elements)
+    }
+
+    /// The valid ones of tools' names and patterns; the others are faults.
+    mutating func toolNames(_ elements: [DocumentNode]) -> Set<String> {
         var names: Set<String> = []
         for element in elements {
             guard let name = name(element, of: "a tool"),
