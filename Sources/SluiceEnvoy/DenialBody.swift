@@ -13,7 +13,7 @@ struct DenialBody: Equatable {
         case .http: self.init(plain: decision)
         case .mcp, .error:
             if call.id == .none {
-                // Nobody waits for an answer to a notification.
+                // A notification has no answer.
                 self.init(status: .accepted, body: "")
                 return
             }

@@ -6,7 +6,7 @@ import SwiftProtobuf
 struct MCPCall: Equatable {
     /// The id that the answer must have.
     enum ID: Equatable {
-        /// A notification: nobody waits for an answer.
+        /// A notification, which has no answer.
         case none
         case text(String)
         /// A number, as it was written.

@@ -189,7 +189,7 @@ struct BucketUsage: LocalUsage {
     mutating func admit(
         _ quota: Quota, cost: Int64, reservation: ReservationID?, nowMs: Int64
     ) -> ChargeReceipt? {
-        // What has leaked away since cannot be given back any more.
+        // What has leaked away since cannot be given back.
         if givenBack.amount > 0 { givenBack.bound(by: wholeLevel(quota, nowMs: nowMs)) }
         raise(by: Self.fine(cost, quota.lengthMs, replicaCount))
         return ChargeReceipt(level: ownLevel, credited: credited)

@@ -22,7 +22,7 @@ struct LocalReservations {
         var id: ReservationID
         /// The owner of its part of the table: see `Identity.owner`.
         var owner: ByteString
-        /// When nothing that it charged counts any more, ms since the epoch; and until when it can be settled.
+        /// When the last of its charges stops to count, ms since the epoch; and until when it can be settled.
         var countsUntilMs: Int64
         var expiryMs: Int64
         /// The idempotency key, if the check has an id.

@@ -261,7 +261,7 @@ struct Reservations {
         }
     }
 
-    /// A local reservation was settled that no gateway knows: nobody will settle it again.
+    /// A local reservation was settled that no gateway knows: no gateway will settle it again.
     mutating func discardSettled(_ key: ByteString) {
         guard let record = local[key], record.isCostSpent, !record.mayBeStored else { return }
         if record.takesSlots && !record.areSlotsFreed { return }

@@ -75,7 +75,7 @@ package struct PolicyDiff: Sendable, Equatable {
         }
     }
 
-    /// The policy of a grant that is not named any more.
+    /// The policy of a grant that is no longer named.
     private static func policy(of grant: String, _ policies: PolicySet) -> String {
         if policies.single != nil { return "the one policy" }
         return policies.documentName(forGrant: grant).map { "policy \($0.onOneLine)" } ?? "without a policy: denied"

@@ -5,7 +5,7 @@ enum ChargeParser {
         _ arguments: [Range<Int>], in bytes: Span<UInt8>, isRefund: Bool
     ) throws(RequestError) -> Request {
         var request = CheckRequest(grant: arguments[1], tool: arguments[2])
-        // The call was made: nobody is asked whether it may be.
+        // The call was made: no approval is needed.
         request.approved = true
         try CheckParser.checkName(bytes, request.grant, "the grant")
         try CheckParser.checkName(bytes, request.tool, "the tool")

@@ -80,7 +80,7 @@ final class ClusterChangeFeed {
         }
     }
 
-    /// The subscription is of no use any more: its listeners are notified, and open it again.
+    /// The subscription is useless: its listeners are notified, and open it again.
     private func leave(_ reason: String) {
         stop()
         later { $0.report(.closed(reason: reason)) }

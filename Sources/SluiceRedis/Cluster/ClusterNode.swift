@@ -21,7 +21,7 @@ final class ClusterNode: RedisConnectionOwner {
     private var awaited = CircularBuffer<Awaited>()
     /// Partitions that send their batches here, wait for it to open, or were sent here with one batch.
     private(set) var users: [PartitionLink] = []
-    /// Nobody joins it any more: a partition has waited in vain for an answer. It is closed with its last user.
+    /// It takes no new users: a partition waited in vain for an answer. It is closed with its last user.
     private var isRetired = false
     private var willFlush = false
 
@@ -47,7 +47,7 @@ final class ClusterNode: RedisConnectionOwner {
 
     // MARK: - Users
 
-    /// From now on, this partition is told when the connection is ready, and when it closes. It must not be a user yet.
+    /// From now on, this partition is notified when the connection is ready, and when it closes. It must not be a user yet.
     func add(_ link: PartitionLink) { users.append(link) }
 
     func remove(_ link: PartitionLink) {
@@ -61,7 +61,7 @@ final class ClusterNode: RedisConnectionOwner {
         if users.isEmpty { close() }
     }
 
-    /// Closes it; nobody is told.
+    /// Closes it without notifying its users.
     func close() {
         connection?.close()
         connection = nil
@@ -69,7 +69,7 @@ final class ClusterNode: RedisConnectionOwner {
         awaited.removeAll()
     }
 
-    /// Closes it, and every user is told.
+    /// Closes it, and notifies every user.
     func fail(_ reason: String) { connection?.fail(reason) }
 
     // MARK: - Batches
@@ -112,10 +112,10 @@ final class ClusterNode: RedisConnectionOwner {
         connection = nil
         server = nil
         awaited.removeAll()
-        let told = users
+        let closed = users
         users = []
         cluster?.nodeClosed(self)
-        for link in told { link.nodeClosed(self, reason) }
+        for link in closed { link.nodeClosed(self, reason) }
     }
 
     func connectionReceived(_ reply: FlatReply) {

@@ -47,7 +47,7 @@ struct ClusterTopology {
     private(set) var isKnown = false
     private var phase = Phase.resting(dueNs: .min)
     private var wasHinted = false
-    /// Before that nobody is asked: hints come in numbers, from every partition, and as long as the trouble lasts.
+    /// Before that no node is asked: hints come in numbers, from every partition, and as long as the trouble lasts.
     private var earliestNs = Int64.min
     private var backoff: Backoff
     private var random: SeededRandom
@@ -112,7 +112,7 @@ struct ClusterTopology {
     }
 
     /// Time has passed.
-    /// - Returns: whom to ask; nil: nobody.
+    /// - Returns: the node to ask; nil: none.
     mutating func tick(nowNs: Int64) -> HostPort? {
         guard case .resting(let dueNs) = phase, nowNs >= dueNs else { return nil }
         var candidates = candidates()

@@ -52,7 +52,7 @@ final class PartitionLink: CounterStore {
     private var exchange = BatchExchange()
     /// nil if there is no batch.
     private var flight: Flight?
-    /// Whether the link is about to close: nothing is sent any more.
+    /// Whether the link is about to close: nothing more is sent.
     private var isEnding = false
     /// How often the oldest batch was sent on.
     private var redirections = 0
@@ -264,7 +264,7 @@ final class PartitionLink: CounterStore {
         return next
     }
 
-    /// A node that is not the master is left once nothing of this partition is there any more.
+    /// A node that is not the master is left once it has nothing more of this partition.
     private func leaveIfDone(_ node: ClusterNode) {
         if case .connected(let master) = state, master === node { return }
         if let flight, flight.isAt(node) { return }

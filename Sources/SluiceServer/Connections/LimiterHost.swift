@@ -567,7 +567,7 @@ final class LimiterHost {
     }
 }
 
-/// Tells the host from which partition's link an event comes.
+/// Adds the partition to the events of its link, for the host.
 private final class LinkDelegate: CounterStoreDelegate {
     private unowned let host: LimiterHost
     private let partition: Int

@@ -15,9 +15,9 @@ final class GRPCDoor: GRPCService, HostedConnection {
     private var unwritableSinceNs: Int64?
     /// Calls that wait for answers of the limiter.
     private var calls = NumberedTable<PendingCall>()
-    /// What waits for one: which check of which call, or nil for a settlement that nobody waits for.
+    /// What waits for one: which check of which call, or nil for a settlement whose answer no call needs.
     private var questions = NumberedTable<Question?>()
-    /// Streams that are told of each change of health.
+    /// Streams that get each change of health.
     private var watchers: Set<Int> = []
 
     private struct Question {

@@ -14,7 +14,7 @@ extension LimiterHost {
     ) -> Limiter.CheckOutcome {
         var now = SystemClock.now()
         now.waitedNs = max(0, now.monotonicNs - turns.readableNs)
-        // The limiter waits for the store for three quarters of its own budget. A shorter one is told as time that has
+        // The limiter waits for the store for three quarters of its own budget. A shorter one is passed as time that has
         // already passed.
         let ownNs = limiter.configuration.budgetMs * 1_000_000
         now.waitedNs += max(0, ownNs - budgetNs) / 4 * 3

@@ -45,7 +45,7 @@ def by_subject(caller: Caller) -> str | None:
 def by_bearer(caller: Caller) -> str | None:
     """`bearer:` and the first 32 hexadecimal digits of the SHA-256 of the bearer token: counters without the secret.
 
-    The token is not verified here: whoever makes up a token has a grant of its own. A policy for such grants belongs under `*`, or
+    The token is not verified here: a caller who makes up a token has a grant of its own. A policy for such grants belongs under `*`, or
     the gateway verifies tokens first.
     """
     kind, _, token = caller.headers.get("authorization", "").partition(" ")
