@@ -2,7 +2,7 @@ package import Logging
 import SluiceEngine
 import SluicePolicy
 
-/// Every setting, in the order of `--help`: a new one costs its row here and its row in the README.
+/// Every setting, in the order of `--help`: a new one costs its row here and its row in the table of this target's README.
 package struct SettingTable: Sendable {
     package let socketPath = Setting(
         "socket", "Path of the socket that gateways call (required)",

@@ -31,10 +31,11 @@ final class LimiterHost {
     /// The doors beside the socket; their checks have slots from `firstDoorSlot` on.
     private(set) var doors: [any Door] = []
     private static let firstDoorSlot = 1 << 24
-    private(set) var memory: MemoryBudget
+    var memory: MemoryBudget
     /// Whether `CL.THROTTLE` is on: its keys need no policy, so any caller may create any number of them.
     let answersThrottle: Bool
-    private var wantsRelief = false
+    /// Whether memory must be relieved at the end of the turn.
+    var wantsRelief = false
     private var sweptPart = 0
     /// Product and version of the store that was last connected; empty before.
     private(set) var storeDescription = ""
@@ -283,46 +284,6 @@ final class LimiterHost {
         memory.hasRoom(for: ServerBounds.bytesPerConnection, tableBytes: limiter.heldBytes)
     }
 
-    // MARK: - Memory
-
-    /// Records that connections hold so many bytes more than before.
-    @inline(__always)
-    func hold(_ bytes: Int) {
-        memory.add(bytes)
-        if bytes > 0, memory.connectionBytes > memory.limitBytes / 4 { watchMemory() }
-    }
-
-    /// Below a quarter of the budget connections never reach the bound.
-    private func watchMemory() {
-        guard !wantsRelief, memory.excessBytes(tableBytes: limiter.heldBytes) > 0 else { return }
-        wantsRelief = true
-        scheduleTurnsEnd()
-    }
-
-    func noteUnread() { memory.unread += 1 }
-
-    /// The bound is reached: closes the connections that hold most, until there is room again.
-    private func relieveMemory() {
-        wantsRelief = false
-        let all = connections.all
-        for connection in all { connection.verifyUnread() }
-        let excessBytes = memory.excessBytes(tableBytes: limiter.heldBytes)
-        guard excessBytes > 0 else { return }
-        var freedBytes = 0
-        var count = 0
-        for connection in all.sorted(by: { $0.heldBytes > $1.heldBytes }) {
-            guard freedBytes < excessBytes, connection.heldBytes > ServerBounds.bytesPerConnection else { break }
-            freedBytes += connection.heldBytes
-            count += 1
-            connection.cutOff()
-        }
-        guard count > 0 else { return }
-        memory.closed += Int64(count)
-        logger.warning(
-            "the memory for clients is used up, connections that held most of it were closed",
-            metadata: ["memory": "\(memory.limitBytes)", "closed": "\(count)", "freed": "\(freedBytes)"])
-    }
-
     func remove(slot: Int) {
         connections.remove(slot)
         reportDrained()
@@ -424,7 +385,7 @@ final class LimiterHost {
     }
 
     /// Runs after everything found at the sockets has been handled.
-    private func scheduleTurnsEnd() {
+    func scheduleTurnsEnd() {
         guard !isTurnsEndScheduled else { return }
         isTurnsEndScheduled = true
         eventLoop.assumeIsolated().execute { [self] in
@@ -521,68 +482,6 @@ final class LimiterHost {
             pump()
         }
     }
-
-    /// For the log: how many partitions count in the store, of how many.
-    private var sharedPartitions: String { "\(limiter.sharedPartitionCount) of \(limiter.partitionCount) partitions" }
-
-    private func log(_ notice: Limiter.Notice) {
-        switch notice {
-        case .storeReached:
-            logger.info("redis answers, counting is shared", metadata: ["server": "\(storeDescription)"])
-        case .storeLost(let reason) where limiter.isPartlyShared:
-            logger.warning(
-                "a part of redis is unavailable, its counters are local",
-                metadata: ["reason": "\(reason)", "shared": "\(sharedPartitions)"])
-        case .storeLost(let reason):
-            logger.warning("redis is unavailable, counting is local", metadata: ["reason": "\(reason)"])
-        case .storeStillUnavailable(let reason) where limiter.isPartlyShared:
-            logger.warning(
-                "a part of redis is still unavailable",
-                metadata: ["reason": "\(reason)", "shared": "\(sharedPartitions)"])
-        case .storeStillUnavailable(let reason):
-            logger.warning("redis is still unavailable", metadata: ["reason": "\(reason)"])
-        case .storeLostData:
-            logger.warning("redis lost its data; restoring counters")
-        case .storeClockBehind(let byMs):
-            logger.error("redis' clock has stepped back, windows are frozen", metadata: ["by_ms": "\(byMs)"])
-        case .storeClockFollowed(let byMs):
-            logger.warning(
-                "redis' clock has stayed behind and is now used: windows that had already begun may open again",
-                metadata: ["by_ms": "\(byMs)"])
-        case .keyFault(let reason):
-            logger.error("unexpected value in a redis key", metadata: ["reason": "\(reason)"])
-        case .changeFeedDown(let reason):
-            logger.warning(
-                "redis notifications unavailable; denial cache off", metadata: ["reason": "\(reason)"])
-        case .busy(let cause):
-            logger.warning(
-                "checks are answered BUSY", metadata: ["cause": "\(cause.figure)", "advice": "\(cause.advice)"])
-        case .evicting:
-            logger.notice(
-                "a table is full: dropping the least recently used identities, which redis still holds",
-                metadata: ["identities": "\(limiter.identityCount)", "max": "\(limiter.configuration.maxPlans)"])
-        case .changeFeedUp:
-            logger.info("redis notifications available; denial cache on")
-        }
-    }
-}
-
-/// Adds the partition to the events of its link, for the host.
-private final class LinkDelegate: CounterStoreDelegate {
-    private unowned let host: LimiterHost
-    private let partition: Int
-
-    init(_ host: LimiterHost, partition: Int) {
-        self.host = host
-        self.partition = partition
-    }
-
-    func linkConnected(server: String) { host.linkConnected(partition, server: server) }
-    func linkClosed(reason: String) { host.linkClosed(partition, reason: reason) }
-    func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
-        host.linkAnswered(partition, sequence: sequence, result)
-    }
-    func linkChangeFeed(_ event: ChangeFeedEvent) { host.linkChangeFeed(partition, event) }
 }
 
 extension Ticket {
@@ -591,30 +490,4 @@ extension Ticket {
 
     fileprivate var slot: Int { Int(rawValue >> 32) }
     fileprivate var number: UInt32 { UInt32(truncatingIfNeeded: rawValue) }
-}
-
-extension CheckAction {
-    fileprivate var mark: [UInt8] {
-        switch self {
-        case .check: []
-        case .charge: [1]
-        case .refund: [2]
-        }
-    }
-}
-
-extension CheckRequest {
-    /// Distinguishes the checks that a gateway may ask with one id. The order of options does not matter.
-    fileprivate func argumentsHash(_ action: CheckAction, in input: ByteBuffer) -> UInt64 {
-        func name(_ range: Range<Int>?) -> [UInt8] {
-            // The length comes first, so that different lists of names never have the same bytes.
-            guard let range else { return [0xFF] }
-            return [UInt8(range.count >> 8), UInt8(range.count & 0xFF)] + input.bytes(ofArgument: range)
-        }
-        let attributes = attributes.map { name($0.name) + name($0.value) }.sorted { $0.lexicographicallyPrecedes($1) }
-        let flags: [UInt8] = [reserve ? 1 : 0, approved ? 1 : 0] + action.mark
-        var hash = stableHash(withUnsafeBytes(of: cost.littleEndian, Array.init) + flags)
-        for part in [name(session), name(server)] + attributes { hash = stableHash(part, after: hash) }
-        return hash
-    }
 }

@@ -1,0 +1,42 @@
+import Logging
+import SluiceEngine
+
+extension LimiterHost {
+    /// Records that connections hold so many bytes more than before.
+    @inline(__always)
+    func hold(_ bytes: Int) {
+        memory.add(bytes)
+        if bytes > 0, memory.connectionBytes > memory.limitBytes / 4 { watchMemory() }
+    }
+
+    /// Below a quarter of the budget connections never reach the bound.
+    private func watchMemory() {
+        guard !wantsRelief, memory.excessBytes(tableBytes: limiter.heldBytes) > 0 else { return }
+        wantsRelief = true
+        scheduleTurnsEnd()
+    }
+
+    func noteUnread() { memory.unread += 1 }
+
+    /// The bound is reached: closes the connections that hold most, until there is room again.
+    func relieveMemory() {
+        wantsRelief = false
+        let all = connections.all
+        for connection in all { connection.verifyUnread() }
+        let excessBytes = memory.excessBytes(tableBytes: limiter.heldBytes)
+        guard excessBytes > 0 else { return }
+        var freedBytes = 0
+        var count = 0
+        for connection in all.sorted(by: { $0.heldBytes > $1.heldBytes }) {
+            guard freedBytes < excessBytes, connection.heldBytes > ServerBounds.bytesPerConnection else { break }
+            freedBytes += connection.heldBytes
+            count += 1
+            connection.cutOff()
+        }
+        guard count > 0 else { return }
+        memory.closed += Int64(count)
+        logger.warning(
+            "the memory for clients is used up, connections that held most of it were closed",
+            metadata: ["memory": "\(memory.limitBytes)", "closed": "\(count)", "freed": "\(freedBytes)"])
+    }
+}
