@@ -276,6 +276,7 @@ package struct Limiter {
 
     /// Swaps the finished checks with an empty array of the shell's, so that both keep their storage.
     package mutating func takeCompletions(into finished: inout [Completion]) {
+        statistics.dateWaited()
         finished.removeAll(keepingCapacity: true)
         swap(&finished, &completions)
     }

@@ -3,6 +3,15 @@ package struct Statistics: Sendable, Equatable {
     /// How many decisions by each source have no duration yet, `undatedBits` for each: see `date`.
     private var undated: UInt64 = 0
     private static let undatedBits: UInt64 = 12
+
+    /// Checks that waited equally long for one source, and are not in the durations yet: see `dateWaited`.
+    private struct Waited: Sendable, Equatable {
+        var tookNs: Int64 = 0
+        var source = Decision.Source.shared
+        var count: Int64 = 0
+    }
+
+    private var waited = Waited()
     /// Checks answered `BUSY`, for any cause.
     package var overloaded: Int64 = 0
     /// Checks answered after their budget had passed.
@@ -63,7 +72,19 @@ package struct Statistics: Sendable, Equatable {
     /// A check that waited is decided: counts the decision, and how long it took.
     mutating func count(_ decision: borrowing Decision, tookNs: Int64) {
         figures.rules.count(decision)
-        figures.addDuration(tookNs, decision.source)
+        // Checks that came together and are answered by one batch have waited equally long.
+        if tookNs == waited.tookNs, decision.source == waited.source {
+            waited.count &+= 1
+        } else {
+            dateWaited()
+            waited = Waited(tookNs: tookNs, source: decision.source, count: 1)
+        }
+    }
+
+    /// Gives the checks that waited their duration: before the figures are read.
+    mutating func dateWaited() {
+        if waited.count > 0 { figures.addDuration(waited.tookNs, waited.source, times: waited.count) }
+        waited.count = 0
     }
 
     /// Gives the decisions that were made at once in this run of checks, which has at most

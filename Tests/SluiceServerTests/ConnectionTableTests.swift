@@ -25,9 +25,10 @@ import Testing
         table.expectAnswer(0)
         table.remove(0)
         #expect(table.add(rig.makeHandler()) == 1)
-        #expect(table.answered(0) == nil)
+        table.noteAnswer(0)
+        #expect(table[0] == nil && table.handler(0) == nil)
         #expect(table.add(rig.makeHandler()) == 2)
-        #expect(table.answered(0) == nil)
+        table.noteAnswer(0)
         #expect(table.add(rig.makeHandler()) == 0)
         #expect(table.count == 3)
     }
@@ -73,8 +74,10 @@ import Testing
             default:
                 guard !pending.isEmpty else { continue }
                 let (slot, asker) = pending.remove(at: Int.random(in: 0..<pending.count, using: &random))
-                let reached = table.answered(slot)
+                table.noteAnswer(slot)
+                let reached = table[slot]
                 #expect(reached == nil ? live[slot] == nil : reached === asker)
+                #expect(table.handler(slot) === reached)
             }
             #expect(table.count == live.count)
         }

@@ -202,6 +202,9 @@ package struct PartitionedLimiter {
 
     package mutating func nextTickNs() -> Int64 { isAlone ? first.nextTickNs() : touched.nextTickNs }
 
+    /// `isShared` where a class holds the limiter: it is read after every event, and must not copy it.
+    package var isSharedNow: Bool { mutating get { isAlone ? first.isShared : isShared } }
+
     /// Whether a store seems overdue: see `Limiter.tick`.
     package var wantsLook: Bool { mutating get { isAlone ? first.wantsLook : touched.wantsLook } }
 

@@ -3,7 +3,14 @@
 struct ConnectionTable {
     private struct Slot {
         var connection: (any HostedConnection)?
+        /// The same, if it is one of the socket: called by its own type, it takes an answer without a copy.
+        var handler: ConnectionHandler?
         var awaited = 0
+
+        init(_ connection: any HostedConnection) {
+            self.connection = connection
+            handler = connection as? ConnectionHandler
+        }
     }
 
     let capacity: Int
@@ -19,30 +26,33 @@ struct ConnectionTable {
         guard count < capacity else { return nil }
         count += 1
         if let slot = free.popLast() {
-            slots[slot].connection = connection
+            slots[slot] = Slot(connection)
             return slot
         }
-        slots.append(Slot(connection: connection))
+        slots.append(Slot(connection))
         return slots.count - 1
     }
 
     mutating func remove(_ slot: Int) {
         guard slots[slot].connection != nil else { return }
         slots[slot].connection = nil
+        slots[slot].handler = nil
         count -= 1
         if slots[slot].awaited == 0 { free.append(slot) }
     }
 
     mutating func expectAnswer(_ slot: Int) { slots[slot].awaited += 1 }
 
-    /// Records an answer for the slot; returns its connection if it is still there.
-    mutating func answered(_ slot: Int) -> (any HostedConnection)? {
+    /// Records an answer for the slot, whose connection may no longer be there.
+    mutating func noteAnswer(_ slot: Int) {
         slots[slot].awaited -= 1
         if slots[slot].connection == nil && slots[slot].awaited == 0 { free.append(slot) }
-        return slots[slot].connection
     }
 
     subscript(slot: Int) -> (any HostedConnection)? { slots[slot].connection }
+
+    /// The connection, if it is one of the socket.
+    func handler(_ slot: Int) -> ConnectionHandler? { slots[slot].handler }
 
     var all: [any HostedConnection] { slots.compactMap(\.connection) }
 

@@ -253,7 +253,7 @@ final class LimiterHost {
 
     /// The uncommon options of a check; nil if it has none.
     private func extras(of check: CheckRequest, _ action: CheckAction, in input: ByteBuffer) -> CheckOptions? {
-        guard check.reserve || check.id != nil || action != .check else { return nil }
+        if case .check = action, !check.reserve, check.id == nil { return nil }
         return CheckOptions(
             reservation: check.reserve ? ReservationID(using: &random) : nil,
             id: check.id.map { Array(input.bytes(ofArgument: $0)) },
@@ -439,7 +439,7 @@ final class LimiterHost {
     }
 
     private func noteSharing(now: ClockReading) {
-        guard limiter.isShared else {
+        guard limiter.isSharedNow else {
             if unsharedSince == nil, !links.isEmpty { unsharedSince = now }
             return
         }
@@ -458,12 +458,22 @@ final class LimiterHost {
             let ticket = completions[index].ticket
             if ticket.slot >= Self.firstDoorSlot {
                 doors[ticket.slot - Self.firstDoorSlot].complete(ticket.number, completions[index].answer)
+                continue
+            }
+            connections.noteAnswer(ticket.slot)
+            if let handler = connections.handler(ticket.slot) {
+                handler.complete(ticket.number, completions[index].answer)
             } else {
-                connections.answered(ticket.slot)?.complete(ticket.number, completions[index].answer)
+                connections[ticket.slot]?.complete(ticket.number, completions[index].answer)
             }
         }
         for index in completions.indices where completions[index].ticket.slot < Self.firstDoorSlot {
-            connections[completions[index].ticket.slot]?.flushCompleted()
+            let slot = completions[index].ticket.slot
+            if let handler = connections.handler(slot) {
+                handler.flushCompleted()
+            } else {
+                connections[slot]?.flushCompleted()
+            }
         }
     }
 
