@@ -108,9 +108,11 @@ let package = Package(
             "SluiceServer",
             [
                 "SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceTerminal", "SluiceGRPC", "SluiceEnvoy",
-                nioCore, nioPosix, nioHTTP, logging, deque, protobuf,
+                "SluiceDecisionLog", nioCore, nioPosix, nioHTTP, logging, deque, protobuf,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ], resources: [.embedInCode("HTTP/page.html")]),
+        // The lines that the sidecar writes and sluicectl reads.
+        module("SluiceDecisionLog", ["SluicePolicy", "SluiceProtocol", nioCore]),
         module("SluiceClient", ["SluiceProtocol", nioCore, nioPosix]),
 
         // For people at a terminal.
@@ -126,7 +128,11 @@ let package = Package(
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         program(
-            "sluicectl", ["SluiceTerminal", "SluiceClient", "SluicePolicy", "SluiceProtocol", argumentParser]),
+            "sluicectl",
+            [
+                "SluiceTerminal", "SluiceClient", "SluiceDecisionLog", "SluiceEngine", "SluicePolicy", "SluiceProtocol",
+                argumentParser,
+            ]),
         program(
             "sluice-load",
             [
@@ -162,7 +168,8 @@ let package = Package(
             "SluiceServerTests",
             [
                 "SluiceServer", "SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceGRPC", "SluiceEnvoy",
-                "StoreModel", "Support", nioCore, nioPosix, nioHTTP, nioEmbedded, nioHTTP2, nioHPACK, protobuf, logging,
+                "SluiceDecisionLog", "StoreModel", "Support", nioCore, nioPosix, nioHTTP, nioEmbedded, nioHTTP2,
+                nioHPACK, protobuf, logging,
             ]),
         tests("SluiceGRPCTests", ["SluiceGRPC", nioCore, nioHTTP2, nioHPACK, nioEmbedded]),
         tests("SluiceEnvoyTests", ["SluiceEnvoy", "SluiceEngine", "SluicePolicy", "SluiceTerminal", protobuf]),
@@ -176,7 +183,7 @@ let package = Package(
             ]),
         tests(
             "SluiceControlTests",
-            ["sluicectl", "SluiceTerminal", "SluiceProtocol", "Support", nioCore, nioPosix]),
+            ["sluicectl", "SluiceTerminal", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests(
             "IntegrationTests", ["SluiceClient", "SluiceProcesses", "Support", nioCore], path: "Tests/Integration",
             exclude: ["StockClients", "Envoy"]),

@@ -93,6 +93,12 @@ package enum ServerBounds {
     /// Counters on a page of `/v1/counters` when `limit` is not given, and the most.
     static let countersPerPage = 100
     static let maxCountersPerPage = 1_000
+    /// Most bytes of the decision log that wait to be written: some 4,000 lines, more than a second of denials. Lines beyond
+    /// it are dropped and counted.
+    static let maxUnwrittenDecisionBytes = 1 << 20
+    /// Most bytes of questions kept for the decision log while their checks wait for the store. What does not fit is not
+    /// logged, and counted as dropped.
+    static let maxWaitingDecisionBytes = 16 << 20
     /// How long an ending process waits until everything is on the disk, ns.
     package static let stateCloseLimitNs: Int64 = 5_000_000_000
     /// Largest state file, bytes: some 500,000 counters. What does not fit is not kept, and that is reported. When half

@@ -96,20 +96,28 @@ actor PolicyReloader {
     private static let maxLoggedTools = 20
 }
 
-/// Reloads on SIGHUP, and when the files have changed.
+/// Reloads on SIGHUP, which also opens the decision log again, and when the files have changed.
 struct PolicyReloadService: Service {
     private let reloader: PolicyReloader
 
     /// How often the files are checked: a change takes effect after this time at most.
     private static let interval = Duration.seconds(2)
 
-    init(_ reloader: PolicyReloader) { self.reloader = reloader }
+    private let server: Server
+
+    init(_ reloader: PolicyReloader, server: Server) {
+        self.reloader = reloader
+        self.server = server
+    }
 
     func run() async throws {
         let signals = await UnixSignalsSequence(trapping: .sighup)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
-                for await _ in signals.cancelOnGracefulShutdown() { try await reloader.reload() }
+                for await _ in signals.cancelOnGracefulShutdown() {
+                    try await server.reopenDecisionLog()
+                    try await reloader.reload()
+                }
             }
             group.addTask {
                 try? await cancelWhenGracefulShutdown {

@@ -59,7 +59,7 @@ struct Sluiced: AsyncParsableCommand {
                     PolicyReloader(
                         source: settings.policySource, features: settings.policyFeatures,
                         policies: policies, fingerprint: fingerprint, server: server, logger: logger
-                    ) { Self.clusterFault(settings, $0) })),
+                    ) { Self.clusterFault(settings, $0) }, server: server)),
         ]
         if let gateways {
             services.append(.init(service: GatewaysReloadService(gateways, server: server, logger: logger)))
@@ -212,6 +212,7 @@ struct Sluiced: AsyncParsableCommand {
         configuration.grpc = GRPCConfiguration(
             socketPath: settings.grpcSocketPath, address: settings.grpcAddress, budgetMs: settings.grpcBudgetMs)
         configuration.grpc.gateways = gateways
+        configuration.decisionLog = try openDecisionLog(settings)
         return try await Server.make(
             configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
             logger: logger
@@ -219,6 +220,15 @@ struct Sluiced: AsyncParsableCommand {
             guard let store else { return [] }
             guard isCluster else { return [RedisLink(store, eventLoop: eventLoop, logger: logger)] }
             return RedisCluster(store, partitions: partitions, eventLoop: eventLoop, logger: logger).makeLinks()
+        }
+    }
+
+    private func openDecisionLog(_ settings: Settings) throws -> DecisionLogConfiguration? {
+        guard let path = settings.decisionLog else { return nil }
+        do {
+            return DecisionLogConfiguration(file: try LineFile(path), sample: settings.decisionLogSample)
+        } catch {
+            throw fail(EX_CONFIG, "--decision-log: \(error)")
         }
     }
 

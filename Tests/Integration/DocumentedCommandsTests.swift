@@ -112,8 +112,14 @@ extension Integration {
         private static let files: [(name: String, text: String)] = [
             ("old.json", policy), ("policy.json", policy.replacing("\"max\": 10", with: "\"max\": 20")),
             ("new.json", policy.replacing("\"max\": 10", with: "\"max\": 20")), ("policies/coding.json", policy),
-            ("policies/grants.json", #"{"*": "coding"}"#),
+            ("policies/grants.json", #"{"*": "coding"}"#), ("decisions.jsonl", decisions), ("a.jsonl", decisions),
+            ("b.jsonl", decisions),
         ]
+        private static let decisions = """
+            {"time":"2026-11-30T10:00:00.000Z","sample":1}
+            {"time":"2026-11-30T10:00:01.000Z","action":"check","grant":"alice","tool":"opencode_run","verdict":"allow"}
+
+            """
         private static let servers = """
             export SLUICE_SOCKET=sluice.sock
             redis-server --port 0 --unixsocket redis.sock --save '' >/dev/null &

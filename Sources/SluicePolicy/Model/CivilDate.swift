@@ -3,13 +3,13 @@
 /// The algorithms are Howard Hinnant's `days_from_civil` and `civil_from_days`
 /// (https://howardhinnant.github.io/date_algorithms.html): years are taken to begin in March, so that the leap day is
 /// the last of its year, and 400 of them (an era of 146,097 days) repeat exactly.
-enum CivilDate {
+package enum CivilDate {
     private static let daysPerEra: Int64 = 146_097
     /// From 0000-03-01, where era 0 begins, to 1970-01-01.
     private static let daysBeforeEpoch: Int64 = 719_468
 
     /// The first day of a month. Months are counted from January of the year 0, which is month 0.
-    static func firstDay(ofMonth month: Int64) -> Int64 {
+    package static func firstDay(ofMonth month: Int64) -> Int64 {
         // March is 0 and begins the year.
         let monthFromMarch = floorModulo(month - 2, 12)
         let year = floorDivide(month - 2, 12)
@@ -21,7 +21,7 @@ enum CivilDate {
     }
 
     /// The month of a day, counted as in `firstDay(ofMonth:)`.
-    static func month(ofDay day: Int64) -> Int64 {
+    package static func month(ofDay day: Int64) -> Int64 {
         let shifted = day + daysBeforeEpoch
         let era = floorDivide(shifted, daysPerEra)
         let dayOfEra = shifted - era * daysPerEra

@@ -122,6 +122,15 @@ package struct SettingTable: Sendable {
     package let answersThrottle = Setting(
         "cl-throttle", "Answer CL.THROTTLE, which needs no policy: every user of the socket can make keys",
         off: "it is off")
+    package let decisionLog = Setting(
+        "decision-log",
+        "File that a line of JSON is appended to for each denial, or stderr; SIGHUP opens it again", default: "none",
+        parse: textOrNone)
+    package let decisionLogSample = Setting(
+        "decision-log-sample",
+        "Log one in so many of the allowed decisions, too; 1: all, as policy replay needs; 0: none", default: "0",
+        expected: "a whole number from 0 to 1000000"
+    ) { text in Int64(text).flatMap { (0...1_000_000).contains($0) ? $0 : nil } }
     package let logLevel = Setting(
         "log-level", Logger.Level.allCases.map(\.rawValue).joined(separatedBy: "or"), default: "info",
         expected: Logger.Level.allCases.map(\.rawValue).joined(separatedBy: "or")

@@ -30,7 +30,9 @@ final class LimiterHost {
     private(set) var connections: ConnectionTable
     /// The doors beside the socket; their checks have slots from `firstDoorSlot` on.
     private(set) var doors: [any Door] = []
-    private static let firstDoorSlot = 1 << 24
+    static let firstDoorSlot = 1 << 24
+    /// Set if decisions are logged.
+    var decisionLog: DecisionLog?
     var memory: MemoryBudget
     /// Whether `CL.THROTTLE` is on: its keys need no policy, so any caller may create any number of them.
     let answersThrottle: Bool
@@ -156,6 +158,7 @@ final class LimiterHost {
     /// Adds a check that was read; `decideGathered` decides it with the others.
     func gather(_ check: CheckRequest, _ action: CheckAction = .check, in input: ByteBuffer) {
         gathered.append(check, extras: extras(of: check, action, in: input)) { identify(check, in: input, as: &$0) }
+        decisionLog?.gather(check, action, in: input)
     }
 
     /// Decides the gathered checks for the connection in `slot`, in order. A waiting check is answered later through
@@ -167,17 +170,21 @@ final class LimiterHost {
         var checks = CheckBatch()
         swap(&checks, &gathered)
         limiter.find(&checks.identities, now: now)
+        let log = decisionLog
         var answeredCount = 0
         for index in 0..<checks.count {
             let check = checks[index]
+            let ticket = Ticket(slot: slot, number: next())
             let outcome = limiter.check(
                 checks.identities, index, cost: check.cost, isPeek: check.isPeek, wantsTrace: check.wantsTrace,
-                extras: checks.extras(of: index), ticket: Ticket(slot: slot, number: next()), now: now)
+                extras: checks.extras(of: index), ticket: ticket, now: now)
             if case .answered = outcome { answeredCount += 1 }
+            log?.decided(index, outcome, ticket, door: doorName(ofSlot: slot), now: now)
             follow(outcome, slot: slot)
             decided(outcome)
         }
         limiter.noteAnswered(answeredCount, now: now)
+        log?.endGathered()
         checks.removeAll()
         swap(&checks, &gathered)
     }
@@ -236,6 +243,8 @@ final class LimiterHost {
             grant: Array(input.bytes(ofArgument: request.grant)),
             reservation: input.bytes(ofArgument: request.reservation), settlement,
             ticket: Ticket(slot: slot, number: number), now: now)
+        decisionLog?.settled(
+            request, in: input, outcome, Ticket(slot: slot, number: number), door: doorName(ofSlot: slot), now: now)
         // Operations for the store are sent even if the answer is known at once.
         if case .waiting = outcome { expectAnswer(slot) } else { schedulePump() }
         return outcome
@@ -453,6 +462,7 @@ final class LimiterHost {
         limiter.takeCompletions(into: &finished)
         // A local variable: a class's property would be copied before it is passed on.
         let finished = finished
+        if let log = decisionLog, !finished.isEmpty { self.log(finished, log) }
         let completions = finished.span
         for index in completions.indices {
             let ticket = completions[index].ticket
@@ -494,10 +504,11 @@ final class LimiterHost {
     }
 }
 
+/// A ticket is a connection's or a door's place, and the place of the answer there.
 extension Ticket {
     /// A place among a connection's replies.
     fileprivate init(slot: Int, number: UInt32) { self.init(rawValue: UInt64(slot) << 32 | UInt64(number)) }
 
-    fileprivate var slot: Int { Int(rawValue >> 32) }
+    var slot: Int { Int(rawValue >> 32) }
     fileprivate var number: UInt32 { UInt32(truncatingIfNeeded: rawValue) }
 }

@@ -22,6 +22,8 @@ package struct ServerConfiguration: Sendable {
     package var http = HTTPConfiguration()
     /// Where gateways call over gRPC.
     package var grpc = GRPCConfiguration()
+    /// Where decisions are logged; nil: nowhere.
+    package var decisionLog: DecisionLogConfiguration?
     /// The state that survives the process; nil: none.
     package var state: SavedState?
     package var facts: ServerFacts
@@ -113,6 +115,9 @@ package final class Server: Sendable {
             limiter: limiter, links: links, keeper: keeper, maxConnections: maxConnections,
             memoryBytes: configuration.memoryBytes, answersThrottle: configuration.answersThrottle,
             eventLoop: eventLoop, logger: logger)
+        host.decisionLog = configuration.decisionLog.map {
+            DecisionLog($0, writer: LineWriter($0.file, eventLoop: eventLoop, logger: logger))
+        }
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
         let operators = OperatorCommands(
             host: host, facts: configuration.facts, operatorUserIDs: configuration.operatorUserIDs)
@@ -282,7 +287,7 @@ package final class Server: Sendable {
                 box.value?.succeed()
                 box.value = nil
             }
-            host.value.closeState(complete)
+            host.value.closeState { [host] in host.value.closeDecisionLog(complete) }
             eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(ServerBounds.stateCloseLimitNs), complete)
         }.get()
         try await endHTTPDrain()
@@ -308,6 +313,11 @@ extension Server {
     /// Replaces the policies between two checks.
     package func replacePolicies(_ policies: PolicySet) async throws {
         try await eventLoop.submit { [host] in host.value.replacePolicies(policies) }.get()
+    }
+
+    /// Opens the file of the decision log again, which may have been moved away.
+    package func reopenDecisionLog() async throws {
+        try await eventLoop.submit { [host] in host.value.decisionLog?.reopen() }.get()
     }
 
     /// Records for `INFO` that newer policies were rejected.

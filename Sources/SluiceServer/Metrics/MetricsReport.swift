@@ -213,6 +213,11 @@ struct MetricsReport {
             .gauge("sluice_state_file_bytes", "Size of the state file (--state-dir).", host.keeper?.fileBytes ?? 0),
             .gauge("sluice_state_unwritten", "Changes of the state that are not on the disk yet.", host.unwrittenCount),
             .counter("sluice_state_faults_total", "Failed writes of the state.", host.keeper?.faults ?? 0),
+            .counter(
+                "sluice_decision_log_lines_total", "Lines of the decision log.", host.decisionLog?.lineCount ?? 0),
+            .counter(
+                "sluice_decision_log_dropped_total", "Lines missing in the decision log, which could not be written.",
+                host.decisionLog?.droppedCount ?? 0),
             .gauge(
                 "sluice_budget_seconds", "How long a check may take (--budget).",
                 ms: host.limiter.configuration.budgetMs),

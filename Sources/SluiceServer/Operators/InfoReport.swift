@@ -116,6 +116,8 @@ struct InfoReport {
                 ("key_faults", String(statistics.faults)),
                 ("settled", String(statistics.settled)),
                 ("unsettled_counters", String(host.limiter.journalCount)),
+                ("decision_log_lines", String(host.decisionLog?.lineCount ?? 0)),
+                ("decision_log_dropped", String(host.decisionLog?.droppedCount ?? 0)),
             ]
     }
 

@@ -3,7 +3,6 @@ import NIOCore
 import NIOPosix
 package import SluiceEngine
 import SluicePolicy
-import SluicePolicy
 import SluiceProtocol
 
 /// The operators' commands: `COUNTERS`, `INFO` and `POLICY`.

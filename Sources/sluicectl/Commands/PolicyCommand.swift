@@ -5,7 +5,7 @@ import SluiceTerminal
 struct PolicyCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "policy",
-        abstract: "Checks, shows and compares policies, of documents or of a running sidecar.",
+        abstract: "Checks, shows and compares policies, and tries them on recorded calls.",
         discussion: """
             Wherever a document is named, a folder with NAME.json documents and grants.json may be named as well.
 
@@ -14,9 +14,11 @@ struct PolicyCommand: ParsableCommand {
               sluicectl policy show policies/ --grant alice-laptop
               sluicectl policy diff --socket sluice.sock policy.json
               sluicectl policy schema >policy.schema.json
+              sluicectl policy replay new.json --log decisions.jsonl
             """,
         subcommands: [
             PolicyCheckCommand.self, PolicyShowCommand.self, PolicyDiffCommand.self, PolicySchemaCommand.self,
+            PolicyReplayCommand.self, PolicySuggestCommand.self,
         ])
 }
 

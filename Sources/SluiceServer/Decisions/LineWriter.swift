@@ -1,0 +1,135 @@
+import Logging
+import NIOCore
+import NIOPosix
+
+/// Appends lines to a file on a thread of its own, because a disk may be slow. It never waits: lines for which there is no
+/// room are dropped and counted, and the next line that is written says how many.
+///
+/// Confined to the host's loop, except for the file, which belongs to the thread.
+final class LineWriter {
+    private var file: LineFile
+    private let threads = NIOThreadPool(numberOfThreads: 1)
+    private let eventLoop: any EventLoop
+    private let logger: Logger
+    /// Whole lines that wait to be written.
+    private var waiting: [UInt8] = []
+    private var waitingCount: Int64 = 0
+    private var isWriting = false
+    private var isDue = false
+    private var wantsReopen = false
+    private var whenClosed: (() -> Void)?
+    private var isFailing = false
+    /// Whether the file ends within a line.
+    private var isCut = false
+    private(set) var droppedCount: Int64 = 0
+    /// Of those dropped, how many the file does not say yet.
+    private var unsaid: Int64 = 0
+
+    init(_ file: LineFile, eventLoop: any EventLoop, logger: Logger) {
+        self.file = file
+        self.eventLoop = eventLoop
+        self.logger = logger
+        threads.start()
+    }
+
+    deinit { threads.shutdownGracefully { _ in } }
+
+    /// - Parameter line: with its line feed.
+    func append(_ line: [UInt8]) {
+        guard waiting.count + line.count <= ServerBounds.maxUnwrittenDecisionBytes else { return drop(1) }
+        if unsaid > 0 {
+            waiting += "{\"dropped\":\(unsaid)}\n".utf8
+            unsaid = 0
+        }
+        waiting += line
+        waitingCount += 1
+        guard !isDue, !isWriting else { return }
+        isDue = true
+        // What comes in the same turn is written together.
+        eventLoop.assumeIsolated().execute { [self] in
+            isDue = false
+            write()
+        }
+    }
+
+    private func drop(_ count: Int64) {
+        droppedCount += count
+        unsaid += count
+    }
+
+    private func write() {
+        guard !isWriting else { return }
+        if wantsReopen { return reopenNow() }
+        guard !waiting.isEmpty else {
+            whenClosed?()
+            whenClosed = nil
+            return
+        }
+        isWriting = true
+        var bytes: [UInt8] = isCut ? [UInt8(ascii: "\n")] : []
+        let head = bytes.count
+        bytes += waiting
+        let count = waitingCount
+        waiting.removeAll(keepingCapacity: true)
+        waitingCount = 0
+        threads.runIfActive(eventLoop: eventLoop) { [file, bytes] in file.append(bytes[...]) }
+            .assumeIsolated().whenComplete { [self] result in
+                isWriting = false
+                wrote((try? result.get()) ?? (0, "it is closed"), of: bytes, head: head, count)
+                write()
+            }
+    }
+
+    private func wrote(_ done: (count: Int, reason: String?), of bytes: [UInt8], head: Int, _ count: Int64) {
+        guard let reason = done.reason else {
+            if isFailing { logger.info("the decision log is written again", metadata: metadata) }
+            (isFailing, isCut) = (false, false)
+            return
+        }
+        let written = bytes.prefix(done.count)
+        let lines = written.dropFirst(head).reduce(0) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 }
+        drop(max(0, count - Int64(lines)))
+        if done.count > 0 { isCut = written.last != UInt8(ascii: "\n") }
+        guard !isFailing else { return }
+        isFailing = true
+        logger.error(
+            "the decision log cannot be written, decisions are missing in it",
+            metadata: metadata.merging(["reason": "\(reason)"]) { $1 })
+    }
+
+    private var metadata: Logger.Metadata { ["file": "\(file.path ?? LineFile.standardError)"] }
+
+    /// Later lines go to a new file of the same name, if the old one was moved away.
+    func reopen() {
+        wantsReopen = true
+        write()
+    }
+
+    private func reopenNow() {
+        wantsReopen = false
+        guard let path = file.path else { return write() }
+        isWriting = true
+        // The lines before go to the old file: those that wait were appended after the signal, or a moment earlier.
+        threads.runIfActive(eventLoop: eventLoop) { try LineFile(path) }
+            .assumeIsolated().whenComplete { [self] result in
+                isWriting = false
+                switch result {
+                case .success(let new):
+                    file.close()
+                    file = new
+                    isCut = false
+                    logger.info("the decision log was opened again", metadata: metadata)
+                case .failure(let error):
+                    logger.error(
+                        "the decision log cannot be opened again, the old file stays", metadata: ["fault": "\(error)"])
+                }
+                write()
+            }
+    }
+
+    /// Writes what waits, and calls back on the loop.
+    func close(_ completion: @escaping () -> Void) {
+        whenClosed = completion
+        write()
+    }
+}
