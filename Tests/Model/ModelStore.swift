@@ -121,7 +121,7 @@ package struct ModelStore: Sendable {
         }
         reply.previousSequence = max(0, marker.charged)
         if marker.newest >= batch.sequence {
-            reply.status = .superseded
+            reply.status = .outOfOrder
             reply.previousSequence = marker.newest
             setMarker(of: replica, marker)
             return .success(reply)
@@ -142,6 +142,12 @@ package struct ModelStore: Sendable {
             return .success(reply)
         }
         if isTold { reply.previousSequence = 0 }
+        if batch.requiredSequence > reply.previousSequence {
+            reply.status = .outOfOrder
+            reply.previousSequence = max(0, marker.newest)
+            setMarker(of: replica, marker)
+            return .success(reply)
+        }
         let nowMs = max(clockMs, batch.minTimeMs)
         isBehind = batch.isStoreBehind
         var firstKey = 0

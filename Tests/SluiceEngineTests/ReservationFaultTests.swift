@@ -192,7 +192,7 @@ import Testing
         rig.connect()
         #expect(rig.commands().isEmpty && used(rig, ten) == 1)
         guard case .success(let late) = rig.run(batch) else { return }
-        #expect(late.status == .superseded)
+        #expect(late.status == .outOfOrder)
         #expect(rig.settle(id, .cancel) == true && used(rig, ten) == 0)
     }
 

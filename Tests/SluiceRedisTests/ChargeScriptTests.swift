@@ -166,9 +166,9 @@ import Testing
         batch.add(TestCharge(key: "a", max: 9))
         #expect(try await link.run(batch).previousSequence == 0)
         let again = try await link.run(batch)
-        #expect(again.status == .superseded && again.previousSequence == 5 && again.results.isEmpty)
+        #expect(again.status == .outOfOrder && again.previousSequence == 5 && again.results.isEmpty)
         batch.sequence = 4
-        #expect(try await link.run(batch).status == .superseded)
+        #expect(try await link.run(batch).status == .outOfOrder)
         #expect(try redis.command("GET", "a") == .string("1"))
         batch.sequence = 6
         batch.acknowledgedSequence = 5

@@ -28,6 +28,7 @@ import Testing
             0x00,  // floor
             0xa7, 0x33, 0x36, 0x30, 0x30, 0x30, 0x30, 0x30,  // the marker's time to live, "3600000"
             0x00,  // the acknowledged data loss
+            0x00,  // what must have run
             0x92, 0x00, 0xcd, 0xea, 0x60,  // windows: 0, 60,000
             0x92,  // two shapes
             0x95, 0x01, 0x01, 0x01, 0x0a, 0x00,
@@ -251,7 +252,7 @@ import Testing
         let undecided = try decode("*4\r\n\(head)$3\r\nERR\r\n$-1\r\n$-1\r\n", batch)
         #expect(undecided.results == [-2, -1] && undecided.words == ["ERR"])
         #expect(try decode("*3\r\n:0\r\n:17\r\n:0\r\n", batch).status == .forgot)
-        #expect(try decode("*3\r\n:-1\r\n:17\r\n:9\r\n", batch).status == .superseded)
+        #expect(try decode("*3\r\n:-1\r\n:17\r\n:9\r\n", batch).status == .outOfOrder)
     }
 
     @Test func readsWhyAReservationWasNotSettled() throws {

@@ -9,7 +9,7 @@ final class PartitionDriver: CounterStoreDelegate {
         var charged: Int64 = 0
         var answered = 0
         var rejected = 0
-        var superseded = 0
+        var outOfOrder = 0
         var forgotten = 0
         var givenUp = 0
         var closures: [String] = []
@@ -103,7 +103,7 @@ final class PartitionDriver: CounterStoreDelegate {
                 outcome.charged += Int64(unconfirmed.count { $0 <= reply.previousSequence }) + reply.results[0]
                 unconfirmed = []
                 acknowledged = max(acknowledged, sequence)
-            case .superseded: outcome.superseded += 1
+            case .outOfOrder: outcome.outOfOrder += 1
             case .forgot: outcome.forgotten += 1
             }
         }

@@ -65,9 +65,9 @@ import Testing
     @Test func aBatchThatRanAheadOfOneSentAgainWaitsForIt() async throws {
         // The second batch finds the script, because another replica loaded it in between.
         let ran = "*2\r\n*3\r\n:1\r\n:1700000000000\r\n:0\r\n:1\r\n"
-        let superseded = "*3\r\n:-1\r\n:1700000000000\r\n:2\r\n"
+        let outOfOrder = "*3\r\n:-1\r\n:1700000000000\r\n:2\r\n"
         let server = try await StubRedis.start([
-            StubRedis.greeting, "-NOSCRIPT No matching script.\r\n\(ran)", superseded,
+            StubRedis.greeting, "-NOSCRIPT No matching script.\r\n\(ran)", outOfOrder,
         ])
         let link = try await LinkHarness.make(server.url)
         _ = try await link.connect()
@@ -76,7 +76,7 @@ import Testing
         guard case .answered(1, .success(let first)) = try await link.next(),
             case .answered(2, .success(let second)) = try await link.next()
         else { throw SupportError("not in order") }
-        #expect(first.status == .superseded && second.status == .ran)
+        #expect(first.status == .outOfOrder && second.status == .ran)
     }
 
     @Test func aKilledServerClosesTheLinkAndItConnectsAgain() async throws {

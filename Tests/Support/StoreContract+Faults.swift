@@ -265,11 +265,35 @@ extension StoreContract {
             let last = contract.sequence
             for sequence in [last, last - 1] {
                 let reply = try await contract.run([contract.check(a)], sequence: sequence, acknowledged: 0)
-                guard reply.status == .superseded, reply.previousSequence == last, reply.results.isEmpty else {
+                guard reply.status == .outOfOrder, reply.previousSequence == last, reply.results.isEmpty else {
                     throw contract.violation("\(reply)", line: #line)
                 }
             }
             let next = try await contract.run([contract.check(a)], sequence: last + 5, acknowledged: last)
+            guard next.status == .ran, next.previousSequence == last, next.results == [1, 2] else {
+                throw contract.violation("\(next)", line: #line)
+            }
+        },
+        Case("marker: a batch whose required one did not run charges nothing") { contract in
+            let a = contract.fixed("a", max: 9)
+            try await contract.expect(contract.check(a), gives: [1, 1])
+            let last = contract.sequence
+            for sequence in [last + 2, last + 3] {
+                let reply = try await contract.run(
+                    [contract.check(a)], sequence: sequence, acknowledged: last, required: last + 1)
+                guard reply.status == .outOfOrder, reply.previousSequence == last, reply.results.isEmpty else {
+                    throw contract.violation("\(reply)", line: #line)
+                }
+            }
+            // A heartbeat that ran in its place does not stand for it.
+            let beat = try await contract.run(
+                [contract.heartbeat(lifeMs: 30_000)], sequence: last + 4, acknowledged: last)
+            let behind = try await contract.run(
+                [contract.check(a)], sequence: last + 5, acknowledged: last, required: last + 1)
+            guard beat.previousSequence == last, behind.status == .outOfOrder, behind.previousSequence == last + 4
+            else { throw contract.violation("\(beat), \(behind)", line: #line) }
+            let next = try await contract.run(
+                [contract.check(a)], sequence: last + 6, acknowledged: last, required: last)
             guard next.status == .ran, next.previousSequence == last, next.results == [1, 2] else {
                 throw contract.violation("\(next)", line: #line)
             }
@@ -288,7 +312,7 @@ extension StoreContract {
             }
             for sequence in [last, last + 1, last + 4] {
                 let reply = try await contract.run([contract.check(a)], sequence: sequence, acknowledged: last)
-                guard reply.status == .superseded, reply.previousSequence == last + 4 else {
+                guard reply.status == .outOfOrder, reply.previousSequence == last + 4 else {
                     throw contract.violation("\(reply)", line: #line)
                 }
             }
@@ -338,7 +362,7 @@ extension StoreContract {
             for text in ["4503599627370496", "17 4503599627370496"] {
                 try await contract.store.setMarker(text)
                 let reply = try await contract.run([contract.check(a)])
-                guard reply.status == .superseded, reply.previousSequence == 1 << 52 else {
+                guard reply.status == .outOfOrder, reply.previousSequence == 1 << 52 else {
                     throw contract.violation("\(text): \(reply)", line: #line)
                 }
             }

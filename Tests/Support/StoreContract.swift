@@ -281,8 +281,8 @@ package struct StoreContract {
     }
 
     mutating func run(
-        _ entries: [Entry], sequence: Int64? = nil, acknowledged: Int64? = nil, lossMs: Int64 = 0,
-        isBehind: Bool = false
+        _ entries: [Entry], sequence: Int64? = nil, acknowledged: Int64? = nil, required: Int64 = 0,
+        lossMs: Int64 = 0, isBehind: Bool = false
     ) async throws -> BatchReply {
         var batch = Batch()
         batch.isStoreBehind = isBehind
@@ -290,6 +290,7 @@ package struct StoreContract {
         batch.acknowledgedSequence = acknowledged ?? lastSequence
         lastSequence = sequence ?? lastSequence + 1
         batch.sequence = lastSequence
+        batch.requiredSequence = required
         batch.minTimeMs = nowMs
         for entry in entries { batch.append(entry) }
         guard isDressed else { return try await store.run(batch) }

@@ -168,6 +168,9 @@ package struct Batch: Sendable, Equatable {
     /// The highest sequence that this replica knows to have run; 0 if none. If the store no longer has it, the store
     /// lost its data, and the script charges nothing.
     package var acknowledgedSequence: Int64 = 0
+    /// The last batch before this one that may have charged and has no answer; 0 if none. Unless it ran, the script
+    /// charges nothing: the answers of both could be lost, and then the sequence of this one would show that both ran.
+    package var requiredSequence: Int64 = 0
     /// The last `BatchReply.forgotSinceMs` that this replica received; 0 if none, or if a batch of its ran since. It
     /// acknowledges that reply.
     package var forgotSinceMs: Int64 = 0

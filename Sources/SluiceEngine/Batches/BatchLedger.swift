@@ -21,6 +21,8 @@ struct BatchLedger {
     private var lossSequence: Int64 = 0
     /// Replies in a row that say that nothing ran.
     private var unrunReplies = 0
+    /// Batches up to this sequence were sent before the last of those replies.
+    private var unrunSequence: Int64 = 0
     /// Checks and settlements that wait for an answer.
     private(set) var waitingCount = 0
 
@@ -102,12 +104,17 @@ struct BatchLedger {
 
     // MARK: - Sending
 
-    /// Whether another batch may be sent. None may follow a batch of write-backs, so that the marker shows whether
-    /// that ran.
-    var maySend: Bool { inFlight.count < EngineBounds.maxBatchesInFlight && !isLastWriteBack }
+    /// Whether another batch may be sent. After a reply that nothing ran, those in flight do not run either, nor would
+    /// one that requires them.
+    var maySend: Bool {
+        inFlight.count < EngineBounds.maxBatchesInFlight && inFlight.first?.sequence ?? .max > unrunSequence
+    }
 
-    /// Whether the batch that was sent last writes back.
-    var isLastWriteBack: Bool { inFlight.last?.kind.writesBack ?? false }
+    /// See `Batch.requiredSequence`.
+    var lastOpenSequence: Int64 {
+        if let index = inFlight.lastIndex(where: \.mayCharge) { return inFlight[index].sequence }
+        return unconfirmed.last?.sequence ?? 0
+    }
 
     /// The first batch that was gathered, if one may be sent.
     mutating func takeNext() -> PendingBatch? { maySend && !queue.isEmpty ? queue.removeFirst() : nil }
@@ -132,21 +139,6 @@ struct BatchLedger {
         queue.insert(batch, at: queue.firstIndex { $0.firstID > firstID } ?? queue.endIndex)
     }
 
-    /// A repeat of an unconfirmed batch's write-backs, under the same sequence and before anything else: either they
-    /// run now, or the marker says that they had run. With a later sequence the marker would no longer show that if
-    /// this answer got lost as well.
-    ///
-    /// - Returns: it, and the unconfirmed batch if nothing of that is left.
-    mutating func takeRetry() -> (retry: PendingBatch, emptied: PendingBatch?)? {
-        guard let index = unconfirmed.firstIndex(where: \.kind.writesBack) else { return nil }
-        var retry = newBatch()
-        retry.sequence = unconfirmed[index].sequence
-        retry.kind = .retry
-        unconfirmed[index].kind = .checks
-        swap(&retry.writeBacks, &unconfirmed[index].writeBacks)
-        return (retry, unconfirmed[index].hasOnlyHeartbeats ? unconfirmed.remove(at: index) : nil)
-    }
-
     // MARK: - Replies
 
     /// Takes the batch in flight that was answered; nil if none has that sequence.
@@ -159,6 +151,7 @@ struct BatchLedger {
     /// - Returns: whether it says for the first time that the store lost its data.
     mutating func replied(_ reply: borrowing BatchReply, to sequence: Int64) -> Bool {
         unrunReplies = reply.status == .ran ? 0 : min(unrunReplies + 1, EngineBounds.maxUnrunAnswers)
+        if reply.status != .ran { unrunSequence = lastSequence }
         switch reply.status {
         case .ran:
             acknowledgedSequence = sequence
@@ -172,7 +165,7 @@ struct BatchLedger {
             guard sequence > lossSequence else { return false }
             lossSequence = lastSequence
             return true
-        case .superseded:
+        case .outOfOrder:
             // The marker outlives a process, so it may be ahead of every sequence sent from here. No batch runs until
             // the sequence exceeds it.
             lastSequence = max(lastSequence, reply.previousSequence)
@@ -212,7 +205,7 @@ struct BatchLedger {
     /// Whether it is open of anything that counts, or was admitted locally, whether the store has it.
     var hasOpenCharges: Bool {
         inFlight.contains { !$0.writeBacks.isEmpty || $0.hasAdmittedLocally }
-            || unconfirmed.contains { !$0.hasOnlyHeartbeats }
+            || !unconfirmed.isEmpty
     }
 
     /// Whether write-backs or restores are in flight.

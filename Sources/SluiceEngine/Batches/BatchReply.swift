@@ -5,8 +5,8 @@ package struct BatchReply: Sendable, Equatable {
         case ran = 1
         /// The store does not have the acknowledged sequence. Nothing was charged.
         case forgot = 0
-        /// A later batch of this replica ran before this one. Nothing was charged.
-        case superseded = -1
+        /// A later batch of this replica ran before this one, or the one that it requires did not. Nothing was charged.
+        case outOfOrder = -1
     }
 
     package var status: Status = .ran
@@ -14,7 +14,7 @@ package struct BatchReply: Sendable, Equatable {
     package var timeMs: Int64 = 0
     /// The sequence that the store had recorded for this replica before this batch: of the last batch that may have
     /// charged; 0 if none. A batch that may charge, and whose answer never came, ran if and only if its sequence is
-    /// not above this. If `superseded`, it is the sequence of the last batch that ran at all, which does not prove
+    /// not above this. If `outOfOrder`, it is the sequence of the last batch that ran at all, which does not prove
     /// that.
     package var previousSequence: Int64 = 0
     /// If the status is `forgot`, since when the store has reported that to this replica, ms since the epoch; else 0.

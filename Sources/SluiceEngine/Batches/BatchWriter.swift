@@ -86,9 +86,12 @@ struct BatchWriter {
     }
 
     /// Completes the batch with its sequence, and with the highest sequence and time that the store has reported.
-    mutating func end(_ sequence: Int64, _ ledger: borrowing BatchLedger, _ clock: borrowing WindowClock) {
-        batch.sequence = sequence
+    mutating func end(
+        _ pending: borrowing PendingBatch, _ ledger: borrowing BatchLedger, _ clock: borrowing WindowClock
+    ) {
+        batch.sequence = pending.sequence
         batch.acknowledgedSequence = ledger.acknowledgedSequence
+        batch.requiredSequence = pending.mayCharge ? ledger.lastOpenSequence : 0
         batch.forgotSinceMs = ledger.forgotSinceMs
         batch.minTimeMs = clock.highestStoreMs
         batch.isStoreBehind = clock.behindMs > 0

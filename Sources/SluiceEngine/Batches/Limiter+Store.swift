@@ -42,9 +42,7 @@ extension Limiter {
     package mutating func nextCommand(now: ClockReading) -> LinkCommand? {
         if let command = link.takeCommand() { return command }
         if let command = denials.takeCommand() { return .listening(command) }
-        // No probe may be in flight behind write-backs. If those were sent again after it (the store had lost its
-        // scripts), and their answer lost, the marker would say the same whether they ran or not.
-        if !ledger.isLastWriteBack, link.takeProbe() { return sendHeartbeat(now: now) }
+        if link.takeProbe() { return sendHeartbeat(now: now) }
         if let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
         }
@@ -74,13 +72,11 @@ extension Limiter {
             keyByteCount += table.baseKeyByteCount(ofPlan: batch.entries[index].plan) + LastStart.maxBytes
         }
         writer.begin(keyByteCount: keyByteCount)
-        if batch.kind == .retry {
-            for sent in batch.writeBacks { writer.add(sent, in: table) }
-        } else if link.isClosed, reconciler.journal.count > 0 || reconciler.hasRestores {
+        if link.isClosed, reconciler.journal.count > 0 || reconciler.hasRestores {
             reconciler.addWriteBacks(to: &batch, &writer, &table, &recorder, nowMs: nowMs)
         }
         let verifiesAll = ledger.lastSequence % EngineBounds.batchesPerVerification == 0
-        if batch.kind != .retry && link.isClosed && reservations.answers.hasUnsent {
+        if link.isClosed && reservations.answers.hasUnsent {
             reservations.addAnswers(to: &batch, &writer, now: now)
         }
         for index in batch.entries.indices where batch.entries[index].isWanted {
@@ -91,12 +87,13 @@ extension Limiter {
             writeEntry(&batch.entries[index], verifiesAll: verifiesAll, nowMs: nowMs)
         }
         if !batch.entries.isEmpty && writer.isEmpty { return false }
-        if batch.kind != .retry { batch.sequence = ledger.nextSequence() }
+        batch.sequence = ledger.nextSequence()
+        batch.mayCharge = !writer.batch.chargesNothing
         recorder.noteDeparture(batch)
         batch.sentNs = now.monotonicNs
         batch.cutMs = nowMs
         batch.minTimeMs = clock.highestStoreMs
-        writer.end(batch.sequence, ledger, clock)
+        writer.end(batch, ledger, clock)
         statistics.batches += 1
         if !batch.hasOnlyHeartbeats { statistics.figures.batchEntries.add(Int64(batch.entries.count)) }
         return true
@@ -131,8 +128,8 @@ extension Limiter {
     ) {
         observeClock(reply.timeMs, sentNs: batch.sentNs, now: now)
         let isNewLoss = ledger.replied(reply, to: batch.sequence)
-        // A `superseded` reply shows only that no earlier batch will run any more.
-        if reply.status != .superseded { confirm(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
+        // A `outOfOrder` reply shows only that no earlier batch will run any more.
+        if reply.status != .outOfOrder { confirm(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
         let (wasClosed, wasProbing) = (link.isClosed, link.breaker.state == .probing)
         let hadOutage =
             statistics.outages > 0 || link.breaker.failures > 0 || notices.hasOutage
@@ -149,12 +146,8 @@ extension Limiter {
             }
         }
         if !wasClosed && link.isClosed { storeReached(hadOutage: hadOutage, timeMs: reply.timeMs, now: now) }
-        if !batch.writeBacks.isEmpty || reconciler.hasRestores || reservations.answers.hasUnsent {
+        if reconciler.hasRestores || reservations.answers.hasUnsent {
             reconciler.wantBatch()
-        }
-        // The repeated batch had run before. After a data loss it is written back again, like everything unconfirmed.
-        if batch.kind == .retry && reply.status == .superseded {
-            reconciler.confirm(batch, keepsShare: keepsShare, in: &table, &recorder)
         }
         switch reply.status {
         case .ran:
@@ -168,7 +161,7 @@ extension Limiter {
             sendAgain(batch, now: now)
             // Until all replicas have restored, the store's counters are too low to decide by.
             if !asksStore { answerAllLocally(now: now) }
-        case .superseded:
+        case .outOfOrder:
             sendAgain(batch, now: now)
         }
     }

@@ -85,20 +85,6 @@ struct PendingBatch {
         }
     }
 
-    /// What it carries beside its entries, which decides how it is sent and confirmed.
-    enum Kind {
-        /// Nothing, or only restores.
-        case checks
-        /// Write-backs that increment counters: no batch may follow until it is known whether that ran.
-        case writeBack
-        /// The write-backs of an earlier batch, under that one's sequence, to do its work if that did not run.
-        case retry
-        /// Charges that an earlier process may have made for checks. It is never sent: the marker shows its outcome.
-        case recovered
-
-        var writesBack: Bool { self == .writeBack || self == .retry }
-    }
-
     struct Waiter {
         enum State {
             case waiting
@@ -119,7 +105,6 @@ struct PendingBatch {
         var admittedMs: Int64 = 0
     }
 
-    var kind = Kind.checks
     /// Identifies this batch among all batches of this engine.
     var id: Int64 = 0
     /// The id of the batch that its checks first joined; a lower one has waited longer.
@@ -134,6 +119,8 @@ struct PendingBatch {
     var resends = 0
     /// The outage of the share that its entries took from.
     var outage: Int16 = 0
+    /// Whether it may have charged something, and the marker shows whether it ran.
+    var mayCharge = true
     var chargeCount = 0
     /// How many entries are sent again in another batch.
     var repeatedCount = 0
@@ -167,6 +154,7 @@ struct PendingBatch {
         minTimeMs = 0
         resends = 0
         outage = 0
+        mayCharge = true
         chargeCount = 0
         repeatedCount = 0
         hasAdmittedLocally = false
@@ -174,7 +162,6 @@ struct PendingBatch {
         operationBytes = 0
         writeBacks.removeAll(keepingCapacity: true)
         answers.removeAll(keepingCapacity: true)
-        kind = .checks
         entries.removeAll(keepingCapacity: true)
         waiters.removeAll(keepingCapacity: true)
     }

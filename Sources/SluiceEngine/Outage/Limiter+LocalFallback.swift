@@ -4,8 +4,6 @@ extension Limiter {
         statistics.figures.count(.rejected, now: now)
         answerAllLocally(&batch, now: now)
         pauseStore(reason: reason, now: now)
-        // The batch that it repeats may have run.
-        if batch.kind == .retry { return keepUnconfirmed(batch) }
         requeueSettlements(batch)
         recycle(batch)
     }
@@ -106,6 +104,6 @@ extension Limiter {
     mutating func keepUnconfirmed(_ batch: consuming PendingBatch) {
         // Cached answers may be sent twice, so they need not wait for confirmation.
         reservations.resendAnswers(&batch)
-        if batch.hasOnlyHeartbeats { recycle(batch) } else { ledger.addUnconfirmed(batch) }
+        if !batch.mayCharge { recycle(batch) } else { ledger.addUnconfirmed(batch) }
     }
 }

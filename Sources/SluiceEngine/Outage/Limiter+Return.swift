@@ -79,13 +79,7 @@ extension Limiter {
 
     /// Sends a batch that tests the store and, where due, carries this replica's heartbeat.
     mutating func sendHeartbeat(now: ClockReading) -> LinkCommand {
-        var batch: PendingBatch
-        if let (retry, emptied) = ledger.takeRetry() {
-            batch = retry
-            if let emptied { recycle(emptied) }
-        } else {
-            batch = ledger.newBatch()
-        }
+        var batch = ledger.newBatch()
         if membership.nextHeartbeatNs(reconciler.recovery?.phase, hasRestored: hasRestored) != nil {
             membership.sentHeartbeat(now: now)
             _ = batch.addEntry(operation: .heartbeat)

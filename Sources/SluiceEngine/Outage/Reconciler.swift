@@ -225,7 +225,6 @@ struct Reconciler {
             let sent = PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack)
             writer.add(sent, in: table)
             batch.writeBacks.append(sent)
-            if writeBack.kind != .restore { batch.kind = .writeBack }
         }
     }
 
@@ -247,6 +246,7 @@ struct Reconciler {
 
     /// The outcome of a batch's write-backs is known. Restores that the store did not take are searched for again.
     mutating func clearWriteBacks(_ batch: inout PendingBatch, in table: inout PlanTable) {
+        if !batch.writeBacks.isEmpty { wantsBatch = true }
         for sent in batch.writeBacks {
             if sent.writeBack.kind == .restore && table[sent.counter].needsRestore(epoch: storeEpoch) {
                 restorePosition = 0

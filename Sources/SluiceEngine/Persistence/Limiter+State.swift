@@ -139,24 +139,22 @@ extension Limiter {
         }
     }
 
-    /// Restores a batch that was in flight: the marker will show whether it ran, or it is sent again.
+    /// Restores a batch that was in flight: the marker will show whether it ran.
     private mutating func restore(_ flight: FlightState) {
         ledger.restore(lastSequence: flight.sequence)
+        if flight.isOver { return }
         recorder.keepRestored(sequence: flight.sequence)
-        for (items, kind) in [(flight.unconfirmed, PendingBatch.Kind.recovered), (flight.writeBacks, .retry)] {
-            var batch = ledger.newBatch()
-            batch.sequence = flight.sequence
-            batch.kind = kind
-            for item in items {
-                guard let counter = table.counter(named: ByteString(bytes: item.baseKey)) else { continue }
-                let writeBack = WriteBack(
-                    item.isRestore ? .restore : item.isRefund ? .decrement : .increment, item.amount,
-                    windowMs: item.windowMs)
-                table[counter].send(writeBack)
-                table.beginWriteBack(counter)
-                batch.writeBacks.append(PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack))
-            }
-            if batch.writeBacks.isEmpty { recycle(batch) } else { ledger.addUnconfirmed(batch) }
+        var batch = ledger.newBatch()
+        batch.sequence = flight.sequence
+        for item in flight.writeBacks + flight.unconfirmed {
+            guard let counter = table.counter(named: ByteString(bytes: item.baseKey)) else { continue }
+            let writeBack = WriteBack(
+                item.isRestore ? .restore : item.isRefund ? .decrement : .increment, item.amount,
+                windowMs: item.windowMs)
+            table[counter].send(writeBack)
+            table.beginWriteBack(counter)
+            batch.writeBacks.append(PendingBatch.SentWriteBack(counter: counter, writeBack: writeBack))
         }
+        if batch.writeBacks.isEmpty { recycle(batch) } else { ledger.addUnconfirmed(batch) }
     }
 }

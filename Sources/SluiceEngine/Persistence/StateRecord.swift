@@ -36,7 +36,7 @@ package enum StateRecord: Sendable, Equatable {
         switch self {
         case .replica: false
         case .counter(let state): state.isVoid(nowMs: nowMs)
-        case .flight(let state): state.writeBacks.isEmpty && state.unconfirmed.isEmpty
+        case .flight(let state): state.isOver
         }
     }
 }
@@ -100,10 +100,12 @@ package struct FlightState: Sendable, Equatable {
     /// See `KeySpace.name`; empty on one server, which needs no more than the sequence.
     package var keys = ""
     package var sequence: Int64
-    /// Its write-backs and restores, in order: they are sent again under the same sequence.
+    /// Its write-backs and restores, in order: they are sent again if the marker shows that it did not run.
     package var writeBacks: [Item] = []
     /// Checks admitted locally while the batch was in flight: the marker shows whether they were charged.
     package var unconfirmed: [Item] = []
+
+    var isOver: Bool { writeBacks.isEmpty && unconfirmed.isEmpty }
 
     package struct Item: Sendable, Equatable {
         package var baseKey: [UInt8]

@@ -6,9 +6,8 @@ import SluicePolicy
 ///
 /// Changes are marked as they happen and taken as records from time to time, so a crash may lose the latest
 /// admissions. Write-backs are never lost or applied twice: a batch of write-backs is sent only after it is recorded
-/// (`mustRecord`), and an unconfirmed one is sent again under its own sequence, before anything else. If it ran, the
-/// replica's marker says so; if not, it runs now. No later batch is sent in between, so the marker shows the outcome
-/// however often answers or processes are lost.
+/// (`mustRecord`), and the replica's marker shows the next process whether it ran, however often answers or processes
+/// are lost: until then no process sends anything that charges.
 ///
 /// Records taken together are found all together by the next process, or not at all. The record of a batch goes
 /// together with those of the counters that it changed (`markDirtyWithBatch`): without it, the batch's amount would be
@@ -74,7 +73,7 @@ struct StateRecorder {
 
     /// A batch is about to be sent.
     mutating func noteDeparture(_ batch: borrowing PendingBatch) {
-        guard isOn, batch.kind == .writeBack else { return }
+        guard isOn, batch.writeBacks.contains(where: { $0.writeBack.kind != .restore }) else { return }
         departing.insert(batch.sequence)
     }
 
@@ -194,7 +193,7 @@ struct StateRecorder {
         walk(request, into: &records, from: table)
         for sequence in unconfirmed.union(departing).sorted() where ledger.isOpen(sequence) {
             let state = FlightState(sequence, of: request.flightKeys, ledger, table)
-            if state.writeBacks.isEmpty && state.unconfirmed.isEmpty { continue }
+            if state.isOver { continue }
             records.append(.flight(state))
             recorded.insert(sequence)
         }
@@ -248,7 +247,7 @@ extension FlightState {
                     baseKey: Array(table[sent.counter].baseKey), isRestore: sent.writeBack.kind == .restore,
                     isRefund: sent.writeBack.kind == .decrement,
                     amount: sent.writeBack.amount, windowMs: sent.writeBack.windowMs)
-                if batch.kind == .recovered { unconfirmed.append(item) } else { writeBacks.append(item) }
+                writeBacks.append(item)
             }
             for waiter in batch.waiters where waiter.state == .admittedLocally {
                 unconfirmed += Self.unconfirmed(of: waiter, in: batch, table)

@@ -113,6 +113,7 @@ package struct BatchEncoder {
         header.write(batch.isStoreBehind ? -batch.minTimeMs : batch.minTimeMs)
         header.write(Self.markerTimeToLive)
         header.write(batch.forgotSinceMs)
+        header.write(batch.requiredSequence)
         header.writeArray(count: windows.count)
         for bound in windows { header.write(bound) }
         header.writeArray(count: shapes.count)

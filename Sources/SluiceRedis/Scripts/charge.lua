@@ -4,9 +4,9 @@
 --
 -- KEYS[2..]  the counters of entry 1, then those of entry 2, and so on; each counts one window of one limit
 --
--- ARGV[1]    [7] shapes: for each: cost, count (0: peek, charges nothing), then for each counter: window (index of its
---            pair in [6], from 1), max, verify (1: check whether the key still has a time to live)
---            [8] entries: runs of neighbours of one shape: pairs of an index in [7], from 1, and the run's length
+-- ARGV[1]    [8] shapes: for each: cost, count (0: peek, charges nothing), then for each counter: window (index of its
+--            pair in [7], from 1), max, verify (1: check whether the key still has a time to live)
+--            [9] entries: runs of neighbours of one shape: pairs of an index in [8], from 1, and the run's length
 --
 -- Returns    the KEYS table with its elements replaced: Redis made that table, a new one would have to grow. KEYS[1]
 --            becomes the head, a table. An entry's first key becomes: its usage, if all of its checks were admitted (a

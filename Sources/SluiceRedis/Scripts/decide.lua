@@ -7,16 +7,16 @@
 --            counter's; of a sliding window also the previous window's; of a shadow limit also the one that counts the
 --            checks it would have denied), then its reservation's record, then its idempotency key
 --
--- ARGV[1]    [7] shapes: for each: cost (of a settlement: the cost it settles to), count (0: peek, charges nothing),
+-- ARGV[1]    [8] shapes: for each: cost (of a settlement: the cost it settles to), count (0: peek, charges nothing),
 --            kind (0: a check; +1: reserved; +2: with an idempotency key; 4: commit; 5: cancel; 6: release; 7: a
 --            restore, cost in all; 8: a heartbeat, which counts for cost ms, and count is when the replica had nothing
 --            to write back, ms since the epoch, or 0; 9: cache an answer; 10: drop a cached answer; +16: a charge whatever
 --            the maxima say; +32: a refund), then for each
---            charge: window (index of its pair in [6], from 1), max, flags (4 * the algorithm's number; +32: counts calls,
+--            charge: window (index of its pair in [7], from 1), max, flags (4 * the algorithm's number; +32: counts calls,
 --            whatever they cost; +64: its windows differ in length; +2: a shadow limit; +1: check whether the key still has a time to live), length in
 --            ms, what else the algorithm needs
---            [8] entries: for each its shape, an index in [7] from 1
---            [9] idempotency: two values for each entry that needs them. A check with an idempotency key: the hash of
+--            [9] entries: for each its shape, an index in [8] from 1
+--            [10] idempotency: two values for each entry that needs them. A check with an idempotency key: the hash of
 --            its arguments, the hash of its counters. An answer to cache: the encoded answer, its time to live in ms. A
 --            cached answer to drop: its reservation, ''
 --

@@ -15,14 +15,15 @@
 --                              knows that this store's clock is behind it
 --            [4] markerTtl     how long the marker lives, ms; as text
 --            [5] ackedLossMs   the time of the data loss that the replica last acknowledged, ms; 0: none
---            [6] windows       start, end (exclusive), start, end ... in ms since the epoch
---            [7] shapes        what entries have in common: see the body
---            [8] entries       which entry has which shape: see the body
---            [9] idempotency   see the body; may be left out
+--            [6] required      the sequence of a batch that must have run before; 0: none
+--            [7] windows       start, end (exclusive), start, end ... in ms since the epoch
+--            [8] shapes        what entries have in common: see the body
+--            [9] entries       which entry has which shape: see the body
+--            [10] idempotency  see the body; may be left out
 --
 -- Returns    first, as a list of its own where the body says so:
 --            [1] 1: ran. Otherwise nothing was charged: 0: this store has no record of `acknowledged` (data loss); -1:
---                a later batch of this replica ran before
+--                a later batch of this replica ran before, or `required` did not
 --            [2] this store's clock, ms
 --            [3] after 1: the first sequence in the marker before this batch, 0: none; after -1: the last sequence in
 --                the marker; after 0: the time at which the data loss was first reported, ms
@@ -39,8 +40,8 @@ local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that they are sti
 local MAX_EXACT, MAX_EXACT_TEXT = 9007199254740992, '9007199254740992' -- 2^53
 local NOT_A_COUNT = 'ERR value is not an integer or out of range'
 
-local sequenceText, acknowledged, floorMs, markerTtl, ackedLossMs, windows, shapes, entries, idempotency =
-    cmsgpack.unpack(ARGV[1])
+local sequenceText, acknowledged, floorMs, markerTtl, ackedLossMs, required, windows, shapes, entries,
+    idempotency = cmsgpack.unpack(ARGV[1])
 local sequence = tonumber(sequenceText)
 local isFence = sequence < 0
 if isFence then
@@ -116,6 +117,10 @@ if strange or hasReportedLoss and ackedLossMs ~= -newest or not hasReportedLoss 
 end
 if hasReportedLoss then
     previous = 0
+end
+if required > previous then
+    call('SET', KEYS[1], marker, 'PX', markerTtl)
+    return {-1, timeMs, newest > 0 and newest or 0}
 end
 if isFence then
     call('SET', KEYS[1], format('%.0f %.0f', previous, sequence), 'PX', markerTtl)

@@ -103,6 +103,15 @@ extension Simulation {
             events.push(.noScript(connection: connection, batch: batch), atNs: nowNs + delayNs(replica))
             return
         }
+        // It refuses one batch of several that are in flight, and the connection breaks before any answer is sent.
+        if isFlaky(replica), connections[connection].isWhole, connections[connection].onTheirWay > 0,
+            random.once(in: 2)
+        {
+            coverage.add(.refusedOne)
+            let breaksNs = connections[connection].lastUpNs + Int64.random(in: 1...2_000_000, using: &random)
+            events.push(.closed(connection: connection, reason: "reset"), atNs: breaksNs)
+            return
+        }
         if let earlier = connections[connection].heldBack {
             connections[connection].heldBack = nil
             let later = try execute(batch, connection)

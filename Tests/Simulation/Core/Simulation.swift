@@ -532,7 +532,7 @@ struct Simulation {
         }
         let judged = try oracle.judgeSums(
             store, mayLack: mayLack, mayExceed: scenario.forgets,
-            ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil || coverage.counts[.superseded] != nil)
+            ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil || coverage.counts[.outOfOrder] != nil)
         coverage.add(.summed, Int64(judged))
     }
 

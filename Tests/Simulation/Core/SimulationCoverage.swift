@@ -6,6 +6,7 @@ struct SimulationCoverage: Sendable {
         case slow = "fault: a slow network"
         case flaky = "fault: resets, reordering, garbage"
         case noScript = "fault: the store has lost its scripts"
+        case refusedOne = "fault: the store refuses one batch of several, and answers are lost"
         case unreachable = "fault: no replica reaches the store"
         case partition = "fault: one replica is cut off"
         case hanging = "fault: the store hangs"
@@ -22,7 +23,7 @@ struct SimulationCoverage: Sendable {
         case reload = "fault: policies are reloaded"
         case ran = "answer: it ran"
         case forgot = "answer: a data loss"
-        case superseded = "answer: a later batch had run"
+        case outOfOrder = "answer: a later batch had run, or the one before had not"
         case refused = "answer: refused"
         case garbage = "answer: garbage"
         case lost = "an outage begins"
@@ -97,7 +98,7 @@ struct SimulationCoverage: Sendable {
             switch reply.status {
             case .ran: add(.ran)
             case .forgot: add(.forgot)
-            case .superseded: add(.superseded)
+            case .outOfOrder: add(.outOfOrder)
             }
             guard reply.status != .forgot else { return }
             for batch in replica.limiter.ledger.unconfirmed {
