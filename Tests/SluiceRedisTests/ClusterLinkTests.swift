@@ -45,7 +45,7 @@ import Testing
     @Test func aMovedPartitionIsFollowed() async throws {
         let stub = try await StubCluster(Self.lower, Self.upper)
         let harness = try await ClusterHarness.connected(to: stub.url, partitions: 2)
-        stub.answers(0, moved(harness, 0, to: stub.place(1)))
+        stub.answers(0, moved(harness, 0, to: stub.place(1)), moved(harness, 0, to: stub.place(1)))
         let batches = (1...2).map { harness.batch(0, $0, key: "a\($0)") }
         harness.call(0) { link in batches.forEach(link.send) }
         for sequence in 1...Int64(2) {
@@ -53,7 +53,7 @@ import Testing
         }
         // The next one goes there at once.
         #expect(try await harness.answer(0, to: harness.batch(0, 3, key: "a3")).get().status == .ran)
-        #expect(stub.received(0).count == 1)
+        #expect(stub.received(0).count == 2)
         #expect(stub.received(1) == (1...3).map { "2 \(harness.key(0, "a\($0)"))" })
     }
 
@@ -62,7 +62,7 @@ import Testing
         let stub = try await StubCluster(Self.lower, Self.upper)
         let harness = try await ClusterHarness.make(stub.url, partitions: 2)
         guard case .connected = try await harness.connect(0) else { throw SupportError("not connected") }
-        stub.answers(0, moved(harness, 0, to: stub.place(1)))
+        stub.answers(0, moved(harness, 0, to: stub.place(1)), moved(harness, 0, to: stub.place(1)))
         let batches = (1...2).map { harness.batch(0, $0, key: "a\($0)") }
         harness.call(0) { link in batches.forEach(link.send) }
         for sequence in 1...Int64(2) {
@@ -96,18 +96,19 @@ import Testing
         guard case .closed = try await harness.next(1) else { throw SupportError("not closed") }
     }
 
-    /// The second is not sent before the first has run.
-    @Test func batchesKeepTheirOrderWhileTheirKeysAreDivided() async throws {
+    /// The second is sent behind the first, and is answered after it, though it runs before: the script sees to it that it
+    /// charges nothing then.
+    @Test func answersKeepTheirOrderWhileKeysAreDivided() async throws {
         let stub = try await StubCluster(Self.lower, Self.upper)
         let harness = try await ClusterHarness.connected(to: stub.url, partitions: 2)
         let answer = "-TRYAGAIN Multiple keys request during rehashing of slot\r\n"
-        stub.answers(0, answer, answer)
+        stub.answers(0, answer)
         let batches = (1...2).map { harness.batch(0, $0, key: "a\($0)") }
         harness.call(0) { link in batches.forEach(link.send) }
         for sequence in 1...Int64(2) {
             #expect(try await harness.answer(0, sequence: sequence).get().status == .ran)
         }
-        #expect(stub.received(0) == [1, 1, 1, 2].map { "2 \(harness.key(0, "a\($0)"))" })
+        #expect(stub.received(0) == [1, 2, 1].map { "2 \(harness.key(0, "a\($0)"))" })
     }
 
     @Test func aBatchIsSentOnSoOftenAndNotMore() async throws {

@@ -2,7 +2,7 @@ import NIOCore
 import SluiceEngine
 
 /// What the engine does with a link, reduced to what exactly-once needs: two batches in flight, an acknowledged sequence,
-/// and what the next answer says of batches whose own never came. Lives on the event loop.
+/// what a batch requires, and what a probe's answer says of batches whose own never came. Lives on the event loop.
 final class PartitionDriver: CounterStoreDelegate {
     struct Outcome: Sendable {
         /// Batches that ran: what the counter must hold.
@@ -25,6 +25,10 @@ final class PartitionDriver: CounterStoreDelegate {
     private var acknowledged: Int64 = 0
     private var inFlight: [Int64] = []
     private var unconfirmed: [Int64] = []
+    /// The last batch that charges nothing.
+    private var probe: Int64 = 0
+    /// Whether those in flight do not run, because one before them did not.
+    private var isDraining = false
     private var isConnected = false
     private var isWanted = true
 
@@ -49,12 +53,20 @@ final class PartitionDriver: CounterStoreDelegate {
     }
 
     private func pump() {
-        while isConnected, inFlight.count < 2, isWanted || (!unconfirmed.isEmpty && inFlight.isEmpty) {
+        if inFlight.isEmpty { isDraining = false }
+        while isConnected, inFlight.count < 2, !isDraining, unconfirmed.isEmpty ? isWanted : inFlight.isEmpty {
             sequence += 1
             var batch = Batch(sequence: sequence, acknowledged: acknowledged)
+            if unconfirmed.isEmpty {
+                batch.requiredSequence = inFlight.last ?? 0
+            } else {
+                probe = sequence
+            }
             // Every fourth has a counter that nobody has seen before.
             let fresh = sequence % 4 == 0 ? [TestCharge(key: key("fresh-\(sequence)"), max: 1_000_000)] : []
-            batch.add(cost: 1, count: 1, [TestCharge(key: key("all"), max: 1_000_000_000)] + fresh)
+            batch.add(
+                cost: 1, count: unconfirmed.isEmpty ? 1 : 0,
+                [TestCharge(key: key("all"), max: 1_000_000_000)] + fresh)
             inFlight.append(sequence)
             link.send(batch)
         }
@@ -91,6 +103,7 @@ final class PartitionDriver: CounterStoreDelegate {
     func linkAnswered(sequence: Int64, _ result: Result<BatchReply, BatchFailure>) {
         precondition(inFlight.first == sequence, "answers come in the order of sending")
         inFlight.removeFirst()
+        if (try? result.get().status) != .ran { isDraining = true }
         switch result {
         case .failure(.rejected):
             outcome.rejected += 1
@@ -100,7 +113,8 @@ final class PartitionDriver: CounterStoreDelegate {
             outcome.answered += 1
             switch reply.status {
             case .ran:
-                outcome.charged += Int64(unconfirmed.count { $0 <= reply.previousSequence }) + reply.results[0]
+                outcome.charged += Int64(unconfirmed.count { $0 <= reply.previousSequence })
+                if sequence != probe { outcome.charged += reply.results[0] }
                 unconfirmed = []
                 acknowledged = max(acknowledged, sequence)
             case .outOfOrder: outcome.outOfOrder += 1

@@ -24,9 +24,6 @@ struct BatchExchange {
     var isOpen: Bool { encoder != nil }
     var isFull: Bool { pipeline.isFull }
 
-    /// The slot of the batch that was added before all others; nil if there is none.
-    var oldest: Int? { pipeline.oldest }
-
     /// The slots of all batches that are not delivered, in the order of sending.
     var inOrder: [Int] { pipeline.inOrder }
 

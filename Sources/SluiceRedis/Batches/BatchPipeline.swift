@@ -29,9 +29,6 @@ struct BatchPipeline {
 
     var isFull: Bool { count == slots.count }
 
-    /// The slot of the batch that was added before all others; nil if there is none.
-    var oldest: Int? { count == 0 ? nil : first }
-
     /// The slots in use, in the order of sending.
     var inOrder: [Int] { (0..<count).map { (first + $0) % slots.count } }
 

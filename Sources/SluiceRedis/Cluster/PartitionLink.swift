@@ -7,9 +7,8 @@ internal import SluiceEngine
 /// It follows redirections by itself: what a node answers instead of running a batch charged nothing, so the batch is
 /// sent to where it belongs.
 ///
-/// One batch of a partition is on its way at a time, and the others wait here. A node may turn one away and run the next
-/// one, while their slot is moved; if the answers of both were lost, the marker would wrongly show that both had run. The
-/// connection does not stand idle for that: it has the batches of other partitions.
+/// While their slot is moved, a node may turn a batch away and be ready for the one behind it: that names the first as
+/// required and charges nothing, so the engine sends it again.
 final class PartitionLink: CounterStore {
     private enum State {
         /// Not connected, and not to be. Becomes `searching` or `connecting`.
@@ -24,7 +23,7 @@ final class PartitionLink: CounterStore {
         case connected(ClusterNode)
     }
 
-    /// Where the oldest batch is.
+    /// Where a batch without an answer is.
     private enum Flight {
         case sent(ClusterNode, asking: Bool)
         /// Leaves once the node is ready.
@@ -50,12 +49,12 @@ final class PartitionLink: CounterStore {
     private let markerKey: [UInt8]
     private var state = State.idle
     private var exchange = BatchExchange()
-    /// nil if there is no batch.
-    private var flight: Flight?
+    /// By slot; nil if it has no batch, or its answer.
+    private var flights = [Flight?](repeating: nil, count: RedisBounds.maxBatchesInFlight)
+    /// How often the batch in each slot was sent on.
+    private var redirections = [Int](repeating: 0, count: RedisBounds.maxBatchesInFlight)
     /// Whether the link is about to close: nothing more is sent.
     private var isEnding = false
-    /// How often the oldest batch was sent on.
-    private var redirections = 0
     /// Counts the connections of this partition: answers to an earlier one are dropped.
     private(set) var attempt = 0
     /// Nodes of which this partition is a user.
@@ -86,13 +85,13 @@ final class PartitionLink: CounterStore {
         eventLoop.preconditionInEventLoop()
         if case .idle = state { return }
         // What was sent and not answered for so long holds up whatever comes behind it.
-        if case .sent(let node, _) = flight { cluster.retire(node) }
+        for case .sent(let node, _)? in flights { cluster.retire(node) }
         reset()
     }
 
     func send(_ batch: Batch) {
         eventLoop.preconditionInEventLoop()
-        guard case .connected = state else {
+        guard case .connected(let master) = state, !isEnding else {
             let sequence = batch.sequence
             return eventLoop.assumeIsolated().execute {
                 self.delegate?.linkAnswered(sequence: sequence, .failure(.rejected("not connected to Redis")))
@@ -101,8 +100,9 @@ final class PartitionLink: CounterStore {
         guard !exchange.isFull else {
             return later { $0.end("\(RedisBounds.maxBatchesInFlight) batches are without an answer") }
         }
-        _ = exchange.add(batch)
-        sendOldest()
+        let slot = exchange.add(batch)
+        redirections[slot] = 0
+        dispatch(slot, to: master)
     }
 
     func listen(_ command: ChangeFeedCommand) {
@@ -150,7 +150,11 @@ final class PartitionLink: CounterStore {
             delegate?.linkConnected(server: "\(server) at \(node.place)")
         case .connected(let master):
             if master === node { exchange.use(server, markerKey: markerKey) }
-            if case .held(let place, let asking) = flight, place === node { dispatch(to: node, asking: asking) }
+            for slot in exchange.inOrder {
+                if case .held(let place, let asking)? = flights[slot], place === node {
+                    dispatch(slot, to: node, asking: asking)
+                }
+            }
         case .idle, .searching, .connecting: break
         }
     }
@@ -162,10 +166,10 @@ final class PartitionLink: CounterStore {
         case .connecting(let master): if master === node { end(reason) }
         case .connected(let master):
             if master === node { return end(reason) }
-            guard let flight, flight.isAt(node) else { return }
-            if flight.isSent { return end(reason) }
-            reject(reason)
-            goOn()
+            let slots = flights.indices.filter { flights[$0]?.isAt(node) ?? false }
+            if slots.contains(where: { flights[$0]?.isSent ?? false }) { return end(reason) }
+            for slot in slots { finish(slot, .rejected(reason)) }
+            deliver()
         }
     }
 
@@ -177,29 +181,21 @@ final class PartitionLink: CounterStore {
         node.add(self)
     }
 
-    /// Sends the next batch, unless one is on its way.
-    private func sendOldest() {
-        guard flight == nil, !isEnding, exchange.oldest != nil, case .connected(let master) = state else { return }
-        redirections = 0
-        dispatch(to: master)
-    }
-
-    private func dispatch(to node: ClusterNode, asking: Bool = false) {
-        guard let slot = exchange.oldest else { return }
+    private func dispatch(_ slot: Int, to node: ClusterNode, asking: Bool = false) {
         join(node)
-        guard node.isReady else { return flight = .held(node, asking: asking) }
-        flight = .sent(node, asking: asking)
+        guard node.isReady else { return flights[slot] = .held(node, asking: asking) }
+        flights[slot] = .sent(node, asking: asking)
         node.send(exchange.call(slot), of: self, slot: slot, asking: asking)
     }
 
-    /// Sends the oldest batch again after a pause.
-    private func pause() {
-        let exponent = min(redirections - 1, 20)
+    /// Sends a batch again after a pause.
+    private func pause(_ slot: Int) {
+        let exponent = min(redirections[slot] - 1, 20)
         let length = min(RedisBounds.firstClusterPause * Int64(1 << exponent), RedisBounds.longestClusterPause)
-        flight = .paused(
+        flights[slot] = .paused(
             eventLoop.assumeIsolated().scheduleTask(in: length) { [weak self] in
                 guard let self, case .connected(let master) = self.state else { return }
-                self.dispatch(to: master)
+                self.dispatch(slot, to: master)
             })
     }
 
@@ -207,47 +203,44 @@ final class PartitionLink: CounterStore {
 
     /// A reply to the batch in this slot, of this attempt.
     func received(_ reply: FlatReply, slot: Int, from node: ClusterNode) {
-        guard case .sent(_, let asking) = flight, slot == exchange.oldest, case .connected(let master) = state else {
-            return
-        }
+        guard case .sent(_, let asking)? = flights[slot], case .connected(let master) = state else { return }
         if let error = reply.error, let redirection = ClusterRedirection(error, asked: node.place) {
-            flight = nil
             guard redirection != .unavailable else {
                 // Another node may have become the master: the next connection goes to whichever the cluster names.
                 cluster.hint()
-                exchange.finish(slot, error.failure)
+                finish(slot, error.failure)
                 return end(error.reason)
             }
             follow(redirection, error, slot, from: master)
         } else {
             switch exchange.receive(reply, for: slot) {
-            case .answered: flight = nil
-            case .sendAgain: return dispatch(to: node, asking: asking)
+            case .answered: flights[slot] = nil
+            case .sendAgain: return dispatch(slot, to: node, asking: asking)
             // Without an answer: the link ends with the connection.
             case .fail(let reason): return node.fail(reason)
             case .leave(let reason):
-                flight = nil
+                flights[slot] = nil
                 deliver()
                 return node.fail(reason)
             }
         }
         leaveIfDone(node)
-        goOn()
+        deliver()
     }
 
-    /// The oldest batch did not run: sends it on, or rejects it.
+    /// A batch did not run: sends it on, or rejects it.
     private func follow(_ redirection: ClusterRedirection, _ error: RedisError, _ slot: Int, from master: ClusterNode) {
-        redirections += 1
-        func reject() { exchange.finish(slot, error.failure) }
+        redirections[slot] += 1
+        func reject() { finish(slot, error.failure) }
         let ownSlot = cluster.slot(ofPartition: partition)
         switch redirection {
-        case _ where redirections > RedisBounds.maxRedirections: reject()
-        case .tryAgain: pause()
-        case .ask(ownSlot, let place?): dispatch(to: cluster.node(at: place), asking: true)
+        case _ where redirections[slot] > RedisBounds.maxRedirections: reject()
+        case .tryAgain: pause(slot)
+        case .ask(ownSlot, let place?): dispatch(slot, to: cluster.node(at: place), asking: true)
         case .moved(ownSlot, let place):
             cluster.moved(partition, to: place)
             guard let place else { return reject() }
-            dispatch(to: place == master.place ? master : move(to: place, from: master))
+            dispatch(slot, to: place == master.place ? master : move(to: place, from: master))
         case .ask, .moved, .unavailable:
             cluster.hint()
             reject()
@@ -267,20 +260,16 @@ final class PartitionLink: CounterStore {
     /// A node that is not the master is left once it has nothing more of this partition.
     private func leaveIfDone(_ node: ClusterNode) {
         if case .connected(let master) = state, master === node { return }
-        if let flight, flight.isAt(node) { return }
+        if flights.contains(where: { $0?.isAt(node) ?? false }) { return }
         joined.removeAll { $0 === node }
         node.remove(self)
     }
 
-    /// The oldest batch did not run, and will not.
-    private func reject(_ reason: String) {
-        if case .paused(let task) = flight { task.cancel() }
-        flight = nil
-        if let slot = exchange.oldest { exchange.finish(slot, .rejected(reason)) }
-    }
-
-    private func goOn() {
-        if deliver() { sendOldest() }
+    /// A batch gets no other answer than this failure.
+    private func finish(_ slot: Int, _ failure: BatchFailure) {
+        if case .paused(let task)? = flights[slot] { task.cancel() }
+        flights[slot] = nil
+        exchange.finish(slot, failure)
     }
 
     /// Delivers what is answered. The delegate may send, or disconnect, from inside this call.
@@ -304,14 +293,9 @@ final class PartitionLink: CounterStore {
 
     private func end(_ reason: String) {
         isEnding = true
-        if flight?.isSent != true {
-            // None of them has left, so none has run, which is worth knowing.
-            guard deliver() else { return }
-            if case .paused(let task) = flight { task.cancel() }
-            flight = nil
-            for slot in exchange.inOrder { exchange.finish(slot, .rejected(reason)) }
-            guard deliver() else { return }
-        }
+        // What has not left has not run, which is worth knowing.
+        for slot in flights.indices where flights[slot].map({ !$0.isSent }) ?? false { finish(slot, .rejected(reason)) }
+        guard deliver() else { return }
         reset()
         delegate?.linkClosed(reason: reason)
     }
@@ -324,8 +308,8 @@ final class PartitionLink: CounterStore {
     private func reset() {
         attempt += 1
         isEnding = false
-        if case .paused(let task) = flight { task.cancel() }
-        flight = nil
+        for case .paused(let task)? in flights { task.cancel() }
+        flights = [Flight?](repeating: nil, count: flights.count)
         exchange.close()
         leaveNodes()
         state = .idle
