@@ -203,11 +203,7 @@ package struct Limiter {
                 plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, extras: extras, ticket: ticket, now: now
             )
         }
-        if cost > table[rulesOf: plan].smallestMax,
-            let decision = denyOversized(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
-        {
-            return .answered(decision)
-        }
+        if table[rulesOf: plan].isBlocked && !wantsTrace { return .answered(denyBlocked(plan: plan, now: now)) }
         guard asksStore else {
             return answerLocally(plan: plan, cost: cost, isPeek: isPeek, wantsTrace: wantsTrace, tracked: nil, now: now)
         }

@@ -77,6 +77,22 @@ import Testing
         #expect(rig.answers[second]?.source == .shared && rig.answers[third]?.source == .shared)
     }
 
+    /// No waiting helps a check that costs more than a maximum, with an id or without.
+    @Test func whatNeverPassesIsNotUnavailable() throws {
+        var rig = LimiterRig(policy(denying))
+        let waiting = rig.wait(cost: 11)
+        _ = rig.sent()
+        rig.lose()
+        let decisions = [
+            try #require(rig.answers[waiting]), rig.decide(cost: 11), rig.decide(cost: 11, wantsTrace: true),
+            rig.decide(LimiterRig.Question(cost: 11, id: "1")),
+        ]
+        for decision in decisions {
+            #expect(decision.verdict == .limit && decision.source == .local && decision.retryAfterMs == -1)
+        }
+        #expect(rig.decide().verdict == .unavailable)
+    }
+
     /// Every check passes; it is counted here, and only shown.
     @Test func allowPassesAll() {
         var rig = LimiterRig(policy(allowing))
@@ -142,7 +158,7 @@ import Testing
         for _ in 0..<3 { #expect(rig.decide().limit == -1) }
         rig.lose()
         for denials in 2...3 {
-            let decision = rig.decide(cost: 9, wantsTrace: true)
+            let decision = rig.decide(cost: 11, wantsTrace: true)
             #expect(decision.allowed && decision.source == .local && decision.rule == "/tools/t")
             #expect(decision.trace?.first?.denials == Int64(denials) && decision.remaining == -1)
         }

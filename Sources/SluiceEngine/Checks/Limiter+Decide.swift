@@ -132,11 +132,11 @@ extension Limiter {
             switch configuration.usesStore ? table[rulesOf: plan].limits[index].onOutage : .local {
             case .local:
                 if !fitsLocally(counter, currentQuotas[index], cost: cost, nowMs: nowMs) { allFit = false }
-            case .allow:
+            case .deny where cost <= table[rulesOf: plan].smallestMax:
+                return unavailable(plan: plan, index, tracked: tracked, wantsTrace: wantsTrace, now: now)
+            case .allow, .deny:
                 // A check that can never pass does not pass in an outage either.
                 if !table[rulesOf: plan].limits[index].quota.canEverPass(cost: cost) { allFit = false }
-            case .deny:
-                return unavailable(plan: plan, index, tracked: tracked, wantsTrace: wantsTrace, now: now)
             }
         }
         if allFit, !isPeek, let tracked, tracked.reservation != nil {
@@ -255,29 +255,18 @@ extension Limiter {
         return decision
     }
 
-    /// Denies a check that costs more than some limit's maximum, which no window can admit. nil if only the store
-    /// knows what is left of its limits: then the store is asked, and charges nothing.
-    mutating func denyOversized(plan: PlanID, wantsTrace: Bool, cost: Int64, now: ClockReading) -> Decision? {
-        let asksNobody = table[rulesOf: plan].isBlocked && !wantsTrace
-        if asksStore && !asksNobody { return nil }
+    /// Denies a check by a limit that admits nothing: its usage does not matter, so the store need not be asked.
+    mutating func denyBlocked(plan: PlanID, now: ClockReading) -> Decision {
         let nowMs = clock.nowMs(now)
-        var evaluation = Evaluation(allowed: false, wantsTrace: wantsTrace)
-        currentQuotas.removeAll(keepingCapacity: true)
-        for index in table[rulesOf: plan].limits.indices {
-            let counter = table.counter(ofPlan: plan, index)
-            table[counter].roll(at: nowMs)
-            currentQuotas.append(table.quota(ofPlan: plan, index))
-            if !asksNobody {
-                table[counter].beginShare(reconciler.outage)
-                findLocally(plan: plan, index, cost: cost, nowMs: nowMs, into: &evaluation)
-            } else if currentQuotas[index].capacity == 0 {
-                let limitEvaluation = LimitEvaluation(
-                    index: index, capacity: 0, left: 0, fits: false, waitMs: -1,
-                    resetMs: currentQuotas[index].resetMs(Usage(used: 0), nowMs: nowMs))
-                evaluation.add(limitEvaluation, of: table[rulesOf: plan].limits[index])
-            }
+        var evaluation = Evaluation(allowed: false, wantsTrace: false)
+        for index in table[rulesOf: plan].limits.indices where table[rulesOf: plan].limits[index].quota.capacity == 0 {
+            table[table.counter(ofPlan: plan, index)].roll(at: nowMs)
+            let resetMs = table.quota(ofPlan: plan, index).resetMs(Usage(used: 0), nowMs: nowMs)
+            evaluation.add(
+                LimitEvaluation(index: index, capacity: 0, left: 0, fits: false, waitMs: -1, resetMs: resetMs),
+                of: table[rulesOf: plan].limits[index])
         }
-        let decision = conclude(plan: plan, &evaluation, source: asksNobody ? .policy : .local)
+        let decision = conclude(plan: plan, &evaluation, source: .policy)
         statistics.count(decision)
         return decision
     }

@@ -67,9 +67,8 @@ extension Limiter {
         case .otherArguments: return .otherArguments
         }
         // A check with an id may have been admitted under another policy: the store is asked.
-        if tracked.idempotencyKey == nil && cost > table[rulesOf: plan].smallestMax,
-            var decision = denyOversized(plan: plan, wantsTrace: wantsTrace, cost: cost, now: now)
-        {
+        if tracked.idempotencyKey == nil && table[rulesOf: plan].isBlocked && !wantsTrace {
+            var decision = denyBlocked(plan: plan, now: now)
             complete(
                 &decision, tracked, plan: plan, isPeek: isPeek, wantsTrace: wantsTrace, reported: nil, atMs: 0, now: now
             )
