@@ -210,17 +210,6 @@ import Testing
         #expect(CounterInspection(query, stored: stored).isCutOff)
     }
 
-    /// What this replica admitted by itself is added, even if the store does not know the counter.
-    @Test func whatIsNotWrittenBackYet() throws {
-        var rig = LimiterRig(policy(ten), replicas: 2)
-        rig.lose()
-        #expect(rig.decide(cost: 2).allowed)
-        let query = rig.limiter.counterQuery(grant: nil, tool: nil, limit: 9)
-        let empty = StoredCounters(counters: [], timeMs: rig.store.clockMs)
-        let report = try #require(reports(rig, query, empty).first)
-        #expect(report.sharedUsed == 0 && report.localUsed == 2)
-    }
-
     /// The report is the same however few counters are examined at a time.
     @Test func someAtATime() {
         var rig = LimiterRig(policy(ten, limit("s", max: 5, of: "u", scope: .session)))

@@ -11,7 +11,7 @@ package struct CounterReport: Sendable, Equatable {
     /// Usage over all replicas: read just now if the store answered, else as this replica last saw it; -1 if it never
     /// did.
     package var sharedUsed: Int64
-    /// Admitted by this replica alone during an outage, in this window.
+    /// Admitted by this replica alone during an outage, in this window; 0 if the store reported the counter.
     package var localUsed: Int64
     /// What this replica may admit locally in this window, including what it has admitted; -1 while the store decides,
     /// and if it was not computed yet.
@@ -81,38 +81,24 @@ extension Limiter {
 
     // MARK: - Reports
 
-    /// The report of a counter in the store, with this replica's local admissions; nil if nothing of it counts any
-    /// more.
+    /// The report of a counter in the store; nil if nothing of it counts any more.
     fileprivate func report(_ stored: StoredCounter, timeMs: Int64) -> CounterReport? {
         guard stored.key.open(atMs: timeMs) == stored.key else { return nil }
-        let known = table.counter(named: ByteString(bytes: stored.key.baseKey(in: configuration.keys)))
-            .map { table[$0] }
-        return report(
-            stored.key, of: known?.windowStartMs == stored.key.windowStartMs ? known : nil,
-            { $0.usage(of: stored, nowMs: timeMs) }, nowMs: timeMs)
+        return report(stored.key, of: nil, { $0.usage(of: stored, nowMs: timeMs) }, nowMs: timeMs)
     }
 
     /// The report of a counter as this replica knows it; nil if there is nothing worth reporting.
-    ///
-    /// - Parameter isReported: the store reported its counters, and this is none of them.
-    fileprivate func report(_ counter: CounterID, isReported: Bool, of query: CounterQuery, nowMs: Int64)
-        -> CounterReport?
-    {
+    fileprivate func report(_ counter: CounterID, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
         let known = table[counter]
-        if isReported && known.algorithm.hasWindows && known.locallyUsed(nil, nowMs: nowMs) == 0 { return nil }
         guard known.references > 0, known.windowStartMs >= 0, nowMs < known.windowEndMs, known.isTouched,
             query.mayMatch(known.key[...]), let key = CounterKey(known.key, in: configuration.keys),
             query.matches(key)
         else { return nil }
-        guard isReported else {
-            return report(key, of: known, { known.isSeen ? known.shared($0, nowMs: nowMs) : nil }, nowMs: nowMs)
-        }
-        let report = report(key, of: known, { _ in Usage(used: 0) }, nowMs: nowMs)
-        return report.localUsed > 0 ? report : nil
+        return report(key, of: known, { known.isSeen ? known.shared($0, nowMs: nowMs) : nil }, nowMs: nowMs)
     }
 
     /// - Parameters:
-    ///   - known: this replica's counter, if it has that window.
+    ///   - known: this replica's counter; nil if the store reported its own.
     ///   - shared: the store's usage under a quota; nil if that is not known.
     private func report(
         _ key: CounterKey, of known: Counter?, _ shared: (Quota) -> Usage?, nowMs: Int64
@@ -158,14 +144,13 @@ extension Limiter {
 
 /// Builds an operator's report of the counters, some at a time, because checks wait meanwhile.
 ///
-/// If the store reported its counters, those are reported. This replica adds only its local admissions; its view of
-/// other counters is only the last one it saw.
+/// If the store reported its counters, those are reported and nothing else; otherwise they are as this replica last saw
+/// them, with its local admissions.
 package struct CounterInspection: Sendable {
     private let query: CounterQuery
     private let stored: StoredCounters?
-    /// The next position among the store's counters, and then in the table.
+    /// The next position among the store's counters, or in the table.
     private var next = 0
-    private var position = 0
     private var keys: Set<CounterKey> = []
     private var reports: [CounterReport] = []
     /// What is known of other partitions.
@@ -205,20 +190,20 @@ package struct CounterInspection: Sendable {
         at limiter: borrowing Limiter, atMost most: Int, weight: Int = 1, now: ClockReading
     ) -> Bool {
         var left = most
-        let counters = stored?.counters ?? []
-        while left > 0, next < counters.count, reports.count < query.limit {
-            if let report = limiter.report(counters[next], timeMs: stored?.timeMs ?? 0) { add(report) }
-            next += 1
-            left -= weight
-        }
-        let nowMs = stored?.timeMs ?? limiter.nowMs(now)
-        while left > 0, position < limiter.table.counters.count, reports.count < query.limit {
-            let report = limiter.report(CounterID(position), isReported: stored != nil, of: query, nowMs: nowMs)
+        let count = stored?.counters.count ?? limiter.table.counters.count
+        let nowMs = limiter.nowMs(now)
+        while left > 0, next < count, !isFull {
+            let report: CounterReport?
+            if let stored {
+                report = limiter.report(stored.counters[next], timeMs: stored.timeMs)
+            } else {
+                report = limiter.report(CounterID(next), of: query, nowMs: nowMs)
+            }
             if let report { add(report) }
-            position += 1
+            next += 1
             left -= report == nil ? 1 : weight
         }
-        return (next >= counters.count && position >= limiter.table.counters.count) || reports.count >= query.limit
+        return next >= count || isFull
     }
 
     private mutating func add(_ report: CounterReport) {
