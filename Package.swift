@@ -130,8 +130,8 @@ let package = Package(
         program(
             "sluicectl",
             [
-                "SluiceTerminal", "SluiceClient", "SluiceDecisionLog", "SluiceEngine", "SluicePolicy", "SluiceProtocol",
-                argumentParser,
+                "SluiceTerminal", "SluiceClient", "SluiceDecisionLog", "SluiceEnvoy", "SluiceEngine", "SluicePolicy",
+                "SluiceProtocol", argumentParser,
             ]),
         program(
             "sluice-load",
@@ -171,7 +171,7 @@ let package = Package(
                 "SluiceDecisionLog", "StoreModel", "Support", nioCore, nioPosix, nioHTTP, nioEmbedded, nioHTTP2,
                 nioHPACK, protobuf, logging,
             ]),
-        tests("SluiceGRPCTests", ["SluiceGRPC", nioCore, nioHTTP2, nioHPACK, nioEmbedded]),
+        tests("SluiceGRPCTests", ["SluiceGRPC", "Support", nioCore, nioHTTP2, nioHPACK, nioEmbedded]),
         tests("SluiceEnvoyTests", ["SluiceEnvoy", "SluiceEngine", "SluicePolicy", "SluiceTerminal", protobuf]),
         tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", "Support", nioCore]),
         tests(

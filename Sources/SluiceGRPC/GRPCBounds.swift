@@ -1,7 +1,8 @@
 /// Every bound of gRPC connections, with its unit, its reason, and what the caller gets when it is met.
 package enum GRPCBounds {
-    /// Most streams at once on a connection, as `SETTINGS_MAX_CONCURRENT_STREAMS` says: Envoy's own default. One more is
-    /// answered `REFUSED_STREAM`, which clients send again.
+    /// Most streams at once on a connection, as `SETTINGS_MAX_CONCURRENT_STREAMS` says: Envoy's own default. Clients wait
+    /// for a free one; with one more the connection gets `GOAWAY` with `PROTOCOL_ERROR`, and is closed. Until the client
+    /// has acknowledged the settings it may have 100, as clients assume.
     package static let maxStreams = 1_024
     /// Largest message of a method that does not say otherwise, bytes, as of the socket protocol. A larger one is
     /// answered `RESOURCE_EXHAUSTED` as soon as its length has arrived.
@@ -31,6 +32,8 @@ package enum GRPCBounds {
     /// Most `PING`, `SETTINGS` and `PRIORITY` frames in `floodWindowSeconds`; the same happens with more. Clients that
     /// measure the bandwidth ping a few times a second.
     package static let maxControlFrames = 200
+    /// Most empty `DATA` frames in a row that end no request; the same happens with more.
+    package static let maxEmptyDataFrames = 1
     /// Most stream errors in `floodWindowSeconds`; the same happens with more.
     package static let maxStreamErrors = 200
     /// Most stream errors of a connection in all its life; the same happens with more.
@@ -43,6 +46,8 @@ package enum GRPCBounds {
     package static let maxRecentlyResetStreams = maxStreams
     /// How long a request may take from its headers to its end, ns; then it is answered `DEADLINE_EXCEEDED`.
     package static let requestLimitNs: Int64 = 10_000_000_000
+    /// How long the peer's windows may hold an answer back, ns; then its stream is reset with `ENHANCE_YOUR_CALM`.
+    package static let answerLimitNs: Int64 = 30_000_000_000
     /// How long a new connection may take to send its preface, ns; then it is closed.
     package static let prefaceLimitNs: Int64 = 10_000_000_000
     /// How long a connection may be without streams, ns; then it gets `GOAWAY` and is closed. A gateway's pool keeps

@@ -54,6 +54,7 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
             HTTP2Setting(parameter: .maxHeaderListSize, value: GRPCBounds.maxHeaderListBytes),
         ]
         connection.maximumBufferedControlFrames = GRPCBounds.maxBufferedControlFrames
+        connection.maximumSequentialEmptyDataFrames = GRPCBounds.maxEmptyDataFrames
         connection.maximumSequentialContinuationFrames = GRPCBounds.maxContinuations
         connection.maximumRecentlyResetStreams = GRPCBounds.maxRecentlyResetStreams
         connection.maximumConnectionGlitches = GRPCBounds.maxStreamErrorsEver

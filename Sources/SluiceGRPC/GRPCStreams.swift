@@ -18,16 +18,18 @@ package struct GRPCStreams {
         case close
     }
 
-    private enum Stream {
+    enum Stream {
         /// Waits for the rest of its request. Becomes `answering`, or ends with a status.
         case receiving(Request)
         /// Waits for its answer. Becomes `streaming` if there are several, or ends.
         case answering
-        /// Has had a first answer, and waits for more. Ends.
-        case streaming
+        /// Has had a first answer, and waits for more. Becomes `answered`.
+        case streaming(bytes: Int)
+        /// Answered; ends when the peer's windows have let all of it through.
+        case answered(bytes: Int, sinceNs: Int64)
     }
 
-    private struct Request {
+    struct Request {
         let method: Int
         let timeoutNs: Int64?
         let beganNs: Int64
@@ -46,10 +48,12 @@ package struct GRPCStreams {
     }
 
     private let methods: GRPCMethods
-    private var streams: [Int: Stream] = [:]
+    private(set) var streams: [Int: Stream] = [:]
     private var phase = Phase.open
     private var lastStream = 0
     private var unfinishedBytes = 0
+    /// Bytes of answers that the peer's windows may hold back.
+    private var unsentBytes = 0
     private var hasPreface = false
     /// Since when there has been no stream.
     private var idleSinceNs: Int64
@@ -61,8 +65,8 @@ package struct GRPCStreams {
 
     /// How many calls have not ended.
     package var count: Int { streams.count }
-    /// Bytes of requests that have not ended.
-    package var heldBytes: Int { unfinishedBytes }
+    /// Bytes of requests that have not ended, and of answers that have not been sent.
+    package var heldBytes: Int { unfinishedBytes + unsentBytes }
     package var isDraining: Bool {
         if case .open = phase { false } else { true }
     }
@@ -139,10 +143,21 @@ package struct GRPCStreams {
     private mutating func receive(
         _ data: HTTP2Frame.FramePayload.Data, _ id: Int, nowNs: Int64, _ actions: inout [Action]
     ) {
-        guard case .receiving(var request)? = streams[id], case .byteBuffer(var bytes) = data.data else { return }
+        guard let index = streams.index(forKey: id), case .receiving(var request) = streams.values[index],
+            case .byteBuffer(var bytes) = data.data
+        else { return }
+        // With a second owner of the bytes each frame would copy all that came before it.
+        streams.values[index] = .answering
         let count = bytes.readableBytes
-        if request.bytes.readableBytes == 0 { request.bytes = bytes } else { request.bytes.writeBuffer(&bytes) }
+        if data.endStream && request.bytes.readableBytes == 0 {
+            request.bytes = bytes
+        } else {
+            // A slice would keep the whole buffer that was read.
+            request.bytes.writeBuffer(&bytes)
+        }
         if let status = fault(in: request, isEnded: data.endStream) {
+            streams.values[index] = .receiving(request)
+            unfinishedBytes += count
             return fail(stream: id, status, nowNs: nowNs, isEnded: data.endStream, &actions)
         }
         if data.endStream {
@@ -150,7 +165,7 @@ package struct GRPCStreams {
             return complete(request, id, nowNs: nowNs, isCounted: false, &actions)
         }
         unfinishedBytes += count
-        streams[id] = .receiving(request)
+        streams.values[index] = .receiving(request)
         if unfinishedBytes > GRPCBounds.maxUnfinishedBytes {
             fail(
                 stream: id,
@@ -210,18 +225,26 @@ package struct GRPCStreams {
         actions.append(.send(Self.headers(stream, Self.head, endStream: false)))
         actions.append(.send(Self.data(stream, bytes)))
         actions.append(.send(Self.headers(stream, Self.success, endStream: true)))
-        remove(stream, nowNs: nowNs, &actions)
+        answered(stream, bytes: bytes.readableBytes, nowNs: nowNs)
+    }
+
+    /// All of the answer is on its way; the stream ends when the handler says that it is closed.
+    private mutating func answered(_ stream: Int, bytes: Int, nowNs: Int64) {
+        unsentBytes += bytes
+        streams[stream] = .answered(bytes: bytes, sinceNs: nowNs)
     }
 
     /// Sends one of several messages.
     package mutating func send(stream: Int, _ bytes: ByteBuffer, _ actions: inout [Action]) {
+        let count = bytes.readableBytes
         switch streams[stream] {
         case .answering?:
             actions.append(.send(Self.headers(stream, Self.head, endStream: false)))
-            streams[stream] = .streaming
-        case .streaming?: break
-        case .receiving?, nil: return
+            streams[stream] = .streaming(bytes: count)
+        case .streaming(let bytes)?: streams[stream] = .streaming(bytes: bytes + count)
+        case .receiving?, .answered?, nil: return
         }
+        unsentBytes += count
         actions.append(.send(Self.data(stream, bytes)))
     }
 
@@ -235,9 +258,11 @@ package struct GRPCStreams {
     ) {
         switch streams[stream] {
         case .receiving?, .answering?: reject(stream, status, isEnded: isEnded, &actions)
-        case .streaming?:
+        case .streaming(let bytes)?:
             actions.append(.send(Self.headers(stream, Self.trailers(status), endStream: true)))
-        case nil: return
+            streams[stream] = .answered(bytes: bytes, sinceNs: nowNs)
+            return
+        case .answered?, nil: return
         }
         remove(stream, nowNs: nowNs, &actions)
     }
@@ -258,15 +283,17 @@ package struct GRPCStreams {
     private mutating func end(_ id: Int, nowNs: Int64, _ actions: inout [Action]) {
         switch streams[id] {
         case .answering?, .streaming?: actions.append(.cancelled(stream: id))
-        case .receiving?: break
+        case .receiving?, .answered?: break
         case nil: return
         }
         remove(id, nowNs: nowNs, &actions)
     }
 
     private mutating func remove(_ id: Int, nowNs: Int64, _ actions: inout [Action]) {
-        if case .receiving(let request)? = streams.removeValue(forKey: id) {
-            unfinishedBytes -= request.bytes.readableBytes
+        switch streams.removeValue(forKey: id) {
+        case .receiving(let request)?: unfinishedBytes -= request.bytes.readableBytes
+        case .streaming(let bytes)?, .answered(let bytes, _)?: unsentBytes -= bytes
+        case .answering?, nil: break
         }
         guard streams.isEmpty else { return }
         idleSinceNs = nowNs
@@ -301,12 +328,17 @@ package struct GRPCStreams {
     /// Time has passed: ends what has taken too long.
     package mutating func sweep(nowNs: Int64, _ actions: inout [Action]) {
         for (id, stream) in streams {
-            guard case .receiving(let request) = stream, nowNs - request.beganNs >= GRPCBounds.requestLimitNs else {
-                continue
+            switch stream {
+            case .receiving(let request) where nowNs - request.beganNs >= GRPCBounds.requestLimitNs:
+                fail(
+                    stream: id, GRPCStatus(.deadlineExceeded, "the request did not end in time, send it again"),
+                    nowNs: nowNs, isEnded: false, &actions)
+            case .answered(_, let sinceNs) where nowNs - sinceNs >= GRPCBounds.answerLimitNs:
+                // The handler says that it is closed, and so it ends.
+                actions.append(
+                    .send(HTTP2Frame(streamID: HTTP2StreamID(id), payload: .rstStream(.enhanceYourCalm))))
+            case .receiving, .answering, .streaming, .answered: break
             }
-            fail(
-                stream: id, GRPCStatus(.deadlineExceeded, "the request did not end in time, send it again"),
-                nowNs: nowNs, isEnded: false, &actions)
         }
         switch phase {
         case .open:

@@ -70,6 +70,9 @@ import Testing
             words { $0.receive(HTTP2Frame(streamID: HTTP2StreamID(id), payload: payload), nowNs: $1, &$2) }
         }
 
+        /// The HTTP/2 handler has sent everything.
+        mutating func closed(_ id: Int) -> [String] { words { $0.closed(stream: id, nowNs: $1, &$2) } }
+
         mutating func sweep() -> [String] { words { $0.sweep(nowNs: $1, &$2) } }
 
         mutating func respond(_ id: Int, _ message: [UInt8]) -> [String] {
@@ -86,8 +89,12 @@ import Testing
         #expect(rig.messages == [[1, 2, 3]])
         #expect(rig.timeouts == [250_000_000])
         #expect(rig.respond(1, [9]) == ["headers 1 :status=200", "data 1 6", "headers 1 grpc-status=0 end"])
-        #expect(rig.streams.count == 0)
         #expect(rig.respond(1, [9]) == [])
+        #expect(rig.streams.count == 1)
+        #expect(rig.streams.heldBytes == 6)
+        #expect(rig.closed(1) == [])
+        #expect(rig.streams.count == 0)
+        #expect(rig.streams.heldBytes == 0)
     }
 
     @Test func aMessageMayComeAByteAtATime() {
@@ -199,7 +206,10 @@ import Testing
         #expect(rig.words { $0.send(stream: 1, GRPCStreams.framed([]), &$2) } == ["data 1 5"])
         #expect(
             rig.words { $0.fail(stream: 1, GRPCStatus(.ok, ""), nowNs: $1, &$2) } == ["headers 1 grpc-status=0 end"])
+        #expect(rig.streams.heldBytes == 11)
+        #expect(rig.closed(1) == [])
         #expect(rig.streams.count == 0)
+        #expect(rig.streams.heldBytes == 0)
     }
 
     // MARK: - The end
@@ -217,7 +227,9 @@ import Testing
         #expect(rig.data(1, Self.framed([1]), end: true) == ["call 1 0"])
         #expect(rig.data(3, Self.framed([1]), end: true) == ["call 3 0"])
         #expect(rig.respond(1, []).last == "headers 1 grpc-status=0 end")
-        #expect(rig.respond(3, []).last == "close")
+        #expect(rig.respond(3, []).last == "headers 3 grpc-status=0 end")
+        #expect(rig.closed(1) == [])
+        #expect(rig.closed(3) == ["close"])
     }
 
     @Test func aClientThatDoesNotAnswerIsNotWaitedFor() {
@@ -235,7 +247,8 @@ import Testing
         _ = rig.headers(1)
         _ = rig.data(1, Self.framed([1]), end: true)
         #expect(rig.receive(0, .goAway(lastStreamID: 0, errorCode: .noError, opaqueData: nil)) == ["goaway 1 0"])
-        #expect(rig.respond(1, []).last == "close")
+        #expect(rig.respond(1, []).last == "headers 1 grpc-status=0 end")
+        #expect(rig.closed(1) == ["close"])
     }
 
     @Test func whatTakesTooLongEnds() {

@@ -152,6 +152,25 @@ package final class RedisClient {
         }
     }
 
+    /// All that the server still sends, as it is, until it closes or drops what this has sent.
+    package func untilGone() -> [UInt8] {
+        var bytes = Array(received[position...])
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = recv(socket, &chunk, chunk.count, 0)
+            guard count > 0 else { return bytes }
+            bytes += chunk.prefix(count)
+        }
+    }
+
+    /// What the server has sent next, as it is; empty if it has closed.
+    package func some() throws -> [UInt8] {
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        let count = recv(socket, &chunk, chunk.count, 0)
+        guard count >= 0 else { throw failure("no answer") }
+        return Array(chunk.prefix(count))
+    }
+
     /// A command as an array of bulk strings.
     package static func frame(_ words: [String]) -> [UInt8] {
         words.reduce(into: Array("*\(words.count)\r\n".utf8)) { $0 += "$\($1.utf8.count)\r\n\($1)\r\n".utf8 }

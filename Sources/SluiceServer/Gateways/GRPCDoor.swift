@@ -15,6 +15,8 @@ final class GRPCDoor: GRPCService, HostedConnection {
     private var unwritableSinceNs: Int64?
     /// Calls that wait for answers of the limiter.
     private var calls = NumberedTable<PendingCall>()
+    /// The number of each call that waits, by its stream.
+    private var waiting: [Int: UInt32] = [:]
     /// What waits for one: which check of which call, or nil for a settlement whose answer no call needs.
     private var questions = NumberedTable<Question?>()
     /// Streams that get each change of health.
@@ -58,7 +60,7 @@ final class GRPCDoor: GRPCService, HostedConnection {
 
     func cancelled(stream: Int) {
         watchers.remove(stream)
-        for number in calls.numbers where calls[number]?.stream == stream { calls[number]?.isAbandoned = true }
+        if let number = waiting.removeValue(forKey: stream) { calls[number]?.isAbandoned = true }
     }
 
     func drain() {
@@ -188,6 +190,7 @@ final class GRPCDoor: GRPCService, HostedConnection {
             let answer = ask(checks[index], index, of: number, reserves: checks.count > 1, timeoutNs: pending.timeoutNs)
             if let answer { calls[number]?.take(answer, at: index) }
         }
+        if calls[number]?.isAnswered == false { waiting[pending.stream] = number }
         concludeIfAnswered(number)
     }
 
@@ -239,6 +242,7 @@ final class GRPCDoor: GRPCService, HostedConnection {
     private func concludeIfAnswered(_ number: UInt32) {
         guard let pending = calls[number], pending.isAnswered else { return }
         calls.remove(number)
+        if !pending.isAbandoned { waiting[pending.stream] = nil }
         settle(pending)
         if !pending.isAbandoned { answer(pending) }
     }

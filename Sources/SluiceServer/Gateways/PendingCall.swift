@@ -47,9 +47,6 @@ struct NumberedTable<Value> {
     private var values: [Value?] = []
     private var free: [UInt32] = []
 
-    /// The numbers in use.
-    var numbers: [UInt32] { values.indices.filter { values[$0] != nil }.map { UInt32($0) } }
-
     mutating func insert(_ value: Value) -> UInt32 {
         if let number = free.popLast() {
             values[Int(number)] = value
