@@ -6,8 +6,9 @@ package enum EnvoyBounds {
     package static let maxEntries = 20
     /// Longest window of a descriptor's own limit, s: 366 days, as for policies. The same happens with a longer one.
     package static let maxWindowSeconds: Int64 = 366 * 86_400
-    /// Largest number that a double holds exactly, and so the largest JSON-RPC id that metadata carries as it came.
-    static let maxExactDouble = 9_007_199_254_740_992.0
+    /// Largest whole number that no other one is rounded to as a double, and so the largest JSON-RPC id that metadata
+    /// carries as it came: 2^53 - 1.
+    static let maxExactDouble = 9_007_199_254_740_991.0
     /// Largest gateways file, bytes: some thousand domains.
     package static let maxGatewaysBytes = 1_048_576
     /// Most domains of a gateways file.

@@ -86,7 +86,7 @@ private typealias Response = Envoy_Service_Auth_V3_CheckResponse
         let ids: [(Google_Protobuf_Value, String)] = [
             (.init(numberValue: 0), "0"), (.init(numberValue: -7), "-7"), (.init(stringValue: "7"), "\"7\""),
             (.init(stringValue: "a\"\\\u{1}"), #""a\"\\\u0001""#),
-            (.init(numberValue: 9_007_199_254_740_992), "9007199254740992"),
+            (.init(numberValue: 9_007_199_254_740_991), "9007199254740991"),
         ]
         for (id, text) in ids {
             let response = answer(Self.request(id: id))
@@ -97,7 +97,7 @@ private typealias Response = Envoy_Service_Auth_V3_CheckResponse
 
     @Test mutating func anIDThatCannotComeBackIsNullWithAStatus() {
         for _ in 0..<10 { _ = answer(Self.request()) }
-        let response = answer(Self.request(id: .init(numberValue: 9_007_199_254_740_994)))
+        let response = answer(Self.request(id: .init(numberValue: 9_007_199_254_740_992)))
         #expect(response.deniedResponse.status.code == .tooManyRequests)
         #expect(response.deniedResponse.body.hasPrefix(#"{"jsonrpc":"2.0","id":null,"result":"#))
     }

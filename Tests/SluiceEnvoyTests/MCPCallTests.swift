@@ -47,7 +47,7 @@ import Testing
                 headers: ["mcp-method": "tools/list"]) == Self.run(.number("2")))
     }
 
-    @Test(arguments: [9_007_199_254_740_994, 1.5, .infinity, -1e300])
+    @Test(arguments: [9_007_199_254_740_994, 9_007_199_254_740_992, 1.5, .infinity, -1e300])
     func anIDThatADoubleDoesNotHoldComesFromTheBody(id: Double) {
         let metadata = Self.metadata("tools/call", tool: "run", id: .init(numberValue: id))
         #expect(Self.find(metadata) == Self.run(.unknown))
