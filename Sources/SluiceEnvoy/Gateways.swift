@@ -1,7 +1,7 @@
 /// How the requests of gateways become checks: see `GatewaysDocument`.
 package struct Gateways: Sendable, Equatable {
     /// Where the identity of a request comes from.
-    package enum GrantSource: Sendable, Equatable {
+    package enum GrantSource: Sendable, Equatable, CustomStringConvertible {
         /// A context extension of the route.
         case context(String)
         /// A header, in lower case.
@@ -10,6 +10,16 @@ package struct Gateways: Sendable, Equatable {
         case claim(String)
         /// What the peer's certificate names.
         case principal
+
+        /// As the file spells it.
+        package var description: String {
+            switch self {
+            case .context(let name): "context:\(name)"
+            case .header(let name): "header:\(name)"
+            case .claim(let name): "jwt:\(name)"
+            case .principal: "principal"
+            }
+        }
     }
 
     /// How a denial is put for the client.

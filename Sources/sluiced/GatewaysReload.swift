@@ -1,5 +1,4 @@
 import Logging
-import ServiceLifecycle
 import SluiceEnvoy
 import SluicePolicy
 import SluiceServer
@@ -18,48 +17,46 @@ struct GatewaysFile: Sendable {
     }
 }
 
-/// Reads the gateways file again when it has changed, and puts it in force if it is valid.
-struct GatewaysReloadService: Service {
-    private let first: GatewaysFile
+/// Reads the gateways file again, and puts it in force if it is valid.
+actor GatewaysReloader: Reloader {
     private let server: Server
     private let logger: Logger
+    private var inForce: GatewaysFile
+    /// The faults of the file when it was last read; nil: it is in force.
+    private var rejection: String?
 
-    /// How often the file is read: a change takes effect after this time at most. It is small.
-    private static let interval = Duration.seconds(2)
-
-    init(_ first: GatewaysFile, server: Server, logger: Logger) {
-        self.first = first
+    init(_ inForce: GatewaysFile, server: Server, logger: Logger) {
+        self.inForce = inForce
         self.server = server
         self.logger = logger
     }
 
-    func run() async throws {
-        var inForce = first
-        var rejection = ""
-        while true {
-            do {
-                try await cancelWhenGracefulShutdown { try await Task.sleep(for: Self.interval) }
-            } catch is CancellationError {
-                return
-            }
-            do {
-                let newest = try GatewaysFile(inForce.path)
-                let isChanged = newest.gateways != inForce.gateways
-                inForce = newest
-                rejection = ""
-                guard isChanged else { continue }
-                try await server.replaceGateways(newest.gateways)
-                logger.info("gateways reloaded", metadata: ["gateways": "\(newest.path)"])
-            } catch {
-                guard "\(error)" != rejection else { continue }
-                rejection = "\(error)"
-                for line in rejection.split(separator: "\n").prefix(Self.maxLoggedFaults) {
-                    logger.error("gateways rejected, the last good ones stay", metadata: ["fault": "\(line)"])
-                }
-            }
+    /// The file is small: it is read each time.
+    func reloadIfChanged() async throws {
+        let reading = read()
+        switch reading {
+        case .success(let newest) where rejection == nil && newest.bytes == inForce.bytes: return
+        case .failure(let failure) where rejection == "\(failure)": return
+        case .success, .failure: try await take(reading)
         }
     }
 
-    /// Most faults that are logged.
-    private static let maxLoggedFaults = 20
+    func reload() async throws { try await take(read()) }
+
+    private func read() -> Result<GatewaysFile, any Error> { Result { try GatewaysFile(inForce.path) } }
+
+    private func take(_ reading: Result<GatewaysFile, any Error>) async throws {
+        switch reading {
+        case .success(let newest):
+            inForce = newest
+            rejection = nil
+            try await server.replaceGateways(newest.gateways)
+            logger.info("gateways reloaded", metadata: ["gateways": "\(newest.path)"])
+        case .failure(let failure):
+            let faults = "\(failure)"
+            rejection = faults
+            try await server.rejectGateways(reason: faults)
+            faults.logFaults("gateways rejected, the last good ones stay", logger)
+        }
+    }
 }

@@ -1,11 +1,9 @@
 import Logging
-import ServiceLifecycle
 import SluicePolicy
 import SluiceServer
-import UnixSignals
 
 /// Reads the policies again, and puts them in force if they are valid: all of them or none.
-actor PolicyReloader {
+actor PolicyReloader: Reloader {
     private let source: PolicySource
     private let features: PolicyFeatures
     private let server: Server
@@ -83,51 +81,10 @@ actor PolicyReloader {
         case .failure(let failure):
             rejection = failure.description
             try await server.rejectPolicies(reason: failure.description)
-            let lines = failure.description.split(separator: "\n")
-            for line in lines.prefix(Self.maxLoggedFaults) {
-                logger.error("policy rejected, the last good one stays", metadata: ["fault": "\(line)"])
-            }
+            failure.description.logFaults("policy rejected, the last good one stays", logger)
         }
     }
 
-    /// Most faults of one document that are logged; `sluicectl policy check` shows them all.
-    private static let maxLoggedFaults = 20
     /// Most tools that one line of the log names; `sluicectl policy check` names them all.
     private static let maxLoggedTools = 20
-}
-
-/// Reloads on SIGHUP, which also opens the decision log again, and when the files have changed.
-struct PolicyReloadService: Service {
-    private let reloader: PolicyReloader
-
-    /// How often the files are checked: a change takes effect after this time at most.
-    private static let interval = Duration.seconds(2)
-
-    private let server: Server
-
-    init(_ reloader: PolicyReloader, server: Server) {
-        self.reloader = reloader
-        self.server = server
-    }
-
-    func run() async throws {
-        let signals = await UnixSignalsSequence(trapping: .sighup)
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask {
-                for await _ in signals.cancelOnGracefulShutdown() {
-                    try await server.reopenDecisionLog()
-                    try await reloader.reload()
-                }
-            }
-            group.addTask {
-                try? await cancelWhenGracefulShutdown {
-                    while true {
-                        try await Task.sleep(for: Self.interval)
-                        try await reloader.reloadIfChanged()
-                    }
-                }
-            }
-            try await group.waitForAll()
-        }
-    }
 }

@@ -52,21 +52,20 @@ struct Sluiced: AsyncParsableCommand {
             settings, policies: policies, gateways: gateways?.gateways ?? Gateways(), replica: replica, state: state,
             store: store, logger: logger)
         let service = SidecarService(server: server, settings: settings, logger: logger)
-        var services: [ServiceGroupConfiguration.ServiceConfiguration] = [
-            .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup),
-            .init(
-                service: PolicyReloadService(
-                    PolicyReloader(
-                        source: settings.policySource, features: settings.policyFeatures,
-                        policies: policies, fingerprint: fingerprint, server: server, logger: logger
-                    ) { Self.clusterFault(settings, $0) }, server: server)),
+        var reloaders: [any Reloader] = [
+            PolicyReloader(
+                source: settings.policySource, features: settings.policyFeatures,
+                policies: policies, fingerprint: fingerprint, server: server, logger: logger
+            ) { Self.clusterFault(settings, $0) },
+            DecisionLogReopener(server: server),
         ]
-        if let gateways {
-            services.append(.init(service: GatewaysReloadService(gateways, server: server, logger: logger)))
-        }
+        if let gateways { reloaders.append(GatewaysReloader(gateways, server: server, logger: logger)) }
         let group = ServiceGroup(
             configuration: .init(
-                services: services,
+                services: [
+                    .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup),
+                    .init(service: ReloadService(reloaders)),
+                ],
                 gracefulShutdownSignals: [.sigterm, .sigint, .sigquit],
                 logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
         do {
@@ -208,6 +207,7 @@ struct Sluiced: AsyncParsableCommand {
         configuration.answersThrottle = settings.answersThrottle
         configuration.http.socketPath = settings.httpSocketPath
         configuration.http.address = settings.httpAddress
+        configuration.facts.gatewaysFile = settings.gatewaysFile
         configuration.facts.requiresStore = settings.requiresRedis
         configuration.grpc = GRPCConfiguration(
             socketPath: settings.grpcSocketPath, address: settings.grpcAddress, budgetMs: settings.grpcBudgetMs)

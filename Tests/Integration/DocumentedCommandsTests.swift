@@ -112,8 +112,8 @@ extension Integration {
         private static let files: [(name: String, text: String)] = [
             ("old.json", policy), ("policy.json", policy.replacing("\"max\": 10", with: "\"max\": 20")),
             ("new.json", policy.replacing("\"max\": 10", with: "\"max\": 20")), ("policies/coding.json", policy),
-            ("policies/grants.json", #"{"*": "coding"}"#), ("decisions.jsonl", decisions), ("a.jsonl", decisions),
-            ("b.jsonl", decisions),
+            ("policies/grants.json", #"{"*": "coding"}"#), ("gateways.json", #"{"version": "1"}"#),
+            ("decisions.jsonl", decisions), ("a.jsonl", decisions), ("b.jsonl", decisions),
         ]
         private static let decisions = """
             {"time":"2026-11-30T10:00:00.000Z","sample":1}

@@ -43,7 +43,7 @@ import Testing
         ["check", "g", "t"], ["peek", "g", "t"], ["explain", "g", "t"], ["counters"], ["status"],
         ["status", "--wait", "--timeout", "50ms"], ["policy", "show"], ["policy", "diff", "/nonexistent/a"],
         ["policy", "check", "/nonexistent/a"], ["policy", "diff", "/nonexistent/a", "/nonexistent/b"],
-        ["policy", "show", "/nonexistent/a"],
+        ["policy", "show", "/nonexistent/a"], ["gateways", "check", "/nonexistent/a"],
     ])
     func aSidecarThatCannotBeAskedIsAnError(words: [String]) async throws {
         let run = await ControlRun.of(words + ["--json"], environment: ["SLUICE_SOCKET": "/nonexistent/s.sock"])

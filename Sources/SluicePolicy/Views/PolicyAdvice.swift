@@ -7,6 +7,13 @@ package struct PolicyAdvice: Sendable, Equatable {
         case warning
     }
 
+    /// What asks by these policies, where that changes what they mean.
+    package enum Gateway: String, Sendable, CaseIterable {
+        /// Envoy's filters, which say nothing when a call has ended.
+        case extAuthz = "ext_authz"
+        case rls
+    }
+
     package let kind: Kind
     /// The path in the document.
     package let rule: String
@@ -17,8 +24,24 @@ package struct PolicyAdvice: Sendable, Equatable {
     package var line: String { "\(kind.rawValue): \(rule.onOneLine): \(text)" }
 
     /// On a policy's limits and tools: what is over all tools first, then by tool, then the rules of servers.
-    package static func all(of policy: Policy) -> [PolicyAdvice] {
-        ([policy] + policy.servers.sorted { $0.key < $1.key }.map(\.value)).flatMap { own(of: $0) }
+    ///
+    /// - Parameter gateway: what asks, if advice about that is wanted, too.
+    package static func all(of policy: Policy, for gateway: Gateway? = nil) -> [PolicyAdvice] {
+        ([policy] + policy.servers.sorted { $0.key < $1.key }.map(\.value)).flatMap { part in
+            own(of: part) + (gateway.map { slots(of: part, for: $0) } ?? [])
+        }
+    }
+
+    /// Limits whose slots nobody can release.
+    private static func slots(of policy: Policy, for gateway: Gateway) -> [PolicyAdvice] {
+        policy.ownLimits.sorted { $0.rule < $1.rule }.compactMap { limit in
+            limit.holdSeconds.map { seconds in
+                PolicyAdvice(
+                    kind: .advice, rule: limit.rule,
+                    text: "\(gateway.rawValue) says nothing when a call has ended, so each slot is held for "
+                        + "\(Window.words(ofSeconds: seconds)), however short the call is")
+            }
+        }
     }
 
     private static func own(of policy: Policy) -> [PolicyAdvice] {

@@ -15,8 +15,10 @@ package struct PolicySummary: Sendable {
     /// Tools are sorted by name; each row repeats its tool, so that a tool's rows can be searched for. Columns for
     /// algorithms, outages and modes appear only if some limit differs from the defaults.
     ///
-    /// - Parameter advises: whether advice is included before `line`: see `PolicyAdvice`.
-    package func render(advises: Bool = false) -> String {
+    /// - Parameters:
+    ///   - advises: whether advice is included before `line`: see `PolicyAdvice`.
+    ///   - gateway: what asks, if advice about that is wanted, too.
+    package func render(advises: Bool = false, for gateway: PolicyAdvice.Gateway? = nil) -> String {
         let limits = limits
         let fields = LimitField.inSummaries.filter { field in
             field.presence == .always || limits.contains(where: field.isNotable)
@@ -33,7 +35,7 @@ package struct PolicySummary: Sendable {
             return limits.isEmpty ? [subject + ["-", "-"] + fields.map { _ in "-" }] : limits
         }
         let reserving = policy.mustReserve.sentence.map { "\($0)\n\n" } ?? ""
-        let advice = (advises ? PolicyAdvice.all(of: policy) : []).map { "\($0.line)\n" }.joined()
+        let advice = (advises ? PolicyAdvice.all(of: policy, for: gateway) : []).map { "\($0.line)\n" }.joined()
         return TextTable.render([header] + rows) + "\n" + reserving + advice + (advice.isEmpty ? "" : "\n") + line
             + "\n"
     }
@@ -77,9 +79,11 @@ package struct PolicySetSummary: Sendable {
     /// The mapping of grants to documents, each document, and then `line`; for a single policy, its own summary. Ends
     /// with a line feed.
     ///
-    /// - Parameter advises: as in `PolicySummary.render`.
-    package func render(advises: Bool = false) -> String {
-        if let single = policies.single { return PolicySummary(single, file: file).render(advises: advises) }
+    /// - Parameters: as in `PolicySummary.render`.
+    package func render(advises: Bool = false, for gateway: PolicyAdvice.Gateway? = nil) -> String {
+        if let single = policies.single {
+            return PolicySummary(single, file: file).render(advises: advises, for: gateway)
+        }
         let grants = policies.sortedGrants.map { grant, document in
             let maxima = (policies.maxima[grant] ?? [:]).sorted { $0.key < $1.key }
                 .map { "\($0.key.onOneLine) \($0.value)" }
@@ -89,7 +93,8 @@ package struct PolicySetSummary: Sendable {
             ]
         }
         let documents = policies.documents.sorted { $0.key < $1.key }.map { name, policy in
-            PolicySummary(policy, file: PolicySet.fileName(ofDocument: name)).render(advises: advises) + "\n"
+            PolicySummary(policy, file: PolicySet.fileName(ofDocument: name))
+                .render(advises: advises, for: gateway) + "\n"
         }
         let others = policies.grants[PolicySet.everyGrant] == nil ? [["(any other)", "no policy: denied"]] : []
         return TextTable.render([["grant", "policy"]] + grants + others) + "\n" + documents.joined() + line + "\n"

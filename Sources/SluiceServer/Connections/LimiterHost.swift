@@ -111,25 +111,35 @@ final class LimiterHost {
 
     // MARK: - Policies
 
-    /// What happened to the policies since the start, for operators.
-    struct PolicyHistory {
-        var reloads = 0
-        var rejections = 0
-        /// Why the newest policies were rejected; empty if they are in force.
-        var lastRejection = ""
+    /// What happened to documents since the start, for operators.
+    struct DocumentHistory {
+        private(set) var reloads = 0
+        private(set) var rejections = 0
+        /// Why the newest were rejected; empty if they are in force.
+        private(set) var lastRejection = ""
+
+        mutating func reloaded() {
+            reloads += 1
+            lastRejection = ""
+        }
+
+        mutating func rejected(_ reason: String) {
+            rejections += 1
+            lastRejection = reason
+        }
     }
 
-    private(set) var policyHistory = PolicyHistory()
+    private(set) var policyHistory = DocumentHistory()
+    /// That of the gateways file.
+    var gatewaysHistory = DocumentHistory()
 
     func replacePolicies(_ policies: PolicySet) {
         limiter.replacePolicies(policies)
-        policyHistory.reloads += 1
-        policyHistory.lastRejection = ""
+        policyHistory.reloaded()
     }
 
     func rejectPolicies(reason: String) {
-        policyHistory.rejections += 1
-        policyHistory.lastRejection = reason
+        policyHistory.rejected(reason)
     }
 
     // MARK: - The socket

@@ -52,6 +52,14 @@ extension Server {
 
     /// Replaces what gateways' requests mean between two of them.
     package func replaceGateways(_ gateways: Gateways) async throws {
-        try await eventLoop.submit { [gatewayService] in gatewayService.value.gateways = gateways }.get()
+        try await eventLoop.submit { [gatewayService, host] in
+            gatewayService.value.gateways = gateways
+            host.value.gatewaysHistory.reloaded()
+        }.get()
+    }
+
+    /// Records for `INFO` that a newer gateways file was rejected.
+    package func rejectGateways(reason: String) async throws {
+        try await eventLoop.submit { [host] in host.value.gatewaysHistory.rejected(reason) }.get()
     }
 }

@@ -55,11 +55,19 @@ struct InfoReport {
     }
 
     private var policy: Lines {
-        let rejection = host.policyHistory.lastRejection.split(separator: "\n").first.map(String.init) ?? ""
-        return forOperators([("policy", facts.policyDescription)]) + [
-            ("policy_reloads", String(host.policyHistory.reloads)),
-            ("policy_refusals", String(host.policyHistory.rejections)),
-        ] + forOperators([("policy_last_refusal", rejection)])
+        forOperators([("policy", facts.policyDescription)]) + history("policy", host.policyHistory) + gateways
+    }
+
+    private var gateways: Lines {
+        guard let file = facts.gatewaysFile else { return [] }
+        return forOperators([("gateways", file)]) + history("gateways", host.gatewaysHistory)
+    }
+
+    private func history(_ name: String, _ history: LimiterHost.DocumentHistory) -> Lines {
+        let rejection = history.lastRejection.split(separator: "\n").first.map(String.init) ?? ""
+        return [
+            ("\(name)_reloads", String(history.reloads)), ("\(name)_refusals", String(history.rejections)),
+        ] + forOperators([("\(name)_last_refusal", rejection)])
     }
 
     private var redis: Lines {

@@ -134,6 +134,8 @@ package struct ServerFacts: Sendable {
     package var startedAt: ClockReading
     /// Whether a start fails without the store (`--require-redis`).
     package var requiresStore = false
+    /// The gateways file; nil without one.
+    package var gatewaysFile: String?
 
     package init(
         version: String, policyDescription: String, storeAddress: String, replicaID: String, startedAt: ClockReading

@@ -65,7 +65,7 @@ struct RootCommand: AsyncParsableCommand {
         version: SluiceVersion.current,
         subcommands: [
             CheckCommand.self, PeekCommand.self, ExplainCommand.self, ChargeCommand.self, RefundCommand.self,
-            CountersCommand.self, StatusCommand.self, PolicyCommand.self,
+            CountersCommand.self, StatusCommand.self, PolicyCommand.self, GatewaysCommand.self,
         ])
 
     @OptionGroup var sidecar: SidecarOptions

@@ -59,6 +59,7 @@ struct PolicyCheckCommand: ParsableCommand {
               sluicectl policy check policy.json
               sluicectl policy check policies/ >/dev/null || exit 1
               sluicectl policy check policy.json --json | jq -r '.faults[].message'
+              sluicectl policy check policy.json --for ext_authz
 
             Exit codes: 0 valid, 1 faults, 2 a file could not be read, 64 wrong usage.
             """)
@@ -67,6 +68,10 @@ struct PolicyCheckCommand: ParsableCommand {
     var file: String
     @Flag(help: "One line of JSON instead of tables, and instead of lines on standard error.")
     var json = false
+    @Option(
+        name: .customLong("for"),
+        help: "Also advise on what is asked by Envoy's ext_authz filter, or its rate limit filter (rls).")
+    var gateway: PolicyAdvice.Gateway?
     @OptionGroup var options: PolicyOptions
 
     func run() throws {
@@ -75,7 +80,9 @@ struct PolicyCheckCommand: ParsableCommand {
             let policies = try options.read(file, faults: .faults)
             let summary = PolicySetSummary(policies, file: file)
             console.write(
-                json ? PolicyCheckReport(policies, file: file).json.line + "\n" : summary.render(advises: true))
+                json
+                    ? PolicyCheckReport(policies, file: file, for: gateway).json.line + "\n"
+                    : summary.render(advises: true, for: gateway))
         } catch {
             guard json, !error.faults.isEmpty else { throw error }
             console.write(PolicyCheckReport.json(of: error).line + "\n")
@@ -193,6 +200,8 @@ struct PolicyDiffCommand: AsyncParsableCommand {
         if report.hasChanges { throw ExitCode.differences }
     }
 }
+
+extension PolicyAdvice.Gateway: ExpressibleByArgument {}
 
 extension ExitCode {
     /// There are differences, as in diff(1).

@@ -76,6 +76,11 @@ struct SidecarStatus {
     /// The fault of the latest policies, if they were rejected; nil if they are in force.
     var refusedPolicies: String? { fields["policy_last_refusal"].flatMap { $0.isEmpty ? nil : $0 } }
 
+    /// The same of the gateways file.
+    var refusedGateways: String? { fields["gateways_last_refusal"].flatMap { $0.isEmpty ? nil : $0 } }
+    /// nil without one, or if it is not reported.
+    var gatewaysFile: String? { fields["gateways"] }
+
     /// Why clients can no longer connect by the socket's path; nil if they can.
     var socketTrouble: String? { fields["socket_trouble"].flatMap { $0.isEmpty ? nil : $0 } }
 

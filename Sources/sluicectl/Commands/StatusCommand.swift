@@ -12,7 +12,7 @@ struct StatusCommand: AsyncParsableCommand {
             once; with --rate they are counted over one second.
 
             Policies that changed and have faults are refused, and the last good ones stay: that is shown, and ends with \
-            3, so that a script that deploys them sees it. A sidecar that has a Redis and counts alone ends with 4: limits \
+            3, so that a script that deploys them sees it. So is a gateways file. A sidecar that has a Redis and counts alone ends with 4: limits \
             then hold for each replica's share rather than for all together; "reason" has Redis' own words. With --wait \
             the question is only whether the sidecar is ready.
 
@@ -22,8 +22,8 @@ struct StatusCommand: AsyncParsableCommand {
               sluicectl status --rate --json | jq .checks_per_s
 
             Exit codes: 0 done (with --wait: ready), 2 the sidecar could not be asked or was not ready in time, 3 it \
-            refused newer policies (not with --wait), 4 it counts alone though it has a Redis (not with --wait), 64 wrong \
-            usage.
+            refused newer policies or a newer gateways file (not with --wait), 4 it counts alone though it has a Redis \
+            (not with --wait), 64 wrong usage.
             """)
 
     @OptionGroup var sidecar: SidecarOptions
@@ -72,7 +72,9 @@ struct StatusCommand: AsyncParsableCommand {
         }
         console.write(json ? report.json.line + "\n" : report.text(console.style))
         if wait { return }
-        if report.status.refusedPolicies != nil { throw ExitCode.policiesRefused }
+        if report.status.refusedPolicies != nil || report.status.refusedGateways != nil {
+            throw ExitCode.policiesRefused
+        }
         if !report.status.isReady { throw ExitCode.countingAlone }
     }
 }

@@ -5,8 +5,11 @@ import SluiceTerminal
 struct PolicyCheckReport {
     let policies: PolicySet
     let file: String
+    /// What asks, if advice about that is wanted, too.
+    let gateway: PolicyAdvice.Gateway?
 
-    init(_ policies: PolicySet, file: String) {
+    init(_ policies: PolicySet, file: String, for gateway: PolicyAdvice.Gateway? = nil) {
+        self.gateway = gateway
         self.policies = policies
         self.file = file
     }
@@ -19,7 +22,7 @@ struct PolicyCheckReport {
             "valid": .boolean(true),
             "source": .string(file),
             "grants": policies.single == nil ? .integer(policies.grants.count) : .null,
-            "documents": .array(documents.map(Self.json)),
+            "documents": .array(documents.map(json)),
             "faults": .strings([]),
             "omitted_faults": .integer(0),
         ]
@@ -34,14 +37,14 @@ struct PolicyCheckReport {
         ]
     }
 
-    private static func advice(_ policy: Policy, _ kind: PolicyAdvice.Kind) -> JSONText {
+    private func advice(_ policy: Policy, _ kind: PolicyAdvice.Kind) -> JSONText {
         .array(
-            PolicyAdvice.all(of: policy).filter { $0.kind == kind }.map {
+            PolicyAdvice.all(of: policy, for: gateway).filter { $0.kind == kind }.map {
                 ["rule": .string($0.rule), "text": .string($0.text)]
             })
     }
 
-    private static func json(_ name: String?, _ policy: Policy) -> JSONText {
+    private func json(_ name: String?, _ policy: Policy) -> JSONText {
         [
             "name": .text(name),
             "tools": .integer(policy.tools.count),

@@ -49,7 +49,7 @@ struct StatusReport {
             ("process", "\(status.text("process_id")), replica \(status.text("replica_id"))"),
             ("socket", socketCell),
             ("policy", .init(status.text("policy"))),
-        ] + rejection + [
+        ] + rejection + gateways + [
             ("redis", redis)
         ] + redisError + [
             ("counting", counting)
@@ -95,6 +95,12 @@ struct StatusReport {
     private var rejection: [(name: String, value: TextTable.Cell)] {
         guard let fault = status.refusedPolicies else { return [] }
         return [("refused", .init("newer policies, the last good ones stay: \(fault)", .bad))]
+    }
+
+    private var gateways: [(name: String, value: TextTable.Cell)] {
+        guard let file = status.gatewaysFile else { return [] }
+        let fault = status.refusedGateways.map { "newer ones, the last good ones stay: \($0)" }
+        return [("gateways", .init(file))] + (fault.map { [("refused", .init($0, .bad))] } ?? [])
     }
 
     /// Figures about outages, if there are any.
@@ -192,6 +198,8 @@ struct StatusReport {
             ("policy", text("policy")),
             ("policy_reloads", number("policy_reloads")),
             ("policy_refused", .text(status.refusedPolicies)),
+            ("gateways", .text(status.gatewaysFile)),
+            ("gateways_refused", .text(status.refusedGateways)),
             ("redis", redisJSON),
             ("counting", .string(status.text("counting"))),
             ("state", stateJSON),
