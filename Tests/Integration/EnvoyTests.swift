@@ -5,40 +5,83 @@ import Testing
 extension Integration {
     /// The doors for gRPC with programs that nobody of this project wrote: Envoy in front of an MCP server and of an HTTP
     /// API, with the configurations of deploy/envoy, the MCP SDK's clients, and gRPC's own client. `scripts/envoy`
-    /// installs them; what is not there is skipped, and the run says so.
+    /// installs them, and an older Envoy; what is not there is skipped, and the run says so.
     @Suite struct EnvoyDoors {
         private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("Envoy").path
 
         /// Where `scripts/envoy` puts them.
-        private static let python =
-            ProcessInfo.processInfo.environment["SLUICE_TEST_ENVOY"].map { "\($0)/bin/python" }
-            ?? URL(fileURLWithPath: "\(folder)/../../../.build/envoy/venv/bin/python").standardized.path
+        private static let place =
+            ProcessInfo.processInfo.environment["SLUICE_TEST_ENVOY"]
+            ?? URL(fileURLWithPath: "\(folder)/../../../.build/envoy").standardized.path
+        private static let python = "\(place)/venv/bin/python"
+        /// Envoy of the oldest version that is tried; the newest is in the environment of Python.
+        private static let olderEnvoy = "\(place)/older/envoy/_bin/envoy"
 
-        private static func policy() throws -> String {
-            try String(contentsOfFile: "\(folder)/../../../deploy/envoy/policy.json", encoding: .utf8)
+        private static func example(_ name: String) throws -> String {
+            try String(contentsOfFile: "\(folder)/../../../deploy/envoy/\(name)", encoding: .utf8)
         }
 
-        @Test(arguments: ["grpc_clients.py", "mcp_gate.py", "http_api.py"])
-        func works(_ script: String) async throws {
-            guard FileManager.default.isExecutableFile(atPath: Self.python) else {
-                print("envoy: SKIPPED \(script): it is not installed, scripts/envoy installs it")
-                try Test.cancel("Envoy and its clients are not installed")
+        /// A script, and what it is run with.
+        enum Script: String, CaseIterable {
+            case clients = "grpc_clients.py"
+            case ratelimitCases = "ratelimit_cases.py"
+            case gate = "mcp_gate.py with Envoy 1.40"
+            case olderGate = "mcp_gate.py with Envoy 1.36"
+            case api = "http_api.py with Envoy 1.40"
+            case olderAPI = "http_api.py with Envoy 1.36"
+            case tokens = "llm_tokens.py with Envoy 1.40"
+
+            var file: String { rawValue.split(separator: " ").first.map(String.init) ?? "" }
+            var isOlder: Bool { self == .olderGate || self == .olderAPI }
+            /// For the gate.
+            var configuration: String { isOlder ? "mcp-gate-body.yaml" : "mcp-gate.yaml" }
+        }
+
+        @Test(arguments: Script.allCases)
+        func works(_ script: Script) async throws {
+            let needed = [Self.python] + (script.isOlder ? [Self.olderEnvoy] : [])
+            if let missing = needed.first(where: { !FileManager.default.isExecutableFile(atPath: $0) }) {
+                print("envoy: SKIPPED \(script.rawValue): there is no \(missing), scripts/envoy installs it")
+                try Test.cancel("Envoy or its clients are not installed")
             }
             let redis = try await RedisProcess()
             let folder = try TemporaryFolder()
-            let sidecar = try await SidecarProcess(
-                policy: Self.policy(), over: redis,
-                arguments: ["--grpc-socket", folder.path("grpc.sock"), "--grpc-budget", "5s"])
+            let sidecar = try await Self.sidecar(script, redis, folder)
             try await sidecar.waitUntilShared()
             let run = try ChildProcess(
-                Self.python, ["\(Self.folder)/\(script)", folder.path("grpc.sock"), "\(sidecar.pid)", folder.path("")])
+                Self.python,
+                [
+                    "\(Self.folder)/\(script.file)", folder.path("grpc.sock"), "\(sidecar.pid)", folder.path(""),
+                    "\(redis.pid)", script.configuration,
+                ], environment: script.isOlder ? ["SLUICE_TEST_ENVOY_PROGRAM": Self.olderEnvoy] : [:])
             let ending = try await run.wait(timeout: .seconds(100))
             #expect(ending == .exited(status: 0), "\(run.output)\(run.errors)")
             let lines = run.output.split(whereSeparator: \.isNewline)
             #expect(lines.count >= 8 && lines.allSatisfy { $0.hasPrefix("ok ") }, "\(run.output)")
-            for line in lines { print("envoy: \(script): \(line)") }
+            for line in lines { print("envoy: \(script.rawValue): \(line)") }
             #expect(!sidecar.log.contains(" error "))
+        }
+
+        /// With the policy and the gateways file that a script needs.
+        private static func sidecar(
+            _ script: Script, _ redis: RedisProcess, _ folder: TemporaryFolder
+        ) async throws -> SidecarProcess {
+            var arguments = ["--grpc-socket", folder.path("grpc.sock"), "--grpc-budget", "5s"]
+            let policy: String
+            switch script {
+            case .clients, .gate, .olderGate, .api, .olderAPI: policy = try example("policy.json")
+            case .tokens:
+                policy = try example("llm-policy.json")
+                arguments += ["--gateways", try folder.write(example("llm-gateways.json"), to: "gateways.json")]
+            case .ratelimitCases:
+                let file = "\(Self.folder)/ratelimit_cases.json"
+                let cases = try RateLimitCases(try String(contentsOfFile: file, encoding: .utf8))
+                try cases.write(to: folder)
+                policy = ""
+                arguments += ["--gateways", folder.path("gateways.json"), "--policies", folder.path("policies")]
+            }
+            return try await SidecarProcess(policy: policy, over: redis, arguments: arguments)
         }
 
         @Test func anAddressThatOthersReachNeedsAWord() async throws {
@@ -74,6 +117,7 @@ extension Integration {
             try await waitUntil("the fault is in the log", timeout: .seconds(20)) {
                 sidecar.log.contains("gateways rejected, the last good ones stay")
             }
+            #expect(try sidecar.figure("gateways_refusals") == 1)
             try place.folder.write(#"{"version": "1", "denial": "error"}"#, to: "gateways.json")
             try await waitUntil("the change is in the log", timeout: .seconds(20)) {
                 sidecar.log.contains("gateways reloaded")

@@ -29,7 +29,7 @@ package final class SidecarProcess: Sendable {
 
     /// Starts it, and waits until it is ready.
     /// - Parameters:
-    ///   - policy: the document's text.
+    ///   - policy: the document's text; empty if `arguments` name a folder of them.
     ///   - redis: as `--redis` takes it; nil leaves it out.
     ///   - store: what is behind that address; is kept alive.
     ///   - budget: as `--budget` takes it. The default is long, so that a machine that is busy with something else does
@@ -44,12 +44,9 @@ package final class SidecarProcess: Sendable {
         self.store = store
         folder = try TemporaryFolder()
         socketPath = folder.path("sluice.sock")
-        let file = try folder.write(policy, to: "policy.json")
         var words =
-            wrapper + [
-                try Self.program(), "--socket", socketPath, "--policy", file, "--replicas", "\(replicas)", "--budget",
-                budget,
-            ]
+            wrapper + [try Self.program(), "--socket", socketPath, "--replicas", "\(replicas)", "--budget", budget]
+        if !policy.isEmpty { words += ["--policy", try folder.write(policy, to: "policy.json")] }
         if let redis { words += ["--redis", redis] }
         words += arguments
         process = try ChildProcess(words[0], Array(words.dropFirst()), environment: environment)

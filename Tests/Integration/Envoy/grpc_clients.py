@@ -2,36 +2,21 @@
 
 Arguments: the sidecar's gRPC socket, its process id, a folder. The sidecar has the policy of deploy/envoy.
 """
-import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import grpc
 
-from stage import check, ok
+from stage import check, message_modules
 
 grpc_socket, pid, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-protos = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../Sources/SluiceEnvoy/Protos")
-made = os.path.join(folder, "made")
-os.mkdir(made)
-files = [
-    os.path.relpath(os.path.join(where, name), protos)
-    for where, _, names in os.walk(protos) for name in names if name.endswith(".proto")
-]
-subprocess.run(
-    [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={protos}", f"--python_out={made}", *files], check=True)
-# Packages of these names are installed: they get the folders of the messages, too.
-sys.path.insert(0, made)
-for name in ["envoy", "grpc"]:
-    package = importlib.import_module(name)
-    package.__path__.insert(0, os.path.join(made, name))
-rls = importlib.import_module("envoy.service.ratelimit.v3.rls_pb2")
-auth = importlib.import_module("envoy.service.auth.v3.external_auth_pb2")
-health = importlib.import_module("grpc.health.v1.health_pb2")
+messages = message_modules(folder)
+rls = messages("envoy.service.ratelimit.v3.rls_pb2")
+auth = messages("envoy.service.auth.v3.external_auth_pb2")
+health = messages("grpc.health.v1.health_pb2")
 
 channel = grpc.insecure_channel("unix:" + grpc_socket)
 

@@ -1,6 +1,7 @@
 """Envoy's mcp and ext_authz filters in front of a real MCP server, with real MCP clients.
 
-Arguments: the sidecar's gRPC socket, its process id, a folder. The sidecar has the policy of deploy/envoy.
+Arguments: the sidecar's gRPC socket, its process id, a folder, Redis's process id, the example. The sidecar has the policy of
+deploy/envoy.
 """
 import atexit
 import json
@@ -18,6 +19,9 @@ from mcp.client.streamable_http import streamable_http_client
 from stage import Envoy, answers, check, free_port, ok, post, stop, wait_for
 
 grpc_socket, pid, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+redis_pid, example = int(sys.argv[4]), sys.argv[5]
+# Without the filter "mcp" Sluice reads the body itself.
+sends_body = example == "mcp-gate-body.yaml"
 calls = os.path.join(folder, "calls")
 open(calls, "w").close()
 port = free_port()
@@ -26,7 +30,7 @@ with open(os.path.join(folder, "server.log"), "w") as log:
         [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "mcp_server.py"), str(port), calls],
         stdout=log, stderr=log)
 atexit.register(server.kill)
-envoy = Envoy("mcp-gate.yaml", grpc_socket, port, folder)
+envoy = Envoy(example, grpc_socket, port, folder)
 wait_for("the MCP server listens", lambda: answers(port))
 
 
@@ -87,6 +91,23 @@ status, _, body = post(envoy, "key-of-alice", call(None))
 check((status, body) == (202, ""), "a notification has no body", status, body)
 status, _, body = post(envoy, "key-of-alice", '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"forbidden","name":"opencode_run","arguments":{"task":"twice"}}}')
 check(status >= 400, "a key twice is refused", status, body)
+large = 9007199254740993
+status, _, body = post(envoy, "key-of-alice", call(large))
+if sends_body:
+    check(status == 200 and json.loads(body)["id"] == large, "an id above 2^53 comes back as it was", status, body)
+else:
+    check(
+        status == 429 and json.loads(body)["id"] is None,
+        "an id that metadata does not hold exactly is not given back, and the status says no", status, body)
+status, _, body = post(envoy, "key-of-alice", json.dumps([call(1), call(2, tool="forbidden")]))
+check(status >= 400, "a batch is refused", status, body)
+status, _, body = post(envoy, "key-of-alice", call(9), {"mcp-method": "tools/list", "mcp-name": "free"})
+check(
+    status >= 400 or json.loads(body)["result"]["isError"], "headers that name another method count for nothing", status, body)
+status, _, body = post(envoy, "key-of-alice", '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":')
+check(status >= 400, "half a message is refused", status, body)
+status, _, body = post(envoy, "key-of-alice", call("x" * 2_000_000))
+check(status >= 400, "a body over the limit is refused", status, body[:200])
 status, _, body = post(envoy, "key-of-nobody", call(1))
 check(status == 401, "a wrong key is refused before", status, body)
 status, _, body = post(envoy, "key-of-alice", call(1), {"x-grant": "somebody-else"})
@@ -94,6 +115,10 @@ check(json.loads(body)["result"]["isError"], "x-grant of a client counts for not
 check(len(seen()) == before, "the server saw none of these", seen())
 wait_for("the access log names the verdict", lambda: "verdict=limit rule=/tools/opencode_run" in envoy.access_log())
 ok("the access log names the verdict")
+
+os.kill(redis_pid, signal.SIGKILL)
+status, _, body = post(envoy, "key-of-alice", call(8))
+check(status == 200 and json.loads(body)["result"]["isError"], "with Redis gone the limit still holds", status, body)
 
 # A sidecar that hangs: nothing passes, in bounded time.
 stop(pid)

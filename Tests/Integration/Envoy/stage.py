@@ -1,6 +1,7 @@
 """Starts Envoy with an example of deploy/envoy, and ends what was started. Every program ends with this one."""
 import atexit
 import http.client
+import importlib
 import json
 import os
 import signal
@@ -10,6 +11,26 @@ import sys
 import time
 
 EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../deploy/envoy")
+
+
+def message_modules(folder):
+    """What imports messages by module, made of our .proto files by another implementation."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    protos, made = os.path.join(here, "../../../Sources/SluiceEnvoy/Protos"), os.path.join(folder, "made")
+    if not os.path.exists(made):
+        os.mkdir(made)
+        files = [
+            os.path.relpath(os.path.join(where, name), protos)
+            for where, _, names in os.walk(protos) for name in names if name.endswith(".proto")
+        ]
+        subprocess.run(
+            [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={protos}", f"--python_out={made}", *files],
+            check=True)
+        # Packages of these names are installed: they get the folders of the messages, too.
+        sys.path.insert(0, made)
+        for name in ["envoy", "grpc"]:
+            importlib.import_module(name).__path__.insert(0, os.path.join(made, name))
+    return importlib.import_module
 
 
 def free_port():
@@ -81,7 +102,7 @@ class Envoy:
             file.write(text)
         self.log_path = os.path.join(folder, "envoy.log")
         self.access_path = os.path.join(folder, "access.log")
-        program = os.path.join(os.path.dirname(sys.executable), "envoy")
+        program = os.environ.get("SLUICE_TEST_ENVOY_PROGRAM") or os.path.join(os.path.dirname(sys.executable), "envoy")
         with open(self.log_path, "w") as log, open(self.access_path, "w") as access:
             self.process = subprocess.Popen(
                 [program, "-c", path, "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"],
