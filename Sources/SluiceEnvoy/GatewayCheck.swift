@@ -54,9 +54,17 @@ package enum GatewayAnswer: Sendable {
 }
 
 extension Decision {
-    /// The message for the agent, with how long to wait.
-    var sentence: String {
-        guard messageHasWait else { return message }
+    /// The message with how long to wait, if it has a place for that.
+    package var messageWithWait: String {
+        guard messageHasWait, let range = messageWaitRange else { return message }
+        let begin = message.utf8.index(message.utf8.startIndex, offsetBy: range.lowerBound)
+        let end = message.utf8.index(begin, offsetBy: range.count)
+        return "\(message[..<begin])\(WaitTime(milliseconds: retryAfterMs))\(message[end...])"
+    }
+
+    /// The message for the agent as the socket sends it: with how long to wait at its place, or at the end.
+    package var sentence: String {
+        guard messageHasWait, messageWaitRange == nil else { return messageWithWait }
         let wait = "Try again in \(WaitTime(milliseconds: retryAfterMs))."
         return message.isEmpty ? wait : "\(message) \(wait)"
     }

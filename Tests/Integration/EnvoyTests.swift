@@ -19,12 +19,13 @@ extension Integration {
         private static let olderEnvoy = "\(place)/older/envoy/_bin/envoy"
 
         private static func example(_ name: String) throws -> String {
-            try String(contentsOfFile: "\(folder)/../../../deploy/envoy/\(name)", encoding: .utf8)
+            try String(contentsOfFile: "\(folder)/../../../deploy/\(name)", encoding: .utf8)
         }
 
         /// A script, and what it is run with.
         enum Script: String, CaseIterable {
             case clients = "grpc_clients.py"
+            case agentgateway = "agentgateway.py"
             case ratelimitCases = "ratelimit_cases.py"
             case gate = "mcp_gate.py with Envoy 1.40"
             case olderGate = "mcp_gate.py with Envoy 1.36"
@@ -70,10 +71,14 @@ extension Integration {
             var arguments = ["--grpc-socket", folder.path("grpc.sock"), "--grpc-budget", "5s"]
             let policy: String
             switch script {
-            case .clients, .gate, .olderGate, .api, .olderAPI: policy = try example("policy.json")
+            case .clients, .gate, .olderGate, .api, .olderAPI: policy = try example("envoy/policy.json")
             case .tokens:
-                policy = try example("llm-policy.json")
-                arguments += ["--gateways", try folder.write(example("llm-gateways.json"), to: "gateways.json")]
+                policy = try example("envoy/llm-policy.json")
+                arguments += ["--gateways", try folder.write(example("envoy/llm-gateways.json"), to: "gateways.json")]
+            case .agentgateway:
+                policy = try example("agentgateway/policy.json")
+                let gateways = try example("agentgateway/gateways.json")
+                arguments += ["--gateways", try folder.write(gateways, to: "gateways.json")]
             case .ratelimitCases:
                 let file = "\(Self.folder)/ratelimit_cases.json"
                 let cases = try RateLimitCases(try String(contentsOfFile: file, encoding: .utf8))

@@ -14,6 +14,7 @@ struct Asker {
           "slow": {"limits": [{"counter": "slow", "window": "15m", "max": 5000000000}]},
           "monthly": {"limits": [{"counter": "m", "window": "month", "max": 3}]},
           "free": {},
+          "own_words": {"limits": [{"counter": "w", "window": "minute", "max": 1, "on_deny": "Wait {retry_after}!"}]},
           "tools/list": {"limits": [{"counter": "lists", "window": "hour", "max": 1}]}
         }}
         """

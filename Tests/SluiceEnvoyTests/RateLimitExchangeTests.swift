@@ -1,3 +1,4 @@
+import FoundationEssentials
 import SluiceEngine
 import SwiftProtobuf
 import Testing
@@ -46,6 +47,12 @@ private typealias Response = Envoy_Service_Ratelimit_V3_RateLimitResponse
 
     private func headers(_ response: Response) -> [String: String] {
         Dictionary(uniqueKeysWithValues: response.responseHeadersToAdd.map { ($0.key, $0.value) })
+    }
+
+    @Test mutating func aPolicysOwnMessageHasTheWaitAtItsPlace() throws {
+        let request = Self.request([("grant", "alice"), ("tool", "own_words")])
+        _ = try answer(request)
+        #expect(try answer(request).rawBody == Data("Wait 29 seconds!".utf8))
     }
 
     @Test mutating func tenPassAndTheEleventhIsOverTheLimit() throws {

@@ -1,21 +1,17 @@
 import NIOHTTP1
 import SluiceEngine
+import SluiceEnvoy
 import SluiceProtocol
 import SluiceTerminal
 
 extension Decision {
-    /// The message as the socket sends it, with the time to wait.
-    var wholeMessage: String {
-        messageHasWait ? "\(message) Try again in \(WaitTime(milliseconds: retryAfterMs))." : message
-    }
-
     /// The fields of the socket's answer by their names.
     var json: JSONText {
         [
             "allowed": .boolean(allowed), "limit": .integer(limit), "remaining": .integer(remaining),
             "retry_after_ms": .integer(retryAfterMs), "reset_ms": .integer(resetMs),
             "verdict": .string(ReplyVerdict(verdict).rawValue), "rule": .string(rule),
-            "source": .string(ReplySource(source).rawValue), "message": .string(wholeMessage),
+            "source": .string(ReplySource(source).rawValue), "message": .string(sentence),
             "reservation": reservation.map { .string($0) },
             "trace": trace.map { .array($0.map(Self.json)) },
         ]

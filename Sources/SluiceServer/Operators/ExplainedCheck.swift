@@ -1,6 +1,7 @@
 import NIOCore
 import SluiceEngine
 import SluicePolicy
+import SluiceEnvoy
 import SluiceProtocol
 
 /// A check that an operator wants explained, with the policies that decide it.
@@ -20,7 +21,7 @@ struct ExplainedCheck {
         let limits = policies.ruling(forGrant: grant, tool: tool, server: server).limits
         let texts = [
             ("verdict", ReplyVerdict(decision.verdict).rawValue), ("rule", decision.rule),
-            ("source", ReplySource(decision.source).rawValue), ("message", decision.explainedMessage),
+            ("source", ReplySource(decision.source).rawValue), ("message", decision.messageWithWait),
             ("policy", policyName),
         ]
         let numbers = [
@@ -68,16 +69,6 @@ struct ExplainedCheck {
     /// The document's name; empty if all grants share one, or if this grant has none.
     private var policyName: String {
         policies.documentName(forGrant: grant) ?? ""
-    }
-}
-
-extension Decision {
-    /// The message with the wait where it has a place for that; it is not appended, as it is a field of its own.
-    fileprivate var explainedMessage: String {
-        guard messageHasWait, let range = messageWaitRange else { return message }
-        let begin = message.utf8.index(message.utf8.startIndex, offsetBy: range.lowerBound)
-        let end = message.utf8.index(begin, offsetBy: range.count)
-        return "\(message[..<begin])\(WaitTime(milliseconds: retryAfterMs))\(message[end...])"
     }
 }
 

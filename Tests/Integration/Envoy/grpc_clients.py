@@ -105,6 +105,26 @@ answer = authorize(call, timeout=5)
 check(
     json.loads(answer.denied_response.body)["result"]["isError"] and answer.denied_response.status.code == 200,
     "a body of a megabyte is read", answer.status)
+# As Istio's and Envoy Gateway's ext_authz: headers in a map of bytes or of texts, the body as bytes or as text.
+for map_of_bytes in [True, False]:
+    call = auth.CheckRequest()
+    call.attributes.source.principal = "spiffe://cluster.local/ns/default/sa/client"
+    call.attributes.context_extensions["server"] = "code"
+    http = call.attributes.request.http
+    http.method, http.path = "POST", "/mcp"
+    body = json.dumps({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "opencode_run"}})
+    sent = {":method": "POST", ":path": "/mcp", "x-grant": "a", "content-type": "application/json"}
+    if map_of_bytes:
+        http.raw_body = body.encode()
+        for key, value in sent.items():
+            http.header_map.headers.add(key=key, raw_value=value.encode())
+    else:
+        http.body = body
+        http.headers.update(sent)
+    answer = authorize(call, timeout=5)
+    check(
+        json.loads(answer.denied_response.body)["id"] == 5 and answer.denied_response.status.code == 200,
+        f"a question as Istio and Envoy Gateway ask it, {'bytes' if map_of_bytes else 'texts'}", answer)
 futures = [should.future(request(run("many")), timeout=5) for _ in range(500)]
 check(sum(f.result().overall_code == OK for f in futures) == 10, "of 500 calls at once ten pass")
 check(healthy(health.HealthCheckRequest(), timeout=5).status == 1, "it is healthy")

@@ -76,7 +76,7 @@ wait_for("all that it used is charged", lambda: left("alice-laptop") == 0)
 before = len(seen)
 status, headers, body = ask(1)
 check(
-    status == 429 and body.startswith("The budget of 1,000 tokens per hour is used up. Try again in "),
+    status == 429 and body.startswith("The budget of 1,000 tokens per hour is used up. Try again in ") and body.count("Try again") == 1,
     f"the budget is used up: {body}", status, body)
 check(1 <= int(headers["retry-after"]) <= 3600, "retry-after says when", headers)
 check(len(seen) == before, "the LLM never saw it", seen)

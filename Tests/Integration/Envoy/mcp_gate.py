@@ -16,7 +16,7 @@ import httpx2
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from stage import Envoy, answers, check, free_port, ok, post, stop, wait_for
+from stage import EXAMPLES, Envoy, answers, check, free_port, ok, post, stop, wait_for
 
 grpc_socket, pid, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 redis_pid, example = int(sys.argv[4]), sys.argv[5]
@@ -27,7 +27,7 @@ open(calls, "w").close()
 port = free_port()
 with open(os.path.join(folder, "server.log"), "w") as log:
     server = subprocess.Popen(
-        [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "mcp_server.py"), str(port), calls],
+        [sys.executable, os.path.join(EXAMPLES, "tool_server.py"), str(port), calls],
         stdout=log, stderr=log)
 atexit.register(server.kill)
 envoy = Envoy(example, grpc_socket, port, folder)
