@@ -11,24 +11,51 @@ package struct ExternalAuthorization {
         case check(GatewayCheck, ExternalAuthorization)
     }
 
+    /// A request as it was read, with what it calls: all of the work that grows with its size.
+    package struct Question: Sendable {
+        fileprivate let attributes: Envoy_Service_Auth_V3_AttributeContext
+        fileprivate let finding: MCPCall.Finding
+
+        /// - Throws: an error of SwiftProtobuf if the bytes are no such message.
+        package init(serializedBytes bytes: [UInt8]) throws {
+            self.init(try Envoy_Service_Auth_V3_CheckRequest(serializedBytes: bytes))
+        }
+
+        package init(_ request: Envoy_Service_Auth_V3_CheckRequest) {
+            attributes = request.attributes
+            let http = attributes.request.http
+            guard http.method == "POST" else {
+                finding = .response
+                return
+            }
+            let body = http.rawBody.isEmpty ? Array(http.body.utf8) : Array(http.rawBody)
+            finding = MCPCall.find(
+                metadata: attributes.metadataContext.filterMetadata[MCPCall.metadataNamespace], body: body,
+                headers: { header($0, of: http) })
+        }
+    }
+
     private let call: MCPCall
     private let gateways: Gateways
 
-    /// - Parameter isListed: whether the policy of a grant has a rule for a tool of that name, on that server.
     package static func begin(
         _ request: Envoy_Service_Auth_V3_CheckRequest, _ gateways: Gateways,
         isListed: (_ grant: String, _ tool: String, _ server: String?) -> Bool
     ) -> Step {
-        let attributes = request.attributes
+        begin(Question(request), gateways, isListed: isListed)
+    }
+
+    /// - Parameter isListed: whether the policy of a grant has a rule for a tool of that name, on that server.
+    package static func begin(
+        _ question: Question, _ gateways: Gateways,
+        isListed: (_ grant: String, _ tool: String, _ server: String?) -> Bool
+    ) -> Step {
+        let attributes = question.attributes
         let http = attributes.request.http
         // Streams are opened with GET, and sessions ended with DELETE: neither calls anything.
         guard http.method == "POST" else { return .answer(unchecked) }
-        let metadata = attributes.metadataContext.filterMetadata
-        let body = http.rawBody.isEmpty ? Array(http.body.utf8) : Array(http.rawBody)
-        let finding = MCPCall.find(
-            metadata: metadata[MCPCall.metadataNamespace], body: body, headers: { header($0, of: http) })
         let call: MCPCall
-        switch finding {
+        switch question.finding {
         case .response: return .answer(unchecked)
         case .unnamed where gateways.missingMetadata == .allow: return .answer(unchecked)
         case .unnamed: return .answer(unnamed)

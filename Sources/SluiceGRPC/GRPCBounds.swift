@@ -23,9 +23,9 @@ package enum GRPCBounds {
     /// Flow-control window of a connection, bytes: as much as the network may hold while the loop does other work.
     /// Given back as it is read; what streams keep is bounded by `maxUnfinishedBytes`.
     package static let connectionWindowBytes = 1_048_576
-    /// Most bytes read from a connection in one turn of the event loop, and so the most work for it: some 100 calls. The
-    /// rest stays in its socket.
-    package static let maxReadBytes = 8_192
+    /// Most bytes read from a connection in one turn of the event loop, and so the most work for it: some 25 calls, which
+    /// take half a millisecond. The rest stays in its socket.
+    package static let maxReadBytes = 2_048
     /// Most resets by the peer in `floodWindowSeconds`: a gateway cancels calls whose client has gone, or that took too
     /// long. With more the connection gets `GOAWAY` with `ENHANCE_YOUR_CALM`, and is closed.
     package static let maxResets = 1_000

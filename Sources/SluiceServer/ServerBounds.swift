@@ -42,6 +42,9 @@ package enum ServerBounds {
     static let bytesPerGRPCConnection = 65_536
     /// What a call holds that waits for its answer, bytes, beside its message.
     static let bytesPerGRPCCall = 1_024
+    /// Most bytes of large messages of gRPC that wait to be read, of all connections; the call that passes it is answered
+    /// `RESOURCE_EXHAUSTED`.
+    static let maxLargeMessageBytes = 16 * 1_048_576
     /// Overhead of a piece of output that the socket has not taken, bytes.
     static let bytesPerUnreadPiece = 128
     /// When so many bytes may be unread, the handler checks whether they are: written output may have been read at

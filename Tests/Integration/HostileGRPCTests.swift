@@ -75,7 +75,7 @@ extension Integration {
         @Test func slowAndSmallPiecesAreHeldWithinBounds() async throws {
             let stage = try await Stage()
             let path = "/envoy.service.auth.v3.Authorization/Check"
-            let answered = try await onThreads(3) { index in
+            let answered = try await onThreads(4) { index in
                 let peer: RedisClient
                 switch index {
                 case 0:
@@ -102,6 +102,25 @@ extension Integration {
                         }
                     }
                     return try stage.sidecar.figure("memory_connections_bytes") < 40_000_000
+                case 2:
+                    // Large bodies whose caller leaves while they are read.
+                    peer = try stage.peer()
+                    let text = "{\"method\":\"x\",\"params\":[" + String(repeating: "0,", count: 400_000) + "0]}"
+                    let http = Self.field(2, Array("POST".utf8)) + Self.field(12, Array(text.utf8))
+                    let message = Self.field(1, Self.field(4, Self.field(2, http)))
+                    let bytes = [0] + HTTP2Bytes.number(message.count, bytes: 4) + message
+                    for stream in stride(from: 1, to: 20, by: 2) {
+                        try peer.send(HTTP2Bytes.request(stream, path: path))
+                        for begin in stride(from: 0, to: bytes.count, by: 16_384) {
+                            let end = min(bytes.count, begin + 16_384)
+                            let flags = end == bytes.count ? HTTP2Bytes.endStream : 0
+                            try peer.send(
+                                HTTP2Bytes.frame(.data, flags: flags, stream: stream, Array(bytes[begin..<end])))
+                        }
+                        let cancel = HTTP2Bytes.frame(.reset, stream: stream, HTTP2Bytes.number(8, bytes: 4))
+                        if stream < 19 { try peer.send(cancel) }
+                    }
+                    return try Self.isAnswered(peer, stream: 19)
                 default:
                     peer = try stage.peer(beginning: HTTP2Bytes.setting(4, 0))
                     for number in 0..<1_000 {
@@ -113,8 +132,19 @@ extension Integration {
                     return try Self.isAnswered(peer, stream: 0)
                 }
             }
-            #expect(answered == [true, true, true])
+            #expect(answered == [true, true, true, true])
             try await stage.end()
+        }
+
+        /// A field of a protobuf message.
+        private static func field(_ number: UInt8, _ bytes: [UInt8]) -> [UInt8] {
+            var length: [UInt8] = []
+            var rest = bytes.count
+            while rest > 0x7F {
+                length.append(UInt8(rest & 0x7F) | 0x80)
+                rest >>= 7
+            }
+            return [number << 3 | 2] + length + [UInt8(rest)] + bytes
         }
 
         /// Whether anything but a window's update or a setting comes on a stream.

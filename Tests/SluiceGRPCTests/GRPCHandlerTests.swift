@@ -162,21 +162,6 @@ extension IOData {
         #expect(pair.service.isClosed)
     }
 
-    @Test func tooManyResetsCloseTheConnection() throws {
-        let pair = try Pair()
-        defer { pair.finish() }
-        pair.service.answersAtOnce = false
-        // The bound holds for a second; a run that is slow may see several.
-        for index in 0..<10 * GRPCBounds.maxResets where pair.server.isActive {
-            pair.call(2 * index + 1, [1])
-            pair.write(2 * index + 1, .rstStream(.cancel))
-            try pair.exchange()
-        }
-        #expect(pair.collector.words.contains("goaway 0 11"))
-        #expect(!pair.server.isActive)
-        #expect(pair.service.cancelled.count >= GRPCBounds.maxResets)
-    }
-
     @Test func headersThatAreTooLongCloseTheConnection() throws {
         let pair = try Pair()
         defer { pair.finish() }

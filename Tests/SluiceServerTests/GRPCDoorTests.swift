@@ -50,7 +50,10 @@ private final class GatewayPeer {
 
     init(_ rig: ServerRig, gateways: Gateways = Gateways()) throws {
         self.rig = rig
-        door = GRPCDoor(GatewayService(host: rig.host, gateways: gateways, budgetNs: 10_000_000_000))
+        door = GRPCDoor(
+            GatewayService(
+                host: rig.host, gateways: gateways, budgetNs: 10_000_000_000,
+                largeMessages: LargeMessageReader(eventLoop: rig.eventLoop, isAside: false)))
         server = EmbeddedChannel(loop: rig.eventLoop)
         client = EmbeddedChannel(loop: rig.eventLoop)
         try door.add(to: server.pipeline.syncOperations)
@@ -243,6 +246,39 @@ private final class GatewayPeer {
         #expect(try peer.answer(peer.call(.reportRateLimit, request))?.status == "12")
         request.descriptors[0].isNegativeHits = true
         #expect(try peer.answer(peer.call(.shouldRateLimit, request))?.status == "12")
+    }
+
+    @Test func aLargeMessageIsAnsweredAndNotHeld() throws {
+        let rig = try ServerRig()
+        let peer = try GatewayPeer(rig)
+        defer { peer.finish() }
+        let before = rig.host.memory.connectionBytes
+        var request = Envoy_Service_Auth_V3_CheckRequest()
+        request.attributes.request.http.method = "POST"
+        request.attributes.contextExtensions = ["grant": "a"]
+        let padding = String(repeating: "x", count: 200_000)
+        request.attributes.request.http.body =
+            #"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"none","pad":"\#(padding)"}}"#
+        let stream = try peer.call(.authorize, request)
+        let bytes = try #require(peer.answer(stream)?.messages.first)
+        let response = try Envoy_Service_Auth_V3_CheckResponse(serializedBytes: Array(bytes.readableBytesView))
+        #expect(response.deniedResponse.body.contains("sluice/verdict"))
+        #expect(rig.host.memory.connectionBytes == before)
+    }
+
+    @Test func largeMessagesBeyondTheBoundAreNotRead() {
+        let reader = LargeMessageReader(eventLoop: EmbeddedEventLoop(), isAside: false)
+        var results = 0
+        for excess in 0...1 {
+            let count = ServerBounds.maxLargeMessageBytes + excess
+            let isTaken = reader.read(byteCount: count) {
+                1
+            } completion: { _ in
+                results += 1
+            }
+            #expect(isTaken == (excess == 0))
+        }
+        #expect(results == 1)
     }
 
     @Test func theMemoryOfAConnectionIsRecorded() throws {

@@ -131,7 +131,8 @@ package final class Server: Sendable {
         socketWatch = NIOLoopBoundBox(SocketWatch(), eventLoop: eventLoop)
         gatewayService = NIOLoopBound(
             GatewayService(
-                host: host, gateways: configuration.grpc.gateways, budgetNs: configuration.grpc.budgetMs * 1_000_000),
+                host: host, gateways: configuration.grpc.gateways, budgetNs: configuration.grpc.budgetMs * 1_000_000,
+                largeMessages: LargeMessageReader(eventLoop: eventLoop, isAside: true)),
             eventLoop: eventLoop)
         grpc = NIOLoopBoundBox(DoorListeners(), eventLoop: eventLoop)
     }
@@ -279,8 +280,9 @@ package final class Server: Sendable {
         }.get()
         try await drained.futureResult.get()
         let closed = eventLoop.makePromise(of: Void.self)
-        try await eventLoop.submit { [host, eventLoop] in
+        try await eventLoop.submit { [host, eventLoop, gatewayService] in
             host.value.stop()
+            gatewayService.value.largeMessages.stop()
             // A disk that does not answer must not delay the end of the process.
             let box = NIOLoopBoundBox(Optional(closed), eventLoop: eventLoop)
             let complete = {

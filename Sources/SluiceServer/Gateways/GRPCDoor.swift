@@ -19,6 +19,10 @@ final class GRPCDoor: GRPCService, HostedConnection {
     private var waiting: [Int: UInt32] = [:]
     /// What waits for one: which check of which call, or nil for a settlement whose answer no call needs.
     private var questions = NumberedTable<Question?>()
+    /// Streams whose messages are read aside.
+    private var reading: Set<Int> = []
+    /// Bytes of messages that are read aside.
+    private var largeBytes = 0
     /// Streams that get each change of health.
     private var watchers: Set<Int> = []
 
@@ -56,10 +60,12 @@ final class GRPCDoor: GRPCService, HostedConnection {
         if slot >= 0 { host.remove(slot: slot) }
         host.hold(-heldBytes)
         heldBytes = 0
+        reading = []
     }
 
     func cancelled(stream: Int) {
         watchers.remove(stream)
+        reading.remove(stream)
         if let number = waiting.removeValue(forKey: stream) { calls[number]?.isAbandoned = true }
     }
 
@@ -94,7 +100,8 @@ final class GRPCDoor: GRPCService, HostedConnection {
     private func account() {
         guard slot >= 0, let handler, handler.isOpen else { return }
         let bytes =
-            ServerBounds.bytesPerGRPCConnection + handler.heldBytes + handler.callCount * ServerBounds.bytesPerGRPCCall
+            ServerBounds.bytesPerGRPCConnection + handler.heldBytes + largeBytes
+            + handler.callCount * ServerBounds.bytesPerGRPCCall
         guard bytes != heldBytes else { return }
         let difference = bytes - heldBytes
         heldBytes = bytes
@@ -114,21 +121,49 @@ final class GRPCDoor: GRPCService, HostedConnection {
             case .reportRateLimit: try limitRate(call, bytes, for: .report)
             case .health, .watchHealth: try answerHealth(call, bytes, isWatched: method == .watchHealth)
             }
-        } catch let status as GRPCStatus {
-            handler?.fail(stream: call.stream, status)
-        } catch let fault as RateLimitExchange.Fault {
-            handler?.fail(stream: call.stream, GRPCStatus(.invalidArgument, fault.message))
         } catch {
-            handler?.fail(
-                stream: call.stream,
-                GRPCStatus(
-                    .invalidArgument, "the message is not one of \(GatewayService.methods[call.method].path)"))
+            fail(call, error)
         }
     }
 
+    private func fail(_ call: GRPCCall, _ error: any Error) {
+        let status: GRPCStatus =
+            switch error {
+            case let status as GRPCStatus: status
+            case let fault as RateLimitExchange.Fault: GRPCStatus(.invalidArgument, fault.message)
+            default:
+                GRPCStatus(.invalidArgument, "the message is not one of \(GatewayService.methods[call.method].path)")
+            }
+        handler?.fail(stream: call.stream, status)
+    }
+
     private func authorize(_ call: GRPCCall, _ bytes: [UInt8]) throws {
-        let request = try Envoy_Service_Auth_V3_CheckRequest(serializedBytes: bytes)
-        let step = ExternalAuthorization.begin(request, service.gateways) { grant, tool, server in
+        guard bytes.count > GRPCBounds.maxMessageBytes else {
+            return authorize(call, try ExternalAuthorization.Question(serializedBytes: bytes))
+        }
+        reading.insert(call.stream)
+        largeBytes += bytes.count
+        let isTaken = service.largeMessages.read(byteCount: bytes.count) {
+            try ExternalAuthorization.Question(serializedBytes: bytes)
+        } completion: { [self] result in
+            largeBytes -= bytes.count
+            // The caller may have left meanwhile.
+            guard reading.remove(call.stream) != nil else { return }
+            host.openTurn()
+            switch result {
+            case .success(let question): authorize(call, question)
+            case .failure(let error): fail(call, error)
+            }
+            flushCompleted()
+        }
+        guard !isTaken else { return }
+        reading.remove(call.stream)
+        largeBytes -= bytes.count
+        throw GRPCStatus(.resourceExhausted, "too many large messages at once, send fewer")
+    }
+
+    private func authorize(_ call: GRPCCall, _ question: ExternalAuthorization.Question) {
+        let step = ExternalAuthorization.begin(question, service.gateways) { grant, tool, server in
             service.isListed(grant: grant, tool: tool, server: server)
         }
         switch step {

@@ -34,8 +34,10 @@ final class GatewayService {
     var gateways: Gateways
     /// How long a check may take, ns.
     let budgetNs: Int64
+    let largeMessages: LargeMessageReader
 
-    init(host: LimiterHost, gateways: Gateways, budgetNs: Int64) {
+    init(host: LimiterHost, gateways: Gateways, budgetNs: Int64, largeMessages: LargeMessageReader) {
+        self.largeMessages = largeMessages
         self.host = host
         self.gateways = gateways
         self.budgetNs = budgetNs

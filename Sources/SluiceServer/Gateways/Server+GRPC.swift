@@ -30,7 +30,8 @@ extension Server {
         ServerBootstrap(group: eventLoop)
             .childChannelOption(
                 .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(minimum: 1024, initial: 4096, maximum: GRPCBounds.maxReadBytes)
+                value: AdaptiveRecvByteBufferAllocator(
+                    minimum: 1024, initial: 2048, maximum: GRPCBounds.maxReadBytes)
             )
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelInitializer { [gatewayService] channel in
