@@ -18,9 +18,14 @@ unit = message_modules(folder)("envoy.type.v3.ratelimit_unit_pb2").RateLimitUnit
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "ratelimit_cases.json"), encoding="utf-8") as file:
     cases = json.load(file)["cases"]
 channel = grpc.insecure_channel("unix:" + grpc_socket)
-should = channel.unary_unary(
-    "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit", rls.RateLimitRequest.SerializeToString,
-    rls.RateLimitResponse.FromString)
+methods = {
+    name: channel.unary_unary(f"/{service}/{name}", rls.RateLimitRequest.SerializeToString, rls.RateLimitResponse.FromString)
+    for service, name in [
+        ("envoy.service.ratelimit.v3.RateLimitService", "ShouldRateLimit"),
+        ("kuadrant.service.ratelimit.v1.RateLimitService", "CheckRateLimit"),
+        ("kuadrant.service.ratelimit.v1.RateLimitService", "Report"),
+    ]
+}
 
 
 def request(ask):
@@ -64,7 +69,7 @@ def differs(answer, expected, turn):
 def run(step):
     for turn in range(step.get("times", 1)):
         try:
-            answer = should(request(step["ask"]), timeout=10)
+            answer = methods[step.get("method", "ShouldRateLimit")](request(step["ask"]), timeout=10)
         except grpc.RpcError as error:
             wanted = step.get("error")
             return [] if wanted == [error.code().name, error.details()] else [f"{error.code().name}: {error.details()}"]
