@@ -116,5 +116,11 @@ import Testing
                 "/tools/l/limits/c": 2,
             ])
         #expect(reports.allSatisfy { $0.isShadow })
+        // A charge is no call, so it would not have been denied.
+        for tool in ["h", "d", "other"] {
+            #expect(rig.decide(.init(tool: tool, cost: 5, action: .charge)).allowed, "\(tool)")
+            let look = rig.decide(tool, isPeek: true, wantsTrace: true).trace?.first
+            #expect(look?.used == 0 && look?.denials == 3, "\(tool): \(String(describing: look))")
+        }
     }
 }

@@ -131,7 +131,7 @@ struct RulingMaker {
             }
         return Limit(
             container: container, counter: counter, window: .seconds(PolicyBounds.secondsPerDay), max: 0,
-            scope: .grant, rule: rule, onDeny: nil, mode: .shadow)
+            scope: .grant, rule: rule, onDeny: nil, mode: .shadow, counts: .calls)
     }
 
     /// The limits of the tool's groups, then those over all tools.
