@@ -11,7 +11,9 @@ extension Integration.Outages {
         let clients: [RedisClient]
         private let machine = StallWatch()
 
-        init(sidecars count: Int = 2, policy: String = Integration.Outages.policy) async throws {
+        init(
+            sidecars count: Int = 2, policy: String = Integration.Outages.policy, documents: [String: String] = [:]
+        ) async throws {
             redis = try await RedisProcess(configuration: ["enable-debug-command yes"])
             proxy = try await FaultProxy(to: redis)
             let url = proxy.url
@@ -19,7 +21,8 @@ extension Integration.Outages {
             for _ in 0..<count {
                 sidecars.append(
                     try await SidecarProcess(
-                        policy: policy, redis: url, store: proxy, replicas: count, budget: Integration.Outages.budget))
+                        policy: policy, documents: documents, redis: url, store: proxy, replicas: count,
+                        budget: Integration.Outages.budget))
             }
             self.sidecars = sidecars
             for sidecar in sidecars {

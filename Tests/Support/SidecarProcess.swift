@@ -29,7 +29,8 @@ package final class SidecarProcess: Sendable {
 
     /// Starts it, and waits until it is ready.
     /// - Parameters:
-    ///   - policy: the document's text; empty if `arguments` name a folder of them.
+    ///   - policy: the document's text; empty if `arguments` name the policies.
+    ///   - documents: the files of a folder of policies by their names, instead of `policy`.
     ///   - redis: as `--redis` takes it; nil leaves it out.
     ///   - store: what is behind that address; is kept alive.
     ///   - budget: as `--budget` takes it. The default is long, so that a machine that is busy with something else does
@@ -37,8 +38,8 @@ package final class SidecarProcess: Sendable {
     ///   - arguments: further ones.
     ///   - wrapper: a command that runs the program, such as `prlimit`.
     package init(
-        policy: String, redis: String? = nil, store: (any Sendable & AnyObject)? = nil, replicas: Int = 2,
-        budget: String = "5s", arguments: [String] = [],
+        policy: String, documents: [String: String] = [:], redis: String? = nil,
+        store: (any Sendable & AnyObject)? = nil, replicas: Int = 2, budget: String = "5s", arguments: [String] = [],
         environment: [String: String] = [:], wrapper: [String] = []
     ) async throws {
         self.store = store
@@ -47,6 +48,7 @@ package final class SidecarProcess: Sendable {
         var words =
             wrapper + [try Self.program(), "--socket", socketPath, "--replicas", "\(replicas)", "--budget", budget]
         if !policy.isEmpty { words += ["--policy", try folder.write(policy, to: "policy.json")] }
+        if !documents.isEmpty { words += ["--policies", try folder.write(documents, toFolder: "policies")] }
         if let redis { words += ["--redis", redis] }
         words += arguments
         process = try ChildProcess(words[0], Array(words.dropFirst()), environment: environment)

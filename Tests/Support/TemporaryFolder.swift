@@ -24,6 +24,14 @@ package final class TemporaryFolder: Sendable {
         try Data(text.utf8).write(to: URL(fileURLWithPath: path(name)))
         return path(name)
     }
+
+    /// Makes a folder in it, with files by their names.
+    /// - Returns: its path.
+    package func write(_ files: [String: String], toFolder folder: String) throws -> String {
+        try FileManager.default.createDirectory(atPath: path(folder), withIntermediateDirectories: true)
+        for (name, text) in files { try write(text, to: "\(folder)/\(name)") }
+        return path(folder)
+    }
 }
 
 /// A test's own helpers could not do their work: always a failure of the test.
