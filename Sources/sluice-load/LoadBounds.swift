@@ -106,6 +106,8 @@ enum LoadBounds {
     static let returnSpreadNs: Int64 = 1_000_000_000
     /// Windows without complete write-backs that are reported in full; the rest is counted.
     static let maxReportedNotSettled = 3
+    /// How far Redis's clock may be from this machine's, ns: a charge this close to a window's border may be in either.
+    static let clockSlackNs: Int64 = 5_000_000
     /// Windows of one counter that the oracle keeps open. Answers are in order except for the differences between
     /// connections and sidecars, which are far below the shortest window. Older windows are judged and folded into
     /// totals; an answer for a folded window is counted as late and not judged.

@@ -82,6 +82,50 @@ extension Integration {
             #expect(outcome.output.contains("from sending CANCEL to its answer"))
         }
 
+        /// Charges past the maximum and refunds, over windows of a second: sums are exact, or differ at a border by what the
+        /// driver cannot tell.
+        @Test func chargesAndRefundsAreCountedToTheUnit() async throws {
+            let outcome = try await LoadDriver.run([
+                "--spawn", "--duration", "3s", "--warm-up", "0", "--budget", "5s", "--connections", "2", "--pipeline",
+                "2", "--grants", "3", "--cost", "1", "--cost", "9=0.2", "--charge", "20", "--refund", "50",
+            ])
+            #expect(outcome.status == 0, "\(outcome.output)")
+            #expect(outcome.output.contains("counters at the end, from Redis: used = admitted in "))
+        }
+
+        @Test func aChargeThatIsLostIsCaught() async throws {
+            let policy = Policies.rate(100_000_000, per: Policies.longWindow)
+            let pair = try await Pair(policy: policy)
+            let grants = [Grants.next()]
+            let driver = try LoadDriver(
+                pair.both, grants: grants, judgeBy: policy, ["--cost", "5", "--charge", "50", "--refund", "50"])
+            let key = try await counter(of: grants, reaching: 500, in: pair.redis, under: driver)
+            try pair.redis.command("DECRBY", key, "1")
+            let outcome = try await driver.interrupt()
+            #expect(outcome.status == 1 && outcome.output.contains("a charge was lost"), "\(outcome.output)")
+        }
+
+        /// Each tool of a pattern, and each server under `"*"`, has a maximum of its own.
+        @Test func countersOfEachToolAndServerAreJudged() async throws {
+            let folder = try TemporaryFolder()
+            let limits = #""limits": [{"counter": "c", "window": 1, "max": 20}]"#
+            let policy = try folder.write(
+                #"""
+                {"version": "1", "default": "deny", "tools": {"f_*": {"each_tool": true, \#(limits)}},
+                 "servers": {"*": {"tools": {"f_*": {\#(limits)}}}}}
+                """#, to: "policy.json")
+            for servers in [[], ["--server", "one", "--server", "two"]] {
+                let arguments = [
+                    "--spawn", "--policy", policy, "--duration", "3s", "--warm-up", "0", "--budget", "5s",
+                    "--connections", "2", "--pipeline", "2", "--grants", "2", "--tool", "f_a", "--tool", "f_b",
+                ]
+                let outcome = try await LoadDriver.run(arguments + servers)
+                #expect(outcome.status == 0, "\(outcome.output)")
+                #expect(!outcome.output.contains("not judged"), "\(outcome.output)")
+                #expect(outcome.output.contains("counters at the end, from Redis: used = admitted in "))
+            }
+        }
+
         /// The driver's own tool is not in the policy: every check is denied by default, and nothing is counted.
         @Test func aRunThatCountsNothingJudgesNothing() async throws {
             let sidecar = try await SidecarProcess(policy: Policies.rate(10, per: 1), replicas: 1)

@@ -29,13 +29,13 @@ struct OracleFixture {
 
     mutating func answer(
         _ isAllowed: Bool, _ source: ReplySource, _ trace: [TraceEntry]?, subject: Int = 0, sidecar: Int = 0,
-        cost: Int64 = 1, tookNs: Int64 = 1_000_000, agoNs: Int64? = nil
+        kind: Int = 0, cost: Int64 = 1, tookNs: Int64 = 1_000_000, agoNs: Int64? = nil
     ) {
         nowNs += 1_000_000 + tookNs
         let sentNs = nowNs - (agoNs ?? tookNs)
         let answer = Oracle.Answer(
-            subject: subject, sidecar: sidecar, isAllowed: isAllowed, source: source, cost: cost, sentNs: sentNs,
-            receivedNs: nowNs)
+            subject: subject, sidecar: sidecar, kind: kind, isAllowed: isAllowed, source: source, cost: cost,
+            sentNs: sentNs, receivedNs: nowNs)
         oracle.observe(answer, trace: trace)
     }
 

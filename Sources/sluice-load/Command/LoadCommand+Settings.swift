@@ -120,6 +120,7 @@ extension LoadCommand {
             "times --grants")
         settings.sessionCount = workload.sessions
         settings.reservations = try reservations(settings.target)
+        try setCharges(&settings)
         settings.kinds = try kinds(reservedShare: settings.reservations.share)
     }
 
@@ -167,11 +168,37 @@ extension LoadCommand {
         return reservations
     }
 
-    /// Each tool at each cost, with and without a reservation.
+    private func setCharges(_ settings: inout LoadSettings) throws {
+        for (option, percent) in [("--charge", workload.charge), ("--refund", workload.refund)] {
+            guard (0...100).contains(percent) else {
+                throw ValidationError("\(option) is \(percent), expected 0 to 100")
+            }
+        }
+        guard workload.refund == 0 || workload.charge > 0 else { throw ValidationError("--refund needs --charge") }
+        settings.refundShare = workload.refund / 100
+        guard workload.charge > 0 else { return }
+        guard settings.target == .sluice else {
+            throw ValidationError("--charge needs --target sluice: nobody else charges past a maximum")
+        }
+        guard traces.trace == nil, traces.record == nil else {
+            throw ValidationError("--charge excludes --trace and --record: a trace has checks alone")
+        }
+        guard own.spawn || verdict.judgeBy != nil || verdict.noOracle else {
+            throw ValidationError(
+                "--charge needs --judge-by, --spawn or --no-oracle: only the document says which windows a charge counts in"
+            )
+        }
+    }
+
+    /// Each tool at each cost and server, with and without a reservation, and as a charge.
     private func kinds(reservedShare: Double) throws -> [CheckKind] {
         let tools = (workload.tool.isEmpty ? ["opencode_run"] : workload.tool).map(OptionValue.weighted)
         let costs = (workload.cost.isEmpty ? ["1"] : workload.cost).map(OptionValue.weighted)
-        for weight in (tools + costs).map(\.weight) where weight <= 0 {
+        let servers: [(value: String?, weight: Double)] =
+            workload.server.isEmpty
+            ? [(nil, 1)] : workload.server.map(OptionValue.weighted).map { ($0.value, $0.weight) }
+        for server in servers.compactMap(\.value) { try checkName("--server", server) }
+        for weight in (tools + costs).map(\.weight) + servers.map(\.weight) where weight <= 0 {
             throw ValidationError("a weight is \(weight), expected more than 0")
         }
         var kinds: [CheckKind] = []
@@ -182,14 +209,26 @@ extension LoadCommand {
                     throw ValidationError("--cost is '\(cost.value)', expected a whole number, or one and =weight")
                 }
                 try check("--cost", units, in: 1...LoadBounds.maxCost)
-                let weight = tool.weight * cost.weight
-                for (reserves, share) in [(false, 1 - reservedShare), (true, reservedShare)] where share > 0 {
-                    kinds.append(
-                        CheckKind(tool: tool.value, cost: units, reserves: reserves, weight: weight * share))
+                for server in servers {
+                    let weight = tool.weight * cost.weight * server.weight
+                    let charged = workload.charge / 100
+                    let checked = 1 - charged
+                    let shares = [
+                        (false, false, checked * (1 - reservedShare)), (true, false, checked * reservedShare),
+                        (false, true, charged),
+                    ]
+                    for (reserves, charges, share) in shares where share > 0 {
+                        kinds.append(
+                            CheckKind(
+                                tool: tool.value, cost: units, reserves: reserves, charges: charges,
+                                server: server.value, weight: weight * share))
+                    }
                 }
             }
         }
-        try check("--tool", kinds.count, in: 1...LoadBounds.maxKinds, "kinds of checks with --cost and --reserve")
+        try check(
+            "--tool", kinds.count, in: 1...LoadBounds.maxKinds,
+            "kinds of checks with --cost, --server, --reserve and --charge")
         return kinds
     }
 
@@ -260,12 +299,17 @@ extension LoadCommand {
         guard let path = verdict.judgeBy else {
             // The sidecar reports its faults, and may support more than this driver.
             if let path = own.policy, let policy = try? policy(path, "--policy") {
-                settings.limits = JudgedLimit.limits(of: policy, bindsMaximum: false)
+                settings.setLimits(of: policy, bindsMaximum: false)
+            } else if own.spawn, own.policy == nil {
+                let text = LocalCluster.defaultPolicy(tools: settings.kinds.map(\.tool), scope: settings.scope)
+                if let policy = try? PolicyDocument.parse(Array(text.utf8), file: "") {
+                    settings.setLimits(of: policy, bindsMaximum: false)
+                }
             }
             return
         }
         guard !verdict.noOracle else { throw ValidationError("--judge-by and --no-oracle exclude each other") }
-        settings.limits = JudgedLimit.limits(of: try policy(path, "--judge-by"), bindsMaximum: true)
+        settings.setLimits(of: try policy(path, "--judge-by"), bindsMaximum: true)
     }
 
     private func policy(_ path: String, _ option: String) throws -> Policy {

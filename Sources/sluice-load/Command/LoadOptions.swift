@@ -93,6 +93,20 @@ struct WorkloadOptions: ParsableArguments {
             valueName: "percent"))
     var cancel = 50.0
     @Option(
+        help: ArgumentHelp(
+            "How many of 100 calls are no checks but charges, which count whatever the maximum says.",
+            valueName: "percent"))
+    var charge = 0.0
+    @Option(
+        help: ArgumentHelp(
+            "How many of 100 charges are given back, in part or all of it, by chance.", valueName: "percent"))
+    var refund = 0.0
+    @Option(
+        help: ArgumentHelp(
+            "A server that checks name, and how often compared with the others; again for each (default: none).",
+            valueName: "name[=weight]"))
+    var server: [String] = []
+    @Option(
         help: ArgumentHelp("How long a reservation is held before it is settled (default: 0).", valueName: "time"),
         transform: OptionValue.time)
     var hold: Int64 = 0

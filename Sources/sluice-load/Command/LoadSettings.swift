@@ -25,6 +25,8 @@ struct LoadSettings: Sendable, Equatable {
         var periodNs: Int64
     }
 
+    /// What happens to charges: the share of them that is given back, 0 to 1.
+    var refundShare = 0.0
     var target = LoadTarget.sluice
     /// The maximum for the script of `LoadTarget.redis`.
     var baselineMax: Int64 = 10
@@ -69,6 +71,8 @@ struct LoadSettings: Sendable, Equatable {
     var scope = Scope.grant
     /// The known limits, by their path in the policy.
     var limits: [String: JudgedLimit] = [:]
+    /// The limits that count each kind of check; empty if they are unknown.
+    var countedLimits: [[CountedLimit]] = []
     /// The number of replicas among which sidecars split the rest of a limit while Redis is unavailable.
     var replicaCount = 1
     /// The sidecars' own budget for a check, ns.

@@ -14,6 +14,8 @@ final class CheckFrames: Sendable {
     private let sessions: Pieces
     /// By kind of check.
     private let namesSession: [Bool]
+    private let toolNames: [[UInt8]]
+    private let servers: [[UInt8]]
 
     init(_ settings: LoadSettings) {
         target = settings.target
@@ -23,11 +25,17 @@ final class CheckFrames: Sendable {
         switch settings.target {
         case .sluice:
             let tail = kinds.map { Self.checkTail($0, settings) }
-            openings = Pieces(tail.map { Array("*\($0.words + 2)\r\n".utf8) + Self.bulk("CHECK") })
+            openings = Pieces(
+                zip(kinds, tail).map { kind, tail in
+                    Array("*\(tail.words + 2)\r\n".utf8) + Self.bulk(kind.charges ? "CHARGE" : "CHECK")
+                })
+            toolNames = kinds.map { Self.bulk($0.tool) }
+            servers = kinds.map { kind in kind.server.map { Self.bulk("SERVER") + Self.bulk($0) } ?? [] }
             tails = Pieces(tail.map(\.bytes))
             grants = Pieces((0..<settings.grantCount).map { Self.bulk(grantName($0)) })
             sessions = Pieces((0..<settings.sessionCount).map { Self.bulk(settings.sessionName($0)) })
         case .redis:
+            (toolNames, servers) = ([], [])
             grants = Pieces((0..<settings.grantCount).map { Array("\(BaselineScript.keyPrefix)\(grantName($0))".utf8) })
             sessions = Pieces((0..<settings.sessionCount).map { Array(":\(settings.sessionName($0))".utf8) })
             let sha1 = BaselineScript.sha1(limits: settings.baselineLimits)
@@ -39,6 +47,7 @@ final class CheckFrames: Sendable {
                         + Self.bulk(String(settings.baselineWindowMs))
                 })
         case .ping:
+            (toolNames, servers) = ([], [])
             openings = Pieces([Array("*1\r\n".utf8) + Self.bulk("PING")])
             tails = Pieces([])
             grants = Pieces([])
@@ -48,9 +57,14 @@ final class CheckFrames: Sendable {
 
     private static func checkTail(_ kind: CheckKind, _ settings: LoadSettings) -> (words: Int, bytes: [UInt8]) {
         var words = [kind.tool]
-        if kind.cost != 1 { words += ["COST", String(kind.cost)] }
+        if kind.charges {
+            words.append(String(kind.cost))
+        } else if kind.cost != 1 {
+            words += ["COST", String(kind.cost)]
+        }
         if kind.reserves { words.append("RESERVE") }
-        if settings.usesOracle { words.append("TRACE") }
+        if settings.usesOracle && !kind.charges { words.append("TRACE") }
+        if let server = kind.server { words += ["SERVER", server] }
         // Its value is written after all of this.
         let hasSession = settings.sessionCount > 0 && kind.hasSession
         if hasSession { words.append("SESSION") }
@@ -88,6 +102,19 @@ final class CheckFrames: Sendable {
         grants.write(Int(settlement.target.grant), to: &output)
         output.writeBytes(Self.bulk(settlement.reservation))
         if let cost = settlement.committedCost { output.writeBytes(Self.bulk(String(cost))) }
+    }
+
+    /// Appends the command that gives back a part of a charge.
+    func write(_ refund: Refund, to output: inout ByteBuffer) {
+        let kind = Int(refund.target.kind)
+        let words = 4 + (servers[kind].isEmpty ? 0 : 2) + (namesSession[kind] ? 2 : 0)
+        output.writeString("*\(words)\r\n$6\r\nREFUND\r\n")
+        grants.write(Int(refund.target.grant), to: &output)
+        output.writeBytes(toolNames[kind] + Self.bulk(String(refund.cost)) + servers[kind])
+        if namesSession[kind] {
+            output.writeBytes(Self.bulk("SESSION"))
+            sessions.write(Int(refund.target.session), to: &output)
+        }
     }
 
     private static func bulk(_ text: String) -> [UInt8] { Array("$\(text.utf8.count)\r\n\(text)\r\n".utf8) }

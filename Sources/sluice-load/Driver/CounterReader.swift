@@ -8,12 +8,29 @@ struct CounterReader: Sendable {
     private let settings: LoadSettings
     private let redisSocket: String?
     private let subjects: SubjectIndex
+    /// The names of counters that a tool or a server has for itself: their keys do not name the rule.
+    private let namesOfEach: [Place: String]
+
+    private struct Place: Hashable {
+        var container: Limit.Container
+        var counter: String
+    }
 
     /// - Parameter redisSocket: that of the driver's own Redis.
     init(_ settings: LoadSettings, redisSocket: String?) {
         self.settings = settings
         self.redisSocket = redisSocket
         subjects = SubjectIndex(settings)
+        let kinds = CountedKinds(settings.kinds)
+        var names: [Place: String] = [:]
+        for (kind, counted) in settings.countedLimits.enumerated() {
+            for one in counted {
+                guard let limit = settings.limits[one.rule], limit.eachTool || limit.eachServer else { continue }
+                names[Place(container: one.container, counter: one.counter)] =
+                    kinds.name(one.rule, part: kinds.part(of: kind, limit), limit)
+            }
+        }
+        namesOfEach = names
     }
 
     func read() async -> CounterReading {
@@ -60,8 +77,11 @@ struct CounterReader: Sendable {
                 let subject = subjects.subject(grant: grant.isEmpty ? nil : grant, words: text("subject")),
                 number("shared_used") >= 0
             else { continue }
-            let key = StoredUsages.Key(
-                subject: subject, rule: text("rule"), startMs: number("window_start_ms"))
+            let limit = settings.limits[text("rule")] ?? JudgedLimit()
+            let rule = CountedKinds.name(
+                text("rule"), tool: limit.eachTool ? text("tool") : nil,
+                server: limit.eachServer ? text("server") : nil)
+            let key = StoredUsages.Key(subject: subject, rule: rule, startMs: number("window_start_ms"))
             stored.usages[key] = StoredUsages.Usage(used: number("shared_used"), isOpen: true)
         }
         return stored
@@ -92,7 +112,7 @@ struct CounterReader: Sendable {
             let nowMs = clock * 1000
             for (key, used) in keys {
                 guard let subject = subjects.subject(of: key) else { continue }
-                let rule = Self.rule(of: key)
+                let rule = rule(of: key)
                 windows[rule] = key.window
                 stored.usages[StoredUsages.Key(subject: subject, rule: rule, startMs: key.windowStartMs)] =
                     StoredUsages.Usage(
@@ -122,7 +142,8 @@ struct CounterReader: Sendable {
     }
 
     /// The limit's path in the policy, as in answers.
-    private static func rule(of key: CounterKey) -> String {
+    private func rule(of key: CounterKey) -> String {
+        if let name = namesOfEach[Place(container: key.container, counter: key.counter)] { return name }
         let place = key.container.path
         // A limit in the same container cannot have this name; one over all tools may.
         return key.counter == "rate_limit" && key.container != .allTools

@@ -110,7 +110,9 @@ struct LoadRunner: Sendable {
     private func makeOracle() -> Oracle {
         Oracle(
             subjects: settings.subjectCount, sidecars: settings.socketPaths.count, replicas: settings.replicaCount,
-            budgetNs: settings.budgetNs, limits: settings.limits, startsEmpty: startsEmpty)
+            budgetNs: settings.budgetNs, limits: settings.limits, kinds: settings.kinds,
+            countedLimits: settings.countedLimits, wallOffsetNs: Clock.wallNs() - Clock.nowNs(),
+            startsEmpty: startsEmpty)
     }
 
     private func makeWorkers(on group: MultiThreadedEventLoopGroup, oracle: SharedOracle?) async throws

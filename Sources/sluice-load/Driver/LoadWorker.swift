@@ -34,6 +34,8 @@ final class LoadWorker {
     private let oracle: SharedOracle?
     /// Whether any checks request reservations.
     private let reserves: Bool
+    /// Whether any charges are given back.
+    private let refunds: Bool
     private var lanes: [Lane]
     private var pacer: Pacer?
     /// The lane that an open loop's next check goes to.
@@ -58,6 +60,7 @@ final class LoadWorker {
         self.frames = frames
         self.oracle = oracle
         reserves = settings.kinds.contains(where: \.reserves)
+        refunds = settings.refundShare > 0
         self.eventLoop = eventLoop
         random = SeededRandom(seed: settings.seed &+ UInt64(index))
         // The connections of all sockets in turn, so that an open loop alternates between sidecars.
@@ -314,6 +317,7 @@ final class LoadWorker {
         }
         oracle?.withOracle { report(&$0, answered, sidecar: lanes[lane].sidecar, nowNs: nowNs) }
         settleReserved(lane: lane)
+        if refunds { refund(answered, lane: lane) }
     }
 
     private func report(
@@ -324,10 +328,17 @@ final class LoadWorker {
             let subject = settings.subject(of: check.target)
             switch answered[index].answer {
             case .decision(let isAllowed, let source, let trace, _):
+                let kind = Int(check.target.kind)
                 let answer = Oracle.Answer(
-                    subject: subject, sidecar: sidecar, isAllowed: isAllowed, source: source,
-                    cost: settings.kinds[Int(check.target.kind)].cost, sentNs: check.sentNs, receivedNs: nowNs)
-                oracle.observe(answer, trace: trace)
+                    subject: subject, sidecar: sidecar, kind: kind, isAllowed: isAllowed, source: source,
+                    cost: settings.kinds[kind].cost, sentNs: check.sentNs, receivedNs: nowNs)
+                if let refund = check.refund {
+                    oracle.refunded(refund, answer)
+                } else if settings.kinds[kind].charges {
+                    oracle.charged(answer)
+                } else {
+                    oracle.observe(answer, trace: trace)
+                }
             case .settled(_, let isDone): oracle.settled(subject: subject, isDone: isDone)
             case .error(let sentence):
                 if !Self.isBusy(sentence) { oracle.lostSight(ofSubject: subject) }
@@ -375,12 +386,35 @@ final class LoadWorker {
             for settlement in settlements {
                 guard let trace = settlement.trace else { continue }
                 let answer = Oracle.Answer(
-                    subject: settings.subject(of: settlement.target), sidecar: lanes[lane].sidecar, isAllowed: true,
+                    subject: settings.subject(of: settlement.target), sidecar: lanes[lane].sidecar,
+                    kind: Int(settlement.target.kind), isAllowed: true,
                     source: settlement.source, cost: settlement.cost, sentNs: nowNs, receivedNs: nowNs)
                 oracle.settle(answer, to: settlement.committedCost ?? 0, trace: trace)
             }
         }
         for settlement in settlements { connection.pipeline.settle(settlement, nowNs: nowNs) }
+    }
+
+    // MARK: - Charges
+
+    /// Gives back some of the charges that were answered.
+    private func refund(_ answered: borrowing [RequestPipeline.Answered], lane: Int) {
+        guard let connection = lanes[lane].connection else { return }
+        let nowNs = Clock.nowNs()
+        for index in answered.indices {
+            guard case .decision = answered[index].answer, let check = answered[index].check, check.refund == nil,
+                settings.kinds[Int(check.target.kind)].charges,
+                Double(random.next() >> 11) * 0x1p-53 < settings.refundShare
+            else { continue }
+            let refund = Refund(
+                target: check.target,
+                cost: Int64.random(in: 1...settings.kinds[Int(check.target.kind)].cost, using: &random),
+                chargeSentNs: check.sentNs)
+            oracle?.withOracle {
+                $0.refunding(refund, subject: settings.subject(of: check.target), nowNs: nowNs)
+            }
+            connection.pipeline.refund(refund, nowNs: nowNs)
+        }
     }
 
     private static func count(

@@ -15,6 +15,16 @@ struct Settlement: Sendable {
     var trace: [TraceEntry]?
 }
 
+/// Gives back a part of a charge, or all of it.
+struct Refund: Sendable {
+    /// The charge.
+    var target: CheckTarget
+    /// At most what was charged.
+    var cost: Int64
+    /// When the charge was sent.
+    var chargeSentNs: Int64
+}
+
 /// The bytes of one connection in both directions, and the questions that wait for their answers, which arrive in the
 /// same order.
 ///
@@ -28,6 +38,8 @@ struct RequestPipeline {
         var sentNs: Int64
         /// nil for a check.
         var settlement: SettlementKind?
+        /// nil for anything else.
+        var refund: Refund?
     }
 
     enum SettlementKind {
@@ -96,6 +108,11 @@ struct RequestPipeline {
             Outstanding(
                 target: settlement.target, intendedNs: nowNs, sentNs: nowNs,
                 settlement: settlement.committedCost == nil ? .cancel : .commit))
+    }
+
+    mutating func refund(_ refund: Refund, nowNs: Int64) {
+        frames.write(refund, to: &output)
+        outstanding.append(Outstanding(target: refund.target, intendedNs: nowNs, sentNs: nowNs, refund: refund))
     }
 
     /// The bytes to be sent.

@@ -16,6 +16,10 @@ struct CheckKind: Sendable, Hashable {
     var cost: Int64
     /// Whether it requests a reservation.
     var reserves: Bool = false
+    /// Whether it is no check: its cost is charged whatever the maximum says.
+    var charges: Bool = false
+    /// The server that it names.
+    var server: String?
     /// Whether it names a session, where the run has sessions.
     var hasSession = true
     /// Relative to the other kinds.

@@ -1,3 +1,4 @@
+import SluicePolicy
 import SluiceProtocol
 
 /// Observes every answer of a run and checks the promises about counting.
@@ -11,6 +12,9 @@ import SluiceProtocol
 /// - *Full means full*: a window that lies completely in the run and denied a check admitted its maximum. This is
 ///   judged only if every charge was seen: not if answers were lost, nor near local answers, whose checks the store may
 ///   have charged.
+/// - Charges count whatever the maximum is, so a window with some may be over it; and no check is admitted that does not
+///   fit. Answers to them do not name their window: it is found by the clock, and one that came at a border counts as
+///   perhaps in both.
 /// - Reservations count as charged until their settlement is sent. From then on the amount that it gives back counts as
 ///   given back, in the sidecar's favour. In such a window units are charged more than once and denials may be
 ///   outdated, so usages are not distinguished. But no usage may be below the admissions that were read, less all that
@@ -37,6 +41,8 @@ struct Oracle: Sendable {
         var subject: Int
         /// The index of its socket, below `sidecars`.
         var sidecar: Int
+        /// The kind of check, if counters depend on it.
+        var kind = 0
         var isAllowed: Bool
         var source: ReplySource
         var cost: Int64
@@ -57,6 +63,9 @@ struct Oracle: Sendable {
     }
 
     private struct Rule {
+        /// The path in answers, and which of its counters: see `CountedKinds`.
+        let path: String
+        let part: Int
         let name: String
         let judged: JudgedLimit
         /// The first and the last window with an answer: both may lie only partly in the run.
@@ -73,6 +82,11 @@ struct Oracle: Sendable {
 
     private let replicas: Int64
     private let limits: [String: JudgedLimit]
+    private let kinds: CountedKinds
+    /// The limits that count each kind.
+    private let countedLimits: [[CountedLimit]]
+    /// What the clock of `Answer` lacks to the time since 1970, ns.
+    private let wallOffsetNs: Int64
     /// Whether nothing can have been charged before the run.
     private let startsEmpty: Bool
     /// A local answer that took at least so long may have waited for the store first, ns.
@@ -93,12 +107,19 @@ struct Oracle: Sendable {
     ///     unavailable.
     ///   - budgetNs: the sidecars' budget for a check.
     ///   - limits: the known limits, by their path in the policy.
+    ///   - kinds: those of the run's checks.
+    ///   - countedLimits: the limits that count each kind.
+    ///   - wallOffsetNs: what the clock of answers lacks to the time since 1970.
     ///   - startsEmpty: whether the store was empty before the run.
     init(
         subjects: Int, sidecars: Int, replicas: Int, budgetNs: Int64, limits: [String: JudgedLimit] = [:],
+        kinds: [CheckKind] = [], countedLimits: [[CountedLimit]] = [], wallOffsetNs: Int64 = 0,
         startsEmpty: Bool = false
     ) {
         self.limits = limits
+        self.kinds = CountedKinds(kinds)
+        self.countedLimits = countedLimits
+        self.wallOffsetNs = wallOffsetNs
         self.startsEmpty = startsEmpty
         precondition(subjects >= 1 && sidecars >= 1 && replicas >= 1)
         self.replicas = Int64(replicas)
@@ -132,7 +153,7 @@ struct Oracle: Sendable {
             answer.isAllowed || answer.source == .local
             || trace.contains { judged($0).isExceeded(by: answer.cost) }
         for traced in trace {
-            guard let rule = findRule(traced.rule) else {
+            guard let rule = findRule(traced.rule, kind: answer.kind) else {
                 report.unjudgedAnswers += 1
                 continue
             }
@@ -171,7 +192,7 @@ struct Oracle: Sendable {
     mutating func settle(_ answer: Answer, to committed: Int64, trace: [TraceEntry]) {
         openSettlements[answer.subject, default: 0] += 1
         for look in trace {
-            guard let rule = rules.firstIndex(where: { $0.name == look.rule }) else { continue }
+            guard let rule = findRule(look.rule, kind: answer.kind) else { continue }
             let track = findTrack(rule, of: answer.subject)
             let windows = tracks[answer.subject][track].windows
             guard let window = windows.firstIndex(where: { $0.startMs == look.windowStartMs }) else { continue }
@@ -185,6 +206,72 @@ struct Oracle: Sendable {
         // settlements.
         guard isDone, let open = openSettlements[subject] else { return }
         openSettlements[subject] = open > 1 ? open - 1 : nil
+    }
+
+    // MARK: - Charges and refunds
+
+    /// A refund is about to be sent: what it gives back may be taken by others before its answer is read.
+    mutating func refunding(_ refund: Refund, subject: Int, nowNs: Int64) {
+        forWindows(of: Int(refund.target.kind), subject: subject, fromNs: nowNs, toNs: nowNs) { window, _ in
+            window.account(.refund, refund.cost, isCertain: false)
+        }
+    }
+
+    /// A charge was answered.
+    mutating func charged(_ answer: Answer) {
+        report.answers += 1
+        guard answer.source != .policy else { return }
+        forWindows(of: answer.kind, subject: answer.subject, fromNs: answer.sentNs, toNs: answer.receivedNs) {
+            window, isOnly in
+            if answer.source != .shared { window.mayHoldMore = true }
+            window.account(.charge, answer.cost, isCertain: isOnly && answer.source == .shared)
+        }
+    }
+
+    /// A refund was answered: its charge was in the same window, or what it gave back depends on what was in another one.
+    mutating func refunded(_ refund: Refund, _ answer: Answer) {
+        report.answers += 1
+        guard answer.source != .policy else { return }
+        let kind = answer.kind
+        forWindows(of: kind, subject: answer.subject, fromNs: refund.chargeSentNs, toNs: answer.receivedNs) {
+            window, isOnly in
+            if answer.source != .shared { window.mayHoldMore = true }
+            if isOnly && answer.source == .shared {
+                window.confirmRefund(refund.cost)
+            } else {
+                window.account(.refund, refund.cost, isCertain: false)
+            }
+        }
+    }
+
+    /// The windows that were open at some moment between two times, by the clock of Redis, which is this machine's but for
+    /// `LoadBounds.clockSlackNs`.
+    /// - Parameter body: also gets whether there is no other.
+    private mutating func forWindows(
+        of kind: Int, subject: Int, fromNs: Int64, toNs: Int64, _ body: (inout OracleWindow, Bool) -> Void
+    ) {
+        guard kind < countedLimits.count else { return }
+        let fromMs = (fromNs + wallOffsetNs - LoadBounds.clockSlackNs) / 1_000_000
+        let toMs = (toNs + wallOffsetNs + LoadBounds.clockSlackNs) / 1_000_000
+        for limit in countedLimits[kind] where !limit.countsCalls {
+            guard let rule = findRule(limit.rule, kind: kind) else { continue }
+            let track = findTrack(rule, of: subject)
+            let lastMs = limit.window.startMs(at: toMs)
+            var startMs = limit.window.startMs(at: fromMs)
+            let isOnly = startMs == lastMs
+            while startMs <= lastMs {
+                let look = TraceEntry(rule: limit.rule, windowStartMs: startMs, used: 0, max: limit.max)
+                if let window = findWindow(look, track: track, subject: subject) {
+                    rules[rule].firstStartMs = min(rules[rule].firstStartMs, startMs)
+                    rules[rule].lastStartMs = max(rules[rule].lastStartMs, startMs)
+                    body(&tracks[subject][track].windows[window], isOnly)
+                } else {
+                    report.lateAnswers += 1
+                    ledger.loseSight(ofSubject: subject, rule: rule, startMs: startMs)
+                }
+                startMs = limit.window.bounds(atMs: startMs).endMs
+            }
+        }
     }
 
     /// A check of this identity may have been charged although its answer was not seen.
@@ -225,10 +312,14 @@ struct Oracle: Sendable {
 
     // MARK: - Finding
 
-    private mutating func findRule(_ name: String) -> Int? {
-        for index in rules.indices where rules[index].name == name { return index }
+    private mutating func findRule(_ path: String, kind: Int) -> Int? {
+        for index in rules.indices where rules[index].path == path {
+            if rules[index].part == kinds.part(of: kind, rules[index].judged) { return index }
+        }
         guard rules.count < LoadBounds.maxRules else { return nil }
-        rules.append(Rule(name: name, judged: limits[name] ?? JudgedLimit()))
+        let judged = limits[path] ?? JudgedLimit()
+        let part = kinds.part(of: kind, judged)
+        rules.append(Rule(path: path, part: part, name: kinds.name(path, part: part, judged), judged: judged))
         return rules.count - 1
     }
 

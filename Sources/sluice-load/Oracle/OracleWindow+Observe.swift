@@ -105,6 +105,15 @@ extension OracleWindow {
         }
     }
 
+    /// A charge or refund, which others see in the usage.
+    mutating func account(_ account: WindowCharges.Account, _ cost: Int64, isCertain: Bool) {
+        hasSettlements = true
+        charged.account(account, cost, isCertain: isCertain)
+    }
+
+    /// See `WindowCharges.confirmRefund`.
+    mutating func confirmRefund(_ cost: Int64) { charged.confirmRefund(cost) }
+
     private mutating func deny(_ answer: Oracle.Answer, _ look: TraceEntry, isProven: Bool) -> Finding {
         if look.isExceeded(by: answer.cost) { deniedCost = min(deniedCost, answer.cost) }
         guard !isProven else { return .fine }

@@ -63,6 +63,7 @@ extension Summary {
                 settings.kinds.map {
                     [
                         "tool": .string($0.tool), "cost": .integer($0.cost), "reserves": .boolean($0.reserves),
+                        "charges": .boolean($0.charges), "server": $0.server.map { .string($0) },
                         "weight": .number($0.weight),
                     ]
                 }),
