@@ -47,7 +47,7 @@ package final class SidecarProcess: Sendable {
         socketPath = folder.path("sluice.sock")
         var words =
             wrapper + [try Self.program(), "--socket", socketPath, "--replicas", "\(replicas)", "--budget", budget]
-        if !policy.isEmpty { words += ["--policy", try folder.write(policy, to: "policy.json")] }
+        if documents.isEmpty, !policy.isEmpty { words += ["--policy", try folder.write(policy, to: "policy.json")] }
         if !documents.isEmpty { words += ["--policies", try folder.write(documents, toFolder: "policies")] }
         if let redis { words += ["--redis", redis] }
         words += arguments

@@ -116,6 +116,7 @@ extension Simulation {
 
     /// - Parameter done: nil if the store became unavailable, and the outcome is unknown.
     mutating func settled(_ ticket: UInt64, _ done: Bool?) throws {
+        if accounts?.settling[ticket] != nil { return try committed(ticket, done) }
         guard let open = openSettlings.removeValue(forKey: ticket) else {
             throw SimulationFailure(description: "settling \(ticket) is answered without being open")
         }

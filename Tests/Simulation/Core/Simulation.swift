@@ -58,6 +58,7 @@ struct Simulation {
     enum Event {
         case checks(replica: Int)
         case account(replica: Int)
+        case commit(SimulationAccounts.Excess)
         case tick(replica: Int, dueNs: Int64)
         /// `isInside`: it has reached the store's machine, so it runs even if the connection breaks.
         indirect case arrive(connection: Int, batch: Batch, isInside: Bool)
@@ -210,6 +211,7 @@ struct Simulation {
         case .checks(let replica):
             if nowNs <= scenario.endNs { try ask(replica) }
         case .account(let replica): try account(replica)
+        case .commit(let excess): try commit(excess)
         case .tick(let replica, let dueNs):
             guard replicas[replica].tickNs == dueNs else { return }
             replicas[replica].tickNs = .max

@@ -56,6 +56,12 @@ struct SimulationCoverage: Sendable {
         case chargedBeyond = "a cost is charged beyond the maximum"
         case chargedLocally = "a cost is charged locally"
         case refundedLocally = "a cost is given back locally"
+        case looked = "a check that costs 0 is answered"
+        case repeatedElsewhere = "a charge under an id is sent again from another replica"
+        case repeatedLate = "the same, after outages"
+        case committedAbove = "a reservation is committed to more"
+        case committedLocally = "a local reservation is committed to more"
+        case summedAfterLoss = "what was charged is compared after a data loss"
         case summedAccounts = "what was charged and given back is compared"
         case summedMixed = "a window's sum is compared, beside reservations"
     }
