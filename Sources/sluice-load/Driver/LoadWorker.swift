@@ -9,7 +9,7 @@ import SluiceProtocol
 /// Confined to its event loop.
 final class LoadWorker {
     /// The place of one connection: it remains when the connection itself breaks and is opened again.
-    private struct Lane {
+    struct Lane {
         let sidecar: Int
         var workload: Workload
         var connection: LoadConnection?
@@ -30,13 +30,13 @@ final class LoadWorker {
     let eventLoop: any EventLoop
     let frames: CheckFrames
     var target: LoadTarget { settings.target }
-    private let settings: LoadSettings
-    private let oracle: SharedOracle?
+    let settings: LoadSettings
+    let oracle: SharedOracle?
     /// Whether any checks request reservations.
     private let reserves: Bool
     /// Whether any charges are given back.
     private let refunds: Bool
-    private var lanes: [Lane]
+    var lanes: [Lane]
     private var pacer: Pacer?
     /// The lane that an open loop's next check goes to.
     private var nextLane = 0
@@ -47,7 +47,7 @@ final class LoadWorker {
     private var phase = Phase.idle
     private var statistics = LoadStatistics()
     private var recorded: [Trace.Entry] = []
-    private var random: SeededRandom
+    var random: SeededRandom
     private var drained: EventLoopPromise<Void>?
 
     /// - Parameters:
@@ -350,18 +350,6 @@ final class LoadWorker {
 
     // MARK: - Reservations
 
-    /// The settlement of the reservation in an answer; nil if there was none.
-    private func settlement(of answered: RequestPipeline.Answered) -> Settlement? {
-        guard case .decision(_, let source, let trace, let reservation?) = answered.answer, let check = answered.check
-        else { return nil }
-        let cost = settings.kinds[Int(check.target.kind)].cost
-        let isCancelled = Double(random.next() >> 11) * 0x1p-53 < settings.reservations.cancelShare
-        let committed = Int64.random(in: 1...cost, using: &random)
-        return Settlement(
-            target: check.target, reservation: reservation, cost: cost, committedCost: isCancelled ? nil : committed,
-            source: source, trace: trace)
-    }
-
     /// Settles the new reservations of this lane after the configured holding time.
     private func settleReserved(lane: Int) {
         guard !reserved.isEmpty else { return }
@@ -393,28 +381,6 @@ final class LoadWorker {
             }
         }
         for settlement in settlements { connection.pipeline.settle(settlement, nowNs: nowNs) }
-    }
-
-    // MARK: - Charges
-
-    /// Gives back some of the charges that were answered.
-    private func refund(_ answered: borrowing [RequestPipeline.Answered], lane: Int) {
-        guard let connection = lanes[lane].connection else { return }
-        let nowNs = Clock.nowNs()
-        for index in answered.indices {
-            guard case .decision = answered[index].answer, let check = answered[index].check, check.refund == nil,
-                settings.kinds[Int(check.target.kind)].charges,
-                Double(random.next() >> 11) * 0x1p-53 < settings.refundShare
-            else { continue }
-            let refund = Refund(
-                target: check.target,
-                cost: Int64.random(in: 1...settings.kinds[Int(check.target.kind)].cost, using: &random),
-                chargeSentNs: check.sentNs)
-            oracle?.withOracle {
-                $0.refunding(refund, subject: settings.subject(of: check.target), nowNs: nowNs)
-            }
-            connection.pipeline.refund(refund, nowNs: nowNs)
-        }
     }
 
     private static func count(

@@ -1,4 +1,3 @@
-import SluicePolicy
 import SluiceProtocol
 
 /// Observes every answer of a run and checks the promises about counting.
@@ -52,7 +51,7 @@ struct Oracle: Sendable {
     }
 
     /// One counter: a rule of one identity.
-    private struct Track {
+    struct Track {
         let rule: Int
         /// Windows up to this one have been judged.
         var foldedThroughMs = Int64.min
@@ -62,7 +61,7 @@ struct Oracle: Sendable {
         var nextIsUncertain = false
     }
 
-    private struct Rule {
+    struct Rule {
         /// The path in answers, and which of its counters: see `CountedKinds`.
         let path: String
         let part: Int
@@ -84,21 +83,21 @@ struct Oracle: Sendable {
     private let limits: [String: JudgedLimit]
     private let kinds: CountedKinds
     /// The limits that count each kind.
-    private let countedLimits: [[CountedLimit]]
+    let countedLimits: [[CountedLimit]]
     /// What the clock of `Answer` lacks to the time since 1970, ns.
-    private let wallOffsetNs: Int64
+    let wallOffsetNs: Int64
     /// Whether nothing can have been charged before the run.
     private let startsEmpty: Bool
     /// A local answer that took at least so long may have waited for the store first, ns.
     private let slowAfterNs: Int64
-    private var rules: [Rule] = []
+    var rules: [Rule] = []
     private var sidecars: [Sidecar]
     /// By identity.
-    private var tracks: [[Track]]
-    private var report = OracleReport()
+    var tracks: [[Track]]
+    var report = OracleReport()
     /// By rule and start of the window.
     private var totals: [Int: [Int64: OracleReport.WindowTotal]] = [:]
-    private var ledger = ChargeLedger()
+    var ledger = ChargeLedger()
     /// By identity: settlements that were sent and are not known to be done.
     private var openSettlements: [Int: Int] = [:]
 
@@ -208,72 +207,6 @@ struct Oracle: Sendable {
         openSettlements[subject] = open > 1 ? open - 1 : nil
     }
 
-    // MARK: - Charges and refunds
-
-    /// A refund is about to be sent: what it gives back may be taken by others before its answer is read.
-    mutating func refunding(_ refund: Refund, subject: Int, nowNs: Int64) {
-        forWindows(of: Int(refund.target.kind), subject: subject, fromNs: nowNs, toNs: nowNs) { window, _ in
-            window.account(.refund, refund.cost, isCertain: false)
-        }
-    }
-
-    /// A charge was answered.
-    mutating func charged(_ answer: Answer) {
-        report.answers += 1
-        guard answer.source != .policy else { return }
-        forWindows(of: answer.kind, subject: answer.subject, fromNs: answer.sentNs, toNs: answer.receivedNs) {
-            window, isOnly in
-            if answer.source != .shared { window.mayHoldMore = true }
-            window.account(.charge, answer.cost, isCertain: isOnly && answer.source == .shared)
-        }
-    }
-
-    /// A refund was answered: its charge was in the same window, or what it gave back depends on what was in another one.
-    mutating func refunded(_ refund: Refund, _ answer: Answer) {
-        report.answers += 1
-        guard answer.source != .policy else { return }
-        let kind = answer.kind
-        forWindows(of: kind, subject: answer.subject, fromNs: refund.chargeSentNs, toNs: answer.receivedNs) {
-            window, isOnly in
-            if answer.source != .shared { window.mayHoldMore = true }
-            if isOnly && answer.source == .shared {
-                window.confirmRefund(refund.cost)
-            } else {
-                window.account(.refund, refund.cost, isCertain: false)
-            }
-        }
-    }
-
-    /// The windows that were open at some moment between two times, by the clock of Redis, which is this machine's but for
-    /// `LoadBounds.clockSlackNs`.
-    /// - Parameter body: also gets whether there is no other.
-    private mutating func forWindows(
-        of kind: Int, subject: Int, fromNs: Int64, toNs: Int64, _ body: (inout OracleWindow, Bool) -> Void
-    ) {
-        guard kind < countedLimits.count else { return }
-        let fromMs = (fromNs + wallOffsetNs - LoadBounds.clockSlackNs) / 1_000_000
-        let toMs = (toNs + wallOffsetNs + LoadBounds.clockSlackNs) / 1_000_000
-        for limit in countedLimits[kind] where !limit.countsCalls {
-            guard let rule = findRule(limit.rule, kind: kind) else { continue }
-            let track = findTrack(rule, of: subject)
-            let lastMs = limit.window.startMs(at: toMs)
-            var startMs = limit.window.startMs(at: fromMs)
-            let isOnly = startMs == lastMs
-            while startMs <= lastMs {
-                let look = TraceEntry(rule: limit.rule, windowStartMs: startMs, used: 0, max: limit.max)
-                if let window = findWindow(look, track: track, subject: subject) {
-                    rules[rule].firstStartMs = min(rules[rule].firstStartMs, startMs)
-                    rules[rule].lastStartMs = max(rules[rule].lastStartMs, startMs)
-                    body(&tracks[subject][track].windows[window], isOnly)
-                } else {
-                    report.lateAnswers += 1
-                    ledger.loseSight(ofSubject: subject, rule: rule, startMs: startMs)
-                }
-                startMs = limit.window.bounds(atMs: startMs).endMs
-            }
-        }
-    }
-
     /// A check of this identity may have been charged although its answer was not seen.
     mutating func lostSight(ofSubject subject: Int) {
         for track in tracks[subject].indices {
@@ -312,7 +245,7 @@ struct Oracle: Sendable {
 
     // MARK: - Finding
 
-    private mutating func findRule(_ path: String, kind: Int) -> Int? {
+    mutating func findRule(_ path: String, kind: Int) -> Int? {
         for index in rules.indices where rules[index].path == path {
             if rules[index].part == kinds.part(of: kind, rules[index].judged) { return index }
         }
@@ -329,14 +262,14 @@ struct Oracle: Sendable {
         return TraceEntry(rule: look.rule, windowStartMs: look.windowStartMs, used: look.used, max: max)
     }
 
-    private mutating func findTrack(_ rule: Int, of subject: Int) -> Int {
+    mutating func findTrack(_ rule: Int, of subject: Int) -> Int {
         for index in tracks[subject].indices where tracks[subject][index].rule == rule { return index }
         tracks[subject].append(Track(rule: rule))
         return tracks[subject].count - 1
     }
 
     /// The window's index in its track, opened if it is new; nil if it has been judged.
-    private mutating func findWindow(_ look: TraceEntry, track: Int, subject: Int) -> Int? {
+    mutating func findWindow(_ look: TraceEntry, track: Int, subject: Int) -> Int? {
         let last = tracks[subject][track].windows.count - 1
         if last >= 0 && tracks[subject][track].windows[last].startMs == look.windowStartMs { return last }
         guard look.windowStartMs > tracks[subject][track].foldedThroughMs else { return nil }
