@@ -50,6 +50,10 @@ import Testing
                 "/tools/x/limits/b: /tools/x/limits/a never lets it fill up, so it has no effect"
             ),
             (
+                #""tools":{"x":{"limits":[{"counter":"a","max":10,"window":"hour"},{"counter":"b","max":20,"window":"minute"}]}}"#,
+                "/tools/x/limits/b: /tools/x/limits/a never lets it fill up, so it has no effect"
+            ),
+            (
                 #""all_tools":{"limits":[{"counter":"a","max":9,"window":60}]},"tools":{"x":{"limits":[\#(limit(9, #","window":60"#))]}}"#,
                 "/tools/x/limits/c: /all_tools/limits/a never lets it fill up, so it has no effect"
             ),
@@ -67,6 +71,9 @@ import Testing
         arguments: [
             #"{"counter":"a","max":10,"window":"minute"},{"counter":"b","max":599,"window":"hour"}"#,
             #"{"counter":"a","max":10,"window":"minute","scope":"session"},{"counter":"b","max":600,"window":"hour"}"#,
+            #"{"counter":"a","max":10,"window":"minute","counts":"calls"},{"counter":"b","max":100000,"window":"day"}"#,
+            #"{"counter":"a","max":10,"window":"minute"},{"counter":"b","max":100000,"window":"day","counts":"calls"}"#,
+            #"{"counter":"a","max":30,"window":"hour"},{"counter":"b","max":20,"window":"minute"}"#,
             #"{"counter":"a","max":10,"window":"minute","mode":"shadow"},{"counter":"b","max":10,"window":"minute"}"#,
             #"{"counter":"a","max":10,"window":"minute"},{"counter":"b","max":100,"window":"90s"}"#,
             #"{"counter":"a","max":10,"window":"minute","algorithm":"token_bucket"},{"counter":"b","max":50,"window":"minute"}"#,

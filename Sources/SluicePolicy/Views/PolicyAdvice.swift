@@ -99,11 +99,13 @@ package struct PolicyAdvice: Sendable, Equatable {
         guard limit.max > 0, limit.mode == .enforce else { return nil }
         let smaller = others.first { other in
             guard other.rule != limit.rule, other.mode == .enforce, other.onOutage == limit.onOutage,
-                other.scope == limit.scope, other.acrossGrants == limit.acrossGrants,
+                other.scope == limit.scope, other.acrossGrants == limit.acrossGrants, other.counts == limit.counts,
                 other.algorithm == .fixedWindow, limit.algorithm == .fixedWindow,
-                let otherMs = other.window.fixedLengthMs, let limitMs = limit.window.fixedLengthMs,
-                limitMs % otherMs == 0
+                let otherMs = other.window.fixedLengthMs, let limitMs = limit.window.fixedLengthMs
             else { return false }
+            // Each of its windows lies in one of the other's, or consists of some of them.
+            if otherMs > limitMs { return otherMs % limitMs == 0 && other.max <= limit.max }
+            guard limitMs % otherMs == 0 else { return false }
             let (most, overflow) = other.max.multipliedReportingOverflow(by: limitMs / otherMs)
             // Of two that are alike the first counts.
             let isSame = most == limit.max && limitMs == otherMs
