@@ -175,6 +175,13 @@ import Testing
         #expect(PolicyDiff(from: old, to: nobody).lines == ["grant carl: removed, now policy gone"])
         let strangers = try folder(["a": deny, "b": deny, "gone": deny, "grants": #"{"ann":"a","bob":"b","carl":"a"}"#])
         #expect(PolicyDiff(from: old, to: strangers).lines == ["grant *: removed, now without a policy: denied"])
+        let run = #"{"version":"1","default":"deny","tools":{"t":{"rate_limit":"1/minute"}}}"#
+        let before = try folder(["a": run, "grants": #"{"*":"a"}"#])
+        let own = try folder(["a": run, "grants": #"{"ann":{"policy":"a","max":{"/tools/t/rate_limit":5}},"*":"a"}"#])
+        #expect(
+            PolicyDiff(from: before, to: own).lines == [
+                "grant ann: added, policy a with max of /tools/t/rate_limit 5"
+            ])
     }
 
     @Test func fromOnePolicyToAFolderAndBack() throws {

@@ -54,7 +54,8 @@ package struct PolicyDiff: Sendable, Equatable {
                 addMaxima(ofGrant: grant, old, new)
                 if before == after { continue }
                 (kind, words) = (.changed, "policy \(before.onOneLine) -> \(after.onOneLine)")
-            case (nil, let after?): (kind, words) = (.added, "added, policy \(after.onOneLine)")
+            case (nil, let after?):
+                (kind, words) = (.added, "added, policy \(after.onOneLine)\(new.maximaWords(ofEntry: grant))")
             case (_?, nil): (kind, words) = (.removed, "removed, now \(Self.policy(of: grant, new))")
             case (nil, nil): continue
             }

@@ -85,12 +85,7 @@ package struct PolicySetSummary: Sendable {
             return PolicySummary(single, file: file).render(advises: advises, for: gateway)
         }
         let grants = policies.sortedGrants.map { grant, document in
-            let maxima = (policies.maxima[grant] ?? [:]).sorted { $0.key < $1.key }
-                .map { "\($0.key.onOneLine) \($0.value)" }
-            return [
-                grant.onOneLine,
-                document.onOneLine + (maxima.isEmpty ? "" : " with max of " + maxima.joined(separator: ", ")),
-            ]
+            [grant.onOneLine, document.onOneLine + policies.maximaWords(ofEntry: grant)]
         }
         let documents = policies.documents.sorted { $0.key < $1.key }.map { name, policy in
             PolicySummary(policy, file: PolicySet.fileName(ofDocument: name))
@@ -107,5 +102,13 @@ package struct PolicySetSummary: Sendable {
             .subtracting(policies.bases).count
         let documents = counted(policies.documents.count, "document") + (unused > 0 ? " (\(unused) unused)" : "")
         return "\(file.onOneLine): ok, \(documents), \(counted(policies.grants.count, "grant"))"
+    }
+}
+
+extension PolicySet {
+    /// The maxima that an entry of `grants` has instead of its document's: ` with max of PATH 50`; empty if it has none.
+    func maximaWords(ofEntry grant: String) -> String {
+        let maxima = (maxima[grant] ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key.onOneLine) \($0.value)" }
+        return maxima.isEmpty ? "" : " with max of " + maxima.joined(separator: ", ")
     }
 }
