@@ -20,10 +20,10 @@ extension Integration {
 
         private static let algorithms = ["smooth", "exact", "burst"]
 
-        /// The example of `deploy/examples`: calls a minute and tokens a day in one check.
+        /// The example of `deploy/policies`: calls a minute and tokens a day in one check.
         @Test(arguments: Desk.Store.allCases) func theExampleCountsTokensAndCalls(_ store: Desk.Store) async throws {
             let text = try String(
-                contentsOfFile: "\(ShellSession.repository)/deploy/examples/tokens.json", encoding: .utf8)
+                contentsOfFile: "\(ShellSession.repository)/deploy/policies/tokens.json", encoding: .utf8)
             let desk = try await Desk(store, policy: text)
             let grant = Grants.next()
             // An estimate, the truth, and what came later.
@@ -110,39 +110,53 @@ extension Integration {
             #expect(try stage.clients[0].used(grant, "chat") == [1, 2_201])
         }
 
-        /// Each call reserves an estimate and commits what it really cost, often when its window is over.
+        /// Fifty threads: each call reserves an estimate and commits what it really cost, often when its window is over.
         @Test func estimatesAndTrueCostsAddUpAcrossWindows() async throws {
             let desk = try await Desk(.redis, policy: Self.policy)
             let redis = try #require(desk.redis)
             let grant = Grants.next()
-            let threads = 8
             let stop = Date().addingTimeInterval(7)
             let sidecars = desk.sidecars
-            // Of each thread: what its calls cost, and how many there were.
-            let totals = try await onThreads(threads) { index in
-                let clients = try sidecars.map { try $0.client() }
-                var random = SystemRandomNumberGenerator()
-                var (charged, count) = (0, 0)
-                while Date() < stop {
-                    let estimate = Int.random(in: 1...50, using: &random)
-                    let (one, other) = (clients[(index + count) % 2], clients[(index + count + 1) % 2])
-                    let reservation = try one.reserve(grant, "seconds", "COST", "\(estimate)")
-                    // The call takes its time: the sum is the same, whichever window it ends in.
-                    usleep(UInt32.random(in: 0...600_000, using: &random))
-                    let cost = estimate + Int.random(in: 0...50, using: &random)
-                    guard try other.settle("COMMIT", grant, reservation, "\(cost)") else { return (-1, -1) }
-                    charged += cost
-                    count += 1
-                }
-                return (charged, count)
+            let totals = try await onThreads(50) { index in
+                try Self.streams(from: sidecars.map { try $0.client() }, index, grant: grant, until: stop)
             }
-            #expect(totals.allSatisfy { $0.0 > 0 })
+            #expect(totals.allSatisfy { $0.cost > 0 })
+            let excess = totals.reduce(0) { $0 + $1.excess }
             // All windows of these seconds are still there: keys outlive their windows by a minute.
             let client = try redis.client()
             let keys = try client.command("KEYS", "*\(grant)*seconds*").elements ?? []
             var sum = 0
             for key in keys { sum += Int(try client.command("GET", key.text ?? "").text ?? "") ?? 0 }
-            #expect(keys.count >= 4 && sum == totals.reduce(0) { $0 + $1.0 }, "\(keys.count) windows, \(sum)")
+            let expected = totals.reduce(0) { $0 + $1.cost }
+            #expect(keys.count >= 4 && sum == expected, "\(keys.count) windows, \(sum) for \(expected)")
+            #expect(excess > 1_000, "\(excess) were committed above reservations whose windows were over")
+        }
+
+        /// What one thread's calls cost, and how much of that came above reservations whose windows were over.
+        private static func streams(
+            from clients: [RedisClient], _ index: Int, grant: String, until stop: Date
+        ) throws -> (cost: Int, excess: Int) {
+            var random = SystemRandomNumberGenerator()
+            var (charged, excess, count) = (0, 0, 0)
+            while Date() < stop {
+                let estimate = Int.random(in: 1...50, using: &random)
+                let (one, other) = (clients[(index + count) % 2], clients[(index + count + 1) % 2])
+                let reply = try one.check(grant, "seconds", "COST", "\(estimate)", "RESERVE", "TRACE")
+                guard let reservation = reply.reservation, let startMs = reply.trace?.first?.windowStartMs else {
+                    throw SupportError("not reserved: \(reply)")
+                }
+                // The call takes its time: the sum is the same, whichever window it ends in.
+                usleep(UInt32.random(in: 0...600_000, using: &random))
+                let cost = estimate + Int.random(in: 0...50, using: &random)
+                let isOver = Int(Date().timeIntervalSince1970 * 1_000) >= startMs + 2_000
+                guard try other.settle("COMMIT", grant, reservation, "\(cost)") else {
+                    throw SupportError("not committed: \(reply)")
+                }
+                charged += cost
+                excess += isOver ? cost - estimate : 0
+                count += 1
+            }
+            return (charged, excess)
         }
     }
 }

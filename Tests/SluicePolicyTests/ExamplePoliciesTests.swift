@@ -76,6 +76,7 @@ import Testing
 
     @Test func theOthers() throws {
         #expect(Self.limits(try Self.policy("session"), "search") == ["rate_limit", "session", "grant"])
+        #expect(Self.limits(try Self.policy("tokens"), "chat") == ["calls", "tokens"])
         #expect(Self.limits(try Self.policy("burst"), "complete") == ["steady", "at_once"])
         guard
             case .within(let hours, _, .deny("/tools/deploy/hours", _)) = try Self.policy("business-hours")
