@@ -79,6 +79,14 @@ extension Integration {
                 return shared < 64 && shared > 20
             }
             #expect(try client.info("counting") == "partly local" && client.info("ready") == "0")
+            #expect(try client.info("redis_masters") == "3" && client.info("redis_masters_away") == "1")
+            let dead = "127.0.0.1:\(cluster.ports[1])"
+            let lines = try (1...3).map { try client.info("redis_master_\($0)") ?? "" }
+            for line in lines {
+                let isAway = line.hasPrefix("address=\(dead),")
+                #expect(line.contains("state=closed,unavailable_since_ms=0,unavailable_ms=0,last_error=") != isAway)
+            }
+            #expect(lines.contains { $0.hasPrefix("address=\(dead),") && !$0.hasSuffix("last_error=") }, "\(lines)")
             var sources: Set<String> = []
             for _ in 0..<200 where sources.count < 2 { sources.insert(try client.check(Grants.next(), "run").source) }
             #expect(sources == ["shared", "local"])

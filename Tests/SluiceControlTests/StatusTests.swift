@@ -177,6 +177,52 @@ import Testing
         }
     }
 
+    /// Of a cluster it is shown which masters are away, since when, and why.
+    @Test func mastersThatAreAwayAreShown() async throws {
+        let facts = """
+            partitions:64\r
+            partitions_shared:40\r
+            redis_masters:3\r
+            redis_masters_away:1\r
+            redis_unavailable_since_ms:1796007920616\r
+            redis_unavailable_ms:65000\r
+            redis_last_error:connection refused\r
+            redis_master_1:address=10.0.0.1:6379,partitions=21,partitions_shared=21,state=closed,\
+            unavailable_since_ms=0,unavailable_ms=0,last_error=\r
+            redis_master_2:address=10.0.0.2:6379,partitions=22,partitions_shared=0,state=open,\
+            unavailable_since_ms=1796007920616,unavailable_ms=65000,last_error=refused, a=b\r
+            redis_master_3:address=10.0.0.3:6379,partitions=19,partitions_shared=19,state=closed,\
+            unavailable_since_ms=0,unavailable_ms=0,last_error=\r
+            redis_master_4:address=,partitions=2,partitions_shared=0,state=open,\
+            unavailable_since_ms=1796007980616,unavailable_ms=5000,last_error=\r
+
+            """
+        let stub = try await StubSidecar { _ in
+            Self.changed(Self.info(redis: "redis+cluster://10.0.0.1", state: "open", counting: "partly local")) {
+                $0.replacing("counting:", with: facts + "counting:")
+            }
+        }
+        let run = await ControlRun.of("status", "--socket", stub.path)
+        #expect(run.exitCode == 4)
+        #expect(
+            run.output.contains(
+                """
+                redis     redis+cluster://10.0.0.1, 2 of 3 masters in use, Redis 7.0.15, master
+                away      10.0.0.2:6379 for 1m 5s, 22 of 64 parts: no connection (refused, a=b)
+                away      no master has 2 of 64 parts, for 5s
+                counting  partly local for 1m 5s: 40 of 64 parts are shared, this replica counts the others alone
+                """), "\(run.output)")
+        let json = try await ControlRun.of("status", "--socket", stub.path, "--json").json()
+        let masters = (json["redis"] as? [String: Any])?["masters"] as? [[String: Any]] ?? []
+        #expect(masters.map { $0["address"] as? String } == ["10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379", nil])
+        #expect(masters.map { $0["unavailable_ms"] as? Int } == [nil, 65_000, nil, 5_000])
+        #expect(masters[1]["last_error"] as? String == "refused, a=b")
+        let wait = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "200ms")
+        #expect(
+            wait.errors.contains(
+                "counting is partly local, Redis at redis+cluster://10.0.0.1: 2 of 3 masters in use, not 10.0.0.2:6379"))
+    }
+
     /// What Redis does not let the sidecar do is shown though counting is shared.
     @Test func whatIsLostIsShown() async throws {
         let facts = """

@@ -32,10 +32,13 @@ import Testing
             #expect(rig.decide(CheckQuestion(grant: grant)).source == (rig.home(grant) == lost ? .local : .shared))
         }
         #expect(rig.replicas[0].storeError == "reset")
+        let lostAt = rig.replicas[0].unsharedSince(lost)
+        #expect(lostAt != nil && (0..<8).allSatisfy { $0 == lost || rig.replicas[0].unsharedSince($0) == nil })
         rig.isUp[lost] = true
         rig.connect()
         rig.pass(ms: 3_000)
-        #expect(rig.replicas[0].isShared && grants.allSatisfy { rig.used(ten, grant: $0) == 1 })
+        #expect(rig.replicas[0].isShared && rig.replicas[0].unsharedSince(lost) == nil)
+        #expect(grants.allSatisfy { rig.used(ten, grant: $0) == 1 })
         #expect(rig.notices.first == .storeLost(reason: "reset") && rig.notices.last == .storeReached)
     }
 

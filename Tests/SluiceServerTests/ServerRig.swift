@@ -15,6 +15,7 @@ final class HeldLink: CounterStore {
     weak var delegate: (any CounterStoreDelegate)?
     private(set) var sent: [Batch] = []
     let limitations = ["a\nb"]
+    var serverPlace: String?
     private var store = ModelStore(clockMs: SystemClock.now().wallMs)
     private var wantsConnection = false
 

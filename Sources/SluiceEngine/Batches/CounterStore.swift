@@ -9,6 +9,9 @@ package protocol CounterStore: AnyObject {
     /// operators.
     var limitations: [String] { get }
 
+    /// Which of several servers has the counters of this link; nil if there is but one server, or if it is not known.
+    var serverPlace: String? { get }
+
     /// Opens a connection and prepares it (authentication, database, script). Ends in `linkConnected` or `linkClosed`.
     func connect()
 
@@ -30,6 +33,7 @@ package protocol CounterStore: AnyObject {
 
 extension CounterStore {
     package var limitations: [String] { [] }
+    package var serverPlace: String? { nil }
 }
 
 package protocol CounterStoreDelegate: AnyObject {

@@ -21,7 +21,7 @@ struct PartitionNotices {
         return untaken
     }
 
-    mutating func add(_ notices: [Limiter.Notice], of partition: Int, isShared: Bool, now: ClockReading) {
+    mutating func add(_ notices: [Limiter.Notice], of partition: Int, now: ClockReading) {
         for notice in notices { add(notice, of: partition, now: now) }
     }
 

@@ -23,6 +23,9 @@ extension PartitionedLimiter {
     /// Whether some partitions count in the store and others do not.
     package var isPartlyShared: Bool { (1..<partitionCount).contains(sharedPartitionCount) }
 
+    /// Since when a partition of several has not counted in the store; nil if it does.
+    package func unsharedSince(_ partition: Int) -> ClockReading? { unshared[partition] }
+
     /// The first partition that does not count in the store; else the first.
     private var worst: Int { (0..<partitionCount).first { !self[$0].isShared } ?? 0 }
 

@@ -29,6 +29,8 @@ package struct PartitionedLimiter {
     var correction = Statistics()
     private var touched: TouchedPartitions
     private var notices: PartitionNotices
+    /// Since when each of several partitions has not counted in the store; nil: it does.
+    private(set) var unshared: [ClockReading?]
     var finished: [Limiter.Completion] = []
     private var scratch: [Limiter.Completion] = []
 
@@ -44,6 +46,7 @@ package struct PartitionedLimiter {
         random = SeededRandom(seed: configuration.seed ^ 0x5EED)
         touched = TouchedPartitions(count: parts.count)
         notices = PartitionNotices(count: parts.count)
+        unshared = Array(repeating: nil, count: parts.count)
     }
 
     package var partitionCount: Int { map.count }
@@ -188,7 +191,12 @@ package struct PartitionedLimiter {
             if completion.ticket.isOfPart { finishPart(completion, now: now) } else { finished.append(completion) }
         }
         swap(&completions, &scratch)
-        notices.add(self[partition].takeNotices(), of: partition, isShared: self[partition].isShared, now: now)
+        notices.add(self[partition].takeNotices(), of: partition, now: now)
+        if self[partition].isShared {
+            unshared[partition] = nil
+        } else if unshared[partition] == nil {
+            unshared[partition] = now
+        }
     }
 
     /// Called after `nextCommand` was nil.

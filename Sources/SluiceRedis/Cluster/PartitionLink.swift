@@ -72,6 +72,8 @@ final class PartitionLink: CounterStore {
         return master.server?.limitations.map(\.description) ?? []
     }
 
+    var serverPlace: String? { cluster.master(ofPartition: partition).map { "\($0)" } }
+
     // MARK: - What the engine asks for
 
     func connect() {
@@ -147,7 +149,7 @@ final class PartitionLink: CounterStore {
         case .connecting(let master) where master === node:
             exchange.use(server, markerKey: markerKey)
             state = .connected(master)
-            delegate?.linkConnected(server: "\(server) at \(node.place)")
+            delegate?.linkConnected(server: "\(server)")
         case .connected(let master):
             if master === node { exchange.use(server, markerKey: markerKey) }
             for slot in exchange.inOrder {

@@ -246,7 +246,7 @@ extension HTTPDoor {
         let counting =
             host.links.isEmpty
             ? "counting is local: there is no redis"
-            : host.limiter.isShared ? "counting is shared" : "counting is local: \(storeTrouble)"
+            : host.limiter.isShared ? "counting is shared" : "counting is \(host.counting): \(storeTrouble)"
         switch readiness {
         case .draining: return .text(.serviceUnavailable, "not ready: it is stopping")
         case .starting:
@@ -264,6 +264,13 @@ extension HTTPDoor {
     }
 
     private var storeTrouble: String {
+        let masters = host.storeServers.filter { $0.place != nil }
+        let away = masters.filter { !$0.isShared }
+        guard let first = away.first?.place else { return storeReason }
+        return "not in use are \(away.count) of \(masters.count) masters, first \(first): \(storeReason)"
+    }
+
+    private var storeReason: String {
         if !host.limiter.storeError.isEmpty { return host.limiter.storeError.onOneLine }
         return "redis has not answered yet (\(host.limiter.storeState))"
     }

@@ -118,9 +118,18 @@ struct MetricsReport {
 
     private var store: [Metric] {
         let limiter = host.limiter
+        let masters = host.storeServers.filter { $0.place != nil }
         return [
             .gauge(
                 "sluice_counting_shared", "Whether checks are counted in Redis, for all replicas.", limiter.isShared),
+            .gauge(
+                "sluice_partitions", "Parts that counters are divided into: one, but in a Redis Cluster.",
+                limiter.partitionCount),
+            .gauge("sluice_partitions_shared", "Parts that are counted in Redis.", limiter.sharedPartitionCount),
+            .gauge("sluice_redis_masters", "Masters of a Redis Cluster that have parts.", masters.count),
+            .gauge(
+                "sluice_redis_masters_away", "Those with parts that are not counted in Redis.",
+                masters.count { !$0.isShared }),
             .gauge(
                 "sluice_redis_configured", "Whether there is a Redis to count in (--redis).",
                 limiter.configuration.usesStore),

@@ -23,7 +23,7 @@ struct StatusReport {
         return [
             "version": .string(facts.version), "replica": .string(facts.replicaID),
             "uptime_ms": .integer((now.monotonicNs - facts.startedAt.monotonicNs) / 1_000_000),
-            "counting": .string(limiter.isShared ? "shared" : "local"),
+            "counting": .string(host.counting),
             "redis": [
                 "state": .string(limiter.storeState), "server": .string(host.storeDescription),
                 "unavailable_ms": .integer(
@@ -32,6 +32,9 @@ struct StatusReport {
                 "data_losses": .integer(statistics.dataLosses),
                 "unsettled_counters": .integer(limiter.journalCount),
                 "subscription": .boolean(limiter.hearsChanges), "live_replicas": .integer(limiter.replicaCount),
+                "partitions": .integer(limiter.partitionCount),
+                "partitions_shared": .integer(limiter.sharedPartitionCount),
+                "masters": .array(host.storeServers.map(json)),
             ],
             "checks": [
                 "total": .integer(statistics.total), "late": .integer(statistics.late),
@@ -56,6 +59,15 @@ struct StatusReport {
                 [("socket", .integer(host.connections.count))]
                     + host.doors.map { ($0.name, .integer($0.connectionCount)) }),
             "rules": .array(statistics.figures.rules.rows.map(Self.json)),
+        ]
+    }
+
+    private func json(_ server: StoreServer) -> JSONText {
+        [
+            "address": server.place.map { .string($0) } ?? .null, "partitions": .integer(server.partitionCount),
+            "partitions_shared": .integer(server.sharedCount), "state": .string(server.state),
+            "unavailable_ms": .integer(server.unavailableMs(now: now)),
+            "last_error": .string(server.lastError.onOneLine),
         ]
     }
 

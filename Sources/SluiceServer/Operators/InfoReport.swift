@@ -71,12 +71,15 @@ struct InfoReport {
     }
 
     private var redis: Lines {
-        forOperators([("redis_address", facts.storeAddress)]) + [
+        let masters = host.storeServers
+        return forOperators([("redis_address", facts.storeAddress)]) + [
             ("redis_state", host.limiter.storeState),
             ("redis_server", host.storeDescription),
-            ("counting", counting),
+            ("counting", host.counting),
             ("partitions", String(host.limiter.partitionCount)),
             ("partitions_shared", String(host.limiter.sharedPartitionCount)),
+            ("redis_masters", String(masters.count { $0.place != nil })),
+            ("redis_masters_away", String(masters.count { $0.place != nil && !$0.isShared })),
             ("subscription", host.limiter.hearsChanges ? "up" : "down"),
             ("outages", String(statistics.outages)),
             ("memory_losses", String(statistics.dataLosses)),
@@ -92,15 +95,15 @@ struct InfoReport {
                     ("subscription_last_error", host.limiter.changeFeedError.onOneLine),
                     ("key_last_fault", host.limiter.keyFault.onOneLine),
                 ]
-                    + host.limitations.enumerated().map { ("redis_limitation_\($0 + 1)", $1.onOneLine) })
+                    + host.limitations.enumerated().map { ("redis_limitation_\($0 + 1)", $1.onOneLine) }
+                    + masters.enumerated().map { ("redis_master_\($0 + 1)", words($1)) })
     }
 
-    private var counting: String {
-        switch host.limiter.sharedPartitionCount {
-        case 0: "local"
-        case host.limiter.partitionCount: "shared"
-        default: "partly local"
-        }
+    /// As Redis writes its replicas. The error comes last, since it may hold anything.
+    private func words(_ server: StoreServer) -> String {
+        "address=\(server.place ?? ""),partitions=\(server.partitionCount),partitions_shared=\(server.sharedCount),"
+            + "state=\(server.state),unavailable_since_ms=\(server.unsharedSince?.wallMs ?? 0),"
+            + "unavailable_ms=\(server.unavailableMs(now: now)),last_error=\(server.lastError.onOneLine)"
     }
 
     private var unavailableMs: Int64 {

@@ -72,11 +72,13 @@ struct ReadinessWait {
             let status = try await sluice.status()
             await sluice.close()
             if status.isReady { return .ready }
+            let away = status.masters.first { !$0.isShared }?.address.map { ", not \(TerminalText.visible($0))" } ?? ""
             let redis = TerminalText.visible(status.text("redis_address"))
             let reason = status.redisError.map { " (\(TerminalText.visible($0)))" } ?? ""
             let time = status.unavailableMs.map { ", for \(DurationText.format(milliseconds: $0))" } ?? ""
             return .missing(
-                "counting is local, Redis at \(redis): \(TerminalText.visible(status.redisState))\(reason)\(time)")
+                "counting is \(TerminalText.visible(status.text("counting"))), Redis at \(redis): "
+                    + "\(TerminalText.visible(status.redisState))\(away)\(reason)\(time)")
         } catch {
             return .noAnswer(ControlFailure(error, socket: path).line)
         }

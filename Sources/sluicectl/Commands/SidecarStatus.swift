@@ -41,9 +41,15 @@ struct SidecarStatus {
     /// Redis' last error, in its own words; nil if there was none, or it is not reported.
     var redisError: String? { fields["redis_last_error"].flatMap { $0.isEmpty ? nil : $0 } }
     var isShared: Bool { fields["counting"] == "shared" }
-    /// The state of Redis in words: the sidecar's field is that of its breaker.
+    /// The state of Redis in words: for a cluster how many masters are used.
     var redisState: String {
-        switch text("redis_state") {
+        guard let masters = integer("redis_masters"), masters > 0 else { return Self.words(text("redis_state")) }
+        return "\(masters - (integer("redis_masters_away") ?? 0)) of \(masters) masters in use"
+    }
+
+    /// - Parameter state: that of the sidecar's breaker.
+    static func words(_ state: String) -> String {
+        switch state {
         case "closed": "connected"
         case "open": "no connection"
         case "connecting": "connecting"
@@ -51,8 +57,14 @@ struct SidecarStatus {
         case "stalled": "connected, but silent"
         case "recovering": "connected; it lost its data, which is being restored"
         case "resting": "connected, but it refuses to work"
-        case let state: state
+        default: state
         }
+    }
+
+    /// The masters of a cluster; empty if there is none, or if they are not reported.
+    var masters: [ClusterMaster] {
+        (1...Self.maxMasters).lazy.map { fields["redis_master_\($0)"] }.prefix { $0 != nil }
+            .compactMap { $0.flatMap(ClusterMaster.init) }
     }
 
     /// Why Redis' notifications are not received; nil if they are, or it is not reported.
@@ -72,6 +84,8 @@ struct SidecarStatus {
 
     /// Most limitations that are shown. A sidecar has some eight at most.
     private static let maxLimitations: Int64 = 100
+    /// Most masters that are shown. A sidecar has at most as many as there are partitions, and those without a master.
+    private static let maxMasters = 257
 
     /// The fault of the latest policies, if they were rejected; nil if they are in force.
     var refusedPolicies: String? { fields["policy_last_refusal"].flatMap { $0.isEmpty ? nil : $0 } }

@@ -17,6 +17,7 @@ struct StatusReport {
 
     let socket: String
     let status: SidecarStatus
+    private let masters: [ClusterMaster]
     /// Nil if the sidecar does not report its use.
     let rate: Rate?
 
@@ -24,6 +25,7 @@ struct StatusReport {
     init(socket: String, status: SidecarStatus, earlier: SidecarStatus? = nil) {
         self.socket = socket
         self.status = status
+        masters = status.masters
         if let checks = status.integer("checks"), let uptime = status.integer("uptime_ms") {
             rate = Rate(
                 checks: checks - (earlier?.integer("checks") ?? 0),
@@ -51,7 +53,7 @@ struct StatusReport {
             ("policy", .init(status.text("policy"))),
         ] + rejection + gateways + [
             ("redis", redis)
-        ] + redisError + [
+        ] + redisError + awayMasters + [
             ("counting", counting)
         ] + cautions + [
             ("outages", "\(status.text("outages")), \(status.text("memory_losses")) with memory lost")
@@ -72,8 +74,27 @@ struct StatusReport {
 
     /// Why it does not count in Redis.
     private var redisError: [(name: String, value: TextTable.Cell)] {
-        guard !status.isShared, let error = status.redisError else { return [] }
+        // Each master that is away has its own.
+        guard !status.isShared, masters.isEmpty, let error = status.redisError else { return [] }
         return [("reason", .init(error, .caution))]
+    }
+
+    /// The masters of a cluster that are not used, or not for all of their parts.
+    private var awayMasters: [(name: String, value: TextTable.Cell)] {
+        let away = masters.filter { !$0.isShared }
+        let shown = away.prefix(Self.mastersShown).map { ("away", TextTable.Cell(words($0), .bad)) }
+        let rest = away.count - shown.count
+        return shown + (rest > 0 ? [("away", .init("and \(rest) others", .bad))] : [])
+    }
+
+    private static let mastersShown = 10
+
+    private func words(_ master: ClusterMaster) -> String {
+        let time = "for \(DurationText.format(milliseconds: master.unavailableMs))"
+        let parts = "\(master.partitions - master.sharedPartitions) of \(status.text("partitions")) parts"
+        let error = master.lastError.map { " (\($0))" } ?? ""
+        guard let address = master.address else { return "no master has \(parts), \(time)\(error)" }
+        return "\(address) \(time), \(parts): \(SidecarStatus.words(master.state))\(error)"
     }
 
     /// What Redis does not let it do, and what is wrong in Redis.
@@ -149,11 +170,11 @@ struct StatusReport {
         }
         if status.isShared { return .init("shared", .good) }
         guard status.hasRedis else { return .init("local: there is no Redis") }
+        let time = status.unavailableMs.map { " for \(DurationText.format(milliseconds: $0))" } ?? ""
         if let shared = status.integer("partitions_shared"), shared > 0 {
             let parts = "\(shared) of \(status.text("partitions")) parts are shared"
-            return .init("partly local: \(parts), this replica counts the others alone", .bad)
+            return .init("partly local\(time): \(parts), this replica counts the others alone", .bad)
         }
-        let time = status.unavailableMs.map { " for \(DurationText.format(milliseconds: $0))" } ?? ""
         if status.text("redis_state") == "recovering" {
             return .init("local\(time): until all replicas have written back", .caution)
         }
@@ -237,7 +258,17 @@ struct StatusReport {
             "unavailable_ms": status.unavailableMs.map { .integer($0) } ?? .null,
             "unavailable_since_ms": status.unavailableMs == nil ? .null : number("redis_unavailable_since_ms"),
             "limitations": .strings(status.limitations), "notifications_error": .text(status.feedError),
-            "key_fault": .text(status.keyFault),
+            "key_fault": .text(status.keyFault), "masters": .array(masters.map(json)),
+        ]
+    }
+
+    private func json(_ master: ClusterMaster) -> JSONText {
+        [
+            "address": .text(master.address), "partitions": .integer(master.partitions),
+            "partitions_shared": .integer(master.sharedPartitions), "state": .string(master.state),
+            "unavailable_ms": master.isShared ? .null : .integer(master.unavailableMs),
+            "unavailable_since_ms": master.isShared ? .null : .integer(master.unavailableSinceMs),
+            "last_error": .text(master.lastError),
         ]
     }
 
