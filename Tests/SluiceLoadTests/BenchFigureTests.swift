@@ -8,7 +8,7 @@ import Testing
         var round = BenchRound()
         round.checksPerSecond = checksPerSecond
         round.sidecarsUs = sidecars
-        round.redisUs = redis
+        round.serversUs = redis.map { [$0] } ?? []
         return round
     }
 
@@ -53,6 +53,20 @@ import Testing
         var result = BenchResult(cell: cell([measure]))
         #expect(result.measured[0].value == nil && result.measured[0].isMet == nil)
         result.rounds = [[round(1, redis: 0)], [round(1, redis: nil)]]
+        #expect(result.measured[0].value == nil)
+    }
+
+    /// A cluster's masters are added up, and compared with each other.
+    @Test func mastersAreComparedWithEachOther() throws {
+        let measure = BenchCell.Measure("m", .masterSpread, .value(of: "three"), .atMost(0.1))
+        var result = BenchResult(cell: cell([measure], ["three"]))
+        var one = round(100)
+        one.serversUs = [0.9, 1.0, 1.1]
+        result.rounds = [[one]]
+        #expect(abs((one.redisUs ?? 0) - 3) < 1e-9)
+        let spread = try #require(result.measured[0].value?.median)
+        #expect(abs(spread - 0.2) < 1e-9 && result.measured[0].isMet == false)
+        result.rounds = [[round(100, redis: 1)]]
         #expect(result.measured[0].value == nil)
     }
 

@@ -7,14 +7,14 @@ import Testing
 @Suite struct BenchRunTests {
     private func run(
         _ contenders: [(name: String, target: BenchCell.Contender.Target)], grants: Int = 20,
-        _ change: (inout BenchCell) -> Void = { _ in }
+        durationNs: Int64 = 100_000_000, _ change: (inout BenchCell) -> Void = { _ in }
     ) async throws -> BenchResult {
         let load = BenchCell.Load(connections: 2, pipeline: 4, grants: grants)
         var cell = BenchCell("x", contenders: contenders.map { BenchCell.Contender($0.name, $0.target, load) })
         change(&cell)
         var plan = BenchPlan()
         plan.rounds = 2
-        plan.durationNs = 100_000_000
+        plan.durationNs = durationNs
         plan.warmUpNs = 20_000_000
         return try await BenchRunner.run(cell, plan: plan)
     }
@@ -59,6 +59,22 @@ import Testing
         expectClean(result)
         let counters = try #require(result.counts.oracle?.counters)
         #expect(counters.origin == .redis && counters.agreeing > 0 && counters.differing == 0)
+    }
+
+    /// What is counted in a cluster is summed over its masters.
+    @Test func clustersAreCounted() async throws {
+        let contenders: [(name: String, target: BenchCell.Contender.Target)] = [
+            ("sluice", .sluice), ("one", .sluice), ("three", .sluice),
+        ]
+        let result = try await run(contenders, durationNs: 1_000_000_000) { cell in
+            cell.stage.redis = .tcp
+            cell.stage.clusters = [.init(masters: 1, buckets: 8), .init(masters: 3, buckets: 8)]
+            cell.contenders[1].cluster = 0
+            cell.contenders[2].cluster = 1
+        }
+        expectClean(result)
+        #expect(result.rounds.map { $0[0].serversUs.count } == [1, 1, 3])
+        #expect(result.rounds.allSatisfy { $0.allSatisfy { $0.sidecarsUs.count == 1 && $0.sidecarUs > 0 } })
     }
 
     @Test func denialsOverTCPAreCounted() async throws {

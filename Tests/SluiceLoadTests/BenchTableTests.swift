@@ -19,6 +19,7 @@ import Testing
                     switch measure.relation {
                     case .ratio(let of, let to): [of, to]
                     case .growth(let from, let to, let otherFrom, let otherTo): [from, to, otherFrom, otherTo]
+                    case .value(let of): [of]
                     }
                 #expect(used.allSatisfy(names.contains), "\(cell.name): \(measure.name)")
             }

@@ -27,6 +27,8 @@ struct BenchCell: Sendable, Equatable {
     struct Setting: Sendable, Equatable {
         var sidecars = 1
         var redis = LocalCluster.RedisTransport.unix
+        /// Redis Clusters beside that Redis, each with a sidecar of its own.
+        var clusters: [RedisClusterPlan.Shape] = []
         /// Limits that each check is counted by.
         var limits = 1
         /// Whether the maximum is so high that all is allowed, or so low that nearly all is denied.
@@ -56,12 +58,15 @@ struct BenchCell: Sendable, Equatable {
         var load: Load
         /// Whether each grant is checked once before, so that all their counters exist.
         var isFilled = false
+        /// Which of the setting's clusters its checks are counted in; nil: the Redis that is alone.
+        var cluster: Int?
 
-        init(_ name: String, _ target: Target, _ load: Load, isFilled: Bool = false) {
+        init(_ name: String, _ target: Target, _ load: Load, isFilled: Bool = false, cluster: Int? = nil) {
             self.name = name
             self.target = target
             self.load = load
             self.isFilled = isFilled
+            self.cluster = cluster
         }
     }
 
@@ -112,6 +117,7 @@ struct BenchCell: Sendable, Equatable {
         case .tcp: parts.append("Redis by TCP")
         case .none: parts.append("no Redis")
         }
+        if let buckets = stage.clusters.first?.buckets { parts.append("clusters in \(buckets) partitions") }
         return parts.joined(separator: ", ")
     }
 }
@@ -134,6 +140,8 @@ extension BenchCell {
             case sidecarProcessor
             case redisProcessor
             case processor
+            /// How much more the busiest master of a cluster uses than the idlest, as a share of their mean.
+            case masterSpread
         }
 
         enum Relation: Sendable, Equatable {
@@ -141,6 +149,8 @@ extension BenchCell {
             case ratio(of: String, to: String)
             /// The growth from one contender to another, divided by that between two others.
             case growth(from: String, to: String, againstFrom: String, againstTo: String)
+            /// Of one contender, as it is.
+            case value(of: String)
         }
 
         enum Bar: Sendable, Equatable {

@@ -97,15 +97,21 @@ enum StoreTotal {
         owner == .direct ? "\(BaselineScript.keyPrefix)*" : "sluice:2:{*"
     }
 
-    /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. Returns the next cursor, the sum of these keys'
+    /// ARGV[1]: the cursor of SCAN. ARGV[2]: the keys' pattern. ARGV[3]: `1` in a cluster. Returns the next cursor, the sum of these keys'
     /// values, and the highest value.
     private static let script = """
         local found = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 5000)
         local sum, highest = 0, 0
         for first = 1, #found[2], 1000 do
-            local values = redis.call('MGET', unpack(found[2], first, math.min(first + 999, #found[2])))
-            for i = 1, #values do
-                local value = tonumber(values[i] or 0)
+            local last = math.min(first + 999, #found[2])
+            local values = #found[2] > 0 and ARGV[3] == '0' and redis.call('MGET', unpack(found[2], first, last))
+            for i = first, last do
+                local value = values and values[i - first + 1]
+                -- The keys of a cluster's node are in many slots; beside counters there are markers.
+                if not values and not string.find(found[2][i], '}:replica', 1, true) then
+                    value = redis.pcall('GET', found[2][i])
+                end
+                value = type(value) == 'string' and tonumber(value) or 0
                 sum = sum + value
                 if value > highest then highest = value end
             end
@@ -119,15 +125,28 @@ enum StoreTotal {
         return try? await SluiceConnection.ask(redisSocket, ["EVAL", script, "0"]).string
     }
 
+    /// - Parameter sockets: the first is no node of a cluster, and the others are.
     /// - Throws: `SluiceError`, or `CancellationError`.
-    static func read(_ owner: BenchCounts.Owner, from redisSocket: String) async throws -> BenchCounts.Stored {
+    static func read(_ owner: BenchCounts.Owner, from sockets: [String]) async throws -> BenchCounts.Stored {
+        var total = BenchCounts.Stored()
+        for (index, socket) in sockets.enumerated() {
+            let stored = try await read(owner, from: socket, isNode: index > 0)
+            total.sum += stored.sum
+            total.highest = max(total.highest, stored.highest)
+        }
+        return total
+    }
+
+    private static func read(
+        _ owner: BenchCounts.Owner, from redisSocket: String, isNode: Bool
+    ) async throws -> BenchCounts.Stored {
         var stored = BenchCounts.Stored()
         var cursor = "0"
         repeat {
             try Task.checkCancellation()
             let page =
                 try await SluiceConnection.ask(
-                    redisSocket, ["EVAL", script, "0", cursor, pattern(of: owner)]
+                    redisSocket, ["EVAL", script, "0", cursor, pattern(of: owner), isNode ? "1" : "0"]
                 ).array ?? []
             guard page.count == 3, let next = page[0].string, let sum = page[1].string.flatMap(Int64.init),
                 let highest = page[2].string.flatMap(Int64.init)

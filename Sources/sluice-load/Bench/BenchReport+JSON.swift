@@ -95,6 +95,8 @@ extension BenchReport {
             "sidecar_cpu_us_per_check": .array(
                 first.sidecarsUs.indices.map { index in median { $0.sidecarsUs[index] } }),
             "redis_cpu_us_per_check": first.redisUs == nil ? nil : median(\.redisUs),
+            "masters_cpu_us_per_check": first.serversUs.count < 2
+                ? nil : .array(first.serversUs.indices.map { index in median { $0.serversUs[index] } }),
             "driver_busy_share": median(\.driverBusyShare),
             "allowed": round.map { .integer($0.allowed) },
             "denied": round.map { .integer($0.denied) },

@@ -7,10 +7,12 @@ struct BenchRound: Sendable, Equatable {
     var p50Us = 0.0
     var p99Us = 0.0
     var p999Us = 0.0
-    /// CPU per check, us: of the driver, of each sidecar, and of Redis (nil if there is none).
+    /// CPU per check, us: of the driver, of each sidecar, and of Redis, all masters together (nil if there is none).
     var driverUs = 0.0
     var sidecarsUs: [Double] = []
-    var redisUs: Double?
+    var redisUs: Double? { serversUs.isEmpty ? nil : serversUs.reduce(0, +) }
+    /// The same for each master of a cluster, or for the one Redis; empty if there is none.
+    var serversUs: [Double] = []
     /// How much of the time the driver's busiest thread was working.
     var driverBusyShare = 0.0
     var allowed: Int64 = 0
@@ -20,6 +22,12 @@ struct BenchRound: Sendable, Equatable {
     var failures: Int64 = 0
 
     var sidecarUs: Double { sidecarsUs.reduce(0, +) }
+
+    private var masterSpread: Double? {
+        guard serversUs.count > 1, let redisUs, redisUs > 0, let most = serversUs.max(), let least = serversUs.min()
+        else { return nil }
+        return (most - least) * Double(serversUs.count) / redisUs
+    }
 
     /// The figure that a measure compares; nil if there is none, or it cannot be divided by.
     func value(of figure: BenchCell.Measure.Figure) -> Double? {
@@ -31,18 +39,19 @@ struct BenchRound: Sendable, Equatable {
             case .sidecarProcessor: sidecarUs
             case .redisProcessor: redisUs
             case .processor: sidecarUs + (redisUs ?? 0)
+            case .masterSpread: masterSpread
             }
         return value.flatMap { $0 > 0 ? $0 : nil }
     }
 }
 
 extension BenchRound {
-    /// - Parameter hasRedis: whether the last of the summary's processes is Redis; the others are sidecars.
-    init(_ summary: borrowing Summary, hasRedis: Bool) {
+    /// - Parameter servers: how many of the last of the summary's processes are Redis; the others are sidecars.
+    init(_ summary: borrowing Summary, servers: Int) {
         let checks = Double(max(1, summary.decidedWhileSending))
-        var processes = summary.processesNs.map { Double($0) / 1e3 / checks }
-        if hasRedis { redisUs = processes.popLast() }
-        sidecarsUs = processes
+        let processes = summary.processesNs.map { Double($0) / 1e3 / checks }
+        serversUs = Array(processes.suffix(servers))
+        sidecarsUs = Array(processes.dropLast(servers))
         driverUs = summary.processorNsPerCheck / 1e3
         driverBusyShare = summary.busyShare
         checksPerSecond = summary.checksPerSecond
@@ -141,6 +150,8 @@ struct BenchResult: Sendable {
             case .growth(let from, let to, let otherFrom, let otherTo):
                 guard let growth = quotient(to, from), let other = quotient(otherTo, otherFrom) else { return nil }
                 return growth / other
+            case .value(let contender):
+                return value(measure.figure, of: contender, round)
             }
         }
     }

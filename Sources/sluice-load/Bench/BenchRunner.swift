@@ -37,7 +37,7 @@ struct BenchRunner {
         self.onNote = onNote
         cluster = try LocalCluster(
             sidecars: cell.stage.sidecars, policy: Self.policy(cell.stage), budgetNs: Self.budgetNs,
-            redis: cell.stage.redis)
+            redis: cell.stage.redis, clusters: cell.stage.clusters)
         result = BenchResult(cell: cell)
     }
 
@@ -80,14 +80,18 @@ struct BenchRunner {
             for round in 0..<plan.rounds {
                 for (index, contender) in cell.contenders.enumerated() {
                     let summary = try await run(contender, settings(of: contender, round: round))
-                    result.rounds[index].append(BenchRound(summary, hasRedis: cluster.redisPlace != nil))
+                    result.rounds[index].append(BenchRound(summary, servers: serverCount(of: contender)))
                 }
             }
         }
         let hasTurned = Self.day != dayAtStart
         let complaints = await cluster.complaints()
         for owner in BenchCell.Contender.Target.charging where result.counts.admitted[owner] != nil {
-            let stored = cluster.redisPlace != nil ? try await StoreTotal.read(owner, from: cluster.redisSocket) : nil
+            let masters = owner == .sluice ? cluster.redisClusters.flatMap { $0.masters.map(\.socket) } : []
+            var stored: BenchCounts.Stored?
+            if cluster.redisPlace != nil {
+                stored = try await StoreTotal.read(owner, from: [cluster.redisSocket] + masters)
+            }
             result.counts.compare(
                 owner, with: stored, setting: cell.stage, complaints: complaints, hasTurned: hasTurned)
         }
@@ -104,7 +108,8 @@ struct BenchRunner {
             if contender.isFilled { try await fill(contender, grants: contender.load.grants) }
             var settings = settings(of: contender, round: plan.rounds)
             settings.warmUpNs = 0
-            settings.usesOracle = contender.target == .sluice
+            // The sums prove what is counted in a cluster: one sidecar cannot list all of its counters.
+            settings.usesOracle = contender.target == .sluice && contender.cluster == nil
             if settings.usesOracle { settings.grantCount = min(settings.grantCount, LoadBounds.maxJudgedGrants) }
             let summary = try await run(contender, settings)
             if let report = summary.oracle { result.counts.judge(report) { summary.describe($0) } }
@@ -119,7 +124,9 @@ struct BenchRunner {
     }
 
     private func settings(of contender: BenchCell.Contender, round: Int) -> LoadSettings {
-        let sockets = contender.target.isSidecar ? cluster.sidecarSockets : [cluster.redisPlace ?? ""]
+        let sockets =
+            contender.cluster.map { [cluster.redisClusters[$0].sidecarSocket] }
+            ?? (contender.target.isSidecar ? cluster.sidecarSockets : [cluster.redisPlace ?? ""])
         var settings = LoadSettings(socketPaths: sockets)
         settings.target = contender.target.loadTarget
         settings.connectionsPerSocket = max(1, contender.load.connections / sockets.count)
@@ -140,7 +147,20 @@ struct BenchRunner {
         return settings
     }
 
-    private mutating func run(_ contender: BenchCell.Contender, _ settings: LoadSettings) async throws -> Summary {
+    private func serverCount(of contender: BenchCell.Contender) -> Int {
+        contender.cluster.map { cell.stage.clusters[$0].masters } ?? (cluster.redisPlace == nil ? 0 : 1)
+    }
+
+    /// The sidecars that a contender uses, and the servers behind them.
+    private func processes(of contender: BenchCell.Contender) async throws -> [pid_t] {
+        if let number = contender.cluster {
+            let plan = cluster.redisClusters[number]
+            let processes = await cluster.processIDs(of: plan)
+            guard processes.count == 1 + plan.masters.count else {
+                throw LocalClusterFailure("a process of cluster \(number) is gone")
+            }
+            return processes
+        }
         var processes: [pid_t] = []
         for sidecar in 1...cell.stage.sidecars {
             guard let process = await cluster.processID(of: .sidecar(sidecar)) else {
@@ -149,10 +169,15 @@ struct BenchRunner {
             processes.append(process)
         }
         if let redis = await cluster.processID(of: .redis) { processes.append(redis) }
+        return processes
+    }
+
+    private mutating func run(_ contender: BenchCell.Contender, _ settings: LoadSettings) async throws -> Summary {
+        let processes = try await processes(of: contender)
         let owner = contender.target
         let warmUps = NIOLockedValueBox(BenchCounts())
         // A sidecar lists fewer counters than a cell has.
-        let redisSocket = cluster.redisPlace != nil ? cluster.redisSocket : nil
+        let redisSocket = cluster.redisPlace != nil && contender.cluster == nil ? cluster.redisSocket : nil
         let runner = LoadRunner(settings, redisSocket: redisSocket, meter: ProcessMeter(processes)) { sample in
             guard sample.isWarmUp else { return }
             let statistics = sample.statistics

@@ -42,6 +42,7 @@ enum BenchTable {
         againstPing("local-many-p16", Load(), bar: 2.5) { $0.redis = .none },
         growth("growth-grants", ("1,000", Load(grants: 1000)), ("1,000,000", Load(grants: 1_000_000)), isFilled: true),
         growth("growth-connections", ("16", Load(connections: 16)), ("1,000", Load(connections: 1000))),
+        cluster(buckets: 16), cluster(buckets: 64), cluster(buckets: 256),
         memory,
     ]
 
@@ -177,6 +178,37 @@ enum BenchTable {
                         from: "\(sluice) \(small.0)", to: "\(sluice) \(large.0)", againstFrom: "\(direct) \(small.0)",
                         againstTo: "\(direct) \(large.0)"), .atMost(1.2))
             ])
+    }
+
+    /// The same load on one Redis, directly and by a sidecar, and on clusters of one master and of three.
+    private static func cluster(buckets: Int) -> BenchCell {
+        let (one, three) = ("1 master", "3 masters")
+        let load = Load()
+        var cell = BenchCell(
+            "cluster-\(buckets)",
+            contenders: [
+                BenchCell.Contender(direct, .direct, load), BenchCell.Contender(sluice, .sluice, load),
+                BenchCell.Contender(one, .sluice, load, cluster: 0),
+                BenchCell.Contender(three, .sluice, load, cluster: 1),
+            ],
+            measures: [one, three].flatMap { name in
+                [
+                    Measure(
+                        "CPU of Redis per check, \(name) against one Redis", .redisProcessor,
+                        .ratio(of: name, to: sluice), .atMost(1.5)),
+                    Measure(
+                        "CPU of Redis per check, \(name) against direct", .redisProcessor,
+                        .ratio(of: name, to: direct), .atMost(1)),
+                    Measure(
+                        "CPU of the sidecar per check, \(name) against one Redis", .sidecarProcessor,
+                        .ratio(of: name, to: sluice), .atMost(1.3)),
+                ]
+            } + [
+                Measure("CPU of the busiest master above the idlest's", .masterSpread, .value(of: three), .atMost(0.1))
+            ])
+        cell.stage.redis = .tcp
+        cell.stage.clusters = [1, 3].map { RedisClusterPlan.Shape(masters: $0, buckets: buckets) }
+        return cell
     }
 
     private static let memory: BenchCell = {

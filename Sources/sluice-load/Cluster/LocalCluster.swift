@@ -10,7 +10,8 @@ import SluiceTerminal
 /// another process.
 actor LocalCluster {
     private struct Process {
-        let victim: FaultScript.Victim
+        /// nil for those of a Redis Cluster, which no script names.
+        let victim: FaultScript.Victim?
         let command: [String]
         let log: String
         let socket: String
@@ -28,6 +29,7 @@ actor LocalCluster {
     /// Redis' address in the form of `--socket`; nil if there is no Redis.
     nonisolated let redisPlace: String?
     nonisolated let sidecarSockets: [String]
+    nonisolated let redisClusters: [RedisClusterPlan]
 
     /// How sidecars and the driver reach Redis.
     enum RedisTransport: String, Sendable, CaseIterable {
@@ -41,7 +43,11 @@ actor LocalCluster {
     /// - Parameters:
     ///   - policy: the document's text.
     ///   - budgetNs: the sidecars' budget for a check.
-    init(sidecars: Int, policy: String, budgetNs: Int64, redis transport: RedisTransport = .unix) throws {
+    ///   - clusters: Redis Clusters beside it, each with a sidecar of its own.
+    init(
+        sidecars: Int, policy: String, budgetNs: Int64, redis transport: RedisTransport = .unix,
+        clusters: [RedisClusterPlan.Shape] = []
+    ) throws {
         var template = Array("/tmp/sluice-load-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw LocalClusterFailure("mkdtemp: \(String(cString: strerror(errno)))")
@@ -52,6 +58,9 @@ actor LocalCluster {
         policyPath = "\(folder)/policy.json"
         redisSocket = "\(folder)/redis.sock"
         sidecarSockets = (1...sidecars).map { "\(folder)/sidecar-\($0).sock" }
+        redisClusters = try clusters.enumerated().map { number, shape in
+            try RedisClusterPlan(shape, number: number, folder: folder, freePort: Self.freePort)
+        }
         let port = transport == .tcp ? try Self.freePort() : 0
         let redis = [
             "redis-server", "--port", "\(port)", "--bind", "127.0.0.1", "--unixsocket", redisSocket, "--dir", folder,
@@ -79,6 +88,20 @@ actor LocalCluster {
                     victim: .sidecar(index + 1), command: command, log: "\(folder)/sidecar-\(index + 1).log",
                     socket: socket))
         }
+        for cluster in redisClusters {
+            for master in cluster.masters {
+                processes.append(
+                    Process(victim: nil, command: master.command, log: "\(master.socket).log", socket: master.socket))
+            }
+            let command = [
+                sluiced, "--socket", cluster.sidecarSocket, "--policy", policyPath, "--redis", cluster.url,
+                "--cluster-buckets", "\(cluster.shape.buckets)", "--require-redis", "--budget",
+                "\(max(1, budgetNs / 1_000_000))ms",
+            ]
+            processes.append(
+                Process(
+                    victim: nil, command: command, log: "\(cluster.sidecarSocket).log", socket: cluster.sidecarSocket))
+        }
     }
 
     /// The id of a running process; nil if it has ended.
@@ -86,10 +109,17 @@ actor LocalCluster {
         processes.first { $0.victim == victim }?.pid
     }
 
+    /// The ids of a cluster's processes that run: its sidecar, then its masters.
+    func processIDs(of cluster: RedisClusterPlan) -> [pid_t] {
+        ([cluster.sidecarSocket] + cluster.masters.map(\.socket)).compactMap { socket in
+            processes.first { $0.socket == socket }?.pid
+        }
+    }
+
     /// The last line about trouble in each sidecar's log, if there is one.
     func complaints() -> [String] {
         processes.compactMap { process in
-            guard case .sidecar = process.victim, let log = FileManager.default.contents(atPath: process.log) else {
+            guard process.victim != .redis, let log = FileManager.default.contents(atPath: process.log) else {
                 return nil
             }
             return String(decoding: log, as: UTF8.self).split(separator: "\n")
@@ -102,6 +132,9 @@ actor LocalCluster {
         group = try ProcessGroup(folder: folder)
         try Data(policy.utf8).write(to: URL(fileURLWithPath: policyPath))
         for index in processes.indices {
+            if let cluster = redisClusters.first(where: { $0.sidecarSocket == processes[index].socket }) {
+                try await cluster.form()
+            }
             try start(index)
             try await waitUntilReady(index)
         }
@@ -147,7 +180,9 @@ actor LocalCluster {
                 }
                 try text.write(to: URL(fileURLWithPath: policyPath), options: .atomic)
             }
-            for index in processes.indices where processes[index].victim != .redis { signal(index, SIGHUP) }
+            for index in processes.indices where processes[index].victim != .redis && processes[index].victim != nil {
+                signal(index, SIGHUP)
+            }
         }
     }
 
