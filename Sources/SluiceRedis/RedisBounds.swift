@@ -74,6 +74,8 @@ package enum RedisBounds {
     /// How long `scan` may take from its call to its completion. Then it returns what it has found, or fails if that is
     /// less than a page. A person waits for it.
     package static let scanTimeLimit = TimeAmount.seconds(2)
+    /// Most keys of a slot that are asked for at once: Redis gathers them in a few milliseconds.
+    static let scanSlotKeys: Int64 = 10_000
     /// How many keys Redis examines for one `SCAN`: some 0.3 ms of its time, so that checks are hardly delayed.
     package static let scanKeysPerCall = 1_000
     /// How many keys of a page a scan reads at once: some 0.2 ms of this process' time, and of Redis'.

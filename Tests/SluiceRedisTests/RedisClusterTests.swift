@@ -41,6 +41,9 @@ import Testing
         try await sharing(cluster, harness)
         try await deciding(harness)
         try await scanning(harness)
+        for node in cluster.nodes {
+            #expect(try node.command("INFO", "commandstats").text?.contains("cmdstat_scan:") == false)
+        }
         try await listening(cluster, harness)
         try await losingScripts(cluster, harness)
         try await silence(cluster, harness)
@@ -301,14 +304,20 @@ import Testing
         let acl = try String(contentsOf: root.appendingPathComponent("deploy/redis/acl.txt"), encoding: .utf8)
         let words = acl.replacing("CHANGE-ME", with: "s3cret").split(whereSeparator: \.isWhitespace).map(String.init)
         #expect(try cluster.nodes[0].command(["ACL", "SETUSER"] + words.dropFirst()) == .string("OK"))
-        try cluster.nodes[0].command("ACL", "SETUSER", "default", "off")
+        let operators = try cluster.nodes[0].client()
+        _ = try operators.command("ACL", "SETUSER", "default", "off")
         let harness = try await ClusterHarness.connected(
             to: cluster.url.replacing("://", with: "://sluice:s3cret@"), partitions: 2)
         #expect(try await harness.answer(1, to: harness.batch(1, 1, key: "a")).get().status == .ran)
         harness.call(1) { $0.listen(.open) }
         #expect(try await harness.next(1) == .listening(.opened))
         #expect(try await harness.scan(1, CounterQuery(in: harness.keys(1), limit: 1)).get().isWhole)
+        #expect(try operators.command("INFO", "commandstats").text?.contains("cmdstat_scan:") == false)
         #expect(try await harness.onEventLoop { links, _ in links.flatMap(\.limitations) } == [])
+        // Without the right to ask for a slot's keys, all keys are scanned.
+        _ = try operators.command("ACL", "SETUSER", "sluice", "-cluster|countkeysinslot")
+        #expect(try await harness.scan(1, CounterQuery(in: harness.keys(1), limit: 1)).get().isWhole)
+        #expect(try operators.command("INFO", "commandstats").text?.contains("cmdstat_scan:") == true)
     }
 
     /// Servers other than the installed one may come without TLS.

@@ -2,7 +2,8 @@ internal import NIOCore
 internal import SluiceEngine
 
 /// Reads counters over a connection of its own, so that checks never wait for it: `SCAN` for a page of keys, then the
-/// values under those that match, in portions.
+/// values under those that match, in portions. In a cluster the keys of one slot are asked for at once, if they are not too
+/// many, instead of examining all that its master has.
 ///
 /// Redis examines `RedisBounds.scanKeysPerCall` keys a call and skips those that cannot match. Of the others this keeps
 /// only those that match, at most as many as were asked for, so its memory does not grow with the number of keys. When
@@ -14,6 +15,9 @@ final class CounterScan: RedisConnectionOwner {
     private enum Awaited {
         case clock
         case page
+        /// How many keys the slot has, and then those.
+        case slotCount
+        case slotPage
         case counter(CounterReading)
     }
 
@@ -32,17 +36,22 @@ final class CounterScan: RedisConnectionOwner {
     private var candidates = CircularBuffer<[UInt8]>()
     /// nil after the last page.
     private var cursor: [UInt8]? = Array("0".utf8)
+    /// The slot to read, and how many keys it has, once that is known; nil: everything is scanned.
+    private var slot: Int?
+    private var slotCount: Int64?
     private var hasPage = false
     /// A counter may have several keys, and `SCAN` may return a key more than once.
     private var seen: Set<CounterKey> = []
     private var counters: [StoredCounter] = []
     private var timeMs: Int64 = 0
 
+    /// - Parameter slot: the one that has all of the keys, in a cluster.
     init(
-        _ query: CounterQuery, target: RedisTarget,
+        _ query: CounterQuery, slot: Int? = nil, target: RedisTarget,
         handshake: @escaping RedisTarget.MakeHandshake, limits: RedisTimeLimits, eventLoop: any EventLoop
     ) {
         self.limits = limits
+        self.slot = slot
         self.query = query
         self.target = target
         self.handshake = handshake
@@ -75,6 +84,8 @@ final class CounterScan: RedisConnectionOwner {
             switch awaited.first {
             case .clock: takeClock(reply)
             case .page: takePage(reply)
+            case .slotCount: takeSlotCount(reply)
+            case .slotPage: takeSlotPage(reply)
             case .counter(let reading): takeReply(reply, of: reading)
             case nil: false
             }
@@ -110,13 +121,27 @@ final class CounterScan: RedisConnectionOwner {
             // The clock comes first: it is needed to read the page's keys.
             commands.writeCommand("TIME")
             awaited.append(.clock)
+            writePage(cursor, to: &commands)
+        }
+        connection?.write(commands)
+    }
+
+    /// Asks for the next page, or for the size of the only one.
+    private func writePage(_ cursor: [UInt8], to commands: inout ByteBuffer) {
+        switch (slot, slotCount) {
+        case (let slot?, nil):
+            commands.writeCommand("CLUSTER", "COUNTKEYSINSLOT", "\(slot)")
+            awaited.append(.slotCount)
+        case (let slot?, let count?):
+            commands.writeCommand("CLUSTER", "GETKEYSINSLOT", "\(slot)", "\(count)")
+            awaited.append(.slotPage)
+        case (nil, _):
             commands.writeCommand([
                 Array("SCAN".utf8), cursor, Array("MATCH".utf8), query.pattern, Array("COUNT".utf8),
                 Array("\(RedisBounds.scanKeysPerCall)".utf8),
             ])
             awaited.append(.page)
         }
-        connection?.write(commands)
     }
 
     // MARK: - Answers
@@ -137,16 +162,45 @@ final class CounterScan: RedisConnectionOwner {
         guard items.count >= 3, items[0].kind == .array, items[0].value == 2, items[1].kind == .string,
             items[2].kind == .array, items[2].value == Int64(items.count - 3)
         else { return false }
-        for item in items[3...] {
-            guard item.kind == .string else { return false }
+        guard items[3...].allSatisfy({ $0.kind == .string }) else { return false }
+        takeKeys(items[3...], of: reply)
+        let next = Array(reply.bytes(of: items[1]))
+        cursor = next == Array("0".utf8) ? nil : next
+        awaited.removeFirst()
+        return true
+    }
+
+    /// A slot with too many keys, and one that this user may not read, are scanned with everything else.
+    private func takeSlotCount(_ reply: FlatReply) -> Bool {
+        if case .integer(let count)? = reply.tree(), (0...RedisBounds.scanSlotKeys).contains(count) {
+            slotCount = count
+        } else {
+            slot = nil
+        }
+        awaited.removeFirst()
+        return true
+    }
+
+    private func takeSlotPage(_ reply: FlatReply) -> Bool {
+        awaited.removeFirst()
+        guard reply.error == nil else {
+            slot = nil
+            return true
+        }
+        guard let list = reply.items.first, list.kind == .array, list.value == Int64(reply.items.count - 1),
+            reply.items.dropFirst().allSatisfy({ $0.kind == .string })
+        else { return false }
+        takeKeys(reply.items[1...], of: reply)
+        cursor = nil
+        return true
+    }
+
+    private func takeKeys(_ items: ArraySlice<FlatReply.Item>, of reply: FlatReply) {
+        for item in items {
             let key = reply.bytes(of: item)
             if query.mayMatch(key) { candidates.append(Array(key)) }
         }
-        let next = Array(reply.bytes(of: items[1]))
-        cursor = next == Array("0".utf8) ? nil : next
         hasPage = true
-        awaited.removeFirst()
-        return true
     }
 
     /// An error about one key alone: it has another type and is no counter.

@@ -61,7 +61,7 @@ final class ClusterScans {
         var limits = cluster.configuration.limits
         limits.scan = max(next.deadline - .now(), .nanoseconds(0))
         let scan = CounterScan(
-            next.query, target: cluster.target(master),
+            next.query, slot: cluster.slot(ofPartition: next.partition), target: cluster.target(master),
             handshake: cluster.handshake(isForCharging: false), limits: limits, eventLoop: cluster.eventLoop)
         running[ObjectIdentifier(scan)] = scan
         scan.start { [weak self] result in
