@@ -87,6 +87,34 @@ extension Integration {
             #expect(try sidecar.client().check(Grants.next(), "tool").source == "local")
         }
 
+        /// All speak TLS and nothing else: the sentinels, the servers, and they among themselves.
+        @Test(.enabled(if: Certificates.isOpenSSLThere, "openssl is needed to make certificates"))
+        func sentinelsAndServersSpeakTLS() async throws {
+            let certificates = try Certificates()
+            for name in ["ca", "other"] { try await certificates.makeAuthority(name) }
+            try await certificates.make("node", by: "ca", for: "DNS:localhost,IP:127.0.0.1")
+            let stage = try await SentinelStage(certificates: certificates)
+            let stranger = try await stage.sidecar(arguments: ["--redis-ca", certificates.path("other.crt")])
+            let sidecar = try await stage.sidecar(arguments: ["--redis-ca", certificates.path("ca.crt")])
+            try await sidecar.waitUntilShared()
+            try await sidecar.waitUntilSubscribed()
+            let client = try sidecar.client()
+            let grant = Grants.next()
+            #expect(try client.check(grant, "tool").source == "shared")
+            #expect(try client.command("COUNTERS", "GRANT", grant)["counters"]?.elements?.count == 1)
+            try await waitUntil("the log says why\n\(stranger.log)") { stranger.log.contains("not issued by a valid") }
+            #expect(try stranger.client().check(grant, "tool").source == "local")
+            try await stage.waitUntilReplicated()
+            try await stage.servers[0].end()
+            try await waitUntil("it counts at the other server\n\(sidecar.log)", timeout: .seconds(90)) {
+                sidecar.log.contains("127.0.0.1:\(stage.ports[1])")
+            }
+            try await sidecar.waitUntilShared()
+            var admitted = 1
+            for _ in 0..<20 where try client.check(grant, "tool").verdict == "allow" { admitted += 1 }
+            #expect(admitted == 10)
+        }
+
         @Test func sentinelsHaveAPasswordOfTheirOwn() async throws {
             let stage = try await SentinelStage(password: "open")
             let folder = try TemporaryFolder()
@@ -108,30 +136,47 @@ struct SentinelStage {
     let servers: [ChildProcess]
     let sentinels: [ChildProcess]
     private let password: String?
+    private let certificates: Certificates?
 
-    init(password: String? = nil) async throws {
+    /// - Parameter certificates: with `node` and `ca`; then there is nothing but TLS.
+    init(password: String? = nil, certificates: Certificates? = nil) async throws {
         self.password = password
+        self.certificates = certificates
+        let tls =
+            certificates.map {
+                [
+                    "tls-cert-file \($0.path("node.crt"))", "tls-key-file \($0.path("node.key"))",
+                    "tls-ca-cert-file \($0.path("ca.crt"))", "tls-auth-clients no", "tls-replication yes",
+                ]
+            } ?? []
+        func door(_ port: Int) -> [String] {
+            certificates == nil ? ["port \(port)"] : ["port 0", "tls-port \(port)"] + tls
+        }
         let folder = try TemporaryFolder()
         let all = try LoopbackPort.free(5)
         let (ports, sentinelPorts) = (Array(all[..<2]), Array(all[2...]))
         (self.folder, self.ports, self.sentinelPorts) = (folder, ports, sentinelPorts)
         servers = try ports.enumerated().map { index, port in
-            let role = index == 0 ? [] : ["--replicaof", "127.0.0.1 \(ports[0])"]
-            return try ChildProcess(
-                "redis-server",
-                [
-                    "--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--dir", folder.path, "--dbfilename",
-                    "\(port).rdb", "--repl-diskless-sync-delay", "0",
-                ] + role)
+            let lines =
+                door(port) + [
+                    "bind 127.0.0.1", "save \"\"", "dir \(folder.path)", "dbfilename \(port).rdb",
+                    "repl-diskless-sync-delay 0",
+                ] + (index == 0 ? [] : ["replicaof 127.0.0.1 \(ports[0])"])
+            let file = try folder.write(lines.joined(separator: "\n") + "\n", to: "server-\(port).conf")
+            return try ChildProcess("redis-server", [file])
         }
-        let (cli, first) = (Self.redisCLI, ports[0])
+        let first = ports[0]
+        let authority = certificates?.path("ca.crt")
+        let cli: @Sendable (Int, String?, [String]) throws -> String = {
+            try Self.redisCLI($0, $1, authority: authority, $2)
+        }
         try await waitUntil("the replica is in step", timeout: .seconds(60)) {
             try cli(first, nil, ["INFO", "replication"]).contains("state=online")
         }
         sentinels = try sentinelPorts.map { port in
             let lines =
-                [
-                    "port \(port)", "bind 127.0.0.1", "dir \(folder.path)",
+                door(port) + [
+                    "bind 127.0.0.1", "dir \(folder.path)",
                     "sentinel monitor mymaster 127.0.0.1 \(ports[0]) 2",
                     "sentinel down-after-milliseconds mymaster 1000",
                     "sentinel failover-timeout mymaster 10000",
@@ -153,8 +198,9 @@ struct SentinelStage {
             {"version": "1", "default": "deny", "tools": {"tool": {"limits": [
             {"counter": "calls", "window": "day", "max": 10, "scope": "grant"}]}}}
             """
+        let scheme = certificates == nil ? "redis" : "rediss"
         return try await SidecarProcess(
-            policy: policy, redis: "redis+sentinel://\(list)/\(master)", store: folder, replicas: 1, budget: "1s",
+            policy: policy, redis: "\(scheme)+sentinel://\(list)/\(master)", store: folder, replicas: 1, budget: "1s",
             arguments: arguments)
     }
 
@@ -173,14 +219,19 @@ struct SentinelStage {
         }
     }
 
-    func redisCLI(_ port: Int, _ words: String...) throws -> String { try Self.redisCLI(port, password, words) }
+    func redisCLI(_ port: Int, _ words: String...) throws -> String {
+        try Self.redisCLI(port, password, authority: certificates?.path("ca.crt"), words)
+    }
 
     /// - Returns: its output; empty if it could not connect.
-    @Sendable private static func redisCLI(_ port: Int, _ password: String?, _ words: [String]) throws -> String {
+    private static func redisCLI(
+        _ port: Int, _ password: String?, authority: String?, _ words: [String]
+    ) throws -> String {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments =
-            ["redis-cli", "-p", "\(port)"] + (password.map { ["--no-auth-warning", "-a", $0] } ?? []) + words
+            ["redis-cli", "-p", "\(port)"] + (authority.map { ["--tls", "--cacert", $0] } ?? [])
+            + (password.map { ["--no-auth-warning", "-a", $0] } ?? []) + words
         let pipe = Pipe()
         process.standardOutput = pipe
         process.standardError = FileHandle.nullDevice

@@ -8,6 +8,7 @@ package final class RedisProcess: @unchecked Sendable {
     private let folder: TemporaryFolder
     private let configuration: [String]
     private let password: String?
+    private let wrapper: [String]
     private let lock = NSLock()
     private var process: ChildProcess
 
@@ -21,11 +22,13 @@ package final class RedisProcess: @unchecked Sendable {
     /// - Parameters:
     ///   - configuration: lines of redis.conf, such as `maxmemory 10mb`.
     ///   - password: that of the default user, for this helper's own commands; the configuration must set it.
-    package init(configuration: [String] = [], password: String? = nil) async throws {
+    ///   - wrapper: a command that runs the program, such as `ip netns exec`.
+    package init(configuration: [String] = [], password: String? = nil, wrapper: [String] = []) async throws {
         folder = try TemporaryFolder()
         self.configuration = configuration
         self.password = password
-        process = try Self.start(in: folder, configuration)
+        self.wrapper = wrapper
+        process = try Self.start(in: folder, configuration, wrapper)
         try await waitUntilReady()
     }
 
@@ -47,7 +50,7 @@ package final class RedisProcess: @unchecked Sendable {
     /// The same, with what its configuration made it write down.
     package func restart() async throws {
         try await current.end()
-        let next = try Self.start(in: folder, configuration)
+        let next = try Self.start(in: folder, configuration, wrapper)
         lock.withLock { process = next }
         try await waitUntilReady()
     }
@@ -75,14 +78,17 @@ package final class RedisProcess: @unchecked Sendable {
 
     private var current: ChildProcess { lock.withLock { process } }
 
-    private static func start(in folder: TemporaryFolder, _ configuration: [String]) throws -> ChildProcess {
+    private static func start(
+        in folder: TemporaryFolder, _ configuration: [String], _ wrapper: [String]
+    ) throws -> ChildProcess {
         let lines =
             [
                 "port 0", "unixsocket \(folder.path("redis.sock"))", "dir \(folder.path)", "save \"\"",
                 "appendonly no", "daemonize no",
             ] + configuration
         let file = try folder.write(lines.joined(separator: "\n") + "\n", to: "redis.conf")
-        return try ChildProcess(ProcessInfo.processInfo.environment["SLUICE_REDIS_SERVER"] ?? "redis-server", [file])
+        let words = wrapper + [ProcessInfo.processInfo.environment["SLUICE_REDIS_SERVER"] ?? "redis-server", file]
+        return try ChildProcess(words[0], Array(words.dropFirst()))
     }
 
     private func waitUntilReady() async throws {
