@@ -164,6 +164,9 @@ package enum EngineBounds {
     /// How many replies in a row may say that nothing ran before the breaker pauses: as many as one cause produces
     /// (those in flight, and their resends), and some more.
     package static let maxUnrunAnswers = 8
+    /// What the partitions of a server notice within this time counts as one outage, or one data loss, ns: they connect
+    /// again with pauses of their own, of a second at most.
+    package static let episodeNs: Int64 = 2_000_000_000
     /// The long-run pause between notices of faulty keys, and of data losses, ns. What comes in between is only
     /// counted in the statistics.
     package static let noticePauseNs: Int64 = 1_000_000_000
@@ -173,6 +176,11 @@ package enum EngineBounds {
     package static let maxReplicas = 1_024
     /// Most notices that wait for the shell to log them. More are dropped, since the status has the newest state.
     package static let maxNotices = 64
+    /// Most counters at a time that the store may have lost and that are not judged yet. What more come back lower are
+    /// believed.
+    package static let maxLossSuspects = 1_024
+    /// How long a notification may take from one server of a cluster to another, ns: they pass it on at once.
+    package static let clusterMessageNs: Int64 = 100_000_000
     /// How often the engine sweeps its tables, ns.
     package static let sweepIntervalNs: Int64 = 1_000_000_000
 }

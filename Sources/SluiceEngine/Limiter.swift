@@ -66,6 +66,9 @@ package struct Limiter {
     var currentQuotas: [Quota] = []
 
     var denials: DenialCache
+    var losses: LossWatch
+    /// Whether the store lets scripts publish what they lower.
+    var announcesChanges = true
     var reservations: Reservations
     var reconciler: Reconciler
     var membership: Membership
@@ -95,6 +98,7 @@ package struct Limiter {
         clock = WindowClock(now: now)
         link = StoreLink(Breaker(overdueAfterNs: budget.storeWaitNs, seed: configuration.seed, now: now))
         denials = DenialCache(keys: configuration.keys, seed: configuration.seed, now: now)
+        losses = LossWatch(lagNs: configuration.keys.tag == nil ? 0 : EngineBounds.clusterMessageNs)
         reconciler = Reconciler(usesStore: configuration.usesStore, maxIncrement: configuration.maxIncrement)
         membership = Membership(configuration.replicas, now: now)
         lastSweepNs = now.monotonicNs
@@ -290,6 +294,7 @@ package struct Limiter {
                 next = min(next, tick)
             }
             if let tick = denials.nextTickNs(isStoreThere: link.isClosed) { next = min(next, tick) }
+            if let probe = losses.nextProbeNs, denials.isListening { next = min(next, probe) }
         }
         if let nextHeartbeatNs { next = min(next, nextHeartbeatNs) }
         if let recovery = reconciler.recovery, link.isClosed { next = min(next, recovery.endNs) }

@@ -7,6 +7,8 @@ extension Limiter {
         case storeStillUnavailable(reason: String)
         /// The store lost what this replica had charged.
         case storeLostData
+        /// The store lost single counters, for the first time in a while.
+        case storeLostCounters
         case storeClockBehind(byMs: Int64)
         /// The clock stayed behind; windows follow it again.
         case storeClockFollowed(byMs: Int64)
@@ -33,6 +35,8 @@ struct Notices {
     private var outageReasons: [String] = []
     private var faultPace = NoticePace()
     private var lossPace = NoticePace()
+    /// When a single counter was last lost, by the monotonic clock.
+    private var counterLostNs = Int64.min / 2
     private var busyEpisodes = BusyEpisodes()
     private var isFeedDown = false
     private var isClockBehind = false
@@ -71,6 +75,11 @@ struct Notices {
 
     mutating func storeLostData(now: ClockReading) {
         if lossPace.allows(now: now) { add(.storeLostData) }
+    }
+
+    mutating func counterLost(now: ClockReading) {
+        if now.monotonicNs - counterLostNs > EngineBounds.busyEpisodeNs { add(.storeLostCounters) }
+        counterLostNs = now.monotonicNs
     }
 
     /// - Parameter byMs: how far the store's clock is behind its earlier time.

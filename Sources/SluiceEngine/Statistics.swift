@@ -34,6 +34,8 @@ package struct Statistics: Sendable, Equatable {
     package var clockFollows: Int64 = 0
     /// Data losses of the store.
     package var dataLosses: Int64 = 0
+    /// Single counters that the store had lost.
+    package var counterLosses: Int64 = 0
     /// What only metrics report.
     package internal(set) var figures = Figures()
 
@@ -121,6 +123,7 @@ package struct Statistics: Sendable, Equatable {
         settled += other.settled
         clockFollows += other.clockFollows
         dataLosses += other.dataLosses
+        counterLosses += other.counterLosses
         figures.add(other.figures)
     }
 }

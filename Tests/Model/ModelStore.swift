@@ -411,6 +411,9 @@ package struct ModelStore: Sendable {
         unnamedHeartbeats = []
     }
 
+    /// Deletes one key, as an eviction does.
+    package mutating func drop(_ key: [UInt8]) { items[key] = nil }
+
     /// The sequence of the last batch of a replica that ran; 0 if none is remembered.
     package func newestSequence(of replica: UInt64) -> Int64 { max(0, marker(of: replica).newest) }
 

@@ -220,7 +220,8 @@ import Testing
         let wait = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "200ms")
         #expect(
             wait.errors.contains(
-                "counting is partly local, Redis at redis+cluster://10.0.0.1: 2 of 3 masters in use, not 10.0.0.2:6379"))
+                "counting is partly local, Redis at redis+cluster://10.0.0.1: 2 of 3 masters in use, not 10.0.0.2:6379")
+        )
     }
 
     /// What Redis does not let the sidecar do is shown though counting is shared.

@@ -15,7 +15,9 @@ extension Counter {
     init(baseKey: [UInt8]) { self.init(baseKey: baseKey, window: .seconds(60), algorithm: .fixedWindow) }
 
     mutating func observe(used: Int64, cutMs: Int64) {
-        observe(Usage(used: used), cutMs: cutMs, decidedMs: cutMs, epoch: 0, keepsShare: false)
+        _ = observe(
+            Usage(used: used), cutMs: cutMs, decidedMs: cutMs, sentAt: .never, epoch: 0, keepsShare: false,
+            believesLess: true)
     }
 
     mutating func localRemaining(max: Int64, replicas: ReplicaView) -> Int64 {

@@ -181,13 +181,18 @@ struct PartitionRig {
 
     /// What the stores hold of a counter, in the window that is open now.
     func used(_ limit: Limit, grant: String? = nil) -> Int64 {
+        stores[grant.map { home($0) } ?? global].usage(of: key(limit, grant: grant))
+    }
+
+    /// The key of that counter.
+    func key(_ limit: Limit, grant: String? = nil) -> [UInt8] {
         let partition = grant.map { home($0) } ?? global
         let keys = KeySpace(prefix: "sluice", tag: PartitionTags(count: stores.count)[partition])
         let base = CounterKey.baseKey(
             in: keys, grant: grant.map { Array($0.utf8) }, subject: grant == nil ? .global : .grant,
             container: limit.container, counter: limit.counter, algorithm: limit.algorithm, window: limit.window)
         let startMs = limit.window.startMs(at: stores[partition].clockMs)
-        return stores[partition].usage(of: CounterKey.key(base, window: limit.window, startMs: startMs))
+        return CounterKey.key(base, window: limit.window, startMs: startMs)
     }
 
     /// A grant whose home is another partition than that of global limits.

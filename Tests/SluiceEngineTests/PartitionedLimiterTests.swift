@@ -49,6 +49,7 @@ import Testing
         rig.notices = []
         for partition in 0..<64 { rig.lose(partition) }
         #expect(rig.notices.filter { $0 == .storeLost(reason: "reset") }.count == 1)
+        #expect(rig.replicas[0].statistics.outages == 1)
         #expect(rig.notices.allSatisfy { if case .storeReached = $0 { false } else { true } })
         rig.notices = []
         rig.isUp = rig.isUp.map { _ in true }

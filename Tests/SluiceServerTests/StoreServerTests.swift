@@ -44,7 +44,8 @@ import Testing
         #expect(text.contains("counting:partly local\r\n"))
         #expect(text.contains("redis_masters:2\r\nredis_masters_away:1\r\n"))
         #expect(text.contains("redis_master_1:address=a:1,partitions=1,partitions_shared=1,state=closed,"))
-        let line = text.split(separator: "\r\n").first { $0.hasPrefix("redis_master_2:address=b:1,partitions=2,") } ?? ""
+        let line =
+            text.split(separator: "\r\n").first { $0.hasPrefix("redis_master_2:address=b:1,partitions=2,") } ?? ""
         #expect(line.contains(",partitions_shared=1,state=open,") && line.hasSuffix(",last_error=reset, by\\u000apeer"))
         #expect(!line.contains("unavailable_since_ms=0,"))
         #expect(text.contains("redis_master_3:address=,partitions=1,partitions_shared=0,state=connecting,"))

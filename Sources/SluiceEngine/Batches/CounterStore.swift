@@ -9,6 +9,9 @@ package protocol CounterStore: AnyObject {
     /// operators.
     var limitations: [String] { get }
 
+    /// Whether the store that was last connected lets scripts publish which counters they lower.
+    var announcesChanges: Bool { get }
+
     /// Which of several servers has the counters of this link; nil if there is but one server, or if it is not known.
     var serverPlace: String? { get }
 
@@ -33,6 +36,7 @@ package protocol CounterStore: AnyObject {
 
 extension CounterStore {
     package var limitations: [String] { [] }
+    package var announcesChanges: Bool { true }
     package var serverPlace: String? { nil }
 }
 

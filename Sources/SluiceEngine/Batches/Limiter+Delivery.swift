@@ -110,7 +110,7 @@ extension Limiter {
         }
         let charged = entry.isPeek ? 0 : admitted
         let nowMs = clock.nowMs(now)
-        observe(entry, of: batch, numbers: numbers, charged: charged, decidedMs: decidedMs)
+        observe(entry, of: batch, numbers: numbers, charged: charged, decidedMs: decidedMs, now: now)
         if entry.hasDenied(admitted: admitted) { rememberDenial(entry, of: batch) }
         let operation = entry.trackedCheck
         takeQuotas(plan: entry.plan, atMs: batch.cutMs)
@@ -152,8 +152,9 @@ extension Limiter {
     /// - Parameter charged: how many of its checks the store charged.
     mutating func observe(
         _ entry: PendingBatch.Entry, of batch: borrowing PendingBatch, numbers: ArraySlice<Int64>, charged: Int64,
-        decidedMs: Int64
+        decidedMs: Int64, now: ClockReading
     ) {
+        let sentAt = SentTime(ns: batch.sentNs)
         var at = numbers.startIndex
         for index in table[rulesOf: entry.plan].limits.indices {
             let counter = table.counter(ofPlan: entry.plan, index)
@@ -162,8 +163,12 @@ extension Limiter {
             if table[rulesOf: entry.plan].limits[index].isShadow {
                 countShadowDenials(entry, index, usage, cutMs: batch.cutMs, decidedMs: decidedMs)
             }
-            table[counter].observe(
-                usage, cutMs: batch.cutMs, decidedMs: decidedMs, epoch: reconciler.storeEpoch, keepsShare: keepsShare)
+            let isLess = table[counter].observe(
+                usage, cutMs: batch.cutMs, decidedMs: decidedMs, sentAt: sentAt, epoch: reconciler.storeEpoch,
+                keepsShare: keepsShare, believesLess: false)
+            if isLess {
+                heardLess(entry, index, usage, charged: charged, of: batch, decidedMs: decidedMs, now: now)
+            }
             if table[counter].algorithm == .slidingLog {
                 table[counter].observeLog(numbers[first...])
                 table.countBytes(ofLog: counter)

@@ -4,7 +4,9 @@ import SluicePolicy
 extension Limiter {
     // MARK: - Events of the link
 
-    package mutating func linkConnected(now: ClockReading) {
+    /// - Parameter announcesChanges: whether the store lets scripts publish what they lower.
+    package mutating func linkConnected(announcesChanges: Bool = true, now: ClockReading) {
+        self.announcesChanges = announcesChanges
         link.connected()
     }
 
@@ -41,7 +43,7 @@ extension Limiter {
     /// The link's next command; nil if there is none. The shell asks until it is nil.
     package mutating func nextCommand(now: ClockReading) -> LinkCommand? {
         if let command = link.takeCommand() { return command }
-        if let command = denials.takeCommand() { return .listening(command) }
+        if let command = nextFeedCommand(now: now) { return .listening(command) }
         if link.takeProbe() { return sendHeartbeat(now: now) }
         if let nextHeartbeatNs, now.monotonicNs >= nextHeartbeatNs {
             return sendHeartbeat(now: now)
@@ -154,6 +156,7 @@ extension Limiter {
             deliver(batch, reply, now: now)
         case .forgot:
             denials.forgetAll(now: now)
+            giveUpLosses(now: now)
             if let found = reply.words.first {
                 notices.keyFault("unexpected value in this replica's marker, overwritten: \(found.quoted)", now: now)
             }

@@ -28,10 +28,13 @@ struct DenialCache {
 
     /// Whether the usage reported in a batch sent at `provenNs` still proves denials.
     func holds(provenNs: Int64, slot: UInt16, nowNs: Int64) -> Bool {
-        guard isListening, provenNs > clearedNs, nowNs - provenNs <= EngineBounds.denialTTLNs,
-            provenNs > changedNs[Int(slot & Self.slotMask)]
-        else { return false }
-        return slot & Self.sharedMark == 0 || provenNs > sharedChangedNs
+        nowNs - provenNs <= EngineBounds.denialTTLNs && isSteady(sinceNs: provenNs, slot: slot)
+    }
+
+    /// Whether no change of this slot was received since then, and none was missed.
+    func isSteady(sinceNs: Int64, slot: UInt16) -> Bool {
+        isListening && sinceNs > clearedNs && sinceNs > changedNs[Int(slot & Self.slotMask)]
+            && (slot & Self.sharedMark == 0 || sinceNs > sharedChangedNs)
     }
 
     // MARK: - What lowers counters
@@ -72,6 +75,11 @@ struct DenialCache {
         guard command != nil else { return nil }
         defer { command = nil }
         return command
+    }
+
+    /// Probes the feed at once, if it listens.
+    mutating func probe(now: ClockReading) {
+        if command == nil, let next = changeFeed.probe(now: now) { command = next }
     }
 
     func nextTickNs(isStoreThere: Bool) -> Int64? { changeFeed.nextTickNs(isStoreThere: isStoreThere) }

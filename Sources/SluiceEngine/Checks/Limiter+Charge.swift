@@ -42,7 +42,7 @@ extension Limiter {
         decidedMs: Int64, now: ClockReading
     ) {
         guard let tracked = entry.trackedCheck else { preconditionFailure("it is a charge or refund") }
-        observe(entry, of: batch, numbers: numbers, charged: 1, decidedMs: decidedMs)
+        observe(entry, of: batch, numbers: numbers, charged: 1, decidedMs: decidedMs, now: now)
         // A charge beyond the maximum makes the wait longer.
         if entry.action == .refund || admitted == 0 { forgetDenials(of: entry.plan, now: now) }
         takeQuotas(plan: entry.plan, atMs: batch.cutMs)

@@ -13,7 +13,9 @@ extension Limiter {
             let counter = table.counter(ofPlan: entry.plan, index)
             // Usage of another window than the open one was ignored.
             guard table[counter].algorithm != .concurrency,
-                table.isOpen(counter: counter, at: batch.cutMs)
+                table.isOpen(counter: counter, at: batch.cutMs),
+                // What is known of a lost counter is not what was reported.
+                losses.isEmpty || losses.index(of: counter) == nil
             else { continue }
             // The time of sending, because the store decided no earlier.
             table[counter].provenNs = batch.sentNs
@@ -96,7 +98,24 @@ extension Limiter {
 
     package mutating func linkChangeFeed(_ event: ChangeFeedEvent, now: ClockReading) {
         denials.hear(event, now: now)
+        switch event {
+        case .alive: judgeLosses(losses.answeredProbe(), now: now)
+        case .opened, .closed: giveUpLosses(now: now)
+        case .changed: break
+        }
         notices.changeFeed(denials.changeFeed, isStoreThere: link.isClosed)
+    }
+
+    /// The next command for the change feed; nil if there is none.
+    mutating func nextFeedCommand(now: ClockReading) -> ChangeFeedCommand? {
+        if let dueNs = losses.nextProbeNs, now.monotonicNs >= dueNs { denials.probe(now: now) }
+        let command = denials.takeCommand()
+        switch command {
+        case .probe: losses.probes(now: now)
+        case .close: giveUpLosses(now: now)
+        case .open, nil: break
+        }
+        return command
     }
 
     /// Time has passed.

@@ -124,7 +124,7 @@ extension Counter {
             return
         }
         isSeen = true
-        guard numbers != nil else { return }
+        guard numbers != nil else { return forgetReport() }
         seenEpoch = epoch
         if !keepsShare { endShare() }
     }

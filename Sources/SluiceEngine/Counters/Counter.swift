@@ -27,18 +27,52 @@ struct Counter {
     private(set) var shareEpoch: Int16 = 0
     let changeSlot: UInt16
     let algorithm: Algorithm
-    /// Whether the store has reported this window (this bucket, these slots) at all.
-    var isSeen = false
-    /// Whether it is in the limiter's journal, which then holds a reference.
-    var isJournalled = false
-    /// Whether a change is still to be recorded: see `StateRecorder`. That holds a reference, too.
-    var isDirty = false
-    /// Whether it must be recorded together with a batch: see `StateRecorder`. Then it has changed.
-    var isDirtyWithBatch = false
-    /// Whether it comes from an earlier process, and is kept until nothing of it counts any more.
-    var isRestored = false
+    private var marks: Marks = []
+    /// When the batch was sent that reported what is known of the store's usage; 0 if that is not a report alone.
+    private(set) var seenAt = SentTime.never
     /// Its own part of its key: see `KeyTemplate`. Holds the names that most grants have (a UUID's 36 bytes).
     let own: SmallBytes<39>
+
+    /// In one byte, so that a row fills whole cache lines.
+    private struct Marks: OptionSet {
+        let rawValue: UInt8
+        static let seen = Marks(rawValue: 1)
+        static let journalled = Marks(rawValue: 2)
+        static let dirty = Marks(rawValue: 4)
+        static let dirtyWithBatch = Marks(rawValue: 8)
+        static let restored = Marks(rawValue: 16)
+
+        subscript(mark: Marks) -> Bool {
+            get { contains(mark) }
+            set { if newValue { insert(mark) } else { remove(mark) } }
+        }
+    }
+
+    /// Whether the store has reported this window (this bucket, these slots) at all.
+    var isSeen: Bool {
+        get { marks[.seen] }
+        set { marks[.seen] = newValue }
+    }
+    /// Whether it is in the limiter's journal, which then holds a reference.
+    var isJournalled: Bool {
+        get { marks[.journalled] }
+        set { marks[.journalled] = newValue }
+    }
+    /// Whether a change is still to be recorded: see `StateRecorder`. That holds a reference, too.
+    var isDirty: Bool {
+        get { marks[.dirty] }
+        set { marks[.dirty] = newValue }
+    }
+    /// Whether it must be recorded together with a batch: see `StateRecorder`. Then it has changed.
+    var isDirtyWithBatch: Bool {
+        get { marks[.dirtyWithBatch] }
+        set { marks[.dirtyWithBatch] = newValue }
+    }
+    /// Whether it comes from an earlier process, and is kept until nothing of it counts any more.
+    var isRestored: Bool {
+        get { marks[.restored] }
+        set { marks[.restored] = newValue }
+    }
 
     struct WindowSpan {
         var startMs: Int64
@@ -194,18 +228,68 @@ struct Counter {
     /// - Parameters:
     ///   - cutMs: the time that cut the window.
     ///   - decidedMs: the time at which the store decided.
+    ///   - sentAt: when the batch was sent.
     ///   - epoch: the store's epoch: see `Reconciler.storeEpoch`.
     ///   - keepsShare: keeps a begun share, because not all replicas count in the store again.
-    mutating func observe(_ usage: Usage, cutMs: Int64, decidedMs: Int64, epoch: Int16, keepsShare: Bool) {
+    ///   - believesLess: whether a usage that is lower than the known one replaces it.
+    /// - Returns: whether it is lower, and the known one was kept.
+    mutating func observe(
+        _ usage: Usage, cutMs: Int64, decidedMs: Int64, sentAt: SentTime, epoch: Int16, keepsShare: Bool,
+        believesLess: Bool
+    ) -> Bool {
         // In the usual case, an unchanged window, this reads nothing but `span`.
-        guard span.holds(cutMs) || bounds(at: cutMs).startMs == windowStartMs else { return }
+        guard span.holds(cutMs) || bounds(at: cutMs).startMs == windowStartMs else { return false }
+        if !believesLess && isLess(usage) { return true }
         isSeen = true
+        seenAt = sentAt
         seenEpoch = epoch
         if !keepsShare { endShare() }
         if rare != nil || usage.denials > 0 { changeRare { $0.sharedDenials = usage.denials } }
-        guard algorithm != .fixedWindow else { return windowed.observe(used: usage.used) }
-        local.observe(usage, decidedMs: decidedMs)
+        if algorithm == .fixedWindow {
+            windowed.observe(used: usage.used)
+        } else {
+            local.observe(usage, decidedMs: decidedMs)
+        }
+        return false
     }
+
+    /// Whether a usage of the open window is lower than the known one, which only settlements and refunds explain. Of
+    /// what becomes less with time that is not known.
+    @inline(__always)
+    private func isLess(_ usage: Usage) -> Bool {
+        if algorithm == .fixedWindow { return usage.used < windowed.sharedUsed }
+        guard algorithm.slides else { return false }
+        let known = local.sharedUsage(nil, cost: 0, nowMs: 0)
+        return usage.used < known.used || usage.previous < known.previous
+    }
+
+    /// The known usage of the open window in the store.
+    var sharedUsed: Int64 {
+        algorithm == .fixedWindow ? windowed.sharedUsed : local.sharedUsage(nil, cost: 0, nowMs: 0).used
+    }
+
+    /// The store has lost what it held, and charged `since` after that: the known usage is restored with it.
+    ///
+    /// - Parameter epoch: as in `observe`.
+    mutating func lose(since: Int64, epoch: Int16) {
+        isSeen = true
+        seenEpoch = epoch &- 1
+        addLost(since)
+    }
+
+    /// The store charged this much, of which its restored usage will know nothing.
+    mutating func addLost(_ amount: Int64) {
+        if algorithm == .fixedWindow {
+            windowed.sharedUsed = WindowUsage.sum(windowed.sharedUsed, amount)
+        } else {
+            var usage = local.sharedUsage(nil, cost: 0, nowMs: 0)
+            usage.used = WindowUsage.sum(usage.used, amount)
+            local.observe(usage, decidedMs: 0)
+        }
+    }
+
+    /// What is known of the store's usage is no report alone any more.
+    mutating func forgetReport() { seenAt = .never }
 
     /// The part of a report that a `Usage` does not hold.
     ///
@@ -229,6 +313,7 @@ struct Counter {
     /// is in the store from now on. What may still be admitted here stays the same.
     mutating func confirm(_ amount: Int64, quota: Quota, cutMs: Int64) {
         guard let place = place(ofWindowAt: cutMs) else { return }
+        forgetReport()
         if algorithm == .fixedWindow {
             windowed.confirm(amount)
             isSeen = true

@@ -52,6 +52,13 @@ struct ChangeFeed {
         }
     }
 
+    /// A probe before it is due by itself; nil if it does not listen.
+    mutating func probe(now: ClockReading) -> ChangeFeedCommand? {
+        guard case .listening(let heardNs, let probedNs) = state else { return nil }
+        state = .listening(heardNs: heardNs, probedNs: probedNs ?? now.monotonicNs)
+        return .probe
+    }
+
     /// As `Breaker.wantsLook`.
     func wantsLook(now: ClockReading) -> Bool {
         switch state {

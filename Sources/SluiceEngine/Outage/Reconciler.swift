@@ -165,6 +165,13 @@ struct Reconciler {
         restoreEnd = max(restoreEnd, counter.row + 1)
     }
 
+    /// The store lost this counter alone.
+    mutating func restoreLost(_ counter: CounterID) {
+        restorePosition = hasRestores ? min(restorePosition, counter.row) : counter.row
+        restoreEnd = max(restorePosition < restoreEnd ? restoreEnd : 0, counter.row + 1)
+        wantsBatch = true
+    }
+
     /// The next counter to restore, seen before the data loss; at most some thousand are examined for each batch.
     private mutating func nextRestore(in table: borrowing PlanTable) -> CounterID? {
         for _ in 0..<EngineBounds.countersScannedForRestore {

@@ -46,6 +46,7 @@ struct PartitionNotices {
             isFeedDown[partition] = false
             if !isFeedDown.contains(true) { push(notice) }
         case .storeLostData: push(notice, kind: 0, now: now)
+        case .storeLostCounters: push(notice, kind: -1, now: now)
         case .storeClockBehind: push(notice, kind: 1, now: now)
         case .storeClockFollowed: push(notice, kind: 2, now: now)
         case .keyFault: push(notice, kind: 3, now: now)

@@ -35,7 +35,11 @@ extension PartitionedLimiter {
         return error.isEmpty ? firstText { $0.storeError } : error
     }
     package var keyFault: String { firstText { $0.keyFault } }
-    package var hearsChanges: Bool { all { $0.hearsChanges } }
+    /// Of the partitions that count in the store, if there are any: the others do not listen.
+    package var hearsChanges: Bool {
+        let isNoneShared = sharedPartitionCount == 0
+        return all { $0.hearsChanges || !($0.isShared || isNoneShared) }
+    }
     package var changeFeedError: String { hearsChanges ? "" : firstText { $0.changeFeedError } }
 
     private func firstText(_ field: (borrowing Limiter) -> String) -> String {
@@ -60,6 +64,7 @@ extension PartitionedLimiter {
         if partitionCount == 1 { return self[0].statistics }
         var sum = correction
         for partition in 0..<partitionCount { sum.add(self[partition].statistics) }
+        (sum.outages, sum.dataLosses) = (outages.count, dataLosses.count)
         return sum
     }
 

@@ -31,6 +31,8 @@ package struct PartitionedLimiter {
     private var notices: PartitionNotices
     /// Since when each of several partitions has not counted in the store; nil: it does.
     private(set) var unshared: [ClockReading?]
+    private(set) var outages: PartitionEpisodes
+    private(set) var dataLosses: PartitionEpisodes
     var finished: [Limiter.Completion] = []
     private var scratch: [Limiter.Completion] = []
 
@@ -47,6 +49,8 @@ package struct PartitionedLimiter {
         touched = TouchedPartitions(count: parts.count)
         notices = PartitionNotices(count: parts.count)
         unshared = Array(repeating: nil, count: parts.count)
+        outages = PartitionEpisodes(partitions: parts.count)
+        dataLosses = outages
     }
 
     package var partitionCount: Int { map.count }
@@ -137,8 +141,9 @@ package struct PartitionedLimiter {
 
     // MARK: - Events of the links
 
-    package mutating func linkConnected(_ partition: Int, now: ClockReading) {
-        change(partition) { $0.linkConnected(now: now) }
+    /// See `Limiter.linkConnected`.
+    package mutating func linkConnected(_ partition: Int, announcesChanges: Bool = true, now: ClockReading) {
+        change(partition) { $0.linkConnected(announcesChanges: announcesChanges, now: now) }
     }
 
     package mutating func linkClosed(_ partition: Int, reason: String, now: ClockReading) {
@@ -192,6 +197,8 @@ package struct PartitionedLimiter {
         }
         swap(&completions, &scratch)
         notices.add(self[partition].takeNotices(), of: partition, now: now)
+        outages.note(self[partition].statistics.outages, of: partition, now: now)
+        dataLosses.note(self[partition].statistics.dataLosses, of: partition, now: now)
         if self[partition].isShared {
             unshared[partition] = nil
         } else if unshared[partition] == nil {

@@ -13,6 +13,8 @@ final class ClusterChangeFeed {
     private var listeners: [Int: PartitionLink] = [:]
     /// Those that wait for the answer to the probe, by partition. There is one probe for all of them.
     private var probing: [Int: PartitionLink] = [:]
+    /// Those that asked since it was sent: its answer says nothing of what came after that.
+    private var probingNext: [Int: PartitionLink] = [:]
     /// Which node is next.
     private var turn = 0
     private lazy var partitions = Dictionary(
@@ -25,14 +27,17 @@ final class ClusterChangeFeed {
         case .open:
             listeners[link.partition] = link
             probing[link.partition] = nil
+            probingNext[link.partition] = nil
             if isOpen { later { $0.notify(link, .opened) } }
             if subscription == nil { subscribe() }
         case .probe:
             guard isOpen, listeners[link.partition] != nil else { return }
-            if probing.isEmpty { subscription?.probe() }
+            guard probing.isEmpty else { return probingNext[link.partition] = link }
             probing[link.partition] = link
+            subscription?.probe()
         case .close:
             listeners[link.partition] = nil
+            probingNext[link.partition] = nil
             // It is silent, for the others too.
             if probing.removeValue(forKey: link.partition) != nil { return leave("the subscription did not answer") }
             if listeners.isEmpty { stop() }
@@ -63,7 +68,9 @@ final class ClusterChangeFeed {
             for link in inOrder(listeners) { notify(link, event) }
         case .alive:
             let waiting = inOrder(probing)
-            probing = [:]
+            probing = probingNext
+            probingNext = [:]
+            if !probing.isEmpty { subscription?.probe() }
             for link in waiting { notify(link, event) }
         case .changed(let beginning):
             if let partition = KeySpace.tag(in: beginning).flatMap({ partitions[$0] }) {
@@ -92,6 +99,7 @@ final class ClusterChangeFeed {
         place = nil
         isOpen = false
         probing = [:]
+        probingNext = [:]
     }
 
     private func inOrder(_ links: [Int: PartitionLink]) -> [PartitionLink] {

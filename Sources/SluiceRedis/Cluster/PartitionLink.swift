@@ -72,6 +72,11 @@ final class PartitionLink: CounterStore {
         return master.server?.limitations.map(\.description) ?? []
     }
 
+    var announcesChanges: Bool {
+        guard case .connected(let master) = state else { return true }
+        return master.server?.announcesChanges ?? true
+    }
+
     var serverPlace: String? { cluster.master(ofPartition: partition).map { "\($0)" } }
 
     // MARK: - What the engine asks for

@@ -286,6 +286,7 @@ struct RedisHandshake {
                         + "run \(names)", reason: words))
         }
         if let (_, words) = refused(.notifying) {
+            server.announcesChanges = false
             server.foundLimitations.append(
                 RedisLimitation(
                     loss: "other replicas may deny for a second what was given back, since scripts may not run PUBLISH",

@@ -72,6 +72,7 @@ package final class RedisLink: CounterStore {
     /// What the server that was last connected does not let Sluice do. Each is logged when it is first found.
     private var found: [RedisLimitation] = []
     package var limitations: [String] { found.map(\.description) }
+    package private(set) var announcesChanges = true
 
     /// - Parameters:
     ///   - configuration: where to connect, and as whom.
@@ -209,6 +210,7 @@ extension RedisLink: RedisConnectionOwner {
             logger.warning("\(limitation.loss)", metadata: ["reason": "\(limitation.reason)"])
         }
         found = limitations
+        announcesChanges = server.announcesChanges
         let place = sentinels == nil ? "" : connection.endpoint.map { " at \($0)" } ?? ""
         delegate?.linkConnected(server: server.description + place)
     }

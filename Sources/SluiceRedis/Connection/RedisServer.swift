@@ -6,6 +6,8 @@ struct RedisServer: Equatable, CustomStringConvertible {
     var scriptHashes = BatchScriptHashes()
     /// What the handshake found that is forbidden, and what is lost by that.
     var foundLimitations: [RedisLimitation] = []
+    /// Whether scripts may publish which counters they lower.
+    var announcesChanges = true
     /// Whether scripts may not run commands that some of them need: what is answered for it is known then.
     var refusesRecords = false
     private var fields: [String: String] = [:]

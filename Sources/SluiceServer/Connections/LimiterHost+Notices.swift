@@ -23,6 +23,10 @@ extension LimiterHost {
             logger.warning("redis is still unavailable", metadata: ["reason": "\(reason)"])
         case .storeLostData:
             logger.warning("redis lost its data; restoring counters")
+        case .storeLostCounters:
+            logger.warning(
+                "redis lost single counters, which it evicted or another client deleted; restoring them",
+                metadata: ["advice": "maxmemory-policy noeviction, and enough maxmemory"])
         case .storeClockBehind(let byMs):
             logger.error("redis' clock has stepped back, windows are frozen", metadata: ["by_ms": "\(byMs)"])
         case .storeClockFollowed(let byMs):

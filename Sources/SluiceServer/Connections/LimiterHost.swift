@@ -350,7 +350,8 @@ final class LimiterHost {
 
     func linkConnected(_ partition: Int, server: String) {
         storeDescription = server
-        limiter.linkConnected(partition, now: SystemClock.now())
+        limiter.linkConnected(
+            partition, announcesChanges: links[partition].announcesChanges, now: SystemClock.now())
         pump()
     }
 

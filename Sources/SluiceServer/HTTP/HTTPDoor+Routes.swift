@@ -267,7 +267,7 @@ extension HTTPDoor {
         let masters = host.storeServers.filter { $0.place != nil }
         let away = masters.filter { !$0.isShared }
         guard let first = away.first?.place else { return storeReason }
-        return "not in use are \(away.count) of \(masters.count) masters, first \(first): \(storeReason)"
+        return "masters away: \(away.count) of \(masters.count), \(first): \(storeReason)"
     }
 
     private var storeReason: String {

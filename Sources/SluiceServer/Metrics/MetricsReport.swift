@@ -151,6 +151,9 @@ struct MetricsReport {
                 limiter.hearsChanges),
             .counter("sluice_redis_data_losses_total", "How often Redis had lost its data.", statistics.dataLosses),
             .counter(
+                "sluice_redis_counter_losses_total",
+                "Single counters that Redis had lost: evicted, or deleted by others.", statistics.counterLosses),
+            .counter(
                 "sluice_restores_total", "Counters restored in a Redis that had lost its data.", figures.restores),
             .counter(
                 "sluice_write_backs_total", "Local admissions of a counter that were added to Redis.",

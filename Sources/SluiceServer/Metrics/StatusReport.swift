@@ -30,6 +30,7 @@ struct StatusReport {
                     host.unsharedSince.map { (now.monotonicNs - $0.monotonicNs) / 1_000_000 } ?? 0),
                 "last_error": .string(limiter.storeError.onOneLine), "outages": .integer(statistics.outages),
                 "data_losses": .integer(statistics.dataLosses),
+                "counter_losses": .integer(statistics.counterLosses),
                 "unsettled_counters": .integer(limiter.journalCount),
                 "subscription": .boolean(limiter.hearsChanges), "live_replicas": .integer(limiter.replicaCount),
                 "partitions": .integer(limiter.partitionCount),

@@ -83,6 +83,7 @@ struct InfoReport {
             ("subscription", host.limiter.hearsChanges ? "up" : "down"),
             ("outages", String(statistics.outages)),
             ("memory_losses", String(statistics.dataLosses)),
+            ("counter_losses", String(statistics.counterLosses)),
             ("redis_clock_behind_ms", String(host.limiter.storeBehindMs)),
             ("redis_clock_follows", String(statistics.clockFollows)),
             ("redis_unavailable_since_ms", String(host.unsharedSince?.wallMs ?? 0)),

@@ -141,6 +141,9 @@ struct StatusReport {
         if let unsettled = status.integer("unsettled_counters"), unsettled > 0, status.hasRedis {
             facts.append(("settling", .init("\(unsettled) counters hold usage that Redis does not have yet", .caution)))
         }
+        if let losses = status.integer("counter_losses"), losses > 0 {
+            facts.append(("lost", .init("\(losses) counters were missing in Redis, and were restored", .caution)))
+        }
         if let folder = stateFolder {
             let hasFaults = (status.integer("state_faults") ?? 0) > 0
             let rest = "\(status.text("state_unwritten")) changes not written, \(status.text("state_faults")) faults"
@@ -227,7 +230,8 @@ struct StatusReport {
             ("ready", .boolean(status.isReady)),
         ]
         let numbers = [
-            "outages", "memory_losses", "redis_clock_behind_ms", "redis_clock_follows", "checks", "waiting", "batches",
+            "outages", "memory_losses", "counter_losses", "redis_clock_behind_ms", "redis_clock_follows", "checks",
+            "waiting", "batches",
             "entries", "coalesced_checks", "resends", "timed_out", "late", "overloaded", "key_faults", "settled",
             "unsettled_counters", "partitions", "partitions_shared", "identities", "counters", "budget_ms", "replicas",
             "live_replicas",

@@ -282,7 +282,7 @@ extension Simulation {
         }
     }
 
-    private mutating func noteForgotten() {
+    mutating func noteForgotten() {
         setClock()
         let highestMs = replicas.map { $0.limiter.clock.highestStoreMs }.reduce(store.clockMs, max)
         // A clock that steps back may reach windows again that had ended; and one that stepped back before, after all

@@ -59,6 +59,7 @@ struct Simulation {
         case checks(replica: Int)
         case account(replica: Int)
         case commit(SimulationAccounts.Excess)
+        case drop
         case tick(replica: Int, dueNs: Int64)
         /// `isInside`: it has reached the store's machine, so it runs even if the connection breaks.
         indirect case arrive(connection: Int, batch: Batch, isInside: Bool)
@@ -120,6 +121,8 @@ struct Simulation {
     var bounds = SimulationBounds()
     /// nil for most seeds.
     var accounts: SimulationAccounts?
+    /// nil for most seeds.
+    var drops: SimulationDrops?
     /// What was settled for good.
     var settledForGood: Set<String> = []
     var lastTicket: UInt64 = 0
@@ -141,6 +144,7 @@ struct Simulation {
         isReduced = !without.isEmpty || endNs < .max
         accounts = SimulationAccounts(seed: seed, scenario)
         if accounts != nil { scenario.addAccounts() }
+        drops = SimulationDrops(seed: seed, scenario)
         self.scenario = scenario
         policy = scenario.policy
         oracle = SimulationOracle(
@@ -186,6 +190,7 @@ struct Simulation {
             events.push(.checks(replica: index), atNs: Int64.random(in: 0...scenario.pauseNs, using: &random))
         }
         if accounts != nil { for index in replicas.indices { events.push(.account(replica: index), atNs: 1_000_000) } }
+        if let drops { events.push(.drop, atNs: drops.atNs) }
         for episode in scenario.episodes { events.push(.fault(episode.fault), atNs: episode.startNs) }
         var steps = 0
         while let next = events.pop(), next.atNs <= lastNs {
@@ -212,6 +217,7 @@ struct Simulation {
             if nowNs <= scenario.endNs { try ask(replica) }
         case .account(let replica): try account(replica)
         case .commit(let excess): try commit(excess)
+        case .drop: drop()
         case .tick(let replica, let dueNs):
             guard replicas[replica].tickNs == dueNs else { return }
             replicas[replica].tickNs = .max
@@ -449,6 +455,7 @@ struct Simulation {
         }
         try oracle.judgeShared()
         try judgeAccounts()
+        try judgeDrops()
         if scenario.isMixed {
             try oracle.judgeMixed(
                 ledger, nowMs: store.clockMs, isGentle: scenario.course == .gentle,
@@ -463,7 +470,7 @@ struct Simulation {
         if !scenario.stepsClock && !scenario.isMixed {
             try oracle.judgeBounds(
                 &bounds, replicas: Int64(scenario.replicas), hadStrangers: scenario.crashes && !scenario.keepsState,
-                restored: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed
+                restored: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed && drops == nil
                     && coverage.counts[.recoveryTimedOut] == nil)
         }
         // What a dead replica had admitted is unknown, and which of two processes came back.
@@ -472,7 +479,7 @@ struct Simulation {
         }
         switch scenario.course {
         case .gentle:
-            try oracle.judgeGentle(store, isPlain: scenario.isPlain)
+            try oracle.judgeGentle(store, isPlain: scenario.isPlain, hasDrops: drops != nil)
             try judgeJournals()
             try judgeSums()
         case .healing:
@@ -533,7 +540,7 @@ struct Simulation {
             return
         }
         let judged = try oracle.judgeSums(
-            store, mayLack: mayLack, mayExceed: scenario.forgets,
+            store, mayLack: mayLack, hasDrops: drops != nil, mayExceed: scenario.forgets,
             ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil || coverage.counts[.outOfOrder] != nil)
         coverage.add(.summed, Int64(judged))
     }

@@ -63,6 +63,9 @@ struct SimulationCoverage: Sendable {
         case committedLocally = "a local reservation is committed to more"
         case summedAfterLoss = "what was charged is compared after a data loss"
         case summedAccounts = "what was charged and given back is compared"
+        case dropped = "fault: the store drops a counter"
+        case lostCounter = "a replica notices that a counter is gone"
+        case restoredDrop = "a dropped counter is compared with what a replica knew of it"
         case summedMixed = "a window's sum is compared, beside reservations"
     }
 
@@ -146,6 +149,7 @@ struct SimulationCoverage: Sendable {
         case .storeReached: add(.reached)
         case .storeLost: add(.lost)
         case .storeClockFollowed: add(.clockFollowed)
+        case .storeLostCounters: add(.lostCounter)
         case .storeStillUnavailable, .storeLostData, .storeClockBehind, .keyFault, .changeFeedDown, .changeFeedUp,
             .busy, .evicting:
             break

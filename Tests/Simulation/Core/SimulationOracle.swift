@@ -377,8 +377,10 @@ struct SimulationOracle {
 
     /// Without faults, the store has exactly what was admitted; and of checks of cost 1 under one limit, as many were
     /// admitted as were asked, up to the maximum.
-    func judgeGentle(_ store: ModelStore, isPlain: Bool) throws {
-        for (window, usage) in usages {
+    ///
+    /// - Parameter hasDrops: as in `judgeSums`.
+    func judgeGentle(_ store: ModelStore, isPlain: Bool, hasDrops: Bool) throws {
+        for (window, usage) in usages where !(hasDrops && isForgotten(startMs: window.startMs, endMs: usage.endMs)) {
             let stored = store.usage(
                 of: Self.key(usage.limit, window))
             // Before its first answer a replica counted locally, and that was added, too. What the store admitted
@@ -408,10 +410,13 @@ struct SimulationOracle {
     ///
     /// - Parameters:
     ///   - mayLack: something was charged before all had restored after a data loss.
+    ///   - hasDrops: single counters were dropped. What replicas charged to one before it was restored may be missing.
     ///   - mayExceed: there was a data loss: what was unconfirmed then is sent again.
     ///   - ranUnanswered: some batch is only known to have run: what came too late in it, for one of its windows, is
     ///     treated as charged.
-    func judgeSums(_ store: ModelStore, mayLack: Bool, mayExceed: Bool, ranUnanswered: Bool) throws -> Int {
+    func judgeSums(
+        _ store: ModelStore, mayLack: Bool, hasDrops: Bool, mayExceed: Bool, ranUnanswered: Bool
+    ) throws -> Int {
         var judged = 0
         for (window, usage) in usages where usage.endMs > store.clockMs && window.startMs <= store.clockMs {
             let stored = store.usage(of: Self.key(usage.limit, window))
@@ -423,7 +428,9 @@ struct SimulationOracle {
             // loss.
             let unseen = ranUnanswered ? (mayExceed ? usage.admittedUnshared : usage.admittedUnconfirmed) : 0
             let mayBeLost = usage.lost + usage.admittedBlindly + unseen
-            let isEnough = stored >= admitted - mayBeLost || mayLack || wasFull || (usage.wasEvicted && mayExceed)
+            let wasDropped = hasDrops && isForgotten(startMs: window.startMs, endMs: usage.endMs)
+            let isEnough =
+                stored >= admitted - mayBeLost || mayLack || wasDropped || wasFull || (usage.wasEvicted && mayExceed)
             let isNotTooMuch = stored <= admitted + usage.deniedUnconfirmed + unanswered || mayExceed
             guard isEnough && isNotTooMuch else {
                 throw SimulationFailure(description: "\(admitted) admitted, \(stored) stored: \(window), \(usage)")
