@@ -31,6 +31,8 @@ package struct PartitionedLimiter {
     private var notices: PartitionNotices
     /// Since when each of several partitions has not counted in the store; nil: it does.
     private(set) var unshared: [ClockReading?]
+    /// How many of those there are.
+    private var unsharedCount = 0
     private(set) var outages: PartitionEpisodes
     private(set) var dataLosses: PartitionEpisodes
     var finished: [Limiter.Completion] = []
@@ -200,8 +202,10 @@ package struct PartitionedLimiter {
         outages.note(self[partition].statistics.outages, of: partition, now: now)
         dataLosses.note(self[partition].statistics.dataLosses, of: partition, now: now)
         if self[partition].isShared {
+            if unshared[partition] != nil { unsharedCount -= 1 }
             unshared[partition] = nil
         } else if unshared[partition] == nil {
+            unsharedCount += 1
             unshared[partition] = now
         }
     }
@@ -217,8 +221,9 @@ package struct PartitionedLimiter {
 
     package mutating func nextTickNs() -> Int64 { isAlone ? first.nextTickNs() : touched.nextTickNs }
 
-    /// `isShared` where a class holds the limiter: it is read after every event, and must not copy it.
-    package var isSharedNow: Bool { mutating get { isAlone ? first.isShared : isShared } }
+    /// `isShared` for the shell, which asks after every event: neither copies the limiter, which a class holds, nor asks
+    /// every partition. Called after `nextCommand` was nil.
+    package var isSharedNow: Bool { mutating get { isAlone ? first.isShared : unsharedCount == 0 } }
 
     /// Whether a store seems overdue: see `Limiter.tick`.
     package var wantsLook: Bool { mutating get { isAlone ? first.wantsLook : touched.wantsLook } }
