@@ -180,6 +180,16 @@ package final class RedisClusterProcesses: Sendable {
         for node in [target, source] { try check(node, ["CLUSTER", "SETSLOT", "\(slot)", "NODE", id(target)]) }
     }
 
+    /// Moves so many slots with the tool that operators use.
+    package func reshard(_ count: Int, from source: Int, to target: Int) async throws {
+        let ids = try [source, target].map { try nodes[$0].command("CLUSTER", "MYID").text ?? "" }
+        try await redisCLI(
+            [
+                "reshard", "127.0.0.1:\(ports[source])", "--cluster-from", ids[0], "--cluster-to", ids[1],
+                "--cluster-slots", "\(count)",
+            ], timeout: .seconds(120))
+    }
+
     /// Whether a node has answered with this error.
     package func hasAnswered(_ error: String) throws -> Bool {
         try nodes.contains {
@@ -187,11 +197,11 @@ package final class RedisClusterProcesses: Sendable {
         }
     }
 
-    private func redisCLI(_ arguments: [String]) async throws {
+    private func redisCLI(_ arguments: [String], timeout: Duration = .seconds(60)) async throws {
         let process = try ChildProcess(
             "redis-cli",
             (password.map { ["--no-auth-warning", "-a", $0] } ?? []) + ["--cluster"] + arguments + ["--cluster-yes"])
-        guard case .exited(0) = try await process.wait(timeout: .seconds(60)) else {
+        guard case .exited(0) = try await process.wait(timeout: timeout) else {
             throw SupportError("redis-cli \(arguments): \(process.output)\(process.errors)")
         }
     }
