@@ -225,7 +225,7 @@ package struct Limiter {
     }
 
     /// Adds a waiter to an entry of the batch that is being gathered.
-    mutating func wait(_ ticket: Ticket, wantsTrace: Bool, entry: Int, now: ClockReading) {
+    mutating func wait(_ ticket: Ticket, wantsTrace: Bool, entry: EntryIndex, now: ClockReading) {
         ledger.wait(
             ticket, deadlineNs: now.monotonicNs - now.waitedNs + budget.storeWaitNs, wantsTrace: wantsTrace,
             entry: entry)

@@ -84,7 +84,7 @@ import Testing
                 /tools/run/limits/a  10 per minute  grant          9   10     1  4 seconds  does not pass (in 4 seconds)
                 /tools/run/limits/b  10 per minute  grant          3   10     7  4 seconds  passes
                 /tools/run/limits/c  10 per minute  grant         10   10     0  4 seconds  would not pass \
-                (shadow; 7 so far not)
+                (shadow; 7 in this window would not)
 
                 """)
     }

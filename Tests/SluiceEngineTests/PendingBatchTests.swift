@@ -4,7 +4,7 @@ import Testing
 @testable import SluiceEngine
 
 @Suite struct PendingBatchTests {
-    private func tickets(_ batch: PendingBatch, _ entry: Int) -> [UInt64] {
+    private func tickets(_ batch: PendingBatch, _ entry: EntryIndex) -> [UInt64] {
         var found: [UInt64] = []
         var index = batch.entries[entry].firstWaiter
         while index >= 0 {
@@ -19,7 +19,7 @@ import Testing
         batch.reset(id: 3)
         let one = batch.addEntry(plan: PlanID(10), cost: 1, isPeek: false, chargeCount: 2)
         let other = batch.addEntry(plan: PlanID(11), cost: 5, isPeek: true, chargeCount: 1)
-        for (ticket, entry) in [(1, one), (2, other), (3, one), (4, one), (5, other)] as [(UInt64, Int)] {
+        for (ticket, entry) in [(1, one), (2, other), (3, one), (4, one), (5, other)] as [(UInt64, EntryIndex)] {
             batch.addWaiter(
                 Ticket(rawValue: ticket), deadlineNs: Int64(ticket) * 100, wantsTrace: false, toEntry: entry)
         }
@@ -28,8 +28,8 @@ import Testing
 
     @Test func waitersOfAnEntryKeepTheirOrder() {
         let batch = two()
-        #expect(tickets(batch, 0) == [1, 3, 4])
-        #expect(tickets(batch, 1) == [2, 5])
+        #expect(tickets(batch, EntryIndex(0)) == [1, 3, 4])
+        #expect(tickets(batch, EntryIndex(1)) == [2, 5])
         #expect(batch.entries[0].unanswered == 3 && batch.entries[1].unanswered == 2)
         #expect(batch.chargeCount == 3 && batch.id == 3)
     }
@@ -44,10 +44,10 @@ import Testing
         #expect(batch.oldestDeadlineNs() == 300)
         #expect(batch.entries[0].unanswered == 2 && batch.entries[1].unanswered == 1)
         batch.admitLocally(0, atMs: 5)
-        #expect(batch.waiters[0].state == .left && batch.entries[0].locallyAdmitted == 0)
+        #expect(batch.waiters[0].state == .gaveUp && batch.entries[0].locallyAdmitted == 0)
         batch.sequence = 9
         #expect(batch.takeExpired(nowNs: 300) == 2)
-        #expect(batch.waiters[2].state == .left)
+        #expect(batch.waiters[2].state == .gaveUp)
         batch.admitLocally(2, atMs: 5)
         #expect(batch.waiters[2].state == .admittedLocally && batch.entries[0].locallyAdmitted == 1)
         while batch.takeExpired(nowNs: .max) != nil {}

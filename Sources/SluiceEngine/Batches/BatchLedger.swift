@@ -49,32 +49,32 @@ struct BatchLedger {
     }
 
     /// The entry, in the batch that is being gathered, that checks of this plan and cost share.
-    mutating func gather(plan: PlanID, cost: Int64, isPeek: Bool, in table: inout PlanTable) -> Int {
-        var first: Int32 = -1
+    mutating func gather(plan: PlanID, cost: Int64, isPeek: Bool, in table: inout PlanTable) -> EntryIndex {
+        var first = EntryIndex.none
         if queue.isEmpty {
             queue.append(newBatch())
         } else if table[plan].batchID == queue[queue.count - 1].id {
             first = table[plan].firstEntry
             var entry = first
-            while entry >= 0 {
-                if queue[queue.count - 1].entries[Int(entry)].joins(cost: cost, isPeek: isPeek) { return Int(entry) }
-                entry = queue[queue.count - 1].entries[Int(entry)].nextOfPlan
+            while !entry.isNone {
+                if queue[queue.count - 1].entries[entry].joins(cost: cost, isPeek: isPeek) { return entry }
+                entry = queue[queue.count - 1].entries[entry].nextOfPlan
             }
         }
         let charges = table[rulesOf: plan].chargeWeight
         let last = openBatch(charges: charges)
-        if table[plan].batchID != queue[last].id { first = -1 }
+        if table[plan].batchID != queue[last].id { first = .none }
         let entry = queue[last].addEntry(plan: plan, cost: cost, isPeek: isPeek, chargeCount: charges)
         queue[last].entries[entry].nextOfPlan = first
         table[plan].batchID = queue[last].id
-        table[plan].firstEntry = Int32(entry)
+        table[plan].firstEntry = entry
         table[plan].pins += 1
         return entry
     }
 
     /// Adds the entry of a check that has one of its own to the batch that is being gathered.
     mutating func add(_ tracked: TrackedCheck, plan: PlanID, cost: Int64, isPeek: Bool, in table: inout PlanTable)
-        -> Int
+        -> EntryIndex
     {
         let charges = table[rulesOf: plan].chargeWeight + EngineBounds.chargesOfUnusualWork
         let batch = openBatch(charges: charges)
@@ -84,13 +84,13 @@ struct BatchLedger {
     }
 
     /// Adds an entry that is not a check to the batch that is being gathered.
-    mutating func add(_ operation: PendingBatch.Operation) -> Int {
+    mutating func add(_ operation: PendingBatch.Operation) -> EntryIndex {
         let batch = openBatch(charges: EngineBounds.chargesOfUnusualWork)
         return queue[batch].addEntry(operation: operation)
     }
 
     /// Adds a waiter to an entry of the batch that is being gathered.
-    mutating func wait(_ ticket: Ticket, deadlineNs: Int64, wantsTrace: Bool, entry: Int) {
+    mutating func wait(_ ticket: Ticket, deadlineNs: Int64, wantsTrace: Bool, entry: EntryIndex) {
         queue[queue.count - 1].addWaiter(ticket, deadlineNs: deadlineNs, wantsTrace: wantsTrace, toEntry: entry)
         waitingCount += 1
     }

@@ -20,12 +20,13 @@ extension Limiter {
                 let (admitted, usage) = cursor.nextCharged(usageCount: table[rulesOf: entry.plan].usageCount)
             {
                 if entry.held > 0 {
-                    returnShare(ofEntry: index, admitted: admitted, decidedMs: decidedMs, of: &batch, now: now)
+                    returnShare(
+                        ofEntry: EntryIndex(index), admitted: admitted, decidedMs: decidedMs, of: &batch, now: now)
                 }
                 table[entry.plan].isFaulty = false
                 answer(entry, of: batch, admitted: admitted, numbers: usage, decidedMs: decidedMs, now: now)
             } else {
-                deliver(entry, index, of: &batch, &cursor, now: now)
+                deliver(entry, EntryIndex(index), of: &batch, &cursor, now: now)
             }
         }
         sendRepeated(of: batch, now: now)
@@ -34,7 +35,8 @@ extension Limiter {
 
     /// Delivers the reply to an entry that charged nothing now.
     private mutating func deliver(
-        _ entry: PendingBatch.Entry, _ index: Int, of batch: inout PendingBatch, _ cursor: inout BatchReply.Cursor,
+        _ entry: PendingBatch.Entry, _ index: EntryIndex, of batch: inout PendingBatch,
+        _ cursor: inout BatchReply.Cursor,
         now: ClockReading
     ) {
         if entry.held > 0 { returnShare(ofEntry: index, admitted: 0, of: &batch, now: now) }
@@ -119,7 +121,7 @@ extension Limiter {
         while index >= 0 {
             let waiter = batch.waiters[index]
             index = waiter.next
-            if waiter.state == .left {
+            if waiter.state == .gaveUp {
                 if admitted > 0, let operation { discardDuplicate(operation, wasAdmitted: false) }
                 continue
             }
@@ -254,7 +256,7 @@ extension Limiter {
                 waitMs: fits ? 0 : quota.retryAfterMs(cost: entry.cost, usage, nowMs: nowMs),
                 resetMs: quota.resetMs(usage, nowMs: nowMs))
             if evaluation.wantsTrace {
-                evaluation.add(look(plan: entry.plan, quota, usage, limitEvaluation, nowMs: decidedMs))
+                evaluation.add(trace(plan: entry.plan, quota, usage, limitEvaluation, nowMs: decidedMs))
             }
             evaluation.add(limitEvaluation, of: table[rulesOf: entry.plan].limits[index])
         }

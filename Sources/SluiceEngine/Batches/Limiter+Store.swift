@@ -83,7 +83,7 @@ extension Limiter {
         }
         for index in batch.entries.indices where batch.entries[index].isWanted {
             if reconciler.isWithinShare {
-                takeShare(forEntry: index, of: &batch, nowMs: nowMs, now: now)
+                takeShare(forEntry: EntryIndex(index), of: &batch, nowMs: nowMs, now: now)
                 guard batch.entries[index].isWanted else { continue }
             }
             writeEntry(&batch.entries[index], verifiesAll: verifiesAll, nowMs: nowMs)
@@ -239,7 +239,7 @@ extension Limiter {
 
     /// Sends a batch that did not run again, in its place among the others.
     private mutating func sendAgain(_ batch: consuming PendingBatch, now: ClockReading) {
-        for index in batch.entries.indices {
+        for index in batch.entries.indices.lazy.map(EntryIndex.init) {
             returnShare(ofEntry: index, admitted: 0, of: &batch, now: now)
             repeatEntry(index, of: &batch)
         }
@@ -248,9 +248,9 @@ extension Limiter {
     }
 
     /// Marks an entry to be sent again, if a check still waits for it.
-    mutating func repeatEntry(_ index: Int, of batch: inout PendingBatch) {
+    mutating func repeatEntry(_ index: EntryIndex, of batch: inout PendingBatch) {
         guard batch.entries[index].isWanted else { return }
-        batch.entries[index].repeated = batch.repeatedCount
+        batch.entries[index].repeated = EntryIndex(batch.repeatedCount)
         batch.repeatedCount += 1
     }
 
@@ -261,13 +261,13 @@ extension Limiter {
         var again = ledger.newBatch()
         again.firstID = batch.firstID
         again.resends = batch.resends + 1
-        for entry in batch.entries where entry.repeated >= 0 {
+        for entry in batch.entries where !entry.repeated.isNone {
             _ = again.addEntry(
                 plan: entry.plan, cost: entry.cost, isPeek: entry.isPeek, chargeCount: entry.chargeCount,
                 operation: entry.operation)
             if entry.hasPlan { table[entry.plan].pins += 1 }
         }
-        for waiter in batch.waiters where waiter.state == .waiting && batch.entries[waiter.entry].repeated >= 0 {
+        for waiter in batch.waiters where waiter.state == .waiting && !batch.entries[waiter.entry].repeated.isNone {
             again.addWaiter(
                 waiter.ticket, deadlineNs: waiter.deadlineNs, wantsTrace: waiter.wantsTrace,
                 toEntry: batch.entries[waiter.entry].repeated)

@@ -47,8 +47,8 @@ struct PendingBatch {
         var unanswered = 0
         var firstWaiter: Int
         var lastWaiter: Int
-        /// The next entry of the same plan, with another cost; -1 if none.
-        var nextOfPlan: Int32 = -1
+        /// The next entry of the same plan, with another cost; if any.
+        var nextOfPlan = EntryIndex.none
         /// Whether it was sent, and for how many checks.
         var isSent = false
         var sentCount: Int64 = 0
@@ -56,8 +56,8 @@ struct PendingBatch {
         var held: Int64 = 0
         /// How many waiters were sent and then admitted locally.
         var locallyAdmitted: Int64 = 0
-        /// Its waiters' entry in the batch that replaces this one; -1 if none.
-        var repeated = -1
+        /// Its waiters' entry in the batch that replaces this one, if any.
+        var repeated = EntryIndex.none
         var operation: Operation?
 
         var hasPlan: Bool { plan != .none }
@@ -90,7 +90,7 @@ struct PendingBatch {
             case waiting
             /// Answered locally before the batch was sent, or denied locally after that: what the store admits goes to
             /// the waiters behind it.
-            case left
+            case gaveUp
             /// Admitted locally while the store's answer was outstanding: it keeps its place.
             case admittedLocally
         }
@@ -98,7 +98,7 @@ struct PendingBatch {
         var ticket: Ticket
         var deadlineNs: Int64
         var wantsTrace: Bool
-        var entry: Int
+        var entry: EntryIndex
         var next = -1
         var state = State.waiting
         /// When it was admitted locally, ms since the epoch.
@@ -168,7 +168,7 @@ struct PendingBatch {
 
     /// Adds an entry without waiters.
     mutating func addEntry(plan: PlanID, cost: Int64, isPeek: Bool, chargeCount: Int, operation: Operation? = nil)
-        -> Int
+        -> EntryIndex
     {
         entries.append(
             Entry(
@@ -176,16 +176,16 @@ struct PendingBatch {
                 operation: operation))
         self.chargeCount += chargeCount
         if let operation { operationBytes += operation.bytes }
-        return entries.count - 1
+        return EntryIndex(entries.count - 1)
     }
 
     /// Adds an entry that is not a check.
-    mutating func addEntry(operation: Operation) -> Int {
+    mutating func addEntry(operation: Operation) -> EntryIndex {
         addEntry(
             plan: .none, cost: 0, isPeek: false, chargeCount: EngineBounds.chargesOfUnusualWork, operation: operation)
     }
 
-    mutating func addWaiter(_ ticket: Ticket, deadlineNs: Int64, wantsTrace: Bool, toEntry entry: Int) {
+    mutating func addWaiter(_ ticket: Ticket, deadlineNs: Int64, wantsTrace: Bool, toEntry entry: EntryIndex) {
         let index = waiters.count
         waiters.append(Waiter(ticket: ticket, deadlineNs: deadlineNs, wantsTrace: wantsTrace, entry: entry))
         if entries[entry].lastWaiter >= 0 {
@@ -207,7 +207,7 @@ struct PendingBatch {
 
     /// Marks a waiter as answered locally.
     mutating func leave(_ index: Int) {
-        waiters[index].state = .left
+        waiters[index].state = .gaveUp
         entries[waiters[index].entry].unanswered -= 1
     }
 

@@ -52,7 +52,7 @@ struct Evaluation {
         binding = limitEvaluation
     }
 
-    mutating func add(_ look: Decision.LimitTrace) { trace?.append(look) }
+    mutating func add(_ limit: Decision.LimitTrace) { trace?.append(limit) }
 }
 
 /// The extra fields of a check that reserves, or that has an id, and of a charge or refund.
@@ -237,7 +237,7 @@ extension Limiter {
         let limitEvaluation = LimitEvaluation(
             index: index, capacity: quota.capacity, left: left, fits: fits, waitMs: waitMs,
             resetMs: quota.resetMs(known, nowMs: nowMs))
-        if evaluation.wantsTrace { evaluation.add(look(plan: plan, quota, known, limitEvaluation, nowMs: nowMs)) }
+        if evaluation.wantsTrace { evaluation.add(trace(plan: plan, quota, known, limitEvaluation, nowMs: nowMs)) }
         evaluation.add(limitEvaluation, of: table[rulesOf: plan].limits[index])
     }
 
@@ -287,7 +287,7 @@ extension Limiter {
             resetMs: binding.resetMs, words: table[rulesOf: plan].limits[binding.index].words, trace: evaluation.trace)
     }
 
-    mutating func look(plan: PlanID, _ quota: Quota, _ usage: Usage, _ limitEvaluation: LimitEvaluation, nowMs: Int64)
+    mutating func trace(plan: PlanID, _ quota: Quota, _ usage: Usage, _ limitEvaluation: LimitEvaluation, nowMs: Int64)
         -> Decision.LimitTrace
     {
         Decision.LimitTrace(

@@ -84,7 +84,7 @@ extension Limiter {
             index: index, capacity: quota.capacity, left: left, fits: fits,
             waitMs: fits ? 0 : quota.retryAfterMs(cost: cost, usage, nowMs: nowMs),
             resetMs: quota.resetMs(usage, nowMs: nowMs))
-        if evaluation.wantsTrace { evaluation.add(look(plan: plan, quota, usage, limitEvaluation, nowMs: nowMs)) }
+        if evaluation.wantsTrace { evaluation.add(trace(plan: plan, quota, usage, limitEvaluation, nowMs: nowMs)) }
         if quota.algorithm != .concurrency { evaluation.add(limitEvaluation, of: table[rulesOf: plan].limits[index]) }
     }
 

@@ -8,7 +8,7 @@ struct Plan {
     var lastUsedNs: Int64
     /// Its first entry in the batch with that id.
     var batchID: Int64 = -1
-    var firstEntry: Int32 = -1
+    var firstEntry = EntryIndex.none
     var rules: Int32
     /// How many entries of pending batches refer to this plan: it must not be dropped before they are done.
     var pins: Int32 = 0

@@ -7,7 +7,7 @@ import SluicePolicy
 /// known. Waiters beyond the share are denied at once, as they would be in an outage.
 extension Limiter {
     /// Takes an entry's checks from the share, and denies the waiters beyond it.
-    mutating func takeShare(forEntry index: Int, of batch: inout PendingBatch, nowMs: Int64, now: ClockReading) {
+    mutating func takeShare(forEntry index: EntryIndex, of batch: inout PendingBatch, nowMs: Int64, now: ClockReading) {
         let plan = batch.entries[index].plan
         // A charge is made whatever is left.
         guard batch.entries[index].hasPlan, batch.entries[index].action == .check else { return }
@@ -77,7 +77,7 @@ extension Limiter {
     }
 
     /// Before a waiter is answered locally: returns what was taken from the share for it.
-    mutating func returnShare(ofWaiterIn entry: Int, of batch: inout PendingBatch, now: ClockReading) {
+    mutating func returnShare(ofWaiterIn entry: EntryIndex, of batch: inout PendingBatch, now: ClockReading) {
         guard batch.entries[entry].held > 0 else { return }
         batch.entries[entry].held -= 1
         returnShare(1, of: batch.entries[entry], in: batch, now: now)
@@ -87,7 +87,8 @@ extension Limiter {
     ///
     /// - Parameter decidedMs: the time by which the store decided; unused if it admitted none.
     mutating func returnShare(
-        ofEntry index: Int, admitted: Int64, decidedMs: Int64 = 0, of batch: inout PendingBatch, now: ClockReading
+        ofEntry index: EntryIndex, admitted: Int64, decidedMs: Int64 = 0, of batch: inout PendingBatch,
+        now: ClockReading
     ) {
         let entry = batch.entries[index]
         guard entry.held > 0 else { return }

@@ -50,11 +50,11 @@ final class Sentinels {
     }
 
     private func ask(
-        _ rest: ArraySlice<RedisAddress>, unknownTo strangers: [String], silent: [String],
+        _ rest: ArraySlice<RedisAddress>, unknownTo sentinels: [String], silent: [String],
         completion: @escaping Completion
     ) {
         guard let address = rest.first else {
-            return completion(.failure(failure(unknownTo: strangers, silent: silent)))
+            return completion(.failure(failure(unknownTo: sentinels, silent: silent)))
         }
         let query = RedisQuery(
             [["SENTINEL", "GET-MASTER-ADDR-BY-NAME", master]], timeLimit: limits.sentinel, eventLoop: eventLoop)
@@ -69,11 +69,11 @@ final class Sentinels {
                 completion(.success(endpoint))
             case .unknown:
                 self.ask(
-                    rest.dropFirst(), unknownTo: strangers + ["\(address.endpoint)"], silent: silent,
+                    rest.dropFirst(), unknownTo: sentinels + ["\(address.endpoint)"], silent: silent,
                     completion: completion)
             case .failed(let reason):
                 self.ask(
-                    rest.dropFirst(), unknownTo: strangers, silent: silent + ["\(address.endpoint): \(reason)"],
+                    rest.dropFirst(), unknownTo: sentinels, silent: silent + ["\(address.endpoint): \(reason)"],
                     completion: completion)
             }
         }
@@ -105,10 +105,10 @@ final class Sentinels {
         }
     }
 
-    private func failure(unknownTo strangers: [String], silent: [String]) -> Failure {
+    private func failure(unknownTo sentinels: [String], silent: [String]) -> Failure {
         let silence = silent.joined(separator: "; ")
-        if strangers.isEmpty { return Failure(description: "no sentinel answers: \(silence)") }
-        let asked = strangers.joined(separator: ", ")
+        if sentinels.isEmpty { return Failure(description: "no sentinel answers: \(silence)") }
+        let asked = sentinels.joined(separator: ", ")
         return Failure(
             description: "no sentinel knows the master \"\(master)\" (asked: \(asked)): --redis must hold the name of "
                 + "sentinel.conf's line \"sentinel monitor\"\(silence.isEmpty ? "" : "; no answer from \(silence)")")

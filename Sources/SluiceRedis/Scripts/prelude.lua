@@ -40,7 +40,7 @@ local EXPIRY_SLACK_MS = 60000 -- keys outlive their window, so that they are sti
 local MAX_EXACT, MAX_EXACT_TEXT = 9007199254740992, '9007199254740992' -- 2^53
 local NOT_A_COUNT = 'ERR value is not an integer or out of range'
 
-local sequenceText, acknowledged, floorMs, markerTtl, ackedLossMs, required, windows, shapes, entries,
+local sequenceText, acknowledged, minTimeMs, markerTtl, ackedLossMs, required, windows, shapes, entries,
     idempotency = cmsgpack.unpack(ARGV[1])
 local sequence = tonumber(sequenceText)
 local isFence = sequence < 0
@@ -48,9 +48,9 @@ if isFence then
     sequence = -sequence
 end
 
-local isBehind = floorMs < 0
+local isBehind = minTimeMs < 0
 if isBehind then
-    floorMs = -floorMs
+    minTimeMs = -minTimeMs
 end
 
 -- The number that the digits denote, if it is at most 2^53: in Lua 2^53 + 1 equals 2^53.
@@ -78,7 +78,7 @@ end
 
 local time = call('TIME')
 local timeMs = time[1] * 1000 + floor(time[2] / 1000)
-local now = timeMs > floorMs and timeMs or floorMs
+local now = timeMs > minTimeMs and timeMs or minTimeMs
 
 -- The first write: a store that cannot write (read-only, out of memory) ends the script here, with nothing charged.
 local marker = try('SET', KEYS[1], sequenceText, 'PX', markerTtl, 'GET') or '0'

@@ -22,7 +22,7 @@ final class LimiterHost {
     let links: [any CounterStore]
     private var linkDelegates: [LinkDelegate] = []
     /// Set if there is a state folder.
-    let keeper: StateWriter?
+    let stateWriter: StateWriter?
     /// Called when the state is closed; set while that is in progress.
     var whenStateIsClosed: (() -> Void)?
     /// Whether the last unwritten state could not be written at the end.
@@ -66,14 +66,14 @@ final class LimiterHost {
     private var lastConnectionID: Int64 = 0
 
     init(
-        limiter: PartitionedLimiter, links: [any CounterStore], keeper: StateWriter? = nil,
+        limiter: PartitionedLimiter, links: [any CounterStore], stateWriter: StateWriter? = nil,
         maxConnections: Int = ServerBounds.maxConnections, memoryBytes: Int = ServerBounds.defaultMemoryBytes,
         answersThrottle: Bool = false,
         look: (any SocketLook)? = nil, eventLoop: any EventLoop,
         logger: Logger
     ) {
         self.look = look ?? LoopLook(eventLoop: eventLoop)
-        self.keeper = keeper
+        self.stateWriter = stateWriter
         connections = ConnectionTable(capacity: maxConnections)
         memory = MemoryBudget(limitBytes: memoryBytes)
         self.answersThrottle = answersThrottle
@@ -262,7 +262,7 @@ final class LimiterHost {
 
     /// Does the work that follows a decided or a waiting check.
     private func follow(_ outcome: Limiter.CheckOutcome, slot: Int) {
-        if case .waiting = outcome { expectAnswer(slot) } else if keeper != nil { recordSoon() }
+        if case .waiting = outcome { expectAnswer(slot) } else if stateWriter != nil { recordSoon() }
     }
 
     private func expectAnswer(_ slot: Int) {

@@ -100,7 +100,7 @@ package final class Server: Sendable {
         limiterConfiguration.maxTableBytes = MemoryBudget.tableLimitBytes(of: configuration.memoryBytes)
         var limiter = PartitionedLimiter(
             configuration: limiterConfiguration, policies: policies, now: SystemClock.now())
-        let keeper = configuration.state.map {
+        let stateWriter = configuration.state.map {
             Self.restore(&limiter, from: $0.contents, folder: $0.file.folder, logger: logger)
             return StateWriter($0.file, eventLoop: eventLoop, logger: logger)
         }
@@ -112,7 +112,7 @@ package final class Server: Sendable {
                 metadata: ["max_connections": "\(maxConnections)"])
         }
         let host = LimiterHost(
-            limiter: limiter, links: links, keeper: keeper, maxConnections: maxConnections,
+            limiter: limiter, links: links, stateWriter: stateWriter, maxConnections: maxConnections,
             memoryBytes: configuration.memoryBytes, answersThrottle: configuration.answersThrottle,
             eventLoop: eventLoop, logger: logger)
         host.decisionLog = configuration.decisionLog.map {

@@ -222,9 +222,10 @@ struct MetricsReport {
             .counter(
                 "sluice_socket_remakes_total", "How often the socket's file had to be created again.",
                 host.socketHistory.remakes),
-            .gauge("sluice_state_file_bytes", "Size of the state file (--state-dir).", host.keeper?.fileBytes ?? 0),
+            .gauge(
+                "sluice_state_file_bytes", "Size of the state file (--state-dir).", host.stateWriter?.fileBytes ?? 0),
             .gauge("sluice_state_unwritten", "Changes of the state that are not on the disk yet.", host.unwrittenCount),
-            .counter("sluice_state_faults_total", "Failed writes of the state.", host.keeper?.faults ?? 0),
+            .counter("sluice_state_faults_total", "Failed writes of the state.", host.stateWriter?.faults ?? 0),
             .counter(
                 "sluice_decision_log_lines_total", "Lines of the decision log.", host.decisionLog?.lineCount ?? 0),
             .counter(

@@ -143,10 +143,10 @@ struct InfoReport {
     }
 
     private var state: Lines {
-        forOperators([("state_dir", host.keeper?.folder ?? "none")]) + [
-            ("state_file_bytes", String(host.keeper?.fileBytes ?? 0)),
+        forOperators([("state_dir", host.stateWriter?.folder ?? "none")]) + [
+            ("state_file_bytes", String(host.stateWriter?.fileBytes ?? 0)),
             ("state_unwritten", String(host.unwrittenCount)),
-            ("state_faults", String(host.keeper?.faults ?? 0)),
+            ("state_faults", String(host.stateWriter?.faults ?? 0)),
         ]
     }
 
