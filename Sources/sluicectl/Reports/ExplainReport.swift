@@ -138,7 +138,8 @@ struct ExplainReport {
     private static func outcome(of limit: Limit) -> TextTable.Cell {
         if limit.isShadow {
             let words = limit.passes ? "would pass" : "would not pass"
-            return .init("\(words) (shadow; \(limit.wouldDeny) in this window would not)", limit.passes ? .plain : .caution)
+            return .init(
+                "\(words) (shadow; \(limit.wouldDeny) in this window would not)", limit.passes ? .plain : .caution)
         }
         if limit.passes { return .init("passes", .good) }
         let wait = limit.retryAfterMs < 0 ? "never will" : "in \(wait(limit.retryAfterMs))"
