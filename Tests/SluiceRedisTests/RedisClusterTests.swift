@@ -314,8 +314,8 @@ import Testing
         #expect(try await harness.scan(1, CounterQuery(in: harness.keys(1), limit: 1)).get().isWhole)
         #expect(try operators.command("INFO", "commandstats").text?.contains("cmdstat_scan:") == false)
         #expect(try await harness.onEventLoop { links, _ in links.flatMap(\.limitations) } == [])
-        // Without the right to ask for a slot's keys, all keys are scanned.
-        _ = try operators.command("ACL", "SETUSER", "sluice", "-cluster|countkeysinslot")
+        // Without the right to ask for a slot's keys, all keys are scanned. (Redis 6.2 takes rights to whole commands only.)
+        #expect(try operators.command("ACL", "SETUSER", "sluice", "-cluster") == .string("OK"))
         #expect(try await harness.scan(1, CounterQuery(in: harness.keys(1), limit: 1)).get().isWhole)
         #expect(try operators.command("INFO", "commandstats").text?.contains("cmdstat_scan:") == true)
     }
