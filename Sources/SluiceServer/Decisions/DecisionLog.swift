@@ -17,8 +17,8 @@ package struct DecisionLogConfiguration: Sendable {
 
 /// The decision log: what was asked and answered, a line for each decision, for those who ask later why.
 ///
-/// A question is turned into bytes while its request is at hand, and kept with its ticket while the check waits for the
-/// store. What cannot be written or kept is dropped and counted; no check ever waits for it. Confined to the host's loop.
+/// A question is encoded while its request is in the buffer, and kept under its ticket while the check waits for the store.
+/// What cannot be written or kept is dropped and counted; no check ever waits for it. Confined to the host's loop.
 final class DecisionLog {
     private let sample: Int64
     private let writer: LineWriter
@@ -33,8 +33,7 @@ final class DecisionLog {
     private var line: [UInt8] = []
     private(set) var lineCount: Int64 = 0
     /// Lines that are missing because they were not written.
-    var droppedCount: Int64 { lost + writer.droppedCount }
-    private var lost: Int64 = 0
+    var droppedCount: Int64 { writer.droppedCount }
 
     init(_ configuration: DecisionLogConfiguration, writer: LineWriter) {
         sample = configuration.sample
@@ -106,15 +105,12 @@ final class DecisionLog {
     }
 
     private func hold(_ question: ArraySlice<UInt8>, _ ticket: Ticket) {
-        guard waitingBytes + question.count <= ServerBounds.maxWaitingDecisionBytes else {
-            lost += 1
-            return
-        }
+        guard waitingBytes + question.count <= ServerBounds.maxWaitingDecisionBytes else { return writer.drop(1) }
         waitingBytes += question.count
         // The one before was of a connection that has closed.
         if let other = waiting.updateValue(Array(question), forKey: ticket.rawValue) {
             waitingBytes -= other.count
-            lost += 1
+            writer.drop(1)
         }
     }
 

@@ -1,3 +1,4 @@
+import Glibc
 import Logging
 import NIOCore
 import NIOPosix
@@ -14,6 +15,8 @@ final class LineWriter {
     /// Whole lines that wait to be written.
     private var waiting: [UInt8] = []
     private var waitingCount: Int64 = 0
+    /// Lines among them that report dropped ones: where each ends, and how many it reports.
+    private var reports: [(end: Int, count: Int64)] = []
     private var isWriting = false
     private var isDue = false
     private var wantsReopen = false
@@ -22,14 +25,16 @@ final class LineWriter {
     /// Whether the file ends within a line.
     private var isCut = false
     private(set) var droppedCount: Int64 = 0
-    /// Of those dropped, how many the file does not say yet.
-    private var unsaid: Int64 = 0
+    /// Of those dropped, how many no line of the file reports yet.
+    private var unreported: Int64 = 0
 
     init(_ file: LineFile, eventLoop: any EventLoop, logger: Logger) {
         self.file = file
         self.eventLoop = eventLoop
         self.logger = logger
         threads.start()
+        // A file that may not grow any more (SIGXFSZ) is an ordinary failure and must not end the process.
+        signal(SIGXFSZ, SIG_IGN)
     }
 
     deinit { threads.shutdownGracefully { _ in } }
@@ -37,10 +42,7 @@ final class LineWriter {
     /// - Parameter line: with its line feed.
     func append(_ line: [UInt8]) {
         guard waiting.count + line.count <= ServerBounds.maxUnwrittenDecisionBytes else { return drop(1) }
-        if unsaid > 0 {
-            waiting += "{\"dropped\":\(unsaid)}\n".utf8
-            unsaid = 0
-        }
+        reportDropped()
         waiting += line
         waitingCount += 1
         guard !isDue, !isWriting else { return }
@@ -52,9 +54,17 @@ final class LineWriter {
         }
     }
 
-    private func drop(_ count: Int64) {
+    /// Counts lines that are not written.
+    func drop(_ count: Int64) {
         droppedCount += count
-        unsaid += count
+        unreported += count
+    }
+
+    private func reportDropped() {
+        guard unreported > 0 else { return }
+        waiting += "{\"dropped\":\(unreported)}\n".utf8
+        reports.append((waiting.count, unreported))
+        unreported = 0
     }
 
     private func write() {
@@ -69,18 +79,22 @@ final class LineWriter {
         var bytes: [UInt8] = isCut ? [UInt8(ascii: "\n")] : []
         let head = bytes.count
         bytes += waiting
-        let count = waitingCount
+        let (count, reports) = (waitingCount, reports)
+        self.reports = []
         waiting.removeAll(keepingCapacity: true)
         waitingCount = 0
         threads.runIfActive(eventLoop: eventLoop) { [file, bytes] in file.append(bytes[...]) }
             .assumeIsolated().whenComplete { [self] result in
                 isWriting = false
-                wrote((try? result.get()) ?? (0, "it is closed"), of: bytes, head: head, count)
+                wrote((try? result.get()) ?? (0, "it is closed"), of: bytes, head: head, count, reports)
                 write()
             }
     }
 
-    private func wrote(_ done: (count: Int, reason: String?), of bytes: [UInt8], head: Int, _ count: Int64) {
+    private func wrote(
+        _ done: (count: Int, reason: String?), of bytes: [UInt8], head: Int, _ count: Int64,
+        _ reports: [(end: Int, count: Int64)]
+    ) {
         guard let reason = done.reason else {
             if isFailing { logger.info("the decision log is written again", metadata: metadata) }
             (isFailing, isCut) = (false, false)
@@ -88,7 +102,9 @@ final class LineWriter {
         }
         let written = bytes.prefix(done.count)
         let lines = written.dropFirst(head).reduce(0) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 }
-        drop(max(0, count - Int64(lines)))
+        let lost = reports.filter { $0.end + head > done.count }
+        unreported += lost.reduce(0) { $0 + $1.count }
+        drop(max(0, count - Int64(lines - (reports.count - lost.count))))
         if done.count > 0 { isCut = written.last != UInt8(ascii: "\n") }
         guard !isFailing else { return }
         isFailing = true
@@ -130,6 +146,7 @@ final class LineWriter {
     /// Writes what waits, and calls back on the loop.
     func close(_ completion: @escaping () -> Void) {
         whenClosed = completion
+        reportDropped()
         write()
     }
 }
