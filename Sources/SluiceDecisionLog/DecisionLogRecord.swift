@@ -81,14 +81,7 @@ package struct DecisionLogRecord: Sendable {
     }
 
     private mutating func readMembers(_ bytes: inout [UInt8], _ cursor: inout JSONCursor) -> Bool {
-        guard cursor.take(UInt8(ascii: "{"), bytes) else { return false }
-        if cursor.take(UInt8(ascii: "}"), bytes) { return true }
-        repeat {
-            guard let name = cursor.string(&bytes), cursor.take(UInt8(ascii: ":"), bytes),
-                readMember(name, &bytes, &cursor)
-            else { return false }
-        } while cursor.take(UInt8(ascii: ","), bytes)
-        return cursor.take(UInt8(ascii: "}"), bytes)
+        cursor.members(&bytes) { name, bytes, cursor in readMember(name, &bytes, &cursor) }
     }
 
     private mutating func readMember(_ name: Range<Int>, _ bytes: inout [UInt8], _ cursor: inout JSONCursor) -> Bool {
@@ -151,15 +144,13 @@ package struct DecisionLogRecord: Sendable {
     }
 
     private mutating func readAttributes(_ bytes: inout [UInt8], _ cursor: inout JSONCursor) -> Bool {
-        guard cursor.take(UInt8(ascii: "{"), bytes) else { return false }
-        if cursor.take(UInt8(ascii: "}"), bytes) { return true }
-        repeat {
-            guard attributes.count < ProtocolBounds.maxAttributes, let name = cursor.string(&bytes),
-                cursor.take(UInt8(ascii: ":"), bytes), let value = cursor.string(&bytes)
-            else { return false }
+        cursor.members(&bytes) { name, bytes, cursor in
+            guard attributes.count < ProtocolBounds.maxAttributes, let value = cursor.string(&bytes) else {
+                return false
+            }
             attributes.append((name, value))
-        } while cursor.take(UInt8(ascii: ","), bytes)
-        return cursor.take(UInt8(ascii: "}"), bytes)
+            return true
+        }
     }
 }
 

@@ -29,6 +29,27 @@ struct JSONCursor {
         return true
     }
 
+    /// The members of an object, one after the other. - Returns: whether it is well formed, and each was taken.
+    mutating func members(
+        _ bytes: inout [UInt8], _ take: (_ name: Range<Int>, inout [UInt8], inout JSONCursor) -> Bool
+    ) -> Bool {
+        elements(from: "{", to: "}", &bytes) { bytes, cursor in
+            guard let name = cursor.string(&bytes), cursor.take(UInt8(ascii: ":"), bytes) else { return false }
+            return take(name, &bytes, &cursor)
+        }
+    }
+
+    /// What stands between brackets, with commas in between.
+    private mutating func elements(
+        from opening: Unicode.Scalar, to closing: Unicode.Scalar, _ bytes: inout [UInt8],
+        _ element: (inout [UInt8], inout JSONCursor) -> Bool
+    ) -> Bool {
+        guard take(UInt8(ascii: opening), bytes) else { return false }
+        if take(UInt8(ascii: closing), bytes) { return true }
+        repeat { guard element(&bytes, &self) else { return false } } while take(UInt8(ascii: ","), bytes)
+        return take(UInt8(ascii: closing), bytes)
+    }
+
     /// A string's content. Escapes are replaced in place: the range holds what they mean.
     mutating func string(_ bytes: inout [UInt8]) -> Range<Int>? {
         guard take(UInt8(ascii: "\""), bytes) else { return nil }
@@ -139,24 +160,14 @@ struct JSONCursor {
         guard index < end, depth < Self.maxDepth else { return false }
         switch bytes[index] {
         case UInt8(ascii: "\""): return string(&bytes) != nil
-        case UInt8(ascii: "{"), UInt8(ascii: "["): return skipNested(&bytes, depth: depth)
+        case UInt8(ascii: "{"): return members(&bytes) { _, bytes, cursor in cursor.skip(&bytes, depth: depth + 1) }
+        case UInt8(ascii: "["):
+            return elements(from: "[", to: "]", &bytes) { bytes, cursor in cursor.skip(&bytes, depth: depth + 1) }
         default:
             let begin = index
             while index < end, !Self.endsLiteral(bytes[index]) { index += 1 }
             return index > begin
         }
-    }
-
-    private mutating func skipNested(_ bytes: inout [UInt8], depth: Int) -> Bool {
-        let isObject = bytes[index] == UInt8(ascii: "{")
-        let closing = isObject ? UInt8(ascii: "}") : UInt8(ascii: "]")
-        index += 1
-        if take(closing, bytes) { return true }
-        repeat {
-            if isObject { guard string(&bytes) != nil, take(UInt8(ascii: ":"), bytes) else { return false } }
-            guard skip(&bytes, depth: depth + 1) else { return false }
-        } while take(UInt8(ascii: ","), bytes)
-        return take(closing, bytes)
     }
 
     private static func endsLiteral(_ byte: UInt8) -> Bool {

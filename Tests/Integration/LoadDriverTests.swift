@@ -82,8 +82,8 @@ extension Integration {
             #expect(outcome.output.contains("from sending CANCEL to its answer"))
         }
 
-        /// Charges past the maximum and refunds, over windows of a second: sums are exact, or differ at a border by what the
-        /// driver cannot tell.
+        /// Charges past the maximum and refunds, over windows of a second: sums are exact, or differ at a border by charges
+        /// whose window the driver does not know.
         @Test func chargesAndRefundsAreCountedToTheUnit() async throws {
             let outcome = try await LoadDriver.run([
                 "--spawn", "--duration", "3s", "--warm-up", "0", "--budget", "5s", "--connections", "2", "--pipeline",

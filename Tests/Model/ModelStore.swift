@@ -77,7 +77,7 @@ package struct ModelStore: Sendable {
     /// The store's own clock, ms since the epoch. May be set back, as a failover would.
     package var clockMs: Int64
     /// While it is set, every call is refused with it before it runs (`LOADING`, say).
-    package var refusal: String?
+    package var rejection: String?
     /// How many calls ran, whatever they answered.
     package private(set) var runs = 0
     var items = ByteTable<Item>()
@@ -111,7 +111,7 @@ package struct ModelStore: Sendable {
     // MARK: - The script
 
     package mutating func run(_ batch: Batch, replica: UInt64) -> Result<BatchReply, BatchFailure> {
-        if let refusal { return .failure(.rejected(refusal)) }
+        if let rejection { return .failure(.rejected(rejection)) }
         runs += 1
         var reply = BatchReply()
         reply.timeMs = clockMs

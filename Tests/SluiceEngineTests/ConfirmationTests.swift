@@ -14,9 +14,9 @@ import Testing
     private func used(_ rig: LimiterRig) -> Int64 { rig.store.usage(of: key(ten)) }
 
     private func meet(_ fate: Fate, _ batch: Batch, _ rig: inout LimiterRig) {
-        rig.store.refusal = fate == .isRejected ? "OOM" : nil
+        rig.store.rejection = fate == .isRejected ? "OOM" : nil
         if fate != .neverArrives { _ = rig.run(batch) }
-        rig.store.refusal = nil
+        rig.store.rejection = nil
     }
 
     /// Two batches are in flight, and their connection breaks.

@@ -166,7 +166,7 @@ import Testing
         let second = rig.wait()
         let two = try #require(rig.sent().first)
         let third = rig.wait()
-        rig.store.refusal = "LOADING"
+        rig.store.rejection = "LOADING"
         rig.answer(one, rig.run(one))
         // In order of arrival, the rejected batch first.
         #expect(rig.order == [first, second, third])
@@ -176,7 +176,7 @@ import Testing
         #expect(rig.limiter.storeState == "resting")
         rig.answer(two, rig.run(two))
         #expect(rig.decide().source == .local && rig.commands().isEmpty)
-        rig.store.refusal = nil
+        rig.store.rejection = nil
         rig.connectAgain()
         #expect(rig.decide().remaining == 5)  // nothing had been charged but what was admitted here
         #expect(rig.limiter.statistics.timedOut == 0 && rig.limiter.statistics.outages == 1)
@@ -253,7 +253,7 @@ import Testing
         var rig = LimiterRig(policy(ten), connected: false)
         #expect(rig.limiter.storeError == "")
         func rejectOnce(_ reason: String) {
-            rig.store.refusal = reason
+            rig.store.rejection = reason
             for _ in 0..<200 {
                 rig.tick()
                 let commands = rig.commands()
@@ -281,7 +281,7 @@ import Testing
         for number in 1...30 { rejectOnce("reason \(number)") }
         #expect(rig.limiter.takeNotices().count == EngineBounds.maxReportedReasons - 3)
         #expect(rig.limiter.storeError == "reason 30" && rig.limiter.statistics.outages == 0)
-        rig.store.refusal = nil
+        rig.store.rejection = nil
         rig.connectAgain()
         rig.close("reset by peer")
         #expect(rig.limiter.takeNotices() == [.storeLost(reason: "reset by peer")])

@@ -45,7 +45,7 @@ import Testing
         let ticket = rig.wait()
         let batch = try #require(rig.sent().first)
         if isRefused {
-            rig.store.refusal = "LOADING"
+            rig.store.rejection = "LOADING"
             rig.answer(batch, rig.run(batch))
             #expect(rig.limiter.storeState == "resting")
         } else {

@@ -160,9 +160,9 @@ import Testing
         case 0:
             rig.lose()
         case 1:
-            rig.store.refusal = "LOADING"
+            rig.store.rejection = "LOADING"
             rig.answer(cancelling, rig.run(cancelling))
-            rig.store.refusal = nil
+            rig.store.rejection = nil
             rig.connectAgain()
         case 2:
             rig.answer(cancelling, .failure(.unknown("garbage")))

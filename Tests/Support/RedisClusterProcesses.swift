@@ -42,7 +42,7 @@ package final class RedisClusterProcesses: Sendable {
         }
     }
 
-    /// Waits until no node knows of a slot that nobody serves: it rejects all commands until then.
+    /// Waits until every node knows a master for every slot: before that a node rejects all commands.
     ///
     /// - Parameter dead: the index of a node that was killed.
     package func waitUntilServing(but dead: Int? = nil) async throws {

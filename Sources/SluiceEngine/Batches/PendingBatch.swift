@@ -47,7 +47,7 @@ struct PendingBatch {
         var unanswered = 0
         var firstWaiter: Int
         var lastWaiter: Int
-        /// The next entry of the same plan, with another cost; if any.
+        /// The next entry of the same plan, with another cost, if any.
         var nextOfPlan = EntryIndex.none
         /// Whether it was sent, and for how many checks.
         var isSent = false

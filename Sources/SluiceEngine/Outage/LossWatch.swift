@@ -53,7 +53,7 @@ struct LossWatch {
 
     // MARK: - Probes
 
-    /// When a probe is to be sent for them; nil if none is.
+    /// When the next probe for them is due, ns; nil: none is.
     var nextProbeNs: Int64? {
         guard !suspects.isEmpty, asked == answered else { return nil }
         return suspects.lazy.filter { $0.probe == nil }.map(\.dueNs).min()

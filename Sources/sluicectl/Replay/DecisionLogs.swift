@@ -41,7 +41,14 @@ final class DecisionLogs {
     var nextMs: Int64? { earliest?.file.record.timeMs }
 
     private var earliest: Source? {
-        files.filter { $0.kind != nil }.min { $0.file.record.timeMs < $1.file.record.timeMs }
+        var earliest: Source?
+        for file in files where file.kind != nil {
+            guard let other = earliest, other.file.record.timeMs <= file.file.record.timeMs else {
+                earliest = file
+                continue
+            }
+        }
+        return earliest
     }
 
     /// Hands over every record, with the bytes that it was read from.
@@ -51,8 +58,7 @@ final class DecisionLogs {
         let began = Self.nowNs()
         nextProgressNs = began + 2_000_000_000
         var count = 0
-        while let source = files.count == 1 ? (files[0].kind == nil ? nil : files[0]) : earliest, let kind = source.kind
-        {
+        while let source = earliest, let kind = source.kind {
             body(source.file.record, kind, source.file.bytes)
             source.kind = try source.file.next()
             count += 1

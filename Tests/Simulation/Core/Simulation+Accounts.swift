@@ -92,7 +92,7 @@ extension Simulation {
         guard decision.allowed, let reservation = decision.reservation, !reservation.isEmpty, var accounts else {
             return
         }
-        // What was admitted locally may be written back, or not if its window is over by then.
+        // What was admitted locally is written back only while its window is open.
         accounts.streams.add(bill.cost, isCertain: decision.source == .shared)
         let isLocal = decision.source == .local
         let pauseNs = Int64.random(in: 1...2_500_000_000, using: &accounts.random)

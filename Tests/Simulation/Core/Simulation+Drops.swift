@@ -26,7 +26,7 @@ struct SimulationDrops {
             scenario.course != .ending, scenario.table == nil
         else { return nil }
         random = SeededRandom(seed: seed ^ 0xD209)
-        // When all is well: what a replica knows of then it must not forget.
+        // While no other fault is active: what a replica has seen then must be restored.
         let times =
             scenario.course == .gentle
             ? 1_200_000_000...2_500_000_000

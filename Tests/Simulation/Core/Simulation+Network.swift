@@ -128,7 +128,7 @@ extension Simulation {
 
     private mutating func execute(_ batch: Batch, _ connection: Int) throws -> Result<BatchReply, BatchFailure> {
         setClock()
-        store.refusal = active { if case .refusing = $0 { true } else { false } } == nil ? nil : "LOADING"
+        store.rejection = active { if case .refusing = $0 { true } else { false } } == nil ? nil : "LOADING"
         if active({ if case .forgetful = $0 { true } else { false } }) != nil,
             Int.random(in: 0..<3, using: &random) == 0
         {

@@ -34,7 +34,7 @@ extension SimulationOracle {
         case .policy:
             let most = question.limits.filter { $0.mode == .enforce && (!$0.isSlots || $0.max == 0) }
                 .map { Quota($0).capacity }.min()
-            try demand(!decision.allowed && question.cost > most ?? .max, "a refusal for ever")
+            try demand(!decision.allowed && question.cost > most ?? .max, "a rejection for ever")
         case .local: break
         case .shared:
             guard decision.allowed, !question.isPeek else { return }

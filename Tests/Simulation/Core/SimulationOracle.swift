@@ -258,7 +258,7 @@ struct SimulationOracle {
         switch decision.source {
         case .policy:
             let most = question.limits.map(\.max).min() ?? 0
-            try demand(!decision.allowed && question.cost > most && decision.retryAfterMs == -1, "a refusal for ever")
+            try demand(!decision.allowed && question.cost > most && decision.retryAfterMs == -1, "a rejection for ever")
         case .local:
             if !decision.allowed && !question.isPeek && question.waits {
                 count(question, looks) { $0.deniedUnconfirmed += question.cost }
