@@ -125,10 +125,21 @@ final class ClusterHarness: Sendable {
     }
 
     /// The next event for a partition's delegate.
-    func next(_ partition: Int) async throws -> LinkEvent {
+    func next(_ partition: Int, line: Int = #line) async throws -> LinkEvent {
+        try await next(partition, line: line) { _ in true }
+    }
+
+    /// The next event for a partition's delegate that is this one; those before it are skipped.
+    func next(_ partition: Int, _ wanted: LinkEvent, line: Int = #line) async throws {
+        _ = try await next(partition, line: line) { $0 == wanted }
+    }
+
+    private func next(
+        _ partition: Int, line: Int, where isWanted: @escaping @Sendable (LinkEvent) -> Bool
+    ) async throws -> LinkEvent {
         let events = events[partition]
-        return try await within(.seconds(60), "the link calls its delegate") {
-            for await event in events { return event }
+        return try await within(.seconds(60), "the event of partition \(partition) that line \(line) waits for") {
+            for await event in events where isWanted(event) { return event }
             throw SupportError("the link is gone")
         }
     }
