@@ -18,6 +18,7 @@ let nioHTTP2 = Target.Dependency.product(name: "NIOHTTP2", package: "swift-nio-h
 let nioHPACK = Target.Dependency.product(name: "NIOHPACK", package: "swift-nio-http2")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -54,11 +55,11 @@ func tests(
 let simulation: Target =
     Context.environment["SLUICE_SIMULATE"] == nil
     ? .testTarget(
-        name: "SimulationTests", dependencies: ["SluiceEngine", "SluicePolicy", "StoreModel"], path: "Tests/Simulation",
-        exclude: ["Main"], sources: ["Core", "Tests"], swiftSettings: settings)
+        name: "SimulationTests", dependencies: ["SluiceEngine", "SluicePolicy", "StoreModel", heap],
+        path: "Tests/Simulation", exclude: ["Main"], sources: ["Core", "Tests"], swiftSettings: settings)
     : .executableTarget(
         name: "simulate",
-        dependencies: ["SluiceEngine", "SluicePolicy", "StoreModel", "SluiceTerminal", argumentParser],
+        dependencies: ["SluiceEngine", "SluicePolicy", "StoreModel", "SluiceTerminal", heap, argumentParser],
         path: "Tests/Simulation", exclude: ["Tests"], sources: ["Core", "Main"], swiftSettings: settings)
 
 let package = Package(

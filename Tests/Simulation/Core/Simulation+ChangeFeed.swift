@@ -143,13 +143,13 @@ extension Simulation {
         if quota.algorithm == .slidingWindow {
             usage.previous = most(max(0, limit.window.bounds(atMs: max(0, open.startMs - 1)).startMs))
         }
-        guard !limit.isSlots, limit.mode == .enforce, quota.left(usage, nowMs: nowMs) < question.cost else {
+        guard !limit.isSlots, limit.mode == .enforce, quota.left(usage, nowMs: nowMs) < question.units(limit) else {
             throw SimulationFailure(
                 description: "refused without a reason of this second: \(question), \(decision), \(usage)")
         }
         // What was given back, and taken by others, before the notification arrived is no fault.
         guard history.isHeard(question.replica, tag: tag) else { return }
-        try judgeWait(decision, quota, cost: question.cost, baseKey: baseKey, window: limit.window)
+        try judgeWait(decision, quota, cost: question.units(limit), baseKey: baseKey, window: limit.window)
     }
 
     /// A client that waits the reported time is not early by what the store holds now, from any replica. Write-backs

@@ -98,7 +98,7 @@ struct Simulation {
     var history = StoreHistory()
     var oracle: SimulationOracle
     /// This is a part of a run, not a whole one.
-    private let isReduced: Bool
+    let isReduced: Bool
     var ledger = SimulationLedger()
     var logs = SimulationLogs()
     /// Checks with an id, by their id.
@@ -129,7 +129,7 @@ struct Simulation {
     var checks = 0
     private var finished: [Limiter.Completion] = []
     /// What each replica had to write back when the last check was asked.
-    private var unwrittenAtEnd: [Set<[UInt8]>]?
+    var unwrittenAtEnd: [Set<[UInt8]>]?
 
     /// - Parameters:
     ///   - without: episodes of the seed's scenario that are left out, to find which ones matter.
@@ -139,6 +139,7 @@ struct Simulation {
         self.isVerbose = isVerbose
         random = SeededRandom(seed: seed)
         var scenario = SimulationScenario(random: &random)
+        scenario.countCalls(seed: seed)
         scenario.episodes = scenario.episodes.enumerated().filter { !without.contains($0.offset) }.map(\.element)
         scenario.endNs = min(scenario.endNs, endNs)
         isReduced = !without.isEmpty || endNs < .max
@@ -357,6 +358,9 @@ struct Simulation {
             ticket, decision, turns: question.map { turns(of: $0.replica) } ?? 0,
             isRecovering: question.map { replicas[$0.replica].limiter.reconciler.recovery != nil } ?? false,
             nowNs: nowNs)
+        if let question, question.cost > 1, decision.allowed, question.limits.contains(where: { $0.counts == .calls }) {
+            coverage.add(.countedCall)
+        }
         if let question, question.mixed != nil { plan(decision, of: question) }
     }
 
@@ -432,164 +436,5 @@ struct Simulation {
         let atNs = min(replicas[replica].tickNs - 1, dueNs + Int64.random(in: 0...500_000, using: &random))
         replicas[replica].tickNs = atNs
         events.push(.tick(replica: replica, dueNs: atNs), atNs: atNs)
-    }
-
-    // MARK: - The end
-
-    private mutating func judge() throws {
-        if let lost = openSettlings.first { throw SimulationFailure(description: "never answered: \(lost)") }
-        if let lost = oracle.open.first { throw SimulationFailure(description: "never answered: \(lost)") }
-        for (index, replica) in replicas.enumerated() {
-            let statistics = replica.limiter.statistics
-            guard replica.limiter.waitingCount == 0, statistics.total == oracle.answered[index], statistics.late == 0
-            else {
-                throw SimulationFailure(
-                    description:
-                        "\(replica.limiter.waitingCount) wait, \(oracle.answered[index]) answered: \(statistics)")
-            }
-            try judgePins(replica.limiter)
-            coverage.note(statistics)
-        }
-        guard isReduced || checks >= 500 && scenario.episodes.count >= 2 else {
-            throw SimulationFailure(description: "\(checks) checks and \(scenario.episodes.count) faults are no run")
-        }
-        try oracle.judgeShared()
-        try judgeAccounts()
-        try judgeDrops()
-        if scenario.isMixed {
-            try oracle.judgeMixed(
-                ledger, nowMs: store.clockMs, isGentle: scenario.course == .gentle,
-                isHealed: scenario.course != .ending && !scenario.restarts)
-            try judgeMemory()
-            // Unsent settlements are lost with a process.
-            if scenario.course == .healing && !scenario.restarts {
-                coverage.add(.judgedIDs, Int64(try oracle.judgeIDs(store)))
-            }
-        }
-        if !scenario.stepsClock { try oracle.judgeLocal() }
-        if !scenario.stepsClock && !scenario.isMixed {
-            try oracle.judgeBounds(
-                &bounds, replicas: Int64(scenario.replicas), hadStrangers: scenario.crashes && !scenario.keepsState,
-                restored: scenario.onlyFlushes && !scenario.restarts && !isUnnoticed && drops == nil
-                    && coverage.counts[.recoveryTimedOut] == nil)
-        }
-        // What a dead replica had admitted is unknown, and which of two processes came back.
-        if !scenario.stepsClock && !scenario.isMixed && !scenario.restarts && !hadRestarts {
-            try oracle.judgeReturns(&bounds)
-        }
-        switch scenario.course {
-        case .gentle:
-            try oracle.judgeGentle(store, isPlain: scenario.isPlain, hasDrops: drops != nil)
-            try judgeJournals()
-            try judgeSums()
-        case .healing:
-            try judgeJournals()
-            try judgeSums()
-        case .ending:
-            guard !scenario.stepsClock else { return }
-            try oracle.judgeOutage(after: Self.startMs + SimulationScenario.calmNs / 1_000_000 + 500)
-        }
-    }
-
-    /// The counters that a replica has to write back now: what is reserved may yet be given back.
-    private func unwritten(_ replica: Int) -> Set<[UInt8]> {
-        let limiter = replicas[replica].limiter
-        let nowMs = limiter.clock.nowMs(moment(replica))
-        return Set(
-            limiter.table.counters.lazy
-                .filter { counter in
-                    var counter = counter
-                    return counter.references > 0
-                        && !counter.writeBacks(nowMs: nowMs, epoch: limiter.reconciler.storeEpoch).isEmpty
-                }
-                .map(\.baseKey))
-    }
-
-    /// Whether everything was written back, and its outcome is known.
-    private func judgeJournals() throws {
-        // With a clock that stepped, it is unknown which windows are over.
-        guard !scenario.stepsClock else { return }
-        for (index, replica) in replicas.enumerated() {
-            // Reservations may have ended just now: their rest waits for the next heartbeat.
-            let before = scenario.course == .healing ? unwrittenAtEnd?[index] ?? [] : []
-            let left = scenario.isMixed ? unwritten(index).intersection(before) : unwritten(index)
-            let count = scenario.isMixed ? 0 : replica.limiter.journalCount
-            let unknown = replica.limiter.ledger.unconfirmed.map(\.sequence)
-            guard left.isEmpty, count == 0, unknown.isEmpty else {
-                throw SimulationFailure(
-                    description: "replica \(index) still has to settle \(count), and does not know what became of "
-                        + "\(unknown): \(left.map { String(decoding: $0, as: UTF8.self) })")
-            }
-        }
-    }
-
-    /// Whether the store has, in windows that are still open, exactly what was admitted.
-    private mutating func judgeSums() throws {
-        // With a clock that stepped, it is unknown which window it was.
-        guard !scenario.stepsClock else { return }
-        // A restart may lose usage that was only seen, which then cannot be restored after a data loss. Replicas that
-        // the others did not wait for had their restores lost in what was added since.
-        let mayLack =
-            (scenario.restarts && scenario.forgets) || isUnnoticed
-            || coverage.counts[.recoveryTimedOut] != nil
-        if scenario.isMixed {
-            // If replicas died, their last admissions are unknown here; what was evicted is not restored.
-            if !mayLack && !scenario.crashes && !(hasEvicted && scenario.forgets) {
-                coverage.add(.summedMixed, Int64(try oracle.judgeMixedSums(store)))
-            }
-            return
-        }
-        let judged = try oracle.judgeSums(
-            store, mayLack: mayLack, hasDrops: drops != nil, mayExceed: scenario.forgets,
-            ranUnanswered: coverage.counts[.turnedOutToHaveRun] != nil || coverage.counts[.outOfOrder] != nil)
-        coverage.add(.summed, Int64(judged))
-    }
-
-    /// Every pin belongs to an entry of some batch.
-    private func judgePins(_ limiter: Limiter) throws {
-        var pins: [PlanID: Int32] = [:]
-        for batch in limiter.ledger.queue + limiter.ledger.inFlight + limiter.ledger.unconfirmed {
-            for entry in batch.entries where entry.hasPlan { pins[entry.plan, default: 0] += 1 }
-        }
-        for (index, plan) in limiter.table.plans.enumerated() where plan.pins != pins[PlanID(index)] ?? 0 {
-            throw SimulationFailure(
-                description: "plan \(index) has \(plan.pins) pins instead of \(pins[PlanID(index)] ?? 0)")
-        }
-    }
-}
-
-/// Events in order of time, and of insertion for equal times: a binary heap.
-struct EventQueue<Event> {
-    private var heap: [(atNs: Int64, number: Int64, event: Event)] = []
-    private var lastNumber: Int64 = 0
-
-    mutating func push(_ event: Event, atNs: Int64) {
-        lastNumber += 1
-        heap.append((atNs, lastNumber, event))
-        var child = heap.count - 1
-        while child > 0, isBefore(child, (child - 1) / 2) {
-            heap.swapAt(child, (child - 1) / 2)
-            child = (child - 1) / 2
-        }
-    }
-
-    mutating func pop() -> (atNs: Int64, event: Event)? {
-        guard !heap.isEmpty else { return nil }
-        heap.swapAt(0, heap.count - 1)
-        let next = heap.removeLast()
-        var parent = 0
-        while true {
-            var least = parent
-            for child in [parent * 2 + 1, parent * 2 + 2] where child < heap.count && isBefore(child, least) {
-                least = child
-            }
-            if least == parent { return (next.atNs, next.event) }
-            heap.swapAt(parent, least)
-            parent = least
-        }
-    }
-
-    private func isBefore(_ one: Int, _ other: Int) -> Bool {
-        (heap[one].atNs, heap[one].number) < (heap[other].atNs, heap[other].number)
     }
 }

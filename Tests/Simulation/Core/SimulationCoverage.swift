@@ -66,6 +66,7 @@ struct SimulationCoverage: Sendable {
         case dropped = "fault: the store drops a counter"
         case lostCounter = "a replica notices that a counter is gone"
         case restoredDrop = "a dropped counter is compared with what a replica knew of it"
+        case countedCall = "a limit counts a call of a higher cost as 1"
         case summedMixed = "a window's sum is compared, beside reservations"
     }
 

@@ -188,12 +188,13 @@ struct SimulationLedger {
         var kept = Record(cost: entry.cost, idempotencyKey: idempotencyKey)
         for (charge, keys) in zip(charges, keys.charges) where !charge.isShadow {
             let quota = charge.quota
+            let units = quota.countsCalls ? 1 : entry.cost
             try demand(quota.windowStartMs <= nowMs && nowMs < quota.windowEndMs, "another window")
             kept.charges.append((keys[0], quota))
             kept.untilMs = max(kept.untilMs, Self.countsUntilMs(quota, nowMs: nowMs))
             switch quota.algorithm {
             case .fixedWindow, .slidingWindow:
-                windows[keys[0], default: 0] += entry.cost * count
+                windows[keys[0], default: 0] += units * count
                 var used = windows[keys[0]] ?? 0
                 if quota.algorithm == .slidingWindow {
                     let lengthMs = quota.previousLengthMs
@@ -204,7 +205,7 @@ struct SimulationLedger {
             case .tokenBucket:
                 // A bucket does not leak while time is set back.
                 let atMs = max(nowMs, buckets[keys[0]]?.last?.atMs ?? 0)
-                buckets[keys[0], default: []].append(Drop(atMs: atMs, amount: entry.cost * count, record: record))
+                buckets[keys[0], default: []].append(Drop(atMs: atMs, amount: units * count, record: record))
                 var sum: Int64 = 0
                 for drop in (buckets[keys[0]] ?? []).reversed() {
                     sum += drop.amount
@@ -214,7 +215,7 @@ struct SimulationLedger {
             case .slidingLog:
                 let atMs = logTimeMs(keys[0], batch, reply, nowMs: nowMs)
                 let storeMs = batch.isStoreBehind ? reply.timeMs : nowMs
-                logs[keys[0], default: []].append(Drop(atMs: atMs, amount: entry.cost * count, record: record))
+                logs[keys[0], default: []].append(Drop(atMs: atMs, amount: units * count, record: record))
                 let used = (logs[keys[0]] ?? []).reduce(0) {
                     $0 + ($1.atMs + quota.lengthMs > storeMs ? $1.amount : 0)
                 }
@@ -236,13 +237,13 @@ struct SimulationLedger {
     private mutating func settle(_ key: [UInt8], _ settlement: Batch.Settlement) {
         guard var record = records[key] else { return }
         switch settlement {
-        case .commit(let cost): spend(&record, key, cost: cost)
+        case .commit(let cost): spend(&record, key, cost: cost, isCancelled: false)
         case .cancel:
             // A call that was never made may be asked for again.
             if !record.isCostSpent, let idempotencyKey = record.idempotencyKey {
                 idempotencyKeys.remove(idempotencyKey)
             }
-            spend(&record, key, cost: 0)
+            spend(&record, key, cost: 0, isCancelled: true)
             for charge in record.charges { slots[charge.key]?[key] = nil }
         case .release:
             for charge in record.charges { slots[charge.key]?[key] = nil }
@@ -250,13 +251,16 @@ struct SimulationLedger {
         records[key] = record
     }
 
-    private mutating func spend(_ record: inout Record, _ key: [UInt8], cost: Int64) {
+    private mutating func spend(_ record: inout Record, _ key: [UInt8], cost: Int64, isCancelled: Bool) {
         guard !record.isCostSpent else { return }
         record.isCostSpent = true
         for charge in record.charges {
+            // A call that was made counts, whatever it cost.
+            if charge.quota.countsCalls && !isCancelled { continue }
+            let units = charge.quota.countsCalls ? 1 : record.cost
             switch charge.quota.algorithm {
             case .fixedWindow, .slidingWindow:
-                windows[charge.key] = max(0, (windows[charge.key] ?? 0) + cost - record.cost)
+                windows[charge.key] = max(0, (windows[charge.key] ?? 0) + cost - units)
             case .tokenBucket:
                 for index in (buckets[charge.key] ?? []).indices where buckets[charge.key]?[index].record == key {
                     buckets[charge.key]?[index].amount = cost

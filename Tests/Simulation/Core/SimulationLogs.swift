@@ -33,7 +33,7 @@ struct SimulationLogs {
         for (limit, baseKey) in zip(question.limits, mixed.group.baseKeys) where limit.algorithm == .slidingLog {
             let isShared = judgesShare && limit.mode == .enforce && limit.onOutage == .local
             let admission = Admission(
-                replica: question.replica, outage: limiter.reconciler.outage, ms: nowMs, cost: question.cost,
+                replica: question.replica, outage: limiter.reconciler.outage, ms: nowMs, cost: question.units(limit),
                 isShared: isShared)
             admissions[baseKey, default: []].append(admission)
             let most = max(highestMaxima[baseKey] ?? 0, limit.max)

@@ -32,15 +32,15 @@ extension SimulationOracle {
         if let id = mixed.id { try judgeID(question, id, decision, demand) }
         switch decision.source {
         case .policy:
-            let most = question.limits.filter { $0.mode == .enforce && (!$0.isSlots || $0.max == 0) }
-                .map { Quota($0).capacity }.min()
-            try demand(!decision.allowed && question.cost > most ?? .max, "a rejection for ever")
+            let isTooMuch = question.limits.contains {
+                $0.mode == .enforce && question.units($0) > Quota($0).capacity
+            }
+            try demand(!decision.allowed && isTooMuch, "a rejection for ever")
         case .local: break
         case .shared:
             guard decision.allowed, !question.isPeek else { return }
             for (limit, look) in found where limit.mode == .enforce {
-                let unit = limit.isSlots ? 1 : question.cost
-                try demand(look.used >= unit && look.used <= look.max, "more than fits")
+                try demand(look.used >= question.units(limit) && look.used <= look.max, "more than fits")
             }
             if promises, let reservation = decision.reservation { promised.insert(reservation) }
             if let id = mixed.id {
@@ -122,7 +122,7 @@ extension SimulationOracle {
         }
         for (limit, baseKey) in zip(question.limits, mixed.group.baseKeys)
         where limit.algorithm == .fixedWindow && limit.window.lengthMs == Self.longWindowMs && limit.mode == .enforce {
-            atLeast[baseKey, default: 0] += question.cost
+            atLeast[baseKey, default: 0] += question.units(limit)
         }
     }
 

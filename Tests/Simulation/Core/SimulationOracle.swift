@@ -38,6 +38,9 @@ struct SimulationOracle {
             self.heldNs = heldNs
             self.mixed = mixed
         }
+
+        /// What it takes of this limit.
+        func units(_ limit: Limit) -> Int64 { limit.units(ofCost: cost) }
     }
 
     /// What checks with one id have in common.
@@ -257,24 +260,26 @@ struct SimulationOracle {
         try demand(decision.message.isEmpty == decision.allowed, "a message")
         switch decision.source {
         case .policy:
-            let most = question.limits.map(\.max).min() ?? 0
-            try demand(!decision.allowed && question.cost > most && decision.retryAfterMs == -1, "a rejection for ever")
+            let isTooMuch = question.limits.contains { question.units($0) > $0.max }
+            try demand(!decision.allowed && isTooMuch && decision.retryAfterMs == -1, "a rejection for ever")
         case .local:
             if !decision.allowed && !question.isPeek && question.waits {
-                count(question, looks) { $0.deniedUnconfirmed += question.cost }
+                count(question, looks) { $0.deniedUnconfirmed += question.units($0.limit) }
             }
-            if decision.allowed && !question.isPeek { count(question, looks) { $0.admittedUnshared += question.cost } }
+            if decision.allowed && !question.isPeek {
+                count(question, looks) { $0.admittedUnshared += question.units($0.limit) }
+            }
             if decision.allowed && !question.isPeek && question.waits {
-                count(question, looks) { $0.admittedUnconfirmed += question.cost }
+                count(question, looks) { $0.admittedUnconfirmed += question.units($0.limit) }
             }
             if decision.allowed && !question.isPeek {
                 let knowsTime = knowsTime[question.replica]
                 countAlone(question, looks, turns: turns)
                 count(question, looks) {
                     if knowsTime {
-                        $0.admittedLocally[question.replica] += question.cost
+                        $0.admittedLocally[question.replica] += question.units($0.limit)
                     } else {
-                        $0.admittedBlindly += question.cost
+                        $0.admittedBlindly += question.units($0.limit)
                     }
                 }
             }
@@ -299,24 +304,25 @@ struct SimulationOracle {
         _ question: Question, _ decision: Decision, _ looks: [Decision.LimitTrace],
         _ demand: (Bool, String) throws -> Void
     ) throws {
-        guard let binding = looks.first(where: { $0.rule == decision.rule }) else {
+        guard let (limit, binding) = zip(question.limits, looks).first(where: { $0.0.rule == decision.rule }) else {
             return try demand(false, "no binding limit")
         }
+        let found = zip(question.limits, looks)
         try demand(decision.limit == binding.max, "the maximum of another limit")
         try demand(decision.remaining == max(0, binding.max - binding.used), "what remains")
         if decision.allowed && !question.isPeek {
-            try demand(looks.allSatisfy { $0.used >= question.cost && $0.used <= $0.max }, "more than fits")
+            try demand(found.allSatisfy { $1.used >= question.units($0) && $1.used <= $1.max }, "more than fits")
             let outage = returns.current
-            count(question, looks) { $0.admitShared(question.cost, outage: outage) }
-            for (limit, look) in zip(question.limits, looks) {
-                usages[window(limit, question, look)]?.claims.append((look.used - question.cost, look.used))
+            count(question, looks) { $0.admitShared(question.units($0.limit), outage: outage) }
+            for (limit, look) in found {
+                usages[window(limit, question, look)]?.claims.append((look.used - question.units(limit), look.used))
             }
         } else if decision.allowed {
-            try demand(looks.allSatisfy { $0.used + question.cost <= $0.max }, "a peek at more than fits")
+            try demand(found.allSatisfy { $1.used + question.units($0) <= $1.max }, "a peek at more than fits")
         } else {
-            try demand(binding.used + question.cost > binding.max, "refused without need")
+            try demand(binding.used + question.units(limit) > binding.max, "refused without need")
         }
-        if !question.isPeek { count(question, looks) { $0.asked += question.cost } }
+        if !question.isPeek { count(question, looks) { $0.asked += question.units($0.limit) } }
     }
 
     private func window(_ limit: Limit, _ question: Question, _ look: Decision.LimitTrace) -> Window {
@@ -351,7 +357,7 @@ struct SimulationOracle {
         count(question, looks) { $0.views[question.replica].admitsAlone(turns: turns) }
         guard keepsState else { return }
         for (limit, look) in zip(question.limits, looks) {
-            unwritten[question.replica].admitted.append((window(limit, question, look), question.cost))
+            unwritten[question.replica].admitted.append((window(limit, question, look), question.units(limit)))
         }
     }
 

@@ -224,16 +224,49 @@ struct SimulationScenario {
 extension SimulationScenario {
     /// The same limits with other maxima.
     private func reloaded(_ random: inout SeededRandom) -> Policy {
-        func other(_ limit: Limit) -> Limit {
-            Limit(
-                container: limit.container, counter: limit.counter, window: limit.window,
-                max: random.one(of: [limit.max, limit.max / 2, limit.max + 1, 2 * limit.max]), scope: limit.scope,
-                rule: limit.rule, onDeny: limit.onDeny, algorithm: limit.algorithm, acrossGrants: limit.acrossGrants,
-                onOutage: limit.onOutage, mode: limit.mode)
+        policy.replacing { limit in
+            limit.with(max: random.one(of: [limit.max, limit.max / 2, limit.max + 1, 2 * limit.max]))
         }
-        return StoreModel.policy(
-            tools.flatMap { limits(of: $0).filter { $0.container != .allTools } }.map(other),
-            allTools: policy.allToolsLimits.map(other))
+    }
+
+    /// In some seeds limits count calls, whatever these cost. They draw from a stream of their own: all other seeds are
+    /// as they were.
+    mutating func countCalls(seed: UInt64) {
+        guard seed % 8 == 5, !isPlain else { return }
+        var random = SeededRandom(seed: seed ^ 0xCA11)
+        if costs == [1] { costs = [1, 2, 3, 7] }
+        let limits = policy.allToolsLimits + tools.flatMap { policy.tools[$0]?.limits ?? [] }
+        let rules = Set(limits.filter { !$0.isSlots && !random.once(in: 3) }.map(\.rule))
+        func counting(_ limit: Limit) -> Limit {
+            rules.contains(limit.rule) ? limit.with(counts: .calls) : limit
+        }
+        policy = policy.replacing(counting)
+        for index in episodes.indices {
+            if case .reload(let policy) = episodes[index].fault {
+                episodes[index].fault = .reload(policy.replacing(counting))
+            }
+        }
+    }
+}
+
+extension Policy {
+    /// The same tools with other limits.
+    fileprivate func replacing(_ change: (Limit) -> Limit) -> Policy {
+        // In order: the change may draw random numbers.
+        let limits = tools.keys.sorted().flatMap { (tools[$0]?.limits ?? []).map(change) }
+        return StoreModel.policy(limits, allTools: allToolsLimits.map(change))
+    }
+}
+
+extension Limit {
+    /// What a check of this cost takes of it.
+    func units(ofCost cost: Int64) -> Int64 { isSlots || counts == .calls ? 1 : cost }
+
+    fileprivate func with(max: Int64? = nil, counts: Counts? = nil) -> Limit {
+        Limit(
+            container: container, counter: counter, window: window, max: max ?? self.max, scope: scope, rule: rule,
+            onDeny: onDeny, algorithm: algorithm, burst: burst, holdMs: holdMs, acrossGrants: acrossGrants,
+            onOutage: onOutage, mode: mode, counts: counts ?? self.counts)
     }
 }
 
