@@ -57,8 +57,14 @@ struct BatchLedger {
             first = table[plan].firstEntry
             var entry = first
             while !entry.isNone {
-                if queue[queue.count - 1].entries[entry].joins(cost: cost, isPeek: isPeek) { return entry }
-                entry = queue[queue.count - 1].entries[entry].nextOfPlan
+                // Field by field: to call a method of the entry copies it, for every check.
+                let place = entry.place
+                if queue[queue.count - 1].entries[place].cost == cost,
+                    queue[queue.count - 1].entries[place].isPeek == isPeek
+                {
+                    return entry
+                }
+                entry = queue[queue.count - 1].entries[place].nextOfPlan
             }
         }
         let charges = table[rulesOf: plan].chargeWeight

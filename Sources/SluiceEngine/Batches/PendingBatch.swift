@@ -47,7 +47,7 @@ struct PendingBatch {
         var unanswered = 0
         var firstWaiter: Int
         var lastWaiter: Int
-        /// The next entry of the same plan, with another cost, if any.
+        /// The next entry of the same plan that checks share, with another cost, if any.
         var nextOfPlan = EntryIndex.none
         /// Whether it was sent, and for how many checks.
         var isSent = false
@@ -78,11 +78,6 @@ struct PendingBatch {
         var action: CheckAction { trackedCheck?.action ?? .check }
 
         var isHeartbeat: Bool { if case .heartbeat? = operation { true } else { false } }
-
-        /// Whether a check of the same plan can share this entry.
-        func joins(cost: Int64, isPeek: Bool) -> Bool {
-            self.cost == cost && self.isPeek == isPeek && operation == nil
-        }
     }
 
     struct Waiter {
