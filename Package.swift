@@ -187,6 +187,6 @@ let package = Package(
             ["sluicectl", "SluiceTerminal", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioPosix]),
         tests(
             "IntegrationTests", ["SluiceClient", "SluiceProcesses", "Support", nioCore], path: "Tests/Integration",
-            exclude: ["StockClients", "Envoy"]),
+            exclude: ["StockClients", "Envoy", "Plugs"]),
     ]
 )

@@ -22,6 +22,8 @@ extension Integration {
             ("cat faults", "shows the file of that run"),
             ("swift test", "it is what runs this test"),
             ("envoy -c", "it needs Envoy: tests run the same files with ports of their own"),
+            ("nginx -p", "it needs nginx with Lua: tests run the same file with ports of their own"),
+            ("haproxy -f", "it needs HAProxy: tests run the same file with ports of their own"),
             ("sluiced --socket /run/sluice/sluice.sock --grpc-socket", "needs /run/sluice; tests start the same"),
             ("install ", "installs into the system"),
             ("apt-get install", "installs into the system"),
@@ -64,7 +66,8 @@ extension Integration {
             wholePages + servedPages
             + [
                 "Sources/SluiceEngine/README.md", "Sources/SluiceRedis/README.md", "Sources/SluiceEnvoy/README.md",
-                "Sources/SluiceGRPC/README.md", "deploy/envoy/README.md", ".github/CONTRIBUTING.md",
+                "Sources/SluiceGRPC/README.md", "deploy/envoy/README.md", "deploy/lua/README.md",
+                ".github/CONTRIBUTING.md",
             ]
 
         private static func page(_ name: String) throws -> String {
