@@ -112,7 +112,7 @@ extension Integration {
                 (["PEEK", "g", "run", "RESERVE"], "BADARG PEEK"),
                 (["CHECK", "g", "run", "RESERVE", "RESERVE"], "BADARG RESERVE is given twice"),
                 (["HELLO", "4"], "NOPROTO"),
-                (["SELECT", "1"], "ERR DB index"),
+                (["SELECT", "2"], "ERR DB index"),
             ]
             for (words, error) in wrong {
                 guard case .error(let text) = try client.command(words) else {

@@ -45,6 +45,40 @@ import Testing
         #expect(try answer(&session, "AUTH", "secret") == "+OK\r\n")
         #expect(try answer(&session, "AUTH", "user", "secret") == "+OK\r\n")
         #expect(try answer(&session, "SELECT", "0") == "+OK\r\n")
+        #expect(!session.writer.namesFields)
+        #expect(try answer(&session, "SELECT", "1") == "+OK\r\n")
+        #expect(session.writer.namesFields)
+        #expect(try answer(&session, "CLIENT", "LIST").contains(" db=1 "))
+        #expect(try answer(&session, "SELECT", "0") == "+OK\r\n")
+        #expect(!session.writer.namesFields)
+        _ = try answer(&session, "HELLO", "3")
+        #expect(session.writer.namesFields)
+        _ = try answer(&session, "SELECT", "1")
+        #expect(try answer(&session, "RESET") == "+RESET\r\n")
+        #expect(session.writer == ReplyWriter(version: .resp2))
+    }
+
+    @Test mutating func transactions() throws {
+        for word in ["EXEC", "DISCARD"] {
+            #expect(try answer(&session, word) == "-ERR \(word) without MULTI, send the commands alone\r\n")
+        }
+        #expect(try answer(&session, "MULTI") == "+OK\r\n")
+        #expect(session.isInTransaction)
+        #expect(try answer(&session, "MULTI").hasPrefix("-ERR MULTI calls can not be nested"))
+        #expect(try answer(&session, "EXEC") == "*0\r\n")
+        #expect(!session.isInTransaction)
+        _ = try answer(&session, "MULTI")
+        session.noteRejected()
+        #expect(try answer(&session, "EXEC").hasPrefix("-EXECABORT nothing was run and nothing charged"))
+        _ = try answer(&session, "MULTI")
+        session.noteRejected()
+        #expect(try answer(&session, "DISCARD") == "+OK\r\n")
+        #expect(!session.isInTransaction)
+        _ = try answer(&session, "MULTI")
+        #expect(try answer(&session, "EXEC") == "*0\r\n")
+        _ = try answer(&session, "MULTI")
+        _ = try answer(&session, "RESET")
+        #expect(!session.isInTransaction)
     }
 
     @Test mutating func client() throws {
@@ -67,7 +101,7 @@ import Testing
         #expect(try answer(&session, "CONFIG", "GET", "save") == "*2\r\n$4\r\nsave\r\n$0\r\n\r\n")
         #expect(try answer(&session, "config", "get", "APPENDONLY") == "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n")
         #expect(try answer(&session, "CONFIG", "GET", "maxmemory") == "*0\r\n")
-        let all = "$4\r\nsave\r\n$0\r\n\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$9\r\ndatabases\r\n$1\r\n1\r\n"
+        let all = "$4\r\nsave\r\n$0\r\n\r\n$10\r\nappendonly\r\n$2\r\nno\r\n$9\r\ndatabases\r\n$1\r\n2\r\n"
         #expect(try answer(&session, "CONFIG", "GET", "*") == "*6\r\n" + all)
         #expect(try answer(&session, "CONFIG", "GET", "s*", "?ppend*y", "d*b*s") == "*6\r\n" + all)
         _ = try answer(&session, "HELLO", "3")
@@ -80,9 +114,9 @@ import Testing
     }
 
     @Test mutating func commands() throws {
-        #expect(try answer(&session, "COMMAND", "COUNT") == ":23\r\n")
-        #expect(try answer(&session, "COMMAND", "LIST").hasPrefix("*23\r\n$5\r\ncheck\r\n$4\r\npeek\r\n"))
-        #expect(try answer(&session, "COMMAND").hasPrefix("*23\r\n*10\r\n$5\r\ncheck\r\n:-3\r\n"))
+        #expect(try answer(&session, "COMMAND", "COUNT") == ":26\r\n")
+        #expect(try answer(&session, "COMMAND", "LIST").hasPrefix("*26\r\n$5\r\ncheck\r\n$4\r\npeek\r\n"))
+        #expect(try answer(&session, "COMMAND").hasPrefix("*26\r\n*10\r\n$5\r\ncheck\r\n:-3\r\n"))
         #expect(
             try answer(&session, "COMMAND", "INFO", "Check", "get", "ping")
                 == "*3\r\n*10\r\n$5\r\ncheck\r\n:-3\r\n*2\r\n+write\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n*-1\r\n"
@@ -108,8 +142,8 @@ import Testing
             let value = try #require(try parser.next(in: &output))
             #expect(output.readableBytes == 0)
             switch value {
-            case .map(let pairs): #expect(pairs.count == 23)
-            case .array(let elements): #expect(elements.count == 46)
+            case .map(let pairs): #expect(pairs.count == 26)
+            case .array(let elements): #expect(elements.count == 52)
             default: Issue.record("neither a map nor an array")
             }
         }

@@ -15,6 +15,31 @@ import Testing
         )
     }
 
+    /// What a client makes of a flat list is what RESP3 has as a map.
+    @Test func withNamesInRESP2() {
+        var output = ByteBuffer()
+        var fields = Self.allowed
+        let writer = ReplyWriter(version: .resp2, namesFields: true)
+        writer.writeDecision(fields, to: &output)
+        let map = written(.resp3) { $0.writeDecision(fields, to: &$1) }
+        #expect(String(buffer: output) == map.replacing("%9\r\n", with: "*18\r\n", maxReplacements: 1))
+        output.clear()
+        fields.reservation = "r"
+        fields.trace = []
+        writer.writeDecision(fields, to: &output)
+        #expect(String(buffer: output).hasPrefix("*22\r\n"))
+        #expect(String(buffer: output).hasSuffix("$11\r\nreservation\r\n$1\r\nr\r\n$5\r\ntrace\r\n*0\r\n"))
+    }
+
+    /// The page's table has every code word, and says of each whether to try again.
+    @Test func everyCodeWordIsOnThePage() throws {
+        let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path
+        let page = try String(contentsOfFile: "\(folder)/../../Sources/SluiceProtocol/README.md", encoding: .utf8)
+        let rows = page.split(separator: "\n").compactMap { $0.firstMatch(of: #/^\| `([A-Z]+)` \|.*\| (yes|no)[ |]/#) }
+        #expect(Set(rows.map { String($0.1) }) == Set(ErrorCode.allCases.map(\.rawValue)))
+        #expect(rows.filter { $0.2 == "yes" }.map { String($0.1) } == ["BUSY"])
+    }
+
     @Test func anAllowedCheckInRESP3() {
         #expect(
             written(.resp3) { $0.writeDecision(Self.allowed, to: &$1) }

@@ -48,7 +48,11 @@ import Testing
                 == .connection(.hello(version: .resp3, name: "me")))
         #expect(try parsed("AUTH", "secret") == .connection(.auth))
         #expect(try parsed("AUTH", "user", "secret") == .connection(.auth))
-        #expect(try parsed("SELECT", "0") == .connection(.select))
+        #expect(try parsed("SELECT", "0") == .connection(.select(namesFields: false)))
+        #expect(try parsed("SELECT", "1") == .connection(.select(namesFields: true)))
+        #expect(try parsed("multi") == .connection(.multi))
+        #expect(try parsed("EXEC") == .connection(.exec))
+        #expect(try parsed("DISCARD") == .connection(.discard))
         #expect(try parsed("QUIT") == .connection(.quit))
         #expect(try parsed("RESET") == .connection(.reset))
     }
@@ -57,7 +61,7 @@ import Testing
         (
             ["get", "x"],
             "-ERR unknown command 'get', send one of CHECK, PEEK, COMMIT, CANCEL, RELEASE, CHARGE, REFUND, CL.THROTTLE, COUNTERS, CLEAR, "
-                + "EXPLAIN, POLICY, INFO, PING, ECHO, HELLO, AUTH, SELECT, CLIENT, COMMAND, CONFIG, RESET, QUIT\r\n"
+                + "EXPLAIN, POLICY, INFO, PING, ECHO, HELLO, AUTH, SELECT, CLIENT, COMMAND, CONFIG, MULTI, EXEC, DISCARD, RESET, QUIT\r\n"
         ),
         (
             ["commit", "g", "r"],
@@ -95,8 +99,8 @@ import Testing
             ["HELLO", "3", "AUTH", "u"],
             "-ERR Syntax error in HELLO option 'AUTH', send AUTH user password or SETNAME name\r\n"
         ),
-        (["SELECT", "1"], "-ERR DB index is out of range, send SELECT 0, there is no other\r\n"),
-        (["SELECT", "x"], "-ERR DB index is out of range, send SELECT 0, there is no other\r\n"),
+        (["SELECT", "2"], "-ERR DB index is out of range, send SELECT 0, or 1 for replies with names\r\n"),
+        (["SELECT", "x"], "-ERR DB index is out of range, send SELECT 0, or 1 for replies with names\r\n"),
         (
             ["CLIENT", "KILL"],
             "-ERR unknown subcommand or wrong number of arguments for 'KILL', send CLIENT ID, GETNAME, SETNAME name, "

@@ -63,6 +63,34 @@ import Testing
         #expect(whole?.hasSuffix("+OK\r\n") == true)
     }
 
+    /// Clients send a transaction in one piece, and take what comes before the answer to EXEC for queued.
+    @Test func nothingOfATransactionIsRun() throws {
+        let all = "CHECK g run\r\nMULTI\r\nCHECK g run\r\nCHECK g\r\nCHARGE g run 5\r\nPING\r\nEXEC\r\nCHECK g run\r\n"
+        try peer.send(all)
+        rig.answerAll()
+        var text = try peer.received()
+        #expect(Peer.remaining(in: text) == [Self.max - 1, Self.max - 2])
+        #expect(text.components(separatedBy: "-ERR not run and not charged").count == 4)
+        #expect(text.contains("+OK\r\n-ERR not run") && text.contains("-EXECABORT nothing was run"))
+        // However it comes, and until it ends.
+        for byte in Array("MULTI\r\nCHECK g run\r\nDISCARD\r\n".utf8) { try peer.send([byte]) }
+        text = try peer.received()
+        #expect(text.hasPrefix("+OK\r\n-ERR not run") && text.hasSuffix("\r\n+OK\r\n"))
+        try peer.send("CHECK g run\r\n")
+        rig.answerAll()
+        #expect(try peer.remaining() == [Self.max - 3])
+    }
+
+    /// A check that waits is answered in the form of its time.
+    @Test func namesComeFromTheNextCheckOn() throws {
+        try peer.send("CHECK g run\r\nSELECT 1\r\nCHECK g run\r\nSELECT 0\r\nCHECK g run\r\n")
+        rig.answerAll()
+        let text = try peer.received()
+        #expect(text.hasPrefix("*9\r\n:1\r\n"))
+        #expect(text.components(separatedBy: "*18\r\n$7\r\nallowed\r\n:1\r\n").count == 2)
+        #expect(text.components(separatedBy: "*9\r\n:1\r\n").count == 3)
+    }
+
     // MARK: - Room
 
     /// At the bound nothing more is taken and nothing more is read, until answers have gone out.

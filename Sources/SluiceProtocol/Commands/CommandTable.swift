@@ -186,7 +186,8 @@ enum CommandTable {
                 ArgumentDescription(name: "username", isOptional: true), ArgumentDescription(name: "password"),
             ]),
         CommandDescription(
-            name: "select", minimumCount: 2, maximumCount: 2, summary: "Selects database 0, the only one.",
+            name: "select", minimumCount: 2, maximumCount: 2,
+            summary: "0: a decision is an array; 1: its fields have names, in RESP2, too. There is no other.",
             arguments: [ArgumentDescription(name: "index", kind: .integer)]),
         CommandDescription(
             name: "client", minimumCount: 2, summary: "Names and describes this connection.",
@@ -197,6 +198,12 @@ enum CommandTable {
         CommandDescription(
             name: "config", minimumCount: 2, summary: "Answers what common tools ask: CONFIG GET pattern.",
             arguments: [subcommand, more]),
+        CommandDescription(
+            name: "multi", minimumCount: 1, maximumCount: 1,
+            summary: "Begins a transaction, in which no command is run."),
+        CommandDescription(
+            name: "exec", minimumCount: 1, maximumCount: 1, summary: "Ends it: nothing was run, nothing was charged."),
+        CommandDescription(name: "discard", minimumCount: 1, maximumCount: 1, summary: "Ends it."),
         CommandDescription(
             name: "reset", minimumCount: 1, maximumCount: 1, summary: "Returns to RESP2 and takes the name away."),
         CommandDescription(

@@ -13,6 +13,9 @@ enum ConnectionParser {
         case "client": return .client(try client(arguments, bytes))
         case "command": return .command(try command(arguments, bytes))
         case "config": return try config(arguments, bytes)
+        case "multi": return .multi
+        case "exec": return .exec
+        case "discard": return .discard
         case "reset": return .reset
         case "quit": return .quit
         default: preconditionFailure("the table has a command that no parser knows: \(name)")
@@ -50,10 +53,10 @@ enum ConnectionParser {
     private static func select(
         _ arguments: [Range<Int>], _ bytes: Span<UInt8>
     ) throws(RequestError) -> ConnectionRequest {
-        guard readDigits(bytes, in: arguments[1], maximum: 0) == 0 else {
-            throw RequestError(.error, "DB index is out of range, send SELECT 0, there is no other")
+        guard let database = readDigits(bytes, in: arguments[1], maximum: 1) else {
+            throw RequestError(.error, "DB index is out of range, send SELECT 0, or 1 for replies with names")
         }
-        return .select
+        return .select(namesFields: database == 1)
     }
 
     private static func client(

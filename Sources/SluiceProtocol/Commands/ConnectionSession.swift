@@ -18,6 +18,13 @@ package struct ConnectionSession: Sendable {
     package private(set) var version = RESPVersion.resp2
     /// The client's name; empty if it gave none. Printable ASCII without spaces.
     package private(set) var name = ""
+    /// Whether the fields of a decision have names in RESP2, too.
+    package private(set) var namesFields = false
+    /// Between `MULTI` and `EXEC` or `DISCARD`. No command is run then: a client takes what is answered for queued, so
+    /// what was charged would be lost to it.
+    package private(set) var isInTransaction = false
+    /// Whether a command was rejected in this transaction.
+    private var hasRejected = false
 
     package init(id: Int64, serverVersion: String) {
         self.id = id
@@ -25,7 +32,10 @@ package struct ConnectionSession: Sendable {
     }
 
     /// Writes replies in the form that this connection wants now.
-    package var writer: ReplyWriter { ReplyWriter(version: version) }
+    package var writer: ReplyWriter { ReplyWriter(version: version, namesFields: namesFields) }
+
+    /// A command of a transaction was answered with an error.
+    package mutating func noteRejected() { hasRejected = true }
 
     /// Writes the answer to a request; `input` is the buffer that the request was parsed from, with its frame still in
     /// it.
@@ -39,19 +49,53 @@ package struct ConnectionSession: Sendable {
             self.version = version ?? self.version
             self.name = name ?? self.name
             writeHello(to: &output)
-        case .auth, .select: writer.writeOK(to: &output)
+        case .auth: writer.writeOK(to: &output)
+        case .select(let namesFields):
+            self.namesFields = namesFields
+            writer.writeOK(to: &output)
         case .client(let request): answer(request, to: &output)
         case .command(let request): writeCommands(request, in: input, to: &output)
         case .configGet(let patterns): writeSettings(patterns, to: &output)
+        case .multi, .exec, .discard: answerTransaction(request, to: &output)
         case .reset:
             version = .resp2
             name = ""
+            namesFields = false
+            isInTransaction = false
             writer.writeSimpleString("RESET", to: &output)
         case .quit:
             writer.writeOK(to: &output)
             return .closeAfterReply
         }
         return .goOn
+    }
+
+    /// In the words of Redis, so that clients know where they are: they send the commands without waiting for the answer to
+    /// `MULTI`.
+    private mutating func answerTransaction(_ request: ConnectionRequest, to output: inout ByteBuffer) {
+        switch (request, isInTransaction) {
+        case (.multi, true):
+            writer.writeError(.error, "MULTI calls can not be nested, send EXEC or DISCARD", to: &output)
+        case (.multi, false):
+            isInTransaction = true
+            hasRejected = false
+            writer.writeOK(to: &output)
+        case (.exec, false): writer.writeError(.error, "EXEC without MULTI, send the commands alone", to: &output)
+        case (.exec, true):
+            isInTransaction = false
+            if hasRejected {
+                writer.writeError(
+                    .transactionAborted,
+                    "nothing was run and nothing charged: there are no transactions here, send commands without MULTI",
+                    to: &output)
+            } else {
+                writer.writeArrayHeader(0, to: &output)
+            }
+        case (_, false): writer.writeError(.error, "DISCARD without MULTI, send the commands alone", to: &output)
+        case (_, true):
+            isInTransaction = false
+            writer.writeOK(to: &output)
+        }
     }
 
     private func writeHello(to output: inout ByteBuffer) {
@@ -82,14 +126,14 @@ package struct ConnectionSession: Sendable {
             writer.writeOK(to: &output)
         case .info, .list:
             // The list contains only this connection: not every caller may see the others.
-            writer.writeText("id=\(id) name=\(name) db=0 resp=\(version.rawValue)\n", to: &output)
+            writer.writeText("id=\(id) name=\(name) db=\(namesFields ? 1 : 0) resp=\(version.rawValue)\n", to: &output)
         case .advice: writer.writeOK(to: &output)
         }
     }
 
-    /// Settings that tools read before they start, redis-benchmark above all: nothing is saved, and there is one
-    /// database.
-    private static let settings = [("save", ""), ("appendonly", "no"), ("databases", "1")]
+    /// Settings that tools read before they start, redis-benchmark above all: nothing is saved, and a database
+    /// only says how decisions are answered.
+    private static let settings = [("save", ""), ("appendonly", "no"), ("databases", "2")]
 
     private func writeSettings(_ patterns: [String], to output: inout ByteBuffer) {
         let found = Self.settings.filter { setting in

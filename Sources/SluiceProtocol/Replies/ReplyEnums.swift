@@ -5,7 +5,7 @@ package enum RESPVersion: Int, Sendable {
 }
 
 /// The code word that begins an error reply, for a program to branch on.
-package enum ErrorCode: String, Sendable {
+package enum ErrorCode: String, Sendable, CaseIterable {
     /// The request makes no sense as a command, or the frame is malformed.
     case error = "ERR"
     /// The command is known and one of its arguments is wrong.
@@ -18,6 +18,8 @@ package enum ErrorCode: String, Sendable {
     case noPermission = "NOPERM"
     /// `HELLO` asked for an unsupported version of RESP.
     case noProtocol = "NOPROTO"
+    /// `EXEC` after commands that were not run.
+    case transactionAborted = "EXECABORT"
 }
 
 /// The verdict of a decision, as the field `verdict` carries it.

@@ -48,7 +48,8 @@ package struct DecisionFields: Sendable, Equatable {
 
 extension ReplyWriter {
     /// Writes a decision: in RESP2 an array of nine elements, followed by the reservation and the trace if they were
-    /// requested; in RESP3 a map of the same in the same order. It allocates only to make `output` grow.
+    /// requested; in RESP3 a map of the same in the same order, and in RESP2 with names what a map is there: names and
+    /// values in turn. It allocates only to make `output` grow.
     package func writeDecision(_ fields: borrowing DecisionFields, to output: inout ByteBuffer) {
         writeDecision(
             allowed: fields.allowed, limit: fields.limit, remaining: fields.remaining,
@@ -63,13 +64,12 @@ extension ReplyWriter {
         rule: String, source: ReplySource, message: String = "", waitMs: Int64? = nil, waitRange: Range<Int>? = nil,
         reservation: String? = nil, trace: [TraceEntry]? = nil, to output: inout ByteBuffer
     ) {
-        let isMap = version == .resp3
+        let isMap = namesFields
         let textBytes = rule.utf8.count + message.utf8.count + (reservation?.utf8.count ?? 0)
         output.writeWithUnsafeMutableBytes(minimumWritableBytes: Self.fixedDecisionBytes + textBytes) { bytes in
             var raw = RawOutput(bytes)
-            raw.integer(
-                isMap ? UInt8(ascii: "%") : UInt8(ascii: "*"), 9 + (reservation == nil ? 0 : 1) + (trace == nil ? 0 : 1)
-            )
+            let count: Int64 = 9 + (reservation == nil ? 0 : 1) + (trace == nil ? 0 : 1)
+            if isMap { raw.mapHeader(count, version) } else { raw.integer(UInt8(ascii: "*"), count) }
             if isMap { raw.text("$7\r\nallowed\r\n") }
             raw.text(allowed ? ":1\r\n" : ":0\r\n")
             if isMap { raw.text("$5\r\nlimit\r\n") }
@@ -106,7 +106,7 @@ extension ReplyWriter {
     private static let fixedDecisionBytes = 512
 
     private func writeTrace(_ trace: [TraceEntry], to output: inout ByteBuffer) {
-        if version == .resp3 { output.writeStaticString("$5\r\ntrace\r\n") }
+        if namesFields { output.writeStaticString("$5\r\ntrace\r\n") }
         writeArrayHeader(trace.count, to: &output)
         for entry in trace {
             writeArrayHeader(4, to: &output)
@@ -119,6 +119,14 @@ extension ReplyWriter {
 }
 
 extension RawOutput {
+    @inline(__always)
+    mutating func mapHeader(_ count: Int64, _ version: RESPVersion) {
+        switch version {
+        case .resp2: integer(UInt8(ascii: "*"), count * 2)
+        case .resp3: integer(UInt8(ascii: "%"), count)
+        }
+    }
+
     @inline(__always)
     mutating func bulkString(_ text: String) {
         integer(UInt8(ascii: "$"), Int64(text.utf8.count))

@@ -1,13 +1,16 @@
 package import NIOCore
 
-/// Writes replies into a buffer, in the version of RESP that the connection had when the request was read.
+/// Writes replies into a buffer, in the form that the connection had when the request was read.
 ///
-/// A value of two bytes: keep one with each waiting request, since a `HELLO` may follow it.
+/// A value of two bytes: keep one with each waiting request, since a `HELLO` or a `SELECT` may follow it.
 package struct ReplyWriter: Sendable, Equatable {
-    package var version: RESPVersion
+    package let version: RESPVersion
+    /// Whether the fields of a decision have names: always in RESP3, in RESP2 after `SELECT 1`.
+    package let namesFields: Bool
 
-    package init(version: RESPVersion) {
+    package init(version: RESPVersion, namesFields: Bool = false) {
         self.version = version
+        self.namesFields = namesFields || version == .resp3
     }
 
     /// An error: its code word and one sentence. Line ends in the sentence become spaces, so that the framing stays

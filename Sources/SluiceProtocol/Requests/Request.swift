@@ -191,13 +191,24 @@ package enum ConnectionRequest: Sendable, Equatable {
     case hello(version: RESPVersion?, name: String?)
     /// `AUTH`; credentials are dropped while parsing.
     case auth
-    /// `SELECT 0`.
-    case select
+    /// `SELECT 0`, or `SELECT 1` for replies with names: clients select their database again on each new connection.
+    case select(namesFields: Bool)
     case client(Client)
     case command(Command)
     case configGet(patterns: [String])
+    case multi
+    case exec
+    case discard
     case reset
     case quit
+
+    /// Whether it is carried out between `MULTI` and `EXEC`.
+    package var concernsTransactions: Bool {
+        switch self {
+        case .multi, .exec, .discard, .reset, .quit: true
+        default: false
+        }
+    }
 }
 
 /// A wrong argument or an unknown command: the error is sent and the connection stays open.
@@ -210,6 +221,12 @@ package struct RequestError: Error, Equatable, Sendable {
         self.code = code
         self.sentence = sentence
     }
+
+    /// For a command between `MULTI` and `EXEC`.
+    package static let inTransaction = RequestError(
+        .error,
+        "not run and not charged: there are no transactions here, send commands without MULTI (in redis-py "
+            + "pipeline(transaction=False))")
 
     static func badArgument(_ sentence: String) -> RequestError { RequestError(.badArgument, sentence) }
 }

@@ -239,6 +239,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
 
     /// Handles one frame. A check is decided together with those after it; anything else at once, after all before it.
     private func take(_ next: RequestFramer.Next, now: ClockReading) {
+        if session.isInTransaction { return takeInTransaction(next) }
         if case .check(let check) = next {
             host.gather(check, in: input)
             if host.hasGatheredAll { decideGathered(now: now) }
@@ -249,6 +250,20 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         case .check, .incomplete: break
         case .other(let request): take(request, now: now)
         case .wrong(let error): reject(error)
+        }
+    }
+
+    /// Runs nothing but what ends the transaction.
+    private func takeInTransaction(_ next: RequestFramer.Next) {
+        switch next {
+        case .incomplete: break
+        case .other(.connection(let request)) where request.concernsTransactions: take(request)
+        case .check, .other:
+            session.noteRejected()
+            reject(.inTransaction)
+        case .wrong(let error):
+            session.noteRejected()
+            reject(error)
         }
     }
 

@@ -24,6 +24,15 @@ async function main() {
   const calls = Array.from({ length: 1000 }, () => client.sendCommand(['CHECK', grant, 'big']));
   const left = (await Promise.all(calls)).map((reply) => reply[2]);
   left.forEach((value, index) => assert.strictEqual(value, left[0] - index));
+  // A transaction is an error, and nothing is charged.
+  const transaction = client.multi().addCommand(['CHECK', grant, 'big']).addCommand(['CHECK', grant, 'big']);
+  await assert.rejects(transaction.exec(), /not charged|EXECABORT/);
+  assert.strictEqual((await client.sendCommand(['PEEK', grant, 'big']))[2], left[999]);
+  const named = redis.createClient({ socket: { path }, database: 1 });
+  await named.connect();
+  const flat = await named.sendCommand(['PEEK', grant, 'run']);
+  assert.deepStrictEqual(flat.slice(0, 4), ['allowed', 0, 'limit', 10]);
+  await named.quit();
   assert.strictEqual(await client.echo('still here'), 'still here');
   await client.quit();
   console.log(`ok node-redis ${version}`);

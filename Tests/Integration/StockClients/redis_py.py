@@ -53,8 +53,30 @@ def blocking(name, **options):
     assert left == list(range(left[0], left[0] - 2000, -1)), left[:5]
     assert client.echo("still here") == "still here"
     assert client.info()["sluice_version"]
+    transaction(client, grant)
     client.close()
+    if options.get("protocol") == 2:
+        named = redis.Redis(unix_socket_path=PATH, decode_responses=True, db=1, **options)
+        flat = named.execute_command("PEEK", grant, "run")
+        assert isinstance(flat, list) and flat[::2] == FIELDS and flat[1] == 0 and flat[11] == "limit", flat
+        named.connection_pool.disconnect()
+        assert named.execute_command("PEEK", grant, "big")[:2] == ["allowed", 1]
+        named.close()
     ok(name)
+
+
+def transaction(client, grant):
+    """What `pipeline()` is by default: an error, and nothing is charged."""
+    before = fields(client.execute_command("PEEK", grant, "big"))["remaining"]
+    pipeline = client.pipeline()
+    for _ in range(3):
+        pipeline.execute_command("CHECK", grant, "big")
+    try:
+        pipeline.execute()
+        raise AssertionError("no error")
+    except redis.ResponseError as error:
+        assert "not charged" in str(error) and "transaction=False" in str(error), error
+    assert fields(client.execute_command("PEEK", grant, "big"))["remaining"] == before
 
 
 async def asynchronous():

@@ -82,10 +82,10 @@ def test_without_a_timeout_nothing_bounds_the_wait(shared_sidecar: Sidecar) -> N
     assert timeout is None or timeout > 1
 
 
-def test_a_transaction_is_an_error_though_the_check_is_charged(shared_sidecar: Sidecar, grant: str) -> None:
+def test_a_transaction_is_an_error_and_charges_nothing(shared_sidecar: Sidecar, grant: str) -> None:
     client = redis.Redis(**right(shared_sidecar.path, socket_timeout=20))
-    with pytest.raises(redis.ResponseError, match="EXEC"):
+    with pytest.raises(redis.ResponseError, match="not charged.*transaction=False"):
         client.pipeline().execute_command("CHECK", grant, "run").execute()
-    assert shared_sidecar.used(grant, "run") == [1]
+    assert shared_sidecar.used(grant, "run") == [0]
     [answer] = client.pipeline(transaction=False).execute_command("CHECK", grant, "run").execute()
-    assert (answer["remaining"] if isinstance(answer, dict) else answer[2]) == 8
+    assert (answer["remaining"] if isinstance(answer, dict) else answer[2]) == 9
