@@ -4,7 +4,7 @@ import Testing
 
 extension Integration {
     /// What deploy/ has for gateways without Envoy: nginx and HAProxy with Lua, each with its configuration there and real HTTP
-    /// requests. `scripts/plugs` installs what they need; what is not there is skipped, and the run says so.
+    /// requests; Go and Node with what their pages show. `scripts/plugs` installs what they need; what is not there is skipped, and the run says so.
     @Suite struct Plugs {
         private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("Plugs").path
@@ -13,7 +13,10 @@ extension Integration {
         private static let installed =
             ProcessInfo.processInfo.environment["SLUICE_TEST_PLUGS"] ?? "\(ShellSession.repository)/.build/plugs"
 
-        static let tries = ["proxies.py nginx", "proxies.py haproxy", "proxies.py haproxy-2.8"]
+        static let tries = [
+            "proxies.py nginx", "proxies.py haproxy", "proxies.py haproxy-2.8", "callers.py redigo", "callers.py go-redis",
+            "callers.py node",
+        ]
 
         @Test(arguments: tries)
         func works(_ words: String) async throws {
@@ -28,7 +31,7 @@ extension Integration {
             let ending = try await run.wait(timeout: .seconds(280))
             if ending == .exited(status: 77) {
                 let reason = run.output.split(whereSeparator: \.isNewline).last.map(String.init) ?? "?"
-                print("plugs: SKIPPED \(words): \(reason), scripts/plugs installs it")
+                print("plugs: SKIPPED \(words): \(reason)")
                 try Test.cancel("\(reason)")
             }
             let lines = run.output.split(whereSeparator: \.isNewline)

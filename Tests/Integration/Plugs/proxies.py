@@ -19,9 +19,9 @@ NAME = sys.argv[1]
 KIND = "nginx" if NAME == "nginx" else "haproxy"
 PROGRAM = os.path.join(INSTALLED, "haproxy-2.8/haproxy") if NAME == "haproxy-2.8" else find(KIND)
 if not PROGRAM or not os.access(PROGRAM, os.X_OK):
-    skip(f"there is no {NAME}")
+    skip(f"there is no {NAME}, scripts/plugs installs it")
 if KIND == "nginx" and not os.path.exists("/usr/lib/nginx/modules/ngx_http_lua_module.so"):
-    skip("there is no libnginx-mod-http-lua")
+    skip("there is no libnginx-mod-http-lua, scripts/plugs installs it")
 
 
 def proxy(path: str, backend: Backend, **options: Any) -> Proxy:
