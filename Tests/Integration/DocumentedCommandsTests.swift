@@ -22,6 +22,7 @@ extension Integration {
             ("cat faults", "shows the file of that run"),
             ("swift test", "it is what runs this test"),
             ("envoy -c", "it needs Envoy: tests run the same files with ports of their own"),
+            ("scripts/plugs", "it installs proxies and clients, and takes minutes; its parts are tests here"),
             ("nginx -p", "it needs nginx with Lua: tests run the same file with ports of their own"),
             ("haproxy -f", "it needs HAProxy: tests run the same file with ports of their own"),
             ("sluiced --socket /run/sluice/sluice.sock --grpc-socket", "needs /run/sluice; tests start the same"),

@@ -3,8 +3,8 @@ import Support
 import Testing
 
 extension Integration {
-    /// What deploy/ has for gateways without Envoy: nginx and HAProxy with Lua, each with its configuration there and real HTTP
-    /// requests; Go and Node with what their pages show. `scripts/plugs` installs what they need; what is not there is skipped, and the run says so.
+    /// What deploy/ has for gateways without Envoy: nginx and HAProxy with Lua, each with its configuration there and real
+    /// HTTP requests; Go and Node with what their pages show. `scripts/plugs` installs what they need; what is not there is skipped, and the run says so.
     @Suite struct Plugs {
         private static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
             .appendingPathComponent("Plugs").path
@@ -14,20 +14,38 @@ extension Integration {
             ProcessInfo.processInfo.environment["SLUICE_TEST_PLUGS"] ?? "\(ShellSession.repository)/.build/plugs"
 
         static let tries = [
-            "proxies.py nginx", "proxies.py haproxy", "proxies.py haproxy-2.8", "callers.py redigo", "callers.py go-redis",
-            "callers.py node",
+            "proxies.py nginx", "proxies.py haproxy", "proxies.py haproxy-2.8",
+            "mcp_clients.py nginx", "mcp_clients.py haproxy",
+            "callers.py redigo", "callers.py go-redis", "callers.py node",
         ]
+
+        /// The MCP SDK and its clients are where `scripts/envoy` puts them.
+        private static let envoy =
+            ProcessInfo.processInfo.environment["SLUICE_TEST_ENVOY"] ?? "\(ShellSession.repository)/.build/envoy"
+
+        private static func process(_ words: [String]) throws -> ChildProcess {
+            let own = "\(words[0] == "mcp_clients.py" ? envoy : installed)/venv/bin/python"
+            return try ChildProcess(
+                FileManager.default.isExecutableFile(atPath: own) ? own : "python3",
+                ["\(folder)/\(words[0])"] + words.dropFirst(),
+                environment: ["SLUICE_TEST_SLUICED": try SidecarProcess.program(), "SLUICE_TEST_PLUGS": installed])
+        }
+
+        /// The table of deploy's page is the one that `scripts/plugs --faults` prints.
+        @Test func faultsAreMeasured() async throws {
+            let run = try Self.process(["faults.py", "--rounds", "1", "--plug", "Python"])
+            // It ends with 1 where an answer took too long, as on a machine that is busy.
+            _ = try await run.wait(timeout: .seconds(200))
+            let lines = run.output.split(whereSeparator: \.isNewline)
+            #expect(lines.count == 3 && lines.last?.hasPrefix("| Python |") == true, "\(run.output)\(run.errors)")
+            #expect(lines.last?.hasSuffix("| none |") == true, "\(run.output)")
+            let page = try String(contentsOfFile: "\(ShellSession.repository)/deploy/README.md", encoding: .utf8)
+            #expect(page.contains("\(lines.first ?? "?")\n"))
+        }
 
         @Test(arguments: tries)
         func works(_ words: String) async throws {
-            let own = "\(Self.installed)/venv/bin/python"
-            let script = words.split(separator: " ").map(String.init)
-            let run = try ChildProcess(
-                FileManager.default.isExecutableFile(atPath: own) ? own : "python3",
-                ["\(Self.folder)/\(script[0])"] + script.dropFirst(),
-                environment: [
-                    "SLUICE_TEST_SLUICED": try SidecarProcess.program(), "SLUICE_TEST_PLUGS": Self.installed,
-                ])
+            let run = try Self.process(words.split(separator: " ").map(String.init))
             let ending = try await run.wait(timeout: .seconds(280))
             if ending == .exited(status: 77) {
                 let reason = run.output.split(whereSeparator: \.isNewline).last.map(String.init) ?? "?"

@@ -14,7 +14,7 @@
 -- txn.sluice_ratelimit_policy, the verdict in txn.sluice_verdict.
 local Sluice = require("sluice")
 
--- A connection of HAProxy, for one check: its sockets belong to the request that opened them, so none is kept.
+-- A connection of HAProxy, for one check: an idle one would run into the time-out that was set for its answer.
 local Connection = {}
 Connection.__index = Connection
 

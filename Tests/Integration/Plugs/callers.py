@@ -42,6 +42,8 @@ def faults(client: Client, sidecar: Sidecar, redis: Redis) -> None:
     check([d["rule"] for d in decisions] == ["(timeout)"] * 2, "stopped: no answer in time", decisions)
     check(decisions[0]["status"] == 503 and decisions[0]["headers"] == {"Retry-After": "1"}, "a 503 with Retry-After", decisions)
     wait_until("it answers again", lambda: quick.check("bob", "free")["allowed"])
+    sidecar.restart()
+    wait_until("it answers after a restart", lambda: quick.check("bob", "free")["allowed"])
     quick.close()
     # Some clients ask something else first on a new connection, so a check may not have been sent at all.
     [counted] = sidecar.used("bob", "big")

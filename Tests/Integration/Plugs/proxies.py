@@ -192,6 +192,11 @@ def stubs(backend: Backend) -> None:
     wait_until("after all that an admission passes", lambda: gate.ask("/tools/run").status == 200)
     stub.close()
     gate.close()
+    if KIND == "haproxy":
+        # As if the action had failed: HAProxy goes on then.
+        gate = proxy(stub.path, backend, without="    http-request lua.sluice unless is_mcp\n")
+        check(gate.ask("/tools/free").status == 503, "what was not decided is a 503")
+        gate.close()
     gate = proxy("/tmp/there-is-no.sock", backend, fail="open")
     check(gate.ask("/tools/run").body == Backend.ANSWER, "fail open: without a sidecar calls pass")
     check(gate.ask("/mcp", message(1)).body == Backend.ANSWER, "those of agents, too")

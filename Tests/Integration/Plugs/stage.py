@@ -84,6 +84,8 @@ class Backend:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Its answers are two writes.
+            disable_nagle_algorithm = True
 
             def answer(self) -> None:
                 backend.bodies.append(self.rfile.read(int(self.headers.get("content-length") or 0)))
@@ -133,14 +135,15 @@ class Reply:
 
 
 class Proxy:
-    """nginx or HAProxy with its configuration in deploy/: only the addresses, the socket and folders are others.
+    """nginx or HAProxy with its configuration in deploy/: only the addresses, the socket and folders are others, and
+    what the caller bob is called. `without` is a line to leave out; `mcp_port` that of an MCP server, if it is another.
 
     Where a test is to see an answer, the time-out is another, too: the machine may be slow.
     """
 
     def __init__(
         self, kind: str, socket_path: str, backend: Backend, program: str | None = None, *, fail: str = "closed",
-        is_patient: bool = True,
+        is_patient: bool = True, grant: str = "bob-desktop", mcp_port: int | None = None, without: str = "",
     ) -> None:
         self.kind, self.port = kind, free_port()
         self.folder = tempfile.mkdtemp(prefix="sluice-proxy-")
@@ -150,7 +153,8 @@ class Proxy:
             text = example.read()
         changes = [
             ("/run/sluice/sluice.sock", socket_path), ("127.0.0.1:8080", f"127.0.0.1:{self.port}"),
-            ("127.0.0.1:9000", f"127.0.0.1:{backend.port}"), ("127.0.0.1:9001", f"127.0.0.1:{backend.port}"),
+            ("127.0.0.1:9000", f"127.0.0.1:{backend.port}"), ("127.0.0.1:9001", f"127.0.0.1:{mcp_port or backend.port}"),
+            ("bob-desktop", grant), (without, ""),
         ]  # fmt: skip
         if kind == "nginx":
             changes += [("$prefix/deploy", DEPLOY), ('fail = "closed"', f'fail = "{fail}"'), ("timeout = 250", f"timeout = {timeout}")]
