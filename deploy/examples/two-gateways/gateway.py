@@ -4,7 +4,8 @@
 It knows its callers by a bearer token, asks the sidecar whether the call may pass, and forwards it if so.
 
     POST /call/TOOL   answers with HTTP's own words: 200, 403, 429 or 503, with Retry-After
-    POST /mcp         JSON-RPC, method tools/call: a denial is a tool result with isError, which the agent reads
+    /mcp              an MCP server's streamable HTTP: everything is passed on, but tools/call is checked; a denial is a tool
+                      result with isError, which the agent reads
 
 An example to learn from, not a gateway to deploy: one thread for each connection, no TLS, tokens in the code.
 """
@@ -22,6 +23,9 @@ GRANTS = {"token-alice": "alice-laptop", "token-bob": "bob-laptop", "token-carol
 # The sidecar answers within its budget (20 ms); who waits longer than this waits for something that is stuck.
 SIDECAR_TIMEOUT_S = 0.25
 MAX_BODY_BYTES = 1024 * 1024
+# What an MCP server and its client tell each other beside the body.
+PASSED_ON = ("accept", "content-type", "mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "last-event-id")
+PASSED_BACK = ("content-type", "mcp-session-id", "cache-control")
 
 
 class SidecarError(Exception):
@@ -104,7 +108,7 @@ class Gateway(http.server.ThreadingHTTPServer):
     def call_tool(self, request):
         connection = http.client.HTTPConnection("127.0.0.1", self.tool_port, timeout=5)
         try:
-            connection.request("POST", "/", json.dumps(request), {"Content-Type": "application/json"})
+            connection.request("POST", "/mcp", json.dumps(request), {"Content-Type": "application/json"})
             return json.loads(connection.getresponse().read())
         finally:
             connection.close()
@@ -113,14 +117,31 @@ class Gateway(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def do_GET(self):
+        # Opens a stream of the server's own messages.
+        self.pass_on_unchecked()
+
+    def do_DELETE(self):
+        # Ends a session.
+        self.pass_on_unchecked()
+
+    def pass_on_unchecked(self):
+        if self.grant() is None:
+            return self.answer(401, {"error": "unknown token"}, {"WWW-Authenticate": "Bearer"})
+        if self.path != "/mcp":
+            return self.answer(404, {"error": "POST /call/TOOL or /mcp"})
+        return self.pass_on(None)
+
+    def grant(self):
+        return GRANTS.get((self.headers.get("Authorization") or "").removeprefix("Bearer "))
+
     def do_POST(self):
         length = int(self.headers.get("Content-Length") or 0)
         if length > MAX_BODY_BYTES:
             self.close_connection = True
             return self.answer(413, {"error": "the body is too large"})
         body = self.rfile.read(length)
-        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        grant = GRANTS.get(token)
+        grant = self.grant()
         if grant is None:
             return self.answer(401, {"error": "unknown token"}, {"WWW-Authenticate": "Bearer"})
         if self.path.startswith("/call/"):
@@ -153,24 +174,56 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def mcp_call(self, grant, body):
         try:
-            request = json.loads(body)
-            tool = request["params"]["name"]
-            if request["method"] != "tools/call":
-                raise KeyError("method")
-        except (ValueError, KeyError, TypeError):
-            return self.answer(400, {"error": "expected a JSON-RPC request of the method tools/call"})
+            request = json.loads(body, object_pairs_hook=unambiguous)
+            is_call = request.get("method") == "tools/call"
+            tool = request["params"]["name"] if is_call else ""
+            if not isinstance(tool, str):
+                raise TypeError("a tool's name is a string")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return self.answer(400, {"error": "expected a JSON-RPC message, and of a tools/call the tool's name"})
+        if not is_call:
+            return self.pass_on(body)
         try:
             decision = self.server.check(grant, tool)
         except SidecarError:
             return self.answer(200, self.refusal(request, "The rate limiter does not answer. Try again in a second."))
         if decision["allowed"]:
-            return self.answer(200, self.server.call_tool(request))
+            return self.pass_on(body)
         return self.answer(200, self.refusal(request, decision["message"]))
+
+    def pass_on(self, body):
+        """To the MCP server, and its answer back as it comes: it may be a stream."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.tool_port, timeout=5)
+        try:
+            headers = {name: self.headers[name] for name in PASSED_ON if name in self.headers}
+            connection.request(self.command, "/mcp", body, headers)
+            # A stream may be silent for long.
+            connection.sock.settimeout(None)
+            response = connection.getresponse()
+        except OSError:
+            connection.close()
+            return self.answer(502, {"error": "the MCP server does not answer"})
+        try:
+            self.send_response(response.status)
+            for name in PASSED_BACK:
+                if response.getheader(name):
+                    self.send_header(name, response.getheader(name))
+            if response.status == 204:
+                return self.end_headers()
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            while piece := response.read1(65536):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            self.wfile.write(b"0\r\n\r\n")
+        except OSError:
+            self.close_connection = True
+        finally:
+            connection.close()
 
     @staticmethod
     def refusal(request, message):
         """A tool result rather than a protocol error, so that the agent reads it: it can wait, or do without."""
-        result = {"isError": True, "content": [{"type": "text", "text": message}]}
+        result = {"resultType": "complete", "isError": True, "content": [{"type": "text", "text": message}]}
         return {"jsonrpc": "2.0", "id": request.get("id"), "result": result}
 
     def answer(self, status, document, headers=None):
@@ -185,6 +238,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         """No line for each request."""
+
+
+def unambiguous(pairs):
+    """A JSON object; one with a key twice might be read in another way by the server behind."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("a key is there twice")
+    return members
 
 
 def main():
