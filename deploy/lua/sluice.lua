@@ -130,16 +130,17 @@ end
 
 -- Asking ---------------------------------------------------------------------------------------------------------------
 
--- One request on one connection: the reply, or nil, a reason, whether the sidecar may have counted it, and the system's words.
+-- One request on one connection: the reply, or nil, a reason, what became of the request, and the system's words. It was "sent",
+-- and so may be counted, or not, on a connection that was "stale": closed by the sidecar since it was used last.
 local function exchange(host, options, frame)
     local connection, reason, detail = host.connect(options)
-    if not connection then return nil, reason, false, detail end
+    if not connection then return nil, reason, nil, detail end
     local deadline = host.now() + options.timeout
     local sent = connection:send(frame, options.timeout)
     if not sent then
-        -- The sidecar had closed it before: what was not sent whole is never carried out.
+        -- What was not sent whole is never carried out.
         connection:close()
-        return nil, "lost", false
+        return nil, "lost", connection.is_reused and "stale" or nil
     end
     local function bounded(read)
         return function(count)
@@ -152,7 +153,7 @@ local function exchange(host, options, frame)
     reply, reason = read_reply(bounded(connection.line), bounded(connection.bytes), 4)
     if reply == nil then
         connection:close()
-        return nil, reason, true
+        return nil, reason, "sent"
     end
     if reply.is_error then connection:close() else connection:keep(options) end
     return reply
@@ -165,11 +166,12 @@ function Sluice:check(grant, tool, options)
     if not is_name(grant) then return denial("(no grant)", "This request carries no grant, so no tool is allowed.") end
     local frame = is_name(tool) and check_frame(grant, tool, options)
     if not frame then return denial("(BADARG)", "This call cannot be checked.") end
-    local may_repeat, reply, reason, may_be_counted, detail = options.id ~= nil, nil, nil, nil, nil
+    local may_repeat, reply, reason, fate, detail = options.id ~= nil, nil, nil, nil, nil
     for _ = 0, self.options.connections do
-        reply, reason, may_be_counted, detail = exchange(self.host, self.options, frame)
-        if reply or reason ~= "lost" or (may_be_counted and not may_repeat) then break end
-        may_repeat = may_repeat and not may_be_counted
+        reply, reason, fate, detail = exchange(self.host, self.options, frame)
+        local is_again = reason == "lost" and (fate == "stale" or (fate == "sent" and may_repeat))
+        if reply or not is_again then break end
+        may_repeat = may_repeat and fate ~= "sent"
     end
     local decision
     if reply then decision, reason = decision_of(reply) end
@@ -288,7 +290,9 @@ local nginx = {
         is_connected, reason = socket:connect(
             "unix:" .. options.socket,
             { pool = "sluice:" .. options.socket, pool_size = options.connections, backlog = WAITING })
-        if is_connected then return setmetatable({ socket = socket }, Cosocket) end
+        if is_connected then
+            return setmetatable({ socket = socket, is_reused = socket:getreusedtimes() > 0 }, Cosocket)
+        end
         local kind = nginx_reason(reason)
         return nil, kind == "lost" and "missing" or kind, reason
     end,

@@ -5,9 +5,14 @@ Argument: nginx, haproxy, or haproxy-2.8. Ends with 77 if that is not installed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import socket
 import sys
+import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -192,9 +197,16 @@ def stubs(backend: Backend) -> None:
     wait_until("after all that an admission passes", lambda: gate.ask("/tools/run").status == 200)
     stub.close()
     gate.close()
+    closing = Closing()
+    gate = proxy(closing.path, backend)
+    reply = gate.ask("/tools/run")
+    check(reply.status == 503 and reply.rule in ("(lost)", "(busy)"), "it closes what it accepts: a 503", reply)
+    check(closing.count == 1, "one connection was tried", closing.count)
+    closing.close()
+    gate.close()
     if KIND == "haproxy":
         # As if the action had failed: HAProxy goes on then.
-        gate = proxy(stub.path, backend, without="    http-request lua.sluice unless is_mcp\n")
+        gate = proxy("/tmp/there-is-no.sock", backend, without="    http-request lua.sluice unless is_mcp\n")
         check(gate.ask("/tools/free").status == 503, "what was not decided is a 503")
         gate.close()
     gate = proxy("/tmp/there-is-no.sock", backend, fail="open")
@@ -203,6 +215,31 @@ def stubs(backend: Backend) -> None:
     check(gate.ask("/tools/run", key=None).status == 403, "but not without a grant")
     check(gate.ask("/mcp", "hello").status == 400, "nor what cannot be read")
     gate.close()
+
+
+class Closing:
+    """Says BUSY to whoever connects, and closes: a sidecar with too many connections."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="sluice-closing-")
+        self.path, self.count = f"{self.folder}/s.sock", 0
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._listener.listen(8)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.count += 1
+                connection.sendall(b"-BUSY too many connections\r\n")
+                connection.close()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        shutil.rmtree(self.folder)
 
 
 def main() -> None:
