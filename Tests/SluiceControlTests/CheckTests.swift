@@ -164,7 +164,7 @@ import Testing
     @Test(arguments: [
         ["check", "alice"], ["check", "a", "b", "--cost", "-1"], ["check", "a", "b", "--cost", "x"], ["nonsense"],
         ["counters", "--limit", "0"], ["counters", "--limit", "10001"], ["status", "--timeout", "1s"],
-        ["status", "--wait", "--timeout", "soon"], ["policy", "check"],
+        ["status", "--wait", "--timeout", "soon"], ["status", "--wait", "--alive"], ["policy", "check"],
     ])
     func wrongUsageEndsWith64(arguments: [String]) async {
         let run = await ControlRun.of(arguments)

@@ -171,6 +171,8 @@ import Testing
             let facts = try json.json()["redis"] as? [String: Any]
             #expect(facts?["unavailable_ms"] as? Int == (code == 4 ? 65_000 : nil))
             #expect(facts?["unavailable_since_ms"] as? Int == (code == 4 ? 1_796_007_920_616 : nil))
+            let alive = await ControlRun.of("status", "--socket", stub.path, "--alive")
+            #expect(alive.exitCode == 0 && alive.output == run.output)
             guard code == 4 else { continue }
             let wait = await ControlRun.of("status", "--socket", stub.path, "--wait", "--timeout", "200ms")
             #expect(wait.exitCode == 2 && wait.errors.hasSuffix(", for 1m 5s\n"))
@@ -379,5 +381,6 @@ import Testing
         #expect(
             run.errors == "sluicectl: not ready after 200ms: cannot connect to \(path): No such file or directory, is "
                 + "sluiced running?\n")
+        #expect(await ControlRun.of("status", "--socket", path, "--alive").exitCode == 2)
     }
 }

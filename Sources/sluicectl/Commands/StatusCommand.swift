@@ -14,16 +14,18 @@ struct StatusCommand: AsyncParsableCommand {
             Policies that changed and have faults are refused, and the last good ones stay: that is shown, and ends with \
             3, so that a script that deploys them sees it. So is a gateways file. A sidecar that has a Redis and counts alone ends with 4: limits \
             then hold for each replica's share rather than for all together; "reason" has Redis' own words. With --wait \
-            the question is only whether the sidecar is ready.
+            the question is only whether the sidecar is ready. With --alive it is only whether it answers: for a probe \
+            that starts a hung sidecar again, and must not do so to all of them while Redis is away.
 
             Examples:
               sluicectl status
               sluicectl status --wait --timeout 30s && echo "start the gateway"
               sluicectl status --rate --json | jq .checks_per_s
+              sluicectl status --alive >/dev/null || echo "it hangs"
 
             Exit codes: 0 done (with --wait: ready), 2 the sidecar could not be asked or was not ready in time, 3 it \
-            refused newer policies or a newer gateways file (not with --wait), 4 it counts alone though it has a Redis \
-            (not with --wait), 64 wrong usage.
+            refused newer policies or a newer gateways file (not with --wait or --alive), 4 it counts alone though it has a \
+            Redis (the same), 64 wrong usage.
             """)
 
     @OptionGroup var sidecar: SidecarOptions
@@ -33,6 +35,8 @@ struct StatusCommand: AsyncParsableCommand {
         help: ArgumentHelp("How long --wait waits, such as 500ms, 10s or 2m.", valueName: "duration"),
         transform: Self.duration)
     var timeout: Duration?
+    @Flag(help: "Exit with 0 if the sidecar answers, whatever it says.")
+    var alive = false
     @Flag(help: "Count the checks of one second.")
     var rate = false
     @Flag(help: "One line of JSON instead of tables.")
@@ -49,6 +53,7 @@ struct StatusCommand: AsyncParsableCommand {
 
     func validate() throws {
         if timeout != nil && !wait { throw ValidationError("--timeout belongs to --wait") }
+        if alive && wait { throw ValidationError("--alive asks at once, and --wait does not: give one of them") }
     }
 
     func run() async throws {
@@ -71,7 +76,7 @@ struct StatusCommand: AsyncParsableCommand {
             return StatusReport(socket: path, status: try await sluice.status(), earlier: first)
         }
         console.write(json ? report.json.line + "\n" : report.text(console.style))
-        if wait { return }
+        if wait || alive { return }
         if report.status.refusedPolicies != nil || report.status.refusedGateways != nil {
             throw ExitCode.policiesRefused
         }
