@@ -38,16 +38,32 @@ need_packages() {
 
     command -v apt-get >/dev/null || fail "missing: ${missing[*]} (Debian's names). Install the C library hiredis with" \
         "its headers, and Redis 6.2 or newer with redis-cli, with your system's package manager; then run this again."
+    # Debian starts Redis as a service when it is installed; these scripts start private ones and do not use it.
+    install_packages "${missing[@]}"
+}
+
+# need_commands COMMAND[:PACKAGE]...: installs Debian's packages of the commands that are missing; elsewhere says which.
+need_commands() {
+    local each missing=()
+    for each in "$@"; do
+        command -v "${each%%:*}" >/dev/null || missing+=("${each##*:}")
+    done
+    ((${#missing[@]})) || return 0
+    command -v apt-get >/dev/null || fail "missing: ${missing[*]} (Debian's names). Install them, then run this again."
+    install_packages "${missing[@]}"
+}
+
+# install_packages PACKAGE...: with apt-get, as root or by sudo.
+install_packages() {
     local as_root=()
     if ((EUID != 0)); then
-        command -v sudo >/dev/null || fail "missing: ${missing[*]}. Run as root: apt-get install ${missing[*]}"
+        command -v sudo >/dev/null || fail "missing: $*. Run as root: apt-get install $*"
         as_root=(sudo)
     fi
-    say "Installing ${missing[*]} with apt-get${as_root[*]:+ (by sudo)}."
-    # Debian starts Redis as a service when it is installed; these scripts start private ones and do not use it.
-    "${as_root[@]}" apt-get -q update || say "apt-get update failed; trying with the package lists that are there."
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}" \
-        || fail "apt-get could not install ${missing[*]}. Install them by hand, then run this again."
+    say "Installing $* with apt-get${as_root[*]:+ (by sudo)}." >&2
+    "${as_root[@]}" apt-get -q update >&2 || say "apt-get update failed; trying with the package lists that are there." >&2
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@" >&2 \
+        || fail "apt-get could not install $*. Install them by hand, then run this again."
 }
 
 # Finds Swift 6.2 or newer and puts it first in PATH; says where to get it if there is none.
