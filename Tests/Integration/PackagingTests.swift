@@ -99,10 +99,10 @@ extension Integration {
             }
         }
 
-        /// What the image and the unit set is a setting, spelt as its variable.
+        /// What manifests, the image and the unit set is a setting, spelt as its variable.
         @Test func whatIsSetIsASetting() async throws {
             let help = try await Self.output(try Self.program("sluiced"), ["--help"])
-            let folders = ["deploy/systemd"]
+            let folders = ["deploy/compose", "deploy/systemd", "deploy/kubernetes/base", "deploy/kubernetes/metrics"]
             let files =
                 try folders.flatMap { folder in try Self.folder(folder).map { "\(folder)/\($0)" } }
                 + ["scripts/package-image.sh"]
@@ -119,6 +119,12 @@ extension Integration {
                 }
             }
             #expect(found.count >= 10, "\(found)")
+        }
+
+        /// Kustomize reads no file outside of its folder, so the base has a copy of the policy.
+        @Test func thePolicyOfTheManifestsIsTheExample() throws {
+            let copy = try Self.text("deploy/kubernetes/base/policy.json")
+            #expect(try copy == Self.text("deploy/examples/policy.json"))
         }
 
         /// Wrong usage builds nothing.
