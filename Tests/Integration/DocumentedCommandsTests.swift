@@ -14,6 +14,7 @@ extension Integration {
             ("scripts/drill", "it builds for release and takes a minute; a short outage is run"),
             ("scripts/bench", "it builds for release and takes minutes of a quiet machine"),
             ("scripts/package", "it builds for release, and packs for minutes; its parts are tests here"),
+            ("scripts/alerts", "it builds for release and takes minutes; a test compares its causes with the alerts"),
             ("scripts/manifests", "it installs from PyPI; scripts/test runs it"),
             ("scripts/simulate", "it builds for release; scripts/test runs it"),
             ("sluice-load --socket sluice.sock --find-rate", "a minute at the highest rate of the machine"),

@@ -127,6 +127,19 @@ extension Integration {
             #expect(try copy == Self.text("deploy/examples/policy.json"))
         }
 
+        /// `scripts/alerts` raises each alert, and takes its cause away.
+        @Test func everyAlertHasADrill() throws {
+            let alerts = try Self.text("deploy/prometheus/alerts.yml").matches(of: #/- alert: (\w+)/#).map(\.1)
+            let causes = try Self.text("scripts/alerts-causes.sh")
+            #expect(alerts.count > 10)
+            for alert in alerts {
+                for part in ["begin_\(alert)() {", "end_\(alert)() {", "[\(alert)]=\""] {
+                    #expect(causes.contains(part), "\(part)")
+                }
+            }
+            #expect(causes.matches(of: #/\nbegin_(\w+)/#).allSatisfy { alerts.contains($0.1) })
+        }
+
         /// Wrong usage builds nothing.
         @Test func wrongUsageEndsWith64() async throws {
             for arguments in [["--programs"], ["--output"], ["--nonsense"]] {
