@@ -71,7 +71,7 @@ extension Integration {
             + [
                 "Sources/SluiceEngine/README.md", "Sources/SluiceRedis/README.md", "Sources/SluiceEnvoy/README.md",
                 "Sources/SluiceGRPC/README.md", "deploy/envoy/README.md", "deploy/lua/README.md",
-                ".github/CONTRIBUTING.md",
+                ".github/CONTRIBUTING.md", ".github/CHANGELOG.md", ".github/SECURITY.md",
             ]
 
         private static func page(_ name: String) throws -> String {
