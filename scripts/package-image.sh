@@ -71,7 +71,7 @@ with_buildah() {
 build_image() {
     local root="$TEMPORARY_FOLDER/root" container archive size architecture
     # Files of the image belong to its user.
-    ((EUID == 0)) || fail "an image is built as root, or by: unshare --map-auto --map-root-user scripts/package --image"
+    ((EUID == 0)) || fail "an image is built as root"
     need_commands buildah strip:binutils
     architecture="$(dpkg --print-architecture)"
     archive="$OUTPUT/sluice-image_${VERSION}_$architecture.tar"
