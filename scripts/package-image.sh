@@ -55,7 +55,7 @@ make_image_root() {
     # Redis's name is looked for in /etc/hosts first.
     printf 'passwd: files\ngroup: files\nhosts: files dns\n' >"$root/etc/nsswitch.conf"
     cp /etc/os-release "$root/etc/os-release"
-    cp LICENSE "$root/usr/share/doc/sluice/copyright"
+    cp LICENSE deploy/debian/copyright "$root/usr/share/doc/sluice/"
     install -m 0644 deploy/examples/policy.json "$root/etc/sluice/policy.json"
     # Where volumes go. A new volume of Docker and Podman gets the owner and the mode of the folder that it covers.
     install -d -m 0750 -o "$IMAGE_USER" -g "$IMAGE_USER" "$root/run/sluice"
