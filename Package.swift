@@ -124,8 +124,8 @@ let package = Package(
         program(
             "sluiced",
             [
-                "SluiceServer", "SluiceRedis", "SluiceEnvoy", "SluiceEngine", "SluicePolicy", "SluiceProtocol", nioCore,
-                nioPosix, logging, argumentParser, serviceLifecycle,
+                "SluiceServer", "SluiceRedis", "SluiceEnvoy", "SluiceEngine", "SluicePolicy", "SluiceProtocol",
+                "SluiceTerminal", nioCore, nioPosix, logging, argumentParser, serviceLifecycle,
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         program(

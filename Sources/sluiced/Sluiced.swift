@@ -1,7 +1,6 @@
 import ArgumentParser
 import Foundation
 import Logging
-import NIOCore
 import NIOPosix
 import ServiceLifecycle
 import SluiceEngine
@@ -10,6 +9,7 @@ import SluicePolicy
 import SluiceProtocol
 import SluiceRedis
 import SluiceServer
+import SluiceTerminal
 import UnixSignals
 
 @main
@@ -25,8 +25,9 @@ struct Sluiced: AsyncParsableCommand {
             Example:
               sluiced --socket sluice.sock --policy policy.json --redis redis://127.0.0.1 &
               redis-cli -s sluice.sock CHECK alice-laptop opencode_run
+              sluiced --check --socket sluice.sock --policy policy.json
 
-            Exit codes: 0 after SIGTERM, SIGINT or SIGQUIT, 64 wrong usage, 69 the socket is in use or its folder locked, \
+            Exit codes: 0 after SIGTERM, SIGINT or SIGQUIT, or if --check finds nothing wrong, 64 wrong usage, 69 the socket is in use or its folder locked, \
             or Redis cannot be used and is required (--require-redis), 78 a wrong setting, path or policy, 1 anything else.
             """,
         version: SluiceVersion.current)
@@ -34,86 +35,95 @@ struct Sluiced: AsyncParsableCommand {
     @OptionGroup var options: SettingOptions
     @Option(help: "JSON file with any of these settings (default: none).")
     var config: String?
+    @Flag(help: "Examine settings, policies and files, print what sluiced would run with or what is wrong, and end.")
+    var check = false
+
+    /// As `AsyncParsableCommand` does it, but for faults in the command line, which are written in the log's format.
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            guard var asynchronous = command as? any AsyncParsableCommand else { return try command.run() }
+            try await asynchronous.run()
+        } catch {
+            if earlyLogFormat == .json, exitCode(for: error) == .validationFailure {
+                StartFailure(EX_USAGE, [message(for: error)]).report(.json)
+                exit(withError: ExitCode(EX_USAGE))
+            }
+            exit(withError: error)
+        }
+    }
+
+    /// The log's format while the settings are not known: the command line's or the environment's.
+    private static var earlyLogFormat: Settings.LogFormat {
+        let flag = "--\(Settings.table.logFormat.name)"
+        let words = CommandLine.arguments
+        let following = zip(words, words.dropFirst()).reversed().first { $0.0 == flag }?.1
+        let joined = words.last { $0.hasPrefix("\(flag)=") }?.dropFirst(flag.count + 1)
+        let variable = ProcessInfo.processInfo.environment[Settings.table.logFormat.environmentName]
+        return (following ?? joined.map { String($0) } ?? variable).flatMap { Settings.LogFormat(rawValue: $0) }
+            ?? .text
+    }
 
     func run() async throws {
-        let settings = try resolveSettings()
-        let fingerprint = settings.policySource.fingerprint()
-        let policies = try readPolicies(settings)
-        let gateways = try readGateways(settings)
+        var format = Self.earlyLogFormat
+        do {
+            let settings = try resolveSettings()
+            format = settings.logFormat
+            if check { try report(settings) } else { try await serve(settings) }
+        } catch let failure as StartFailure {
+            failure.report(format)
+            throw ExitCode(failure.code)
+        }
+    }
+
+    private func report(_ settings: Settings) throws(StartFailure) {
+        let report = try CheckReport(settings)
+        let style = Style(
+            isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: ProcessInfo.processInfo.environment)
+        StandardStream.write(settings.logFormat == .json ? report.json : report.text(style), to: STDOUT_FILENO)
+    }
+
+    private func serve(_ settings: Settings) async throws {
+        let preparation = try Preparation(settings)
         let logger = makeLogger(settings)
         for warning in settings.warnings {
             logger.warning("a setting should be changed", metadata: ["setting": "\(warning)"])
         }
         let state = try openState(settings)
-        if let fault = Self.clusterFault(settings, policies) { throw fail(EX_CONFIG, fault) }
-        let replica = state?.contents.replica ?? UInt64.random(in: 1...UInt64.max)
-        let store = try makeStore(settings, replica: replica)
-        let server = try await makeServer(
-            settings, policies: policies, gateways: gateways?.gateways ?? Gateways(), replica: replica, state: state,
-            store: store, logger: logger)
-        let service = SidecarService(server: server, settings: settings, logger: logger)
-        var reloaders: [any Reloader] = [
-            PolicyReloader(
-                source: settings.policySource, features: settings.policyFeatures,
-                policies: policies, fingerprint: fingerprint, server: server, logger: logger
-            ) { Self.clusterFault(settings, $0) },
-            DecisionLogReopener(server: server),
-        ]
-        if let gateways { reloaders.append(GatewaysReloader(gateways, server: server, logger: logger)) }
+        let server = try await makeServer(preparation, state: state, logger: logger)
         let group = ServiceGroup(
             configuration: .init(
                 services: [
-                    .init(service: service, successTerminationBehavior: .gracefullyShutdownGroup),
-                    .init(service: ReloadService(reloaders)),
+                    .init(
+                        service: SidecarService(server: server, settings: settings, logger: logger),
+                        successTerminationBehavior: .gracefullyShutdownGroup),
+                    .init(service: ReloadService(reloaders(preparation, server: server, logger: logger))),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint, .sigquit],
                 logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
         do {
             try await group.run()
         } catch let failure as SocketFile.Failure {
-            throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
+            throw StartFailure("\(failure)", isInUse: failure.isInUse)
         } catch let failure as DoorSocketFailure {
-            throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
+            throw StartFailure("\(failure)", isInUse: failure.isInUse)
         } catch let failure as ListenFailure {
-            throw fail(failure.isInUse ? EX_UNAVAILABLE : EX_CONFIG, "\(failure)")
+            throw StartFailure("\(failure)", isInUse: failure.isInUse)
         } catch let failure as StoreUnavailable {
-            throw fail(EX_UNAVAILABLE, "\(failure)")
+            throw StartFailure("\(failure)", isInUse: true)
         }
     }
 
     // MARK: - Parts
 
-    private func resolveSettings() throws -> Settings {
+    private func resolveSettings() throws(StartFailure) -> Settings {
         do {
             return try SettingsResolver.resolve(
                 flags: options.texts, environment: ProcessInfo.processInfo.environment,
                 configurationPath: config
             ) { path throws(FileReadError) in try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes) }
         } catch {
-            throw fail(EX_CONFIG, "\(error)")
-        }
-    }
-
-    private func readPolicies(_ settings: Settings) throws -> PolicySet {
-        do {
-            return try settings.policySource.read(features: settings.policyFeatures)
-        } catch {
-            throw fail(EX_CONFIG, "\(error)")
-        }
-    }
-
-    /// Why the policies cannot be counted in a cluster; nil if they can.
-    static func clusterFault(_ settings: Settings, _ policies: PolicySet) -> String? {
-        guard let url = settings.redisURL, let address = try? RedisAddress(url), address.isCluster else { return nil }
-        return PartitionedLimiter.fault(of: policies)
-    }
-
-    private func readGateways(_ settings: Settings) throws -> GatewaysFile? {
-        guard let path = settings.gatewaysFile else { return nil }
-        do {
-            return try GatewaysFile(path)
-        } catch {
-            throw fail(EX_CONFIG, "\(error)")
+            throw StartFailure(EX_CONFIG, error.lines)
         }
     }
 
@@ -129,67 +139,44 @@ struct Sluiced: AsyncParsableCommand {
         return logger
     }
 
+    private func reloaders(_ preparation: Preparation, server: Server, logger: Logger) -> [any Reloader] {
+        let settings = preparation.settings
+        var reloaders: [any Reloader] = [
+            PolicyReloader(
+                source: settings.policySource, features: settings.policyFeatures,
+                policies: preparation.policies, fingerprint: preparation.fingerprint, server: server, logger: logger
+            ) { Preparation.clusterFault(settings, $0) },
+            DecisionLogReopener(server: server),
+        ]
+        if let gateways = preparation.gateways {
+            reloaders.append(GatewaysReloader(gateways, server: server, logger: logger))
+        }
+        return reloaders
+    }
+
     /// Opening takes a while, and nothing can start before.
-    private func openState(_ settings: Settings) throws -> SavedState? {
+    private func openState(_ settings: Settings) throws(StartFailure) -> SavedState? {
         guard let folder = settings.stateFolder else { return nil }
         do {
             return try SavedState(folder: folder, newReplica: UInt64.random(in: 1...UInt64.max))
         } catch {
-            throw fail(EX_CONFIG, "\(error)")
+            throw StartFailure("\(error)", isInUse: false)
         }
-    }
-
-    private func makeStore(_ settings: Settings, replica: UInt64) throws -> RedisLink.Configuration? {
-        guard let url = settings.redisURL else { return nil }
-        do {
-            let address = try RedisAddress(url)
-            let access = try redisAccess(settings, address)
-            return RedisLink.Configuration(
-                address: address, access: access, sentinelAccess: sentinelAccess(settings, tls: access.tls),
-                replica: replica, keyPrefix: settings.keyPrefix)
-        } catch let fault as RedisAccessError {
-            throw fail(EX_CONFIG, "\(fault)")
-        } catch {
-            throw fail(EX_CONFIG, "--redis: \(error)")
-        }
-    }
-
-    private func redisAccess(
-        _ settings: Settings, _ address: RedisAddress
-    ) throws(RedisAccessError) -> RedisAccess {
-        let user = settings.redisUser ?? address.credentials?.user
-        let password = settings.redisPassword ?? address.credentials?.password
-        let tls =
-            address.isTLS
-            ? RedisTLS(
-                authorities: settings.redisAuthorities, certificate: settings.redisCertificate,
-                key: settings.redisKey, serverName: settings.redisServerName) : nil
-        let access = RedisAccess(
-            credentials: .given(user: user, password: password), user: user,
-            passwordFile: settings.redisPasswordFile, tls: tls, readFile: Self.readSecret)
-        try access.check()
-        return access
-    }
-
-    private func sentinelAccess(_ settings: Settings, tls: RedisTLS?) -> RedisAccess {
-        let user = settings.sentinelUser
-        return RedisAccess(
-            credentials: .given(user: user, password: settings.sentinelPassword), user: user,
-            passwordFile: settings.sentinelPasswordFile, tls: tls, readFile: Self.readSecret)
-    }
-
-    /// Certificates of all usual authorities have some 220 KB.
-    @Sendable private static func readSecret(_ path: String) throws -> [UInt8] {
-        try TextFile.read(path, maxBytes: PolicyBounds.maxDocumentBytes).bytes
     }
 
     private func makeServer(
-        _ settings: Settings, policies: PolicySet, gateways: Gateways, replica: UInt64, state: SavedState?,
-        store: RedisLink.Configuration?, logger: Logger
+        _ preparation: Preparation, state: SavedState?, logger: Logger
     ) async throws -> Server {
+        let settings = preparation.settings
+        let replica = state?.contents.replica ?? UInt64.random(in: 1...UInt64.max)
+        let store = preparation.store.map { store in
+            RedisLink.Configuration(
+                address: store.address, access: store.access, sentinelAccess: store.sentinelAccess, replica: replica,
+                keyPrefix: settings.keyPrefix)
+        }
         var configuration = ServerConfiguration(
             socketPath: settings.socketPath, socketMode: settings.socketMode,
-            socketGroupID: try settings.socketGroup.map(groupID), operatorUserIDs: settings.operatorUserIDs,
+            socketGroupID: preparation.socketGroupID, operatorUserIDs: settings.operatorUserIDs,
             limiter: LimiterConfiguration(
                 keys: KeySpace(prefix: settings.keyPrefix), budgetMs: settings.budgetMs,
                 replicas: ReplicaView(own: replica, assumed: settings.replicas), usesStore: store != nil,
@@ -211,11 +198,11 @@ struct Sluiced: AsyncParsableCommand {
         configuration.facts.requiresStore = settings.requiresRedis
         configuration.grpc = GRPCConfiguration(
             socketPath: settings.grpcSocketPath, address: settings.grpcAddress, budgetMs: settings.grpcBudgetMs)
-        configuration.grpc.gateways = gateways
+        configuration.grpc.gateways = preparation.gateways?.gateways ?? Gateways()
         configuration.decisionLog = try openDecisionLog(settings)
         return try await Server.make(
-            configuration, policies: policies, eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(),
-            logger: logger
+            configuration, policies: preparation.policies,
+            eventLoop: MultiThreadedEventLoopGroup(numberOfThreads: 1).next(), logger: logger
         ) { eventLoop in
             guard let store else { return [] }
             guard isCluster else { return [RedisLink(store, eventLoop: eventLoop, logger: logger)] }
@@ -223,68 +210,12 @@ struct Sluiced: AsyncParsableCommand {
         }
     }
 
-    private func openDecisionLog(_ settings: Settings) throws -> DecisionLogConfiguration? {
+    private func openDecisionLog(_ settings: Settings) throws(StartFailure) -> DecisionLogConfiguration? {
         guard let path = settings.decisionLog else { return nil }
         do {
             return DecisionLogConfiguration(file: try LineFile(path), sample: settings.decisionLogSample)
         } catch {
-            throw fail(EX_CONFIG, "--decision-log: \(error)")
+            throw StartFailure("--decision-log: \(error)", isInUse: false)
         }
-    }
-
-    private func groupID(_ text: String) throws -> UInt32 {
-        if let id = UInt32(text) { return id }
-        guard let group = getgrnam(text) else {
-            throw fail(EX_CONFIG, "--socket-group: there is no group \"\(text)\", name one or give its id")
-        }
-        return group.pointee.gr_gid
-    }
-
-    /// Writes the fault to standard error, and returns the exit code.
-    private func fail(_ code: Int32, _ lines: String) -> ExitCode {
-        FileHandle.standardError.write(Data((lines + "\n").utf8))
-        return ExitCode(code)
-    }
-}
-
-/// Runs the sidecar until it is asked to stop, then drains it.
-struct SidecarService: Service {
-    let server: Server
-    let settings: Settings
-    let logger: Logger
-
-    /// A replica that can share counts should not begin with local ones; but gateways wait for its socket.
-    private static let storeWait = TimeAmount.seconds(1)
-    /// As long as a start may wait for the lock of the socket's folder: a Redis that is started beside it comes up.
-    private static let requiredStoreWait = TimeAmount.seconds(5)
-
-    func run() async throws {
-        do {
-            // The signal also ends a start that is still waiting.
-            let requiresStore = settings.requiresRedis
-            try await cancelWhenGracefulShutdown {
-                try await server.start(
-                    storeWait: requiresStore ? Self.requiredStoreWait : Self.storeWait, requiresStore: requiresStore)
-            }
-        } catch is CancellationError {
-            return try await drain()
-        }
-        let isShared = try await server.isShared()
-        var facts: Logger.Metadata = [
-            "socket": "\(settings.socketPath)", "policy": "\(settings.policySource)",
-            "counting": "\(isShared ? "shared" : "local")", "version": "\(SluiceVersion.current)",
-            "pid": "\(ProcessInfo.processInfo.processIdentifier)",
-        ]
-        let addresses = try await server.grpcAddresses()
-        if !addresses.isEmpty { facts["grpc"] = "\(addresses.joined(separator: ", "))" }
-        logger.info("ready", metadata: facts)
-        try await gracefulShutdown()
-        try await drain()
-    }
-
-    private func drain() async throws {
-        logger.info("draining")
-        try await server.stop()
-        logger.info("stopped")
     }
 }

@@ -118,9 +118,10 @@ extension Integration {
         @Test func aFileThatCannotBeOpenedEndsTheStart() async throws {
             let place = try Place()
             #expect(
-                try await SidecarProcess.startErrors(place.arguments + ["--decision-log", "/nowhere/d.jsonl"]) == [
-                    "--decision-log: /nowhere/d.jsonl: cannot be opened: No such file or directory"
-                ])
+                try await SidecarProcess.startErrors(
+                    place.arguments + ["--redis", "none", "--decision-log", "/nowhere/d.jsonl"]) == [
+                        "--decision-log: /nowhere/d.jsonl: cannot be opened: No such file or directory"
+                    ])
         }
     }
 }

@@ -9,7 +9,7 @@ import Testing
     /// The environment's variables, by the settings' names.
     private static let variables = Dictionary(
         uniqueKeysWithValues: Settings.table.rows.map { ($0.name, $0.environmentName) })
-    private static let required: [String: String] = ["socket": "/s", "policy": "/p"]
+    private static let required: [String: String] = ["socket": "/s", "policy": "/p", "redis": "none"]
 
     private func resolve(
         _ flags: [String: String] = required, environment: [String: String] = [:], path: String? = nil,
@@ -22,6 +22,13 @@ import Testing
             }
             return TextFile.Contents(bytes: Array(text.utf8), isReadableByAll: readableByAll.contains(path))
         }
+    }
+
+    /// Without where it comes from.
+    private func meaning(_ settings: Settings) -> Settings {
+        var settings = settings
+        (settings.warnings, settings.origins) = ([], [:])
+        return settings
     }
 
     /// What is said of settings that are wrong.
@@ -76,10 +83,12 @@ import Testing
         #expect(settings.memoryBytes == 2_147_483_648 && settings.logLevel == .debug && settings.logFormat == .json)
         let environment = Dictionary(uniqueKeysWithValues: values.map { (Self.variables[$0.key] ?? "", $0.value) })
         #expect(environment["SLUICE_SOCKET_MODE"] == "0600")
-        #expect(try resolve([:], environment: environment) == settings)
+        #expect(try meaning(resolve([:], environment: environment)) == meaning(settings))
         let file = "{" + values.map { "\"\($0.key)\": \"\($0.value)\"" }.joined(separator: ", ") + "}"
-        #expect(try resolve([:], path: "c.json", files: ["c.json": file]) == settings)
-        #expect(try resolve([:], environment: ["SLUICE_CONFIG": "c.json"], files: ["c.json": file]) == settings)
+        #expect(try meaning(resolve([:], path: "c.json", files: ["c.json": file])) == meaning(settings))
+        #expect(
+            try meaning(resolve([:], environment: ["SLUICE_CONFIG": "c.json"], files: ["c.json": file]))
+                == meaning(settings))
     }
 
     @Test func memoryIsASize() throws {
@@ -176,23 +185,69 @@ import Testing
     func whatIsEmptyIsNotSet(name: String) throws {
         let variable = try #require(Self.variables[name])
         let required = Self.required.filter { $0.key != name }
-        guard required.count == 2 else {
+        guard name != "socket", name != "policy" else {
             #expect(faults(Self.required.merging([name: ""]) { $1 }) == faults(required))
             #expect(faults(required, environment: [variable: ""]) == faults(required))
             return
         }
         let flagged = try resolve(required.merging([name: ""]) { $1 })
-        let named = try resolve(environment: [variable: ""])
-        let filed = try resolve(path: "c", files: ["c": "{\"\(name)\": \"\"}"])
+        let named = try resolve(required, environment: [variable: ""])
+        let filed = try resolve(required, path: "c", files: ["c": "{\"\(name)\": \"\"}"])
         for (settings, origin) in [
             (flagged, "--\(name)"), (named, variable),
             (filed, "c:1:\(name.count + 6): /\(name)"),
         ] {
-            #expect(settings.warnings == ["\(origin): is empty, which is taken as not set"])
-            var other = settings
-            other.warnings = []
-            #expect(try other == resolve())
+            let others = name == "redis" ? [Self.noRedis] : []
+            #expect(settings.warnings == ["\(origin): is empty, which is taken as not set"] + others)
+            #expect(try meaning(settings).texts == resolve().texts.filter { $0.key != name })
         }
+    }
+
+    private static let noRedis =
+        "--redis: is not set, so counting is local, as for one replica: name the Redis that all replicas share, or none "
+        + "(or SLUICE_REDIS)"
+
+    @Test func aRedisThatIsNotNamedIsWarnedAbout() throws {
+        let required = Self.required.filter { $0.key != "redis" }
+        #expect(try resolve(required).warnings == [Self.noRedis])
+        for redis in ["none", "redis://h"] {
+            #expect(try resolve(required, environment: ["SLUICE_REDIS": redis]).warnings == [])
+        }
+    }
+
+    @Test func unknownVariablesAreWarnedAbout() throws {
+        #expect(
+            try resolve(environment: ["SLUICE_SOKCET": "/x", "SLUICE_": "", "SLUICE_NO_SUCH_THING": "", "sluice_x": ""])
+                .warnings == [
+                    "SLUICE_: is no setting, and has no effect",
+                    "SLUICE_NO_SUCH_THING: is no setting, and has no effect",
+                    "SLUICE_SOKCET: is no setting, and has no effect; did you mean SLUICE_SOCKET?",
+                ])
+        let many = Dictionary(uniqueKeysWithValues: (10..<25).map { ("SLUICE_ZZZZZZ_\($0)", "1") })
+        let warnings = try resolve(environment: many).warnings
+        #expect(warnings.count == 11)
+        #expect(warnings.last == "5 more variables that begin with SLUICE_ are no settings")
+    }
+
+    /// Kubernetes sets them beside a service of that name, and tests and scripts theirs.
+    @Test(arguments: [
+        "SLUICE_SERVICE_HOST", "SLUICE_SERVICE_PORT", "SLUICE_SERVICE_PORT_HTTP", "SLUICE_PORT", "SLUICE_PORT_80_TCP",
+        "SLUICE_REDIS_PORT_6379_TCP_ADDR", "SLUICE_REDIS_PORT_6379_TCP_PROTO", "SLUICE_DNS_PORT_53_UDP_PORT",
+        "SLUICE_REDIS_SERVICE_HOST", "SLUICE_TEST_SLUICED", "SLUICE_BIN", "SLUICE_CONFIG",
+    ])
+    func variablesOfOthersAreNotWarnedAbout(name: String) throws {
+        #expect(
+            try resolve(environment: [name: name == "SLUICE_CONFIG" ? "c" : "1"], files: ["c": "{}"]).warnings == [])
+    }
+
+    @Test func settingsKnowWhereTheyComeFrom() throws {
+        let settings = try resolve(
+            Self.required, environment: ["SLUICE_BUDGET": "5ms"], path: "c", files: ["c": ##"{"replicas": 2}"##])
+        #expect(
+            settings.origins == [
+                "socket": "--socket", "policy": "--policy", "redis": "--redis", "budget": "SLUICE_BUDGET",
+                "replicas": "c:1:14: /replicas",
+            ])
     }
 
     /// The next place that says something counts, and an empty name of a file is no file.
@@ -226,14 +281,16 @@ import Testing
         flags["redis"] = nil
         #expect(try resolve(flags, environment: ["SLUICE_REDIS": "redis://:secret@h"]).warnings == [])
         for (text, key) in [
-            (#"{"redis": "redis://:secret@h"}"#, "11: /redis"), (#"{"redis-password": "s"}"#, "20: /redis-password"),
+            (#"{"redis": "redis://:secret@h"}"#, "11: /redis"),
+            (#"{"redis-password": "s", "redis": "none"}"#, "20: /redis-password"),
         ] {
-            #expect(try resolve(path: "c", files: ["c": text]).warnings == [])
+            #expect(try resolve(flags, path: "c", files: ["c": text]).warnings == [])
             #expect(
-                try resolve(path: "c", files: ["c": text], readableByAll: ["c"]).warnings == [
+                try resolve(flags, path: "c", files: ["c": text], readableByAll: ["c"]).warnings == [
                     "c:1:\(key): holds a password, and everybody on this machine can read it: \(advice)"
                 ])
         }
+        flags["redis"] = "none"
         flags["redis-password-file"] = "pw"
         #expect(try resolve(flags, files: ["pw": "s"]).warnings == [])
         #expect(

@@ -82,5 +82,5 @@ extension SettingRow {
     /// Whether the value is `true` or `false`.
     package var isSwitch: Bool { Value.self == Bool.self }
 
-    package var environmentName: String { "SLUICE_" + name.uppercased().replacing("-", with: "_") }
+    package var environmentName: String { SettingTable.environmentPrefix + name.uppercased().replacing("-", with: "_") }
 }

@@ -142,6 +142,9 @@ package struct SettingTable: Sendable {
     /// The rows, in order: a row cannot be left out.
     package var rows: [any SettingRow] { Mirror(reflecting: self).children.compactMap { $0.value as? any SettingRow } }
 
+    /// What the environment's variables begin with.
+    static let environmentPrefix = "SLUICE_"
+
     // MARK: - Parsing
 
     private static func textOrNone(_ text: String) -> String?? { .some(text == "none" ? nil : text) }

@@ -13,6 +13,9 @@ package struct Settings: Sendable, Equatable {
     package let policySource: PolicySource
     /// Settings that should be made in another way: a line each, beginning with their origin; never a secret.
     package var warnings: [String] = []
+    /// Where each setting that is set comes from, by the settings' names: `--budget`, `SLUICE_BUDGET`, or
+    /// `sluice.json:3:12: /budget`.
+    package var origins: [String: String] = [:]
 
     package enum LogFormat: String, Sendable, CaseIterable { case text, json }
 
@@ -20,6 +23,9 @@ package struct Settings: Sendable, Equatable {
         let setting = Self.table[keyPath: row]
         return setting.value(texts[setting.name])
     }
+
+    /// The text of a setting, if it is set: never that of a secret.
+    package func text(of setting: some SettingRow) -> String? { setting.holdsSecret ? nil : texts[setting.name] }
 
     /// What policies may use.
     package var policyFeatures: PolicyFeatures {

@@ -28,8 +28,10 @@ package struct SettingsResolver {
         let paths = [("--config", configurationPath), ("SLUICE_CONFIG", environment["SLUICE_CONFIG"])]
         if let path = resolver.firstNotEmpty(paths)?.text { resolver.read(path) }
         let settings = resolver.settings()
+        resolver.warnOfUnknownVariables()
         guard var settings, resolver.faults.isEmpty else { throw SettingFaults(resolver.faults) }
         settings.warnings = resolver.warnings
+        settings.origins = resolver.values.mapValues(\.origin)
         return settings
     }
 
@@ -112,6 +114,27 @@ package struct SettingsResolver {
         }
         return nil
     }
+
+    /// A misspelt variable would otherwise be no setting, silently.
+    private mutating func warnOfUnknownVariables() {
+        let prefix = SettingTable.environmentPrefix
+        let known = table.rows.map(\.environmentName) + ["\(prefix)CONFIG"]
+        let unknown = environment.keys.filter {
+            $0.hasPrefix(prefix) && !known.contains($0) && !OtherVariables.contains($0)
+        }
+        for name in unknown.sorted().prefix(Self.maxNamedVariables) {
+            let nearest = NearestName.find(
+                String(name.dropFirst(prefix.count)), among: known.map { String($0.dropFirst(prefix.count)) }
+            ).map { "; did you mean \(prefix)\($0)?" }
+            warnings.append("\(name.onOneLine): is no setting, and has no effect\(nearest ?? "")")
+        }
+        guard unknown.count > Self.maxNamedVariables else { return }
+        warnings.append(
+            "\(unknown.count - Self.maxNamedVariables) more variables that begin with \(prefix) are no settings")
+    }
+
+    /// Most unknown variables that are named.
+    private static let maxNamedVariables = 10
 
     /// Warns if other users can read a secret at its origin.
     private mutating func warnOfReaders(of value: SettingValue) {
@@ -232,6 +255,11 @@ package struct SettingsResolver {
             warnOfReaders(of: address)
         }
         guard table.redisURL.value(address?.text) == nil else { return }
+        if address == nil {
+            warnings.append(
+                "--redis: is not set, so counting is local, as for one replica: name the Redis that all replicas share, or "
+                    + "none (or \(table.redisURL.environmentName))")
+        }
         if let required = values[table.requiresRedis.name], table.requiresRedis.value(required.text) {
             faults.append(
                 "\(required.origin): found true without --redis, expected the address of a Redis, such as "

@@ -31,7 +31,7 @@ package struct SocketFile: Sendable {
         package var description: String { sentence(setting: "socket") }
 
         /// - Parameter setting: the name of the setting that the path comes from.
-        func sentence(setting: String) -> String {
+        package func sentence(setting: String) -> String {
             switch self {
             case .pathTooLong(let path):
                 "\(path): a socket's path has at most \(ServerBounds.maxSocketPathBytes) bytes, choose a shorter one"
@@ -75,12 +75,8 @@ package struct SocketFile: Sendable {
     package static func make<Listener>(
         path: String, mode: UInt32, groupID: UInt32?, listen: (Int32) throws -> Listener
     ) throws -> (SocketFile, Listener) {
-        guard path.utf8.count <= ServerBounds.maxSocketPathBytes else { throw Failure.pathTooLong(path) }
-        let folder = path.lastIndex(of: "/").map { path[..<$0].isEmpty ? "/" : String(path[..<$0]) } ?? "."
-        let lock = open(folder, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC)
-        guard lock >= 0 else { throw Failure.system("cannot open its folder", path: path, errno: errno) }
+        let (folder, lock) = try openFolder(of: path)
         defer { close(lock) }
-        try examine(folder: folder, handle: lock, path: path)
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
             if errno == EWOULDBLOCK { throw Failure.folderLocked(path, folder: folder) }
             throw Failure.system("cannot lock its folder", path: path, errno: errno)
@@ -96,6 +92,31 @@ package struct SocketFile: Sendable {
             unlink(path)
             throw error
         }
+    }
+
+    /// What would keep a socket from being made there, as far as looking shows; nothing is made or connected to.
+    package static func examine(_ path: String) throws(Failure) {
+        let (folder, handle) = try openFolder(of: path)
+        defer { close(handle) }
+        guard access(folder, W_OK | X_OK) == 0 else {
+            throw .system("cannot write to its folder", path: path, errno: errno)
+        }
+        var status = stat()
+        if lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFSOCK { throw .notASocket(path) }
+    }
+
+    private static func openFolder(of path: String) throws(Failure) -> (folder: String, handle: Int32) {
+        guard path.utf8.count <= ServerBounds.maxSocketPathBytes else { throw .pathTooLong(path) }
+        let folder = path.containingFolder
+        let handle = open(folder, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC)
+        guard handle >= 0 else { throw .system("cannot open its folder", path: path, errno: errno) }
+        do {
+            try examine(folder: folder, handle: handle, path: path)
+        } catch {
+            close(handle)
+            throw error
+        }
+        return (folder, handle)
     }
 
     /// Rejects a folder in which others may replace the socket: gateways would then ask theirs. In a sticky folder such

@@ -13,17 +13,37 @@ package struct LineFile: Sendable {
             descriptor = STDERR_FILENO
             return
         }
-        let failure = { (reason: String) in FileReadError(path: path, reason: reason) }
+        self.path = path
+        descriptor = try Self.open(path, O_CREAT)
+    }
+
+    private static func open(_ path: String, _ flags: Int32) throws(FileReadError) -> Int32 {
         // Without `O_NONBLOCK`, opening a pipe waits for a reader.
-        let file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0o640)
-        guard file >= 0 else { throw failure("cannot be opened: \(String(cString: strerror(errno)))") }
+        let file = Glibc.open(
+            path, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | flags, 0o640)
+        guard file >= 0 else {
+            throw FileReadError(path: path, reason: "cannot be opened: \(String(cString: strerror(errno)))")
+        }
         var status = stat()
         guard fstat(file, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
             Glibc.close(file)
-            throw failure("is not a regular file")
+            throw FileReadError(path: path, reason: "is not a regular file")
         }
-        self.path = path
-        descriptor = file
+        return file
+    }
+
+    /// Looks for what would keep lines from being appended to a path, and makes nothing.
+    package static func examine(_ path: String) throws(FileReadError) {
+        guard path != standardError else { return }
+        var status = stat()
+        if lstat(path, &status) != 0 && errno == ENOENT {
+            let folder = path.containingFolder
+            guard access(folder, W_OK | X_OK) == 0 else {
+                throw FileReadError(path: path, reason: "cannot be opened: \(String(cString: strerror(errno)))")
+            }
+            return
+        }
+        Glibc.close(try open(path, 0))
     }
 
     package static let standardError = "stderr"

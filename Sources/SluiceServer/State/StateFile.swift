@@ -11,7 +11,6 @@ package import SluiceEngine
 /// A process may end in the middle of a frame: reading ends there, and the rest is cut off. So the records of one write
 /// are found all or not at all. Only the holder of the folder's lock reads or writes. Every call blocks its thread;
 /// only one thread at a time may call.
-/// blocks its thread; one thread at a time may call.
 package final class StateFile: @unchecked Sendable {
     package enum Failure: Error, Equatable, CustomStringConvertible {
         case inUse(folder: String)
@@ -108,6 +107,42 @@ package final class StateFile: @unchecked Sendable {
             close(folderHandle)
             throw error
         }
+    }
+
+    /// What `examine` found.
+    package enum Finding: Sendable, Equatable {
+        /// The folder would be made.
+        case noFolder
+        case noFile
+        case file(bytes: Int)
+    }
+
+    /// Looks for what would keep `open` from opening a folder, and changes nothing. The lock is not tried: a sidecar that
+    /// starts at the same moment would find it held.
+    package static func examine(folder: String) throws(Failure) -> Finding {
+        var status = stat()
+        if lstat(folder, &status) != 0 && errno == ENOENT {
+            let parent = folder.containingFolder
+            guard access(parent, W_OK | X_OK) == 0 else {
+                throw .system("cannot be made", path: folder, errno: errno)
+            }
+            return .noFolder
+        }
+        let folderHandle = try openFolder(folder)
+        defer { close(folderHandle) }
+        guard access(folder, W_OK | X_OK) == 0 else {
+            throw .system("cannot be written", path: folder, errno: errno)
+        }
+        let path = "\(folder)/\(name)"
+        guard let file = try openJournal(folderHandle: folderHandle, path: path, O_RDWR) else { return .noFile }
+        defer { close(file) }
+        var head = [UInt8](repeating: 0, count: headSize)
+        let count = Glibc.read(file, &head, head.count)
+        guard count >= 0, fstat(file, &status) == 0 else {
+            throw .system("cannot be read", path: path, errno: errno)
+        }
+        _ = try Self.head(of: Array(head[..<count]), path: path)
+        return .file(bytes: Int(status.st_size))
     }
 
     /// Another user who can write the folder could remove the state, or replace it.
