@@ -14,6 +14,8 @@ struct Preparation: Sendable {
     let gateways: GatewaysFile?
     let socketGroupID: UInt32?
     let store: Store?
+    /// Sockets that a service manager made, by the paths of the settings.
+    let handedOver: [String: Int32]
 
     /// Where counters are shared, and with which credentials.
     struct Store: Sendable {
@@ -36,6 +38,7 @@ struct Preparation: Sendable {
         gateways = attempt { try settings.gatewaysFile.map { try GatewaysFile($0) } } ?? nil
         store = attempt { try Self.store(settings) } ?? nil
         socketGroupID = attempt { try settings.socketGroup.map(Self.groupID) } ?? nil
+        handedOver = attempt { try Self.handedOver(settings) } ?? [:]
         if let policies, let fault = Self.clusterFault(settings, policies) { faults.append(fault) }
         guard let policies, faults.isEmpty else { throw StartFailure(EX_CONFIG, faults) }
         self.policies = policies
@@ -45,6 +48,15 @@ struct Preparation: Sendable {
     static func clusterFault(_ settings: Settings, _ policies: PolicySet) -> String? {
         guard let url = settings.redisURL, let address = try? RedisAddress(url), address.isCluster else { return nil }
         return PartitionedLimiter.fault(of: policies)
+    }
+
+    private static func handedOver(_ settings: Settings) throws(HandedOverSocket.Failure) -> [String: Int32] {
+        let sockets = try HandedOverSocket.all(environment: ProcessInfo.processInfo.environment)
+        let paths = [
+            ("socket", settings.socketPath), ("http-socket", settings.httpSocketPath),
+            ("grpc-socket", settings.grpcSocketPath),
+        ]
+        return try HandedOverSocket.assign(sockets, to: paths.compactMap { name, path in path.map { (name, $0) } })
     }
 
     private static func store(_ settings: Settings) throws -> Store? {

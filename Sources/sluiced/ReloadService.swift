@@ -1,5 +1,6 @@
 import Logging
 import ServiceLifecycle
+import SluiceServer
 import UnixSignals
 
 /// Reads something again that may have changed, and puts it in force if it is valid.
@@ -11,18 +12,24 @@ protocol Reloader: Sendable {
 /// Reloads on SIGHUP, and when files have changed.
 struct ReloadService: Service {
     private let reloaders: [any Reloader]
+    private let server: Server
 
     /// How often the files are checked: a change takes effect after this time at most.
     private static let interval = Duration.seconds(2)
 
-    init(_ reloaders: [any Reloader]) { self.reloaders = reloaders }
+    init(_ reloaders: [any Reloader], server: Server) {
+        self.reloaders = reloaders
+        self.server = server
+    }
 
     func run() async throws {
         let signals = await UnixSignalsSequence(trapping: .sighup)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask {
                 for await _ in signals.cancelOnGracefulShutdown() {
-                    for reloader in reloaders { try await reloader.reload() }
+                    try await server.notifyingReload {
+                        for reloader in reloaders { try await reloader.reload() }
+                    }
                 }
             }
             group.addTask {

@@ -20,6 +20,7 @@ struct SidecarService: Service {
         do {
             // The signal also ends a start that is still waiting.
             let requiresStore = settings.requiresRedis
+            server.startWatchdog()
             try await cancelWhenGracefulShutdown {
                 try await server.start(
                     storeWait: requiresStore ? Self.requiredStoreWait : Self.storeWait, requiresStore: requiresStore)
@@ -36,12 +37,14 @@ struct SidecarService: Service {
         let addresses = try await server.grpcAddresses()
         if !addresses.isEmpty { facts["grpc"] = "\(addresses.joined(separator: ", "))" }
         logger.info("ready", metadata: facts)
+        try await server.notifyReady()
         try await gracefulShutdown()
         try await drain()
     }
 
     private func drain() async throws {
         logger.info("draining")
+        server.notifyStopping()
         try await server.stop()
         logger.info("stopped")
     }

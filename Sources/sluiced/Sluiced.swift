@@ -97,7 +97,9 @@ struct Sluiced: AsyncParsableCommand {
                     .init(
                         service: SidecarService(server: server, settings: settings, logger: logger),
                         successTerminationBehavior: .gracefullyShutdownGroup),
-                    .init(service: ReloadService(reloaders(preparation, server: server, logger: logger))),
+                    .init(
+                        service: ReloadService(
+                            reloaders(preparation, server: server, logger: logger), server: server)),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint, .sigquit],
                 logger: Logger(label: "lifecycle") { _ in SwiftLogNoOpLogHandler() }))
@@ -190,6 +192,12 @@ struct Sluiced: AsyncParsableCommand {
         let isCluster = store?.address.isCluster ?? false
         let partitions = isCluster ? settings.clusterBuckets : 1
         if isCluster { configuration.limiter.partitionTags = PartitionTags(count: partitions) }
+        configuration.handedOver = preparation.handedOver
+        do {
+            configuration.manager = try ServiceManager(environment: ProcessInfo.processInfo.environment)
+        } catch {
+            logger.warning("the service manager cannot be told anything", metadata: ["reason": "\(error)"])
+        }
         configuration.memoryBytes = settings.memoryBytes
         configuration.answersThrottle = settings.answersThrottle
         configuration.http.socketPath = settings.httpSocketPath

@@ -264,7 +264,7 @@ extension Integration {
                         #expect(help.contains(option), "\(document): \(text): there is no \(option)")
                     }
                 }
-                for match in text.matches(of: #/(?:^|[ "'])((?:deploy|scripts)\/[A-Za-z0-9_.\/-]+)/#) {
+                for match in text.matches(of: #/(?:^|[ "'])((?:deploy|scripts)\/[A-Za-z0-9_.@\/-]+)/#) {
                     let path = "\(ShellSession.repository)/\(match.1)"
                     #expect(FileManager.default.fileExists(atPath: path), "\(document): \(text): no \(match.1)")
                 }

@@ -1,3 +1,4 @@
+import Glibc
 import NIOCore
 import SluiceEngine
 import SluiceProtocol
@@ -90,7 +91,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         }
         self.slot = slot
         account()
-        if host.isDraining { phase = .draining }
+        if host.isDraining { drain() }
         operators.recognise(context.channel) { [self] in isOperator = $0 }
         context.fireChannelActive()
         advance()
@@ -99,7 +100,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         // The peer has closed its sending side and may still read the answers. All that it sent has been read, whether
         // or not there was room for it.
-        if let event = event as? ChannelEvent, event == .inputClosed { drain() }
+        if let event = event as? ChannelEvent, event == .inputClosed { endInput() }
         context.fireUserInboundEventTriggered(event)
     }
 
@@ -497,8 +498,20 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         }
     }
 
-    /// Reads no more; what was read is answered, and then it closes.
+    /// Takes what the peer has sent by now, answers it, and closes. What it sends later fails at the peer, which so knows
+    /// that it was not taken.
     func drain() {
+        guard phase == .open else { return }
+        let isShut = try? context?.pipeline.syncOperations.withUnsafeTransportIfAvailable {
+            (socket: NIOBSDSocket.Handle) in
+            shutdown(socket, Int32(SHUT_RD)) == 0
+        }
+        // The end of the input follows what is still in the socket.
+        if isShut != true { endInput() }
+    }
+
+    /// Reads no more; what was read is answered, and then it closes.
+    private func endInput() {
         guard phase == .open else { return }
         phase = .draining
         advance()

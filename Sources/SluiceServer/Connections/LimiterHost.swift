@@ -62,6 +62,8 @@ final class LimiterHost {
     /// Whether new connections are closed as soon as they have their answers.
     private(set) var isDraining = false
     private var whenShared: [() -> Void] = []
+    /// Called when something was logged that operators should know.
+    var whenNoticed: () -> Void = {}
     private var whenDrained: (() -> Void)?
     private var lastConnectionID: Int64 = 0
 
@@ -451,7 +453,9 @@ final class LimiterHost {
             }
         }
         deliver()
-        for notice in limiter.takeNotices() { log(notice) }
+        let notices = limiter.takeNotices()
+        for notice in notices { log(notice) }
+        if !notices.isEmpty { whenNoticed() }
         noteSharing(now: now)
         if limiter.wantsLook { look.request() }
         scheduleTick(now: now)

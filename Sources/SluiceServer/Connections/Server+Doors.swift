@@ -86,11 +86,16 @@ extension Server {
         try await eventLoop.submit { listeners.value.add(channel, at: "\(bound)") }.get()
     }
 
-    /// Makes a socket's file and listens on it; tries again for a bounded time while another process holds the lock of
-    /// its folder. File operations block their thread for a moment.
+    /// Makes a socket's file and listens on it, or takes the socket that a service manager made; tries again for a bounded
+    /// time while another process holds the lock of the folder. File operations block their thread for a moment.
     func makeSocketUnlocked(
         _ path: String, _ makeBootstrap: @escaping @Sendable () -> ServerBootstrap
     ) async throws -> (SocketFile, any Channel) {
+        if let socket = configuration.handedOver[path] {
+            return try await NIOThreadPool.singleton.runIfActive { [self] in
+                (SocketFile.handedOver(path), try listen(on: socket, makeBootstrap()))
+            }
+        }
         let deadline = ContinuousClock.now + .nanoseconds(ServerBounds.socketLockLimitNs)
         var isFirst = true
         while true {
@@ -112,11 +117,15 @@ extension Server {
     ) throws -> (SocketFile, any Channel) {
         let (mode, groupID) = (configuration.socketMode, configuration.socketGroupID)
         return try SocketFile.make(path: path, mode: mode, groupID: groupID) { socket in
-            let bound = try makeBootstrap().withBoundSocket(socket).wait()
-            // The event loop listens on a given socket before it reads its options, with a backlog of 128. Listening
-            // again only changes that.
-            Glibc.listen(socket, ServerBounds.listenBacklog)
-            return bound
+            try listen(on: socket, makeBootstrap())
         }
+    }
+
+    private func listen(on socket: Int32, _ bootstrap: ServerBootstrap) throws -> any Channel {
+        let bound = try bootstrap.withBoundSocket(socket).wait()
+        // The event loop listens on a given socket before it reads its options, with a backlog of 128. Listening
+        // again only changes that.
+        Glibc.listen(socket, ServerBounds.listenBacklog)
+        return bound
     }
 }

@@ -27,6 +27,10 @@ package struct ServerConfiguration: Sendable {
     /// The state that survives the process; nil: none.
     package var state: SavedState?
     package var facts: ServerFacts
+    /// Listening sockets that a service manager made, by their paths as they are set here.
+    package var handedOver: [String: Int32] = [:]
+    /// Who wants to know how the sidecar is; nil: nobody.
+    package var manager: ServiceManager?
 
     package init(
         socketPath: String, socketMode: UInt32, socketGroupID: UInt32?, operatorUserIDs: Set<UInt32>,
@@ -72,6 +76,7 @@ package final class Server: Sendable {
     let socketWatch: NIOLoopBoundBox<SocketWatch>
     let gatewayService: NIOLoopBound<GatewayService>
     let grpc: NIOLoopBoundBox<DoorListeners>
+    let managerStatus: NIOLoopBoundBox<ManagerStatus>
     let logger: Logger
 
     /// - Parameter makeLinks: makes the links to the store, one for each partition; called once, on the event loop. None:
@@ -135,6 +140,8 @@ package final class Server: Sendable {
                 largeMessages: LargeMessageReader(eventLoop: eventLoop, isAside: true)),
             eventLoop: eventLoop)
         grpc = NIOLoopBoundBox(DoorListeners(), eventLoop: eventLoop)
+        managerStatus = NIOLoopBoundBox(ManagerStatus(), eventLoop: eventLoop)
+        followStatus(policies)
     }
 
     private static func restore(
@@ -314,7 +321,10 @@ extension Server {
 
     /// Replaces the policies between two checks.
     package func replacePolicies(_ policies: PolicySet) async throws {
-        try await eventLoop.submit { [host] in host.value.replacePolicies(policies) }.get()
+        try await eventLoop.submit { [self] in
+            host.value.replacePolicies(policies)
+            followStatus(policies)
+        }.get()
     }
 
     /// Opens the file of the decision log again, which may have been moved away.

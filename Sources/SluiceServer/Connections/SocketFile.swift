@@ -62,6 +62,17 @@ package struct SocketFile: Sendable {
     private let inode: UInt64
     private let madeSeconds: Int
     private let madeNanoseconds: Int
+    /// Whether it is this process that removes it: not if a service manager made it and keeps it.
+    private var isOwn = true
+
+    /// The file of a socket that a service manager made and handed over. If it is not there, it is as one that was removed.
+    static func handedOver(_ path: String) -> SocketFile {
+        var status = stat()
+        if lstat(path, &status) != 0 { status = stat() }
+        var file = SocketFile(path: path, status)
+        file.isOwn = false
+        return file
+    }
 
     /// Removes a stale socket, makes a new one, and lets others connect only after its mode and group are set.
     ///
@@ -182,7 +193,8 @@ package struct SocketFile: Sendable {
             // If the path cannot be read, the file is not replaced.
             return errno == ENOENT || errno == ENOTDIR ? .gone : .inPlace(self)
         }
-        let found = SocketFile(path: path, status)
+        var found = SocketFile(path: path, status)
+        found.isOwn = isOwn
         if found.isSameFile(as: self) { return .inPlace(found) }
         guard status.st_mode & S_IFMT == S_IFSOCK, Self.listener(at: path) == getpid() else { return .replaced }
         return .inPlace(found)
@@ -195,7 +207,7 @@ package struct SocketFile: Sendable {
     /// Removes the file if it is still the one that was made.
     package func remove() {
         var status = stat()
-        guard lstat(path, &status) == 0 else { return }
+        guard isOwn, lstat(path, &status) == 0 else { return }
         guard SocketFile(path: path, status).isSameFile(as: self) else { return }
         unlink(path)
     }
@@ -236,7 +248,7 @@ package struct SocketFile: Sendable {
         return credentials.processID
     }
 
-    private static func withAddress(of path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
+    static func withAddress(of path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
