@@ -125,6 +125,10 @@ package enum ServerBounds {
     /// How many connections may wait to be accepted: a starting gateway opens its pool at once. The system may allow
     /// fewer (`net.core.somaxconn`).
     package static let listenBacklog: Int32 = 1_024
+    /// How often, and after which pauses in ns, an ending sidecar looks whether connections wait to be accepted: for so long
+    /// its end is delayed at most. Those that still wait then are cut.
+    static let acceptLooks = 100
+    static let acceptPauseNs: Int64 = 1_000_000
     /// How long a start waits for the lock of the socket's folder, ns: another starting sidecar holds it for
     /// milliseconds. If a process holds it longer, the start fails.
     package static let socketLockLimitNs: Int64 = 5_000_000_000
@@ -135,6 +139,11 @@ package enum ServerBounds {
     static let managerWaitSeconds = 1
     /// Most sockets that a service manager may hand over; more are a fault of its configuration. There are three to take.
     static let maxHandedOverSockets: Int32 = 16
+    /// How many times Redis may be reached or lost within `flapWindowNs` until single changes are no longer logged, but
+    /// counted: an outage and its end, and the beginning of the next one. Then one line in so long a time says how many there
+    /// were, and after so long without any, that it is stable.
+    static let loggedChangesPerWindow = 3
+    static let flapWindowNs: Int64 = 60_000_000_000
     /// Most bytes of the log in one write: a pipe that has any room has room for so many (`PIPE_BUF`), so the write
     /// does not wait for its reader. Lines without room are dropped, and their number is logged.
     package static let maxLogWriteBytes = 4_096

@@ -193,6 +193,7 @@ struct Sluiced: AsyncParsableCommand {
         let partitions = isCluster ? settings.clusterBuckets : 1
         if isCluster { configuration.limiter.partitionTags = PartitionTags(count: partitions) }
         configuration.handedOver = preparation.handedOver
+        configuration.takesOver = settings.takesOver
         do {
             configuration.manager = try ServiceManager(environment: ProcessInfo.processInfo.environment)
         } catch {

@@ -187,6 +187,55 @@ extension Integration {
             #expect(try sidecar.client().check(Grants.next(), "opencode_run").allowed)
         }
 
+        /// One after the other takes the place of the one before, which then ends: nobody is turned away.
+        @Test func aRunningSidecarIsTakenOver() async throws {
+            let place = try Place(policy: Policies.rate(1_000_000_000, per: Policies.longWindow))
+            let http = place.folder.path("h.sock")
+            let arguments = place.arguments + ["--take-over", "--http-socket", http, "--socket-mode", "0600"]
+            var running = try SidecarProcess.launch(arguments)
+            try await SidecarProcess.waitUntilReady(running)
+            let callers = PersistentCallers()
+            async let asked: Void = callers.ask(place.socketPath)
+            do {
+                defer { callers.stop() }
+                for _ in 1...5 {
+                    try await callers.waitForAnswers(300)
+                    let next = try SidecarProcess.launch(arguments)
+                    try await SidecarProcess.waitUntilReady(next)
+                    #expect(next.errors.contains("took over the socket of a running sluiced"))
+                    #expect(next.errors.contains("pid=\(running.pid) socket=\(place.socketPath)"), "\(next.errors)")
+                    #expect(try RedisClient(path: place.socketPath).info("process_id") == "\(next.pid)")
+                    try await callers.waitForAnswers(300)
+                    #expect(try await running.terminate() == .exited(status: 0))
+                    running = next
+                }
+            }
+            try await asked
+            #expect(callers.failures == [])
+            var status = stat()
+            #expect(lstat(place.socketPath, &status) == 0 && status.st_mode & 0o777 == 0o600)
+            #expect(try HTTPClient(.socket(http)).ask("GET", "/readyz").status == 200)
+            #expect(try await running.terminate() == .exited(status: 0))
+            let left = try FileManager.default.contentsOfDirectory(atPath: place.folder.path)
+            #expect(left == ["policy.json"])
+        }
+
+        /// The new one ends before the old one: that makes its socket again.
+        @Test func oneThatWasTakenOverGoesOnIfItsSuccessorEnds() async throws {
+            let sidecar = try await SidecarProcess(policy: Policies.seed, redis: "none")
+            let client = try sidecar.client()
+            let next = try SidecarProcess.launch([
+                "--socket", sidecar.socketPath, "--policy", sidecar.folder.path("policy.json"), "--take-over",
+            ])
+            try await SidecarProcess.waitUntilReady(next)
+            #expect(try sidecar.client().info("process_id") == "\(next.pid)")
+            try await next.terminate()
+            try await waitUntil("the first is back\n\(sidecar.log)") {
+                (try? sidecar.client().info("process_id")) == "\(sidecar.pid)"
+            }
+            #expect(try client.info("socket_remakes") == "1")
+        }
+
         /// Of two that start together, one gets the socket and the other gives up.
         @Test func ofTwoThatStartTogetherOneWins() async throws {
             let place = try Place()

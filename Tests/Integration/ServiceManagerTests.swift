@@ -159,40 +159,6 @@ extension Integration {
             #expect(!FileManager.default.fileExists(atPath: place.socketPath))
         }
 
-        /// What callers found while the sidecar was restarted again and again.
-        private final class Found: @unchecked Sendable {
-            private let lock = NSLock()
-            private var answerCount = 0
-            private var failureTexts: [String] = []
-
-            var answers: Int { lock.withLock { answerCount } }
-            var failures: [String] { lock.withLock { failureTexts } }
-
-            func answered() { lock.withLock { answerCount += 1 } }
-            func failed(_ error: any Error) { lock.withLock { failureTexts.append("\(error)") } }
-        }
-
-        /// Asks until the sign is raised. A request that could not be sent was not taken, and is asked again on another
-        /// connection; one that was sent must be answered.
-        private static func ask(_ path: String, keepsConnection: Bool, _ found: Found, until sign: StopSign) {
-            var client: RedisClient?
-            let request = RedisClient.frame(["CHECK", "alice", "run"])
-            while !sign.isRaised {
-                do {
-                    if client == nil || !keepsConnection { client = try RedisClient(path: path) }
-                    guard (try? client?.send(request)) != nil else {
-                        client = nil
-                        continue
-                    }
-                    if let client { _ = try CheckReply(client.answer()) }
-                    found.answered()
-                } catch {
-                    found.failed(error)
-                    client = nil
-                }
-            }
-        }
-
         /// Restarts under load: callers wait in the socket's backlog, which outlives each process, and none fails.
         @Test func aRestartFailsNoCheck() async throws {
             let place = try Place(policy: Policies.rate(1_000_000_000, per: Policies.longWindow))
@@ -207,15 +173,12 @@ extension Integration {
             let command = ["/bin/sh", script, place.folder.path, try SidecarProcess.program()] + place.arguments
             guard let (process, first) = try await activate(place, [], command) else { return }
             #expect(try first.command("PING").text == "PONG")
-            let (sign, found) = (StopSign(), Found())
-            async let asked: [Void] = onThreads(8) { [path = place.socketPath] index in
-                Self.ask(path, keepsConnection: index % 2 == 0, found, until: sign)
-            }
+            let callers = PersistentCallers()
+            async let asked: Void = callers.ask(place.socketPath)
             do {
-                defer { sign.raise() }
+                defer { callers.stop() }
                 for restart in 1...10 {
-                    let before = found.answers
-                    try await waitUntil("callers are busy") { found.answers > before + 500 }
+                    try await callers.waitForAnswers(500)
                     let pid = try Int32(
                         #require(String(contentsOfFile: pids, encoding: .utf8).split(separator: "\n").last))!
                     try #require(kill(pid, SIGTERM) == 0)
@@ -228,7 +191,7 @@ extension Integration {
                 try place.folder.write("", to: "end")
             }
             _ = try await asked
-            #expect(found.failures == [])
+            #expect(callers.failures == [])
             let count = try String(contentsOfFile: pids, encoding: .utf8).split(separator: "\n").count
             #expect(count >= 11)
             let last = try Int32(#require(String(contentsOfFile: pids, encoding: .utf8).split(separator: "\n").last))!

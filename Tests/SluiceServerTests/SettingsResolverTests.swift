@@ -129,6 +129,18 @@ import Testing
         }
     }
 
+    @Test func aStateFolderCannotBeTakenOver() throws {
+        let settings = ["redis": "redis://h", "take-over": "true", "state-dir": "/d"]
+        #expect(
+            faults(Self.required.merging(settings) { $1 }) == [
+                "--take-over: found true with --state-dir, expected one of them: the sluiced that runs keeps its folder until "
+                    + "it has ended (a socket unit of systemd keeps callers waiting meanwhile)"
+            ])
+        for other in [["take-over": "false"], ["state-dir": "none"]] {
+            _ = try resolve(Self.required.merging(settings) { $1 }.merging(other) { $1 })
+        }
+    }
+
     /// Without Redis nothing is ever settled.
     @Test func aStateFolderIsForRedis() throws {
         let redis = Self.required.merging(["redis": "redis://h"]) { $1 }

@@ -12,6 +12,9 @@ package struct SettingTable: Sendable {
     ) { text in UInt32(text, radix: 8).flatMap { $0 <= 0o777 ? $0 : nil } }
     package let socketGroup = Setting<String?>(
         "socket-group", "Group of the socket, by name or id (default: that of the process)")
+    package let takesOver = Setting(
+        "take-over", "Take the place of a sluiced that listens at the same sockets, once this one can answer",
+        off: "it does not start then")
     package let httpSocketPath = Setting<String?>(
         "http-socket", "Path of a Unix socket for HTTP: metrics, health, checks as JSON (default: none)")
     /// Loopback, unless `allowsRemote`.

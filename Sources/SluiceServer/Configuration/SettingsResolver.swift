@@ -173,6 +173,7 @@ package struct SettingsResolver {
         let redisPassword = password(table.redisPassword, inFile: table.redisPasswordFile)
         let sentinelPassword = password(table.sentinelPassword, inFile: table.sentinelPasswordFile)
         checkAddress()
+        checkTakeover()
         checkTLS()
         checkDoors()
         var texts = values.mapValues(\.text)
@@ -269,6 +270,16 @@ package struct SettingsResolver {
         faults.append(
             "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what is still to be "
                 + "written to Redis")
+    }
+
+    /// A folder belongs to one process until that has ended, which is too late to take over from it.
+    private mutating func checkTakeover() {
+        guard let takesOver = values[table.takesOver.name], table.takesOver.value(takesOver.text),
+            let folder = values[table.stateFolder.name], folder.text != "none"
+        else { return }
+        faults.append(
+            "\(takesOver.origin): found true with --state-dir, expected one of them: the sluiced that runs keeps its folder "
+                + "until it has ended (a socket unit of systemd keeps callers waiting meanwhile)")
     }
 
     /// Every door has a socket of its own, and those that other machines can reach must be asked for.

@@ -100,9 +100,15 @@ extension Server {
         var isFirst = true
         while true {
             do {
-                return try await NIOThreadPool.singleton.runIfActive { [self] in
-                    try makeSocket(path, makeBootstrap)
+                let (file, channel) = try await NIOThreadPool.singleton.runIfActive { [self] in
+                    try makeSocket(path, takesOver: configuration.takesOver, makeBootstrap)
                 }
+                if let predecessor = file.predecessor {
+                    logger.notice(
+                        "took over the socket of a running sluiced, which is to be ended now",
+                        metadata: ["socket": "\(path)", "pid": "\(predecessor)"])
+                }
+                return (file, channel)
             } catch let failure as SocketFile.Failure where failure.isLocked && ContinuousClock.now < deadline {
                 if isFirst { logger.info("waits for the lock of the socket's folder", metadata: ["socket": "\(path)"]) }
                 isFirst = false
@@ -113,10 +119,10 @@ extension Server {
 
     /// Must not be called on the event loop: it waits for the loop.
     func makeSocket(
-        _ path: String, _ makeBootstrap: () -> ServerBootstrap
+        _ path: String, takesOver: Bool, _ makeBootstrap: () -> ServerBootstrap
     ) throws -> (SocketFile, any Channel) {
         let (mode, groupID) = (configuration.socketMode, configuration.socketGroupID)
-        return try SocketFile.make(path: path, mode: mode, groupID: groupID) { socket in
+        return try SocketFile.make(path: path, mode: mode, groupID: groupID, takesOver: takesOver) { socket in
             try listen(on: socket, makeBootstrap())
         }
     }

@@ -29,6 +29,8 @@ package struct ServerConfiguration: Sendable {
     package var facts: ServerFacts
     /// Listening sockets that a service manager made, by their paths as they are set here.
     package var handedOver: [String: Int32] = [:]
+    /// Whether it takes the place of a sidecar that runs, once it can answer.
+    package var takesOver = false
     /// Who wants to know how the sidecar is; nil: nobody.
     package var manager: ServiceManager?
 
@@ -186,7 +188,8 @@ package final class Server: Sendable {
     /// share counts should not begin with local ones. After its task was cancelled, only `stop` may be called.
     /// - Parameter requiresStore: whether it throws `StoreUnavailable` rather than listen without sharing.
     package func start(storeWait: TimeAmount, requiresStore: Bool = false) async throws {
-        try await listenHTTP()
+        // One that is taken over goes on until this one can answer.
+        if !configuration.takesOver { try await listenHTTP() }
         if configuration.limiter.usesStore {
             try await reachStore(within: storeWait)
             if requiresStore, let reason = try await unsharedReason() {
@@ -196,6 +199,7 @@ package final class Server: Sendable {
         } else {
             try await eventLoop.submit { [host] in host.value.start() }.get()
         }
+        if configuration.takesOver { try await listenHTTP() }
         try await listen()
         do {
             try await listenForGRPC()
@@ -204,6 +208,29 @@ package final class Server: Sendable {
             throw error
         }
         try await eventLoop.submit { [http] in http.value?.readiness = .ready }.get()
+    }
+
+    /// Lets those in whose connections wait to be accepted, once no more can come: for a moment at most. The queue of a socket
+    /// that was handed over outlives this process instead.
+    private func acceptWaiting() async throws {
+        let mayWait = try await eventLoop.submit { [socketFile] in
+            socketFile.value?.remove()
+            return socketFile.value?.isOwn ?? false
+        }.get()
+        guard mayWait else { return }
+        for _ in 0..<ServerBounds.acceptLooks {
+            guard try await eventLoop.submit({ [listener] in Self.hasWaiting(listener.value) }).get() else { return }
+            try await Task.sleep(for: .nanoseconds(ServerBounds.acceptPauseNs))
+        }
+    }
+
+    private static func hasWaiting(_ listener: (any Channel)?) -> Bool {
+        let waits = try? listener?.pipeline.syncOperations.withUnsafeTransportIfAvailable {
+            (socket: NIOBSDSocket.Handle) in
+            var status = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+            return poll(&status, 1, 0) == 1
+        }
+        return waits ?? false
     }
 
     /// Accepts no more connections. On the event loop.
@@ -248,7 +275,7 @@ package final class Server: Sendable {
 
     /// Must not be called on the event loop: it waits for the loop.
     func makeSocket() throws -> (SocketFile, any Channel) {
-        try makeSocket(configuration.socketPath) { makeBootstrap() }
+        try makeSocket(configuration.socketPath, takesOver: false) { makeBootstrap() }
     }
 
     private func makeBootstrap() -> ServerBootstrap {
@@ -279,6 +306,7 @@ package final class Server: Sendable {
     package func stop() async throws {
         // A socket that is being created again must not be left behind.
         try await eventLoop.flatSubmit { [self] in endSocketWatch() }.get()
+        try await acceptWaiting()
         let drained = eventLoop.makePromise(of: Void.self)
         try await eventLoop.submit { [self] in
             beginHTTPDrain()

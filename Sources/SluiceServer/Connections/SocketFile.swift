@@ -56,14 +56,16 @@ package struct SocketFile: Sendable {
         }
     }
 
-    package let path: String
+    package private(set) var path: String
+    /// The process whose socket this one took the place of; nil: there was none.
+    private(set) var predecessor: pid_t?
     /// Identifies the file that was made, so that another owner's later file is not removed. It includes the time of
     /// creation: the next file may get the same inode number once this one is gone.
     private let inode: UInt64
     private let madeSeconds: Int
     private let madeNanoseconds: Int
     /// Whether it is this process that removes it: not if a service manager made it and keeps it.
-    private var isOwn = true
+    private(set) var isOwn = true
 
     /// The file of a socket that a service manager made and handed over. If it is not there, it is as one that was removed.
     static func handedOver(_ path: String) -> SocketFile {
@@ -82,9 +84,11 @@ package struct SocketFile: Sendable {
     /// - Parameters:
     ///   - mode: permission bits, such as 0o660.
     ///   - groupID: nil leaves the group as it is.
+    ///   - takesOver: whether it may take the place of a socket on which another process listens. The new one listens before it
+    ///     is renamed, so that at every moment callers find one that does.
     ///   - listen: listens on the bound socket, and owns it from then on.
     package static func make<Listener>(
-        path: String, mode: UInt32, groupID: UInt32?, listen: (Int32) throws -> Listener
+        path: String, mode: UInt32, groupID: UInt32?, takesOver: Bool = false, listen: (Int32) throws -> Listener
     ) throws -> (SocketFile, Listener) {
         let (folder, lock) = try openFolder(of: path)
         defer { close(lock) }
@@ -92,15 +96,26 @@ package struct SocketFile: Sendable {
             if errno == EWOULDBLOCK { throw Failure.folderLocked(path, folder: folder) }
             throw Failure.system("cannot lock its folder", path: path, errno: errno)
         }
-        try removeStale(path)
-        let socket = try bind(path, mode: mode)
+        let isTaken = try removeStale(path, leavesListener: takesOver)
+        let place = isTaken ? "\(folder)/.sluiced-\(getpid())" : path
+        guard place.utf8.count <= ServerBounds.maxSocketPathBytes else { throw Failure.pathTooLong(place) }
+        // Left by a process of this number that ended in between.
+        if isTaken { unlink(place) }
+        let socket = try bind(place, mode: mode)
         do {
             // Before it listens, clients cannot connect, whatever its mode.
-            let file = try SocketFile(path: path, mode: mode, groupID: groupID)
-            return (file, try listen(socket))
+            var file = try SocketFile(path: place, mode: mode, groupID: groupID)
+            let listener = try listen(socket)
+            guard isTaken else { return (file, listener) }
+            file.predecessor = Self.listener(at: path)
+            guard rename(place, path) == 0 else {
+                throw Failure.system("cannot take the place of the socket there", path: path, errno: errno)
+            }
+            file.path = path
+            return (file, listener)
         } catch {
             // A socket without a listener is useless, and would be in the way of the next one.
-            unlink(path)
+            unlink(place)
             throw error
         }
     }
@@ -213,16 +228,21 @@ package struct SocketFile: Sendable {
     }
 
     /// Removes a socket that has no listener.
-    private static func removeStale(_ path: String) throws {
+    /// - Returns: whether there is one that has, which is left there.
+    private static func removeStale(_ path: String, leavesListener: Bool) throws -> Bool {
         var status = stat()
         guard lstat(path, &status) == 0 else {
-            if errno == ENOENT { return }
+            if errno == ENOENT { return false }
             throw Failure.system("cannot look at it", path: path, errno: errno)
         }
         guard status.st_mode & S_IFMT == S_IFSOCK else { throw Failure.notASocket(path) }
         switch probe(path) {
-        case ECONNREFUSED: unlink(path)
-        case 0, EAGAIN: throw Failure.inUse(path)
+        case ECONNREFUSED:
+            unlink(path)
+            return false
+        case 0, EAGAIN:
+            if leavesListener { return true }
+            throw Failure.inUse(path)
         case let error: throw Failure.system("cannot be probed for a listener", path: path, errno: error)
         }
     }
