@@ -1,11 +1,57 @@
 import Logging
+import NIOCore
 import SluiceEngine
+import SluicePolicy
 
 extension LimiterHost {
     /// For the log: how many partitions count in the store, of how many.
     private var sharedPartitions: String { "\(limiter.sharedPartitionCount) of \(limiter.partitionCount) partitions" }
 
-    func log(_ notice: Limiter.Notice) {
+    /// Logs a notice, unless the store flaps and it is one of the changes that are then only counted.
+    func log(_ notice: Limiter.Notice, now: ClockReading) {
+        switch notice {
+        case .storeReached, .storeLost:
+            switch flaps.change(nowNs: now.monotonicNs) {
+            case .log: log(notice)
+            case let action: log(action, reason: limiter.storeError)
+            }
+            scheduleFlapTick()
+        // They come and go with the store, and are what the line of the whole minute stands for.
+        case .storeStillUnavailable, .changeFeedUp, .changeFeedDown:
+            if !flaps.isFlapping { log(notice) }
+        case .storeLostData, .storeLostCounters, .storeClockBehind, .storeClockFollowed, .keyFault, .busy, .evicting:
+            log(notice)
+        }
+    }
+
+    private func scheduleFlapTick() {
+        flapTick?.cancel()
+        flapTick = flaps.nextTickNs.map { next in
+            let delay = TimeAmount.nanoseconds(max(0, next - SystemClock.monotonicNs()))
+            return eventLoop.assumeIsolated().scheduleTask(in: delay) { [self] in
+                if let action = flaps.tick(nowNs: SystemClock.monotonicNs()) {
+                    log(action, reason: limiter.storeError)
+                }
+                scheduleFlapTick()
+            }
+        }
+    }
+
+    private func log(_ action: FlapDamper.Action, reason: String) {
+        switch action {
+        case .log, .count: break
+        case .logFlapping(let changes):
+            logger.warning(
+                "redis flaps: single changes are not logged until it is stable",
+                metadata: ["changes_in_the_last_minute": "\(changes)", "reason": "\(reason.onOneLine)"])
+        case .logStable(let changes):
+            logger.log(
+                level: limiter.isShared ? .info : .warning, "redis is stable again",
+                metadata: ["counting": "\(counting)", "changes": "\(changes)", "reason": "\(reason.onOneLine)"])
+        }
+    }
+
+    private func log(_ notice: Limiter.Notice) {
         switch notice {
         case .storeReached:
             logger.info("redis answers, counting is shared", metadata: ["server": "\(storeDescription)"])

@@ -62,6 +62,9 @@ final class LimiterHost {
     /// Whether new connections are closed as soon as they have their answers.
     private(set) var isDraining = false
     private var whenShared: [() -> Void] = []
+    /// Which changes of the store are logged.
+    var flaps = FlapDamper()
+    var flapTick: Scheduled<Void>?
     /// Called when something was logged that operators should know.
     var whenNoticed: () -> Void = {}
     private var whenDrained: (() -> Void)?
@@ -103,6 +106,7 @@ final class LimiterHost {
         pump()
         isStopped = true
         tick?.cancel()
+        flapTick?.cancel()
         look.close()
         dropHeld()
         for link in links {
@@ -454,7 +458,7 @@ final class LimiterHost {
         }
         deliver()
         let notices = limiter.takeNotices()
-        for notice in notices { log(notice) }
+        for notice in notices { log(notice, now: now) }
         if !notices.isEmpty { whenNoticed() }
         noteSharing(now: now)
         if limiter.wantsLook { look.request() }
