@@ -66,6 +66,19 @@ install_packages() {
         || fail "apt-get could not install $*. Install them by hand, then run this again."
 }
 
+# want_package COMMAND PACKAGE WHAT: installs the Debian package of a command that only some tests need, if that can be done
+# without asking anybody; says what is skipped otherwise.
+want_package() {
+    local as_root=()
+    command -v "$1" >/dev/null && return 0
+    if ((EUID != 0)); then as_root=(sudo -n); fi
+    if command -v apt-get >/dev/null && "${as_root[@]}" true 2>/dev/null; then
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$2" \
+            >/dev/null 2>&1 || true
+    fi
+    command -v "$1" >/dev/null || note "$1 (Debian: $2) is not installed: $3"
+}
+
 # Finds Swift 6.2 or newer and puts it first in PATH; says where to get it if there is none.
 need_swift() {
     local folder version
