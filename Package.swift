@@ -17,6 +17,7 @@ let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioHTTP2 = Target.Dependency.product(name: "NIOHTTP2", package: "swift-nio-http2")
 let nioHPACK = Target.Dependency.product(name: "NIOHPACK", package: "swift-nio-http2")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
@@ -74,6 +75,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-nio-http2.git", from: "1.46.0"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
         .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.12.0"),
         .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
@@ -109,7 +111,7 @@ let package = Package(
             "SluiceServer",
             [
                 "SluiceEngine", "SluicePolicy", "SluiceProtocol", "SluiceTerminal", "SluiceGRPC", "SluiceEnvoy",
-                "SluiceDecisionLog", nioCore, nioPosix, nioHTTP, logging, deque, protobuf,
+                "SluiceDecisionLog", nioCore, nioPosix, nioHTTP, logging, deque, protobuf, crypto,
                 .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
             ], resources: [.embedInCode("HTTP/page.html")]),
         // The lines that the sidecar writes and sluicectl reads.

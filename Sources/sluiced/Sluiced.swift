@@ -222,7 +222,9 @@ struct Sluiced: AsyncParsableCommand {
     private func openDecisionLog(_ settings: Settings) throws(StartFailure) -> DecisionLogConfiguration? {
         guard let path = settings.decisionLog else { return nil }
         do {
-            return DecisionLogConfiguration(file: try LineFile(path), sample: settings.decisionLogSample)
+            let key = settings.decisionLogGrants == .hash ? settings.decisionLogKey.flatMap { IdentityKey($0) } : nil
+            return DecisionLogConfiguration(
+                file: try LineFile(path), sample: settings.decisionLogSample, identityKey: key)
         } catch {
             throw StartFailure("--decision-log: \(error)", isInUse: false)
         }

@@ -13,8 +13,13 @@ extension Integration {
                                    {"counter": "c", "window": "month", "max": 60, "counts": "calls"}]}}}
             """
 
-        /// The engine decides the same again: over two sidecars that share a Redis, every denial comes back, and no other.
-        @Test func aReplayOfThePolicyInForceChangesNothing() async throws {
+        private static let hashing = ["--decision-log-grants", "hash"]
+        private static let key = ["SLUICE_DECISION_LOG_KEY": "0123456789abcdef0123456789abcdef"]
+
+        /// The engine decides the same again: over two sidecars that share a Redis, every denial comes back, and no other; also
+        /// where grants are hashed, as both have the same key.
+        @Test(arguments: [[], hashing])
+        func aReplayOfThePolicyInForceChangesNothing(options: [String]) async throws {
             let redis = try await RedisProcess()
             let logs = try TemporaryFolder()
             var sidecars: [SidecarProcess] = []
@@ -22,7 +27,8 @@ extension Integration {
                 sidecars.append(
                     try await SidecarProcess(
                         policy: Self.policy, over: redis,
-                        arguments: ["--decision-log", logs.path(name), "--decision-log-sample", "1"]))
+                        arguments: ["--decision-log", logs.path(name), "--decision-log-sample", "1"] + options,
+                        environment: options.isEmpty ? [:] : Self.key))
             }
             for sidecar in sidecars { try await sidecar.waitUntilShared() }
             let clients = try sidecars.map { try $0.client() }
@@ -62,6 +68,36 @@ extension Integration {
             #expect(json["denied_then"] as? Int == json["denied_now"] as? Int)
             #expect(json["newly_allowed"] as? Int == 0)
             #expect(json["warnings"] as? [String] == [])
+        }
+
+        /// No name is in the file, and grants are told apart as before.
+        @Test func whatMayNameAPersonIsHashed() async throws {
+            let logs = try TemporaryFolder()
+            let path = logs.path("d.jsonl")
+            let sidecar = try await SidecarProcess(
+                policy: Self.policy, replicas: 1,
+                arguments: ["--decision-log", path, "--decision-log-sample", "1"] + Self.hashing, environment: Self.key)
+            let client = try sidecar.client()
+            for _ in 1...2 {
+                _ = try client.check(
+                    "alice@example", "run", "SERVER", "build", "SESSION", "alice-1", "ATTR", "mail", "alice@example",
+                    "ID",
+                    "alice-7")
+            }
+            _ = try client.check("bob@example", "none")
+            _ = try await sidecar.process.terminate()
+            let text = try String(contentsOfFile: path, encoding: .utf8)
+            #expect(!text.contains("alice") && !text.contains("bob") && !text.contains("example"), "\(text)")
+            let lines = try Self.lines(path).map {
+                try #require(JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
+            }
+            #expect(lines[0]["grants"] as? String == "hash")
+            // HMAC-SHA-256 of the grant by the key, as `openssl dgst -hmac` has it.
+            let alice = "e75f5166867beea599ff73446f91d88d"
+            #expect(lines.dropFirst().map { $0["grant"] as? String == alice } == [true, true, false])
+            #expect(lines[1]["attributes"] as? [String: String] == ["mail": alice])
+            #expect(lines[1]["server"] as? String == "build" && lines[1]["tool"] as? String == "run")
+            #expect((lines[1]["session"] as? String)?.count == 32 && (lines[1]["id"] as? String)?.count == 32)
         }
 
         /// A signal opens the file again; and a full disk stops nothing.

@@ -48,6 +48,39 @@ import Testing
         lines.map { $0[name] as? String ?? "-" }
     }
 
+    /// RFC 4231, test case 1, of which 16 bytes are left.
+    @Test func theHashIsHMACOfSHA256() throws {
+        let key = try #require(IdentityKey(String(repeating: "\u{b}", count: 20)))
+        #expect(String(decoding: key.pseudonym("Hi There".utf8), as: UTF8.self) == "b0344c61d8db38535ca8afceaf0bf12b")
+        #expect(IdentityKey("fifteen bytes..") == nil && IdentityKey("sixteen bytes...") != nil)
+    }
+
+    @Test(arguments: [
+        (
+            #"{"time":"T","action":"check","grant":"a","tool":"t","session":"s","id":"i","verdict":"deny"}"#,
+            #"{"time":"T","action":"check","grant":"<a>","tool":"t","session":"<s>","id":"<i>","verdict":"deny"}"#
+        ),
+        (
+            #"{"grant":"a\"\\\u0001é","server":"a","attributes":{"k":"v","grant":"w\""},"cost":7}"#,
+            "{\"grant\":\"<a\"\\\u{1}é>\",\"server\":\"a\",\"attributes\":{\"k\":\"<v>\",\"grant\":\"<w\">\"},\"cost\":7}"
+        ),
+        (
+            #"{"action":"commit","grant":"g","reservation":"0f","cost":2,"done":true}"#,
+            #"{"action":"commit","grant":"<g>","reservation":"0f","cost":2,"done":true}"#
+        ),
+        (#"{"time":"T","sample":1,"grants":"hash"}"#, #"{"time":"T","sample":1,"grants":"hash"}"#),
+        (#"{"dropped":3}"#, #"{"dropped":3}"#), ("", ""),
+        // Never as it is.
+        (#"{"grant":"alice"#, #"{"dropped":1}"#), (#"{"grant":["alice"]}"#, #"{"dropped":1}"#),
+        (#"{"tool":"t"} alice"#, #"{"dropped":1}"#), ("alice", #"{"dropped":1}"#),
+    ])
+    func namesAreReplacedInLines(line: String, replaced: String) {
+        let identities = DecisionLogIdentities { Array("<".utf8) + $0 + Array(">".utf8) }
+        let text = { (lines: String) in String(decoding: identities.replaced(in: Array(lines.utf8)), as: UTF8.self) }
+        #expect(text("\(line)\n") == "\(replaced)\n")
+        #expect(text("\n\(line)\n{\"grant\":\"z\"}\n\(line)") == "\n\(replaced)\n{\"grant\":\"<z>\"}\n\(replaced)")
+    }
+
     @Test func denialsAreLoggedAndAllowedChecksAreNot() async throws {
         let rig = try Rig(sample: 0)
         let peer = try rig.server.connect()

@@ -129,6 +129,37 @@ import Testing
         }
     }
 
+    @Test func hashesOfTheDecisionLogNeedAKey() throws {
+        let hash = Self.required.merging(["decision-log": "/l", "decision-log-grants": "hash"]) { $1 }
+        let key = String(repeating: "k", count: 16)
+        let settings = try resolve(hash, environment: ["SLUICE_DECISION_LOG_KEY": key])
+        #expect(settings.decisionLogGrants == .hash && settings.decisionLogKey == key && settings.warnings == [])
+        let inFile = hash.merging(["decision-log-key-file": "k"]) { $1 }
+        #expect(try resolve(inFile, files: ["k": key + "\n"]).decisionLogKey == key)
+        #expect(
+            try resolve(inFile, files: ["k": key], readableByAll: ["k"]).warnings == [
+                "k: holds a key, and everybody on this machine can read it: chmod o-r"
+            ])
+        #expect(
+            faults(hash) == [
+                "--decision-log-grants: found hash without a key, expected --decision-log-key-file (or "
+                    + "SLUICE_DECISION_LOG_KEY) with one of at least 16 bytes, such as from: openssl rand -hex 32"
+            ])
+        #expect(
+            faults(hash, environment: ["SLUICE_DECISION_LOG_KEY": "short"]) == [
+                "SLUICE_DECISION_LOG_KEY: found a key of 5 bytes, expected at least 16, such as from: openssl rand -hex 32"
+            ])
+        #expect(faults(inFile) == ["k: cannot be opened: it is not there"])
+        #expect(
+            faults(hash.merging(["decision-log": "none"]) { $1 }, environment: ["SLUICE_DECISION_LOG_KEY": key]) == [
+                "--decision-log-grants: is set without --decision-log, expected a file to write to"
+            ])
+        #expect(
+            try resolve(environment: ["SLUICE_DECISION_LOG_KEY": key]).warnings == [
+                "SLUICE_DECISION_LOG_KEY: has no effect without --decision-log-grants hash"
+            ])
+    }
+
     @Test func aStateFolderCannotBeTakenOver() throws {
         let settings = ["redis": "redis://h", "take-over": "true", "state-dir": "/d"]
         #expect(

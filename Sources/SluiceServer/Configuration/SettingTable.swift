@@ -134,6 +134,15 @@ package struct SettingTable: Sendable {
         "Log one in so many of the allowed decisions, too; 1: all, as policy replay needs; 0: none", default: "0",
         expected: "a whole number from 0 to 1000000"
     ) { text in Int64(text).flatMap { (0...1_000_000).contains($0) ? $0 : nil } }
+    package let decisionLogGrants = Setting(
+        "decision-log-grants",
+        "plain, or hash: grants, sessions, idempotency keys and values of attributes are logged as keyed hashes",
+        default: "plain", expected: "plain or hash"
+    ) { Settings.LoggedGrants(rawValue: $0) }
+    /// Not a flag, as the passwords.
+    package let decisionLogKey = Setting<String?>("decision-log-key", nil, holdsSecret: true)
+    package let decisionLogKeyFile = Setting<String?>(
+        "decision-log-key-file", "File that holds the key of those hashes, at least 16 bytes (default: none)")
     package let logLevel = Setting(
         "log-level", Logger.Level.allCases.map(\.rawValue).joined(separatedBy: "or"), default: "info",
         expected: Logger.Level.allCases.map(\.rawValue).joined(separatedBy: "or")

@@ -17,6 +17,8 @@ package struct Settings: Sendable, Equatable {
     /// `sluice.json:3:12: /budget`.
     package var origins: [String: String] = [:]
 
+    package enum LoggedGrants: String, Sendable, CaseIterable { case plain, hash }
+
     package enum LogFormat: String, Sendable, CaseIterable { case text, json }
 
     package subscript<Value>(dynamicMember row: KeyPath<SettingTable, Setting<Value>>) -> Value {

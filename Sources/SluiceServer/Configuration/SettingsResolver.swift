@@ -139,12 +139,12 @@ package struct SettingsResolver {
     /// Warns if other users can read a secret at its origin.
     private mutating func warnOfReaders(of value: SettingValue) {
         let isSentinels = value == file[table.sentinelPassword.name]
-        let (direct, inFile) =
+        let (whose, direct, inFile) =
             isSentinels
-            ? (table.sentinelPassword, table.sentinelPasswordFile) : (table.redisPassword, table.redisPasswordFile)
+            ? ("the sentinels'", table.sentinelPassword, table.sentinelPasswordFile)
+            : ("Redis'", table.redisPassword, table.redisPasswordFile)
         let advice =
-            "give \(isSentinels ? "the sentinels'" : "Redis'") password by \(direct.environmentName), or by "
-            + "--\(inFile.name) with a file of mode 0600"
+            "give \(whose) password by \(direct.environmentName), or by --\(inFile.name) with a file of mode 0600"
         if value.origin == "--redis" {
             warnings.append(
                 "\(value.origin): holds a password, and everybody who lists processes can read it: \(advice)")
@@ -170,8 +170,12 @@ package struct SettingsResolver {
             }
         }
         let policySource = policySource()
-        let redisPassword = password(table.redisPassword, inFile: table.redisPasswordFile)
-        let sentinelPassword = password(table.sentinelPassword, inFile: table.sentinelPasswordFile)
+        let redisPassword = secret(table.redisPassword, inFile: table.redisPasswordFile)
+        let sentinelPassword = secret(table.sentinelPassword, inFile: table.sentinelPasswordFile)
+        let faultsBefore = faults.count
+        let logKey = secret(table.decisionLogKey, inFile: table.decisionLogKeyFile, kind: "a key")
+        // One that cannot be read is a fault already.
+        if faults.count == faultsBefore { checkDecisionLog(key: logKey) }
         checkAddress()
         checkTakeover()
         checkTLS()
@@ -179,6 +183,7 @@ package struct SettingsResolver {
         var texts = values.mapValues(\.text)
         texts[table.redisPassword.name] = redisPassword
         texts[table.sentinelPassword.name] = sentinelPassword
+        texts[table.decisionLogKey.name] = logKey
         return policySource.map { Settings(texts: texts, policySource: $0) }
     }
 
@@ -196,14 +201,17 @@ package struct SettingsResolver {
         return nil
     }
 
-    private mutating func password(_ setting: Setting<String?>, inFile fileSetting: Setting<String?>) -> String? {
+    /// - Parameter kind: what it is, in words.
+    private mutating func secret(
+        _ setting: Setting<String?>, inFile fileSetting: Setting<String?>, kind: String = "a password"
+    ) -> String? {
         let direct = values[setting.name]
         if let path = values[fileSetting.name]?.text {
             do {
                 let contents = try readFile(path)
                 let password = String(decoding: contents.bytes, as: UTF8.self).withoutFinalLineEnds()
                 if !password.isEmpty && contents.isReadableByAll {
-                    warnings.append("\(path): holds a password, and everybody on this machine can read it: chmod o-r")
+                    warnings.append("\(path): holds \(kind), and everybody on this machine can read it: chmod o-r")
                 }
                 if let password = firstNotEmpty([(path, password)]) { return password.text }
             } catch {
@@ -212,7 +220,15 @@ package struct SettingsResolver {
             }
         }
         guard let direct else { return nil }
-        warnOfReaders(of: direct)
+        if setting.name == table.decisionLogKey.name {
+            if isFileReadableByAll, direct == file[setting.name] {
+                warnings.append(
+                    "\(direct.origin): holds \(kind), and everybody on this machine can read it: give it by "
+                        + "\(setting.environmentName), or by --\(fileSetting.name) with a file of mode 0600")
+            }
+        } else {
+            warnOfReaders(of: direct)
+        }
         return direct.text
     }
 
@@ -270,6 +286,31 @@ package struct SettingsResolver {
         faults.append(
             "\(folder.origin): found \(folder.text.quoted) without --redis, expected none: it keeps what is still to be "
                 + "written to Redis")
+    }
+
+    /// Hashes need a key that cannot be guessed.
+    private mutating func checkDecisionLog(key: String?) {
+        let setting = values[table.decisionLogGrants.name]
+        let given = values[table.decisionLogKeyFile.name] ?? values[table.decisionLogKey.name]
+        let example = "such as from: openssl rand -hex 32"
+        switch (table.decisionLogGrants.value(setting?.text), key) {
+        case (.plain, _):
+            if let given { warnings.append("\(given.origin): has no effect without --decision-log-grants hash") }
+        case (.hash, nil):
+            faults.append(
+                "\(setting?.origin ?? ""): found hash without a key, expected --\(table.decisionLogKeyFile.name) (or "
+                    + "\(table.decisionLogKey.environmentName)) with one of at least \(IdentityKey.minBytes) bytes, \(example)"
+            )
+        case (.hash, let key?):
+            if key.utf8.count < IdentityKey.minBytes {
+                faults.append(
+                    "\(given?.origin ?? ""): found a key of \(key.utf8.count) bytes, expected at least "
+                        + "\(IdentityKey.minBytes), \(example)")
+            }
+            if table.decisionLog.value(values[table.decisionLog.name]?.text) == nil {
+                faults.append("\(setting?.origin ?? ""): is set without --decision-log, expected a file to write to")
+            }
+        }
     }
 
     /// A folder belongs to one process until that has ended, which is too late to take over from it.

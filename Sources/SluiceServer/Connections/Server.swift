@@ -123,7 +123,10 @@ package final class Server: Sendable {
             memoryBytes: configuration.memoryBytes, answersThrottle: configuration.answersThrottle,
             eventLoop: eventLoop, logger: logger)
         host.decisionLog = configuration.decisionLog.map {
-            DecisionLog($0, writer: LineWriter($0.file, eventLoop: eventLoop, logger: logger))
+            DecisionLog(
+                $0,
+                writer: LineWriter(
+                    $0.file, identities: $0.identityKey?.identities, eventLoop: eventLoop, logger: logger))
         }
         self.host = NIOLoopBound(host, eventLoop: eventLoop)
         let operators = OperatorCommands(

@@ -8,10 +8,13 @@ package struct DecisionLogConfiguration: Sendable {
     package var file: LineFile
     /// Denials are always logged; of the checks that were allowed one in so many, 0: none. With 1, settlements are, too.
     package var sample: Int64
+    /// With which grants and what else may name a person are hashed; nil: they are written as they are.
+    package var identityKey: IdentityKey?
 
-    package init(file: LineFile, sample: Int64) {
+    package init(file: LineFile, sample: Int64, identityKey: IdentityKey? = nil) {
         self.file = file
         self.sample = sample
+        self.identityKey = identityKey
     }
 }
 
@@ -21,6 +24,7 @@ package struct DecisionLogConfiguration: Sendable {
 /// What cannot be written or kept is dropped and counted; no check ever waits for it. Confined to the host's loop.
 final class DecisionLog {
     private let sample: Int64
+    private let hashesGrants: Bool
     private let writer: LineWriter
     private var time = DecisionLogTime()
     private var allowedCount: Int64 = 0
@@ -37,6 +41,7 @@ final class DecisionLog {
 
     init(_ configuration: DecisionLogConfiguration, writer: LineWriter) {
         sample = configuration.sample
+        hashesGrants = configuration.identityKey != nil
         self.writer = writer
         begin()
     }
@@ -45,6 +50,7 @@ final class DecisionLog {
     private func begin() {
         beginLine(ms: SystemClock.now().wallMs)
         DecisionLogLine.append("sample", sample, to: &line)
+        if hashesGrants { DecisionLogLine.append("grants", "hash", to: &line) }
         endLine()
         lineCount -= 1
     }

@@ -2,6 +2,7 @@ import Glibc
 import Logging
 import NIOCore
 import NIOPosix
+import SluiceDecisionLog
 
 /// Appends lines to a file on a thread of its own, because a disk may be slow. It never waits: lines for which there is no
 /// room are dropped and counted, and the next line that is written says how many.
@@ -9,14 +10,16 @@ import NIOPosix
 /// Confined to the host's loop, except for the file, which belongs to the thread.
 final class LineWriter {
     private var file: LineFile
+    /// Replaces names in lines, on the thread; nil: they are written as they are.
+    private let identities: DecisionLogIdentities?
     private let threads = NIOThreadPool(numberOfThreads: 1)
     private let eventLoop: any EventLoop
     private let logger: Logger
     /// Whole lines that wait to be written.
     private var waiting: [UInt8] = []
     private var waitingCount: Int64 = 0
-    /// Lines among them that report dropped ones: where each ends, and how many it reports.
-    private var reports: [(end: Int, count: Int64)] = []
+    /// Lines among them that report dropped ones: which each is, counted from 1, and how many it reports.
+    private var reports: [(line: Int, count: Int64)] = []
     private var isWriting = false
     private var isDue = false
     private var wantsReopen = false
@@ -28,8 +31,9 @@ final class LineWriter {
     /// Of those dropped, how many no line of the file reports yet.
     private var unreported: Int64 = 0
 
-    init(_ file: LineFile, eventLoop: any EventLoop, logger: Logger) {
+    init(_ file: LineFile, identities: DecisionLogIdentities? = nil, eventLoop: any EventLoop, logger: Logger) {
         self.file = file
+        self.identities = identities
         self.eventLoop = eventLoop
         self.logger = logger
         threads.start()
@@ -63,7 +67,7 @@ final class LineWriter {
     private func reportDropped() {
         guard unreported > 0 else { return }
         waiting += "{\"dropped\":\(unreported)}\n".utf8
-        reports.append((waiting.count, unreported))
+        reports.append((Int(waitingCount) + reports.count + 1, unreported))
         unreported = 0
     }
 
@@ -83,17 +87,21 @@ final class LineWriter {
         self.reports = []
         waiting.removeAll(keepingCapacity: true)
         waitingCount = 0
-        threads.runIfActive(eventLoop: eventLoop) { [file, bytes] in file.append(bytes[...]) }
-            .assumeIsolated().whenComplete { [self] result in
-                isWriting = false
-                wrote((try? result.get()) ?? (0, "it is closed"), of: bytes, head: head, count, reports)
-                write()
-            }
+        threads.runIfActive(eventLoop: eventLoop) { [file, identities, bytes] in
+            let lines = identities?.replaced(in: bytes) ?? bytes
+            return (lines, file.append(lines[...]))
+        }
+        .assumeIsolated().whenComplete { [self] result in
+            isWriting = false
+            let (lines, done) = (try? result.get()) ?? (bytes, (0, "it is closed"))
+            wrote(done, of: lines, head: head, count, reports)
+            write()
+        }
     }
 
     private func wrote(
         _ done: (count: Int, reason: String?), of bytes: [UInt8], head: Int, _ count: Int64,
-        _ reports: [(end: Int, count: Int64)]
+        _ reports: [(line: Int, count: Int64)]
     ) {
         guard let reason = done.reason else {
             if isFailing { logger.info("the decision log is written again", metadata: metadata) }
@@ -102,7 +110,7 @@ final class LineWriter {
         }
         let written = bytes.prefix(done.count)
         let lines = written.dropFirst(head).reduce(0) { $1 == UInt8(ascii: "\n") ? $0 + 1 : $0 }
-        let lost = reports.filter { $0.end + head > done.count }
+        let lost = reports.filter { $0.line > lines }
         unreported += lost.reduce(0) { $0 + $1.count }
         drop(max(0, count - Int64(lines - (reports.count - lost.count))))
         if done.count > 0 { isCut = written.last != UInt8(ascii: "\n") }
