@@ -47,7 +47,9 @@ extension LimiterHost {
         case .logStable(let changes):
             logger.log(
                 level: limiter.isShared ? .info : .warning, "redis is stable again",
-                metadata: ["counting": "\(counting)", "changes": "\(changes)", "reason": "\(reason.onOneLine)"])
+                metadata: ["counting": "\(counting)", "changes": "\(changes)"].merging(
+                    limiter.isShared ? [:] : ["reason": "\(reason.onOneLine)"]
+                ) { $1 })
         }
     }
 

@@ -117,24 +117,6 @@ final class LimiterHost {
 
     // MARK: - Policies
 
-    /// What happened to documents since the start, for operators.
-    struct DocumentHistory {
-        private(set) var reloads = 0
-        private(set) var rejections = 0
-        /// Why the newest were rejected; empty if they are in force.
-        private(set) var lastRejection = ""
-
-        mutating func reloaded() {
-            reloads += 1
-            lastRejection = ""
-        }
-
-        mutating func rejected(_ reason: String) {
-            rejections += 1
-            lastRejection = reason
-        }
-    }
-
     private(set) var policyHistory = DocumentHistory()
     /// That of the gateways file.
     var gatewaysHistory = DocumentHistory()
@@ -149,14 +131,6 @@ final class LimiterHost {
     }
 
     // MARK: - The socket
-
-    /// What happened to the socket's file since the start, for operators.
-    struct SocketHistory {
-        /// How often it was created again after it had been removed or replaced.
-        var remakes = 0
-        /// Why clients cannot connect by its path; empty if they can.
-        var trouble = ""
-    }
 
     var socketHistory = SocketHistory()
 
@@ -220,13 +194,6 @@ final class LimiterHost {
                     attribute: bytes.extracting(attribute.name), value: bytes.extracting(attribute.value))
             }
         }
-    }
-
-    /// A call of `CL.THROTTLE`; nil if its numbers are too large.
-    func throttle(_ request: ThrottleRequest, in input: ByteBuffer) -> Throttle? {
-        Throttle(
-            key: Array(input.bytes(ofArgument: request.key)), maxBurst: request.maxBurst, count: request.countPerPeriod,
-            periodSeconds: request.periodSeconds)
     }
 
     /// Decides a call of `CL.THROTTLE`; a waiting one is answered like a waiting check.

@@ -17,6 +17,8 @@ extension Server {
         case inPlace(SocketFile)
         case made(SocketFile, any Channel)
         case trouble(String)
+        /// Another process listens there: it took over, or somebody made a mistake.
+        case another(String)
     }
 
     /// On the event loop, like all functions here.
@@ -43,6 +45,8 @@ extension Server {
             do {
                 let (file, channel) = try makeSocket()
                 return .made(file, channel)
+            } catch let failure as SocketFile.Failure where failure.isInUse && !failure.isLocked {
+                return .another("\(failure)")
             } catch {
                 return .trouble("\(error)")
             }
@@ -73,6 +77,12 @@ extension Server {
             logger.warning(
                 "the socket's file was removed or replaced, and has been made again",
                 metadata: ["socket": "\(file.path)"])
+        case .another(let reason):
+            host.value.socketHistory.trouble = reason
+            guard reason != before else { return }
+            logger.warning(
+                "another sluiced listens at the socket now: only open connections go on, and this one can be ended",
+                metadata: ["socket": "\(configuration.socketPath)"])
         case .trouble(let reason):
             host.value.socketHistory.trouble = reason
             guard reason != before else { return }
