@@ -151,7 +151,7 @@ struct MetricsReport {
                 limiter.hearsChanges),
             .counter("sluice_redis_data_losses_total", "How often Redis had lost its data.", statistics.dataLosses),
             .counter(
-                "sluice_redis_counter_losses_total",
+                "sluice_redis_lost_counters_total",
                 "Single counters that Redis had lost: evicted, or deleted by others.", statistics.counterLosses),
             .counter(
                 "sluice_restores_total", "Counters restored in a Redis that had lost its data.", figures.restores),
