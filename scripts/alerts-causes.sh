@@ -93,6 +93,7 @@ end_SluiceBusy() { stop "$CROWD_PID"; }
 # Requests that do not come to their end stay in the sidecar's memory, for ten seconds.
 begin_SluiceMemoryNearlyFull() {
     begin_SluiceBusy
+    # shellcheck disable=SC2016 # the dollars are of the protocol
     start "$TEMPORARY_FOLDER/halves.log" python3 -c '
 import socket, sys, time
 while True:
