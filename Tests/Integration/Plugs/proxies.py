@@ -194,6 +194,13 @@ def stubs(backend: Backend) -> None:
     reply = gate.ask("/tools/run")
     check(reply.status == 403 and reply.rule == "(BADARG)", "a request that is wrong is denied", reply)
     answers[0] = admitted()
+    if KIND == "nginx":
+        named = proxy(stub.path, backend, change=("ngx.var.tool)", "ngx.var.tool, { id = 'call-17' })"))
+        answers[0], before = None, len(stub.requests)
+        check(named.ask("/tools/run").rule == "(lost)", "with an id: lost")
+        check(stub.requests[before:] == [["CHECK", "alice-laptop", "run", "ID", "call-17"]] * 2, "it was sent twice, not more")
+        named.close()
+        answers[0] = admitted()
     wait_until("after all that an admission passes", lambda: gate.ask("/tools/run").status == 200)
     stub.close()
     gate.close()
@@ -206,7 +213,7 @@ def stubs(backend: Backend) -> None:
     gate.close()
     if KIND == "haproxy":
         # As if the action had failed: HAProxy goes on then.
-        gate = proxy("/tmp/there-is-no.sock", backend, without="    http-request lua.sluice unless is_mcp\n")
+        gate = proxy("/tmp/there-is-no.sock", backend, change=("    http-request lua.sluice unless is_mcp\n", ""))
         check(gate.ask("/tools/free").status == 503, "what was not decided is a 503")
         gate.close()
     gate = proxy("/tmp/there-is-no.sock", backend, fail="open")

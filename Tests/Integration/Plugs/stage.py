@@ -136,14 +136,15 @@ class Reply:
 
 class Proxy:
     """nginx or HAProxy with its configuration in deploy/: only the addresses, the socket and folders are others, and
-    what the caller bob is called. `without` is a line to leave out; `mcp_port` that of an MCP server, if it is another.
+    what the caller bob is called. `change` replaces something else; `mcp_port` is that of an MCP server, if it is another.
 
     Where a test is to see an answer, the time-out is another, too: the machine may be slow.
     """
 
     def __init__(
         self, kind: str, socket_path: str, backend: Backend, program: str | None = None, *, fail: str = "closed",
-        is_patient: bool = True, grant: str = "bob-desktop", mcp_port: int | None = None, without: str = "",
+        is_patient: bool = True, grant: str = "bob-desktop", mcp_port: int | None = None,
+        change: tuple[str, str] = ("", ""),
     ) -> None:
         self.kind, self.port = kind, free_port()
         self.folder = tempfile.mkdtemp(prefix="sluice-proxy-")
@@ -154,7 +155,7 @@ class Proxy:
         changes = [
             ("/run/sluice/sluice.sock", socket_path), ("127.0.0.1:8080", f"127.0.0.1:{self.port}"),
             ("127.0.0.1:9000", f"127.0.0.1:{backend.port}"), ("127.0.0.1:9001", f"127.0.0.1:{mcp_port or backend.port}"),
-            ("bob-desktop", grant), (without, ""),
+            ("bob-desktop", grant), change,
         ]  # fmt: skip
         if kind == "nginx":
             changes += [("$prefix/deploy", DEPLOY), ('fail = "closed"', f'fail = "{fail}"'), ("timeout = 250", f"timeout = {timeout}")]
