@@ -63,7 +63,10 @@ extension Integration {
         }
 
         @Test func nginxAsksFirst() async throws {
-            let found = try await stage("nginx", ["nginx.conf"]) { ["-p", $0.path(""), "-c", $0.path("nginx.conf")] }
+            // One process: it is ended by its id, and a worker of its own would go on.
+            let found = try await stage("nginx", ["nginx.conf"]) {
+                ["-p", $0.path(""), "-c", $0.path("nginx.conf"), "-g", "master_process off;"]
+            }
             guard let stage = found else { return }
             let denied = try tryLimit(stage, authorization: "Bearer key-of-alice")
             #expect(denied.status == 429)

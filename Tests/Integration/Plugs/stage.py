@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import http.server
 import json
@@ -19,7 +20,7 @@ REPOSITORY = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__fil
 DEPLOY = os.path.join(REPOSITORY, "deploy")
 sys.path[:0] = [os.path.join(DEPLOY, "python/src"), os.path.join(DEPLOY, "python/tests")]
 
-from support import LONG_WINDOW, spawn, wait_until  # noqa: E402
+from support import LONG_WINDOW, wait_until  # noqa: E402
 
 #: Where scripts/plugs puts what is no package of the system.
 INSTALLED = os.environ.get("SLUICE_TEST_PLUGS") or os.path.join(REPOSITORY, ".build/plugs")
@@ -134,6 +135,11 @@ class Reply:
         return f"{self.status} {self.headers} {self.body[:300]!r}"
 
 
+def _end_with_parent() -> None:
+    """However this process ends. Asked to, not killed: nginx's workers would go on."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 class Proxy:
     """nginx or HAProxy with its configuration in deploy/: only the addresses, the socket and folders are others, and
     what the caller bob is called. `change` replaces something else; `mcp_port` is that of an MCP server, if it is another.
@@ -175,7 +181,8 @@ class Proxy:
         words = [program or find(kind) or kind]
         words += ["-p", self.folder, "-c", path] if kind == "nginx" else ["-f", path]
         with open(os.path.join(self.folder, "log"), "wb") as log:
-            self.process = spawn(*words, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                words, preexec_fn=_end_with_parent, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(f"the start of {kind}", lambda: self._has_ended() or answers(self.port))
 
     def _has_ended(self) -> bool:
