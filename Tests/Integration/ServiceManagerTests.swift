@@ -119,6 +119,21 @@ extension Integration {
             #expect(FileManager.default.fileExists(atPath: place.socketPath))
         }
 
+        /// Each of several sockets goes to the door whose path it has, in whatever order they come.
+        @Test func everyDoorTakesItsSocket() async throws {
+            let place = try Place()
+            let http = place.folder.path("h.sock")
+            let command = [try SidecarProcess.program()] + place.arguments + ["--http-socket", http]
+            guard let (process, client) = try await activate(place, at: http, ["-l", place.socketPath], command) else {
+                return
+            }
+            #expect(try RedisClient(path: place.socketPath).command("PING").text == "PONG")
+            #expect(try HTTPClient(.socket(http)).ask("GET", "/readyz").status == 200)
+            withExtendedLifetime(client) {}
+            #expect(try await process.terminate() == .exited(status: 0))
+            for path in [http, place.socketPath] { #expect(FileManager.default.fileExists(atPath: path)) }
+        }
+
         /// The settings name the path in another way, through a link.
         @Test func theSamePathMayBeWrittenInAnotherWay() async throws {
             let place = try Place()

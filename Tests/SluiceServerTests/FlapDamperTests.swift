@@ -1,3 +1,4 @@
+import SluiceEngine
 import Testing
 
 @testable import SluiceServer
@@ -32,6 +33,20 @@ import Testing
         // From here on as in the beginning.
         #expect(!damper.isFlapping && damper.nextTickNs == nil)
         #expect(actions(&damper, 123, 124, 125, 126) == [.log, .log, .log, .logFlapping(changes: 4)])
+    }
+
+    /// A new reason is news, also while it flaps.
+    @Test func everyReasonIsLoggedOnceMeanwhile() {
+        var damper = FlapDamper()
+        let logged = { (reasons: String...) in reasons.map { damper.logs(reason: $0) } }
+        #expect(logged("a", "a") == [true, true])
+        _ = actions(&damper, 0, 0, 0, 0)
+        #expect(logged("a", "a", "b") == [true, false, true])
+        _ = actions(&damper, 1)
+        #expect(logged("b") == [false])
+        #expect((0..<1_000).flatMap { logged("\($0)") }.count { $0 } == EngineBounds.maxReportedReasons - 2)
+        #expect(damper.tick(nowNs: Self.seconds(61)) == .logStable(changes: 5))
+        #expect(logged("a", "a") == [true, true])
     }
 
     /// The line of a minute also comes with a change, if the tick is late.

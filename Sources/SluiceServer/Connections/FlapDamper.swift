@@ -29,6 +29,8 @@ struct FlapDamper {
         /// Changes since then.
         var unlogged = 0
         var total: Int
+        /// Why Redis was lost, as far as it was logged since it flaps.
+        var reasons: [String] = []
     }
 
     private var state = State.calm(timesNs: [])
@@ -66,6 +68,18 @@ struct FlapDamper {
             state = .flapping(flapping)
             return logIfDue(nowNs: nowNs) ?? .count
         }
+    }
+
+    /// Whether a reason for which Redis is away is to be logged: each once while it flaps, as a new one may be what a person has
+    /// to know.
+    mutating func logs(reason: String) -> Bool {
+        guard case .flapping(var flapping) = state else { return true }
+        guard !flapping.reasons.contains(reason), flapping.reasons.count < EngineBounds.maxReportedReasons else {
+            return false
+        }
+        flapping.reasons.append(reason)
+        state = .flapping(flapping)
+        return true
     }
 
     /// Time has passed. - Returns: nil if there is nothing to log.

@@ -10,14 +10,25 @@ extension LimiterHost {
     /// Logs a notice, unless the store flaps and it is one of the changes that are then only counted.
     func log(_ notice: Limiter.Notice, now: ClockReading) {
         switch notice {
-        case .storeReached, .storeLost:
+        case .storeReached:
             switch flaps.change(nowNs: now.monotonicNs) {
             case .log: log(notice)
             case let action: log(action, reason: limiter.storeError)
             }
             scheduleFlapTick()
-        // They come and go with the store, and are what the line of the whole minute stands for.
-        case .storeStillUnavailable, .changeFeedUp, .changeFeedDown:
+        case .storeLost(let reason):
+            switch flaps.change(nowNs: now.monotonicNs) {
+            case .log: log(notice)
+            case .count: log(.storeStillUnavailable(reason: reason), now: now)
+            case let action:
+                _ = flaps.logs(reason: reason)
+                log(action, reason: reason)
+            }
+            scheduleFlapTick()
+        case .storeStillUnavailable(let reason):
+            if flaps.logs(reason: reason) { log(notice) }
+        // They come and go with the store.
+        case .changeFeedUp, .changeFeedDown:
             if !flaps.isFlapping { log(notice) }
         case .storeLostData, .storeLostCounters, .storeClockBehind, .storeClockFollowed, .keyFault, .busy, .evicting:
             log(notice)
