@@ -68,7 +68,7 @@ final class ReplyHandler: ChannelDuplexHandler {
                 waiter.continuation?.resume(returning: .success(value))
             }
         } catch {
-            fail(context, Self.describe(error))
+            fail(context, SluiceError(error))
         }
         input.discardReadBytes()
     }
@@ -94,12 +94,15 @@ final class ReplyHandler: ChannelDuplexHandler {
             waiter.continuation?.resume(returning: .failure(error))
         }
     }
+}
 
-    private static func describe(_ error: ReplyError) -> SluiceError {
-        switch error {
-        case .malformed(let expected): .malformedReply(expected)
-        case .tooBig: .malformedReply("expected at most \(ProtocolBounds.maxReplyBytes) bytes")
-        case .tooDeep: .malformedReply("expected at most \(ProtocolBounds.maxReplyDepth) levels")
-        }
+extension SluiceError {
+    init(_ error: ReplyError) {
+        self =
+            switch error {
+            case .malformed(let expected): .malformedReply(expected)
+            case .tooBig: .malformedReply("expected at most \(ProtocolBounds.maxReplyBytes) bytes")
+            case .tooDeep: .malformedReply("expected at most \(ProtocolBounds.maxReplyDepth) levels")
+            }
     }
 }

@@ -125,7 +125,7 @@ public final class SluiceConnection: Sendable {
     /// - Throws: `SluiceError.server` if Sluice answers with an error, `badRequest` if there is no word to send.
     public func send(_ arguments: [String]) async throws(SluiceError) -> Reply {
         guard !arguments.isEmpty else { throw .badRequest("a request needs the name of a command") }
-        let request = encode(arguments)
+        let request = ByteBuffer(request: arguments)
         let ticket = Ticket()
         let (loop, handler, timeout) = (channel.eventLoop, handler, requestTimeout)
         let result = await withTaskCancellationHandler {
@@ -149,12 +149,14 @@ public final class SluiceConnection: Sendable {
     public func close() async {
         try? await channel.close().get()
     }
+}
 
-    private func encode(_ arguments: [String]) -> ByteBuffer {
-        var request = channel.allocator.buffer(capacity: arguments.reduce(16) { $0 + $1.utf8.count + 16 })
+extension ByteBuffer {
+    /// A request with these words.
+    init(request words: [String]) {
+        self = ByteBufferAllocator().buffer(capacity: words.reduce(16) { $0 + $1.utf8.count + 16 })
         let writer = ReplyWriter(version: .resp2)
-        writer.writeArrayHeader(arguments.count, to: &request)
-        for argument in arguments { writer.writeBulkString(argument, to: &request) }
-        return request
+        writer.writeArrayHeader(words.count, to: &self)
+        for word in words { writer.writeBulkString(word, to: &self) }
     }
 }

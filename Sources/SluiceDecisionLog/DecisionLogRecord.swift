@@ -22,6 +22,8 @@ package struct DecisionLogRecord: Sendable {
 
     /// ms since 1970.
     package internal(set) var timeMs: Int64 = -1
+    /// What the check came in by; empty if the line does not say.
+    package internal(set) var door = 0..<0
     package internal(set) var action = DecisionLogLine.Action.check
     package internal(set) var grant = 0..<0
     /// Empty for a settlement.
@@ -94,7 +96,7 @@ package struct DecisionLogRecord: Sendable {
         case .cost, .used, .max, .retryAfterMs, .sample, .dropped:
             guard let number = cursor.number(bytes) else { return false }
             set(member, number)
-        case .time, .action, .verdict, .grant, .tool, .server, .session, .id, .rule, .source, .reservation:
+        case .time, .door, .action, .verdict, .grant, .tool, .server, .session, .id, .rule, .source, .reservation:
             guard let text = cursor.string(&bytes) else { return false }
             return set(member, text, bytes)
         }
@@ -122,6 +124,7 @@ package struct DecisionLogRecord: Sendable {
 
     private mutating func set(_ member: Member, _ text: Range<Int>, _ bytes: [UInt8]) -> Bool {
         switch member {
+        case .door: door = text
         case .grant: grant = text
         case .tool: tool = text
         case .server: server = text
@@ -157,8 +160,8 @@ package struct DecisionLogRecord: Sendable {
 extension DecisionLogRecord {
     /// The members that are read.
     private enum Member: String, CaseIterable {
-        case time, action, grant, tool, server, session, attributes, cost, approved, reserve, id, verdict, rule, source,
-            used, max
+        case time, door, action, grant, tool, server, session, attributes, cost, approved, reserve, id, verdict, rule,
+            source, used, max
         case retryAfterMs = "retry_after_ms"
         case reservation, done, sample, dropped
 

@@ -102,6 +102,14 @@ package enum ServerBounds {
     /// Most bytes of questions kept for the decision log while their checks wait for the store. What does not fit is not
     /// logged, and counted as dropped.
     static let maxWaitingDecisionBytes = 16 << 20
+    /// Most connections that listen to decisions (`TAIL`); one more is answered with `BUSY`. A person or two, each with a
+    /// screen or two; a set of them is a byte.
+    package static let maxTails = 8
+    /// Most lines in a second for one of them, after as many at once: more than a person reads or a screen shows. Others are
+    /// left out and counted.
+    package static let tailLinesPerSecond: Int64 = 1_000
+    /// Most bytes that wait for one of them while it does not read: a second's lines. Others are left out and counted.
+    package static let maxTailBytes = 262_144
     /// How long an ending process waits until everything is on the disk, ns.
     package static let stateCloseLimitNs: Int64 = 5_000_000_000
     /// Largest state file, bytes: some 500,000 counters. What does not fit is not kept, and that is reported. When half

@@ -12,4 +12,10 @@ package enum StandardStream {
             rest = rest.dropFirst(count)
         }
     }
+
+    /// Whether nobody will read what is written: the reader of a pipe, or a terminal, has gone.
+    package static func isAbandoned(_ descriptor: Int32) -> Bool {
+        var status = pollfd(fd: descriptor, events: 0, revents: 0)
+        return poll(&status, 1, 0) == 1 && Int32(status.revents) & (POLLERR | POLLHUP | POLLNVAL) != 0
+    }
 }

@@ -19,8 +19,8 @@ package struct TextTable: Sendable {
 
     /// One text in the table. What a terminal would not show as it is has been escaped.
     package struct Cell: Sendable, ExpressibleByStringInterpolation {
-        let text: String
-        let tone: Style.Tone
+        package let text: String
+        package let tone: Style.Tone
 
         package init(_ text: String, _ tone: Style.Tone = .plain) {
             self.text = TerminalText.visible(text)

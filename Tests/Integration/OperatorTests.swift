@@ -1,4 +1,5 @@
 import Foundation
+import SluiceProcesses
 import Support
 import Testing
 
@@ -116,6 +117,40 @@ extension Integration {
             #expect(one["truncated"] == .integer(0) && one["counters"]?.elements?.count == 1)
             let most = try client.command("COUNTERS", "LIMIT", "2000")
             #expect(most["truncated"] == .integer(1) && most["counters"]?.elements?.count == 2_000)
+        }
+
+        /// `sluicectl tail` shows what comes in by every door while it runs, without a decision log.
+        @Test func decisionsAreTailed() async throws {
+            let sidecar = try await SidecarProcess(policy: Policies.broad, redis: "none")
+            let http = sidecar.folder.path("h.sock")
+            let other = try await SidecarProcess(
+                policy: Policies.broad, redis: "none", arguments: ["--http-socket", http])
+            for (process, ask) in [
+                (sidecar, { _ = try sidecar.client().check("g-1", "none") }),
+                (
+                    other,
+                    {
+                        let client = try ChildProcess(
+                            "curl",
+                            [
+                                "-s", "--unix-socket", http, "-H", "content-type: application/json", "-d",
+                                #"{"grant": "g-1", "tool": "none"}"#, "http://sluice/v1/check",
+                            ])
+                        _ = try await client.wait()
+                    }
+                ),
+            ] as [(SidecarProcess, () async throws -> Void)] {
+                let tail = try ChildProcess(
+                    try #require(ChildProgram.builtBeside("sluicectl")),
+                    [
+                        "tail", "--denied", "--grant", "g-*", "--count", "1", "--json", "--socket", process.socketPath,
+                    ])
+                try await waitUntil("it listens") { try process.figure("tails") == 1 }
+                try await ask()
+                #expect(try await tail.wait() == .exited(status: 0), "\(tail.errors)")
+                #expect(tail.output.contains(#""grant":"g-1","tool":"none","verdict":"deny""#))
+                try await waitUntil("it has gone") { try process.figure("tails") == 0 }
+            }
         }
 
         @Test func countersAreShownWhileRedisIsAway() async throws {

@@ -27,10 +27,16 @@ import Testing
     }
 
     @Test func operators() throws {
-        #expect(try parsed("COUNTERS") == .operators(.counters(grant: nil, tool: nil, limit: 100)))
+        var counters = CountersRequest()
+        #expect(counters.limit == 100)
+        #expect(try parsed("COUNTERS") == .operators(.counters(counters)))
+        (counters.grant, counters.tool, counters.limit) = ("g", "t", 10_000)
         #expect(
-            try parsed("counters", "limit", "10000", "TOOL", "t", "grant", "g")
-                == .operators(.counters(grant: "g", tool: "t", limit: 10_000)))
+            try parsed("counters", "limit", "10000", "TOOL", "t", "grant", "g") == .operators(.counters(counters)))
+        var tail = TailRequest()
+        #expect(try parsed("TAIL") == .operators(.tail(tail)))
+        (tail.deniedOnly, tail.grant, tail.tool) = (true, "a*", "denied")
+        #expect(try parsed("tail", "tool", "denied", "Denied", "GRANT", "a*") == .operators(.tail(tail)))
         #expect(try parsed("INFO") == .operators(.info(sections: [])))
         #expect(try parsed("INFO", "Server", "all") == .operators(.info(sections: ["server", "all"])))
         #expect(try parsed("POLICY", "SHOW", "Alice") == .operators(.policy(["SHOW", "Alice"])))
@@ -60,7 +66,7 @@ import Testing
     static let faults: [(words: [String], reply: String)] = [
         (
             ["get", "x"],
-            "-ERR unknown command 'get', send one of CHECK, PEEK, COMMIT, CANCEL, RELEASE, CHARGE, REFUND, CL.THROTTLE, COUNTERS, CLEAR, "
+            "-ERR unknown command 'get', send one of CHECK, PEEK, COMMIT, CANCEL, RELEASE, CHARGE, REFUND, CL.THROTTLE, COUNTERS, TAIL, CLEAR, "
                 + "EXPLAIN, POLICY, INFO, PING, ECHO, HELLO, AUTH, SELECT, CLIENT, COMMAND, CONFIG, MULTI, EXEC, DISCARD, RESET, QUIT\r\n"
         ),
         (
@@ -86,6 +92,9 @@ import Testing
         (["COUNTERS", "SORT", "x"], "-BADARG unknown option 'SORT', send GRANT, TOOL or LIMIT\r\n"),
         (["COUNTERS", "grant"], "-BADARG GRANT has no value, send GRANT and a value\r\n"),
         (["COUNTERS", "TOOL", "a", "TOOL", "b"], "-BADARG TOOL is given twice, send it once\r\n"),
+        (["TAIL", "x"], "-BADARG unknown option 'x', send DENIED, GRANT or TOOL\r\n"),
+        (["TAIL", "DENIED", "denied"], "-BADARG DENIED is given twice, send it once\r\n"),
+        (["TAIL", "TOOL", ""], "-BADARG TOOL is empty, send 1 to 256 bytes\r\n"),
         (["COUNTERS", "LIMIT", "0"], "-BADARG LIMIT is '0', send a whole number from 1 to 10000\r\n"),
         (["COUNTERS", "LIMIT", "10001"], "-BADARG LIMIT is '10001', send a whole number from 1 to 10000\r\n"),
         (["PING", "a", "b"], "-ERR wrong number of arguments for 'ping' command, send PING [message]\r\n"),

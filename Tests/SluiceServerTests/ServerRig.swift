@@ -109,14 +109,17 @@ final class ServerRig {
     }
 
     /// A connection that is open.
-    /// - Parameter outermost: a handler between this one and the socket.
-    func connect(outermost: (any ChannelHandler)? = nil) throws -> Peer {
+    /// - Parameters:
+    ///   - outermost: a handler between this one and the socket.
+    ///   - asOperator: whether the peer may use operators' commands.
+    func connect(outermost: (any ChannelHandler)? = nil, asOperator: Bool = false) throws -> Peer {
         let handler = makeHandler()
         let reads = ReadCounter()
         let channel = EmbeddedChannel(loop: eventLoop)
         if let outermost { try channel.pipeline.syncOperations.addHandler(outermost) }
         try channel.pipeline.syncOperations.addHandlers([reads, handler])
         channel.connect(to: try SocketAddress(unixDomainSocketPath: "/p"), promise: nil)
+        if asOperator { handler.isOperator = true }
         return Peer(channel: channel, handler: handler, reads: reads)
     }
 

@@ -146,6 +146,14 @@ enum CommandTable {
                 ArgumentDescription(name: "n", kind: .integer, token: "LIMIT", isOptional: true),
             ]),
         CommandDescription(
+            name: "tail", minimumCount: 1, summary: "Streams decisions until the connection is closed.",
+            group: "operators", flags: ["admin", "readonly"],
+            arguments: [
+                ArgumentDescription(name: "denied", kind: .token, token: "DENIED", isOptional: true),
+                ArgumentDescription(name: "grant", token: "GRANT", isOptional: true),
+                ArgumentDescription(name: "tool", token: "TOOL", isOptional: true),
+            ]),
+        CommandDescription(
             name: "clear", minimumCount: 1, summary: "Clears counters.", group: "operators",
             flags: ["admin", "write"], arguments: [more]),
         CommandDescription(

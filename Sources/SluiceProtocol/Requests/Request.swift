@@ -149,8 +149,7 @@ package struct ThrottleRequest: Sendable, Equatable {
 
 /// A command for operators. It is rare, so its words are Strings.
 package enum OperatorRequest: Sendable, Equatable {
-    /// `COUNTERS [GRANT g] [TOOL t] [LIMIT n]`, with `LIMIT` from 1 to `ProtocolBounds.maxCounterRows`.
-    case counters(grant: String?, tool: String?, limit: Int)
+    case counters(CountersRequest)
     /// `INFO [section ...]`, sections lower-cased. Some clients ask it while they connect, so every client should get
     /// an answer.
     case info(sections: [String])
@@ -158,6 +157,27 @@ package enum OperatorRequest: Sendable, Equatable {
     case policy([String])
     /// `CLEAR ...`, with the words after the command's name.
     case clear([String])
+    case tail(TailRequest)
+}
+
+/// `COUNTERS [GRANT g] [TOOL t] [LIMIT n]`.
+package struct CountersRequest: Sendable, Equatable {
+    package var grant: String?
+    package var tool: String?
+    /// 1 to `ProtocolBounds.maxCounterRows`.
+    package var limit = ProtocolBounds.defaultCounterRows
+
+    package init() {}
+}
+
+/// `TAIL [DENIED] [GRANT g] [TOOL t]`: the connection becomes a stream of decisions. Names may be patterns with `*`.
+package struct TailRequest: Sendable, Equatable {
+    /// Only decisions that denied, and checks answered `BUSY`.
+    package var deniedOnly = false
+    package var grant: String?
+    package var tool: String?
+
+    package init() {}
 }
 
 /// A command that concerns only the connection.

@@ -22,7 +22,8 @@ enum RequestParser {
         case "commit", "cancel", "release": return .settle(try settle(name, arguments, bytes))
         case "charge", "refund": return try ChargeParser.parse(arguments, in: bytes, isRefund: name == "refund")
         case "cl.throttle": return .throttle(try throttle(arguments, bytes))
-        case "counters": return .operators(try counters(arguments, bytes))
+        case "counters": return .operators(.counters(try OperatorParser.counters(arguments, bytes)))
+        case "tail": return .operators(.tail(try OperatorParser.tail(arguments, bytes)))
         case "info": return .operators(.info(sections: try texts(arguments, bytes).map { $0.lowercased() }))
         case "policy": return .operators(.policy(try texts(arguments, bytes)))
         case "explain": return .explain(try CheckParser.parse(arguments, in: bytes, isPeek: true))
@@ -55,48 +56,6 @@ enum RequestParser {
             countPerPeriod: try CheckParser.cost(bytes, arguments[3], atLeast: 1, "count_per_period"),
             periodSeconds: try CheckParser.cost(bytes, arguments[4], atLeast: 1, "period"),
             quantity: arguments.count == 6 ? try CheckParser.cost(bytes, arguments[5], atLeast: 0, "quantity") : 1)
-    }
-
-    private static func counters(
-        _ arguments: [Range<Int>], _ bytes: Span<UInt8>
-    ) throws(RequestError) -> OperatorRequest {
-        var grant: String?
-        var tool: String?
-        var limit: Int?
-        var index = 1
-        while index < arguments.count {
-            let option = bytes.string(arguments[index]).lowercased()
-            guard ["grant", "tool", "limit"].contains(option) else {
-                throw .badArgument("unknown option \(bytes.quoted(arguments[index])), send GRANT, TOOL or LIMIT")
-            }
-            guard index + 1 < arguments.count else {
-                throw .badArgument("\(option.uppercased()) has no value, send \(option.uppercased()) and a value")
-            }
-            let value = arguments[index + 1]
-            let isRepeated =
-                switch option {
-                case "grant": grant != nil
-                case "tool": tool != nil
-                default: limit != nil
-                }
-            guard !isRepeated else { throw .badArgument("\(option.uppercased()) is given twice, send it once") }
-            switch option {
-            case "grant":
-                try CheckParser.checkName(bytes, value, "GRANT")
-                grant = bytes.string(value)
-            case "tool":
-                try CheckParser.checkName(bytes, value, "TOOL")
-                tool = bytes.string(value)
-            default:
-                let maximum = ProtocolBounds.maxCounterRows
-                guard let rows = readDigits(bytes, in: value, maximum: Int64(maximum)), rows > 0 else {
-                    throw .badArgument("LIMIT is \(bytes.quoted(value)), send a whole number from 1 to \(maximum)")
-                }
-                limit = Int(rows)
-            }
-            index += 2
-        }
-        return .counters(grant: grant, tool: tool, limit: limit ?? ProtocolBounds.defaultCounterRows)
     }
 
     /// The words after the command's name as text.

@@ -20,6 +20,9 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         case draining
         /// No more requests are taken; it closes when the last reply is out. Becomes `closed`.
         case finishing
+        /// After `TAIL`: decisions are written until the peer closes, and what it sends is dropped. Becomes `finishing` in a
+        /// drain, or `closed`.
+        case listening
         case closed
     }
 
@@ -64,8 +67,10 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     private var unwritableSinceNs: Int64?
     /// The channel's last reported writability: asking the channel costs more than everything else done for a request.
     private var isWritable = true
+    /// Set after `TAIL`.
+    private var listener: DecisionListener?
     /// Whether the peer may use operators' commands; known once its credentials have been read.
-    private var isOperator = false
+    var isOperator = false
 
     init(host: LimiterHost, operators: OperatorCommands, session: ConnectionSession) {
         self.host = host
@@ -106,6 +111,8 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
 
     func channelInactive(context: ChannelHandlerContext) {
         phase = .closed
+        if let listener { host.stopListening(listener) }
+        listener = nil
         if slot >= 0 { host.remove(slot: slot) }
         host.hold(-heldBytes)
         heldBytes = 0
@@ -134,7 +141,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
             && context != nil
     }
 
-    private var mayRead: Bool { phase == .open && !goesOnLater && hasRoom }
+    private var mayRead: Bool { phase == .listening || phase == .open && !goesOnLater && hasRoom }
     private var mayTake: Bool { (phase == .open || phase == .draining) && hasRoom }
 
     func read(context: ChannelHandlerContext) {
@@ -378,6 +385,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
 
     private func take(_ request: OperatorRequest) throws(RequestError) {
         guard isOperator || operators.isOpenToAll(request) else { throw .forOperators }
+        if case .tail(let request) = request { return try listen(request) }
         if case .info = request { work += ServerBounds.workPerReport } else { work += ServerBounds.workPerListing }
         let number = queue.nextNumber
         queue.reserve(writer)
@@ -390,7 +398,24 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         }
     }
 
+    private func listen(_ request: TailRequest) throws(RequestError) {
+        guard let listener = host.listen(request, whenReady: { [weak self] in self?.advance() }) else {
+            throw .tooManyTails
+        }
+        self.listener = listener
+        reply { writer.writeOK(to: &$0) }
+        // A peer that has closed its sending side, and one that comes during a drain, gets no stream.
+        phase = phase == .open ? .listening : .finishing
+        input.clear()
+    }
+
     // MARK: - Writing
+
+    /// Appends the decisions that wait for a peer that listens. The rest waits, and is bounded, while it does not read.
+    private func writeDecisions() {
+        guard let listener, queue.isEmpty, isWritable, !isClogged else { return }
+        output.writeBytes(listener.take(nowNs: SystemClock.monotonicNs(), isLast: phase == .finishing))
+    }
 
     /// Writes the decision of a check that waited; `flushCompleted` follows.
     func complete(_ number: UInt32, _ answer: Limiter.Completion.Answer) {
@@ -438,6 +463,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
 
     private func flush() {
         guard let context else { return }
+        writeDecisions()
         if phase == .finishing && queue.isEmpty && !isClosing {
             isClosing = true
             context.writeAndFlush(wrapOutboundOut(output)).assumeIsolated().whenComplete { _ in
@@ -460,7 +486,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         guard context != nil, slot >= 0 else { return }
         let bytes =
             ServerBounds.bytesPerConnection + input.storageCapacity + output.storageCapacity + queue.bytes
-            + unverifiedBytes
+            + unverifiedBytes + (listener?.tail.waiting.count ?? 0)
         guard bytes != heldBytes else { return }
         let difference = bytes - heldBytes
         heldBytes = bytes
@@ -501,7 +527,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     /// Takes what the peer has sent by now, answers it, and closes. What it sends later fails at the peer, which so knows
     /// that it was not taken.
     func drain() {
-        guard phase == .open else { return }
+        guard phase == .open || phase == .listening else { return }
         let isShut = try? context?.pipeline.syncOperations.withUnsafeTransportIfAvailable {
             (socket: NIOBSDSocket.Handle) in
             shutdown(socket, Int32(SHUT_RD)) == 0
@@ -512,8 +538,8 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
 
     /// Reads no more; what was read is answered, and then it closes.
     private func endInput() {
-        guard phase == .open else { return }
-        phase = .draining
+        guard phase == .open || phase == .listening else { return }
+        phase = phase == .open ? .draining : .finishing
         advance()
     }
 
@@ -545,7 +571,8 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
             reject(.tooSlow)
             advance()
         }
-        if let unwritableSinceNs,
+        // What a listener leaves unread is bounded: it may stop its terminal for as long as it likes.
+        if let unwritableSinceNs, phase != .listening,
             now.monotonicNs - unwritableSinceNs >= Int64(ProtocolBounds.maxUnreadSeconds) * 1_000_000_000
         {
             host.noteUnread()

@@ -31,7 +31,7 @@ final class LimiterHost {
     /// The doors beside the socket; their checks have slots from `firstDoorSlot` on.
     private(set) var doors: [any Door] = []
     static let firstDoorSlot = 1 << 24
-    /// Set if decisions are logged.
+    /// Set while decisions are logged, or somebody listens to them.
     var decisionLog: DecisionLog?
     var memory: MemoryBudget
     /// Whether `CL.THROTTLE` is on: its keys need no policy, so any caller may create any number of them.

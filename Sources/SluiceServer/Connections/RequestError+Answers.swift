@@ -11,6 +11,8 @@ extension RequestError {
         "this tool counts calls that are going on, send CHECK with RESERVE, and RELEASE at its end")
     static let forOperators = RequestError(
         .noPermission, "this command is for operators, call it as the user that runs sluiced or as root")
+    static let tooManyTails = RequestError(
+        .busy, "\(ServerBounds.maxTails) connections listen to decisions already, close one of them")
     static let otherArguments = RequestError(
         .badArgument, "this ID was used for a check with other arguments, send the same ones or another ID")
     static func notSettled(_ fault: Limiter.SettleFault) -> RequestError {

@@ -18,26 +18,35 @@ package struct DecisionLogConfiguration: Sendable {
     }
 }
 
-/// The decision log: what was asked and answered, a line for each decision, for those who ask later why.
+/// What was asked and answered, a line for each decision: for the decision log, and for operators who listen (`TAIL`).
 ///
 /// A question is encoded while its request is in the buffer, and kept under its ticket while the check waits for the store.
-/// What cannot be written or kept is dropped and counted; no check ever waits for it. Confined to the host's loop.
+/// What cannot be written or kept is dropped and counted; no check ever waits for it. It is there only while somebody wants
+/// lines. Confined to the host's loop.
 final class DecisionLog {
+    /// A question, and which listeners may want its answer. No bytes if none of them has room for a line.
+    private struct Question {
+        var bytes: ArraySlice<UInt8>
+        var listeners: DecisionListeners.Members
+    }
+
+    /// nil: nothing is written to a file.
+    private let writer: LineWriter?
     private let sample: Int64
     private let hashesGrants: Bool
-    private let writer: LineWriter
+    private var listeners = DecisionListeners()
     private var time = DecisionLogTime()
     private var allowedCount: Int64 = 0
     /// The questions of the gathered checks, one after the other, and where each ends.
     private var gathered: [UInt8] = []
-    private var gatheredEnds: [Int] = []
+    private var gatheredEnds: [(end: Int, listeners: DecisionListeners.Members)] = []
     /// Questions and settlements that wait for the store.
-    private var waiting: [UInt64: [UInt8]] = [:]
+    private var waiting: [UInt64: Question] = [:]
     private var waitingBytes = 0
     private var line: [UInt8] = []
     private(set) var lineCount: Int64 = 0
     /// Lines that are missing because they were not written.
-    var droppedCount: Int64 { writer.droppedCount }
+    var droppedCount: Int64 { writer?.droppedCount ?? 0 }
 
     init(_ configuration: DecisionLogConfiguration, writer: LineWriter) {
         sample = configuration.sample
@@ -46,41 +55,68 @@ final class DecisionLog {
         begin()
     }
 
+    /// For listeners alone.
+    init() {
+        sample = 0
+        hashesGrants = false
+        writer = nil
+    }
+
     /// Marks in the file that this process writes from here on, and which decisions.
     private func begin() {
+        guard let writer else { return }
         beginLine(ms: SystemClock.now().wallMs)
         DecisionLogLine.append("sample", sample, to: &line)
         if hashesGrants { DecisionLogLine.append("grants", "hash", to: &line) }
-        endLine()
-        lineCount -= 1
+        DecisionLogLine.end(&line)
+        writer.append(line)
     }
 
     /// Writes to a new file of the same name, if the old one was moved away.
     func reopen() {
-        writer.reopen()
+        writer?.reopen()
         begin()
     }
 
     /// Writes what is left. - Parameter completion: called on the loop.
-    func close(_ completion: @escaping () -> Void) { writer.close(completion) }
+    func close(_ completion: @escaping () -> Void) { writer.map { $0.close(completion) } ?? completion() }
+
+    // MARK: - Listeners
+
+    var isNeeded: Bool { writer != nil || !listeners.isEmpty }
+    var listenerCount: Int { listeners.count }
+
+    /// - Returns: whether there was room.
+    func add(_ listener: DecisionListener) -> Bool { listeners.add(listener) }
+
+    func remove(_ listener: DecisionListener) {
+        // Its place may be another's when these are answered.
+        let left = listeners.remove(listener)
+        for ticket in waiting.keys { waiting[ticket]?.listeners &= ~left }
+    }
 
     // MARK: - Questions
 
     /// The next of the gathered checks.
     func gather(_ check: CheckRequest, _ action: CheckAction, in input: ByteBuffer) {
-        let logged: DecisionLogLine.Action =
-            switch action {
-            case .check: check.isPeek ? .peek : .check
-            case .charge: .charge
-            case .refund: .refund
-            }
-        DecisionLogLine.append(check, logged, in: input, to: &gathered)
-        gatheredEnds.append(gathered.count)
+        let members = listeners.isEmpty ? 0 : listeners.matching(check, in: input.readableBytesUInt8Span)
+        if writer != nil || listeners.haveRoom(members, nowNs: SystemClock.monotonicNs()) {
+            let logged: DecisionLogLine.Action =
+                switch action {
+                case .check: check.isPeek ? .peek : .check
+                case .charge: .charge
+                case .refund: .refund
+                }
+            DecisionLogLine.append(check, logged, in: input, to: &gathered)
+        }
+        gatheredEnds.append((gathered.count, members))
     }
 
     /// The outcome of the gathered check with this index.
     func decided(_ index: Int, _ outcome: Limiter.CheckOutcome, _ ticket: Ticket, door: String, now: ClockReading) {
-        let question = gathered[(index == 0 ? 0 : gatheredEnds[index - 1])..<gatheredEnds[index]]
+        let question = Question(
+            bytes: gathered[(index == 0 ? 0 : gatheredEnds[index - 1].end)..<gatheredEnds[index].end],
+            listeners: gatheredEnds[index].listeners)
         switch outcome {
         case .answered(let decision): write(question, decision, door: door, now: now)
         case .overloaded: writeBusy(question, door: door, now: now)
@@ -105,43 +141,53 @@ final class DecisionLog {
         DecisionLogLine.append(request, in: input, to: &settlement)
         switch outcome {
         case .answered(let isDone): write(settlement[...], isDone: isDone, door: door, now: now)
-        case .waiting: hold(settlement[...], ticket)
+        case .waiting: hold(Question(bytes: settlement[...], listeners: 0), ticket)
         case .overloaded, .notSettled, .storeUnavailable: break
         }
     }
 
-    private func hold(_ question: ArraySlice<UInt8>, _ ticket: Ticket) {
-        guard waitingBytes + question.count <= ServerBounds.maxWaitingDecisionBytes else { return writer.drop(1) }
-        waitingBytes += question.count
-        // The one before was of a connection that has closed.
-        if let other = waiting.updateValue(Array(question), forKey: ticket.rawValue) {
-            waitingBytes -= other.count
-            writer.drop(1)
+    private func hold(_ question: Question, _ ticket: Ticket) {
+        guard !question.bytes.isEmpty || question.listeners != 0 else { return }
+        guard waitingBytes + question.bytes.count <= ServerBounds.maxWaitingDecisionBytes else {
+            return drop(question)
         }
+        waitingBytes += question.bytes.count
+        // A slice would keep all of the gathered questions.
+        let held = Question(bytes: Array(question.bytes)[...], listeners: question.listeners)
+        // The one before was of a connection that has closed.
+        if let other = waiting.updateValue(held, forKey: ticket.rawValue) {
+            waitingBytes -= other.bytes.count
+            drop(other)
+        }
+    }
+
+    /// The answer is not known, or not written.
+    private func drop(_ question: Question) {
+        writer?.drop(1)
+        let nowNs = SystemClock.monotonicNs()
+        for listener in listeners.wanting(question.listeners, isDenial: false) { listener.leaveOut(nowNs: nowNs) }
     }
 
     /// The answer to something that waited.
     func completed(_ ticket: Ticket, _ answer: Limiter.Completion.Answer, door: String, now: ClockReading) {
         guard let question = waiting.removeValue(forKey: ticket.rawValue) else { return }
-        waitingBytes -= question.count
+        waitingBytes -= question.bytes.count
         switch answer {
-        case .decision(let decision): write(question[...], decision, door: door, now: now)
-        case .overloaded: writeBusy(question[...], door: door, now: now)
-        case .settled(let isDone): write(question[...], isDone: isDone, door: door, now: now)
+        case .decision(let decision): write(question, decision, door: door, now: now)
+        case .overloaded: writeBusy(question, door: door, now: now)
+        case .settled(let isDone): write(question.bytes, isDone: isDone, door: door, now: now)
         case .otherArguments, .notSettled, .storeUnavailable: break
         }
     }
 
     // MARK: - Lines
 
-    private func write(_ question: ArraySlice<UInt8>, _ decision: Decision, door: String, now: ClockReading) {
-        if decision.allowed {
-            guard sample > 0 else { return }
-            allowedCount += 1
-            guard allowedCount % sample == 0 else { return }
-        }
+    private func write(_ question: Question, _ decision: Decision, door: String, now: ClockReading) {
+        let isLogged = writer != nil && (!decision.allowed || isSampled())
+        let takers = takers(of: question, isDenial: !decision.allowed, now: now)
+        guard isLogged || !takers.isEmpty else { return }
         beginLine(ms: now.wallMs, door: door)
-        line += question
+        line += question.bytes
         DecisionLogLine.append("verdict", ReplyVerdict(decision.verdict).rawValue, to: &line)
         DecisionLogLine.append("rule", decision.rule, to: &line)
         DecisionLogLine.append("source", ReplySource(decision.source).rawValue, to: &line)
@@ -156,21 +202,38 @@ final class DecisionLog {
         if let reservation = decision.reservation, !reservation.isEmpty {
             DecisionLogLine.append("reservation", reservation, to: &line)
         }
-        endLine()
+        endLine(isLogged: isLogged, takers, now: now)
     }
 
-    private func writeBusy(_ question: ArraySlice<UInt8>, door: String, now: ClockReading) {
+    /// Whether this one of the allowed decisions is logged.
+    private func isSampled() -> Bool {
+        guard sample > 0 else { return false }
+        allowedCount += 1
+        return allowedCount % sample == 0
+    }
+
+    /// The listeners that get the line of a question. It is left out for the others that want it.
+    private func takers(of question: Question, isDenial: Bool, now: ClockReading) -> [DecisionListener] {
+        let wanting = listeners.wanting(question.listeners, isDenial: isDenial)
+        guard question.bytes.isEmpty else { return wanting }
+        for listener in wanting { listener.leaveOut(nowNs: now.monotonicNs) }
+        return []
+    }
+
+    private func writeBusy(_ question: Question, door: String, now: ClockReading) {
+        let takers = takers(of: question, isDenial: true, now: now)
+        guard writer != nil || !takers.isEmpty else { return }
         beginLine(ms: now.wallMs, door: door)
-        line += question
+        line += question.bytes
         DecisionLogLine.append("verdict", DecisionLogLine.busy, to: &line)
-        endLine()
+        endLine(isLogged: writer != nil, takers, now: now)
     }
 
     private func write(_ settlement: ArraySlice<UInt8>, isDone: Bool, door: String, now: ClockReading) {
         beginLine(ms: now.wallMs, door: door)
         line += settlement
         DecisionLogLine.append("done", isDone, to: &line)
-        endLine()
+        endLine(isLogged: writer != nil, [], now: now)
     }
 
     private func beginLine(ms: Int64, door: String? = nil) {
@@ -181,10 +244,13 @@ final class DecisionLog {
         if let door { DecisionLogLine.append("door", door, to: &line) }
     }
 
-    private func endLine() {
+    private func endLine(isLogged: Bool, _ takers: [DecisionListener], now: ClockReading) {
         DecisionLogLine.end(&line)
-        lineCount += 1
-        writer.append(line)
+        if isLogged, let writer {
+            lineCount += 1
+            writer.append(line)
+        }
+        for listener in takers { listener.append(line, nowNs: now.monotonicNs) }
     }
 }
 

@@ -130,6 +130,7 @@ struct InfoReport {
                 ("unsettled_counters", String(host.limiter.journalCount)),
                 ("decision_log_lines", String(host.decisionLog?.lineCount ?? 0)),
                 ("decision_log_dropped", String(host.decisionLog?.droppedCount ?? 0)),
+                ("tails", String(host.decisionLog?.listenerCount ?? 0)),
             ]
     }
 

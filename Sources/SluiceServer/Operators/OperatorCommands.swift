@@ -5,7 +5,7 @@ package import SluiceEngine
 import SluicePolicy
 import SluiceProtocol
 
-/// The operators' commands: `COUNTERS`, `INFO` and `POLICY`.
+/// The operators' commands that have one answer: `COUNTERS`, `INFO` and `POLICY`.
 final class OperatorCommands {
     /// Writes a reply in the form that the asking connection wants.
     typealias Write = (ReplyWriter, inout ByteBuffer) -> Void
@@ -45,10 +45,15 @@ final class OperatorCommands {
             let text = InfoReport(host: host, facts: facts, now: SystemClock.now(), isForOperators: isOperator)
                 .text(sections: sections)
             completion { $0.writeText(text, to: &$1) }
-        case .counters(let grant, let tool, let limit):
-            host.counters(grant: grant, tool: tool, limit: limit) { reports, isShared, isCutOff in
-                completion { Self.write(reports, limit: limit, isShared: isShared, isCutOff: isCutOff, $0, to: &$1) }
+        case .counters(let asked):
+            host.counters(grant: asked.grant, tool: asked.tool, limit: asked.limit) { reports, isShared, isCutOff in
+                completion {
+                    Self.write(reports, limit: asked.limit, isShared: isShared, isCutOff: isCutOff, $0, to: &$1)
+                }
             }
+        case .tail:
+            // The connection itself becomes the stream.
+            completion { $0.writeError(.error, "TAIL is answered at the socket only, send it there", to: &$1) }
         case .policy(let words):
             policy(words, completion: completion)
         case .clear:

@@ -9,6 +9,8 @@ struct Console: Sendable {
     var write: @Sendable (String) -> Void
     /// Writes to standard error.
     var writeError: @Sendable (String) -> Void
+    /// Whether nobody reads standard output any more.
+    var isAbandoned: @Sendable () -> Bool = { false }
     /// How standard output is written.
     var style: Style = .plain
     /// How standard error is written.
@@ -26,6 +28,7 @@ struct Console: Sendable {
         return Console(
             write: { StandardStream.write($0, to: STDOUT_FILENO) },
             writeError: { StandardStream.write($0, to: STDERR_FILENO) },
+            isAbandoned: { StandardStream.isAbandoned(STDOUT_FILENO) },
             style: Style(isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: environment),
             errorStyle: Style(isTerminal: Style.isTerminal(descriptor: STDERR_FILENO), environment: environment),
             environment: environment)

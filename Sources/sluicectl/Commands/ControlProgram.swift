@@ -6,7 +6,7 @@ import SluiceTerminal
 enum ControlProgram {
     /// Runs a command line, without the program's name.
     ///
-    /// With `--json`, standard output always gets exactly one line of JSON, and standard error only the progress of
+    /// With `--json`, standard output always gets exactly one line of JSON (of `tail` one for each decision), and standard error only the progress of
     /// `status --wait`. - Returns: the exit code: 0 done or allowed, 1 denied or faults found, 2 could not ask, 3
     /// policies were rejected, 4 a sidecar counts alone though it has a Redis, 64 wrong usage.
     static func run(_ arguments: [String], console: Console = .current) async -> Int32 {
@@ -53,19 +53,20 @@ struct RootCommand: AsyncParsableCommand {
               sluicectl check alice-laptop opencode_run
               sluicectl explain alice-laptop opencode_run
               sluicectl counters --grant alice-laptop
+              sluicectl tail --denied
               sluicectl status --wait --timeout 30s
               sluicectl policy check policy.json
               SLUICE_SOCKET=sluice.sock sluicectl status
 
             Exit codes: 0 done (check and peek: allowed), 1 denied, or the policy has faults, 2 the sidecar could not be \
             asked, 3 (status) the sidecar refused newer policies, 4 (status) it counts alone though it has a Redis, 64 \
-            wrong usage. With --json every command writes one line of JSON, also if it fails: then an object "error" with \
-            a message. Colours are used on a terminal only, and never where NO_COLOR is set.
+            wrong usage. With --json every command writes one line of JSON (tail: one for each decision), also if it fails: \
+            then an object "error" with a message. Colours are used on a terminal only, and never where NO_COLOR is set.
             """,
         version: SluiceVersion.current,
         subcommands: [
             CheckCommand.self, PeekCommand.self, ExplainCommand.self, ChargeCommand.self, RefundCommand.self,
-            CountersCommand.self, StatusCommand.self, PolicyCommand.self, GatewaysCommand.self,
+            CountersCommand.self, TailCommand.self, StatusCommand.self, PolicyCommand.self, GatewaysCommand.self,
         ])
 
     @OptionGroup var sidecar: SidecarOptions

@@ -1,0 +1,69 @@
+/// Parses the options of operators' commands: `NAME value` or `NAME`, in any order, each at most once.
+enum OperatorParser {
+    static func counters(_ arguments: [Range<Int>], _ bytes: Span<UInt8>) throws(RequestError) -> CountersRequest {
+        var request = CountersRequest()
+        let options = try options(
+            arguments, bytes, values: ["grant", "tool", "limit"], flags: [], known: "GRANT, TOOL or LIMIT")
+        for (option, value) in options {
+            switch option {
+            case "grant": request.grant = try name(bytes, value, "GRANT")
+            case "tool": request.tool = try name(bytes, value, "TOOL")
+            default:
+                let maximum = ProtocolBounds.maxCounterRows
+                guard let rows = readDigits(bytes, in: value, maximum: Int64(maximum)), rows > 0 else {
+                    throw .badArgument("LIMIT is \(bytes.quoted(value)), send a whole number from 1 to \(maximum)")
+                }
+                request.limit = Int(rows)
+            }
+        }
+        return request
+    }
+
+    static func tail(_ arguments: [Range<Int>], _ bytes: Span<UInt8>) throws(RequestError) -> TailRequest {
+        var request = TailRequest()
+        let options = try options(
+            arguments, bytes, values: ["grant", "tool"], flags: ["denied"], known: "DENIED, GRANT or TOOL")
+        for (option, value) in options {
+            switch option {
+            case "grant": request.grant = try name(bytes, value, "GRANT")
+            case "tool": request.tool = try name(bytes, value, "TOOL")
+            default: request.deniedOnly = true
+            }
+        }
+        return request
+    }
+
+    private static func name(
+        _ bytes: Span<UInt8>, _ range: Range<Int>, _ option: StaticString
+    ) throws(RequestError) -> String {
+        try CheckParser.checkName(bytes, range, option)
+        return bytes.string(range)
+    }
+
+    /// The options after the command's name, in lower case, each with its value; a flag has its own word.
+    ///
+    /// - Parameter values: the options that have a value; `flags`: those that have none. In lower case.
+    private static func options(
+        _ arguments: [Range<Int>], _ bytes: Span<UInt8>, values: Set<String>, flags: Set<String>, known: String
+    ) throws(RequestError) -> [(name: String, value: Range<Int>)] {
+        var given: [(name: String, value: Range<Int>)] = []
+        var index = 1
+        while index < arguments.count {
+            let word = arguments[index]
+            let option = bytes.string(word).lowercased()
+            let hasValue = values.contains(option)
+            guard hasValue || flags.contains(option) else {
+                throw .badArgument("unknown option \(bytes.quoted(word)), send \(known)")
+            }
+            guard !hasValue || index + 1 < arguments.count else {
+                throw .badArgument("\(option.uppercased()) has no value, send \(option.uppercased()) and a value")
+            }
+            guard !given.contains(where: { $0.name == option }) else {
+                throw .badArgument("\(option.uppercased()) is given twice, send it once")
+            }
+            given.append((option, hasValue ? arguments[index + 1] : word))
+            index += hasValue ? 2 : 1
+        }
+        return given
+    }
+}
