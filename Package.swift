@@ -135,6 +135,7 @@ let package = Package(
             [
                 "SluiceTerminal", "SluiceClient", "SluiceDecisionLog", "SluiceEnvoy", "SluiceEngine", "SluicePolicy",
                 "SluiceProtocol", argumentParser,
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ]),
         program(
             "sluice-load",
@@ -186,7 +187,10 @@ let package = Package(
             ]),
         tests(
             "SluiceControlTests",
-            ["sluicectl", "SluiceTerminal", "SluicePolicy", "SluiceProtocol", "Support", nioCore, nioPosix]),
+            [
+                "sluicectl", "SluiceTerminal", "SluiceClient", "SluicePolicy", "SluiceProtocol", "Support", nioCore,
+                nioPosix,
+            ]),
         tests(
             "IntegrationTests", ["SluiceClient", "SluiceProcesses", "Support", nioCore], path: "Tests/Integration",
             exclude: ["StockClients", "Envoy", "Plugs"]),

@@ -20,4 +20,7 @@ package enum DateText {
         }
         return texts[..<3].joined(separator: ":") + "." + texts[3]
     }
+
+    /// Now, ms since 1970.
+    package static func nowMs() -> Int64 { Int64(Date.now.timeIntervalSince1970 * 1000) }
 }

@@ -14,6 +14,20 @@ package enum TerminalText {
         return text.unicodeScalars.reduce(0) { $0 + width($1) }
     }
 
+    /// The text in at most so many columns: a longer one ends with `…`.
+    package static func fit(_ text: String, columns: Int) -> String {
+        guard width(text) > columns else { return text }
+        guard columns > 0 else { return "" }
+        var kept = String.UnicodeScalarView()
+        var used = 1
+        for scalar in text.unicodeScalars {
+            used += width(scalar)
+            guard used <= columns else { break }
+            kept.append(scalar)
+        }
+        return String(kept) + "…"
+    }
+
     private static func width(_ scalar: Unicode.Scalar) -> Int {
         if scalar.isASCII { return 1 }
         switch scalar.properties.generalCategory {

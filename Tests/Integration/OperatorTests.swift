@@ -153,6 +153,38 @@ extension Integration {
             }
         }
 
+        /// However `sluicectl top` ends, its terminal is as it was.
+        @Test(arguments: [SIGTERM, SIGINT, SIGHUP])
+        func theTerminalIsRestored(signal: Int32) async throws {
+            let sidecar = try await SidecarProcess(policy: Policies.broad, redis: "none")
+            let top = "\(try #require(ChildProgram.builtBeside("sluicectl"))) top --socket \(sidecar.socketPath)"
+            let folder = try TemporaryFolder()
+            let path = try folder.write(
+                "export TERM=xterm; (echo pid $BASHPID; exec \(top)); echo code $?; stty -a\n", to: "session")
+            let shell = try ChildProcess("script", ["--quiet", "--command", "bash \(path)", "/dev/null"])
+            try await waitUntil("it shows its screen") { shell.output.contains("DENIED BY") }
+            #expect(shell.output.contains("\u{1B}[?1049h"))
+            let pid = try #require(shell.output.firstMatch(of: #/pid (\d+)/#).flatMap { Int32($0.1) })
+            kill(pid, signal)
+            _ = try await shell.wait(timeout: .seconds(60))
+            let rest = try #require(shell.output.components(separatedBy: "\u{1B}[?1049l").last)
+            #expect(rest.contains("code 0") && rest.contains(" icanon") && rest.contains(" echo "), "\(rest)")
+        }
+
+        /// Listeners come and go in the middle of a flood, and leave what they were sent unread.
+        @Test func listenersGoWithoutReading() async throws {
+            let sidecar = try await SidecarProcess(policy: Policies.broad, redis: "none")
+            let client = try sidecar.client()
+            for _ in 1...20 {
+                try withExtendedLifetime(try sidecar.client()) { listener in
+                    #expect(try listener.command("TAIL") == .string("OK"))
+                    _ = try client.pipeline((1...200).map { ["CHECK", "g\($0)", "none"] })
+                }
+                _ = try client.pipeline((1...200).map { ["CHECK", "g\($0)", "none"] })
+            }
+            try await waitUntil("all have gone") { try sidecar.figure("tails") == 0 }
+        }
+
         @Test func countersAreShownWhileRedisIsAway() async throws {
             let redis = try await RedisProcess()
             let sidecar = try await SidecarProcess(policy: Policies.broad, over: redis, budget: "200ms")

@@ -40,7 +40,7 @@ import Testing
 
     /// With arguments that fit, and nobody who answers.
     @Test(arguments: [
-        ["check", "g", "t"], ["peek", "g", "t"], ["explain", "g", "t"], ["counters"], ["tail"], ["status"],
+        ["check", "g", "t"], ["peek", "g", "t"], ["explain", "g", "t"], ["counters"], ["tail"], ["top"], ["status"],
         ["status", "--wait", "--timeout", "50ms"], ["policy", "show"], ["policy", "diff", "/nonexistent/a"],
         ["policy", "check", "/nonexistent/a"], ["policy", "diff", "/nonexistent/a", "/nonexistent/b"],
         ["policy", "show", "/nonexistent/a"], ["gateways", "check", "/nonexistent/a"],

@@ -163,7 +163,8 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        advance()
+        // A listener has nothing to be answered, and NIO asserts that no write fails while it handles the end of the input.
+        if phase != .listening { advance() }
         context.fireChannelReadComplete()
     }
 
@@ -407,6 +408,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         // A peer that has closed its sending side, and one that comes during a drain, gets no stream.
         phase = phase == .open ? .listening : .finishing
         input.clear()
+        host.eventLoop.assumeIsolated().execute { [weak self] in self?.advance() }
     }
 
     // MARK: - Writing

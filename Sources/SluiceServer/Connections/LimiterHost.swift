@@ -43,6 +43,8 @@ final class LimiterHost {
     private(set) var storeDescription = ""
     /// Since when checks are not counted in the store; nil if they are, or if there is none.
     private(set) var unsharedSince: ClockReading?
+    /// Since when they are; nil if they are not.
+    private(set) var sharedSince: ClockReading?
     /// What the store does not let the link do.
     var limitations: [String] {
         // Partitions on one server have the same.
@@ -435,10 +437,12 @@ final class LimiterHost {
 
     private func noteSharing(now: ClockReading) {
         guard limiter.isSharedNow else {
+            sharedSince = nil
             if unsharedSince == nil, !links.isEmpty { unsharedSince = now }
             return
         }
         unsharedSince = nil
+        if sharedSince == nil { sharedSince = now }
         guard !whenShared.isEmpty else { return }
         for body in whenShared { body() }
         whenShared = []

@@ -88,6 +88,10 @@ struct InfoReport {
             ("redis_clock_follows", String(statistics.clockFollows)),
             ("redis_unavailable_since_ms", String(host.unsharedSince?.wallMs ?? 0)),
             ("redis_unavailable_ms", String(unavailableMs)),
+            (
+                "redis_shared_ms",
+                String(host.sharedSince.map { (now.monotonicNs - $0.monotonicNs) / 1_000_000 } ?? 0)
+            ),
             ("redis_limitations", String(host.limitations.count)),
         ]
             + forOperators(

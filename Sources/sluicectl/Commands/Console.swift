@@ -15,6 +15,8 @@ struct Console: Sendable {
     var style: Style = .plain
     /// How standard error is written.
     var errorStyle: Style = .plain
+    /// For a screen of its own; nil: there is none.
+    var terminal: Terminal?
     var environment: [String: String] = [:]
     /// How long a sidecar may take to answer; nil: as long as the client allows.
     var answerLimit: Duration?
@@ -31,6 +33,6 @@ struct Console: Sendable {
             isAbandoned: { StandardStream.isAbandoned(STDOUT_FILENO) },
             style: Style(isTerminal: Style.isTerminal(descriptor: STDOUT_FILENO), environment: environment),
             errorStyle: Style(isTerminal: Style.isTerminal(descriptor: STDERR_FILENO), environment: environment),
-            environment: environment)
+            terminal: Terminal.ofProcess(environment: environment), environment: environment)
     }
 }

@@ -66,7 +66,8 @@ struct RootCommand: AsyncParsableCommand {
         version: SluiceVersion.current,
         subcommands: [
             CheckCommand.self, PeekCommand.self, ExplainCommand.self, ChargeCommand.self, RefundCommand.self,
-            CountersCommand.self, TailCommand.self, StatusCommand.self, PolicyCommand.self, GatewaysCommand.self,
+            CountersCommand.self, TailCommand.self, TopCommand.self, StatusCommand.self, PolicyCommand.self,
+            GatewaysCommand.self,
         ])
 
     @OptionGroup var sidecar: SidecarOptions

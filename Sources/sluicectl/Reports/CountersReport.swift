@@ -57,7 +57,7 @@ struct CounterRow {
 
 extension CounterRow {
     /// What it counts, as in the tables of policies.
-    fileprivate var title: String {
+    var title: String {
         let place = !group.isEmpty ? "(group \(group))" : tool.isEmpty ? "(all tools)" : tool
         return server.isEmpty ? place : "\(server): \(place)"
     }
@@ -88,6 +88,13 @@ struct CountersReport {
         self.rows = rows
         isTruncated = try fields.integer("truncated") == 1
         origin = try fields.integer("shared") == 1 ? .redis : hasRedis ? .memory : .alone
+    }
+
+    /// Rows that were read from Redis.
+    init(rows: [CounterRow]) {
+        self.rows = rows
+        isTruncated = false
+        origin = .redis
     }
 
     func text(_ style: Style) -> String {
@@ -158,7 +165,7 @@ struct CountersReport {
         .init(number < 0 ? "-" : "\(number)", tone)
     }
 
-    private static func json(_ row: CounterRow) -> JSONText {
+    static func json(_ row: CounterRow) -> JSONText {
         [
             "grant": row.grant.isEmpty ? .null : .string(row.grant),
             "tool": row.tool.isEmpty ? .null : .string(row.tool),
