@@ -117,6 +117,38 @@ extension Integration {
             #expect(one["truncated"] == .integer(0) && one["counters"]?.elements?.count == 1)
             let most = try client.command("COUNTERS", "LIMIT", "2000")
             #expect(most["truncated"] == .integer(1) && most["counters"]?.elements?.count == 2_000)
+
+            // A hundred of them have nothing left.
+            _ = try client.check(grant, "run")
+            let run = try #require(redis.command("KEYS", "sluice:2:{\(grant)}:run:*").elements?.first?.text)
+            _ = try redis.command(
+                ["MSET"] + (0..<100).flatMap { [run.replacing("{\(grant)}", with: "{full\($0)}"), "10"] })
+            // However long one answer takes, by cursor everything is found, once.
+            func all(_ words: String...) throws -> [String] {
+                var seen: [String] = []
+                var cursor = ""
+                repeat {
+                    let page = try client.command(words + (cursor.isEmpty ? [] : ["CURSOR", cursor]))
+                    seen +=
+                        page["counters"]?.elements?.map { "\($0["grant"]?.text ?? "") \($0["tool"]?.text ?? "")" } ?? []
+                    cursor = try #require(page["cursor"]?.text)
+                } while !cursor.isEmpty
+                return seen
+            }
+            let full = try all("COUNTERS", "ATLIMIT", "LIMIT", "70")
+            #expect(full.count == 100 && Set(full).count == 100)
+            let seen = try all("COUNTERS", "LIMIT", "9000")
+            #expect(seen.count == 25_102 && Set(seen).count == 25_102)
+            for order in ["used", "remaining"] {
+                let sorted = try ChildProcess(
+                    try #require(ChildProgram.builtBeside("sluicectl")),
+                    ["counters", "--sort", order, "--limit", "101", "--json", "--socket", pair.one.socketPath])
+                #expect(try await sorted.wait(timeout: .seconds(120)) == .exited(status: 0), "\(sorted.errors)")
+                let used = sorted.output.matches(of: #/"shared_used":(\d+)/#).map { String($0.1) }
+                #expect(used == [String](repeating: "10", count: 100) + ["1"], "\(order)")
+            }
+            let wrong = try client.command("COUNTERS", "CURSOR", "x")
+            #expect("\(wrong)".contains("send one that COUNTERS has returned"))
         }
 
         /// `sluicectl tail` shows what comes in by every door while it runs, without a decision log.

@@ -16,9 +16,11 @@ struct ControlRun {
         await of(arguments, style: style, environment: environment)
     }
 
-    /// - Parameter onError: gets what is written to standard error, as it is written.
+    /// - Parameters:
+    ///   - isAbandoned: whether nobody reads the output.
+    ///   - onError: gets what is written to standard error, as it is written.
     static func of(
-        _ arguments: [String], style: Style = .plain, environment: [String: String] = [:],
+        _ arguments: [String], style: Style = .plain, environment: [String: String] = [:], isAbandoned: Bool = false,
         onError: @escaping @Sendable (String) -> Void = { _ in }
     ) async -> ControlRun {
         let output = Collector()
@@ -29,7 +31,7 @@ struct ControlRun {
             writeError: {
                 errors.append($0)
                 onError($0)
-            }, style: style, environment: environment, answerLimit: .seconds(300))
+            }, isAbandoned: { isAbandoned }, style: style, environment: environment, answerLimit: .seconds(300))
         let exitCode = await ControlProgram.run(arguments, console: console)
         return ControlRun(exitCode: exitCode, output: output.text, errors: errors.text)
     }

@@ -1,4 +1,9 @@
+import Foundation
+import SluiceClient
+import SluiceTerminal
 import Testing
+
+@testable import sluicectl
 
 @Suite struct CountersTests {
     private struct Row {
@@ -117,5 +122,79 @@ import Testing
         let refused = await ControlRun.of("counters", "--socket", stub.path)
         #expect(refused.exitCode == 2)
         #expect(refused.errors.hasPrefix("sluicectl: the sidecar refused: other words, ask as root"))
+    }
+
+    // MARK: - Page after page
+
+    private static func page(
+        _ rows: [(grant: String, used: Int64, remaining: Int64)], cursor: String = "", truncated: Bool? = nil,
+        origin: CountersReport.Origin = .redis
+    ) throws -> CountersReport {
+        let rows = try rows.map { row in
+            let texts = [
+                ("grant", row.grant), ("tool", "t"), ("counter", "c"), ("subject", ""), ("rule", ""),
+                ("algorithm", "fixed_window"), ("window", "60s"), ("mode", "enforce"),
+            ]
+            let numbers: [(String, Int64)] = [
+                ("window_start_ms", 0), ("reset_ms", 1), ("max", 10), ("shared_used", row.used), ("local_used", 0),
+                ("local_share", -1), ("remaining", row.remaining), ("would_deny", 0),
+            ]
+            let fields = texts.map { Reply.Pair(key: .string($0.0), value: .string($0.1)) }
+            return try CounterRow(
+                .map(fields + numbers.map { Reply.Pair(key: .string($0.0), value: .integer($0.1)) }))
+        }
+        return CountersReport(
+            rows: rows, isTruncated: truncated ?? !cursor.isEmpty, origin: origin, cursor: cursor)
+    }
+
+    @Test func itGoesOnUntilThereAreEnough() throws {
+        var reading = CountersReading(tool: "t", limit: 3)
+        #expect(reading.words == ["COUNTERS", "LIMIT", "3", "TOOL", "t"])
+        #expect(reading.take(try Self.page([], cursor: "0.s5")) == .ask)
+        #expect(reading.words == ["COUNTERS", "LIMIT", "3", "TOOL", "t", "CURSOR", "0.s5"])
+        #expect(reading.take(try Self.page([("b", 1, 9), ("c", 1, 9)], cursor: "0.s9")) == .ask)
+        #expect(reading.words == ["COUNTERS", "LIMIT", "1", "TOOL", "t", "CURSOR", "0.s9"])
+        #expect(reading.take(try Self.page([("a", 1, 9)], cursor: "0.s9.f")) == .done)
+        let report = reading.report
+        #expect(report.rows.map(\.grant) == ["a", "b", "c"] && report.isTruncated && report.cursor == "0.s9.f")
+        #expect(report.text(.plain).contains("there are more: go on with --cursor 0.s9.f, raise --limit"))
+        #expect(report.json.line.contains(#""cursor":"0.s9.f""#))
+    }
+
+    @Test func anOrderIsOfAllPagesAndKeepsFew() throws {
+        var reading = CountersReading(isAtLimit: true, order: .remaining, limit: 2)
+        #expect(reading.words == ["COUNTERS", "LIMIT", "2", "ATLIMIT", "SORT", "REMAINING"])
+        #expect(reading.take(try Self.page([("x", 1, 9), ("y", 2, 8)], cursor: "0.s1")) == .ask)
+        #expect(reading.report.rows.count == 2 && !reading.report.isComplete)
+        #expect(reading.take(try Self.page([("z", 9, 1), ("u", 0, -1)], truncated: true)) == .done)
+        let report = reading.report
+        #expect(report.rows.map(\.grant) == ["z", "y"] && report.isTruncated && report.isComplete)
+        #expect(report.cursor == "" && report.text(.plain).contains("there are more: raise --limit"))
+        var used = CountersReading(order: .used, limit: 9)
+        #expect(used.take(try Self.page([("a", 1, 9)], cursor: "0.s1")) == .ask)
+        #expect(used.take(try Self.page([("b", 5, 5)])) == .done)
+        #expect(used.report.rows.map(\.grant) == ["b", "a"] && !used.report.isTruncated)
+    }
+
+    /// A Redis that answers no more ends it, and the report says so.
+    @Test func itDoesNotAskForEver() throws {
+        var reading = CountersReading(order: .used, limit: 9)
+        #expect(reading.take(try Self.page([("a", 1, 9)], cursor: "0.s1")) == .ask)
+        for _ in 1..<5 { #expect(reading.take(try Self.page([], cursor: "0.s1", origin: .memory)) == .askLater) }
+        #expect(reading.take(try Self.page([], cursor: "0.s1", origin: .memory)) == .done)
+        #expect(reading.report.origin == .memory && reading.report.text(.plain).contains("not all could be looked at"))
+    }
+
+    @Test func wrongOptionsAreRejected() async throws {
+        let sort = await ControlRun.of("counters", "--sort", "size")
+        #expect(sort.exitCode == 64 && sort.errors.contains("expected used, remaining or grant"))
+        let both = await ControlRun.of("counters", "--sort", "used", "--cursor", "0.s1")
+        #expect(both.exitCode == 64 && both.errors.contains("--cursor does not go with --sort"))
+    }
+
+    @Test func watchingEndsWhenNobodyReads() async throws {
+        let stub = try await Self.stub([Row()])
+        let run = await ControlRun.of(["counters", "--watch", "--socket", stub.path], isAbandoned: true)
+        #expect(run.exitCode == 0 && run.output.components(separatedBy: "1 counter, read from Redis").count == 2)
     }
 }

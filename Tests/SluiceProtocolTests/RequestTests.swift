@@ -33,6 +33,11 @@ import Testing
         (counters.grant, counters.tool, counters.limit) = ("g", "t", 10_000)
         #expect(
             try parsed("counters", "limit", "10000", "TOOL", "t", "grant", "g") == .operators(.counters(counters)))
+        (counters.isAtLimit, counters.order, counters.cursor) = (true, .remaining, "0.s7.a")
+        #expect(
+            try parsed(
+                "COUNTERS", "ATLIMIT", "CURSOR", "0.s7.a", "Sort", "Remaining", "limit", "10000", "TOOL", "t", "grant",
+                "g") == .operators(.counters(counters)))
         var tail = TailRequest()
         #expect(try parsed("TAIL") == .operators(.tail(tail)))
         (tail.deniedOnly, tail.grant, tail.tool) = (true, "a*", "denied")
@@ -89,7 +94,9 @@ import Testing
             ["CL.THROTTLE", "k", "1", "0", "2"],
             "-BADARG count_per_period is '0', send a whole number from 1 to 1000000000000\r\n"
         ),
-        (["COUNTERS", "SORT", "x"], "-BADARG unknown option 'SORT', send GRANT, TOOL or LIMIT\r\n"),
+        (["COUNTERS", "x"], "-BADARG unknown option 'x', send GRANT, TOOL, ATLIMIT, SORT, LIMIT or CURSOR\r\n"),
+        (["COUNTERS", "SORT", "x"], "-BADARG SORT is 'x', send USED, REMAINING or GRANT\r\n"),
+        (["COUNTERS", "ATLIMIT", "ATLIMIT"], "-BADARG ATLIMIT is given twice, send it once\r\n"),
         (["COUNTERS", "grant"], "-BADARG GRANT has no value, send GRANT and a value\r\n"),
         (["COUNTERS", "TOOL", "a", "TOOL", "b"], "-BADARG TOOL is given twice, send it once\r\n"),
         (["TAIL", "x"], "-BADARG unknown option 'x', send DENIED, GRANT or TOOL\r\n"),

@@ -128,6 +128,48 @@ import SluicePolicy
         #expect(try await link.scan(query(limit: 1_234)).get().counters.count == 1_234)
     }
 
+    /// In pieces of any size everything is read once, also counters that have several keys in different pages.
+    @Test(arguments: [1_200, 4_096])
+    func goesOnWhereItEnded(limit: Int) async throws {
+        let redis = try await RedisProcess()
+        let start = try openYear(redis)
+        let client = try redis.client()
+        func sliding(_ grant: String, _ startMs: Int64) -> String {
+            "p:2:{\(grant)}:t:s:s31622400:\(String(startMs / year, radix: 36))"
+        }
+        for first in stride(from: 0, to: 6_000, by: 1_000) {
+            let words = (first..<first + 1_000).flatMap { index -> [String] in
+                let (grant, number) = ("g\(index)", "\(index + 1)")
+                return switch index % 4 {
+                case 0: [key(grant, "t", startMs: start), number]
+                case 1: [sliding(grant, start), number, sliding(grant, start - year), "7"]
+                case 2: [sliding(grant, start - year), number]
+                default: [key(grant, "t", startMs: start), number, key(grant, "t", startMs: start) + ":!", "3"]
+                }
+            }
+            _ = try client.command(["MSET"] + words)
+        }
+        let link = try await LinkHarness.connected(to: redis)
+        var grants: [String] = []
+        var asked = query(limit: limit)
+        var pieces = 0
+        while true {
+            let found = try await link.scan(asked).get()
+            #expect(found.counters.count <= limit)
+            grants += found.counters.compactMap(\.key.grant)
+            pieces += 1
+            guard let next = found.next else { break }
+            #expect(next != asked.place)
+            asked.place = next
+        }
+        #expect(grants.count == 6_000 && Set(grants).count == 6_000 && pieces > 1)
+        // From any of them on, the rest.
+        let some = try await link.scan(query(limit: 50)).get()
+        var rest = query()
+        rest.place = some.counters[9].place
+        #expect(try await link.scan(rest).get().counters.count == 5_990)
+    }
+
     @Test func readsManySlots() async throws {
         let redis = try await RedisProcess()
         let client = try redis.client()

@@ -1,5 +1,31 @@
 import SluicePolicy
 
+/// Where a reading of the store's counters goes on: in a page of its keys, in the order of their hashes. A key that is there
+/// all the time is not missed, whatever else comes and goes; one may be read twice.
+package struct StorePlace: Sendable, Equatable {
+    /// As the store numbers its pages; 0 is the first.
+    package var page: UInt64 = 0
+    /// Of that page, keys with a hash up to this one were read; nil: none.
+    package var after: UInt64?
+
+    package static let beginning = StorePlace()
+
+    package init(page: UInt64 = 0, after: UInt64? = nil) {
+        self.page = page
+        self.after = after
+    }
+}
+
+/// Which counters come first.
+package enum CounterOrder: Sendable, Equatable {
+    /// The most used.
+    case used
+    /// Those with the least left.
+    case remaining
+    /// By grant, tool, counter and subject.
+    case grant
+}
+
 /// Which counters an operator asks for.
 package struct CounterQuery: Sendable, Equatable {
     /// What all counters' keys begin with.
@@ -8,8 +34,14 @@ package struct CounterQuery: Sendable, Equatable {
     package let grant: String?
     /// Only this tool's counters; nil: all, including those of limits over all tools.
     package let tool: String?
-    /// The most counters to return.
+    /// The most counters that the store returns.
     package let limit: Int
+    /// Where in the store to begin.
+    package var place = StorePlace.beginning
+    /// Only counters of which nothing is left. That depends on the policy, so it is not the store that selects them.
+    package var isAtLimit = false
+    /// Which of all that match are reported; nil: those found first. The store knows no order.
+    package var order: CounterOrder?
     /// The prefix of every key that may match.
     package let beginning: [UInt8]
     /// The containers, after the owner and the server, of keys that may match: of a name with `*` the tool's and the
@@ -73,6 +105,8 @@ package struct StoredCounter: Sendable, Equatable {
     package var lastMs: Int64
     /// For a log.
     package var log: UsageLog
+    /// Where the reading goes on behind it.
+    package var place = StorePlace.beginning
 
     package init(key: CounterKey, usage: Usage, lastMs: Int64 = 0, log: UsageLog = UsageLog()) {
         self.key = key
@@ -89,6 +123,8 @@ package struct StoredCounters: Sendable, Equatable {
     package var timeMs: Int64
     /// Whether it reported all that match, or as many as were asked for; else time ran out.
     package var isWhole: Bool
+    /// Where the reading goes on; nil: it came to the end.
+    package var next: StorePlace?
 
     package init(counters: [StoredCounter], timeMs: Int64, isWhole: Bool = true) {
         self.counters = counters

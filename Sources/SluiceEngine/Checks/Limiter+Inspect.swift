@@ -82,13 +82,13 @@ extension Limiter {
     // MARK: - Reports
 
     /// The report of a counter in the store; nil if nothing of it counts any more.
-    fileprivate func report(_ stored: StoredCounter, timeMs: Int64) -> CounterReport? {
+    func report(_ stored: StoredCounter, timeMs: Int64) -> CounterReport? {
         guard stored.key.open(atMs: timeMs) == stored.key else { return nil }
         return report(stored.key, of: nil, { $0.usage(of: stored, nowMs: timeMs) }, nowMs: timeMs)
     }
 
     /// The report of a counter as this replica knows it; nil if there is nothing worth reporting.
-    fileprivate func report(_ counter: CounterID, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
+    func report(_ counter: CounterID, of query: CounterQuery, nowMs: Int64) -> CounterReport? {
         let known = table[counter]
         guard known.references > 0, known.windowStartMs >= 0, nowMs < known.windowEndMs, known.isTouched,
             query.mayMatch(known.key[...]), let key = CounterKey(known.key, in: configuration.keys),
@@ -142,96 +142,11 @@ extension Limiter {
     }
 }
 
-/// Builds an operator's report of the counters, some at a time, because checks wait meanwhile.
-///
-/// If the store reported its counters, those are reported and nothing else; otherwise they are as this replica last saw
-/// them, with its local admissions.
-package struct CounterInspection: Sendable {
-    private let query: CounterQuery
-    private let stored: StoredCounters?
-    /// The next position among the store's counters, or in the table.
-    private var next = 0
-    private var keys: Set<CounterKey> = []
-    private var reports: [CounterReport] = []
-    /// What is known of other partitions.
-    private var othersAreCutOff = false
-    private var othersAreShared = true
-
-    /// - Parameter stored: the store's counters just now; nil if it could not be asked.
-    package init(_ query: CounterQuery, stored: StoredCounters?) {
-        self.query = query
-        self.stored = stored
-    }
-
-    package var count: Int { reports.count }
-
-    /// Whether counters are missing from the report, or may be.
-    package var isCutOff: Bool { isFull || stored.map { !$0.isWhole } ?? false || othersAreCutOff }
-
-    /// Whether as many were found as were asked for.
-    package var isFull: Bool { reports.count >= query.limit }
-
-    /// Whether the store reported its counters.
-    package var isShared: Bool { stored != nil && othersAreShared }
-
-    /// Adds what was found in another partition.
-    package mutating func add(_ other: CounterInspection) {
-        for report in other.reports where reports.count < query.limit { add(report) }
-        othersAreCutOff = othersAreCutOff || other.stored.map { !$0.isWhole } ?? false || other.othersAreCutOff
-        othersAreShared = othersAreShared && other.isShared
-    }
-
-    /// Examines some more counters; true when there are no more.
-    ///
-    /// - Parameters:
-    ///   - most: how many counters to examine.
-    ///   - weight: how many of those a reported counter counts as.
-    package mutating func look(
-        at limiter: borrowing Limiter, atMost most: Int, weight: Int = 1, now: ClockReading
-    ) -> Bool {
-        var left = most
-        let count = stored?.counters.count ?? limiter.table.counters.count
-        let nowMs = limiter.nowMs(now)
-        while left > 0, next < count, !isFull {
-            let report: CounterReport?
-            if let stored {
-                report = limiter.report(stored.counters[next], timeMs: stored.timeMs)
-            } else {
-                report = limiter.report(CounterID(next), of: query, nowMs: nowMs)
-            }
-            if let report { add(report) }
-            next += 1
-            left -= report == nil ? 1 : weight
-        }
-        return next >= count || isFull
-    }
-
-    private mutating func add(_ report: CounterReport) {
-        if keys.insert(report.key).inserted { reports.append(report) }
-    }
-
-    /// By grant, tool, counter, subject; limits over all tools come first.
-    package consuming func sorted() -> [CounterReport] {
-        reports.map { (order: $0.key.sortKey, report: $0) }
-            .sorted { $0.order.lexicographicallyPrecedes($1.order) }
-            .map(\.report)
-    }
-}
-
 extension Quota {
     /// For a counter whose limit no policy has any more: enough to show the usage.
     fileprivate init(removedLimit key: CounterKey) {
         self.init(
             algorithm: key.algorithm, max: 0, windowStartMs: Self.endless.lowerBound,
             windowEndMs: Self.endless.upperBound, lengthMs: key.window.fixedLengthMs ?? 1)
-    }
-}
-
-extension CounterKey {
-    fileprivate var sortKey: [String] {
-        [
-            grant ?? "", container.server ?? "", tool ?? "", group ?? "", counter, subject.words, algorithm.name,
-            window.name,
-        ]
     }
 }

@@ -143,7 +143,10 @@ enum CommandTable {
             arguments: [
                 ArgumentDescription(name: "grant", token: "GRANT", isOptional: true),
                 ArgumentDescription(name: "tool", token: "TOOL", isOptional: true),
+                ArgumentDescription(name: "atlimit", kind: .token, token: "ATLIMIT", isOptional: true),
+                ArgumentDescription(name: "order", token: "SORT", isOptional: true),
                 ArgumentDescription(name: "n", kind: .integer, token: "LIMIT", isOptional: true),
+                ArgumentDescription(name: "cursor", token: "CURSOR", isOptional: true),
             ]),
         CommandDescription(
             name: "tail", minimumCount: 1, summary: "Streams decisions until the connection is closed.",

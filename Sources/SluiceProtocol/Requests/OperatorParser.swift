@@ -3,11 +3,19 @@ enum OperatorParser {
     static func counters(_ arguments: [Range<Int>], _ bytes: Span<UInt8>) throws(RequestError) -> CountersRequest {
         var request = CountersRequest()
         let options = try options(
-            arguments, bytes, values: ["grant", "tool", "limit"], flags: [], known: "GRANT, TOOL or LIMIT")
+            arguments, bytes, values: ["grant", "tool", "sort", "limit", "cursor"], flags: ["atlimit"],
+            known: "GRANT, TOOL, ATLIMIT, SORT, LIMIT or CURSOR")
         for (option, value) in options {
             switch option {
             case "grant": request.grant = try name(bytes, value, "GRANT")
             case "tool": request.tool = try name(bytes, value, "TOOL")
+            case "atlimit": request.isAtLimit = true
+            case "sort":
+                guard let order = CountersRequest.Order(rawValue: bytes.string(value).lowercased()) else {
+                    throw .badArgument("SORT is \(bytes.quoted(value)), send USED, REMAINING or GRANT")
+                }
+                request.order = order
+            case "cursor": request.cursor = try name(bytes, value, "CURSOR")
             default:
                 let maximum = ProtocolBounds.maxCounterRows
                 guard let rows = readDigits(bytes, in: value, maximum: Int64(maximum)), rows > 0 else {

@@ -160,12 +160,28 @@ package enum OperatorRequest: Sendable, Equatable {
     case tail(TailRequest)
 }
 
-/// `COUNTERS [GRANT g] [TOOL t] [LIMIT n]`.
+/// `COUNTERS [GRANT g] [TOOL t] [ATLIMIT] [SORT order] [LIMIT n] [CURSOR c]`.
 package struct CountersRequest: Sendable, Equatable {
+    /// Which counters come first of all that match.
+    package enum Order: String, Sendable, Equatable, CaseIterable {
+        /// The most used.
+        case used
+        /// Those with the least left.
+        case remaining
+        /// By grant, then by what they count.
+        case grant
+    }
+
     package var grant: String?
     package var tool: String?
+    /// Only those of which nothing is left.
+    package var isAtLimit = false
+    /// nil: those found first.
+    package var order: Order?
     /// 1 to `ProtocolBounds.maxCounterRows`.
     package var limit = ProtocolBounds.defaultCounterRows
+    /// Where an earlier answer ended; nil: from the beginning.
+    package var cursor: String?
 
     package init() {}
 }

@@ -5,13 +5,21 @@ import SluicePolicy
 /// How one counter is read: the commands, and the meaning of their answers. Besides the scripts (`Scripts/Algorithms`),
 /// only this type knows the values under each algorithm's keys.
 struct CounterReading {
+    /// By which of its keys a counter was found.
+    enum Source: Int {
+        case own, previous, denials
+    }
+
     /// The open window's key.
     let key: CounterKey
+    /// A counter is reported by the first of its keys that there is, so that each is reported once.
+    private let source: Source
     private let commands: [[[UInt8]]]
 
     /// - Parameter nowMs: Redis' clock, which decides whether slots have expired.
-    init(_ key: CounterKey, in keys: KeySpace, nowMs: Int64) {
+    init(_ key: CounterKey, foundBy source: Source, in keys: KeySpace, nowMs: Int64) {
         self.key = key
+        self.source = source
         func word(_ text: String) -> [UInt8] { Array(text.utf8) }
         let name = key.bytes(in: keys)
         let denials = key.denials.bytes(in: keys)
@@ -39,12 +47,13 @@ struct CounterReading {
         for command in commands { buffer.writeCommand(command) }
     }
 
-    /// nil if nothing is counted, or if a script would not accept the value.
+    /// nil if nothing is counted, if a script would not accept the value, or if another key reports it.
     func counter(_ replies: [RedisReply]) -> StoredCounter? {
         guard replies.count == replyCount, case .array(let strings) = replies[0] else { return nil }
         var usage: Usage?
         var lastMs: Int64 = 0
         var log = UsageLog()
+        var first = Source.own
         switch key.algorithm {
         case .fixedWindow:
             usage = Self.integer(strings, 1).map { Usage(used: $0) }
@@ -53,6 +62,7 @@ struct CounterReading {
             if used != nil || previous != nil {
                 usage = Usage(used: used ?? 0)
                 usage?.previous = previous ?? 0
+                if used == nil { first = .previous }
             }
         case .tokenBucket:
             if let numbers = Self.numbers(strings, 1), (2...3).contains(numbers.count) {
@@ -72,7 +82,8 @@ struct CounterReading {
             }
         }
         let denials = Self.integer(strings, 0)
-        guard var usage = usage ?? denials.map({ _ in Usage(used: 0) }) else { return nil }
+        if usage == nil { first = .denials }
+        guard first == source, var usage = usage ?? denials.map({ _ in Usage(used: 0) }) else { return nil }
         usage.denials = denials ?? 0
         return StoredCounter(key: key, usage: usage, lastMs: lastMs, log: log)
     }

@@ -7,7 +7,8 @@ internal import SluiceEngine
 ///
 /// Redis examines `RedisBounds.scanKeysPerCall` keys a call and skips those that cannot match. Of the others this keeps
 /// only those that match, at most as many as were asked for, so its memory does not grow with the number of keys. When
-/// time runs out it returns what it found, and that there may be more.
+/// time runs out, or as many were found as were asked for, it returns them, and where it goes on: the keys of a page are
+/// read in the order of their hashes, and a later scan reads the page again and passes over those that come before.
 final class CounterScan: RedisConnectionOwner {
     typealias Completion = (Result<StoredCounters, BatchFailure>) -> Void
 
@@ -18,7 +19,7 @@ final class CounterScan: RedisConnectionOwner {
         /// How many keys the slot has, and then those.
         case slotCount
         case slotPage
-        case counter(CounterReading)
+        case counter(CounterReading, hash: UInt64)
     }
 
     private let query: CounterQuery
@@ -32,15 +33,17 @@ final class CounterScan: RedisConnectionOwner {
     private var awaited = CircularBuffer<Awaited>()
     /// The replies so far for the first of `awaited`.
     private var replies: [RedisReply] = []
-    /// Keys of the latest page that may match.
-    private var candidates = CircularBuffer<[UInt8]>()
-    /// nil after the last page.
-    private var cursor: [UInt8]? = Array("0".utf8)
+    /// Keys of the latest page that may match, by their hashes.
+    private var candidates = CircularBuffer<(hash: UInt64, key: [UInt8])>()
+    /// Where the next page begins; nil after the last.
+    private var cursor: UInt64?
+    /// What has been read: all before this.
+    private var done: StorePlace
     /// The slot to read, and how many keys it has, once that is known; nil: everything is scanned.
     private var slot: Int?
     private var slotCount: Int64?
     private var hasPage = false
-    /// A counter may have several keys, and `SCAN` may return a key more than once.
+    /// `SCAN` may return a key more than once.
     private var seen: Set<CounterKey> = []
     private var counters: [StoredCounter] = []
     private var timeMs: Int64 = 0
@@ -51,8 +54,11 @@ final class CounterScan: RedisConnectionOwner {
         handshake: @escaping RedisTarget.MakeHandshake, limits: RedisTimeLimits, eventLoop: any EventLoop
     ) {
         self.limits = limits
-        self.slot = slot
+        // Pages are those of everything: a place behind the first is none of a slot.
+        self.slot = query.place.page == 0 ? slot : nil
         self.query = query
+        cursor = query.place.page
+        done = query.place
         self.target = target
         self.handshake = handshake
         self.eventLoop = eventLoop
@@ -86,7 +92,7 @@ final class CounterScan: RedisConnectionOwner {
             case .page: takePage(reply)
             case .slotCount: takeSlotCount(reply)
             case .slotPage: takeSlotPage(reply)
-            case .counter(let reading): takeReply(reply, of: reading)
+            case .counter(let reading, let hash): takeReply(reply, of: reading, hash: hash)
             case nil: false
             }
         guard isUnderstood else {
@@ -103,14 +109,14 @@ final class CounterScan: RedisConnectionOwner {
         guard counters.count < query.limit else { return finish(isWhole: true) }
         var commands = ByteBuffer()
         var looked = 0
-        while looked < RedisBounds.scanCountersPerTurn, let bytes = candidates.popFirst() {
+        while looked < RedisBounds.scanCountersPerTurn, let candidate = candidates.popFirst() {
             looked += 1
-            guard let key = CounterKey(bytes, in: query.keys), query.matches(key),
-                let open = key.open(atMs: timeMs), seen.insert(open).inserted
+            guard let key = CounterKey(candidate.key, in: query.keys), query.matches(key),
+                let open = key.open(atMs: timeMs), let source = Self.source(key, of: open)
             else { continue }
-            let reading = CounterReading(open, in: query.keys, nowMs: timeMs)
+            let reading = CounterReading(open, foundBy: source, in: query.keys, nowMs: timeMs)
             reading.write(to: &commands)
-            awaited.append(.counter(reading))
+            awaited.append(.counter(reading, hash: candidate.hash))
         }
         if awaited.isEmpty && !candidates.isEmpty {
             // Many keys only looked like counters: lets other work run in between.
@@ -126,8 +132,15 @@ final class CounterScan: RedisConnectionOwner {
         connection?.write(commands)
     }
 
+    /// nil for denials of a window that is over: nothing of them counts.
+    private static func source(_ key: CounterKey, of open: CounterKey) -> CounterReading.Source? {
+        let isOpen = key.windowStartMs == open.windowStartMs
+        if key.isDenials { return isOpen ? .denials : nil }
+        return isOpen ? .own : .previous
+    }
+
     /// Asks for the next page, or for the size of the only one.
-    private func writePage(_ cursor: [UInt8], to commands: inout ByteBuffer) {
+    private func writePage(_ cursor: UInt64, to commands: inout ByteBuffer) {
         switch (slot, slotCount) {
         case (let slot?, nil):
             commands.writeCommand("CLUSTER", "COUNTKEYSINSLOT", "\(slot)")
@@ -137,7 +150,7 @@ final class CounterScan: RedisConnectionOwner {
             awaited.append(.slotPage)
         case (nil, _):
             commands.writeCommand([
-                Array("SCAN".utf8), cursor, Array("MATCH".utf8), query.pattern, Array("COUNT".utf8),
+                Array("SCAN".utf8), Array("\(cursor)".utf8), Array("MATCH".utf8), query.pattern, Array("COUNT".utf8),
                 Array("\(RedisBounds.scanKeysPerCall)".utf8),
             ])
             awaited.append(.page)
@@ -162,10 +175,11 @@ final class CounterScan: RedisConnectionOwner {
         guard items.count >= 3, items[0].kind == .array, items[0].value == 2, items[1].kind == .string,
             items[2].kind == .array, items[2].value == Int64(items.count - 3)
         else { return false }
-        guard items[3...].allSatisfy({ $0.kind == .string }) else { return false }
+        guard items[3...].allSatisfy({ $0.kind == .string }),
+            let next = UInt64(String(decoding: reply.bytes(of: items[1]), as: UTF8.self))
+        else { return false }
         takeKeys(items[3...], of: reply)
-        let next = Array(reply.bytes(of: items[1]))
-        cursor = next == Array("0".utf8) ? nil : next
+        cursor = next == 0 ? nil : next
         awaited.removeFirst()
         return true
     }
@@ -195,28 +209,53 @@ final class CounterScan: RedisConnectionOwner {
         return true
     }
 
+    /// The page at `cursor`, which is still that of the page itself.
     private func takeKeys(_ items: ArraySlice<FlatReply.Item>, of reply: FlatReply) {
+        let page = cursor ?? 0
+        // Of the first page what an earlier scan has read is passed over.
+        if done.page != page { done = StorePlace(page: page) }
+        var keys: [(hash: UInt64, key: [UInt8])] = []
         for item in items {
             let key = reply.bytes(of: item)
-            if query.mayMatch(key) { candidates.append(Array(key)) }
+            guard query.mayMatch(key) else { continue }
+            let hash = stableHash(key)
+            if let after = done.after, hash <= after { continue }
+            keys.append((hash, Array(key)))
         }
+        keys.sort { $0.hash < $1.hash }
+        candidates.append(contentsOf: keys)
         hasPage = true
     }
 
     /// An error about one key alone: it has another type and is no counter.
-    private func takeReply(_ reply: FlatReply, of reading: CounterReading) -> Bool {
+    private func takeReply(_ reply: FlatReply, of reading: CounterReading, hash: UInt64) -> Bool {
         if let error = reply.error, !error.isWrongType { return false }
         guard let tree = reply.tree() else { return false }
         replies.append(tree)
         guard replies.count == reading.replyCount else { return true }
         awaited.removeFirst()
-        if let counter = reading.counter(replies), counters.count < query.limit { counters.append(counter) }
+        // What comes behind the last one that is wanted is read by a later scan.
+        if counters.count < query.limit {
+            done.after = hash
+            if var counter = reading.counter(replies), seen.insert(counter.key).inserted {
+                counter.place = done
+                counters.append(counter)
+            }
+        }
         replies.removeAll(keepingCapacity: true)
         return true
     }
 
     private func finish(isWhole: Bool) {
-        finish(.success(StoredCounters(counters: counters, timeMs: timeMs, isWhole: isWhole)))
+        var found = StoredCounters(counters: counters, timeMs: timeMs, isWhole: isWhole)
+        if counters.count >= query.limit || !isWhole || cursor != nil || !candidates.isEmpty { found.next = next }
+        finish(.success(found))
+    }
+
+    /// Where a later scan goes on.
+    private var next: StorePlace {
+        guard candidates.isEmpty, awaited.isEmpty, counters.count < query.limit, let cursor else { return done }
+        return StorePlace(page: cursor)
     }
 
     private func finish(_ result: Result<StoredCounters, BatchFailure>) {

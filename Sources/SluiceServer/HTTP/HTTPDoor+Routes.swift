@@ -225,16 +225,15 @@ extension HTTPDoor {
                         + "\(ProtocolBounds.maxCounterRows) counters"))
         }
         host.counters(
-            grant: question.parameter("grant"), tool: question.parameter("tool"), limit: offset + limit
-        ) { reports, isShared, isCutOff in
-            let hasMore = isCutOff || reports.count > offset + limit
+            .init(grant: question.parameter("grant"), tool: question.parameter("tool"), limit: offset + limit)
+        ) { listing in
             completion(
                 .json(
                     .ok,
                     [
-                        "shared": .boolean(isShared),
-                        "counters": .array(reports.dropFirst(offset).prefix(limit).map(\.json)),
-                        "next_offset": hasMore ? .integer(offset + limit) : .null,
+                        "shared": .boolean(listing.isShared),
+                        "counters": .array(listing.reports.dropFirst(offset).prefix(limit).map(\.json)),
+                        "next_offset": listing.isCutOff ? .integer(offset + limit) : .null,
                     ]))
         }
     }

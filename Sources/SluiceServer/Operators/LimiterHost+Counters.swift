@@ -4,34 +4,52 @@ import SluiceEngine
 
 /// The counters of all partitions, for operators.
 extension LimiterHost {
-    /// The counters, for operators: from the store if it answers, otherwise this replica's own view. - Parameter
-    /// completion: gets the counters, whether they came from the store, and whether there may be more.
-    func counters(
-        grant: String?, tool: String?, limit: Int, completion: @escaping ([CounterReport], Bool, Bool) -> Void
-    ) {
+    typealias CounterCompletion = (CounterListing) -> Void
+
+    /// The counters, for operators: from the store if it answers, otherwise this replica's own view.
+    ///
+    /// It takes `ServerBounds.counterSurveyNs`, and the store's last answer; what it did not come to, its cursor names.
+    func counters(_ question: CounterSurvey.Question, completion: @escaping CounterCompletion) {
         inspectNext(
-            CounterSurvey(partitions: limiter.partitions(ofGrant: grant), grant: grant, tool: tool, limit: limit),
-            completion: completion)
+            CounterSurvey(
+                question, partitions: limiter.partitions(ofGrant: question.grant),
+                untilNs: SystemClock.monotonicNs() + ServerBounds.counterSurveyNs), completion: completion)
     }
 
-    /// Reads the counters of one partition after the other.
-    private func inspectNext(_ survey: CounterSurvey, completion: @escaping ([CounterReport], Bool, Bool) -> Void) {
-        var survey = survey
-        guard let partition = survey.next() else { return finish(survey.found, completion: completion) }
-        let query = survey.query(limiter[partition])
-        guard partition < links.count, limiter[partition].isShared else {
-            return inspect(CounterInspection(query, stored: nil), partition, of: survey, completion: completion)
+    /// Reads the counters of one partition after the other, in pieces.
+    private func inspectNext(_ survey: CounterSurvey, completion: @escaping CounterCompletion) {
+        guard let (partition, place) = survey.next(nowNs: SystemClock.monotonicNs()) else {
+            return finish(survey, completion: completion)
+        }
+        let query = survey.query(limiter[partition], place)
+        var isOfTable = false
+        if case .table? = place { isOfTable = true }
+        // What was begun in the store cannot go on in the table.
+        let isBegun = query.place != .beginning
+        guard !isOfTable, partition < links.count, limiter[partition].isShared else {
+            if isBegun { return finish(survey, completion: completion) }
+            return inspect(query, stored: nil, partition, of: survey, completion: completion)
         }
         links[partition].scan(query) { [self, survey] result in
-            inspect(
-                CounterInspection(query, stored: try? result.get()), partition, of: survey, completion: completion)
+            let stored = try? result.get()
+            if stored == nil && isBegun { return finish(survey, completion: completion) }
+            inspect(query, stored: stored, partition, of: survey, completion: completion)
         }
+    }
+
+    private func inspect(
+        _ query: CounterQuery, stored: StoredCounters?, _ partition: Int, of survey: CounterSurvey,
+        completion: @escaping CounterCompletion
+    ) {
+        inspect(
+            survey.inspection(query, stored: stored, partition: partition), next: stored?.next, partition, of: survey,
+            completion: completion)
     }
 
     /// Reads counters in portions, so that other work runs in between.
     private func inspect(
-        _ inspection: CounterInspection, _ partition: Int, of survey: CounterSurvey,
-        completion: @escaping ([CounterReport], Bool, Bool) -> Void
+        _ inspection: CounterInspection, next: StorePlace?, _ partition: Int, of survey: CounterSurvey,
+        completion: @escaping CounterCompletion
     ) {
         var inspection = inspection
         let isDone = inspection.look(
@@ -39,24 +57,18 @@ extension LimiterHost {
             weight: ServerBounds.countersPerReport, now: SystemClock.now())
         guard isDone else {
             return eventLoop.assumeIsolated().execute { [self] in
-                inspect(inspection, partition, of: survey, completion: completion)
+                inspect(inspection, next: next, partition, of: survey, completion: completion)
             }
         }
         var survey = survey
-        survey.add(inspection)
+        survey.add(inspection, next: next)
         inspectNext(survey, completion: completion)
     }
 
-    private func finish(
-        _ inspection: CounterInspection, completion: @escaping ([CounterReport], Bool, Bool) -> Void
-    ) {
-        let (isShared, isCutOff) = (inspection.isShared, inspection.isCutOff)
-        guard inspection.count > ServerBounds.countersSortedHere else {
-            return completion(inspection.sorted(), isShared, isCutOff)
-        }
-        let done = inspection
-        NIOThreadPool.singleton.runIfActive(eventLoop: eventLoop) { done.sorted() }
+    private func finish(_ survey: CounterSurvey, completion: @escaping CounterCompletion) {
+        guard survey.count > ServerBounds.countersSortedHere else { return completion(survey.listing()) }
+        NIOThreadPool.singleton.runIfActive(eventLoop: eventLoop) { survey.listing() }
             .assumeIsolated()
-            .whenComplete { result in completion((try? result.get()) ?? [], isShared, isCutOff) }
+            .whenComplete { result in completion((try? result.get()) ?? CounterListing(isCutOff: true)) }
     }
 }

@@ -45,12 +45,8 @@ final class OperatorCommands {
             let text = InfoReport(host: host, facts: facts, now: SystemClock.now(), isForOperators: isOperator)
                 .text(sections: sections)
             completion { $0.writeText(text, to: &$1) }
-        case .counters(let asked):
-            host.counters(grant: asked.grant, tool: asked.tool, limit: asked.limit) { reports, isShared, isCutOff in
-                completion {
-                    Self.write(reports, limit: asked.limit, isShared: isShared, isCutOff: isCutOff, $0, to: &$1)
-                }
-            }
+        case .counters(let request):
+            counters(request, completion: completion)
         case .tail:
             // The connection itself becomes the stream.
             completion { $0.writeError(.error, "TAIL is answered at the socket only, send it there", to: &$1) }
@@ -62,6 +58,22 @@ final class OperatorCommands {
                     .error, "CLEAR is not supported yet, send COUNTERS, EXPLAIN, INFO or POLICY", to: &$1)
             }
         }
+    }
+
+    private func counters(_ request: CountersRequest, completion: @escaping (@escaping Write) -> Void) {
+        var question = CounterSurvey.Question(
+            grant: request.grant, tool: request.tool, isAtLimit: request.isAtLimit,
+            order: request.order.map { CounterOrder($0) }, limit: request.limit)
+        if let text = request.cursor {
+            guard let cursor = CounterCursor(text), cursor.partition < host.limiter.partitionCount else {
+                return completion {
+                    $0.writeError(
+                        .badArgument, "CURSOR is \(text.quoted), send one that COUNTERS has returned", to: &$1)
+                }
+            }
+            question.cursor = cursor
+        }
+        host.counters(question) { listing in completion { Self.write(listing, $0, to: &$1) } }
     }
 
     /// Runs on another thread, since a long answer would hold up the checks.
@@ -87,20 +99,19 @@ final class OperatorCommands {
             }
     }
 
-    /// Writes a map of `shared` (whether usages were just read from the store), `truncated`, and `counters`, each a
-    /// map.
-    private static func write(
-        _ reports: [CounterReport], limit: Int, isShared: Bool, isCutOff: Bool, _ writer: ReplyWriter,
-        to output: inout ByteBuffer
-    ) {
-        writer.writeMapHeader(3, to: &output)
+    /// Writes a map of `shared` (whether usages were just read from the store), `truncated`, `cursor` (empty at the end), and
+    /// `counters`, each a map.
+    private static func write(_ listing: CounterListing, _ writer: ReplyWriter, to output: inout ByteBuffer) {
+        writer.writeMapHeader(4, to: &output)
         writer.writeBulkString("shared", to: &output)
-        writer.writeInteger(isShared ? 1 : 0, to: &output)
+        writer.writeInteger(listing.isShared ? 1 : 0, to: &output)
         writer.writeBulkString("truncated", to: &output)
-        writer.writeInteger(isCutOff || reports.count > limit ? 1 : 0, to: &output)
+        writer.writeInteger(listing.isCutOff ? 1 : 0, to: &output)
+        writer.writeBulkString("cursor", to: &output)
+        writer.writeBulkString(listing.cursor.map { "\($0)" } ?? "", to: &output)
         writer.writeBulkString("counters", to: &output)
-        writer.writeArrayHeader(min(limit, reports.count), to: &output)
-        for report in reports.prefix(limit) {
+        writer.writeArrayHeader(listing.reports.count, to: &output)
+        for report in listing.reports {
             let texts = [
                 ("grant", report.key.grant ?? ""), ("tool", report.key.tool ?? ""),
                 ("server", report.key.container.server ?? ""), ("group", report.key.group ?? ""),
@@ -118,6 +129,17 @@ final class OperatorCommands {
             writer.writeMapHeader(texts.count + numbers.count, to: &output)
             writer.write(texts, numbers, to: &output)
         }
+    }
+}
+
+extension CounterOrder {
+    init(_ order: CountersRequest.Order) {
+        self =
+            switch order {
+            case .used: .used
+            case .remaining: .remaining
+            case .grant: .grant
+            }
     }
 }
 

@@ -79,6 +79,10 @@ struct CountersReport {
     /// Whether there are more than were requested.
     let isTruncated: Bool
     let origin: Origin
+    /// Where a later reading goes on; empty at the end.
+    let cursor: String
+    /// Whether all that match were looked at, where that matters.
+    let isComplete: Bool
 
     /// - Parameter hasRedis: whether the sidecar is configured with one.
     init(_ reply: Reply, hasRedis: Bool) throws(SluiceError) {
@@ -88,13 +92,19 @@ struct CountersReport {
         self.rows = rows
         isTruncated = try fields.integer("truncated") == 1
         origin = try fields.integer("shared") == 1 ? .redis : hasRedis ? .memory : .alone
+        cursor = try fields.laterString("cursor")
+        isComplete = true
     }
 
-    /// Rows that were read from Redis.
-    init(rows: [CounterRow]) {
+    init(
+        rows: [CounterRow], isTruncated: Bool = false, origin: Origin = .redis, cursor: String = "",
+        isComplete: Bool = true
+    ) {
         self.rows = rows
-        isTruncated = false
-        origin = .redis
+        self.isTruncated = isTruncated
+        self.origin = origin
+        self.cursor = cursor
+        self.isComplete = isComplete
     }
 
     func text(_ style: Style) -> String {
@@ -105,6 +115,7 @@ struct CountersReport {
         [
             "shared": .boolean(origin == .redis),
             "truncated": .boolean(isTruncated),
+            "cursor": cursor.isEmpty ? .null : .string(cursor),
             "counters": .array(rows.map(Self.json)),
         ]
     }
@@ -145,7 +156,14 @@ struct CountersReport {
 
     private var closing: String {
         let count = "\(rows.count) \(rows.count == 1 ? "counter" : "counters")"
-        let more = isTruncated ? "; there are more: raise --limit, or name a --grant or --tool" : ""
+        let more =
+            !isComplete
+            ? "; not all could be looked at: Redis does not answer, or others read them"
+            : !isTruncated
+                ? ""
+                : "; there are more: "
+                    + (cursor.isEmpty ? "" : "go on with --cursor \(TerminalText.visible(cursor)), ")
+                    + "raise --limit, or name a --grant or --tool"
         return switch origin {
         case .redis: "\(count), read from Redis just now\(more)"
         case .memory: "\(count), as this replica last knew: Redis does not answer\(more)"

@@ -38,9 +38,9 @@ final class TopSession: Sendable {
     /// Watches for one interval.
     func watchOnce() async throws {
         try await readStatus()
-        await readCounters()
         await withTaskGroup(of: Void.self) { group in
             feedStreams(&group) {}
+            group.addTask { [self] in await readCounters() }
             try? await Task.sleep(for: interval)
             group.cancelAll()
         }
@@ -132,11 +132,15 @@ final class TopSession: Sendable {
         }
     }
 
-    private func readCounters() async {
+    /// - Parameter isFirst: whether what is read so far is shown, since nothing else is.
+    private func readCounters(isFirst: Bool = true) async {
         do throws(ControlFailure) {
-            let report = try await ask { sluice throws(SluiceError) in
-                try CountersReport(
-                    await sluice.send(["COUNTERS", "LIMIT", "\(Self.countersLimit)"]), hasRedis: true)
+            let report = try await ask { [self] sluice throws(SluiceError) in
+                var reading = CountersReading(order: .remaining, limit: Self.countersLimit)
+                try await sluice.read(&reading) { page in
+                    if isFirst { model.withLock { $0.data.take(page) } }
+                }
+                return reading.report
             }
             model.withLock {
                 $0.data.take(report)
@@ -148,9 +152,13 @@ final class TopSession: Sendable {
     }
 
     private func keepCounters() async {
+        var isFirst = true
         while !Task.isCancelled {
-            await readCounters()
-            try? await Task.sleep(for: Self.countersPause)
+            let began = ContinuousClock.now
+            await readCounters(isFirst: isFirst)
+            isFirst = false
+            // A million counters take some time: Redis has twice as long for itself.
+            try? await Task.sleep(for: max(Self.countersPause, began.duration(to: .now) * 2))
         }
     }
 
