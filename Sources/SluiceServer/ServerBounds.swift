@@ -129,8 +129,8 @@ package enum ServerBounds {
     /// How long `COUNTERS` goes on reading, ns; then it says where it ended. A client waits five seconds, and the last piece
     /// may take two.
     static let counterSurveyNs: Int64 = 2_000_000_000
-    /// How many of the store's counters are read at once: some 4 MB while they are looked at.
-    static let countersPerPiece = 4_096
+    /// How many of the store's counters are read at once: some 1 MB while they are looked at.
+    static let countersPerPiece = 1_024
     /// With more counters than this `COUNTERS` sorts them on another thread: a millisecond or so of work.
     package static let countersSortedHere = 256
     /// How often the sidecar checks that the socket's file is still there, ns: for so long gateways may not find it.

@@ -9,8 +9,8 @@ struct CountersCommand: AsyncParsableCommand {
         discussion: """
             --grant, --tool and --at-limit select before --limit counts, so the few among a million are found. Without --sort \
             the first that are found are shown, and the last line says with which --cursor it goes on. With --sort all that \
-            match are looked at, page after page, and the first of them are shown: with a million counters that takes some \
-            ten seconds, and no more memory.
+            match are looked at, page after page, and the first of them are shown: with a million counters that takes a \
+            while, and no more memory.
 
             Examples:
               sluicectl counters
@@ -54,6 +54,8 @@ struct CountersCommand: AsyncParsableCommand {
     var json = false
 
     private static let watchPause = Duration.seconds(2)
+    /// A busy sidecar takes longer for a page than the two seconds that it looks for counters.
+    private static let answerLimit = Duration.seconds(30)
 
     func validate() throws {
         guard (1...10_000).contains(limit) else {
@@ -80,7 +82,7 @@ struct CountersCommand: AsyncParsableCommand {
     private func read(_ console: Console) async throws(ControlFailure) -> CountersReport {
         var reading = CountersReading(
             grant: grant, tool: tool, isAtLimit: atLimit, order: sort, limit: limit, cursor: cursor ?? "")
-        return try await sidecar.ask(console) { sluice throws(SluiceError) in
+        return try await sidecar.ask(console, answerLimit: Self.answerLimit) { sluice throws(SluiceError) in
             try await sluice.read(&reading)
             return reading.report
         }

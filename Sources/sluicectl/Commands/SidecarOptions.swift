@@ -17,14 +17,15 @@ struct SidecarOptions: ParsableArguments {
         [socket, console.environment[Self.environmentName]].compactMap(\.self).first { !$0.isEmpty } ?? Self.defaultPath
     }
 
-    /// Connects and asks.
+    /// Connects and asks. - Parameter answerLimit: how long one answer may take; nil: as long as the client allows.
     func ask<Answer>(
-        _ console: Console, _ question: (SluiceConnection) async throws(SluiceError) -> Answer
+        _ console: Console, answerLimit: Duration? = nil,
+        _ question: (SluiceConnection) async throws(SluiceError) -> Answer
     ) async throws(ControlFailure) -> Answer {
         let path = path(console)
         do throws(SluiceError) {
             let sluice = try await SluiceConnection.connect(
-                path: path, timeout: console.answerLimit, requestTimeout: console.answerLimit)
+                path: path, timeout: console.answerLimit, requestTimeout: console.answerLimit ?? answerLimit)
             // The last reference closes the connection.
             return try await question(sluice)
         } catch {
