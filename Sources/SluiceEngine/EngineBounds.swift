@@ -27,6 +27,9 @@ package enum EngineBounds {
     /// Most batches in flight at once. While the store works on one, the next may already be in its socket, so that it
     /// never waits for us. More would only make batches smaller.
     package static let maxBatchesInFlight = 2
+    /// The same for one partition of a cluster: a master that is not ready for this partition has batches of others to work
+    /// on meanwhile, and what is gathered behind the one in flight makes one script run of it.
+    package static let maxPartitionBatchesInFlight = 1
     /// Most checks whose identities are looked up together: about as many memory accesses as a processor overlaps.
     package static let maxIdentitiesPerRun = 16
     /// Most reasons for an outage that are reported, so that a store with a new reason at every attempt does not fill

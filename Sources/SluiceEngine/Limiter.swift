@@ -60,7 +60,7 @@ package struct Limiter {
     var clock: WindowClock
     var link: StoreLink
 
-    var ledger = BatchLedger()
+    var ledger: BatchLedger
     var writer = BatchWriter()
     /// The quotas of the check being decided, each for its window: computed once and read several times.
     var currentQuotas: [Quota] = []
@@ -89,6 +89,9 @@ package struct Limiter {
     init(configuration: LimiterConfiguration, rulebook: Rulebook, now: ClockReading) {
         self.configuration = configuration
         self.rulebook = rulebook
+        ledger = BatchLedger(
+            maxInFlight: configuration.keys.tag == nil
+                ? EngineBounds.maxBatchesInFlight : EngineBounds.maxPartitionBatchesInFlight)
         reservations = Reservations(configuration)
         budget = Budget(ms: configuration.budgetMs)
         table = PlanTable(

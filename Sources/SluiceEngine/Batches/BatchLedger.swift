@@ -10,6 +10,7 @@ struct BatchLedger {
     /// Batches whose answer will not come. The next reply shows whether they ran.
     private(set) var unconfirmed: [PendingBatch] = []
     private var recycled: [PendingBatch] = []
+    private let maxInFlight: Int
     private var lastID: Int64 = 0
     /// The last sequence that a batch was sent under.
     private(set) var lastSequence: Int64 = 0
@@ -25,6 +26,9 @@ struct BatchLedger {
     private var unrunSequence: Int64 = 0
     /// Checks and settlements that wait for an answer.
     private(set) var waitingCount = 0
+
+    /// - Parameter maxInFlight: the most batches in flight, 1 to `EngineBounds.maxBatchesInFlight`.
+    init(maxInFlight: Int) { self.maxInFlight = maxInFlight }
 
     // MARK: - Gathering
 
@@ -113,7 +117,7 @@ struct BatchLedger {
     /// Whether another batch may be sent. After a reply that nothing ran, those in flight do not run either, nor would
     /// one that requires them.
     var maySend: Bool {
-        inFlight.count < EngineBounds.maxBatchesInFlight && inFlight.first?.sequence ?? .max > unrunSequence
+        inFlight.count < maxInFlight && inFlight.first?.sequence ?? .max > unrunSequence
     }
 
     /// See `Batch.requiredSequence`.
