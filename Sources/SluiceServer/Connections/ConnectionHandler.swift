@@ -12,7 +12,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    private enum Phase {
+    enum Phase {
         /// Requests are read and taken. Becomes any of the others.
         case open
         /// Nothing more is read; requests that were read are still taken. Becomes `finishing` after the last of them,
@@ -26,17 +26,17 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         case closed
     }
 
-    private let host: LimiterHost
-    private let operators: OperatorCommands
-    private var session: ConnectionSession
+    let host: LimiterHost
+    let operators: OperatorCommands
+    var session: ConnectionSession
     /// The session's writer, kept here for each check.
-    private var writer: ReplyWriter
+    var writer: ReplyWriter
     private var framer = RequestFramer()
-    private var queue = ReplyQueue()
-    private var input = ByteBuffer()
-    private var output = ByteBuffer()
-    private var phase = Phase.open
-    private var slot = -1
+    var queue = ReplyQueue()
+    var input = ByteBuffer()
+    var output = ByteBuffer()
+    var phase = Phase.open
+    var slot = -1
     private var context: ChannelHandlerContext?
     private var holdsBackRead = false
     /// Whether answers have come since the last flush.
@@ -47,7 +47,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     /// Whether the last reply has been written; the connection closes after it.
     private var isClosing = false
     /// Work done in turn number `turn`: see `ServerBounds.maxWorkPerTurn`.
-    private var work = 0
+    var work = 0
     private var turn: UInt64 = 0
     /// Whether requests are left for a later turn; until then none are taken and nothing is read.
     private var goesOnLater = false
@@ -68,7 +68,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     /// The channel's last reported writability: asking the channel costs more than everything else done for a request.
     private var isWritable = true
     /// Set after `TAIL`.
-    private var listener: DecisionListener?
+    var listener: DecisionListener?
     /// Whether the peer may use operators' commands; known once its credentials have been read.
     var isOperator = false
 
@@ -276,25 +276,8 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         }
     }
 
-    private func take(_ request: Request, now: ClockReading) {
-        do throws(RequestError) {
-            switch request {
-            case .check: break
-            case .charge(let check): account(check, .charge, now: now)
-            case .refund(let check): account(check, .refund, now: now)
-            case .connection(let request): take(request)
-            case .explain(let check): try explain(check, now: now)
-            case .operators(let request): try take(request)
-            case .settle(let request): try take(request, now: now)
-            case .throttle(let request): try take(request, now: now)
-            }
-        } catch {
-            reject(error)
-        }
-    }
-
     /// Decides the gathered checks.
-    private func decideGathered(now: ClockReading, _ form: ReplyQueue.Form = .check) {
+    func decideGathered(now: ClockReading, _ form: ReplyQueue.Form = .check) {
         guard host.gatheredCount > 0 else { return }
         let writer = writer
         // Takes a place in the queue only if the check waits.
@@ -309,106 +292,14 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         }
     }
 
-    private func reject(_ error: RequestError) {
+    func reject(_ error: RequestError) {
         work += ServerBounds.workPerError
         reply { writer.writeError(error, to: &$0) }
     }
 
     @inline(__always)
-    private func reply(_ write: (inout ByteBuffer) -> Void) {
+    func reply(_ write: (inout ByteBuffer) -> Void) {
         work += queue.append(to: &output, write: write) / ServerBounds.replyBytesPerWork
-    }
-
-    private func take(_ request: ThrottleRequest, now: ClockReading) throws(RequestError) {
-        guard host.answersThrottle else { throw .throttleIsOff }
-        guard let throttle = host.throttle(request, in: input) else {
-            throw RequestError(
-                .badArgument,
-                "these numbers are too large to be counted exactly, send max_burst and count_per_period below 10^12,"
-                    + " at most 2^53 times the period in ms, and at most 366 days")
-        }
-        let form: ThrottleForm =
-            request.quantity == 0 ? .look : request.quantity > throttle.burst ? .never : .plain
-        let writer = writer
-        let outcome = host.check(
-            throttle, cost: form == .plain ? request.quantity : 1, isPeek: form != .plain, slot: slot,
-            number: queue.nextNumber, now: now)
-        switch outcome {
-        case .answered(let decision): queue.append(decision, writer, .throttle(form), to: &output)
-        case .waiting: queue.reserve(writer, .throttle(form))
-        case .overloaded(let cause): throw .busy(cause)
-        case .mustReserve, .otherArguments: throw .busy(.waiting)
-        }
-    }
-
-    private func account(_ check: CheckRequest, _ action: CheckAction, now: ClockReading) {
-        host.gather(check, action, in: input)
-        decideGathered(now: now)
-    }
-
-    private func take(_ request: SettleRequest, now: ClockReading) throws(RequestError) {
-        let writer = writer
-        switch host.settle(request, in: input, slot: slot, number: queue.nextNumber, now: now) {
-        case .answered(let done):
-            reply { writer.writeInteger(done ? 1 : 0, to: &$0) }
-        case .waiting:
-            queue.reserve(writer)
-        case .overloaded:
-            throw .busy(.waiting)
-        case .notSettled(let fault):
-            throw .notSettled(fault)
-        case .storeUnavailable:
-            throw .storeUnavailable
-        }
-    }
-
-    private func take(_ request: ConnectionRequest) {
-        var disposition = ConnectionSession.Disposition.goOn
-        reply { disposition = session.answer(request, in: input, to: &$0) }
-        writer = session.writer
-        if disposition == .closeAfterReply { finish() }
-    }
-
-    private func explain(_ check: CheckRequest, now: ClockReading) throws(RequestError) {
-        guard isOperator else { throw .forOperators }
-        work += ServerBounds.workPerReport
-        let form = ReplyQueue.Form.explanation(
-            of: ExplainedCheck(
-                grant: input.string(ofArgument: check.grant), tool: input.string(ofArgument: check.tool),
-                server: check.server.map { input.string(ofArgument: $0) }, namesSession: check.session != nil,
-                attributes: check.attributes.map { input.string(ofArgument: $0.name) }, cost: check.cost,
-                policies: host.limiter.policies))
-        var traced = check
-        traced.trace = true
-        host.gather(traced, in: input)
-        decideGathered(now: now, form)
-    }
-
-    private func take(_ request: OperatorRequest) throws(RequestError) {
-        guard isOperator || operators.isOpenToAll(request) else { throw .forOperators }
-        if case .tail(let request) = request { return try listen(request) }
-        if case .info = request { work += ServerBounds.workPerReport } else { work += ServerBounds.workPerListing }
-        let number = queue.nextNumber
-        queue.reserve(writer)
-        operators.answer(request, isOperator: isOperator) { [self] write in
-            guard phase != .closed else { return }
-            // An awaited answer arrives at another socket.
-            host.openTurn()
-            queue.fill(number, to: &output, write: write)
-            advance()
-        }
-    }
-
-    private func listen(_ request: TailRequest) throws(RequestError) {
-        guard let listener = host.listen(request, whenReady: { [weak self] in self?.advance() }) else {
-            throw .tooManyTails
-        }
-        self.listener = listener
-        reply { writer.writeOK(to: &$0) }
-        // A peer that has closed its sending side, and one that comes during a drain, gets no stream.
-        phase = phase == .open ? .listening : .finishing
-        input.clear()
-        host.eventLoop.assumeIsolated().execute { [weak self] in self?.advance() }
     }
 
     // MARK: - Writing
@@ -447,7 +338,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     }
 
     /// Takes requests and sends replies in turn, until requests or room run out.
-    private func advance() {
+    func advance() {
         guard !isBusy, phase != .closed else { return }
         isBusy = true
         repeat {
@@ -549,13 +440,13 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     func cutOff() { context?.close(promise: nil) }
 
     /// Takes no more requests, and closes after the last reply.
-    private func finish() {
+    func finish() {
         guard phase == .open || phase == .draining else { return }
         phase = .finishing
         input.clear()
     }
 
-    private func reject(_ error: FrameError) {
+    func reject(_ error: FrameError) {
         queue.append(to: &output) { writer.writeError(error, to: &$0) }
         finish()
     }
