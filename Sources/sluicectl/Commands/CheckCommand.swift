@@ -40,6 +40,7 @@ struct CheckCommand: AsyncParsableCommand {
             Examples:
               sluicectl check alice-laptop opencode_run
               sluicectl check alice-laptop opencode_run --cost 5 --session s-17
+              sluicectl check alice-laptop opencode_run --cost 5 --reserve
               sluicectl check alice-laptop opencode_run --json | jq .remaining
 
             Exit codes: 0 allowed, 1 denied, 2 the sidecar could not be asked, 64 wrong usage.
@@ -47,10 +48,18 @@ struct CheckCommand: AsyncParsableCommand {
 
     @OptionGroup var sidecar: SidecarOptions
     @OptionGroup var check: CheckArguments
+    @Flag(help: "Reserve the cost, to be settled by commit, cancel or release.")
+    var reserve = false
+    @Option(help: ArgumentHelp("However often it is sent with this id, it is charged once.", valueName: "key"))
+    var id: String?
 
     func run() async throws {
+        var options = check.options
+        options.reserve = reserve
+        options.id = id
+        let settled = options
         try await sidecar.decide(json: check.json) { sluice throws(SluiceError) in
-            try await sluice.check(grant: check.grant, tool: check.tool, options: check.options)
+            try await sluice.check(grant: check.grant, tool: check.tool, options: settled)
         }
     }
 }

@@ -66,7 +66,8 @@ struct RootCommand: AsyncParsableCommand {
         version: SluiceVersion.current,
         subcommands: [
             CheckCommand.self, PeekCommand.self, ExplainCommand.self, ChargeCommand.self, RefundCommand.self,
-            CountersCommand.self, TailCommand.self, TopCommand.self, StatusCommand.self, PolicyCommand.self,
+            CommitCommand.self, CancelCommand.self, ReleaseCommand.self, CountersCommand.self, TailCommand.self,
+            TopCommand.self, StatusCommand.self, PolicyCommand.self,
             GatewaysCommand.self,
         ])
 

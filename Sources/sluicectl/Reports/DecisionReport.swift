@@ -23,6 +23,7 @@ struct DecisionReport {
             "rule": .string(decision.rule),
             "source": .string(decision.source.rawValue),
             "message": .string(decision.message),
+            "reservation": decision.reservation.map { .string($0) },
             "trace": .array(
                 decision.trace.map { limit in
                     [
@@ -46,6 +47,7 @@ struct DecisionReport {
         if decision.resetMs >= 0 {
             facts.append(("resets in", "\(WaitTime(milliseconds: decision.resetMs))"))
         }
+        if let reservation = decision.reservation { facts.append(("reservation", .init(reservation))) }
         facts.append(("rule", .init(decision.rule)))
         facts.append(("source", .init(source)))
         return facts
