@@ -277,7 +277,7 @@ extension Integration {
         /// Links lead to files and headings that are there, and sources that pages name exist.
         @Test func linksAndSourcesAreThere() throws {
             let root = URL(fileURLWithPath: ShellSession.repository)
-            let sources = try ["Sources", "Tests"].flatMap {
+            let sources = try ["Sources", "Tests", "deploy"].flatMap {
                 try FileManager.default.subpathsOfDirectory(atPath: root.appendingPathComponent($0).path)
             }
             let names = Set(sources.map { URL(fileURLWithPath: $0).lastPathComponent })
