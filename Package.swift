@@ -177,7 +177,12 @@ let package = Package(
             ]),
         tests("SluiceGRPCTests", ["SluiceGRPC", "Support", nioCore, nioHTTP2, nioHPACK, nioEmbedded]),
         tests("SluiceEnvoyTests", ["SluiceEnvoy", "SluiceEngine", "SluicePolicy", "SluiceTerminal", protobuf]),
-        tests("SluiceClientTests", ["SluiceClient", "SluiceProtocol", "Support", nioCore]),
+        tests(
+            "SluiceClientTests",
+            [
+                "SluiceClient", "SluiceProtocol", "Support", nioCore,
+                .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
+            ]),
         tests(
             "SluiceLoadTests",
             [

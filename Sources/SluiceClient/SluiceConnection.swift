@@ -15,8 +15,8 @@ internal import Synchronization
 /// ```
 ///
 /// Any number of tasks may use one connection at once: their requests are pipelined, and each gets its own reply. A
-/// connection that is closed stays closed; connect again. The last reference closes it.
-public final class SluiceConnection: Sendable {
+/// connection that is closed stays closed; `Sluice` opens another. The last reference closes it.
+public final class SluiceConnection: SluiceCommands {
     private let channel: any Channel
     private let handler: NIOLoopBound<ReplyHandler>
     private let requestTimeout: TimeAmount
@@ -61,69 +61,10 @@ public final class SluiceConnection: Sendable {
         }
     }
 
-    /// Asks whether `grant` may call `tool`, and counts the call if it may.
-    ///
-    /// - Throws: `SluiceError.server` with `BADARG` if a name or an option is wrong, with `BUSY` if Sluice has too much
-    ///   to do; `closed`, `timedOut` and `cancelled` leave it open whether the call was counted.
-    public func check(
-        grant: String, tool: String, options: CheckOptions = CheckOptions()
-    ) async throws(SluiceError) -> Decision {
-        try Decision(await send(["CHECK", grant, tool] + options.arguments))
-    }
+    /// Whether requests can still be sent.
+    public var isOpen: Bool { channel.isActive }
 
-    /// Asks whether that check would pass, and counts nothing.
-    ///
-    /// - Throws: as `check` does; `BADARG` if `options` ask for a reservation or have an id.
-    public func peek(
-        grant: String, tool: String, options: CheckOptions = CheckOptions()
-    ) async throws(SluiceError) -> Decision {
-        try Decision(await send(["PEEK", grant, tool] + options.arguments))
-    }
-
-    /// Settles a reservation to the actual cost of the call, 0 to 10^12; a higher cost is charged even past the
-    /// maximum.
-    ///
-    /// - Returns: whether it was done; false if the grant has no such reservation, or it was settled before. - Throws:
-    /// `SluiceError.server` with `BUSY` while Redis is unavailable and the sidecar does not know the reservation: send
-    /// it again then.
-    public func commit(
-        grant: String, reservation: String, cost: Int64
-    ) async throws(SluiceError) -> Bool {
-        try await send(["COMMIT", grant, reservation, String(cost)]).integer == 1
-    }
-
-    /// Gives back everything that a reservation charged, for a call that was never made. Otherwise like `commit`.
-    public func cancel(grant: String, reservation: String) async throws(SluiceError) -> Bool {
-        try await send(["CANCEL", grant, reservation]).integer == 1
-    }
-
-    /// Frees the slot of a call that has ended, and keeps its cost. Otherwise like `commit`.
-    public func release(grant: String, reservation: String) async throws(SluiceError) -> Bool {
-        try await send(["RELEASE", grant, reservation]).integer == 1
-    }
-
-    /// Charges what a call cost, 0 to 10^12, whatever the maximum says: for costs that are known only afterwards.
-    ///
-    /// - Parameter options: the server, session, attributes and id; other options are not sent.
-    /// - Returns: as for a check; `allowed` says whether the cost fitted.
-    /// - Throws: as `check` does.
-    public func charge(
-        grant: String, tool: String, cost: Int64, options: CheckOptions = CheckOptions()
-    ) async throws(SluiceError) -> Decision {
-        try Decision(await send(["CHARGE", grant, tool, String(cost)] + options.callerArguments))
-    }
-
-    /// Gives back what calls were charged, 0 to 10^12, in open windows and never below 0. Otherwise like `charge`.
-    public func refund(
-        grant: String, tool: String, cost: Int64, options: CheckOptions = CheckOptions()
-    ) async throws(SluiceError) -> Decision {
-        try Decision(await send(["REFUND", grant, tool, String(cost)] + options.callerArguments))
-    }
-
-    /// Sends any command, its name first: `["INFO", "server"]`.
-    ///
-    /// - Throws: `SluiceError.server` if Sluice answers with an error, `badRequest` if there is no word to send.
-    public func send(_ arguments: [String]) async throws(SluiceError) -> Reply {
+    public func send(_ arguments: [String], isRepeatable: Bool) async throws(SluiceError) -> Reply {
         guard !arguments.isEmpty else { throw .badRequest("a request needs the name of a command") }
         let request = ByteBuffer(request: arguments)
         let ticket = Ticket()

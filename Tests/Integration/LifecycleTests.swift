@@ -1,4 +1,5 @@
 import Foundation
+import SluiceClient
 import Support
 import Testing
 
@@ -55,6 +56,31 @@ extension Integration {
             try await waitUntil("it is made again\n\(sidecar.log)") { try client.info("socket_remakes") == "1" }
             #expect(try sidecar.client().info("process_id") == "\(sidecar.pid)")
             #expect(Self.lines(sidecar, "another sluiced listens at the socket now") == 1)
+        }
+
+        /// A client finds the next sidecar by itself, and what was not answered is not charged twice.
+        @Test func aSwiftClientGoesOnWithTheNextSidecar() async throws {
+            let redis = try await RedisProcess()
+            let sidecar = try await SidecarProcess(policy: Policies.broad, over: redis)
+            let sluice = Sluice(path: sidecar.socketPath, timeout: .seconds(60))
+            func check() async throws(SluiceError) -> Int64 {
+                try await sluice.check(grant: "alice", tool: "run").remaining
+            }
+            #expect(try await check() == 9)
+            try await sidecar.process.end()
+            await #expect(throws: SluiceError.self) { try await check() }
+            let next = try SidecarProcess.launch([
+                "--socket", sidecar.socketPath, "--policy", sidecar.folder.path("policy.json"), "--redis", redis.url,
+                "--budget", "5s",
+            ])
+            try await SidecarProcess.waitUntilReady(next)
+            var remaining: Int64?
+            try await waitUntil("it is connected again") {
+                remaining = try? await check()
+                return remaining != nil
+            }
+            #expect(remaining == 8)
+            try await next.terminate()
         }
 
         @Test func logsAsJSON() async throws {

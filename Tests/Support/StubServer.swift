@@ -1,6 +1,7 @@
 package import NIOCore
 import NIOPosix
 package import SluiceProtocol
+import Synchronization
 
 /// A server that answers as a test says, on a Unix socket in a temporary folder or on TCP. It ends with its last
 /// reference.
@@ -21,6 +22,11 @@ package final class StubServer: Sendable {
     package let url: String
     private let folder: TemporaryFolder
     private let channel: any Channel
+    private let count = Counted()
+
+    private final class Counted: Sendable {
+        let connections = Atomic(0)
+    }
 
     /// - Parameters:
     ///   - path: where it listens; nil for a path in a folder of its own.
@@ -31,8 +37,11 @@ package final class StubServer: Sendable {
         folder = try TemporaryFolder()
         self.path = path ?? folder.path("stub.sock")
         let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(handler()) }
+            .childChannelInitializer { [count] channel in
+                count.connections.add(1, ordering: .relaxed)
+                return channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(handler())
+                }
             }
         if tcp {
             channel = try await bootstrap.bind(host: "127.0.0.1", port: 0).get()
@@ -51,6 +60,9 @@ package final class StubServer: Sendable {
     }
 
     deinit { channel.close(promise: nil) }
+
+    /// How many connections there were.
+    package var connectionCount: Int { count.connections.load(ordering: .relaxed) }
 
     package func stop() async throws { try await channel.close() }
 
