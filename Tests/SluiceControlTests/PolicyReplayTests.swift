@@ -1,3 +1,4 @@
+import Foundation
 import Support
 import SluicePolicy
 import Testing
@@ -32,6 +33,40 @@ import Testing
             words += ["--log", try folder.write(lines.joined(separator: "\n") + "\n", to: "\(index).jsonl")]
         }
         return await ControlRun.of(words + arguments)
+    }
+
+    @Test func aPageShowsWhoByWhichRuleAndWhen() async throws {
+        let folder = try TemporaryFolder()
+        let path = folder.path("replay.html")
+        let log =
+            [Self.all] + (0..<4).map { Self.check($0, "a<script>") } + (4..<9).map { Self.check($0, "b") }
+            + [Self.check(61)]
+        let run = try await Self.run("replay", [log], "--report", path)
+        #expect(run.exitCode == 1 && run.errors == "" && run.output.contains("5 newly denied"))
+        let page = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(page.hasPrefix("<!DOCTYPE html>") && page.hasSuffix("</html>\n"))
+        for words in [
+            "<body class='doubtful'>", "<h1>5 calls would be newly denied</h1>", "<b>10</b><span>calls</span>",
+            "<h2>/tools/run/limits/r</h2>", "<td>all, since 2026-11-30 10:00:02Z</td><td>5</td>",
+            "<tr><td>b</td><td>3</td></tr><tr><td>a&lt;script&gt;</td><td>2</td></tr>",
+            "<figcaption>When?</figcaption>",
+            "<title>2026-11-30 10:00:02Z: 1 calls, 1 newly denied</title>", "1s a bar, at most 1",
+            "<tr><td>run</td><td>10</td><td>0</td><td>5</td><td>5</td><td>0</td></tr>",
+        ] {
+            #expect(page.contains(words), "\(words)")
+        }
+        // It needs nothing from elsewhere, and runs nothing.
+        for words in ["<script", "http:", "https:", "src=", "url("] { #expect(!page.contains(words), "\(words)") }
+        let kept = try await Self.run("replay", [[Self.all, Self.check(0)]], "--report", path)
+        #expect(kept.exitCode == 0)
+        #expect(try String(contentsOfFile: path, encoding: .utf8).contains("<h1>Nobody would be newly denied</h1>"))
+    }
+
+    @Test func aPageThatCannotBeWrittenIsOneLine() async throws {
+        let run = try await Self.run("replay", [[Self.all, Self.check(0)]], "--report", "/nonexistent/replay.html")
+        #expect(run.exitCode == 2 && run.output == "")
+        #expect(run.errors.hasPrefix("sluicectl: cannot write /nonexistent/replay.html: "))
+        #expect(run.errors.split(separator: "\n").count == 1)
     }
 
     @Test func whoWouldBeDeniedIsShownByRule() async throws {

@@ -1,5 +1,6 @@
-/// The style of a report. The names of sources and series are classes, with one colour each for light and for dark.
-enum ReportStyle {
+/// The style of a page that a command writes. The names of sources and series are classes, with one colour each for light and
+/// for dark.
+enum PageStyle {
     static let css = """
         :root { --page: #f7f7f5; --card: #fff; --ink: #1b1c1e; --faint: #5d6066; --line: #e3e3df; --good: #0b7a4b;
           --bad: #c22f2b; --shared: #2a6fd1; --local: #e07b00; --lease: #139a74; --cache: #8a5bd0; --policy: #8b8f96;

@@ -75,16 +75,11 @@ enum LoadProgram {
         }
     }
 
-    /// Replaces a regular file as a whole, so that a full disk leaves the old one. Writes into anything else (a device,
-    /// a pipe, a link): replacing it would take it from its other users.
     static func save(_ text: String, to path: String) throws {
         do {
-            let attributes = try? FileManager.default.attributesOfItem(atPath: path)
-            let type = attributes?[.type] as? FileAttributeType
-            let isReplaced = type == nil || type == .typeRegular
-            try Data(text.utf8).write(to: URL(fileURLWithPath: path), options: isReplaced ? .atomic : [])
+            try WholeFile.save(text, to: path)
         } catch {
-            throw LocalClusterFailure("cannot write \(path): \(error.localizedDescription)")
+            throw LocalClusterFailure(error.description)
         }
     }
 

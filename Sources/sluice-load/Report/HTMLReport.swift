@@ -1,5 +1,6 @@
 import Histogram
 import SluiceProtocol
+import SluiceTerminal
 
 extension Summary {
     /// The summary as one self-contained page: no network, no script; light or dark as the reader's system is.
@@ -8,8 +9,7 @@ extension Summary {
         let outcome = outcome
         let title = "sluice-load: \(outcome.title)"
         let parts = [
-            "<header><h1>\(HTML.escape(outcome.title))</h1>"
-                + "<p>\(HTML.escape(heading))</p></header>",
+            HTML.header(outcome.title, heading),
             verdict, tiles,
             "<section class='plots'>" + plots(charts).joined(separator: "\n") + "</section>",
             faultList, searchTable, latencyTable, sourceTable, breakList,
@@ -17,16 +17,7 @@ extension Summary {
                 + "\(!settings.isOpenLoop ? "sending" : "when a check should have been sent"). "
                 + "Made by sluice-load.</footer>",
         ]
-        return """
-            <!DOCTYPE html>
-            <html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>
-            <meta name='color-scheme' content='light dark'><title>\(HTML.escape(title))</title>
-            <style>\(ReportStyle.css)</style></head>
-            <body class='\(outcome.style)'>
-            \(parts.filter { !$0.isEmpty }.joined(separator: "\n"))
-            </body></html>
-
-            """
+        return HTML.page(title: title, style: outcome.style, parts)
     }
 
     // MARK: - Words
@@ -82,9 +73,7 @@ extension Summary {
             ("answered over budget", Format.count(statistics.overBudgetSinceSent)),
             ("driver's CPU a check", "\(Format.decimal(processorNsPerCheck / 1e3, places: 1)) us"),
         ]
-        return "<section class='tiles'>"
-            + tiles.map { "<div><b>\(HTML.escape($0.1))</b><span>\(HTML.escape($0.0))</span></div>" }.joined()
-            + "</section>"
+        return HTML.tiles(tiles)
     }
 
     // MARK: - Plots
@@ -143,7 +132,7 @@ extension Summary {
                 Format.time(step.p99Ns), search.fault(of: step)?.rawValue ?? "kept",
             ]
         }
-        return table("The search for the highest rate", ["rate", "answered", "p99", "verdict"], rows)
+        return HTML.table("The search for the highest rate", ["rate", "answered", "p99", "verdict"], rows)
     }
 
     private var latencyTable: String {
@@ -153,7 +142,7 @@ extension Summary {
         let rows =
             [row(settings.isOpenLoop ? "from when it should have been sent" : "from sending", statistics.latency)]
             + moreLatencies.map { row("\($0.name), \($0.note)", $0.histogram) }
-        return table("Latency", [""] + Self.percentiles.map(\.name), rows)
+        return HTML.table("Latency", [""] + Self.percentiles.map(\.name), rows)
     }
 
     private var sourceTable: String {
@@ -163,8 +152,8 @@ extension Summary {
         let failures = LoadStatistics.Failure.allCases.filter { statistics[$0] > 0 }.map {
             ["\($0.words)", "", Format.count(statistics[$0])]
         }
-        return table("Answers", ["", "allowed", "denied"], rows)
-            + (failures.isEmpty ? "" : table("Checks without a decision", ["", "", "count"], failures))
+        return HTML.table("Answers", ["", "allowed", "denied"], rows)
+            + (failures.isEmpty ? "" : HTML.table("Checks without a decision", ["", "", "count"], failures))
     }
 
     private var breakList: String {
@@ -173,12 +162,5 @@ extension Summary {
         let more = oracle.breakCount - Int64(oracle.breaks.count)
         return "<section><h2>Broken promises</h2><ul>\(items)</ul>"
             + (more > 0 ? "<p>and \(Format.count(more)) more</p>" : "") + "</section>"
-    }
-
-    private func table(_ title: String, _ columns: [String], _ rows: [[String]]) -> String {
-        let head = columns.map { "<th>\(HTML.escape($0))</th>" }.joined()
-        let body = rows.map { "<tr>" + $0.map { "<td>\(HTML.escape($0))</td>" }.joined() + "</tr>" }.joined()
-        return
-            "<section><h2>\(HTML.escape(title))</h2><div class='scroll'><table><tr>\(head)</tr>\(body)</table></div></section>"
     }
 }

@@ -1,3 +1,5 @@
+import SluiceTerminal
+
 /// One plot as inline SVG: axes, lines, stacked areas and bars, and marks of events. Colours are classes of the page's
 /// style, so one drawing works for light and dark.
 struct Plot {
@@ -127,21 +129,4 @@ struct Plot {
 
     /// A tenth of a pixel is precise enough.
     private static func number(_ value: Double) -> String { Format.decimal(value, places: 1) }
-}
-
-enum HTML {
-    static func escape(_ text: String) -> String {
-        var escaped = ""
-        for character in text {
-            switch character {
-            case "&": escaped += "&amp;"
-            case "<": escaped += "&lt;"
-            case ">": escaped += "&gt;"
-            case "'": escaped += "&#39;"
-            case "\"": escaped += "&quot;"
-            default: escaped.append(character)
-            }
-        }
-        return escaped
-    }
 }

@@ -28,6 +28,7 @@ struct PolicyReplayCommand: ParsableCommand {
             Examples:
               sluicectl policy replay new.json --log decisions.jsonl
               sluicectl policy replay policies/ --log a.jsonl --log b.jsonl
+              sluicectl policy replay new.json --log decisions.jsonl --report replay.html
               sluicectl policy replay new.json --log - --json <decisions.jsonl
 
             Exit codes: 0 no call would be denied that was allowed, 1 some would, 2 a document has faults, or a file cannot be \
@@ -37,6 +38,8 @@ struct PolicyReplayCommand: ParsableCommand {
     @Argument(help: "The document, JSON, or a folder of documents.")
     var file: String
     @OptionGroup var logs: DecisionLogOptions
+    @Option(help: ArgumentHelp("Also writes a page to look at, which needs nothing else.", valueName: "file"))
+    var report: String?
     @Flag(help: "One line of JSON instead of tables.")
     var json = false
     @OptionGroup var options: PolicyOptions
@@ -47,10 +50,17 @@ struct PolicyReplayCommand: ParsableCommand {
         let logs = try DecisionLogs(logs.log, isNeededWhole: true, console)
         var replay = PolicyReplay(policies, firstMs: logs.nextMs ?? 0)
         try logs.forEach(console) { record, kind, bytes in replay.replay(record, kind, in: bytes) }
-        let report = ReplayReport(replay.outcome)
+        let found = ReplayReport(replay.outcome)
+        if let report {
+            do {
+                try WholeFile.save(ReplayPage(report: found, warnings: logs.warnings).html, to: report)
+            } catch {
+                throw ControlFailure(TerminalText.visible(error.description), exitCode: .couldNotCompare)
+            }
+        }
         if !json { for line in logs.warnings { console.writeError("warning: \(line)\n") } }
-        console.write(json ? report.json(warnings: logs.warnings).line + "\n" : report.text(console.style))
-        if report.hasNewDenials { throw ExitCode.differences }
+        console.write(json ? found.json(warnings: logs.warnings).line + "\n" : found.text(console.style))
+        if found.hasNewDenials { throw ExitCode.differences }
     }
 }
 

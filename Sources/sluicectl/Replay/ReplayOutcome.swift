@@ -35,6 +35,7 @@ struct ReplayOutcome {
     var settlements: Int64 = 0
     private(set) var firstMs: Int64 = -1
     private(set) var lastMs: Int64 = -1
+    private(set) var timeline = ReplayTimeline()
 
     /// Tools, and grants of a rule, beyond these are counted in the total only.
     private static let maxTools = 100_000
@@ -52,7 +53,7 @@ struct ReplayOutcome {
         let grant = number(ofGrant: bytes[record.grant])
         guard let decision else {
             undecided += 1
-            return
+            return timeline.count(atMs: atMs, isNewlyDenied: false)
         }
         var wasAllowed = false
         switch record.verdict {
@@ -63,6 +64,7 @@ struct ReplayOutcome {
             calls: 1, deniedThen: wasAllowed ? 0 : 1, deniedNow: decision.allowed ? 0 : 1,
             newlyDenied: wasAllowed && !decision.allowed ? 1 : 0, newlyAllowed: !wasAllowed && decision.allowed ? 1 : 0)
         total.add(change)
+        timeline.count(atMs: atMs, isNewlyDenied: change.newlyDenied > 0)
         let tool = Array(bytes[record.tool])
         if tools.count < Self.maxTools || tools[tool] != nil { tools[tool, default: Tool()].add(change) }
         guard change.newlyDenied > 0 else { return }

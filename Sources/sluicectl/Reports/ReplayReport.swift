@@ -3,9 +3,9 @@ import SluiceTerminal
 
 /// The output of `policy replay`.
 struct ReplayReport {
-    private let outcome: ReplayOutcome
-    private let rules: [(rule: String, found: ReplayOutcome.Rule)]
-    private let tools: [(tool: String, found: ReplayOutcome.Tool)]
+    let outcome: ReplayOutcome
+    let rules: [(rule: String, found: ReplayOutcome.Rule)]
+    let tools: [(tool: String, found: ReplayOutcome.Tool)]
 
     /// Rows of each table for people; `--json` has all.
     private static let maxRows = 20
@@ -52,7 +52,7 @@ struct ReplayReport {
             .init("rule"), .init("calls", .right), .init("grants", .right), .init("first"), .init("most"),
         ])
         for (rule, found) in rules.prefix(Self.maxRows) {
-            let most = Self.busiest(found, outcome)
+            let most = busiest(found, count: 1).first
             table.append([
                 .init(rule), .init(found.calls, .bad), .init(found.grants.count),
                 .init(DateText.format(milliseconds: found.firstMs, isSpaced: true)),
@@ -63,7 +63,7 @@ struct ReplayReport {
     }
 
     /// `2,000 calls of 12 grants in 1h: denied then 20, denied now 45; 30 newly denied, 5 newly allowed`
-    private var closing: String {
+    var closing: String {
         let total = outcome.total
         var text =
             "\(outcome.calls) calls of \(outcome.grantCount) grants in "
@@ -75,12 +75,19 @@ struct ReplayReport {
         return text
     }
 
-    private static func busiest(
-        _ found: ReplayOutcome.Rule, _ outcome: ReplayOutcome
-    ) -> (grant: String, calls: Int64)? {
-        guard let most = found.grants.max(by: { ($0.value, $1.key) < ($1.value, $0.key) }) else { return nil }
-        let name = outcome.grantNames[most.key]
-        return (name.text(0..<name.count), most.value)
+    /// The grants that a rule would deny most, at most so many.
+    func busiest(_ found: ReplayOutcome.Rule, count: Int) -> [(grant: String, calls: Int64)] {
+        var first: [(grant: Int, calls: Int64)] = []
+        for (grant, calls) in found.grants {
+            let place = first.firstIndex { ($0.calls, grant) < (calls, $0.grant) } ?? first.count
+            guard place < count else { continue }
+            first.insert((grant, calls), at: place)
+            if first.count > count { first.removeLast() }
+        }
+        return first.map {
+            let name = outcome.grantNames[$0.grant]
+            return (name.text(0..<name.count), $0.calls)
+        }
     }
 
     func json(warnings: [String]) -> JSONText {
@@ -111,7 +118,7 @@ struct ReplayReport {
                         "rule": .string(rule), "newly_denied": .integer(found.calls),
                         "grants": .integer(found.grants.count),
                         "first": .string(DateText.format(milliseconds: found.firstMs)),
-                        "most": Self.busiest(found, outcome).map {
+                        "most": busiest(found, count: 1).first.map {
                             ["grant": .string($0.grant), "calls": .integer($0.calls)]
                         } ?? .null,
                     ]
