@@ -55,6 +55,8 @@ extension Integration {
             ("sluicectl policy diff", 1...1),
             ("sluicectl charge", 0...1), ("sluicectl explain", 0...1), ("sluicectl peek", 0...1),
             ("sluicectl check", 0...1),
+            // There is no such reservation.
+            ("sluicectl commit", 1...1), ("sluicectl cancel", 1...1), ("sluicectl release", 1...1),
         ]
 
         /// Pages whose commands need nothing but the repository.

@@ -21,7 +21,7 @@ struct CommitCommand: AsyncParsableCommand {
             through any sidecar.
 
             Examples:
-              sluicectl check alice-laptop opencode_run --cost 5 --reserve --json | jq -r .reservation
+              sluicectl check alice-laptop opencode_run --cost 5 --reserve
               sluicectl commit alice-laptop 219168da3fb162db175a846fe0325ec5 2
 
             \(SettleReport.exitCodes)
