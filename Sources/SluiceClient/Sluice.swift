@@ -18,7 +18,7 @@ public actor Sluice: SluiceCommands {
     private let path: String
     private let timeout: Duration
     private var connection: SluiceConnection?
-    /// The attempt that is under way: whoever needs a connection waits for it.
+    /// The attempt that is under way: requests that need a connection wait for it.
     private var attempt: Task<Result<SluiceConnection, SluiceError>, Never>?
     private var pause = ReconnectPause()
     private var lastError: SluiceError?

@@ -147,8 +147,8 @@ package enum ServerBounds {
     package static let socketLockLimitNs: Int64 = 5_000_000_000
     /// How often a start tries that lock, ns.
     package static let socketLockPauseNs: Int64 = 50_000_000
-    /// How long a service manager that does not read is waited for at the start and at the end, s: it is told so much later,
-    /// or not at all.
+    /// How long the start and the end wait for a service manager that does not read its messages, s; then the message is
+    /// dropped.
     static let managerWaitSeconds = 1
     /// Most sockets that a service manager may hand over; more are a fault of its configuration. There are three to take.
     static let maxHandedOverSockets: Int32 = 16

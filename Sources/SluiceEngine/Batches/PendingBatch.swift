@@ -11,7 +11,7 @@ package struct Ticket: Sendable, Hashable {
 /// arrival and so of deadlines.
 struct PendingBatch {
     /// What makes an entry more than a plain check; such an entry is not shared. It is boxed, because entries are
-    /// copied for every check and mostly have none.
+    /// copied when their batch is answered, and mostly have none.
     indirect enum Operation {
         case check(TrackedCheck)
         /// The settlement of that key's reservation. If `isUnsent`, it is sent even though no client waits for it.

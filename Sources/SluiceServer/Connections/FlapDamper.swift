@@ -70,8 +70,7 @@ struct FlapDamper {
         }
     }
 
-    /// Whether a reason for which Redis is away is to be logged: each once while it flaps, as a new one may be what a person has
-    /// to know.
+    /// Whether to log a reason why Redis is unavailable: each once while it flaps, because a new one may need a person.
     mutating func logs(reason: String) -> Bool {
         guard case .flapping(var flapping) = state else { return true }
         guard !flapping.reasons.contains(reason), flapping.reasons.count < EngineBounds.maxReportedReasons else {

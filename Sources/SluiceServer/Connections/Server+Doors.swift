@@ -105,7 +105,7 @@ extension Server {
                 }
                 if let predecessor = file.predecessor {
                     logger.notice(
-                        "took over the socket of a running sluiced, which is to be ended now",
+                        "took over the socket of a running sluiced, which can be ended now",
                         metadata: ["socket": "\(path)", "pid": "\(predecessor)"])
                 }
                 return (file, channel)

@@ -2,7 +2,7 @@ import Logging
 import NIOCore
 import SluicePolicy
 
-/// What the service manager is told. Nothing is, if there is none.
+/// Messages to the service manager. None are sent if there is none.
 extension Server {
     /// Shows from now on, until the process ends, that the event loop that serves checks does not hang.
     package func startWatchdog() { configuration.manager?.ping(from: eventLoop) }
@@ -12,14 +12,14 @@ extension Server {
         guard let manager = configuration.manager else { return }
         let line = try await eventLoop.submit { [self] in
             managerStatus.value.isWanted = true
-            managerStatus.value.told = status
+            managerStatus.value.sent = status
             return status
         }.get()
         guard let reason = manager.send(["READY=1", "STATUS=\(line)"], isPatient: true) else { return }
         logger.warning("the service manager cannot be told that sluiced is ready", metadata: ["reason": "\(reason)"])
     }
 
-    /// Tells that files are being read again, reads them, and tells the end of it. Nothing is told before the start is over.
+    /// Reads files again, and notifies of the beginning and the end of it, once the start is over.
     package func notifyingReload(_ body: () async throws -> Void) async throws {
         let isReady = try await eventLoop.submit { [managerStatus] in managerStatus.value.isWanted }.get()
         if isReady {
@@ -34,17 +34,17 @@ extension Server {
         configuration.manager?.send(["STOPPING=1", "STATUS=draining"], isPatient: true)
     }
 
-    /// Tells the number of policies, and how it counts when that changes. On the event loop.
+    /// Sends the number of policies, and how it counts when that changes. On the event loop.
     func followStatus(_ policies: PolicySet) {
         guard configuration.manager != nil else { return }
         managerStatus.value.policies = policies.policies.count
-        host.value.whenNoticed = { [weak self] in self?.tellStatus() }
-        tellStatus()
+        host.value.whenNoticed = { [weak self] in self?.sendStatus() }
+        sendStatus()
     }
 
-    private func tellStatus() {
-        guard managerStatus.value.isWanted, managerStatus.value.told != status else { return }
-        managerStatus.value.told = status
+    private func sendStatus() {
+        guard managerStatus.value.isWanted, managerStatus.value.sent != status else { return }
+        managerStatus.value.sent = status
         configuration.manager?.send(["STATUS=\(status)"], isPatient: false)
     }
 
@@ -58,6 +58,7 @@ extension Server {
 struct ManagerStatus {
     /// From when it is ready.
     var isWanted = false
-    var told = ""
+    /// The last line that was sent.
+    var sent = ""
     var policies = 0
 }
