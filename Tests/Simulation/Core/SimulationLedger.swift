@@ -94,7 +94,7 @@ struct SimulationLedger {
                 if outcome == 1 { idempotencyKeys.remove(keys.operation[0]) }
                 continue
             case .heartbeat:
-                at += 1 + 2 * Int(reply.results[at])
+                if outcome == 1 { at += 2 + 3 * Int(reply.results[at]) }
                 continue
             case .restore:
                 if outcome == 1 { raise(keys.charges[0][0], charges[0], to: reply.results[at]) }
@@ -129,6 +129,9 @@ struct SimulationLedger {
                     try admit(outcome, entry, charges, keys, batch, reply, nowMs: nowMs)
                 }
             }
+        }
+        guard at == reply.results.count else {
+            throw SimulationFailure(description: "\(at) results are read of \(reply.results.count): \(batch), \(reply)")
         }
     }
 
