@@ -74,6 +74,32 @@ import Testing
         #expect(clock.highestStoreMs == 1_018_000)
     }
 
+    /// Of two batches in flight the first is refused, arrives once more behind the second, and is answered before it: its
+    /// time is the later one, and the clock has not stepped back.
+    @Test(arguments: [true, false]) func anAnswerThatWasOvertakenIsNoStep(isFirstHeartbeat: Bool) throws {
+        var rig = LimiterRig(policy(ten))
+        if isFirstHeartbeat {
+            rig.pass(ms: 1_000)
+            rig.tick()
+        } else {
+            _ = rig.wait()
+        }
+        let first = try #require(rig.sent().first)
+        #expect(first.chargesNothing == isFirstHeartbeat)
+        _ = rig.wait()
+        let second = try #require(rig.sent().first)
+        let overtaking = rig.run(second)
+        rig.store.clockMs += 3
+        let overtaken = rig.run(first)
+        #expect(try overtaking.get().status == (isFirstHeartbeat ? .ran : .outOfOrder))
+        #expect(try overtaken.get().status == (isFirstHeartbeat ? .outOfOrder : .ran))
+        rig.answer(first, overtaken)
+        rig.answer(second, overtaking)
+        #expect(rig.limiter.storeBehindMs == 0)
+        _ = rig.wait()
+        #expect(rig.sent().allSatisfy { !$0.isStoreBehind })
+    }
+
     /// A bucket that was charged by the fast clock neither stands still until that time, nor leaks anything twice.
     @Test func aBucketLeaksOn() {
         var rig = rig([drops])

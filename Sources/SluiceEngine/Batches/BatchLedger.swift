@@ -20,6 +20,8 @@ struct BatchLedger {
     private(set) var forgotSinceMs: Int64 = 0
     /// Batches up to this sequence were sent before the last data loss was known.
     private var lossSequence: Int64 = 0
+    /// The highest sequence that a reply said had overtaken its own. See `isOutdated`.
+    private var overtakingSequence: Int64 = 0
     /// Replies in a row that say that nothing ran.
     private var unrunReplies = 0
     /// Batches up to this sequence were sent before the last of those replies.
@@ -151,6 +153,16 @@ struct BatchLedger {
 
     // MARK: - Replies
 
+    /// Whether the store decided a reply before one that was heard earlier. Replies come in the order of sending, but a
+    /// batch that was refused, and sent once more, arrives behind the later ones that were not.
+    func isOutdated(_ reply: borrowing BatchReply, to sequence: Int64) -> Bool {
+        switch reply.status {
+        case .ran: sequence <= overtakingSequence
+        case .outOfOrder: reply.previousSequence < acknowledgedSequence
+        case .forgot: false
+        }
+    }
+
     /// Takes the batch in flight that was answered; nil if none has that sequence.
     mutating func takeAnswered(sequence: Int64) -> PendingBatch? {
         inFlight.firstIndex { $0.sequence == sequence }.map { inFlight.remove(at: $0) }
@@ -179,6 +191,7 @@ struct BatchLedger {
             // The marker outlives a process, so it may be ahead of every sequence sent from here. No batch runs until
             // the sequence exceeds it.
             lastSequence = max(lastSequence, reply.previousSequence)
+            overtakingSequence = max(overtakingSequence, reply.previousSequence)
         }
         return false
     }

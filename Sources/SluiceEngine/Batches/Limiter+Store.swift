@@ -128,7 +128,10 @@ extension Limiter {
     private mutating func answered(
         _ batch: consuming PendingBatch, _ reply: BatchReply, arrivedNs: Int64?, now: ClockReading
     ) {
-        observeClock(reply.timeMs, sentNs: batch.sentNs, now: now)
+        // An older time, heard late, is no clock that steps back.
+        if !ledger.isOutdated(reply, to: batch.sequence) {
+            observeClock(reply.timeMs, sentNs: batch.sentNs, now: now)
+        }
         let isNewLoss = ledger.replied(reply, to: batch.sequence)
         // A `outOfOrder` reply shows only that no earlier batch will run any more.
         if reply.status != .outOfOrder { confirm(upTo: reply.status == .forgot ? nil : reply.previousSequence) }
