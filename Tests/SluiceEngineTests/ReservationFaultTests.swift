@@ -131,6 +131,35 @@ import Testing
         #expect(known(rig, ten) == cost && known(rig, bucket) == cost)
     }
 
+    /// The batch without an answer turned out to have run before it is settled: its charge is the store's by then. What is
+    /// committed above it counts once, and what is given back is no other call's.
+    @Test(arguments: [true, false], [Batch.Settlement.commit(cost: 7), .commit(cost: 1), .cancel, .release])
+    func settledAfterItTurnedOutToHaveRun(whileLost: Bool, _ settlement: Batch.Settlement) throws {
+        var (rig, local, batch) = try timedOut(ten, slots, bucket, cost: 3)
+        let id = try #require(local.reservation)
+        _ = rig.run(batch)
+        rig.lose()
+        rig.connect()
+        rig.exchange()
+        #expect(used(rig, ten) == 3)
+        if whileLost { rig.lose() }
+        let other = whileLost ? rig.reserve(cost: 2).reservation : nil
+        #expect(rig.settle(id, settlement) == true && rig.settle(id, settlement) == false)
+        if let other { #expect(rig.settle(other, .commit(cost: 2)) == true) }
+        if whileLost { rig.connect() }
+        rig.exchange()
+        let cost: Int64 =
+            switch settlement {
+            case .commit(let cost): cost
+            case .cancel: 0
+            case .release: 3
+            }
+        let others: Int64 = whileLost ? 2 : 0
+        #expect(used(rig, ten) == cost + others && used(rig, bucket) == cost + others)
+        rig.lose()
+        #expect(known(rig, ten) >= cost + others, "what the store gave back is known once it reports it")
+    }
+
     /// Denied here; the answer, which would have shown that the store admitted it, was lost.
     @Test(arguments: [true, false]) func deniedHereWithoutAnAnswer(isMarkerLost: Bool) throws {
         var (rig, local, batch) = try timedOut(limit(max: 2), slots, replicas: 3)

@@ -109,10 +109,10 @@ extension Limiter {
         let key = ByteString(bytes: configuration.keys.reservation(id, grant: grant))
         let nowMs = clock.nowMs(now)
         if !reservations.canSettle(key, settlement, in: &table, nowMs: nowMs) { return .notSettled(.tooMuch) }
-        if let (done, mayBeStored) = reservations.settle(
+        if let (done, inStore) = reservations.settle(
             key, settlement, in: &table, &reconciler, &recorder, nowMs: nowMs)
         {
-            if mayBeStored { sendSettlement(key, settlement) }
+            if let inStore { sendSettlement(key, inStore) }
             return .answered(done)
         }
         guard configuration.usesStore else { return .answered(false) }
@@ -134,8 +134,8 @@ extension Limiter {
         let local = reservations.settle(
             key, settlement, in: &table, &reconciler, &recorder, nowMs: clock.nowMs(now))
         if isOurs { reservations.discardSettled(key) }
-        guard configuration.usesStore, local?.mayBeStored ?? true else { return }
-        sendSettlement(key, settlement)
+        guard configuration.usesStore, let inStore = local.map(\.inStore) ?? settlement else { return }
+        sendSettlement(key, inStore)
     }
 
     /// Sends a settlement for which no client waits: now, or after the outage.

@@ -29,6 +29,8 @@ struct LocalReservations {
         var idempotencyKey: ByteString?
         /// Whether a batch with the same check may also have run in the store.
         var mayBeStored: Bool
+        /// Whether that batch turned out to have run: then the charge is the store's, unless it denied it.
+        var isStored = false
         /// Whether its charge is kept from being written back: see `UnwrittenUsage.unconfirmed`.
         var isUnconfirmed = true
         var isCostSpent = false

@@ -202,12 +202,17 @@ struct Reservations {
 
     /// Settles a local reservation; nil if no such reservation was made here.
     ///
-    /// - Returns: whether it was done, and whether the store may have the reservation as well.
+    /// - Returns: whether it was done, and what is to be settled in the store, which may have the reservation as well.
     mutating func settle(
         _ key: ByteString, _ settlement: Batch.Settlement, in table: inout PlanTable,
         _ reconciler: inout Reconciler, _ recorder: inout StateRecorder, nowMs: Int64
-    ) -> (done: Bool, mayBeStored: Bool)? {
+    ) -> (done: Bool, inStore: Batch.Settlement?)? {
         guard var record = local[key], record.expiryMs > nowMs else { return nil }
+        var inStore = record.mayBeStored ? settlement : nil
+        // What exceeds the reservation is counted here, and written back: the store may have denied the reservation.
+        if case .commit(let cost) = settlement, record.isStored, cost > record.cost {
+            inStore = .commit(cost: record.cost)
+        }
         var done = false
         switch settlement {
         case .commit(let cost):
@@ -231,7 +236,7 @@ struct Reservations {
         // With a store, the record is kept even when it is spent, so that a second settlement is answered here without
         // a store that may be unavailable.
         local[key] = record.isSpent && !usesStore ? nil : record
-        return (done, record.mayBeStored)
+        return (done, inStore)
     }
 
     private func spend(
@@ -246,7 +251,10 @@ struct Reservations {
         for item in record.items {
             guard let counter = table.counter(named: item.baseKey) else { continue }
             let charge = record.charge(item)
-            table[counter].adjustLocally(by: charge - before.charge(item), of: item, nowMs: nowMs)
+            let difference = charge - before.charge(item)
+            // The store gives that back: what is counted here is of other calls.
+            if record.isStored && difference < 0 { continue }
+            table[counter].adjustLocally(by: difference, of: item, nowMs: nowMs)
             recorder.markDirty(counter, in: &table)
             if usesStore && charge > 0 && item.quota.algorithm != .concurrency { reconciler.add(counter, in: &table) }
         }
@@ -310,6 +318,7 @@ struct Reservations {
     mutating func confirm(_ key: ByteString, in table: inout PlanTable, _ reconciler: inout Reconciler) {
         guard var record = local[key] else { return }
         Self.confirm(&record, in: &table, &reconciler)
+        record.isStored = true
         local[key] = record
     }
 
