@@ -108,8 +108,10 @@ package enum EngineBounds {
     package static let maxQueuedUnusual = 384
     /// How many plans are examined to find one to evict: bounded work for each new identity.
     package static let plansSweptPerInsertion = 16
-    /// How many plans are examined on each tick.
+    /// How many plans, or counters of the journal, are examined on each sweep of the tables, at least.
     package static let plansSweptPerTick = 2_048
+    /// After so many sweeps every plan of a large table was examined: with a million plans one takes two milliseconds.
+    package static let sweepsPerTable = 128
     /// A plan that no check has used for this long is dropped, ns.
     package static let planIdleNs: Int64 = 120_000_000_000
     /// The most of the budget that is kept for delivering the answer, ns; a quarter of the budget if that is less.

@@ -336,8 +336,8 @@ package struct Limiter {
             lastSweepNs = now.monotonicNs
             clock.observeWall(now: now)
             table.sweep(
-                EngineBounds.plansSweptPerTick, idleNs: EngineBounds.planIdleNs, nowMs: clock.nowMs(now),
-                nowNs: now.monotonicNs)
+                max(EngineBounds.plansSweptPerTick, table.plans.count / EngineBounds.sweepsPerTable),
+                idleNs: EngineBounds.planIdleNs, nowMs: clock.nowMs(now), nowNs: now.monotonicNs)
             reservations.expire(&table, &reconciler, nowMs: clock.nowMs(now), now: now)
             reconciler.sweep(&table, nowMs: clock.nowMs(now))
             recorder.sweep(

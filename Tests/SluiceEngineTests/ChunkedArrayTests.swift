@@ -65,4 +65,49 @@ import Testing
         }
         #expect(usage.live == 0)
     }
+
+    @Test(arguments: [1, 2]) func theLastChunksAreDropped(chunks: Int) {
+        let usage = Token.Usage()
+        do {
+            var rows = ChunkedArray<Token>()
+            for _ in 0..<Self.several { rows.append(Token(usage)) }
+            let copy = rows
+            let kept = chunks * ChunkedArray<Token>.rowsPerChunk
+            rows.truncate(to: kept)
+            #expect(rows.count == kept && copy.count == Self.several && usage.live == Self.several)
+            for _ in 0..<3 { rows.append(Token(usage)) }
+            #expect(rows.count == kept + 3 && usage.live == Self.several + 3)
+        }
+        #expect(usage.live == 0)
+    }
+}
+
+@Suite struct FreeRowsTests {
+    private static let chunk = FreeRows.rowsPerChunk
+
+    /// The last chunks run empty, because rows of the first are used first.
+    @Test func lowChunksAreUsedFirst() {
+        var free = FreeRows()
+        for row in [2 * Self.chunk + 3, 7, Self.chunk, 1] { free.add(row) }
+        let taken = (0..<5).map { _ in free.take().map { $0 / Self.chunk } }
+        #expect(taken == [0, 0, 1, 2, nil] && free.count == 0)
+    }
+
+    /// Only whole chunks at the end go, and some free rows stay.
+    @Test func whatIsForgotten() {
+        var free = FreeRows()
+        let count = 3 * Self.chunk + 10
+        for row in 0..<count where row != Self.chunk { free.add(row) }
+        #expect(free.trim(rowCount: count) == 2 * Self.chunk && free.count == 2 * Self.chunk - 1)
+        #expect(free.trim(rowCount: 2 * Self.chunk) == 2 * Self.chunk, "a row is in use")
+        free.add(Self.chunk)
+        #expect(free.trim(rowCount: 2 * Self.chunk) == Self.chunk && free.count == Self.chunk)
+        #expect(free.trim(rowCount: Self.chunk) == Self.chunk, "the first chunk stays")
+        var rows: Set<Int> = []
+        while let row = free.take() { rows.insert(row) }
+        #expect(rows == Set(0..<Self.chunk))
+        // Too few would be left free.
+        for row in Self.chunk..<2 * Self.chunk { free.add(row) }
+        #expect(free.trim(rowCount: 2 * Self.chunk) == 2 * Self.chunk)
+    }
 }

@@ -33,6 +33,19 @@ import Testing
         }
     }
 
+    /// After a burst it gives its slots back, and finds what is left.
+    @Test func itShrinks() {
+        var index = HashIndex()
+        func hash(_ row: Int) -> Int { ByteString(bytes: Array("name\(row)".utf8)).hashValue }
+        for row in 0..<50_000 { index.insert(row, hash: hash(row)) }
+        let most = index.slotCount
+        for row in 0..<50_000 where row % 100 != 0 { index.remove(row, hash: hash(row)) }
+        #expect(index.count == 500 && index.slotCount < most / 20, "\(index.slotCount) of \(most)")
+        for row in 0..<1_000 {
+            expectQuickly(index.find(hash(row)) { $0 == row } == (row % 100 == 0 ? row : nil), "\(row)")
+        }
+    }
+
     @Test func nothingIsFoundInAnEmptyOne() {
         #expect(HashIndex().find(7) { _ in true } == nil)
     }

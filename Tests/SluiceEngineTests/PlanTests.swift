@@ -186,6 +186,28 @@ import Testing
         #expect(table.planCount == 3)
     }
 
+    /// The rows of a burst are gone with it, and their memory; what is in use stays where it is.
+    @Test func aBurstLeavesNothingBehind() throws {
+        let burst = 3 * FreeRows.rowsPerChunk
+        var table = PlanTable(keys: "sluice", maxPlans: 2 * burst)
+        for number in 0..<burst { _ = insert(number, baseKeys: [number], into: &table) }
+        let before = table.bytes
+        let kept = [0, 5, FreeRows.rowsPerChunk + 7]
+        for number in kept { table[try #require(table.find(name(number)))].pins = 1 }
+        table.sweep(burst, idleNs: 0, nowMs: 60_000, nowNs: 1)
+        #expect(table.planCount == 3 && table.counterCount == 3 && table.plans.count == 2 * FreeRows.rowsPerChunk)
+        #expect(table.bytes < before * 3 / 4)
+        // One row of the second chunk was in use; new ones are in the first.
+        table[try #require(table.find(name(kept[2])))].pins = 0
+        table.sweep(burst, idleNs: 0, nowMs: 60_000, nowNs: 1)
+        #expect(table.plans.count == FreeRows.rowsPerChunk && table.counters.count == FreeRows.rowsPerChunk)
+        #expect(table.bytes < before * 2 / 5 && table.grants.count == 2)
+        for number in burst..<burst + 100 { _ = insert(number, baseKeys: [number], into: &table) }
+        let found = (0..<burst + 100).filter { table.find(name($0)) != nil }
+        #expect(found == [0, 5] + Array(burst..<burst + 100))
+        #expect(table.plans.count == FreeRows.rowsPerChunk)
+    }
+
     /// A random history: references are exact, and every plan finds its own counters.
     @Test func randomLife() throws {
         var random = SeededRandom(seed: 3)

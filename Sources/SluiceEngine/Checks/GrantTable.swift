@@ -14,7 +14,7 @@ struct GrantTable {
 
     private var grants = ChunkedArray<Grant>()
     private var index = HashIndex()
-    private var free: [Int32] = []
+    private var free = FreeRows()
 
     /// The number of grants with rows.
     var count: Int { index.count }
@@ -22,7 +22,7 @@ struct GrantTable {
     /// Bytes that it holds: see `HeldBytes`.
     var bytes: Int {
         grants.count * MemoryLayout<Grant>.stride + index.slotCount * MemoryLayout<UInt64>.stride
-            + free.capacity * MemoryLayout<Int32>.stride
+            + free.bytes
     }
 
     subscript(row: Int) -> Grant {
@@ -37,7 +37,7 @@ struct GrantTable {
 
     /// Adds a grant with its first row.
     mutating func insert(hash: Int) -> Int {
-        let row = free.popLast().map { Int($0) } ?? grants.count
+        let row = free.take() ?? grants.count
         if row == grants.count { grants.append(Grant()) } else { grants[row] = Grant() }
         index.insert(row, hash: hash)
         return row
@@ -47,7 +47,13 @@ struct GrantTable {
     mutating func remove(_ row: Int, hash: Int) {
         index.remove(row, hash: hash)
         grants[row] = Grant()
-        free.append(Int32(row))
+        free.add(row)
+    }
+
+    /// See `PlanTable.giveBack`.
+    mutating func giveBack() {
+        let kept = free.trim(rowCount: grants.count)
+        if kept < grants.count { grants.truncate(to: kept) }
     }
 }
 

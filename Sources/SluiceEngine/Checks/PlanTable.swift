@@ -29,8 +29,8 @@ struct PlanTable {
     private struct Upkeep {
         var templates = KeyTemplates()
         var rulesByRuling: [CallRuling: Int32] = [:]
-        var freePlans: [PlanID] = []
-        var freeCounters: [CounterID] = []
+        var freePlans = FreeRows()
+        var freeCounters = FreeRows()
         var freeRules: [Int32] = []
         var grants = GrantTable()
         var sweepPosition = 0
@@ -86,15 +86,15 @@ struct PlanTable {
         rowBytes + rules.count * MemoryLayout<Rules>.stride + upkeep.value.templates.bytes + boxedBytes + grants.bytes
     }
 
-    /// The part of those for rows, free ones included, and their indexes: it never shrinks.
+    /// The part of those for rows, free ones included, and their indexes.
     var rowBytes: Int {
         plans.count * MemoryLayout<Plan>.stride + counters.count * MemoryLayout<Counter>.stride
             + (planByIdentity.slotCount + counterByBaseKey.slotCount) * MemoryLayout<UInt64>.stride
-            + (upkeep.value.freePlans.capacity + upkeep.value.freeCounters.capacity + longRows.capacity)
-            * MemoryLayout<PlanID>.stride
+            + upkeep.value.freePlans.bytes + upkeep.value.freeCounters.bytes
+            + longRows.capacity * MemoryLayout<PlanID>.stride
     }
 
-    var hasFreePlan: Bool { !upkeep.value.freePlans.isEmpty }
+    var hasFreePlan: Bool { upkeep.value.freePlans.count > 0 }
     var freeCounterCount: Int { upkeep.value.freeCounters.count }
     var planCount: Int { planByIdentity.count }
     var counterCount: Int { counterByBaseKey.count }
@@ -189,7 +189,7 @@ struct PlanTable {
             identity, rules: rules(ruling), counters: CounterList(counters), lastUsedNs: nowNs, edition: edition)
         changes += 1
         boxedBytes += plan.boxedBytes
-        let id = upkeep.value.freePlans.popLast() ?? PlanID(plans.count)
+        let id = PlanID(upkeep.value.freePlans.take() ?? plans.count)
         if id.row == plans.count {
             plans.append(plan)
         } else {
@@ -221,7 +221,7 @@ struct PlanTable {
             changeSlot: DenialCache.slot(of: baseKey[...], in: keys))
         counter.references = 1
         boxedBytes += counter.boxedBytes
-        let id = upkeep.value.freeCounters.popLast() ?? CounterID(counters.count)
+        let id = CounterID(upkeep.value.freeCounters.take() ?? counters.count)
         if id.row == counters.count { counters.append(counter) } else { self[id] = counter }
         counterByBaseKey.insert(id.row, hash: ByteString(bytes: baseKey).hashValue)
         return id
@@ -242,7 +242,7 @@ struct PlanTable {
     }
 
     /// Examines `count` plans in turn, and drops those unused for `idleNs` with nothing to lose: no batch refers to
-    /// them, and no open window of theirs has usage.
+    /// them, and no open window of theirs has usage. Rows that this leaves at the end are given back.
     mutating func sweep(_ count: Int, idleNs: Int64, nowMs: Int64, nowNs: Int64) {
         for _ in 0..<min(count, plans.count) {
             upkeep.value.sweepPosition = (upkeep.value.sweepPosition + 1) % plans.count
@@ -252,6 +252,19 @@ struct PlanTable {
             else { continue }
             forget(plan)
         }
+        giveBack()
+    }
+
+    /// Frees the memory of rows at the end of the tables that nothing uses any more.
+    private mutating func giveBack() {
+        let plansKept = upkeep.value.freePlans.trim(rowCount: plans.count)
+        if plansKept < plans.count {
+            plans.truncate(to: plansKept)
+            longRows = longRows.filter { $0.row < plansKept }
+        }
+        let countersKept = upkeep.value.freeCounters.trim(rowCount: counters.count)
+        if countersKept < counters.count { counters.truncate(to: countersKept) }
+        grants.giveBack()
     }
 
     /// Whether other plans use a plan's counter as well. A plan that is still being made does not count, because it
@@ -317,7 +330,7 @@ struct PlanTable {
         let isListed = self[plan].isListed
         self[plan] = .free
         self[plan].isListed = isListed
-        upkeep.value.freePlans.append(plan)
+        upkeep.value.freePlans.add(plan.row)
     }
 
     /// Updates the count of a log's bytes.
@@ -332,7 +345,7 @@ struct PlanTable {
         upkeep.value.templates.leave(self[counter].template)
         boxedBytes -= self[counter].boxedBytes
         self[counter] = Counter(BaseKeyParts(head: [], own: [], tail: []), of: .none, changeSlot: 0)
-        upkeep.value.freeCounters.append(counter)
+        upkeep.value.freeCounters.add(counter.row)
     }
 
     private mutating func release(rules index: Int32) {

@@ -2,7 +2,7 @@
 /// than one of some thousand, so no check waits for it.
 ///
 /// Rows are stored in chunks. The first chunk grows as an array does until it is full, so that small tables stay
-/// small; later chunks are allocated whole. Each begins at a cache line.
+/// small; later chunks are allocated whole, and may be dropped from the end. Each begins at a cache line.
 ///
 /// Has value semantics, as an array: a shared one is copied before it is changed.
 struct ChunkedArray<Row>: RandomAccessCollection {
@@ -50,6 +50,16 @@ struct ChunkedArray<Row>: RandomAccessCollection {
                 append(Self.chunk(rows: rowsPerChunk))
                 capacity += rowsPerChunk
             }
+        }
+
+        /// Frees the chunks behind the first `rows` rows, which fill whole chunks.
+        func truncate(to rows: Int) {
+            for index in rows >> shift..<chunkCount {
+                chunks[index].deinitialize(count: Swift.min(count - index << shift, rowsPerChunk))
+                chunks[index].deallocate()
+            }
+            chunkCount = rows >> shift
+            (capacity, count) = (rows, rows)
         }
 
         private func append(_ chunk: Chunk) {
@@ -104,6 +114,16 @@ struct ChunkedArray<Row>: RandomAccessCollection {
         (chunks[count >> Self.shift] + count & Self.mask).initialize(to: row)
         count += 1
         storage.count = count
+    }
+
+    /// Drops the last rows and frees their memory.
+    ///
+    /// - Parameter rows: how many stay, in whole chunks, and at least one.
+    mutating func truncate(to rows: Int) {
+        precondition(rows > 0 && rows <= count && rows & Self.mask == 0, "chunks are dropped whole")
+        if !isKnownUniquelyReferenced(&storage) { copy() }
+        storage.truncate(to: rows)
+        count = rows
     }
 
     @inline(never)

@@ -5,7 +5,7 @@
 /// second time, and a lookup would touch four places in memory instead of one: with a hundred thousand names that is
 /// most of its cost.
 ///
-/// It has segments, each of which grows by itself when it is full: so no insertion moves more than some ten thousand
+/// It has segments, each of which grows by itself when it is full, and shrinks when most of it is free: so no insertion moves more than some ten thousand
 /// of a million rows, and no check waits for it.
 struct HashIndex {
     private var segments = [HashSegment](repeating: HashSegment(), count: Self.segmentCount)
@@ -23,17 +23,21 @@ struct HashIndex {
 
     /// The row must not be there yet.
     mutating func insert(_ row: Int, hash: Int) {
-        let segment = Self.segment(hash)
-        let before = segments[segment].slotCount
-        segments[segment].insert(row, hash: hash)
-        slotCount += segments[segment].slotCount - before
+        change(Self.segment(hash)) { $0.insert(row, hash: hash) }
         count += 1
     }
 
     /// The row must be there.
     mutating func remove(_ row: Int, hash: Int) {
-        segments[Self.segment(hash)].remove(row, hash: hash)
+        change(Self.segment(hash)) { $0.remove(row, hash: hash) }
         count -= 1
+    }
+
+    @inline(__always)
+    private mutating func change(_ segment: Int, _ body: (inout HashSegment) -> Void) {
+        let before = segments[segment].slotCount
+        body(&segments[segment])
+        slotCount += segments[segment].slotCount - before
     }
 
     /// The segment uses other bits of the hash than the slot does.
@@ -49,6 +53,7 @@ private struct HashSegment {
 
     /// At most three quarters are taken, so that probe sequences stay short.
     private var isFull: Bool { (count + 1) * 4 > slots.count * 3 }
+    private var isNearlyEmpty: Bool { slots.count > Self.fewestSlots && count * 8 <= slots.count }
     private static let fewestSlots = 16
 
     /// - Parameter isRow: whether the row with that number has the name.
@@ -69,7 +74,7 @@ private struct HashSegment {
 
     /// The row must not be there yet.
     mutating func insert(_ row: Int, hash: Int) {
-        if isFull { grow() }
+        if isFull { resize(to: max(Self.fewestSlots, slots.count * 2)) }
         count += 1
         place(Self.tag(hash) << 32 | UInt64(row + 1))
     }
@@ -90,6 +95,7 @@ private struct HashSegment {
             hole = at
         }
         slots[hole] = 0
+        if isNearlyEmpty { resize(to: slots.count / 2) }
     }
 
     private static func tag(_ hash: Int) -> UInt64 { UInt64(truncatingIfNeeded: hash) >> 32 }
@@ -102,9 +108,9 @@ private struct HashSegment {
         slots[at] = slot
     }
 
-    private mutating func grow() {
+    private mutating func resize(to slotCount: Int) {
         let old = slots
-        slots = Array(repeating: 0, count: max(Self.fewestSlots, old.count * 2))
+        slots = Array(repeating: 0, count: slotCount)
         for slot in old where slot != 0 { place(slot) }
     }
 }

@@ -174,6 +174,8 @@ struct Reconciler {
 
     /// The next counter to restore, seen before the data loss; at most some thousand are examined for each batch.
     private mutating func nextRestore(in table: borrowing PlanTable) -> CounterID? {
+        // Rows at the end may have been given back since.
+        restoreEnd = min(restoreEnd, table.counters.count)
         for _ in 0..<EngineBounds.countersScannedForRestore {
             guard hasRestores else { return nil }
             let counter = CounterID(restorePosition)
