@@ -52,6 +52,10 @@ package enum ServerBounds {
     static let unverifiedBytes = 32_768
     /// A connection's empty buffers larger than this are freed, bytes.
     static let keptBufferBytes = 16_384
+    /// So much must have been freed before memory is given back to the system, bytes: less is soon used again.
+    static let fewestFreedBytes = 8 * 1_048_576
+    /// Most checks in a second in which that may happen: they may wait some milliseconds.
+    static let checksInQuietSecond: Int64 = 100
     /// How many parts the connections are divided into; one part is swept at a time.
     static let sweepParts = 10
     /// How often connections are swept for frames that never end and answers that are not read, ns.

@@ -37,6 +37,19 @@ import Testing
         }
     }
 
+    /// Freed memory is given back to the system once hardly any checks come, and not for a little.
+    @Test func freedMemoryIsGivenBack() {
+        var freed = FreedMemory()
+        let (much, little) = (100 * ServerBounds.fewestFreedBytes, ServerBounds.fewestFreedBytes - 1)
+        // A busy second; a quiet one; it was given back; a little; much, twice.
+        let seconds: [(heldBytes: Int, checks: Int64)] = [
+            (much, 0), (10, 1_000), (10, 1_010), (10, 1_010), (little, 1_010), (0, 1_010), (much, 1_010), (0, 1_010),
+        ]
+        let due = seconds.map { freed.isDue(heldBytes: $0.heldBytes, checks: $0.checks) }
+        #expect(due == [false, false, true, false, false, false, false, true])
+        FreedMemory.giveBack()
+    }
+
     private func slow(_ rig: ServerRig) throws -> (Peer, Unread) {
         let unread = Unread()
         let peer = try rig.connect(outermost: unread)

@@ -1,4 +1,5 @@
 import Logging
+import NIOCore
 import SluiceEngine
 
 extension LimiterHost {
@@ -38,5 +39,27 @@ extension LimiterHost {
         logger.warning(
             "the memory for clients is used up, connections that held most of it were closed",
             metadata: ["memory": "\(memory.limitBytes)", "closed": "\(count)", "freed": "\(freedBytes)"])
+    }
+
+    // MARK: - Once a second
+
+    /// Sweeps the connections regularly until the host stops.
+    func sweepConnections() {
+        guard !isStopped else { return }
+        let now = SystemClock.now()
+        // One part at a time, so that no check waits for it.
+        for connection in connections.part(sweptPart, of: ServerBounds.sweepParts) { connection.sweep(now: now) }
+        sweptPart = (sweptPart + 1) % ServerBounds.sweepParts
+        if sweptPart == 0 { giveBackMemory() }
+        let pauseNs = ServerBounds.sweepIntervalNs / Int64(ServerBounds.sweepParts)
+        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(pauseNs)) { [self] in
+            sweepConnections()
+        }
+    }
+
+    private func giveBackMemory() {
+        let heldBytes = limiter.heldBytes + memory.connectionBytes
+        guard freedMemory.isDue(heldBytes: heldBytes, checks: limiter.statistics.total) else { return }
+        FreedMemory.giveBack()
     }
 }

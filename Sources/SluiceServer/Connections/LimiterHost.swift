@@ -38,7 +38,8 @@ final class LimiterHost {
     let answersThrottle: Bool
     /// Whether memory must be relieved at the end of the turn.
     var wantsRelief = false
-    private var sweptPart = 0
+    var sweptPart = 0
+    var freedMemory = FreedMemory()
     /// Product and version of the store that was last connected; empty before.
     private(set) var storeDescription = ""
     /// Since when checks are not counted in the store; nil if they are, or if there is none.
@@ -60,7 +61,7 @@ final class LimiterHost {
     private var ticksAfterTurn = false
     private var tick: Scheduled<Void>?
     private var tickNs = Int64.max
-    private var isStopped = false
+    var isStopped = false
     /// Whether new connections are closed as soon as they have their answers.
     private(set) var isDraining = false
     private var whenShared: [() -> Void] = []
@@ -287,19 +288,6 @@ final class LimiterHost {
     func nextConnectionID() -> Int64 {
         lastConnectionID += 1
         return lastConnectionID
-    }
-
-    /// Sweeps the connections regularly until the host stops.
-    func sweepConnections() {
-        guard !isStopped else { return }
-        let now = SystemClock.now()
-        // One part at a time, so that no check waits for it.
-        for connection in connections.part(sweptPart, of: ServerBounds.sweepParts) { connection.sweep(now: now) }
-        sweptPart = (sweptPart + 1) % ServerBounds.sweepParts
-        let pauseNs = ServerBounds.sweepIntervalNs / Int64(ServerBounds.sweepParts)
-        eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(pauseNs)) { [self] in
-            sweepConnections()
-        }
     }
 
     /// Takes no more requests, waits for what is in flight, and calls back when every connection has closed.
