@@ -1,4 +1,5 @@
-"""The cells of scripts/bench for gRPC: Envoy's two questions, by h2load on the Unix socket, beside RESP in the same run.
+"""The cells of scripts/bench for gRPC: Envoy's two questions, by h2load on the Unix socket, beside RESP in the same run; and
+those of a good caller beside hostile ones.
 
 Usage: scripts/bench-grpc.py --bin FOLDER [--rounds COUNT] [--seconds SECONDS] [--json FILE] [--commit COMMIT] [--list] [CELL]...
 
@@ -22,7 +23,8 @@ import time
 CELLS = {
     "grpc-rls": "ShouldRateLimit by h2load beside RESP by sluice-load: 128 calls at once, and lone ones; one hot grant",
     "grpc-authz": "ext_authz Check with the mcp filter's metadata, as grpc-rls",
-    "grpc-hostile": "the p99 of 2,000 RESP checks a second: alone, and beside ten busy gateways, ten that flood, ten with large bodies",
+    "grpc-hostile": "the p99 of 2,000 RESP checks a second: alone, and beside ten gateways that ask to limit or to authorize, flood, or send large bodies",
+    "resp-hostile": "the same beside ten connections of the socket that pipeline checks, errors, COUNTERS and large frames without end",
 }
 # A quarter of envoyproxy/ratelimit's CPU a check, which is 73 us.
 BAR_US = 73 / 4
@@ -234,7 +236,7 @@ def question_cell(stage, cell, rounds, seconds):
     return figures
 
 
-def flood(path, stop, counts):
+def flood(stage, stop, counts):
     """A gateway that opens calls and resets them as fast as it can, pings and changes settings, and connects again."""
     def frame(kind, flags, stream, payload=b""):
         return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
@@ -245,7 +247,7 @@ def flood(path, stop, counts):
         try:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(5)
-                client.connect(path)
+                client.connect(stage.grpc)
                 client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(4, 1, 0))
                 stream = 1
                 while not stop.is_set():
@@ -259,7 +261,7 @@ def flood(path, stop, counts):
             counts.append(0)
 
 
-def large_bodies(path, stop, counts):
+def large_bodies(stage, stop, counts):
     """A gateway that sends external authorization a megabyte of JSON again and again, as costly to read as may be."""
     def frame(kind, flags, stream, payload=b""):
         return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
@@ -274,7 +276,7 @@ def large_bodies(path, stop, counts):
         try:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(5)
-                client.connect(path)
+                client.connect(stage.grpc)
                 client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(4, 1, 0))
                 stream = 1
                 while not stop.is_set():
@@ -288,42 +290,90 @@ def large_bodies(path, stop, counts):
             counts.append(0)
 
 
-def hostile_cell(stage, rounds, seconds):
-    def respectable():
-        return sluice_load(stage, 8, 1, seconds, "--rate", "2000")
+def words(*arguments):
+    """A request of the socket."""
+    parts = [argument.encode() if isinstance(argument, str) else argument for argument in arguments]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
-    def beside_gateways():
-        path, make = QUESTIONS["grpc-rls"]
-        message, body = make("busy"), os.path.join(stage.folder, "busy")
-        with open(body, "wb") as file:
-            file.write(b"\0" + struct.pack(">I", len(message)) + message)
-        busy = subprocess.Popen(
-            ["h2load", "-D", str(int(seconds) + 60), "-c", "10", "-m", "100", "-d", body, "-H", "content-type: application/grpc",
-             "-B", "unix:" + stage.grpc, "http://sluice" + path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            return respectable()
-        finally:
-            busy.send_signal(signal.SIGKILL)
-            busy.wait()
 
-    def beside(attack):
-        stop, counts = threading.Event(), []
-        threads = [threading.Thread(target=attack, args=(stage.grpc, stop, counts)) for _ in range(10)]
+# What a hostile connection of the socket sends again and again, and never waits for.
+PIPELINES = {
+    "checks": lambda: words("CHECK", "hostile", "opencode_run") * 10_000,
+    "errors": lambda: words("CHECK", "hostile") * 10_000,
+    "COUNTERS": lambda: words("COUNTERS") * 1_000,
+    "large frames": lambda: (words("CHECK", "hostile", "opencode_run", "ATTR", "a", b"v" * 60_000) + words("PING", b"p" * 60_000)) * 16,
+}
+
+
+def pipeline(make):
+    """An attack: ten connections that each pipeline without end, and read what they are answered."""
+    def attack(stage, stop, counts):
+        burst = make()
+
+        def drop(client):
+            try:
+                while client.recv(1 << 18):
+                    pass
+            except OSError:
+                pass
+
+        while not stop.is_set():
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(stage.socket)
+                reader = threading.Thread(target=drop, args=(client,))
+                reader.start()
+                try:
+                    client.settimeout(0.2)
+                    while not stop.is_set():
+                        rest = memoryview(burst)
+                        while rest and not stop.is_set():
+                            try:
+                                rest = rest[client.send(rest[:1 << 18]):]
+                            except TimeoutError:
+                                pass
+                        counts.append(1)
+                except OSError:
+                    counts.append(0)
+                finally:
+                    try:
+                        client.shutdown(socket.SHUT_RDWR)
+                    except OSError:
+                        pass
+                    reader.join()
+    return attack
+
+
+def respectable(stage, seconds):
+    return sluice_load(stage, 8, 1, seconds, "--rate", "2000")
+
+
+def beside(stage, seconds, attack):
+    """The good caller's figures beside ten threads of the attack."""
+    stop, counts = threading.Event(), []
+    threads = [threading.Thread(target=attack, args=(stage, stop, counts)) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(0.3)
+        figures = respectable(stage, seconds)
+    finally:
+        stop.set()
         for thread in threads:
-            thread.start()
-        try:
-            figures = respectable()
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-        figures["sent"], figures["ended"] = sum(counts), counts.count(0)
-        return figures
+            thread.join()
+    figures["sent"], figures["ended"] = sum(counts), counts.count(0)
+    return figures
 
-    contenders = {
-        "alone": respectable, "beside 10 busy gateways": beside_gateways, "beside 10 that flood": lambda: beside(flood),
-        "beside 10 with large bodies": lambda: beside(large_bodies),
-    }
+
+def resp_hostile_cell(stage, rounds, seconds):
+    # COUNTERS has some to look at.
+    sluice_load(stage, 4, 32, 1, "--grants", "20000")
+    contenders = {"alone": lambda: respectable(stage, seconds)}
+    for name, make in PIPELINES.items():
+        contenders[f"beside 10 with {name}"] = lambda attack=pipeline(make): beside(stage, seconds, attack)
+    return in_turn(contenders, rounds)
+
+
+def in_turn(contenders, rounds):
     figures = {contender: [] for contender in contenders}
     for _ in range(rounds):
         for contender, load in contenders.items():
@@ -331,18 +381,43 @@ def hostile_cell(stage, rounds, seconds):
     return figures
 
 
+def hostile_cell(stage, rounds, seconds):
+    def beside_gateways(question):
+        path, make = QUESTIONS[question]
+        message, body = make("busy"), os.path.join(stage.folder, "busy")
+        with open(body, "wb") as file:
+            file.write(b"\0" + struct.pack(">I", len(message)) + message)
+        busy = subprocess.Popen(
+            ["h2load", "-D", str(int(seconds) + 60), "-c", "10", "-m", "100", "-d", body, "-H", "content-type: application/grpc",
+             "-B", "unix:" + stage.grpc, "http://sluice" + path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            time.sleep(0.3)
+            return respectable(stage, seconds)
+        finally:
+            busy.send_signal(signal.SIGKILL)
+            busy.wait()
+
+    return in_turn({
+        "alone": lambda: respectable(stage, seconds),
+        "beside 10 busy gateways": lambda: beside_gateways("grpc-rls"),
+        "beside 10 that authorize": lambda: beside_gateways("grpc-authz"),
+        "beside 10 that flood": lambda: beside(stage, seconds, flood),
+        "beside 10 with large bodies": lambda: beside(stage, seconds, large_bodies),
+    }, rounds)
+
+
 def report(cell, figures):
     print(f"\n{cell}: {CELLS[cell]}", flush=True)
     medians = {
         contender: {key: statistics.median(one[key] for one in rounds) for key in rounds[0]} for contender, rounds in figures.items()
     }
-    has_cpu = cell != "grpc-hostile"
+    has_cpu = "hostile" not in cell
     print(f"  {'':26}{'checks/s':>10}{'p50 us':>9}{'p99 us':>9}" + (f"{'sidecar us':>12}{'Redis us':>10}" if has_cpu else ""))
     for contender, median in medians.items():
         print(
             f"  {contender:26}{median['per_second']:10,.0f}{median['p50_us']:9,.0f}{median['p99_us']:9,.0f}"
             + (f"{median['sidecar_us']:12.1f}{median['redis_us']:10.1f}" if has_cpu else "")
-            + (f"   {median['sent']:,.0f} frames or bodies, {median['ended']:,.0f} times ended" if "sent" in median else ""))
+            + (f"   {median['sent']:,.0f} sent, {median['ended']:,.0f} times ended" if "sent" in median else ""))
     if has_cpu:
         name = cell.removeprefix("grpc-")
         cost = medians[name]["sidecar_us"]
@@ -366,15 +441,17 @@ def main():
         for cell, about in CELLS.items():
             print(f"{cell}: {about}")
         return 0
-    if not shutil.which("h2load"):
+    if any(cell != "resp-hostile" for cell in options.cells or CELLS) and not shutil.which("h2load"):
         raise Failed("h2load is not installed (Debian: nghttp2-client)")
     results = {}
     for cell in options.cells or CELLS:
         # A closed loop queues for longer than a gateway would wait, and local answers cost less.
-        stage = Stage(options.bin, *([] if cell == "grpc-hostile" else ["--budget", "5s", "--grpc-budget", "5s"]))
+        stage = Stage(options.bin, *([] if "hostile" in cell else ["--budget", "5s", "--grpc-budget", "5s"]))
         try:
             if cell == "grpc-hostile":
                 figures = hostile_cell(stage, options.rounds, options.seconds)
+            elif cell == "resp-hostile":
+                figures = resp_hostile_cell(stage, options.rounds, options.seconds)
             else:
                 figures = question_cell(stage, cell, options.rounds, options.seconds)
         finally:

@@ -23,9 +23,15 @@ package enum GRPCBounds {
     /// Flow-control window of a connection, bytes: as much as the network may hold while the loop does other work.
     /// Given back as it is read; what streams keep is bounded by `maxUnfinishedBytes`.
     package static let connectionWindowBytes = 1_048_576
-    /// Most bytes read from a connection in one turn of the event loop, and so the most work for it: some 25 calls, which
-    /// take half a millisecond. The rest stays in its socket.
-    package static let maxReadBytes = 2_048
+    /// Most bytes read from a connection at once: some hundred calls. What is more than its share of the turn waits,
+    /// and nothing more is read meanwhile.
+    package static let maxReadBytes = 8_192
+    /// What a frame counts, in units of about a microsecond.
+    static let workPerFrame = 2
+    /// What the frame that ends a request counts in addition: the call is decided and answered.
+    static let workPerCall = 12
+    /// How many bytes of frames count as one unit in addition: they are read, and messages are made of them.
+    static let bytesPerWork = 64
     /// Most resets by the peer in `floodWindowSeconds`: a gateway cancels calls whose client has gone, or that took too
     /// long. With more the connection gets `GOAWAY` with `ENHANCE_YOUR_CALM`, and is closed.
     package static let maxResets = 1_000

@@ -10,6 +10,12 @@ package protocol GRPCService: AnyObject {
     func opened() -> Bool
     /// Something has arrived and is about to be handled.
     func arrived()
+    /// How much work the connection may do now, in units of about a microsecond.
+    var share: Int { get }
+    /// So much of its share is about to be used.
+    func willWork(_ work: Int)
+    /// What has arrived is more than its share: `GRPCHandler.goOn` is to be called with the next one.
+    func hasMore()
     /// Answer with `respond`, `fail`, or `send` and `fail`, at once or later.
     func called(_ call: GRPCCall, message: ByteBuffer)
     /// The caller no longer waits.
@@ -26,6 +32,7 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
     package typealias OutboundOut = HTTP2Frame
 
     private let service: any GRPCService
+    private let intake: GRPCIntake
     private var streams: GRPCStreams
     private var actions: [GRPCStreams.Action] = []
     private var context: ChannelHandlerContext?
@@ -42,6 +49,7 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
 
     package init(_ methods: GRPCMethods, service: any GRPCService) {
         self.service = service
+        intake = GRPCIntake(service)
         streams = GRPCStreams(methods, nowNs: service.nowNs)
     }
 
@@ -65,6 +73,7 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
         stream.streamResetFrameRateLimit.windowLength = .seconds(GRPCBounds.floodWindowSeconds)
         stream.streamErrorRateLimit.maximumCount = GRPCBounds.maxStreamErrors
         stream.streamErrorRateLimit.windowLength = .seconds(GRPCBounds.floodWindowSeconds)
+        try pipeline.addHandler(intake)
         try pipeline.addHandler(
             NIOHTTP2Handler(
                 mode: .server, frameDelegate: self, connectionConfiguration: connection, streamConfiguration: stream))
@@ -72,8 +81,8 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
     }
 
     package var callCount: Int { streams.count }
-    /// Bytes that requests hold.
-    package var heldBytes: Int { streams.heldBytes }
+    /// Bytes that requests hold, and what has arrived and waits for its turn.
+    package var heldBytes: Int { streams.heldBytes + intake.heldBytes }
     package var isOpen: Bool { context != nil }
 
     // MARK: - The channel
@@ -110,7 +119,6 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
 
     package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isRefused else { return }
-        service.arrived()
         let frame = unwrapInboundIn(data)
         perform { streams, nowNs, actions in streams.receive(frame, nowNs: nowNs, &actions) }
     }
@@ -173,6 +181,9 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
     package func fail(stream: Int, _ status: GRPCStatus) {
         perform { streams, nowNs, actions in streams.fail(stream: stream, status, nowNs: nowNs, &actions) }
     }
+
+    /// Handles what of the connection's input waits for another share.
+    package func goOn() { intake.goOn() }
 
     /// Sends what has been answered since the last flush.
     package func flush() {

@@ -6,13 +6,18 @@ package enum ServerBounds {
     /// Files reserved when the system permits fewer than the connections need: the event loop's own, the links to the
     /// store, the listener. Without them, a full server could not even answer `BUSY`.
     package static let reservedFiles = 64
-    /// Most work for one connection in one turn of the event loop, in units of about a microsecond: the cost of a
-    /// check. The rest is done in a later turn, after other connections' input; nothing is rejected. Twice the pipeline
-    /// of gateways that do not want to wait for each other.
-    package static let maxWorkPerTurn = 64
-    /// Most work in one turn for all connections that have used their share of an earlier one, in the same units: a
-    /// turn takes a millisecond or less, however many there are.
-    package static let maxContinuedWorkPerTurn = 384
+    /// Most work for what one connection has sent, until others have had theirs, in units of about a microsecond: the
+    /// cost of a check. The rest is done once every other connection's input has been looked at, in this turn of the event
+    /// loop or in a later one; nothing is rejected. Twice the pipeline of gateways that do not want to wait for each other.
+    package static let maxShareOfTurn = 64
+    /// Most work for what a gRPC connection has sent once it waits for its turn: some ten calls, whose answers leave in one
+    /// piece. What is no more than `maxShareOfTurn` does not wait.
+    static let maxGatewayShare = 192
+    /// `maxShareOfTurn` once the turn is full.
+    package static let minShareOfTurn = 8
+    /// Most work in one turn of the event loop for all connections, in the same units, but for `minShareOfTurn` of each
+    /// that has sent something: a turn takes a millisecond or less, however much has been sent.
+    package static let maxWorkPerTurn = 448
     /// How many bytes of a reply count as one unit, in addition to the request.
     package static let replyBytesPerWork = 512
     /// What an error counts in addition to the request: its sentence is assembled.
@@ -20,7 +25,7 @@ package enum ServerBounds {
     /// What `INFO` and `EXPLAIN` count: they assemble some hundred lines.
     package static let workPerReport = 32
     /// What `COUNTERS`, `POLICY` and `CLEAR` count: a whole turn.
-    package static let workPerListing = maxWorkPerTurn
+    package static let workPerListing = maxShareOfTurn
     /// Most bytes read from a connection in one turn: some 200 checks. The rest stays in its socket.
     package static let maxReadBytes = 16_384
     /// If the event loop spends more than this in polling its sockets, ns, it has slept, and what it found has just
@@ -126,9 +131,11 @@ package enum ServerBounds {
     package static let countersPerFrame = 1_024
     /// A buffer for writing the state file is freed when it is larger than this, bytes.
     package static let stateBufferBytes = 1_048_576
-    /// How many counters `COUNTERS` examines before other work comes in between: some 0.2 ms. One that it reports is as
-    /// much work as `countersPerReport` that it skips.
+    /// How many counters `COUNTERS` examines before other work comes in between. One that it reports is as much work as
+    /// `countersPerReport` that it skips.
     package static let countersLookedAtPerTurn = 1_024
+    /// What that counts, in units of about a microsecond.
+    static let workPerCounterPortion = 200
     package static let countersPerReport = 8
     /// How long `COUNTERS` goes on reading, ns; then it says where it ended. A client waits five seconds, and the last piece
     /// may take two.

@@ -49,6 +49,9 @@ private struct Numbers: RandomNumberGenerator {
         var nowNs: Int64 = 0
         func opened() -> Bool { true }
         func arrived() {}
+        var share: Int { 1_000_000 }
+        func willWork(_ work: Int) {}
+        func hasMore() {}
         func called(_ call: GRPCCall, message: ByteBuffer) {}
         func cancelled(stream: Int) {}
         func handled() {}

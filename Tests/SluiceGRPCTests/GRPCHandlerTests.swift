@@ -18,6 +18,9 @@ private final class Pair {
 
         func opened() -> Bool { hasRoom }
         func arrived() {}
+        var share: Int { 1_000_000 }
+        func willWork(_ work: Int) {}
+        func hasMore() {}
         func handled() {}
         func closed() { isClosed = true }
         func cancelled(stream: Int) { cancelled.append(stream) }

@@ -16,6 +16,9 @@ private final class RawPeer {
 
         func opened() -> Bool { true }
         func arrived() {}
+        var share: Int { 1_000_000 }
+        func willWork(_ work: Int) {}
+        func hasMore() {}
         func called(_ call: GRPCCall, message: ByteBuffer) { calls.append(call.stream) }
         func cancelled(stream: Int) { cancelled += 1 }
         func handled() {}

@@ -5,6 +5,7 @@ import NIOHTTP2
 import SluiceEngine
 import SluiceEnvoy
 import SluiceGRPC
+import Support
 import SwiftProtobuf
 import Testing
 
@@ -81,6 +82,12 @@ private final class GatewayPeer {
 
     /// - Returns: the stream.
     func call(_ method: GatewayService.Method, _ message: some Message) throws -> Int {
+        try send(method, message)
+        try exchange()
+        return lastStream
+    }
+
+    private func send(_ method: GatewayService.Method, _ message: some Message) throws {
         lastStream += 2
         let headers = HPACKHeaders([
             (":method", "POST"), (":scheme", "http"), (":path", GatewayService.methods[method.rawValue].path),
@@ -89,8 +96,14 @@ private final class GatewayPeer {
         let bytes: [UInt8] = try message.serializedBytes()
         write(lastStream, .headers(.init(headers: headers, endStream: false)))
         write(lastStream, .data(.init(data: .byteBuffer(GRPCStreams.framed(bytes)), endStream: true)))
-        try exchange()
-        return lastStream
+    }
+
+    /// So many calls arrive in one read, and the turn of the event loop does not end with it.
+    func arrive(_ count: Int, _ method: GatewayService.Method, _ message: some Message) throws {
+        for _ in 0..<count { try send(method, message) }
+        var all = ByteBuffer()
+        while case .byteBuffer(var bytes)? = try client.readOutbound(as: IOData.self) { all.writeBuffer(&bytes) }
+        try server.writeInbound(all)
     }
 
     func write(_ id: Int, _ payload: HTTP2Frame.FramePayload) {
@@ -143,6 +156,56 @@ private final class GatewayPeer {
 }
 
 @Suite struct GRPCDoorTests {
+    /// However many calls and gateways there are, a caller beside them is answered in the turn in which it asks.
+    @Test func callsHaveTheirShareOfATurn() throws {
+        let look = HeldLook()
+        let rig = try ServerRig(look: look)
+        let gateways = try (0..<20).map { _ in try GatewayPeer(rig) }
+        defer { gateways.forEach { $0.finish() } }
+        rig.eventLoop.run()
+        // What is more than a share waits until all sockets have been looked at.
+        for gateway in gateways { try gateway.arrive(30, .shouldRateLimit, GatewayPeer.request("a")) }
+        #expect(rig.host.limiter.waitingCount == 0)
+        let small = try GatewayPeer(rig)
+        defer { small.finish() }
+        try small.arrive(3, .shouldRateLimit, GatewayPeer.request("a"))
+        #expect(rig.host.limiter.waitingCount == 3)
+        let good = try rig.connect()
+        try good.arrive(RedisClient.frame(["CHECK", "good", "free"]))
+        #expect(try good.received().contains("allow"))
+        var before = 3
+        while look.isRequested {
+            rig.eventLoop.run()
+            look.look()
+            rig.eventLoop.run()
+            let taken = rig.host.limiter.waitingCount - before
+            #expect((1...40).contains(taken))
+            before += taken
+        }
+        before -= 3
+        #expect(before == 20 * 30)
+        rig.answerAll()
+        for gateway in gateways {
+            try gateway.exchange()
+            #expect((0..<30).allSatisfy { gateway.answer($0 * 2 + 1)?.status == "0" })
+        }
+    }
+
+    @Test func whatWaitsForItsTurnWhenAGatewayLeavesIsDropped() throws {
+        let look = HeldLook()
+        let rig = try ServerRig(look: look)
+        let gateway = try GatewayPeer(rig)
+        try gateway.arrive(30, .shouldRateLimit, GatewayPeer.request("a"))
+        #expect(gateway.door.heldBytes > ServerBounds.bytesPerGRPCConnection)
+        let taken = rig.host.limiter.waitingCount
+        gateway.finish()
+        rig.eventLoop.run()
+        look.look()
+        rig.eventLoop.run()
+        #expect(rig.host.limiter.waitingCount == taken && !look.isRequested)
+        #expect(gateway.door.heldBytes == 0)
+    }
+
     @Test func aCheckIsAnsweredWhenTheStoreHasAnswered() throws {
         let peer = try GatewayPeer(ServerRig())
         defer { peer.finish() }

@@ -92,11 +92,15 @@ extension ConnectionHandler {
         if case .info = request { work += ServerBounds.workPerReport } else { work += ServerBounds.workPerListing }
         let number = queue.nextNumber
         queue.reserve(writer)
+        awaitsReport = true
         operators.answer(request, isOperator: isOperator) { [self] write in
+            awaitsReport = false
             guard phase != .closed else { return }
             // An awaited answer arrives at another socket.
             host.openTurn()
+            let before = output.readableBytes
             queue.fill(number, to: &output, write: write)
+            host.add(work: (output.readableBytes - before) / ServerBounds.replyBytesPerWork)
             advance()
         }
     }

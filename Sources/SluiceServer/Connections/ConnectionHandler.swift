@@ -7,7 +7,7 @@ import SluiceProtocol
 ///
 /// It runs on the host's loop. It stops reading while too many requests wait or the peer does not read its answers. The
 /// host sweeps it for frames that never end.
-final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
+final class ConnectionHandler: ChannelDuplexHandler, HostedConnection, TurnTaker {
     typealias InboundIn = ByteBuffer
     typealias OutboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
@@ -46,13 +46,16 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     private var isBusy = false
     /// Whether the last reply has been written; the connection closes after it.
     private var isClosing = false
-    /// Work done in turn number `turn`: see `ServerBounds.maxWorkPerTurn`.
+    /// Work done of its share of turn number `turn`: see `ServerBounds.maxShareOfTurn`.
     var work = 0
+    private var share = 0
     private var turn: UInt64 = 0
     /// Whether requests are left for a later turn; until then none are taken and nothing is read.
     private var goesOnLater = false
     /// Since when the requests that were read could be taken: their budget starts here.
     private var takeableNs: Int64 = 0
+    /// Whether an operator's command waits for its answer; until then nothing behind it is taken.
+    var awaitsReport = false
     /// Whether requests were left for lack of room. The peer caused that, so their time starts when there is room.
     private var lackedRoom = false
     private var frameBeganNs: Int64?
@@ -138,7 +141,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
     private var hasRoom: Bool {
         queue.count + host.gatheredCount < ProtocolBounds.maxPipelinedRequests
             && output.readableBytes + queue.boxedBytes < ProtocolBounds.maxUnreadOutputBytes && isWritable && !isClogged
-            && context != nil
+            && !awaitsReport && context != nil
     }
 
     private var mayRead: Bool { phase == .listening || phase == .open && !goesOnLater && hasRoom }
@@ -184,10 +187,8 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
             if phase == .draining { phase = .finishing }
             return .noneLeft
         }
-        if turn != host.turns.number {
-            turn = host.turns.number
-            work = 0
-        }
+        if turn != host.turns.number { beginShare(host.turns.share) }
+        let workBefore = work
         var now = read ?? SystemClock.now()
         if lackedRoom && mayTake {
             lackedRoom = false
@@ -197,7 +198,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         var halt = Halt.noRoom
         do throws(FrameError) {
             while mayTake {
-                if work >= ServerBounds.maxWorkPerTurn, framer.bytesBehind(in: input) > 0 {
+                if work >= share, framer.bytesBehind(in: input) > 0 {
                     halt = .turnIsOver
                     break
                 }
@@ -224,6 +225,7 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
             input.discardReadBytes()
         }
         lackedRoom = halt == .noRoom
+        host.add(work: work - workBefore)
         if halt == .turnIsOver {
             goesOnLater = true
             host.goOnLater(self)
@@ -231,11 +233,16 @@ final class ConnectionHandler: ChannelDuplexHandler, HostedConnection {
         return halt
     }
 
-    /// Continues in this turn. - Returns: how much work was done.
-    func goOn() -> Int {
+    func goOn() {
         goesOnLater = false
+        beginShare(ServerBounds.maxShareOfTurn)
         advance()
-        return turn == host.turns.number ? work : 0
+    }
+
+    private func beginShare(_ share: Int) {
+        turn = host.turns.number
+        self.share = share
+        work = 0
     }
 
     private func noteUnfinishedFrame(now: ClockReading) {

@@ -53,12 +53,17 @@ final class LimiterHost {
     }
 
     private var finished: [Limiter.Completion] = []
-    private(set) var turns = LoopTurns()
-    private let look: any SocketLook
-    private var isTurnsEndScheduled = false
-    private var wantsPump = false
+    var turns = LoopTurns()
+    let look: any SocketLook
+    var isTurnsEndScheduled = false
+    var wantsPump = false
+    /// Whether the loop has looked at its sockets, so that what was left of earlier turns goes on at the end of this one.
+    var hasLooked = false
+    var isGoingOn = false
     /// Whether the limiter wants a tick once the sockets have been read.
-    private var ticksAfterTurn = false
+    var ticksAfterTurn = false
+    /// Operators' questions for counters.
+    var surveys = SurveyQueue()
     private var tick: Scheduled<Void>?
     private var tickNs = Int64.max
     var isStopped = false
@@ -337,57 +342,6 @@ final class LimiterHost {
         pump()
     }
 
-    // MARK: - Turns
-
-    /// Marks that something was found at a socket and is about to be handled. - Returns: the time, if it had to be
-    /// read: at the beginning of a turn.
-    @discardableResult
-    func openTurn() -> ClockReading? {
-        guard !turns.isOpen else { return nil }
-        let now = SystemClock.now()
-        turns.open(nowNs: now.monotonicNs)
-        scheduleTurnsEnd()
-        return now
-    }
-
-    /// The connection has used its share of this turn, and continues in a later one.
-    func goOnLater(_ connection: ConnectionHandler) {
-        turns.append(connection)
-        look.request()
-    }
-
-    /// The loop has read its sockets and handles what it found. That includes work left from earlier turns.
-    private func looked() {
-        openTurn()
-        ticksAfterTurn = ticksAfterTurn || limiter.wantsLook
-        var work = 0
-        for _ in 0..<turns.waitingCount where work < ServerBounds.maxContinuedWorkPerTurn {
-            work += turns.next()?.goOn() ?? 0
-        }
-        if turns.hasWaiting { look.request() }
-    }
-
-    /// Runs after everything found at the sockets has been handled.
-    func scheduleTurnsEnd() {
-        guard !isTurnsEndScheduled else { return }
-        isTurnsEndScheduled = true
-        eventLoop.assumeIsolated().execute { [self] in
-            isTurnsEndScheduled = false
-            endTurn()
-        }
-    }
-
-    private func endTurn() {
-        if ticksAfterTurn {
-            ticksAfterTurn = false
-            limiter.tick(now: SystemClock.now(), lookedNs: turns.beganNs)
-            wantsPump = true
-        }
-        if wantsPump { pump() }
-        if wantsRelief { relieveMemory() }
-        turns.close(nowNs: SystemClock.monotonicNs())
-    }
-
     // MARK: - The pump
 
     /// Checks that arrive in the same turn of the event loop are sent together.
@@ -397,7 +351,7 @@ final class LimiterHost {
     }
 
     /// Does what the limiter wants after an event.
-    private func pump() {
+    func pump() {
         wantsPump = false
         guard !isStopped else { return }
         let now = SystemClock.now()

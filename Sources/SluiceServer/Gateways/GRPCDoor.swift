@@ -6,12 +6,15 @@ import SluiceProtocol
 import SwiftProtobuf
 
 /// One gateway's gRPC connection: requests become checks, and decisions answers. It decides nothing.
-final class GRPCDoor: GRPCService, HostedConnection {
+final class GRPCDoor: GRPCService, HostedConnection, TurnTaker {
     private let service: GatewayService
     private var host: LimiterHost { service.host }
     private weak var handler: GRPCHandler?
     private var slot = -1
     private(set) var heldBytes = 0
+    /// What is left of the connection's share of turn number `turn`.
+    private var restOfShare = 0
+    private var turn: UInt64 = 0
     private var unwritableSinceNs: Int64?
     /// Calls that wait for answers of the limiter.
     private var calls = NumberedTable<PendingCall>()
@@ -53,6 +56,28 @@ final class GRPCDoor: GRPCService, HostedConnection {
     }
 
     func arrived() { host.openTurn() }
+
+    var share: Int {
+        if turn != host.turns.number { beginShare(host.turns.share) }
+        return restOfShare
+    }
+
+    func willWork(_ work: Int) {
+        restOfShare -= work
+        host.add(work: work)
+    }
+
+    func hasMore() { host.goOnLater(self) }
+
+    func goOn() {
+        beginShare(ServerBounds.maxGatewayShare)
+        handler?.goOn()
+    }
+
+    private func beginShare(_ share: Int) {
+        turn = host.turns.number
+        restOfShare = share
+    }
 
     func handled() { account() }
 

@@ -10,13 +10,25 @@ extension LimiterHost {
     ///
     /// It takes `ServerBounds.counterSurveyNs`, and the store's last answer; what it did not come to, its cursor names.
     func counters(_ question: CounterSurvey.Question, completion: @escaping CounterCompletion) {
-        inspectNext(
-            CounterSurvey(
-                question, partitions: limiter.partitions(ofGrant: question.grant),
-                untilNs: SystemClock.monotonicNs() + ServerBounds.counterSurveyNs), completion: completion)
+        let survey = CounterSurvey(
+            question, partitions: limiter.partitions(ofGrant: question.grant),
+            untilNs: SystemClock.monotonicNs() + ServerBounds.counterSurveyNs)
+        surveys.append { [self] in inspectNext(survey, completion: completion) }
+        surveyNext()
     }
 
-    /// Reads the counters of one partition after the other, in pieces.
+    /// Begins the next piece in a later turn, if none is being read: surveys take turns, piece by piece.
+    private func surveyNext() {
+        if let piece = surveys.next() { goOnLater(piece) }
+    }
+
+    /// The piece that was begun has ended.
+    private func endPiece() {
+        surveys.end()
+        surveyNext()
+    }
+
+    /// Reads a piece of the counters of one partition after the other.
     private func inspectNext(_ survey: CounterSurvey, completion: @escaping CounterCompletion) {
         guard let (partition, place) = survey.next(nowNs: SystemClock.monotonicNs()) else {
             return finish(survey, completion: completion)
@@ -52,20 +64,25 @@ extension LimiterHost {
         completion: @escaping CounterCompletion
     ) {
         var inspection = inspection
+        add(work: ServerBounds.workPerCounterPortion)
         let isDone = inspection.look(
             at: limiter[partition], atMost: ServerBounds.countersLookedAtPerTurn,
             weight: ServerBounds.countersPerReport, now: SystemClock.now())
         guard isDone else {
-            return eventLoop.assumeIsolated().execute { [self] in
-                inspect(inspection, next: next, partition, of: survey, completion: completion)
-            }
+            return goOnLater(
+                SurveyPiece { [self] in
+                    inspect(inspection, next: next, partition, of: survey, completion: completion)
+                })
         }
-        var survey = survey
-        survey.add(inspection, next: next)
-        inspectNext(survey, completion: completion)
+        var rest = survey
+        rest.add(inspection, next: next)
+        guard rest.next(nowNs: SystemClock.monotonicNs()) != nil else { return finish(rest, completion: completion) }
+        surveys.append { [self, rest] in inspectNext(rest, completion: completion) }
+        endPiece()
     }
 
     private func finish(_ survey: CounterSurvey, completion: @escaping CounterCompletion) {
+        endPiece()
         guard survey.count > ServerBounds.countersSortedHere else { return completion(survey.listing()) }
         NIOThreadPool.singleton.runIfActive(eventLoop: eventLoop) { survey.listing() }
             .assumeIsolated()
