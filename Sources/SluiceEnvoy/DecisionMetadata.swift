@@ -36,6 +36,24 @@ extension Decision.Source {
     }
 }
 
+extension WireWriter {
+    /// Writes `Decision.metadata`, a `google.protobuf.Struct`.
+    mutating func metadata(of decision: Decision) {
+        member("verdict") { $0.text(3, decision.verdict.word) }
+        member("rule") { $0.text(3, decision.rule) }
+        member("source") { $0.text(3, decision.source.word) }
+        member("remaining") { $0.double(2, Double(decision.remaining)) }
+        member("retry_after_ms") { $0.double(2, Double(decision.retryAfterMs)) }
+    }
+
+    private mutating func member(_ name: String, _ value: (inout WireWriter) -> Void) {
+        message(1) {
+            $0.text(1, name)
+            $0.message(2, value)
+        }
+    }
+}
+
 extension Decision {
     /// What access logs may show of it.
     var metadata: Google_Protobuf_Struct {

@@ -72,6 +72,9 @@ package struct Gateways: Sendable, Equatable {
         package var charges = Charges.fitting
 
         package init() {}
+
+        /// The default meaning, made once.
+        static let standard = Domain()
     }
 
     package var grant: [GrantSource] = [.context("grant"), .header("x-grant"), .claim("sub"), .principal]
@@ -86,5 +89,5 @@ package struct Gateways: Sendable, Equatable {
     package init() {}
 
     /// nil: nothing is counted for this domain.
-    func domain(_ name: String) -> Domain? { domains == nil ? Domain() : domains?[name] }
+    func domain(_ name: String) -> Domain? { domains == nil ? .standard : domains?[name] }
 }

@@ -49,7 +49,7 @@ package struct RateLimitExchange {
                 message: "there are \(request.descriptors.count) descriptors, send 1 to \(EnvoyBounds.maxDescriptors)")
         }
         let known = gateways.domain(request.domain)
-        domain = known ?? Gateways.Domain()
+        domain = known ?? .standard
         for descriptor in request.descriptors {
             guard known != nil else {
                 slots.append(.known(nil))
@@ -174,47 +174,74 @@ package struct RateLimitExchange {
 
     // MARK: - Answers
 
+    /// The status of one descriptor.
+    private struct Status {
+        var decision: Decision?
+        var ownLimit: OwnLimit?
+        var remaining: Int64?
+
+        var isDenied: Bool { decision?.allowed == false }
+    }
+
     /// - Parameter answers: one for each of `checks`, in order.
+    /// - Returns: a `RateLimitResponse`.
     /// - Throws: `busy`'s sentence if one of them was not decided.
-    package func response(
-        to answers: [GatewayAnswer]
-    ) throws(Fault) -> Envoy_Service_Ratelimit_V3_RateLimitResponse {
+    package func response(to answers: [GatewayAnswer]) throws(Fault) -> [UInt8] {
         var rest = answers[...]
-        var response = Envoy_Service_Ratelimit_V3_RateLimitResponse()
+        var statuses: [Status] = []
         var deciding: Decision?
         for slot in slots {
-            let (decision, own): (Decision?, OwnLimit?)
+            var status = Status()
             switch slot {
-            case .known(let known): (decision, own) = (known, nil)
+            case .known(let known): status.decision = known
             case .asked(let limit):
+                status.ownLimit = limit
                 switch rest.popFirst() {
-                case .decision(let answer)?: (decision, own) = (answer, limit)
+                case .decision(let answer)?: status.decision = answer
                 case .busy(let advice)?: throw Fault(message: advice)
                 case nil: throw Fault(message: "a check was not answered")
                 }
             }
-            response.statuses.append(Self.status(decision, own))
-            if let decision, Self.decides(decision, before: deciding) { deciding = decision }
+            guard let decision = status.decision else {
+                statuses.append(status)
+                continue
+            }
+            if decision.bindingLimit != nil { status.remaining = decision.remaining }
+            statuses.append(status)
+            if Self.decides(decision, before: deciding) { deciding = decision }
         }
-        let isDenied = response.statuses.contains { $0.code == .overLimit }
-        response.overallCode = isDenied ? .overLimit : .ok
-        if isDenied { giveBack(answers, in: &response) }
-        guard let deciding else { return response }
-        response.dynamicMetadata = deciding.metadata
-        response.responseHeadersToAdd = headers.headers(for: deciding).map { Self.header($0.name, $0.value) }
-        if !deciding.allowed { addBody(deciding, to: &response) }
-        return response
+        let isDenied = statuses.contains { $0.isDenied }
+        if isDenied { giveBack(answers, in: &statuses) }
+        var response = WireWriter(capacity: 256)
+        response.integer(1, Self.code(isDenied: isDenied))
+        for status in statuses { response.message(2) { Self.write(status, to: &$0) } }
+        guard let deciding else { return response.bytes }
+        var added = headers.headers(for: deciding)
+        let body = deciding.allowed ? nil : body(deciding)
+        if let body, body.isJSON { added.append(("Content-Type", "application/json")) }
+        for (name, value) in added {
+            response.message(3) {
+                $0.text(1, name)
+                $0.text(2, value)
+            }
+        }
+        if let body, !body.text.isEmpty { response.text(5, body.text) }
+        response.message(6) { $0.metadata(of: deciding) }
+        return response.bytes
+    }
+
+    private static func code(isDenied: Bool) -> UInt64 {
+        UInt64((isDenied ? Envoy_Service_Ratelimit_V3_RateLimitResponse.Code.overLimit : .ok).rawValue)
     }
 
     /// All or nothing: what was admitted for a denied request has not been charged.
-    private func giveBack(_ answers: [GatewayAnswer], in response: inout Envoy_Service_Ratelimit_V3_RateLimitResponse) {
+    private func giveBack(_ answers: [GatewayAnswer], in statuses: inout [Status]) {
         var asked = zip(checks, answers).makeIterator()
         for index in slots.indices {
             guard case .asked = slots[index], let (check, answer) = asked.next(), check.kind == .check,
                 case .decision(let decision) = answer, decision.allowed, decision.limit >= 0
             else { continue }
-            response.statuses[index].limitRemaining = UInt32(
-                clamping: min(decision.limit, decision.remaining + check.cost))
+            statuses[index].remaining = min(decision.limit, decision.remaining + check.cost)
         }
     }
 
@@ -234,16 +261,13 @@ package struct RateLimitExchange {
         decision.retryAfterMs < 0 ? .max : decision.retryAfterMs
     }
 
-    private func addBody(_ decision: Decision, to response: inout Envoy_Service_Ratelimit_V3_RateLimitResponse) {
-        let text: String
+    private func body(_ decision: Decision) -> (text: String, isJSON: Bool) {
         switch domain.denial {
-        case .http: text = decision.sentence
+        case .http: return (decision.sentence, false)
         case .mcp, .error:
             let call = MCPCall(method: MCPCall.toolsCall, tool: nil, id: Self.id(id))
-            text = DenialBody(decision, call, as: domain.denial).body
-            response.responseHeadersToAdd.append(Self.header("Content-Type", "application/json"))
+            return (DenialBody(decision, call, as: domain.denial).body, true)
         }
-        response.rawBody = Data(text.utf8)
     }
 
     /// Descriptors carry an id as text: a whole number is taken for one.
@@ -252,44 +276,32 @@ package struct RateLimitExchange {
         return Int64(text).map { String($0) } == text ? .number(text) : .text(text)
     }
 
-    private static func header(_ name: String, _ value: String) -> Envoy_Config_Core_V3_HeaderValue {
-        var header = Envoy_Config_Core_V3_HeaderValue()
-        header.key = name
-        header.value = value
-        return header
-    }
-
-    private static func status(
-        _ decision: Decision?, _ own: OwnLimit?
-    ) -> Envoy_Service_Ratelimit_V3_RateLimitResponse.DescriptorStatus {
-        var status = Envoy_Service_Ratelimit_V3_RateLimitResponse.DescriptorStatus()
-        status.code = .ok
-        guard let decision else { return status }
-        status.code = decision.allowed ? .ok : .overLimit
-        if let limit = decision.bindingLimit {
-            status.currentLimit = Self.limit(limit, own)
-            status.limitRemaining = UInt32(clamping: decision.remaining)
-            if decision.resetMs >= 0 {
-                status.durationUntilReset.seconds = decision.resetMs / 1000
-                status.durationUntilReset.nanos = Int32(decision.resetMs % 1000) * 1_000_000
-            }
+    /// Writes a `DescriptorStatus`.
+    private static func write(_ status: Status, to writer: inout WireWriter) {
+        writer.integer(1, code(isDenied: status.isDenied))
+        if let decision = status.decision, let limit = decision.bindingLimit {
+            writer.message(2) { write(limit, status.ownLimit, to: &$0) }
         }
-        return status
+        if let remaining = status.remaining { writer.count(3, UInt64(UInt32(clamping: remaining))) }
+        guard let decision = status.decision, decision.bindingLimit != nil, decision.resetMs >= 0 else { return }
+        writer.message(4) {
+            $0.count(1, UInt64(decision.resetMs / 1000))
+            $0.count(2, UInt64(decision.resetMs % 1000 * 1_000_000))
+        }
     }
 
-    private static func limit(
-        _ limit: Limit, _ own: OwnLimit?
-    ) -> Envoy_Service_Ratelimit_V3_RateLimitResponse.RateLimit {
+    /// Writes a `RateLimit`.
+    private static func write(_ limit: Limit, _ own: OwnLimit?, to writer: inout WireWriter) {
         typealias Unit = Envoy_Service_Ratelimit_V3_RateLimitResponse.RateLimit.Unit
-        var current = Envoy_Service_Ratelimit_V3_RateLimitResponse.RateLimit()
-        if let own {
-            current.requestsPerUnit = own.requestsPerUnit
-            current.unit = Unit(rawValue: own.unit.rawValue) ?? .unknown
-            if let multiplier = own.multiplier { current.unitMultiplier.value = multiplier }
-            return current
+        func write(_ requests: UInt32, _ unit: Unit, _ name: String, _ multiplier: UInt32?) {
+            writer.count(1, UInt64(requests))
+            writer.count(2, UInt64(unit.rawValue))
+            if !name.isEmpty { writer.text(3, name) }
+            if let multiplier { writer.message(4) { $0.count(1, UInt64(multiplier)) } }
         }
-        current.name = limit.counter
-        current.requestsPerUnit = UInt32(clamping: limit.max)
+        if let own {
+            return write(own.requestsPerUnit, Unit(rawValue: own.unit.rawValue) ?? .unknown, "", own.multiplier)
+        }
         let (unit, multiplier): (Unit, Int64)
         switch limit.window.kind {
         case .calendar(.day, _): (unit, multiplier) = (.day, 1)
@@ -301,8 +313,7 @@ package struct RateLimitExchange {
             let largest = units.first { seconds % $0.1 == 0 } ?? (.second, 1)
             (unit, multiplier) = (largest.0, seconds / largest.1)
         }
-        current.unit = unit
-        if multiplier > 1 { current.unitMultiplier.value = UInt32(clamping: multiplier) }
-        return current
+        write(
+            UInt32(clamping: limit.max), unit, limit.counter, multiplier > 1 ? UInt32(clamping: multiplier) : nil)
     }
 }

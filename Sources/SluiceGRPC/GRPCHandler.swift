@@ -139,9 +139,9 @@ package final class GRPCHandler: ChannelDuplexHandler, NIOHTTP2FrameDelegate {
             guard let bytes = event.inboundWindowSize else { break }
             perform { streams, _, actions in streams.windowChanged(toBytes: bytes, &actions) }
         case let event as ChannelEvent where event == .inputClosed: context.close(promise: nil)
+        // Nobody is behind this handler.
         default: break
         }
-        context.fireUserInboundEventTriggered(event)
     }
 
     package func errorCaught(context: ChannelHandlerContext, error: any Error) {

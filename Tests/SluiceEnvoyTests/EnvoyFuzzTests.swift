@@ -94,7 +94,7 @@ private struct Numbers: RandomNumberGenerator {
                 let exchange = try? RateLimitExchange(request, Gateways())
             else { continue }
             for check in exchange.checks { expectWithinBounds(check) }
-            guard let response = try? exchange.response(to: exchange.checks.map { asker.ask($0) }) else { continue }
+            guard let response = try? exchange.message(to: exchange.checks.map { asker.ask($0) }) else { continue }
             #expect(response.statuses.count == request.descriptors.count)
             let answered: [UInt8] = try response.serializedBytes()
             #expect(answered.count < 65_536)
@@ -131,7 +131,7 @@ private struct Numbers: RandomNumberGenerator {
         case .answer(let answer): response = answer
         case .check(let check, let authorization):
             expectWithinBounds(check)
-            response = authorization.response(to: asker.ask(check))
+            response = authorization.message(to: asker.ask(check))
         }
         let answered: [UInt8] = try response.serializedBytes()
         #expect(!answered.isEmpty)
@@ -149,6 +149,53 @@ private struct Numbers: RandomNumberGenerator {
             let bytes = random.damaged(whole, words: Self.lengths)
             guard let request = try? Envoy_Service_Auth_V3_CheckRequest(serializedBytes: bytes) else { continue }
             try expectAnswered(request, &asker)
+        }
+    }
+
+    /// What SwiftProtobuf reads is read here, and alike.
+    @Test(arguments: 0..<20)
+    func readingIsThatOfSwiftProtobuf(seed: UInt64) throws {
+        var random = Numbers(state: seed)
+        var message = Self.authorizationRequest(body: Array(Self.bodies[0].utf8))
+        for (name, value) in [("mcp-name", "first"), ("mcp-method", "m"), ("mcp-name", "second"), ("é", "ü")] {
+            var header = Envoy_Config_Core_V3_HeaderValue()
+            header.key = name
+            if value == "m" { header.rawValue = Data(value.utf8) } else { header.value = value }
+            message.attributes.request.http.headerMap.headers.append(header)
+        }
+        message.attributes.request.http.body = "text"
+        let whole: [UInt8] = try message.serializedBytes()
+        for round in 0..<Self.rounds {
+            let bytes = round == 0 ? whole : random.damaged(whole, words: Self.lengths)
+            guard let theirs = try? Envoy_Service_Auth_V3_CheckRequest(serializedBytes: bytes).attributes else {
+                continue
+            }
+            let ours = try AuthorizationRequest(serializedBytes: bytes)
+            let http = theirs.request.http
+            #expect(ours.isPost == (http.method == "POST"))
+            #expect(ours.body == Array(http.rawBody.isEmpty ? Data(http.body.utf8) : http.rawBody))
+            #expect(ours.contextExtensions == theirs.contextExtensions && ours.principal == theirs.source.principal)
+            #expect(ours.call == theirs.metadataContext.filterMetadata[MCPCall.metadataNamespace])
+            #expect(ours.tokens == theirs.metadataContext.filterMetadata["envoy.filters.http.jwt_authn"])
+            for name in ["x-grant", "mcp-session-id", "mcp-name", "mcp-method", "é", "none"] {
+                let listed = http.headerMap.headers.first { $0.key == name }
+                let value = listed.flatMap {
+                    $0.rawValue.isEmpty ? $0.value : String(validating: $0.rawValue, as: UTF8.self)
+                }
+                #expect(ours.header(name) == http.headers[name] ?? value)
+            }
+        }
+    }
+
+    /// Any bytes: they are read or rejected, and nothing traps.
+    @Test(arguments: 0..<20)
+    func anyBytesAsAnAuthorizationRequest(seed: UInt64) {
+        var random = Numbers(state: seed)
+        for _ in 0..<Self.rounds {
+            let bytes = (0..<random.below(60)).map { _ in UInt8(random.below(random.below(2) == 0 ? 256 : 16)) }
+            let isMessage = (try? Envoy_Service_Auth_V3_CheckRequest(serializedBytes: bytes)) != nil
+            let isRead = (try? AuthorizationRequest(serializedBytes: bytes)) != nil
+            #expect(isRead || !isMessage, "\(bytes)")
         }
     }
 

@@ -36,7 +36,7 @@ private typealias Response = Envoy_Service_Auth_V3_CheckResponse
         }
         switch step {
         case .answer(let response): return response
-        case .check(let check, let authorization): return authorization.response(to: asker.ask(check))
+        case .check(let check, let authorization): return authorization.message(to: asker.ask(check))
         }
     }
 
@@ -148,7 +148,7 @@ private typealias Response = Envoy_Service_Auth_V3_CheckResponse
             Issue.record("nothing was asked")
             return
         }
-        let response = authorization.response(to: .busy("too many checks are waiting, retry after a moment"))
+        let response = authorization.message(to: .busy("too many checks are waiting, retry after a moment"))
         #expect(response.deniedResponse.status.code == .ok)
         #expect(response.deniedResponse.body.contains(#""isError":true"#))
         #expect(response.deniedResponse.body.contains(#""sluice/verdict":"unavailable""#))

@@ -38,7 +38,7 @@ private typealias Response = Envoy_Service_Ratelimit_V3_RateLimitResponse
         _ request: Request, for purpose: RateLimitExchange.Purpose = .decide, _ gateways: Gateways = Gateways()
     ) throws -> Response {
         let exchange = try RateLimitExchange(request, for: purpose, gateways)
-        return try exchange.response(to: exchange.checks.map { asker.ask($0) })
+        return try exchange.message(to: exchange.checks.map { asker.ask($0) })
     }
 
     private func checks(_ request: Request, _ gateways: Gateways = Gateways()) throws -> [GatewayCheck] {
@@ -142,7 +142,7 @@ private typealias Response = Envoy_Service_Ratelimit_V3_RateLimitResponse
         #expect(try checks(request, gateways).isEmpty)
         domain.missingTool = .deny
         gateways.domains = ["mcp": domain]
-        #expect(try RateLimitExchange(request, gateways).response(to: []).overallCode == .overLimit)
+        #expect(try RateLimitExchange(request, gateways).message(to: []).overallCode == .overLimit)
     }
 
     @Test func keysMeanWhatTheDomainSays() throws {

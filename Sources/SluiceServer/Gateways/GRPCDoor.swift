@@ -339,6 +339,10 @@ final class GRPCDoor: GRPCService, HostedConnection, TurnTaker {
         handler?.respond(stream: stream, Self.framed(message))
     }
 
+    private func respond(_ stream: Int, _ message: [UInt8]) {
+        handler?.respond(stream: stream, GRPCStreams.framed(message))
+    }
+
     private static func framed(_ message: some SwiftProtobuf.Message) -> ByteBuffer {
         // Serializing fails only for required fields, which these messages do not have.
         let bytes: [UInt8] = (try? message.serializedBytes()) ?? []
