@@ -114,9 +114,12 @@ package struct GRPCStreams {
             return
         }
         guard streams[id] == nil, id > lastStream else { return }
+        switch phase {
+        case .leaving, .closed: return
+        case .open, .announced: break
+        }
+        guard let head = RequestHead(headers.headers) else { return breakOff(&actions) }
         lastStream = id
-        if case .leaving = phase { return }
-        let head = Head(headers.headers)
         if let status = head.httpStatus {
             let response = HPACKHeaders([(":status", status), ("content-length", "0")])
             actions.append(.send(Self.headers(id, response, endStream: true)))
@@ -313,6 +316,16 @@ package struct GRPCStreams {
         actions.append(.send(HTTP2Frame(streamID: .rootStream, payload: .ping(Self.goAwayPing, ack: false))))
     }
 
+    /// The peer does not keep to the protocol.
+    private mutating func breakOff(_ actions: inout [Action]) {
+        phase = .closed
+        let last = HTTP2StreamID(lastStream)
+        let goAway = HTTP2Frame.FramePayload.goAway(
+            lastStreamID: last, errorCode: .protocolError, opaqueData: nil)
+        actions.append(.send(HTTP2Frame(streamID: .rootStream, payload: goAway)))
+        actions.append(.close)
+    }
+
     private mutating func leave(_ actions: inout [Action]) {
         phase = .leaving
         actions.append(.send(Self.goAway(HTTP2StreamID(lastStream))))
@@ -388,34 +401,5 @@ package struct GRPCStreams {
         bytes.writeInteger(UInt32(message.count))
         bytes.writeBytes(message)
         return bytes
-    }
-}
-
-/// What a request's headers say.
-private struct Head {
-    var path = ""
-    var timeout: String?
-    /// The answer if this is no gRPC request; nil if it is one.
-    var httpStatus: String?
-
-    init(_ headers: HPACKHeaders) {
-        var isPost = false
-        var isGRPC = false
-        for (name, value, _) in headers {
-            switch name {
-            case ":method": isPost = value == "POST"
-            case ":path": path = value
-            case "content-type": isGRPC = Self.isProto(value)
-            case "grpc-timeout": timeout = value
-            default: break
-            }
-        }
-        httpStatus = !isPost ? "405" : !isGRPC ? "415" : nil
-    }
-
-    private static func isProto(_ type: String) -> Bool {
-        guard type.hasPrefix("application/grpc") else { return false }
-        let rest = type.dropFirst("application/grpc".count)
-        return rest.isEmpty || rest == "+proto" || rest.hasPrefix(";") || rest.hasPrefix("+proto;")
     }
 }

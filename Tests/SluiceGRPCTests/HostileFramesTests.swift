@@ -108,6 +108,48 @@ private final class RawPeer {
         #expect(peer.service.calls.isEmpty)
     }
 
+    /// A header without compression.
+    private static func header(_ name: String, _ value: String) -> [UInt8] {
+        [0, UInt8(name.utf8.count)] + Array(name.utf8) + [UInt8(value.utf8.count)] + Array(value.utf8)
+    }
+
+    private static let request = [
+        (":method", "POST"), (":scheme", "http"), (":path", RawPeer.path), ("content-type", "application/grpc"),
+    ]
+
+    @Test(arguments: [
+        [("X-Upper", "a")], [("a b", "c")], [("a:b", "c")], [("x\u{7F}", "c")], [("é", "c")],
+        [(":path", "/again")], [(":authority", "late")], [("connection", "close")], [("transfer-encoding", "chunked")],
+        [("keep-alive", "1")], [("upgrade", "h2c")], [("proxy-connection", "close")], [("te", "gzip")],
+    ])
+    func malformedHeadersEndTheConnection(_ more: [(String, String)]) throws {
+        let peer = try RawPeer()
+        defer { peer.finish() }
+        let block = (Self.request + more).flatMap { Self.header($0.0, $0.1) }
+        peer.send(HTTP2Bytes.frame(.headers, flags: HTTP2Bytes.endHeaders, stream: 1, block))
+        #expect(!peer.isOpen && HTTP2Bytes.goAwayCode(peer.received) == 1)
+        #expect(peer.service.isClosed && peer.service.calls.isEmpty)
+    }
+
+    @Test(arguments: [[":path", ":path"], [":status"], [":unknown"], [":"]])
+    func malformedPseudoHeadersEndTheConnection(_ names: [String]) throws {
+        let peer = try RawPeer()
+        defer { peer.finish() }
+        let block = (names.map { ($0, "/x") } + Self.request).flatMap { Self.header($0.0, $0.1) }
+        peer.send(HTTP2Bytes.frame(.headers, flags: HTTP2Bytes.endHeaders, stream: 1, block))
+        #expect(!peer.isOpen && HTTP2Bytes.goAwayCode(peer.received) == 1)
+    }
+
+    @Test func whatIsWellFormedIsTaken() throws {
+        let peer = try RawPeer()
+        defer { peer.finish() }
+        let block = (Self.request + [("te", "trailers"), ("x-a_b.c~", ""), ("te", "trailers")])
+            .flatMap { Self.header($0.0, $0.1) }
+        peer.send(
+            HTTP2Bytes.frame(.headers, flags: HTTP2Bytes.endHeaders, stream: 1, block) + HTTP2Bytes.message(1, [7]))
+        #expect(peer.isOpen && peer.service.calls == [1])
+    }
+
     @Test func aFloodInOneReadIsLeftAtTheBound() throws {
         let peer = try RawPeer()
         defer { peer.finish() }
