@@ -13,7 +13,7 @@ struct AuthorizationRequest: Sendable {
     private var rawBody = 0..<0
     private(set) var contextExtensions: [String: String] = [:]
     /// What Envoy's mcp filter found.
-    private(set) var call: Google_Protobuf_Struct?
+    private(set) var call: MCPMetadata?
     /// What the JWT filter verified.
     private(set) var tokens: Google_Protobuf_Struct?
     private(set) var principal = ""
@@ -43,7 +43,7 @@ struct AuthorizationRequest: Sendable {
             case 1: try readSource(field.range)
             case 4: try readRequest(field.range)
             case 10:
-                let (name, value) = try entry(field.range)
+                let (name, value) = try WireReader.entry(bytes, field.range)
                 contextExtensions[try text(name)] = try text(value)
             case 11: try readMetadata(field.range)
             default: break
@@ -72,7 +72,7 @@ struct AuthorizationRequest: Sendable {
             switch field.number {
             case 2: method = try checked(field.range)
             case 3:
-                let (name, value) = try entry(field.range)
+                let (name, value) = try WireReader.entry(bytes, field.range)
                 headers.append((try checked(name), try checked(value)))
             case 11: textBody = try checked(field.range)
             case 12: rawBody = field.range
@@ -105,31 +105,19 @@ struct AuthorizationRequest: Sendable {
         var fields = WireReader(bytes, range)
         while let field = try fields.next() {
             guard field.isBytes, field.number == 1 else { continue }
-            let (name, value) = try entry(field.range)
+            let (name, value) = try WireReader.entry(bytes, field.range)
             if equals(name, MCPCall.metadataNamespace) {
-                call = try Google_Protobuf_Struct(serializedBytes: Array(bytes[value]))
+                call = try MCPMetadata(bytes, value)
             } else if equals(name, Self.tokenNamespace) {
                 tokens = try Google_Protobuf_Struct(serializedBytes: Array(bytes[value]))
             }
         }
     }
 
-    /// The name and the value of an entry of a map.
-    private func entry(_ range: Range<Int>) throws(WireReader.Malformed) -> (name: Range<Int>, value: Range<Int>) {
-        var entry = (name: 0..<0, value: 0..<0)
-        var fields = WireReader(bytes, range)
-        while let field = try fields.next() {
-            guard field.isBytes else { continue }
-            if field.number == 1 { entry.name = field.range } else if field.number == 2 { entry.value = field.range }
-        }
-        return entry
-    }
-
     // MARK: - Texts
 
     private func text(_ range: Range<Int>) throws(WireReader.Malformed) -> String {
-        guard let text = String(validating: bytes[range], as: UTF8.self) else { throw WireReader.Malformed() }
-        return text
+        try WireReader.text(bytes, range)
     }
 
     /// A text has to be UTF-8, whether or not it is read.
@@ -138,9 +126,7 @@ struct AuthorizationRequest: Sendable {
         return range
     }
 
-    private func equals(_ range: Range<Int>, _ text: String) -> Bool {
-        range.count == text.utf8.count && bytes[range].elementsEqual(text.utf8)
-    }
+    private func equals(_ range: Range<Int>, _ text: String) -> Bool { WireReader.equals(bytes, range, text) }
 
     // MARK: - What was read
 

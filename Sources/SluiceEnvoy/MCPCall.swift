@@ -1,6 +1,5 @@
 import SluicePolicy
 import SluiceTerminal
-import SwiftProtobuf
 
 /// What a request to an MCP server asks for.
 struct MCPCall: Equatable {
@@ -43,7 +42,7 @@ struct MCPCall: Equatable {
     }
 
     /// From the metadata, the body, or the headers: the first that name the call.
-    static func find(metadata: Google_Protobuf_Struct?, body: [UInt8], headers: (String) -> String?) -> Finding {
+    static func find(metadata: MCPMetadata?, body: [UInt8], headers: (String) -> String?) -> Finding {
         var found = metadata.flatMap { inMetadata($0) }
         if let call = found, call.isNamed, call.id != .unknown { return .call(call) }
         if !body.isEmpty {
@@ -73,27 +72,21 @@ struct MCPCall: Equatable {
         GatewayCheck.isName(text) && !text.hasPrefix("=?") && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
     }
 
-    private static func inMetadata(_ metadata: Google_Protobuf_Struct) -> MCPCall? {
-        guard case .stringValue(let method)? = metadata.fields["method"]?.kind, GatewayCheck.isName(method) else {
-            return nil
-        }
+    private static func inMetadata(_ metadata: MCPMetadata) -> MCPCall? {
+        guard case .text(let method) = metadata.method, GatewayCheck.isName(method) else { return nil }
         var tool: String?
-        if method == toolsCall, case .structValue(let params)? = metadata.fields["params"]?.kind,
-            case .stringValue(let name)? = params.fields["name"]?.kind, GatewayCheck.isName(name)
-        {
-            tool = name
-        }
-        return MCPCall(method: method, tool: tool, id: id(metadata.fields["id"]?.kind, of: method))
+        if method == toolsCall, case .text(let name) = metadata.name, GatewayCheck.isName(name) { tool = name }
+        return MCPCall(method: method, tool: tool, id: id(metadata.id))
     }
 
-    private static func id(_ value: Google_Protobuf_Value.OneOf_Kind?, of method: String) -> ID {
+    private static func id(_ value: MCPMetadata.Value) -> ID {
         switch value {
-        case .stringValue(let text)?: return .text(text)
-        case .numberValue(let number)?:
+        case .text(let text): return .text(text)
+        case .number(let number):
             guard number == number.rounded(), abs(number) <= EnvoyBounds.maxExactDouble else { return .unknown }
             return .number(String(Int64(number)))
-        case nil: return .none
-        default: return .unknown
+        case .none: return .none
+        case .other: return .unknown
         }
     }
 

@@ -4,11 +4,21 @@ struct WireReader {
     /// The bytes are no message.
     struct Malformed: Error {}
 
-    /// One field. What is neither text, bytes nor a message has an empty range.
+    /// One field, and where its value lies.
     struct Field {
+        enum Kind {
+            /// A text, bytes or a message.
+            case bytes
+            /// Eight bytes, such as a double.
+            case fixed64
+            case other
+        }
+
         var number: UInt64
         var range: Range<Int>
-        var isBytes: Bool
+        var kind: Kind
+
+        var isBytes: Bool { kind == .bytes }
     }
 
     private let bytes: [UInt8]
@@ -32,12 +42,37 @@ struct WireReader {
             guard length <= end - at else { throw Malformed() }
             let start = at
             at += Int(length)
-            return Field(number: number, range: start..<at, isBytes: true)
+            return Field(number: number, range: start..<at, kind: .bytes)
         }
+        let start = at
         try skip(tag, depth: 0)
-        return Field(number: number, range: at..<at, isBytes: false)
+        return Field(number: number, range: start..<at, kind: tag & 7 == Self.fixed64 ? .fixed64 : .other)
     }
 
+    /// The name and the value of an entry of a map.
+    static func entry(
+        _ bytes: [UInt8], _ range: Range<Int>
+    ) throws(Malformed) -> (name: Range<Int>, value: Range<Int>) {
+        var entry = (name: 0..<0, value: 0..<0)
+        var fields = Self(bytes, range)
+        while let field = try fields.next() {
+            guard field.isBytes else { continue }
+            if field.number == 1 { entry.name = field.range } else if field.number == 2 { entry.value = field.range }
+        }
+        return entry
+    }
+
+    static func text(_ bytes: [UInt8], _ range: Range<Int>) throws(Malformed) -> String {
+        guard let text = String(validating: bytes[range], as: UTF8.self) else { throw Malformed() }
+        return text
+    }
+
+    /// Whether the bytes of a range are this text.
+    static func equals(_ bytes: [UInt8], _ range: Range<Int>, _ text: String) -> Bool {
+        range.count == text.utf8.count && bytes[range].elementsEqual(text.utf8)
+    }
+
+    private static let fixed64: UInt64 = 1
     private static let lengthDelimited: UInt64 = 2
     /// Groups within groups, as SwiftProtobuf bounds them.
     private static let maxDepth = 100

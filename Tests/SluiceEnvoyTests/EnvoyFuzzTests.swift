@@ -175,7 +175,15 @@ private struct Numbers: RandomNumberGenerator {
             #expect(ours.isPost == (http.method == "POST"))
             #expect(ours.body == Array(http.rawBody.isEmpty ? Data(http.body.utf8) : http.rawBody))
             #expect(ours.contextExtensions == theirs.contextExtensions && ours.principal == theirs.source.principal)
-            #expect(ours.call == theirs.metadataContext.filterMetadata[MCPCall.metadataNamespace])
+            let call = theirs.metadataContext.filterMetadata[MCPCall.metadataNamespace]
+            #expect((ours.call == nil) == (call == nil))
+            #expect(ours.call?.method ?? .none == MCPMetadata.value(call?.fields["method"]))
+            #expect(ours.call?.name ?? .none == MCPMetadata.value(call?.fields["params"]?.structValue.fields["name"]))
+            if case .number(let number)? = ours.call?.id, number.isNaN {
+                #expect(call?.fields["id"]?.numberValue.isNaN == true)
+            } else {
+                #expect(ours.call?.id ?? .none == MCPMetadata.value(call?.fields["id"]))
+            }
             #expect(ours.tokens == theirs.metadataContext.filterMetadata["envoy.filters.http.jwt_authn"])
             for name in ["x-grant", "mcp-session-id", "mcp-name", "mcp-method", "é", "none"] {
                 let listed = http.headerMap.headers.first { $0.key == name }

@@ -19,7 +19,8 @@ import Testing
     static func find(
         _ metadata: Google_Protobuf_Struct? = nil, body: String = "", headers: [String: String] = [:]
     ) -> MCPCall.Finding {
-        MCPCall.find(metadata: metadata, body: Array(body.utf8), headers: { headers[$0] })
+        MCPCall.find(
+            metadata: metadata.flatMap { MCPMetadata($0) }, body: Array(body.utf8), headers: { headers[$0] })
     }
 
     static func call(_ method: String, _ tool: String?, _ id: MCPCall.ID) -> MCPCall.Finding {

@@ -1,6 +1,7 @@
-import SluiceEnvoy
 import SwiftProtobuf
 import Testing
+
+@testable import SluiceEnvoy
 
 /// Questions and answers as messages, through the bytes that gateways send and get.
 extension ExternalAuthorization {
@@ -38,5 +39,23 @@ extension ExternalAuthorization {
 extension RateLimitExchange {
     func message(to answers: [GatewayAnswer]) throws -> Envoy_Service_Ratelimit_V3_RateLimitResponse {
         try Envoy_Service_Ratelimit_V3_RateLimitResponse(serializedBytes: response(to: answers))
+    }
+}
+
+extension MCPMetadata {
+    /// nil if its bytes cannot be read.
+    init?(_ metadata: Google_Protobuf_Struct) {
+        guard let bytes: [UInt8] = try? metadata.serializedBytes() else { return nil }
+        try? self.init(bytes, bytes.indices)
+    }
+
+    /// A value as SwiftProtobuf reads it.
+    static func value(_ value: Google_Protobuf_Value?) -> Value {
+        switch value?.kind {
+        case nil: .none
+        case .stringValue(let text): .text(text)
+        case .numberValue(let number): .number(number)
+        default: .other
+        }
     }
 }
